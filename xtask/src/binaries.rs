@@ -1,0 +1,28 @@
+//! Our own programs, built static for the target: `ros` and `stage0`.
+
+use crate::{paths, sh};
+use anyhow::Result;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The target triple. Given explicitly, so that build scripts and macros are not linked statically too.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The two programs.
+#[derive(Debug)]
+pub(crate) struct Binaries {
+    pub(crate) ros: PathBuf,
+    pub(crate) stage0: PathBuf,
+}
+
+/// Builds both with the given cargo profile (`quick` or `release`).
+pub(crate) fn build(profile: &str) -> Result<Binaries> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(paths::root())
+        .args(["build", "--locked", "--package", "corral-ros", "--bins", "--profile", profile, "--target", TARGET])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+    sh::run(&mut cargo)?;
+    let folder = paths::target().join(TARGET).join(profile);
+    Ok(Binaries { ros: folder.join("ros"), stage0: folder.join("stage0") })
+}

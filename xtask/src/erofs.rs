@@ -1,0 +1,69 @@
+//! The system image: one EROFS file, written from a tar stream by trixie's mkfs.erofs (the host's is too old),
+//! which runs from its unpacked package with its own C library.
+
+use crate::packages::Package;
+use crate::tree::Tree;
+use crate::{paths, sh};
+use anyhow::{Context, Result};
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Volume label: how stage 0 knows the image on a bare block device.
+pub(crate) const LABEL: &str = "CORRAL_SYSTEM";
+
+/// The package with the program; its libraries are among what apt fetches with it.
+pub(crate) const PACKAGE: &str = "erofs-utils";
+
+/// How densely to pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Density {
+    /// Seconds to write, quick to read: development and tests.
+    Light,
+    /// Minutes to write, the smallest: what is released.
+    Dense,
+}
+
+/// Writes `tree` to `output`.
+pub(crate) fn write(tree: &Tree, output: &Path, density: Density, packages: &[Package], epoch: u64) -> Result<()> {
+    let archive = paths::cache("system.tar");
+    tree.write_tar(BufWriter::new(File::create(&archive)?), epoch)?;
+    let _ = fs::remove_file(output);
+    let compression: &[&str] = match density {
+        Density::Light => &["-zlz4", "-C65536"],
+        Density::Dense => &["-zlzma,level=9,dictsize=1048576", "-C1048576", "-Efragments,dedupe,ztailpacking"],
+    };
+    let mut command = mkfs(packages)?;
+    command
+        .arg("--tar=f")
+        .arg("-L")
+        .arg(LABEL)
+        .args(["-T", &epoch.to_string(), "--all-time", "-U", "c0a1c0a1-0000-4000-8000-000000000001"])
+        .args(compression)
+        .arg(output)
+        .arg(&archive);
+    sh::output(&mut command).context("writing system.erofs")?;
+    fs::remove_file(&archive)?;
+    Ok(())
+}
+
+/// mkfs.erofs, started by its own dynamic linker so that the host's C library does not matter.
+fn mkfs(packages: &[Package]) -> Result<Command> {
+    let find = |relative: &str| -> Result<PathBuf> {
+        packages
+            .iter()
+            .map(|package| package.files().join(relative))
+            .find(|path| path.exists())
+            .with_context(|| format!("{relative} is in none of the packages fetched"))
+    };
+    let libraries: Vec<String> = packages
+        .iter()
+        .map(|package| package.files().join("usr/lib/x86_64-linux-gnu"))
+        .filter(|folder| folder.exists())
+        .map(|folder| folder.display().to_string())
+        .collect();
+    let mut command = Command::new(find("usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")?);
+    command.arg("--library-path").arg(libraries.join(":")).arg(find("usr/bin/mkfs.erofs")?);
+    Ok(command)
+}

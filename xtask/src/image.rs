@@ -1,0 +1,200 @@
+//! `cargo xtask image`: from recipes, packages and our programs to the files that boot.
+
+use crate::binaries::{self, Binaries};
+use crate::erofs::{self, Density};
+use crate::layers::{self, Layer};
+use crate::modules::{self, Kernel};
+use crate::packages::{self, Package};
+use crate::tree::{Blob, Entry, Tree};
+use crate::{initrd, iso, manifest, paths, progress, recipe, setup, sh};
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The version of Corral.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Options {
+    /// Pack as densely as a release: smaller, minutes slower
+    #[arg(long)]
+    pub(crate) release: bool,
+    /// Debian mirror to use instead of the host's own
+    #[arg(long, value_name = "URL")]
+    pub(crate) mirror: Option<String>,
+    /// Ask the mirror for newer packages even if the list of packages is unchanged
+    #[arg(long)]
+    pub(crate) refresh: bool,
+}
+
+/// The files of a built image.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    pub(crate) kernel: PathBuf,
+    pub(crate) initrd: PathBuf,
+    pub(crate) system: PathBuf,
+    pub(crate) iso: PathBuf,
+}
+
+/// Builds what changed since the last build.
+pub(crate) fn build(options: &Options) -> Result<Image> {
+    setup::install()?;
+    let recipes = recipe::all()?;
+    let module_list = recipe::load_modules()?;
+    let mut wanted: BTreeSet<String> = recipes.iter().flat_map(|(_, recipe)| recipe.packages.clone()).collect();
+    wanted.extend(iso::PACKAGES.map(str::to_owned));
+    wanted.insert(erofs::PACKAGE.to_owned());
+    wanted.insert(module_list.kernel.clone());
+    let packages = packages::fetch(&wanted, options.mirror.as_deref(), options.refresh)?;
+    let binaries = progress::step("building ros and stage0", || {
+        binaries::build(if options.release { "release" } else { "quick" })
+    })?;
+    let image = image_paths()?;
+    let stamp = stamp(options, &binaries, &packages)?;
+    let stamp_file = paths::cache("image.stamp");
+    if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) && image.iso.exists() {
+        eprintln!("image is up to date");
+        return Ok(image);
+    }
+    let _ = fs::remove_file(&stamp_file);
+    let kernel = Kernel::open(&packages)?;
+    let layers = progress::step("collecting layers", || layers::build(&recipes, &packages))?;
+    let (initrd_modules, system_modules) =
+        progress::step("choosing kernel modules", || modules::select(&kernel, &module_list))?;
+    let epoch = epoch()?;
+    fs::copy(&kernel.image, &image.kernel)?;
+    let system = system_tree(&binaries, &layers, &system_modules, epoch)?;
+    let early = initrd_tree(&binaries, initrd_modules, &kernel);
+    let level = if options.release { 19 } else { 3 };
+    progress::step("writing initrd", || initrd::write(&early, &image.initrd, epoch, level))?;
+    let density = if options.release { Density::Dense } else { Density::Light };
+    progress::step("writing system.erofs", || erofs::write(&system, &image.system, density, &packages, epoch))?;
+    progress::step("writing the ISO", || iso::write(&paths::image(), &image.iso, VERSION, &packages, epoch))?;
+    let parts = parts(&binaries, &layers, &system_modules);
+    manifest::write(&paths::image(), VERSION, &kernel.release, &layers, (&packages, parts))?;
+    fs::write(&stamp_file, stamp)?;
+    Ok(image)
+}
+
+fn image_paths() -> Result<Image> {
+    let folder = paths::image();
+    fs::create_dir_all(&folder)?;
+    Ok(Image {
+        kernel: folder.join("vmlinuz"),
+        initrd: folder.join("initrd"),
+        system: folder.join("system.erofs"),
+        iso: folder.join(format!("corral-{VERSION}-amd64.iso")),
+    })
+}
+
+/// A hash over everything that the image is made of.
+fn stamp(options: &Options, binaries: &Binaries, packages: &[Package]) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(format!("{} {packages:?} {}", options.release, epoch()?));
+    for path in [&binaries.ros, &binaries.stage0, &std::env::current_exe()?] {
+        hash.update(fs::read(path)?);
+    }
+    let mut recipes = Tree::default();
+    recipes.insert_folder(&paths::root().join("images"))?;
+    recipes.write_tar(HashWriter(&mut hash), 0)?;
+    Ok(packages::hex(&hash.finalize()))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// SOURCE_DATE_EPOCH, else the time of the last commit: the same sources give the same bytes.
+fn epoch() -> Result<u64> {
+    if let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") {
+        return text.parse().context("SOURCE_DATE_EPOCH is not a number of seconds");
+    }
+    let commit = sh::output(Command::new("git").current_dir(paths::root()).args(["log", "-1", "--format=%ct"]));
+    Ok(commit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1_760_000_000))
+}
+
+fn program(path: &Path) -> Entry {
+    Entry::file(Blob::Host(path.to_path_buf()), 0o755)
+}
+
+fn initrd_tree(binaries: &Binaries, modules: Tree, kernel: &Kernel) -> Tree {
+    let mut tree = modules;
+    tree.insert("init", program(&binaries.stage0));
+    tree.insert("etc/kernel-release", modules::release_file(kernel));
+    for folder in ["dev", "proc", "sys", "medium", "newroot"] {
+        tree.insert(folder, Entry::directory());
+    }
+    tree
+}
+
+fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64) -> Result<Tree> {
+    let mut tree = Tree::default();
+    tree.graft("", modules);
+    tree.insert("usr/bin/ros", program(&binaries.ros));
+    tree.insert("lib", Entry::symlink("usr/lib"));
+    tree.insert("sbin", Entry::symlink("usr/bin"));
+    for folder in ["dev", "proc", "sys", "run", "tmp", "etc", "var", "home", "opt", "mnt", "media", "state", "root"] {
+        tree.insert(folder, Entry::directory());
+    }
+    tree.write("usr/share/ros/os-release", os_release());
+    let images = paths::root().join("images");
+    tree.insert("usr/share/ros/os.yml", Entry::file(Blob::Host(images.join("os.yml")), 0o644));
+    for (path, entry) in crate::tree::read_folder(&images)? {
+        if path.ends_with("/compose.yml") {
+            tree.insert(&format!("usr/share/ros/services/{path}"), entry);
+        }
+    }
+    for layer in layers {
+        tree.graft(&format!("usr/share/ros/layers/{}", layer.name), &layer.tree);
+        let manifest = serde_json::to_vec_pretty(&image_manifest(layer, epoch))?;
+        tree.write(&format!("usr/share/ros/images/{}.json", layer.name), manifest);
+    }
+    // What the engine's own TLS needs, from the one copy in the base layer.
+    tree.insert("usr/share/ca-certificates", Entry::symlink("/usr/share/ros/layers/base/usr/share/ca-certificates"));
+    Ok(tree)
+}
+
+/// What `engine::image::Embedded` reads: name, layers lowest first, and an OCI image configuration.
+fn image_manifest(layer: &Layer, epoch: u64) -> serde_json::Value {
+    let config = &layer.recipe.config;
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+    let env = if config.env.is_empty() { vec![path] } else { config.env.clone() };
+    json!({
+        "reference": format!("corral/os-{}:{VERSION}", layer.name),
+        "about": layer.recipe.about,
+        "created": epoch,
+        "size": layer.tree.size(),
+        "layers": layer.stack,
+        "config": { "Entrypoint": config.entrypoint, "Cmd": config.cmd, "Env": env },
+    })
+}
+
+fn os_release() -> String {
+    format!(
+        "NAME=\"Corral\"\nID=corral\nID_LIKE=rancheros\nVERSION=v{VERSION}\nVERSION_ID={VERSION}\nPRETTY_NAME=\"Corral v{VERSION}\"\n"
+    )
+}
+
+fn parts(binaries: &Binaries, layers: &[Layer], modules: &Tree) -> Vec<(String, u64)> {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
+    let mut parts = vec![
+        ("ros".to_owned(), size(&binaries.ros)),
+        ("stage0 (in the initrd)".to_owned(), size(&binaries.stage0)),
+        ("kernel modules".to_owned(), modules.size()),
+    ];
+    parts.extend(layers.iter().map(|layer| (format!("image {}", layer.name), layer.tree.size())));
+    parts
+}

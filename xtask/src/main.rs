@@ -1,0 +1,50 @@
+//! The workshop: builds the image, boots it, tests and measures it. `cargo xtask --help` is the list of what it does.
+//!
+//! This file only dispatches. Everything that a step needs from the host it installs itself (`setup`), or names.
+
+mod binaries;
+mod elf;
+mod erofs;
+mod image;
+mod initrd;
+mod iso;
+mod layers;
+mod manifest;
+mod modules;
+mod packages;
+mod paths;
+mod progress;
+mod recipe;
+mod setup;
+mod sh;
+mod tree;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Build, boot, test and measure Corral.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", after_help = "Examples:
+  cargo xtask run                                   build what changed and boot it here
+  cargo xtask run --cloud-config my.yml --disk 10G  with a configuration and a state disk
+  cargo xtask test                                  everything that must pass
+  cargo xtask image --release                       the dense image, in target/image/")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what building and testing need from the host's package manager
+    Setup,
+    /// Build vmlinuz, initrd, system.erofs, the ISO and manifest.json into target/image/
+    Image(image::Options),
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Setup => setup::install(),
+        Command::Image(options) => image::build(&options).map(|_| ()),
+    }
+}

@@ -1,0 +1,138 @@
+//! The kernel and its modules: which files, with all that they depend on, and the index that udev and we read.
+
+use crate::packages::Package;
+use crate::recipe::ModuleList;
+use crate::tree::{Blob, Entry, Tree};
+use crate::{paths, progress, sh};
+use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The kernel of the image.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// `uname -r`.
+    pub(crate) release: String,
+    /// The compressed kernel.
+    pub(crate) image: PathBuf,
+    /// All of the package's modules, unpacked, with `modules.dep`.
+    modules: PathBuf,
+    dependencies: BTreeMap<String, Vec<String>>,
+    built_in: Vec<String>,
+}
+
+impl Kernel {
+    /// Unpacks and indexes the modules of the kernel package, once per package.
+    pub(crate) fn open(packages: &[Package]) -> Result<Kernel> {
+        let package = packages
+            .iter()
+            .find(|package| package.name.starts_with("linux-image-") && package.files().join("boot").exists())
+            .context("no kernel package with a kernel in it was fetched")?;
+        let source = package.files().join("usr/lib/modules");
+        let source = if source.exists() { source } else { package.files().join("lib/modules") };
+        let release = first_name(&source)?;
+        let modules = paths::cache("modules").join(&package.sha256);
+        if !modules.exists() {
+            progress::step("unpacking kernel modules", || unpack(&source.join(&release), &modules, &release))?;
+        }
+        let base = modules.join("lib/modules").join(&release);
+        let dependencies = parse_dependencies(&fs::read_to_string(base.join("modules.dep"))?);
+        let built_in = fs::read_to_string(base.join("modules.builtin"))?.lines().map(str::to_owned).collect();
+        let image = package.files().join("boot").join(format!("vmlinuz-{release}"));
+        Ok(Kernel { release, image, modules: base, dependencies, built_in })
+    }
+
+    /// The chosen modules as a tree `usr/lib/modules/RELEASE/…` with an index of just these.
+    pub(crate) fn select(&self, wanted: &[String], exclude: &[String], name: &str) -> Result<Tree> {
+        let mut chosen = BTreeSet::new();
+        let mut unknown = Vec::new();
+        for pattern in wanted {
+            let found: Vec<&String> = self.dependencies.keys().filter(|path| names(pattern, path)).collect();
+            if found.is_empty() && !self.built_in.iter().any(|path| names(pattern, path)) {
+                unknown.push(pattern.as_str());
+            }
+            let kept = found.into_iter().filter(|path| !exclude.iter().any(|pattern| names(pattern, path)));
+            for path in kept {
+                chosen.insert(path.clone());
+                chosen.extend(self.dependencies[path].iter().cloned());
+            }
+        }
+        if !unknown.is_empty() {
+            bail!("images/modules.yml: {} has no module {}", self.release, unknown.join(", "));
+        }
+        self.index(&chosen, name)
+    }
+
+    fn index(&self, chosen: &BTreeSet<String>, name: &str) -> Result<Tree> {
+        let scratch = paths::cache("depmod").join(name);
+        let base = scratch.join("lib/modules").join(&self.release);
+        let _ = fs::remove_dir_all(&scratch);
+        for path in chosen {
+            let target = base.join(path);
+            fs::create_dir_all(target.parent().context("a module at the root")?)?;
+            fs::hard_link(self.modules.join(path), &target)
+                .or_else(|_| fs::copy(self.modules.join(path), &target).map(|_| ()))?;
+        }
+        for file in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
+            let _ = fs::copy(self.modules.join(file), base.join(file));
+        }
+        sh::output(Command::new("/sbin/depmod").arg("-b").arg(&scratch).arg(&self.release))?;
+        let mut tree = Tree::default();
+        tree.insert_folder(&scratch)?;
+        let mut moved = Tree::default();
+        moved.graft("usr", &tree);
+        Ok(moved)
+    }
+}
+
+/// Chooses the initrd's and the system's modules.
+pub(crate) fn select(kernel: &Kernel, list: &ModuleList) -> Result<(Tree, Tree)> {
+    let initrd = kernel.select(&list.initrd, &[], "initrd")?;
+    let everything = [list.initrd.as_slice(), list.system.as_slice()].concat();
+    let system = kernel.select(&everything, &list.exclude, "system")?;
+    Ok((initrd, system))
+}
+
+/// Adds the one file that stage 0 reads first: the kernel release that the modules are for.
+pub(crate) fn release_file(kernel: &Kernel) -> Entry {
+    Entry::file(Blob::Bytes(kernel.release.clone().into_bytes()), 0o644)
+}
+
+/// A pattern with a slash is a path below `kernel/` (`**` at its end: all below); else it is a module's name.
+fn names(pattern: &str, path: &str) -> bool {
+    let inner = path.trim_start_matches("kernel/");
+    match pattern.strip_suffix("/**") {
+        Some(folder) => inner.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
+        None if pattern.contains('/') => inner.trim_end_matches(".ko") == pattern,
+        None => inner.rsplit('/').next().is_some_and(|file| {
+            file.trim_end_matches(".ko").replace('-', "_") == pattern.replace('-', "_")
+        }),
+    }
+}
+
+fn parse_dependencies(text: &str) -> BTreeMap<String, Vec<String>> {
+    let line = |line: &str| {
+        let (module, needs) = line.split_once(':')?;
+        Some((module.to_owned(), needs.split_whitespace().map(str::to_owned).collect()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn unpack(source: &Path, target: &Path, release: &str) -> Result<()> {
+    let fresh = target.with_extension("new");
+    let _ = fs::remove_dir_all(&fresh);
+    let base = fresh.join("lib/modules").join(release);
+    fs::create_dir_all(base.parent().context("no parent")?)?;
+    sh::output(Command::new("cp").arg("-a").arg(source).arg(&base))?;
+    let xz = "find \"$0\" -name '*.ko.xz' -print0 | xargs -0 -r -n 64 -P 4 xz -d";
+    sh::output(Command::new("sh").arg("-c").arg(xz).arg(&base))?;
+    sh::output(Command::new("/sbin/depmod").arg("-b").arg(&fresh).arg(release))?;
+    fs::rename(&fresh, target).context("keeping the unpacked modules")
+}
+
+fn first_name(folder: &Path) -> Result<String> {
+    let item = fs::read_dir(folder)?.next().with_context(|| format!("{} is empty", folder.display()))??;
+    item.file_name().into_string().ok().context("a kernel release that is not UTF-8")
+}

@@ -1,0 +1,157 @@
+//! Debian packages for the image: resolved and fetched by apt in a private root, unpacked, cached by hash.
+//!
+//! Nothing here names a mirror: it is read from the host's own apt configuration, or given by `--mirror`.
+
+use crate::{paths, progress, sh};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The release of Debian that the image is made of.
+pub(crate) const SUITE: &str = "trixie";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// One package as it went into the image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Package {
+    /// Debian's name of it.
+    pub(crate) name: String,
+    /// Debian's version of it.
+    pub(crate) version: String,
+    /// SHA-256 of the .deb file.
+    pub(crate) sha256: String,
+    /// Name of the .deb file in the pool.
+    pub(crate) file: String,
+}
+
+impl Package {
+    /// The folder with its unpacked files.
+    pub(crate) fn files(&self) -> PathBuf {
+        paths::cache("unpacked").join(&self.sha256)
+    }
+}
+
+/// Resolves `wanted` with all that they depend on, fetches and unpacks them. Asks the mirror only when the list is new.
+pub(crate) fn fetch(wanted: &BTreeSet<String>, mirror: Option<&str>, refresh: bool) -> Result<Vec<Package>> {
+    let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+    let key = hex(&Sha256::digest(format!("{SUITE} {mirror:?} {list}")));
+    let index = paths::cache("resolved").join(format!("{key}.json"));
+    if !refresh && let Some(packages) = load(&index) {
+        return Ok(packages);
+    }
+    let packages = progress::step("fetching Debian packages", || resolve(&list, mirror))?;
+    progress::step("unpacking Debian packages", || packages.iter().try_for_each(unpack))?;
+    fs::create_dir_all(paths::cache("resolved"))?;
+    fs::write(&index, serde_json::to_vec_pretty(&packages)?)?;
+    Ok(packages)
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn load(index: &Path) -> Option<Vec<Package>> {
+    let packages: Vec<Package> = serde_json::from_slice(&fs::read(index).ok()?).ok()?;
+    packages.iter().all(|package| package.files().exists()).then_some(packages)
+}
+
+fn resolve(list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
+    let root = private_root(mirror)?;
+    sh::output(apt_get(&root).args(["update", "-q"])).context("reading Debian's package lists")?;
+    let names: Vec<&str> = list.split(' ').collect();
+    let uris = sh::output(apt_get(&root).args(["install", "--print-uris", "-y", "-q"]).args(&names))?;
+    sh::output(apt_get(&root).args(["install", "--download-only", "-y", "-q"]).args(&names))
+        .context("downloading Debian packages")?;
+    let mut packages = Vec::new();
+    for line in uris.lines().filter(|line| line.starts_with('\'')) {
+        let file = line.split(' ').nth(1).context("reading apt's list of addresses")?;
+        packages.push(keep(&root.join("var/cache/apt/archives").join(file), file)?);
+    }
+    packages.sort_by(|a, b| a.name.cmp(&b.name));
+    if packages.is_empty() {
+        bail!("apt resolved no packages for {list}");
+    }
+    Ok(packages)
+}
+
+/// Moves a downloaded package (its hash was checked by apt) into the pool under its own hash.
+fn keep(downloaded: &Path, file: &str) -> Result<Package> {
+    let bytes = fs::read(downloaded).with_context(|| format!("reading {}", downloaded.display()))?;
+    let sha256 = hex(&Sha256::digest(&bytes));
+    let pool = paths::cache("pool");
+    fs::create_dir_all(&pool)?;
+    fs::copy(downloaded, pool.join(format!("{sha256}.deb")))?;
+    let (name, rest) = file.split_once('_').context("a package file name without a version")?;
+    let version = rest.split('_').next().unwrap_or_default().replace("%3a", ":");
+    Ok(Package { name: name.to_owned(), version, sha256, file: file.to_owned() })
+}
+
+fn unpack(package: &Package) -> Result<()> {
+    let target = package.files();
+    if target.exists() {
+        return Ok(());
+    }
+    let fresh = target.with_extension("new");
+    fs::create_dir_all(&fresh)?;
+    let deb = paths::cache("pool").join(format!("{}.deb", package.sha256));
+    sh::output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&fresh))?;
+    fs::rename(&fresh, &target).with_context(|| format!("unpacking {}", package.name))
+}
+
+fn apt_get(root: &Path) -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .arg("-o")
+        .arg(format!("Dir={}", root.display()))
+        .arg("-o")
+        .arg(format!("Dir::State::status={}", root.join("var/lib/dpkg/status").display()))
+        .args(["-o", "APT::Architecture=amd64", "-o", "APT::Architectures=amd64"])
+        .args(["-o", "APT::Install-Recommends=false", "-o", "APT::Sandbox::User=root"])
+        .args(["-o", "Dir::Etc::parts=/nonexistent", "-o", "Debug::NoLocking=true"])
+        .args(["-o", "Acquire::Languages=none", "-o", "Acquire::Retries=3"]);
+    command
+}
+
+/// An apt root of our own: sources, lists, an empty dpkg status, so that the resolver gives the whole closure.
+fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
+    let root = paths::cache("apt");
+    for folder in ["etc/apt", "var/lib/apt/lists/partial", "var/lib/dpkg", "var/cache/apt/archives/partial"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    fs::write(root.join("var/lib/dpkg/status"), "")?;
+    let sources = match mirror {
+        Some(mirror) => vec![(mirror.to_owned(), SUITE.to_owned())],
+        None => host_mirrors()?,
+    };
+    let lines: Vec<String> = sources
+        .iter()
+        .map(|(uri, suite)| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n"))
+        .collect();
+    fs::write(root.join("etc/apt/sources.list"), lines.concat())?;
+    Ok(root)
+}
+
+/// The host's own Debian mirrors, each with our suite in place of the host's: `bookworm-updates` → `trixie-updates`.
+fn host_mirrors() -> Result<Vec<(String, String)>> {
+    let template = "$(SITE) $(URI) $(RELEASE) $(COMPONENT) $(ORIGIN)\n";
+    let targets = sh::output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)"]))
+        .with_context(|| format!("asking apt for its sources ({template:?})"))?;
+    let mirrors: BTreeSet<(String, String)> = targets.lines().filter_map(debian_mirror).collect();
+    if mirrors.is_empty() {
+        bail!("the host's apt knows no Debian mirror (run `apt-get update` once, or give --mirror URL)");
+    }
+    Ok(mirrors.into_iter().collect())
+}
+
+fn debian_mirror(target: &str) -> Option<(String, String)> {
+    let fields: Vec<&str> = target.split(' ').collect();
+    let [uri, release, "main", "Debian"] = fields.as_slice() else { return None };
+    let suffix = release.split_once('-').map(|(_, suffix)| format!("-{suffix}")).unwrap_or_default();
+    matches!(suffix.as_str(), "" | "-updates" | "-security")
+        .then(|| (uri.trim_end_matches('/').to_owned(), format!("{SUITE}{suffix}")))
+}

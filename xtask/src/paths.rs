@@ -1,0 +1,23 @@
+//! Where things are in the checkout and below `target/`.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the checkout.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// `target/image`: what a build hands over.
+pub(crate) fn image() -> PathBuf {
+    target().join("image")
+}
+
+/// `target/corral`: caches, safe to delete at any time.
+pub(crate) fn cache(name: &str) -> PathBuf {
+    target().join("corral").join(name)
+}
+
+/// Cargo's target folder.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}

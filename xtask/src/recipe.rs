@@ -1,0 +1,98 @@
+//! What stands in `images/*/image.yml` and `images/modules.yml`: the recipes, typed. An unknown key is an error.
+
+use crate::paths;
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// A system image: which files of which packages, on top of which other image.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Recipe {
+    /// What it is for; shown in the manifest.
+    pub(crate) about: String,
+    /// The image below this one.
+    pub(crate) from: Option<String>,
+    /// Debian packages whose files may be taken.
+    #[serde(default)]
+    pub(crate) packages: Vec<String>,
+    /// Patterns of paths to take; `**` is everything below. Shared libraries follow by themselves.
+    #[serde(default)]
+    pub(crate) files: Vec<String>,
+    /// Patterns of paths to leave out again.
+    #[serde(default)]
+    pub(crate) exclude: Vec<String>,
+    /// Put a link to busybox for each of its applets that nothing else provides.
+    #[serde(default)]
+    pub(crate) busybox: bool,
+    /// Links to make: path → target.
+    #[serde(default)]
+    pub(crate) links: BTreeMap<String, String>,
+    /// Folders to make: path → octal mode.
+    #[serde(default)]
+    pub(crate) folders: BTreeMap<String, String>,
+    /// Modes that differ from the package's: path → octal mode.
+    #[serde(default)]
+    pub(crate) modes: BTreeMap<String, String>,
+    /// Entrypoint, command, environment, working directory, in OCI's terms.
+    #[serde(default)]
+    pub(crate) config: ImageConfig,
+}
+
+/// The part of an OCI image configuration that a recipe sets.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImageConfig {
+    #[serde(default)]
+    pub(crate) entrypoint: Vec<String>,
+    #[serde(default)]
+    pub(crate) cmd: Vec<String>,
+    #[serde(default)]
+    pub(crate) env: Vec<String>,
+}
+
+/// Which kernel modules the image carries, besides those that these need.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ModuleList {
+    /// The package of the kernel.
+    pub(crate) kernel: String,
+    /// Modules of the initrd: enough to find the disk with the system image.
+    pub(crate) initrd: Vec<String>,
+    /// Modules of the system image: names, or patterns of paths below `kernel/`.
+    pub(crate) system: Vec<String>,
+    /// Patterns of paths that are left out of the above.
+    pub(crate) exclude: Vec<String>,
+}
+
+/// Reads `images/NAME/image.yml`.
+pub(crate) fn load(name: &str) -> Result<Recipe> {
+    parse(&paths::root().join("images").join(name).join("image.yml"))
+}
+
+/// Reads `images/modules.yml`.
+pub(crate) fn load_modules() -> Result<ModuleList> {
+    parse(&paths::root().join("images/modules.yml"))
+}
+
+/// Every image that has a recipe, by name.
+pub(crate) fn all() -> Result<Vec<(String, Recipe)>> {
+    let mut recipes = Vec::new();
+    for item in fs::read_dir(paths::root().join("images"))? {
+        let path = item?.path();
+        if path.join("image.yml").exists() {
+            let name = path.file_name().and_then(|name| name.to_str()).context("an image name that is not UTF-8")?;
+            recipes.push((name.to_owned(), load(name)?));
+        }
+    }
+    recipes.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(recipes)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    corral_config::yaml::from_str(&text).map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))
+}

@@ -1,0 +1,67 @@
+//! What building, booting and testing need from the host, and why. Installs what is missing with apt.
+
+use crate::{progress, sh};
+use anyhow::{Result, bail};
+use std::path::Path;
+use std::process::Command;
+
+/// A package of the host, what it is for, and a file that shows that it is there.
+struct Need {
+    package: &'static str,
+    why: &'static str,
+    proof: &'static str,
+}
+
+const fn need(package: &'static str, why: &'static str, proof: &'static str) -> Need {
+    Need { package, why, proof }
+}
+
+/// The whole list. Programs newer than the host's come from the image's own packages instead (see `erofs`).
+const NEEDS: &[Need] = &[
+    need("gcc", "linking Rust programs", "/usr/bin/gcc"),
+    need("make", "building libbpf for the device rules of containers", "/usr/bin/make"),
+    need("pkgconf", "finding C libraries", "/usr/bin/pkg-config"),
+    need("libseccomp-dev", "system call filters", "/usr/lib/x86_64-linux-gnu/libseccomp.a"),
+    need("libelf-dev", "device rules of containers (libbpf)", "/usr/lib/x86_64-linux-gnu/libelf.a"),
+    need("zlib1g-dev", "device rules of containers (libbpf)", "/usr/lib/x86_64-linux-gnu/libz.a"),
+    need("libzstd-dev", "device rules of containers (libbpf)", "/usr/lib/x86_64-linux-gnu/libzstd.a"),
+    need("kmod", "indexing kernel modules (depmod)", "/sbin/depmod"),
+    need("xz-utils", "unpacking kernel modules", "/usr/bin/xz"),
+    need("xorriso", "writing the ISO, and config drives for tests", "/usr/bin/xorriso"),
+    need("dosfstools", "vfat config drives for tests", "/sbin/mkfs.vfat"),
+    need("mtools", "filling vfat config drives without mounting them", "/usr/bin/mcopy"),
+    need("e2fsprogs", "looking into state disks after tests", "/sbin/e2fsck"),
+    need("qemu-system-x86", "booting the image", "/usr/bin/qemu-system-x86_64"),
+    need("qemu-utils", "making disks", "/usr/bin/qemu-img"),
+    need("openssh-client", "logging in to the machine", "/usr/bin/ssh"),
+    need("debian-archive-keyring", "checking Debian's signatures", "/usr/share/keyrings/debian-archive-keyring.gpg"),
+];
+
+/// Installs what is missing, after saying what and why.
+pub(crate) fn install() -> Result<()> {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !Path::new(need.proof).exists()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("These packages are missing and will be installed with apt:");
+    for need in &missing {
+        eprintln!("  {:<24} {}", need.package, need.why);
+    }
+    let names: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let root = sh::output(Command::new("id").arg("-u"))?.trim() == "0";
+    progress::step("apt-get update", || apt(root, &["update", "-q"]))?;
+    let arguments = [&["install", "-y", "-q", "--no-install-recommends"], names.as_slice()].concat();
+    progress::step("apt-get install", || apt(root, &arguments))?;
+    match missing.iter().find(|need| !Path::new(need.proof).exists()) {
+        Some(need) => bail!("package {} was installed, but {} is still missing", need.package, need.proof),
+        None => Ok(()),
+    }
+}
+
+fn apt(root: bool, arguments: &[&str]) -> Result<()> {
+    let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+    if !root {
+        command.arg("apt-get");
+    }
+    sh::output(command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments)).map(|_| ())
+}

@@ -1,0 +1,183 @@
+//! A file system tree in memory: what a layer, the root image or the initrd will hold. Sorted, so that it is always
+//! written in the same order; owners and modes are what the tree says, not what the build machine has.
+
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where the bytes of a file come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Blob {
+    /// A file of the build machine.
+    Host(PathBuf),
+    /// Bytes made by the build.
+    Bytes(Vec<u8>),
+}
+
+impl Blob {
+    /// The content.
+    pub(crate) fn read(&self) -> Result<Vec<u8>> {
+        match self {
+            Blob::Host(path) => fs::read(path).with_context(|| format!("reading {}", path.display())),
+            Blob::Bytes(bytes) => Ok(bytes.clone()),
+        }
+    }
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Directory,
+    File(Blob),
+    Symlink(String),
+}
+
+/// One entry: what, with which mode and owner.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Entry {
+    /// A directory, 0755, owned by root.
+    pub(crate) fn directory() -> Entry {
+        Entry { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0 }
+    }
+    /// A file owned by root.
+    pub(crate) fn file(blob: Blob, mode: u32) -> Entry {
+        Entry { kind: Kind::File(blob), mode, uid: 0, gid: 0 }
+    }
+    /// A symbolic link.
+    pub(crate) fn symlink(target: &str) -> Entry {
+        Entry { kind: Kind::Symlink(target.to_owned()), mode: 0o777, uid: 0, gid: 0 }
+    }
+}
+
+/// Paths are relative, without a leading slash: `usr/bin/ros`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tree {
+    pub(crate) entries: BTreeMap<String, Entry>,
+}
+
+impl Tree {
+    /// Adds an entry and the directories above it.
+    pub(crate) fn insert(&mut self, path: &str, entry: Entry) {
+        let path = path.trim_matches('/');
+        let mut above = Path::new(path).parent();
+        while let Some(folder) = above.and_then(Path::to_str).filter(|folder| !folder.is_empty()) {
+            self.entries.entry(folder.to_owned()).or_insert_with(Entry::directory);
+            above = Path::new(folder).parent();
+        }
+        self.entries.insert(path.to_owned(), entry);
+    }
+
+    /// Adds bytes as a file of mode 0644.
+    pub(crate) fn write(&mut self, path: &str, bytes: impl Into<Vec<u8>>) {
+        self.insert(path, Entry::file(Blob::Bytes(bytes.into()), 0o644));
+    }
+
+    /// Is there anything at this path?
+    pub(crate) fn contains(&self, path: &str) -> bool {
+        self.entries.contains_key(path.trim_matches('/'))
+    }
+
+    /// Adds all that stands in a folder of the build machine.
+    pub(crate) fn insert_folder(&mut self, folder: &Path) -> Result<()> {
+        for (path, entry) in read_folder(folder)? {
+            self.insert(&path, entry);
+        }
+        Ok(())
+    }
+
+    /// Puts another tree below `prefix`.
+    pub(crate) fn graft(&mut self, prefix: &str, other: &Tree) {
+        for (path, entry) in &other.entries {
+            self.insert(&format!("{prefix}/{path}"), entry.clone());
+        }
+    }
+
+    /// Sum of the sizes of the files, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        let size = |entry: &Entry| match &entry.kind {
+            Kind::File(Blob::Host(path)) => fs::metadata(path).map_or(0, |data| data.len()),
+            Kind::File(Blob::Bytes(bytes)) => bytes.len() as u64,
+            _ => 0,
+        };
+        self.entries.values().map(size).sum()
+    }
+
+    /// Writes the tree as a tar archive; every time stamp is `epoch`.
+    pub(crate) fn write_tar(&self, out: impl Write, epoch: u64) -> Result<()> {
+        let mut archive = tar::Builder::new(out);
+        for (path, entry) in &self.entries {
+            append(&mut archive, path, entry, epoch).with_context(|| format!("archiving {path}"))?;
+        }
+        archive.into_inner()?.flush()?;
+        Ok(())
+    }
+}
+
+fn append<W: Write>(archive: &mut tar::Builder<W>, path: &str, entry: &Entry, epoch: u64) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(entry.mode);
+    header.set_uid(entry.uid.into());
+    header.set_gid(entry.gid.into());
+    header.set_mtime(epoch);
+    header.set_size(0);
+    match &entry.kind {
+        Kind::Directory => {
+            header.set_entry_type(tar::EntryType::Directory);
+            archive.append_data(&mut header, format!("{path}/"), std::io::empty())?;
+        }
+        Kind::Symlink(target) => {
+            header.set_entry_type(tar::EntryType::Symlink);
+            archive.append_link(&mut header, path, target)?;
+        }
+        Kind::File(blob) => {
+            let bytes = blob.read()?;
+            header.set_entry_type(tar::EntryType::Regular);
+            header.set_size(bytes.len() as u64);
+            archive.append_data(&mut header, path, bytes.as_slice())?;
+        }
+    }
+    Ok(())
+}
+
+/// All entries below a folder of the build machine, with their modes; owned by root.
+pub(crate) fn read_folder(folder: &Path) -> Result<Vec<(String, Entry)>> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(current) = open.pop() {
+        for item in fs::read_dir(&current).with_context(|| format!("reading {}", current.display()))? {
+            let path = item?.path();
+            let name = path.strip_prefix(folder)?.to_str().context("a file name that is not UTF-8")?.to_owned();
+            let entry = read_entry(&path)?;
+            if matches!(entry.kind, Kind::Directory) {
+                open.push(path);
+            }
+            found.push((name, entry));
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+fn read_entry(path: &Path) -> Result<Entry> {
+    let data = fs::symlink_metadata(path)?;
+    let mode = data.permissions().mode() & 0o7777;
+    if data.is_dir() {
+        Ok(Entry { mode, ..Entry::directory() })
+    } else if data.is_symlink() {
+        Ok(Entry::symlink(fs::read_link(path)?.to_str().context("a link that is not UTF-8")?))
+    } else if data.is_file() {
+        Ok(Entry::file(Blob::Host(path.to_path_buf()), mode))
+    } else {
+        bail!("{} is neither a file, a directory nor a link", path.display())
+    }
+}
