@@ -1,2 +1,37 @@
 //! What the machine should be. Pure: text goes in, values come out; no I/O, no clock.
+//!
+//! The whole path: each source's text becomes a [`Layer`] (what it said, with where it said it); layers are merged in
+//! order, later ones win; the result is resolved into a [`Config`] (what is meant, nothing optional that has a default).
+
+pub mod cmdline;
+pub mod error;
+pub mod export;
+pub mod layer;
+pub mod merge;
+pub mod model;
+pub mod names;
+pub mod path;
+pub mod schema;
+pub mod user_data;
 pub mod yaml;
+
+pub use error::{Problem, Severity};
+pub use layer::{Layer, Source};
+pub use model::Config;
+
+use serde_json::Value;
+
+/// The layer that every machine starts from.
+pub fn defaults() -> Layer {
+    Layer::parse(Source::Defaults, include_str!("defaults.yml"))
+}
+
+/// What all layers mean together. Whatever a layer said wrongly was left out when it was parsed, and is in its problems.
+pub fn resolve(layers: &[Layer]) -> Config {
+    Config::from_value(merge::merge(layers.iter().map(|layer| &layer.value)))
+}
+
+/// The merged tree of all layers, as `ros config export --full` shows it.
+pub fn merged(layers: &[Layer]) -> Value {
+    merge::merge(layers.iter().map(|layer| &layer.value))
+}

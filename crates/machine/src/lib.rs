@@ -1,1 +1,13 @@
+//! The host: facts read from it, effects applied to it. Every module is one interface of the kernel.
+//!
+//! Nothing in here knows of containers, and nothing else in the workspace mounts, loads modules or reads disks.
 
+pub mod block;
+pub mod cmdline;
+pub mod files;
+pub mod kmsg;
+pub mod modules;
+pub mod mounts;
+pub mod power;
+pub mod switch_root;
+pub mod uevent;

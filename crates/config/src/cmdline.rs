@@ -1,0 +1,131 @@
+//! The kernel's command line → a tree: `rancher.a.b=v` and `cc.a.b=v`, values read as YAML, quotes as the kernel's.
+//!
+//! Words after ` -- ` count too, and win. Everything else on the line is the kernel's own business.
+
+use crate::yaml::{self, Kind, Node, Position};
+
+/// Splits a command line into words; double quotes hold blanks together, as the kernel does it.
+pub fn words(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for character in text.trim().chars() {
+        match character {
+            '"' => quoted = !quoted,
+            blank if blank.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
+            other => word.push(other),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// Every value of a parameter, in order: `console=tty1 console=ttyS0`.
+pub fn values<'a>(words: &'a [String], name: &str) -> Vec<&'a str> {
+    words.iter().filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).collect()
+}
+
+/// The tree that a command line describes.
+pub fn parse(text: &str) -> Node {
+    let mut root = mapping();
+    for (number, word) in words(text).iter().enumerate() {
+        let (key, value) = word.split_once('=').unwrap_or((word, "true"));
+        let key = match key.strip_prefix("cc.") {
+            Some(top) => top,
+            None if key.starts_with("rancher.") => key,
+            None => continue,
+        };
+        let at = Position { line: 1, column: number as u64 + 1 };
+        insert(&mut root, &crate::path::parse(key), parse_value(value, at));
+    }
+    root
+}
+
+fn mapping() -> Node {
+    Node { at: Position::default(), kind: Kind::Mapping(Vec::new()) }
+}
+
+/// A value is YAML where it looks like a list, a map, a number or a truth value; text with `:` or `?` stays text.
+fn parse_value(text: &str, at: Position) -> Node {
+    let structured = (text.starts_with('[') && text.ends_with(']')) || (text.starts_with('{') && text.ends_with('}'));
+    let protected = if structured { protect(text) } else { text.to_owned() };
+    let plain = Node { at, kind: Kind::String(text.to_owned()) };
+    if !structured && (text.starts_with(['[', '{']) || text.contains(": ") || text.ends_with(':') || text.contains('#')) {
+        return plain;
+    }
+    match yaml::parse(&protected) {
+        Ok(node) if !matches!(node.kind, Kind::Mapping(_)) || structured => relocate(node, at),
+        _ => plain,
+    }
+}
+
+/// In `[url:http://h/p?a=b]` the colons belong to the text: quote each such item.
+fn protect(text: &str) -> String {
+    if text.starts_with('{') || text.contains('"') || text.contains('\'') {
+        return text.to_owned();
+    }
+    let inner = text.trim_start_matches('[').trim_end_matches(']');
+    let items: Vec<String> = inner
+        .split(',')
+        .map(|item| if item.contains([':', '?']) { format!("\"{}\"", item.trim()) } else { item.to_owned() })
+        .collect();
+    format!("[{}]", items.join(","))
+}
+
+fn relocate(node: Node, at: Position) -> Node {
+    let kind = match node.kind {
+        Kind::Sequence(items) => Kind::Sequence(items.into_iter().map(|item| relocate(item, at)).collect()),
+        Kind::Mapping(items) => Kind::Mapping(items.into_iter().map(|(key, item)| (key, relocate(item, at))).collect()),
+        other => other,
+    };
+    Node { at, kind }
+}
+
+/// Puts a value at a path. The parameter `rancher.autologin` may come several times and is collected.
+fn insert(tree: &mut Node, path: &[String], value: Node) {
+    let Some((first, rest)) = path.split_first() else {
+        *tree = value;
+        return;
+    };
+    let Kind::Mapping(items) = &mut tree.kind else { return };
+    if first == "autologin" && rest.is_empty() {
+        collect(items, value);
+        return;
+    }
+    let position = items.iter().position(|(key, _)| key == first).unwrap_or_else(|| {
+        items.push((first.clone(), mapping()));
+        items.len() - 1
+    });
+    insert(&mut items[position].1, rest, value);
+}
+
+fn collect(items: &mut Vec<(String, Node)>, value: Node) {
+    match items.iter_mut().find(|(key, _)| key == "autologin") {
+        Some((_, Node { kind: Kind::Sequence(list), .. })) => list.push(value),
+        _ => items.push(("autologin".to_owned(), Node { at: value.at, kind: Kind::Sequence(vec![value]) })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn parameters_become_a_tree() {
+        let cases = [
+            ("a b=c quiet", json!({})),
+            ("rancher.debug", json!({"rancher": {"debug": true}})),
+            ("rancher.state.dev=LABEL=X rancher.state.wait", json!({"rancher": {"state": {"dev": "LABEL=X", "wait": true}}})),
+            ("rancher.modules=[a,b]", json!({"rancher": {"modules": ["a", "b"]}})),
+            ("rancher.x=[url:http://h/p?a=b]", json!({"rancher": {"x": ["url:http://h/p?a=b"]}})),
+            ("rancher.x=http://h:80/p?a=b", json!({"rancher": {"x": "http://h:80/p?a=b"}})),
+            ("cc.hostname=one -- cc.hostname=two", json!({"hostname": "two"})),
+            ("rancher.n=5 rancher.\"s\"=\"a b\"", json!({"rancher": {"n": 5, "s": "a b"}})),
+            ("rancher.autologin=tty1 rancher.autologin=ttyS0", json!({"rancher": {"autologin": ["tty1", "ttyS0"]}})),
+            ("rancher.bad=[a", json!({"rancher": {"bad": "[a"}})),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(parse(line).to_value(), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What one source said.
+
+use crate::error::{Problem, Severity};
+use crate::yaml::{self, Node, Position};
+use crate::{cmdline, schema};
+use serde_json::Value;
+use std::fmt;
+
+/// Where a layer comes from. The order of merging is `machine`'s and `ros`'s business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `defaults.yml`, inside this program.
+    Defaults,
+    /// A file, by its path.
+    File(String),
+    /// The kernel's command line.
+    CommandLine,
+    /// What the machine's provider says of it: host name and keys.
+    Metadata,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Defaults => formatter.write_str("defaults"),
+            Source::File(path) => formatter.write_str(path),
+            Source::CommandLine => formatter.write_str("kernel command line"),
+            Source::Metadata => formatter.write_str("metadata"),
+        }
+    }
+}
+
+/// What one source said: a tree in which every value has the type that its key wants. Keys that were said wrongly are
+/// not in it; they are in `problems`.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    pub source: Source,
+    pub value: Value,
+    pub problems: Vec<Problem>,
+}
+
+impl Layer {
+    /// Parses a cloud-config. A document that is no YAML at all gives an empty layer with one problem.
+    pub fn parse(source: Source, text: &str) -> Layer {
+        let name = source.to_string();
+        match yaml::parse(text) {
+            Ok(tree) => Layer::from_tree(source, &tree, text),
+            Err(error) => {
+                let at = Position { line: error.line, column: error.column };
+                let problem = Problem::new(Severity::Error, &name, at, "", error.message);
+                Layer { source, value: Value::Object(serde_json::Map::new()), problems: vec![problem] }
+            }
+        }
+    }
+
+    /// Parses a cloud-config from bytes, which may not even be text.
+    pub fn parse_bytes(source: Source, bytes: &[u8]) -> Layer {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Layer::parse(source, text),
+            Err(error) => {
+                let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+                let at = Position { line: line as u64, column: 1 };
+                let message = "this is not UTF-8 text".to_owned();
+                let problem = Problem::new(Severity::Error, &source.to_string(), at, "", message);
+                Layer { source, value: Value::Object(serde_json::Map::new()), problems: vec![problem] }
+            }
+        }
+    }
+
+    /// The layer of a kernel command line.
+    pub fn from_command_line(text: &str) -> Layer {
+        let tree = cmdline::parse(text);
+        Layer::from_tree(Source::CommandLine, &tree, "")
+    }
+
+    /// Has it anything that has no effect as it was said?
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    fn from_tree(source: Source, tree: &Node, text: &str) -> Layer {
+        let (value, problems) = schema::check(tree, &source.to_string(), text);
+        Layer { source, value, problems }
+    }
+}

@@ -1,0 +1,68 @@
+//! Dotted keys for `get` and `set`: `rancher.network.interfaces.eth0.dhcp`. A part with dots in it is quoted.
+
+use serde_json::{Map, Value};
+
+/// Splits a dotted key. `a."b.c".d` has three parts.
+pub fn parse(key: &str) -> Vec<String> {
+    let (mut parts, mut part, mut quoted) = (Vec::new(), String::new(), false);
+    for character in key.chars() {
+        match character {
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(std::mem::take(&mut part)),
+            other => part.push(other),
+        }
+    }
+    parts.push(part);
+    parts
+}
+
+/// The value at a key. Keys of a map that have dots themselves (`fs.file-max`) are found without quotes too.
+pub fn get<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
+    get_parts(tree, &parse(key))
+}
+
+/// Puts a value at a key, making the maps above it. What stood in the way is replaced.
+pub fn set(tree: &mut Value, key: &str, value: Value) {
+    let mut place = tree;
+    for part in parse(key) {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        let Value::Object(map) = place else { return };
+        place = map.entry(part).or_insert(Value::Null);
+    }
+    *place = value;
+}
+
+fn get_parts<'a>(tree: &'a Value, parts: &[String]) -> Option<&'a Value> {
+    if parts.is_empty() {
+        return Some(tree);
+    }
+    (1..=parts.len()).find_map(|length| get_parts(tree.get(parts[..length].join("."))?, &parts[length..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn keys_with_dots_are_found_quoted_or_not() {
+        let tree = json!({"rancher": {"sysctl": {"fs.file-max": 7}, "state": {"dev": "x"}}});
+        for (key, expected) in [
+            ("rancher.state.dev", Some(json!("x"))),
+            ("rancher.sysctl.fs.file-max", Some(json!(7))),
+            ("rancher.sysctl.\"fs.file-max\"", Some(json!(7))),
+            ("rancher.nothing", None),
+        ] {
+            assert_eq!(get(&tree, key).cloned(), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn set_makes_the_maps_above() {
+        let mut tree = json!({"a": 1});
+        set(&mut tree, "a.b.c", json!([1]));
+        assert_eq!(tree, json!({"a": {"b": {"c": [1]}}}));
+    }
+}

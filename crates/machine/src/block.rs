@@ -1,0 +1,177 @@
+//! Block devices and what is on them: type, label and UUID from the superblock, without udev and without mounting.
+
+use anyhow::{Context, Result};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// A file system as its superblock tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSystem {
+    /// Type as mount(2) takes it: `ext4`, `vfat`, `iso9660`, `erofs`, `xfs`, `btrfs`, `swap`.
+    pub kind: &'static str,
+    pub label: String,
+    /// As blkid(8) prints it; empty where the type has none.
+    pub uuid: String,
+    /// It was not unmounted cleanly, or has errors (ext4 only).
+    pub dirty: bool,
+}
+
+/// A device with a file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    pub device: PathBuf,
+    pub system: FileSystem,
+}
+
+/// Every block device that the kernel knows, by its name below /dev.
+pub fn load_devices() -> Vec<PathBuf> {
+    let Ok(items) = fs::read_dir("/sys/class/block") else { return Vec::new() };
+    let mut devices: Vec<PathBuf> = items
+        .flatten()
+        .map(|item| Path::new("/dev").join(item.file_name()))
+        .filter(|device| !is_idle_pseudo_device(device))
+        .collect();
+    devices.sort();
+    devices
+}
+
+/// Every device with a file system on it.
+pub fn load_volumes() -> Vec<Volume> {
+    load_devices()
+        .into_iter()
+        .filter_map(|device| load_file_system(&device).ok().flatten().map(|system| Volume { device, system }))
+        .collect()
+}
+
+/// Reads the superblock of a device (or of a file with a file system in it).
+pub fn load_file_system(device: &Path) -> Result<Option<FileSystem>> {
+    let file = File::open(device).with_context(|| format!("opening {}", device.display()))?;
+    let mut start = vec![0_u8; 68 * 1024];
+    let read = read_up_to(&file, &mut start);
+    Ok(parse(&start[..read]))
+}
+
+/// Devices that `LABEL=x`, `UUID=x` or `/dev/x` stand for. More than one means that the owner must say which.
+pub fn resolve(reference: &str) -> Vec<PathBuf> {
+    let find = |wanted: &dyn Fn(&FileSystem) -> bool| {
+        load_volumes().into_iter().filter(|volume| wanted(&volume.system)).map(|volume| volume.device).collect()
+    };
+    if let Some(label) = reference.strip_prefix("LABEL=") {
+        find(&|system| system.label == label)
+    } else if let Some(uuid) = reference.strip_prefix("UUID=") {
+        find(&|system| system.uuid.eq_ignore_ascii_case(uuid))
+    } else {
+        Some(PathBuf::from(reference)).filter(|path| path.exists()).into_iter().collect()
+    }
+}
+
+/// Whether the first `length` bytes are all zero: the sign that a disk may be formatted.
+pub fn is_blank(device: &Path, length: usize) -> Result<bool> {
+    let file = File::open(device).with_context(|| format!("opening {}", device.display()))?;
+    let mut start = vec![0_u8; length];
+    let read = read_up_to(&file, &mut start);
+    Ok(read > 0 && start[..read].iter().all(|byte| *byte == 0))
+}
+
+fn is_idle_pseudo_device(device: &Path) -> bool {
+    let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let pseudo = ["ram", "zram", "loop", "nbd", "fd"].iter().any(|prefix| name.starts_with(prefix));
+    let size = fs::read_to_string(Path::new("/sys/class/block").join(&name).join("size")).unwrap_or_default();
+    size.trim() == "0" || (pseudo && name.starts_with("ram")) || name.starts_with("fd")
+}
+
+fn read_up_to(file: &File, buffer: &mut [u8]) -> usize {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], filled as u64) {
+            Ok(0) | Err(_) => break,
+            Ok(more) => filled += more,
+        }
+    }
+    filled
+}
+
+fn parse(start: &[u8]) -> Option<FileSystem> {
+    [parse_ext, parse_erofs, parse_iso9660, parse_xfs, parse_btrfs, parse_swap, parse_vfat]
+        .iter()
+        .find_map(|parse| parse(start))
+}
+
+fn field(bytes: &[u8], offset: usize, length: usize) -> Option<&[u8]> {
+    bytes.get(offset..offset + length)
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).trim_end().to_owned()
+}
+
+fn uuid(bytes: &[u8]) -> String {
+    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.concat();
+    match hex.len() {
+        32 => format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]),
+        _ => hex,
+    }
+}
+
+fn found(kind: &'static str, label: String, uuid: String) -> Option<FileSystem> {
+    Some(FileSystem { kind, label, uuid, dirty: false })
+}
+
+/// <https://docs.kernel.org/filesystems/ext4/super.html>
+fn parse_ext(start: &[u8]) -> Option<FileSystem> {
+    let block = field(start, 1024, 1024)?;
+    if field(block, 0x38, 2)? != [0x53, 0xef] {
+        return None;
+    }
+    let state = u16::from_le_bytes([block[0x3a], block[0x3b]]);
+    let needs_recovery = block[0x60] & 4 != 0;
+    let has_errors = state & 2 != 0;
+    Some(FileSystem {
+        kind: "ext4",
+        label: text(&block[0x78..0x88]),
+        uuid: uuid(&block[0x68..0x78]),
+        dirty: needs_recovery || has_errors || state & 1 == 0,
+    })
+}
+
+fn parse_erofs(start: &[u8]) -> Option<FileSystem> {
+    let block = field(start, 1024, 128)?;
+    (block[..4] == [0xe2, 0xe1, 0xf5, 0xe0]).then(|| found("erofs", text(&block[64..80]), uuid(&block[48..64])))?
+}
+
+fn parse_iso9660(start: &[u8]) -> Option<FileSystem> {
+    let block = field(start, 32 * 1024, 2048)?;
+    (&block[1..6] == b"CD001").then(|| found("iso9660", text(&block[40..72]), String::new()))?
+}
+
+fn parse_xfs(start: &[u8]) -> Option<FileSystem> {
+    (field(start, 0, 4)? == b"XFSB").then(|| found("xfs", text(&start[108..120]), uuid(&start[32..48])))?
+}
+
+fn parse_btrfs(start: &[u8]) -> Option<FileSystem> {
+    let block = field(start, 64 * 1024, 0x300)?;
+    (&block[0x40..0x48] == b"_BHRfS_M").then(|| found("btrfs", text(&block[0x12b..0x22b]), uuid(&block[0x20..0x30])))?
+}
+
+fn parse_swap(start: &[u8]) -> Option<FileSystem> {
+    (field(start, 4086, 10)? == b"SWAPSPACE2").then(|| found("swap", text(&start[1052..1068]), uuid(&start[1036..1052])))?
+}
+
+fn parse_vfat(start: &[u8]) -> Option<FileSystem> {
+    let boot = field(start, 0, 512)?;
+    if boot[510..] != [0x55, 0xaa] {
+        return None;
+    }
+    let (serial, label) = if &boot[82..87] == b"FAT32" {
+        (&boot[67..71], &boot[71..82])
+    } else if &boot[54..57] == b"FAT" {
+        (&boot[39..43], &boot[43..54])
+    } else {
+        return None;
+    };
+    let serial = u32::from_le_bytes([serial[0], serial[1], serial[2], serial[3]]);
+    found("vfat", text(label), format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff))
+}

@@ -1,0 +1,189 @@
+//! Kernel modules: which module a device asks for, what that one depends on, and loading them.
+//!
+//! Reads the text index of depmod(8). Used by stage 0 and PID 1; later on, udev loads what is plugged in.
+
+use anyhow::{Context, Result};
+use rustix::fs::{Mode, OFlags};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The modules of the running kernel.
+#[derive(Debug)]
+pub struct Index {
+    folder: PathBuf,
+    /// name → (path below the folder, paths of what it needs, nearest first)
+    modules: BTreeMap<String, (String, Vec<String>)>,
+    /// (pattern, module name), in the order of the file
+    aliases: Vec<(String, String)>,
+    loaded: BTreeSet<String>,
+}
+
+impl Index {
+    /// Reads the index of the running kernel below `base` (`/lib/modules`).
+    pub fn open(base: &Path) -> Result<Index> {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let folder = base.join(release);
+        let read = |name: &str| {
+            fs::read_to_string(folder.join(name)).with_context(|| format!("reading {name} of {}", folder.display()))
+        };
+        let modules = read("modules.dep")?.lines().filter_map(parse_dependency).collect();
+        let aliases = read("modules.alias")?.lines().filter_map(parse_alias).collect();
+        Ok(Index { folder, modules, aliases, loaded: load_loaded() })
+    }
+
+    /// Loads a module and what it needs. A module that is built in or loaded already is no error; an unknown one is.
+    pub fn load(&mut self, name: &str) -> Result<()> {
+        let name = canonical(name);
+        if self.loaded.contains(&name) || Path::new("/sys/module").join(&name).exists() {
+            return Ok(());
+        }
+        let (path, needs) =
+            self.modules.get(&name).with_context(|| format!("loading module {name}: this kernel has none of that name"))?.clone();
+        for path in needs.iter().rev().chain([&path]) {
+            self.insert(path)?;
+        }
+        Ok(())
+    }
+
+    /// Loads what the devices present now ask for. Returns the names of modules that failed, with the reason.
+    pub fn load_for_devices(&mut self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        for alias in load_modaliases(Path::new("/sys/devices")) {
+            let matching = self.aliases.iter().filter(|(pattern, _)| matches(pattern, &alias));
+            names.extend(matching.map(|(_, module)| module.clone()).filter(|module| wanted(module)));
+        }
+        names.iter().filter_map(|name| self.load(name).err().map(|error| format!("{error:#}"))).collect()
+    }
+
+    /// Where a module's file is, below the index.
+    pub fn path_of(&self, name: &str) -> Option<&str> {
+        self.modules.get(&canonical(name)).map(|(path, _)| path.as_str())
+    }
+
+    fn insert(&mut self, path: &str) -> Result<()> {
+        let name = name_of(path);
+        if !self.loaded.insert(name.clone()) {
+            return Ok(());
+        }
+        let file = rustix::fs::open(self.folder.join(path), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .with_context(|| format!("loading module {name}: opening {path}"))?;
+        match rustix::system::finit_module(&file, c"", 0) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("loading module {name}")),
+        }
+    }
+}
+
+fn load_loaded() -> BTreeSet<String> {
+    let text = fs::read_to_string("/proc/modules").unwrap_or_default();
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// The `modalias` of every device below `folder`.
+fn load_modaliases(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(current) = open.pop() {
+        let Ok(items) = fs::read_dir(&current) else { continue };
+        for item in items.flatten() {
+            if item.file_name() == "modalias" {
+                found.extend(fs::read_to_string(item.path()).ok().map(|text| text.trim().to_owned()));
+            } else if item.file_type().is_ok_and(|kind| kind.is_dir()) {
+                open.push(item.path());
+            }
+        }
+    }
+    found.remove("");
+    found
+}
+
+fn canonical(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+fn name_of(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    canonical(file.split(".ko").next().unwrap_or(file))
+}
+
+fn parse_dependency(line: &str) -> Option<(String, (String, Vec<String>))> {
+    let (path, needs) = line.split_once(':')?;
+    Some((name_of(path), (path.to_owned(), needs.split_whitespace().map(str::to_owned).collect())))
+}
+
+fn parse_alias(line: &str) -> Option<(String, String)> {
+    let mut words = line.strip_prefix("alias ")?.split_whitespace();
+    Some((words.next()?.to_owned(), canonical(words.next()?)))
+}
+
+/// Shell pattern of depmod: `*`, `?` and `[a-z]`.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (mut pattern, mut text) = (pattern.as_bytes(), text.as_bytes());
+    let mut retry: Option<(&[u8], &[u8])> = None;
+    loop {
+        match (pattern.first(), text.first()) {
+            (Some(b'*'), _) => {
+                retry = Some((&pattern[1..], text));
+                pattern = &pattern[1..];
+                continue;
+            }
+            (None, None) => return true,
+            (Some(wanted), Some(found)) => {
+                if let Some(rest) = match_one(pattern, *wanted, *found) {
+                    (pattern, text) = (rest, &text[1..]);
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        let Some((after_star, from)) = retry.filter(|(_, from)| !from.is_empty()) else { return false };
+        retry = Some((after_star, &from[1..]));
+        (pattern, text) = (after_star, &from[1..]);
+    }
+}
+
+/// Matches one character; returns the rest of the pattern.
+fn match_one(pattern: &[u8], wanted: u8, found: u8) -> Option<&[u8]> {
+    match wanted {
+        b'?' => Some(&pattern[1..]),
+        b'[' => {
+            let end = pattern.iter().position(|byte| *byte == b']')?;
+            let set = &pattern[1..end];
+            let mut at = 0;
+            while at < set.len() {
+                let (low, high, step) = match set.get(at + 1..at + 3) {
+                    Some([b'-', high]) => (set[at], *high, 3),
+                    _ => (set[at], set[at], 1),
+                };
+                if (low..=high).contains(&found) {
+                    return Some(&pattern[end + 1..]);
+                }
+                at += step;
+            }
+            None
+        }
+        _ => (wanted == found).then(|| &pattern[1..]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_aliases_match_as_depmod_writes_them() {
+        let cases = [
+            ("virtio:d00000002v*", "virtio:d00000002v00001AF4", true),
+            ("virtio:d00000002v*", "virtio:d00000001v00001AF4", false),
+            ("pci:v*d*sv*sd*bc01sc06i01*", "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", true),
+            ("usb:v*p*d*dc*dsc*dp*ic08isc06ip50in*", "usb:v46F4p0001d0000dc00dsc00dp00ic08isc06ip50in00", true),
+            ("input:b*v*p*e*-e*1,*k*110,*r*", "input:b0003v0627p0001e0001-e0,1,2,4,k110,111,r0,1", true),
+            ("dmi*:[A-C]x?", "dmi5:Bxy", true),
+            ("dmi*:[A-C]x?", "dmi5:Dxy", false),
+        ];
+        for (pattern, alias, expected) in cases {
+            assert_eq!(matches(pattern, alias), expected, "{pattern} against {alias}");
+        }
+    }
+}

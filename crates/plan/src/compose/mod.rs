@@ -1,0 +1,91 @@
+//! Compose files → services. v1 (services at the top) and the Compose Specification (`services:`), read leniently as
+//! the original did (`privileged: "true"`); an unknown key is a warning, a wrong type an error, both with their place.
+
+mod scalar;
+mod spec;
+
+use crate::service::Service;
+use corral_config::names::ServiceName;
+use corral_config::yaml::{self, Kind, Node, Position};
+
+/// What is wrong in a compose file: `FILE:LINE:COLUMN: what`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}:{column}: {message}")]
+pub struct ComposeError {
+    pub file: String,
+    pub line: u64,
+    pub column: u64,
+    pub message: String,
+}
+
+/// A parsed compose file.
+#[derive(Debug, Clone)]
+pub struct ServiceFile {
+    pub services: Vec<Service>,
+    /// Keys that are not known, or known and without effect.
+    pub warnings: Vec<ComposeError>,
+}
+
+/// Parses a compose file.
+pub fn parse(file: &str, text: &str) -> Result<ServiceFile, ComposeError> {
+    let tree = yaml::parse(text).map_err(|error| ComposeError {
+        file: file.to_owned(),
+        line: error.line,
+        column: error.column,
+        message: error.message,
+    })?;
+    parse_tree(file, &tree)
+}
+
+/// Parses a compose document that stands in a configuration.
+pub fn parse_tree(file: &str, tree: &Node) -> Result<ServiceFile, ComposeError> {
+    let mut reader = Reader { file, warnings: Vec::new() };
+    let top = reader.mapping(tree)?;
+    let is_v1 = !top.iter().any(|(key, _)| key == "services");
+    let services = if is_v1 { top } else { reader.services(top)? };
+    let mut parsed = Vec::new();
+    for (name, node) in services {
+        let name = ServiceName::try_from(name.clone()).map_err(|error| reader.error(node.at, error.to_string()))?;
+        parsed.push(spec::parse_service(&mut reader, name, node)?);
+    }
+    Ok(ServiceFile { services: parsed, warnings: reader.warnings })
+}
+
+/// Reads nodes of one file, and collects what is worth a warning.
+struct Reader<'a> {
+    file: &'a str,
+    warnings: Vec<ComposeError>,
+}
+
+type Items = [(String, Node)];
+
+impl Reader<'_> {
+    fn error(&self, at: Position, message: impl Into<String>) -> ComposeError {
+        ComposeError { file: self.file.to_owned(), line: at.line, column: at.column, message: message.into() }
+    }
+
+    fn warn(&mut self, at: Position, message: String) {
+        let warning = self.error(at, message);
+        self.warnings.push(warning);
+    }
+
+    fn mapping<'n>(&self, node: &'n Node) -> Result<&'n Items, ComposeError> {
+        match &node.kind {
+            Kind::Mapping(items) => Ok(items),
+            other => Err(self.error(node.at, format!("a mapping is wanted here, not {}", other.name()))),
+        }
+    }
+
+    fn services<'n>(&mut self, top: &'n Items) -> Result<&'n Items, ComposeError> {
+        let mut found: &Items = &[];
+        for (key, node) in top {
+            match key.as_str() {
+                "services" => found = self.mapping(node)?,
+                "version" | "name" => {}
+                other if other.starts_with("x-") => {}
+                other => self.warn(node.at, format!("{other}: not supported here")),
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,68 @@
+//! The labels of this family, typed. The only place that knows the strings.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a service's labels mean.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels {
+    /// The engine of the system runs it; otherwise it is a service of the user's Docker.
+    pub system: bool,
+    /// Start after these. A name that is not in the plan is no error.
+    pub after: Vec<String>,
+    /// Start before these.
+    pub before: Vec<String>,
+    /// False: whatever comes after it waits for its end, not only for its start.
+    pub detach: bool,
+    /// Made, but never started.
+    pub create_only: bool,
+    /// When it has ended, the configuration is read again.
+    pub reload_config: bool,
+    /// What of it ends with its first process.
+    pub kill_mode: KillMode,
+}
+
+/// systemd's term, and two of its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KillMode {
+    /// Everything in the container.
+    ControlGroup,
+    /// Only the first process: what it started lives on, and is found again by the next one.
+    Process,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Labels {
+            system: false,
+            after: Vec::new(),
+            before: Vec::new(),
+            detach: true,
+            create_only: false,
+            reload_config: false,
+            kill_mode: KillMode::ControlGroup,
+        }
+    }
+}
+
+/// Reads the labels of a service. A label that is not ours means nothing here.
+pub fn parse(labels: &BTreeMap<String, String>) -> Labels {
+    let get = |name: &str| labels.get(name).map(String::as_str);
+    let list = |name: &str| -> Vec<String> {
+        let names = get(name).unwrap_or_default().split(',');
+        names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    };
+    Labels {
+        system: get("io.rancher.os.scope") == Some("system"),
+        after: list("io.rancher.os.after"),
+        before: list("io.rancher.os.before"),
+        detach: get("io.rancher.os.detach") != Some("false"),
+        create_only: get("io.rancher.os.createonly") == Some("true"),
+        reload_config: get("io.rancher.os.reloadconfig") == Some("true"),
+        kill_mode: match get("io.corral.kill-mode") {
+            Some("process") => KillMode::Process,
+            _ => KillMode::ControlGroup,
+        },
+    }
+}
