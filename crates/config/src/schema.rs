@@ -395,7 +395,7 @@ mod tests {
             ("rancher:\n  shutdown_timeout: soon\n", "f.yml:2:21: rancher.shutdown_timeout: a whole number is wanted here, not a string"),
             ("write_files:\n- {path: /a, permissions: rw}\n", "f.yml:2:27: write_files[0].permissions: \"rw\" is not an octal mode such as \"0644\""),
             ("hostnam: a\n", "f.yml:1:10: hostnam: warning: unknown key; did you mean hostname?"),
-            ("a: [\n", "f.yml:2:1: "),
+            ("a: [\n", "f.yml:1:4: "),
         ];
         for (text, expected) in cases {
             let found: Vec<String> = layer(text).problems.iter().map(ToString::to_string).collect();

@@ -1,0 +1,116 @@
+//! The engine daemon, a child of PID 1: serves the Docker Engine API and writes the logs of containers. It holds no
+//! state that matters: when it dies, PID 1 starts it again and hands it the log pipes.
+
+use crate::client::Client;
+use crate::error::EngineError;
+use crate::logs::{self, Entry, Lines, Log};
+use crate::protocol::Event;
+use crate::{api, paths};
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::broadcast;
+
+/// The size of one log file, in bytes, and how many there are of a container.
+const LOG_BYTES: u64 = 25 << 20;
+const LOG_FILES: u32 = 2;
+
+/// What every request of the API can reach.
+#[derive(Debug)]
+pub struct Shared {
+    pub client: Client,
+    /// Everything that happens to containers.
+    pub events: broadcast::Sender<Event>,
+    /// Lines as they are written to logs: (container id, line).
+    pub lines: broadcast::Sender<(String, Entry)>,
+    /// Processes that were asked for and not yet started, or that run.
+    pub execs: api::exec::Execs,
+}
+
+/// Runs the daemon until PID 1 hangs up.
+pub fn run() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve())
+}
+
+async fn serve() -> Result<()> {
+    let (events, _) = broadcast::channel(1024);
+    let (lines, _) = broadcast::channel(4096);
+    let (streams, mut new_streams) = tokio::sync::mpsc::unbounded_channel();
+    let news = events.clone();
+    let client = Client::connect(move |event, mut descriptors| match (&event, descriptors.pop()) {
+        (Event::Log { id, stream }, Some(descriptor)) => {
+            // The receiver lives as long as this process.
+            let _ = streams.send((id.clone(), *stream, descriptor));
+        }
+        _ => {
+            // Without a listener there is nobody to tell.
+            let _ = news.send(event);
+        }
+    })
+    .context("connecting to PID 1")?;
+    let shared = Arc::new(Shared { client, events, lines: lines.clone(), execs: api::exec::Execs::default() });
+    let attaching = Arc::clone(&shared);
+    blocking(move || attaching.client.attach()).await.context("attaching to PID 1")?;
+    tokio::spawn(async move {
+        while let Some((id, stream, descriptor)) = new_streams.recv().await {
+            tokio::spawn(write_log(id, stream, descriptor, lines.clone()));
+        }
+    });
+    api::serve(shared, paths::API_SOCKET).await
+}
+
+/// Runs something that waits, such as a call to PID 1, where it does not hold up others.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.unwrap_or_else(|error| Err(EngineError::Failed(format!("a task of the engine ended: {error}"))))
+}
+
+/// Reads one stream of a container until its end, into the log and to those who follow it.
+async fn write_log(id: String, stream: u8, descriptor: OwnedFd, followers: broadcast::Sender<(String, Entry)>) {
+    let name = if stream == 2 { "stderr" } else { "stdout" };
+    if let Err(error) = copy_log(&id, name, descriptor, &followers).await {
+        eprintln!("log of {id}: {error:#}");
+    }
+}
+
+async fn copy_log(id: &str, stream: &str, descriptor: OwnedFd, followers: &broadcast::Sender<(String, Entry)>) -> Result<()> {
+    rustix::io::ioctl_fionbio(&descriptor, true)?;
+    let source = AsyncFd::register(File::from(descriptor))?;
+    // Both streams of a container append to one file; rotation by either is seen by the other at its next start.
+    let mut log = Log::open(&paths::log(id), LOG_BYTES, LOG_FILES)?;
+    let mut lines = Lines::default();
+    let mut buffer = vec![0_u8; 32 * 1024];
+    loop {
+        let mut guard = source.readable().await?;
+        let read = guard.try_io(|file| Ok(rustix::io::read(file.get_ref(), &mut buffer)?));
+        let count = match read {
+            Err(_not_ready) => continue,
+            // A pty whose other side is closed says EIO.
+            Ok(Err(_)) | Ok(Ok(0)) => break,
+            Ok(Ok(count)) => count,
+        };
+        for line in lines.push(&buffer[..count]) {
+            write_line(&mut log, id, stream, line, followers)?;
+        }
+    }
+    lines.finish().map_or(Ok(()), |line| write_line(&mut log, id, stream, line, followers))
+}
+
+fn write_line(
+    log: &mut Log,
+    id: &str,
+    stream: &str,
+    line: String,
+    followers: &broadcast::Sender<(String, Entry)>,
+) -> Result<()> {
+    let entry = Entry { log: line, stream: stream.to_owned(), time: logs::rfc3339(logs::now()) };
+    log.append(&entry)?;
+    // Without a follower there is nobody to tell.
+    let _ = followers.send((id.to_owned(), entry));
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! What callers of the engine branch on.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a request was not done; the API maps each to a status code of HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum EngineError {
+    #[error("no such container: {0}")]
+    NoSuchContainer(String),
+    #[error("no such image: {0}")]
+    NoSuchImage(String),
+    #[error("{0}")]
+    Conflict(String),
+    /// The container is in that state already.
+    #[error("{0}")]
+    NotModified(String),
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("{0}")]
+    NotImplemented(String),
+    #[error("{0}")]
+    Failed(String),
+}

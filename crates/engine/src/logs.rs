@@ -1,0 +1,164 @@
+//! Container logs in Docker's json-file format: a line is `{"log":"text\n","stream":"stdout","time":"…"}`.
+//! Written with rotation by the engine daemon; read with `tail`, `since` and `follow`.
+
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Result, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// One line of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub log: String,
+    pub stream: String,
+    /// RFC 3339, UTC, nanoseconds.
+    pub time: String,
+}
+
+/// The log of one container. At most `max_files` files of about `max_bytes`; the newest has no number.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    max_bytes: u64,
+    max_files: u32,
+}
+
+impl Log {
+    /// Opens a log for appending.
+    pub fn open(path: &Path, max_bytes: u64, max_files: u32) -> Result<Log> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let size = file.metadata()?.len();
+        Ok(Log { path: path.to_path_buf(), file, size, max_bytes, max_files })
+    }
+
+    /// Appends a line.
+    pub fn append(&mut self, entry: &Entry) -> Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        if self.size + line.len() as u64 > self.max_bytes && self.size > 0 {
+            self.rotate()?;
+        }
+        self.file.write_all(&line)?;
+        self.size += line.len() as u64;
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> Result<()> {
+        let numbered = |number: u32| match number {
+            0 => self.path.clone(),
+            n => PathBuf::from(format!("{}.{n}", self.path.display())),
+        };
+        for number in (0..self.max_files.saturating_sub(1)).rev() {
+            let _ = fs::rename(numbered(number), numbered(number + 1));
+        }
+        self.file = OpenOptions::new().create(true).write(true).truncate(true).open(&self.path)?;
+        self.size = 0;
+        Ok(())
+    }
+}
+
+/// Cuts what a container wrote into lines; a line without end is cut at 16 KiB, as Docker does.
+#[derive(Debug, Default)]
+pub struct Lines {
+    rest: Vec<u8>,
+}
+
+const LONGEST_LINE: usize = 16 * 1024;
+
+impl Lines {
+    /// Takes bytes and gives the lines that are complete.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for byte in bytes {
+            self.rest.push(*byte);
+            if *byte == b'\n' || self.rest.len() >= LONGEST_LINE {
+                lines.push(String::from_utf8_lossy(&std::mem::take(&mut self.rest)).into_owned());
+            }
+        }
+        lines
+    }
+
+    /// What was not ended by a newline.
+    pub fn finish(&mut self) -> Option<String> {
+        let rest = std::mem::take(&mut self.rest);
+        (!rest.is_empty()).then(|| String::from_utf8_lossy(&rest).into_owned())
+    }
+}
+
+/// Every line of a log, oldest first, the rotated files included.
+pub fn read_all(path: &Path) -> Vec<Entry> {
+    let mut files: Vec<PathBuf> =
+        (1..10).map(|number| PathBuf::from(format!("{}.{number}", path.display()))).take_while(|file| file.exists()).collect();
+    files.reverse();
+    files.push(path.to_path_buf());
+    let text: Vec<u8> = files.iter().filter_map(|file| fs::read(file).ok()).flatten().collect();
+    text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// A time as RFC 3339 in UTC with nanoseconds.
+pub fn rfc3339(time: Duration) -> String {
+    let (days, seconds) = ((time.as_secs() / 86_400).cast_signed(), time.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", time.subsec_nanos())
+}
+
+/// The time now, since 1970.
+pub fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Days since 1970 → year, month, day in the Gregorian calendar
+/// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let (month, day) = (if shifted < 10 { shifted + 3 } else { shifted - 9 }, day_of_year - (153 * shifted + 2) / 5 + 1);
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_docker_does() {
+        let cases = [(0, "1970-01-01T00:00:00.000000005Z"), (951_782_400, "2000-02-29T00:00:00.000000005Z"), (1_700_000_000, "2023-11-14T22:13:20.000000005Z")];
+        for (seconds, expected) in cases {
+            assert_eq!(rfc3339(Duration::new(seconds, 5)), expected);
+        }
+    }
+
+    #[test]
+    fn a_log_rotates_and_is_read_in_order() {
+        let folder = std::env::temp_dir().join(format!("corral-log-{}", std::process::id()));
+        let path = folder.join("x.log");
+        let mut log = Log::open(&path, 200, 2).unwrap();
+        for number in 0..5 {
+            let entry = Entry { log: format!("line {number}\n"), stream: "stdout".into(), time: rfc3339(Duration::ZERO) };
+            log.append(&entry).unwrap();
+        }
+        let lines: Vec<String> = read_all(&path).into_iter().map(|entry| entry.log).collect();
+        assert_eq!(lines, ["line 2\n", "line 3\n", "line 4\n"], "two files of two lines each at most");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn output_is_cut_into_lines() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.push(b"a\nb"), ["a\n"]);
+        assert_eq!(lines.push(b"c\n"), ["bc\n"]);
+        assert_eq!(lines.push(b"rest"), Vec::<String>::new());
+        assert_eq!(lines.finish().as_deref(), Some("rest"));
+    }
+}

@@ -1,0 +1,41 @@
+//! Where the engine keeps things.
+
+use std::path::{Path, PathBuf};
+
+/// PID 1's control socket: root only.
+pub const CONTROL_SOCKET: &str = "/run/corral/control.sock";
+/// The Docker Engine API of the system.
+pub const API_SOCKET: &str = "/run/system-docker.sock";
+/// Images and their layers inside the system image.
+pub const EMBEDDED: &str = "/usr/share/ros";
+/// Where libcontainer keeps its own state, one folder a container.
+pub const RUNTIME_STATE: &str = "/run/corral/runtime";
+/// The cgroup of all system containers.
+pub const CGROUP: &str = "/system";
+
+const STORE: &str = "/var/lib/system-docker";
+
+/// The bundle of a container: config.json.
+pub fn bundle(id: &str) -> PathBuf {
+    Path::new("/run/corral/bundles").join(id)
+}
+
+/// Upper folder, work folder and mounted root of a container.
+pub fn overlay(id: &str) -> PathBuf {
+    Path::new(STORE).join("overlay").join(id)
+}
+
+/// The root file system of a container while it is mounted.
+pub fn rootfs(id: &str) -> PathBuf {
+    overlay(id).join("merged")
+}
+
+/// The log of a container, in Docker's json-file format.
+pub fn log(id: &str) -> PathBuf {
+    Path::new(STORE).join("containers").join(id).join(format!("{id}-json.log"))
+}
+
+/// A container's cgroup below /sys/fs/cgroup.
+pub fn cgroup(name: &str) -> PathBuf {
+    Path::new("/sys/fs/cgroup").join(CGROUP.trim_start_matches('/')).join(name)
+}

@@ -1,0 +1,54 @@
+//! After a container: its processes, its cgroup, the runtime's notes of it, and on removal its files.
+
+use crate::paths;
+use crate::protocol::Report;
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::mount::{UnmountFlags, unmount};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take to end what was killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ends what is left of a container and forgets it; with `remove` also its files and its log.
+pub(super) fn run(id: &str, name: &str, keep_children: bool, remove: bool) -> Result<Report> {
+    let cgroup = paths::cgroup(name);
+    if cgroup.exists() && !(keep_children && !remove) {
+        kill_all(&cgroup)?;
+        fs::remove_dir(&cgroup).with_context(|| format!("removing {}", cgroup.display()))?;
+    }
+    let _ = fs::remove_dir_all(Path::new(paths::RUNTIME_STATE).join(id));
+    let _ = fs::remove_dir_all(paths::bundle(id));
+    if remove {
+        let _ = unmount(paths::rootfs(id), UnmountFlags::DETACH);
+        let _ = fs::remove_dir_all(paths::overlay(id));
+        if let Some(folder) = paths::log(id).parent() {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+    Ok(Report::Done)
+}
+
+/// Kills everything in a cgroup and waits until the kernel says that it is empty.
+fn kill_all(cgroup: &Path) -> Result<()> {
+    fs::write(cgroup.join("cgroup.kill"), "1").context("ending the rest of the container")?;
+    let mut events = File::open(cgroup.join("cgroup.events"))?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut text = String::new();
+        std::io::Seek::rewind(&mut events)?;
+        events.read_to_string(&mut text)?;
+        if text.contains("populated 0") {
+            return Ok(());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            bail!("{} still has processes {} s after they were killed", cgroup.display(), PATIENCE.as_secs());
+        }
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
+    }
+}

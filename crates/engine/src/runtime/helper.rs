@@ -1,0 +1,139 @@
+//! The creation helper: takes one order from PID 1, does it, reports, exits. The container's first process, its child,
+//! is then PID 1's.
+
+use super::{bundle, cleanup, overlay, process};
+use crate::image::Embedded;
+use crate::protocol::{Order, Report};
+use crate::spec::{ContainerSpec, ExecSpec};
+use crate::sys::packet::{self, Received};
+use crate::{paths, sys};
+use anyhow::{Context, Result, bail};
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use std::fs;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// Runs the helper on its socket to PID 1. Returns its exit code.
+pub fn run(socket: &OwnedFd) -> i32 {
+    sys::signals::unblock_all();
+    let result = match packet::receive::<Order>(socket) {
+        Ok(Received::Message(order, _)) => obey(order, socket),
+        other => Err(anyhow::anyhow!("no order came: {other:?}")),
+    };
+    let (report, code) = match result {
+        Ok(report) => (report, 0),
+        Err(error) => (Report::Failed { message: format!("{error:#}") }, 1),
+    };
+    // If PID 1 does not listen any more there is nobody to tell.
+    let _ = packet::send(socket, &report, &[]);
+    code
+}
+
+fn obey(order: Order, socket: &OwnedFd) -> Result<Report> {
+    match order {
+        Order::Launch { id, spec } => launch(&id, &spec, socket),
+        Order::Exec { id, spec } => exec(&id, &spec, socket),
+        Order::Cleanup { id, name, keep_children, remove } => cleanup::run(&id, &name, keep_children, remove),
+        Order::Go => bail!("an order to go on before any other"),
+    }
+}
+
+fn launch(id: &str, spec: &ContainerSpec, socket: &OwnedFd) -> Result<Report> {
+    let image = Embedded::load(&spec.image)?;
+    overlay::mount(id, &image)?;
+    overlay::prepare_binds(spec)?;
+    let config = bundle::config(id, spec, &image)?;
+    let folder = paths::bundle(id);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("config.json"), serde_json::to_vec(&config)?).context("writing the bundle")?;
+    fs::create_dir_all(paths::RUNTIME_STATE)?;
+    // What a killed helper left behind would be "already exists" to libcontainer.
+    let _ = fs::remove_dir_all(Path::new(paths::RUNTIME_STATE).join(id));
+    let terminal = Terminal::open(spec.tty, id)?;
+    let mut container = builder(id)?
+        .with_console_socket(terminal.path())
+        .as_init(&folder)
+        .with_systemd(false)
+        .with_detach(true)
+        .build()
+        .with_context(|| format!("creating container {}", spec.name))?;
+    let pid = container.pid().context("a container without a process")?.as_raw();
+    let master = terminal.receive()?;
+    report(socket, &Report::Created { pid }, master.as_ref())?;
+    match packet::receive::<Order>(socket)? {
+        Received::Message(Order::Go, _) => {}
+        other => bail!("PID 1 does not want the container any more: {other:?}"),
+    }
+    container.start().with_context(|| format!("starting container {}", spec.name))?;
+    Ok(Report::Started)
+}
+
+fn exec(id: &str, spec: &ExecSpec, socket: &OwnedFd) -> Result<Report> {
+    let file = process::write(id, spec)?;
+    let terminal = Terminal::open(spec.tty, &format!("{id}-{}", std::process::id()))?;
+    let pid = builder(id)?
+        .with_console_socket(terminal.path())
+        .as_tenant()
+        .with_detach(true)
+        .with_process(Some(&file))
+        .build()
+        .context("starting the process in the container");
+    let _ = fs::remove_file(&file);
+    let pid = pid?.as_raw();
+    let master = terminal.receive()?;
+    report(socket, &Report::Created { pid }, master.as_ref())?;
+    Ok(Report::Started)
+}
+
+fn builder(id: &str) -> Result<ContainerBuilder> {
+    Ok(ContainerBuilder::new(id.to_owned(), SyscallType::default()).with_root_path(paths::RUNTIME_STATE)?)
+}
+
+fn report(socket: &OwnedFd, report: &Report, descriptor: Option<&OwnedFd>) -> Result<()> {
+    let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
+    packet::send(socket, report, &descriptors).context("reporting to PID 1")
+}
+
+/// The console socket of the OCI runtimes: the container's side sends the master of its pty through it.
+struct Terminal(Option<(UnixListener, PathBuf)>);
+
+impl Terminal {
+    fn open(wanted: bool, name: &str) -> Result<Terminal> {
+        if !wanted {
+            return Ok(Terminal(None));
+        }
+        let path = PathBuf::from(format!("/run/corral/tty-{name}.sock"));
+        let _ = fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).context("making the console socket")?;
+        Ok(Terminal(Some((listener, path))))
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.0.as_ref().map(|(_, path)| path.clone())
+    }
+
+    fn receive(self) -> Result<Option<OwnedFd>> {
+        let Some((listener, path)) = self.0 else { return Ok(None) };
+        let (stream, _) = listener.accept().context("waiting for the terminal")?;
+        let _ = fs::remove_file(path);
+        receive_master(&stream).map(Some)
+    }
+}
+
+fn receive_master(stream: &UnixStream) -> Result<OwnedFd> {
+    let mut buffer = [0_u8; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(stream, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut rights) = message {
+            return rights.next().context("the console socket carried no terminal");
+        }
+    }
+    bail!("the console socket carried no terminal")
+}

@@ -1,0 +1,37 @@
+//! The process of an exec: an OCI `process` object, written where libcontainer reads it.
+
+use super::bundle;
+use crate::paths;
+use crate::spec::ExecSpec;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+
+/// Writes the process description and returns its path. What the exec does not say is as in the container.
+pub(super) fn write(id: &str, spec: &ExecSpec) -> Result<PathBuf> {
+    let folder = paths::bundle(id);
+    let text = fs::read(folder.join("config.json")).context("the container has no bundle: does it run?")?;
+    let config: Value = serde_json::from_slice(&text)?;
+    let mut process = config.get("process").cloned().context("a bundle without a process")?;
+    process["args"] = serde_json::to_value(&spec.args)?;
+    process["terminal"] = Value::Bool(spec.tty);
+    if !spec.working_dir.is_empty() {
+        process["cwd"] = Value::String(spec.working_dir.clone());
+    }
+    if !spec.user.is_empty() {
+        process["user"] = bundle::user(id, &spec.user)?;
+    }
+    let mut env: Vec<Value> = process["env"].as_array().cloned().unwrap_or_default();
+    if spec.tty {
+        env.push(Value::String("TERM=xterm".to_owned()));
+    }
+    env.extend(spec.env.iter().cloned().map(Value::String));
+    process["env"] = Value::Array(env);
+    if spec.privileged {
+        process["capabilities"] = bundle::all_capabilities();
+    }
+    let file = folder.join(format!("exec-{}.json", std::process::id()));
+    fs::write(&file, serde_json::to_vec(&process)?).context("writing the process")?;
+    Ok(file)
+}

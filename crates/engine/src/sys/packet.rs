@@ -1,0 +1,134 @@
+//! Messages with descriptors over a unix socket of type SEQPACKET: one message is one packet of JSON.
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recvmsg, sendmsg,
+    socket_with, socketpair,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// The largest message, in bytes.
+pub const MAX_MESSAGE: usize = 160 * 1024;
+/// The most descriptors in one message.
+pub const MAX_DESCRIPTORS: usize = 8;
+
+/// Two connected ends.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// A listening socket at a path; what stood there before is replaced.
+pub fn listen_at(path: &Path) -> Result<OwnedFd> {
+    let _ = std::fs::remove_file(path);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, 128)?;
+    Ok(socket)
+}
+
+/// A connection to a listening socket.
+pub fn connect_to(path: &Path) -> Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// The next connection, which does not block; None when there is none.
+pub fn accept_from(listener: impl AsFd) -> Result<Option<OwnedFd>> {
+    match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The bytes of a message.
+pub fn encode(message: &impl Serialize) -> Result<Vec<u8>> {
+    let bytes = serde_json::to_vec(message)?;
+    if bytes.len() > MAX_MESSAGE {
+        return Err(Error::new(ErrorKind::InvalidData, format!("a message of {} bytes is too large", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+/// Sends the bytes of a message with descriptors. False if the socket is full at the moment and does not block.
+pub fn send_bytes(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<bool> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Error::new(ErrorKind::InvalidInput, "too many descriptors in one message"));
+    }
+    loop {
+        match sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+            Ok(_) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Sends a message with descriptors, waiting if need be.
+pub fn send(socket: impl AsFd, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+    send_bytes(socket, &encode(message)?, descriptors).map(|_| ())
+}
+
+/// What came in.
+#[derive(Debug)]
+pub enum Received<T> {
+    Message(T, Vec<OwnedFd>),
+    /// The other end is gone.
+    Closed,
+    /// Nothing at the moment, on a socket that does not block.
+    Nothing,
+}
+
+/// Receives one message.
+pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
+    let mut buffer = vec![0_u8; MAX_MESSAGE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match recvmsg(&socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(Received::Nothing),
+            Err(Errno::CONNRESET) => return Ok(Received::Closed),
+            other => break other?,
+        }
+    };
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    if received.bytes == 0 {
+        return Ok(Received::Closed);
+    }
+    Ok(Received::Message(serde_json::from_slice(&buffer[..received.bytes])?, descriptors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_borders_and_carry_descriptors() {
+        let (left, right) = pair().unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        send(&left, &"one", &[]).unwrap();
+        send(&left, &"two", &[read.as_fd(), write.as_fd()]).unwrap();
+        drop(left);
+        let Received::Message(first, none) = receive::<String>(&right).unwrap() else { panic!() };
+        let Received::Message(second, two) = receive::<String>(&right).unwrap() else { panic!() };
+        assert_eq!((first.as_str(), none.len(), second.as_str(), two.len()), ("one", 0, "two", 2));
+        assert!(matches!(receive::<String>(&right).unwrap(), Received::Closed));
+    }
+}
