@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::unix::pipe;
 use tokio::sync::broadcast;
 
 /// The size of one log file, in bytes, and how many there are of a container.
@@ -73,27 +74,37 @@ pub async fn blocking<T: Send + 'static>(
 /// Reads one stream of a container until its end, into the log and to those who follow it.
 async fn write_log(id: String, stream: u8, descriptor: OwnedFd, followers: broadcast::Sender<(String, Entry)>) {
     let name = if stream == 2 { "stderr" } else { "stdout" };
-    if let Err(error) = copy_log(&id, name, descriptor, &followers).await {
+    let is_pipe = rustix::fs::fstat(&descriptor)
+        .is_ok_and(|data| rustix::fs::FileType::from_raw_mode(data.st_mode) == rustix::fs::FileType::Fifo);
+    let result = if is_pipe {
+        match pipe::Receiver::from_owned_fd(descriptor) {
+            Ok(source) => copy_log(&id, name, source, &followers).await,
+            Err(error) => Err(error.into()),
+        }
+    } else {
+        copy_log(&id, name, tokio::fs::File::from_std(File::from(descriptor)), &followers).await
+    };
+    if let Err(error) = result {
         eprintln!("log of {id}: {error:#}");
     }
 }
 
-async fn copy_log(id: &str, stream: &str, descriptor: OwnedFd, followers: &broadcast::Sender<(String, Entry)>) -> Result<()> {
-    rustix::io::ioctl_fionbio(&descriptor, true)?;
-    let source = AsyncFd::register(File::from(descriptor))?;
+async fn copy_log(
+    id: &str,
+    stream: &str,
+    mut source: impl AsyncRead + Unpin,
+    followers: &broadcast::Sender<(String, Entry)>,
+) -> Result<()> {
     // Both streams of a container append to one file; rotation by either is seen by the other at its next start.
     let mut log = Log::open(&paths::log(id), LOG_BYTES, LOG_FILES)?;
     let mut lines = Lines::default();
     let mut buffer = vec![0_u8; 32 * 1024];
     loop {
-        let mut guard = source.readable().await?;
-        let read = guard.try_io(|file| Ok(rustix::io::read(file.get_ref(), &mut buffer)?));
-        let count = match read {
-            Err(_not_ready) => continue,
-            // A pty whose other side is closed says EIO.
-            Ok(Err(_)) | Ok(Ok(0)) => break,
-            Ok(Ok(count)) => count,
-        };
+        // A pty whose other side is closed says EIO: that is its end.
+        let count = source.read(&mut buffer).await.unwrap_or(0);
+        if count == 0 {
+            break;
+        }
         for line in lines.push(&buffer[..count]) {
             write_line(&mut log, id, stream, line, followers)?;
         }

@@ -1,1 +1,44 @@
-fn main(){}
+//! One static binary for everything of ours above stage 0: which program it is, its name says (argv[0]).
+//!
+//! This file only dispatches. `boot` is the story of PID 1; `supervise` what it does ever after.
+
+mod applets;
+mod boot;
+mod cli;
+mod launch;
+mod resolve;
+mod supervise;
+mod trace;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    let path = arguments.next().unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default().trim_start_matches('-');
+    let arguments: Vec<String> = arguments.collect();
+    match name {
+        "init" | "system-docker" if std::process::id() == 1 => boot::run(),
+        corral_engine::core::HELPER_NAME => applets::helper(&arguments),
+        resolve::NAME => resolve::main(),
+        "system-docker" => applets::system_docker::run(&arguments),
+        "respawn" => report(applets::respawn::run(&arguments)),
+        "autologin" => report(applets::autologin::run(&arguments)),
+        "netconf" => report(applets::netconf::run()),
+        "cloud-init-execute" => report(applets::console_init::execute()),
+        "wait-for-docker" => report(applets::wait_for_docker::run()),
+        "reboot" | "poweroff" | "halt" | "shutdown" => report(cli::power::run(name, &arguments)),
+        _ => cli::run(&arguments),
+    }
+}
+
+/// Errors go to stderr in one line, with the chain of what was being done.
+fn report(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What this binary is under its other names, and inside system containers.
+
+pub(crate) mod autologin;
+pub(crate) mod bootstrap;
+pub(crate) mod cloud_init;
+pub(crate) mod console_init;
+pub(crate) mod netconf;
+pub(crate) mod respawn;
+pub(crate) mod system_docker;
+pub(crate) mod user_docker;
+pub(crate) mod wait_for_docker;
+
+use anyhow::{Context, Result};
+use corral_config::Config;
+use corral_engine::client::Client;
+use corral_engine::protocol::{Reply, Request};
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+/// The creation helper: its socket is the descriptor that PID 1 names.
+pub(crate) fn helper(arguments: &[String]) -> ExitCode {
+    let Some(number) = arguments.first().and_then(|text| text.parse::<RawFd>().ok()) else {
+        eprintln!("the helper is started by PID 1 only");
+        return ExitCode::FAILURE;
+    };
+    let Some(socket) = corral_engine::sys::inherited(number) else { return ExitCode::FAILURE };
+    ExitCode::from(u8::try_from(corral_engine::runtime::helper::run(&socket)).unwrap_or(1))
+}
+
+/// The configuration in force, from PID 1.
+pub(crate) fn load_config() -> Result<Config> {
+    let client = Client::connect(|_, _| {}).context("asking PID 1 for the configuration")?;
+    let Reply::Value(mut value) = client.call(Request::Config)? else {
+        anyhow::bail!("PID 1 answered something else");
+    };
+    Ok(Config::from_value(value["config"].take()))
+}

@@ -1,0 +1,108 @@
+//! `respawn`: keeps the programs of the console running (sshd, a getty on each terminal). A program that keeps ending
+//! is started again after longer and longer pauses, never given up: it may be somebody's only way in.
+
+use anyhow::{Context, Result};
+use corral_engine::sys::reap;
+use corral_engine::sys::signals::{self, Ask, Signals};
+use corral_plan::restart;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A program, and how it is doing.
+struct Program {
+    line: String,
+    pid: Option<i32>,
+    started: Instant,
+    failures: u32,
+    /// When it is to be started.
+    due: Instant,
+}
+
+/// Reads the file that `-f` names and keeps its programs running.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let file = match arguments {
+        [flag, file] if flag == "-f" => file.as_str(),
+        _ => "/etc/respawn.conf",
+    };
+    let mut signals = Signals::open().context("watching signals")?;
+    let mut programs: Vec<Program> = load(Path::new(file))?.into_iter().map(Program::new).collect();
+    loop {
+        programs.iter_mut().for_each(Program::start_if_due);
+        wait(&signals, &programs)?;
+        while let Some(ask) = signals.next() {
+            match ask {
+                Ask::Reap => reap_all(&mut programs),
+                _ => {
+                    programs.iter().filter_map(|program| program.pid).for_each(|pid| drop(signals::send(pid, 15)));
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+fn load(file: &Path) -> Result<Vec<String>> {
+    let mut text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let more = std::fs::read_dir("/etc/respawn.conf.d").into_iter().flatten().flatten();
+    for item in more {
+        text.push_str(&std::fs::read_to_string(item.path()).unwrap_or_default());
+        text.push('\n');
+    }
+    let wanted = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    Ok(text.lines().map(str::trim).filter(wanted).map(str::to_owned).collect())
+}
+
+fn wait(signals: &Signals, programs: &[Program]) -> Result<()> {
+    let next = programs.iter().filter(|program| program.pid.is_none()).map(|program| program.due).min();
+    let timeout = next.map(|due| {
+        let left = due.saturating_duration_since(Instant::now());
+        Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
+    });
+    match poll(&mut [PollFd::new(signals, PollFlags::IN)], timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error).context("waiting"),
+    }
+}
+
+fn reap_all(programs: &mut [Program]) {
+    while let Some(end) = reap::next() {
+        if let Some(program) = programs.iter_mut().find(|program| program.pid == Some(end.pid)) {
+            program.ended();
+        }
+    }
+}
+
+impl Program {
+    fn new(line: String) -> Program {
+        let now = Instant::now();
+        Program { line, pid: None, started: now, failures: 0, due: now }
+    }
+
+    fn start_if_due(&mut self) {
+        if self.pid.is_some() || self.due > Instant::now() {
+            return;
+        }
+        let mut words = self.line.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        // A group of its own: what a terminal interrupts there must not hit the others.
+        command.args(words).stdin(Stdio::null()).process_group(0);
+        self.started = Instant::now();
+        match command.spawn() {
+            Ok(child) => self.pid = Some(child.id().cast_signed()),
+            Err(error) => {
+                println!("respawn: {}: {error}", self.line);
+                self.ended();
+            }
+        }
+    }
+
+    fn ended(&mut self) {
+        self.pid = None;
+        let stable = self.started.elapsed() >= Duration::from_secs(2);
+        self.failures = if stable { 0 } else { self.failures + 1 };
+        self.due = Instant::now() + if stable { Duration::ZERO } else { restart::pause(self.failures) };
+    }
+}

@@ -1,0 +1,73 @@
+//! `ros user-docker`, in the docker container: waits until the console is ready, enters its file system, and becomes
+//! dockerd there, so that `docker run -v` takes every path that the user sees.
+
+use super::load_config;
+use anyhow::{Context, Result};
+use corral_engine::client::Client;
+use corral_machine::modules::Index;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Written by the console when the owner's commands have run.
+pub(crate) const CONSOLE_DONE: &str = "/run/console-done";
+const ENGINE: &str = "/var/lib/rancher/engine";
+
+/// What Docker's networks ask of the kernel.
+const MODULES: [&str; 12] = [
+    "overlay", "bridge", "br_netfilter", "veth", "nf_tables", "nft_compat", "nft_chain_nat", "nf_nat", "xt_conntrack",
+    "xt_MASQUERADE", "xt_addrtype", "xt_nat",
+];
+
+/// Becomes dockerd.
+pub(crate) fn run() -> Result<()> {
+    let docker = load_config()?.rancher.docker;
+    load_modules();
+    wait_for(Path::new(CONSOLE_DONE))?;
+    let console = Client::connect(|_, _| {}).context("asking PID 1 for the console")?.inspect(&docker.storage_context)?;
+    let namespace = File::open(format!("/proc/{}/ns/mnt", console.pid))
+        .with_context(|| format!("{} does not run", docker.storage_context))?;
+    rustix::thread::move_into_link_name_space(
+        std::os::fd::AsFd::as_fd(&namespace),
+        Some(rustix::thread::LinkNameSpaceType::Mount),
+    )
+    .with_context(|| format!("entering the file system of {}", docker.storage_context))?;
+    rustix::process::chdir("/")?;
+    fs::create_dir_all("/etc/docker")?;
+    let error = Command::new(format!("{ENGINE}/usr/sbin/dockerd"))
+        .args(docker.arguments())
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(docker.environment.iter().filter_map(|item| item.split_once('=')))
+        .exec();
+    Err(error).context("starting dockerd")
+}
+
+fn load_modules() {
+    match Index::open(Path::new("/usr/lib/modules")) {
+        Ok(mut index) => {
+            for name in MODULES {
+                if let Err(error) = index.load(name) {
+                    println!("{error:#}");
+                }
+            }
+        }
+        Err(error) => println!("{error:#}"),
+    }
+}
+
+/// Waits for a file to appear.
+fn wait_for(path: &Path) -> Result<()> {
+    let folder = path.parent().context("a file without a folder")?;
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&watch, folder, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
+    while !path.exists() {
+        poll(&mut [PollFd::new(&watch, PollFlags::IN)], None)?;
+        let mut buffer = [0_u8; 4096];
+        while rustix::io::read(&watch, &mut buffer).is_ok_and(|count| count > 0) {}
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! The few lines that a person at the console is to see; everything goes to the kernel's log as well.
+
+use corral_machine::kmsg::{self, Level};
+use rustix::fs::OFlags;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+
+/// Says a line on the console. A console that does not take it (flow control, none there) is not waited for.
+pub(crate) fn say(line: &str) {
+    kmsg::write(Level::Info, "corral", line);
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let console = OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open("/dev/console");
+    if let Ok(mut console) = console {
+        let _ = console.write_all(format!("corral: {line}\r\n").as_bytes());
+    }
+}
+
+/// Name and version of the system.
+pub(crate) fn title() -> String {
+    format!("Corral v{}", env!("CARGO_PKG_VERSION"))
+}

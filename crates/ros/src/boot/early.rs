@@ -1,0 +1,92 @@
+//! The first steps on the system image: mounts, /etc, modules. Each goes on after a failure and says so: a machine
+//! that comes up lame can be looked at.
+
+use super::say;
+use corral_machine::modules::Index;
+use corral_machine::mounts;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// The name that `ps` shows, an environment for children, and the panic hook.
+pub(super) fn become_pid_1() {
+    let _ = rustix::thread::set_name(c"system-docker");
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    std::panic::set_hook(Box::new(|info| say(&format!("PID 1 met a bug: {info}"))));
+}
+
+/// Mounts everything that PID 1 needs; returns what could not be mounted.
+pub(super) fn mount_all() -> Vec<String> {
+    let mut problems: Vec<String> =
+        mounts::SYSTEM.iter().filter_map(|mount| mounts::mount(mount).err()).map(|error| format!("{error:#}")).collect();
+    problems.extend(mounts::share(Path::new("/")).err().map(|error| format!("{error:#}")));
+    for folder in ["/run/corral", "/run/syslog", "/run/udev", "/run/lock", "/var/log", "/var/lib", "/var/tmp"] {
+        let _ = fs::create_dir_all(folder);
+    }
+    let _ = std::os::unix::fs::symlink("../run", "/var/run");
+    // Programs that log do so to /dev/log; the syslog container listens in /run.
+    let _ = std::os::unix::fs::symlink("/run/syslog/log", "/dev/log");
+    problems
+}
+
+/// /etc is rendered anew at each boot.
+pub(super) fn render_etc() {
+    let files: [(&str, &str); 4] = [
+        ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"),
+        ("/etc/resolv.conf", ""),
+        ("/etc/hostname", "rancher\n"),
+        ("/etc/machine-id", ""),
+    ];
+    for (path, text) in files {
+        if let Err(error) = fs::write(path, text) {
+            say(&format!("writing {path}: {error}"));
+        }
+    }
+    let _ = std::os::unix::fs::symlink("/usr/share/ros/os-release", "/etc/os-release");
+}
+
+/// Modules for what is plugged in, without waiting for udev: network cards above all.
+pub(super) fn load_modules() {
+    match Index::open(Path::new("/lib/modules")) {
+        Ok(mut index) => {
+            for failure in index.load_for_devices(needed_early) {
+                say(&failure);
+            }
+        }
+        Err(error) => say(&format!("{error:#}")),
+    }
+}
+
+/// Everything but what only slows the boot down: udev loads those a moment later.
+fn needed_early(name: &str) -> bool {
+    !["btrfs", "xfs", "snd", "drm", "kvm"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// `rancher.modules`: a name, then parameters.
+pub(super) fn load_requested_modules(names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    match Index::open(Path::new("/lib/modules")) {
+        Ok(mut index) => {
+            for name in names {
+                if let Err(error) = index.load(name) {
+                    say(&format!("rancher.modules: {error:#}"));
+                }
+            }
+        }
+        Err(error) => say(&format!("{error:#}")),
+    }
+}
+
+/// `rancher.sysctl`: `kernel.domainname: x` is written to /proc/sys/kernel/domainname.
+pub(super) fn apply_sysctl(values: &BTreeMap<String, String>) {
+    for (key, value) in values {
+        let path = Path::new("/proc/sys").join(key.replace('.', "/"));
+        if key.contains("..") {
+            say(&format!("rancher.sysctl: {key} is no key of sysctl"));
+        } else if let Err(error) = fs::write(&path, value) {
+            say(&format!("rancher.sysctl: writing {value:?} to {}: {error}", path.display()));
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `ros boot`: what the boot waited for.
+
+use crate::trace::{self, Span};
+use anyhow::{Context, Result};
+use clap::Args;
+use corral_engine::client::{Client, unexpected};
+use corral_engine::protocol::{Reply, Request};
+use corral_machine::files::write_atomic;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Write everything as a trace for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// The service whose critical path is shown
+    #[arg(long, default_value = "docker", value_name = "SERVICE")]
+    to: String,
+}
+
+/// Prints the critical path, or writes the trace.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let client = Client::connect(|_, _| {}).context("reaching PID 1")?;
+    let spans: Vec<Span> = match client.call(Request::Boot)? {
+        Reply::Value(value) => serde_json::from_value(value).context("reading PID 1's record of the boot")?,
+        other => return Err(unexpected(&other).into()),
+    };
+    if let Some(file) = &options.trace {
+        return write_atomic(file, trace::to_perfetto(&spans).to_string().as_bytes(), 0o644);
+    }
+    println!("critical path to {} (seconds since the kernel started):", options.to);
+    println!("{:>9} {:>9} {:>9}  {:<8} what", "start", "end", "took", "kind");
+    for span in trace::critical_path(&spans, &options.to) {
+        print_span(span);
+    }
+    println!("\nall of it:");
+    spans.iter().for_each(print_span);
+    Ok(())
+}
+
+fn print_span(span: &Span) {
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    if span.end == 0 {
+        println!("{:>9.3} {:>9} {:>9}  {:<8} {}", seconds(span.start), "-", "-", span.kind, span.name);
+    } else {
+        let took = seconds(span.end.saturating_sub(span.start));
+        println!("{:>9.3} {:>9.3} {took:>9.3}  {:<8} {}", seconds(span.start), seconds(span.end), span.kind, span.name);
+    }
+}

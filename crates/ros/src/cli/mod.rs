@@ -1,0 +1,117 @@
+//! The `ros` command (also `rancherctl`): one file a command; each arm is one call.
+
+mod boot;
+mod config;
+pub(crate) mod power;
+
+use crate::{applets, report};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Control and configure Corral.
+#[derive(Debug, Parser)]
+#[command(name = "ros", disable_version_flag = true, arg_required_else_help = true, after_help = "Examples:
+  ros config get hostname            what is in force
+  ros config set hostname web-1      kept over reboots
+  ros config validate -i my.yml      what is wrong with a file, and where
+  ros boot                           what the boot waited for
+  ros os version                     which version runs
+  sudo reboot                        containers first, then the machine")]
+struct Cli {
+    /// Print the version
+    #[arg(short = 'v', long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read and change the configuration
+    #[command(visible_alias = "c")]
+    Config {
+        #[command(subcommand)]
+        command: config::Command,
+    },
+    /// Show what the boot did and waited for
+    Boot(boot::Options),
+    /// The operating system
+    Os {
+        #[command(subcommand)]
+        command: Os,
+    },
+    /// Restart the machine
+    Reboot(power::Options),
+    /// Switch the machine off
+    Poweroff(power::Options),
+    /// Halt the machine
+    Halt(power::Options),
+    #[command(hide = true)]
+    EngineDaemon,
+    #[command(hide = true)]
+    Bootstrap,
+    #[command(hide = true)]
+    CloudInitSave,
+    #[command(hide = true)]
+    ConsoleInit,
+    #[command(hide = true)]
+    ConsoleRun,
+    #[command(hide = true)]
+    Netconf,
+    #[command(hide = true)]
+    UserDocker,
+}
+
+#[derive(Debug, Subcommand)]
+enum Os {
+    /// Print the version that runs
+    Version,
+}
+
+/// Parses the command line and does what it says.
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
+    corral_engine::sys::signals::unblock_all();
+    let cli = match Cli::try_parse_from(std::iter::once("ros".to_owned()).chain(arguments.iter().cloned())) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    if cli.version {
+        println!("ros version v{}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let Some(command) = cli.command else { return ExitCode::SUCCESS };
+    if !rustix::process::geteuid().is_root() && !works_for_everyone(&command) {
+        eprintln!("ros: Need to be root");
+        return ExitCode::FAILURE;
+    }
+    dispatch(command)
+}
+
+/// Checking a file is nothing that needs rights.
+fn works_for_everyone(command: &Command) -> bool {
+    matches!(command, Command::Os { .. } | Command::Config { command: config::Command::Validate { input: Some(_) } })
+}
+
+fn dispatch(command: Command) -> ExitCode {
+    match command {
+        Command::Config { command } => config::run(command),
+        Command::Boot(options) => report(boot::run(&options)),
+        Command::Os { command: Os::Version } => {
+            println!("v{}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Command::Reboot(options) => report(power::end("reboot", &options)),
+        Command::Poweroff(options) => report(power::end("poweroff", &options)),
+        Command::Halt(options) => report(power::end("halt", &options)),
+        Command::EngineDaemon => report(corral_engine::daemon::run()),
+        Command::Bootstrap => report(applets::bootstrap::run()),
+        Command::CloudInitSave => report(applets::cloud_init::run()),
+        Command::ConsoleInit => report(applets::console_init::run()),
+        Command::ConsoleRun => report(applets::console_init::run_commands()),
+        Command::Netconf => report(applets::netconf::run()),
+        Command::UserDocker => report(applets::user_docker::run()),
+    }
+}

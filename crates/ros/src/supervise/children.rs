@@ -1,0 +1,78 @@
+//! PID 1's own children that are no containers: the engine daemon and the resolver. They die without harm.
+
+use super::requests::Stopper;
+use super::{Supervisor, Timer};
+use crate::boot::{Resolver, say};
+use corral_plan::restart;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// The engine daemon, and who waits for what at it.
+#[derive(Debug, Default)]
+pub(super) struct Daemon {
+    pub(super) pid: Option<i32>,
+    started: Option<Instant>,
+    failures: u32,
+    pub(super) stoppers: Vec<Stopper>,
+}
+
+impl Supervisor {
+    /// Starts the engine daemon.
+    pub(super) fn start_daemon(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open("/var/log/system-docker.log");
+        let output = || log.as_ref().ok().and_then(|log| log.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
+        let spawned = Command::new("/proc/self/exe")
+            .arg0("ros")
+            .arg("engine-daemon")
+            .env("SSL_CERT_FILE", "/usr/share/ca-certificates/ca-certificates.crt")
+            .stdin(Stdio::null())
+            .stdout(output())
+            .stderr(output())
+            .spawn();
+        match spawned {
+            Ok(child) => {
+                self.daemon.pid = Some(child.id().cast_signed());
+                self.daemon.started = Some(Instant::now());
+            }
+            Err(error) => {
+                say(&format!("starting the engine daemon: {error}"));
+                self.daemon_ended(127);
+            }
+        }
+    }
+
+    /// The engine daemon ended: it starts again, at once or, if it keeps ending, after a pause.
+    pub(super) fn daemon_ended(&mut self, code: i32) {
+        say(&format!("the engine daemon ended with {code}; starting it again"));
+        let stable = self.daemon.started.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
+        self.daemon.failures = if stable { 0 } else { self.daemon.failures + 1 };
+        self.daemon.pid = None;
+        self.set_timer(restart::pause(self.daemon.failures), Timer::StartDaemon);
+    }
+
+    /// Reads the configuration again; the loop goes on meanwhile.
+    pub(super) fn start_resolver(&mut self) {
+        match Resolver::start() {
+            Ok(resolver) => self.resolver = Some(resolver),
+            Err(error) => say(&format!("configuration: {error:#}")),
+        }
+    }
+
+    /// Takes what the resolver says; when it has said all, that is the configuration.
+    pub(super) fn hear_resolver(&mut self) {
+        if !self.resolver.as_mut().is_some_and(Resolver::read) {
+            return;
+        }
+        let Some(resolver) = self.resolver.take() else { return };
+        match resolver.finish() {
+            Ok(resolved) => {
+                let known = &self.resolved.problems;
+                let new = resolved.problems.iter().filter(|problem| !known.contains(problem));
+                new.for_each(|problem| say(&format!("configuration: {problem}")));
+                self.resolved = resolved;
+            }
+            Err(error) => say(&format!("configuration: {error:#}; going on with what there is")),
+        }
+    }
+}

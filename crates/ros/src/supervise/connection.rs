@@ -1,0 +1,155 @@
+//! Clients of the control socket. Nothing here waits: what a client does not take at once stays in its queue, and a
+//! client that takes nothing for too long is cut off.
+
+use super::Supervisor;
+use corral_engine::protocol::{Answer, Call, Event, Reply};
+use corral_engine::sys::packet::{self, Received};
+use rustix::event::PollFlags;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// More than this in the queue means that nobody reads.
+const LONGEST_QUEUE: usize = 10_000;
+/// More clients than this are not let in: descriptors are for containers.
+const MOST_CONNECTIONS: usize = 200;
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: OwnedFd,
+    queue: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    /// It wants events: the engine daemon.
+    attached: bool,
+}
+
+/// Who waits for the reply to which request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) connection: u64,
+    pub(super) number: u64,
+}
+
+impl Connection {
+    /// What to poll it for.
+    pub(super) fn interest(&self) -> PollFlags {
+        if self.queue.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
+    }
+
+    fn send(&mut self, answer: &Answer, descriptors: &[OwnedFd]) -> bool {
+        let Ok(bytes) = packet::encode(answer) else { return true };
+        let copies: Vec<OwnedFd> = descriptors.iter().filter_map(|fd| fd.try_clone().ok()).collect();
+        self.queue.push_back((bytes, copies));
+        self.flush() && self.queue.len() <= LONGEST_QUEUE
+    }
+
+    /// Sends what it takes now; false when it is gone.
+    fn flush(&mut self) -> bool {
+        while let Some((bytes, descriptors)) = self.queue.front() {
+            let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+            match packet::send_bytes(&self.socket, bytes, &borrowed) {
+                Ok(true) => self.queue.pop_front(),
+                Ok(false) => return true,
+                Err(_) => return false,
+            };
+        }
+        true
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Supervisor {
+    /// Lets new clients in.
+    pub(super) fn accept(&mut self) {
+        while let Ok(Some(socket)) = packet::accept_from(&self.listener) {
+            if self.connections.len() < MOST_CONNECTIONS {
+                let connection = Connection { socket, queue: VecDeque::new(), attached: false };
+                self.connections.insert(self.next_connection, connection);
+                self.next_connection += 1;
+            }
+        }
+    }
+
+    /// Takes what a client asks, and sends it what is in its queue.
+    pub(super) fn serve(&mut self, number: u64) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if !connection.flush() {
+            self.connections.remove(&number);
+            return;
+        }
+        loop {
+            let Some(connection) = self.connections.get(&number) else { return };
+            match packet::receive::<Call>(&connection.socket) {
+                Ok(Received::Message(call, descriptors)) => {
+                    let caller = Waiting { connection: number, number: call.number };
+                    self.handle(caller, call.request, descriptors);
+                }
+                Ok(Received::Nothing) => return,
+                Ok(Received::Closed) | Err(_) => {
+                    self.connections.remove(&number);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends a reply. A client that is gone does not get it.
+    pub(super) fn answer(&mut self, to: Waiting, reply: Reply, descriptors: &[OwnedFd]) {
+        let answer = Answer::Reply { number: to.number, reply: Box::new(reply) };
+        if let Some(connection) = self.connections.get_mut(&to.connection)
+            && !connection.send(&answer, descriptors)
+        {
+            self.connections.remove(&to.connection);
+        }
+    }
+
+    /// From now on this client gets events.
+    pub(super) fn attach(&mut self, number: u64) {
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.attached = true;
+        }
+        let ids: Vec<String> = self.containers.keys().cloned().collect();
+        for id in ids {
+            self.offer_streams(&id);
+            if let Some(container) = self.containers.get_mut(&id).filter(|container| container.pid == 0) {
+                container.streams.clear();
+            }
+        }
+    }
+
+    /// Does somebody write the logs?
+    pub(super) fn is_attached(&self) -> bool {
+        self.connections.values().any(|connection| connection.attached)
+    }
+
+    /// Tells everybody who attached.
+    pub(super) fn broadcast(&mut self, event: &Event) {
+        self.send_event(event, &[]);
+    }
+
+    /// Hands the read ends of a container's output to the engine daemon.
+    pub(super) fn offer_streams(&mut self, id: &str) {
+        let Some(container) = self.containers.get(id) else { return };
+        let copies: Vec<(u8, OwnedFd)> =
+            container.streams.iter().filter_map(|(stream, fd)| Some((*stream, fd.try_clone().ok()?))).collect();
+        for (stream, descriptor) in copies {
+            self.send_event(&Event::Log { id: id.to_owned(), stream }, &[descriptor]);
+        }
+    }
+
+    fn send_event(&mut self, event: &Event, descriptors: &[OwnedFd]) {
+        let mut gone = Vec::new();
+        for (number, connection) in self.connections.iter_mut().filter(|(_, connection)| connection.attached) {
+            if !connection.send(&Answer::Event(event.clone()), descriptors) {
+                gone.push(*number);
+            }
+        }
+        gone.iter().for_each(|number| {
+            self.connections.remove(number);
+        });
+    }
+}

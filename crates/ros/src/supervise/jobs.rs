@@ -1,0 +1,144 @@
+//! Helpers at work: what each was started for, what it reported, and what follows from its end.
+
+use super::connection::Waiting;
+use super::{Supervisor, Timer};
+use corral_engine::core::{Helper, Streams};
+use corral_engine::error::EngineError;
+use corral_engine::protocol::{Event, Order, Reply, Report};
+use corral_engine::sys::reap::End;
+use corral_engine::sys::signals;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// No helper takes this long but one that hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A helper and what it is for.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) helper: Helper,
+    pub(super) purpose: Purpose,
+    /// Its socket may still have something to say.
+    pub(super) listening: bool,
+    result: Option<Report>,
+    /// The process that it made, and its terminal.
+    made: Option<i32>,
+    terminal: Option<OwnedFd>,
+}
+
+/// What a helper was started for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    Launch { id: String },
+    Cleanup { id: String },
+    Remove { id: String, caller: Option<Waiting> },
+    Exec { exec: String, caller: Waiting },
+}
+
+impl Supervisor {
+    /// Starts a helper.
+    pub(super) fn start_job(&mut self, purpose: Purpose, order: &Order, streams: Streams) -> std::io::Result<()> {
+        let helper = Helper::start(order, streams)?;
+        let pid = helper.pid;
+        self.set_timer(PATIENCE, Timer::HelperLate(pid));
+        self.jobs.insert(pid, Job { helper, purpose, listening: true, result: None, made: None, terminal: None });
+        Ok(())
+    }
+
+    /// Takes what a helper reports.
+    pub(super) fn hear_helper(&mut self, pid: i32) {
+        let mut created = None;
+        if let Some(job) = self.jobs.get_mut(&pid) {
+            let mut heard = false;
+            while let Some((report, mut descriptors)) = job.helper.report() {
+                heard = true;
+                match report {
+                    Report::Created { pid } => {
+                        job.made = Some(pid);
+                        job.terminal = descriptors.pop();
+                        created = Some(pid);
+                    }
+                    other => job.result = Some(other),
+                }
+            }
+            // Ready without a message: it hung up. Its end will be reaped.
+            job.listening = heard;
+        }
+        if let Some(made) = created {
+            self.process_made(pid, made);
+        }
+    }
+
+    /// A helper has made a process: know it before it can end.
+    fn process_made(&mut self, helper: i32, made: i32) {
+        let Some(job) = self.jobs.get_mut(&helper) else { return };
+        match &job.purpose {
+            Purpose::Launch { id } => {
+                let (id, terminal) = (id.clone(), job.terminal.take());
+                // A helper that does not hear it fails, and says so at its end.
+                let _ = job.helper.go();
+                if let Some(container) = self.containers.get_mut(&id) {
+                    container.pid = made;
+                    if let Some(terminal) = terminal {
+                        container.streams = vec![(1, terminal)];
+                        self.offer_streams(&id);
+                    }
+                }
+            }
+            Purpose::Exec { exec, .. } => {
+                self.execs.insert(made, exec.clone());
+            }
+            Purpose::Cleanup { .. } | Purpose::Remove { .. } => {}
+        }
+    }
+
+    /// A helper ended: go on with what it was for.
+    pub(super) fn helper_ended(&mut self, end: End) {
+        self.clear_timer(&Timer::HelperLate(end.pid));
+        let Some(mut job) = self.jobs.remove(&end.pid) else { return };
+        let failure = match job.result.take() {
+            Some(Report::Failed { message }) => Some(message),
+            Some(_) => None,
+            None => Some(format!("the helper ended with {}", end.code)),
+        };
+        match job.purpose {
+            Purpose::Launch { id } => match failure {
+                None => self.launched(&id),
+                Some(message) => self.launch_failed(&id, &message),
+            },
+            Purpose::Cleanup { id } => {
+                failure.iter().for_each(|message| crate::boot::say(message));
+                self.cleaned(&id);
+            }
+            Purpose::Remove { id, caller } => {
+                self.containers.remove(&id);
+                if let Some(caller) = caller {
+                    self.answer(caller, failure.map_or(Reply::Done, |message| Reply::Error(EngineError::Failed(message))), &[]);
+                }
+            }
+            Purpose::Exec { exec, caller } => match (failure, job.made) {
+                (None, Some(pid)) => {
+                    let terminal: Vec<OwnedFd> = job.terminal.into_iter().collect();
+                    self.answer(caller, Reply::ExecStarted { exec, pid }, &terminal);
+                }
+                (failure, made) => {
+                    made.map(|pid| self.execs.remove(&pid));
+                    let message = failure.unwrap_or_else(|| "the helper made no process".to_owned());
+                    self.answer(caller, Reply::Error(EngineError::BadRequest(message)), &[]);
+                }
+            },
+        }
+    }
+
+    /// A helper hangs: end it; what follows follows from its end.
+    pub(super) fn helper_late(&mut self, pid: i32) {
+        if self.jobs.contains_key(&pid) {
+            let _ = signals::send(pid, 9);
+        }
+    }
+
+    /// A process that was asked for in a container ended.
+    pub(super) fn exec_ended(&mut self, exec: String, exit_code: i32) {
+        self.broadcast(&Event::ExecEnded { exec, exit_code });
+    }
+}

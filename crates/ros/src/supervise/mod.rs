@@ -1,0 +1,228 @@
+//! What PID 1 does ever after: one thread, one poll over signals, the control socket, helpers and timers. It decides by
+//! `plan::lifecycle` and `plan::graph`, has helpers do what takes time, and never waits for anything else.
+
+mod children;
+mod connection;
+mod containers;
+mod ending;
+mod jobs;
+mod requests;
+mod services;
+mod table;
+
+use crate::boot::{Resolver, say};
+use crate::resolve::Resolved;
+use crate::trace::Trace;
+use anyhow::{Context, Result};
+use connection::Connection;
+use corral_engine::paths;
+use corral_engine::sys::packet;
+use corral_engine::sys::reap;
+use corral_engine::sys::signals::{Ask, Signals};
+use corral_machine::power::Power;
+use ending::Ending;
+use jobs::Job;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use table::Container;
+
+/// What the boot hands over to the loop.
+#[derive(Debug)]
+pub(crate) struct Foundation {
+    pub(crate) resolved: Resolved,
+    pub(crate) trace: Trace,
+    pub(crate) started: Instant,
+}
+
+/// PID 1's whole state.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    signals: Signals,
+    listener: OwnedFd,
+    /// Clients, by a number of their own.
+    connections: BTreeMap<u64, Connection>,
+    next_connection: u64,
+    /// Containers, by id.
+    containers: BTreeMap<String, Container>,
+    /// Helpers at work, by process id.
+    jobs: HashMap<i32, Job>,
+    /// Processes in containers that were asked for: process id → id of the exec.
+    execs: HashMap<i32, String>,
+    timers: Vec<(Instant, Timer)>,
+    resolved: Resolved,
+    resolver: Option<Resolver>,
+    trace: Trace,
+    daemon: children::Daemon,
+    ending: Option<Ending>,
+    announced: bool,
+    started: Instant,
+}
+
+/// What comes at a certain time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Timer {
+    /// The pause before the restart of a container is over.
+    PauseOver(String),
+    /// The grace of a container that was asked to stop is over.
+    GraceOver(String),
+    /// A helper takes too long.
+    HelperLate(i32),
+    /// Start the engine daemon again.
+    StartDaemon,
+    /// The machine should have ended by now.
+    EndingLate,
+}
+
+/// Who is to be looked after, in the order of the descriptors polled.
+enum Source {
+    Signals,
+    Listener,
+    Connection(u64),
+    Helper(i32),
+    Resolver,
+}
+
+impl Supervisor {
+    /// Opens the control socket and takes over from the boot.
+    pub(crate) fn new(signals: Signals, foundation: Foundation) -> Result<Supervisor> {
+        std::fs::create_dir_all("/run/corral").context("making /run/corral")?;
+        let listener = packet::listen_at(Path::new(paths::CONTROL_SOCKET)).context("opening the control socket")?;
+        let _ = std::fs::set_permissions(paths::CONTROL_SOCKET, std::os::unix::fs::PermissionsExt::from_mode(0o600));
+        Ok(Supervisor {
+            signals,
+            listener,
+            connections: BTreeMap::new(),
+            next_connection: 1,
+            containers: BTreeMap::new(),
+            jobs: HashMap::new(),
+            execs: HashMap::new(),
+            timers: Vec::new(),
+            resolved: foundation.resolved,
+            resolver: None,
+            trace: foundation.trace,
+            daemon: children::Daemon::default(),
+            ending: None,
+            announced: false,
+            started: foundation.started,
+        })
+    }
+
+    /// The loop. An error in one turn is told and does not end it.
+    pub(crate) fn run(&mut self) -> Result<()> {
+        self.start_daemon();
+        self.start_services();
+        loop {
+            if let Err(error) = self.turn() {
+                say(&format!("PID 1: {error:#}"));
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Result<()> {
+        for source in self.wait()? {
+            match source {
+                Source::Signals => self.take_signals(),
+                Source::Listener => self.accept(),
+                Source::Connection(number) => self.serve(number),
+                Source::Helper(pid) => self.hear_helper(pid),
+                Source::Resolver => self.hear_resolver(),
+            }
+        }
+        self.fire_timers();
+        self.start_services();
+        self.go_on_ending();
+        Ok(())
+    }
+
+    /// Waits for the next thing to do.
+    fn wait(&self) -> Result<Vec<Source>> {
+        let mut sources = vec![Source::Signals, Source::Listener];
+        let mut polled =
+            vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
+        for (number, connection) in &self.connections {
+            sources.push(Source::Connection(*number));
+            polled.push(PollFd::new(connection, connection.interest()));
+        }
+        for (pid, job) in &self.jobs {
+            if job.listening {
+                sources.push(Source::Helper(*pid));
+                polled.push(PollFd::new(&job.helper, PollFlags::IN));
+            }
+        }
+        if let Some(resolver) = &self.resolver {
+            sources.push(Source::Resolver);
+            polled.push(PollFd::from_borrowed_fd(resolver.as_fd(), PollFlags::IN));
+        }
+        let timeout = self.next_timer().map(|left| Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("waiting for something to do"),
+        }
+        let ready = polled.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>();
+        Ok(sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)).collect())
+    }
+
+    fn next_timer(&self) -> Option<Duration> {
+        let next = self.timers.iter().map(|(at, _)| *at).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn set_timer(&mut self, after: Duration, timer: Timer) {
+        self.clear_timer(&timer);
+        self.timers.push((Instant::now() + after, timer));
+    }
+
+    fn clear_timer(&mut self, timer: &Timer) {
+        self.timers.retain(|(_, other)| other != timer);
+    }
+
+    fn fire_timers(&mut self) {
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) = self.timers.drain(..).partition(|(at, _)| *at <= now);
+        self.timers = later;
+        for (_, timer) in due {
+            match timer {
+                Timer::PauseOver(id) => self.pause_over(&id),
+                Timer::GraceOver(id) => self.grace_over(&id),
+                Timer::HelperLate(pid) => self.helper_late(pid),
+                Timer::StartDaemon => self.start_daemon(),
+                Timer::EndingLate => self.end_now(),
+            }
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(ask) = self.signals.next() {
+            match ask {
+                Ask::Reap => self.reap(),
+                Ask::Reboot => self.end(Power::Reboot),
+                Ask::PowerOff => self.end(Power::PowerOff),
+                Ask::Halt => self.end(Power::Halt),
+            }
+        }
+    }
+
+    /// Takes the exit status of every child that ended; orphans of containers among them, which mean nothing here.
+    fn reap(&mut self) {
+        // A helper tells the process id of what it made before it ends: hear that before the ends.
+        let helpers: Vec<i32> = self.jobs.keys().copied().collect();
+        helpers.into_iter().for_each(|pid| self.hear_helper(pid));
+        while let Some(end) = reap::next() {
+            if self.jobs.contains_key(&end.pid) {
+                self.helper_ended(end);
+            } else if let Some(exec) = self.execs.remove(&end.pid) {
+                self.exec_ended(exec, end.code);
+            } else if self.daemon.pid == Some(end.pid) {
+                self.daemon_ended(end.code);
+            } else if let Some(id) = self.container_of(end.pid) {
+                self.process_ended(&id, end.code);
+            }
+        }
+    }
+}

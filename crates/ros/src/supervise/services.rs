@@ -1,0 +1,83 @@
+//! Services of the plan: each is made a container and started as soon as what it waits for is there.
+
+use super::Supervisor;
+use crate::boot::say;
+use crate::launch;
+use crate::trace;
+use corral_plan::graph::Progress;
+use corral_plan::lifecycle::{Event, State};
+
+/// Without these two nobody can use the machine: when both run, it says that it is up.
+const ESSENTIAL: [&str; 2] = ["console", "docker"];
+
+impl Supervisor {
+    /// Starts every service that may start now and was not started yet.
+    pub(super) fn start_services(&mut self) {
+        if self.ending.is_some() || self.resolver.is_some() {
+            return;
+        }
+        self.record_progress();
+        let ready: Vec<_> = self
+            .resolved
+            .plan
+            .services
+            .iter()
+            .filter(|service| !service.labels.create_only && self.named(service.name.as_str()).is_none())
+            .filter(|service| self.resolved.plan.is_ready(service, |name| self.progress(name)))
+            .cloned()
+            .collect();
+        for service in ready {
+            let spec = launch::container(&service, &self.resolved.config.rancher.environment);
+            let name = service.name.to_string();
+            let mut after: Vec<String> =
+                self.resolved.plan.waits_for.get(&name).into_iter().flatten().cloned().collect();
+            after.push("sysctl".to_owned());
+            self.trace.begin(&name, after);
+            match self.create(spec) {
+                Ok(id) => self.happen(&id, Event::Start),
+                Err(error) => say(&format!("{name}: {error}")),
+            }
+        }
+    }
+
+    /// How far a service is.
+    fn progress(&self, name: &str) -> Progress {
+        match self.named(name).map(|container| (container.state, container.started)) {
+            None | Some((State::Created | State::Starting, 0)) => Progress::Waiting,
+            Some((State::Exited, _)) => Progress::Ended,
+            // A service that fails again and again must not hold up the others for ever.
+            Some((State::Restarting, _)) => Progress::Ended,
+            Some(_) => Progress::Started,
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<&super::table::Container> {
+        self.containers.values().find(|container| container.spec.name == name)
+    }
+
+    /// Notes in the trace who is done, and acts on what their end means.
+    fn record_progress(&mut self) {
+        let mut reload = false;
+        for service in self.resolved.plan.services.clone() {
+            let name = service.name.as_str();
+            let wanted = if service.labels.detach { Progress::Started } else { Progress::Ended };
+            let progress = self.progress(name);
+            let open = self.trace.spans.iter().any(|span| span.name == name && span.end == 0);
+            if open && (progress == wanted || progress == Progress::Ended) {
+                self.trace.end(name);
+                reload |= service.labels.reload_config;
+            }
+        }
+        if reload {
+            self.start_resolver();
+        }
+        self.announce();
+    }
+
+    fn announce(&mut self) {
+        if !self.announced && ESSENTIAL.iter().all(|name| self.progress(name) == Progress::Started) {
+            self.announced = true;
+            say(&format!("started {:.1} s after the kernel", trace::now() as f64 / 1e6));
+        }
+    }
+}
