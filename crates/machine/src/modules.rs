@@ -16,6 +16,8 @@ pub struct Index {
     modules: BTreeMap<String, (String, Vec<String>)>,
     /// (pattern, module name), in the order of the file
     aliases: Vec<(String, String)>,
+    /// name → names or aliases of what should be loaded first: users of crypto ask for `crc32c`, not for a module
+    soft: Vec<(String, Vec<String>)>,
     loaded: BTreeSet<String>,
 }
 
@@ -29,7 +31,9 @@ impl Index {
         };
         let modules = read("modules.dep")?.lines().filter_map(parse_dependency).collect();
         let aliases = read("modules.alias")?.lines().filter_map(parse_alias).collect();
-        Ok(Index { folder, modules, aliases, loaded: load_loaded() })
+        let soft = fs::read_to_string(folder.join("modules.softdep")).unwrap_or_default();
+        let soft = soft.lines().filter_map(parse_soft_dependency).collect();
+        Ok(Index { folder, modules, aliases, soft, loaded: load_loaded() })
     }
 
     /// Loads a module and what it needs. A module that is built in or loaded already is no error; an unknown one is.
@@ -41,9 +45,25 @@ impl Index {
         let (path, needs) =
             self.modules.get(&name).with_context(|| format!("loading module {name}: this kernel has none of that name"))?.clone();
         for path in needs.iter().rev().chain([&path]) {
+            self.load_soft(&name_of(path));
             self.insert(path)?;
         }
         Ok(())
+    }
+
+    /// Loads what a module would like to have before it. What is not there may be built in: that is no error.
+    fn load_soft(&mut self, name: &str) {
+        let wishes: Vec<String> =
+            self.soft.iter().filter(|(wisher, _)| wisher == name).flat_map(|(_, wishes)| wishes.clone()).collect();
+        for wish in wishes {
+            let by_alias = |(pattern, _): &&(String, String)| *pattern == wish || *pattern == format!("crypto-{wish}");
+            let mut found: Vec<String> = self.aliases.iter().filter(by_alias).map(|(_, module)| module.clone()).collect();
+            found.extend(self.modules.contains_key(&wish).then(|| wish.clone()));
+            for module in found {
+                // An implementation for another processor refuses to load; another one will do.
+                let _ = self.load(&module);
+            }
+        }
     }
 
     /// Loads what the devices present now ask for. Returns the names of modules that failed, with the reason.
@@ -110,6 +130,12 @@ fn name_of(path: &str) -> String {
 fn parse_dependency(line: &str) -> Option<(String, (String, Vec<String>))> {
     let (path, needs) = line.split_once(':')?;
     Some((name_of(path), (path.to_owned(), needs.split_whitespace().map(str::to_owned).collect())))
+}
+
+fn parse_soft_dependency(line: &str) -> Option<(String, Vec<String>)> {
+    let (name, lists) = line.strip_prefix("softdep ")?.split_once(' ')?;
+    let before = lists.split_once("pre:")?.1.split("post:").next()?;
+    Some((canonical(name), before.split_whitespace().map(str::to_owned).collect()))
 }
 
 fn parse_alias(line: &str) -> Option<(String, String)> {

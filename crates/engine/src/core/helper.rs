@@ -47,12 +47,9 @@ impl Helper {
         Ok(Helper { pid: child.id().cast_signed(), socket: ours })
     }
 
-    /// The next report that is there; None when there is none (yet, or any more).
-    pub fn report(&self) -> Option<(Report, Vec<OwnedFd>)> {
-        match packet::receive(&self.socket) {
-            Ok(Received::Message(report, descriptors)) => Some((report, descriptors)),
-            _ => None,
-        }
+    /// The next report, if one is there.
+    pub fn report(&self) -> Received<Report> {
+        packet::receive(&self.socket).unwrap_or(Received::Closed)
     }
 
     /// Tells the helper to go on.

@@ -137,12 +137,10 @@ fn mounts(spec: &ContainerSpec) -> Vec<Value> {
     let bound = |target: &str| spec.binds.iter().any(|bind| bind.target == target);
     let writable = if spec.privileged { "rw" } else { "ro" };
     let mut mounts = vec![mount("/proc", "proc", &["nosuid", "noexec", "nodev"])];
-    if !bound("/dev") {
-        mounts.push(mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]));
-        mounts.push(mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]));
-        mounts.push(mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]));
-        mounts.push(mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
-    }
+    mounts.push(mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]));
+    mounts.push(mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]));
+    mounts.push(mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]));
+    mounts.push(mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     if !bound("/sys") {
         mounts.push(mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", writable]));
         mounts.push(mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]));
@@ -156,7 +154,7 @@ fn mounts(spec: &ContainerSpec) -> Vec<Value> {
         all.extend(options.split(',').filter(|option| !option.is_empty()));
         mount(target, "tmpfs", &all)
     }));
-    mounts.extend(spec.binds.iter().map(bind));
+    mounts.extend(spec.binds.iter().filter(|bind| bind.target != super::device_tree::TARGET).map(bind));
     mounts
 }
 
@@ -193,7 +191,7 @@ fn linux(spec: &ContainerSpec) -> Result<Value> {
         "namespaces": namespaces,
         "cgroupsPath": format!("{}/{}", paths::CGROUP, spec.name),
         "resources": resources,
-        "rootfsPropagation": if shared { "shared" } else { "rslave" },
+        "rootfsPropagation": if shared { "shared" } else { "slave" },
         "devices": devices.into_iter().flatten().collect::<Vec<_>>(),
     });
     if !spec.privileged {

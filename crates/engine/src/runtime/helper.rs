@@ -1,7 +1,7 @@
 //! The creation helper: takes one order from PID 1, does it, reports, exits. The container's first process, its child,
 //! is then PID 1's.
 
-use super::{bundle, cleanup, overlay, process};
+use super::{bundle, cleanup, device_tree, overlay, process};
 use crate::image::Embedded;
 use crate::protocol::{Order, Report};
 use crate::spec::{ContainerSpec, ExecSpec};
@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 /// Runs the helper on its socket to PID 1. Returns its exit code.
 pub fn run(socket: &OwnedFd) -> i32 {
     sys::signals::unblock_all();
+    super::witness::install();
     let result = match packet::receive::<Order>(socket) {
         Ok(Received::Message(order, _)) => obey(order, socket),
         other => Err(anyhow::anyhow!("no order came: {other:?}")),
@@ -64,6 +65,7 @@ fn launch(id: &str, spec: &ContainerSpec, socket: &OwnedFd) -> Result<Report> {
         .with_context(|| format!("creating container {}", spec.name))?;
     let pid = container.pid().context("a container without a process")?.as_raw();
     let master = terminal.receive()?;
+    device_tree::show(spec, pid)?;
     report(socket, &Report::Created { pid }, master.as_ref())?;
     match packet::receive::<Order>(socket)? {
         Received::Message(Order::Go, _) => {}

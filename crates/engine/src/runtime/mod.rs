@@ -4,6 +4,8 @@
 
 mod bundle;
 mod cleanup;
+mod device_tree;
 pub mod helper;
 mod overlay;
 mod process;
+mod witness;

@@ -69,6 +69,8 @@ fn own(path: &Path, id: u32) -> Result<()> {
 }
 
 fn make_homes() -> Result<()> {
+    // /run is the host's: sshd's empty folder is not there yet.
+    fs::create_dir_all("/run/sshd")?;
     for (name, id) in USERS {
         let home = Path::new("/home").join(name);
         if !home.exists() {
@@ -192,7 +194,7 @@ fn programs(config: &Config, host_keys: &[PathBuf], command_line: &str) -> Strin
     for name in terminals.iter().filter(|name| Path::new("/dev").join(name).exists()) {
         let auto = if config.rancher.autologin.contains(name) { "-n -l /usr/bin/autologin " } else { "" };
         let kind = if name.starts_with("ttyS") { "vt100" } else { "linux" };
-        text.push_str(&format!("/usr/bin/getty {auto}-L 115200 {name} {kind}\n"));
+        text.push_str(&format!("/usr/sbin/getty {auto}-L 115200 {name} {kind}\n"));
     }
     let ssh = &config.rancher.ssh;
     if ssh.daemon && !host_keys.is_empty() {

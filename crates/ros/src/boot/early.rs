@@ -26,7 +26,21 @@ pub(super) fn mount_all() -> Vec<String> {
     let _ = std::os::unix::fs::symlink("../run", "/var/run");
     // Programs that log do so to /dev/log; the syslog container listens in /run.
     let _ = std::os::unix::fs::symlink("/run/syslog/log", "/dev/log");
+    problems.extend(prepare_cgroups().err().map(|error| format!("preparing cgroups: {error}")));
     problems
+}
+
+/// The cgroup of all system containers, with every controller: helpers that run at the same time find it made.
+fn prepare_cgroups() -> std::io::Result<()> {
+    let root = Path::new("/sys/fs/cgroup");
+    let system = root.join("system");
+    fs::create_dir_all(&system)?;
+    let controllers = fs::read_to_string(root.join("cgroup.controllers"))?;
+    let enable: Vec<String> = controllers.split_whitespace().map(|name| format!("+{name}")).collect();
+    for folder in [root, &system] {
+        fs::write(folder.join("cgroup.subtree_control"), enable.join(" "))?;
+    }
+    Ok(())
 }
 
 /// /etc is rendered anew at each boot.

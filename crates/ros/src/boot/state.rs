@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use corral_config::model::State;
 use corral_engine::core::{Helper, Streams};
 use corral_engine::protocol::{Order, Report};
+use corral_engine::sys::packet::Received;
 use corral_engine::sys::reap;
 use corral_machine::block;
 use corral_machine::modules::Index;
@@ -157,8 +158,10 @@ fn bootstrap(rough: &Resolved) -> Result<()> {
 
 fn next_report(helper: &Helper, deadline: Instant) -> Result<Report> {
     loop {
-        if let Some((report, _)) = helper.report() {
-            return Ok(report);
+        match helper.report() {
+            Received::Message(report, _) => return Ok(report),
+            Received::Closed => bail!("the helper ended without a word"),
+            Received::Nothing => {}
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -5,6 +5,7 @@ use super::{Supervisor, Timer};
 use corral_engine::core::{Helper, Streams};
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Event, Order, Reply, Report};
+use corral_engine::sys::packet::Received;
 use corral_engine::sys::reap::End;
 use corral_engine::sys::signals;
 use std::os::fd::OwnedFd;
@@ -49,20 +50,22 @@ impl Supervisor {
     pub(super) fn hear_helper(&mut self, pid: i32) {
         let mut created = None;
         if let Some(job) = self.jobs.get_mut(&pid) {
-            let mut heard = false;
-            while let Some((report, mut descriptors)) = job.helper.report() {
-                heard = true;
-                match report {
-                    Report::Created { pid } => {
+            loop {
+                match job.helper.report() {
+                    Received::Message(Report::Created { pid }, mut descriptors) => {
                         job.made = Some(pid);
                         job.terminal = descriptors.pop();
                         created = Some(pid);
                     }
-                    other => job.result = Some(other),
+                    Received::Message(other, _) => job.result = Some(other),
+                    Received::Nothing => break,
+                    // It hung up: its end will be reaped.
+                    Received::Closed => {
+                        job.listening = false;
+                        break;
+                    }
                 }
             }
-            // Ready without a message: it hung up. Its end will be reaped.
-            job.listening = heard;
         }
         if let Some(made) = created {
             self.process_made(pid, made);
@@ -95,6 +98,8 @@ impl Supervisor {
     /// A helper ended: go on with what it was for.
     pub(super) fn helper_ended(&mut self, end: End) {
         self.clear_timer(&Timer::HelperLate(end.pid));
+        // Its last words may have come after we last looked.
+        self.hear_helper(end.pid);
         let Some(mut job) = self.jobs.remove(&end.pid) else { return };
         let failure = match job.result.take() {
             Some(Report::Failed { message }) => Some(message),

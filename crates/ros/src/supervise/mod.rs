@@ -210,10 +210,10 @@ impl Supervisor {
 
     /// Takes the exit status of every child that ended; orphans of containers among them, which mean nothing here.
     fn reap(&mut self) {
-        // A helper tells the process id of what it made before it ends: hear that before the ends.
-        let helpers: Vec<i32> = self.jobs.keys().copied().collect();
-        helpers.into_iter().for_each(|pid| self.hear_helper(pid));
         while let Some(end) = reap::next() {
+            // A helper tells the process id of what it made before it ends, and only then is that our child.
+            let helpers: Vec<i32> = self.jobs.keys().copied().collect();
+            helpers.into_iter().for_each(|pid| self.hear_helper(pid));
             if self.jobs.contains_key(&end.pid) {
                 self.helper_ended(end);
             } else if let Some(exec) = self.execs.remove(&end.pid) {
