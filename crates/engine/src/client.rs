@@ -98,6 +98,26 @@ impl Client {
     }
 }
 
+/// Asks one thing on a connection of its own, without a thread: for programs that must stay single-threaded, and for
+/// those that have nothing else to ask.
+pub fn ask(request: Request) -> Result<Reply, EngineError> {
+    let failed = |error: std::io::Error| EngineError::Failed(format!("asking PID 1: {error}"));
+    let socket = packet::connect_to(Path::new(paths::CONTROL_SOCKET)).map_err(failed)?;
+    packet::send(&socket, &Call { number: 1, request }, &[]).map_err(failed)?;
+    loop {
+        match packet::receive::<Answer>(&socket).map_err(failed)? {
+            Received::Message(Answer::Reply { reply, .. }, _) => {
+                return match *reply {
+                    Reply::Error(error) => Err(error),
+                    reply => Ok(reply),
+                };
+            }
+            Received::Message(Answer::Event(_), _) => {}
+            Received::Closed | Received::Nothing => return Err(gone()),
+        }
+    }
+}
+
 /// What to say when a reply is of the wrong kind: a bug of ours, told instead of hidden.
 pub fn unexpected(reply: &Reply) -> EngineError {
     EngineError::Failed(format!("PID 1 answered something else: {reply:?}"))

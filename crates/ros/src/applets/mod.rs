@@ -10,9 +10,9 @@ pub(crate) mod system_docker;
 pub(crate) mod user_docker;
 pub(crate) mod wait_for_docker;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use corral_config::Config;
-use corral_engine::client::Client;
+use corral_engine::client::ask;
 use corral_engine::protocol::{Reply, Request};
 use std::os::fd::RawFd;
 use std::process::ExitCode;
@@ -29,8 +29,7 @@ pub(crate) fn helper(arguments: &[String]) -> ExitCode {
 
 /// The configuration in force, from PID 1.
 pub(crate) fn load_config() -> Result<Config> {
-    let client = Client::connect(|_, _| {}).context("asking PID 1 for the configuration")?;
-    let Reply::Value(mut value) = client.call(Request::Config)? else {
+    let Reply::Value(mut value) = ask(Request::Config)? else {
         anyhow::bail!("PID 1 answered something else");
     };
     Ok(Config::from_value(value["config"].take()))

@@ -6,7 +6,6 @@ use corral_engine::sys::reap;
 use corral_engine::sys::signals::{self, Ask, Signals};
 use corral_plan::restart;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -87,8 +86,7 @@ impl Program {
         }
         let mut words = self.line.split_whitespace();
         let mut command = Command::new(words.next().unwrap_or_default());
-        // A group of its own: what a terminal interrupts there must not hit the others.
-        command.args(words).stdin(Stdio::null()).process_group(0);
+        command.args(words).stdin(Stdio::null());
         self.started = Instant::now();
         match command.spawn() {
             Ok(child) => self.pid = Some(child.id().cast_signed()),

@@ -2,8 +2,9 @@
 //! dockerd there, so that `docker run -v` takes every path that the user sees.
 
 use super::load_config;
-use anyhow::{Context, Result};
-use corral_engine::client::Client;
+use anyhow::{Context, Result, bail};
+use corral_engine::client::ask;
+use corral_engine::protocol::{Reply, Request};
 use corral_machine::modules::Index;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
@@ -27,7 +28,9 @@ pub(crate) fn run() -> Result<()> {
     let docker = load_config()?.rancher.docker;
     load_modules();
     wait_for(Path::new(CONSOLE_DONE))?;
-    let console = Client::connect(|_, _| {}).context("asking PID 1 for the console")?.inspect(&docker.storage_context)?;
+    let Reply::Container(console) = ask(Request::Inspect { container: docker.storage_context.clone() })? else {
+        bail!("PID 1 answered something else");
+    };
     let namespace = File::open(format!("/proc/{}/ns/mnt", console.pid))
         .with_context(|| format!("{} does not run", docker.storage_context))?;
     rustix::thread::move_into_link_name_space(

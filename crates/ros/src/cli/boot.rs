@@ -3,7 +3,7 @@
 use crate::trace::{self, Span};
 use anyhow::{Context, Result};
 use clap::Args;
-use corral_engine::client::{Client, unexpected};
+use corral_engine::client::{ask, unexpected};
 use corral_engine::protocol::{Reply, Request};
 use corral_machine::files::write_atomic;
 use std::path::PathBuf;
@@ -20,8 +20,7 @@ pub(crate) struct Options {
 
 /// Prints the critical path, or writes the trace.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let client = Client::connect(|_, _| {}).context("reaching PID 1")?;
-    let spans: Vec<Span> = match client.call(Request::Boot)? {
+    let spans: Vec<Span> = match ask(Request::Boot)? {
         Reply::Value(value) => serde_json::from_value(value).context("reading PID 1's record of the boot")?,
         other => return Err(unexpected(&other).into()),
     };

@@ -1,8 +1,8 @@
 //! `reboot`, `poweroff`, `halt`, `shutdown`: PID 1 is asked, whatever name or path the command was called by.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use corral_engine::client::Client;
+use corral_engine::client::ask;
 use corral_engine::protocol::{PowerAction, Request};
 
 #[derive(Debug, Default, Args)]
@@ -43,7 +43,6 @@ pub(crate) fn end(name: &str, options: &Options) -> Result<()> {
         "halt" => PowerAction::Halt,
         _ => PowerAction::PowerOff,
     };
-    let client = Client::connect(|_, _| {}).context("reaching PID 1")?;
-    client.call(Request::Power { action, force: options.force })?;
+    ask(Request::Power { action, force: options.force })?;
     Ok(())
 }
