@@ -144,6 +144,8 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     let mut tree = Tree::default();
     tree.graft("", modules);
     tree.insert("usr/bin/ros", program(&binaries.ros));
+    // The kernel calls this one.
+    tree.insert("usr/bin/modprobe", Entry::symlink("ros"));
     tree.insert("lib", Entry::symlink("usr/lib"));
     tree.insert("sbin", Entry::symlink("usr/bin"));
     for folder in ["dev", "proc", "sys", "run", "tmp", "etc", "var", "home", "opt", "mnt", "media", "state", "root"] {

@@ -51,6 +51,19 @@ impl Index {
         Ok(())
     }
 
+    /// Loads what the kernel asks for by name or alias (`ipt_tcp`, `fs-ext4`, `net-pf-10`).
+    pub fn load_alias(&mut self, alias: &str) -> Result<()> {
+        if self.modules.contains_key(&canonical(alias)) {
+            return self.load(alias);
+        }
+        let wanted = |(pattern, _): &&(String, String)| matches(pattern, alias) || matches(&canonical(pattern), &canonical(alias));
+        let names: Vec<String> = self.aliases.iter().filter(wanted).map(|(_, module)| module.clone()).collect();
+        if names.is_empty() {
+            anyhow::bail!("no module is called {alias}");
+        }
+        names.iter().try_for_each(|name| self.load(name))
+    }
+
     /// Loads what a module would like to have before it. What is not there may be built in: that is no error.
     fn load_soft(&mut self, name: &str) {
         let wishes: Vec<String> =

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         "netconf" => report(applets::netconf::run()),
         "cloud-init-execute" => report(applets::console_init::execute()),
         "wait-for-docker" => report(applets::wait_for_docker::run()),
+        "modprobe" => report(applets::modprobe::run(&arguments)),
         "reboot" | "poweroff" | "halt" | "shutdown" => report(cli::power::run(name, &arguments)),
         _ => cli::run(&arguments),
     }

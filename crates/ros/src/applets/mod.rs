@@ -4,6 +4,7 @@ pub(crate) mod autologin;
 pub(crate) mod bootstrap;
 pub(crate) mod cloud_init;
 pub(crate) mod console_init;
+pub(crate) mod modprobe;
 pub(crate) mod netconf;
 pub(crate) mod respawn;
 pub(crate) mod system_docker;

@@ -24,6 +24,9 @@ pub(super) fn mount_all() -> Vec<String> {
         let _ = fs::create_dir_all(folder);
     }
     let _ = std::os::unix::fs::symlink("../run", "/var/run");
+    // The multiplexer of this devpts, as the container runtime wants it.
+    let _ = fs::remove_file("/dev/ptmx");
+    let _ = std::os::unix::fs::symlink("pts/ptmx", "/dev/ptmx");
     // Programs that log do so to /dev/log; the syslog container listens in /run.
     let _ = std::os::unix::fs::symlink("/run/syslog/log", "/dev/log");
     problems.extend(prepare_cgroups().err().map(|error| format!("preparing cgroups: {error}")));
