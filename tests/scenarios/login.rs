@@ -1,0 +1,122 @@
+//! A newcomer's first hour: log in, look around, run a container, publish a port.
+
+use anyhow::Result;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+use vmtest::machine::folder;
+use vmtest::{Machine, Options};
+
+const CONFIG: &str = "hostname: story-host
+write_files:
+  - {path: /tmp/written, content: by cloud-config, permissions: \"0600\", owner: rancher}
+runcmd:
+  - echo from a shell > /tmp/ran
+  - [touch, /tmp/touched]
+";
+
+#[test]
+fn a_newcomer_logs_in_and_runs_containers() -> Result<()> {
+    let folder = folder("login")?;
+    let mut machine = super::with_config(&folder, CONFIG, Options::default())?;
+    machine.expect_login()?;
+    the_configuration_has_its_effect(&machine)?;
+    pid_1_is_the_engine(&machine)?;
+    every_service_is_a_container(&mut machine)?;
+    machine.expect_docker()?;
+    docker_runs_a_container_made_on_the_spot(&machine)?;
+    a_published_port_answers_from_outside(&machine)?;
+    nothing_runs_outside_a_container(&machine)?;
+    the_system_engine_can_be_looked_into(&machine)?;
+    machine.check_alarms()
+}
+
+fn the_configuration_has_its_effect(machine: &Machine) -> Result<()> {
+    assert_eq!(machine.run("hostname")?, "story-host");
+    assert_eq!(machine.run("id -nG")?, "rancher docker sudo");
+    assert_eq!(machine.run("cat /tmp/written; stat -c ' %a %U' /tmp/written")?, "by cloud-config 600 rancher");
+    assert_eq!(machine.run("sudo ros config get hostname")?, "story-host");
+    assert_eq!(machine.run("sudo ros config set rancher.debug true && sudo ros config get rancher.debug")?, "true");
+    assert!(machine.run("sudo ros config set rancher.debug maybe 2>&1; true")?.contains("true or false is wanted"));
+    assert!(machine.run("sudo ros config export")?.contains("story-host"));
+    assert_eq!(machine.run("ros -v")?, format!("ros version v{}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(machine.run(". /etc/os-release; echo $NAME $VERSION")?, format!("Corral v{}", env!("CARGO_PKG_VERSION")));
+    Ok(())
+}
+
+fn pid_1_is_the_engine(machine: &Machine) -> Result<()> {
+    assert_eq!(machine.run("cat /proc/1/comm")?, "system-docker");
+    assert_eq!(machine.run("awk '/^Threads/ {print $2}' /proc/1/status")?, "1");
+    println!("PID 1: {}", machine.run("grep VmRSS /proc/1/status")?);
+    Ok(())
+}
+
+fn every_service_is_a_container(machine: &mut Machine) -> Result<()> {
+    for name in ["udev", "network", "syslog", "ntp", "acpid", "console", "docker"] {
+        machine.expect(&format!("sudo system-docker ps --format '{{{{.Names}}}}' | grep -qx {name}"))?;
+    }
+    machine.expect("test -s /var/log/messages || sudo test -s /var/log/messages")?;
+    machine.expect("test -f /tmp/touched && grep -q 'from a shell' /tmp/ran")
+}
+
+fn docker_runs_a_container_made_on_the_spot(machine: &Machine) -> Result<()> {
+    machine.run(
+        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && for a in sh echo httpd; do ln -sf busybox /tmp/r/bin/$a; done
+         tar -C /tmp/r -c . | docker import --change 'CMD [\"/bin/echo\", \"hello\"]' - hello",
+    )?;
+    assert_eq!(machine.run("docker run --rm hello")?, "hello");
+    Ok(())
+}
+
+fn a_published_port_answers_from_outside(machine: &Machine) -> Result<()> {
+    machine.run(
+        "mkdir -p /home/rancher/www && echo it works > /home/rancher/www/index.html
+         docker run -d --name web -p 8080:80 -v /home/rancher/www:/www hello /bin/httpd -f -p 80 -h /www",
+    )?;
+    let mut stream = TcpStream::connect(("127.0.0.1", machine.web_port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    assert!(answer.contains("it works"), "{answer}");
+    Ok(())
+}
+
+/// Every process that is not the kernel's: PID 1 and its engine processes are in the root cgroup, all others below
+/// /system (ours) or /docker (the user's).
+fn nothing_runs_outside_a_container(machine: &Machine) -> Result<()> {
+    let list = machine.run(
+        "for p in /proc/[0-9]*; do
+           [ -s $p/cmdline ] 2>/dev/null && tr -d '\\0' < $p/cmdline | grep -q . || continue
+           echo \"$(cat $p/cgroup) $(cat $p/comm) $(tr '\\0' ' ' < $p/cmdline)\"
+         done 2>/dev/null",
+    )?;
+    let outside: Vec<&str> = list
+        .lines()
+        .filter(|line| !line.starts_with("0::/system/") && !line.starts_with("0::/docker/"))
+        .collect();
+    for line in &outside {
+        let allowed = line.contains(" system-docker init") || line.contains("engine-daemon");
+        assert!(allowed, "outside every container: {line}\nall:\n{list}");
+    }
+    assert!(list.lines().count() > 12, "the walk saw too little:\n{list}");
+    assert!(list.contains("0::/docker/"), "the user's container is not in a cgroup of Docker's:\n{list}");
+    Ok(())
+}
+
+fn the_system_engine_can_be_looked_into(machine: &Machine) -> Result<()> {
+    let images = machine.run("sudo system-docker images --format '{{.Repository}}'")?;
+    assert!(images.lines().any(|line| line == "corral/os-console"), "{images}");
+    assert_eq!(machine.run("sudo system-docker inspect --format '{{.State.Status}}' console")?, "running");
+    assert!(machine.run("sudo system-docker logs console 2>&1")?.contains("Server listening"));
+    assert_eq!(machine.run("sudo system-docker exec ntp cat /proc/1/comm")?, "chronyd");
+    assert_eq!(machine.run("echo in | sudo system-docker exec -i ntp sh -c 'cat; exit 7'; echo $?")?, "in\n7");
+    machine.run("sudo system-docker stop acpid && sudo system-docker start acpid")?;
+    assert_eq!(machine.run("sudo system-docker ps -q --filter name=acpid | wc -l")?, "1");
+    let path = machine.run("sudo ros boot")?;
+    assert!(path.contains("console") && path.contains("docker"), "{path}");
+    machine.run("sudo ros boot --trace /tmp/trace.json && grep -q traceEvents /tmp/trace.json")?;
+    let refused = machine.run("sudo system-docker pull alpine 2>&1; true")?;
+    assert!(refused.contains("not supported"), "{refused}");
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! The stories: whole machines, told step by step. Each boots the image that `cargo xtask image` made.
+//!
+//! `cargo xtask test` runs them, two at a time; one by itself: `cargo xtask test --story login`.
+
+mod config;
+mod login;
+mod media;
+mod power;
+mod resilience;
+
+use anyhow::Result;
+use std::path::Path;
+use vmtest::{Machine, Options, drive, shell};
+
+/// A machine with a config drive that lets the story log in, and whatever else it says.
+fn with_config(folder: &Path, more: &str, options: Options) -> Result<Machine> {
+    let key = shell::make_key(folder)?;
+    let text = format!("#cloud-config\nssh_authorized_keys:\n  - {key}\n{more}");
+    let config_drive = Some(drive::make(folder, drive::Kind::ConfigDriveIso, text.as_bytes())?);
+    Machine::start(folder, Options { config_drive, ..options })
+}
+
+/// Kernel parameters that let the story log in whatever the config drive says.
+fn key_on_command_line(folder: &Path) -> Result<String> {
+    let key = shell::make_key(folder)?;
+    Ok(format!("cc.ssh_authorized_keys=\"[{key}]\""))
+}

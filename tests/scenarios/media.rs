@@ -1,0 +1,47 @@
+//! Where a machine boots from, and with what little.
+
+use anyhow::Result;
+use vmtest::machine::folder;
+use vmtest::{Machine, Medium, Options, drive, shell};
+
+#[test]
+fn the_iso_boots_with_512_mb() -> Result<()> {
+    let folder = folder("iso")?;
+    let options = Options { medium: Medium::Iso, memory: 512, ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    println!("{}", machine.run("free -m")?);
+    machine.check_alarms()
+}
+
+#[test]
+fn without_a_network_card_there_is_a_console_all_the_same() -> Result<()> {
+    let folder = folder("no-nic")?;
+    let append = "rancher.autologin=ttyS0".to_owned();
+    let mut machine = Machine::start(&folder, Options { nics: 0, append, ..Options::default() })?;
+    machine.expect_console("[rancher@rancher ~]$")?;
+    println!("a shell on the console {:.1} s after the start of QEMU", machine.age().as_secs_f32());
+    machine.check_alarms()
+}
+
+#[test]
+fn a_vfat_config_drive_is_read() -> Result<()> {
+    from_drive("vfat", drive::Kind::ConfigDriveVfat, "hostname: by-vfat\n", "by-vfat")
+}
+
+#[test]
+fn nocloud_is_read_with_its_metadata() -> Result<()> {
+    from_drive("nocloud", drive::Kind::NoCloud, "", "from-metadata")
+}
+
+fn from_drive(name: &str, kind: drive::Kind, more: &str, hostname: &str) -> Result<()> {
+    let folder = folder(name)?;
+    let key = shell::make_key(&folder)?;
+    let text = format!("#cloud-config\nssh_authorized_keys: [{key}]\n{more}");
+    let config_drive = Some(drive::make(&folder, kind, text.as_bytes())?);
+    let mut machine = Machine::start(&folder, Options { config_drive, ..Options::default() })?;
+    machine.expect_login()?;
+    assert_eq!(machine.run("hostname")?, hostname);
+    machine.check_alarms()
+}

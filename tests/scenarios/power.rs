@@ -1,0 +1,63 @@
+//! The state disk, and the ends of a machine: whichever way it goes down, the disk is clean and holds what it should.
+
+use anyhow::{Result, bail};
+use std::path::Path;
+use std::process::Command;
+use vmtest::machine::folder;
+use vmtest::{Options, drive};
+
+const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";
+
+#[test]
+fn state_survives_reboot_and_power_off() -> Result<()> {
+    let folder = folder("state")?;
+    let disk = folder.join("state.img");
+    drive::blank(&disk, 2048)?;
+    let options = Options { append: STATE.to_owned(), disks: vec![disk.clone()], ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run(
+        "echo kept > /home/rancher/kept; sudo touch /opt/kept /usr/bin/lost
+         mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && tar -C /tmp/r -c . | docker import - hello
+         docker run -d --restart always --name app hello /bin/busybox sleep 1000
+         sudo ros config set hostname changed",
+    )?;
+    let host_key = machine.run("cat /var/lib/rancher/conf/ssh/ssh_host_ed25519_key.pub 2>/dev/null || sudo cat /var/lib/rancher/conf/ssh/ssh_host_ed25519_key.pub")?;
+    let first_boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
+    // The connection goes down with the machine: what ssh says of that is nothing to go by.
+    let _ = machine.login.run("sudo reboot");
+    machine.expect_console("Reboot")?;
+    machine.expect(&format!("[ $(cat /proc/sys/kernel/random/boot_id) != {first_boot} ]"))?;
+    machine.expect_docker()?;
+    assert_eq!(machine.run("cat /home/rancher/kept; ls /opt; ls /usr/bin/lost 2>/dev/null; hostname")?, "kept\nkept\nchanged");
+    assert_eq!(machine.run("sudo cat /var/lib/rancher/conf/ssh/ssh_host_ed25519_key.pub")?, host_key);
+    machine.expect("docker inspect --format '{{.State.Running}}' app | grep -q true")?;
+    let _ = machine.login.run("sudo poweroff");
+    machine.expect_end()?;
+    check_clean(&disk)
+}
+
+#[test]
+fn the_power_button_ends_the_machine_cleanly() -> Result<()> {
+    let folder = folder("button")?;
+    let disk = folder.join("state.img");
+    drive::blank(&disk, 1024)?;
+    let options = Options { append: STATE.to_owned(), disks: vec![disk.clone()], ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    machine.expect("sudo system-docker logs acpid 2>&1 | grep -q 'waiting for events'")?;
+    machine.press_power_button()?;
+    machine.expect_end()?;
+    check_clean(&disk)
+}
+
+/// The file system was unmounted, and has no errors.
+fn check_clean(disk: &Path) -> Result<()> {
+    let output = Command::new("/sbin/e2fsck").args(["-n"]).arg(disk).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() || !text.contains("RANCHER_STATE: clean") {
+        bail!("the state disk is not clean: {text}{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! A running machine: its console, its shell, its end. Whatever a story does, QEMU ends with it.
+
+use crate::image::Image;
+use crate::qemu::Options;
+use crate::shell::{self, Login};
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a boot may take under software emulation on a busy host.
+const BOOT: Duration = Duration::from_secs(180);
+/// Signs of a machine that is not well, wherever they appear on the console.
+const ALARMS: [&str; 8] =
+    ["Kernel panic", "BUG:", "Oops:", "Out of memory", "oom-kill", "Call Trace:", "PID 1 met a bug", "general protection"];
+
+/// A machine that runs.
+#[derive(Debug)]
+pub struct Machine {
+    qemu: Child,
+    folder: PathBuf,
+    pub login: Login,
+    /// Port of this machine that reaches port 8080 of the guest.
+    pub web_port: u16,
+    started: Instant,
+    alarms_expected: bool,
+}
+
+/// A folder of a story's own, emptied.
+pub fn folder(name: &str) -> Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("corral-story-{}-{name}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder)
+}
+
+impl Machine {
+    /// Starts a machine. It boots while the story goes on.
+    pub fn start(folder: &Path, options: Options) -> Result<Machine> {
+        let image = Image::find()?;
+        shell::make_key(folder)?;
+        let (ssh_port, web_port) = (free_port()?, free_port()?);
+        let mut options = options;
+        options.forwards = vec![(ssh_port, 22), (web_port, 8080)];
+        let console = folder.join("console.log");
+        let _ = fs::remove_file(&console);
+        let qemu = options
+            .command(&image)
+            .arg("-serial")
+            .arg(format!("file:{}", console.display()))
+            .arg("-monitor")
+            .arg(format!("unix:{},server,nowait", folder.join("monitor.sock").display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(folder.join("qemu.log"))?)
+            .spawn()
+            .context("starting qemu-system-x86_64")?;
+        let login = Login { folder: folder.to_path_buf(), port: ssh_port };
+        let started = Instant::now();
+        Ok(Machine { qemu, folder: folder.to_path_buf(), login, web_port, started, alarms_expected: false })
+    }
+
+    /// Time since QEMU was started.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// All that the console showed so far.
+    pub fn console(&self) -> String {
+        let bytes = fs::read(self.folder.join("console.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\0', "")
+    }
+
+    /// Waits until the console has shown a text.
+    pub fn expect_console(&mut self, text: &str) -> Result<()> {
+        self.wait(BOOT, &format!("the console to show {text:?}"), |machine| Ok(machine.console().contains(text)))
+    }
+
+    /// Waits until somebody can log in.
+    pub fn expect_login(&mut self) -> Result<()> {
+        self.wait(BOOT, "a login over ssh", |machine| Ok(machine.has_ssh_banner()))?;
+        self.wait(Duration::from_secs(30), "a login over ssh", |machine| Ok(machine.login.run("true").is_ok()))
+    }
+
+    /// Waits until the user's Docker answers.
+    pub fn expect_docker(&mut self) -> Result<()> {
+        self.login.run("wait-for-docker").map(|_| ())
+    }
+
+    /// Runs a script in the machine.
+    pub fn run(&self, script: &str) -> Result<String> {
+        self.login.run(script).with_context(|| self.last_lines())
+    }
+
+    /// Waits until a script in the machine succeeds.
+    pub fn expect(&mut self, script: &str) -> Result<()> {
+        self.wait(Duration::from_secs(60), script, |machine| Ok(machine.login.run(script).is_ok()))
+    }
+
+    /// Waits until QEMU has ended by itself.
+    pub fn expect_end(&mut self) -> Result<()> {
+        let deadline = Instant::now() + BOOT;
+        while self.qemu.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!("the machine did not end\n{}", self.last_lines());
+            }
+            pause();
+        }
+        self.check_alarms()
+    }
+
+    /// Presses the power button.
+    pub fn press_power_button(&self) -> Result<()> {
+        self.monitor("system_powerdown\n")
+    }
+
+    /// Sends a command to QEMU's monitor.
+    pub fn monitor(&self, command: &str) -> Result<()> {
+        let mut monitor = UnixStream::connect(self.folder.join("monitor.sock")).context("reaching QEMU's monitor")?;
+        monitor.write_all(command.as_bytes())?;
+        // Its prompt comes back when the command is done.
+        monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut seen = String::new();
+        let mut buffer = [0_u8; 1024];
+        while seen.matches("(qemu)").count() < 2 {
+            let count = monitor.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        Ok(())
+    }
+
+    /// This story makes the machine show an alarm on purpose.
+    pub fn expect_alarms(&mut self) {
+        self.alarms_expected = true;
+    }
+
+    /// Fails if the console showed a sign of a machine that is not well.
+    pub fn check_alarms(&self) -> Result<()> {
+        let console = self.console();
+        let alarm = ALARMS.iter().find(|alarm| console.contains(**alarm));
+        match alarm {
+            Some(alarm) if !self.alarms_expected => bail!("the console shows {alarm:?}\n{}", self.last_lines()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Process id of QEMU.
+    pub fn pid(&self) -> u32 {
+        self.qemu.id()
+    }
+
+    /// The end of the console's log, for people who read why a story failed.
+    pub fn last_lines(&self) -> String {
+        let console = self.console();
+        let lines: Vec<&str> = console.lines().filter(|line| !line.trim().is_empty()).collect();
+        format!("last lines of the console:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"))
+    }
+
+    /// The server says its version first; QEMU's forwarding hangs up as long as there is none.
+    fn has_ssh_banner(&self) -> bool {
+        let banner = || -> std::io::Result<bool> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.login.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            let mut start = [0_u8; 4];
+            stream.read_exact(&mut start)?;
+            Ok(&start == b"SSH-")
+        };
+        banner().unwrap_or(false)
+    }
+
+    fn wait(&mut self, patience: Duration, what: &str, done: impl Fn(&Machine) -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while !done(self)? {
+            if let Some(status) = self.qemu.try_wait()? {
+                let said = fs::read_to_string(self.folder.join("qemu.log")).unwrap_or_default();
+                bail!("waiting for {what}: QEMU ended ({status}) {said}\n{}", self.last_lines());
+            }
+            if Instant::now() > deadline {
+                bail!("waiting for {what}: {} s are over\n{}", patience.as_secs(), self.last_lines());
+            }
+            pause();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.login.command().args(["-O", "exit"]).stderr(Stdio::null()).status();
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// Between two looks at something that cannot be waited for.
+fn pause() {
+    std::thread::park_timeout(Duration::from_millis(100));
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("finding a free port")?;
+    Ok(listener.local_addr()?.port())
+}

@@ -1,0 +1,109 @@
+//! The command line of QEMU for a machine of ours.
+
+use crate::image::Image;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// How the guest's instructions are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    Kvm,
+    /// Software emulation: works everywhere.
+    Tcg,
+}
+
+/// What the machine boots from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    /// Kernel and initrd given to QEMU, the system image as a disk: the quickest way.
+    Direct,
+    /// The ISO in a CD drive, by the firmware.
+    Iso,
+}
+
+/// A machine to boot.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub medium: Medium,
+    pub accelerator: Accelerator,
+    /// MiB.
+    pub memory: u32,
+    /// Network cards; the first one has the forwarded ports.
+    pub nics: u32,
+    /// Kernel parameters besides the usual ones; only for `Medium::Direct`.
+    pub append: String,
+    /// More disks, in order: raw image files.
+    pub disks: Vec<PathBuf>,
+    /// A config drive.
+    pub config_drive: Option<PathBuf>,
+    /// (port of this machine on loopback, port of the guest)
+    pub forwards: Vec<(u16, u16)>,
+    /// Arguments of QEMU that nobody here knows of.
+    pub extra: Vec<OsString>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            medium: Medium::Direct,
+            accelerator: Accelerator::Tcg,
+            memory: 1024,
+            nics: 1,
+            append: String::new(),
+            disks: Vec::new(),
+            config_drive: None,
+            forwards: Vec::new(),
+            extra: Vec::new(),
+        }
+    }
+}
+
+/// The usual kernel parameters of a machine whose console is its first serial line.
+pub const APPEND: &str = "console=ttyS0 printk.devkmsg=on loglevel=4";
+
+impl Options {
+    /// QEMU, ready to be started; how the serial line and the monitor are connected is the caller's business.
+    pub fn command(&self, image: &Image) -> Command {
+        let mut command = Command::new("qemu-system-x86_64");
+        let (accelerator, processor) = match self.accelerator {
+            Accelerator::Kvm => ("kvm", "host"),
+            Accelerator::Tcg => ("tcg,thread=multi", "max"),
+        };
+        command.args(["-accel", accelerator, "-cpu", processor, "-smp", "2", "-display", "none", "-nodefaults"]);
+        command.args(["-vga", "std", "-device", "virtio-rng-pci"]);
+        command.args(["-m", &self.memory.to_string()]);
+        match self.medium {
+            Medium::Direct => self.boot_directly(&mut command, image),
+            Medium::Iso => {
+                command.arg("-boot").arg("d").arg("-cdrom").arg(&image.iso);
+            }
+        }
+        for disk in self.disks.iter() {
+            command.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
+        }
+        if let Some(drive) = &self.config_drive {
+            command.arg("-drive").arg(format!("file={},format=raw,if=virtio,readonly=on", drive.display()));
+        }
+        self.connect(&mut command);
+        command.args(&self.extra);
+        command
+    }
+
+    fn boot_directly(&self, command: &mut Command, image: &Image) {
+        command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
+        command.arg("-append").arg(format!("{APPEND} {}", self.append));
+        command.arg("-drive").arg(format!("file={},format=raw,if=virtio,readonly=on", image.system.display()));
+    }
+
+    fn connect(&self, command: &mut Command) {
+        for number in 0..self.nics {
+            let forwards = if number == 0 { self.forwards.as_slice() } else { &[] };
+            let rules: Vec<String> =
+                forwards.iter().map(|(ours, theirs)| format!(",hostfwd=tcp:127.0.0.1:{ours}-:{theirs}")).collect();
+            // No option ROM: the firmware has nothing to look for on the network.
+            command.arg("-netdev").arg(format!("user,id=net{number}{}", rules.concat()));
+            command.arg("-device").arg(format!("virtio-net-pci,netdev=net{number},romfile="));
+        }
+    }
+}

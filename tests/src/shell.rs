@@ -1,0 +1,52 @@
+//! A shell in the machine, over ssh with a key of our own: the ordinary OpenSSH client.
+
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Makes a key pair in `folder`; returns the public key.
+pub fn make_key(folder: &Path) -> Result<String> {
+    let key = folder.join("key");
+    if !key.exists() {
+        let output = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "story", "-f"]).arg(&key).output()?;
+        if !output.status.success() {
+            bail!("ssh-keygen: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    Ok(fs::read_to_string(key.with_extension("pub"))?.trim().to_owned())
+}
+
+/// How to log in.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The folder with the key.
+    pub folder: PathBuf,
+    pub port: u16,
+}
+
+impl Login {
+    /// The ssh client, up to the name of the machine. One connection serves all commands.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new("ssh");
+        command
+            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"])
+            .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ControlMaster=auto"])
+            .arg("-o")
+            .arg(format!("ControlPath={}", self.folder.join("ssh.sock").display()))
+            .args(["-o", "ControlPersist=60", "-p", &self.port.to_string(), "-i"])
+            .arg(self.folder.join("key"))
+            .arg("rancher@127.0.0.1");
+        command
+    }
+
+    /// Runs a script by the machine's shell; fails unless it ends with 0. Returns what it printed.
+    pub fn run(&self, script: &str) -> Result<String> {
+        let output = self.command().arg(script).stdin(Stdio::null()).output().context("starting ssh")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            bail!("{script}\n{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(text.trim_end().to_owned())
+    }
+}
