@@ -6,19 +6,23 @@ use vmtest::{Machine, Options, drive};
 
 #[test]
 fn bad_yaml_is_told_with_its_line() -> Result<()> {
-    told("bad-yaml", b"#cloud-config\nhostname: [never\nclosed: true\n", &[":2:11: unclosed bracket"])
+    told(
+        "bad-yaml",
+        b"#cloud-config\nhostname: [never\nclosed: true\n",
+        &[":3:7: illegal placement of ':' indicator"],
+    )
 }
 
 #[test]
 fn wrong_types_are_told_with_their_key_and_the_rest_counts() -> Result<()> {
-    let text = b"#cloud-config\nhostname: right-part\nrancher:\n  debug: perhaps\nwrite_files: 5x\nhostnam: x\n";
+    let text =
+        b"#cloud-config\nhostname: right-part\nrancher:\n  debug: perhaps\nwrite_files: 5x\nhostnam: x\n";
     let expected = [
         "boot.yml:4:10: rancher.debug: true or false is wanted here, not a string",
-        "boot.yml:5:14: write_files[0]: a mapping is wanted here, not a string",
+        "boot.yml:5:14: write_files: a list is wanted here, not a string",
         "boot.yml:6:10: hostnam: warning: unknown key; did you mean hostname?",
     ];
-    let machine = told("wrong-types", text, &expected);
-    machine
+    told("wrong-types", text, &expected)
 }
 
 #[test]

@@ -34,13 +34,26 @@ fn a_newcomer_logs_in_and_runs_containers() -> Result<()> {
 fn the_configuration_has_its_effect(machine: &Machine) -> Result<()> {
     assert_eq!(machine.run("hostname")?, "story-host");
     assert_eq!(machine.run("id -nG")?, "rancher docker sudo");
-    assert_eq!(machine.run("cat /tmp/written; stat -c ' %a %U' /tmp/written")?, "by cloud-config 600 rancher");
+    assert_eq!(
+        machine.run("cat /tmp/written; stat -c ' %a %U' /tmp/written")?,
+        "by cloud-config 600 rancher"
+    );
     assert_eq!(machine.run("sudo ros config get hostname")?, "story-host");
-    assert_eq!(machine.run("sudo ros config set rancher.debug true && sudo ros config get rancher.debug")?, "true");
-    assert!(machine.run("sudo ros config set rancher.debug maybe 2>&1; true")?.contains("true or false is wanted"));
+    assert_eq!(
+        machine.run("sudo ros config set rancher.debug true && sudo ros config get rancher.debug")?,
+        "true"
+    );
+    assert!(
+        machine
+            .run("sudo ros config set rancher.debug maybe 2>&1; true")?
+            .contains("true or false is wanted")
+    );
     assert!(machine.run("sudo ros config export")?.contains("story-host"));
     assert_eq!(machine.run("ros -v")?, format!("ros version v{}", env!("CARGO_PKG_VERSION")));
-    assert_eq!(machine.run(". /etc/os-release; echo $NAME $VERSION")?, format!("Corral v{}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        machine.run(". /etc/os-release; echo $NAME $VERSION")?,
+        format!("Corral v{}", env!("CARGO_PKG_VERSION"))
+    );
     Ok(())
 }
 
@@ -55,7 +68,7 @@ fn every_service_is_a_container(machine: &mut Machine) -> Result<()> {
     for name in ["udev", "network", "syslog", "ntp", "acpid", "console", "docker"] {
         machine.expect(&format!("sudo system-docker ps --format '{{{{.Names}}}}' | grep -qx {name}"))?;
     }
-    machine.expect("test -s /var/log/messages || sudo test -s /var/log/messages")?;
+    machine.expect("sudo test -s /var/log/messages")?;
     machine.expect("test -f /tmp/touched && grep -q 'from a shell' /tmp/ran")
 }
 
@@ -87,8 +100,8 @@ fn a_published_port_answers_from_outside(machine: &Machine) -> Result<()> {
 fn nothing_runs_outside_a_container(machine: &Machine) -> Result<()> {
     let list = machine.run(
         "for p in /proc/[0-9]*; do
-           [ -s $p/cmdline ] 2>/dev/null && tr -d '\\0' < $p/cmdline | grep -q . || continue
-           echo \"$(cat $p/cgroup) $(cat $p/comm) $(tr '\\0' ' ' < $p/cmdline)\"
+           command=$(tr '\\0' ' ' < $p/cmdline) && [ -n \"$command\" ] || continue
+           read -r cgroup < $p/cgroup; read -r name < $p/comm; echo \"$cgroup $name $command\"
          done 2>/dev/null",
     )?;
     let outside: Vec<&str> = list
@@ -110,7 +123,10 @@ fn the_system_engine_can_be_looked_into(machine: &Machine) -> Result<()> {
     assert_eq!(machine.run("sudo system-docker inspect --format '{{.State.Status}}' console")?, "running");
     assert!(machine.run("sudo system-docker logs console 2>&1")?.contains("Server listening"));
     assert_eq!(machine.run("sudo system-docker exec ntp cat /proc/1/comm")?, "chronyd");
-    assert_eq!(machine.run("echo in | sudo system-docker exec -i ntp sh -c 'cat; exit 7'; echo $?")?, "in\n7");
+    assert_eq!(
+        machine.run("echo in | sudo system-docker exec -i ntp sh -c 'cat; exit 7'; echo $?")?,
+        "in\n7"
+    );
     machine.run("sudo system-docker stop acpid && sudo system-docker start acpid")?;
     assert_eq!(machine.run("sudo system-docker ps -q --filter name=acpid | wc -l")?, "1");
     let path = machine.run("sudo ros boot")?;

@@ -11,7 +11,9 @@ fn killed_processes_come_back_and_no_other_container_notices() -> Result<()> {
     machine.expect_login()?;
     machine.expect_docker()?;
     machine.expect("[ $(sudo system-docker inspect --format '{{.State.Status}}' udev-cold) = exited ]")?;
-    for (name, pattern) in [("engine daemon", "engine-daemon"), ("chrony", "chronyd -d"), ("dockerd", "engine/usr/sbin/dockerd")] {
+    for (name, pattern) in
+        [("engine daemon", "engine-daemon"), ("chrony", "chronyd -d"), ("dockerd", "engine/usr/sbin/dockerd")]
+    {
         let before = pids(&machine)?;
         let victim = machine.run(&format!("pgrep -of '{pattern}'"))?;
         machine.run(&format!("sudo kill -9 {victim}"))?;
@@ -20,7 +22,10 @@ fn killed_processes_come_back_and_no_other_container_notices() -> Result<()> {
         let after = pids(&machine)?;
         let victims = ["docker", "ntp"];
         let others = |list: &str| -> Vec<String> {
-            list.lines().filter(|line| !victims.iter().any(|victim| line.starts_with(victim))).map(str::to_owned).collect()
+            list.lines()
+                .filter(|line| !victims.iter().any(|victim| line.starts_with(victim)))
+                .map(str::to_owned)
+                .collect()
         };
         assert_eq!(others(&before), others(&after), "after the death of {name}");
     }

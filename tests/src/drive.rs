@@ -36,7 +36,12 @@ pub fn make(folder: &Path, kind: Kind, user_data: &[u8]) -> Result<PathBuf> {
         Kind::ConfigDriveVfat => {
             blank(&drive, 16)?;
             run(Command::new("/sbin/mkfs.vfat").args(["-n", label]).arg(&drive))?;
-            run(Command::new("mcopy").arg("-s").arg("-i").arg(&drive).arg(content.join("openstack")).arg("::"))?;
+            run(Command::new("mcopy")
+                .arg("-s")
+                .arg("-i")
+                .arg(&drive)
+                .arg(content.join("openstack"))
+                .arg("::"))?;
         }
         _ => run(Command::new("xorriso")
             .args(["-as", "mkisofs", "-quiet", "-J", "-R", "-V", label, "-o"])

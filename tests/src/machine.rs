@@ -15,8 +15,16 @@ use std::time::{Duration, Instant};
 /// How long a boot may take under software emulation on a busy host.
 const BOOT: Duration = Duration::from_secs(180);
 /// Signs of a machine that is not well, wherever they appear on the console.
-const ALARMS: [&str; 8] =
-    ["Kernel panic", "BUG:", "Oops:", "Out of memory", "oom-kill", "Call Trace:", "PID 1 met a bug", "general protection"];
+const ALARMS: [&str; 8] = [
+    "Kernel panic",
+    "BUG:",
+    "Oops:",
+    "Out of memory",
+    "oom-kill",
+    "Call Trace:",
+    "PID 1 met a bug",
+    "general protection",
+];
 
 /// A machine that runs.
 #[derive(Debug)]
@@ -77,13 +85,17 @@ impl Machine {
 
     /// Waits until the console has shown a text.
     pub fn expect_console(&mut self, text: &str) -> Result<()> {
-        self.wait(BOOT, &format!("the console to show {text:?}"), |machine| Ok(machine.console().contains(text)))
+        self.wait(BOOT, &format!("the console to show {text:?}"), |machine| {
+            Ok(machine.console().contains(text))
+        })
     }
 
     /// Waits until somebody can log in.
     pub fn expect_login(&mut self) -> Result<()> {
         self.wait(BOOT, "a login over ssh", |machine| Ok(machine.has_ssh_banner()))?;
-        self.wait(Duration::from_secs(30), "a login over ssh", |machine| Ok(machine.login.run("true").is_ok()))
+        self.wait(Duration::from_secs(30), "a login over ssh", |machine| {
+            Ok(machine.login.run("true").is_ok())
+        })
     }
 
     /// Waits until the user's Docker answers.
@@ -120,7 +132,8 @@ impl Machine {
 
     /// Sends a command to QEMU's monitor.
     pub fn monitor(&self, command: &str) -> Result<()> {
-        let mut monitor = UnixStream::connect(self.folder.join("monitor.sock")).context("reaching QEMU's monitor")?;
+        let mut monitor =
+            UnixStream::connect(self.folder.join("monitor.sock")).context("reaching QEMU's monitor")?;
         monitor.write_all(command.as_bytes())?;
         // Its prompt comes back when the command is done.
         monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -146,7 +159,9 @@ impl Machine {
         let console = self.console();
         let alarm = ALARMS.iter().find(|alarm| console.contains(**alarm));
         match alarm {
-            Some(alarm) if !self.alarms_expected => bail!("the console shows {alarm:?}\n{}", self.last_lines()),
+            Some(alarm) if !self.alarms_expected => {
+                bail!("the console shows {alarm:?}\n{}", self.last_lines())
+            }
             _ => Ok(()),
         }
     }
@@ -175,7 +190,12 @@ impl Machine {
         banner().unwrap_or(false)
     }
 
-    fn wait(&mut self, patience: Duration, what: &str, done: impl Fn(&Machine) -> Result<bool>) -> Result<()> {
+    fn wait(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        done: impl Fn(&Machine) -> Result<bool>,
+    ) -> Result<()> {
         let deadline = Instant::now() + patience;
         while !done(self)? {
             if let Some(status) = self.qemu.try_wait()? {

@@ -70,7 +70,17 @@ impl Options {
             Accelerator::Kvm => ("kvm", "host"),
             Accelerator::Tcg => ("tcg,thread=multi", "max"),
         };
-        command.args(["-accel", accelerator, "-cpu", processor, "-smp", "2", "-display", "none", "-nodefaults"]);
+        command.args([
+            "-accel",
+            accelerator,
+            "-cpu",
+            processor,
+            "-smp",
+            "2",
+            "-display",
+            "none",
+            "-nodefaults",
+        ]);
         command.args(["-vga", "std", "-device", "virtio-rng-pci"]);
         command.args(["-m", &self.memory.to_string()]);
         match self.medium {
@@ -93,14 +103,18 @@ impl Options {
     fn boot_directly(&self, command: &mut Command, image: &Image) {
         command.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
         command.arg("-append").arg(format!("{APPEND} {}", self.append));
-        command.arg("-drive").arg(format!("file={},format=raw,if=virtio,readonly=on", image.system.display()));
+        command
+            .arg("-drive")
+            .arg(format!("file={},format=raw,if=virtio,readonly=on", image.system.display()));
     }
 
     fn connect(&self, command: &mut Command) {
         for number in 0..self.nics {
             let forwards = if number == 0 { self.forwards.as_slice() } else { &[] };
-            let rules: Vec<String> =
-                forwards.iter().map(|(ours, theirs)| format!(",hostfwd=tcp:127.0.0.1:{ours}-:{theirs}")).collect();
+            let rules: Vec<String> = forwards
+                .iter()
+                .map(|(ours, theirs)| format!(",hostfwd=tcp:127.0.0.1:{ours}-:{theirs}"))
+                .collect();
             // No option ROM: the firmware has nothing to look for on the network.
             command.arg("-netdev").arg(format!("user,id=net{number}{}", rules.concat()));
             command.arg("-device").arg(format!("virtio-net-pci,netdev=net{number},romfile="));

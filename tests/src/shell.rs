@@ -9,7 +9,10 @@ use std::process::{Command, Stdio};
 pub fn make_key(folder: &Path) -> Result<String> {
     let key = folder.join("key");
     if !key.exists() {
-        let output = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "story", "-f"]).arg(&key).output()?;
+        let output = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "story", "-f"])
+            .arg(&key)
+            .output()?;
         if !output.status.success() {
             bail!("ssh-keygen: {}", String::from_utf8_lossy(&output.stderr));
         }
@@ -30,7 +33,14 @@ impl Login {
     pub fn command(&self) -> Command {
         let mut command = Command::new("ssh");
         command
-            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"])
+            .args([
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "LogLevel=ERROR",
+            ])
             .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ControlMaster=auto"])
             .arg("-o")
             .arg(format!("ControlPath={}", self.folder.join("ssh.sock").display()))

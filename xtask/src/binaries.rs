@@ -20,7 +20,17 @@ pub(crate) fn build(profile: &str) -> Result<Binaries> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(paths::root())
-        .args(["build", "--locked", "--package", "corral-ros", "--bins", "--profile", profile, "--target", TARGET])
+        .args([
+            "build",
+            "--locked",
+            "--package",
+            "corral-ros",
+            "--bins",
+            "--profile",
+            profile,
+            "--target",
+            TARGET,
+        ])
         .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
     sh::run(&mut cargo)?;
     let folder = paths::target().join(TARGET).join(profile);

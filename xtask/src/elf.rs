@@ -7,5 +7,7 @@ pub(crate) fn needed(bytes: &[u8]) -> Vec<String> {
     if !bytes.starts_with(b"\x7fELF") {
         return Vec::new();
     }
-    Elf::parse(bytes).map(|elf| elf.libraries.iter().map(|name| (*name).to_owned()).collect()).unwrap_or_default()
+    Elf::parse(bytes)
+        .map(|elf| elf.libraries.iter().map(|name| (*name).to_owned()).collect())
+        .unwrap_or_default()
 }

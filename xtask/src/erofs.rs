@@ -26,13 +26,21 @@ pub(crate) enum Density {
 }
 
 /// Writes `tree` to `output`.
-pub(crate) fn write(tree: &Tree, output: &Path, density: Density, packages: &[Package], epoch: u64) -> Result<()> {
+pub(crate) fn write(
+    tree: &Tree,
+    output: &Path,
+    density: Density,
+    packages: &[Package],
+    epoch: u64,
+) -> Result<()> {
     let archive = paths::cache("system.tar");
     tree.write_tar(BufWriter::new(File::create(&archive)?), epoch)?;
     let _ = fs::remove_file(output);
     let compression: &[&str] = match density {
         Density::Light => &["-zlz4", "-C65536"],
-        Density::Dense => &["-zlzma,level=9,dictsize=1048576", "-C1048576", "-Efragments,dedupe,ztailpacking"],
+        Density::Dense => {
+            &["-zlzma,level=9,dictsize=1048576", "-C1048576", "-Efragments,dedupe,ztailpacking"]
+        }
     };
     let mut command = mkfs(packages)?;
     command

@@ -46,7 +46,8 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
     setup::install()?;
     let recipes = recipe::all()?;
     let module_list = recipe::load_modules()?;
-    let mut wanted: BTreeSet<String> = recipes.iter().flat_map(|(_, recipe)| recipe.packages.clone()).collect();
+    let mut wanted: BTreeSet<String> =
+        recipes.iter().flat_map(|(_, recipe)| recipe.packages.clone()).collect();
     wanted.extend(iso::PACKAGES.map(str::to_owned));
     wanted.insert(erofs::PACKAGE.to_owned());
     wanted.insert(module_list.kernel.clone());
@@ -73,7 +74,9 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
     let level = if options.release { 19 } else { 3 };
     progress::step("writing initrd", || initrd::write(&early, &image.initrd, epoch, level))?;
     let density = if options.release { Density::Dense } else { Density::Light };
-    progress::step("writing system.erofs", || erofs::write(&system, &image.system, density, &packages, epoch))?;
+    progress::step("writing system.erofs", || {
+        erofs::write(&system, &image.system, density, &packages, epoch)
+    })?;
     progress::step("writing the ISO", || iso::write(&paths::image(), &image.iso, VERSION, &packages, epoch))?;
     let parts = parts(&binaries, &layers, &system_modules);
     manifest::write(&paths::image(), VERSION, &kernel.release, &layers, (&packages, parts))?;
@@ -122,7 +125,8 @@ fn epoch() -> Result<u64> {
     if let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") {
         return text.parse().context("SOURCE_DATE_EPOCH is not a number of seconds");
     }
-    let commit = sh::output(Command::new("git").current_dir(paths::root()).args(["log", "-1", "--format=%ct"]));
+    let commit =
+        sh::output(Command::new("git").current_dir(paths::root()).args(["log", "-1", "--format=%ct"]));
     Ok(commit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1_760_000_000))
 }
 
@@ -148,7 +152,9 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     tree.insert("usr/bin/modprobe", Entry::symlink("ros"));
     tree.insert("lib", Entry::symlink("usr/lib"));
     tree.insert("sbin", Entry::symlink("usr/bin"));
-    for folder in ["dev", "proc", "sys", "run", "tmp", "etc", "var", "home", "opt", "mnt", "media", "state", "root"] {
+    for folder in
+        ["dev", "proc", "sys", "run", "tmp", "etc", "var", "home", "opt", "mnt", "media", "state", "root"]
+    {
         tree.insert(folder, Entry::directory());
     }
     tree.write("usr/share/ros/os-release", os_release());
@@ -165,7 +171,10 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
         tree.write(&format!("usr/share/ros/images/{}.json", layer.name), manifest);
     }
     // What the engine's own TLS needs, from the one copy in the base layer.
-    tree.insert("usr/share/ca-certificates", Entry::symlink("/usr/share/ros/layers/base/usr/share/ca-certificates"));
+    tree.insert(
+        "usr/share/ca-certificates",
+        Entry::symlink("/usr/share/ros/layers/base/usr/share/ca-certificates"),
+    );
     Ok(tree)
 }
 

@@ -9,7 +9,8 @@ use std::path::Path;
 pub(crate) fn write(tree: &Tree, output: &Path, epoch: u64, level: i32) -> Result<()> {
     let mut archive = Vec::new();
     for (number, (path, entry)) in tree.entries.iter().enumerate() {
-        append(&mut archive, path, entry, number as u64 + 1, epoch).with_context(|| format!("archiving {path}"))?;
+        append(&mut archive, path, entry, number as u64 + 1, epoch)
+            .with_context(|| format!("archiving {path}"))?;
     }
     append(&mut archive, "TRAILER!!!", &Entry { mode: 0, ..Entry::directory() }, 0, 0)?;
     fs::write(output, zstd::encode_all(archive.as_slice(), level)?)?;

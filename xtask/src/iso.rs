@@ -15,16 +15,24 @@ pub(crate) const LABEL: &str = "CORRAL";
 pub(crate) const PACKAGES: [&str; 2] = ["isolinux", "syslinux-common"];
 
 /// Kernel parameters of the ISO: a login on every console that there is, no state disk.
-const APPEND: &str = "console=tty1 console=ttyS0 rancher.autologin=tty1 rancher.autologin=ttyS0 printk.devkmsg=on quiet";
+const APPEND: &str =
+    "console=tty1 console=ttyS0 rancher.autologin=tty1 rancher.autologin=ttyS0 printk.devkmsg=on quiet";
 
 /// Writes the ISO from what stands in `target/image`.
-pub(crate) fn write(folder: &Path, output: &Path, version: &str, packages: &[Package], epoch: u64) -> Result<()> {
+pub(crate) fn write(
+    folder: &Path,
+    output: &Path,
+    version: &str,
+    packages: &[Package],
+    epoch: u64,
+) -> Result<()> {
     let stage = paths::cache("iso");
     let _ = fs::remove_dir_all(&stage);
     fs::create_dir_all(stage.join("boot/isolinux"))?;
     for name in ["vmlinuz", "initrd", "system.erofs"] {
         let target = stage.join("boot").join(name);
-        fs::hard_link(folder.join(name), &target).or_else(|_| fs::copy(folder.join(name), &target).map(|_| ()))?;
+        fs::hard_link(folder.join(name), &target)
+            .or_else(|_| fs::copy(folder.join(name), &target).map(|_| ()))?;
     }
     let find = |relative: &str| -> Result<PathBuf> {
         packages

@@ -39,8 +39,11 @@ pub(crate) fn build(recipes: &[(String, Recipe)], packages: &[Package]) -> Resul
         let (name, recipe) = open.remove(position);
         let below = recipe.from.as_ref().and_then(|below| layers.iter().find(|layer| &layer.name == below));
         let mut stack = below.map(|layer| layer.stack.clone()).unwrap_or_default();
-        let under: Vec<&Tree> =
-            stack.iter().filter_map(|name| layers.iter().find(|layer| &layer.name == name)).map(|l| &l.tree).collect();
+        let under: Vec<&Tree> = stack
+            .iter()
+            .filter_map(|name| layers.iter().find(|layer| &layer.name == name))
+            .map(|l| &l.tree)
+            .collect();
         let tree = shelf.layer(name, recipe, &under).with_context(|| format!("images/{name}/image.yml"))?;
         stack.push(name.clone());
         layers.push(Layer { name: name.clone(), recipe: recipe.clone(), tree, stack });
@@ -52,8 +55,10 @@ impl Shelf {
     fn open(packages: &[Package]) -> Result<Shelf> {
         let mut shelf = Shelf { files: BTreeMap::new(), libraries: BTreeMap::new() };
         for package in packages {
-            let files: BTreeMap<String, Entry> =
-                read_folder(&package.files())?.into_iter().map(|(path, entry)| (merge_usr(&path), entry)).collect();
+            let files: BTreeMap<String, Entry> = read_folder(&package.files())?
+                .into_iter()
+                .map(|(path, entry)| (merge_usr(&path), entry))
+                .collect();
             for (path, entry) in &files {
                 let name = path.rsplit('/').next().unwrap_or_default();
                 if name.contains(".so") && !matches!(entry.kind, Kind::Directory) && is_library_path(path) {
@@ -92,11 +97,15 @@ impl Shelf {
     fn take_files(&self, recipe: &Recipe, tree: &mut Tree) -> Result<()> {
         let mut unused: BTreeSet<&String> = recipe.files.iter().collect();
         for package in &recipe.packages {
-            let files = self.files.get(package).with_context(|| format!("package {package} was not fetched"))?;
+            let files =
+                self.files.get(package).with_context(|| format!("package {package} was not fetched"))?;
             for (path, entry) in files {
-                let Some(pattern) = recipe.files.iter().find(|pattern| matches(pattern, path)) else { continue };
+                let Some(pattern) = recipe.files.iter().find(|pattern| matches(pattern, path)) else {
+                    continue;
+                };
                 unused.remove(pattern);
-                if !matches!(entry.kind, Kind::Directory) && !recipe.exclude.iter().any(|p| matches(p, path)) {
+                if !matches!(entry.kind, Kind::Directory) && !recipe.exclude.iter().any(|p| matches(p, path))
+                {
                     tree.insert(path, entry.clone());
                 }
             }
@@ -131,7 +140,8 @@ impl Shelf {
         tree.insert(path, entry.clone());
         let Kind::Symlink(target) = &entry.kind else { return Ok(entry.clone()) };
         let name = target.rsplit('/').next().unwrap_or_default();
-        let (path, entry) = self.libraries.get(name).with_context(|| format!("{path} links to {target}, not found"))?;
+        let (path, entry) =
+            self.libraries.get(name).with_context(|| format!("{path} links to {target}, not found"))?;
         tree.insert(path, entry.clone());
         Ok(entry.clone())
     }
@@ -167,7 +177,8 @@ fn glob(pattern: &str, text: &str) -> bool {
 }
 
 fn link_busybox(tree: &mut Tree) -> Result<()> {
-    let Some(Entry { kind: Kind::File(Blob::Host(program)), .. }) = tree.entries.get("usr/bin/busybox") else {
+    let Some(Entry { kind: Kind::File(Blob::Host(program)), .. }) = tree.entries.get("usr/bin/busybox")
+    else {
         bail!("busybox: true, but /usr/bin/busybox is not among the files");
     };
     for applet in applets(program)? {
@@ -181,7 +192,11 @@ fn link_busybox(tree: &mut Tree) -> Result<()> {
 /// The paths of busybox's applets, in merged /usr.
 fn applets(busybox: &Path) -> Result<Vec<String>> {
     let list = sh::output(Command::new(busybox).arg("--list-full"))?;
-    Ok(list.lines().map(merge_usr).filter(|path| path != "usr/bin/busybox" && path.starts_with("usr/")).collect())
+    Ok(list
+        .lines()
+        .map(merge_usr)
+        .filter(|path| path != "usr/bin/busybox" && path.starts_with("usr/"))
+        .collect())
 }
 
 /// Reads an octal mode.

@@ -2,6 +2,8 @@
 //!
 //! This file only dispatches. Everything that a step needs from the host it installs itself (`setup`), or names.
 
+mod accel;
+mod bench;
 mod binaries;
 mod elf;
 mod erofs;
@@ -15,8 +17,11 @@ mod packages;
 mod paths;
 mod progress;
 mod recipe;
+mod run;
 mod setup;
 mod sh;
+mod test;
+mod tidy;
 mod tree;
 
 use anyhow::Result;
@@ -24,11 +29,14 @@ use clap::{Parser, Subcommand};
 
 /// Build, boot, test and measure Corral.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", after_help = "Examples:
+#[command(
+    name = "cargo xtask",
+    after_help = "Examples:
   cargo xtask run                                   build what changed and boot it here
   cargo xtask run --cloud-config my.yml --disk 10G  with a configuration and a state disk
   cargo xtask test                                  everything that must pass
-  cargo xtask image --release                       the dense image, in target/image/")]
+  cargo xtask image --release                       the dense image, in target/image/"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -40,11 +48,23 @@ enum Command {
     Setup,
     /// Build vmlinuz, initrd, system.erofs, the ISO and manifest.json into target/image/
     Image(image::Options),
+    /// Build what changed, then boot it in QEMU with the console in this terminal
+    Run(run::Options),
+    /// Formatting, lints, house rules, unit tests, then the stories in virtual machines
+    Test(test::Options),
+    /// Measure size, boot times and memory; prints medians
+    Bench(bench::Options),
+    /// Check the rules of the house: arrows, purity, file sizes, compose files, documentation
+    Tidy,
 }
 
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Setup => setup::install(),
         Command::Image(options) => image::build(&options).map(|_| ()),
+        Command::Run(options) => run::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Tidy => tidy::check(),
     }
 }

@@ -42,7 +42,9 @@ pub(crate) fn write(
     let packages = packages
         .iter()
         .filter(|package| {
-            shipped.contains(&package.name) || package.name.starts_with("lib") || package.name.starts_with("linux-image")
+            shipped.contains(&package.name)
+                || package.name.starts_with("lib")
+                || package.name.starts_with("linux-image")
         })
         .collect();
     let manifest = Manifest { version, kernel, files, parts, packages };

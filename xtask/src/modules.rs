@@ -35,7 +35,9 @@ impl Kernel {
         let release = first_name(&source)?;
         let modules = paths::cache("modules").join(&package.sha256);
         if !modules.exists() {
-            progress::step("unpacking kernel modules", || unpack(&source.join(&release), &modules, &release))?;
+            progress::step("unpacking kernel modules", || {
+                unpack(&source.join(&release), &modules, &release)
+            })?;
         }
         let base = modules.join("lib/modules").join(&release);
         let dependencies = parse_dependencies(&fs::read_to_string(base.join("modules.dep"))?);
@@ -106,9 +108,10 @@ fn names(pattern: &str, path: &str) -> bool {
     match pattern.strip_suffix("/**") {
         Some(folder) => inner.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
         None if pattern.contains('/') => inner.trim_end_matches(".ko") == pattern,
-        None => inner.rsplit('/').next().is_some_and(|file| {
-            file.trim_end_matches(".ko").replace('-', "_") == pattern.replace('-', "_")
-        }),
+        None => inner
+            .rsplit('/')
+            .next()
+            .is_some_and(|file| file.trim_end_matches(".ko").replace('-', "_") == pattern.replace('-', "_")),
     }
 }
 

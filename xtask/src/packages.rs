@@ -139,8 +139,12 @@ fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
 /// The host's own Debian mirrors, each with our suite in place of the host's: `bookworm-updates` → `trixie-updates`.
 fn host_mirrors() -> Result<Vec<(String, String)>> {
     let template = "$(SITE) $(URI) $(RELEASE) $(COMPONENT) $(ORIGIN)\n";
-    let targets = sh::output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)"]))
-        .with_context(|| format!("asking apt for its sources ({template:?})"))?;
+    let targets = sh::output(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)",
+    ]))
+    .with_context(|| format!("asking apt for its sources ({template:?})"))?;
     let mirrors: BTreeSet<(String, String)> = targets.lines().filter_map(debian_mirror).collect();
     if mirrors.is_empty() {
         bail!("the host's apt knows no Debian mirror (run `apt-get update` once, or give --mirror URL)");

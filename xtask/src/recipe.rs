@@ -84,7 +84,8 @@ pub(crate) fn all() -> Result<Vec<(String, Recipe)>> {
     for item in fs::read_dir(paths::root().join("images"))? {
         let path = item?.path();
         if path.join("image.yml").exists() {
-            let name = path.file_name().and_then(|name| name.to_str()).context("an image name that is not UTF-8")?;
+            let name =
+                path.file_name().and_then(|name| name.to_str()).context("an image name that is not UTF-8")?;
             recipes.push((name.to_owned(), load(name)?));
         }
     }

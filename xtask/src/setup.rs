@@ -34,7 +34,11 @@ const NEEDS: &[Need] = &[
     need("qemu-system-x86", "booting the image", "/usr/bin/qemu-system-x86_64"),
     need("qemu-utils", "making disks", "/usr/bin/qemu-img"),
     need("openssh-client", "logging in to the machine", "/usr/bin/ssh"),
-    need("debian-archive-keyring", "checking Debian's signatures", "/usr/share/keyrings/debian-archive-keyring.gpg"),
+    need(
+        "debian-archive-keyring",
+        "checking Debian's signatures",
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+    ),
 ];
 
 /// Installs what is missing, after saying what and why.

@@ -156,7 +156,8 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Vec<(String, Entry)>> {
     while let Some(current) = open.pop() {
         for item in fs::read_dir(&current).with_context(|| format!("reading {}", current.display()))? {
             let path = item?.path();
-            let name = path.strip_prefix(folder)?.to_str().context("a file name that is not UTF-8")?.to_owned();
+            let name =
+                path.strip_prefix(folder)?.to_str().context("a file name that is not UTF-8")?.to_owned();
             let entry = read_entry(&path)?;
             if matches!(entry.kind, Kind::Directory) {
                 open.push(path);

@@ -46,10 +46,13 @@ fn mapping() -> Node {
 
 /// A value is YAML where it looks like a list, a map, a number or a truth value; text with `:` or `?` stays text.
 fn parse_value(text: &str, at: Position) -> Node {
-    let structured = (text.starts_with('[') && text.ends_with(']')) || (text.starts_with('{') && text.ends_with('}'));
+    let structured =
+        (text.starts_with('[') && text.ends_with(']')) || (text.starts_with('{') && text.ends_with('}'));
     let protected = if structured { protect(text) } else { text.to_owned() };
     let plain = Node { at, kind: Kind::String(text.to_owned()) };
-    if !structured && (text.starts_with(['[', '{']) || text.contains(": ") || text.ends_with(':') || text.contains('#')) {
+    if !structured
+        && (text.starts_with(['[', '{']) || text.contains(": ") || text.ends_with(':') || text.contains('#'))
+    {
         return plain;
     }
     match yaml::parse(&protected) {
@@ -74,7 +77,9 @@ fn protect(text: &str) -> String {
 fn relocate(node: Node, at: Position) -> Node {
     let kind = match node.kind {
         Kind::Sequence(items) => Kind::Sequence(items.into_iter().map(|item| relocate(item, at)).collect()),
-        Kind::Mapping(items) => Kind::Mapping(items.into_iter().map(|(key, item)| (key, relocate(item, at))).collect()),
+        Kind::Mapping(items) => {
+            Kind::Mapping(items.into_iter().map(|(key, item)| (key, relocate(item, at))).collect())
+        }
         other => other,
     };
     Node { at, kind }
@@ -115,13 +120,19 @@ mod tests {
         let cases = [
             ("a b=c quiet", json!({})),
             ("rancher.debug", json!({"rancher": {"debug": true}})),
-            ("rancher.state.dev=LABEL=X rancher.state.wait", json!({"rancher": {"state": {"dev": "LABEL=X", "wait": true}}})),
+            (
+                "rancher.state.dev=LABEL=X rancher.state.wait",
+                json!({"rancher": {"state": {"dev": "LABEL=X", "wait": true}}}),
+            ),
             ("rancher.modules=[a,b]", json!({"rancher": {"modules": ["a", "b"]}})),
             ("rancher.x=[url:http://h/p?a=b]", json!({"rancher": {"x": ["url:http://h/p?a=b"]}})),
             ("rancher.x=http://h:80/p?a=b", json!({"rancher": {"x": "http://h:80/p?a=b"}})),
             ("cc.hostname=one -- cc.hostname=two", json!({"hostname": "two"})),
             ("rancher.n=5 rancher.\"s\"=\"a b\"", json!({"rancher": {"n": 5, "s": "a b"}})),
-            ("rancher.autologin=tty1 rancher.autologin=ttyS0", json!({"rancher": {"autologin": ["tty1", "ttyS0"]}})),
+            (
+                "rancher.autologin=tty1 rancher.autologin=ttyS0",
+                json!({"rancher": {"autologin": ["tty1", "ttyS0"]}}),
+            ),
             ("rancher.bad=[a", json!({"rancher": {"bad": "[a"}})),
         ];
         for (line, expected) in cases {

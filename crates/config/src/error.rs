@@ -29,7 +29,14 @@ pub struct Problem {
 impl Problem {
     /// A finding about a key at a position.
     pub fn new(severity: Severity, source: &str, at: Position, key: &str, message: String) -> Problem {
-        Problem { severity, source: source.to_owned(), line: at.line, column: at.column, key: key.to_owned(), message }
+        Problem {
+            severity,
+            source: source.to_owned(),
+            line: at.line,
+            column: at.column,
+            key: key.to_owned(),
+            message,
+        }
     }
 }
 

@@ -32,6 +32,9 @@ mod tests {
     fn maps_merge_deeply_and_lists_are_replaced() {
         let lower = json!({"a": {"x": 1, "y": [1, 2]}, "b": "low"});
         let upper = json!({"a": {"y": [3]}, "b": {"now": "a map"}});
-        assert_eq!(merge([&lower, &upper].into_iter()), json!({"a": {"x": 1, "y": [3]}, "b": {"now": "a map"}}));
+        assert_eq!(
+            merge([&lower, &upper].into_iter()),
+            json!({"a": {"x": 1, "y": [3]}, "b": {"now": "a map"}})
+        );
     }
 }

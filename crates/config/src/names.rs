@@ -44,7 +44,10 @@ impl TryFrom<String> for Hostname {
         if name.is_empty() || name.len() > 64 {
             return refuse("it must have 1 to 64 characters");
         }
-        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.' || byte == b'_') {
+        if !name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.' || byte == b'_')
+        {
             return refuse("only letters, digits, hyphens and dots are allowed");
         }
         if name.split('.').any(|label| label.is_empty() || label.starts_with('-') || label.ends_with('-')) {

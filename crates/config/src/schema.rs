@@ -52,8 +52,16 @@ const ANY: Type = Type::Any;
 pub const ROOT: Type = Type::Keys(&[
     key("hostname", Type::String, "the machine's name"),
     key("ssh_authorized_keys", STRINGS, "public keys that may log in as rancher and docker"),
-    key("write_files", Type::List(&Type::Keys(WRITE_FILE)), "files to write, at each start of their container"),
-    key("runcmd", Type::List(&Type::Command), "commands to run in the console, in order, before Docker starts"),
+    key(
+        "write_files",
+        Type::List(&Type::Keys(WRITE_FILE)),
+        "files to write, at each start of their container",
+    ),
+    key(
+        "runcmd",
+        Type::List(&Type::Command),
+        "commands to run in the console, in order, before Docker starts",
+    ),
     later("bootcmd", Type::List(&Type::Command), "commands to run early at each boot"),
     later("mounts", Type::List(&Type::List(&Type::String)), "[device, target, type, options]"),
     later("users", Type::List(&ANY), "more users, in cloud-init's form"),
@@ -78,7 +86,11 @@ const RANCHER: &[Key] = &[
     key("environment", Type::Map(&Type::String), "variables that services ask for by name"),
     key("services", Type::Map(&ANY), "services, in compose form"),
     key("shutdown_timeout", Type::Integer, "seconds until the machine ends in any case"),
-    key("cloud_init", Type::Keys(&[key("datasources", STRINGS, "where to look for a configuration, in order")]), "data sources"),
+    key(
+        "cloud_init",
+        Type::Keys(&[key("datasources", STRINGS, "where to look for a configuration, in order")]),
+        "data sources",
+    ),
     key("state", Type::Keys(STATE), "the state disk"),
     key("network", Type::Keys(NETWORK), "addresses, names and proxies"),
     key("defaults", Type::Keys(DEFAULTS), "fall-backs"),
@@ -239,11 +251,13 @@ impl Checker<'_> {
             (Type::Map(inner), Kind::Mapping(items)) => Some(self.check_map(items, inner, key)),
             (Type::List(inner), Kind::Sequence(items)) => Some(self.check_list(items, inner, key)),
             (Type::Keys(_) | Type::Map(_) | Type::List(_), Kind::Null) => None,
-            (Type::List(inner), Kind::String(_) | Kind::Number(_) | Kind::Bool(_)) => {
+            (Type::List(inner), Kind::String(_) | Kind::Number(_) | Kind::Bool(_)) if is_scalar(inner) => {
                 Some(Value::Array(vec![self.check(node, inner, key)?]))
             }
             (Type::Command, Kind::Sequence(items)) => Some(self.check_list(items, &Type::String, key)),
-            (Type::Command | Type::String | Type::Secret | Type::Mode, _) => self.check_string(node, kind, key),
+            (Type::Command | Type::String | Type::Secret | Type::Mode, _) => {
+                self.check_string(node, kind, key)
+            }
             (Type::Bool, _) => self.check_bool(node, key),
             (Type::Integer, _) => self.check_integer(node, key),
             _ => self.refuse(node, kind, key),
@@ -287,7 +301,9 @@ impl Checker<'_> {
 
     fn check_list(&mut self, items: &[Node], inner: &Type, key: &str) -> Value {
         let numbered = items.iter().enumerate();
-        Value::Array(numbered.filter_map(|(n, item)| self.check(item, inner, &format!("{key}[{n}]"))).collect())
+        Value::Array(
+            numbered.filter_map(|(n, item)| self.check(item, inner, &format!("{key}[{n}]"))).collect(),
+        )
     }
 
     fn check_string(&mut self, node: &Node, kind: &Type, key: &str) -> Option<Value> {
@@ -299,7 +315,12 @@ impl Checker<'_> {
             _ => return self.refuse(node, kind, key),
         };
         if matches!(kind, Type::Mode) && (u32::from_str_radix(&text, 8).is_err() || text.len() > 5) {
-            self.problem(Severity::Error, node.at, key, format!("{text:?} is not an octal mode such as \"0644\""));
+            self.problem(
+                Severity::Error,
+                node.at,
+                key,
+                format!("{text:?} is not an octal mode such as \"0644\""),
+            );
             return None;
         }
         Some(Value::String(text))
@@ -308,8 +329,12 @@ impl Checker<'_> {
     fn check_bool(&mut self, node: &Node, key: &str) -> Option<Value> {
         match &node.kind {
             Kind::Bool(value) => Some(Value::Bool(*value)),
-            Kind::String(text) if ["true", "yes", "on"].contains(&text.to_lowercase().as_str()) => Some(Value::Bool(true)),
-            Kind::String(text) if ["false", "no", "off"].contains(&text.to_lowercase().as_str()) => Some(Value::Bool(false)),
+            Kind::String(text) if ["true", "yes", "on"].contains(&text.to_lowercase().as_str()) => {
+                Some(Value::Bool(true))
+            }
+            Kind::String(text) if ["false", "no", "off"].contains(&text.to_lowercase().as_str()) => {
+                Some(Value::Bool(false))
+            }
             Kind::Null => None,
             _ => self.refuse(node, &Type::Bool, key),
         }
@@ -336,6 +361,11 @@ impl Checker<'_> {
     }
 }
 
+/// May one value stand for a list of one?
+fn is_scalar(kind: &Type) -> bool {
+    matches!(kind, Type::Bool | Type::Integer | Type::String | Type::Secret | Type::Mode | Type::Command)
+}
+
 fn join(above: &str, name: &str) -> String {
     if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") }
 }
@@ -356,7 +386,9 @@ fn describe(kind: &Type) -> &'static str {
 fn unknown(name: &str, keys: &[Key]) -> String {
     let nearest = keys.iter().map(|key| (distance(name, key.name), key.name)).min();
     match nearest {
-        Some((distance, near)) if distance <= 2.max(name.len() / 3) => format!("unknown key; did you mean {near}?"),
+        Some((distance, near)) if distance <= 2.max(name.len() / 3) => {
+            format!("unknown key; did you mean {near}?")
+        }
         _ => "unknown key".to_owned(),
     }
 }
@@ -391,9 +423,18 @@ mod tests {
     fn what_is_wrong_is_left_out_and_told_with_its_place() {
         let cases = [
             ("hostname: [a]\n", "f.yml:1:11: hostname: a string is wanted here, not a list"),
-            ("rancher:\n  debug: perhaps\n", "f.yml:2:10: rancher.debug: true or false is wanted here, not a string"),
-            ("rancher:\n  shutdown_timeout: soon\n", "f.yml:2:21: rancher.shutdown_timeout: a whole number is wanted here, not a string"),
-            ("write_files:\n- {path: /a, permissions: rw}\n", "f.yml:2:27: write_files[0].permissions: \"rw\" is not an octal mode such as \"0644\""),
+            (
+                "rancher:\n  debug: perhaps\n",
+                "f.yml:2:10: rancher.debug: true or false is wanted here, not a string",
+            ),
+            (
+                "rancher:\n  shutdown_timeout: soon\n",
+                "f.yml:2:21: rancher.shutdown_timeout: a whole number is wanted here, not a string",
+            ),
+            (
+                "write_files:\n- {path: /a, permissions: rw}\n",
+                "f.yml:2:27: write_files[0].permissions: \"rw\" is not an octal mode such as \"0644\"",
+            ),
             ("hostnam: a\n", "f.yml:1:10: hostnam: warning: unknown key; did you mean hostname?"),
             ("a: [\n", "f.yml:1:4: "),
         ];

@@ -1,10 +1,10 @@
 //! A client of PID 1's control socket. Calls wait for their reply; events go to whoever attached.
 
 use crate::error::EngineError;
+use crate::paths;
 use crate::protocol::{Answer, Call, Event, Reply, Request, VERSION};
 use crate::spec::Snapshot;
 use crate::sys::packet::{self, Received};
-use crate::paths;
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -41,7 +41,11 @@ impl Client {
     }
 
     /// Asks with descriptors, and waits for one reply with its descriptors.
-    pub fn call_with(&self, request: Request, descriptors: &[BorrowedFd<'_>]) -> Result<Delivery, EngineError> {
+    pub fn call_with(
+        &self,
+        request: Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Delivery, EngineError> {
         let (number, replies) = self.send(request, descriptors)?;
         let delivery = replies.recv().map_err(|_| gone());
         self.forget(number);

@@ -52,7 +52,8 @@ async fn serve() -> Result<()> {
         }
     })
     .context("connecting to PID 1")?;
-    let shared = Arc::new(Shared { client, events, lines: lines.clone(), execs: api::exec::Execs::default() });
+    let shared =
+        Arc::new(Shared { client, events, lines: lines.clone(), execs: api::exec::Execs::default() });
     let attaching = Arc::clone(&shared);
     blocking(move || attaching.client.attach()).await.context("attaching to PID 1")?;
     tokio::spawn(async move {
@@ -72,7 +73,12 @@ pub async fn blocking<T: Send + 'static>(
 }
 
 /// Reads one stream of a container until its end, into the log and to those who follow it.
-async fn write_log(id: String, stream: u8, descriptor: OwnedFd, followers: broadcast::Sender<(String, Entry)>) {
+async fn write_log(
+    id: String,
+    stream: u8,
+    descriptor: OwnedFd,
+    followers: broadcast::Sender<(String, Entry)>,
+) {
     let name = if stream == 2 { "stderr" } else { "stdout" };
     let is_pipe = rustix::fs::fstat(&descriptor)
         .is_ok_and(|data| rustix::fs::FileType::from_raw_mode(data.st_mode) == rustix::fs::FileType::Fifo);

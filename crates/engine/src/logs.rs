@@ -93,8 +93,10 @@ impl Lines {
 
 /// Every line of a log, oldest first, the rotated files included.
 pub fn read_all(path: &Path) -> Vec<Entry> {
-    let mut files: Vec<PathBuf> =
-        (1..10).map(|number| PathBuf::from(format!("{}.{number}", path.display()))).take_while(|file| file.exists()).collect();
+    let mut files: Vec<PathBuf> = (1..10)
+        .map(|number| PathBuf::from(format!("{}.{number}", path.display())))
+        .take_while(|file| file.exists())
+        .collect();
     files.reverse();
     files.push(path.to_path_buf());
     let text: Vec<u8> = files.iter().filter_map(|file| fs::read(file).ok()).flatten().collect();
@@ -123,7 +125,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
-    let (month, day) = (if shifted < 10 { shifted + 3 } else { shifted - 9 }, day_of_year - (153 * shifted + 2) / 5 + 1);
+    let (month, day) =
+        (if shifted < 10 { shifted + 3 } else { shifted - 9 }, day_of_year - (153 * shifted + 2) / 5 + 1);
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -133,7 +136,11 @@ mod tests {
 
     #[test]
     fn times_are_written_as_docker_does() {
-        let cases = [(0, "1970-01-01T00:00:00.000000005Z"), (951_782_400, "2000-02-29T00:00:00.000000005Z"), (1_700_000_000, "2023-11-14T22:13:20.000000005Z")];
+        let cases = [
+            (0, "1970-01-01T00:00:00.000000005Z"),
+            (951_782_400, "2000-02-29T00:00:00.000000005Z"),
+            (1_700_000_000, "2023-11-14T22:13:20.000000005Z"),
+        ];
         for (seconds, expected) in cases {
             assert_eq!(rfc3339(Duration::new(seconds, 5)), expected);
         }
@@ -145,7 +152,11 @@ mod tests {
         let path = folder.join("x.log");
         let mut log = Log::open(&path, 200, 2).unwrap();
         for number in 0..5 {
-            let entry = Entry { log: format!("line {number}\n"), stream: "stdout".into(), time: rfc3339(Duration::ZERO) };
+            let entry = Entry {
+                log: format!("line {number}\n"),
+                stream: "stdout".into(),
+                time: rfc3339(Duration::ZERO),
+            };
             log.append(&entry).unwrap();
         }
         let lines: Vec<String> = read_all(&path).into_iter().map(|entry| entry.log).collect();

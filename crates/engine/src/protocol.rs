@@ -20,25 +20,51 @@ pub struct Call {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// From the engine daemon: send me events, and every log stream that there is.
-    Attach { version: u32 },
+    Attach {
+        version: u32,
+    },
     /// One `Reply::Container` each, then `Reply::Done`.
     List,
-    Inspect { container: String },
-    Create { spec: Box<ContainerSpec> },
-    Start { container: String },
+    Inspect {
+        container: String,
+    },
+    Create {
+        spec: Box<ContainerSpec>,
+    },
+    Start {
+        container: String,
+    },
     /// Answered when it has ended. None: the container's own time-out.
-    Stop { container: String, timeout: Option<u64> },
-    Restart { container: String, timeout: Option<u64> },
-    Kill { container: String, signal: String },
-    Remove { container: String, force: bool },
+    Stop {
+        container: String,
+        timeout: Option<u64>,
+    },
+    Restart {
+        container: String,
+        timeout: Option<u64>,
+    },
+    Kill {
+        container: String,
+        signal: String,
+    },
+    Remove {
+        container: String,
+        force: bool,
+    },
     /// With three descriptors (stdin, stdout, stderr) unless it has a tty.
-    Exec { container: String, spec: Box<ExecSpec> },
+    Exec {
+        container: String,
+        spec: Box<ExecSpec>,
+    },
     /// The spans of the boot, as JSON.
     Boot,
     /// The configuration in force, and what was wrong with what was said.
     Config,
     /// End the machine.
-    Power { action: PowerAction, force: bool },
+    Power {
+        action: PowerAction,
+        force: bool,
+    },
     /// Everything that a client cannot be told otherwise: counters for tests and `ros`.
     Status,
 }
@@ -63,9 +89,14 @@ pub enum Answer {
 pub enum Reply {
     Done,
     Container(Snapshot),
-    Created { id: String },
+    Created {
+        id: String,
+    },
     /// With the master of the pty as a descriptor, if it has one.
-    ExecStarted { exec: String, pid: i32 },
+    ExecStarted {
+        exec: String,
+        pid: i32,
+    },
     Value(Value),
     Error(EngineError),
 }
@@ -73,20 +104,44 @@ pub enum Reply {
 /// News for the engine daemon.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Event {
-    Container { id: String, name: String, image: String, action: String, exit_code: Option<i32>, time: u64 },
+    Container {
+        id: String,
+        name: String,
+        image: String,
+        action: String,
+        exit_code: Option<i32>,
+        time: u64,
+    },
     /// With the read end of a pipe (or a pty master) as a descriptor; `stream` is 1 or 2.
-    Log { id: String, stream: u8 },
-    ExecEnded { exec: String, exit_code: i32 },
+    Log {
+        id: String,
+        stream: u8,
+    },
+    ExecEnded {
+        exec: String,
+        exit_code: i32,
+    },
 }
 
 /// PID 1's order to a creation helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Mount, create, report, wait for `Go`, start. The helper's own standard streams become the container's.
-    Launch { id: String, spec: Box<ContainerSpec> },
-    Exec { id: String, spec: Box<ExecSpec> },
+    Launch {
+        id: String,
+        spec: Box<ContainerSpec>,
+    },
+    Exec {
+        id: String,
+        spec: Box<ExecSpec>,
+    },
     /// After the end of the first process: end the rest of the container, and forget it.
-    Cleanup { id: String, name: String, keep_children: bool, remove: bool },
+    Cleanup {
+        id: String,
+        name: String,
+        keep_children: bool,
+        remove: bool,
+    },
     Go,
 }
 
@@ -94,10 +149,14 @@ pub enum Order {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
     /// The first process is there and waits; with the pty master if there is one.
-    Created { pid: i32 },
+    Created {
+        pid: i32,
+    },
     /// It runs the program now.
     Started,
     /// All is done.
     Done,
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
 }

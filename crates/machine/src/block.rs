@@ -55,7 +55,11 @@ pub fn load_file_system(device: &Path) -> Result<Option<FileSystem>> {
 /// Devices that `LABEL=x`, `UUID=x` or `/dev/x` stand for. More than one means that the owner must say which.
 pub fn resolve(reference: &str) -> Vec<PathBuf> {
     let find = |wanted: &dyn Fn(&FileSystem) -> bool| {
-        load_volumes().into_iter().filter(|volume| wanted(&volume.system)).map(|volume| volume.device).collect()
+        load_volumes()
+            .into_iter()
+            .filter(|volume| wanted(&volume.system))
+            .map(|volume| volume.device)
+            .collect()
     };
     if let Some(label) = reference.strip_prefix("LABEL=") {
         find(&|system| system.label == label)
@@ -139,7 +143,8 @@ fn parse_ext(start: &[u8]) -> Option<FileSystem> {
 
 fn parse_erofs(start: &[u8]) -> Option<FileSystem> {
     let block = field(start, 1024, 128)?;
-    (block[..4] == [0xe2, 0xe1, 0xf5, 0xe0]).then(|| found("erofs", text(&block[64..80]), uuid(&block[48..64])))?
+    (block[..4] == [0xe2, 0xe1, 0xf5, 0xe0])
+        .then(|| found("erofs", text(&block[64..80]), uuid(&block[48..64])))?
 }
 
 fn parse_iso9660(start: &[u8]) -> Option<FileSystem> {
@@ -153,11 +158,13 @@ fn parse_xfs(start: &[u8]) -> Option<FileSystem> {
 
 fn parse_btrfs(start: &[u8]) -> Option<FileSystem> {
     let block = field(start, 64 * 1024, 0x300)?;
-    (&block[0x40..0x48] == b"_BHRfS_M").then(|| found("btrfs", text(&block[0x12b..0x22b]), uuid(&block[0x20..0x30])))?
+    (&block[0x40..0x48] == b"_BHRfS_M")
+        .then(|| found("btrfs", text(&block[0x12b..0x22b]), uuid(&block[0x20..0x30])))?
 }
 
 fn parse_swap(start: &[u8]) -> Option<FileSystem> {
-    (field(start, 4086, 10)? == b"SWAPSPACE2").then(|| found("swap", text(&start[1052..1068]), uuid(&start[1036..1052])))?
+    (field(start, 4086, 10)? == b"SWAPSPACE2")
+        .then(|| found("swap", text(&start[1052..1068]), uuid(&start[1036..1052])))?
 }
 
 fn parse_vfat(start: &[u8]) -> Option<FileSystem> {

@@ -27,7 +27,8 @@ impl Index {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let folder = base.join(release);
         let read = |name: &str| {
-            fs::read_to_string(folder.join(name)).with_context(|| format!("reading {name} of {}", folder.display()))
+            fs::read_to_string(folder.join(name))
+                .with_context(|| format!("reading {name} of {}", folder.display()))
         };
         let modules = read("modules.dep")?.lines().filter_map(parse_dependency).collect();
         let aliases = read("modules.alias")?.lines().filter_map(parse_alias).collect();
@@ -42,8 +43,11 @@ impl Index {
         if self.loaded.contains(&name) || Path::new("/sys/module").join(&name).exists() {
             return Ok(());
         }
-        let (path, needs) =
-            self.modules.get(&name).with_context(|| format!("loading module {name}: this kernel has none of that name"))?.clone();
+        let (path, needs) = self
+            .modules
+            .get(&name)
+            .with_context(|| format!("loading module {name}: this kernel has none of that name"))?
+            .clone();
         for path in needs.iter().rev().chain([&path]) {
             self.load_soft(&name_of(path));
             self.insert(path)?;
@@ -56,8 +60,11 @@ impl Index {
         if self.modules.contains_key(&canonical(alias)) {
             return self.load(alias);
         }
-        let wanted = |(pattern, _): &&(String, String)| matches(pattern, alias) || matches(&canonical(pattern), &canonical(alias));
-        let names: Vec<String> = self.aliases.iter().filter(wanted).map(|(_, module)| module.clone()).collect();
+        let wanted = |(pattern, _): &&(String, String)| {
+            matches(pattern, alias) || matches(&canonical(pattern), &canonical(alias))
+        };
+        let names: Vec<String> =
+            self.aliases.iter().filter(wanted).map(|(_, module)| module.clone()).collect();
         if names.is_empty() {
             anyhow::bail!("no module is called {alias}");
         }
@@ -66,11 +73,17 @@ impl Index {
 
     /// Loads what a module would like to have before it. What is not there may be built in: that is no error.
     fn load_soft(&mut self, name: &str) {
-        let wishes: Vec<String> =
-            self.soft.iter().filter(|(wisher, _)| wisher == name).flat_map(|(_, wishes)| wishes.clone()).collect();
+        let wishes: Vec<String> = self
+            .soft
+            .iter()
+            .filter(|(wisher, _)| wisher == name)
+            .flat_map(|(_, wishes)| wishes.clone())
+            .collect();
         for wish in wishes {
-            let by_alias = |(pattern, _): &&(String, String)| *pattern == wish || *pattern == format!("crypto-{wish}");
-            let mut found: Vec<String> = self.aliases.iter().filter(by_alias).map(|(_, module)| module.clone()).collect();
+            let by_alias =
+                |(pattern, _): &&(String, String)| *pattern == wish || *pattern == format!("crypto-{wish}");
+            let mut found: Vec<String> =
+                self.aliases.iter().filter(by_alias).map(|(_, module)| module.clone()).collect();
             found.extend(self.modules.contains_key(&wish).then(|| wish.clone()));
             for module in found {
                 // An implementation for another processor refuses to load; another one will do.
@@ -216,7 +229,11 @@ mod tests {
             ("virtio:d00000002v*", "virtio:d00000002v00001AF4", true),
             ("virtio:d00000002v*", "virtio:d00000001v00001AF4", false),
             ("pci:v*d*sv*sd*bc01sc06i01*", "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", true),
-            ("usb:v*p*d*dc*dsc*dp*ic08isc06ip50in*", "usb:v46F4p0001d0000dc00dsc00dp00ic08isc06ip50in00", true),
+            (
+                "usb:v*p*d*dc*dsc*dp*ic08isc06ip50in*",
+                "usb:v46F4p0001d0000dc00dsc00dp00ic08isc06ip50in00",
+                true,
+            ),
             ("input:b*v*p*e*-e*1,*k*110,*r*", "input:b0003v0627p0001e0001-e0,1,2,4,k110,111,r0,1", true),
             ("dmi*:[A-C]x?", "dmi5:Bxy", true),
             ("dmi*:[A-C]x?", "dmi5:Dxy", false),

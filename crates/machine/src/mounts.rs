@@ -25,21 +25,51 @@ const DEVICES: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC);
 
 /// What stage 0 needs, in this order. It moves these to the new root.
 pub const EARLY: [Mount<'static>; 3] = [
-    Mount { source: "devtmpfs", target: "/dev", kind: "devtmpfs", flags: MountFlags::NOSUID, data: "mode=0755" },
+    Mount {
+        source: "devtmpfs",
+        target: "/dev",
+        kind: "devtmpfs",
+        flags: MountFlags::NOSUID,
+        data: "mode=0755",
+    },
     Mount { source: "proc", target: "/proc", kind: "proc", flags: SAFE, data: "" },
     Mount { source: "sysfs", target: "/sys", kind: "sysfs", flags: SAFE, data: "" },
 ];
 
 /// What PID 1 adds on the system image, in this order.
 pub const SYSTEM: [Mount<'static>; 8] = [
-    Mount { source: "devpts", target: "/dev/pts", kind: "devpts", flags: DEVICES, data: "mode=0620,gid=5,ptmxmode=0666" },
+    Mount {
+        source: "devpts",
+        target: "/dev/pts",
+        kind: "devpts",
+        flags: DEVICES,
+        data: "mode=0620,gid=5,ptmxmode=0666",
+    },
     Mount { source: "shm", target: "/dev/shm", kind: "tmpfs", flags: SAFE, data: "mode=1777,size=64m" },
     Mount { source: "mqueue", target: "/dev/mqueue", kind: "mqueue", flags: SAFE, data: "" },
     Mount { source: "cgroup2", target: "/sys/fs/cgroup", kind: "cgroup2", flags: SAFE, data: "nsdelegate" },
-    Mount { source: "tmp", target: "/tmp", kind: "tmpfs", flags: MountFlags::NOSUID.union(MountFlags::NODEV), data: "mode=1777" },
-    Mount { source: "etc", target: "/etc", kind: "tmpfs", flags: MountFlags::NOSUID.union(MountFlags::NODEV), data: "mode=0755,size=16m" },
+    Mount {
+        source: "tmp",
+        target: "/tmp",
+        kind: "tmpfs",
+        flags: MountFlags::NOSUID.union(MountFlags::NODEV),
+        data: "mode=1777",
+    },
+    Mount {
+        source: "etc",
+        target: "/etc",
+        kind: "tmpfs",
+        flags: MountFlags::NOSUID.union(MountFlags::NODEV),
+        data: "mode=0755,size=16m",
+    },
     Mount { source: "var", target: "/var", kind: "tmpfs", flags: MountFlags::NODEV, data: "mode=0755" },
-    Mount { source: "media", target: "/media", kind: "tmpfs", flags: MountFlags::NODEV, data: "mode=0755,size=1m" },
+    Mount {
+        source: "media",
+        target: "/media",
+        kind: "tmpfs",
+        flags: MountFlags::NODEV,
+        data: "mode=0755,size=1m",
+    },
 ];
 
 /// Mounts, after making the mount point where that is possible.
@@ -53,7 +83,8 @@ pub fn mount(mount: &Mount<'_>) -> Result<()> {
 /// Shows `source` at `target` as well.
 pub fn bind(source: &Path, target: &Path) -> Result<()> {
     let _ = fs::create_dir_all(target);
-    mount_bind(source, target).with_context(|| format!("binding {} to {}", source.display(), target.display()))
+    mount_bind(source, target)
+        .with_context(|| format!("binding {} to {}", source.display(), target.display()))
 }
 
 /// Shows `source` with all that is mounted below it at `target` as well.
@@ -89,6 +120,7 @@ pub fn remount_read_only(target: &Path) -> Result<()> {
 /// Whether something is mounted exactly there.
 pub fn is_mount_point(target: &Path) -> bool {
     let Some(parent) = target.parent() else { return true };
-    let device = |path: &Path| rustix::fs::statat(CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map(|s| s.st_dev);
+    let device =
+        |path: &Path| rustix::fs::statat(CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map(|s| s.st_dev);
     matches!((device(target), device(parent)), (Ok(here), Ok(above)) if here != above)
 }

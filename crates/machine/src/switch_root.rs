@@ -25,7 +25,9 @@ fn delete_below(folder: &Path, device: u64) {
     let Ok(items) = fs::read_dir(folder) else { return };
     for item in items.flatten() {
         let path = item.path();
-        let Ok(data) = rustix::fs::statat(CWD, &path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let Ok(data) = rustix::fs::statat(CWD, &path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
         if data.st_dev != device {
             continue;
         }

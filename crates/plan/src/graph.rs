@@ -124,6 +124,9 @@ mod tests {
     #[test]
     fn a_circle_is_named() {
         let text = "a: {image: i, labels: {io.rancher.os.after: b}}\nb: {image: i, labels: {io.rancher.os.after: a}}\n";
-        assert_eq!(plan(text).unwrap_err().to_string(), "these services wait for each other in a circle: a → b → a");
+        assert_eq!(
+            plan(text).unwrap_err().to_string(),
+            "these services wait for each other in a circle: a → b → a"
+        );
     }
 }

@@ -64,7 +64,9 @@ pub struct Record {
 /// The table. An event that means nothing in a state leaves it as it is.
 pub fn next(state: State, event: Event, record: Record) -> (State, Action) {
     match (state, event) {
-        (State::Created | State::Exited | State::Restarting, Event::Start) => (State::Starting, Action::Launch),
+        (State::Created | State::Exited | State::Restarting, Event::Start) => {
+            (State::Starting, Action::Launch)
+        }
         (State::Restarting, Event::PauseOver) => (State::Starting, Action::Launch),
         (State::Restarting, Event::Stop) => (State::Exited, Action::Nothing),
         (State::Starting, Event::Started) => (State::Running, Action::Nothing),
@@ -109,7 +111,11 @@ mod tests {
             (State::Exited, Event::PauseOver, Restart::Always, State::Exited, Action::Nothing),
         ];
         for (state, event, policy, expected, action) in cases {
-            assert_eq!(next(state, event, record(policy)), (expected, action), "{state:?} {event:?} {policy:?}");
+            assert_eq!(
+                next(state, event, record(policy)),
+                (expected, action),
+                "{state:?} {event:?} {policy:?}"
+            );
         }
     }
 }

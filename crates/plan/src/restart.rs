@@ -29,7 +29,8 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_minute() {
-        let pauses: Vec<u128> = [0, 1, 2, 9, 10, 4_000_000_000].iter().map(|n| pause(*n).as_millis()).collect();
+        let pauses: Vec<u128> =
+            [0, 1, 2, 9, 10, 4_000_000_000].iter().map(|n| pause(*n).as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 51_200, 60_000, 60_000]);
     }
 

@@ -8,8 +8,8 @@ mod state;
 
 use crate::supervise::{Foundation, Supervisor};
 use crate::trace::Trace;
-use corral_engine::sys::signals::Signals;
 pub(crate) use console::say;
+use corral_engine::sys::signals::Signals;
 pub(crate) use resolver::Resolver;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -18,6 +18,7 @@ use std::time::Instant;
 pub(crate) fn run() -> ExitCode {
     early::become_pid_1();
     let mut trace = Trace::default();
+    say(&format!("PID 1 of {} begins", console::title()));
     let mounted = trace.step("mounts", early::mount_all);
     let signals = Signals::open();
     trace.step("etc", early::render_etc);
@@ -34,6 +35,9 @@ pub(crate) fn run() -> ExitCode {
         .map_err(anyhow::Error::from)
         .and_then(|signals| Supervisor::new(signals, Foundation { resolved, trace, started }))
         .and_then(|mut supervisor| supervisor.run());
-    say(&format!("PID 1 cannot go on: {:#}", ended.err().unwrap_or_else(|| anyhow::anyhow!("the loop ended"))));
+    say(&format!(
+        "PID 1 cannot go on: {:#}",
+        ended.err().unwrap_or_else(|| anyhow::anyhow!("the loop ended"))
+    ));
     ExitCode::FAILURE
 }

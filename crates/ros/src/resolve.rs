@@ -3,6 +3,7 @@
 
 use corral_config::error::{Problem, Severity};
 use corral_config::layer::{Layer, Source};
+use corral_config::yaml::Position;
 use corral_config::{Config, user_data};
 use corral_machine::block;
 use corral_plan::{Plan, Service, compose};
@@ -45,7 +46,8 @@ pub(crate) fn main() -> ExitCode {
 fn resolve() -> Resolved {
     let layers = load_layers();
     let config = corral_config::resolve(&layers);
-    let mut problems: Vec<Problem> = layers.iter().flat_map(|layer| layer.problems.clone()).collect();
+    let mut problems: Vec<Problem> =
+        layers.iter().chain(&load_rejected()).flat_map(|layer| layer.problems.clone()).collect();
     let plan = plan(&config, &mut problems);
     Resolved { config, plan, problems }
 }
@@ -77,6 +79,17 @@ fn load_file(path: &Path) -> Option<Layer> {
         user_data::UserData::Script(_) => None,
         _ => Some(Layer::parse_bytes(source, &bytes)),
     }
+}
+
+/// What was set aside, so that it is not forgotten why. It counts for nothing else.
+pub(crate) fn load_rejected() -> Option<Layer> {
+    let mut layer = load_file(&Path::new(CONF).join("rejected/user-data"))?;
+    if layer.problems.is_empty() {
+        let message = "the first line must be #cloud-config or begin with #!".to_owned();
+        let at = Position { line: 1, column: 1 };
+        layer.problems.push(Problem::new(Severity::Error, &layer.source.to_string(), at, "", message));
+    }
+    Some(layer)
 }
 
 /// The provider's host name counts where nobody gave one; its keys are added to the owner's.
@@ -162,10 +175,10 @@ fn add(
 }
 
 fn from_compose(error: &compose::ComposeError, severity: Severity) -> Problem {
-    let at = corral_config::yaml::Position { line: error.line, column: error.column };
+    let at = Position { line: error.line, column: error.column };
     Problem::new(severity, &error.file, at, "", error.message.clone())
 }
 
 fn problem(source: &str, message: &str) -> Problem {
-    Problem::new(Severity::Error, source, corral_config::yaml::Position::default(), "", message.to_owned())
+    Problem::new(Severity::Error, source, Position::default(), "", message.to_owned())
 }

@@ -79,7 +79,9 @@ fn mount_system(modules: &mut Index) -> Result<()> {
 fn no_system(volumes: &[Volume]) -> String {
     let seen: Vec<String> = volumes
         .iter()
-        .map(|volume| format!("{} ({} {:?})", volume.device.display(), volume.system.kind, volume.system.label))
+        .map(|volume| {
+            format!("{} ({} {:?})", volume.device.display(), volume.system.kind, volume.system.label)
+        })
         .collect();
     format!(
         "no system image after {} s: no device is labelled {IMAGE_LABEL} or {MEDIUM_LABEL}; seen: {}",
@@ -108,7 +110,13 @@ fn mount_image(source: &str) -> Result<()> {
 
 /// The medium stays mounted below /run, where the installer and the updates find it.
 fn keep_medium() -> Result<()> {
-    let run = Mount { source: "run", target: "/newroot/run", kind: "tmpfs", flags: MountFlags::NOSUID | MountFlags::NODEV, data: "mode=0755" };
+    let run = Mount {
+        source: "run",
+        target: "/newroot/run",
+        kind: "tmpfs",
+        flags: MountFlags::NOSUID | MountFlags::NODEV,
+        data: "mode=0755",
+    };
     mounts::mount(&run)?;
     if mounts::is_mount_point(Path::new("/medium")) {
         let target = Path::new("/newroot/run/corral/medium");

@@ -41,7 +41,13 @@ impl Trace {
     /// Records that a service was asked to start, once.
     pub(crate) fn begin(&mut self, name: &str, after: Vec<String>) {
         if !self.spans.iter().any(|span| span.name == name) {
-            self.spans.push(Span { name: name.to_owned(), kind: "service".to_owned(), start: now(), end: 0, after });
+            self.spans.push(Span {
+                name: name.to_owned(),
+                kind: "service".to_owned(),
+                start: now(),
+                end: 0,
+                after,
+            });
         }
     }
 
@@ -97,7 +103,12 @@ mod tests {
             end,
             after: after.iter().map(|name| (*name).to_owned()).collect(),
         };
-        let spans = [span("a", 0, 5, &[]), span("b", 0, 9, &[]), span("c", 9, 12, &["a", "b"]), span("d", 5, 20, &["a"])];
+        let spans = [
+            span("a", 0, 5, &[]),
+            span("b", 0, 9, &[]),
+            span("c", 9, 12, &["a", "b"]),
+            span("d", 5, 20, &["a"]),
+        ];
         let names: Vec<&str> = critical_path(&spans, "c").iter().map(|span| span.name.as_str()).collect();
         assert_eq!(names, ["b", "c"]);
     }

@@ -33,7 +33,9 @@ pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Ve
     let mut containers = blocking(move || shared.client.list()).await?;
     let filters = parse_filters(parameters.get("filters"))?;
     let all = is_true(&parameters, "all") || filters.contains_key("status");
-    containers.retain(|container| all || convert::docker_state(container) == "running" || container.state == "restarting");
+    containers.retain(|container| {
+        all || convert::docker_state(container) == "running" || container.state == "restarting"
+    });
     let mut kept = Vec::new();
     for container in containers {
         if matches(&container, &filters)? {
@@ -91,7 +93,9 @@ pub(super) async fn create(
 ) -> Result<Response, EngineError> {
     let network = body.host_config.as_ref().and_then(|host| host.network_mode.clone()).unwrap_or_default();
     if !["", "default", "host", "none"].contains(&network.as_str()) {
-        return Err(EngineError::NotImplemented(format!("network {network}: this version has host and none")));
+        return Err(EngineError::NotImplemented(format!(
+            "network {network}: this version has host and none"
+        )));
     }
     let name = parameters.get("name").cloned().unwrap_or_default();
     let mut spec = convert::spec(name, body);
@@ -99,7 +103,9 @@ pub(super) async fn create(
     let shared = state.0;
     let reply = blocking(move || shared.client.call(Request::Create { spec: Box::new(spec) })).await?;
     match reply {
-        Reply::Created { id } => Ok((StatusCode::CREATED, Json(json!({"Id": id, "Warnings": []}))).into_response()),
+        Reply::Created { id } => {
+            Ok((StatusCode::CREATED, Json(json!({"Id": id, "Warnings": []}))).into_response())
+        }
         other => Err(unexpected(&other)),
     }
 }
@@ -118,7 +124,11 @@ pub(super) async fn stop(state: State, ids: Ids, parameters: Parameters) -> Resu
     act(state.0, Request::Stop { container: id_of(&ids), timeout }).await
 }
 
-pub(super) async fn restart(state: State, ids: Ids, parameters: Parameters) -> Result<StatusCode, EngineError> {
+pub(super) async fn restart(
+    state: State,
+    ids: Ids,
+    parameters: Parameters,
+) -> Result<StatusCode, EngineError> {
     let timeout = parameters.get("t").and_then(|text| text.parse().ok());
     act(state.0, Request::Restart { container: id_of(&ids), timeout }).await
 }
@@ -128,7 +138,11 @@ pub(super) async fn kill(state: State, ids: Ids, parameters: Parameters) -> Resu
     act(state.0, Request::Kill { container: id_of(&ids), signal }).await
 }
 
-pub(super) async fn remove(state: State, ids: Ids, parameters: Parameters) -> Result<StatusCode, EngineError> {
+pub(super) async fn remove(
+    state: State,
+    ids: Ids,
+    parameters: Parameters,
+) -> Result<StatusCode, EngineError> {
     let force = is_true(&parameters, "force");
     act(state.0, Request::Remove { container: id_of(&ids), force }).await
 }
@@ -145,7 +159,9 @@ pub(super) async fn wait(state: State, ids: Ids) -> Result<Json<Value>, EngineEr
     }
     loop {
         match events.recv().await {
-            Ok(Event::Container { id, action, exit_code: Some(code), .. }) if id == container.id && action == "die" => {
+            Ok(Event::Container { id, action, exit_code: Some(code), .. })
+                if id == container.id && action == "die" =>
+            {
                 return Ok(Json(json!({"StatusCode": code})));
             }
             Ok(_) | Err(RecvError::Lagged(_)) => {}

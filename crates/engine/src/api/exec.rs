@@ -122,7 +122,10 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(json!({ "Id": id }))).into_response())
 }
 
-pub(super) async fn inspect(state: State, ids: Path<HashMap<String, String>>) -> Result<Json<Value>, EngineError> {
+pub(super) async fn inspect(
+    state: State,
+    ids: Path<HashMap<String, String>>,
+) -> Result<Json<Value>, EngineError> {
     let id = id_of(&ids);
     state.execs.with(&id, |exec| {
         Json(json!({
@@ -186,7 +189,9 @@ pub(super) async fn start(
             if let Event::ExecEnded { exec, exit_code } = event
                 && exec == engine_id
             {
-                let _ = watching.execs.with(&name, |exec| (exec.running, exec.exit_code) = (false, Some(exit_code)));
+                let _ = watching
+                    .execs
+                    .with(&name, |exec| (exec.running, exec.exit_code) = (false, Some(exit_code)));
                 return;
             }
         }
@@ -236,7 +241,8 @@ fn launch(shared: &Shared, id: &str, exec: &Exec) -> Result<(Streams, String), E
         let (stdin, to_stdin) = pipe_with(flags).map_err(failed)?;
         let (from_stdout, stdout) = pipe_with(flags).map_err(failed)?;
         let (from_stderr, stderr) = pipe_with(flags).map_err(failed)?;
-        let (reply, _) = shared.client.call_with(request, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
+        let (reply, _) =
+            shared.client.call_with(request, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
         let to_stdin = exec.attach_stdin.then_some(to_stdin);
         (reply, Streams { stdin: to_stdin, stdout: from_stdout, stderr: Some(from_stderr) })
     };

@@ -17,13 +17,16 @@ pub(super) async fn inspect(Path(parts): Path<Vec<(String, String)>>) -> Result<
     inspect_name(&parts)
 }
 
-pub(super) async fn inspect_scoped(Path(parts): Path<Vec<(String, String)>>) -> Result<Json<Value>, EngineError> {
+pub(super) async fn inspect_scoped(
+    Path(parts): Path<Vec<(String, String)>>,
+) -> Result<Json<Value>, EngineError> {
     inspect_name(&parts)
 }
 
 /// The parts of the path but the API's version, joined: `corral/os-base:0.1.0`.
 fn inspect_name(parts: &[(String, String)]) -> Result<Json<Value>, EngineError> {
-    let names: Vec<&str> = parts.iter().filter(|(key, _)| key != "version").map(|(_, value)| value.as_str()).collect();
+    let names: Vec<&str> =
+        parts.iter().filter(|(key, _)| key != "version").map(|(_, value)| value.as_str()).collect();
     let image = Embedded::load(&names.join("/"))?;
     Ok(Json(json!({
         "Id": image.id(), "RepoTags": [image.reference], "RepoDigests": [], "Architecture": "amd64", "Os": "linux",

@@ -37,7 +37,11 @@ impl Wanted {
             return None;
         }
         let text = if self.timestamps { format!("{} {}", entry.time, entry.log) } else { entry.log.clone() };
-        Some(if self.framed { frame(if is_stderr { 2 } else { 1 }, text.as_bytes()) } else { Bytes::from(text) })
+        Some(if self.framed {
+            frame(if is_stderr { 2 } else { 1 }, text.as_bytes())
+        } else {
+            Bytes::from(text)
+        })
     }
 }
 
@@ -73,14 +77,17 @@ pub(super) async fn logs(
     let tail = parameters.get("tail").and_then(|text| text.parse().ok()).unwrap_or(usize::MAX);
     let last = entries.last().map(|entry| entry.time.clone()).unwrap_or_default();
     let old: Vec<Bytes> = entries.iter().filter_map(|entry| wanted.render(entry)).collect();
-    let old: Vec<_> = old[old.len().saturating_sub(tail)..].iter().cloned().map(Ok::<_, Infallible>).collect();
+    let old: Vec<_> =
+        old[old.len().saturating_sub(tail)..].iter().cloned().map(Ok::<_, Infallible>).collect();
     let content_type = if wanted.framed {
         "application/vnd.docker.multiplexed-stream"
     } else {
         "application/vnd.docker.raw-stream"
     };
     let headers = [("Content-Type", content_type)];
-    if !is_true("follow") || !["running", "starting", "stopping", "restarting"].contains(&container.state.as_str()) {
+    if !is_true("follow")
+        || !["running", "starting", "stopping", "restarting"].contains(&container.state.as_str())
+    {
         return Ok((headers, Body::from_stream(stream::iter(old))).into_response());
     }
     let follower = Follower { id: container.id, wanted, last, lines, events, _shared: shared };

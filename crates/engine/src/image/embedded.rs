@@ -42,7 +42,9 @@ impl Embedded {
 
     /// The image of that name; without a tag, the one that there is.
     pub fn load(reference: &str) -> Result<Embedded, EngineError> {
-        let matches = |image: &Embedded| image.reference == reference || image.name() == reference || image.id() == reference;
+        let matches = |image: &Embedded| {
+            image.reference == reference || image.name() == reference || image.id() == reference
+        };
         let found = Embedded::load_all().into_iter().find(matches);
         found.ok_or_else(|| EngineError::NoSuchImage(reference.to_owned()))
     }
@@ -55,7 +57,8 @@ impl Embedded {
     /// A stable id, in the form that Docker's clients expect. Embedded images have no digest of their own: the system
     /// image as a whole is what is signed.
     pub fn id(&self) -> String {
-        let mut hash: [u64; 4] = [0xcbf2_9ce4_8422_2325, 0x9e37_79b9_7f4a_7c15, 0x8422_2325_cbf2_9ce4, 0x7f4a_7c15_9e37_79b9];
+        let mut hash: [u64; 4] =
+            [0xcbf2_9ce4_8422_2325, 0x9e37_79b9_7f4a_7c15, 0x8422_2325_cbf2_9ce4, 0x7f4a_7c15_9e37_79b9];
         for (index, byte) in self.reference.bytes().enumerate() {
             let lane = &mut hash[index % 4];
             *lane = (*lane ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);

@@ -11,28 +11,83 @@ use std::fs;
 
 /// What Docker leaves to a container that asks for nothing.
 const DEFAULT_CAPABILITIES: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
-    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
 ];
 
 const ALL_CAPABILITIES: [&str; 41] = [
-    "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN",
-    "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL", "LEASE",
-    "LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST",
-    "NET_RAW", "PERFMON", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_CHROOT",
-    "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
     "WAKE_ALARM",
 ];
 
 const MASKED: [&str; 9] = [
-    "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The configuration of a container.
 pub(super) fn config(id: &str, spec: &ContainerSpec, image: &Embedded) -> Result<Value> {
-    let hostname = if spec.hostname.is_empty() { id[..12.min(id.len())].to_owned() } else { spec.hostname.clone() };
+    let hostname =
+        if spec.hostname.is_empty() { id[..12.min(id.len())].to_owned() } else { spec.hostname.clone() };
     let mut config = json!({
         "ociVersion": "1.2.0",
         "process": process(id, spec, image)?,
@@ -92,14 +147,18 @@ pub(super) fn user(id: &str, text: &str) -> Result<Value> {
         Some(group) => group.parse().ok().or_else(|| field("group", group, 2)),
         None => field("passwd", user, 3).or(Some(0)),
     };
-    let gid = gid.with_context(|| format!("group {} is not in the container's /etc/group", group.unwrap_or_default()))?;
+    let gid = gid.with_context(|| {
+        format!("group {} is not in the container's /etc/group", group.unwrap_or_default())
+    })?;
     let groups = fs::read_to_string(etc.join("group")).unwrap_or_default();
     let member = |line: &str| {
         let fields: Vec<&str> = line.split(':').collect();
         let listed = fields.get(3)?.split(',').any(|name| name == user);
         if listed { fields.get(2)?.parse::<u32>().ok() } else { None }
     };
-    Ok(json!({ "uid": uid, "gid": gid, "additionalGids": groups.lines().filter_map(member).collect::<Vec<_>>() }))
+    Ok(
+        json!({ "uid": uid, "gid": gid, "additionalGids": groups.lines().filter_map(member).collect::<Vec<_>>() }),
+    )
 }
 
 /// Every capability, as the sets of a process.
@@ -131,14 +190,16 @@ fn capability_sets(names: &[String]) -> Value {
 }
 
 fn mounts(spec: &ContainerSpec) -> Vec<Value> {
-    let mount = |target: &str, kind: &str, options: &[&str]| {
-        json!({"destination": target, "type": kind, "source": kind, "options": options})
-    };
+    let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
     let bound = |target: &str| spec.binds.iter().any(|bind| bind.target == target);
     let writable = if spec.privileged { "rw" } else { "ro" };
     let mut mounts = vec![mount("/proc", "proc", &["nosuid", "noexec", "nodev"])];
     mounts.push(mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]));
-    mounts.push(mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]));
+    mounts.push(mount(
+        "/dev/pts",
+        "devpts",
+        &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+    ));
     mounts.push(mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]));
     mounts.push(mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     if !bound("/sys") {

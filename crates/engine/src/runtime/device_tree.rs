@@ -18,8 +18,10 @@ pub(super) const TARGET: &str = "/dev";
 /// Lays the host's tree over the container's, if its specification has such a bind.
 pub(super) fn show(spec: &ContainerSpec, pid: i32) -> Result<()> {
     let Some(bind) = spec.binds.iter().find(|bind| bind.target == TARGET) else { return Ok(()) };
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let tree = open_tree(CWD, &bind.source, flags).with_context(|| format!("copying the tree of {}", bind.source))?;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(CWD, &bind.source, flags)
+        .with_context(|| format!("copying the tree of {}", bind.source))?;
     let ours = File::open("/proc/self/ns/mnt").context("remembering the way back")?;
     let theirs = File::open(format!("/proc/{pid}/ns/mnt")).context("finding the container's file system")?;
     enter(&theirs)?;
@@ -30,5 +32,6 @@ pub(super) fn show(spec: &ContainerSpec, pid: i32) -> Result<()> {
 }
 
 fn enter(namespace: &File) -> Result<()> {
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount)).context("changing the mount namespace")
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
+        .context("changing the mount namespace")
 }

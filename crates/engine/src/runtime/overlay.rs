@@ -18,12 +18,15 @@ pub(super) fn mount(id: &str, image: &Embedded) -> Result<()> {
         return Ok(());
     }
     for name in ["diff", "work", "merged"] {
-        fs::create_dir_all(base.join(name)).with_context(|| format!("making {}", base.join(name).display()))?;
+        fs::create_dir_all(base.join(name))
+            .with_context(|| format!("making {}", base.join(name).display()))?;
     }
     fs::set_permissions(base.join("diff"), fs::Permissions::from_mode(0o755))?;
-    let lower: Vec<String> = image.lower_folders().iter().map(|folder| folder.display().to_string()).collect();
+    let lower: Vec<String> =
+        image.lower_folders().iter().map(|folder| folder.display().to_string()).collect();
     let (upper, work) = (base.join("diff"), base.join("work"));
-    let data = format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), upper.display(), work.display());
+    let data =
+        format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), upper.display(), work.display());
     let data = CString::new(data).context("a path with a NUL byte")?;
     sys_mount("overlay", &merged, "overlay", MountFlags::empty(), data.as_c_str())
         .with_context(|| format!("mounting the root of image {}", image.reference))
@@ -38,7 +41,8 @@ fn is_mounted(path: &Path) -> bool {
 pub(super) fn prepare_binds(spec: &ContainerSpec) -> Result<()> {
     for bind in &spec.binds {
         if !Path::new(&bind.source).exists() {
-            fs::create_dir_all(&bind.source).with_context(|| format!("making {} for {}", bind.source, spec.name))?;
+            fs::create_dir_all(&bind.source)
+                .with_context(|| format!("making {} for {}", bind.source, spec.name))?;
         }
     }
     Ok(())

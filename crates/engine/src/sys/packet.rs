@@ -2,9 +2,9 @@
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recvmsg, sendmsg,
-    socket_with, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
+    listen, recvmsg, sendmsg, socket_with, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,7 +53,10 @@ pub fn accept_from(listener: impl AsFd) -> Result<Option<OwnedFd>> {
 pub fn encode(message: &impl Serialize) -> Result<Vec<u8>> {
     let bytes = serde_json::to_vec(message)?;
     if bytes.len() > MAX_MESSAGE {
-        return Err(Error::new(ErrorKind::InvalidData, format!("a message of {} bytes is too large", bytes.len())));
+        return Err(Error::new(
+            ErrorKind::InvalidData,
+            format!("a message of {} bytes is too large", bytes.len()),
+        ));
     }
     Ok(bytes)
 }

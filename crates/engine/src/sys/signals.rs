@@ -27,7 +27,14 @@ impl Signals {
     /// see [`unblock_all`].
     pub fn open() -> Result<Signals> {
         let mut set = SigSet::empty();
-        for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGPIPE] {
+        for signal in [
+            Signal::SIGCHLD,
+            Signal::SIGINT,
+            Signal::SIGTERM,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGPIPE,
+        ] {
             set.add(signal);
         }
         set.thread_block()?;
@@ -80,6 +87,9 @@ pub fn send(pid: i32, signal: i32) -> Result<()> {
     // Real-time signals have no name in rustix; nix has none either, but takes none at all.
     match rustix::process::Signal::from_named_raw(signal) {
         Some(signal) => Ok(rustix::process::kill_process(pid, signal)?),
-        None => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("signal {signal} cannot be sent"))),
+        None => Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            format!("signal {signal} cannot be sent"),
+        )),
     }
 }

@@ -45,7 +45,8 @@ pub fn parse_tree(file: &str, tree: &Node) -> Result<ServiceFile, ComposeError> 
     let services = if is_v1 { top } else { reader.services(top)? };
     let mut parsed = Vec::new();
     for (name, node) in services {
-        let name = ServiceName::try_from(name.clone()).map_err(|error| reader.error(node.at, error.to_string()))?;
+        let name =
+            ServiceName::try_from(name.clone()).map_err(|error| reader.error(node.at, error.to_string()))?;
         parsed.push(spec::parse_service(&mut reader, name, node)?);
     }
     Ok(ServiceFile { services: parsed, warnings: reader.warnings })

@@ -8,21 +8,60 @@ use corral_config::yaml::Node;
 
 /// Keys of compose that are fine to have and mean nothing to this engine yet.
 const WITHOUT_EFFECT: &[&str] = &[
-    "build", "cgroup_parent", "configs", "container_name", "cpu_quota", "cpu_shares", "cpuset", "depends_on", "dns",
-    "dns_search", "dockerfile", "domainname", "env_file", "expose", "external_links", "extra_hosts", "healthcheck",
-    "init", "links", "log_driver", "log_opt", "logging", "mac_address", "memswap_limit", "networks", "ports",
-    "profiles", "secrets", "sysctls", "ulimits", "volume_driver", "volumes_from", "deploy", "pull_policy", "shm_size",
+    "build",
+    "cgroup_parent",
+    "configs",
+    "container_name",
+    "cpu_quota",
+    "cpu_shares",
+    "cpuset",
+    "depends_on",
+    "dns",
+    "dns_search",
+    "dockerfile",
+    "domainname",
+    "env_file",
+    "expose",
+    "external_links",
+    "extra_hosts",
+    "healthcheck",
+    "init",
+    "links",
+    "log_driver",
+    "log_opt",
+    "logging",
+    "mac_address",
+    "memswap_limit",
+    "networks",
+    "ports",
+    "profiles",
+    "secrets",
+    "sysctls",
+    "ulimits",
+    "volume_driver",
+    "volumes_from",
+    "deploy",
+    "pull_policy",
+    "shm_size",
 ];
 
 /// Reads one service.
-pub(super) fn parse_service(reader: &mut Reader<'_>, name: ServiceName, node: &Node) -> Result<Service, ComposeError> {
+pub(super) fn parse_service(
+    reader: &mut Reader<'_>,
+    name: ServiceName,
+    node: &Node,
+) -> Result<Service, ComposeError> {
     let mut service = Service::new(name, String::new());
     for (key, value) in reader.mapping(node)? {
         let known = parse_process(reader, &mut service, key, value)?
             || parse_limits(reader, &mut service, key, value)?
             || parse_surroundings(reader, &mut service, key, value)?;
         if !known {
-            let word = if WITHOUT_EFFECT.contains(&key.as_str()) { "has no effect in this version" } else { "unknown key" };
+            let word = if WITHOUT_EFFECT.contains(&key.as_str()) {
+                "has no effect in this version"
+            } else {
+                "unknown key"
+            };
             reader.warn(value.at, format!("{}: {key}: {word}", service.name));
         }
     }
@@ -34,7 +73,12 @@ pub(super) fn parse_service(reader: &mut Reader<'_>, name: ServiceName, node: &N
 }
 
 /// What runs in the container.
-fn parse_process(reader: &Reader<'_>, to: &mut Service, key: &str, value: &Node) -> Result<bool, ComposeError> {
+fn parse_process(
+    reader: &Reader<'_>,
+    to: &mut Service,
+    key: &str,
+    value: &Node,
+) -> Result<bool, ComposeError> {
     match key {
         "image" => to.image = reader.string(value)?,
         "entrypoint" => to.entrypoint = reader.command(value)?,
@@ -54,7 +98,12 @@ fn parse_process(reader: &Reader<'_>, to: &mut Service, key: &str, value: &Node)
 }
 
 /// What it may do.
-fn parse_limits(reader: &Reader<'_>, to: &mut Service, key: &str, value: &Node) -> Result<bool, ComposeError> {
+fn parse_limits(
+    reader: &Reader<'_>,
+    to: &mut Service,
+    key: &str,
+    value: &Node,
+) -> Result<bool, ComposeError> {
     match key {
         "privileged" => to.privileged = reader.boolean(value)?,
         "read_only" => to.read_only = reader.boolean(value)?,
@@ -69,7 +118,12 @@ fn parse_limits(reader: &Reader<'_>, to: &mut Service, key: &str, value: &Node) 
 }
 
 /// What it sees.
-fn parse_surroundings(reader: &Reader<'_>, to: &mut Service, key: &str, value: &Node) -> Result<bool, ComposeError> {
+fn parse_surroundings(
+    reader: &Reader<'_>,
+    to: &mut Service,
+    key: &str,
+    value: &Node,
+) -> Result<bool, ComposeError> {
     match key {
         "hostname" => to.hostname = reader.string(value)?,
         "net" | "network_mode" => to.network = parse_network(reader, value)?,
@@ -79,7 +133,8 @@ fn parse_surroundings(reader: &Reader<'_>, to: &mut Service, key: &str, value: &
         "tmpfs" => to.tmpfs = reader.strings(value)?,
         "volumes" => {
             let volumes = reader.strings(value)?;
-            to.volumes = volumes.iter().map(|text| parse_volume(reader, value, text)).collect::<Result<_, _>>()?;
+            to.volumes =
+                volumes.iter().map(|text| parse_volume(reader, value, text)).collect::<Result<_, _>>()?;
         }
         _ => return Ok(false),
     }
@@ -94,7 +149,8 @@ fn parse_restart(reader: &Reader<'_>, node: &Node) -> Result<Restart, ComposeErr
         ("always", _) => Ok(Restart::Always),
         ("unless-stopped", _) => Ok(Restart::UnlessStopped),
         ("on-failure", Ok(limit)) => Ok(Restart::OnFailure(limit)),
-        _ => Err(reader.error(node.at, format!("{text:?} is not one of no, always, unless-stopped, on-failure[:N]"))),
+        _ => Err(reader
+            .error(node.at, format!("{text:?} is not one of no, always, unless-stopped, on-failure[:N]"))),
     }
 }
 
@@ -127,7 +183,12 @@ fn parse_volume(reader: &Reader<'_>, node: &Node, text: &str) -> Result<Volume, 
         return Err(reader.error(node.at, format!("volume {text:?}: both paths must be absolute")));
     }
     let has = |wanted: &[&str]| options.split(',').any(|option| wanted.contains(&option));
-    let volume = |read_only, shared| Volume { source: source.to_owned(), target: target.to_owned(), read_only, shared };
+    let volume = |read_only, shared| Volume {
+        source: source.to_owned(),
+        target: target.to_owned(),
+        read_only,
+        shared,
+    };
     Ok(volume(has(&["ro"]), has(&["shared", "rshared"])))
 }
 

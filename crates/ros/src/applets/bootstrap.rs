@@ -22,7 +22,8 @@ pub(crate) fn run() -> Result<()> {
 
 fn check(device: &Path) -> Result<()> {
     for mode in ["-p", "-y"] {
-        let status = Command::new("/usr/sbin/e2fsck").arg(mode).arg(device).status().context("starting e2fsck")?;
+        let status =
+            Command::new("/usr/sbin/e2fsck").arg(mode).arg(device).status().context("starting e2fsck")?;
         // 0: clean, 1: mended, 2 and 3: mended, and it was in use.
         if status.code().is_some_and(|code| code < 4) {
             return Ok(());

@@ -132,6 +132,7 @@ fn save_metadata(path: &Path) -> Result<()> {
     if !keys.is_empty() {
         layer.insert("ssh_authorized_keys".to_owned(), Value::Array(keys));
     }
-    let text = yaml::to_string(&Value::Object(layer)).map_err(|error| anyhow::anyhow!("metadata: {error}"))?;
+    let text =
+        yaml::to_string(&Value::Object(layer)).map_err(|error| anyhow::anyhow!("metadata: {error}"))?;
     write_atomic(&Path::new(CONF).join("metadata"), text.as_bytes(), 0o600)
 }

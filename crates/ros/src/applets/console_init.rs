@@ -6,8 +6,8 @@ use super::user_docker::CONSOLE_DONE;
 use crate::resolve::CONF;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
-use corral_config::model::{self, WriteFile};
 use corral_config::cmdline;
+use corral_config::model::{self, WriteFile};
 use corral_machine::files::write_atomic;
 use rustix::fs::{Gid, Uid, chown};
 use std::fs;
@@ -31,10 +31,15 @@ pub(crate) fn run() -> Result<()> {
     tell("ssh_authorized_keys", authorize(&config.ssh_authorized_keys));
     tell("rancher.password", set_password(&config.rancher.password));
     tell("write_files", write_files(&config.write_files));
-    let host_keys = make_host_keys(&config).inspect_err(|error| println!("ssh: {error:#}")).unwrap_or_default();
+    let host_keys =
+        make_host_keys(&config).inspect_err(|error| println!("ssh: {error:#}")).unwrap_or_default();
     let programs = programs(&config, &host_keys, &corral_machine::cmdline::load().unwrap_or_default());
     fs::write(RESPAWN_CONF, programs).context("writing /etc/respawn.conf")?;
-    Command::new("/usr/bin/ros").arg("console-run").stdin(Stdio::null()).spawn().context("starting the owner's commands")?;
+    Command::new("/usr/bin/ros")
+        .arg("console-run")
+        .stdin(Stdio::null())
+        .spawn()
+        .context("starting the owner's commands")?;
     let error = Command::new("/usr/bin/ros").arg0("respawn").args(["-f", RESPAWN_CONF]).exec();
     Err(error).context("starting respawn")
 }
@@ -65,7 +70,8 @@ fn tell(what: &str, result: Result<()>) {
 }
 
 fn own(path: &Path, id: u32) -> Result<()> {
-    chown(path, Some(Uid::from_raw(id)), Some(Gid::from_raw(id))).with_context(|| format!("chown {}", path.display()))
+    chown(path, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))
+        .with_context(|| format!("chown {}", path.display()))
 }
 
 fn make_homes() -> Result<()> {
@@ -114,8 +120,11 @@ fn set_password(password: &str) -> Result<()> {
     if password.is_empty() {
         return Ok(());
     }
-    let mut child =
-        Command::new("/usr/sbin/chpasswd").args(["-c", "sha512"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let mut child = Command::new("/usr/sbin/chpasswd")
+        .args(["-c", "sha512"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
     if let Some(input) = &mut child.stdin {
         input.write_all(format!("rancher:{password}\n").as_bytes())?;
     }
@@ -170,7 +179,8 @@ fn make_host_keys(config: &Config) -> Result<Vec<PathBuf>> {
 fn make_host_key(kind: &str, file: &Path) -> Result<()> {
     let fresh = file.with_extension("new");
     let _ = fs::remove_file(&fresh);
-    let output = Command::new("/usr/bin/ssh-keygen").args(["-q", "-t", kind, "-N", "", "-f"]).arg(&fresh).output()?;
+    let output =
+        Command::new("/usr/bin/ssh-keygen").args(["-q", "-t", kind, "-N", "", "-f"]).arg(&fresh).output()?;
     if !output.status.success() {
         bail!("ssh-keygen: {}", String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -94,9 +94,13 @@ fn load_interfaces() -> Vec<String> {
 fn find<'a>(config: &'a Config, name: &str) -> Option<&'a Interface> {
     let entries = &config.rancher.network.interfaces;
     let mac = fs::read_to_string(Path::new("/sys/class/net").join(name).join("address")).unwrap_or_default();
-    let by_mac = entries.iter().find(|(key, _)| key.get(4..).is_some_and(|rest| key.starts_with("mac") && rest.eq_ignore_ascii_case(mac.trim())));
+    let by_mac = entries.iter().find(|(key, _)| {
+        key.get(4..).is_some_and(|rest| key.starts_with("mac") && rest.eq_ignore_ascii_case(mac.trim()))
+    });
     let by_name = || entries.get_key_value(name);
-    let by_pattern = || entries.iter().find(|(key, _)| key.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix)));
+    let by_pattern = || {
+        entries.iter().find(|(key, _)| key.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix)))
+    };
     by_mac.or_else(by_name).or_else(by_pattern).map(|(_, interface)| interface)
 }
 
@@ -104,12 +108,15 @@ fn configure(name: &str, interface: &Interface) {
     if interface.mtu > 0 {
         ip(&["link", "set", name, "mtu", &interface.mtu.to_string()]);
     }
-    let addresses = interface.addresses.iter().chain(Some(&interface.address)).filter(|address| !address.is_empty());
+    let addresses =
+        interface.addresses.iter().chain(Some(&interface.address)).filter(|address| !address.is_empty());
     ip(&["link", "set", name, "up"]);
     for address in addresses {
         ip(&["address", "replace", address, "dev", name]);
     }
-    for gateway in [&interface.gateway, &interface.gateway_ipv6].into_iter().filter(|gateway| !gateway.is_empty()) {
+    for gateway in
+        [&interface.gateway, &interface.gateway_ipv6].into_iter().filter(|gateway| !gateway.is_empty())
+    {
         ip(&["route", "replace", "default", "via", gateway, "dev", name]);
     }
 }
@@ -118,7 +125,9 @@ fn configure(name: &str, interface: &Interface) {
 fn ip(arguments: &[&str]) {
     match Command::new("ip").args(arguments).output() {
         Ok(output) if output.status.success() => {}
-        Ok(output) => println!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()),
+        Ok(output) => {
+            println!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim())
+        }
         Err(error) => println!("ip {}: {error}", arguments.join(" ")),
     }
 }

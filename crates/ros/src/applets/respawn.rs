@@ -35,7 +35,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             match ask {
                 Ask::Reap => reap_all(&mut programs),
                 _ => {
-                    programs.iter().filter_map(|program| program.pid).for_each(|pid| drop(signals::send(pid, 15)));
+                    programs
+                        .iter()
+                        .filter_map(|program| program.pid)
+                        .for_each(|pid| drop(signals::send(pid, 15)));
                     return Ok(());
                 }
             }

@@ -19,8 +19,18 @@ const ENGINE: &str = "/var/lib/rancher/engine";
 
 /// What Docker's networks ask of the kernel.
 const MODULES: [&str; 12] = [
-    "overlay", "bridge", "br_netfilter", "veth", "nf_tables", "nft_compat", "nft_chain_nat", "nf_nat", "xt_conntrack",
-    "xt_MASQUERADE", "xt_addrtype", "xt_nat",
+    "overlay",
+    "bridge",
+    "br_netfilter",
+    "veth",
+    "nf_tables",
+    "nft_compat",
+    "nft_chain_nat",
+    "nf_nat",
+    "xt_conntrack",
+    "xt_MASQUERADE",
+    "xt_addrtype",
+    "xt_nat",
 ];
 
 /// Becomes dockerd.
@@ -28,7 +38,8 @@ pub(crate) fn run() -> Result<()> {
     let docker = load_config()?.rancher.docker;
     load_modules();
     wait_for(Path::new(CONSOLE_DONE))?;
-    let Reply::Container(console) = ask(Request::Inspect { container: docker.storage_context.clone() })? else {
+    let Reply::Container(console) = ask(Request::Inspect { container: docker.storage_context.clone() })?
+    else {
         bail!("PID 1 answered something else");
     };
     let namespace = File::open(format!("/proc/{}/ns/mnt", console.pid))

@@ -17,10 +17,14 @@ pub(super) fn become_pid_1() {
 
 /// Mounts everything that PID 1 needs; returns what could not be mounted.
 pub(super) fn mount_all() -> Vec<String> {
-    let mut problems: Vec<String> =
-        mounts::SYSTEM.iter().filter_map(|mount| mounts::mount(mount).err()).map(|error| format!("{error:#}")).collect();
+    let mut problems: Vec<String> = mounts::SYSTEM
+        .iter()
+        .filter_map(|mount| mounts::mount(mount).err())
+        .map(|error| format!("{error:#}"))
+        .collect();
     problems.extend(mounts::share(Path::new("/")).err().map(|error| format!("{error:#}")));
-    for folder in ["/run/corral", "/run/syslog", "/run/udev", "/run/lock", "/var/log", "/var/lib", "/var/tmp"] {
+    for folder in ["/run/corral", "/run/syslog", "/run/udev", "/run/lock", "/var/log", "/var/lib", "/var/tmp"]
+    {
         let _ = fs::create_dir_all(folder);
     }
     let _ = std::os::unix::fs::symlink("../run", "/var/run");

@@ -42,7 +42,9 @@ impl Resolver {
         loop {
             match read(&self.output, &mut buffer) {
                 Ok(0) => return true,
-                Ok(count) if self.text.len() + count <= MAX_OUTPUT => self.text.extend_from_slice(&buffer[..count]),
+                Ok(count) if self.text.len() + count <= MAX_OUTPUT => {
+                    self.text.extend_from_slice(&buffer[..count])
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return false,
                 _ => return true,

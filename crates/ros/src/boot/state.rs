@@ -69,7 +69,8 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         [device] => device.clone(),
         several => bail!("{} is ambiguous: {several:?}; name one device in rancher.state.dev", state.dev),
     };
-    let mut system = block::load_file_system(&device)?.with_context(|| format!("{} has no file system", device.display()))?;
+    let mut system = block::load_file_system(&device)?
+        .with_context(|| format!("{} has no file system", device.display()))?;
     if system.kind == "ext4" && system.dirty {
         say(&format!("state: {} was not unmounted cleanly; checking it", device.display()));
         bootstrap(rough).with_context(|| format!("checking {}", device.display()))?;
@@ -112,7 +113,13 @@ fn place_disk() -> Result<()> {
 
 fn place_memory() -> Result<()> {
     for path in ["/home", "/opt"] {
-        mounts::mount(&Mount { source: "memory", target: path, kind: "tmpfs", flags: MountFlags::NODEV, data: "mode=0755" })?;
+        mounts::mount(&Mount {
+            source: "memory",
+            target: path,
+            kind: "tmpfs",
+            flags: MountFlags::NODEV,
+            data: "mode=0755",
+        })?;
     }
     for path in KEPT {
         fs::create_dir_all(path)?;
@@ -138,7 +145,8 @@ fn bootstrap(rough: &Resolved) -> Result<()> {
     spec.env.push(format!("STATE_DEV={}", state.dev));
     spec.env.push(format!("AUTOFORMAT={}", state.autoformat.join(" ")));
     let id = corral_engine::api::exec::new_id();
-    let console = fs::OpenOptions::new().write(true).open("/dev/console").ok().map(std::os::fd::OwnedFd::from);
+    let console =
+        fs::OpenOptions::new().write(true).open("/dev/console").ok().map(std::os::fd::OwnedFd::from);
     let copy = console.as_ref().and_then(|console| console.try_clone().ok());
     let streams = Streams { stdin: None, stdout: console, stderr: copy };
     let helper = Helper::start(&Order::Launch { id: id.clone(), spec: Box::new(spec) }, streams)?;

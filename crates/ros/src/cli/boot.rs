@@ -43,6 +43,12 @@ fn print_span(span: &Span) {
         println!("{:>9.3} {:>9} {:>9}  {:<8} {}", seconds(span.start), "-", "-", span.kind, span.name);
     } else {
         let took = seconds(span.end.saturating_sub(span.start));
-        println!("{:>9.3} {:>9.3} {took:>9.3}  {:<8} {}", seconds(span.start), seconds(span.end), span.kind, span.name);
+        println!(
+            "{:>9.3} {:>9.3} {took:>9.3}  {:<8} {}",
+            seconds(span.start),
+            seconds(span.end),
+            span.kind,
+            span.name
+        );
     }
 }

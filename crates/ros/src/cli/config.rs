@@ -1,6 +1,6 @@
 //! `ros config`: what is in force, and changes that last. Only what differs from the defaults is ever written.
 
-use crate::resolve::{CONF, load_layers};
+use crate::resolve::{CONF, load_layers, load_rejected};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use corral_config::error::Severity;
@@ -108,7 +108,9 @@ fn write(change: &Value) -> Result<()> {
     let file = store();
     let mut stored = match fs::read_to_string(&file) {
         Ok(text) => yaml::parse(&text)
-            .map_err(|error| anyhow::anyhow!("{}:{error}; mend it first: nothing was changed", file.display()))?
+            .map_err(|error| {
+                anyhow::anyhow!("{}:{error}; mend it first: nothing was changed", file.display())
+            })?
             .to_value(),
         Err(_) => Value::Null,
     };
@@ -123,7 +125,8 @@ fn write(change: &Value) -> Result<()> {
 fn export(output: Option<&Path>, private: bool, full: bool) -> Result<()> {
     let layers = load_layers();
     let wanted = if full { layers.as_slice() } else { layers.get(1..).unwrap_or_default() };
-    let text = export::to_yaml(&corral_config::merged(wanted), private).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let text = export::to_yaml(&corral_config::merged(wanted), private)
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
     match output {
         Some(file) => write_atomic(file, text.as_bytes(), 0o400),
         None => {
@@ -151,21 +154,6 @@ fn validate(input: Option<&Path>) -> ExitCode {
     let problems = layers.iter().flat_map(|layer| &layer.problems);
     problems.clone().for_each(|problem| println!("{problem}"));
     ExitCode::from(u8::from(layers.iter().any(Layer::has_errors)))
-}
-
-/// What was set aside, so that it is not forgotten why.
-fn load_rejected() -> Option<Layer> {
-    let file = Path::new(CONF).join("rejected/user-data");
-    let bytes = fs::read(&file).ok()?;
-    let source = Source::File(file.display().to_string());
-    let mut layer = Layer::parse_bytes(source, &bytes);
-    if layer.problems.is_empty() {
-        let at = yaml::Position { line: 1, column: 1 };
-        let message = "the first line must be #cloud-config or begin with #!".to_owned();
-        let problem = corral_config::Problem::new(Severity::Error, &layer.source.to_string(), at, "", message);
-        layer.problems.push(problem);
-    }
-    Some(layer)
 }
 
 fn read_input(input: Option<&Path>) -> Result<(String, Vec<u8>)> {

@@ -10,13 +10,18 @@ use std::process::ExitCode;
 
 /// Control and configure Corral.
 #[derive(Debug, Parser)]
-#[command(name = "ros", disable_version_flag = true, arg_required_else_help = true, after_help = "Examples:
+#[command(
+    name = "ros",
+    disable_version_flag = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
   ros config get hostname            what is in force
   ros config set hostname web-1      kept over reboots
   ros config validate -i my.yml      what is wrong with a file, and where
   ros boot                           what the boot waited for
   ros os version                     which version runs
-  sudo reboot                        containers first, then the machine")]
+  sudo reboot                        containers first, then the machine"
+)]
 struct Cli {
     /// Print the version
     #[arg(short = 'v', long)]
@@ -92,7 +97,10 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 
 /// Checking a file is nothing that needs rights.
 fn works_for_everyone(command: &Command) -> bool {
-    matches!(command, Command::Os { .. } | Command::Config { command: config::Command::Validate { input: Some(_) } })
+    matches!(
+        command,
+        Command::Os { .. } | Command::Config { command: config::Command::Validate { input: Some(_) } }
+    )
 }
 
 fn dispatch(command: Command) -> ExitCode {

@@ -21,7 +21,8 @@ impl Supervisor {
     /// Starts the engine daemon.
     pub(super) fn start_daemon(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open("/var/log/system-docker.log");
-        let output = || log.as_ref().ok().and_then(|log| log.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
+        let output =
+            || log.as_ref().ok().and_then(|log| log.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
         let spawned = Command::new("/proc/self/exe")
             .arg0("ros")
             .arg("engine-daemon")

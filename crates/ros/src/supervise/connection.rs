@@ -134,8 +134,11 @@ impl Supervisor {
     /// Hands the read ends of a container's output to the engine daemon.
     pub(super) fn offer_streams(&mut self, id: &str) {
         let Some(container) = self.containers.get(id) else { return };
-        let copies: Vec<(u8, OwnedFd)> =
-            container.streams.iter().filter_map(|(stream, fd)| Some((*stream, fd.try_clone().ok()?))).collect();
+        let copies: Vec<(u8, OwnedFd)> = container
+            .streams
+            .iter()
+            .filter_map(|(stream, fd)| Some((*stream, fd.try_clone().ok()?)))
+            .collect();
         for (stream, descriptor) in copies {
             self.send_event(&Event::Log { id: id.to_owned(), stream }, &[descriptor]);
         }
@@ -143,7 +146,8 @@ impl Supervisor {
 
     fn send_event(&mut self, event: &Event, descriptors: &[OwnedFd]) {
         let mut gone = Vec::new();
-        for (number, connection) in self.connections.iter_mut().filter(|(_, connection)| connection.attached) {
+        for (number, connection) in self.connections.iter_mut().filter(|(_, connection)| connection.attached)
+        {
             if !connection.send(&Answer::Event(event.clone()), descriptors) {
                 gone.push(*number);
             }

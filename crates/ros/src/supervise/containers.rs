@@ -45,7 +45,9 @@ impl Supervisor {
         container.error.clear();
         let order = Order::Launch { id: id.to_owned(), spec: Box::new(container.spec.clone()) };
         let mut streams = Streams::default();
-        if let (Ok((out, stdout)), Ok((err, stderr))) = (pipe_with(PipeFlags::CLOEXEC), pipe_with(PipeFlags::CLOEXEC)) {
+        if let (Ok((out, stdout)), Ok((err, stderr))) =
+            (pipe_with(PipeFlags::CLOEXEC), pipe_with(PipeFlags::CLOEXEC))
+        {
             container.streams = vec![(1, out), (2, err)];
             (streams.stdout, streams.stderr) = (Some(stdout), Some(stderr));
         }
@@ -99,7 +101,8 @@ impl Supervisor {
             remove: false,
         };
         self.tell(id, "die", Some(code));
-        if let Err(error) = self.start_job(Purpose::Cleanup { id: id.to_owned() }, &order, Streams::default()) {
+        if let Err(error) = self.start_job(Purpose::Cleanup { id: id.to_owned() }, &order, Streams::default())
+        {
             say(&format!("cleaning up: {error}"));
             self.cleaned(id);
         }

@@ -38,11 +38,17 @@ pub(super) enum Purpose {
 
 impl Supervisor {
     /// Starts a helper.
-    pub(super) fn start_job(&mut self, purpose: Purpose, order: &Order, streams: Streams) -> std::io::Result<()> {
+    pub(super) fn start_job(
+        &mut self,
+        purpose: Purpose,
+        order: &Order,
+        streams: Streams,
+    ) -> std::io::Result<()> {
         let helper = Helper::start(order, streams)?;
         let pid = helper.pid;
         self.set_timer(PATIENCE, Timer::HelperLate(pid));
-        self.jobs.insert(pid, Job { helper, purpose, listening: true, result: None, made: None, terminal: None });
+        self.jobs
+            .insert(pid, Job { helper, purpose, listening: true, result: None, made: None, terminal: None });
         Ok(())
     }
 
@@ -118,7 +124,11 @@ impl Supervisor {
             Purpose::Remove { id, caller } => {
                 self.containers.remove(&id);
                 if let Some(caller) = caller {
-                    self.answer(caller, failure.map_or(Reply::Done, |message| Reply::Error(EngineError::Failed(message))), &[]);
+                    self.answer(
+                        caller,
+                        failure.map_or(Reply::Done, |message| Reply::Error(EngineError::Failed(message))),
+                        &[],
+                    );
                 }
             }
             Purpose::Exec { exec, caller } => match (failure, job.made) {

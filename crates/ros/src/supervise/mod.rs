@@ -89,8 +89,12 @@ impl Supervisor {
     /// Opens the control socket and takes over from the boot.
     pub(crate) fn new(signals: Signals, foundation: Foundation) -> Result<Supervisor> {
         std::fs::create_dir_all("/run/corral").context("making /run/corral")?;
-        let listener = packet::listen_at(Path::new(paths::CONTROL_SOCKET)).context("opening the control socket")?;
-        let _ = std::fs::set_permissions(paths::CONTROL_SOCKET, std::os::unix::fs::PermissionsExt::from_mode(0o600));
+        let listener =
+            packet::listen_at(Path::new(paths::CONTROL_SOCKET)).context("opening the control socket")?;
+        let _ = std::fs::set_permissions(
+            paths::CONTROL_SOCKET,
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        );
         Ok(Supervisor {
             signals,
             listener,

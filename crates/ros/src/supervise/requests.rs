@@ -93,7 +93,12 @@ impl Supervisor {
         Ok(Some(Reply::Done))
     }
 
-    fn handle_stop(&mut self, caller: Waiting, name: &str, timeout: Option<u64>) -> Result<Option<Reply>, EngineError> {
+    fn handle_stop(
+        &mut self,
+        caller: Waiting,
+        name: &str,
+        timeout: Option<u64>,
+    ) -> Result<Option<Reply>, EngineError> {
         let id = self.find(name)?;
         let Some(container) = self.containers.get(&id) else { return Ok(None) };
         let is_up = !container.is_down();
@@ -110,7 +115,12 @@ impl Supervisor {
         Ok(None)
     }
 
-    fn handle_restart(&mut self, caller: Waiting, name: &str, timeout: Option<u64>) -> Result<Option<Reply>, EngineError> {
+    fn handle_restart(
+        &mut self,
+        caller: Waiting,
+        name: &str,
+        timeout: Option<u64>,
+    ) -> Result<Option<Reply>, EngineError> {
         let id = self.find(name)?;
         let Some(container) = self.containers.get_mut(&id) else { return Ok(None) };
         if container.is_down() {
@@ -126,7 +136,8 @@ impl Supervisor {
         if !container.is_down() && container.state == State::Stopping {
             return;
         }
-        let (done, waiting) = std::mem::take(&mut self.daemon.stoppers).into_iter().partition(|stopper| stopper.id == id);
+        let (done, waiting) =
+            std::mem::take(&mut self.daemon.stoppers).into_iter().partition(|stopper| stopper.id == id);
         self.daemon.stoppers = waiting;
         let done: Vec<Stopper> = done;
         for stopper in done {
@@ -136,8 +147,8 @@ impl Supervisor {
 
     fn handle_kill(&mut self, name: &str, signal: &str) -> Result<Option<Reply>, EngineError> {
         let id = self.find(name)?;
-        let number =
-            signals::parse(signal).ok_or_else(|| EngineError::BadRequest(format!("{signal} is not a signal")))?;
+        let number = signals::parse(signal)
+            .ok_or_else(|| EngineError::BadRequest(format!("{signal} is not a signal")))?;
         let Some(container) = self.containers.get(&id).filter(|container| container.pid > 0) else {
             return Err(EngineError::Conflict(format!("container {name} is not running")));
         };
@@ -146,18 +157,28 @@ impl Supervisor {
             // As in Docker: what somebody kills is not started again by its policy.
             self.happen(&id, Event::Stop);
         }
-        signals::send(pid, number).map_err(|error| EngineError::Failed(format!("sending signal {number}: {error}")))?;
+        signals::send(pid, number)
+            .map_err(|error| EngineError::Failed(format!("sending signal {number}: {error}")))?;
         Ok(Some(Reply::Done))
     }
 
-    fn handle_remove(&mut self, caller: Waiting, name: &str, force: bool) -> Result<Option<Reply>, EngineError> {
+    fn handle_remove(
+        &mut self,
+        caller: Waiting,
+        name: &str,
+        force: bool,
+    ) -> Result<Option<Reply>, EngineError> {
         let id = self.find(name)?;
         let Some(container) = self.containers.get(&id) else { return Ok(None) };
         if !container.is_down() {
             if !force {
-                return Err(EngineError::Conflict(format!("container {name} is running: stop it first, or use force")));
+                return Err(EngineError::Conflict(format!(
+                    "container {name} is running: stop it first, or use force"
+                )));
             }
-            return Err(EngineError::NotImplemented("removing a running container: stop it first".to_owned()));
+            return Err(EngineError::NotImplemented(
+                "removing a running container: stop it first".to_owned(),
+            ));
         }
         let name = container.spec.name.clone();
         self.clear_timer(&Timer::PauseOver(id.clone()));
@@ -181,7 +202,8 @@ impl Supervisor {
             return Err(EngineError::Conflict(format!("container {name} is not running")));
         }
         let mut descriptors = descriptors.into_iter();
-        let streams = Streams { stdin: descriptors.next(), stdout: descriptors.next(), stderr: descriptors.next() };
+        let streams =
+            Streams { stdin: descriptors.next(), stdout: descriptors.next(), stderr: descriptors.next() };
         let order = Order::Exec { id, spec: Box::new(spec) };
         self.start_job(Purpose::Exec { exec: new_id(), caller }, &order, streams)
             .map_err(|error| EngineError::Failed(format!("starting a helper: {error}")))?;

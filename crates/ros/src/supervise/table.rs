@@ -115,7 +115,9 @@ impl super::Supervisor {
         let mut found = self.containers.keys().filter(|id| !name.is_empty() && id.starts_with(name));
         match (found.next(), found.next()) {
             (Some(id), None) => Ok(id.clone()),
-            (Some(_), Some(_)) => Err(EngineError::BadRequest(format!("{name} is the beginning of several ids"))),
+            (Some(_), Some(_)) => {
+                Err(EngineError::BadRequest(format!("{name} is the beginning of several ids")))
+            }
             _ => Err(EngineError::NoSuchContainer(name.to_owned())),
         }
     }

@@ -1,0 +1,49 @@
+//! Does KVM truly work here? Some hosts have a /dev/kvm on which guests hang: so it is tried once, with a tiny guest
+//! and a deadline, and the answer is kept. `--accel` overrides it.
+
+use crate::{paths, sh};
+use anyhow::Result;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use vmtest::{Accelerator, Image};
+
+/// Seconds that a guest may take to say its first words and end.
+const DEADLINE: &str = "15";
+
+/// The accelerator to use.
+pub(crate) fn choose(wanted: Option<&str>, image: &Image) -> Result<Accelerator> {
+    match wanted {
+        Some("kvm") => Ok(Accelerator::Kvm),
+        Some("tcg") => Ok(Accelerator::Tcg),
+        Some(other) => anyhow::bail!("--accel {other}: it is kvm or tcg"),
+        None => proven(image),
+    }
+}
+
+fn proven(image: &Image) -> Result<Accelerator> {
+    if !Path::new("/dev/kvm").exists() {
+        return Ok(Accelerator::Tcg);
+    }
+    let kept = paths::cache("accelerator");
+    let answer = fs::read_to_string(&kept).unwrap_or_else(|_| {
+        eprintln!("trying whether KVM works here (at most {DEADLINE} s, once) ...");
+        if try_kvm(image) { "kvm" } else { "tcg" }.to_owned()
+    });
+    if let Some(folder) = kept.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(&kept, &answer)?;
+    Ok(if answer == "kvm" { Accelerator::Kvm } else { Accelerator::Tcg })
+}
+
+/// A kernel without a root: it says its version, fails to find an init, panics and, told so, restarts, which ends QEMU.
+fn try_kvm(image: &Image) -> bool {
+    let mut guest = Command::new("timeout");
+    guest
+        .args(["-k", "1", DEADLINE, "qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "256"])
+        .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel"])
+        .arg(&image.kernel)
+        .args(["-append", "console=ttyS0 panic=-1"]);
+    sh::output(&mut guest).is_ok_and(|said| said.contains("Kernel panic"))
+}

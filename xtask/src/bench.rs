@@ -1,0 +1,103 @@
+//! `cargo xtask bench`: what the image weighs, how long it takes to be of use, how much memory it needs. Medians;
+//! measured here and now, never asserted.
+
+use crate::{accel, image};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+use vmtest::machine::folder;
+use vmtest::{Accelerator, Image, Machine, Options as Vm, drive, shell};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Boots to take the median of
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Measure the dense image that is released
+    #[arg(long)]
+    release: bool,
+    /// kvm or tcg
+    #[arg(long)]
+    accel: Option<String>,
+}
+
+/// One boot. Times in seconds since QEMU started, sizes in KiB.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    pid_1: f64,
+    ssh: f64,
+    docker: f64,
+    memory: f64,
+    pid_1_rss: f64,
+}
+
+/// Builds, boots several times, prints.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    image::build(&image::Options { release: options.release, ..image::Options::default() })?;
+    let image = Image::find()?;
+    let accelerator = accel::choose(options.accel.as_deref(), &image)?;
+    let mut samples = Vec::new();
+    for number in 1..=options.runs {
+        let sample = measure(accelerator)?;
+        eprintln!("boot {number}: {sample:?}");
+        samples.push(sample);
+    }
+    println!("{:<46} {:>12}   goal: first, aim", "what", "measured");
+    for (name, path) in
+        [("kernel", &image.kernel), ("initrd", &image.initrd), ("system.erofs", &image.system)]
+    {
+        println!("{name:<46} {:>9.2} MB", megabytes(path));
+    }
+    println!("{:<46} {:>9.2} MB   105, 59", "ISO with Docker inside", megabytes(&image.iso));
+    let rows: [(&str, fn(&Sample) -> f64, &str, &str); 5] = [
+        ("QEMU start to PID 1", |sample| sample.pid_1, "s ", "6, 4.5"),
+        ("QEMU start to login by ssh", |sample| sample.ssh, "s ", "18, 10"),
+        ("QEMU start to docker info", |sample| sample.docker, "s ", "32, 25"),
+        ("memory used when idle, everything running", |sample| sample.memory / 1024.0, "MiB", "160, 120"),
+        ("PID 1, resident", |sample| sample.pid_1_rss / 1024.0, "MiB", "12, 6"),
+    ];
+    for (name, value, unit, goal) in rows {
+        let median = median(samples.iter().map(value).collect());
+        println!("{name:<46} {median:>9.2} {unit}   {goal}");
+    }
+    println!(
+        "({accelerator:?}, median of {}, {} image)",
+        options.runs,
+        if options.release { "release" } else { "light" }
+    );
+    Ok(())
+}
+
+fn measure(accelerator: Accelerator) -> Result<Sample> {
+    let folder = folder("bench")?;
+    let key = shell::make_key(&folder)?;
+    let text = format!("#cloud-config\nssh_authorized_keys:\n  - {key}\n");
+    let config_drive = Some(drive::make(&folder, drive::Kind::ConfigDriveIso, text.as_bytes())?);
+    let begin = Instant::now();
+    let mut machine = Machine::start(&folder, Vm { config_drive, accelerator, ..Vm::default() })?;
+    machine.expect_console("corral: PID 1 of ")?;
+    let pid_1 = begin.elapsed().as_secs_f64();
+    machine.expect_login()?;
+    let ssh = begin.elapsed().as_secs_f64();
+    machine.expect_docker()?;
+    machine.run("docker info > /dev/null")?;
+    let docker = begin.elapsed().as_secs_f64();
+    machine
+        .expect("[ \"$(sudo system-docker inspect --format '{{.State.Status}}' udev-cold)\" = exited ]")?;
+    let number = |script: &str| -> Result<f64> { machine.run(script)?.parse().context("a number") };
+    let memory = number("awk '/^MemTotal/ {t=$2} /^MemAvailable/ {a=$2} END {print t-a}' /proc/meminfo")?;
+    let pid_1_rss = number("awk '/^VmRSS/ {print $2}' /proc/1/status")?;
+    machine.check_alarms()?;
+    Ok(Sample { pid_1, ssh, docker, memory, pid_1_rss })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn megabytes(path: &Path) -> f64 {
+    fs::metadata(path).map_or(f64::NAN, |data| data.len() as f64 / 1e6)
+}

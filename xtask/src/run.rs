@@ -1,0 +1,125 @@
+//! `cargo xtask run`: builds what changed and boots it here, the console in this terminal.
+
+use crate::{accel, image, paths, sh};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::ffi::OsString;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use vmtest::{Image, Medium, Options as Machine, drive, shell};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// cloud-config to give to the machine
+    #[arg(long, value_name = "FILE")]
+    cloud_config: Option<PathBuf>,
+    /// Memory in MiB
+    #[arg(long, default_value_t = 1024)]
+    memory: u32,
+    /// State disk of this size (such as 10G), kept in target/corral/run over runs; without it the machine runs from memory
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<String>,
+    /// Boot the ISO instead of kernel and initrd
+    #[arg(long)]
+    iso: bool,
+    /// Boot by UEFI (comes with the installer)
+    #[arg(long)]
+    uefi: bool,
+    /// More kernel parameters
+    #[arg(long, default_value = "", value_name = "PARAMETERS")]
+    append: String,
+    /// Number of network cards
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    nic: u32,
+    /// kvm or tcg; what works here is found out otherwise
+    #[arg(long)]
+    accel: Option<String>,
+    /// Pack the image as densely as a release
+    #[arg(long)]
+    release: bool,
+    /// More arguments for QEMU
+    #[arg(last = true, value_name = "QEMU ARGS")]
+    qemu: Vec<OsString>,
+}
+
+/// Builds, boots, and returns when QEMU has ended.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.uefi {
+        anyhow::bail!(
+            "--uefi: this version boots by BIOS only; UEFI comes with the installer and the boot menu"
+        );
+    }
+    image::build(&image::Options { release: options.release, ..image::Options::default() })?;
+    let image = Image::find()?;
+    let folder = paths::cache("run");
+    fs::create_dir_all(&folder)?;
+    let key = shell::make_key(&folder)?;
+    let ssh_port = free_port(2222)?;
+    let web_port = free_port(8080)?;
+    let mut append = format!("rancher.autologin=ttyS0 {}", options.append);
+    let mut disks = Vec::new();
+    if let Some(size) = &options.disk {
+        disks.push(state_disk(&folder, size)?);
+        append
+            .push_str(" rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]");
+    }
+    let machine = Machine {
+        medium: if options.iso { Medium::Iso } else { Medium::Direct },
+        accelerator: accel::choose(options.accel.as_deref(), &image)?,
+        memory: options.memory,
+        nics: options.nic,
+        append,
+        disks,
+        config_drive: Some(config_drive(&folder, options.cloud_config.as_deref(), &key)?),
+        forwards: vec![(ssh_port, 22), (web_port, 8080)],
+        extra: options.qemu.clone(),
+    };
+    greet(&machine, &folder, options.cloud_config.is_some());
+    let mut qemu = machine.command(&image);
+    qemu.args(["-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"]);
+    qemu.args(["-mon", "chardev=console,mode=readline"]);
+    sh::run(&mut qemu).context("running the machine")
+}
+
+fn greet(machine: &Machine, folder: &Path, has_own_config: bool) {
+    let (ssh_port, web_port) = (machine.forwards[0].0, machine.forwards[1].0);
+    eprintln!(
+        "\nbooting ({:?}, {} MiB); the console is this terminal, user rancher is logged in by itself",
+        machine.accelerator, machine.memory
+    );
+    if has_own_config {
+        eprintln!(
+            "  log in:   ssh -p {ssh_port} rancher@127.0.0.1          (with a key of your cloud-config)"
+        );
+    } else {
+        eprintln!("  log in:   ssh -p {ssh_port} -i {} rancher@127.0.0.1", folder.join("key").display());
+    }
+    eprintln!("  port {web_port} of this machine is port 8080 of the guest");
+    eprintln!("  leave:    sudo poweroff in the machine, or Ctrl-A then X here\n");
+}
+
+/// The owner's cloud-config, or one with the key in `target/corral/run`.
+fn config_drive(folder: &Path, file: Option<&Path>, key: &str) -> Result<PathBuf> {
+    let text = match file {
+        Some(file) => fs::read(file).with_context(|| format!("reading {}", file.display()))?,
+        None => format!("#cloud-config\nssh_authorized_keys:\n  - {key}\n").into_bytes(),
+    };
+    drive::make(folder, drive::Kind::ConfigDriveIso, &text)
+}
+
+fn state_disk(folder: &Path, size: &str) -> Result<PathBuf> {
+    let disk = folder.join("state.img");
+    if !disk.exists() {
+        sh::output(Command::new("qemu-img").args(["create", "-q", "-f", "raw"]).arg(&disk).arg(size))?;
+    }
+    Ok(disk)
+}
+
+/// The usual port if it is free, else any.
+fn free_port(usual: u16) -> Result<u16> {
+    let listener =
+        TcpListener::bind(("127.0.0.1", usual)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
+    Ok(listener.local_addr()?.port())
+}

@@ -1,0 +1,177 @@
+//! The rules of the house that no lint knows: arrows between crates, purity, file sizes, names, compose files, recipes,
+//! and that what the documentation shows is true.
+
+use crate::{paths, recipe};
+use anyhow::{Context, Result, bail};
+use corral_config::layer::{Layer, Source};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The longest file, in lines, tests not counted.
+const LONGEST_FILE: usize = 500;
+/// Which crate may use which: the arrows of ARCHITECTURE.md.
+const ARROWS: [(&str, &[&str]); 7] = [
+    ("crates/config", &[]),
+    ("crates/plan", &["corral-config"]),
+    ("crates/engine", &[]),
+    ("crates/machine", &["corral-config"]),
+    ("crates/ros", &["corral-config", "corral-plan", "corral-engine", "corral-machine"]),
+    ("xtask", &["corral-config", "corral-plan", "vmtest"]),
+    ("tests", &[]),
+];
+/// What a pure crate must not touch.
+const IMPURE: [&str; 7] =
+    ["std::fs", "std::net", "std::process", "std::env", "std::thread", "SystemTime", "Instant::now"];
+/// Names that say nothing.
+const BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "manager", "misc"];
+
+/// Checks everything; the error lists all that is wrong.
+pub(crate) fn check() -> Result<()> {
+    let mut found = Vec::new();
+    let sources = rust_files()?;
+    check_arrows(&mut found)?;
+    for file in &sources {
+        check_source(file, &mut found)?;
+    }
+    check_images(&mut found)?;
+    check_documents(&mut found)?;
+    check_mirrors(&mut found)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    bail!("tidy found {}:\n  {}", found.len(), found.join("\n  "))
+}
+
+fn rust_files() -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for top in ["crates", "xtask", "tests"] {
+        collect(&paths::root().join(top), "rs", &mut files)?;
+    }
+    Ok(files)
+}
+
+fn collect(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) -> Result<()> {
+    for item in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = item?.path();
+        if path.is_dir() && path.file_name().is_none_or(|name| name != "target" && name != ".git") {
+            collect(&path, extension, files)?;
+        } else if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(paths::root()).unwrap_or(path).display().to_string()
+}
+
+fn check_arrows(found: &mut Vec<String>) -> Result<()> {
+    let ours: BTreeSet<&str> =
+        ["corral-config", "corral-plan", "corral-engine", "corral-machine", "corral-ros", "vmtest", "xtask"]
+            .into();
+    for (folder, allowed) in ARROWS {
+        let text = fs::read_to_string(paths::root().join(folder).join("Cargo.toml"))?;
+        let names = text.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
+        for name in names.filter(|name| ours.contains(name) && !allowed.contains(name)) {
+            found.push(format!("{folder}/Cargo.toml: {folder} must not use {name}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_source(file: &Path, found: &mut Vec<String>) -> Result<()> {
+    let text = fs::read_to_string(file)?;
+    let name = shown(file);
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines = code.lines().count();
+    if lines > LONGEST_FILE {
+        found.push(format!("{name}: {lines} lines; split it (at most {LONGEST_FILE})"));
+    }
+    if !text.starts_with("//!") {
+        found.push(format!("{name}: it does not begin with //! and what it is"));
+    }
+    let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if BANNED.contains(&stem) {
+        found.push(format!("{name}: {stem} says nothing; name what is in it"));
+    }
+    if name.starts_with("crates/config/") || name.starts_with("crates/plan/") {
+        for word in IMPURE.iter().filter(|word| code.contains(**word)) {
+            found.push(format!("{name}: {word} in a pure crate"));
+        }
+    }
+    let uses_container_builder = code.contains("ContainerBuilder::new");
+    if uses_container_builder && name != "crates/engine/src/runtime/helper.rs" {
+        found.push(format!("{name}: libcontainer is called from the creation helper only (one thread)"));
+    }
+    Ok(())
+}
+
+/// Every recipe and every compose file parses, and a compose file asks for an image that there is.
+fn check_images(found: &mut Vec<String>) -> Result<()> {
+    let images: BTreeSet<String> =
+        recipe::all()?.into_iter().map(|(name, _)| format!("corral/os-{name}")).collect();
+    recipe::load_modules()?;
+    let mut files = Vec::new();
+    collect(&paths::root().join("images"), "yml", &mut files)?;
+    for file in files.iter().filter(|file| file.ends_with("compose.yml")) {
+        match corral_plan::compose::parse(&shown(file), &fs::read_to_string(file)?) {
+            Ok(parsed) => {
+                found.extend(parsed.warnings.iter().map(ToString::to_string));
+                let missing = parsed.services.iter().filter(|service| !images.contains(&service.image));
+                found.extend(
+                    missing.map(|service| format!("{}: no recipe makes {}", shown(file), service.image)),
+                );
+            }
+            Err(error) => found.push(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+/// Each ```yaml block that begins with #cloud-config validates, each relative link leads somewhere.
+fn check_documents(found: &mut Vec<String>) -> Result<()> {
+    let root = paths::root();
+    let mut files: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+        .iter()
+        .map(|name| root.join(name))
+        .collect();
+    collect(&root.join("docs"), "md", &mut files)?;
+    for file in &files {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next()) {
+            if block.starts_with("#cloud-config") {
+                let layer = Layer::parse(Source::File(shown(file)), block);
+                found.extend(layer.problems.iter().map(ToString::to_string));
+            }
+        }
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            let is_local = !target.is_empty() && !target.contains("://");
+            if is_local && !file.parent().unwrap_or(root).join(target).exists() {
+                found.push(format!("{}: the link {link} leads nowhere", shown(file)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No host name of a mirror in what we commit.
+fn check_mirrors(found: &mut Vec<String>) -> Result<()> {
+    let mut files = rust_files()?;
+    collect(&paths::root().join("images"), "yml", &mut files)?;
+    let words = [
+        ["deb.debian", ".org"].concat(),
+        ["snapshot.debian", ".org"].concat(),
+        ["static.crates", ".io"].concat(),
+    ];
+    for file in files {
+        let text = fs::read_to_string(&file)?;
+        if let Some(word) = words.iter().find(|word| text.contains(word.as_str())) {
+            found.push(format!("{}: the mirror {word} is named; take it from the host's apt", shown(&file)));
+        }
+    }
+    Ok(())
+}
