@@ -33,6 +33,9 @@ struct Sample {
     pid_1_rss: f64,
 }
 
+/// What is measured, from a sample, in which unit, and the goals for it.
+type Row = (&'static str, fn(&Sample) -> f64, &'static str, &'static str);
+
 /// Builds, boots several times, prints.
 pub(crate) fn run(options: &Options) -> Result<()> {
     image::build(&image::Options { release: options.release, ..image::Options::default() })?;
@@ -51,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("{name:<46} {:>9.2} MB", megabytes(path));
     }
     println!("{:<46} {:>9.2} MB   105, 59", "ISO with Docker inside", megabytes(&image.iso));
-    let rows: [(&str, fn(&Sample) -> f64, &str, &str); 5] = [
+    let rows: [Row; 5] = [
         ("QEMU start to PID 1", |sample| sample.pid_1, "s ", "6, 4.5"),
         ("QEMU start to login by ssh", |sample| sample.ssh, "s ", "18, 10"),
         ("QEMU start to docker info", |sample| sample.docker, "s ", "32, 25"),

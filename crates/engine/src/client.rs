@@ -61,7 +61,7 @@ impl Client {
         let mut found = Vec::new();
         let result = loop {
             match replies.recv() {
-                Ok((Reply::Container(snapshot), _)) => found.push(snapshot),
+                Ok((Reply::Container(snapshot), _)) => found.push(*snapshot),
                 Ok((Reply::Error(error), _)) => break Err(error),
                 Ok(_) => break Ok(found),
                 Err(_) => break Err(gone()),
@@ -74,7 +74,7 @@ impl Client {
     /// One container, by id, unique beginning of an id, or name.
     pub fn inspect(&self, container: &str) -> Result<Snapshot, EngineError> {
         match self.call(Request::Inspect { container: container.to_owned() })? {
-            Reply::Container(snapshot) => Ok(snapshot),
+            Reply::Container(snapshot) => Ok(*snapshot),
             other => Err(unexpected(&other)),
         }
     }

@@ -88,7 +88,7 @@ pub enum Answer {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
     Done,
-    Container(Snapshot),
+    Container(Box<Snapshot>),
     Created {
         id: String,
     },

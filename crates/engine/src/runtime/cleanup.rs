@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Ends what is left of a container and forgets it; with `remove` also its files and its log.
 pub(super) fn run(id: &str, name: &str, keep_children: bool, remove: bool) -> Result<Report> {
     let cgroup = paths::cgroup(name);
-    if cgroup.exists() && !(keep_children && !remove) {
+    if cgroup.exists() && (remove || !keep_children) {
         kill_all(&cgroup)?;
         fs::remove_dir(&cgroup).with_context(|| format!("removing {}", cgroup.display()))?;
     }

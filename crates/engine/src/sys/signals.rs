@@ -42,7 +42,7 @@ impl Signals {
     }
 
     /// The next signal that means something.
-    pub fn next(&mut self) -> Option<Ask> {
+    pub fn take(&mut self) -> Option<Ask> {
         while let Ok(Some(info)) = self.0.read_signal() {
             let ask = match Signal::try_from(info.ssi_signo.cast_signed()) {
                 Ok(Signal::SIGCHLD) => Ask::Reap,

@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     loop {
         programs.iter_mut().for_each(Program::start_if_due);
         wait(&signals, &programs)?;
-        while let Some(ask) = signals.next() {
+        while let Some(ask) = signals.take() {
             match ask {
                 Ask::Reap => reap_all(&mut programs),
                 _ => {

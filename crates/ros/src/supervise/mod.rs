@@ -202,7 +202,7 @@ impl Supervisor {
     }
 
     fn take_signals(&mut self) {
-        while let Some(ask) = self.signals.next() {
+        while let Some(ask) = self.signals.take() {
             match ask {
                 Ask::Reap => self.reap(),
                 Ask::Reboot => self.end(Power::Reboot),

@@ -67,14 +67,14 @@ impl Supervisor {
     fn handle_list(&mut self, caller: Waiting) {
         let snapshots: Vec<_> = self.containers.values().map(super::table::Container::snapshot).collect();
         for snapshot in snapshots {
-            self.answer(caller, Reply::Container(snapshot), &[]);
+            self.answer(caller, Reply::Container(Box::new(snapshot)), &[]);
         }
         self.answer(caller, Reply::Done, &[]);
     }
 
     fn handle_inspect(&self, name: &str) -> Result<Option<Reply>, EngineError> {
         let id = self.find(name)?;
-        Ok(self.containers.get(&id).map(|container| Reply::Container(container.snapshot())))
+        Ok(self.containers.get(&id).map(|container| Reply::Container(Box::new(container.snapshot()))))
     }
 
     fn handle_start(&mut self, name: &str) -> Result<Option<Reply>, EngineError> {
