@@ -26,6 +26,7 @@ mod tree;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// Build, boot, test and measure Corral.
 #[derive(Debug, Parser)]
@@ -58,7 +59,17 @@ enum Command {
     Tidy,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<()> {
     match Cli::parse().command {
         Command::Setup => setup::install(),
         Command::Image(options) => image::build(&options).map(|_| ()),

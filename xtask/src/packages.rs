@@ -2,7 +2,7 @@
 //!
 //! Nothing here names a mirror: it is read from the host's own apt configuration, or given by `--mirror`.
 
-use crate::{paths, progress, sh};
+use crate::{paths, progress, setup, sh};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -64,7 +64,11 @@ fn resolve(list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
     let root = private_root(mirror)?;
     sh::output(apt_get(&root).args(["update", "-q"])).context("reading Debian's package lists")?;
     let names: Vec<&str> = list.split(' ').collect();
-    let uris = sh::output(apt_get(&root).args(["install", "--print-uris", "-y", "-q"]).args(&names))?;
+    // With an empty cache of archives, so that those are listed too that were fetched before.
+    let nowhere = format!("Dir::Cache::Archives={}", root.join("nowhere").display());
+    let uris =
+        apt_get(&root).args(["-o", &nowhere, "install", "--print-uris", "-y", "-q"]).args(&names).output()?;
+    let uris = String::from_utf8_lossy(&uris.stdout).into_owned();
     sh::output(apt_get(&root).args(["install", "--download-only", "-y", "-q"]).args(&names))
         .context("downloading Debian packages")?;
     let mut packages = Vec::new();
@@ -120,7 +124,13 @@ fn apt_get(root: &Path) -> Command {
 /// An apt root of our own: sources, lists, an empty dpkg status, so that the resolver gives the whole closure.
 fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
     let root = paths::cache("apt");
-    for folder in ["etc/apt", "var/lib/apt/lists/partial", "var/lib/dpkg", "var/cache/apt/archives/partial"] {
+    for folder in [
+        "etc/apt",
+        "var/lib/apt/lists/partial",
+        "var/lib/dpkg",
+        "var/cache/apt/archives/partial",
+        "nowhere/partial",
+    ] {
         fs::create_dir_all(root.join(folder))?;
     }
     fs::write(root.join("var/lib/dpkg/status"), "")?;
@@ -138,18 +148,23 @@ fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
 
 /// The host's own Debian mirrors, each with our suite in place of the host's: `bookworm-updates` → `trixie-updates`.
 fn host_mirrors() -> Result<Vec<(String, String)>> {
-    let template = "$(SITE) $(URI) $(RELEASE) $(COMPONENT) $(ORIGIN)\n";
-    let targets = sh::output(Command::new("apt-get").args([
-        "indextargets",
-        "--format",
-        "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)",
-    ]))
-    .with_context(|| format!("asking apt for its sources ({template:?})"))?;
-    let mirrors: BTreeSet<(String, String)> = targets.lines().filter_map(debian_mirror).collect();
+    let mut mirrors = load_mirrors()?;
     if mirrors.is_empty() {
-        bail!("the host's apt knows no Debian mirror (run `apt-get update` once, or give --mirror URL)");
+        // apt tells of its sources only what it has fetched a list of.
+        setup::update_lists()?;
+        mirrors = load_mirrors()?;
+    }
+    if mirrors.is_empty() {
+        bail!("the host's apt knows no Debian mirror: give one with --mirror URL");
     }
     Ok(mirrors.into_iter().collect())
+}
+
+fn load_mirrors() -> Result<BTreeSet<(String, String)>> {
+    let format = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)";
+    let targets = sh::output(Command::new("apt-get").args(["indextargets", "--format", format]))
+        .context("asking apt for its sources")?;
+    Ok(targets.lines().filter_map(debian_mirror).collect())
 }
 
 fn debian_mirror(target: &str) -> Option<(String, String)> {

@@ -52,17 +52,22 @@ pub(crate) fn install() -> Result<()> {
         eprintln!("  {:<24} {}", need.package, need.why);
     }
     let names: Vec<&str> = missing.iter().map(|need| need.package).collect();
-    let root = sh::output(Command::new("id").arg("-u"))?.trim() == "0";
-    progress::step("apt-get update", || apt(root, &["update", "-q"]))?;
+    update_lists()?;
     let arguments = [&["install", "-y", "-q", "--no-install-recommends"], names.as_slice()].concat();
-    progress::step("apt-get install", || apt(root, &arguments))?;
+    progress::step("apt-get install", || apt(&arguments))?;
     match missing.iter().find(|need| !Path::new(need.proof).exists()) {
         Some(need) => bail!("package {} was installed, but {} is still missing", need.package, need.proof),
         None => Ok(()),
     }
 }
 
-fn apt(root: bool, arguments: &[&str]) -> Result<()> {
+/// Has the host's apt fetch its lists.
+pub(crate) fn update_lists() -> Result<()> {
+    progress::step("apt-get update", || apt(&["update", "-q"]))
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let root = sh::output(Command::new("id").arg("-u"))?.trim() == "0";
     let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
     if !root {
         command.arg("apt-get");

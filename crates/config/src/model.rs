@@ -218,7 +218,6 @@ fn salvage(value: &Value) -> Config {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn the_defaults_resolve() {

@@ -411,7 +411,6 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{Layer, Source};
     use serde_json::json;
 
