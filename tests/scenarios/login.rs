@@ -100,7 +100,7 @@ fn a_published_port_answers_from_outside(machine: &Machine) -> Result<()> {
 fn nothing_runs_outside_a_container(machine: &Machine) -> Result<()> {
     let list = machine.run(
         "for p in /proc/[0-9]*; do
-           command=$(tr '\\0' ' ' < $p/cmdline) && [ -n \"$command\" ] || continue
+           command=$(tr '\\0\\n' '  ' < $p/cmdline) && [ -n \"$command\" ] || continue
            read -r cgroup < $p/cgroup; read -r name < $p/comm; echo \"$cgroup $name $command\"
          done 2>/dev/null",
     )?;

@@ -7,9 +7,10 @@ use crate::logs::{self, Entry, Lines, Log};
 use crate::protocol::Event;
 use crate::{api, paths};
 use anyhow::{Context, Result};
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
 use tokio::sync::broadcast;
@@ -32,6 +33,8 @@ pub struct Shared {
 
 /// Runs the daemon until PID 1 hangs up.
 pub fn run() -> Result<()> {
+    // It was started as /proc/self/exe; `ps` is to show what it is.
+    let _ = rustix::thread::set_name(c"ros-engine");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(serve())
 }
@@ -57,8 +60,15 @@ async fn serve() -> Result<()> {
     let attaching = Arc::clone(&shared);
     blocking(move || attaching.client.attach()).await.context("attaching to PID 1")?;
     tokio::spawn(async move {
+        let mut logs = Logs::default();
         while let Some((id, stream, descriptor)) = new_streams.recv().await {
-            tokio::spawn(write_log(id, stream, descriptor, lines.clone()));
+            match logs.get(&id) {
+                Ok(log) => drop(tokio::spawn(write_log(
+                    Sink { id, stream, log, followers: lines.clone() },
+                    descriptor,
+                ))),
+                Err(error) => eprintln!("log of {id}: {error}"),
+            }
         }
     });
     api::serve(shared, paths::API_SOCKET).await
@@ -72,62 +82,71 @@ pub async fn blocking<T: Send + 'static>(
     joined.unwrap_or_else(|error| Err(EngineError::Failed(format!("a task of the engine ended: {error}"))))
 }
 
-/// Reads one stream of a container until its end, into the log and to those who follow it.
-async fn write_log(
+/// The open logs: both streams of a container share one, so that a rotation is the same for both.
+#[derive(Debug, Default)]
+struct Logs(HashMap<String, Weak<Mutex<Log>>>);
+
+impl Logs {
+    fn get(&mut self, id: &str) -> std::io::Result<Arc<Mutex<Log>>> {
+        self.0.retain(|_, log| log.strong_count() > 0);
+        if let Some(log) = self.0.get(id).and_then(Weak::upgrade) {
+            return Ok(log);
+        }
+        let log = Arc::new(Mutex::new(Log::open(&paths::log(id), LOG_BYTES, LOG_FILES)?));
+        self.0.insert(id.to_owned(), Arc::downgrade(&log));
+        Ok(log)
+    }
+}
+
+/// Where one stream of a container goes.
+#[derive(Debug)]
+struct Sink {
     id: String,
     stream: u8,
-    descriptor: OwnedFd,
+    log: Arc<Mutex<Log>>,
     followers: broadcast::Sender<(String, Entry)>,
-) {
-    let name = if stream == 2 { "stderr" } else { "stdout" };
+}
+
+/// Reads one stream of a container until its end, into the log and to those who follow it.
+async fn write_log(sink: Sink, descriptor: OwnedFd) {
     let is_pipe = rustix::fs::fstat(&descriptor)
         .is_ok_and(|data| rustix::fs::FileType::from_raw_mode(data.st_mode) == rustix::fs::FileType::Fifo);
     let result = if is_pipe {
         match pipe::Receiver::from_owned_fd(descriptor) {
-            Ok(source) => copy_log(&id, name, source, &followers).await,
+            Ok(source) => sink.copy(source).await,
             Err(error) => Err(error.into()),
         }
     } else {
-        copy_log(&id, name, tokio::fs::File::from_std(File::from(descriptor)), &followers).await
+        sink.copy(tokio::fs::File::from_std(File::from(descriptor))).await
     };
     if let Err(error) = result {
-        eprintln!("log of {id}: {error:#}");
+        eprintln!("log of {}: {error:#}", sink.id);
     }
 }
 
-async fn copy_log(
-    id: &str,
-    stream: &str,
-    mut source: impl AsyncRead + Unpin,
-    followers: &broadcast::Sender<(String, Entry)>,
-) -> Result<()> {
-    // Both streams of a container append to one file; rotation by either is seen by the other at its next start.
-    let mut log = Log::open(&paths::log(id), LOG_BYTES, LOG_FILES)?;
-    let mut lines = Lines::default();
-    let mut buffer = vec![0_u8; 32 * 1024];
-    loop {
-        // A pty whose other side is closed says EIO: that is its end.
-        let count = source.read(&mut buffer).await.unwrap_or(0);
-        if count == 0 {
-            break;
+impl Sink {
+    async fn copy(&self, mut source: impl AsyncRead + Unpin) -> Result<()> {
+        let mut lines = Lines::default();
+        let mut buffer = vec![0_u8; 32 * 1024];
+        loop {
+            // A pty whose other side is closed says EIO: that is its end.
+            let count = source.read(&mut buffer).await.unwrap_or(0);
+            if count == 0 {
+                break;
+            }
+            for line in lines.push(&buffer[..count]) {
+                self.write(line)?;
+            }
         }
-        for line in lines.push(&buffer[..count]) {
-            write_line(&mut log, id, stream, line, followers)?;
-        }
+        lines.finish().map_or(Ok(()), |line| self.write(line))
     }
-    lines.finish().map_or(Ok(()), |line| write_line(&mut log, id, stream, line, followers))
-}
 
-fn write_line(
-    log: &mut Log,
-    id: &str,
-    stream: &str,
-    line: String,
-    followers: &broadcast::Sender<(String, Entry)>,
-) -> Result<()> {
-    let entry = Entry { log: line, stream: stream.to_owned(), time: logs::rfc3339(logs::now()) };
-    log.append(&entry)?;
-    // Without a follower there is nobody to tell.
-    let _ = followers.send((id.to_owned(), entry));
-    Ok(())
+    fn write(&self, line: String) -> Result<()> {
+        let stream = if self.stream == 2 { "stderr" } else { "stdout" };
+        let entry = Entry { log: line, stream: stream.to_owned(), time: logs::rfc3339(logs::now()) };
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).append(&entry)?;
+        // Without a follower there is nobody to tell.
+        let _ = self.followers.send((self.id.clone(), entry));
+        Ok(())
+    }
 }
