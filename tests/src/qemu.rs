@@ -27,6 +27,8 @@ pub enum Medium {
 pub struct Options {
     pub medium: Medium,
     pub accelerator: Accelerator,
+    /// UEFI firmware instead of BIOS.
+    pub uefi: bool,
     /// MiB.
     pub memory: u32,
     /// Network cards; the first one has the forwarded ports.
@@ -48,6 +50,7 @@ impl Default for Options {
         Options {
             medium: Medium::Direct,
             accelerator: Accelerator::Tcg,
+            uefi: false,
             memory: 1024,
             nics: 1,
             append: String::new(),
@@ -58,6 +61,9 @@ impl Default for Options {
         }
     }
 }
+
+/// Debian's build of the UEFI firmware for QEMU.
+pub const UEFI_FIRMWARE: &str = "/usr/share/ovmf/OVMF.fd";
 
 /// The usual kernel parameters of a machine whose console is its first serial line.
 pub const APPEND: &str = "console=ttyS0 printk.devkmsg=on loglevel=4";
@@ -83,6 +89,9 @@ impl Options {
         ]);
         command.args(["-vga", "std", "-device", "virtio-rng-pci"]);
         command.args(["-m", &self.memory.to_string()]);
+        if self.uefi {
+            command.args(["-bios", UEFI_FIRMWARE]);
+        }
         match self.medium {
             Medium::Direct => self.boot_directly(&mut command, image),
             Medium::Iso => {

@@ -1,6 +1,6 @@
 //! `cargo xtask run`: builds what changed and boots it here, the console in this terminal.
 
-use crate::{accel, image, paths, sh};
+use crate::{accel, image, paths, setup, sh};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::ffi::OsString;
@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// Boot the ISO instead of kernel and initrd
     #[arg(long)]
     iso: bool,
-    /// Boot by UEFI (comes with the installer)
+    /// Boot kernel and initrd by UEFI instead of BIOS
     #[arg(long)]
     uefi: bool,
     /// More kernel parameters
@@ -67,6 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let machine = Machine {
         medium: if options.iso { Medium::Iso } else { Medium::Direct },
+        uefi: options.uefi,
         accelerator: accel::choose(options.accel.as_deref(), &image)?,
         memory: options.memory,
         nics: options.nic,

@@ -41,9 +41,21 @@ const NEEDS: &[Need] = &[
     ),
 ];
 
+/// Only for those who ask for it.
+const UEFI: [Need; 1] = [need("ovmf", "UEFI firmware for QEMU", vmtest::qemu::UEFI_FIRMWARE)];
+
 /// Installs what is missing, after saying what and why.
 pub(crate) fn install() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !Path::new(need.proof).exists()).collect();
+    install_missing(NEEDS)
+}
+
+/// Installs what booting by UEFI needs.
+pub(crate) fn install_uefi() -> Result<()> {
+    install_missing(&UEFI)
+}
+
+fn install_missing(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !Path::new(need.proof).exists()).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -28,6 +28,7 @@ pub(crate) fn run() -> Result<()> {
     let _ = fs::remove_file(CONSOLE_DONE);
     // One step that fails must not keep the owner out: each says what is wrong, and the next one follows.
     tell("homes", make_homes());
+    tell("/etc/issue", link_issue());
     tell("ssh_authorized_keys", authorize(&config.ssh_authorized_keys));
     tell("rancher.password", set_password(&config.rancher.password));
     tell("write_files", write_files(&config.write_files));
@@ -86,6 +87,16 @@ fn make_homes() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The banner before a login shows the addresses; the network container writes it when it has some.
+fn link_issue() -> Result<()> {
+    let issue = Path::new("/run/corral/issue");
+    if !issue.exists() {
+        fs::write(issue, format!("Corral v{} on \\n (\\l)\n\n", env!("CARGO_PKG_VERSION")))?;
+    }
+    let _ = fs::remove_file("/etc/issue");
+    std::os::unix::fs::symlink(issue, "/etc/issue").context("linking it to /run/corral/issue")
 }
 
 /// Adds the keys that are not there yet; what the user added by hand stays.
