@@ -28,6 +28,7 @@ fn a_newcomer_logs_in_and_runs_containers() -> Result<()> {
     a_published_port_answers_from_outside(&machine)?;
     nothing_runs_outside_a_container(&machine)?;
     the_system_engine_can_be_looked_into(&machine)?;
+    mounts_below_mnt_are_shared(&machine)?;
     machine.check_alarms()
 }
 
@@ -92,6 +93,15 @@ fn a_published_port_answers_from_outside(machine: &Machine) -> Result<()> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     assert!(answer.contains("it works"), "{answer}");
+    Ok(())
+}
+
+/// What is mounted in the console below /mnt is seen by the host, and by containers that share it.
+fn mounts_below_mnt_are_shared(machine: &Machine) -> Result<()> {
+    machine.run("sudo mkdir /mnt/data && sudo mount -t tmpfs none /mnt/data && sudo touch /mnt/data/here")?;
+    let host = machine.run("sudo cat /proc/1/mountinfo")?;
+    assert!(host.contains(" /mnt/data "), "{host}");
+    assert!(!host.contains("/merged/"), "mounts inside containers show up on the host:\n{host}");
     Ok(())
 }
 

@@ -46,10 +46,11 @@ pub(crate) struct Options {
 
 /// Builds, boots, and returns when QEMU has ended.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.uefi && options.iso {
+        anyhow::bail!("--uefi --iso: the ISO of this version boots by BIOS only; leave one of the two out");
+    }
     if options.uefi {
-        anyhow::bail!(
-            "--uefi: this version boots by BIOS only; UEFI comes with the installer and the boot menu"
-        );
+        setup::install_uefi()?;
     }
     image::build(&image::Options { release: options.release, ..image::Options::default() })?;
     let image = Image::find()?;

@@ -37,7 +37,7 @@ pub const EARLY: [Mount<'static>; 3] = [
 ];
 
 /// What PID 1 adds on the system image, in this order.
-pub const SYSTEM: [Mount<'static>; 8] = [
+pub const SYSTEM: [Mount<'static>; 9] = [
     Mount {
         source: "devpts",
         target: "/dev/pts",
@@ -63,6 +63,13 @@ pub const SYSTEM: [Mount<'static>; 8] = [
         data: "mode=0755,size=16m",
     },
     Mount { source: "var", target: "/var", kind: "tmpfs", flags: MountFlags::NODEV, data: "mode=0755" },
+    Mount {
+        source: "mnt",
+        target: "/mnt",
+        kind: "tmpfs",
+        flags: MountFlags::NODEV,
+        data: "mode=0755,size=1m",
+    },
     Mount {
         source: "media",
         target: "/media",

@@ -4,7 +4,7 @@ use crate::image::Embedded;
 use crate::paths;
 use crate::spec::ContainerSpec;
 use anyhow::{Context, Result};
-use rustix::mount::{MountFlags, mount as sys_mount};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount as sys_mount, mount_change};
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +29,9 @@ pub(super) fn mount(id: &str, image: &Embedded) -> Result<()> {
         format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), upper.display(), work.display());
     let data = CString::new(data).context("a path with a NUL byte")?;
     sys_mount("overlay", &merged, "overlay", MountFlags::empty(), data.as_c_str())
-        .with_context(|| format!("mounting the root of image {}", image.reference))
+        .with_context(|| format!("mounting the root of image {}", image.reference))?;
+    // What the container mounts in its root is its own business: nothing of it may come back to the host's copy.
+    mount_change(&merged, MountPropagationFlags::PRIVATE).context("keeping the container's mounts apart")
 }
 
 fn is_mounted(path: &Path) -> bool {
