@@ -125,7 +125,8 @@ impl Options {
                 .map(|(ours, theirs)| format!(",hostfwd=tcp:127.0.0.1:{ours}-:{theirs}"))
                 .collect();
             // No option ROM: the firmware has nothing to look for on the network.
-            command.arg("-netdev").arg(format!("user,id=net{number}{}", rules.concat()));
+            let network = format!("net=10.0.{}.0/24", number + 2);
+            command.arg("-netdev").arg(format!("user,id=net{number},{network}{}", rules.concat()));
             command.arg("-device").arg(format!("virtio-net-pci,netdev=net{number},romfile="));
         }
     }
