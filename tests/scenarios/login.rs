@@ -137,6 +137,10 @@ fn the_system_engine_can_be_looked_into(machine: &Machine) -> Result<()> {
         machine.run("echo in | sudo system-docker exec -i ntp sh -c 'cat; exit 7'; echo $?")?,
         "in\n7"
     );
+    assert_eq!(
+        machine.run("sudo system-docker exec -t ntp sh -c 'test -t 1 && echo a terminal'")?,
+        "a terminal"
+    );
     machine.run("sudo system-docker stop acpid && sudo system-docker start acpid")?;
     assert_eq!(machine.run("sudo system-docker ps -q --filter name=acpid | wc -l")?, "1");
     let path = machine.run("sudo ros boot")?;

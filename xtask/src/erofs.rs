@@ -1,13 +1,13 @@
 //! The system image: one EROFS file, written from a tar stream by trixie's mkfs.erofs (the host's is too old),
 //! which runs from its unpacked package with its own C library.
 
-use crate::packages::Package;
+use crate::packages::{self, Package};
 use crate::tree::Tree;
 use crate::{paths, sh};
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Volume label: how stage 0 knows the image on a bare block device.
@@ -58,20 +58,17 @@ pub(crate) fn write(
 
 /// mkfs.erofs, started by its own dynamic linker so that the host's C library does not matter.
 fn mkfs(packages: &[Package]) -> Result<Command> {
-    let find = |relative: &str| -> Result<PathBuf> {
-        packages
-            .iter()
-            .map(|package| package.files().join(relative))
-            .find(|path| path.exists())
-            .with_context(|| format!("{relative} is in none of the packages fetched"))
-    };
     let libraries: Vec<String> = packages
         .iter()
         .map(|package| package.files().join("usr/lib/x86_64-linux-gnu"))
         .filter(|folder| folder.exists())
         .map(|folder| folder.display().to_string())
         .collect();
-    let mut command = Command::new(find("usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")?);
-    command.arg("--library-path").arg(libraries.join(":")).arg(find("usr/bin/mkfs.erofs")?);
+    let mut command =
+        Command::new(packages::find(packages, "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")?);
+    command
+        .arg("--library-path")
+        .arg(libraries.join(":"))
+        .arg(packages::find(packages, "usr/bin/mkfs.erofs")?);
     Ok(command)
 }

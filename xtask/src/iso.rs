@@ -1,11 +1,11 @@
 //! The ISO: kernel, initrd and system.erofs side by side, isolinux for BIOS, written as a hybrid image so that it
 //! boots from a CD and from a USB stick. Written by xorriso.
 
-use crate::packages::Package;
+use crate::packages::{self, Package};
 use crate::{paths, sh};
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Volume label: how stage 0 knows our medium.
@@ -34,16 +34,12 @@ pub(crate) fn write(
         fs::hard_link(folder.join(name), &target)
             .or_else(|_| fs::copy(folder.join(name), &target).map(|_| ()))?;
     }
-    let find = |relative: &str| -> Result<PathBuf> {
-        packages
-            .iter()
-            .map(|package| package.files().join(relative))
-            .find(|path| path.exists())
-            .with_context(|| format!("{relative} is in none of the packages fetched"))
-    };
-    fs::copy(find("usr/lib/ISOLINUX/isolinux.bin")?, stage.join("boot/isolinux/isolinux.bin"))?;
+    fs::copy(
+        packages::find(packages, "usr/lib/ISOLINUX/isolinux.bin")?,
+        stage.join("boot/isolinux/isolinux.bin"),
+    )?;
     for module in ["ldlinux.c32", "menu.c32", "libutil.c32", "libcom32.c32"] {
-        let from = find(&format!("usr/lib/syslinux/modules/bios/{module}"))?;
+        let from = packages::find(packages, &format!("usr/lib/syslinux/modules/bios/{module}"))?;
         fs::copy(from, stage.join("boot/isolinux").join(module))?;
     }
     fs::write(stage.join("boot/isolinux/isolinux.cfg"), menu(version))?;
@@ -58,7 +54,7 @@ pub(crate) fn write(
         .arg(format!("--modification-date={date}"))
         .args(["--set_all_file_dates", date])
         .arg("-isohybrid-mbr")
-        .arg(find("usr/lib/ISOLINUX/isohdpfx.bin")?)
+        .arg(packages::find(packages, "usr/lib/ISOLINUX/isohdpfx.bin")?)
         .args(["-b", "boot/isolinux/isolinux.bin", "-c", "boot/isolinux/boot.cat"])
         .args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"])
         .arg(&stage);

@@ -2,9 +2,9 @@
 
 use crate::layers::Layer;
 use crate::packages::Package;
+use crate::tree::{Blob, Kind};
 use anyhow::Result;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -27,7 +27,6 @@ pub(crate) fn write(
     layers: &[Layer],
     (packages, parts): (&[Package], Vec<(String, u64)>),
 ) -> Result<()> {
-    let shipped: BTreeSet<&String> = layers.iter().flat_map(|layer| &layer.recipe.packages).collect();
     let mut files = Vec::new();
     for item in fs::read_dir(folder)? {
         let item = item?;
@@ -39,17 +38,25 @@ pub(crate) fn write(
     files.sort();
     print_table("file", &files);
     print_table("part of system.erofs, uncompressed", &parts);
-    let packages = packages
-        .iter()
-        .filter(|package| {
-            shipped.contains(&package.name)
-                || package.name.starts_with("lib")
-                || package.name.starts_with("linux-image")
-        })
-        .collect();
+    let packages = shipped(layers, packages);
     let manifest = Manifest { version, kernel, files, parts, packages };
     fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
     Ok(())
+}
+
+/// The packages of which at least one file is in the image, and the kernel's.
+fn shipped<'a>(layers: &[Layer], packages: &'a [Package]) -> Vec<&'a Package> {
+    let hosts =
+        layers.iter().flat_map(|layer| layer.tree.entries.values()).filter_map(|entry| match &entry.kind {
+            Kind::File(Blob::Host(path)) => Some(path.clone()),
+            _ => None,
+        });
+    let files: Vec<_> = hosts.collect();
+    let is_shipped = |package: &&Package| {
+        let folder = package.files();
+        package.name.starts_with("linux-image") || files.iter().any(|file| file.starts_with(&folder))
+    };
+    packages.iter().filter(is_shipped).collect()
 }
 
 fn print_table(title: &str, rows: &[(String, u64)]) {

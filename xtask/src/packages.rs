@@ -50,6 +50,15 @@ pub(crate) fn fetch(wanted: &BTreeSet<String>, mirror: Option<&str>, refresh: bo
     Ok(packages)
 }
 
+/// A file of one of the packages, by its path in the package.
+pub(crate) fn find(packages: &[Package], path: &str) -> Result<PathBuf> {
+    packages
+        .iter()
+        .map(|package| package.files().join(path))
+        .find(|file| file.exists())
+        .with_context(|| format!("{path} is in none of the packages fetched"))
+}
+
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -125,6 +125,12 @@ fn plan(config: &Config, problems: &mut Vec<Problem>) -> Plan {
         let text = corral_config::yaml::to_string(&serde_json::Value::Object(one)).unwrap_or_default();
         add(&mut services, compose::parse(&format!("rancher.services.{name}"), &text), problems);
     }
+    for service in services.iter().filter(|service| !service.labels.system) {
+        let message = "services of the user's Docker have no effect in this version; with the label \
+                       io.rancher.os.scope: system it would be one of the system's";
+        let source = format!("rancher.services.{}", service.name);
+        problems.push(Problem::new(Severity::Warning, &source, Position::default(), "", message.to_owned()));
+    }
     services.retain(|service| service.labels.system);
     if !has_config_drive() {
         services.retain(|service| service.name.as_str() != "cloud-init");
