@@ -15,8 +15,7 @@ pub(crate) const LABEL: &str = "CORRAL";
 pub(crate) const PACKAGES: [&str; 2] = ["isolinux", "syslinux-common"];
 
 /// Kernel parameters of the ISO: a login on every console that there is, no state disk.
-const APPEND: &str =
-    "console=tty1 console=ttyS0 rancher.autologin=tty1 rancher.autologin=ttyS0 printk.devkmsg=on quiet";
+const APPEND: &str = "console=tty1 console=ttyS0 rancher.autologin=tty1 rancher.autologin=ttyS0 printk.devkmsg=on panic=10 quiet";
 
 /// Writes the ISO from what stands in `target/image`.
 pub(crate) fn write(

@@ -88,7 +88,7 @@ const RANCHER: &[Key] = &[
     key("shutdown_timeout", Type::Integer, "seconds until the machine ends in any case"),
     key(
         "cloud_init",
-        Type::Keys(&[key("datasources", STRINGS, "where to look for a configuration, in order")]),
+        Type::Keys(&[later("datasources", STRINGS, "where to look for a configuration, in order")]),
         "data sources",
     ),
     key("state", Type::Keys(STATE), "the state disk"),
@@ -136,9 +136,9 @@ const NETWORK: &[Key] = &[
     key("dns", Type::Keys(DNS), "name servers"),
     later("pre_cmds", STRINGS, "commands before everything"),
     later("post_cmds", STRINGS, "commands after everything"),
-    key("http_proxy", Type::String, "proxy"),
-    key("https_proxy", Type::String, "proxy"),
-    key("no_proxy", Type::String, "what goes without proxy"),
+    later("http_proxy", Type::String, "proxy"),
+    later("https_proxy", Type::String, "proxy"),
+    later("no_proxy", Type::String, "what goes without proxy"),
 ];
 
 const DNS: &[Key] =
@@ -173,7 +173,7 @@ const SSH: &[Key] = &[
     key("daemon", Type::Bool, "run sshd"),
     key("keys", Type::Map(&Type::Secret), "host keys by type"),
     key("port", Type::Integer, "port to listen on"),
-    key("listen_address", Type::String, "address to listen on"),
+    later("listen_address", Type::String, "address to listen on"),
 ];
 
 const DOCKER: &[Key] = &[
@@ -193,7 +193,7 @@ const DOCKER: &[Key] = &[
     key("storage_driver", Type::String, "storage driver"),
     key("userland_proxy", Type::Bool, "a proxy process for each published port"),
     key("storage_context", Type::String, "the container whose files dockerd sees"),
-    key("tls", Type::Bool, "listen with TLS"),
+    later("tls", Type::Bool, "listen with TLS"),
     later("tls_args", STRINGS, "arguments for TLS"),
     later("server_cert", Type::Secret, "certificate"),
     later("server_key", Type::Secret, "its key"),

@@ -11,6 +11,7 @@ pub mod client;
 pub mod core;
 pub mod daemon;
 pub mod error;
+pub mod id;
 pub mod image;
 pub mod logs;
 pub mod paths;

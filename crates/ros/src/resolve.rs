@@ -48,6 +48,11 @@ fn resolve() -> Resolved {
     let config = corral_config::resolve(&layers);
     let mut problems: Vec<Problem> =
         layers.iter().chain(&load_rejected()).flat_map(|layer| layer.problems.clone()).collect();
+    problems.extend(config.write_files.iter().filter(|file| file.container != "console").map(|file| {
+        let message =
+            format!("{}: writing into container {} has no effect in this version", file.path, file.container);
+        Problem::new(Severity::Warning, "write_files", Position::default(), "", message)
+    }));
     let plan = plan(&config, &mut problems);
     Resolved { config, plan, problems }
 }

@@ -6,6 +6,7 @@ use super::log_stream::frame;
 use crate::client::unexpected;
 use crate::daemon::{Shared, blocking};
 use crate::error::EngineError;
+use crate::id::new_id;
 use crate::protocol::{Event, Reply, Request};
 use crate::spec::ExecSpec;
 use anyhow::Result as AnyResult;
@@ -55,24 +56,10 @@ impl Execs {
         if execs.len() > 256 {
             execs.retain(|_, exec| exec.running || exec.exit_code.is_none());
         }
-        let id = crate::api::exec::new_id();
+        let id = new_id();
         execs.insert(id.clone(), exec);
         id
     }
-}
-
-/// 64 hexadecimal digits from the kernel's generator.
-pub fn new_id() -> String {
-    let mut bytes = [0_u8; 32];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
-            Ok(more) => filled += more,
-            Err(_) => break,
-        }
-    }
-    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.concat()
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -144,7 +144,7 @@ fn bootstrap(rough: &Resolved) -> Result<()> {
     let mut spec = launch::container(service, &rough.config.rancher.environment);
     spec.env.push(format!("STATE_DEV={}", state.dev));
     spec.env.push(format!("AUTOFORMAT={}", state.autoformat.join(" ")));
-    let id = corral_engine::api::exec::new_id();
+    let id = corral_engine::id::new_id();
     let console =
         fs::OpenOptions::new().write(true).open("/dev/console").ok().map(std::os::fd::OwnedFd::from);
     let copy = console.as_ref().and_then(|console| console.try_clone().ok());

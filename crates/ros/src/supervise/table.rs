@@ -1,8 +1,8 @@
 //! The table of containers: what PID 1 knows of each.
 
 use crate::launch;
-use corral_engine::api::exec::new_id;
 use corral_engine::error::EngineError;
+use corral_engine::id::new_id;
 use corral_engine::logs;
 use corral_engine::spec::{ContainerSpec, Snapshot};
 use corral_plan::lifecycle::{Record, State};
