@@ -70,6 +70,8 @@ fn every_service_is_a_container(machine: &mut Machine) -> Result<()> {
         machine.expect(&format!("sudo system-docker ps --format '{{{{.Names}}}}' | grep -qx {name}"))?;
     }
     machine.expect("sudo test -s /var/log/messages")?;
+    // What a pull from a registry is checked against.
+    machine.run("[ $(grep -c BEGIN /etc/ssl/certs/ca-certificates.crt) -gt 100 ]")?;
     machine.expect("test -f /tmp/touched && grep -q 'from a shell' /tmp/ran")
 }
 

@@ -42,6 +42,23 @@ fn state_survives_reboot_and_power_off() -> Result<()> {
 }
 
 #[test]
+fn a_cut_of_power_is_mended_at_the_next_boot() -> Result<()> {
+    let folder = folder("cut")?;
+    let disk = folder.join("state.img");
+    drive::blank(&disk, 1024)?;
+    let options = Options { append: STATE.to_owned(), disks: vec![disk], ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options.clone())?;
+    machine.expect_login()?;
+    machine.run("echo kept > /home/rancher/kept && sync")?;
+    drop(machine);
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    assert!(machine.console().contains("was not unmounted cleanly; checking it"), "{}", machine.last_lines());
+    assert_eq!(machine.run("cat /home/rancher/kept; grep -c ' /state ' /proc/1/mountinfo")?, "kept\n1");
+    machine.check_alarms()
+}
+
+#[test]
 fn the_power_button_ends_the_machine_cleanly() -> Result<()> {
     let folder = folder("button")?;
     let disk = folder.join("state.img");

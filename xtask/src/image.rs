@@ -170,11 +170,6 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
         let manifest = serde_json::to_vec_pretty(&image_manifest(layer, epoch))?;
         tree.write(&format!("usr/share/ros/images/{}.json", layer.name), manifest);
     }
-    // What the engine's own TLS needs, from the one copy in the base layer.
-    tree.insert(
-        "usr/share/ca-certificates",
-        Entry::symlink("/usr/share/ros/layers/base/usr/share/ca-certificates"),
-    );
     Ok(tree)
 }
 

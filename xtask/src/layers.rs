@@ -77,6 +77,9 @@ impl Shelf {
         if recipe.busybox {
             link_busybox(&mut tree)?;
         }
+        if recipe.certificates {
+            bundle_certificates(&mut tree)?;
+        }
         for (path, mode) in &recipe.folders {
             tree.insert(path, Entry { mode: octal(mode)?, ..Entry::directory() });
         }
@@ -174,6 +177,23 @@ fn glob(pattern: &str, text: &str) -> bool {
             (0..=reach).filter(|at| tail.is_char_boundary(*at)).any(|at| glob(rest, &tail[at..]))
         }),
     }
+}
+
+/// Debian makes this file when the package is installed; here nothing is ever installed.
+fn bundle_certificates(tree: &mut Tree) -> Result<()> {
+    let is_single = |path: &String| path.starts_with("usr/share/ca-certificates/") && path.ends_with(".crt");
+    let singles: Vec<String> = tree.entries.keys().filter(|path| is_single(path)).cloned().collect();
+    let mut bundle = Vec::new();
+    for path in &singles {
+        if let Some(Entry { kind: Kind::File(blob), .. }) = tree.entries.remove(path) {
+            bundle.extend(blob.read()?);
+        }
+    }
+    if bundle.is_empty() {
+        bail!("certificates: true, but no certificate is among the files");
+    }
+    tree.write("etc/ssl/certs/ca-certificates.crt", bundle);
+    Ok(())
 }
 
 fn link_busybox(tree: &mut Tree) -> Result<()> {

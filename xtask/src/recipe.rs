@@ -28,6 +28,9 @@ pub(crate) struct Recipe {
     /// Put a link to busybox for each of its applets that nothing else provides.
     #[serde(default)]
     pub(crate) busybox: bool,
+    /// Make the one bundle of certificates that programs look for, from the single ones among the files.
+    #[serde(default)]
+    pub(crate) certificates: bool,
     /// Links to make: path → target.
     #[serde(default)]
     pub(crate) links: BTreeMap<String, String>,

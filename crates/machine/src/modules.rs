@@ -102,11 +102,6 @@ impl Index {
         names.iter().filter_map(|name| self.load(name).err().map(|error| format!("{error:#}"))).collect()
     }
 
-    /// Where a module's file is, below the index.
-    pub fn path_of(&self, name: &str) -> Option<&str> {
-        self.modules.get(&canonical(name)).map(|(path, _)| path.as_str())
-    }
-
     fn insert(&mut self, path: &str) -> Result<()> {
         let name = name_of(path);
         if !self.loaded.insert(name.clone()) {

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use rustix::fs::CWD;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount as sys_mount, mount_bind, mount_bind_recursive,
-    mount_change, mount_move, unmount as sys_unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount as sys_mount, mount_bind, mount_change,
+    mount_move, unmount as sys_unmount,
 };
 use std::ffi::CString;
 use std::fs;
@@ -91,13 +91,6 @@ pub fn mount(mount: &Mount<'_>) -> Result<()> {
 pub fn bind(source: &Path, target: &Path) -> Result<()> {
     let _ = fs::create_dir_all(target);
     mount_bind(source, target)
-        .with_context(|| format!("binding {} to {}", source.display(), target.display()))
-}
-
-/// Shows `source` with all that is mounted below it at `target` as well.
-pub fn bind_recursive(source: &Path, target: &Path) -> Result<()> {
-    let _ = fs::create_dir_all(target);
-    mount_bind_recursive(source, target)
         .with_context(|| format!("binding {} to {}", source.display(), target.display()))
 }
 

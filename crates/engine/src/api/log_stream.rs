@@ -2,7 +2,7 @@
 
 use super::State;
 use super::containers::id_of;
-use crate::daemon::{Shared, blocking};
+use crate::daemon::blocking;
 use crate::error::EngineError;
 use crate::logs::{self, Entry};
 use crate::paths;
@@ -90,7 +90,7 @@ pub(super) async fn logs(
     {
         return Ok((headers, Body::from_stream(stream::iter(old))).into_response());
     }
-    let follower = Follower { id: container.id, wanted, last, lines, events, _shared: shared };
+    let follower = Follower { id: container.id, wanted, last, lines, events };
     let new = stream::unfold(follower, |mut follower| async move {
         let line = follower.next().await?;
         Some((Ok::<Bytes, Infallible>(line), follower))
@@ -105,7 +105,6 @@ struct Follower {
     last: String,
     lines: broadcast::Receiver<(String, Entry)>,
     events: broadcast::Receiver<Event>,
-    _shared: Arc<Shared>,
 }
 
 impl Follower {

@@ -26,7 +26,7 @@ impl Supervisor {
         let spawned = Command::new("/proc/self/exe")
             .arg0("ros")
             .arg("engine-daemon")
-            .env("SSL_CERT_FILE", "/usr/share/ca-certificates/ca-certificates.crt")
+            .env("SSL_CERT_FILE", "/usr/share/ros/layers/base/etc/ssl/certs/ca-certificates.crt")
             .stdin(Stdio::null())
             .stdout(output())
             .stderr(output())
