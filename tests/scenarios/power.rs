@@ -28,7 +28,7 @@ fn state_survives_reboot_and_power_off() -> Result<()> {
     // The connection goes down with the machine: what ssh says of that is nothing to go by.
     let _ = machine.login.run("sudo reboot");
     machine.expect_console("Reboot")?;
-    machine.expect(&format!("[ $(cat /proc/sys/kernel/random/boot_id) != {first_boot} ]"))?;
+    machine.expect_next_boot(&first_boot)?;
     machine.expect_docker()?;
     assert_eq!(
         machine.run("cat /home/rancher/kept; ls /opt/kept; ls /usr/bin/lost 2>/dev/null; hostname")?,

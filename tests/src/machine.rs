@@ -98,6 +98,12 @@ impl Machine {
         })
     }
 
+    /// Waits until the machine is up again after the boot with this id: a boot, with the time of one.
+    pub fn expect_next_boot(&mut self, boot_id: &str) -> Result<()> {
+        let script = format!("[ $(cat /proc/sys/kernel/random/boot_id) != {boot_id} ]");
+        self.wait(BOOT, "the next boot", |machine| Ok(machine.login.run(&script).is_ok()))
+    }
+
     /// Waits until the user's Docker answers.
     pub fn expect_docker(&mut self) -> Result<()> {
         self.login.run("wait-for-docker").map(|_| ())
