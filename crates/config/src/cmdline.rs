@@ -24,9 +24,20 @@ pub fn values<'a>(words: &'a [String], name: &str) -> Vec<&'a str> {
     words.iter().filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).collect()
 }
 
-/// The tree that a command line describes.
+/// The words after ` -- `, which the original hid from /proc/cmdline; None if there are none.
+pub fn hidden_words(text: &str) -> Option<String> {
+    let words = words(text);
+    let at = words.iter().position(|word| word == "--")?;
+    Some(words.get(at + 1..)?.join(" ")).filter(|words| !words.is_empty())
+}
+
+/// The tree that a command line describes. `rancher.environment.EXTRA_CMDLINE` is what stands after ` -- `.
 pub fn parse(text: &str) -> Node {
     let mut root = mapping();
+    if let Some(hidden) = hidden_words(text) {
+        let value = Node { at: Position::default(), kind: Kind::String(format!("/init {hidden}")) };
+        insert(&mut root, &["rancher", "environment", "EXTRA_CMDLINE"].map(str::to_owned), value);
+    }
     for (number, word) in words(text).iter().enumerate() {
         let (key, value) = word.split_once('=').unwrap_or((word, "true"));
         let key = match key.strip_prefix("cc.") {
@@ -35,7 +46,7 @@ pub fn parse(text: &str) -> Node {
             None => continue,
         };
         let at = Position { line: 1, column: number as u64 + 1 };
-        insert(&mut root, &crate::path::parse(key), parse_value(value, at));
+        insert(&mut root, &crate::schema::fit(crate::path::parse(key)), parse_value(value, at));
     }
     root
 }
@@ -127,11 +138,18 @@ mod tests {
             ("rancher.modules=[a,b]", json!({"rancher": {"modules": ["a", "b"]}})),
             ("rancher.x=[url:http://h/p?a=b]", json!({"rancher": {"x": ["url:http://h/p?a=b"]}})),
             ("rancher.x=http://h:80/p?a=b", json!({"rancher": {"x": "http://h:80/p?a=b"}})),
-            ("cc.hostname=one -- cc.hostname=two", json!({"hostname": "two"})),
+            (
+                "cc.hostname=one -- cc.hostname=two",
+                json!({"hostname": "two", "rancher": {"environment": {"EXTRA_CMDLINE": "/init cc.hostname=two"}}}),
+            ),
             ("rancher.n=5 rancher.\"s\"=\"a b\"", json!({"rancher": {"n": 5, "s": "a b"}})),
             (
                 "rancher.autologin=tty1 rancher.autologin=ttyS0",
                 json!({"rancher": {"autologin": ["tty1", "ttyS0"]}}),
+            ),
+            (
+                "rancher.network.interfaces.eth0.100.dhcp=true",
+                json!({"rancher": {"network": {"interfaces": {"eth0.100": {"dhcp": true}}}}}),
             ),
             ("rancher.bad=[a", json!({"rancher": {"bad": "[a"}})),
         ];

@@ -8,7 +8,7 @@ use serde_json::Value;
 pub fn to_yaml(tree: &Value, private: bool) -> Result<String, YamlError> {
     let mut tree = tree.clone();
     if !private {
-        remove_secrets(&mut tree, &mut Vec::new());
+        remove_secrets(&mut tree);
     }
     yaml::to_string(&tree)
 }
@@ -23,7 +23,17 @@ pub fn to_text(value: &Value) -> Result<String, YamlError> {
     }
 }
 
-fn remove_secrets(tree: &mut Value, path: &mut Vec<String>) {
+/// Takes every secret out of a tree.
+pub fn remove_secrets(tree: &mut Value) {
+    remove_below(tree, &mut Vec::new());
+}
+
+fn remove_below(tree: &mut Value, path: &mut Vec<String>) {
+    if let Value::Array(items) = tree {
+        path.push("[]".to_owned());
+        items.iter_mut().for_each(|item| remove_below(item, path));
+        path.pop();
+    }
     let Value::Object(map) = tree else { return };
     map.retain(|key, _| {
         path.push(key.clone());
@@ -33,7 +43,27 @@ fn remove_secrets(tree: &mut Value, path: &mut Vec<String>) {
     });
     for (key, value) in map.iter_mut() {
         path.push(key.clone());
-        remove_secrets(value, path);
+        remove_below(value, path);
         path.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn secrets_stay_out_unless_asked_for() {
+        let tree = json!({
+            "users": [{"name": "a", "passwd": "$6$x"}],
+            "rancher": {"password": "p", "ssh": {"keys": {"rsa": "k"}, "daemon": true}},
+        });
+        let text = to_yaml(&tree, false).unwrap();
+        assert_eq!(
+            yaml::parse(&text).unwrap().to_value(),
+            json!({"users": [{"name": "a"}], "rancher": {"ssh": {"keys": {}, "daemon": true}}})
+        );
+        assert!(to_yaml(&tree, true).unwrap().contains("$6$x"));
     }
 }

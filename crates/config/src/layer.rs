@@ -36,6 +36,8 @@ impl fmt::Display for Source {
 pub struct Layer {
     pub source: Source,
     pub value: Value,
+    /// The document as it was written, with positions.
+    pub tree: Node,
     pub problems: Vec<Problem>,
 }
 
@@ -48,7 +50,7 @@ impl Layer {
             Err(error) => {
                 let at = Position { line: error.line, column: error.column };
                 let problem = Problem::new(Severity::Error, &name, at, "", error.message);
-                Layer { source, value: Value::Object(serde_json::Map::new()), problems: vec![problem] }
+                Layer::unreadable(source, problem)
             }
         }
     }
@@ -62,15 +64,14 @@ impl Layer {
                 let at = Position { line: line as u64, column: 1 };
                 let message = "this is not UTF-8 text".to_owned();
                 let problem = Problem::new(Severity::Error, &source.to_string(), at, "", message);
-                Layer { source, value: Value::Object(serde_json::Map::new()), problems: vec![problem] }
+                Layer::unreadable(source, problem)
             }
         }
     }
 
     /// The layer of a kernel command line.
     pub fn from_command_line(text: &str) -> Layer {
-        let tree = cmdline::parse(text);
-        Layer::from_tree(Source::CommandLine, &tree, "")
+        Layer::from_tree(Source::CommandLine, &cmdline::parse(text), "")
     }
 
     /// Has it anything that has no effect as it was said?
@@ -78,8 +79,32 @@ impl Layer {
         self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 
+    /// A layer that says nothing.
+    pub fn empty(source: Source) -> Layer {
+        Layer {
+            source,
+            value: Value::Object(serde_json::Map::new()),
+            tree: Node::null(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Was the document as a whole not understood? Its one problem is then about no key.
+    pub fn is_unreadable(&self) -> bool {
+        self.has_errors() && self.tree.kind == yaml::Kind::Null
+    }
+
+    fn unreadable(source: Source, problem: Problem) -> Layer {
+        Layer { problems: vec![problem], ..Layer::empty(source) }
+    }
+
+    /// The layer of values that were made, not written.
+    pub fn from_value(source: Source, value: &Value) -> Layer {
+        Layer::from_tree(source, &Node::from_value(value), "")
+    }
+
     fn from_tree(source: Source, tree: &Node, text: &str) -> Layer {
         let (value, problems) = schema::check(tree, &source.to_string(), text);
-        Layer { source, value, problems }
+        Layer { source, value, tree: tree.clone(), problems }
     }
 }

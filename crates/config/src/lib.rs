@@ -4,10 +4,13 @@
 //! order, later ones win; the result is resolved into a [`Config`] (what is meant, nothing optional that has a default).
 
 pub mod cmdline;
+pub mod encoding;
 pub mod error;
+pub mod explain;
 pub mod export;
 pub mod layer;
 pub mod merge;
+pub mod metadata;
 pub mod model;
 pub mod names;
 pub mod path;

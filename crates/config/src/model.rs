@@ -1,9 +1,13 @@
 //! What is meant: the typed configuration. No field is optional that has a default.
 
-use crate::names::Hostname;
+use crate::encoding::Encoding;
+use crate::names::{DataSource, Hostname};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+
+mod docker;
+pub use docker::Docker;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -12,7 +16,10 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     pub ssh_authorized_keys: Vec<String>,
+    pub users: Vec<User>,
     pub write_files: Vec<WriteFile>,
+    pub mounts: Vec<Mount>,
+    pub bootcmd: Vec<Command>,
     pub runcmd: Vec<Command>,
     pub rancher: Rancher,
 }
@@ -26,6 +33,8 @@ pub struct WriteFile {
     pub permissions: String,
     pub owner: String,
     pub container: String,
+    /// See `encoding::Encoding`.
+    pub encoding: String,
 }
 
 impl Default for WriteFile {
@@ -36,7 +45,89 @@ impl Default for WriteFile {
             permissions: "0644".to_owned(),
             owner: String::new(),
             container: "console".to_owned(),
+            encoding: String::new(),
         }
+    }
+}
+
+impl WriteFile {
+    /// What is to be in the file.
+    pub fn bytes(&self) -> Result<Vec<u8>, String> {
+        let unknown = || format!("{:?} is not an encoding", self.encoding);
+        Encoding::parse(&self.encoding).ok_or_else(unknown)?.decode(self.content.as_bytes())
+    }
+
+    /// Its mode.
+    pub fn mode(&self) -> Result<u32, String> {
+        u32::from_str_radix(&self.permissions, 8)
+            .map_err(|_| format!("{:?} is not an octal mode", self.permissions))
+    }
+}
+
+/// A user besides rancher and docker.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct User {
+    pub name: String,
+    pub gecos: String,
+    pub primary_group: String,
+    pub groups: Vec<String>,
+    pub uid: Option<u32>,
+    pub homedir: String,
+    pub no_create_home: bool,
+    pub system: bool,
+    pub shell: String,
+    pub ssh_authorized_keys: Vec<String>,
+    /// As in /etc/shadow.
+    pub passwd: String,
+    pub lock_passwd: Option<bool>,
+    pub sudo: Sudo,
+}
+
+/// What a user may do by sudo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Sudo {
+    /// False: nothing. True stands for nothing that sudo knows, and is taken as nothing.
+    Bool(bool),
+    /// Lines of sudoers, without the name.
+    Lines(Vec<String>),
+}
+
+impl Default for Sudo {
+    fn default() -> Self {
+        Sudo::Bool(false)
+    }
+}
+
+/// A mount, a bind or a swap space.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
+pub struct Mount {
+    pub device: String,
+    pub target: String,
+    /// `auto` where nothing is said.
+    pub kind: String,
+    pub options: Vec<String>,
+}
+
+impl From<Vec<String>> for Mount {
+    fn from(fields: Vec<String>) -> Self {
+        let field = |number: usize| fields.get(number).cloned().unwrap_or_default();
+        let kind = match field(2) {
+            kind if kind.is_empty() => "auto".to_owned(),
+            kind => kind,
+        };
+        let options = field(3).split(',').map(str::trim).map(str::to_owned).collect::<Vec<_>>();
+        let options =
+            options.into_iter().filter(|option| !option.is_empty() && option != "defaults").collect();
+        Mount { device: field(0), target: field(1), kind, options }
+    }
+}
+
+impl From<Mount> for Vec<String> {
+    fn from(mount: Mount) -> Self {
+        vec![mount.device, mount.target, mount.kind, mount.options.join(",")]
     }
 }
 
@@ -68,6 +159,20 @@ pub struct Rancher {
     pub defaults: Defaults,
     pub ssh: Ssh,
     pub docker: Docker,
+    pub resize_device: String,
+    pub restart_services: Vec<String>,
+    pub registry_auths: BTreeMap<String, RegistryAuth>,
+}
+
+/// A login for a registry.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RegistryAuth {
+    pub username: String,
+    pub password: String,
+    pub auth: String,
+    pub identity_token: String,
+    pub registry_token: String,
 }
 
 /// Where to look for a configuration.
@@ -75,6 +180,18 @@ pub struct Rancher {
 #[serde(default)]
 pub struct CloudInit {
     pub datasources: Vec<String>,
+    /// Seconds for all sources on the network together.
+    pub timeout: u64,
+}
+
+impl CloudInit {
+    /// The sources in order; `*` stands for all.
+    pub fn sources(&self) -> Vec<DataSource> {
+        if self.datasources.iter().any(|source| source == "*") {
+            return DataSource::all();
+        }
+        self.datasources.iter().filter_map(|source| source.parse().ok()).collect()
+    }
 }
 
 /// The state disk.
@@ -87,6 +204,11 @@ pub struct State {
     pub wait: bool,
     pub required: bool,
     pub autoformat: Vec<String>,
+    /// Folder of the disk to use as its root.
+    pub directory: String,
+    pub script: String,
+    pub oem_dev: String,
+    pub oem_fstype: String,
 }
 
 /// Addresses and names.
@@ -95,6 +217,8 @@ pub struct State {
 pub struct Network {
     pub interfaces: BTreeMap<String, Interface>,
     pub dns: Dns,
+    pub pre_cmds: Vec<String>,
+    pub post_cmds: Vec<String>,
     pub http_proxy: String,
     pub https_proxy: String,
     pub no_proxy: String,
@@ -111,6 +235,62 @@ pub struct Interface {
     pub gateway_ipv6: String,
     /// 0: as the driver says.
     pub mtu: u32,
+    /// In place of the key of the map.
+    #[serde(rename = "match")]
+    pub matcher: String,
+    pub dhcp_args: String,
+    pub ipv4ll: bool,
+    pub bridge: String,
+    pub bond: String,
+    pub bond_opts: BTreeMap<String, String>,
+    pub vlans: String,
+    pub pre_up: Vec<String>,
+    pub post_up: Vec<String>,
+}
+
+impl Interface {
+    /// All its static addresses, each once.
+    pub fn static_addresses(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for address in
+            std::iter::once(&self.address).chain(&self.addresses).filter(|address| !address.is_empty())
+        {
+            if !all.contains(&address.as_str()) {
+                all.push(address);
+            }
+        }
+        all
+    }
+
+    /// `(id, name)` of each VLAN on this interface.
+    pub fn vlan_list(&self, parent: &str) -> Vec<(u16, String)> {
+        let items = self.vlans.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items
+            .filter_map(|item| {
+                let (id, name) = item.split_once(':').unwrap_or((item, ""));
+                let name = if name.is_empty() { format!("{parent}.{id}") } else { name.to_owned() };
+                Some((id.parse().ok()?, name))
+            })
+            .collect()
+    }
+}
+
+impl Network {
+    /// `http_proxy=…` and its relatives in both cases, as programs look for them.
+    pub fn proxy_environment(&self) -> Vec<(String, String)> {
+        let proxies = [
+            ("http_proxy", &self.http_proxy),
+            ("https_proxy", &self.https_proxy),
+            ("no_proxy", &self.no_proxy),
+        ];
+        proxies
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .flat_map(|(name, value)| {
+                [((*name).to_owned(), (*value).clone()), (name.to_uppercase(), (*value).clone())]
+            })
+            .collect()
+    }
 }
 
 /// Name servers.
@@ -140,29 +320,6 @@ pub struct Ssh {
     pub listen_address: String,
 }
 
-/// The user's Docker.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Docker {
-    pub extra_args: Vec<String>,
-    pub environment: Vec<String>,
-    pub host: Vec<String>,
-    pub group: String,
-    pub debug: bool,
-    pub graph: String,
-    pub bridge: String,
-    pub bip: String,
-    pub insecure_registry: Vec<String>,
-    pub registry_mirror: String,
-    pub live_restore: bool,
-    pub log_driver: String,
-    pub log_opts: BTreeMap<String, String>,
-    pub storage_driver: String,
-    pub userland_proxy: bool,
-    pub storage_context: String,
-    pub tls: bool,
-}
-
 impl Config {
     /// Fills in the model from a merged tree in which every value has its type (see `schema::check`).
     pub fn from_value(value: Value) -> Config {
@@ -174,33 +331,6 @@ impl Config {
     pub fn effective_hostname(&self) -> &str {
         let valid = |name: &&str| Hostname::try_from((*name).to_owned()).is_ok();
         self.hostname.as_deref().filter(valid).unwrap_or(&self.rancher.defaults.hostname)
-    }
-}
-
-impl Docker {
-    /// The arguments of dockerd.
-    pub fn arguments(&self) -> Vec<String> {
-        let mut arguments = Vec::new();
-        let mut add = |name: &str, value: &str| {
-            if !value.is_empty() {
-                arguments.push(format!("--{name}={value}"));
-            }
-        };
-        self.host.iter().for_each(|host| add("host", host));
-        add("group", &self.group);
-        add("data-root", &self.graph);
-        add("bridge", &self.bridge);
-        add("bip", &self.bip);
-        add("registry-mirror", &self.registry_mirror);
-        add("log-driver", &self.log_driver);
-        add("storage-driver", &self.storage_driver);
-        self.insecure_registry.iter().for_each(|registry| add("insecure-registry", registry));
-        self.log_opts.iter().for_each(|(key, value)| add("log-opt", &format!("{key}={value}")));
-        add("userland-proxy", if self.userland_proxy { "true" } else { "false" });
-        add("live-restore", if self.live_restore { "true" } else { "false" });
-        add("debug", if self.debug { "true" } else { "" });
-        arguments.extend(self.extra_args.iter().cloned());
-        arguments
     }
 }
 

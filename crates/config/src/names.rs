@@ -94,3 +94,120 @@ impl fmt::Display for ServiceName {
         formatter.write_str(&self.0)
     }
 }
+
+/// Where a configuration may come from: `type[:argument]` in `rancher.cloud_init.datasources`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataSource {
+    /// A drive labelled `config-2`, or a folder laid out like one.
+    ConfigDrive(Option<String>),
+    /// A drive labelled `cidata`.
+    NoCloud(Option<String>),
+    File(String),
+    Url(String),
+    /// `cloud-config-url=` on the kernel's command line.
+    CommandLine,
+    /// A provider's metadata service, at its own address or at the one given.
+    Service(Provider, Option<String>),
+    /// VMware's guestinfo, or a file with an OVF environment.
+    Vmware(Option<String>),
+}
+
+/// A provider with a metadata service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    Ec2,
+    Gce,
+    DigitalOcean,
+    OpenStack,
+    Packet,
+    Azure,
+}
+
+impl DataSource {
+    /// Every kind, for a list that says `*`. The order is that of the list.
+    pub fn all() -> Vec<DataSource> {
+        let service = |provider| DataSource::Service(provider, None);
+        vec![
+            DataSource::ConfigDrive(None),
+            DataSource::NoCloud(None),
+            DataSource::Vmware(None),
+            service(Provider::Ec2),
+            service(Provider::DigitalOcean),
+            service(Provider::Packet),
+            service(Provider::Gce),
+            service(Provider::OpenStack),
+            service(Provider::Azure),
+        ]
+    }
+
+    /// Found without a network?
+    pub fn is_local(&self) -> bool {
+        use DataSource::{ConfigDrive, File, NoCloud, Vmware};
+        matches!(self, ConfigDrive(_) | NoCloud(_) | File(_) | Vmware(_))
+    }
+}
+
+impl Provider {
+    /// Its name in a list of data sources.
+    pub fn name(self) -> &'static str {
+        match self {
+            Provider::Ec2 => "ec2",
+            Provider::Gce => "gce",
+            Provider::DigitalOcean => "digitalocean",
+            Provider::OpenStack => "openstack",
+            Provider::Packet => "packet",
+            Provider::Azure => "azure",
+        }
+    }
+}
+
+impl std::str::FromStr for DataSource {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let refuse = |why| Err(NameError { name: text.to_owned(), what: "data source", why });
+        let (kind, argument) = match text.split_once(':') {
+            Some((kind, argument)) if !argument.is_empty() => (kind, Some(argument.to_owned())),
+            Some((kind, _)) => (kind, None),
+            None => (text, None),
+        };
+        let needed = argument.clone();
+        match (kind, needed) {
+            ("configdrive", _) => Ok(DataSource::ConfigDrive(argument)),
+            ("nocloud", _) => Ok(DataSource::NoCloud(argument)),
+            ("file", Some(path)) => Ok(DataSource::File(path)),
+            ("url", Some(url)) => Ok(DataSource::Url(url)),
+            ("file" | "url", None) => refuse("it needs an argument: file:/path or url:http://…"),
+            ("cmdline", _) => Ok(DataSource::CommandLine),
+            ("vmware", _) => Ok(DataSource::Vmware(argument)),
+            ("ec2", _) => Ok(DataSource::Service(Provider::Ec2, argument)),
+            ("gce", _) => Ok(DataSource::Service(Provider::Gce, argument)),
+            ("digitalocean", _) => Ok(DataSource::Service(Provider::DigitalOcean, argument)),
+            ("openstack", _) => Ok(DataSource::Service(Provider::OpenStack, argument)),
+            ("packet" | "equinix", _) => Ok(DataSource::Service(Provider::Packet, argument)),
+            ("azure" | "waagent", _) => Ok(DataSource::Service(Provider::Azure, argument)),
+            ("*", _) => refuse("* must stand alone in the list"),
+            _ => refuse(
+                "known are configdrive, nocloud, file, url, cmdline, vmware, ec2, gce, digitalocean, openstack, packet, azure and *",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for DataSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, argument) = match self {
+            DataSource::ConfigDrive(argument) => ("configdrive", argument.as_deref()),
+            DataSource::NoCloud(argument) => ("nocloud", argument.as_deref()),
+            DataSource::File(path) => ("file", Some(path.as_str())),
+            DataSource::Url(url) => ("url", Some(url.as_str())),
+            DataSource::CommandLine => ("cmdline", None),
+            DataSource::Service(provider, argument) => (provider.name(), argument.as_deref()),
+            DataSource::Vmware(argument) => ("vmware", argument.as_deref()),
+        };
+        match argument {
+            Some(argument) => write!(formatter, "{kind}:{argument}"),
+            None => formatter.write_str(kind),
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Dotted keys for `get` and `set`: `rancher.network.interfaces.eth0.dhcp`. A part with dots in it is quoted.
 
+use crate::schema;
 use serde_json::{Map, Value};
 
 /// Splits a dotted key. `a."b.c".d` has three parts.
@@ -24,7 +25,7 @@ pub fn get<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
 /// Puts a value at a key, making the maps above it. What stood in the way is replaced.
 pub fn set(tree: &mut Value, key: &str, value: Value) {
     let mut place = tree;
-    for part in parse(key) {
+    for part in schema::fit(parse(key)) {
         if !place.is_object() {
             *place = Value::Object(Map::new());
         }
@@ -34,7 +35,14 @@ pub fn set(tree: &mut Value, key: &str, value: Value) {
     *place = value;
 }
 
-fn get_parts<'a>(tree: &'a Value, parts: &[String]) -> Option<&'a Value> {
+/// The parts as one key; a part with dots in it is quoted.
+pub fn join(parts: &[String]) -> String {
+    let quote = |part: &String| if part.contains('.') { format!("\"{part}\"") } else { part.clone() };
+    parts.iter().map(quote).collect::<Vec<_>>().join(".")
+}
+
+/// The value at a key that was taken apart.
+pub(crate) fn get_parts<'a>(tree: &'a Value, parts: &[String]) -> Option<&'a Value> {
     if parts.is_empty() {
         return Some(tree);
     }
@@ -64,5 +72,10 @@ mod tests {
         let mut tree = json!({"a": 1});
         set(&mut tree, "a.b.c", json!([1]));
         assert_eq!(tree, json!({"a": {"b": {"c": [1]}}}));
+        set(&mut tree, "rancher.sysctl.net.ipv4.ip_forward", json!(1));
+        assert_eq!(tree["rancher"], json!({"sysctl": {"net.ipv4.ip_forward": 1}}));
+        let mut tree = json!({});
+        set(&mut tree, "rancher.network.interfaces.eth0.100.dhcp", json!(true));
+        assert_eq!(tree, json!({"rancher": {"network": {"interfaces": {"eth0.100": {"dhcp": true}}}}}));
     }
 }

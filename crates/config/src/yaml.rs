@@ -65,6 +65,26 @@ impl Kind {
 }
 
 impl Node {
+    /// Nothing.
+    pub fn null() -> Node {
+        Node { at: Position::default(), kind: Kind::Null }
+    }
+
+    /// A value that was not written anywhere.
+    pub fn from_value(value: &Value) -> Node {
+        let kind = match value {
+            Value::Null => Kind::Null,
+            Value::Bool(value) => Kind::Bool(*value),
+            Value::Number(value) => Kind::Number(value.clone()),
+            Value::String(value) => Kind::String(value.clone()),
+            Value::Array(items) => Kind::Sequence(items.iter().map(Node::from_value).collect()),
+            Value::Object(map) => {
+                Kind::Mapping(map.iter().map(|(key, item)| (key.clone(), Node::from_value(item))).collect())
+            }
+        };
+        Node { at: Position::default(), kind }
+    }
+
     /// The value without positions.
     pub fn to_value(&self) -> Value {
         match &self.kind {

@@ -13,6 +13,11 @@ pub const RUNTIME_STATE: &str = "/run/corral/runtime";
 /// The cgroup of all system containers.
 pub const CGROUP: &str = "/system";
 
+/// What `write_files` wants in containers, one folder a container: index.json and the contents.
+pub const FILES: &str = "/run/corral/files";
+/// The configuration in force, and what is wrong with what was said.
+pub const CONFIG: &str = "/run/corral/config.json";
+
 const STORE: &str = "/var/lib/system-docker";
 
 /// The bundle of a container: config.json.

@@ -58,8 +58,12 @@ pub enum Request {
     },
     /// The spans of the boot, as JSON.
     Boot,
-    /// The configuration in force, and what was wrong with what was said.
-    Config,
+    /// Answered when no source of the boot can change the configuration any more.
+    AwaitConfig,
+    /// Read the configuration again and put it into force; answered when it is read.
+    Reload,
+    /// The change that waits stays.
+    Confirmed,
     /// End the machine.
     Power {
         action: PowerAction,

@@ -47,6 +47,20 @@ pub struct ContainerSpec {
     pub keep_children: bool,
 }
 
+/// The label of a container that has files to be placed; its value changes when they do.
+pub const FILES_LABEL: &str = "io.corral.files";
+
+/// A file to be placed in a container before it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedFile {
+    pub path: String,
+    /// The file of the host with its content.
+    pub blob: String,
+    pub mode: u32,
+    /// `user[:group]` by the container's own accounts; empty: root.
+    pub owner: String,
+}
+
 /// A path of the host that a container sees.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {

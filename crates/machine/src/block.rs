@@ -70,6 +70,15 @@ pub fn resolve(reference: &str) -> Vec<PathBuf> {
     }
 }
 
+/// Does the hypervisor share a folder (9p over virtio) under this tag?
+pub fn has_shared_folder(tag: &str) -> bool {
+    let Ok(items) = fs::read_dir("/sys/bus/virtio/drivers/9pnet_virtio") else { return false };
+    items.flatten().any(|item| {
+        let text = fs::read_to_string(item.path().join("mount_tag")).unwrap_or_default();
+        text.trim_end_matches(['\0', '\n']) == tag
+    })
+}
+
 /// Whether the first `length` bytes are all zero: the sign that a disk may be formatted.
 pub fn is_blank(device: &Path, length: usize) -> Result<bool> {
     let file = File::open(device).with_context(|| format!("opening {}", device.display()))?;

@@ -21,6 +21,17 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     fsync(&folder).with_context(|| format!("writing {}", path.display()))
 }
 
+/// Removes a file so that it stays removed; one that is not there is fine.
+pub fn remove_durably(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        result => result.with_context(|| format!("removing {}", path.display()))?,
+    }
+    let folder = path.parent().context("a path without a folder")?;
+    let folder = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    fsync(&folder).with_context(|| format!("removing {}", path.display()))
+}
+
 fn write_fresh(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;

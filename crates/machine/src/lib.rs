@@ -3,6 +3,7 @@
 //! Nothing in here knows of containers, and nothing else in the workspace mounts, loads modules or reads disks.
 
 pub mod block;
+pub mod cloud;
 pub mod cmdline;
 pub mod files;
 pub mod kmsg;

@@ -2,7 +2,8 @@
 //! and then the loop that never ends.
 
 mod console;
-mod early;
+pub(crate) mod early;
+mod oem;
 mod resolver;
 mod state;
 
@@ -24,6 +25,7 @@ pub(crate) fn run() -> ExitCode {
     trace.step("etc", early::render_etc);
     trace.step("modules", early::load_modules);
     let rough = trace.step("rough-config", resolver::run);
+    let rough = trace.step("oem", || oem::enter(rough));
     trace.step("requested-modules", || early::load_requested_modules(&rough.config.rancher.modules));
     let has_state = trace.step("state", || state::enter(&rough));
     let resolved = if has_state { trace.step("config", resolver::run) } else { rough };

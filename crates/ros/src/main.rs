@@ -20,16 +20,25 @@ fn main() -> ExitCode {
     match name {
         "init" | "system-docker" if std::process::id() == 1 => boot::run(),
         corral_engine::core::HELPER_NAME => applets::helper(&arguments),
-        resolve::NAME => resolve::main(),
+        resolve::NAME => resolve::main(&arguments),
         "system-docker" => applets::system_docker::run(&arguments),
         "respawn" => report(applets::respawn::run(&arguments)),
         "autologin" => report(applets::autologin::run(&arguments)),
         "netconf" => report(applets::netconf::run()),
-        "cloud-init-execute" => report(applets::console_init::execute()),
+        "cloud-init-execute" => report(execute(&arguments)),
         "wait-for-docker" => report(applets::wait_for_docker::run()),
         "modprobe" => report(applets::modprobe::run(&arguments)),
         "reboot" | "poweroff" | "halt" | "shutdown" => report(cli::power::run(name, &arguments)),
         _ => cli::run(&arguments),
+    }
+}
+
+/// `cloud-init-execute [-pre-console] [-console]`.
+fn execute(arguments: &[String]) -> anyhow::Result<()> {
+    if arguments.iter().any(|argument| argument.trim_start_matches('-') == "pre-console") {
+        applets::execute::run()
+    } else {
+        applets::console::execute()
     }
 }
 

@@ -1,24 +1,38 @@
 //! Sources → configuration and plan, in a process of its own: whatever a document does to its parser, PID 1 goes on
-//! with what it has. PID 1 starts it twice in a boot: roughly, and when all sources are there.
+//! with what it has. PID 1 starts it at each boot, roughly and when all sources are there, and when something changed.
 
+mod confirm;
+mod files;
+mod layers;
+mod services;
+
+pub(crate) use confirm::{Pending, confirm, prepare};
+pub(crate) use layers::{load as load_layers, load_rejected};
+pub(crate) use services::{is_of_system, local_sources, network_sources};
+
+use corral_config::Config;
 use corral_config::error::{Problem, Severity};
-use corral_config::layer::{Layer, Source};
 use corral_config::yaml::Position;
-use corral_config::{Config, user_data};
-use corral_machine::block;
-use corral_plan::{Plan, Service, compose};
+use corral_engine::paths;
+use corral_machine::files::write_atomic;
+use corral_plan::Plan;
+use corral_plan::compose::Environment;
 use serde::{Deserialize, Serialize};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The name under which this binary resolves.
 pub(crate) const NAME: &str = "corral-resolve";
+/// Its argument when an unconfirmed change is to be taken back first.
+pub(crate) const TAKE_BACK: &str = "--take-back";
 /// Where the owner's configuration is.
 pub(crate) const CONF: &str = "/var/lib/rancher/conf";
-const SYSTEM: &str = "/usr/share/ros";
-/// Volume labels of config drives.
-pub(crate) const DRIVES: [&str; 3] = ["config-2", "cidata", "CIDATA"];
+/// What this boot's data sources gave, for the resolver and for `ros config status`.
+pub(crate) const CLOUD_INIT_MARK: &str = "/run/corral/cloud-init.json";
+pub(crate) const SYSTEM: &str = "/usr/share/ros";
+/// Volume labels of config drives: OpenStack's, and NoCloud's.
+pub(crate) const CONFIG_DRIVE: &str = "config-2";
+pub(crate) const NOCLOUD_DRIVE: &str = "cidata";
 
 /// All that PID 1 is told.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -26,12 +40,65 @@ pub(crate) struct Resolved {
     pub(crate) config: Config,
     pub(crate) plan: Plan,
     pub(crate) problems: Vec<Problem>,
+    /// What services may ask for by name: `rancher.environment`, the proxies, the kernel's version.
+    pub(crate) environment: Environment,
+    /// A change waits to be confirmed: seconds until it is to be taken back.
+    pub(crate) confirm_within: Option<u64>,
+}
+
+/// The configuration in force, and what was wrong with what was said.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct InForce {
+    pub(crate) config: Config,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl InForce {
+    /// As the last resolver left it.
+    pub(crate) fn load() -> anyhow::Result<InForce> {
+        use anyhow::Context;
+        let text = std::fs::read(paths::CONFIG).context("reading the configuration in force")?;
+        serde_json::from_slice(&text).context("reading the configuration in force")
+    }
+}
+
+/// What the stages of cloud-init did in this boot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct CloudInitMark {
+    /// The local source that won, and the one on the network.
+    pub(crate) local: Option<String>,
+    pub(crate) network: Option<String>,
+    /// URLs that local user-data includes.
+    pub(crate) includes: Vec<String>,
+    /// What went wrong.
+    pub(crate) problems: Vec<String>,
+}
+
+impl CloudInitMark {
+    /// What is known in this boot so far.
+    pub(crate) fn load() -> CloudInitMark {
+        std::fs::read(CLOUD_INIT_MARK)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default()
+    }
 }
 
 /// Prints what is resolved as JSON.
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn main(arguments: &[String]) -> ExitCode {
     corral_engine::sys::signals::unblock_all();
-    match serde_json::to_string(&resolve()) {
+    let mut notes = Vec::new();
+    if arguments.iter().any(|argument| argument == TAKE_BACK)
+        && let Err(error) = confirm::take_back()
+    {
+        notes.push(problem("confirm", &format!("taking an unconfirmed change back: {error:#}")));
+    }
+    let mut resolved = resolve();
+    resolved.problems.extend(notes);
+    if let Err(error) = publish(&resolved) {
+        resolved.problems.push(problem("resolver", &format!("{error:#}")));
+    }
+    match serde_json::to_string(&resolved) {
         Ok(text) => {
             println!("{text}");
             ExitCode::SUCCESS
@@ -43,151 +110,54 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+/// What the programs in system containers read: root's only, for there are secrets in it.
+fn publish(resolved: &Resolved) -> anyhow::Result<()> {
+    let in_force = InForce { config: resolved.config.clone(), problems: resolved.problems.clone() };
+    write_atomic(Path::new(paths::CONFIG), &serde_json::to_vec(&in_force)?, 0o600)
+}
+
+/// Everything that is wrong with what counts on this machine.
+pub(crate) fn problems() -> Vec<Problem> {
+    resolve().problems
+}
+
+/// Lets services that are started from now on see what is stored, without putting it into force.
+pub(crate) fn refresh() -> anyhow::Result<()> {
+    publish(&resolve())
+}
+
+/// What is stored now means.
+pub(crate) fn stored_config() -> Config {
+    settle(corral_config::resolve(&load_layers()))
+}
+
+/// What follows from other keys.
+fn settle(mut config: Config) -> Config {
+    config.rancher.docker.debug |= config.rancher.debug;
+    config
+}
+
 fn resolve() -> Resolved {
+    let pending = confirm::at_boot();
     let layers = load_layers();
-    let config = corral_config::resolve(&layers);
+    let config = settle(corral_config::resolve(&layers));
+    let rejected = load_rejected();
     let mut problems: Vec<Problem> =
-        layers.iter().chain(&load_rejected()).flat_map(|layer| layer.problems.clone()).collect();
-    problems.extend(config.write_files.iter().filter(|file| file.container != "console").map(|file| {
-        let message =
-            format!("{}: writing into container {} has no effect in this version", file.path, file.container);
-        Problem::new(Severity::Warning, "write_files", Position::default(), "", message)
-    }));
-    let plan = plan(&config, &mut problems);
-    Resolved { config, plan, problems }
+        layers.iter().chain(&rejected).flat_map(|layer| layer.problems.clone()).collect();
+    problems.extend(pending.problem);
+    problems.extend(CloudInitMark::load().problems.iter().map(|text| problem("cloud-init", text)));
+    let environment = environment(&config);
+    let mut plan = services::plan(&config, &layers, &environment, &mut problems);
+    files::prepare(&config, &mut plan, &mut problems);
+    Resolved { config, plan, problems, environment, confirm_within: pending.confirm_within }
 }
 
-/// Every source that is there, in the order in which later ones win (R§7.6).
-pub(crate) fn load_layers() -> Vec<Layer> {
-    let mut layers = vec![corral_config::defaults()];
-    let conf = Path::new(CONF);
-    let mut files: Vec<PathBuf> = fs::read_dir(conf.join("cloud-config.d"))
-        .map(|items| items.flatten().map(|item| item.path()).filter(|path| is_layer_file(path)).collect())
-        .unwrap_or_default();
-    files.sort();
-    files.push(conf.join("cloud-config.yml"));
-    layers.extend(files.iter().filter_map(|path| load_file(path)));
-    layers.extend(corral_machine::cmdline::load().map(|text| Layer::from_command_line(&text)));
-    layers.extend(load_metadata(&layers));
-    layers
-}
-
-fn is_layer_file(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    !name.starts_with('.') && name.ends_with(".yml") && path.is_file()
-}
-
-fn load_file(path: &Path) -> Option<Layer> {
-    let bytes = fs::read(path).ok()?;
-    let source = Source::File(path.display().to_string());
-    match user_data::classify(&bytes) {
-        user_data::UserData::Script(_) => None,
-        _ => Some(Layer::parse_bytes(source, &bytes)),
-    }
-}
-
-/// What was set aside, so that it is not forgotten why. It counts for nothing else.
-pub(crate) fn load_rejected() -> Option<Layer> {
-    let mut layer = load_file(&Path::new(CONF).join("rejected/user-data"))?;
-    if layer.problems.is_empty() {
-        let message = "the first line must be #cloud-config or begin with #!".to_owned();
-        let at = Position { line: 1, column: 1 };
-        layer.problems.push(Problem::new(Severity::Error, &layer.source.to_string(), at, "", message));
-    }
-    Some(layer)
-}
-
-/// The provider's host name counts where nobody gave one; its keys are added to the owner's.
-fn load_metadata(layers: &[Layer]) -> Option<Layer> {
-    let mut layer = load_file(&Path::new(CONF).join("metadata"))?;
-    layer.source = Source::Metadata;
-    let config = corral_config::resolve(layers);
-    let map = layer.value.as_object_mut()?;
-    if config.hostname.is_some() {
-        map.remove("hostname");
-    }
-    let mut keys = config.ssh_authorized_keys;
-    for key in map.get("ssh_authorized_keys").and_then(|keys| keys.as_array()).into_iter().flatten() {
-        let key = key.as_str().unwrap_or_default().to_owned();
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-    map.insert("ssh_authorized_keys".to_owned(), keys.into());
-    Some(layer)
-}
-
-/// The services of the system image, then the owner's. A file that is wrong costs only itself.
-fn plan(config: &Config, problems: &mut Vec<Problem>) -> Plan {
-    let mut services: Vec<Service> = Vec::new();
-    for name in load_service_names() {
-        let path = Path::new(SYSTEM).join("services").join(&name).join("compose.yml");
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        add(&mut services, compose::parse(&path.display().to_string(), &text), problems);
-    }
-    for (name, value) in &config.rancher.services {
-        let one = serde_json::Map::from_iter([(name.clone(), value.clone())]);
-        let text = corral_config::yaml::to_string(&serde_json::Value::Object(one)).unwrap_or_default();
-        add(&mut services, compose::parse(&format!("rancher.services.{name}"), &text), problems);
-    }
-    for service in services.iter().filter(|service| !service.labels.system) {
-        let message = "services of the user's Docker have no effect in this version; with the label \
-                       io.rancher.os.scope: system it would be one of the system's";
-        let source = format!("rancher.services.{}", service.name);
-        problems.push(Problem::new(Severity::Warning, &source, Position::default(), "", message.to_owned()));
-    }
-    services.retain(|service| service.labels.system);
-    if !has_config_drive() {
-        services.retain(|service| service.name.as_str() != "cloud-init");
-    }
-    match Plan::new(services.clone()) {
-        Ok(plan) => plan,
-        Err(cycle) => {
-            problems.push(problem("rancher.services", &cycle.to_string()));
-            // Without its labels nobody waits for anybody: better than no console.
-            for service in &mut services {
-                service.labels.after.retain(|other| !cycle.names.contains(other));
-                service.labels.before.retain(|other| !cycle.names.contains(other));
-            }
-            Plan::new(services).unwrap_or_default()
-        }
-    }
-}
-
-/// Cloud-init has nothing to do on a machine without a drive.
-fn has_config_drive() -> bool {
-    block::load_volumes().iter().any(|volume| DRIVES.contains(&volume.system.label.as_str()))
-}
-
-fn load_service_names() -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Os {
-        services: Vec<String>,
-    }
-    let text = fs::read_to_string(Path::new(SYSTEM).join("os.yml")).unwrap_or_default();
-    corral_config::yaml::from_str::<Os>(&text).map(|os| os.services).unwrap_or_default()
-}
-
-fn add(
-    services: &mut Vec<Service>,
-    file: Result<compose::ServiceFile, compose::ComposeError>,
-    problems: &mut Vec<Problem>,
-) {
-    match file {
-        Ok(file) => {
-            for service in file.services {
-                services.retain(|other| other.name != service.name);
-                services.push(service);
-            }
-            problems.extend(file.warnings.iter().map(|warning| from_compose(warning, Severity::Warning)));
-        }
-        Err(error) => problems.push(from_compose(&error, Severity::Error)),
-    }
-}
-
-fn from_compose(error: &compose::ComposeError, severity: Severity) -> Problem {
-    let at = Position { line: error.line, column: error.column };
-    Problem::new(severity, &error.file, at, "", error.message.clone())
+fn environment(config: &Config) -> Environment {
+    let mut table = config.rancher.environment.clone();
+    table.extend(config.rancher.network.proxy_environment());
+    let kernel = rustix::system::uname();
+    table.insert("KERNEL_VERSION".to_owned(), kernel.release().to_string_lossy().into_owned());
+    table
 }
 
 fn problem(source: &str, message: &str) -> Problem {

@@ -1,7 +1,7 @@
 //! The creation helper: takes one order from PID 1, does it, reports, exits. The container's first process, its child,
 //! is then PID 1's.
 
-use super::{bundle, cleanup, device_tree, overlay, process};
+use super::{bundle, cleanup, device_tree, files, overlay, process};
 use crate::image::Embedded;
 use crate::protocol::{Order, Report};
 use crate::spec::{ContainerSpec, ExecSpec};
@@ -48,6 +48,7 @@ fn launch(id: &str, spec: &ContainerSpec, socket: &OwnedFd) -> Result<Report> {
     let image = Embedded::load(&spec.image)?;
     overlay::mount(id, &image)?;
     overlay::prepare_binds(spec)?;
+    files::place(id, spec);
     let config = bundle::config(id, spec, &image)?;
     let folder = paths::bundle(id);
     fs::create_dir_all(&folder)?;

@@ -5,6 +5,7 @@
 mod bundle;
 mod cleanup;
 mod device_tree;
+mod files;
 pub mod helper;
 mod overlay;
 mod process;

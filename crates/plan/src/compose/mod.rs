@@ -1,12 +1,14 @@
 //! Compose files → services. v1 (services at the top) and the Compose Specification (`services:`), read leniently as
 //! the original did (`privileged: "true"`); an unknown key is a warning, a wrong type an error, both with their place.
 
+mod interpolate;
 mod scalar;
 mod spec;
 
 use crate::service::Service;
 use corral_config::names::ServiceName;
 use corral_config::yaml::{self, Kind, Node, Position};
+pub use interpolate::Environment;
 
 /// What is wrong in a compose file: `FILE:LINE:COLUMN: what`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,19 +28,24 @@ pub struct ServiceFile {
     pub warnings: Vec<ComposeError>,
 }
 
-/// Parses a compose file.
+/// Parses a compose file that refers to no variables.
 pub fn parse(file: &str, text: &str) -> Result<ServiceFile, ComposeError> {
+    parse_with(file, text, &Environment::new())
+}
+
+/// Parses a compose file; `${NAME}` is looked up in the table.
+pub fn parse_with(file: &str, text: &str, table: &Environment) -> Result<ServiceFile, ComposeError> {
     let tree = yaml::parse(text).map_err(|error| ComposeError {
         file: file.to_owned(),
         line: error.line,
         column: error.column,
         message: error.message,
     })?;
-    parse_tree(file, &tree)
+    parse_tree(file, &tree, table)
 }
 
 /// Parses a compose document that stands in a configuration.
-pub fn parse_tree(file: &str, tree: &Node) -> Result<ServiceFile, ComposeError> {
+pub fn parse_tree(file: &str, tree: &Node, table: &Environment) -> Result<ServiceFile, ComposeError> {
     let mut reader = Reader { file, warnings: Vec::new() };
     let top = reader.mapping(tree)?;
     let is_v1 = !top.iter().any(|(key, _)| key == "services");
@@ -47,7 +54,10 @@ pub fn parse_tree(file: &str, tree: &Node) -> Result<ServiceFile, ComposeError> 
     for (name, node) in services {
         let name =
             ServiceName::try_from(name.clone()).map_err(|error| reader.error(node.at, error.to_string()))?;
-        parsed.push(spec::parse_service(&mut reader, name, node)?);
+        let mut complaints = Vec::new();
+        let node = interpolate::interpolate(node, name.as_str(), table, &mut complaints);
+        complaints.into_iter().for_each(|(at, message)| reader.warn(at, message));
+        parsed.push(spec::parse_service(&mut reader, name, &node)?);
     }
     Ok(ServiceFile { services: parsed, warnings: reader.warnings })
 }

@@ -12,12 +12,28 @@ const LABEL: &str = "RANCHER_STATE";
 
 /// Does what the environment says: STATE_DEV, AUTOFORMAT.
 pub(crate) fn run() -> Result<()> {
+    if let Ok(script) = std::env::var("STATE_SCRIPT") {
+        return run_script(&script);
+    }
     let state = std::env::var("STATE_DEV").unwrap_or_default();
     let format = std::env::var("AUTOFORMAT").unwrap_or_default();
     match block::resolve(&state).first() {
         Some(device) => check(device),
         None => make(format.split_whitespace(), &state),
     }
+}
+
+/// `rancher.state.script`: whatever the disk needs before it can be found.
+fn run_script(text: &str) -> Result<()> {
+    let file = Path::new("/tmp/state-script");
+    corral_machine::files::write_atomic(file, text.as_bytes(), 0o700)?;
+    let direct = text.starts_with("#!");
+    let mut command = if direct { Command::new(file) } else { Command::new("/bin/sh") };
+    if !direct {
+        command.arg(file);
+    }
+    let status = command.status().context("starting the script")?;
+    if status.success() { Ok(()) } else { bail!("the script ended with {status}") }
 }
 
 fn check(device: &Path) -> Result<()> {

@@ -1,42 +1,176 @@
-//! `ros cloud-init-save`, in the cloud-init container: reads the config drive and keeps what it holds. Whatever the
-//! drive holds, the worst is that this container ends with an error and the machine goes on with what it has.
+//! `ros cloud-init-save`, in the containers cloud-init (sources on this machine) and cloud-init-network (all others,
+//! at the same time, with one deadline): the first of the list that has something is kept. Whatever a source holds, the
+//! worst is that this container ends with an error and the machine goes on with what it has.
 
-use crate::resolve::{CONF, DRIVES};
+mod save;
+
+use super::load_config;
+use crate::boot::say;
+use crate::resolve::{
+    CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, local_sources, network_sources,
+};
 use anyhow::{Context, Result, bail};
-use corral_config::error::Problem;
-use corral_config::layer::{Layer, Source};
-use corral_config::user_data::{self, UserData};
-use corral_config::yaml;
+use corral_config::names::DataSource;
 use corral_machine::block::{self, Volume};
+use corral_machine::cloud::{self, Found, http::Http, seed};
 use corral_machine::files::write_atomic;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
 use rustix::mount::MountFlags;
-use serde_json::{Map, Value};
-use std::fs::{self, File};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use save::Stage;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 const MOUNT_POINT: &str = "/media/config-2";
 
-/// What a drive holds: user-data and metadata, where it has them.
-struct Drive {
-    user_data: Option<PathBuf>,
-    metadata: Option<PathBuf>,
+/// Asks the sources of this machine.
+pub(crate) fn run_local() -> Result<()> {
+    let config = load_config()?;
+    let mut mark = CloudInitMark::load();
+    for source in local_sources(&config) {
+        match read_local(&source) {
+            Ok(Some((found, url))) if !found.is_empty() || url.is_some() => {
+                mark.problems.extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
+                mark.includes.extend(url);
+                keep(Stage::Local, &source, &found, &mut mark);
+                break;
+            }
+            Ok(_) => println!("{source}: nothing there"),
+            Err(error) => mark.problems.push(format!("{source}: {error:#}")),
+        }
+    }
+    finish(&mark)
 }
 
-/// Reads the first config drive that is there.
-pub(crate) fn run() -> Result<()> {
-    let volumes = block::load_volumes();
-    let Some(volume) = volumes.iter().find(|volume| DRIVES.contains(&volume.system.label.as_str())) else {
-        return Ok(());
+/// Asks the sources on the network, and fetches what local user-data includes.
+pub(crate) fn run_network() -> Result<()> {
+    let config = load_config()?;
+    let mut mark = CloudInitMark::load();
+    let stage = if mark.local.is_some() { Stage::NetworkAfterLocal } else { Stage::Network };
+    let includes = std::mem::take(&mut mark.includes);
+    let patience = Duration::from_secs(config.rancher.cloud_init.timeout.max(1));
+    let deadline = Instant::now() + patience;
+    let sources = network_sources(&config);
+    let names: Vec<String> =
+        sources.iter().map(ToString::to_string).chain(includes.iter().cloned()).collect();
+    say(&format!("cloud-init: asking {} (at most {} s)", names.join(", "), patience.as_secs()));
+    let found = match fetch_includes(&includes, deadline) {
+        Ok(Some(found)) => Some(("include".to_owned(), found)),
+        Ok(None) => ask(&sources, patience, &mut mark),
+        Err(error) => {
+            mark.problems.push(format!("#include: {error:#}"));
+            None
+        }
     };
-    mount(volume)?;
-    let drive = look();
-    let metadata = drive.metadata.as_deref().map_or(Ok(()), save_metadata);
-    let user_data = drive.user_data.as_deref().map_or(Ok(()), save_user_data);
+    match &found {
+        Some((source, found)) => {
+            mark.problems.extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
+            save_with_includes(stage, source, found, &mut mark, deadline);
+        }
+        None => say("cloud-init: no data source had anything; going on with what is known"),
+    }
+    finish(&mark)
+}
+
+fn ask(sources: &[DataSource], patience: Duration, mark: &mut CloudInitMark) -> Option<(String, Found)> {
+    let line = corral_machine::cmdline::load().unwrap_or_default();
+    let answer = cloud::fetch_all(sources, &line, patience, |open, left| {
+        say(&format!("cloud-init: waiting for {} ({left} s left)", open.join(", ")));
+    });
+    answer.failures.iter().for_each(|failure| println!("{failure}"));
+    if answer.winner.is_none() {
+        mark.problems.extend(answer.failures);
+    }
+    answer.winner.map(|(source, found)| (source.to_string(), found))
+}
+
+fn fetch_includes(urls: &[String], deadline: Instant) -> Result<Option<Found>> {
+    if urls.is_empty() {
+        return Ok(None);
+    }
+    let http = Http::new(deadline)?;
+    let mut all = Vec::new();
+    for url in urls {
+        let text = http.get(url)?.with_context(|| format!("{url}: nothing there"))?;
+        all.push(text);
+    }
+    // Several are one message of several parts; one is what it is.
+    let user_data = match all.as_slice() {
+        [one] => one.clone(),
+        _ => save::join(&all),
+    };
+    Ok(Some(Found { user_data: Some(user_data), ..Found::default() }))
+}
+
+/// User-data from the network may include more; that is fetched now, once.
+fn save_with_includes(
+    stage: Stage,
+    source: &str,
+    found: &Found,
+    mark: &mut CloudInitMark,
+    deadline: Instant,
+) {
+    keep(stage, &source, found, mark);
+    let more = std::mem::take(&mut mark.includes);
+    match fetch_includes(&more, deadline) {
+        Ok(Some(included)) => keep(Stage::NetworkAfterLocal, &"include", &included, mark),
+        Ok(None) => {}
+        Err(error) => mark.problems.push(format!("#include: {error:#}")),
+    }
+    // What an included document includes is not followed.
+    mark.includes.clear();
+}
+
+fn keep(stage: Stage, source: &dyn ToString, found: &Found, mark: &mut CloudInitMark) {
+    let name = source.to_string();
+    println!("{name}: taken");
+    match save::save(stage, found) {
+        Ok(saved) => {
+            mark.problems.extend(saved.problems);
+            mark.includes.extend(saved.includes);
+        }
+        Err(error) => mark.problems.push(format!("{name}: {error:#}")),
+    }
+    match stage {
+        Stage::Local => mark.local = Some(name),
+        Stage::Network | Stage::NetworkAfterLocal => mark.network = Some(name),
+    }
+}
+
+fn finish(mark: &CloudInitMark) -> Result<()> {
+    mark.problems.iter().for_each(|problem| println!("{problem}"));
+    write_atomic(Path::new(CLOUD_INIT_MARK), &serde_json::to_vec(mark)?, 0o644)
+}
+
+/// What a local source holds, and a URL that stands in its place.
+fn read_local(source: &DataSource) -> Result<Option<(Found, Option<String>)>> {
+    match source {
+        DataSource::ConfigDrive(None) => read_drive(CONFIG_DRIVE),
+        DataSource::ConfigDrive(Some(path)) if path == MOUNT_POINT => read_drive(CONFIG_DRIVE),
+        DataSource::NoCloud(None) => read_drive(NOCLOUD_DRIVE),
+        DataSource::ConfigDrive(Some(path)) | DataSource::NoCloud(Some(path)) => {
+            Ok(Some((seed::read(Path::new(path)), None)))
+        }
+        DataSource::File(path) => {
+            let user_data = Some(seed::read_file(Path::new(path))?);
+            Ok(Some((Found { user_data, ..Found::default() }, None)))
+        }
+        DataSource::Vmware(file) => cloud::vmware::read(file.as_deref().map(Path::new)),
+        DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => Ok(None),
+    }
+}
+
+fn read_drive(label: &str) -> Result<Option<(Found, Option<String>)>> {
+    let volumes = block::load_volumes();
+    let volume = volumes.iter().find(|volume| volume.system.label.eq_ignore_ascii_case(label));
+    match volume {
+        Some(volume) => mount(volume)?,
+        None if block::has_shared_folder(label) => mount_shared(label)?,
+        None => return Ok(None),
+    }
+    let found = seed::read(Path::new(MOUNT_POINT));
     mounts::unmount(Path::new(MOUNT_POINT), true)?;
-    metadata.and(user_data)
+    Ok(Some((found, None)))
 }
 
 fn mount(volume: &Volume) -> Result<()> {
@@ -45,94 +179,25 @@ fn mount(volume: &Volume) -> Result<()> {
     match kind {
         "iso9660" => modules.load("isofs")?,
         "vfat" => ["vfat", "nls_cp437", "nls_ascii"].iter().try_for_each(|name| modules.load(name))?,
+        "swap" => bail!("{} is a swap space", volume.device.display()),
         other => modules.load(other)?,
     }
     mounts::mount(&Mount {
         source: &volume.device.to_string_lossy(),
         target: MOUNT_POINT,
         kind,
-        flags: MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC,
+        flags: read_only(),
         data: "",
     })
 }
 
-/// OpenStack's layout (`config-2`), or NoCloud's (`cidata`).
-fn look() -> Drive {
-    let base = Path::new(MOUNT_POINT);
-    let first = |names: &[&str]| names.iter().map(|name| base.join(name)).find(|path| path.is_file());
-    Drive {
-        user_data: first(&["openstack/latest/user_data", "user-data", "user_data"]),
-        metadata: first(&["openstack/latest/meta_data.json", "meta-data", "meta_data.json"]),
-    }
+/// A folder that the hypervisor shares, as `-virtfs` of QEMU does.
+fn mount_shared(tag: &str) -> Result<()> {
+    Index::open(Path::new("/lib/modules"))?.load("9p")?;
+    let data = "trans=virtio,version=9p2000.L,cache=none";
+    mounts::mount(&Mount { source: tag, target: MOUNT_POINT, kind: "9p", flags: read_only(), data })
 }
 
-/// At most as much as a configuration may have, and one byte more, so that too much is seen as such.
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let limit = yaml::MAX_BYTES as u64 + 1;
-    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    file.take(limit).read_to_end(&mut bytes).with_context(|| format!("reading {}", path.display()))?;
-    Ok(bytes)
-}
-
-/// Keeps user-data: as `boot.yml`, as the script, or, if it is neither, set aside with its reason.
-fn save_user_data(path: &Path) -> Result<()> {
-    let bytes = read(path)?;
-    let conf = Path::new(CONF);
-    let (boot, script) = (conf.join("cloud-config.d/boot.yml"), conf.join("cloud-config-script"));
-    let rejected = conf.join("rejected/user-data");
-    let _ = fs::remove_file(&rejected);
-    match user_data::classify(&bytes) {
-        UserData::Empty => Ok(()),
-        UserData::Script(text) => {
-            let _ = fs::remove_file(&boot);
-            write_atomic(&script, text, 0o700)
-        }
-        UserData::CloudConfig(text) => {
-            let layer = Layer::parse_bytes(Source::File("user-data".to_owned()), text);
-            layer.problems.iter().for_each(|problem| println!("{problem}"));
-            if is_unreadable(&layer) {
-                write_atomic(&rejected, text, 0o600)?;
-                bail!("{}", set_aside(&layer.problems));
-            }
-            let _ = fs::remove_file(&script);
-            write_atomic(&boot, text, 0o600)
-        }
-        UserData::Unknown(start) => {
-            write_atomic(&rejected, &bytes, 0o600)?;
-            let start = String::from_utf8_lossy(start).into_owned();
-            bail!("user-data begins with {start:?}: #cloud-config or #! is wanted; it was set aside")
-        }
-    }
-}
-
-/// The document as a whole was not understood: its one problem is about no key.
-fn is_unreadable(layer: &Layer) -> bool {
-    layer.problems.iter().any(|problem| problem.key.is_empty()) && layer.value == Value::Object(Map::new())
-}
-
-fn set_aside(problems: &[Problem]) -> String {
-    let first = problems.first().map(ToString::to_string).unwrap_or_default();
-    format!("{first}; it was set aside, and the last good configuration counts")
-}
-
-/// The host name and keys that a provider gives, in the form of a layer.
-fn save_metadata(path: &Path) -> Result<()> {
-    let bytes = read(path)?;
-    let text = std::str::from_utf8(&bytes).context("metadata is not UTF-8 text")?;
-    let value = yaml::parse(text).map_err(|error| anyhow::anyhow!("metadata:{error}"))?.to_value();
-    let name = ["hostname", "local-hostname", "name"].iter().find_map(|key| value.get(*key)?.as_str());
-    let keys: Vec<Value> = match value.get("public_keys").or_else(|| value.get("public-keys")) {
-        Some(Value::Object(map)) => map.values().cloned().collect(),
-        Some(Value::Array(list)) => list.clone(),
-        _ => Vec::new(),
-    };
-    let mut layer = Map::new();
-    layer.extend(name.map(|name| ("hostname".to_owned(), Value::from(name))));
-    if !keys.is_empty() {
-        layer.insert("ssh_authorized_keys".to_owned(), Value::Array(keys));
-    }
-    let text =
-        yaml::to_string(&Value::Object(layer)).map_err(|error| anyhow::anyhow!("metadata: {error}"))?;
-    write_atomic(&Path::new(CONF).join("metadata"), text.as_bytes(), 0o600)
+fn read_only() -> MountFlags {
+    MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC
 }

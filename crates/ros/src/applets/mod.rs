@@ -1,9 +1,11 @@
 //! What this binary is under its other names, and inside system containers.
 
 pub(crate) mod autologin;
+pub(crate) mod bootcmd;
 pub(crate) mod bootstrap;
 pub(crate) mod cloud_init;
-pub(crate) mod console_init;
+pub(crate) mod console;
+pub(crate) mod execute;
 pub(crate) mod modprobe;
 pub(crate) mod netconf;
 pub(crate) mod respawn;
@@ -11,10 +13,9 @@ pub(crate) mod system_docker;
 pub(crate) mod user_docker;
 pub(crate) mod wait_for_docker;
 
+use crate::resolve::InForce;
 use anyhow::Result;
 use corral_config::Config;
-use corral_engine::client::ask;
-use corral_engine::protocol::{Reply, Request};
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
@@ -28,10 +29,7 @@ pub(crate) fn helper(arguments: &[String]) -> ExitCode {
     ExitCode::from(u8::try_from(corral_engine::runtime::helper::run(&socket)).unwrap_or(1))
 }
 
-/// The configuration in force, from PID 1.
+/// The configuration in force.
 pub(crate) fn load_config() -> Result<Config> {
-    let Reply::Value(mut value) = ask(Request::Config)? else {
-        anyhow::bail!("PID 1 answered something else");
-    };
-    Ok(Config::from_value(value["config"].take()))
+    Ok(InForce::load()?.config)
 }

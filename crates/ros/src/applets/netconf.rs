@@ -1,17 +1,29 @@
-//! `ros netconf`, in the network container: host name, loopback, static addresses, resolv.conf; then it becomes
-//! dhcpcd for the interfaces that ask for an address. DHCP is never asked for on an interface that is static.
+//! `netconf`, in the network container: host name, links, static addresses, resolv.conf; then it becomes dhcpcd for the
+//! interfaces that ask for an address. DHCP is never asked for on an interface that is static.
+
+mod commands;
+mod links;
+mod matching;
 
 use super::load_config;
+use crate::boot::say;
 use anyhow::{Context, Result};
+use commands::{ip, run_words};
 use corral_config::Config;
 use corral_config::model::Interface;
+use matching::Entry;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-/// Bridges, cables of containers and the like: theirs, not ours.
-const NOT_OURS: [&str; 8] = ["lo", "docker", "br-", "veth", "virbr", "cni", "flannel", "dummy"];
+/// The configuration of dhcpcd for this start: the image's, and what each interface wants.
+const DHCPCD_CONF: &str = "/run/corral/dhcpcd.conf";
+/// One file an interface, written by dhcpcd's hook and by us.
+const ADDRESSES: &str = "/run/corral/addresses";
+/// How long commands that come after everything wait for leases.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// Applies what can be applied at once, then runs dhcpcd in its place.
 pub(crate) fn run() -> Result<()> {
@@ -19,47 +31,64 @@ pub(crate) fn run() -> Result<()> {
     let network = &config.rancher.network;
     set_hostname(&config)?;
     ip(&["link", "set", "lo", "up"]);
-    let dns_is_given = !network.dns.nameservers.is_empty() || !network.dns.search.is_empty();
-    let dns = if dns_is_given { &network.dns } else { &config.rancher.defaults.network.dns };
-    if dns_is_given || fs::read_to_string("/etc/resolv.conf").is_ok_and(|text| text.trim().is_empty()) {
-        write_resolv_conf(&dns.nameservers, &dns.search)?;
-    }
-    let names = load_interfaces();
-    let mut without_dhcp = Vec::new();
-    for name in &names {
-        match find(&config, name) {
-            Some(interface) => {
-                configure(name, interface);
-                if !interface.dhcp {
-                    without_dhcp.push(name.clone());
-                }
-            }
-            None if network.interfaces.is_empty() => {}
-            None => without_dhcp.push(name.clone()),
+    network.pre_cmds.iter().for_each(|command| run_words(command, ""));
+    let dns_is_given = write_dns(&config)?;
+    let _ = fs::remove_dir_all(ADDRESSES);
+    fs::create_dir_all(ADDRESSES)?;
+    links::make(&network.interfaces);
+    let entries = matching::entries(&network.interfaces, &links::load());
+    warn_if_nothing_matches(&config, &entries);
+    for entry in &entries {
+        let silent = Interface::default();
+        let interface = entry.interface.unwrap_or(&silent);
+        interface.pre_up.iter().for_each(|command| run_words(command, &entry.link.name));
+        links::configure(entry, network.interfaces.is_empty());
+        note_address(entry);
+        if !interface.dhcp {
+            interface.post_up.iter().for_each(|command| run_words(command, &entry.link.name));
         }
     }
-    let error = dhcpcd(&config, dns_is_given, &without_dhcp).exec();
+    Command::new("/usr/bin/ros")
+        .arg("netconf-after")
+        .stdin(Stdio::null())
+        .spawn()
+        .context("starting netconf-after")?;
+    write_dhcpcd_conf(&entries)?;
+    start_own_clients(&config, &entries, dns_is_given);
+    let error = dhcpcd(&config, dns_is_given, &entries).exec();
     Err(error).context("starting dhcpcd")
 }
 
-fn dhcpcd(config: &Config, dns_is_given: bool, without_dhcp: &[String]) -> Command {
-    let mut command = Command::new("/usr/sbin/dhcpcd");
-    command.args(["-B", "-M"]);
-    if !config.rancher.debug {
-        command.arg("-q");
+/// `ros netconf-after`: what comes after an interface, or after everything, once there are leases or their time is over.
+pub(crate) fn run_after() -> Result<()> {
+    let config = load_config()?;
+    let network = &config.rancher.network;
+    let entries = matching::entries(&network.interfaces, &links::load());
+    let deadline = Instant::now() + LEASE;
+    for entry in &entries {
+        let Some(interface) = entry.interface.filter(|interface| interface.dhcp) else { continue };
+        let is_needed = !interface.post_up.is_empty() || !network.post_cmds.is_empty();
+        if is_needed && !commands::wait_for_file(&Path::new(ADDRESSES).join(&entry.link.name), deadline)? {
+            println!("{}: no lease within {} s", entry.link.name, LEASE.as_secs());
+        }
+        interface.post_up.iter().for_each(|command| run_words(command, &entry.link.name));
     }
-    if config.hostname.is_none() {
-        command.args(["-e", "force_hostname=true"]);
-    } else {
-        command.args(["--nohook", "hostname"]);
+    network.post_cmds.iter().for_each(|command| run_words(command, ""));
+    Ok(())
+}
+
+/// Nobody reaches a machine whose configuration is about other cards than it has: at least its console says so.
+fn warn_if_nothing_matches(config: &Config, entries: &[Entry<'_>]) {
+    let wanted = &config.rancher.network.interfaces;
+    if !wanted.is_empty() && !entries.is_empty() && entries.iter().all(|entry| entry.interface.is_none()) {
+        let keys: Vec<&String> = wanted.keys().collect();
+        let here: Vec<String> =
+            entries.iter().map(|entry| format!("{} ({})", entry.link.name, entry.link.mac)).collect();
+        say(&format!(
+            "network: no interface is configured: the configuration is about {keys:?}, here are {}",
+            here.join(", ")
+        ));
     }
-    if dns_is_given {
-        command.args(["--nohook", "resolv.conf"]);
-    }
-    for name in without_dhcp {
-        command.args(["-Z", name]);
-    }
-    command
 }
 
 fn set_hostname(config: &Config) -> Result<()> {
@@ -70,64 +99,89 @@ fn set_hostname(config: &Config) -> Result<()> {
     fs::write("/etc/hosts", hosts).context("writing /etc/hosts")
 }
 
-fn write_resolv_conf(nameservers: &[String], search: &[String]) -> Result<()> {
-    let mut text = String::from("# rancher.network.dns, or its defaults\n");
-    if !search.is_empty() {
-        text.push_str(&format!("search {}\n", search.join(" ")));
+/// True if the owner said which name servers to use: DHCP's do not count then.
+fn write_dns(config: &Config) -> Result<bool> {
+    let given = &config.rancher.network.dns;
+    let is_given = !given.nameservers.is_empty() || !given.search.is_empty();
+    let dns = if is_given { given } else { &config.rancher.defaults.network.dns };
+    let mut text = format!("# rancher.{}network.dns\n", if is_given { "" } else { "defaults." });
+    if !dns.search.is_empty() {
+        text.push_str(&format!("search {}\n", dns.search.join(" ")));
     }
-    nameservers.iter().for_each(|server| text.push_str(&format!("nameserver {server}\n")));
-    fs::write("/etc/resolv.conf", text).context("writing /etc/resolv.conf")
+    dns.nameservers.iter().for_each(|server| text.push_str(&format!("nameserver {server}\n")));
+    fs::write("/etc/resolv.conf", text).context("writing /etc/resolv.conf")?;
+    Ok(is_given)
 }
 
-fn load_interfaces() -> Vec<String> {
-    let Ok(items) = fs::read_dir("/sys/class/net") else { return Vec::new() };
-    let mut names: Vec<String> = items
-        .flatten()
-        .filter_map(|item| item.file_name().into_string().ok())
-        .filter(|name| !NOT_OURS.iter().any(|prefix| name.starts_with(prefix)))
-        .collect();
-    names.sort();
-    names
-}
-
-/// The entry for an interface: by MAC, then by exact name, then by pattern.
-fn find<'a>(config: &'a Config, name: &str) -> Option<&'a Interface> {
-    let entries = &config.rancher.network.interfaces;
-    let mac = fs::read_to_string(Path::new("/sys/class/net").join(name).join("address")).unwrap_or_default();
-    let by_mac = entries.iter().find(|(key, _)| {
-        key.get(4..).is_some_and(|rest| key.starts_with("mac") && rest.eq_ignore_ascii_case(mac.trim()))
-    });
-    let by_name = || entries.get_key_value(name);
-    let by_pattern = || {
-        entries.iter().find(|(key, _)| key.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix)))
-    };
-    by_mac.or_else(by_name).or_else(by_pattern).map(|(_, interface)| interface)
-}
-
-fn configure(name: &str, interface: &Interface) {
-    if interface.mtu > 0 {
-        ip(&["link", "set", name, "mtu", &interface.mtu.to_string()]);
-    }
-    let addresses =
-        interface.addresses.iter().chain(Some(&interface.address)).filter(|address| !address.is_empty());
-    ip(&["link", "set", name, "up"]);
-    for address in addresses {
-        ip(&["address", "replace", address, "dev", name]);
-    }
-    for gateway in
-        [&interface.gateway, &interface.gateway_ipv6].into_iter().filter(|gateway| !gateway.is_empty())
-    {
-        ip(&["route", "replace", "default", "via", gateway, "dev", name]);
+/// The login banner shows static addresses too.
+fn note_address(entry: &Entry<'_>) {
+    let addresses = entry.interface.map(Interface::static_addresses).unwrap_or_default();
+    if let Some(first) = addresses.first() {
+        let _ = fs::write(Path::new(ADDRESSES).join(&entry.link.name), format!("{first}\n"));
     }
 }
 
-/// One command of ip(8). A failure is told, and the rest is done all the same.
-fn ip(arguments: &[&str]) {
-    match Command::new("ip").args(arguments).output() {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            println!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim())
+/// Which interfaces the common dhcpcd leaves alone.
+fn is_left_alone(entry: &Entry<'_>, nothing_is_said: bool) -> bool {
+    match entry.interface {
+        None => !nothing_is_said,
+        Some(interface) => !(interface.dhcp || interface.ipv4ll) || !interface.dhcp_args.is_empty(),
+    }
+}
+
+fn write_dhcpcd_conf(entries: &[Entry<'_>]) -> Result<()> {
+    let mut text = fs::read_to_string("/etc/dhcpcd.conf").context("reading /etc/dhcpcd.conf")?;
+    for entry in entries {
+        let (dhcp, ipv4ll) =
+            entry.interface.map_or((true, false), |interface| (interface.dhcp, interface.ipv4ll));
+        text.push_str(&format!("\ninterface {}\n", entry.link.name));
+        if !dhcp {
+            text.push_str("nodhcp\nnodhcp6\nnoipv6rs\n");
         }
-        Err(error) => println!("ip {}: {error}", arguments.join(" ")),
+        if !ipv4ll {
+            text.push_str("noipv4ll\n");
+        }
     }
+    fs::write(DHCPCD_CONF, text).with_context(|| format!("writing {DHCPCD_CONF}"))
+}
+
+fn common_arguments(config: &Config, dns_is_given: bool) -> Vec<&'static str> {
+    let mut arguments = Vec::new();
+    if config.hostname.is_none() {
+        arguments.extend(["-e", "force_hostname=true"]);
+    } else {
+        arguments.extend(["--nohook", "hostname"]);
+    }
+    if dns_is_given {
+        arguments.extend(["--nohook", "resolv.conf"]);
+    }
+    arguments.push(if config.rancher.debug { "--debug" } else { "-q" });
+    arguments
+}
+
+/// `dhcp_args` is a whole command line of its own, for one interface.
+fn start_own_clients(config: &Config, entries: &[Entry<'_>], dns_is_given: bool) {
+    for entry in entries {
+        let Some(interface) =
+            entry.interface.filter(|interface| interface.dhcp && !interface.dhcp_args.is_empty())
+        else {
+            continue;
+        };
+        let mut words = interface.dhcp_args.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or("dhcpcd"));
+        command.args(words).args(common_arguments(config, dns_is_given)).arg(&entry.link.name);
+        if let Err(error) = command.stdin(Stdio::null()).spawn() {
+            println!("{}: {}: {error}", entry.link.name, interface.dhcp_args);
+        }
+    }
+}
+
+fn dhcpcd(config: &Config, dns_is_given: bool, entries: &[Entry<'_>]) -> Command {
+    let mut command = Command::new("/usr/sbin/dhcpcd");
+    command.args(["-M", "-B", "-f", DHCPCD_CONF]).args(common_arguments(config, dns_is_given));
+    let nothing_is_said = config.rancher.network.interfaces.is_empty();
+    for entry in entries.iter().filter(|entry| is_left_alone(entry, nothing_is_said)) {
+        command.args(["-Z", &entry.link.name]);
+    }
+    command
 }

@@ -3,8 +3,10 @@
 
 use super::load_config;
 use anyhow::{Context, Result, bail};
+use corral_config::model::Docker;
 use corral_engine::client::ask;
 use corral_engine::protocol::{Reply, Request};
+use corral_machine::files::write_atomic;
 use corral_machine::modules::Index;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
@@ -35,7 +37,8 @@ const MODULES: [&str; 12] = [
 
 /// Becomes dockerd.
 pub(crate) fn run() -> Result<()> {
-    let docker = load_config()?.rancher.docker;
+    let rancher = load_config()?.rancher;
+    let docker = &rancher.docker;
     load_modules();
     wait_for(Path::new(CONSOLE_DONE))?;
     let Reply::Container(console) = ask(Request::Inspect { container: docker.storage_context.clone() })?
@@ -51,13 +54,36 @@ pub(crate) fn run() -> Result<()> {
     .with_context(|| format!("entering the file system of {}", docker.storage_context))?;
     rustix::process::chdir("/")?;
     fs::create_dir_all("/etc/docker")?;
+    if let Err(error) = write_config(docker) {
+        println!("{error:#}");
+    }
     let error = Command::new(format!("{ENGINE}/usr/sbin/dockerd"))
         .args(docker.arguments())
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(rancher.network.proxy_environment())
         .envs(docker.environment.iter().filter_map(|item| item.split_once('=')))
         .exec();
     Err(error).context("starting dockerd")
+}
+
+/// daemon.json where one is named, and what TLS needs; private to root.
+fn write_config(docker: &Docker) -> Result<()> {
+    if !docker.config_file.is_empty() && !Path::new(&docker.config_file).exists() {
+        write_atomic(Path::new(&docker.config_file), b"{}\n", 0o600)?;
+    }
+    if !docker.tls {
+        return Ok(());
+    }
+    let files = [
+        ("ca.pem", &docker.ca_cert),
+        ("server-cert.pem", &docker.server_cert),
+        ("server-key.pem", &docker.server_key),
+    ];
+    for (name, text) in files.iter().filter(|(_, text)| !text.is_empty()) {
+        write_atomic(&Path::new("/etc/docker/tls").join(name), text.as_bytes(), 0o400)?;
+    }
+    Ok(())
 }
 
 fn load_modules() {

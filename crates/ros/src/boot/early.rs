@@ -84,7 +84,7 @@ fn needed_early(name: &str) -> bool {
 }
 
 /// `rancher.modules`: a name, then parameters.
-pub(super) fn load_requested_modules(names: &[String]) {
+pub(crate) fn load_requested_modules(names: &[String]) {
     if names.is_empty() {
         return;
     }
@@ -101,7 +101,7 @@ pub(super) fn load_requested_modules(names: &[String]) {
 }
 
 /// `rancher.sysctl`: `kernel.domainname: x` is written to /proc/sys/kernel/domainname.
-pub(super) fn apply_sysctl(values: &BTreeMap<String, String>) {
+pub(crate) fn apply_sysctl(values: &BTreeMap<String, String>) {
     for (key, value) in values {
         let path = Path::new("/proc/sys").join(key.replace('.', "/"));
         if key.contains("..") {

@@ -24,10 +24,11 @@ pub(crate) struct Resolver {
 
 impl Resolver {
     /// Starts one.
-    pub(crate) fn start() -> Result<Resolver> {
+    pub(crate) fn start(arguments: &[&str]) -> Result<Resolver> {
         let (output, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let child = Command::new("/proc/self/exe")
             .arg0(resolve::NAME)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::from(theirs))
             .spawn()
@@ -79,7 +80,7 @@ pub(super) fn run() -> Resolved {
 }
 
 fn wait() -> Result<Resolved> {
-    let mut resolver = Resolver::start()?;
+    let mut resolver = Resolver::start(&[])?;
     let deadline = Instant::now() + PATIENCE;
     while !resolver.read() {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -44,7 +44,7 @@ pub(super) fn enter(rough: &Resolved) -> bool {
             false
         }
     };
-    let placed = if on_disk { place_disk() } else { place_memory() };
+    let placed = if on_disk { place_disk(&state.directory) } else { place_memory() };
     if let Err(error) = placed {
         say(&format!("state: {error:#}"));
     }
@@ -56,9 +56,15 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     if state.dev.is_empty() {
         return Ok(None);
     }
+    if state.directory.split('/').any(|part| part == "..") {
+        bail!("rancher.state.directory: {:?} leads out of the disk", state.directory);
+    }
+    if !state.script.is_empty() {
+        bootstrap(rough, &format!("STATE_SCRIPT={}", state.script)).context("rancher.state.script")?;
+    }
     let mut found = block::resolve(&state.dev);
     if found.is_empty() && !state.autoformat.is_empty() {
-        bootstrap(rough).context("formatting a disk")?;
+        bootstrap(rough, "").context("formatting a disk")?;
         found = block::resolve(&state.dev);
     }
     if found.is_empty() && state.wait {
@@ -73,7 +79,7 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         .with_context(|| format!("{} has no file system", device.display()))?;
     if system.kind == "ext4" && system.dirty {
         say(&format!("state: {} was not unmounted cleanly; checking it", device.display()));
-        bootstrap(rough).with_context(|| format!("checking {}", device.display()))?;
+        bootstrap(rough, "").with_context(|| format!("checking {}", device.display()))?;
         system = block::load_file_system(&device)?.unwrap_or(system);
     }
     let kind = if ["", "auto"].contains(&state.fstype.as_str()) { system.kind } else { &state.fstype };
@@ -102,9 +108,11 @@ fn wait_for(reference: &str) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn place_disk() -> Result<()> {
+/// Several systems share a disk when each has its own `rancher.state.directory`.
+fn place_disk(directory: &str) -> Result<()> {
+    let base = Path::new(MOUNT_POINT).join(directory.trim_matches('/'));
     for path in KEPT {
-        let source = Path::new(MOUNT_POINT).join(path.trim_start_matches('/'));
+        let source = base.join(path.trim_start_matches('/'));
         fs::create_dir_all(&source).with_context(|| format!("making {}", source.display()))?;
         mounts::bind(&source, Path::new(path))?;
     }
@@ -138,12 +146,14 @@ fn secure() -> Result<()> {
 }
 
 /// Runs the bootstrap container to its end: the tools for file systems are in it, not on the system image.
-fn bootstrap(rough: &Resolved) -> Result<()> {
+/// `more` is one variable besides the usual ones.
+fn bootstrap(rough: &Resolved, more: &str) -> Result<()> {
     let service = rough.plan.get("bootstrap").context("the system image has no service bootstrap")?;
     let state = &rough.config.rancher.state;
-    let mut spec = launch::container(service, &rough.config.rancher.environment);
+    let mut spec = launch::container(service, &rough.environment);
     spec.env.push(format!("STATE_DEV={}", state.dev));
     spec.env.push(format!("AUTOFORMAT={}", state.autoformat.join(" ")));
+    spec.env.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
     let id = corral_engine::id::new_id();
     let console =
         fs::OpenOptions::new().write(true).open("/dev/console").ok().map(std::os::fd::OwnedFd::from);

@@ -1,17 +1,13 @@
-//! `ros config`: what is in force, and changes that last. Only what differs from the defaults is ever written.
+//! `ros config`: what is in force and why, and changes that last. Only what differs from the defaults is ever written.
 
-use crate::resolve::{CONF, load_layers, load_rejected};
-use anyhow::{Context, Result, bail};
+mod boot_menu;
+mod show;
+mod store;
+
 use clap::Subcommand;
-use corral_config::error::Severity;
-use corral_config::layer::{Layer, Source};
-use corral_config::{export, merge, path, yaml};
-use corral_machine::files::write_atomic;
-use serde_json::{Map, Value};
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use store::Window;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -20,19 +16,32 @@ pub(crate) enum Command {
         /// Dotted key
         key: String,
     },
-    /// Change a value; it lasts, and counts from the next boot on
+    /// Change a value; it lasts, and counts from the next start of what reads it
     Set {
         /// Dotted key
         key: String,
         /// The value, as YAML
         value: String,
+        #[command(flatten)]
+        window: Window,
     },
     /// Merge a cloud-config into the configuration
     Merge {
         /// File to read; standard input if none is given
         #[arg(short, long)]
         input: Option<PathBuf>,
+        #[command(flatten)]
+        window: Window,
     },
+    /// Merge a cloud-config and put it into force now, for example: ros config apply --confirm 2m net.yml
+    Apply {
+        #[command(flatten)]
+        window: Window,
+        /// File to read; - for standard input
+        file: PathBuf,
+    },
+    /// Keep the change that waits to be confirmed
+    Confirm,
     /// Print the configuration as YAML, without secrets
     Export {
         /// File to write, instead of standard output
@@ -51,121 +60,47 @@ pub(crate) enum Command {
         #[arg(short, long)]
         input: Option<PathBuf>,
     },
+    /// Say where a value comes from, and what it overrode, for example: ros config explain rancher.network
+    Explain {
+        /// Dotted key; of a mapping, every key below it is explained
+        key: String,
+    },
+    /// Show what differs: between what is in force and what is stored, or what merging a file would change
+    Diff {
+        /// File that would be merged
+        file: Option<PathBuf>,
+    },
+    /// Show where the configuration comes from, what was set aside, and what waits to be confirmed
+    Status,
+    /// Print a JSON Schema, for editors
+    Schema,
+    /// Edit the kernel parameters of the installed boot menu
+    Syslinux,
+    /// Print the images that the services of a file use, or those of this machine
+    Images {
+        /// File to read
+        #[arg(short, long)]
+        input: Option<PathBuf>,
+    },
 }
 
 /// Does what is asked.
 pub(crate) fn run(command: Command) -> ExitCode {
     match command {
-        Command::Validate { input } => validate(input.as_deref()),
-        Command::Get { key } => crate::report(get(&key)),
-        Command::Set { key, value } => crate::report(set(&key, &value)),
-        Command::Merge { input } => crate::report(merge_file(input.as_deref())),
-        Command::Export { output, private, full } => crate::report(export(output.as_deref(), private, full)),
-    }
-}
-
-fn store() -> PathBuf {
-    Path::new(CONF).join("cloud-config.yml")
-}
-
-fn get(key: &str) -> Result<()> {
-    let merged = corral_config::merged(&load_layers());
-    let value = path::get(&merged, key).unwrap_or(&Value::Null);
-    let text = export::to_text(value).map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
-    println!("{}", text.trim_end_matches('\n'));
-    Ok(())
-}
-
-fn set(key: &str, value: &str) -> Result<()> {
-    let parsed = yaml::parse(value).map_or_else(|_| Value::String(value.to_owned()), |node| node.to_value());
-    let mut change = Value::Object(Map::new());
-    path::set(&mut change, key, parsed);
-    apply(&change, key)
-}
-
-fn merge_file(input: Option<&Path>) -> Result<()> {
-    let (name, bytes) = read_input(input)?;
-    let layer = Layer::parse_bytes(Source::File(name), &bytes);
-    layer.problems.iter().for_each(|problem| eprintln!("{problem}"));
-    if layer.has_errors() {
-        bail!("nothing was changed");
-    }
-    write(&layer.value)
-}
-
-/// Checks a change by itself, then puts it on top of what is stored.
-fn apply(change: &Value, key: &str) -> Result<()> {
-    let text = yaml::to_string(change).map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
-    let layer = Layer::parse(Source::File(key.to_owned()), &text);
-    if let Some(problem) = layer.problems.iter().find(|problem| problem.severity == Severity::Error) {
-        bail!("{}: {}; nothing was changed", problem.key, problem.message);
-    }
-    layer.problems.iter().for_each(|problem| eprintln!("{}: warning: {}", problem.key, problem.message));
-    write(change)
-}
-
-fn write(change: &Value) -> Result<()> {
-    let file = store();
-    let mut stored = match fs::read_to_string(&file) {
-        Ok(text) => yaml::parse(&text)
-            .map_err(|error| {
-                anyhow::anyhow!("{}:{error}; mend it first: nothing was changed", file.display())
-            })?
-            .to_value(),
-        Err(_) => Value::Null,
-    };
-    if !stored.is_object() {
-        stored = Value::Object(Map::new());
-    }
-    merge::merge_into(&mut stored, change);
-    let text = yaml::to_string(&stored).map_err(|error| anyhow::anyhow!("{error}"))?;
-    write_atomic(&file, text.as_bytes(), 0o600)
-}
-
-fn export(output: Option<&Path>, private: bool, full: bool) -> Result<()> {
-    let layers = load_layers();
-    let wanted = if full { layers.as_slice() } else { layers.get(1..).unwrap_or_default() };
-    let text = export::to_yaml(&corral_config::merged(wanted), private)
-        .map_err(|error| anyhow::anyhow!("{error}"))?;
-    match output {
-        Some(file) => write_atomic(file, text.as_bytes(), 0o400),
-        None => {
-            print!("{text}");
-            Ok(())
+        Command::Validate { input } => show::validate(input.as_deref()),
+        Command::Get { key } => crate::report(show::get(&key)),
+        Command::Set { key, value, window } => crate::report(store::set(&key, &value, &window)),
+        Command::Merge { input, window } => crate::report(store::merge_file(input.as_deref(), &window)),
+        Command::Apply { window, file } => crate::report(store::apply(&file, &window)),
+        Command::Confirm => crate::report(store::confirm()),
+        Command::Export { output, private, full } => {
+            crate::report(show::export(output.as_deref(), private, full))
         }
-    }
-}
-
-fn validate(input: Option<&Path>) -> ExitCode {
-    let layers = match input {
-        Some(_) => match read_input(input) {
-            Ok((name, bytes)) => vec![Layer::parse_bytes(Source::File(name), &bytes)],
-            Err(error) => {
-                eprintln!("{error:#}");
-                return ExitCode::FAILURE;
-            }
-        },
-        None => {
-            let mut layers = load_layers();
-            layers.extend(load_rejected());
-            layers
-        }
-    };
-    let problems = layers.iter().flat_map(|layer| &layer.problems);
-    problems.clone().for_each(|problem| println!("{problem}"));
-    ExitCode::from(u8::from(layers.iter().any(Layer::has_errors)))
-}
-
-fn read_input(input: Option<&Path>) -> Result<(String, Vec<u8>)> {
-    match input {
-        Some(file) => {
-            let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-            Ok((file.display().to_string(), bytes))
-        }
-        None => {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).context("reading standard input")?;
-            Ok(("standard input".to_owned(), bytes))
-        }
+        Command::Explain { key } => crate::report(show::explain(&key)),
+        Command::Diff { file } => crate::report(show::diff(file.as_deref())),
+        Command::Status => crate::report(show::status()),
+        Command::Schema => crate::report(show::schema()),
+        Command::Syslinux => crate::report(boot_menu::edit()),
+        Command::Images { input } => crate::report(show::images(input.as_deref())),
     }
 }

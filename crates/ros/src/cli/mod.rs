@@ -56,13 +56,23 @@ enum Command {
     #[command(hide = true)]
     Bootstrap,
     #[command(hide = true)]
-    CloudInitSave,
+    CloudInitSave {
+        /// Ask the sources on the network
+        #[arg(long)]
+        network: bool,
+    },
+    #[command(hide = true)]
+    Bootcmd,
+    #[command(hide = true)]
+    ConfigApplied,
     #[command(hide = true)]
     ConsoleInit,
     #[command(hide = true)]
     ConsoleRun,
     #[command(hide = true)]
     Netconf,
+    #[command(hide = true)]
+    NetconfAfter,
     #[command(hide = true)]
     UserDocker,
 }
@@ -116,10 +126,14 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Halt(options) => report(power::end("halt", &options)),
         Command::EngineDaemon => report(corral_engine::daemon::run()),
         Command::Bootstrap => report(applets::bootstrap::run()),
-        Command::CloudInitSave => report(applets::cloud_init::run()),
-        Command::ConsoleInit => report(applets::console_init::run()),
-        Command::ConsoleRun => report(applets::console_init::run_commands()),
+        Command::CloudInitSave { network: false } => report(applets::cloud_init::run_local()),
+        Command::CloudInitSave { network: true } => report(applets::cloud_init::run_network()),
+        Command::ConfigApplied => report(applets::console::config_applied()),
+        Command::Bootcmd => report(applets::bootcmd::run()),
+        Command::ConsoleInit => report(applets::console::run()),
+        Command::ConsoleRun => report(applets::console::run_commands()),
         Command::Netconf => report(applets::netconf::run()),
+        Command::NetconfAfter => report(applets::netconf::run_after()),
         Command::UserDocker => report(applets::user_docker::run()),
     }
 }

@@ -1,8 +1,8 @@
-//! PID 1's own children that are no containers: the engine daemon and the resolver. They die without harm.
+//! PID 1's own child that is no container and always there: the engine daemon. It dies without harm.
 
 use super::requests::Stopper;
 use super::{Supervisor, Timer};
-use crate::boot::{Resolver, say};
+use crate::boot::say;
 use corral_plan::restart;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -50,30 +50,5 @@ impl Supervisor {
         self.daemon.failures = if stable { 0 } else { self.daemon.failures + 1 };
         self.daemon.pid = None;
         self.set_timer(restart::pause(self.daemon.failures), Timer::StartDaemon);
-    }
-
-    /// Reads the configuration again; the loop goes on meanwhile.
-    pub(super) fn start_resolver(&mut self) {
-        match Resolver::start() {
-            Ok(resolver) => self.resolver = Some(resolver),
-            Err(error) => say(&format!("configuration: {error:#}")),
-        }
-    }
-
-    /// Takes what the resolver says; when it has said all, that is the configuration.
-    pub(super) fn hear_resolver(&mut self) {
-        if !self.resolver.as_mut().is_some_and(Resolver::read) {
-            return;
-        }
-        let Some(resolver) = self.resolver.take() else { return };
-        match resolver.finish() {
-            Ok(resolved) => {
-                let known = &self.resolved.problems;
-                let new = resolved.problems.iter().filter(|problem| !known.contains(problem));
-                new.for_each(|problem| say(&format!("configuration: {problem}")));
-                self.resolved = resolved;
-            }
-            Err(error) => say(&format!("configuration: {error:#}; going on with what there is")),
-        }
     }
 }

@@ -82,6 +82,7 @@ impl Supervisor {
         }
         self.happen(id, Event::StartFailed);
         self.tell(id, "die", Some(127));
+        self.remove_if_retired(id);
     }
 
     /// The first process ended: the rest of the container follows, in a helper.
@@ -126,6 +127,7 @@ impl Supervisor {
             container.restarts += 1;
         }
         self.settle(id);
+        self.remove_if_retired(id);
     }
 
     /// The pause before a restart is over.

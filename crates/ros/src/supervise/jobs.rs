@@ -30,10 +30,21 @@ pub(super) struct Job {
 /// What a helper was started for.
 #[derive(Debug)]
 pub(super) enum Purpose {
-    Launch { id: String },
-    Cleanup { id: String },
-    Remove { id: String, caller: Option<Waiting> },
-    Exec { exec: String, caller: Waiting },
+    Launch {
+        id: String,
+    },
+    Cleanup {
+        id: String,
+    },
+    Remove {
+        id: String,
+        caller: Option<Waiting>,
+    },
+    /// Without a caller: PID 1 itself wants it.
+    Exec {
+        exec: String,
+        caller: Option<Waiting>,
+    },
 }
 
 impl Supervisor {
@@ -131,17 +142,32 @@ impl Supervisor {
                     );
                 }
             }
-            Purpose::Exec { exec, caller } => match (failure, job.made) {
-                (None, Some(pid)) => {
-                    let terminal: Vec<OwnedFd> = job.terminal.into_iter().collect();
-                    self.answer(caller, Reply::ExecStarted { exec, pid }, &terminal);
+            Purpose::Exec { exec, caller } => self.exec_made(exec, caller, (failure, job.made), job.terminal),
+        }
+    }
+
+    /// A helper has put a process into a container, or could not.
+    fn exec_made(
+        &mut self,
+        exec: String,
+        caller: Option<Waiting>,
+        (failure, made): (Option<String>, Option<i32>),
+        terminal: Option<OwnedFd>,
+    ) {
+        match (failure, made, caller) {
+            (None, Some(pid), Some(caller)) => {
+                let terminal: Vec<OwnedFd> = terminal.into_iter().collect();
+                self.answer(caller, Reply::ExecStarted { exec, pid }, &terminal);
+            }
+            (None, Some(_), None) => {}
+            (failure, made, caller) => {
+                made.map(|pid| self.execs.remove(&pid));
+                let message = failure.unwrap_or_else(|| "the helper made no process".to_owned());
+                match caller {
+                    Some(caller) => self.answer(caller, Reply::Error(EngineError::BadRequest(message)), &[]),
+                    None => crate::boot::say(&message),
                 }
-                (failure, made) => {
-                    made.map(|pid| self.execs.remove(&pid));
-                    let message = failure.unwrap_or_else(|| "the helper made no process".to_owned());
-                    self.answer(caller, Reply::Error(EngineError::BadRequest(message)), &[]);
-                }
-            },
+            }
         }
     }
 

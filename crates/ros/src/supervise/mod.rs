@@ -6,6 +6,7 @@ mod connection;
 mod containers;
 mod ending;
 mod jobs;
+mod reload;
 mod requests;
 mod services;
 mod table;
@@ -54,6 +55,7 @@ pub(crate) struct Supervisor {
     timers: Vec<(Instant, Timer)>,
     resolved: Resolved,
     resolver: Option<Resolver>,
+    reload: reload::Reload,
     trace: Trace,
     daemon: children::Daemon,
     ending: Option<Ending>,
@@ -72,6 +74,8 @@ enum Timer {
     HelperLate(i32),
     /// Start the engine daemon again.
     StartDaemon,
+    /// A change should have been confirmed by now.
+    ConfirmLate,
     /// The machine should have ended by now.
     EndingLate,
 }
@@ -106,6 +110,7 @@ impl Supervisor {
             timers: Vec::new(),
             resolved: foundation.resolved,
             resolver: None,
+            reload: reload::Reload::default(),
             trace: foundation.trace,
             daemon: children::Daemon::default(),
             ending: None,
@@ -117,6 +122,7 @@ impl Supervisor {
     /// The loop. An error in one turn is told and does not end it.
     pub(crate) fn run(&mut self) -> Result<()> {
         self.start_daemon();
+        self.watch_confirmation(self.resolved.confirm_within);
         self.start_services();
         loop {
             if let Err(error) = self.turn() {
@@ -137,6 +143,7 @@ impl Supervisor {
         }
         self.fire_timers();
         self.start_services();
+        self.answer_settled();
         self.go_on_ending();
         Ok(())
     }
@@ -196,6 +203,7 @@ impl Supervisor {
                 Timer::GraceOver(id) => self.grace_over(&id),
                 Timer::HelperLate(pid) => self.helper_late(pid),
                 Timer::StartDaemon => self.start_daemon(),
+                Timer::ConfirmLate => self.confirm_late(),
                 Timer::EndingLate => self.end_now(),
             }
         }

@@ -36,9 +36,18 @@ impl Supervisor {
             Request::Remove { container, force } => self.handle_remove(caller, &container, force),
             Request::Exec { container, spec } => self.handle_exec(caller, &container, *spec, descriptors),
             Request::Boot => Ok(Some(Reply::Value(json!(self.trace.spans)))),
-            Request::Config => Ok(Some(Reply::Value(json!({
-                "config": self.resolved.config, "problems": self.resolved.problems,
-            })))),
+            Request::AwaitConfig => {
+                self.handle_await(caller);
+                Ok(None)
+            }
+            Request::Reload => {
+                self.handle_reload(caller);
+                Ok(None)
+            }
+            Request::Confirmed => {
+                self.handle_confirmed();
+                Ok(Some(Reply::Done))
+            }
             Request::Power { action, force } => {
                 self.answer(caller, Reply::Done, &[]);
                 return self.handle_power(ending::power(action), force);
@@ -205,7 +214,7 @@ impl Supervisor {
         let streams =
             Streams { stdin: descriptors.next(), stdout: descriptors.next(), stderr: descriptors.next() };
         let order = Order::Exec { id, spec: Box::new(spec) };
-        self.start_job(Purpose::Exec { exec: new_id(), caller }, &order, streams)
+        self.start_job(Purpose::Exec { exec: new_id(), caller: Some(caller) }, &order, streams)
             .map_err(|error| EngineError::Failed(format!("starting a helper: {error}")))?;
         Ok(None)
     }

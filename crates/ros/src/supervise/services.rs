@@ -27,21 +27,26 @@ impl Supervisor {
             .cloned()
             .collect();
         for service in ready {
-            let spec = launch::container(&service, &self.resolved.config.rancher.environment);
+            let spec = launch::container(&service, &self.resolved.environment);
             let name = service.name.to_string();
             let mut after: Vec<String> =
                 self.resolved.plan.waits_for.get(&name).into_iter().flatten().cloned().collect();
             after.push("sysctl".to_owned());
             self.trace.begin(&name, after);
             match self.create(spec) {
-                Ok(id) => self.happen(&id, Event::Start),
+                Ok(id) => {
+                    if let Some(container) = self.containers.get_mut(&id) {
+                        container.planned = true;
+                    }
+                    self.happen(&id, Event::Start);
+                }
                 Err(error) => say(&format!("{name}: {error}")),
             }
         }
     }
 
     /// How far a service is.
-    fn progress(&self, name: &str) -> Progress {
+    pub(super) fn progress(&self, name: &str) -> Progress {
         match self.named(name).map(|container| (container.state, container.started)) {
             None | Some((State::Created | State::Starting, 0)) => Progress::Waiting,
             Some((State::Exited, _)) => Progress::Ended,
@@ -69,7 +74,7 @@ impl Supervisor {
             }
         }
         if reload {
-            self.start_resolver();
+            self.start_resolver(&[]);
         }
         self.announce();
     }

@@ -34,6 +34,11 @@ pub(super) struct Container {
     pub(super) cleaning: Option<i32>,
     /// Somebody asked for a start as soon as it has ended.
     pub(super) start_again: bool,
+    /// The plan made it, not a client.
+    pub(super) planned: bool,
+    /// It ends because the configuration changed; a cleanup helper then removes it.
+    pub(super) retiring: bool,
+    pub(super) removing: bool,
 }
 
 /// Milliseconds since 1970.
@@ -64,6 +69,9 @@ impl Container {
             streams: Vec::new(),
             cleaning: None,
             start_again: false,
+            planned: false,
+            retiring: false,
+            removing: false,
         }
     }
 

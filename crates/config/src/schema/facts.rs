@@ -1,0 +1,79 @@
+//! The forms of text that keys take. Each check says what is wrong, not only that something is.
+
+use super::Form;
+use crate::names::{DataSource, Hostname};
+use std::net::IpAddr;
+
+pub(super) const HOSTNAME: Form = Form {
+    name: "a host name",
+    check: |text| Hostname::try_from(text.to_owned()).map(drop).map_err(|error| error.to_string()),
+};
+pub(super) const MODE: Form = Form { name: "an octal mode such as \"0644\"", check: mode };
+pub(super) const ADDRESS: Form = Form { name: "an IP address", check: address };
+pub(super) const NETWORK: Form =
+    Form { name: "an address with its prefix length such as 192.168.1.5/24", check: network };
+pub(super) const PATH: Form = Form { name: "an absolute path", check: path };
+pub(super) const ENCODING: Form = Form { name: "an encoding (b64, gzip, gz+b64)", check: encoding };
+pub(super) const DATA_SOURCE: Form = Form { name: "a data source", check: data_source };
+pub(super) const USER: Form = Form { name: "a user name", check: user };
+pub(super) const VLANS: Form = Form { name: "a list of VLANs such as 100,200:name", check: vlans };
+
+fn mode(text: &str) -> Result<(), String> {
+    if u32::from_str_radix(text, 8).is_ok() && text.len() <= 5 {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not an octal mode such as \"0644\""))
+}
+
+fn address(text: &str) -> Result<(), String> {
+    text.parse::<IpAddr>().map(drop).map_err(|_| format!("{text:?} is not an IP address"))
+}
+
+fn network(text: &str) -> Result<(), String> {
+    let Some((ip, length)) = text.split_once('/') else {
+        return Err(format!("{text:?} has no prefix length: write it as {text}/24 or the like"));
+    };
+    address(ip)?;
+    let most = if ip.contains(':') { 128 } else { 32 };
+    match length.parse::<u8>() {
+        Ok(length) if length <= most => Ok(()),
+        _ => Err(format!("{text:?}: the prefix length must be 0 to {most}")),
+    }
+}
+
+fn path(text: &str) -> Result<(), String> {
+    if text.starts_with('/') { Ok(()) } else { Err(format!("{text:?} is not an absolute path")) }
+}
+
+fn encoding(text: &str) -> Result<(), String> {
+    match crate::encoding::Encoding::parse(text) {
+        Some(_) => Ok(()),
+        None => Err(format!("{text:?} is not an encoding: b64, gzip and gz+b64 are known")),
+    }
+}
+
+fn data_source(text: &str) -> Result<(), String> {
+    if text == "*" {
+        return Ok(());
+    }
+    text.parse::<DataSource>().map(drop).map_err(|error| error.to_string())
+}
+
+fn user(text: &str) -> Result<(), String> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if first && text.bytes().all(good) && text.len() <= 32 {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a user name: small letters, digits, _ and -, at most 32, a letter first"))
+}
+
+fn vlans(text: &str) -> Result<(), String> {
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let number = item.split(':').next().unwrap_or_default();
+        if !number.parse::<u16>().is_ok_and(|number| (1..=4094).contains(&number)) {
+            return Err(format!("{number:?} is not the number of a VLAN (1 to 4094)"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! The table of keys as a JSON Schema (draft 2020-12), for editors: `ros config schema > corral.schema.json`.
+
+use super::{Key, ROOT, Standing, Type};
+use serde_json::{Map, Value, json};
+
+/// The schema of a cloud-config.
+pub fn schema() -> Value {
+    let mut root = of(&ROOT);
+    if let Value::Object(map) = &mut root {
+        map.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        map.insert("title".to_owned(), json!("Corral cloud-config"));
+    }
+    root
+}
+
+fn of(kind: &Type) -> Value {
+    match kind {
+        Type::Bool => json!({"type": ["boolean", "string"]}),
+        Type::Integer => json!({"type": ["integer", "string"]}),
+        Type::String | Type::Secret | Type::Text(_) => {
+            json!({"type": ["string", "number", "boolean", "null"]})
+        }
+        Type::List(inner) => list(inner),
+        Type::Map(inner) => json!({"type": ["object", "null"], "additionalProperties": of(inner)}),
+        Type::Keys(keys) => {
+            let properties: Map<String, Value> =
+                keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
+            json!({"type": ["object", "null"], "properties": properties, "additionalProperties": false})
+        }
+        Type::Command => {
+            json!({"anyOf": [{"type": "string"}, {"type": "array", "items": of(&Type::String)}]})
+        }
+        Type::Mount => json!({"type": "array", "items": of(&Type::String), "minItems": 2, "maxItems": 6}),
+        Type::BoolOr(inner) => json!({"anyOf": [{"type": "boolean"}, of(inner)]}),
+        Type::Any => json!({}),
+    }
+}
+
+/// One value may stand for a list of one, as the checker takes it.
+fn list(inner: &Type) -> Value {
+    let list = json!({"type": "array", "items": of(inner)});
+    match inner {
+        Type::Keys(_) | Type::List(_) | Type::Mount => json!({"anyOf": [list, {"type": "null"}]}),
+        _ => json!({"anyOf": [list, of(inner), {"type": "null"}]}),
+    }
+}
+
+fn property(key: &Key) -> Value {
+    let mut schema = of(&key.kind);
+    if let Value::Object(map) = &mut schema {
+        map.insert("description".to_owned(), json!(key.about));
+        if key.standing != Standing::Effective {
+            map.insert("deprecated".to_owned(), json!(true));
+        }
+        if matches!(key.kind, Type::Secret) {
+            map.insert("writeOnly".to_owned(), json!(true));
+        }
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::schema;
+    use crate::{Layer, Source};
+
+    #[test]
+    fn the_schema_takes_what_the_checker_takes_and_refuses_unknown_keys() {
+        let validator = jsonschema::validator_for(&schema()).unwrap();
+        let cases = [
+            ("hostname: a\nruncmd: [a, [b, c]]\nmounts:\n- [/dev/vdb, /mnt, ext4, '']\n", true),
+            ("rancher:\n  network: {interfaces: {eth0: {dhcp: true, mtu: '1500'}}}\n", true),
+            ("users:\n- {name: joe, groups: docker, sudo: false}\n", true),
+            ("hostnam: a\n", false),
+            ("mounts: [[only]]\n", false),
+            ("rancher: [a]\n", false),
+        ];
+        for (text, good) in cases {
+            let value = crate::yaml::parse(text).unwrap().to_value();
+            assert_eq!(validator.is_valid(&value), good, "{text}");
+            let layer = Layer::parse(Source::File("f".to_owned()), text);
+            assert_eq!(layer.problems.is_empty(), good, "{text}: {:?}", layer.problems);
+        }
+        assert!(validator.is_valid(&crate::defaults().value));
+    }
+}

@@ -1,0 +1,125 @@
+//! Every key: its type, what it is for, and whether it does anything. One table ([`keys`]); validation, leniency
+//! (`"true"` for true), the list of secrets, the manual's table and the JSON schema all come from it.
+
+mod check;
+mod facts;
+pub mod json;
+mod keys;
+pub mod manual;
+
+pub use check::check;
+pub use keys::ROOT;
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Type {
+    Bool,
+    Integer,
+    String,
+    /// A string of a form that is checked.
+    Text(&'static Form),
+    /// A string that never shows up in logs or exports.
+    Secret,
+    /// A list of the given type; a single value is taken as a list of one.
+    List(&'static Type),
+    /// A mapping with free keys.
+    Map(&'static Type),
+    /// A mapping with these keys.
+    Keys(&'static [Key]),
+    /// A command: a string for the shell or a list of words.
+    Command,
+    /// `[device, target, type, options]`.
+    Mount,
+    /// `true`, or what the inner type takes.
+    BoolOr(&'static Type),
+    /// Not looked into here.
+    Any,
+}
+
+/// A form of text, and who checks it.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// As in "… is not NAME".
+    pub name: &'static str,
+    pub check: fn(&str) -> Result<(), String>,
+}
+
+/// What a key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has its effect.
+    Effective,
+    /// Accepted so that old files stay valid; there is nothing any more that it could do.
+    Old,
+    /// Accepted, and will have its effect in a later version.
+    Later,
+}
+
+/// A key of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    pub kind: Type,
+    pub about: &'static str,
+    pub standing: Standing,
+}
+
+/// Is the value at this path a secret?
+pub fn is_secret(path: &[String]) -> bool {
+    let mut kind = &ROOT;
+    for part in path {
+        kind = match kind {
+            Type::Keys(keys) => match keys.iter().find(|key| key.name == part) {
+                Some(key) => &key.kind,
+                None => return false,
+            },
+            Type::Map(inner) | Type::List(inner) => inner,
+            _ => return false,
+        };
+    }
+    matches!(kind, Type::Secret)
+}
+
+/// The word for a type in messages and in the manual.
+pub fn describe(kind: &Type) -> &'static str {
+    match kind {
+        Type::Bool => "true or false",
+        Type::Integer => "a whole number",
+        Type::String | Type::Secret => "a string",
+        Type::Text(form) => form.name,
+        Type::List(_) => "a list",
+        Type::Map(_) | Type::Keys(_) => "a mapping",
+        Type::Mount => "a list [device, target, type, options]",
+        Type::Command => "a command (a string or a list of words)",
+        Type::BoolOr(inner) => describe(inner),
+        Type::Any => "anything",
+    }
+}
+
+/// Joins the parts of a key where the table says that they are one name: `rancher.sysctl.net.ipv4.ip_forward` has three
+/// parts, and in `interfaces.eth0.100.dhcp` the interface is `eth0.100`.
+pub fn fit(parts: Vec<String>) -> Vec<String> {
+    let mut result = Vec::new();
+    let mut kind = &ROOT;
+    let mut rest = parts.as_slice();
+    while !rest.is_empty() {
+        let taken = match kind {
+            Type::Map(Type::Keys(keys)) => {
+                let is_key = |part: &String| keys.iter().any(|key| key.name == part);
+                rest.iter().skip(1).position(is_key).map_or(rest.len(), |at| at + 1)
+            }
+            Type::Map(Type::Any) | Type::Keys(_) | Type::Any => 1,
+            Type::Map(_) => rest.len(),
+            _ => 1,
+        };
+        let name = rest[..taken].join(".");
+        kind = match kind {
+            Type::Keys(keys) => keys.iter().find(|key| key.name == name).map_or(&Type::Any, |key| &key.kind),
+            Type::Map(inner) => inner,
+            _ => &Type::Any,
+        };
+        result.push(name);
+        rest = &rest[taken..];
+    }
+    result
+}

@@ -1,0 +1,49 @@
+//! Amazon EC2: IMDSv2, and v1 where there is no v2.
+//! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>
+
+use super::Found;
+use super::http::Http;
+use anyhow::Result;
+use corral_config::metadata::Metadata;
+use std::collections::BTreeMap;
+
+pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
+    let seconds = [("X-aws-ec2-metadata-token-ttl-seconds", "21600")];
+    // A server that does not know tokens says so, and is asked the old way.
+    let token = http.put(&format!("{base}/latest/api/token"), &seconds).ok().flatten();
+    let token = token.and_then(|token| String::from_utf8(token).ok()).unwrap_or_default();
+    let headers: &[(&str, &str)] =
+        if token.is_empty() { &[] } else { &[("X-aws-ec2-metadata-token", token.as_str())] };
+    let at = |path: &str| format!("{base}/latest/{path}");
+    let Some(id) = http.get_text(&at("meta-data/instance-id"), headers)? else { return Ok(None) };
+    // A page of some other server is no instance.
+    if !id.starts_with("i-") {
+        return Ok(None);
+    }
+    // What fails of these again and again is left out: half of what a provider knows is better than nothing.
+    let brief = http.brief();
+    let data = |path: &str| -> String {
+        let text = brief.get_text(&at(&format!("meta-data/{path}")), headers).ok().flatten();
+        text.unwrap_or_default().trim().to_owned()
+    };
+    let hostname = data("hostname").split_whitespace().next().map(str::to_owned);
+    let metadata = Metadata {
+        hostname,
+        ssh_public_keys: keys(&data("public-keys/"), &data),
+        public_ipv4: data("public-ipv4"),
+        private_ipv4: data("local-ipv4"),
+        public_ipv6: data("ipv6"),
+        private_ipv6: String::new(),
+    };
+    Ok(Some(Found::with_user_data(http.get_with(&at("user-data"), headers), metadata)))
+}
+
+/// The list has a line `0=name` for each key.
+fn keys(list: &str, data: &dyn Fn(&str) -> String) -> BTreeMap<String, String> {
+    let mut keys = BTreeMap::new();
+    for (number, name) in list.lines().filter_map(|line| line.split_once('=')) {
+        let key = data(&format!("public-keys/{number}/openssh-key"));
+        keys.insert(name.trim().to_owned(), key);
+    }
+    keys
+}

@@ -1,0 +1,46 @@
+//! Google Compute Engine. <https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys>
+
+use super::Found;
+use super::http::Http;
+use anyhow::Result;
+use corral_config::metadata::Metadata;
+use std::collections::BTreeMap;
+
+const FLAVOR: [(&str, &str); 1] = [("Metadata-Flavor", "Google")];
+
+pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
+    let get = |path: &str| http.get_text(&format!("{base}/computeMetadata/v1/{path}"), &FLAVOR);
+    let text = |path: &str| -> Result<String> { Ok(get(path)?.unwrap_or_default().trim().to_owned()) };
+    let Some(hostname) = get("instance/hostname")? else { return Ok(None) };
+    let attribute =
+        |name: &str| http.get_with(&format!("{base}/computeMetadata/v1/instance/attributes/{name}"), &FLAVOR);
+    let user_data = match attribute("user-data")? {
+        Some(data) => Some(data),
+        None => attribute("startup-script")?,
+    };
+    let mut keys = BTreeMap::new();
+    for place in ["project/attributes/sshKeys", "project/attributes/ssh-keys"] {
+        collect(&text(place)?, "project", &mut keys);
+    }
+    for place in ["instance/attributes/sshKeys", "instance/attributes/ssh-keys"] {
+        collect(&text(place)?, "instance", &mut keys);
+    }
+    let interface = "instance/network-interfaces/0";
+    let metadata = Metadata {
+        hostname: hostname.split_whitespace().next().map(str::to_owned),
+        ssh_public_keys: keys,
+        private_ipv4: text(&format!("{interface}/ip"))?,
+        public_ipv4: text(&format!("{interface}/access-configs/0/external-ip"))?,
+        ..Metadata::default()
+    };
+    Ok(Some(Found { user_data, metadata, ..Found::default() }))
+}
+
+/// Lines of `user:key`.
+fn collect(text: &str, origin: &str, keys: &mut BTreeMap<String, String>) {
+    for (number, line) in text.lines().enumerate() {
+        if let Some((user, key)) = line.split_once(':') {
+            keys.insert(format!("{origin}-{number:03}-{user}"), key.trim().to_owned());
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! HTTP as data sources need it: GET with a deadline; what a busy or starting server says (5xx, refused, no route yet)
+//! is tried again, what it knows (4xx) is believed.
+
+use anyhow::{Context, Result, bail};
+use reqwest::StatusCode;
+use reqwest::blocking::{Client, RequestBuilder};
+use std::io::Read;
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+/// A single attempt takes at most so long.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// The first pause between attempts; it doubles up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// No configuration is larger, compressed or not.
+const MAX_BYTES: u64 = 16 << 20;
+
+static PROVIDER: Once = Once::new();
+
+/// A client with a deadline for all that it is asked.
+#[derive(Debug)]
+pub struct Http {
+    client: Client,
+    deadline: Instant,
+    attempts: u32,
+}
+
+/// Headers of a request.
+pub type Headers<'a> = &'a [(&'a str, &'a str)];
+
+impl Http {
+    /// A client that goes through the proxies of its environment.
+    pub fn new(deadline: Instant) -> Result<Http> {
+        Http::build(deadline, |builder| builder)
+    }
+
+    /// A client that asks servers of this network directly.
+    pub fn direct(deadline: Instant) -> Result<Http> {
+        Http::build(deadline, reqwest::blocking::ClientBuilder::no_proxy)
+    }
+
+    fn build(
+        deadline: Instant,
+        adjust: fn(reqwest::blocking::ClientBuilder) -> reqwest::blocking::ClientBuilder,
+    ) -> Result<Http> {
+        PROVIDER.call_once(|| {
+            // An error means that there is one already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
+        let builder = Client::builder().connect_timeout(Duration::from_secs(5));
+        let builder = builder.user_agent(concat!("corral/", env!("CARGO_PKG_VERSION")));
+        let client = adjust(builder).build().context("making an HTTP client")?;
+        Ok(Http { client, deadline, attempts: u32::MAX })
+    }
+
+    /// The same client for what can be done without: three attempts.
+    pub fn brief(&self) -> Http {
+        Http { client: self.client.clone(), deadline: self.deadline, attempts: 3 }
+    }
+
+    /// GETs a document; None if the server says that there is none.
+    pub fn get(&self, url: &str) -> Result<Option<Vec<u8>>> {
+        self.get_with(url, &[])
+    }
+
+    /// The same with headers.
+    pub fn get_with(&self, url: &str, headers: Headers<'_>) -> Result<Option<Vec<u8>>> {
+        self.ask(url, || with(self.client.get(url), headers))
+    }
+
+    /// GETs text.
+    pub fn get_text(&self, url: &str, headers: Headers<'_>) -> Result<Option<String>> {
+        let bytes = self.get_with(url, headers)?;
+        bytes.map(|bytes| String::from_utf8(bytes).with_context(|| format!("{url}: not text"))).transpose()
+    }
+
+    /// GETs JSON. What is no JSON is an error: some networks answer everything with a page of theirs.
+    pub fn get_json(&self, url: &str, headers: Headers<'_>) -> Result<Option<serde_json::Value>> {
+        let bytes = self.get_with(url, headers)?;
+        bytes
+            .map(|bytes| serde_json::from_slice(&bytes).with_context(|| format!("{url}: not JSON")))
+            .transpose()
+    }
+
+    /// PUTs nothing, with headers.
+    pub fn put(&self, url: &str, headers: Headers<'_>) -> Result<Option<Vec<u8>>> {
+        self.ask(url, || with(self.client.put(url), headers))
+    }
+
+    /// POSTs a document.
+    pub fn post(&self, url: &str, headers: Headers<'_>, body: &str) -> Result<Option<Vec<u8>>> {
+        self.ask(url, || with(self.client.post(url).body(body.to_owned()), headers))
+    }
+
+    fn ask(&self, url: &str, request: impl Fn() -> RequestBuilder) -> Result<Option<Vec<u8>>> {
+        let (mut pause, mut attempts) = (FIRST_PAUSE, 0);
+        loop {
+            attempts += 1;
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let problem = match attempt(request().timeout(left.min(ATTEMPT))) {
+                Ok(Outcome::Document(bytes)) => return Ok(Some(bytes)),
+                Ok(Outcome::NotThere) => return Ok(None),
+                Ok(Outcome::Refused(status)) => bail!("{url}: the server says {status}"),
+                Ok(Outcome::Busy(status)) => anyhow::anyhow!("{url}: the server says {status}"),
+                Err(error) => error.context(url.to_owned()),
+            };
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left <= pause || attempts >= self.attempts {
+                return Err(problem);
+            }
+            std::thread::park_timeout(pause);
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+}
+
+fn with(mut request: RequestBuilder, headers: Headers<'_>) -> RequestBuilder {
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request
+}
+
+enum Outcome {
+    Document(Vec<u8>),
+    NotThere,
+    Refused(StatusCode),
+    Busy(StatusCode),
+}
+
+fn attempt(request: RequestBuilder) -> Result<Outcome> {
+    let response = request.send()?;
+    let status = response.status();
+    if status == StatusCode::NOT_FOUND || status == StatusCode::GONE || status == StatusCode::NO_CONTENT {
+        return Ok(Outcome::NotThere);
+    }
+    if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
+        return Ok(Outcome::Refused(status));
+    }
+    if !status.is_success() {
+        return Ok(Outcome::Busy(status));
+    }
+    let mut bytes = Vec::new();
+    response.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        bail!("the answer has more than {MAX_BYTES} bytes");
+    }
+    Ok(Outcome::Document(bytes))
+}

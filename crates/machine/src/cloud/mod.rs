@@ -1,0 +1,169 @@
+//! Data sources: where a machine's configuration comes from, one file each. Those on the network share one client with
+//! one deadline; whatever a server does, nobody waits longer than that.
+
+mod azure;
+mod digitalocean;
+mod ec2;
+mod gce;
+pub mod http;
+mod network_data;
+mod openstack;
+mod packet;
+pub mod seed;
+pub mod vmware;
+
+use anyhow::Result;
+use corral_config::metadata::Metadata;
+use corral_config::names::{DataSource, Provider};
+use http::Http;
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// What a data source holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Found {
+    pub user_data: Option<Vec<u8>>,
+    pub metadata: Metadata,
+    /// The value of `rancher.network`, where the provider says how the machine is connected.
+    pub network: Option<Value>,
+    /// What could not be read of it.
+    pub problems: Vec<String>,
+}
+
+impl Found {
+    /// Metadata, and user-data if it could be read: without it the provider's keys still let the owner in.
+    fn with_user_data(user_data: Result<Option<Vec<u8>>>, metadata: Metadata) -> Found {
+        let (user_data, problems) = match user_data {
+            Ok(user_data) => (user_data, Vec::new()),
+            Err(error) => (None, vec![format!("user-data: {error:#}")]),
+        };
+        Found { user_data, metadata, network: None, problems }
+    }
+
+    /// Nothing in it that would make a difference?
+    pub fn is_empty(&self) -> bool {
+        self.user_data.as_ref().is_none_or(|data| data.trim_ascii().is_empty())
+            && self.metadata.is_empty()
+            && self.network.is_none()
+    }
+}
+
+/// What became of asking the sources on the network.
+#[derive(Debug)]
+pub struct Answer {
+    /// The first of the list that had something.
+    pub winner: Option<(DataSource, Found)>,
+    /// Why others had nothing, in the order of the list.
+    pub failures: Vec<String>,
+}
+
+/// Asks all sources at the same time; the order of the list decides, not who is quickest. `progress` is told every ten
+/// seconds who is waited for, and how many seconds are left.
+pub fn fetch_all(
+    sources: &[DataSource],
+    command_line: &str,
+    patience: Duration,
+    mut progress: impl FnMut(&[String], u64),
+) -> Answer {
+    let deadline = Instant::now() + patience;
+    // A source gives up a little before, so that what it has by then still counts.
+    let inner = deadline.checked_sub(patience / 10).unwrap_or(deadline);
+    let (sender, results) = channel();
+    let command_line: Arc<str> = command_line.into();
+    for (number, source) in sources.iter().cloned().enumerate() {
+        let (sender, command_line) = (sender.clone(), Arc::clone(&command_line));
+        std::thread::spawn(move || {
+            // Nobody listens any more if the deadline is over.
+            let _ = sender.send((number, fetch(&source, &command_line, inner)));
+        });
+    }
+    drop(sender);
+    let mut answers: Vec<Option<Result<Option<Found>>>> = sources.iter().map(|_| None).collect();
+    while !is_decided(&answers) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match results.recv_timeout(left.min(Duration::from_secs(10))) {
+            Ok((number, answer)) => answers[number] = Some(answer),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => break,
+            Err(RecvTimeoutError::Timeout) => {
+                let open = sources.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
+                let names: Vec<String> = open.map(|(source, _)| source.to_string()).collect();
+                progress(&names, deadline.saturating_duration_since(Instant::now()).as_secs());
+            }
+        }
+    }
+    conclude(sources, answers)
+}
+
+fn has_something(answer: &Option<Result<Option<Found>>>) -> bool {
+    matches!(answer, Some(Ok(Some(found))) if !found.is_empty())
+}
+
+/// Has somebody something, and nobody before him could still have?
+fn is_decided(answers: &[Option<Result<Option<Found>>>]) -> bool {
+    let first_open = answers.iter().position(Option::is_none).unwrap_or(answers.len());
+    first_open == answers.len() || answers[..first_open].iter().any(has_something)
+}
+
+fn conclude(sources: &[DataSource], answers: Vec<Option<Result<Option<Found>>>>) -> Answer {
+    let mut result = Answer { winner: None, failures: Vec::new() };
+    for (source, answer) in sources.iter().zip(answers) {
+        match answer {
+            Some(Ok(Some(found))) if !found.is_empty() => {
+                result.winner = result.winner.or(Some((source.clone(), found)));
+            }
+            Some(Ok(_)) => result.failures.push(format!("{source}: nothing there")),
+            Some(Err(error)) => result.failures.push(format!("{source}: {error:#}")),
+            None => result.failures.push(format!("{source}: no answer in time")),
+        }
+    }
+    result
+}
+
+/// Asks one source; None if it is not there.
+pub fn fetch(source: &DataSource, command_line: &str, deadline: Instant) -> Result<Option<Found>> {
+    match source {
+        DataSource::Url(url) => fetch_url(url, deadline),
+        DataSource::CommandLine => {
+            url_on_command_line(command_line).map_or(Ok(None), |url| fetch_url(&url, deadline))
+        }
+        DataSource::Service(provider, base) => fetch_service(*provider, base.as_deref(), deadline),
+        DataSource::ConfigDrive(_) | DataSource::NoCloud(_) | DataSource::File(_) | DataSource::Vmware(_) => {
+            Ok(None)
+        }
+    }
+}
+
+fn fetch_service(provider: Provider, base: Option<&str>, deadline: Instant) -> Result<Option<Found>> {
+    // Metadata services are next to the machine: never through a proxy.
+    let http = Http::direct(deadline)?;
+    let base = |default: &str| base.unwrap_or(default).trim_end_matches('/').to_owned();
+    match provider {
+        Provider::Ec2 => ec2::fetch(&http, &base("http://169.254.169.254")),
+        Provider::Gce => gce::fetch(&http, &base("http://metadata.google.internal")),
+        Provider::DigitalOcean => digitalocean::fetch(&http, &base("http://169.254.169.254")),
+        Provider::OpenStack => openstack::fetch(&http, &base("http://169.254.169.254")),
+        Provider::Packet => packet::fetch(&http, &base("https://metadata.platformequinix.com")),
+        Provider::Azure => azure::fetch(&http, &base("http://169.254.169.254")),
+    }
+}
+
+fn fetch_url(url: &str, deadline: Instant) -> Result<Option<Found>> {
+    let user_data = Http::new(deadline)?.get(url)?;
+    Ok(user_data.map(|data| Found { user_data: Some(data), ..Found::default() }))
+}
+
+/// `cloud-config-url=` on the kernel's command line; the last one that is not empty counts.
+pub fn url_on_command_line(text: &str) -> Option<String> {
+    let words = corral_config::cmdline::words(text);
+    let values = words.iter().filter_map(|word| {
+        let (name, value) = word.split_once('=')?;
+        (name.replace('_', "-") == "cloud-config-url" && !value.is_empty()).then(|| value.to_owned())
+    });
+    values.last()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+//! OpenStack's metadata service; a config drive holds the same files.
+//! <https://docs.openstack.org/nova/latest/user/metadata.html>
+
+use super::Found;
+use super::http::Http;
+use super::network_data;
+use anyhow::Result;
+use corral_config::metadata::{Metadata, keys_from};
+use serde_json::Value;
+
+pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
+    let at = |name: &str| format!("{base}/openstack/latest/{name}");
+    let Some(data) = http.get_json(&at("meta_data.json"), &[])? else { return Ok(None) };
+    let user_data = http.get(&at("user_data"));
+    let network = http.get_json(&at("network_data.json"), &[]).ok().flatten();
+    let network = network.and_then(|data| network_data::from_openstack(&data));
+    Ok(Some(Found { network, ..Found::with_user_data(user_data, metadata(&data)) }))
+}
+
+/// `meta_data.json`, or NoCloud's `meta-data`: the same things under a few names.
+pub(super) fn metadata(data: &Value) -> Metadata {
+    let names = ["hostname", "local-hostname", "name"];
+    let name = names.iter().find_map(|key| data.get(*key)?.as_str());
+    let keys = ["public_keys", "public-keys"].iter().find_map(|key| data.get(*key));
+    Metadata {
+        hostname: name.filter(|name| !name.is_empty()).map(str::to_owned),
+        ssh_public_keys: keys.map(keys_from).unwrap_or_default(),
+        ..Metadata::default()
+    }
+}

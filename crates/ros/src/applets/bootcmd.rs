@@ -1,0 +1,39 @@
+//! `ros bootcmd`, in a system container of its own before udev, network and console: the owner's early commands. One
+//! that hangs is ended: nobody would get in otherwise.
+
+use super::console::{commands, mounts};
+use super::load_config;
+use crate::boot::say;
+use anyhow::Result;
+use std::time::{Duration, Instant};
+
+/// How long all of them may take together.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs them in their order; one that fails is told, and the next one follows.
+pub(crate) fn run() -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    for item in &load_config()?.bootcmd {
+        let Some(mut command) = commands::prepare(item) else { continue };
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                say(&format!("bootcmd: {item:?}: {error}"));
+                continue;
+            }
+        };
+        if !mounts::wait_until(&mut child, deadline)? {
+            let _ = child.kill();
+            say(&format!(
+                "bootcmd: {item:?} was not done within {} s; going on without it",
+                PATIENCE.as_secs()
+            ));
+            return Ok(());
+        }
+        let status = child.wait()?;
+        if !status.success() {
+            say(&format!("bootcmd: {item:?}: {status}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! What a source gave → files of the owner's configuration: `boot.yml`, scripts, metadata, the provider's network.
+
+use crate::resolve::CONF;
+use anyhow::Result;
+use corral_config::layer::{Layer, Source};
+use corral_config::user_data::{self, Part};
+use corral_config::{merge, yaml};
+use corral_machine::cloud::Found;
+use corral_machine::files::{remove_durably, write_atomic};
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which part of cloud-init is at work: it decides which file user-data goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Local,
+    /// The network, as no local source had anything.
+    Network,
+    /// The network, because local user-data said so: what it gives stands above that.
+    NetworkAfterLocal,
+}
+
+/// What is left to be told, and to be fetched.
+#[derive(Debug, Default)]
+pub(super) struct Saved {
+    pub(super) problems: Vec<String>,
+    pub(super) includes: Vec<String>,
+}
+
+fn conf(name: &str) -> PathBuf {
+    Path::new(CONF).join(name)
+}
+
+impl Stage {
+    fn file(self) -> PathBuf {
+        match self {
+            Stage::Local | Stage::Network => conf("cloud-config.d/boot.yml"),
+            Stage::NetworkAfterLocal => conf("cloud-config.d/boot_network.yml"),
+        }
+    }
+}
+
+/// Keeps everything. What cannot be understood is set aside with its reason, and what was there before counts on.
+pub(super) fn save(stage: Stage, found: &Found) -> Result<Saved> {
+    let mut saved = Saved::default();
+    if stage != Stage::NetworkAfterLocal {
+        remove_durably(&conf("rejected/user-data"))?;
+        remove_durably(&Stage::NetworkAfterLocal.file())?;
+    }
+    if !found.metadata.is_empty() {
+        let text = found.metadata.to_yaml().map_err(|error| anyhow::anyhow!("metadata: {error}"))?;
+        write_atomic(&conf("metadata"), text.as_bytes(), 0o600)?;
+    }
+    save_network(stage, found)?;
+    let Some(bytes) = &found.user_data else { return Ok(saved) };
+    let (parts, problems) = user_data::split(bytes);
+    saved.problems.extend(problems);
+    let (mut documents, mut scripts) = (Vec::new(), Vec::new());
+    for part in parts {
+        match part {
+            Part::CloudConfig(text) => documents.push(text),
+            Part::Compose(text) => documents.push(from_compose(&text)),
+            Part::Script(text) => scripts.push(text),
+            Part::Include(urls) => saved.includes.extend(urls),
+            Part::Unknown(start) => {
+                write_atomic(&conf("rejected/user-data"), &bytes[..bytes.len().min(yaml::MAX_BYTES)], 0o600)?;
+                saved.problems.push(format!(
+                    "user-data begins with {start:?}: #cloud-config, #compose, #include or #! is wanted; it was set aside"
+                ));
+            }
+        }
+    }
+    save_documents(stage, &documents, &mut saved)?;
+    save_scripts(stage, &scripts, documents.is_empty())?;
+    Ok(saved)
+}
+
+fn save_network(stage: Stage, found: &Found) -> Result<()> {
+    let file = conf("cloud-config.d/network.yml");
+    match &found.network {
+        Some(network) => {
+            let layer = json!({"rancher": {"network": network}});
+            let text = yaml::to_string(&layer).map_err(|error| anyhow::anyhow!("network: {error}"))?;
+            write_atomic(&file, text.as_bytes(), 0o600)
+        }
+        None if stage == Stage::NetworkAfterLocal => Ok(()),
+        None => remove_durably(&file),
+    }
+}
+
+/// `#compose` is short for a cloud-config with services.
+fn from_compose(text: &[u8]) -> Vec<u8> {
+    let mut document = b"#cloud-config\nrancher:\n  services:\n".to_vec();
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        document.extend_from_slice(b"    ");
+        document.extend_from_slice(line);
+    }
+    document
+}
+
+/// One document is kept as it was written, so that problems are told with its own lines; several are merged in order.
+fn save_documents(stage: Stage, documents: &[Vec<u8>], saved: &mut Saved) -> Result<()> {
+    let parse = |text: &Vec<u8>| Layer::parse_bytes(Source::File("user-data".to_owned()), text);
+    let layers: Vec<Layer> = documents.iter().map(parse).collect();
+    for (layer, text) in layers.iter().zip(documents).filter(|(layer, _)| layer.is_unreadable()) {
+        write_atomic(&conf("rejected/user-data"), &text[..text.len().min(yaml::MAX_BYTES + 1)], 0o600)?;
+        let reason = layer.problems.first().map(ToString::to_string).unwrap_or_default();
+        saved.problems.push(format!("{reason}; it was set aside, and the last good configuration counts"));
+    }
+    let good: Vec<&Layer> = layers.iter().filter(|layer| !layer.is_unreadable()).collect();
+    let text = match good.as_slice() {
+        [] => return Ok(()),
+        [_] if documents.len() == 1 => documents.first().cloned().unwrap_or_default(),
+        several => {
+            let merged = merge::merge(several.iter().map(|layer| &layer.value));
+            let text = yaml::to_string(&merged).map_err(|error| anyhow::anyhow!("user-data: {error}"))?;
+            format!("#cloud-config\n# merged from the parts of user-data\n{text}").into_bytes()
+        }
+    };
+    write_atomic(&stage.file(), &text, 0o600)
+}
+
+/// The first script has the original's name, more of them stand beside it. New user-data replaces old scripts.
+fn save_scripts(stage: Stage, scripts: &[Vec<u8>], nothing_else: bool) -> Result<()> {
+    if stage != Stage::NetworkAfterLocal {
+        remove_durably(&conf("cloud-config-script"))?;
+        if conf("cloud-config-script.d").exists() {
+            fs::remove_dir_all(conf("cloud-config-script.d"))?;
+        }
+        if nothing_else && !scripts.is_empty() {
+            remove_durably(&stage.file())?;
+        }
+    }
+    let is_taken = conf("cloud-config-script").exists();
+    for (number, script) in scripts.iter().enumerate() {
+        let name = if number == 0 && !is_taken {
+            "cloud-config-script".to_owned()
+        } else {
+            format!(
+                "cloud-config-script.d/{:03}",
+                number + usize::from(stage == Stage::NetworkAfterLocal) * 100
+            )
+        };
+        write_atomic(&conf(&name), script, 0o700)?;
+    }
+    Ok(())
+}
+
+/// Several documents as one MIME message.
+pub(super) fn join(documents: &[Vec<u8>]) -> Vec<u8> {
+    const BOUNDARY: &str = "==corral-include==";
+    let mut message = format!("Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\n\n").into_bytes();
+    for document in documents {
+        message.extend_from_slice(
+            format!("--{BOUNDARY}\nContent-Type: text/plain\nContent-Transfer-Encoding: binary\n\n")
+                .as_bytes(),
+        );
+        message.extend_from_slice(document);
+        message.push(b'\n');
+    }
+    message.extend_from_slice(format!("--{BOUNDARY}--\n").as_bytes());
+    message
+}

@@ -1,0 +1,175 @@
+//! `ros console-init`, first process of the console: homes, keys and files of the owner; then it becomes `respawn`,
+//! which runs sshd and the terminals. The owner's own commands run beside that: one that hangs locks nobody out.
+
+mod accounts;
+pub(crate) mod commands;
+mod host_keys;
+pub(crate) mod mounts;
+
+use super::load_config;
+use super::user_docker::CONSOLE_DONE;
+use crate::boot::{early, say};
+use crate::resolve::CONF;
+use anyhow::{Context, Result, bail};
+use commands::{run_all, run_script, user_data_scripts};
+use corral_config::Config;
+use corral_config::cmdline;
+use corral_config::model::WriteFile;
+use corral_engine::client::ask;
+use corral_engine::protocol::Request;
+use corral_machine::files::write_atomic;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const RESPAWN_CONF: &str = "/etc/respawn.conf";
+
+/// Sets the console up and becomes `respawn`.
+pub(crate) fn run() -> Result<()> {
+    let config = load_config()?;
+    let _ = fs::remove_file(CONSOLE_DONE);
+    tell("/etc/issue", link_issue());
+    let_in(&config);
+    tell("write_files", write_files(&config.write_files));
+    let host_keys = host_keys::make_host_keys(&config)
+        .inspect_err(|error| println!("ssh: {error:#}"))
+        .unwrap_or_default();
+    let programs = programs(&config, &host_keys, &corral_machine::cmdline::load().unwrap_or_default());
+    fs::write(RESPAWN_CONF, programs).context("writing /etc/respawn.conf")?;
+    Command::new("/usr/bin/ros")
+        .arg("console-run")
+        .stdin(Stdio::null())
+        .spawn()
+        .context("starting the owner's commands")?;
+    let error = Command::new("/usr/bin/ros").arg0("respawn").args(["-f", RESPAWN_CONF]).exec();
+    Err(error).context("starting respawn")
+}
+
+/// `ros console-run`: mounts and the owner's commands, in their order; Docker starts when they are done.
+pub(crate) fn run_commands() -> Result<()> {
+    let early = load_config()?;
+    // What the network has to say of the configuration is said, or its time is over.
+    ask(Request::AwaitConfig)?;
+    let config = load_config()?;
+    if config != early {
+        let_in(&config);
+        tell("write_files", write_files(&config.write_files));
+    }
+    tell("mounts", mounts::make_all(&config.mounts));
+    tell("runcmd", run_all(&config.runcmd));
+    let mut scripts = user_data_scripts(Path::new(CONF));
+    scripts.push(PathBuf::from("/opt/rancher/bin/start.sh"));
+    for script in scripts {
+        tell(&script.display().to_string(), run_script(&script));
+    }
+    fs::write(CONSOLE_DONE, "default\n").context("writing /run/console-done")?;
+    tell("/etc/rc.local", run_script(Path::new("/etc/rc.local")));
+    Ok(())
+}
+
+/// `cloud-init-execute`: applies users, keys, files and mounts again.
+pub(crate) fn execute() -> Result<()> {
+    let config = load_config()?;
+    let results = [
+        ("users", accounts::make_users(&config.users)),
+        ("ssh_authorized_keys", accounts::authorize(&config.ssh_authorized_keys)),
+        ("rancher.password", accounts::set_password(&config.rancher.password)),
+        ("write_files", write_files(&config.write_files)),
+        ("mounts", mounts::make_all(&config.mounts)),
+    ];
+    let failures: Vec<String> = results
+        .into_iter()
+        .filter_map(|(what, result)| Some(format!("{what}: {:#}", result.err()?)))
+        .collect();
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
+}
+
+/// `ros config-applied`, run by PID 1 in the console when the configuration changed: the kernel's part, and the
+/// console's own. What cannot be done is told where boot problems are.
+pub(crate) fn config_applied() -> Result<()> {
+    let config = load_config()?;
+    early::load_requested_modules(&config.rancher.modules);
+    early::apply_sysctl(&config.rancher.sysctl);
+    if let Err(error) = execute() {
+        say(&format!("configuration: {error:#}"));
+    }
+    Ok(())
+}
+
+/// Whoever may log in. One step that fails must not keep the owner out: each says what is wrong, and the next follows.
+fn let_in(config: &Config) {
+    // /run is the host's: sshd's empty folder is not there yet.
+    tell("/run/sshd", fs::create_dir_all("/run/sshd").map_err(anyhow::Error::from));
+    tell("homes", accounts::make_homes());
+    tell("ssh_authorized_keys", accounts::authorize(&config.ssh_authorized_keys));
+    tell("rancher.password", accounts::set_password(&config.rancher.password));
+    tell("users", accounts::make_users(&config.users));
+}
+
+fn tell(what: &str, result: Result<()>) {
+    if let Err(error) = result {
+        println!("{what}: {error:#}");
+    }
+}
+
+/// The banner before a login shows the addresses; the network container writes it when it has some.
+fn link_issue() -> Result<()> {
+    let issue = Path::new("/run/corral/issue");
+    if !issue.exists() {
+        fs::write(issue, format!("Corral v{} on \\n (\\l)\n\n", env!("CARGO_PKG_VERSION")))?;
+    }
+    let _ = fs::remove_file("/etc/issue");
+    std::os::unix::fs::symlink(issue, "/etc/issue").context("linking it to /run/corral/issue")
+}
+
+/// Writes the files for the console; one that fails does not keep the others from being written.
+fn write_files(files: &[WriteFile]) -> Result<()> {
+    let mut failures = Vec::new();
+    for file in files.iter().filter(|file| file.container == "console") {
+        if let Err(error) = write_file(file) {
+            failures.push(format!("{}: {error:#}", file.path));
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+fn write_file(file: &WriteFile) -> Result<()> {
+    let path = Path::new(&file.path);
+    let content = file.bytes().map_err(anyhow::Error::msg)?;
+    write_atomic(path, &content, file.mode().map_err(anyhow::Error::msg)?)?;
+    if file.owner.is_empty() {
+        return Ok(());
+    }
+    let status = Command::new("chown").arg(&file.owner).arg(path).status()?;
+    if status.success() { Ok(()) } else { bail!("chown {}: {status}", file.owner) }
+}
+
+/// What `respawn` runs: a getty on each terminal, and sshd.
+fn programs(config: &Config, host_keys: &[PathBuf], command_line: &str) -> String {
+    let words = cmdline::words(command_line);
+    let mut terminals: Vec<String> = (1..=6).map(|number| format!("tty{number}")).collect();
+    for console in cmdline::values(&words, "console") {
+        let name = console.split(',').next().unwrap_or_default().to_owned();
+        if name.starts_with("tty") && name != "tty0" && !terminals.contains(&name) {
+            terminals.push(name);
+        }
+    }
+    let mut text = String::new();
+    for name in terminals.iter().filter(|name| Path::new("/dev").join(name).exists()) {
+        let auto = if config.rancher.autologin.contains(name) { "-n -l /usr/bin/autologin " } else { "" };
+        let kind = if name.starts_with("ttyS") { "vt100" } else { "linux" };
+        text.push_str(&format!("/usr/sbin/getty {auto}-L 115200 {name} {kind}\n"));
+    }
+    let ssh = &config.rancher.ssh;
+    if ssh.daemon && !host_keys.is_empty() {
+        let keys: Vec<String> = host_keys.iter().map(|key| format!("-h {}", key.display())).collect();
+        let port = if ssh.port == 0 { String::new() } else { format!(" -p {}", ssh.port) };
+        let address = match ssh.listen_address.as_str() {
+            "" => String::new(),
+            address => format!(" -o ListenAddress={address}"),
+        };
+        text.push_str(&format!("/usr/sbin/sshd -D -e {}{port}{address}\n", keys.join(" ")));
+    }
+    text
+}

@@ -1,0 +1,217 @@
+//! Who may log in: rancher and docker, which are always there, and the users of the configuration. The console is made
+//! anew at each boot, so they are too; whose home is there already keeps the number that owns it.
+
+use anyhow::{Context, Result, bail};
+use corral_config::model::{Sudo, User};
+use corral_machine::files::write_atomic;
+use rustix::fs::{Gid, Uid, chown};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The users of every machine.
+const OURS: [(&str, u32); 2] = [("rancher", 1100), ("docker", 1101)];
+/// The first number that is given to others.
+const FIRST_UID: u32 = 1200;
+const SUDOERS: &str = "/etc/sudoers.d/90-corral-users";
+
+/// The homes of rancher and docker.
+pub(super) fn make_homes() -> Result<()> {
+    for (name, id) in OURS {
+        make_home(&Path::new("/home").join(name), id, id)?;
+    }
+    Ok(())
+}
+
+fn make_home(home: &Path, uid: u32, gid: u32) -> Result<()> {
+    if !home.exists() {
+        fs::create_dir_all(home)?;
+        fs::set_permissions(home, fs::Permissions::from_mode(0o755))?;
+        own(home, uid, gid)?;
+    }
+    Ok(())
+}
+
+fn own(path: &Path, uid: u32, gid: u32) -> Result<()> {
+    chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+        .with_context(|| format!("chown {}", path.display()))
+}
+
+/// The keys of the configuration, for rancher and docker.
+pub(super) fn authorize(keys: &[String]) -> Result<()> {
+    for (name, id) in OURS {
+        authorize_in(&Path::new("/home").join(name), keys, (id, id))?;
+    }
+    Ok(())
+}
+
+/// Adds the keys that are not there yet; what somebody added by hand stays.
+fn authorize_in(home: &Path, keys: &[String], owner: (u32, u32)) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let folder = home.join(".ssh");
+    fs::create_dir_all(&folder)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+    own(&folder, owner.0, owner.1)?;
+    let file = folder.join("authorized_keys");
+    let mut text = fs::read_to_string(&file).unwrap_or_default();
+    for key in keys.iter().map(|key| key.trim()).filter(|key| !key.is_empty()) {
+        if !text.contains(key) {
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text.push_str(key);
+            text.push('\n');
+        }
+    }
+    write_atomic(&file, text.as_bytes(), 0o600)?;
+    own(&file, owner.0, owner.1)
+}
+
+/// The password of rancher; it goes to chpasswd's input, never to a command line.
+pub(super) fn set_password(password: &str) -> Result<()> {
+    if password.is_empty() { Ok(()) } else { chpasswd(&["-c", "sha512"], "rancher", password) }
+}
+
+fn chpasswd(arguments: &[&str], user: &str, secret: &str) -> Result<()> {
+    let mut child = Command::new("/usr/sbin/chpasswd")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("starting chpasswd")?;
+    if let Some(input) = &mut child.stdin {
+        input.write_all(format!("{user}:{secret}\n").as_bytes())?;
+    }
+    let status = child.wait()?;
+    if status.success() { Ok(()) } else { bail!("chpasswd: {status}") }
+}
+
+/// Makes the users of the configuration. One that cannot be made does not keep the others from being made.
+pub(super) fn make_users(users: &[User]) -> Result<()> {
+    let mut failures = Vec::new();
+    for user in users.iter().filter(|user| !user.name.is_empty() && user.name != "default") {
+        if let Err(error) = make_user(user) {
+            failures.push(format!("{}: {error:#}", user.name));
+        }
+    }
+    if let Err(error) = write_sudoers(users) {
+        failures.push(format!("{error:#}"));
+    }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+fn make_user(user: &User) -> Result<()> {
+    let home = match user.homedir.as_str() {
+        "" => Path::new("/home").join(&user.name),
+        path => PathBuf::from(path),
+    };
+    if lookup("/etc/passwd", &user.name).is_none() {
+        add_user(user, &home)?;
+    }
+    for group in &user.groups {
+        make_group(group, None)?;
+        run("/usr/sbin/addgroup", &[&user.name, group])?;
+    }
+    let uid = lookup("/etc/passwd", &user.name).context("it is not in /etc/passwd")?;
+    let gid = field("/etc/passwd", &user.name, 3).context("it has no group")?;
+    if !user.no_create_home && !user.system {
+        make_home(&home, uid, gid)?;
+    }
+    authorize_in(&home, &user.ssh_authorized_keys, (uid, gid))?;
+    if !user.passwd.is_empty() && user.lock_passwd != Some(true) {
+        chpasswd(&["-e"], &user.name, &user.passwd)?;
+    }
+    Ok(())
+}
+
+fn add_user(user: &User, home: &Path) -> Result<()> {
+    let uid = user.uid.or_else(|| owner_of(home)).unwrap_or_else(next_uid);
+    let group = if user.primary_group.is_empty() { &user.name } else { &user.primary_group };
+    make_group(group, user.primary_group.is_empty().then_some(uid))?;
+    let shell = if user.shell.is_empty() { "/bin/bash" } else { &user.shell };
+    let home = home.to_string_lossy();
+    let uid = uid.to_string();
+    // -D: no password, which locks it; -H: the home is made by ourselves.
+    run(
+        "/usr/sbin/adduser",
+        &["-D", "-H", "-h", &home, "-s", shell, "-G", group, "-u", &uid, "-g", &user.gecos, &user.name],
+    )
+}
+
+fn make_group(name: &str, gid: Option<u32>) -> Result<()> {
+    if lookup("/etc/group", name).is_some() {
+        return Ok(());
+    }
+    let gid = gid.filter(|gid| !is_taken("/etc/group", *gid)).unwrap_or_else(|| next_id("/etc/group"));
+    run("/usr/sbin/addgroup", &["-g", &gid.to_string(), name])
+}
+
+/// A home that outlived its user says whose it was. Root's never are.
+fn owner_of(home: &Path) -> Option<u32> {
+    let uid = fs::metadata(home).ok()?.uid();
+    (uid >= FIRST_UID && !is_taken("/etc/passwd", uid)).then_some(uid)
+}
+
+/// The next number that neither a user nor a home has.
+fn next_uid() -> u32 {
+    let homes = fs::read_dir("/home").into_iter().flatten().flatten();
+    let owners: Vec<u32> = homes.filter_map(|home| Some(home.metadata().ok()?.uid())).collect();
+    let free = |uid: &u32| !owners.contains(uid) && !is_taken("/etc/passwd", *uid);
+    (FIRST_UID..60_000).find(free).unwrap_or(FIRST_UID)
+}
+
+fn next_id(file: &str) -> u32 {
+    (FIRST_UID..60_000).find(|id| !is_taken(file, *id)).unwrap_or(FIRST_UID)
+}
+
+fn field(file: &str, name: &str, number: usize) -> Option<u32> {
+    let table = fs::read_to_string(file).ok()?;
+    let line = table.lines().find(|line| line.split(':').next() == Some(name))?;
+    line.split(':').nth(number)?.parse().ok()
+}
+
+fn lookup(file: &str, name: &str) -> Option<u32> {
+    field(file, name, 2)
+}
+
+fn is_taken(file: &str, id: u32) -> bool {
+    let table = fs::read_to_string(file).unwrap_or_default();
+    let wanted = id.to_string();
+    table.lines().any(|line| line.split(':').nth(2) == Some(&wanted))
+}
+
+/// Lines for sudo. What visudo does not take is not put in: a broken file would take sudo from everybody.
+fn write_sudoers(users: &[User]) -> Result<()> {
+    let mut text = String::new();
+    for user in users {
+        if let Sudo::Lines(lines) = &user.sudo {
+            lines.iter().for_each(|line| text.push_str(&format!("{} {line}\n", user.name)));
+        }
+    }
+    if text.is_empty() {
+        let _ = fs::remove_file(SUDOERS);
+        return Ok(());
+    }
+    let draft = Path::new("/run/corral/sudoers.draft");
+    write_atomic(draft, text.as_bytes(), 0o440)?;
+    run("/usr/sbin/visudo", &["-cqf", &draft.to_string_lossy()])
+        .context("the lines for sudo are not taken")?;
+    write_atomic(Path::new(SUDOERS), text.as_bytes(), 0o440)
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting {program}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    bail!("{program}: {} {}", output.status, said.trim())
+}

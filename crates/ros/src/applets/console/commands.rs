@@ -1,0 +1,64 @@
+//! The owner's commands and scripts.
+
+use anyhow::{Context, Result, bail};
+use corral_config::model;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Scripts that user-data gave, in their order.
+pub(super) fn user_data_scripts(conf: &Path) -> Vec<PathBuf> {
+    let more = fs::read_dir(conf.join("cloud-config-script.d")).into_iter().flatten().flatten();
+    let mut scripts: Vec<PathBuf> = more.map(|item| item.path()).collect();
+    scripts.sort();
+    scripts.insert(0, conf.join("cloud-config-script"));
+    scripts
+}
+
+/// The command of `runcmd` or `bootcmd`; None if there is nothing in it.
+pub(crate) fn prepare(item: &model::Command) -> Option<Command> {
+    let mut command = match item {
+        model::Command::Shell(text) if text.trim().is_empty() => return None,
+        model::Command::Shell(text) => {
+            let mut command = Command::new("/bin/sh");
+            command.arg("-c").arg(text);
+            command
+        }
+        model::Command::Words(words) => {
+            let (program, rest) = words.split_first()?;
+            let mut command = Command::new(program);
+            command.args(rest);
+            command
+        }
+    };
+    command.stdin(Stdio::null());
+    Some(command)
+}
+
+/// Runs commands one after the other; the first failure ends the sequence.
+pub(super) fn run_all(commands: &[model::Command]) -> Result<()> {
+    for item in commands {
+        let Some(mut command) = prepare(item) else { continue };
+        let status = command.status().with_context(|| format!("starting {item:?}"))?;
+        if !status.success() {
+            bail!("{item:?}: {status}; what comes after it is not run");
+        }
+    }
+    Ok(())
+}
+
+/// Runs a script if it is there and may be executed: by itself if it begins with `#!`, else by the shell.
+pub(super) fn run_script(script: &Path) -> Result<()> {
+    let Ok(data) = fs::metadata(script) else { return Ok(()) };
+    if data.permissions().mode() & 0o111 == 0 {
+        bail!("it is not executable, so it is not run");
+    }
+    let direct = fs::read(script)?.starts_with(b"#!");
+    let mut command = if direct { Command::new(script) } else { Command::new("/bin/sh") };
+    if !direct {
+        command.arg(script);
+    }
+    let status = command.stdin(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { bail!("{status}") }
+}

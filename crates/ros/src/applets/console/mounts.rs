@@ -1,0 +1,144 @@
+//! `mounts` of the configuration, in the console: file systems, binds, swap, NFS. Nothing here holds up a login, and a
+//! server that does not answer holds up Docker only for so long, or with `nofail` not at all.
+
+use anyhow::{Context, Result, bail};
+use corral_config::model::Mount;
+use corral_machine::{block, mounts};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long one mount may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Options that are for us (or for fstab's other readers), not for mount(8).
+const OURS: [&str; 5] = ["auto", "noauto", "nofail", "_netdev", "defaults"];
+
+/// Makes all mounts. Those on the network are made at the same time.
+pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
+    let (sender, results) = mpsc::channel();
+    let mut waiting = 0;
+    let mut failures = Vec::new();
+    for mount in wanted.iter().filter(|mount| !has(mount, "noauto")) {
+        if is_on_network(mount) {
+            let (mount, sender) = (mount.clone(), sender.clone());
+            let is_waited_for = !has(&mount, "nofail");
+            waiting += usize::from(is_waited_for);
+            std::thread::spawn(move || {
+                let result = make(&mount).map_err(|error| told(&mount, &error));
+                if is_waited_for {
+                    let _ = sender.send(result);
+                } else if let Err(text) = result {
+                    println!("mounts: {text}");
+                }
+            });
+        } else if let Err(error) = make(mount) {
+            failures.push(told(mount, &error));
+        }
+    }
+    failures.extend((0..waiting).filter_map(|_| results.recv().ok()?.err()));
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+fn told(mount: &Mount, error: &anyhow::Error) -> String {
+    format!("{} on {}: {error:#}", mount.device, mount.target)
+}
+
+fn has(mount: &Mount, option: &str) -> bool {
+    mount.options.iter().any(|other| other == option)
+}
+
+fn is_on_network(mount: &Mount) -> bool {
+    ["nfs", "nfs4", "cifs"].contains(&mount.kind.as_str()) || has(mount, "_netdev")
+}
+
+fn make(mount: &Mount) -> Result<()> {
+    if mount.kind == "swap" {
+        return make_swap(mount);
+    }
+    let target = Path::new(&mount.target);
+    if !target.is_absolute() {
+        bail!("the target must be an absolute path");
+    }
+    if mounts::is_mount_point(target) {
+        return Ok(());
+    }
+    let is_bind = has(mount, "bind") || has(mount, "rbind");
+    prepare_target(mount, target, is_bind)?;
+    let options: Vec<&str> =
+        mount.options.iter().map(String::as_str).filter(|option| !OURS.contains(option)).collect();
+    let mut command = Command::new("/usr/bin/mount");
+    if !is_bind && mount.kind != "none" {
+        command.args(["-t", &mount.kind]);
+    }
+    if !options.is_empty() {
+        command.arg("-o").arg(options.join(","));
+    }
+    command.arg(&mount.device).arg(target);
+    run(command)
+}
+
+/// A bind of a file needs a file to be put over.
+fn prepare_target(mount: &Mount, target: &Path, is_bind: bool) -> Result<()> {
+    if is_bind && Path::new(&mount.device).is_file() {
+        if !target.exists() {
+            fs::create_dir_all(target.parent().context("a target without a folder")?)?;
+            fs::File::create(target)?;
+        }
+        return Ok(());
+    }
+    fs::create_dir_all(target).with_context(|| format!("making {}", target.display()))
+}
+
+fn make_swap(mount: &Mount) -> Result<()> {
+    let device = match block::resolve(&mount.device).as_slice() {
+        [] => bail!("it is not there"),
+        [device] => fs::canonicalize(device)?,
+        several => bail!("it is ambiguous: {several:?}"),
+    };
+    let active = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    if active.lines().any(|line| line.split_whitespace().next().map(PathBuf::from) == Some(device.clone())) {
+        return Ok(());
+    }
+    let mut command = Command::new("/usr/sbin/swapon");
+    if let Some(priority) = mount.options.iter().find_map(|option| option.strip_prefix("pri=")) {
+        command.args(["-p", priority]);
+    }
+    command.arg(device);
+    run(command)
+}
+
+/// Runs a program up to its deadline.
+fn run(mut command: Command) -> Result<()> {
+    let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut child = child.with_context(|| format!("starting {:?}", command.get_program()))?;
+    if !wait_until(&mut child, Instant::now() + PATIENCE)? {
+        let _ = child.kill();
+        bail!("it was not done within {} s", PATIENCE.as_secs());
+    }
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    bail!("{} {}", output.status, said.trim().replace('\n', "; "))
+}
+
+/// True if it has ended by then.
+pub(crate) fn wait_until(child: &mut Child, deadline: Instant) -> Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let pid = rustix::process::Pid::from_child(child);
+    let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    loop {
+        if child.try_wait()?.is_some() {
+            return Ok(true);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout));
+    }
+}

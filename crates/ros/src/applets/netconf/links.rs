@@ -1,0 +1,142 @@
+//! Links and their static addresses, by iproute2: bridges, bonds, VLANs; what is not wanted any more is taken away.
+
+use super::commands::ip;
+use super::matching::{Entry, Link};
+use corral_config::model::Interface;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Bridges and cables of containers: theirs, not ours.
+const NOT_OURS: [&str; 9] =
+    ["lo", "docker", "br-", "veth", "virbr", "cni", "flannel", "dummy", "bonding_masters"];
+
+fn sysfs(name: &str) -> PathBuf {
+    Path::new("/sys/class/net").join(name)
+}
+
+/// Every interface that may be ours.
+pub(super) fn load() -> Vec<Link> {
+    let items = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let names = items.filter_map(|item| item.file_name().into_string().ok());
+    let mut links: Vec<Link> = names
+        .filter(|name| !NOT_OURS.iter().any(|prefix| name.starts_with(prefix)))
+        .map(|name| {
+            let mac = fs::read_to_string(sysfs(&name).join("address")).unwrap_or_default().trim().to_owned();
+            let is_card = sysfs(&name).join("device").exists();
+            Link { name, mac, is_card }
+        })
+        .collect();
+    links.sort_by(|a, b| a.name.cmp(&b.name));
+    links
+}
+
+/// Makes the bridges, bonds and VLANs that are wanted and not there.
+pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
+    let exists = |name: &str| sysfs(name).exists();
+    for (key, interface) in wanted {
+        let bridge = if interface.bridge == "true" { key.as_str() } else { &interface.bridge };
+        if !bridge.is_empty() && bridge != "false" && !exists(bridge) {
+            ip(&["link", "add", bridge, "type", "bridge"]);
+        }
+        for bond in
+            [Some(interface.bond.as_str()), Some(key.as_str()).filter(|_| !interface.bond_opts.is_empty())]
+        {
+            if let Some(bond) = bond.filter(|bond| !bond.is_empty() && !exists(bond)) {
+                ip(&["link", "add", bond, "type", "bond"]);
+            }
+        }
+    }
+    for (key, interface) in wanted.iter().filter(|(_, interface)| !interface.bond_opts.is_empty()) {
+        set_bond_options(key, &interface.bond_opts);
+    }
+    for entry in super::matching::entries(wanted, &load()) {
+        let parent = &entry.link.name;
+        let vlans = entry.interface.map(|interface| interface.vlan_list(parent)).unwrap_or_default();
+        for (id, name) in vlans.iter().filter(|(_, name)| !exists(name)) {
+            ip(&["link", "add", "link", parent, "name", name, "type", "vlan", "id", &id.to_string()]);
+        }
+    }
+}
+
+/// The mode goes first; the kernel takes it only while the bond is down and has no cards.
+fn set_bond_options(bond: &str, options: &BTreeMap<String, String>) {
+    let folder = sysfs(bond).join("bonding");
+    let current = fs::read_to_string(folder.join("mode")).unwrap_or_default();
+    let mut ordered: Vec<(&String, &String)> = options.iter().collect();
+    ordered.sort_by_key(|(name, _)| *name != "mode");
+    for (name, value) in ordered {
+        if name == "mode" {
+            if current.split_whitespace().any(|word| word == value) {
+                continue;
+            }
+            for card in fs::read_to_string(folder.join("slaves")).unwrap_or_default().split_whitespace() {
+                ip(&["link", "set", card, "nomaster"]);
+            }
+            ip(&["link", "set", bond, "down"]);
+        }
+        if let Err(error) = fs::write(folder.join(name), value) {
+            println!("{bond}: bond_opts: {name}={value}: {error}");
+        }
+    }
+}
+
+/// Puts a link into the state that is wanted. One of which nothing is said, while others are, is put down.
+pub(super) fn configure(entry: &Entry<'_>, nothing_is_said: bool) {
+    let name = entry.link.name.as_str();
+    let Some(interface) = entry.interface else {
+        if !nothing_is_said && entry.link.is_card {
+            ip(&["address", "flush", "dev", name]);
+            ip(&["link", "set", name, "down"]);
+        }
+        return;
+    };
+    if interface.mtu > 0 {
+        ip(&["link", "set", name, "mtu", &interface.mtu.to_string()]);
+    }
+    if !join(name, interface) {
+        if !interface.dhcp && !interface.ipv4ll {
+            remove_other_addresses(name, &interface.static_addresses());
+        }
+        ip(&["link", "set", name, "up"]);
+    }
+    for address in interface.static_addresses() {
+        ip(&["address", "replace", address, "dev", name]);
+    }
+    let gateways = [&interface.gateway, &interface.gateway_ipv6];
+    for gateway in gateways.into_iter().filter(|gateway| !gateway.is_empty()) {
+        ip(&["route", "replace", "default", "via", gateway, "dev", name]);
+    }
+}
+
+/// Makes the link a part of its bridge or bond. False if it stands for itself.
+fn join(name: &str, interface: &Interface) -> bool {
+    let master = match (interface.bond.as_str(), interface.bridge.as_str()) {
+        ("", "" | "true" | "false") => return false,
+        ("", bridge) => bridge,
+        (bond, _) => bond,
+    };
+    ip(&["address", "flush", "dev", name]);
+    if !interface.bond.is_empty() {
+        // A bond takes only cards that are down.
+        ip(&["link", "set", name, "down"]);
+    }
+    ip(&["link", "set", name, "master", master]);
+    ip(&["link", "set", name, "up"]);
+    ip(&["link", "set", master, "up"]);
+    true
+}
+
+/// What is on the link and not wanted goes; link-local addresses of IPv6 are the kernel's.
+fn remove_other_addresses(name: &str, wanted: &[&str]) {
+    let output = Command::new("/usr/bin/ip").args(["-o", "address", "show", "dev", name]).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    for line in text.lines().filter(|line| !line.contains(" scope link")) {
+        let mut words = line.split_whitespace().skip_while(|word| !["inet", "inet6"].contains(word));
+        let address = words.nth(1).unwrap_or_default();
+        if !address.is_empty() && !wanted.contains(&address) {
+            ip(&["address", "del", address, "dev", name]);
+        }
+    }
+}

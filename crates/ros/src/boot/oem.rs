@@ -1,0 +1,41 @@
+//! The maker's partition: a volume labelled RANCHER_OEM with `oem-config.yml`, a layer just above the defaults.
+
+use super::resolver;
+use super::say;
+use crate::resolve::Resolved;
+use corral_machine::block;
+use corral_machine::modules::Index;
+use corral_machine::mounts::{self, Mount};
+use rustix::mount::MountFlags;
+use std::path::Path;
+
+const MOUNT_POINT: &str = "/usr/share/ros/oem";
+
+/// Mounts the partition if there is one, and resolves again with what it says.
+pub(super) fn enter(rough: Resolved) -> Resolved {
+    let state = &rough.config.rancher.state;
+    let Some(device) = block::resolve(&state.oem_dev).into_iter().next() else { return rough };
+    match mount(&device, &state.oem_fstype) {
+        Ok(()) => {
+            say(&format!("oem: {} is on {MOUNT_POINT}", device.display()));
+            resolver::run()
+        }
+        Err(error) => {
+            say(&format!("oem: {error:#}; going on without it"));
+            rough
+        }
+    }
+}
+
+fn mount(device: &Path, kind: &str) -> anyhow::Result<()> {
+    let found = block::load_file_system(device)?.map(|system| system.kind);
+    let kind = if ["", "auto"].contains(&kind) { found.unwrap_or("ext4") } else { kind };
+    Index::open(Path::new("/lib/modules"))?.load(kind)?;
+    mounts::mount(&Mount {
+        source: &device.to_string_lossy(),
+        target: MOUNT_POINT,
+        kind,
+        flags: MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID,
+        data: "",
+    })
+}

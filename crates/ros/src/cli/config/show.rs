@@ -1,0 +1,173 @@
+//! What is in force, where it comes from, and what is wrong with it.
+
+use super::store::read_input;
+use crate::resolve::{self, CloudInitMark, InForce, Pending, load_layers, load_rejected};
+use anyhow::{Result, bail};
+use corral_config::error::{Problem, Severity};
+use corral_config::layer::{Layer, Source};
+use corral_config::{explain, export, merge, path, schema, yaml};
+use corral_machine::files::write_atomic;
+use corral_plan::compose;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// `ros config get`. A secret is printed only if it is asked for by its own name.
+pub(super) fn get(key: &str) -> Result<()> {
+    let mut merged = corral_config::merged(&load_layers());
+    let is_leaf = path::get(&merged, key).is_some_and(|value| !value.is_object() && !value.is_array());
+    if !is_leaf {
+        export::remove_secrets(&mut merged);
+    }
+    let value = path::get(&merged, key).unwrap_or(&Value::Null);
+    let text = export::to_text(value).map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
+    println!("{}", text.trim_end_matches('\n'));
+    Ok(())
+}
+
+/// `ros config export`.
+pub(super) fn export(output: Option<&Path>, private: bool, full: bool) -> Result<()> {
+    let layers = load_layers();
+    let oem = Source::File(Path::new(resolve::SYSTEM).join("oem/oem-config.yml").display().to_string());
+    let is_ours = |layer: &&Layer| layer.source == Source::Defaults || layer.source == oem;
+    let wanted: Vec<&Layer> = layers.iter().filter(|layer| full || !is_ours(layer)).collect();
+    let merged = merge::merge(wanted.iter().map(|layer| &layer.value));
+    let text = export::to_yaml(&merged, private).map_err(|error| anyhow::anyhow!("{error}"))?;
+    match output {
+        Some(file) => write_atomic(file, text.as_bytes(), 0o400),
+        None => {
+            print!("{text}");
+            Ok(())
+        }
+    }
+}
+
+/// `ros config validate`.
+pub(super) fn validate(input: Option<&Path>) -> ExitCode {
+    let problems = match input {
+        None => resolve::problems(),
+        Some(_) => match read_input(input) {
+            Ok((name, bytes)) => check_file(&name, &bytes),
+            Err(error) => {
+                eprintln!("{error:#}");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    problems.iter().for_each(|problem| println!("{problem}"));
+    ExitCode::from(u8::from(problems.iter().any(|problem| problem.severity == Severity::Error)))
+}
+
+/// The document, and the services in it.
+fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
+    let layer = Layer::parse_bytes(Source::File(name.to_owned()), bytes);
+    let mut problems = layer.problems.clone();
+    let services = layer.tree.get("rancher").and_then(|rancher| rancher.get("services"));
+    let definitions = path::get(&layer.value, "rancher.services").and_then(Value::as_object);
+    for (service, definition) in definitions.into_iter().flatten() {
+        let Some(node) = services.and_then(|services| services.get(service)) else { continue };
+        if !resolve::is_of_system(definition) {
+            continue;
+        }
+        let one =
+            yaml::Node { at: node.at, kind: yaml::Kind::Mapping(vec![(service.clone(), node.clone())]) };
+        if let Err(error) = compose::parse_tree(name, &one, &compose::Environment::new()) {
+            let at = yaml::Position { line: error.line, column: error.column };
+            let key = format!("rancher.services.{service}");
+            problems.push(Problem::new(Severity::Error, name, at, &key, error.message));
+        }
+    }
+    problems
+}
+
+/// `ros config explain`.
+pub(super) fn explain(key: &str) -> Result<()> {
+    let explanations = explain::explain(&load_layers(), key);
+    if explanations.is_empty() {
+        bail!("{key}: nobody says anything of it");
+    }
+    for explanation in explanations {
+        let mut said = explanation.said.iter().rev();
+        let Some(winner) = said.next() else { continue };
+        println!("{}: {}", explanation.key, winner.value);
+        println!("  from {}", winner.place);
+        said.for_each(|other| println!("  overrides {} from {}", other.value, other.place));
+    }
+    Ok(())
+}
+
+/// `ros config diff`.
+pub(super) fn diff(file: Option<&Path>) -> Result<()> {
+    let (old, new) = match file {
+        None => {
+            (serde_json::to_value(InForce::load()?.config)?, serde_json::to_value(resolve::stored_config())?)
+        }
+        Some(_) => {
+            let (name, bytes) = read_input(file)?;
+            let layer = Layer::parse_bytes(Source::File(name), &bytes);
+            layer.problems.iter().for_each(|problem| eprintln!("{problem}"));
+            let old = corral_config::merged(&load_layers());
+            let mut new = old.clone();
+            merge::merge_into(&mut new, &layer.value);
+            (old, new)
+        }
+    };
+    for change in explain::diff(&old, &new) {
+        change.old.iter().for_each(|value| println!("- {}: {value}", change.key));
+        change.new.iter().for_each(|value| println!("+ {}: {value}", change.key));
+    }
+    Ok(())
+}
+
+/// `ros config status`.
+pub(super) fn status() -> Result<()> {
+    println!("layers, later ones win:");
+    for layer in load_layers() {
+        let errors = layer.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        let note = if errors > 0 { format!(", {errors} errors") } else { String::new() };
+        println!("  {}{note}", layer.source);
+    }
+    let mark = CloudInitMark::load();
+    let named = |source: Option<String>| source.unwrap_or_else(|| "nothing".to_owned());
+    println!("data sources: {} on this machine, {} on the network", named(mark.local), named(mark.network));
+    if let Some(pending) = Pending::load() {
+        println!(
+            "a change waits to be confirmed within {} s{}: ros config confirm",
+            pending.within,
+            if pending.restarted { " of this boot" } else { "" }
+        );
+    }
+    if let Some(layer) = load_rejected() {
+        println!("set aside: {}", layer.source);
+    }
+    let problems = resolve::problems();
+    println!("problems: {}", problems.len());
+    problems.iter().for_each(|problem| println!("  {problem}"));
+    Ok(())
+}
+
+/// `ros config schema`.
+pub(super) fn schema() -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(&schema::json::schema())?);
+    Ok(())
+}
+
+/// `ros config images`.
+pub(super) fn images(input: Option<&Path>) -> Result<()> {
+    let merged = match input {
+        Some(_) => {
+            let (name, bytes) = read_input(input)?;
+            Layer::parse_bytes(Source::File(name), &bytes).value
+        }
+        None => corral_config::merged(&load_layers()),
+    };
+    let mut images = BTreeSet::new();
+    for section in ["rancher.bootstrap", "rancher.services"] {
+        let services = path::get(&merged, section).and_then(Value::as_object);
+        let named = services.into_iter().flatten().filter_map(|(_, service)| service.get("image")?.as_str());
+        images.extend(named.map(str::to_owned));
+    }
+    println!("{}", images.into_iter().collect::<Vec<_>>().join(" "));
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The services of the system image and the owner's, as a plan. A file that is wrong costs only itself.
+
+use super::{CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, SYSTEM};
+use corral_config::Config;
+use corral_config::error::{Problem, Severity};
+use corral_config::explain;
+use corral_config::layer::Layer;
+use corral_config::names::DataSource;
+use corral_config::yaml::{self, Position};
+use corral_machine::{block, cloud};
+use corral_plan::compose::{ComposeError, Environment, ServiceFile, parse_with};
+use corral_plan::{Plan, Service};
+use serde::Deserialize;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// The plan of this machine.
+pub(super) fn plan(
+    config: &Config,
+    layers: &[Layer],
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+) -> Plan {
+    let mut services: Vec<Service> = Vec::new();
+    for name in load_service_names() {
+        let path = Path::new(SYSTEM).join("services").join(&name).join("compose.yml");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        add(&mut services, parse_with(&path.display().to_string(), &text, environment), problems);
+    }
+    let (system, user): (Vec<_>, Vec<_>) =
+        config.rancher.services.iter().partition(|(_, definition)| is_of_system(definition));
+    for (name, definition) in system {
+        let one = serde_json::Map::from_iter([(name.clone(), definition.clone())]);
+        let text = yaml::to_string(&Value::Object(one)).unwrap_or_default();
+        add(&mut services, parse_with(&format!("rancher.services.{name}"), &text, environment), problems);
+    }
+    services.retain(|service| is_needed(service.name.as_str(), config, layers, !user.is_empty()));
+    build(services, problems)
+}
+
+/// Services of the user's Docker are run by Docker, not by PID 1.
+pub(crate) fn is_of_system(definition: &Value) -> bool {
+    let wanted = "io.rancher.os.scope";
+    match definition.get("labels") {
+        Some(Value::Object(map)) => map.get(wanted).and_then(Value::as_str) == Some("system"),
+        Some(Value::Array(list)) => {
+            list.iter().any(|item| item.as_str() == Some("io.rancher.os.scope=system"))
+        }
+        _ => false,
+    }
+}
+
+/// Boot work is done only if this boot needs it.
+fn is_needed(name: &str, config: &Config, layers: &[Layer], has_user_services: bool) -> bool {
+    match name {
+        "cloud-init" => !local_sources(config).is_empty(),
+        "cloud-init-network" => needs_network(config, layers),
+        "bootcmd" => !config.bootcmd.is_empty(),
+        "cloud-init-execute" => {
+            !config.rancher.resize_device.is_empty() || !config.rancher.restart_services.is_empty()
+        }
+        "user-services" => has_user_services,
+        _ => true,
+    }
+}
+
+/// The sources of the list that are on this machine. VMware's is asked on every machine of VMware's.
+pub(crate) fn local_sources(config: &Config) -> Vec<DataSource> {
+    let mut sources = config.rancher.cloud_init.sources();
+    if cloud::vmware::is_here() && !sources.iter().any(|source| matches!(source, DataSource::Vmware(_))) {
+        sources.push(DataSource::Vmware(None));
+    }
+    sources.retain(|source| source.is_local() && is_here(source));
+    sources
+}
+
+fn is_here(source: &DataSource) -> bool {
+    let has_volume = |label: &str| {
+        block::load_volumes().iter().any(|volume| volume.system.label.eq_ignore_ascii_case(label))
+    };
+    match source {
+        DataSource::ConfigDrive(Some(path)) if path != "/media/config-2" => Path::new(path).exists(),
+        DataSource::ConfigDrive(_) => has_volume(CONFIG_DRIVE) || block::has_shared_folder(CONFIG_DRIVE),
+        DataSource::NoCloud(Some(path)) => Path::new(path).exists(),
+        DataSource::NoCloud(None) => has_volume(NOCLOUD_DRIVE),
+        DataSource::Vmware(None) => cloud::vmware::is_here(),
+        DataSource::File(_) | DataSource::Vmware(Some(_)) => true,
+        DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => false,
+    }
+}
+
+/// The sources on the network, in order; a URL on the command line is meant even if the list does not say `cmdline`.
+pub(crate) fn network_sources(config: &Config) -> Vec<DataSource> {
+    let mut sources = config.rancher.cloud_init.sources();
+    let line = corral_machine::cmdline::load().unwrap_or_default();
+    if !sources.contains(&DataSource::CommandLine) && cloud::url_on_command_line(&line).is_some() {
+        sources.push(DataSource::CommandLine);
+    }
+    sources.retain(|source| !source.is_local());
+    sources
+}
+
+/// Once a local source had something the network is asked only if that very user-data says so.
+fn needs_network(config: &Config, layers: &[Layer]) -> bool {
+    let mark = CloudInitMark::load();
+    if !mark.includes.is_empty() {
+        return true;
+    }
+    if network_sources(config).is_empty() {
+        return false;
+    }
+    if !Path::new(CLOUD_INIT_MARK).exists() && !local_sources(config).is_empty() {
+        // The local ones have not been asked yet.
+        return false;
+    }
+    let said = explain::explain(layers, "rancher.cloud_init.datasources");
+    let winner = said.first().and_then(|explanation| explanation.said.last());
+    mark.local.is_none() || winner.is_some_and(|said| said.place.contains("/boot.yml"))
+}
+
+fn build(mut services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
+    match Plan::new(services.clone()) {
+        Ok(plan) => plan,
+        Err(cycle) => {
+            problems.push(super::problem("rancher.services", &cycle.to_string()));
+            // Without its labels nobody waits for anybody: better than no console.
+            for service in &mut services {
+                service.labels.after.retain(|other| !cycle.names.contains(other));
+                service.labels.before.retain(|other| !cycle.names.contains(other));
+            }
+            Plan::new(services).unwrap_or_default()
+        }
+    }
+}
+
+fn load_service_names() -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Os {
+        services: Vec<String>,
+    }
+    let text = fs::read_to_string(Path::new(SYSTEM).join("os.yml")).unwrap_or_default();
+    yaml::from_str::<Os>(&text).map(|os| os.services).unwrap_or_default()
+}
+
+fn add(services: &mut Vec<Service>, file: Result<ServiceFile, ComposeError>, problems: &mut Vec<Problem>) {
+    match file {
+        Ok(file) => {
+            for service in file.services {
+                services.retain(|other| other.name != service.name);
+                services.push(service);
+            }
+            problems.extend(file.warnings.iter().map(|warning| from_compose(warning, Severity::Warning)));
+        }
+        Err(error) => problems.push(from_compose(&error, Severity::Error)),
+    }
+}
+
+fn from_compose(error: &ComposeError, severity: Severity) -> Problem {
+    let at = Position { line: error.line, column: error.column };
+    Problem::new(severity, &error.file, at, "", error.message.clone())
+}

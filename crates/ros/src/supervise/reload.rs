@@ -1,0 +1,198 @@
+//! A new configuration comes into force: services whose definition changed are made anew, those that are not wanted any
+//! more end, and the console applies what is its own. A change that waits to be confirmed is taken back in time.
+
+use super::connection::Waiting;
+use super::jobs::Purpose;
+use super::table::Container;
+use super::{Supervisor, Timer};
+use crate::boot::{Resolver, say};
+use crate::launch;
+use crate::resolve::{Resolved, TAKE_BACK};
+use corral_engine::core::Streams;
+use corral_engine::protocol::{Order, Reply};
+use corral_engine::spec::ExecSpec;
+use corral_plan::graph::Progress;
+use corral_plan::lifecycle::{Event, State};
+use std::time::Duration;
+
+/// Who waits for the configuration, and what is to be done when it is there.
+#[derive(Debug, Default)]
+pub(super) struct Reload {
+    /// Wait until no source of the boot can change it any more.
+    settling: Vec<Waiting>,
+    /// Wait until the resolver at work (or the next one) is done.
+    callers: Vec<Waiting>,
+    /// The console is to apply it.
+    apply: bool,
+    /// Somebody asked while a resolver was at work: it may have read too early.
+    again: bool,
+}
+
+impl Supervisor {
+    /// Reads the configuration again because a part of the boot said so; the loop goes on meanwhile.
+    pub(super) fn start_resolver(&mut self, arguments: &[&str]) {
+        if self.resolver.is_some() {
+            self.reload.again = true;
+            return;
+        }
+        match Resolver::start(arguments) {
+            Ok(resolver) => self.resolver = Some(resolver),
+            Err(error) => say(&format!("configuration: {error:#}")),
+        }
+    }
+
+    /// Somebody wants the configuration to come into force now.
+    pub(super) fn handle_reload(&mut self, caller: Waiting) {
+        self.reload.callers.push(caller);
+        self.reload.apply = true;
+        self.start_resolver(&[]);
+    }
+
+    /// Answered when no source of the boot can change the configuration any more.
+    pub(super) fn handle_await(&mut self, caller: Waiting) {
+        self.reload.settling.push(caller);
+    }
+
+    /// The change stays.
+    pub(super) fn handle_confirmed(&mut self) {
+        self.resolved.confirm_within = None;
+        self.clear_timer(&Timer::ConfirmLate);
+    }
+
+    /// Nobody confirmed in time.
+    pub(super) fn confirm_late(&mut self) {
+        say("configuration: nobody confirmed the change; it is taken back");
+        self.reload.apply = true;
+        self.start_resolver(&[TAKE_BACK]);
+    }
+
+    /// Takes what the resolver says; when it has said all, that is the configuration.
+    pub(super) fn hear_resolver(&mut self) {
+        if !self.resolver.as_mut().is_some_and(Resolver::read) {
+            return;
+        }
+        let Some(resolver) = self.resolver.take() else { return };
+        match resolver.finish() {
+            Ok(resolved) => self.adopt(resolved),
+            Err(error) => say(&format!("configuration: {error:#}; going on with what there is")),
+        }
+        if std::mem::take(&mut self.reload.again) {
+            self.start_resolver(&[]);
+            return;
+        }
+        for caller in std::mem::take(&mut self.reload.callers) {
+            self.answer(caller, Reply::Done, &[]);
+        }
+        if std::mem::take(&mut self.reload.apply) {
+            self.apply_in_console();
+        }
+    }
+
+    fn adopt(&mut self, resolved: Resolved) {
+        let known = &self.resolved.problems;
+        let new = resolved.problems.iter().filter(|problem| !known.contains(problem));
+        new.for_each(|problem| say(&format!("configuration: {problem}")));
+        self.watch_confirmation(resolved.confirm_within);
+        self.resolved = resolved;
+        self.replace_changed();
+    }
+
+    /// Sets the time at which an unconfirmed change is taken back; one that is set already stays.
+    pub(super) fn watch_confirmation(&mut self, within: Option<u64>) {
+        let is_watched = self.timers.iter().any(|(_, timer)| *timer == Timer::ConfirmLate);
+        match within {
+            Some(seconds) if !is_watched => {
+                say(&format!(
+                    "configuration: a change is taken back in {seconds} s unless confirmed (ros config confirm)"
+                ));
+                self.set_timer(Duration::from_secs(seconds), Timer::ConfirmLate);
+            }
+            Some(_) => {}
+            None => self.clear_timer(&Timer::ConfirmLate),
+        }
+    }
+
+    /// Ends the containers of the plan that are not what the plan wants any more; `start_services` makes them anew.
+    fn replace_changed(&mut self) {
+        if self.ending.is_some() {
+            return;
+        }
+        let changed: Vec<String> = self
+            .containers
+            .values()
+            .filter(|container| container.planned && !container.retiring && self.is_outdated(container))
+            .map(|container| container.id.clone())
+            .collect();
+        changed.into_iter().for_each(|id| self.retire(&id));
+    }
+
+    fn is_outdated(&self, container: &Container) -> bool {
+        match self.resolved.plan.get(&container.spec.name) {
+            Some(service) => launch::container(service, &self.resolved.environment) != container.spec,
+            // What has ended does no harm, and may be looked at.
+            None => container.state != State::Exited,
+        }
+    }
+
+    fn retire(&mut self, id: &str) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        container.retiring = true;
+        say(&format!("configuration: {} changes", container.spec.name));
+        self.clear_timer(&Timer::PauseOver(id.to_owned()));
+        self.happen(id, Event::Stop);
+        self.remove_if_retired(id);
+    }
+
+    /// Removes a container that ended because something else takes its place.
+    pub(super) fn remove_if_retired(&mut self, id: &str) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        if !container.retiring || !container.is_down() || container.removing {
+            return;
+        }
+        container.removing = true;
+        let order = Order::Cleanup {
+            id: id.to_owned(),
+            name: container.spec.name.clone(),
+            keep_children: container.spec.keep_children,
+            remove: true,
+        };
+        self.tell(id, "destroy", None);
+        let purpose = Purpose::Remove { id: id.to_owned(), caller: None };
+        if let Err(error) = self.start_job(purpose, &order, Streams::default()) {
+            say(&format!("removing a container: {error}"));
+            self.containers.remove(id);
+        }
+    }
+
+    /// Users, keys, files and mounts are the console's, and it does not end for them: people are logged in there.
+    fn apply_in_console(&mut self) {
+        let Ok(id) = self.find("console") else { return };
+        if self.containers.get(&id).is_none_or(|container| container.state != State::Running) {
+            return;
+        }
+        let spec = ExecSpec {
+            args: ["/usr/bin/ros", "config-applied"].map(str::to_owned).to_vec(),
+            privileged: true,
+            ..ExecSpec::default()
+        };
+        let purpose = Purpose::Exec { exec: corral_engine::id::new_id(), caller: None };
+        let order = Order::Exec { id, spec: Box::new(spec) };
+        if let Err(error) = self.start_job(purpose, &order, Streams::default()) {
+            say(&format!("applying the configuration in the console: {error}"));
+        }
+    }
+
+    /// Answers those who wait for the sources of the boot.
+    pub(super) fn answer_settled(&mut self) {
+        if self.reload.settling.is_empty() || self.resolver.is_some() {
+            return;
+        }
+        let mut sources = self.resolved.plan.services.iter().filter(|service| service.labels.reload_config);
+        let is_settled = sources.all(|service| self.progress(service.name.as_str()) == Progress::Ended);
+        if is_settled {
+            for caller in std::mem::take(&mut self.reload.settling) {
+                self.answer(caller, Reply::Done, &[]);
+            }
+        }
+    }
+}
