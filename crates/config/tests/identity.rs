@@ -62,7 +62,7 @@ fn value(kind: &'static Type) -> BoxedStrategy<Value> {
         Type::Map(inner) => prop::collection::btree_map("[a-z0-9*./=:~-]{1,8}", value(inner), 0..3)
             .prop_map(|map| Value::Object(map.into_iter().collect()))
             .boxed(),
-        Type::Keys(keys) => {
+        Type::Keys(keys) | Type::Named(keys) => {
             let members: Vec<BoxedStrategy<Option<(String, Value)>>> = keys
                 .iter()
                 .map(|key| {

@@ -10,6 +10,7 @@ pub(crate) use confirm::{Pending, confirm, prepare};
 pub(crate) use layers::{load as load_layers, load_rejected};
 pub(crate) use services::{is_of_system, local_sources, network_sources};
 
+use crate::boot::early;
 use corral_config::Config;
 use corral_config::error::{Problem, Severity};
 use corral_config::yaml::Position;
@@ -25,6 +26,8 @@ use std::process::ExitCode;
 pub(crate) const NAME: &str = "corral-resolve";
 /// Its argument when an unconfirmed change is to be taken back first.
 pub(crate) const TAKE_BACK: &str = "--take-back";
+/// Its argument when modules and sysctl are to follow what changed; in a boot PID 1 does that first.
+pub(crate) const WITH_KERNEL: &str = "--with-kernel";
 /// Where the owner's configuration is.
 pub(crate) const CONF: &str = "/var/lib/rancher/conf";
 /// What this boot's data sources gave, for the resolver and for `ros config status`.
@@ -95,6 +98,9 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     }
     let mut resolved = resolve();
     resolved.problems.extend(notes);
+    if arguments.iter().any(|argument| argument == WITH_KERNEL) {
+        follow_in_kernel(&resolved.config);
+    }
     if let Err(error) = publish(&resolved) {
         resolved.problems.push(problem("resolver", &format!("{error:#}")));
     }
@@ -108,6 +114,17 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Loads modules and sets sysctls that were not asked for before. What somebody set by hand since then stays.
+fn follow_in_kernel(config: &Config) {
+    let before = InForce::load().unwrap_or_default().config.rancher;
+    let mut modules = config.rancher.modules.clone();
+    modules.retain(|module| !before.modules.contains(module));
+    early::load_requested_modules(&modules);
+    let mut sysctl = config.rancher.sysctl.clone();
+    sysctl.retain(|key, value| before.sysctl.get(key) != Some(value));
+    early::apply_sysctl(&sysctl);
 }
 
 /// What the programs in system containers read: root's only, for there are secrets in it.

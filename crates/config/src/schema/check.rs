@@ -26,7 +26,10 @@ impl Checker<'_> {
     fn check(&mut self, node: &Node, kind: &Type, key: &str) -> Option<Value> {
         match (kind, &node.kind) {
             (Type::Any, _) => Some(node.to_value()),
-            (Type::Keys(keys), Kind::Mapping(items)) => Some(self.check_keys(items, keys, key)),
+            (Type::Named(_), Kind::String(name)) => Some(serde_json::json!({ "name": name })),
+            (Type::Keys(keys) | Type::Named(keys), Kind::Mapping(items)) => {
+                Some(self.check_keys(items, keys, key))
+            }
             (Type::Map(inner), Kind::Mapping(items)) => Some(self.check_map(items, inner, key)),
             (Type::List(inner), Kind::Sequence(items)) => Some(self.check_list(items, inner, key)),
             (Type::Keys(_) | Type::Map(_) | Type::List(_), Kind::Null) => None,

@@ -27,6 +27,7 @@ fn of(kind: &Type) -> Value {
                 keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
             json!({"type": ["object", "null"], "properties": properties, "additionalProperties": false})
         }
+        Type::Named(keys) => json!({"anyOf": [{"type": "string"}, of(&Type::Keys(keys))]}),
         Type::Command => {
             json!({"anyOf": [{"type": "string"}, {"type": "array", "items": of(&Type::String)}]})
         }
@@ -40,7 +41,9 @@ fn of(kind: &Type) -> Value {
 fn list(inner: &Type) -> Value {
     let list = json!({"type": "array", "items": of(inner)});
     match inner {
-        Type::Keys(_) | Type::List(_) | Type::Mount => json!({"anyOf": [list, {"type": "null"}]}),
+        Type::Keys(_) | Type::Named(_) | Type::List(_) | Type::Mount => {
+            json!({"anyOf": [list, {"type": "null"}]})
+        }
         _ => json!({"anyOf": [list, of(inner), {"type": "null"}]}),
     }
 }

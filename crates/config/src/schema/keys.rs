@@ -36,7 +36,7 @@ pub const ROOT: Type = Type::Keys(&[
         "the machine's name; without it the DHCP server's counts, then `rancher.defaults.hostname`",
     ),
     key("ssh_authorized_keys", STRINGS, "public keys that may log in as rancher and docker"),
-    key("users", Type::List(&Type::Keys(USER)), "more users; `default` stands for rancher and is skipped"),
+    key("users", Type::List(&Type::Named(USER)), "more users; `default` stands for rancher and is skipped"),
     key(
         "write_files",
         Type::List(&Type::Keys(WRITE_FILE)),

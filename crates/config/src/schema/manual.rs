@@ -46,7 +46,7 @@ fn nested(kind: &Type) -> (Option<&'static [Key]>, &'static str) {
     match kind {
         Type::Keys(keys) => (Some(keys), ""),
         Type::Map(Type::Keys(keys)) => (Some(keys), ".NAME"),
-        Type::List(Type::Keys(keys)) => (Some(keys), "[]"),
+        Type::List(Type::Keys(keys) | Type::Named(keys)) => (Some(keys), "[]"),
         _ => (None, ""),
     }
 }
@@ -59,7 +59,7 @@ fn type_name(kind: &Type) -> String {
         Type::Secret => "secret".to_owned(),
         Type::List(inner) => format!("list of {}", type_name(inner)),
         Type::Map(inner) => format!("map of {}", type_name(inner)),
-        Type::Keys(_) => "mapping".to_owned(),
+        Type::Keys(_) | Type::Named(_) => "mapping".to_owned(),
         Type::Command => "command".to_owned(),
         Type::Mount => "mount".to_owned(),
         Type::BoolOr(inner) => format!("bool or {}", type_name(inner)),

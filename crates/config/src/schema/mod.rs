@@ -26,6 +26,8 @@ pub enum Type {
     Map(&'static Type),
     /// A mapping with these keys.
     Keys(&'static [Key]),
+    /// A mapping with these keys, or a string that is its `name`.
+    Named(&'static [Key]),
     /// A command: a string for the shell or a list of words.
     Command,
     /// `[device, target, type, options]`.
@@ -69,7 +71,7 @@ pub fn is_secret(path: &[String]) -> bool {
     let mut kind = &ROOT;
     for part in path {
         kind = match kind {
-            Type::Keys(keys) => match keys.iter().find(|key| key.name == part) {
+            Type::Keys(keys) | Type::Named(keys) => match keys.iter().find(|key| key.name == part) {
                 Some(key) => &key.kind,
                 None => return false,
             },
@@ -88,7 +90,7 @@ pub fn describe(kind: &Type) -> &'static str {
         Type::String | Type::Secret => "a string",
         Type::Text(form) => form.name,
         Type::List(_) => "a list",
-        Type::Map(_) | Type::Keys(_) => "a mapping",
+        Type::Map(_) | Type::Keys(_) | Type::Named(_) => "a mapping",
         Type::Mount => "a list [device, target, type, options]",
         Type::Command => "a command (a string or a list of words)",
         Type::BoolOr(inner) => describe(inner),

@@ -130,7 +130,8 @@ enum Outcome {
 }
 
 fn attempt(request: RequestBuilder) -> Result<Outcome> {
-    let response = request.send()?;
+    // The address is told by the caller, once.
+    let response = request.send().map_err(reqwest::Error::without_url)?;
     let status = response.status();
     if status == StatusCode::NOT_FOUND || status == StatusCode::GONE || status == StatusCode::NO_CONTENT {
         return Ok(Outcome::NotThere);

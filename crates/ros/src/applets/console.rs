@@ -8,7 +8,7 @@ pub(crate) mod mounts;
 
 use super::load_config;
 use super::user_docker::CONSOLE_DONE;
-use crate::boot::{early, say};
+use crate::boot::say;
 use crate::resolve::CONF;
 use anyhow::{Context, Result, bail};
 use commands::{run_all, run_script, user_data_scripts};
@@ -85,12 +85,8 @@ pub(crate) fn execute() -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
 }
 
-/// `ros config-applied`, run by PID 1 in the console when the configuration changed: the kernel's part, and the
-/// console's own. What cannot be done is told where boot problems are.
+/// `ros config-applied`, run by PID 1 in the console when the configuration changed. What cannot be done is told where boot problems are.
 pub(crate) fn config_applied() -> Result<()> {
-    let config = load_config()?;
-    early::load_requested_modules(&config.rancher.modules);
-    early::apply_sysctl(&config.rancher.sysctl);
     if let Err(error) = execute() {
         say(&format!("configuration: {error:#}"));
     }

@@ -7,7 +7,7 @@ use super::table::Container;
 use super::{Supervisor, Timer};
 use crate::boot::{Resolver, say};
 use crate::launch;
-use crate::resolve::{Resolved, TAKE_BACK};
+use crate::resolve::{Resolved, TAKE_BACK, WITH_KERNEL};
 use corral_engine::core::Streams;
 use corral_engine::protocol::{Order, Reply};
 use corral_engine::spec::ExecSpec;
@@ -35,7 +35,8 @@ impl Supervisor {
             self.reload.again = true;
             return;
         }
-        match Resolver::start(arguments) {
+        let arguments: Vec<&str> = arguments.iter().copied().chain([WITH_KERNEL]).collect();
+        match Resolver::start(&arguments) {
             Ok(resolver) => self.resolver = Some(resolver),
             Err(error) => say(&format!("configuration: {error:#}")),
         }

@@ -17,6 +17,10 @@ impl Supervisor {
             return;
         }
         self.record_progress();
+        if self.resolver.is_some() {
+            // What follows may be another plan.
+            return;
+        }
         let ready: Vec<_> = self
             .resolved
             .plan

@@ -73,7 +73,7 @@ fn authorize_in(home: &Path, keys: &[String], owner: (u32, u32)) -> Result<()> {
 
 /// The password of rancher; it goes to chpasswd's input, never to a command line.
 pub(super) fn set_password(password: &str) -> Result<()> {
-    if password.is_empty() { Ok(()) } else { chpasswd(&["-c", "sha512"], "rancher", password) }
+    if password.is_empty() { Ok(()) } else { chpasswd(&["-c", "SHA512"], "rancher", password) }
 }
 
 fn chpasswd(arguments: &[&str], user: &str, secret: &str) -> Result<()> {
@@ -114,7 +114,7 @@ fn make_user(user: &User) -> Result<()> {
     }
     for group in &user.groups {
         make_group(group, None)?;
-        run("/usr/sbin/addgroup", &[&user.name, group])?;
+        run("/usr/sbin/usermod", &["-a", "-G", group, &user.name])?;
     }
     let uid = lookup("/etc/passwd", &user.name).context("it is not in /etc/passwd")?;
     let gid = field("/etc/passwd", &user.name, 3).context("it has no group")?;
@@ -135,11 +135,10 @@ fn add_user(user: &User, home: &Path) -> Result<()> {
     let shell = if user.shell.is_empty() { "/bin/bash" } else { &user.shell };
     let home = home.to_string_lossy();
     let uid = uid.to_string();
-    // -D: no password, which locks it; -H: the home is made by ourselves.
-    run(
-        "/usr/sbin/adduser",
-        &["-D", "-H", "-h", &home, "-s", shell, "-G", group, "-u", &uid, "-g", &user.gecos, &user.name],
-    )
+    // A star is no password, but no locked account either: sshd turns those away, keys or not. -M: the home is ours.
+    let place = ["-M", "-d", &home, "-s", shell, "-g", group, "-u", &uid];
+    let person = ["-p", "*", "-c", &user.gecos, &user.name];
+    run("/usr/sbin/useradd", &[place.as_slice(), person.as_slice()].concat())
 }
 
 fn make_group(name: &str, gid: Option<u32>) -> Result<()> {
@@ -147,7 +146,7 @@ fn make_group(name: &str, gid: Option<u32>) -> Result<()> {
         return Ok(());
     }
     let gid = gid.filter(|gid| !is_taken("/etc/group", *gid)).unwrap_or_else(|| next_id("/etc/group"));
-    run("/usr/sbin/addgroup", &["-g", &gid.to_string(), name])
+    run("/usr/sbin/groupadd", &["-g", &gid.to_string(), name])
 }
 
 /// A home that outlived its user says whose it was. Root's never are.
