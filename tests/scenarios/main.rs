@@ -2,11 +2,15 @@
 //!
 //! `cargo xtask test` runs them, two at a time; one by itself: `cargo xtask test --story login`.
 
+mod cloud_config;
+mod command_line;
 mod config;
+mod confirm;
 mod login;
 mod media;
 mod power;
 mod resilience;
+mod sources;
 
 use anyhow::Result;
 use std::path::Path;

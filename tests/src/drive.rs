@@ -43,12 +43,37 @@ pub fn make(folder: &Path, kind: Kind, user_data: &[u8]) -> Result<PathBuf> {
                 .arg(content.join("openstack"))
                 .arg("::"))?;
         }
-        _ => run(Command::new("xorriso")
-            .args(["-as", "mkisofs", "-quiet", "-J", "-R", "-V", label, "-o"])
-            .arg(&drive)
-            .arg(&content))?,
+        _ => {
+            write_iso(label, &content, &drive)?;
+        }
     }
     Ok(drive)
+}
+
+fn write_iso(label: &str, content: &Path, drive: &Path) -> Result<PathBuf> {
+    let _ = fs::remove_file(drive);
+    run(Command::new("xorriso")
+        .args(["-as", "mkisofs", "-quiet", "-J", "-R", "-V", label, "-o"])
+        .arg(drive)
+        .arg(content))?;
+    Ok(drive.to_path_buf())
+}
+
+/// Makes a config drive with `meta_data.json` beside the user-data.
+pub fn make_with_metadata(folder: &Path, user_data: &[u8], metadata: &str) -> Result<PathBuf> {
+    let latest = folder.join("drive/openstack/latest");
+    make(folder, Kind::ConfigDriveIso, user_data)?;
+    fs::write(latest.join("meta_data.json"), metadata)?;
+    write_iso("config-2", &folder.join("drive"), &folder.join("config.img"))
+}
+
+/// Makes an ext4 disk of 64 MiB with a label and one file in it.
+pub fn make_ext4(path: &Path, label: &str, file: (&str, &str)) -> Result<()> {
+    let content = path.with_extension("content");
+    fs::create_dir_all(&content)?;
+    fs::write(content.join(file.0), file.1)?;
+    blank(path, 64)?;
+    run(Command::new("/sbin/mkfs.ext4").args(["-q", "-L", label, "-d"]).arg(&content).arg(path))
 }
 
 /// Makes an empty disk of so many MiB; it takes no space.

@@ -10,6 +10,8 @@ pub struct Image {
     pub initrd: PathBuf,
     pub system: PathBuf,
     pub iso: PathBuf,
+    /// Programs that stories start on the host.
+    pub tools: PathBuf,
 }
 
 impl Image {
@@ -19,6 +21,7 @@ impl Image {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let folder = target.join("image");
         let image = Image {
+            tools: target.join("corral/tools"),
             kernel: folder.join("vmlinuz"),
             initrd: folder.join("initrd"),
             system: folder.join("system.erofs"),

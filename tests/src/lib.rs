@@ -7,6 +7,7 @@ pub mod drive;
 pub mod image;
 pub mod machine;
 pub mod qemu;
+pub mod servers;
 pub mod shell;
 
 pub use image::Image;

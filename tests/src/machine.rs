@@ -2,11 +2,12 @@
 
 use crate::image::Image;
 use crate::qemu::Options;
+use crate::servers::free_port;
 use crate::shell::{self, Login};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -67,7 +68,7 @@ impl Machine {
             .stderr(File::create(folder.join("qemu.log"))?)
             .spawn()
             .context("starting qemu-system-x86_64")?;
-        let login = Login { folder: folder.to_path_buf(), port: ssh_port };
+        let login = Login { folder: folder.to_path_buf(), port: ssh_port, user: "rancher".to_owned() };
         let started = Instant::now();
         Ok(Machine { qemu, folder: folder.to_path_buf(), login, web_port, started, alarms_expected: false })
     }
@@ -129,6 +130,14 @@ impl Machine {
             pause();
         }
         self.check_alarms()
+    }
+
+    /// Cuts the power: nothing of the machine is asked or told.
+    pub fn cut_power(mut self) -> Result<()> {
+        self.check_alarms()?;
+        self.qemu.kill()?;
+        self.qemu.wait()?;
+        Ok(())
     }
 
     /// Presses the power button.
@@ -228,9 +237,4 @@ impl Drop for Machine {
 /// Between two looks at something that cannot be waited for.
 fn pause() {
     std::thread::park_timeout(Duration::from_millis(100));
-}
-
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("finding a free port")?;
-    Ok(listener.local_addr()?.port())
 }

@@ -33,6 +33,8 @@ pub struct Options {
     pub memory: u32,
     /// Network cards; the first one has the forwarded ports.
     pub nics: u32,
+    /// What the first card's network is, in QEMU's words; empty for the usual one.
+    pub network: String,
     /// Kernel parameters besides the usual ones; only for `Medium::Direct`.
     pub append: String,
     /// More disks, in order: raw image files.
@@ -53,6 +55,7 @@ impl Default for Options {
             uefi: false,
             memory: 1024,
             nics: 1,
+            network: String::new(),
             append: String::new(),
             disks: Vec::new(),
             config_drive: None,
@@ -125,7 +128,10 @@ impl Options {
                 .map(|(ours, theirs)| format!(",hostfwd=tcp:127.0.0.1:{ours}-:{theirs}"))
                 .collect();
             // No option ROM: the firmware has nothing to look for on the network.
-            let network = format!("net=10.0.{}.0/24", number + 2);
+            let network = match self.network.as_str() {
+                special if number == 0 && !special.is_empty() => special.to_owned(),
+                _ => format!("net=10.0.{}.0/24", number + 2),
+            };
             command.arg("-netdev").arg(format!("user,id=net{number},{network}{}", rules.concat()));
             command.arg("-device").arg(format!("virtio-net-pci,netdev=net{number},romfile="));
         }

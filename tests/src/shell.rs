@@ -26,6 +26,7 @@ pub struct Login {
     /// The folder with the key.
     pub folder: PathBuf,
     pub port: u16,
+    pub user: String,
 }
 
 impl Login {
@@ -43,10 +44,10 @@ impl Login {
             ])
             .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ControlMaster=auto"])
             .arg("-o")
-            .arg(format!("ControlPath={}", self.folder.join("ssh.sock").display()))
+            .arg(format!("ControlPath={}", self.folder.join(format!("ssh-{}.sock", self.user)).display()))
             .args(["-o", "ControlPersist=60", "-p", &self.port.to_string(), "-i"])
             .arg(self.folder.join("key"))
-            .arg("rancher@127.0.0.1");
+            .arg(format!("{}@127.0.0.1", self.user));
         command
     }
 

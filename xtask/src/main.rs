@@ -5,8 +5,10 @@
 mod accel;
 mod bench;
 mod binaries;
+mod docs;
 mod elf;
 mod erofs;
+mod fuzz;
 mod image;
 mod initrd;
 mod iso;
@@ -22,6 +24,7 @@ mod setup;
 mod sh;
 mod test;
 mod tidy;
+mod tools;
 mod tree;
 
 use anyhow::Result;
@@ -57,6 +60,10 @@ enum Command {
     Bench(bench::Options),
     /// Check the rules of the house: arrows, purity, file sizes, compose files, documentation
     Tidy,
+    /// Write what of the manual comes from the code: the table of keys
+    Docs,
+    /// Run a fuzz target (or all) for some minutes each
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -77,5 +84,7 @@ fn dispatch() -> Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Tidy => tidy::check(),
+        Command::Docs => docs::write(),
+        Command::Fuzz(options) => fuzz::run(&options),
     }
 }

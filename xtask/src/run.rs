@@ -71,6 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         uefi: options.uefi,
         accelerator: accel::choose(options.accel.as_deref(), &image)?,
         memory: options.memory,
+        network: String::new(),
         nics: options.nic,
         append,
         disks,

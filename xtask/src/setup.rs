@@ -33,6 +33,8 @@ const NEEDS: &[Need] = &[
     need("e2fsprogs", "looking into state disks after tests", "/sbin/e2fsck"),
     need("qemu-system-x86", "booting the image", "/usr/bin/qemu-system-x86_64"),
     need("qemu-utils", "making disks", "/usr/bin/qemu-img"),
+    need("python3", "a mock of EC2's metadata service for tests", "/usr/bin/python3"),
+    need("python3-pip", "fetching that mock from PyPI", "/usr/bin/pip3"),
     need("openssh-client", "logging in to the machine", "/usr/bin/ssh"),
     need(
         "debian-archive-keyring",

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must pass. Ends with one line `N passed, N failed, N skipped`.
 
-use crate::{image, paths, setup, tidy};
+use crate::{image, paths, setup, tidy, tools};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::io::{BufRead, BufReader};
@@ -35,10 +35,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
         )?;
         count.record("tidy", tidy::check());
-        count.tests("unit tests", &["test", "--workspace", "--lib", "--bins", "--quiet"])?;
+        count.tests("unit tests", &["test", "--workspace", "--exclude", "vmtest", "--quiet"])?;
     }
     if !options.quick {
         image::build(&image::Options::default())?;
+        tools::prepare()?;
         let filter = options.story.clone().unwrap_or_default();
         // Two machines at a time: that is what two cores carry.
         let stories = [

@@ -1,7 +1,7 @@
 //! The rules of the house that no lint knows: arrows between crates, purity, file sizes, names, compose files, recipes,
 //! and that what the documentation shows is true.
 
-use crate::{paths, recipe};
+use crate::{docs, paths, recipe};
 use anyhow::{Context, Result, bail};
 use corral_config::layer::{Layer, Source};
 use std::collections::BTreeSet;
@@ -36,6 +36,7 @@ pub(crate) fn check() -> Result<()> {
     }
     check_images(&mut found)?;
     check_documents(&mut found)?;
+    check_table(&mut found)?;
     check_mirrors(&mut found)?;
     if found.is_empty() {
         return Ok(());
@@ -45,7 +46,7 @@ pub(crate) fn check() -> Result<()> {
 
 fn rust_files() -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for top in ["crates", "xtask", "tests"] {
+    for top in ["crates", "xtask", "tests", "fuzz/targets"] {
         collect(&paths::root().join(top), "rs", &mut files)?;
     }
     Ok(files)
@@ -154,6 +155,17 @@ fn check_documents(found: &mut Vec<String>) -> Result<()> {
                 found.push(format!("{}: the link {link} leads nowhere", shown(file)));
             }
         }
+    }
+    Ok(())
+}
+
+/// The manual's table of keys is the code's.
+fn check_table(found: &mut Vec<String>) -> Result<()> {
+    let text = fs::read_to_string(paths::root().join("docs/configuration.md"))?;
+    if docs::with_table(&text)? != text {
+        found.push(
+            "docs/configuration.md: the table of keys is not the code's; run cargo xtask docs".to_owned(),
+        );
     }
     Ok(())
 }

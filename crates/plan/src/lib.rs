@@ -6,6 +6,7 @@ pub mod labels;
 pub mod lifecycle;
 pub mod restart;
 pub mod service;
+pub mod user_service;
 
 pub use compose::{ComposeError, ServiceFile};
 pub use graph::Plan;

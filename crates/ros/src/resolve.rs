@@ -15,7 +15,7 @@ use corral_config::Config;
 use corral_config::error::{Problem, Severity};
 use corral_config::yaml::Position;
 use corral_engine::paths;
-use corral_machine::files::write_atomic;
+use corral_machine::files::{remove_durably, write_atomic};
 use corral_plan::Plan;
 use corral_plan::compose::Environment;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub(crate) const WITH_KERNEL: &str = "--with-kernel";
 pub(crate) const CONF: &str = "/var/lib/rancher/conf";
 /// What this boot's data sources gave, for the resolver and for `ros config status`.
 pub(crate) const CLOUD_INIT_MARK: &str = "/run/corral/cloud-init.json";
+/// What a person who logs in is to know of it: in the banner, and when a shell starts.
+pub(crate) const NOTICE: &str = "/run/corral/notice";
 pub(crate) const SYSTEM: &str = "/usr/share/ros";
 /// Volume labels of config drives: OpenStack's, and NoCloud's.
 pub(crate) const CONFIG_DRIVE: &str = "config-2";
@@ -130,7 +132,15 @@ fn follow_in_kernel(config: &Config) {
 /// What the programs in system containers read: root's only, for there are secrets in it.
 fn publish(resolved: &Resolved) -> anyhow::Result<()> {
     let in_force = InForce { config: resolved.config.clone(), problems: resolved.problems.clone() };
-    write_atomic(Path::new(paths::CONFIG), &serde_json::to_vec(&in_force)?, 0o600)
+    write_atomic(Path::new(paths::CONFIG), &serde_json::to_vec(&in_force)?, 0o600)?;
+    let errors = resolved.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    if errors == 0 {
+        return remove_durably(Path::new(NOTICE));
+    }
+    let text = format!(
+        "The configuration has {errors} error(s); what is wrong, and what counts: sudo ros config status\n"
+    );
+    write_atomic(Path::new(NOTICE), text.as_bytes(), 0o644)
 }
 
 /// Everything that is wrong with what counts on this machine.
@@ -169,7 +179,8 @@ fn resolve() -> Resolved {
     Resolved { config, plan, problems, environment, confirm_within: pending.confirm_within }
 }
 
-fn environment(config: &Config) -> Environment {
+/// What services may ask for by name.
+pub(crate) fn environment(config: &Config) -> Environment {
     let mut table = config.rancher.environment.clone();
     table.extend(config.rancher.network.proxy_environment());
     let kernel = rustix::system::uname();

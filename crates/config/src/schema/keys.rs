@@ -113,7 +113,7 @@ const RANCHER: &[Key] = &[
         STRINGS,
         "terminals that log rancher in without asking; a kernel parameter, may be repeated",
     ),
-    key("password", SECRET, "password of rancher on terminals and for ssh; a kernel parameter"),
+    key("password", SECRET, "password of rancher on terminals (ssh takes keys only); a kernel parameter"),
     key("modules", STRINGS, "kernel modules to load at boot: a name, then parameters"),
     key("sysctl", STRING_MAP, "values for /proc/sys: `net.ipv4.ip_forward: 1`"),
     key(

@@ -158,11 +158,11 @@ fn fetch_url(url: &str, deadline: Instant) -> Result<Option<Found>> {
 /// `cloud-config-url=` on the kernel's command line; the last one that is not empty counts.
 pub fn url_on_command_line(text: &str) -> Option<String> {
     let words = corral_config::cmdline::words(text);
-    let values = words.iter().filter_map(|word| {
+    let mut values = words.iter().filter_map(|word| {
         let (name, value) = word.split_once('=')?;
         (name.replace('_', "-") == "cloud-config-url" && !value.is_empty()).then(|| value.to_owned())
     });
-    values.last()
+    values.next_back()
 }
 
 #[cfg(test)]

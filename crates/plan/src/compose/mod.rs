@@ -9,6 +9,7 @@ use crate::service::Service;
 use corral_config::names::ServiceName;
 use corral_config::yaml::{self, Kind, Node, Position};
 pub use interpolate::Environment;
+pub use scalar::split_words;
 
 /// What is wrong in a compose file: `FILE:LINE:COLUMN: what`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +61,13 @@ pub fn parse_tree(file: &str, tree: &Node, table: &Environment) -> Result<Servic
         parsed.push(spec::parse_service(&mut reader, name, &node)?);
     }
     Ok(ServiceFile { services: parsed, warnings: reader.warnings })
+}
+
+/// A definition with its variables put in, as plain data; and what could not be put in.
+pub fn interpolate_value(name: &str, node: &Node, table: &Environment) -> (serde_json::Value, Vec<String>) {
+    let mut complaints = Vec::new();
+    let value = interpolate::interpolate(node, name, table, &mut complaints).to_value();
+    (value, complaints.into_iter().map(|(_, message)| message).collect())
 }
 
 /// Reads nodes of one file, and collects what is worth a warning.

@@ -107,28 +107,30 @@ impl Reader<'_> {
     }
 
     fn split(&self, node: &Node, text: &str) -> Result<Vec<String>, ComposeError> {
-        let (mut words, mut word, mut open, mut quote) = (Vec::new(), String::new(), false, None);
-        let mut characters = text.chars();
-        while let Some(character) = characters.next() {
-            match (character, quote) {
-                ('\\', None | Some('"')) => word.extend(characters.next()),
-                (mark, Some(open)) if mark == open => quote = None,
-                ('"' | '\'', None) => (quote, open) = (Some(character), true),
-                (blank, None) if blank.is_whitespace() => {
-                    if open || !word.is_empty() {
-                        words.push(std::mem::take(&mut word));
-                    }
-                    open = false;
-                }
-                (other, _) => word.push(other),
-            }
-        }
-        if quote.is_some() {
-            return Err(self.error(node.at, "a quote is not closed"));
-        }
-        if open || !word.is_empty() {
-            words.push(word);
-        }
-        Ok(words)
+        split_words(text).ok_or_else(|| self.error(node.at, "a quote is not closed"))
     }
+}
+
+/// Splits a text into words as a shell would; None if a quote is not closed.
+pub fn split_words(text: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut open, mut quote) = (Vec::new(), String::new(), false, None);
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (character, quote) {
+            ('\\', None | Some('"')) => word.extend(characters.next()),
+            (mark, Some(open)) if mark == open => quote = None,
+            ('"' | '\'', None) => (quote, open) = (Some(character), true),
+            (blank, None) if blank.is_whitespace() => {
+                if open || !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                open = false;
+            }
+            (other, _) => word.push(other),
+        }
+    }
+    if open || !word.is_empty() {
+        words.push(word);
+    }
+    quote.is_none().then_some(words)
 }

@@ -9,7 +9,7 @@ pub(crate) mod mounts;
 use super::load_config;
 use super::user_docker::CONSOLE_DONE;
 use crate::boot::say;
-use crate::resolve::CONF;
+use crate::resolve::{CONF, NOTICE};
 use anyhow::{Context, Result, bail};
 use commands::{run_all, run_script, user_data_scripts};
 use corral_config::Config;
@@ -113,7 +113,8 @@ fn tell(what: &str, result: Result<()>) {
 fn link_issue() -> Result<()> {
     let issue = Path::new("/run/corral/issue");
     if !issue.exists() {
-        fs::write(issue, format!("Corral v{} on \\n (\\l)\n\n", env!("CARGO_PKG_VERSION")))?;
+        let notice = fs::read_to_string(NOTICE).unwrap_or_default();
+        fs::write(issue, format!("Corral v{} on \\n (\\l)\n{notice}\n", env!("CARGO_PKG_VERSION")))?;
     }
     let _ = fs::remove_file("/etc/issue");
     std::os::unix::fs::symlink(issue, "/etc/issue").context("linking it to /run/corral/issue")

@@ -11,6 +11,7 @@ pub(crate) mod netconf;
 pub(crate) mod respawn;
 pub(crate) mod system_docker;
 pub(crate) mod user_docker;
+pub(crate) mod user_services;
 pub(crate) mod wait_for_docker;
 
 use crate::resolve::InForce;

@@ -75,6 +75,8 @@ enum Command {
     NetconfAfter,
     #[command(hide = true)]
     UserDocker,
+    #[command(hide = true)]
+    UserServices,
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,5 +137,6 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Netconf => report(applets::netconf::run()),
         Command::NetconfAfter => report(applets::netconf::run_after()),
         Command::UserDocker => report(applets::user_docker::run()),
+        Command::UserServices => report(applets::user_services::run()),
     }
 }

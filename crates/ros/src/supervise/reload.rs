@@ -15,6 +15,9 @@ use corral_plan::graph::Progress;
 use corral_plan::lifecycle::{Event, State};
 use std::time::Duration;
 
+/// The containers of cloud-init. What else reads the configuration again is not waited for: it may itself wait for Docker.
+const STAGES: [&str; 2] = ["cloud-init", "cloud-init-network"];
+
 /// Who waits for the configuration, and what is to be done when it is there.
 #[derive(Debug, Default)]
 pub(super) struct Reload {
@@ -188,8 +191,8 @@ impl Supervisor {
         if self.reload.settling.is_empty() || self.resolver.is_some() {
             return;
         }
-        let mut sources = self.resolved.plan.services.iter().filter(|service| service.labels.reload_config);
-        let is_settled = sources.all(|service| self.progress(service.name.as_str()) == Progress::Ended);
+        let is_planned = |name: &&&str| self.resolved.plan.get(name).is_some();
+        let is_settled = STAGES.iter().filter(is_planned).all(|name| self.progress(name) == Progress::Ended);
         if is_settled {
             for caller in std::mem::take(&mut self.reload.settling) {
                 self.answer(caller, Reply::Done, &[]);

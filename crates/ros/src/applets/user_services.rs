@@ -1,0 +1,130 @@
+//! `ros user-services`, in a system container: the services of the configuration that are not the system's, run by the
+//! user's Docker through its own client. A container whose definition did not change is only started.
+
+use super::load_config;
+use super::wait_for_docker;
+use crate::resolve::{environment, is_of_system};
+use anyhow::{Context, Result, bail};
+use corral_config::model::RegistryAuth;
+use corral_config::yaml::Node;
+use corral_machine::files::write_atomic;
+use corral_plan::compose::{self, Environment};
+use corral_plan::user_service::{self, UserService};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Where the client finds the logins for registries: in this container's own memory.
+const CLIENT_CONFIG: &str = "/var/lib/docker-client";
+/// What a container was made from.
+const HASH_LABEL: &str = "io.corral.hash";
+
+/// Brings them all up. An error (an image that is not there yet) has PID 1 start this again after a pause.
+pub(crate) fn run() -> Result<()> {
+    let config = load_config()?;
+    wait_for_docker::run()?;
+    write_logins(&config.rancher.registry_auths)?;
+    let table = environment(&config);
+    let mut failures = Vec::new();
+    let mut open: Vec<UserService> = Vec::new();
+    for (name, definition) in config.rancher.services.iter().filter(|(_, value)| !is_of_system(value)) {
+        match parse(name, definition, &table) {
+            Ok(service) => open.push(service),
+            Err(error) => failures.push(error),
+        }
+    }
+    let ours: BTreeSet<String> = open.iter().map(|service| service.name.clone()).collect();
+    let mut done = BTreeSet::new();
+    while let Some(at) = open.iter().position(|service| is_ready(service, &ours, &done)) {
+        let service = open.remove(at);
+        if let Err(error) = bring_up(&service) {
+            failures.push(format!("{}: {error:#}", service.name));
+        }
+        done.insert(service.name);
+    }
+    failures.extend(
+        open.iter()
+            .map(|service| format!("{}: it waits for itself, by way of {:?}", service.name, service.needs)),
+    );
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
+}
+
+fn parse(name: &str, definition: &Value, table: &Environment) -> Result<UserService, String> {
+    let (definition, complaints) = compose::interpolate_value(name, &Node::from_value(definition), table);
+    complaints.iter().for_each(|complaint| println!("{complaint}"));
+    let service = user_service::parse(name, &definition, table)?;
+    service.ignored.iter().for_each(|key| println!("{name}: {key} has no effect in this version"));
+    Ok(service)
+}
+
+fn is_ready(service: &UserService, ours: &BTreeSet<String>, done: &BTreeSet<String>) -> bool {
+    service.needs.iter().all(|need| !ours.contains(need) || done.contains(need))
+}
+
+fn bring_up(service: &UserService) -> Result<()> {
+    let definition = [service.arguments.join("\0"), service.environment.join("\0")].join("\0\0");
+    let hash: String = Sha256::digest(definition).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let format = format!("{{{{index .Config.Labels \"{HASH_LABEL}\"}}}}");
+    match docker(&["container", "inspect", "--format", &format, &service.name]) {
+        Ok(old) if old == hash => {}
+        existing => {
+            if existing.is_ok() {
+                docker(&["rm", "--force", &service.name])?;
+            }
+            create(service, &hash)?;
+        }
+    }
+    docker(&["start", &service.name]).map(drop)
+}
+
+/// The environment goes by a file; only what has several lines does not fit there.
+fn create(service: &UserService, hash: &str) -> Result<()> {
+    let (long, short): (Vec<&String>, Vec<&String>) =
+        service.environment.iter().partition(|item| item.contains('\n'));
+    let lines: Vec<String> = short.iter().map(|item| format!("{item}\n")).collect();
+    let file = Path::new(CLIENT_CONFIG).join("environment");
+    write_atomic(&file, lines.concat().as_bytes(), 0o600)?;
+    let mut arguments = vec!["create".to_owned(), format!("--label={HASH_LABEL}={hash}")];
+    arguments.push(format!("--env-file={}", file.display()));
+    arguments.extend(long.iter().map(|item| format!("--env={item}")));
+    arguments.extend(service.arguments.iter().cloned());
+    docker(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).map(drop)
+}
+
+/// The ordinary client; what it says comes back.
+fn docker(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("/usr/bin/docker")
+        .args(["--config", CLIENT_CONFIG])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .context("starting docker")?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    bail!("{}", String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "))
+}
+
+/// `rancher.registry_auths` in the client's own form.
+fn write_logins(logins: &BTreeMap<String, RegistryAuth>) -> Result<()> {
+    let mut auths = Map::new();
+    for (registry, login) in logins {
+        let fields = [
+            ("username", &login.username),
+            ("password", &login.password),
+            ("auth", &login.auth),
+            ("identitytoken", &login.identity_token),
+            ("registrytoken", &login.registry_token),
+        ];
+        let entry: Map<String, Value> = fields
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
+        auths.insert(registry.clone(), Value::Object(entry));
+    }
+    let text = serde_json::to_vec(&json!({ "auths": auths }))?;
+    write_atomic(&Path::new(CLIENT_CONFIG).join("config.json"), &text, 0o600)
+}

@@ -1,0 +1,210 @@
+//! A cloud-config with every kind of key boots as it did in the original, and does what it says. Rows of R§11.2:
+//! hostname, environment, modules, mounts, swap, sysctl, write_files, start commands, ssh keys, ros config.
+
+use anyhow::Result;
+use vmtest::machine::folder;
+use vmtest::{Machine, Options, drive, servers, shell};
+
+const CONFIG: &str = r##"
+hostname: rancher-test
+users:
+  - default
+  - name: joe
+    gecos: Joe Doe
+    groups: [docker, staff]
+    sudo: ALL=(ALL) NOPASSWD:ALL
+    ssh_authorized_keys: ["@KEY@"]
+bootcmd:
+  - echo early > /run/bootcmd-ran
+write_files:
+  - {path: /home/rancher/test, content: console content}
+  - {path: /etc/test-console, container: console, permissions: "0640", owner: rancher:docker, content: explicit}
+  - {path: /etc/packed, encoding: gz+b64, content: H4sIAAAAAAACA8tIzcnJV0grys9VSK/KLOACAHgtvXgQAAAA}
+  - {path: /etc/ntp.conf, container: ntp, owner: _chrony, permissions: "0640", content: for ntp}
+  - {path: /var/log/from-config, container: syslog, content: for syslog}
+  - {path: /opt/rancher/bin/start.sh, permissions: "0755", content: "#!/bin/sh\ntouch /run/start-ran\n"}
+  - {path: /etc/rc.local, permissions: "0755", content: "#!/bin/sh\nwait-for-docker\ndocker info && touch /run/rc-ran\n"}
+  - {path: /test, content: a file to bind}
+mounts:
+  - [/test, /mnt/bound-file, "", bind]
+  - [/dev/vdb, /mnt/ext4, ext4, ""]
+  - [/dev/vdb, /mnt/guessed, "", ""]
+  - [/dev/vdb, /mnt/auto, auto, defaults]
+  - [/dev/vdc, none, swap, ""]
+  - [tmpfs, /mnt/memory, tmpfs, "size=1m,mode=0700"]
+  - ["10.0.2.2:/export", /mnt/nfs, nfs4, "port=@NFS@"]
+  - ["10.0.2.2:/export", /mnt/dead, nfs4, "port=9,nofail"]
+runcmd:
+  - ""
+  - []
+  - [touch, /run/runcmd-list-ran]
+  - echo shell > /run/runcmd-shell-ran
+rancher:
+  modules: [btrfs]
+  sysctl: {kernel.domainname: corral.test, dev.cdrom.debug: 1}
+  environment: {A: A, BB: BB, BC: BC, env/C: own, USER_VALUE: seen}
+  restart_services: [syslog]
+  services:
+    env:
+      image: corral/os-base
+      command: sh -c 'env; echo ${BB}-${C}-${MISSING:-default}'
+      environment: [A, "B*", C]
+      labels: {io.rancher.os.scope: system}
+      privileged: "true"
+    for-the-user:
+      image: hello
+      command: /bin/busybox sh -c "echo started with $$USER_VALUE; sleep 1000"
+      environment: [USER_VALUE]
+      restart: always
+"##;
+
+#[test]
+fn every_kind_of_key_has_its_effect() -> Result<()> {
+    let folder = folder("cloud-config")?;
+    let (second, third) = (folder.join("second.img"), folder.join("third.img"));
+    drive::blank(&second, 64)?;
+    drive::blank(&third, 64)?;
+    let export = folder.join("export");
+    std::fs::create_dir_all(&export)?;
+    std::fs::write(export.join("file"), "over nfs\n")?;
+    let nfs = servers::nfs(&folder, &export)?;
+    let key = shell::make_key(&folder)?;
+    let config = CONFIG.replace("@KEY@", &key).replace("@NFS@", &nfs.port.to_string());
+    let options = Options { disks: vec![second, third], ..Options::default() };
+    let mut machine = super::with_config(&folder, &config, options)?;
+    machine.expect_login()?;
+    names_and_users(&machine)?;
+    machine.expect("test -e /run/rc-ran")?;
+    files_are_written(&machine)?;
+    commands_ran(&machine)?;
+    mounts_are_made(&mut machine)?;
+    the_kernel_is_set_up(&machine)?;
+    services_run(&mut machine)?;
+    ros_config_reads_and_writes(&machine)?;
+    machine.check_alarms()
+}
+
+fn names_and_users(machine: &Machine) -> Result<()> {
+    assert_eq!(machine.run("hostname")?, "rancher-test");
+    machine.run("grep -q '127.0.1.1 rancher-test' /etc/hosts")?;
+    assert_eq!(machine.run("id -Gn joe")?, "joe docker staff");
+    let joe = shell::Login { user: "joe".to_owned(), ..machine.login.clone() };
+    assert_eq!(joe.run("sudo id -un; echo $HOME")?, "root\n/home/joe");
+    // No password, and so no log-in by one; but not locked, for then sshd turns keys away too.
+    assert_eq!(
+        machine.run("sudo grep -E '^(joe|rancher|docker):' /etc/shadow | cut -d: -f2 | sort -u")?,
+        "*"
+    );
+    Ok(())
+}
+
+fn files_are_written(machine: &Machine) -> Result<()> {
+    for (command, expected) in [
+        ("cat /home/rancher/test", "console content"),
+        ("cat /etc/test-console; stat -c ' %a %U:%G' /etc/test-console", "explicit 640 rancher:docker"),
+        ("cat /etc/packed", "hello from gzip"),
+        ("sudo system-docker exec ntp cat /etc/ntp.conf", "for ntp"),
+        ("sudo system-docker exec ntp stat -c '%a %U' /etc/ntp.conf", "640 _chrony"),
+        ("sudo system-docker exec syslog cat /var/log/from-config", "for syslog"),
+    ] {
+        assert_eq!(machine.run(command)?, expected, "{command}");
+    }
+    Ok(())
+}
+
+fn commands_ran(machine: &Machine) -> Result<()> {
+    machine.run("cd /run && ls bootcmd-ran runcmd-list-ran runcmd-shell-ran start-ran rc-ran").map(drop)
+}
+
+/// The disks have no file systems at first: that is told, and stops nothing. Then they get some.
+fn mounts_are_made(machine: &mut Machine) -> Result<()> {
+    assert_eq!(machine.run("cat /mnt/bound-file /mnt/nfs/file")?, "a file to bindover nfs");
+    assert_eq!(machine.run("echo back | sudo tee /mnt/nfs/written; stat -c %a /mnt/memory")?, "back\n700");
+    assert!(machine.run("sudo system-docker logs console 2>&1")?.contains("/dev/vdb on /mnt/ext4:"));
+    machine.run("sudo mkfs.ext4 -q /dev/vdb && sudo mkswap /dev/vdc && sudo cloud-init-execute")?;
+    for target in ["ext4", "guessed", "auto"] {
+        machine.run(&format!("grep -q '^/dev/vdb /mnt/{target} ext4' /proc/mounts"))?;
+    }
+    machine.run("grep -q ^/dev/vdc /proc/swaps")?;
+    // The server that is not there was given up, in its own time.
+    machine.expect("sudo system-docker logs console 2>&1 | grep -q '/mnt/dead: '")
+}
+
+fn the_kernel_is_set_up(machine: &Machine) -> Result<()> {
+    assert_eq!(machine.run("cat /proc/sys/kernel/domainname /proc/sys/dev/cdrom/debug")?, "corral.test\n1");
+    machine.run("lsmod | grep -q ^btrfs").map(drop)
+}
+
+fn services_run(machine: &mut Machine) -> Result<()> {
+    let env = machine.run("sudo system-docker logs env")?;
+    for line in ["A=A", "BB=BB", "BC=BC", "C=own", "BB-own-default"] {
+        assert!(env.lines().any(|other| other == line), "{line} is not in:\n{env}");
+    }
+    // The user's service comes up as soon as its image is there.
+    machine.expect("sudo system-docker ps --filter name=user-services --format '{{.Status}}' | grep -q .")?;
+    machine.run(
+        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && tar -C /tmp/r -c . | docker import - hello",
+    )?;
+    machine.expect("docker logs for-the-user | grep -qx 'started with seen'")
+}
+
+fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {
+    let run = |script: &str| machine.run(script);
+    assert_eq!(run("sudo ros config get rancher.environment.BB")?, "BB");
+    for (key, value, expected) in [
+        ("rancher.network.dns.search", "'[a,b]'", "- a\n- b"),
+        ("rancher.network.dns.search", "'[]'", "[]"),
+        ("rancher.log", "true", "true"),
+        ("rancher.environment.X", "text", "text"),
+        ("rancher.network.interfaces.eth0.100.dhcp", "true", "true"),
+    ] {
+        assert_eq!(
+            run(&format!("sudo ros config set {key} {value} 2>/dev/null; sudo ros config get {key}"))?,
+            expected
+        );
+    }
+    assert_eq!(run("sudo stat -c %a /var/lib/rancher/conf/cloud-config.yml")?, "600");
+    run("sudo ros config set rancher.ssh.keys.rsa 'PRIVATE KEY'")?;
+    assert!(!run("sudo ros config export")?.contains("PRIVATE KEY"));
+    assert!(run("sudo rancherctl config export --private")?.contains("PRIVATE KEY"));
+    assert!(run("sudo ros config export --full")?.contains("live_restore: true"));
+    let explained = run(
+        "sudo ros config explain hostname; echo 'hostname: other' | sudo ros c merge; sudo ros config explain hostname",
+    )?;
+    assert!(explained.contains("from /var/lib/rancher/conf/cloud-config.yml:"), "{explained}");
+    assert!(
+        explained.contains("overrides \"rancher-test\" from /var/lib/rancher/conf/cloud-config.d/boot.yml:"),
+        "{explained}"
+    );
+    assert!(run("sudo ros config diff")?.contains("+ hostname: \"other\""));
+    assert!(run("ros config schema | head -c 2000")?.contains("ssh_authorized_keys"));
+    let refused = run(
+        "printf 'hostname: [a]\\nbad_key: 1\\n' > /tmp/b.yml; ros config validate -i /tmp/b.yml; echo $?",
+    )?;
+    assert_eq!(
+        refused,
+        "/tmp/b.yml:1:11: hostname: a host name is wanted here, not a list\n/tmp/b.yml:2:10: bad_key: warning: unknown key\n1"
+    );
+    // What is exported and merged again changes nothing.
+    run("sudo ros config export --private > /tmp/e.yml && sudo ros config merge -i /tmp/e.yml 2>/dev/null && sudo ros config export --private | cmp - /tmp/e.yml").map(drop)
+}
+
+#[test]
+fn keys_of_the_provider_are_added_and_never_twice() -> Result<()> {
+    let folder = folder("key-merge")?;
+    let key = shell::make_key(&folder)?;
+    let text = format!("#cloud-config\nssh_authorized_keys: ['{key}']\n");
+    let metadata = r#"{"public_keys": {"2": "two", "0": "zero", "1": "one"}, "hostname": "from-provider"}"#;
+    let config_drive = Some(drive::make_with_metadata(&folder, text.as_bytes(), metadata)?);
+    let mut machine = Machine::start(&folder, Options { config_drive, ..Options::default() })?;
+    machine.expect_login()?;
+    let keys = format!("- {key}\n- zero\n- one\n- two");
+    let get = "sudo ros config get ssh_authorized_keys";
+    assert_eq!(machine.run(get)?, keys);
+    machine.run("sudo ros config set rancher.debug true; sudo ros config set rancher.debug false")?;
+    assert_eq!(machine.run(get)?, keys);
+    machine.run("sudo cloud-init-execute; sudo cloud-init-execute")?;
+    assert_eq!(machine.run("cat .ssh/authorized_keys")?, format!("{key}\nzero\none\ntwo"));
+    assert_eq!(machine.run("hostname")?, "from-provider");
+    machine.check_alarms()
+}

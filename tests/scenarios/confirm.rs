@@ -1,0 +1,90 @@
+//! Changes that come into force at once, and are taken back unless somebody confirms them; and files that are wrong,
+//! in whose place the last good ones count.
+
+use anyhow::Result;
+use std::path::Path;
+use vmtest::machine::folder;
+use vmtest::{Machine, Options, drive, shell};
+
+const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vdb]";
+const CHANGE: &str = "printf 'hostname: changed\\nwrite_files: [{path: /etc/new, content: new}]\\nusers: [{name: ann}]\\n\
+                      rancher: {network: {dns: {nameservers: [192.0.2.1]}}}\\n' > /tmp/change.yml";
+
+/// A machine with a state disk. The config drive is there only if it says something.
+fn start(folder: &Path, more: &str) -> Result<Machine> {
+    let state = folder.join("state.img");
+    if !state.exists() {
+        drive::blank(&state, 512)?;
+    }
+    let key = shell::make_key(folder)?;
+    let text = format!("#cloud-config\nssh_authorized_keys:\n  - {key}\n{more}");
+    let config_drive = Some(drive::make(folder, drive::Kind::ConfigDriveIso, text.as_bytes())?);
+    let append = format!("{STATE} {}", super::key_on_command_line(folder)?);
+    let options = Options { config_drive, append, disks: vec![state], ..Options::default() };
+    let mut machine = Machine::start(folder, options)?;
+    machine.expect_login()?;
+    Ok(machine)
+}
+
+#[test]
+fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> {
+    let folder = folder("confirm")?;
+    let mut machine = start(&folder, "")?;
+    machine.run(CHANGE)?;
+    let diff = machine.run("sudo ros config diff /tmp/change.yml")?;
+    assert!(diff.contains("+ hostname: \"changed\""), "{diff}");
+    // In force at once, with nobody logged out, and gone again by itself.
+    let console = machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?;
+    machine.run("sudo ros config apply --confirm 30s /tmp/change.yml")?;
+    machine.expect(
+        "[ $(hostname) = changed ] && grep -q new /etc/new && id ann && grep -q 192.0.2.1 /etc/resolv.conf",
+    )?;
+    let second = machine.run("sudo ros config set --confirm 30s hostname second 2>&1; true")?;
+    assert!(second.contains("another change waits to be confirmed"), "{second}");
+    assert!(machine.run("sudo ros config status")?.contains("a change waits to be confirmed"));
+    machine.expect("[ $(hostname) = rancher ] && ! grep -q 192.0.2.1 /etc/resolv.conf")?;
+    assert_eq!(machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?, console);
+    // Confirmed, it stays.
+    machine.run("sudo ros config apply --confirm 60s /tmp/change.yml && sudo ros config confirm")?;
+    // Unconfirmed over a cut of power: in force once more after the boot, then taken back.
+    machine.run("sudo ros config set --confirm 20s hostname unconfirmed")?;
+    machine.cut_power()?;
+    let mut machine = start(&folder, "")?;
+    machine.expect_console("configuration: a change is taken back in 20 s unless confirmed")?;
+    machine.expect("[ $(hostname) = changed ]")?;
+    assert_eq!(machine.run("sudo ros config get hostname")?, "changed");
+    assert!(!machine.run("sudo ros config status")?.contains("waits to be confirmed"));
+    // A second boot does not wait at all.
+    machine.run("sudo ros config set --confirm 600s hostname unconfirmed")?;
+    machine.cut_power()?;
+    start(&folder, "")?.cut_power()?;
+    let machine = start(&folder, "")?;
+    assert_eq!(machine.run("hostname")?, "changed");
+    machine.check_alarms()
+}
+
+#[test]
+fn the_last_good_file_counts_in_the_place_of_a_bad_one() -> Result<()> {
+    let folder = folder("last-good")?;
+    let machine = start(&folder, "hostname: good\n")?;
+    assert_eq!(machine.run("hostname")?, "good");
+    machine.run("sudo ros config set rancher.environment.KEPT yes; sync")?;
+    machine.run("sudo sh -c 'ros config validate; echo \"rancher: [\" > /var/lib/rancher/conf/cloud-config.yml'; sync")?;
+    machine.cut_power()?;
+    // This time the drive says something wrong, and somebody broke the store by hand.
+    let mut machine = start(&folder, "hostname: worse\nrancher:\n  debug: perhaps\n")?;
+    assert_eq!(machine.run("hostname")?, "good");
+    assert_eq!(machine.run("sudo ros config get rancher.environment.KEPT")?, "yes");
+    let status = machine.run("sudo ros config status")?;
+    for text in [
+        "boot.yml:5:10: rancher.debug: true or false is wanted",
+        "last-good/boot.yml counts",
+        "cloud-config.yml:1:",
+    ] {
+        assert!(status.contains(text), "{text} is not in:\n{status}");
+    }
+    machine.expect_console("boot.yml:5:10: rancher.debug: true or false is wanted")?;
+    // Whoever logs in is told.
+    assert!(machine.run("bash -lc true")?.contains("sudo ros config status"));
+    machine.check_alarms()
+}

@@ -1,0 +1,102 @@
+//! Servers that we did not write, on loopback of this machine: an NFS server, a web server, EC2's metadata. Each ends
+//! with the story that started it.
+
+use crate::image::Image;
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pub port: u16,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port of loopback that nobody listens on.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("finding a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// nfs-ganesha, which exports `export` (NFSv4) as `/export`.
+pub fn nfs(folder: &Path, export: &Path) -> Result<Server> {
+    let port = free_port()?;
+    let tool = Image::find()?.tools.join("ganesha.nfsd");
+    let script = fs::read_to_string(&tool).with_context(|| format!("reading {}", tool.display()))?;
+    let plugins = script.lines().find_map(|line| line.strip_prefix("export GANESHA_PLUGINS="));
+    let plugins = plugins.context("the script of ganesha names no plug-ins")?;
+    let recovery = folder.join("nfs-recovery");
+    fs::create_dir_all(&recovery)?;
+    let text = format!(
+        "NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = {port}; Bind_addr = 127.0.0.1; Enable_NLM = false; \
+           Enable_RQUOTA = false; Plugins_Dir = \"{plugins}\"; }}\n\
+         NFSV4 {{ Grace_Period = 5; Graceless = true; RecoveryBackend = fs; RecoveryRoot = \"{}\"; }}\n\
+         EXPORT {{ Export_Id = 1; Path = \"{}\"; Pseudo = \"/export\"; Access_Type = RW; Squash = None; \
+           SecType = sys; FSAL {{ Name = VFS; }} }}\n",
+        recovery.display(),
+        export.display()
+    );
+    let config = folder.join("ganesha.conf");
+    fs::write(&config, text)?;
+    let mut command = Command::new(tool);
+    command.arg("-F").arg("-f").arg(&config).arg("-p").arg(folder.join("ganesha.pid"));
+    command.arg("-L").arg(folder.join("ganesha.log"));
+    start(command, port, &folder.join("ganesha.out"))
+}
+
+/// Python's own web server over a folder.
+pub fn web(folder: &Path, content: &Path) -> Result<Server> {
+    let port = free_port()?;
+    let mut command = Command::new("python3");
+    command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "--directory"]).arg(content);
+    start(command, port, &folder.join("web.log"))
+}
+
+/// moto, a mock of Amazon's services; it answers for 169.254.169.254 too.
+pub fn moto(folder: &Path) -> Result<Server> {
+    let port = free_port()?;
+    let mut command = Command::new(Image::find()?.tools.join("moto_server"));
+    command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+    start(command, port, &folder.join("moto.log"))
+}
+
+/// A program that connects its standard input and output with a port of loopback, for QEMU's `guestfwd`.
+pub fn relay(folder: &Path, port: u16) -> Result<PathBuf> {
+    let file = folder.join("relay");
+    let script = format!("#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/{port}\ncat <&3 &\ncat >&3\nwait\n");
+    fs::write(&file, script)?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+    Ok(file)
+}
+
+fn start(mut command: Command, port: u16, log: &Path) -> Result<Server> {
+    let output = File::create(log)?;
+    let errors = output.try_clone()?;
+    let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
+    let mut server = Server { child: child.with_context(|| format!("starting {command:?}"))?, port };
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if let Some(status) = server.child.try_wait()? {
+            bail!("{command:?}: {status}: {}", fs::read_to_string(log).unwrap_or_default());
+        }
+        if Instant::now() > deadline {
+            bail!("{command:?} does not listen: {}", fs::read_to_string(log).unwrap_or_default());
+        }
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    Ok(server)
+}
