@@ -77,13 +77,13 @@ fn the_last_good_file_counts_in_the_place_of_a_bad_one() -> Result<()> {
     assert_eq!(machine.run("sudo ros config get rancher.environment.KEPT")?, "yes");
     let status = machine.run("sudo ros config status")?;
     for text in [
-        "boot.yml:5:10: rancher.debug: true or false is wanted",
+        "boot.yml:6:10: rancher.debug: true or false is wanted",
         "last-good/boot.yml counts",
         "cloud-config.yml:1:",
     ] {
         assert!(status.contains(text), "{text} is not in:\n{status}");
     }
-    machine.expect_console("boot.yml:5:10: rancher.debug: true or false is wanted")?;
+    machine.expect_console("boot.yml:6:10: rancher.debug: true or false is wanted")?;
     // Whoever logs in is told.
     assert!(machine.run("bash -lc true")?.contains("sudo ros config status"));
     machine.check_alarms()

@@ -43,7 +43,7 @@ pub fn nfs(folder: &Path, export: &Path) -> Result<Server> {
     fs::create_dir_all(&recovery)?;
     let text = format!(
         "NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = {port}; Bind_addr = 127.0.0.1; Enable_NLM = false; \
-           Enable_RQUOTA = false; Plugins_Dir = \"{plugins}\"; }}\n\
+           Enable_RQUOTA = false; allow_set_io_flusher_fail = true; Plugins_Dir = \"{plugins}\"; }}\n\
          NFSV4 {{ Grace_Period = 5; Graceless = true; RecoveryBackend = fs; RecoveryRoot = \"{}\"; }}\n\
          EXPORT {{ Export_Id = 1; Path = \"{}\"; Pseudo = \"/export\"; Access_Type = RW; Squash = None; \
            SecType = sys; FSAL {{ Name = VFS; }} }}\n",

@@ -122,7 +122,9 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
 
 /// Writes a value as YAML.
 pub fn to_string(value: &impl Serialize) -> Result<String, YamlError> {
-    serde_saphyr::to_string(value).map_err(|error| YamlError {
+    // One line stays one line, however long: keys are copied from what we print.
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: MAX_BYTES };
+    serde_saphyr::to_string_with_options(value, options).map_err(|error| YamlError {
         line: 0,
         column: 0,
         message: error.to_string(),

@@ -32,6 +32,8 @@ pub(crate) const WITH_KERNEL: &str = "--with-kernel";
 pub(crate) const CONF: &str = "/var/lib/rancher/conf";
 /// What this boot's data sources gave, for the resolver and for `ros config status`.
 pub(crate) const CLOUD_INIT_MARK: &str = "/run/corral/cloud-init.json";
+/// The configuration as PID 1 put it into force last; what is stored since then is only in `paths::CONFIG`.
+const APPLIED: &str = "/run/corral/applied.json";
 /// What a person who logs in is to know of it: in the banner, and when a shell starts.
 pub(crate) const NOTICE: &str = "/run/corral/notice";
 pub(crate) const SYSTEM: &str = "/usr/share/ros";
@@ -64,6 +66,11 @@ impl InForce {
         use anyhow::Context;
         let text = std::fs::read(paths::CONFIG).context("reading the configuration in force")?;
         serde_json::from_slice(&text).context("reading the configuration in force")
+    }
+
+    /// As PID 1 put it into force last.
+    pub(crate) fn applied() -> InForce {
+        std::fs::read(APPLIED).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 }
 
@@ -103,7 +110,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     if arguments.iter().any(|argument| argument == WITH_KERNEL) {
         follow_in_kernel(&resolved.config);
     }
-    if let Err(error) = publish(&resolved) {
+    if let Err(error) = publish(&resolved).and_then(|()| copy_durably(paths::CONFIG, APPLIED)) {
         resolved.problems.push(problem("resolver", &format!("{error:#}")));
     }
     match serde_json::to_string(&resolved) {
@@ -118,9 +125,13 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     }
 }
 
+fn copy_durably(from: &str, to: &str) -> anyhow::Result<()> {
+    write_atomic(Path::new(to), &std::fs::read(from)?, 0o600)
+}
+
 /// Loads modules and sets sysctls that were not asked for before. What somebody set by hand since then stays.
 fn follow_in_kernel(config: &Config) {
-    let before = InForce::load().unwrap_or_default().config.rancher;
+    let before = InForce::applied().config.rancher;
     let mut modules = config.rancher.modules.clone();
     modules.retain(|module| !before.modules.contains(module));
     early::load_requested_modules(&modules);

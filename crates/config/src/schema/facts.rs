@@ -2,7 +2,7 @@
 
 use super::Form;
 use crate::names::{DataSource, Hostname};
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 pub(super) const HOSTNAME: Form = Form {
     name: "a host name",

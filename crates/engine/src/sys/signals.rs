@@ -93,3 +93,11 @@ pub fn send(pid: i32, signal: i32) -> Result<()> {
         )),
     }
 }
+
+/// Ends this process quietly when what reads its output goes away (`ros … | head`), as programs do.
+#[expect(unsafe_code, reason = "nix takes any change of a signal's disposition for unsafe")]
+pub fn end_on_closed_pipe() {
+    // SAFETY: the default disposition runs no code of ours, and this is called before any thread is started.
+    let _ =
+        unsafe { nix::sys::signal::signal(nix::sys::signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) };
+}

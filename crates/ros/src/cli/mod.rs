@@ -68,6 +68,8 @@ enum Command {
     #[command(hide = true)]
     ConsoleInit,
     #[command(hide = true)]
+    ConsoleMount { number: usize },
+    #[command(hide = true)]
     ConsoleRun,
     #[command(hide = true)]
     Netconf,
@@ -88,6 +90,7 @@ enum Os {
 /// Parses the command line and does what it says.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
     corral_engine::sys::signals::unblock_all();
+    corral_engine::sys::signals::end_on_closed_pipe();
     let cli = match Cli::try_parse_from(std::iter::once("ros".to_owned()).chain(arguments.iter().cloned())) {
         Ok(cli) => cli,
         Err(error) => {
@@ -111,7 +114,10 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 fn works_for_everyone(command: &Command) -> bool {
     matches!(
         command,
-        Command::Os { .. } | Command::Config { command: config::Command::Validate { input: Some(_) } }
+        Command::Os { .. }
+            | Command::Config {
+                command: config::Command::Validate { input: Some(_) } | config::Command::Schema
+            }
     )
 }
 
@@ -133,6 +139,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::ConfigApplied => report(applets::console::config_applied()),
         Command::Bootcmd => report(applets::bootcmd::run()),
         Command::ConsoleInit => report(applets::console::run()),
+        Command::ConsoleMount { number } => report(applets::console::mounts::make_one(number)),
         Command::ConsoleRun => report(applets::console::run_commands()),
         Command::Netconf => report(applets::netconf::run()),
         Command::NetconfAfter => report(applets::netconf::run_after()),

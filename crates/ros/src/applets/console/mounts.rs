@@ -1,6 +1,7 @@
 //! `mounts` of the configuration, in the console: file systems, binds, swap, NFS. Nothing here holds up a login, and a
 //! server that does not answer holds up Docker only for so long, or with `nofail` not at all.
 
+use crate::boot::say;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Mount;
 use corral_machine::{block, mounts};
@@ -15,30 +16,42 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Options that are for us (or for fstab's other readers), not for mount(8).
 const OURS: [&str; 5] = ["auto", "noauto", "nofail", "_netdev", "defaults"];
 
-/// Makes all mounts. Those on the network are made at the same time.
+/// Makes all mounts. Those on the network are made at the same time; with `nofail` by processes that nobody waits for.
 pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
     let (sender, results) = mpsc::channel();
-    let mut waiting = 0;
     let mut failures = Vec::new();
-    for mount in wanted.iter().filter(|mount| !has(mount, "noauto")) {
-        if is_on_network(mount) {
+    for (number, mount) in wanted.iter().enumerate().filter(|(_, mount)| !has(mount, "noauto")) {
+        let result = if !is_on_network(mount) {
+            make(mount)
+        } else if has(mount, "nofail") {
+            make_in_background(number)
+        } else {
             let (mount, sender) = (mount.clone(), sender.clone());
-            let is_waited_for = !has(&mount, "nofail");
-            waiting += usize::from(is_waited_for);
             std::thread::spawn(move || {
-                let result = make(&mount).map_err(|error| told(&mount, &error));
-                if is_waited_for {
-                    let _ = sender.send(result);
-                } else if let Err(text) = result {
-                    println!("mounts: {text}");
-                }
+                let _ = sender.send(make(&mount).map_err(|error| told(&mount, &error)));
             });
-        } else if let Err(error) = make(mount) {
-            failures.push(told(mount, &error));
-        }
+            Ok(())
+        };
+        failures.extend(result.err().map(|error| told(mount, &error)));
     }
-    failures.extend((0..waiting).filter_map(|_| results.recv().ok()?.err()));
+    drop(sender);
+    failures.extend(results.iter().filter_map(Result::err));
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+fn make_in_background(number: usize) -> Result<()> {
+    let mut command = Command::new("/usr/bin/ros");
+    command.args(["console-mount", &number.to_string()]);
+    // Nothing of the caller's is kept open by it: it may take as long as it takes.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().map(drop).context("starting it in the background")
+}
+
+/// `ros console-mount NUMBER`: one mount of the configuration.
+pub(crate) fn make_one(number: usize) -> Result<()> {
+    let config = super::load_config()?;
+    let mount = config.mounts.get(number).context("there is no mount of this number")?;
+    make(mount).inspect_err(|error| say(&format!("mounts: {}", told(mount, error))))
 }
 
 fn told(mount: &Mount, error: &anyhow::Error) -> String {

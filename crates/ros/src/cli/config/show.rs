@@ -100,9 +100,10 @@ pub(super) fn explain(key: &str) -> Result<()> {
 /// `ros config diff`.
 pub(super) fn diff(file: Option<&Path>) -> Result<()> {
     let (old, new) = match file {
-        None => {
-            (serde_json::to_value(InForce::load()?.config)?, serde_json::to_value(resolve::stored_config())?)
-        }
+        None => (
+            serde_json::to_value(InForce::applied().config)?,
+            serde_json::to_value(resolve::stored_config())?,
+        ),
         Some(_) => {
             let (name, bytes) = read_input(file)?;
             let layer = Layer::parse_bytes(Source::File(name), &bytes);

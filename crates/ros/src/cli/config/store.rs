@@ -5,7 +5,7 @@ use crate::resolve::{self, CONF};
 use anyhow::{Context, Result, bail};
 use corral_config::error::Severity;
 use corral_config::layer::{Layer, Source};
-use corral_config::{merge, path, yaml};
+use corral_config::{merge, yaml};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
 use corral_machine::files::write_atomic;
@@ -45,10 +45,7 @@ fn file() -> PathBuf {
 
 /// `ros config set`.
 pub(super) fn set(key: &str, value: &str, window: &Window) -> Result<()> {
-    let parsed = yaml::parse(value).map_or_else(|_| Value::String(value.to_owned()), |node| node.to_value());
-    let mut change = Value::Object(Map::new());
-    path::set(&mut change, key, parsed);
-    let layer = Layer::from_value(Source::File(key.to_owned()), &change);
+    let layer = Layer::from_setting(key, value);
     if let Some(problem) = layer.problems.iter().find(|problem| problem.severity == Severity::Error) {
         bail!("{}: {}; nothing was changed", problem.key, problem.message);
     }
