@@ -8,6 +8,7 @@ mod config;
 mod confirm;
 mod login;
 mod media;
+mod network;
 mod power;
 mod resilience;
 mod sources;

@@ -112,6 +112,35 @@ impl Tree {
         self.entries.values().map(size).sum()
     }
 
+    /// Writes the tree below `folder`. Owners are not written: whoever builds need not be root.
+    pub(crate) fn write_folder(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut folders = Vec::new();
+        for (path, entry) in &self.entries {
+            let target = folder.join(path);
+            if entry.uid != 0 || entry.gid != 0 {
+                bail!("{path} is not root's: a dense image has only root's files");
+            }
+            match &entry.kind {
+                Kind::Directory => {
+                    fs::create_dir_all(&target)?;
+                    folders.push((target, entry.mode));
+                }
+                Kind::Symlink(to) => std::os::unix::fs::symlink(to, &target)?,
+                Kind::File(blob) => {
+                    fs::write(&target, blob.read()?)
+                        .with_context(|| format!("writing {}", target.display()))?;
+                    fs::set_permissions(&target, fs::Permissions::from_mode(entry.mode))?;
+                }
+            }
+        }
+        // Last, so that one that may not be written to does not keep its files out.
+        for (target, mode) in folders {
+            fs::set_permissions(target, fs::Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    }
+
     /// Writes the tree as a tar archive; every time stamp is `epoch`.
     pub(crate) fn write_tar(&self, out: impl Write, epoch: u64) -> Result<()> {
         let mut archive = tar::Builder::new(out);

@@ -26,7 +26,9 @@ impl Checker<'_> {
     fn check(&mut self, node: &Node, kind: &Type, key: &str) -> Option<Value> {
         match (kind, &node.kind) {
             (Type::Any, _) => Some(node.to_value()),
-            (Type::Named(_), Kind::String(name)) => Some(serde_json::json!({ "name": name })),
+            (Type::Named(keys), Kind::String(_)) => {
+                Some(self.check_keys(&[("name".to_owned(), node.clone())], keys, key))
+            }
             (Type::Keys(keys) | Type::Named(keys), Kind::Mapping(items)) => {
                 Some(self.check_keys(items, keys, key))
             }
@@ -220,6 +222,10 @@ mod tests {
             (
                 "write_files:\n- {path: /a, permissions: rw}\n",
                 "f.yml:2:27: write_files[0].permissions: \"rw\" is not an octal mode such as \"0644\"",
+            ),
+            (
+                "users: [Bad]\n",
+                "f.yml:1:9: users[0].name: \"Bad\" is not a user name: small letters, digits, _ and -, at most 32, a letter first",
             ),
             ("hostnam: a\n", "f.yml:1:10: hostnam: warning: unknown key; did you mean hostname?"),
             ("a: [\n", "f.yml:1:4: "),

@@ -3,6 +3,7 @@
 use super::commands::ip;
 use super::matching::{Entry, Link};
 use corral_config::model::Interface;
+use corral_machine::modules::Index;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +45,11 @@ pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
             [Some(interface.bond.as_str()), Some(key.as_str()).filter(|_| !interface.bond_opts.is_empty())]
         {
             if let Some(bond) = bond.filter(|bond| !bond.is_empty() && !exists(bond)) {
-                ip(&["link", "add", bond, "type", "bond"]);
+                // The module makes a bond0 of its own accord.
+                load_module("bonding");
+                if !exists(bond) {
+                    ip(&["link", "add", bond, "type", "bond"]);
+                }
             }
         }
     }
@@ -57,6 +62,12 @@ pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
         for (id, name) in vlans.iter().filter(|(_, name)| !exists(name)) {
             ip(&["link", "add", "link", parent, "name", name, "type", "vlan", "id", &id.to_string()]);
         }
+    }
+}
+
+fn load_module(name: &str) {
+    if let Err(error) = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(name)) {
+        println!("{error:#}");
     }
 }
 

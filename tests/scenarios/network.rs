@@ -1,0 +1,112 @@
+//! Links and addresses: bridges, bonds, VLANs, static and by DHCP, commands around them. What is static never sends a
+//! DHCP packet, and what nobody speaks of stays down. Rows of R§11.2: network, network by kernel parameters, commands.
+
+use anyhow::Result;
+use std::fs;
+use vmtest::machine::folder;
+use vmtest::{Machine, Options};
+
+/// What every DHCP packet holds (RFC 2131, section 3).
+const DHCP_COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
+
+const CONFIG: &str = r##"
+write_files:
+  - {path: /usr/bin/note, container: network, permissions: "0755", content: "#!/bin/sh\necho $@ >> /var/log/net.log\n"}
+rancher:
+  network:
+    pre_cmds: [note pre_cmds]
+    post_cmds: [note post_cmds]
+    dns: {search: [mydomain.com, example.com], nameservers: [208.67.222.123, 208.67.220.123]}
+    interfaces:
+      eth0: {dhcp: true, pre_up: ["note pre_up $iface"], post_up: ["note post_up $iface"]}
+      eth1: {vlans: "100,200:foobar"}
+      eth1.100: {bridge: br0}
+      br0: {bridge: "true", vlans: "100", addresses: [10.9.0.1/24]}
+      br0.100: {address: 10.8.0.1/24}
+      bond0: {bond_opts: {mode: "1", miimon: "100"}, address: 10.7.0.1/24, mtu: 1400}
+      eth2: {bond: bond0}
+      eth3: {bond: bond0}
+      mac=52:54:00:12:34:5a: {address: 10.1.0.41/24, gateway_ipv6: "fd00::1", addresses: ["fd00::41/64", "10.1.0.41/24"], dhcp: false}
+"##;
+
+#[test]
+fn links_are_made_and_what_is_static_stays_static() -> Result<()> {
+    let folder = folder("network")?;
+    let captures: Vec<_> = [4, 5].map(|nic| folder.join(format!("net{nic}.pcap"))).into();
+    let mut options = Options { nics: 6, ..Options::default() };
+    // The kernel's command line wins over the configuration.
+    options.append = "rancher.network.interfaces.bond0.address=10.7.0.2/24".to_owned();
+    for (nic, file) in [4, 5].iter().zip(&captures) {
+        options.extra.push("-object".into());
+        options
+            .extra
+            .push(format!("filter-dump,id=dump{nic},netdev=net{nic},file={}", file.display()).into());
+    }
+    let mut machine = super::with_config(&folder, CONFIG, options)?;
+    machine.expect_login()?;
+    machine.expect("grep -q post_cmds /var/log/net.log")?;
+    assert_eq!(machine.run("cat /var/log/net.log")?, "pre_cmds\npre_up eth0\npost_up eth0\npost_cmds");
+    the_links_are_there(&machine)?;
+    addresses_are_those_that_were_asked_for(&machine)?;
+    let resolv = machine.run("grep -v '^#' /etc/resolv.conf")?;
+    assert_eq!(
+        resolv,
+        "search mydomain.com example.com\nnameserver 208.67.222.123\nnameserver 208.67.220.123"
+    );
+    a_change_takes_away_what_is_not_listed_any_more(&mut machine)?;
+    machine.check_alarms()?;
+    drop(machine);
+    for file in captures {
+        let packets = fs::read(&file)?;
+        let has_dhcp = packets.windows(4).any(|bytes| bytes == DHCP_COOKIE);
+        assert!(!has_dhcp, "{}: a DHCP packet on a card without DHCP", file.display());
+    }
+    Ok(())
+}
+
+fn the_links_are_there(machine: &Machine) -> Result<()> {
+    for script in [
+        "ip -o link show eth1.100 | grep -q 'master br0'",
+        "ip -d -o link show foobar | grep -q 'vlan protocol 802.1Q id 200'",
+        "ip -o link show br0.100 | grep -q 'br0.100@br0'",
+        "grep -qx 'eth2 eth3' /sys/class/net/bond0/bonding/slaves",
+        "grep -qx 'active-backup 1' /sys/class/net/bond0/bonding/mode",
+        "grep -qx 1400 /sys/class/net/bond0/mtu",
+    ] {
+        machine.run(script)?;
+    }
+    Ok(())
+}
+
+fn addresses_are_those_that_were_asked_for(machine: &Machine) -> Result<()> {
+    let ipv4 =
+        machine.run("ip -4 -br address show scope global | grep -v ^docker0 | awk '{print $1, $3, $4}'")?;
+    let mut lines: Vec<&str> = ipv4.lines().map(str::trim).collect();
+    lines.sort_unstable();
+    let expected = [
+        "bond0 10.7.0.2/24",
+        "br0 10.9.0.1/24",
+        "br0.100@br0 10.8.0.1/24",
+        "eth0 10.0.2.15/24",
+        "eth4 10.1.0.41/24",
+    ];
+    assert_eq!(lines, expected);
+    machine.run("ip -6 address show dev eth4 | grep -q fd00::41/64 && ip -6 route | grep -q '^default via fd00::1 dev eth4'")?;
+    // Nobody speaks of it.
+    assert_eq!(machine.run("cat /sys/class/net/eth5/operstate")?, "down");
+    Ok(())
+}
+
+fn a_change_takes_away_what_is_not_listed_any_more(machine: &mut Machine) -> Result<()> {
+    let change =
+        "rancher: {network: {interfaces: {'mac=52:54:00:12:34:5a': {address: 10.1.0.42/24, addresses: []}}}}";
+    machine.run(&format!("echo \"{change}\" > /tmp/c.yml && sudo ros config apply /tmp/c.yml"))?;
+    machine.expect("ip -4 -o address show dev eth4 | grep -q 10.1.0.42/24")?;
+    assert_eq!(
+        machine.run(
+            "ip -4 -o address show dev eth4 | wc -l; ip -6 address show dev eth4 | grep -c fd00; true"
+        )?,
+        "1\n0"
+    );
+    Ok(())
+}
