@@ -30,6 +30,7 @@ mounts:
   - [/dev/vdb, /mnt/ext4, ext4, ""]
   - [/dev/vdb, /mnt/guessed, "", ""]
   - [/dev/vdb, /mnt/auto, auto, defaults]
+  - [LABEL=second, /mnt/labelled, auto, "noatime,nofail"]
   - [/dev/vdc, none, swap, ""]
   - [tmpfs, /mnt/memory, tmpfs, "size=1m,mode=0700"]
   - ["10.0.2.2:/export", /mnt/nfs, nfs4, "port=@NFS@"]
@@ -40,6 +41,7 @@ runcmd:
   - [touch, /run/runcmd-list-ran]
   - echo shell > /run/runcmd-shell-ran
 rancher:
+  resize_device: /dev/vdd
   modules: [btrfs]
   sysctl: {kernel.domainname: corral.test, dev.cdrom.debug: 1}
   environment: {A: A, BB: BB, BC: BC, env/C: own, USER_VALUE: seen}
@@ -64,13 +66,15 @@ fn every_kind_of_key_has_its_effect() -> Result<()> {
     let (second, third) = (folder.join("second.img"), folder.join("third.img"));
     drive::blank(&second, 64)?;
     drive::blank(&third, 64)?;
+    let fourth = folder.join("fourth.img");
+    drive::make_partitioned(&fourth, 256, 64)?;
     let export = folder.join("export");
     std::fs::create_dir_all(&export)?;
     std::fs::write(export.join("file"), "over nfs\n")?;
     let nfs = servers::nfs(&folder, &export)?;
     let key = shell::make_key(&folder)?;
     let config = CONFIG.replace("@KEY@", &key).replace("@NFS@", &nfs.port.to_string());
-    let options = Options { disks: vec![second, third], ..Options::default() };
+    let options = Options { disks: vec![second, third, fourth], ..Options::default() };
     let mut machine = super::with_config(&folder, &config, options)?;
     machine.expect_login()?;
     names_and_users(&machine)?;
@@ -81,6 +85,7 @@ fn every_kind_of_key_has_its_effect() -> Result<()> {
     mounts_are_made(&mut machine)?;
     println!("mounts after {:.0} s", machine.age().as_secs_f32());
     the_kernel_is_set_up(&machine)?;
+    the_console_was_prepared(&mut machine)?;
     services_run(&mut machine)?;
     println!("services after {:.0} s", machine.age().as_secs_f32());
     ros_config_reads_and_writes(&machine)?;
@@ -124,8 +129,8 @@ fn mounts_are_made(machine: &mut Machine) -> Result<()> {
     assert_eq!(machine.run("cat /mnt/bound-file /mnt/nfs/file")?, "a file to bindover nfs");
     assert_eq!(machine.run("echo back | sudo tee /mnt/nfs/written; stat -c %a /mnt/memory")?, "back\n700");
     assert!(machine.run("sudo system-docker logs console 2>&1")?.contains("/dev/vdb on /mnt/ext4:"));
-    machine.run("sudo mkfs.ext4 -q /dev/vdb && sudo mkswap /dev/vdc && sudo cloud-init-execute")?;
-    for target in ["ext4", "guessed", "auto"] {
+    machine.run("sudo mkfs.ext4 -q -L second /dev/vdb && sudo mkswap /dev/vdc && sudo cloud-init-execute")?;
+    for target in ["ext4", "guessed", "auto", "labelled"] {
         machine.run(&format!("grep -q '^/dev/vdb /mnt/{target} ext4' /proc/mounts"))?;
     }
     machine.run("grep -q ^/dev/vdc /proc/swaps")?;
@@ -136,6 +141,19 @@ fn mounts_are_made(machine: &mut Machine) -> Result<()> {
 fn the_kernel_is_set_up(machine: &Machine) -> Result<()> {
     assert_eq!(machine.run("cat /proc/sys/kernel/domainname /proc/sys/dev/cdrom/debug")?, "corral.test\n1");
     machine.run("lsmod | grep -q ^btrfs").map(drop)
+}
+
+/// The disk has grown, and the services were restarted: by a container that then ended.
+fn the_console_was_prepared(machine: &mut Machine) -> Result<()> {
+    machine.expect(
+        "[ $(sudo system-docker inspect --format '{{.State.Status}}' cloud-init-execute) = exited ]",
+    )?;
+    assert_eq!(machine.run("sudo system-docker logs cloud-init-execute 2>&1")?, "");
+    assert_eq!(
+        machine.run("cat /sys/class/block/vdd1/size; ls /var/lib/rancher/resizefs.done")?,
+        "522240\n/var/lib/rancher/resizefs.done"
+    );
+    machine.run("sudo mount /dev/vdd1 /media && [ $(df -m /media | awk 'END {print $2}') -gt 200 ]").map(drop)
 }
 
 fn services_run(machine: &mut Machine) -> Result<()> {

@@ -17,7 +17,7 @@ const SERVICE: &str = r#"rancher:
 #[test]
 fn words_after_two_hyphens_count_and_win() -> Result<()> {
     let folder = folder("elide")?;
-    let append = "cc.something=yes rancher.password=two rancher.modules=[btrfs] rancher.sysctl.kernel.domainname=by-kernel \
+    let append = "cc.something=yes rancher.password=two rancher.modules=[btrfs] rancher.sysctl.kernel.domainname=by-kernel rancher.log \
                   -- cc.hostname=nope rancher.password=three";
     let options = Options { append: append.to_owned(), ..Options::default() };
     let mut machine = super::with_config(&folder, SERVICE, options)?;
@@ -30,6 +30,7 @@ fn words_after_two_hyphens_count_and_win() -> Result<()> {
         machine.run("sudo system-docker logs test")?,
         format!("command {hidden}\nenvironment {hidden}")
     );
+    machine.expect_console(&format!("test: command {hidden}"))?;
     // A secret stays out of exports unless it is asked for.
     assert_eq!(machine.run("sudo ros config export | grep -c password:; true")?, "0");
     assert_eq!(machine.run("sudo ros config export --private | grep password:")?.trim(), "password: three");

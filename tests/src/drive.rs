@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -74,6 +75,23 @@ pub fn make_ext4(path: &Path, label: &str, file: (&str, &str)) -> Result<()> {
     fs::write(content.join(file.0), file.1)?;
     blank(path, 64)?;
     run(Command::new("/sbin/mkfs.ext4").args(["-q", "-L", label, "-d"]).arg(&content).arg(path))
+}
+
+/// Makes a disk with one partition, which begins at 1 MiB and does not reach its end, with ext4 in it.
+pub fn make_partitioned(path: &Path, disk: u64, partition: u64) -> Result<()> {
+    blank(path, disk)?;
+    run(Command::new("/sbin/mkfs.ext4")
+        .args(["-q", "-F", "-E", "offset=1048576"])
+        .arg(path)
+        .arg(format!("{}k", partition << 10)))?;
+    // An MBR's first entry: Linux, from sector 2048 on; its signature.
+    let mut entry = vec![0_u8, 0, 0, 0, 0x83, 0, 0, 0];
+    entry.extend(2048_u32.to_le_bytes());
+    entry.extend(u32::try_from(partition << 11)?.to_le_bytes());
+    let file = File::options().write(true).open(path)?;
+    file.write_all_at(&entry, 446)?;
+    file.write_all_at(&[0x55, 0xaa], 510)?;
+    Ok(())
 }
 
 /// Makes an empty disk of so many MiB; it takes no space.

@@ -146,6 +146,7 @@ pub enum Command {
 #[serde(default)]
 pub struct Rancher {
     pub debug: bool,
+    pub log: bool,
     pub autologin: Vec<String>,
     pub password: String,
     pub modules: Vec<String>,

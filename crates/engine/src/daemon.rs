@@ -7,9 +7,13 @@ use crate::logs::{self, Entry, Lines, Log};
 use crate::protocol::Event;
 use crate::{api, paths};
 use anyhow::{Context, Result};
+use rustix::fs::OFlags;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
@@ -45,9 +49,9 @@ async fn serve() -> Result<()> {
     let (streams, mut new_streams) = tokio::sync::mpsc::unbounded_channel();
     let news = events.clone();
     let client = Client::connect(move |event, mut descriptors| match (&event, descriptors.pop()) {
-        (Event::Log { id, stream }, Some(descriptor)) => {
+        (Event::Log { id, name, stream }, Some(descriptor)) => {
             // The receiver lives as long as this process.
-            let _ = streams.send((id.clone(), *stream, descriptor));
+            let _ = streams.send((id.clone(), name.clone(), *stream, descriptor));
         }
         _ => {
             // Without a listener there is nobody to tell.
@@ -61,10 +65,10 @@ async fn serve() -> Result<()> {
     blocking(move || attaching.client.attach()).await.context("attaching to PID 1")?;
     tokio::spawn(async move {
         let mut logs = Logs::default();
-        while let Some((id, stream, descriptor)) = new_streams.recv().await {
+        while let Some((id, name, stream, descriptor)) = new_streams.recv().await {
             match logs.get(&id) {
                 Ok(log) => drop(tokio::spawn(write_log(
-                    Sink { id, stream, log, followers: lines.clone() },
+                    Sink { id, name, stream, log, followers: lines.clone() },
                     descriptor,
                 ))),
                 Err(error) => eprintln!("log of {id}: {error}"),
@@ -102,6 +106,7 @@ impl Logs {
 #[derive(Debug)]
 struct Sink {
     id: String,
+    name: String,
     stream: u8,
     log: Arc<Mutex<Log>>,
     followers: broadcast::Sender<(String, Entry)>,
@@ -142,11 +147,22 @@ impl Sink {
     }
 
     fn write(&self, line: String) -> Result<()> {
+        if Path::new(paths::SHOW_LOGS).exists() {
+            show(&self.name, &line);
+        }
         let stream = if self.stream == 2 { "stderr" } else { "stdout" };
         let entry = Entry { log: line, stream: stream.to_owned(), time: logs::rfc3339(logs::now()) };
         self.log.lock().unwrap_or_else(PoisonError::into_inner).append(&entry)?;
         // Without a follower there is nobody to tell.
         let _ = self.followers.send((self.id.clone(), entry));
         Ok(())
+    }
+}
+
+/// Shows a line on the console. One that does not take it is not waited for.
+fn show(name: &str, line: &str) {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    if let Ok(mut console) = OpenOptions::new().write(true).custom_flags(flags).open("/dev/console") {
+        let _ = console.write_all(format!("{name}: {}\r\n", line.trim_end()).as_bytes());
     }
 }

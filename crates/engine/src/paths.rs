@@ -15,6 +15,8 @@ pub const CGROUP: &str = "/system";
 
 /// What `write_files` wants in containers, one folder a container: index.json and the contents.
 pub const FILES: &str = "/run/corral/files";
+/// As long as this file is there, what containers write is shown on the console too.
+pub const SHOW_LOGS: &str = "/run/corral/show-logs";
 /// The configuration in force, and what is wrong with what was said.
 pub const CONFIG: &str = "/run/corral/config.json";
 

@@ -119,6 +119,7 @@ pub enum Event {
     /// With the read end of a pipe (or a pty master) as a descriptor; `stream` is 1 or 2.
     Log {
         id: String,
+        name: String,
         stream: u8,
     },
     ExecEnded {

@@ -144,6 +144,12 @@ fn follow_in_kernel(config: &Config) {
 fn publish(resolved: &Resolved) -> anyhow::Result<()> {
     let in_force = InForce { config: resolved.config.clone(), problems: resolved.problems.clone() };
     write_atomic(Path::new(paths::CONFIG), &serde_json::to_vec(&in_force)?, 0o600)?;
+    let rancher = &resolved.config.rancher;
+    if rancher.log || rancher.debug {
+        write_atomic(Path::new(paths::SHOW_LOGS), b"", 0o644)?;
+    } else {
+        remove_durably(Path::new(paths::SHOW_LOGS))?;
+    }
     let errors = resolved.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     if errors == 0 {
         return remove_durably(Path::new(NOTICE));

@@ -107,7 +107,8 @@ const USER: &[Key] = &[
 ];
 
 const RANCHER: &[Key] = &[
-    key("debug", BOOL, "more lines in the logs, also of Docker"),
+    key("debug", BOOL, "more lines in the logs, also of Docker; and `log`"),
+    key("log", BOOL, "show what the services of the system write on the console too"),
     key(
         "autologin",
         STRINGS,
@@ -142,7 +143,6 @@ const RANCHER: &[Key] = &[
     later("repositories", ANY_MAP, "where optional services are found"),
     later("upgrade", Type::Keys(UPGRADE), "where releases are found"),
     later("recovery", BOOL, "recovery console"),
-    later("log", BOOL, "show the services' output on the console"),
     later("force_console_rebuild", BOOL, "make a persistent console anew, once"),
     later("hypervisor_service", BOOL, "start the tools of the hypervisor"),
     old("bootstrap_docker", Type::Keys(DOCKER), "there is one engine, PID 1, from the first moment"),

@@ -40,7 +40,11 @@ fn resize(device: &str) -> Result<()> {
     sfdisk.args(["--force", "--no-reread", "--no-tell-kernel", "-N", "1"]).arg(&disk);
     feed(sfdisk, ",+\n")?;
     succeed(Command::new("/usr/bin/partx").args(["--update", "--nr", "1"]).arg(&disk))?;
-    succeed(Command::new("/usr/sbin/resize2fs").arg(&partition))?;
+    if succeed(Command::new("/usr/sbin/resize2fs").arg(&partition)).is_err() {
+        // One that is not mounted has to be checked first.
+        succeed(Command::new("/usr/sbin/e2fsck").args(["-f", "-p"]).arg(&partition))?;
+        succeed(Command::new("/usr/sbin/resize2fs").arg(&partition))?;
+    }
     write_atomic(Path::new(STAMP), b"", 0o644)
 }
 

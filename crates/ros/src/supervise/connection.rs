@@ -134,13 +134,14 @@ impl Supervisor {
     /// Hands the read ends of a container's output to the engine daemon.
     pub(super) fn offer_streams(&mut self, id: &str) {
         let Some(container) = self.containers.get(id) else { return };
+        let name = container.spec.name.clone();
         let copies: Vec<(u8, OwnedFd)> = container
             .streams
             .iter()
             .filter_map(|(stream, fd)| Some((*stream, fd.try_clone().ok()?)))
             .collect();
         for (stream, descriptor) in copies {
-            self.send_event(&Event::Log { id: id.to_owned(), stream }, &[descriptor]);
+            self.send_event(&Event::Log { id: id.to_owned(), name: name.clone(), stream }, &[descriptor]);
         }
     }
 
