@@ -17,6 +17,7 @@ use std::process::ExitCode;
     after_help = "Examples:
   ros config get hostname            what is in force
   ros config set hostname web-1      kept over reboots
+  ros config apply --confirm 2m f    try a change; taken back unless confirmed
   ros config validate -i my.yml      what is wrong with a file, and where
   ros boot                           what the boot waited for
   ros os version                     which version runs
@@ -33,7 +34,18 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Read and change the configuration
-    #[command(visible_alias = "c")]
+    #[command(
+        visible_alias = "c",
+        after_help = "Examples:
+  ros config get rancher.network.dns
+  ros config set rancher.docker.live_restore false
+  ros config explain rancher.network            who said what, and who won
+  ros config diff net.yml                       what merging a file would change
+  ros config apply --confirm 2m net.yml         try it; taken back unless confirmed
+  ros config confirm                            still here: keep it
+  ros config validate -i my.yml                 exit status 1 if there are errors
+  ros config export -p > all.yml                with secrets, to be merged elsewhere"
+    )]
     Config {
         #[command(subcommand)]
         command: config::Command,
