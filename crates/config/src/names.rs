@@ -194,6 +194,20 @@ impl std::str::FromStr for DataSource {
     }
 }
 
+/// A URL as it may be shown: without user, password and query, in which people put tokens.
+pub fn shown_url(url: &str) -> String {
+    let (plain, query) = url.split_once('?').map_or((url, ""), |(plain, _)| (plain, "?…"));
+    match plain.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            format!("{scheme}://{host}{path}{query}")
+        }
+        None => format!("{plain}{query}"),
+    }
+}
+
+/// As it may be shown in logs.
 impl fmt::Display for DataSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, argument) = match self {
@@ -206,8 +220,26 @@ impl fmt::Display for DataSource {
             DataSource::Vmware(argument) => ("vmware", argument.as_deref()),
         };
         match argument {
-            Some(argument) => write!(formatter, "{kind}:{argument}"),
+            Some(argument) => write!(formatter, "{kind}:{}", shown_url(argument)),
             None => formatter.write_str(kind),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_sources_are_read_and_shown_without_secrets() {
+        for (text, shown) in [
+            ("ec2", "ec2"),
+            ("configdrive:/media/config-2", "configdrive:/media/config-2"),
+            ("url:https://me:token@host:8080/a/b?key=secret", "url:https://host:8080/a/b?…"),
+            ("equinix:http://h", "packet:http://h"),
+        ] {
+            assert_eq!(text.parse::<DataSource>().unwrap().to_string(), shown);
+        }
+        assert!("url".parse::<DataSource>().is_err() && "floppy".parse::<DataSource>().is_err());
     }
 }

@@ -2,6 +2,7 @@
 //! is tried again, what it knows (4xx) is believed.
 
 use anyhow::{Context, Result, bail};
+use corral_config::names::shown_url;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder};
 use std::io::Read;
@@ -72,14 +73,18 @@ impl Http {
     /// GETs text.
     pub fn get_text(&self, url: &str, headers: Headers<'_>) -> Result<Option<String>> {
         let bytes = self.get_with(url, headers)?;
-        bytes.map(|bytes| String::from_utf8(bytes).with_context(|| format!("{url}: not text"))).transpose()
+        bytes
+            .map(|bytes| String::from_utf8(bytes).with_context(|| format!("{}: not text", shown_url(url))))
+            .transpose()
     }
 
     /// GETs JSON. What is no JSON is an error: some networks answer everything with a page of theirs.
     pub fn get_json(&self, url: &str, headers: Headers<'_>) -> Result<Option<serde_json::Value>> {
         let bytes = self.get_with(url, headers)?;
         bytes
-            .map(|bytes| serde_json::from_slice(&bytes).with_context(|| format!("{url}: not JSON")))
+            .map(|bytes| {
+                serde_json::from_slice(&bytes).with_context(|| format!("{}: not JSON", shown_url(url)))
+            })
             .transpose()
     }
 
@@ -94,6 +99,7 @@ impl Http {
     }
 
     fn ask(&self, url: &str, request: impl Fn() -> RequestBuilder) -> Result<Option<Vec<u8>>> {
+        let shown = shown_url(url);
         let (mut pause, mut attempts) = (FIRST_PAUSE, 0);
         loop {
             attempts += 1;
@@ -101,9 +107,9 @@ impl Http {
             let problem = match attempt(request().timeout(left.min(ATTEMPT))) {
                 Ok(Outcome::Document(bytes)) => return Ok(Some(bytes)),
                 Ok(Outcome::NotThere) => return Ok(None),
-                Ok(Outcome::Refused(status)) => bail!("{url}: the server says {status}"),
-                Ok(Outcome::Busy(status)) => anyhow::anyhow!("{url}: the server says {status}"),
-                Err(error) => error.context(url.to_owned()),
+                Ok(Outcome::Refused(status)) => bail!("{shown}: the server says {status}"),
+                Ok(Outcome::Busy(status)) => anyhow::anyhow!("{shown}: the server says {status}"),
+                Err(error) => error.context(shown.clone()),
             };
             let left = self.deadline.saturating_duration_since(Instant::now());
             if left <= pause || attempts >= self.attempts {

@@ -10,7 +10,7 @@ use crate::resolve::{
     CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, local_sources, network_sources,
 };
 use anyhow::{Context, Result, bail};
-use corral_config::names::DataSource;
+use corral_config::names::{DataSource, shown_url};
 use corral_machine::block::{self, Volume};
 use corral_machine::cloud::{self, Found, http::Http, seed};
 use corral_machine::files::write_atomic;
@@ -52,7 +52,7 @@ pub(crate) fn run_network() -> Result<()> {
     let deadline = Instant::now() + patience;
     let sources = network_sources(&config);
     let names: Vec<String> =
-        sources.iter().map(ToString::to_string).chain(includes.iter().cloned()).collect();
+        sources.iter().map(ToString::to_string).chain(includes.iter().map(|url| shown_url(url))).collect();
     say(&format!("cloud-init: asking {} (at most {} s)", names.join(", "), patience.as_secs()));
     let found = match fetch_includes(&includes, deadline) {
         Ok(Some(found)) => Some(("include".to_owned(), found)),
@@ -91,7 +91,7 @@ fn fetch_includes(urls: &[String], deadline: Instant) -> Result<Option<Found>> {
     let http = Http::new(deadline)?;
     let mut all = Vec::new();
     for url in urls {
-        let text = http.get(url)?.with_context(|| format!("{url}: nothing there"))?;
+        let text = http.get(url)?.with_context(|| format!("{}: nothing there", shown_url(url)))?;
         all.push(text);
     }
     // Several are one message of several parts; one is what it is.
@@ -139,7 +139,7 @@ fn keep(stage: Stage, source: &dyn ToString, found: &Found, mark: &mut CloudInit
 
 fn finish(mark: &CloudInitMark) -> Result<()> {
     mark.problems.iter().for_each(|problem| println!("{problem}"));
-    write_atomic(Path::new(CLOUD_INIT_MARK), &serde_json::to_vec(mark)?, 0o644)
+    write_atomic(Path::new(CLOUD_INIT_MARK), &serde_json::to_vec(mark)?, 0o600)
 }
 
 /// What a local source holds, and a URL that stands in its place.
