@@ -53,12 +53,17 @@ rancher:
       environment: [A, "B*", C]
       labels: {io.rancher.os.scope: system}
       privileged: "true"
+"##;
+
+const USER_SERVICE: &str = r#"rancher:
+  services:
     for-the-user:
       image: hello
       command: /bin/busybox sh -c "echo started with $$USER_VALUE; sleep 1000"
       environment: [USER_VALUE]
+      labels: {x: marked}
       restart: always
-"##;
+"#;
 
 #[test]
 fn every_kind_of_key_has_its_effect() -> Result<()> {
@@ -161,12 +166,18 @@ fn services_run(machine: &mut Machine) -> Result<()> {
     for line in ["A=A", "BB=BB", "BC=BC", "C=own", "BB-own-default"] {
         assert!(env.lines().any(|other| other == line), "{line} is not in:\n{env}");
     }
-    // The user's service comes up as soon as its image is there.
-    machine.expect("sudo system-docker ps --filter name=user-services --format '{{.Status}}' | grep -q .")?;
+    // A service of the user's Docker, which is put into force as soon as there is its image.
     machine.run(
         "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && tar -C /tmp/r -c . | docker import - hello",
     )?;
-    machine.expect("docker logs for-the-user | grep -qx 'started with seen'")
+    machine.run(&format!(
+        "cat > /tmp/user.yml <<'END'\n{USER_SERVICE}END\nsudo ros config apply /tmp/user.yml"
+    ))?;
+    machine.expect("docker logs for-the-user | grep -qx 'started with seen'")?;
+    let inspect =
+        "docker inspect --format '{{.HostConfig.RestartPolicy.Name}} {{.Config.Labels.x}}' for-the-user";
+    assert_eq!(machine.run(inspect)?, "always marked");
+    Ok(())
 }
 
 fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {

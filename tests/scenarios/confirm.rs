@@ -35,13 +35,14 @@ fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> 
     assert!(diff.contains("+ hostname: \"changed\""), "{diff}");
     // In force at once, with nobody logged out, and gone again by itself.
     let console = machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?;
-    machine.run("sudo ros config apply --confirm 30s /tmp/change.yml")?;
+    machine.run("sudo ros config apply --confirm 50s /tmp/change.yml")?;
     machine.expect(
         "[ $(hostname) = changed ] && grep -q new /etc/new && id ann && grep -q 192.0.2.1 /etc/resolv.conf",
     )?;
     let second = machine.run("sudo ros config set --confirm 30s hostname second 2>&1; true")?;
     assert!(second.contains("another change waits to be confirmed"), "{second}");
     assert!(machine.run("sudo ros config status")?.contains("a change waits to be confirmed"));
+    machine.expect_console("nobody confirmed the change; it is taken back")?;
     machine.expect("[ $(hostname) = rancher ] && ! grep -q 192.0.2.1 /etc/resolv.conf")?;
     assert_eq!(machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?, console);
     // Confirmed, it stays.
@@ -51,6 +52,7 @@ fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> 
     machine.cut_power()?;
     let mut machine = start(&folder, "")?;
     machine.expect_console("configuration: a change is taken back in 20 s unless confirmed")?;
+    machine.expect_console("nobody confirmed the change; it is taken back")?;
     machine.expect("[ $(hostname) = changed ]")?;
     assert_eq!(machine.run("sudo ros config get hostname")?, "changed");
     assert!(!machine.run("sudo ros config status")?.contains("waits to be confirmed"));
