@@ -148,7 +148,7 @@ fn the_system_engine_can_be_looked_into(machine: &Machine) -> Result<()> {
     let path = machine.run("sudo ros boot")?;
     assert!(path.contains("console") && path.contains("docker"), "{path}");
     machine.run("sudo ros boot --trace /tmp/trace.json && grep -q traceEvents /tmp/trace.json")?;
-    let refused = machine.run("sudo system-docker pull alpine 2>&1; true")?;
+    let refused = machine.run("sudo system-docker plugin ls 2>&1; true")?;
     assert!(refused.contains("not supported"), "{refused}");
     Ok(())
 }

@@ -12,6 +12,7 @@ mod network;
 mod power;
 mod resilience;
 mod sources;
+mod system_engine;
 
 use anyhow::Result;
 use std::path::Path;

@@ -12,6 +12,8 @@ pub struct Image {
     pub iso: PathBuf,
     /// Programs that stories start on the host.
     pub tools: PathBuf,
+    /// Our own program, as it is in the image.
+    pub ros: PathBuf,
 }
 
 impl Image {
@@ -21,6 +23,7 @@ impl Image {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let folder = target.join("image");
         let image = Image {
+            ros: target.join("x86_64-unknown-linux-gnu/quick/ros"),
             tools: target.join("corral/tools"),
             kernel: folder.join("vmlinuz"),
             initrd: folder.join("initrd"),

@@ -7,6 +7,7 @@ pub mod drive;
 pub mod image;
 pub mod machine;
 pub mod qemu;
+pub mod sandbox;
 pub mod servers;
 pub mod shell;
 

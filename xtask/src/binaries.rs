@@ -31,6 +31,8 @@ pub(crate) fn build(profile: &str) -> Result<Binaries> {
             "--target",
             TARGET,
         ])
+        // What tests boot may be asked for a bug; what ships may not.
+        .args(if profile == "quick" { &["--features", "test-hooks"][..] } else { &[] })
         .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
     sh::run(&mut cargo)?;
     let folder = paths::target().join(TARGET).join(profile);

@@ -16,6 +16,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The default seccomp profile of containers is the one that Debian's Podman uses.
+pub(crate) const SECCOMP_PACKAGE: &str = "golang-github-containers-common";
+pub(crate) const SECCOMP_PROFILE: &str = "usr/share/containers/seccomp.json";
+
 /// The version of Corral.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -50,6 +54,7 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
         recipes.iter().flat_map(|(_, recipe)| recipe.packages.clone()).collect();
     wanted.extend(iso::PACKAGES.map(str::to_owned));
     wanted.insert(erofs::PACKAGE.to_owned());
+    wanted.insert(SECCOMP_PACKAGE.to_owned());
     wanted.insert(module_list.kernel.clone());
     let packages = packages::fetch(&wanted, options.mirror.as_deref(), options.refresh)?;
     let binaries = progress::step("building ros and stage0", || {
@@ -69,7 +74,9 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
         progress::step("choosing kernel modules", || modules::select(&kernel, &module_list))?;
     let epoch = epoch()?;
     fs::copy(&kernel.image, &image.kernel)?;
-    let system = system_tree(&binaries, &layers, &system_modules, epoch)?;
+    let mut system = system_tree(&binaries, &layers, &system_modules, epoch)?;
+    let seccomp = packages::find(&packages, SECCOMP_PROFILE)?;
+    system.insert("usr/share/ros/seccomp.json", Entry::file(Blob::Host(seccomp), 0o644));
     let early = initrd_tree(&binaries, initrd_modules, &kernel);
     let level = if options.release { 19 } else { 3 };
     progress::step("writing initrd", || initrd::write(&early, &image.initrd, epoch, level))?;

@@ -35,6 +35,12 @@ const NEEDS: &[Need] = &[
     need("qemu-utils", "making disks", "/usr/bin/qemu-img"),
     need("python3", "a mock of EC2's metadata service for tests", "/usr/bin/python3"),
     need("python3-pip", "fetching that mock from PyPI", "/usr/bin/pip3"),
+    need("iptables", "ports of containers in tests of the engine", "/usr/sbin/iptables-restore"),
+    need("iproute2", "a loopback in the namespaces of tests of the engine", "/sbin/ip"),
+    need("curl", "following a thousand logs in tests of the engine", "/usr/bin/curl"),
+    need("openssl", "certificates for test registries", "/usr/bin/openssl"),
+    need("apache2-utils", "passwords for test registries", "/usr/bin/htpasswd"),
+    need("zstd", "layers packed by zstd in tests of the engine", "/usr/bin/zstd"),
     need("openssh-client", "logging in to the machine", "/usr/bin/ssh"),
     need(
         "debian-archive-keyring",

@@ -40,6 +40,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.quick {
         image::build(&image::Options::default())?;
         tools::prepare()?;
+        if options.story.is_none() {
+            let threads = ["test", "--package", "vmtest", "--test", "engine", "--", "--test-threads", "2"];
+            count.tests("the system engine and its clients", &threads)?;
+        }
         let filter = options.story.clone().unwrap_or_default();
         // Two machines at a time: that is what two cores carry.
         let stories = [

@@ -2,22 +2,64 @@
 //! metadata service from PyPI. They stay below `target/`; nothing is installed on the host, no service of it started.
 
 use crate::packages::{self, Package};
-use crate::{paths, progress, sh};
+use crate::{image, paths, progress, sh};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What of PyPI, with the versions that were tried.
 const MOTO: [&str; 3] = ["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
+const DOCKER_PY: [&str; 3] = ["docker==7.1.0", "requests==2.32.5", "urllib3==2.5.0"];
 
 /// Makes `target/corral/tools`: one executable a program.
 pub(crate) fn prepare() -> Result<()> {
     fs::create_dir_all(paths::cache("tools"))?;
     prepare_nfs_server()?;
-    prepare_moto()
+    prepare_moto()?;
+    prepare_engine_clients()
+}
+
+/// What the engine's tests start: Docker's own clients and registry, and files that the image has of these packages.
+fn prepare_engine_clients() -> Result<()> {
+    let names = [
+        "docker-cli",
+        "docker-compose",
+        "docker-registry",
+        "busybox-static",
+        "tini",
+        "libc6",
+        image::SECCOMP_PACKAGE,
+    ];
+    let wanted: BTreeSet<String> = names.map(str::to_owned).into();
+    let packages = packages::fetch(&wanted, None, false)?;
+    let linker = packages::find(&packages, "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")?;
+    let programs = [
+        ("docker", "usr/bin/docker"),
+        ("docker-registry", "usr/bin/docker-registry"),
+        ("docker-compose", "usr/libexec/docker/cli-plugins/docker-compose"),
+    ];
+    for (name, path) in programs {
+        let program = packages::find(&packages, path)?;
+        let (linker, libraries) = (linker.display(), libraries(&packages));
+        let script =
+            format!("#!/bin/sh\nexec {linker} --library-path {libraries} {} \"$@\"\n", program.display());
+        write(&paths::cache("tools").join(name), &script)?;
+    }
+    for (name, path) in [
+        ("busybox", "usr/bin/busybox"),
+        ("tini-static", "usr/bin/tini-static"),
+        ("seccomp.json", image::SECCOMP_PROFILE),
+    ] {
+        let target = paths::cache("tools").join(name);
+        let _ = fs::remove_file(&target);
+        fs::copy(packages::find(&packages, path)?, target).with_context(|| format!("copying {name}"))?;
+    }
+    let folder = install_from_pypi("docker-py", &DOCKER_PY, "the tests of the system engine")?;
+    let script = format!("#!/bin/sh\nPYTHONPATH={} exec python3 \"$@\"\n", folder.display());
+    write(&paths::cache("tools/docker-py"), &script)
 }
 
 fn prepare_nfs_server() -> Result<()> {
@@ -53,21 +95,27 @@ fn libraries(packages: &[Package]) -> String {
 }
 
 fn prepare_moto() -> Result<()> {
-    let folder = paths::cache("moto");
+    let folder = install_from_pypi("moto", &MOTO, "the story about EC2")?;
+    let script = format!("#!/bin/sh\nPYTHONPATH={} exec python3 -m moto.server \"$@\"\n", folder.display());
+    write(&paths::cache("tools/moto_server"), &script)
+}
+
+/// Packages of PyPI in a folder of their own, which comes back.
+fn install_from_pypi(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
+    let folder = paths::cache(name);
     let stamp = folder.join("installed");
-    if fs::read_to_string(&stamp).is_ok_and(|text| text == MOTO.join(" ")) {
-        return Ok(());
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == packages.join(" ")) {
+        return Ok(folder);
     }
     let _ = fs::remove_dir_all(&folder);
-    progress::step("fetching moto from PyPI", || {
+    progress::step(&format!("fetching {name} from PyPI"), || {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]);
-        sh::output(pip.arg(&folder).args(MOTO)).context("installing moto (PyPI) for the story about EC2")
+        sh::output(pip.arg(&folder).args(packages))
+            .with_context(|| format!("installing {name} (PyPI) for {why}"))
     })?;
-    let script = format!("#!/bin/sh\nPYTHONPATH={} exec python3 -m moto.server \"$@\"\n", folder.display());
-    write(&paths::cache("tools/moto_server"), &script)?;
-    fs::write(stamp, MOTO.join(" "))?;
-    Ok(())
+    fs::write(stamp, packages.join(" "))?;
+    Ok(folder)
 }
 
 fn write(path: &Path, script: &str) -> Result<()> {

@@ -160,6 +160,8 @@ pub struct Rancher {
     pub defaults: Defaults,
     pub ssh: Ssh,
     pub docker: Docker,
+    /// Of the engine of the system only what it says about registries counts.
+    pub system_docker: Docker,
     pub resize_device: String,
     pub restart_services: Vec<String>,
     pub registry_auths: BTreeMap<String, RegistryAuth>,
@@ -174,6 +176,19 @@ pub struct RegistryAuth {
     pub auth: String,
     pub identity_token: String,
     pub registry_token: String,
+}
+
+impl RegistryAuth {
+    /// User and password, also where they come as `auth`: both in base64, with a colon between them.
+    pub fn account(&self) -> Option<(String, String)> {
+        use base64::Engine;
+        if !self.username.is_empty() {
+            return Some((self.username.clone(), self.password.clone()));
+        }
+        let text = base64::engine::general_purpose::STANDARD.decode(&self.auth).ok()?;
+        let text = String::from_utf8(text).ok()?;
+        text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
+    }
 }
 
 /// Where to look for a configuration.

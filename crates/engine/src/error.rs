@@ -14,8 +14,17 @@ pub enum EngineError {
     /// The container is in that state already.
     #[error("{0}")]
     NotModified(String),
+    /// The container could not be started, for a reason that is its own.
+    #[error("{0}")]
+    StartFailed(String),
     #[error("{0}")]
     BadRequest(String),
+    #[error("{0}")]
+    Unauthorized(String),
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("{0}")]
+    NotFound(String),
     #[error("{0}")]
     NotImplemented(String),
     #[error("{0}")]

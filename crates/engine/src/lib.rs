@@ -7,15 +7,19 @@
 //! `protocol` is what they say to each other.
 
 pub mod api;
+pub mod archive;
 pub mod client;
 pub mod core;
 pub mod daemon;
+mod durable;
 pub mod error;
 pub mod id;
 pub mod image;
 pub mod logs;
+mod network;
 pub mod paths;
 pub mod protocol;
 pub mod runtime;
 pub mod spec;
 pub mod sys;
+mod volume;

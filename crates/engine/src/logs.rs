@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{Result, Write};
+use std::io::{Read, Result, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,15 +38,22 @@ impl Log {
         Ok(Log { path: path.to_path_buf(), file, size, max_bytes, max_files })
     }
 
-    /// Appends a line.
-    pub fn append(&mut self, entry: &Entry) -> Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
-        if self.size + line.len() as u64 > self.max_bytes && self.size > 0 {
-            self.rotate()?;
+    /// Appends lines, in one write.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<()> {
+        let mut bytes = Vec::new();
+        for entry in entries {
+            let start = bytes.len();
+            serde_json::to_writer(&mut bytes, entry)?;
+            bytes.push(b'\n');
+            let is_full = self.size + bytes.len() as u64 > self.max_bytes;
+            if is_full && self.size + start as u64 > 0 {
+                self.file.write_all(&bytes[..start])?;
+                self.rotate()?;
+                bytes.drain(..start);
+            }
         }
-        self.file.write_all(&line)?;
-        self.size += line.len() as u64;
+        self.file.write_all(&bytes)?;
+        self.size += bytes.len() as u64;
         Ok(())
     }
 
@@ -91,16 +99,82 @@ impl Lines {
     }
 }
 
-/// Every line of a log, oldest first, the rotated files included.
-pub fn read_all(path: &Path) -> Vec<Entry> {
+/// The files of a log, oldest first, the rotated ones included.
+pub fn files(path: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = (1..10)
         .map(|number| PathBuf::from(format!("{}.{number}", path.display())))
         .take_while(|file| file.exists())
         .collect();
     files.reverse();
     files.push(path.to_path_buf());
-    let text: Vec<u8> = files.iter().filter_map(|file| fs::read(file).ok()).flatten().collect();
+    files
+}
+
+/// Every line of a log, oldest first.
+pub fn read_all(path: &Path) -> Vec<Entry> {
+    read_before(path, None)
+}
+
+/// Every line of a log up to a position in its newest file.
+pub fn read_before(path: &Path, until: Option<u64>) -> Vec<Entry> {
+    let read = |file: &PathBuf| {
+        let limit = until.filter(|_| file == path).unwrap_or(u64::MAX);
+        let mut text = Vec::new();
+        File::open(file).ok()?.take(limit).read_to_end(&mut text).ok()?;
+        Some(text)
+    };
+    let text: Vec<u8> = files(path).iter().filter_map(read).flatten().collect();
     text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Reads the lines of a log as they come.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    file: Option<File>,
+    rest: Vec<u8>,
+}
+
+impl Tail {
+    /// After the last line that is there now.
+    pub fn from_end(path: &Path) -> Tail {
+        let file = File::open(path).ok().and_then(|mut file| file.seek(SeekFrom::End(0)).ok().map(|_| file));
+        Tail { path: path.to_path_buf(), file, rest: Vec::new() }
+    }
+
+    /// Where it begins in the newest file.
+    pub fn position(&self) -> u64 {
+        self.file.as_ref().and_then(|mut file| file.stream_position().ok()).unwrap_or(0)
+    }
+
+    /// What came since the last call. A file that was rotated away is read to its end first.
+    pub fn read(&mut self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        loop {
+            if let Some(file) = &mut self.file {
+                let _ = file.read_to_end(&mut self.rest);
+                self.take_lines(&mut entries);
+            }
+            let is_same = match (&self.file, fs::metadata(&self.path)) {
+                (Some(file), Ok(now)) => file.metadata().is_ok_and(|data| data.ino() == now.ino()),
+                (_, Err(_)) => true,
+                (None, Ok(_)) => false,
+            };
+            if is_same {
+                return entries;
+            }
+            self.file = File::open(&self.path).ok();
+            self.rest.clear();
+        }
+    }
+
+    fn take_lines(&mut self, entries: &mut Vec<Entry>) {
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return };
+        let complete: Vec<u8> = self.rest.drain(..=end).collect();
+        entries.extend(
+            complete.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()),
+        );
+    }
 }
 
 /// A time as RFC 3339 in UTC with nanoseconds.
@@ -130,6 +204,15 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The other way round.
+pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +240,7 @@ mod tests {
                 stream: "stdout".into(),
                 time: rfc3339(Duration::ZERO),
             };
-            log.append(&entry).unwrap();
+            log.append(&[entry]).unwrap();
         }
         let lines: Vec<String> = read_all(&path).into_iter().map(|entry| entry.log).collect();
         assert_eq!(lines, ["line 2\n", "line 3\n", "line 4\n"], "two files of two lines each at most");

@@ -20,7 +20,12 @@ pub const SHOW_LOGS: &str = "/run/corral/show-logs";
 /// The configuration in force, and what is wrong with what was said.
 pub const CONFIG: &str = "/run/corral/config.json";
 
-const STORE: &str = "/var/lib/system-docker";
+/// The default seccomp profile.
+pub const SECCOMP: &str = "/usr/share/ros/seccomp.json";
+/// The init of containers that want one.
+pub const INIT_PROGRAM: &str = "/usr/share/ros/layers/docker/usr/bin/tini-static";
+/// What the engine keeps on the state disk.
+pub const STORE: &str = "/var/lib/system-docker";
 
 /// The bundle of a container: config.json.
 pub fn bundle(id: &str) -> PathBuf {
@@ -39,10 +44,20 @@ pub fn rootfs(id: &str) -> PathBuf {
 
 /// The log of a container, in Docker's json-file format.
 pub fn log(id: &str) -> PathBuf {
-    Path::new(STORE).join("containers").join(id).join(format!("{id}-json.log"))
+    container(id).join(format!("{id}-json.log"))
 }
 
-/// A container's cgroup below /sys/fs/cgroup.
-pub fn cgroup(name: &str) -> PathBuf {
-    Path::new("/sys/fs/cgroup").join(CGROUP.trim_start_matches('/')).join(name)
+/// What is kept of a container: its record, its log, the files of its network.
+pub fn container(id: &str) -> PathBuf {
+    Path::new(STORE).join("containers").join(id)
+}
+
+/// What is kept of a container that a client made: it is there after a boot.
+pub fn record(id: &str) -> PathBuf {
+    container(id).join("container.json")
+}
+
+/// A container's cgroup.
+pub fn cgroup(id: &str) -> PathBuf {
+    Path::new("/sys/fs/cgroup").join(CGROUP.trim_start_matches('/')).join(id)
 }

@@ -2,12 +2,12 @@
 //! a creation helper say over theirs. Each message is one packet (see `sys::packet`).
 
 use crate::error::EngineError;
-use crate::spec::{ContainerSpec, ExecSpec, Snapshot};
+use crate::spec::{ContainerSpec, Endpoint, ExecSpec, Limits, Past, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Both sides must speak the same version: they come from one binary, but a live update may meet an older one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A client's message: a request with a number that the reply repeats.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,9 +28,13 @@ pub enum Request {
     Inspect {
         container: String,
     },
+    /// With an id of the caller's choice, and what was before this boot.
     Create {
+        id: String,
         spec: Box<ContainerSpec>,
+        past: Option<Past>,
     },
+    /// Answered when it runs, or could not be started.
     Start {
         container: String,
     },
@@ -47,10 +51,48 @@ pub enum Request {
         container: String,
         signal: String,
     },
+    /// Forget a container; with `force` after ending it. Its files are the caller's to remove.
     Remove {
         container: String,
         force: bool,
     },
+    Rename {
+        container: String,
+        name: String,
+    },
+    Pause {
+        container: String,
+        pause: bool,
+    },
+    Update {
+        container: String,
+        limits: Option<Limits>,
+        /// Docker's word and the limit of `on-failure`.
+        restart: Option<(String, u32)>,
+    },
+    /// What the check of a container found.
+    Health {
+        container: String,
+        status: String,
+    },
+    /// Gives a container its place in a network, at once if it runs.
+    Connect {
+        container: String,
+        endpoint: Box<Endpoint>,
+    },
+    /// Takes it out of the network of that id.
+    Disconnect {
+        container: String,
+        network: String,
+    },
+    /// No more input comes: what PID 1 keeps of its stdin is closed.
+    CloseStdin {
+        container: String,
+    },
+    /// PID 1 executes its own binary again; everything goes on.
+    Reexec,
+    /// A bug in PID 1, in builds for tests.
+    Panic,
     /// With three descriptors (stdin, stdout, stderr) unless it has a tty.
     Exec {
         container: String,
@@ -108,15 +150,17 @@ pub enum Reply {
 /// News for the engine daemon.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Event {
+    /// Something happened to a container; this is how it is now.
     Container {
-        id: String,
-        name: String,
-        image: String,
+        /// Docker's word: `create`, `start`, `die`… or `known` for one that is told of because the client is new.
         action: String,
-        exit_code: Option<i32>,
+        snapshot: Box<Snapshot>,
+        /// Milliseconds since 1970.
         time: u64,
+        /// More that Docker tells of such an event, such as the signal of a `kill`.
+        detail: Option<(String, String)>,
     },
-    /// With the read end of a pipe (or a pty master) as a descriptor; `stream` is 1 or 2.
+    /// With our end of a stream (or a pty master) as a descriptor; `stream` is 0, 1 or 2.
     Log {
         id: String,
         name: String,
@@ -135,6 +179,7 @@ pub enum Order {
     Launch {
         id: String,
         spec: Box<ContainerSpec>,
+        join: Join,
     },
     Exec {
         id: String,
@@ -143,15 +188,30 @@ pub enum Order {
     /// After the end of the first process: end the rest of the container, and forget it.
     Cleanup {
         id: String,
-        name: String,
         keep_children: bool,
+        /// Its files go too.
         remove: bool,
+    },
+    /// Change the networks of a container that runs.
+    Network {
+        pid: i32,
+        connect: Option<Box<Endpoint>>,
+        /// The endpoint whose interface goes.
+        disconnect: Option<Box<Endpoint>>,
     },
     Go,
 }
 
+/// First processes of the containers whose namespaces a container shares; 0: none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    pub network: i32,
+    pub pid: i32,
+    pub ipc: i32,
+}
+
 /// A creation helper's report.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
     /// The first process is there and waits; with the pty master if there is one.
     Created {

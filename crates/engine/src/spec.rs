@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 #[serde(default)]
 pub struct ContainerSpec {
     pub name: String,
-    /// A reference of an embedded image, with or without tag.
+    /// The image as it was asked for.
     pub image: String,
+    /// Its id when the container was made; empty: whatever the name means at the start.
+    pub image_id: String,
     pub entrypoint: Option<Vec<String>>,
     pub command: Option<Vec<String>>,
     /// `KEY=VALUE`.
@@ -18,22 +20,50 @@ pub struct ContainerSpec {
     pub user: String,
     /// Empty: the first 12 characters of the id.
     pub hostname: String,
+    pub domainname: String,
     pub tty: bool,
     pub open_stdin: bool,
+    /// Its stdin ends when the first client that attached goes.
+    pub stdin_once: bool,
     pub privileged: bool,
     pub read_only: bool,
     pub cap_add: Vec<String>,
     pub cap_drop: Vec<String>,
     pub no_new_privileges: bool,
-    /// Device nodes of the host that the container may use.
+    pub seccomp: Seccomp,
+    /// Nothing of /proc and /sys is hidden or read-only (`systempaths=unconfined`).
+    pub bare_system_paths: bool,
+    /// Device nodes of the host that the container may use: `source[:target[:rwm]]`.
     pub devices: Vec<String>,
+    /// `c 13:* rwm`.
+    pub device_rules: Vec<String>,
+    pub group_add: Vec<String>,
     pub host_network: bool,
     pub host_pid: bool,
     pub host_ipc: bool,
     pub host_uts: bool,
+    /// Containers (by id) whose namespaces it shares.
+    pub network_of: String,
+    pub pid_of: String,
+    pub ipc_of: String,
+    /// Its places in bridge networks.
+    pub endpoints: Vec<Endpoint>,
+    pub ports: Vec<Port>,
+    pub dns: Dns,
+    /// It has /etc/hostname, /etc/hosts and /etc/resolv.conf of its own.
+    pub own_names: bool,
+    /// `name:address`.
+    pub extra_hosts: Vec<String>,
     pub binds: Vec<Bind>,
+    /// `target[:options]`.
     pub tmpfs: Vec<String>,
+    /// Bytes of /dev/shm; 0: 64 MiB.
+    pub shm_size: u64,
     pub labels: BTreeMap<String, String>,
+    pub sysctls: BTreeMap<String, String>,
+    pub ulimits: Vec<Ulimit>,
+    pub oom_score_adj: i64,
+    pub limits: Limits,
     /// Docker's word: `no`, `always`, `unless-stopped`, `on-failure`.
     pub restart: String,
     pub restart_limit: u32,
@@ -41,10 +71,124 @@ pub struct ContainerSpec {
     pub stop_signal: String,
     /// Seconds between the stop signal and the final one.
     pub stop_timeout: u64,
-    /// Bytes; 0: no limit.
-    pub memory: u64,
+    pub health: Option<Health>,
+    pub log: LogOptions,
+    /// It goes when it ends.
+    pub auto_remove: bool,
+    /// A small init is its first process, and reaps.
+    pub init: bool,
     /// What the container started lives on when its first process ends.
     pub keep_children: bool,
+}
+
+/// Which system calls a container may make.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// The default profile, unless the container is privileged.
+    #[default]
+    Default,
+    Unconfined,
+    /// A profile in Docker's JSON format, as text.
+    Profile(String),
+}
+
+/// What a container may use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Bytes; 0: no limit. The same for the next two.
+    pub memory: u64,
+    pub memory_reservation: u64,
+    /// Memory and swap together; -1: no limit of swap.
+    pub memory_swap: i64,
+    /// Microseconds of processor in each period; 0: no limit.
+    pub cpu_quota: i64,
+    pub cpu_period: u64,
+    /// Docker's shares, 2 to 262144; 0: the default.
+    pub cpu_shares: u64,
+    /// `0-2,7`.
+    pub cpus: String,
+    pub mems: String,
+    /// Processes; 0: no limit.
+    pub pids: i64,
+}
+
+/// A resource limit of processes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// `nofile`.
+    pub name: String,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// How a container finds names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dns {
+    pub servers: Vec<String>,
+    pub search: Vec<String>,
+    pub options: Vec<String>,
+}
+
+/// A container's place in a bridge network. Its address is its own as long as it exists.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Endpoint {
+    /// Name and id of the network.
+    pub network: String,
+    pub network_id: String,
+    pub endpoint_id: String,
+    /// The bridge on the host.
+    pub bridge: String,
+    pub address: String,
+    pub prefix: u8,
+    /// The bridge's own address.
+    pub gateway: String,
+    pub mac: String,
+    /// Names by which others in this network find it, besides its own.
+    pub aliases: Vec<String>,
+    /// The bridge answers questions for names: not on the default one, as in Docker.
+    pub has_dns: bool,
+    /// The network has no way out.
+    pub internal: bool,
+    pub mtu: u32,
+}
+
+/// A port of the container that the host publishes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Empty: every address of the host.
+    pub host_ip: String,
+    pub host_port: u16,
+    pub container_port: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+}
+
+/// How the engine looks whether a container is well. Times in nanoseconds, as in Docker's API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// `CMD`, words… or `CMD-SHELL`, line.
+    pub test: Vec<String>,
+    pub interval: u64,
+    pub timeout: u64,
+    pub start_period: u64,
+    pub start_interval: u64,
+    pub retries: u32,
+}
+
+/// How much is kept of what a container writes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogOptions {
+    /// Nothing is kept.
+    pub none: bool,
+    /// Bytes of one file; 0: the default.
+    pub max_bytes: u64,
+    /// Files; 0: the default.
+    pub max_files: u32,
 }
 
 /// The label of a container that has files to be placed; its value changes when they do.
@@ -63,11 +207,16 @@ pub struct PlacedFile {
 
 /// A path of the host that a container sees.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Bind {
     pub source: String,
     pub target: String,
     pub read_only: bool,
     pub shared: bool,
+    /// It is a volume of this name. One that is empty is filled with what the image has at the target.
+    pub volume: Option<String>,
+    /// The source must be there already.
+    pub must_exist: bool,
 }
 
 /// A process to run in a container that runs.
@@ -87,11 +236,19 @@ pub struct ExecSpec {
 pub struct Snapshot {
     pub id: String,
     pub spec: ContainerSpec,
-    /// `created`, `starting`, `running`, `stopping`, `exited`, `restarting`.
-    pub state: String,
+    pub status: Status,
+}
+
+/// How a container is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub state: State,
+    pub paused: bool,
     /// Process id of its first process as PID 1 sees it; 0 while there is none.
     pub pid: i32,
     pub exit_code: i32,
+    /// The kernel ended it for want of memory.
+    pub oom_killed: bool,
     /// Why it could not be started the last time; empty if it could.
     pub error: String,
     pub restarts: u32,
@@ -99,4 +256,47 @@ pub struct Snapshot {
     pub created: u64,
     pub started: u64,
     pub finished: u64,
+    /// `starting`, `healthy`, `unhealthy`; empty without a check.
+    pub health: String,
+    /// A service of the plan, not a container that a client made.
+    pub planned: bool,
+}
+
+/// Where a container is in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    #[default]
+    Created,
+    Starting,
+    Running,
+    Stopping,
+    Exited,
+    Restarting,
+}
+
+impl Status {
+    /// Docker has fewer words for where a container is.
+    pub fn word(&self) -> &'static str {
+        match self.state {
+            State::Created | State::Starting => "created",
+            State::Running | State::Stopping if self.paused => "paused",
+            State::Running | State::Stopping => "running",
+            State::Exited => "exited",
+            State::Restarting => "restarting",
+        }
+    }
+
+    /// Does its first process run?
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, State::Running | State::Stopping)
+    }
+}
+
+/// A container that was there before PID 1 began: its end is history.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    pub created: u64,
+    pub started: u64,
+    pub finished: u64,
+    pub exit_code: i32,
 }

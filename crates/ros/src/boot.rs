@@ -7,17 +7,25 @@ mod oem;
 mod resolver;
 mod state;
 
-use crate::supervise::{Foundation, Supervisor};
+use crate::resolve::Resolved;
+use crate::supervise::{Foundation, Supervisor, resume};
 use crate::trace::Trace;
+use anyhow::Result;
 pub(crate) use console::say;
 use corral_engine::sys::signals::Signals;
+use corral_engine::sys::take_document;
 pub(crate) use resolver::Resolver;
 use std::process::ExitCode;
 use std::time::Instant;
 
 /// PID 1. Returns only if the loop could not even begin, which the kernel takes as a reason to panic.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
     early::become_pid_1();
+    if let Some(document) = take_document(arguments) {
+        return cannot_go_on(
+            Signals::open().map_err(Into::into).and_then(|signals| resume(signals, &document)),
+        );
+    }
     let mut trace = Trace::default();
     say(&format!("PID 1 of {} begins", console::title()));
     let mounted = trace.step("mounts", early::mount_all);
@@ -33,13 +41,25 @@ pub(crate) fn run() -> ExitCode {
     say(&format!("{} is up {:.1} s after the kernel", console::title(), crate::trace::now() as f64 / 1e6));
     mounted.iter().for_each(|problem| say(problem));
     let started = Instant::now();
-    let ended = signals
-        .map_err(anyhow::Error::from)
-        .and_then(|signals| Supervisor::new(signals, Foundation { resolved, trace, started }))
-        .and_then(|mut supervisor| supervisor.run());
-    say(&format!(
-        "PID 1 cannot go on: {:#}",
-        ended.err().unwrap_or_else(|| anyhow::anyhow!("the loop ended"))
-    ));
+    cannot_go_on(begin(signals, Foundation { resolved, trace, started }))
+}
+
+/// PID 1 of namespaces on some other Linux, with nothing but the engine: for its tests and benchmarks.
+pub(crate) fn run_engine_alone() -> ExitCode {
+    early::become_pid_1();
+    let problems = early::prepare_for_engine();
+    problems.iter().for_each(|problem| say(problem));
+    let foundation =
+        Foundation { resolved: Resolved::default(), trace: Trace::default(), started: Instant::now() };
+    cannot_go_on(begin(Signals::open(), foundation))
+}
+
+fn begin(signals: std::io::Result<Signals>, foundation: Foundation) -> Result<()> {
+    Supervisor::new(signals?, foundation)?.run()
+}
+
+fn cannot_go_on(ended: Result<()>) -> ExitCode {
+    let error = ended.err().unwrap_or_else(|| anyhow::anyhow!("the loop ended"));
+    say(&format!("PID 1 cannot go on: {error:#}"));
     ExitCode::FAILURE
 }

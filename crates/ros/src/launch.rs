@@ -1,6 +1,9 @@
 //! A service of the plan → a container of the engine: the only meeting of the two.
 
-use corral_engine::spec::{Bind, ContainerSpec};
+use crate::resolve::InForce;
+use corral_config::model::RegistryAuth;
+use corral_engine::image::registry::Settings;
+use corral_engine::spec::{Bind, ContainerSpec, Limits};
 use corral_plan::Service;
 use corral_plan::labels::KillMode;
 use corral_plan::service::{Network, Restart, Sharing};
@@ -39,16 +42,44 @@ pub(crate) fn container(service: &Service, environment: &BTreeMap<String, String
                 target: volume.target.clone(),
                 read_only: volume.read_only,
                 shared: volume.shared,
+                ..Bind::default()
             })
             .collect(),
-        tmpfs: service.tmpfs.clone(),
+        tmpfs: tmpfs(service),
         labels: service.label_map.clone(),
         restart: restart.to_owned(),
         restart_limit,
         stop_signal: service.stop_signal.clone(),
         stop_timeout: service.stop_grace.as_secs(),
-        memory: service.memory_limit,
+        limits: Limits { memory: service.memory_limit, ..Limits::default() },
         keep_children: service.labels.kill_mode == KillMode::Process,
+        ..ContainerSpec::default()
+    }
+}
+
+/// A system container has a /run of its own unless it shares another, and programs may lie in what is in memory.
+fn tmpfs(service: &Service) -> Vec<String> {
+    let with = |text: &String| match text.split_once(':') {
+        Some((target, options)) => format!("{target}:exec,mode=755,{options}"),
+        None => format!("{text}:exec,mode=755"),
+    };
+    let mut all: Vec<String> = service.tmpfs.iter().map(with).collect();
+    if !service.volumes.iter().any(|volume| volume.target == "/run") {
+        all.push("/run:exec,mode=755".to_owned());
+    }
+    all
+}
+
+/// What the configuration in force says about registries, for the engine of the system.
+pub(crate) fn registries() -> Settings {
+    let Ok(in_force) = InForce::load() else { return Settings::default() };
+    let rancher = in_force.config.rancher;
+    let engine = rancher.system_docker;
+    let account = |(host, auth): (String, RegistryAuth)| Some((host, auth.account()?));
+    Settings {
+        mirrors: Some(engine.registry_mirror).filter(|mirror| !mirror.is_empty()).into_iter().collect(),
+        insecure: engine.insecure_registry,
+        accounts: rancher.registry_auths.into_iter().filter_map(account).collect(),
     }
 }
 

@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     let name = path.rsplit('/').next().unwrap_or_default().trim_start_matches('-');
     let arguments: Vec<String> = arguments.collect();
     match name {
-        "init" | "system-docker" if std::process::id() == 1 => boot::run(),
+        "init" | "system-docker" if std::process::id() == 1 => boot::run(&arguments),
+        "engine-alone" if std::process::id() == 1 => boot::run_engine_alone(),
         corral_engine::core::HELPER_NAME => applets::helper(&arguments),
         resolve::NAME => resolve::main(&arguments),
         "system-docker" => applets::system_docker::run(&arguments),

@@ -17,7 +17,7 @@ pub(crate) struct Span {
 }
 
 /// The record of a boot.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Trace {
     pub(crate) spans: Vec<Span>,
 }

@@ -137,7 +137,11 @@ const RANCHER: &[Key] = &[
     key("resize_device", STRING, "disk whose first partition and file system grow to its end, once"),
     key("restart_services", STRINGS, "system containers to restart when the boot has got to the console"),
     key("registry_auths", Type::Map(&Type::Keys(REGISTRY_AUTH)), "logins for registries, by registry"),
-    later("system_docker", Type::Keys(DOCKER), "the engine of the system"),
+    key(
+        "system_docker",
+        Type::Keys(DOCKER),
+        "the engine of the system: `insecure_registry` and `registry_mirror` count",
+    ),
     later("console", STRING, "name, path or URL of another console"),
     later("services_include", Type::Map(&Type::Bool), "optional services: name → enabled"),
     later("repositories", ANY_MAP, "where optional services are found"),

@@ -1,171 +1,341 @@
-//! `/containers`: each handler is one call to PID 1.
+//! `/containers`: lists, and what is asked of one container.
 
-use super::{State, convert};
-use crate::client::unexpected;
+use super::query::{Filters, Parameters, Parts, id_of, is_true, parse, text};
+use super::stream::streamed;
+use super::{State, create, view};
 use crate::daemon::{Shared, blocking};
 use crate::error::EngineError;
-use crate::protocol::{Event, Reply, Request};
+use crate::protocol::Request;
+use crate::runtime::cleanup;
 use crate::spec::Snapshot;
+use crate::volume;
 use axum::Json;
-use axum::extract::{Path, Query};
+use axum::body::Bytes;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use bollard_stubs::models::ContainerCreateBody;
+use axum::response::Response;
+use bollard_stubs::models::HostConfig;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 
-type Parameters = Query<HashMap<String, String>>;
-type Ids = Path<HashMap<String, String>>;
-
-/// The container that a path names.
-pub(super) fn id_of(ids: &Ids) -> String {
-    ids.get("id").cloned().unwrap_or_default()
-}
-
-fn is_true(parameters: &Parameters, name: &str) -> bool {
-    parameters.get(name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
-}
+const FILTERS: [&str; 14] = [
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network",
+    "publish", "since", "status", "volume",
+];
 
 pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Vec<Value>>, EngineError> {
-    let shared = state.0;
-    let mut containers = blocking(move || shared.client.list()).await?;
-    let filters = parse_filters(parameters.get("filters"))?;
-    let all = is_true(&parameters, "all") || filters.contains_key("status");
+    let shared = &state.0;
+    let filters = Filters::parse(&parameters, &FILTERS)?;
+    let limit: usize =
+        text(&parameters, "limit").parse().ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let all =
+        is_true(&parameters, "all") || filters.has("status") || filters.has("exited") || limit < usize::MAX;
+    let mut containers = shared.table.all();
     containers.retain(|container| {
-        all || convert::docker_state(container) == "running" || container.state == "restarting"
+        (all || ["running", "paused", "restarting"].contains(&container.status.word()))
+            && matches(shared, container, &filters)
     });
-    let mut kept = Vec::new();
-    for container in containers {
-        if matches(&container, &filters)? {
-            kept.push(container);
+    containers.sort_by_key(|container| std::cmp::Reverse(container.status.created));
+    containers.truncate(limit);
+    let has_size = is_true(&parameters, "size");
+    let view = |container: &Arc<Snapshot>| {
+        let mut row = view::summary(container, &shared.networks);
+        if has_size {
+            row["SizeRw"] = json!(volume::size(&crate::paths::overlay(&container.id).join("diff")));
+            row["SizeRootFs"] =
+                json!(crate::image::find(&container.spec.image_id).map_or(0, |image| image.size));
         }
-    }
-    kept.sort_by_key(|container| std::cmp::Reverse(container.created));
-    Ok(Json(kept.iter().map(convert::summary).collect()))
-}
-
-/// `{"name": ["a"]}`, or the older `{"name": {"a": true}}`.
-fn parse_filters(text: Option<&String>) -> Result<HashMap<String, Vec<String>>, EngineError> {
-    let Some(text) = text else { return Ok(HashMap::new()) };
-    let value: HashMap<String, Value> =
-        serde_json::from_str(text).map_err(|error| EngineError::BadRequest(format!("filters: {error}")))?;
-    let list = |value: Value| match value {
-        Value::Array(items) => items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
-        Value::Object(items) => items.keys().cloned().collect(),
-        _ => Vec::new(),
+        row
     };
-    Ok(value.into_iter().map(|(key, value)| (key, list(value))).collect())
+    Ok(Json(containers.iter().map(view).collect()))
 }
 
-fn matches(container: &Snapshot, filters: &HashMap<String, Vec<String>>) -> Result<bool, EngineError> {
-    for (key, wanted) in filters {
-        let found = match key.as_str() {
-            "name" => wanted.iter().any(|name| container.spec.name.contains(name.trim_start_matches('/'))),
-            "id" => wanted.iter().any(|id| container.id.starts_with(id)),
-            "status" => wanted.iter().any(|state| state == convert::docker_state(container)),
-            "ancestor" => wanted.iter().any(|image| container.spec.image.starts_with(image)),
-            "exited" => wanted.iter().any(|code| *code == container.exit_code.to_string()),
-            "label" => wanted.iter().all(|label| match label.split_once('=') {
-                Some((key, value)) => container.spec.labels.get(key).is_some_and(|found| found == value),
-                None => container.spec.labels.contains_key(label),
-            }),
-            other => return Err(EngineError::NotImplemented(format!("filter {other} is not supported"))),
-        };
-        if !found {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+fn matches(shared: &Shared, container: &Snapshot, filters: &Filters) -> bool {
+    let (spec, status) = (&container.spec, &container.status);
+    let created = |name: &str| shared.find(name).map_or(0, |other| other.status.created);
+    filters.any("name", |name| spec.name.contains(name.trim_start_matches(['/', '^']).trim_end_matches('$')))
+        && filters.any("id", |id| container.id.starts_with(id))
+        && filters.any("status", |word| word == status.word())
+        && filters.any("health", |word| word == status.health || (word == "none" && status.health.is_empty()))
+        && filters.any("ancestor", |image| spec.image.starts_with(image) || spec.image_id.starts_with(image))
+        && filters.any("exited", |code| status.word() == "exited" && code == status.exit_code.to_string())
+        && filters.any("network", |name| {
+            spec.endpoints.iter().any(|place| place.network == name || place.network_id.starts_with(name))
+        })
+        && filters.any("volume", |name| {
+            spec.binds.iter().any(|bind| bind.volume.as_deref() == Some(name) || bind.target == name)
+        })
+        && filters
+            .any("publish", |port| spec.ports.iter().any(|own| is_port(port, own.host_port, &own.protocol)))
+        && filters.any("expose", |port| {
+            spec.ports.iter().any(|own| is_port(port, own.container_port, &own.protocol))
+        })
+        && filters.any("before", |name| status.created < created(name))
+        && filters.any("since", |name| status.created > created(name))
+        && filters.any("is-task", |word| word == "false")
+        && filters.labels(|key| spec.labels.get(key).map(String::as_str))
 }
 
-pub(super) async fn inspect(state: State, ids: Ids) -> Result<Json<Value>, EngineError> {
-    let (shared, id) = (state.0, id_of(&ids));
-    let container = blocking(move || shared.client.inspect(&id)).await?;
-    Ok(Json(convert::inspect(&container)))
+fn is_port(text: &str, port: u16, protocol: &str) -> bool {
+    let (number, wanted) = text.split_once('/').unwrap_or((text, protocol));
+    number == port.to_string() && wanted == protocol
 }
 
-pub(super) async fn create(
+pub(super) async fn inspect(
     state: State,
+    parts: Parts,
     parameters: Parameters,
-    Json(body): Json<ContainerCreateBody>,
-) -> Result<Response, EngineError> {
-    let network = body.host_config.as_ref().and_then(|host| host.network_mode.clone()).unwrap_or_default();
-    if !["", "default", "host", "none"].contains(&network.as_str()) {
-        return Err(EngineError::NotImplemented(format!(
-            "network {network}: this version has host and none"
-        )));
+) -> Result<Json<Value>, EngineError> {
+    let container = state.find(id_of(&parts))?;
+    let mut value = view::inspect(&container, &state.0);
+    if is_true(&parameters, "size") {
+        value["SizeRw"] = json!(volume::size(&crate::paths::overlay(&container.id).join("diff")));
+        value["SizeRootFs"] =
+            json!(crate::image::find(&container.spec.image_id).map_or(0, |image| image.size));
     }
-    let name = parameters.get("name").cloned().unwrap_or_default();
-    let mut spec = convert::spec(name, body);
-    spec.image = crate::image::Embedded::load(&spec.image)?.reference;
-    let shared = state.0;
-    let reply = blocking(move || shared.client.call(Request::Create { spec: Box::new(spec) })).await?;
-    match reply {
-        Reply::Created { id } => {
-            Ok((StatusCode::CREATED, Json(json!({"Id": id, "Warnings": []}))).into_response())
-        }
-        other => Err(unexpected(&other)),
-    }
+    Ok(Json(value))
 }
 
 /// A call without a body, answered by 204.
-async fn act(shared: Arc<Shared>, request: Request) -> Result<StatusCode, EngineError> {
-    blocking(move || shared.client.call(request)).await.map(|_| StatusCode::NO_CONTENT)
+async fn act(shared: &Arc<Shared>, request: Request) -> Result<StatusCode, EngineError> {
+    shared.ask(request).await.map(|_| StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn start(state: State, ids: Ids) -> Result<StatusCode, EngineError> {
-    act(state.0, Request::Start { container: id_of(&ids) }).await
+pub(super) async fn start(state: State, parts: Parts) -> Result<StatusCode, EngineError> {
+    let container = state.find(id_of(&parts))?;
+    start_container(&state.0, &container).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn stop(state: State, ids: Ids, parameters: Parameters) -> Result<StatusCode, EngineError> {
-    let timeout = parameters.get("t").and_then(|text| text.parse().ok());
-    act(state.0, Request::Stop { container: id_of(&ids), timeout }).await
+async fn start_container(shared: &Arc<Shared>, container: &Snapshot) -> Result<(), EngineError> {
+    create::check_ports(shared, &container.id, &container.spec)?;
+    shared.ask(Request::Start { container: container.id.clone() }).await?;
+    shared.records.ended_by_hand(&container.id, false);
+    if !container.spec.endpoints.is_empty() {
+        // A client that was told "started" may use a published port at once.
+        if let Err(error) = shared.networks.apply(shared).await {
+            if !container.spec.ports.is_empty() {
+                return Err(error);
+            }
+            eprintln!("network of {}: {error}", container.spec.name);
+        }
+    }
+    Ok(())
+}
+
+/// `t` seconds; a negative time is as long as it takes.
+fn timeout_of(parameters: &Parameters) -> Option<u64> {
+    let seconds: i64 = text(parameters, "t").parse().ok()?;
+    Some(u64::try_from(seconds).unwrap_or(u64::from(u32::MAX)))
+}
+
+pub(super) async fn stop(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<StatusCode, EngineError> {
+    let container = state.find(id_of(&parts))?;
+    let timeout = timeout_of(&parameters);
+    state.records.ended_by_hand(&container.id, true);
+    let done = act(&state.0, Request::Stop { container: container.id.clone(), timeout }).await;
+    state.bus.container("stop", &container, now_millis(), None);
+    done
+}
+
+fn now_millis() -> u64 {
+    u64::try_from(crate::logs::now().as_millis()).unwrap_or(0)
 }
 
 pub(super) async fn restart(
     state: State,
-    ids: Ids,
+    parts: Parts,
     parameters: Parameters,
 ) -> Result<StatusCode, EngineError> {
-    let timeout = parameters.get("t").and_then(|text| text.parse().ok());
-    act(state.0, Request::Restart { container: id_of(&ids), timeout }).await
+    let container = state.find(id_of(&parts))?;
+    let timeout = timeout_of(&parameters);
+    let done = act(&state.0, Request::Restart { container: container.id.clone(), timeout }).await?;
+    state.bus.container("restart", &container, now_millis(), None);
+    Ok(done)
 }
 
-pub(super) async fn kill(state: State, ids: Ids, parameters: Parameters) -> Result<StatusCode, EngineError> {
-    let signal = parameters.get("signal").cloned().unwrap_or_else(|| "SIGKILL".to_owned());
-    act(state.0, Request::Kill { container: id_of(&ids), signal }).await
+pub(super) async fn kill(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<StatusCode, EngineError> {
+    let container = state.find(id_of(&parts))?;
+    let signal = match text(&parameters, "signal") {
+        "" => "SIGKILL".to_owned(),
+        signal => signal.to_owned(),
+    };
+    if ["9", "KILL", "SIGKILL"].contains(&signal.to_uppercase().as_str()) {
+        state.records.ended_by_hand(&container.id, true);
+    }
+    act(&state.0, Request::Kill { container: container.id.clone(), signal }).await
+}
+
+pub(super) async fn pause(state: State, parts: Parts) -> Result<StatusCode, EngineError> {
+    act(&state.0, Request::Pause { container: id_of(&parts).to_owned(), pause: true }).await
+}
+
+pub(super) async fn unpause(state: State, parts: Parts) -> Result<StatusCode, EngineError> {
+    act(&state.0, Request::Pause { container: id_of(&parts).to_owned(), pause: false }).await
+}
+
+pub(super) async fn rename(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<StatusCode, EngineError> {
+    let name = text(&parameters, "name").trim_start_matches('/').to_owned();
+    create::check_name(&name)?;
+    act(&state.0, Request::Rename { container: id_of(&parts).to_owned(), name }).await
+}
+
+pub(super) async fn update(state: State, parts: Parts, body: Bytes) -> Result<Json<Value>, EngineError> {
+    let container = state.find(id_of(&parts))?;
+    let said: HostConfig = parse(&body)?;
+    let limits = create::limits(&said, &container.spec.limits);
+    let limits = Some(limits).filter(|limits| *limits != container.spec.limits);
+    let restart = create::restart(&said);
+    state.ask(Request::Update { container: container.id.clone(), limits, restart }).await?;
+    Ok(Json(json!({"Warnings": null})))
 }
 
 pub(super) async fn remove(
     state: State,
-    ids: Ids,
+    parts: Parts,
     parameters: Parameters,
 ) -> Result<StatusCode, EngineError> {
-    let force = is_true(&parameters, "force");
-    act(state.0, Request::Remove { container: id_of(&ids), force }).await
+    let container = state.find(id_of(&parts))?;
+    let (force, with_volumes) = (is_true(&parameters, "force"), is_true(&parameters, "v"));
+    remove_container(&state.0, &container, force, with_volumes).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
-/// Answers when the container has ended, with its exit code.
-pub(super) async fn wait(state: State, ids: Ids) -> Result<Json<Value>, EngineError> {
-    let (shared, id) = (state.0, id_of(&ids));
-    // Subscribe first: an end between the look and the wait is then in the queue.
-    let mut events = shared.events.subscribe();
-    let looking = Arc::clone(&shared);
-    let container = blocking(move || looking.client.inspect(&id)).await?;
-    if ["exited", "restarting"].contains(&container.state.as_str()) {
-        return Ok(Json(json!({"StatusCode": container.exit_code})));
-    }
-    loop {
-        match events.recv().await {
-            Ok(Event::Container { id, action, exit_code: Some(code), .. })
-                if id == container.id && action == "die" =>
-            {
-                return Ok(Json(json!({"StatusCode": code})));
+/// Forgets a container and removes what is kept of it.
+async fn remove_container(
+    shared: &Arc<Shared>,
+    container: &Arc<Snapshot>,
+    force: bool,
+    with_volumes: bool,
+) -> Result<(), EngineError> {
+    shared.ask(Request::Remove { container: container.id.clone(), force }).await?;
+    let (gone, removing) = (Arc::clone(container), Arc::clone(shared));
+    blocking(move || {
+        cleanup::remove_files(&gone.id);
+        let used = removing.table.all();
+        let is_used = |name: &str| {
+            used.iter().any(|other| other.spec.binds.iter().any(|bind| bind.volume.as_deref() == Some(name)))
+        };
+        let own = gone
+            .spec
+            .binds
+            .iter()
+            .filter_map(|bind| bind.volume.as_deref())
+            .filter(|name| with_volumes && !is_used(name));
+        for name in own {
+            let is_anonymous =
+                volume::find(name).is_ok_and(|volume| volume.labels.contains_key(volume::ANONYMOUS));
+            if is_anonymous && let Err(error) = volume::remove(name) {
+                eprintln!("{error}");
             }
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return Err(EngineError::Failed("the engine ends".to_owned())),
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Removes a container that was to go when it ends.
+pub(crate) async fn remove_ended(shared: Arc<Shared>, id: String) {
+    let Some(container) = shared.table.get(&id) else { return };
+    match remove_container(&shared, &container, false, true).await {
+        Ok(()) | Err(EngineError::NoSuchContainer(_)) => {}
+        Err(error) => eprintln!("removing {}: {error}", container.spec.name),
+    }
+}
+
+pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<Value>, EngineError> {
+    let filters = Filters::parse(&parameters, &["label", "label!", "until"])?;
+    let until = filters.first("until").map(super::system::moment).transpose()?;
+    let mut removed = Vec::new();
+    let mut space = 0;
+    for container in state.table.all() {
+        let is_down = ["created", "exited"].contains(&container.status.word());
+        let is_old = until.is_none_or(|until| u128::from(container.status.created) < until.as_millis());
+        let fits = filters.labels(|key| container.spec.labels.get(key).map(String::as_str));
+        if !is_down || !is_old || !fits || container.status.planned {
+            continue;
+        }
+        let size = volume::size(&crate::paths::overlay(&container.id).join("diff"));
+        if remove_container(&state.0, &container, false, false).await.is_ok() {
+            removed.push(container.id.clone());
+            space += size;
         }
     }
+    Ok(Json(json!({"ContainersDeleted": removed, "SpaceReclaimed": space})))
+}
+
+/// Answers when the container has ended (or is gone), with its exit code; the head of the answer goes out at once, so
+/// that the client knows that it will hear of it.
+pub(super) async fn wait(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<Response, EngineError> {
+    let shared = state.0;
+    // Listen first: an end between the look and the wait is then in the queue.
+    let (_, mut events) = shared.bus.listen();
+    let container = shared.find(id_of(&parts))?;
+    let until = match text(&parameters, "condition") {
+        "" | "not-running" => "not-running",
+        "next-exit" => "next-exit",
+        "removed" => "removed",
+        other => return Err(EngineError::BadRequest(format!("invalid condition: {other:?}"))),
+    };
+    let answer = |code: i64| Bytes::from(json!({"StatusCode": code}).to_string());
+    let is_down = ["created", "exited"].contains(&container.status.word());
+    let wait = async move {
+        if until == "not-running" && is_down {
+            return Ok::<Bytes, Infallible>(answer(container.status.exit_code.into()));
+        }
+        let mut code = i64::from(container.status.exit_code);
+        loop {
+            match events.recv().await {
+                Ok(event) if event.kind == "container" && event.id == container.id => {
+                    let exit = event.attributes.get("exitCode").and_then(Value::as_str);
+                    code = exit.and_then(|code| code.parse().ok()).unwrap_or(code);
+                    let is_over = event.action == "destroy" || (event.action == "die" && until != "removed");
+                    if is_over {
+                        return Ok(answer(code));
+                    }
+                }
+                Ok(_) => {}
+                // So much happened that its end may be among what was missed.
+                Err(RecvError::Lagged(_)) => match shared.table.get(&container.id) {
+                    None => return Ok(answer(code)),
+                    Some(now) if now.status.finished > container.status.finished && until != "removed" => {
+                        return Ok(answer(now.status.exit_code.into()));
+                    }
+                    Some(_) => {}
+                },
+                Err(RecvError::Closed) => return Ok(answer(code)),
+            }
+        }
+    };
+    Ok(streamed("application/json", futures_util::stream::once(wait)))
+}
+
+pub(super) async fn top(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<Json<Value>, EngineError> {
+    let container = state.find(id_of(&parts))?;
+    if !container.status.is_up() {
+        return Err(EngineError::Conflict(format!("container {} is not running", container.spec.name)));
+    }
+    let wanted = text(&parameters, "ps_args").to_owned();
+    let table = blocking(move || super::top::processes(&container, &wanted)).await?;
+    Ok(Json(table))
 }

@@ -1,22 +1,22 @@
-//! `GET /containers/{id}/logs`: what is in the log, then with `follow` what comes.
+//! `GET /containers/{id}/logs`: what is in the log, then with `follow` what comes. A follower reads the file itself: it
+//! loses nothing, however slow it is.
 
 use super::State;
-use super::containers::id_of;
-use crate::daemon::blocking;
+use super::query::{Parameters, Parts, id_of, is_true, text};
+use super::stream::{frame, media_type, streamed};
+use crate::daemon::hub::Hub;
+use crate::daemon::{Shared, blocking};
 use crate::error::EngineError;
-use crate::logs::{self, Entry};
+use crate::logs::{self, Entry, Tail};
 use crate::paths;
-use crate::protocol::Event;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query};
-use axum::response::{IntoResponse, Response};
+use axum::body::Bytes;
+use axum::response::Response;
 use futures_util::StreamExt;
 use futures_util::stream;
-use std::collections::HashMap;
-use std::convert::Infallible;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 /// What of a log is wanted, and how.
 #[derive(Debug, Clone)]
@@ -27,13 +27,15 @@ struct Wanted {
     /// Frames with a header of 8 bytes, as for every container without a tty.
     framed: bool,
     since: String,
+    until: String,
 }
 
 impl Wanted {
     /// The bytes of a line, or None if it is not wanted.
     fn render(&self, entry: &Entry) -> Option<Bytes> {
         let is_stderr = entry.stream == "stderr";
-        if (is_stderr && !self.stderr) || (!is_stderr && !self.stdout) || entry.time < self.since {
+        let in_time = entry.time >= self.since && (self.until.is_empty() || entry.time <= self.until);
+        if (is_stderr && !self.stderr) || (!is_stderr && !self.stdout) || !in_time {
             return None;
         }
         let text = if self.timestamps { format!("{} {}", entry.time, entry.log) } else { entry.log.clone() };
@@ -45,89 +47,99 @@ impl Wanted {
     }
 }
 
-/// A frame of Docker's multiplexed stream: kind, three zeros, length (big endian), data.
-pub(super) fn frame(kind: u8, data: &[u8]) -> Bytes {
-    let length = u32::try_from(data.len()).unwrap_or(u32::MAX).to_be_bytes();
-    let mut frame = vec![kind, 0, 0, 0];
-    frame.extend_from_slice(&length);
-    frame.extend_from_slice(data);
-    Bytes::from(frame)
-}
-
 pub(super) async fn logs(
     state: State,
-    ids: Path<HashMap<String, String>>,
-    Query(parameters): Query<HashMap<String, String>>,
+    parts: Parts,
+    parameters: Parameters,
 ) -> Result<Response, EngineError> {
-    let (shared, id) = (state.0, id_of(&ids));
-    let is_true = |name: &str| parameters.get(name).is_some_and(|value| value == "1" || value == "true");
-    // Subscribe before reading: a line in between is then in the queue, and told apart by its time.
-    let (lines, events) = (shared.lines.subscribe(), shared.events.subscribe());
-    let looking = Arc::clone(&shared);
-    let container = blocking(move || looking.client.inspect(&id)).await?;
-    let seconds: f64 = parameters.get("since").and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    let shared = state.0;
+    let container = shared.find(id_of(&parts))?;
+    let moment = |name: &str| match text(&parameters, name) {
+        "" | "0" => Ok(String::new()),
+        text => super::system::moment(text).map(logs::rfc3339),
+    };
     let wanted = Wanted {
-        stdout: is_true("stdout"),
-        stderr: is_true("stderr"),
-        timestamps: is_true("timestamps"),
+        stdout: is_true(&parameters, "stdout"),
+        stderr: is_true(&parameters, "stderr"),
+        timestamps: is_true(&parameters, "timestamps"),
         framed: !container.spec.tty,
-        since: logs::rfc3339(Duration::try_from_secs_f64(seconds).unwrap_or_default()),
+        since: moment("since")?,
+        until: moment("until")?,
     };
-    let entries = logs::read_all(&paths::log(&container.id));
-    let tail = parameters.get("tail").and_then(|text| text.parse().ok()).unwrap_or(usize::MAX);
-    let last = entries.last().map(|entry| entry.time.clone()).unwrap_or_default();
-    let old: Vec<Bytes> = entries.iter().filter_map(|entry| wanted.render(entry)).collect();
-    let old: Vec<_> =
-        old[old.len().saturating_sub(tail)..].iter().cloned().map(Ok::<_, Infallible>).collect();
-    let content_type = if wanted.framed {
-        "application/vnd.docker.multiplexed-stream"
-    } else {
-        "application/vnd.docker.raw-stream"
-    };
-    let headers = [("Content-Type", content_type)];
-    if !is_true("follow")
-        || !["running", "starting", "stopping", "restarting"].contains(&container.state.as_str())
-    {
-        return Ok((headers, Body::from_stream(stream::iter(old))).into_response());
+    if !wanted.stdout && !wanted.stderr {
+        return Err(EngineError::BadRequest("you must choose at least one stream".to_owned()));
     }
-    let follower = Follower { id: container.id, wanted, last, lines, events };
+    let tail = text(&parameters, "tail").parse().unwrap_or(usize::MAX);
+    let path = paths::log(&container.id);
+    let follow = is_true(&parameters, "follow");
+    let (reading, filter) = (path.clone(), wanted.clone());
+    // The end is marked before the lines are read: a line in between is in the follower's part only.
+    let (old, news) = blocking(move || {
+        let news = follow.then(|| Tail::from_end(&reading));
+        let until = news.as_ref().map(Tail::position);
+        Ok((read_last(&reading, tail, until, &filter), news))
+    })
+    .await?;
+    let old = stream::iter(old.into_iter().map(Ok));
+    let Some(tail) = news else { return Ok(streamed(media_type(wanted.framed), old)) };
+    let hub = shared.hubs.get(&container.id);
+    let changes = hub.watch();
+    let id = container.id.clone();
+    let framed = wanted.framed;
+    let follower = Follower { shared, id, hub, changes, tail, wanted, ready: VecDeque::new() };
     let new = stream::unfold(follower, |mut follower| async move {
-        let line = follower.next().await?;
-        Some((Ok::<Bytes, Infallible>(line), follower))
+        let bytes = follower.next().await?;
+        Some((Ok(bytes), follower))
     });
-    Ok((headers, Body::from_stream(stream::iter(old).chain(new))).into_response())
+    Ok(streamed(media_type(framed), old.chain(new)))
+}
+
+/// The last lines of a log; with a follower only those before it begins.
+fn read_last(path: &std::path::Path, tail: usize, until: Option<u64>, wanted: &Wanted) -> Vec<Bytes> {
+    let lines: Vec<Bytes> =
+        logs::read_before(path, until).iter().filter_map(|entry| wanted.render(entry)).collect();
+    lines[lines.len().saturating_sub(tail)..].to_vec()
 }
 
 struct Follower {
+    shared: Arc<Shared>,
     id: String,
+    hub: Arc<Hub>,
+    changes: watch::Receiver<u64>,
+    tail: Tail,
     wanted: Wanted,
-    /// Time of the last line that was read from the file.
-    last: String,
-    lines: broadcast::Receiver<(String, Entry)>,
-    events: broadcast::Receiver<Event>,
+    ready: VecDeque<Bytes>,
 }
 
 impl Follower {
-    /// The next line of this container; None when it has ended.
+    /// The next lines of this container; None when it has ended and all that it wrote was read.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            tokio::select! {
-                biased;
-                line = self.lines.recv() => match line {
-                    Ok((id, entry)) if id == self.id && entry.time > self.last => {
-                        if let Some(bytes) = self.wanted.render(&entry) {
-                            return Some(bytes);
-                        }
-                    }
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                },
-                event = self.events.recv() => match event {
-                    Ok(Event::Container { id, action, .. }) if id == self.id && action == "die" => return None,
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                },
+            if let Some(bytes) = self.ready.pop_front() {
+                return Some(bytes);
+            }
+            // What changes from here on wakes us; what changed before is read now.
+            self.changes.mark_unchanged();
+            let is_over = self.is_over();
+            self.ready.extend(self.tail.read().iter().filter_map(|entry| self.wanted.render(entry)));
+            if !self.ready.is_empty() {
+                continue;
+            }
+            if is_over {
+                return None;
+            }
+            let changed = self.changes.changed();
+            // The hub of a container that is gone does not wake anybody.
+            if let Ok(Err(_)) = tokio::time::timeout(Duration::from_secs(30), changed).await {
+                return None;
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        let is_up = self.shared.table.get(&self.id).is_some_and(|container| {
+            container.status.is_up() || ["created", "restarting"].contains(&container.status.word())
+        });
+        !is_up && !self.hub.is_open()
     }
 }

@@ -1,21 +1,35 @@
-//! `/_ping`, `/version`, `/info`, `/events`.
+//! `/_ping`, `/version`, `/info`, `/events`, `/system/df`.
 
-use super::{API_VERSION, MIN_API_VERSION, State};
+use super::query::{Filters, Parameters, text};
+use super::stream::streamed;
+use super::top::total_memory;
+use super::{API_VERSION, MIN_API_VERSION, State, images};
 use crate::daemon::blocking;
+use crate::daemon::bus::Happening;
 use crate::error::EngineError;
-use crate::image::Embedded;
-use crate::protocol::Event;
+use crate::logs;
+use crate::volume;
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
-pub(super) async fn ping() -> &'static str {
-    "OK"
+pub(super) async fn ping() -> Response {
+    (
+        [
+            ("Cache-Control", "no-cache, no-store, must-revalidate"),
+            ("Builder-Version", "1"),
+            ("Docker-Experimental", "false"),
+            ("Swarm", "inactive"),
+        ],
+        "OK",
+    )
+        .into_response()
 }
 
 pub(super) async fn version() -> Json<Value> {
@@ -34,41 +48,75 @@ pub(super) async fn version() -> Json<Value> {
 }
 
 pub(super) async fn info(state: State) -> Result<Json<Value>, EngineError> {
-    let shared = state.0;
-    let containers = blocking(move || shared.client.list()).await?;
-    let count = |wanted: &str| containers.iter().filter(|container| container.state == wanted).count();
-    let running = count("running");
+    let containers = state.table.all();
+    let count = |word: &str| containers.iter().filter(|container| container.status.word() == word).count();
+    let (running, paused) = (count("running"), count("paused"));
     let uname = rustix::system::uname();
-    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let memory: u64 = text("/proc/meminfo")
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .unwrap_or(0);
-    Ok(Json(json!({
+    let images = blocking(|| Ok(crate::image::load_all().len())).await?;
+    let settings = state.settings();
+    let mut info = json!({
         "ID": "corral", "Name": uname.nodename().to_string_lossy(),
-        "Containers": containers.len(), "ContainersRunning": running, "ContainersPaused": 0,
-        "ContainersStopped": containers.len() - running,
-        "Images": Embedded::load_all().len(),
-        "Driver": "overlay2", "LoggingDriver": "json-file", "CgroupDriver": "cgroupfs", "CgroupVersion": "2",
-        "KernelVersion": uname.release().to_string_lossy(), "OperatingSystem": "Corral", "OSType": "linux",
-        "Architecture": "x86_64", "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "MemTotal": memory * 1024, "ServerVersion": env!("CARGO_PKG_VERSION"),
-        "DockerRootDir": "/var/lib/system-docker", "InitBinary": "", "DefaultRuntime": "libcontainer",
-        "Runtimes": {"libcontainer": {"path": "ros"}},
-        "Plugins": {"Volume": [], "Network": ["host", "none"], "Log": ["json-file"]},
-        "Swarm": {"LocalNodeState": "inactive"}, "Warnings": null,
-    })))
+        "Containers": containers.len(), "ContainersRunning": running, "ContainersPaused": paused,
+        "ContainersStopped": containers.len() - running - paused, "Images": images,
+        "Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "overlayfs"]],
+        "LoggingDriver": "json-file", "CgroupDriver": "cgroupfs", "CgroupVersion": "2",
+        "NCPU": std::thread::available_parallelism().map_or(1, usize::from), "MemTotal": total_memory(),
+        "KernelVersion": uname.release().to_string_lossy(), "SystemTime": logs::rfc3339(logs::now()),
+        "RegistryConfig": {"Mirrors": settings.mirrors, "InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}},
+    });
+    if let (Some(info), Value::Object(abilities)) = (info.as_object_mut(), abilities()) {
+        info.extend(abilities);
+    }
+    Ok(Json(info))
 }
 
-/// What happens to containers, one JSON object a line, until the client hangs up.
-pub(super) async fn events(state: State) -> Response {
-    let receiver = state.events.subscribe();
-    let lines = stream::unfold(receiver, |mut receiver| async move {
+/// What this engine is and can, whatever it does at the moment.
+fn abilities() -> Value {
+    json!({
+        "MemoryLimit": true, "SwapLimit": true, "CpuCfsPeriod": true, "CpuCfsQuota": true, "CPUShares": true,
+        "CPUSet": true, "PidsLimit": true, "OomKillDisable": false, "IPv4Forwarding": true, "Debug": false,
+        "OperatingSystem": "Corral", "OSVersion": env!("CARGO_PKG_VERSION"),
+        "OSType": "linux", "Architecture": "x86_64",
+        "ServerVersion": env!("CARGO_PKG_VERSION"),
+        "DockerRootDir": crate::paths::STORE, "InitBinary": "docker-init", "DefaultRuntime": "libcontainer",
+        "Runtimes": {"libcontainer": {"path": "ros"}}, "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+        "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": ["json-file", "local", "none"]},
+        "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": false, "NodeID": ""}, "IndexServerAddress": "https://index.docker.io/v1/",
+        "LiveRestoreEnabled": true, "Isolation": "", "Labels": [], "Warnings": null,
+    })
+}
+
+const FILTERS: [&str; 9] =
+    ["container", "daemon", "event", "image", "label", "network", "scope", "type", "volume"];
+
+/// What happens, one JSON object a line; with `since` also what happened, with `until` no further.
+pub(super) async fn events(state: State, parameters: Parameters) -> Result<Response, EngineError> {
+    let filters = Arc::new(Filters::parse(&parameters, &FILTERS)?);
+    let moment = |name: &str| match text(&parameters, name) {
+        "" => Ok(None),
+        text => moment(text).map(Some),
+    };
+    let (since, until) = (moment("since")?, moment("until")?);
+    let (past, receiver) = state.bus.listen();
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let in_past = |event: &Arc<Happening>| {
+        since.is_some_and(|since| event.time >= nanos(since))
+            && until.is_none_or(|until| event.time <= nanos(until))
+    };
+    let old: Vec<_> =
+        past.into_iter().filter(in_past).filter_map(|event| line(&event, &filters)).map(Ok).collect();
+    let left = until.map(|until| until.saturating_sub(logs::now()));
+    let deadline = left.map(|left| tokio::time::Instant::now() + left);
+    let new = stream::unfold((receiver, filters), move |(mut receiver, filters)| async move {
         loop {
-            match receiver.recv().await {
+            let next = match deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, receiver.recv()).await.ok()?,
+                None => receiver.recv().await,
+            };
+            match next {
                 Ok(event) => {
-                    if let Some(line) = event_line(&event) {
-                        return Some((Ok::<Bytes, Infallible>(line), receiver));
+                    if let Some(line) = line(&event, &filters) {
+                        return Some((Ok::<Bytes, Infallible>(line), (receiver, filters)));
                     }
                 }
                 Err(RecvError::Lagged(_)) => {}
@@ -76,18 +124,141 @@ pub(super) async fn events(state: State) -> Response {
             }
         }
     });
-    ([("Content-Type", "application/json")], Body::from_stream(lines)).into_response()
+    Ok(streamed("application/json", stream::iter(old).chain(new)))
 }
 
-fn event_line(event: &Event) -> Option<Bytes> {
-    let Event::Container { id, name, image, action, exit_code, time } = event else { return None };
-    let mut attributes = json!({"name": name, "image": image});
-    if let Some(code) = exit_code {
-        attributes["exitCode"] = json!(code.to_string());
+fn line(event: &Happening, filters: &Filters) -> Option<Bytes> {
+    let attribute = |key: &str| event.attributes.get(key).and_then(Value::as_str);
+    // By the beginning of a name, as Docker does.
+    let named = |wanted: &str| attribute("name").is_some_and(|name| name.starts_with(wanted));
+    let is = |kind: &'static str| {
+        move |wanted: &str| event.kind == kind && (event.id.starts_with(wanted) || named(wanted))
+    };
+    let image = |wanted: &str| match event.kind {
+        "image" => event.id.starts_with(wanted) || named(wanted),
+        _ => {
+            attribute("image").is_some_and(|image| image == wanted || image.split(':').next() == Some(wanted))
+        }
+    };
+    let fits = filters.any("type", |kind| kind == event.kind)
+        && filters
+            .any("event", |action| action == event.action || event.action.split(':').next() == Some(action))
+        && filters.any("container", is("container"))
+        && filters.any("network", is("network"))
+        && filters.any("volume", is("volume"))
+        && filters.any("image", image)
+        && filters.any("scope", |scope| scope == "local")
+        && filters.labels(attribute);
+    fits.then(|| Bytes::from(format!("{}\n", event.to_json())))
+}
+
+/// `1700000000`, `1700000000.5`, RFC 3339, or an age as Go writes it (`10m`): time since 1970.
+pub(super) fn moment(text: &str) -> Result<Duration, EngineError> {
+    let wrong = || {
+        EngineError::BadRequest(format!(
+            "{text:?} is not a time: seconds since 1970, RFC 3339, or an age such as 10m"
+        ))
+    };
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
     }
-    let value = json!({
-        "Type": "container", "Action": action, "Actor": {"ID": id, "Attributes": attributes}, "scope": "local",
-        "status": action, "id": id, "from": image, "time": time / 1000, "timeNano": time * 1_000_000,
-    });
-    Some(Bytes::from(format!("{value}\n")))
+    if let Some(time) = parse_rfc3339(text) {
+        return Ok(time);
+    }
+    let mut age = Duration::ZERO;
+    let mut digits = String::new();
+    for letter in text.chars() {
+        let unit = match letter {
+            '0'..='9' | '.' => {
+                digits.push(letter);
+                continue;
+            }
+            's' => 1.0,
+            'm' => 60.0,
+            'h' => 3600.0,
+            _ => return Err(wrong()),
+        };
+        let count: f64 = std::mem::take(&mut digits).parse().map_err(|_| wrong())?;
+        age += Duration::try_from_secs_f64(count * unit).map_err(|_| wrong())?;
+    }
+    if text.is_empty() || !digits.is_empty() { Err(wrong()) } else { Ok(logs::now().saturating_sub(age)) }
+}
+
+/// `2026-11-23T05:00:00.5Z`, or with `+01:00` in the place of Z.
+fn parse_rfc3339(text: &str) -> Option<Duration> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
+    let separators = [(4, '-'), (7, '-'), (10, 'T'), (13, ':'), (16, ':')];
+    if !separators
+        .iter()
+        .all(|(index, letter)| text.get(*index..=*index) == Some(letter.encode_utf8(&mut [0; 4])))
+    {
+        return None;
+    }
+    let days = logs::days_from_civil(number(0..4)?, number(5..7)?, number(8..10)?);
+    let seconds = days * 86_400 + number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
+    let rest = text.get(19..)?;
+    let (fraction, zone) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(rest.find(|letter: char| !letter.is_ascii_digit())?),
+        None => ("", rest),
+    };
+    let offset = match zone {
+        "Z" | "z" => 0,
+        zone => {
+            let sign = if zone.starts_with('-') { -1 } else { 1 };
+            let part = |range: std::ops::Range<usize>| zone.get(range)?.parse::<i64>().ok();
+            sign * (part(1..3)? * 3600 + part(4..6)? * 60)
+        }
+    };
+    let nanos: u32 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    Some(Duration::new(u64::try_from(seconds - offset).ok()?, nanos))
+}
+
+pub(super) async fn disk_use(state: State) -> Result<Json<Value>, EngineError> {
+    let containers = state.table.all();
+    blocking(move || {
+        let (images, layers) = images::disk_use();
+        let rows: Vec<Value> = containers
+            .iter()
+            .map(|container| {
+                let mut row = super::view::summary(container, &state.networks);
+                row["SizeRw"] = json!(volume::size(&crate::paths::overlay(&container.id).join("diff")));
+                row
+            })
+            .collect();
+        let uses = |name: &str| {
+            let binds = containers.iter().flat_map(|container| &container.spec.binds);
+            binds.filter(|bind| bind.volume.as_deref() == Some(name)).count()
+        };
+        let volumes: Vec<Value> = volume::all()
+            .iter()
+            .map(|each| {
+                json!({
+                    "Name": each.name, "Driver": "local", "Mountpoint": each.data(), "Labels": each.labels, "Scope": "local", "Options": null,
+                    "UsageData": {"Size": volume::size(&each.data()), "RefCount": uses(&each.name)},
+                })
+            })
+            .collect();
+        Ok(Json(json!({"LayersSize": layers, "Images": images, "Containers": rows, "Volumes": volumes, "BuildCache": []})))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_every_form() {
+        for (text, seconds) in [
+            ("1700000000", 1_700_000_000.0),
+            ("1700000000.5", 1_700_000_000.5),
+            ("2023-11-14T22:13:20Z", 1_700_000_000.0),
+            ("2023-11-14T23:13:20.25+01:00", 1_700_000_000.25),
+        ] {
+            assert!((moment(text).unwrap().as_secs_f64() - seconds).abs() < 0.001, "{text}");
+        }
+        let age = logs::now().saturating_sub(moment("1h30m").unwrap()).as_secs();
+        assert!((5399..=5401).contains(&age));
+        assert!(moment("soon").is_err() && moment("").is_err() && moment("5").is_ok());
+    }
 }

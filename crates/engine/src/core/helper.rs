@@ -47,6 +47,11 @@ impl Helper {
         Ok(Helper { pid: child.id().cast_signed(), socket: ours })
     }
 
+    /// A helper that another PID 1 started.
+    pub fn adopt(pid: i32, socket: OwnedFd) -> Helper {
+        Helper { pid, socket }
+    }
+
     /// The next report, if one is there.
     pub fn report(&self) -> Received<Report> {
         packet::receive(&self.socket).unwrap_or(Received::Closed)

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ends what is left of a container and forgets it; with `remove` also its files and its log.
-pub(super) fn run(id: &str, name: &str, keep_children: bool, remove: bool) -> Result<Report> {
-    let cgroup = paths::cgroup(name);
+pub(super) fn run(id: &str, keep_children: bool, remove: bool) -> Result<Report> {
+    let cgroup = paths::cgroup(id);
     if cgroup.exists() && (remove || !keep_children) {
         kill_all(&cgroup)?;
         fs::remove_dir(&cgroup).with_context(|| format!("removing {}", cgroup.display()))?;
@@ -23,13 +23,29 @@ pub(super) fn run(id: &str, name: &str, keep_children: bool, remove: bool) -> Re
     let _ = fs::remove_dir_all(Path::new(paths::RUNTIME_STATE).join(id));
     let _ = fs::remove_dir_all(paths::bundle(id));
     if remove {
-        let _ = unmount(paths::rootfs(id), UnmountFlags::DETACH);
-        let _ = fs::remove_dir_all(paths::overlay(id));
-        if let Some(folder) = paths::log(id).parent() {
-            let _ = fs::remove_dir_all(folder);
-        }
+        remove_files(id);
     }
     Ok(Report::Done)
+}
+
+/// Removes all that is kept of a container. What cannot be removed now is swept up at the next boot.
+pub(crate) fn remove_files(id: &str) {
+    let _ = unmount(paths::rootfs(id), UnmountFlags::DETACH);
+    let _ = fs::remove_dir_all(paths::overlay(id));
+    let _ = fs::remove_dir_all(paths::container(id));
+}
+
+/// At boot: removes what is left of containers that are made anew at each boot. Those that clients made have a record.
+pub fn sweep() {
+    for base in [paths::container(""), paths::overlay("")] {
+        let Ok(items) = fs::read_dir(base) else { continue };
+        for item in items.flatten() {
+            let id = item.file_name();
+            if !paths::record(&id.to_string_lossy()).exists() {
+                let _ = fs::remove_dir_all(item.path());
+            }
+        }
+    }
 }
 
 /// Kills everything in a cgroup and waits until the kernel says that it is empty.

@@ -1,18 +1,15 @@
 //! Files that the configuration wants in a container (`write_files`), put there before its first process starts. No
 //! link inside the image can lead out of it.
 
-use super::bundle;
+use super::account;
+use crate::archive::{make_folders, open_root};
 use crate::paths;
 use crate::spec::{ContainerSpec, FILES_LABEL, PlacedFile};
 use anyhow::{Context, Result};
-use rustix::fs::{
-    AtFlags, Mode, OFlags, ResolveFlags, fchmod, fchown, mkdirat, open, openat, openat2, renameat, unlinkat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fchown, openat, renameat, unlinkat};
 use rustix::fs::{Gid, Uid};
-use rustix::io::Errno;
 use std::fs;
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Writes them all; one that fails is told in the container's log, and the others are written.
@@ -37,8 +34,7 @@ fn place_one(id: &str, spec: &ContainerSpec, file: &PlacedFile) -> Result<()> {
         // The file itself is bound from the host: keep the one that others see too.
         return fs::write(&base, content).with_context(|| format!("writing {}", base.display()));
     }
-    let base = open(&base, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| format!("opening {}", base.display()))?;
+    let base = open_root(&base)?;
     let folder = make_folders(&base, path.parent().unwrap_or(Path::new("")))?;
     let name = path.file_name().context("a path without a name")?;
     let mut fresh = std::ffi::OsString::from(".");
@@ -50,9 +46,8 @@ fn place_one(id: &str, spec: &ContainerSpec, file: &PlacedFile) -> Result<()> {
     let mut writer = fs::File::from(target.try_clone()?);
     writer.write_all(&content).context("writing it")?;
     if !file.owner.is_empty() {
-        let owner = bundle::user(id, &file.owner)?;
-        let number = |key: &str| owner[key].as_u64().and_then(|number| u32::try_from(number).ok());
-        fchown(&target, number("uid").map(Uid::from_raw), number("gid").map(Gid::from_raw))?;
+        let owner = account::find(id, &file.owner, &[])?;
+        fchown(&target, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
     }
     fchmod(&target, Mode::from_raw_mode(file.mode))?;
     renameat(&folder, &fresh, &folder, name).context("renaming it into its place")
@@ -69,30 +64,6 @@ fn locate(rootfs: &Path, spec: &ContainerSpec, path: &Path) -> (PathBuf, PathBuf
         Some((bind, rest)) => (PathBuf::from(&bind.source), rest.to_path_buf()),
         None => (rootfs.to_path_buf(), path.strip_prefix("/").unwrap_or(path).to_path_buf()),
     }
-}
-
-/// Opens a folder below `base`, making what is missing; links are followed as the container would.
-fn make_folders(base: &OwnedFd, path: &Path) -> Result<OwnedFd> {
-    let open_below = |path: &Path| {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat2(base, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
-    };
-    let mut done = PathBuf::new();
-    let mut folder = open_below(&done).context("opening the root")?;
-    for part in path.components() {
-        done.push(part);
-        folder = match open_below(&done) {
-            Err(Errno::NOENT) => {
-                mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o755))
-                    .with_context(|| format!("making {}", done.display()))?;
-                open_below(&done)
-            }
-            other => other,
-        }
-        .with_context(|| format!("opening {}", done.display()))?;
-    }
-    Ok(folder)
 }
 
 #[cfg(test)]
@@ -120,18 +91,5 @@ mod tests {
             let found = locate(Path::new("/root-of-it"), &spec, Path::new(path));
             assert_eq!(found, (PathBuf::from(base), PathBuf::from(rest)), "{path}");
         }
-    }
-
-    #[test]
-    fn links_do_not_lead_out() {
-        let root = std::env::temp_dir().join(format!("corral-place-{}", std::process::id()));
-        fs::create_dir_all(root.join("etc")).unwrap();
-        std::os::unix::fs::symlink("/etc", root.join("link")).unwrap();
-        std::os::unix::fs::symlink("../../../../..", root.join("up")).unwrap();
-        let base = open(&root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
-        make_folders(&base, Path::new("link/a")).unwrap();
-        make_folders(&base, Path::new("up/b")).unwrap();
-        assert!(root.join("etc/a").is_dir() && root.join("b").is_dir());
-        fs::remove_dir_all(root).unwrap();
     }
 }

@@ -1,10 +1,10 @@
 //! The creation helper: takes one order from PID 1, does it, reports, exits. The container's first process, its child,
 //! is then PID 1's.
 
-use super::{bundle, cleanup, device_tree, files, overlay, process};
-use crate::image::Embedded;
-use crate::protocol::{Order, Report};
-use crate::spec::{ContainerSpec, ExecSpec};
+use super::{bundle, cleanup, device_tree, files, link, names, overlay, process};
+use crate::image;
+use crate::protocol::{Join, Order, Report};
+use crate::spec::{ContainerSpec, Endpoint, ExecSpec};
 use crate::sys::packet::{self, Received};
 use crate::{paths, sys};
 use anyhow::{Context, Result, bail};
@@ -28,28 +28,51 @@ pub fn run(socket: &OwnedFd) -> i32 {
     };
     let (report, code) = match result {
         Ok(report) => (report, 0),
-        Err(error) => (Report::Failed { message: format!("{error:#}") }, 1),
+        Err(error) => (Report::Failed { message: explain(&format!("{error:#}")) }, 1),
     };
     // If PID 1 does not listen any more there is nobody to tell.
     let _ = packet::send(socket, &report, &[]);
     code
 }
 
+/// Docker's clients tell by its words why a program could not be started: exit codes 126 and 127 come from that.
+fn explain(message: &str) -> String {
+    let Some((name, reason)) = message.split_once("executable '").and_then(|(_, rest)| rest.split_once('\''))
+    else {
+        return message.to_owned();
+    };
+    match reason {
+        reason if reason.contains("not found in $PATH") => {
+            format!("exec: {name:?}: executable file not found in $PATH")
+        }
+        reason if reason.contains("permissions") => format!("exec: {name:?}: permission denied"),
+        _ => message.to_owned(),
+    }
+}
+
 fn obey(order: Order, socket: &OwnedFd) -> Result<Report> {
     match order {
-        Order::Launch { id, spec } => launch(&id, &spec, socket),
+        Order::Launch { id, spec, join } => launch(&id, &spec, &join, socket),
         Order::Exec { id, spec } => exec(&id, &spec, socket),
-        Order::Cleanup { id, name, keep_children, remove } => cleanup::run(&id, &name, keep_children, remove),
+        Order::Cleanup { id, keep_children, remove } => cleanup::run(&id, keep_children, remove),
+        Order::Network { pid, connect, disconnect } => {
+            network(pid, connect.as_deref(), disconnect.as_deref())
+        }
         Order::Go => bail!("an order to go on before any other"),
     }
 }
 
-fn launch(id: &str, spec: &ContainerSpec, socket: &OwnedFd) -> Result<Report> {
-    let image = Embedded::load(&spec.image)?;
+fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Result<Report> {
+    let name = if spec.image_id.is_empty() { &spec.image } else { &spec.image_id };
+    let image = image::find(name)?;
     overlay::mount(id, &image)?;
-    overlay::prepare_binds(spec)?;
+    overlay::prepare_binds(id, spec)?;
     files::place(id, spec);
-    let config = bundle::config(id, spec, &image)?;
+    names::write(id, spec)?;
+    let config = bundle::config(id, spec, &image, join)?;
+    if let Some(folder) = config["process"]["cwd"].as_str().filter(|folder| *folder != "/") {
+        overlay::prepare_folder(id, folder)?;
+    }
     let folder = paths::bundle(id);
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("config.json"), serde_json::to_vec(&config)?).context("writing the bundle")?;
@@ -67,6 +90,9 @@ fn launch(id: &str, spec: &ContainerSpec, socket: &OwnedFd) -> Result<Report> {
     let pid = container.pid().context("a container without a process")?.as_raw();
     let master = terminal.receive()?;
     device_tree::show(spec, pid)?;
+    if !spec.host_network && join.network == 0 {
+        link::attach(pid, &spec.endpoints, 0)?;
+    }
     report(socket, &Report::Created { pid }, master.as_ref())?;
     match packet::receive::<Order>(socket)? {
         Received::Message(Order::Go, _) => {}
@@ -74,6 +100,16 @@ fn launch(id: &str, spec: &ContainerSpec, socket: &OwnedFd) -> Result<Report> {
     }
     container.start().with_context(|| format!("starting container {}", spec.name))?;
     Ok(Report::Started)
+}
+
+fn network(pid: i32, connect: Option<&Endpoint>, disconnect: Option<&Endpoint>) -> Result<Report> {
+    if let Some(endpoint) = disconnect {
+        link::detach(endpoint)?;
+    }
+    if let Some(endpoint) = connect {
+        link::attach(pid, std::slice::from_ref(endpoint), link::count_interfaces(pid))?;
+    }
+    Ok(Report::Done)
 }
 
 fn exec(id: &str, spec: &ExecSpec, socket: &OwnedFd) -> Result<Report> {

@@ -2,11 +2,20 @@
 //! own binary, gone when its one job is done. libcontainer clones and then allocates, so it must never be called from
 //! a process with several threads.
 
+mod account;
 mod bundle;
-mod cleanup;
+mod capabilities;
+pub(crate) mod cleanup;
 mod device_tree;
+mod devices;
 mod files;
 pub mod helper;
-mod overlay;
+mod link;
+mod mounts;
+mod names;
+pub(crate) mod overlay;
 mod process;
+mod seccomp;
 mod witness;
+
+pub use cleanup::sweep;

@@ -1,17 +1,22 @@
 //! The root file system of a container: overlayfs over the layers of its image. It stays mounted over restarts.
 
-use crate::image::Embedded;
+use crate::archive::{self, Packed, Whiteouts, open_in, open_root};
+use crate::id::new_id;
+use crate::image::Image;
 use crate::paths;
-use crate::spec::ContainerSpec;
-use anyhow::{Context, Result};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount as sys_mount, mount_change};
-use std::ffi::CString;
-use std::fs;
+use crate::spec::{Bind, ContainerSpec};
+use anyhow::{Context, Result, bail};
+use rustix::fs::{CWD, OFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+};
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Mounts the root file system unless it is mounted already.
-pub(super) fn mount(id: &str, image: &Embedded) -> Result<()> {
+pub(crate) fn mount(id: &str, image: &Image) -> Result<()> {
     let base = paths::overlay(id);
     let merged = paths::rootfs(id);
     if is_mounted(&merged) {
@@ -22,30 +27,71 @@ pub(super) fn mount(id: &str, image: &Embedded) -> Result<()> {
             .with_context(|| format!("making {}", base.join(name).display()))?;
     }
     fs::set_permissions(base.join("diff"), fs::Permissions::from_mode(0o755))?;
-    let lower: Vec<String> =
-        image.lower_folders().iter().map(|folder| folder.display().to_string()).collect();
-    let (upper, work) = (base.join("diff"), base.join("work"));
-    let data =
-        format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), upper.display(), work.display());
-    let data = CString::new(data).context("a path with a NUL byte")?;
-    sys_mount("overlay", &merged, "overlay", MountFlags::empty(), data.as_c_str())
-        .with_context(|| format!("mounting the root of image {}", image.reference))?;
+    // The newer interface takes one layer at a time: the older one has room for about forty.
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("opening overlayfs")?;
+    let folders = image.lower.iter().map(|folder| ("lowerdir+", folder.clone()));
+    for (key, folder) in folders.chain([("upperdir", base.join("diff")), ("workdir", base.join("work"))]) {
+        fsconfig_set_string(&context, key, &folder)
+            .with_context(|| format!("layer {} of image {}", folder.display(), image.id))?;
+    }
+    let names = || format!("mounting the root of image {}", image.references.first().unwrap_or(&image.id));
+    fsconfig_create(&context).with_context(names)?;
+    let root =
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).with_context(names)?;
+    move_mount(&root, "", CWD, &merged, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).with_context(names)?;
     // What the container mounts in its root is its own business: nothing of it may come back to the host's copy.
     mount_change(&merged, MountPropagationFlags::PRIVATE).context("keeping the container's mounts apart")
 }
 
 fn is_mounted(path: &Path) -> bool {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    table.lines().any(|line| line.split(' ').nth(4).is_some_and(|target| Path::new(target) == path))
+    let of = |path: &Path| rustix::fs::stat(path).map(|data| data.st_dev);
+    // An overlay is a file system of its own.
+    path.parent().is_some_and(|parent| matches!((of(path), of(parent)), (Ok(own), Ok(outer)) if own != outer))
 }
 
-/// Makes the folders of the host that a container wants to see and that are not there, as Docker does.
-pub(super) fn prepare_binds(spec: &ContainerSpec) -> Result<()> {
+/// Makes what a container wants to see of the host and that is not there, as Docker does, and fills new volumes.
+pub(super) fn prepare_binds(id: &str, spec: &ContainerSpec) -> Result<()> {
     for bind in &spec.binds {
         if !Path::new(&bind.source).exists() {
+            if bind.must_exist {
+                bail!(
+                    "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                    bind.source
+                );
+            }
             fs::create_dir_all(&bind.source)
                 .with_context(|| format!("making {} for {}", bind.source, spec.name))?;
         }
+        if bind.volume.is_some() {
+            fill(id, bind).with_context(|| format!("filling the volume at {}", bind.target))?;
+        }
     }
     Ok(())
+}
+
+/// A volume that is empty begins with what the image has at its place.
+fn fill(id: &str, bind: &Bind) -> Result<()> {
+    let source = Path::new(&bind.source);
+    if fs::read_dir(source)?.next().is_some() {
+        return Ok(());
+    }
+    let root = open_root(&paths::rootfs(id))?;
+    let inside = Path::new(bind.target.trim_start_matches('/'));
+    let Ok(folder) = open_in(&root, inside, OFlags::DIRECTORY | OFlags::RDONLY) else { return Ok(()) };
+    if rustix::fs::Dir::read_from(&folder)?.count() <= 2 {
+        return Ok(());
+    }
+    let spool = source.with_file_name(format!("copy-{}.tar", new_id()));
+    let copied = File::create(&spool).map_err(anyhow::Error::from).and_then(|mut file| {
+        archive::pack(&root, inside, Packed::Inside, &mut file)?;
+        archive::unpack(File::open(&spool)?, &open_root(source)?, Whiteouts::Keep)
+    });
+    let _ = fs::remove_file(spool);
+    copied.map(drop)
+}
+
+/// Makes the folder in which a container's process begins.
+pub(super) fn prepare_folder(id: &str, path: &str) -> Result<()> {
+    let root = open_root(&paths::rootfs(id))?;
+    archive::make_folders(&root, Path::new(path.trim_start_matches('/'))).map(drop)
 }

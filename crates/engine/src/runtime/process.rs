@@ -1,6 +1,6 @@
 //! The process of an exec: an OCI `process` object, written where libcontainer reads it.
 
-use super::bundle;
+use super::{account, bundle, capabilities};
 use crate::paths;
 use crate::spec::ExecSpec;
 use anyhow::{Context, Result};
@@ -20,7 +20,12 @@ pub(super) fn write(id: &str, spec: &ExecSpec) -> Result<PathBuf> {
         process["cwd"] = Value::String(spec.working_dir.clone());
     }
     if !spec.user.is_empty() {
-        process["user"] = bundle::user(id, &spec.user)?;
+        let account = account::find(id, &spec.user, &[])?;
+        process["user"] = bundle::user_value(&account);
+        let bound: Vec<String> =
+            serde_json::from_value(process["capabilities"]["bounding"].clone()).unwrap_or_default();
+        process["capabilities"] = capabilities::sets(&bound, account.uid);
+        set_home(&mut process, &account.home);
     }
     let mut env: Vec<Value> = process["env"].as_array().cloned().unwrap_or_default();
     if spec.tty {
@@ -29,9 +34,18 @@ pub(super) fn write(id: &str, spec: &ExecSpec) -> Result<PathBuf> {
     env.extend(spec.env.iter().cloned().map(Value::String));
     process["env"] = Value::Array(env);
     if spec.privileged {
-        process["capabilities"] = bundle::all_capabilities();
+        process["capabilities"] = capabilities::sets(&capabilities::possible(), 0);
     }
     let file = folder.join(format!("exec-{}.json", std::process::id()));
     fs::write(&file, serde_json::to_vec(&process)?).context("writing the process")?;
     Ok(file)
+}
+
+/// The home folder that the container had was another user's.
+fn set_home(process: &mut Value, home: &str) {
+    for item in process["env"].as_array_mut().into_iter().flatten() {
+        if item.as_str().is_some_and(|item| item.starts_with("HOME=")) {
+            *item = Value::String(format!("HOME={home}"));
+        }
+    }
 }

@@ -7,7 +7,11 @@ pub mod packet;
 pub mod reap;
 pub mod signals;
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ffi::CString;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A descriptor that this process was started with, named by its number. None if there is none of that number.
 #[expect(unsafe_code, reason = "taking ownership of an inherited descriptor cannot be expressed safely")]
@@ -18,4 +22,63 @@ pub fn inherited(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: the descriptor is open (just looked) and nobody in this process owns it: it was inherited from PID 1 for
     // exactly this use, and the helper asks for it once, as the first thing it does.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A descriptor for reading and writing without blocking a thread.
+#[expect(unsafe_code, reason = "tokio wants a promise that the descriptor stays the same")]
+pub(crate) fn open_async(descriptor: OwnedFd, interest: Interest) -> Option<AsyncFd<OwnedFd>> {
+    rustix::io::ioctl_fionbio(&descriptor, true).ok()?;
+    // SAFETY: an OwnedFd names one descriptor for as long as it lives, and closes it only when it is dropped, which is
+    // when the AsyncFd that owns it is.
+    unsafe { AsyncFd::register_with_interest(descriptor, interest) }.ok()
+}
+
+/// Executes this process' own binary again with what it is to go on with: a document, and the descriptors that the
+/// document names by number. Returns only if it could not.
+pub fn execute_again(name: &str, document: &[u8], kept: &[RawFd]) -> std::io::Error {
+    match prepare(document, kept) {
+        Ok(memory) => {
+            let arguments = [name.to_owned(), format!("{RESUME}{}", memory.as_raw_fd())];
+            let arguments: Vec<CString> =
+                arguments.into_iter().filter_map(|text| CString::new(text).ok()).collect();
+            let environment: Vec<CString> = std::env::vars()
+                .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())
+                .collect();
+            // Unlike std's, nix' exec leaves blocked signals blocked: none is lost on the way.
+            match nix::unistd::execve(c"/proc/self/exe", &arguments, &environment) {
+                Ok(never) => match never {},
+                Err(error) => error.into(),
+            }
+        }
+        Err(error) => error,
+    }
+}
+
+/// The argument that says that a process goes on with what an earlier one began.
+const RESUME: &str = "--resume=";
+
+fn prepare(document: &[u8], kept: &[RawFd]) -> std::io::Result<OwnedFd> {
+    let memory = rustix::fs::memfd_create("state", rustix::fs::MemfdFlags::empty())?;
+    let mut file = std::fs::File::from(memory);
+    file.write_all(document)?;
+    file.rewind()?;
+    for number in kept {
+        nix::fcntl::fcntl(*number, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+    }
+    Ok(file.into())
+}
+
+/// What an earlier process left for this one, if its arguments say that there is something.
+pub fn take_document(arguments: &[String]) -> Option<Vec<u8>> {
+    let number = arguments.iter().find_map(|argument| argument.strip_prefix(RESUME))?.parse().ok()?;
+    let mut document = Vec::new();
+    std::fs::File::from(inherited(number)?).read_to_end(&mut document).ok()?;
+    Some(document)
+}
+
+/// A descriptor that came through [`execute_again`], closed on the next execution again.
+pub fn take_kept(number: RawFd) -> Option<OwnedFd> {
+    let descriptor = inherited(number)?;
+    let _ = rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC);
+    Some(descriptor)
 }

@@ -45,7 +45,7 @@ pub(crate) fn run() -> Result<()> {
     else {
         bail!("PID 1 answered something else");
     };
-    let namespace = File::open(format!("/proc/{}/ns/mnt", console.pid))
+    let namespace = File::open(format!("/proc/{}/ns/mnt", console.status.pid))
         .with_context(|| format!("{} does not run", docker.storage_context))?;
     rustix::thread::move_into_link_name_space(
         std::os::fd::AsFd::as_fd(&namespace),

@@ -37,6 +37,12 @@ pub(super) fn mount_all() -> Vec<String> {
     problems
 }
 
+/// What the engine needs where somebody else mounted /proc, /sys, /dev and /run; returns what could not be had.
+pub(super) fn prepare_for_engine() -> Vec<String> {
+    let _ = fs::create_dir_all("/run/corral");
+    prepare_cgroups().err().map(|error| format!("preparing cgroups: {error}")).into_iter().collect()
+}
+
 /// The cgroup of all system containers, with every controller: helpers that run at the same time find it made.
 fn prepare_cgroups() -> std::io::Result<()> {
     let root = Path::new("/sys/fs/cgroup");

@@ -7,7 +7,7 @@ use crate::resolve::Resolved;
 use anyhow::{Context, Result, bail};
 use corral_config::model::State;
 use corral_engine::core::{Helper, Streams};
-use corral_engine::protocol::{Order, Report};
+use corral_engine::protocol::{Join, Order, Report};
 use corral_engine::sys::packet::Received;
 use corral_engine::sys::reap;
 use corral_machine::block;
@@ -139,9 +139,7 @@ fn place_memory() -> Result<()> {
 fn secure() -> Result<()> {
     fs::create_dir_all(crate::resolve::CONF)?;
     fs::set_permissions(crate::resolve::CONF, fs::Permissions::from_mode(0o700))?;
-    // System containers are made anew at each boot: what is left of the last ones is only in the way.
-    let _ = fs::remove_dir_all("/var/lib/system-docker/overlay");
-    let _ = fs::remove_dir_all("/var/lib/system-docker/containers");
+    corral_engine::runtime::sweep();
     Ok(())
 }
 
@@ -159,7 +157,10 @@ fn bootstrap(rough: &Resolved, more: &str) -> Result<()> {
         fs::OpenOptions::new().write(true).open("/dev/console").ok().map(std::os::fd::OwnedFd::from);
     let copy = console.as_ref().and_then(|console| console.try_clone().ok());
     let streams = Streams { stdin: None, stdout: console, stderr: copy };
-    let helper = Helper::start(&Order::Launch { id: id.clone(), spec: Box::new(spec) }, streams)?;
+    let helper = Helper::start(
+        &Order::Launch { id: id.clone(), spec: Box::new(spec), join: Join::default() },
+        streams,
+    )?;
     let deadline = Instant::now() + BOOTSTRAP_TIME;
     let pid = match next_report(&helper, deadline)? {
         Report::Created { pid } => pid,
@@ -168,7 +169,7 @@ fn bootstrap(rough: &Resolved, more: &str) -> Result<()> {
     };
     helper.go()?;
     let code = wait_for_end(pid, deadline)?;
-    let order = Order::Cleanup { id, name: "bootstrap".to_owned(), keep_children: false, remove: true };
+    let order = Order::Cleanup { id, keep_children: false, remove: true };
     let cleaning = Helper::start(&order, Streams::default())?;
     next_report(&cleaning, deadline)?;
     if code == 0 { Ok(()) } else { bail!("the bootstrap container ended with {code}") }

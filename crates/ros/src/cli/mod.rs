@@ -2,6 +2,7 @@
 
 mod boot;
 mod config;
+mod engine;
 pub(crate) mod power;
 
 use crate::{applets, report};
@@ -21,6 +22,7 @@ use std::process::ExitCode;
   ros config validate -i my.yml      what is wrong with a file, and where
   ros boot                           what the boot waited for
   ros os version                     which version runs
+  ros engine fsck                    whether the system's images are sound
   sudo reboot                        containers first, then the machine"
 )]
 struct Cli {
@@ -57,6 +59,13 @@ enum Command {
         #[command(subcommand)]
         command: Os,
     },
+    /// The engine of the system
+    Engine {
+        #[command(subcommand)]
+        command: engine::Command,
+    },
+    /// Remove images of the system engine that nothing uses
+    Gc(engine::Clean),
     /// Restart the machine
     Reboot(power::Options),
     /// Switch the machine off
@@ -97,6 +106,12 @@ enum Command {
 enum Os {
     /// Print the version that runs
     Version,
+    /// Let PID 1 execute its binary again; containers, logs and clients go on
+    Reexec,
+    /// Let PID 1 meet a bug
+    #[cfg(feature = "test-hooks")]
+    #[command(hide = true)]
+    Panic,
 }
 
 /// Parses the command line and does what it says.
@@ -126,7 +141,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 fn works_for_everyone(command: &Command) -> bool {
     matches!(
         command,
-        Command::Os { .. }
+        Command::Os { command: Os::Version }
             | Command::Config {
                 command: config::Command::Validate { input: Some(_) } | config::Command::Schema
             }
@@ -141,10 +156,17 @@ fn dispatch(command: Command) -> ExitCode {
             println!("v{}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
+        Command::Os { command: Os::Reexec } => report(engine::reexec()),
+        #[cfg(feature = "test-hooks")]
+        Command::Os { command: Os::Panic } => report(
+            corral_engine::client::ask(corral_engine::protocol::Request::Panic).map(drop).map_err(Into::into),
+        ),
+        Command::Engine { command } => report(engine::run(&command)),
+        Command::Gc(options) => report(engine::clean(&options)),
         Command::Reboot(options) => report(power::end("reboot", &options)),
         Command::Poweroff(options) => report(power::end("poweroff", &options)),
         Command::Halt(options) => report(power::end("halt", &options)),
-        Command::EngineDaemon => report(corral_engine::daemon::run()),
+        Command::EngineDaemon => report(corral_engine::daemon::run(crate::launch::registries)),
         Command::Bootstrap => report(applets::bootstrap::run()),
         Command::CloudInitSave { network: false } => report(applets::cloud_init::run_local()),
         Command::CloudInitSave { network: true } => report(applets::cloud_init::run_network()),

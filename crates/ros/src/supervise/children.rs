@@ -1,6 +1,5 @@
 //! PID 1's own child that is no container and always there: the engine daemon. It dies without harm.
 
-use super::requests::Stopper;
 use super::{Supervisor, Timer};
 use crate::boot::say;
 use corral_plan::restart;
@@ -8,13 +7,12 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// The engine daemon, and who waits for what at it.
+/// The engine daemon.
 #[derive(Debug, Default)]
 pub(super) struct Daemon {
     pub(super) pid: Option<i32>,
-    started: Option<Instant>,
-    failures: u32,
-    pub(super) stoppers: Vec<Stopper>,
+    pub(super) started: Option<Instant>,
+    pub(super) failures: u32,
 }
 
 impl Supervisor {

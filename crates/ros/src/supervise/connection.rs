@@ -5,6 +5,7 @@ use super::Supervisor;
 use corral_engine::protocol::{Answer, Call, Event, Reply};
 use corral_engine::sys::packet::{self, Received};
 use rustix::event::PollFlags;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -16,14 +17,14 @@ const MOST_CONNECTIONS: usize = 200;
 /// A client.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: OwnedFd,
-    queue: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    pub(super) socket: OwnedFd,
+    pub(super) queue: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     /// It wants events: the engine daemon.
-    attached: bool,
+    pub(super) attached: bool,
 }
 
 /// Who waits for the reply to which request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Waiting {
     pub(super) connection: u64,
     pub(super) number: u64,
@@ -114,6 +115,7 @@ impl Supervisor {
         }
         let ids: Vec<String> = self.containers.keys().cloned().collect();
         for id in ids {
+            self.tell(&id, "known", None);
             self.offer_streams(&id);
             if let Some(container) = self.containers.get_mut(&id).filter(|container| container.pid == 0) {
                 container.streams.clear();

@@ -4,27 +4,30 @@ use super::jobs::Purpose;
 use super::table::{Container, millis};
 use super::{Supervisor, Timer};
 use crate::boot::say;
-use corral_engine::core::Streams;
+use corral_engine::core::{Streams, cgroup};
 use corral_engine::error::EngineError;
-use corral_engine::protocol::{Event as News, Order};
+use corral_engine::protocol::{Event as News, Join, Order};
 use corral_engine::spec::ContainerSpec;
 use corral_engine::sys::signals;
 use corral_plan::lifecycle::{self, Action, Event, State};
 use corral_plan::restart;
-use rustix::pipe::{PipeFlags, pipe_with};
 use std::time::{Duration, Instant};
 
 impl Supervisor {
     /// Adds a container to the table.
-    pub(super) fn create(&mut self, spec: ContainerSpec) -> Result<String, EngineError> {
-        if !spec.name.is_empty() && self.containers.values().any(|other| other.spec.name == spec.name) {
-            return Err(EngineError::Conflict(format!("the name {} is in use", spec.name)));
+    pub(super) fn create(&mut self, container: Container) -> Result<(), EngineError> {
+        let name = &container.spec.name;
+        let taken = self.containers.values().find(|other| other.spec.name == *name);
+        if let Some(other) = taken {
+            return Err(EngineError::Conflict(format!(
+                "the container name \"/{name}\" is already in use by container \"{}\": remove or rename that container",
+                other.id
+            )));
         }
-        let container = Container::new(spec);
         let id = container.id.clone();
         self.containers.insert(id.clone(), container);
         self.tell(&id, "create", None);
-        Ok(id)
+        Ok(())
     }
 
     /// Lets an event happen to a container.
@@ -41,20 +44,32 @@ impl Supervisor {
     }
 
     fn launch(&mut self, id: &str) {
+        let Some(container) = self.containers.get(id) else { return };
+        let join = match self.join(&container.spec) {
+            Ok(join) => join,
+            Err(error) => return self.launch_failed(id, &error.to_string()),
+        };
         let Some(container) = self.containers.get_mut(id) else { return };
         container.error.clear();
-        let order = Order::Launch { id: id.to_owned(), spec: Box::new(container.spec.clone()) };
-        let mut streams = Streams::default();
-        if let (Ok((out, stdout)), Ok((err, stderr))) =
-            (pipe_with(PipeFlags::CLOEXEC), pipe_with(PipeFlags::CLOEXEC))
-        {
-            container.streams = vec![(1, out), (2, err)];
-            (streams.stdout, streams.stderr) = (Some(stdout), Some(stderr));
-        }
+        (container.oom_killed, container.paused) = (false, false);
+        let order = Order::Launch { id: id.to_owned(), spec: Box::new(container.spec.clone()), join };
+        let streams = container.open_streams();
         self.offer_streams(id);
         if let Err(error) = self.start_job(Purpose::Launch { id: id.to_owned() }, &order, streams) {
             self.launch_failed(id, &format!("starting a helper: {error}"));
         }
+    }
+
+    /// The first processes of the containers whose namespaces one shares: these must run.
+    fn join(&self, spec: &ContainerSpec) -> Result<Join, EngineError> {
+        let pid = |id: &str| match self.containers.get(id) {
+            _ if id.is_empty() => Ok(0),
+            Some(other) if other.pid > 0 => Ok(other.pid),
+            _ => {
+                Err(EngineError::Conflict(format!("container {id}, whose namespace it shares, does not run")))
+            }
+        };
+        Ok(Join { network: pid(&spec.network_of)?, pid: pid(&spec.pid_of)?, ipc: pid(&spec.ipc_of)? })
     }
 
     /// The first process runs.
@@ -62,9 +77,13 @@ impl Supervisor {
         if let Some(container) = self.containers.get_mut(id) {
             container.started = millis();
             container.up_since = Some(Instant::now());
+            if container.spec.health.is_some() {
+                "starting".clone_into(&mut container.health);
+            }
         }
         self.happen(id, Event::Started);
         self.tell(id, "start", None);
+        self.settle(id, &Ok(()));
     }
 
     /// A helper could not make the container, or could not start it.
@@ -81,11 +100,12 @@ impl Supervisor {
             return;
         }
         self.happen(id, Event::StartFailed);
-        self.tell(id, "die", Some(127));
-        self.remove_if_retired(id);
+        self.tell(id, "die", None);
+        self.settle(id, &Err(EngineError::StartFailed(message.to_owned())));
+        self.remove_if_unwanted(id);
     }
 
-    /// The first process ended: the rest of the container follows, in a helper.
+    /// The first process ended: the rest of the container follows, in a helper if there is any.
     pub(super) fn process_ended(&mut self, id: &str, code: i32) {
         self.clear_timer(&Timer::GraceOver(id.to_owned()));
         let Some(container) = self.containers.get_mut(id) else { return };
@@ -93,15 +113,15 @@ impl Supervisor {
         container.exit_code = code;
         container.finished = millis();
         container.cleaning = Some(code);
+        container.paused = false;
         let stable = container.up_since.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
         container.failures = if stable { 0 } else { container.failures + 1 };
-        let order = Order::Cleanup {
-            id: id.to_owned(),
-            name: container.spec.name.clone(),
-            keep_children: container.spec.keep_children,
-            remove: false,
-        };
-        self.tell(id, "die", Some(code));
+        container.oom_killed = cgroup::had_oom_kill(id);
+        if !container.spec.keep_children && cgroup::forget_empty(id) {
+            return self.cleaned(id);
+        }
+        let order =
+            Order::Cleanup { id: id.to_owned(), keep_children: container.spec.keep_children, remove: false };
         if let Err(error) = self.start_job(Purpose::Cleanup { id: id.to_owned() }, &order, Streams::default())
         {
             say(&format!("cleaning up: {error}"));
@@ -118,7 +138,15 @@ impl Supervisor {
             container.streams.clear();
         }
         let again = std::mem::take(&mut container.start_again);
+        let oom = container.oom_killed;
         self.happen(id, Event::Exited(code));
+        if oom {
+            self.tell(id, "oom", None);
+        }
+        self.tell(id, "die", None);
+        // Whoever waits for a restart waits for the start that follows.
+        let started = if again { Ok(()) } else { Err(ended_early()) };
+        self.settle(id, &started);
         if again {
             self.happen(id, Event::Start);
         } else if let Some(container) = self.containers.get_mut(id)
@@ -126,8 +154,7 @@ impl Supervisor {
         {
             container.restarts += 1;
         }
-        self.settle(id);
-        self.remove_if_retired(id);
+        self.remove_if_unwanted(id);
     }
 
     /// The pause before a restart is over.
@@ -159,16 +186,18 @@ impl Supervisor {
     }
 
     /// Tells the engine daemon, and whoever follows the events there.
-    pub(super) fn tell(&mut self, id: &str, action: &str, exit_code: Option<i32>) {
+    pub(super) fn tell(&mut self, id: &str, action: &str, detail: Option<(&str, &str)>) {
         let Some(container) = self.containers.get(id) else { return };
         let news = News::Container {
-            id: id.to_owned(),
-            name: container.spec.name.clone(),
-            image: container.spec.image.clone(),
             action: action.to_owned(),
-            exit_code,
+            snapshot: Box::new(container.snapshot()),
             time: millis(),
+            detail: detail.map(|(key, value)| (key.to_owned(), value.to_owned())),
         };
         self.broadcast(&news);
     }
+}
+
+fn ended_early() -> EngineError {
+    EngineError::StartFailed("it ended while it was started".to_owned())
 }

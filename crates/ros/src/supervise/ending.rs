@@ -21,7 +21,7 @@ const SHORTEST_TIMEOUT: u64 = 5;
 /// The machine is ending.
 #[derive(Debug)]
 pub(super) struct Ending {
-    power: Power,
+    pub(super) power: Power,
 }
 
 /// What a client asked for.
@@ -30,6 +30,15 @@ pub(super) fn power(action: PowerAction) -> Power {
         PowerAction::Reboot => Power::Reboot,
         PowerAction::PowerOff => Power::PowerOff,
         PowerAction::Halt => Power::Halt,
+    }
+}
+
+/// The wish that an ending came from.
+pub(super) fn action(power: Power) -> PowerAction {
+    match power {
+        Power::Reboot => PowerAction::Reboot,
+        Power::PowerOff => PowerAction::PowerOff,
+        Power::Halt => PowerAction::Halt,
     }
 }
 

@@ -8,6 +8,7 @@ use corral_engine::protocol::{Event, Order, Reply, Report};
 use corral_engine::sys::packet::Received;
 use corral_engine::sys::reap::End;
 use corral_engine::sys::signals;
+use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -21,14 +22,14 @@ pub(super) struct Job {
     pub(super) purpose: Purpose,
     /// Its socket may still have something to say.
     pub(super) listening: bool,
-    result: Option<Report>,
+    pub(super) result: Option<Report>,
     /// The process that it made, and its terminal.
-    made: Option<i32>,
-    terminal: Option<OwnedFd>,
+    pub(super) made: Option<i32>,
+    pub(super) terminal: Option<OwnedFd>,
 }
 
 /// What a helper was started for.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Purpose {
     Launch {
         id: String,
@@ -36,9 +37,11 @@ pub(super) enum Purpose {
     Cleanup {
         id: String,
     },
-    Remove {
-        id: String,
-        caller: Option<Waiting>,
+    /// The files of a container that is in the table no more.
+    Remove,
+    /// A change of the networks of a container that runs.
+    Network {
+        caller: Waiting,
     },
     /// Without a caller: PID 1 itself wants it.
     Exec {
@@ -101,6 +104,7 @@ impl Supervisor {
                     container.pid = made;
                     if let Some(terminal) = terminal {
                         container.streams = vec![(1, terminal)];
+                        // The pipes that were offered before it had a terminal end at once.
                         self.offer_streams(&id);
                     }
                 }
@@ -108,7 +112,7 @@ impl Supervisor {
             Purpose::Exec { exec, .. } => {
                 self.execs.insert(made, exec.clone());
             }
-            Purpose::Cleanup { .. } | Purpose::Remove { .. } => {}
+            Purpose::Cleanup { .. } | Purpose::Remove | Purpose::Network { .. } => {}
         }
     }
 
@@ -132,15 +136,10 @@ impl Supervisor {
                 failure.iter().for_each(|message| crate::boot::say(message));
                 self.cleaned(&id);
             }
-            Purpose::Remove { id, caller } => {
-                self.containers.remove(&id);
-                if let Some(caller) = caller {
-                    self.answer(
-                        caller,
-                        failure.map_or(Reply::Done, |message| Reply::Error(EngineError::Failed(message))),
-                        &[],
-                    );
-                }
+            Purpose::Remove => failure.iter().for_each(|message| crate::boot::say(message)),
+            Purpose::Network { caller } => {
+                let reply = failure.map_or(Reply::Done, |message| Reply::Error(EngineError::Failed(message)));
+                self.answer(caller, reply, &[]);
             }
             Purpose::Exec { exec, caller } => self.exec_made(exec, caller, (failure, job.made), job.terminal),
         }

@@ -6,10 +6,12 @@ mod connection;
 mod containers;
 mod ending;
 mod jobs;
+mod reexec;
 mod reload;
 mod requests;
 mod services;
 mod table;
+mod waiters;
 
 use crate::boot::{Resolver, say};
 use crate::resolve::Resolved;
@@ -23,12 +25,16 @@ use corral_engine::sys::signals::{Ask, Signals};
 use corral_machine::power::Power;
 use ending::Ending;
 use jobs::Job;
+pub(crate) use reexec::resume;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use table::Container;
+use waiters::Waiter;
 
 /// What the boot hands over to the loop.
 #[derive(Debug)]
@@ -53,6 +59,12 @@ pub(crate) struct Supervisor {
     /// Processes in containers that were asked for: process id → id of the exec.
     execs: HashMap<i32, String>,
     timers: Vec<(Instant, Timer)>,
+    /// Clients that wait for something to happen to a container.
+    waiters: Vec<Waiter>,
+    /// Somebody wants PID 1 to execute its binary again.
+    reexec: Option<reexec::Wish>,
+    /// How often it did.
+    resumed: u32,
     resolved: Resolved,
     resolver: Option<Resolver>,
     reload: reload::Reload,
@@ -64,7 +76,7 @@ pub(crate) struct Supervisor {
 }
 
 /// What comes at a certain time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Timer {
     /// The pause before the restart of a container is over.
     PauseOver(String),
@@ -99,7 +111,11 @@ impl Supervisor {
             paths::CONTROL_SOCKET,
             std::os::unix::fs::PermissionsExt::from_mode(0o600),
         );
-        Ok(Supervisor {
+        Ok(Supervisor::with_listener(signals, listener, foundation))
+    }
+
+    fn with_listener(signals: Signals, listener: OwnedFd, foundation: Foundation) -> Supervisor {
+        Supervisor {
             signals,
             listener,
             connections: BTreeMap::new(),
@@ -108,6 +124,9 @@ impl Supervisor {
             jobs: HashMap::new(),
             execs: HashMap::new(),
             timers: Vec::new(),
+            waiters: Vec::new(),
+            reexec: None,
+            resumed: 0,
             resolved: foundation.resolved,
             resolver: None,
             reload: reload::Reload::default(),
@@ -116,18 +135,27 @@ impl Supervisor {
             ending: None,
             announced: false,
             started: foundation.started,
-        })
+        }
     }
 
-    /// The loop. An error in one turn is told and does not end it.
+    /// Starts what the machine is for, and never comes back: an error in one turn is told and does not end it.
     pub(crate) fn run(&mut self) -> Result<()> {
         self.start_daemon();
         self.watch_confirmation(self.resolved.confirm_within);
         self.start_services();
+        self.go_on()
+    }
+
+    /// The loop. A bug in one turn is told as well, and PID 1 then goes on in a fresh process with all that it knows.
+    fn go_on(&mut self) -> Result<()> {
         loop {
-            if let Err(error) = self.turn() {
-                say(&format!("PID 1: {error:#}"));
+            match catch_unwind(AssertUnwindSafe(|| self.turn())) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => say(&format!("PID 1: {error:#}")),
+                // The hook has told what it was.
+                Err(_) => self.reexec = Some(reexec::Wish::default()),
             }
+            self.execute_again_if_wanted();
         }
     }
 

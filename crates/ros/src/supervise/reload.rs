@@ -13,13 +13,14 @@ use corral_engine::protocol::{Order, Reply};
 use corral_engine::spec::ExecSpec;
 use corral_plan::graph::Progress;
 use corral_plan::lifecycle::{Event, State};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The containers of cloud-init. What else reads the configuration again is not waited for: it may itself wait for Docker.
 const STAGES: [&str; 2] = ["cloud-init", "cloud-init-network"];
 
 /// Who waits for the configuration, and what is to be done when it is there.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Reload {
     /// Wait until no source of the boot can change it any more.
     settling: Vec<Waiting>,
@@ -144,28 +145,7 @@ impl Supervisor {
         say(&format!("configuration: {} changes", container.spec.name));
         self.clear_timer(&Timer::PauseOver(id.to_owned()));
         self.happen(id, Event::Stop);
-        self.remove_if_retired(id);
-    }
-
-    /// Removes a container that ended because something else takes its place.
-    pub(super) fn remove_if_retired(&mut self, id: &str) {
-        let Some(container) = self.containers.get_mut(id) else { return };
-        if !container.retiring || !container.is_down() || container.removing {
-            return;
-        }
-        container.removing = true;
-        let order = Order::Cleanup {
-            id: id.to_owned(),
-            name: container.spec.name.clone(),
-            keep_children: container.spec.keep_children,
-            remove: true,
-        };
-        self.tell(id, "destroy", None);
-        let purpose = Purpose::Remove { id: id.to_owned(), caller: None };
-        if let Err(error) = self.start_job(purpose, &order, Streams::default()) {
-            say(&format!("removing a container: {error}"));
-            self.containers.remove(id);
-        }
+        self.remove_if_unwanted(id);
     }
 
     /// Users, keys, files and mounts are the console's, and it does not end for them: people are logged in there.

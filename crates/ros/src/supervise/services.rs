@@ -1,6 +1,7 @@
 //! Services of the plan: each is made a container and started as soon as what it waits for is there.
 
 use super::Supervisor;
+use super::table::Container;
 use crate::boot::say;
 use crate::launch;
 use crate::trace;
@@ -37,13 +38,11 @@ impl Supervisor {
                 self.resolved.plan.waits_for.get(&name).into_iter().flatten().cloned().collect();
             after.push("sysctl".to_owned());
             self.trace.begin(&name, after);
-            match self.create(spec) {
-                Ok(id) => {
-                    if let Some(container) = self.containers.get_mut(&id) {
-                        container.planned = true;
-                    }
-                    self.happen(&id, Event::Start);
-                }
+            let mut container = Container::new(corral_engine::id::new_id(), spec);
+            container.planned = true;
+            let id = container.id.clone();
+            match self.create(container) {
+                Ok(()) => self.happen(&id, Event::Start),
                 Err(error) => say(&format!("{name}: {error}")),
             }
         }

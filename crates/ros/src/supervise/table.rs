@@ -1,11 +1,13 @@
 //! The table of containers: what PID 1 knows of each.
 
+use super::connection::Waiting;
 use crate::launch;
+use corral_engine::core::Streams;
 use corral_engine::error::EngineError;
-use corral_engine::id::new_id;
 use corral_engine::logs;
-use corral_engine::spec::{ContainerSpec, Snapshot};
+use corral_engine::spec::{self, ContainerSpec, Past, Snapshot, Status};
 use corral_plan::lifecycle::{Record, State};
+use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -27,8 +29,13 @@ pub(super) struct Container {
     pub(super) started: u64,
     pub(super) finished: u64,
     pub(super) up_since: Option<Instant>,
-    /// Read ends of what it writes (1: stdout or the pty, 2: stderr), kept so that no line is lost while the engine
-    /// daemon is away.
+    /// The kernel ended it for want of memory.
+    pub(super) oom_killed: bool,
+    pub(super) paused: bool,
+    /// What its check found last, in Docker's words.
+    pub(super) health: String,
+    /// Our ends of its streams (0: stdin, 1: stdout or the pty, 2: stderr), kept so that nothing is lost while the
+    /// engine daemon is away.
     pub(super) streams: Vec<(u8, OwnedFd)>,
     /// A cleanup helper is at work after its end; with the code that it ended with.
     pub(super) cleaning: Option<i32>,
@@ -39,6 +46,8 @@ pub(super) struct Container {
     /// It ends because the configuration changed; a cleanup helper then removes it.
     pub(super) retiring: bool,
     pub(super) removing: bool,
+    /// Clients who want it to be forgotten as soon as it has ended.
+    pub(super) removers: Vec<Waiting>,
 }
 
 /// Milliseconds since 1970.
@@ -48,15 +57,15 @@ pub(super) fn millis() -> u64 {
 
 impl Container {
     /// A container that was never started.
-    pub(super) fn new(mut spec: ContainerSpec) -> Container {
-        let id = new_id();
-        if spec.name.is_empty() {
-            spec.name = format!("c{}", &id[..11]);
-        }
+    pub(super) fn new(id: String, spec: ContainerSpec) -> Container {
+        let health = if spec.health.is_some() { "starting".to_owned() } else { String::new() };
         Container {
             id,
             spec,
             state: State::Created,
+            oom_killed: false,
+            paused: false,
+            health,
             pid: 0,
             exit_code: 0,
             error: String::new(),
@@ -72,7 +81,39 @@ impl Container {
             planned: false,
             retiring: false,
             removing: false,
+            removers: Vec::new(),
         }
+    }
+
+    /// Fresh streams for its next start: our ends are kept, the others come back.
+    pub(super) fn open_streams(&mut self) -> Streams {
+        let mut theirs = Streams::default();
+        self.streams.clear();
+        if self.spec.open_stdin
+            && !self.spec.tty
+            && let Ok((stdin, ours)) = pipe_with(PipeFlags::CLOEXEC)
+        {
+            self.streams.push((0, ours));
+            theirs.stdin = Some(stdin);
+        }
+        for stream in [1, 2] {
+            if let Ok((ours, output)) = pipe_with(PipeFlags::CLOEXEC) {
+                self.streams.push((stream, ours));
+                let target = if stream == 1 { &mut theirs.stdout } else { &mut theirs.stderr };
+                *target = Some(output);
+            }
+        }
+        theirs
+    }
+
+    /// One that was there before this boot: it is not started for that.
+    pub(super) fn with_past(mut self, past: &Past) -> Container {
+        (self.created, self.started, self.finished) = (past.created, past.started, past.finished);
+        self.exit_code = past.exit_code;
+        if past.started > 0 {
+            self.state = State::Exited;
+        }
+        self
     }
 
     /// What the lifecycle needs to know.
@@ -85,28 +126,34 @@ impl Container {
         matches!(self.state, State::Created | State::Exited | State::Restarting) && self.cleaning.is_none()
     }
 
-    /// What is told of it.
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let state = match self.state {
-            State::Created => "created",
-            State::Starting => "starting",
-            State::Running => "running",
-            State::Stopping => "stopping",
-            State::Exited => "exited",
-            State::Restarting => "restarting",
-        };
-        Snapshot {
-            id: self.id.clone(),
-            spec: self.spec.clone(),
-            state: state.to_owned(),
+    /// How it is.
+    pub(super) fn status(&self) -> Status {
+        Status {
+            state: match self.state {
+                State::Created => spec::State::Created,
+                State::Starting => spec::State::Starting,
+                State::Running => spec::State::Running,
+                State::Stopping => spec::State::Stopping,
+                State::Exited => spec::State::Exited,
+                State::Restarting => spec::State::Restarting,
+            },
+            paused: self.paused,
             pid: self.pid,
             exit_code: self.exit_code,
+            oom_killed: self.oom_killed,
             error: self.error.clone(),
             restarts: self.restarts,
             created: self.created,
             started: self.started,
             finished: self.finished,
+            health: self.health.clone(),
+            planned: self.planned,
         }
+    }
+
+    /// What is told of it.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot { id: self.id.clone(), spec: self.spec.clone(), status: self.status() }
     }
 }
 

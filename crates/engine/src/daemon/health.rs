@@ -1,0 +1,131 @@
+//! Is a container well? Its check runs in it, at its interval; what was found goes to PID 1, who tells everybody.
+//! <https://docs.docker.com/reference/dockerfile/#healthcheck>
+
+use super::Shared;
+use crate::api::exec;
+use crate::logs;
+use crate::protocol::Request;
+use crate::spec::{ExecSpec, Health, Snapshot};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// Results that are kept of each.
+const KEPT: usize = 5;
+const INTERVAL: Duration = Duration::from_secs(30);
+const START_INTERVAL: Duration = Duration::from_secs(5);
+const RETRIES: u32 = 3;
+
+/// What is known of the checks of all containers.
+#[derive(Debug, Default)]
+pub(crate) struct Checks(Mutex<HashMap<String, Check>>);
+
+#[derive(Debug)]
+struct Check {
+    task: AbortHandle,
+    failures: u32,
+    results: Vec<Value>,
+}
+
+impl Checks {
+    fn with<T>(&self, id: &str, work: impl FnOnce(&mut Check) -> T) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(id).map(work)
+    }
+
+    /// The container ended.
+    pub(super) fn forget(&self, id: &str) {
+        if let Some(check) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
+            check.task.abort();
+        }
+    }
+
+    /// As `inspect` shows it.
+    pub(crate) fn to_json(&self, container: &Snapshot) -> Value {
+        let known = self.with(&container.id, |check| (check.failures, check.results.clone()));
+        let (failures, results) = known.unwrap_or_default();
+        json!({"Status": container.status.health, "FailingStreak": failures, "Log": results})
+    }
+}
+
+/// Begins to check a container that runs.
+pub(super) fn watch(shared: &Arc<Shared>, container: &Arc<Snapshot>) {
+    let Some(health) = container.spec.health.clone().filter(|health| health.command().is_some()) else {
+        return;
+    };
+    let mut checks = shared.checks.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let task = tokio::spawn(check(Arc::clone(shared), Arc::clone(container), health)).abort_handle();
+    let fresh = Check { task, failures: 0, results: Vec::new() };
+    if let Some(old) = checks.insert(container.id.clone(), fresh) {
+        old.task.abort();
+    }
+}
+
+impl Health {
+    /// What to run; None for `NONE`.
+    pub(crate) fn command(&self) -> Option<Vec<String>> {
+        let (kind, rest) = self.test.split_first()?;
+        match (kind.as_str(), rest) {
+            ("CMD", words) if !words.is_empty() => Some(words.to_vec()),
+            ("CMD-SHELL", [line]) => Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()]),
+            _ => None,
+        }
+    }
+}
+
+fn or(nanos: u64, default: Duration) -> Duration {
+    if nanos == 0 { default } else { Duration::from_nanos(nanos) }
+}
+
+async fn check(shared: Arc<Shared>, container: Arc<Snapshot>, health: Health) {
+    let Some(args) = health.command() else { return };
+    let began = Instant::now();
+    let grace = Duration::from_nanos(health.start_period);
+    let retries = if health.retries == 0 { RETRIES } else { health.retries };
+    let mut status = container.status.health.clone();
+    loop {
+        let starting = status == "starting" && began.elapsed() < grace;
+        let pause =
+            if starting { or(health.start_interval, START_INTERVAL) } else { or(health.interval, INTERVAL) };
+        tokio::time::sleep(pause).await;
+        if shared.table.get(&container.id).is_some_and(|now| now.status.paused) {
+            continue;
+        }
+        let (start, spec) = (logs::now(), ExecSpec { args: args.clone(), ..ExecSpec::default() });
+        let result = exec::run(&shared, &container.id, spec, or(health.timeout, INTERVAL)).await;
+        let (code, output) = match result {
+            Ok(found) => found,
+            Err(error) => (-1, error.to_string()),
+        };
+        let in_grace = status == "starting" && began.elapsed() < grace;
+        let failures = shared.checks.with(&container.id, |check| {
+            check.results.push(json!({
+                "Start": logs::rfc3339(start), "End": logs::rfc3339(logs::now()), "ExitCode": code, "Output": output,
+            }));
+            if check.results.len() > KEPT {
+                check.results.remove(0);
+            }
+            check.failures = match code {
+                0 => 0,
+                _ if in_grace => check.failures,
+                _ => check.failures + 1,
+            };
+            check.failures
+        });
+        let new = match failures {
+            None => return,
+            Some(0) if code == 0 => "healthy",
+            Some(count) if count >= retries => "unhealthy",
+            Some(_) => continue,
+        };
+        if new != status {
+            new.clone_into(&mut status);
+            let request = Request::Health { container: container.id.clone(), status: status.clone() };
+            if let Err(error) = shared.ask(request).await {
+                eprintln!("health of {}: {error}", container.spec.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What nothing uses goes: layers and blobs without an image, downloads that nobody goes on with, and, when the disk is
+//! nearly full, images that no container stands on, those used longest ago first.
+
+use super::store::{self, Kept, Store};
+use crate::error::EngineError;
+use anyhow::Result;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// A partial download that was not touched for so long is given up.
+const STALE: Duration = Duration::from_secs(24 * 3600);
+
+/// What was cleaned up.
+#[derive(Debug, Default)]
+pub struct Cleaned {
+    /// `(Untagged | Deleted, what)`.
+    pub images: Vec<(&'static str, String)>,
+    /// Bytes of the disk that are free again.
+    pub bytes: u64,
+}
+
+/// Which images may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Only what belongs to no image.
+    Leftovers,
+    /// Also images without a name that no container stands on.
+    Dangling,
+    /// Every image that no container stands on.
+    Unused,
+}
+
+impl Store {
+    /// Cleans up. `used` are the ids of images that containers stand on.
+    pub fn clean(&self, which: Which, used: &[String]) -> Result<Cleaned, EngineError> {
+        let before = free_bytes();
+        let mut cleaned = Cleaned::default();
+        if which != Which::Leftovers {
+            let references = store::References::load();
+            for kept in store::all_kept() {
+                let named = references.names.values().any(|id| *id == kept.id);
+                if !used.contains(&kept.id) && (which == Which::Unused || !named) {
+                    cleaned.images.extend(self.remove(&kept.id, true, used)?);
+                }
+            }
+        }
+        self.remove_leftovers()?;
+        cleaned.bytes = free_bytes().saturating_sub(before);
+        Ok(cleaned)
+    }
+
+    /// Removes unused images, those used longest ago first, until the disk is less than `percent` full.
+    pub fn relieve(&self, percent: u64, used: &[String]) -> Result<Cleaned, EngineError> {
+        let before = free_bytes();
+        let mut cleaned = Cleaned::default();
+        self.remove_leftovers()?;
+        let mut unused: Vec<Kept> =
+            store::all_kept().into_iter().filter(|kept| !used.contains(&kept.id)).collect();
+        unused.sort_by_key(|kept| store::last_used(&kept.id));
+        for kept in unused {
+            if used_percent() < percent {
+                break;
+            }
+            cleaned.images.extend(self.remove(&kept.id, true, used)?);
+            self.remove_leftovers()?;
+        }
+        cleaned.bytes = free_bytes().saturating_sub(before);
+        Ok(cleaned)
+    }
+
+    /// Removes what no image refers to. Not while something is fetched: it has no image yet.
+    fn remove_leftovers(&self) -> Result<()> {
+        if self.is_busy() {
+            return Ok(());
+        }
+        let all = store::all_kept();
+        let layers: BTreeSet<&str> =
+            all.iter().flat_map(|kept| &kept.layers).map(|layer| store::hex(&layer.diff_id)).collect();
+        let blobs: BTreeSet<&str> = all
+            .iter()
+            .flat_map(|kept| kept.layers.iter().map(|layer| &layer.digest).chain([&kept.id, &kept.manifest]))
+            .map(|digest| store::hex(digest))
+            .collect();
+        for name in names_in(&store::folder().join("layers")) {
+            if !layers.contains(name.as_str()) {
+                remove_tree(&store::folder().join("layers").join(&name), &name)?;
+            }
+        }
+        for name in names_in(&store::folder().join("blobs/sha256")) {
+            if !blobs.contains(name.as_str()) {
+                let _ = fs::remove_file(store::folder().join("blobs/sha256").join(name));
+            }
+        }
+        for name in names_in(&store::folder().join("incoming")) {
+            let path = store::incoming(&name);
+            let is_download = Path::new(&name).extension().is_some_and(|ending| ending == "partial");
+            if !is_download || is_stale(&path) {
+                let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A tree leaves its place in one step, so that a cut of power leaves no half of a layer.
+fn remove_tree(path: &Path, name: &str) -> Result<()> {
+    let gone = store::incoming(&format!("gone-{name}"));
+    fs::create_dir_all(store::folder().join("incoming"))?;
+    fs::rename(path, &gone)?;
+    Ok(fs::remove_dir_all(gone)?)
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let Ok(items) = fs::read_dir(folder) else { return Vec::new() };
+    items.flatten().filter_map(|item| item.file_name().into_string().ok()).collect()
+}
+
+fn is_stale(path: &Path) -> bool {
+    let touched = fs::metadata(path).and_then(|data| data.modified());
+    touched.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > STALE))
+}
+
+fn free_bytes() -> u64 {
+    rustix::fs::statvfs(crate::paths::STORE).map_or(0, |data| data.f_bavail * data.f_frsize)
+}
+
+/// How full the disk of the store is.
+pub fn used_percent() -> u64 {
+    rustix::fs::statvfs(crate::paths::STORE)
+        .map_or(0, |data| 100 - (data.f_bavail * 100).checked_div(data.f_blocks).unwrap_or(100).min(100))
+}

@@ -1,0 +1,100 @@
+//! Device nodes of the host in a container, and the rules of what it may open.
+
+use super::device_tree;
+use crate::spec::ContainerSpec;
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FileType, Stat, lstat, stat};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+/// What every container's /dev has of its own, or is made by the runtime.
+const OWN: [&str; 12] =
+    ["console", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "tty", "urandom", "zero"];
+
+/// The nodes that a container gets: those it asks for; with all privileges, all that there are.
+pub(super) fn of(spec: &ContainerSpec) -> Result<Vec<Value>> {
+    let mut found: Vec<Value> = spec
+        .devices
+        .iter()
+        .map(|text| asked(text))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .collect();
+    let has_hosts = spec.binds.iter().any(|bind| bind.target == device_tree::TARGET);
+    if spec.privileged && !has_hosts {
+        add_all(Path::new("/dev"), &mut found);
+    }
+    Ok(found)
+}
+
+/// The rules for devices, in the order in which they count.
+pub(super) fn rules(spec: &ContainerSpec, devices: &[Value]) -> Vec<Value> {
+    let mut rules = vec![json!({"allow": spec.privileged, "access": "rwm"})];
+    if spec.privileged {
+        return rules;
+    }
+    for (device, text) in devices.iter().zip(&spec.devices) {
+        let access = text.split(':').nth(2).unwrap_or("rwm");
+        rules.push(json!({
+            "allow": true, "type": device["type"], "major": device["major"], "minor": device["minor"], "access": access,
+        }));
+    }
+    rules.extend(spec.device_rules.iter().filter_map(|text| rule(text)));
+    rules
+}
+
+/// `c 13:* rwm`.
+fn rule(text: &str) -> Option<Value> {
+    let mut words = text.split_whitespace();
+    let (kind, numbers, access) = (words.next()?, words.next()?, words.next()?);
+    let (major, minor) = numbers.split_once(':')?;
+    let mut rule = json!({"allow": true, "type": kind, "access": access});
+    for (key, number) in [("major", major), ("minor", minor)] {
+        if number != "*" {
+            rule[key] = json!(number.parse::<i64>().ok()?);
+        }
+    }
+    Some(rule)
+}
+
+/// A device node of the host as the container gets it. One that this machine does not have is left out.
+fn asked(text: &str) -> Result<Option<Value>> {
+    let mut parts = text.split(':');
+    let source = parts.next().unwrap_or_default();
+    let target = parts.next().unwrap_or(source);
+    let Ok(data) = stat(source) else { return Ok(None) };
+    node(&data, target).with_context(|| format!("{source} is not a device")).map(Some)
+}
+
+fn node(data: &Stat, target: &str) -> Result<Value> {
+    let kind = match FileType::from_raw_mode(data.st_mode) {
+        FileType::CharacterDevice => "c",
+        FileType::BlockDevice => "b",
+        _ => bail!("it is something else"),
+    };
+    Ok(json!({
+        "path": target, "type": kind, "major": rustix::fs::major(data.st_rdev), "minor": rustix::fs::minor(data.st_rdev),
+        "fileMode": data.st_mode & 0o7777, "uid": data.st_uid, "gid": data.st_gid,
+    }))
+}
+
+fn add_all(folder: &Path, found: &mut Vec<Value>) {
+    let Ok(items) = fs::read_dir(folder) else { return };
+    for item in items.flatten() {
+        let (path, name) = (item.path(), item.file_name());
+        let is_own = folder == Path::new("/dev") && OWN.iter().any(|own| name == *own);
+        let Ok(data) = lstat(&path) else { continue };
+        let target = path.to_string_lossy().into_owned();
+        if is_own || found.iter().any(|known| known["path"] == target.as_str()) {
+            continue;
+        }
+        if FileType::from_raw_mode(data.st_mode) == FileType::Directory {
+            add_all(&path, found);
+        } else {
+            // Links and sockets are no devices.
+            found.extend(node(&data, &target));
+        }
+    }
+}

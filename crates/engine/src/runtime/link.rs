@@ -1,0 +1,167 @@
+//! A container's place in bridge networks, by netlink: the bridge on the host, a pair of interfaces, addresses and
+//! routes in the container. Runs in the helper, which has one thread and may change its network namespace.
+
+use crate::spec::Endpoint;
+use anyhow::{Context, Result};
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+
+/// Gives a container whose first process is `pid` its places; without any, its loopback at least works.
+pub(super) fn attach(pid: i32, endpoints: &[Endpoint], first: usize) -> Result<()> {
+    run(async |handle| {
+        for endpoint in endpoints {
+            let bridge = ensure_bridge(&handle, endpoint).await?;
+            make_pair(&handle, endpoint, bridge, pid)
+                .await
+                .with_context(|| format!("connecting to network {}", endpoint.network))?;
+        }
+        Ok(())
+    })?;
+    enter(pid)?;
+    run(async |handle| {
+        let loopback = index_of(&handle, "lo").await?;
+        set_up(&handle, loopback).await.context("bringing lo up")?;
+        let mut has_route = first > 0;
+        for (number, endpoint) in endpoints.iter().enumerate() {
+            let name = format!("eth{}", first + number);
+            configure(&handle, endpoint, &name, &mut has_route)
+                .await
+                .with_context(|| format!("configuring {name} in network {}", endpoint.network))?;
+        }
+        Ok(())
+    })
+}
+
+/// Takes a container's interface away; the other end is in the host.
+pub(super) fn detach(endpoint: &Endpoint) -> Result<()> {
+    run(async |handle| {
+        let index = index_of(&handle, &host_end(endpoint)).await?;
+        handle.link().del(index).execute().await.context("removing the interface")
+    })
+}
+
+/// How many interfaces named `eth…` a container has.
+pub(super) fn count_interfaces(pid: i32) -> usize {
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
+    table.lines().filter(|line| line.trim_start().starts_with("eth")).count()
+}
+
+fn run(work: impl AsyncFnOnce(Handle) -> Result<()>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let (connection, handle, _) = new_connection().context("opening netlink")?;
+        tokio::spawn(connection);
+        work(handle).await
+    })
+}
+
+fn enter(pid: i32) -> Result<()> {
+    let namespace = File::open(format!("/proc/{pid}/ns/net")).context("finding the container's network")?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .context("entering the container's network")
+}
+
+fn host_end(endpoint: &Endpoint) -> String {
+    format!("ve{}", endpoint.endpoint_id.get(..10).unwrap_or(&endpoint.endpoint_id))
+}
+
+fn other_end(endpoint: &Endpoint) -> String {
+    format!("vc{}", endpoint.endpoint_id.get(..10).unwrap_or(&endpoint.endpoint_id))
+}
+
+async fn find(handle: &Handle, name: &str) -> Result<Option<LinkMessage>> {
+    let mut links = handle.link().get().match_name(name.to_owned()).execute();
+    match links.try_next().await {
+        Ok(link) => Ok(link),
+        Err(rtnetlink::Error::NetlinkError(error))
+            if error.raw_code().abs() == rustix::io::Errno::NODEV.raw_os_error() =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("looking for {name}")),
+    }
+}
+
+async fn index_of(handle: &Handle, name: &str) -> Result<u32> {
+    Ok(find(handle, name).await?.with_context(|| format!("there is no interface {name}"))?.header.index)
+}
+
+async fn set_up(handle: &Handle, index: u32) -> Result<()> {
+    Ok(handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?)
+}
+
+/// The network's bridge, made if it is not there: networks are kept over a boot, interfaces are not.
+async fn ensure_bridge(handle: &Handle, endpoint: &Endpoint) -> Result<u32> {
+    let name = endpoint.bridge.as_str();
+    if let Some(link) = find(handle, name).await? {
+        return Ok(link.header.index);
+    }
+    let made = handle.link().add(LinkBridge::new(name).build()).execute().await;
+    // Another helper may have been quicker.
+    let index = index_of(handle, name).await.with_context(|| format!("making {name}: {made:?}"))?;
+    if let Ok(address) = endpoint.gateway.parse::<IpAddr>() {
+        let added = handle.address().add(index, address, endpoint.prefix).execute().await;
+        if made.is_ok() {
+            added.with_context(|| format!("giving {name} its address"))?;
+        }
+    }
+    set_up(handle, index).await?;
+    Ok(index)
+}
+
+async fn make_pair(handle: &Handle, endpoint: &Endpoint, bridge: u32, pid: i32) -> Result<()> {
+    let (host, other) = (host_end(endpoint), other_end(endpoint));
+    if let Some(stale) = find(handle, &host).await? {
+        // A container that was killed a moment ago: the kernel has not taken its network apart yet.
+        handle.link().del(stale.header.index).execute().await?;
+    }
+    handle
+        .link()
+        .add(LinkVeth::new(&host, &other).build())
+        .execute()
+        .await
+        .context("making a pair of interfaces")?;
+    let index = index_of(handle, &other).await?;
+    let moved = LinkUnspec::new_with_index(index).setns_by_pid(pid.unsigned_abs()).build();
+    handle.link().set(moved).execute().await.context("moving one into the container")?;
+    let index = index_of(handle, &host).await?;
+    let set = LinkUnspec::new_with_index(index).controller(bridge).up().build();
+    handle.link().set(set).execute().await.context("putting the other one on the bridge")
+}
+
+async fn configure(handle: &Handle, endpoint: &Endpoint, name: &str, has_route: &mut bool) -> Result<()> {
+    let index = index_of(handle, &other_end(endpoint)).await?;
+    let mut link = LinkUnspec::new_with_index(index).name(name.to_owned());
+    if let Some(address) = hardware_address(&endpoint.mac) {
+        link = link.address(address);
+    }
+    if endpoint.mtu > 0 {
+        link = link.mtu(endpoint.mtu);
+    }
+    handle.link().set(link.build()).execute().await.context("naming it")?;
+    let address: IpAddr =
+        endpoint.address.parse().with_context(|| format!("its address {:?}", endpoint.address))?;
+    handle.address().add(index, address, endpoint.prefix).execute().await.context("giving it its address")?;
+    set_up(handle, index).await.context("bringing it up")?;
+    if let Ok(gateway) = endpoint.gateway.parse::<Ipv4Addr>()
+        && !*has_route
+        && !endpoint.internal
+    {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+        handle.route().add(route).execute().await.context("its way out")?;
+        *has_route = true;
+    }
+    Ok(())
+}
+
+/// `02:42:ac:12:00:02` as bytes.
+fn hardware_address(text: &str) -> Option<Vec<u8>> {
+    let bytes: Vec<u8> =
+        text.split(':').map(|part| u8::from_str_radix(part, 16)).collect::<Result<_, _>>().ok()?;
+    (bytes.len() == 6).then_some(bytes)
+}

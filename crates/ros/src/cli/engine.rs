@@ -1,0 +1,96 @@
+//! `ros gc`, `ros engine fsck`, `ros os reexec`: the engine of the system, beyond what the docker CLI can say.
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use corral_engine::client::ask;
+use corral_engine::paths;
+use corral_engine::protocol::Request;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check the images of the system engine: every digest, every unpacked file
+    #[command(after_help = "Examples:
+  ros engine fsck            say what is damaged; exit status 1 if something is
+  ros engine fsck --mend     unpack it again, or pull it again where that is not enough")]
+    Fsck {
+        /// Mend what can be mended
+        #[arg(long)]
+        mend: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ros gc            images without a name, and what was left over
+  ros gc --all      every image that no container stands on")]
+pub(crate) struct Clean {
+    /// Also images that have a name, if no container stands on them
+    #[arg(long)]
+    all: bool,
+}
+
+pub(crate) fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Fsck { mend } => check(*mend),
+    }
+}
+
+fn check(mend: bool) -> Result<()> {
+    let found = post(&format!("/images/fsck?mend={mend}"))?;
+    let rows = found.as_array().cloned().unwrap_or_default();
+    for row in &rows {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        let state = if row["mended"] == true { "mended" } else { "damaged" };
+        println!("{state}: {}: {}", text("image"), text("what"));
+    }
+    match rows.iter().filter(|row| row["mended"] != true).count() {
+        0 => {
+            println!("{}", if rows.is_empty() { "all images are sound" } else { "everything was mended" });
+            Ok(())
+        }
+        count => bail!(
+            "{count} of the images' parts are damaged{}",
+            if mend { "" } else { ": try ros engine fsck --mend" }
+        ),
+    }
+}
+
+pub(crate) fn clean(options: &Clean) -> Result<()> {
+    let filter = if options.all { "?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D" } else { "" };
+    let done = post(&format!("/images/prune{filter}"))?;
+    for row in done["ImagesDeleted"].as_array().into_iter().flatten() {
+        for (action, what) in row.as_object().into_iter().flatten() {
+            println!("{}: {}", action.to_lowercase(), what.as_str().unwrap_or_default());
+        }
+    }
+    let bytes = done["SpaceReclaimed"].as_u64().unwrap_or(0);
+    println!("{:.1} MB are free again", bytes as f64 / 1e6);
+    Ok(())
+}
+
+/// PID 1 executes its binary again; nothing else notices.
+pub(crate) fn reexec() -> Result<()> {
+    ask(Request::Reexec).context("asking PID 1")?;
+    println!("PID 1 goes on in a new process");
+    Ok(())
+}
+
+/// Asks the engine for what the docker CLI has no word for. Version 1.0 of HTTP has no chunks to put together.
+fn post(path: &str) -> Result<Value> {
+    let act = || format!("asking the engine at {}", paths::API_SOCKET);
+    let mut stream = UnixStream::connect(paths::API_SOCKET).with_context(act)?;
+    stream
+        .write_all(format!("POST {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n").as_bytes())
+        .with_context(act)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).with_context(act)?;
+    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{}: no answer", act()))?;
+    let value: Value = serde_json::from_str(body).with_context(|| format!("{}: {body:?}", act()))?;
+    if !head.split(' ').nth(1).is_some_and(|status| status.starts_with('2')) {
+        bail!("{}", value["message"].as_str().unwrap_or(body));
+    }
+    Ok(value)
+}

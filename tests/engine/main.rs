@@ -1,0 +1,22 @@
+//! The system engine, alone on this build machine, and clients that we did not write: the docker CLI and docker compose
+//! of Debian trixie, docker-py, bollard, docker-registry.
+
+mod cli;
+mod compose;
+mod images;
+mod network;
+mod pid_1;
+mod sdk;
+
+use anyhow::Result;
+use vmtest::sandbox::Sandbox;
+
+/// An engine with an empty store but for the image `busybox`.
+fn sandbox(name: &str) -> Result<Sandbox> {
+    Sandbox::start(name, program())
+}
+
+/// The program that makes the namespaces.
+fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_engine-sandbox")
+}

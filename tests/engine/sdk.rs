@@ -1,0 +1,100 @@
+//! The SDKs: docker-py from PyPI, bollard from crates.io.
+
+use super::sandbox;
+use anyhow::{Context, Result};
+use bollard::Docker;
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptions,
+};
+use futures_util::StreamExt;
+use std::process::Command;
+
+const PYTHON: &str = r#"
+import docker, io, tarfile, threading
+client = docker.from_env()
+assert client.ping() and client.version()["ApiVersion"]
+assert client.containers.run("busybox", "echo hi", remove=True) == b"hi\n"
+c = client.containers.run("busybox", "sleep 1000", detach=True, name="py", labels={"a": "b"}, environment=["X=1"],
+                          mem_limit=None, volumes={"pydata": {"bind": "/data", "mode": "rw"}})
+code, output = c.exec_run("sh -c 'echo $X; echo err >&2; exit 4'", demux=True)
+assert (code, output) == (4, (b"1\n", b"err\n")), (code, output)
+data = io.BytesIO(); t = tarfile.open(fileobj=data, mode="w"); i = tarfile.TarInfo("file"); i.size = 3
+t.addfile(i, io.BytesIO(b"abc")); t.close()
+assert c.put_archive("/data", data.getvalue())
+bits, stat = c.get_archive("/data/file")
+assert stat["size"] == 3 and b"abc" in b"".join(bits)
+assert [x.name for x in client.containers.list(filters={"label": "a=b"})] == ["py"]
+seen = []
+events = client.events(decode=True, filters={"container": "py"})
+t = threading.Thread(target=lambda: seen.extend(e["Action"] for _, e in zip(range(3), events)))
+t.start()
+c.pause(); c.unpause(); c.rename("python"); t.join(20)
+assert seen == ["pause", "unpause", "rename"], seen
+c.reload(); assert c.name == "python" and c.status == "running"
+assert next(c.stats(decode=True))["name"] == "/python"
+s = c.attach_socket(params={"stream": 1, "stdout": 1}); s.close()
+c.stop(timeout=1); assert c.wait()["StatusCode"] == 137
+n = client.networks.create("pynet", driver="bridge"); n.connect(c); n.reload(); n.disconnect(c); n.remove()
+c.remove(v=True); client.volumes.get("pydata").remove()
+try:
+    client.containers.get("python"); raise SystemExit("it should be gone")
+except docker.errors.NotFound:
+    pass
+image = client.images.get("busybox"); assert image.tag("busybox", "py") and "busybox:py" in client.images.get("busybox:py").tags
+saved = b"".join(image.save(named=True)); client.images.remove("busybox:py")
+assert client.images.load(saved)[0].id == image.id
+print("docker-py is content")
+"#;
+
+#[test]
+fn docker_py_manages_the_system() -> Result<()> {
+    let engine = sandbox("python")?;
+    let output = engine.client("docker-py").args(["-c", PYTHON]).output().context("starting python")?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("docker-py is content"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+#[test]
+fn bollard_manages_the_system() -> Result<()> {
+    let engine = sandbox("bollard")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(with_bollard(&engine.socket()))
+}
+
+async fn with_bollard(socket: &str) -> Result<()> {
+    let docker =
+        Docker::connect_with_unix(socket, 60, bollard::API_DEFAULT_VERSION)?.negotiate_version().await?;
+    let body = ContainerCreateBody {
+        image: Some("busybox".to_owned()),
+        cmd: Some(["sh", "-c", "echo from bollard; exit 6"].map(str::to_owned).to_vec()),
+        ..ContainerCreateBody::default()
+    };
+    let options = CreateContainerOptionsBuilder::new().name("rusty").build();
+    let made = docker.create_container(Some(options), body).await?;
+    docker.start_container("rusty", None::<StartContainerOptions>).await?;
+    let ended =
+        docker.wait_container("rusty", None::<WaitContainerOptions>).next().await.context("no answer")?;
+    assert!(format!("{ended:?}").contains('6'), "{ended:?}");
+    let options = LogsOptionsBuilder::new().stdout(true).build();
+    let line = docker.logs("rusty", Some(options)).next().await.context("no line")??;
+    assert_eq!(line.to_string(), "from bollard\n");
+    let listed = docker.list_containers(Some(ListContainersOptionsBuilder::new().all(true).build())).await?;
+    assert_eq!(listed.first().and_then(|container| container.id.clone()), Some(made.id));
+    let shown = docker.inspect_container("rusty", None).await?;
+    assert_eq!(shown.state.and_then(|state| state.exit_code), Some(6));
+    docker.remove_container("rusty", Some(RemoveContainerOptionsBuilder::new().force(true).build())).await?;
+    Ok(())
+}
+
+/// The tool is there at all: a test that could not start it would say so in a riddle.
+#[test]
+fn python_has_the_sdk() -> Result<()> {
+    let tool = vmtest::Image::find()?.tools.join("docker-py");
+    let output = Command::new(&tool).args(["-c", "import docker; print(docker.__version__)"]).output();
+    let output = output.with_context(|| format!("starting {}", tool.display()))?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The system engine on the machine itself: what the engine's own tests (`tests/engine`) cannot have on a build machine,
+//! such as limits by cgroup, device rules, and what is there after a boot.
+
+use anyhow::Result;
+use vmtest::machine::folder;
+use vmtest::{Machine, Options, drive};
+
+const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";
+
+#[test]
+fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {
+    let folder = folder("system-engine")?;
+    let disk = folder.join("state.img");
+    drive::blank(&disk, 2048)?;
+    let options = Options { append: STATE.to_owned(), disks: vec![disk], ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options)?;
+    // A bug in PID 1 and a container without memory are part of the story.
+    machine.expect_alarms();
+    machine.expect_login()?;
+    // An image of one static program, by import: nothing is pulled from anywhere.
+    machine.run("tar -C / -cf /tmp/i.tar bin/busybox usr/bin/busybox && sudo system-docker import -c 'CMD [\"/bin/busybox\",\"sh\"]' /tmp/i.tar tiny")?;
+    limits_hold(&machine)?;
+    devices_are_closed(&machine)?;
+    ports_are_published(&machine)?;
+    pid_1_is_replaced(&machine)?;
+    machine.run("sudo system-docker run -d --name kept --restart always -v data:/data tiny /bin/busybox sh -c 'echo $(date +%s) >> /data/starts; exec /bin/busybox sleep 100000'")?;
+    machine.run("sudo system-docker create --name waiting tiny /bin/busybox true")?;
+    let first_boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
+    // The connection goes down with the machine: what ssh says of that is nothing to go by.
+    let _ = machine.login.run("sudo reboot");
+    machine.expect_next_boot(&first_boot)?;
+    machine.expect("sudo system-docker ps --format '{{.Names}}' | grep -qx kept")?;
+    let shown = machine.run("sudo system-docker ps -a --format '{{.Names}} {{.State}}' | sort")?;
+    assert!(shown.contains("kept running") && shown.contains("waiting created"), "{shown}");
+    assert_eq!(machine.run("sudo cat /var/lib/system-docker/volumes/data/_data/starts | wc -l")?, "2");
+    Ok(())
+}
+
+fn limits_hold(machine: &Machine) -> Result<()> {
+    let limits = machine.run(
+        "sudo system-docker run --rm -m 64m --pids-limit 50 --cpus 0.5 tiny /bin/busybox sh -c \
+         'cd /sys/fs/cgroup && /bin/busybox cat memory.max pids.max cpu.max'",
+    )?;
+    assert_eq!(limits, "67108864\n50\n50000 100000");
+    machine.run("sudo system-docker run -d --name greedy -m 16m tiny /bin/busybox sh -c 'exec /bin/busybox dd if=/dev/zero of=/dev/null bs=64M'")?;
+    machine.run("sudo system-docker wait greedy")?;
+    let state = machine.run("sudo system-docker inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' greedy; sudo system-docker rm greedy >/dev/null")?;
+    assert_eq!(state, "true 137");
+    let told = machine.run("sudo system-docker run -d --name upd tiny /bin/busybox sleep 1000 >/dev/null; sudo system-docker update -m 32m --memory-swap 64m upd >/dev/null; sudo system-docker exec upd /bin/busybox cat /sys/fs/cgroup/memory.max; sudo system-docker rm -f upd >/dev/null")?;
+    assert_eq!(told, "33554432");
+    Ok(())
+}
+
+/// A node that a container makes opens nothing; the default seccomp profile is in force.
+fn devices_are_closed(machine: &Machine) -> Result<()> {
+    let told = machine.run(
+        "sudo system-docker run --rm tiny /bin/busybox sh -c \
+         '/bin/busybox mknod /t c 4 64 && /bin/busybox head -c1 /t 2>&1; /bin/busybox grep Seccomp: /proc/self/status; \
+          /bin/busybox unshare -U /bin/busybox true 2>&1' || true",
+    )?;
+    assert!(told.contains("Operation not permitted") && told.contains("Seccomp:\t2"), "{told}");
+    Ok(())
+}
+
+fn ports_are_published(machine: &Machine) -> Result<()> {
+    machine.run("sudo system-docker run -d --name web -p 8099:80 tiny /bin/busybox sh -c '/bin/busybox mkdir /w; echo hello > /w/x; exec /bin/busybox httpd -f -h /w'")?;
+    let address = machine.run("ip -4 -o addr show dev eth0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'")?;
+    assert_eq!(machine.run(&format!("wget -T 10 -qO- http://{address}:8099/x"))?, "hello");
+    // The user's Docker is not disturbed, nor does it disturb.
+    assert_eq!(machine.run("wget -T 10 -qO- http://172.18.42.1:8099/x")?, "hello");
+    machine.run("sudo system-docker rm -f web")?;
+    Ok(())
+}
+
+fn pid_1_is_replaced(machine: &Machine) -> Result<()> {
+    let before = machine.run("sudo system-docker ps -q --no-trunc | sort")?;
+    machine.run("sudo ros os reexec")?;
+    machine.run("sudo ros os panic")?;
+    machine.run("sudo ros os reexec")?;
+    assert_eq!(
+        machine.run("sudo system-docker ps -q --no-trunc | sort")?,
+        before,
+        "no container was lost or made anew"
+    );
+    machine.run("sudo system-docker restart -t 1 ntp")?;
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! The system engine alone on this build machine, in namespaces of its own, with clients that we did not write. Seconds
+//! instead of a machine's minute; what needs the machine itself is told in `scenarios/system_engine.rs`.
+
+use crate::image::Image;
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An engine that runs; it ends with the test.
+#[derive(Debug)]
+pub struct Sandbox {
+    folder: PathBuf,
+    outer: Child,
+    /// Its PID 1, as this machine sees it.
+    pid: u32,
+    image: Image,
+    servers: Vec<Child>,
+}
+
+impl Sandbox {
+    /// Starts an engine with an empty store, and gives it the image `busybox`.
+    pub fn start(name: &str, program: &str) -> Result<Sandbox> {
+        let image = Image::find()?;
+        let folder = crate::machine::folder(&format!("engine-{name}"))?;
+        fs::copy(image.tools.join("seccomp.json"), folder.join("seccomp.json"))
+            .context("the seccomp profile")?;
+        fs::copy(image.tools.join("tini-static"), folder.join("tini-static")).context("the small init")?;
+        let (outer, pid) = launch(&image, &folder, program)?;
+        let sandbox = Sandbox { folder, outer, pid, image, servers: Vec::new() };
+        sandbox.wait_for_api()?;
+        let archive = sandbox.make_busybox()?;
+        sandbox.docker(&format!("import {} busybox:latest", archive.display()))?;
+        Ok(sandbox)
+    }
+
+    /// Ends the engine at once, as a cut of power would, and starts it again on the same store.
+    pub fn restart(&mut self, program: &str) -> Result<()> {
+        self.end();
+        (self.outer, self.pid) = launch(&self.image, &self.folder, program)?;
+        self.wait_for_api()
+    }
+
+    fn end(&mut self) {
+        // Everything in its PID namespace ends with its first process.
+        let _ = Command::new("kill").args(["-9", &self.pid.to_string()]).status();
+        let _ = self.outer.wait();
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the store lies on this machine.
+    pub fn store(&self) -> PathBuf {
+        self.folder.join("store")
+    }
+
+    /// The engine's socket, as this machine reaches it.
+    pub fn socket(&self) -> String {
+        format!("/proc/{}/root/run/system-docker.sock", self.pid)
+    }
+
+    /// A program of the tools (or of this machine) that talks to this engine.
+    pub fn client(&self, program: &str) -> Command {
+        let tool = self.image.tools.join(program);
+        let mut command = if tool.exists() { Command::new(tool) } else { Command::new(program) };
+        command
+            .env("DOCKER_HOST", format!("unix://{}", self.socket()))
+            .env("DOCKER_CONFIG", self.folder.join("client"));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a script in which `docker` is the CLI of Debian trixie, pointed at this engine; what it prints.
+    pub fn run(&self, script: &str) -> Result<String> {
+        let path = format!("{}:{}", self.image.tools.display(), std::env::var("PATH").unwrap_or_default());
+        let output =
+            self.client("bash").env("PATH", path).args(["-c", script]).output().context("starting bash")?;
+        checked(script, &output)
+    }
+
+    /// `docker …`.
+    pub fn docker(&self, arguments: &str) -> Result<String> {
+        self.run(&format!("docker {arguments}"))
+    }
+
+    /// Runs a script in the engine's namespaces, as root there.
+    pub fn inside(&self, script: &str) -> Result<String> {
+        let output = self.enter().args(["bash", "-c", script]).output().context("starting nsenter")?;
+        checked(script, &output)
+    }
+
+    fn enter(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid.to_string(), "-m", "-p", "-n", "-u", "-i", "-C"]);
+        command
+    }
+
+    /// `ros …`, as it would be on the machine.
+    pub fn ros(&self, arguments: &str) -> Result<String> {
+        self.inside(&format!("exec -a ros {} {arguments}", self.image.ros.display()))
+    }
+
+    /// Starts a server in the engine's network; it ends with the test.
+    pub fn serve(&mut self, program: &str, arguments: &[&str], port: u16) -> Result<()> {
+        let tool = self.image.tools.join(program);
+        let program = if tool.exists() { tool } else { PathBuf::from(program) };
+        let log = File::create(self.folder.join(format!("server-{port}.log")))?;
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid.to_string(), "-n"]).arg(&program).args(arguments);
+        let server = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
+        self.servers.push(server.with_context(|| format!("starting {}", program.display()))?);
+        self.expect(&format!("exec 3<>/dev/tcp/127.0.0.1/{port}"))
+    }
+
+    /// Waits until a script in the engine's namespaces succeeds.
+    pub fn expect(&self, script: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let last = self.inside(script);
+            if last.is_ok() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("in vain: {:#}", last.map_or_else(|error| error, |_| anyhow::anyhow!("nothing")));
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until `docker …` says something.
+    pub fn expect_docker(&self, arguments: &str, text: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let last = self.docker(arguments)?;
+            if last.contains(text) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("docker {arguments} never says {text:?}; the last time: {last}");
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+
+    fn wait_for_api(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.docker("version").is_err() {
+            if Instant::now() > deadline {
+                bail!(
+                    "the engine does not answer: {}",
+                    fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+                );
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// A root of one static program with its names.
+    fn make_busybox(&self) -> Result<PathBuf> {
+        let archive = self.folder.join("busybox.tar");
+        self.run(&format!(
+            "set -e; r={}/root; mkdir -p $r/bin $r/etc $r/tmp $r/srv; cp {}/busybox $r/bin/busybox
+             for name in $($r/bin/busybox --list); do [ -e $r/bin/$name ] || ln -s busybox $r/bin/$name; done
+             printf 'root:x:0:0::/root:/bin/sh\\nann:x:1000:1000::/home/ann:/bin/sh\\n' > $r/etc/passwd
+             printf 'root:x:0:\\nann:x:1000:\\n' > $r/etc/group
+             tar -C $r --owner=0 --group=0 -cf {} .",
+            self.folder.display(),
+            self.image.tools.display(),
+            archive.display()
+        ))?;
+        Ok(archive)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        for server in &mut self.servers {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+        self.end();
+    }
+}
+
+fn launch(image: &Image, folder: &Path, program: &str) -> Result<(Child, u32)> {
+    let log = File::create(folder.join("log"))?;
+    let outer = Command::new(program)
+        .arg(&image.ros)
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("starting the sandbox")?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // unshare's only child is the first process of the namespaces.
+        let children =
+            fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.id())).unwrap_or_default();
+        if let Some(pid) = children.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
+            return Ok((outer, pid));
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "the sandbox did not start: {}",
+                fs::read_to_string(folder.join("log")).unwrap_or_default()
+            );
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn checked(script: &str, output: &Output) -> Result<String> {
+    let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    if !output.status.success() {
+        bail!("{script}\n{}: {text}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(text)
+}
