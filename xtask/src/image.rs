@@ -182,7 +182,7 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     Ok(tree)
 }
 
-/// What `engine::image::Embedded` reads: name, layers lowest first, and an OCI image configuration.
+/// What `engine::image::embedded` reads: name, layers lowest first, and an OCI image configuration.
 fn image_manifest(layer: &Layer, epoch: u64) -> serde_json::Value {
     let config = &layer.recipe.config;
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
