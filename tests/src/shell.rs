@@ -45,6 +45,8 @@ impl Login {
             .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ControlMaster=auto"])
             .arg("-o")
             .arg(format!("ControlPath={}", self.folder.join(format!("ssh-{}.sock", self.user)).display()))
+            // A connection to a machine that was restarted since would otherwise be waited on for minutes.
+            .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
             .args(["-o", "ControlPersist=60", "-p", &self.port.to_string(), "-i"])
             .arg(self.folder.join("key"))
             .arg(format!("{}@127.0.0.1", self.user));
