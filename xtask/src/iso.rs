@@ -54,8 +54,8 @@ pub(crate) fn write(
         .args(["--set_all_file_dates", date])
         .arg("-isohybrid-mbr")
         .arg(packages::find(packages, "usr/lib/ISOLINUX/isohdpfx.bin")?)
-        // No cylinders: they would round the size up to a whole MiB.
-        .args(["-partition_cyl_align", "off"])
+        // No cylinders: they would round the size up to a whole MiB. No padding: it is for CD drives of the last century.
+        .args(["-partition_cyl_align", "off", "-no-pad"])
         .args(["-b", "boot/isolinux/isolinux.bin", "-c", "boot/isolinux/boot.cat"])
         .args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"])
         .arg(&stage);

@@ -35,7 +35,7 @@ pub fn hidden_words(text: &str) -> Option<String> {
 pub fn parse(text: &str) -> Node {
     let mut root = mapping();
     if let Some(hidden) = hidden_words(text) {
-        let value = Node { at: Position::default(), kind: Kind::String(format!("/init {hidden}")) };
+        let value = Node::new(Position::default(), Kind::String(format!("/init {hidden}")));
         insert(&mut root, &["rancher", "environment", "EXTRA_CMDLINE"].map(str::to_owned), value);
     }
     for (number, word) in words(text).iter().enumerate() {
@@ -52,7 +52,7 @@ pub fn parse(text: &str) -> Node {
 }
 
 fn mapping() -> Node {
-    Node { at: Position::default(), kind: Kind::Mapping(Vec::new()) }
+    Node::new(Position::default(), Kind::Mapping(Vec::new()))
 }
 
 /// A value is YAML where it looks like a list, a map, a number or a truth value; text with `:` or `?` stays text.
@@ -60,7 +60,7 @@ fn parse_value(text: &str, at: Position) -> Node {
     let structured =
         (text.starts_with('[') && text.ends_with(']')) || (text.starts_with('{') && text.ends_with('}'));
     let protected = if structured { protect(text) } else { text.to_owned() };
-    let plain = Node { at, kind: Kind::String(text.to_owned()) };
+    let plain = Node::new(at, Kind::String(text.to_owned()));
     if !structured
         && (text.starts_with(['[', '{']) || text.contains(": ") || text.ends_with(':') || text.contains('#'))
     {
@@ -93,7 +93,7 @@ fn relocate(node: Node, at: Position) -> Node {
         }
         other => other,
     };
-    Node { at, kind }
+    Node::new(at, kind)
 }
 
 /// Puts a value at a path. The parameter `rancher.autologin` may come several times and is collected.
@@ -117,7 +117,7 @@ fn insert(tree: &mut Node, path: &[String], value: Node) {
 fn collect(items: &mut Vec<(String, Node)>, value: Node) {
     match items.iter_mut().find(|(key, _)| key == "autologin") {
         Some((_, Node { kind: Kind::Sequence(list), .. })) => list.push(value),
-        _ => items.push(("autologin".to_owned(), Node { at: value.at, kind: Kind::Sequence(vec![value]) })),
+        _ => items.push(("autologin".to_owned(), Node::new(value.at, Kind::Sequence(vec![value])))),
     }
 }
 

@@ -106,12 +106,12 @@ impl Layer {
     /// The layer of one key and the YAML text of its value, in which `yes` for a string stays `yes`.
     pub fn from_setting(key: &str, text: &str) -> Layer {
         let leaf = yaml::parse(text)
-            .unwrap_or_else(|_| Node { at: Position::default(), kind: yaml::Kind::String(text.to_owned()) });
+            .unwrap_or_else(|_| Node::new(Position::default(), yaml::Kind::String(text.to_owned())));
         let parts = schema::fit(crate::path::parse(key));
         let tree = parts
             .into_iter()
             .rev()
-            .fold(leaf, |inner, part| Node { at: inner.at, kind: yaml::Kind::Mapping(vec![(part, inner)]) });
+            .fold(leaf, |inner, part| Node::new(inner.at, yaml::Kind::Mapping(vec![(part, inner)])));
         Layer::from_tree(Source::File(key.to_owned()), &tree, text)
     }
 

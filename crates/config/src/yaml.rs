@@ -35,6 +35,8 @@ pub struct Position {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     pub at: Position,
+    /// Where the key of a mapping stood whose value it is; for any other value the same as `at`.
+    pub key_at: Position,
     pub kind: Kind,
 }
 
@@ -65,9 +67,14 @@ impl Kind {
 }
 
 impl Node {
+    /// A value at a place.
+    pub fn new(at: Position, kind: Kind) -> Node {
+        Node { at, key_at: at, kind }
+    }
+
     /// Nothing.
     pub fn null() -> Node {
-        Node { at: Position::default(), kind: Kind::Null }
+        Node::new(Position::default(), Kind::Null)
     }
 
     /// A value that was not written anywhere.
@@ -82,7 +89,7 @@ impl Node {
                 Kind::Mapping(map.iter().map(|(key, item)| (key.clone(), Node::from_value(item))).collect())
             }
         };
-        Node { at: Position::default(), kind }
+        Node::new(Position::default(), kind)
     }
 
     /// The value without positions.
@@ -111,7 +118,7 @@ impl Node {
 /// Parses a document into a tree with positions. An empty document is `Null`.
 pub fn parse(text: &str) -> Result<Node, YamlError> {
     let spanned: Option<Spanned<Tree>> = from_str(text)?;
-    Ok(spanned.map_or(Node { at: Position { line: 1, column: 1 }, kind: Kind::Null }, node))
+    Ok(spanned.map_or(Node::new(Position { line: 1, column: 1 }, Kind::Null), node))
 }
 
 /// Parses a document into a typed value.
@@ -167,7 +174,7 @@ fn to_error(error: &serde_saphyr::Error) -> YamlError {
 
 fn node(spanned: Spanned<Tree>) -> Node {
     let at = Position { line: spanned.referenced.line(), column: spanned.referenced.column() };
-    Node { at, kind: spanned.value.0 }
+    Node::new(at, spanned.value.0)
 }
 
 /// A value on its way in: its own position is told by the `Spanned` around it.
@@ -223,8 +230,10 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Kind, A::Error> {
         let mut list = Vec::new();
-        while let Some(key) = items.next_key::<String>()? {
-            list.push((key, node(items.next_value::<Spanned<Tree>>()?)));
+        while let Some(key) = items.next_key::<Spanned<String>>()? {
+            let mut value = node(items.next_value::<Spanned<Tree>>()?);
+            value.key_at = Position { line: key.referenced.line(), column: key.referenced.column() };
+            list.push((key.value, value));
         }
         Ok(Kind::Mapping(list))
     }
@@ -240,6 +249,7 @@ mod tests {
         let Some(Kind::Sequence(list)) = tree.get("b").map(|node| &node.kind) else { panic!("{tree:?}") };
         assert_eq!(list[0].at, Position { line: 3, column: 5 });
         assert_eq!(list[1].get("c").unwrap().kind, Kind::Bool(true));
+        assert_eq!(tree.get("b").unwrap().key_at, Position { line: 2, column: 1 });
         assert_eq!(tree.to_value(), serde_json::json!({"a": 1, "b": ["x", {"c": true}]}));
     }
 

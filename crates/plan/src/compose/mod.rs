@@ -1,14 +1,25 @@
-//! Compose files → services. v1 (services at the top) and the Compose Specification (`services:`), read leniently as
-//! the original did (`privileged: "true"`); an unknown key is a warning, a wrong type an error, both with their place.
+//! Compose files → services: v1 (services at the top), v2, v3 and the Compose Specification (`services:`), as far as
+//! they mean something on one machine. Read leniently as the original did (`privileged: "true"`); an unknown key is a
+//! warning, a wrong type an error, both with their place.
+//! <https://github.com/compose-spec/compose-spec/blob/main/spec.md>
 
+mod extends;
+mod health;
 mod interpolate;
+mod limits;
+mod networks;
+mod project;
 mod scalar;
-mod spec;
+mod service;
+#[cfg(test)]
+mod tests;
+mod volumes;
 
 use crate::service::Service;
 use corral_config::names::ServiceName;
 use corral_config::yaml::{self, Kind, Node, Position};
 pub use interpolate::Environment;
+use project::Project;
 pub use scalar::split_words;
 
 /// What is wrong in a compose file: `FILE:LINE:COLUMN: what`.
@@ -47,33 +58,34 @@ pub fn parse_with(file: &str, text: &str, table: &Environment) -> Result<Service
 
 /// Parses a compose document that stands in a configuration.
 pub fn parse_tree(file: &str, tree: &Node, table: &Environment) -> Result<ServiceFile, ComposeError> {
-    let mut reader = Reader { file, warnings: Vec::new() };
+    let mut reader = Reader { file, warnings: Vec::new(), project: Project::default() };
     let top = reader.mapping(tree)?;
     let is_v1 = !top.iter().any(|(key, _)| key == "services");
-    let services = if is_v1 { top } else { reader.services(top)? };
-    let mut parsed = Vec::new();
-    for (name, node) in services {
-        let name =
-            ServiceName::try_from(name.clone()).map_err(|error| reader.error(node.at, error.to_string()))?;
-        let mut complaints = Vec::new();
-        let node = interpolate::interpolate(node, name.as_str(), table, &mut complaints);
-        complaints.into_iter().for_each(|(at, message)| reader.warn(at, message));
-        parsed.push(spec::parse_service(&mut reader, name, &node)?);
+    let written = if is_v1 { top.to_vec() } else { reader.project(top, table)? };
+    let mut services = Vec::new();
+    for (name, node) in &written {
+        let checked = ServiceName::try_from(name.clone())
+            .map_err(|error| reader.error(node.key_at, error.to_string()))?;
+        let whole = extends::extend(&reader, name, node, &written)?;
+        let node = reader.interpolate(&whole, name, table)?;
+        services.push(service::parse(&mut reader, checked, &node)?);
     }
-    Ok(ServiceFile { services: parsed, warnings: reader.warnings })
+    Ok(ServiceFile { services, warnings: reader.warnings })
 }
 
 /// A definition with its variables put in, as plain data; and what could not be put in.
 pub fn interpolate_value(name: &str, node: &Node, table: &Environment) -> (serde_json::Value, Vec<String>) {
     let mut complaints = Vec::new();
     let value = interpolate::interpolate(node, name, table, &mut complaints).to_value();
-    (value, complaints.into_iter().map(|(_, message)| message).collect())
+    (value, complaints.into_iter().map(|complaint| complaint.message).collect())
 }
 
 /// Reads nodes of one file, and collects what is worth a warning.
 struct Reader<'a> {
     file: &'a str,
     warnings: Vec<ComposeError>,
+    /// What the file says besides its services.
+    project: Project,
 }
 
 type Items = [(String, Node)];
@@ -95,16 +107,21 @@ impl Reader<'_> {
         }
     }
 
-    fn services<'n>(&mut self, top: &'n Items) -> Result<&'n Items, ComposeError> {
-        let mut found: &Items = &[];
-        for (key, node) in top {
-            match key.as_str() {
-                "services" => found = self.mapping(node)?,
-                "version" | "name" => {}
-                other if other.starts_with("x-") => {}
-                other => self.warn(node.at, format!("{other}: not supported here")),
+    /// A mapping that may be left empty.
+    fn optional_mapping<'n>(&self, node: &'n Node) -> Result<&'n Items, ComposeError> {
+        if node.kind == Kind::Null { Ok(&[]) } else { self.mapping(node) }
+    }
+
+    /// A copy with its variables put in.
+    fn interpolate(&mut self, node: &Node, owner: &str, table: &Environment) -> Result<Node, ComposeError> {
+        let mut complaints = Vec::new();
+        let node = interpolate::interpolate(node, owner, table, &mut complaints);
+        for complaint in complaints {
+            if complaint.is_fatal {
+                return Err(self.error(complaint.at, complaint.message));
             }
+            self.warn(complaint.at, complaint.message);
         }
-        Ok(found)
+        Ok(node)
     }
 }

@@ -3,10 +3,11 @@
 use super::{ComposeError, Reader};
 use corral_config::yaml::{Kind, Node};
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 impl Reader<'_> {
-    fn wanted<T>(&self, node: &Node, what: &str) -> Result<T, ComposeError> {
+    pub(super) fn wanted<T>(&self, node: &Node, what: &str) -> Result<T, ComposeError> {
         Err(self.error(node.at, format!("{what} is wanted here, not {}", node.kind.name())))
     }
 
@@ -29,12 +30,28 @@ impl Reader<'_> {
         }
     }
 
+    /// A number, bare or in quotes.
+    pub(super) fn number<T: FromStr>(&self, node: &Node) -> Result<T, ComposeError> {
+        let text = self.string(node)?;
+        text.parse().map_err(|_| self.error(node.at, format!("{text:?} is not a number that fits here")))
+    }
+
     pub(super) fn strings(&self, node: &Node) -> Result<Vec<String>, ComposeError> {
         match &node.kind {
             Kind::Sequence(items) => items.iter().map(|item| self.string(item)).collect(),
             Kind::String(text) => Ok(vec![text.clone()]),
             Kind::Null => Ok(Vec::new()),
             _ => self.wanted(node, "a list"),
+        }
+    }
+
+    /// The items of a list, which may be a single one.
+    pub(super) fn items<'n>(&self, node: &'n Node) -> Result<&'n [Node], ComposeError> {
+        match &node.kind {
+            Kind::Sequence(items) => Ok(items),
+            Kind::Null => Ok(&[]),
+            Kind::Mapping(_) => self.wanted(node, "a list"),
+            _ => Ok(std::slice::from_ref(node)),
         }
     }
 
@@ -49,12 +66,17 @@ impl Reader<'_> {
 
     /// `[A=1, B]` or `{A: 1, B: }` → `A=1`, `B`.
     pub(super) fn assignments(&self, node: &Node) -> Result<Vec<String>, ComposeError> {
+        self.pairs(node, "=")
+    }
+
+    /// `[a:1]` or `{a: 1}` → `a:1`.
+    pub(super) fn pairs(&self, node: &Node, separator: &str) -> Result<Vec<String>, ComposeError> {
         let Kind::Mapping(items) = &node.kind else { return self.strings(node) };
-        let assignment = |(key, value): &(String, Node)| match value.kind {
+        let pair = |(key, value): &(String, Node)| match value.kind {
             Kind::Null => Ok(key.clone()),
-            _ => Ok(format!("{key}={}", self.string(value)?)),
+            _ => Ok(format!("{key}{separator}{}", self.string(value)?)),
         };
-        items.iter().map(assignment).collect()
+        items.iter().map(pair).collect()
     }
 
     pub(super) fn map(&self, node: &Node) -> Result<BTreeMap<String, String>, ComposeError> {
@@ -65,45 +87,56 @@ impl Reader<'_> {
         Ok(self.assignments(node)?.into_iter().map(pair).collect())
     }
 
-    /// `10s`, `1m30s`, or a number of seconds.
+    /// `10s`, `1m30s`, `1.5s`, `500ms`, or a number of seconds.
     pub(super) fn duration(&self, node: &Node) -> Result<Duration, ComposeError> {
         let text = self.string(node)?;
-        if let Ok(seconds) = text.parse() {
-            return Ok(Duration::from_secs(seconds));
-        }
-        let (mut total, mut digits) = (Duration::ZERO, String::new());
-        for character in text.chars() {
-            if character.is_ascii_digit() {
-                digits.push(character);
-                continue;
-            }
-            let unit = match character {
-                'h' => 3600,
-                'm' => 60,
-                's' => 1,
-                _ => 0,
+        let wrong = || self.error(node.at, format!("{text:?} is not a duration such as 1m30s"));
+        let seconds = |number: &str, unit: f64| {
+            let value = number.parse::<f64>().map_err(|_| wrong())? * unit;
+            Duration::try_from_secs_f64(value).map_err(|_| wrong())
+        };
+        let (mut total, mut rest) = (Duration::ZERO, text.trim());
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let (number, tail) = rest.split_at(digits);
+            let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at(letters);
+            let unit = match unit {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" => 1e-6,
+                "ns" => 1e-9,
+                "" if total.is_zero() && tail.is_empty() => 1.0,
+                _ => return Err(wrong()),
             };
-            let count: u64 = std::mem::take(&mut digits).parse().unwrap_or(0);
-            if unit == 0 || count > 1_000_000 {
-                return Err(self.error(node.at, format!("{text:?} is not a duration such as 1m30s")));
-            }
-            total += Duration::from_secs(count * unit);
+            total = total.checked_add(seconds(number, unit)?).ok_or_else(wrong)?;
+            rest = tail;
         }
         Ok(total)
     }
 
-    /// `64m`, `1g`, or a number of bytes.
+    /// `64m`, `1.5g`, `512MiB`, or a number of bytes.
     pub(super) fn bytes(&self, node: &Node) -> Result<u64, ComposeError> {
         let text = self.string(node)?.to_lowercase();
-        let number = text.trim_end_matches(['b', 'k', 'm', 'g', 'i']);
-        let shift = match text[number.len()..].chars().next() {
-            Some('k') => 10,
-            Some('m') => 20,
-            Some('g') => 30,
-            _ => 0,
+        let wrong = || self.error(node.at, format!("{text:?} is not a size such as 64m"));
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit: u64 = match unit.trim() {
+            "" | "b" => 1,
+            "k" | "kb" | "kib" => 1 << 10,
+            "m" | "mb" | "mib" => 1 << 20,
+            "g" | "gb" | "gib" => 1 << 30,
+            "t" | "tb" | "tib" => 1 << 40,
+            _ => return Err(wrong()),
         };
-        let parsed = number.parse::<u64>().ok().and_then(|count| count.checked_mul(1 << shift));
-        parsed.ok_or_else(|| self.error(node.at, format!("{text:?} is not a size such as 64m")))
+        if let Ok(whole) = number.parse::<u64>() {
+            return whole.checked_mul(unit).ok_or_else(wrong);
+        }
+        let value = number.parse::<f64>().map_err(|_| wrong())? * unit as f64;
+        // The cast saturates, and what is larger than this is no size of memory.
+        if value.is_finite() && value < 1e18 { Ok(value as u64) } else { Err(wrong()) }
     }
 
     fn split(&self, node: &Node, text: &str) -> Result<Vec<String>, ComposeError> {
@@ -133,4 +166,43 @@ pub fn split_words(text: &str) -> Option<Vec<String>> {
         words.push(word);
     }
     quote.is_none().then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::Project;
+    use corral_config::yaml::Position;
+
+    fn reader() -> Reader<'static> {
+        Reader { file: "f", warnings: Vec::new(), project: Project::default() }
+    }
+
+    fn text(value: &str) -> Node {
+        Node::new(Position { line: 1, column: 1 }, Kind::String(value.to_owned()))
+    }
+
+    #[test]
+    fn durations_are_read_as_compose_writes_them() {
+        for (written, millis) in
+            [("90", 90_000), ("1m30s", 90_000), ("1.5s", 1500), ("500ms", 500), ("1h", 3_600_000)]
+        {
+            assert_eq!(reader().duration(&text(written)).unwrap().as_millis(), millis, "{written}");
+        }
+        for written in ["5x", "s", "1m30", "1e400h", "1..2s"] {
+            assert!(reader().duration(&text(written)).is_err(), "{written}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_as_compose_writes_them() {
+        for (written, bytes) in
+            [("64", 64), ("64k", 65_536), ("1.5g", 1_610_612_736), ("2MB", 2 << 20), ("1GiB", 1 << 30)]
+        {
+            assert_eq!(reader().bytes(&text(written)).unwrap(), bytes, "{written}");
+        }
+        for written in ["", "m", "1q", "99999999999t", "-1"] {
+            assert!(reader().bytes(&text(written)).is_err(), "{written}");
+        }
+    }
 }

@@ -71,7 +71,7 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
             continue;
         }
         let one =
-            yaml::Node { at: node.at, kind: yaml::Kind::Mapping(vec![(service.clone(), node.clone())]) };
+            yaml::Node::new(node.at, yaml::Kind::Mapping(vec![(service.clone(), node.clone())]));
         if let Err(error) = compose::parse_tree(name, &one, &compose::Environment::new()) {
             let at = yaml::Position { line: error.line, column: error.column };
             let key = format!("rancher.services.{service}");
