@@ -11,6 +11,7 @@ mod media;
 mod network;
 mod power;
 mod resilience;
+mod services;
 mod sources;
 mod system_engine;
 

@@ -66,6 +66,20 @@ pub fn web(folder: &Path, content: &Path) -> Result<Server> {
     start(command, port, &folder.join("web.log"))
 }
 
+/// Debian's docker-registry, without TLS.
+pub fn registry(folder: &Path) -> Result<Server> {
+    let port = free_port()?;
+    let config = folder.join("registry.yml");
+    let text = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+        folder.join("registry").display()
+    );
+    fs::write(&config, text)?;
+    let mut command = Command::new(Image::find()?.tools.join("docker-registry"));
+    command.arg("serve").arg(&config);
+    start(command, port, &folder.join("registry.log"))
+}
+
 /// moto, a mock of Amazon's services; it answers for 169.254.169.254 too.
 pub fn moto(folder: &Path) -> Result<Server> {
     let port = free_port()?;

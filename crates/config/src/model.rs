@@ -153,6 +153,7 @@ pub struct Rancher {
     pub sysctl: BTreeMap<String, String>,
     pub environment: BTreeMap<String, String>,
     pub services: BTreeMap<String, Value>,
+    pub services_include: BTreeMap<String, bool>,
     pub shutdown_timeout: u64,
     pub cloud_init: CloudInit,
     pub state: State,

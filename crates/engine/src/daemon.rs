@@ -6,6 +6,7 @@ pub(crate) mod bus;
 mod cleaner;
 pub(crate) mod health;
 pub(crate) mod hub;
+mod prepare;
 pub(crate) mod record;
 pub(crate) mod table;
 
@@ -78,6 +79,7 @@ pub fn run(settings: impl Fn() -> Settings + Send + Sync + 'static) -> Result<()
 async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> {
     let (table, hubs, bus) = (Table::default(), Hubs::default(), Bus::default());
     let (news, happened) = unbounded_channel();
+    let (orders, wanted) = unbounded_channel();
     let (known, streams, told) = (table.clone(), hubs.clone(), bus.clone());
     let client = Client::connect(move |event, mut descriptors| match event {
         Event::Container { action, snapshot, time, detail } => {
@@ -96,6 +98,9 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
             }
         }
         Event::ExecEnded { exec, exit_code } => told.exec_ended(&exec, exit_code),
+        Event::Prepare { id, spec } => {
+            let _ = orders.send((id, *spec));
+        }
     })
     .context("connecting to PID 1")?;
     let shared = Arc::new(Shared {
@@ -115,6 +120,7 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
     blocking(move || attaching.client.attach()).await.context("attaching to PID 1")?;
     shared.networks.serve(&shared);
     tokio::spawn(follow(Arc::clone(&shared), happened));
+    tokio::spawn(prepare::serve(Arc::clone(&shared), wanted));
     tokio::spawn(cleaner::run(Arc::clone(&shared)));
     tokio::spawn(record::restore(Arc::clone(&shared)));
     api::serve(shared, paths::API_SOCKET).await

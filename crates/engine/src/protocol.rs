@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Both sides must speak the same version: they come from one binary, but a live update may meet an older one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A client's message: a request with a number that the reply repeats.
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,6 +84,11 @@ pub enum Request {
     Disconnect {
         container: String,
         network: String,
+    },
+    /// The answer to [`Event::Prepare`]: what it wanted is there, or why not.
+    Prepared {
+        container: String,
+        result: Result<Box<ContainerSpec>, String>,
     },
     /// No more input comes: what PID 1 keeps of its stdin is closed.
     CloseStdin {
@@ -169,6 +174,11 @@ pub enum Event {
     ExecEnded {
         exec: String,
         exit_code: i32,
+    },
+    /// A service of the plan wants something before it can be made: answer with [`Request::Prepared`].
+    Prepare {
+        id: String,
+        spec: Box<ContainerSpec>,
     },
 }
 

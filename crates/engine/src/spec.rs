@@ -79,6 +79,48 @@ pub struct ContainerSpec {
     pub init: bool,
     /// What the container started lives on when its first process ends.
     pub keep_children: bool,
+    /// What is still to be had before it can be made.
+    pub wants: Option<Wants>,
+}
+
+/// What only the engine daemon can give a service of the plan: an image from a registry, places in networks, volumes
+/// (the binds that have a name and no source yet) and ports that are free.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wants {
+    pub pull: Pull,
+    pub networks: Vec<NetworkWish>,
+    /// (container, alias): its address stands in the hosts file under both names.
+    pub links: Vec<(String, String)>,
+}
+
+/// When an image is fetched from its registry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pull {
+    /// When it is not there.
+    #[default]
+    Missing,
+    /// Each time, as long as the registry can be reached.
+    Always,
+    Never,
+}
+
+/// A place that is wanted in a bridge network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkWish {
+    pub network: String,
+    /// It is made if it is not there, with what the next three say.
+    pub may_be_made: bool,
+    pub internal: bool,
+    /// `172.30.0.0/16`; empty: any that is free.
+    pub subnet: String,
+    pub gateway: String,
+    pub labels: BTreeMap<String, String>,
+    pub aliases: Vec<String>,
+    /// Empty: any.
+    pub address: String,
+    pub mac: String,
 }
 
 /// Which system calls a container may make.

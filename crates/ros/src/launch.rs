@@ -3,17 +3,22 @@
 use crate::resolve::InForce;
 use corral_config::model::RegistryAuth;
 use corral_engine::image::registry::Settings;
-use corral_engine::spec::{Bind, ContainerSpec, Limits};
+use corral_engine::spec::{
+    self, Bind, ContainerSpec, Dns, Health, Limits, LogOptions, NetworkWish, Port, Seccomp, Ulimit, Wants,
+};
 use corral_plan::Service;
 use corral_plan::labels::KillMode;
-use corral_plan::service::{Network, Restart, Sharing};
+use corral_plan::service::{Attachment, Network, Pull, Restart, Sharing, Source};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What the engine is to make of a service.
 pub(crate) fn container(service: &Service, environment: &BTreeMap<String, String>) -> ContainerSpec {
-    let host = |sharing| sharing == Sharing::Host;
     let (restart, restart_limit) = restart(service.restart);
-    ContainerSpec {
+    let has_option =
+        |wanted: &str| service.security_opt.iter().any(|option| option.replace('=', ":") == wanted);
+    let stop_signal = if service.stop_signal.is_empty() { "SIGTERM" } else { &service.stop_signal };
+    let mut spec = ContainerSpec {
         name: service.name.to_string(),
         image: service.image.clone(),
         entrypoint: service.entrypoint.clone(),
@@ -21,40 +26,125 @@ pub(crate) fn container(service: &Service, environment: &BTreeMap<String, String
         env: expand(service, environment),
         working_dir: service.working_dir.clone(),
         user: service.user.clone(),
+        group_add: service.group_add.clone(),
         hostname: service.hostname.clone(),
+        domainname: service.domainname.clone(),
         tty: service.tty,
         open_stdin: service.stdin_open,
+        init: service.init,
         privileged: service.privileged,
         read_only: service.read_only,
         cap_add: service.cap_add.clone(),
         cap_drop: service.cap_drop.clone(),
-        no_new_privileges: service.security_opt.iter().any(|option| option.starts_with("no-new-privileges")),
+        no_new_privileges: has_option("no-new-privileges") || has_option("no-new-privileges:true"),
+        seccomp: if has_option("seccomp:unconfined") { Seccomp::Unconfined } else { Seccomp::Default },
+        bare_system_paths: has_option("systempaths:unconfined"),
         devices: service.devices.clone(),
-        host_network: service.network == Network::Host,
-        host_pid: host(service.pid),
-        host_ipc: host(service.ipc),
-        host_uts: host(service.uts),
-        binds: service
-            .volumes
-            .iter()
-            .map(|volume| Bind {
-                source: volume.source.clone(),
-                target: volume.target.clone(),
-                read_only: volume.read_only,
-                shared: volume.shared,
-                ..Bind::default()
-            })
-            .collect(),
+        device_rules: service.device_rules.clone(),
+        binds: binds(service),
         tmpfs: tmpfs(service),
+        shm_size: service.shm_size,
         labels: service.label_map.clone(),
+        sysctls: service.sysctls.clone(),
+        oom_score_adj: service.oom_score_adj,
         restart: restart.to_owned(),
         restart_limit,
-        stop_signal: service.stop_signal.clone(),
+        stop_signal: stop_signal.to_owned(),
         stop_timeout: service.stop_grace.as_secs(),
-        limits: Limits { memory: service.memory_limit, ..Limits::default() },
         keep_children: service.labels.kill_mode == KillMode::Process,
         ..ContainerSpec::default()
+    };
+    limit(service, &mut spec);
+    connect(service, &mut spec);
+    spec.wants = wants(service, &spec);
+    spec
+}
+
+fn limit(service: &Service, spec: &mut ContainerSpec) {
+    let said = service.limits.clone();
+    spec.limits = Limits {
+        memory: said.memory,
+        memory_reservation: said.memory_reservation,
+        memory_swap: said.memory_swap,
+        cpu_quota: said.cpu_quota,
+        cpu_period: said.cpu_period,
+        cpu_shares: said.cpu_shares,
+        cpus: said.cpuset,
+        mems: String::new(),
+        pids: said.pids,
+    };
+    let ulimits = service.ulimits.iter().cloned();
+    spec.ulimits =
+        ulimits.map(|limit| Ulimit { name: limit.name, soft: limit.soft, hard: limit.hard }).collect();
+    spec.log = LogOptions {
+        none: service.logging.none,
+        max_bytes: service.logging.max_bytes,
+        max_files: service.logging.max_files,
+    };
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    spec.health = service.health.clone().map(|check| Health {
+        test: check.test,
+        interval: nanos(check.interval),
+        timeout: nanos(check.timeout),
+        start_period: nanos(check.start_period),
+        start_interval: nanos(check.start_interval),
+        retries: check.retries,
+    });
+    // As in Docker: no test, no check.
+    spec.health.take_if(|check| check.command().is_none());
+}
+
+/// Whose namespaces it shares, its names and its ports.
+fn connect(service: &Service, spec: &mut ContainerSpec) {
+    let shared = |sharing: &Sharing| match sharing {
+        Sharing::Private => (false, String::new()),
+        Sharing::Host => (true, String::new()),
+        Sharing::Service(name) => (false, name.clone()),
+    };
+    (spec.host_pid, spec.pid_of) = shared(&service.pid);
+    (spec.host_ipc, spec.ipc_of) = shared(&service.ipc);
+    spec.host_uts = service.uts == Sharing::Host;
+    spec.extra_hosts.clone_from(&service.extra_hosts);
+    spec.dns = Dns {
+        servers: service.dns.clone(),
+        search: service.dns_search.clone(),
+        options: service.dns_options.clone(),
+    };
+    match &service.network {
+        Network::Host => spec.host_network = true,
+        Network::None => {}
+        Network::Service(name) => spec.network_of.clone_from(name),
+        Network::Bridges(_) => spec.own_names = true,
     }
+    // A name of its own on the host's network, for one that says so.
+    spec.own_names |= !spec.extra_hosts.is_empty() || spec.dns != Dns::default();
+    let ports = service.ports.iter().cloned();
+    spec.ports = ports
+        .map(|port| Port {
+            host_ip: port.host_ip,
+            host_port: port.host_port,
+            container_port: port.container_port,
+            protocol: port.protocol,
+        })
+        .collect();
+}
+
+fn binds(service: &Service) -> Vec<Bind> {
+    let bind = |volume: &corral_plan::service::Volume| {
+        let (source, name) = match &volume.source {
+            Source::Path(path) => (path.clone(), None),
+            Source::Volume(name) => (String::new(), Some(name.clone())),
+        };
+        Bind {
+            source,
+            target: volume.target.clone(),
+            read_only: volume.read_only,
+            shared: volume.shared,
+            volume: name,
+            must_exist: volume.must_exist,
+        }
+    };
+    service.volumes.iter().map(bind).collect()
 }
 
 /// A system container has a /run of its own unless it shares another, and programs may lie in what is in memory.
@@ -68,6 +158,38 @@ fn tmpfs(service: &Service) -> Vec<String> {
         all.push("/run:exec,mode=755".to_owned());
     }
     all
+}
+
+/// What the engine daemon must get for it first; None where PID 1 can go ahead by itself, as with all that is built in.
+fn wants(service: &Service, spec: &ContainerSpec) -> Option<Wants> {
+    let wish = |place: &Attachment| NetworkWish {
+        network: place.network.name.clone(),
+        may_be_made: !place.network.external,
+        internal: place.network.internal,
+        subnet: place.network.subnet.clone(),
+        gateway: place.network.gateway.clone(),
+        labels: place.network.labels.clone(),
+        aliases: place.aliases.clone(),
+        address: place.address.clone(),
+        mac: service.mac_address.clone(),
+    };
+    let networks: Vec<NetworkWish> = match &service.network {
+        Network::Bridges(places) => places.iter().map(wish).collect(),
+        Network::Host | Network::None | Network::Service(_) => Vec::new(),
+    };
+    let pull = match service.pull {
+        Pull::Missing => spec::Pull::Missing,
+        Pull::Always => spec::Pull::Always,
+        Pull::Never => spec::Pull::Never,
+    };
+    let has_volumes = spec.binds.iter().any(|bind| bind.source.is_empty());
+    if pull == spec::Pull::Never && networks.is_empty() && !has_volumes {
+        return None;
+    }
+    let links = service.links.iter().map(|link| (link.container.clone(), link.alias.clone()));
+    // Without a bridge there is no address to link to.
+    let links = if networks.is_empty() { Vec::new() } else { links.collect() };
+    Some(Wants { pull, networks, links })
 }
 
 /// What the configuration in force says about registries, for the engine of the system.
@@ -103,21 +225,26 @@ pub(crate) fn policy(spec: &ContainerSpec) -> Restart {
     }
 }
 
-/// `KEY` takes its value from `rancher.environment`, first as `service/KEY`; `PREFIX*` takes all that begin so.
+/// `KEY` takes its value from `rancher.environment`, first as `service/KEY`; `PREFIX*` takes all that begin so. What is
+/// said twice counts as it was said last.
 fn expand(service: &Service, environment: &BTreeMap<String, String>) -> Vec<String> {
-    let mut result = Vec::new();
+    let mut values: Vec<(String, String)> = Vec::new();
+    let mut set = |key: &str, value: &str| {
+        values.retain(|(other, _)| other != key);
+        values.push((key.to_owned(), value.to_owned()));
+    };
     for item in &service.environment {
-        if item.contains('=') {
-            result.push(item.clone());
+        if let Some((key, value)) = item.split_once('=') {
+            set(key, value);
         } else if let Some(prefix) = item.strip_suffix('*') {
             let matching = environment.iter().filter(|(key, _)| key.starts_with(prefix));
-            result.extend(matching.map(|(key, value)| format!("{key}={value}")));
+            matching.for_each(|(key, value)| set(key, value));
         } else {
             let own = environment.get(&format!("{}/{item}", service.name));
-            result.extend(own.or_else(|| environment.get(item)).map(|value| format!("{item}={value}")));
+            own.or_else(|| environment.get(item)).into_iter().for_each(|value| set(item, value));
         }
     }
-    result
+    values.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 #[cfg(test)]
@@ -126,10 +253,28 @@ mod tests {
 
     #[test]
     fn environment_is_taken_by_name_and_by_prefix() {
-        let text = "s: {image: i, environment: [A, B*, C=3, D]}";
+        let text = "s: {image: i, environment: [A, B*, C=2, D, C=3]}";
         let service = &corral_plan::compose::parse("f", text).unwrap().services[0];
         let table = [("A", "0"), ("s/A", "1"), ("BB", "2"), ("BC", "2")];
         let table = table.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         assert_eq!(expand(service, &table), ["A=1", "BB=2", "BC=2", "C=3"]);
+    }
+
+    #[test]
+    fn what_is_built_in_waits_for_nobody_and_the_rest_for_the_daemon() {
+        let wants = |text: &str, pull| {
+            let mut service = corral_plan::compose::parse("f", text).unwrap().services.remove(0);
+            service.pull = pull;
+            container(&service, &BTreeMap::new()).wants
+        };
+        assert_eq!(wants("s: {image: i, net: host, volumes: ['/a:/a']}", Pull::Never), None);
+        assert!(wants("s: {image: i, net: host}", Pull::Missing).is_some());
+        assert!(wants("s: {image: i, net: host, volumes: ['a:/a']}", Pull::Never).is_some());
+        let bridged = wants("s: {image: i, links: ['db:d']}", Pull::Never).unwrap();
+        assert_eq!(
+            (bridged.networks[0].network.as_str(), bridged.networks[0].may_be_made),
+            ("bridge", false)
+        );
+        assert_eq!(bridged.links, [("db".to_owned(), "d".to_owned())]);
     }
 }

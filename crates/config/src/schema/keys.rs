@@ -143,7 +143,11 @@ const RANCHER: &[Key] = &[
         "the engine of the system: `insecure_registry` and `registry_mirror` count",
     ),
     later("console", STRING, "name, path or URL of another console"),
-    later("services_include", Type::Map(&Type::Bool), "optional services: name → enabled"),
+    key(
+        "services_include",
+        Type::Map(&Type::Bool),
+        "compose files with services of the system: absolute path → enabled; names of a catalogue and URLs have no effect in this version",
+    ),
     later("repositories", ANY_MAP, "where optional services are found"),
     later("upgrade", Type::Keys(UPGRADE), "where releases are found"),
     later("recovery", BOOL, "recovery console"),

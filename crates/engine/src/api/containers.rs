@@ -5,6 +5,7 @@ use super::stream::streamed;
 use super::{State, create, view};
 use crate::daemon::{Shared, blocking};
 use crate::error::EngineError;
+use crate::network::ports;
 use crate::protocol::Request;
 use crate::runtime::cleanup;
 use crate::spec::Snapshot;
@@ -108,7 +109,7 @@ pub(super) async fn start(state: State, parts: Parts) -> Result<StatusCode, Engi
 }
 
 async fn start_container(shared: &Arc<Shared>, container: &Snapshot) -> Result<(), EngineError> {
-    create::check_ports(shared, &container.id, &container.spec)?;
+    ports::check(&shared.table.all(), &container.id, &container.spec)?;
     shared.ask(Request::Start { container: container.id.clone() }).await?;
     shared.records.ended_by_hand(&container.id, false);
     if !container.spec.endpoints.is_empty() {

@@ -9,7 +9,7 @@ use crate::daemon::record::Record;
 use crate::error::EngineError;
 use crate::id::new_id;
 use crate::image::{self, Image, reference};
-use crate::network::Place;
+use crate::network::{Place, ports};
 use crate::protocol::{Reply, Request};
 use crate::spec::{ContainerSpec, Dns, Endpoint, Health, Limits, LogOptions, Port, Seccomp, Ulimit};
 use axum::Json;
@@ -18,7 +18,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bollard_stubs::models::{ContainerCreateBody, HostConfig, NetworkingConfig};
 use serde_json::{Value, json};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 pub(super) async fn create(
@@ -39,7 +39,7 @@ pub(super) async fn create(
     // No other container may get the same address or port before PID 1 knows of this one.
     let _giving = shared.networks.giving.lock().await;
     connect(&shared, &mut spec, &mode, &network)?;
-    choose_ports(&shared, &mut spec)?;
+    ports::choose(&shared.table.all(), &mut spec)?;
     let host_config = said["HostConfig"].clone();
     let mut config = said;
     if let Value::Object(config) = &mut config {
@@ -111,7 +111,7 @@ fn make(shared: &Shared, name: String, body: ContainerCreateBody) -> Result<Cont
     };
     spec.extra_hosts = host.extra_hosts.unwrap_or_default();
     spec.ports =
-        ports(&host.port_bindings.unwrap_or_default(), host.publish_all_ports == Some(true), &image)?;
+        published(&host.port_bindings.unwrap_or_default(), host.publish_all_ports == Some(true), &image)?;
     Ok(spec)
 }
 
@@ -351,7 +351,7 @@ fn bytes(text: &str) -> u64 {
 type Bindings = std::collections::HashMap<String, Option<Vec<bollard_stubs::models::PortBinding>>>;
 
 /// `80/tcp` → published ports; a host port of 0 is chosen later.
-fn ports(bindings: &Bindings, publish_all: bool, image: &Image) -> Result<Vec<Port>, EngineError> {
+fn published(bindings: &Bindings, publish_all: bool, image: &Image) -> Result<Vec<Port>, EngineError> {
     let mut ports = Vec::new();
     let split = |key: &str| -> Result<(u16, String), EngineError> {
         let (port, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
@@ -435,56 +435,6 @@ pub(super) fn place(said: &bollard_stubs::models::EndpointSettings) -> Result<Pl
     let mut aliases = said.aliases.clone().unwrap_or_default();
     aliases.dedup();
     Ok(Place { address, mac: said.mac_address.clone().unwrap_or_default(), aliases })
-}
-
-/// Published ports that no other container has; those that are left to us are chosen.
-fn choose_ports(shared: &Shared, spec: &mut ContainerSpec) -> Result<(), EngineError> {
-    let containers = shared.table.all();
-    let is_taken = |port: &Port, number: u16| {
-        let mut others =
-            containers.iter().filter(|other| other.status.is_up()).flat_map(|other| &other.spec.ports);
-        others.any(|other| other.host_port == number && other.protocol == port.protocol)
-    };
-    for port in &mut spec.ports {
-        if port.host_port == 0 {
-            port.host_port = (0..64)
-                .filter_map(|_| free_port(&port.protocol))
-                .find(|number| !is_taken(port, *number))
-                .ok_or_else(|| EngineError::Failed("no port of the host is free".to_owned()))?;
-        }
-    }
-    Ok(())
-}
-
-/// A port that the kernel finds free.
-fn free_port(protocol: &str) -> Option<u16> {
-    let any = (Ipv4Addr::UNSPECIFIED, 0);
-    let bound = match protocol {
-        "udp" => UdpSocket::bind(any).and_then(|socket| socket.local_addr()),
-        _ => TcpListener::bind(any).and_then(|socket| socket.local_addr()),
-    };
-    bound.ok().map(|address| address.port())
-}
-
-/// Ports that somebody else publishes by now: a container is not started beside it.
-pub(super) fn check_ports(shared: &Shared, id: &str, spec: &ContainerSpec) -> Result<(), EngineError> {
-    let containers = shared.table.all();
-    for port in &spec.ports {
-        let clash = containers.iter().filter(|other| other.status.is_up() && other.id != id).find(|other| {
-            other.spec.ports.iter().any(|taken| {
-                let same_address =
-                    taken.host_ip == port.host_ip || taken.host_ip.is_empty() || port.host_ip.is_empty();
-                taken.host_port == port.host_port && taken.protocol == port.protocol && same_address
-            })
-        });
-        if let Some(other) = clash {
-            return Err(EngineError::Failed(format!(
-                "port {}/{} is already allocated to {}",
-                port.host_port, port.protocol, other.spec.name
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// What `endpoints` of a container look like for a new place.

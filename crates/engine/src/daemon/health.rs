@@ -65,7 +65,7 @@ pub(super) fn watch(shared: &Arc<Shared>, container: &Arc<Snapshot>) {
 
 impl Health {
     /// What to run; None for `NONE`.
-    pub(crate) fn command(&self) -> Option<Vec<String>> {
+    pub fn command(&self) -> Option<Vec<String>> {
         let (kind, rest) = self.test.split_first()?;
         match (kind.as_str(), rest) {
             ("CMD", words) if !words.is_empty() => Some(words.to_vec()),

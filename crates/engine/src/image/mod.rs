@@ -101,6 +101,11 @@ pub fn load_all() -> Vec<Image> {
     images
 }
 
+/// Is the image of that name part of the system image?
+pub fn is_embedded(name: &str) -> bool {
+    embedded::find(name).is_some()
+}
+
 /// The image of that name, id or unique beginning of an id.
 pub fn find(name: &str) -> Result<Image, EngineError> {
     if let Some(image) = embedded::find(name) {

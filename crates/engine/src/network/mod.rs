@@ -3,6 +3,7 @@
 
 mod dns;
 mod firewall;
+pub(crate) mod ports;
 mod subnet;
 
 use crate::daemon::{Shared, blocking};

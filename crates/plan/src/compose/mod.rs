@@ -20,7 +20,7 @@ use corral_config::names::ServiceName;
 use corral_config::yaml::{self, Kind, Node, Position};
 pub use interpolate::Environment;
 use project::Project;
-pub use scalar::split_words;
+pub use scalar::{env_file, split_words};
 
 /// What is wrong in a compose file: `FILE:LINE:COLUMN: what`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

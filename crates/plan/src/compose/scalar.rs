@@ -168,6 +168,24 @@ pub fn split_words(text: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(words)
 }
 
+/// The lines of an environment file: `KEY=VALUE`, or `KEY` alone; comments and empty lines are left out, and quotes
+/// around a value taken off.
+pub fn env_file(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            let Some((key, value)) = line.split_once('=') else { return line.to_owned() };
+            let value = value.trim();
+            let bare = ['"', '\'']
+                .iter()
+                .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote))
+                .unwrap_or(value);
+            format!("{}={bare}", key.trim_end())
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +210,12 @@ mod tests {
         for written in ["5x", "s", "1m30", "1e400h", "1..2s"] {
             assert!(reader().duration(&text(written)).is_err(), "{written}");
         }
+    }
+
+    #[test]
+    fn environment_files_are_read_line_by_line() {
+        let text = "# comment\n\nA=1\nexport B=\"two words\"\nC = 'x'\nD\nE=a=b\n";
+        assert_eq!(env_file(text), ["A=1", "B=two words", "C=x", "D", "E=a=b"]);
     }
 
     #[test]

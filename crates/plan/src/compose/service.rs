@@ -104,7 +104,7 @@ impl Reader<'_> {
             "read_only" => to.read_only = self.boolean(value)?,
             "cap_add" => to.cap_add = self.strings(value)?,
             "cap_drop" => to.cap_drop = self.strings(value)?,
-            "security_opt" => to.security_opt = self.strings(value)?,
+            "security_opt" => to.security_opt = self.security_options(value)?,
             "devices" => to.devices = self.devices(value)?,
             "device_cgroup_rules" => to.device_rules = self.strings(value)?,
             "sysctls" => to.sysctls = self.map(value)?,
@@ -184,6 +184,24 @@ impl Reader<'_> {
             to.ports.clear();
         }
         Ok(())
+    }
+
+    fn security_options(&mut self, node: &Node) -> Result<Vec<String>, ComposeError> {
+        let options = self.strings(node)?;
+        for option in &options {
+            let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
+            match (key, value) {
+                ("no-new-privileges", "" | "true" | "false") => {}
+                ("seccomp" | "systempaths", "unconfined") => {}
+                // There is no AppArmor and no SELinux in this system that it could be about.
+                ("apparmor" | "label", _) => {}
+                _ => self.warn(
+                    node.at,
+                    format!("security_opt: {option}: has no effect for a service of the system"),
+                ),
+            }
+        }
+        Ok(options)
     }
 
     fn pull(&self, node: &Node) -> Result<Pull, ComposeError> {

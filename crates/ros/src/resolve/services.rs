@@ -7,8 +7,10 @@ use corral_config::explain;
 use corral_config::layer::Layer;
 use corral_config::names::DataSource;
 use corral_config::yaml::{self, Position};
+use corral_engine::image;
 use corral_machine::{block, cloud};
-use corral_plan::compose::{ComposeError, Environment, ServiceFile, parse_with};
+use corral_plan::compose::{self, ComposeError, Environment, ServiceFile, parse_with};
+use corral_plan::service::Pull;
 use corral_plan::{Plan, Service};
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,8 +37,69 @@ pub(super) fn plan(
         let text = yaml::to_string(&Value::Object(one)).unwrap_or_default();
         add(&mut services, parse_with(&format!("rancher.services.{name}"), &text, environment), problems);
     }
+    for (place, _) in config.rancher.services_include.iter().filter(|(_, enabled)| **enabled) {
+        include(&mut services, place, environment, problems);
+    }
     services.retain(|service| is_needed(service.name.as_str(), config, layers, !user.is_empty()));
+    services.retain(|service| is_active(service, environment));
+    for service in &mut services {
+        find_image(service);
+        read_env_files(service, problems);
+    }
     build(services, problems)
+}
+
+/// A compose file of the owner's. Its services are the system's.
+fn include(services: &mut Vec<Service>, place: &str, environment: &Environment, problems: &mut Vec<Problem>) {
+    let source = format!("rancher.services_include.{place}");
+    if !place.starts_with('/') {
+        let text = "this version includes files by their absolute path; names of a catalogue and URLs have no effect yet";
+        problems.push(Problem::new(Severity::Warning, &source, Position::default(), "", text.to_owned()));
+        return;
+    }
+    match fs::read_to_string(place) {
+        Ok(text) => {
+            let mut file = parse_with(place, &text, environment);
+            for service in file.iter_mut().flat_map(|file| &mut file.services) {
+                service.labels.system = true;
+            }
+            add(services, file, problems);
+        }
+        Err(error) => problems.push(super::problem(&source, &format!("reading {place}: {error}"))),
+    }
+}
+
+/// Services with profiles are there when one of these is in `COMPOSE_PROFILES`, as with compose.
+fn is_active(service: &Service, environment: &Environment) -> bool {
+    let active = environment.get("COMPOSE_PROFILES").map(String::as_str).unwrap_or_default();
+    let is_active =
+        |profile: &String| active.split(',').any(|other| other.trim() == profile || other.trim() == "*");
+    service.profiles.is_empty() || service.profiles.iter().any(is_active)
+}
+
+/// What is part of the system image is never pulled; what is not waits for the network.
+fn find_image(service: &mut Service) {
+    if image::is_embedded(&service.image) {
+        service.pull = Pull::Never;
+    } else if service.pull != Pull::Never {
+        service.labels.after.push("network".to_owned());
+    }
+}
+
+fn read_env_files(service: &mut Service, problems: &mut Vec<Problem>) {
+    let mut read = Vec::new();
+    for file in &service.env_files {
+        match fs::read_to_string(&file.path) {
+            Ok(text) => read.extend(compose::env_file(&text)),
+            Err(_) if !file.required => {}
+            Err(error) => problems.push(super::problem(
+                &format!("rancher.services.{}", service.name),
+                &format!("env_file {}: {error}", file.path),
+            )),
+        }
+    }
+    // What the service says itself counts more than its files.
+    service.environment.splice(0..0, read);
 }
 
 /// Services of the user's Docker are run by Docker, not by PID 1.
@@ -121,13 +184,24 @@ fn needs_network(config: &Config, layers: &[Layer]) -> bool {
 
 fn build(mut services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
     match Plan::new(services.clone()) {
-        Ok(plan) => plan,
+        Ok(plan) => {
+            problems.extend(plan.missing().iter().map(|missing| {
+                let text = format!(
+                    "{} needs {}, which is no service of this machine: it starts without",
+                    missing.service, missing.needs
+                );
+                let source = format!("rancher.services.{}", missing.service);
+                Problem::new(Severity::Warning, &source, Position::default(), "", text)
+            }));
+            plan
+        }
         Err(cycle) => {
             problems.push(super::problem("rancher.services", &cycle.to_string()));
             // Without its labels nobody waits for anybody: better than no console.
             for service in &mut services {
                 service.labels.after.retain(|other| !cycle.names.contains(other));
                 service.labels.before.retain(|other| !cycle.names.contains(other));
+                service.depends_on.retain(|other, _| !cycle.names.contains(other));
             }
             Plan::new(services).unwrap_or_default()
         }

@@ -121,6 +121,7 @@ impl Supervisor {
                 container.streams.clear();
             }
         }
+        self.ask_for_preparations();
     }
 
     /// Does somebody write the logs?

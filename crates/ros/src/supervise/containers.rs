@@ -43,8 +43,11 @@ impl Supervisor {
         }
     }
 
-    fn launch(&mut self, id: &str) {
+    pub(super) fn launch(&mut self, id: &str) {
         let Some(container) = self.containers.get(id) else { return };
+        if container.spec.wants.is_some() {
+            return self.have_prepared(id);
+        }
         let join = match self.join(&container.spec) {
             Ok(join) => join,
             Err(error) => return self.launch_failed(id, &error.to_string()),
@@ -62,12 +65,12 @@ impl Supervisor {
 
     /// The first processes of the containers whose namespaces one shares: these must run.
     fn join(&self, spec: &ContainerSpec) -> Result<Join, EngineError> {
-        let pid = |id: &str| match self.containers.get(id) {
-            _ if id.is_empty() => Ok(0),
+        let pid = |name: &str| match self.find(name).ok().and_then(|id| self.containers.get(&id)) {
+            _ if name.is_empty() => Ok(0),
             Some(other) if other.pid > 0 => Ok(other.pid),
-            _ => {
-                Err(EngineError::Conflict(format!("container {id}, whose namespace it shares, does not run")))
-            }
+            _ => Err(EngineError::Conflict(format!(
+                "container {name}, whose namespace it shares, does not run"
+            ))),
         };
         Ok(Join { network: pid(&spec.network_of)?, pid: pid(&spec.pid_of)?, ipc: pid(&spec.ipc_of)? })
     }
@@ -91,6 +94,7 @@ impl Supervisor {
         let Some(container) = self.containers.get_mut(id) else { return };
         say(&format!("{}: {message}", container.spec.name));
         message.clone_into(&mut container.error);
+        container.preparing = false;
         container.failures += 1;
         container.exit_code = 127;
         container.finished = millis();
@@ -98,6 +102,10 @@ impl Supervisor {
             // It waits to be started, and never will be: its end comes as any other.
             let _ = signals::send(container.pid, 9);
             return;
+        }
+        if let Some(wanted) = container.planned.as_ref().filter(|wanted| wanted.wants.is_some()) {
+            // What it wanted may be gone by the next start: an image, a port.
+            container.spec = ContainerSpec::clone(wanted);
         }
         self.happen(id, Event::StartFailed);
         self.tell(id, "die", None);
@@ -168,6 +176,9 @@ impl Supervisor {
     pub(super) fn ask_to_stop(&mut self, id: &str, timeout: Option<u64>) {
         let Some(container) = self.containers.get(id) else { return };
         if container.pid == 0 {
+            if container.preparing {
+                self.launch_failed(id, "it was stopped before it could be made");
+            }
             return;
         }
         let signal = signals::parse(&container.spec.stop_signal).unwrap_or(15);

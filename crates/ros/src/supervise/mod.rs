@@ -6,6 +6,7 @@ mod connection;
 mod containers;
 mod ending;
 mod jobs;
+mod prepare;
 mod reexec;
 mod reload;
 mod requests;
@@ -28,7 +29,7 @@ use jobs::Job;
 pub(crate) use reexec::resume;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -72,6 +73,8 @@ pub(crate) struct Supervisor {
     daemon: children::Daemon,
     ending: Option<Ending>,
     announced: bool,
+    /// What keeps services from being started, as it was said.
+    obstacles: BTreeSet<String>,
     started: Instant,
 }
 
@@ -134,6 +137,7 @@ impl Supervisor {
             daemon: children::Daemon::default(),
             ending: None,
             announced: false,
+            obstacles: BTreeSet::new(),
             started: foundation.started,
         }
     }

@@ -23,7 +23,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// Both sides must agree on the shape of [`Saved`].
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Who wants it, and is answered when it is done.
 #[derive(Debug, Default)]
@@ -97,7 +97,8 @@ struct SavedContainer {
     paused: bool,
     health: String,
     start_again: bool,
-    planned: bool,
+    planned: Option<Box<ContainerSpec>>,
+    preparing: bool,
     retiring: bool,
     removing: bool,
     removers: Vec<Waiting>,
@@ -291,7 +292,8 @@ fn save_container(container: &Container) -> SavedContainer {
         paused: container.paused,
         health: container.health.clone(),
         start_again: container.start_again,
-        planned: container.planned,
+        planned: container.planned.clone(),
+        preparing: container.preparing,
         retiring: container.retiring,
         removing: container.removing,
         removers: container.removers.clone(),
@@ -321,6 +323,7 @@ fn restore_container(saved: SavedContainer) -> Container {
         health: saved.health,
         start_again: saved.start_again,
         planned: saved.planned,
+        preparing: saved.preparing,
         retiring: saved.retiring,
         removing: saved.removing,
         removers: saved.removers,

@@ -11,7 +11,6 @@ use crate::resolve::{Resolved, TAKE_BACK, WITH_KERNEL};
 use corral_engine::core::Streams;
 use corral_engine::protocol::{Order, Reply};
 use corral_engine::spec::ExecSpec;
-use corral_plan::graph::Progress;
 use corral_plan::lifecycle::{Event, State};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -125,7 +124,9 @@ impl Supervisor {
         let changed: Vec<String> = self
             .containers
             .values()
-            .filter(|container| container.planned && !container.retiring && self.is_outdated(container))
+            .filter(|container| {
+                container.planned.is_some() && !container.retiring && self.is_outdated(container)
+            })
             .map(|container| container.id.clone())
             .collect();
         changed.into_iter().for_each(|id| self.retire(&id));
@@ -133,7 +134,10 @@ impl Supervisor {
 
     fn is_outdated(&self, container: &Container) -> bool {
         match self.resolved.plan.get(&container.spec.name) {
-            Some(service) => launch::container(service, &self.resolved.environment) != container.spec,
+            Some(service) => {
+                let wanted = launch::container(service, &self.resolved.environment);
+                container.planned.as_deref() != Some(&wanted)
+            }
             // What has ended does no harm, and may be looked at.
             None => container.state != State::Exited,
         }
@@ -172,7 +176,7 @@ impl Supervisor {
             return;
         }
         let is_planned = |name: &&&str| self.resolved.plan.get(name).is_some();
-        let is_settled = STAGES.iter().filter(is_planned).all(|name| self.progress(name) == Progress::Ended);
+        let is_settled = STAGES.iter().filter(is_planned).all(|name| self.progress(name).is_over());
         if is_settled {
             for caller in std::mem::take(&mut self.reload.settling) {
                 self.answer(caller, Reply::Done, &[]);

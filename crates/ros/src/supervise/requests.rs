@@ -17,7 +17,7 @@ use serde_json::json;
 use std::os::fd::OwnedFd;
 
 /// A reply now, or none yet.
-type Answered = Result<Option<Reply>, EngineError>;
+pub(super) type Answered = Result<Option<Reply>, EngineError>;
 
 impl Supervisor {
     /// Does what is asked, or says why not. A reply may come later.
@@ -76,6 +76,7 @@ impl Supervisor {
             Request::Disconnect { container, network } => {
                 self.handle_disconnect(caller, &container, &network)
             }
+            Request::Prepared { container, result } => self.handle_prepared(&container, result),
             Request::CloseStdin { container } => {
                 let container = self.get_mut(&container)?;
                 container.streams.retain(|(stream, _)| *stream != 0);
@@ -255,7 +256,7 @@ impl Supervisor {
             return Err(EngineError::Conflict(format!("the container name \"/{new}\" is already in use")));
         }
         let container = self.get_mut(&id)?;
-        if container.planned {
+        if container.planned.is_some() {
             return Err(EngineError::Conflict(format!(
                 "{name} is a service of this machine: it keeps its name"
             )));

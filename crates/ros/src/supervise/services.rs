@@ -7,6 +7,7 @@ use crate::launch;
 use crate::trace;
 use corral_plan::graph::Progress;
 use corral_plan::lifecycle::{Event, State};
+use std::collections::BTreeSet;
 
 /// Without these two nobody can use the machine: when both run, it says that it is up.
 const ESSENTIAL: [&str; 2] = ["console", "docker"];
@@ -31,6 +32,7 @@ impl Supervisor {
             .filter(|service| self.resolved.plan.is_ready(service, |name| self.progress(name)))
             .cloned()
             .collect();
+        self.tell_obstacles();
         for service in ready {
             let spec = launch::container(&service, &self.resolved.environment);
             let name = service.name.to_string();
@@ -39,7 +41,7 @@ impl Supervisor {
             after.push("sysctl".to_owned());
             self.trace.begin(&name, after);
             let mut container = Container::new(corral_engine::id::new_id(), spec);
-            container.planned = true;
+            container.planned = Some(Box::new(container.spec.clone()));
             let id = container.id.clone();
             match self.create(container) {
                 Ok(()) => self.happen(&id, Event::Start),
@@ -50,13 +52,35 @@ impl Supervisor {
 
     /// How far a service is.
     pub(super) fn progress(&self, name: &str) -> Progress {
-        match self.named(name).map(|container| (container.state, container.started)) {
-            None | Some((State::Created | State::Starting, 0)) => Progress::Waiting,
-            Some((State::Exited, _)) => Progress::Ended,
+        let Some(container) = self.named(name) else { return Progress::Waiting };
+        match container.state {
+            State::Created | State::Starting if container.started == 0 => Progress::Waiting,
+            State::Exited if container.exit_code == 0 && container.error.is_empty() => Progress::Completed,
             // A service that fails again and again must not hold up the others for ever.
-            Some((State::Restarting, _)) => Progress::Ended,
-            Some(_) => Progress::Started,
+            State::Exited | State::Restarting => Progress::Failed,
+            _ if container.health == "healthy" => Progress::Healthy,
+            _ if container.health == "unhealthy" => Progress::Unhealthy,
+            _ => Progress::Started,
         }
+    }
+
+    fn is_up(&self, name: &str) -> bool {
+        let progress = self.progress(name);
+        progress != Progress::Waiting && !progress.is_over()
+    }
+
+    /// Says, once for each, what keeps a service from being started where waiting alone does not help.
+    fn tell_obstacles(&mut self) {
+        let plan = &self.resolved.plan;
+        let open = plan.services.iter().filter(|service| self.named(service.name.as_str()).is_none());
+        let said: BTreeSet<String> = open
+            .filter_map(|service| {
+                let obstacle = plan.obstacle(service, |name| self.progress(name))?;
+                Some(format!("{}: not started: {} {}", service.name, obstacle.service, obstacle.what))
+            })
+            .collect();
+        said.difference(&self.obstacles).for_each(|line| say(line));
+        self.obstacles = said;
     }
 
     fn named(&self, name: &str) -> Option<&super::table::Container> {
@@ -68,10 +92,10 @@ impl Supervisor {
         let mut reload = false;
         for service in self.resolved.plan.services.clone() {
             let name = service.name.as_str();
-            let wanted = if service.labels.detach { Progress::Started } else { Progress::Ended };
             let progress = self.progress(name);
+            let is_done = progress.is_over() || (service.labels.detach && progress != Progress::Waiting);
             let open = self.trace.spans.iter().any(|span| span.name == name && span.end == 0);
-            if open && (progress == wanted || progress == Progress::Ended) {
+            if open && is_done {
                 self.trace.end(name);
                 reload |= service.labels.reload_config;
             }
@@ -83,7 +107,7 @@ impl Supervisor {
     }
 
     fn announce(&mut self) {
-        if !self.announced && ESSENTIAL.iter().all(|name| self.progress(name) == Progress::Started) {
+        if !self.announced && ESSENTIAL.iter().all(|name| self.is_up(name)) {
             self.announced = true;
             say(&format!("started {:.1} s after the kernel", trace::now() as f64 / 1e6));
         }

@@ -41,8 +41,10 @@ pub(super) struct Container {
     pub(super) cleaning: Option<i32>,
     /// Somebody asked for a start as soon as it has ended.
     pub(super) start_again: bool,
-    /// The plan made it, not a client.
-    pub(super) planned: bool,
+    /// What the plan wants, if the plan made it and not a client.
+    pub(super) planned: Option<Box<ContainerSpec>>,
+    /// The engine daemon gets what it wants before it can be made.
+    pub(super) preparing: bool,
     /// It ends because the configuration changed; a cleanup helper then removes it.
     pub(super) retiring: bool,
     pub(super) removing: bool,
@@ -78,7 +80,8 @@ impl Container {
             streams: Vec::new(),
             cleaning: None,
             start_again: false,
-            planned: false,
+            planned: None,
+            preparing: false,
             retiring: false,
             removing: false,
             removers: Vec::new(),
@@ -147,7 +150,7 @@ impl Container {
             started: self.started,
             finished: self.finished,
             health: self.health.clone(),
-            planned: self.planned,
+            planned: self.planned.is_some(),
         }
     }
 

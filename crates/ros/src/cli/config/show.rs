@@ -70,8 +70,7 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
         if !resolve::is_of_system(definition) {
             continue;
         }
-        let one =
-            yaml::Node::new(node.at, yaml::Kind::Mapping(vec![(service.clone(), node.clone())]));
+        let one = yaml::Node::new(node.at, yaml::Kind::Mapping(vec![(service.clone(), node.clone())]));
         if let Err(error) = compose::parse_tree(name, &one, &compose::Environment::new()) {
             let at = yaml::Position { line: error.line, column: error.column };
             let key = format!("rancher.services.{service}");

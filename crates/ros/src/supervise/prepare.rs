@@ -1,0 +1,48 @@
+//! Services that want something of the engine daemon before they can be made: PID 1 asks for it, and goes on with
+//! everything else meanwhile.
+
+use super::Supervisor;
+use super::requests::Answered;
+use corral_engine::error::EngineError;
+use corral_engine::protocol::{Event as News, Reply};
+use corral_engine::spec::ContainerSpec;
+use corral_plan::lifecycle::State;
+
+impl Supervisor {
+    /// Has the engine daemon get what a container wants. A daemon that is away is asked when it is back.
+    pub(super) fn have_prepared(&mut self, id: &str) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        container.preparing = true;
+        container.error.clear();
+        let news = News::Prepare { id: id.to_owned(), spec: Box::new(container.spec.clone()) };
+        self.broadcast(&news);
+    }
+
+    /// A daemon that is new knows nothing of what the last one was asked for.
+    pub(super) fn ask_for_preparations(&mut self) {
+        let open = self.containers.values().filter(|container| container.preparing);
+        let open: Vec<String> = open.map(|container| container.id.clone()).collect();
+        open.iter().for_each(|id| self.have_prepared(id));
+    }
+
+    /// The daemon has it, or could not get it.
+    pub(super) fn handle_prepared(
+        &mut self,
+        id: &str,
+        result: Result<Box<ContainerSpec>, String>,
+    ) -> Answered {
+        let container = self.containers.get_mut(id).filter(|container| container.preparing);
+        let container = container.ok_or_else(|| EngineError::NoSuchContainer(id.to_owned()))?;
+        container.preparing = false;
+        match result {
+            Ok(spec) if container.state == State::Starting => {
+                container.spec = *spec;
+                self.tell(id, "update", None);
+                self.launch(id);
+            }
+            Ok(_) => self.launch_failed(id, "it was stopped before it could be made"),
+            Err(error) => self.launch_failed(id, &error),
+        }
+        Ok(Some(Reply::Done))
+    }
+}
