@@ -108,6 +108,74 @@ fn archives_are_loaded_saved_and_not_trusted() -> Result<()> {
     Ok(())
 }
 
+/// A relay that cuts each connection after so many bytes, and notes how many it let through in all.
+const CUTTER: &str = r#"
+import socket, sys, threading
+port, target, limit, note = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+total = 0
+def copy(source, sink, count):
+    global total
+    left = limit
+    try:
+        while left > 0 and (data := source.recv(min(65536, left))):
+            sink.sendall(data)
+            if count:
+                left -= len(data); total += len(data)
+                open(note, "w").write(str(total))
+    except OSError:
+        pass
+    for end in (source, sink):
+        try: end.shutdown(socket.SHUT_RDWR)
+        except OSError: pass
+def serve(client):
+    server = socket.create_connection(("127.0.0.1", target))
+    threading.Thread(target=copy, args=(client, server, False), daemon=True).start()
+    copy(server, client, True)
+listener = socket.create_server(("127.0.0.1", port))
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"#;
+
+#[test]
+fn a_download_that_is_cut_off_goes_on_where_it_was() -> Result<()> {
+    let mut engine = sandbox("resume")?;
+    registry(&mut engine, 5000, "")?;
+    let folder = engine.folder().display().to_string();
+    engine.run(&format!("head -c 8000000 /dev/urandom > {folder}/big && tar -C {folder} -c big | docker import - localhost:5000/team/big:1 && docker push localhost:5000/team/big:1 && docker rmi localhost:5000/team/big:1"))?;
+    let script = format!("{folder}/cutter.py");
+    fs::write(&script, CUTTER)?;
+    let note = format!("{folder}/passed");
+    engine.serve("python3", &[&script, "5001", "5000", "2500000", &note], 5001)?;
+    engine.docker("pull localhost:5001/team/big:1")?;
+    let passed: u64 = fs::read_to_string(&note)?.parse()?;
+    assert!(passed > 8_000_000 && passed < 10_000_000, "{passed} bytes came for 8 MB");
+    engine.ros("engine fsck").map(drop)
+}
+
+#[test]
+fn a_mirror_is_asked_first_and_done_without_when_it_is_away() -> Result<()> {
+    let mut engine = sandbox("mirror")?;
+    registry(&mut engine, 5000, "")?;
+    engine.run("docker tag busybox localhost:5000/library/mirrored:1 && docker push localhost:5000/library/mirrored:1 && docker rmi localhost:5000/library/mirrored:1")?;
+    let config = |mirror: &str| {
+        format!(
+            "echo '{{\"config\": {{\"rancher\": {{\"system_docker\": {{\"registry_mirror\": \"{mirror}\"}}}}}}, \"problems\": []}}' > /run/corral/config.json"
+        )
+    };
+    engine.inside(&config("http://localhost:5000"))?;
+    // The name is Docker Hub's, which nobody reaches from here.
+    engine.docker("pull mirrored:1")?;
+    assert_eq!(engine.docker("run --rm mirrored:1 echo by the mirror")?, "by the mirror");
+    engine.inside(&config("http://localhost:5999"))?;
+    let refused = engine.run("docker pull other:1 2>&1 || true")?;
+    assert!(refused.contains("docker.io") || refused.contains("registry"), "{refused}");
+    assert_eq!(
+        engine.docker("pull -q localhost:5000/library/mirrored:1")?,
+        "localhost:5000/library/mirrored:1"
+    );
+    Ok(())
+}
+
 /// Debian's docker-registry in the engine's network.
 fn registry(engine: &mut Sandbox, port: u16, more: &str) -> Result<()> {
     let folder = engine.folder().display().to_string();

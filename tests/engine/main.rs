@@ -4,6 +4,7 @@
 mod cli;
 mod compose;
 mod images;
+mod limits;
 mod network;
 mod pid_1;
 mod sdk;

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use std::process::Command;
 
 const PYTHON: &str = r#"
-import docker, io, tarfile, threading
+import docker, io, os, socket, tarfile, threading, websocket
 client = docker.from_env()
 assert client.ping() and client.version()["ApiVersion"]
 assert client.containers.run("busybox", "echo hi", remove=True) == b"hi\n"
@@ -35,6 +35,13 @@ assert seen == ["pause", "unpause", "rename"], seen
 c.reload(); assert c.name == "python" and c.status == "running"
 assert next(c.stats(decode=True))["name"] == "/python"
 s = c.attach_socket(params={"stream": 1, "stdout": 1}); s.close()
+w = client.containers.run("busybox", "sh -c 'read x; echo got $x'", detach=True, stdin_open=True)
+s = socket.socket(socket.AF_UNIX); s.connect(os.environ["DOCKER_HOST"][len("unix://"):])
+ws = websocket.create_connection(f"ws://localhost/v1.44/containers/{w.id}/attach/ws?stream=1&stdin=1&stdout=1", socket=s)
+ws.send("hello\n"); heard = b""
+while b"got hello" not in heard:
+    part = ws.recv(); heard += part.encode() if isinstance(part, str) else part
+assert w.wait()["StatusCode"] == 0; ws.close(); w.remove()
 c.stop(timeout=1); assert c.wait()["StatusCode"] == 137
 n = client.networks.create("pynet", driver="bridge"); n.connect(c); n.reload(); n.disconnect(c); n.remove()
 c.remove(v=True); client.volumes.get("pydata").remove()

@@ -23,6 +23,7 @@ fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {
     devices_are_closed(&machine)?;
     ports_are_published(&machine)?;
     pid_1_is_replaced(&machine)?;
+    without_processes_pid_1_waits(&mut machine)?;
     machine.run("sudo system-docker run -d --name kept --restart always -v data:/data tiny /bin/busybox sh -c 'echo $(date +%s) >> /data/starts; exec /bin/busybox sleep 100000'")?;
     machine.run("sudo system-docker create --name waiting tiny /bin/busybox true")?;
     let first_boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
@@ -85,4 +86,22 @@ fn pid_1_is_replaced(machine: &Machine) -> Result<()> {
     );
     machine.run("sudo system-docker restart -t 1 ntp")?;
     Ok(())
+}
+
+/// The kernel makes no process any more while a container ends that is to be started again. Nothing in the script forks.
+fn without_processes_pid_1_waits(machine: &mut Machine) -> Result<()> {
+    machine.run(
+        "cat > /tmp/narrow <<'END'
+limit=/proc/sys/kernel/threads-max
+exec 3<>/tmp/nobody-writes
+echo 20 > $limit
+kill -9 $1
+read -t 3 nothing <&3
+echo $2 > $limit
+END
+         mkfifo /tmp/nobody-writes
+         sudo sh /tmp/narrow $(sudo system-docker inspect -f '{{.State.Pid}}' ntp) $(cat /proc/sys/kernel/threads-max)",
+    )?;
+    machine.expect_console("ntp: starting a helper: ")?;
+    machine.expect("[ \"$(sudo system-docker inspect -f '{{.State.Status}}' ntp)\" = running ]")
 }

@@ -1,9 +1,11 @@
-//! `cargo xtask bench`: what the image weighs, how long it takes to be of use, how much memory it needs. Medians;
-//! measured here and now, never asserted.
+//! `cargo xtask bench`: what the image weighs, how long it takes to be of use, how much memory it needs; and
+//! `cargo xtask bench engine`: the engine beside its peers. Medians; measured here and now, never asserted.
+
+mod engine;
 
 use crate::{accel, image};
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, Subcommand};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -12,6 +14,9 @@ use vmtest::{Accelerator, Image, Machine, Options as Vm, drive, shell};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
+    /// What to measure, if not the boot
+    #[command(subcommand)]
+    what: Option<What>,
     /// Boots to take the median of
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -21,6 +26,12 @@ pub(crate) struct Options {
     /// kvm or tcg
     #[arg(long)]
     accel: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Containers made, run and removed, beside crun, runc, podman and dockerd; on this machine and in a guest
+    Engine(engine::Options),
 }
 
 /// One boot. Times in seconds since QEMU started, sizes in KiB.
@@ -39,8 +50,16 @@ struct Sample {
 /// What is measured, from a sample, in which unit, and the goals for it.
 type Row = (&'static str, fn(&Sample) -> f64, &'static str, &'static str);
 
-/// Builds, boots several times, prints.
+/// Measures what is asked for.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    match &options.what {
+        Some(What::Engine(options)) => engine::run(options),
+        None => boots(options),
+    }
+}
+
+/// Builds, boots several times, prints.
+fn boots(options: &Options) -> Result<()> {
     image::build(&image::Options { release: options.release, ..image::Options::default() })?;
     let image = Image::find()?;
     let accelerator = accel::choose(options.accel.as_deref(), &image)?;

@@ -15,11 +15,25 @@ pub(crate) struct Binaries {
     pub(crate) stage0: PathBuf,
 }
 
+/// Builds the program that measures engines, static as well: it also runs in guests.
+pub(crate) fn build_bench() -> Result<PathBuf> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--locked", "--package", "vmtest", "--bin", "engine-bench"]);
+    sh::run(cargo.args(["--profile", "quick", "--target", TARGET]))?;
+    Ok(paths::target().join(TARGET).join("quick/engine-bench"))
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::root());
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+    cargo
+}
+
 /// Builds both with the given cargo profile (`quick` or `release`).
 pub(crate) fn build(profile: &str) -> Result<Binaries> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo
-        .current_dir(paths::root())
         .args([
             "build",
             "--locked",
@@ -32,8 +46,7 @@ pub(crate) fn build(profile: &str) -> Result<Binaries> {
             TARGET,
         ])
         // What tests boot may be asked for a bug; what ships may not.
-        .args(if profile == "quick" { &["--features", "test-hooks"][..] } else { &[] })
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+        .args(if profile == "quick" { &["--features", "test-hooks"][..] } else { &[] });
     sh::run(&mut cargo)?;
     let folder = paths::target().join(TARGET).join(profile);
     Ok(Binaries { ros: folder.join("ros"), stage0: folder.join("stage0") })

@@ -3,22 +3,124 @@
 use crate::paths;
 use anyhow::{Context, Result};
 use corral_config::schema::manual;
+use corral_config::yaml;
+use corral_plan::service::{Network, Service, Sharing, Source};
+use std::fmt::Write;
 use std::fs;
 
-const BEGIN: &str = "<!-- table of keys: written by `cargo xtask docs`, checked by tidy -->\n";
 const END: &str = "<!-- end of the table -->";
 
-/// Writes the table of keys into the manual.
-pub(crate) fn write() -> Result<()> {
-    let file = paths::root().join("docs/configuration.md");
-    fs::write(&file, with_table(&fs::read_to_string(&file)?)?)
-        .with_context(|| format!("writing {}", file.display()))
+/// A table in a page of the manual.
+struct Table {
+    page: &'static str,
+    /// The line that stands before it.
+    begin: &'static str,
+    text: String,
 }
 
-/// The manual as it should be.
-pub(crate) fn with_table(text: &str) -> Result<String> {
-    let (before, rest) =
-        text.split_once(BEGIN).context("docs/configuration.md has no place for the table")?;
-    let (_, after) = rest.split_once(END).context("docs/configuration.md: the table has no end")?;
-    Ok(format!("{before}{BEGIN}{}{END}{after}", manual::table()))
+/// Writes the tables into the manual.
+pub(crate) fn write() -> Result<()> {
+    for table in tables()? {
+        let file = paths::root().join(table.page);
+        let text = table.put_into(&fs::read_to_string(&file)?)?;
+        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Pages whose tables are not what the code says.
+pub(crate) fn outdated() -> Result<Vec<&'static str>> {
+    let mut pages = Vec::new();
+    for table in tables()? {
+        let text = fs::read_to_string(paths::root().join(table.page))?;
+        if table.put_into(&text)? != text {
+            pages.push(table.page);
+        }
+    }
+    Ok(pages)
+}
+
+fn tables() -> Result<[Table; 2]> {
+    Ok([
+        Table {
+            page: "docs/configuration.md",
+            begin: "<!-- table of keys: written by `cargo xtask docs`, checked by tidy -->\n",
+            text: manual::table(),
+        },
+        Table {
+            page: "docs/system-services.md",
+            begin: "<!-- table of services: written by `cargo xtask docs`, checked by tidy -->\n",
+            text: services()?,
+        },
+    ])
+}
+
+impl Table {
+    fn put_into(&self, text: &str) -> Result<String> {
+        let (before, rest) = text
+            .split_once(self.begin)
+            .with_context(|| format!("{} has no place for its table", self.page))?;
+        let (_, after) =
+            rest.split_once(END).with_context(|| format!("{}: the table has no end", self.page))?;
+        Ok(format!("{before}{}{}{END}{after}", self.begin, self.text))
+    }
+}
+
+/// Service → what it may do, sees and shares, and why.
+fn services() -> Result<String> {
+    let mut table = "| service | capabilities | network, namespaces | mounts and devices | why |\n|---|---|---|---|---|\n".to_owned();
+    let folder = paths::root().join("images");
+    let os: serde_json::Value = yaml::from_str(&fs::read_to_string(folder.join("os.yml"))?)?;
+    for name in os["services"].as_array().into_iter().flatten().filter_map(|name| name.as_str()) {
+        let file = folder.join(name).join("compose.yml");
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let tree = yaml::parse(&text)?;
+        for service in corral_plan::compose::parse(name, &text)?.services {
+            let definition = tree.get("services").and_then(|all| all.get(service.name.as_str()));
+            let why = definition.and_then(|keys| keys.get("x-why")).map(yaml::Node::to_value);
+            let why = why.as_ref().and_then(|why| why.as_str());
+            let why = why.with_context(|| format!("{}: {} has no x-why", file.display(), service.name))?;
+            writeln!(
+                table,
+                "| `{}` | {} | {} | {} | {why} |",
+                service.name,
+                capabilities(&service),
+                namespaces(&service),
+                mounts(&service)
+            )?;
+        }
+    }
+    Ok(table)
+}
+
+fn capabilities(service: &Service) -> String {
+    match (service.privileged, service.cap_add.as_slice()) {
+        (true, _) => "**all** (privileged)".to_owned(),
+        (false, []) => "none".to_owned(),
+        (false, some) => some.join(", "),
+    }
+}
+
+fn namespaces(service: &Service) -> String {
+    let network = match &service.network {
+        Network::Host => "host's network",
+        Network::None => "no network",
+        Network::Service(_) | Network::Bridges(_) => "bridge",
+    };
+    let shared = [("pid", &service.pid), ("ipc", &service.ipc), ("uts", &service.uts)];
+    let shared = shared.iter().filter(|(_, sharing)| **sharing == Sharing::Host).map(|(name, _)| *name);
+    let words: Vec<&str> = [network].into_iter().chain(shared).collect();
+    words.join(", ")
+}
+
+/// What each service has (its own program, the release's facts) is not worth a word.
+fn mounts(service: &Service) -> String {
+    let path = |volume: &corral_plan::service::Volume| match &volume.source {
+        Source::Path(path) if path.starts_with("/usr/bin/ros") || path == "/usr/share/ros" => None,
+        Source::Path(path) => Some(format!("{path}{}", if volume.read_only { " (ro)" } else { "" })),
+        Source::Volume(name) => Some(name.clone()),
+    };
+    let devices = service.devices.iter().cloned();
+    let rules = service.device_rules.iter().map(|rule| format!("devices `{rule}`"));
+    service.volumes.iter().filter_map(path).chain(devices).chain(rules).collect::<Vec<_>>().join(", ")
 }

@@ -63,6 +63,15 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Writes a folder as it is, lightly packed, with a volume label.
+pub(crate) fn write_folder(folder: &Path, label: &str, output: &Path) -> Result<()> {
+    let packages = packages::fetch(&[PACKAGE.to_owned(), "libc6".to_owned()].into(), None, false)?;
+    let mut command = mkfs(&packages)?;
+    sh::output(command.args(["-L", label, "--all-root", "-zlz4"]).arg(output).arg(folder))
+        .with_context(|| format!("writing {}", output.display()))
+        .map(drop)
+}
+
 /// mkfs.erofs, started by its own dynamic linker so that the host's C library does not matter.
 fn mkfs(packages: &[Package]) -> Result<Command> {
     let libraries: Vec<String> = packages

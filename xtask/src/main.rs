@@ -17,6 +17,7 @@ mod manifest;
 mod modules;
 mod packages;
 mod paths;
+mod peers;
 mod progress;
 mod recipe;
 mod run;

@@ -12,7 +12,8 @@ use std::process::Command;
 
 /// What of PyPI, with the versions that were tried.
 const MOTO: [&str; 3] = ["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
-const DOCKER_PY: [&str; 3] = ["docker==7.1.0", "requests==2.32.5", "urllib3==2.5.0"];
+const DOCKER_PY: [&str; 4] =
+    ["docker==7.1.0", "requests==2.32.5", "urllib3==2.5.0", "websocket-client==1.9.0"];
 
 /// Makes `target/corral/tools`: one executable a program.
 pub(crate) fn prepare() -> Result<()> {

@@ -88,11 +88,12 @@ impl Plan {
         for at in 0..self.services.len() {
             let mut volumes = std::mem::take(&mut self.services[at].volumes);
             for (name, read_only) in self.services[at].volumes_from.clone() {
-                for volume in self.get(&name).map(|other| other.volumes.clone()).unwrap_or_default() {
-                    if !volumes.iter().any(|own| own.target == volume.target) {
-                        volumes.push(Volume { read_only: volume.read_only || read_only, ..volume });
-                    }
-                }
+                let taken = self.get(&name).map(|other| other.volumes.clone()).unwrap_or_default();
+                let is_new = |volume: &Volume| !volumes.iter().any(|own| own.target == volume.target);
+                let new: Vec<Volume> = taken.into_iter().filter(is_new).collect();
+                let with_mode =
+                    |volume: Volume| Volume { read_only: volume.read_only || read_only, ..volume };
+                volumes.extend(new.into_iter().map(with_mode));
             }
             self.services[at].volumes = volumes;
         }

@@ -1,7 +1,7 @@
 //! The service files of the original's catalogue, written anew after what is known of them (built-in and optional
 //! services, consoles, engines), and some in the language of today: all of them are read, and nothing in them is lost.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what is wrong")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends at what is wrong")]
 
 use corral_plan::compose::{Environment, ServiceFile, parse_with};
 use corral_plan::{Plan, Service};

@@ -31,7 +31,7 @@ pub(crate) const WITH_KERNEL: &str = "--with-kernel";
 /// Where the owner's configuration is.
 pub(crate) const CONF: &str = "/var/lib/rancher/conf";
 /// What this boot's data sources gave, for the resolver and for `ros config status`.
-pub(crate) const CLOUD_INIT_MARK: &str = "/run/corral/cloud-init.json";
+pub(crate) const CLOUD_INIT_MARK: &str = "/run/corral/cloud-init/mark.json";
 /// The configuration as PID 1 put it into force last; what is stored since then is only in `paths::CONFIG`.
 const APPLIED: &str = "/run/corral/applied.json";
 /// What a person who logs in is to know of it: in the banner, and when a shell starts.

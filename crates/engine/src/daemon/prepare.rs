@@ -27,7 +27,10 @@ pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<(St
 async fn prepare(shared: Arc<Shared>, id: String, mut spec: ContainerSpec) {
     let wants = spec.wants.take().unwrap_or_default();
     let outcome = match fetch(&shared, &spec.image, wants.pull).await {
-        Ok(()) => equip(&shared, &id, spec, wants).await,
+        Ok(()) => {
+            spec.image_id = image::find(&spec.image).map(|image| image.id).unwrap_or_default();
+            equip(&shared, &id, spec, wants).await
+        }
         Err(error) => Err(error),
     };
     if let Err(error) = outcome

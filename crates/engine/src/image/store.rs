@@ -163,15 +163,22 @@ fn into_image(kept: Kept, references: &References) -> Option<Image> {
 
 /// The id that a name, an id or the beginning of one stands for.
 pub(super) fn resolve(name: &str) -> Result<String, EngineError> {
+    // A whole id needs no look at names, which takes a helper longer than all the rest of its work.
+    if name.strip_prefix("sha256:").is_some_and(|digits| digits.len() == 64 && is_hex(digits)) {
+        return Ok(name.to_owned());
+    }
     let unknown = || EngineError::NoSuchImage(name.to_owned());
     let references = References::load();
+    if let Some(id) = references.names.get(name) {
+        return Ok(id.clone());
+    }
     if let Ok(full) = super::reference::familiar(name)
         && let Some(id) = references.names.get(&full).or_else(|| references.digests.get(&full))
     {
         return Ok(id.clone());
     }
     let digits = name.strip_prefix("sha256:").unwrap_or(name);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if digits.is_empty() || !is_hex(digits) {
         return Err(unknown());
     }
     let begins = |id: &String| hex(id).starts_with(digits);
@@ -185,6 +192,10 @@ pub(super) fn resolve(name: &str) -> Result<String, EngineError> {
         (Some(_), Some(_)) => Err(EngineError::BadRequest(format!("{name} is the beginning of several ids"))),
         _ => Err(unknown()),
     }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 impl Store {
