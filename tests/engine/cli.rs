@@ -45,6 +45,11 @@ fn a_life(engine: &Sandbox) -> Result<()> {
         "ann\n/tmp\n1"
     );
     assert!(engine.docker("top life")?.contains("sleep 1000"));
+    let columns = engine.docker("top life -o pid,comm")?;
+    assert!(
+        columns.starts_with("PID") && columns.contains("COMMAND") && columns.contains("sleep"),
+        "{columns}"
+    );
     assert!(engine.docker("stats --no-stream life")?.contains("life"));
     assert_eq!(
         engine.run("docker pause life; docker ps --format '{{.State}}'; docker unpause life")?,

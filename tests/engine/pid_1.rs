@@ -3,7 +3,7 @@
 use super::{program, sandbox};
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 use vmtest::sandbox::Sandbox;
@@ -96,6 +96,8 @@ fn storms_pass() -> Result<()> {
         idle.push(stream);
     }
     assert!(engine.docker("ps")?.contains("CONTAINER ID"));
+    drop(idle);
+    ten_thousand_ask_at_once(&engine)?;
     let script = format!(
         "seq 10000 | xargs -P 64 -n 100 sh -c 'for i in \"$@\"; do echo \"url = http://x/containers/json?all=1\"; done | curl -s --unix-socket {} -K - -o /dev/null' _",
         engine.socket()
@@ -113,5 +115,21 @@ fn storms_pass() -> Result<()> {
     assert!(refused.contains("No space left"), "{refused}");
     engine.inside("rm /run/full")?;
     assert_eq!(engine.docker("run --rm busybox echo room")?, "room");
+    Ok(())
+}
+
+/// Every client has asked before the first answer is read; each gets its own.
+fn ten_thousand_ask_at_once(engine: &Sandbox) -> Result<()> {
+    let mut clients = Vec::new();
+    for _ in 0..10_000 {
+        let mut stream = UnixStream::connect(engine.socket()).context("connecting")?;
+        stream.write_all(b"GET /containers/json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        clients.push(stream);
+    }
+    for mut stream in clients {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
     Ok(())
 }

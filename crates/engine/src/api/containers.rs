@@ -337,6 +337,6 @@ pub(super) async fn top(
         return Err(EngineError::Conflict(format!("container {} is not running", container.spec.name)));
     }
     let wanted = text(&parameters, "ps_args").to_owned();
-    let table = blocking(move || super::top::processes(&container, &wanted)).await?;
+    let table = blocking(move || super::processes::list(&container, &wanted)).await?;
     Ok(Json(table))
 }

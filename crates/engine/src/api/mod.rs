@@ -11,10 +11,11 @@ mod images;
 mod log_stream;
 mod mounts;
 mod networks;
+mod processes;
 mod query;
+mod stats;
 mod stream;
 mod system;
-mod top;
 mod view;
 mod volumes;
 
@@ -124,7 +125,7 @@ fn of_containers() -> Router<Arc<Shared>> {
         .route("/containers/{id}/update", post(containers::update))
         .route("/containers/{id}/wait", post(containers::wait))
         .route("/containers/{id}/top", get(containers::top))
-        .route("/containers/{id}/stats", get(top::stats))
+        .route("/containers/{id}/stats", get(stats::stats))
         .route("/containers/{id}/logs", get(log_stream::logs))
         .route("/containers/{id}/attach", post(attach::attach))
         .route("/containers/{id}/attach/ws", get(attach::websocket))

@@ -1,8 +1,8 @@
 //! `/_ping`, `/version`, `/info`, `/events`, `/system/df`.
 
 use super::query::{Filters, Parameters, text};
+use super::stats::total_memory;
 use super::stream::streamed;
-use super::top::total_memory;
 use super::{API_VERSION, MIN_API_VERSION, State, images};
 use crate::daemon::blocking;
 use crate::daemon::bus::Happening;

@@ -1,4 +1,4 @@
-//! `top` and `stats`: processes by /proc, use by the container's cgroup.
+//! `GET /containers/{id}/stats`: what a container uses, by its cgroup.
 
 use super::State;
 use super::query::{Parameters, Parts, id_of, is_true};
@@ -16,58 +16,13 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Clock ticks a second, as the kernel tells times of processes: the same on every architecture.
-const TICKS: u64 = 100;
+pub(super) const TICKS: u64 = 100;
 
-/// The processes of a container. Which columns there are is as in `ps -ef`; other arguments of ps are not understood.
-pub(super) fn processes(container: &Snapshot, wanted: &str) -> Result<Value, EngineError> {
-    if !["", "-ef", "aux", "-aux", "ef"].contains(&wanted) {
-        return Err(EngineError::BadRequest(format!("ps arguments {wanted:?}: there are -ef and aux")));
-    }
-    let members = fs::read_to_string(paths::cgroup(&container.id).join("cgroup.procs")).map_err(|error| {
-        EngineError::Failed(format!("reading the processes of {}: {error}", container.spec.name))
-    })?;
-    let up_since = text("/proc/uptime")
-        .split(['.', ' '])
-        .next()
-        .and_then(|seconds| seconds.parse::<u64>().ok())
-        .unwrap_or(0);
-    let rows: Vec<Vec<String>> = members.lines().filter_map(|pid| row(pid, up_since)).collect();
-    Ok(json!({"Titles": ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"], "Processes": rows}))
-}
-
-fn row(pid: &str, up_since: u64) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses and may hold anything, such as a space or another parenthesis.
-    let (start, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let line = String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned();
-    let name = start.split_once('(').map_or("", |(_, name)| name);
-    let status = text(&format!("/proc/{pid}/status"));
-    let uid =
-        status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()).unwrap_or("0");
-    let seconds = (number(11) + number(12)) / TICKS;
-    let age = up_since.saturating_sub(number(19) / TICKS);
-    let started = logs::now().saturating_sub(Duration::from_secs(age)).as_secs() % 86_400;
-    let user = if uid == "0" { "root" } else { uid };
-    Some(vec![
-        user.to_owned(),
-        pid.to_owned(),
-        fields.get(1)?.to_string(),
-        (seconds * 100).checked_div(age).unwrap_or(0).to_string(),
-        format!("{:02}:{:02}", started / 3600, started / 60 % 60),
-        "?".to_owned(),
-        format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
-        if line.is_empty() { format!("[{name}]") } else { line },
-    ])
-}
-
-fn text(path: &str) -> String {
+pub(super) fn text(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// `GET /containers/{id}/stats`: one sample a second, or one.
+/// One sample a second, or one.
 pub(super) async fn stats(
     state: State,
     parts: Parts,
