@@ -63,6 +63,14 @@ const USER_SERVICE: &str = r#"rancher:
       environment: [USER_VALUE]
       labels: {x: marked}
       restart: always
+      networks: {user-net: {aliases: [store]}}
+      healthcheck: {test: [CMD, /bin/busybox, "true"], interval: 1s, start_interval: 1s, start_period: 10s}
+    after-it:
+      image: hello
+      command: /bin/busybox sh -c "/bin/busybox nslookup store || /bin/busybox ping -c 1 store; sleep 1000"
+      depends_on: {for-the-user: {condition: service_healthy}}
+      networks: [user-net]
+    not-wanted: {image: hello, profiles: [other]}
 "#;
 
 #[test]
@@ -168,7 +176,7 @@ fn services_run(machine: &mut Machine) -> Result<()> {
     }
     // A service of the user's Docker, which is put into force as soon as there is its image.
     machine.run(
-        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && tar -C /tmp/r -c . | docker import - hello",
+        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && ln -s busybox /tmp/r/bin/sh && tar -C /tmp/r -c . | docker import - hello",
     )?;
     machine.run(&format!(
         "cat > /tmp/user.yml <<'END'\n{USER_SERVICE}END\nsudo ros config apply /tmp/user.yml"
@@ -177,6 +185,10 @@ fn services_run(machine: &mut Machine) -> Result<()> {
     let inspect =
         "docker inspect --format '{{.HostConfig.RestartPolicy.Name}} {{.Config.Labels.x}}' for-the-user";
     assert_eq!(machine.run(inspect)?, "always marked");
+    machine.expect("docker ps --format '{{.Names}}' | grep -qx after-it")?;
+    let health = "docker inspect --format '{{.State.Health.Status}}' for-the-user";
+    assert_eq!(machine.run(health)?, "healthy");
+    assert!(!machine.run("docker ps -a --format '{{.Names}}'")?.contains("not-wanted"));
     Ok(())
 }
 

@@ -1,8 +1,12 @@
 //! A service of the user's Docker: its compose definition → arguments of `docker create`, as one would type them.
 
-use crate::compose::Environment;
+mod flags;
+
+use crate::compose::{Environment, duration};
+use crate::service::Condition;
+use flags::{LISTS, MAPS, SCALARS, SWITCHES};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// A service that Docker is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,69 +16,15 @@ pub struct UserService {
     pub arguments: Vec<String>,
     /// `KEY=VALUE`: apart, as there may be secrets in it that no list of processes is to show.
     pub environment: Vec<String>,
-    /// Names of services that must be there first.
-    pub needs: BTreeSet<String>,
+    /// Names of services that must be there first, and how far they must be.
+    pub needs: BTreeMap<String, Condition>,
+    /// Networks that it is in: Docker is to make those that are not there.
+    pub networks: Vec<String>,
+    /// Not empty: it is only there when one of these is active.
+    pub profiles: Vec<String>,
     /// Keys that mean nothing here.
     pub ignored: Vec<String>,
 }
-
-/// Keys that are a flag with one value.
-const SCALARS: [(&str, &str); 21] = [
-    ("hostname", "--hostname"),
-    ("domainname", "--domainname"),
-    ("user", "--user"),
-    ("working_dir", "--workdir"),
-    ("restart", "--restart"),
-    ("net", "--network"),
-    ("network_mode", "--network"),
-    ("pid", "--pid"),
-    ("ipc", "--ipc"),
-    ("uts", "--uts"),
-    ("mem_limit", "--memory"),
-    ("memswap_limit", "--memory-swap"),
-    ("cpu_shares", "--cpu-shares"),
-    ("cpu_quota", "--cpu-quota"),
-    ("cpuset", "--cpuset-cpus"),
-    ("mac_address", "--mac-address"),
-    ("cgroup_parent", "--cgroup-parent"),
-    ("log_driver", "--log-driver"),
-    ("volume_driver", "--volume-driver"),
-    ("stop_signal", "--stop-signal"),
-    ("shm_size", "--shm-size"),
-];
-
-/// Keys that are a flag for each item of a list.
-const LISTS: [(&str, &str); 16] = [
-    ("ports", "--publish"),
-    ("expose", "--expose"),
-    ("volumes", "--volume"),
-    ("volumes_from", "--volumes-from"),
-    ("links", "--link"),
-    ("external_links", "--link"),
-    ("cap_add", "--cap-add"),
-    ("cap_drop", "--cap-drop"),
-    ("devices", "--device"),
-    ("dns", "--dns"),
-    ("dns_search", "--dns-search"),
-    ("security_opt", "--security-opt"),
-    ("tmpfs", "--tmpfs"),
-    ("env_file", "--env-file"),
-    ("extra_hosts", "--add-host"),
-    ("group_add", "--group-add"),
-];
-
-/// Keys that are a flag when they are true.
-const SWITCHES: [(&str, &str); 5] = [
-    ("privileged", "--privileged"),
-    ("read_only", "--read-only"),
-    ("tty", "--tty"),
-    ("stdin_open", "--interactive"),
-    ("init", "--init"),
-];
-
-/// Keys that are a flag `KEY=VALUE` for each entry.
-const MAPS: [(&str, &str); 4] =
-    [("labels", "--label"), ("log_opt", "--log-opt"), ("sysctls", "--sysctl"), ("ulimits", "--ulimit")];
 
 /// Reads a definition, in which variables were put in already.
 pub fn parse(name: &str, definition: &Value, table: &Environment) -> Result<UserService, String> {
@@ -86,7 +36,9 @@ pub fn parse(name: &str, definition: &Value, table: &Environment) -> Result<User
         name: container.clone(),
         arguments: vec!["--name".to_owned(), container],
         environment: Vec::new(),
-        needs: BTreeSet::new(),
+        needs: BTreeMap::new(),
+        networks: Vec::new(),
+        profiles: Vec::new(),
         ignored: Vec::new(),
     };
     let (mut entrypoint, mut command) = (Vec::new(), Vec::new());
@@ -96,8 +48,7 @@ pub fn parse(name: &str, definition: &Value, table: &Environment) -> Result<User
             "command" => command = words(value),
             "entrypoint" => entrypoint = words(value),
             "environment" => service.add_environment(name, value, table),
-            "depends_on" => service.needs.extend(names(value)),
-            _ if service.add(key, value) => {}
+            _ if service.add(key, value) || service.add_in_parts(key, value) => {}
             other => service.ignored.push(other.to_owned()),
         }
     }
@@ -127,7 +78,9 @@ impl UserService {
                 self.flag(flag, item);
             }
             if ["links", "volumes_from"].contains(&key) {
-                self.needs.extend(names(value));
+                for name in names(value) {
+                    self.needs.entry(name).or_insert(Condition::ServiceStarted);
+                }
             }
         } else if let Some(flag) = find(&SWITCHES) {
             if scalar(value) == "true" {
@@ -141,6 +94,129 @@ impl UserService {
             return key.starts_with("x-");
         }
         true
+    }
+
+    /// Takes one of the keys that have parts of their own; false if it is none.
+    fn add_in_parts(&mut self, key: &str, value: &Value) -> bool {
+        match key {
+            "depends_on" => self.add_dependencies(value),
+            "profiles" => self.profiles = pairs(value, ":"),
+            "healthcheck" => self.add_health(value),
+            "logging" => {
+                self.optional("--log-driver", &value["driver"]);
+                pairs(&value["options"], "=").into_iter().for_each(|item| self.flag("--log-opt", item));
+            }
+            "networks" => self.add_networks(value),
+            "ports" => items(value).iter().for_each(|port| self.flag("--publish", published(port))),
+            "volumes" => items(value).iter().for_each(|volume| self.add_volume(volume)),
+            "deploy" => self.add_deploy(value),
+            "stop_grace_period" => {
+                let seconds = duration(&scalar(value)).map(|time| time.as_secs().to_string());
+                seconds.into_iter().for_each(|seconds| self.flag("--stop-timeout", seconds));
+            }
+            "pull_policy" => match scalar(value).as_str() {
+                policy @ ("always" | "missing" | "never") => self.flag("--pull", policy.to_owned()),
+                "if_not_present" => self.flag("--pull", "missing".to_owned()),
+                _ => return false,
+            },
+            _ => return false,
+        }
+        true
+    }
+
+    fn optional(&mut self, flag: &str, value: &Value) {
+        if !value.is_null() {
+            self.flag(flag, scalar(value));
+        }
+    }
+
+    fn add_dependencies(&mut self, value: &Value) {
+        for name in names(value) {
+            let condition = match value[&name]["condition"].as_str() {
+                Some("service_healthy") => Condition::ServiceHealthy,
+                Some("service_completed_successfully") => Condition::ServiceCompletedSuccessfully,
+                _ => Condition::ServiceStarted,
+            };
+            self.needs.insert(name, condition);
+        }
+    }
+
+    /// `docker create` takes a test as a line for the shell only.
+    fn add_health(&mut self, value: &Value) {
+        let test = match &value["test"] {
+            Value::Array(words) => words.iter().map(scalar).collect(),
+            Value::Null => Vec::new(),
+            line => vec!["CMD-SHELL".to_owned(), scalar(line)],
+        };
+        let kind = test.first().map(String::as_str).unwrap_or_default();
+        if kind == "NONE" || scalar(&value["disable"]) == "true" {
+            return self.arguments.push("--no-healthcheck".to_owned());
+        }
+        let words = test.get(1..).unwrap_or_default();
+        match kind {
+            "CMD-SHELL" => self.flag("--health-cmd", words.join(" ")),
+            "CMD" => {
+                self.flag("--health-cmd", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))
+            }
+            _ => {}
+        }
+        for (key, flag) in [
+            ("interval", "--health-interval"),
+            ("timeout", "--health-timeout"),
+            ("start_period", "--health-start-period"),
+            ("start_interval", "--health-start-interval"),
+        ] {
+            let time = duration(&scalar(&value[key])).filter(|time| !time.is_zero());
+            time.into_iter().for_each(|time| self.flag(flag, format!("{}ms", time.as_millis())));
+        }
+        self.optional("--health-retries", &value["retries"]);
+    }
+
+    fn add_networks(&mut self, value: &Value) {
+        for name in names(value) {
+            let place = &value[&name];
+            let mut words = vec![format!("name={name}")];
+            words.extend(pairs(&place["aliases"], "=").into_iter().map(|alias| format!("alias={alias}")));
+            for (key, word) in
+                [("ipv4_address", "ip"), ("ipv6_address", "ip6"), ("mac_address", "mac-address")]
+            {
+                words.extend(place.get(key).map(|address| format!("{word}={}", scalar(address))));
+            }
+            self.flag("--network", words.join(","));
+            self.networks.push(name);
+        }
+    }
+
+    fn add_volume(&mut self, value: &Value) {
+        let Value::Object(_) = value else { return self.flag("--volume", scalar(value)) };
+        let kind = value["type"].as_str().unwrap_or("volume");
+        let mut words = vec![format!("type={kind}"), format!("target={}", scalar(&value["target"]))];
+        words.extend(value.get("source").map(|source| format!("source={}", scalar(source))));
+        if scalar(&value["read_only"]) == "true" {
+            words.push("readonly".to_owned());
+        }
+        let propagation = value["bind"].get("propagation");
+        words.extend(propagation.map(|word| format!("bind-propagation={}", scalar(word))));
+        words.extend(value["tmpfs"].get("size").map(|size| format!("tmpfs-size={}", scalar(size))));
+        self.flag("--mount", words.join(","));
+    }
+
+    fn add_deploy(&mut self, value: &Value) {
+        let resources = &value["resources"];
+        self.optional("--cpus", &resources["limits"]["cpus"]);
+        self.optional("--memory", &resources["limits"]["memory"]);
+        self.optional("--pids-limit", &resources["limits"]["pids"]);
+        self.optional("--memory-reservation", &resources["reservations"]["memory"]);
+        let policy = &value["restart_policy"];
+        match policy["condition"].as_str() {
+            Some("none") => self.flag("--restart", "no".to_owned()),
+            Some("on-failure") => {
+                let attempts = policy.get("max_attempts").map(|count| format!(":{}", scalar(count)));
+                self.flag("--restart", format!("on-failure{}", attempts.unwrap_or_default()));
+            }
+            Some(_) => self.flag("--restart", "always".to_owned()),
+            None => {}
+        }
     }
 
     /// `KEY` alone takes its value from the table, `PREFIX*` all that begin so.
@@ -189,7 +265,29 @@ fn pairs(value: &Value, separator: &str) -> Vec<String> {
     }
 }
 
-/// The services that `links`, `volumes_from` or `depends_on` name.
+/// The items of a list, or the one that there is.
+fn items(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(items) => items,
+        Value::Null => &[],
+        one => std::slice::from_ref(one),
+    }
+}
+
+/// A port in either form, as `--publish` takes it.
+fn published(value: &Value) -> String {
+    let Value::Object(_) = value else { return scalar(value) };
+    let part = |key: &str| value.get(key).map(|part| format!("{}:", scalar(part))).unwrap_or_default();
+    let protocol = value.get("protocol").map_or("tcp".to_owned(), scalar);
+    format!("{}{}{}/{protocol}", part("host_ip"), part("published"), scalar(&value["target"]))
+}
+
+/// A word that a shell takes as it is.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The names that `links`, `volumes_from`, `networks` or `depends_on` begin with.
 fn names(value: &Value) -> Vec<String> {
     let first = |text: &String| text.split(':').next().unwrap_or_default().to_owned();
     match value {
@@ -225,7 +323,58 @@ mod tests {
                         --restart=always --ulimit=nofile=1:2 --entrypoint /run nginx -v sh -c echo \"a b\"";
         assert_eq!(service.arguments.join(" "), expected);
         assert_eq!(service.environment, ["A=1", "B=2"]);
-        assert_eq!((service.needs, service.ignored), (["db".to_owned()].into(), vec!["scale".to_owned()]));
+        assert_eq!(
+            (service.needs, service.ignored),
+            ([("db".to_owned(), Condition::ServiceStarted)].into(), vec!["scale".to_owned()])
+        );
         assert_eq!(parse("web", &json!({}), &table).unwrap_err(), "web: image is missing");
+    }
+
+    #[test]
+    fn keys_with_parts_become_flags() {
+        let cases = [
+            (
+                json!({"healthcheck": {"test": ["CMD", "test", "it's"], "interval": "1m30s", "retries": 3}}),
+                r"--health-cmd='test' 'it'\''s' --health-interval=90000ms --health-retries=3",
+            ),
+            (json!({"healthcheck": {"test": "true"}}), "--health-cmd=true"),
+            (json!({"healthcheck": {"disable": true}}), "--no-healthcheck"),
+            (
+                json!({"logging": {"driver": "local", "options": {"max-size": "1m"}}}),
+                "--log-driver=local --log-opt=max-size=1m",
+            ),
+            (
+                json!({"networks": {"n": {"aliases": ["a"], "ipv4_address": "10.0.0.9"}}}),
+                "--network=name=n,alias=a,ip=10.0.0.9",
+            ),
+            (json!({"networks": ["m", "n"]}), "--network=name=m --network=name=n"),
+            (
+                json!({"ports": [{"target": 80, "published": 8080, "host_ip": "127.0.0.1"}]}),
+                "--publish=127.0.0.1:8080:80/tcp",
+            ),
+            (
+                json!({"volumes": [{"type": "bind", "source": "/a", "target": "/b", "read_only": true}]}),
+                "--mount=type=bind,target=/b,source=/a,readonly",
+            ),
+            (
+                json!({"deploy": {"resources": {"limits": {"memory": "1g"}}, "restart_policy": {"condition": "on-failure", "max_attempts": 3}}}),
+                "--memory=1g --restart=on-failure:3",
+            ),
+            (json!({"stop_grace_period": "1m"}), "--stop-timeout=60"),
+        ];
+        for (mut definition, expected) in cases {
+            definition["image"] = json!("i");
+            let service = parse("s", &definition, &Environment::new()).unwrap();
+            assert_eq!(
+                service.arguments.join(" "),
+                format!("--name s {expected} i"),
+                "{:?}",
+                service.ignored
+            );
+        }
+        let definition = json!({"image": "i", "depends_on": {"db": {"condition": "service_healthy"}}, "profiles": ["x"], "networks": ["n"]});
+        let service = parse("s", &definition, &Environment::new()).unwrap();
+        assert_eq!(service.needs, [("db".to_owned(), Condition::ServiceHealthy)].into());
+        assert_eq!((service.profiles, service.networks), (vec!["x".to_owned()], vec!["n".to_owned()]));
     }
 }

@@ -20,7 +20,7 @@ use corral_config::names::ServiceName;
 use corral_config::yaml::{self, Kind, Node, Position};
 pub use interpolate::Environment;
 use project::Project;
-pub use scalar::{env_file, split_words};
+pub use scalar::{duration, env_file, split_words};
 
 /// What is wrong in a compose file: `FILE:LINE:COLUMN: what`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +71,14 @@ pub fn parse_tree(file: &str, tree: &Node, table: &Environment) -> Result<Servic
         services.push(service::parse(&mut reader, checked, &node)?);
     }
     Ok(ServiceFile { services, warnings: reader.warnings })
+}
+
+/// Is one of a service's profiles active? Those in `COMPOSE_PROFILES` are, with commas; `*` stands for all.
+pub fn is_active(profiles: &[String], table: &Environment) -> bool {
+    let active = table.get("COMPOSE_PROFILES").map(String::as_str).unwrap_or_default();
+    let is_active =
+        |profile: &String| active.split(',').map(str::trim).any(|other| other == profile || other == "*");
+    profiles.is_empty() || profiles.iter().any(is_active)
 }
 
 /// A definition with its variables put in, as plain data; and what could not be put in.

@@ -87,34 +87,10 @@ impl Reader<'_> {
         Ok(self.assignments(node)?.into_iter().map(pair).collect())
     }
 
-    /// `10s`, `1m30s`, `1.5s`, `500ms`, or a number of seconds.
     pub(super) fn duration(&self, node: &Node) -> Result<Duration, ComposeError> {
         let text = self.string(node)?;
-        let wrong = || self.error(node.at, format!("{text:?} is not a duration such as 1m30s"));
-        let seconds = |number: &str, unit: f64| {
-            let value = number.parse::<f64>().map_err(|_| wrong())? * unit;
-            Duration::try_from_secs_f64(value).map_err(|_| wrong())
-        };
-        let (mut total, mut rest) = (Duration::ZERO, text.trim());
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-            let (number, tail) = rest.split_at(digits);
-            let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
-            let (unit, tail) = tail.split_at(letters);
-            let unit = match unit {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" => 1e-6,
-                "ns" => 1e-9,
-                "" if total.is_zero() && tail.is_empty() => 1.0,
-                _ => return Err(wrong()),
-            };
-            total = total.checked_add(seconds(number, unit)?).ok_or_else(wrong)?;
-            rest = tail;
-        }
-        Ok(total)
+        duration(&text)
+            .ok_or_else(|| self.error(node.at, format!("{text:?} is not a duration such as 1m30s")))
     }
 
     /// `64m`, `1.5g`, `512MiB`, or a number of bytes.
@@ -142,6 +118,31 @@ impl Reader<'_> {
     fn split(&self, node: &Node, text: &str) -> Result<Vec<String>, ComposeError> {
         split_words(text).ok_or_else(|| self.error(node.at, "a quote is not closed"))
     }
+}
+
+/// `10s`, `1m30s`, `1.5s`, `500ms`, or a number of seconds; nothing at all is no time.
+pub fn duration(text: &str) -> Option<Duration> {
+    let (mut total, mut rest) = (Duration::ZERO, text.trim());
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let unit = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" => 1e-6,
+            "ns" => 1e-9,
+            "" if total.is_zero() && tail.is_empty() => 1.0,
+            _ => return None,
+        };
+        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * unit).ok()?;
+        total = total.checked_add(part)?;
+        rest = tail;
+    }
+    Some(total)
 }
 
 /// Splits a text into words as a shell would; None if a quote is not closed.

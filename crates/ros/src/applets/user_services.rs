@@ -9,15 +9,19 @@ use corral_config::model::RegistryAuth;
 use corral_config::yaml::Node;
 use corral_machine::files::write_atomic;
 use corral_plan::compose::{self, Environment};
+use corral_plan::service::Condition;
 use corral_plan::user_service::{self, UserService};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Where the client finds the logins for registries: in this container's own memory.
 const CLIENT_CONFIG: &str = "/var/lib/docker-client";
+/// How long a service waits for others to be well.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// What a container was made from.
 const HASH_LABEL: &str = "io.corral.hash";
 
@@ -31,7 +35,8 @@ pub(crate) fn run() -> Result<()> {
     let mut open: Vec<UserService> = Vec::new();
     for (name, definition) in config.rancher.services.iter().filter(|(_, value)| !is_of_system(value)) {
         match parse(name, definition, &table) {
-            Ok(service) => open.push(service),
+            Ok(service) if compose::is_active(&service.profiles, &table) => open.push(service),
+            Ok(_) => {}
             Err(error) => failures.push(error),
         }
     }
@@ -39,7 +44,7 @@ pub(crate) fn run() -> Result<()> {
     let mut done = BTreeSet::new();
     while let Some(at) = open.iter().position(|service| is_ready(service, &ours, &done)) {
         let service = open.remove(at);
-        if let Err(error) = bring_up(&service) {
+        if let Err(error) = wait_for_others(&service, &ours).and_then(|()| bring_up(&service)) {
             failures.push(format!("{}: {error:#}", service.name));
         }
         done.insert(service.name);
@@ -60,10 +65,46 @@ fn parse(name: &str, definition: &Value, table: &Environment) -> Result<UserServ
 }
 
 fn is_ready(service: &UserService, ours: &BTreeSet<String>, done: &BTreeSet<String>) -> bool {
-    service.needs.iter().all(|need| !ours.contains(need) || done.contains(need))
+    service.needs.keys().all(|need| !ours.contains(need) || done.contains(need))
+}
+
+/// Waits until the services that it depends on are as well as it wants them.
+fn wait_for_others(service: &UserService, ours: &BTreeSet<String>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    for (name, condition) in service.needs.iter().filter(|(name, _)| ours.contains(*name)) {
+        while !is_met(name, *condition)? {
+            if Instant::now() > deadline {
+                bail!("{name}: not {condition:?} within {} s", PATIENCE.as_secs());
+            }
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
+    }
+    Ok(())
+}
+
+/// An error when it can never be met.
+fn is_met(name: &str, condition: Condition) -> Result<bool> {
+    let format = "{{.State.Status}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{end}}";
+    let said = docker(&["container", "inspect", "--format", format, name])?;
+    let words: Vec<&str> = said.split(' ').collect();
+    match (condition, words.as_slice()) {
+        (Condition::ServiceStarted, _) => Ok(true),
+        (Condition::ServiceHealthy, [.., "unhealthy"]) => bail!("{name} is not healthy"),
+        (Condition::ServiceHealthy, [.., health]) => Ok(*health == "healthy"),
+        (Condition::ServiceCompletedSuccessfully, ["exited", "0", ..]) => Ok(true),
+        (Condition::ServiceCompletedSuccessfully, ["exited", code, ..]) => {
+            bail!("{name} has failed ({code})")
+        }
+        _ => Ok(false),
+    }
 }
 
 fn bring_up(service: &UserService) -> Result<()> {
+    for network in &service.networks {
+        if docker(&["network", "inspect", network]).is_err() {
+            docker(&["network", "create", network])?;
+        }
+    }
     let definition = [service.arguments.join("\0"), service.environment.join("\0")].join("\0\0");
     let hash: String = Sha256::digest(definition).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let format = format!("{{{{index .Config.Labels \"{HASH_LABEL}\"}}}}");

@@ -41,7 +41,7 @@ pub(super) fn plan(
         include(&mut services, place, environment, problems);
     }
     services.retain(|service| is_needed(service.name.as_str(), config, layers, !user.is_empty()));
-    services.retain(|service| is_active(service, environment));
+    services.retain(|service| compose::is_active(&service.profiles, environment));
     for service in &mut services {
         find_image(service);
         read_env_files(service, problems);
@@ -67,14 +67,6 @@ fn include(services: &mut Vec<Service>, place: &str, environment: &Environment, 
         }
         Err(error) => problems.push(super::problem(&source, &format!("reading {place}: {error}"))),
     }
-}
-
-/// Services with profiles are there when one of these is in `COMPOSE_PROFILES`, as with compose.
-fn is_active(service: &Service, environment: &Environment) -> bool {
-    let active = environment.get("COMPOSE_PROFILES").map(String::as_str).unwrap_or_default();
-    let is_active =
-        |profile: &String| active.split(',').any(|other| other.trim() == profile || other.trim() == "*");
-    service.profiles.is_empty() || service.profiles.iter().any(is_active)
 }
 
 /// What is part of the system image is never pulled; what is not waits for the network.
