@@ -10,6 +10,10 @@ pub struct Image {
     pub initrd: PathBuf,
     pub system: PathBuf,
     pub iso: PathBuf,
+    /// The same as one file, for upgrades.
+    pub archive: PathBuf,
+    /// Releases that only stories upgrade to.
+    pub releases: PathBuf,
     /// Programs that stories start on the host.
     pub tools: PathBuf,
     /// Our own program, as it is in the image.
@@ -28,6 +32,8 @@ impl Image {
             kernel: folder.join("vmlinuz"),
             initrd: folder.join("initrd"),
             system: folder.join("system.erofs"),
+            archive: folder.join(concat!("corral-", env!("CARGO_PKG_VERSION"), "-amd64.oci.tar")),
+            releases: target.join("corral/releases"),
             iso: folder.join(concat!("corral-", env!("CARGO_PKG_VERSION"), "-amd64.iso")),
         };
         if !image.iso.exists() {

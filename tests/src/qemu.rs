@@ -24,6 +24,10 @@ pub enum Medium {
     Direct,
     /// The ISO in a CD drive, by the firmware.
     Iso,
+    /// The ISO as a USB stick, by the firmware.
+    UsbStick,
+    /// The first disk, by the firmware.
+    Disk,
 }
 
 /// A machine to boot.
@@ -33,6 +37,8 @@ pub struct Options {
     pub accelerator: Accelerator,
     /// UEFI firmware instead of BIOS.
     pub uefi: bool,
+    /// Where that firmware keeps its variables; made if it is not there. Without it they are lost with the machine.
+    pub variables: Option<PathBuf>,
     /// MiB.
     pub memory: u32,
     /// Network cards; the first one has the forwarded ports.
@@ -57,6 +63,7 @@ impl Default for Options {
             medium: Medium::Direct,
             accelerator: Accelerator::TcgInOneThread,
             uefi: false,
+            variables: None,
             memory: 1024,
             nics: 1,
             network: String::new(),
@@ -71,6 +78,8 @@ impl Default for Options {
 
 /// Debian's build of the UEFI firmware for QEMU.
 pub const UEFI_FIRMWARE: &str = "/usr/share/ovmf/OVMF.fd";
+const UEFI_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const UEFI_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /// The usual kernel parameters of a machine whose console is its first serial line.
 pub const APPEND: &str = "console=ttyS0 printk.devkmsg=on loglevel=4";
@@ -97,14 +106,18 @@ impl Options {
         ]);
         command.args(["-vga", "std", "-device", "virtio-rng-pci"]);
         command.args(["-m", &self.memory.to_string()]);
-        if self.uefi {
-            command.args(["-bios", UEFI_FIRMWARE]);
-        }
+        self.add_firmware(&mut command);
         match self.medium {
             Medium::Direct => self.boot_directly(&mut command, image),
             Medium::Iso => {
                 command.arg("-boot").arg("d").arg("-cdrom").arg(&image.iso);
             }
+            Medium::UsbStick => {
+                let stick = format!("file={},format=raw,if=none,id=stick,readonly=on", image.iso.display());
+                command.arg("-drive").arg(stick);
+                command.args(["-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=0"]);
+            }
+            Medium::Disk => {}
         }
         for disk in self.disks.iter() {
             command.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
@@ -115,6 +128,26 @@ impl Options {
         self.connect(&mut command);
         command.args(&self.extra);
         command
+    }
+
+    fn add_firmware(&self, command: &mut Command) {
+        match &self.variables {
+            _ if !self.uefi => {}
+            None => {
+                command.args(["-bios", UEFI_FIRMWARE]);
+            }
+            Some(variables) => {
+                if !variables.exists() {
+                    // A copy that fails leaves QEMU without its file, and it says so.
+                    let _ = std::fs::copy(UEFI_VARIABLES, variables);
+                }
+                command
+                    .arg("-drive")
+                    .arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={UEFI_CODE}"))
+                    .arg("-drive")
+                    .arg(format!("if=pflash,format=raw,unit=1,file={}", variables.display()));
+            }
+        }
     }
 
     fn boot_directly(&self, command: &mut Command, image: &Image) {

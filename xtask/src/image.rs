@@ -5,6 +5,7 @@ use crate::erofs::{self, Density};
 use crate::layers::{self, Layer};
 use crate::modules::{self, Kernel};
 use crate::packages::{self, Package};
+use crate::release::{Key, Release};
 use crate::tree::{Blob, Entry, Tree};
 use crate::{initrd, iso, manifest, paths, progress, recipe, setup, sh};
 use anyhow::{Context, Result};
@@ -34,6 +35,9 @@ pub(crate) struct Options {
     /// Ask the mirror for newer packages even if the list of packages is unchanged
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Key that signs the release (ed25519, PKCS#8) instead of the one that this working copy makes for itself
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signing_key: Option<PathBuf>,
 }
 
 /// The files of a built image.
@@ -43,6 +47,8 @@ pub(crate) struct Image {
     pub(crate) initrd: PathBuf,
     pub(crate) system: PathBuf,
     pub(crate) iso: PathBuf,
+    /// The release as one file, for upgrades.
+    pub(crate) archive: PathBuf,
 }
 
 /// Builds what changed since the last build.
@@ -61,7 +67,8 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
         binaries::build(if options.release { "release" } else { "quick" })
     })?;
     let image = image_paths()?;
-    let stamp = stamp(options, &binaries, &packages)?;
+    let key = Key::load(options.signing_key.as_deref())?;
+    let stamp = format!("{} {}", stamp(options, &binaries, &packages)?, key.public());
     let stamp_file = paths::cache("image.stamp");
     if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) && image.iso.exists() {
         eprintln!("image is up to date");
@@ -77,6 +84,8 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
     let mut system = system_tree(&binaries, &layers, &system_modules, epoch)?;
     let seccomp = packages::find(&packages, SECCOMP_PROFILE)?;
     system.insert("usr/share/ros/seccomp.json", Entry::file(Blob::Host(seccomp), 0o644));
+    system.write("usr/share/ros/release-keys/release.pub", format!("{}\n", key.public()));
+    insert_loaders(&mut system, &packages)?;
     let early = initrd_tree(&binaries, initrd_modules, &kernel);
     let level = if options.release { 19 } else { 3 };
     progress::step("writing initrd", || initrd::write(&early, &image.initrd, epoch, level))?;
@@ -84,9 +93,13 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
     progress::step("writing system.erofs", || {
         erofs::write(&system, &image.system, density, &packages, epoch)
     })?;
-    progress::step("writing the ISO", || iso::write(&paths::image(), &image.iso, VERSION, &packages, epoch))?;
     let parts = parts(&binaries, &layers, &system_modules);
     manifest::write(&paths::image(), VERSION, &kernel.release, &layers, (&packages, parts))?;
+    let release = image.release(VERSION);
+    release.sign(&key)?;
+    progress::step("writing the ISO", || iso::write(&release, &image.iso, &packages, epoch))?;
+    release.archive(&image.archive)?;
+    manifest::print(&paths::image())?;
     fs::write(&stamp_file, stamp)?;
     Ok(image)
 }
@@ -99,7 +112,37 @@ fn image_paths() -> Result<Image> {
         initrd: folder.join("initrd"),
         system: folder.join("system.erofs"),
         iso: folder.join(format!("corral-{VERSION}-amd64.iso")),
+        archive: folder.join(format!("corral-{VERSION}-amd64.oci.tar")),
     })
+}
+
+impl Image {
+    /// The files as a release of this version.
+    pub(crate) fn release(&self, version: &str) -> Release {
+        Release {
+            version: version.to_owned(),
+            kernel: self.kernel.clone(),
+            initrd: self.initrd.clone(),
+            system: self.system.clone(),
+            contents: paths::image().join("manifest.json"),
+            folder: paths::image(),
+        }
+    }
+}
+
+/// What the installer puts on disks so that firmware starts them.
+fn insert_loaders(system: &mut Tree, packages: &[Package]) -> Result<()> {
+    let modules = iso::MODULES.map(|name| (name, format!("{}/{name}", iso::MODULES_FOLDER)));
+    let others = [
+        ("mbr.bin", "usr/lib/syslinux/mbr/mbr.bin".to_owned()),
+        ("gptmbr.bin", "usr/lib/syslinux/mbr/gptmbr.bin".to_owned()),
+        ("systemd-bootx64.efi", iso::SYSTEMD_BOOT.to_owned()),
+    ];
+    for (name, path) in modules.into_iter().chain(others) {
+        let file = packages::find(packages, &path)?;
+        system.insert(&format!("usr/share/ros/loaders/{name}"), Entry::file(Blob::Host(file), 0o644));
+    }
+    Ok(())
 }
 
 /// A hash over everything that the image is made of.

@@ -1,47 +1,73 @@
-//! The ISO: kernel, initrd and system.erofs side by side, isolinux for BIOS, written as a hybrid image so that it
-//! boots from a CD and from a USB stick. Written by xorriso.
+//! The ISO: a version of the system in `boot/<version>/`, isolinux for BIOS and systemd-boot for UEFI, written as a hybrid
+//! image so that it boots from a CD and from a USB stick. Written by xorriso.
+//!
+//! UEFI reads nothing but FAT, so kernel and initrd are in a small FAT image within the ISO; isolinux and Linux read the
+//! ISO's own file system. They are there once all the same: the ISO's directory says that `vmlinuz` and `initrd` begin
+//! where the FAT image has them.
 
 use crate::packages::{self, Package};
+use crate::release::Release;
 use crate::{paths, sh};
-use anyhow::{Context, Result};
-use std::fs;
-use std::path::Path;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Volume label: how stage 0 knows our medium.
 pub(crate) const LABEL: &str = "CORRAL";
+/// Of the FAT image within it, which must not be taken for a medium.
+const EFI_LABEL: &str = "CORRAL_EFI";
 
-/// Packages whose files the ISO needs.
-pub(crate) const PACKAGES: [&str; 2] = ["isolinux", "syslinux-common"];
+/// Packages whose files boot media need: ours, and the disks that the installer makes.
+pub(crate) const PACKAGES: [&str; 4] = ["extlinux", "isolinux", "syslinux-common", "systemd-boot-efi"];
+/// systemd-boot, as UEFI starts it from a medium without being told.
+pub(crate) const SYSTEMD_BOOT: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+/// The modules of the menu.
+pub(crate) const MODULES: [&str; 4] = ["ldlinux.c32", "menu.c32", "libutil.c32", "libcom32.c32"];
+/// Where Debian has them.
+pub(crate) const MODULES_FOLDER: &str = "usr/lib/syslinux/modules/bios";
 
 /// Kernel parameters of the ISO: a login on every console that there is, no state disk.
 const APPEND: &str = "console=tty1 console=ttyS0 rancher.autologin=tty1 rancher.autologin=ttyS0 printk.devkmsg=on panic=10 quiet";
+const DEBUG: &str = " rancher.debug=true loglevel=7";
+const RECOVERY: &str = " rancher.recovery=true";
 
-/// Writes the ISO from what stands in `target/image`.
-pub(crate) fn write(
-    folder: &Path,
-    output: &Path,
-    version: &str,
-    packages: &[Package],
-    epoch: u64,
-) -> Result<()> {
+/// A block of a CD.
+const BLOCK: usize = 2048;
+
+/// Writes the ISO of a release.
+pub(crate) fn write(release: &Release, output: &Path, packages: &[Package], epoch: u64) -> Result<()> {
     let stage = paths::cache("iso");
     let _ = fs::remove_dir_all(&stage);
+    let folder = stage.join("boot").join(&release.version);
+    fs::create_dir_all(&folder)?;
     fs::create_dir_all(stage.join("boot/isolinux"))?;
-    for name in ["vmlinuz", "initrd", "system.erofs"] {
-        let target = stage.join("boot").join(name);
-        fs::hard_link(folder.join(name), &target)
-            .or_else(|_| fs::copy(folder.join(name), &target).map(|_| ()))?;
+    for (name, file) in release.small_files().into_iter().chain([("system.erofs", release.system.clone())]) {
+        fs::hard_link(&file, folder.join(name))
+            .or_else(|_| fs::copy(&file, folder.join(name)).map(|_| ()))?;
+    }
+    let marks = ["vmlinuz", "initrd"].map(|name| (name, mark(name)));
+    for (name, mark) in &marks {
+        fs::write(folder.join(name), mark)?;
     }
     fs::copy(
         packages::find(packages, "usr/lib/ISOLINUX/isolinux.bin")?,
         stage.join("boot/isolinux/isolinux.bin"),
     )?;
-    for module in ["ldlinux.c32", "menu.c32", "libutil.c32", "libcom32.c32"] {
-        let from = packages::find(packages, &format!("usr/lib/syslinux/modules/bios/{module}"))?;
+    for module in MODULES {
+        let from = packages::find(packages, &format!("{MODULES_FOLDER}/{module}"))?;
         fs::copy(from, stage.join("boot/isolinux").join(module))?;
     }
-    fs::write(stage.join("boot/isolinux/isolinux.cfg"), menu(version))?;
+    fs::write(stage.join("boot/isolinux/isolinux.cfg"), menu(&release.version))?;
+    let efi = stage.join("boot/efi.img");
+    write_efi_image(release, &efi, packages, epoch)?;
+    run_xorriso(&stage, output, packages, epoch)?;
+    point_into(output, &efi, release, &marks)
+}
+
+fn run_xorriso(stage: &Path, output: &Path, packages: &[Package], epoch: u64) -> Result<()> {
     let date = sh::output(Command::new("date").args(["-u", "-d", &format!("@{epoch}"), "+%Y%m%d%H%M%S00"]))?;
     let date = date.trim();
     let mut command = Command::new("xorriso");
@@ -58,20 +84,147 @@ pub(crate) fn write(
         .args(["-partition_cyl_align", "off", "-no-pad"])
         .args(["-b", "boot/isolinux/isolinux.bin", "-c", "boot/isolinux/boot.cat"])
         .args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"])
-        .arg(&stage);
+        .args(["-eltorito-alt-boot", "-e", "boot/efi.img", "-no-emul-boot", "-isohybrid-gpt-basdat"])
+        .arg(stage);
     sh::output(&mut command).context("writing the ISO")?;
     Ok(())
 }
 
+/// What UEFI starts: systemd-boot with its menu, kernel and initrd.
+fn write_efi_image(release: &Release, image: &Path, packages: &[Package], epoch: u64) -> Result<()> {
+    let content = paths::cache("efi");
+    let _ = fs::remove_dir_all(&content);
+    let boot = content.join("boot").join(&release.version);
+    for folder in [&content.join("EFI/BOOT"), &content.join("loader/entries"), &boot] {
+        fs::create_dir_all(folder)?;
+    }
+    fs::copy(packages::find(packages, SYSTEMD_BOOT)?, content.join("EFI/BOOT/BOOTX64.EFI"))?;
+    fs::write(
+        content.join("loader/loader.conf"),
+        format!("default corral-{}.conf\ntimeout 3\neditor yes\n", release.version),
+    )?;
+    for (number, (suffix, title, more)) in variants().into_iter().enumerate() {
+        let version = &release.version;
+        let text = format!(
+            "title Corral {version}{title}\nsort-key corral-{number}\nlinux /boot/{version}/vmlinuz\ninitrd /boot/{version}/initrd\noptions {}{more}\n",
+            append(version)
+        );
+        fs::write(content.join(format!("loader/entries/corral-{version}{suffix}.conf")), text)?;
+    }
+    let mut size = 512 * 1024;
+    for (name, file) in [("vmlinuz", &release.kernel), ("initrd", &release.initrd)] {
+        fs::copy(file, boot.join(name))?;
+        size += fs::metadata(file)?.len();
+    }
+    let date = format!("@{epoch}");
+    sh::output(Command::new("find").arg(&content).args(["-exec", "touch", "-d", &date, "{}", "+"]))?;
+    File::create(image)?.set_len(size.next_multiple_of(64 * 1024))?;
+    // Clusters of one CD block, so that files begin at blocks.
+    let mut format = Command::new("/sbin/mkfs.vfat");
+    format.args(["--invariant", "-s", "4", "-n", EFI_LABEL]).arg(image);
+    sh::output(format.env("SOURCE_DATE_EPOCH", epoch.to_string()))?;
+    // One by one and in order: a copy into an empty file system is in one piece.
+    for name in ["boot", "EFI", "loader"] {
+        let mut copy = Command::new("mcopy");
+        copy.env("SOURCE_DATE_EPOCH", epoch.to_string()).env("TZ", "UTC");
+        sh::output(copy.args(["-s", "-m", "-i"]).arg(image).arg(content.join(name)).arg("::"))?;
+    }
+    Ok(())
+}
+
+/// The unique content of a file that stands in for another one until the ISO is written.
+fn mark(name: &str) -> Vec<u8> {
+    format!("in the place of {name}\n").into_bytes()
+}
+
+/// Has the ISO's directories say that kernel and initrd are where the FAT image has them.
+fn point_into(iso: &Path, efi: &Path, release: &Release, marks: &[(&str, Vec<u8>); 2]) -> Result<()> {
+    let mut bytes = fs::read(iso)?;
+    let efi = fs::read(efi)?;
+    let efi_at = find_blocks(&bytes, &efi).context("the FAT image is not in the ISO in one piece")?;
+    let file = File::options().write(true).open(iso)?;
+    for (name, mark) in marks {
+        let content = fs::read(source(release, name))?;
+        let at = find_blocks(&efi, &content)
+            .with_context(|| format!("{name} is not in the FAT image in one piece, from a block on"))?;
+        let stand_in = find_blocks(&bytes, mark).with_context(|| format!("nothing stands in for {name}"))?;
+        let old = extent(stand_in, mark.len());
+        let new = extent(efi_at + at, content.len());
+        let mut places = 0;
+        // The directories come before all content.
+        let directories = ..efi_at.min(stand_in);
+        while let Some(place) = bytes[directories].windows(old.len()).position(|window| window == old) {
+            bytes[place..place + new.len()].copy_from_slice(&new);
+            file.write_all_at(&new, place as u64)?;
+            places += 1;
+        }
+        // The ISO's own directory and Joliet's.
+        ensure!(places == 2, "{name} is in {places} directories of the ISO instead of two");
+    }
+    file.sync_all()?;
+    verify(iso, release)
+}
+
+/// Reads the files as a reader of ISOs does.
+fn verify(iso: &Path, release: &Release) -> Result<()> {
+    for name in ["vmlinuz", "initrd"] {
+        let copy = paths::cache("iso-check");
+        let _ = fs::remove_file(&copy);
+        let mut command = Command::new("xorriso");
+        command.args(["-osirrox", "on", "-indev"]).arg(iso).arg("-extract");
+        sh::output(command.arg(format!("/boot/{}/{name}", release.version)).arg(&copy))?;
+        if !same(&copy, &source(release, name))? {
+            bail!("{name} of the ISO is not what it should be");
+        }
+    }
+    Ok(())
+}
+
+fn same(one: &Path, other: &Path) -> Result<bool> {
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    File::open(one)?.read_to_end(&mut left)?;
+    File::open(other)?.read_to_end(&mut right)?;
+    Ok(left == right)
+}
+
+fn source(release: &Release, name: &str) -> PathBuf {
+    if name == "vmlinuz" { release.kernel.clone() } else { release.initrd.clone() }
+}
+
+/// Where `content` begins, if at the beginning of a block.
+fn find_blocks(bytes: &[u8], content: &[u8]) -> Option<usize> {
+    (0..bytes.len()).step_by(BLOCK).find(|at| bytes[*at..].starts_with(content))
+}
+
+/// Block and length in a directory record, each in both byte orders.
+fn extent(at: usize, length: usize) -> [u8; 16] {
+    let (block, length) = ((at / BLOCK) as u32, length as u32);
+    let mut record = [0; 16];
+    record[..4].copy_from_slice(&block.to_le_bytes());
+    record[4..8].copy_from_slice(&block.to_be_bytes());
+    record[8..12].copy_from_slice(&length.to_le_bytes());
+    record[12..].copy_from_slice(&length.to_be_bytes());
+    record
+}
+
+fn append(version: &str) -> String {
+    format!("{APPEND} corral.version={version}")
+}
+
+/// (suffix of the entry's name, of its title, more parameters)
+fn variants() -> [(&'static str, &'static str, &'static str); 3] {
+    [("", "", ""), ("-debug", ", debug logging", DEBUG), ("-recovery", ", recovery console", RECOVERY)]
+}
+
 fn menu(version: &str) -> String {
-    let entry = |name: &str, title: &str, extra: &str| {
+    let entry = |(suffix, title, more): (&str, &str, &str)| {
         format!(
-            "LABEL {name}\n  MENU LABEL {title}\n  KERNEL /boot/vmlinuz\n  INITRD /boot/initrd\n  APPEND {APPEND}{extra}\n"
+            "LABEL corral{suffix}\n  MENU LABEL Corral {version}{title}\n  KERNEL /boot/{version}/vmlinuz\n  INITRD /boot/{version}/initrd\n  APPEND {}{more}\n",
+            append(version)
         )
     };
     format!(
-        "SERIAL 0 115200\nUI menu.c32\nMENU TITLE Corral\nTIMEOUT 30\nPROMPT 0\nDEFAULT corral\n{}{}",
-        entry("corral", &format!("Corral {version}"), ""),
-        entry("debug", &format!("Corral {version}, debug logging"), " rancher.debug=true loglevel=7"),
+        "SERIAL 0 115200\nUI menu.c32\nMENU TITLE Corral\nTIMEOUT 30\nPROMPT 0\nDEFAULT corral\n{}LABEL next\n  MENU LABEL Boot next BIOS option\n  LOCALBOOT -1\n",
+        variants().map(entry).concat()
     )
 }

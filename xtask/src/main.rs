@@ -20,6 +20,7 @@ mod paths;
 mod peers;
 mod progress;
 mod recipe;
+mod release;
 mod run;
 mod setup;
 mod sh;

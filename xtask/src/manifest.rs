@@ -1,4 +1,5 @@
-//! `manifest.json`: which packages the image holds, in which versions and hashes, and what weighs what.
+//! `manifest.json`: which packages the image holds, in which versions and hashes, and what its parts weigh. It travels
+//! with a release as its contents.
 
 use crate::layers::Layer;
 use crate::packages::Package;
@@ -12,14 +13,12 @@ use std::path::Path;
 struct Manifest<'a> {
     version: &'a str,
     kernel: &'a str,
-    /// Bytes of each file of the image.
-    files: Vec<(String, u64)>,
     /// Bytes of each part of system.erofs, before compression.
     parts: Vec<(String, u64)>,
     packages: Vec<&'a Package>,
 }
 
-/// Writes the manifest, and prints what weighs what.
+/// Writes the manifest, and prints what the parts weigh.
 pub(crate) fn write(
     folder: &Path,
     version: &str,
@@ -27,20 +26,22 @@ pub(crate) fn write(
     layers: &[Layer],
     (packages, parts): (&[Package], Vec<(String, u64)>),
 ) -> Result<()> {
+    print_table("part of system.erofs, uncompressed", &parts);
+    let packages = shipped(layers, packages);
+    let manifest = Manifest { version, kernel, parts, packages };
+    fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
+    Ok(())
+}
+
+/// Prints what the files of the image weigh.
+pub(crate) fn print(folder: &Path) -> Result<()> {
     let mut files = Vec::new();
     for item in fs::read_dir(folder)? {
         let item = item?;
-        let name = item.file_name().to_string_lossy().into_owned();
-        if name != "manifest.json" {
-            files.push((name, item.metadata()?.len()));
-        }
+        files.push((item.file_name().to_string_lossy().into_owned(), item.metadata()?.len()));
     }
     files.sort();
     print_table("file", &files);
-    print_table("part of system.erofs, uncompressed", &parts);
-    let packages = shipped(layers, packages);
-    let manifest = Manifest { version, kernel, files, parts, packages };
-    fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
     Ok(())
 }
 

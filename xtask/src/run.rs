@@ -1,6 +1,6 @@
 //! `cargo xtask run`: builds what changed and boots it here, the console in this terminal.
 
-use crate::{accel, image, paths, setup, sh};
+use crate::{accel, image, paths, sh};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::ffi::OsString;
@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// Boot the ISO instead of kernel and initrd
     #[arg(long)]
     iso: bool,
-    /// Boot kernel and initrd by UEFI instead of BIOS
+    /// UEFI instead of BIOS
     #[arg(long)]
     uefi: bool,
     /// More kernel parameters
@@ -46,12 +46,6 @@ pub(crate) struct Options {
 
 /// Builds, boots, and returns when QEMU has ended.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if options.uefi && options.iso {
-        anyhow::bail!("--uefi --iso: the ISO of this version boots by BIOS only; leave one of the two out");
-    }
-    if options.uefi {
-        setup::install_uefi()?;
-    }
     image::build(&image::Options { release: options.release, ..image::Options::default() })?;
     let image = Image::find()?;
     let folder = paths::cache("run");
@@ -69,6 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine {
         medium: if options.iso { Medium::Iso } else { Medium::Direct },
         uefi: options.uefi,
+        variables: options.uefi.then(|| folder.join("uefi-variables")),
         accelerator: accel::choose(options.accel.as_deref(), &image)?,
         memory: options.memory,
         network: String::new(),

@@ -32,6 +32,7 @@ const NEEDS: &[Need] = &[
     need("mtools", "filling vfat config drives without mounting them", "/usr/bin/mcopy"),
     need("e2fsprogs", "looking into state disks after tests", "/sbin/e2fsck"),
     need("qemu-system-x86", "booting the image", "/usr/bin/qemu-system-x86_64"),
+    need("ovmf", "UEFI firmware for QEMU", vmtest::qemu::UEFI_FIRMWARE),
     need("qemu-utils", "making disks", "/usr/bin/qemu-img"),
     need("python3", "a mock of EC2's metadata service for tests", "/usr/bin/python3"),
     need("python3-pip", "fetching that mock from PyPI", "/usr/bin/pip3"),
@@ -49,17 +50,9 @@ const NEEDS: &[Need] = &[
     ),
 ];
 
-/// Only for those who ask for it.
-const UEFI: [Need; 1] = [need("ovmf", "UEFI firmware for QEMU", vmtest::qemu::UEFI_FIRMWARE)];
-
 /// Installs what is missing, after saying what and why.
 pub(crate) fn install() -> Result<()> {
     install_missing(NEEDS)
-}
-
-/// Installs what booting by UEFI needs.
-pub(crate) fn install_uefi() -> Result<()> {
-    install_missing(&UEFI)
 }
 
 fn install_missing(needs: &[Need]) -> Result<()> {

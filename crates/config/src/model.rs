@@ -166,6 +166,15 @@ pub struct Rancher {
     pub resize_device: String,
     pub restart_services: Vec<String>,
     pub registry_auths: BTreeMap<String, RegistryAuth>,
+    pub upgrade: Upgrade,
+}
+
+/// Where releases are found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Upgrade {
+    pub url: String,
+    pub image: String,
 }
 
 /// A login for a registry.

@@ -126,6 +126,8 @@ pub enum PowerAction {
     Reboot,
     PowerOff,
     Halt,
+    /// Start the kernel that kexec(8) loaded.
+    Kexec,
 }
 
 /// PID 1's message.

@@ -1,8 +1,23 @@
-//! The kernel's command line, as text. Its meaning is `corral_config::cmdline`'s business.
+//! The kernel's command line, as text. What it says of the configuration is `corral_config::cmdline`'s business.
 
 use anyhow::{Context, Result};
 
 /// Reads /proc/cmdline.
 pub fn load() -> Result<String> {
     std::fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")
+}
+
+/// The value of `name=value`; the last one counts.
+pub fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split_whitespace().filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_last_value_counts_and_names_are_whole() {
+        let line = "corral.boot=a quiet corral.boot=UUID=B-1 corral.booted=c";
+        assert_eq!(super::value(line, "corral.boot"), Some("UUID=B-1"));
+        assert_eq!(super::value(line, "quiet"), None);
+    }
 }

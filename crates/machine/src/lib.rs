@@ -3,8 +3,10 @@
 //! Nothing in here knows of containers, and nothing else in the workspace mounts, loads modules or reads disks.
 
 pub mod block;
+pub mod boot_partition;
 pub mod cloud;
 pub mod cmdline;
+pub mod efi;
 pub mod files;
 pub mod kmsg;
 pub mod modules;
@@ -12,3 +14,4 @@ pub mod mounts;
 pub mod power;
 pub mod switch_root;
 pub mod uevent;
+pub mod watchdog;

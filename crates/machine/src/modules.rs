@@ -5,6 +5,7 @@
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,7 +39,10 @@ impl Index {
     }
 
     /// Loads a module and what it needs. A module that is built in or loaded already is no error; an unknown one is.
-    pub fn load(&mut self, name: &str) -> Result<()> {
+    /// Its parameters may stand behind its name: `softdog soft_margin=60`.
+    pub fn load(&mut self, request: &str) -> Result<()> {
+        let (name, parameters) =
+            request.trim().split_once(char::is_whitespace).unwrap_or((request.trim(), ""));
         let name = canonical(name);
         if self.loaded.contains(&name) || Path::new("/sys/module").join(&name).exists() {
             return Ok(());
@@ -48,11 +52,12 @@ impl Index {
             .get(&name)
             .with_context(|| format!("loading module {name}: this kernel has none of that name"))?
             .clone();
-        for path in needs.iter().rev().chain([&path]) {
-            self.load_soft(&name_of(path));
-            self.insert(path)?;
+        for need in needs.iter().rev() {
+            self.load_soft(&name_of(need));
+            self.insert(need, "")?;
         }
-        Ok(())
+        self.load_soft(&name);
+        self.insert(&path, parameters.trim())
     }
 
     /// Loads what the kernel asks for by name or alias (`ipt_tcp`, `fs-ext4`, `net-pf-10`).
@@ -102,14 +107,15 @@ impl Index {
         names.iter().filter_map(|name| self.load(name).err().map(|error| format!("{error:#}"))).collect()
     }
 
-    fn insert(&mut self, path: &str) -> Result<()> {
+    fn insert(&mut self, path: &str, parameters: &str) -> Result<()> {
         let name = name_of(path);
+        let parameters = CString::new(parameters).context("parameters of a module with a NUL byte")?;
         if !self.loaded.insert(name.clone()) {
             return Ok(());
         }
         let file = rustix::fs::open(self.folder.join(path), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .with_context(|| format!("loading module {name}: opening {path}"))?;
-        match rustix::system::finit_module(&file, c"", 0) {
+        match rustix::system::finit_module(&file, &parameters, 0) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
             Err(error) => Err(error).with_context(|| format!("loading module {name}")),
         }

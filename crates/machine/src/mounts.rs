@@ -111,10 +111,12 @@ pub fn unmount(target: &Path, lazily: bool) -> Result<()> {
     sys_unmount(target, flags).with_context(|| format!("unmounting {}", target.display()))
 }
 
-/// Makes a mounted file system read-only, which writes out all it holds.
-pub fn remount_read_only(target: &Path) -> Result<()> {
-    rustix::mount::mount_remount(target, MountFlags::RDONLY, c"")
-        .with_context(|| format!("remounting {} read-only", target.display()))
+/// Makes a mounted file system read-only, which writes out all it holds; or lets it be written to.
+pub fn remount(target: &Path, read_only: bool) -> Result<()> {
+    let (flags, how) =
+        if read_only { (MountFlags::RDONLY, "only") } else { (MountFlags::empty(), "and write") };
+    rustix::mount::mount_remount(target, flags, c"")
+        .with_context(|| format!("remounting {} to read {how}", target.display()))
 }
 
 /// Whether something is mounted exactly there.

@@ -1,4 +1,4 @@
-//! The last call: restart, power off or halt the machine.
+//! The last call: restart, power off or halt the machine, or start another kernel.
 
 use anyhow::{Context, Result};
 use rustix::system::{RebootCommand, reboot};
@@ -9,6 +9,8 @@ pub enum Power {
     Reboot,
     PowerOff,
     Halt,
+    /// Start the kernel that kexec(8) loaded; without one the machine restarts.
+    Kexec,
 }
 
 impl Power {
@@ -18,6 +20,7 @@ impl Power {
             Power::Reboot => RebootCommand::Restart,
             Power::PowerOff => RebootCommand::PowerOff,
             Power::Halt => RebootCommand::Halt,
+            Power::Kexec => RebootCommand::Kexec,
         };
         reboot(command).context("asking the kernel to end")
     }

@@ -40,6 +40,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     trace.step("sysctl", || early::apply_sysctl(&resolved.config.rancher.sysctl));
     say(&format!("{} is up {:.1} s after the kernel", console::title(), crate::trace::now() as f64 / 1e6));
     mounted.iter().for_each(|problem| say(problem));
+    crate::upgrade::trial::announce();
     let started = Instant::now();
     cannot_go_on(begin(signals, Foundation { resolved, trace, started }))
 }

@@ -5,10 +5,15 @@
 mod applets;
 mod boot;
 mod cli;
+mod install;
+mod kexec;
 mod launch;
+mod progress;
+mod release;
 mod resolve;
 mod supervise;
 mod trace;
+mod upgrade;
 
 use std::process::ExitCode;
 

@@ -3,11 +3,12 @@
 
 use anyhow::{Context, Result, bail};
 use corral_machine::block::{self, Volume};
+use corral_machine::boot_partition::{self, BOOT_PARAMETER, BootPartition, Stage, VERSION_PARAMETER};
 use corral_machine::kmsg::{self, Level};
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
 use corral_machine::uevent::Uevents;
-use corral_machine::{power, switch_root};
+use corral_machine::{cmdline, power, switch_root, watchdog};
 use rustix::mount::MountFlags;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -19,9 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Volume label of system.erofs on a bare device, and of our ISO: written by `xtask/src/{erofs,iso}.rs`.
 const IMAGE_LABEL: &str = "CORRAL_SYSTEM";
 const MEDIUM_LABEL: &str = "CORRAL";
-/// Where the image is on a medium, and in the initramfs when it came with a second archive (PXE).
-const IMAGE_ON_MEDIUM: &str = "/medium/boot/system.erofs";
+const MEDIUM: &str = "/medium";
+/// The image in the initramfs, when it came with a second archive (PXE).
 const IMAGE_IN_MEMORY: &str = "/system.erofs";
+/// What the checks of a trial have before the watchdog ends it.
+const GRACE: u32 = 60;
 const NEW_ROOT: &str = "/newroot";
 
 fn main() {
@@ -56,6 +59,8 @@ fn mount_system(modules: &mut Index) -> Result<()> {
     if Path::new(IMAGE_IN_MEMORY).exists() {
         return mount_image(IMAGE_IN_MEMORY);
     }
+    let line = cmdline::load().unwrap_or_default();
+    let (boot, version) = (cmdline::value(&line, BOOT_PARAMETER), cmdline::value(&line, VERSION_PARAMETER));
     let events = Uevents::open()?;
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -63,39 +68,91 @@ fn mount_system(modules: &mut Index) -> Result<()> {
             kmsg::write(Level::Warning, "stage0", &failure);
         }
         let volumes = block::load_volumes();
-        if let Some(volume) = volumes.iter().find(|volume| volume.system.label == IMAGE_LABEL) {
+        if let Some(boot) = boot {
+            if let (Some(volume), Some(version)) = (find_boot(&volumes, boot), version) {
+                mount_medium(volume, modules)?;
+                note_trial(version, modules);
+                return mount_version(version);
+            }
+        } else if let Some(volume) = labelled(&volumes, IMAGE_LABEL) {
             return mount_image(&volume.device.to_string_lossy());
-        }
-        if let Some(volume) = volumes.iter().find(|volume| volume.system.label == MEDIUM_LABEL) {
+        } else if let (Some(volume), Some(version)) = (labelled(&volumes, MEDIUM_LABEL), version) {
             mount_medium(volume, modules)?;
-            return mount_image(IMAGE_ON_MEDIUM);
+            return mount_version(version);
         }
         if !events.wait(deadline)? {
-            bail!(no_system(&volumes));
+            bail!(no_system(boot, &volumes));
         }
     }
 }
 
-fn no_system(volumes: &[Volume]) -> String {
+fn labelled<'a>(volumes: &'a [Volume], label: &str) -> Option<&'a Volume> {
+    volumes.iter().find(|volume| volume.system.label == label)
+}
+
+/// The boot partition that the menu named. Disks of a mirror have copies of it; any will do.
+fn find_boot<'a>(volumes: &'a [Volume], reference: &str) -> Option<&'a Volume> {
+    let devices = boot_partition::find(Some(reference));
+    volumes.iter().find(|volume| devices.contains(&volume.device))
+}
+
+fn mount_version(version: &str) -> Result<()> {
+    mount_image(&BootPartition::at(Path::new(MEDIUM)).folder(version).join("system.erofs").to_string_lossy())
+}
+
+/// What this boot means for an upgrade on trial. A trial boots under a watchdog that restarts the machine, whatever
+/// hangs, and the firmware's menu has the version before as its default.
+fn note_trial(version: &str, modules: &mut Index) {
+    let partition = BootPartition::at(Path::new(MEDIUM));
+    let Some(trial) = partition.trial().and_then(|trial| trial.on_boot(version)) else { return };
+    let kept = mounts::remount(Path::new(MEDIUM), false)
+        .and_then(|()| partition.keep_trial(Some(&trial)))
+        .and_then(|()| mounts::remount(Path::new(MEDIUM), true));
+    if let Err(error) = kept {
+        kmsg::write(Level::Error, "stage0", &format!("keeping the state of the trial: {error:#}"));
+    }
+    if trial.stage == Stage::Trying {
+        let seconds = trial.deadline.saturating_add(GRACE);
+        kmsg::write(
+            Level::Info,
+            "stage0",
+            &format!("version {version} is on trial: it has {} s to prove itself", trial.deadline),
+        );
+        if let Err(error) = watchdog::start(modules, seconds) {
+            kmsg::write(Level::Error, "stage0", &format!("no watchdog for the trial: {error:#}"));
+        }
+    }
+}
+
+fn no_system(boot: Option<&str>, volumes: &[Volume]) -> String {
     let seen: Vec<String> = volumes
         .iter()
         .map(|volume| {
             format!("{} ({} {:?})", volume.device.display(), volume.system.kind, volume.system.label)
         })
         .collect();
+    let wanted = match boot {
+        Some(boot) => format!("no device is {boot}"),
+        None => format!("no device is labelled {IMAGE_LABEL} or {MEDIUM_LABEL}"),
+    };
     format!(
-        "no system image after {} s: no device is labelled {IMAGE_LABEL} or {MEDIUM_LABEL}; seen: {}",
+        "no system image after {} s: {wanted}; seen: {}",
         PATIENCE.as_secs(),
         if seen.is_empty() { "none".to_owned() } else { seen.join(", ") }
     )
 }
 
 fn mount_medium(volume: &Volume, modules: &mut Index) -> Result<()> {
-    let module = if volume.system.kind == "iso9660" { "isofs" } else { volume.system.kind };
-    modules.load(module)?;
+    let needed: &[&str] = match volume.system.kind {
+        "iso9660" => &["isofs"],
+        // The kernel would ask modprobe for the tables of FAT's names, and there is none here.
+        "vfat" => &["nls_cp437", "nls_ascii", "vfat"],
+        other => &[other],
+    };
+    needed.iter().try_for_each(|module| modules.load(module))?;
     mounts::mount(&Mount {
         source: &volume.device.to_string_lossy(),
-        target: "/medium",
+        target: MEDIUM,
         kind: volume.system.kind,
         flags: MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID,
         data: "",
@@ -118,10 +175,10 @@ fn keep_medium() -> Result<()> {
         data: "mode=0755",
     };
     mounts::mount(&run)?;
-    if mounts::is_mount_point(Path::new("/medium")) {
+    if mounts::is_mount_point(Path::new(MEDIUM)) {
         let target = Path::new("/newroot/run/corral/medium");
         std::fs::create_dir_all(target)?;
-        mounts::move_to(Path::new("/medium"), target)?;
+        mounts::move_to(Path::new(MEDIUM), target)?;
     }
     Ok(())
 }

@@ -149,7 +149,7 @@ const RANCHER: &[Key] = &[
         "compose files with services of the system: absolute path → enabled; names of a catalogue and URLs have no effect in this version",
     ),
     later("repositories", ANY_MAP, "where optional services are found"),
-    later("upgrade", Type::Keys(UPGRADE), "where releases are found"),
+    key("upgrade", Type::Keys(UPGRADE), "where releases are found"),
     later("recovery", BOOL, "recovery console"),
     later("force_console_rebuild", BOOL, "make a persistent console anew, once"),
     later("hypervisor_service", BOOL, "start the tools of the hypervisor"),
@@ -183,8 +183,12 @@ const REGISTRY_AUTH: &[Key] = &[
 ];
 
 const UPGRADE: &[Key] = &[
-    later("url", STRING, "list of releases"),
-    later("image", STRING, "image of the system"),
+    key(
+        "url",
+        STRING,
+        "list of releases for `ros os list`: a URL, or the path of a file, with `current` and `available`",
+    ),
+    key("image", STRING, "release that `ros os upgrade` takes if none is named; the list's current one"),
     later("policy", STRING, "when to upgrade"),
     old("rollback", STRING, "never had an effect"),
 ];

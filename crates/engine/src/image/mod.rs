@@ -1,6 +1,8 @@
 //! Images, in two tiers: those embedded in the system image, and those pulled or loaded, in the store on the state disk.
 
 mod archive;
+pub mod artifact;
+mod download;
 mod embedded;
 pub mod fsck;
 mod gc;

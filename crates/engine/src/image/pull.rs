@@ -1,28 +1,22 @@
 //! Images from a registry. Layers come in parallel, go on where they were cut off, and count only when their digests
 //! are right.
 
+use super::download::{self, Download};
 use super::registry::{Account, Endpoint, Settings, explain};
 use super::store::{self, Kept, Layer, Store, incoming};
-use super::{digest, digest_text, layer, reference};
+use super::{digest, layer, reference};
 use crate::daemon::blocking;
-use crate::durable;
 use crate::error::EngineError;
-use futures_util::StreamExt;
-use futures_util::stream::{self, TryStreamExt};
-use oci_client::client::BlobResponse;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use oci_client::manifest::{
     IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
     OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageIndex, OciImageManifest,
 };
 use oci_client::{Reference, RegistryOperation};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc::Sender;
 
 const ACCEPTED: [&str; 4] = [
@@ -33,11 +27,7 @@ const ACCEPTED: [&str; 4] = [
 ];
 /// Layers at a time, as Docker does.
 const AT_ONCE: usize = 3;
-/// How often a download goes on after it was cut off.
-const ATTEMPTS: u32 = 6;
 const LARGEST_CONFIG: u64 = 8 << 20;
-/// News of a download, in bytes.
-const STEP: u64 = 512 * 1024;
 
 /// Where progress goes: one JSON object of Docker's each. A client that hung up does not end the work.
 #[derive(Debug, Clone)]
@@ -221,7 +211,10 @@ async fn find(endpoint: Endpoint, platform: &str) -> Result<Found, EngineError> 
 }
 
 /// A manifest and its digest, which is computed, not believed.
-async fn get_manifest(endpoint: &Endpoint, reference: &Reference) -> Result<(Vec<u8>, String), EngineError> {
+pub(super) async fn get_manifest(
+    endpoint: &Endpoint,
+    reference: &Reference,
+) -> Result<(Vec<u8>, String), EngineError> {
     let got = endpoint.client.pull_manifest_raw(reference, &endpoint.auth, &ACCEPTED).await;
     let (raw, _) = got.map_err(|error| explain(endpoint, &error))?;
     let found = digest(&raw);
@@ -234,7 +227,7 @@ async fn get_manifest(endpoint: &Endpoint, reference: &Reference) -> Result<(Vec
     Ok((raw.to_vec(), found))
 }
 
-fn short(digest: &str) -> &str {
+pub(super) fn short(digest: &str) -> &str {
     store::hex(digest).get(..12).unwrap_or(digest)
 }
 
@@ -275,107 +268,19 @@ impl Part {
     /// Puts the blob into the store; its file comes back.
     async fn download(&self) -> Result<PathBuf, EngineError> {
         let digest = &self.descriptor.digest;
-        if store::hex(digest) == "not-a-digest" {
-            return Err(EngineError::Failed(format!(
-                "{}: {digest} is not a digest that can be checked",
-                self.endpoint.host
-            )));
-        }
+        download::check(digest, &self.endpoint.host)?;
         let target = store::blob(digest);
         let _only = self.store.lock(digest).await;
         if target.exists() {
             return Ok(target);
         }
         let partial = incoming(&format!("{}.partial", store::hex(digest)));
-        let mut attempt = 0;
-        while let Err(error) = self.attempt(&partial).await {
-            attempt += 1;
-            if attempt == ATTEMPTS || !matches!(error, EngineError::Failed(_)) {
-                return Err(error);
-            }
-            self.progress.step(short(digest), &format!("Retrying: {error}")).await;
-            tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
-        }
-        self.progress.step(short(digest), "Verifying Checksum").await;
-        let (from, to, wanted) = (partial, target.clone(), digest.clone());
-        blocking(move || Ok(verify(&from, &to, &wanted)?)).await?;
-        self.progress.step(short(digest), "Download complete").await;
+        let from = Download {
+            endpoint: Arc::clone(&self.endpoint),
+            progress: self.progress.clone(),
+            descriptor: self.descriptor.clone(),
+        };
+        from.keep(&partial, &target).await?;
         Ok(target)
     }
-
-    /// Goes on with a download where it was cut off.
-    async fn attempt(&self, partial: &Path) -> Result<(), EngineError> {
-        let failed = |error: std::io::Error| EngineError::Failed(format!("{}: {error}", self.endpoint.host));
-        if let Some(folder) = partial.parent() {
-            tokio::fs::create_dir_all(folder).await.map_err(failed)?;
-        }
-        let total = u64::try_from(self.descriptor.size).unwrap_or(0);
-        let mut done = tokio::fs::metadata(partial).await.map_or(0, |data| data.len());
-        if done > total {
-            done = 0;
-        }
-        if done == total && total > 0 {
-            return Ok(());
-        }
-        let Endpoint { client, reference, .. } = &*self.endpoint;
-        let (mut body, append) = if done == 0 {
-            let got = client.pull_blob_stream(reference, &self.descriptor).await;
-            (got.map_err(|error| explain(&self.endpoint, &error))?, false)
-        } else {
-            let got = client.pull_blob_stream_partial(reference, &self.descriptor, done, None).await;
-            match got.map_err(|error| explain(&self.endpoint, &error))? {
-                BlobResponse::Partial(body) => (body, true),
-                BlobResponse::Full(body) => (body, false),
-            }
-        };
-        let mut options = tokio::fs::OpenOptions::new();
-        let options = options.create(true).append(append).write(true).truncate(!append);
-        let mut file = options.open(partial).await.map_err(failed)?;
-        let mut count = if append { done } else { 0 };
-        let mut told = count;
-        while let Some(bytes) = body.stream.next().await {
-            let bytes = bytes.map_err(failed)?;
-            count += bytes.len() as u64;
-            if count > total {
-                return Err(EngineError::BadRequest(format!(
-                    "{}: {} is longer than the {total} bytes of the manifest",
-                    self.endpoint.host, self.descriptor.digest
-                )));
-            }
-            file.write_all(&bytes).await.map_err(failed)?;
-            if count - told >= STEP {
-                told = count;
-                self.progress.count(short(&self.descriptor.digest), "Downloading", (count, total)).await;
-            }
-        }
-        file.flush().await.map_err(failed)?;
-        if count < total {
-            return Err(EngineError::Failed(format!(
-                "{} hung up after {count} of {total} bytes",
-                self.endpoint.host
-            )));
-        }
-        Ok(())
-    }
-}
-
-/// Checks the digest of a complete download and puts it into its place. One that is wrong is not kept: going on with it
-/// would never mend it.
-fn verify(partial: &Path, target: &Path, wanted: &str) -> anyhow::Result<()> {
-    let mut file = fs::File::open(partial)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0_u8; 256 * 1024];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        hasher.update(&buffer[..count]);
-    }
-    let found = digest_text(hasher);
-    if found != wanted {
-        let _ = fs::remove_file(partial);
-        anyhow::bail!("{wanted} was damaged on its way: what came is {found}");
-    }
-    durable::rename(partial, target)
 }

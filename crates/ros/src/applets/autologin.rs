@@ -10,7 +10,7 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     let kernel = rustix::system::uname();
     println!(
         "\r\nCorral v{} on {}, Linux {}\r",
-        env!("CARGO_PKG_VERSION"),
+        crate::release::running_version(),
         kernel.nodename().to_string_lossy(),
         kernel.release().to_string_lossy()
     );

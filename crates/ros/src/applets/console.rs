@@ -114,7 +114,7 @@ fn link_issue() -> Result<()> {
     let issue = Path::new("/run/corral/issue");
     if !issue.exists() {
         let notice = fs::read_to_string(NOTICE).unwrap_or_default();
-        fs::write(issue, format!("Corral v{} on \\n (\\l)\n{notice}\n", env!("CARGO_PKG_VERSION")))?;
+        fs::write(issue, format!("Corral v{} on \\n (\\l)\n{notice}\n", crate::release::running_version()))?;
     }
     let _ = fs::remove_file("/etc/issue");
     std::os::unix::fs::symlink(issue, "/etc/issue").context("linking it to /run/corral/issue")

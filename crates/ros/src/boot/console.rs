@@ -19,5 +19,5 @@ pub(crate) fn say(line: &str) {
 
 /// Name and version of the system.
 pub(crate) fn title() -> String {
-    format!("Corral v{}", env!("CARGO_PKG_VERSION"))
+    format!("Corral v{}", crate::release::running_version())
 }

@@ -5,7 +5,8 @@ mod config;
 mod engine;
 pub(crate) mod power;
 
-use crate::{applets, report};
+use crate::release::running_version;
+use crate::{applets, install, report, upgrade};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -54,7 +55,19 @@ enum Command {
     },
     /// Show what the boot did and waited for
     Boot(boot::Options),
-    /// The operating system
+    /// Install the system onto a disk
+    #[command(after_help = "Examples:
+  ros install -d /dev/sda -c my.yml                  boots from BIOS and UEFI
+  ros install -d /dev/vda -c https://host/my.yml -f  asks nothing, restarts at its end
+  ros install -d /dev/vda -t generic -a rancher.debug=true")]
+    Install(install::Options),
+    /// The operating system: versions, upgrades
+    #[command(after_help = "Examples:
+  ros os list                             versions here, and those that rancher.upgrade.url lists
+  ros os upgrade -i corral-1.2.0.oci.tar  from a file; no network is needed
+  ros os upgrade -i host/corral:1.2.0     from a registry
+  ros os upgrade --plan -i host/corral:1.2.0
+  ros os rollback                         the version before is the default again")]
     Os {
         #[command(subcommand)]
         command: Os,
@@ -93,6 +106,8 @@ enum Command {
     #[command(hide = true)]
     ConsoleRun,
     #[command(hide = true)]
+    OsTrial,
+    #[command(hide = true)]
     Netconf,
     #[command(hide = true)]
     NetconfAfter,
@@ -104,8 +119,17 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Os {
-    /// Print the version that runs
+    /// Print the version that runs, and what became of an upgrade
     Version,
+    /// List versions
+    List,
+    /// Upgrade to another version; it has to prove itself before it is the default
+    Upgrade(upgrade::Options),
+    /// Make the version before the default again
+    Rollback {
+        /// Another version that is on this machine
+        version: Option<String>,
+    },
     /// Let PID 1 execute its binary again; containers, logs and clients go on
     Reexec,
     /// Let PID 1 meet a bug
@@ -126,7 +150,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         }
     };
     if cli.version {
-        println!("ros version v{}", env!("CARGO_PKG_VERSION"));
+        println!("ros version v{}", running_version());
         return ExitCode::SUCCESS;
     }
     let Some(command) = cli.command else { return ExitCode::SUCCESS };
@@ -148,19 +172,29 @@ fn works_for_everyone(command: &Command) -> bool {
     )
 }
 
+fn os(command: &Os) -> anyhow::Result<()> {
+    match command {
+        Os::Version => {
+            upgrade::version();
+            Ok(())
+        }
+        Os::List => upgrade::list(),
+        Os::Upgrade(options) => upgrade::run(options),
+        Os::Rollback { version } => upgrade::rollback(version.as_deref()),
+        Os::Reexec => engine::reexec(),
+        #[cfg(feature = "test-hooks")]
+        Os::Panic => {
+            corral_engine::client::ask(corral_engine::protocol::Request::Panic).map(drop).map_err(Into::into)
+        }
+    }
+}
+
 fn dispatch(command: Command) -> ExitCode {
     match command {
         Command::Config { command } => config::run(command),
         Command::Boot(options) => report(boot::run(&options)),
-        Command::Os { command: Os::Version } => {
-            println!("v{}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
-        Command::Os { command: Os::Reexec } => report(engine::reexec()),
-        #[cfg(feature = "test-hooks")]
-        Command::Os { command: Os::Panic } => report(
-            corral_engine::client::ask(corral_engine::protocol::Request::Panic).map(drop).map_err(Into::into),
-        ),
+        Command::Install(options) => report(install::run(&options)),
+        Command::Os { command } => report(os(&command)),
         Command::Engine { command } => report(engine::run(&command)),
         Command::Gc(options) => report(engine::clean(&options)),
         Command::Reboot(options) => report(power::end("reboot", &options)),
@@ -175,6 +209,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::ConsoleInit => report(applets::console::run()),
         Command::ConsoleMount { number } => report(applets::console::mounts::make_one(number)),
         Command::ConsoleRun => report(applets::console::run_commands()),
+        Command::OsTrial => report(upgrade::trial::run()),
         Command::Netconf => report(applets::netconf::run()),
         Command::NetconfAfter => report(applets::netconf::run_after()),
         Command::UserDocker => report(applets::user_docker::run()),

@@ -116,6 +116,7 @@ fn is_needed(name: &str, config: &Config, layers: &[Layer], has_user_services: b
             !config.rancher.resize_device.is_empty() || !config.rancher.restart_services.is_empty()
         }
         "user-services" => has_user_services,
+        "os-trial" => crate::upgrade::trial::is_on(),
         _ => true,
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn power(action: PowerAction) -> Power {
         PowerAction::Reboot => Power::Reboot,
         PowerAction::PowerOff => Power::PowerOff,
         PowerAction::Halt => Power::Halt,
+        PowerAction::Kexec => Power::Kexec,
     }
 }
 
@@ -39,6 +40,7 @@ pub(super) fn action(power: Power) -> PowerAction {
         Power::Reboot => PowerAction::Reboot,
         Power::PowerOff => PowerAction::PowerOff,
         Power::Halt => PowerAction::Halt,
+        Power::Kexec => PowerAction::Kexec,
     }
 }
 
@@ -102,7 +104,11 @@ impl Supervisor {
         unmount_disks();
         rustix::fs::sync();
         say(&format!("{power:?}"));
-        if let Err(error) = power.act() {
+        let done = power.act().or_else(|error| {
+            say(&format!("{error:#}"));
+            if power == Power::Kexec { Power::Reboot.act() } else { Err(error) }
+        });
+        if let Err(error) = done {
             say(&format!("{error:#}"));
             self.ending = Some(Ending { power });
         }
@@ -166,7 +172,7 @@ fn unmount_disks() {
         }
     }
     if mounts::is_mount_point(Path::new("/state")) {
-        let _ = mounts::remount_read_only(Path::new("/state"))
+        let _ = mounts::remount(Path::new("/state"), true)
             .inspect_err(|error| say(&format!("the state disk will be checked at the next boot: {error:#}")));
     }
 }

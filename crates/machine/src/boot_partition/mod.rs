@@ -1,0 +1,287 @@
+//! The boot partition: a FAT file system (label `CORRAL_BOOT`) that BIOS and UEFI both start from, with several versions of
+//! the system side by side, each whole in a folder of its own.
+//!
+//! ```text
+//! boot/<version>/{vmlinuz,initrd,system.erofs,release.json,release.sig}
+//! boot/<version>/menu.cfg               its lines in the menu of syslinux
+//! loader/entries/corral-<version>*.conf its lines in the menu of systemd-boot
+//! boot/global.cfg                       kernel parameters of the owner, kept over upgrades
+//! boot/current.cfg, loader/loader.conf  which versions there are, and which one is the default
+//! boot/trial                            an upgrade that has to prove itself
+//! ```
+//!
+//! FAT has no journal. So a version is written whole, flushed and read back while nothing names it; and what changes
+//! which one is booted (`current.cfg`, `loader.conf`, `trial`) are files of one sector that are written in place: a cut
+//! of power leaves the old or the new.
+
+mod menu;
+mod sector;
+mod trial;
+
+use crate::block;
+use anyhow::{Context, Result, bail};
+pub use menu::{Arguments, Variant};
+pub use sector::write_sector;
+use std::fs;
+use std::path::{Path, PathBuf};
+pub use trial::{Stage, Trial};
+
+/// Label of the partition; FAT allows eleven characters.
+pub const LABEL: &str = "CORRAL_BOOT";
+/// The files of a version, in the order in which they are read when it boots.
+pub const FILES: [&str; 3] = ["vmlinuz", "initrd", "system.erofs"];
+/// What the system is told about its own partition and version.
+pub const BOOT_PARAMETER: &str = "corral.boot";
+pub const VERSION_PARAMETER: &str = "corral.version";
+
+const CURRENT: &str = "boot/current.cfg";
+const LOADER: &str = "loader/loader.conf";
+const ENTRIES: &str = "loader/entries";
+
+/// A mounted boot partition.
+#[derive(Debug, Clone)]
+pub struct BootPartition {
+    root: PathBuf,
+}
+
+/// The versions that the menu offers, the default first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Versions {
+    pub default: String,
+    /// Those that an owner can go back to, the latest first.
+    pub others: Vec<String>,
+}
+
+impl Versions {
+    /// All of them, the default first.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        Some(self.default.as_str()).into_iter().chain(self.others.iter().map(String::as_str))
+    }
+
+    /// The same versions with another default.
+    pub fn with_default(&self, version: &str) -> Versions {
+        let others = self.all().filter(|other| *other != version && !other.is_empty()).map(str::to_owned);
+        Versions { others: others.collect(), default: version.to_owned() }
+    }
+
+    /// The same without one that is not the default.
+    pub fn without(&self, version: &str) -> Versions {
+        let others = self.others.iter().filter(|other| *other != version).cloned().collect();
+        Versions { default: self.default.clone(), others }
+    }
+}
+
+impl BootPartition {
+    /// The partition that is mounted there.
+    pub fn at(root: &Path) -> BootPartition {
+        BootPartition { root: root.to_path_buf() }
+    }
+
+    /// Where it is mounted.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Has a system been installed there?
+    pub fn is_installed(&self) -> bool {
+        self.root.join(CURRENT).exists()
+    }
+
+    /// The folder of a version.
+    pub fn folder(&self, version: &str) -> PathBuf {
+        self.root.join("boot").join(version)
+    }
+
+    /// What the menu offers.
+    pub fn versions(&self) -> Result<Versions> {
+        let path = self.root.join(CURRENT);
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let versions = menu::parse_current(&text);
+        if versions.default.is_empty() {
+            bail!("{} names no version", path.display());
+        }
+        Ok(versions)
+    }
+
+    /// Makes the menus offer these versions. The one step of an upgrade or rollback that counts.
+    pub fn switch(&self, versions: &Versions) -> Result<()> {
+        if let Some(missing) = versions.all().find(|version| !self.is_whole(version)) {
+            bail!("version {missing} is not whole on {}", self.root.display());
+        }
+        write_sector(&self.root.join(LOADER), &menu::loader_conf(versions))?;
+        write_sector(&self.root.join(CURRENT), &menu::current(versions)?)
+    }
+
+    /// UEFI reads `loader.conf` and BIOS `current.cfg`. A cut of power between the two writes leaves them different: the
+    /// first one written counts.
+    pub fn mend(&self) -> Result<()> {
+        let text = fs::read_to_string(self.root.join(LOADER)).unwrap_or_default();
+        let versions = self.versions()?;
+        match menu::parse_loader(&text) {
+            Some(default) if default != versions.default && self.is_whole(&default) => {
+                write_sector(&self.root.join(CURRENT), &menu::current(&versions.with_default(&default))?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Are all files of a version there?
+    pub fn is_whole(&self, version: &str) -> bool {
+        FILES.iter().all(|name| self.folder(version).join(name).is_file())
+    }
+
+    /// Writes the menu entries of a version whose files are there. Nothing offers them before `switch`, but
+    /// systemd-boot, which shows every entry there is; it starts only the default by itself.
+    pub fn write_entries(&self, version: &str, arguments: &Arguments) -> Result<()> {
+        let folder = self.folder(version);
+        sector::write_whole(&folder.join("menu.cfg"), menu::syslinux_entries(version, arguments).as_bytes())?;
+        for (variant, text) in menu::loader_entries(version, arguments) {
+            let name = menu::entry_name(version, variant);
+            sector::write_whole(&self.root.join(ENTRIES).join(name), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Removes a version: what offers it first, then its files.
+    pub fn remove(&self, version: &str) -> Result<()> {
+        let versions = self.versions()?;
+        if versions.default == version {
+            bail!("{version} is the default version and stays");
+        }
+        if versions.others.iter().any(|other| other == version) {
+            self.switch(&versions.without(version))?;
+        }
+        self.clear(version)
+    }
+
+    /// Removes what there is of a version that no menu offers.
+    pub fn clear(&self, version: &str) -> Result<()> {
+        for variant in Variant::ALL {
+            let _ = fs::remove_file(self.root.join(ENTRIES).join(menu::entry_name(version, variant)));
+        }
+        match fs::remove_dir_all(self.folder(version)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing version {version}"))
+            }
+            _ => sector::flush(&self.root),
+        }
+    }
+
+    /// Folders of versions that nothing offers: what an upgrade left that was cut off.
+    pub fn leftovers(&self) -> Result<Vec<String>> {
+        let versions = self.versions()?;
+        let items = fs::read_dir(self.root.join("boot")).context("reading the boot partition")?;
+        let names = items.flatten().filter(|item| item.path().is_dir());
+        let names = names.filter_map(|item| item.file_name().into_string().ok());
+        Ok(names.filter(|name| name != "syslinux" && !versions.all().any(|known| known == name)).collect())
+    }
+
+    /// The owner's kernel parameters.
+    pub fn load_arguments(&self) -> Arguments {
+        let text = fs::read_to_string(self.root.join("boot/global.cfg")).unwrap_or_default();
+        Arguments::parse(&text)
+    }
+
+    /// Keeps the owner's kernel parameters, and puts them into every entry.
+    pub fn keep_arguments(&self, arguments: &Arguments) -> Result<()> {
+        sector::write_whole(&self.root.join("boot/global.cfg"), arguments.to_file().as_bytes())?;
+        for version in self.versions()?.all() {
+            self.write_entries(version, arguments)?;
+        }
+        Ok(())
+    }
+
+    /// The upgrade that has to prove itself, if there is one.
+    pub fn trial(&self) -> Option<Trial> {
+        Trial::parse(&fs::read_to_string(self.root.join("boot/trial")).ok()?)
+    }
+
+    /// Keeps what became of it.
+    pub fn keep_trial(&self, trial: Option<&Trial>) -> Result<()> {
+        let text = trial.map(Trial::to_file).unwrap_or_default();
+        write_sector(&self.root.join("boot/trial"), &text)
+    }
+
+    /// Bytes that are free.
+    pub fn free(&self) -> Result<u64> {
+        let data = rustix::fs::statvfs(&self.root).context("asking for free space")?;
+        Ok(data.f_bavail * data.f_frsize)
+    }
+}
+
+/// The partitions that this machine may have been started from: those of `corral.boot`, or all with the label.
+pub fn find(reference: Option<&str>) -> Vec<PathBuf> {
+    let label = format!("LABEL={LABEL}");
+    block::resolve(reference.unwrap_or(&label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(name: &str) -> BootPartition {
+        let root = std::env::temp_dir().join(format!("corral-boot-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let partition = BootPartition::at(&root);
+        for version in ["1", "2"] {
+            fs::create_dir_all(partition.folder(version)).unwrap();
+            for file in FILES {
+                fs::write(partition.folder(version).join(file), version).unwrap();
+            }
+        }
+        fs::create_dir_all(root.join(ENTRIES)).unwrap();
+        partition
+    }
+
+    #[test]
+    fn a_switch_is_seen_by_both_loaders() {
+        let partition = partition("switch");
+        partition.switch(&Versions { default: "1".to_owned(), others: Vec::new() }).unwrap();
+        partition.switch(&partition.versions().unwrap().with_default("2")).unwrap();
+        let versions = partition.versions().unwrap();
+        assert_eq!((versions.default.as_str(), versions.others.as_slice()), ("2", &["1".to_owned()][..]));
+        for file in [CURRENT, LOADER] {
+            assert_eq!(fs::metadata(partition.root.join(file)).unwrap().len(), 512);
+        }
+        assert!(partition.switch(&versions.with_default("3")).is_err());
+        assert!(partition.remove("2").is_err());
+        partition.remove("1").unwrap();
+        assert_eq!(partition.versions().unwrap().others, Vec::<String>::new());
+        fs::remove_dir_all(partition.root).unwrap();
+    }
+
+    #[test]
+    fn a_cut_between_the_two_loaders_is_mended() {
+        let partition = partition("cut");
+        partition.switch(&Versions { default: "1".to_owned(), others: vec!["2".to_owned()] }).unwrap();
+        let versions = partition.versions().unwrap().with_default("2");
+        write_sector(&partition.root.join(LOADER), &menu::loader_conf(&versions)).unwrap();
+        partition.mend().unwrap();
+        assert_eq!(partition.versions().unwrap(), versions);
+        fs::remove_dir_all(partition.root).unwrap();
+    }
+
+    #[test]
+    fn what_an_upgrade_left_behind_is_found_and_cleared() {
+        let partition = partition("left");
+        partition.switch(&Versions { default: "1".to_owned(), others: Vec::new() }).unwrap();
+        assert_eq!(partition.leftovers().unwrap(), ["2"]);
+        partition.clear("2").unwrap();
+        assert!(partition.leftovers().unwrap().is_empty());
+        fs::remove_dir_all(partition.root).unwrap();
+    }
+
+    #[test]
+    fn parameters_of_the_owner_reach_every_entry() {
+        let partition = partition("arguments");
+        partition.switch(&Versions { default: "1".to_owned(), others: vec!["2".to_owned()] }).unwrap();
+        let arguments = Arguments::parse("# kept\nAPPEND console=ttyS0 rancher.password=\"a b\"\n");
+        partition.keep_arguments(&arguments).unwrap();
+        assert_eq!(partition.load_arguments(), arguments);
+        for path in ["boot/1/menu.cfg", "boot/2/menu.cfg", "loader/entries/corral-2.conf"] {
+            let text = fs::read_to_string(partition.root.join(path)).unwrap();
+            assert!(text.contains("console=ttyS0 rancher.password=\"a b\""), "{path}: {text}");
+        }
+        fs::remove_dir_all(partition.root).unwrap();
+    }
+}

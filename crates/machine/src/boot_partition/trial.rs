@@ -1,0 +1,121 @@
+//! An upgrade on trial: what is known of it, in one sector that stage 0, the checks and the version before it share.
+
+use std::fmt::Write;
+
+/// How far the trial has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The next boot is to try it.
+    Armed,
+    /// A boot of it began; if nothing more is written it did not come up.
+    Trying,
+    /// It did not prove itself.
+    Failed,
+}
+
+/// A version that has to prove itself before it is the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    pub version: String,
+    /// The default while it is tried.
+    pub before: String,
+    pub stage: Stage,
+    /// Seconds within which it must have proved itself.
+    pub deadline: u32,
+    /// Why it failed.
+    pub reason: String,
+}
+
+/// What fits into the sector beside the rest.
+const LONGEST_REASON: usize = 300;
+const DEFAULT_DEADLINE: u32 = 600;
+
+impl Trial {
+    /// Reads what `to_file` wrote; None if there is no trial.
+    pub fn parse(text: &str) -> Option<Trial> {
+        let field = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
+        };
+        let stage = match field("stage") {
+            "armed" => Stage::Armed,
+            "trying" => Stage::Trying,
+            "failed" => Stage::Failed,
+            _ => return None,
+        };
+        Some(Trial {
+            version: field("version").to_owned(),
+            before: field("before").to_owned(),
+            stage,
+            deadline: field("deadline").parse().unwrap_or(DEFAULT_DEADLINE),
+            reason: field("reason").to_owned(),
+        })
+    }
+
+    /// Lines of `name=value`.
+    pub fn to_file(&self) -> String {
+        let stage = match self.stage {
+            Stage::Armed => "armed",
+            Stage::Trying => "trying",
+            Stage::Failed => "failed",
+        };
+        let mut reason = String::new();
+        for letter in self.reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter }) {
+            if reason.len() + letter.len_utf8() > LONGEST_REASON {
+                break;
+            }
+            reason.push(letter);
+        }
+        let mut text = String::new();
+        let _ = write!(
+            text,
+            "stage={stage}\nversion={}\nbefore={}\ndeadline={}\nreason={reason}\n",
+            self.version, self.before, self.deadline
+        );
+        text
+    }
+
+    /// What the boot of `version` makes of it; None if nothing changes.
+    pub fn on_boot(&self, version: &str) -> Option<Trial> {
+        match self.stage {
+            Stage::Armed if self.version == version => Some(Trial { stage: Stage::Trying, ..self.clone() }),
+            Stage::Trying => Some(Trial {
+                stage: Stage::Failed,
+                reason: "it did not come up: it stopped, hung, or the power was cut".to_owned(),
+                ..self.clone()
+            }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(stage: Stage) -> Trial {
+        Trial { version: "2".to_owned(), before: "1".to_owned(), stage, deadline: 90, reason: String::new() }
+    }
+
+    #[test]
+    fn a_trial_survives_the_sector() {
+        let long = Trial { reason: "why\n".repeat(200), ..trial(Stage::Failed) };
+        let text = long.to_file();
+        assert!(text.len() <= 512, "{}", text.len());
+        let read = Trial::parse(&text).unwrap();
+        assert_eq!((read.stage, read.deadline), (Stage::Failed, 90));
+        assert!(read.reason.starts_with("why why"));
+        assert_eq!(Trial::parse("\n\n"), None);
+    }
+
+    #[test]
+    fn a_boot_tries_once() {
+        let trying = trial(Stage::Armed).on_boot("2").unwrap();
+        assert_eq!(trying.stage, Stage::Trying);
+        // Whatever boots next, the trial did not end well.
+        assert_eq!(trying.on_boot("1").unwrap().stage, Stage::Failed);
+        assert_eq!(trying.on_boot("2").unwrap().stage, Stage::Failed);
+        // The old version was booted before the new one was tried: nothing is known yet.
+        assert_eq!(trial(Stage::Armed).on_boot("1"), None);
+        assert_eq!(trial(Stage::Failed).on_boot("2"), None);
+    }
+}

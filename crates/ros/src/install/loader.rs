@@ -1,0 +1,72 @@
+//! What firmware starts: extlinux on the boot partition and a boot record for BIOS, systemd-boot for UEFI.
+
+use super::disk::{Disk, succeed};
+use super::kind::Kind;
+use anyhow::{Context, Result};
+use corral_machine::boot_partition::BootPartition;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+const LOADERS: &str = "/usr/share/ros/loaders";
+const MODULES: [&str; 3] = ["menu.c32", "libutil.c32", "libcom32.c32"];
+/// How much of the boot record is code; what follows is the table of partitions.
+const BOOT_CODE: usize = 440;
+
+/// The part of the menu that never changes; which versions there are is in the file of one sector that it includes.
+const SYSLINUX: &str = "SERIAL 0 115200
+UI menu.c32
+MENU TITLE Corral
+TIMEOUT 30
+PROMPT 0
+INCLUDE /boot/current.cfg
+LABEL next
+  MENU LABEL Boot next BIOS option
+  LOCALBOOT -1
+";
+
+/// Puts the loaders of this type onto a mounted boot partition.
+pub(super) fn install(partition: &BootPartition, kind: Kind) -> Result<()> {
+    if kind.has_uefi() {
+        for target in ["EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi"] {
+            copy("systemd-bootx64.efi", &partition.root().join(target))?;
+        }
+    }
+    if kind.has_bios() {
+        let folder = partition.root().join("boot/syslinux");
+        for module in MODULES {
+            copy(module, &folder.join(module))?;
+        }
+        fs::write(folder.join("syslinux.cfg"), SYSLINUX).context("writing syslinux.cfg")?;
+        succeed(Command::new("/usr/bin/extlinux").arg("--install").arg(&folder))
+            .context("installing extlinux")?;
+    }
+    Ok(())
+}
+
+/// Writes the code that BIOS starts, beside the table of partitions.
+pub(super) fn write_boot_record(disk: &Disk, kind: Kind) -> Result<()> {
+    if !kind.has_bios() {
+        return Ok(());
+    }
+    let name = if kind.has_gpt() { "gptmbr.bin" } else { "mbr.bin" };
+    let mut code = fs::read(Path::new(LOADERS).join(name)).with_context(|| format!("reading {name}"))?;
+    code.resize(BOOT_CODE, 0);
+    let device = OpenOptions::new()
+        .write(true)
+        .open(&disk.path)
+        .with_context(|| format!("opening {}", disk.path.display()))?;
+    device
+        .write_all_at(&code, 0)
+        .and_then(|()| device.sync_all())
+        .with_context(|| format!("writing the boot record of {}", disk.path.display()))
+}
+
+fn copy(name: &str, target: &Path) -> Result<()> {
+    let folder = target.parent().context("a path without a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    fs::copy(Path::new(LOADERS).join(name), target)
+        .with_context(|| format!("copying {name} to {}", target.display()))?;
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! `ros install`: everything is looked at and said before the first byte is written; then the steps, in order.
+
+mod disk;
+mod kind;
+mod loader;
+mod seed;
+
+use crate::release::copy;
+use crate::release::source::Source;
+use crate::release::{Release, boot_set};
+use anyhow::{Context, Result, bail};
+use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, Versions};
+use corral_machine::mounts;
+use disk::{Disk, Target};
+pub(crate) use kind::Kind;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+const BOOT: &str = "/run/corral/install/boot";
+const STATE: &str = "/run/corral/install/state";
+/// Kernel parameters of an installed system, besides where it is.
+const PARAMETERS: &str = "printk.devkmsg=on panic=10 quiet rancher.state.wait";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Disk to install to; all that is on it is lost
+    #[arg(short, long, value_name = "DISK")]
+    device: Option<PathBuf>,
+    /// How the disk is laid out and started
+    #[arg(short = 't', long, value_enum, default_value = "hybrid")]
+    install_type: Kind,
+    /// Boot partition to use, with `-t noformat`
+    #[arg(short, long, value_name = "PARTITION")]
+    partition: Option<PathBuf>,
+    /// cloud-config of the machine: a file or a URL
+    #[arg(short, long, value_name = "FILE|URL")]
+    cloud_config: Option<String>,
+    /// More kernel parameters, kept over upgrades
+    #[arg(short, long, default_value = "", value_name = "PARAMETERS")]
+    append: String,
+    /// Release to install instead of the one that runs: a file
+    #[arg(short, long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Folder of the state partition that holds the state, where several systems share it
+    #[arg(long, default_value = "", value_name = "FOLDER")]
+    statedir: String,
+    /// Ask nothing
+    #[arg(short, long)]
+    force: bool,
+    /// Do not restart afterwards
+    #[arg(long)]
+    no_reboot: bool,
+    /// Start the new system by kexec, without the firmware
+    #[arg(short, long)]
+    kexec: bool,
+    /// Take a release whose signature is missing or unknown
+    #[arg(long)]
+    insecure: bool,
+    /// Say more
+    #[arg(long, hide = true)]
+    debug: bool,
+}
+
+/// What is going to be done. Nothing has been written when it is there.
+#[derive(Debug)]
+struct Plan {
+    kind: Kind,
+    target: Target,
+    source: Source,
+    release: Release,
+    seed: Vec<u8>,
+    append: String,
+    statedir: String,
+}
+
+/// Installs.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let plan = plan(options)?;
+    plan.describe(options.cloud_config.as_deref());
+    if !options.force && !confirm("Continue")? {
+        bail!("nothing was changed");
+    }
+    plan.act()?;
+    println!("Corral {} is installed on {}", plan.release.version, plan.target);
+    if options.kexec {
+        return start_by_kexec(&plan);
+    }
+    if options.no_reboot || (!options.force && !confirm("Continue with reboot")?) {
+        return Ok(());
+    }
+    crate::cli::power::end("reboot", &crate::cli::power::Options::default())
+}
+
+fn plan(options: &Options) -> Result<Plan> {
+    let kind = options.install_type.supported()?;
+    if !options.statedir.is_empty() && kind != Kind::Noformat {
+        bail!("--statedir is for -t noformat only: a disk of its own needs no folder");
+    }
+    let source = match &options.image {
+        Some(file) => Source::open(file)?,
+        None => Source::running()?,
+    };
+    let release = source.release()?;
+    trust(&release, options.insecure)?;
+    let seed = seed::load(options.cloud_config.as_deref())?;
+    let target = if kind == Kind::Noformat {
+        Target::existing(options.partition.as_deref())?
+    } else {
+        let device = options
+            .device
+            .as_deref()
+            .with_context(|| format!("which disk? -d DISK; there are: {}", disk::describe_all()))?;
+        Target::disk(Disk::open(device)?, release.size())?
+    };
+    let (append, statedir) = (options.append.trim().to_owned(), options.statedir.clone());
+    Ok(Plan { kind, target, source, release, seed, append, statedir })
+}
+
+/// Says loudly what is taken without a good signature.
+pub(crate) fn trust(release: &Release, insecure: bool) -> Result<()> {
+    match release.check_signature() {
+        Err(error) if insecure => {
+            println!("WARNING: {error:#}");
+            println!("WARNING: nobody vouches for this release; it is taken because of --insecure");
+            Ok(())
+        }
+        checked => checked,
+    }
+}
+
+/// Asks on the terminal. Without one there is nobody to ask: that is a no.
+pub(crate) fn confirm(question: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("{question}? There is no terminal to ask on: -f, or --force, is a yes");
+    }
+    print!("{question} [y/N]: ");
+    std::io::stdout().flush()?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(["y", "yes"].contains(&line.trim().to_lowercase().as_str()))
+}
+
+impl Plan {
+    fn describe(&self, config: Option<&str>) {
+        println!("Installing Corral {} to {}", self.release.version, self.target);
+        println!("  type       {}", self.kind.about());
+        self.target.describe().iter().for_each(|line| println!("  {line}"));
+        println!("  config     {}", config.unwrap_or("none: the ssh keys of this system are taken along"));
+        if !self.append.is_empty() {
+            println!("  parameters {}", self.append);
+        }
+    }
+
+    fn act(&self) -> Result<()> {
+        let partitions = match &self.target {
+            Target::Disk { disk, layout } => {
+                println!("partitioning {}", disk.path.display());
+                disk::partition(disk, layout, self.kind)?;
+                disk::format(disk)?
+            }
+            Target::Existing(partitions) => partitions.clone(),
+        };
+        boot_set::mount_partition(&partitions.boot, Path::new(BOOT))?;
+        let written = self.write_boot(&partitions);
+        let closed = mounts::unmount(Path::new(BOOT), false);
+        written.and(closed)?;
+        if let Target::Disk { disk, .. } = &self.target {
+            loader::write_boot_record(disk, self.kind)?;
+        }
+        self.write_state(&partitions.state)
+    }
+
+    fn write_boot(&self, partitions: &disk::Partitions) -> Result<()> {
+        let partition = BootPartition::at(Path::new(BOOT));
+        if partition.is_installed()
+            && partition.versions()?.all().any(|version| version == self.release.version)
+        {
+            bail!("version {} is on {} already", self.release.version, partitions.boot.display());
+        }
+        let arguments = self.arguments(partitions)?;
+        copy::write_version(&partition, &self.source, &self.release, &arguments)?;
+        loader::install(&partition, self.kind)?;
+        let versions = match partition.versions() {
+            Ok(versions) if partition.is_installed() => versions.with_default(&self.release.version),
+            _ => Versions { default: self.release.version.clone(), others: Vec::new() },
+        };
+        partition.switch(&versions)?;
+        partition.keep_trial(None)?;
+        partition.keep_arguments(&arguments)
+    }
+
+    fn arguments(&self, partitions: &disk::Partitions) -> Result<Arguments> {
+        let boot = disk::uuid(&partitions.boot)?;
+        let state = disk::uuid(&partitions.state)?;
+        let mut line = format!(
+            "{} {PARAMETERS} {BOOT_PARAMETER}=UUID={boot} rancher.state.dev=UUID={state}",
+            self.kind.consoles()
+        );
+        if !self.statedir.is_empty() {
+            line.push_str(&format!(" rancher.state.directory={}", self.statedir));
+        }
+        if !self.append.is_empty() {
+            line.push_str(&format!(" {}", self.append));
+        }
+        Ok(Arguments { line })
+    }
+
+    fn write_state(&self, device: &Path) -> Result<()> {
+        disk::mount_state(device, Path::new(STATE))?;
+        let written = seed::write(&Path::new(STATE).join(self.statedir.trim_matches('/')), &self.seed);
+        let closed = mounts::unmount(Path::new(STATE), false);
+        written.and(closed)
+    }
+}
+
+fn start_by_kexec(plan: &Plan) -> Result<()> {
+    let (Target::Disk { .. } | Target::Existing(_)) = &plan.target;
+    let partitions = plan.target.partitions();
+    boot_set::mount_partition(&partitions.boot, Path::new(BOOT))?;
+    let partition = BootPartition::at(Path::new(BOOT));
+    let loaded = crate::kexec::load(&partition, &plan.release.version, "");
+    mounts::unmount(Path::new(BOOT), false)?;
+    loaded?;
+    crate::kexec::start()
+}

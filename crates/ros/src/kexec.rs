@@ -1,0 +1,28 @@
+//! Starting another kernel without the firmware: loaded by kexec(8), started by PID 1 when everything has been stopped.
+
+use anyhow::{Context, Result, bail};
+use corral_engine::client::ask;
+use corral_engine::protocol::{PowerAction, Request};
+use corral_machine::boot_partition::BootPartition;
+use std::process::{Command, Stdio};
+
+/// Loads a version of a boot partition.
+pub(crate) fn load(partition: &BootPartition, version: &str, more: &str) -> Result<()> {
+    let folder = partition.folder(version);
+    let line = format!("{} {more}", partition.load_arguments().command_line(version));
+    let mut command = Command::new("/usr/sbin/kexec");
+    command.arg("--kexec-file-syscall").arg("--load").arg(folder.join("vmlinuz"));
+    command.arg(format!("--initrd={}", folder.join("initrd").display()));
+    command.arg(format!("--command-line={}", line.trim()));
+    let output = command.stdin(Stdio::null()).output().context("starting kexec")?;
+    if !output.status.success() {
+        bail!("loading version {version}: kexec: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// Ends this system, containers first, and starts the kernel that was loaded.
+pub(crate) fn start() -> Result<()> {
+    ask(Request::Power { action: PowerAction::Kexec, force: false })?;
+    Ok(())
+}

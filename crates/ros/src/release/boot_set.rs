@@ -1,0 +1,110 @@
+//! The boot partitions that this machine is started from, to be written to: one, or one on each disk of a mirror. They are
+//! mounted read-only but while somebody holds this.
+
+use super::source::MEDIUM;
+use anyhow::{Context, Result, bail};
+use corral_machine::boot_partition::{self, BOOT_PARAMETER, BootPartition};
+use corral_machine::mounts::{self, Mount};
+use corral_machine::{block, cmdline};
+use rustix::fs::FlockOperation;
+use rustix::mount::MountFlags;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const LOCK: &str = "/run/corral/boot.lock";
+const MOUNTS: &str = "/run/corral/boot";
+
+/// Boot partitions with the same content, open for writing.
+#[derive(Debug)]
+pub(crate) struct BootSet {
+    partitions: Vec<BootPartition>,
+    /// Held as long as this is: one change at a time.
+    _lock: File,
+}
+
+impl BootSet {
+    /// Opens those that the running system was started from.
+    pub(crate) fn open() -> Result<BootSet> {
+        let line = cmdline::load()?;
+        let Some(reference) = cmdline::value(&line, BOOT_PARAMETER) else {
+            bail!(
+                "this machine was not started from an installed disk: `ros install` puts the system onto one"
+            );
+        };
+        let lock = File::create(LOCK).with_context(|| format!("making {LOCK}"))?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!("another command changes the boot partition now");
+        }
+        let mut set = BootSet { partitions: Vec::new(), _lock: lock };
+        for (number, device) in boot_partition::find(Some(reference)).iter().enumerate() {
+            set.partitions.push(mount(device, number)?);
+        }
+        if set.partitions.is_empty() {
+            bail!("{reference}, which this machine was started from, is not there any more");
+        }
+        for partition in &set.partitions {
+            partition.mend()?;
+        }
+        Ok(set)
+    }
+
+    /// One of them, to be read: they are alike.
+    pub(crate) fn first(&self) -> &BootPartition {
+        &self.partitions[0]
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &BootPartition> {
+        self.partitions.iter()
+    }
+}
+
+impl Drop for BootSet {
+    fn drop(&mut self) {
+        for partition in &self.partitions {
+            let closed = if partition.root() == Path::new(MEDIUM) {
+                mounts::remount(partition.root(), true)
+            } else {
+                mounts::unmount(partition.root(), false)
+            };
+            if let Err(error) = closed {
+                eprintln!("{error:#}");
+            }
+        }
+    }
+}
+
+/// The partition to be read, without a lock; None on a machine that was not started from an installed disk.
+pub(crate) fn reading() -> Option<BootPartition> {
+    Some(BootPartition::at(Path::new(MEDIUM))).filter(BootPartition::is_installed)
+}
+
+fn mount(device: &Path, number: usize) -> Result<BootPartition> {
+    if is_medium(device) {
+        mounts::remount(Path::new(MEDIUM), false)?;
+        return Ok(BootPartition::at(Path::new(MEDIUM)));
+    }
+    let _ = Command::new("/usr/sbin/fsck.fat").arg("-a").arg(device).output();
+    let target = PathBuf::from(format!("{MOUNTS}{number}"));
+    mount_partition(device, &target)?;
+    Ok(BootPartition::at(&target))
+}
+
+/// Mounts a boot partition to be written to.
+pub(crate) fn mount_partition(device: &Path, target: &Path) -> Result<()> {
+    mounts::mount(&Mount {
+        source: &device.to_string_lossy(),
+        target: &target.to_string_lossy(),
+        kind: block::load_file_system(device)?.map_or("vfat", |system| system.kind),
+        flags: MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC,
+        data: "",
+    })
+}
+
+fn is_medium(device: &Path) -> bool {
+    let mounted = fs::metadata(MEDIUM).map(|data| data.dev());
+    let number = fs::metadata(device).map(|data| data.rdev());
+    matches!((mounted, number), (Ok(mounted), Ok(number)) if mounted == number)
+}

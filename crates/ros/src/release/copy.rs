@@ -1,0 +1,103 @@
+//! Writing a version onto a boot partition: whole, checked while it is written, flushed, and checked again as the disk
+//! gives it back. Nothing boots it before the menu is switched.
+
+use super::source::Source;
+use super::{Part, Release};
+use crate::progress::Progress;
+use anyhow::{Context, Result, bail};
+use corral_machine::boot_partition::{Arguments, BootPartition};
+use rustix::fs::{Advice, fadvise};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::num::NonZeroU64;
+use std::path::Path;
+
+const CHUNK: usize = 256 * 1024;
+
+/// Writes a version, with its menu entries.
+pub(crate) fn write_version(
+    partition: &BootPartition,
+    source: &Source,
+    release: &Release,
+    arguments: &Arguments,
+) -> Result<()> {
+    let folder = partition.folder(&release.version);
+    partition.clear(&release.version)?;
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let mut progress = Progress::new(&format!("writing version {}", release.version), release.size());
+    for part in release.parts() {
+        write_part(&folder.join(&part.name), source.read(part)?, part, &mut progress)?;
+    }
+    write_durably(&folder.join("release.json"), &release.manifest)?;
+    write_durably(&folder.join("release.sig"), release.signature.as_bytes())?;
+    progress.done();
+    verify(partition, release)?;
+    partition.write_entries(&release.version, arguments)
+}
+
+/// Reads a version back from the disk and compares it with its manifest.
+pub(crate) fn verify(partition: &BootPartition, release: &Release) -> Result<()> {
+    let folder = partition.folder(&release.version);
+    let mut progress = Progress::new("reading it back", release.size());
+    for part in release.parts() {
+        let path = folder.join(&part.name);
+        let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        // What the page cache has is what was written; the question is what the disk has.
+        fadvise(&file, 0, None::<NonZeroU64>, Advice::DontNeed)?;
+        let found = copy_hashed(file, std::io::sink(), part, &mut progress)?;
+        if found != part.digest {
+            bail!(
+                "{} was damaged on its way to the disk: it is {found} instead of {}",
+                path.display(),
+                part.digest
+            );
+        }
+    }
+    progress.done();
+    Ok(())
+}
+
+fn write_part(path: &Path, from: Box<dyn Read>, part: &Part, progress: &mut Progress) -> Result<()> {
+    let mut file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+    let found = copy_hashed(from, &mut file, part, progress)
+        .with_context(|| format!("writing {}", path.display()))?;
+    if found != part.digest {
+        bail!("{} of the release is damaged: it is {found} instead of {}", part.name, part.digest);
+    }
+    file.sync_all().with_context(|| format!("flushing {}", path.display()))
+}
+
+/// Copies no more than the part has, and returns the digest of what came.
+fn copy_hashed(
+    mut from: impl Read,
+    mut to: impl Write,
+    part: &Part,
+    progress: &mut Progress,
+) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0_u8; CHUNK];
+    let mut count = 0_u64;
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        count += read as u64;
+        if count > part.size {
+            bail!("{} is longer than the {} bytes of the manifest", part.name, part.size);
+        }
+        hash.update(&buffer[..read]);
+        to.write_all(&buffer[..read])?;
+        progress.add(read as u64);
+    }
+    let hex: Vec<String> = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("sha256:{}", hex.concat()))
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("writing {}", path.display()))
+}

@@ -1,0 +1,203 @@
+//! A release of the system: the files that boot, named by their digests in a manifest that is signed. Where one comes
+//! from is `source`'s business, how it gets onto a boot partition `copy`'s.
+
+pub(crate) mod boot_set;
+pub(crate) mod copy;
+pub(crate) mod source;
+
+use anyhow::{Context, Result, bail};
+use corral_machine::boot_partition::FILES;
+use ring::signature::{ED25519, UnparsedPublicKey};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// Public keys, in hexadecimal, of those whose releases this system takes.
+const KEYS: &str = "/usr/share/ros/release-keys";
+const TITLE: &str = "org.opencontainers.image.title";
+const VERSION: &str = "org.opencontainers.image.version";
+
+/// A blob of a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    /// `sha256:…`
+    pub(crate) digest: String,
+    pub(crate) size: u64,
+}
+
+/// What a manifest says.
+#[derive(Debug, Clone)]
+pub(crate) struct Release {
+    pub(crate) version: String,
+    /// `vmlinuz`, `initrd`, `system.erofs`.
+    pub(crate) files: Vec<Part>,
+    /// The list of packages and weights.
+    pub(crate) contents: Part,
+    /// As it was signed.
+    pub(crate) manifest: Vec<u8>,
+    /// In hexadecimal; empty if there is none.
+    pub(crate) signature: String,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+    size: u64,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+impl Release {
+    /// Reads a manifest. Nothing is believed of it yet: see `check_signature`.
+    pub(crate) fn parse(manifest: Vec<u8>, signature: String) -> Result<Release> {
+        let parsed: Manifest =
+            serde_json::from_slice(&manifest).context("this is no release: reading its manifest")?;
+        let version = parsed.annotations.get(VERSION).cloned().unwrap_or_default();
+        if !is_version(&version) {
+            bail!("this is no release: {version:?} is not a version");
+        }
+        let mut files = Vec::new();
+        for name in FILES {
+            let found = parsed
+                .layers
+                .iter()
+                .find(|layer| layer.annotations.get(TITLE).is_some_and(|title| title == name));
+            let layer = found.with_context(|| format!("this is no release: it has no {name}"))?;
+            files.push(layer.part(name)?);
+        }
+        let contents = parsed.config.part("contents.json")?;
+        Ok(Release { version, files, contents, manifest, signature })
+    }
+
+    /// Was it signed with one of the keys that this system knows?
+    pub(crate) fn check_signature(&self) -> Result<()> {
+        check_signature(&self.manifest, &self.signature, &load_keys(Path::new(KEYS))?)
+    }
+
+    /// Everything that is to be fetched.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.files.iter().chain([&self.contents])
+    }
+
+    /// Bytes of all that goes onto the boot partition.
+    pub(crate) fn size(&self) -> u64 {
+        self.parts().map(|part| part.size).sum::<u64>() + self.manifest.len() as u64
+    }
+}
+
+impl Descriptor {
+    fn part(&self, name: &str) -> Result<Part> {
+        let hex = self.digest.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            bail!("this is no release: {:?} of {name} is not a digest that can be checked", self.digest);
+        }
+        Ok(Part { name: name.to_owned(), digest: self.digest.clone(), size: self.size })
+    }
+}
+
+/// What may be the name of a folder and of a menu entry: it comes from outside.
+fn is_version(text: &str) -> bool {
+    let good = |letter: u8| letter.is_ascii_alphanumeric() || b".-+~".contains(&letter);
+    (1..=40).contains(&text.len())
+        && text.bytes().all(good)
+        && text.as_bytes()[0].is_ascii_alphanumeric()
+        && text != "syslinux"
+}
+
+fn load_keys(folder: &Path) -> Result<Vec<Vec<u8>>> {
+    let items = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    let texts = items.flatten().filter_map(|item| fs::read_to_string(item.path()).ok());
+    Ok(texts.filter_map(|text| from_hex(text.trim())).collect())
+}
+
+fn check_signature(manifest: &[u8], signature: &str, keys: &[Vec<u8>]) -> Result<()> {
+    if signature.trim().is_empty() {
+        bail!("this release is not signed; --insecure takes it all the same");
+    }
+    let signature = from_hex(signature.trim()).context("the signature is not hexadecimal")?;
+    let is_good = |key: &Vec<u8>| UnparsedPublicKey::new(&ED25519, key).verify(manifest, &signature).is_ok();
+    if keys.iter().any(is_good) {
+        return Ok(());
+    }
+    bail!(
+        "the signature is by none of the {} keys that this system trusts; --insecure takes the release all the same",
+        keys.len()
+    )
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+/// The version that runs.
+pub(crate) fn running_version() -> String {
+    let text = fs::read_to_string("/usr/share/ros/os-release").unwrap_or_default();
+    let found = text.lines().find_map(|line| line.strip_prefix("VERSION_ID="));
+    found.map_or_else(|| env!("CARGO_PKG_VERSION").to_owned(), |version| version.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::rand::SystemRandom;
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    fn manifest(version: &str, digest: &str) -> Vec<u8> {
+        let layer =
+            |name: &str| serde_json::json!({"digest": digest, "size": 5, "annotations": {TITLE: name}});
+        let layers: Vec<_> = FILES.iter().map(|name| layer(name)).collect();
+        serde_json::json!({
+            "config": {"digest": digest, "size": 2}, "layers": layers, "annotations": {VERSION: version},
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    #[test]
+    fn a_manifest_names_files_by_digests() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let release = Release::parse(manifest("1.2.3-rc1", &digest), String::new()).unwrap();
+        assert_eq!((release.version.as_str(), release.files.len()), ("1.2.3-rc1", 3));
+        for (version, digest) in [
+            ("../../etc", digest.as_str()),
+            ("", &digest),
+            ("syslinux", &digest),
+            ("1", "md5:abc"),
+            ("1", "sha256:../../etc/passwd"),
+        ] {
+            assert!(Release::parse(manifest(version, digest), String::new()).is_err(), "{version} {digest}");
+        }
+        assert!(Release::parse(b"{}".to_vec(), String::new()).is_err());
+    }
+
+    #[test]
+    fn only_known_keys_sign() {
+        let pair = |_| {
+            let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+            Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap()
+        };
+        let [ours, theirs] = [0, 1].map(pair);
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let keys = vec![ours.public_key().as_ref().to_vec()];
+        let text = b"a manifest";
+        check_signature(text, &hex(ours.sign(text).as_ref()), &keys).unwrap();
+        for (bytes, signature) in [
+            (&text[..], hex(theirs.sign(text).as_ref())),
+            (&b"another"[..], hex(ours.sign(text).as_ref())),
+            (&text[..], String::new()),
+            (&text[..], "zz".to_owned()),
+        ] {
+            assert!(check_signature(bytes, &signature, &keys).is_err(), "{signature}");
+        }
+    }
+}

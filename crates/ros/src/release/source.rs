@@ -1,0 +1,196 @@
+//! Where a release comes from: the medium that this system was started from, one file, or a registry.
+
+use super::{Part, Release};
+use crate::progress::Progress;
+use anyhow::{Context, Result, bail};
+use corral_engine::image::artifact::Artifact;
+use corral_machine::boot_partition::BootPartition;
+use corral_machine::files::write_atomic;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Take};
+use std::path::{Path, PathBuf};
+
+/// Where stage 0 left the medium with the system image.
+pub(crate) const MEDIUM: &str = "/run/corral/medium";
+/// Where releases of registries are fetched to.
+const STAGE: &str = "/var/lib/rancher/releases";
+/// Manifests are no larger.
+const LARGEST_TEXT: u64 = 4 << 20;
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const SIGNATURE: &str = "dev.corral.signature";
+
+/// A release that can be read.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A folder with the files of a version, as boot partitions and the ISO have it.
+    Folder(PathBuf),
+    /// An OCI image layout in a tar archive.
+    Archive(Archive),
+}
+
+/// A tar archive whose members are read where they lie.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    path: PathBuf,
+    /// name → (offset, length)
+    members: BTreeMap<String, (u64, u64)>,
+}
+
+impl Source {
+    /// The version that runs, from the medium that it was started from.
+    pub(crate) fn running() -> Result<Source> {
+        let folder = BootPartition::at(Path::new(MEDIUM)).folder(&super::running_version());
+        if !folder.join("release.json").exists() {
+            bail!(
+                "this system was not started from a medium with a release on it ({} is not there): name one with -i FILE or -i IMAGE",
+                folder.join("release.json").display()
+            );
+        }
+        Ok(Source::Folder(folder))
+    }
+
+    /// A release in a file.
+    pub(crate) fn open(path: &Path) -> Result<Source> {
+        Ok(Source::Archive(Archive::open(path)?))
+    }
+
+    /// A release of a registry: fetched into a folder of the state disk, where an attempt that was cut off is gone on
+    /// with. Nothing of it is believed before its signature was checked.
+    pub(crate) fn fetch(image: &str, insecure: bool) -> Result<Source> {
+        let artifact = Artifact::find(image, &crate::launch::registries())?;
+        let tag = format!("{}.sig", artifact.digest.replace(':', "-"));
+        let signature = artifact.sibling(&tag).ok().and_then(|manifest| signature_of(&manifest));
+        let release = Release::parse(artifact.manifest.clone(), signature.unwrap_or_default())?;
+        crate::install::trust(&release, insecure)?;
+        let folder = Path::new(STAGE).join(artifact.digest.replace(':', "-"));
+        clear_others(&folder);
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        check_room(&folder, release.size())?;
+        for part in release.parts() {
+            let target = folder.join(&part.name);
+            if !target.exists() {
+                let mut progress = Progress::new(&format!("fetching {}", part.name), part.size);
+                artifact.fetch((&part.digest, part.size), &target, |count| progress.set(count))?;
+                progress.done();
+            }
+        }
+        write_atomic(&folder.join("release.json"), &release.manifest, 0o644)?;
+        write_atomic(&folder.join("release.sig"), release.signature.as_bytes(), 0o644)?;
+        Ok(Source::Folder(folder))
+    }
+
+    /// What was fetched is on the boot partition now.
+    pub(crate) fn forget_stage() {
+        let _ = fs::remove_dir_all(STAGE);
+    }
+
+    /// Its manifest.
+    pub(crate) fn release(&self) -> Result<Release> {
+        match self {
+            Source::Folder(folder) => {
+                let manifest = folder.join("release.json");
+                let bytes = fs::read(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
+                let signature = fs::read_to_string(folder.join("release.sig")).unwrap_or_default();
+                Release::parse(bytes, signature)
+            }
+            Source::Archive(archive) => archive.release(),
+        }
+    }
+
+    /// The bytes of a part. They are checked by whoever reads them.
+    pub(crate) fn read(&self, part: &Part) -> Result<Box<dyn Read>> {
+        match self {
+            Source::Folder(folder) => {
+                let path = folder.join(&part.name);
+                Ok(Box::new(File::open(&path).with_context(|| format!("opening {}", path.display()))?))
+            }
+            Source::Archive(archive) => Ok(Box::new(archive.member(&blob(&part.digest))?)),
+        }
+    }
+}
+
+/// What was staged of other releases.
+fn clear_others(folder: &Path) {
+    let items = fs::read_dir(STAGE).into_iter().flatten().flatten();
+    for item in items.filter(|item| item.path() != folder) {
+        let _ = fs::remove_dir_all(item.path());
+    }
+}
+
+fn check_room(folder: &Path, needed: u64) -> Result<()> {
+    let data = rustix::fs::statvfs(folder)?;
+    let free = data.f_bavail * data.f_frsize;
+    if free < needed {
+        bail!(
+            "{} has {:.1} MB free, and the release needs {:.1} MB; nothing was changed",
+            folder.display(),
+            free as f64 / 1e6,
+            needed as f64 / 1e6
+        );
+    }
+    Ok(())
+}
+
+fn blob(digest: &str) -> String {
+    format!("blobs/sha256/{}", digest.trim_start_matches("sha256:"))
+}
+
+impl Archive {
+    fn open(path: &Path) -> Result<Archive> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let mut archive = tar::Archive::new(file);
+        let mut members = BTreeMap::new();
+        let entries = archive.entries_with_seek().with_context(|| format!("reading {}", path.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| {
+                format!(
+                    "{} is no release (a tar archive with an OCI image layout), or it is cut off",
+                    path.display()
+                )
+            })?;
+            let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+            members.insert(name, (entry.raw_file_position(), entry.size()));
+        }
+        Ok(Archive { path: path.to_path_buf(), members })
+    }
+
+    fn member(&self, name: &str) -> Result<Take<File>> {
+        let (offset, length) =
+            self.members.get(name).with_context(|| format!("{} has no {name}", self.path.display()))?;
+        let mut file = File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
+        file.seek(SeekFrom::Start(*offset))?;
+        Ok(file.take(*length))
+    }
+
+    fn text(&self, name: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.member(name)?.take(LARGEST_TEXT).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The first manifest of the index that is a release, and its signature.
+    fn release(&self) -> Result<Release> {
+        let index: Value = serde_json::from_slice(&self.text("index.json")?)
+            .with_context(|| format!("reading index.json of {}", self.path.display()))?;
+        let entries = index["manifests"].as_array().cloned().unwrap_or_default();
+        let name = |entry: &Value| entry["annotations"][REF_NAME].as_str().unwrap_or_default().to_owned();
+        let found = entries.iter().find(|entry| !name(entry).ends_with(".sig"));
+        let entry = found.with_context(|| format!("{} names no release", self.path.display()))?;
+        let digest = entry["digest"].as_str().unwrap_or_default();
+        let manifest = self.text(&blob(digest))?;
+        let tag = format!("{}.sig", digest.replace(':', "-"));
+        let signature = entries.iter().find(|entry| name(entry) == tag).and_then(|entry| {
+            let bytes = self.text(&blob(entry["digest"].as_str()?)).ok()?;
+            signature_of(&bytes)
+        });
+        Release::parse(manifest, signature.unwrap_or_default())
+    }
+}
+
+/// What the manifest of a signature says.
+pub(crate) fn signature_of(manifest: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(manifest).ok()?;
+    value["annotations"][SIGNATURE].as_str().map(str::to_owned)
+}

@@ -1,0 +1,103 @@
+//! `ros os list` and `ros os version`: the releases that the owner's list names, and those on this machine.
+
+use super::as_file;
+use crate::release::source::Source;
+use crate::release::{boot_set, running_version};
+use crate::resolve::InForce;
+use anyhow::{Context, Result, bail};
+use corral_config::yaml;
+use corral_machine::boot_partition::Stage;
+use corral_machine::cloud::http::Http;
+use serde::Deserialize;
+use std::fs;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What `rancher.upgrade.url` leads to.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Releases {
+    current: String,
+    available: Vec<String>,
+}
+
+/// `ros os version`, with what is to be known of upgrades.
+pub(crate) fn version() {
+    println!("v{}", running_version());
+    let Some(trial) = boot_set::reading().and_then(|partition| partition.trial()) else { return };
+    match trial.stage {
+        Stage::Armed => println!("version {} is tried at the next start", trial.version),
+        Stage::Trying => println!("version {} is on trial", trial.version),
+        Stage::Failed => println!("the upgrade to version {} failed: {}", trial.version, trial.reason),
+    }
+}
+
+/// `ros os list`.
+pub(crate) fn list() -> Result<()> {
+    let running = running_version();
+    let mut seen_running = false;
+    if let Some(partition) = boot_set::reading() {
+        let versions = partition.versions()?;
+        for version in versions.all() {
+            let default = if *version == versions.default { " default" } else { "" };
+            let mark = if version == running { " running" } else { "" };
+            seen_running |= version == running;
+            println!("{version} local{default}{mark}");
+        }
+    }
+    match load() {
+        Ok(releases) => {
+            for image in releases.available.iter().rev() {
+                let latest = if *image == releases.current { "latest" } else { "available" };
+                let mark = if tag(image) == running { " running" } else { "" };
+                seen_running |= !mark.is_empty();
+                println!("{image} remote {latest}{mark}");
+            }
+        }
+        Err(error) => println!("{error:#}"),
+    }
+    if !seen_running {
+        println!("{running} running");
+    }
+    Ok(())
+}
+
+/// The release to upgrade to.
+pub(super) fn find(image: Option<&str>, insecure: bool) -> Result<Source> {
+    let config = InForce::load()?.config;
+    let image = match image {
+        Some(image) => image.to_owned(),
+        None if !config.rancher.upgrade.image.is_empty() => config.rancher.upgrade.image,
+        None => load()?.current,
+    };
+    if image.is_empty() {
+        bail!("which release? -i FILE or -i IMAGE; the list of rancher.upgrade.url names no current one");
+    }
+    match as_file(&image) {
+        Some(path) => Source::open(&path),
+        None => Source::fetch(&image, insecure),
+    }
+}
+
+fn load() -> Result<Releases> {
+    let url = InForce::load()?.config.rancher.upgrade.url;
+    if url.is_empty() {
+        bail!("rancher.upgrade.url is not set: there is no list of releases");
+    }
+    let bytes = if url.starts_with('/') {
+        fs::read(&url).with_context(|| format!("reading {url}"))?
+    } else {
+        let http = Http::new(Instant::now() + PATIENCE)?;
+        let separator = if url.contains('?') { '&' } else { '?' };
+        http.get(&format!("{url}{separator}current=v{}", running_version()))?
+            .with_context(|| format!("{url}: there is no list of releases"))?
+    };
+    let text = String::from_utf8(bytes).with_context(|| format!("{url} is no text"))?;
+    yaml::from_str(&text).map_err(|error| anyhow::anyhow!("{url}:{error}"))
+}
+
+fn tag(image: &str) -> &str {
+    let tag = image.rsplit_once(':').map_or(image, |(_, tag)| tag);
+    tag.strip_prefix('v').unwrap_or(tag)
+}

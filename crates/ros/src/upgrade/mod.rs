@@ -1,0 +1,222 @@
+//! `ros os upgrade` and what belongs to it: preflight with numbers, the new version beside the old one, and a boot on
+//! trial; the old version stays the default until the new one has proved itself (`trial`).
+
+mod list;
+mod plan;
+pub(crate) mod trial;
+
+use crate::install::{confirm, trust};
+use crate::release::boot_set::BootSet;
+use crate::release::source::Source;
+use crate::release::{Release, copy, running_version};
+use anyhow::{Context, Result, bail};
+use corral_machine::boot_partition::{Arguments, BootPartition, Stage, Trial};
+use corral_machine::efi;
+pub(crate) use list::{list, version};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Room for what a FAT file system needs besides the files.
+const SPARE: u64 = 4 << 20;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Release to upgrade to: a file, or the name of an image in a registry
+    #[arg(short, long, value_name = "FILE|IMAGE")]
+    image: Option<String>,
+    /// Fetch and check it, and change nothing
+    #[arg(short, long)]
+    stage: bool,
+    /// Ask nothing
+    #[arg(short, long)]
+    force: bool,
+    /// Do not restart afterwards: the next restart tries the new version
+    #[arg(long)]
+    no_reboot: bool,
+    /// Start the new version by kexec, without the firmware
+    #[arg(short, long)]
+    kexec: bool,
+    /// Kernel parameters to add, for good
+    #[arg(long, default_value = "", value_name = "PARAMETERS")]
+    append: String,
+    /// Make a persistent console anew with the new version
+    #[arg(long)]
+    upgrade_console: bool,
+    /// Say what would change, and do nothing
+    #[arg(long)]
+    plan: bool,
+    /// Take a release whose signature is missing or unknown
+    #[arg(long)]
+    insecure: bool,
+    /// Seconds that the new version has to prove itself
+    #[arg(long, default_value_t = 600, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(30..=7200))]
+    trial_time: u32,
+    /// Say more
+    #[arg(long, hide = true)]
+    debug: bool,
+}
+
+/// Upgrades.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let source = list::find(options.image.as_deref(), options.insecure)?;
+    let release = source.release()?;
+    trust(&release, options.insecure)?;
+    let running = running_version();
+    if options.plan {
+        return plan::show(&source, &release);
+    }
+    if release.version == running {
+        println!("Already at version {running}");
+        return Ok(());
+    }
+    println!("Upgrading from {running} to {}", release.version);
+    if options.stage {
+        println!("version {} is here and whole; nothing was changed", release.version);
+        return Ok(());
+    }
+    if !options.force && !confirm("Continue")? {
+        bail!("nothing was changed");
+    }
+    let set = BootSet::open()?;
+    install_beside(&set, &source, &release, &options.append)?;
+    arm(&set, &release.version, options)?;
+    Source::forget_stage();
+    if options.kexec {
+        crate::kexec::load(set.first(), &release.version, "")?;
+        drop(set);
+        return crate::kexec::start();
+    }
+    drop(set);
+    println!(
+        "version {} is tried at the next start; {running} stays the default until it has proved itself",
+        release.version
+    );
+    if options.no_reboot || (!options.force && !confirm("Continue with reboot")?) {
+        return Ok(());
+    }
+    crate::cli::power::end("reboot", &crate::cli::power::Options::default())
+}
+
+/// Puts the version onto every boot partition, and offers it there as one that is not the default.
+fn install_beside(set: &BootSet, source: &Source, release: &Release, append: &str) -> Result<()> {
+    for partition in set.iter() {
+        // Whatever was on trial is not any more: its files may be the ones that go now.
+        partition.keep_trial(None)?;
+        make_room(partition, release)?;
+        let mut arguments = partition.load_arguments();
+        add_parameters(&mut arguments, append);
+        copy::write_version(partition, source, release, &arguments)?;
+        let mut versions = partition.versions()?.without(&release.version);
+        versions.others.insert(0, release.version.clone());
+        partition.switch(&versions)?;
+        if !append.is_empty() {
+            partition.keep_arguments(&arguments)?;
+        }
+    }
+    Ok(())
+}
+
+/// Parameters that are there already are not added again.
+fn add_parameters(arguments: &mut Arguments, more: &str) {
+    for word in more.split_whitespace() {
+        if !arguments.line.split_whitespace().any(|known| known == word) {
+            arguments.line = format!("{} {word}", arguments.line).trim().to_owned();
+        }
+    }
+}
+
+/// Removes versions until the new one fits: first what was left by an upgrade that was cut off, then the oldest ones.
+/// The default and the version that runs stay.
+fn make_room(partition: &BootPartition, release: &Release) -> Result<()> {
+    let running = running_version();
+    let needed = release.size() + SPARE;
+    for leftover in partition.leftovers()? {
+        if leftover != running {
+            partition.clear(&leftover)?;
+        }
+    }
+    let versions = partition.versions()?;
+    let removable = versions.others.iter().rev().filter(|version| **version != running);
+    for version in removable {
+        if partition.free()? >= needed && *version != release.version {
+            break;
+        }
+        println!("removing version {version} from the boot partition");
+        partition.remove(version)?;
+    }
+    let free = partition.free()?;
+    if free < needed {
+        bail!(
+            "the boot partition has {:.1} MB free and {:.1} MB are needed; nothing was changed that counts",
+            free as f64 / 1e6,
+            needed as f64 / 1e6
+        );
+    }
+    Ok(())
+}
+
+/// Has the next boot, and only that one, start the new version.
+fn arm(set: &BootSet, version: &str, options: &Options) -> Result<()> {
+    for partition in set.iter() {
+        let trial = Trial {
+            version: version.to_owned(),
+            before: partition.versions()?.default,
+            stage: Stage::Armed,
+            deadline: options.trial_time,
+            reason: String::new(),
+        };
+        partition.keep_trial(Some(&trial))?;
+        if !options.kexec && !efi::is_here() {
+            boot_once(partition, version)?;
+        }
+    }
+    if !options.kexec && efi::is_here() {
+        efi::boot_once(&format!("corral-{version}.conf")).context(
+            "this firmware cannot be told to try an entry once; --kexec tries the new version without it",
+        )?;
+    }
+    Ok(())
+}
+
+/// extlinux forgets it before it starts the entry.
+fn boot_once(partition: &BootPartition, version: &str) -> Result<()> {
+    let folder = partition.root().join("boot/syslinux");
+    let output = Command::new("/usr/bin/extlinux")
+        .arg(format!("--once={version}"))
+        .arg(&folder)
+        .output()
+        .context("starting extlinux")?;
+    if !output.status.success() {
+        bail!("extlinux: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// `ros os rollback`: the previous version is the default again.
+pub(crate) fn rollback(to: Option<&str>) -> Result<()> {
+    let set = BootSet::open()?;
+    let versions = set.first().versions()?;
+    let running = running_version();
+    let candidates: Vec<&str> = versions.all().filter(|version| *version != running).collect();
+    let wanted = match to {
+        Some(version) if !candidates.contains(&version) => {
+            bail!("version {version} is not on this machine; there are: {}", candidates.join(", "))
+        }
+        Some(version) => version.to_owned(),
+        None => (*candidates.first().context("there is no other version on this machine")?).to_owned(),
+    };
+    for partition in set.iter() {
+        let folder = partition.folder(&wanted);
+        copy::verify(partition, &Source::Folder(folder).release()?)?;
+        partition.keep_trial(None)?;
+        partition.switch(&versions.with_default(&wanted))?;
+    }
+    println!("version {wanted} is the default from the next start on");
+    Ok(())
+}
+
+/// A file that an owner named, or the name of an image.
+fn as_file(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(name);
+    (name.starts_with('/') || name.starts_with('.') || path.is_file()).then_some(path)
+}

@@ -1,0 +1,176 @@
+//! A version on trial has to prove itself: the network's container is up, sshd answers, the user's Docker runs a container.
+//! Then it becomes the default. If it does not in time, the reason is kept and the machine restarts into the version
+//! before. Whatever hangs, a watchdog that stage 0 started does the same.
+
+use crate::boot::say;
+use crate::release::boot_set::{self, BootSet};
+use crate::release::running_version;
+use crate::resolve::InForce;
+use anyhow::{Context, Result, bail};
+use corral_engine::client::ask;
+use corral_engine::error::EngineError;
+use corral_engine::protocol::{PowerAction, Reply, Request};
+use corral_machine::boot_partition::{Stage, Trial};
+use corral_machine::watchdog;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// One thing that has to work; it gives up at the deadline.
+type Check = fn(Instant) -> Result<()>;
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_secs(2);
+const PROBE: &str = "corral/probe:trial";
+/// An empty tar archive: the image of the probe has nothing but what is bound into it.
+const EMPTY_ARCHIVE: [u8; 1024] = [0; 1024];
+
+/// Is the version that runs on trial?
+pub(crate) fn is_on() -> bool {
+    current().is_some()
+}
+
+fn current() -> Option<Trial> {
+    let trial = boot_set::reading()?.trial()?;
+    (trial.stage == Stage::Trying && trial.version == running_version()).then_some(trial)
+}
+
+/// Says at boot what became of an upgrade that did not work.
+pub(crate) fn announce() {
+    let failed = boot_set::reading().and_then(|partition| partition.trial());
+    if let Some(trial) = failed.filter(|trial| trial.stage == Stage::Failed) {
+        say(&format!(
+            "the upgrade to version {} failed: {}; this is version {}",
+            trial.version,
+            trial.reason,
+            running_version()
+        ));
+    }
+}
+
+/// `ros os-trial`, in a container of its own.
+pub(crate) fn run() -> Result<()> {
+    let Some(trial) = current() else { return Ok(()) };
+    let deadline = Instant::now() + Duration::from_secs(trial.deadline.into());
+    match prove(deadline) {
+        Ok(()) => {
+            accept(&trial)?;
+            say(&format!("version {} has proved itself: it is the default from now on", trial.version));
+            Ok(())
+        }
+        Err(error) => {
+            say(&format!(
+                "version {} failed: {error:#}; going back to version {}",
+                trial.version, trial.before
+            ));
+            refuse(&trial, &format!("{error:#}"))?;
+            ask(Request::Power { action: PowerAction::Reboot, force: false })?;
+            Ok(())
+        }
+    }
+}
+
+/// Tries until everything works or the time is over.
+fn prove(deadline: Instant) -> Result<()> {
+    let steps: [(&str, Check); 3] =
+        [("network", check_network), ("sshd", check_sshd), ("Docker", check_docker)];
+    for (name, check) in steps {
+        while let Err(error) = check(deadline) {
+            if Instant::now() + PAUSE > deadline {
+                return Err(error).with_context(|| format!("{name} did not work in time"));
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        println!("{name} works");
+    }
+    Ok(())
+}
+
+/// The default first, then the rest: a cut of power in between leaves the new version, tried once more or not.
+fn accept(trial: &Trial) -> Result<()> {
+    let set = BootSet::open()?;
+    for partition in set.iter() {
+        partition.switch(&partition.versions()?.with_default(&trial.version))?;
+        partition.keep_trial(None)?;
+    }
+    watchdog::stop()
+}
+
+fn refuse(trial: &Trial, reason: &str) -> Result<()> {
+    let set = BootSet::open()?;
+    let failed = Trial { stage: Stage::Failed, reason: reason.to_owned(), ..trial.clone() };
+    set.iter().try_for_each(|partition| partition.keep_trial(Some(&failed)))
+}
+
+/// Is the container there, and does it run? None if this machine has none.
+fn is_running(container: &str) -> Result<Option<bool>> {
+    match ask(Request::Inspect { container: container.to_owned() }) {
+        Ok(Reply::Container(found)) => Ok(Some(found.status.pid > 0)),
+        Ok(_) => bail!("PID 1 answered something else"),
+        Err(EngineError::NoSuchContainer(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn check_network(_: Instant) -> Result<()> {
+    match is_running("network")? {
+        Some(false) => bail!("the container network does not run"),
+        _ => Ok(()),
+    }
+}
+
+fn check_sshd(_: Instant) -> Result<()> {
+    if !InForce::load()?.config.rancher.ssh.daemon {
+        return Ok(());
+    }
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, 22)).context("asking sshd")?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut banner = [0_u8; 4];
+    stream.read_exact(&mut banner).context("asking sshd")?;
+    if &banner == b"SSH-" { Ok(()) } else { bail!("what answers on port 22 is not sshd") }
+}
+
+/// Does it not only answer, but run a container?
+fn check_docker(deadline: Instant) -> Result<()> {
+    if is_running("docker")?.is_none() {
+        return Ok(());
+    }
+    docker(&["info", "--format", "{{.ServerVersion}}"], &[], deadline)?;
+    docker(&["import", "-", PROBE], &EMPTY_ARCHIVE, deadline)?;
+    let run = ["run", "--rm", "--network", "none", "-v", "/usr/bin/ros:/ros:ro", PROBE, "/ros", "--version"];
+    let said = docker(&run, &[], deadline);
+    let _ = docker(&["rmi", "-f", PROBE], &[], deadline);
+    if said?.contains("version") { Ok(()) } else { bail!("the probe container said something else") }
+}
+
+/// Docker's own client, for no longer than until the deadline.
+fn docker(arguments: &[&str], input: &[u8], deadline: Instant) -> Result<String> {
+    let what = format!("docker {}", arguments.first().unwrap_or(&""));
+    let mut child = Command::new("/usr/bin/docker")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {what}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(input);
+    }
+    let pid = Pid::from_child(&child);
+    let handle = pidfd_open(pid, PidfdFlags::empty())?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = Timespec { tv_sec: left.as_secs().cast_signed().max(1), tv_nsec: 0 };
+    if poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout))? == 0 {
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = child.wait();
+        bail!("{what} hung");
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,97 @@
+//! From the ISO onto disks, and from each of them by the firmware it is for.
+
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+use vmtest::machine::folder;
+use vmtest::{Machine, Medium, Options, drive, shell};
+
+/// MiB of a disk to install to; it takes only what is written.
+const DISK: u64 = 4096;
+
+/// (type, boots by BIOS, boots by UEFI)
+const TYPES: [(&str, bool, bool); 4] =
+    [("hybrid", true, true), ("efi", false, true), ("gptsyslinux", true, false), ("generic", true, false)];
+
+/// Kernel parameters of installed machines: the console that stories read.
+pub(crate) const SERIAL: &str = "console=ttyS0";
+
+#[test]
+fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Result<()> {
+    let folder = folder("install")?;
+    let mut disks = Vec::new();
+    for (name, ..) in TYPES {
+        let disk = folder.join(format!("{name}.img"));
+        drive::blank(&disk, DISK)?;
+        disks.push(disk);
+    }
+    // The proxy leads nowhere: what needed the network would fail.
+    let proxy = "rancher:\n  network: {http_proxy: invalid, https_proxy: invalid}\n";
+    let options = Options { medium: Medium::Iso, disks: disks.clone(), ..Options::default() };
+    let mut machine = super::with_config(&folder, proxy, options)?;
+    machine.expect_login()?;
+    refusals(&machine)?;
+    machine.run(&write_config(&shell::make_key(&folder)?))?;
+    for (number, (name, ..)) in TYPES.iter().enumerate() {
+        let device = format!("/dev/vd{}", char::from(b'a' + number as u8));
+        let said = machine.run(&format!(
+            "sudo ros install -t {name} -d {device} -c /tmp/my.yml -a {SERIAL} --no-reboot -f"
+        ))?;
+        assert!(said.contains("is installed on"), "{said}");
+    }
+    // The partition that the original's users know the name of.
+    assert_eq!(
+        machine.run("sudo blkid -s LABEL -o value /dev/vda1 /dev/vdd1")?,
+        "RANCHER_STATE\nRANCHER_STATE"
+    );
+    machine.check_alarms()?;
+    let _ = machine.run("sudo poweroff");
+    machine.expect_end()?;
+    for ((name, bios, uefi), disk) in TYPES.iter().zip(&disks) {
+        for by_uefi in [false, true].into_iter().filter(|by_uefi| if *by_uefi { *uefi } else { *bios }) {
+            boot(&folder, disk, by_uefi)?;
+            println!("{name} boots by {}", if by_uefi { "UEFI" } else { "BIOS" });
+        }
+    }
+    Ok(())
+}
+
+fn refusals(machine: &Machine) -> Result<()> {
+    for (arguments, reason) in [
+        ("-d /dev/vdz", "no such disk"),
+        ("-d /dev/sr0", "read-only"),
+        ("-d /dev/vda -c /tmp/bad.yml", "has errors"),
+        ("-d /dev/vda", "There is no terminal"),
+        ("", "which disk?"),
+        ("-t noformat", "CORRAL_BOOT"),
+        ("-t amazon-ebs-pv -d /dev/vda", "hybrid"),
+    ] {
+        let script = format!(
+            "echo '#cloud-config' > /tmp/bad.yml; echo 'hostname: [' >> /tmp/bad.yml; ! sudo ros install {arguments} </dev/null 2>&1"
+        );
+        let said = machine.run(&script)?;
+        assert!(said.contains(reason), "ros install {arguments}: {said}");
+    }
+    // Nothing was written.
+    machine.run("[ -z \"$(sudo blkid /dev/vda)\" ]").map(|_| ())
+}
+
+/// A script that writes the cloud-config of an installed machine.
+pub(crate) fn write_config(key: &str) -> String {
+    format!(
+        "cat > /tmp/my.yml <<'END'\n#cloud-config\nhostname: installed\nssh_authorized_keys:\n  - {key}\nEND"
+    )
+}
+
+fn boot(folder: &Path, disk: &Path, uefi: bool) -> Result<()> {
+    let options =
+        Options { medium: Medium::Disk, uefi, disks: vec![PathBuf::from(disk)], ..Options::default() };
+    let mut machine = Machine::start(folder, options)?;
+    machine.expect_login()?;
+    assert_eq!(machine.run("hostname")?, "installed");
+    let table = machine.run("grep ' /home ' /proc/1/mountinfo; cat /proc/cmdline")?;
+    assert!(table.contains("ext4"), "{table}");
+    assert_eq!(machine.run("sudo stat -c %a /var/lib/rancher/conf/cloud-config.d/user_config.yml")?, "600");
+    machine.check_alarms()?;
+    let _ = machine.run("sudo poweroff");
+    machine.expect_end()
+}

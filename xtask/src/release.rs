@@ -1,0 +1,180 @@
+//! A release: an OCI artifact whose layers are the files that boot, with a signature by ed25519 over its manifest. As one
+//! file (an OCI image layout in a tar archive) for machines without a network, and as it is pushed to registries.
+//!
+//! The signature is an artifact of its own, under the tag that registries use for such things: `sha256-<digest>.sig`.
+
+use crate::packages::hex;
+use crate::tree::{Blob, Entry, Tree};
+use crate::{paths, progress};
+use anyhow::{Context, Result};
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const RELEASE: &str = "application/vnd.corral.release.v1";
+const CONTENTS: &str = "application/vnd.corral.release.contents.v1+json";
+const FILE: &str = "application/vnd.corral.release.file.v1";
+const SIGNATURE: &str = "application/vnd.corral.signature.v1";
+/// The annotation with the signature, in hexadecimal.
+const SIGNATURE_KEY: &str = "dev.corral.signature";
+
+/// The files of a release.
+#[derive(Debug, Clone)]
+pub(crate) struct Release {
+    pub(crate) version: String,
+    pub(crate) kernel: PathBuf,
+    pub(crate) initrd: PathBuf,
+    pub(crate) system: PathBuf,
+    /// What is in it: `manifest.json` of the image.
+    pub(crate) contents: PathBuf,
+    /// Where manifest and signature are written.
+    pub(crate) folder: PathBuf,
+}
+
+/// What signs releases.
+#[derive(Debug)]
+pub(crate) struct Key(Ed25519KeyPair);
+
+impl Key {
+    /// Reads a key (PKCS#8), or the one of this working copy, which is made when there is none.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Key> {
+        let own = paths::cache("release-key");
+        if file.is_none() && !own.exists() {
+            let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+                .map_err(|_| anyhow::anyhow!("no key could be made"))?;
+            fs::create_dir_all(paths::cache(""))?;
+            let mut options = File::options();
+            options.write(true).create_new(true).mode(0o600).open(&own)?.write_all(document.as_ref())?;
+        }
+        let file = file.unwrap_or(&own);
+        let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&bytes)
+            .map_err(|error| anyhow::anyhow!("{}: no ed25519 key in PKCS#8: {error}", file.display()))?;
+        Ok(Key(pair))
+    }
+
+    /// The public half as the image carries it: hexadecimal.
+    pub(crate) fn public(&self) -> String {
+        hex(self.0.public_key().as_ref())
+    }
+
+    fn sign(&self, bytes: &[u8]) -> String {
+        hex(self.0.sign(bytes).as_ref())
+    }
+}
+
+impl Release {
+    /// Manifest, signature and contents, by their names on boot media.
+    pub(crate) fn small_files(&self) -> [(&'static str, PathBuf); 3] {
+        [
+            ("release.json", self.folder.join("release.json")),
+            ("release.sig", self.folder.join("release.sig")),
+            ("contents.json", self.contents.clone()),
+        ]
+    }
+
+    /// Writes `release.json` and `release.sig`.
+    pub(crate) fn sign(&self, key: &Key) -> Result<()> {
+        let files = [("vmlinuz", &self.kernel), ("initrd", &self.initrd), ("system.erofs", &self.system)];
+        let layers = files.into_iter().map(|(name, path)| {
+            let mut descriptor = descriptor(FILE, path)?;
+            descriptor["annotations"] = json!({"org.opencontainers.image.title": name});
+            Ok(descriptor)
+        });
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": RELEASE,
+            "config": descriptor(CONTENTS, &self.contents)?,
+            "layers": layers.collect::<Result<Vec<Value>>>()?,
+            "annotations": {"org.opencontainers.image.version": self.version},
+        });
+        let bytes = serde_json::to_vec_pretty(&manifest)?;
+        fs::write(self.folder.join("release.json"), &bytes)?;
+        fs::write(self.folder.join("release.sig"), key.sign(&bytes))?;
+        Ok(())
+    }
+
+    /// Writes the release as one file.
+    pub(crate) fn archive(&self, output: &Path) -> Result<()> {
+        progress::step(&format!("writing {}", output.display()), || {
+            let mut tree = Tree::default();
+            tree.write("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
+            let manifest = fs::read(self.folder.join("release.json"))?;
+            let signature =
+                signature_manifest(&manifest, &fs::read_to_string(self.folder.join("release.sig"))?);
+            for path in [&self.kernel, &self.initrd, &self.system, &self.contents] {
+                let name = format!("blobs/sha256/{}", digest_of(path)?);
+                tree.insert(&name, Entry::file(Blob::Host(path.clone()), 0o644));
+            }
+            let index = json!({
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.oci.image.index.v1+json",
+                "manifests": [
+                    entry(&manifest, &self.version),
+                    entry(&signature, &signature_tag(&manifest)),
+                ],
+            });
+            for blob in [&manifest, &signature, &b"{}".to_vec()] {
+                tree.write(&format!("blobs/sha256/{}", hex(&Sha256::digest(blob))), blob.clone());
+            }
+            tree.write("index.json", serde_json::to_vec_pretty(&index)?);
+            tree.write_tar(std::io::BufWriter::new(File::create(output)?), 0)
+        })
+    }
+}
+
+fn signature_tag(manifest: &[u8]) -> String {
+    format!("sha256-{}.sig", hex(&Sha256::digest(manifest)))
+}
+
+fn signature_manifest(manifest: &[u8], signature: &str) -> Vec<u8> {
+    let empty = json!({
+        "mediaType": "application/vnd.oci.empty.v1+json",
+        "digest": format!("sha256:{}", hex(&Sha256::digest(b"{}"))),
+        "size": 2,
+    });
+    let value = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": SIGNATURE,
+        "config": empty,
+        "layers": [empty],
+        "subject": {
+            "mediaType": MANIFEST,
+            "digest": format!("sha256:{}", hex(&Sha256::digest(manifest))),
+            "size": manifest.len(),
+        },
+        "annotations": {SIGNATURE_KEY: signature.trim()},
+    });
+    value.to_string().into_bytes()
+}
+
+fn entry(manifest: &[u8], tag: &str) -> Value {
+    json!({
+        "mediaType": MANIFEST,
+        "digest": format!("sha256:{}", hex(&Sha256::digest(manifest))),
+        "size": manifest.len(),
+        "annotations": {"org.opencontainers.image.ref.name": tag},
+    })
+}
+
+fn descriptor(kind: &str, path: &Path) -> Result<Value> {
+    Ok(json!({
+        "mediaType": kind,
+        "digest": format!("sha256:{}", digest_of(path)?),
+        "size": fs::metadata(path)?.len(),
+    }))
+}
+
+fn digest_of(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    std::io::copy(&mut File::open(path).with_context(|| format!("opening {}", path.display()))?, &mut hash)?;
+    Ok(hex(&hash.finalize()))
+}
