@@ -1,7 +1,10 @@
 //! From the ISO onto disks, and from each of them by the firmware it is for.
 
 use anyhow::Result;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 use vmtest::machine::folder;
 use vmtest::{Machine, Medium, Options, drive, shell};
 
@@ -80,6 +83,38 @@ pub(crate) fn write_config(key: &str) -> String {
     format!(
         "cat > /tmp/my.yml <<'END'\n#cloud-config\nhostname: installed\nssh_authorized_keys:\n  - {key}\nEND"
     )
+}
+
+/// A copy of a disk that the system was installed to: once for all stories.
+pub(crate) fn installed(folder: &Path) -> Result<PathBuf> {
+    static DISK: OnceLock<Result<(PathBuf, PathBuf), String>> = OnceLock::new();
+    let (disk, key) = DISK
+        .get_or_init(|| install_once().map_err(|error| format!("{error:#}")))
+        .as_ref()
+        .map_err(|error| anyhow::anyhow!("installing: {error}"))?;
+    // Whoever installed it can log in.
+    for name in ["key", "key.pub"] {
+        fs::copy(key.with_file_name(name), folder.join(name))?;
+    }
+    let copy = folder.join("disk.img");
+    let status = Command::new("cp").arg("--sparse=always").arg(disk).arg(&copy).status()?;
+    anyhow::ensure!(status.success(), "copying the installed disk: {status}");
+    Ok(copy)
+}
+
+fn install_once() -> Result<(PathBuf, PathBuf)> {
+    let folder = folder("installed")?;
+    let disk = folder.join("disk.img");
+    drive::blank(&disk, DISK)?;
+    let options = Options { medium: Medium::Iso, disks: vec![disk.clone()], ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    machine.run(&write_config(&shell::make_key(&folder)?))?;
+    machine.run(&format!("sudo ros install -d /dev/vda -c /tmp/my.yml -a {SERIAL} --no-reboot -f"))?;
+    machine.check_alarms()?;
+    let _ = machine.run("sudo poweroff");
+    machine.expect_end()?;
+    Ok((disk, folder.join("key")))
 }
 
 fn boot(folder: &Path, disk: &Path, uefi: bool) -> Result<()> {

@@ -15,6 +15,7 @@ mod resilience;
 mod services;
 mod sources;
 mod system_engine;
+mod upgrade;
 
 use anyhow::Result;
 use std::path::Path;

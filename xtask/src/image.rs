@@ -5,6 +5,7 @@ use crate::erofs::{self, Density};
 use crate::layers::{self, Layer};
 use crate::modules::{self, Kernel};
 use crate::packages::{self, Package};
+use crate::recipe::{ModuleList, Recipe};
 use crate::release::{Key, Release};
 use crate::tree::{Blob, Entry, Tree};
 use crate::{initrd, iso, manifest, paths, progress, recipe, setup, sh};
@@ -51,60 +52,93 @@ pub(crate) struct Image {
     pub(crate) archive: PathBuf,
 }
 
+/// What an image is made of, fetched and compiled.
+pub(crate) struct Ingredients {
+    recipes: Vec<(String, Recipe)>,
+    modules: ModuleList,
+    pub(crate) packages: Vec<Package>,
+    binaries: Binaries,
+    pub(crate) key: Key,
+    /// A hash over all of it.
+    pub(crate) stamp: String,
+}
+
+/// What goes into the two archives of an image.
+pub(crate) struct Trees {
+    kernel: Kernel,
+    layers: Vec<Layer>,
+    modules: Tree,
+    pub(crate) system: Tree,
+    pub(crate) early: Tree,
+}
+
 /// Builds what changed since the last build.
 pub(crate) fn build(options: &Options) -> Result<Image> {
     setup::install()?;
+    let ingredients = gather(options)?;
+    let image = image_paths()?;
+    let stamp_file = paths::cache("image.stamp");
+    if fs::read_to_string(&stamp_file).is_ok_and(|old| old == ingredients.stamp) && image.iso.exists() {
+        eprintln!("image is up to date");
+        return Ok(image);
+    }
+    let _ = fs::remove_file(&stamp_file);
+    let Trees { kernel, layers, modules, system, early } = assemble(&ingredients)?;
+    let packages = &ingredients.packages;
+    fs::copy(&kernel.image, &image.kernel)?;
+    let (level, density) = if options.release { (19, Density::Dense) } else { (3, Density::Light) };
+    let epoch = epoch()?;
+    progress::step("writing initrd", || initrd::write(&early, &image.initrd, epoch, level))?;
+    progress::step("writing system.erofs", || {
+        erofs::write(&system, &image.system, density, packages, epoch)
+    })?;
+    let parts = parts(&ingredients.binaries, &layers, &modules);
+    manifest::write(&paths::image(), VERSION, &kernel.release, &layers, (packages, parts))?;
+    let release = image.release(VERSION);
+    release.sign(&ingredients.key)?;
+    progress::step("writing the ISO", || iso::write(&release, &image.iso, packages, epoch))?;
+    release.archive(&image.archive)?;
+    manifest::print(&paths::image())?;
+    fs::write(&stamp_file, &ingredients.stamp)?;
+    Ok(image)
+}
+
+/// Fetches packages and compiles our programs, as far as that has not been done.
+pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     let recipes = recipe::all()?;
-    let module_list = recipe::load_modules()?;
+    let modules = recipe::load_modules()?;
     let mut wanted: BTreeSet<String> =
         recipes.iter().flat_map(|(_, recipe)| recipe.packages.clone()).collect();
     wanted.extend(iso::PACKAGES.map(str::to_owned));
     wanted.insert(erofs::PACKAGE.to_owned());
     wanted.insert(SECCOMP_PACKAGE.to_owned());
-    wanted.insert(module_list.kernel.clone());
+    wanted.insert(modules.kernel.clone());
     let packages = packages::fetch(&wanted, options.mirror.as_deref(), options.refresh)?;
     let binaries = progress::step("building ros and stage0", || {
         binaries::build(if options.release { "release" } else { "quick" })
     })?;
-    let image = image_paths()?;
     let key = Key::load(options.signing_key.as_deref())?;
     let stamp = format!("{} {}", stamp(options, &binaries, &packages)?, key.public());
-    let stamp_file = paths::cache("image.stamp");
-    if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) && image.iso.exists() {
-        eprintln!("image is up to date");
-        return Ok(image);
-    }
-    let _ = fs::remove_file(&stamp_file);
-    let kernel = Kernel::open(&packages)?;
-    let layers = progress::step("collecting layers", || layers::build(&recipes, &packages))?;
-    let (initrd_modules, system_modules) =
-        progress::step("choosing kernel modules", || modules::select(&kernel, &module_list))?;
-    let epoch = epoch()?;
-    fs::copy(&kernel.image, &image.kernel)?;
-    let mut system = system_tree(&binaries, &layers, &system_modules, epoch)?;
-    let seccomp = packages::find(&packages, SECCOMP_PROFILE)?;
-    system.insert("usr/share/ros/seccomp.json", Entry::file(Blob::Host(seccomp), 0o644));
-    system.write("usr/share/ros/release-keys/release.pub", format!("{}\n", key.public()));
-    insert_loaders(&mut system, &packages)?;
-    let early = initrd_tree(&binaries, initrd_modules, &kernel);
-    let level = if options.release { 19 } else { 3 };
-    progress::step("writing initrd", || initrd::write(&early, &image.initrd, epoch, level))?;
-    let density = if options.release { Density::Dense } else { Density::Light };
-    progress::step("writing system.erofs", || {
-        erofs::write(&system, &image.system, density, &packages, epoch)
-    })?;
-    let parts = parts(&binaries, &layers, &system_modules);
-    manifest::write(&paths::image(), VERSION, &kernel.release, &layers, (&packages, parts))?;
-    let release = image.release(VERSION);
-    release.sign(&key)?;
-    progress::step("writing the ISO", || iso::write(&release, &image.iso, &packages, epoch))?;
-    release.archive(&image.archive)?;
-    manifest::print(&paths::image())?;
-    fs::write(&stamp_file, stamp)?;
-    Ok(image)
+    Ok(Ingredients { recipes, modules, packages, binaries, key, stamp })
 }
 
-fn image_paths() -> Result<Image> {
+/// Collects the files of system.erofs and of the initrd.
+pub(crate) fn assemble(ingredients: &Ingredients) -> Result<Trees> {
+    let Ingredients { recipes, packages, binaries, key, .. } = ingredients;
+    let kernel = Kernel::open(packages)?;
+    let layers = progress::step("collecting layers", || layers::build(recipes, packages))?;
+    let (early_modules, modules) =
+        progress::step("choosing kernel modules", || modules::select(&kernel, &ingredients.modules))?;
+    let mut system = system_tree(binaries, &layers, &modules, epoch()?)?;
+    let seccomp = packages::find(packages, SECCOMP_PROFILE)?;
+    system.insert("usr/share/ros/seccomp.json", Entry::file(Blob::Host(seccomp), 0o644));
+    system.write("usr/share/ros/release-keys/release.pub", format!("{}\n", key.public()));
+    insert_loaders(&mut system, packages)?;
+    let early = initrd_tree(binaries, early_modules, &kernel);
+    Ok(Trees { kernel, layers, modules, system, early })
+}
+
+pub(crate) fn image_paths() -> Result<Image> {
     let folder = paths::image();
     fs::create_dir_all(&folder)?;
     Ok(Image {
@@ -171,7 +205,7 @@ impl std::io::Write for HashWriter<'_> {
 }
 
 /// SOURCE_DATE_EPOCH, else the time of the last commit: the same sources give the same bytes.
-fn epoch() -> Result<u64> {
+pub(crate) fn epoch() -> Result<u64> {
     if let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") {
         return text.parse().context("SOURCE_DATE_EPOCH is not a number of seconds");
     }
@@ -207,7 +241,7 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     {
         tree.insert(folder, Entry::directory());
     }
-    tree.write("usr/share/ros/os-release", os_release());
+    tree.write("usr/share/ros/os-release", os_release(VERSION));
     // Where the maker's partition is mounted.
     tree.insert("usr/share/ros/oem", Entry::directory());
     let images = paths::root().join("images");
@@ -240,9 +274,9 @@ fn image_manifest(layer: &Layer, epoch: u64) -> serde_json::Value {
     })
 }
 
-fn os_release() -> String {
+pub(crate) fn os_release(version: &str) -> String {
     format!(
-        "NAME=\"Corral\"\nID=corral\nID_LIKE=rancheros\nVERSION=v{VERSION}\nVERSION_ID={VERSION}\nPRETTY_NAME=\"Corral v{VERSION}\"\n"
+        "NAME=\"Corral\"\nID=corral\nID_LIKE=rancheros\nVERSION=v{version}\nVERSION_ID={version}\nPRETTY_NAME=\"Corral v{version}\"\n"
     )
 }
 

@@ -28,6 +28,7 @@ mod test;
 mod tidy;
 mod tools;
 mod tree;
+mod variants;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -46,8 +46,7 @@ impl Key {
     pub(crate) fn load(file: Option<&Path>) -> Result<Key> {
         let own = paths::cache("release-key");
         if file.is_none() && !own.exists() {
-            let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-                .map_err(|_| anyhow::anyhow!("no key could be made"))?;
+            let document = Key::generate()?;
             fs::create_dir_all(paths::cache(""))?;
             let mut options = File::options();
             options.write(true).create_new(true).mode(0o600).open(&own)?.write_all(document.as_ref())?;
@@ -57,6 +56,17 @@ impl Key {
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&bytes)
             .map_err(|error| anyhow::anyhow!("{}: no ed25519 key in PKCS#8: {error}", file.display()))?;
         Ok(Key(pair))
+    }
+
+    /// A key that no image knows.
+    pub(crate) fn stranger() -> Result<Key> {
+        let pair = Ed25519KeyPair::from_pkcs8(Key::generate()?.as_ref());
+        Ok(Key(pair.map_err(|error| anyhow::anyhow!("a new key is no key: {error}"))?))
+    }
+
+    fn generate() -> Result<ring::pkcs8::Document> {
+        Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+            .map_err(|_| anyhow::anyhow!("no key could be made"))
     }
 
     /// The public half as the image carries it: hexadecimal.

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must pass. Ends with one line `N passed, N failed, N skipped`.
 
-use crate::{image, paths, setup, tidy, tools};
+use crate::{image, paths, setup, tidy, tools, variants};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::io::{BufRead, BufReader};
@@ -40,6 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.quick {
         image::build(&image::Options::default())?;
         tools::prepare()?;
+        variants::prepare()?;
         if options.story.is_none() {
             let threads = ["test", "--package", "vmtest", "--test", "engine", "--", "--test-threads", "2"];
             count.tests("the system engine and its clients", &threads)?;

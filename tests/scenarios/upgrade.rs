@@ -1,0 +1,164 @@
+//! Upgrades: one that works, there and back with all that the owner has; five that do not, each in a way of its own.
+
+use super::install::installed;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use vmtest::machine::folder;
+use vmtest::{Image, Machine, Medium, Options};
+
+/// How `ros os upgrade` is called here: the release is the second disk, as it could be a stick. Seconds of the trial are
+/// few, because a broken release is waited for as long.
+const UPGRADE: &str = "sudo ros os upgrade -i /dev/vdb --force --no-reboot --trial-time";
+
+fn release(name: &str) -> Result<PathBuf> {
+    Ok(Image::find()?.releases.join(format!("{name}.oci.tar")))
+}
+
+/// An installed machine, with a release as its second disk.
+fn start(folder: &Path, disk: &Path, name: &str, uefi: bool) -> Result<Machine> {
+    let options = Options {
+        medium: Medium::Disk,
+        uefi,
+        variables: uefi.then(|| folder.join("variables")),
+        disks: vec![disk.to_path_buf(), release(name)?],
+        ..Options::default()
+    };
+    Machine::start(folder, options)
+}
+
+fn restart(machine: &mut Machine) -> Result<()> {
+    let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
+    let _ = machine.run("sudo reboot");
+    machine.expect_next_boot(&boot_id)
+}
+
+fn version(machine: &Machine) -> Result<String> {
+    machine.run("ros os version")
+}
+
+#[test]
+fn an_upgrade_proves_itself_and_keeps_everything() -> Result<()> {
+    there_and_back("upgrade", false)
+}
+
+#[test]
+fn an_upgrade_proves_itself_on_uefi() -> Result<()> {
+    there_and_back("upgrade-uefi", true)
+}
+
+/// N → N+1 → N → N+1, with data of the user, an image and a changed configuration.
+fn there_and_back(name: &str, uefi: bool) -> Result<()> {
+    let folder = folder(name)?;
+    let disk = installed(&folder)?;
+    let mut machine = start(&folder, &disk, "next", uefi)?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run("echo mine > /home/rancher/data && sudo ros config set rancher.environment.MINE kept")?;
+    machine.run("head -c 1024 /dev/zero | sudo docker import - mine:1")?;
+    let refused = machine.run("! sudo ros install -d /dev/vda -f 2>&1")?;
+    assert!(refused.contains("in use"), "{refused}");
+
+    let plan = machine.run("sudo ros os upgrade -i /dev/vdb --plan")?;
+    assert!(plan.contains("0.1.0 → 0.9.0") && plan.contains("nothing was changed"), "{plan}");
+    let said = machine.run(&format!("{UPGRADE} 120 --append corral.mine=1"))?;
+    assert!(said.contains("version 0.9.0 is tried at the next start"), "{said}");
+    assert!(machine.run("sudo ros os list")?.contains("0.1.0 local default running"));
+    restart(&mut machine)?;
+    assert!(version(&machine)?.starts_with("v0.9.0"));
+    // It becomes the default by itself, once Docker runs a container.
+    machine.expect("sudo ros os list | grep -q '0.9.0 local default running'")?;
+    machine.expect("[ \"$(cat /sys/class/watchdog/watchdog0/state)\" = inactive ]")?;
+    assert!(machine.run("cat /proc/cmdline")?.contains("corral.mine=1"));
+    check_kept(&machine)?;
+
+    machine.run("sudo ros os rollback")?;
+    restart(&mut machine)?;
+    assert_eq!(version(&machine)?, "v0.1.0");
+    machine.expect_docker()?;
+    check_kept(&machine)?;
+
+    machine.run(&format!("{UPGRADE} 120"))?;
+    restart(&mut machine)?;
+    machine.expect("sudo ros os list | grep -q '0.9.0 local default running'")?;
+    check_kept(&machine)?;
+    machine.check_alarms()
+}
+
+fn check_kept(machine: &Machine) -> Result<()> {
+    assert_eq!(machine.run("cat /home/rancher/data")?, "mine");
+    assert_eq!(machine.run("sudo ros config get rancher.environment.MINE")?, "kept");
+    assert_eq!(machine.run("sudo docker images -q mine:1 | wc -l")?, "1");
+    Ok(())
+}
+
+#[test]
+fn a_release_that_panics_is_left_again() -> Result<()> {
+    falls_back("panics", "did not come up")
+}
+
+#[test]
+fn a_release_whose_pid_1_exits_is_left_again() -> Result<()> {
+    falls_back("exits", "did not come up")
+}
+
+#[test]
+fn a_release_whose_pid_1_hangs_is_left_again() -> Result<()> {
+    falls_back("hangs", "did not come up")
+}
+
+#[test]
+fn a_release_whose_docker_does_not_start_is_left_again() -> Result<()> {
+    falls_back("no-docker", "Docker did not work in time")
+}
+
+#[test]
+fn a_release_whose_docker_runs_no_container_is_left_again() -> Result<()> {
+    falls_back("no-containers", "Docker did not work in time")
+}
+
+/// The machine goes back to the version before by itself, and says why.
+fn falls_back(name: &str, reason: &str) -> Result<()> {
+    let folder = folder(&format!("upgrade-{name}"))?;
+    let disk = installed(&folder)?;
+    let mut machine = start(&folder, &disk, name, false)?;
+    machine.expect_alarms();
+    machine.expect_login()?;
+    let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
+    machine.run(&format!("{UPGRADE} 60"))?;
+    let _ = machine.run("sudo reboot");
+    machine.expect_console(&format!("the upgrade to version {} failed: ", failing_version(name)?))?;
+    machine.expect_next_boot(&boot_id)?;
+    let said = version(&machine)?;
+    assert!(said.starts_with("v0.1.0") && said.contains(reason), "{said}");
+    machine.expect_docker()
+}
+
+fn failing_version(name: &str) -> Result<&'static str> {
+    let versions = [
+        ("no-docker", "0.9.1"),
+        ("no-containers", "0.9.2"),
+        ("exits", "0.9.3"),
+        ("hangs", "0.9.4"),
+        ("panics", "0.9.5"),
+    ];
+    let found = versions.iter().find(|(known, _)| *known == name);
+    Ok(found.context("no such release")?.1)
+}
+
+#[test]
+fn a_release_that_nobody_vouches_for_is_refused() -> Result<()> {
+    let folder = folder("upgrade-stranger")?;
+    let disk = installed(&folder)?;
+    let mut machine = start(&folder, &disk, "stranger", false)?;
+    machine.expect_login()?;
+    let said = machine.run(&format!("! {UPGRADE} 60 2>&1"))?;
+    assert!(said.contains("none of the 1 keys"), "{said}");
+    // A release that was changed on its way is refused by its digests, even then.
+    machine.run("head -c 9000000 /dev/vdb > /tmp/cut.tar")?;
+    let said = machine.run("! sudo ros os upgrade -i /tmp/cut.tar --force --no-reboot --insecure 2>&1")?;
+    assert!(said.contains("cut off"), "{said}");
+    let said = machine.run(&format!("{UPGRADE} 60 --insecure --stage"))?;
+    assert!(said.contains("WARNING") && said.contains("nothing was changed"), "{said}");
+    assert_eq!(version(&machine)?, "v0.1.0");
+    machine.check_alarms()
+}

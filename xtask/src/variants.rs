@@ -1,0 +1,108 @@
+//! Releases that only stories upgrade to: the next version, and five that are broken, each in a way of its own.
+
+use crate::erofs::{self, Density};
+use crate::image::{self, Ingredients, Trees};
+use crate::release::{Key, Release};
+use crate::tree::{Blob, Entry, Tree};
+use crate::{initrd, packages, paths, progress};
+use anyhow::Result;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A program of a broken release that does not do what it should.
+const FAILS: &str = "#!/bin/sh\nexit 1\n";
+/// For the root file system of a release, which has no shell but this one.
+const HANGS: &str = "#!/usr/bin/busybox sh\nwhile :; do sleep 3600; done\n";
+
+/// Makes `target/corral/releases/*.oci.tar`, as far as they are not of this image.
+pub(crate) fn prepare() -> Result<()> {
+    let folder = paths::cache("releases");
+    let ingredients = image::gather(&image::Options::default())?;
+    let stamp = folder.join("stamp");
+    if fs::read_to_string(&stamp).is_ok_and(|old| old == ingredients.stamp) {
+        return Ok(());
+    }
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    let trees = image::assemble(&ingredients)?;
+    progress::step("writing releases for the stories", || {
+        Maker { folder: &folder, ingredients: &ingredients, trees: &trees }.make_all()
+    })?;
+    fs::write(stamp, &ingredients.stamp)?;
+    Ok(())
+}
+
+struct Maker<'a> {
+    folder: &'a Path,
+    ingredients: &'a Ingredients,
+    trees: &'a Trees,
+}
+
+impl Maker<'_> {
+    fn make_all(&self) -> Result<()> {
+        self.make("next", "0.9.0", self.system("0.9.0", None), None)?;
+        self.make("no-docker", "0.9.1", self.system("0.9.1", Some("sbin/dockerd")), None)?;
+        self.make("no-containers", "0.9.2", self.system("0.9.2", Some("sbin/runc")), None)?;
+        self.make("exits", "0.9.3", self.program(FAILS.replace("/bin/sh", "/usr/bin/busybox sh"))?, None)?;
+        self.make("hangs", "0.9.4", self.program(HANGS.to_owned())?, None)?;
+        let mut early = self.trees.early.clone();
+        early.entries.remove("init");
+        self.make("panics", "0.9.5", self.program(HANGS.to_owned())?, Some(early))
+    }
+
+    /// The whole system as another version, with a program of Docker's that fails.
+    fn system(&self, version: &str, broken: Option<&str>) -> Tree {
+        let mut system = self.trees.system.clone();
+        system.write("usr/share/ros/os-release", image::os_release(version));
+        if let Some(path) = broken {
+            let program = Entry::file(Blob::Bytes(FAILS.into()), 0o755);
+            system.insert(&format!("usr/share/ros/layers/docker/usr/{path}"), program);
+        }
+        system
+    }
+
+    /// A system with nothing but this as PID 1.
+    fn program(&self, script: String) -> Result<Tree> {
+        let mut tree = Tree::default();
+        let busybox = packages::find(&self.ingredients.packages, "usr/bin/busybox")?;
+        tree.insert("usr/bin/busybox", Entry::file(Blob::Host(busybox), 0o755));
+        tree.insert("usr/bin/ros", Entry::file(Blob::Bytes(script.into_bytes()), 0o755));
+        for folder in ["dev", "proc", "sys", "run"] {
+            tree.insert(folder, Entry::directory());
+        }
+        Ok(tree)
+    }
+
+    fn make(&self, name: &str, version: &str, system: Tree, early: Option<Tree>) -> Result<()> {
+        let work = self.folder.join(name);
+        fs::create_dir_all(&work)?;
+        let image = image::image_paths()?;
+        let epoch = image::epoch()?;
+        let file = |name: &str| -> PathBuf { work.join(name) };
+        erofs::write(&system, &file("system.erofs"), Density::Light, &self.ingredients.packages, epoch)?;
+        let initrd_file = match &early {
+            None => image.initrd,
+            Some(tree) => {
+                initrd::write(tree, &file("initrd"), epoch, 3)?;
+                file("initrd")
+            }
+        };
+        let release = Release {
+            version: version.to_owned(),
+            kernel: image.kernel,
+            initrd: initrd_file,
+            system: file("system.erofs"),
+            contents: paths::image().join("manifest.json"),
+            folder: work.clone(),
+        };
+        release.sign(&self.ingredients.key)?;
+        release.archive(&self.folder.join(format!("{name}.oci.tar")))?;
+        if name == "exits" {
+            // The same, signed by somebody whom nobody knows.
+            release.sign(&Key::stranger()?)?;
+            release.archive(&self.folder.join("stranger.oci.tar"))?;
+        }
+        fs::remove_dir_all(&work)?;
+        Ok(())
+    }
+}
