@@ -11,9 +11,11 @@ mod login;
 mod media;
 mod network;
 mod power;
+mod power_cuts;
 mod resilience;
 mod services;
 mod sources;
+mod state;
 mod system_engine;
 mod upgrade;
 

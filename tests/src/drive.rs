@@ -94,6 +94,24 @@ pub fn make_partitioned(path: &Path, disk: u64, partition: u64) -> Result<()> {
     Ok(())
 }
 
+/// Makes a disk that asks to be formatted as Docker Machine's disks do: a tar archive with an ssh key at its start.
+pub fn make_boot2docker(path: &Path, mebibytes: u64, key: &str) -> Result<()> {
+    let content = path.with_extension("content");
+    fs::create_dir_all(content.join(".ssh"))?;
+    fs::write(content.join("boot2docker, please format-me"), "boot2docker, please format-me")?;
+    fs::write(content.join(".ssh/authorized_keys"), format!("{key}\n"))?;
+    let archive = path.with_extension("tar");
+    run(Command::new("tar")
+        .args(["--format=ustar", "-C"])
+        .arg(&content)
+        .arg("-cf")
+        .arg(&archive)
+        .args(["boot2docker, please format-me", ".ssh"]))?;
+    blank(path, mebibytes)?;
+    File::options().write(true).open(path)?.write_all_at(&fs::read(archive)?, 0)?;
+    Ok(())
+}
+
 /// Makes an empty disk of so many MiB; it takes no space.
 pub fn blank(path: &Path, mebibytes: u64) -> Result<()> {
     File::create(path)?.set_len(mebibytes << 20).with_context(|| format!("making {}", path.display()))

@@ -10,6 +10,7 @@ pub mod qemu;
 pub mod sandbox;
 pub mod servers;
 pub mod shell;
+pub mod write_log;
 
 pub use image::Image;
 pub use machine::Machine;

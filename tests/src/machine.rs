@@ -59,8 +59,13 @@ impl Machine {
         let _ = fs::remove_file(&console);
         let qemu = options
             .command(&image)
-            .arg("-serial")
-            .arg(format!("file:{}", console.display()))
+            .arg("-chardev")
+            .arg(format!(
+                "socket,id=console,path={},server=on,wait=off,logfile={}",
+                folder.join("console.sock").display(),
+                console.display()
+            ))
+            .args(["-serial", "chardev:console"])
             .arg("-monitor")
             .arg(format!("unix:{},server,nowait", folder.join("monitor.sock").display()))
             .stdin(Stdio::null())
@@ -89,6 +94,27 @@ impl Machine {
         self.wait(BOOT, &format!("the console to show {text:?}"), |machine| {
             Ok(machine.console().contains(text))
         })
+    }
+
+    /// Types a line on the serial console.
+    pub fn type_line(&self, text: &str) -> Result<()> {
+        let mut console =
+            UnixStream::connect(self.folder.join("console.sock")).context("reaching the serial console")?;
+        console.write_all(format!("{text}\r").as_bytes()).context("typing on the serial console")
+    }
+
+    /// Types a line again and again until the console shows a text: a prompt for a password throws away what was typed
+    /// a moment too early.
+    pub fn type_until(&mut self, line: &str, text: &str) -> Result<()> {
+        for _ in 0..10 {
+            self.type_line(line)?;
+            let shown =
+                self.wait(Duration::from_secs(6), text, |machine| Ok(machine.console().contains(text)));
+            if shown.is_ok() {
+                return Ok(());
+            }
+        }
+        bail!("typing {line:?} did not lead to {text:?}\n{}", self.last_lines())
     }
 
     /// Waits until somebody can log in.

@@ -49,6 +49,8 @@ pub struct Options {
     pub append: String,
     /// More disks, in order: raw image files.
     pub disks: Vec<PathBuf>,
+    /// Where every write to the first of them is kept, in its order: see `write_log`.
+    pub write_log: Option<PathBuf>,
     /// A config drive.
     pub config_drive: Option<PathBuf>,
     /// (port of this machine on loopback, port of the guest)
@@ -69,6 +71,7 @@ impl Default for Options {
             network: String::new(),
             append: String::new(),
             disks: Vec::new(),
+            write_log: None,
             config_drive: None,
             forwards: Vec::new(),
             extra: Vec::new(),
@@ -119,8 +122,15 @@ impl Options {
             }
             Medium::Disk => {}
         }
-        for disk in self.disks.iter() {
-            command.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
+        for (number, disk) in self.disks.iter().enumerate() {
+            let disk = disk.display();
+            command.arg("-drive").arg(match &self.write_log {
+                Some(log) if number == 0 => format!(
+                    "if=virtio,driver=blklogwrites,file.driver=file,file.filename={disk},log.driver=file,log.filename={}",
+                    log.display()
+                ),
+                _ => format!("file={disk},format=raw,if=virtio"),
+            });
         }
         if let Some(drive) = &self.config_drive {
             command.arg("-drive").arg(format!("file={},format=raw,if=virtio,readonly=on", drive.display()));

@@ -70,6 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         nics: options.nic,
         append,
         disks,
+        write_log: None,
         config_drive: Some(config_drive(&folder, options.cloud_config.as_deref(), &key)?),
         forwards: vec![(ssh_port, 22), (web_port, 8080)],
         extra: options.qemu.clone(),

@@ -167,6 +167,7 @@ pub struct Rancher {
     pub restart_services: Vec<String>,
     pub registry_auths: BTreeMap<String, RegistryAuth>,
     pub upgrade: Upgrade,
+    pub recovery: bool,
 }
 
 /// Where releases are found.
@@ -233,6 +234,7 @@ pub struct State {
     /// Folder of the disk to use as its root.
     pub directory: String,
     pub script: String,
+    pub mdadm_scan: bool,
     pub oem_dev: String,
     pub oem_fstype: String,
 }

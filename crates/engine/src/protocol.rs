@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Both sides must speak the same version: they come from one binary, but a live update may meet an older one.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// A client's message: a request with a number that the reply repeats.
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,6 +105,8 @@ pub enum Request {
     },
     /// The spans of the boot, as JSON.
     Boot,
+    /// Services of the plan that were not started yet, and what each waits for, as JSON.
+    Waiting,
     /// Answered when no source of the boot can change the configuration any more.
     AwaitConfig,
     /// Read the configuration again and put it into force; answered when it is read.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// A file system as its superblock tells it.
@@ -70,6 +70,45 @@ pub fn resolve(reference: &str) -> Vec<PathBuf> {
     }
 }
 
+/// A partition, and the disk that it is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    pub device: PathBuf,
+    pub disk: PathBuf,
+    pub number: u32,
+}
+
+/// `/dev/vda` → `/dev/vda1`, `/dev/nvme0n1` → `/dev/nvme0n1p1`.
+pub fn numbered(disk: &Path, number: u32) -> PathBuf {
+    let text = disk.to_string_lossy();
+    let separator = if text.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
+    PathBuf::from(format!("{text}{separator}{number}"))
+}
+
+/// The partition that is mounted there, if its disk has room behind it: more than a rounding, and nothing else in it.
+pub fn grown_partition(mount_point: &Path) -> Option<Partition> {
+    /// In sectors: less is what partitioning leaves over.
+    const ROUNDING: u64 = 64 << 11;
+    let number = fs::metadata(mount_point).ok()?.dev();
+    let device = format!("/sys/dev/block/{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
+    let device = fs::canonicalize(device).ok()?;
+    let disk = device.parent()?;
+    let read = |path: &Path, name: &str| -> Option<u64> {
+        fs::read_to_string(path.join(name)).ok()?.trim().parse().ok()
+    };
+    let number = u32::try_from(read(&device, "partition")?).ok()?;
+    let end = read(&device, "start")? + read(&device, "size")?;
+    let siblings = fs::read_dir(disk).ok()?.flatten();
+    let starts = siblings.filter_map(|item| read(&item.path(), "start"));
+    let limit = starts.filter(|start| *start >= end).chain(read(disk, "size")).min()?;
+    let dev = |path: &Path| Some(Path::new("/dev").join(path.file_name()?));
+    (limit.saturating_sub(end) > ROUNDING).then_some(Partition {
+        device: dev(&device)?,
+        disk: dev(disk)?,
+        number,
+    })
+}
+
 /// Does the hypervisor share a folder (9p over virtio) under this tag?
 pub fn has_shared_folder(tag: &str) -> bool {
     let Ok(items) = fs::read_dir("/sys/bus/virtio/drivers/9pnet_virtio") else { return false };
@@ -79,12 +118,13 @@ pub fn has_shared_folder(tag: &str) -> bool {
     })
 }
 
-/// Whether the first `length` bytes are all zero: the sign that a disk may be formatted.
-pub fn is_blank(device: &Path, length: usize) -> Result<bool> {
+/// The first `length` bytes: whether a disk is blank, and what asks to be formatted.
+pub fn load_start(device: &Path, length: usize) -> Result<Vec<u8>> {
     let file = File::open(device).with_context(|| format!("opening {}", device.display()))?;
     let mut start = vec![0_u8; length];
     let read = read_up_to(&file, &mut start);
-    Ok(read > 0 && start[..read].iter().all(|byte| *byte == 0))
+    start.truncate(read);
+    Ok(start)
 }
 
 fn is_idle_pseudo_device(device: &Path) -> bool {
@@ -190,4 +230,21 @@ fn parse_vfat(start: &[u8]) -> Option<FileSystem> {
     };
     let serial = u32::from_le_bytes([serial[0], serial[1], serial[2], serial[3]]);
     found("vfat", text(label), format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_of_disks_that_end_in_a_digit_have_a_p() {
+        for (disk, expected) in [
+            ("/dev/vda", "/dev/vda1"),
+            ("/dev/nvme0n1", "/dev/nvme0n1p1"),
+            ("/dev/loop0", "/dev/loop0p1"),
+            ("/dev/mmcblk0", "/dev/mmcblk0p1"),
+        ] {
+            assert_eq!(numbered(Path::new(disk), 1), Path::new(expected));
+        }
+    }
 }

@@ -2,10 +2,13 @@
 //! and then the loop that never ends.
 
 mod console;
+mod container;
 pub(crate) mod early;
 mod oem;
+mod recovery;
+mod reset;
 mod resolver;
-mod state;
+pub(crate) mod state;
 
 use crate::resolve::Resolved;
 use crate::supervise::{Foundation, Supervisor, resume};
@@ -35,8 +38,10 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let rough = trace.step("rough-config", resolver::run);
     let rough = trace.step("oem", || oem::enter(rough));
     trace.step("requested-modules", || early::load_requested_modules(&rough.config.rancher.modules));
+    trace.step("recovery", || recovery::run_if_asked(&rough));
     let has_state = trace.step("state", || state::enter(&rough));
-    let resolved = if has_state { trace.step("config", resolver::run) } else { rough };
+    let resolved =
+        if has_state || state::has_problem() { trace.step("config", resolver::run) } else { rough };
     trace.step("sysctl", || early::apply_sysctl(&resolved.config.rancher.sysctl));
     say(&format!("{} is up {:.1} s after the kernel", console::title(), crate::trace::now() as f64 / 1e6));
     mounted.iter().for_each(|problem| say(problem));

@@ -14,6 +14,7 @@ mod resolve;
 mod supervise;
 mod trace;
 mod upgrade;
+mod why;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
         "system-docker" => applets::system_docker::run(&arguments),
         "respawn" => report(applets::respawn::run(&arguments)),
         "autologin" => report(applets::autologin::run(&arguments)),
+        "recovery-login" => report(applets::recovery::log_in()),
+        "recovery-shell" => report(applets::recovery::shell()),
         "netconf" => report(applets::netconf::run()),
         "cloud-init-execute" => report(execute(&arguments)),
         "wait-for-docker" => report(applets::wait_for_docker::run()),

@@ -8,6 +8,7 @@
 //! boot/global.cfg                       kernel parameters of the owner, kept over upgrades
 //! boot/current.cfg, loader/loader.conf  which versions there are, and which one is the default
 //! boot/trial                            an upgrade that has to prove itself
+//! boot/authorized_keys                  the owner's ssh keys, for a boot without the state disk
 //! ```
 //!
 //! FAT has no journal. So a version is written whole, flushed and read back while nothing names it; and what changes
@@ -37,6 +38,7 @@ pub const VERSION_PARAMETER: &str = "corral.version";
 const CURRENT: &str = "boot/current.cfg";
 const LOADER: &str = "loader/loader.conf";
 const ENTRIES: &str = "loader/entries";
+const KEYS: &str = "boot/authorized_keys";
 
 /// A mounted boot partition.
 #[derive(Debug, Clone)]
@@ -189,6 +191,18 @@ impl BootPartition {
             self.write_entries(version, arguments)?;
         }
         Ok(())
+    }
+
+    /// The owner's ssh keys, for a boot without the state disk.
+    pub fn load_keys(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.root.join(KEYS)).unwrap_or_default();
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Keeps them. They are public; nothing else of the configuration is kept here.
+    pub fn keep_keys(&self, keys: &[String]) -> Result<()> {
+        let text: String = keys.iter().map(|key| format!("{}\n", key.trim())).collect();
+        sector::write_whole(&self.root.join(KEYS), text.as_bytes())
     }
 
     /// The upgrade that has to prove itself, if there is one.

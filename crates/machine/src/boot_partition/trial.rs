@@ -76,14 +76,13 @@ impl Trial {
 
     /// What the boot of `version` makes of it; None if nothing changes.
     pub fn on_boot(&self, version: &str) -> Option<Trial> {
+        let failed =
+            |reason: &str| Some(Trial { stage: Stage::Failed, reason: reason.to_owned(), ..self.clone() });
         match self.stage {
             Stage::Armed if self.version == version => Some(Trial { stage: Stage::Trying, ..self.clone() }),
-            Stage::Trying => Some(Trial {
-                stage: Stage::Failed,
-                reason: "it did not come up: it stopped, hung, or the power was cut".to_owned(),
-                ..self.clone()
-            }),
-            _ => None,
+            Stage::Armed => failed("its kernel did not come up, or the firmware did not start it"),
+            Stage::Trying => failed("it did not come up: it stopped, hung, or the power was cut"),
+            Stage::Failed => None,
         }
     }
 }
@@ -114,8 +113,8 @@ mod tests {
         // Whatever boots next, the trial did not end well.
         assert_eq!(trying.on_boot("1").unwrap().stage, Stage::Failed);
         assert_eq!(trying.on_boot("2").unwrap().stage, Stage::Failed);
-        // The old version was booted before the new one was tried: nothing is known yet.
-        assert_eq!(trial(Stage::Armed).on_boot("1"), None);
+        // This boot was to be the new version's.
+        assert_eq!(trial(Stage::Armed).on_boot("1").unwrap().stage, Stage::Failed);
         assert_eq!(trial(Stage::Failed).on_boot("2"), None);
     }
 }

@@ -3,15 +3,26 @@
 
 use anyhow::{Context, Result, bail};
 use corral_machine::block;
+use corral_machine::modules::Index;
+use corral_machine::mounts::{self, Mount};
+use rustix::mount::MountFlags;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A disk is blank if so many bytes at its start are zero.
 const BLANK: usize = 1 << 20;
 const LABEL: &str = "RANCHER_STATE";
+/// How a disk of Docker Machine says that it wants to be formatted: the name of the first file of a tar archive.
+const BOOT2DOCKER: &[u8] = b"boot2docker, please format-me";
+const BOOT2DOCKER_ARCHIVE: usize = 8192;
+const BOOT2DOCKER_LABEL: &str = "B2D_STATE";
 
 /// Does what the environment says: STATE_DEV, AUTOFORMAT.
 pub(crate) fn run() -> Result<()> {
+    if std::env::var_os("MDADM_SCAN").is_some() {
+        return assemble();
+    }
     if let Ok(script) = std::env::var("STATE_SCRIPT") {
         return run_script(&script);
     }
@@ -21,6 +32,20 @@ pub(crate) fn run() -> Result<()> {
         Some(device) => check(device),
         None => make(format.split_whitespace(), &state),
     }
+}
+
+/// `rancher.state.mdadm_scan`: software RAID, whatever of it is there.
+fn assemble() -> Result<()> {
+    for module in ["raid0", "raid1", "raid10", "raid456"] {
+        if let Err(error) = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(module)) {
+            println!("corral: {error:#}");
+        }
+    }
+    let mut mdadm = Command::new("/usr/sbin/mdadm");
+    let status = mdadm.args(["--assemble", "--scan", "--run"]).status().context("starting mdadm")?;
+    // 1: nothing was found, 2: some could not be assembled.
+    println!("corral: mdadm ended with {}", status.code().unwrap_or(-1));
+    Ok(())
 }
 
 /// `rancher.state.script`: whatever the disk needs before it can be found.
@@ -51,20 +76,58 @@ fn check(device: &Path) -> Result<()> {
 fn make<'a>(candidates: impl Iterator<Item = &'a str>, state: &str) -> Result<()> {
     let label = state.strip_prefix("LABEL=").unwrap_or(LABEL);
     for device in candidates.map(PathBuf::from).filter(|device| device.exists()) {
-        if !block::is_blank(&device, BLANK)? {
+        let start = block::load_start(&device, BLANK)?;
+        if start.starts_with(BOOT2DOCKER) {
+            format(&device, BOOT2DOCKER_LABEL)?;
+            return keep_keys_of_boot2docker(&device, &start[..BOOT2DOCKER_ARCHIVE.min(start.len())]);
+        }
+        if start.is_empty() || start.iter().any(|byte| *byte != 0) {
             println!("corral: {} is not blank, and stays as it is", device.display());
             continue;
         }
-        println!("corral: formatting {} as {label}", device.display());
-        let status = Command::new("/usr/sbin/mkfs.ext4")
-            .args(["-q", "-F", "-L", label])
-            .arg(&device)
-            .status()
-            .context("starting mkfs.ext4")?;
-        if !status.success() {
-            bail!("mkfs.ext4 {}: {status}", device.display());
-        }
-        return Ok(());
+        return format(&device, label);
     }
     Ok(())
+}
+
+fn format(device: &Path, label: &str) -> Result<()> {
+    println!("corral: formatting {} as {label}", device.display());
+    let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
+    let status = mkfs.args(["-q", "-F", "-L", label]).arg(device).status().context("starting mkfs.ext4")?;
+    if status.success() { Ok(()) } else { bail!("mkfs.ext4 {}: {status}", device.display()) }
+}
+
+/// Docker Machine puts a tar archive with its ssh key at the start of the disk that it wants to be formatted.
+fn keep_keys_of_boot2docker(device: &Path, archive: &[u8]) -> Result<()> {
+    let mut keys = Vec::new();
+    for entry in tar::Archive::new(archive).entries()? {
+        // What comes behind the files is whatever was on the disk.
+        let Ok(mut entry) = entry else { break };
+        if entry.path()?.ends_with(".ssh/authorized_keys") || entry.path()?.ends_with(".ssh/authorized_keys2")
+        {
+            let mut text = String::new();
+            entry.read_to_string(&mut text).context("reading the ssh key of Docker Machine")?;
+            keys.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+        }
+    }
+    keys.sort();
+    keys.dedup();
+    let root = Path::new("/tmp/state");
+    mounts::mount(&Mount {
+        source: &device.to_string_lossy(),
+        target: &root.to_string_lossy(),
+        kind: "ext4",
+        flags: MountFlags::NODEV | MountFlags::NOSUID,
+        data: "",
+    })?;
+    let config = serde_json::json!({
+        "ssh_authorized_keys": keys,
+        "rancher": {"network": {"interfaces": {"eth0": {"dhcp": true}, "eth1": {"dhcp": true}}}},
+    });
+    let text = corral_config::yaml::to_string(&config).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let file = root.join("var/lib/rancher/conf/cloud-config.d/machine.yml");
+    let written =
+        corral_machine::files::write_atomic(&file, format!("#cloud-config\n{text}").as_bytes(), 0o600);
+    let closed = mounts::unmount(root, false);
+    written.and(closed)
 }

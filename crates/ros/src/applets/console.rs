@@ -9,6 +9,8 @@ pub(crate) mod mounts;
 use super::load_config;
 use super::user_docker::CONSOLE_DONE;
 use crate::boot::say;
+use crate::boot::state;
+use crate::release::boot_set::{self, BootSet};
 use crate::resolve::{CONF, NOTICE};
 use anyhow::{Context, Result, bail};
 use commands::{run_all, run_script, user_data_scripts};
@@ -63,6 +65,7 @@ pub(crate) fn run_commands() -> Result<()> {
     for script in scripts {
         tell(&script.display().to_string(), run_script(&script));
     }
+    tell("keys on the boot partition", reserve_keys(&config.ssh_authorized_keys));
     fs::write(CONSOLE_DONE, "default\n").context("writing /run/console-done")?;
     tell("/etc/rc.local", run_script(Path::new("/etc/rc.local")));
     Ok(())
@@ -106,6 +109,18 @@ fn let_in(config: &Config) {
 fn tell(what: &str, result: Result<()>) {
     if let Err(error) = result {
         println!("{what}: {error:#}");
+    }
+}
+
+/// A copy of the keys where a broken state disk does not take them along. Only when it is one.
+fn reserve_keys(keys: &[String]) -> Result<()> {
+    let is_rescue = Path::new(state::PROBLEM).exists();
+    match boot_set::reading() {
+        Some(partition) if !is_rescue && partition.load_keys() != keys => {
+            let set = BootSet::open()?;
+            set.iter().try_for_each(|partition| partition.keep_keys(keys))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,10 +2,11 @@
 //! is to grow, services that are to be restarted once the boot has got to the console.
 
 use super::load_config;
+use crate::boot::{say, state};
 use anyhow::{Context, Result, bail};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
-use corral_machine::block;
+use corral_machine::block::{self, Partition};
 use corral_machine::files::write_atomic;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,15 +18,20 @@ const STAMP: &str = "/var/lib/rancher/resizefs.done";
 pub(crate) fn run() -> Result<()> {
     let rancher = load_config()?.rancher;
     let resized = if rancher.resize_device.is_empty() { Ok(()) } else { resize(&rancher.resize_device) };
+    let grown = block::grown_partition(Path::new(state::SEEN)).map_or(Ok(()), |partition| {
+        say(&format!("state: the disk of {} has grown; so does the file system", partition.device.display()));
+        grow(&partition)
+    });
     for name in &rancher.restart_services {
         if let Err(error) = ask(Request::Restart { container: name.clone(), timeout: Some(10) }) {
             println!("restart_services: {name}: {error:#}");
         }
     }
-    resized.context("rancher.resize_device")
+    resized.context("rancher.resize_device")?;
+    grown.context("growing the state")
 }
 
-/// Grows the first partition of the disk to its end, and the file system in it.
+/// Grows the first partition of the disk to its end, and the file system in it: once.
 fn resize(device: &str) -> Result<()> {
     if Path::new(STAMP).exists() {
         return Ok(());
@@ -34,25 +40,31 @@ fn resize(device: &str) -> Result<()> {
         [one] => one.clone(),
         found => bail!("{device}: {} devices of this name", found.len()),
     };
-    let partition = first_partition(&disk)?;
-    // `,+`: begin where it begins, end where the disk ends. The kernel is told below, as the partition is in use.
-    let mut sfdisk = Command::new("/usr/sbin/sfdisk");
-    sfdisk.args(["--force", "--no-reread", "--no-tell-kernel", "-N", "1"]).arg(&disk);
-    feed(sfdisk, ",+\n")?;
-    succeed(Command::new("/usr/bin/partx").args(["--update", "--nr", "1"]).arg(&disk))?;
-    if succeed(Command::new("/usr/sbin/resize2fs").arg(&partition)).is_err() {
-        // One that is not mounted has to be checked first.
-        succeed(Command::new("/usr/sbin/e2fsck").args(["-f", "-p"]).arg(&partition))?;
-        succeed(Command::new("/usr/sbin/resize2fs").arg(&partition))?;
-    }
+    let device = first_partition(&disk)?;
+    grow(&Partition { device, disk, number: 1 })?;
     write_atomic(Path::new(STAMP), b"", 0o644)
+}
+
+/// Grows a partition as far as there is room behind it, and the file system in it.
+fn grow(partition: &Partition) -> Result<()> {
+    let (disk, number) = (&partition.disk, partition.number.to_string());
+    // `,+`: begin where it begins, end where the room ends. The kernel is told below, as the partition is in use.
+    let mut sfdisk = Command::new("/usr/sbin/sfdisk");
+    sfdisk.args(["--force", "--no-reread", "--no-tell-kernel", "-N", &number]).arg(disk);
+    feed(sfdisk, ",+\n")?;
+    succeed(Command::new("/usr/bin/partx").args(["--update", "--nr", &number]).arg(disk))?;
+    let device = &partition.device;
+    if succeed(Command::new("/usr/sbin/resize2fs").arg(device)).is_err() {
+        // One that is not mounted has to be checked first.
+        succeed(Command::new("/usr/sbin/e2fsck").args(["-f", "-p"]).arg(device))?;
+        succeed(Command::new("/usr/sbin/resize2fs").arg(device))?;
+    }
+    Ok(())
 }
 
 /// `/dev/vda` → `/dev/vda1`, `/dev/nvme0n1` → `/dev/nvme0n1p1`.
 fn first_partition(disk: &Path) -> Result<PathBuf> {
-    let text = disk.to_string_lossy();
-    let separator = if text.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
-    let partition = PathBuf::from(format!("{text}{separator}1"));
+    let partition = block::numbered(disk, 1);
     if partition.exists() { Ok(partition) } else { bail!("{} has no first partition", disk.display()) }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod console;
 pub(crate) mod execute;
 pub(crate) mod modprobe;
 pub(crate) mod netconf;
+pub(crate) mod recovery;
 pub(crate) mod respawn;
 pub(crate) mod system_docker;
 pub(crate) mod user_docker;

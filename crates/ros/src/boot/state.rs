@@ -1,20 +1,14 @@
 //! The state disk: find it, repair or format it in the bootstrap container, and put its folders in their places.
 //! Without one, or when anything is wrong with it, the machine runs from memory and says so.
 
-use super::say;
-use crate::launch;
+use super::{container, recovery, reset, say};
 use crate::resolve::Resolved;
 use anyhow::{Context, Result, bail};
 use corral_config::model::State;
-use corral_engine::core::{Helper, Streams};
-use corral_engine::protocol::{Join, Order, Report};
-use corral_engine::sys::packet::Received;
-use corral_engine::sys::reap;
 use corral_machine::block;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
 use corral_machine::uevent::Uevents;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::MountFlags;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,13 +19,26 @@ use std::time::{Duration, Instant};
 pub(crate) const KEPT: [&str; 6] =
     ["/home", "/opt", "/var/lib/docker", "/var/lib/system-docker", "/var/lib/rancher", "/var/log"];
 const MOUNT_POINT: &str = "/state";
-const WAIT: Duration = Duration::from_secs(60);
+/// A path of the state that the console and other containers see as well.
+pub(crate) const SEEN: &str = "/var/lib/rancher";
+/// Why the machine runs from memory although it has a state disk.
+pub(crate) const PROBLEM: &str = "/run/corral/state-problem";
+/// A disk may be late; one that is said to be (`rancher.state.wait`) may be later.
+const WAIT: Duration = Duration::from_secs(10);
+const LONG_WAIT: Duration = Duration::from_secs(60);
 const BOOTSTRAP_TIME: Duration = Duration::from_secs(300);
 
 /// Puts the state in its places. True if it is on a disk.
 pub(super) fn enter(rough: &Resolved) -> bool {
     let state = &rough.config.rancher.state;
-    let on_disk = match mount(state, rough) {
+    let mut mounted = mount(state, rough);
+    if state.required
+        && let Err(error) = &mounted
+    {
+        recovery::run(rough, &format!("the state disk is required, but {error:#}"));
+        mounted = mount(state, rough);
+    }
+    let on_disk = match mounted {
         Ok(device) => {
             if let Some(device) = &device {
                 say(&format!("state: {} is on {}", KEPT.join(" "), device.display()));
@@ -39,8 +46,8 @@ pub(super) fn enter(rough: &Resolved) -> bool {
             device.is_some()
         }
         Err(error) => {
-            let word = if state.required { "the state disk is required, but " } else { "" };
-            say(&format!("state: {word}{error:#}; running from memory, nothing will be kept"));
+            say(&format!("state: {error:#}; running from memory, nothing will be kept"));
+            let _ = fs::write(PROBLEM, format!("{error:#}\n"));
             false
         }
     };
@@ -51,6 +58,17 @@ pub(super) fn enter(rough: &Resolved) -> bool {
     on_disk
 }
 
+/// Is the state on a disk, as far as this process sees?
+pub(crate) fn is_on_disk() -> bool {
+    const TMPFS: u64 = 0x0102_1994;
+    rustix::fs::statfs(SEEN).is_ok_and(|data| data.f_type.cast_unsigned() != TMPFS)
+}
+
+/// Is there a state disk that does not work?
+pub(super) fn has_problem() -> bool {
+    Path::new(PROBLEM).exists()
+}
+
 /// Mounts the state disk; None if none is wanted.
 fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     if state.dev.is_empty() {
@@ -59,16 +77,19 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     if state.directory.split('/').any(|part| part == "..") {
         bail!("rancher.state.directory: {:?} leads out of the disk", state.directory);
     }
+    if state.mdadm_scan {
+        bootstrap(rough, "MDADM_SCAN=1").context("rancher.state.mdadm_scan")?;
+    }
     if !state.script.is_empty() {
         bootstrap(rough, &format!("STATE_SCRIPT={}", state.script)).context("rancher.state.script")?;
     }
-    let mut found = block::resolve(&state.dev);
+    let mut found = find(&state.dev);
     if found.is_empty() && !state.autoformat.is_empty() {
         bootstrap(rough, "").context("formatting a disk")?;
-        found = block::resolve(&state.dev);
+        found = find(&state.dev);
     }
-    if found.is_empty() && state.wait {
-        found = wait_for(&state.dev)?;
+    if found.is_empty() {
+        found = wait_for(&state.dev, if state.wait { LONG_WAIT } else { WAIT })?;
     }
     let device = match found.as_slice() {
         [] => bail!("{} is not there", state.dev),
@@ -96,12 +117,21 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     Ok(Some(device))
 }
 
-fn wait_for(reference: &str) -> Result<Vec<PathBuf>> {
-    say(&format!("state: waiting up to {} s for {reference}", WAIT.as_secs()));
+/// The devices that the reference means. A disk that Docker Machine had formatted is as good as one of ours.
+fn find(reference: &str) -> Vec<PathBuf> {
+    let found = block::resolve(reference);
+    if found.is_empty() && reference == "LABEL=RANCHER_STATE" {
+        return block::resolve("LABEL=B2D_STATE");
+    }
+    found
+}
+
+fn wait_for(reference: &str, time: Duration) -> Result<Vec<PathBuf>> {
+    say(&format!("state: waiting up to {} s for {reference}", time.as_secs()));
     let events = Uevents::open()?;
-    let deadline = Instant::now() + WAIT;
+    let deadline = Instant::now() + time;
     loop {
-        let found = block::resolve(reference);
+        let found = find(reference);
         if !found.is_empty() || !events.wait(deadline)? {
             return Ok(found);
         }
@@ -111,6 +141,7 @@ fn wait_for(reference: &str) -> Result<Vec<PathBuf>> {
 /// Several systems share a disk when each has its own `rancher.state.directory`.
 fn place_disk(directory: &str) -> Result<()> {
     let base = Path::new(MOUNT_POINT).join(directory.trim_matches('/'));
+    reset::run_if_asked(&base);
     for path in KEPT {
         let source = base.join(path.trim_start_matches('/'));
         fs::create_dir_all(&source).with_context(|| format!("making {}", source.display()))?;
@@ -146,67 +177,9 @@ fn secure() -> Result<()> {
 /// Runs the bootstrap container to its end: the tools for file systems are in it, not on the system image.
 /// `more` is one variable besides the usual ones.
 fn bootstrap(rough: &Resolved, more: &str) -> Result<()> {
-    let service = rough.plan.get("bootstrap").context("the system image has no service bootstrap")?;
     let state = &rough.config.rancher.state;
-    let mut spec = launch::container(service, &rough.environment);
-    spec.env.push(format!("STATE_DEV={}", state.dev));
-    spec.env.push(format!("AUTOFORMAT={}", state.autoformat.join(" ")));
-    spec.env.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
-    let id = corral_engine::id::new_id();
-    let console =
-        fs::OpenOptions::new().write(true).open("/dev/console").ok().map(std::os::fd::OwnedFd::from);
-    let copy = console.as_ref().and_then(|console| console.try_clone().ok());
-    let streams = Streams { stdin: None, stdout: console, stderr: copy };
-    let helper = Helper::start(
-        &Order::Launch { id: id.clone(), spec: Box::new(spec), join: Join::default() },
-        streams,
-    )?;
-    let deadline = Instant::now() + BOOTSTRAP_TIME;
-    let pid = match next_report(&helper, deadline)? {
-        Report::Created { pid } => pid,
-        Report::Failed { message } => bail!("{message}"),
-        other => bail!("the helper reported {other:?}"),
-    };
-    helper.go()?;
-    let code = wait_for_end(pid, deadline)?;
-    let order = Order::Cleanup { id, keep_children: false, remove: true };
-    let cleaning = Helper::start(&order, Streams::default())?;
-    next_report(&cleaning, deadline)?;
-    if code == 0 { Ok(()) } else { bail!("the bootstrap container ended with {code}") }
-}
-
-fn next_report(helper: &Helper, deadline: Instant) -> Result<Report> {
-    loop {
-        match helper.report() {
-            Received::Message(report, _) => return Ok(report),
-            Received::Closed => bail!("the helper ended without a word"),
-            Received::Nothing => {}
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            bail!("the helper did not report in time");
-        }
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: 0 };
-        poll(&mut [PollFd::new(helper, PollFlags::IN)], Some(&timeout))?;
-    }
-}
-
-/// Reaps until the process has ended. Its pidfd tells when; before that it is the helper's child, not ours.
-fn wait_for_end(pid: i32, deadline: Instant) -> Result<i32> {
-    let process = rustix::process::Pid::from_raw(pid).context("no process")?;
-    let handle = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty())?;
-    loop {
-        while let Some(end) = reap::next() {
-            if end.pid == pid {
-                return Ok(end.code);
-            }
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            bail!("the bootstrap container did not end within {} s", BOOTSTRAP_TIME.as_secs());
-        }
-        // It may be a zombie of a helper that has not ended yet: look again soon.
-        let timeout = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-        poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout))?;
-    }
+    let mut environment =
+        vec![format!("STATE_DEV={}", state.dev), format!("AUTOFORMAT={}", state.autoformat.join(" "))];
+    environment.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
+    container::run(rough, "bootstrap", environment, Some(BOOTSTRAP_TIME))
 }

@@ -3,10 +3,11 @@
 mod boot;
 mod config;
 mod engine;
+pub(crate) mod persist;
 pub(crate) mod power;
 
 use crate::release::running_version;
-use crate::{applets, install, report, upgrade};
+use crate::{applets, install, report, upgrade, why};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ use std::process::ExitCode;
   ros config set hostname web-1      kept over reboots
   ros config apply --confirm 2m f    try a change; taken back unless confirmed
   ros config validate -i my.yml      what is wrong with a file, and where
+  ros why                            what is wrong, in plain words
   ros boot                           what the boot waited for
   ros os version                     which version runs
   ros engine fsck                    whether the system's images are sound
@@ -53,6 +55,11 @@ enum Command {
         #[command(subcommand)]
         command: config::Command,
     },
+    /// Say in plain words what is wrong with the machine, or with a service
+    Why {
+        /// Name of a service
+        service: Option<String>,
+    },
     /// Show what the boot did and waited for
     Boot(boot::Options),
     /// Install the system onto a disk
@@ -79,6 +86,13 @@ enum Command {
     },
     /// Remove images of the system engine that nothing uses
     Gc(engine::Clean),
+    /// Show what survives a restart
+    Persist,
+    /// Delete what is on the state disk, at the next start
+    #[command(after_help = "Examples:
+  ros reset --keep config,keys     as new, with the same configuration
+  ros reset --keep config,keys,images")]
+    Reset(persist::Options),
     /// Restart the machine
     Reboot(power::Options),
     /// Switch the machine off
@@ -105,6 +119,8 @@ enum Command {
     ConsoleMount { number: usize },
     #[command(hide = true)]
     ConsoleRun,
+    #[command(hide = true)]
+    Recovery,
     #[command(hide = true)]
     OsTrial,
     #[command(hide = true)]
@@ -192,11 +208,14 @@ fn os(command: &Os) -> anyhow::Result<()> {
 fn dispatch(command: Command) -> ExitCode {
     match command {
         Command::Config { command } => config::run(command),
+        Command::Why { service } => report(why::run(service.as_deref())),
         Command::Boot(options) => report(boot::run(&options)),
         Command::Install(options) => report(install::run(&options)),
         Command::Os { command } => report(os(&command)),
         Command::Engine { command } => report(engine::run(&command)),
         Command::Gc(options) => report(engine::clean(&options)),
+        Command::Persist => report(persist::show()),
+        Command::Reset(options) => report(persist::reset(&options)),
         Command::Reboot(options) => report(power::end("reboot", &options)),
         Command::Poweroff(options) => report(power::end("poweroff", &options)),
         Command::Halt(options) => report(power::end("halt", &options)),
@@ -209,6 +228,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::ConsoleInit => report(applets::console::run()),
         Command::ConsoleMount { number } => report(applets::console::mounts::make_one(number)),
         Command::ConsoleRun => report(applets::console::run_commands()),
+        Command::Recovery => report(applets::recovery::run()),
         Command::OsTrial => report(upgrade::trial::run()),
         Command::Netconf => report(applets::netconf::run()),
         Command::NetconfAfter => report(applets::netconf::run_after()),

@@ -255,14 +255,7 @@ pub(super) fn describe_all() -> String {
 }
 
 fn partitions(disk: &Path) -> Partitions {
-    Partitions { boot: numbered(disk, 2), state: numbered(disk, 1) }
-}
-
-/// `/dev/vda` → `/dev/vda1`, `/dev/nvme0n1` → `/dev/nvme0n1p1`.
-fn numbered(disk: &Path, number: u32) -> PathBuf {
-    let text = disk.to_string_lossy();
-    let separator = if text.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
-    PathBuf::from(format!("{text}{separator}{number}"))
+    Partitions { boot: block::numbered(disk, 2), state: block::numbered(disk, 1) }
 }
 
 /// The disk and its partitions.
@@ -333,21 +326,4 @@ pub(super) fn succeed(command: &mut Command) -> Result<()> {
         return Ok(());
     }
     bail!("{:?}: {}", command.get_program(), String::from_utf8_lossy(&output.stderr).trim())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn partitions_of_disks_that_end_in_a_digit_have_a_p() {
-        for (disk, expected) in [
-            ("/dev/vda", "/dev/vda1"),
-            ("/dev/nvme0n1", "/dev/nvme0n1p1"),
-            ("/dev/loop0", "/dev/loop0p1"),
-            ("/dev/mmcblk0", "/dev/mmcblk0p1"),
-        ] {
-            assert_eq!(numbered(Path::new(disk), 1), Path::new(expected));
-        }
-    }
 }

@@ -1,11 +1,14 @@
 //! The layers of the configuration, in the order in which later ones win (R§7.6), and the last good of each file.
 
 use super::{CONF, SYSTEM};
+use crate::boot::state;
+use crate::release::boot_set;
 use corral_config::error::{Problem, Severity};
 use corral_config::layer::{Layer, Source};
 use corral_config::metadata::Metadata;
 use corral_config::yaml::Position;
 use corral_machine::files::write_atomic;
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +24,7 @@ pub(crate) fn load() -> Vec<Layer> {
     files.extend(cloud_config_files(conf));
     files.push(conf.join("cloud-config.yml"));
     layers.extend(files.iter().filter_map(|path| load_or_last_good(path, &metadata)));
+    layers.extend(rescue_keys());
     layers.extend(corral_machine::cmdline::load().map(|text| Layer::from_command_line(&text)));
     if !metadata.is_empty() {
         let config = corral_config::resolve(&layers);
@@ -28,6 +32,16 @@ pub(crate) fn load() -> Vec<Layer> {
         layers.push(Layer::from_value(Source::Metadata, &value));
     }
     layers
+}
+
+/// Without the state disk, and with it the owner's configuration, the owner's keys still open the machine.
+fn rescue_keys() -> Option<Layer> {
+    if !Path::new(state::PROBLEM).exists() {
+        return None;
+    }
+    let keys = boot_set::reading()?.load_keys();
+    let source = Source::File("the ssh keys on the boot partition".to_owned());
+    (!keys.is_empty()).then(|| Layer::from_value(source, &json!({ "ssh_authorized_keys": keys })))
 }
 
 /// `cloud-config.d/*` by name; the provider's network first.

@@ -1,6 +1,7 @@
 //! The services of the system image and the owner's, as a plan. A file that is wrong costs only itself.
 
 use super::{CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, SYSTEM};
+use crate::boot::state;
 use corral_config::Config;
 use corral_config::error::{Problem, Severity};
 use corral_config::explain;
@@ -113,7 +114,9 @@ fn is_needed(name: &str, config: &Config, layers: &[Layer], has_user_services: b
         "cloud-init-network" => needs_network(config, layers),
         "bootcmd" => !config.bootcmd.is_empty(),
         "cloud-init-execute" => {
-            !config.rancher.resize_device.is_empty() || !config.rancher.restart_services.is_empty()
+            !config.rancher.resize_device.is_empty()
+                || !config.rancher.restart_services.is_empty()
+                || block::grown_partition(Path::new(state::SEEN)).is_some()
         }
         "user-services" => has_user_services,
         "os-trial" => crate::upgrade::trial::is_on(),

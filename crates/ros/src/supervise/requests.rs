@@ -28,6 +28,7 @@ impl Supervisor {
             Request::Inspect { container } => self.handle_inspect(&container),
             Request::Exec { container, spec } => self.handle_exec(caller, &container, *spec, descriptors),
             Request::Boot => Ok(Some(Reply::Value(json!(self.trace.spans)))),
+            Request::Waiting => Ok(Some(Reply::Value(json!(self.waiting())))),
             Request::AwaitConfig => {
                 self.handle_await(caller);
                 Ok(None)

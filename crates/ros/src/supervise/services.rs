@@ -7,7 +7,8 @@ use crate::launch;
 use crate::trace;
 use corral_plan::graph::Progress;
 use corral_plan::lifecycle::{Event, State};
-use std::collections::BTreeSet;
+use corral_plan::service::Service;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Without these two nobody can use the machine: when both run, it says that it is up.
 const ESSENTIAL: [&str; 2] = ["console", "docker"];
@@ -81,6 +82,31 @@ impl Supervisor {
             .collect();
         said.difference(&self.obstacles).for_each(|line| say(line));
         self.obstacles = said;
+    }
+
+    /// Services that were not started yet: name → those that it waits for.
+    pub(super) fn waiting(&self) -> BTreeMap<String, Vec<String>> {
+        let plan = &self.resolved.plan;
+        let open = plan
+            .services
+            .iter()
+            .filter(|service| !service.labels.create_only && self.named(service.name.as_str()).is_none());
+        let with_reasons = open.map(|service| {
+            let names = plan.waits_for.get(service.name.as_str()).into_iter().flatten();
+            let holding = names.filter(|name| plan.get(name).is_some_and(|other| self.holds_up(other)));
+            let mut reasons: Vec<String> = holding.map(|name| format!("it waits for {name}")).collect();
+            let obstacle = plan.obstacle(service, |name| self.progress(name));
+            reasons.extend(obstacle.map(|obstacle| format!("{} {}", obstacle.service, obstacle.what)));
+            (service.name.to_string(), reasons)
+        });
+        with_reasons.collect()
+    }
+
+    /// Is this one not as far as those need it that come after it?
+    fn holds_up(&self, service: &Service) -> bool {
+        let progress = self.progress(service.name.as_str());
+        let is_done = if service.labels.detach { progress != Progress::Waiting } else { progress.is_over() };
+        !is_done && !service.labels.create_only
     }
 
     fn named(&self, name: &str) -> Option<&super::table::Container> {

@@ -15,7 +15,7 @@ use corral_machine::watchdog;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -123,14 +123,18 @@ fn check_network(_: Instant) -> Result<()> {
 }
 
 fn check_sshd(_: Instant) -> Result<()> {
-    if !InForce::load()?.config.rancher.ssh.daemon {
+    let ssh = InForce::load()?.config.rancher.ssh;
+    if !ssh.daemon {
         return Ok(());
     }
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, 22)).context("asking sshd")?;
+    let address = ssh.listen_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let address = if address.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address };
+    let port = if ssh.port == 0 { 22 } else { ssh.port };
+    let mut stream = TcpStream::connect((address, port)).context("asking sshd")?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut banner = [0_u8; 4];
     stream.read_exact(&mut banner).context("asking sshd")?;
-    if &banner == b"SSH-" { Ok(()) } else { bail!("what answers on port 22 is not sshd") }
+    if &banner == b"SSH-" { Ok(()) } else { bail!("what answers on port {port} is not sshd") }
 }
 
 /// Does it not only answer, but run a container?

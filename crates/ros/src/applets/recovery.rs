@@ -1,0 +1,121 @@
+//! `ros recovery`, in the recovery container: a root shell on every console. Whoever leaves one of them lets the boot
+//! go on. Where the owner set `rancher.password`, it is asked for.
+
+use anyhow::{Context, Result};
+use corral_config::cmdline;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Says that somebody got in.
+const ENTERED: &str = "/tmp/entered";
+/// Says that a password is asked for.
+const LOCKED: &str = "/tmp/locked";
+const SHELL: &str = "/usr/bin/recovery-shell";
+const LOGIN: &str = "/usr/bin/recovery-login";
+
+/// Offers shells until somebody has left one.
+pub(crate) fn run() -> Result<()> {
+    let password = std::env::var("RECOVERY_PASSWORD").unwrap_or_default();
+    if !password.is_empty() {
+        set_password(&password)?;
+        fs::write(LOCKED, "")?;
+    }
+    for link in [SHELL, LOGIN] {
+        let _ = std::os::unix::fs::symlink("ros", link);
+    }
+    let line = corral_machine::cmdline::load().unwrap_or_default();
+    let terminals = terminals(&line);
+    let mut shells: Vec<(Child, OwnedFd, &str)> = Vec::new();
+    for terminal in &terminals {
+        shells.push(start(terminal)?);
+    }
+    loop {
+        let mut watched: Vec<PollFd<'_>> =
+            shells.iter().map(|(_, handle, _)| PollFd::new(handle, PollFlags::IN)).collect();
+        poll(&mut watched, None)?;
+        let ended = watched.iter().position(|shell| !shell.revents().is_empty());
+        let Some(ended) = ended else { continue };
+        if Path::new(ENTERED).exists() {
+            return Ok(());
+        }
+        // A login that failed.
+        let (mut child, _, terminal) = shells.remove(ended);
+        let _ = child.wait();
+        shells.push(start(terminal)?);
+    }
+}
+
+/// The consoles of the kernel that are there; the first screen if none is named.
+fn terminals(line: &str) -> Vec<String> {
+    let words = cmdline::words(line);
+    let named = cmdline::values(&words, "console").into_iter();
+    let named = named.map(|console| console.split(',').next().unwrap_or_default().replace("tty0", "tty1"));
+    let found: BTreeSet<String> =
+        named.chain(["tty1".to_owned()]).filter(|name| Path::new("/dev").join(name).exists()).collect();
+    found.into_iter().collect()
+}
+
+fn start(terminal: &str) -> Result<(Child, OwnedFd, &str)> {
+    let kind = if terminal.starts_with("ttyS") { "vt100" } else { "linux" };
+    let child = Command::new("/usr/sbin/getty")
+        .args(["-n", "-l", LOGIN, "-L", "115200", terminal, kind])
+        .stdin(Stdio::null())
+        .spawn()
+        .with_context(|| format!("starting a shell on {terminal}"))?;
+    let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    Ok((child, handle, terminal))
+}
+
+/// What getty runs: login if there is a password, else the shell.
+pub(crate) fn log_in() -> Result<()> {
+    println!("\r\nRecovery console of Corral v{}\r", crate::release::running_version());
+    let error = if Path::new(LOCKED).exists() {
+        Command::new("/usr/bin/login").arg("root").exec()
+    } else {
+        Command::new(SHELL).exec()
+    };
+    Err(error).context("starting a shell")
+}
+
+/// The shell of root here.
+pub(crate) fn shell() -> Result<()> {
+    fs::write(ENTERED, "")?;
+    println!(
+        "The disks are as they were found. `exit` goes on with the boot; udhcpc -i eth0 asks for an address.\r"
+    );
+    let error = Command::new("/bin/bash")
+        .args(["--noprofile", "--norc", "-i"])
+        .current_dir("/root")
+        .env("HOME", "/root")
+        .env("PS1", r"[Recovery console \u@\h:\W]# ")
+        .exec();
+    Err(error).context("starting bash")
+}
+
+/// Root has one in this container only, and login starts our shell.
+fn set_password(password: &str) -> Result<()> {
+    let table = fs::read_to_string("/etc/passwd")?;
+    let line = |line: &str| match line.strip_prefix("root:") {
+        Some(_) => format!("root:x:0:0:root:/root:{SHELL}\n"),
+        None => format!("{line}\n"),
+    };
+    fs::write("/etc/passwd", table.lines().map(line).collect::<String>())?;
+    let mut child = Command::new("/usr/sbin/chpasswd")
+        .args(["-c", "SHA512"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("starting chpasswd")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(format!("root:{password}\n").as_bytes())?;
+    }
+    let status = child.wait()?;
+    anyhow::ensure!(status.success(), "chpasswd: {status}");
+    Ok(())
+}

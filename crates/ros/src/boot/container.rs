@@ -1,0 +1,88 @@
+//! A container that a step of the boot runs to its end, before the loop begins.
+
+use crate::launch;
+use crate::resolve::Resolved;
+use anyhow::{Context, Result, bail};
+use corral_engine::core::{Helper, Streams};
+use corral_engine::protocol::{Join, Order, Report};
+use corral_engine::sys::packet::Received;
+use corral_engine::sys::reap;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// What making and removing a container may take.
+const HELPER_TIME: Duration = Duration::from_secs(60);
+
+/// Runs the container of a service, its output on the console. Without a time it may take as long as it likes.
+pub(super) fn run(
+    resolved: &Resolved,
+    name: &str,
+    environment: Vec<String>,
+    time: Option<Duration>,
+) -> Result<()> {
+    let service = resolved.plan.get(name);
+    let service = service.with_context(|| format!("the system image has no service {name}"))?;
+    let mut spec = launch::container(service, &resolved.environment);
+    spec.env.extend(environment);
+    let id = corral_engine::id::new_id();
+    let console =
+        fs::OpenOptions::new().write(true).open("/dev/console").ok().map(std::os::fd::OwnedFd::from);
+    let copy = console.as_ref().and_then(|console| console.try_clone().ok());
+    let streams = Streams { stdin: None, stdout: console, stderr: copy };
+    let helper = Helper::start(
+        &Order::Launch { id: id.clone(), spec: Box::new(spec), join: Join::default() },
+        streams,
+    )?;
+    let pid = match next_report(&helper)? {
+        Report::Created { pid } => pid,
+        Report::Failed { message } => bail!("{message}"),
+        other => bail!("the helper reported {other:?}"),
+    };
+    helper.go()?;
+    let code = wait_for_end(pid, time.map(|time| Instant::now() + time));
+    let order = Order::Cleanup { id, keep_children: false, remove: true };
+    let cleaning = Helper::start(&order, Streams::default())?;
+    next_report(&cleaning)?;
+    match code.with_context(|| format!("the container {name}"))? {
+        0 => Ok(()),
+        code => bail!("the container {name} ended with {code}"),
+    }
+}
+
+fn next_report(helper: &Helper) -> Result<Report> {
+    let deadline = Instant::now() + HELPER_TIME;
+    loop {
+        match helper.report() {
+            Received::Message(report, _) => return Ok(report),
+            Received::Closed => bail!("the helper ended without a word"),
+            Received::Nothing => {}
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            bail!("the helper did not report in time");
+        }
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: 0 };
+        poll(&mut [PollFd::new(helper, PollFlags::IN)], Some(&timeout))?;
+    }
+}
+
+/// Reaps until the process has ended. Its pidfd tells when; before that it is the helper's child, not ours.
+fn wait_for_end(pid: i32, deadline: Option<Instant>) -> Result<i32> {
+    let process = rustix::process::Pid::from_raw(pid).context("no process")?;
+    let handle = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty())?;
+    loop {
+        while let Some(end) = reap::next() {
+            if end.pid == pid {
+                return Ok(end.code);
+            }
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+            bail!("it did not end in time");
+        }
+        // It may be a zombie of a helper that has not ended yet: look again soon.
+        let timeout = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+        poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout))?;
+    }
+}

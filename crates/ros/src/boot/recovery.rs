@@ -1,0 +1,23 @@
+//! The recovery console: a shell with the tools of the console and of the network, before the state disk is touched.
+//! Asked for by `rancher.recovery`, which the boot menu sets, or because a step failed that the owner requires. The boot
+//! goes on when it is left.
+
+use super::{container, say};
+use crate::resolve::Resolved;
+
+/// Runs it, and returns when somebody has left it.
+pub(super) fn run(resolved: &Resolved, reason: &str) {
+    say(&format!("recovery: {reason}"));
+    say("recovery: launching the recovery console; leaving it goes on with the boot");
+    let password = format!("RECOVERY_PASSWORD={}", resolved.config.rancher.password);
+    if let Err(error) = container::run(resolved, "recovery", vec![password], None) {
+        say(&format!("recovery: {error:#}; going on with the boot"));
+    }
+}
+
+/// If the owner wants it.
+pub(super) fn run_if_asked(resolved: &Resolved) {
+    if resolved.config.rancher.recovery {
+        run(resolved, "asked for by rancher.recovery");
+    }
+}

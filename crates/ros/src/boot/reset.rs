@@ -1,0 +1,90 @@
+//! `ros reset`, as the next boot does it: before anything of the state is used. What is deleted first leaves its place,
+//! so that a cut of power in between does not leave half of it: the wish is gone last.
+
+use super::say;
+use crate::cli::persist::RESET;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Paths below the state that each word keeps.
+const KEEP: [(&str, &[&str]); 3] = [
+    ("config", &["var/lib/rancher/conf"]),
+    ("keys", &["var/lib/rancher/conf/ssh", "home/rancher/.ssh", "home/docker/.ssh"]),
+    ("images", &["var/lib/docker", "var/lib/system-docker"]),
+];
+
+/// Does what `ros reset` asked for below `base`, the root of the state.
+pub(super) fn run_if_asked(base: &Path) {
+    let wish = base.join(RESET.trim_start_matches('/'));
+    let Ok(text) = fs::read_to_string(&wish) else { return };
+    let words: Vec<&str> = text.lines().map(str::trim).collect();
+    say(&format!("reset: deleting what is on the state disk; kept: {}", words.join(" ")));
+    let mut kept: Vec<PathBuf> = vec![wish.clone(), base.join("lost+found")];
+    for (word, paths) in KEEP {
+        if words.contains(&word) {
+            kept.extend(paths.iter().map(|path| base.join(path)));
+        }
+    }
+    let done = clear(base, &kept)
+        .and_then(|()| fs::remove_file(&wish).with_context(|| format!("removing {}", wish.display())));
+    rustix::fs::sync();
+    if let Err(error) = done {
+        say(&format!("reset: {error:#}; the next start tries again"));
+    }
+}
+
+/// Deletes all below a folder but what is kept, and what leads there.
+fn clear(folder: &Path, kept: &[PathBuf]) -> Result<()> {
+    let items = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    for item in items.flatten() {
+        let path = item.path();
+        if kept.contains(&path) {
+            continue;
+        }
+        let is_folder = item.file_type().is_ok_and(|kind| kind.is_dir());
+        let leads_on = kept.iter().any(|kept| kept.starts_with(&path));
+        let removed = match (is_folder, leads_on) {
+            (true, true) => {
+                clear(&path, kept)?;
+                Ok(())
+            }
+            (true, false) => fs::remove_dir_all(&path),
+            (false, _) => fs::remove_file(&path),
+        };
+        removed.with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_named_stays() {
+        let base = std::env::temp_dir().join(format!("corral-reset-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&base);
+        for path in [
+            "home/rancher/data",
+            "home/rancher/.ssh/authorized_keys",
+            "var/lib/docker/image",
+            "var/lib/rancher/conf/cloud-config.yml",
+            "var/lib/rancher/conf/ssh/host_key",
+            "opt/app",
+        ] {
+            fs::create_dir_all(base.join(path).parent().unwrap()).unwrap();
+            fs::write(base.join(path), path).unwrap();
+        }
+        fs::write(base.join("var/lib/rancher/reset"), "keys\nimages\n").unwrap();
+        run_if_asked(&base);
+        let there = |path: &str| base.join(path).exists();
+        assert!(there("home/rancher/.ssh/authorized_keys") && there("var/lib/docker/image"));
+        assert!(there("var/lib/rancher/conf/ssh/host_key"));
+        assert!(!there("home/rancher/data") && !there("opt") && !there("var/lib/rancher/reset"));
+        assert!(!there("var/lib/rancher/conf/cloud-config.yml"));
+        run_if_asked(&base);
+        assert!(there("var/lib/docker/image"));
+        fs::remove_dir_all(base).unwrap();
+    }
+}

@@ -1,0 +1,106 @@
+//! `ros persist`: what survives a restart, and what does not. `ros reset`: as new, but for what is to be kept.
+
+use crate::boot::state::{self, KEPT, PROBLEM};
+use crate::install::confirm;
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use corral_machine::files::write_atomic;
+use std::fs;
+use std::path::Path;
+
+/// Read by the next boot, before anything of the state is used.
+pub(crate) const RESET: &str = "/var/lib/rancher/reset";
+
+/// What may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keep {
+    /// The configuration: what `ros config` and cloud-init stored
+    Config,
+    /// The ssh keys of the owner, and the machine's own
+    Keys,
+    /// Images of both engines
+    Images,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// What is to be kept, with commas between
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    keep: Vec<Keep>,
+    /// Ask nothing
+    #[arg(short, long)]
+    force: bool,
+    /// Do not restart: the next start does it
+    #[arg(long)]
+    no_reboot: bool,
+}
+
+/// `ros persist`.
+pub(crate) fn show() -> Result<()> {
+    let on_disk = state::is_on_disk();
+    if let Ok(problem) = fs::read_to_string(PROBLEM) {
+        println!("the state disk does not work: {}", problem.trim());
+    }
+    let kept = if on_disk { "kept" } else { "in memory" };
+    for path in KEPT {
+        println!("{kept:<10} {path:<24} {}", about(path));
+    }
+    println!(
+        "{:<10} {:<24} /etc, /usr, /root and all else: new from its image at each start",
+        "rebuilt", "the console"
+    );
+    for (path, what) in [
+        ("/etc of the system", "rendered at each start from the configuration"),
+        ("/, /usr of the system", "read-only: the version that runs"),
+    ] {
+        println!("{:<10} {path:<24} {what}", "rebuilt");
+    }
+    for path in ["/run", "/tmp"] {
+        println!("{:<10} {path:<24}", "in memory");
+    }
+    println!("{:<10} {:<24} what is mounted there is another disk's", "–", "/mnt, /media");
+    if !on_disk {
+        println!("\nThis machine runs from memory: nothing survives a restart.");
+    }
+    Ok(())
+}
+
+fn about(path: &str) -> &'static str {
+    match path {
+        "/home" => "homes of the users",
+        "/opt" => "yours",
+        "/var/lib/docker" => "images, containers and volumes of your Docker",
+        "/var/lib/system-docker" => "those of the system's engine",
+        "/var/lib/rancher" => "configuration, keys",
+        _ => "logs",
+    }
+}
+
+/// `ros reset`.
+pub(crate) fn reset(options: &Options) -> Result<()> {
+    if !state::is_on_disk() {
+        bail!("this machine runs from memory: a restart is a reset");
+    }
+    println!("At the next start everything on the state disk is deleted but: {}", kept(&options.keep));
+    if !options.keep.contains(&Keep::Config) && !options.keep.contains(&Keep::Keys) {
+        println!(
+            "WARNING: without config and keys nobody can log in, unless the kernel's command line or a data source lets somebody"
+        );
+    }
+    if !options.force && !confirm("Continue")? {
+        bail!("nothing was changed");
+    }
+    let names = options.keep.iter().filter_map(|keep| keep.to_possible_value());
+    let text: String = names.map(|value| format!("{}\n", value.get_name())).collect();
+    write_atomic(Path::new(RESET), text.as_bytes(), 0o600).context("keeping the wish")?;
+    if options.no_reboot {
+        return Ok(());
+    }
+    super::power::end("reboot", &super::power::Options::default())
+}
+
+fn kept(keep: &[Keep]) -> String {
+    let names: Vec<String> =
+        keep.iter().filter_map(|keep| Some(keep.to_possible_value()?.get_name().to_owned())).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}

@@ -1,0 +1,108 @@
+//! `ros why`: a plain answer to "why is it not up?". Everything that the parts of the system know to be wrong, in one place.
+
+use crate::boot::state;
+use crate::release::boot_set;
+use crate::resolve::{self, InForce};
+use anyhow::{Context, Result};
+use corral_config::error::Severity;
+use corral_engine::client::{Client, ask, unexpected};
+use corral_engine::protocol::{Reply, Request};
+use corral_engine::spec::{Snapshot, State};
+use corral_machine::boot_partition::Stage;
+use std::collections::BTreeMap;
+use std::fs;
+
+/// Prints what is wrong with the machine, or with one service.
+pub(crate) fn run(service: Option<&str>) -> Result<()> {
+    let mut lines = services(service)?;
+    if service.is_none() {
+        lines.splice(0..0, machine()?);
+    }
+    if lines.is_empty() {
+        println!("{}: nothing is wrong", service.unwrap_or("this machine"));
+    }
+    lines.iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+fn machine() -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    if let Ok(problem) = fs::read_to_string(state::PROBLEM) {
+        lines.push(format!(
+            "state: {}; the machine runs from memory, nothing is kept. The disk was left as it is: `sudo e2fsck DEVICE` mends a file system, `ros config get rancher.state.dev` says which one is meant",
+            problem.trim()
+        ));
+    } else if InForce::load()?.config.rancher.state.dev.is_empty() && boot_set::reading().is_none() {
+        lines.push(
+            "state: no disk is named (rancher.state.dev); the machine runs from memory, nothing is kept"
+                .to_owned(),
+        );
+    }
+    if let Some(trial) = boot_set::reading().and_then(|partition| partition.trial())
+        && trial.stage == Stage::Failed
+    {
+        lines.push(format!("upgrade: version {} failed: {}", trial.version, trial.reason));
+    }
+    if let Some(line) = nearly_full() {
+        lines.push(line);
+    }
+    let problems = resolve::problems();
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    lines.extend(errors.map(|problem| format!("configuration: {problem}")));
+    Ok(lines)
+}
+
+/// A disk without room is behind much that does not start.
+fn nearly_full() -> Option<String> {
+    let data = rustix::fs::statvfs(state::SEEN).ok().filter(|_| state::is_on_disk())?;
+    let free = data.f_bavail * data.f_frsize;
+    (free < data.f_blocks * data.f_frsize / 50).then(|| {
+        format!(
+            "state: the disk is full: {:.1} MB are free; `docker system prune`, `ros gc`",
+            free as f64 / 1e6
+        )
+    })
+}
+
+fn services(wanted: Option<&str>) -> Result<Vec<String>> {
+    let waiting: BTreeMap<String, Vec<String>> = match ask(Request::Waiting)? {
+        Reply::Value(value) => serde_json::from_value(value).context("reading what PID 1 waits for")?,
+        other => return Err(unexpected(&other).into()),
+    };
+    let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
+    let mut lines: Vec<String> = Client::connect(|_, _| {})?
+        .list()?
+        .iter()
+        .filter(|snapshot| snapshot.status.planned && is_wanted(&snapshot.spec.name))
+        .filter_map(explain)
+        .collect();
+    for (name, reasons) in waiting.into_iter().filter(|(name, _)| is_wanted(name)) {
+        let reasons =
+            if reasons.is_empty() { "it is about to be started".to_owned() } else { reasons.join(", ") };
+        lines.push(format!("{name}: not started yet: {reasons}"));
+    }
+    Ok(lines)
+}
+
+/// What is wrong with a container of the plan.
+fn explain(snapshot: &Snapshot) -> Option<String> {
+    let (name, status) = (&snapshot.spec.name, &snapshot.status);
+    let logs = format!("see: system-docker logs {name}");
+    if !status.error.is_empty() {
+        return Some(format!("{name}: could not be started: {}", status.error));
+    }
+    if status.oom_killed {
+        return Some(format!("{name}: ended for want of memory; {logs}"));
+    }
+    match status.state {
+        State::Restarting => Some(format!(
+            "{name}: ends again and again (exit status {}, {} restarts); {logs}",
+            status.exit_code, status.restarts
+        )),
+        State::Exited if status.exit_code != 0 => {
+            Some(format!("{name}: ended with exit status {}; {logs}", status.exit_code))
+        }
+        _ if status.health == "unhealthy" => Some(format!("{name}: its health check fails; {logs}")),
+        _ => None,
+    }
+}

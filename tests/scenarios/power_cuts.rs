@@ -1,0 +1,89 @@
+//! The power is cut while an upgrade is written: at thirty moments, from its first write to its last. Whatever the moment, the
+//! machine boots the old version or the new one.
+
+use super::install::installed;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use vmtest::machine::folder;
+use vmtest::write_log::{Write, WriteLog};
+use vmtest::{Image, Machine, Medium, Options};
+
+/// Spread over the whole upgrade.
+const SPREAD: usize = 14;
+/// Around the writes that switch the menu and arm the trial: the last ones.
+const LAST: usize = 16;
+
+#[test]
+fn a_cut_of_power_at_any_moment_of_an_upgrade_leaves_what_boots() -> Result<()> {
+    let folder = folder("power-cuts")?;
+    let disk = installed(&folder)?;
+    let before = folder.join("before.img");
+    copy(&disk, &before)?;
+    let (log, first) = upgrade(&folder, &disk)?;
+    let writes = &log.writes;
+    println!("{} writes, {} of them by the upgrade", writes.len(), writes.len() - first);
+    let mut versions = Vec::new();
+    let mut done = 0;
+    for point in points(first, writes) {
+        log.replay(&writes[done..point], &before)?;
+        done = point;
+        versions.push(boot(&folder, &before).with_context(|| format!("cut after write {point}"))?);
+    }
+    println!("booted: {}", versions.join(" "));
+    // The first cut is before everything, the last one after it.
+    assert_eq!(versions.first().map(String::as_str), Some("0.1.0"));
+    assert_eq!(versions.last().map(String::as_str), Some("0.9.0"));
+    Ok(())
+}
+
+/// Upgrades a machine whose writes are kept. Gives them, and how many there were before the upgrade.
+fn upgrade(folder: &Path, disk: &Path) -> Result<(WriteLog, usize)> {
+    let log = folder.join("writes.log");
+    fs::write(&log, "")?;
+    let options = Options {
+        medium: Medium::Disk,
+        disks: vec![disk.to_path_buf(), Image::find()?.releases.join("next.oci.tar")],
+        write_log: Some(log.clone()),
+        ..Options::default()
+    };
+    let mut machine = Machine::start(folder, options)?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run("sync")?;
+    let first = WriteLog::open(&log)?.writes.len();
+    machine.run("sudo ros os upgrade -i /dev/vdb --force --no-reboot")?;
+    machine.check_alarms()?;
+    // The cut that everybody means: in the middle of the running machine.
+    machine.cut_power()?;
+    Ok((WriteLog::open(&log)?, first))
+}
+
+fn points(first: usize, writes: &[Write]) -> Vec<usize> {
+    let all = writes.len();
+    let last = all.saturating_sub(LAST - 1).max(first);
+    let spread = (0..SPREAD).map(|number| first + (last - first) * number / SPREAD);
+    spread.chain(last..=all).collect()
+}
+
+/// Boots the disk without changing it; the version that came up.
+fn boot(folder: &Path, disk: &Path) -> Result<String> {
+    let options = Options {
+        medium: Medium::Disk,
+        disks: vec![disk.to_path_buf()],
+        extra: vec!["-snapshot".into()],
+        ..Options::default()
+    };
+    let mut machine = Machine::start(folder, options)?;
+    machine.expect_console(" begins")?;
+    let console = machine.console();
+    let version = console.split("PID 1 of Corral v").nth(1).context("no PID 1 of ours")?;
+    Ok(version.split(' ').next().unwrap_or_default().to_owned())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg("--sparse=always").arg(from).arg(to).status()?;
+    anyhow::ensure!(status.success(), "copying {}: {status}", from.display());
+    Ok(())
+}

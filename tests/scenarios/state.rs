@@ -1,0 +1,165 @@
+//! The state disk: late, ambiguous, asking to be formatted, full, broken, grown; and the recovery console.
+
+use super::install::installed;
+use anyhow::Result;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use vmtest::machine::folder;
+use vmtest::{Machine, Medium, Options, drive, shell};
+
+const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE";
+
+/// An installed machine.
+fn boot_disk(folder: &Path, disk: &Path) -> Result<Machine> {
+    let options = Options { medium: Medium::Disk, disks: vec![disk.to_path_buf()], ..Options::default() };
+    Machine::start(folder, options)
+}
+
+#[test]
+fn a_disk_of_docker_machine_is_formatted_and_its_key_lets_it_in() -> Result<()> {
+    let folder = folder("boot2docker")?;
+    let disk = folder.join("disk.img");
+    drive::make_boot2docker(&disk, 512, &shell::make_key(&folder)?)?;
+    let append = format!("{STATE} rancher.state.autoformat=[/dev/sda,/dev/vdb]");
+    let options = Options { append, disks: vec![disk], ..Options::default() };
+    let mut machine = Machine::start(&folder, options)?;
+    machine.expect_login()?;
+    assert!(machine.run("sudo blkid /dev/vdb")?.contains("LABEL=\"B2D_STATE\""));
+    assert!(machine.run("grep ' /home ' /proc/1/mountinfo")?.contains("/dev/vdb"));
+    assert!(machine.run("sudo ros config get rancher.state.autoformat")?.contains("/dev/vdb"));
+    machine.check_alarms()
+}
+
+#[test]
+fn of_two_disks_with_one_label_none_is_taken() -> Result<()> {
+    let folder = folder("two-labels")?;
+    let disks = ["one.img", "two.img"].map(|name| folder.join(name));
+    for disk in &disks {
+        drive::make_ext4(disk, "RANCHER_STATE", ("mine", "untouched"))?;
+    }
+    let options = Options { append: STATE.to_owned(), disks: disks.to_vec(), ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    let why = machine.run("sudo ros why")?;
+    assert!(why.contains("ambiguous") && why.contains("/dev/vdb") && why.contains("/dev/vdc"), "{why}");
+    assert!(machine.run("sudo ros persist")?.contains("nothing survives a restart"));
+    machine.check_alarms()
+}
+
+#[test]
+fn a_disk_that_comes_late_is_waited_for() -> Result<()> {
+    let folder = folder("late")?;
+    let disk = folder.join("late.img");
+    drive::make_ext4(&disk, "RANCHER_STATE", ("mine", "kept"))?;
+    let mut machine =
+        super::with_config(&folder, "", Options { append: STATE.to_owned(), ..Options::default() })?;
+    machine.expect_console("waiting up to 10 s for LABEL=RANCHER_STATE")?;
+    machine.monitor(&format!("drive_add 0 if=none,id=late,format=raw,file={}\n", disk.display()))?;
+    machine.monitor("device_add virtio-blk-pci,drive=late\n")?;
+    machine.expect_login()?;
+    assert!(machine.run("grep ' /home ' /proc/1/mountinfo")?.contains("ext4"));
+    machine.check_alarms()
+}
+
+#[test]
+fn a_broken_disk_does_not_lock_the_owner_out() -> Result<()> {
+    let folder = folder("broken-state")?;
+    let disk = installed(&folder)?;
+    let mut machine = boot_disk(&folder, &disk)?;
+    machine.expect_login()?;
+    // Where the state begins, and the keys have their copy.
+    let start: u64 = machine.run("cat /sys/class/block/vda1/start")?.parse()?;
+    machine.expect("sudo test -s /run/corral/medium/boot/authorized_keys")?;
+    let _ = machine.run("sudo poweroff");
+    machine.expect_end()?;
+    // The superblock, its copies and everything near them.
+    let file = File::options().write(true).open(&disk)?;
+    let length = file.metadata()?.len();
+    for group in 0..((length - start * 512) >> 27) {
+        file.write_all_at(&vec![0xa5; 1 << 20], start * 512 + (group << 27))?;
+    }
+    let mut machine = boot_disk(&folder, &disk)?;
+    machine.expect_login()?;
+    let why = machine.run("sudo ros why")?;
+    assert!(why.starts_with("state: ") && why.contains("runs from memory"), "{why}");
+    machine.expect_docker()?;
+    machine.check_alarms()
+}
+
+#[test]
+fn a_full_disk_boots_and_says_so() -> Result<()> {
+    let folder = folder("full-state")?;
+    let disk = installed(&folder)?;
+    let mut machine = boot_disk(&folder, &disk)?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run("sudo sh -c 'fallocate -l 10G /opt/fill || dd if=/dev/zero of=/opt/fill bs=1M' 2>/dev/null; sudo dd if=/dev/zero of=/opt/rest bs=4k 2>/dev/null; sync")?;
+    let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
+    let _ = machine.run("sudo reboot");
+    machine.expect_next_boot(&boot_id)?;
+    let why = machine.run("sudo ros why")?;
+    assert!(why.contains("the disk is full"), "{why}");
+    machine.run("sudo rm /opt/fill /opt/rest")?;
+    machine.check_alarms()
+}
+
+#[test]
+fn the_state_grows_with_its_disk() -> Result<()> {
+    let folder = folder("grown-state")?;
+    let disk = installed(&folder)?;
+    let mebibytes = "df -m /state 2>/dev/null /home | awk 'END {print $2}'";
+    let mut machine = boot_disk(&folder, &disk)?;
+    machine.expect_login()?;
+    let before: u64 = machine.run(mebibytes)?.parse()?;
+    let _ = machine.run("sudo poweroff");
+    machine.expect_end()?;
+    File::options().write(true).open(&disk)?.set_len(8 << 30)?;
+    let mut machine = boot_disk(&folder, &disk)?;
+    machine.expect_login()?;
+    machine.expect(&format!("[ $({mebibytes}) -gt {} ]", before + 3000))?;
+    machine.check_alarms()
+}
+
+#[test]
+fn a_reset_keeps_what_it_is_told_to() -> Result<()> {
+    let folder = folder("reset")?;
+    let disk = installed(&folder)?;
+    let mut machine = boot_disk(&folder, &disk)?;
+    machine.expect_login()?;
+    machine.run("echo mine > /home/rancher/data; sudo mkdir -p /opt/app; sudo ros config set rancher.environment.MINE kept")?;
+    let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
+    let _ = machine.run("sudo ros reset --keep config -f");
+    machine.expect_next_boot(&boot_id)?;
+    machine.run("[ ! -e /home/rancher/data ] && [ ! -e /opt/app ]")?;
+    assert_eq!(machine.run("sudo ros config get rancher.environment.MINE")?, "kept");
+    assert_eq!(machine.run("hostname")?, "installed");
+    machine.check_alarms()
+}
+
+#[test]
+fn the_recovery_console_is_left_into_the_boot() -> Result<()> {
+    let folder = folder("recovery")?;
+    let append = "rancher.recovery=true rancher.password=open-sesame".to_owned();
+    let mut machine = super::with_config(&folder, "", Options { append, ..Options::default() })?;
+    machine.expect_console("Recovery console of Corral")?;
+    machine.expect_console("assword:")?;
+    machine.type_until("open-sesame", "[Recovery console root@")?;
+    machine.type_line("udhcpc -i eth0 -n -q && echo leased $((40 + 2))")?;
+    machine.expect_console("leased 42")?;
+    machine.type_line("ros --version; exit")?;
+    machine.expect_login()?;
+    machine.check_alarms()
+}
+
+#[test]
+fn a_required_disk_that_is_not_there_ends_in_the_recovery_console() -> Result<()> {
+    let folder = folder("required")?;
+    let append = format!("{STATE} rancher.state.required=true");
+    let mut machine = super::with_config(&folder, "", Options { append, ..Options::default() })?;
+    machine.expect_console("the state disk is required")?;
+    machine.expect_console("[Recovery console root@")?;
+    machine.type_line("exit")?;
+    machine.expect_login()?;
+    machine.check_alarms()
+}
