@@ -16,6 +16,29 @@ fn the_iso_boots_with_512_mb() -> Result<()> {
 }
 
 #[test]
+fn the_iso_boots_by_uefi() -> Result<()> {
+    from_medium("iso-uefi", Options { medium: Medium::Iso, uefi: true, ..Options::default() })
+}
+
+#[test]
+fn the_iso_boots_from_a_usb_stick() -> Result<()> {
+    from_medium("iso-usb", Options { medium: Medium::UsbStick, ..Options::default() })
+}
+
+#[test]
+fn the_iso_boots_from_a_usb_stick_by_uefi() -> Result<()> {
+    from_medium("iso-usb-uefi", Options { medium: Medium::UsbStick, uefi: true, ..Options::default() })
+}
+
+/// Up to the shell that the ISO has on its consoles.
+fn from_medium(name: &str, options: Options) -> Result<()> {
+    let folder = folder(name)?;
+    let mut machine = Machine::start(&folder, options)?;
+    machine.expect_console("[rancher@rancher ~]$")?;
+    machine.check_alarms()
+}
+
+#[test]
 fn without_a_network_card_there_is_a_console_all_the_same() -> Result<()> {
     let folder = folder("no-nic")?;
     let append = "rancher.autologin=ttyS0".to_owned();

@@ -94,7 +94,8 @@ fn a_full_disk_boots_and_says_so() -> Result<()> {
     let mut machine = boot_disk(&folder, &disk)?;
     machine.expect_login()?;
     machine.expect_docker()?;
-    machine.run("sudo sh -c 'fallocate -l 10G /opt/fill || dd if=/dev/zero of=/opt/fill bs=1M' 2>/dev/null; sudo dd if=/dev/zero of=/opt/rest bs=4k 2>/dev/null; sync")?;
+    let fill = "fallocate -l $(df -k /opt | awk 'END {print $4 - 64}')k /opt/fill; dd if=/dev/zero of=/opt/rest bs=4k; sync";
+    machine.run(&format!("sudo sh -c \"{}\" 2>/dev/null", fill.replace('$', "\\$")))?;
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
     let _ = machine.run("sudo reboot");
     machine.expect_next_boot(&boot_id)?;

@@ -37,6 +37,7 @@ pub struct Machine {
     pub web_port: u16,
     started: Instant,
     alarms_expected: bool,
+    keyboard: Option<UnixStream>,
 }
 
 /// A folder of a story's own, emptied.
@@ -75,7 +76,15 @@ impl Machine {
             .context("starting qemu-system-x86_64")?;
         let login = Login { folder: folder.to_path_buf(), port: ssh_port, user: "rancher".to_owned() };
         let started = Instant::now();
-        Ok(Machine { qemu, folder: folder.to_path_buf(), login, web_port, started, alarms_expected: false })
+        Ok(Machine {
+            qemu,
+            folder: folder.to_path_buf(),
+            login,
+            web_port,
+            started,
+            alarms_expected: false,
+            keyboard: None,
+        })
     }
 
     /// Time since QEMU was started.
@@ -97,10 +106,25 @@ impl Machine {
     }
 
     /// Types a line on the serial console.
-    pub fn type_line(&self, text: &str) -> Result<()> {
-        let mut console =
+    pub fn type_line(&mut self, text: &str) -> Result<()> {
+        let keyboard = match self.keyboard.take() {
+            Some(keyboard) => keyboard,
+            None => self.connect_keyboard()?,
+        };
+        // It stays connected: hanging up would end whoever is logged in.
+        self.keyboard
+            .insert(keyboard)
+            .write_all(format!("{text}\r").as_bytes())
+            .context("typing on the serial console")
+    }
+
+    fn connect_keyboard(&self) -> Result<UnixStream> {
+        let console =
             UnixStream::connect(self.folder.join("console.sock")).context("reaching the serial console")?;
-        console.write_all(format!("{text}\r").as_bytes()).context("typing on the serial console")
+        // What the machine says is in the log; here it only has to be taken.
+        let mut output = console.try_clone()?;
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        Ok(console)
     }
 
     /// Types a line again and again until the console shows a text: a prompt for a password throws away what was typed

@@ -3,6 +3,7 @@
 
 use crate::image::Image;
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -78,6 +79,45 @@ pub fn registry(folder: &Path) -> Result<Server> {
     let mut command = Command::new(Image::find()?.tools.join("docker-registry"));
     command.arg("serve").arg(&config);
     start(command, port, &folder.join("registry.log"))
+}
+
+/// Pushes an OCI layout in a tar archive to a registry, by curl: every manifest of its index under its own name.
+pub fn push_layout(registry: &Server, archive: &Path, repository: &str, work: &Path) -> Result<()> {
+    fs::create_dir_all(work)?;
+    output(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(work))?;
+    let base = format!("http://127.0.0.1:{}/v2/{repository}", registry.port);
+    let blob = |digest: &str| work.join("blobs/sha256").join(digest.trim_start_matches("sha256:"));
+    let json = |path: &Path| -> Result<Value> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
+    let index = json(&work.join("index.json"))?;
+    for entry in index["manifests"].as_array().context("an index without manifests")? {
+        let manifest = blob(entry["digest"].as_str().unwrap_or_default());
+        let parsed = json(&manifest)?;
+        let layers = parsed["layers"].as_array().into_iter().flatten();
+        for digest in layers.chain([&parsed["config"]]).filter_map(|each| each["digest"].as_str()) {
+            push_blob(&base, digest, &blob(digest))?;
+        }
+        let name = entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or_default();
+        let kind = format!("Content-Type: {}", entry["mediaType"].as_str().unwrap_or_default());
+        let target = format!("{base}/manifests/{name}");
+        output(Command::new("curl").args(["-fsS", "-H", &kind, "-T"]).arg(&manifest).arg(target))?;
+    }
+    Ok(())
+}
+
+fn push_blob(base: &str, digest: &str, file: &Path) -> Result<()> {
+    let mut begin = Command::new("curl");
+    let reply = output(begin.args(["-fsS", "-X", "POST", "-D", "-", &format!("{base}/blobs/uploads/")]))?;
+    let place = reply.lines().find_map(|line| line.strip_prefix("Location: ")).context("no place")?;
+    let target = format!("{}&digest={digest}", place.trim());
+    output(Command::new("curl").args(["-fsS", "-T"]).arg(file).arg(target)).map(|_| ())
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// moto, a mock of Amazon's services; it answers for 169.254.169.254 too.

@@ -144,12 +144,8 @@ impl Archive {
         let mut members = BTreeMap::new();
         let entries = archive.entries_with_seek().with_context(|| format!("reading {}", path.display()))?;
         for entry in entries {
-            let entry = entry.with_context(|| {
-                format!(
-                    "{} is no release (a tar archive with an OCI image layout), or it is cut off",
-                    path.display()
-                )
-            })?;
+            let entry =
+                entry.with_context(|| no_release(path, "it is no tar archive with an OCI image layout"))?;
             let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             members.insert(name, (entry.raw_file_position(), entry.size()));
         }
@@ -158,7 +154,7 @@ impl Archive {
 
     fn member(&self, name: &str) -> Result<Take<File>> {
         let (offset, length) =
-            self.members.get(name).with_context(|| format!("{} has no {name}", self.path.display()))?;
+            self.members.get(name).with_context(|| no_release(&self.path, &format!("it has no {name}")))?;
         let mut file = File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
         file.seek(SeekFrom::Start(*offset))?;
         Ok(file.take(*length))
@@ -187,6 +183,10 @@ impl Archive {
         });
         Release::parse(manifest, signature.unwrap_or_default())
     }
+}
+
+fn no_release(path: &Path, why: &str) -> String {
+    format!("{} is no release, or it is cut off: {why}", path.display())
 }
 
 /// What the manifest of a signature says.
