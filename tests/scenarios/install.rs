@@ -22,7 +22,7 @@ pub(crate) const SERIAL: &str = "console=ttyS0";
 fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Result<()> {
     let folder = folder("install")?;
     let mut disks = Vec::new();
-    for (name, ..) in TYPES {
+    for name in TYPES.map(|(name, ..)| name).into_iter().chain(["noformat"]) {
         let disk = folder.join(format!("{name}.img"));
         drive::blank(&disk, DISK)?;
         disks.push(disk);
@@ -41,6 +41,7 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
         ))?;
         assert!(said.contains("is installed on"), "{said}");
     }
+    onto_partitions_of_the_owner(&machine)?;
     // The partition that the original's users know the name of.
     assert_eq!(
         machine.run("sudo blkid -s LABEL -o value /dev/vda1 /dev/vdd1")?,
@@ -51,10 +52,59 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
     machine.expect_end()?;
     for ((name, bios, uefi), disk) in TYPES.iter().zip(&disks) {
         for by_uefi in [false, true].into_iter().filter(|by_uefi| if *by_uefi { *uefi } else { *bios }) {
-            boot(&folder, disk, by_uefi)?;
+            boot(&folder, disk, by_uefi, "vda1")?;
             println!("{name} boots by {}", if by_uefi { "UEFI" } else { "BIOS" });
         }
     }
+    boot(&folder, &folder.join("noformat.img"), true, "vda2")
+}
+
+#[test]
+fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
+    let folder = folder("mirror")?;
+    let disks = ["one.img", "two.img"].map(|name| folder.join(name));
+    for disk in &disks {
+        drive::blank(disk, 2048)?;
+    }
+    let options = Options { medium: Medium::Iso, disks: disks.to_vec(), ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    machine.run(&write_config(&shell::make_key(&folder)?))?;
+    let said = machine.run("! sudo ros install -t raid -d /dev/vda -f 2>&1")?;
+    assert!(said.contains("needs two disks"), "{said}");
+    machine.run(&format!(
+        "sudo ros install -t raid -d /dev/vda,/dev/vdb -c /tmp/my.yml -a {SERIAL} --no-reboot -f"
+    ))?;
+    // Both halves are to be alike before one is lost.
+    machine.expect("! grep -q resync /proc/mdstat")?;
+    machine.check_alarms()?;
+    let _ = machine.run("sudo poweroff");
+    machine.expect_end()?;
+    for present in [&disks[..], &disks[1..]] {
+        let options = Options { medium: Medium::Disk, disks: present.to_vec(), ..Options::default() };
+        let mut machine = Machine::start(&folder, options)?;
+        machine.expect_login()?;
+        assert_eq!(machine.run("hostname")?, "installed");
+        assert!(machine.run("grep ' /home ' /proc/1/mountinfo")?.contains("/dev/md"));
+        machine.run("cat /proc/mdstat")?;
+        machine.check_alarms()?;
+        let _ = machine.run("sudo poweroff");
+        machine.expect_end()?;
+    }
+    Ok(())
+}
+
+/// Partitions that somebody made by hand, on the last disk, with a folder for the state.
+fn onto_partitions_of_the_owner(machine: &Machine) -> Result<()> {
+    machine.run("printf 'label: gpt\\n,1GiB,U\\n,,L\\n' | sudo sfdisk -q /dev/vde")?;
+    machine.run(
+        "sudo mkfs.fat -F 32 -n CORRAL_BOOT /dev/vde1 && sudo mkfs.ext4 -q -L RANCHER_STATE /dev/vde2",
+    )?;
+    let command = "sudo ros install -t noformat --statedir mine -c /tmp/my.yml --no-reboot -f";
+    let said = machine.run(&format!("! {command} 2>&1"))?;
+    assert!(said.contains("CORRAL_BOOT is on several"), "{said}");
+    let said = machine.run(&format!("{command} -p /dev/vde1 -d /dev/vde2 -a {SERIAL}"))?;
+    assert!(said.contains("is installed on /dev/vde1"), "{said}");
     Ok(())
 }
 
@@ -122,11 +172,11 @@ fn install_once() -> Result<(PathBuf, PathBuf)> {
     Ok((disk, folder.join("key")))
 }
 
-fn boot(folder: &Path, disk: &Path, uefi: bool) -> Result<()> {
+fn boot(folder: &Path, disk: &Path, uefi: bool, state: &str) -> Result<()> {
     let options =
         Options { medium: Medium::Disk, uefi, disks: vec![PathBuf::from(disk)], ..Options::default() };
     let mut machine = Machine::start(folder, options)?;
-    machine.expect_console("/var/log is on /dev/vda1")?;
+    machine.expect_console(&format!("/var/log is on /dev/{state}"))?;
     // By the name of its cloud-config.
     machine.expect_console("installed login:")?;
     machine.check_alarms()

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use corral_machine::block::{self, Volume};
-use corral_machine::boot_partition::{self, BOOT_PARAMETER, BootPartition, Stage, VERSION_PARAMETER};
+use corral_machine::boot_partition::{self, AtBoot, BOOT_PARAMETER, BootPartition, Stage, VERSION_PARAMETER};
 use corral_machine::kmsg::{self, Level};
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
@@ -104,14 +104,21 @@ fn mount_version(version: &str) -> Result<()> {
 /// hangs, and the firmware's menu has the version before as its default.
 fn note_trial(version: &str, modules: &mut Index) {
     let partition = BootPartition::at(Path::new(MEDIUM));
-    let Some(trial) = partition.trial().and_then(|trial| trial.on_boot(version)) else { return };
+    let (trial, begins) = match partition.trial_at_boot(version) {
+        AtBoot::Nothing => return,
+        AtBoot::Over => (None, false),
+        AtBoot::Keep(trial) => {
+            let begins = trial.stage == Stage::Trying;
+            (Some(trial), begins)
+        }
+    };
     let kept = mounts::remount(Path::new(MEDIUM), false)
-        .and_then(|()| partition.keep_trial(Some(&trial)))
+        .and_then(|()| partition.keep_trial(trial.as_ref()))
         .and_then(|()| mounts::remount(Path::new(MEDIUM), true));
     if let Err(error) = kept {
         kmsg::write(Level::Error, "stage0", &format!("keeping the state of the trial: {error:#}"));
     }
-    if trial.stage == Stage::Trying {
+    if let Some(trial) = trial.filter(|_| begins) {
         let seconds = trial.deadline.saturating_add(GRACE);
         kmsg::write(
             Level::Info,

@@ -25,7 +25,7 @@ pub use menu::{Arguments, Variant};
 pub use sector::write_sector;
 use std::fs;
 use std::path::{Path, PathBuf};
-pub use trial::{Stage, Trial};
+pub use trial::{AtBoot, Stage, Trial};
 
 /// Label of the partition; FAT allows eleven characters.
 pub const LABEL: &str = "CORRAL_BOOT";
@@ -208,6 +208,12 @@ impl BootPartition {
     /// The upgrade that has to prove itself, if there is one.
     pub fn trial(&self) -> Option<Trial> {
         Trial::parse(&fs::read_to_string(self.root.join("boot/trial")).ok()?)
+    }
+
+    /// What the boot of `version` means for it.
+    pub fn trial_at_boot(&self, version: &str) -> AtBoot {
+        let default = self.versions().map(|versions| versions.default).unwrap_or_default();
+        self.trial().map_or(AtBoot::Nothing, |trial| trial.at_boot(version, &default))
     }
 
     /// Keeps what became of it.

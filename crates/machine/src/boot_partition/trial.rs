@@ -26,6 +26,16 @@ pub struct Trial {
     pub reason: String,
 }
 
+/// What a boot makes of a trial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AtBoot {
+    Nothing,
+    /// There is nothing more to be proved.
+    Over,
+    /// This is to be kept.
+    Keep(Trial),
+}
+
 /// What fits into the sector beside the rest.
 const LONGEST_REASON: usize = 300;
 const DEFAULT_DEADLINE: u32 = 600;
@@ -74,15 +84,20 @@ impl Trial {
         text
     }
 
-    /// What the boot of `version` makes of it; None if nothing changes.
-    pub fn on_boot(&self, version: &str) -> Option<Trial> {
-        let failed =
-            |reason: &str| Some(Trial { stage: Stage::Failed, reason: reason.to_owned(), ..self.clone() });
+    /// What the boot of `version`, with another one or the same as `default`, makes of it.
+    pub(super) fn at_boot(&self, version: &str, default: &str) -> AtBoot {
+        let failed = |reason: &str| {
+            AtBoot::Keep(Trial { stage: Stage::Failed, reason: reason.to_owned(), ..self.clone() })
+        };
         match self.stage {
-            Stage::Armed if self.version == version => Some(Trial { stage: Stage::Trying, ..self.clone() }),
+            Stage::Failed => AtBoot::Nothing,
+            // It had proved itself when the power was cut.
+            _ if self.version == default => AtBoot::Over,
+            Stage::Armed if self.version == version => {
+                AtBoot::Keep(Trial { stage: Stage::Trying, ..self.clone() })
+            }
             Stage::Armed => failed("its kernel did not come up, or the firmware did not start it"),
             Stage::Trying => failed("it did not come up: it stopped, hung, or the power was cut"),
-            Stage::Failed => None,
         }
     }
 }
@@ -108,13 +123,18 @@ mod tests {
 
     #[test]
     fn a_boot_tries_once() {
-        let trying = trial(Stage::Armed).on_boot("2").unwrap();
-        assert_eq!(trying.stage, Stage::Trying);
+        let kept = |stage: Stage, version: &str| match trial(stage).at_boot(version, "1") {
+            AtBoot::Keep(trial) => Some(trial.stage),
+            _ => None,
+        };
+        assert_eq!(kept(Stage::Armed, "2"), Some(Stage::Trying));
         // Whatever boots next, the trial did not end well.
-        assert_eq!(trying.on_boot("1").unwrap().stage, Stage::Failed);
-        assert_eq!(trying.on_boot("2").unwrap().stage, Stage::Failed);
+        assert_eq!(kept(Stage::Trying, "1"), Some(Stage::Failed));
+        assert_eq!(kept(Stage::Trying, "2"), Some(Stage::Failed));
         // This boot was to be the new version's.
-        assert_eq!(trial(Stage::Armed).on_boot("1").unwrap().stage, Stage::Failed);
-        assert_eq!(trial(Stage::Failed).on_boot("2"), None);
+        assert_eq!(kept(Stage::Armed, "1"), Some(Stage::Failed));
+        assert_eq!(kept(Stage::Failed, "2"), None);
+        // A cut of power after the switch: it had proved itself.
+        assert_eq!(trial(Stage::Trying).at_boot("2", "2"), AtBoot::Over);
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     /// MBR; BIOS
     #[value(alias = "syslinux")]
     Generic,
+    /// As hybrid, on two disks (-d A,B), the state mirrored
+    Raid,
     /// Partitions that are there: CORRAL_BOOT (FAT) and RANCHER_STATE
     Noformat,
     /// As hybrid, console on the first serial line
@@ -50,6 +52,7 @@ impl Kind {
             Kind::Efi => "GPT, started by UEFI",
             Kind::Gptsyslinux => "GPT, started by BIOS",
             Kind::Generic => "MBR, started by BIOS",
+            Kind::Raid => "GPT on each disk, started by BIOS and by UEFI, the state mirrored (md RAID1)",
             Kind::Noformat => "partitions as they are, started by BIOS or UEFI",
             _ => "GPT, started by BIOS and by UEFI",
         }

@@ -1,7 +1,8 @@
 //! What firmware starts: extlinux on the boot partition and a boot record for BIOS, systemd-boot for UEFI.
 
-use super::disk::{Disk, succeed};
+use super::disk::Disk;
 use super::kind::Kind;
+use super::target::succeed;
 use anyhow::{Context, Result};
 use corral_machine::boot_partition::BootPartition;
 use std::fs::{self, OpenOptions};

@@ -1,9 +1,11 @@
 //! `ros install`: everything is looked at and said before the first byte is written; then the steps, in order.
 
+mod ask;
 mod disk;
 mod kind;
 mod loader;
 mod seed;
+mod target;
 
 use crate::release::copy;
 use crate::release::source::Source;
@@ -11,21 +13,22 @@ use crate::release::{Release, boot_set};
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, Versions};
 use corral_machine::mounts;
-use disk::{Disk, Target};
+use disk::Disk;
 pub(crate) use kind::Kind;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use target::{Partitions, Target};
 
 const BOOT: &str = "/run/corral/install/boot";
 const STATE: &str = "/run/corral/install/state";
 /// Kernel parameters of an installed system, besides where it is.
 const PARAMETERS: &str = "printk.devkmsg=on panic=10 quiet rancher.state.wait";
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// Disk to install to; all that is on it is lost
-    #[arg(short, long, value_name = "DISK")]
-    device: Option<PathBuf>,
+    /// Disk to install to, or disks for raid; all that is on it is lost. With `-t noformat` the partition of the state
+    #[arg(short, long, value_name = "DISK", value_delimiter = ',')]
+    device: Vec<PathBuf>,
     /// How the disk is laid out and started
     #[arg(short = 't', long, value_enum, default_value = "hybrid")]
     install_type: Kind,
@@ -75,15 +78,25 @@ struct Plan {
 
 /// Installs.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let asked;
+    let options = if options.device.is_empty()
+        && options.install_type != Kind::Noformat
+        && std::io::stdin().is_terminal()
+    {
+        asked = ask::fill_in(options)?;
+        &asked
+    } else {
+        options
+    };
     let plan = plan(options)?;
     plan.describe(options.cloud_config.as_deref());
     if !options.force && !confirm("Continue")? {
         bail!("nothing was changed");
     }
-    plan.act()?;
+    let partitions = plan.act()?;
     println!("Corral {} is installed on {}", plan.release.version, plan.target);
     if options.kexec {
-        return start_by_kexec(&plan);
+        return start_by_kexec(&plan, &partitions);
     }
     if options.no_reboot || (!options.force && !confirm("Continue with reboot")?) {
         return Ok(());
@@ -103,14 +116,17 @@ fn plan(options: &Options) -> Result<Plan> {
     let release = source.release()?;
     trust(&release, options.insecure)?;
     let seed = seed::load(options.cloud_config.as_deref())?;
-    let target = if kind == Kind::Noformat {
-        Target::existing(options.partition.as_deref())?
-    } else {
-        let device = options
-            .device
-            .as_deref()
-            .with_context(|| format!("which disk? -d DISK; there are: {}", disk::describe_all()))?;
-        Target::disk(Disk::open(device)?, release.size())?
+    let target = match (kind, options.device.as_slice()) {
+        (Kind::Noformat, devices) => {
+            Target::existing(options.partition.as_deref(), devices.first().map(PathBuf::as_path))?
+        }
+        (_, []) => bail!("which disk? -d DISK; there are: {}", disk::describe_all()),
+        (Kind::Raid, [_]) => bail!("-t raid: a mirror needs two disks: -d DISK,DISK"),
+        (Kind::Raid, devices) | (_, devices @ [_]) => {
+            let disks = devices.iter().map(|device| Disk::open(device)).collect::<Result<Vec<Disk>>>()?;
+            Target::disks(disks, release.size())?
+        }
+        _ => bail!("several disks are for -t raid only"),
     };
     let (append, statedir) = (options.append.trim().to_owned(), options.statedir.clone());
     Ok(Plan { kind, target, source, release, seed, append, statedir })
@@ -151,34 +167,31 @@ impl Plan {
         }
     }
 
-    fn act(&self) -> Result<()> {
-        let partitions = match &self.target {
-            Target::Disk { disk, layout } => {
-                println!("partitioning {}", disk.path.display());
-                disk::partition(disk, layout, self.kind)?;
-                disk::format(disk)?
-            }
-            Target::Existing(partitions) => partitions.clone(),
-        };
-        boot_set::mount_partition(&partitions.boot, Path::new(BOOT))?;
-        let written = self.write_boot(&partitions);
-        let closed = mounts::unmount(Path::new(BOOT), false);
-        written.and(closed)?;
-        if let Target::Disk { disk, .. } = &self.target {
+    /// The steps, in order.
+    fn act(&self) -> Result<Partitions> {
+        let partitions = self.target.prepare(self.kind)?;
+        let arguments = self.arguments(&partitions)?;
+        for device in &partitions.boot {
+            boot_set::mount_partition(device, Path::new(BOOT))?;
+            let written = self.write_boot(device, &arguments);
+            let closed = mounts::unmount(Path::new(BOOT), false);
+            written.and(closed)?;
+        }
+        for disk in self.target.boot_disks() {
             loader::write_boot_record(disk, self.kind)?;
         }
-        self.write_state(&partitions.state)
+        self.write_state(&partitions.state)?;
+        Ok(partitions)
     }
 
-    fn write_boot(&self, partitions: &disk::Partitions) -> Result<()> {
+    fn write_boot(&self, device: &Path, arguments: &Arguments) -> Result<()> {
         let partition = BootPartition::at(Path::new(BOOT));
         if partition.is_installed()
             && partition.versions()?.all().any(|version| version == self.release.version)
         {
-            bail!("version {} is on {} already", self.release.version, partitions.boot.display());
+            bail!("version {} is on {} already", self.release.version, device.display());
         }
-        let arguments = self.arguments(partitions)?;
-        copy::write_version(&partition, &self.source, &self.release, &arguments)?;
+        copy::write_version(&partition, &self.source, &self.release, arguments)?;
         loader::install(&partition, self.kind)?;
         let versions = match partition.versions() {
             Ok(versions) if partition.is_installed() => versions.with_default(&self.release.version),
@@ -186,16 +199,19 @@ impl Plan {
         };
         partition.switch(&versions)?;
         partition.keep_trial(None)?;
-        partition.keep_arguments(&arguments)
+        partition.keep_arguments(arguments)
     }
 
-    fn arguments(&self, partitions: &disk::Partitions) -> Result<Arguments> {
-        let boot = disk::uuid(&partitions.boot)?;
-        let state = disk::uuid(&partitions.state)?;
+    fn arguments(&self, partitions: &Partitions) -> Result<Arguments> {
+        let boot = partitions.boot.first().context("no boot partition")?;
+        let (boot, state) = (target::uuid(boot)?, target::uuid(&partitions.state)?);
         let mut line = format!(
             "{} {PARAMETERS} {BOOT_PARAMETER}=UUID={boot} rancher.state.dev=UUID={state}",
             self.kind.consoles()
         );
+        if self.kind == Kind::Raid {
+            line.push_str(" rancher.state.mdadm_scan=true");
+        }
         if !self.statedir.is_empty() {
             line.push_str(&format!(" rancher.state.directory={}", self.statedir));
         }
@@ -206,19 +222,17 @@ impl Plan {
     }
 
     fn write_state(&self, device: &Path) -> Result<()> {
-        disk::mount_state(device, Path::new(STATE))?;
+        target::mount_state(device, Path::new(STATE))?;
         let written = seed::write(&Path::new(STATE).join(self.statedir.trim_matches('/')), &self.seed);
         let closed = mounts::unmount(Path::new(STATE), false);
         written.and(closed)
     }
 }
 
-fn start_by_kexec(plan: &Plan) -> Result<()> {
-    let (Target::Disk { .. } | Target::Existing(_)) = &plan.target;
-    let partitions = plan.target.partitions();
-    boot_set::mount_partition(&partitions.boot, Path::new(BOOT))?;
-    let partition = BootPartition::at(Path::new(BOOT));
-    let loaded = crate::kexec::load(&partition, &plan.release.version, "");
+fn start_by_kexec(plan: &Plan, partitions: &Partitions) -> Result<()> {
+    let device = partitions.boot.first().context("no boot partition")?;
+    boot_set::mount_partition(device, Path::new(BOOT))?;
+    let loaded = crate::kexec::load(&BootPartition::at(Path::new(BOOT)), &plan.release.version, "");
     mounts::unmount(Path::new(BOOT), false)?;
     loaded?;
     crate::kexec::start()

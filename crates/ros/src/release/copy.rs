@@ -36,6 +36,19 @@ pub(crate) fn write_version(
     partition.write_entries(&release.version, arguments)
 }
 
+/// Reads all of a release where it comes from, and compares it with its manifest.
+pub(crate) fn check(source: &Source, release: &Release) -> Result<()> {
+    let mut progress = Progress::new(&format!("checking version {}", release.version), release.size());
+    for part in release.parts() {
+        let found = copy_hashed(source.read(part)?, std::io::sink(), part, &mut progress)?;
+        if found != part.digest {
+            bail!("{} of the release is damaged: it is {found} instead of {}", part.name, part.digest);
+        }
+    }
+    progress.done();
+    Ok(())
+}
+
 /// Reads a version back from the disk and compares it with its manifest.
 pub(crate) fn verify(partition: &BootPartition, release: &Release) -> Result<()> {
     let folder = partition.folder(&release.version);

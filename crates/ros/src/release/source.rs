@@ -63,7 +63,10 @@ impl Source {
         let tag = format!("{}.sig", artifact.digest.replace(':', "-"));
         let signature = artifact.sibling(&tag).ok().and_then(|manifest| signature_of(&manifest));
         let release = Release::parse(artifact.manifest.clone(), signature.unwrap_or_default())?;
-        crate::install::trust(&release, insecure)?;
+        if !insecure {
+            // Not a byte more of what nobody vouches for.
+            release.check_signature()?;
+        }
         let folder = Path::new(STAGE).join(artifact.digest.replace(':', "-"));
         clear_others(&folder);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;

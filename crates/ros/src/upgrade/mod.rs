@@ -71,9 +71,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     println!("Upgrading from {running} to {}", release.version);
     if options.stage {
+        copy::check(&source, &release)?;
         println!("version {} is here and whole; nothing was changed", release.version);
         return Ok(());
     }
+    trial::refuse_changes()?;
     if !options.force && !confirm("Continue")? {
         bail!("nothing was changed");
     }
@@ -194,6 +196,7 @@ fn boot_once(partition: &BootPartition, version: &str) -> Result<()> {
 
 /// `ros os rollback`: the previous version is the default again.
 pub(crate) fn rollback(to: Option<&str>) -> Result<()> {
+    trial::refuse_changes()?;
     let set = BootSet::open()?;
     let versions = set.first().versions()?;
     let running = running_version();

@@ -38,6 +38,18 @@ fn current() -> Option<Trial> {
     (trial.stage == Stage::Trying && trial.version == running_version()).then_some(trial)
 }
 
+/// A version on trial is not changed under its feet: the watchdog would end whatever came of it.
+pub(super) fn refuse_changes() -> Result<()> {
+    match current() {
+        Some(trial) => bail!(
+            "version {} is on trial; it is the default or gone within {} s. Nothing was changed",
+            trial.version,
+            trial.deadline
+        ),
+        None => Ok(()),
+    }
+}
+
 /// Says at boot what became of an upgrade that did not work.
 pub(crate) fn announce() {
     let failed = boot_set::reading().and_then(|partition| partition.trial());
@@ -105,21 +117,24 @@ fn refuse(trial: &Trial, reason: &str) -> Result<()> {
     set.iter().try_for_each(|partition| partition.keep_trial(Some(&failed)))
 }
 
-/// Is the container there, and does it run? None if this machine has none.
-fn is_running(container: &str) -> Result<Option<bool>> {
-    match ask(Request::Inspect { container: container.to_owned() }) {
-        Ok(Reply::Container(found)) => Ok(Some(found.status.pid > 0)),
+/// Does a service of the plan run? One that this machine does not have is not missed; one that was not started yet is.
+fn check_running(service: &str) -> Result<bool> {
+    match ask(Request::Inspect { container: service.to_owned() }) {
+        Ok(Reply::Container(found)) if found.status.pid > 0 => Ok(true),
+        Ok(Reply::Container(_)) => bail!("the container {service} does not run"),
         Ok(_) => bail!("PID 1 answered something else"),
-        Err(EngineError::NoSuchContainer(_)) => Ok(None),
+        Err(EngineError::NoSuchContainer(_)) => {
+            let Reply::Value(waiting) = ask(Request::Waiting)? else {
+                bail!("PID 1 answered something else");
+            };
+            if waiting.get(service).is_some() { bail!("{service} was not started") } else { Ok(false) }
+        }
         Err(error) => Err(error.into()),
     }
 }
 
 fn check_network(_: Instant) -> Result<()> {
-    match is_running("network")? {
-        Some(false) => bail!("the container network does not run"),
-        _ => Ok(()),
-    }
+    check_running("network").map(drop)
 }
 
 fn check_sshd(_: Instant) -> Result<()> {
@@ -139,7 +154,7 @@ fn check_sshd(_: Instant) -> Result<()> {
 
 /// Does it not only answer, but run a container?
 fn check_docker(deadline: Instant) -> Result<()> {
-    if is_running("docker")?.is_none() {
+    if !check_running("docker")? {
         return Ok(());
     }
     docker(&["info", "--format", "{{.ServerVersion}}"], &[], deadline)?;
