@@ -2,7 +2,7 @@
 //! hostname, environment, modules, mounts, swap, sysctl, write_files, start commands, ssh keys, ros config.
 
 use anyhow::Result;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Options, drive, servers, shell};
 
 const CONFIG: &str = r##"

@@ -2,7 +2,7 @@
 //! modules, host name by DHCP, OEM, sub-directory, console without network.
 
 use anyhow::Result;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Options, drive};
 
 const SERVICE: &str = r#"rancher:

@@ -1,7 +1,7 @@
 //! Whatever a config drive holds, the machine boots, its owner can log in, and it says what is wrong and where.
 
 use anyhow::Result;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Options, drive};
 
 #[test]

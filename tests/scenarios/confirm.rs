@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use std::path::Path;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Options, drive, shell};
 
 const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vdb]";

@@ -4,7 +4,7 @@ use anyhow::Result;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Options};
 
 const CONFIG: &str = "hostname: story-host

@@ -1,7 +1,7 @@
 //! Where a machine boots from, and with what little.
 
 use anyhow::Result;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Medium, Options, drive, shell};
 
 #[test]

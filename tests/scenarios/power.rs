@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Options, drive};
 
 const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";

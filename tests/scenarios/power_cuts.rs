@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::write_log::{Write, WriteLog};
 use vmtest::{Image, Machine, Medium, Options};
 
@@ -44,7 +44,8 @@ fn upgrade(folder: &Path, disk: &Path) -> Result<(WriteLog, usize)> {
     fs::write(&log, "")?;
     let options = Options {
         medium: Medium::Disk,
-        disks: vec![disk.to_path_buf(), Image::find()?.releases.join("next.oci.tar")],
+        disks: vec![disk.to_path_buf()],
+        stick: Some(Image::find()?.releases.join("next.oci.tar")),
         write_log: Some(log.clone()),
         ..Options::default()
     };

@@ -1,7 +1,7 @@
 //! What must not matter: the death of any one process but PID 1.
 
 use anyhow::Result;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Options};
 
 #[test]

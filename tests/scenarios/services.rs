@@ -2,7 +2,7 @@
 //! volumes, checks and conditions; and the least that the built-in ones get.
 
 use anyhow::Result;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Options, servers};
 
 const COMPOSE: &str = r#"

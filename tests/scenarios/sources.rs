@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use std::fs;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Options, servers, shell};
 
 #[test]

@@ -5,7 +5,7 @@ use anyhow::Result;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Medium, Options, drive, shell};
 
 const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE";

@@ -2,7 +2,7 @@
 //! such as limits by cgroup, device rules, and what is there after a boot.
 
 use anyhow::Result;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Machine, Options, drive};
 
 const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";

@@ -3,7 +3,7 @@
 use super::install::installed;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Image, Machine, Medium, Options, servers};
 
 /// How `ros os upgrade` is called here. Seconds of the trial are few, because a broken release is waited for as long.
@@ -21,7 +21,8 @@ fn start(folder: &Path, disk: &Path, name: &str, uefi: bool) -> Result<Machine> 
         medium: Medium::Disk,
         uefi,
         variables: uefi.then(|| folder.join("variables")),
-        disks: vec![disk.to_path_buf(), release(name)?],
+        disks: vec![disk.to_path_buf()],
+        stick: Some(release(name)?),
         ..Options::default()
     };
     Machine::start(folder, options)

@@ -4,6 +4,7 @@
 //! Machines talk to nothing but QEMU's user network; ports are forwarded from loopback.
 
 pub mod drive;
+pub mod folder;
 pub mod image;
 pub mod machine;
 pub mod qemu;
@@ -12,6 +13,7 @@ pub mod servers;
 pub mod shell;
 pub mod write_log;
 
+pub use folder::folder;
 pub use image::Image;
 pub use machine::Machine;
 pub use qemu::{Accelerator, Medium, Options};

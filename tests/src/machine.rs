@@ -40,14 +40,6 @@ pub struct Machine {
     keyboard: Option<UnixStream>,
 }
 
-/// A folder of a story's own, emptied.
-pub fn folder(name: &str) -> Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("corral-story-{}-{name}", std::process::id()));
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    Ok(folder)
-}
-
 impl Machine {
     /// Starts a machine. It boots while the story goes on.
     pub fn start(folder: &Path, options: Options) -> Result<Machine> {

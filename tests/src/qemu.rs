@@ -51,6 +51,8 @@ pub struct Options {
     pub disks: Vec<PathBuf>,
     /// Where every write to the first of them is kept, in its order: see `write_log`.
     pub write_log: Option<PathBuf>,
+    /// One more disk after these, which nobody writes to: several machines may have it.
+    pub stick: Option<PathBuf>,
     /// A config drive.
     pub config_drive: Option<PathBuf>,
     /// (port of this machine on loopback, port of the guest)
@@ -72,6 +74,7 @@ impl Default for Options {
             append: String::new(),
             disks: Vec::new(),
             write_log: None,
+            stick: None,
             config_drive: None,
             forwards: Vec::new(),
             extra: Vec::new(),
@@ -132,7 +135,7 @@ impl Options {
                 _ => format!("file={disk},format=raw,if=virtio"),
             });
         }
-        if let Some(drive) = &self.config_drive {
+        for drive in self.stick.iter().chain(&self.config_drive) {
             command.arg("-drive").arg(format!("file={},format=raw,if=virtio,readonly=on", drive.display()));
         }
         self.connect(&mut command);

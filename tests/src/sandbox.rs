@@ -1,6 +1,7 @@
 //! The system engine alone on this build machine, in namespaces of its own, with clients that we did not write. Seconds
 //! instead of a machine's minute; what needs the machine itself is told in `scenarios/system_engine.rs`.
 
+use crate::folder::{Folder, folder};
 use crate::image::Image;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -13,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// An engine that runs; it ends with the test.
 #[derive(Debug)]
 pub struct Sandbox {
-    folder: PathBuf,
+    folder: Folder,
     outer: Child,
     /// Its PID 1, as this machine sees it.
     pid: u32,
@@ -25,7 +26,8 @@ impl Sandbox {
     /// Starts an engine with an empty store, and gives it the image `busybox`.
     pub fn start(name: &str, program: &str) -> Result<Sandbox> {
         let image = Image::find()?;
-        let folder = crate::machine::folder(&format!("engine-{name}"))?;
+        let folder = folder(&format!("engine-{name}"))?;
+        mount_store(&folder.join("store"))?;
         fs::copy(image.tools.join("seccomp.json"), folder.join("seccomp.json"))
             .context("the seccomp profile")?;
         fs::copy(image.tools.join("tini-static"), folder.join("tini-static")).context("the small init")?;
@@ -185,7 +187,16 @@ impl Drop for Sandbox {
             let _ = server.wait();
         }
         self.end();
+        let _ = Command::new("umount").arg("--lazy").arg(self.store()).status();
     }
+}
+
+/// The state disk outlives the engine's namespaces. It is not this machine's disk: an engine removes unused images from
+/// one that is nearly full.
+fn mount_store(store: &Path) -> Result<()> {
+    fs::create_dir_all(store)?;
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1g", "store"]).arg(store).output()?;
+    checked("mounting the store", &mount).map(drop)
 }
 
 fn launch(image: &Image, folder: &Path, program: &str) -> Result<(Child, u32)> {

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::{Accelerator, Image, Machine, Options as Vm, drive, shell};
 
 #[derive(Debug, Args)]

@@ -66,14 +66,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         variables: options.uefi.then(|| folder.join("uefi-variables")),
         accelerator: accel::choose(options.accel.as_deref(), &image)?,
         memory: options.memory,
-        network: String::new(),
         nics: options.nic,
         append,
         disks,
-        write_log: None,
         config_drive: Some(config_drive(&folder, options.cloud_config.as_deref(), &key)?),
         forwards: vec![(ssh_port, 22), (web_port, 8080)],
         extra: options.qemu.clone(),
+        ..Machine::default()
     };
     greet(&machine, &folder, options.cloud_config.is_some());
     let mut qemu = machine.command(&image);

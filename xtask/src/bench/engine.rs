@@ -7,7 +7,7 @@ use clap::Args;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use vmtest::machine::folder;
+use vmtest::folder;
 use vmtest::sandbox::Sandbox;
 use vmtest::{Image, Machine, Options as Vm, drive, shell};
 

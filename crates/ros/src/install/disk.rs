@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use corral_machine::block;
+use rustix::fs::FlockOperation;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,16 @@ impl Disk {
             Some(user) => bail!("{} is in use: {user}; nothing was changed", disk.path.display()),
             None => Ok(disk),
         }
+    }
+
+    /// Takes the disk for as long as the result is there. udev reads a partition table again whenever somebody has
+    /// written to its disk, and then the partitions are gone for a moment, unless the disk is locked in this way.
+    pub(super) fn claim(&self) -> Result<File> {
+        let taken = File::open(&self.path).and_then(|disk| {
+            rustix::fs::flock(&disk, FlockOperation::LockExclusive)?;
+            Ok(disk)
+        });
+        taken.with_context(|| format!("locking {}", self.path.display()))
     }
 
     /// Who uses the disk or a part of it: mounts in whatever container, swap, and what is built on top of it.

@@ -15,6 +15,7 @@ use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, V
 use corral_machine::mounts;
 use disk::Disk;
 pub(crate) use kind::Kind;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use target::{Partitions, Target};
@@ -169,6 +170,8 @@ impl Plan {
 
     /// The steps, in order.
     fn act(&self) -> Result<Partitions> {
+        let disks = self.target.boot_disks();
+        let _claims = disks.iter().map(Disk::claim).collect::<Result<Vec<File>>>()?;
         let partitions = self.target.prepare(self.kind)?;
         let arguments = self.arguments(&partitions)?;
         for device in &partitions.boot {
@@ -177,7 +180,7 @@ impl Plan {
             let closed = mounts::unmount(Path::new(BOOT), false);
             written.and(closed)?;
         }
-        for disk in self.target.boot_disks() {
+        for disk in disks {
             loader::write_boot_record(disk, self.kind)?;
         }
         self.write_state(&partitions.state)?;
