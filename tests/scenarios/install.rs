@@ -5,11 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use vmtest::folder;
+use vmtest::folder::{Folder, folder};
 use vmtest::{Machine, Medium, Options, drive, shell};
 
 /// MiB of a disk to install to; it takes only what is written.
 const DISK: u64 = 4096;
+
+const DISK_NAME: &str = "disk.img";
 
 /// (type, boots by BIOS, boots by UEFI)
 const TYPES: [(&str, bool, bool); 4] =
@@ -137,24 +139,24 @@ pub(crate) fn write_config(key: &str) -> String {
 
 /// A copy of a disk that the system was installed to: once for all stories.
 pub(crate) fn installed(folder: &Path) -> Result<PathBuf> {
-    static DISK: OnceLock<Result<(PathBuf, PathBuf), String>> = OnceLock::new();
-    let (disk, key) = DISK
+    static FOLDER: OnceLock<Result<Folder, String>> = OnceLock::new();
+    let made = FOLDER
         .get_or_init(|| install_once().map_err(|error| format!("{error:#}")))
         .as_ref()
         .map_err(|error| anyhow::anyhow!("installing: {error}"))?;
     // Whoever installed it can log in.
     for name in ["key", "key.pub"] {
-        fs::copy(key.with_file_name(name), folder.join(name))?;
+        fs::copy(made.join(name), folder.join(name))?;
     }
-    let copy = folder.join("disk.img");
-    let status = Command::new("cp").arg("--sparse=always").arg(disk).arg(&copy).status()?;
+    let copy = folder.join(DISK_NAME);
+    let status = Command::new("cp").arg("--sparse=always").arg(made.join(DISK_NAME)).arg(&copy).status()?;
     anyhow::ensure!(status.success(), "copying the installed disk: {status}");
     Ok(copy)
 }
 
-fn install_once() -> Result<(PathBuf, PathBuf)> {
+fn install_once() -> Result<Folder> {
     let folder = folder("installed")?;
-    let disk = folder.join("disk.img");
+    let disk = folder.join(DISK_NAME);
     drive::blank(&disk, DISK)?;
     let options = Options { medium: Medium::Iso, disks: vec![disk.clone()], ..Options::default() };
     let mut machine = super::with_config(&folder, "", options)?;
@@ -169,7 +171,7 @@ fn install_once() -> Result<(PathBuf, PathBuf)> {
     machine.check_alarms()?;
     let _ = machine.run("sudo poweroff");
     machine.expect_end()?;
-    Ok((disk, folder.join("key")))
+    Ok(folder)
 }
 
 fn boot(folder: &Path, disk: &Path, uefi: bool, state: &str) -> Result<()> {

@@ -6,6 +6,7 @@ mod cloud_config;
 mod command_line;
 mod config;
 mod confirm;
+mod encryption;
 mod install;
 mod login;
 mod media;

@@ -11,6 +11,7 @@ pub mod qemu;
 pub mod sandbox;
 pub mod servers;
 pub mod shell;
+pub mod tpm;
 pub mod write_log;
 
 pub use folder::folder;

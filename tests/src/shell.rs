@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -61,5 +62,33 @@ impl Login {
             bail!("{script}\n{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
         }
         Ok(text.trim_end().to_owned())
+    }
+
+    /// Runs a script on a terminal, and answers each question once it has been asked. Returns what it printed.
+    pub fn answer(&self, script: &str, answers: &[(&str, &str)]) -> Result<String> {
+        let mut command = self.command();
+        command.args(["-tt", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("starting ssh")?;
+        let (Some(mut keyboard), Some(mut screen)) = (child.stdin.take(), child.stdout.take()) else {
+            bail!("ssh has no streams");
+        };
+        let (mut text, mut answers) = (String::new(), answers.iter());
+        let (mut next, mut seen) = (answers.next(), 0);
+        let mut bytes = [0_u8; 4096];
+        loop {
+            let length = screen.read(&mut bytes)?;
+            if length == 0 {
+                break;
+            }
+            text.push_str(&String::from_utf8_lossy(&bytes[..length]));
+            if let Some((question, answer)) = next.filter(|(question, _)| text[seen..].contains(question)) {
+                seen = text.find(question).unwrap_or(seen) + question.len();
+                keyboard.write_all(format!("{answer}\n").as_bytes())?;
+                next = answers.next();
+            }
+        }
+        let status = child.wait()?;
+        anyhow::ensure!(status.success(), "{script}\n{status}: {text}");
+        Ok(text)
     }
 }

@@ -31,6 +31,7 @@ const NEEDS: &[Need] = &[
     need("dosfstools", "vfat config drives for tests", "/sbin/mkfs.vfat"),
     need("mtools", "filling vfat config drives without mounting them", "/usr/bin/mcopy"),
     need("e2fsprogs", "looking into state disks after tests", "/sbin/e2fsck"),
+    need("swtpm", "stories with a TPM", "/usr/bin/swtpm"),
     need("qemu-system-x86", "booting the image", "/usr/bin/qemu-system-x86_64"),
     need("ovmf", "UEFI firmware for QEMU", vmtest::qemu::UEFI_FIRMWARE),
     need("qemu-utils", "making disks", "/usr/bin/qemu-img"),

@@ -2,11 +2,15 @@
 //! written in the same order; owners and modes are what the tree says, not what the build machine has.
 
 use anyhow::{Context, Result, bail};
-use std::collections::BTreeMap;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, btree_map};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// In bytes: smaller files are not worth a link.
+const WORTH_SHARING: usize = 4096;
 
 /// Where the bytes of a file come from.
 #[derive(Debug, Clone)]
@@ -112,9 +116,30 @@ impl Tree {
         self.entries.values().map(size).sum()
     }
 
+    /// Files with the same content, mode and owner as one before them, and that one's path: as hard links they are in
+    /// the image once, and in the memory of the machine once, whichever container reads them.
+    fn twins(&self) -> Result<BTreeMap<&str, &str>> {
+        let mut first = BTreeMap::new();
+        let mut twins = BTreeMap::new();
+        for (path, entry) in &self.entries {
+            let Kind::File(blob) = &entry.kind else { continue };
+            let bytes = blob.read()?;
+            if bytes.len() < WORTH_SHARING {
+                continue;
+            }
+            let content = <[u8; 32]>::from(Sha256::digest(&bytes));
+            match first.entry((content, entry.mode, entry.uid, entry.gid)) {
+                btree_map::Entry::Vacant(place) => drop(place.insert(path.as_str())),
+                btree_map::Entry::Occupied(place) => drop(twins.insert(path.as_str(), *place.get())),
+            }
+        }
+        Ok(twins)
+    }
+
     /// Writes the tree below `folder`. Owners are not written: whoever builds need not be root.
     pub(crate) fn write_folder(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
+        let twins = self.twins()?;
         let mut folders = Vec::new();
         for (path, entry) in &self.entries {
             let target = folder.join(path);
@@ -127,6 +152,9 @@ impl Tree {
                     folders.push((target, entry.mode));
                 }
                 Kind::Symlink(to) => std::os::unix::fs::symlink(to, &target)?,
+                Kind::File(_) if twins.contains_key(path.as_str()) => {
+                    fs::hard_link(folder.join(twins[path.as_str()]), &target)?;
+                }
                 Kind::File(blob) => {
                     fs::write(&target, blob.read()?)
                         .with_context(|| format!("writing {}", target.display()))?;
@@ -144,21 +172,34 @@ impl Tree {
     /// Writes the tree as a tar archive; every time stamp is `epoch`.
     pub(crate) fn write_tar(&self, out: impl Write, epoch: u64) -> Result<()> {
         let mut archive = tar::Builder::new(out);
+        let twins = self.twins()?;
         for (path, entry) in &self.entries {
-            append(&mut archive, path, entry, epoch).with_context(|| format!("archiving {path}"))?;
+            append(&mut archive, path, entry, twins.get(path.as_str()).copied(), epoch)
+                .with_context(|| format!("archiving {path}"))?;
         }
         archive.into_inner()?.flush()?;
         Ok(())
     }
 }
 
-fn append<W: Write>(archive: &mut tar::Builder<W>, path: &str, entry: &Entry, epoch: u64) -> Result<()> {
+fn append<W: Write>(
+    archive: &mut tar::Builder<W>,
+    path: &str,
+    entry: &Entry,
+    twin: Option<&str>,
+    epoch: u64,
+) -> Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_mode(entry.mode);
     header.set_uid(entry.uid.into());
     header.set_gid(entry.gid.into());
     header.set_mtime(epoch);
     header.set_size(0);
+    if let Some(twin) = twin {
+        header.set_entry_type(tar::EntryType::Link);
+        archive.append_link(&mut header, path, twin)?;
+        return Ok(());
+    }
     match &entry.kind {
         Kind::Directory => {
             header.set_entry_type(tar::EntryType::Directory);

@@ -235,8 +235,21 @@ pub struct State {
     pub directory: String,
     pub script: String,
     pub mdadm_scan: bool,
+    /// Open every encrypted disk, whichever they are.
+    pub cryptsetup: bool,
+    pub encryption: Encryption,
     pub oem_dev: String,
     pub oem_fstype: String,
+}
+
+/// The container (LUKS) that the state disk is in.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Encryption {
+    /// Empty: the state is not encrypted.
+    pub device: String,
+    /// `DRIVE:/PATH`.
+    pub key_file: String,
 }
 
 /// Addresses and names.

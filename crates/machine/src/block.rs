@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// A file system as its superblock tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSystem {
-    /// Type as mount(2) takes it: `ext4`, `vfat`, `iso9660`, `erofs`, `xfs`, `btrfs`, `swap`.
+    /// Type as mount(2) takes it: `ext4`, `vfat`, `iso9660`, `erofs`, `xfs`, `btrfs`, `swap`;
+    /// `crypto_LUKS` for what is encrypted.
     pub kind: &'static str,
     pub label: String,
     /// As blkid(8) prints it; empty where the type has none.
@@ -146,7 +147,7 @@ fn read_up_to(file: &File, buffer: &mut [u8]) -> usize {
 }
 
 fn parse(start: &[u8]) -> Option<FileSystem> {
-    [parse_ext, parse_erofs, parse_iso9660, parse_xfs, parse_btrfs, parse_swap, parse_vfat]
+    [parse_luks, parse_ext, parse_erofs, parse_iso9660, parse_xfs, parse_btrfs, parse_swap, parse_vfat]
         .iter()
         .find_map(|parse| parse(start))
 }
@@ -171,6 +172,14 @@ fn uuid(bytes: &[u8]) -> String {
 
 fn found(kind: &'static str, label: String, uuid: String) -> Option<FileSystem> {
     Some(FileSystem { kind, label, uuid, dirty: false })
+}
+
+/// <https://gitlab.com/cryptsetup/LUKS2-docs>: the two versions have the UUID in the same place, only the second has a label.
+fn parse_luks(start: &[u8]) -> Option<FileSystem> {
+    let header = field(start, 0, 208)?;
+    let version = header.strip_prefix(b"LUKS\xba\xbe")?.get(1)?;
+    let label = if *version == 2 { text(&header[24..72]) } else { String::new() };
+    found("crypto_LUKS", label, text(&header[168..208]))
 }
 
 /// <https://docs.kernel.org/filesystems/ext4/super.html>

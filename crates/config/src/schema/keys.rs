@@ -209,10 +209,20 @@ const STATE: &[Key] = &[
     key("oem_fstype", STRING, "its type; auto"),
     key("mdadm_scan", BOOL, "assemble software RAID first"),
     later("lvm_scan", BOOL, "look for LVM first"),
-    later("cryptsetup", BOOL, "open encrypted disks first"),
+    key("cryptsetup", BOOL, "open every encrypted disk (LUKS) first, as `encryption` does with one"),
+    key("encryption", Type::Keys(ENCRYPTION), "the state disk is encrypted"),
     old("rngd", BOOL, "the kernel gathers its own entropy"),
     old("boot_fstype", STRING, "found by itself"),
     old("boot_dev", STRING, "found by itself"),
+];
+
+const ENCRYPTION: &[Key] = &[
+    key(
+        "device",
+        STRING,
+        "device or `UUID=` of the LUKS container that the state disk is in; opened by the TPM, the key file, or a passphrase typed at the console",
+    ),
+    key("key_file", STRING, "file with a key: `DRIVE:/PATH`, as in `LABEL=KEYS:/state.key`"),
 ];
 
 const NETWORK: &[Key] = &[

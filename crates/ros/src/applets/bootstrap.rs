@@ -1,6 +1,7 @@
 //! `ros bootstrap`, in the bootstrap container: repairs the state disk, or makes one of a blank disk that the owner
 //! named. Never touches a disk with anything on it.
 
+use crate::luks::{self, KeyFile};
 use anyhow::{Context, Result, bail};
 use corral_machine::block;
 use corral_machine::modules::Index;
@@ -18,10 +19,13 @@ const BOOT2DOCKER: &[u8] = b"boot2docker, please format-me";
 const BOOT2DOCKER_ARCHIVE: usize = 8192;
 const BOOT2DOCKER_LABEL: &str = "B2D_STATE";
 
-/// Does what the environment says: STATE_DEV, AUTOFORMAT.
+/// Does what the environment says: STATE_DEV, AUTOFORMAT, MDADM_SCAN, UNLOCK, STATE_SCRIPT.
 pub(crate) fn run() -> Result<()> {
     if std::env::var_os("MDADM_SCAN").is_some() {
         return assemble();
+    }
+    if let Ok(container) = std::env::var("UNLOCK") {
+        return unlock(Path::new(&container));
     }
     if let Ok(script) = std::env::var("STATE_SCRIPT") {
         return run_script(&script);
@@ -46,6 +50,13 @@ fn assemble() -> Result<()> {
     // 1: nothing was found, 2: some could not be assembled.
     println!("corral: mdadm ended with {}", status.code().unwrap_or(-1));
     Ok(())
+}
+
+/// `rancher.state.encryption`: the container stays open.
+fn unlock(container: &Path) -> Result<()> {
+    let file = std::env::var("KEY_FILE").unwrap_or_default();
+    let file = if file.is_empty() { None } else { Some(file.parse::<KeyFile>()?) };
+    luks::unlock(container, file.as_ref()).map(|opened| drop(opened.leave()))
 }
 
 /// `rancher.state.script`: whatever the disk needs before it can be found.

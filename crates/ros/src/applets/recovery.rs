@@ -1,11 +1,10 @@
 //! `ros recovery`, in the recovery container: a root shell on every console. Whoever leaves one of them lets the boot
 //! go on. Where the owner set `rancher.password`, it is asked for.
 
+use crate::terminals::consoles;
 use anyhow::{Context, Result};
-use corral_config::cmdline;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -30,8 +29,7 @@ pub(crate) fn run() -> Result<()> {
     for link in [SHELL, LOGIN] {
         let _ = std::os::unix::fs::symlink("ros", link);
     }
-    let line = corral_machine::cmdline::load().unwrap_or_default();
-    let terminals = terminals(&line);
+    let terminals = consoles();
     let mut shells: Vec<(Child, OwnedFd, &str)> = Vec::new();
     for terminal in &terminals {
         shells.push(start(terminal)?);
@@ -50,16 +48,6 @@ pub(crate) fn run() -> Result<()> {
         let _ = child.wait();
         shells.push(start(terminal)?);
     }
-}
-
-/// The consoles of the kernel that are there; the first screen if none is named.
-fn terminals(line: &str) -> Vec<String> {
-    let words = cmdline::words(line);
-    let named = cmdline::values(&words, "console").into_iter();
-    let named = named.map(|console| console.split(',').next().unwrap_or_default().replace("tty0", "tty1"));
-    let found: BTreeSet<String> =
-        named.chain(["tty1".to_owned()]).filter(|name| Path::new("/dev").join(name).exists()).collect();
-    found.into_iter().collect()
 }
 
 fn start(terminal: &str) -> Result<(Child, OwnedFd, &str)> {

@@ -2,6 +2,7 @@
 //! Without one, or when anything is wrong with it, the machine runs from memory and says so.
 
 use super::{container, recovery, reset, say};
+use crate::luks;
 use crate::resolve::Resolved;
 use anyhow::{Context, Result, bail};
 use corral_config::model::State;
@@ -27,6 +28,8 @@ pub(crate) const PROBLEM: &str = "/run/corral/state-problem";
 const WAIT: Duration = Duration::from_secs(10);
 const LONG_WAIT: Duration = Duration::from_secs(60);
 const BOOTSTRAP_TIME: Duration = Duration::from_secs(300);
+/// A person may have to be asked, and may have to think.
+const UNLOCK_TIME: Duration = Duration::from_secs(600);
 
 /// Puts the state in its places. True if it is on a disk.
 pub(super) fn enter(rough: &Resolved) -> bool {
@@ -80,6 +83,7 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     if state.mdadm_scan {
         bootstrap(rough, "MDADM_SCAN=1").context("rancher.state.mdadm_scan")?;
     }
+    unlock(state, rough)?;
     if !state.script.is_empty() {
         bootstrap(rough, &format!("STATE_SCRIPT={}", state.script)).context("rancher.state.script")?;
     }
@@ -89,7 +93,7 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         found = find(&state.dev);
     }
     if found.is_empty() {
-        found = wait_for(&state.dev, if state.wait { LONG_WAIT } else { WAIT })?;
+        found = wait_for(&state.dev, waiting_time(state))?;
     }
     let device = match found.as_slice() {
         [] => bail!("{} is not there", state.dev),
@@ -117,6 +121,35 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     Ok(Some(device))
 }
 
+/// Opens what is encrypted, with keys that the bootstrap container gathers, from a person if need be.
+fn unlock(state: &State, rough: &Resolved) -> Result<()> {
+    let named = &state.encryption.device;
+    let containers = if named.is_empty() {
+        if !state.cryptsetup {
+            return Ok(());
+        }
+        let volumes = block::load_volumes().into_iter().filter(|volume| volume.system.kind == luks::KIND);
+        volumes.map(|volume| volume.device).collect()
+    } else {
+        let found = wait_for(named, waiting_time(state))?;
+        if let [] | [_, _, ..] = found.as_slice() {
+            bail!("rancher.state.encryption.device: {named} stands for {} devices", found.len());
+        }
+        found
+    };
+    let key_file = &state.encryption.key_file;
+    for container in containers {
+        let environment = vec![format!("UNLOCK={}", container.display()), format!("KEY_FILE={key_file}")];
+        container::run(rough, "bootstrap", environment, Some(UNLOCK_TIME))
+            .with_context(|| format!("opening the encrypted {}", container.display()))?;
+    }
+    Ok(())
+}
+
+fn waiting_time(state: &State) -> Duration {
+    if state.wait { LONG_WAIT } else { WAIT }
+}
+
 /// The devices that the reference means. A disk that Docker Machine had formatted is as good as one of ours.
 fn find(reference: &str) -> Vec<PathBuf> {
     let found = block::resolve(reference);
@@ -127,8 +160,12 @@ fn find(reference: &str) -> Vec<PathBuf> {
 }
 
 fn wait_for(reference: &str, time: Duration) -> Result<Vec<PathBuf>> {
-    say(&format!("state: waiting up to {} s for {reference}", time.as_secs()));
     let events = Uevents::open()?;
+    let found = find(reference);
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    say(&format!("state: waiting up to {} s for {reference}", time.as_secs()));
     let deadline = Instant::now() + time;
     loop {
         let found = find(reference);

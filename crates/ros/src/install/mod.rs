@@ -2,11 +2,13 @@
 
 mod ask;
 mod disk;
+mod encryption;
 mod kind;
 mod loader;
 mod seed;
 mod target;
 
+use crate::luks::Method;
 use crate::release::copy;
 use crate::release::source::Source;
 use crate::release::{Release, boot_set};
@@ -14,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, Versions};
 use corral_machine::mounts;
 use disk::Disk;
+use encryption::Encryption;
 pub(crate) use kind::Kind;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -48,6 +51,9 @@ pub(crate) struct Options {
     /// Folder of the state partition that holds the state, where several systems share it
     #[arg(long, default_value = "", value_name = "FOLDER")]
     statedir: String,
+    /// Encrypt the state (LUKS2), to be opened by: passphrase, tpm2, key-file=DRIVE:/PATH; or by several, with commas
+    #[arg(long, value_name = "HOW", value_delimiter = ',')]
+    encrypt: Vec<Method>,
     /// Ask nothing
     #[arg(short, long)]
     force: bool,
@@ -73,6 +79,7 @@ struct Plan {
     source: Source,
     release: Release,
     seed: Vec<u8>,
+    encryption: Option<Encryption>,
     append: String,
     statedir: String,
 }
@@ -96,6 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let partitions = plan.act()?;
     println!("Corral {} is installed on {}", plan.release.version, plan.target);
+    plan.encryption.iter().for_each(Encryption::tell);
     if options.kexec {
         return start_by_kexec(&plan, &partitions);
     }
@@ -129,8 +137,14 @@ fn plan(options: &Options) -> Result<Plan> {
         }
         _ => bail!("several disks are for -t raid only"),
     };
+    if kind == Kind::Noformat && !options.encrypt.is_empty() {
+        bail!(
+            "--encrypt: the partitions of -t noformat are yours; make a LUKS container, and name what is in it by -d"
+        );
+    }
+    let encryption = Encryption::plan(&options.encrypt)?;
     let (append, statedir) = (options.append.trim().to_owned(), options.statedir.clone());
-    Ok(Plan { kind, target, source, release, seed, append, statedir })
+    Ok(Plan { kind, target, source, release, seed, encryption, append, statedir })
 }
 
 /// Says loudly what is taken without a good signature.
@@ -162,6 +176,9 @@ impl Plan {
         println!("Installing Corral {} to {}", self.release.version, self.target);
         println!("  type       {}", self.kind.about());
         self.target.describe().iter().for_each(|line| println!("  {line}"));
+        if let Some(encryption) = &self.encryption {
+            println!("  encryption {}", encryption.describe());
+        }
         println!("  config     {}", config.unwrap_or("none: the ssh keys of this system are taken along"));
         if !self.append.is_empty() {
             println!("  parameters {}", self.append);
@@ -172,7 +189,7 @@ impl Plan {
     fn act(&self) -> Result<Partitions> {
         let disks = self.target.boot_disks();
         let _claims = disks.iter().map(Disk::claim).collect::<Result<Vec<File>>>()?;
-        let partitions = self.target.prepare(self.kind)?;
+        let partitions = self.target.prepare(self.kind, self.encryption.as_ref())?;
         let arguments = self.arguments(&partitions)?;
         for device in &partitions.boot {
             boot_set::mount_partition(device, Path::new(BOOT))?;
@@ -212,6 +229,11 @@ impl Plan {
             "{} {PARAMETERS} {BOOT_PARAMETER}=UUID={boot} rancher.state.dev=UUID={state}",
             self.kind.consoles()
         );
+        if let (Some((container, _)), Some(encryption)) = (&partitions.container, &self.encryption) {
+            let container = target::uuid(container)?;
+            line.push_str(&format!(" rancher.state.encryption.device=UUID={container}"));
+            line.push_str(&encryption.parameters());
+        }
         if self.kind == Kind::Raid {
             line.push_str(" rancher.state.mdadm_scan=true");
         }

@@ -6,7 +6,9 @@
 //! are one array.
 
 use super::disk::{Disk, megabytes};
+use super::encryption::Encryption;
 use super::kind::Kind;
+use crate::luks::Opened;
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::LABEL;
 use corral_machine::mounts::{self, Mount};
@@ -39,15 +41,20 @@ pub(super) enum Target {
         disks: Vec<Disk>,
         boot_size: u64,
     },
-    Existing(Partitions),
+    Existing {
+        boot: PathBuf,
+        state: PathBuf,
+    },
 }
 
 /// The partitions of an installation.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Partitions {
     /// One on each disk, with the same content.
     pub(super) boot: Vec<PathBuf>,
     pub(super) state: PathBuf,
+    /// What the state is in, if it is encrypted; it is open as long as this is there.
+    pub(super) container: Option<(PathBuf, Opened)>,
 }
 
 impl Target {
@@ -98,27 +105,29 @@ impl Target {
         if block::load_file_system(&state)?.is_none() {
             bail!("-t noformat: {} has no file system for the state", state.display());
         }
-        Ok(Target::Existing(Partitions { boot: vec![boot], state }))
+        Ok(Target::Existing { boot, state })
     }
 
     /// The disks that get a boot record.
     pub(super) fn boot_disks(&self) -> &[Disk] {
         match self {
             Target::Disks { disks, .. } => disks,
-            Target::Existing(_) => &[],
+            Target::Existing { .. } => &[],
         }
     }
 
     /// Makes the partitions and their file systems, where they are not the owner's.
-    pub(super) fn prepare(&self, kind: Kind) -> Result<Partitions> {
+    pub(super) fn prepare(&self, kind: Kind, encryption: Option<&Encryption>) -> Result<Partitions> {
         match self {
-            Target::Existing(partitions) => Ok(partitions.clone()),
+            Target::Existing { boot, state } => {
+                Ok(Partitions { boot: vec![boot.clone()], state: state.clone(), container: None })
+            }
             Target::Disks { disks, boot_size } => {
                 for disk in disks {
                     println!("partitioning {}", disk.path.display());
                     partition(disk, *boot_size, kind)?;
                 }
-                format(disks)
+                format(disks, encryption)
             }
         }
     }
@@ -126,9 +135,9 @@ impl Target {
     /// Lines for the owner to agree to.
     pub(super) fn describe(&self) -> Vec<String> {
         match self {
-            Target::Existing(partitions) => vec![
-                format!("boot       {}", names(&partitions.boot)),
-                format!("state      {} (what is on it stays)", partitions.state.display()),
+            Target::Existing { boot, state } => vec![
+                format!("boot       {}", boot.display()),
+                format!("state      {} (what is on it stays)", state.display()),
             ],
             Target::Disks { disks, boot_size } => {
                 disks.iter().flat_map(|disk| describe_disk(disk, *boot_size, disks.len() > 1)).collect()
@@ -156,7 +165,7 @@ impl fmt::Display for Target {
                 let paths: Vec<PathBuf> = disks.iter().map(|disk| disk.path.clone()).collect();
                 write!(out, "{}", names(&paths))
             }
-            Target::Existing(partitions) => write!(out, "{}", names(&partitions.boot)),
+            Target::Existing { boot, .. } => write!(out, "{}", boot.display()),
         }
     }
 }
@@ -193,7 +202,7 @@ fn partition(disk: &Disk, boot_size: u64, kind: Kind) -> Result<()> {
 }
 
 /// Makes the file systems. Boot partitions of a mirror have one serial number: any of them will do to boot.
-fn format(disks: &[Disk]) -> Result<Partitions> {
+fn format(disks: &[Disk], encryption: Option<&Encryption>) -> Result<Partitions> {
     let boot: Vec<PathBuf> = disks.iter().map(|disk| boot_of(&disk.path)).collect();
     let states: Vec<PathBuf> = disks.iter().map(|disk| state_of(&disk.path)).collect();
     if let Some(missing) = boot.iter().chain(&states).find(|device| !device.exists()) {
@@ -214,10 +223,15 @@ fn format(disks: &[Disk]) -> Result<Partitions> {
         [one] => one.clone(),
         several => mirror(several)?,
     };
+    let container = match encryption {
+        Some(encryption) => Some((state.clone(), encryption.apply(&state)?)),
+        None => None,
+    };
+    let state = container.as_ref().map_or(state, |(_, opened)| opened.device.clone());
     let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
     // Images of containers are many small files: twice as many inodes as usual.
     succeed(mkfs.args(["-q", "-F", "-i", "8192", "-L", STATE_LABEL]).arg(&state))?;
-    Ok(Partitions { boot, state })
+    Ok(Partitions { boot, state, container })
 }
 
 /// Makes one array of several partitions. It is in use at once, while the kernel still copies.

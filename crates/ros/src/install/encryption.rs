@@ -1,0 +1,81 @@
+//! How an installation encrypts its state: every key is there before the first byte is written.
+
+use crate::luks::{self, KeyFile, Method, Opened, Secret};
+use anyhow::{Result, bail};
+use std::path::Path;
+
+/// Keys of a state to be made. The first one makes the container, the others are added.
+#[derive(Debug)]
+pub(super) struct Encryption {
+    keys: Vec<Secret>,
+    key_file: Option<KeyFile>,
+    tpm: bool,
+    /// To be shown once, when nothing but the TPM would open the state.
+    recovery: Option<String>,
+}
+
+impl Encryption {
+    /// Gathers the keys. None if nothing is to be encrypted.
+    pub(super) fn plan(methods: &[Method]) -> Result<Option<Encryption>> {
+        if methods.is_empty() {
+            return Ok(None);
+        }
+        let mut plan = Encryption { keys: Vec::new(), key_file: None, tpm: false, recovery: None };
+        for method in methods {
+            match method {
+                Method::Passphrase => plan.keys.push(luks::ask_new()?),
+                Method::KeyFile(file) => {
+                    plan.keys.push(file.read()?);
+                    plan.key_file = Some(file.clone());
+                }
+                Method::Tpm2 if luks::has_tpm() => plan.tpm = true,
+                Method::Tpm2 => bail!("--encrypt tpm2: this machine has no TPM 2.0"),
+            }
+        }
+        if plan.keys.is_empty() {
+            let (key, text) = Secret::recovery()?;
+            plan.keys.push(key);
+            plan.recovery = Some(text);
+        }
+        Ok(Some(plan))
+    }
+
+    /// Makes the container, and opens it.
+    pub(super) fn apply(&self, device: &Path) -> Result<Opened> {
+        println!("encrypting {}", device.display());
+        let [first, others @ ..] = self.keys.as_slice() else { bail!("no key to encrypt with") };
+        luks::format(device, first)?;
+        others.iter().try_for_each(|key| luks::add_key(device, first, key))?;
+        if self.tpm {
+            luks::enroll_tpm(device, first)?;
+        }
+        luks::open(device, first)
+    }
+
+    /// What the kernel is told, besides which container it is.
+    pub(super) fn parameters(&self) -> String {
+        let file = self.key_file.as_ref();
+        file.map(|file| format!(" rancher.state.encryption.key_file={file}")).unwrap_or_default()
+    }
+
+    /// In words, for the owner to agree to.
+    pub(super) fn describe(&self) -> String {
+        let file = self.key_file.as_ref().map(|file| format!("the key file {file}"));
+        let typed =
+            self.keys.len() - usize::from(self.key_file.is_some()) - usize::from(self.recovery.is_some());
+        let ways = [
+            self.tpm.then(|| "the TPM of this machine".to_owned()),
+            file,
+            (typed > 0).then(|| "a passphrase".to_owned()),
+            self.recovery.is_some().then(|| "a recovery key, shown at the end".to_owned()),
+        ];
+        format!("LUKS2, opened by {}", ways.into_iter().flatten().collect::<Vec<_>>().join(", or "))
+    }
+
+    /// After the installation: what nobody can ask for again.
+    pub(super) fn tell(&self) {
+        if let Some(key) = &self.recovery {
+            println!("Recovery key of the encrypted state, shown this once. Keep it: {key}");
+        }
+    }
+}

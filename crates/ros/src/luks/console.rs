@@ -1,0 +1,95 @@
+//! A question on every console at once, in the middle of a boot: whoever answers first answers for all. What is typed is
+//! not shown.
+
+use super::secret::Secret;
+use crate::terminals::consoles;
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+/// A terminal that does not show what is typed, as long as this is there.
+#[derive(Debug)]
+struct Quiet {
+    terminal: File,
+    before: Termios,
+}
+
+impl Quiet {
+    fn open(path: &Path) -> Result<Quiet> {
+        let mut options = File::options();
+        options.read(true).write(true).custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed());
+        let terminal = options.open(path).with_context(|| format!("opening {}", path.display()))?;
+        let before = tcgetattr(&terminal).with_context(|| format!("{} is no terminal", path.display()))?;
+        let mut quiet = before.clone();
+        quiet.local_modes |= LocalModes::ICANON;
+        quiet.local_modes &= !LocalModes::ECHO;
+        tcsetattr(&terminal, OptionalActions::Flush, &quiet)?;
+        Ok(Quiet { terminal, before })
+    }
+
+    fn ask(&mut self, question: &str) -> Result<()> {
+        self.terminal.write_all(question.as_bytes()).context("asking")
+    }
+
+    /// A line, without its end.
+    fn answer(&mut self) -> Result<Secret> {
+        let mut line = [0_u8; 4096];
+        let length = self.terminal.read(&mut line).context("reading the answer")?;
+        let _ = self.terminal.write_all(b"\r\n");
+        Secret::new(line[..length].trim_ascii_end())
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
+}
+
+/// Asks on all consoles. None if nobody answers in time.
+pub(super) fn ask(question: &str, deadline: Instant) -> Result<Option<Secret>> {
+    let mut terminals: Vec<Quiet> =
+        consoles().iter().filter_map(|name| Quiet::open(&Path::new("/dev").join(name)).ok()).collect();
+    for terminal in &mut terminals {
+        let _ = terminal.ask(&format!("\r\n{question}"));
+    }
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || terminals.is_empty() {
+            return Ok(None);
+        }
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        let mut watched: Vec<PollFd<'_>> =
+            terminals.iter().map(|quiet| PollFd::new(&quiet.terminal, PollFlags::IN)).collect();
+        poll(&mut watched, Some(&timeout))?;
+        let ready = watched.iter().position(|terminal| !terminal.revents().is_empty());
+        let Some(ready) = ready else { continue };
+        match watched[ready].revents().contains(PollFlags::IN) {
+            true => return terminals.remove(ready).answer().map(Some),
+            // A line that nobody is at.
+            false => drop(terminals.remove(ready)),
+        }
+    }
+}
+
+/// Asks on the terminal that this command was typed on.
+pub(super) fn ask_here(question: &str) -> Result<Secret> {
+    let mut terminal =
+        Quiet::open(Path::new("/dev/tty")).context("a passphrase is asked for on a terminal")?;
+    terminal.ask(question)?;
+    terminal.answer()
+}
+
+/// Says something on all consoles.
+pub(super) fn say(line: &str) -> Result<()> {
+    for name in consoles() {
+        let mut terminal = File::options().write(true).open(Path::new("/dev").join(name))?;
+        terminal.write_all(format!("\r\n{line}\r\n").as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! Encryption of the state (LUKS2). cryptsetup does the work; what is decided here is who is asked for the key: the TPM,
+//! a file on a drive, a person at a console, in this order.
+
+mod console;
+mod key;
+mod secret;
+
+use anyhow::{Context, Result, bail};
+use corral_machine::block;
+use corral_machine::modules::Index;
+pub(crate) use key::KeyFile;
+pub(crate) use secret::Secret;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a superblock says of a container.
+pub(crate) const KIND: &str = "crypto_LUKS";
+const CRYPTSETUP: &str = "/usr/sbin/cryptsetup";
+const ENROLL: &str = "/usr/bin/systemd-cryptenroll";
+/// The TPM releases the key as long as the firmware's policy of Secure Boot is the same (PCR 7): it stays over upgrades.
+const TPM_POLICY: &str = "--tpm2-pcrs=7";
+const MODULES: [&str; 3] = ["dm-crypt", "xts", "algif_skcipher"];
+const TRIES: usize = 3;
+/// How long somebody may take to type a passphrase before the machine goes on without.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A way to the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Method {
+    Passphrase,
+    Tpm2,
+    KeyFile(KeyFile),
+}
+
+impl std::str::FromStr for Method {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Method> {
+        match text.split_once('=') {
+            None if text == "passphrase" => Ok(Method::Passphrase),
+            None if text == "tpm2" => Ok(Method::Tpm2),
+            Some(("key-file", file)) => Ok(Method::KeyFile(file.parse()?)),
+            _ => bail!("{text:?} is none of passphrase, tpm2, key-file=DRIVE:/PATH"),
+        }
+    }
+}
+
+/// A container that is open. It is closed again when this goes, unless it is left.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Where what is in it lies.
+    pub(crate) device: PathBuf,
+    leave: bool,
+}
+
+impl Opened {
+    /// It stays open.
+    pub(crate) fn leave(mut self) -> PathBuf {
+        self.leave = true;
+        self.device.clone()
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if !self.leave {
+            let _ = run(Command::new(CRYPTSETUP).arg("close").arg(&self.device));
+        }
+    }
+}
+
+/// Opens a container with whatever key there is.
+pub(crate) fn unlock(container: &Path, key_file: Option<&KeyFile>) -> Result<Opened> {
+    load_modules();
+    if has_tpm() && try_open(container, &["--token-only"], None)?.is_none() {
+        println!("corral: the TPM opened {}", container.display());
+        return opened(container);
+    }
+    if let Some(file) = key_file {
+        match file.read().and_then(|key| try_open(container, &[], Some(&key))) {
+            Ok(None) => return opened(container),
+            Ok(Some(why)) => println!("corral: {file} does not open {}: {why}", container.display()),
+            Err(error) => println!("corral: {error:#}"),
+        }
+    }
+    ask_and_open(container)
+}
+
+/// Every way has failed that needs nobody.
+fn ask_and_open(container: &Path) -> Result<Opened> {
+    let question = format!("Passphrase of {}: ", container.display());
+    for _ in 0..TRIES {
+        let Some(passphrase) = console::ask(&question, Instant::now() + PATIENCE)? else {
+            bail!("nobody gave the passphrase of {} within {} s", container.display(), PATIENCE.as_secs());
+        };
+        match try_open(container, &[], Some(&passphrase))? {
+            None => return opened(container),
+            Some(why) => console::say(&format!("corral: {why}"))?,
+        }
+    }
+    bail!("{TRIES} wrong passphrases for {}", container.display())
+}
+
+/// Opens a container whose key is known.
+pub(crate) fn open(container: &Path, key: &Secret) -> Result<Opened> {
+    match try_open(container, &[], Some(key))? {
+        None => opened(container),
+        Some(why) => bail!("opening {}: {why}", container.display()),
+    }
+}
+
+/// Makes a container; all that is on the device is lost.
+pub(crate) fn format(device: &Path, key: &Secret) -> Result<()> {
+    load_modules();
+    let mut cryptsetup = Command::new(CRYPTSETUP);
+    cryptsetup.args(["luksFormat", "--type", "luks2", "--batch-mode", "--key-file"]).arg(key.path());
+    // The key has to be made again at a boot, on a machine that may have less memory than this one has now.
+    cryptsetup.args(["--pbkdf-memory", &memory_for_keys().to_string()]).arg(device);
+    run(&mut cryptsetup)?.map_or(Ok(()), |why| bail!("encrypting {}: {why}", device.display()))
+}
+
+/// Lets one more key open it.
+pub(crate) fn add_key(container: &Path, old: &Secret, new: &Secret) -> Result<()> {
+    let mut cryptsetup = Command::new(CRYPTSETUP);
+    cryptsetup.args(["luksAddKey", "--batch-mode", "--pbkdf-memory", &memory_for_keys().to_string()]);
+    cryptsetup.arg("--key-file").arg(old.path()).arg(container).arg(new.path());
+    run(&mut cryptsetup)?.map_or(Ok(()), |why| bail!("adding a key to {}: {why}", container.display()))
+}
+
+/// Lets the TPM of this machine open it.
+pub(crate) fn enroll_tpm(container: &Path, key: &Secret) -> Result<()> {
+    let mut enroll = Command::new(ENROLL);
+    enroll.arg("--unlock-key-file").arg(key.path());
+    enroll.args(["--tpm2-device=auto", TPM_POLICY]).arg(container);
+    run(&mut enroll)?.map_or(Ok(()), |why| bail!("enrolling the TPM: {why}"))
+}
+
+/// Is there a TPM 2.0?
+pub(crate) fn has_tpm() -> bool {
+    Path::new("/dev/tpmrm0").exists()
+}
+
+/// Asks for a new passphrase, twice.
+pub(crate) fn ask_new() -> Result<Secret> {
+    let ask = |question: &str| console::ask_here(question);
+    loop {
+        let (first, second) = (ask("New passphrase: ")?, ask("The same again: ")?);
+        if first.bytes()? != second.bytes()? {
+            println!("they are not the same");
+        } else if first.bytes()?.is_empty() {
+            println!("an empty one keeps nobody out");
+        } else {
+            return Ok(first);
+        }
+    }
+}
+
+/// None if it is open now, else why not.
+fn try_open(container: &Path, options: &[&str], key: Option<&Secret>) -> Result<Option<String>> {
+    let mut cryptsetup = Command::new(CRYPTSETUP);
+    cryptsetup.args(["open", "--type", "luks", "--batch-mode", "--tries", "1"]).args(options);
+    if let Some(key) = key {
+        cryptsetup.arg("--key-file").arg(key.path());
+    }
+    run(cryptsetup.arg(container).arg(name(container)?))
+}
+
+fn opened(container: &Path) -> Result<Opened> {
+    Ok(Opened { device: Path::new("/dev/mapper").join(name(container)?), leave: false })
+}
+
+/// Of what is inside, below /dev/mapper.
+fn name(container: &Path) -> Result<String> {
+    match block::load_file_system(container)? {
+        Some(system) if system.kind == KIND => Ok(format!("luks-{}", system.uuid)),
+        found => bail!(
+            "{} is not encrypted: it holds {}",
+            container.display(),
+            found.map_or("nothing", |system| system.kind)
+        ),
+    }
+}
+
+fn load_modules() {
+    for module in MODULES {
+        if let Err(error) = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(module)) {
+            println!("corral: {error:#}");
+        }
+    }
+}
+
+/// KiB: a quarter of what there is, as cryptsetup takes at most half, and never more than it takes by itself.
+fn memory_for_keys() -> u64 {
+    const MOST: u64 = 1 << 20;
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let total = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    total.map_or(MOST, |total| (total / 4).min(MOST))
+}
+
+/// What a tool says if it fails.
+fn run(command: &mut Command) -> Result<Option<String>> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    // udev would be waited for, which knows nothing of the device mapper here.
+    let output = command
+        .env("DM_DISABLE_UDEV", "1")
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting {name}"))?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Ok((!output.status.success()).then(|| if said.is_empty() { output.status.to_string() } else { said }))
+}

@@ -1,0 +1,51 @@
+//! A key in memory that is no file, and in no list of processes: other programs read it through a descriptor.
+
+use anyhow::{Context, Result};
+use rustix::fs::MemfdFlags;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+/// No key file is longer (cryptsetup's own limit).
+pub(super) const LONGEST: u64 = 8 << 20;
+
+/// A passphrase, or the content of a key file.
+#[derive(Debug)]
+pub(crate) struct Secret(File);
+
+impl Secret {
+    pub(crate) fn new(bytes: &[u8]) -> Result<Secret> {
+        // Without CLOEXEC: it is for the programs that are started.
+        let file = rustix::fs::memfd_create("key", MemfdFlags::empty()).context("making room for a key")?;
+        let mut file = File::from(file);
+        file.write_all(bytes).context("keeping a key")?;
+        Ok(Secret(file))
+    }
+
+    /// One that nobody will guess and everybody can write down: eight groups of five letters and digits.
+    pub(crate) fn recovery() -> Result<(Secret, String)> {
+        /// None that look alike.
+        const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+        let mut random = [0_u8; 40];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .context("asking for a key")?;
+        let letters: Vec<char> =
+            random.iter().map(|byte| char::from(LETTERS[usize::from(*byte % 32)])).collect();
+        let groups: Vec<String> = letters.chunks(5).map(|group| group.iter().collect()).collect();
+        let text = groups.join("-");
+        Ok((Secret::new(text.as_bytes())?, text))
+    }
+
+    /// Where a program that is started finds it.
+    pub(super) fn path(&self) -> String {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd())
+    }
+
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
+        let length = self.0.metadata()?.len().min(LONGEST);
+        let mut bytes = vec![0; usize::try_from(length)?];
+        self.0.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
