@@ -4,6 +4,7 @@ use super::{program, sandbox};
 use anyhow::{Context, Result};
 use std::fs;
 use vmtest::sandbox::Sandbox;
+use vmtest::servers;
 
 #[test]
 fn images_go_to_a_registry_and_come_back() -> Result<()> {
@@ -108,34 +109,6 @@ fn archives_are_loaded_saved_and_not_trusted() -> Result<()> {
     Ok(())
 }
 
-/// A relay that cuts each connection after so many bytes, and notes how many it let through in all.
-const CUTTER: &str = r#"
-import socket, sys, threading
-port, target, limit, note = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-total = 0
-def copy(source, sink, count):
-    global total
-    left = limit
-    try:
-        while left > 0 and (data := source.recv(min(65536, left))):
-            sink.sendall(data)
-            if count:
-                left -= len(data); total += len(data)
-                open(note, "w").write(str(total))
-    except OSError:
-        pass
-    for end in (source, sink):
-        try: end.shutdown(socket.SHUT_RDWR)
-        except OSError: pass
-def serve(client):
-    server = socket.create_connection(("127.0.0.1", target))
-    threading.Thread(target=copy, args=(client, server, False), daemon=True).start()
-    copy(server, client, True)
-listener = socket.create_server(("127.0.0.1", port))
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"#;
-
 #[test]
 fn a_download_that_is_cut_off_goes_on_where_it_was() -> Result<()> {
     let mut engine = sandbox("resume")?;
@@ -143,7 +116,7 @@ fn a_download_that_is_cut_off_goes_on_where_it_was() -> Result<()> {
     let folder = engine.folder().display().to_string();
     engine.run(&format!("head -c 8000000 /dev/urandom > {folder}/big && tar -C {folder} -c big | docker import - localhost:5000/team/big:1 && docker push localhost:5000/team/big:1 && docker rmi localhost:5000/team/big:1"))?;
     let script = format!("{folder}/cutter.py");
-    fs::write(&script, CUTTER)?;
+    fs::write(&script, servers::CUTTER)?;
     let note = format!("{folder}/passed");
     engine.serve("python3", &[&script, "5001", "5000", "2500000", &note], 5001)?;
     engine.docker("pull localhost:5001/team/big:1")?;

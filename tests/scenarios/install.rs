@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use vmtest::folder::{Folder, folder};
-use vmtest::{Machine, Medium, Options, drive, shell};
+use vmtest::{Machine, Medium, Options, drive, servers, shell};
 
 /// MiB of a disk to install to; it takes only what is written.
 const DISK: u64 = 4096;
@@ -14,8 +14,15 @@ const DISK: u64 = 4096;
 const DISK_NAME: &str = "disk.img";
 
 /// (type, boots by BIOS, boots by UEFI)
-const TYPES: [(&str, bool, bool); 4] =
-    [("hybrid", true, true), ("efi", false, true), ("gptsyslinux", true, false), ("generic", true, false)];
+const TYPES: [(&str, bool, bool); 6] = [
+    ("hybrid", true, true),
+    ("efi", false, true),
+    ("gptsyslinux", true, false),
+    ("generic", true, false),
+    // As hybrid; once by each firmware.
+    ("amazon-ebs-hvm", true, false),
+    ("googlecompute", false, true),
+];
 
 /// Kernel parameters of installed machines: the console that stories read.
 pub(crate) const SERIAL: &str = "console=ttyS0";
@@ -38,9 +45,13 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
     machine.run(&write_config(&shell::make_key(&folder)?))?;
     for (number, (name, ..)) in TYPES.iter().enumerate() {
         let device = format!("/dev/vd{}", char::from(b'a' + number as u8));
-        let said = machine.run(&format!(
-            "sudo ros install -t {name} -d {device} -c /tmp/my.yml -a {SERIAL} --no-reboot -f"
-        ))?;
+        let said = if *name == "generic" {
+            by_answering(&machine, &(number + 1).to_string(), name)?
+        } else {
+            machine.run(&format!(
+                "sudo ros install -t {name} -d {device} -c /tmp/my.yml -a {SERIAL} --no-reboot -f"
+            ))?
+        };
         assert!(said.contains("is installed on"), "{said}");
     }
     onto_partitions_of_the_owner(&machine)?;
@@ -71,11 +82,18 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
     let options = Options { medium: Medium::Iso, disks: disks.to_vec(), ..Options::default() };
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
-    machine.run(&write_config(&shell::make_key(&folder)?))?;
+    let content = folder.join("www");
+    fs::create_dir_all(&content)?;
+    fs::write(content.join("my.yml"), config(&shell::make_key(&folder)?))?;
+    let web = servers::web(&folder, &content)?;
+    let url = format!("http://10.0.2.2:{}", web.port);
+    let said =
+        machine.run(&format!("! sudo ros install -t raid -d /dev/vda,/dev/vdb -c {url}/none -f 2>&1"))?;
+    assert!(said.contains("404"), "{said}");
     let said = machine.run("! sudo ros install -t raid -d /dev/vda -f 2>&1")?;
     assert!(said.contains("needs two disks"), "{said}");
     machine.run(&format!(
-        "sudo ros install -t raid -d /dev/vda,/dev/vdb -c /tmp/my.yml -a {SERIAL} --no-reboot -f"
+        "sudo ros install -t raid -d /dev/vda,/dev/vdb -c {url}/my.yml -a {SERIAL} --no-reboot -f"
     ))?;
     // Both halves are to be alike before one is lost.
     machine.run("sudo sh -c 'echo 1000000 > /proc/sys/dev/raid/speed_limit_min'")?;
@@ -96,17 +114,28 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
     Ok(())
 }
 
+/// Without arguments, on a terminal: what is needed is asked for.
+fn by_answering(machine: &Machine, disk: &str, kind: &str) -> Result<String> {
+    let questions = [
+        ("Which one (number), empty for none: ", disk),
+        ("Type, empty for hybrid: ", kind),
+        ("to take the ssh keys of this system along: ", "/tmp/my.yml"),
+        ("Continue [y/N]: ", "y"),
+    ];
+    machine.login.answer(&format!("sudo ros install -a {SERIAL} --no-reboot"), &questions)
+}
+
 /// Partitions that somebody made by hand, on the last disk, with a folder for the state.
 fn onto_partitions_of_the_owner(machine: &Machine) -> Result<()> {
-    machine.run("printf 'label: gpt\\n,1GiB,U\\n,,L\\n' | sudo sfdisk -q /dev/vde")?;
+    machine.run("printf 'label: gpt\\n,1GiB,U\\n,,L\\n' | sudo sfdisk -q /dev/vdg")?;
     machine.run(
-        "sudo mkfs.fat -F 32 -n CORRAL_BOOT /dev/vde1 && sudo mkfs.ext4 -q -L RANCHER_STATE /dev/vde2",
+        "sudo mkfs.fat -F 32 -n CORRAL_BOOT /dev/vdg1 && sudo mkfs.ext4 -q -L RANCHER_STATE /dev/vdg2",
     )?;
     let command = "sudo ros install -t noformat --statedir mine -c /tmp/my.yml --no-reboot -f";
     let said = machine.run(&format!("! {command} 2>&1"))?;
     assert!(said.contains("CORRAL_BOOT is on several"), "{said}");
-    let said = machine.run(&format!("{command} -p /dev/vde1 -d /dev/vde2 -a {SERIAL}"))?;
-    assert!(said.contains("is installed on /dev/vde1"), "{said}");
+    let said = machine.run(&format!("{command} -p /dev/vdg1 -d /dev/vdg2 -a {SERIAL}"))?;
+    assert!(said.contains("is installed on /dev/vdg1"), "{said}");
     Ok(())
 }
 
@@ -132,9 +161,11 @@ fn refusals(machine: &Machine) -> Result<()> {
 
 /// A script that writes the cloud-config of an installed machine.
 pub(crate) fn write_config(key: &str) -> String {
-    format!(
-        "cat > /tmp/my.yml <<'END'\n#cloud-config\nhostname: installed\nssh_authorized_keys:\n  - {key}\nEND"
-    )
+    format!("cat > /tmp/my.yml <<'END'\n{}END", config(key))
+}
+
+fn config(key: &str) -> String {
+    format!("#cloud-config\nhostname: installed\nssh_authorized_keys:\n  - {key}\n")
 }
 
 /// A copy of a disk that the system was installed to: once for all stories.

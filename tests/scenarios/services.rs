@@ -29,6 +29,12 @@ services:
     networks: [inner]
     ports: ["8077:80"]
     restart: on-failure
+  page:
+    image: ${REGISTRY}/team/page:1
+    command: busybox httpd -f -p 80 -h /
+    networks: [inner]
+    healthcheck: {test: [CMD, /bin/busybox, test, -e, /good], interval: 1s, retries: 2}
+    restart: always
   idle:
     image: corral/os-base
     command: sleep 1000
@@ -57,6 +63,7 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     let mut machine = super::with_config(&folder, &config, Options::default())?;
     machine.expect_login()?;
     built_in_services_have_the_least(&machine)?;
+    push_page(&machine, &host, "good", "one")?;
     machine.run(&format!(
         "tar -C / -cf /tmp/i.tar bin/busybox usr/bin/busybox && \
          sudo system-docker import /tmp/i.tar {host}/team/web:1 && \
@@ -79,7 +86,52 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     machine.expect("wget -T 5 -qO- http://10.77.0.1:8077/greeting | grep -qx hello")?;
     let shown = machine.run("sudo system-docker inspect -f '{{.Config.Image}} {{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}' web")?;
     assert_eq!(shown, format!("{host}/team/web:1 system_inner"));
+    a_newer_image_is_tried_before_it_counts(&mut machine, &host)?;
     a_change_makes_only_what_changed_anew(&mut machine)
+}
+
+/// An image whose health depends on a file of this name, with a version in it; only the registry has it then.
+fn push_page(machine: &Machine, host: &str, file: &str, version: &str) -> Result<()> {
+    let image = format!("{host}/team/page:1");
+    machine
+        .run(&format!(
+            "echo {version} | sudo tee /{file} >/dev/null && \
+         tar -C / -cf /tmp/page.tar bin/busybox usr/bin/busybox {file} && sudo rm /{file} && \
+         sudo system-docker import /tmp/page.tar {image} && sudo system-docker push {image} && \
+         sudo system-docker rmi {image}"
+        ))
+        .map(drop)
+}
+
+fn a_newer_image_is_tried_before_it_counts(machine: &mut Machine, host: &str) -> Result<()> {
+    let upgrade = "sudo ros service upgrade page 2>&1";
+    let version = "sudo system-docker exec page /bin/busybox cat /good";
+    machine.expect(&format!("{version} | grep -qx one"))?;
+    push_page(machine, host, "good", "two")?;
+    let said = machine.run(upgrade)?;
+    assert!(said.contains("beside the old container") && said.contains("runs the newest"), "{said}");
+    assert_eq!(machine.run(version)?, "two");
+    assert!(machine.run(upgrade)?.contains("is the newest there is"));
+
+    push_page(machine, host, "bad", "three")?;
+    let id = "sudo system-docker inspect -f '{{.Id}}' page";
+    let before = machine.run(id)?;
+    let said = machine.run(&format!("! {upgrade}"))?;
+    assert!(said.contains("page stays as it is") && said.contains("unhealthy"), "{said}");
+    assert_eq!(machine.run(id)?, before, "it was not touched");
+
+    // One that writes to a volume has to make room first, and is taken back.
+    let volumes = "s|networks: \\[inner\\]$|&\\n    volumes: [data:/data]|";
+    machine.run(&format!(
+        "sudo sed -i '/team.page/,/restart/{{{volumes}}}' {FILE} && sudo ros config apply /tmp/apply.yml"
+    ))?;
+    machine.expect(&format!("{id} | grep -vqx {before} && {version} | grep -qx two"))?;
+    let said = machine.run(&format!("! {upgrade}"))?;
+    assert!(said.contains("writes to volumes") && said.contains("has its old image again"), "{said}");
+    assert_eq!(machine.run(version)?, "two");
+    let said = machine.run("! sudo ros service upgrade console 2>&1")?;
+    assert!(said.contains("ros os upgrade"), "{said}");
+    Ok(())
 }
 
 fn a_change_makes_only_what_changed_anew(machine: &mut Machine) -> Result<()> {

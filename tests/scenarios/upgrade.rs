@@ -2,6 +2,7 @@
 
 use super::install::installed;
 use anyhow::{Context, Result};
+use std::fs;
 use std::path::{Path, PathBuf};
 use vmtest::folder;
 use vmtest::{Image, Machine, Medium, Options, servers};
@@ -78,18 +79,23 @@ fn an_upgrade_from_a_registry_proves_itself_on_uefi() -> Result<()> {
     let disk = installed(&folder)?;
     let mut machine = start(&folder, &disk, "next", true)?;
     machine.expect_login()?;
-    let image = format!("10.0.2.2:{}/corral:0.9.0", registry.port);
+    // The line is cut again and again; what came is not fetched twice.
+    let line = servers::cutter(&folder, &registry, 80_000_000)?;
+    let image = format!("10.0.2.2:{}/corral:0.9.0", line.port);
     machine
         .run(&format!("echo 'current: {image}\navailable: [\"{image}\"]' | sudo tee /opt/releases.yml"))?;
     machine.run(&format!(
         "sudo ros config set rancher.system_docker.insecure_registry '[\"10.0.2.2:{}\"]'",
-        registry.port
+        line.port
     ))?;
     machine.run("sudo ros config set rancher.upgrade.url /opt/releases.yml")?;
     let list = machine.run("sudo ros os list")?;
     assert!(list.contains(&format!("{image} remote latest")), "{list}");
     let staged = machine.run("sudo ros os upgrade --stage")?;
     assert!(staged.contains("version 0.9.0 is here and whole"), "{staged}");
+    let passed: u64 = fs::read_to_string(folder.join("passed"))?.parse()?;
+    let size = fs::metadata(release("next")?)?.len();
+    assert!(passed > 160_000_000 && passed < size + size / 8, "{passed} bytes came for {size}");
     // What is staged is not fetched again.
     let staged = machine.run("sudo ros os upgrade --stage")?;
     assert!(!staged.contains("fetching"), "{staged}");

@@ -31,10 +31,16 @@ impl Deref for Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        for item in fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            if item.metadata().is_ok_and(|data| data.is_file() && data.len() > LARGE) {
-                let _ = fs::remove_file(item.path());
-            }
+        remove_what_is_large(&self.0);
+    }
+}
+
+fn remove_what_is_large(folder: &Path) {
+    for item in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match item.metadata() {
+            Ok(data) if data.is_dir() => remove_what_is_large(&item.path()),
+            Ok(data) if data.is_file() && data.len() > LARGE => drop(fs::remove_file(item.path())),
+            _ => {}
         }
     }
 }

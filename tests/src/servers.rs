@@ -13,6 +13,35 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A relay in Python that cuts each connection after so many bytes, and notes how many it let through in all: its port,
+/// the server's, how many, and the file to note it in.
+pub const CUTTER: &str = r#"
+import socket, sys, threading
+port, target, limit, note = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+total = 0
+def copy(source, sink, count):
+    global total
+    left = limit
+    try:
+        while left > 0 and (data := source.recv(min(65536, left))):
+            sink.sendall(data)
+            if count:
+                left -= len(data); total += len(data)
+                open(note, "w").write(str(total))
+    except OSError:
+        pass
+    for end in (source, sink):
+        try: end.shutdown(socket.SHUT_RDWR)
+        except OSError: pass
+def serve(client):
+    server = socket.create_connection(("127.0.0.1", target))
+    threading.Thread(target=copy, args=(client, server, False), daemon=True).start()
+    copy(server, client, True)
+listener = socket.create_server(("127.0.0.1", port))
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"#;
+
 /// A server that runs.
 #[derive(Debug)]
 pub struct Server {
@@ -118,6 +147,17 @@ fn output(command: &mut Command) -> Result<String> {
         bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// `CUTTER` before a server: every connection ends after `limit` bytes. `folder/passed` has the sum.
+pub fn cutter(folder: &Path, server: &Server, limit: u64) -> Result<Server> {
+    let port = free_port()?;
+    let script = folder.join("cutter.py");
+    fs::write(&script, CUTTER)?;
+    let mut command = Command::new("python3");
+    command.arg(script).args([port.to_string(), server.port.to_string(), limit.to_string()]);
+    command.arg(folder.join("passed"));
+    start(command, port, &folder.join("cutter.log"))
 }
 
 /// moto, a mock of Amazon's services; it answers for 169.254.169.254 too.

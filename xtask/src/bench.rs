@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: what the image weighs, how long it takes to be of use, how much memory it needs; and
-//! `cargo xtask bench engine`: the engine beside its peers. Medians; measured here and now, never asserted.
+//! `cargo xtask bench engine`: the engine beside its peers; `cargo xtask bench upgrade`: how long an upgrade takes the machine
+//! away. Medians; measured here and now, never asserted.
 
 mod engine;
+mod upgrade;
 
 use crate::{accel, image};
 use anyhow::{Context, Result};
@@ -32,6 +34,8 @@ pub(crate) struct Options {
 enum What {
     /// Containers made, run and removed, beside crun, runc, podman and dockerd; on this machine and in a guest
     Engine(engine::Options),
+    /// How long an upgrade takes a machine away, beside a plain Debian's reboot
+    Upgrade(upgrade::Options),
 }
 
 /// One boot. Times in seconds since QEMU started, sizes in KiB.
@@ -54,6 +58,7 @@ type Row = (&'static str, fn(&Sample) -> f64, &'static str, &'static str);
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.what {
         Some(What::Engine(options)) => engine::run(options),
+        Some(What::Upgrade(options)) => upgrade::run(options),
         None => boots(options),
     }
 }

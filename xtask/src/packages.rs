@@ -155,6 +155,11 @@ fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
     Ok(root)
 }
 
+/// The list of mirrors that the image's packages come from, as apt reads it.
+pub(crate) fn sources(mirror: Option<&str>) -> Result<PathBuf> {
+    Ok(private_root(mirror)?.join("etc/apt/sources.list"))
+}
+
 /// The host's own Debian mirrors, each with our suite in place of the host's: `bookworm-updates` → `trixie-updates`.
 fn host_mirrors() -> Result<Vec<(String, String)>> {
     let mut mirrors = load_mirrors()?;

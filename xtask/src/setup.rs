@@ -75,6 +75,11 @@ fn install_missing(needs: &[Need]) -> Result<()> {
     }
 }
 
+/// What only the benchmark of upgrades needs.
+pub(crate) fn need_mmdebstrap() -> Result<()> {
+    install_missing(&[need("mmdebstrap", "a plain Debian to compare with", "/usr/bin/mmdebstrap")])
+}
+
 /// Has the host's apt fetch its lists.
 pub(crate) fn update_lists() -> Result<()> {
     progress::step("apt-get update", || apt(&["update", "-q"]))

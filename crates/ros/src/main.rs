@@ -2,6 +2,7 @@
 //!
 //! This file only dispatches. `boot` is the story of PID 1; `supervise` what it does ever after.
 
+mod api;
 mod applets;
 mod boot;
 mod cli;

@@ -1,13 +1,10 @@
 //! `ros gc`, `ros engine fsck`, `ros os reexec`: the engine of the system, beyond what the docker CLI can say.
 
+use crate::api;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_engine::client::ask;
-use corral_engine::paths;
 use corral_engine::protocol::Request;
-use serde_json::Value;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -39,7 +36,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
 }
 
 fn check(mend: bool) -> Result<()> {
-    let found = post(&format!("/images/fsck?mend={mend}"))?;
+    let found = api::post(&format!("/images/fsck?mend={mend}"))?;
     let rows = found.as_array().cloned().unwrap_or_default();
     for row in &rows {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
@@ -60,7 +57,7 @@ fn check(mend: bool) -> Result<()> {
 
 pub(crate) fn clean(options: &Clean) -> Result<()> {
     let filter = if options.all { "?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D" } else { "" };
-    let done = post(&format!("/images/prune{filter}"))?;
+    let done = api::post(&format!("/images/prune{filter}"))?;
     for row in done["ImagesDeleted"].as_array().into_iter().flatten() {
         for (action, what) in row.as_object().into_iter().flatten() {
             println!("{}: {}", action.to_lowercase(), what.as_str().unwrap_or_default());
@@ -76,21 +73,4 @@ pub(crate) fn reexec() -> Result<()> {
     ask(Request::Reexec).context("asking PID 1")?;
     println!("PID 1 goes on in a new process");
     Ok(())
-}
-
-/// Asks the engine for what the docker CLI has no word for. Version 1.0 of HTTP has no chunks to put together.
-fn post(path: &str) -> Result<Value> {
-    let act = || format!("asking the engine at {}", paths::API_SOCKET);
-    let mut stream = UnixStream::connect(paths::API_SOCKET).with_context(act)?;
-    stream
-        .write_all(format!("POST {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n").as_bytes())
-        .with_context(act)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(act)?;
-    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{}: no answer", act()))?;
-    let value: Value = serde_json::from_str(body).with_context(|| format!("{}: {body:?}", act()))?;
-    if !head.split(' ').nth(1).is_some_and(|status| status.starts_with('2')) {
-        bail!("{}", value["message"].as_str().unwrap_or(body));
-    }
-    Ok(value)
 }

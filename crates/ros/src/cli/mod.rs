@@ -5,6 +5,7 @@ mod config;
 mod engine;
 pub(crate) mod persist;
 pub(crate) mod power;
+mod service;
 
 use crate::release::running_version;
 use crate::{applets, install, report, upgrade, why};
@@ -83,6 +84,11 @@ enum Command {
     Engine {
         #[command(subcommand)]
         command: engine::Command,
+    },
+    /// Services of the system that the owner added
+    Service {
+        #[command(subcommand)]
+        command: service::Command,
     },
     /// Remove images of the system engine that nothing uses
     Gc(engine::Clean),
@@ -213,6 +219,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Install(options) => report(install::run(&options)),
         Command::Os { command } => report(os(&command)),
         Command::Engine { command } => report(engine::run(&command)),
+        Command::Service { command } => report(service::run(&command)),
         Command::Gc(options) => report(engine::clean(&options)),
         Command::Persist => report(persist::show()),
         Command::Reset(options) => report(persist::reset(&options)),
