@@ -89,7 +89,7 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
     let url = format!("http://10.0.2.2:{}", web.port);
     let said =
         machine.run(&format!("! sudo ros install -t raid -d /dev/vda,/dev/vdb -c {url}/none -f 2>&1"))?;
-    assert!(said.contains("404"), "{said}");
+    assert!(said.contains("there is nothing"), "{said}");
     let said = machine.run("! sudo ros install -t raid -d /dev/vda -f 2>&1")?;
     assert!(said.contains("needs two disks"), "{said}");
     machine.run(&format!(
