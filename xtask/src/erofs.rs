@@ -49,7 +49,7 @@ pub(crate) fn write(
             let folder = paths::cache("system");
             let _ = fs::remove_dir_all(&folder);
             tree.write_folder(&folder)?;
-            command.args(["--all-root", "-zlzma,level=9,dictsize=524288", "-C524288"]);
+            command.args(["--all-root", "-zlzma,level=109,dictsize=1048576", "-C1048576"]);
             command.arg("-Efragments,dedupe,ztailpacking");
             folder
         }

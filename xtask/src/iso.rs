@@ -111,7 +111,7 @@ fn write_efi_image(release: &Release, image: &Path, packages: &[Package], epoch:
         );
         fs::write(content.join(format!("loader/entries/corral-{version}{suffix}.conf")), text)?;
     }
-    let mut size = 512 * 1024;
+    let mut size = 256 * 1024;
     for (name, file) in [("vmlinuz", &release.kernel), ("initrd", &release.initrd)] {
         fs::copy(file, boot.join(name))?;
         size += fs::metadata(file)?.len();
