@@ -11,6 +11,7 @@ mod install;
 mod login;
 mod media;
 mod network;
+mod others;
 mod power;
 mod power_cuts;
 mod resilience;

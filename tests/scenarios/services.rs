@@ -2,6 +2,8 @@
 //! volumes, checks and conditions; and the least that the built-in ones get.
 
 use anyhow::Result;
+use std::fs;
+use std::path::Path;
 use vmtest::folder;
 use vmtest::{Machine, Options, servers};
 
@@ -87,7 +89,34 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     let shown = machine.run("sudo system-docker inspect -f '{{.Config.Image}} {{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}' web")?;
     assert_eq!(shown, format!("{host}/team/web:1 system_inner"));
     a_newer_image_is_tried_before_it_counts(&mut machine, &host)?;
+    files_come_from_a_repository_and_by_url(&mut machine, &folder)?;
     a_change_makes_only_what_changed_anew(&mut machine)
+}
+
+fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path) -> Result<()> {
+    let content = folder.join("www");
+    fs::create_dir_all(content.join("n"))?;
+    // In the words of the original's catalogue.
+    fs::write(
+        content.join("n/nap.yml"),
+        "nap:\n  image: corral/os-base\n  command: sleep 1000\n  net: host\n",
+    )?;
+    let compose = "services: {doze: {image: corral/os-base, command: sleep 1000, network_mode: none}}\n";
+    fs::write(content.join("doze.yml"), compose)?;
+    let web = servers::web(folder, &content)?;
+    let url = format!("http://10.0.2.2:{}", web.port);
+    let config = format!(
+        "rancher:\n  repositories: {{mine: {{url: {url}}}}}\n  services_include: {{{url}/doze.yml: true, nap: true, nobody: true}}\n"
+    );
+    machine.run(&format!("printf '{config}' > /tmp/more.yml && sudo ros config apply /tmp/more.yml"))?;
+    machine.expect_console("n/nobody.yml: there is nothing")?;
+    let names = "sudo system-docker ps --format '{{.Names}}'";
+    machine.expect(&format!("{names} | grep -qx nap && {names} | grep -qx doze"))?;
+    drop(web);
+    // What was fetched is kept: nothing is asked for again.
+    let other = "rancher: {services_include: {nobody: false}}";
+    machine.run(&format!("printf '{other}' > /tmp/more.yml && sudo ros config apply /tmp/more.yml"))?;
+    machine.run(&format!("{names} | grep -qx nap && {names} | grep -qx doze")).map(drop)
 }
 
 /// An image whose health depends on a file of this name, with a version in it; only the registry has it then.

@@ -154,6 +154,10 @@ pub struct Rancher {
     pub environment: BTreeMap<String, String>,
     pub services: BTreeMap<String, Value>,
     pub services_include: BTreeMap<String, bool>,
+    pub repositories: BTreeMap<String, Repository>,
+    pub console: String,
+    pub force_console_rebuild: bool,
+    pub hypervisor_service: bool,
     pub shutdown_timeout: u64,
     pub cloud_init: CloudInit,
     pub state: State,
@@ -168,6 +172,13 @@ pub struct Rancher {
     pub registry_auths: BTreeMap<String, RegistryAuth>,
     pub upgrade: Upgrade,
     pub recovery: bool,
+}
+
+/// Where service files are found by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Repository {
+    pub url: String,
 }
 
 /// Where releases are found.

@@ -37,6 +37,11 @@ pub fn overlay(id: &str) -> PathBuf {
     Path::new(STORE).join("overlay").join(id)
 }
 
+/// A file system that outlives its container.
+pub fn kept(name: &str) -> PathBuf {
+    Path::new(STORE).join("kept").join(name)
+}
+
 /// The root file system of a container while it is mounted.
 pub fn rootfs(id: &str) -> PathBuf {
     overlay(id).join("merged")

@@ -79,6 +79,8 @@ pub struct ContainerSpec {
     pub init: bool,
     /// What the container started lives on when its first process ends.
     pub keep_children: bool,
+    /// Its file system is kept under this name when the container goes; empty: it goes with it.
+    pub keep: String,
     /// What is still to be had before it can be made.
     pub wants: Option<Wants>,
 }

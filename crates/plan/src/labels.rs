@@ -18,6 +18,8 @@ pub struct Labels {
     pub create_only: bool,
     /// When it has ended, the configuration is read again.
     pub reload_config: bool,
+    /// False: its file system is kept over restarts of the machine.
+    pub rebuild: Option<bool>,
     /// What of it ends with its first process.
     pub kill_mode: KillMode,
 }
@@ -41,6 +43,7 @@ impl Default for Labels {
             detach: true,
             create_only: false,
             reload_config: false,
+            rebuild: None,
             kill_mode: KillMode::ControlGroup,
         }
     }
@@ -60,6 +63,7 @@ pub fn parse(labels: &BTreeMap<String, String>) -> Labels {
         detach: get("io.rancher.os.detach") != Some("false"),
         create_only: get("io.rancher.os.createonly") == Some("true"),
         reload_config: get("io.rancher.os.reloadconfig") == Some("true"),
+        rebuild: get("io.docker.compose.rebuild").map(|value| value != "false"),
         kill_mode: match get("io.corral.kill-mode") {
             Some("process") => KillMode::Process,
             _ => KillMode::ControlGroup,

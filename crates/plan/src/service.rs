@@ -65,6 +65,8 @@ pub struct Service {
     pub sysctls: BTreeMap<String, String>,
     pub oom_score_adj: i64,
     pub logging: Logging,
+    /// Its file system is kept under this name over restarts of the machine; empty: it is new at each.
+    pub keep: String,
     pub health: Option<Health>,
     pub depends_on: BTreeMap<String, Dependency>,
     /// Not empty: it is only there when one of these is active.
@@ -330,6 +332,7 @@ impl Service {
             sysctls: BTreeMap::new(),
             oom_score_adj: 0,
             logging: Logging::default(),
+            keep: String::new(),
             health: None,
             depends_on: BTreeMap::new(),
             profiles: Vec::new(),

@@ -45,6 +45,7 @@ pub(crate) fn container(service: &Service, environment: &BTreeMap<String, String
         tmpfs: tmpfs(service),
         shm_size: service.shm_size,
         labels: service.label_map.clone(),
+        keep: service.keep.clone(),
         sysctls: service.sysctls.clone(),
         oom_score_adj: service.oom_score_adj,
         restart: restart.to_owned(),

@@ -1,9 +1,11 @@
 //! Sources → configuration and plan, in a process of its own: whatever a document does to its parser, PID 1 goes on
 //! with what it has. PID 1 starts it at each boot, roughly and when all sources are there, and when something changed.
 
+pub(crate) mod catalogue;
 mod confirm;
 mod files;
 mod layers;
+pub(crate) mod replace;
 mod services;
 
 pub(crate) use confirm::{Pending, confirm, prepare};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Docker {
+    pub engine: String,
     pub extra_args: Vec<String>,
     pub environment: Vec<String>,
     pub host: Vec<String>,

@@ -142,21 +142,33 @@ const RANCHER: &[Key] = &[
         Type::Keys(DOCKER),
         "the engine of the system: `insecure_registry` and `registry_mirror` count",
     ),
-    later("console", STRING, "name, path or URL of another console"),
+    key(
+        "console",
+        STRING,
+        "name in a repository, absolute path or URL of a file with another service `console`",
+    ),
     key(
         "services_include",
         Type::Map(&Type::Bool),
-        "compose files with services of the system: absolute path → enabled; names of a catalogue and URLs have no effect in this version",
+        "compose files with services of the system: absolute path, URL, or name in a repository → enabled; what is fetched is kept in /var/lib/rancher/cache",
     ),
-    later("repositories", ANY_MAP, "where optional services are found"),
+    key(
+        "repositories",
+        Type::Map(&Type::Keys(REPOSITORY)),
+        "where `services_include` finds files by name, by any name of your own",
+    ),
     key("upgrade", Type::Keys(UPGRADE), "where releases are found"),
     key(
         "recovery",
         BOOL,
         "recovery console before the state disk is mounted; on the kernel command line, or in the boot menu",
     ),
-    later("force_console_rebuild", BOOL, "make a persistent console anew, once"),
-    later("hypervisor_service", BOOL, "start the tools of the hypervisor"),
+    key("force_console_rebuild", BOOL, "make a persistent console anew, once"),
+    key(
+        "hypervisor_service",
+        BOOL,
+        "run the tools for guests of VMware or Hyper-V, if a repository has them; true",
+    ),
     old("bootstrap_docker", Type::Keys(DOCKER), "there is one engine, PID 1, from the first moment"),
     old("bootstrap", ANY_MAP, "the bootstrap container is the image's"),
     old("cloud_init_services", ANY_MAP, "the cloud-init containers are the image's"),
@@ -185,6 +197,9 @@ const REGISTRY_AUTH: &[Key] = &[
     key("identity_token", SECRET, "token in place of a password"),
     key("registry_token", SECRET, "bearer token for the registry"),
 ];
+
+const REPOSITORY: &[Key] =
+    &[key("url", STRING, "base of the URLs: service NAME is at `URL/N/NAME.yml`, N its first letter")];
 
 const UPGRADE: &[Key] = &[
     key(
@@ -237,7 +252,7 @@ const NETWORK: &[Key] = &[
     key("http_proxy", STRING, "proxy for http, for Docker, data sources and services that ask for it"),
     key("https_proxy", STRING, "proxy for https"),
     key("no_proxy", STRING, "what goes without a proxy, comma-separated"),
-    later("dhcp_timeout", INTEGER, "seconds to wait for a lease"),
+    old("dhcp_timeout", INTEGER, "nothing waits for a lease"),
     later("wifi_networks", ANY_MAP, "wireless networks"),
     later("modem_networks", ANY_MAP, "modems"),
 ];
@@ -311,7 +326,11 @@ const DOCKER: &[Key] = &[
     key("ca_key", SECRET, "its key; what `ros tls gen` will sign with"),
     key("server_cert", SECRET, "the server's certificate, PEM"),
     key("server_key", SECRET, "its key"),
-    later("engine", STRING, "name, path or URL of another engine"),
+    key(
+        "engine",
+        STRING,
+        "name in a repository, absolute path or URL of a file with another service `docker`",
+    ),
     old("exec", BOOL, "PID 1 is the engine of the system"),
     old("restart", BOOL, "Docker dropped it"),
     old("args", STRINGS, "never had an effect: see `extra_args`"),

@@ -31,7 +31,7 @@ fn root_of(container: &Snapshot) -> Result<OwnedFd, EngineError> {
         return Ok(open_root(Path::new(&format!("/proc/{}/root", container.status.pid)))?);
     }
     let image = image_of(container)?;
-    overlay::mount(&container.id, &image)?;
+    overlay::mount(&container.id, &container.spec.keep, &image)?;
     Ok(open_root(&paths::rootfs(&container.id))?)
 }
 
@@ -164,7 +164,7 @@ pub(super) async fn export(state: State, parts: Parts) -> Result<Response, Engin
     let container = state.find(id_of(&parts))?;
     let root = blocking(move || {
         // Its own files only: not what is mounted into it.
-        overlay::mount(&container.id, &image_of(&container)?)?;
+        overlay::mount(&container.id, &container.spec.keep, &image_of(&container)?)?;
         Ok(open_root(&paths::rootfs(&container.id))?)
     })
     .await?;

@@ -65,7 +65,7 @@ fn obey(order: Order, socket: &OwnedFd) -> Result<Report> {
 fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Result<Report> {
     let name = if spec.image_id.is_empty() { &spec.image } else { &spec.image_id };
     let image = image::find(name)?;
-    overlay::mount(id, &image)?;
+    overlay::mount(id, &spec.keep, &image)?;
     overlay::prepare_binds(id, spec)?;
     files::place(id, spec);
     names::write(id, spec)?;

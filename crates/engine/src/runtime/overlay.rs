@@ -1,6 +1,7 @@
 //! The root file system of a container: overlayfs over the layers of its image. It stays mounted over restarts.
 
 use crate::archive::{self, Packed, Whiteouts, open_in, open_root};
+use crate::durable;
 use crate::id::new_id;
 use crate::image::Image;
 use crate::paths;
@@ -12,15 +13,20 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
 };
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// Mounts the root file system unless it is mounted already.
-pub(crate) fn mount(id: &str, image: &Image) -> Result<()> {
+/// Mounts the root file system unless it is mounted already; with `keep` what is written there outlives the container.
+pub(crate) fn mount(id: &str, keep: &str, image: &Image) -> Result<()> {
     let base = paths::overlay(id);
     let merged = paths::rootfs(id);
     if is_mounted(&merged) {
         return Ok(());
+    }
+    if !keep.is_empty() {
+        link_kept(&base, keep, image).with_context(|| format!("the file system {keep}"))?;
     }
     for name in ["diff", "work", "merged"] {
         fs::create_dir_all(base.join(name))
@@ -41,6 +47,27 @@ pub(crate) fn mount(id: &str, image: &Image) -> Result<()> {
     move_mount(&root, "", CWD, &merged, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).with_context(names)?;
     // What the container mounts in its root is its own business: nothing of it may come back to the host's copy.
     mount_change(&merged, MountPropagationFlags::PRIVATE).context("keeping the container's mounts apart")
+}
+
+/// Has the container's folder lead to what is kept. What was kept over another image, or under the service's former
+/// name for it, is of no use any more.
+fn link_kept(base: &Path, keep: &str, image: &Image) -> Result<()> {
+    let kept = paths::kept(keep);
+    let service = |name: &str| name.rsplit_once('-').map(|(service, _)| service.to_owned());
+    for item in fs::read_dir(paths::kept("")).into_iter().flatten().flatten() {
+        let name = item.file_name().to_string_lossy().into_owned();
+        let is_of_image = || fs::read_to_string(kept.join("image")).is_ok_and(|id| id == image.id);
+        if service(&name) == service(keep) && (name != keep || !is_of_image()) {
+            fs::remove_dir_all(item.path())?;
+        }
+    }
+    fs::create_dir_all(&kept)?;
+    durable::write(&kept.join("image"), image.id.as_bytes())?;
+    fs::create_dir_all(paths::overlay(""))?;
+    match symlink(&kept, base) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn is_mounted(path: &Path) -> bool {

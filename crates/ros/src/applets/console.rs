@@ -11,6 +11,7 @@ use super::user_docker::CONSOLE_DONE;
 use crate::boot::say;
 use crate::boot::state;
 use crate::release::boot_set::{self, BootSet};
+use crate::resolve::replace::REBUILDS;
 use crate::resolve::{CONF, NOTICE};
 use anyhow::{Context, Result, bail};
 use commands::{run_all, run_script, user_data_scripts};
@@ -21,16 +22,23 @@ use corral_engine::client::ask;
 use corral_engine::protocol::Request;
 use corral_machine::files::write_atomic;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const RESPAWN_CONF: &str = "/etc/respawn.conf";
+/// It was made anew in this boot: once is enough, even where the kernel's command line asks for it.
+const REBUILT: &str = "/run/corral/console-rebuilt";
+/// Ours, and where other consoles may have theirs.
+const GETTY: [&str; 3] = ["/usr/sbin/getty", "/sbin/getty", "/sbin/agetty"];
 
 /// Sets the console up and becomes `respawn`.
 pub(crate) fn run() -> Result<()> {
     let config = load_config()?;
     let _ = fs::remove_file(CONSOLE_DONE);
+    tell("persistent console", rebuild_if_asked(&config));
+    tell("programs", link_programs());
     tell("/etc/issue", link_issue());
     let_in(&config);
     tell("write_files", write_files(&config.write_files));
@@ -96,6 +104,43 @@ pub(crate) fn config_applied() -> Result<()> {
     Ok(())
 }
 
+/// `rancher.force_console_rebuild`: from the next number on the console's file system is another. The key has done its
+/// work then; the configuration is read again, and PID 1 makes the console anew.
+fn rebuild_if_asked(config: &Config) -> Result<()> {
+    if !config.rancher.force_console_rebuild || Path::new(REBUILT).exists() {
+        return Ok(());
+    }
+    fs::write(REBUILT, "")?;
+    let number: u64 =
+        fs::read_to_string(REBUILDS).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+    write_atomic(Path::new(REBUILDS), format!("{}\n", number + 1).as_bytes(), 0o600)?;
+    crate::cli::set("rancher.force_console_rebuild", "false")?;
+    ask(Request::Reload).context("putting it into force").map(drop)
+}
+
+/// Another console's image need not know under which names this program is called.
+fn link_programs() -> Result<()> {
+    const NAMES: [&str; 10] = [
+        "/usr/bin/rancherctl",
+        "/usr/bin/system-docker",
+        "/usr/bin/wait-for-docker",
+        "/usr/bin/cloud-init-execute",
+        "/usr/bin/respawn",
+        "/usr/bin/autologin",
+        "/usr/sbin/reboot",
+        "/usr/sbin/poweroff",
+        "/usr/sbin/halt",
+        "/usr/sbin/shutdown",
+    ];
+    let is_missing = |name: &&&str| fs::symlink_metadata(name).is_err();
+    NAMES.iter().filter(is_missing).try_for_each(|name| symlink("/usr/bin/ros", name))?;
+    let engine = Path::new("/var/lib/rancher/engine/usr/bin/docker");
+    match fs::symlink_metadata("/usr/bin/docker") {
+        Err(_) => symlink(engine, "/usr/bin/docker").map_err(Into::into),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// Whoever may log in. One step that fails must not keep the owner out: each says what is wrong, and the next follows.
 fn let_in(config: &Config) {
     // /run is the host's: sshd's empty folder is not there yet.
@@ -132,7 +177,7 @@ fn link_issue() -> Result<()> {
         fs::write(issue, format!("Corral v{} on \\n (\\l)\n{notice}\n", crate::release::running_version()))?;
     }
     let _ = fs::remove_file("/etc/issue");
-    std::os::unix::fs::symlink(issue, "/etc/issue").context("linking it to /run/corral/issue")
+    symlink(issue, "/etc/issue").context("linking it to /run/corral/issue")
 }
 
 /// Writes the files for the console; one that fails does not keep the others from being written.
@@ -168,10 +213,11 @@ fn programs(config: &Config, host_keys: &[PathBuf], command_line: &str) -> Strin
         }
     }
     let mut text = String::new();
+    let getty = GETTY.iter().find(|path| Path::new(path).exists()).unwrap_or(&GETTY[0]);
     for name in terminals.iter().filter(|name| Path::new("/dev").join(name).exists()) {
         let auto = if config.rancher.autologin.contains(name) { "-n -l /usr/bin/autologin " } else { "" };
         let kind = if name.starts_with("ttyS") { "vt100" } else { "linux" };
-        text.push_str(&format!("/usr/sbin/getty {auto}-L 115200 {name} {kind}\n"));
+        text.push_str(&format!("{getty} {auto}-L 115200 {name} {kind}\n"));
     }
     let ssh = &config.rancher.ssh;
     if ssh.daemon && !host_keys.is_empty() {

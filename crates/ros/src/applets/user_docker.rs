@@ -9,8 +9,10 @@ use corral_engine::protocol::{Reply, Request};
 use corral_machine::files::write_atomic;
 use corral_machine::modules::Index;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::inotify;
+use rustix::fs::{CWD, inotify};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +20,8 @@ use std::process::Command;
 /// Written by the console when the owner's commands have run.
 pub(crate) const CONSOLE_DONE: &str = "/run/console-done";
 const ENGINE: &str = "/var/lib/rancher/engine";
+const OTHER_ENGINE: &str = "/run/corral/engine";
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What Docker's networks ask of the kernel.
 const MODULES: [&str; 12] = [
@@ -45,6 +49,7 @@ pub(crate) fn run() -> Result<()> {
     else {
         bail!("PID 1 answered something else");
     };
+    let other = open_other_engine()?;
     let namespace = File::open(format!("/proc/{}/ns/mnt", console.status.pid))
         .with_context(|| format!("{} does not run", docker.storage_context))?;
     rustix::thread::move_into_link_name_space(
@@ -57,14 +62,39 @@ pub(crate) fn run() -> Result<()> {
     if let Err(error) = write_config(docker) {
         println!("{error:#}");
     }
-    let error = Command::new(format!("{ENGINE}/usr/sbin/dockerd"))
+    let (program, path) = match other {
+        Some(tree) => {
+            show_here(&tree)?;
+            (format!("{OTHER_ENGINE}/dockerd"), format!("{OTHER_ENGINE}:{PATH}"))
+        }
+        None => (format!("{ENGINE}/usr/sbin/dockerd"), PATH.to_owned()),
+    };
+    let error = Command::new(program)
         .args(docker.arguments())
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", path)
         .envs(rancher.network.proxy_environment())
         .envs(docker.environment.iter().filter_map(|item| item.split_once('=')))
         .exec();
     Err(error).context("starting dockerd")
+}
+
+/// The programs of another engine lie in /engine of its image, as in the original's. They are taken along.
+fn open_other_engine() -> Result<Option<OwnedFd>> {
+    if !Path::new("/engine/dockerd").exists() {
+        return Ok(None);
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, "/engine", flags).context("opening /engine").map(Some)
+}
+
+/// Shows them in the file system of the console, where dockerd runs.
+fn show_here(tree: &OwnedFd) -> Result<()> {
+    fs::create_dir_all(OTHER_ENGINE)?;
+    // What a former start left there.
+    while unmount(OTHER_ENGINE, UnmountFlags::DETACH).is_ok() {}
+    move_mount(tree, "", CWD, OTHER_ENGINE, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .with_context(|| format!("mounting the engine at {OTHER_ENGINE}"))
 }
 
 /// daemon.json where one is named, and what TLS needs; private to root.
@@ -87,7 +117,7 @@ fn write_config(docker: &Docker) -> Result<()> {
 }
 
 fn load_modules() {
-    match Index::open(Path::new("/usr/lib/modules")) {
+    match Index::open(Path::new("/lib/modules")) {
         Ok(mut index) => {
             for name in MODULES {
                 if let Err(error) = index.load(name) {

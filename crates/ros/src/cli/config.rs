@@ -84,6 +84,11 @@ pub(crate) enum Command {
     },
 }
 
+/// `ros config set`.
+pub(super) fn set(key: &str, value: &str) -> anyhow::Result<()> {
+    store::set(key, value, &Window::default())
+}
+
 /// Does what is asked.
 pub(crate) fn run(command: Command) -> ExitCode {
     match command {

@@ -134,6 +134,16 @@ enum Command {
     #[command(hide = true)]
     NetconfAfter,
     #[command(hide = true)]
+    ServiceFiles,
+    #[command(hide = true)]
+    ImageCheck { service: String, mark: String },
+    /// What images of the original have before their command
+    #[command(hide = true)]
+    Entrypoint {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    #[command(hide = true)]
     UserDocker,
     #[command(hide = true)]
     UserServices,
@@ -211,6 +221,11 @@ fn os(command: &Os) -> anyhow::Result<()> {
     }
 }
 
+/// Changes a value of the configuration for good.
+pub(crate) fn set(key: &str, value: &str) -> anyhow::Result<()> {
+    config::set(key, value)
+}
+
 fn dispatch(command: Command) -> ExitCode {
     match command {
         Command::Config { command } => config::run(command),
@@ -239,6 +254,9 @@ fn dispatch(command: Command) -> ExitCode {
         Command::OsTrial => report(upgrade::trial::run()),
         Command::Netconf => report(applets::netconf::run()),
         Command::NetconfAfter => report(applets::netconf::run_after()),
+        Command::ServiceFiles => report(applets::service_files::run()),
+        Command::ImageCheck { service, mark } => report(applets::image_check::run(&service, &mark)),
+        Command::Entrypoint { command } => report(applets::entrypoint(&command)),
         Command::UserDocker => report(applets::user_docker::run()),
         Command::UserServices => report(applets::user_services::run()),
     }

@@ -1,6 +1,7 @@
 //! The services of the system image and the owner's, as a plan. A file that is wrong costs only itself.
 
 use super::{CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, SYSTEM};
+use super::{catalogue, replace};
 use crate::boot::state;
 use corral_config::Config;
 use corral_config::error::{Problem, Severity};
@@ -38,27 +39,40 @@ pub(super) fn plan(
         let text = yaml::to_string(&Value::Object(one)).unwrap_or_default();
         add(&mut services, parse_with(&format!("rancher.services.{name}"), &text, environment), problems);
     }
-    for (place, _) in config.rancher.services_include.iter().filter(|(_, enabled)| **enabled) {
-        include(&mut services, place, environment, problems);
+    for place in catalogue::included(config) {
+        include(&mut services, &place, config, environment, problems);
     }
+    replace::apply(&mut services, config, environment, problems);
     services.retain(|service| is_needed(service.name.as_str(), config, layers, !user.is_empty()));
     services.retain(|service| compose::is_active(&service.profiles, environment));
     for service in &mut services {
+        if service.name.as_str() == catalogue::FETCHER {
+            // Another list makes it another service: it runs again.
+            service.environment.push(format!("WANTED={}", catalogue::remote(config).concat().join(" ")));
+        }
         find_image(service);
+        replace::keep(service);
         read_env_files(service, problems);
     }
     build(services, problems)
 }
 
 /// A compose file of the owner's. Its services are the system's.
-fn include(services: &mut Vec<Service>, place: &str, environment: &Environment, problems: &mut Vec<Problem>) {
+fn include(
+    services: &mut Vec<Service>,
+    place: &str,
+    config: &Config,
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+) {
     let source = format!("rancher.services_include.{place}");
-    if !place.starts_with('/') {
-        let text = "this version includes files by their absolute path; names of a catalogue and URLs have no effect yet";
-        problems.push(Problem::new(Severity::Warning, &source, Position::default(), "", text.to_owned()));
-        return;
-    }
-    match fs::read_to_string(place) {
+    let file = match catalogue::find(place, config) {
+        Ok(Some(file)) => file,
+        // It is being fetched.
+        Ok(None) => return,
+        Err(error) => return problems.push(super::problem(&source, &format!("{error:#}"))),
+    };
+    match fs::read_to_string(&file) {
         Ok(text) => {
             let mut file = parse_with(place, &text, environment);
             for service in file.iter_mut().flat_map(|file| &mut file.services) {
@@ -119,6 +133,7 @@ fn is_needed(name: &str, config: &Config, layers: &[Layer], has_user_services: b
                 || block::grown_partition(Path::new(state::SEEN)).is_some()
         }
         "user-services" => has_user_services,
+        catalogue::FETCHER => !catalogue::missing(config).is_empty(),
         "os-trial" => crate::upgrade::trial::is_on(),
         _ => true,
     }

@@ -121,14 +121,20 @@ impl Supervisor {
         if self.ending.is_some() {
             return;
         }
-        let changed: Vec<String> = self
+        let planned = |container: &&Container| container.planned.is_some() && !container.retiring;
+        let outdated: Vec<&Container> = self
             .containers
             .values()
-            .filter(|container| {
-                container.planned.is_some() && !container.retiring && self.is_outdated(container)
-            })
-            .map(|container| container.id.clone())
+            .filter(planned)
+            .filter(|container| self.is_outdated(container))
             .collect();
+        let context = &self.resolved.config.rancher.docker.storage_context;
+        let mut changed: Vec<String> = outdated.iter().map(|container| container.id.clone()).collect();
+        if outdated.iter().any(|container| container.spec.name == *context) {
+            // dockerd runs in the file system that goes.
+            let dockerd = self.containers.values().filter(planned).find(|other| other.spec.name == "docker");
+            changed.extend(dockerd.map(|container| container.id.clone()).filter(|id| !changed.contains(id)));
+        }
         changed.into_iter().for_each(|id| self.retire(&id));
     }
 

@@ -82,6 +82,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let set = BootSet::open()?;
     install_beside(&set, &source, &release, &options.append)?;
     arm(&set, &release.version, options)?;
+    if options.upgrade_console {
+        crate::cli::set("rancher.force_console_rebuild", "true")?;
+    }
     Source::forget_stage();
     if options.kexec {
         crate::kexec::load(set.first(), &release.version, "")?;

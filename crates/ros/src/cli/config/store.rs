@@ -15,7 +15,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// How long a change may stand unconfirmed.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Window {
     /// Put the change into force now, and take it back unless `ros config confirm` comes within this time: 90s, 2m, 1h
     #[arg(long, value_name = "TIME", value_parser = parse_time)]

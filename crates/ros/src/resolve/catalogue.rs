@@ -1,0 +1,128 @@
+//! Service files that are not part of the system: by path, by URL, or by name in a repository (`rancher.repositories`),
+//! where `<url>/<first letter>/<name>.yml` is looked for. What was fetched once is kept, and counts from then on.
+
+use anyhow::{Result, bail};
+use corral_config::Config;
+use corral_machine::cloud::vmware;
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Kept files, each under the digest of its URL; the original had such a folder. Deleting one has it fetched again.
+const KEPT: &str = "/var/lib/rancher/cache";
+/// The service that fetches, where something is to be fetched.
+pub(crate) const FETCHER: &str = "service-files";
+/// The console and the engine that are part of the system.
+const OURS: [&str; 2] = ["", "default"];
+
+/// Files whose services are added to the system's.
+pub(super) fn included(config: &Config) -> Vec<String> {
+    let rancher = &config.rancher;
+    let enabled = rancher.services_include.iter().filter(|(_, enabled)| **enabled);
+    let mut places: Vec<String> = enabled.map(|(place, _)| place.clone()).collect();
+    if rancher.hypervisor_service && !rancher.repositories.is_empty() {
+        let tools = hypervisor_tools().filter(|tools| !rancher.services_include.contains_key(*tools));
+        places.extend(tools.map(str::to_owned));
+    }
+    places
+}
+
+/// The name of the guest's tools in the original's catalogue, for the hypervisors for which it had some.
+fn hypervisor_tools() -> Option<&'static str> {
+    let dmi = |name: &str| fs::read_to_string(Path::new("/sys/class/dmi/id").join(name)).unwrap_or_default();
+    if vmware::is_here() {
+        Some("open-vm-tools")
+    } else if dmi("sys_vendor").trim() == "Microsoft Corporation"
+        && dmi("product_name").trim() == "Virtual Machine"
+    {
+        Some("hyperv-vm-tools")
+    } else {
+        None
+    }
+}
+
+/// The file of another console or engine; None where ours is meant.
+pub(super) fn other(name: &str) -> Option<&str> {
+    Some(name).filter(|name| !OURS.contains(name))
+}
+
+/// Where the file of that name is on this machine; None if it has to be fetched first.
+pub(super) fn find(place: &str, config: &Config) -> Result<Option<PathBuf>> {
+    if place.starts_with('/') {
+        return Ok(Some(PathBuf::from(place)));
+    }
+    Ok(urls(place, config)?.iter().map(|url| kept(url)).find(|file| file.exists()))
+}
+
+/// Where a file that is not on this machine may be, in order.
+fn urls(place: &str, config: &Config) -> Result<Vec<String>> {
+    if place.starts_with("http://") || place.starts_with("https://") {
+        return Ok(vec![place.to_owned()]);
+    }
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let Some(first) = place.chars().next().filter(|_| place.chars().all(is_name)) else {
+        bail!("{place:?} is no absolute path, no URL and no name of a service");
+    };
+    let repositories = &config.rancher.repositories;
+    if repositories.is_empty() {
+        bail!("{place} is looked for in rancher.repositories, and there is none");
+    }
+    let url = |base: &str| format!("{}/{first}/{place}.yml", base.trim_end_matches('/'));
+    Ok(repositories.values().map(|repository| url(&repository.url)).collect())
+}
+
+/// Where the file of a URL is kept.
+pub(crate) fn kept(url: &str) -> PathBuf {
+    Path::new(KEPT).join(digest(url)).with_extension("yml")
+}
+
+/// A name for a file, of anything.
+pub(super) fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All that comes from elsewhere: each with where it may be.
+pub(super) fn remote(config: &Config) -> Vec<Vec<String>> {
+    let rancher = &config.rancher;
+    let mut places = included(config);
+    let others = [&rancher.console, &rancher.docker.engine].into_iter().filter_map(|name| other(name));
+    places.extend(others.map(str::to_owned));
+    places.retain(|place| !place.starts_with('/'));
+    places.iter().filter_map(|place| urls(place, config).ok()).collect()
+}
+
+/// What of it is not here yet.
+pub(crate) fn missing(config: &Config) -> Vec<Vec<String>> {
+    let is_here = |urls: &Vec<String>| urls.iter().any(|url| kept(url).exists());
+    remote(config).into_iter().filter(|urls| !is_here(urls)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_config::model::Repository;
+
+    #[test]
+    fn a_name_is_looked_for_in_every_repository_and_a_url_where_it_says() -> Result<()> {
+        let mut config = Config::default();
+        assert!(urls("web", &config).is_err(), "there is no repository");
+        for (name, url) in [("b", "http://two/"), ("a", "http://one")] {
+            config.rancher.repositories.insert(name.to_owned(), Repository { url: url.to_owned() });
+        }
+        assert_eq!(urls("web", &config)?, ["http://one/w/web.yml", "http://two/w/web.yml"]);
+        assert_eq!(urls("https://host/x.yml", &config)?, ["https://host/x.yml"]);
+        assert!(urls("../etc/passwd", &config).is_err());
+        assert!(urls("", &config).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn another_console_and_engine_come_from_there_too() {
+        let mut config = Config::default();
+        config.rancher.repositories.insert("a".to_owned(), Repository { url: "http://one".to_owned() });
+        config.rancher.services_include.extend([("off".to_owned(), false), ("/here.yml".to_owned(), true)]);
+        config.rancher.console = "debian".to_owned();
+        config.rancher.docker.engine = "default".to_owned();
+        assert_eq!(remote(&config), [["http://one/d/debian.yml"]]);
+    }
+}

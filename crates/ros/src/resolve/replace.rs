@@ -1,0 +1,154 @@
+//! Another console (`rancher.console`) or engine (`rancher.docker.engine`) in the place of ours. Nobody may be locked out
+//! by one that cannot work: ours stays until the file is here, the image too, and a look into it found what it must have.
+
+use super::catalogue;
+use anyhow::{Context, Result};
+use corral_config::Config;
+use corral_config::error::{Problem, Severity};
+use corral_config::yaml::Position;
+use corral_engine::image;
+use corral_plan::Service;
+use corral_plan::compose::{Environment, parse_with};
+use std::fs;
+use std::path::Path;
+
+/// Images that were looked into, and are good.
+pub(crate) const GOOD: &str = "/var/lib/rancher/cache/images";
+/// How often the persistent console was made anew on request.
+pub(crate) const REBUILDS: &str = "/var/lib/rancher/conf/console-rebuilds";
+
+/// A service that may be replaced.
+struct Replaceable {
+    service: &'static str,
+    /// The service that looks into the image of another one.
+    check: &'static str,
+    key: &'static str,
+    /// What the configuration says.
+    said: fn(&Config) -> &str,
+}
+
+const ALL: [Replaceable; 2] = [
+    Replaceable {
+        service: "console",
+        check: "console-check",
+        key: "rancher.console",
+        said: |config| &config.rancher.console,
+    },
+    Replaceable {
+        service: "docker",
+        check: "engine-check",
+        key: "rancher.docker.engine",
+        said: |config| &config.rancher.docker.engine,
+    },
+];
+
+/// Puts what the configuration names in the place of ours, or has it looked into first.
+pub(super) fn apply(
+    services: &mut Vec<Service>,
+    config: &Config,
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+) {
+    for replaceable in &ALL {
+        let found = replaceable.find(config, environment).unwrap_or_else(|error| {
+            let text = format!("{error:#}: what is part of the system is used");
+            problems.push(Problem::new(Severity::Warning, replaceable.key, Position::default(), "", text));
+            None
+        });
+        replaceable.put(services, found);
+    }
+}
+
+impl Replaceable {
+    /// The other service; None if ours is meant, or as long as its file is being fetched.
+    fn find(&self, config: &Config, environment: &Environment) -> Result<Option<Service>> {
+        let Some(place) = catalogue::other((self.said)(config)) else { return Ok(None) };
+        let Some(file) = catalogue::find(place, config)? else { return Ok(None) };
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {place}"))?;
+        let mut services = parse_with(place, &text, environment)?.services;
+        services.retain(|service| service.name.as_str() == self.service);
+        services.pop().map(Some).with_context(|| format!("{place} defines no service {}", self.service))
+    }
+
+    fn put(&self, services: &mut Vec<Service>, other: Option<Service>) {
+        let Some(other) = other else {
+            return services.retain(|service| service.name.as_str() != self.check);
+        };
+        let mark = catalogue::digest(&format!("{} {}", self.service, other.image));
+        if Path::new(GOOD).join(&mark).exists() && image::find(&other.image).is_ok() {
+            services.retain(|service| service.name.as_str() != self.check);
+            for ours in services.iter_mut().filter(|service| service.name.as_str() == self.service) {
+                *ours = in_place_of(ours, other.clone());
+            }
+            return;
+        }
+        let words = vec!["image-check".to_owned(), self.service.to_owned(), mark];
+        for check in services.iter_mut().filter(|service| service.name.as_str() == self.check) {
+            check.image.clone_from(&other.image);
+            check.command = Some(words.clone());
+        }
+    }
+}
+
+/// Whatever its file says, it gets all that ours has: without that it could not do what the rest of the system asks of it.
+fn in_place_of(ours: &Service, mut other: Service) -> Service {
+    if other.entrypoint.is_none() && other.command.is_none() {
+        other.entrypoint = ours.command.clone();
+        other.command = Some(Vec::new());
+    }
+    let is_there = |target: &str, all: &Service| all.volumes.iter().any(|volume| volume.target == target);
+    let missing = ours.volumes.iter().filter(|volume| !is_there(&volume.target, &other));
+    let missing: Vec<_> = missing.cloned().collect();
+    other.volumes.extend(missing);
+    other.environment.splice(0..0, ours.environment.iter().cloned());
+    other.privileged = true;
+    other.network = ours.network.clone();
+    (other.pid, other.ipc, other.uts) = (ours.pid.clone(), ours.ipc.clone(), ours.uts.clone());
+    other.restart = ours.restart;
+    other.labels.system = true;
+    other.labels.detach = true;
+    other.labels.kill_mode = ours.labels.kill_mode;
+    other.labels.after.extend(ours.labels.after.iter().cloned());
+    other
+}
+
+/// Names the file system that a service keeps over restarts of the machine, where its label asks for that.
+pub(super) fn keep(service: &mut Service) {
+    if service.labels.rebuild != Some(false) {
+        return;
+    }
+    let identity = service.label_map.get("io.rancher.os.console").cloned().unwrap_or_default();
+    let rebuilds = match service.name.as_str() {
+        "console" => fs::read_to_string(REBUILDS).unwrap_or_default(),
+        _ => String::new(),
+    };
+    let digest = catalogue::digest(&format!("{} {identity} {}", service.image, rebuilds.trim()));
+    service.keep = format!("{}-{}", service.name, digest.get(..16).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_plan::compose::parse;
+
+    fn service(text: &str) -> Service {
+        parse("f", text).unwrap().services.remove(0)
+    }
+
+    #[test]
+    fn another_console_has_all_that_ours_has() {
+        let ours = service(
+            "console: {image: a, command: [ros, console-init], privileged: true, network_mode: host, pid: host, restart: always, volumes: ['/run:/run', '/home:/home'], labels: {io.rancher.os.after: cloud-init}}",
+        );
+        let other = service(
+            "console: {image: b, volumes: ['/data/home:/home'], labels: {io.rancher.os.after: network, io.docker.compose.rebuild: 'false'}}",
+        );
+        let mut merged = in_place_of(&ours, other);
+        assert_eq!((merged.image.as_str(), merged.privileged), ("b", true));
+        assert_eq!(merged.entrypoint, ours.command);
+        assert_eq!(merged.volumes.len(), 2, "its own /home, our /run");
+        assert_eq!(merged.labels.after, ["network", "cloud-init"]);
+        keep(&mut merged);
+        assert!(merged.keep.starts_with("console-"), "{}", merged.keep);
+    }
+}

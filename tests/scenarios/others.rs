@@ -1,0 +1,84 @@
+//! Another console and another engine: nobody is locked out by one that cannot work, and what was installed in a console
+//! that lasts is there after a restart, until somebody asks for a new one.
+
+use anyhow::Result;
+use vmtest::{Machine, Options, drive, folder};
+
+/// Files with services, as a catalogue has them: a console without sshd, one that lasts, and an engine.
+const FILES: &str = r#"set -e
+mkdir -p /opt/other && cd /opt/other
+cat > bad.yml <<EOF
+console: {image: corral/os-base, labels: {io.rancher.os.scope: system}}
+EOF
+cat > console.yml <<EOF
+console:
+  image: story/console:1
+  volumes_from: [all-volumes]
+  labels: {io.rancher.os.scope: system, io.docker.compose.rebuild: "false", io.rancher.os.console: other}
+EOF
+cat > engine.yml <<EOF
+docker:
+  image: story/engine:1
+  volumes_from: [all-volumes]
+  labels: {io.rancher.os.scope: system, io.rancher.os.after: console}
+EOF
+echo 'NAME=Other' > other-release
+mkdir -p e/engine
+printf '#!/bin/sh\necho other > /run/which-engine\nexec /var/lib/rancher/engine/usr/sbin/dockerd "$@"\n' > e/engine/dockerd
+chmod 755 e/engine/dockerd
+system-docker create --name base corral/os-console true
+system-docker cp other-release base:/etc/other-release
+system-docker export base | system-docker import - story/console:1
+system-docker rm base
+tar -C e -cf - engine | system-docker import - story/engine:1
+"#;
+
+#[test]
+fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
+    let folder = folder("others")?;
+    let disk = folder.join("disk.img");
+    drive::blank(&disk, 4096)?;
+    let append =
+        "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]".to_owned();
+    let options = Options { disks: vec![disk], append, ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    machine.run(&format!("sudo sh -c '{}'", FILES.replace('\'', "'\\''")))?;
+
+    wish(&machine, "rancher: {console: nobody}")?;
+    machine.expect_console("nobody is looked for in rancher.repositories")?;
+    wish(&machine, "rancher: {console: /opt/other/bad.yml}")?;
+    machine.expect_console("the image of another console has no /usr/sbin/sshd")?;
+    assert_eq!(machine.run("test -e /etc/other-release || echo ours")?, "ours");
+
+    wish(&machine, "rancher: {console: /opt/other/console.yml, docker: {engine: /opt/other/engine.yml}}")?;
+    machine.expect("test -e /etc/other-release && test -e /run/which-engine")?;
+    machine.expect_docker()?;
+    machine.run("docker version && sudo touch /etc/mine")?;
+
+    restart(&mut machine)?;
+    machine.expect("test -e /etc/other-release && test -e /etc/mine")?;
+    machine.expect_docker()?;
+    assert_eq!(machine.run("cat /run/which-engine")?, "other");
+
+    machine.run("sudo ros config set rancher.force_console_rebuild true")?;
+    restart(&mut machine)?;
+    machine.expect("test -e /etc/other-release && ! test -e /etc/mine")?;
+    machine.expect("[ $(sudo ros config get rancher.force_console_rebuild) = false ]")?;
+
+    wish(&machine, "rancher: {console: default}")?;
+    machine.expect("! test -e /etc/other-release")?;
+    machine.expect_docker()
+}
+
+/// Puts it into force while the login that asks for it may end.
+fn wish(machine: &Machine, config: &str) -> Result<()> {
+    let apply = "sudo setsid ros config apply /opt/wish.yml < /dev/null > /tmp/wish.log 2>&1 &";
+    machine.run(&format!("echo '{config}' | sudo tee /opt/wish.yml > /dev/null; {apply}")).map(drop)
+}
+
+fn restart(machine: &mut Machine) -> Result<()> {
+    let boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
+    let _ = machine.run("sudo reboot");
+    machine.expect_next_boot(&boot)
+}
