@@ -1,6 +1,7 @@
 //! From the ISO onto disks, and from each of them by the firmware it is for.
 
 use anyhow::Result;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +25,9 @@ const TYPES: [(&str, bool, bool); 6] = [
     ("googlecompute", false, true),
 ];
 
+/// The type that is installed to its disk through a loop device.
+const BY_LOOP: &str = "googlecompute";
+
 /// Kernel parameters of installed machines: the console that stories read.
 pub(crate) const SERIAL: &str = "console=ttyS0";
 
@@ -38,15 +42,20 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
     }
     // The proxy leads nowhere: what needed the network would fail.
     let proxy = "rancher:\n  network: {http_proxy: invalid, https_proxy: invalid}\n";
-    let options = Options { medium: Medium::Iso, disks: disks.clone(), ..Options::default() };
+    let extra = nvme(&folder)?;
+    let options = Options { medium: Medium::Iso, disks: disks.clone(), extra, ..Options::default() };
     let mut machine = super::with_config(&folder, proxy, options)?;
     machine.expect_login()?;
     refusals(&machine)?;
     machine.run(&write_config(&shell::make_key(&folder)?))?;
     for (number, (name, ..)) in TYPES.iter().enumerate() {
-        let device = format!("/dev/vd{}", char::from(b'a' + number as u8));
+        let mut device = format!("/dev/vd{}", char::from(b'a' + number as u8));
+        if *name == BY_LOOP {
+            machine.run(&format!("sudo modprobe loop; sudo losetup -P /dev/loop7 {device}"))?;
+            "/dev/loop7".clone_into(&mut device);
+        }
         let said = if *name == "generic" {
-            by_answering(&machine, &(number + 1).to_string(), name)?
+            by_choosing(&machine)?
         } else {
             machine.run(&format!(
                 "sudo ros install -t {name} -d {device} -c /tmp/my.yml -a {SERIAL} --no-reboot -f"
@@ -54,6 +63,7 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
         };
         assert!(said.contains("is installed on"), "{said}");
     }
+    machine.run(&format!("sudo ros install -d /dev/nvme0n1 -c /tmp/my.yml -a {SERIAL} --no-reboot -f"))?;
     onto_partitions_of_the_owner(&machine)?;
     // The partition that the original's users know the name of.
     assert_eq!(
@@ -69,7 +79,19 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
             println!("{name} boots by {}", if by_uefi { "UEFI" } else { "BIOS" });
         }
     }
-    boot(&folder, &folder.join("noformat.img"), true, "vda2")
+    boot(&folder, &folder.join("noformat.img"), true, "vda2")?;
+    let extra = nvme(&folder)?;
+    start(&folder, Options { uefi: true, extra, ..Options::default() }, "nvme0n1p1")
+}
+
+/// A disk that is no virtio one.
+fn nvme(folder: &Path) -> Result<Vec<OsString>> {
+    let disk = folder.join("nvme.img");
+    if !disk.exists() {
+        drive::blank(&disk, DISK)?;
+    }
+    let drive = format!("if=none,id=nvme,format=raw,file={}", disk.display());
+    Ok(["-drive", &drive, "-device", "nvme,drive=nvme,serial=story"].map(OsString::from).to_vec())
 }
 
 #[test]
@@ -115,10 +137,12 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
 }
 
 /// Without arguments, on a terminal: what is needed is asked for.
-fn by_answering(machine: &Machine, disk: &str, kind: &str) -> Result<String> {
+fn by_choosing(machine: &Machine) -> Result<String> {
+    let down = "\u{1b}[B";
+    let (generic, vdd) = (down.repeat(3), down.repeat(4));
     let questions = [
-        ("Which one (number), empty for none: ", disk),
-        ("Type, empty for hybrid: ", kind),
+        ("As hybrid, on two disks", generic.as_str()),
+        ("/dev/vdg", vdd.as_str()),
         ("to take the ssh keys of this system along: ", "/tmp/my.yml"),
         ("Continue [y/N]: ", "y"),
     ];
@@ -206,9 +230,11 @@ fn install_once() -> Result<Folder> {
 }
 
 fn boot(folder: &Path, disk: &Path, uefi: bool, state: &str) -> Result<()> {
-    let options =
-        Options { medium: Medium::Disk, uefi, disks: vec![PathBuf::from(disk)], ..Options::default() };
-    let mut machine = Machine::start(folder, options)?;
+    start(folder, Options { uefi, disks: vec![PathBuf::from(disk)], ..Options::default() }, state)
+}
+
+fn start(folder: &Path, options: Options, state: &str) -> Result<()> {
+    let mut machine = Machine::start(folder, Options { medium: Medium::Disk, ..options })?;
     machine.expect_console(&format!("/var/log is on /dev/{state}"))?;
     // By the name of its cloud-config.
     machine.expect_console("installed login:")?;

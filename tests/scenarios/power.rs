@@ -26,7 +26,7 @@ fn state_survives_reboot_and_power_off() -> Result<()> {
     let host_key = machine.run("sudo cat /var/lib/rancher/conf/ssh/ssh_host_ed25519_key.pub")?;
     let first_boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
     // The connection goes down with the machine: what ssh says of that is nothing to go by.
-    let _ = machine.login.run("sudo reboot");
+    let _ = machine.login.run("sudo /usr/sbin/reboot");
     machine.expect_console("Reboot")?;
     machine.expect_next_boot(&first_boot)?;
     machine.expect_docker()?;

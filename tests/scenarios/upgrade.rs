@@ -124,6 +124,12 @@ fn kexec_restarts_and_upgrades() -> Result<()> {
     assert!(version(&machine)?.starts_with("v0.9.0"));
     machine.expect_docker()?;
     machine.expect("sudo ros os list | grep -q '0.9.0 local default running'")?;
+
+    let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
+    let _ = machine.run("sudo reboot --kexec-previous");
+    machine.expect_next_boot(&boot_id)?;
+    assert!(version(&machine)?.starts_with("v0.1.0"));
+    assert!(machine.run("sudo ros os list")?.contains("0.9.0 local default\n"), "only for once");
     assert_eq!(menus(&machine), before, "the firmware was not asked");
     machine.check_alarms()
 }

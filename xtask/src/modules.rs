@@ -23,6 +23,9 @@ pub(crate) struct Kernel {
     built_in: Vec<String>,
 }
 
+/// Half a megabyte that nobody asks in the machine, where depmod never runs.
+const ONLY_DEPMOD_READS: [&str; 3] = ["modules.order", "modules.symbols", "modules.symbols.bin"];
+
 impl Kernel {
     /// Unpacks and indexes the modules of the kernel package, once per package.
     pub(crate) fn open(packages: &[Package]) -> Result<Kernel> {
@@ -81,6 +84,9 @@ impl Kernel {
             let _ = fs::copy(self.modules.join(file), base.join(file));
         }
         sh::output(Command::new("/sbin/depmod").arg("-b").arg(&scratch).arg(&self.release))?;
+        for file in ONLY_DEPMOD_READS {
+            let _ = fs::remove_file(base.join(file));
+        }
         let mut tree = Tree::default();
         tree.insert_folder(&scratch)?;
         let mut moved = Tree::default();
