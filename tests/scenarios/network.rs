@@ -3,8 +3,28 @@
 
 use anyhow::Result;
 use std::fs;
+use std::net::UdpSocket;
+use std::time::Duration;
 use vmtest::folder;
 use vmtest::{Machine, Options};
+
+/// The kernel's log, and ours in it, at somebody else's machine.
+#[test]
+fn netconsole_sends_the_log_elsewhere() -> Result<()> {
+    let folder = folder("netconsole")?;
+    let listener = UdpSocket::bind("127.0.0.1:0")?;
+    listener.set_read_timeout(Some(Duration::from_secs(120)))?;
+    let port = listener.local_addr()?.port();
+    let append = format!("netconsole=@/,{port}@10.0.2.2/ loglevel=8");
+    let mut machine = super::with_config(&folder, "", Options { append, ..Options::default() })?;
+    let (mut log, mut packet) = (String::new(), [0; 2048]);
+    while !(log.contains("Linux version") && log.contains("corral: started")) {
+        let length = listener.recv(&mut packet)?;
+        log.push_str(&String::from_utf8_lossy(&packet[..length]));
+    }
+    machine.expect_login()?;
+    machine.check_alarms()
+}
 
 /// What every DHCP packet holds (RFC 2131, section 3).
 const DHCP_COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];

@@ -2,6 +2,7 @@
 //! volumes, checks and conditions; and the least that the built-in ones get.
 
 use anyhow::Result;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use vmtest::folder;
@@ -62,7 +63,10 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     let config = format!(
         "rancher:\n  system_docker: {{insecure_registry: [\"{host}\"]}}\n  environment: {{REGISTRY: \"{host}\"}}\n"
     );
-    let mut machine = super::with_config(&folder, &config, Options::default())?;
+    // Hyper-V, as its firmware says.
+    let firmware = "type=1,manufacturer=Microsoft Corporation,product=Virtual Machine";
+    let extra = ["-smbios", firmware].map(OsString::from).to_vec();
+    let mut machine = super::with_config(&folder, &config, Options { extra, ..Options::default() })?;
     machine.expect_login()?;
     built_in_services_have_the_least(&machine)?;
     push_page(&machine, &host, "good", "one")?;
@@ -103,6 +107,9 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
     )?;
     let compose = "services: {doze: {image: corral/os-base, command: sleep 1000, network_mode: none}}\n";
     fs::write(content.join("doze.yml"), compose)?;
+    fs::create_dir_all(content.join("h"))?;
+    let tools = "hyperv-vm-tools: {image: corral/os-base, command: sleep 1000, net: none}\n";
+    fs::write(content.join("h/hyperv-vm-tools.yml"), tools)?;
     let web = servers::web(folder, &content)?;
     let url = format!("http://10.0.2.2:{}", web.port);
     let config = format!(
@@ -112,6 +119,7 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
     machine.expect_console("n/nobody.yml: there is nothing")?;
     let names = "sudo system-docker ps --format '{{.Names}}'";
     machine.expect(&format!("{names} | grep -qx nap && {names} | grep -qx doze"))?;
+    machine.expect(&format!("{names} | grep -qx hyperv-vm-tools"))?;
     drop(web);
     // What was fetched is kept: nothing is asked for again.
     let other = "rancher: {services_include: {nobody: false}}";

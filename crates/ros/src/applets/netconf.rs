@@ -4,6 +4,7 @@
 mod commands;
 mod links;
 mod matching;
+mod netconsole;
 
 use super::load_config;
 use crate::boot::say;
@@ -65,6 +66,10 @@ pub(crate) fn run_after() -> Result<()> {
     let network = &config.rancher.network;
     let entries = matching::entries(&network.interfaces, &links::load());
     let deadline = Instant::now() + LEASE;
+    let command_line = corral_machine::cmdline::load()?;
+    if let Err(error) = netconsole::start(&command_line, deadline) {
+        say(&format!("netconsole: {error:#}"));
+    }
     for entry in &entries {
         let Some(interface) = entry.interface.filter(|interface| interface.dhcp) else { continue };
         let is_needed = !interface.post_up.is_empty() || !network.post_cmds.is_empty();
