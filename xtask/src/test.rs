@@ -35,14 +35,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
         )?;
         count.record("tidy", tidy::check());
-        count.tests("unit tests", &["test", "--workspace", "--exclude", "vmtest", "--quiet"])?;
+        count.tests(
+            "unit tests",
+            &["test", "--workspace", "--exclude", "vmtest", "--exclude", "engine-tests", "--quiet"],
+        )?;
     }
     if !options.quick {
         image::build(&image::Options::default())?;
         tools::prepare()?;
         variants::prepare()?;
         if options.story.is_none() {
-            let threads = ["test", "--package", "vmtest", "--test", "engine", "--", "--test-threads", "2"];
+            let threads = ["test", "--package", "engine-tests", "--", "--test-threads", "2"];
             count.tests("the system engine and its clients", &threads)?;
         }
         let filter = options.story.clone().unwrap_or_default();

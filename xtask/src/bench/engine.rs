@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// In the sandbox of the engine's tests.
 fn host(options: &Options, root: &Path) -> Result<String> {
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--quiet", "--package", "vmtest", "--bin", "engine-sandbox"]);
+    build.args(["build", "--quiet", "--package", "engine-tests", "--bin", "engine-sandbox"]);
     sh::run(build.current_dir(paths::root()))?;
     let program = paths::target().join("debug/engine-sandbox");
     let sandbox = Sandbox::start("bench", &program.to_string_lossy())?;
