@@ -3,6 +3,7 @@
 
 use super::install::{SERIAL, write_config};
 use anyhow::Result;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use vmtest::folder;
 use vmtest::tpm::Tpm;
@@ -24,7 +25,10 @@ fn an_encrypted_state_is_opened_by_tpm_key_file_and_passphrase() -> Result<()> {
     check(&mut machine, "touch /home/rancher/data && sync")?;
     drop(tpm);
 
+    File::options().write(true).open(&disk)?.set_len(8 << 30)?;
     let mut machine = start(&folder, vec![disk.clone(), keys], Vec::new())?;
+    machine.expect_login()?;
+    machine.expect("[ $(df -m /home | awk 'END {print $2}') -gt 6000 ]")?;
     check(&mut machine, "[ -e /home/rancher/data ]")?;
     assert!(!machine.console().contains("Passphrase of"));
 

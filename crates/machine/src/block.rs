@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// A file system as its superblock tells it.
@@ -16,6 +16,8 @@ pub struct FileSystem {
     pub uuid: String,
     /// It was not unmounted cleanly, or has errors (ext4 only).
     pub dirty: bool,
+    /// In bytes, where the superblock is read for it (ext4); else 0.
+    pub size: u64,
 }
 
 /// A device with a file system.
@@ -71,43 +73,11 @@ pub fn resolve(reference: &str) -> Vec<PathBuf> {
     }
 }
 
-/// A partition, and the disk that it is on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Partition {
-    pub device: PathBuf,
-    pub disk: PathBuf,
-    pub number: u32,
-}
-
 /// `/dev/vda` → `/dev/vda1`, `/dev/nvme0n1` → `/dev/nvme0n1p1`.
 pub fn numbered(disk: &Path, number: u32) -> PathBuf {
     let text = disk.to_string_lossy();
     let separator = if text.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
     PathBuf::from(format!("{text}{separator}{number}"))
-}
-
-/// The partition that is mounted there, if its disk has room behind it: more than a rounding, and nothing else in it.
-pub fn grown_partition(mount_point: &Path) -> Option<Partition> {
-    /// In sectors: less is what partitioning leaves over.
-    const ROUNDING: u64 = 64 << 11;
-    let number = fs::metadata(mount_point).ok()?.dev();
-    let device = format!("/sys/dev/block/{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
-    let device = fs::canonicalize(device).ok()?;
-    let disk = device.parent()?;
-    let read = |path: &Path, name: &str| -> Option<u64> {
-        fs::read_to_string(path.join(name)).ok()?.trim().parse().ok()
-    };
-    let number = u32::try_from(read(&device, "partition")?).ok()?;
-    let end = read(&device, "start")? + read(&device, "size")?;
-    let siblings = fs::read_dir(disk).ok()?.flatten();
-    let starts = siblings.filter_map(|item| read(&item.path(), "start"));
-    let limit = starts.filter(|start| *start >= end).chain(read(disk, "size")).min()?;
-    let dev = |path: &Path| Some(Path::new("/dev").join(path.file_name()?));
-    (limit.saturating_sub(end) > ROUNDING).then_some(Partition {
-        device: dev(&device)?,
-        disk: dev(disk)?,
-        number,
-    })
 }
 
 /// Does the hypervisor share a folder (9p over virtio) under this tag?
@@ -171,7 +141,7 @@ fn uuid(bytes: &[u8]) -> String {
 }
 
 fn found(kind: &'static str, label: String, uuid: String) -> Option<FileSystem> {
-    Some(FileSystem { kind, label, uuid, dirty: false })
+    Some(FileSystem { kind, label, uuid, dirty: false, size: 0 })
 }
 
 /// <https://gitlab.com/cryptsetup/LUKS2-docs>: the two versions have the UUID in the same place, only the second has a label.
@@ -191,10 +161,14 @@ fn parse_ext(start: &[u8]) -> Option<FileSystem> {
     let state = u16::from_le_bytes([block[0x3a], block[0x3b]]);
     let needs_recovery = block[0x60] & 4 != 0;
     let has_errors = state & 2 != 0;
+    let number = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    let has_64_bits = number(0x60) & 0x80 != 0;
+    let blocks = u64::from(number(0x4)) | if has_64_bits { u64::from(number(0x150)) << 32 } else { 0 };
     Some(FileSystem {
         kind: "ext4",
         label: text(&block[0x78..0x88]),
         uuid: uuid(&block[0x68..0x78]),
+        size: blocks.checked_shl(number(0x18).saturating_add(10)).unwrap_or_default(),
         dirty: needs_recovery || has_errors || state & 1 == 0,
     })
 }

@@ -8,6 +8,7 @@ pub mod cloud;
 pub mod cmdline;
 pub mod efi;
 pub mod files;
+pub mod growth;
 pub mod kmsg;
 pub mod modules;
 pub mod mounts;

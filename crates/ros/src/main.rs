@@ -6,6 +6,7 @@ mod api;
 mod applets;
 mod boot;
 mod cli;
+mod grow;
 mod install;
 mod kexec;
 mod launch;

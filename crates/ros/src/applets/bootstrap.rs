@@ -1,9 +1,11 @@
 //! `ros bootstrap`, in the bootstrap container: repairs the state disk, or makes one of a blank disk that the owner
 //! named. Never touches a disk with anything on it.
 
+use crate::grow;
 use crate::luks::{self, KeyFile};
 use anyhow::{Context, Result, bail};
 use corral_machine::block;
+use corral_machine::growth;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
 use rustix::mount::MountFlags;
@@ -56,6 +58,12 @@ fn assemble() -> Result<()> {
 fn unlock(container: &Path) -> Result<()> {
     let file = std::env::var("KEY_FILE").unwrap_or_default();
     let file = if file.is_empty() { None } else { Some(file.parse::<KeyFile>()?) };
+    // What is opened is as large as what it lies on: the file system in it follows when the state is mounted.
+    if let Some(partition) = growth::room_behind(container)
+        && let Err(error) = grow::partition(&partition)
+    {
+        println!("corral: growing {}: {error:#}", container.display());
+    }
     luks::unlock(container, file.as_ref()).map(|opened| drop(opened.leave()))
 }
 

@@ -3,13 +3,14 @@
 
 use super::load_config;
 use crate::boot::{say, state};
+use crate::grow;
 use anyhow::{Context, Result, bail};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
-use corral_machine::block::{self, Partition};
+use corral_machine::block;
 use corral_machine::files::write_atomic;
+use corral_machine::growth::{self, Partition};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Says that the disk has grown; it is not tried again.
 const STAMP: &str = "/var/lib/rancher/resizefs.done";
@@ -18,10 +19,7 @@ const STAMP: &str = "/var/lib/rancher/resizefs.done";
 pub(crate) fn run() -> Result<()> {
     let rancher = load_config()?.rancher;
     let resized = if rancher.resize_device.is_empty() { Ok(()) } else { resize(&rancher.resize_device) };
-    let grown = block::grown_partition(Path::new(state::SEEN)).map_or(Ok(()), |partition| {
-        say(&format!("state: the disk of {} has grown; so does the file system", partition.device.display()));
-        grow(&partition)
-    });
+    let grown = grow_state();
     for name in &rancher.restart_services {
         if let Err(error) = ask(Request::Restart { container: name.clone(), timeout: Some(10) }) {
             println!("restart_services: {name}: {error:#}");
@@ -29,6 +27,20 @@ pub(crate) fn run() -> Result<()> {
     }
     resized.context("rancher.resize_device")?;
     grown.context("growing the state")
+}
+
+/// Grows the state's partition where its disk has grown, and its file system where that is smaller than what it is on.
+fn grow_state() -> Result<()> {
+    let Some(device) = growth::device_of(Path::new(state::SEEN)) else { return Ok(()) };
+    let behind = growth::room_behind(&device);
+    if let Some(partition) = &behind {
+        grow::partition(partition)?;
+    }
+    if behind.is_some() || growth::has_room_inside(&device) {
+        say(&format!("state: there is more room than {} uses; it grows", device.display()));
+        grow::file_system(&device)?;
+    }
+    Ok(())
 }
 
 /// Grows the first partition of the disk to its end, and the file system in it: once.
@@ -41,57 +53,13 @@ fn resize(device: &str) -> Result<()> {
         found => bail!("{device}: {} devices of this name", found.len()),
     };
     let device = first_partition(&disk)?;
-    grow(&Partition { device, disk, number: 1 })?;
+    grow::partition(&Partition { device: device.clone(), disk, number: 1 })?;
+    grow::file_system(&device)?;
     write_atomic(Path::new(STAMP), b"", 0o644)
-}
-
-/// Grows a partition as far as there is room behind it, and the file system in it.
-fn grow(partition: &Partition) -> Result<()> {
-    let (disk, number) = (&partition.disk, partition.number.to_string());
-    // `,+`: begin where it begins, end where the room ends. The kernel is told below, as the partition is in use.
-    let mut sfdisk = Command::new("/usr/sbin/sfdisk");
-    sfdisk.args(["--force", "--no-reread", "--no-tell-kernel", "-N", &number]).arg(disk);
-    feed(sfdisk, ",+\n")?;
-    succeed(Command::new("/usr/bin/partx").args(["--update", "--nr", &number]).arg(disk))?;
-    let device = &partition.device;
-    if succeed(Command::new("/usr/sbin/resize2fs").arg(device)).is_err() {
-        // One that is not mounted has to be checked first.
-        succeed(Command::new("/usr/sbin/e2fsck").args(["-f", "-p"]).arg(device))?;
-        succeed(Command::new("/usr/sbin/resize2fs").arg(device))?;
-    }
-    Ok(())
 }
 
 /// `/dev/vda` → `/dev/vda1`, `/dev/nvme0n1` → `/dev/nvme0n1p1`.
 fn first_partition(disk: &Path) -> Result<PathBuf> {
     let partition = block::numbered(disk, 1);
     if partition.exists() { Ok(partition) } else { bail!("{} has no first partition", disk.display()) }
-}
-
-fn feed(mut command: Command, input: &str) -> Result<()> {
-    use std::io::Write;
-    let name = command.get_program().to_string_lossy().into_owned();
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("starting {name}"))?;
-    if let Some(stdin) = &mut child.stdin {
-        stdin.write_all(input.as_bytes())?;
-    }
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    bail!("{name}: {} {}", output.status, String::from_utf8_lossy(&output.stderr).trim())
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {name}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    bail!("{name}: {} {}", output.status, String::from_utf8_lossy(&output.stderr).trim())
 }

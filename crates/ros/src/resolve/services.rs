@@ -10,7 +10,7 @@ use corral_config::layer::Layer;
 use corral_config::names::DataSource;
 use corral_config::yaml::{self, Position};
 use corral_engine::image;
-use corral_machine::{block, cloud};
+use corral_machine::{block, cloud, growth};
 use corral_plan::compose::{self, ComposeError, Environment, ServiceFile, parse_with};
 use corral_plan::service::Pull;
 use corral_plan::{Plan, Service};
@@ -130,7 +130,7 @@ fn is_needed(name: &str, config: &Config, layers: &[Layer], has_user_services: b
         "cloud-init-execute" => {
             !config.rancher.resize_device.is_empty()
                 || !config.rancher.restart_services.is_empty()
-                || block::grown_partition(Path::new(state::SEEN)).is_some()
+                || growth::is_wanted(Path::new(state::SEEN))
         }
         "user-services" => has_user_services,
         catalogue::FETCHER => !catalogue::missing(config).is_empty(),
