@@ -77,6 +77,26 @@ fn a_shared_folder_is_a_config_drive() -> Result<()> {
     machine.check_alarms()
 }
 
+/// The properties of an appliance, as a hypervisor hands them over on a CD.
+#[test]
+fn an_ovf_environment_on_a_cd_is_read() -> Result<()> {
+    let folder = folder("ovf")?;
+    let key = shell::make_key(&folder)?;
+    let environment = format!(
+        r##"<?xml version="1.0" encoding="UTF-8"?>
+<Environment xmlns="http://schemas.dmtf.org/ovf/environment/1" xmlns:oe="http://schemas.dmtf.org/ovf/environment/1">
+<PropertySection><Property oe:key="guestinfo.hostname" oe:value="by-ovf"/>
+<Property oe:key="guestinfo.cloud-init.config.data" oe:value="#cloud-config&#10;ssh_authorized_keys: [{key}]&#10;"/>
+<Property oe:key="guestinfo.cloud-init.config.url" oe:value=""/></PropertySection></Environment>"##
+    );
+    let config_drive = Some(drive::make(&folder, drive::Kind::OvfTransport, environment.as_bytes())?);
+    let append = "rancher.cloud_init.datasources=[vmware]".to_owned();
+    let mut machine = Machine::start(&folder, Options { config_drive, append, ..Options::default() })?;
+    machine.expect_login()?;
+    assert_eq!(machine.run("hostname")?, "by-ovf");
+    machine.check_alarms()
+}
+
 fn from_drive(name: &str, kind: drive::Kind, more: &str, hostname: &str) -> Result<()> {
     let folder = folder(name)?;
     let key = shell::make_key(&folder)?;

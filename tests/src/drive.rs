@@ -15,6 +15,8 @@ pub enum Kind {
     ConfigDriveVfat,
     /// ISO9660, label `cidata`, NoCloud's layout.
     NoCloud,
+    /// ISO9660, label `OVF ENV`: what is given is the OVF environment.
+    OvfTransport,
 }
 
 /// Makes a drive with this user-data in `folder`.
@@ -23,6 +25,7 @@ pub fn make(folder: &Path, kind: Kind, user_data: &[u8]) -> Result<PathBuf> {
     let _ = fs::remove_dir_all(&content);
     let (label, file) = match kind {
         Kind::NoCloud => ("cidata", "user-data"),
+        Kind::OvfTransport => ("OVF ENV", "ovf-env.xml"),
         _ => ("config-2", "openstack/latest/user_data"),
     };
     let target = content.join(file);

@@ -84,7 +84,7 @@ pub fn nfs(folder: &Path, export: &Path) -> Result<Server> {
     fs::write(&config, text)?;
     let mut command = Command::new(tool);
     command.arg("-F").arg("-f").arg(&config).arg("-p").arg(folder.join("ganesha.pid"));
-    command.arg("-L").arg(folder.join("ganesha.log"));
+    command.args(["-L", "STDERR"]);
     start(command, port, &folder.join("ganesha.out"))
 }
 

@@ -41,6 +41,11 @@ const NEEDS: &[Need] = &[
     need("iproute2", "a loopback in the namespaces of tests of the engine", "/sbin/ip"),
     need("curl", "following a thousand logs in tests of the engine", "/usr/bin/curl"),
     need("openssl", "certificates for test registries", "/usr/bin/openssl"),
+    need(
+        "libnfsidmap1",
+        "a plug-in that the NFS server of a story looks for on the host",
+        "/usr/lib/x86_64-linux-gnu/libnfsidmap/nsswitch.so",
+    ),
     need("apache2-utils", "passwords for test registries", "/usr/bin/htpasswd"),
     need("zstd", "layers packed by zstd in tests of the engine", "/usr/bin/zstd"),
     need("openssh-client", "logging in to the machine", "/usr/bin/ssh"),

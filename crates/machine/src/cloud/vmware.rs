@@ -1,13 +1,18 @@
 //! VMware: keys of guestinfo through the hypervisor's backdoor, or the OVF environment that holds the same keys.
 //! <https://github.com/vmware-archive/cloud-init-vmware-guestinfo>
 
-use super::Found;
+use super::{Found, seed};
 use anyhow::{Context, Result};
 use corral_config::encoding::Encoding;
 use corral_config::metadata::Metadata;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Labels of the CDs on which a hypervisor hands the OVF environment over (its transport `iso`).
+pub const CDS: [&str; 2] = ["OVF ENV", "OVF-TRANSPORT"];
+/// The file on such a CD.
+pub const ON_CD: &str = "ovf-env.xml";
 
 /// The value of a key without its prefix `guestinfo.`; None if it is not set.
 pub type Get<'a> = &'a mut dyn FnMut(&str) -> Option<String>;
@@ -20,8 +25,10 @@ pub fn is_here() -> bool {
 /// Reads guestinfo, or the OVF environment in `file`. None on any other machine. A URL that it names comes back too.
 pub fn read(file: Option<&Path>) -> Result<Option<(Found, Option<String>)>> {
     if let Some(file) = file {
-        let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-        let keys = parse_ovf(&text)?;
+        let bytes = seed::read_file(file)?;
+        let text =
+            std::str::from_utf8(&bytes).with_context(|| format!("{} is not UTF-8 text", file.display()))?;
+        let keys = parse_ovf(text)?;
         return interpret(&mut |key| keys.get(key).cloned()).map(Some);
     }
     if !is_here() {
@@ -42,7 +49,7 @@ pub fn read(file: Option<&Path>) -> Result<Option<(Found, Option<String>)>> {
     }
 }
 
-/// `<Property oe:key="guestinfo.hostname" oe:value="…"/>` of an OVF environment.
+/// `<Property oe:key="guestinfo.hostname" oe:value="…"/>` of an OVF environment. One without a value is not set.
 fn parse_ovf(text: &str) -> Result<BTreeMap<String, String>> {
     let document = roxmltree::Document::parse(text).context("the OVF environment is no XML")?;
     let attribute = |node: &roxmltree::Node<'_, '_>, name: &str| {
@@ -53,7 +60,8 @@ fn parse_ovf(text: &str) -> Result<BTreeMap<String, String>> {
     Ok(properties
         .filter_map(|node| {
             let key = attribute(&node, "key")?;
-            Some((key.strip_prefix("guestinfo.").unwrap_or(&key).to_owned(), attribute(&node, "value")?))
+            let value = attribute(&node, "value").filter(|value| !value.trim().is_empty())?;
+            Some((key.strip_prefix("guestinfo.").unwrap_or(&key).to_owned(), value))
         })
         .collect())
 }
@@ -178,8 +186,13 @@ mod tests {
         let text = r#"<?xml version="1.0"?><Environment xmlns="http://schemas.dmtf.org/ovf/environment/1"
             xmlns:oe="http://schemas.dmtf.org/ovf/environment/1"><PropertySection>
             <Property oe:key="guestinfo.hostname" oe:value="from-ovf"/><Property oe:key="other" oe:value="x"/>
-            </PropertySection></Environment>"#;
-        assert_eq!(parse_ovf(text).unwrap()["hostname"], "from-ovf");
+            <Property oe:key="guestinfo.cloud-init.config.data" oe:value=""/></PropertySection></Environment>"#;
+        let keys = parse_ovf(text).unwrap();
+        assert_eq!(keys["hostname"], "from-ovf");
+        assert!(
+            !keys.contains_key("cloud-init.config.data"),
+            "what nobody filled in does not stand before a URL"
+        );
         assert!(parse_ovf("{}").is_err());
     }
 }

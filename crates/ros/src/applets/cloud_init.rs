@@ -12,7 +12,7 @@ use crate::resolve::{
 use anyhow::{Context, Result, bail};
 use corral_config::names::{DataSource, shown_url};
 use corral_machine::block::{self, Volume};
-use corral_machine::cloud::{self, Found, http::Http, seed};
+use corral_machine::cloud::{self, Found, http::Http, seed, vmware};
 use corral_machine::files::write_atomic;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
@@ -29,7 +29,7 @@ pub(crate) fn run_local() -> Result<()> {
     let mut mark = CloudInitMark::load();
     for source in local_sources(&config) {
         match read_local(&source) {
-            Ok(Some((found, url))) if !found.is_empty() || url.is_some() => {
+            Ok(Some((found, url))) if is_something(&found, url.as_ref()) => {
                 mark.problems.extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
                 mark.includes.extend(url);
                 keep(Stage::Local, &source, &found, &mut mark);
@@ -142,12 +142,18 @@ fn finish(mark: &CloudInitMark) -> Result<()> {
     write_atomic(Path::new(CLOUD_INIT_MARK), &serde_json::to_vec(mark)?, 0o600)
 }
 
-/// What a local source holds, and a URL that stands in its place.
-fn read_local(source: &DataSource) -> Result<Option<(Found, Option<String>)>> {
+/// What a local source holds, and a URL that stands in its place; None if it is not there.
+type Held = Option<(Found, Option<String>)>;
+
+fn is_something(found: &Found, url: Option<&String>) -> bool {
+    !found.is_empty() || url.is_some()
+}
+
+fn read_local(source: &DataSource) -> Result<Held> {
     match source {
-        DataSource::ConfigDrive(None) => read_drive(CONFIG_DRIVE),
-        DataSource::ConfigDrive(Some(path)) if path == MOUNT_POINT => read_drive(CONFIG_DRIVE),
-        DataSource::NoCloud(None) => read_drive(NOCLOUD_DRIVE),
+        DataSource::ConfigDrive(None) => read_drive(&[CONFIG_DRIVE], read_seed),
+        DataSource::ConfigDrive(Some(path)) if path == MOUNT_POINT => read_drive(&[CONFIG_DRIVE], read_seed),
+        DataSource::NoCloud(None) => read_drive(&[NOCLOUD_DRIVE], read_seed),
         DataSource::ConfigDrive(Some(path)) | DataSource::NoCloud(Some(path)) => {
             Ok(Some((seed::read(Path::new(path)), None)))
         }
@@ -155,22 +161,33 @@ fn read_local(source: &DataSource) -> Result<Option<(Found, Option<String>)>> {
             let user_data = Some(seed::read_file(Path::new(path))?);
             Ok(Some((Found { user_data, ..Found::default() }, None)))
         }
-        DataSource::Vmware(file) => cloud::vmware::read(file.as_deref().map(Path::new)),
+        DataSource::Vmware(Some(file)) => vmware::read(Some(Path::new(file))),
+        DataSource::Vmware(None) => {
+            let on_cd = read_drive(&vmware::CDS, |folder| vmware::read(Some(&folder.join(vmware::ON_CD))))?;
+            let on_cd = on_cd.filter(|(found, url)| is_something(found, url.as_ref()));
+            on_cd.map_or_else(|| vmware::read(None), |held| Ok(Some(held)))
+        }
         DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => Ok(None),
     }
 }
 
-fn read_drive(label: &str) -> Result<Option<(Found, Option<String>)>> {
+fn read_seed(folder: &Path) -> Result<Held> {
+    Ok(Some((seed::read(folder), None)))
+}
+
+/// Reads the drive, or the shared folder, that has one of these labels.
+fn read_drive(labels: &[&str], read: impl Fn(&Path) -> Result<Held>) -> Result<Held> {
     let volumes = block::load_volumes();
-    let volume = volumes.iter().find(|volume| volume.system.label.eq_ignore_ascii_case(label));
-    match volume {
-        Some(volume) => mount(volume)?,
-        None if block::has_shared_folder(label) => mount_shared(label)?,
-        None => return Ok(None),
+    let is_wanted = |label: &str| labels.iter().any(|wanted| wanted.eq_ignore_ascii_case(label));
+    let shared = labels.iter().find(|label| block::has_shared_folder(label));
+    match (volumes.iter().find(|volume| is_wanted(&volume.system.label)), shared) {
+        (Some(volume), _) => mount(volume)?,
+        (None, Some(tag)) => mount_shared(tag)?,
+        (None, None) => return Ok(None),
     }
-    let found = seed::read(Path::new(MOUNT_POINT));
+    let held = read(Path::new(MOUNT_POINT));
     mounts::unmount(Path::new(MOUNT_POINT), true)?;
-    Ok(Some((found, None)))
+    held
 }
 
 fn mount(volume: &Volume) -> Result<()> {

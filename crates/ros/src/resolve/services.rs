@@ -158,7 +158,9 @@ fn is_here(source: &DataSource) -> bool {
         DataSource::ConfigDrive(_) => has_volume(CONFIG_DRIVE) || block::has_shared_folder(CONFIG_DRIVE),
         DataSource::NoCloud(Some(path)) => Path::new(path).exists(),
         DataSource::NoCloud(None) => has_volume(NOCLOUD_DRIVE),
-        DataSource::Vmware(None) => cloud::vmware::is_here(),
+        DataSource::Vmware(None) => {
+            cloud::vmware::is_here() || cloud::vmware::CDS.iter().any(|label| has_volume(label))
+        }
         DataSource::File(_) | DataSource::Vmware(Some(_)) => true,
         DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => false,
     }

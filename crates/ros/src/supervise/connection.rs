@@ -2,6 +2,8 @@
 //! client that takes nothing for too long is cut off.
 
 use super::Supervisor;
+use crate::boot::say;
+use corral_engine::error::EngineError;
 use corral_engine::protocol::{Answer, Call, Event, Reply};
 use corral_engine::sys::packet::{self, Received};
 use rustix::event::PollFlags;
@@ -36,8 +38,8 @@ impl Connection {
         if self.queue.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
     }
 
-    fn send(&mut self, answer: &Answer, descriptors: &[OwnedFd]) -> bool {
-        let Ok(bytes) = packet::encode(answer) else { return true };
+    /// False when it is gone, or reads nothing.
+    fn send(&mut self, bytes: Vec<u8>, descriptors: &[OwnedFd]) -> bool {
         let copies: Vec<OwnedFd> = descriptors.iter().filter_map(|fd| fd.try_clone().ok()).collect();
         self.queue.push_back((bytes, copies));
         self.flush() && self.queue.len() <= LONGEST_QUEUE
@@ -100,9 +102,9 @@ impl Supervisor {
 
     /// Sends a reply. A client that is gone does not get it.
     pub(super) fn answer(&mut self, to: Waiting, reply: Reply, descriptors: &[OwnedFd]) {
-        let answer = Answer::Reply { number: to.number, reply: Box::new(reply) };
         if let Some(connection) = self.connections.get_mut(&to.connection)
-            && !connection.send(&answer, descriptors)
+            && let Ok(bytes) = encode_reply(to.number, reply)
+            && !connection.send(bytes, descriptors)
         {
             self.connections.remove(&to.connection);
         }
@@ -149,15 +151,31 @@ impl Supervisor {
     }
 
     fn send_event(&mut self, event: &Event, descriptors: &[OwnedFd]) {
-        let mut gone = Vec::new();
-        for (number, connection) in self.connections.iter_mut().filter(|(_, connection)| connection.attached)
-        {
-            if !connection.send(&Answer::Event(event.clone()), descriptors) {
-                gone.push(*number);
-            }
-        }
-        gone.iter().for_each(|number| {
-            self.connections.remove(number);
-        });
+        let bytes = match packet::encode(&Answer::Event(event.clone())) {
+            Ok(bytes) => bytes,
+            Err(error) => return say(&format!("the engine daemon is not told of a container: {error}")),
+        };
+        self.connections
+            .retain(|_, connection| !connection.attached || connection.send(bytes.clone(), descriptors));
+    }
+}
+
+/// The bytes of a reply; of an error in its place where it is larger than a message, for nobody else would wake the caller.
+fn encode_reply(number: u64, reply: Reply) -> std::io::Result<Vec<u8>> {
+    let answer = |reply| Answer::Reply { number, reply: Box::new(reply) };
+    packet::encode(&answer(reply)).or_else(|error| {
+        packet::encode(&answer(Reply::Error(EngineError::Failed(format!("the reply: {error}")))))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_that_is_too_large_is_an_error_and_not_silence() {
+        let large = Reply::Value(serde_json::json!("x".repeat(packet::MAX_MESSAGE)));
+        let text = String::from_utf8(encode_reply(7, large).unwrap()).unwrap();
+        assert!(text.contains("\"number\":7") && text.contains("too large"), "{text}");
     }
 }
