@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz NAME`: a fuzz target for so many minutes. libFuzzer wants the compiler's coverage counters, which a
 //! stable compiler has too; so no nightly one is needed.
 
-use crate::{paths, sh};
+use crate::{paths, setup, sh};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::fs;
@@ -29,6 +29,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(name) => vec![name.as_str()],
         None => TARGETS.to_vec(),
     };
+    setup::need_fuzzing()?;
     for target in targets {
         if !TARGETS.contains(&target) {
             bail!("{target} is no fuzz target: there are {}", TARGETS.join(", "));

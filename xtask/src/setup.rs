@@ -85,6 +85,11 @@ pub(crate) fn need_mmdebstrap() -> Result<()> {
     install_missing(&[need("mmdebstrap", "a plain Debian to compare with", "/usr/bin/mmdebstrap")])
 }
 
+/// What only fuzzing needs, besides the rest.
+pub(crate) fn need_fuzzing() -> Result<()> {
+    install_missing(&[need("g++", "building libFuzzer", "/usr/bin/g++")])
+}
+
 /// Has the host's apt fetch its lists.
 pub(crate) fn update_lists() -> Result<()> {
     progress::step("apt-get update", || apt(&["update", "-q"]))
