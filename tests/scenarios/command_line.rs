@@ -31,6 +31,12 @@ fn words_after_two_hyphens_count_and_win() -> Result<()> {
         format!("command {hidden}\nenvironment {hidden}")
     );
     machine.expect_console(&format!("test: command {hidden}"))?;
+    let file = "/var/lib/rancher/conf/local.yml";
+    let service = SERVICE.replace("rancher:\n  services:\n", "").replace("    test:", "local:");
+    machine.run(&format!("sudo tee {file} >/dev/null <<'END'\n{service}END"))?;
+    machine.run(&format!("sudo ros service enable {file} && sudo ros service up local"))?;
+    machine.expect(&format!("sudo ros service logs local | grep -qx 'local_1 | environment {hidden}'"))?;
+    machine.run(&format!("sudo ros service logs local | grep -qx 'local_1 | command {hidden}'"))?;
     // A secret stays out of exports unless it is asked for.
     assert_eq!(machine.run("sudo ros config export | grep -c password:; true")?, "0");
     assert_eq!(machine.run("sudo ros config export --private | grep password:")?.trim(), "password: three");

@@ -4,6 +4,7 @@
 
 mod cloud_config;
 mod command_line;
+mod commands;
 mod config;
 mod confirm;
 mod encryption;

@@ -49,12 +49,21 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     machine.expect_console("nobody is looked for in rancher.repositories")?;
     wish(&machine, "rancher: {console: /opt/other/bad.yml}")?;
     machine.expect_console("the image of another console has no /usr/sbin/sshd")?;
+    // By the command it is the same, and what was before counts again.
+    machine.run("sudo ros config set rancher.console default")?;
+    let said = machine.run("! sudo ros console switch -f /opt/other/bad.yml 2>&1")?;
+    assert!(said.contains("the console stays default") && said.contains("has no /usr/sbin/sshd"), "{said}");
+    assert_eq!(machine.run("sudo ros config get rancher.console")?, "default");
     assert_eq!(machine.run("test -e /etc/other-release || echo ours")?, "ours");
 
     wish(&machine, "rancher: {console: /opt/other/console.yml, docker: {engine: /opt/other/engine.yml}}")?;
     machine.expect("test -e /etc/other-release && test -e /run/which-engine")?;
     machine.expect_docker()?;
     machine.run("docker version && sudo touch /etc/mine")?;
+
+    let current = "current  /opt/other/console.yml\ndisabled default";
+    assert_eq!(machine.run("sudo ros console list")?, current);
+    assert_eq!(machine.run("sudo ros engine list")?, current.replace("console", "engine"));
 
     restart(&mut machine)?;
     machine.expect("test -e /etc/other-release && test -e /etc/mine")?;
@@ -66,8 +75,10 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     machine.expect("test -e /etc/other-release && ! test -e /etc/mine")?;
     machine.expect("[ $(sudo ros config get rancher.force_console_rebuild) = false ]")?;
 
-    wish(&machine, "rancher: {console: default}")?;
+    let switch = "sudo setsid ros console switch -f default < /dev/null > /tmp/switch.log 2>&1 &";
+    machine.run(&format!("sudo ros engine enable default && {switch}"))?;
     machine.expect("! test -e /etc/other-release")?;
+    assert_eq!(machine.run("sudo ros console list")?, "current  default");
     machine.expect_docker()
 }
 

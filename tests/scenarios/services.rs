@@ -103,12 +103,12 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
     // In the words of the original's catalogue.
     fs::write(
         content.join("n/nap.yml"),
-        "nap:\n  image: corral/os-base\n  command: sleep 1000\n  net: host\n",
+        "nap:\n  image: corral/os-base\n  command: sleep 1000\n  net: host\n  labels: [io.rancher.os.scope=system]\n",
     )?;
     let compose = "services: {doze: {image: corral/os-base, command: sleep 1000, network_mode: none}}\n";
     fs::write(content.join("doze.yml"), compose)?;
     fs::create_dir_all(content.join("h"))?;
-    let tools = "hyperv-vm-tools: {image: corral/os-base, command: sleep 1000, net: none}\n";
+    let tools = "hyperv-vm-tools: {image: corral/os-base, command: sleep 1000, net: none, labels: {io.rancher.os.scope: system}}\n";
     fs::write(content.join("h/hyperv-vm-tools.yml"), tools)?;
     let web = servers::web(folder, &content)?;
     let url = format!("http://10.0.2.2:{}", web.port);

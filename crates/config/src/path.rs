@@ -35,6 +35,17 @@ pub fn set(tree: &mut Value, key: &str, value: Value) {
     *place = value;
 }
 
+/// Takes the value at a key out.
+pub fn remove(tree: &mut Value, key: &str) -> Option<Value> {
+    let mut parts = schema::fit(parse(key));
+    let last = parts.pop()?;
+    let mut place = tree;
+    for part in parts {
+        place = place.get_mut(part)?;
+    }
+    place.as_object_mut()?.remove(&last)
+}
+
 /// The parts as one key; a part with dots in it is quoted.
 pub fn join(parts: &[String]) -> String {
     let quote = |part: &String| if part.contains('.') { format!("\"{part}\"") } else { part.clone() };

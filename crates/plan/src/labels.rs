@@ -1,7 +1,33 @@
 //! The labels of this family, typed. The only place that knows the strings.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
+
+const SCOPE: &str = "io.rancher.os.scope";
+
+/// Which engine runs a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The engine of the system.
+    System,
+    /// The user's Docker.
+    User,
+}
+
+/// What the labels of a definition say of it, written in either form; None if they do not.
+pub fn scope(definition: &Value) -> Option<Scope> {
+    let said = match definition.get("labels")? {
+        Value::Object(map) => map.get(SCOPE)?.as_str(),
+        Value::Array(list) => {
+            let labels = list.iter().filter_map(Value::as_str);
+            let mut said = labels.filter_map(|label| label.strip_prefix(SCOPE)?.strip_prefix('='));
+            Some(said.next()?)
+        }
+        _ => return None,
+    };
+    Some(if said == Some("system") { Scope::System } else { Scope::User })
+}
 
 /// What a service's labels mean.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +83,7 @@ pub fn parse(labels: &BTreeMap<String, String>) -> Labels {
         names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
     };
     Labels {
-        system: get("io.rancher.os.scope") == Some("system"),
+        system: get(SCOPE) == Some("system"),
         after: list("io.rancher.os.after"),
         before: list("io.rancher.os.before"),
         detach: get("io.rancher.os.detach") != Some("false"),

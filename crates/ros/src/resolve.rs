@@ -172,14 +172,20 @@ pub(crate) fn refresh() -> anyhow::Result<()> {
     publish(&resolve())
 }
 
-/// What is stored now means.
+/// The configuration that is stored.
 pub(crate) fn stored_config() -> Config {
     settle(corral_config::resolve(&load_layers()))
+}
+
+/// The same with its services; nothing of it is put into force.
+pub(crate) fn stored() -> Resolved {
+    resolve()
 }
 
 /// What follows from other keys.
 fn settle(mut config: Config) -> Config {
     config.rancher.docker.debug |= config.rancher.debug;
+    catalogue::add_of_user(&mut config);
     config
 }
 

@@ -323,7 +323,7 @@ const DOCKER: &[Key] = &[
     key("tls", BOOL, "listen with TLS, with `tls_args`; needs certificate, key and authority"),
     key("tls_args", STRINGS, "arguments for TLS"),
     key("ca_cert", SECRET, "certificate of the authority, PEM"),
-    key("ca_key", SECRET, "its key; what `ros tls gen` will sign with"),
+    key("ca_key", SECRET, "its key; what `ros tls generate` signs with"),
     key("server_cert", SECRET, "the server's certificate, PEM"),
     key("server_key", SECRET, "its key"),
     key(

@@ -89,6 +89,16 @@ pub(super) fn set(key: &str, value: &str) -> anyhow::Result<()> {
     store::set(key, value, &Window::default())
 }
 
+/// Merges a change into what is stored.
+pub(super) fn merge(change: &serde_json::Value) -> anyhow::Result<()> {
+    store::merge(change)
+}
+
+/// Takes a key out of what is stored.
+pub(super) fn remove(key: &str) -> anyhow::Result<()> {
+    store::remove(key)
+}
+
 /// Does what is asked.
 pub(crate) fn run(command: Command) -> ExitCode {
     match command {

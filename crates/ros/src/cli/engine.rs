@@ -1,5 +1,6 @@
-//! `ros gc`, `ros engine fsck`, `ros os reexec`: the engine of the system, beyond what the docker CLI can say.
+//! `ros gc`, `ros engine`, `ros os reexec`: the engines, beyond what the docker CLI can say.
 
+use super::choice;
 use crate::api;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -8,6 +9,8 @@ use corral_engine::protocol::Request;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Choice(choice::Command),
     /// Check the images of the system engine: every digest, every unpacked file
     #[command(after_help = "Examples:
   ros engine fsck            say what is damaged; exit status 1 if something is
@@ -31,6 +34,7 @@ pub(crate) struct Clean {
 
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
+        Command::Choice(command) => choice::ENGINE.run(command),
         Command::Fsck { mend } => check(*mend),
     }
 }

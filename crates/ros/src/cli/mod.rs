@@ -1,11 +1,15 @@
 //! The `ros` command (also `rancherctl`): one file a command; each arm is one call.
 
 mod boot;
+mod choice;
 mod config;
 mod engine;
+mod environment;
 pub(crate) mod persist;
 pub(crate) mod power;
+mod repository;
 mod service;
+mod tls;
 
 use crate::release::running_version;
 use crate::{applets, install, report, upgrade, why};
@@ -80,16 +84,50 @@ enum Command {
         #[command(subcommand)]
         command: Os,
     },
-    /// The engine of the system
+    /// Which console runs, and which there are
+    #[command(after_help = "Examples:
+  ros console list
+  ros console switch debian
+  ros console enable default                     from the next start on")]
+    Console {
+        #[command(subcommand)]
+        command: choice::Command,
+    },
+    /// Which Docker runs, and which there are; and the images of the system's engine
+    #[command(after_help = "Examples:
+  ros engine list
+  ros engine switch https://example.com/docker-29.yml
+  ros engine fsck                                whether the system's images are sound")]
     Engine {
         #[command(subcommand)]
         command: engine::Command,
     },
-    /// Services of the system that the owner added
+    /// Services, by their names in compose files
+    #[command(visible_alias = "s", after_help = "Examples:
+  ros service enable /var/lib/rancher/conf/site.yml
+  ros service up web
+  ros service logs --follow web
+  ros service upgrade web                        a newer image, if it works")]
     Service {
         #[command(subcommand)]
         command: service::Command,
     },
+    /// Certificates for Docker over TLS
+    #[command(after_help = "Examples:
+  ros tls generate --server -H docker.example.com -H 192.0.2.7
+  ros tls generate                               for the client: ~rancher/.docker")]
+    Tls {
+        #[command(subcommand)]
+        command: tls::Command,
+    },
+    /// Run a command with rancher.environment added to its environment
+    Env {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Print the device of LABEL=… or UUID=…; an empty line if there is none
+    #[command(hide = true)]
+    Dev { reference: String },
     /// Remove images of the system engine that nothing uses
     Gc(engine::Clean),
     /// Show what survives a restart
@@ -134,7 +172,7 @@ enum Command {
     #[command(hide = true)]
     NetconfAfter,
     #[command(hide = true)]
-    ServiceFiles,
+    ServiceFiles(applets::service_files::Options),
     #[command(hide = true)]
     ImageCheck { service: String, mark: String },
     /// What images of the original have before their command
@@ -233,6 +271,10 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Boot(options) => report(boot::run(&options)),
         Command::Install(options) => report(install::run(&options)),
         Command::Os { command } => report(os(&command)),
+        Command::Console { command } => report(choice::CONSOLE.run(&command)),
+        Command::Tls { command } => report(tls::run(&command)),
+        Command::Env { command } => report(environment::run(&command)),
+        Command::Dev { reference } => report(environment::device(&reference)),
         Command::Engine { command } => report(engine::run(&command)),
         Command::Service { command } => report(service::run(&command)),
         Command::Gc(options) => report(engine::clean(&options)),
@@ -254,7 +296,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::OsTrial => report(upgrade::trial::run()),
         Command::Netconf => report(applets::netconf::run()),
         Command::NetconfAfter => report(applets::netconf::run_after()),
-        Command::ServiceFiles => report(applets::service_files::run()),
+        Command::ServiceFiles(options) => report(applets::service_files::run(&options)),
         Command::ImageCheck { service, mark } => report(applets::image_check::run(&service, &mark)),
         Command::Entrypoint { command } => report(applets::entrypoint(&command)),
         Command::UserDocker => report(applets::user_docker::run()),

@@ -3,7 +3,10 @@
 
 use anyhow::{Result, bail};
 use corral_config::Config;
+use corral_config::yaml::{self, Kind, Node};
 use corral_machine::cloud::vmware;
+use corral_plan::labels::{self, Scope};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +18,15 @@ pub(crate) const FETCHER: &str = "service-files";
 /// The console and the engine that are part of the system.
 const OURS: [&str; 2] = ["", "default"];
 
+/// What a repository says of itself, in its `index.yml`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Index {
+    pub(crate) services: Vec<String>,
+    pub(crate) consoles: Vec<String>,
+    pub(crate) engines: Vec<String>,
+}
+
 /// Files whose services are added to the system's.
 pub(super) fn included(config: &Config) -> Vec<String> {
     let rancher = &config.rancher;
@@ -25,6 +37,38 @@ pub(super) fn included(config: &Config) -> Vec<String> {
         places.extend(tools.map(str::to_owned));
     }
     places
+}
+
+/// The services of a compose file that the user's Docker is to run, and not the engine of the system: those that say so,
+/// and, in files of the first version (which are the original's), those that say nothing.
+fn of_user(file: &Node) -> impl Iterator<Item = &(String, Node)> {
+    let services = file.get("services");
+    let unsaid = if services.is_some() { Scope::System } else { Scope::User };
+    let items = match &services.unwrap_or(file).kind {
+        Kind::Mapping(items) => items.as_slice(),
+        _ => &[],
+    };
+    items.iter().filter(move |(_, definition)| {
+        labels::scope(&definition.to_value()).unwrap_or(unsaid) == Scope::User
+    })
+}
+
+/// Their names.
+pub(crate) fn names_of_user(file: &str) -> Vec<String> {
+    let tree = yaml::parse(file).unwrap_or_else(|_| Node::null());
+    of_user(&tree).map(|(name, _)| name.clone()).collect()
+}
+
+/// Puts those of the included files beside the services of the configuration. What cannot be read is told elsewhere.
+pub(super) fn add_of_user(config: &mut Config) {
+    for place in included(config) {
+        let Ok(Some(file)) = find(&place, config) else { continue };
+        let Ok(text) = fs::read_to_string(&file) else { continue };
+        let Ok(tree) = yaml::parse(&text) else { continue };
+        for (name, definition) in of_user(&tree) {
+            config.rancher.services.entry(name.clone()).or_insert_with(|| definition.to_value());
+        }
+    }
 }
 
 /// The name of the guest's tools in the original's catalogue, for the hypervisors for which it had some.
@@ -42,12 +86,12 @@ fn hypervisor_tools() -> Option<&'static str> {
 }
 
 /// The file of another console or engine; None where ours is meant.
-pub(super) fn other(name: &str) -> Option<&str> {
+pub(crate) fn other(name: &str) -> Option<&str> {
     Some(name).filter(|name| !OURS.contains(name))
 }
 
 /// Where the file of that name is on this machine; None if it has to be fetched first.
-pub(super) fn find(place: &str, config: &Config) -> Result<Option<PathBuf>> {
+pub(crate) fn find(place: &str, config: &Config) -> Result<Option<PathBuf>> {
     if place.starts_with('/') {
         return Ok(Some(PathBuf::from(place)));
     }
@@ -55,7 +99,7 @@ pub(super) fn find(place: &str, config: &Config) -> Result<Option<PathBuf>> {
 }
 
 /// Where a file that is not on this machine may be, in order.
-fn urls(place: &str, config: &Config) -> Result<Vec<String>> {
+pub(crate) fn urls(place: &str, config: &Config) -> Result<Vec<String>> {
     if place.starts_with("http://") || place.starts_with("https://") {
         return Ok(vec![place.to_owned()]);
     }

@@ -11,6 +11,7 @@ use corral_config::names::DataSource;
 use corral_config::yaml::{self, Position};
 use corral_engine::image;
 use corral_machine::{block, cloud, growth};
+use corral_plan::labels::{self, Scope};
 use corral_plan::compose::{self, ComposeError, Environment, ServiceFile, parse_with};
 use corral_plan::service::Pull;
 use corral_plan::{Plan, Service};
@@ -57,7 +58,7 @@ pub(super) fn plan(
     build(services, problems)
 }
 
-/// A compose file of the owner's. Its services are the system's.
+/// A compose file of the owner's. Its services are the system's, but for those of the user's Docker.
 fn include(
     services: &mut Vec<Service>,
     place: &str,
@@ -75,8 +76,10 @@ fn include(
     match fs::read_to_string(&file) {
         Ok(text) => {
             let mut file = parse_with(place, &text, environment);
-            for service in file.iter_mut().flat_map(|file| &mut file.services) {
-                service.labels.system = true;
+            if let Ok(file) = &mut file {
+                let of_user = catalogue::names_of_user(&text);
+                file.services.retain(|service| !of_user.contains(&service.name.to_string()));
+                file.services.iter_mut().for_each(|service| service.labels.system = true);
             }
             add(services, file, problems);
         }
@@ -111,14 +114,7 @@ fn read_env_files(service: &mut Service, problems: &mut Vec<Problem>) {
 
 /// Services of the user's Docker are run by Docker, not by PID 1.
 pub(crate) fn is_of_system(definition: &Value) -> bool {
-    let wanted = "io.rancher.os.scope";
-    match definition.get("labels") {
-        Some(Value::Object(map)) => map.get(wanted).and_then(Value::as_str) == Some("system"),
-        Some(Value::Array(list)) => {
-            list.iter().any(|item| item.as_str() == Some("io.rancher.os.scope=system"))
-        }
-        _ => false,
-    }
+    labels::scope(definition) == Some(Scope::System)
 }
 
 /// Boot work is done only if this boot needs it.

@@ -5,7 +5,7 @@ use crate::resolve::{self, CONF};
 use anyhow::{Context, Result, bail};
 use corral_config::error::Severity;
 use corral_config::layer::{Layer, Source};
-use corral_config::{merge, yaml};
+use corral_config::{merge, path, yaml};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
 use corral_machine::files::write_atomic;
@@ -92,8 +92,31 @@ fn read_change(input: Option<&Path>) -> Result<Value> {
 
 /// Puts a change on top of what is stored.
 fn store(change: &Value, window: &Window) -> Result<()> {
+    let mut stored = load()?;
+    merge::merge_into(&mut stored, change);
+    let Some(seconds) = window.confirm else { return save(&stored) };
+    resolve::prepare(&file(), seconds)?;
+    write(&stored)?;
+    ask(Request::Reload).context("putting it into force")?;
+    println!("in force; it is taken back in {seconds} s unless you say: ros config confirm");
+    Ok(())
+}
+
+/// A change of another command's.
+pub(crate) fn merge(change: &Value) -> Result<()> {
+    store(change, &Window::default())
+}
+
+/// Takes a key out of what is stored, if it is there.
+pub(super) fn remove(key: &str) -> Result<()> {
+    let mut stored = load()?;
+    if path::remove(&mut stored, key).is_some() { save(&stored) } else { Ok(()) }
+}
+
+/// What is stored; a mapping.
+fn load() -> Result<Value> {
     let file = file();
-    let mut stored = match fs::read_to_string(&file) {
+    let stored = match fs::read_to_string(&file) {
         Ok(text) => yaml::parse(&text)
             .map_err(|error| {
                 anyhow::anyhow!("{}:{error}; mend it first: nothing was changed", file.display())
@@ -102,20 +125,17 @@ fn store(change: &Value, window: &Window) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
         Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
     };
-    if !stored.is_object() {
-        stored = Value::Object(Map::new());
-    }
-    merge::merge_into(&mut stored, change);
-    let text = yaml::to_string(&stored).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let Some(seconds) = window.confirm else {
-        write_atomic(&file, text.as_bytes(), 0o600)?;
-        return resolve::refresh().context("telling the services");
-    };
-    resolve::prepare(&file, seconds)?;
-    write_atomic(&file, text.as_bytes(), 0o600)?;
-    ask(Request::Reload).context("putting it into force")?;
-    println!("in force; it is taken back in {seconds} s unless you say: ros config confirm");
-    Ok(())
+    Ok(if stored.is_object() { stored } else { Value::Object(Map::new()) })
+}
+
+fn save(stored: &Value) -> Result<()> {
+    write(stored)?;
+    resolve::refresh().context("telling the services")
+}
+
+fn write(stored: &Value) -> Result<()> {
+    let text = yaml::to_string(stored).map_err(|error| anyhow::anyhow!("{error}"))?;
+    write_atomic(&file(), text.as_bytes(), 0o600)
 }
 
 /// The name and the bytes of a file, or of standard input.

@@ -1,0 +1,195 @@
+//! `ros console` and `ros engine`: which console and which engine there are, which one runs, and another one in its place. It is
+//! looked into before it counts, and what works stays until then.
+
+use crate::api;
+use crate::cli::{config, repository};
+use crate::install::confirm;
+use crate::resolve::{self, InForce, catalogue};
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use corral_config::Config;
+use corral_engine::client::ask;
+use corral_engine::protocol::Request;
+use corral_plan::compose::parse_with;
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command as Process;
+use std::time::{Duration, Instant};
+
+const CLIENT: &str = "/usr/bin/system-docker";
+/// What is part of the system.
+const OURS: &str = "default";
+/// How long the look into another image may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List what there is: current, enabled for the next start, disabled
+    List,
+    /// Change now
+    Switch(Switch),
+    /// Change at the next start
+    Enable {
+        /// A name that `list` shows, a path, or a URL
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Switch {
+    /// Ask nothing
+    #[arg(short, long)]
+    force: bool,
+    /// Its image is here: do not pull it
+    #[arg(long)]
+    no_pull: bool,
+    /// A name that `list` shows, a path, or a URL
+    name: String,
+}
+
+/// One of the two services that may be another's.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    what: &'static str,
+    service: &'static str,
+    check: &'static str,
+    key: &'static str,
+    said: fn(&Config) -> &str,
+    listed: fn(catalogue::Index) -> Vec<String>,
+    consequences: &'static str,
+}
+
+pub(crate) const CONSOLE: Choice = Choice {
+    what: "console",
+    service: "console",
+    check: "console-check",
+    key: "rancher.console",
+    said: |config| &config.rancher.console,
+    listed: |index| index.consoles,
+    consequences: "Switching consoles will
+1. destroy the current console container
+2. log you out
+3. restart Docker",
+};
+
+pub(crate) const ENGINE: Choice = Choice {
+    what: "engine",
+    service: "docker",
+    check: "engine-check",
+    key: "rancher.docker.engine",
+    said: |config| &config.rancher.docker.engine,
+    listed: |index| index.engines,
+    consequences: "Switching engines will restart Docker",
+};
+
+impl Choice {
+    pub(crate) fn run(&self, command: &Command) -> Result<()> {
+        match command {
+            Command::List => self.list(),
+            Command::Switch(options) => self.switch(options),
+            Command::Enable { name } => {
+                self.prepare(name, true)?;
+                self.store(name)
+            }
+        }
+    }
+
+    fn list(&self) -> Result<()> {
+        let stored = resolve::stored_config();
+        let (current, enabled) = (self.current()?, self.name(&stored));
+        let mut names: BTreeSet<String> = (self.listed)(repository::index(&stored)).into_iter().collect();
+        names.extend([OURS.to_owned(), current.clone(), enabled.clone()]);
+        for name in names {
+            let word = match name {
+                _ if name == current => "current ",
+                _ if name == enabled => "enabled ",
+                _ => "disabled",
+            };
+            println!("{word} {name}");
+        }
+        Ok(())
+    }
+
+    fn switch(&self, options: &Switch) -> Result<()> {
+        let name = &options.name;
+        if self.current()? == *name {
+            println!("warning: the {} {name} is the current one already", self.what);
+        }
+        let image = self.prepare(name, !options.no_pull)?;
+        println!("{}", self.consequences);
+        if !options.force && !confirm("Continue")? {
+            return Ok(());
+        }
+        let before = self.name(&resolve::stored_config());
+        // What was found in another image of that name does not count.
+        let _ = api::delete(&format!("/containers/{}?force=1", self.check));
+        self.store(name)?;
+        ask(Request::Reload).context("putting it into force")?;
+        let Some(image) = image else { return Ok(()) };
+        self.wait(&image).or_else(|error| {
+            self.store(&before)?;
+            ask(Request::Reload).context("putting it into force")?;
+            Err(error.context(format!("the {} stays {before}", self.what)))
+        })
+    }
+
+    /// The name of the one that runs.
+    fn current(&self) -> Result<String> {
+        let shown = api::get(&format!("/containers/{}/json", self.service))?;
+        let is_ours = shown["Config"]["Image"].as_str().is_some_and(corral_engine::image::is_embedded);
+        Ok(if is_ours { OURS.to_owned() } else { self.name(&InForce::applied().config) })
+    }
+
+    fn name(&self, config: &Config) -> String {
+        catalogue::other((self.said)(config)).unwrap_or(OURS).to_owned()
+    }
+
+    /// Has file and image here; returns the image, or None where ours is meant.
+    fn prepare(&self, name: &str, pull: bool) -> Result<Option<String>> {
+        let config = resolve::stored_config();
+        let Some(place) = catalogue::other(name) else { return Ok(None) };
+        let invalid = || format!("{name} is not a valid {}", self.what);
+        let file = repository::fetch(place, &config).with_context(invalid)?;
+        let text = fs::read_to_string(&file).with_context(invalid)?;
+        let services = parse_with(place, &text, &resolve::environment(&config)).with_context(invalid)?.services;
+        let found = services.into_iter().find(|service| service.name.as_str() == self.service);
+        let Some(service) = found else { bail!("{}: it defines no service {}", invalid(), self.service) };
+        if pull && corral_engine::image::find(&service.image).is_err() {
+            let status = Process::new(CLIENT).args(["pull", &service.image]).status().context("starting docker")?;
+            if !status.success() {
+                bail!("pulling {} failed; nothing was changed", service.image);
+            }
+        }
+        Ok(Some(service.image))
+    }
+
+    fn store(&self, name: &str) -> Result<()> {
+        config::set(self.key, name)?;
+        let counts = self.name(&resolve::stored_config());
+        if counts != catalogue::other(name).unwrap_or(OURS) {
+            bail!("{}: {counts} counts more; ros config explain {} says why", self.key, self.key);
+        }
+        Ok(())
+    }
+
+    /// Until the other one runs, or was found wanting. When it is the console, who waits here is gone by then.
+    fn wait(&self, image: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let state = |name: &str| api::get(&format!("/containers/{name}/json")).unwrap_or_default();
+            if state(self.service)["Config"]["Image"] == image {
+                println!("the {} changes", self.what);
+                return Ok(());
+            }
+            let check = state(self.check);
+            if check["State"]["Status"] == "exited" && check["State"]["ExitCode"] != 0 {
+                let output = Process::new(CLIENT).args(["logs", "--tail", "1", self.check]).output();
+                let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+                bail!("{}", String::from_utf8_lossy(&said).trim());
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        bail!("it was not there after {} s", PATIENCE.as_secs())
+    }
+}

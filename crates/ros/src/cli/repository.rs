@@ -1,0 +1,39 @@
+//! What the repositories of the configuration have. A process of its own asks them: it reads what a network sends.
+
+use crate::resolve::catalogue::{self, Index};
+use anyhow::{Context, Result, bail};
+use corral_config::Config;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The lists of all of them; a repository that does not answer, or has none, is told.
+pub(crate) fn index(config: &Config) -> Index {
+    let asked = ask(config, &["--index"]).and_then(|output| Ok(serde_json::from_slice(&output.stdout)?));
+    asked.unwrap_or_else(|error| {
+        eprintln!("repositories: {error:#}");
+        Index::default()
+    })
+}
+
+/// The file of that path, URL or name; fetched if it was not before.
+pub(crate) fn fetch(place: &str, config: &Config) -> Result<PathBuf> {
+    if let Some(file) = catalogue::find(place, config)? {
+        return if Path::new(&file).is_file() { Ok(file) } else { bail!("{place}: there is no such file") };
+    }
+    let output = ask(config, &[place])?;
+    if !output.status.success() {
+        bail!("it could not be fetched");
+    }
+    catalogue::find(place, config)?.context("it was fetched, and is not there")
+}
+
+/// Its complaints go to our stderr.
+fn ask(config: &Config, arguments: &[&str]) -> Result<Output> {
+    Command::new("/usr/bin/ros")
+        .arg("service-files")
+        .args(arguments)
+        .envs(config.rancher.network.proxy_environment())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting ros service-files")
+}

@@ -1,0 +1,74 @@
+//! The compose files that are added to the system's: what the repositories have, and what is enabled.
+
+use super::run::Engine;
+use crate::cli::config;
+use crate::cli::repository;
+use crate::resolve::{self, catalogue};
+use anyhow::{Context, Result, bail};
+use corral_config::Config;
+use corral_plan::compose::parse_with;
+use corral_plan::service::Pull;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+const KEY: &str = "rancher.services_include";
+
+/// `ros service list`.
+pub(super) fn list() -> Result<()> {
+    let config = resolve::stored_config();
+    let included = &config.rancher.services_include;
+    let listed: BTreeSet<String> = repository::index(&config).services.into_iter().collect();
+    let others = included.keys().filter(|file| !listed.contains(*file));
+    for file in listed.iter().chain(others) {
+        let enabled = included.get(file).is_some_and(|enabled| *enabled);
+        println!("{} {file}", if enabled { "enabled " } else { "disabled" });
+    }
+    Ok(())
+}
+
+/// `ros service enable`: only what is here, with its images, is ever enabled.
+pub(super) fn enable(file: &str) -> Result<()> {
+    if file.starts_with('/') && !Path::new(file).starts_with(resolve::CONF) {
+        bail!("{file}: put it below {}, where it outlives restarts of the machine", resolve::CONF);
+    }
+    let config = resolve::stored_config();
+    repository::fetch(file, &config).with_context(|| format!("{file} is not a valid service"))?;
+    pull_images(file, &config)?;
+    config::set(&entry(file), "true")
+}
+
+/// `ros service disable`.
+pub(super) fn disable(file: &str) -> Result<()> {
+    if resolve::stored_config().rancher.services_include.contains_key(file) {
+        config::set(&entry(file), "false")?;
+    }
+    Ok(())
+}
+
+/// `ros service delete`.
+pub(super) fn delete(file: &str) -> Result<()> {
+    config::remove(&entry(file))?;
+    if resolve::stored_config().rancher.services_include.contains_key(file) {
+        bail!("{file} is in a part of the configuration that is not yours to change here: disable it");
+    }
+    Ok(())
+}
+
+fn entry(file: &str) -> String {
+    format!("{KEY}.\"{file}\"")
+}
+
+/// Those that no engine has yet.
+fn pull_images(place: &str, config: &Config) -> Result<()> {
+    let Some(file) = catalogue::find(place, config)? else { return Ok(()) };
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {place}"))?;
+    let of_user = catalogue::names_of_user(&text);
+    for service in parse_with(place, &text, &resolve::environment(config))?.services {
+        let engine = if of_user.contains(&service.name.to_string()) { Engine::User } else { Engine::System };
+        if service.pull != Pull::Never && !engine.has_image(&service.image) {
+            engine.pull(&service.image)?;
+        }
+    }
+    Ok(())
+}
