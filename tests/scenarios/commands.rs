@@ -11,7 +11,7 @@ use vmtest::{Machine, Options, folder, servers};
 const FILE: &str = r#"
 theirs:
   image: tiny
-  command: /bin/sh -c 'echo "hello from $NAME"; exec sleep 1000'
+  command: /bin/sh -c 'echo "hello from $$NAME"; exec sleep 1000'
   environment: {NAME: docker}
   restart: always
 ours:
@@ -24,7 +24,10 @@ const PLACE: &str = "/var/lib/rancher/conf/local.yml";
 #[test]
 fn services_and_tls_are_managed_as_they_were() -> Result<()> {
     let folder = folder("commands")?;
-    let config = format!("rancher:\n  environment: {{A: '1', FLASK: full}}\n  docker:\n    tls: true\n{}", pems(&folder)?);
+    let config = format!(
+        "rancher:\n  environment: {{A: '1', FLASK: full}}\n  docker:\n    tls: true\n{}",
+        pems(&folder)?
+    );
     let mut machine = super::with_config(&folder, &config, Options::default())?;
     machine.expect_login()?;
     assert_eq!(machine.run("sudo ros env printenv A FLASK; sudo A=2 ros env printenv A")?, "1\nfull\n2");
@@ -56,14 +59,19 @@ fn docker_answers_over_tls(machine: &Machine) -> Result<()> {
     let version = "docker -H tcp://localhost:2376 --tlsverify version --format '{{.Server.Os}}'";
     machine.run(&format!("! {version}"))?;
     machine.run("sudo ros tls gen")?;
-    assert_eq!(machine.run(version)?, "linux", "the client's pair is signed by the authority of the cloud-config");
+    assert_eq!(
+        machine.run(version)?,
+        "linux",
+        "the client's pair is signed by the authority of the cloud-config"
+    );
     assert_eq!(machine.run("stat -c '%U %a' ~rancher/.docker/key.pem")?, "rancher 600");
     // Another server, and then another authority.
     let restart = "sudo system-docker restart docker >/dev/null && sudo wait-for-docker";
     machine.run(&format!("sudo ros tls generate --server -H other.example -H 127.0.0.1 && {restart}"))?;
     let version = version.replace("localhost", "127.0.0.1");
     assert_eq!(machine.run(&version)?, "linux");
-    let forget = "sudo ros config set rancher.docker.ca_key ''; sudo ros config set rancher.docker.ca_cert ''";
+    let forget =
+        "sudo ros config set rancher.docker.ca_key ''; sudo ros config set rancher.docker.ca_cert ''";
     machine.run(&format!("{forget}; sudo ros tls gen -s && {restart}; ! {version} && sudo ros tls gen"))?;
     assert_eq!(machine.run(&version)?, "linux");
     let secret = "sudo ros config export | grep -c 'PRIVATE KEY'; sudo ros config export --private | grep -c 'PRIVATE KEY'";
@@ -79,7 +87,10 @@ fn services_of_both_engines(machine: &mut Machine) -> Result<()> {
          sudo tee {PLACE} >/dev/null <<'END'\n{FILE}END"
     ))?;
     let refused = machine.run("! sudo ros service enable nobody 2>&1; ! sudo ros service up nobody 2>&1")?;
-    assert!(refused.contains("nobody is not a valid service") && refused.contains("No such service: nobody"), "{refused}");
+    assert!(
+        refused.contains("nobody is not a valid service") && refused.contains("No such service: nobody"),
+        "{refused}"
+    );
     let said = machine.run(&format!("sudo ros service enable {PLACE} && sudo ros service up theirs ours"))?;
     assert!(said.ends_with("theirs: up\nours: up"), "{said}");
     machine.expect("sudo ros service logs ours | grep -qx 'ours_1 | hello from the system'")?;
@@ -88,20 +99,27 @@ fn services_of_both_engines(machine: &mut Machine) -> Result<()> {
     machine.run("sudo system-docker ps --format '{{.Names}}' | grep -qx ours")?;
     let shown = machine.run("sudo ros service ps theirs ours")?;
     assert_eq!(shown.lines().filter(|line| line.contains("  Up ")).count(), 2, "{shown}");
-    machine.run("sudo ros service stop theirs ours && sudo ros service up ours && sudo ros service start theirs")?;
+    machine.run(
+        "sudo ros service stop theirs ours && sudo ros service up ours && sudo ros service start theirs",
+    )?;
     assert_eq!(machine.run("sudo ros service ps -q ours theirs | wc -l")?, "2");
     assert!(machine.run("sudo ros service list")?.contains(&format!("enabled  {PLACE}")));
     // What is disabled goes for good.
     machine.run(&format!("sudo ros service disable {PLACE} && sudo ros service rm -f theirs ours"))?;
     machine.run("! sudo ros service ps ours 2>&1 | grep -q Up && ! docker inspect theirs >/dev/null 2>&1")?;
-    machine.run(&format!("sudo ros service delete {PLACE} && ! sudo ros service list | grep -q local.yml")).map(drop)
+    machine
+        .run(&format!("sudo ros service delete {PLACE} && ! sudo ros service list | grep -q local.yml"))
+        .map(drop)
 }
 
 fn repositories_are_listed(machine: &mut Machine, folder: &Path) -> Result<()> {
     let content = folder.join("www");
     fs::create_dir_all(content.join("w"))?;
     fs::write(content.join("index.yml"), "services: [web]\nconsoles: [debian]\nengines: [docker-29]\n")?;
-    fs::write(content.join("w/web.yml"), "web: {image: corral/os-base, labels: {io.rancher.os.scope: system}}\n")?;
+    fs::write(
+        content.join("w/web.yml"),
+        "web: {image: corral/os-base, labels: {io.rancher.os.scope: system}}\n",
+    )?;
     let web = servers::web(folder, &content)?;
     let repositories = format!("{{ours: {{url: \"http://10.0.2.2:{}\"}}}}", web.port);
     machine.run(&format!("sudo ros config set rancher.repositories '{repositories}'"))?;
@@ -109,7 +127,12 @@ fn repositories_are_listed(machine: &mut Machine, folder: &Path) -> Result<()> {
     assert_eq!(machine.run("sudo ros service list")?, "enabled  web");
     assert_eq!(machine.run("sudo ros console list")?, "disabled debian\ncurrent  default");
     assert_eq!(machine.run("sudo ros engine list")?, "current  default\ndisabled docker-29");
-    let refused = machine.run("! sudo ros console switch -f invalid 2>&1; ! sudo ros engine enable invalid 2>&1")?;
-    assert!(refused.contains("invalid is not a valid console") && refused.contains("invalid is not a valid engine"), "{refused}");
+    let refused =
+        machine.run("! sudo ros console switch -f invalid 2>&1; ! sudo ros engine enable invalid 2>&1")?;
+    assert!(
+        refused.contains("invalid is not a valid console")
+            && refused.contains("invalid is not a valid engine"),
+        "{refused}"
+    );
     Ok(())
 }

@@ -56,8 +56,10 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     assert_eq!(machine.run("sudo ros config get rancher.console")?, "default");
     assert_eq!(machine.run("test -e /etc/other-release || echo ours")?, "ours");
 
-    wish(&machine, "rancher: {console: /opt/other/console.yml, docker: {engine: /opt/other/engine.yml}}")?;
-    machine.expect("test -e /etc/other-release && test -e /run/which-engine")?;
+    wish(&machine, "rancher: {console: /opt/other/console.yml}")?;
+    machine.expect("test -e /etc/other-release")?;
+    wish(&machine, "rancher: {docker: {engine: /opt/other/engine.yml}}")?;
+    machine.expect("test -e /run/which-engine")?;
     machine.expect_docker()?;
     machine.run("docker version && sudo touch /etc/mine")?;
 

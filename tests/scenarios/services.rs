@@ -113,17 +113,20 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
     let web = servers::web(folder, &content)?;
     let url = format!("http://10.0.2.2:{}", web.port);
     let config = format!(
-        "rancher:\n  repositories: {{mine: {{url: {url}}}}}\n  services_include: {{{url}/doze.yml: true, nap: true, nobody: true}}\n"
+        "rancher:\n  repositories: {{mine: {{url: {url}}}}}\n  services_include: {{nap: true, nobody: true}}\n"
     );
-    machine.run(&format!("printf '{config}' > /tmp/more.yml && sudo ros config apply /tmp/more.yml"))?;
+    let apply =
+        |config: &str| format!("printf '{config}' > /tmp/more.yml && sudo ros config apply /tmp/more.yml");
+    machine.run(&apply(&config))?;
     machine.expect_console("n/nobody.yml: there is nothing")?;
     let names = "sudo system-docker ps --format '{{.Names}}'";
-    machine.expect(&format!("{names} | grep -qx nap && {names} | grep -qx doze"))?;
-    machine.expect(&format!("{names} | grep -qx hyperv-vm-tools"))?;
+    machine.expect(&format!("{names} | grep -qx nap && {names} | grep -qx hyperv-vm-tools"))?;
+    machine.run(&apply(&format!("rancher: {{services_include: {{\"{url}/doze.yml\": true}}}}")))?;
+    machine.expect(&format!("{names} | grep -qx doze"))?;
     drop(web);
     // What was fetched is kept: nothing is asked for again.
     let other = "rancher: {services_include: {nobody: false}}";
-    machine.run(&format!("printf '{other}' > /tmp/more.yml && sudo ros config apply /tmp/more.yml"))?;
+    machine.run(&apply(other))?;
     machine.run(&format!("{names} | grep -qx nap && {names} | grep -qx doze")).map(drop)
 }
 

@@ -36,7 +36,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if !options.places.is_empty() {
         let http = Http::new(Instant::now() + SOMEBODY_WAITS)?;
-        return options.places.iter().try_for_each(|place| fetch_first(&http, &catalogue::urls(place, &config)?));
+        return options
+            .places
+            .iter()
+            .try_for_each(|place| fetch_first(&http, &catalogue::urls(place, &config)?));
     }
     let http = Http::new(Instant::now() + PATIENCE)?;
     let missing = catalogue::missing(&config);

@@ -152,11 +152,13 @@ impl Choice {
         let invalid = || format!("{name} is not a valid {}", self.what);
         let file = repository::fetch(place, &config).with_context(invalid)?;
         let text = fs::read_to_string(&file).with_context(invalid)?;
-        let services = parse_with(place, &text, &resolve::environment(&config)).with_context(invalid)?.services;
+        let services =
+            parse_with(place, &text, &resolve::environment(&config)).with_context(invalid)?.services;
         let found = services.into_iter().find(|service| service.name.as_str() == self.service);
         let Some(service) = found else { bail!("{}: it defines no service {}", invalid(), self.service) };
         if pull && corral_engine::image::find(&service.image).is_err() {
-            let status = Process::new(CLIENT).args(["pull", &service.image]).status().context("starting docker")?;
+            let status =
+                Process::new(CLIENT).args(["pull", &service.image]).status().context("starting docker")?;
             if !status.success() {
                 bail!("pulling {} failed; nothing was changed", service.image);
             }

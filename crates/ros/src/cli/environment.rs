@@ -12,7 +12,8 @@ pub(super) fn run(command: &[String]) -> Result<()> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
     let mut table = environment(&load_config()?);
     table.retain(|name, _| std::env::var_os(name).is_none());
-    Err(Command::new(program).args(arguments).envs(table).exec()).with_context(|| format!("starting {program}"))
+    Err(Command::new(program).args(arguments).envs(table).exec())
+        .with_context(|| format!("starting {program}"))
 }
 
 /// Prints the device that a reference stands for.

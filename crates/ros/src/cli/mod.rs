@@ -103,11 +103,14 @@ enum Command {
         command: engine::Command,
     },
     /// Services, by their names in compose files
-    #[command(visible_alias = "s", after_help = "Examples:
+    #[command(
+        visible_alias = "s",
+        after_help = "Examples:
   ros service enable /var/lib/rancher/conf/site.yml
   ros service up web
   ros service logs --follow web
-  ros service upgrade web                        a newer image, if it works")]
+  ros service upgrade web                        a newer image, if it works"
+    )]
     Service {
         #[command(subcommand)]
         command: service::Command,

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use corral_config::model::Docker;
 use corral_machine::files::write_atomic;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustix::fs::{Gid, Uid, chown};
 use rustls::pki_types::pem::PemObject;
@@ -107,7 +107,9 @@ impl Authority {
                     .map_err(|error| anyhow::anyhow!("rancher.docker.ca_cert: {error}"))?;
                 Ok(Authority { certificate: format!("{certificate}\n"), key: format!("{key}\n"), issuer })
             }
-            _ => bail!("rancher.docker.ca_cert and ca_key belong together, and one is missing: nothing can be signed"),
+            _ => bail!(
+                "rancher.docker.ca_cert and ca_key belong together, and one is missing: nothing can be signed"
+            ),
         }
     }
 
@@ -152,11 +154,14 @@ fn params(name: &str, days: u32, hosts: &[String]) -> Result<CertificateParams> 
 
 /// A key in either form: that of today, and that of RSA keys which the original made.
 fn parse_key(pem: &str) -> Result<KeyPair> {
-    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| anyhow::anyhow!("not a key: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
+        .map_err(|error| anyhow::anyhow!("not a key: {error}"))?;
     let der = match &key {
         PrivateKeyDer::Pkcs8(key) => key.secret_pkcs8_der().to_vec(),
         PrivateKeyDer::Pkcs1(key) => to_pkcs8(key.secret_pkcs1_der()),
-        _ => bail!("a key in the form of SEC 1 cannot be read: openssl pkcs8 -topk8 -nocrypt makes one that can"),
+        _ => bail!(
+            "a key in the form of SEC 1 cannot be read: openssl pkcs8 -topk8 -nocrypt makes one that can"
+        ),
     };
     KeyPair::try_from(&PrivatePkcs8KeyDer::from(der)).context("not a key that can sign")
 }

@@ -48,9 +48,9 @@ fn of_user(file: &Node) -> impl Iterator<Item = &(String, Node)> {
         Kind::Mapping(items) => items.as_slice(),
         _ => &[],
     };
-    items.iter().filter(move |(_, definition)| {
-        labels::scope(&definition.to_value()).unwrap_or(unsaid) == Scope::User
-    })
+    items
+        .iter()
+        .filter(move |(_, definition)| labels::scope(&definition.to_value()).unwrap_or(unsaid) == Scope::User)
 }
 
 /// Their names.

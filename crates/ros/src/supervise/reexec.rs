@@ -23,7 +23,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// Both sides must agree on the shape of [`Saved`].
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Who wants it, and is answered when it is done.
 #[derive(Debug, Default)]
@@ -99,6 +99,7 @@ struct SavedContainer {
     start_again: bool,
     planned: Option<Box<ContainerSpec>>,
     preparing: bool,
+    noted: bool,
     retiring: bool,
     removing: bool,
     removers: Vec<Waiting>,
@@ -294,6 +295,7 @@ fn save_container(container: &Container) -> SavedContainer {
         start_again: container.start_again,
         planned: container.planned.clone(),
         preparing: container.preparing,
+        noted: container.noted,
         retiring: container.retiring,
         removing: container.removing,
         removers: container.removers.clone(),
@@ -324,6 +326,7 @@ fn restore_container(saved: SavedContainer) -> Container {
         start_again: saved.start_again,
         planned: saved.planned,
         preparing: saved.preparing,
+        noted: saved.noted,
         retiring: saved.retiring,
         removing: saved.removing,
         removers: saved.removers,

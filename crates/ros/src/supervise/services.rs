@@ -113,18 +113,23 @@ impl Supervisor {
         self.containers.values().find(|container| container.spec.name == name)
     }
 
-    /// Notes in the trace who is done, and acts on what their end means.
+    /// Notes who is done, once for each container, and acts on what that means.
     fn record_progress(&mut self) {
         let mut reload = false;
         for service in self.resolved.plan.services.clone() {
             let name = service.name.as_str();
             let progress = self.progress(name);
-            let is_done = progress.is_over() || (service.labels.detach && progress != Progress::Waiting);
-            let open = self.trace.spans.iter().any(|span| span.name == name && span.end == 0);
-            if open && is_done {
-                self.trace.end(name);
-                reload |= service.labels.reload_config;
+            if !progress.is_over() && (!service.labels.detach || progress == Progress::Waiting) {
+                continue;
             }
+            let container = self.containers.values_mut().find(|container| container.spec.name == name);
+            let Some(container) = container.filter(|container| !container.noted && !container.retiring)
+            else {
+                continue;
+            };
+            container.noted = true;
+            self.trace.end(name);
+            reload |= service.labels.reload_config;
         }
         if reload {
             self.start_resolver(&[]);

@@ -45,6 +45,8 @@ pub(super) struct Container {
     pub(super) planned: Option<Box<ContainerSpec>>,
     /// The engine daemon gets what it wants before it can be made.
     pub(super) preparing: bool,
+    /// As a service of the plan it has done what others wait for, and that was acted on.
+    pub(super) noted: bool,
     /// It ends because the configuration changed; a cleanup helper then removes it.
     pub(super) retiring: bool,
     pub(super) removing: bool,
@@ -82,6 +84,7 @@ impl Container {
             start_again: false,
             planned: None,
             preparing: false,
+            noted: false,
             retiring: false,
             removing: false,
             removers: Vec::new(),

@@ -78,7 +78,8 @@ impl Engine {
 
     /// What it prints.
     fn ask(self, arguments: &[&str]) -> Result<String> {
-        let output = self.client().args(arguments).stdin(Stdio::null()).output().context("starting docker")?;
+        let output =
+            self.client().args(arguments).stdin(Stdio::null()).output().context("starting docker")?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -227,7 +228,8 @@ pub(super) fn remove(options: &Remove) -> Result<()> {
     if !options.force && !confirm(&format!("Going to remove {}. Are you sure?", names.join(", ")))? {
         return Ok(());
     }
-    let arguments: &[&str] = if options.volumes { &["rm", "--force", "--volumes"] } else { &["rm", "--force"] };
+    let arguments: &[&str] =
+        if options.volumes { &["rm", "--force", "--volumes"] } else { &["rm", "--force"] };
     // What was disabled goes for good.
     ask(Request::Reload).context("putting the configuration into force")?;
     let mut there = services.iter().filter(|service| service.state().is_some());
