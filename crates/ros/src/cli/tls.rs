@@ -53,7 +53,11 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     let docker = resolve::stored_config().rancher.docker;
     let authority = Authority::of(&docker)?;
     let pair = authority.sign(options)?;
-    let mut kept = json!({"ca_cert": authority.certificate, "ca_key": authority.key});
+    let mut kept = json!({});
+    if docker.ca_key.is_empty() {
+        kept["ca_cert"] = json!(authority.certificate);
+        kept["ca_key"] = json!(authority.key);
+    }
     if options.server {
         kept["server_cert"] = json!(pair.certificate);
         kept["server_key"] = json!(pair.key);
@@ -182,4 +186,43 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
         _ => [&[0x80 | bytes.len() as u8], bytes.as_slice()].concat(),
     };
     [&[tag], length.as_slice(), content].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(server: bool) -> Options {
+        Options { hosts: vec!["docker.example".to_owned(), "::1".to_owned()], server, dir: None }
+    }
+
+    #[test]
+    fn an_authority_signs_again_after_it_was_kept() -> Result<()> {
+        let made = Authority::of(&Docker::default())?;
+        let docker =
+            Docker { ca_cert: made.certificate.clone(), ca_key: made.key.clone(), ..Docker::default() };
+        let kept = Authority::of(&docker)?;
+        assert_eq!((&kept.certificate, &kept.key), (&made.certificate, &made.key));
+        for server in [true, false] {
+            assert!(kept.sign(&options(server))?.certificate.starts_with("-----BEGIN CERTIFICATE-----"));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn half_an_authority_is_no_authority() {
+        let docker = Docker { ca_cert: "x".to_owned(), ..Docker::default() };
+        assert!(Authority::of(&docker).is_err_and(|error| error.to_string().contains("belong together")));
+        let docker = Docker { ca_cert: "x".to_owned(), ca_key: "y".to_owned(), ..Docker::default() };
+        assert!(
+            Authority::of(&docker).is_err_and(|error| format!("{error:#}").contains("rancher.docker.ca_key"))
+        );
+    }
+
+    #[test]
+    fn lengths_of_der_have_as_many_bytes_as_they_need() {
+        assert_eq!(element(4, &[7; 2]), [4, 2, 7, 7]);
+        assert_eq!(element(4, &[0; 200])[..3], [4, 0x81, 200]);
+        assert_eq!(element(4, &[0; 300])[..4], [4, 0x82, 1, 44]);
+    }
 }

@@ -169,4 +169,19 @@ mod tests {
         config.rancher.docker.engine = "default".to_owned();
         assert_eq!(remote(&config), [["http://one/d/debian.yml"]]);
     }
+
+    #[test]
+    fn without_the_label_services_of_the_first_version_are_the_users() {
+        let cases = [
+            ("a: {image: i}", vec!["a"]),
+            ("a: {image: i, labels: {io.rancher.os.scope: system}}", vec![]),
+            ("a: {image: i, labels: [io.rancher.os.scope=system]}\nb: {image: i, labels: [x=y]}", vec!["b"]),
+            ("services: {a: {image: i}, b: {image: i, labels: {io.rancher.os.scope: user}}}", vec!["b"]),
+            ("[no, mapping]", vec![]),
+            ("{", vec![]),
+        ];
+        for (file, expected) in cases {
+            assert_eq!(names_of_user(file), expected, "{file}");
+        }
+    }
 }
