@@ -104,6 +104,9 @@ fn services_of_both_engines(machine: &mut Machine) -> Result<()> {
     )?;
     assert_eq!(machine.run("sudo ros service ps -q ours theirs | wc -l")?, "2");
     assert!(machine.run("sudo ros service list")?.contains(&format!("enabled  {PLACE}")));
+    // What somebody made by hand is no service.
+    machine.run("docker run -d --name mine tiny /bin/sleep 1000")?;
+    assert!(machine.run("! sudo ros service rm -f mine 2>&1")?.contains("No such service: mine"));
     // What is disabled goes for good.
     machine.run(&format!("sudo ros service disable {PLACE} && sudo ros service rm -f theirs ours"))?;
     machine.run("! sudo ros service ps ours 2>&1 | grep -q Up && ! docker inspect theirs >/dev/null 2>&1")?;

@@ -23,7 +23,7 @@ const CLIENT_CONFIG: &str = "/var/lib/docker-client";
 /// How long a service waits for others to be well.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// What a container was made from.
-const HASH_LABEL: &str = "io.corral.hash";
+pub(crate) const HASH_LABEL: &str = "io.corral.hash";
 
 /// Brings them all up. An error (an image that is not there yet) has PID 1 start this again after a pause.
 pub(crate) fn run() -> Result<()> {

@@ -1,11 +1,12 @@
 //! Services, by the client of the engine that runs each: what is said of a service is said of its container.
 
 use super::Names;
+use crate::applets::user_services::HASH_LABEL;
 use crate::install::confirm;
 use crate::resolve::{self, is_of_system};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use corral_engine::client::ask;
+use corral_engine::client::{Client, ask};
 use corral_engine::protocol::Request;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command as Process, Stdio};
@@ -101,6 +102,15 @@ impl Engine {
     }
 }
 
+/// What there is of a service.
+#[derive(Debug)]
+struct State {
+    id: String,
+    /// Docker's word.
+    status: String,
+    exit_code: String,
+}
+
 /// A service, as the configuration that is stored has it.
 #[derive(Debug, Clone)]
 struct Service {
@@ -146,6 +156,7 @@ impl Service {
         names.iter().map(find).collect()
     }
 
+    /// A container of that name that a configuration had made, and not somebody by hand.
     fn left_over(name: &str) -> Option<Service> {
         let service = |engine| Service {
             name: name.to_owned(),
@@ -153,14 +164,21 @@ impl Service {
             image: String::new(),
             engine,
         };
-        [Engine::System, Engine::User].map(service).into_iter().find(|service| service.state().is_some())
+        let client = Client::connect(|_, _| {}).ok();
+        let containers = client.and_then(|client| client.list().ok()).unwrap_or_default();
+        if containers.iter().any(|container| container.spec.name == name && container.status.planned) {
+            return Some(service(Engine::System));
+        }
+        let format = format!("{{{{index .Config.Labels \"{HASH_LABEL}\"}}}}");
+        let hash = Engine::User.ask(&["container", "inspect", "--format", &format, name]).ok()?;
+        (!hash.is_empty()).then(|| service(Engine::User))
     }
 
-    /// Id and status of its container, if there is one.
-    fn state(&self) -> Option<(String, String)> {
-        let format = "{{.Id}} {{.State.Status}}";
+    fn state(&self) -> Option<State> {
+        let format = "{{.Id}} {{.State.Status}} {{.State.ExitCode}}";
         let said = self.engine.ask(&["container", "inspect", "--format", format, &self.container]).ok()?;
-        said.split_once(' ').map(|(id, status)| (id.to_owned(), status.to_owned()))
+        let mut words = said.split(' ').map(str::to_owned);
+        Some(State { id: words.next()?, status: words.next()?, exit_code: words.next()? })
     }
 
     fn tell(&self, arguments: &[&str]) -> Result<()> {
@@ -172,11 +190,15 @@ impl Service {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.state() {
-                Some((_, status)) if status == "running" => return Ok(()),
-                Some((id, _)) if stopped == Some(&id) => {
+                Some(state) if state.status == "running" => return Ok(()),
+                Some(state) if stopped == Some(&state.id) => {
                     return self.engine.ask(&["start", &self.container]).map(drop);
                 }
-                Some((_, status)) if status == "exited" => return Ok(()),
+                Some(state) if state.status == "exited" && state.exit_code == "0" => return Ok(()),
+                Some(state) if state.status == "exited" => {
+                    let (name, code) = (&self.name, state.exit_code);
+                    bail!("{name} ended with {code}; ros service logs {name} shows what it said");
+                }
                 _ => {}
             }
             if Instant::now() > deadline {
@@ -199,9 +221,9 @@ pub(super) fn up(options: &Up) -> Result<()> {
     if options.force_recreate {
         services.iter().filter(|service| service.state().is_some()).try_for_each(Service::forget)?;
     }
-    let is_stopped = |(_, status): &(String, String)| status != "running";
+    let is_stopped = |state: &State| state.status != "running";
     let stopped: Vec<Option<String>> =
-        services.iter().map(|service| service.state().filter(is_stopped).map(|(id, _)| id)).collect();
+        services.iter().map(|service| service.state().filter(is_stopped).map(|state| state.id)).collect();
     ask(Request::Reload).context("putting the configuration into force")?;
     for (service, stopped) in services.iter().zip(&stopped) {
         service.wait(stopped.as_deref())?;
