@@ -15,6 +15,7 @@ mod network;
 mod others;
 mod power;
 mod power_cuts;
+mod preload;
 mod resilience;
 mod services;
 mod sources;

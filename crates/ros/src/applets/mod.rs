@@ -9,6 +9,7 @@ pub(crate) mod execute;
 pub(crate) mod image_check;
 pub(crate) mod modprobe;
 pub(crate) mod netconf;
+pub(crate) mod preload;
 pub(crate) mod recovery;
 pub(crate) mod respawn;
 pub(crate) mod service_files;

@@ -177,6 +177,8 @@ enum Command {
     #[command(hide = true)]
     ServiceFiles(applets::service_files::Options),
     #[command(hide = true)]
+    PreloadImages { engine: applets::preload::Engine },
+    #[command(hide = true)]
     ImageCheck { service: String, mark: String },
     /// What images of the original have before their command
     #[command(hide = true)]
@@ -300,6 +302,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Netconf => report(applets::netconf::run()),
         Command::NetconfAfter => report(applets::netconf::run_after()),
         Command::ServiceFiles(options) => report(applets::service_files::run(&options)),
+        Command::PreloadImages { engine } => report(applets::preload::run(engine)),
         Command::ImageCheck { service, mark } => report(applets::image_check::run(&service, &mark)),
         Command::Entrypoint { command } => report(applets::entrypoint(&command)),
         Command::UserDocker => report(applets::user_docker::run()),

@@ -2,6 +2,7 @@
 
 use super::{CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, SYSTEM};
 use super::{catalogue, replace};
+use crate::applets::preload;
 use crate::boot::state;
 use corral_config::Config;
 use corral_config::error::{Problem, Severity};
@@ -19,6 +20,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+
+/// The service that loads images which the owner laid ready.
+const PRELOAD: &str = "preload-system-images";
 
 /// The plan of this machine.
 pub(super) fn plan(
@@ -87,12 +91,15 @@ fn include(
     }
 }
 
-/// What is part of the system image is never pulled; what is not waits for the network.
+/// What is part of the system image is never pulled; what is not waits for what the owner laid ready, and for the network.
 fn find_image(service: &mut Service) {
     if image::is_embedded(&service.image) {
         service.pull = Pull::Never;
-    } else if service.pull != Pull::Never {
-        service.labels.after.push("network".to_owned());
+    } else {
+        service.labels.after.push(PRELOAD.to_owned());
+        if service.pull != Pull::Never {
+            service.labels.after.push("network".to_owned());
+        }
     }
 }
 
@@ -129,6 +136,8 @@ fn is_needed(name: &str, config: &Config, layers: &[Layer], has_user_services: b
                 || growth::is_wanted(Path::new(state::SEEN))
         }
         "user-services" => has_user_services,
+        PRELOAD => preload::is_wanted(preload::Engine::SystemDocker),
+        "preload-user-images" => preload::is_wanted(preload::Engine::Docker),
         catalogue::FETCHER => !catalogue::missing(config).is_empty(),
         "os-trial" => crate::upgrade::trial::is_on(),
         _ => true,
