@@ -23,6 +23,7 @@ write_files:
   - {path: /etc/ntp.conf, container: ntp, owner: _chrony, permissions: "0640", content: for ntp}
   - {path: /var/log/from-config, container: syslog, content: for syslog}
   - {path: /opt/rancher/bin/start.sh, permissions: "0755", content: "#!/bin/sh\ntouch /run/start-ran\n"}
+  - {path: /var/lib/rancher/conf/docker, content: "DOCKER_OPTS=\"--label sourced=$(hostname) --label two=2\"\n"}
   - {path: /etc/rc.local, permissions: "0755", content: "#!/bin/sh\nwait-for-docker\ndocker info && touch /run/rc-ran\n"}
   - {path: /test, content: a file to bind}
 mounts:
@@ -174,6 +175,8 @@ fn services_run(machine: &mut Machine) -> Result<()> {
     for line in ["A=A", "BB=BB", "BC=BC", "C=own", "BB-own-default"] {
         assert!(env.lines().any(|other| other == line), "{line} is not in:\n{env}");
     }
+    let labels = machine.run("docker info --format '{{json .Labels}}'")?;
+    assert_eq!(labels, r#"["sourced=rancher-test","two=2"]"#);
     // A service of the user's Docker, which is put into force as soon as there is its image.
     machine.run(
         "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && ln -s busybox /tmp/r/bin/sh && tar -C /tmp/r -c . | docker import - hello",

@@ -21,6 +21,10 @@ use std::process::Command;
 pub(crate) const CONSOLE_DONE: &str = "/run/console-done";
 const ENGINE: &str = "/var/lib/rancher/engine";
 const OTHER_ENGINE: &str = "/run/corral/engine";
+/// A shell file of the owner's that is sourced before dockerd starts; what it leaves in DOCKER_OPTS are more arguments.
+const OPTIONS: &str = "/var/lib/rancher/conf/docker";
+/// `$0` is that file.
+const SOURCE_AND_START: &str = ". \"$0\"; exec \"$@\" $DOCKER_OPTS";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What Docker's networks ask of the kernel.
@@ -69,7 +73,7 @@ pub(crate) fn run() -> Result<()> {
         }
         None => (format!("{ENGINE}/usr/sbin/dockerd"), PATH.to_owned()),
     };
-    let error = Command::new(program)
+    let error = starting(&program)
         .args(docker.arguments())
         .env_clear()
         .env("PATH", path)
@@ -77,6 +81,17 @@ pub(crate) fn run() -> Result<()> {
         .envs(docker.environment.iter().filter_map(|item| item.split_once('=')))
         .exec();
     Err(error).context("starting dockerd")
+}
+
+/// The command that a program is started by, its arguments yet to come.
+fn starting(program: &str) -> Command {
+    if !Path::new(OPTIONS).exists() {
+        return Command::new(program);
+    }
+    println!("{OPTIONS} is sourced first");
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", SOURCE_AND_START, OPTIONS, program]);
+    shell
 }
 
 /// The programs of another engine lie in /engine of its image, as in the original's. They are taken along.
