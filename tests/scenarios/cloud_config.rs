@@ -175,8 +175,7 @@ fn services_run(machine: &mut Machine) -> Result<()> {
     for line in ["A=A", "BB=BB", "BC=BC", "C=own", "BB-own-default"] {
         assert!(env.lines().any(|other| other == line), "{line} is not in:\n{env}");
     }
-    let labels = machine.run("docker info --format '{{json .Labels}}'")?;
-    assert_eq!(labels, r#"["sourced=rancher-test","two=2"]"#);
+    dockers_options_are_sourced(machine)?;
     // A service of the user's Docker, which is put into force as soon as there is its image.
     machine.run(
         "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && ln -s busybox /tmp/r/bin/sh && tar -C /tmp/r -c . | docker import - hello",
@@ -192,6 +191,20 @@ fn services_run(machine: &mut Machine) -> Result<()> {
     let health = "docker inspect --format '{{.State.Health.Status}}' for-the-user";
     assert_eq!(machine.run(health)?, "healthy");
     assert!(!machine.run("docker ps -a --format '{{.Names}}'")?.contains("not-wanted"));
+    Ok(())
+}
+
+/// What the shell cannot read is told, with its line, and Docker starts without it.
+fn dockers_options_are_sourced(machine: &mut Machine) -> Result<()> {
+    let labels = machine.run("docker info --format '{{json .Labels}}'")?;
+    assert_eq!(labels, r#"["sourced=rancher-test","two=2"]"#);
+    machine.run(
+        "printf 'A=1\\nif\\n' | sudo tee /var/lib/rancher/conf/docker; sudo system-docker restart docker",
+    )?;
+    machine.expect("docker info --format 'up {{json .Labels}}' | grep -v sourced | grep up")?;
+    let said = machine
+        .run("sudo system-docker logs docker 2>&1 | grep -A2 'conf/docker is not sourced, mend it'")?;
+    assert!(said.contains("line ") && said.contains("ntax error"), "{said}");
     Ok(())
 }
 

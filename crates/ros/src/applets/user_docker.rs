@@ -23,6 +23,7 @@ const ENGINE: &str = "/var/lib/rancher/engine";
 const OTHER_ENGINE: &str = "/run/corral/engine";
 /// A shell file of the owner's that is sourced before dockerd starts; what it leaves in DOCKER_OPTS are more arguments.
 const OPTIONS: &str = "/var/lib/rancher/conf/docker";
+const SHELL: &str = "/bin/sh";
 /// `$0` is that file.
 const SOURCE_AND_START: &str = ". \"$0\"; exec \"$@\" $DOCKER_OPTS";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -83,15 +84,28 @@ pub(crate) fn run() -> Result<()> {
     Err(error).context("starting dockerd")
 }
 
-/// The command that a program is started by, its arguments yet to come.
+/// The command that a program is started by, its arguments yet to come. A shell ends at a file that it cannot read, so
+/// such a file is told and left out: Docker starts without it.
 fn starting(program: &str) -> Command {
     if !Path::new(OPTIONS).exists() {
         return Command::new(program);
     }
-    println!("{OPTIONS} is sourced first");
-    let mut shell = Command::new("/bin/sh");
+    if let Err(error) = readable_by_the_shell() {
+        println!("{OPTIONS} is not sourced, mend it and restart docker: {error:#}");
+        return Command::new(program);
+    }
+    let mut shell = Command::new(SHELL);
     shell.args(["-c", SOURCE_AND_START, OPTIONS, program]);
     shell
+}
+
+/// An error with the line, in the shell's words, if not.
+fn readable_by_the_shell() -> Result<()> {
+    let said = Command::new(SHELL).args(["-n", OPTIONS]).output().context("starting a shell")?;
+    if !said.status.success() {
+        bail!("{}", String::from_utf8_lossy(&said.stderr).trim());
+    }
+    Ok(())
 }
 
 /// The programs of another engine lie in /engine of its image, as in the original's. They are taken along.
