@@ -261,6 +261,8 @@ pub struct Bind {
     pub volume: Option<String>,
     /// The source must be there already.
     pub must_exist: bool,
+    /// Where it cannot be mounted the container starts without it.
+    pub optional: bool,
 }
 
 /// A process to run in a container that runs.

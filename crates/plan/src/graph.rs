@@ -36,11 +36,30 @@ pub struct Obstacle {
     pub what: &'static str,
 }
 
-/// Services that wait for each other in a circle.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("these services wait for each other in a circle: {}", names.join(" → "))]
+/// Services that wait for each other in a circle, and what was left out so that they start all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cycle {
+    /// In the order in which each waits for the next; the first one stands at the end again.
     pub names: Vec<String>,
+    pub dropped: Wait,
+}
+
+impl std::fmt::Display for Cycle {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Wait { service, other } = &self.dropped;
+        let names = self.names.join(" → ");
+        write!(
+            formatter,
+            "these services wait for each other in a circle: {names}; {service} starts without waiting for {other}"
+        )
+    }
+}
+
+/// A service that starts after another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    pub service: String,
+    pub other: String,
 }
 
 /// A service that needs another one that is not there.
@@ -59,28 +78,28 @@ impl Progress {
 
 impl Plan {
     /// Orders services by their labels and dependencies, and gives each the volumes that it takes from others. A name
-    /// that is not in the plan is dropped (see [`Plan::missing`]); a circle is an error that names it.
-    pub fn new(services: Vec<Service>) -> Result<Plan, Cycle> {
-        let known: BTreeSet<String> = services.iter().map(|service| service.name.to_string()).collect();
-        let mut waits_for: BTreeMap<String, BTreeSet<String>> =
-            known.iter().map(|name| (name.clone(), BTreeSet::new())).collect();
-        for service in &services {
-            let name = service.name.to_string();
-            let others = service.labels.after.iter().chain(service.depends_on.keys());
-            for other in others.filter(|other| known.contains(*other)) {
-                waits_for.entry(name.clone()).or_default().insert(other.clone());
-            }
-            for other in service.labels.before.iter().filter(|other| known.contains(*other)) {
-                waits_for.entry(other.clone()).or_default().insert(name.clone());
-            }
+    /// that is not in the plan is dropped (see [`Plan::missing`]). Circles are broken one after the other, and reported;
+    /// what an owner's service says is dropped before what a built-in one says.
+    pub fn new(mut services: Vec<Service>) -> (Plan, Vec<Cycle>) {
+        let mut waits_for = waits(&services);
+        let (order, cycles) = sort(&mut waits_for, &services);
+        for cycle in &cycles {
+            forget(&mut services, &cycle.dropped);
         }
-        let order = sort(&waits_for)?;
-        let rank = |service: &Service| order.iter().position(|name| name == service.name.as_str());
-        let mut services = services;
-        services.sort_by_key(rank);
+        (Plan::ordered(services, waits_for, &order), cycles)
+    }
+
+    fn ordered(
+        mut services: Vec<Service>,
+        waits_for: BTreeMap<String, BTreeSet<String>>,
+        order: &[String],
+    ) -> Plan {
+        let ranks: BTreeMap<&str, usize> =
+            order.iter().enumerate().map(|(rank, name)| (name.as_str(), rank)).collect();
+        services.sort_by_key(|service| ranks.get(service.name.as_str()).copied());
         let mut plan = Plan { services, waits_for };
         plan.share_volumes();
-        Ok(plan)
+        plan
     }
 
     /// `volumes_from`: in the order of the plan, so that what is taken may itself have been taken from others.
@@ -158,36 +177,101 @@ fn holds(service: &Service, other: &str, progress: Progress) -> bool {
     }
 }
 
-/// Depth-first; services that do not depend on each other stay in alphabetical order.
-fn sort(waits_for: &BTreeMap<String, BTreeSet<String>>) -> Result<Vec<String>, Cycle> {
-    let mut order = Vec::new();
-    for name in waits_for.keys() {
-        visit(name, waits_for, &mut Vec::new(), &mut order)?;
+/// Who starts after whom; only names that are there.
+fn waits(services: &[Service]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut waits_for: BTreeMap<String, BTreeSet<String>> =
+        services.iter().map(|service| (service.name.to_string(), BTreeSet::new())).collect();
+    for service in services {
+        for Wait { service, other } in said_by(service) {
+            if waits_for.contains_key(&other)
+                && let Some(others) = waits_for.get_mut(&service)
+            {
+                others.insert(other);
+            }
+        }
     }
-    Ok(order)
+    waits_for
 }
 
+/// What the definition of one service says of the order.
+fn said_by(service: &Service) -> impl Iterator<Item = Wait> {
+    let name = service.name.as_str();
+    let others = service.labels.after.iter().chain(service.depends_on.keys());
+    let after = others.map(|other| Wait { service: name.to_owned(), other: other.clone() });
+    let before = service.labels.before.iter();
+    after.chain(before.map(|other| Wait { service: other.clone(), other: name.to_owned() }))
+}
+
+fn forget(services: &mut [Service], wait: &Wait) {
+    for service in services {
+        if service.name.as_str() == wait.service {
+            service.labels.after.retain(|name| *name != wait.other);
+            service.depends_on.remove(&wait.other);
+        }
+        if service.name.as_str() == wait.other {
+            service.labels.before.retain(|name| *name != wait.service);
+        }
+    }
+}
+
+/// Depth-first; services that do not depend on each other stay in alphabetical order. Takes out of the map what
+/// closes a circle.
+fn sort(
+    waits_for: &mut BTreeMap<String, BTreeSet<String>>,
+    services: &[Service],
+) -> (Vec<String>, Vec<Cycle>) {
+    let built_in: Vec<Wait> = services.iter().filter(|service| service.built_in).flat_map(said_by).collect();
+    let names: Vec<String> = waits_for.keys().cloned().collect();
+    let (mut order, mut done, mut cycles) = (Vec::new(), BTreeSet::new(), Vec::new());
+    for name in names {
+        while let Err(circle) = visit(&name, waits_for, &mut done, &mut order) {
+            let Some(dropped) = weakest(&circle, &built_in) else { break };
+            if let Some(others) = waits_for.get_mut(&dropped.service) {
+                others.remove(&dropped.other);
+            }
+            cycles.push(Cycle { names: circle, dropped });
+        }
+    }
+    (order, cycles)
+}
+
+/// Puts a service after all that it waits for. An error is a circle: each name waits for the next, the first is the last.
 fn visit(
     name: &str,
     waits_for: &BTreeMap<String, BTreeSet<String>>,
-    trail: &mut Vec<String>,
+    done: &mut BTreeSet<String>,
     order: &mut Vec<String>,
-) -> Result<(), Cycle> {
-    if order.iter().any(|done| done == name) {
-        return Ok(());
+) -> Result<(), Vec<String>> {
+    // Not by recursion: an owner may write a chain that is longer than a stack is deep.
+    let mut trail = vec![name.to_owned()];
+    let mut on_trail: BTreeSet<String> = trail.iter().cloned().collect();
+    while let Some(at) = trail.last().filter(|at| !done.contains(*at)) {
+        let next = waits_for.get(at).and_then(|others| others.iter().find(|other| !done.contains(*other)));
+        let Some(next) = next else {
+            if let Some(at) = trail.pop() {
+                on_trail.remove(&at);
+                done.insert(at.clone());
+                order.push(at);
+            }
+            continue;
+        };
+        if !on_trail.insert(next.clone()) {
+            let start = trail.iter().position(|above| above == next).unwrap_or_default();
+            let first = next.clone();
+            let mut circle = trail.split_off(start);
+            circle.push(first);
+            return Err(circle);
+        }
+        trail.push(next.clone());
     }
-    if let Some(start) = trail.iter().position(|above| above == name) {
-        let mut names = trail[start..].to_vec();
-        names.push(name.to_owned());
-        return Err(Cycle { names });
-    }
-    trail.push(name.to_owned());
-    for other in waits_for.get(name).into_iter().flatten() {
-        visit(other, waits_for, trail, order)?;
-    }
-    trail.pop();
-    order.push(name.to_owned());
     Ok(())
+}
+
+/// What is dropped of a circle: what no built-in service says; of several the last one.
+fn weakest(circle: &[String], built_in: &[Wait]) -> Option<Wait> {
+    let wait = |pair: &[String]| Wait { service: pair[0].clone(), other: pair[1].clone() };
+    let waits: Vec<Wait> = circle.windows(2).map(wait).collect();
+    waits.iter().rfind(|wait| !built_in.contains(wait)).or(waits.last()).cloned()
 }
 
 #[cfg(test)]
@@ -195,14 +279,16 @@ mod tests {
     use super::*;
     use crate::compose::parse;
 
-    fn plan(text: &str) -> Result<Plan, Cycle> {
-        Plan::new(parse("f", text).unwrap().services)
+    fn plan(text: &str) -> Plan {
+        let (plan, cycles) = Plan::new(parse("f", text).unwrap().services);
+        assert_eq!(cycles, []);
+        plan
     }
 
     #[test]
     fn labels_make_the_order_and_unknown_names_are_dropped() {
         let text = "a: {image: i, labels: {io.rancher.os.after: 'c, nobody'}}\nb: {image: i, labels: {io.rancher.os.before: c}}\nc: {image: i, labels: {io.rancher.os.detach: 'false'}}\n";
-        let plan = plan(text).unwrap();
+        let plan = plan(text);
         let names: Vec<&str> = plan.services.iter().map(|service| service.name.as_str()).collect();
         assert_eq!(names, ["b", "c", "a"]);
         let a = plan.get("a").unwrap();
@@ -216,7 +302,7 @@ mod tests {
   web: {image: i, depends_on: {db: {condition: service_healthy}, setup: {condition: service_completed_successfully}, gone: {condition: service_started, required: false}, away: {condition: service_started}}}
   db: {image: i}
   setup: {image: i}\n";
-        let plan = plan(text).unwrap();
+        let plan = plan(text);
         let web = plan.get("web").unwrap();
         let at = |db, setup| move |name: &str| if name == "db" { db } else { setup };
         assert!(!plan.is_ready(web, at(Progress::Started, Progress::Completed)));
@@ -236,19 +322,77 @@ mod tests {
 system: {image: i, volumes: ['/run:/run']}
 tool: {image: i, volumes: ['/own:/opt'], volumes_from: ['all:ro']}
 user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
-        let plan = plan(text).unwrap();
+        let plan = plan(text);
         let volumes = &plan.get("tool").unwrap().volumes;
         let seen: Vec<(&str, bool)> =
             volumes.iter().map(|volume| (volume.target.as_str(), volume.read_only)).collect();
         assert_eq!(seen, [("/opt", false), ("/home", true), ("/run", true)]);
     }
 
+    /// Services by `name: what it waits for`; those in capitals are built in.
+    fn broken(text: &str) -> (Plan, Vec<String>) {
+        let mut services = Vec::new();
+        for line in text.split(", ") {
+            let (name, others) = line.split_once(": ").unwrap();
+            let definition = format!("{name}: {{image: i, labels: {{io.rancher.os.after: '{others}'}}}}");
+            let mut service = parse("f", &definition).unwrap().services.remove(0);
+            service.built_in = name == name.to_uppercase();
+            services.push(service);
+        }
+        let (plan, cycles) = Plan::new(services);
+        (plan, cycles.iter().map(ToString::to_string).collect())
+    }
+
     #[test]
-    fn a_circle_is_named() {
-        let text = "a: {image: i, labels: {io.rancher.os.after: b}}\nb: {image: i, labels: {io.rancher.os.after: a}}\n";
+    fn a_circle_is_named_and_broken() {
+        let (plan, cycles) = broken("a: b, b: a");
         assert_eq!(
-            plan(text).unwrap_err().to_string(),
-            "these services wait for each other in a circle: a → b → a"
+            cycles,
+            ["these services wait for each other in a circle: a → b → a; b starts without waiting for a"]
         );
+        assert!(plan.is_ready(plan.get("b").unwrap(), |_| Progress::Waiting));
+        assert!(!plan.is_ready(plan.get("a").unwrap(), |_| Progress::Waiting));
+    }
+
+    #[test]
+    fn of_many_circles_all_are_broken_and_every_service_stays() {
+        let cases = [
+            ("a: b, b: a, c: d, d: c, E: f", 2),
+            ("a: 'b,c', b: 'a', c: 'a'", 2),
+            ("a: a", 1),
+            ("a: 'b', b: 'c', c: 'a,b'", 2),
+        ];
+        for (text, count) in cases {
+            let text = text.replace('\'', "");
+            let names = text.split(", ").filter(|part| part.contains(": ")).count();
+            let (plan, cycles) = broken(&text);
+            assert_eq!((plan.services.len(), cycles.len()), (names, count), "{text}: {cycles:?}");
+            let mut started = BTreeSet::new();
+            for service in &plan.services {
+                assert!(
+                    plan.waits_for[service.name.as_str()].is_subset(&started),
+                    "{text}: {}",
+                    service.name
+                );
+                started.insert(service.name.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_owner_says_is_dropped_before_what_is_built_in() {
+        for text in ["CONSOLE: mine, mine: CONSOLE", "CONSOLE: NET, NET: mine, mine: CONSOLE"] {
+            let (plan, cycles) = broken(text);
+            assert!(cycles[0].ends_with("mine starts without waiting for CONSOLE"), "{cycles:?}");
+            assert!(plan.services.last().is_some_and(|last| last.name.as_str() == "CONSOLE"));
+        }
+    }
+
+    #[test]
+    fn a_long_chain_and_a_thousand_circles_are_no_matter() {
+        let chain: Vec<String> = (0..20_000).map(|at| format!("s{at}: s{}", at + 1)).collect();
+        assert_eq!(broken(&chain.join(", ")).1.len(), 0);
+        let circles: Vec<String> = (0..1000).map(|at| format!("a{at}: b{at}, b{at}: a{at}")).collect();
+        assert_eq!(broken(&circles.join(", ")).1.len(), 1000);
     }
 }

@@ -1,5 +1,6 @@
 //! Which containers, in which order. Pure: compose files and configuration go in, a plan comes out; no I/O, no clock.
 
+pub mod amend;
 pub mod compose;
 pub mod graph;
 pub mod labels;

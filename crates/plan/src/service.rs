@@ -75,6 +75,9 @@ pub struct Service {
     pub label_map: BTreeMap<String, String>,
     /// What they mean.
     pub labels: Labels,
+    /// It is part of the system image: nothing of an owner's takes its name.
+    #[serde(default)]
+    pub built_in: bool,
 }
 
 /// When an image is fetched from its registry.
@@ -186,6 +189,9 @@ pub struct Volume {
     pub shared: bool,
     /// The source must be there already.
     pub must_exist: bool,
+    /// Where it cannot be mounted the service starts without it.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// Where a volume comes from.
@@ -338,6 +344,7 @@ impl Service {
             profiles: Vec::new(),
             label_map: BTreeMap::new(),
             labels: Labels::default(),
+            built_in: false,
         }
     }
 

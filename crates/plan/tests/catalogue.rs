@@ -51,7 +51,7 @@ fn services_of_the_original_become_one_plan_with_the_volumes_of_its_volume_conta
     let names =
         ["console", "docker", "network", "ntp", "udev", "udev-cold", "cloud-init-execute", "volumes", "zfs"];
     let all = files("catalogue").into_iter().filter(|(name, _)| names.contains(&name.as_str()));
-    let plan = Plan::new(all.flat_map(|(_, file)| file.services).collect()).unwrap();
+    let plan = Plan::new(all.flat_map(|(_, file)| file.services).collect()).0;
     assert!(plan.missing().is_empty(), "{:?}", plan.missing());
     let order: Vec<&str> = plan.services.iter().map(|service| service.name.as_str()).collect();
     let place = |name: &str| order.iter().position(|other| *other == name).unwrap();
@@ -86,6 +86,6 @@ fn files_of_today_are_read_without_a_word() {
     let shipper = files("today").into_iter().find(|(name, _)| name == "log-shipper").unwrap().1;
     let debug = shipper.services.iter().find(|service| service.name.as_str() == "debug").unwrap();
     assert_eq!((debug.image.as_str(), debug.profiles.join(" ").as_str()), ("fluent/fluent-bit", "debug"));
-    let plan = Plan::new(shipper.services).unwrap();
+    let plan = Plan::new(shipper.services).0;
     assert_eq!(plan.waits_for["shipper"], ["store".to_owned()].into());
 }

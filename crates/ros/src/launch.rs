@@ -143,6 +143,7 @@ fn binds(service: &Service) -> Vec<Bind> {
             shared: volume.shared,
             volume: name,
             must_exist: volume.must_exist,
+            optional: volume.optional,
         }
     };
     service.volumes.iter().map(bind).collect()

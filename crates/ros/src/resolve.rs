@@ -1,6 +1,7 @@
 //! Sources → configuration and plan, in a process of its own: whatever a document does to its parser, PID 1 goes on
 //! with what it has. PID 1 starts it at each boot, roughly and when all sources are there, and when something changed.
 
+pub(crate) mod built_in;
 pub(crate) mod catalogue;
 mod confirm;
 mod files;
@@ -185,6 +186,7 @@ pub(crate) fn stored() -> Resolved {
 /// What follows from other keys.
 fn settle(mut config: Config) -> Config {
     config.rancher.docker.debug |= config.rancher.debug;
+    built_in::take_from(&mut config);
     catalogue::add_of_user(&mut config);
     config
 }

@@ -66,6 +66,7 @@ fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Resu
     let name = if spec.image_id.is_empty() { &spec.image } else { &spec.image_id };
     let image = image::find(name)?;
     overlay::mount(id, &spec.keep, &image)?;
+    let spec = &overlay::leave_out_unusable(id, spec)?;
     overlay::prepare_binds(id, spec)?;
     files::place(id, spec);
     names::write(id, spec)?;

@@ -14,6 +14,7 @@ use rustix::mount::{
 };
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -74,6 +75,57 @@ fn is_mounted(path: &Path) -> bool {
     let of = |path: &Path| rustix::fs::stat(path).map(|data| data.st_dev);
     // An overlay is a file system of its own.
     path.parent().is_some_and(|parent| matches!((of(path), of(parent)), (Ok(own), Ok(outer)) if own != outer))
+}
+
+/// Leaves out the optional binds that could not be mounted: what an owner adds to a service of the system must not
+/// keep it from starting.
+pub(super) fn leave_out_unusable(id: &str, spec: &ContainerSpec) -> Result<ContainerSpec> {
+    let root = open_root(&paths::rootfs(id))?;
+    let mut spec = spec.clone();
+    let binds = std::mem::take(&mut spec.binds);
+    for bind in &binds {
+        match bind.optional.then(|| check_bind(&root, &binds, bind)) {
+            None | Some(Ok(())) => spec.binds.push(bind.clone()),
+            Some(Err(error)) => tracing::error!(
+                "{}: it starts without the volume {}:{}: {error:#}",
+                spec.name,
+                bind.source,
+                bind.target
+            ),
+        }
+    }
+    Ok(spec)
+}
+
+/// The source is there, or can be made, and what is at the target in the image or on the host is of its kind.
+fn check_bind(root: &OwnedFd, binds: &[Bind], bind: &Bind) -> Result<()> {
+    let source = Path::new(&bind.source);
+    if !source.exists() {
+        fs::create_dir_all(source).context("making the source")?;
+    }
+    let outer = binds
+        .iter()
+        .filter(|outer| !outer.optional && Path::new(&bind.target).starts_with(&outer.target))
+        .max_by_key(|outer| outer.target.len());
+    let is_folder = match outer {
+        None => {
+            let inside = Path::new(bind.target.trim_start_matches('/'));
+            let found = open_in(root, inside, OFlags::PATH).and_then(|found| Ok(rustix::fs::fstat(found)?));
+            found.ok().map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir())
+        }
+        Some(outer) => {
+            let below = Path::new(&bind.target).strip_prefix(&outer.target)?;
+            let found = fs::metadata(Path::new(&outer.source).join(below)).ok().map(|found| found.is_dir());
+            if found.is_none() && outer.read_only {
+                bail!("{} is read-only", outer.target);
+            }
+            found
+        }
+    };
+    match is_folder {
+        Some(is_folder) if is_folder != source.is_dir() => bail!("one is a folder, the other is not"),
+        _ => Ok(()),
+    }
 }
 
 /// Makes what a container wants to see of the host and that is not there, as Docker does, and fills new volumes.

@@ -43,6 +43,7 @@ impl Reader<'_> {
             read_only: has(&["ro"]),
             shared: has(&["shared", "rshared"]),
             must_exist: false,
+            optional: false,
         })
     }
 
@@ -84,6 +85,7 @@ impl Reader<'_> {
             read_only,
             shared: ["shared", "rshared"].contains(&propagation.as_str()),
             must_exist: kind == "bind" && !creates,
+            optional: false,
         }))
     }
 
@@ -142,6 +144,7 @@ impl Reader<'_> {
                 read_only: true,
                 shared: false,
                 must_exist: true,
+                optional: false,
             });
         }
         Ok(volumes)

@@ -1,7 +1,7 @@
 //! The services of the system image and the owner's, as a plan. A file that is wrong costs only itself.
 
-use super::{CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, SYSTEM};
-use super::{catalogue, replace};
+use super::{CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE};
+use super::{built_in, catalogue, replace};
 use crate::applets::preload;
 use crate::boot::state;
 use corral_config::Config;
@@ -12,11 +12,10 @@ use corral_config::names::DataSource;
 use corral_config::yaml::{self, Position};
 use corral_engine::image;
 use corral_machine::{block, cloud, growth};
-use corral_plan::compose::{self, ComposeError, Environment, ServiceFile, parse_with};
+use corral_plan::compose::{self, ComposeError, Environment, ServiceFile, parse_tree, parse_with};
 use corral_plan::labels::{self, Scope};
 use corral_plan::service::Pull;
 use corral_plan::{Plan, Service};
-use serde::Deserialize;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -31,12 +30,8 @@ pub(super) fn plan(
     environment: &Environment,
     problems: &mut Vec<Problem>,
 ) -> Plan {
-    let mut services: Vec<Service> = Vec::new();
-    for name in load_service_names() {
-        let path = Path::new(SYSTEM).join("services").join(&name).join("compose.yml");
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        add(&mut services, parse_with(&path.display().to_string(), &text, environment), problems);
-    }
+    let mut services = built_in::load(environment, problems);
+    built_in::amend_by_config(&mut services, layers, environment, problems);
     let (system, user): (Vec<_>, Vec<_>) =
         config.rancher.services.iter().partition(|(_, definition)| is_of_system(definition));
     for (name, definition) in system {
@@ -77,18 +72,26 @@ fn include(
         Ok(None) => return,
         Err(error) => return problems.push(super::problem(&source, &format!("{error:#}"))),
     };
-    match fs::read_to_string(&file) {
-        Ok(text) => {
-            let mut file = parse_with(place, &text, environment);
-            if let Ok(file) = &mut file {
-                let of_user = catalogue::names_of_user(&text);
-                file.services.retain(|service| !of_user.contains(&service.name.to_string()));
-                file.services.iter_mut().for_each(|service| service.labels.system = true);
-            }
-            add(services, file, problems);
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) => return problems.push(super::problem(&source, &format!("reading {place}: {error}"))),
+    };
+    let parsed = match yaml::parse(&text) {
+        Ok(tree) => {
+            let rest = built_in::amend_by_file(services, (place, tree), environment, problems);
+            parse_tree(place, &rest, environment)
         }
-        Err(error) => problems.push(super::problem(&source, &format!("reading {place}: {error}"))),
-    }
+        // Read once more for its message.
+        Err(_) => parse_with(place, &text, environment),
+    };
+    add(services, parsed.map(|file| only_of_system(file, &text)), problems);
+}
+
+fn only_of_system(mut file: ServiceFile, text: &str) -> ServiceFile {
+    let of_user = catalogue::names_of_user(text);
+    file.services.retain(|service| !of_user.contains(&service.name.to_string()));
+    file.services.iter_mut().for_each(|service| service.labels.system = true);
+    file
 }
 
 /// What is part of the system image is never pulled; what is not waits for what the owner laid ready, and for the network.
@@ -200,39 +203,19 @@ fn needs_network(config: &Config, layers: &[Layer]) -> bool {
     mark.local.is_none() || winner.is_some_and(|said| said.place.contains("/boot.yml"))
 }
 
-fn build(mut services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
-    match Plan::new(services.clone()) {
-        Ok(plan) => {
-            problems.extend(plan.missing().iter().map(|missing| {
-                let text = format!(
-                    "{} needs {}, which is no service of this machine: it starts without",
-                    missing.service, missing.needs
-                );
-                let source = format!("rancher.services.{}", missing.service);
-                Problem::new(Severity::Warning, &source, Position::default(), "", text)
-            }));
-            plan
-        }
-        Err(cycle) => {
-            problems.push(super::problem("rancher.services", &cycle.to_string()));
-            // Without its labels nobody waits for anybody: better than no console.
-            for service in &mut services {
-                service.labels.after.retain(|other| !cycle.names.contains(other));
-                service.labels.before.retain(|other| !cycle.names.contains(other));
-                service.depends_on.retain(|other, _| !cycle.names.contains(other));
-            }
-            Plan::new(services).unwrap_or_default()
-        }
-    }
-}
-
-fn load_service_names() -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Os {
-        services: Vec<String>,
-    }
-    let text = fs::read_to_string(Path::new(SYSTEM).join("os.yml")).unwrap_or_default();
-    yaml::from_str::<Os>(&text).map(|os| os.services).unwrap_or_default()
+/// However the owner's services wait for each other, none is lost: circles are broken, and reported.
+fn build(services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
+    let (plan, cycles) = Plan::new(services);
+    problems.extend(cycles.iter().map(|cycle| super::problem("rancher.services", &cycle.to_string())));
+    problems.extend(plan.missing().iter().map(|missing| {
+        let text = format!(
+            "{} needs {}, which is no service of this machine: it starts without",
+            missing.service, missing.needs
+        );
+        let source = format!("rancher.services.{}", missing.service);
+        Problem::new(Severity::Warning, &source, Position::default(), "", text)
+    }));
+    plan
 }
 
 fn add(services: &mut Vec<Service>, file: Result<ServiceFile, ComposeError>, problems: &mut Vec<Problem>) {

@@ -63,11 +63,13 @@ pub(super) fn validate(input: Option<&Path>) -> ExitCode {
 fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
     let layer = Layer::parse_bytes(Source::File(name.to_owned()), bytes);
     let mut problems = layer.problems.clone();
+    let built_in = resolve::built_in::names();
+    problems.extend(resolve::built_in::check(&layer));
     let services = layer.tree.get("rancher").and_then(|rancher| rancher.get("services"));
     let definitions = path::get(&layer.value, "rancher.services").and_then(Value::as_object);
     for (service, definition) in definitions.into_iter().flatten() {
         let Some(node) = services.and_then(|services| services.get(service)) else { continue };
-        if !resolve::is_of_system(definition) {
+        if built_in.contains(service) || !resolve::is_of_system(definition) {
             continue;
         }
         let one = yaml::Node::new(node.at, yaml::Kind::Mapping(vec![(service.clone(), node.clone())]));

@@ -1,0 +1,237 @@
+//! What an owner writes under the name of a service of the system image: variables, labels, volumes and the log are
+//! added to it, and everything else is refused. Another image or command would be another service, and one without a
+//! login; a console or an engine of the owner's choice has keys of its own (`rancher.console`, `rancher.docker.engine`).
+
+use crate::compose::{Environment, parse_tree};
+use crate::service::{Network, Service, Source, Volume};
+use corral_config::yaml::Node;
+use serde_json::{Map, Value, json};
+
+/// Keys that are merged.
+const MERGED: [&str; 8] =
+    ["environment", "labels", "volumes", "ports", "logging", "log_driver", "log_opt", "log_opts"];
+/// Labels that say how the system runs a service.
+const LABELS_OF_THE_SYSTEM: [&str; 3] = ["io.rancher.", "io.corral.", "io.docker.compose."];
+/// Folders with programs, accounts and devices: what is mounted over one of them, above or below, can close the machine.
+const SYSTEM_FOLDERS: [&str; 14] = [
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/lib",
+    "/usr/share/ros",
+    "/etc/ssh",
+    "/etc/pam.d",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run/corral",
+];
+/// Files of accounts, which the console writes.
+const ACCOUNTS: [&str; 5] = ["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/sudoers"];
+
+/// A part of a definition that is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The key below the service: `image`, `volumes`.
+    pub key: String,
+    pub why: String,
+}
+
+/// Adds to a built-in service what its owner says of it. What comes back was left out.
+pub fn amend(service: &mut Service, definition: &Value, table: &Environment) -> Vec<Refusal> {
+    let Value::Object(written) = definition else {
+        return vec![refuse("", "a mapping is wanted here".to_owned())];
+    };
+    let mut refusals = Vec::new();
+    for (key, value) in written {
+        if !MERGED.contains(&key.as_str()) {
+            if !is_said_already(service, key, value) {
+                refusals.push(refuse(key, not_merged(service)));
+            }
+            continue;
+        }
+        match parse_one(service, key, value, table) {
+            Ok(said) => merge(service, key, said, &mut refusals),
+            Err(why) => refusals.push(refuse(key, why)),
+        }
+    }
+    refusals
+}
+
+/// Whoever copied the whole definition of a service to add a line repeats the image's name too.
+fn is_said_already(service: &Service, key: &str, value: &Value) -> bool {
+    key == "image" && value.as_str() == Some(service.image.as_str())
+}
+
+fn not_merged(service: &Service) -> String {
+    let other = match service.name.as_str() {
+        "console" => "; for another console there is rancher.console",
+        "docker" => "; for another engine there is rancher.docker.engine",
+        _ => "",
+    };
+    format!(
+        "{} is a service of the system: only environment, labels, volumes and logging are added to it{other}; \
+         a service of your own needs another name",
+        service.name
+    )
+}
+
+/// One key of the definition by itself, so that what is wrong costs only that key.
+fn parse_one(service: &Service, key: &str, value: &Value, table: &Environment) -> Result<Service, String> {
+    let definition = json!({ "image": service.image, key: value });
+    let file = Value::Object(Map::from_iter([(service.name.to_string(), definition)]));
+    let parsed = parse_tree("", &Node::from_value(&file), table).map_err(|error| error.message)?;
+    parsed.services.into_iter().next().ok_or_else(|| "a service is wanted here".to_owned())
+}
+
+fn merge(service: &mut Service, key: &str, said: Service, refusals: &mut Vec<Refusal>) {
+    match key {
+        "environment" => merge_environment(service, said.environment, refusals),
+        "labels" => merge_labels(service, said, refusals),
+        "volumes" => merge_volumes(service, said.volumes, refusals),
+        "ports" if matches!(service.network, Network::Bridges(_)) => service.ports.extend(said.ports),
+        "ports" => refusals.push(refuse(
+            key,
+            format!("{} has the host's network: its ports need not be published", service.name),
+        )),
+        _ => service.logging = said.logging,
+    }
+}
+
+fn merge_environment(service: &mut Service, said: Vec<String>, refusals: &mut Vec<Refusal>) {
+    for item in said {
+        let name = item.split('=').next().unwrap_or_default();
+        if name == "PATH" || name.starts_with("LD_") {
+            let why = format!("{name} decides which programs of {} run, and stays as it is", service.name);
+            refusals.push(refuse("environment", why));
+        } else {
+            service.environment.push(item);
+        }
+    }
+}
+
+fn merge_labels(service: &mut Service, said: Service, refusals: &mut Vec<Refusal>) {
+    for (label, value) in said.label_map {
+        let is_of_system = LABELS_OF_THE_SYSTEM.iter().any(|prefix| label.starts_with(prefix));
+        if !is_of_system {
+            service.label_map.insert(label, value);
+        } else if service.label_map.get(&label) != Some(&value) {
+            let why = format!("{label} says how the system runs {}, and stays as it is", service.name);
+            refusals.push(refuse("labels", why));
+        }
+    }
+}
+
+fn merge_volumes(service: &mut Service, said: Vec<Volume>, refusals: &mut Vec<Refusal>) {
+    for volume in said {
+        match check_volume(service, &volume) {
+            Ok(()) => {
+                service.volumes.retain(|other| other.target != volume.target);
+                service.volumes.push(Volume { optional: true, ..volume });
+            }
+            Err(why) => refusals.push(refuse("volumes", format!("{}: {why}", volume.target))),
+        }
+    }
+}
+
+fn check_volume(service: &Service, volume: &Volume) -> Result<(), String> {
+    let target = volume.target.trim_end_matches('/');
+    let parts_are_plain = target.split('/').skip(1).all(|part| !["", ".", ".."].contains(&part));
+    if !target.starts_with('/') || !parts_are_plain {
+        return Err("an absolute path without . and .. is wanted, and not /".to_owned());
+    }
+    if !matches!(&volume.source, Source::Path(path) if path.starts_with('/')) {
+        return Err("a service of the system takes paths of the host only".to_owned());
+    }
+    let is_in = |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
+    let hides = |path: &&str| is_in(path, target);
+    let covered = SYSTEM_FOLDERS.iter().find(|path| hides(path) || is_in(target, path));
+    if let Some(path) = covered.or_else(|| ACCOUNTS.iter().find(|path| hides(path))) {
+        return Err(format!("it would hide what {} needs in {path}", service.name));
+    }
+    let own = service.volumes.iter().find(|own| !own.optional && is_in(&own.target, target));
+    own.map_or(Ok(()), |own| Err(format!("it would hide {}, which {} needs", own.target, service.name)))
+}
+
+fn refuse(key: &str, why: String) -> Refusal {
+    Refusal { key: key.to_owned(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::parse;
+
+    fn console() -> Service {
+        let text = "console: {image: corral/os-console, command: [ros, console-init], net: host, environment: [A=1], volumes: ['/run:/run', '/home:/home'], labels: {io.rancher.os.scope: system}}";
+        let mut service = parse("f", text).unwrap().services.remove(0);
+        service.built_in = true;
+        service
+    }
+
+    fn amended(definition: Value) -> (Service, Vec<String>) {
+        let mut service = console();
+        let refusals = amend(&mut service, &definition, &Environment::new());
+        (service, refusals.into_iter().map(|refusal| refusal.key).collect())
+    }
+
+    #[test]
+    fn variables_labels_volumes_and_the_log_are_added() {
+        let (service, refused) = amended(json!({
+            "environment": {"B": "2"},
+            "labels": {"mine": "yes", "io.rancher.os.scope": "system"},
+            "volumes": ["/data:/data", "/home/ca.crt:/etc/docker/certs.d/ca.crt:ro"],
+            "log_driver": "none",
+            "image": "corral/os-console",
+        }));
+        assert_eq!(refused, Vec::<String>::new());
+        assert_eq!(service.environment, ["A=1", "B=2"]);
+        assert_eq!(service.label_map["mine"], "yes");
+        let added: Vec<(&str, bool)> =
+            service.volumes.iter().map(|volume| (volume.target.as_str(), volume.optional)).collect();
+        let expected =
+            [("/run", false), ("/home", false), ("/data", true), ("/etc/docker/certs.d/ca.crt", true)];
+        assert_eq!(added, expected);
+        assert!(service.logging.none);
+    }
+
+    #[test]
+    fn what_could_close_the_machine_is_refused_and_the_service_stays_as_it_is() {
+        let cases = [
+            ("image", json!({"image": "mine"})),
+            ("command", json!({"command": "sleep 9"})),
+            ("privileged", json!({"privileged": false})),
+            ("network_mode", json!({"network_mode": "none"})),
+            ("restart", json!({"restart": "no"})),
+            ("nonsense", json!({"nonsense": 1})),
+            ("environment", json!({"environment": ["PATH=/x"]})),
+            ("environment", json!({"environment": ["LD_PRELOAD=/x"]})),
+            ("environment", json!({"environment": 7})),
+            ("labels", json!({"labels": {"io.rancher.os.after": "never"}})),
+            ("labels", json!({"labels": {"io.rancher.os.scope": "user"}})),
+            ("labels", json!({"labels": {"io.docker.compose.rebuild": "false"}})),
+            ("volumes", json!({"volumes": ["/x:/"]})),
+            ("volumes", json!({"volumes": ["/x:/run"]})),
+            ("volumes", json!({"volumes": ["/x:/home/"]})),
+            ("volumes", json!({"volumes": ["/x:/etc"]})),
+            ("volumes", json!({"volumes": ["/x:/etc/passwd"]})),
+            ("volumes", json!({"volumes": ["/x:/etc/ssh/sshd_config"]})),
+            ("volumes", json!({"volumes": ["/x:/usr"]})),
+            ("volumes", json!({"volumes": ["/x:/usr/sbin/sshd"]})),
+            ("volumes", json!({"volumes": ["/x:/opt/../usr/sbin"]})),
+            ("volumes", json!({"volumes": ["named:/data"]})),
+            ("volumes", json!({"volumes": {"a": 1}})),
+            ("ports", json!({"ports": ["80:80"]})),
+            ("", json!("text")),
+            ("", Value::Null),
+        ];
+        for (key, definition) in cases {
+            let (service, refused) = amended(definition.clone());
+            assert_eq!(refused, [key], "{definition}");
+            assert_eq!(service, console(), "{definition}");
+        }
+    }
+}
