@@ -1,24 +1,28 @@
-//! Writes that must last: a temporary file, fsync, rename, fsync of the folder. A cut of power leaves the old or the new.
+//! Writes that must last: a temporary file, fsync, rename, fsync of the folder. A cut of power leaves the old or the new,
+//! and of two writers at the same time one wins, with all that it wrote. And reads of files that others wrote.
 
-use anyhow::{Context, Result};
-use rustix::fs::{Mode, OFlags, fsync, open};
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fsync, open};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Puts `bytes` at `path` with `mode`, and makes the folders above it.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let folder = path.parent().context("a path without a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let name = path.file_name().context("a path without a name")?.to_string_lossy();
-    let fresh = folder.join(format!(".{name}.new"));
-    let _ = fs::remove_file(&fresh);
-    write_fresh(&fresh, bytes, mode)
-        .and_then(|()| fs::rename(&fresh, path).context("renaming"))
-        .with_context(|| format!("writing {}", path.display()))?;
-    let folder = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    fsync(&folder).with_context(|| format!("writing {}", path.display()))
+    let temporary = temporary(path)?;
+    let _ = fs::remove_file(&temporary);
+    let written =
+        write_new(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path).context("renaming"));
+    if written.is_err() {
+        // What a full disk cut short would take its room for good.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("writing {}", path.display()))?;
+    sync_folder(folder).with_context(|| format!("writing {}", path.display()))
 }
 
 /// Removes a file so that it stays removed; one that is not there is fine.
@@ -28,16 +32,73 @@ pub fn remove_durably(path: &Path) -> Result<()> {
         result => result.with_context(|| format!("removing {}", path.display()))?,
     }
     let folder = path.parent().context("a path without a folder")?;
-    let folder = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    fsync(&folder).with_context(|| format!("removing {}", path.display()))
+    sync_folder(folder).with_context(|| format!("removing {}", path.display()))
 }
 
-fn write_fresh(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+/// Keeps all others that ask for the lock of this file out until the result is dropped: for a change that reads, decides
+/// and writes. The lock is a file beside it; waits for whoever has it.
+pub fn lock(path: &Path) -> Result<File> {
+    let folder = path.parent().context("a path without a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let name = path.file_name().context("a path without a name")?.to_string_lossy();
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(folder.join(format!(".{name}.lock")))
+        .with_context(|| format!("locking {}", path.display()))?;
+    flock(&file, FlockOperation::LockExclusive).with_context(|| format!("locking {}", path.display()))?;
+    Ok(file)
+}
+
+/// A regular file of at most so many bytes. Others can write what a program reads: it may be a pipe, a device or a
+/// terabyte.
+pub fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let bytes = read_at_most(path, most.saturating_add(1))?;
+    if bytes.len() as u64 > most {
+        bail!("{}: more than {most} bytes, which is all that is read of it", path.display());
+    }
+    Ok(bytes)
+}
+
+/// The first bytes of a regular file.
+pub fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let reading = || format!("reading {}", path.display());
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.bits().cast_signed());
+    let file = options.open(path).with_context(reading)?;
+    if !file.metadata().with_context(reading)?.is_file() {
+        bail!("{} is not a regular file", path.display());
+    }
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes).with_context(reading)?;
+    Ok(bytes)
+}
+
+/// A name beside the file that nobody else has now: the process, and a number within it.
+fn temporary(path: &Path) -> Result<PathBuf> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().context("a path without a name")?.to_string_lossy();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    // Containers have process ids of their own: the time tells two of them apart.
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let unique = format!("{}-{number}-{}{:09}", std::process::id(), time.tv_sec, time.tv_nsec);
+    Ok(path.with_file_name(format!(".{name}.{unique}.new")))
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     Ok(())
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    let folder = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(fsync(&folder)?)
 }
 
 #[cfg(test)]
@@ -53,6 +114,64 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn of_writers_at_the_same_time_each_writes_all_or_nothing() {
+        let folder = std::env::temp_dir().join(format!("corral-writers-{}", std::process::id()));
+        let path = folder.join("file");
+        write_atomic(&path, &vec![0; 200_000], 0o600).unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..8_u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    (0..20).for_each(|_| write_atomic(path, &vec![writer; 200_000], 0o600).unwrap())
+                });
+            }
+            for _ in 0..200 {
+                let bytes = fs::read(&path).unwrap();
+                assert!(bytes.len() == 200_000 && bytes.iter().all(|byte| *byte == bytes[0]));
+            }
+        });
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn with_the_lock_no_change_is_lost() {
+        let folder = std::env::temp_dir().join(format!("corral-lock-{}", std::process::id()));
+        let path = folder.join("number");
+        write_atomic(&path, b"0", 0o600).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..25 {
+                        let _lock = lock(path).unwrap();
+                        let number: u32 = fs::read_to_string(path).unwrap().parse().unwrap();
+                        write_atomic(path, (number + 1).to_string().as_bytes(), 0o600).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_to_string(&path).unwrap(), "200");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn pipes_devices_and_what_is_too_large_are_not_read() {
+        let folder = std::env::temp_dir().join(format!("corral-read-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (file, pipe) = (folder.join("file"), folder.join("pipe"));
+        fs::write(&file, "12345").unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR).unwrap();
+        assert_eq!(read_whole(&file, 5).unwrap(), b"12345");
+        assert!(read_whole(&file, 4).is_err());
+        assert_eq!(read_at_most(&file, 4).unwrap(), b"1234");
+        for path in [pipe.as_path(), Path::new("/dev/zero"), folder.as_path()] {
+            assert!(read_whole(path, 100).is_err(), "{}", path.display());
+        }
         fs::remove_dir_all(folder).unwrap();
     }
 }

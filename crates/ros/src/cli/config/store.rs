@@ -8,7 +8,7 @@ use corral_config::layer::{Layer, Source};
 use corral_config::{merge, path, yaml};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
-use corral_machine::files::write_atomic;
+use corral_machine::files::{lock, write_atomic};
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::Read;
@@ -92,6 +92,7 @@ fn read_change(input: Option<&Path>) -> Result<Value> {
 
 /// Puts a change on top of what is stored.
 fn store(change: &Value, window: &Window) -> Result<()> {
+    let _lock = lock(&file())?;
     let mut stored = load()?;
     merge::merge_into(&mut stored, change);
     let Some(seconds) = window.confirm else { return save(&stored) };
@@ -109,6 +110,7 @@ pub(crate) fn merge(change: &Value) -> Result<()> {
 
 /// Takes a key out of what is stored, if it is there.
 pub(super) fn remove(key: &str) -> Result<()> {
+    let _lock = lock(&file())?;
     let mut stored = load()?;
     if path::remove(&mut stored, key).is_some() { save(&stored) } else { Ok(()) }
 }
