@@ -11,6 +11,9 @@ use std::time::Duration;
 pub struct Service {
     pub name: ServiceName,
     pub image: String,
+    /// The very image that it is to have, whatever `image` names by then; empty: what `image` names.
+    #[serde(default)]
+    pub image_id: String,
     pub pull: Pull,
     /// None: the image's own.
     pub entrypoint: Option<Vec<String>>,
@@ -295,6 +298,7 @@ impl Service {
         Service {
             name,
             image,
+            image_id: String::new(),
             pull: Pull::default(),
             entrypoint: None,
             command: None,

@@ -21,6 +21,7 @@ pub(crate) fn container(service: &Service, environment: &BTreeMap<String, String
     let mut spec = ContainerSpec {
         name: service.name.to_string(),
         image: service.image.clone(),
+        image_id: service.image_id.clone(),
         entrypoint: service.entrypoint.clone(),
         command: service.command.clone(),
         env: expand(service, environment),

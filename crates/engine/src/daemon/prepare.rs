@@ -28,7 +28,9 @@ async fn prepare(shared: Arc<Shared>, id: String, mut spec: ContainerSpec) {
     let wants = spec.wants.take().unwrap_or_default();
     let outcome = match fetch(&shared, &spec.image, wants.pull).await {
         Ok(()) => {
-            spec.image_id = image::find(&spec.image).map(|image| image.id).unwrap_or_default();
+            if spec.image_id.is_empty() {
+                spec.image_id = image::find(&spec.image).map(|image| image.id).unwrap_or_default();
+            }
             equip(&shared, &id, spec, wants).await
         }
         Err(error) => Err(error),

@@ -22,6 +22,10 @@ const USERS: [&str; 2] = ["rancher:x:1100:", "docker:x:1101:"];
 
 /// Looks, says what is missing, and marks what is good.
 pub(crate) fn run(service: &str, mark: &str) -> Result<()> {
+    if mark.is_empty() {
+        // The image has only just been fetched. The configuration is read again, and names the mark of this very image.
+        return Ok(());
+    }
     let wanted: &[&[&str]] = if service == "console" { &CONSOLE } else { &ENGINE };
     let is_there = |places: &&&[&str]| places.iter().any(|place| Path::new(place).exists());
     let mut missing: Vec<String> =

@@ -1,7 +1,7 @@
 //! Another console (`rancher.console`) or engine (`rancher.docker.engine`) in the place of ours. Nobody may be locked out
 //! by one that cannot work: ours stays until the file is here, the image too, and a look into it found what it must have.
 
-use super::catalogue;
+use super::{catalogue, read_text};
 use anyhow::{Context, Result};
 use corral_config::Config;
 use corral_config::error::{Problem, Severity};
@@ -9,10 +9,11 @@ use corral_config::yaml::Position;
 use corral_engine::image;
 use corral_plan::Service;
 use corral_plan::compose::{Environment, parse_with};
+use corral_plan::service::Pull;
 use std::fs;
 use std::path::Path;
 
-/// Images that were looked into, and are good.
+/// Images that were checked and are good, each by its id.
 pub(crate) const GOOD: &str = "/var/lib/rancher/cache/images";
 /// How often the persistent console was made anew on request.
 pub(crate) const REBUILDS: &str = "/var/lib/rancher/conf/console-rebuilds";
@@ -64,7 +65,7 @@ impl Replaceable {
     fn find(&self, config: &Config, environment: &Environment) -> Result<Option<Service>> {
         let Some(place) = catalogue::other((self.said)(config)) else { return Ok(None) };
         let Some(file) = catalogue::find(place, config)? else { return Ok(None) };
-        let text = fs::read_to_string(&file).with_context(|| format!("reading {place}"))?;
+        let text = read_text(&file)?;
         let mut services = parse_with(place, &text, environment)?.services;
         services.retain(|service| service.name.as_str() == self.service);
         services.pop().map(Some).with_context(|| format!("{place} defines no service {}", self.service))
@@ -74,11 +75,13 @@ impl Replaceable {
         let Some(other) = other else {
             return services.retain(|service| service.name.as_str() != self.check);
         };
-        let mark = catalogue::digest(&format!("{} {}", self.service, other.image));
-        if Path::new(GOOD).join(&mark).exists() && image::find(&other.image).is_ok() {
+        // By its id: another image of the same name is another image, and is checked too.
+        let id = image::find(&other.image).map(|image| image.id).unwrap_or_default();
+        let mark = mark(self.service, &id);
+        if Path::new(GOOD).join(&mark).exists() && !id.is_empty() {
             services.retain(|service| service.name.as_str() != self.check);
             for ours in services.iter_mut().filter(|service| service.name.as_str() == self.service) {
-                *ours = in_place_of(ours, other.clone());
+                *ours = in_place_of(ours, pinned(other.clone(), &id));
             }
             return;
         }
@@ -86,8 +89,21 @@ impl Replaceable {
         for check in services.iter_mut().filter(|service| service.name.as_str() == self.check) {
             check.image.clone_from(&other.image);
             check.command = Some(words.clone());
+            if !id.is_empty() {
+                *check = pinned(check.clone(), &id);
+            }
         }
     }
+}
+
+/// The name of the file that says that an image was checked. Without an id there is none yet: it has to be fetched.
+fn mark(service: &str, id: &str) -> String {
+    if id.is_empty() { String::new() } else { catalogue::digest(&format!("{service} {id}")) }
+}
+
+/// That image and no other, also if its name is given to another one meanwhile.
+fn pinned(service: Service, id: &str) -> Service {
+    Service { image_id: id.to_owned(), pull: Pull::Never, ..service }
 }
 
 /// Whatever its file says, it gets all that ours has: without that it could not do what the rest of the system asks of it.
