@@ -17,7 +17,7 @@ use anyhow::Result;
 pub(crate) use console::say;
 use corral_engine::sys::signals::Signals;
 use corral_engine::sys::take_document;
-pub(crate) use resolver::Resolver;
+pub(crate) use resolver::{PATIENCE, Resolver, note_failure};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -35,13 +35,13 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let signals = Signals::open();
     trace.step("etc", early::render_etc);
     trace.step("modules", early::load_modules);
-    let rough = trace.step("rough-config", resolver::run);
+    let rough = trace.step("rough-config", resolver::run).unwrap_or_default();
     let rough = trace.step("oem", || oem::enter(rough));
     trace.step("requested-modules", || early::load_requested_modules(&rough.config.rancher.modules));
     trace.step("recovery", || recovery::run_if_asked(&rough));
     let has_state = trace.step("state", || state::enter(&rough));
-    let resolved =
-        if has_state || state::has_problem() { trace.step("config", resolver::run) } else { rough };
+    let again = if has_state || state::has_problem() { trace.step("config", resolver::run) } else { None };
+    let resolved = again.unwrap_or(rough);
     trace.step("sysctl", || early::apply_sysctl(&resolved.config.rancher.sysctl));
     say(&format!("{} is up {:.1} s after the kernel", console::title(), crate::trace::now() as f64 / 1e6));
     mounted.iter().for_each(|problem| say(problem));

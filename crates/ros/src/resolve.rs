@@ -4,10 +4,12 @@
 pub(crate) mod built_in;
 pub(crate) mod catalogue;
 mod confirm;
+mod fault;
 mod files;
 mod layers;
 pub(crate) mod replace;
 mod services;
+mod way_in;
 
 pub(crate) use confirm::{Pending, confirm, prepare};
 pub(crate) use layers::{load as load_layers, load_rejected};
@@ -16,12 +18,14 @@ pub(crate) use services::{is_of_system, local_sources, network_sources};
 use crate::boot::early;
 use corral_config::Config;
 use corral_config::error::{Problem, Severity};
+use corral_config::layer::Layer;
 use corral_config::yaml::Position;
 use corral_engine::paths;
-use corral_machine::files::{remove_durably, write_atomic};
+use corral_machine::files::{read_whole, remove_durably, write_atomic};
 use corral_plan::Plan;
 use corral_plan::compose::Environment;
 use serde::{Deserialize, Serialize};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -31,6 +35,10 @@ pub(crate) const NAME: &str = "corral-resolve";
 pub(crate) const TAKE_BACK: &str = "--take-back";
 /// Its argument when modules and sysctl are to follow what changed; in a boot PID 1 does that first.
 pub(crate) const WITH_KERNEL: &str = "--with-kernel";
+/// Its argument when the owner's files are to be left out, before the reason: they could not be resolved.
+pub(crate) const BUILT_IN: &str = "--built-in";
+/// Why the configuration could not be resolved last; not there when it could.
+pub(crate) const FAILURE: &str = "/run/corral/resolver-failure";
 /// Where the owner's configuration is.
 pub(crate) const CONF: &str = "/var/lib/rancher/conf";
 /// What this boot's data sources gave, for the resolver and for `ros config status`.
@@ -39,6 +47,8 @@ pub(crate) const CLOUD_INIT_MARK: &str = "/run/corral/cloud-init/mark.json";
 const APPLIED: &str = "/run/corral/applied.json";
 /// What a person who logs in is to know of it: in the banner, and when a shell starts.
 pub(crate) const NOTICE: &str = "/run/corral/notice";
+/// What a resolver may always have, in bytes.
+const LEAST_MEMORY: u64 = 256 << 20;
 pub(crate) const SYSTEM: &str = "/usr/share/ros";
 /// Volume labels of config drives: OpenStack's, and NoCloud's.
 pub(crate) const CONFIG_DRIVE: &str = "config-2";
@@ -102,30 +112,55 @@ impl CloudInitMark {
 /// Prints what is resolved as JSON.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
     corral_engine::sys::signals::unblock_all();
-    let mut notes = Vec::new();
-    if arguments.iter().any(|argument| argument == TAKE_BACK)
-        && let Err(error) = confirm::take_back()
-    {
-        notes.push(problem("confirm", &format!("taking an unconfirmed change back: {error:#}")));
+    be_the_first_to_go();
+    let has = |wanted: &str| arguments.iter().position(|argument| argument == wanted);
+    let taken_back = has(TAKE_BACK).map_or(Ok(()), |_| confirm::take_back());
+    let mut resolved = match has(BUILT_IN) {
+        // PID 1 has noted why.
+        Some(at) => resolve_built_in(arguments.get(at + 1).map_or("", String::as_str)),
+        None => {
+            fault::provoke();
+            resolve_and(way_in::keep)
+        }
+    };
+    if let Err(error) = taken_back {
+        let message = format!("rolling an unconfirmed change back: {error:#}");
+        resolved.problems.push(problem("confirm", &message));
     }
-    let mut resolved = resolve();
-    resolved.problems.extend(notes);
-    if arguments.iter().any(|argument| argument == WITH_KERNEL) {
+    if has(WITH_KERNEL).is_some() {
         follow_in_kernel(&resolved.config);
     }
     if let Err(error) = publish(&resolved).and_then(|()| copy_durably(paths::CONFIG, APPLIED)) {
         resolved.problems.push(problem("resolver", &format!("{error:#}")));
     }
-    match serde_json::to_string(&resolved) {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+    let code = print(&resolved);
+    if has(BUILT_IN).is_none() && code == ExitCode::SUCCESS {
+        let _ = std::fs::remove_file(FAILURE);
+    }
+    code
+}
+
+fn print(resolved: &Resolved) -> ExitCode {
+    let written = serde_json::to_vec(resolved).map_err(std::io::Error::from);
+    match written.and_then(|text| std::io::stdout().lock().write_all(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("writing the resolved configuration: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// When memory is short it is the resolver that ends, and nobody's login; a document that asks for too much of it ends
+/// the resolver before that.
+fn be_the_first_to_go() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    let memory = rustix::system::sysinfo().totalram as u64;
+    let limit = rustix::process::Rlimit {
+        current: Some((memory / 2).max(LEAST_MEMORY)),
+        maximum: Some((memory / 2).max(LEAST_MEMORY)),
+    };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::As, limit);
 }
 
 fn copy_durably(from: &str, to: &str) -> anyhow::Result<()> {
@@ -158,14 +193,18 @@ fn publish(resolved: &Resolved) -> anyhow::Result<()> {
         return remove_durably(Path::new(NOTICE));
     }
     let text = format!(
-        "The configuration has {errors} error(s); what is wrong, and what counts: sudo ros config status\n"
+        "The configuration has {errors} error(s); what is wrong, and what takes effect: sudo ros config status\n"
     );
     write_atomic(Path::new(NOTICE), text.as_bytes(), 0o644)
 }
 
-/// Everything that is wrong with what counts on this machine.
+/// Everything that is wrong with the configuration of this machine. Where resolving it failed, what is known of that:
+/// trying once more would end this program as well.
 pub(crate) fn problems() -> Vec<Problem> {
-    resolve().problems
+    let Ok(reason) = std::fs::read_to_string(FAILURE) else { return resolve().problems };
+    let mut problems = vec![problem("resolver", reason.trim())];
+    problems.extend(InForce::load().unwrap_or_default().problems);
+    problems
 }
 
 /// Lets services that are started from now on see what is stored, without putting it into force.
@@ -192,18 +231,48 @@ fn settle(mut config: Config) -> Config {
 }
 
 fn resolve() -> Resolved {
+    resolve_and(|_| ())
+}
+
+/// The same; `keep` gets the layers, unless they have a change that may be rolled back.
+fn resolve_and(keep: impl Fn(&[Layer])) -> Resolved {
     let pending = confirm::at_boot();
     let layers = load_layers();
-    let config = settle(corral_config::resolve(&layers));
+    if pending.confirm_within.is_none() {
+        keep(&layers);
+    }
     let rejected = load_rejected();
     let mut problems: Vec<Problem> =
         layers.iter().chain(&rejected).flat_map(|layer| layer.problems.clone()).collect();
     problems.extend(pending.problem);
     problems.extend(CloudInitMark::load().problems.iter().map(|text| problem("cloud-init", text)));
+    let resolved = assemble(&layers, problems);
+    Resolved { confirm_within: pending.confirm_within, ..resolved }
+}
+
+/// Without the owner's files, but for who may log in and where. A change that waits is still rolled back in time.
+fn resolve_built_in(reason: &str) -> Resolved {
+    let message = format!(
+        "{reason}; the machine runs with what is built in, the kernel's command line, and the logins and addresses \
+         that worked last. Repair the files below {CONF} and restart"
+    );
+    let mut resolved = assemble(&layers::built_in(), vec![problem("configuration", &message)]);
+    resolved.confirm_within = confirm::at_boot().confirm_within;
+    resolved
+}
+
+fn assemble(layers: &[Layer], mut problems: Vec<Problem>) -> Resolved {
+    let config = settle(corral_config::resolve(layers));
     let environment = environment(&config);
-    let mut plan = services::plan(&config, &layers, &environment, &mut problems);
+    let mut plan = services::plan(&config, layers, &environment, &mut problems);
     files::prepare(&config, &mut plan, &mut problems);
-    Resolved { config, plan, problems, environment, confirm_within: pending.confirm_within }
+    Resolved { config, plan, problems, environment, confirm_within: None }
+}
+
+/// A file of the owner's. None that a person wrote is larger, and whatever else it is, it must not keep a boot waiting.
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    let bytes = read_whole(path, 1 << 20)?;
+    String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{} is not UTF-8 text", path.display()))
 }
 
 /// What services may ask for by name.

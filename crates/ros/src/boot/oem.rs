@@ -18,7 +18,7 @@ pub(super) fn enter(rough: Resolved) -> Resolved {
     match mount(&device, &state.oem_fstype) {
         Ok(()) => {
             say(&format!("oem: {} is on {MOUNT_POINT}", device.display()));
-            resolver::run()
+            resolver::run().unwrap_or(rough)
         }
         Err(error) => {
             say(&format!("oem: {error:#}; going on without it"));

@@ -1,25 +1,29 @@
 //! Running the resolver (`crate::resolve`) as a child: in a boot step with a deadline, or watched by the loop.
 
 use super::say;
-use crate::resolve::{self, Resolved};
+use crate::resolve::{self, BUILT_IN, FAILURE, NOTICE, Resolved};
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio, read};
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// More than this is no configuration.
-const MAX_OUTPUT: usize = 8 << 20;
+/// How long it may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// More than this is no configuration: a document has a mebibyte, and what it expands to a few.
+const MAX_OUTPUT: usize = 64 << 20;
 
 /// A resolver at work.
 #[derive(Debug)]
 pub(crate) struct Resolver {
-    pub(crate) pid: i32,
+    child: Child,
     output: OwnedFd,
     text: Vec<u8>,
+    /// Why it was ended.
+    given_up: Option<String>,
 }
 
 impl Resolver {
@@ -34,10 +38,10 @@ impl Resolver {
             .spawn()
             .context("starting the resolver")?;
         ioctl_fionbio(&output, true)?;
-        Ok(Resolver { pid: child.id().cast_signed(), output, text: Vec::new() })
+        Ok(Resolver { child, output, text: Vec::new(), given_up: None })
     }
 
-    /// Takes what is there. True when the resolver has said all.
+    /// Takes what is there. True when the resolver has said all, or more than is taken.
     pub(crate) fn read(&mut self) -> bool {
         let mut buffer = [0_u8; 16 * 1024];
         loop {
@@ -46,16 +50,44 @@ impl Resolver {
                 Ok(count) if self.text.len() + count <= MAX_OUTPUT => {
                     self.text.extend_from_slice(&buffer[..count])
                 }
+                Ok(_) => {
+                    self.end(format!("resolving it gives more than {} MiB", MAX_OUTPUT >> 20));
+                    return true;
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return false,
-                _ => return true,
+                Err(_) => return true,
             }
         }
     }
 
     /// What it said.
     pub(crate) fn finish(self) -> Result<Resolved> {
-        serde_json::from_slice(&self.text).context("reading what the resolver said")
+        if let Some(reason) = self.given_up {
+            bail!("{reason}");
+        }
+        serde_json::from_slice(&self.text).context("the resolver ended without a complete answer")
+    }
+
+    /// It had time enough.
+    pub(crate) fn give_up(&mut self) {
+        self.end(format!("it was not resolved within {} s", PATIENCE.as_secs()));
+    }
+
+    /// The same as `finish` for a resolver that no loop reaps: what ended it says more than what it did not get to say.
+    fn finish_and_reap(mut self) -> Result<Resolved> {
+        // Its output is closed, so it is ending; nothing keeps PID 1 waiting for it.
+        let _ = self.child.kill();
+        let status = self.child.wait().context("waiting for the resolver")?;
+        if self.given_up.is_none() && !status.success() {
+            bail!("the resolver ended early ({status})");
+        }
+        self.finish()
+    }
+
+    fn end(&mut self, reason: String) {
+        self.given_up.get_or_insert(reason);
+        let _ = self.child.kill();
     }
 }
 
@@ -65,31 +97,48 @@ impl AsFd for Resolver {
     }
 }
 
-/// Resolves now. If that fails the machine goes on with an empty configuration, and says so.
-pub(super) fn run() -> Resolved {
-    match wait() {
+/// Resolves now. Whatever keeps the owner's files from being resolved, a machine comes up that its owner can log in to:
+/// then without those files. None if not even that can be had.
+pub(super) fn run() -> Option<Resolved> {
+    let resolved = wait(&[]).or_else(|error| {
+        note_failure(&error);
+        say("configuration: resolving again without the owner's files");
+        wait(&[BUILT_IN, &format!("{error:#}")])
+    });
+    match resolved {
         Ok(resolved) => {
             resolved.problems.iter().for_each(|problem| say(&format!("configuration: {problem}")));
-            resolved
+            Some(resolved)
         }
         Err(error) => {
             say(&format!("configuration: {error:#}"));
-            Resolved::default()
+            None
         }
     }
 }
 
-fn wait() -> Result<Resolved> {
-    let mut resolver = Resolver::start(&[])?;
+/// Says it on the console, at each login and to `ros why`, until a configuration was resolved.
+pub(crate) fn note_failure(error: &anyhow::Error) {
+    say(&format!("configuration: {error:#}"));
+    let notice = format!("The configuration could not be resolved: {error:#}; see: sudo ros why\n");
+    for (path, text) in [(FAILURE, format!("{error:#}\n")), (NOTICE, notice)] {
+        if let Err(error) = fs::write(path, text) {
+            say(&format!("writing {path}: {error}"));
+        }
+    }
+}
+
+fn wait(arguments: &[&str]) -> Result<Resolved> {
+    let mut resolver = Resolver::start(arguments)?;
     let deadline = Instant::now() + PATIENCE;
     while !resolver.read() {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let _ = corral_engine::sys::signals::send(resolver.pid, 9);
-            bail!("it was not resolved within {} s", PATIENCE.as_secs());
+            resolver.give_up();
+            break;
         }
         let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         let _ = poll(&mut [PollFd::new(&resolver, PollFlags::IN)], Some(&timeout));
     }
-    resolver.finish()
+    resolver.finish_and_reap()
 }

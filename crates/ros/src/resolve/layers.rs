@@ -1,19 +1,22 @@
 //! The layers of the configuration, in the order in which later ones win (R§7.6), and the last good of each file.
 
-use super::{CONF, SYSTEM};
+use super::{CONF, SYSTEM, way_in};
 use crate::boot::state;
 use crate::release::boot_set;
 use corral_config::error::{Problem, Severity};
 use corral_config::layer::{Layer, Source};
 use corral_config::metadata::Metadata;
 use corral_config::yaml::Position;
-use corral_machine::files::write_atomic;
+use corral_machine::files::{read_at_most, write_atomic};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// How the provider says that the machine is connected. Below everything that the owner says.
 const NETWORK_FILE: &str = "network.yml";
+
+/// A document has a mebibyte; what is larger is read this far, for the message that says so.
+const LARGEST: u64 = 16 << 20;
 
 /// Every source that is there.
 pub(crate) fn load() -> Vec<Layer> {
@@ -31,6 +34,15 @@ pub(crate) fn load() -> Vec<Layer> {
         let value = metadata.to_layer(config.hostname.is_some(), &config.ssh_authorized_keys);
         layers.push(Layer::from_value(Source::Metadata, &value));
     }
+    layers
+}
+
+/// What there is without the owner's files; the way in is what it was.
+pub(super) fn built_in() -> Vec<Layer> {
+    let mut layers = vec![corral_config::defaults()];
+    layers.extend(way_in::load());
+    layers.extend(rescue_keys());
+    layers.extend(corral_machine::cmdline::load().map(|text| Layer::from_command_line(&text)));
     layers
 }
 
@@ -65,7 +77,7 @@ fn load_metadata() -> Metadata {
 
 /// A file as it is, or, if there are errors in it, as it last was without any.
 fn load_or_last_good(path: &Path, metadata: &Metadata) -> Option<Layer> {
-    let bytes = fs::read(path).ok()?;
+    let bytes = read_at_most(path, LARGEST).ok()?;
     let layer = parse(path, &bytes, metadata);
     let spare = last_good(path)?;
     if !layer.has_errors() {

@@ -1,6 +1,6 @@
 //! The services of the system image and the owner's, as a plan. A file that is wrong costs only itself.
 
-use super::{CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE};
+use super::{CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, read_text};
 use super::{built_in, catalogue, replace};
 use crate::applets::preload;
 use crate::boot::state;
@@ -17,7 +17,6 @@ use corral_plan::labels::{self, Scope};
 use corral_plan::service::Pull;
 use corral_plan::{Plan, Service};
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 
 /// The service that loads images which the owner laid ready.
@@ -72,9 +71,9 @@ fn include(
         Ok(None) => return,
         Err(error) => return problems.push(super::problem(&source, &format!("{error:#}"))),
     };
-    let text = match fs::read_to_string(&file) {
+    let text = match read_text(&file) {
         Ok(text) => text,
-        Err(error) => return problems.push(super::problem(&source, &format!("reading {place}: {error}"))),
+        Err(error) => return problems.push(super::problem(&source, &format!("{error:#}"))),
     };
     let parsed = match yaml::parse(&text) {
         Ok(tree) => {
@@ -109,12 +108,12 @@ fn find_image(service: &mut Service) {
 fn read_env_files(service: &mut Service, problems: &mut Vec<Problem>) {
     let mut read = Vec::new();
     for file in &service.env_files {
-        match fs::read_to_string(&file.path) {
+        match read_text(Path::new(&file.path)) {
             Ok(text) => read.extend(compose::env_file(&text)),
             Err(_) if !file.required => {}
             Err(error) => problems.push(super::problem(
                 &format!("rancher.services.{}", service.name),
-                &format!("env_file {}: {error}", file.path),
+                &format!("env_file: {error:#}"),
             )),
         }
     }

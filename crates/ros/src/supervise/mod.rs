@@ -91,6 +91,8 @@ enum Timer {
     StartDaemon,
     /// A change should have been confirmed by now.
     ConfirmLate,
+    /// The resolver should have said all by now.
+    ResolverLate,
     /// The machine should have ended by now.
     EndingLate,
 }
@@ -236,6 +238,7 @@ impl Supervisor {
                 Timer::HelperLate(pid) => self.helper_late(pid),
                 Timer::StartDaemon => self.start_daemon(),
                 Timer::ConfirmLate => self.confirm_late(),
+                Timer::ResolverLate => self.resolver_late(),
                 Timer::EndingLate => self.end_now(),
             }
         }

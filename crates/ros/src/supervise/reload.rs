@@ -5,10 +5,11 @@ use super::connection::Waiting;
 use super::jobs::Purpose;
 use super::table::Container;
 use super::{Supervisor, Timer};
-use crate::boot::{Resolver, say};
+use crate::boot::{PATIENCE, Resolver, note_failure, say};
 use crate::launch;
 use crate::resolve::{Resolved, TAKE_BACK, WITH_KERNEL};
 use corral_engine::core::Streams;
+use corral_engine::error::EngineError;
 use corral_engine::protocol::{Order, Reply};
 use corral_engine::spec::ExecSpec;
 use corral_plan::lifecycle::{Event, State};
@@ -40,7 +41,10 @@ impl Supervisor {
         }
         let arguments: Vec<&str> = arguments.iter().copied().chain([WITH_KERNEL]).collect();
         match Resolver::start(&arguments) {
-            Ok(resolver) => self.resolver = Some(resolver),
+            Ok(resolver) => {
+                self.resolver = Some(resolver);
+                self.set_timer(PATIENCE, Timer::ResolverLate);
+            }
             Err(error) => say(&format!("configuration: {error:#}")),
         }
     }
@@ -76,19 +80,34 @@ impl Supervisor {
             return;
         }
         let Some(resolver) = self.resolver.take() else { return };
-        match resolver.finish() {
-            Ok(resolved) => self.adopt(resolved),
-            Err(error) => say(&format!("configuration: {error:#}; going on with what there is")),
-        }
+        self.clear_timer(&Timer::ResolverLate);
+        let failure = match resolver.finish() {
+            Ok(resolved) => {
+                self.adopt(resolved);
+                None
+            }
+            Err(error) => {
+                note_failure(&error);
+                Some(EngineError::Failed(format!("{error:#}; what was active stays active")))
+            }
+        };
         if std::mem::take(&mut self.reload.again) {
             self.start_resolver(&[]);
             return;
         }
         for caller in std::mem::take(&mut self.reload.callers) {
-            self.answer(caller, Reply::Done, &[]);
+            let reply = failure.clone().map_or(Reply::Done, Reply::Error);
+            self.answer(caller, reply, &[]);
         }
-        if std::mem::take(&mut self.reload.apply) {
+        if std::mem::take(&mut self.reload.apply) && failure.is_none() {
             self.apply_in_console();
+        }
+    }
+
+    /// A resolver that takes longer than this is not going to say anything.
+    pub(super) fn resolver_late(&mut self) {
+        if let Some(resolver) = &mut self.resolver {
+            resolver.give_up();
         }
     }
 
