@@ -120,28 +120,45 @@ fn bring_up(service: &UserService) -> Result<()> {
     docker(&["start", &service.name]).map(drop)
 }
 
-/// The environment goes by a file; only what has several lines does not fit there.
+/// Values of variables go by the client's own environment, which only root reads, and not by its command line, which
+/// every user and every container with the host's processes does.
 fn create(service: &UserService, hash: &str) -> Result<()> {
-    let (long, short): (Vec<&String>, Vec<&String>) =
-        service.environment.iter().partition(|item| item.contains('\n'));
-    let lines: Vec<String> = short.iter().map(|item| format!("{item}\n")).collect();
-    let file = Path::new(CLIENT_CONFIG).join("environment");
-    write_atomic(&file, lines.concat().as_bytes(), 0o600)?;
     let mut arguments = vec!["create".to_owned(), format!("--label={HASH_LABEL}={hash}")];
-    arguments.push(format!("--env-file={}", file.display()));
-    arguments.extend(long.iter().map(|item| format!("--env={item}")));
+    let mut command = docker_command();
+    for item in &service.environment {
+        // A name without a value takes the variable away.
+        match item.split_once('=') {
+            Some((name, value)) if may_be_passed(name) => {
+                arguments.push(format!("--env={name}"));
+                command.env(name, value);
+            }
+            _ => arguments.push(format!("--env={item}")),
+        }
+    }
     arguments.extend(service.arguments.iter().cloned());
-    docker(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).map(drop)
+    finish(command.args(arguments)).map(drop)
+}
+
+/// Variables that the client itself heeds go as they are: they hold no secrets, and it must not heed them here.
+fn may_be_passed(name: &str) -> bool {
+    const HEEDED: [&str; 8] =
+        ["PATH", "HOME", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR", "GODEBUG", "GOMAXPROCS"];
+    !name.is_empty() && !name.starts_with("DOCKER_") && !HEEDED.contains(&name) && !name.contains('\0')
 }
 
 /// The ordinary client; what it says comes back.
 fn docker(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("/usr/bin/docker")
-        .args(["--config", CLIENT_CONFIG])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .context("starting docker")?;
+    finish(docker_command().args(arguments))
+}
+
+fn docker_command() -> Command {
+    let mut command = Command::new("/usr/bin/docker");
+    command.args(["--config", CLIENT_CONFIG]).stdin(Stdio::null());
+    command
+}
+
+fn finish(command: &mut Command) -> Result<String> {
+    let output = command.output().context("starting docker")?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
