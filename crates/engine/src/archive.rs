@@ -3,6 +3,7 @@
 //! (openat2(2), `RESOLVE_IN_ROOT`).
 
 mod pack;
+mod remove;
 mod unpack;
 
 pub use pack::{Packed, pack};

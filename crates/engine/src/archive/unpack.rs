@@ -1,5 +1,6 @@
 //! From an archive into a folder.
 
+use super::remove::remove_tree;
 use super::{open_in, path_of};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{
@@ -8,7 +9,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -35,7 +36,7 @@ pub struct Unpacked {
 }
 
 const OPAQUE: &str = ".wh..wh..opq";
-const WHITEOUT: &str = ".wh.";
+const WHITEOUT: &[u8] = b".wh.";
 const XATTR: &str = "SCHILY.xattr.";
 
 /// Unpacks an archive below `root`. An entry that would lead out of it is an error; device nodes are left out: what a
@@ -73,7 +74,7 @@ impl Unpacker<'_> {
         };
         let folder = self.make_folders(path.parent().unwrap_or(Path::new("")))?;
         if self.whiteouts == Whiteouts::Convert
-            && let Some(hidden) = file_name.to_str().and_then(|name| name.strip_prefix(WHITEOUT))
+            && let Some(hidden) = file_name.as_bytes().strip_prefix(WHITEOUT)
         {
             return white_out(&folder, file_name, hidden);
         }
@@ -215,22 +216,23 @@ fn clear(folder: &OwnedFd, name: &OsStr) -> Result<()> {
     }
 }
 
-fn white_out(folder: &OwnedFd, name: &OsStr, hidden: &str) -> Result<()> {
+/// What an entry `.wh.NAME` does. The name that it hides is one of the same folder: `.` and `..` are none.
+fn white_out(folder: &OwnedFd, name: &OsStr, hidden: &[u8]) -> Result<()> {
     if name == OPAQUE {
         return lsetxattr(path_of(folder).join("."), "trusted.overlay.opaque", b"y", XattrFlags::empty())
             .context("making a folder opaque");
+    }
+    if hidden == b"." || hidden == b".." {
+        bail!("the whiteout {} leads out of its folder", name.display());
     }
     if hidden.starts_with(WHITEOUT) || hidden.is_empty() {
         // AUFS' own notes, such as .wh..wh.plnk, mean nothing here.
         return Ok(());
     }
-    clear(folder, OsStr::new(hidden)).or_else(|_| remove_tree(folder, hidden))?;
-    mknodat(folder, hidden, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
+    let hidden = CString::new(hidden).context("the name that is hidden")?;
+    remove_tree(folder, &hidden).context("removing what the layer itself hides")?;
+    mknodat(folder, &hidden, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
         .context("making a whiteout")
-}
-
-fn remove_tree(folder: &OwnedFd, name: &str) -> Result<()> {
-    fs::remove_dir_all(path_of(folder).join(name)).context("removing what the layer itself hides")
 }
 
 fn mtime<R: Read>(entry: &Entry<'_, R>) -> i64 {
@@ -363,6 +365,74 @@ mod tests {
             assert_eq!(fs::read_to_string(&secret).unwrap(), "as it was", "{name}");
             assert_eq!(fs::read_dir(&base.0).unwrap().count(), 2, "{name}: something was made outside");
         }
+    }
+
+    #[test]
+    fn whiteouts_do_not_lead_out() {
+        let base = Folder::new("whiteouts-out");
+        let (middle, root) = (base.0.join("middle"), base.0.join("middle/root"));
+        let secrets = [base.0.join("secret"), middle.join("secret"), middle.join("folder/secret")];
+        fs::create_dir_all(middle.join("folder")).unwrap();
+        secrets.iter().for_each(|secret| fs::write(secret, "as it was").unwrap());
+        let file = EntryType::Regular;
+        let own = entry(file, "a/b/own", "", "as it was");
+        // Each with what it is answered with; an empty text: nothing happens.
+        let cases = [
+            (".wh...", "leads out"),
+            (".wh..", "leads out"),
+            ("a/.wh...", "leads out"),
+            ("a/b/.wh...", "leads out"),
+            ("a/b/.wh.../", "leads out"),
+            ("./.wh..", "leads out"),
+            (".wh.", ""),
+            ("a/b/.wh.", ""),
+            (".wh..wh.plnk", ""),
+            (".wh..wh...", ""),
+            (".wh.a/../../secret", "leads out"),
+        ];
+        for (name, expected) in cases {
+            let _ = fs::remove_dir_all(&root);
+            fs::create_dir_all(&root).unwrap();
+            let taken = take(&root, &[own.clone(), entry(file, name, "", "")], Whiteouts::Convert);
+            let error = taken.err().map(|error| format!("{error:#}")).unwrap_or_default();
+            assert_eq!(error.is_empty(), expected.is_empty(), "{name}: {error}");
+            assert!(error.contains(expected), "{name}: {error}");
+            for path in secrets.iter().chain([&root.join("a/b/own")]) {
+                let text = fs::read_to_string(path).unwrap_or_default();
+                assert_eq!(text, "as it was", "{name}: {}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_whiteout_hides_goes_and_nothing_that_its_links_lead_to() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: making a whiteout takes root");
+            return;
+        }
+        let base = Folder::new("hidden-links");
+        let (root, outside) = (base.0.join("root"), base.0.join("outside"));
+        fs::create_dir_all(&root).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        fs::write(outside.join("secret"), "as it was").unwrap();
+        let (file, link) = (EntryType::Regular, EntryType::Symlink);
+        let entries = [
+            entry(file, "gone/deep/er/file", "", "x"),
+            entry(link, "gone/absolute", outside.to_str().unwrap(), ""),
+            entry(link, "gone/deep/relative", "../../../outside", ""),
+            entry(link, "gone/up", "..", ""),
+            entry(file, "kept", "", "x"),
+            entry(file, ".wh.gone", "", ""),
+            entry(link, "link", "../outside", ""),
+            entry(file, ".wh.link", "", ""),
+        ];
+        take(&root, &entries, Whiteouts::Convert).unwrap();
+        for name in ["gone", "link"] {
+            let data = fs::symlink_metadata(root.join(name)).unwrap();
+            assert_eq!((data.rdev(), data.mode() & 0o170_000), (0, 0o020_000), "{name}");
+        }
+        assert!(root.join("kept").exists());
+        assert_eq!(fs::read_to_string(outside.join("secret")).unwrap(), "as it was");
     }
 
     #[test]
