@@ -72,6 +72,31 @@ fn follow(engine: &Sandbox, names: &[String]) -> Result<Vec<(String, Child, std:
 }
 
 #[test]
+fn no_time_is_too_long_for_a_stop() -> Result<()> {
+    let engine = sandbox("long-stop")?;
+    for (name, time) in [("largest", i64::MAX), ("never", -1)] {
+        let stays = "trap 'echo asked' TERM; while :; do sleep 0.1; done";
+        engine.docker(&format!("run -d --stop-timeout 1 --name {name} busybox sh -c \"{stays}\""))?;
+        let mut stop = engine
+            .client("docker")
+            .args(["stop", "-t", &time.to_string(), name])
+            .stdout(Stdio::null())
+            .spawn()?;
+        engine.expect_docker(&format!("logs {name}"), "asked")?;
+        // Longer than the time that the container itself gives.
+        assert_eq!(engine.run(&format!("timeout 2 docker wait {name} || echo $?"))?, "124", "{time}");
+        assert_eq!(engine.docker(&format!("inspect -f '{{{{.State.Running}}}}' {name}"))?, "true", "{time}");
+        engine.docker(&format!("kill {name}"))?;
+        assert!(stop.wait()?.success(), "{time}");
+    }
+    let stays = engine.docker("run -d --stop-timeout -1 busybox sleep 1000")?;
+    let said = engine.docker(&format!("inspect -f '{{{{.Config.StopTimeout}}}}' {stays}"))?;
+    assert_eq!(said, "-1");
+    assert!(!engine.inside("tr '\\0' ' ' < /proc/1/cmdline")?.contains("--resume"), "PID 1 met a bug");
+    Ok(())
+}
+
+#[test]
 fn containers_are_there_after_a_crash_of_everything() -> Result<()> {
     let mut engine = sandbox("crash")?;
     engine.run("docker run -d --name kept --restart always busybox sleep 1000; docker run -d --name stays --restart unless-stopped busybox sleep 1000; docker stop -t 0 stays; docker run --name done busybox sh -c 'echo said; exit 4'; docker network create --label a=b net; docker volume create vol; true")?;

@@ -3,6 +3,14 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Seconds of a stop that is never forced; Docker writes -1.
+pub const FOREVER: u64 = u64::MAX;
+
+/// Seconds between the stop signal and the final one, as clients write them: any negative number is [`FOREVER`].
+pub(crate) fn grace(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or(FOREVER)
+}
+
 /// A container that is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -69,7 +77,7 @@ pub struct ContainerSpec {
     pub restart_limit: u32,
     /// A signal's name or number.
     pub stop_signal: String,
-    /// Seconds between the stop signal and the final one.
+    /// Seconds between the stop signal and the final one, or [`FOREVER`].
     pub stop_timeout: u64,
     pub health: Option<Health>,
     pub log: LogOptions,

@@ -8,7 +8,7 @@ use crate::error::EngineError;
 use crate::network::ports;
 use crate::protocol::Request;
 use crate::runtime::cleanup;
-use crate::spec::Snapshot;
+use crate::spec::{self, Snapshot};
 use crate::volume;
 use axum::Json;
 use axum::body::Bytes;
@@ -127,7 +127,7 @@ async fn start_container(shared: &Arc<Shared>, container: &Snapshot) -> Result<(
 /// `t` seconds; a negative time is as long as it takes.
 fn timeout_of(parameters: &Parameters) -> Option<u64> {
     let seconds: i64 = text(parameters, "t").parse().ok()?;
-    Some(u64::try_from(seconds).unwrap_or(u64::from(u32::MAX)))
+    Some(spec::grace(seconds))
 }
 
 pub(super) async fn stop(

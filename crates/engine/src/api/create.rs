@@ -11,7 +11,7 @@ use crate::id::new_id;
 use crate::image::{self, Image, reference};
 use crate::network::{Place, ports};
 use crate::protocol::{Reply, Request};
-use crate::spec::{ContainerSpec, Dns, Endpoint, Health, Limits, LogOptions, Port, Seccomp, Ulimit};
+use crate::spec::{self, ContainerSpec, Dns, Endpoint, Health, Limits, LogOptions, Port, Seccomp, Ulimit};
 use axum::Json;
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -172,7 +172,7 @@ fn process(body: ContainerCreateBody, image: &Image) -> ContainerSpec {
             .filter(|signal| !signal.is_empty())
             .or(image_signal)
             .unwrap_or_else(|| "SIGTERM".to_owned()),
-        stop_timeout: body.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(10),
+        stop_timeout: body.stop_timeout.map_or(10, spec::grace),
         health: merge_health(health, image),
         ..ContainerSpec::default()
     }

@@ -8,6 +8,7 @@ use crate::daemon::blocking;
 use crate::daemon::bus::Happening;
 use crate::error::EngineError;
 use crate::logs;
+use crate::sys::deadline;
 use crate::volume;
 use axum::Json;
 use axum::body::Bytes;
@@ -106,7 +107,7 @@ pub(super) async fn events(state: State, parameters: Parameters) -> Result<Respo
     let old: Vec<_> =
         past.into_iter().filter(in_past).filter_map(|event| line(&event, &filters)).map(Ok).collect();
     let left = until.map(|until| until.saturating_sub(logs::now()));
-    let deadline = left.map(|left| tokio::time::Instant::now() + left);
+    let deadline = left.map(|left| tokio::time::Instant::from_std(deadline::after(left)));
     let new = stream::unfold((receiver, filters), move |(mut receiver, filters)| async move {
         loop {
             let next = match deadline {

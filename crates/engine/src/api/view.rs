@@ -110,7 +110,7 @@ fn config(spec: &ContainerSpec) -> Value {
         "Image": spec.image, "Cmd": spec.command, "Entrypoint": spec.entrypoint, "Env": spec.env,
         "Labels": spec.labels, "Tty": spec.tty, "OpenStdin": spec.open_stdin, "StdinOnce": spec.stdin_once,
         "User": spec.user, "WorkingDir": spec.working_dir, "Hostname": spec.hostname, "Domainname": spec.domainname,
-        "StopSignal": spec.stop_signal, "StopTimeout": spec.stop_timeout,
+        "StopSignal": spec.stop_signal, "StopTimeout": i64::try_from(spec.stop_timeout).unwrap_or(-1),
     });
     if let Some(health) = &spec.health {
         config["Healthcheck"] = json!({

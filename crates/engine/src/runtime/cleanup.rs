@@ -2,13 +2,14 @@
 
 use crate::paths;
 use crate::protocol::Report;
+use crate::sys::deadline;
 use anyhow::{Context, Result, bail};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{UnmountFlags, unmount};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the kernel may take to end what was killed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,7 +53,7 @@ pub fn sweep() {
 fn kill_all(cgroup: &Path) -> Result<()> {
     fs::write(cgroup.join("cgroup.kill"), "1").context("ending the rest of the container")?;
     let mut events = File::open(cgroup.join("cgroup.events"))?;
-    let deadline = Instant::now() + PATIENCE;
+    let end = deadline::after(PATIENCE);
     loop {
         let mut text = String::new();
         std::io::Seek::rewind(&mut events)?;
@@ -60,11 +61,9 @@ fn kill_all(cgroup: &Path) -> Result<()> {
         if text.contains("populated 0") {
             return Ok(());
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let Some(left) = deadline::left(end) else {
             bail!("{} still has processes {} s after they were killed", cgroup.display(), PATIENCE.as_secs());
-        }
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))?;
+        };
+        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&left))?;
     }
 }

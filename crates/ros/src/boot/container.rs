@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use corral_engine::core::{Helper, Streams};
 use corral_engine::protocol::{Join, Order, Report};
 use corral_engine::sys::packet::Received;
-use corral_engine::sys::reap;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use corral_engine::sys::{deadline, reap};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub(super) fn run(
         other => bail!("the helper reported {other:?}"),
     };
     helper.go()?;
-    let code = wait_for_end(pid, time.map(|time| Instant::now() + time));
+    let code = wait_for_end(pid, time.map(deadline::after));
     let order = Order::Cleanup { id, keep_children: false, remove: true };
     let cleaning = Helper::start(&order, Streams::default())?;
     next_report(&cleaning)?;
@@ -51,38 +51,36 @@ pub(super) fn run(
 }
 
 fn next_report(helper: &Helper) -> Result<Report> {
-    let deadline = Instant::now() + HELPER_TIME;
+    let end = deadline::after(HELPER_TIME);
     loop {
         match helper.report() {
             Received::Message(report, _) => return Ok(report),
             Received::Closed => bail!("the helper ended without a word"),
             Received::Nothing => {}
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let Some(left) = deadline::left(end) else {
             bail!("the helper did not report in time");
-        }
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: 0 };
-        poll(&mut [PollFd::new(helper, PollFlags::IN)], Some(&timeout))?;
+        };
+        poll(&mut [PollFd::new(helper, PollFlags::IN)], Some(&left))?;
     }
 }
 
 /// Reaps until the process has ended. Its pidfd tells when; before that it is the helper's child, not ours.
-fn wait_for_end(pid: i32, deadline: Option<Instant>) -> Result<i32> {
+fn wait_for_end(pid: i32, end: Option<Instant>) -> Result<i32> {
     let process = rustix::process::Pid::from_raw(pid).context("no process")?;
     let handle = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty())?;
     loop {
-        while let Some(end) = reap::next() {
-            if end.pid == pid {
-                return Ok(end.code);
+        while let Some(ended) = reap::next() {
+            if ended.pid == pid {
+                return Ok(ended.code);
             }
         }
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if end.is_some_and(|end| end <= Instant::now()) {
             let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
             bail!("it did not end in time");
         }
         // It may be a zombie of a helper that has not ended yet: look again soon.
-        let timeout = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-        poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout))?;
+        let pause = deadline::timespec(Duration::from_millis(20));
+        poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&pause))?;
     }
 }

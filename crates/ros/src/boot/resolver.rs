@@ -3,13 +3,14 @@
 use super::say;
 use crate::resolve::{self, BUILT_IN, FAILURE, NOTICE, Resolved};
 use anyhow::{Context, Result, bail};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use corral_engine::sys::deadline;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio, read};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long it may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -130,15 +131,13 @@ pub(crate) fn note_failure(error: &anyhow::Error) {
 
 fn wait(arguments: &[&str]) -> Result<Resolved> {
     let mut resolver = Resolver::start(arguments)?;
-    let deadline = Instant::now() + PATIENCE;
+    let end = deadline::after(PATIENCE);
     while !resolver.read() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let Some(left) = deadline::left(end) else {
             resolver.give_up();
             break;
-        }
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        let _ = poll(&mut [PollFd::new(&resolver, PollFlags::IN)], Some(&timeout));
+        };
+        let _ = poll(&mut [PollFd::new(&resolver, PollFlags::IN)], Some(&left));
     }
     resolver.finish_and_reap()
 }

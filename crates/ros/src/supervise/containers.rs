@@ -7,7 +7,7 @@ use crate::boot::say;
 use corral_engine::core::{Streams, cgroup};
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Event as News, Join, Order};
-use corral_engine::spec::ContainerSpec;
+use corral_engine::spec::{ContainerSpec, FOREVER};
 use corral_engine::sys::signals;
 use corral_plan::lifecycle::{self, Action, Event, State};
 use corral_plan::restart;
@@ -182,11 +182,15 @@ impl Supervisor {
             return;
         }
         let signal = signals::parse(&container.spec.stop_signal).unwrap_or(15);
-        let grace = Duration::from_secs(timeout.unwrap_or(container.spec.stop_timeout));
+        let grace = timeout.unwrap_or(container.spec.stop_timeout);
         if let Err(error) = signals::send(container.pid, signal) {
             say(&format!("stopping {}: {error}", container.spec.name));
         }
-        self.set_timer(grace, Timer::GraceOver(id.to_owned()));
+        let timer = Timer::GraceOver(id.to_owned());
+        match grace {
+            FOREVER => self.clear_timer(&timer),
+            seconds => self.set_timer(Duration::from_secs(seconds), timer),
+        }
     }
 
     /// It did not end when asked.

@@ -4,14 +4,14 @@
 use super::{Supervisor, Timer};
 use crate::boot::say;
 use corral_engine::protocol::PowerAction;
-use corral_engine::sys::{reap, signals};
+use corral_engine::sys::{deadline, reap, signals};
 use corral_machine::mounts;
 use corral_machine::power::Power;
 use corral_plan::lifecycle::Event;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What containers of the user's Docker get between the first signal and the last.
 const GRACE: Duration = Duration::from_secs(5);
@@ -125,15 +125,14 @@ fn end_processes(signals_fd: &signals::Signals) {
         let everybody = rustix::process::Signal::from_named_raw(signal);
         let Some(everybody) = everybody else { continue };
         send_to_all(everybody);
-        let deadline = Instant::now() + patience;
+        let end = deadline::after(patience);
         while has_processes() {
             while reap::next().is_some() {}
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if deadline::left(end).is_none() {
                 break;
             }
-            let timeout = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-            let _ = poll(&mut [PollFd::new(signals_fd, PollFlags::IN)], Some(&timeout));
+            let pause = deadline::timespec(Duration::from_millis(50));
+            let _ = poll(&mut [PollFd::new(signals_fd, PollFlags::IN)], Some(&pause));
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::trace::Trace;
 use anyhow::{Context, Result};
 use connection::Connection;
 use corral_engine::paths;
+use corral_engine::sys::deadline;
 use corral_engine::sys::packet;
 use corral_engine::sys::reap;
 use corral_engine::sys::signals::{Ask, Signals};
@@ -27,7 +28,7 @@ use corral_machine::power::Power;
 use ending::Ending;
 use jobs::Job;
 pub(crate) use reexec::resume;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
@@ -201,10 +202,7 @@ impl Supervisor {
             sources.push(Source::Resolver);
             polled.push(PollFd::from_borrowed_fd(resolver.as_fd(), PollFlags::IN));
         }
-        let timeout = self.next_timer().map(|left| Timespec {
-            tv_sec: left.as_secs().cast_signed(),
-            tv_nsec: left.subsec_nanos().into(),
-        });
+        let timeout = self.next_timer().map(deadline::timespec);
         match poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("waiting for something to do"),
@@ -220,7 +218,7 @@ impl Supervisor {
 
     fn set_timer(&mut self, after: Duration, timer: Timer) {
         self.clear_timer(&timer);
-        self.timers.push((Instant::now() + after, timer));
+        self.timers.push((deadline::after(after), timer));
     }
 
     fn clear_timer(&mut self, timer: &Timer) {

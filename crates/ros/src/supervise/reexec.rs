@@ -16,6 +16,7 @@ use corral_engine::core::Helper;
 use corral_engine::protocol::{PowerAction, Reply, Report};
 use corral_engine::spec::ContainerSpec;
 use corral_engine::sys;
+use corral_engine::sys::deadline;
 use corral_engine::sys::signals::Signals;
 use corral_plan::lifecycle::State;
 use serde::{Deserialize, Serialize};
@@ -193,9 +194,8 @@ fn restore(signals: Signals, saved: Saved) -> Result<Supervisor> {
         }
     }
     supervisor.execs = saved.execs.into_iter().collect();
-    let now = Instant::now();
-    supervisor.timers =
-        saved.timers.into_iter().map(|(left, timer)| (now + Duration::from_millis(left), timer)).collect();
+    let at = |left| deadline::after(Duration::from_millis(left));
+    supervisor.timers = saved.timers.into_iter().map(|(left, timer)| (at(left), timer)).collect();
     (supervisor.waiters, supervisor.reload) = (saved.waiters, saved.reload);
     supervisor.daemon = children::Daemon {
         pid: saved.daemon_pid,
