@@ -97,6 +97,16 @@ fn no_time_is_too_long_for_a_stop() -> Result<()> {
 }
 
 #[test]
+fn a_bug_without_end_ends_pid_1() -> Result<()> {
+    let mut engine = sandbox("bugs")?;
+    engine.docker("run -d --name before busybox sleep 1000")?;
+    engine.inside("touch /run/corral/broken")?;
+    // What wakes it; the answer may not come any more.
+    let _ = engine.ros("os reexec");
+    engine.expect_end()
+}
+
+#[test]
 fn containers_are_there_after_a_crash_of_everything() -> Result<()> {
     let mut engine = sandbox("crash")?;
     engine.run("docker run -d --name kept --restart always busybox sleep 1000; docker run -d --name stays --restart unless-stopped busybox sleep 1000; docker stop -t 0 stays; docker run --name done busybox sh -c 'echo said; exit 4'; docker network create --label a=b net; docker volume create vol; true")?;

@@ -149,6 +149,18 @@ impl Sandbox {
         }
     }
 
+    /// Waits until the engine has ended by itself.
+    pub fn expect_end(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.outer.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!("the engine does not end");
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
     fn wait_for_api(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.docker("version").is_err() {

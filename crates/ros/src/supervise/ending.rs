@@ -3,6 +3,7 @@
 
 use super::{Supervisor, Timer};
 use crate::boot::say;
+use anyhow::Result;
 use corral_engine::protocol::PowerAction;
 use corral_engine::sys::{deadline, reap, signals};
 use corral_machine::mounts;
@@ -97,22 +98,42 @@ impl Supervisor {
         }
     }
 
-    /// The last steps. From here on there is nothing to wait for but the disks.
+    /// The last steps. From here on there is nothing to wait for but the disks. Comes back if the kernel refuses.
     pub(super) fn end_now(&mut self) {
         let power = self.ending.take().map_or(Power::Reboot, |ending| ending.power);
-        end_processes(&self.signals);
-        unmount_disks();
-        rustix::fs::sync();
-        say(&format!("{power:?}"));
-        let done = power.act().or_else(|error| {
-            say(&format!("{error:#}"));
-            if power == Power::Kexec { Power::Reboot.act() } else { Err(error) }
-        });
-        if let Err(error) = done {
+        if let Err(error) = finish(&self.signals, power) {
             say(&format!("{error:#}"));
             self.ending = Some(Ending { power });
         }
     }
+}
+
+/// Ends what runs, makes the disks clean, and the machine does what was asked.
+fn finish(signals: &signals::Signals, power: Power) -> Result<()> {
+    end_processes(signals);
+    unmount_disks();
+    rustix::fs::sync();
+    say(&format!("{power:?}"));
+    power.act().or_else(|error| {
+        say(&format!("{error:#}"));
+        if power == Power::Kexec { Power::Reboot.act() } else { Err(error) }
+    })
+}
+
+/// Restarts a machine whose PID 1 has lost what it knew: the processes end, and the disks are made clean as far as
+/// that can be done. Comes back only if the kernel refuses.
+pub(super) fn restart(why: &str) {
+    say(&format!("PID 1 cannot go on: {why}; the machine restarts"));
+    match signals::Signals::open() {
+        Ok(signals) => drop(finish(&signals, Power::Reboot).inspect_err(|error| say(&format!("{error:#}")))),
+        Err(_) => restart_at_once(),
+    }
+}
+
+/// When even that went wrong.
+pub(super) fn restart_at_once() {
+    rustix::fs::sync();
+    let _ = Power::Reboot.act().inspect_err(|error| say(&format!("{error:#}")));
 }
 
 fn is_stopping(container: &super::table::Container) -> bool {

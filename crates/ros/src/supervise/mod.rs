@@ -1,6 +1,7 @@
 //! What PID 1 does ever after: one thread, one poll over signals, the control socket, helpers and timers. It decides by
 //! `plan::lifecycle` and `plan::graph`, has helpers do what takes time, and never waits for anything else.
 
+mod bugs;
 mod children;
 mod connection;
 mod containers;
@@ -16,8 +17,9 @@ mod waiters;
 
 use crate::boot::{Resolver, say};
 use crate::resolve::Resolved;
-use crate::trace::Trace;
-use anyhow::{Context, Result};
+use crate::trace::{self, Trace};
+use anyhow::{Context, Result, bail};
+use bugs::{Bugs, Verdict};
 use connection::Connection;
 use corral_engine::paths;
 use corral_engine::sys::deadline;
@@ -67,6 +69,7 @@ pub(crate) struct Supervisor {
     reexec: Option<reexec::Wish>,
     /// How often it did.
     resumed: u32,
+    bugs: Bugs,
     resolved: Resolved,
     resolver: Option<Resolver>,
     reload: reload::Reload,
@@ -96,6 +99,8 @@ enum Timer {
     ResolverLate,
     /// The machine should have ended by now.
     EndingLate,
+    /// Children may have ended while PID 1 was replaced.
+    Reap,
 }
 
 /// Who is to be looked after, in the order of the descriptors polled.
@@ -133,6 +138,7 @@ impl Supervisor {
             waiters: Vec::new(),
             reexec: None,
             resumed: 0,
+            bugs: Bugs::default(),
             resolved: foundation.resolved,
             resolver: None,
             reload: reload::Reload::default(),
@@ -145,28 +151,44 @@ impl Supervisor {
         }
     }
 
-    /// Starts what the machine is for, and never comes back: an error in one turn is told and does not end it.
+    /// Starts what the machine is for, and never comes back: an error in one turn is reported and does not end it. What can
+    /// go wrong is done in the loop, where a bug is survived.
     pub(crate) fn run(&mut self) -> Result<()> {
-        self.start_daemon();
+        self.set_timer(Duration::ZERO, Timer::StartDaemon);
         self.watch_confirmation(self.resolved.confirm_within);
-        self.start_services();
         self.go_on()
     }
 
-    /// The loop. A bug in one turn is told as well, and PID 1 then goes on in a fresh process with all that it knows.
+    /// The loop. A bug in one turn is reported as well, and PID 1 then goes on in a new process with all that it knows;
+    /// bugs without end restart the machine.
     fn go_on(&mut self) -> Result<()> {
         loop {
-            match catch_unwind(AssertUnwindSafe(|| self.turn())) {
+            let turn = catch_unwind(AssertUnwindSafe(|| {
+                self.execute_again_if_wanted();
+                self.turn()
+            }));
+            match turn {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => say(&format!("PID 1: {error:#}")),
-                // The hook has told what it was.
-                Err(_) => self.reexec = Some(reexec::Wish::default()),
+                // The hook has reported what it was.
+                Err(_) if self.bugs.met(trace::now()) == Verdict::GiveUp => return self.give_up(),
+                Err(_) => drop(self.reexec.get_or_insert_default()),
             }
-            self.execute_again_if_wanted();
         }
     }
 
+    /// Nothing that PID 1 knows is trusted any more. Comes back only if the machine cannot restart.
+    fn give_up(&mut self) -> Result<()> {
+        say("PID 1 meets one bug after the other: the machine restarts");
+        if catch_unwind(AssertUnwindSafe(|| self.end_now())).is_err() {
+            ending::restart_at_once();
+        }
+        bail!("the machine could not be restarted")
+    }
+
     fn turn(&mut self) -> Result<()> {
+        #[cfg(feature = "test-hooks")]
+        bugs::break_if_asked();
         for source in self.wait()? {
             match source {
                 Source::Signals => self.take_signals(),
@@ -238,6 +260,7 @@ impl Supervisor {
                 Timer::ConfirmLate => self.confirm_late(),
                 Timer::ResolverLate => self.resolver_late(),
                 Timer::EndingLate => self.end_now(),
+                Timer::Reap => self.reap(),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! PID 1 executes its own binary again, on a client's wish (`ros os reexec`) or after a bug: all that it knows goes
 //! through memory to the new process, and all that it holds stays open. Containers, helpers and clients notice nothing.
 
+use super::bugs::Bugs;
 use super::connection::{Connection, Waiting};
 use super::ending::Ending;
 use super::jobs::{Job, Purpose};
@@ -21,10 +22,11 @@ use corral_engine::sys::signals::Signals;
 use corral_plan::lifecycle::State;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Both sides must agree on the shape of [`Saved`].
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Who wants it, and is answered when it is done.
 #[derive(Debug, Default)]
@@ -37,6 +39,7 @@ pub(super) struct Wish {
 struct Saved {
     version: u32,
     resumed: u32,
+    bugs: Bugs,
     listener: RawFd,
     connections: Vec<SavedConnection>,
     next_connection: u64,
@@ -124,7 +127,8 @@ impl Supervisor {
     fn save(&mut self, callers: Vec<Waiting>) -> Saved {
         Saved {
             version: VERSION,
-            resumed: self.resumed + 1,
+            resumed: self.resumed.saturating_add(1),
+            bugs: std::mem::take(&mut self.bugs),
             listener: self.listener.as_raw_fd(),
             connections: self
                 .connections
@@ -153,6 +157,7 @@ impl Supervisor {
 
     fn put_back(&mut self, saved: Saved, message: &str) {
         (self.waiters, self.reload) = (saved.waiters, saved.reload);
+        self.bugs = saved.bugs;
         for caller in saved.callers {
             let error = corral_engine::error::EngineError::Failed(message.to_owned());
             self.answer(caller, Reply::Error(error), &[]);
@@ -160,24 +165,41 @@ impl Supervisor {
     }
 }
 
-/// Goes on with what an earlier process left. Comes back only if that makes no sense.
+/// Goes on with what an earlier process left. What makes no sense restarts the machine; comes back only if the kernel
+/// refuses that.
 pub(crate) fn resume(signals: Signals, document: &[u8]) -> Result<()> {
+    let restored =
+        catch_unwind(AssertUnwindSafe(|| read(document).and_then(|saved| restore(signals, saved))));
+    let mut supervisor = match restored {
+        Ok(Ok(supervisor)) => supervisor,
+        Ok(Err(error)) => {
+            ending::restart(&format!("{error:#}"));
+            return Err(error);
+        }
+        Err(_) => {
+            ending::restart("a bug in what reads what the last process knew");
+            bail!("the machine could not be restarted");
+        }
+    };
+    say(&format!("PID 1 goes on in a new process, with {} containers", supervisor.containers.len()));
+    // Whoever ended on the way over is a zombie by now; the signal may have come to the old process.
+    supervisor.set_timer(Duration::ZERO, Timer::Reap);
+    supervisor.go_on()
+}
+
+fn read(document: &[u8]) -> Result<Saved> {
     let saved: Saved = serde_json::from_slice(document).context("reading what the last process knew")?;
     if saved.version != VERSION {
         bail!("the last process left version {}, not {VERSION}", saved.version);
     }
-    let mut supervisor = restore(signals, saved)?;
-    say(&format!("PID 1 goes on in a new process, with {} containers", supervisor.containers.len()));
-    // Whoever ended on the way over is a zombie by now; the signal may have come to the old process.
-    supervisor.reap();
-    supervisor.go_on()
+    Ok(saved)
 }
 
 fn restore(signals: Signals, saved: Saved) -> Result<Supervisor> {
     let listener = sys::take_kept(saved.listener).context("the control socket is gone")?;
     let foundation = Foundation { resolved: saved.resolved, trace: saved.trace, started: ago(saved.age) };
     let mut supervisor = Supervisor::with_listener(signals, listener, foundation);
-    supervisor.resumed = saved.resumed;
+    (supervisor.resumed, supervisor.bugs) = (saved.resumed, saved.bugs);
     supervisor.next_connection = saved.next_connection;
     for connection in saved.connections {
         let number = connection.number;
