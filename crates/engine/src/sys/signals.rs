@@ -2,7 +2,8 @@
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use std::io::Result;
+use std::io::{Error, ErrorKind, Result};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// The signals that PID 1 acts on, blocked and readable.
@@ -68,6 +69,15 @@ pub fn unblock_all() {
     let _ = SigSet::all().thread_unblock();
 }
 
+/// Real-time signals; the two below them are the C library's own.
+const REAL_TIME: RangeInclusive<i32> = 34..=64;
+
+/// `SIGRTMIN+3`, `SIGRTMAX-1`, or the bare names: what stands after the name is added to it.
+fn real_time(from: i32, offset: &str) -> Option<i32> {
+    let offset: i32 = if offset.is_empty() { 0 } else { offset.parse().ok()? };
+    from.checked_add(offset).filter(|signal| REAL_TIME.contains(signal))
+}
+
 /// A signal by its name (`SIGTERM`, `term`) or number.
 pub fn parse(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
@@ -75,23 +85,27 @@ pub fn parse(text: &str) -> Option<i32> {
     }
     let upper = text.to_uppercase();
     let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-    if let Some(offset) = name.strip_prefix("SIGRTMIN+") {
-        return offset.parse::<i32>().ok().map(|offset| 34 + offset);
+    if let Some(offset) = name.strip_prefix("SIGRTMIN") {
+        return real_time(*REAL_TIME.start(), offset);
+    }
+    if let Some(offset) = name.strip_prefix("SIGRTMAX") {
+        return real_time(*REAL_TIME.end(), offset);
     }
     name.parse::<Signal>().ok().map(|signal| signal as i32)
 }
 
 /// Sends a signal to a process that is known to exist (or to be a zombie that we have not reaped).
 pub fn send(pid: i32, signal: i32) -> Result<()> {
-    let pid = rustix::process::Pid::from_raw(pid).ok_or(std::io::ErrorKind::InvalidInput)?;
-    // Real-time signals have no name in rustix; nix has none either, but takes none at all.
-    match rustix::process::Signal::from_named_raw(signal) {
-        Some(signal) => Ok(rustix::process::kill_process(pid, signal)?),
-        None => Err(std::io::Error::new(
-            std::io::ErrorKind::InvalidInput,
-            format!("signal {signal} cannot be sent"),
-        )),
-    }
+    let pid = rustix::process::Pid::from_raw(pid).ok_or(ErrorKind::InvalidInput)?;
+    let unknown = || Error::new(ErrorKind::InvalidInput, format!("signal {signal} cannot be sent"));
+    let signal = rustix::process::Signal::from_named_raw(signal).or_else(|| of_real_time(signal));
+    Ok(rustix::process::kill_process(pid, signal.ok_or_else(unknown)?)?)
+}
+
+#[expect(unsafe_code, reason = "real-time signals have no names in rustix, and nix takes none of them")]
+fn of_real_time(signal: i32) -> Option<rustix::process::Signal> {
+    // SAFETY: the number is none of those that the C library keeps for itself (just looked), and it is only sent.
+    REAL_TIME.contains(&signal).then(|| unsafe { rustix::process::Signal::from_raw_unchecked(signal) })
 }
 
 /// Ends this process quietly when what reads its output goes away (`ros … | head`), as programs do.
@@ -100,4 +114,48 @@ pub fn end_on_closed_pipe() {
     // SAFETY: the default disposition runs no code of ours, and this is called before any thread is started.
     let _ =
         unsafe { nix::sys::signal::signal(nix::sys::signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        let cases = [
+            ("SIGTERM", Some(15)),
+            ("term", Some(15)),
+            ("9", Some(9)),
+            ("64", Some(64)),
+            ("SIGRTMIN", Some(34)),
+            ("SIGRTMIN+3", Some(37)),
+            ("rtmin+15", Some(49)),
+            ("RTMAX-14", Some(50)),
+            ("SIGRTMAX", Some(64)),
+            ("SIGRTMIN+31", None),
+            ("SIGRTMIN-1", None),
+            ("SIGRTMAX+1", None),
+            ("SIGRTMINUS", None),
+            ("65", None),
+            ("0", None),
+            ("SIGNOTHING", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_signal_that_has_a_name_can_be_sent() {
+        for text in ["SIGTERM", "SIGRTMIN+3", "SIGRTMAX"] {
+            let number = parse(text).unwrap();
+            let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            send(child.id().cast_signed(), number).unwrap();
+            assert_eq!(child.wait().unwrap().signal(), Some(number), "{text}");
+        }
+        // The C library's own.
+        assert!(send(std::process::id().cast_signed(), 32).is_err());
+    }
 }
