@@ -30,6 +30,8 @@ cp "$2/tini-static" /usr/share/ros/layers/docker/usr/bin/
 mount --bind "$2/store" /var/lib/system-docker
 mount --make-shared /
 ip link set lo up
+# As the kernel starts PID 1 of a machine.
+ulimit -Sn 1024
 exec -a engine-alone "$1"
 "#;
 

@@ -20,6 +20,17 @@ fn without_descriptors_pid_1_says_so_and_stays() -> Result<()> {
 }
 
 #[test]
+fn containers_may_open_as_much_as_the_machine_may() -> Result<()> {
+    let engine = sandbox("open-files")?;
+    let hard = engine.inside("ulimit -Hn")?;
+    let limits = "run --rm busybox sh -c 'ulimit -n; ulimit -Hn; ulimit -c'";
+    assert_eq!(engine.docker(limits)?, format!("{hard}\n{hard}\n0"));
+    let own = "run --rm --ulimit nofile=100:200 --ulimit core=0:0 busybox sh -c 'ulimit -n; ulimit -Hn'";
+    assert_eq!(engine.docker(own)?, "100\n200");
+    Ok(())
+}
+
+#[test]
 fn a_disk_that_is_nearly_full_loses_what_nothing_stands_on() -> Result<()> {
     let engine = sandbox("pressure")?;
     engine.inside("mount -t tmpfs -o size=64m store /var/lib/system-docker")?;

@@ -99,7 +99,7 @@ fn ports_are_read_in_every_form() {
 fn limits_checks_and_dependencies_are_typed() {
     let service = service(
         "{image: i, pull_policy: always, cpus: 1.5, mem_limit: 64m, memswap_limit: -1, pids_limit: 9, init: true,
-        ulimits: {nofile: {soft: 1, hard: 2}, nproc: 7}, sysctls: [net.core.somaxconn=1], pid: 'service:db',
+        ulimits: {nofile: {soft: 1, hard: 2}, nproc: 7, core: -1}, sysctls: [net.core.somaxconn=1], pid: 'service:db',
         logging: {driver: json-file, options: {max-size: 1m, max-file: 2}}, profiles: [debug], links: ['db:store'],
         healthcheck: {test: 'wget -q x', interval: 1m30s, timeout: 2s, retries: 3, start_period: 500ms},
         depends_on: {db: {condition: service_healthy}}}",
@@ -108,7 +108,10 @@ fn limits_checks_and_dependencies_are_typed() {
     assert_eq!((service.limits.cpu_quota, service.limits.cpu_period), (150_000, 100_000));
     assert_eq!((service.limits.memory, service.limits.memory_swap, service.limits.pids), (64 << 20, -1, 9));
     let limit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
-    assert_eq!(service.ulimits, [limit("nofile", 1, 2), limit("nproc", 7, 7)]);
+    assert_eq!(
+        service.ulimits,
+        [limit("nofile", 1, 2), limit("nproc", 7, 7), limit("core", u64::MAX, u64::MAX)]
+    );
     assert_eq!(service.sysctls["net.core.somaxconn"], "1");
     assert_eq!(service.logging, Logging { none: false, max_bytes: 1 << 20, max_files: 2 });
     let health = Health {

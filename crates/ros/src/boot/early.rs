@@ -4,15 +4,37 @@
 use super::say;
 use corral_machine::modules::Index;
 use corral_machine::mounts;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// The name that `ps` shows, an environment for children, and the panic hook.
+/// Descriptors of a process: all that the kernel admits where `fs.nr_open` is as it comes.
+const MOST_FILES: u64 = 1 << 20;
+
+/// The name that `ps` shows, an environment and limits for children, and the panic hook.
 pub(super) fn become_pid_1() {
     let _ = rustix::thread::set_name(c"system-docker");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    set_limits();
     std::panic::set_hook(Box::new(|info| say(&format!("PID 1 met a bug: {info}"))));
+}
+
+/// Every process inherits these. The kernel starts PID 1 with 1,024 descriptors (4,096 at most), which databases refuse.
+/// No core files: they would fill the disks of containers. Docker has them, as its unit says (images/docker/compose.yml).
+fn set_limits() {
+    raise(Resource::Nofile, Some(MOST_FILES));
+    raise(Resource::Nproc, None);
+    let no_core_files = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    let _ = setrlimit(Resource::Core, no_core_files);
+}
+
+/// Sets both limits. Who may not raise the hard one, as on a build machine, uses all of what there is.
+fn raise(resource: Resource, limit: Option<u64>) {
+    if setrlimit(resource, Rlimit { current: limit, maximum: limit }).is_err() {
+        let maximum = getrlimit(resource).maximum;
+        let _ = setrlimit(resource, Rlimit { current: maximum, maximum });
+    }
 }
 
 /// Mounts everything that PID 1 needs; returns what could not be mounted.
