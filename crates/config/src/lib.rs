@@ -15,6 +15,7 @@ pub mod model;
 pub mod names;
 pub mod path;
 pub mod schema;
+pub mod ssh_key;
 pub mod user_data;
 pub mod yaml;
 
