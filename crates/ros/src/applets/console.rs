@@ -6,6 +6,8 @@ pub(crate) mod commands;
 mod host_keys;
 pub(crate) mod mounts;
 
+pub(crate) use accounts::{chpasswd_arguments, is_password_hash};
+
 use super::load_config;
 use super::user_docker::CONSOLE_DONE;
 use crate::boot::say;

@@ -1,6 +1,7 @@
 //! `ros recovery`, in the recovery container: a root shell on every console. Whoever leaves one of them lets the boot
 //! go on. Where the owner set `rancher.password`, it is asked for.
 
+use super::console::chpasswd_arguments;
 use crate::terminals::consoles;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -96,7 +97,7 @@ fn set_password(password: &str) -> Result<()> {
     };
     fs::write("/etc/passwd", table.lines().map(line).collect::<String>())?;
     let mut child = Command::new("/usr/sbin/chpasswd")
-        .args(["-c", "SHA512"])
+        .args(chpasswd_arguments(password))
         .stdin(Stdio::piped())
         .spawn()
         .context("starting chpasswd")?;

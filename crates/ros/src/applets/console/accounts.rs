@@ -71,9 +71,20 @@ fn authorize_in(home: &Path, keys: &[String], owner: (u32, u32)) -> Result<()> {
     own(&file, owner.0, owner.1)
 }
 
-/// The password of rancher; it goes to chpasswd's input, never to a command line.
+/// The password of rancher, or its hash; it goes to chpasswd's input, never to a command line.
 pub(super) fn set_password(password: &str) -> Result<()> {
-    if password.is_empty() { Ok(()) } else { chpasswd(&["-c", "SHA512"], "rancher", password) }
+    if password.is_empty() { Ok(()) } else { chpasswd(chpasswd_arguments(password), "rancher", password) }
+}
+
+/// A hash of crypt(5) that a password can fit: not `*`, `!` or clear text.
+pub(crate) fn is_password_hash(text: &str) -> bool {
+    let fields: Vec<&str> = text.split('$').collect();
+    matches!(fields.as_slice(), ["", id, _, .., hash] if !id.is_empty() && !hash.is_empty())
+}
+
+/// How chpasswd has to take a password, or a hash of one.
+pub(crate) fn chpasswd_arguments(password: &str) -> &'static [&'static str] {
+    if is_password_hash(password) { &["-e"] } else { &["-c", "SHA512"] }
 }
 
 fn chpasswd(arguments: &[&str], user: &str, secret: &str) -> Result<()> {
@@ -213,4 +224,19 @@ fn run(program: &str, arguments: &[&str]) -> Result<()> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     bail!("{program}: {} {}", output.status, said.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_not_hashed_again() {
+        for hash in ["$6$salt$hash", "$6$rounds=5000$salt$hash", "$y$j9T$salt$hash"] {
+            assert_eq!(chpasswd_arguments(hash), ["-e"], "{hash}");
+        }
+        for clear in ["secret", "$6$", "$$", "$a$b", "a$b$c$d", "!", "*", "$6$salt$"] {
+            assert_eq!(chpasswd_arguments(clear), ["-c", "SHA512"], "{clear}");
+        }
+    }
 }
