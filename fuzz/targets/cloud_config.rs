@@ -3,6 +3,7 @@
 
 #![no_main]
 
+use corral_config::ssh_key::SshKey;
 use corral_config::user_data::{self, Part};
 use corral_config::{Layer, Source, export, resolve};
 use libfuzzer_sys::fuzz_target;
@@ -23,6 +24,7 @@ fn check(bytes: &[u8]) {
     layer.problems.iter().for_each(|problem| drop(problem.to_string()));
     let config = resolve(&[corral_config::defaults(), layer.clone()]);
     let _ = config.rancher.docker.arguments();
+    config.ssh_authorized_keys.iter().for_each(|key| drop(SshKey::parse(key)));
     config.write_files.iter().for_each(|file| drop(file.bytes()));
     if let Ok(text) = export::to_yaml(&layer.value, true) {
         let again = Layer::parse(source(), &text);

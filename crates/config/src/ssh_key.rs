@@ -209,8 +209,7 @@ impl<'a> Blob<'a> {
 mod tests {
     use super::*;
 
-    const ED25519: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
+    const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
     const ECDSA: &str = "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBDuhQ08RT5ewvzP5gBC4+j0FsEqS2m0Rf06HMhETFf/OVyx4yeAjXfY5KFFTzH093F5rMpphAHV+lP0WemZfjOMcejPGhEErhbi8jLbLK09w43kwLGownB9ytQvlI0WTQw==";
     const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC4Ez4ZlNA7GPmBdYKqGfObIabpVEiJji+yzYkvgMfJoBOYc0oOK5TyEtKb+x6JSrX9TVNRmrTGLCeVq1WzrIYlGQQ8HGZ1vwrs0xAd7Q/fXkmChptvR+RkNqFFaBVIqEwu7UFAnhLXCjQMnoko4sKEx8SlQn9uozmEVFC3GsaYfw==";
 
