@@ -136,6 +136,94 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
     Ok(())
 }
 
+/// The story logs in as ann: the installer knows of no key of rancher that it could take along.
+#[test]
+fn an_installation_that_would_lock_its_owner_out_is_refused() -> Result<()> {
+    let folder = folder("lock-out")?;
+    let disk = folder.join(DISK_NAME);
+    drive::blank(&disk, 2048)?;
+    let key = shell::make_key(&folder)?;
+    let ann = format!(
+        "#cloud-config\nusers:\n  - name: ann\n    groups: [docker]\n    sudo: ALL=(ALL) NOPASSWD:ALL\n    ssh_authorized_keys: [{key}]\n"
+    );
+    let config_drive = Some(drive::make(&folder, drive::Kind::ConfigDriveIso, ann.as_bytes())?);
+    let disks = vec![disk.clone()];
+    let options = Options { medium: Medium::Iso, disks, config_drive, ..Options::default() };
+    let mut machine = Machine::start(&folder, options)?;
+    "ann".clone_into(&mut machine.login.user);
+    machine.expect_login()?;
+    without_a_way_in_nothing_is_written(&machine, &key)?;
+    flags_let_their_owner_in(&machine, &key)?;
+    machine.check_alarms()?;
+    let _ = machine.run("sudo poweroff");
+    machine.expect_end()?;
+
+    let options = Options { medium: Medium::Disk, disks: vec![disk], ..Options::default() };
+    let mut machine = Machine::start(&folder, options)?;
+    machine.expect_login()?;
+    assert_eq!(machine.run("hostname; cat /tmp/written")?, "flagged\nby the document");
+    // DHCP would have given /24, for some time.
+    machine.run(
+        "ip -4 address show dev eth0 | grep -A 1 'inet 10.0.2.15/25' | grep -q 'valid_lft forever' &&
+         ip route | grep -q 'default via 10.0.2.2' && grep -q 10.0.2.3 /etc/resolv.conf",
+    )?;
+    machine.type_until("rancher", "assword:")?;
+    machine.type_until("open sesame", "[rancher@flagged")?;
+    machine.check_alarms()
+}
+
+fn without_a_way_in_nothing_is_written(machine: &Machine, key: &str) -> Result<()> {
+    let cut = &key[..key.len() / 2];
+    let documents = [
+        (format!("ssh_authorised_keys: [{key}]"), "/tmp/my.yml:2:22: ssh_authorised_keys: "),
+        ("users: [{name: joe}]".to_owned(), "users: joe: it has neither ssh_authorized_keys nor passwd"),
+        (
+            format!("ssh_authorized_keys: [{cut}]"),
+            "ssh_authorized_keys[0]: the key after its type is damaged",
+        ),
+    ];
+    let install = "sudo ros install -d /dev/vda";
+    for (document, reason) in documents {
+        machine.run(&format!("printf '#cloud-config\\n%s\\n' '{document}' > /tmp/my.yml"))?;
+        let said = machine.run(&format!("! {install} -c /tmp/my.yml -f 2>&1"))?;
+        assert!(said.contains("no way to log in") && said.contains(reason), "{document}: {said}");
+    }
+    for (arguments, reason) in [
+        ("-f", "no way to log in"),
+        ("--ssh-key /tmp/my.yml -f", "there is no key"),
+        ("--address 10.0.2.15 -f", "10.0.2.15/24"),
+        // It goes on to the question whether to continue.
+        ("-c /tmp/my.yml --no-login", "NO WAY IS KNOWN"),
+    ] {
+        let said = machine.run(&format!("! {install} {arguments} 2>&1 < /dev/null"))?;
+        assert!(said.contains(reason), "{arguments}: {said}");
+    }
+    machine.run("[ $(sudo head -c 1048576 /dev/vda | tr -d '\\0' | wc -c) = 0 ]").map(|_| ())
+}
+
+/// The document has no way in; its flags have, and win.
+fn flags_let_their_owner_in(machine: &Machine, key: &str) -> Result<()> {
+    machine.run(
+        "printf '#cloud-config\\nhostname: mine\\nwrite_files: [{path: /tmp/written, content: by the document}]\\n' > /tmp/my.yml",
+    )?;
+    let network = "--address 10.0.2.15/25 --gateway 10.0.2.2 --dns 10.0.2.3";
+    let said = machine.run(&format!(
+        "echo 'open sesame' | sudo ros install -d /dev/vda -c /tmp/my.yml --ssh-key '{key}' --hostname flagged {network} \
+         --password-stdin -a {SERIAL} --no-reboot -f"
+    ))?;
+    let fingerprint = machine.run(&format!("echo '{key}' > /tmp/key.pub && ssh-keygen -lf /tmp/key.pub"))?;
+    for part in [
+        fingerprint.as_str(),
+        "rancher on the console: password",
+        "10.0.2.15/25 on eth0 (mac=52:54:00:",
+        "is installed on",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("open sesame"), "{said}");
+    Ok(())
+}
+
 /// Without arguments, on a terminal: what is needed is asked for.
 fn by_choosing(machine: &Machine) -> Result<String> {
     let down = "\u{1b}[B";
@@ -143,7 +231,10 @@ fn by_choosing(machine: &Machine) -> Result<String> {
     let questions = [
         ("As hybrid, on two disks", generic.as_str()),
         ("/dev/vdg", vdd.as_str()),
-        ("to take the ssh keys of this system along: ", "/tmp/my.yml"),
+        ("cloud-config (file or URL), empty for none: ", "/tmp/my.yml"),
+        // Key and host name are in the document, and not asked for.
+        ("Password of rancher for the console, empty for none: ", ""),
+        ("Static address (192.168.1.5/24), empty for DHCP: ", ""),
         ("Continue [y/N]: ", "y"),
     ];
     machine.login.answer(&format!("sudo ros install -a {SERIAL} --no-reboot"), &questions)

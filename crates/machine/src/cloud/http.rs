@@ -41,6 +41,11 @@ impl Http {
         Http::build(deadline, reqwest::blocking::ClientBuilder::no_proxy)
     }
 
+    /// A client for what must not be replaced on its way: TLS only, also after a redirection.
+    pub fn secure(deadline: Instant) -> Result<Http> {
+        Http::build(deadline, |builder| builder.https_only(true))
+    }
+
     fn build(
         deadline: Instant,
         adjust: fn(reqwest::blocking::ClientBuilder) -> reqwest::blocking::ClientBuilder,

@@ -71,8 +71,12 @@ enum Command {
     #[command(after_help = "Examples:
   ros install -d /dev/sda -c my.yml                  boots from BIOS and UEFI
   ros install -d /dev/vda -c https://host/my.yml -f  asks nothing, restarts at its end
+  ros install -d /dev/sda --ssh-key gh:octocat --hostname web-1
+  ros install -d /dev/sda --ssh-key my.pub --password        also on the console
+  ros install -d /dev/sda --ssh-key my.pub --address 192.168.1.5/24 \\
+    --gateway 192.168.1.1 --dns 192.168.1.1
   ros install -d /dev/vda -t generic -a rancher.debug=true")]
-    Install(install::Options),
+    Install(Box<install::Options>),
     /// The operating system: versions, upgrades
     #[command(after_help = "Examples:
   ros os list                             versions here, and those that rancher.upgrade.url lists

@@ -1,14 +1,21 @@
-//! `ros install` without arguments, on a terminal: what the flags would say is chosen from lists, or typed.
+//! `ros install` without arguments, on a terminal: what the flags would say is chosen from lists, or typed. What the
+//! document says is not asked for.
 
+use super::access::{Access, hostname};
 use super::disk::{self, Candidate};
-use super::{Kind, Options};
+use super::document::Document;
+use super::network::Cidr;
+use super::seed::Draft;
+use super::{Kind, Options, keys, password};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use dialoguer::{Input, Select};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-/// Asks for type, disks and cloud-config.
-pub(super) fn fill_in(options: &Options) -> Result<Options> {
+/// Asks for type, disks, document, and what the document does not say.
+pub(super) fn fill_in(options: &Options) -> Result<(Options, Option<Document>)> {
     let mut disks = disk::candidates();
     if disks.is_empty() {
         bail!("there is no disk to install to");
@@ -24,13 +31,38 @@ pub(super) fn fill_in(options: &Options) -> Result<Options> {
         Kind::Raid => vec![take("First disk", &mut disks)?, take("Second disk", &mut disks)?],
         _ => vec![take("Disk", &mut disks)?],
     };
-    let config = Input::<String>::new()
-        .with_prompt("cloud-config (file or URL), empty to take the ssh keys of this system along")
-        .allow_empty(true)
-        .validate_with(|answer: &String| is_there(answer))
-        .interact_text()?;
-    let cloud_config = Some(config).filter(|config| !config.is_empty());
-    Ok(Options { device, install_type, cloud_config, ..options.clone() })
+    let cloud_config = match &options.cloud_config {
+        Some(config) => Some(config.clone()),
+        None => input("cloud-config (file or URL), empty for none", is_there)?,
+    };
+    let document = cloud_config.as_deref().map(Document::load).transpose()?;
+    let access = fill_in_access(&options.access, &Draft::new(document.as_ref(), &options.append))?;
+    Ok((Options { device, install_type, cloud_config, access, ..options.clone() }, document))
+}
+
+fn fill_in_access(access: &Access, draft: &Draft<'_>) -> Result<Access> {
+    let missing = draft.missing(access)?;
+    let mut access = access.clone();
+    if missing.key {
+        let is_key = |answer: &str| keys::named(answer).map(drop).map_err(|error| format!("{error:#}"));
+        access.ssh_key.extend(input("ssh key (its line, a file, gh:NAME), empty for none", is_key)?);
+    }
+    if missing.password && !access.password_stdin {
+        access.password_hash = password::ask("Password of rancher for the console, empty for none: ")?;
+    }
+    if missing.hostname {
+        access.hostname = input("Host name, empty for that of DHCP", |answer| parses(answer, hostname))?;
+    }
+    if missing.address {
+        let address = "Static address (192.168.1.5/24), empty for DHCP";
+        access.address = input(address, |answer| parses(answer, Cidr::from_str))?.and_then(parsed);
+    }
+    if missing.address && access.address.is_some() {
+        let is_ip = |answer: &str| parses(answer, IpAddr::from_str);
+        access.gateway = input("Router, empty for none", is_ip)?.and_then(parsed);
+        access.dns.extend(input("Name server, empty for none", is_ip)?.and_then(parsed::<IpAddr>));
+    }
+    Ok(access)
 }
 
 /// One of the disks, which is no choice any more afterwards.
@@ -54,9 +86,27 @@ fn describe(kind: &Kind) -> String {
     format!("{:<16} {}", value.get_name(), value.get_help().map(ToString::to_string).unwrap_or_default())
 }
 
-/// A typing error is told while there is time to mend it.
+/// One line; None if it is empty. A typing error is reported while there is time to correct it.
+fn input(prompt: &str, check: impl Fn(&str) -> Result<(), String>) -> Result<Option<String>> {
+    let answer = Input::<String>::new()
+        .with_prompt(prompt)
+        .allow_empty(true)
+        .validate_with(|answer: &String| if answer.is_empty() { Ok(()) } else { check(answer) })
+        .interact_text()?;
+    Ok(Some(answer).filter(|answer| !answer.is_empty()))
+}
+
+fn parses<T, E: ToString>(answer: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<(), String> {
+    parse(answer).map(drop).map_err(|error| error.to_string())
+}
+
+/// What was checked while it was typed.
+fn parsed<T: FromStr>(answer: String) -> Option<T> {
+    answer.parse().ok()
+}
+
 fn is_there(answer: &str) -> Result<(), String> {
-    if answer.is_empty() || answer.contains("://") || Path::new(answer).exists() {
+    if answer.contains("://") || Path::new(answer).exists() {
         return Ok(());
     }
     Err(format!("{answer} is not there"))

@@ -1,10 +1,16 @@
 //! `ros install`: everything is looked at and said before the first byte is written; then the steps, in order.
 
+mod access;
 mod ask;
 mod disk;
+mod document;
 mod encryption;
+mod keys;
 mod kind;
 mod loader;
+mod login;
+mod network;
+mod password;
 mod seed;
 mod target;
 
@@ -12,12 +18,15 @@ use crate::luks::Method;
 use crate::release::copy;
 use crate::release::source::Source;
 use crate::release::{Release, boot_set};
+use access::Access;
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, Versions};
 use corral_machine::mounts;
 use disk::Disk;
+use document::Document;
 use encryption::Encryption;
 pub(crate) use kind::Kind;
+use seed::{Draft, Seed};
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -42,6 +51,8 @@ pub(crate) struct Options {
     /// cloud-config of the machine: a file or a URL
     #[arg(short, long, value_name = "FILE|URL")]
     cloud_config: Option<String>,
+    #[command(flatten)]
+    access: Access,
     /// More kernel parameters, kept over upgrades
     #[arg(short, long, default_value = "", value_name = "PARAMETERS")]
     append: String,
@@ -78,7 +89,9 @@ struct Plan {
     target: Target,
     source: Source,
     release: Release,
-    seed: Vec<u8>,
+    /// The name of its document.
+    document: Option<String>,
+    seed: Seed,
     encryption: Option<Encryption>,
     append: String,
     statedir: String,
@@ -87,17 +100,18 @@ struct Plan {
 /// Installs.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let asked;
-    let options = if options.device.is_empty()
+    let (options, document) = if options.device.is_empty()
         && options.install_type != Kind::Noformat
         && std::io::stdin().is_terminal()
     {
-        asked = ask::fill_in(options)?;
-        &asked
+        let (filled_in, document) = ask::fill_in(options)?;
+        asked = filled_in;
+        (&asked, document)
     } else {
-        options
+        (options, None)
     };
-    let plan = plan(options)?;
-    plan.describe(options.cloud_config.as_deref());
+    let plan = plan(options, document)?;
+    plan.describe();
     if !options.force && !confirm("Continue")? {
         bail!("nothing was changed");
     }
@@ -113,7 +127,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     crate::cli::power::end("reboot", &crate::cli::power::Options::default())
 }
 
-fn plan(options: &Options) -> Result<Plan> {
+/// Checks everything before the disk is touched. A document that the dialogue has read is not read again.
+fn plan(options: &Options, document: Option<Document>) -> Result<Plan> {
     let kind = options.install_type.supported()?;
     if !options.statedir.is_empty() && kind != Kind::Noformat {
         bail!("--statedir is for -t noformat only: a disk of its own needs no folder");
@@ -124,27 +139,37 @@ fn plan(options: &Options) -> Result<Plan> {
     };
     let release = source.release()?;
     trust(&release, options.insecure)?;
-    let seed = seed::load(options.cloud_config.as_deref())?;
-    let target = match (kind, options.device.as_slice()) {
-        (Kind::Noformat, devices) => {
-            Target::existing(options.partition.as_deref(), devices.first().map(PathBuf::as_path))?
-        }
-        (_, []) => bail!("which disk? -d DISK; there are: {}", disk::describe_all()),
-        (Kind::Raid, [_]) => bail!("-t raid: a mirror needs two disks: -d DISK,DISK"),
-        (Kind::Raid, devices) | (_, devices @ [_]) => {
-            let disks = devices.iter().map(|device| Disk::open(device)).collect::<Result<Vec<Disk>>>()?;
-            Target::disks(disks, release.size())?
-        }
-        _ => bail!("several disks are for -t raid only"),
+    let document = match (document, &options.cloud_config) {
+        (None, Some(from)) => Some(Document::load(from)?),
+        (document, _) => document,
     };
+    let target = target(kind, options, release.size())?;
+    let append = options.append.trim().to_owned();
+    let seed = Seed::prepare(&options.access, &Draft::new(document.as_ref(), &append))?;
+    let encryption = Encryption::plan(&options.encrypt)?;
+    let document = document.map(|document| document.name);
+    let statedir = options.statedir.clone();
+    Ok(Plan { kind, target, source, release, document, seed, encryption, append, statedir })
+}
+
+fn target(kind: Kind, options: &Options, size: u64) -> Result<Target> {
     if kind == Kind::Noformat && !options.encrypt.is_empty() {
         bail!(
             "--encrypt: the partitions of -t noformat are yours; make a LUKS container, and name what is in it by -d"
         );
     }
-    let encryption = Encryption::plan(&options.encrypt)?;
-    let (append, statedir) = (options.append.trim().to_owned(), options.statedir.clone());
-    Ok(Plan { kind, target, source, release, seed, encryption, append, statedir })
+    match (kind, options.device.as_slice()) {
+        (Kind::Noformat, devices) => {
+            Target::existing(options.partition.as_deref(), devices.first().map(PathBuf::as_path))
+        }
+        (_, []) => bail!("which disk? -d DISK; there are: {}", disk::describe_all()),
+        (Kind::Raid, [_]) => bail!("-t raid: a mirror needs two disks: -d DISK,DISK"),
+        (Kind::Raid, devices) | (_, devices @ [_]) => {
+            let disks = devices.iter().map(|device| Disk::open(device)).collect::<Result<Vec<Disk>>>()?;
+            Target::disks(disks, size)
+        }
+        _ => bail!("several disks are for -t raid only"),
+    }
 }
 
 /// Says loudly what is taken without a good signature.
@@ -172,14 +197,15 @@ pub(crate) fn confirm(question: &str) -> Result<bool> {
 }
 
 impl Plan {
-    fn describe(&self, config: Option<&str>) {
+    fn describe(&self) {
         println!("Installing Corral {} to {}", self.release.version, self.target);
         println!("  type       {}", self.kind.about());
         self.target.describe().iter().for_each(|line| println!("  {line}"));
         if let Some(encryption) = &self.encryption {
             println!("  encryption {}", encryption.describe());
         }
-        println!("  config     {}", config.unwrap_or("none: the ssh keys of this system are taken along"));
+        println!("  config     {}", self.document.as_deref().unwrap_or("none"));
+        self.seed.lines.iter().for_each(|line| println!("  {line}"));
         if !self.append.is_empty() {
             println!("  parameters {}", self.append);
         }
@@ -248,7 +274,7 @@ impl Plan {
 
     fn write_state(&self, device: &Path) -> Result<()> {
         target::mount_state(device, Path::new(STATE))?;
-        let written = seed::write(&Path::new(STATE).join(self.statedir.trim_matches('/')), &self.seed);
+        let written = self.seed.write(&Path::new(STATE).join(self.statedir.trim_matches('/')));
         let closed = mounts::unmount(Path::new(STATE), false);
         written.and(closed)
     }

@@ -1,71 +1,330 @@
-//! The configuration that a new machine starts with. It is checked before the disk is touched: a machine that nobody can
-//! log in to is worse than none.
+//! The configuration that a new machine starts with: the owner's document as it is, and above it what flags said. It is
+//! judged before the disk is touched: without a way to log in to the new machine nothing is installed.
 
-use crate::resolve::InForce;
+use super::access::{Access, Resolved};
+use super::document::{Document, Form};
+use super::keys::{self, Key};
+use super::login::{Known, Ways};
 use anyhow::{Context, Result, bail};
 use corral_config::layer::{Layer, Source};
-use corral_config::{Config, yaml};
-use corral_machine::cloud::http::Http;
-use corral_machine::files::write_atomic;
-use serde_json::json;
+use corral_config::{merge, yaml};
+use corral_machine::cloud;
+use corral_machine::files::{remove_durably, write_atomic};
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 const CONF: &str = "var/lib/rancher/conf";
-const NAME: &str = "cloud-config.d/user_config.yml";
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The owner's cloud-config.
+const DOCUMENT: &str = "cloud-config.d/user_config.yml";
+/// What flags said. Its name is the last one: it wins over the document and over user data.
+const FLAGS: &str = "cloud-config.d/zz-install.yml";
+/// A document that cloud-init has to take apart, and the layer that names it as a source: the first one, so that the
+/// document itself can name more of them.
+const USER_DATA: &str = "user-data";
+const USER_DATA_SOURCE: &str = "cloud-config.d/00-user-data.yml";
+const SOURCES: &str = "/rancher/cloud_init/datasources";
 
-/// The owner's cloud-config from a file or a URL; without one, the ssh keys of this system.
-pub(super) fn load(from: Option<&str>) -> Result<Vec<u8>> {
-    let Some(from) = from else { return keys_of_this_system() };
-    let bytes = if from.starts_with("http://") || from.starts_with("https://") {
-        let http = Http::new(Instant::now() + PATIENCE)?;
-        http.get(from)?.with_context(|| format!("{from}: there is nothing"))?
-    } else {
-        fs::read(from).with_context(|| format!("reading {from}"))?
-    };
-    let layer = Layer::parse_bytes(Source::File(from.to_owned()), &bytes);
-    layer.problems.iter().for_each(|problem| eprintln!("{problem}"));
-    if layer.has_errors() {
-        bail!("{from} has errors; nothing was changed");
+/// A file below the folder of the configuration; None if it must not be there.
+type File = (&'static str, Option<Vec<u8>>);
+
+/// What is written to the new machine.
+#[derive(Debug)]
+pub(super) struct Seed {
+    files: Vec<File>,
+    /// Lines for the owner to agree to.
+    pub(super) lines: Vec<String>,
+}
+
+/// What is known before flags are looked at.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    document: Option<&'a Document>,
+    append: Layer,
+    /// URLs of user data, and who names them.
+    fetched: Vec<(String, String)>,
+}
+
+/// What neither the document nor a flag says.
+#[derive(Debug)]
+pub(super) struct Missing {
+    pub(super) key: bool,
+    pub(super) password: bool,
+    pub(super) hostname: bool,
+    pub(super) address: bool,
+}
+
+impl Draft<'_> {
+    pub(super) fn new<'a>(document: Option<&'a Document>, append: &str) -> Draft<'a> {
+        let includes = document
+            .into_iter()
+            .flat_map(|document| document.includes.iter().map(|url| (url.clone(), document.name.clone())));
+        let mut fetched: Vec<(String, String)> = includes.collect();
+        fetched.extend(cloud::url_on_command_line(append).map(|url| (url, "--append".to_owned())));
+        Draft { document, append: Layer::from_command_line(append), fetched }
     }
-    let config = corral_config::resolve(&[corral_config::defaults(), layer]);
-    if !lets_somebody_in(&config) {
-        println!(
-            "WARNING: {from} has no ssh key, no user with one and no password: nobody will be able to log in"
+
+    /// What the dialogue has to ask for.
+    pub(super) fn missing(&self, access: &Access) -> Result<Missing> {
+        let ways = self.judge(&Resolved::default());
+        let said = merge::merge(self.layers(&Resolved::default()).iter().map(|layer| &layer.value));
+        let key = access.ssh_key.is_empty() && !ways.has_ssh() && !ways.expects_keys();
+        Ok(Missing {
+            key: key && keys::of_this_system()?.is_empty(),
+            password: !access.password && !ways.has_password(),
+            hostname: access.hostname.is_none() && said.get("hostname").is_none(),
+            address: access.address.is_none() && said.pointer("/rancher/network/interfaces").is_none(),
+        })
+    }
+
+    fn layers(&self, said: &Resolved) -> Vec<Layer> {
+        let source = Source::File("the flags of this command".to_owned());
+        let flags = Layer::from_value(source, &said.to_value(&self.keys_of_document()));
+        self.document
+            .map(|document| document.layer.clone())
+            .into_iter()
+            .chain([flags, self.append.clone()])
+            .collect()
+    }
+
+    fn keys_of_document(&self) -> Vec<String> {
+        let keys = self.document.and_then(|document| document.layer.value.get("ssh_authorized_keys"));
+        let keys = keys.and_then(Value::as_array).into_iter().flatten();
+        keys.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    fn judge(&self, said: &Resolved) -> Ways {
+        let layers = self.layers(said);
+        Known { layers: &layers, keys: &said.keys, fetched: &self.fetched }.judge()
+    }
+
+    /// What was looked at, what looked like a way in, and how to make one.
+    fn refusal(&self, ways: &Ways) -> String {
+        let name = self.document.map_or("the flags", |document| &document.name);
+        let mut lines = vec![
+            "there is no way to log in to the new machine; nothing was changed".to_owned(),
+            format!(
+                "looked at: ssh_authorized_keys, users, rancher.password, autologin and data sources of {name} \
+                 and of --append; ssh keys of this system"
+            ),
+        ];
+        let unknown = self.document.into_iter().flat_map(Document::unknown_keys);
+        lines.extend(unknown.map(ToString::to_string));
+        lines.extend(ways.obstacles.iter().cloned());
+        if let Some(document) = self.document.filter(|document| document.form == Form::UserData) {
+            lines.push(format!("{}: what its scripts or services let in is not known", document.name));
+        }
+        lines.push(
+            "--ssh-key KEY|FILE|gh:NAME adds a key, --password a password for the console; --no-login installs \
+             all the same"
+                .to_owned(),
         );
+        lines.join("\n  ")
     }
-    Ok(bytes)
+
+    fn files(&self, said: &Resolved) -> Result<Vec<File>> {
+        let value = said.to_value(&self.keys_of_document());
+        let has_flags = value.as_object().is_some_and(|value| !value.is_empty());
+        let flags = has_flags.then(|| cloud_config(&value)).transpose()?;
+        let of_form = |form| self.document.filter(|document| document.form == form);
+        let plain = of_form(Form::CloudConfig).map(|document| document.bytes.clone());
+        let user_data = of_form(Form::UserData).map(|document| document.bytes.clone());
+        let source = user_data.is_some().then(|| self.user_data_source()).transpose()?;
+        Ok(vec![(DOCUMENT, plain), (FLAGS, flags), (USER_DATA, user_data), (USER_DATA_SOURCE, source)])
+    }
+
+    /// The new machine's cloud-init reads the document like that of a drive.
+    fn user_data_source(&self) -> Result<Vec<u8>> {
+        if self.append.value.pointer(SOURCES).is_some() {
+            bail!(
+                "rancher.cloud_init.datasources in --append: {} would not be read, for it is user data and no cloud-config",
+                self.document.map_or("the document", |document| &document.name)
+            );
+        }
+        let mut sources = vec![format!("file:/{CONF}/{USER_DATA}")];
+        sources.extend(corral_config::resolve(&[corral_config::defaults()]).rancher.cloud_init.datasources);
+        cloud_config(&json!({"rancher": {"cloud_init": {"datasources": sources}}}))
+    }
 }
 
-fn lets_somebody_in(config: &Config) -> bool {
-    !config.ssh_authorized_keys.is_empty()
-        || !config.users.is_empty()
-        || !config.rancher.cloud_init.sources().is_empty()
-        || !config.rancher.password.is_empty()
+impl Seed {
+    /// Reads what flags name and judges what comes of it.
+    pub(super) fn prepare(access: &Access, draft: &Draft<'_>) -> Result<Seed> {
+        Seed::judge(access.resolve()?, draft, access.no_login, keys::of_this_system)
+    }
+
+    /// Takes the keys of this system along where there are no others. Without any way in it is an error.
+    fn judge(
+        mut said: Resolved,
+        draft: &Draft<'_>,
+        no_login: bool,
+        keys_here: impl FnOnce() -> Result<Vec<Key>>,
+    ) -> Result<Seed> {
+        let mut lines = said.describe();
+        let mut ways = draft.judge(&said);
+        if said.keys.is_empty() && !ways.has_ssh() && !ways.expects_keys() {
+            said.keys = keys_here()?;
+            ways = draft.judge(&said);
+            if !ways.has_ssh() {
+                said.keys.clear();
+            } else {
+                lines.push(format!("ssh keys   {} from {}", said.keys.len(), keys::THIS_SYSTEM));
+            }
+        }
+        if ways.ways.is_empty() && !no_login {
+            bail!(draft.refusal(&ways));
+        }
+        ways.obstacles.iter().for_each(|obstacle| println!("WARNING: {obstacle}"));
+        lines.extend(ways.describe());
+        Ok(Seed { files: draft.files(&said)?, lines })
+    }
+
+    /// Puts everything where the first boot reads it, for root only. What an earlier installation left goes.
+    pub(super) fn write(&self, root: &Path) -> Result<()> {
+        let conf = root.join(CONF);
+        let folder = conf.join("cloud-config.d");
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        for (name, content) in &self.files {
+            match content {
+                Some(bytes) => write_atomic(&conf.join(name), bytes, 0o600)?,
+                None => remove_durably(&conf.join(name))?,
+            }
+        }
+        for folder in [folder, conf] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
+                .with_context(|| format!("protecting {}", folder.display()))?;
+        }
+        Ok(())
+    }
 }
 
-fn keys_of_this_system() -> Result<Vec<u8>> {
-    let keys = InForce::load()?.config.ssh_authorized_keys;
-    if keys.is_empty() {
-        println!(
-            "WARNING: no cloud-config (-c), and this system has no ssh keys: nobody will be able to log in over ssh"
-        );
-    }
-    let text = yaml::to_string(&json!({ "ssh_authorized_keys": keys }))
-        .map_err(|error| anyhow::anyhow!("{error}"))?;
-    Ok(format!("#cloud-config\n{text}").into_bytes())
+fn cloud_config(value: &Value) -> Result<Vec<u8>> {
+    let text = yaml::to_string(value).map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(format!("#cloud-config\n# written by ros install\n{text}").into_bytes())
 }
 
-/// Puts it where the first boot reads it, for nobody but root.
-pub(super) fn write(root: &Path, seed: &[u8]) -> Result<()> {
-    let conf = root.join(CONF);
-    write_atomic(&conf.join(NAME), seed, 0o600)?;
-    for folder in [conf.join("cloud-config.d"), conf] {
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("protecting {}", folder.display()))?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_config::ssh_key::SshKey;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO me";
+
+    fn document(text: &str) -> Document {
+        Document::parse("my.yml".to_owned(), text.as_bytes().to_vec()).unwrap()
     }
-    Ok(())
+
+    fn key_here() -> Result<Vec<Key>> {
+        let key = SshKey::parse(KEY).unwrap();
+        Ok(vec![Key { key, origin: keys::THIS_SYSTEM.to_owned() }])
+    }
+
+    fn judge(text: &str, append: &str, no_login: bool, here: fn() -> Result<Vec<Key>>) -> Result<Seed> {
+        let document = document(text);
+        Seed::judge(Resolved::default(), &Draft::new(Some(&document), append), no_login, here)
+    }
+
+    fn nothing_here() -> Result<Vec<Key>> {
+        Ok(Vec::new())
+    }
+
+    fn file(seed: &Seed, name: &str) -> Option<String> {
+        let (_, content) = seed.files.iter().find(|(known, _)| *known == name).unwrap();
+        content.clone().map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn an_installation_that_locks_its_owner_out_is_refused_with_what_was_overlooked() {
+        let text = "#cloud-config\nssh_authorised_keys: [a]\nusers: [{name: joe}]\n";
+        let why = judge(text, "", false, nothing_here).unwrap_err().to_string();
+        for part in [
+            "there is no way to log in",
+            "my.yml:2:22: ssh_authorised_keys: ",
+            "my.yml: users: joe: it has neither",
+            "--ssh-key KEY|FILE|gh:NAME adds",
+            "--no-login",
+        ] {
+            assert!(why.contains(part), "{part}: {why}");
+        }
+        assert!(judge("#!/bin/sh\n", "", false, nothing_here).unwrap_err().to_string().contains("scripts"));
+        let none = Seed::judge(Resolved::default(), &Draft::new(None, ""), false, nothing_here);
+        assert!(none.unwrap_err().to_string().contains("no way to log in"));
+        let seed = judge(text, "", true, nothing_here).unwrap();
+        assert_eq!(seed.lines, ["log in     NO WAY IS KNOWN (--no-login)"]);
+        assert_eq!(file(&seed, DOCUMENT).as_deref(), Some(text));
+    }
+
+    #[test]
+    fn keys_of_this_system_are_taken_along_where_no_others_are_known() {
+        let along = "ssh keys   1 from this system";
+        for (text, append, expected) in [
+            ("hostname: a", "", true),
+            ("#!/bin/sh\n", "", true),
+            ("ssh_authorized_keys: [ssh-ed25519 AAAA... me]", "", true),
+            ("rancher: {password: secret}", "", true),
+            (KEY_DOCUMENT, "", false),
+            ("#include\nhttps://host/more\n", "", false),
+            ("rancher: {cloud_init: {datasources: [ec2]}}", "", false),
+            ("hostname: a", "cloud-config-url=http://host/x", false),
+            ("rancher: {password: secret, ssh: {daemon: false}}", "", false),
+        ] {
+            let seed = judge(text, append, false, key_here).unwrap_or_else(|why| panic!("{text}: {why}"));
+            assert_eq!(seed.lines.iter().any(|line| line == along), expected, "{text}: {:?}", seed.lines);
+            assert_eq!(file(&seed, FLAGS).is_some_and(|text| text.contains(KEY)), expected, "{text}");
+        }
+    }
+
+    const KEY_DOCUMENT: &str = "ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO other]";
+
+    #[test]
+    fn keys_by_flags_stand_beside_those_of_the_document() {
+        let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB two";
+        let said = Resolved {
+            keys: vec![Key { key: SshKey::parse(other).unwrap(), origin: "--ssh-key".to_owned() }],
+            ..Resolved::default()
+        };
+        let document = document(KEY_DOCUMENT);
+        let seed = Seed::judge(said, &Draft::new(Some(&document), ""), false, nothing_here).unwrap();
+        assert_eq!(seed.lines.len(), 2);
+        assert!(seed.lines[0].ends_with("other (ED25519), from my.yml"), "{:?}", seed.lines);
+        assert!(seed.lines[1].ends_with("two (ED25519), from --ssh-key"), "{:?}", seed.lines);
+        let written = Layer::parse(Source::Defaults, &file(&seed, FLAGS).unwrap());
+        assert_eq!(written.problems, Vec::new());
+        assert_eq!(written.value["ssh_authorized_keys"].as_array().map(Vec::len), Some(2));
+        assert_eq!(file(&seed, DOCUMENT).as_deref(), Some(KEY_DOCUMENT));
+    }
+
+    #[test]
+    fn user_data_is_read_by_the_new_machine_itself() {
+        let seed = judge("#!/bin/sh\n", "", true, nothing_here).unwrap();
+        assert_eq!((file(&seed, DOCUMENT), file(&seed, FLAGS)), (None, None));
+        assert_eq!(file(&seed, USER_DATA).as_deref(), Some("#!/bin/sh\n"));
+        let source = Layer::parse(Source::Defaults, &file(&seed, USER_DATA_SOURCE).unwrap());
+        assert_eq!(source.problems, Vec::new());
+        let sources = json!(["file:/var/lib/rancher/conf/user-data", "configdrive", "nocloud"]);
+        assert_eq!(source.value.pointer(SOURCES), Some(&sources));
+        let append = "rancher.cloud_init.datasources=[ec2]";
+        let why = judge("#!/bin/sh\n", append, true, nothing_here).unwrap_err().to_string();
+        assert!(why.contains("my.yml would not be read"), "{why}");
+    }
+
+    #[test]
+    fn the_files_sort_in_the_order_in_which_they_win() {
+        let boot = "cloud-config.d/boot.yml";
+        assert!(USER_DATA_SOURCE < boot && boot < DOCUMENT && DOCUMENT < FLAGS);
+    }
+
+    #[test]
+    fn what_an_earlier_installation_left_goes() {
+        let root = std::env::temp_dir().join(format!("corral-seed-{}", std::process::id()));
+        judge("hostname: a", "", false, key_here).unwrap().write(&root).unwrap();
+        let there = |name: &str| root.join(CONF).join(name).exists();
+        assert!(there(DOCUMENT) && there(FLAGS) && !there(USER_DATA));
+        judge("#!/bin/sh\n", "", true, nothing_here).unwrap().write(&root).unwrap();
+        assert!(!there(DOCUMENT) && !there(FLAGS) && there(USER_DATA) && there(USER_DATA_SOURCE));
+        let mode = fs::metadata(root.join(CONF).join(USER_DATA)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(root).unwrap();
+    }
 }

@@ -78,9 +78,8 @@ pub(super) fn ask(question: &str, deadline: Instant) -> Result<Option<Secret>> {
 }
 
 /// Asks on the terminal that this command was typed on.
-pub(super) fn ask_here(question: &str) -> Result<Secret> {
-    let mut terminal =
-        Quiet::open(Path::new("/dev/tty")).context("a passphrase is asked for on a terminal")?;
+pub(crate) fn ask_here(question: &str) -> Result<Secret> {
+    let mut terminal = Quiet::open(Path::new("/dev/tty")).context("a secret is asked for on a terminal")?;
     terminal.ask(question)?;
     terminal.answer()
 }

@@ -6,6 +6,7 @@ mod key;
 mod secret;
 
 use anyhow::{Context, Result, bail};
+pub(crate) use console::ask_here;
 use corral_machine::block;
 use corral_machine::modules::Index;
 pub(crate) use key::KeyFile;

@@ -1,0 +1,308 @@
+//! Who will be able to log in to the new machine: what its layers say → ways in, and what looks like one and is none.
+//! Pure: keys were read before, and nothing is asked.
+
+use super::keys::{Key, fingerprint};
+use crate::applets::console::is_password_hash;
+use corral_config::layer::Layer;
+use corral_config::model::User;
+use corral_config::names::{DataSource, shown_url};
+use corral_config::ssh_key::SshKey;
+use corral_config::{Config, merge};
+use serde_json::Value;
+
+/// The users of every machine: they are in the group docker.
+const OURS: [&str; 2] = ["rancher", "docker"];
+/// sshd lets in members of this group only (`AllowGroups` in its configuration).
+const SSH_GROUP: &str = "docker";
+
+/// A way in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Way {
+    Ssh {
+        user: String,
+        key: SshKey,
+        /// Where the key was found.
+        origin: String,
+    },
+    /// On the screen or a serial line.
+    Console { user: String, how: String, origin: String },
+    /// Keys that the machine fetches when it boots.
+    Expected { from: String, origin: String },
+}
+
+/// All ways in, and why others are none.
+#[derive(Debug, Default)]
+pub(super) struct Ways {
+    pub(super) ways: Vec<Way>,
+    /// What looks like a way in, and why it is none.
+    pub(super) obstacles: Vec<String>,
+}
+
+/// What is known of the new machine, besides the defaults.
+#[derive(Debug)]
+pub(super) struct Known<'a> {
+    /// Later ones win.
+    pub(super) layers: &'a [Layer],
+    /// Keys whose origin is known better than by their layer.
+    pub(super) keys: &'a [Key],
+    /// URLs that the machine fetches more of its configuration from, and who said so.
+    pub(super) fetched: &'a [(String, String)],
+}
+
+impl Known<'_> {
+    /// Finds the ways in.
+    pub(super) fn judge(&self) -> Ways {
+        let mut layers = vec![corral_config::defaults()];
+        layers.extend(self.layers.iter().cloned());
+        let config = corral_config::resolve(&layers);
+        let mut ways = Ways::default();
+        self.add_keys(&config, &mut ways);
+        config.users.iter().for_each(|user| self.add_user(user, &mut ways));
+        if !config.rancher.ssh.daemon {
+            drop_ssh(&mut ways);
+        }
+        self.add_console(&config, &mut ways);
+        self.add_sources(&mut ways);
+        ways
+    }
+
+    fn add_keys(&self, config: &Config, ways: &mut Ways) {
+        for (number, line) in config.ssh_authorized_keys.iter().enumerate() {
+            let origin = self.origin_of_key(line);
+            match SshKey::parse(line) {
+                Ok(key) => ways.ways.push(self.ssh("rancher", key, &origin)),
+                Err(why) => ways.obstacles.push(format!("{origin}: ssh_authorized_keys[{number}]: {why}")),
+            }
+        }
+    }
+
+    fn add_user(&self, user: &User, ways: &mut Ways) {
+        let (name, origin) = (user.name.as_str(), self.origin("/users"));
+        let mut obstacle = |why: &str| ways.obstacles.push(format!("{origin}: users: {name}: {why}"));
+        if name == "default" {
+            return obstacle(
+                "it stands for rancher and is skipped: ssh_authorized_keys has the keys of rancher",
+            );
+        }
+        if user.shell.ends_with("/nologin") || user.shell.ends_with("/false") {
+            return obstacle("its shell lets it do nothing");
+        }
+        if user.ssh_authorized_keys.is_empty() && user.passwd.is_empty() {
+            return obstacle("it has neither ssh_authorized_keys nor passwd");
+        }
+        let (keys, problems): (Vec<_>, Vec<_>) =
+            user.ssh_authorized_keys.iter().map(|line| SshKey::parse(line)).partition(Result::is_ok);
+        problems.iter().filter_map(|problem| problem.as_ref().err()).for_each(|why| obstacle(why));
+        if !keys.is_empty() && name == "root" {
+            obstacle("root cannot log in by ssh");
+        } else if !keys.is_empty() && !is_in_ssh_group(user) {
+            obstacle("it is not in the group docker, and sshd lets in its members only: groups: [docker]");
+        } else {
+            ways.ways.extend(keys.into_iter().flatten().map(|key| self.ssh(name, key, &origin)));
+        }
+        self.add_password_of(user, &origin, ways);
+    }
+
+    fn add_password_of(&self, user: &User, origin: &str, ways: &mut Ways) {
+        let name = &user.name;
+        let mut obstacle = |why: &str| ways.obstacles.push(format!("{origin}: users: {name}: {why}"));
+        match user.passwd.as_str() {
+            "" => {}
+            _ if user.lock_passwd == Some(true) => obstacle("lock_passwd: its password does not take effect"),
+            hash if !is_password_hash(hash) => {
+                obstacle("passwd is no hash such as those in /etc/shadow: $6$…")
+            }
+            _ => ways.ways.push(Way::Console {
+                user: name.clone(),
+                how: "password".to_owned(),
+                origin: origin.to_owned(),
+            }),
+        }
+    }
+
+    fn add_console(&self, config: &Config, ways: &mut Ways) {
+        let mut add = |how: String, pointer: &str| {
+            let origin = self.origin(pointer);
+            ways.ways.push(Way::Console { user: "rancher".to_owned(), how, origin });
+        };
+        if !config.rancher.password.is_empty() {
+            add("password".to_owned(), "/rancher/password");
+        }
+        if !config.rancher.autologin.is_empty() {
+            let terminals = config.rancher.autologin.join(", ");
+            add(format!("without a password on {terminals}"), "/rancher/autologin");
+        }
+    }
+
+    /// Sources that this machine's own layers name. The defaults name some as well: that says nothing of keys in them.
+    fn add_sources(&self, ways: &mut Ways) {
+        const POINTER: &str = "/rancher/cloud_init/datasources";
+        let said = merge::merge(self.layers.iter().map(|layer| &layer.value));
+        let names = said.pointer(POINTER).and_then(Value::as_array).into_iter().flatten();
+        for name in names.filter_map(Value::as_str) {
+            let from = match name.parse::<DataSource>() {
+                // It is a URL on the kernel's command line, and that is among those fetched.
+                Ok(DataSource::CommandLine) => continue,
+                Ok(source) => source.to_string(),
+                Err(_) if name == "*" => "any data source".to_owned(),
+                Err(_) => continue,
+            };
+            ways.ways.push(Way::Expected { from, origin: self.origin(POINTER) });
+        }
+        for (url, origin) in self.fetched {
+            ways.ways.push(Way::Expected { from: shown_url(url), origin: origin.clone() });
+        }
+    }
+
+    fn ssh(&self, user: &str, key: SshKey, origin: &str) -> Way {
+        let known = self.keys.iter().find(|known| known.key.blob == key.blob);
+        let origin = known.map_or(origin, |known| &known.origin).to_owned();
+        Way::Ssh { user: user.to_owned(), key, origin }
+    }
+
+    /// The first layer that has a line: later ones repeat it, as a list takes the place of that before.
+    fn origin_of_key(&self, line: &str) -> String {
+        let has_line = |layer: &&Layer| {
+            let keys = layer.value.get("ssh_authorized_keys").and_then(Value::as_array);
+            keys.is_some_and(|keys| keys.iter().any(|key| key == line))
+        };
+        self.layers.iter().find(has_line).map(|layer| layer.source.to_string()).unwrap_or_default()
+    }
+
+    /// The last layer that says something there.
+    fn origin(&self, pointer: &str) -> String {
+        let layer = self.layers.iter().rev().find(|layer| layer.value.pointer(pointer).is_some());
+        layer.map(|layer| layer.source.to_string()).unwrap_or_default()
+    }
+}
+
+fn drop_ssh(ways: &mut Ways) {
+    let before = ways.ways.len();
+    ways.ways.retain(|way| !matches!(way, Way::Ssh { .. }));
+    let dropped = before - ways.ways.len();
+    if dropped > 0 {
+        ways.obstacles.push(format!("rancher.ssh.daemon is false: {dropped} ssh key(s) do not take effect"));
+    }
+}
+
+fn is_in_ssh_group(user: &User) -> bool {
+    OURS.contains(&user.name.as_str())
+        || user.primary_group == SSH_GROUP
+        || user.groups.iter().any(|group| group == SSH_GROUP)
+}
+
+impl Ways {
+    /// Can any key be used by ssh?
+    pub(super) fn has_ssh(&self) -> bool {
+        self.ways.iter().any(|way| matches!(way, Way::Ssh { .. }))
+    }
+
+    /// Are there keys that only the new machine will see?
+    pub(super) fn expects_keys(&self) -> bool {
+        self.ways.iter().any(|way| matches!(way, Way::Expected { .. }))
+    }
+
+    pub(super) fn has_password(&self) -> bool {
+        self.ways.iter().any(|way| matches!(way, Way::Console { .. }))
+    }
+
+    /// Lines for the owner to agree to.
+    pub(super) fn describe(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.ways.iter().map(describe).collect();
+        if self.has_password() && !self.has_ssh() && !self.expects_keys() {
+            lines.push("on the console only: there is no key for ssh".to_owned());
+        }
+        if lines.is_empty() {
+            lines.push("NO WAY IS KNOWN (--no-login)".to_owned());
+        }
+        lines.iter().map(|line| format!("log in     {line}")).collect()
+    }
+}
+
+fn describe(way: &Way) -> String {
+    match way {
+        Way::Ssh { user, key, origin } => format!("{user} by ssh: {}, from {origin}", fingerprint(key)),
+        Way::Console { user, how, origin } => format!("{user} on the console: {how}, from {origin}"),
+        Way::Expected { from, origin } => format!("keys are expected from {from}, named by {origin}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_config::layer::Source;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO me@desk";
+
+    fn judge(document: &str, append: &str) -> Ways {
+        let document = document.replace("KEY", KEY);
+        let layers =
+            [Layer::parse(Source::File("my.yml".to_owned()), &document), Layer::from_command_line(append)];
+        Known { layers: &layers, keys: &[], fetched: &[] }.judge()
+    }
+
+    /// Document, kernel parameters, the ways in by a part of their line, and a part of what is none.
+    const CASES: [(&str, &str, &[&str], &str); 24] = [
+        ("", "", &[], ""),
+        ("hostname: a", "", &[], ""),
+        ("ssh_authorised_keys: [KEY]", "", &[], ""),
+        ("ssh_authorized_keys: [KEY]", "", &["rancher by ssh: 256 SHA256:uWUwzekh"], ""),
+        ("ssh_authorized_keys: [ssh-ed25519 AAAA... me]", "", &[], "my.yml: ssh_authorized_keys[0]: "),
+        ("ssh_authorized_keys: [KEY]", "rancher.ssh.daemon=false", &[], "1 ssh key(s)"),
+        ("ssh_authorized_keys: [KEY]\nrancher: {ssh: {daemon: false}}", "", &[], "ssh.daemon is false"),
+        ("ssh_authorized_keys: [KEY]", "cc.ssh_authorized_keys=[]", &[], ""),
+        ("", "cc.ssh_authorized_keys=\"[KEY]\"", &[], "no type of key"),
+        ("users: [{name: joe}]", "", &[], "users: joe: it has neither"),
+        ("users: [joe]", "", &[], "users: joe: it has neither"),
+        ("users: [{name: joe, ssh_authorized_keys: [KEY]}]", "", &[], "not in the group docker"),
+        ("users: [{name: joe, groups: [docker], ssh_authorized_keys: [KEY]}]", "", &["joe by ssh"], ""),
+        ("users: [{name: joe, primary_group: docker, ssh_authorized_keys: [KEY]}]", "", &["joe by ssh"], ""),
+        ("users: [{name: docker, ssh_authorized_keys: [KEY]}]", "", &["docker by ssh"], ""),
+        ("users: [{name: default, ssh_authorized_keys: [KEY]}]", "", &[], "stands for rancher"),
+        (
+            "users: [{name: joe, groups: [docker], shell: /usr/sbin/nologin, ssh_authorized_keys: [KEY]}]",
+            "",
+            &[],
+            "its shell",
+        ),
+        ("users: [{name: joe, passwd: $6$s$h}]", "", &["joe on the console: password", "console only"], ""),
+        ("users: [{name: joe, passwd: $6$s$h, lock_passwd: true}]", "", &[], "lock_passwd"),
+        ("users: [{name: joe, passwd: secret}]", "", &[], "no hash"),
+        ("rancher: {password: secret}", "", &["rancher on the console: password, from my.yml", "only"], ""),
+        ("", "rancher.autologin=tty1", &["without a password on tty1, from kernel", "only"], ""),
+        ("rancher: {cloud_init: {datasources: [ec2]}}", "", &["expected from ec2, named by my.yml"], ""),
+        ("", "rancher.cloud_init.datasources=[url:http://u:p@h/x]", &["expected from url:http://h/x"], ""),
+    ];
+
+    #[test]
+    fn only_what_opens_the_machine_is_a_way_in() {
+        for (document, append, expected, obstacle) in CASES {
+            let ways = judge(document, append);
+            let lines = if ways.ways.is_empty() { Vec::new() } else { ways.describe() };
+            assert_eq!(lines.len(), expected.len(), "{document} {append}: {lines:?}");
+            for (line, part) in lines.iter().zip(expected) {
+                assert!(line.contains(part), "{document} {append}: {line}");
+            }
+            let is_there = ways.obstacles.iter().any(|found| found.contains(obstacle));
+            assert!(obstacle.is_empty() || is_there, "{document} {append}: {:?}", ways.obstacles);
+        }
+    }
+
+    #[test]
+    fn data_sources_of_the_defaults_and_an_empty_list_are_no_way_in() {
+        assert!(judge("rancher: {cloud_init: {datasources: []}}", "").ways.is_empty());
+        assert!(judge("rancher: {cloud_init: {datasources: [cmdline]}}", "").ways.is_empty());
+        let fetched = [("https://me:secret@host/more".to_owned(), "my.yml".to_owned())];
+        let ways = Known { layers: &[], keys: &[], fetched: &fetched }.judge();
+        assert_eq!(ways.describe(), ["log in     keys are expected from https://host/more, named by my.yml"]);
+    }
+
+    #[test]
+    fn a_key_is_named_by_where_it_was_found() {
+        let layer = Layer::parse(Source::File("flags".to_owned()), &format!("ssh_authorized_keys: [{KEY}]"));
+        let keys = [Key { key: SshKey::parse(KEY).unwrap(), origin: "gh:octocat".to_owned() }];
+        let ways = Known { layers: &[layer], keys: &keys, fetched: &[] }.judge();
+        assert!(ways.describe()[0].ends_with("me@desk (ED25519), from gh:octocat"), "{:?}", ways.describe());
+    }
+}
