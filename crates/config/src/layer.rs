@@ -1,6 +1,6 @@
 //! What one source said.
 
-use crate::error::{Problem, Severity};
+use crate::error::{Problem, Severity, capped};
 use crate::yaml::{self, Node, Position};
 use crate::{cmdline, schema};
 use serde_json::Value;
@@ -31,7 +31,7 @@ impl fmt::Display for Source {
 }
 
 /// What one source said: a tree in which every value has the type that its key wants. Keys that were said wrongly are
-/// not in it; they are in `problems`.
+/// not in it; they are in `problems`, of which there are never many.
 #[derive(Debug, Clone)]
 pub struct Layer {
     pub source: Source,
@@ -117,6 +117,36 @@ impl Layer {
 
     fn from_tree(source: Source, tree: &Node, text: &str) -> Layer {
         let (value, problems) = schema::check(tree, &source.to_string(), text);
+        let problems = capped(&source.to_string(), problems);
         Layer { source, value, tree: tree.clone(), problems }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::MAX_BYTES;
+
+    #[test]
+    fn no_document_makes_a_long_report() {
+        let many = (0..58_000).map(|number| format!("k{number}: 1\n")).collect::<String>();
+        let deep = (0..9_000).map(|number| format!("      k{number}: 1\n")).collect::<String>();
+        let name = "x".repeat(400_000);
+        let below = format!("rancher:\n  registry_auths:\n    ? {name}\n    :\n{deep}hostname: [a]\n");
+        let cases = [
+            ("unknown keys, and an error", format!("{many}hostname: [a]\n")),
+            ("unknown keys below a long one, and an error", below),
+            ("a long key", format!("? {name}\n: 1\nhostname: [a]\n")),
+            ("a long value", format!("write_files: [{{path: /a, permissions: {name}}}]\n")),
+            ("a long key twice", format!("? {name}\n: 1\n? {name}\n: 1\n")),
+        ];
+        for (what, text) in cases {
+            assert!(text.len() < MAX_BYTES, "{what}");
+            let layer = Layer::parse(Source::File("f.yml".to_owned()), &text);
+            let report: usize = layer.problems.iter().map(|problem| problem.to_string().len()).sum();
+            assert!((1..40_000).contains(&report), "{what}: {report} bytes");
+            assert!(layer.has_errors(), "{what}: {}", layer.problems[0]);
+            assert!(layer.is_unreadable() == what.contains("twice"), "{what}: {}", layer.problems[0]);
+        }
     }
 }

@@ -3,14 +3,20 @@
 //! Read as YAML 1.1 with old octal numbers, as the files of this family were written; alias bombs, duplicate keys and
 //! NUL bytes are errors with a line and a column.
 
+use crate::error::clip;
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use serde_saphyr::{Options, Spanned};
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::options::NonFiniteFloatPolicy;
+use serde_saphyr::{Error, Options, Spanned};
 use std::fmt;
 
 /// The largest document that is read, in bytes. Real ones have a few kilobytes.
 pub const MAX_BYTES: usize = 1 << 20;
+/// The most text that it may hold once its aliases (`*name`) are replaced by what they stand for,
+/// in bytes.
+const MAX_EXPANDED: usize = 8 << 20;
 
 /// What is wrong with a text, and where: `line:column: message`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -142,7 +148,11 @@ fn options() -> Options {
     // Real files use a handful of aliases; what repeats itself twenty thousand times is an attack.
     serde_saphyr::options! {
         legacy_octal_numbers: true,
+        // JSON has no `.nan`: it is a text here, so that it is wrong at its own key and nowhere
+        // else.
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 20_000 },
+        budget: serde_saphyr::budget! { max_total_scalar_bytes: MAX_EXPANDED },
     }
 }
 
@@ -163,13 +173,27 @@ fn check_bytes(text: &str) -> Result<(), YamlError> {
     }
 }
 
-fn to_error(error: &serde_saphyr::Error) -> YamlError {
+fn to_error(error: &Error) -> YamlError {
     let error = error.without_snippet();
     let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
+    if is_too_much_text(error) {
+        let message = format!(
+            "with every alias (*name) replaced by its text this is more than {MAX_EXPANDED} bytes; use fewer aliases"
+        );
+        return YamlError { line, column, message };
+    }
     let message = error.to_string();
     let first = message.lines().next().unwrap_or_default();
     let message = first.split(" at line ").next().unwrap_or(first).trim_end_matches([',', ' ']);
-    YamlError { line, column, message: message.strip_prefix("error: ").unwrap_or(message).to_owned() }
+    YamlError { line, column, message: clip(message.strip_prefix("error: ").unwrap_or(message)) }
+}
+
+fn is_too_much_text(error: &Error) -> bool {
+    match error {
+        Error::AliasError { error, .. } => is_too_much_text(error),
+        Error::Budget { breach, .. } => matches!(breach, BudgetBreach::ScalarBytes { .. }),
+        _ => false,
+    }
 }
 
 fn node(spanned: Spanned<Tree>) -> Node {
@@ -270,12 +294,26 @@ mod tests {
             ("duplicate key", "a: 1\na: 2\n", 2),
             ("NUL byte", "a: 1\nb: x\0y\n", 2),
             ("too large", &"x".repeat(MAX_BYTES + 1), 0),
+            ("too large once it is expanded", &copies(10), 10),
         ];
         for (name, text, line) in cases {
             let error = parse(text).unwrap_err();
             assert_eq!(error.line, line, "{name}: {error}");
         }
         assert!(parse(&bomb).is_err(), "alias bomb");
+        assert!(parse(&copies(8)).is_ok(), "large, but not too large");
+    }
+
+    /// 900 kB of text, and so many lines that stand for the same.
+    fn copies(number: usize) -> String {
+        let lines = (0..number).map(|number| format!("k{number}: *x\n")).collect::<String>();
+        format!("a: &x \"{}\"\n{lines}", "x".repeat(900_000))
+    }
+
+    #[test]
+    fn what_is_no_finite_number_is_a_text() {
+        let tree = parse("a: .nan\nb: -.inf\nc: .Inf\n").unwrap().to_value();
+        assert_eq!(tree, serde_json::json!({"a": ".nan", "b": "-.inf", "c": ".inf"}));
     }
 
     #[test]
