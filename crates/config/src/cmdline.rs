@@ -1,8 +1,10 @@
 //! The kernel's command line → a tree: `rancher.a.b=v` and `cc.a.b=v`, values read as YAML, quotes as the kernel's.
 //!
-//! Words after ` -- ` count too, and win. Everything else on the line is the kernel's own business.
+//! Words after ` -- ` are read too, and win. Everything else on the line is the kernel's own
+//! business.
 
 use crate::yaml::{self, Kind, Node, Position};
+use crate::{path, schema};
 
 /// Splits a command line into words; double quotes hold blanks together, as the kernel does it.
 pub fn words(text: &str) -> Vec<String> {
@@ -33,7 +35,7 @@ pub fn hidden_words(text: &str) -> Option<String> {
 
 /// The tree that a command line describes. `rancher.environment.EXTRA_CMDLINE` is what stands after ` -- `.
 pub fn parse(text: &str) -> Node {
-    let mut root = mapping();
+    let mut root = Vec::new();
     if let Some(hidden) = hidden_words(text) {
         let value = Node::new(Position::default(), Kind::String(format!("/init {hidden}")));
         insert(&mut root, &["rancher", "environment", "EXTRA_CMDLINE"].map(str::to_owned), value);
@@ -45,14 +47,18 @@ pub fn parse(text: &str) -> Node {
             None if key.starts_with("rancher.") => key,
             None => continue,
         };
+        let path = schema::fit(path::parse(key));
         let at = Position { line: 1, column: number as u64 + 1 };
-        insert(&mut root, &crate::schema::fit(crate::path::parse(key)), parse_value(value, at));
+        let value = match parse_value(value, at) {
+            // A text stays as it was written: the password 0123 is not the number 83.
+            Node { kind: Kind::Number(_) | Kind::Bool(_), .. } if schema::is_text(&path) => {
+                Node::new(at, Kind::String(value.to_owned()))
+            }
+            node => node,
+        };
+        insert(&mut root, &path, value);
     }
-    root
-}
-
-fn mapping() -> Node {
-    Node::new(Position::default(), Kind::Mapping(Vec::new()))
+    Node::new(Position::default(), Kind::Mapping(root))
 }
 
 /// A value is YAML where it looks like a list, a map, a number or a truth value; text with `:` or `?` stays text.
@@ -96,28 +102,42 @@ fn relocate(node: Node, at: Position) -> Node {
     Node::new(at, kind)
 }
 
-/// Puts a value at a path. The parameter `rancher.autologin` may come several times and is collected.
-fn insert(tree: &mut Node, path: &[String], value: Node) {
-    let Some((first, rest)) = path.split_first() else {
-        *tree = value;
-        return;
-    };
-    let Kind::Mapping(items) = &mut tree.kind else { return };
+/// Puts a value at a path; the later one wins, and mappings are merged. What is no mapping where
+/// there is one, or the other way round, stands beside it: one of both is wrong, and the check will
+/// say which.
+fn insert(items: &mut Vec<(String, Node)>, path: &[String], value: Node) {
+    let Some((first, rest)) = path.split_first() else { return };
     if first == "autologin" && rest.is_empty() {
         collect(items, value);
         return;
     }
-    let position = items.iter().position(|(key, _)| key == first).unwrap_or_else(|| {
-        items.push((first.clone(), mapping()));
+    let is_mapping = |node: &Node| matches!(node.kind, Kind::Mapping(_));
+    let wants_mapping = !rest.is_empty() || is_mapping(&value);
+    let found = items.iter().position(|(key, node)| key == first && is_mapping(node) == wants_mapping);
+    let position = found.unwrap_or_else(|| {
+        items.push((first.clone(), Node::new(value.at, Kind::Mapping(Vec::new()))));
         items.len() - 1
     });
-    insert(&mut items[position].1, rest, value);
+    let place = &mut items[position].1;
+    match (&mut place.kind, value.kind) {
+        (Kind::Mapping(inner), kind) if !rest.is_empty() => insert(inner, rest, Node::new(value.at, kind)),
+        (Kind::Mapping(inner), Kind::Mapping(pairs)) => {
+            pairs.into_iter().for_each(|(key, node)| insert(inner, &[key], node));
+        }
+        (_, kind) => *place = Node::new(value.at, kind),
+    }
 }
 
+/// The parameter `rancher.autologin` may come several times.
 fn collect(items: &mut Vec<(String, Node)>, value: Node) {
+    let at = value.at;
+    let terminals = match value.kind {
+        Kind::Sequence(list) => list,
+        kind => vec![Node::new(at, kind)],
+    };
     match items.iter_mut().find(|(key, _)| key == "autologin") {
-        Some((_, Node { kind: Kind::Sequence(list), .. })) => list.push(value),
-        _ => items.push(("autologin".to_owned(), Node::new(value.at, Kind::Sequence(vec![value])))),
+        Some((_, Node { kind: Kind::Sequence(list), .. })) => list.extend(terminals),
+        _ => items.push(("autologin".to_owned(), Node::new(at, Kind::Sequence(terminals)))),
     }
 }
 
@@ -144,8 +164,16 @@ mod tests {
             ),
             ("rancher.n=5 rancher.\"s\"=\"a b\"", json!({"rancher": {"n": 5, "s": "a b"}})),
             (
-                "rancher.autologin=tty1 rancher.autologin=ttyS0",
-                json!({"rancher": {"autologin": ["tty1", "ttyS0"]}}),
+                "rancher.autologin=tty1 rancher.autologin=[ttyS0,ttyS1]",
+                json!({"rancher": {"autologin": ["tty1", "ttyS0", "ttyS1"]}}),
+            ),
+            (
+                "rancher.password=0123 rancher.console=yes rancher.n=0123",
+                json!({"rancher": {"password": "0123", "console": "yes", "n": 83}}),
+            ),
+            (
+                "rancher.ssh.port=5 \"rancher.ssh={daemon: no}\" rancher.ssh.listen_address=1.2.3.4",
+                json!({"rancher": {"ssh": {"port": 5, "daemon": false, "listen_address": "1.2.3.4"}}}),
             ),
             (
                 "rancher.network.interfaces.eth0.100.dhcp=true",

@@ -89,7 +89,8 @@ fn all_said(layers: &[Layer], parts: &[String]) -> Vec<Said> {
     layers.iter().filter_map(said).collect()
 }
 
-fn find_position(tree: &Node, parts: &[String]) -> Option<Position> {
+/// Where a layer's document says it.
+pub(crate) fn find_position(tree: &Node, parts: &[String]) -> Option<Position> {
     let Some((first, rest)) = parts.split_first() else { return Some(tree.at) };
     match &tree.kind {
         Kind::Mapping(_) => find_position(tree.get(first)?, rest),

@@ -116,7 +116,7 @@ impl Layer {
     }
 
     fn from_tree(source: Source, tree: &Node, text: &str) -> Layer {
-        let (value, problems) = schema::check(tree, &source.to_string(), text);
+        let (value, problems) = schema::check(tree, &source, text);
         let problems = capped(&source.to_string(), problems);
         Layer { source, value, tree: tree.clone(), problems }
     }

@@ -1,7 +1,8 @@
 //! What the machine should be. Pure: text goes in, values come out; no I/O, no clock.
 //!
-//! The whole path: each source's text becomes a [`Layer`] (what it said, with where it said it); layers are merged in
-//! order, later ones win; the result is resolved into a [`Config`] (what is meant, nothing optional that has a default).
+//! The complete path: each source's text becomes a [`Layer`] (what it said, with where it said it);
+//! layers are merged in order, later ones win; the result is resolved into a [`Config`] (what is
+//! meant, nothing optional that has a default).
 
 pub mod cmdline;
 pub mod encoding;
@@ -14,6 +15,7 @@ pub mod metadata;
 pub mod model;
 pub mod names;
 pub mod path;
+mod resolution;
 pub mod schema;
 pub mod ssh_key;
 pub mod user_data;
@@ -22,6 +24,7 @@ pub mod yaml;
 pub use error::{Problem, Severity};
 pub use layer::{Layer, Source};
 pub use model::Config;
+pub use resolution::{Resolution, resolve_with_problems};
 
 use serde_json::Value;
 
@@ -30,9 +33,10 @@ pub fn defaults() -> Layer {
     Layer::parse(Source::Defaults, include_str!("defaults.yml"))
 }
 
-/// What all layers mean together. Whatever a layer said wrongly was left out when it was parsed, and is in its problems.
+/// What all layers mean together. What a layer said wrongly was left out when it was parsed, and is
+/// in its problems.
 pub fn resolve(layers: &[Layer]) -> Config {
-    Config::from_value(merge::merge(layers.iter().map(|layer| &layer.value)))
+    resolve_with_problems(layers).config
 }
 
 /// The merged tree of all layers, as `ros config export --full` shows it.

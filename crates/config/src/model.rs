@@ -373,29 +373,11 @@ pub struct Ssh {
 }
 
 impl Config {
-    /// Fills in the model from a merged tree in which every value has its type (see `schema::check`).
-    pub fn from_value(value: Value) -> Config {
-        // The schema admits no value that the model refuses, but for numbers out of range: those lose their section.
-        serde_json::from_value(value.clone()).unwrap_or_else(|_| salvage(&value))
-    }
-
     /// The name that the machine is to have before a DHCP server is asked.
     pub fn effective_hostname(&self) -> &str {
         let valid = |name: &&str| Hostname::try_from((*name).to_owned()).is_ok();
         self.hostname.as_deref().filter(valid).unwrap_or(&self.rancher.defaults.hostname)
     }
-}
-
-/// Takes each top-level section by itself, so that one bad number costs only its own section.
-fn salvage(value: &Value) -> Config {
-    let mut kept = serde_json::Map::new();
-    for (key, section) in value.as_object().into_iter().flatten() {
-        let alone = Value::Object([(key.clone(), section.clone())].into_iter().collect());
-        if serde_json::from_value::<Config>(alone).is_ok() {
-            kept.insert(key.clone(), section.clone());
-        }
-    }
-    serde_json::from_value(Value::Object(kept)).unwrap_or_default()
 }
 
 #[cfg(test)]

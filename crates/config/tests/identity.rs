@@ -40,8 +40,17 @@ fn text() -> BoxedStrategy<Value> {
 
 /// A value that the form takes.
 fn formed(check: fn(&str) -> Result<(), String>) -> BoxedStrategy<Value> {
-    let samples =
-        ["host-1", "0755", "10.0.0.1", "fd00::1/64", "/a b/c", "b64", "url:http://h/?a=b", "100,200:x"];
+    let samples = [
+        "$6$salt$hash",
+        "host-1",
+        "0755",
+        "10.0.0.1",
+        "fd00::1/64",
+        "/a b/c",
+        "b64",
+        "url:http://h/?a=b",
+        "100,200:x",
+    ];
     let good: Vec<&str> = samples.into_iter().filter(|sample| check(sample).is_ok()).collect();
     assert!(!good.is_empty(), "no sample for a form");
     prop::sample::select(good).prop_map(Value::from).boxed()
@@ -50,9 +59,10 @@ fn formed(check: fn(&str) -> Result<(), String>) -> BoxedStrategy<Value> {
 fn value(kind: &'static Type) -> BoxedStrategy<Value> {
     match kind {
         Type::Bool => any::<bool>().prop_map(Value::from).boxed(),
-        Type::Integer => any::<u16>().prop_map(Value::from).boxed(),
-        Type::String | Type::Secret | Type::Any => text(),
-        Type::Text(form) => formed(form.check),
+        Type::Integer(range) => (range.min..=range.max).prop_map(Value::from).boxed(),
+        Type::Secret(form) if (form.check)("a:b\n").is_ok() => text(),
+        Type::String | Type::Any => text(),
+        Type::Text(form) | Type::Secret(form) => formed(form.check),
         Type::List(inner) => prop::collection::vec(value(inner), 0..3).prop_map(Value::from).boxed(),
         Type::Mount => prop::collection::vec(text(), 2..5).prop_map(Value::from).boxed(),
         Type::Command => {

@@ -17,7 +17,7 @@ pub(crate) use services::{is_of_system, local_sources, network_sources};
 
 use crate::boot::early;
 use corral_config::Config;
-use corral_config::error::{Problem, Severity};
+use corral_config::error::{Problem, Severity, capped};
 use corral_config::layer::Layer;
 use corral_config::yaml::Position;
 use corral_engine::paths;
@@ -245,7 +245,8 @@ fn resolve_and(keep: impl Fn(&[Layer])) -> Resolved {
     let mut problems: Vec<Problem> =
         layers.iter().chain(&rejected).flat_map(|layer| layer.problems.clone()).collect();
     problems.extend(pending.problem);
-    problems.extend(CloudInitMark::load().problems.iter().map(|text| problem("cloud-init", text)));
+    let mark = CloudInitMark::load().problems;
+    problems.extend(capped("cloud-init", mark.iter().map(|text| problem("cloud-init", text)).collect()));
     let resolved = assemble(&layers, problems);
     Resolved { confirm_within: pending.confirm_within, ..resolved }
 }
@@ -262,10 +263,14 @@ fn resolve_built_in(reason: &str) -> Resolved {
 }
 
 fn assemble(layers: &[Layer], mut problems: Vec<Problem>) -> Resolved {
-    let config = settle(corral_config::resolve(layers));
+    let resolution = corral_config::resolve_with_problems(layers);
+    problems.extend(resolution.problems);
+    let config = settle(resolution.config);
     let environment = environment(&config);
-    let mut plan = services::plan(&config, layers, &environment, &mut problems);
-    files::prepare(&config, &mut plan, &mut problems);
+    let mut of_services = Vec::new();
+    let mut plan = services::plan(&config, layers, &environment, &mut of_services);
+    files::prepare(&config, &mut plan, &mut of_services);
+    problems.extend(capped("services", of_services));
     Resolved { config, plan, problems, environment, confirm_within: None }
 }
 

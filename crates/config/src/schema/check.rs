@@ -1,26 +1,30 @@
-//! A tree against the table of keys: what is right stays, what is wrong is told with its place.
+//! A tree against the table of keys: what is right stays, what is wrong is reported with its
+//! position.
 
-use super::{Key, ROOT, Standing, Type, describe};
-use crate::error::{Problem, Severity};
+use super::{Form, Key, ROOT, Range, Standing, Type, describe};
+use crate::error::{Problem, Severity, clip};
+use crate::layer::Source;
 use crate::yaml::{Kind, Node, Position};
 use serde_json::{Map, Value};
 
 /// Checks a tree against the table. The result holds only what is right; the rest is in the problems.
-pub fn check(tree: &Node, source: &str, text: &str) -> (Value, Vec<Problem>) {
-    let mut checker = Checker { source, lines: text.lines().collect(), problems: Vec::new() };
+pub fn check(tree: &Node, source: &Source, text: &str) -> (Value, Vec<Problem>) {
+    let name = source.to_string();
+    let mut checker = Checker { source, name, lines: text.lines().collect(), problems: Vec::new() };
     let value = if tree.kind == Kind::Null { None } else { checker.check(tree, &ROOT, "") };
     (value.unwrap_or_else(|| Value::Object(Map::new())), checker.problems)
 }
 
 struct Checker<'a> {
-    source: &'a str,
+    source: &'a Source,
+    name: String,
     lines: Vec<&'a str>,
     problems: Vec<Problem>,
 }
 
 impl Checker<'_> {
     fn problem(&mut self, severity: Severity, at: Position, key: &str, message: String) {
-        self.problems.push(Problem::new(severity, self.source, at, key, message));
+        self.problems.push(Problem::new(severity, &self.name, at, key, message));
     }
 
     fn check(&mut self, node: &Node, kind: &Type, key: &str) -> Option<Value> {
@@ -33,28 +37,39 @@ impl Checker<'_> {
                 Some(self.check_keys(items, keys, key))
             }
             (Type::Map(inner), Kind::Mapping(items)) => Some(self.check_map(items, inner, key)),
-            (Type::List(inner), Kind::Sequence(items)) => Some(self.check_list(items, inner, key)),
+            (Type::List(inner), Kind::Sequence(items)) => self.check_list(items, inner, key),
             (Type::Keys(_) | Type::Map(_) | Type::List(_), Kind::Null) => None,
             (Type::List(inner), Kind::String(_) | Kind::Number(_) | Kind::Bool(_)) if is_scalar(inner) => {
                 Some(Value::Array(vec![self.check(node, inner, key)?]))
             }
-            (Type::Command, Kind::Sequence(items)) => Some(self.check_list(items, &Type::String, key)),
-            (Type::Command | Type::String | Type::Secret | Type::Text(_), _) => {
-                self.check_string(node, kind, key)
-            }
+            (Type::Command, Kind::Sequence(items)) => self.check_words(items, key).map(Value::Array),
+            (Type::Command | Type::String, _) => self.check_string(node, kind, key).map(Value::String),
+            (Type::Text(form) | Type::Secret(form), _) => self.check_form(node, kind, form, key),
             (Type::Mount, Kind::Sequence(items)) => self.check_mount(node, items, key),
             (Type::BoolOr(_), Kind::Bool(value)) => Some(Value::Bool(*value)),
             (Type::BoolOr(inner), _) => self.check(node, inner, key),
             (Type::Bool, _) => self.check_bool(node, key),
-            (Type::Integer, _) => self.check_integer(node, key),
+            (Type::Integer(range), _) => self.check_integer(node, *range, key),
             _ => self.refuse(node, kind, key),
         }
     }
 
     fn refuse(&mut self, node: &Node, kind: &Type, key: &str) -> Option<Value> {
-        let message = format!("{} is wanted here, not {}", describe(kind), node.kind.name());
+        let message = format!("{} is wanted here, not {}", describe(kind), self.shown(node, kind));
         self.problem(Severity::Error, node.at, key, message);
         None
+    }
+
+    /// A number in the place of another is shown; of anything else only what it is, for it may be a
+    /// secret.
+    fn shown(&self, node: &Node, wanted: &Type) -> String {
+        match (&node.kind, wanted) {
+            (Kind::Number(number), Type::Integer(_)) => {
+                self.raw(node.at).unwrap_or_else(|| number.to_string())
+            }
+            (Kind::String(text), Type::Integer(_)) if text.trim().parse::<f64>().is_ok() => clip(text.trim()),
+            (kind, _) => kind.name().to_owned(),
+        }
     }
 
     fn check_keys(&mut self, items: &[(String, Node)], keys: &[Key], above: &str) -> Value {
@@ -75,7 +90,7 @@ impl Checker<'_> {
 
     fn note_standing(&mut self, known: &Key, at: Position, path: &str) {
         let message = match known.standing {
-            _ if self.source == "defaults" => return,
+            _ if *self.source == Source::Defaults => return,
             Standing::Effective => return,
             Standing::Old => format!("has no effect: {}", known.about),
             Standing::Later => "accepted, but has no effect in this version".to_owned(),
@@ -85,7 +100,7 @@ impl Checker<'_> {
 
     /// `[device, target, type, options]`, the last two optional; fstab's last two fields are taken and mean nothing.
     fn check_mount(&mut self, node: &Node, items: &[Node], key: &str) -> Option<Value> {
-        let Value::Array(fields) = self.check_list(items, &Type::String, key) else { return None };
+        let fields = self.check_words(items, key)?;
         if !(2..=6).contains(&fields.len()) {
             let message = format!("[device, target, type, options] is wanted, not {} fields", fields.len());
             self.problem(Severity::Error, node.at, key, message);
@@ -104,28 +119,47 @@ impl Checker<'_> {
         Value::Object(result)
     }
 
-    fn check_list(&mut self, items: &[Node], inner: &Type, key: &str) -> Value {
-        let numbered = items.iter().enumerate();
-        Value::Array(
-            numbered.filter_map(|(n, item)| self.check(item, inner, &format!("{key}[{n}]"))).collect(),
-        )
+    /// Elements that are wrong or empty are left out. A list of which nothing is left replaces no
+    /// other.
+    fn check_list(&mut self, items: &[Node], inner: &Type, key: &str) -> Option<Value> {
+        let said = items.iter().enumerate().filter(|(_, item)| item.kind != Kind::Null);
+        let list: Vec<Value> =
+            said.filter_map(|(n, item)| self.check(item, inner, &format!("{key}[{n}]"))).collect();
+        (items.is_empty() || !list.is_empty()).then_some(Value::Array(list))
     }
 
-    fn check_string(&mut self, node: &Node, kind: &Type, key: &str) -> Option<Value> {
-        let text = match &node.kind {
-            Kind::String(text) => text.clone(),
-            Kind::Number(number) => self.raw(node.at).unwrap_or_else(|| number.to_string()),
-            Kind::Bool(value) => self.raw(node.at).unwrap_or_else(|| value.to_string()),
-            Kind::Null => String::new(),
-            _ => return self.refuse(node, kind, key),
-        };
-        if let Type::Text(form) = kind
-            && let Err(message) = (form.check)(&text)
-        {
-            self.problem(Severity::Error, node.at, key, message);
-            return None;
+    /// Texts that mean something together only: without one of them the others are not taken
+    /// either.
+    fn check_words(&mut self, items: &[Node], key: &str) -> Option<Vec<Value>> {
+        let numbered = items.iter().enumerate();
+        let word = |(n, item)| self.check_string(item, &Type::String, &format!("{key}[{n}]"));
+        Some(numbered.map(word).collect::<Option<Vec<String>>>()?.into_iter().map(Value::from).collect())
+    }
+
+    fn check_string(&mut self, node: &Node, kind: &Type, key: &str) -> Option<String> {
+        match &node.kind {
+            Kind::String(text) => Some(text.clone()),
+            Kind::Number(number) => Some(self.raw(node.at).unwrap_or_else(|| number.to_string())),
+            Kind::Bool(value) => Some(self.raw(node.at).unwrap_or_else(|| value.to_string())),
+            Kind::Null => Some(String::new()),
+            _ => {
+                self.refuse(node, kind, key);
+                None
+            }
         }
-        Some(Value::String(text))
+    }
+
+    /// Nothing at all is the empty text, if the form takes that; else nothing was said.
+    fn check_form(&mut self, node: &Node, kind: &Type, form: &Form, key: &str) -> Option<Value> {
+        let text = self.check_string(node, kind, key)?;
+        match (form.check)(&text) {
+            Ok(()) => Some(Value::String(text)),
+            Err(_) if node.kind == Kind::Null => None,
+            Err(message) => {
+                self.problem(Severity::Error, node.at, key, message);
+                None
+            }
+        }
     }
 
     fn check_bool(&mut self, node: &Node, key: &str) -> Option<Value> {
@@ -142,15 +176,16 @@ impl Checker<'_> {
         }
     }
 
-    fn check_integer(&mut self, node: &Node, key: &str) -> Option<Value> {
-        match &node.kind {
-            Kind::Number(number) if number.is_i64() || number.is_u64() => Some(Value::Number(number.clone())),
-            Kind::String(text) => match text.trim().parse::<i64>() {
-                Ok(number) => Some(Value::Number(number.into())),
-                Err(_) => self.refuse(node, &Type::Integer, key),
-            },
-            Kind::Null => None,
-            _ => self.refuse(node, &Type::Integer, key),
+    fn check_integer(&mut self, node: &Node, range: Range, key: &str) -> Option<Value> {
+        let number = match &node.kind {
+            Kind::Null => return None,
+            Kind::Number(number) => number.as_i64(),
+            Kind::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        match number.filter(|number| range.contains(*number)) {
+            Some(number) => Some(number.into()),
+            None => self.refuse(node, &Type::Integer(range), key),
         }
     }
 
@@ -165,15 +200,19 @@ impl Checker<'_> {
 
 /// May one value stand for a list of one?
 fn is_scalar(kind: &Type) -> bool {
-    matches!(kind, Type::Bool | Type::Integer | Type::String | Type::Secret | Type::Text(_) | Type::Command)
+    use Type::{Bool, Command, Integer, Secret, String, Text};
+    matches!(kind, Bool | Integer(_) | String | Secret(_) | Text(_) | Command)
 }
 
+/// Clipped, for what is below a long key would be long as often.
 fn join(above: &str, name: &str) -> String {
-    if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") }
+    if above.is_empty() { clip(name) } else { clip(&format!("{above}.{}", clip(name))) }
 }
 
 fn unknown(name: &str, keys: &[Key]) -> String {
-    let nearest = keys.iter().map(|key| (distance(name, key.name), key.name)).min();
+    // What is much longer than any key is near to none, and would take long to compare.
+    let likely = keys.iter().filter(|_| name.len() < 100);
+    let nearest = likely.map(|key| (distance(name, key.name), key.name)).min();
     match nearest {
         Some((distance, near)) if distance <= 2.max(name.len() / 3) => {
             format!("unknown key; did you mean {near}?")
@@ -208,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_left_out_and_told_with_its_place() {
+    fn what_is_wrong_is_left_out_and_reported_with_its_position() {
         let cases = [
             ("hostname: [a]\n", "f.yml:1:11: hostname: a host name is wanted here, not a list"),
             (
@@ -217,7 +256,7 @@ mod tests {
             ),
             (
                 "rancher:\n  shutdown_timeout: soon\n",
-                "f.yml:2:21: rancher.shutdown_timeout: a whole number is wanted here, not a string",
+                "f.yml:2:21: rancher.shutdown_timeout: a whole number from 0 to 86400 is wanted here, not a string",
             ),
             (
                 "write_files:\n- {path: /a, permissions: rw}\n",
@@ -226,6 +265,18 @@ mod tests {
             (
                 "users: [Bad]\n",
                 "f.yml:1:9: users[0].name: \"Bad\" is not a user name: small letters, digits, _ and -, at most 32, a letter first",
+            ),
+            (
+                "rancher:\n  ssh: {port: 70000}\n",
+                "f.yml:2:15: rancher.ssh.port: a whole number from 1 to 65535 (or 0) is wanted here, not 70000",
+            ),
+            (
+                "users: [{name: a, uid: -1}]\n",
+                "f.yml:1:24: users[0].uid: a whole number from 1 to 4294967294 is wanted here, not -1",
+            ),
+            (
+                "mounts: [[/dev/vdb, [a], ext4]]\n",
+                "f.yml:1:21: mounts[0][1]: a string is wanted here, not a list",
             ),
             ("hostnam: a\n", "f.yml:1:10: hostnam: warning: unknown key; did you mean hostname?"),
             ("a: [\n", "f.yml:1:4: "),
@@ -251,6 +302,12 @@ mod tests {
                 "rancher": {"debug": true, "shutdown_timeout": 5, "sysctl": {"a.b": "1"}},
             })
         );
+    }
+
+    #[test]
+    fn a_list_of_which_nothing_is_left_replaces_no_other() {
+        let layer = layer("ssh_authorized_keys: [[a]]\nruncmd: [[a, {b: c}], d, null]\nbootcmd: []\n");
+        assert_eq!(layer.value, json!({"runcmd": ["d"], "bootcmd": []}));
     }
 
     #[test]

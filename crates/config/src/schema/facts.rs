@@ -17,6 +17,7 @@ pub(super) const ENCODING: Form = Form { name: "an encoding (b64, gzip, gz+b64)"
 pub(super) const DATA_SOURCE: Form = Form { name: "a data source", check: data_source };
 pub(super) const USER: Form = Form { name: "a user name", check: user };
 pub(super) const VLANS: Form = Form { name: "a list of VLANs such as 100,200:name", check: vlans };
+pub(super) const ANYTHING: Form = Form { name: "a string", check: |_| Ok(()) };
 
 fn mode(text: &str) -> Result<(), String> {
     if u32::from_str_radix(text, 8).is_ok() && text.len() <= 5 {

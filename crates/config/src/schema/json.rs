@@ -1,6 +1,6 @@
 //! The table of keys as a JSON Schema (draft 2020-12), for editors: `ros config schema > corral.schema.json`.
 
-use super::{Key, ROOT, Standing, Type};
+use super::{Key, ROOT, Range, Standing, Type};
 use serde_json::{Map, Value, json};
 
 /// The schema of a cloud-config.
@@ -15,9 +15,9 @@ pub fn schema() -> Value {
 
 fn of(kind: &Type) -> Value {
     match kind {
-        Type::Bool => json!({"type": ["boolean", "string"]}),
-        Type::Integer => json!({"type": ["integer", "string"]}),
-        Type::String | Type::Secret | Type::Text(_) => {
+        Type::Bool => json!({"type": ["boolean", "string", "null"]}),
+        Type::Integer(range) => integer(*range),
+        Type::String | Type::Secret(_) | Type::Text(_) => {
             json!({"type": ["string", "number", "boolean", "null"]})
         }
         Type::List(inner) => list(inner),
@@ -35,6 +35,17 @@ fn of(kind: &Type) -> Value {
         Type::BoolOr(inner) => json!({"anyOf": [{"type": "boolean"}, of(inner)]}),
         Type::Any => json!({}),
     }
+}
+
+fn integer(range: Range) -> Value {
+    let mut forms = vec![
+        json!({"type": "integer", "minimum": range.min, "maximum": range.max}),
+        json!({"type": ["string", "null"]}),
+    ];
+    if range.or_zero {
+        forms.push(json!({"const": 0}));
+    }
+    json!({ "anyOf": forms })
 }
 
 /// One value may stand for a list of one, as the checker takes it.
@@ -55,7 +66,7 @@ fn property(key: &Key) -> Value {
         if key.standing != Standing::Effective {
             map.insert("deprecated".to_owned(), json!(true));
         }
-        if matches!(key.kind, Type::Secret) {
+        if matches!(key.kind, Type::Secret(_)) {
             map.insert("writeOnly".to_owned(), json!(true));
         }
     }
@@ -74,6 +85,9 @@ mod tests {
             ("hostname: a\nruncmd: [a, [b, c]]\nmounts:\n- [/dev/vdb, /mnt, ext4, '']\n", true),
             ("rancher:\n  network: {interfaces: {eth0: {dhcp: true, mtu: '1500'}}}\n", true),
             ("users:\n- {name: joe, groups: docker, sudo: false}\n", true),
+            ("rancher: {ssh: {port: 0}, shutdown_timeout: 86400}\n", true),
+            ("rancher: {ssh: {port: 70000}}\n", false),
+            ("rancher: {network: {interfaces: {eth0: {mtu: 67}}}}\n", false),
             ("hostnam: a\n", false),
             ("mounts: [[only]]\n", false),
             ("rancher: [a]\n", false),

@@ -1,23 +1,27 @@
 //! The table of all keys.
 
-use super::{Key, Standing, Type, facts};
+use super::{Key, Range, Standing, Type, facts};
 
 const fn key(name: &'static str, kind: Type, about: &'static str) -> Key {
     Key { name, kind, about, standing: Standing::Effective }
 }
 
 const fn later(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { name, kind, about, standing: Standing::Later }
+    Key { standing: Standing::Later, ..key(name, kind, about) }
 }
 
 const fn old(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { name, kind, about, standing: Standing::Old }
+    Key { standing: Standing::Old, ..key(name, kind, about) }
 }
 
 const BOOL: Type = Type::Bool;
-const INTEGER: Type = Type::Integer;
+const PORT: Type = Type::Integer(Range::or_zero(1, 65_535));
+/// IPv4 needs 68 bytes (RFC 791); no driver has more than 16 bits.
+const MTU: Type = Type::Integer(Range::or_zero(68, 65_535));
+/// 0 is root, and the last one stands for "no change" in chown(2).
+const UID: Type = Type::Integer(Range::new(1, 4_294_967_294));
 const STRING: Type = Type::String;
-const SECRET: Type = Type::Secret;
+const SECRET: Type = Type::Secret(&facts::ANYTHING);
 const STRINGS: Type = Type::List(&Type::String);
 const COMMANDS: Type = Type::List(&Type::Command);
 const STRING_MAP: Type = Type::Map(&Type::String);
@@ -85,7 +89,7 @@ const USER: &[Key] = &[
         STRINGS,
         "more groups; `docker` is needed to log in by ssh and to use Docker; made if they are not there",
     ),
-    key("uid", INTEGER, "its number; the next free one from 1200 without it"),
+    key("uid", UID, "its number; the next free one from 1200 without it"),
     key("homedir", PATH, "its home; /home/NAME"),
     key("no_create_home", BOOL, "make no home"),
     key("system", BOOL, "a user for a program: no home"),
@@ -127,7 +131,11 @@ const RANCHER: &[Key] = &[
         ANY_MAP,
         "services in compose form; with the label `io.rancher.os.scope: system` one of the system's, else of the user's Docker",
     ),
-    key("shutdown_timeout", INTEGER, "seconds until the machine ends in any case; at least 5"),
+    key(
+        "shutdown_timeout",
+        Type::Integer(Range::new(0, 86_400)),
+        "seconds until the machine ends in any case; less than 5 is taken as 5, 0 as 60",
+    ),
     key("cloud_init", Type::Keys(CLOUD_INIT), "where to look for a configuration"),
     key("state", Type::Keys(STATE), "the state disk"),
     key("network", Type::Keys(NETWORK), "addresses, names and proxies"),
@@ -185,7 +193,11 @@ const CLOUD_INIT: &[Key] = &[
         Type::List(&Type::Text(&facts::DATA_SOURCE)),
         "data sources in order of preference, `type[:argument]`; see below",
     ),
-    key("timeout", INTEGER, "seconds that all data sources on the network may take together; 60"),
+    key(
+        "timeout",
+        Type::Integer(Range::new(0, 3_600)),
+        "seconds that all data sources on the network may take together; 60",
+    ),
 ];
 
 const REGISTRY_AUTH: &[Key] = &[
@@ -252,7 +264,7 @@ const NETWORK: &[Key] = &[
     key("http_proxy", STRING, "proxy for http, for Docker, data sources and services that ask for it"),
     key("https_proxy", STRING, "proxy for https"),
     key("no_proxy", STRING, "what goes without a proxy, comma-separated"),
-    old("dhcp_timeout", INTEGER, "nothing waits for a lease"),
+    old("dhcp_timeout", ANY, "nothing waits for a lease"),
     later("wifi_networks", ANY_MAP, "wireless networks"),
     later("modem_networks", ANY_MAP, "modems"),
 ];
@@ -271,7 +283,7 @@ const INTERFACE: &[Key] = &[
     key("ipv4ll", BOOL, "a link-local address, 169.254.x.y"),
     key("gateway", ADDRESS, "default route"),
     key("gateway_ipv6", ADDRESS, "default route for IPv6"),
-    key("mtu", INTEGER, "largest packet, in bytes; 0: as the driver says"),
+    key("mtu", MTU, "largest packet, in bytes; 0: as the driver says"),
     key("bridge", STRING, "`true`: this is a bridge; else the bridge to join, made if it is not there"),
     key("bond", STRING, "the bond to join, made if it is not there"),
     key("bond_opts", STRING_MAP, "options of a bond, as in /sys/class/net/BOND/bonding"),
@@ -294,7 +306,7 @@ const DEFAULTS: &[Key] = &[
 const SSH: &[Key] = &[
     key("daemon", BOOL, "run sshd"),
     key("keys", Type::Map(&SECRET), "host keys: `rsa`, `ecdsa`, `ed25519`, and each with `-pub`"),
-    key("port", INTEGER, "port to listen on; 22"),
+    key("port", PORT, "port to listen on; 0: 22"),
     key("listen_address", ADDRESS, "address to listen on; all of them without it"),
 ];
 

@@ -54,9 +54,9 @@ fn nested(kind: &Type) -> (Option<&'static [Key]>, &'static str) {
 fn type_name(kind: &Type) -> String {
     match kind {
         Type::Bool => "bool".to_owned(),
-        Type::Integer => "integer".to_owned(),
+        Type::Integer(range) => format!("integer, {range}"),
         Type::String | Type::Text(_) => "string".to_owned(),
-        Type::Secret => "secret".to_owned(),
+        Type::Secret(_) => "secret".to_owned(),
         Type::List(inner) => format!("list of {}", type_name(inner)),
         Type::Map(inner) => format!("map of {}", type_name(inner)),
         Type::Keys(_) | Type::Named(_) => "mapping".to_owned(),

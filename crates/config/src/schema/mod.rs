@@ -6,20 +6,26 @@ mod facts;
 pub mod json;
 mod keys;
 pub mod manual;
+mod range;
+mod secrets;
 
 pub use check::check;
 pub use keys::ROOT;
+pub use range::Range;
+pub(crate) use secrets::is_text;
+pub use secrets::{hide_secrets, is_secret};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Type {
     Bool,
-    Integer,
+    /// A whole number of a range.
+    Integer(Range),
     String,
     /// A string of a form that is checked.
     Text(&'static Form),
-    /// A string that never shows up in logs or exports.
-    Secret,
+    /// The same, but it never shows up in messages, logs or exports.
+    Secret(&'static Form),
     /// A list of the given type; a single value is taken as a list of one.
     List(&'static Type),
     /// A mapping with free keys.
@@ -66,36 +72,21 @@ pub struct Key {
     pub standing: Standing,
 }
 
-/// Is the value at this path a secret?
-pub fn is_secret(path: &[String]) -> bool {
-    let mut kind = &ROOT;
-    for part in path {
-        kind = match kind {
-            Type::Keys(keys) | Type::Named(keys) => match keys.iter().find(|key| key.name == part) {
-                Some(key) => &key.kind,
-                None => return false,
-            },
-            Type::Map(inner) | Type::List(inner) => inner,
-            _ => return false,
-        };
-    }
-    matches!(kind, Type::Secret)
-}
-
-/// The word for a type in messages and in the manual.
-pub fn describe(kind: &Type) -> &'static str {
-    match kind {
+/// The word for a type in messages.
+pub fn describe(kind: &Type) -> String {
+    let word = match kind {
+        Type::Integer(range) => return format!("a whole number from {range}"),
+        Type::BoolOr(inner) => return describe(inner),
         Type::Bool => "true or false",
-        Type::Integer => "a whole number",
-        Type::String | Type::Secret => "a string",
-        Type::Text(form) => form.name,
+        Type::String => "a string",
+        Type::Text(form) | Type::Secret(form) => form.name,
         Type::List(_) => "a list",
         Type::Map(_) | Type::Keys(_) | Type::Named(_) => "a mapping",
         Type::Mount => "a list [device, target, type, options]",
         Type::Command => "a command (a string or a list of words)",
-        Type::BoolOr(inner) => describe(inner),
         Type::Any => "anything",
-    }
+    };
+    word.to_owned()
 }
 
 /// Joins the parts of a key where the table says that they are one name: `rancher.sysctl.net.ipv4.ip_forward` has three

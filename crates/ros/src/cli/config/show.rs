@@ -3,9 +3,9 @@
 use super::store::read_input;
 use crate::resolve::{self, CloudInitMark, InForce, Pending, load_layers, load_rejected};
 use anyhow::{Result, bail};
-use corral_config::error::{Problem, Severity};
+use corral_config::error::{Problem, Severity, capped};
 use corral_config::layer::{Layer, Source};
-use corral_config::{explain, export, merge, path, schema, yaml};
+use corral_config::{explain, export, merge, path, resolve_with_problems, schema, yaml};
 use corral_machine::files::write_atomic;
 use corral_plan::compose;
 use serde_json::Value;
@@ -62,9 +62,8 @@ pub(super) fn validate(input: Option<&Path>) -> ExitCode {
 /// The document, and the services in it.
 fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
     let layer = Layer::parse_bytes(Source::File(name.to_owned()), bytes);
-    let mut problems = layer.problems.clone();
     let built_in = resolve::built_in::names();
-    problems.extend(resolve::built_in::check(&layer));
+    let mut problems = resolve::built_in::check(&layer);
     let services = layer.tree.get("rancher").and_then(|rancher| rancher.get("services"));
     let definitions = path::get(&layer.value, "rancher.services").and_then(Value::as_object);
     for (service, definition) in definitions.into_iter().flatten() {
@@ -79,7 +78,9 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
             problems.push(Problem::new(Severity::Error, name, at, &key, error.message));
         }
     }
-    problems
+    let problems = capped(name, problems);
+    let resolution = resolve_with_problems(&[corral_config::defaults(), layer.clone()]);
+    [layer.problems, resolution.problems, problems].concat()
 }
 
 /// `ros config explain`.
