@@ -39,7 +39,7 @@ pub fn explain(layers: &[Layer], key: &str) -> Vec<Explanation> {
     leaves.iter().map(explain).collect()
 }
 
-/// Every key whose value differs. Secrets differ too, but their values are not told.
+/// Every key whose value differs. Secrets differ too, but their values are not shown.
 pub fn diff(old: &Value, new: &Value) -> Vec<Change> {
     let mut keys = Vec::new();
     collect_leaves(old, &mut Vec::new(), &mut keys);
@@ -57,8 +57,9 @@ pub fn diff(old: &Value, new: &Value) -> Vec<Change> {
         .collect()
 }
 
-fn hide(parts: &[String], value: Value) -> Value {
-    if schema::is_secret(parts) { Value::String("(secret)".to_owned()) } else { value }
+fn hide(parts: &[String], mut value: Value) -> Value {
+    schema::hide_secrets(parts, &mut value);
+    value
 }
 
 fn collect_leaves(value: &Value, parts: &mut Vec<String>, leaves: &mut Vec<Vec<String>>) {
@@ -127,6 +128,17 @@ mod tests {
         assert_eq!(places("rancher.docker"), ["b.yml:4:20 \"(secret)\""]);
         assert_eq!(explain(&layers, "rancher.network")[0].key, "rancher.network.dns.nameservers");
         assert!(explain(&layers, "nothing").is_empty());
+    }
+
+    #[test]
+    fn the_secrets_in_a_list_are_hidden() {
+        let text = "users: [{name: ann, passwd: $6$salt$one}]\n";
+        let layers = [Layer::parse(Source::File("f.yml".to_owned()), text)];
+        let said = &explain(&layers, "users")[0].said[0].value;
+        assert_eq!(said, &json!([{"name": "ann", "passwd": "(secret)"}]));
+        let new = json!({"users": [{"name": "ann", "passwd": "$6$salt$two"}]});
+        let changes = format!("{:?}", diff(&layers[0].value, &new));
+        assert!(changes.contains("ann") && !changes.contains("$6$"), "{changes}");
     }
 
     #[test]
