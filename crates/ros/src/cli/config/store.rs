@@ -96,8 +96,9 @@ fn store(change: &Value, window: &Window) -> Result<()> {
     let mut stored = load()?;
     merge::merge_into(&mut stored, change);
     let Some(seconds) = window.confirm else { return save(&stored) };
+    let text = to_text(&stored)?;
     resolve::prepare(&file(), seconds)?;
-    write(&stored)?;
+    write(&text)?;
     ask(Request::Reload).context("putting it into force")?;
     println!("in force; it is taken back in {seconds} s unless you say: ros config confirm");
     Ok(())
@@ -131,12 +132,18 @@ fn load() -> Result<Value> {
 }
 
 fn save(stored: &Value) -> Result<()> {
-    write(stored)?;
+    write(&to_text(stored)?)?;
     resolve::refresh().context("telling the services")
 }
 
-fn write(stored: &Value) -> Result<()> {
+/// The file's text, if it can be read again at the next boot: it may have become too large.
+fn to_text(stored: &Value) -> Result<String> {
     let text = yaml::to_string(stored).map_err(|error| anyhow::anyhow!("{error}"))?;
+    yaml::parse(&text).map_err(|error| anyhow::anyhow!("{error}; nothing was changed"))?;
+    Ok(text)
+}
+
+fn write(text: &str) -> Result<()> {
     write_atomic(&file(), text.as_bytes(), 0o600)
 }
 
@@ -157,7 +164,9 @@ pub(super) fn read_input(input: Option<&Path>) -> Result<(String, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_time;
+    use super::{parse_time, to_text};
+    use corral_config::yaml::MAX_BYTES;
+    use serde_json::json;
 
     #[test]
     fn times_have_units() {
@@ -166,5 +175,14 @@ mod tests {
         {
             assert_eq!(parse_time(text).ok(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_stored() {
+        let small = json!({"hostname": "a"});
+        assert_eq!(to_text(&small).unwrap(), "hostname: a\n");
+        let large = json!({"write_files": [{"path": "/a", "content": "x".repeat(MAX_BYTES)}]});
+        let error = to_text(&large).unwrap_err().to_string();
+        assert!(error.ends_with("nothing was changed"), "{error}");
     }
 }
