@@ -16,6 +16,8 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     pub ssh_authorized_keys: Vec<String>,
+    /// Does sshd take passwords too?
+    pub ssh_pwauth: bool,
     pub users: Vec<User>,
     pub write_files: Vec<WriteFile>,
     pub mounts: Vec<Mount>,
@@ -148,6 +150,7 @@ pub struct Rancher {
     pub debug: bool,
     pub log: bool,
     pub autologin: Vec<String>,
+    /// A hash (`names::is_password_hash`) or clear text.
     pub password: String,
     pub modules: Vec<String>,
     pub sysctl: BTreeMap<String, String>,

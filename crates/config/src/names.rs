@@ -207,6 +207,20 @@ pub fn shown_url(url: &str) -> String {
     }
 }
 
+/// The methods of crypt(5) that the console's programs check passwords by.
+const CRYPT: [&str; 12] = ["1", "2a", "2b", "2x", "2y", "5", "6", "7", "gy", "md5", "sha1", "y"];
+
+/// Is this a hash of a password as crypt(3) makes it, `$method$salt$hash`? Anything else is clear
+/// text.
+pub fn is_password_hash(text: &str) -> bool {
+    let Some((method, rest)) = text.strip_prefix('$').and_then(|rest| rest.split_once('$')) else {
+        return false;
+    };
+    let is_of_crypt = |byte: u8| byte.is_ascii_graphic() && !b":;*!\\".contains(&byte);
+    let has_hash = rest.rsplit_once('$').is_some_and(|(_, hash)| !hash.is_empty());
+    CRYPT.contains(&method) && has_hash && rest.bytes().all(is_of_crypt)
+}
+
 /// As it may be shown in logs.
 impl fmt::Display for DataSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -241,5 +255,24 @@ mod tests {
             assert_eq!(text.parse::<DataSource>().unwrap().to_string(), shown);
         }
         assert!("url".parse::<DataSource>().is_err() && "floppy".parse::<DataSource>().is_err());
+    }
+
+    #[test]
+    fn hashes_of_passwords_are_not_clear_text() {
+        for hash in [
+            "$6$XJ2u2QHlVrKpMEWF$Ygq1nT8cYQ0J0Zw2w8T0f1",
+            "$6$rounds=5000$salt$hash",
+            "$5$salt$hash",
+            "$1$salt$hash",
+            "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7",
+            "$2b$12$abcdefghijklmnopqrstuuT4Kq1ocm",
+        ] {
+            assert!(is_password_hash(hash), "{hash}");
+        }
+        for text in
+            ["", "$", "$6$", "$6$salt", "$6$salt$", "$6$a b$c", "$6$a$b:c", "secret", "$x$a$b", "!$6$a$b"]
+        {
+            assert!(!is_password_hash(text), "{text}");
+        }
     }
 }

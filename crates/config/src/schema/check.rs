@@ -82,10 +82,17 @@ impl Checker<'_> {
             };
             self.note_standing(known, node.at, &path);
             if let Some(value) = self.check(node, &known.kind, &path) {
+                self.note_caution(known, &value, node.at, &path);
                 result.insert(name.clone(), value);
             }
         }
         Value::Object(result)
+    }
+
+    fn note_caution(&mut self, known: &Key, value: &Value, at: Position, path: &str) {
+        if let Some(message) = known.caution.and_then(|caution| caution(value, self.source)) {
+            self.problem(Severity::Warning, at, path, message.to_owned());
+        }
     }
 
     fn note_standing(&mut self, known: &Key, at: Position, path: &str) {
@@ -275,8 +282,24 @@ mod tests {
                 "f.yml:1:24: users[0].uid: a whole number from 1 to 4294967294 is wanted here, not -1",
             ),
             (
+                "users:\n- {name: a, passwd: hush}\n",
+                "f.yml:2:21: users[0].passwd: a hash as in /etc/shadow is wanted here, not the password; make one with: openssl passwd -6",
+            ),
+            (
+                "rancher: {password: 'hu:sh'}\n",
+                "f.yml:1:21: rancher.password: a password must not have a colon, a line end or another control character",
+            ),
+            (
                 "mounts: [[/dev/vdb, [a], ext4]]\n",
                 "f.yml:1:21: mounts[0][1]: a string is wanted here, not a list",
+            ),
+            (
+                "ssh_pwauth: true\n",
+                "f.yml:1:13: ssh_pwauth: warning: passwords can be guessed over the network; keys (ssh_authorized_keys) are safer",
+            ),
+            (
+                "rancher: {password: hush}\n",
+                "f.yml:1:21: rancher.password: warning: this password is clear text; its hash is safer: openssl passwd -6",
             ),
             ("hostnam: a\n", "f.yml:1:10: hostnam: warning: unknown key; did you mean hostname?"),
             ("a: [\n", "f.yml:1:4: "),
@@ -302,6 +325,20 @@ mod tests {
                 "rancher": {"debug": true, "shutdown_timeout": 5, "sysctl": {"a.b": "1"}},
             })
         );
+    }
+
+    #[test]
+    fn a_password_on_the_command_line_is_no_secret() {
+        let found = |text: &str| -> Vec<String> {
+            Layer::from_command_line(text).problems.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            found("rancher.password=hush"),
+            [
+                "kernel command line:1:1: rancher.password: warning: every container can read this password in /proc/cmdline; give its hash: openssl passwd -6"
+            ]
+        );
+        assert_eq!(found("rancher.password=$6$salt$hash"), [""; 0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The forms of text that keys take. Each check says what is wrong, not only that something is.
 
 use super::Form;
-use crate::names::{DataSource, Hostname};
+use crate::names::{DataSource, Hostname, is_password_hash};
 use core::net::IpAddr;
 
 pub(super) const HOSTNAME: Form = Form {
@@ -17,7 +17,28 @@ pub(super) const ENCODING: Form = Form { name: "an encoding (b64, gzip, gz+b64)"
 pub(super) const DATA_SOURCE: Form = Form { name: "a data source", check: data_source };
 pub(super) const USER: Form = Form { name: "a user name", check: user };
 pub(super) const VLANS: Form = Form { name: "a list of VLANs such as 100,200:name", check: vlans };
+pub(super) const PASSWORD: Form = Form { name: "a password or its hash", check: password };
+pub(super) const PASSWORD_HASH: Form =
+    Form { name: "the hash of a password, as in /etc/shadow,", check: password_hash };
 pub(super) const ANYTHING: Form = Form { name: "a string", check: |_| Ok(()) };
+
+/// It goes to chpasswd(8) as one line, `user:password`.
+fn password(text: &str) -> Result<(), String> {
+    if text.contains(|character: char| character == ':' || character.is_control()) {
+        return Err("a password must not have a colon, a line end or another control character".to_owned());
+    }
+    Ok(())
+}
+
+/// shadow(5): `*` and `!` stand for no password, `!` before a hash for a locked one.
+fn password_hash(text: &str) -> Result<(), String> {
+    let hash = text.trim_start_matches('!');
+    if hash.is_empty() || hash == "*" || is_password_hash(hash) {
+        return Ok(());
+    }
+    Err("a hash as in /etc/shadow is wanted here, not the password; make one with: openssl passwd -6"
+        .to_owned())
+}
 
 fn mode(text: &str) -> Result<(), String> {
     if u32::from_str_radix(text, 8).is_ok() && text.len() <= 5 {

@@ -1,9 +1,9 @@
 //! The table of all keys.
 
-use super::{Key, Range, Standing, Type, facts};
+use super::{Caution, Key, Range, Standing, Type, cautions, facts};
 
 const fn key(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { name, kind, about, standing: Standing::Effective }
+    Key { name, kind, about, standing: Standing::Effective, caution: None }
 }
 
 const fn later(name: &'static str, kind: Type, about: &'static str) -> Key {
@@ -12,6 +12,12 @@ const fn later(name: &'static str, kind: Type, about: &'static str) -> Key {
 
 const fn old(name: &'static str, kind: Type, about: &'static str) -> Key {
     Key { standing: Standing::Old, ..key(name, kind, about) }
+}
+
+impl Key {
+    const fn warns(self, caution: Caution) -> Key {
+        Key { caution: Some(caution), ..self }
+    }
 }
 
 const BOOL: Type = Type::Bool;
@@ -40,6 +46,8 @@ pub const ROOT: Type = Type::Keys(&[
         "the machine's name; without it the DHCP server's counts, then `rancher.defaults.hostname`",
     ),
     key("ssh_authorized_keys", STRINGS, "public keys that may log in as rancher and docker"),
+    key("ssh_pwauth", BOOL, "sshd takes passwords too (users must have one); false")
+        .warns(cautions::ssh_passwords),
     key("users", Type::List(&Type::Named(USER)), "more users; `default` stands for rancher and is skipped"),
     key(
         "write_files",
@@ -95,7 +103,11 @@ const USER: &[Key] = &[
     key("system", BOOL, "a user for a program: no home"),
     key("shell", PATH, "its shell; /bin/bash"),
     key("ssh_authorized_keys", STRINGS, "public keys that may log in as it"),
-    key("passwd", SECRET, "hash of its password, as in /etc/shadow"),
+    key(
+        "passwd",
+        Type::Secret(&facts::PASSWORD_HASH),
+        "hash of its password, as in /etc/shadow (`openssl passwd -6`); `*` and `!`: none",
+    ),
     key("lock_passwd", BOOL, "no log-in by password; true unless `passwd` is given"),
     key(
         "sudo",
@@ -118,7 +130,12 @@ const RANCHER: &[Key] = &[
         STRINGS,
         "terminals that log rancher in without asking; a kernel parameter, may be repeated",
     ),
-    key("password", SECRET, "password of rancher on terminals (ssh takes keys only); a kernel parameter"),
+    key(
+        "password",
+        Type::Secret(&facts::PASSWORD),
+        "password of rancher on terminals, and over ssh with `ssh_pwauth`: its hash (`openssl passwd -6`), or clear text; a kernel parameter",
+    )
+    .warns(cautions::clear_text),
     key("modules", STRINGS, "kernel modules to load at boot: a name, then parameters"),
     key("sysctl", STRING_MAP, "values for /proc/sys: `net.ipv4.ip_forward: 1`"),
     key(

@@ -1,6 +1,7 @@
 //! Every key: its type, what it is for, and whether it does anything. One table ([`keys`]); validation, leniency
 //! (`"true"` for true), the list of secrets, the manual's table and the JSON schema all come from it.
 
+mod cautions;
 mod check;
 mod facts;
 pub mod json;
@@ -14,6 +15,9 @@ pub use keys::ROOT;
 pub use range::Range;
 pub(crate) use secrets::is_text;
 pub use secrets::{hide_secrets, is_secret};
+
+use crate::layer::Source;
+use serde_json::Value;
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +74,11 @@ pub struct Key {
     pub kind: Type,
     pub about: &'static str,
     pub standing: Standing,
+    pub caution: Option<Caution>,
 }
+
+/// What the owner is to know of a value that is right: a warning, if there is one.
+pub type Caution = fn(&Value, &Source) -> Option<&'static str>;
 
 /// The word for a type in messages.
 pub fn describe(kind: &Type) -> String {
