@@ -248,6 +248,9 @@ fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {
         refused,
         "/tmp/b.yml:1:11: hostname: a host name is wanted here, not a list\n/tmp/b.yml:2:10: bad_key: warning: unknown key\n1"
     );
+    // Of fifty writers at the same time none loses what another one wrote.
+    run("for n in $(seq 50); do sudo ros config set rancher.environment.P$n $n & done; wait")?;
+    assert_eq!(run("sudo ros config get rancher.environment | grep -c '^P'")?, "50");
     // What is exported and merged again changes nothing.
     run("sudo ros config export --private > /tmp/e.yml && sudo ros config merge -i /tmp/e.yml 2>/dev/null && sudo ros config export --private | cmp - /tmp/e.yml").map(drop)
 }
@@ -267,7 +270,7 @@ fn keys_of_the_provider_are_added_and_never_twice() -> Result<()> {
     machine.run("sudo ros config set rancher.debug true; sudo ros config set rancher.debug false")?;
     assert_eq!(machine.run(get)?, keys);
     machine.run("sudo cloud-init-execute; sudo cloud-init-execute")?;
-    assert_eq!(machine.run("cat .ssh/authorized_keys")?, format!("{key}\nzero\none\ntwo"));
+    assert_eq!(machine.run("cat /etc/ssh/authorized_keys.d/rancher")?, format!("{key}\nzero\none\ntwo"));
     assert_eq!(machine.run("hostname")?, "from-provider");
     machine.check_alarms()
 }

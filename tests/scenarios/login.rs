@@ -15,6 +15,54 @@ runcmd:
   - [touch, /tmp/touched]
 ";
 
+/// A password is for terminals, whoever knows it; and a key opens nothing any more once it is not configured any more.
+/// The password of joe is three: `openssl passwd -6 -salt saltsalt three`.
+const PASSWORDS: &str = "  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4 second
+users:
+  - {name: joe, groups: [docker], passwd: $6$saltsalt$0ushZ7aRclYWYXvoVMNARkHM0A9uB22/ti8rbbwiIcb0Y3NpaBw6P7ZwHytuhXGxncH6TznnSqrLohWoEFD.b/}
+write_files:
+  - path: /etc/ssh/sshd_config.d/mine.conf
+    content: |
+      PasswordAuthentication yes
+      MaxAuthTries 4
+";
+
+#[test]
+fn sshd_takes_keys_only_and_only_those_that_are_configured() -> Result<()> {
+    let folder = folder("keys-only")?;
+    let append = "rancher.password=three".to_owned();
+    let mut machine = super::with_config(&folder, PASSWORDS, Options { append, ..Options::default() })?;
+    machine.expect_login()?;
+    for user in ["rancher", "joe", "root"] {
+        assert_eq!(machine.login.methods(user)?, "publickey", "{user}");
+    }
+    // What the owner's file adds takes effect, what it would loosen does not.
+    let said = machine.run("sudo /usr/sbin/sshd -T -f /etc/ssh/corral_sshd_config")?;
+    for line in ["maxauthtries 4", "passwordauthentication no", "logingracetime 30", "permitrootlogin no"] {
+        assert!(said.lines().any(|other| other == line), "{line} is not in:\n{said}");
+    }
+    let warned = machine.run("sudo ros config validate; true")?;
+    assert!(warned.contains("rancher.password: warning: "), "{warned}");
+    machine
+        .run("sudo grep -q '^rancher:[$]6' /etc/shadow && sudo grep -q '^joe:[$]6[$]saltsalt' /etc/shadow")?;
+
+    // A link that a user put in the place of a folder is left alone.
+    machine.run("sudo ln -s /etc /home/docker/.ssh && grep -q second /etc/ssh/authorized_keys.d/rancher")?;
+    let key = vmtest::shell::make_key(&folder)?;
+    apply(&machine, &format!("ssh_authorized_keys: [\"{key}\"]"))?;
+    machine.expect("! grep -q second /etc/ssh/authorized_keys.d/rancher")?;
+    assert_eq!(machine.run("stat -c '%U %a' /etc")?, "root 755");
+    // An owner who wants passwords says so.
+    apply(&machine, "ssh_pwauth: true")?;
+    machine.expect("sudo grep -q '^PasswordAuthentication yes' /etc/ssh/corral_sshd_config")?;
+    machine.expect_methods("joe", "publickey,password")?;
+    machine.check_alarms()
+}
+
+fn apply(machine: &Machine, text: &str) -> Result<()> {
+    machine.run(&format!("echo '{text}' > /tmp/a.yml && sudo ros config apply /tmp/a.yml 2>&1")).map(drop)
+}
+
 #[test]
 fn a_newcomer_logs_in_and_runs_containers() -> Result<()> {
     let folder = folder("login")?;
@@ -25,6 +73,7 @@ fn a_newcomer_logs_in_and_runs_containers() -> Result<()> {
     every_service_is_a_container(&mut machine)?;
     machine.expect_docker()?;
     docker_runs_a_container_made_on_the_spot(&machine)?;
+    files_can_be_opened(&machine)?;
     a_published_port_answers_from_outside(&machine)?;
     nothing_runs_outside_a_container(&machine)?;
     the_system_engine_can_be_looked_into(&machine)?;
@@ -81,6 +130,17 @@ fn docker_runs_a_container_made_on_the_spot(machine: &Machine) -> Result<()> {
          tar -C /tmp/r -c . | docker import --change 'CMD [\"/bin/echo\", \"hello\"]' - hello",
     )?;
     assert_eq!(machine.run("docker run --rm hello")?, "hello");
+    Ok(())
+}
+
+/// As many as the units of Docker's packages say, in every kind of container and at a login.
+fn files_can_be_opened(machine: &Machine) -> Result<()> {
+    let limits = "ulimit -Sn; ulimit -Hn";
+    for shell in ["sh -c", "sudo system-docker exec syslog sh -c", "docker run --rm hello sh -c"] {
+        assert_eq!(machine.run(&format!("{shell} '{limits}'"))?, "1048576\n1048576", "{shell}");
+    }
+    let others = machine.run("docker run --rm hello sh -c 'ulimit -u; ulimit -c'")?;
+    assert_eq!(others, "unlimited\nunlimited");
     Ok(())
 }
 

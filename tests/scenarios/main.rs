@@ -9,6 +9,7 @@ mod config;
 mod confirm;
 mod encryption;
 mod install;
+mod lockout;
 mod login;
 mod media;
 mod network;

@@ -23,11 +23,13 @@ docker:
   labels: {io.rancher.os.scope: system, io.rancher.os.after: console}
 EOF
 echo 'NAME=Other' > other-release
+printf 'PasswordAuthentication yes\nPermitRootLogin yes\n' > sshd_config
 mkdir -p e/engine
 printf '#!/bin/sh\necho other > /run/which-engine\nexec /var/lib/rancher/engine/usr/sbin/dockerd "$@"\n' > e/engine/dockerd
 chmod 755 e/engine/dockerd
 system-docker create --name base corral/os-console true
 system-docker cp other-release base:/etc/other-release
+system-docker cp sshd_config base:/etc/ssh/sshd_config
 system-docker export base | system-docker import - story/console:1
 system-docker rm base
 tar -C e -cf - engine | system-docker import - story/engine:1
@@ -69,6 +71,10 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
 
     restart(&mut machine)?;
     machine.expect("test -e /etc/other-release && test -e /etc/mine")?;
+    // Who may log in is not for the image to say.
+    assert_eq!(machine.login.methods("rancher")?, "publickey");
+    let said = machine.run("sudo /usr/sbin/sshd -T -f /etc/ssh/corral_sshd_config")?;
+    assert!(said.contains("permitrootlogin no") && said.contains("allowgroups docker"), "{said}");
     machine.expect_docker()?;
     assert_eq!(machine.run("cat /run/which-engine")?, "other");
 
@@ -81,7 +87,13 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     machine.run(&format!("sudo ros engine enable default && {switch}"))?;
     machine.expect("! test -e /etc/other-release")?;
     assert_eq!(machine.run("sudo ros console list")?, "current  default");
-    machine.expect_docker()
+    machine.expect_docker()?;
+
+    // Another image under the name of one that was good is another image.
+    machine.run("sudo system-docker tag corral/os-base story/console:1")?;
+    wish(&machine, "rancher: {console: /opt/other/console.yml}")?;
+    machine.expect("[ $(sudo system-docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' console-check | tr -d ' ') = exited1 ]")?;
+    machine.run("! test -e /etc/other-release && sudo system-docker ps | grep -q corral/os-console").map(drop)
 }
 
 /// Puts it into force while the login that asks for it may end.

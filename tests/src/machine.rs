@@ -162,6 +162,13 @@ impl Machine {
         self.wait(Duration::from_secs(60), script, |machine| Ok(machine.login.run(script).is_ok()))
     }
 
+    /// Waits until sshd offers these methods to a user.
+    pub fn expect_methods(&mut self, user: &str, methods: &str) -> Result<()> {
+        self.wait(Duration::from_secs(60), methods, |machine| {
+            Ok(machine.login.methods(user).is_ok_and(|offered| offered == methods))
+        })
+    }
+
     /// Waits until QEMU has ended by itself.
     pub fn expect_end(&mut self) -> Result<()> {
         let deadline = Instant::now() + BOOT;

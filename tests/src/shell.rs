@@ -64,6 +64,20 @@ impl Login {
         Ok(text.trim_end().to_owned())
     }
 
+    /// The methods by which the server lets a user log in, as it offers them to one who has none.
+    pub fn methods(&self, user: &str) -> Result<String> {
+        let output = Command::new("ssh")
+            .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+            .args(["-o", "PreferredAuthentications=none", "-o", "ConnectTimeout=20"])
+            .args(["-p", &self.port.to_string(), &format!("{user}@127.0.0.1"), "true"])
+            .stdin(Stdio::null())
+            .output()
+            .context("starting ssh")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let methods = said.split_once("Permission denied (").and_then(|(_, rest)| rest.split_once(')'));
+        Ok(methods.with_context(|| format!("no methods are offered: {said}"))?.0.to_owned())
+    }
+
     /// Runs a script on a terminal, and answers each question once it has been asked. Returns what it printed.
     pub fn answer(&self, script: &str, answers: &[(&str, &str)]) -> Result<String> {
         let mut command = self.command();

@@ -143,17 +143,13 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("corral-lock-{}", std::process::id()));
         let path = folder.join("number");
         write_atomic(&path, b"0", 0o600).unwrap();
+        let add_one = || {
+            let _lock = lock(&path).unwrap();
+            let number: u32 = fs::read_to_string(&path).unwrap().parse().unwrap();
+            write_atomic(&path, (number + 1).to_string().as_bytes(), 0o600).unwrap();
+        };
         std::thread::scope(|scope| {
-            for _ in 0..8 {
-                let path = &path;
-                scope.spawn(move || {
-                    for _ in 0..25 {
-                        let _lock = lock(path).unwrap();
-                        let number: u32 = fs::read_to_string(path).unwrap().parse().unwrap();
-                        write_atomic(path, (number + 1).to_string().as_bytes(), 0o600).unwrap();
-                    }
-                });
-            }
+            (0..8).for_each(|_| drop(scope.spawn(|| (0..25).for_each(|_| add_one()))));
         });
         assert_eq!(fs::read_to_string(&path).unwrap(), "200");
         fs::remove_dir_all(folder).unwrap();

@@ -110,7 +110,7 @@ fn check_bind(root: &OwnedFd, binds: &[Bind], bind: &Bind) -> Result<()> {
     let is_folder = match outer {
         None => {
             let inside = Path::new(bind.target.trim_start_matches('/'));
-            let found = open_in(root, inside, OFlags::PATH).and_then(|found| Ok(rustix::fs::fstat(found)?));
+            let found = open_in(root, inside, OFlags::PATH).and_then(rustix::fs::fstat);
             found.ok().map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir())
         }
         Some(outer) => {

@@ -4,9 +4,11 @@
 mod accounts;
 pub(crate) mod commands;
 mod host_keys;
+mod keys;
 pub(crate) mod mounts;
+mod sshd;
 
-pub(crate) use accounts::{chpasswd_arguments, is_password_hash};
+pub(crate) use accounts::chpasswd_arguments;
 
 use super::load_config;
 use super::user_docker::CONSOLE_DONE;
@@ -44,10 +46,12 @@ pub(crate) fn run() -> Result<()> {
     tell("/etc/issue", link_issue());
     let_in(&config);
     tell("write_files", write_files(&config.write_files));
-    let host_keys = host_keys::make_host_keys(&config)
-        .inspect_err(|error| println!("ssh: {error:#}"))
-        .unwrap_or_default();
-    let programs = programs(&config, &host_keys, &corral_machine::cmdline::load().unwrap_or_default());
+    for result in [host_keys::make_host_keys(&config), sshd::write(&config)] {
+        if let Err(error) = result {
+            say(&format!("console: ssh: {error:#}"));
+        }
+    }
+    let programs = programs(&config, &corral_machine::cmdline::load().unwrap_or_default());
     fs::write(RESPAWN_CONF, programs).context("writing /etc/respawn.conf")?;
     Command::new("/usr/bin/ros")
         .arg("console-run")
@@ -67,6 +71,7 @@ pub(crate) fn run_commands() -> Result<()> {
     if config != early {
         let_in(&config);
         tell("write_files", write_files(&config.write_files));
+        tell("sshd", sshd::write(&config).and_then(|()| sshd::reload()));
     }
     tell("mounts", mounts::make_all(&config.mounts));
     tell("runcmd", run_all(&config.runcmd));
@@ -86,9 +91,10 @@ pub(crate) fn execute() -> Result<()> {
     let config = load_config()?;
     let results = [
         ("users", accounts::make_users(&config.users)),
-        ("ssh_authorized_keys", accounts::authorize(&config.ssh_authorized_keys)),
+        ("ssh_authorized_keys", accounts::authorize(&config)),
         ("rancher.password", accounts::set_password(&config.rancher.password)),
         ("write_files", write_files(&config.write_files)),
+        ("sshd", sshd::write(&config).and_then(|()| sshd::reload())),
         ("mounts", mounts::make_all(&config.mounts)),
     ];
     let failures: Vec<String> = results
@@ -148,7 +154,7 @@ fn let_in(config: &Config) {
     // /run is the host's: sshd's empty folder is not there yet.
     tell("/run/sshd", fs::create_dir_all("/run/sshd").map_err(anyhow::Error::from));
     tell("homes", accounts::make_homes());
-    tell("ssh_authorized_keys", accounts::authorize(&config.ssh_authorized_keys));
+    tell("ssh_authorized_keys", accounts::authorize(config));
     tell("rancher.password", accounts::set_password(&config.rancher.password));
     tell("users", accounts::make_users(&config.users));
 }
@@ -205,7 +211,7 @@ fn write_file(file: &WriteFile) -> Result<()> {
 }
 
 /// What `respawn` runs: a getty on each terminal, and sshd.
-fn programs(config: &Config, host_keys: &[PathBuf], command_line: &str) -> String {
+fn programs(config: &Config, command_line: &str) -> String {
     let words = cmdline::words(command_line);
     let mut terminals: Vec<String> = (1..=6).map(|number| format!("tty{number}")).collect();
     for console in cmdline::values(&words, "console") {
@@ -222,14 +228,13 @@ fn programs(config: &Config, host_keys: &[PathBuf], command_line: &str) -> Strin
         text.push_str(&format!("{getty} {auto}-L 115200 {name} {kind}\n"));
     }
     let ssh = &config.rancher.ssh;
-    if ssh.daemon && !host_keys.is_empty() {
-        let keys: Vec<String> = host_keys.iter().map(|key| format!("-h {}", key.display())).collect();
+    if ssh.daemon && !host_keys::find().is_empty() {
         let port = if ssh.port == 0 { String::new() } else { format!(" -p {}", ssh.port) };
         let address = match ssh.listen_address.as_str() {
             "" => String::new(),
             address => format!(" -o ListenAddress={address}"),
         };
-        text.push_str(&format!("/usr/sbin/sshd -D -e {}{port}{address}\n", keys.join(" ")));
+        text.push_str(&format!("/usr/sbin/sshd -D -e -f {}{port}{address}\n", sshd::CONFIG));
     }
     text
 }

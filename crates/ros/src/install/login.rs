@@ -2,9 +2,9 @@
 //! Pure: keys were read before, and nothing is asked.
 
 use super::keys::{Key, fingerprint};
-use crate::applets::console::is_password_hash;
 use corral_config::layer::Layer;
 use corral_config::model::User;
+use corral_config::names::is_password_hash;
 use corral_config::names::{DataSource, shown_url};
 use corral_config::ssh_key::SshKey;
 use corral_config::{Config, merge};

@@ -1,8 +1,11 @@
 //! Who may log in: rancher and docker, which are always there, and the users of the configuration. The console is made
 //! anew at each boot, so they are too; whose home is there already keeps the number that owns it.
 
+use super::keys;
 use anyhow::{Context, Result, bail};
+use corral_config::Config;
 use corral_config::model::{Sudo, User};
+use corral_config::names::is_password_hash;
 use corral_machine::files::write_atomic;
 use rustix::fs::{Gid, Uid, chown};
 use std::fs;
@@ -39,47 +42,20 @@ fn own(path: &Path, uid: u32, gid: u32) -> Result<()> {
         .with_context(|| format!("chown {}", path.display()))
 }
 
-/// The keys of the configuration, for rancher and docker.
-pub(super) fn authorize(keys: &[String]) -> Result<()> {
-    for (name, id) in OURS {
-        authorize_in(&Path::new("/home").join(name), keys, (id, id))?;
+/// The keys of the configuration; and those that earlier versions put elsewhere.
+pub(super) fn authorize(config: &Config) -> Result<()> {
+    keys::authorize(config)?;
+    let ours = OURS.map(|(name, _)| (name.to_owned(), Path::new("/home").join(name)));
+    let users = config.users.iter().map(|user| (user.name.clone(), home_of(user)));
+    for (name, home) in ours.into_iter().chain(users) {
+        keys::leave_own_file(&name, &home)?;
     }
     Ok(())
-}
-
-/// Adds the keys that are not there yet; what somebody added by hand stays.
-fn authorize_in(home: &Path, keys: &[String], owner: (u32, u32)) -> Result<()> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let folder = home.join(".ssh");
-    fs::create_dir_all(&folder)?;
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-    own(&folder, owner.0, owner.1)?;
-    let file = folder.join("authorized_keys");
-    let mut text = fs::read_to_string(&file).unwrap_or_default();
-    for key in keys.iter().map(|key| key.trim()).filter(|key| !key.is_empty()) {
-        if !text.contains(key) {
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
-            }
-            text.push_str(key);
-            text.push('\n');
-        }
-    }
-    write_atomic(&file, text.as_bytes(), 0o600)?;
-    own(&file, owner.0, owner.1)
 }
 
 /// The password of rancher, or its hash; it goes to chpasswd's input, never to a command line.
 pub(super) fn set_password(password: &str) -> Result<()> {
     if password.is_empty() { Ok(()) } else { chpasswd(chpasswd_arguments(password), "rancher", password) }
-}
-
-/// A hash of crypt(5) that a password can fit: not `*`, `!` or clear text.
-pub(crate) fn is_password_hash(text: &str) -> bool {
-    let fields: Vec<&str> = text.split('$').collect();
-    matches!(fields.as_slice(), ["", id, _, .., hash] if !id.is_empty() && !hash.is_empty())
 }
 
 /// How chpasswd has to take a password, or a hash of one.
@@ -115,11 +91,15 @@ pub(super) fn make_users(users: &[User]) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
-fn make_user(user: &User) -> Result<()> {
-    let home = match user.homedir.as_str() {
+fn home_of(user: &User) -> PathBuf {
+    match user.homedir.as_str() {
         "" => Path::new("/home").join(&user.name),
         path => PathBuf::from(path),
-    };
+    }
+}
+
+fn make_user(user: &User) -> Result<()> {
+    let home = home_of(user);
     if lookup("/etc/passwd", &user.name).is_none() {
         add_user(user, &home)?;
     }
@@ -132,7 +112,6 @@ fn make_user(user: &User) -> Result<()> {
     if !user.no_create_home && !user.system {
         make_home(&home, uid, gid)?;
     }
-    authorize_in(&home, &user.ssh_authorized_keys, (uid, gid))?;
     if !user.passwd.is_empty() && user.lock_passwd != Some(true) {
         chpasswd(&["-e"], &user.name, &user.passwd)?;
     }

@@ -1,7 +1,7 @@
 //! The host keys of sshd: those of the configuration, those of the last boot, or new ones.
 
 use crate::resolve::CONF;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_machine::files::write_atomic;
 use std::fs;
@@ -9,26 +9,49 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
 /// Generated if they are not there. RSA is used when given, but making one takes old machines many seconds.
 const GENERATED: [&str; 2] = ["ed25519", "ecdsa"];
 
-/// Host keys: those of the configuration, those of the last boot, or new ones.
-pub(super) fn make_host_keys(config: &Config) -> Result<Vec<PathBuf>> {
-    let folder = Path::new(CONF).join("ssh");
-    fs::create_dir_all(&folder)?;
-    let mut found = Vec::new();
-    for kind in ["ed25519", "ecdsa", "rsa"] {
-        let file = folder.join(format!("ssh_host_{kind}_key"));
-        if let Some(key) = config.rancher.ssh.keys.get(kind) {
-            write_atomic(&file, format!("{}\n", key.trim_end()).as_bytes(), 0o600)?;
-        } else if GENERATED.contains(&kind) && fs::metadata(&file).map_or(0, |data| data.size()) == 0 {
-            make_host_key(kind, &file)?;
-        }
-        if file.exists() {
-            found.push(file);
+/// Makes sure that there are some. A key of the configuration that ssh cannot read is no reason to have none.
+pub(super) fn make_host_keys(config: &Config) -> Result<()> {
+    let mut failures = Vec::new();
+    fs::create_dir_all(Path::new(CONF).join("ssh"))?;
+    for kind in KINDS {
+        let file = file(kind);
+        let given = config.rancher.ssh.keys.get(kind).map(|key| put(kind, &file, key));
+        let is_given = matches!(given, Some(Ok(())));
+        failures.extend(given.and_then(Result::err));
+        if !is_given && GENERATED.contains(&kind) && fs::metadata(&file).map_or(0, |data| data.size()) == 0 {
+            failures.extend(make_host_key(kind, &file).err());
         }
     }
-    Ok(found)
+    let failures: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+/// Puts a key of the configuration in its place, if it is one.
+fn put(kind: &str, file: &Path, key: &str) -> Result<()> {
+    let draft = file.with_extension("draft");
+    write_atomic(&draft, format!("{}\n", key.trim_end()).as_bytes(), 0o600)?;
+    let output = Command::new("/usr/bin/ssh-keygen").args(["-y", "-P", "", "-f"]).arg(&draft).output();
+    let checked = output.context("starting ssh-keygen").and_then(|output| match output.status.success() {
+        true => Ok(fs::rename(&draft, file)?),
+        false => bail!("rancher.ssh.keys.{kind} is no private key that ssh can read: another one is used"),
+    });
+    if checked.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    checked
+}
+
+/// Those that there are.
+pub(super) fn find() -> Vec<PathBuf> {
+    KINDS.iter().map(|kind| file(kind)).filter(|file| file.exists()).collect()
+}
+
+fn file(kind: &str) -> PathBuf {
+    Path::new(CONF).join("ssh").join(format!("ssh_host_{kind}_key"))
 }
 
 fn make_host_key(kind: &str, file: &Path) -> Result<()> {

@@ -1,0 +1,119 @@
+//! The ssh keys of the configuration: a file for each user in a folder of Corral's, which holds what the configuration
+//! says now and nothing else. A key that is taken out there opens nothing any more. `~/.ssh/authorized_keys` is the
+//! user's own.
+
+use anyhow::{Context, Result, bail};
+use corral_config::Config;
+use corral_machine::files::write_atomic;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchown, open, openat, renameat, statat, unlinkat};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Where sshd finds them, by the user's name.
+pub(super) const FOLDER: &str = "/etc/ssh/authorized_keys.d";
+const OWN_FILE: &str = "authorized_keys";
+/// No file of keys is larger.
+const LARGEST: u64 = 1 << 20;
+
+/// Lets in who the configuration says, and nobody else by its keys.
+pub(super) fn authorize(config: &Config) -> Result<()> {
+    let wanted = of(config);
+    fs::create_dir_all(FOLDER)?;
+    for item in fs::read_dir(FOLDER)?.flatten() {
+        if !wanted.contains_key(&*item.file_name().to_string_lossy()) {
+            fs::remove_file(item.path())?;
+        }
+    }
+    let mut failures = Vec::new();
+    for (user, keys) in &wanted {
+        let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
+        if let Err(error) = write_atomic(&Path::new(FOLDER).join(user), text.as_bytes(), 0o644) {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+/// The keys of each user that has some.
+fn of(config: &Config) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let ours = ["rancher", "docker"].map(|name| (name, &config.ssh_authorized_keys));
+    let users = config.users.iter().map(|user| (user.name.as_str(), &user.ssh_authorized_keys));
+    for (name, keys) in ours.into_iter().chain(users) {
+        for key in keys.iter().flat_map(|key| key.lines()).map(str::trim).filter(|key| !key.is_empty()) {
+            let known = all.entry(name.to_owned()).or_default();
+            if !known.iter().any(|other| other == key) {
+                known.push(key.to_owned());
+            }
+        }
+    }
+    all.retain(|name, _| !name.is_empty() && !name.contains('/') && !name.starts_with('.'));
+    all
+}
+
+/// Earlier versions put the keys of the configuration into the user's own file, where they stayed for good. Takes those
+/// out that are in Corral's file now.
+pub(super) fn leave_own_file(user: &str, home: &Path) -> Result<()> {
+    let managed = fs::read_to_string(Path::new(FOLDER).join(user)).unwrap_or_default();
+    let managed: BTreeSet<&str> = managed.lines().collect();
+    let Some((folder, mut file)) = open_own(home) else { return Ok(()) };
+    let mut text = String::new();
+    (&mut file).take(LARGEST).read_to_string(&mut text).context("reading authorized_keys")?;
+    let is_own = |line: &&str| !managed.contains(line.trim());
+    let rest: String = text.lines().filter(is_own).map(|line| format!("{line}\n")).collect();
+    if rest.lines().count() == text.lines().count() || text.len() as u64 >= LARGEST {
+        return Ok(());
+    }
+    replace_own(&folder, &file, &rest).context("writing authorized_keys")
+}
+
+/// The folder and the file, if they are a folder and a file: what a user may link to is not the user's.
+fn open_own(home: &Path) -> Option<(OwnedFd, File)> {
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let home = open(home, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let folder = openat(&home, ".ssh", flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
+    let file = File::from(openat(&folder, OWN_FILE, flags, Mode::empty()).ok()?);
+    file.metadata().is_ok_and(|data| data.is_file()).then_some((folder, file))
+}
+
+fn replace_own(folder: &OwnedFd, old: &File, text: &str) -> Result<()> {
+    let data = statat(folder, OWN_FILE, AtFlags::SYMLINK_NOFOLLOW)?;
+    let name = format!(".{OWN_FILE}.{}.new", std::process::id());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let _ = unlinkat(folder, &name, AtFlags::empty());
+    let mut file = File::from(openat(folder, &name, flags, Mode::from_raw_mode(0o600))?);
+    file.write_all(text.as_bytes())?;
+    fchown(&file, Some(Uid::from_raw(data.st_uid)), Some(Gid::from_raw(data.st_gid)))?;
+    file.set_permissions(old.metadata()?.permissions())?;
+    file.sync_all()?;
+    renameat(folder, &name, folder, OWN_FILE)?;
+    Ok(rustix::fs::fsync(folder)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_config::model::User;
+
+    #[test]
+    fn each_user_has_the_keys_that_the_configuration_says_and_each_once() {
+        let user = User {
+            name: "joe".to_owned(),
+            ssh_authorized_keys: vec!["c".to_owned(), " c\nd ".to_owned(), String::new()],
+            ..User::default()
+        };
+        let evil =
+            User { name: "../x".to_owned(), ssh_authorized_keys: vec!["e".to_owned()], ..User::default() };
+        let config = Config {
+            ssh_authorized_keys: vec!["a".to_owned()],
+            users: vec![user, evil],
+            ..Config::default()
+        };
+        let found: Vec<String> =
+            of(&config).into_iter().map(|(name, keys)| format!("{name}: {}", keys.join(","))).collect();
+        assert_eq!(found, ["docker: a", "joe: c,d", "rancher: a"]);
+    }
+}
