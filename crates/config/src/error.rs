@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 /// The most problems that are reported of one source.
-const MOST: usize = 50;
+pub(crate) const MOST: usize = 50;
 /// The longest text that is reported, in characters.
 const LONGEST: usize = 300;
 

@@ -2,7 +2,7 @@
 //! position.
 
 use super::{Form, Key, ROOT, Range, Standing, Type, describe};
-use crate::error::{Problem, Severity, clip};
+use crate::error::{MOST, Problem, Severity, clip};
 use crate::layer::Source;
 use crate::yaml::{Kind, Node, Position};
 use serde_json::{Map, Value};
@@ -77,7 +77,9 @@ impl Checker<'_> {
         for (name, node) in items {
             let path = join(above, name);
             let Some(known) = keys.iter().find(|known| known.name == name) else {
-                self.problem(Severity::Warning, node.at, &path, unknown(name, keys));
+                // What is not going to be shown needs no search for the nearest key.
+                let near = if self.problems.len() < MOST { keys } else { &[] };
+                self.problem(Severity::Warning, node.at, &path, unknown(name, near));
                 continue;
             };
             self.note_standing(known, node.at, &path);

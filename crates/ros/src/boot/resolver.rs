@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// How long it may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// More than this is no configuration: a document has a mebibyte, and what it expands to a few.
 const MAX_OUTPUT: usize = 64 << 20;
 

@@ -12,6 +12,9 @@ use std::process::{Command, Stdio};
 
 /// The file that sshd is started with.
 pub(super) const CONFIG: &str = "/etc/ssh/corral_sshd_config";
+/// Who may log in; `cargo xtask tidy` holds it against the manual.
+const POLICY: &str = include_str!("sshd_policy.conf");
+const WITH_PASSWORDS: &str = "PasswordAuthentication yes\nAuthenticationMethods any\n";
 const PID: &str = "/run/sshd/pid";
 const PROGRAM: &str = "/usr/sbin/sshd";
 /// Where files of the owner's are read.
@@ -70,23 +73,10 @@ pub(super) fn reload() -> Result<()> {
     Ok(())
 }
 
-/// Who may log in, and how.
+/// Who may log in, and how. What stands first takes effect.
 fn policy(config: &Config) -> String {
-    let (passwords, methods) = if config.ssh_pwauth { ("yes", "any") } else { ("no", "publickey") };
-    format!(
-        "# Written by Corral at each start; your own settings: write_files to /etc/ssh/sshd_config.d/
-PasswordAuthentication {passwords}
-KbdInteractiveAuthentication no
-AuthenticationMethods {methods}
-PermitEmptyPasswords no
-PermitRootLogin no
-AllowGroups docker
-LoginGraceTime 30
-AuthorizedKeysFile .ssh/authorized_keys {}/%u
-PidFile {PID}
-",
-        keys::FOLDER
-    )
+    let passwords = if config.ssh_pwauth { WITH_PASSWORDS } else { "" };
+    [passwords, POLICY].concat()
 }
 
 /// Those that the configuration writes and that are there.
@@ -176,12 +166,18 @@ mod tests {
 
     #[test]
     fn passwords_are_taken_only_where_the_owner_says_so() {
-        let with = |ssh_pwauth| policy(&Config { ssh_pwauth, ..Config::default() });
-        assert!(with(false).contains(
-            "\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nAuthenticationMethods publickey\n"
-        ));
-        assert!(with(true).contains(
-            "\nPasswordAuthentication yes\nKbdInteractiveAuthentication no\nAuthenticationMethods any\n"
-        ));
+        let first = |ssh_pwauth, setting: &str| {
+            let text = policy(&Config { ssh_pwauth, ..Config::default() });
+            text.lines().find_map(|line| line.strip_prefix(setting)).unwrap().trim().to_owned()
+        };
+        for (passwords, methods, ssh_pwauth) in [("no", "publickey", false), ("yes", "any", true)] {
+            assert_eq!(first(ssh_pwauth, "PasswordAuthentication"), passwords);
+            assert_eq!(first(ssh_pwauth, "AuthenticationMethods"), methods);
+            assert_eq!(first(ssh_pwauth, "KbdInteractiveAuthentication"), "no");
+        }
+        assert!(
+            POLICY.contains(&format!(" {}/%u\n", keys::FOLDER))
+                && POLICY.contains(&format!("PidFile {PID}\n"))
+        );
     }
 }
