@@ -98,6 +98,12 @@ fn files_go_in_and_out(engine: &Sandbox) -> Result<()> {
 }
 
 fn isolation(engine: &Sandbox) -> Result<()> {
+    let id = engine.docker("run -d -e PASSWORD=secret busybox sleep 99")?;
+    let bundles = "/run/corral/bundles";
+    let modes = format!("stat -c %a {bundles} {bundles}/{id} {bundles}/{id}/config.json /run/corral/runtime");
+    assert_eq!(engine.inside(&modes)?, "700\n700\n600\n700", "the environment is for root only");
+    assert_eq!(engine.docker(&format!("exec -u ann {id} sh -c 'echo $PASSWORD'"))?, "secret");
+    engine.docker(&format!("rm -f {id}"))?;
     let status = |options: &str| {
         engine.docker(&format!("run --rm {options} busybox sh -c 'grep -E \"CapEff|CapBnd|Seccomp:|NoNewPrivs\" /proc/self/status'"))
     };

@@ -1,7 +1,7 @@
 //! The creation helper: takes one order from PID 1, does it, reports, exits. The container's first process, its child,
 //! is then PID 1's.
 
-use super::{bundle, cleanup, device_tree, files, link, names, overlay, process};
+use super::{bundle, cleanup, device_tree, files, link, names, overlay, private, process};
 use crate::image;
 use crate::protocol::{Join, Order, Report};
 use crate::spec::{ContainerSpec, Endpoint, ExecSpec};
@@ -75,9 +75,9 @@ fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Resu
         overlay::prepare_folder(id, folder)?;
     }
     let folder = paths::bundle(id);
-    fs::create_dir_all(&folder)?;
-    fs::write(folder.join("config.json"), serde_json::to_vec(&config)?).context("writing the bundle")?;
-    fs::create_dir_all(paths::RUNTIME_STATE)?;
+    private::make_folder(&folder)?;
+    private::write_json(&folder.join("config.json"), &config)?;
+    private::make_folder(Path::new(paths::RUNTIME_STATE))?;
     // What a killed helper left behind would be "already exists" to libcontainer.
     let _ = fs::remove_dir_all(Path::new(paths::RUNTIME_STATE).join(id));
     let terminal = Terminal::open(spec.tty, id)?;

@@ -14,6 +14,7 @@ mod link;
 mod mounts;
 mod names;
 pub(crate) mod overlay;
+mod private;
 mod process;
 mod seccomp;
 mod witness;

@@ -1,6 +1,6 @@
 //! The process of an exec: an OCI `process` object, written where libcontainer reads it.
 
-use super::{account, bundle, capabilities};
+use super::{account, bundle, capabilities, private};
 use crate::paths;
 use crate::spec::ExecSpec;
 use anyhow::{Context, Result};
@@ -37,7 +37,7 @@ pub(super) fn write(id: &str, spec: &ExecSpec) -> Result<PathBuf> {
         process["capabilities"] = capabilities::sets(&capabilities::possible(), 0);
     }
     let file = folder.join(format!("exec-{}.json", std::process::id()));
-    fs::write(&file, serde_json::to_vec(&process)?).context("writing the process")?;
+    private::write_json(&file, &process)?;
     Ok(file)
 }
 
