@@ -1,7 +1,9 @@
 //! What runs out: descriptors, the disk. PID 1 stays, says what is wrong, and goes on when there is room again.
 
 use super::sandbox;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::os::unix::net::UnixStream;
+use vmtest::sandbox::Sandbox;
 
 #[test]
 fn without_descriptors_pid_1_says_so_and_stays() -> Result<()> {
@@ -15,6 +17,78 @@ fn without_descriptors_pid_1_says_so_and_stays() -> Result<()> {
     assert!(refused.contains("Too many open files"), "{refused}");
     assert!(engine.docker("ps --format '{{.Names}}'")?.contains("before"));
     engine.inside(&format!("prlimit --pid 1 --nofile={hard}:{hard}"))?;
+    assert_eq!(engine.docker("run --rm busybox echo again")?, "again");
+    Ok(())
+}
+
+#[test]
+fn a_daemon_without_descriptors_loses_no_log() -> Result<()> {
+    let engine = sandbox("daemon-descriptors")?;
+    // PID 1 starts it again by itself: its second run is the one that meets a daemon without descriptors.
+    let script = "if mkdir /first; then sleep 1000; else \
+        i=0; while [ $i -lt 16384 ]; do echo 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde; i=$((i+1)); done; fi";
+    engine.docker(&format!("run -d --name writer --restart on-failure busybox sh -c '{script}'"))?;
+    let first = engine.docker("inspect -f '{{.State.Pid}}' writer")?;
+    let daemon = daemon(&engine)?;
+    // None is left but those that it has.
+    let hard = engine.inside("ulimit -Hn")?;
+    let full = first_free(&engine, &daemon)?;
+    engine.inside(&format!("prlimit --pid {daemon} --nofile={full}:{hard}"))?;
+    engine.inside(&format!("kill -9 {first}"))?;
+    // The second run is stuck in its pipe.
+    engine.expect("pipe=$(pgrep -f '^sh -c if mkdir') && grep -q pipe /proc/$pipe/wchan")?;
+    engine.inside(&format!("prlimit --pid {daemon} --nofile={hard}:{hard}"))?;
+    engine.expect_docker("inspect -f '{{.State.Status}}' writer", "exited")?;
+    assert_eq!(engine.docker("logs writer | wc -c")?, "1048576");
+    assert_eq!(self::daemon(&engine)?, daemon, "it is the same one");
+    Ok(())
+}
+
+#[test]
+fn clients_that_ask_nothing_make_room_for_those_that_do() -> Result<()> {
+    let engine = sandbox("idle-clients")?;
+    let hard = engine.inside("ulimit -Hn")?;
+    let first = daemon(&engine)?;
+    // The next daemon inherits what PID 1 has at the moment.
+    engine.inside(&format!("prlimit --pid 1 --nofile=64:{hard} && kill -9 {first}"))?;
+    engine.expect(&format!("pgrep -f '^ros engine-daemon' | grep -v '^{first}$'"))?;
+    engine.wait_for_api()?;
+    engine.inside(&format!("prlimit --pid 1 --nofile={hard}:{hard}"))?;
+    assert_ne!(daemon(&engine)?, first);
+    let idle: Vec<UnixStream> = (0..100)
+        .map(|_| UnixStream::connect(engine.socket()).context("connecting"))
+        .collect::<Result<_>>()?;
+    let written = engine.run("timeout 30 docker run --rm busybox head -c 1048576 /dev/zero | wc -c")?;
+    assert_eq!(written, "1048576");
+    drop(idle);
+    Ok(())
+}
+
+fn daemon(engine: &Sandbox) -> Result<String> {
+    engine.inside("pgrep -f '^ros engine-daemon'")
+}
+
+/// The number of the next descriptor that a process gets.
+fn first_free(engine: &Sandbox, pid: &str) -> Result<usize> {
+    let script = format!("n=0; while [ -e /proc/{pid}/fd/$n ]; do n=$((n+1)); done; echo $n");
+    Ok(engine.inside(&script)?.parse()?)
+}
+
+#[test]
+fn without_descriptors_pid_1_does_not_look_for_clients_in_vain() -> Result<()> {
+    let engine = sandbox("parked")?;
+    let hard = engine.inside("ulimit -Hn")?;
+    let full = first_free(&engine, "1")?;
+    engine.inside(&format!("prlimit --pid 1 --nofile={full}:{hard}"))?;
+    let ticks = "awk '{ print $14 + $15 }' /proc/1/stat";
+    let before: u64 = engine.inside(ticks)?.parse()?;
+    // A client that is not let in: it waits, and so does PID 1.
+    let refused = engine.ros_within(3, "os reexec")?;
+    let after: u64 = engine.inside(ticks)?.parse()?;
+    assert!(!refused, "there was no descriptor for it");
+    assert!(after - before < 50, "PID 1 was busy for {} of 300 ticks", after - before);
+    engine.inside(&format!("prlimit --pid 1 --nofile={hard}:{hard}"))?;
+    engine.ros("boot")?;
     assert_eq!(engine.docker("run --rm busybox echo again")?, "again");
     Ok(())
 }

@@ -107,6 +107,18 @@ impl Sandbox {
         self.inside(&format!("exec -a ros {} {arguments}", self.image.ros.display()))
     }
 
+    /// `ros …`, ended after so many seconds; true if it was done by then.
+    pub fn ros_within(&self, seconds: u32, arguments: &str) -> Result<bool> {
+        let ros = self.image.ros.display();
+        let script = format!("timeout {seconds} bash -c 'exec -a ros {ros} {arguments}' >/dev/null; echo $?");
+        match self.inside(&script)?.as_str() {
+            "0" => Ok(true),
+            // As timeout(1) says it.
+            "124" => Ok(false),
+            other => bail!("ros {arguments} ended with {other}"),
+        }
+    }
+
     /// Starts a server in the engine's network; it ends with the test.
     pub fn serve(&mut self, program: &str, arguments: &[&str], port: u16) -> Result<()> {
         let tool = self.image.tools.join(program);
@@ -161,7 +173,8 @@ impl Sandbox {
         Ok(())
     }
 
-    fn wait_for_api(&self) -> Result<()> {
+    /// Waits until the engine answers.
+    pub fn wait_for_api(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.docker("version").is_err() {
             if Instant::now() > deadline {

@@ -110,13 +110,14 @@ pub fn ask(request: Request) -> Result<Reply, EngineError> {
     packet::send(&socket, &Call { number: 1, request }, &[]).map_err(failed)?;
     loop {
         match packet::receive::<Answer>(&socket).map_err(failed)? {
-            Received::Message(Answer::Reply { reply, .. }, _) => {
+            Received::Message(Answer::Reply { reply, .. }, _)
+            | Received::Stripped(Answer::Reply { reply, .. }) => {
                 return match *reply {
                     Reply::Error(error) => Err(error),
                     reply => Ok(reply),
                 };
             }
-            Received::Message(Answer::Event(_), _) => {}
+            Received::Message(Answer::Event(_), _) | Received::Stripped(Answer::Event(_)) => {}
             Received::Closed | Received::Nothing => return Err(gone()),
         }
     }
@@ -132,7 +133,7 @@ fn gone() -> EngineError {
 }
 
 fn read(socket: &OwnedFd, pending: &Pending, mut events: impl FnMut(Event, Vec<OwnedFd>)) {
-    while let Ok(Received::Message(answer, descriptors)) = packet::receive::<Answer>(socket) {
+    while let Ok(Received::Message(answer, descriptors)) = packet::receive_complete::<Answer>(socket) {
         match answer {
             Answer::Event(event) => events(event, descriptors),
             Answer::Reply { number, reply } => {

@@ -38,9 +38,9 @@ impl Log {
         Ok(Log { path: path.to_path_buf(), file, size, max_bytes, max_files })
     }
 
-    /// Appends lines, in one write.
+    /// Appends lines, in one write. A file that cannot be rotated grows until it can be: no line is lost.
     pub fn append(&mut self, entries: &[Entry]) -> Result<()> {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut rotated) = (Vec::new(), Ok(()));
         for entry in entries {
             let start = bytes.len();
             serde_json::to_writer(&mut bytes, entry)?;
@@ -48,13 +48,14 @@ impl Log {
             let is_full = self.size + bytes.len() as u64 > self.max_bytes;
             if is_full && self.size + start as u64 > 0 {
                 self.file.write_all(&bytes[..start])?;
-                self.rotate()?;
+                self.size += start as u64;
                 bytes.drain(..start);
+                rotated = self.rotate();
             }
         }
         self.file.write_all(&bytes)?;
         self.size += bytes.len() as u64;
-        Ok(())
+        rotated
     }
 
     fn rotate(&mut self) -> Result<()> {
@@ -62,11 +63,13 @@ impl Log {
             0 => self.path.clone(),
             n => PathBuf::from(format!("{}.{n}", self.path.display())),
         };
+        let fresh = PathBuf::from(format!("{}.new", self.path.display()));
+        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&fresh)?;
         for number in (0..self.max_files.saturating_sub(1)).rev() {
             let _ = fs::rename(numbered(number), numbered(number + 1));
         }
-        self.file = OpenOptions::new().create(true).write(true).truncate(true).open(&self.path)?;
-        self.size = 0;
+        fs::rename(fresh, &self.path)?;
+        (self.file, self.size) = (file, 0);
         Ok(())
     }
 }
@@ -244,6 +247,27 @@ mod tests {
         }
         let lines: Vec<String> = read_all(&path).into_iter().map(|entry| entry.log).collect();
         assert_eq!(lines, ["line 2\n", "line 3\n", "line 4\n"], "two files of two lines each at most");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_rotated_loses_no_line() {
+        let folder = std::env::temp_dir().join(format!("corral-log-full-{}", std::process::id()));
+        let path = folder.join("x.log");
+        let mut log = Log::open(&path, 200, 2).unwrap();
+        let entry = |number| Entry {
+            log: format!("line {number}\n"),
+            stream: "stdout".into(),
+            time: rfc3339(Duration::ZERO),
+        };
+        // As without descriptors: the next file cannot be opened.
+        fs::create_dir(folder.join("x.log.new")).unwrap();
+        let results: Vec<bool> = (0..5).map(|number| log.append(&[entry(number)]).is_ok()).collect();
+        assert_eq!(results, [true, true, false, false, false]);
+        fs::remove_dir(folder.join("x.log.new")).unwrap();
+        log.append(&[entry(5)]).unwrap();
+        let lines: Vec<String> = read_all(&path).into_iter().map(|entry| entry.log).collect();
+        assert_eq!(lines, ["line 0\n", "line 1\n", "line 2\n", "line 3\n", "line 4\n", "line 5\n"]);
         fs::remove_dir_all(folder).unwrap();
     }
 

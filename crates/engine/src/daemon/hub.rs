@@ -5,7 +5,7 @@ use super::Shared;
 use crate::logs::{self, Entry, Lines, Log};
 use crate::paths;
 use crate::spec::LogOptions;
-use crate::sys::open_async;
+use crate::sys::{is_out_of_descriptors, open_async};
 use bytes::Bytes;
 use rustix::fs::OFlags;
 use std::collections::HashMap;
@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
@@ -25,6 +26,8 @@ const LOG_BYTES: u64 = 25 << 20;
 const LOG_FILES: u32 = 2;
 /// Pieces of output that a client may be behind before the container waits for it.
 const BEHIND: usize = 64;
+/// Until it is tried again whether there is a descriptor.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A piece of output: 1 or 2, and the bytes.
 pub(crate) type Piece = (u8, Bytes);
@@ -258,11 +261,7 @@ async fn read(hub: Arc<Hub>, offer: Offer, options: LogOptions) {
     if is_terminal {
         hub.lock().terminal = offer.descriptor.try_clone().ok().map(Arc::new);
     }
-    let log = if options.none {
-        None
-    } else {
-        hub.log(&offer.id, &options).inspect_err(|error| eprintln!("log of {}: {error}", offer.id)).ok()
-    };
+    let log = if options.none { None } else { open_log(&hub, &offer.id, &options).await };
     let mut sink = Sink { name: offer.name, stream: offer.stream, log, lines: Lines::default() };
     if let Some(source) = open_async(offer.descriptor, Interest::READABLE) {
         let mut buffer = vec![0_u8; 32 * 1024];
@@ -281,6 +280,20 @@ async fn read(hub: Arc<Hub>, offer: Offer, options: LogOptions) {
     sink.write(rest);
     hub.stream_ended();
     hub.wake();
+}
+
+/// Without descriptors the container waits until there is one: it loses no line.
+async fn open_log(hub: &Hub, id: &str, options: &LogOptions) -> Option<Arc<Mutex<Log>>> {
+    loop {
+        match hub.log(id, options) {
+            Ok(log) => return Some(log),
+            Err(error) if is_out_of_descriptors(&error) => tokio::time::sleep(PAUSE).await,
+            Err(error) => {
+                eprintln!("log of {id}: {error}");
+                return None;
+            }
+        }
+    }
 }
 
 /// Where the lines of a stream go.

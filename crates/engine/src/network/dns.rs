@@ -14,12 +14,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Seconds that an answer may be kept: containers come and go.
 const LIFE: u32 = 5;
 /// How long another server may take.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// After an error that would come again at once.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Questions at a time in one network.
 const AT_ONCE: usize = 256;
 const PORT: u16 = 53;
@@ -86,7 +88,10 @@ impl Server {
     async fn run_udp(self: Arc<Server>, socket: Arc<UdpSocket>) {
         let mut buffer = vec![0_u8; 4096];
         loop {
-            let Ok((count, from)) = socket.recv_from(&mut buffer).await else { continue };
+            let Ok((count, from)) = socket.recv_from(&mut buffer).await else {
+                sleep(PAUSE).await;
+                continue;
+            };
             let (server, socket, question) =
                 (Arc::clone(&self), Arc::clone(&socket), buffer[..count].to_vec());
             tokio::spawn(async move {
@@ -101,7 +106,11 @@ impl Server {
 
     async fn run_tcp(self: Arc<Server>, listener: TcpListener) {
         loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                // Mostly a want of descriptors: the next one is as ready as this one was.
+                sleep(PAUSE).await;
+                continue;
+            };
             let server = Arc::clone(&self);
             tokio::spawn(async move {
                 let Ok(_slot) = server.slots.try_acquire() else { return };

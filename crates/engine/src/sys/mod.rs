@@ -46,10 +46,13 @@ pub fn execute_again(name: &str, document: &[u8], kept: &[RawFd]) -> std::io::Er
                 .filter_map(|(key, value)| CString::new(format!("{key}={value}")).ok())
                 .collect();
             // Unlike std's, nix' exec leaves blocked signals blocked: none is lost on the way.
-            match nix::unistd::execve(c"/proc/self/exe", &arguments, &environment) {
+            let error = match nix::unistd::execve(c"/proc/self/exe", &arguments, &environment) {
                 Ok(never) => match never {},
                 Err(error) => error.into(),
-            }
+            };
+            // This process starts others again, which are to inherit none of them.
+            let _ = set_inherited(kept, nix::fcntl::FdFlag::FD_CLOEXEC);
+            error
         }
         Err(error) => error,
     }
@@ -63,10 +66,21 @@ fn prepare(document: &[u8], kept: &[RawFd]) -> std::io::Result<OwnedFd> {
     let mut file = std::fs::File::from(memory);
     file.write_all(document)?;
     file.rewind()?;
-    for number in kept {
-        nix::fcntl::fcntl(*number, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
-    }
+    set_inherited(kept, nix::fcntl::FdFlag::empty())?;
     Ok(file.into())
+}
+
+fn set_inherited(kept: &[RawFd], flag: nix::fcntl::FdFlag) -> std::io::Result<()> {
+    for number in kept {
+        nix::fcntl::fcntl(*number, nix::fcntl::FcntlArg::F_SETFD(flag))?;
+    }
+    Ok(())
+}
+
+/// Is this a want of descriptors, of this process or of the machine? It passes.
+pub(crate) fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// What an earlier process left for this one, if its arguments say that there is something.

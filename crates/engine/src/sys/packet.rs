@@ -2,9 +2,9 @@
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
-    listen, recvmsg, sendmsg, socket_with, socketpair,
+    listen, recv, recvmsg, sendmsg, socket_with, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,11 +12,14 @@ use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 /// The largest message, in bytes.
 pub const MAX_MESSAGE: usize = 160 * 1024;
 /// The most descriptors in one message.
 pub const MAX_DESCRIPTORS: usize = 8;
+/// Until it is tried again whether there is room for descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Two connected ends.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
@@ -87,6 +90,8 @@ pub fn send(socket: impl AsFd, message: &impl Serialize, descriptors: &[Borrowed
 #[derive(Debug)]
 pub enum Received<T> {
     Message(T, Vec<OwnedFd>),
+    /// A message whose descriptors are lost: this process has no room for them.
+    Stripped(T),
     /// The other end is gone.
     Closed,
     /// Nothing at the moment, on a socket that does not block.
@@ -95,11 +100,31 @@ pub enum Received<T> {
 
 /// Receives one message.
 pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
+    take(&socket, RecvFlags::CMSG_CLOEXEC)
+}
+
+/// Receives one message with all its descriptors. As long as this process has no room for them the message stays where
+/// it is, and this waits: the kernel would drop what does not fit.
+pub fn receive_complete<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
+    loop {
+        match take(&socket, RecvFlags::CMSG_CLOEXEC | RecvFlags::PEEK)? {
+            Received::Stripped(_) => std::thread::park_timeout(PAUSE),
+            Received::Message(message, descriptors) => {
+                // Message and descriptors are copies: the originals go without taking room again.
+                recv(&socket, &mut [0_u8; 1], RecvFlags::empty())?;
+                return Ok(Received::Message(message, descriptors));
+            }
+            other => return Ok(other),
+        }
+    }
+}
+
+fn take<T: DeserializeOwned>(socket: impl AsFd, flags: RecvFlags) -> Result<Received<T>> {
     let mut buffer = vec![0_u8; MAX_MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
-        match recvmsg(&socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(&socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags) {
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Ok(Received::Nothing),
             Err(Errno::CONNRESET) => return Ok(Received::Closed),
@@ -115,7 +140,11 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
     if received.bytes == 0 {
         return Ok(Received::Closed);
     }
-    Ok(Received::Message(serde_json::from_slice(&buffer[..received.bytes])?, descriptors))
+    let message = serde_json::from_slice(&buffer[..received.bytes])?;
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        return Ok(Received::Stripped(message));
+    }
+    Ok(Received::Message(message, descriptors))
 }
 
 #[cfg(test)]
@@ -133,5 +162,22 @@ mod tests {
         let Received::Message(second, two) = receive::<String>(&right).unwrap() else { panic!() };
         assert_eq!((first.as_str(), none.len(), second.as_str(), two.len()), ("one", 0, "two", 2));
         assert!(matches!(receive::<String>(&right).unwrap(), Received::Closed));
+    }
+    #[test]
+    fn a_message_that_is_looked_at_first_comes_once_with_its_descriptors() {
+        let (left, right) = pair().unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        send(&left, &"one", &[read.as_fd(), write.as_fd()]).unwrap();
+        send(&left, &"two", &[]).unwrap();
+        drop((left, write));
+        let Received::Message(first, mut ends) = receive_complete::<String>(&right).unwrap() else {
+            panic!()
+        };
+        let Received::Message(second, none) = receive_complete::<String>(&right).unwrap() else { panic!() };
+        assert_eq!((first.as_str(), ends.len(), second.as_str(), none.len()), ("one", 2, "two", 0));
+        assert!(matches!(receive_complete::<String>(&right).unwrap(), Received::Closed));
+        // No copy is left behind: with the last writer gone the pipe is at its end.
+        drop(ends.pop());
+        assert_eq!(rustix::io::read(&read, &mut [0_u8; 1]).unwrap(), 0);
     }
 }

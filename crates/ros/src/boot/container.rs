@@ -54,7 +54,7 @@ fn next_report(helper: &Helper) -> Result<Report> {
     let end = deadline::after(HELPER_TIME);
     loop {
         match helper.report() {
-            Received::Message(report, _) => return Ok(report),
+            Received::Message(report, _) | Received::Stripped(report) => return Ok(report),
             Received::Closed => bail!("the helper ended without a word"),
             Received::Nothing => {}
         }

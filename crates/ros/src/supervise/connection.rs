@@ -1,7 +1,7 @@
 //! Clients of the control socket. Nothing here waits: what a client does not take at once stays in its queue, and a
 //! client that takes nothing for too long is cut off.
 
-use super::Supervisor;
+use super::{Supervisor, Timer};
 use crate::boot::say;
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Answer, Call, Event, Reply};
@@ -10,9 +10,14 @@ use rustix::event::PollFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// More than this in the queue means that nobody reads.
 const LONGEST_QUEUE: usize = 10_000;
+/// The same in bytes.
+const LARGEST_QUEUE: usize = 64 << 20;
+/// Until it is tried again whether there is a descriptor for a client.
+const PAUSE: Duration = Duration::from_secs(1);
 /// More clients than this are not let in: descriptors are for containers.
 const MOST_CONNECTIONS: usize = 200;
 
@@ -38,11 +43,25 @@ impl Connection {
         if self.queue.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
     }
 
-    /// False when it is gone, or reads nothing.
+    /// False when it is gone, reads nothing, or would get a message without its descriptors: a client that is cut off
+    /// connects again, and gets all of it.
     fn send(&mut self, bytes: Vec<u8>, descriptors: &[OwnedFd]) -> bool {
-        let copies: Vec<OwnedFd> = descriptors.iter().filter_map(|fd| fd.try_clone().ok()).collect();
+        if self.queue.is_empty() {
+            let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+            match packet::send_bytes(&self.socket, &bytes, &borrowed) {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(_) => return false,
+            }
+        }
+        let copies: std::io::Result<Vec<OwnedFd>> = descriptors.iter().map(OwnedFd::try_clone).collect();
+        let Ok(copies) = copies else { return false };
         self.queue.push_back((bytes, copies));
-        self.flush() && self.queue.len() <= LONGEST_QUEUE
+        self.queue.len() <= LONGEST_QUEUE && self.queued_bytes() <= LARGEST_QUEUE
+    }
+
+    fn queued_bytes(&self) -> usize {
+        self.queue.iter().map(|(bytes, _)| bytes.len()).sum()
     }
 
     /// Sends what it takes now; false when it is gone.
@@ -66,15 +85,45 @@ impl AsFd for Connection {
 }
 
 impl Supervisor {
-    /// Lets new clients in.
+    /// Lets new clients in. Without descriptors the listener stays readable and would be polled in vain: it is left
+    /// alone until a client goes, or for a second.
     pub(super) fn accept(&mut self) {
-        while let Ok(Some(socket)) = packet::accept_from(&self.listener) {
-            if self.connections.len() < MOST_CONNECTIONS {
-                let connection = Connection { socket, queue: VecDeque::new(), attached: false };
-                self.connections.insert(self.next_connection, connection);
-                self.next_connection += 1;
+        let was_parked = self.parked.take().is_some();
+        self.clear_timer(&Timer::Accept);
+        loop {
+            match packet::accept_from(&self.listener) {
+                Ok(Some(socket)) => self.let_in(socket),
+                Ok(None) => return,
+                Err(error) => {
+                    if !was_parked {
+                        say(&format!("no client is let in at the moment: {error}"));
+                    }
+                    self.parked = Some(self.connections.len());
+                    return self.set_timer(PAUSE, Timer::Accept);
+                }
             }
         }
+    }
+
+    /// Is it worth while to look for new clients?
+    pub(super) fn is_listening(&self) -> bool {
+        self.parked.is_none_or(|connections| self.connections.len() < connections)
+    }
+
+    fn let_in(&mut self, socket: OwnedFd) {
+        if self.connections.len() < MOST_CONNECTIONS {
+            let connection = Connection { socket, queue: VecDeque::new(), attached: false };
+            self.connections.insert(self.next_connection, connection);
+            self.next_connection += 1;
+        }
+    }
+
+    /// Forgets what clients waited for that are gone.
+    pub(super) fn forget_gone(&mut self) {
+        let connections = &self.connections;
+        let is_there = |caller: &Waiting| connections.contains_key(&caller.connection);
+        self.waiters.retain(|waiter| is_there(&waiter.caller));
+        self.reload.retain(is_there);
     }
 
     /// Takes what a client asks, and sends it what is in its queue.
@@ -90,6 +139,11 @@ impl Supervisor {
                 Ok(Received::Message(call, descriptors)) => {
                     let caller = Waiting { connection: number, number: call.number };
                     self.handle(caller, call.request, descriptors);
+                }
+                Ok(Received::Stripped(call)) => {
+                    let caller = Waiting { connection: number, number: call.number };
+                    let error = "PID 1 has no descriptor left for what came along: Too many open files";
+                    self.answer(caller, Reply::Error(EngineError::Failed(error.to_owned())), &[]);
                 }
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) | Err(_) => {
@@ -138,15 +192,15 @@ impl Supervisor {
 
     /// Hands the read ends of a container's output to the engine daemon.
     pub(super) fn offer_streams(&mut self, id: &str) {
-        let Some(container) = self.containers.get(id) else { return };
+        let Some(container) = self.containers.get_mut(id) else { return };
         let name = container.spec.name.clone();
-        let copies: Vec<(u8, OwnedFd)> = container
-            .streams
-            .iter()
-            .filter_map(|(stream, fd)| Some((*stream, fd.try_clone().ok()?)))
-            .collect();
-        for (stream, descriptor) in copies {
-            self.send_event(&Event::Log { id: id.to_owned(), name: name.clone(), stream }, &[descriptor]);
+        let streams = std::mem::take(&mut container.streams);
+        for (stream, descriptor) in &streams {
+            let event = Event::Log { id: id.to_owned(), name: name.clone(), stream: *stream };
+            self.send_event(&event, std::slice::from_ref(descriptor));
+        }
+        if let Some(container) = self.containers.get_mut(id) {
+            container.streams = streams;
         }
     }
 

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// No helper takes this long but one that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is lost is the terminal of what it made.
+const NO_ROOM: &str = "PID 1 has no descriptor left for its terminal: Too many open files";
+
 /// A helper and what it is for.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -77,7 +80,12 @@ impl Supervisor {
                         job.terminal = descriptors.pop();
                         created = Some(pid);
                     }
-                    Received::Message(other, _) => job.result = Some(other),
+                    Received::Stripped(Report::Created { pid }) => {
+                        job.made = Some(pid);
+                        job.result = Some(Report::Failed { message: NO_ROOM.to_owned() });
+                        created = Some(pid);
+                    }
+                    Received::Message(other, _) | Received::Stripped(other) => job.result = Some(other),
                     Received::Nothing => break,
                     // It hung up: its end will be reaped.
                     Received::Closed => {
@@ -95,11 +103,19 @@ impl Supervisor {
     /// A helper has made a process: know it before it can end.
     fn process_made(&mut self, helper: i32, made: i32) {
         let Some(job) = self.jobs.get_mut(&helper) else { return };
+        let has_failed = matches!(job.result, Some(Report::Failed { .. }));
+        if has_failed {
+            // What it made ends with it; what follows follows from the helper's end.
+            let _ = signals::send(helper, 9);
+            let _ = signals::send(made, 9);
+        }
         match &job.purpose {
             Purpose::Launch { id } => {
                 let (id, terminal) = (id.clone(), job.terminal.take());
-                // A helper that does not hear it fails, and says so at its end.
-                let _ = job.helper.go();
+                if !has_failed {
+                    // A helper that does not hear it fails, and says so at its end.
+                    let _ = job.helper.go();
+                }
                 if let Some(container) = self.containers.get_mut(&id) {
                     container.pid = made;
                     if let Some(terminal) = terminal {

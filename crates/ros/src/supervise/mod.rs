@@ -55,6 +55,8 @@ pub(crate) struct Supervisor {
     listener: OwnedFd,
     /// Clients, by a number of their own.
     connections: BTreeMap<u64, Connection>,
+    /// How many there were when no descriptor was left for another.
+    parked: Option<usize>,
     next_connection: u64,
     /// Containers, by id.
     containers: BTreeMap<String, Container>,
@@ -99,6 +101,8 @@ enum Timer {
     ResolverLate,
     /// The machine should have ended by now.
     EndingLate,
+    /// There may be a descriptor for another client again.
+    Accept,
     /// Children may have ended while PID 1 was replaced.
     Reap,
 }
@@ -130,6 +134,7 @@ impl Supervisor {
             signals,
             listener,
             connections: BTreeMap::new(),
+            parked: None,
             next_connection: 1,
             containers: BTreeMap::new(),
             jobs: HashMap::new(),
@@ -201,15 +206,19 @@ impl Supervisor {
         self.fire_timers();
         self.start_services();
         self.answer_settled();
+        self.forget_gone();
         self.go_on_ending();
         Ok(())
     }
 
     /// Waits for the next thing to do.
     fn wait(&self) -> Result<Vec<Source>> {
-        let mut sources = vec![Source::Signals, Source::Listener];
-        let mut polled =
-            vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
+        let mut sources = vec![Source::Signals];
+        let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if self.is_listening() {
+            sources.push(Source::Listener);
+            polled.push(PollFd::new(&self.listener, PollFlags::IN));
+        }
         for (number, connection) in &self.connections {
             sources.push(Source::Connection(*number));
             polled.push(PollFd::new(connection, connection.interest()));
@@ -260,6 +269,7 @@ impl Supervisor {
                 Timer::ConfirmLate => self.confirm_late(),
                 Timer::ResolverLate => self.resolver_late(),
                 Timer::EndingLate => self.end_now(),
+                Timer::Accept => self.accept(),
                 Timer::Reap => self.reap(),
             }
         }

@@ -32,6 +32,14 @@ pub(super) struct Reload {
     again: bool,
 }
 
+impl Reload {
+    /// Keeps those who wait and fulfil a condition.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&Waiting) -> bool) {
+        self.settling.retain(&is_kept);
+        self.callers.retain(&is_kept);
+    }
+}
+
 impl Supervisor {
     /// Reads the configuration again because a part of the boot said so; the loop goes on meanwhile.
     pub(super) fn start_resolver(&mut self, arguments: &[&str]) {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Waiter {
     id: String,
-    caller: Waiting,
+    pub(super) caller: Waiting,
     until: Until,
 }
 
