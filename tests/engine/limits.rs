@@ -64,8 +64,49 @@ fn clients_that_ask_nothing_make_room_for_those_that_do() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_container_that_reads_nothing_does_not_end_the_daemon() -> Result<()> {
+    let engine = sandbox("closed-pipe")?;
+    let before = daemon(&engine)?;
+    for _ in 0..5 {
+        engine.run("yes | docker run -i --rm busybox sh -c 'exec <&-; sleep 0.2' || true")?;
+    }
+    assert_eq!(daemon(&engine)?, before);
+    Ok(())
+}
+
 fn daemon(engine: &Sandbox) -> Result<String> {
     engine.inside("pgrep -f '^ros engine-daemon'")
+}
+
+/// Ends the connection of a daemon to PID 1, from outside: its descriptor is borrowed by pidfd_getfd(2).
+const HANG_UP: &str = r#"
+import ctypes, os, socket, sys
+daemon = int(sys.argv[1])
+process = os.pidfd_open(daemon)
+for number in map(int, os.listdir(f"/proc/{daemon}/fd")):
+    copy = ctypes.CDLL(None).syscall(438, process, number, 0)
+    try:
+        connection = socket.socket(fileno=copy)
+        if connection.getpeername() == "/run/corral/control.sock":
+            connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+"#;
+
+#[test]
+fn a_daemon_that_pid_1_cuts_off_is_followed_by_another() -> Result<()> {
+    let engine = sandbox("cut-off")?;
+    engine.docker("run -d --name before busybox sh -c 'while :; do echo line; sleep 0.1; done'")?;
+    let first = daemon(&engine)?;
+    engine.inside(&format!("python3 -c '{HANG_UP}' {first}"))?;
+    engine.expect(&format!("pgrep -f '^ros engine-daemon' | grep -v '^{first}$'"))?;
+    engine.wait_for_api()?;
+    let lines = engine.docker("logs before | wc -l")?;
+    engine
+        .expect(&format!("[ $(cat /var/lib/system-docker/containers/*/*-json.log | wc -l) -gt {lines} ]"))?;
+    assert_eq!(engine.docker("run --rm busybox echo again")?, "again");
+    Ok(())
 }
 
 /// The number of the next descriptor that a process gets.

@@ -18,7 +18,7 @@ use crate::network::Networks;
 use crate::protocol::{Event, Request};
 use crate::spec::Snapshot;
 use crate::{api, paths};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bus::Bus;
 use health::Checks;
 use hub::Hubs;
@@ -73,7 +73,10 @@ pub fn run(settings: impl Fn() -> Settings + Send + Sync + 'static) -> Result<()
     // A second call in one process changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(Box::new(settings)))
+    let ended = runtime.block_on(serve(Box::new(settings)));
+    // Threads that still wait for a disk or a registry are not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> {
@@ -119,14 +122,18 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
     let attaching = Arc::clone(&shared);
     blocking(move || attaching.client.attach()).await.context("attaching to PID 1")?;
     shared.networks.serve(&shared);
-    tokio::spawn(follow(Arc::clone(&shared), happened));
     tokio::spawn(prepare::serve(Arc::clone(&shared), wanted));
     tokio::spawn(cleaner::run(Arc::clone(&shared)));
     tokio::spawn(record::restore(Arc::clone(&shared)));
-    api::serve(shared, paths::API_SOCKET).await
+    let following = follow(Arc::clone(&shared), happened);
+    tokio::select! {
+        served = api::serve(shared, paths::API_SOCKET) => served,
+        // PID 1 cuts off who does not read, or could not get all that belongs to a message. The next daemon gets it again.
+        () = following => bail!("PID 1 hung up"),
+    }
 }
 
-/// Does what follows from what happens to containers.
+/// Does what follows from what happens to containers, until PID 1 hangs up.
 async fn follow(shared: Arc<Shared>, mut happened: UnboundedReceiver<(String, Arc<Snapshot>)>) {
     while let Some((action, snapshot)) = happened.recv().await {
         if ["create", "start", "die", "rename", "update"].contains(&action.as_str()) {

@@ -220,7 +220,6 @@ enum Os {
 /// Parses the command line and does what it says.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
     corral_engine::sys::signals::unblock_all();
-    corral_engine::sys::signals::end_on_closed_pipe();
     let cli = match Cli::try_parse_from(std::iter::once("ros".to_owned()).chain(arguments.iter().cloned())) {
         Ok(cli) => cli,
         Err(error) => {
@@ -228,6 +227,10 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    if !matches!(cli.command, Some(Command::EngineDaemon)) {
+        // The daemon has many clients: one that hangs up must not end it for the others.
+        corral_engine::sys::signals::end_on_closed_pipe();
+    }
     if cli.version {
         println!("ros version v{}", running_version());
         return ExitCode::SUCCESS;
