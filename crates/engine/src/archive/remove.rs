@@ -1,5 +1,5 @@
 //! Removing a folder with all that is in it. Each folder is opened by its name in the descriptor of the one above it and
-//! never through a link, so nothing outside is reached, whatever the names are and whatever changes meanwhile.
+//! never through a link, so nothing outside is reached, also if names or folders change meanwhile.
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags, openat2, unlinkat};
 use rustix::io::{Errno, Result};
