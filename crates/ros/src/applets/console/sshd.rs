@@ -2,7 +2,7 @@
 //! command line, so it holds in every console, whatever file the image has. What the owner's `write_files` put at
 //! /etc/ssh/sshd_config (or below /etc/ssh/sshd_config.d) is read after it: sshd keeps the first value of each setting.
 
-use super::{host_keys, keys};
+use super::host_keys;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_machine::files::write_atomic;
@@ -138,6 +138,7 @@ fn missing(said: &str, passwords: bool) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keys;
     use super::*;
 
     #[test]
