@@ -10,7 +10,15 @@ use std::path::{Path, PathBuf};
 /// Paths below the state that each word keeps.
 const KEEP: [(&str, &[&str]); 3] = [
     ("config", &["var/lib/rancher/conf"]),
-    ("keys", &["var/lib/rancher/conf/ssh", "home/rancher/.ssh", "home/docker/.ssh"]),
+    (
+        "keys",
+        &[
+            "var/lib/rancher/conf/ssh",
+            "var/lib/rancher/conf/cloud-config.d/kept-keys.yml",
+            "home/rancher/.ssh",
+            "home/docker/.ssh",
+        ],
+    ),
     ("images", &["var/lib/docker", "var/lib/system-docker"]),
 ];
 
@@ -60,6 +68,7 @@ fn clear(folder: &Path, kept: &[PathBuf]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::persist::KEPT_KEYS;
 
     #[test]
     fn only_what_was_named_stays() {
@@ -71,6 +80,7 @@ mod tests {
             "var/lib/docker/image",
             "var/lib/rancher/conf/cloud-config.yml",
             "var/lib/rancher/conf/ssh/host_key",
+            KEPT_KEYS.trim_start_matches('/'),
             "opt/app",
         ] {
             fs::create_dir_all(base.join(path).parent().unwrap()).unwrap();
@@ -80,7 +90,7 @@ mod tests {
         run_if_asked(&base);
         let there = |path: &str| base.join(path).exists();
         assert!(there("home/rancher/.ssh/authorized_keys") && there("var/lib/docker/image"));
-        assert!(there("var/lib/rancher/conf/ssh/host_key"));
+        assert!(there("var/lib/rancher/conf/ssh/host_key") && there(KEPT_KEYS.trim_start_matches('/')));
         assert!(!there("home/rancher/data") && !there("opt") && !there("var/lib/rancher/reset"));
         assert!(!there("var/lib/rancher/conf/cloud-config.yml"));
         run_if_asked(&base);

@@ -2,14 +2,20 @@
 
 use crate::boot::state::{self, KEPT, PROBLEM};
 use crate::install::confirm;
+use crate::resolve::InForce;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use corral_config::yaml;
 use corral_machine::files::write_atomic;
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 
 /// Read by the next boot, before anything of the state is used.
 pub(crate) const RESET: &str = "/var/lib/rancher/reset";
+
+/// The configured keys, where they are kept and the rest of the configuration is not.
+pub(crate) const KEPT_KEYS: &str = "/var/lib/rancher/conf/cloud-config.d/kept-keys.yml";
 
 /// What may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -90,6 +96,9 @@ pub(crate) fn reset(options: &Options) -> Result<()> {
     if !options.force && !confirm("Continue")? {
         bail!("nothing was changed");
     }
+    if options.keep.contains(&Keep::Keys) && !options.keep.contains(&Keep::Config) {
+        keep_keys()?;
+    }
     let names = options.keep.iter().filter_map(|keep| keep.to_possible_value());
     let text: String = names.map(|value| format!("{}\n", value.get_name())).collect();
     write_atomic(Path::new(RESET), text.as_bytes(), 0o600).context("keeping the wish")?;
@@ -97,6 +106,14 @@ pub(crate) fn reset(options: &Options) -> Result<()> {
         return Ok(());
     }
     super::power::end("reboot", &super::power::Options::default())
+}
+
+/// They are the configuration's, which is not kept.
+fn keep_keys() -> Result<()> {
+    let keys = InForce::load()?.config.ssh_authorized_keys;
+    let text = yaml::to_string(&json!({ "ssh_authorized_keys": keys })).map_err(anyhow::Error::msg)?;
+    let text = format!("#cloud-config\n{text}");
+    write_atomic(Path::new(KEPT_KEYS), text.as_bytes(), 0o600).context("keeping the ssh keys")
 }
 
 fn kept(keep: &[Keep]) -> String {
