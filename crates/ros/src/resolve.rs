@@ -37,6 +37,8 @@ pub(crate) const TAKE_BACK: &str = "--take-back";
 pub(crate) const WITH_KERNEL: &str = "--with-kernel";
 /// Its argument when the owner's files are to be left out, before the reason: they could not be resolved.
 pub(crate) const BUILT_IN: &str = "--built-in";
+/// Its argument when no data source is to be looked for either.
+pub(crate) const NO_SOURCES: &str = "--no-sources";
 /// Why the configuration could not be resolved last; not there when it could.
 pub(crate) const FAILURE: &str = "/run/corral/resolver-failure";
 /// Where the owner's configuration is.
@@ -117,7 +119,10 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     let taken_back = has(TAKE_BACK).map_or(Ok(()), |_| confirm::take_back());
     let mut resolved = match has(BUILT_IN) {
         // PID 1 has noted why.
-        Some(at) => resolve_built_in(arguments.get(at + 1).map_or("", String::as_str)),
+        Some(at) => {
+            let reason = arguments.get(at + 1).map_or("", String::as_str);
+            resolve_built_in(reason, has(NO_SOURCES).is_none())
+        }
         None => {
             fault::provoke();
             resolve_and(way_in::keep)
@@ -252,12 +257,12 @@ fn resolve_and(keep: impl Fn(&[Layer])) -> Resolved {
 }
 
 /// Without the owner's files, but for who may log in and where. A change that waits is still rolled back in time.
-fn resolve_built_in(reason: &str) -> Resolved {
+fn resolve_built_in(reason: &str, with_sources: bool) -> Resolved {
     let message = format!(
         "{reason}; the machine runs with what is built in, the kernel's command line, and the logins and addresses \
          that worked last. Repair the files below {CONF} and restart"
     );
-    let mut resolved = assemble(&layers::built_in(), vec![problem("configuration", &message)]);
+    let mut resolved = assemble(&layers::built_in(with_sources), vec![problem("configuration", &message)]);
     resolved.confirm_within = confirm::at_boot().confirm_within;
     resolved
 }

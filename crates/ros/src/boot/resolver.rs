@@ -1,8 +1,8 @@
 //! Running the resolver (`crate::resolve`) as a child: in a boot step with a deadline, or watched by the loop.
 
 use super::say;
-use crate::resolve::{self, BUILT_IN, FAILURE, NOTICE, Resolved};
-use anyhow::{Context, Result, bail};
+use crate::resolve::{self, BUILT_IN, FAILURE, NO_SOURCES, NOTICE, Resolved};
+use anyhow::{Context, Result, anyhow, bail};
 use corral_engine::sys::deadline;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio, read};
@@ -52,7 +52,8 @@ impl Resolver {
                     self.text.extend_from_slice(&buffer[..count])
                 }
                 Ok(_) => {
-                    self.end(format!("resolving it gives more than {} MiB", MAX_OUTPUT >> 20));
+                    self.given_up = Some(format!("resolving it gives more than {} MiB", MAX_OUTPUT >> 20));
+                    let _ = self.child.kill();
                     return true;
                 }
                 Err(Errno::INTR) => {}
@@ -70,25 +71,23 @@ impl Resolver {
         serde_json::from_slice(&self.text).context("the resolver ended without a complete answer")
     }
 
-    /// It had time enough.
-    pub(crate) fn give_up(&mut self) {
-        self.end(format!("it was not resolved within {} s", PATIENCE.as_secs()));
+    /// It had time enough. It is ended and not waited for: what hangs in a driver ends when the driver lets it.
+    pub(crate) fn give_up(mut self) -> anyhow::Error {
+        let _ = self.child.kill();
+        anyhow!("it was not resolved within {} s", PATIENCE.as_secs())
     }
 
     /// The same as `finish` for a resolver that no loop reaps: what ended it says more than what it did not get to say.
+    /// Its output is closed, so it is ending; nothing keeps PID 1 waiting for it.
     fn finish_and_reap(mut self) -> Result<Resolved> {
-        // Its output is closed, so it is ending; nothing keeps PID 1 waiting for it.
-        let _ = self.child.kill();
-        let status = self.child.wait().context("waiting for the resolver")?;
-        if self.given_up.is_none() && !status.success() {
-            bail!("the resolver ended early ({status})");
+        if self.given_up.is_none() {
+            let _ = self.child.kill();
+            let status = self.child.wait().context("waiting for the resolver")?;
+            if !status.success() {
+                bail!("the resolver ended early ({status})");
+            }
         }
         self.finish()
-    }
-
-    fn end(&mut self, reason: String) {
-        self.given_up.get_or_insert(reason);
-        let _ = self.child.kill();
     }
 }
 
@@ -104,7 +103,9 @@ pub(super) fn run() -> Option<Resolved> {
     let resolved = wait(&[]).or_else(|error| {
         note_failure(&error);
         say("configuration: resolving again without the owner's files");
-        wait(&[BUILT_IN, &format!("{error:#}")])
+        let reason = format!("{error:#}");
+        // Where a drive does not answer it must not be looked for again.
+        wait(&[BUILT_IN, &reason]).or_else(|_| wait(&[BUILT_IN, &reason, NO_SOURCES]))
     });
     match resolved {
         Ok(resolved) => {
@@ -133,10 +134,7 @@ fn wait(arguments: &[&str]) -> Result<Resolved> {
     let mut resolver = Resolver::start(arguments)?;
     let end = deadline::after(PATIENCE);
     while !resolver.read() {
-        let Some(left) = deadline::left(end) else {
-            resolver.give_up();
-            break;
-        };
+        let Some(left) = deadline::left(end) else { return Err(resolver.give_up()) };
         let _ = poll(&mut [PollFd::new(&resolver, PollFlags::IN)], Some(&left));
     }
     resolver.finish_and_reap()

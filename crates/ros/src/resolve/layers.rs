@@ -38,8 +38,12 @@ pub(crate) fn load() -> Vec<Layer> {
 }
 
 /// What there is without the owner's files; the way in is what it was.
-pub(super) fn built_in() -> Vec<Layer> {
+pub(super) fn built_in(with_sources: bool) -> Vec<Layer> {
     let mut layers = vec![corral_config::defaults()];
+    if !with_sources {
+        let none = json!({"rancher": {"cloud_init": {"datasources": []}}});
+        layers.push(Layer::from_value(Source::Defaults, &none));
+    }
     layers.extend(way_in::load());
     layers.extend(rescue_keys());
     layers.extend(corral_machine::cmdline::load().map(|text| Layer::from_command_line(&text)));

@@ -8,6 +8,7 @@ use super::{Supervisor, Timer};
 use crate::boot::{PATIENCE, Resolver, note_failure, say};
 use crate::launch;
 use crate::resolve::{Resolved, TAKE_BACK, WITH_KERNEL};
+use anyhow::Result;
 use corral_engine::core::Streams;
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Order, Reply};
@@ -30,6 +31,9 @@ pub(super) struct Reload {
     apply: bool,
     /// Somebody asked while a resolver was at work: it may have read too early.
     again: bool,
+    /// The next one rolls an unconfirmed change back.
+    #[serde(default)]
+    roll_back: bool,
 }
 
 impl Reload {
@@ -45,6 +49,7 @@ impl Supervisor {
     pub(super) fn start_resolver(&mut self, arguments: &[&str]) {
         if self.resolver.is_some() {
             self.reload.again = true;
+            self.reload.roll_back |= arguments.contains(&TAKE_BACK);
             return;
         }
         let arguments: Vec<&str> = arguments.iter().copied().chain([WITH_KERNEL]).collect();
@@ -53,7 +58,7 @@ impl Supervisor {
                 self.resolver = Some(resolver);
                 self.set_timer(PATIENCE, Timer::ResolverLate);
             }
-            Err(error) => say(&format!("configuration: {error:#}")),
+            Err(error) => self.conclude(Err(error)),
         }
     }
 
@@ -88,8 +93,19 @@ impl Supervisor {
             return;
         }
         let Some(resolver) = self.resolver.take() else { return };
+        self.conclude(resolver.finish());
+    }
+
+    /// A resolver that takes longer than this is not going to say anything.
+    pub(super) fn resolver_late(&mut self) {
+        let Some(resolver) = self.resolver.take() else { return };
+        self.conclude(Err(resolver.give_up()));
+    }
+
+    /// What came of it is the configuration, or what was active stays active; and those who asked are answered.
+    fn conclude(&mut self, outcome: Result<Resolved>) {
         self.clear_timer(&Timer::ResolverLate);
-        let failure = match resolver.finish() {
+        let failure = match outcome {
             Ok(resolved) => {
                 self.adopt(resolved);
                 None
@@ -100,7 +116,8 @@ impl Supervisor {
             }
         };
         if std::mem::take(&mut self.reload.again) {
-            self.start_resolver(&[]);
+            let roll_back = std::mem::take(&mut self.reload.roll_back);
+            self.start_resolver(if roll_back { &[TAKE_BACK] } else { &[] });
             return;
         }
         for caller in std::mem::take(&mut self.reload.callers) {
@@ -109,13 +126,6 @@ impl Supervisor {
         }
         if std::mem::take(&mut self.reload.apply) && failure.is_none() {
             self.apply_in_console();
-        }
-    }
-
-    /// A resolver that takes longer than this is not going to say anything.
-    pub(super) fn resolver_late(&mut self) {
-        if let Some(resolver) = &mut self.resolver {
-            resolver.give_up();
         }
     }
 
