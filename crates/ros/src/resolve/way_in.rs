@@ -10,14 +10,17 @@ use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// What a login needs, and nothing else.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 10] = [
     "hostname",
     "ssh_authorized_keys",
     "ssh_pwauth",
     "users",
+    "rancher.autologin",
+    "rancher.defaults",
+    "rancher.modules",
+    "rancher.network",
     "rancher.password",
     "rancher.ssh",
-    "rancher.network",
 ];
 const LARGEST: u64 = 1 << 20;
 
@@ -25,9 +28,8 @@ fn file() -> PathBuf {
     Path::new(CONF).join("last-good/way-in.json")
 }
 
-/// Keeps it, if these layers are without errors. Without room for it there is no last one; nothing else depends on it.
+/// Keeps it, if these layers say nothing wrong of it. Without room for it there is no last one; nothing else depends on it.
 pub(super) fn keep(layers: &[Layer]) {
-    let is_wrong = |layer: &Layer| layer.problems.iter().any(|problem| problem.severity == Severity::Error);
     if !Path::new(CONF).is_dir() || layers.iter().any(is_wrong) {
         return;
     }
@@ -37,10 +39,16 @@ pub(super) fn keep(layers: &[Layer]) {
     }
 }
 
-/// What the owner says of it, without the defaults.
+/// Has it an error in one of these keys, or one that is about no key? Then something may be missing.
+fn is_wrong(layer: &Layer) -> bool {
+    let concerns = |key: &str| key.is_empty() || KEYS.iter().any(|ours| key.starts_with(ours));
+    layer.problems.iter().any(|problem| problem.severity == Severity::Error && concerns(&problem.key))
+}
+
+/// What the owner's files say of it. The kernel's command line is there at each boot, and may have what is for one only.
 fn of(layers: &[Layer]) -> Value {
-    let said = layers.iter().filter(|layer| layer.source != Source::Defaults).map(|layer| &layer.value);
-    let merged = merge::merge(said);
+    let is_file = |layer: &&Layer| !matches!(layer.source, Source::Defaults | Source::CommandLine);
+    let merged = merge::merge(layers.iter().filter(is_file).map(|layer| &layer.value));
     let mut kept = Value::Object(Map::new());
     for key in KEYS {
         if let Some(value) = path::get(&merged, key) {
@@ -63,20 +71,31 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn file(text: &str) -> Layer {
+        Layer::parse(Source::File("a".to_owned()), text)
+    }
+
     #[test]
-    fn it_is_keys_users_and_addresses_of_all_layers_and_no_default() {
+    fn it_is_logins_and_addresses_of_the_owners_files() {
         let layers = [
             corral_config::defaults(),
-            Layer::parse(
-                Source::File("a".to_owned()),
-                "ssh_authorized_keys: [one]\nruncmd: [x]\nrancher: {debug: true}\n",
+            file(
+                "ssh_authorized_keys: [one]\nruncmd: [x]\nrancher: {debug: true, network: {dns: {search: [a]}}}\n",
             ),
-            Layer::from_command_line("rancher.network.interfaces.eth0.address=192.0.2.1/24"),
+            Layer::from_command_line("rancher.password=once"),
         ];
         let expected = json!({
             "ssh_authorized_keys": ["one"],
-            "rancher": {"network": {"interfaces": {"eth0": {"address": "192.0.2.1/24"}}}},
+            "rancher": {"network": {"dns": {"search": ["a"]}}},
         });
         assert_eq!(of(&layers), expected);
+    }
+
+    #[test]
+    fn errors_elsewhere_do_not_keep_it_from_being_kept() {
+        assert!(!is_wrong(&file("rancher: {debug: perhaps}\nnonsense: 1\n")));
+        for text in ["users: 7\n", "rancher: {ssh: {port: 70000}}\n", "a: [\n"] {
+            assert!(is_wrong(&file(text)), "{text}");
+        }
     }
 }
