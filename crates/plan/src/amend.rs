@@ -12,25 +12,23 @@ const MERGED: [&str; 8] =
     ["environment", "labels", "volumes", "ports", "logging", "log_driver", "log_opt", "log_opts"];
 /// Labels that say how the system runs a service.
 const LABELS_OF_THE_SYSTEM: [&str; 3] = ["io.rancher.", "io.corral.", "io.docker.compose."];
-/// Folders with programs, accounts and devices: what is mounted over one of them, above or below, can close the machine.
-const SYSTEM_FOLDERS: [&str; 14] = [
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib64",
-    "/usr/bin",
-    "/usr/sbin",
-    "/usr/lib",
-    "/usr/share/ros",
-    "/etc/ssh",
-    "/etc/pam.d",
-    "/proc",
-    "/sys",
-    "/dev",
-    "/run/corral",
+/// The top folders that are an owner's own, as far as nothing built in is mounted there. What is mounted elsewhere can hide
+/// programs, accounts, devices or sockets that a login needs.
+const OF_OWNER: [&str; 6] = ["/data", "/home", "/media", "/mnt", "/opt", "/srv"];
+/// And folders of the system that hold nothing of the kind.
+const HARMLESS: [&str; 11] = [
+    "/etc/chrony",
+    "/etc/docker",
+    "/etc/rsyslog.d",
+    "/etc/ssl",
+    "/usr/local",
+    "/usr/share/ca-certificates",
+    "/usr/share/zoneinfo",
+    "/var/cache",
+    "/var/log",
+    "/var/opt",
+    "/var/spool",
 ];
-/// Files of accounts, which the console writes.
-const ACCOUNTS: [&str; 5] = ["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/sudoers"];
 
 /// A part of a definition that is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,14 +49,24 @@ pub fn amend(service: &mut Service, definition: &Value, table: &Environment) -> 
             if !is_said_already(service, key, value) {
                 refusals.push(refuse(key, not_merged(service)));
             }
-            continue;
-        }
-        match parse_one(service, key, value, table) {
-            Ok(said) => merge(service, key, said, &mut refusals),
-            Err(why) => refusals.push(refuse(key, why)),
+        } else if !is_log(key) {
+            merge_one(service, key, &json!({ key: value }), table, &mut refusals);
         }
     }
+    // Driver and options of the log are one thing, in whichever keys they are written.
+    let log: Map<String, Value> = written
+        .iter()
+        .filter(|(key, _)| is_log(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    if let Some(key) = log.keys().next().cloned() {
+        merge_one(service, &key, &Value::Object(log), table, &mut refusals);
+    }
     refusals
+}
+
+fn is_log(key: &str) -> bool {
+    key.starts_with("log")
 }
 
 /// Whoever copied the whole definition of a service to add a line repeats the image's name too.
@@ -79,10 +87,24 @@ fn not_merged(service: &Service) -> String {
     )
 }
 
-/// One key of the definition by itself, so that what is wrong costs only that key.
-fn parse_one(service: &Service, key: &str, value: &Value, table: &Environment) -> Result<Service, String> {
-    let definition = json!({ "image": service.image, key: value });
-    let file = Value::Object(Map::from_iter([(service.name.to_string(), definition)]));
+/// A part of the definition by itself, so that what is wrong costs only that part.
+fn merge_one(
+    service: &mut Service,
+    key: &str,
+    part: &Value,
+    table: &Environment,
+    refusals: &mut Vec<Refusal>,
+) {
+    match parse_part(service, part, table) {
+        Ok(said) => merge(service, key, said, refusals),
+        Err(why) => refusals.push(refuse(key, why)),
+    }
+}
+
+fn parse_part(service: &Service, part: &Value, table: &Environment) -> Result<Service, String> {
+    let mut definition = part.as_object().cloned().unwrap_or_default();
+    definition.insert("image".to_owned(), Value::String(service.image.clone()));
+    let file = Value::Object(Map::from_iter([(service.name.to_string(), Value::Object(definition))]));
     let parsed = parse_tree("", &Node::from_value(&file), table).map_err(|error| error.message)?;
     parsed.services.into_iter().next().ok_or_else(|| "a service is wanted here".to_owned())
 }
@@ -104,13 +126,23 @@ fn merge(service: &mut Service, key: &str, said: Service, refusals: &mut Vec<Ref
 fn merge_environment(service: &mut Service, said: Vec<String>, refusals: &mut Vec<Refusal>) {
     for item in said {
         let name = item.split('=').next().unwrap_or_default();
-        if name == "PATH" || name.starts_with("LD_") {
-            let why = format!("{name} decides which programs of {} run, and stays as it is", service.name);
-            refusals.push(refuse("environment", why));
-        } else {
-            service.environment.push(item);
+        match check_variable(name) {
+            Ok(()) => service.environment.push(item),
+            Err(why) => refusals.push(refuse("environment", format!("{name}: {why}"))),
         }
     }
+}
+
+/// Not by a pattern: that may mean any variable.
+fn check_variable(name: &str) -> Result<(), &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.is_empty() || !name.bytes().all(is_plain) || name.as_bytes()[0].is_ascii_digit() {
+        return Err("a name of letters, digits and _ is wanted for a service of the system");
+    }
+    if ["PATH", "ENV", "BASH_ENV", "IFS"].contains(&name) || name.starts_with("LD_") {
+        return Err("it decides which programs of the service run, and stays as it is");
+    }
+    Ok(())
 }
 
 fn merge_labels(service: &mut Service, said: Service, refusals: &mut Vec<Refusal>) {
@@ -127,6 +159,9 @@ fn merge_labels(service: &mut Service, said: Service, refusals: &mut Vec<Refusal
 
 fn merge_volumes(service: &mut Service, said: Vec<Volume>, refusals: &mut Vec<Refusal>) {
     for volume in said {
+        if service.volumes.contains(&volume) {
+            continue;
+        }
         match check_volume(service, &volume) {
             Ok(()) => {
                 service.volumes.retain(|other| other.target != volume.target);
@@ -147,10 +182,9 @@ fn check_volume(service: &Service, volume: &Volume) -> Result<(), String> {
         return Err("a service of the system takes paths of the host only".to_owned());
     }
     let is_in = |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
-    let hides = |path: &&str| is_in(path, target);
-    let covered = SYSTEM_FOLDERS.iter().find(|path| hides(path) || is_in(target, path));
-    if let Some(path) = covered.or_else(|| ACCOUNTS.iter().find(|path| hides(path))) {
-        return Err(format!("it would hide what {} needs in {path}", service.name));
+    if !OF_OWNER.iter().chain(&HARMLESS).any(|path| is_in(target, path)) {
+        let allowed = [OF_OWNER.as_slice(), &HARMLESS].concat().join(", ");
+        return Err(format!("a volume can be added to {} below {allowed}", service.name));
     }
     let own = service.volumes.iter().find(|own| !own.optional && is_in(&own.target, target));
     own.map_or(Ok(()), |own| Err(format!("it would hide {}, which {} needs", own.target, service.name)))
@@ -183,8 +217,9 @@ mod tests {
         let (service, refused) = amended(json!({
             "environment": {"B": "2"},
             "labels": {"mine": "yes", "io.rancher.os.scope": "system"},
-            "volumes": ["/data:/data", "/home/ca.crt:/etc/docker/certs.d/ca.crt:ro"],
+            "volumes": ["/home:/home", "/data:/data", "/home/ca.crt:/etc/docker/certs.d/ca.crt:ro"],
             "log_driver": "none",
+            "log_opt": {"max-file": "3"},
             "image": "corral/os-console",
         }));
         assert_eq!(refused, Vec::<String>::new());
@@ -209,19 +244,31 @@ mod tests {
             ("nonsense", json!({"nonsense": 1})),
             ("environment", json!({"environment": ["PATH=/x"]})),
             ("environment", json!({"environment": ["LD_PRELOAD=/x"]})),
+            ("environment", json!({"environment": ["*"]})),
+            ("environment", json!({"environment": ["P*"]})),
+            ("environment", json!({"environment": ["console/PATH"]})),
             ("environment", json!({"environment": 7})),
             ("labels", json!({"labels": {"io.rancher.os.after": "never"}})),
             ("labels", json!({"labels": {"io.rancher.os.scope": "user"}})),
             ("labels", json!({"labels": {"io.docker.compose.rebuild": "false"}})),
             ("volumes", json!({"volumes": ["/x:/"]})),
             ("volumes", json!({"volumes": ["/x:/run"]})),
+            ("volumes", json!({"volumes": ["/x:/run/sshd"]})),
+            ("volumes", json!({"volumes": ["/x:/var/run"]})),
             ("volumes", json!({"volumes": ["/x:/home/"]})),
             ("volumes", json!({"volumes": ["/x:/etc"]})),
             ("volumes", json!({"volumes": ["/x:/etc/passwd"]})),
+            ("volumes", json!({"volumes": ["/x:/etc/passwd/x"]})),
+            ("volumes", json!({"volumes": ["/x:/etc/nologin"]})),
             ("volumes", json!({"volumes": ["/x:/etc/ssh/sshd_config"]})),
             ("volumes", json!({"volumes": ["/x:/usr"]})),
+            ("volumes", json!({"volumes": ["/x:/usr/lib64"]})),
             ("volumes", json!({"volumes": ["/x:/usr/sbin/sshd"]})),
             ("volumes", json!({"volumes": ["/x:/opt/../usr/sbin"]})),
+            ("volumes", json!({"volumes": ["/x:/lib64"]})),
+            ("volumes", json!({"volumes": ["/x:/tmp"]})),
+            ("volumes", json!({"volumes": ["/x:/var/lib/rancher/conf"]})),
+            ("volumes", json!({"volumes": ["/x:/boot"]})),
             ("volumes", json!({"volumes": ["named:/data"]})),
             ("volumes", json!({"volumes": {"a": 1}})),
             ("ports", json!({"ports": ["80:80"]})),
