@@ -2,12 +2,13 @@
 //! is then PID 1's.
 
 use super::{bundle, cleanup, device_tree, files, link, names, overlay, private, process};
-use crate::image;
+use crate::image::{self, Image};
 use crate::protocol::{Join, Order, Report};
 use crate::spec::{ContainerSpec, Endpoint, ExecSpec};
 use crate::sys::packet::{self, Received};
 use crate::{paths, sys};
 use anyhow::{Context, Result, bail};
+use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -67,29 +68,15 @@ fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Resu
     let image = image::find(name)?;
     overlay::mount(id, &spec.keep, &image)?;
     let spec = &overlay::leave_out_unusable(id, spec)?;
-    overlay::prepare_binds(id, spec)?;
-    files::place(id, spec);
-    names::write(id, spec)?;
-    let config = bundle::config(id, spec, &image, join)?;
-    if let Some(folder) = config["process"]["cwd"].as_str().filter(|folder| *folder != "/") {
-        overlay::prepare_folder(id, folder)?;
-    }
-    let folder = paths::bundle(id);
-    private::make_folder(&folder)?;
-    private::write_json(&folder.join("config.json"), &config)?;
-    private::make_folder(Path::new(paths::RUNTIME_STATE))?;
-    // What a killed helper left behind would be "already exists" to libcontainer.
-    let _ = fs::remove_dir_all(Path::new(paths::RUNTIME_STATE).join(id));
-    let terminal = Terminal::open(spec.tty, id)?;
-    let mut container = builder(id)?
-        .with_console_socket(terminal.path())
-        .as_init(&folder)
-        .with_systemd(false)
-        .with_detach(true)
-        .build()
-        .with_context(|| format!("creating container {}", spec.name))?;
-    let pid = container.pid().context("a container without a process")?.as_raw();
-    let master = terminal.receive()?;
+    let created = create(id, spec, &image, join).or_else(|error| {
+        let plain = without_optional(spec);
+        if plain.binds.len() == spec.binds.len() {
+            return Err(error);
+        }
+        tracing::error!("{}: {error:#}; trying without the volumes that were added to it", spec.name);
+        create(id, &plain, &image, join)
+    })?;
+    let Created { mut container, pid, master } = created;
     device_tree::show(spec, pid)?;
     if !spec.host_network && join.network == 0 {
         link::attach(pid, &spec.endpoints, 0)?;
@@ -101,6 +88,45 @@ fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Resu
     }
     container.start().with_context(|| format!("starting container {}", spec.name))?;
     Ok(Report::Started)
+}
+
+fn without_optional(spec: &ContainerSpec) -> ContainerSpec {
+    let mut spec = spec.clone();
+    spec.binds.retain(|bind| !bind.optional);
+    spec
+}
+
+/// A container that waits to be started.
+struct Created {
+    container: Container,
+    pid: i32,
+    master: Option<OwnedFd>,
+}
+
+fn create(id: &str, spec: &ContainerSpec, image: &Image, join: &Join) -> Result<Created> {
+    overlay::prepare_binds(id, spec)?;
+    files::place(id, spec);
+    names::write(id, spec)?;
+    let config = bundle::config(id, spec, image, join)?;
+    if let Some(folder) = config["process"]["cwd"].as_str().filter(|folder| *folder != "/") {
+        overlay::prepare_folder(id, folder)?;
+    }
+    let folder = paths::bundle(id);
+    private::make_folder(&folder)?;
+    private::write_json(&folder.join("config.json"), &config)?;
+    private::make_folder(Path::new(paths::RUNTIME_STATE))?;
+    // What a killed helper left behind would be "already exists" to libcontainer.
+    let _ = fs::remove_dir_all(Path::new(paths::RUNTIME_STATE).join(id));
+    let terminal = Terminal::open(spec.tty, id)?;
+    let container = builder(id)?
+        .with_console_socket(terminal.path())
+        .as_init(&folder)
+        .with_systemd(false)
+        .with_detach(true)
+        .build()
+        .with_context(|| format!("creating container {}", spec.name))?;
+    let pid = container.pid().context("a container without a process")?.as_raw();
+    Ok(Created { container, pid, master: terminal.receive()? })
 }
 
 fn network(pid: i32, connect: Option<&Endpoint>, disconnect: Option<&Endpoint>) -> Result<Report> {

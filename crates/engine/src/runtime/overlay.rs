@@ -7,7 +7,8 @@ use crate::image::Image;
 use crate::paths;
 use crate::spec::{Bind, ContainerSpec};
 use anyhow::{Context, Result, bail};
-use rustix::fs::{CWD, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
@@ -80,13 +81,20 @@ fn is_mounted(path: &Path) -> bool {
 /// Leaves out the optional binds that could not be mounted: what an owner adds to a service of the system must not
 /// keep it from starting.
 pub(super) fn leave_out_unusable(id: &str, spec: &ContainerSpec) -> Result<ContainerSpec> {
-    let root = open_root(&paths::rootfs(id))?;
     let mut spec = spec.clone();
-    let binds = std::mem::take(&mut spec.binds);
-    for bind in &binds {
-        match bind.optional.then(|| check_bind(&root, &binds, bind)) {
-            None | Some(Ok(())) => spec.binds.push(bind.clone()),
-            Some(Err(error)) => tracing::error!(
+    let (mut optional, wanted): (Vec<Bind>, Vec<Bind>) =
+        std::mem::take(&mut spec.binds).into_iter().partition(|bind| bind.optional);
+    spec.binds = wanted;
+    if optional.is_empty() {
+        return Ok(spec);
+    }
+    let root = open_root(&paths::rootfs(id))?;
+    // As they are mounted: an outer one before what lies within it.
+    optional.sort_by_key(|bind| bind.target.matches('/').count());
+    for bind in optional {
+        match prepare_target(&root, &spec.binds, &bind) {
+            Ok(()) => spec.binds.push(bind),
+            Err(error) => tracing::error!(
                 "{}: it starts without the volume {}:{}: {error:#}",
                 spec.name,
                 bind.source,
@@ -97,35 +105,41 @@ pub(super) fn leave_out_unusable(id: &str, spec: &ContainerSpec) -> Result<Conta
     Ok(spec)
 }
 
-/// The source is there, or can be made, and what is at the target in the image or on the host is of its kind.
-fn check_bind(root: &OwnedFd, binds: &[Bind], bind: &Bind) -> Result<()> {
+/// Has the source there, and at the target, in the image or on the host, something of its kind.
+fn prepare_target(root: &OwnedFd, binds: &[Bind], bind: &Bind) -> Result<()> {
     let source = Path::new(&bind.source);
     if !source.exists() {
         fs::create_dir_all(source).context("making the source")?;
     }
+    let is_folder = source.is_dir();
     let outer = binds
         .iter()
-        .filter(|outer| !outer.optional && Path::new(&bind.target).starts_with(&outer.target))
+        .filter(|outer| Path::new(&bind.target).starts_with(&outer.target))
         .max_by_key(|outer| outer.target.len());
-    let is_folder = match outer {
-        None => {
-            let inside = Path::new(bind.target.trim_start_matches('/'));
-            let found = open_in(root, inside, OFlags::PATH).and_then(rustix::fs::fstat);
-            found.ok().map(|found| rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir())
-        }
+    let (base, below, read_only) = match outer {
+        None => (root.try_clone()?, Path::new(bind.target.trim_start_matches('/')), false),
         Some(outer) => {
             let below = Path::new(&bind.target).strip_prefix(&outer.target)?;
-            let found = fs::metadata(Path::new(&outer.source).join(below)).ok().map(|found| found.is_dir());
-            if found.is_none() && outer.read_only {
-                bail!("{} is read-only", outer.target);
-            }
-            found
+            (open_root(Path::new(&outer.source))?, below, outer.read_only)
         }
     };
-    match is_folder {
-        Some(is_folder) if is_folder != source.is_dir() => bail!("one is a folder, the other is not"),
-        _ => Ok(()),
+    match open_in(&base, below, OFlags::PATH) {
+        Ok(found) if FileType::from_raw_mode(fstat(&found)?.st_mode).is_dir() == is_folder => Ok(()),
+        Ok(_) => bail!("one is a folder, the other is not"),
+        Err(Errno::NOENT) if read_only => bail!("it is within what is read-only"),
+        Err(Errno::NOENT) => make_target(&base, below, is_folder).context("making the target"),
+        Err(error) => Err(error).context("looking for the target"),
     }
+}
+
+fn make_target(base: &OwnedFd, below: &Path, is_folder: bool) -> Result<()> {
+    if is_folder {
+        return archive::make_folders(base, below).map(drop);
+    }
+    let folder = archive::make_folders(base, below.parent().unwrap_or(Path::new("")))?;
+    let name = below.file_name().context("a target without a name")?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(&folder, name, flags, Mode::from_raw_mode(0o644)).map(drop)?)
 }
 
 /// Makes what a container wants to see of the host and that is not there, as Docker does, and fills new volumes.
