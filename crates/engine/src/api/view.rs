@@ -4,7 +4,7 @@ use crate::daemon::Shared;
 use crate::logs;
 use crate::network::Networks;
 use crate::paths;
-use crate::spec::{Bind, ContainerSpec, Endpoint, Limits, Snapshot, Status};
+use crate::spec::{Bind, ContainerSpec, Endpoint, Limits, LogOptions, Snapshot, Status};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -91,9 +91,21 @@ fn host_config(spec: &ContainerSpec) -> Value {
     });
     if let (Value::Object(all), Value::Object(limits)) = (&mut value, limits_view(limits)) {
         all.extend(limits);
-        all.entry("LogConfig").or_insert_with(|| json!({"Type": "json-file", "Config": {}}));
+        all.insert("LogConfig".to_owned(), log_view(&spec.log));
     }
     value
+}
+
+/// As Docker has it: options are text, and those that nobody set are not there.
+fn log_view(log: &LogOptions) -> Value {
+    let mut options = Map::new();
+    if log.max_bytes > 0 {
+        options.insert("max-size".to_owned(), json!(log.max_bytes.to_string()));
+    }
+    if log.max_files > 0 {
+        options.insert("max-file".to_owned(), json!(log.max_files.to_string()));
+    }
+    json!({"Type": if log.none { "none" } else { "json-file" }, "Config": options})
 }
 
 fn limits_view(limits: &Limits) -> Value {
