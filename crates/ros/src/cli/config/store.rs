@@ -1,7 +1,7 @@
 //! Changes: checked by themselves, put on top of what is stored, written so that a cut of power leaves the old or the
 //! new; and, with `--confirm`, taken back unless somebody says that they are good.
 
-use crate::resolve::{self, CONF};
+use crate::resolve::{self, CONF, built_in};
 use anyhow::{Context, Result, bail};
 use corral_config::error::Severity;
 use corral_config::layer::{Layer, Source};
@@ -46,7 +46,9 @@ fn file() -> PathBuf {
 /// `ros config set`.
 pub(super) fn set(key: &str, value: &str, window: &Window) -> Result<()> {
     let layer = Layer::from_setting(key, value);
-    if let Some(problem) = layer.problems.iter().find(|problem| problem.severity == Severity::Error) {
+    let of_services = built_in::check(&layer);
+    let mut problems = layer.problems.iter().chain(&of_services);
+    if let Some(problem) = problems.find(|problem| problem.severity == Severity::Error) {
         bail!("{}: {}; nothing was changed", problem.key, problem.message);
     }
     layer.problems.iter().for_each(|problem| eprintln!("{}: warning: {}", problem.key, problem.message));
@@ -82,8 +84,9 @@ pub(super) fn confirm() -> Result<()> {
 fn read_change(input: Option<&Path>) -> Result<Value> {
     let (name, bytes) = read_input(input)?;
     let layer = Layer::parse_bytes(Source::File(name), &bytes);
-    layer.problems.iter().for_each(|problem| eprintln!("{problem}"));
-    if layer.has_errors() {
+    let of_services = built_in::check(&layer);
+    layer.problems.iter().chain(&of_services).for_each(|problem| eprintln!("{problem}"));
+    if layer.has_errors() || of_services.iter().any(|problem| problem.severity == Severity::Error) {
         eprintln!("EXITING: Failed to parse configuration");
         bail!("nothing was changed");
     }
