@@ -270,7 +270,10 @@ fn keys_of_the_provider_are_added_and_never_twice() -> Result<()> {
     machine.run("sudo ros config set rancher.debug true; sudo ros config set rancher.debug false")?;
     assert_eq!(machine.run(get)?, keys);
     machine.run("sudo cloud-init-execute; sudo cloud-init-execute")?;
-    assert_eq!(machine.run("cat /etc/ssh/authorized_keys.d/rancher")?, format!("{key}\nzero\none\ntwo"));
+    assert_eq!(
+        machine.run("cat /run/corral/ssh/authorized_keys.d/rancher")?,
+        format!("{key}\nzero\none\ntwo")
+    );
     assert_eq!(machine.run("hostname")?, "from-provider");
     machine.check_alarms()
 }

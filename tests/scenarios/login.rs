@@ -37,7 +37,7 @@ fn sshd_takes_keys_only_and_only_those_that_are_configured() -> Result<()> {
         assert_eq!(machine.login.methods(user)?, "publickey", "{user}");
     }
     // What the owner's file adds takes effect, what it would loosen does not.
-    let said = machine.run("sudo /usr/sbin/sshd -T -f /etc/ssh/corral_sshd_config")?;
+    let said = machine.run("sudo /usr/sbin/sshd -T -f /run/corral/ssh/sshd_config")?;
     for line in ["maxauthtries 4", "passwordauthentication no", "logingracetime 30", "permitrootlogin no"] {
         assert!(said.lines().any(|other| other == line), "{line} is not in:\n{said}");
     }
@@ -47,14 +47,16 @@ fn sshd_takes_keys_only_and_only_those_that_are_configured() -> Result<()> {
         .run("sudo grep -q '^rancher:[$]6' /etc/shadow && sudo grep -q '^joe:[$]6[$]saltsalt' /etc/shadow")?;
 
     // A link that a user put in the place of a folder is left alone.
-    machine.run("sudo ln -s /etc /home/docker/.ssh && grep -q second /etc/ssh/authorized_keys.d/rancher")?;
+    machine.run(
+        "sudo ln -s /etc /home/docker/.ssh && grep -q second /run/corral/ssh/authorized_keys.d/rancher",
+    )?;
     let key = vmtest::shell::make_key(&folder)?;
     apply(&machine, &format!("ssh_authorized_keys: [\"{key}\"]"))?;
-    machine.expect("! grep -q second /etc/ssh/authorized_keys.d/rancher")?;
+    machine.expect("! grep -q second /run/corral/ssh/authorized_keys.d/rancher")?;
     assert_eq!(machine.run("stat -c '%U %a' /etc")?, "root 755");
     // An owner who wants passwords says so.
     apply(&machine, "ssh_pwauth: true")?;
-    machine.expect("sudo grep -q '^PasswordAuthentication yes' /etc/ssh/corral_sshd_config")?;
+    machine.expect("sudo grep -q '^PasswordAuthentication yes' /run/corral/ssh/sshd_config")?;
     machine.expect_methods("joe", "publickey,password")?;
     machine.check_alarms()
 }

@@ -73,7 +73,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     machine.expect("test -e /etc/other-release && test -e /etc/mine")?;
     // Who may log in is not for the image to say.
     assert_eq!(machine.login.methods("rancher")?, "publickey");
-    let said = machine.run("sudo /usr/sbin/sshd -T -f /etc/ssh/corral_sshd_config")?;
+    let said = machine.run("sudo /usr/sbin/sshd -T -f /run/corral/ssh/sshd_config")?;
     assert!(said.contains("permitrootlogin no") && said.contains("allowgroups docker"), "{said}");
     machine.expect_docker()?;
     assert_eq!(machine.run("cat /run/which-engine")?, "other");

@@ -1,11 +1,13 @@
 //! The ssh keys of the configuration: a file for each user in a folder of Corral's, which holds what the configuration
 //! says now and nothing else. A key that is taken out there opens nothing any more. `~/.ssh/authorized_keys` is the
-//! user's own.
+//! user's own. The folder is in memory: a full disk takes nobody's key.
 
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_machine::files::write_atomic;
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchown, open, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, open, openat, renameat, unlinkat,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -13,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Where sshd finds them, by the user's name.
-pub(super) const FOLDER: &str = "/etc/ssh/authorized_keys.d";
+pub(super) const FOLDER: &str = "/run/corral/ssh/authorized_keys.d";
 const OWN_FILE: &str = "authorized_keys";
 /// No file of keys is larger.
 const LARGEST: u64 = 1 << 20;
@@ -21,13 +23,15 @@ const LARGEST: u64 = 1 << 20;
 /// Lets in who the configuration says, and nobody else by its keys.
 pub(super) fn authorize(config: &Config) -> Result<()> {
     let wanted = of(config);
+    let mut failures = Vec::new();
     fs::create_dir_all(FOLDER)?;
     for item in fs::read_dir(FOLDER)?.flatten() {
-        if !wanted.contains_key(&*item.file_name().to_string_lossy()) {
-            fs::remove_file(item.path())?;
+        if !wanted.contains_key(&*item.file_name().to_string_lossy())
+            && let Err(error) = fs::remove_file(item.path())
+        {
+            failures.push(format!("removing {}: {error}", item.path().display()));
         }
     }
-    let mut failures = Vec::new();
     for (user, keys) in &wanted {
         let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
         if let Err(error) = write_atomic(&Path::new(FOLDER).join(user), text.as_bytes(), 0o644) {
@@ -59,7 +63,7 @@ fn of(config: &Config) -> BTreeMap<String, Vec<String>> {
 pub(super) fn leave_own_file(user: &str, home: &Path) -> Result<()> {
     let managed = fs::read_to_string(Path::new(FOLDER).join(user)).unwrap_or_default();
     let managed: BTreeSet<&str> = managed.lines().collect();
-    let Some((folder, mut file)) = open_own(home) else { return Ok(()) };
+    let Some((folder, mut file, owner)) = open_own(home) else { return Ok(()) };
     let mut text = String::new();
     (&mut file).take(LARGEST).read_to_string(&mut text).context("reading authorized_keys")?;
     let is_own = |line: &&str| !managed.contains(line.trim());
@@ -67,27 +71,29 @@ pub(super) fn leave_own_file(user: &str, home: &Path) -> Result<()> {
     if rest.lines().count() == text.lines().count() || text.len() as u64 >= LARGEST {
         return Ok(());
     }
-    replace_own(&folder, &file, &rest).context("writing authorized_keys")
+    replace_own(&folder, owner, &rest).context("writing authorized_keys")
 }
 
-/// The folder and the file, if they are a folder and a file: what a user may link to is not the user's.
-fn open_own(home: &Path) -> Option<(OwnedFd, File)> {
+/// The folder and the file, if they are a folder and a file of the user whose home it is, and who that is: what a user
+/// may link to is not the user's.
+fn open_own(home: &Path) -> Option<(OwnedFd, File, (u32, u32))> {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let home = open(home, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let folder = openat(&home, ".ssh", flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
     let file = File::from(openat(&folder, OWN_FILE, flags, Mode::empty()).ok()?);
-    file.metadata().is_ok_and(|data| data.is_file()).then_some((folder, file))
+    let (owner, data) = (fstat(&home).ok()?, fstat(&file).ok()?);
+    let is_file = FileType::from_raw_mode(data.st_mode).is_file();
+    let is_own = is_file && data.st_nlink == 1 && data.st_uid == owner.st_uid;
+    is_own.then_some((folder, file, (owner.st_uid, owner.st_gid)))
 }
 
-fn replace_own(folder: &OwnedFd, old: &File, text: &str) -> Result<()> {
-    let data = statat(folder, OWN_FILE, AtFlags::SYMLINK_NOFOLLOW)?;
+fn replace_own(folder: &OwnedFd, (uid, gid): (u32, u32), text: &str) -> Result<()> {
     let name = format!(".{OWN_FILE}.{}.new", std::process::id());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let _ = unlinkat(folder, &name, AtFlags::empty());
     let mut file = File::from(openat(folder, &name, flags, Mode::from_raw_mode(0o600))?);
     file.write_all(text.as_bytes())?;
-    fchown(&file, Some(Uid::from_raw(data.st_uid)), Some(Gid::from_raw(data.st_gid)))?;
-    file.set_permissions(old.metadata()?.permissions())?;
+    fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     file.sync_all()?;
     renameat(folder, &name, folder, OWN_FILE)?;
     Ok(rustix::fs::fsync(folder)?)

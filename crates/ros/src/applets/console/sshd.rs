@@ -10,16 +10,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The file that sshd is started with.
-pub(super) const CONFIG: &str = "/etc/ssh/corral_sshd_config";
+/// The file that sshd is started with. In memory: a full disk keeps nobody out.
+pub(super) const CONFIG: &str = "/run/corral/ssh/sshd_config";
+/// One that sshd is asked about.
+const DRAFT: &str = "/run/corral/ssh/sshd_config.draft";
 /// Who may log in; `cargo xtask tidy` holds it against the manual.
 const POLICY: &str = include_str!("sshd_policy.conf");
-const WITH_PASSWORDS: &str = "PasswordAuthentication yes\nAuthenticationMethods any\n";
-const PID: &str = "/run/sshd/pid";
+const WITH_PASSWORDS: &str = "PasswordAuthentication yes\nAuthenticationMethods publickey password\n";
+const PID: &str = "/run/corral/ssh/sshd.pid";
 const PROGRAM: &str = "/usr/sbin/sshd";
 /// Where files of the owner's are read.
 const OF_OWNER: [&str; 2] = ["/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/"];
-/// What every version of OpenSSH in a console knows, and what makes a session pleasant where sshd knows it.
+/// What our own console has there: a note that leads here.
+const NOTE: &str = "# sshd does not read this file.";
+/// What makes a session pleasant where sshd knows it.
 const COMFORT: &str = "UsePAM no
 UseDNS no
 ClientAliveInterval 180
@@ -27,39 +31,69 @@ PrintMotd no
 SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 AcceptEnv LANG LC_*
 ";
-
 const SFTP: &str = "Subsystem sftp internal-sftp\n";
 
-/// Writes the file. Of the owner's settings those are left out that sshd cannot read, or that would open the machine.
+/// Writes the file. Of the owner's files those are left out that sshd cannot read, or that would open the machine.
 pub(super) fn write(config: &Config) -> Result<()> {
     let host_keys = host_keys::find();
     if host_keys.is_empty() {
         bail!("there is no host key");
     }
     let policy: String = [policy(config), lines("HostKey", &host_keys)].concat();
-    let full = [policy.as_str(), COMFORT].concat();
-    let files = files_of_owner(config);
-    let mut candidates = Vec::new();
+    let mut left_out = Vec::new();
+    let mut text = plain(&policy, config, &mut left_out);
+    let files = readable(files_of_owner(config), &policy, config, &mut left_out);
     if !files.is_empty() {
-        candidates.push([&full, subsystem(&files), &lines("Include", &files)].concat());
-    }
-    let of_image = fs::symlink_metadata("/etc/ssh/sshd_config").is_ok();
-    candidates.push([full.as_str(), SFTP].concat());
-    candidates.push(policy);
-    let needs_check = of_image || !files.is_empty();
-    let mut refused = None;
-    for text in &candidates {
-        write_atomic(Path::new(CONFIG), text.as_bytes(), 0o600)?;
-        // What we ship with our own sshd is checked when it is built.
-        match if needs_check { check(config) } else { Ok(()) } {
-            Ok(()) => break,
-            Err(error) => drop(refused.get_or_insert(error)),
+        let all = with_files(&policy, &files);
+        match check(&all, config) {
+            Ok(()) => text = all,
+            Err(error) => left_out.push(format!("the files below /etc/ssh do not go together: {error:#}")),
         }
     }
-    match refused {
-        Some(error) => Err(error.context("sshd starts without some of its settings")),
-        None => Ok(()),
+    write_atomic(Path::new(CONFIG), text.as_bytes(), 0o600)?;
+    if left_out.is_empty() { Ok(()) } else { bail!("settings are left out: {}", left_out.join("; ")) }
+}
+
+/// Without the owner's files: as much as this console's sshd takes. Ours is checked by our tests; another image may have
+/// any sshd.
+fn plain(policy: &str, config: &Config, left_out: &mut Vec<String>) -> String {
+    let text = [policy, COMFORT, SFTP].concat();
+    if is_our_console() {
+        return text;
     }
+    for text in [text, [policy, SFTP].concat()] {
+        match check(&text, config) {
+            Ok(()) => return text,
+            Err(error) => left_out.push(format!("{error:#}")),
+        }
+    }
+    policy.to_owned()
+}
+
+/// Each file by itself: one that is wrong costs only itself.
+fn readable(
+    mut files: Vec<PathBuf>,
+    policy: &str,
+    config: &Config,
+    left_out: &mut Vec<String>,
+) -> Vec<PathBuf> {
+    files.retain(|file| match check(&with_files(policy, std::slice::from_ref(file)), config) {
+        Ok(()) => true,
+        Err(error) => {
+            left_out.push(format!("{}: {error:#}", file.display()));
+            false
+        }
+    });
+    files
+}
+
+/// sshd keeps the first value of each setting: the owner's before what is only pleasant.
+fn with_files(policy: &str, files: &[PathBuf]) -> String {
+    [policy, subsystem(files), &lines("Include", files), COMFORT].concat()
+}
+
+fn is_our_console() -> bool {
+    fs::read_to_string(OF_OWNER[0]).is_ok_and(|text| text.starts_with(NOTE))
 }
 
 /// Has a running sshd read the file again; sessions go on.
@@ -103,10 +137,18 @@ fn subsystem(files: &[PathBuf]) -> &'static str {
     if files.iter().any(names_one) { "" } else { SFTP }
 }
 
-/// Asks sshd what it makes of the file.
-fn check(config: &Config) -> Result<()> {
+/// Asks sshd what it makes of a configuration.
+fn check(text: &str, config: &Config) -> Result<()> {
+    write_atomic(Path::new(DRAFT), text.as_bytes(), 0o600)?;
+    let users = config.users.iter().map(|user| user.name.as_str()).filter(|name| !name.is_empty());
+    let users = ["rancher", "root"].into_iter().chain(users);
+    users.into_iter().try_for_each(|user| check_for(user, config))
+}
+
+/// `Match` blocks may say something else of each user, and of each address.
+fn check_for(user: &str, config: &Config) -> Result<()> {
     let output = Command::new(PROGRAM)
-        .args(["-T", "-f", CONFIG, "-C", "user=rancher,host=localhost,addr=127.0.0.1"])
+        .args(["-T", "-f", DRAFT, "-C", &format!("user={user},host=elsewhere,addr=192.0.2.1")])
         .stdin(Stdio::null())
         .output()
         .context("starting sshd -T")?;
@@ -115,7 +157,7 @@ fn check(config: &Config) -> Result<()> {
     }
     let said = String::from_utf8_lossy(&output.stdout);
     match missing(&said, config.ssh_pwauth) {
-        Some(line) => bail!("a file of /etc/ssh would undo {line:?}"),
+        Some(line) => bail!("a file of /etc/ssh would undo {line:?} for {user}"),
         None => Ok(()),
     }
 }
@@ -171,7 +213,9 @@ mod tests {
             let text = policy(&Config { ssh_pwauth, ..Config::default() });
             text.lines().find_map(|line| line.strip_prefix(setting)).unwrap().trim().to_owned()
         };
-        for (passwords, methods, ssh_pwauth) in [("no", "publickey", false), ("yes", "any", true)] {
+        for (passwords, methods, ssh_pwauth) in
+            [("no", "publickey", false), ("yes", "publickey password", true)]
+        {
             assert_eq!(first(ssh_pwauth, "PasswordAuthentication"), passwords);
             assert_eq!(first(ssh_pwauth, "AuthenticationMethods"), methods);
             assert_eq!(first(ssh_pwauth, "KbdInteractiveAuthentication"), "no");
