@@ -288,12 +288,16 @@ mod tests {
                 "f.yml:2:21: users[0].passwd: a hash as in /etc/shadow is wanted here, not the password; make one with: openssl passwd -6",
             ),
             (
-                "rancher: {password: 'hu:sh'}\n",
-                "f.yml:1:21: rancher.password: a password must not have a colon, a line end or another control character",
+                "rancher: {password: \"hu\\nsh\"}\n",
+                "f.yml:1:21: rancher.password: a password must not have a line end or another control character",
             ),
             (
                 "mounts: [[/dev/vdb, [a], ext4]]\n",
                 "f.yml:1:21: mounts[0][1]: a string is wanted here, not a list",
+            ),
+            (
+                "rancher: {password: 'hu:sh'}\n",
+                "f.yml:1:21: rancher.password: warning: this password is clear text",
             ),
             (
                 "ssh_pwauth: true\n",
