@@ -31,11 +31,9 @@ impl Checker<'_> {
         match (kind, &node.kind) {
             (Type::Any, _) => Some(node.to_value()),
             (Type::Named(keys), Kind::String(_)) => {
-                Some(self.check_keys(&[("name".to_owned(), node.clone())], keys, key))
+                self.check_keys(&[("name".to_owned(), node.clone())], keys, key)
             }
-            (Type::Keys(keys) | Type::Named(keys), Kind::Mapping(items)) => {
-                Some(self.check_keys(items, keys, key))
-            }
+            (Type::Keys(keys) | Type::Named(keys), Kind::Mapping(items)) => self.check_keys(items, keys, key),
             (Type::Map(inner), Kind::Mapping(items)) => Some(self.check_map(items, inner, key)),
             (Type::List(inner), Kind::Sequence(items)) => self.check_list(items, inner, key),
             (Type::Keys(_) | Type::Map(_) | Type::List(_), Kind::Null) => None,
@@ -72,8 +70,10 @@ impl Checker<'_> {
         }
     }
 
-    fn check_keys(&mut self, items: &[(String, Node)], keys: &[Key], above: &str) -> Value {
+    /// None where a vital value is wrong.
+    fn check_keys(&mut self, items: &[(String, Node)], keys: &[Key], above: &str) -> Option<Value> {
         let mut result = Map::new();
+        let mut is_complete = true;
         for (name, node) in items {
             let path = join(above, name);
             let Some(known) = keys.iter().find(|known| known.name == name) else {
@@ -86,9 +86,11 @@ impl Checker<'_> {
             if let Some(value) = self.check(node, &known.kind, &path) {
                 self.note_caution(known, &value, node.at, &path);
                 result.insert(name.clone(), value);
+            } else if known.vital && node.kind != Kind::Null {
+                is_complete = false;
             }
         }
-        Value::Object(result)
+        is_complete.then_some(Value::Object(result))
     }
 
     fn note_caution(&mut self, known: &Key, value: &Value, at: Position, path: &str) {
@@ -351,6 +353,15 @@ mod tests {
     fn a_list_of_which_nothing_is_left_replaces_no_other() {
         let layer = layer("ssh_authorized_keys: [[a]]\nruncmd: [[a, {b: c}], d, null]\nbootcmd: []\n");
         assert_eq!(layer.value, json!({"runcmd": ["d"], "bootcmd": []}));
+    }
+
+    #[test]
+    fn a_file_with_a_wrong_value_is_not_written_at_all() {
+        let layer = layer(
+            "write_files:\n- {path: /secret, permissions: rw-------}\n- {path: /b, encoding: rot13}\n- {path: /c, owner: [a]}\n- {path: /d, permissions: null, contents: a}\n",
+        );
+        assert_eq!(layer.value, json!({"write_files": [{"path": "/d"}]}));
+        assert_eq!(layer.problems.len(), 4);
     }
 
     #[test]

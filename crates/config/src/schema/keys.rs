@@ -3,7 +3,7 @@
 use super::{Caution, Key, Range, Standing, Type, cautions, facts};
 
 const fn key(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { name, kind, about, standing: Standing::Effective, caution: None }
+    Key { name, kind, about, standing: Standing::Effective, caution: None, vital: false }
 }
 
 const fn later(name: &'static str, kind: Type, about: &'static str) -> Key {
@@ -12,6 +12,10 @@ const fn later(name: &'static str, kind: Type, about: &'static str) -> Key {
 
 const fn old(name: &'static str, kind: Type, about: &'static str) -> Key {
     Key { standing: Standing::Old, ..key(name, kind, about) }
+}
+
+const fn vital(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key { vital: true, ..key(name, kind, about) }
 }
 
 impl Key {
@@ -76,16 +80,16 @@ pub const ROOT: Type = Type::Keys(&[
 ]);
 
 const WRITE_FILE: &[Key] = &[
-    key("path", PATH, "where to write it; the folders above are made"),
-    key("content", STRING, "what is in it"),
-    key(
+    vital("path", PATH, "where to write it; the folders above are made"),
+    vital("content", STRING, "what is in it"),
+    vital(
         "encoding",
         Type::Text(&facts::ENCODING),
         "how `content` is encoded: `b64`, `gzip`, `gz+b64`; plain text without it",
     ),
-    key("permissions", Type::Text(&facts::MODE), "octal mode; 0644"),
-    key("owner", STRING, "`user` or `user:group`, by name or number; root"),
-    key("container", STRING, "the system container to write into; console"),
+    vital("permissions", Type::Text(&facts::MODE), "octal mode; 0644"),
+    vital("owner", STRING, "`user` or `user:group`, by name or number; root"),
+    vital("container", STRING, "the system container to write into; console"),
 ];
 
 const USER: &[Key] = &[

@@ -75,6 +75,9 @@ pub struct Key {
     pub about: &'static str,
     pub standing: Standing,
     pub caution: Option<Caution>,
+    /// Where its value is wrong, the complete mapping that it stands in is left out: a default in its place could be
+    /// worse than nothing, as for the mode of a file with a secret.
+    pub vital: bool,
 }
 
 /// What the owner is to know of a value that is right: a warning, if there is one.
