@@ -55,8 +55,22 @@ impl std::fmt::Display for Cycle {
     }
 }
 
+/// All circles of a plan. Each of so many has hundreds of names, so that only the first ones are shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cycles {
+    pub shown: Vec<Cycle>,
+    /// Others, broken as well.
+    pub more: usize,
+}
+
+/// Circles that are shown.
+const MOST_SHOWN: usize = 50;
+
+/// service → what it does not wait for any more.
+type Dropped = BTreeMap<String, BTreeSet<String>>;
+
 /// A service that starts after another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wait {
     pub service: String,
     pub other: String,
@@ -80,13 +94,13 @@ impl Plan {
     /// Orders services by their labels and dependencies, and gives each the volumes that it takes from others. A name
     /// that is not in the plan is dropped (see [`Plan::missing`]). Circles are broken one after the other, and reported;
     /// what an owner's service says is dropped before what a built-in one says.
-    pub fn new(mut services: Vec<Service>) -> (Plan, Vec<Cycle>) {
-        let mut waits_for = waits(&services);
-        let (order, cycles) = sort(&mut waits_for, &services);
-        for cycle in &cycles {
-            forget(&mut services, &cycle.dropped);
-        }
-        (Plan::ordered(services, waits_for, &order), cycles)
+    pub fn new(mut services: Vec<Service>) -> (Plan, Cycles) {
+        let built_in = services.iter().filter(|service| service.built_in).flat_map(said_by).collect();
+        let mut sorting = Sorting { waits_for: waits(&services), built_in, ..Sorting::default() };
+        let names: Vec<String> = sorting.waits_for.keys().cloned().collect();
+        names.iter().for_each(|name| sorting.visit(name));
+        forget(&mut services, &sorting.dropped);
+        (Plan::ordered(services, sorting.waits_for, &sorting.order), sorting.cycles)
     }
 
     fn ordered(
@@ -202,86 +216,93 @@ fn said_by(service: &Service) -> impl Iterator<Item = Wait> {
     after.chain(before.map(|other| Wait { service: other.clone(), other: name.to_owned() }))
 }
 
-fn forget(services: &mut [Service], wait: &Wait) {
-    for service in services {
-        if service.name.as_str() == wait.service {
-            service.labels.after.retain(|name| *name != wait.other);
-            service.depends_on.remove(&wait.other);
-        }
-        if service.name.as_str() == wait.other {
-            service.labels.before.retain(|name| *name != wait.service);
-        }
+/// Takes out of the definitions what is not waited for any more.
+fn forget(services: &mut [Service], dropped: &Dropped) {
+    let is_dropped =
+        |service: &str, other: &str| dropped.get(service).is_some_and(|others| others.contains(other));
+    for service in services.iter_mut().filter(|_| !dropped.is_empty()) {
+        let name = service.name.as_str();
+        service.labels.after.retain(|other| !is_dropped(name, other));
+        service.depends_on.retain(|other, _| !is_dropped(name, other));
+        service.labels.before.retain(|other| !is_dropped(other, name));
     }
 }
 
-/// Depth-first; services that do not depend on each other stay in alphabetical order. Takes out of the map what
-/// closes a circle.
-fn sort(
-    waits_for: &mut BTreeMap<String, BTreeSet<String>>,
-    services: &[Service],
-) -> (Vec<String>, Vec<Cycle>) {
-    let built_in: Vec<Wait> = services.iter().filter(|service| service.built_in).flat_map(said_by).collect();
-    let names: Vec<String> = waits_for.keys().cloned().collect();
-    let (mut order, mut done, mut cycles) = (Vec::new(), BTreeSet::new(), Vec::new());
-    for name in names {
-        while let Err(circle) = visit(&name, waits_for, &mut done, &mut order) {
-            let Some(dropped) = weakest(&circle, &built_in) else { break };
-            if let Some(others) = waits_for.get_mut(&dropped.service) {
-                others.remove(&dropped.other);
+/// Depth-first; services that do not depend on each other stay in alphabetical order.
+#[derive(Debug, Default)]
+struct Sorting {
+    /// What closes a circle is taken out.
+    waits_for: BTreeMap<String, BTreeSet<String>>,
+    /// What built-in services say of the order.
+    built_in: BTreeSet<Wait>,
+    done: BTreeSet<String>,
+    order: Vec<String>,
+    cycles: Cycles,
+    dropped: Dropped,
+}
+
+impl Sorting {
+    /// Puts a service after all that it waits for.
+    fn visit(&mut self, name: &str) {
+        // Not by recursion: an owner may write a chain that is longer than a stack is deep.
+        let mut trail = vec![name.to_owned()];
+        let mut on_trail: BTreeSet<String> = trail.iter().cloned().collect();
+        while let Some(at) = trail.last().filter(|at| !self.done.contains(*at)) {
+            let Some(next) = self.next_of(at) else {
+                if let Some(at) = trail.pop() {
+                    on_trail.remove(&at);
+                    self.done.insert(at.clone());
+                    self.order.push(at);
+                }
+                continue;
+            };
+            if on_trail.insert(next.clone()) {
+                trail.push(next);
+                continue;
             }
-            cycles.push(Cycle { names: circle, dropped });
-        }
-    }
-    (order, cycles)
-}
-
-/// Puts a service after all that it waits for. An error is a circle: each name waits for the next, the first is the last.
-fn visit(
-    name: &str,
-    waits_for: &BTreeMap<String, BTreeSet<String>>,
-    done: &mut BTreeSet<String>,
-    order: &mut Vec<String>,
-) -> Result<(), Vec<String>> {
-    // Not by recursion: an owner may write a chain that is longer than a stack is deep.
-    let mut trail = vec![name.to_owned()];
-    let mut on_trail: BTreeSet<String> = trail.iter().cloned().collect();
-    while let Some(at) = trail.last().filter(|at| !done.contains(*at)) {
-        let next = waits_for.get(at).and_then(|others| others.iter().find(|other| !done.contains(*other)));
-        let Some(next) = next else {
-            if let Some(at) = trail.pop() {
-                on_trail.remove(&at);
-                done.insert(at.clone());
-                order.push(at);
+            let start = trail.iter().position(|above| *above == next).unwrap_or_default();
+            let after = start + self.break_circle(&trail[start..]);
+            for gone in trail.drain(after..) {
+                on_trail.remove(&gone);
             }
-            continue;
-        };
-        if !on_trail.insert(next.clone()) {
-            let start = trail.iter().position(|above| above == next).unwrap_or_default();
-            let first = next.clone();
-            let mut circle = trail.split_off(start);
-            circle.push(first);
-            return Err(circle);
         }
-        trail.push(next.clone());
     }
-    Ok(())
-}
 
-/// What is dropped of a circle: what no built-in service says; of several the last one.
-fn weakest(circle: &[String], built_in: &[Wait]) -> Option<Wait> {
-    let wait = |pair: &[String]| Wait { service: pair[0].clone(), other: pair[1].clone() };
-    let waits: Vec<Wait> = circle.windows(2).map(wait).collect();
-    waits.iter().rfind(|wait| !built_in.contains(wait)).or(waits.last()).cloned()
+    fn next_of(&self, name: &str) -> Option<String> {
+        self.waits_for.get(name)?.iter().find(|other| !self.done.contains(*other)).cloned()
+    }
+
+    /// Each name waits for the next, the last one for the first. The number of names up to the one that waits less now.
+    fn break_circle(&mut self, names: &[String]) -> usize {
+        let wait =
+            |at: usize| Wait { service: names[at].clone(), other: names[(at + 1) % names.len()].clone() };
+        // What no built-in service says is dropped; of several the last one.
+        let last = names.len() - 1;
+        let weakest = (0..names.len()).rev().find(|at| !self.built_in.contains(&wait(*at))).unwrap_or(last);
+        let dropped = wait(weakest);
+        if let Some(others) = self.waits_for.get_mut(&dropped.service) {
+            others.remove(&dropped.other);
+        }
+        self.dropped.entry(dropped.service.clone()).or_default().insert(dropped.other.clone());
+        if self.cycles.shown.len() < MOST_SHOWN {
+            let names = names.iter().chain(names.first()).cloned().collect();
+            self.cycles.shown.push(Cycle { names, dropped });
+        } else {
+            self.cycles.more += 1;
+        }
+        weakest + 1
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::compose::parse;
+    use corral_config::names::ServiceName;
 
     fn plan(text: &str) -> Plan {
         let (plan, cycles) = Plan::new(parse("f", text).unwrap().services);
-        assert_eq!(cycles, []);
+        assert_eq!(cycles, Cycles::default());
         plan
     }
 
@@ -340,7 +361,7 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
             services.push(service);
         }
         let (plan, cycles) = Plan::new(services);
-        (plan, cycles.iter().map(ToString::to_string).collect())
+        (plan, cycles.shown.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -393,6 +414,25 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
         let chain: Vec<String> = (0..20_000).map(|at| format!("s{at}: s{}", at + 1)).collect();
         assert_eq!(broken(&chain.join(", ")).1.len(), 0);
         let circles: Vec<String> = (0..1000).map(|at| format!("a{at}: b{at}, b{at}: a{at}")).collect();
-        assert_eq!(broken(&circles.join(", ")).1.len(), 1000);
+        let (plan, shown) = broken(&circles.join(", "));
+        assert_eq!((plan.services.len(), shown.len()), (2000, MOST_SHOWN));
+    }
+
+    #[test]
+    fn of_services_that_all_wait_for_all_the_first_circles_are_shown() {
+        const COUNT: usize = 430;
+        let names: Vec<String> = (0..COUNT).map(|at| format!("s{at}")).collect();
+        let services = names.iter().map(|name| {
+            let mut service = Service::new(ServiceName::try_from(name.clone()).unwrap(), "image".to_owned());
+            service.labels.after = names.iter().filter(|other| *other != name).cloned().collect();
+            service
+        });
+        let (plan, cycles) = Plan::new(services.collect());
+        assert_eq!(cycles.shown.len() + cycles.more, COUNT * (COUNT - 1) / 2);
+        assert_eq!(cycles.shown.len(), MOST_SHOWN);
+        let waits =
+            |plan: &Plan| plan.services.iter().map(|service| service.labels.after.len()).sum::<usize>();
+        assert_eq!(waits(&plan), COUNT * (COUNT - 1) / 2, "half of them is left");
+        assert_eq!(Plan::new(plan.services).1, Cycles::default());
     }
 }

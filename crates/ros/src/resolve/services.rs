@@ -205,7 +205,11 @@ fn needs_network(config: &Config, layers: &[Layer]) -> bool {
 /// However the owner's services wait for each other, none is lost: circles are broken, and reported.
 fn build(services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
     let (plan, cycles) = Plan::new(services);
-    problems.extend(cycles.iter().map(|cycle| super::problem("rancher.services", &cycle.to_string())));
+    let report = |text: &str| super::problem("rancher.services", text);
+    problems.extend(cycles.shown.iter().map(|cycle| report(&cycle.to_string())));
+    if cycles.more > 0 {
+        problems.push(report(&format!("{} more circles of waiting services were broken", cycles.more)));
+    }
     problems.extend(plan.missing().iter().map(|missing| {
         let text = format!(
             "{} needs {}, which is no service of this machine: it starts without",
