@@ -121,6 +121,14 @@ fn in_place_of(ours: &Service, mut other: Service) -> Service {
     other.network = ours.network.clone();
     (other.pid, other.ipc, other.uts) = (ours.pid.clone(), ours.ipc.clone(), ours.uts.clone());
     other.restart = ours.restart;
+    // What would keep it from being started, or from letting anybody in.
+    other.depends_on = ours.depends_on.clone();
+    other.profiles = ours.profiles.clone();
+    other.labels.create_only = ours.labels.create_only;
+    other.user = "0".to_owned();
+    other.read_only = ours.read_only;
+    other.cap_drop = ours.cap_drop.clone();
+    other.security_opt = ours.security_opt.clone();
     other.labels.system = true;
     other.labels.detach = true;
     other.labels.kill_mode = ours.labels.kill_mode;
@@ -166,5 +174,18 @@ mod tests {
         assert_eq!(merged.labels.after, ["network", "cloud-init"]);
         keep(&mut merged);
         assert!(merged.keep.starts_with("console-"), "{}", merged.keep);
+    }
+
+    #[test]
+    fn nothing_in_its_file_keeps_another_console_from_being_started_as_root() {
+        let ours = service("console: {image: a, command: [ros, console-init], privileged: true}");
+        let other = service(
+            "services: {console: {image: b, profiles: [never], read_only: true, user: '1000', security_opt: ['no-new-privileges:true'], depends_on: {db: {condition: service_healthy}}, labels: {io.rancher.os.createonly: 'true'}}}",
+        );
+        assert!(other.labels.create_only && other.read_only && !other.profiles.is_empty());
+        let merged = in_place_of(&ours, other);
+        assert_eq!(merged.user, "0");
+        assert!(!merged.labels.create_only && !merged.read_only);
+        assert!(merged.profiles.is_empty() && merged.depends_on.is_empty() && merged.security_opt.is_empty());
     }
 }
