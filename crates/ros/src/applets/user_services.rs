@@ -7,7 +7,7 @@ use crate::resolve::{environment, is_of_system};
 use anyhow::{Context, Result, bail};
 use corral_config::model::RegistryAuth;
 use corral_config::yaml::Node;
-use corral_machine::files::write_atomic;
+use corral_machine::files::{remove_durably, write_atomic};
 use corral_plan::compose::{self, Environment};
 use corral_plan::service::Condition;
 use corral_plan::user_service::{self, UserService};
@@ -120,30 +120,71 @@ fn bring_up(service: &UserService) -> Result<()> {
     docker(&["start", &service.name]).map(drop)
 }
 
-/// Values of variables go by the client's own environment, which only root reads, and not by its command line, which
-/// every user and every container with the host's processes does.
+/// Values of variables go by the client's own environment or by a file, which only root reads, and not by its command
+/// line, which every user and every container with the host's processes does.
 fn create(service: &UserService, hash: &str) -> Result<()> {
+    let variables = Variables::sort(&service.environment)?;
     let mut arguments = vec!["create".to_owned(), format!("--label={HASH_LABEL}={hash}")];
-    let mut command = docker_command();
-    for item in &service.environment {
-        // A name without a value takes the variable away.
-        match item.split_once('=') {
-            Some((name, value)) if may_be_passed(name) => {
-                arguments.push(format!("--env={name}"));
-                command.env(name, value);
-            }
-            _ => arguments.push(format!("--env={item}")),
-        }
+    arguments.extend(variables.flags);
+    let file = Path::new(CLIENT_CONFIG).join("environment");
+    // After the owner's own files, which it wins over; what begins its command may look like a flag.
+    let is_flag = |word: &&String| word.starts_with("--") && *word != "--entrypoint";
+    let name = service.arguments.len().min(2);
+    let flags = service.arguments[name..].iter().take_while(is_flag).count();
+    let (front, rest) = service.arguments.split_at(name + flags);
+    arguments.extend_from_slice(front);
+    if !variables.lines.is_empty() {
+        write_atomic(&file, variables.lines.as_bytes(), 0o600)?;
+        arguments.push(format!("--env-file={}", file.display()));
     }
-    arguments.extend(service.arguments.iter().cloned());
-    finish(command.args(arguments)).map(drop)
+    arguments.extend_from_slice(rest);
+    let created = finish(docker_command().args(arguments).envs(variables.own));
+    remove_durably(&file)?;
+    created.map(drop)
 }
 
-/// Variables that the client itself heeds go as they are: they hold no secrets, and it must not heed them here.
-fn may_be_passed(name: &str) -> bool {
+/// How the variables of a container get there.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Variables {
+    /// `--env=NAME`, and names without a value, which take a variable away.
+    flags: Vec<String>,
+    /// What the client has in its own environment.
+    own: Vec<(String, String)>,
+    /// `NAME=VALUE` lines of a file.
+    lines: String,
+}
+
+impl Variables {
+    fn sort(environment: &[String]) -> Result<Variables> {
+        /// The client reads no longer line (Go's bufio.MaxScanTokenSize).
+        const LONGEST_LINE: usize = 64 << 10;
+        /// The kernel takes no longer `NAME=VALUE`, its NUL included (MAX_ARG_STRLEN, execve(2)).
+        const LONGEST: usize = 128 << 10;
+        let mut all = Variables::default();
+        for item in environment {
+            let Some((name, value)) = item.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+                all.flags.push(format!("--env={item}"));
+                continue;
+            };
+            if is_heeded(name) && item.len() < LONGEST_LINE && !value.contains(['\n', '\r']) {
+                all.lines.push_str(&format!("{item}\n"));
+                continue;
+            }
+            if item.len() >= LONGEST {
+                bail!("environment: {name}: a value may have 128 KiB; mount a file with it instead");
+            }
+            all.flags.push(format!("--env={name}"));
+            all.own.push((name.to_owned(), value.to_owned()));
+        }
+        Ok(all)
+    }
+}
+
+/// Variables that would mean something to the client itself.
+fn is_heeded(name: &str) -> bool {
     const HEEDED: [&str; 8] =
         ["PATH", "HOME", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR", "GODEBUG", "GOMAXPROCS"];
-    !name.is_empty() && !name.starts_with("DOCKER_") && !HEEDED.contains(&name) && !name.contains('\0')
+    name.starts_with("DOCKER_") || HEEDED.contains(&name)
 }
 
 /// The ordinary client; what it says comes back.
@@ -185,4 +226,36 @@ fn write_logins(logins: &BTreeMap<String, RegistryAuth>) -> Result<()> {
     }
     let text = serde_json::to_vec(&json!({ "auths": auths }))?;
     write_atomic(&Path::new(CLIENT_CONFIG).join("config.json"), &text, 0o600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_is_on_the_command_line() {
+        let environment = [
+            "PASSWORD=secret",
+            "DOCKER_PASSWORD=secret",
+            "PATH=/secret",
+            "DOCKER_KEY=secret\nsecret",
+            "EMPTY=",
+            "GONE",
+        ]
+        .map(str::to_owned);
+        let found = Variables::sort(&environment).unwrap();
+        assert_eq!(found.flags, ["--env=PASSWORD", "--env=DOCKER_KEY", "--env=EMPTY", "--env=GONE"]);
+        assert_eq!(found.lines, "DOCKER_PASSWORD=secret\nPATH=/secret\n");
+        let own: Vec<&str> = found.own.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(own, ["PASSWORD", "DOCKER_KEY", "EMPTY"]);
+    }
+
+    #[test]
+    fn a_value_goes_where_it_fits_or_is_named() {
+        let long = |name: &str, length: usize| [format!("{name}={}", "x".repeat(length))];
+        assert_eq!(Variables::sort(&long("A", 100_000)).unwrap().own.len(), 1);
+        assert_eq!(Variables::sort(&long("DOCKER_A", 100_000)).unwrap().own.len(), 1);
+        let why = Variables::sort(&long("A", 131_072)).unwrap_err().to_string();
+        assert!(why.contains("environment: A: ") && why.contains("128 KiB") && why.len() < 200, "{why}");
+    }
 }
