@@ -154,6 +154,7 @@ fn let_in(config: &Config) {
     // /run is the host's: sshd's empty folder is not there yet.
     tell("/run/sshd", fs::create_dir_all("/run/sshd").map_err(anyhow::Error::from));
     tell("homes", accounts::make_homes());
+    tell("group docker", accounts::admit_ours());
     tell("ssh_authorized_keys", accounts::authorize(config));
     tell("rancher.password", accounts::set_password(&config.rancher.password));
     tell("users", accounts::make_users(&config.users));

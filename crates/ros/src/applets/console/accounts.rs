@@ -18,6 +18,8 @@ use std::process::{Command, Stdio};
 const OURS: [(&str, u32); 2] = [("rancher", 1100), ("docker", 1101)];
 /// The first number that is given to others.
 const FIRST_UID: u32 = 1200;
+/// sshd lets in members of this group only (`AllowGroups`).
+const SSH_GROUP: &str = "docker";
 const SUDOERS: &str = "/etc/sudoers.d/90-corral-users";
 
 /// The homes of rancher and docker.
@@ -26,6 +28,41 @@ pub(super) fn make_homes() -> Result<()> {
         make_home(&Path::new("/home").join(name), id, id)?;
     }
     Ok(())
+}
+
+/// Other consoles need not know the group that sshd lets in, and may have our users locked, for whom sshd opens to no key
+/// either. In ours both are right: nothing is run there.
+pub(super) fn admit_ours() -> Result<()> {
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
+    let mut failures = Vec::new();
+    for (name, _) in OURS {
+        let mut steps = Vec::new();
+        if !is_member(&groups, name) {
+            steps.push(make_group(SSH_GROUP, None).and_then(|()| usermod(&["-a", "-G", SSH_GROUP], name)));
+        }
+        if is_locked(&shadow, name) {
+            steps.push(usermod(&["-p", "*"], name));
+        }
+        failures.extend(steps.into_iter().filter_map(|step| Some(format!("{name}: {:#}", step.err()?))));
+    }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+fn usermod(change: &[&str], user: &str) -> Result<()> {
+    run("/usr/sbin/usermod", &[change, &[user]].concat())
+}
+
+/// Is it one of the members of the group that sshd lets in?
+fn is_member(groups: &str, user: &str) -> bool {
+    let line = groups.lines().find(|line| line.split(':').next() == Some(SSH_GROUP));
+    let members = line.and_then(|line| line.split(':').nth(3)).unwrap_or_default();
+    members.split(',').any(|member| member == user)
+}
+
+fn is_locked(shadow: &str, user: &str) -> bool {
+    let line = shadow.lines().find(|line| line.split(':').next() == Some(user));
+    line.and_then(|line| line.split(':').nth(1)).is_some_and(|hash| hash.starts_with('!'))
 }
 
 fn make_home(home: &Path, uid: u32, gid: u32) -> Result<()> {
@@ -80,12 +117,13 @@ fn chpasswd(arguments: &[&str], user: &str, secret: &str) -> Result<()> {
 /// Makes the users of the configuration. One that cannot be made does not keep the others from being made.
 pub(super) fn make_users(users: &[User]) -> Result<()> {
     let mut failures = Vec::new();
-    for user in users.iter().filter(|user| !user.name.is_empty() && user.name != "default") {
+    let users = || users.iter().filter(|user| !user.name.is_empty() && user.name != "default");
+    for user in users() {
         if let Err(error) = make_user(user) {
             failures.push(format!("{}: {error:#}", user.name));
         }
     }
-    if let Err(error) = write_sudoers(users) {
+    if let Err(error) = write_sudoers(users()) {
         failures.push(format!("{error:#}"));
     }
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
@@ -105,7 +143,7 @@ fn make_user(user: &User) -> Result<()> {
     }
     for group in &user.groups {
         make_group(group, None)?;
-        run("/usr/sbin/usermod", &["-a", "-G", group, &user.name])?;
+        usermod(&["-a", "-G", group], &user.name)?;
     }
     let uid = lookup("/etc/passwd", &user.name).context("it is not in /etc/passwd")?;
     let gid = field("/etc/passwd", &user.name, 3).context("it has no group")?;
@@ -173,23 +211,39 @@ fn is_taken(file: &str, id: u32) -> bool {
     table.lines().any(|line| line.split(':').nth(2) == Some(&wanted))
 }
 
-/// Lines for sudo. What visudo does not take is not put in: a broken file would take sudo from everybody.
-fn write_sudoers(users: &[User]) -> Result<()> {
-    let mut text = String::new();
-    for user in users {
-        if let Sudo::Lines(lines) = &user.sudo {
-            lines.iter().for_each(|line| text.push_str(&format!("{} {line}\n", user.name)));
-        }
-    }
+/// Lines for sudo. A user's lines that visudo does not take are not put in: a broken file would take sudo from everybody.
+fn write_sudoers<'a>(users: impl Iterator<Item = &'a User>) -> Result<()> {
+    let draft = Path::new("/run/corral/sudoers.draft");
+    let check = |text: &str| {
+        write_atomic(draft, text.as_bytes(), 0o440)?;
+        run("/usr/sbin/visudo", &["-cqf", &draft.to_string_lossy()])
+    };
+    let (text, failures) = sudoers(users, check);
     if text.is_empty() {
         let _ = fs::remove_file(SUDOERS);
-        return Ok(());
+    } else {
+        write_atomic(Path::new(SUDOERS), text.as_bytes(), 0o440)?;
     }
-    let draft = Path::new("/run/corral/sudoers.draft");
-    write_atomic(draft, text.as_bytes(), 0o440)?;
-    run("/usr/sbin/visudo", &["-cqf", &draft.to_string_lossy()])
-        .context("the lines for sudo are not taken")?;
-    write_atomic(Path::new(SUDOERS), text.as_bytes(), 0o440)
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+}
+
+/// The lines of all users whose lines are good, and what is wrong with those of others.
+fn sudoers<'a>(
+    users: impl Iterator<Item = &'a User>,
+    check: impl Fn(&str) -> Result<()>,
+) -> (String, Vec<String>) {
+    let (mut all, mut failures) = (String::new(), Vec::new());
+    for user in users {
+        let Sudo::Lines(lines) = &user.sudo else { continue };
+        let text: String = lines.iter().map(|line| format!("{} {line}\n", user.name)).collect();
+        match if text.is_empty() { Ok(()) } else { check(&text) } {
+            Ok(()) => all.push_str(&text),
+            Err(error) => {
+                failures.push(format!("{}: its lines for sudo are not taken: {error:#}", user.name))
+            }
+        }
+    }
+    (all, failures)
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {
@@ -208,6 +262,35 @@ fn run(program: &str, arguments: &[&str]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_or_a_locked_account_of_another_console_shuts_nobody_out() {
+        let groups = "root:x:0:\ndocker:x:1101:rancher,joe\n";
+        assert!(["rancher", "joe"].iter().all(|user| is_member(groups, user)));
+        assert!(!is_member(groups, "ann") && !is_member("rancher:x:1100:\n", "rancher"));
+        let other = "docker:x:998:\n";
+        assert!(!is_member(other, "rancher") && !is_member(other, "docker"));
+        let shadow = "root:*:1::::::\nrancher:!:1::::::\ndocker:*:1::::::\njoe:!$6$a$b:1::::::\n";
+        let locked: Vec<&str> = ["root", "rancher", "docker", "joe", "ann"]
+            .into_iter()
+            .filter(|user| is_locked(shadow, user))
+            .collect();
+        assert_eq!(locked, ["rancher", "joe"]);
+    }
+
+    #[test]
+    fn wrong_lines_for_sudo_cost_their_own_user_only() {
+        let user = |name: &str, line: &str| User {
+            name: name.to_owned(),
+            sudo: Sudo::Lines(vec![line.to_owned()]),
+            ..User::default()
+        };
+        let users = [user("ann", "ALL=(ALL) ALL"), user("bob", "ALL=("), user("joe", "ALL=(ALL) ALL")];
+        let check = |text: &str| if text.contains("ALL=(\n") { bail!("syntax error") } else { Ok(()) };
+        let (text, failures) = sudoers(users.iter(), check);
+        assert_eq!(text, "ann ALL=(ALL) ALL\njoe ALL=(ALL) ALL\n");
+        assert_eq!(failures, ["bob: its lines for sudo are not taken: syntax error"]);
+    }
 
     #[test]
     fn a_hash_is_not_hashed_again() {
