@@ -217,28 +217,34 @@ impl Plan {
         let _claims = disks.iter().map(Disk::claim).collect::<Result<Vec<File>>>()?;
         let partitions = self.target.prepare(self.kind, self.encryption.as_ref())?;
         let arguments = self.arguments(&partitions)?;
+        partitions
+            .boot
+            .iter()
+            .try_for_each(|device| on_boot(device, |partition| self.check_boot(partition, device)))?;
+        // Before anything makes the disk start: no machine may ever start without the configuration that lets in.
+        self.write_state(&partitions.state)?;
         for device in &partitions.boot {
-            boot_set::mount_partition(device, Path::new(BOOT))?;
-            let written = self.write_boot(device, &arguments);
-            let closed = mounts::unmount(Path::new(BOOT), false);
-            written.and(closed)?;
+            on_boot(device, |partition| self.write_boot(partition, &arguments))?;
         }
         for disk in disks {
             loader::write_boot_record(disk, self.kind)?;
         }
-        self.write_state(&partitions.state)?;
         Ok(partitions)
     }
 
-    fn write_boot(&self, device: &Path, arguments: &Arguments) -> Result<()> {
-        let partition = BootPartition::at(Path::new(BOOT));
+    /// A partition that was there already may have the very version.
+    fn check_boot(&self, partition: &BootPartition, device: &Path) -> Result<()> {
         if partition.is_installed()
             && partition.versions()?.all().any(|version| version == self.release.version)
         {
             bail!("version {} is on {} already", self.release.version, device.display());
         }
-        copy::write_version(&partition, &self.source, &self.release, arguments)?;
-        loader::install(&partition, self.kind)?;
+        Ok(())
+    }
+
+    fn write_boot(&self, partition: &BootPartition, arguments: &Arguments) -> Result<()> {
+        copy::write_version(partition, &self.source, &self.release, arguments)?;
+        loader::install(partition, self.kind)?;
         let versions = match partition.versions() {
             Ok(versions) if partition.is_installed() => versions.with_default(&self.release.version),
             _ => Versions { default: self.release.version.clone(), others: Vec::new() },
@@ -278,6 +284,14 @@ impl Plan {
         let closed = mounts::unmount(Path::new(STATE), false);
         written.and(closed)
     }
+}
+
+/// Does something with a boot partition while it is mounted.
+fn on_boot(device: &Path, action: impl FnOnce(&BootPartition) -> Result<()>) -> Result<()> {
+    boot_set::mount_partition(device, Path::new(BOOT))?;
+    let done = action(&BootPartition::at(Path::new(BOOT)));
+    let closed = mounts::unmount(Path::new(BOOT), false);
+    done.and(closed)
 }
 
 fn start_by_kexec(plan: &Plan, partitions: &Partitions) -> Result<()> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use corral_config::layer::{Layer, Source};
 use corral_config::{merge, yaml};
 use corral_machine::cloud;
-use corral_machine::files::{remove_durably, write_atomic};
+use corral_machine::files::write_atomic;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +26,11 @@ const USER_DATA: &str = "user-data";
 const USER_DATA_SOURCE: &str = "cloud-config.d/00-user-data.yml";
 const SOURCES: &str = "/rancher/cloud_init/datasources";
 
-/// A file below the folder of the configuration; None if it must not be there.
+/// What a state that is not formatted may have of an earlier installation. All of it would win over what is written
+/// here, or be put in its place.
+const EARLIER: [&str; 5] = ["cloud-config.yml", "cloud-config.d", USER_DATA, "confirm", "last-good"];
+
+/// A file below the folder of the configuration; None if there is none.
 type File = (&'static str, Option<Vec<u8>>);
 
 /// What is written to the new machine.
@@ -180,15 +184,15 @@ impl Seed {
         Ok(Seed { files: draft.files(&said)?, lines })
     }
 
-    /// Puts everything where the first boot reads it, for root only. What an earlier installation left goes.
+    /// Puts everything where the first boot reads it, for root only. What an earlier installation left is set aside.
     pub(super) fn write(&self, root: &Path) -> Result<()> {
         let conf = root.join(CONF);
+        EARLIER.iter().try_for_each(|name| set_aside(&conf, name))?;
         let folder = conf.join("cloud-config.d");
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         for (name, content) in &self.files {
-            match content {
-                Some(bytes) => write_atomic(&conf.join(name), bytes, 0o600)?,
-                None => remove_durably(&conf.join(name))?,
+            if let Some(bytes) = content {
+                write_atomic(&conf.join(name), bytes, 0o600)?;
             }
         }
         for folder in [folder, conf] {
@@ -197,6 +201,21 @@ impl Seed {
         }
         Ok(())
     }
+}
+
+/// Keeps what is there under another name, in the place of what was kept of an installation before.
+fn set_aside(conf: &Path, name: &str) -> Result<()> {
+    let (from, to) = (conf.join(name), conf.join(format!("{name}.before-install")));
+    if fs::symlink_metadata(&from).is_err() {
+        return Ok(());
+    }
+    match fs::symlink_metadata(&to) {
+        Ok(data) if data.is_dir() => fs::remove_dir_all(&to),
+        Ok(_) => fs::remove_file(&to),
+        Err(_) => Ok(()),
+    }
+    .with_context(|| format!("removing {}", to.display()))?;
+    fs::rename(&from, &to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))
 }
 
 fn cloud_config(value: &Value) -> Result<Vec<u8>> {
@@ -325,6 +344,24 @@ mod tests {
         assert!(!there(DOCUMENT) && !there(FLAGS) && there(USER_DATA) && there(USER_DATA_SOURCE));
         let mode = fs::metadata(root.join(CONF).join(USER_DATA)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn an_old_configuration_that_would_win_is_set_aside() {
+        let root = std::env::temp_dir().join(format!("corral-aside-{}", std::process::id()));
+        let conf = root.join(CONF);
+        for _ in 0..2 {
+            fs::create_dir_all(conf.join("last-good")).unwrap();
+            fs::write(conf.join("last-good/way-in.json"), "{}").unwrap();
+            fs::write(conf.join("cloud-config.yml"), "ssh_authorized_keys: []").unwrap();
+            fs::write(conf.join("docker"), "DOCKER_OPTS=").unwrap();
+            judge("hostname: a", "", false, key_here).unwrap().write(&root).unwrap();
+            let there = |name: &str| conf.join(name).exists();
+            assert!(!there("cloud-config.yml") && !there("last-good") && there(FLAGS) && there("docker"));
+            assert!(there("cloud-config.yml.before-install"));
+            assert!(there("last-good.before-install/way-in.json"));
+        }
         fs::remove_dir_all(root).unwrap();
     }
 }
