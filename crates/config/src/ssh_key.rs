@@ -37,6 +37,8 @@ const OPTIONS: [&str; 22] = [
 pub struct SshKey {
     /// The complete line, without blanks around it.
     pub line: String,
+    /// What stands before the type, such as `command="date"`.
+    pub options: Vec<String>,
     /// What the base64 stands for (RFC 4253, section 6.6): two keys are the same if this is.
     pub blob: Vec<u8>,
     /// Empty if there is none.
@@ -86,7 +88,15 @@ impl SshKey {
         if kind == "RSA" && bits < SMALLEST_RSA {
             return Err(format!("an RSA key of {bits} bits is refused by sshd; make one of type ed25519"));
         }
-        Ok(SshKey { line: line.to_owned(), blob, comment, kind, bits })
+        let options = line.strip_suffix(rest).unwrap_or_default().trim();
+        let options = split_options(options).into_iter().filter(|option| !option.is_empty());
+        let options = options.map(str::to_owned).collect();
+        Ok(SshKey { line: line.to_owned(), options, blob, comment, kind, bits })
+    }
+
+    /// Does it have this option, with a value or without one?
+    pub fn has_option(&self, name: &str) -> bool {
+        self.options.iter().any(|option| option_name(option) == name)
     }
 }
 
@@ -234,6 +244,8 @@ mod tests {
                 let found = SshKey::parse(&line).unwrap_or_else(|why| panic!("{line}: {why}"));
                 assert_eq!((found.kind, found.bits, found.comment.as_str()), (kind, bits, comment), "{line}");
                 assert_eq!(found.line, line.trim());
+                assert_eq!(found.has_option("command"), line.contains("command="), "{line}");
+                assert_eq!(found.has_option("from"), line.contains("From="), "{line}");
             }
         }
         let key = strings(&[b"sk-ssh-ed25519@openssh.com", &[7; 32], b"ssh:"]);

@@ -6,14 +6,23 @@ use corral_config::layer::Layer;
 use corral_config::model::User;
 use corral_config::names::is_password_hash;
 use corral_config::names::{DataSource, shown_url};
-use corral_config::ssh_key::SshKey;
-use corral_config::{Config, merge};
+use corral_config::ssh_key::{SshKey, parse_list};
+use corral_config::{Config, cmdline, merge};
 use serde_json::Value;
 
 /// The users of every machine: they are in the group docker.
 const OURS: [&str; 2] = ["rancher", "docker"];
 /// sshd lets in members of this group only (`AllowGroups` in its configuration).
 const SSH_GROUP: &str = "docker";
+
+/// The shells that the console has. Another console may have more.
+const SHELLS: [&str; 4] = ["/bin/sh", "/bin/bash", "/usr/bin/bash", "/bin/ash"];
+/// Options of a key that is none to log in with, or not for good.
+const NO_LOGIN: [(&str, &str); 3] = [
+    ("command", "runs one command only"),
+    ("cert-authority", "signs certificates, and does not log in itself"),
+    ("expiry-time", "lets in for some time only"),
+];
 
 /// A way in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +56,17 @@ pub(super) struct Known<'a> {
     pub(super) keys: &'a [Key],
     /// URLs that the machine fetches more of its configuration from, and who said so.
     pub(super) fetched: &'a [(String, String)],
+    /// Where somebody can sit: those that have a getty.
+    pub(super) terminals: &'a [String],
+}
+
+/// The terminals of a machine with these kernel parameters.
+pub(super) fn terminals(parameters: &str) -> Vec<String> {
+    let words = cmdline::words(parameters);
+    let named = cmdline::values(&words, "console").into_iter();
+    let named = named.map(|console| console.split(',').next().unwrap_or_default().to_owned());
+    let screens = (1..=6).map(|number| format!("tty{number}"));
+    screens.chain(["ttyS0".to_owned()]).chain(named).collect()
 }
 
 impl Known<'_> {
@@ -57,26 +77,31 @@ impl Known<'_> {
         let config = corral_config::resolve(&layers);
         let mut ways = Ways::default();
         self.add_keys(&config, &mut ways);
-        config.users.iter().for_each(|user| self.add_user(user, &mut ways));
+        let is_ours = ["", "default"].contains(&config.rancher.console.as_str());
+        config.users.iter().for_each(|user| self.add_user(user, is_ours, &mut ways));
+        self.add_console(&config, &mut ways);
+        self.add_sources(&mut ways);
         if !config.rancher.ssh.daemon {
             drop_ssh(&mut ways);
         }
-        self.add_console(&config, &mut ways);
-        self.add_sources(&mut ways);
         ways
     }
 
     fn add_keys(&self, config: &Config, ways: &mut Ways) {
         for (number, line) in config.ssh_authorized_keys.iter().enumerate() {
             let origin = self.origin_of_key(line);
-            match SshKey::parse(line) {
-                Ok(key) => ways.ways.push(self.ssh("rancher", key, &origin)),
-                Err(why) => ways.obstacles.push(format!("{origin}: ssh_authorized_keys[{number}]: {why}")),
+            for found in parse_lines(line) {
+                match found {
+                    Ok(key) => ways.ways.push(self.ssh("rancher", key, &origin)),
+                    Err(why) => {
+                        ways.obstacles.push(format!("{origin}: ssh_authorized_keys[{number}]: {why}"));
+                    }
+                }
             }
         }
     }
 
-    fn add_user(&self, user: &User, ways: &mut Ways) {
+    fn add_user(&self, user: &User, is_ours: bool, ways: &mut Ways) {
         let (name, origin) = (user.name.as_str(), self.origin("/users"));
         let mut obstacle = |why: &str| ways.obstacles.push(format!("{origin}: users: {name}: {why}"));
         if name == "default" {
@@ -87,11 +112,14 @@ impl Known<'_> {
         if user.shell.ends_with("/nologin") || user.shell.ends_with("/false") {
             return obstacle("its shell lets it do nothing");
         }
+        if is_ours && !user.shell.is_empty() && !SHELLS.contains(&user.shell.as_str()) {
+            return obstacle(&format!("the console does not have its shell, {}", user.shell));
+        }
         if user.ssh_authorized_keys.is_empty() && user.passwd.is_empty() {
             return obstacle("it has neither ssh_authorized_keys nor passwd");
         }
         let (keys, problems): (Vec<_>, Vec<_>) =
-            user.ssh_authorized_keys.iter().map(|line| SshKey::parse(line)).partition(Result::is_ok);
+            user.ssh_authorized_keys.iter().flat_map(|text| parse_lines(text)).partition(Result::is_ok);
         problems.iter().filter_map(|problem| problem.as_ref().err()).for_each(|why| obstacle(why));
         if !keys.is_empty() && name == "root" {
             obstacle("root cannot log in by ssh");
@@ -128,10 +156,16 @@ impl Known<'_> {
         if !config.rancher.password.is_empty() {
             add("password".to_owned(), "/rancher/password");
         }
-        if !config.rancher.autologin.is_empty() {
-            let terminals = config.rancher.autologin.join(", ");
-            add(format!("without a password on {terminals}"), "/rancher/autologin");
+        let autologin = config.rancher.autologin.iter().cloned();
+        let (open, absent): (Vec<String>, Vec<String>) =
+            autologin.partition(|name| self.terminals.contains(name));
+        if !open.is_empty() {
+            add(format!("without a password on {}", open.join(", ")), "/rancher/autologin");
         }
+        let origin = self.origin("/rancher/autologin");
+        ways.obstacles.extend(absent.iter().map(|name| {
+            format!("{origin}: rancher.autologin: {name} has no login: tty1 to tty6 have one, and those of console=")
+        }));
     }
 
     /// Sources that this machine's own layers name. The defaults name some as well: that says nothing of keys in them.
@@ -176,12 +210,28 @@ impl Known<'_> {
     }
 }
 
+/// Without sshd neither keys let in nor places that they come from.
 fn drop_ssh(ways: &mut Ways) {
     let before = ways.ways.len();
-    ways.ways.retain(|way| !matches!(way, Way::Ssh { .. }));
+    ways.ways.retain(|way| matches!(way, Way::Console { .. }));
     let dropped = before - ways.ways.len();
     if dropped > 0 {
-        ways.obstacles.push(format!("rancher.ssh.daemon is false: {dropped} ssh key(s) do not take effect"));
+        ways.obstacles.push(format!(
+            "rancher.ssh.daemon is false: {dropped} ssh key(s) or sources of keys do not take effect"
+        ));
+    }
+}
+
+/// The keys of one text, which may have several lines, as the console takes them. Those that do not let in are errors.
+fn parse_lines(text: &str) -> Vec<Result<SshKey, String>> {
+    let plain = |key: SshKey| match NO_LOGIN.iter().find(|(name, _)| key.has_option(name)) {
+        Some((name, why)) => Err(format!("a key with {name} {why}")),
+        None => Ok(key),
+    };
+    match text.trim() {
+        "" => vec![SshKey::parse("")],
+        text if !text.contains('\n') => vec![SshKey::parse(text).and_then(plain)],
+        text => parse_list(text).into_iter().map(|found| found.and_then(plain)).collect(),
     }
 }
 
@@ -239,11 +289,11 @@ mod tests {
         let document = document.replace("KEY", KEY);
         let layers =
             [Layer::parse(Source::File("my.yml".to_owned()), &document), Layer::from_command_line(append)];
-        Known { layers: &layers, keys: &[], fetched: &[] }.judge()
+        Known { layers: &layers, keys: &[], fetched: &[], terminals: &terminals(append) }.judge()
     }
 
     /// Document, kernel parameters, the ways in by a part of their line, and a part of what is none.
-    const CASES: [(&str, &str, &[&str], &str); 24] = [
+    const CASES: [(&str, &str, &[&str], &str); 36] = [
         ("", "", &[], ""),
         ("hostname: a", "", &[], ""),
         ("ssh_authorised_keys: [KEY]", "", &[], ""),
@@ -268,7 +318,29 @@ mod tests {
         ),
         ("users: [{name: joe, passwd: $6$s$h}]", "", &["joe on the console: password", "console only"], ""),
         ("users: [{name: joe, passwd: $6$s$h, lock_passwd: true}]", "", &[], "lock_passwd"),
-        ("users: [{name: joe, passwd: secret}]", "", &[], "no hash"),
+        ("users: [{name: joe, passwd: secret}]", "", &[], "it has neither"),
+        ("users: [{name: joe, shell: /bin/fish, passwd: $6$s$h}]", "", &[], "its shell, /bin/fish"),
+        ("users: [{name: joe, shell: /bin/sh, passwd: $6$s$h}]", "", &["joe on the console", "only"], ""),
+        (
+            "users: [{name: joe, shell: /bin/fish, passwd: $6$s$h}]\nrancher: {console: debian}",
+            "",
+            &["joe on the console", "only"],
+            "",
+        ),
+        ("", "rancher.autologin=ttyS1", &[], "ttyS1 has no login"),
+        ("", "rancher.autologin=ttyS1 console=ttyS1,115200", &["on ttyS1, from", "only"], ""),
+        ("", "rancher.autologin=ttyS0", &["on ttyS0, from", "only"], ""),
+        ("rancher: {ssh: {daemon: false}, cloud_init: {datasources: [ec2]}}", "", &[], "sources of keys"),
+        ("ssh_authorized_keys: [\"# mine\\nKEY\\n\\nKEY\\n\"]", "", &["rancher", "rancher"], ""),
+        ("ssh_authorized_keys: ['command=\"date\" KEY']", "", &[], "command runs one"),
+        ("ssh_authorized_keys: ['cert-authority KEY']", "", &[], "signs certificates"),
+        ("ssh_authorized_keys: ['expiry-time=\"20200101\" KEY']", "", &[], "some time only"),
+        (
+            "users: [{name: joe, groups: [docker], ssh_authorized_keys: ['command=\"date\" KEY']}]",
+            "",
+            &[],
+            "command runs one",
+        ),
         ("rancher: {password: secret}", "", &["rancher on the console: password, from my.yml", "only"], ""),
         ("", "rancher.autologin=tty1", &["without a password on tty1, from kernel", "only"], ""),
         ("rancher: {cloud_init: {datasources: [ec2]}}", "", &["expected from ec2, named by my.yml"], ""),
@@ -294,7 +366,7 @@ mod tests {
         assert!(judge("rancher: {cloud_init: {datasources: []}}", "").ways.is_empty());
         assert!(judge("rancher: {cloud_init: {datasources: [cmdline]}}", "").ways.is_empty());
         let fetched = [("https://me:secret@host/more".to_owned(), "my.yml".to_owned())];
-        let ways = Known { layers: &[], keys: &[], fetched: &fetched }.judge();
+        let ways = Known { layers: &[], keys: &[], fetched: &fetched, terminals: &[] }.judge();
         assert_eq!(ways.describe(), ["log in     keys are expected from https://host/more, named by my.yml"]);
     }
 
@@ -302,7 +374,7 @@ mod tests {
     fn a_key_is_named_by_where_it_was_found() {
         let layer = Layer::parse(Source::File("flags".to_owned()), &format!("ssh_authorized_keys: [{KEY}]"));
         let keys = [Key { key: SshKey::parse(KEY).unwrap(), origin: "gh:octocat".to_owned() }];
-        let ways = Known { layers: &[layer], keys: &keys, fetched: &[] }.judge();
+        let ways = Known { layers: &[layer], keys: &keys, fetched: &[], terminals: &[] }.judge();
         assert!(ways.describe()[0].ends_with("me@desk (ED25519), from gh:octocat"), "{:?}", ways.describe());
     }
 }

@@ -4,7 +4,7 @@
 use super::access::{Access, Resolved};
 use super::document::{Document, Form};
 use super::keys::{self, Key};
-use super::login::{Known, Ways};
+use super::login::{self, Known, Ways};
 use anyhow::{Context, Result, bail};
 use corral_config::layer::{Layer, Source};
 use corral_config::{merge, yaml};
@@ -48,6 +48,7 @@ pub(super) struct Draft<'a> {
     append: Layer,
     /// URLs of user data, and who names them.
     fetched: Vec<(String, String)>,
+    terminals: Vec<String>,
 }
 
 /// What neither the document nor a flag says.
@@ -66,7 +67,12 @@ impl Draft<'_> {
             .flat_map(|document| document.includes.iter().map(|url| (url.clone(), document.name.clone())));
         let mut fetched: Vec<(String, String)> = includes.collect();
         fetched.extend(cloud::url_on_command_line(append).map(|url| (url, "--append".to_owned())));
-        Draft { document, append: Layer::from_command_line(append), fetched }
+        Draft {
+            document,
+            append: Layer::from_command_line(append),
+            fetched,
+            terminals: login::terminals(append),
+        }
     }
 
     /// What the dialogue has to ask for.
@@ -100,7 +106,8 @@ impl Draft<'_> {
 
     fn judge(&self, said: &Resolved) -> Ways {
         let layers = self.layers(said);
-        Known { layers: &layers, keys: &said.keys, fetched: &self.fetched }.judge()
+        Known { layers: &layers, keys: &said.keys, fetched: &self.fetched, terminals: &self.terminals }
+            .judge()
     }
 
     /// What was looked at, what looked like a way in, and how to make one.
