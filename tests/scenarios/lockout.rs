@@ -21,7 +21,7 @@ const BAD: [Bad; 10] = [
         script: "echo 'rancher: {ssh: {port: 70000}, shutdown_timeout: -1, network: {interfaces: {eth0: {dhcp: true, mtu: 5000000000}}}}'",
         says: "rancher.ssh.port: ",
     },
-    Bad { name: "600 kB of unknown keys", script: "seq 1 55000 | sed 's/.*/key&: x/'", says: "more " },
+    Bad { name: "600 kB of unknown keys", script: "seq 1 60000 | sed 's/.*/k&: x/'", says: "more " },
     Bad {
         name: "aliases that expand to 9 MB",
         script: r#"printf 'write_files:\n- {path: /tmp/x, content: &x "'
@@ -50,9 +50,9 @@ echo 'rancher: {services_include: {/var/lib/rancher/conf/circles.yml: true}}'"#,
         script: r#"cat <<EOF
 rancher:
   services:
-    console: {image: corral/os-base, command: sleep 9, privileged: false}
+    console: {image: corral/os-base, command: sleep 9, labels: {io.rancher.os.scope: system}}
     network: {image: corral/os-base, network_mode: none}
-    docker: {image: corral/os-base, command: "false"}
+    docker: {image: corral/os-base, command: "false", labels: {io.rancher.os.scope: system}}
     udev: {restart: "no"}
 EOF"#,
         says: "50-bad.yml:3:15: rancher.services.console.image: console is a service of the system",
