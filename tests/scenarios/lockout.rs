@@ -1,4 +1,4 @@
-//! The worst that can happen to an owner: a configuration after which nobody can log in. Ten bad ones in a row, each kept
+//! The worst that can happen to an owner: a configuration after which they cannot log in. Ten bad ones in a row, each kept
 //! on a state disk and followed by a boot; and a resolver that does not come back at all.
 
 use anyhow::{Context, Result};

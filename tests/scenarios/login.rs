@@ -15,7 +15,7 @@ runcmd:
   - [touch, /tmp/touched]
 ";
 
-/// A password is for terminals, whoever knows it; and a key opens nothing any more once it is not configured any more.
+/// A password is for terminals; and a key opens nothing any more once it is not configured any more.
 /// The password of joe is three: `openssl passwd -6 -salt saltsalt three`.
 const PASSWORDS: &str = "  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4 second
 users:

@@ -96,7 +96,7 @@ fn host_config(spec: &ContainerSpec) -> Value {
     value
 }
 
-/// As Docker has it: options are text, and those that nobody set are not there.
+/// As Docker has it: options are text, and those that were not set are left out.
 fn log_view(log: &LogOptions) -> Value {
     let mut options = Map::new();
     if log.max_bytes > 0 {

@@ -56,7 +56,7 @@ pub(super) struct Known<'a> {
     pub(super) keys: &'a [Key],
     /// URLs that the machine fetches more of its configuration from, and who said so.
     pub(super) fetched: &'a [(String, String)],
-    /// Where somebody can sit: those that have a getty.
+    /// Those that have a getty.
     pub(super) terminals: &'a [String],
 }
 

@@ -57,6 +57,9 @@ fn files() -> Vec<PathBuf> {
 
 /// What the configuration has under built-in names is no service of its own.
 pub(super) fn take_from(config: &mut Config) {
+    if config.rancher.services.is_empty() {
+        return;
+    }
     let names = names();
     config.rancher.services.retain(|name, _| !names.contains(name));
 }

@@ -62,8 +62,12 @@ pub(crate) fn names_of_user(file: &str) -> Vec<String> {
 
 /// Puts those of the included files beside the services of the configuration. What cannot be read is told elsewhere.
 pub(super) fn add_of_user(config: &mut Config) {
+    let places = included(config);
+    if places.is_empty() {
+        return;
+    }
     let built_in = built_in::names();
-    for place in included(config) {
+    for place in places {
         let Ok(Some(file)) = find(&place, config) else { continue };
         let Ok(text) = read_text(&file) else { continue };
         let Ok(tree) = yaml::parse(&text) else { continue };

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
+/// A key that ssh-keygen is asked about, in memory.
+const DRAFT: &str = "/run/corral/ssh/host_key.draft";
 /// Generated if they are not there. RSA is used when given, but making one takes old machines many seconds.
 const GENERATED: [&str; 2] = ["ed25519", "ecdsa"];
 
@@ -30,19 +32,20 @@ pub(super) fn make_host_keys(config: &Config) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
-/// Puts a key of the configuration in its place, if it is one.
+/// Puts a key of the configuration in its place, if it is one and not there yet.
 fn put(kind: &str, file: &Path, key: &str) -> Result<()> {
-    let draft = file.with_extension("draft");
-    write_atomic(&draft, format!("{}\n", key.trim_end()).as_bytes(), 0o600)?;
-    let output = Command::new("/usr/bin/ssh-keygen").args(["-y", "-P", "", "-f"]).arg(&draft).output();
-    let checked = output.context("starting ssh-keygen").and_then(|output| match output.status.success() {
-        true => Ok(fs::rename(&draft, file)?),
-        false => bail!("rancher.ssh.keys.{kind} is no private key that ssh can read: another one is used"),
-    });
-    if checked.is_err() {
-        let _ = fs::remove_file(&draft);
+    let text = format!("{}\n", key.trim_end());
+    if fs::read(file).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(());
     }
-    checked
+    let draft = Path::new(DRAFT);
+    write_atomic(draft, text.as_bytes(), 0o600)?;
+    let output = Command::new("/usr/bin/ssh-keygen").args(["-y", "-P", "", "-f", DRAFT]).output();
+    let _ = fs::remove_file(draft);
+    if !output.context("starting ssh-keygen")?.status.success() {
+        bail!("rancher.ssh.keys.{kind} is no private key that ssh can read: another one is used");
+    }
+    write_atomic(file, text.as_bytes(), 0o600)
 }
 
 /// Those that there are.

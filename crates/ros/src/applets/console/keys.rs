@@ -1,6 +1,6 @@
 //! The ssh keys of the configuration: a file for each user in a folder of Corral's, which holds what the configuration
 //! says now and nothing else. A key that is taken out there opens nothing any more. `~/.ssh/authorized_keys` is the
-//! user's own. The folder is in memory: a full disk takes nobody's key.
+//! user's own. The folder is in memory: a full disk takes no key away.
 
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
@@ -20,7 +20,7 @@ const OWN_FILE: &str = "authorized_keys";
 /// No file of keys is larger.
 const LARGEST: u64 = 1 << 20;
 
-/// Lets in who the configuration says, and nobody else by its keys.
+/// Lets in the users of the configuration by its keys, and no others.
 pub(super) fn authorize(config: &Config) -> Result<()> {
     let wanted = of(config);
     let mut failures = Vec::new();

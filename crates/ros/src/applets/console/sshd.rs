@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The file that sshd is started with. In memory: a full disk keeps nobody out.
+/// The file that sshd is started with. In memory: a full disk keeps no owner out.
 pub(super) const CONFIG: &str = "/run/corral/ssh/sshd_config";
 /// One that sshd is asked about.
 const DRAFT: &str = "/run/corral/ssh/sshd_config.draft";
