@@ -86,6 +86,8 @@ daemon = int(sys.argv[1])
 process = os.pidfd_open(daemon)
 for number in map(int, os.listdir(f"/proc/{daemon}/fd")):
     copy = ctypes.CDLL(None).syscall(438, process, number, 0)
+    if copy < 0:
+        continue  # It was closed since the folder was read.
     try:
         connection = socket.socket(fileno=copy)
         if connection.getpeername() == "/run/corral/control.sock":

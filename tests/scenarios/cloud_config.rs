@@ -43,8 +43,8 @@ runcmd:
   - echo shell > /run/runcmd-shell-ran
 rancher:
   resize_device: /dev/vdd
-  modules: [btrfs]
-  sysctl: {kernel.domainname: corral.test, dev.cdrom.debug: 1}
+  modules: [zram]
+  sysctl: {kernel.domainname: corral.test, vm.swappiness: 33}
   environment: {A: A, BB: BB, BC: BC, env/C: own, USER_VALUE: seen}
   restart_services: [syslog]
   services:
@@ -81,7 +81,7 @@ fn every_kind_of_key_has_its_effect() -> Result<()> {
     drive::blank(&second, 64)?;
     drive::blank(&third, 64)?;
     let fourth = folder.join("fourth.img");
-    drive::make_partitioned(&fourth, 256, 64)?;
+    drive::make_partitioned(&fourth, 256, 64, "fourth")?;
     let export = folder.join("export");
     std::fs::create_dir_all(&export)?;
     std::fs::write(export.join("file"), "over nfs\n")?;
@@ -153,8 +153,8 @@ fn mounts_are_made(machine: &mut Machine) -> Result<()> {
 }
 
 fn the_kernel_is_set_up(machine: &Machine) -> Result<()> {
-    assert_eq!(machine.run("cat /proc/sys/kernel/domainname /proc/sys/dev/cdrom/debug")?, "corral.test\n1");
-    machine.run("lsmod | grep -q ^btrfs").map(drop)
+    assert_eq!(machine.run("cat /proc/sys/kernel/domainname /proc/sys/vm/swappiness")?, "corral.test\n33");
+    machine.run("lsmod | grep -q ^zram").map(drop)
 }
 
 /// The disk has grown, and the services were restarted: by a container that then ended.

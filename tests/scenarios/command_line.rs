@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use vmtest::folder;
-use vmtest::{Machine, Options, drive};
+use vmtest::{Machine, Network, Options, drive};
 
 const SERVICE: &str = r#"rancher:
   services:
@@ -17,7 +17,7 @@ const SERVICE: &str = r#"rancher:
 #[test]
 fn words_after_two_hyphens_count_and_win() -> Result<()> {
     let folder = folder("elide")?;
-    let append = "cc.something=yes rancher.password=two rancher.modules=[btrfs] rancher.sysctl.kernel.domainname=by-kernel rancher.log \
+    let append = "cc.something=yes rancher.password=two rancher.modules=[zram] rancher.sysctl.kernel.domainname=by-kernel rancher.log \
                   -- cc.hostname=nope rancher.password=three";
     let options = Options { append: append.to_owned(), ..Options::default() };
     let mut machine = super::with_config(&folder, SERVICE, options)?;
@@ -40,7 +40,7 @@ fn words_after_two_hyphens_count_and_win() -> Result<()> {
     // A secret stays out of exports unless it is asked for.
     assert_eq!(machine.run("sudo ros config export | grep -c password:; true")?, "0");
     assert_eq!(machine.run("sudo ros config export --private | grep password:")?.trim(), "password: three");
-    assert_eq!(machine.run("cat /proc/sys/kernel/domainname; lsmod | grep -c '^btrfs'")?, "by-kernel\n1");
+    assert_eq!(machine.run("cat /proc/sys/kernel/domainname; lsmod | grep -c '^zram'")?, "by-kernel\n1");
     let warned = machine.run("sudo ros config validate; true")?;
     assert!(
         warned.contains("kernel command line:1:") && warned.contains("something: warning: unknown key"),
@@ -54,7 +54,7 @@ fn words_after_two_hyphens_count_and_win() -> Result<()> {
 #[test]
 fn the_host_name_comes_from_dhcp_if_nobody_gave_one() -> Result<()> {
     let folder = folder("dhcp-name")?;
-    let network = "net=10.0.2.0/24,hostname=rancher-dev".to_owned();
+    let network = Network::HostName("rancher-dev".to_owned());
     let mut machine = super::with_config(&folder, "", Options { network, ..Options::default() })?;
     machine.expect_login()?;
     machine.expect("[ $(hostname) = rancher-dev ] && grep -q '127.0.1.1 rancher-dev' /etc/hosts")?;

@@ -1,13 +1,12 @@
 //! From the ISO onto disks, and from each of them by the firmware it is for.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
-use vmtest::folder::{Folder, folder};
-use vmtest::{Machine, Medium, Options, drive, servers, shell};
+use vmtest::folder;
+use vmtest::{Image, Machine, Medium, Options, drive, servers, shell};
 
 /// MiB of a disk to install to; it takes only what is written.
 const DISK: u64 = 4096;
@@ -283,31 +282,38 @@ fn config(key: &str) -> String {
     format!("#cloud-config\nhostname: installed\nssh_authorized_keys:\n  - {key}\n")
 }
 
-/// A copy of a disk that the system was installed to: once for all stories.
+/// A copy of a disk that this image was installed to: once for all stories, whichever comes first.
 pub(crate) fn installed(folder: &Path) -> Result<PathBuf> {
-    static FOLDER: OnceLock<Result<Folder, String>> = OnceLock::new();
-    let made = FOLDER
-        .get_or_init(|| install_once().map_err(|error| format!("{error:#}")))
-        .as_ref()
-        .map_err(|error| anyhow::anyhow!("installing: {error}"))?;
+    let image = Image::find()?;
+    fs::create_dir_all(&image.installed)?;
+    let lock = File::create(image.installed.join("lock"))?;
+    lock.lock().context("waiting for another story that installs")?;
+    let of_image = fs::metadata(&image.iso)?;
+    let stamp = format!("{:?} {}", of_image.modified()?, of_image.len());
+    let stamp_file = image.installed.join("stamp");
+    if !fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
+        let _ = fs::remove_file(&stamp_file);
+        install_to(&image.installed).context("installing")?;
+        fs::write(&stamp_file, stamp)?;
+    }
     // Whoever installed it can log in.
     for name in ["key", "key.pub"] {
-        fs::copy(made.join(name), folder.join(name))?;
+        fs::copy(image.installed.join(name), folder.join(name))?;
     }
     let copy = folder.join(DISK_NAME);
-    let status = Command::new("cp").arg("--sparse=always").arg(made.join(DISK_NAME)).arg(&copy).status()?;
+    let mut command = Command::new("cp");
+    let status = command.arg("--sparse=always").arg(image.installed.join(DISK_NAME)).arg(&copy).status()?;
     anyhow::ensure!(status.success(), "copying the installed disk: {status}");
     Ok(copy)
 }
 
-fn install_once() -> Result<Folder> {
-    let folder = folder("installed")?;
+fn install_to(folder: &Path) -> Result<()> {
     let disk = folder.join(DISK_NAME);
     drive::blank(&disk, DISK)?;
     let options = Options { medium: Medium::Iso, disks: vec![disk.clone()], ..Options::default() };
-    let mut machine = super::with_config(&folder, "", options)?;
+    let mut machine = super::with_config(folder, "", options)?;
     machine.expect_login()?;
-    machine.run(&write_config(&shell::make_key(&folder)?))?;
+    machine.run(&write_config(&shell::make_key(folder)?))?;
     machine.run(&format!("sudo ros install -d /dev/vda -c /tmp/my.yml -a {SERIAL} --no-reboot -f"))?;
     let conf = "/run/state/var/lib/rancher/conf";
     let mode = format!(
@@ -316,8 +322,7 @@ fn install_once() -> Result<Folder> {
     assert_eq!(machine.run(&mode)?, "700\n600");
     machine.check_alarms()?;
     let _ = machine.run("sudo poweroff");
-    machine.expect_end()?;
-    Ok(folder)
+    machine.expect_end()
 }
 
 fn boot(folder: &Path, disk: &Path, uefi: bool, state: &str) -> Result<()> {

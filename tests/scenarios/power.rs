@@ -50,7 +50,7 @@ fn a_cut_of_power_is_mended_at_the_next_boot() -> Result<()> {
     let mut machine = super::with_config(&folder, "", options.clone())?;
     machine.expect_login()?;
     machine.run("echo kept > /home/rancher/kept && sync")?;
-    drop(machine);
+    machine.cut_power()?;
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
     assert!(machine.console().contains("was not unmounted cleanly; checking it"), "{}", machine.last_lines());
@@ -63,7 +63,8 @@ fn the_power_button_ends_the_machine_cleanly() -> Result<()> {
     let folder = folder("button")?;
     let disk = folder.join("state.img");
     drive::blank(&disk, 1024)?;
-    let options = Options { append: STATE.to_owned(), disks: vec![disk.clone()], ..Options::default() };
+    let (append, disks) = (STATE.to_owned(), vec![disk.clone()]);
+    let options = Options { needs_qemu: true, append, disks, ..Options::default() };
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
     machine.expect("sudo system-docker logs acpid 2>&1 | grep -q 'waiting for events'")?;

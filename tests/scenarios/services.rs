@@ -63,10 +63,7 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     let config = format!(
         "rancher:\n  system_docker: {{insecure_registry: [\"{host}\"]}}\n  environment: {{REGISTRY: \"{host}\"}}\n"
     );
-    // Hyper-V, as its firmware says.
-    let firmware = "type=1,manufacturer=Microsoft Corporation,product=Virtual Machine";
-    let extra = ["-smbios", firmware].map(OsString::from).to_vec();
-    let mut machine = super::with_config(&folder, &config, Options { extra, ..Options::default() })?;
+    let mut machine = super::with_config(&folder, &config, Options::default())?;
     machine.expect_login()?;
     built_in_services_have_the_least(&machine)?;
     push_page(&machine, &host, "good", "one")?;
@@ -97,6 +94,24 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     a_change_makes_only_what_changed_anew(&mut machine)
 }
 
+/// Hyper-V, as its firmware says: its tools are included from the repository that has them.
+#[test]
+fn a_hypervisor_gets_its_tools() -> Result<()> {
+    let folder = folder("hypervisor")?;
+    let content = folder.join("www");
+    fs::create_dir_all(content.join("h"))?;
+    let tools = "hyperv-vm-tools: {image: corral/os-base, command: sleep 1000, net: none, labels: {io.rancher.os.scope: system}}\n";
+    fs::write(content.join("h/hyperv-vm-tools.yml"), tools)?;
+    let web = servers::web(&folder, &content)?;
+    let config = format!("rancher:\n  repositories: {{mine: {{url: \"http://10.0.2.2:{}\"}}}}\n", web.port);
+    let firmware = "type=1,manufacturer=Microsoft Corporation,product=Virtual Machine";
+    let extra = ["-smbios", firmware].map(OsString::from).to_vec();
+    let mut machine = super::with_config(&folder, &config, Options { extra, ..Options::default() })?;
+    machine.expect_login()?;
+    machine.expect("sudo system-docker ps --format '{{.Names}}' | grep -qx hyperv-vm-tools")?;
+    machine.check_alarms()
+}
+
 fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path) -> Result<()> {
     let content = folder.join("www");
     fs::create_dir_all(content.join("n"))?;
@@ -107,9 +122,6 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
     )?;
     let compose = "services: {doze: {image: corral/os-base, command: sleep 1000, network_mode: none}}\n";
     fs::write(content.join("doze.yml"), compose)?;
-    fs::create_dir_all(content.join("h"))?;
-    let tools = "hyperv-vm-tools: {image: corral/os-base, command: sleep 1000, net: none, labels: {io.rancher.os.scope: system}}\n";
-    fs::write(content.join("h/hyperv-vm-tools.yml"), tools)?;
     let web = servers::web(folder, &content)?;
     let url = format!("http://10.0.2.2:{}", web.port);
     let config = format!(
@@ -120,7 +132,7 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
     machine.run(&apply(&config))?;
     machine.expect_console("n/nobody.yml: there is nothing")?;
     let names = "sudo system-docker ps --format '{{.Names}}'";
-    machine.expect(&format!("{names} | grep -qx nap && {names} | grep -qx hyperv-vm-tools"))?;
+    machine.expect(&format!("{names} | grep -qx nap"))?;
     machine.run(&apply(&format!("rancher: {{services_include: {{\"{url}/doze.yml\": true}}}}")))?;
     machine.expect(&format!("{names} | grep -qx doze"))?;
     drop(web);

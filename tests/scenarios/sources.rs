@@ -4,7 +4,7 @@
 use anyhow::Result;
 use std::fs;
 use vmtest::folder;
-use vmtest::{Machine, Options, servers, shell};
+use vmtest::{Machine, Network, Options, servers, shell};
 
 #[test]
 fn a_url_is_fetched_while_a_dead_source_holds_nobody_up() -> Result<()> {
@@ -44,7 +44,7 @@ fn ec2_is_asked_at_its_own_address() -> Result<()> {
     let folder = folder("ec2")?;
     let moto = servers::moto(&folder)?;
     let relay = servers::relay(&folder, moto.port)?;
-    let network = format!("net=169.254.0.0/16,guestfwd=tcp:169.254.169.254:80-cmd:{}", relay.display());
+    let network = Network::Metadata(relay);
     let key = shell::make_key(&folder)?;
     let append = format!(
         "rancher.cloud_init.datasources=[ec2] rancher.cloud_init.timeout=15 cc.ssh_authorized_keys=\"[{key}]\""

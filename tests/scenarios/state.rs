@@ -16,6 +16,13 @@ fn boot_disk(folder: &Path, disk: &Path) -> Result<Machine> {
     Machine::start(folder, options)
 }
 
+/// A disk with one partition, as an installation leaves one, and the state in it.
+fn with_state(folder: &Path) -> Result<Options> {
+    let disk = folder.join("state.img");
+    drive::make_partitioned(&disk, 4096, 4000, "RANCHER_STATE")?;
+    Ok(Options { append: STATE.to_owned(), disks: vec![disk], ..Options::default() })
+}
+
 #[test]
 fn a_disk_of_docker_machine_is_formatted_and_its_key_lets_it_in() -> Result<()> {
     let folder = folder("boot2docker")?;
@@ -55,8 +62,7 @@ fn a_disk_that_comes_late_is_waited_for() -> Result<()> {
     let mut machine =
         super::with_config(&folder, "", Options { append: STATE.to_owned(), ..Options::default() })?;
     machine.expect_console("waiting up to 10 s for LABEL=RANCHER_STATE")?;
-    machine.monitor(&format!("drive_add 0 if=none,id=late,format=raw,file={}\n", disk.display()))?;
-    machine.monitor("device_add virtio-blk-pci,drive=late\n")?;
+    machine.plug_in(&disk)?;
     machine.expect_login()?;
     assert!(machine.run("grep ' /home ' /proc/1/mountinfo")?.contains("ext4"));
     machine.check_alarms()
@@ -90,8 +96,7 @@ fn a_broken_disk_does_not_lock_the_owner_out() -> Result<()> {
 #[test]
 fn a_full_disk_boots_and_says_so() -> Result<()> {
     let folder = folder("full-state")?;
-    let disk = installed(&folder)?;
-    let mut machine = boot_disk(&folder, &disk)?;
+    let mut machine = super::with_config(&folder, "", with_state(&folder)?)?;
     machine.expect_login()?;
     machine.expect_docker()?;
     let fill = "fallocate -l $(df -k /opt | awk 'END {print $4 - 64}')k /opt/fill; dd if=/dev/zero of=/opt/rest bs=4k; sync";
@@ -108,15 +113,15 @@ fn a_full_disk_boots_and_says_so() -> Result<()> {
 #[test]
 fn the_state_grows_with_its_disk() -> Result<()> {
     let folder = folder("grown-state")?;
-    let disk = installed(&folder)?;
+    let options = with_state(&folder)?;
     let mebibytes = "df -m /state 2>/dev/null /home | awk 'END {print $2}'";
-    let mut machine = boot_disk(&folder, &disk)?;
+    let mut machine = super::with_config(&folder, "", options.clone())?;
     machine.expect_login()?;
     let before: u64 = machine.run(mebibytes)?.parse()?;
     let _ = machine.run("sudo poweroff");
     machine.expect_end()?;
-    File::options().write(true).open(&disk)?.set_len(8 << 30)?;
-    let mut machine = boot_disk(&folder, &disk)?;
+    File::options().write(true).open(&options.disks[0])?.set_len(8 << 30)?;
+    let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
     machine.expect(&format!("[ $({mebibytes}) -gt {} ]", before + 3000))?;
     machine.check_alarms()
@@ -125,8 +130,7 @@ fn the_state_grows_with_its_disk() -> Result<()> {
 #[test]
 fn a_reset_keeps_what_it_is_told_to() -> Result<()> {
     let folder = folder("reset")?;
-    let disk = installed(&folder)?;
-    let mut machine = boot_disk(&folder, &disk)?;
+    let mut machine = super::with_config(&folder, "hostname: installed\n", with_state(&folder)?)?;
     machine.expect_login()?;
     machine.run("echo mine > /home/rancher/data; sudo mkdir -p /opt/app; sudo ros config set rancher.environment.MINE kept")?;
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;

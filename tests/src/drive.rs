@@ -80,11 +80,11 @@ pub fn make_ext4(path: &Path, label: &str, file: (&str, &str)) -> Result<()> {
     run(Command::new("/sbin/mkfs.ext4").args(["-q", "-L", label, "-d"]).arg(&content).arg(path))
 }
 
-/// Makes a disk with one partition, which begins at 1 MiB and does not reach its end, with ext4 in it.
-pub fn make_partitioned(path: &Path, disk: u64, partition: u64) -> Result<()> {
+/// Makes a disk of so many MiB with one partition, which begins at 1 MiB and does not reach its end, with ext4 in it.
+pub fn make_partitioned(path: &Path, disk: u64, partition: u64, label: &str) -> Result<()> {
     blank(path, disk)?;
     run(Command::new("/sbin/mkfs.ext4")
-        .args(["-q", "-F", "-E", "offset=1048576"])
+        .args(["-q", "-F", "-L", label, "-E", "offset=1048576"])
         .arg(path)
         .arg(format!("{}k", partition << 10)))?;
     // An MBR's first entry: Linux, from sector 2048 on; its signature.

@@ -14,10 +14,41 @@ pub struct Image {
     pub archive: PathBuf,
     /// Releases that only stories upgrade to.
     pub releases: PathBuf,
+    /// Where stories keep the disk that they all begin with: this image, installed.
+    pub installed: PathBuf,
     /// Programs that stories start on the host.
     pub tools: PathBuf,
     /// Our own program, as it is in the image.
     pub ros: PathBuf,
+    /// The same system for User-Mode Linux; none where its kernel cannot be built.
+    pub uml: Option<UmlImage>,
+}
+
+/// The image for User-Mode Linux: the same system, with the modules of the test kernel.
+#[derive(Debug, Clone)]
+pub struct UmlImage {
+    /// The test kernel, a program.
+    pub kernel: PathBuf,
+    pub initrd: PathBuf,
+    pub system: PathBuf,
+    /// The program that is the network of these machines.
+    pub slirp: PathBuf,
+}
+
+impl UmlImage {
+    fn find(target: &Path) -> Option<UmlImage> {
+        let folder = target.join("corral/uml");
+        let image = UmlImage {
+            kernel: folder.join("linux"),
+            initrd: folder.join("initrd"),
+            system: folder.join("system.erofs"),
+            slirp: target.join("corral/tools/slirp4netns"),
+        };
+        [&image.kernel, &image.initrd, &image.system, &image.slirp]
+            .iter()
+            .all(|file| file.exists())
+            .then_some(image)
+    }
 }
 
 impl Image {
@@ -28,6 +59,7 @@ impl Image {
         let folder = target.join("image");
         let image = Image {
             ros: target.join("x86_64-unknown-linux-gnu/quick/ros"),
+            installed: target.join("corral/installed"),
             tools: target.join("corral/tools"),
             kernel: folder.join("vmlinuz"),
             initrd: folder.join("initrd"),
@@ -35,8 +67,9 @@ impl Image {
             archive: folder.join(concat!("corral-", env!("CARGO_PKG_VERSION"), "-amd64.oci.tar")),
             releases: target.join("corral/releases"),
             iso: folder.join(concat!("corral-", env!("CARGO_PKG_VERSION"), "-amd64.iso")),
+            uml: UmlImage::find(&target),
         };
-        if !image.iso.exists() {
+        if !image.iso.exists() && image.uml.is_none() {
             bail!("{} is not there: run `cargo xtask image` first", image.iso.display());
         }
         Ok(image)

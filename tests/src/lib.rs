@@ -1,20 +1,24 @@
-//! Virtual machines for the stories in `scenarios/`, for `cargo xtask run` and for the benchmark: QEMU hidden behind
-//! [`Machine`], the image that `cargo xtask image` made, config drives, a shell over ssh.
+//! Test machines for the stories in `scenarios/`, for `cargo xtask run` and for the benchmark: User-Mode Linux and QEMU
+//! hidden behind [`Machine`], the image that `cargo xtask image` made, config drives, a shell over ssh.
 //!
-//! Machines talk to nothing but QEMU's user network; ports are forwarded from loopback.
+//! Machines talk to nothing but a user network of their own; ports are forwarded from loopback.
 
 pub mod drive;
 pub mod folder;
 pub mod image;
 pub mod machine;
+pub mod options;
 pub mod qemu;
+pub mod report;
 pub mod sandbox;
 pub mod servers;
 pub mod shell;
+mod slirp;
 pub mod tpm;
+pub mod uml;
 pub mod write_log;
 
 pub use folder::folder;
 pub use image::Image;
 pub use machine::Machine;
-pub use qemu::{Accelerator, Medium, Options};
+pub use options::{Accelerator, Kind, Medium, Network, Options};

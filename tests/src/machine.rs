@@ -1,16 +1,20 @@
-//! A running machine: its console, its shell, its end. Whatever a story does, QEMU ends with it.
+//! A running machine: its console, its shell, its end. Which kind it is, stories do not see. Whatever a story does, the
+//! machine ends with it.
 
 use crate::image::Image;
-use crate::qemu::Options;
+use crate::options::{Kind, Options};
+use crate::qemu::Qemu;
+use crate::report;
 use crate::servers::free_port;
 use crate::shell::{self, Login};
+use crate::uml::{Line, Uml};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a boot may take under software emulation on a busy host.
@@ -30,7 +34,7 @@ const ALARMS: [&str; 8] = [
 /// A machine that runs.
 #[derive(Debug)]
 pub struct Machine {
-    qemu: Child,
+    emulator: Emulator,
     folder: PathBuf,
     pub login: Login,
     /// Port of this machine that reaches port 8080 of the guest.
@@ -38,6 +42,21 @@ pub struct Machine {
     started: Instant,
     alarms_expected: bool,
     keyboard: Option<UnixStream>,
+}
+
+#[derive(Debug)]
+enum Emulator {
+    Uml(Uml),
+    Qemu(Qemu),
+}
+
+impl Emulator {
+    fn child(&mut self) -> &mut Child {
+        match self {
+            Emulator::Uml(uml) => &mut uml.child,
+            Emulator::Qemu(qemu) => &mut qemu.child,
+        }
+    }
 }
 
 impl Machine {
@@ -48,38 +67,32 @@ impl Machine {
         let (ssh_port, web_port) = (free_port()?, free_port()?);
         let mut options = options;
         options.forwards = vec![(ssh_port, 22), (web_port, 8080)];
-        let console = folder.join("console.log");
-        let _ = fs::remove_file(&console);
-        let qemu = options
-            .command(&image)
-            .arg("-chardev")
-            .arg(format!(
-                "socket,id=console,path={},server=on,wait=off,logfile={}",
-                folder.join("console.sock").display(),
-                console.display()
-            ))
-            .args(["-serial", "chardev:console"])
-            .arg("-monitor")
-            .arg(format!("unix:{},server,nowait", folder.join("monitor.sock").display()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(folder.join("qemu.log"))?)
-            .spawn()
-            .context("starting qemu-system-x86_64")?;
+        let _ = fs::remove_file(folder.join("console.log"));
+        let kind = options.kind(&image);
+        report::started(kind);
+        let (emulator, keyboard) = match (kind, &image.uml) {
+            (Kind::Uml, Some(uml)) => {
+                let (ours, theirs) = UnixStream::pair()?;
+                let (mut output, mut log) = (ours.try_clone()?, File::create(folder.join("console.log"))?);
+                std::thread::spawn(move || std::io::copy(&mut output, &mut log));
+                let line = Line::Stream(theirs);
+                (Emulator::Uml(Uml::start(folder, &options, uml, line)?), Some(ours))
+            }
+            _ => (Emulator::Qemu(Qemu::start(folder, &options, &image)?), None),
+        };
         let login = Login { folder: folder.to_path_buf(), port: ssh_port, user: "rancher".to_owned() };
-        let started = Instant::now();
         Ok(Machine {
-            qemu,
+            emulator,
             folder: folder.to_path_buf(),
             login,
             web_port,
-            started,
+            started: Instant::now(),
             alarms_expected: false,
-            keyboard: None,
+            keyboard,
         })
     }
 
-    /// Time since QEMU was started.
+    /// Time since the machine was switched on.
     pub fn age(&self) -> Duration {
         self.started.elapsed()
     }
@@ -99,24 +112,16 @@ impl Machine {
 
     /// Types a line on the serial console.
     pub fn type_line(&mut self, text: &str) -> Result<()> {
-        let keyboard = match self.keyboard.take() {
-            Some(keyboard) => keyboard,
-            None => self.connect_keyboard()?,
+        let keyboard = match (self.keyboard.take(), &self.emulator) {
+            (Some(keyboard), _) => keyboard,
+            (None, Emulator::Qemu(qemu)) => qemu.line()?,
+            (None, Emulator::Uml(_)) => bail!("the keyboard is gone"),
         };
         // It stays connected: hanging up would end whoever is logged in.
         self.keyboard
             .insert(keyboard)
             .write_all(format!("{text}\r").as_bytes())
             .context("typing on the serial console")
-    }
-
-    fn connect_keyboard(&self) -> Result<UnixStream> {
-        let console =
-            UnixStream::connect(self.folder.join("console.sock")).context("reaching the serial console")?;
-        // What the machine says is in the log; here it only has to be taken.
-        let mut output = console.try_clone()?;
-        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-        Ok(console)
     }
 
     /// Types a line again and again until the console shows a text: a prompt for a password throws away what was typed
@@ -169,10 +174,10 @@ impl Machine {
         })
     }
 
-    /// Waits until QEMU has ended by itself.
+    /// Waits until the machine has switched itself off.
     pub fn expect_end(&mut self) -> Result<()> {
         let deadline = Instant::now() + BOOT;
-        while self.qemu.try_wait()?.is_none() {
+        while self.emulator.child().try_wait()?.is_none() {
             if Instant::now() > deadline {
                 bail!("the machine did not end\n{}", self.last_lines());
             }
@@ -184,33 +189,31 @@ impl Machine {
     /// Cuts the power: nothing of the machine is asked or told.
     pub fn cut_power(mut self) -> Result<()> {
         self.check_alarms()?;
-        self.qemu.kill()?;
-        self.qemu.wait()?;
+        self.emulator.child().kill()?;
+        self.emulator.child().wait()?;
         Ok(())
     }
 
-    /// Presses the power button.
+    /// Presses the power button, which only QEMU's machines have.
     pub fn press_power_button(&self) -> Result<()> {
-        self.monitor("system_powerdown\n")
+        match &self.emulator {
+            Emulator::Qemu(qemu) => qemu.monitor("system_powerdown\n"),
+            Emulator::Uml(_) => bail!("a machine without a power button"),
+        }
     }
 
-    /// Sends a command to QEMU's monitor.
-    pub fn monitor(&self, command: &str) -> Result<()> {
-        let mut monitor =
-            UnixStream::connect(self.folder.join("monitor.sock")).context("reaching QEMU's monitor")?;
-        monitor.write_all(command.as_bytes())?;
-        // Its prompt comes back when the command is done.
-        monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let mut seen = String::new();
-        let mut buffer = [0_u8; 1024];
-        while seen.matches("(qemu)").count() < 2 {
-            let count = monitor.read(&mut buffer)?;
-            if count == 0 {
-                break;
-            }
-            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    /// Plugs in a disk while the machine runs.
+    pub fn plug_in(&mut self, disk: &Path) -> Result<()> {
+        match &mut self.emulator {
+            Emulator::Uml(uml) => uml.plug_in(disk),
+            Emulator::Qemu(qemu) => qemu.plug_in(disk),
         }
-        Ok(())
+    }
+
+    /// All packets that a recorded card has sent so far.
+    pub fn packets(&self, nic: u32) -> Result<Vec<u8>> {
+        let file = self.folder.join(format!("net{nic}.packets"));
+        fs::read(&file).with_context(|| format!("reading {}", file.display()))
     }
 
     /// This story makes the machine show an alarm on purpose.
@@ -230,9 +233,9 @@ impl Machine {
         }
     }
 
-    /// Process id of QEMU.
-    pub fn pid(&self) -> u32 {
-        self.qemu.id()
+    /// Process id of the emulator.
+    pub fn pid(&mut self) -> u32 {
+        self.emulator.child().id()
     }
 
     /// The end of the console's log, for people who read why a story failed.
@@ -244,9 +247,11 @@ impl Machine {
 
     /// The server says its version first; QEMU's forwarding hangs up as long as there is none.
     fn has_ssh_banner(&self) -> bool {
+        // A packet to a card that is not up yet is lost, and sent again seconds later: a new connection is quicker.
+        let patience = if self.age() < BOOT / 3 { 1 } else { 10 };
         let banner = || -> std::io::Result<bool> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.login.port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.set_read_timeout(Some(Duration::from_secs(patience)))?;
             let mut start = [0_u8; 4];
             stream.read_exact(&mut start)?;
             Ok(&start == b"SSH-")
@@ -261,6 +266,16 @@ impl Machine {
         format!("last lines of the kernel's log:\n{said}")
     }
 
+    fn how_to_log_in(&mut self) -> String {
+        let (pid, port, key) = (self.pid(), self.login.port, self.login.folder.join("key"));
+        format!(
+            "log in by `ssh -p {port} -i {} {}@127.0.0.1`, see its console in {}, switch it off by `kill {pid}`",
+            key.display(),
+            self.login.user,
+            self.folder.join("console.log").display()
+        )
+    }
+
     fn wait(
         &mut self,
         patience: Duration,
@@ -269,9 +284,9 @@ impl Machine {
     ) -> Result<()> {
         let deadline = Instant::now() + patience;
         while !done(self)? {
-            if let Some(status) = self.qemu.try_wait()? {
-                let said = fs::read_to_string(self.folder.join("qemu.log")).unwrap_or_default();
-                bail!("waiting for {what}: QEMU ended ({status}) {said}\n{}", self.last_lines());
+            if let Some(status) = self.emulator.child().try_wait()? {
+                let said = fs::read_to_string(self.folder.join("machine.log")).unwrap_or_default();
+                bail!("waiting for {what}: the machine ended ({status}) {said}\n{}", self.last_lines());
             }
             if Instant::now() > deadline {
                 bail!("waiting for {what}: {} s are over\n{}", patience.as_secs(), self.last_lines());
@@ -284,10 +299,32 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        if is_kept() && matches!(self.emulator.child().try_wait(), Ok(None)) {
+            println!("the machine stays on: {}", self.how_to_log_in());
+            return;
+        }
         let _ = self.login.command().args(["-O", "exit"]).stderr(Stdio::null()).status();
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
+        let _ = self.emulator.child().kill();
+        let _ = self.emulator.child().wait();
     }
+}
+
+/// If it is set, machines that are there at the end of a story stay on.
+pub const KEEP_VARIABLE: &str = "CORRAL_KEEP";
+
+/// Do machines stay on?
+pub(crate) fn is_kept() -> bool {
+    std::env::var_os(KEEP_VARIABLE).is_some()
+}
+
+/// A program that ends when the thread ends that started it, however that ends; unless machines are kept.
+pub(crate) fn tied(program: &Path) -> Command {
+    if is_kept() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// Between two looks at something that cannot be waited for.

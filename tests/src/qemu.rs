@@ -1,99 +1,93 @@
-//! The command line of QEMU for a machine of ours.
+//! A machine of QEMU: its command line and its monitor.
 
 use crate::image::Image;
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::Command;
-
-/// How the guest's instructions are run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accelerator {
-    Kvm,
-    /// Software emulation with a thread for each processor: works everywhere.
-    Tcg,
-    /// Software emulation in one thread. QEMU 7.2 may translate code in one thread while another one patches it, and
-    /// a guest kernel that patches its jump labels then dies of an `int3`: about one boot in some hundreds, which is
-    /// too many for stories that boot dozens of machines, two at a time.
-    TcgInOneThread,
-}
-
-/// What the machine boots from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Medium {
-    /// Kernel and initrd given to QEMU, the system image as a disk: the quickest way.
-    Direct,
-    /// The ISO in a CD drive, by the firmware.
-    Iso,
-    /// The ISO as a USB stick, by the firmware.
-    UsbStick,
-    /// The first disk, by the firmware.
-    Disk,
-}
-
-/// A machine to boot.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub medium: Medium,
-    pub accelerator: Accelerator,
-    /// UEFI firmware instead of BIOS.
-    pub uefi: bool,
-    /// Where that firmware keeps its variables; made if it is not there. Without it they are lost with the machine.
-    pub variables: Option<PathBuf>,
-    /// MiB.
-    pub memory: u32,
-    /// Network cards; the first one has the forwarded ports.
-    pub nics: u32,
-    /// What the first card's network is, in QEMU's words; empty for the usual one.
-    pub network: String,
-    /// Kernel parameters besides the usual ones; only for `Medium::Direct`.
-    pub append: String,
-    /// More disks, in order: raw image files.
-    pub disks: Vec<PathBuf>,
-    /// Where every write to the first of them is kept, in its order: see `write_log`.
-    pub write_log: Option<PathBuf>,
-    /// One more disk after these, which nobody writes to: several machines may have it.
-    pub stick: Option<PathBuf>,
-    /// A config drive.
-    pub config_drive: Option<PathBuf>,
-    /// (port of this machine on loopback, port of the guest)
-    pub forwards: Vec<(u16, u16)>,
-    /// Arguments of QEMU that nobody here knows of.
-    pub extra: Vec<OsString>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            medium: Medium::Direct,
-            accelerator: Accelerator::TcgInOneThread,
-            uefi: false,
-            variables: None,
-            memory: 1024,
-            nics: 1,
-            network: String::new(),
-            append: String::new(),
-            disks: Vec::new(),
-            write_log: None,
-            stick: None,
-            config_drive: None,
-            forwards: Vec::new(),
-            extra: Vec::new(),
-        }
-    }
-}
+use crate::machine::tied;
+use crate::options::{APPEND, Accelerator, Medium, Network, Options};
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Debian's build of the UEFI firmware for QEMU.
 pub const UEFI_FIRMWARE: &str = "/usr/share/ovmf/OVMF.fd";
 const UEFI_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const UEFI_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
-/// The usual kernel parameters of a machine whose console is its first serial line.
-pub const APPEND: &str = "console=ttyS0 printk.devkmsg=on loglevel=4";
+/// A running QEMU.
+#[derive(Debug)]
+pub struct Qemu {
+    pub child: Child,
+    folder: PathBuf,
+    late_disks: usize,
+}
+
+impl Qemu {
+    /// Starts a machine whose first serial line is the socket `console.sock`.
+    pub fn start(folder: &Path, options: &Options, image: &Image) -> Result<Qemu> {
+        let child = options
+            .command(image, folder)
+            .arg("-chardev")
+            .arg(format!(
+                "socket,id=console,path={},server=on,wait=off,logfile={}",
+                folder.join("console.sock").display(),
+                folder.join("console.log").display()
+            ))
+            .args(["-serial", "chardev:console"])
+            .arg("-monitor")
+            .arg(format!("unix:{},server,nowait", folder.join("monitor.sock").display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(folder.join("machine.log"))?)
+            .spawn()
+            .context("starting qemu-system-x86_64")?;
+        Ok(Qemu { child, folder: folder.to_path_buf(), late_disks: 0 })
+    }
+
+    /// Connects to the first serial line; what it says is in its log.
+    pub fn line(&self) -> Result<UnixStream> {
+        let line =
+            UnixStream::connect(self.folder.join("console.sock")).context("reaching the serial console")?;
+        let mut output = line.try_clone()?;
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        Ok(line)
+    }
+
+    /// Plugs in a disk while the machine runs.
+    pub fn plug_in(&mut self, disk: &Path) -> Result<()> {
+        let id = format!("late{}", self.late_disks);
+        self.late_disks += 1;
+        self.monitor(&format!("drive_add 0 if=none,id={id},format=raw,file={}\n", disk.display()))?;
+        self.monitor(&format!("device_add virtio-blk-pci,drive={id}\n"))
+    }
+
+    /// Sends a command to QEMU's monitor.
+    pub fn monitor(&self, command: &str) -> Result<()> {
+        let mut monitor =
+            UnixStream::connect(self.folder.join("monitor.sock")).context("reaching QEMU's monitor")?;
+        monitor.write_all(command.as_bytes())?;
+        // Its prompt comes back when the command is done.
+        monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut seen = String::new();
+        let mut buffer = [0_u8; 1024];
+        while seen.matches("(qemu)").count() < 2 {
+            let count = monitor.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        Ok(())
+    }
+}
 
 impl Options {
-    /// QEMU, ready to be started; how the serial line and the monitor are connected is the caller's business.
-    pub fn command(&self, image: &Image) -> Command {
-        let mut command = Command::new("qemu-system-x86_64");
+    /// QEMU, ready to be started; how the serial line and the monitor are connected is the caller's business. What
+    /// cards send that are to be recorded is kept in `folder`.
+    pub fn command(&self, image: &Image, folder: &Path) -> Command {
+        let mut command = tied(&image.tools.join("qemu-system-x86_64"));
         let (accelerator, processor) = match self.accelerator {
             Accelerator::Kvm => ("kvm", "host"),
             Accelerator::Tcg => ("tcg,thread=multi", "max"),
@@ -135,10 +129,10 @@ impl Options {
                 _ => format!("file={disk},format=raw,if=virtio"),
             });
         }
-        for drive in self.stick.iter().chain(&self.config_drive) {
+        for drive in self.sticks.iter().chain(&self.config_drive) {
             command.arg("-drive").arg(format!("file={},format=raw,if=virtio,readonly=on", drive.display()));
         }
-        self.connect(&mut command);
+        self.connect(&mut command, folder);
         command.args(&self.extra);
         command
     }
@@ -171,7 +165,7 @@ impl Options {
             .arg(format!("file={},format=raw,if=virtio,readonly=on", image.system.display()));
     }
 
-    fn connect(&self, command: &mut Command) {
+    fn connect(&self, command: &mut Command, folder: &Path) {
         for number in 0..self.nics {
             let forwards = if number == 0 { self.forwards.as_slice() } else { &[] };
             let rules: Vec<String> = forwards
@@ -179,12 +173,21 @@ impl Options {
                 .map(|(ours, theirs)| format!(",hostfwd=tcp:127.0.0.1:{ours}-:{theirs}"))
                 .collect();
             // No option ROM: the firmware has nothing to look for on the network.
-            let network = match self.network.as_str() {
-                special if number == 0 && !special.is_empty() => special.to_owned(),
+            let network = match &self.network {
+                Network::HostName(name) if number == 0 => format!("net=10.0.2.0/24,hostname={name}"),
+                Network::Metadata(program) if number == 0 => {
+                    let program = program.display();
+                    format!("net=169.254.0.0/16,guestfwd=tcp:169.254.169.254:80-cmd:{program}")
+                }
                 _ => format!("net=10.0.{}.0/24", number + 2),
             };
             command.arg("-netdev").arg(format!("user,id=net{number},{network}{}", rules.concat()));
             command.arg("-device").arg(format!("virtio-net-pci,netdev=net{number},romfile="));
+            if self.recorded.contains(&number) {
+                let file = folder.join(format!("net{number}.packets"));
+                let dump = format!("filter-dump,id=dump{number},netdev=net{number},file={}", file.display());
+                command.arg("-object").arg(dump);
+            }
         }
     }
 }

@@ -41,7 +41,9 @@ fn proven(image: &Image) -> Result<Accelerator> {
 fn try_kvm(image: &Image) -> bool {
     let mut guest = Command::new("timeout");
     guest
-        .args(["-k", "1", DEADLINE, "qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "256"])
+        .args(["-k", "1", DEADLINE])
+        .arg(image.tools.join("qemu-system-x86_64"))
+        .args(["-accel", "kvm", "-cpu", "host", "-m", "256"])
         .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel"])
         .arg(&image.kernel)
         .args(["-append", "console=ttyS0 panic=-1"]);

@@ -24,14 +24,14 @@ pub(crate) fn build_bench() -> Result<PathBuf> {
 }
 
 fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(paths::root());
+    let mut cargo = sh::cargo();
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
     cargo
 }
 
-/// Builds both with the given cargo profile (`quick` or `release`).
-pub(crate) fn build(profile: &str) -> Result<Binaries> {
+/// Builds both with the given cargo profile (`quick` or `release`). What tests boot may be asked for a bug, by its hooks;
+/// what ships may not.
+pub(crate) fn build(profile: &str, hooks: bool) -> Result<Binaries> {
     let mut cargo = cargo();
     cargo
         .args([
@@ -45,8 +45,7 @@ pub(crate) fn build(profile: &str) -> Result<Binaries> {
             "--target",
             TARGET,
         ])
-        // What tests boot may be asked for a bug; what ships may not.
-        .args(if profile == "quick" { &["--features", "test-hooks"][..] } else { &[] });
+        .args(if hooks { &["--features", "test-hooks"][..] } else { &[] });
     sh::run(&mut cargo)?;
     let folder = paths::target().join(TARGET).join(profile);
     Ok(Binaries { ros: folder.join("ros"), stage0: folder.join("stage0") })

@@ -19,6 +19,8 @@ pub(crate) const PACKAGE: &str = "erofs-utils";
 /// How densely to pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Density {
+    /// Not at all: for machines that read the file from this machine's memory.
+    None,
     /// Seconds to write, quick to read: development and tests.
     Light,
     /// Minutes to write, the smallest: what is released.
@@ -38,10 +40,13 @@ pub(crate) fn write(
     command.arg("-L").arg(LABEL);
     command.args(["-T", &epoch.to_string(), "--all-time", "-U", "c0a1c0a1-0000-4000-8000-000000000001"]);
     let source = match density {
-        Density::Light => {
+        Density::None | Density::Light => {
             let archive = paths::cache("system.tar");
             tree.write_tar(BufWriter::new(File::create(&archive)?), epoch)?;
-            command.args(["--tar=f", "-zlz4", "-C65536"]);
+            command.arg("--tar=f");
+            if density == Density::Light {
+                command.args(["-zlz4", "-C65536"]);
+            }
             archive
         }
         // From a folder it packs 5 % denser than from a tar stream; everything is root's either way.
@@ -72,8 +77,21 @@ pub(crate) fn write_folder(folder: &Path, label: &str, output: &Path) -> Result<
         .map(drop)
 }
 
-/// mkfs.erofs, started by its own dynamic linker so that the host's C library does not matter.
+/// Unpacks an image below `folder`, with its modes; with its owners too if we may.
+pub(crate) fn extract(image: &Path, folder: &Path, packages: &[Package]) -> Result<()> {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder)?;
+    let mut command = program("usr/bin/fsck.erofs", packages)?;
+    command.arg(format!("--extract={}", folder.display())).args(["--overwrite", "--preserve-perms"]);
+    sh::output(command.arg(image)).with_context(|| format!("unpacking {}", image.display())).map(drop)
+}
+
 fn mkfs(packages: &[Package]) -> Result<Command> {
+    program("usr/bin/mkfs.erofs", packages)
+}
+
+/// A program of erofs-utils, started by its own dynamic linker so that the host's C library does not matter.
+fn program(path: &str, packages: &[Package]) -> Result<Command> {
     let libraries: Vec<String> = packages
         .iter()
         .map(|package| package.files().join("usr/lib/x86_64-linux-gnu"))
@@ -82,9 +100,6 @@ fn mkfs(packages: &[Package]) -> Result<Command> {
         .collect();
     let mut command =
         Command::new(packages::find(packages, "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")?);
-    command
-        .arg("--library-path")
-        .arg(libraries.join(":"))
-        .arg(packages::find(packages, "usr/bin/mkfs.erofs")?);
+    command.arg("--library-path").arg(libraries.join(":")).arg(packages::find(packages, path)?);
     Ok(command)
 }

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// Pack as densely as a release: smaller, minutes slower
     #[arg(long)]
     pub(crate) release: bool,
+    /// With the hooks by which stories ask for a bug: always in images that are not releases
+    #[arg(skip)]
+    pub(crate) hooks: bool,
     /// Debian mirror to use instead of the host's own
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Option<String>,
@@ -61,6 +65,7 @@ pub(crate) struct Ingredients {
     pub(crate) key: Key,
     /// A hash over all of it.
     pub(crate) stamp: String,
+    trees: OnceCell<Trees>,
 }
 
 /// What goes into the two archives of an image.
@@ -75,7 +80,11 @@ pub(crate) struct Trees {
 /// Builds what changed since the last build.
 pub(crate) fn build(options: &Options) -> Result<Image> {
     setup::install()?;
-    let ingredients = gather(options)?;
+    write(&gather(options)?, options)
+}
+
+/// Writes the image, if it is not the one of these ingredients.
+pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Image> {
     let image = image_paths()?;
     let stamp_file = paths::cache("image.stamp");
     if fs::read_to_string(&stamp_file).is_ok_and(|old| old == ingredients.stamp) && image.iso.exists() {
@@ -83,17 +92,15 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
         return Ok(image);
     }
     let _ = fs::remove_file(&stamp_file);
-    let Trees { kernel, layers, modules, system, early } = assemble(&ingredients)?;
+    let Trees { kernel, layers, modules, system, early } = ingredients.trees()?;
     let packages = &ingredients.packages;
     fs::copy(&kernel.image, &image.kernel)?;
     let (level, density) = if options.release { (19, Density::Dense) } else { (3, Density::Light) };
     let epoch = epoch()?;
-    progress::step("writing initrd", || initrd::write(&early, &image.initrd, epoch, level))?;
-    progress::step("writing system.erofs", || {
-        erofs::write(&system, &image.system, density, packages, epoch)
-    })?;
-    let parts = parts(&ingredients.binaries, &layers, &modules);
-    manifest::write(&paths::image(), VERSION, &kernel.release, &layers, (packages, parts))?;
+    progress::step("writing initrd", || initrd::write(early, &image.initrd, epoch, level))?;
+    progress::step("writing system.erofs", || erofs::write(system, &image.system, density, packages, epoch))?;
+    let parts = parts(&ingredients.binaries, layers, modules);
+    manifest::write(&paths::image(), VERSION, &kernel.release, layers, (packages, parts))?;
     let release = image.release(VERSION);
     release.sign(&ingredients.key)?;
     progress::step("writing the ISO", || iso::write(&release, &image.iso, packages, epoch))?;
@@ -115,15 +122,25 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     wanted.insert(modules.kernel.clone());
     let packages = packages::fetch(&wanted, options.mirror.as_deref(), options.refresh)?;
     let binaries = progress::step("building ros and stage0", || {
-        binaries::build(if options.release { "release" } else { "quick" })
+        binaries::build(if options.release { "release" } else { "quick" }, options.hooks || !options.release)
     })?;
     let key = Key::load(options.signing_key.as_deref())?;
     let stamp = format!("{} {}", stamp(options, &binaries, &packages)?, key.public());
-    Ok(Ingredients { recipes, modules, packages, binaries, key, stamp })
+    Ok(Ingredients { recipes, modules, packages, binaries, key, stamp, trees: OnceCell::new() })
 }
 
-/// Collects the files of system.erofs and of the initrd.
-pub(crate) fn assemble(ingredients: &Ingredients) -> Result<Trees> {
+impl Ingredients {
+    /// The files of system.erofs and of the initrd; collected once.
+    pub(crate) fn trees(&self) -> Result<&Trees> {
+        if let Some(trees) = self.trees.get() {
+            return Ok(trees);
+        }
+        let trees = assemble(self)?;
+        Ok(self.trees.get_or_init(|| trees))
+    }
+}
+
+fn assemble(ingredients: &Ingredients) -> Result<Trees> {
     let Ingredients { recipes, packages, binaries, key, .. } = ingredients;
     let kernel = Kernel::open(packages)?;
     let layers = progress::step("collecting layers", || layers::build(recipes, packages))?;

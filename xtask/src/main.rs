@@ -25,10 +25,13 @@ mod release;
 mod run;
 mod setup;
 mod sh;
+mod stories;
 mod test;
+mod test_kernel;
 mod tidy;
 mod tools;
 mod tree;
+mod uml_image;
 mod variants;
 
 use anyhow::Result;

@@ -2,6 +2,7 @@
 
 use crate::packages::Package;
 use crate::recipe::ModuleList;
+use crate::test_kernel::TestKernel;
 use crate::tree::{Blob, Entry, Tree};
 use crate::{paths, progress, sh};
 use anyhow::{Context, Result, bail};
@@ -42,11 +43,21 @@ impl Kernel {
                 unpack(&source.join(&release), &modules, &release)
             })?;
         }
-        let base = modules.join("lib/modules").join(&release);
-        let dependencies = parse_dependencies(&fs::read_to_string(base.join("modules.dep"))?);
-        let built_in = fs::read_to_string(base.join("modules.builtin"))?.lines().map(str::to_owned).collect();
         let image = package.files().join("boot").join(format!("vmlinuz-{release}"));
-        Ok(Kernel { release, image, modules: base, dependencies, built_in })
+        Kernel::index_of(release, image, &modules.join("lib/modules"))
+    }
+
+    /// The test kernel.
+    pub(crate) fn built(kernel: &TestKernel) -> Result<Kernel> {
+        Kernel::index_of(first_name(&kernel.modules)?, kernel.linux.clone(), &kernel.modules)
+    }
+
+    fn index_of(release: String, image: PathBuf, modules: &Path) -> Result<Kernel> {
+        let modules = modules.join(&release);
+        let dependencies = parse_dependencies(&fs::read_to_string(modules.join("modules.dep"))?);
+        let built_in =
+            fs::read_to_string(modules.join("modules.builtin"))?.lines().map(str::to_owned).collect();
+        Ok(Kernel { release, image, modules, dependencies, built_in })
     }
 
     /// The chosen modules as a tree `usr/lib/modules/RELEASE/…` with an index of just these.
@@ -74,6 +85,7 @@ impl Kernel {
         let scratch = paths::cache("depmod").join(name);
         let base = scratch.join("lib/modules").join(&self.release);
         let _ = fs::remove_dir_all(&scratch);
+        fs::create_dir_all(&base)?;
         for path in chosen {
             let target = base.join(path);
             fs::create_dir_all(target.parent().context("a module at the root")?)?;
@@ -108,10 +120,12 @@ pub(crate) fn release_file(kernel: &Kernel) -> Entry {
     Entry::file(Blob::Bytes(kernel.release.clone().into_bytes()), 0o644)
 }
 
-/// A pattern with a slash is a path below `kernel/` (`**` at its end: all below); else it is a module's name.
+/// A pattern with a slash is a path below `kernel/` (`**` at its end: all below); else it is a module's name. `**` alone
+/// is every module.
 fn names(pattern: &str, path: &str) -> bool {
     let inner = path.trim_start_matches("kernel/");
     match pattern.strip_suffix("/**") {
+        _ if pattern == "**" => true,
         Some(folder) => inner.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
         None if pattern.contains('/') => inner.trim_end_matches(".ko") == pattern,
         None => inner

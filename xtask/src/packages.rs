@@ -31,7 +31,11 @@ pub(crate) struct Package {
 impl Package {
     /// The folder with its unpacked files.
     pub(crate) fn files(&self) -> PathBuf {
-        paths::cache("unpacked").join(&self.sha256)
+        paths::shared_cache("unpacked").join(&self.sha256)
+    }
+
+    fn deb(sha256: &str) -> PathBuf {
+        paths::shared_cache("pool").join(format!("{sha256}.deb"))
     }
 }
 
@@ -78,13 +82,16 @@ fn resolve(list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
     let uris =
         apt_get(&root).args(["-o", &nowhere, "install", "--print-uris", "-y", "-q"]).args(&names).output()?;
     let uris = String::from_utf8_lossy(&uris.stdout).into_owned();
+    let files = uris.lines().filter_map(parse_uri).collect::<Vec<_>>();
+    let archives = root.join("var/cache/apt/archives");
+    for (file, sha256) in &files {
+        // What another checkout has fetched is not fetched again; apt checks it all the same.
+        let _ = fs::hard_link(Package::deb(sha256), archives.join(file));
+    }
     sh::output(apt_get(&root).args(["install", "--download-only", "-y", "-q"]).args(&names))
         .context("downloading Debian packages")?;
-    let mut packages = Vec::new();
-    for line in uris.lines().filter(|line| line.starts_with('\'')) {
-        let file = line.split(' ').nth(1).context("reading apt's list of addresses")?;
-        packages.push(keep(&root.join("var/cache/apt/archives").join(file), file)?);
-    }
+    let mut packages =
+        files.iter().map(|(file, _)| keep(&archives.join(file), file)).collect::<Result<Vec<_>>>()?;
     packages.sort_by(|a, b| a.name.cmp(&b.name));
     if packages.is_empty() {
         bail!("apt resolved no packages for {list}");
@@ -92,13 +99,24 @@ fn resolve(list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
     Ok(packages)
 }
 
-/// Moves a downloaded package (its hash was checked by apt) into the pool under its own hash.
+/// `'http://…/name_version.deb' name_version.deb 1234 SHA256:…`
+fn parse_uri(line: &str) -> Option<(&str, &str)> {
+    let mut fields = line.strip_prefix('\'')?.split(' ').skip(1);
+    let file = fields.next()?;
+    Some((file, fields.nth(1)?.strip_prefix("SHA256:").unwrap_or_default()))
+}
+
+/// Keeps a downloaded package (its hash was checked by apt) in the pool under its own hash.
 fn keep(downloaded: &Path, file: &str) -> Result<Package> {
     let bytes = fs::read(downloaded).with_context(|| format!("reading {}", downloaded.display()))?;
     let sha256 = hex(&Sha256::digest(&bytes));
-    let pool = paths::cache("pool");
-    fs::create_dir_all(&pool)?;
-    fs::copy(downloaded, pool.join(format!("{sha256}.deb")))?;
+    let pool = Package::deb(&sha256);
+    if !pool.exists() {
+        fs::create_dir_all(paths::shared_cache("pool"))?;
+        let fresh = pool.with_extension(std::process::id().to_string());
+        fs::copy(downloaded, &fresh)?;
+        fs::rename(fresh, pool)?;
+    }
     let (name, rest) = file.split_once('_').context("a package file name without a version")?;
     let version = rest.split('_').next().unwrap_or_default().replace("%3a", ":");
     Ok(Package { name: name.to_owned(), version, sha256, file: file.to_owned() })
@@ -109,11 +127,15 @@ fn unpack(package: &Package) -> Result<()> {
     if target.exists() {
         return Ok(());
     }
-    let fresh = target.with_extension("new");
+    // Another checkout may unpack the same at the same time: who is second finds it done.
+    let fresh = target.with_extension(std::process::id().to_string());
     fs::create_dir_all(&fresh)?;
-    let deb = paths::cache("pool").join(format!("{}.deb", package.sha256));
-    sh::output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&fresh))?;
-    fs::rename(&fresh, &target).with_context(|| format!("unpacking {}", package.name))
+    sh::output(Command::new("dpkg-deb").arg("-x").arg(Package::deb(&package.sha256)).arg(&fresh))?;
+    match fs::rename(&fresh, &target) {
+        Err(error) if !target.exists() => Err(error).with_context(|| format!("unpacking {}", package.name)),
+        Err(_) => Ok(fs::remove_dir_all(&fresh)?),
+        Ok(()) => Ok(()),
+    }
 }
 
 fn apt_get(root: &Path) -> Command {
@@ -144,11 +166,18 @@ fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
     }
     fs::write(root.join("var/lib/dpkg/status"), "")?;
     let sources = match mirror {
-        Some(mirror) => vec![(mirror.to_owned(), SUITE.to_owned())],
+        Some(mirror) => BTreeSet::from([(mirror.to_owned(), SUITE.to_owned())]),
         None => host_mirrors()?,
     };
+    // Only what no other suite has is taken from there: apt's priority for backports sees to it.
+    let backports: Vec<_> = sources
+        .iter()
+        .filter(|(_, suite)| suite == SUITE)
+        .map(|(mirror, _)| (mirror.clone(), format!("{SUITE}-backports")))
+        .collect();
     let lines: Vec<String> = sources
         .iter()
+        .chain(&backports)
         .map(|(uri, suite)| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n"))
         .collect();
     fs::write(root.join("etc/apt/sources.list"), lines.concat())?;
@@ -161,7 +190,7 @@ pub(crate) fn sources(mirror: Option<&str>) -> Result<PathBuf> {
 }
 
 /// The host's own Debian mirrors, each with our suite in place of the host's: `bookworm-updates` → `trixie-updates`.
-fn host_mirrors() -> Result<Vec<(String, String)>> {
+fn host_mirrors() -> Result<BTreeSet<(String, String)>> {
     let mut mirrors = load_mirrors()?;
     if mirrors.is_empty() {
         // apt tells of its sources only what it has fetched a list of.
@@ -171,7 +200,7 @@ fn host_mirrors() -> Result<Vec<(String, String)>> {
     if mirrors.is_empty() {
         bail!("the host's apt knows no Debian mirror: give one with --mirror URL");
     }
-    Ok(mirrors.into_iter().collect())
+    Ok(mirrors)
 }
 
 fn load_mirrors() -> Result<BTreeSet<(String, String)>> {

@@ -17,6 +17,14 @@ pub(crate) fn cache(name: &str) -> PathBuf {
     target().join("corral").join(name)
 }
 
+/// `$XDG_CACHE_HOME/corral/NAME`: what is slow to make or to fetch, for all checkouts of this machine. Everything in it is
+/// found by the hash of what it is made of. Safe to delete at any time.
+pub(crate) fn shared_cache(name: &str) -> PathBuf {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    base.map_or_else(|| cache("shared"), |base| base.join("corral")).join(name)
+}
+
 /// Cargo's target folder.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)

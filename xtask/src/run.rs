@@ -1,6 +1,6 @@
 //! `cargo xtask run`: builds what changed and boots it here, the console in this terminal.
 
-use crate::{accel, image, paths, sh};
+use crate::{accel, image, paths, setup, sh, tools, uml_image};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::ffi::OsString;
@@ -8,7 +8,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use vmtest::{Image, Medium, Options as Machine, drive, shell};
+use vmtest::uml::{Line, Uml};
+use vmtest::{Accelerator, Image, Medium, Options as Machine, drive, shell};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -21,6 +22,9 @@ pub(crate) struct Options {
     /// State disk of this size (such as 10G), kept in target/corral/run over runs; without it the machine runs from memory
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
+    /// Boot under User-Mode Linux: up in seconds, on the test kernel, without firmware
+    #[arg(long, conflicts_with_all = ["iso", "uefi", "accel", "release", "qemu"])]
+    quick: bool,
     /// Boot the ISO instead of kernel and initrd
     #[arg(long)]
     iso: bool,
@@ -44,9 +48,17 @@ pub(crate) struct Options {
     qemu: Vec<OsString>,
 }
 
-/// Builds, boots, and returns when QEMU has ended.
+/// Builds, boots, and returns when the machine has ended.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    image::build(&image::Options { release: options.release, ..image::Options::default() })?;
+    let wanted = image::Options { release: options.release, ..image::Options::default() };
+    setup::install()?;
+    let ingredients = image::gather(&wanted)?;
+    tools::prepare_emulators()?;
+    if options.quick {
+        uml_image::prepare(&ingredients)?;
+    } else {
+        image::write(&ingredients, &wanted)?;
+    }
     let image = Image::find()?;
     let folder = paths::cache("run");
     fs::create_dir_all(&folder)?;
@@ -60,11 +72,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         append
             .push_str(" rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]");
     }
+    let accelerator = match options.quick {
+        true => Accelerator::Tcg,
+        false => accel::choose(options.accel.as_deref(), &image)?,
+    };
     let machine = Machine {
         medium: if options.iso { Medium::Iso } else { Medium::Direct },
         uefi: options.uefi,
         variables: options.uefi.then(|| folder.join("uefi-variables")),
-        accelerator: accel::choose(options.accel.as_deref(), &image)?,
+        accelerator,
         memory: options.memory,
         nics: options.nic,
         append,
@@ -74,20 +90,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         extra: options.qemu.clone(),
         ..Machine::default()
     };
-    greet(&machine, &folder, options.cloud_config.is_some());
-    let mut qemu = machine.command(&image);
+    let uml = image.uml.as_ref().filter(|_| options.quick);
+    greet(&machine, &folder, options, uml.is_some());
+    if let Some(uml) = uml {
+        let status = Uml::start(&folder, &machine, uml, Line::Terminal)?.child.wait()?;
+        anyhow::ensure!(status.success(), "the machine ended: {status}");
+        return Ok(());
+    }
+    let mut qemu = machine.command(&image, &folder);
     qemu.args(["-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"]);
     qemu.args(["-mon", "chardev=console,mode=readline"]);
     sh::run(&mut qemu).context("running the machine")
 }
 
-fn greet(machine: &Machine, folder: &Path, has_own_config: bool) {
+fn greet(machine: &Machine, folder: &Path, options: &Options, is_uml: bool) {
     let (ssh_port, web_port) = (machine.forwards[0].0, machine.forwards[1].0);
+    let emulator = if is_uml { "User-Mode Linux".to_owned() } else { format!("{:?}", machine.accelerator) };
     eprintln!(
-        "\nbooting ({:?}, {} MiB); the console is this terminal, user rancher is logged in by itself",
-        machine.accelerator, machine.memory
+        "\nbooting ({emulator}, {} MiB); the console is this terminal, user rancher is logged in by itself",
+        machine.memory
     );
-    if has_own_config {
+    if options.cloud_config.is_some() {
         eprintln!(
             "  log in:   ssh -p {ssh_port} rancher@127.0.0.1          (with a key of your cloud-config)"
         );
@@ -95,7 +118,8 @@ fn greet(machine: &Machine, folder: &Path, has_own_config: bool) {
         eprintln!("  log in:   ssh -p {ssh_port} -i {} rancher@127.0.0.1", folder.join("key").display());
     }
     eprintln!("  port {web_port} of this machine is port 8080 of the guest");
-    eprintln!("  leave:    sudo poweroff in the machine, or Ctrl-A then X here\n");
+    let keys = if is_uml { "" } else { ", or Ctrl-A then X here" };
+    eprintln!("  leave:    sudo poweroff in the machine{keys}\n");
 }
 
 /// The owner's cloud-config, or one with the key in `target/corral/run`.

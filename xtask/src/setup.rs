@@ -6,17 +6,17 @@ use std::path::Path;
 use std::process::Command;
 
 /// A package of the host, what it is for, and a file that shows that it is there.
-struct Need {
+pub(crate) struct Need {
     package: &'static str,
     why: &'static str,
     proof: &'static str,
 }
 
-const fn need(package: &'static str, why: &'static str, proof: &'static str) -> Need {
+pub(crate) const fn need(package: &'static str, why: &'static str, proof: &'static str) -> Need {
     Need { package, why, proof }
 }
 
-/// The whole list. Programs newer than the host's come from the image's own packages instead (see `erofs`).
+/// The whole list. Programs newer than the host's come from the image's own packages instead (see `erofs` and `tools`).
 const NEEDS: &[Need] = &[
     need("gcc", "linking Rust programs", "/usr/bin/gcc"),
     need("make", "building libbpf for the device rules of containers", "/usr/bin/make"),
@@ -32,7 +32,6 @@ const NEEDS: &[Need] = &[
     need("mtools", "filling vfat config drives without mounting them", "/usr/bin/mcopy"),
     need("e2fsprogs", "looking into state disks after tests", "/sbin/e2fsck"),
     need("swtpm", "stories with a TPM", "/usr/bin/swtpm"),
-    need("qemu-system-x86", "booting the image", "/usr/bin/qemu-system-x86_64"),
     need("ovmf", "UEFI firmware for QEMU", vmtest::qemu::UEFI_FIRMWARE),
     need("qemu-utils", "making disks", "/usr/bin/qemu-img"),
     need("python3", "a mock of EC2's metadata service for tests", "/usr/bin/python3"),
@@ -61,7 +60,7 @@ pub(crate) fn install() -> Result<()> {
     install_missing(NEEDS)
 }
 
-fn install_missing(needs: &[Need]) -> Result<()> {
+pub(crate) fn install_missing(needs: &[Need]) -> Result<()> {
     let missing: Vec<&Need> = needs.iter().filter(|need| !Path::new(need.proof).exists()).collect();
     if missing.is_empty() {
         return Ok(());

@@ -1,7 +1,15 @@
 //! Running programs of the host: a failure names the program and shows what it said.
 
+use crate::paths;
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Output, Stdio};
+
+/// The cargo that runs us, in the checkout.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::root());
+    cargo
+}
 
 /// Runs a command and returns what it printed; on failure the error carries its stderr.
 pub(crate) fn output(command: &mut Command) -> Result<String> {

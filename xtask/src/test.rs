@@ -1,20 +1,37 @@
 //! `cargo xtask test`: everything that must pass. Ends with one line `N passed, N failed, N skipped`.
 
-use crate::{image, paths, setup, tidy, tools, variants};
+use crate::stories::{self, Stories};
+use crate::{image, setup, sh, test_kernel, tidy, tools, uml_image, variants};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only the stories whose name contains this
+    /// Only the stories whose name contains this, and nothing else
     #[arg(long, value_name = "NAME")]
     story: Option<String>,
-    /// No virtual machines
+    /// Only what needs no machine: formatting, lints, house rules, unit tests
+    #[arg(long, conflicts_with_all = ["story", "all", "release_image"])]
+    no_machines: bool,
+    /// Every story in QEMU too, on the product's own kernel
     #[arg(long)]
-    quick: bool,
+    all: bool,
+    /// The image packed as densely as a release
+    #[arg(long)]
+    release_image: bool,
+    /// Run each story so many times
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    times: u32,
+    /// Leave the machines on that a story ends with, and say how to log in
+    #[arg(long, requires = "story")]
+    keep: bool,
 }
+
+/// Two machines at a time: that is what two cores carry.
+const SLOTS: usize = 2;
 
 /// What the test runners counted.
 #[derive(Debug, Default)]
@@ -27,47 +44,97 @@ struct Count {
 /// Runs everything; an error if anything failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install()?;
-    let mut count = Count::default();
+    let (mut count, mut phases) = (Count::default(), Phases::default());
     if options.story.is_none() {
-        count.check("formatting", cargo(&["fmt", "--all", "--check"]))?;
-        count.check(
-            "lints",
-            cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
-        )?;
-        count.record("tidy", tidy::check());
-        count.tests(
-            "unit tests",
-            &["test", "--workspace", "--exclude", "vmtest", "--exclude", "engine-tests", "--quiet"],
-        )?;
+        without_machines(&mut count, &mut phases)?;
     }
-    if !options.quick {
-        image::build(&image::Options::default())?;
-        tools::prepare()?;
-        variants::prepare()?;
-        if options.story.is_none() {
-            let threads = ["test", "--package", "engine-tests", "--", "--test-threads", "2"];
-            count.tests("the system engine and its clients", &threads)?;
-        }
-        let filter = options.story.clone().unwrap_or_default();
-        // Two machines at a time: that is what two cores carry.
-        let stories = [
-            "test",
-            "--package",
-            "vmtest",
-            "--test",
-            "stories",
-            "--",
-            "--test-threads",
-            "2",
-            filter.as_str(),
-        ];
-        count.tests("stories", stories.strip_suffix(&[""]).unwrap_or(&stories))?;
+    if !options.no_machines {
+        with_machines(options, &mut count, &mut phases)?;
     }
+    phases.print();
     println!("\n{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
     if count.failed > 0 {
         bail!("not everything passed");
     }
     Ok(())
+}
+
+fn without_machines(count: &mut Count, phases: &mut Phases) -> Result<()> {
+    phases.time("formatting", || count.check("formatting", cargo(&["fmt", "--all", "--check"])))?;
+    let lints = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    phases.time("lints", || count.check("lints", cargo(&lints)))?;
+    phases.time("tidy", || {
+        count.record("tidy", tidy::check());
+        Ok(())
+    })?;
+    let units = ["test", "--workspace", "--exclude", "vmtest", "--exclude", "engine-tests", "--quiet"];
+    phases.time("unit tests", || count.tests("unit tests", cargo(&units)))
+}
+
+fn with_machines(options: &Options, count: &mut Count, phases: &mut Phases) -> Result<()> {
+    let wanted = image::Options { release: options.release_image, hooks: true, ..image::Options::default() };
+    let ingredients = phases.time("packages and programs", || image::gather(&wanted))?;
+    phases.time("test kernel", || {
+        if let Err(error) = test_kernel::prepare() {
+            eprintln!("every story runs in QEMU: {error:#}");
+        }
+        Ok(())
+    })?;
+    let stories = phases.time("building the stories", || Stories::build(options.story.as_deref()))?;
+    let has_uml = phases.time("image for User-Mode Linux", || uml_image::prepare(&ingredients)).is_ok();
+    if !has_uml {
+        uml_image::forget();
+    }
+    if stories.need_qemu() || options.all || !has_uml {
+        phases.time("image", || image::write(&ingredients, &wanted))?;
+        phases.time("releases", || variants::prepare(&ingredients))?;
+    }
+    phases.time("tools", tools::prepare)?;
+    if options.story.is_none() {
+        if has_uml {
+            phases.time("both images hold one system", || {
+                count.record("both images hold one system", uml_image::check(&ingredients));
+                Ok(())
+            })?;
+        }
+        let engine = cargo(&["test", "--package", "engine-tests", "--", "--test-threads", "2"]);
+        phases.time("system engine", || count.tests("the system engine and its clients", engine))?;
+    }
+    eprintln!("== stories");
+    let run = stories::Options { in_qemu: false, keep: options.keep, times: options.times, slots: SLOTS };
+    let mut outcomes = phases.time("stories", || stories.run(&run))?;
+    if options.all {
+        let stories = Stories::build(options.story.as_deref())?;
+        let run = stories::Options { in_qemu: true, ..run };
+        outcomes.extend(phases.time("stories, all in QEMU", || stories.run(&run))?);
+    }
+    stories::print(&outcomes);
+    let (passed, failed) = stories::count(&outcomes);
+    count.passed += passed;
+    count.failed += failed;
+    Ok(())
+}
+
+/// How long each part of a run took.
+#[derive(Debug, Default)]
+struct Phases(Vec<(&'static str, Duration)>);
+
+impl Phases {
+    fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begin = Instant::now();
+        let result = work();
+        self.0.push((name, begin.elapsed()));
+        result
+    }
+
+    fn print(&self) {
+        println!("\n{:<44} {:>10}", "phase", "seconds");
+        for (name, took) in &self.0 {
+            println!("{name:<44} {:>10.1}", took.as_secs_f64());
+        }
+        let all: Duration = self.0.iter().map(|(_, took)| *took).sum();
+        println!("{:<44} {:>10.1}", "all", all.as_secs_f64());
+    }
 }
 
 impl Count {
@@ -89,10 +156,9 @@ impl Count {
     }
 
     /// Runs tests, shows what they print, and counts by their closing lines.
-    fn tests(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
+    fn tests(&mut self, name: &str, mut runner: Command) -> Result<()> {
         eprintln!("== {name}");
-        let mut child =
-            cargo(arguments).stdout(Stdio::piped()).spawn().with_context(|| format!("starting {name}"))?;
+        let mut child = runner.stdout(Stdio::piped()).spawn().with_context(|| format!("starting {name}"))?;
         let output = child.stdout.take().context("no output")?;
         let before = self.failed;
         for line in BufReader::new(output).lines() {
@@ -122,8 +188,8 @@ impl Count {
 }
 
 fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(paths::root()).args(arguments);
+    let mut command = sh::cargo();
+    command.args(arguments);
     command
 }
 

@@ -18,6 +18,7 @@ const DOCKER_PY: [&str; 4] =
 /// Makes `target/corral/tools`: one executable a program.
 pub(crate) fn prepare() -> Result<()> {
     fs::create_dir_all(paths::cache("tools"))?;
+    prepare_emulators()?;
     prepare_nfs_server()?;
     prepare_moto()?;
     prepare_engine_clients()
@@ -36,18 +37,12 @@ fn prepare_engine_clients() -> Result<()> {
     ];
     let wanted: BTreeSet<String> = names.map(str::to_owned).into();
     let packages = packages::fetch(&wanted, None, false)?;
-    let linker = packages::find(&packages, "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")?;
-    let programs = [
+    for (name, path) in [
         ("docker", "usr/bin/docker"),
         ("docker-registry", "usr/bin/docker-registry"),
         ("docker-compose", "usr/libexec/docker/cli-plugins/docker-compose"),
-    ];
-    for (name, path) in programs {
-        let program = packages::find(&packages, path)?;
-        let (linker, libraries) = (linker.display(), libraries(&packages));
-        let script =
-            format!("#!/bin/sh\nexec {linker} --library-path {libraries} {} \"$@\"\n", program.display());
-        write(&paths::cache("tools").join(name), &script)?;
+    ] {
+        write_program(name, path, &packages, "", "")?;
     }
     for (name, path) in [
         ("busybox", "usr/bin/busybox"),
@@ -63,21 +58,49 @@ fn prepare_engine_clients() -> Result<()> {
     write(&paths::cache("tools/docker-py"), &script)
 }
 
+/// What runs machines, from the release of Debian that the image is made of: the host's may be too old. QEMU before 8
+/// may translate code in one thread while another one patches it, and a guest that patches its jump labels dies of it;
+/// slirp4netns before 1.2.1 takes no cable.
+pub(crate) fn prepare_emulators() -> Result<()> {
+    fs::create_dir_all(paths::cache("tools"))?;
+    let slirp = packages::fetch(&["slirp4netns", "libc6"].map(str::to_owned).into(), None, false)?;
+    write_program("slirp4netns", "usr/bin/slirp4netns", &slirp, "", "")?;
+    let names = ["qemu-system-x86", "seabios", "libc6"].map(str::to_owned);
+    let qemu = packages::fetch(&names.into(), None, false)?;
+    let modules = packages::find(&qemu, "usr/lib/x86_64-linux-gnu/qemu")?;
+    let setting = format!("export QEMU_MODULE_DIR={}\n", modules.display());
+    let mut firmware = String::new();
+    for folder in ["usr/share/seabios", "usr/share/qemu"] {
+        firmware.push_str(&format!("-L {} ", packages::find(&qemu, folder)?.display()));
+    }
+    write_program("qemu-system-x86_64", "usr/bin/qemu-system-x86_64", &qemu, &setting, &firmware)
+}
+
 fn prepare_nfs_server() -> Result<()> {
     let wanted: BTreeSet<String> = ["nfs-ganesha", "nfs-ganesha-vfs", "libc6"].map(str::to_owned).into();
     let packages = packages::fetch(&wanted, None, false)?;
-    let program = packages::find(&packages, "usr/bin/ganesha.nfsd")?;
     let plugins = packages::find(&packages, "usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so")?;
-    let linker = packages::find(&packages, "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")?;
-    // With its own linker, so that the host's C library does not matter. It forks nothing of the host.
+    let plugins = plugins.parent().context("a plug-in without a folder")?.display();
+    let setting = format!("export GANESHA_PLUGINS={plugins}\n");
+    write_program("ganesha.nfsd", "usr/bin/ganesha.nfsd", &packages, &setting, "")
+}
+
+/// A script that starts a program of these packages with its own linker, so that the host's C library does not matter.
+fn write_program(
+    name: &str,
+    path: &str,
+    packages: &[Package],
+    settings: &str,
+    arguments: &str,
+) -> Result<()> {
+    let linker = packages::find(packages, "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")?;
     let script = format!(
-        "#!/bin/sh\nexport GANESHA_PLUGINS={}\nexec {} --library-path {} {} \"$@\"\n",
-        plugins.parent().context("a plug-in without a folder")?.display(),
+        "#!/bin/sh\n{settings}exec {} --library-path {} {} {arguments}\"$@\"\n",
         linker.display(),
-        libraries(&packages),
-        program.display()
+        libraries(packages),
+        packages::find(packages, path)?.display()
     );
-    write(&paths::cache("tools/ganesha.nfsd"), &script)
+    write(&paths::cache("tools").join(name), &script)
 }
 
 fn libraries(packages: &[Package]) -> String {

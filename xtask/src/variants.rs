@@ -15,18 +15,17 @@ const FAILS: &str = "#!/bin/sh\nexit 1\n";
 const HANGS: &str = "#!/usr/bin/busybox sh\nwhile :; do sleep 3600; done\n";
 
 /// Makes `target/corral/releases/*.oci.tar`, as far as they are not of this image.
-pub(crate) fn prepare() -> Result<()> {
+pub(crate) fn prepare(ingredients: &Ingredients) -> Result<()> {
     let folder = paths::cache("releases");
-    let ingredients = image::gather(&image::Options::default())?;
     let stamp = folder.join("stamp");
     if fs::read_to_string(&stamp).is_ok_and(|old| old == ingredients.stamp) {
         return Ok(());
     }
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    let trees = image::assemble(&ingredients)?;
+    let trees = ingredients.trees()?;
     progress::step("writing releases for the stories", || {
-        Maker { folder: &folder, ingredients: &ingredients, trees: &trees }.make_all()
+        Maker { folder: &folder, ingredients, trees }.make_all()
     })?;
     fs::write(stamp, &ingredients.stamp)?;
     Ok(())

@@ -19,6 +19,8 @@ pub struct Index {
     aliases: Vec<(String, String)>,
     /// name → names or aliases of what should be loaded first: users of crypto ask for `crc32c`, not for a module
     soft: Vec<(String, Vec<String>)>,
+    /// Names of what is part of the kernel itself: most of it has no folder in /sys/module.
+    built_in: BTreeSet<String>,
     loaded: BTreeSet<String>,
 }
 
@@ -35,7 +37,9 @@ impl Index {
         let aliases = read("modules.alias")?.lines().filter_map(parse_alias).collect();
         let soft = fs::read_to_string(folder.join("modules.softdep")).unwrap_or_default();
         let soft = soft.lines().filter_map(parse_soft_dependency).collect();
-        Ok(Index { folder, modules, aliases, soft, loaded: load_loaded() })
+        let built_in = fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
+        let built_in = built_in.lines().map(name_of).collect();
+        Ok(Index { folder, modules, aliases, soft, built_in, loaded: load_loaded() })
     }
 
     /// Loads a module and what it needs. A module that is built in or loaded already is no error; an unknown one is.
@@ -44,7 +48,8 @@ impl Index {
         let (name, parameters) =
             request.trim().split_once(char::is_whitespace).unwrap_or((request.trim(), ""));
         let name = canonical(name);
-        if self.loaded.contains(&name) || Path::new("/sys/module").join(&name).exists() {
+        let is_built_in = self.built_in.contains(&name);
+        if is_built_in || self.loaded.contains(&name) || Path::new("/sys/module").join(&name).exists() {
             return Ok(());
         }
         let (path, needs) = self
@@ -62,7 +67,8 @@ impl Index {
 
     /// Loads what the kernel asks for by name or alias (`ipt_tcp`, `fs-ext4`, `net-pf-10`).
     pub fn load_alias(&mut self, alias: &str) -> Result<()> {
-        if self.modules.contains_key(&canonical(alias)) {
+        let name = canonical(alias);
+        if self.modules.contains_key(&name) || self.built_in.contains(&name) {
             return self.load(alias);
         }
         let wanted = |(pattern, _): &&(String, String)| {

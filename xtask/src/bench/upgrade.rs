@@ -32,8 +32,9 @@ struct Sample {
 /// Measures and prints.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install()?;
-    image::build(&image::Options::default())?;
-    variants::prepare()?;
+    let ingredients = image::gather(&image::Options::default())?;
+    image::write(&ingredients, &image::Options::default())?;
+    variants::prepare(&ingredients)?;
     let debian = Debian::prepare()?;
     let accelerator = accel::choose(options.accel.as_deref(), &Image::find()?)?;
     let place = folder("bench-upgrade")?;
@@ -80,8 +81,8 @@ fn upgrade(folder: &Path, installed: &Path, how: &str, accelerator: Accelerator)
     let disk = folder.join("disk.img");
     let copied = Command::new("cp").arg("--sparse=always").arg(installed).arg(&disk).status()?;
     anyhow::ensure!(copied.success(), "copying the installed disk: {copied}");
-    let stick = Some(Image::find()?.releases.join("next.oci.tar"));
-    let options = Vm { medium: Medium::Disk, disks: vec![disk], stick, accelerator, ..Vm::default() };
+    let sticks = vec![Image::find()?.releases.join("next.oci.tar")];
+    let options = Vm { medium: Medium::Disk, disks: vec![disk], sticks, accelerator, ..Vm::default() };
     let mut machine = Machine::start(folder, options)?;
     machine.expect_login()?;
     machine.expect_docker()?;

@@ -1,0 +1,134 @@
+//! What a machine is made of. Which kind of machine that gives is decided here, and only here.
+
+use crate::image::Image;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// How a machine is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// User-Mode Linux: the system image on a test kernel, as processes of this machine. Up in seconds.
+    Uml,
+    /// QEMU: a PC with its firmware, and the product's own kernel.
+    Qemu,
+}
+
+impl Kind {
+    /// The word for it on command lines and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Uml => "uml",
+            Kind::Qemu => "qemu",
+        }
+    }
+}
+
+/// How the guest's instructions are run by QEMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    Kvm,
+    /// Software emulation with a thread for each processor: works everywhere.
+    Tcg,
+    /// Software emulation in one thread: the quicker way where as many machines run as there are cores.
+    TcgInOneThread,
+}
+
+/// What the machine boots from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    /// Kernel and initrd given to the machine, the system image as a disk: the quickest way.
+    Direct,
+    /// The ISO in a CD drive, by the firmware.
+    Iso,
+    /// The ISO as a USB stick, by the firmware.
+    UsbStick,
+    /// The first disk, by the firmware.
+    Disk,
+}
+
+/// The network of the first card, besides its addresses, its DHCP server and its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    Usual,
+    /// The DHCP server tells this host name.
+    HostName(String),
+    /// Amazon's: at its own address, this program answers who asks for metadata.
+    Metadata(PathBuf),
+}
+
+/// A machine to boot.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub medium: Medium,
+    /// The story is about a PC's hardware, or about the product's own kernel.
+    pub needs_qemu: bool,
+    pub accelerator: Accelerator,
+    /// UEFI firmware instead of BIOS.
+    pub uefi: bool,
+    /// Where that firmware keeps its variables; made if it is not there. Without it they are lost with the machine.
+    pub variables: Option<PathBuf>,
+    /// MiB.
+    pub memory: u32,
+    /// Network cards; the first one has the forwarded ports.
+    pub nics: u32,
+    pub network: Network,
+    /// Cards, other than the first, whose packets are kept: see `Machine::packets`.
+    pub recorded: Vec<u32>,
+    /// Kernel parameters besides the usual ones; only for `Medium::Direct`.
+    pub append: String,
+    /// More disks, in order: raw image files.
+    pub disks: Vec<PathBuf>,
+    /// Where every write to the first of them is kept, in its order: see `write_log`.
+    pub write_log: Option<PathBuf>,
+    /// More disks after these, which nothing writes to: several machines may have them.
+    pub sticks: Vec<PathBuf>,
+    /// A config drive.
+    pub config_drive: Option<PathBuf>,
+    /// (port of this machine on loopback, port of the guest)
+    pub forwards: Vec<(u16, u16)>,
+    /// Hardware that only QEMU has, in QEMU's words.
+    pub extra: Vec<OsString>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            medium: Medium::Direct,
+            needs_qemu: false,
+            accelerator: Accelerator::TcgInOneThread,
+            uefi: false,
+            variables: None,
+            memory: 1024,
+            nics: 1,
+            network: Network::Usual,
+            recorded: Vec::new(),
+            append: String::new(),
+            disks: Vec::new(),
+            write_log: None,
+            sticks: Vec::new(),
+            config_drive: None,
+            forwards: Vec::new(),
+            extra: Vec::new(),
+        }
+    }
+}
+
+/// Set to `qemu`, every machine is QEMU's.
+pub const KIND_VARIABLE: &str = "CORRAL_MACHINES";
+
+/// The usual kernel parameters of a machine whose console is its first serial line.
+pub const APPEND: &str = "console=ttyS0 printk.devkmsg=on loglevel=4";
+
+impl Options {
+    /// The quickest kind of machine that has all of this.
+    pub fn kind(&self, image: &Image) -> Kind {
+        let needs_a_pc = self.medium != Medium::Direct
+            || self.needs_qemu
+            || self.uefi
+            || self.network != Network::Usual
+            || self.write_log.is_some()
+            || !self.extra.is_empty();
+        let wanted = std::env::var_os(KIND_VARIABLE).is_some_and(|kind| kind == Kind::Qemu.name());
+        if needs_a_pc || wanted || image.uml.is_none() { Kind::Qemu } else { Kind::Uml }
+    }
+}

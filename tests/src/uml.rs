@@ -1,0 +1,166 @@
+//! A machine of User-Mode Linux: Linux as a program of this machine, with the system image as it is. It needs no rights.
+//! <https://docs.kernel.org/virt/uml/user_mode_linux_howto_v2.html>
+
+use crate::image::UmlImage;
+use crate::machine::tied;
+use crate::options::{APPEND, Options};
+use crate::slirp::Slirp;
+use anyhow::{Context, Result, ensure};
+use command_fds::{CommandFdExt, FdMapping};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+/// The first descriptor of the kernel that is a network card.
+const FIRST_CARD: i32 = 10;
+/// First bytes and version of a request to the kernel's management console (`arch/um/drivers/mconsole.h`).
+const MCONSOLE_MAGIC: u32 = 0xcafe_babe;
+const MCONSOLE_VERSION: u32 = 2;
+const MCONSOLE_DATA: usize = 512;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running kernel and the networks of its cards.
+#[derive(Debug)]
+pub struct Uml {
+    pub child: Child,
+    /// They end with the machine.
+    _networks: Vec<Slirp>,
+    folder: PathBuf,
+    next_disk: usize,
+}
+
+/// Where the first serial line goes.
+#[derive(Debug)]
+pub enum Line {
+    /// This program's own terminal.
+    Terminal,
+    /// The other end of this.
+    Stream(UnixStream),
+}
+
+impl Uml {
+    /// Starts a machine. `folder` is its own; two at a time cannot share it.
+    pub fn start(folder: &Path, options: &Options, image: &UmlImage, line: Line) -> Result<Uml> {
+        let mut networks = Vec::new();
+        let mut cards = Vec::new();
+        let mut arguments: Vec<OsString> = Vec::new();
+        for number in 0..options.nics {
+            let (ours, theirs) = card()?;
+            // What QEMU calls its cards by default: stories and configurations may say so, too.
+            let address = format!("52:54:00:12:34:{:02x}", 0x56 + number);
+            let descriptor = FIRST_CARD + i32::try_from(number)?;
+            arguments.push(
+                format!("vec{number}:transport=fd,fd={descriptor},depth=64,gro=1,mac={address}").into(),
+            );
+            cards.push(FdMapping { parent_fd: theirs, child_fd: descriptor });
+            if options.recorded.contains(&number) {
+                record(ours, &folder.join(format!("net{number}.packets")))?;
+            } else {
+                networks.push(Slirp::start(folder, number, ours, &image.slirp)?);
+            }
+        }
+        for (ours, theirs) in &options.forwards {
+            networks.first().context("a port cannot be forwarded without a card")?.forward(*ours, *theirs)?;
+        }
+        let (disks, next_disk) = disks(options, image);
+        arguments.extend(disks);
+        // The kernel warns about a socket that an earlier run left.
+        let _ = fs::remove_dir_all(folder.join("uml"));
+        fs::create_dir_all(folder.join("uml"))?;
+        let mut command = tied(&image.kernel);
+        command.arg(format!("mem={}M", options.memory)).arg("umid=machine");
+        command.arg(argument("uml_dir=", &folder.join("uml"), "/"));
+        command.arg(argument("initrd=", &image.initrd, "")).arg("seccomp=on");
+        command.args(arguments).args(["con=null", "ssl=null", "ssl0=fd:0,fd:1", "root=98:0"]);
+        command.arg(format!("{APPEND} {}", options.append));
+        match line {
+            Line::Terminal => {}
+            Line::Stream(stream) => {
+                command.stdin(OwnedFd::from(stream.try_clone()?)).stdout(OwnedFd::from(stream));
+                command.stderr(File::create(folder.join("machine.log"))?);
+            }
+        }
+        command.fd_mappings(cards).context("two cards with one descriptor")?;
+        let child = command.spawn().context("starting User-Mode Linux by setpriv (util-linux)")?;
+        Ok(Uml { child, _networks: networks, folder: folder.to_path_buf(), next_disk })
+    }
+
+    /// Plugs in a disk while the machine runs.
+    pub fn plug_in(&mut self, disk: &Path) -> Result<()> {
+        self.request(&format!("config ubd{}={}", self.next_disk, disk.display()))?;
+        self.next_disk += 1;
+        Ok(())
+    }
+
+    /// One request to the kernel's management console.
+    fn request(&self, request: &str) -> Result<()> {
+        let ours = self.folder.join("uml/request");
+        let _ = fs::remove_file(&ours);
+        let socket = UnixDatagram::bind(&ours)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut message = Vec::new();
+        for number in [MCONSOLE_MAGIC, MCONSOLE_VERSION, u32::try_from(request.len())?] {
+            message.extend(number.to_ne_bytes());
+        }
+        message.extend(request.as_bytes());
+        message.resize(12 + MCONSOLE_DATA, 0);
+        socket.send_to(&message, self.folder.join("uml/machine/mconsole")).context("reaching the kernel")?;
+        // An error number, "more follows", the length, and what it has to say.
+        let mut reply = [0; 12 + MCONSOLE_DATA];
+        let length = socket.recv(&mut reply).with_context(|| format!("{request}: no answer"))?;
+        let said = String::from_utf8_lossy(reply.get(12..length).unwrap_or_default());
+        ensure!(reply[..4] == [0; 4], "{request}: {said}");
+        Ok(())
+    }
+}
+
+/// The two ends of a card's cable.
+fn card() -> Result<(UnixDatagram, OwnedFd)> {
+    let (ours, theirs) = UnixDatagram::pair().context("making a network card")?;
+    for end in [&ours, &theirs] {
+        // Room for a burst; the kernel drops what finds none, as a card does.
+        rustix::net::sockopt::set_socket_send_buffer_size(end, 1 << 20)?;
+        rustix::net::sockopt::set_socket_recv_buffer_size(end, 1 << 20)?;
+    }
+    Ok((ours, theirs.into()))
+}
+
+/// Keeps what a card sends; nothing answers it.
+fn record(card: UnixDatagram, file: &Path) -> Result<()> {
+    let mut file = File::create(file)?;
+    std::thread::spawn(move || {
+        let mut packet = [0; 1 << 16];
+        while let Ok(length @ 1..) = card.recv(&mut packet) {
+            if file.write_all(&packet[..length]).is_err() {
+                break;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The system image first, as in QEMU; the number after the last one.
+fn disks(options: &Options, image: &UmlImage) -> (Vec<OsString>, usize) {
+    let readable = |path: &PathBuf| (path.clone(), "r");
+    let mut all = vec![readable(&image.system)];
+    all.extend(options.disks.iter().map(|path| (path.clone(), "")));
+    all.extend(options.sticks.iter().chain(&options.config_drive).map(readable));
+    let count = all.len();
+    let arguments = all
+        .into_iter()
+        .enumerate()
+        .map(|(number, (path, flags))| argument(&format!("ubd{number}{flags}="), &path, ""));
+    (arguments.collect(), count)
+}
+
+fn argument(before: &str, path: &Path, after: &str) -> OsString {
+    let mut text = OsString::from(before);
+    text.push(path);
+    text.push(after);
+    text
+}

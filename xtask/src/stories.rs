@@ -1,0 +1,183 @@
+//! Runs the stories: each in a process of its own, as many at a time as the cores carry, the longest first. Says of each how
+//! long it took and on which kind of machine, and shows what a story that failed said.
+
+use crate::{paths, sh};
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// How to run them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Every machine is QEMU's.
+    pub(crate) in_qemu: bool,
+    /// Machines that are there at the end of a story go on.
+    pub(crate) keep: bool,
+    /// How often each is run.
+    pub(crate) times: u32,
+    /// How many at a time.
+    pub(crate) slots: usize,
+}
+
+/// What a story took when it last ran here: `shared_cache/stories.json`, to begin with the longest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Took {
+    seconds: f64,
+    /// `uml`, `qemu`: the kinds of machines that it started.
+    kinds: BTreeSet<String>,
+}
+
+/// One run of a story.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    name: String,
+    passed: bool,
+    took: Took,
+}
+
+/// The runner, built, and its stories.
+#[derive(Debug)]
+pub(crate) struct Stories {
+    runner: PathBuf,
+    names: Vec<String>,
+    known: BTreeMap<String, Took>,
+}
+
+impl Stories {
+    /// Builds the runner, and asks it for its stories.
+    pub(crate) fn build(filter: Option<&str>) -> Result<Stories> {
+        let runner = build("vmtest", "stories")?;
+        let list = sh::output(Command::new(&runner).args(["--list", "--format", "terse"]))?;
+        let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+        let names: Vec<String> =
+            names.filter(|name| filter.is_none_or(|part| name.contains(part))).map(str::to_owned).collect();
+        ensure!(!names.is_empty(), "no story's name contains {:?}", filter.unwrap_or_default());
+        let known = fs::read(known_file()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Ok(Stories { runner, names, known: known.unwrap_or_default() })
+    }
+
+    /// Does one of them need QEMU, as far as is known?
+    pub(crate) fn need_qemu(&self) -> bool {
+        let is_uml = |took: &Took| took.kinds.iter().all(|kind| kind == vmtest::Kind::Uml.name());
+        !self.names.iter().all(|name| self.known.get(name).is_some_and(is_uml))
+    }
+
+    /// Runs them all; prints a line for each.
+    pub(crate) fn run(mut self, options: &Options) -> Result<Vec<Outcome>> {
+        let logs = paths::cache("stories");
+        let _ = fs::remove_dir_all(&logs);
+        fs::create_dir_all(&logs)?;
+        let mut waiting: Vec<(u32, String)> = Vec::new();
+        for round in 0..options.times {
+            waiting.extend(self.names.iter().map(|name| (round, name.clone())));
+        }
+        // The last one is taken first. What was never seen may be long.
+        let seconds = |name: &String| self.known.get(name).map_or(f64::MAX, |took| took.seconds);
+        waiting.sort_by(|(a, one), (b, other)| b.cmp(a).then(seconds(one).total_cmp(&seconds(other))));
+        let (waiting, outcomes) = (Mutex::new(waiting), Mutex::new(Vec::new()));
+        let work = || -> Result<()> {
+            while let Some((round, name)) = pop(&waiting) {
+                let outcome = self.run_one(&name, round, &logs, options)?;
+                outcomes.lock().map_err(|_| anyhow::anyhow!("another worker failed"))?.push(outcome);
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..options.slots).map(|_| scope.spawn(work)).collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().map_err(|_| anyhow::anyhow!("a worker ended early"))?)
+        })?;
+        let outcomes = outcomes.into_inner().unwrap_or_default();
+        for outcome in outcomes.iter().filter(|outcome| outcome.passed && !options.in_qemu) {
+            self.known.insert(outcome.name.clone(), outcome.took.clone());
+        }
+        fs::create_dir_all(paths::shared_cache(""))?;
+        fs::write(known_file(), serde_json::to_vec_pretty(&self.known)?)?;
+        Ok(outcomes)
+    }
+
+    fn run_one(&self, name: &str, round: u32, logs: &Path, options: &Options) -> Result<Outcome> {
+        let log = logs.join(format!("{}-{round}.log", name.replace("::", "-")));
+        let report = log.with_extension("machines");
+        let output = File::create(&log)?;
+        let mut runner = Command::new(&self.runner);
+        runner
+            .args(["--exact", name, "--nocapture"])
+            .env(vmtest::report::REPORT_VARIABLE, &report)
+            .current_dir(paths::root().join("tests"))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        if options.in_qemu {
+            runner.env(vmtest::options::KIND_VARIABLE, vmtest::Kind::Qemu.name());
+        }
+        if options.keep {
+            runner.env(vmtest::machine::KEEP_VARIABLE, "yes");
+        }
+        let begin = Instant::now();
+        let passed = runner.status().context("starting a story")?.success();
+        let seconds = begin.elapsed().as_secs_f64();
+        let kinds: BTreeSet<String> =
+            fs::read_to_string(&report).unwrap_or_default().lines().map(str::to_owned).collect();
+        let kind = kinds.iter().map(String::as_str).collect::<Vec<_>>().join(" and ");
+        println!("test {name} ... {} ({seconds:.1} s, {kind})", if passed { "ok" } else { "FAILED" });
+        if !passed || options.keep {
+            println!("---- {name}\n{}----", fs::read_to_string(&log).unwrap_or_default());
+        }
+        Ok(Outcome { name: name.to_owned(), passed, took: Took { seconds, kinds } })
+    }
+}
+
+fn pop(waiting: &Mutex<Vec<(u32, String)>>) -> Option<(u32, String)> {
+    waiting.lock().ok()?.pop()
+}
+
+fn known_file() -> PathBuf {
+    paths::shared_cache("stories.json")
+}
+
+/// Builds a test program; returns its path.
+pub(crate) fn build(package: &str, test: &str) -> Result<PathBuf> {
+    let mut cargo = sh::cargo();
+    cargo.args(["test", "--package", package, "--test", test, "--no-run", "--message-format", "json"]);
+    let output = cargo.stderr(Stdio::inherit()).output().context("starting cargo")?;
+    ensure!(output.status.success(), "building {package} failed");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == test)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo made no {test}"))
+}
+
+/// How many passed and failed.
+pub(crate) fn count(outcomes: &[Outcome]) -> (u64, u64) {
+    let passed = outcomes.iter().filter(|outcome| outcome.passed).count() as u64;
+    (passed, outcomes.len() as u64 - passed)
+}
+
+/// Prints which kind of machine the stories ran on, and for how long.
+pub(crate) fn print(outcomes: &[Outcome]) {
+    let mut by_kind: BTreeMap<String, (usize, f64)> = BTreeMap::new();
+    for outcome in outcomes {
+        let kind = outcome.took.kinds.iter().cloned().collect::<Vec<_>>().join(" and ");
+        let entry = by_kind.entry(kind).or_default();
+        *entry = (entry.0 + 1, entry.1 + outcome.took.seconds);
+    }
+    println!("\n{:<44} {:>8} {:>10}", "stories by kind of machine", "stories", "seconds");
+    for (kind, (stories, seconds)) in by_kind {
+        let kind = match kind.as_str() {
+            "uml" => "User-Mode Linux",
+            "qemu" => "QEMU",
+            "" => "none",
+            other => other,
+        };
+        println!("{kind:<44} {stories:>8} {seconds:>10.0}");
+    }
+}

@@ -1,0 +1,107 @@
+//! What machines of User-Mode Linux boot: the system image, with the modules of the test kernel instead of the product's.
+
+use crate::erofs::{self, Density};
+use crate::image::{self, Ingredients, Trees};
+use crate::modules::Kernel;
+use crate::test_kernel::{self, TestKernel};
+use crate::tree::Tree;
+use crate::{initrd, paths, progress};
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Where the modules are in both images: the only place where they may differ.
+const MODULES: &str = "usr/lib/modules";
+
+/// Makes `target/corral/uml`, as far as it is not of this image and this kernel.
+pub(crate) fn prepare(ingredients: &Ingredients) -> Result<()> {
+    let kernel = test_kernel::prepare()?;
+    let folder = paths::cache("uml");
+    let stamp = format!("{} {}", ingredients.stamp, kernel.key);
+    let stamp_file = folder.join("stamp");
+    if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
+        return Ok(());
+    }
+    forget();
+    fs::create_dir_all(&folder)?;
+    progress::step("writing the image for User-Mode Linux", || {
+        write(ingredients, ingredients.trees()?, &kernel, &folder)
+    })?;
+    fs::write(stamp_file, stamp)?;
+    Ok(())
+}
+
+/// Without it, every machine is QEMU's.
+pub(crate) fn forget() {
+    let _ = fs::remove_dir_all(paths::cache("uml"));
+}
+
+fn write(ingredients: &Ingredients, trees: &Trees, built: &TestKernel, folder: &Path) -> Result<()> {
+    let kernel = Kernel::built(built)?;
+    let modules = kernel.select(&["**".to_owned()], &[], "uml")?;
+    let epoch = image::epoch()?;
+    let mut system = without_modules(&trees.system);
+    system.graft("", &modules);
+    let written = folder.join("system.erofs");
+    erofs::write(&system, &written, Density::None, &ingredients.packages, epoch)?;
+    let mut early = without_modules(&trees.early);
+    // What finds disks is built in: the index of the initrd has no module.
+    early.graft("", &kernel.select(&[], &[], "uml-initrd")?);
+    early.insert("etc/kernel-release", crate::modules::release_file(&kernel));
+    initrd::write(&early, &folder.join("initrd"), epoch, 3)?;
+    fs::copy(&built.linux, folder.join("linux")).context("copying the test kernel").map(drop)
+}
+
+fn without_modules(tree: &Tree) -> Tree {
+    let mut rest = tree.clone();
+    rest.entries.retain(|path, _| path != MODULES && !path.starts_with(&format!("{MODULES}/")));
+    rest
+}
+
+/// Are both images as written the same system, but for the modules of their kernels?
+pub(crate) fn check(ingredients: &Ingredients) -> Result<()> {
+    let (product, uml) = (image::image_paths()?.system, paths::cache("uml").join("system.erofs"));
+    let [product, uml] = [("product", product), ("uml", uml)].map(|(name, file)| -> Result<_> {
+        let folder = paths::cache("compare").join(name);
+        erofs::extract(&file, &folder, &ingredients.packages)?;
+        let listed = list(&folder)?;
+        fs::remove_dir_all(&folder)?;
+        Ok(listed)
+    });
+    let (product, uml) = (product?, uml?);
+    let differing: Vec<&String> = product
+        .keys()
+        .chain(uml.keys())
+        .filter(|path| product.get(*path) != uml.get(*path))
+        .filter(|path| *path != MODULES && !path.starts_with(&format!("{MODULES}/")))
+        .collect();
+    ensure!(product.len() > 1000, "the product's image has only {} files", product.len());
+    ensure!(differing.is_empty(), "the images for User-Mode Linux and QEMU differ in {differing:?}");
+    Ok(())
+}
+
+/// What stands at each path: kind, mode and owner, and a hash of the content or the target of a link.
+fn list(folder: &Path) -> Result<BTreeMap<String, (u32, u32, u32, Vec<u8>)>> {
+    let mut listed = BTreeMap::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(current) = open.pop() {
+        for item in fs::read_dir(&current)? {
+            let path = item?.path();
+            let data = path.symlink_metadata()?;
+            let content = match data.file_type() {
+                kind if kind.is_dir() => Vec::new(),
+                kind if kind.is_symlink() => fs::read_link(&path)?.into_os_string().into_encoded_bytes(),
+                _ => Sha256::digest(fs::read(&path)?).to_vec(),
+            };
+            let name = path.strip_prefix(folder)?.to_string_lossy().into_owned();
+            listed.insert(name, (data.mode(), data.uid(), data.gid(), content));
+            if data.is_dir() {
+                open.push(path);
+            }
+        }
+    }
+    Ok(listed)
+}
