@@ -83,6 +83,12 @@ fn files_go_in_and_out(engine: &Sandbox) -> Result<()> {
     let folder = engine.folder().join("copies");
     std::fs::create_dir_all(folder.join("in/sub"))?;
     std::fs::write(folder.join("in/sub/text"), "hello")?;
+    // What stands behind the end of an archive is taken too: without, the client may lose the response.
+    let padded = folder.join("padded.tar").display().to_string();
+    engine.run(&format!(
+        "(tar -C /etc -c passwd; head -c 600000 /dev/zero) > {padded}
+         for n in $(seq 20); do docker cp - files:/srv < {padded} || exit 1; done",
+    ))?;
     engine.docker(&format!("cp {}/in files:/srv", folder.display()))?;
     assert_eq!(engine.docker("exec files cat /srv/in/sub/text")?, "hello");
     // A link in the container that leads out of it leads nowhere for the host.
