@@ -66,7 +66,9 @@ impl Machine {
         shell::make_key(folder)?;
         let (ssh_port, web_port) = (free_port()?, free_port()?);
         let mut options = options;
-        options.forwards = vec![(ssh_port, 22), (web_port, 8080)];
+        if options.nics > 0 {
+            options.forwards = vec![(ssh_port, 22), (web_port, 8080)];
+        }
         let _ = fs::remove_file(folder.join("console.log"));
         let kind = options.kind(&image);
         report::started(kind);

@@ -1,7 +1,7 @@
 //! Does KVM truly work here? Some hosts have a /dev/kvm on which guests hang: so it is tried once, with a tiny guest
 //! and a deadline, and the answer is kept. `--accel` overrides it.
 
-use crate::{paths, sh};
+use crate::{paths, sh, tools};
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
@@ -11,8 +11,9 @@ use vmtest::{Accelerator, Image};
 /// Seconds that a guest may take to say its first words and end.
 const DEADLINE: &str = "15";
 
-/// The accelerator to use.
+/// The accelerator to use. QEMU is there afterwards.
 pub(crate) fn choose(wanted: Option<&str>, image: &Image) -> Result<Accelerator> {
+    tools::prepare_emulators()?;
     match wanted {
         Some("kvm") => Ok(Accelerator::Kvm),
         Some("tcg") => Ok(Accelerator::Tcg),

@@ -59,9 +59,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         image::write(&ingredients, &wanted)?;
     }
-    let image = Image::find()?;
     let folder = paths::cache("run");
     fs::create_dir_all(&folder)?;
+    let image = Image::find()?;
     let key = shell::make_key(&folder)?;
     let ssh_port = free_port(2222)?;
     let web_port = free_port(8080)?;

@@ -2,13 +2,13 @@
 //! long it took and on which kind of machine, and shows what a story that failed said.
 
 use crate::{paths, sh};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 /// How to run them.
@@ -20,8 +20,8 @@ pub(crate) struct Options {
     pub(crate) keep: bool,
     /// How often each is run.
     pub(crate) times: u32,
-    /// How many at a time.
-    pub(crate) slots: usize,
+    /// How many at a time, and how many of them may need QEMU.
+    pub(crate) slots: (usize, usize),
 }
 
 /// What a story took when it last ran here: `shared_cache/stories.json`, to begin with the longest.
@@ -30,6 +30,12 @@ pub(crate) struct Took {
     seconds: f64,
     /// `uml`, `qemu`: the kinds of machines that it started.
     kinds: BTreeSet<String>,
+}
+
+impl Took {
+    fn is_uml(&self) -> bool {
+        self.kinds.iter().all(|kind| kind == vmtest::Kind::Uml.name())
+    }
 }
 
 /// One run of a story.
@@ -50,21 +56,21 @@ pub(crate) struct Stories {
 
 impl Stories {
     /// Builds the runner, and asks it for its stories.
-    pub(crate) fn build(filter: Option<&str>) -> Result<Stories> {
+    pub(crate) fn build(parts: &[String]) -> Result<Stories> {
         let runner = build("vmtest", "stories")?;
         let list = sh::output(Command::new(&runner).args(["--list", "--format", "terse"]))?;
+        let is_wanted =
+            |name: &&str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
         let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
-        let names: Vec<String> =
-            names.filter(|name| filter.is_none_or(|part| name.contains(part))).map(str::to_owned).collect();
-        ensure!(!names.is_empty(), "no story's name contains {:?}", filter.unwrap_or_default());
+        let names: Vec<String> = names.filter(is_wanted).map(str::to_owned).collect();
+        ensure!(!names.is_empty(), "no story's name contains {}", parts.join(" or "));
         let known = fs::read(known_file()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Ok(Stories { runner, names, known: known.unwrap_or_default() })
     }
 
     /// Does one of them need QEMU, as far as is known?
     pub(crate) fn need_qemu(&self) -> bool {
-        let is_uml = |took: &Took| took.kinds.iter().all(|kind| kind == vmtest::Kind::Uml.name());
-        !self.names.iter().all(|name| self.known.get(name).is_some_and(is_uml))
+        !self.names.iter().all(|name| self.known.get(name).is_some_and(Took::is_uml))
     }
 
     /// Runs them all; prints a line for each.
@@ -72,26 +78,21 @@ impl Stories {
         let logs = paths::cache("stories");
         let _ = fs::remove_dir_all(&logs);
         fs::create_dir_all(&logs)?;
-        let mut waiting: Vec<(u32, String)> = Vec::new();
-        for round in 0..options.times {
-            waiting.extend(self.names.iter().map(|name| (round, name.clone())));
-        }
-        // The last one is taken first. What was never seen may be long.
-        let seconds = |name: &String| self.known.get(name).map_or(f64::MAX, |took| took.seconds);
-        waiting.sort_by(|(a, one), (b, other)| b.cmp(a).then(seconds(one).total_cmp(&seconds(other))));
-        let (waiting, outcomes) = (Mutex::new(waiting), Mutex::new(Vec::new()));
+        let queue = Queue::new(&self, options);
+        let outcomes = Mutex::new(Vec::new());
         let work = || -> Result<()> {
-            while let Some((round, name)) = pop(&waiting) {
-                let outcome = self.run_one(&name, round, &logs, options)?;
-                outcomes.lock().map_err(|_| anyhow::anyhow!("another worker failed"))?.push(outcome);
+            while let Some(job) = queue.take()? {
+                let outcome = self.run_one(&job, &logs, options);
+                queue.finish(&job)?;
+                outcomes.lock().map_err(|_| anyhow!("another worker failed"))?.push(outcome?);
             }
             Ok(())
         };
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..options.slots).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> = (0..options.slots.0).map(|_| scope.spawn(work)).collect();
             workers
                 .into_iter()
-                .try_for_each(|worker| worker.join().map_err(|_| anyhow::anyhow!("a worker ended early"))?)
+                .try_for_each(|worker| worker.join().map_err(|_| anyhow!("a worker ended early"))?)
         })?;
         let outcomes = outcomes.into_inner().unwrap_or_default();
         for outcome in outcomes.iter().filter(|outcome| outcome.passed && !options.in_qemu) {
@@ -102,8 +103,9 @@ impl Stories {
         Ok(outcomes)
     }
 
-    fn run_one(&self, name: &str, round: u32, logs: &Path, options: &Options) -> Result<Outcome> {
-        let log = logs.join(format!("{}-{round}.log", name.replace("::", "-")));
+    fn run_one(&self, job: &Job, logs: &Path, options: &Options) -> Result<Outcome> {
+        let name = job.name.as_str();
+        let log = logs.join(format!("{}-{}.log", name.replace("::", "-"), job.round));
         let report = log.with_extension("machines");
         let output = File::create(&log)?;
         let mut runner = Command::new(&self.runner);
@@ -134,8 +136,69 @@ impl Stories {
     }
 }
 
-fn pop(waiting: &Mutex<Vec<(u32, String)>>) -> Option<(u32, String)> {
-    waiting.lock().ok()?.pop()
+/// A story that is to run.
+#[derive(Debug, Clone)]
+struct Job {
+    name: String,
+    round: u32,
+    seconds: f64,
+    needs_qemu: bool,
+}
+
+/// What is still to run. A story of User-Mode Linux waits for less than one of QEMU, so it may run beside as many of those
+/// as there are cores.
+#[derive(Debug)]
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+    qemu_slots: usize,
+}
+
+#[derive(Debug)]
+struct QueueState {
+    /// The next one is the last.
+    waiting: Vec<Job>,
+    in_qemu: usize,
+}
+
+impl Queue {
+    fn new(stories: &Stories, options: &Options) -> Queue {
+        let job = |round: u32, name: &String| {
+            let known = stories.known.get(name);
+            let is_uml = known.is_some_and(Took::is_uml) && !options.in_qemu;
+            // What was never seen may be long.
+            let seconds = known.map_or(f64::MAX, |took| took.seconds);
+            Job { name: name.clone(), round, seconds, needs_qemu: !is_uml }
+        };
+        let rounds = 0..options.times;
+        let mut waiting: Vec<Job> =
+            rounds.flat_map(|round| stories.names.iter().map(move |name| job(round, name))).collect();
+        waiting.sort_by(|a, b| b.round.cmp(&a.round).then(a.seconds.total_cmp(&b.seconds)));
+        let state = Mutex::new(QueueState { waiting, in_qemu: 0 });
+        Queue { state, changed: Condvar::new(), qemu_slots: options.slots.1 }
+    }
+
+    /// The longest that may run now; waits until there is one. None at the end.
+    fn take(&self) -> Result<Option<Job>> {
+        let mut state = self.state.lock().map_err(|_| anyhow!("another worker failed"))?;
+        while !state.waiting.is_empty() {
+            let has_room = state.in_qemu < self.qemu_slots;
+            if let Some(at) = state.waiting.iter().rposition(|job| has_room || !job.needs_qemu) {
+                let job = state.waiting.remove(at);
+                state.in_qemu += usize::from(job.needs_qemu);
+                return Ok(Some(job));
+            }
+            state = self.changed.wait(state).map_err(|_| anyhow!("another worker failed"))?;
+        }
+        Ok(None)
+    }
+
+    fn finish(&self, job: &Job) -> Result<()> {
+        let mut state = self.state.lock().map_err(|_| anyhow!("another worker failed"))?;
+        state.in_qemu -= usize::from(job.needs_qemu);
+        self.changed.notify_all();
+        Ok(())
+    }
 }
 
 fn known_file() -> PathBuf {

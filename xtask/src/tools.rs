@@ -6,7 +6,7 @@ use crate::{image, paths, progress, sh};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -97,25 +97,30 @@ fn write_program(
     let script = format!(
         "#!/bin/sh\n{settings}exec {} --library-path {} {} {arguments}\"$@\"\n",
         linker.display(),
-        libraries(packages),
+        link_libraries(name, packages)?.display(),
         packages::find(packages, path)?.display()
     );
     write(&paths::cache("tools").join(name), &script)
 }
 
-fn libraries(packages: &[Package]) -> String {
-    let mut folders = Vec::new();
+/// A folder with links to all shared libraries of these packages.
+fn link_libraries(name: &str, packages: &[Package]) -> Result<PathBuf> {
+    let folder = paths::cache("tools").join(format!("{name}-libraries"));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
     for package in packages {
-        for name in
+        for place in
             ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/ganesha", "usr/lib/ganesha", "usr/lib"]
         {
-            let folder = package.files().join(name);
-            if folder.exists() {
-                folders.push(folder.display().to_string());
+            for item in fs::read_dir(package.files().join(place)).into_iter().flatten().flatten() {
+                if item.file_name().to_string_lossy().contains(".so") {
+                    // The first one wins, as on a search path.
+                    let _ = symlink(item.path(), folder.join(item.file_name()));
+                }
             }
         }
     }
-    folders.join(":")
+    Ok(folder)
 }
 
 fn prepare_moto() -> Result<()> {
