@@ -1,5 +1,5 @@
-//! Runs the stories: each in a process of its own, as many at a time as the cores carry, the longest first. Says of each how
-//! long it took and on which kind of machine, and shows what a story that failed said.
+//! Runs the stories, and the tests of the system engine beside them: each in a process of its own, as many at a time as the
+//! cores carry, the longest first. Prints how long each took and on which kind of machine, and the output of what failed.
 
 use crate::{paths, sh};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -46,31 +46,51 @@ pub(crate) struct Outcome {
     took: Took,
 }
 
-/// The runner, built, and its stories.
+/// A test program of ours, and where it runs.
+#[derive(Debug)]
+struct Runner {
+    program: PathBuf,
+    folder: PathBuf,
+}
+
+/// The runners, built, and what they have to run.
 #[derive(Debug)]
 pub(crate) struct Stories {
-    runner: PathBuf,
-    names: Vec<String>,
+    runners: Vec<Runner>,
+    /// (which runner, the name there)
+    names: Vec<(usize, String)>,
     known: BTreeMap<String, Took>,
 }
 
 impl Stories {
-    /// Builds the runner, and asks it for its stories.
+    /// Builds the runners, and asks them for their tests. With parts of names, only stories: those that have one of them.
     pub(crate) fn build(parts: &[String]) -> Result<Stories> {
-        let runner = build("vmtest", "stories")?;
-        let list = sh::output(Command::new(&runner).args(["--list", "--format", "terse"]))?;
+        let known = fs::read(known_file()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut stories =
+            Stories { runners: Vec::new(), names: Vec::new(), known: known.unwrap_or_default() };
+        stories.add("vmtest", "stories", "tests", parts)?;
+        if parts.is_empty() {
+            stories.add("engine-tests", "engine", "tests/engine", parts)?;
+        }
+        ensure!(!stories.names.is_empty(), "no story's name contains {}", parts.join(" or "));
+        Ok(stories)
+    }
+
+    fn add(&mut self, package: &str, test: &str, folder: &str, parts: &[String]) -> Result<()> {
+        let runner = Runner { program: build(package, test)?, folder: paths::root().join(folder) };
+        let list = sh::output(Command::new(&runner.program).args(["--list", "--format", "terse"]))?;
         let is_wanted =
             |name: &&str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
-        let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
-        let names: Vec<String> = names.filter(is_wanted).map(str::to_owned).collect();
-        ensure!(!names.is_empty(), "no story's name contains {}", parts.join(" or "));
-        let known = fs::read(known_file()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Ok(Stories { runner, names, known: known.unwrap_or_default() })
+        let names = list.lines().filter_map(|line| line.strip_suffix(": test")).filter(is_wanted);
+        let number = self.runners.len();
+        self.names.extend(names.map(|name| (number, name.to_owned())));
+        self.runners.push(runner);
+        Ok(())
     }
 
     /// Does one of them need QEMU, as far as is known?
     pub(crate) fn need_qemu(&self) -> bool {
-        !self.names.iter().all(|name| self.known.get(name).is_some_and(Took::is_uml))
+        !self.names.iter().all(|(_, name)| self.known.get(name).is_some_and(Took::is_uml))
     }
 
     /// Runs them all; prints a line for each.
@@ -108,26 +128,28 @@ impl Stories {
         let log = logs.join(format!("{}-{}.log", name.replace("::", "-"), job.round));
         let report = log.with_extension("machines");
         let output = File::create(&log)?;
-        let mut runner = Command::new(&self.runner);
-        runner
+        let runner = self.runners.get(job.runner).context("a test without a runner")?;
+        let mut command = Command::new(&runner.program);
+        command
             .args(["--exact", name, "--nocapture"])
             .env(vmtest::report::REPORT_VARIABLE, &report)
-            .current_dir(paths::root().join("tests"))
+            .current_dir(&runner.folder)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
         if options.in_qemu {
-            runner.env(vmtest::options::KIND_VARIABLE, vmtest::Kind::Qemu.name());
+            command.env(vmtest::options::KIND_VARIABLE, vmtest::Kind::Qemu.name());
         }
         if options.keep {
-            runner.env(vmtest::machine::KEEP_VARIABLE, "yes");
+            command.env(vmtest::machine::KEEP_VARIABLE, "yes");
         }
         let begin = Instant::now();
-        let passed = runner.status().context("starting a story")?.success();
+        let passed = command.status().context("starting a story")?.success();
         let seconds = begin.elapsed().as_secs_f64();
         let kinds: BTreeSet<String> =
             fs::read_to_string(&report).unwrap_or_default().lines().map(str::to_owned).collect();
         let kind = kinds.iter().map(String::as_str).collect::<Vec<_>>().join(" and ");
+        let kind = if kind.is_empty() { "sandbox" } else { &kind };
         println!("test {name} ... {} ({seconds:.1} s, {kind})", if passed { "ok" } else { "FAILED" });
         if !passed || options.keep {
             println!("---- {name}\n{}----", fs::read_to_string(&log).unwrap_or_default());
@@ -139,6 +161,7 @@ impl Stories {
 /// A story that is to run.
 #[derive(Debug, Clone)]
 struct Job {
+    runner: usize,
     name: String,
     round: u32,
     seconds: f64,
@@ -163,16 +186,17 @@ struct QueueState {
 
 impl Queue {
     fn new(stories: &Stories, options: &Options) -> Queue {
-        let job = |round: u32, name: &String| {
+        let job = |round: u32, runner: usize, name: &String| {
             let known = stories.known.get(name);
             let is_uml = known.is_some_and(Took::is_uml) && !options.in_qemu;
             // What was never seen may be long.
             let seconds = known.map_or(f64::MAX, |took| took.seconds);
-            Job { name: name.clone(), round, seconds, needs_qemu: !is_uml }
+            Job { runner, name: name.clone(), round, seconds, needs_qemu: !is_uml }
         };
         let rounds = 0..options.times;
-        let mut waiting: Vec<Job> =
-            rounds.flat_map(|round| stories.names.iter().map(move |name| job(round, name))).collect();
+        let mut waiting: Vec<Job> = rounds
+            .flat_map(|round| stories.names.iter().map(move |(runner, name)| job(round, *runner, name)))
+            .collect();
         waiting.sort_by(|a, b| b.round.cmp(&a.round).then(a.seconds.total_cmp(&b.seconds)));
         let state = Mutex::new(QueueState { waiting, in_qemu: 0 });
         Queue { state, changed: Condvar::new(), qemu_slots: options.slots.1 }
@@ -238,7 +262,7 @@ pub(crate) fn print(outcomes: &[Outcome]) {
         let kind = match kind.as_str() {
             "uml" => "User-Mode Linux",
             "qemu" => "QEMU",
-            "" => "none",
+            "" => "the engine alone, in a sandbox",
             other => other,
         };
         println!("{kind:<44} {stories:>8} {seconds:>10.0}");

@@ -83,8 +83,17 @@ pub(crate) fn check(ingredients: &Ingredients) -> Result<()> {
     Ok(())
 }
 
-/// What stands at each path: kind, mode and owner, and a hash of the content or the target of a link.
-fn list(folder: &Path) -> Result<BTreeMap<String, (u32, u32, u32, Vec<u8>)>> {
+/// What stands at a path.
+#[derive(Debug, PartialEq, Eq)]
+struct Listed {
+    /// Kind and permissions, as `st_mode`.
+    mode: u32,
+    owner: (u32, u32),
+    /// A hash of the content, or the target of a link.
+    content: Vec<u8>,
+}
+
+fn list(folder: &Path) -> Result<BTreeMap<String, Listed>> {
     let mut listed = BTreeMap::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(current) = open.pop() {
@@ -97,7 +106,8 @@ fn list(folder: &Path) -> Result<BTreeMap<String, (u32, u32, u32, Vec<u8>)>> {
                 _ => Sha256::digest(fs::read(&path)?).to_vec(),
             };
             let name = path.strip_prefix(folder)?.to_string_lossy().into_owned();
-            listed.insert(name, (data.mode(), data.uid(), data.gid(), content));
+            let owner = (data.uid(), data.gid());
+            listed.insert(name, Listed { mode: data.mode(), owner, content });
             if data.is_dir() {
                 open.push(path);
             }
