@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// A public key, for examples that show only its beginning.
+const EXAMPLE_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
 /// The longest file, in lines, tests not counted.
 const LONGEST_FILE: usize = 500;
 /// Which crate may use which: the arrows of ARCHITECTURE.md.
@@ -177,7 +179,9 @@ fn check_documents(found: &mut Vec<String>) -> Result<()> {
         let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next()) {
             if block.starts_with("#cloud-config") {
-                let layer = Layer::parse(Source::File(shown(file)), block);
+                // In an example a key is its beginning; any key that is complete stands for it.
+                let block = block.replace("ssh-ed25519 AAAA...", EXAMPLE_KEY);
+                let layer = Layer::parse(Source::File(shown(file)), &block);
                 found.extend(layer.problems.iter().map(ToString::to_string));
             }
         }

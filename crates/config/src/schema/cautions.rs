@@ -3,6 +3,7 @@
 
 use crate::layer::Source;
 use crate::names::is_password_hash;
+use crate::ssh_key;
 use serde_json::Value;
 
 /// `ssh_pwauth`
@@ -22,4 +23,15 @@ pub(super) fn clear_text(value: &Value, source: &Source) -> Option<&'static str>
         }
         _ => "this password is clear text; its hash is safer: openssl passwd -6",
     })
+}
+
+/// `ssh_authorized_keys`, of a user as well: what sshd does not take opens nothing, and a key that was cut off locks its
+/// owner out.
+pub(super) fn no_ssh_key(value: &Value, _: &Source) -> Option<&'static str> {
+    let lines = value.as_array()?.iter().filter_map(Value::as_str);
+    let is_wrong = |text: &str| ssh_key::parse_list(text).iter().any(Result::is_err);
+    lines
+        .into_iter()
+        .any(is_wrong)
+        .then_some("not every line is an ssh public key that sshd takes: `ssh-keygen -l -f FILE` names it")
 }

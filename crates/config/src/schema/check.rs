@@ -309,6 +309,10 @@ mod tests {
                 "rancher: {password: hush}\n",
                 "f.yml:1:21: rancher.password: warning: this password is clear text; its hash is safer: openssl passwd -6",
             ),
+            (
+                "ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1l]\n",
+                "f.yml:1:22: ssh_authorized_keys: warning: not every line is an ssh public key that sshd takes",
+            ),
             ("hostnam: a\n", "f.yml:1:10: hostnam: warning: unknown key; did you mean hostname?"),
             ("a: [\n", "f.yml:1:4: "),
         ];
@@ -322,13 +326,13 @@ mod tests {
     #[test]
     fn loosely_written_values_are_taken_as_meant() {
         let value = layer(
-            "ssh_authorized_keys: one\nwrite_files:\n- {path: /a, permissions: 0600, content: 5}\n- {path: /b, permissions: \"755\"}\nrancher:\n  debug: \"yes\"\n  shutdown_timeout: \"5\"\n  sysctl: {a.b: 1}\n",
+            "ssh_authorized_keys: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4\nwrite_files:\n- {path: /a, permissions: 0600, content: 5}\n- {path: /b, permissions: \"755\"}\nrancher:\n  debug: \"yes\"\n  shutdown_timeout: \"5\"\n  sysctl: {a.b: 1}\n",
         );
         assert_eq!(value.problems, Vec::new());
         assert_eq!(
             value.value,
             json!({
-                "ssh_authorized_keys": ["one"],
+                "ssh_authorized_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4"],
                 "write_files": [{"path": "/a", "permissions": "0600", "content": "5"}, {"path": "/b", "permissions": "755"}],
                 "rancher": {"debug": true, "shutdown_timeout": 5, "sysctl": {"a.b": "1"}},
             })

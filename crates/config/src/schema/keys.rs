@@ -49,7 +49,8 @@ pub const ROOT: Type = Type::Keys(&[
         HOSTNAME,
         "the machine's name; without it the DHCP server's counts, then `rancher.defaults.hostname`",
     ),
-    key("ssh_authorized_keys", STRINGS, "public keys that may log in as rancher and docker"),
+    key("ssh_authorized_keys", STRINGS, "public keys that may log in as rancher and docker")
+        .warns(cautions::no_ssh_key),
     key("ssh_pwauth", BOOL, "sshd takes passwords too (users must have one); false")
         .warns(cautions::ssh_passwords),
     key("users", Type::List(&Type::Named(USER)), "more users; `default` stands for rancher and is skipped"),
@@ -106,7 +107,7 @@ const USER: &[Key] = &[
     key("no_create_home", BOOL, "make no home"),
     key("system", BOOL, "a user for a program: no home"),
     key("shell", PATH, "its shell; /bin/bash"),
-    key("ssh_authorized_keys", STRINGS, "public keys that may log in as it"),
+    key("ssh_authorized_keys", STRINGS, "public keys that may log in as it").warns(cautions::no_ssh_key),
     key(
         "passwd",
         Type::Secret(&facts::PASSWORD_HASH),

@@ -156,13 +156,14 @@ mod tests {
         let mut resolved = access.resolve().unwrap();
         let key = SshKey::parse(key).unwrap();
         resolved.keys = vec![Key { key: key.clone(), origin: "--ssh-key".to_owned() }];
-        let layer = Layer::from_value(Source::Defaults, &resolved.to_value(&["first".to_owned()]));
+        let first = format!("{} first", key.line);
+        let layer = Layer::from_value(Source::Defaults, &resolved.to_value(std::slice::from_ref(&first)));
         assert_eq!(layer.problems, Vec::new());
         assert_eq!(
             layer.value,
             json!({
                 "hostname": "web-1",
-                "ssh_authorized_keys": ["first", key.line],
+                "ssh_authorized_keys": [first, key.line],
                 "rancher": {
                     "password": "$6$salt$hash",
                     "network": {
