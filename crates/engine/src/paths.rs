@@ -20,6 +20,9 @@ pub const SHOW_LOGS: &str = "/run/corral/show-logs";
 /// The configuration in force, and what is wrong with what was said.
 pub const CONFIG: &str = "/run/corral/config.json";
 
+/// What of containers and images could not be read when the engine daemon started, a line each; not there if all could.
+pub const DAMAGED: &str = "/run/corral/engine-damaged";
+
 /// The default seccomp profile.
 pub const SECCOMP: &str = "/usr/share/ros/seccomp.json";
 /// The init of containers that want one.

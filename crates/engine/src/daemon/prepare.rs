@@ -77,6 +77,7 @@ async fn fetch(shared: &Arc<Shared>, name: &str, policy: Pull) -> Result<(), Eng
             eprintln!("pulling {name}: {error}; going on with the one that is here");
             Ok(())
         }
+        Err(EngineError::Failed(error)) => Err(EngineError::Failed(format!("pulling {name}: {error}"))),
         outcome => outcome,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Shared, blocking};
 use crate::durable;
+use crate::image::store;
 use crate::paths;
 use crate::protocol::Request;
 use crate::spec::{ContainerSpec, Past, Snapshot};
@@ -87,7 +88,7 @@ impl Records {
 /// Tells PID 1 of the containers of earlier boots, and starts those that are to run.
 pub(super) async fn restore(shared: Arc<Shared>) {
     let reading = Arc::clone(&shared);
-    let found = blocking(move || Ok(load_all(&reading.records))).await.unwrap_or_default();
+    let found = blocking(move || Ok(load_all_and_note(&reading.records))).await.unwrap_or_default();
     for (id, record) in found {
         if shared.table.get(&id).is_some() {
             continue;
@@ -115,18 +116,38 @@ pub(super) async fn restore(shared: Arc<Shared>) {
     }
 }
 
-fn load_all(records: &Records) -> Vec<(String, Record)> {
-    let Ok(items) = fs::read_dir(paths::container("")) else { return Vec::new() };
-    let mut found = Vec::new();
-    for item in items.flatten() {
+/// What cannot be read is left as it is, and noted for `ros why`.
+fn load_all_and_note(records: &Records) -> Vec<(String, Record)> {
+    let (found, mut damaged) = load_all(records);
+    damaged.extend(store::split_kept().1.into_iter().map(|file| format!("image {}", file.display())));
+    let _ = fs::remove_file(paths::DAMAGED);
+    if !damaged.is_empty() {
+        let text: String = damaged.iter().map(|line| format!("{line}\n")).collect();
+        eprint!("{text}");
+        if let Err(error) = fs::write(paths::DAMAGED, text) {
+            eprintln!("writing {}: {error}", paths::DAMAGED);
+        }
+    }
+    found
+}
+
+/// The containers, and what is wrong with those that cannot be read.
+fn load_all(records: &Records) -> (Vec<(String, Record)>, Vec<String>) {
+    let (mut found, mut damaged) = (Vec::new(), Vec::new());
+    for item in fs::read_dir(paths::container("")).into_iter().flatten().flatten() {
         let id = item.file_name().to_string_lossy().into_owned();
-        let Ok(text) = fs::read(paths::record(&id)) else { continue };
-        match serde_json::from_slice::<Record>(&text) {
+        let file = paths::record(&id);
+        match fs::read(&file)
+            .map_err(serde_json::Error::io)
+            .and_then(|text| serde_json::from_slice::<Record>(&text))
+        {
             Ok(record) => found.push((id, record)),
-            Err(error) => eprintln!("container {id} of an earlier boot: {error}"),
+            // Services are made again at each boot, and have no record.
+            Err(_) if !file.exists() => {}
+            Err(error) => damaged.push(format!("container {}: {error}", file.display())),
         }
     }
     let mut known = records.0.lock().unwrap_or_else(PoisonError::into_inner);
     known.extend(found.iter().cloned());
-    found
+    (found, damaged)
 }

@@ -55,6 +55,9 @@ impl Store {
     pub fn relieve(&self, percent: u64, used: &[String]) -> Result<Cleaned, EngineError> {
         let before = free_bytes();
         let mut cleaned = Cleaned::default();
+        if is_damaged() {
+            return Ok(cleaned);
+        }
         self.remove_leftovers()?;
         let mut unused: Vec<Kept> =
             store::all_kept().into_iter().filter(|kept| !used.contains(&kept.id)).collect();
@@ -72,7 +75,7 @@ impl Store {
 
     /// Removes what no image refers to. Not while something is fetched: it has no image yet.
     fn remove_leftovers(&self) -> Result<()> {
-        if self.is_busy() {
+        if self.is_busy() || is_damaged() {
             return Ok(());
         }
         let all = store::all_kept();
@@ -102,6 +105,16 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Says so if an image is damaged: what its file refers to may be all that is left of an image that the owner made.
+fn is_damaged() -> bool {
+    let damaged = store::split_kept().1;
+    for file in &damaged {
+        let file = file.display();
+        eprintln!("the image store is not cleaned up: {file} cannot be read; remove it if it is of no use");
+    }
+    !damaged.is_empty()
 }
 
 /// A tree leaves its place in one step, so that a cut of power leaves no half of a layer.

@@ -3,7 +3,7 @@
 //! - `blobs/sha256/<hex>`: configurations, manifests and layers as they came, by their digest;
 //! - `layers/<hex>`: layers unpacked, by the digest of their uncompressed archive;
 //! - `images/<hex>.json`: which blobs and layers an image is made of, by its id;
-//! - `references.json`: which name means which image;
+//! - `references.json`: which name means which image; `references.copy.json` is the same, for a disk that damages one;
 //! - `incoming/`: what is not complete.
 //!
 //! Everything is complete and on the disk before what refers to it is: a cut of power at any instant leaves the old or
@@ -96,12 +96,13 @@ pub(crate) fn hex(digest: &str) -> &str {
 
 impl References {
     pub(crate) fn load() -> References {
-        let text = fs::read(folder().join("references.json"));
-        text.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+        let read = |name| serde_json::from_slice(&fs::read(folder().join(name)).ok()?).ok();
+        ["references.json", "references.copy.json"].into_iter().find_map(read).unwrap_or_default()
     }
 
     fn save(&self) -> Result<()> {
-        durable::write_json(&folder().join("references.json"), self)
+        durable::write_json(&folder().join("references.json"), self)?;
+        durable::write_json(&folder().join("references.copy.json"), self)
     }
 }
 
@@ -123,13 +124,23 @@ pub(crate) fn touch(id: &str) {
 }
 
 pub(crate) fn all_kept() -> Vec<Kept> {
-    let Ok(items) = fs::read_dir(folder().join("images")) else { return Vec::new() };
-    let mut all: Vec<Kept> = items
-        .flatten()
-        .filter_map(|item| serde_json::from_slice(&fs::read(item.path()).ok()?).ok())
-        .collect();
+    split_kept().0
+}
+
+/// Every image, and the files of images that cannot be read.
+pub(crate) fn split_kept() -> (Vec<Kept>, Vec<PathBuf>) {
+    let (mut all, mut damaged) = (Vec::new(), Vec::new());
+    for item in fs::read_dir(folder().join("images")).into_iter().flatten().flatten() {
+        let path = item.path();
+        match fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok()) {
+            Some(kept) => all.push(kept),
+            // What a power cut left of a write is not named as an image is.
+            None if path.extension().is_some_and(|ending| ending == "json") => damaged.push(path),
+            None => {}
+        }
+    }
     all.sort_by(|a, b| a.id.cmp(&b.id));
-    all
+    (all, damaged)
 }
 
 /// Every image of the store.
