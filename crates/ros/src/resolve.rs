@@ -12,7 +12,7 @@ mod services;
 mod way_in;
 
 pub(crate) use confirm::{Pending, confirm, prepare};
-pub(crate) use layers::{load as load_layers, load_rejected};
+pub(crate) use layers::{last_good, load as load_layers, load_rejected};
 pub(crate) use services::{is_of_system, local_sources, network_sources};
 
 use crate::boot::early;

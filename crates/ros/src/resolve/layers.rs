@@ -22,11 +22,16 @@ const LARGEST: u64 = 16 << 20;
 pub(crate) fn load() -> Vec<Layer> {
     let conf = Path::new(CONF);
     let metadata = load_metadata();
-    let mut layers = vec![corral_config::defaults()];
     let mut files = vec![Path::new(SYSTEM).join("oem/oem-config.yml")];
     files.extend(cloud_config_files(conf));
     files.push(conf.join("cloud-config.yml"));
-    layers.extend(files.iter().filter_map(|path| load_or_last_good(path, &metadata)));
+    let of_files: Vec<Layer> = files.iter().filter_map(|path| load_or_last_good(path, &metadata)).collect();
+    let mut layers = vec![corral_config::defaults()];
+    if of_files.iter().any(Layer::is_unreadable) {
+        // A file is lost, and so is its last good copy: who may log in is known from the last configuration without errors.
+        layers.extend(way_in::load());
+    }
+    layers.extend(of_files);
     layers.extend(rescue_keys());
     layers.extend(corral_machine::cmdline::load().map(|text| Layer::from_command_line(&text)));
     if !metadata.is_empty() {
@@ -68,9 +73,10 @@ fn cloud_config_files(conf: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// A folder is no file of the owner's, unless there was a file in its place.
 fn is_layer_file(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    !name.starts_with('.') && path.is_file()
+    !name.starts_with('.') && (!path.is_dir() || last_good(path).is_some_and(|spare| spare.exists()))
 }
 
 fn load_metadata() -> Metadata {
@@ -81,26 +87,49 @@ fn load_metadata() -> Metadata {
 
 /// A file as it is, or, if there are errors in it, as it last was without any.
 fn load_or_last_good(path: &Path, metadata: &Metadata) -> Option<Layer> {
-    let bytes = read_at_most(path, LARGEST).ok()?;
-    let layer = parse(path, &bytes, metadata);
     let spare = last_good(path)?;
-    if !layer.has_errors() {
-        if fs::read(&spare).ok().as_deref() != Some(bytes.as_slice()) {
-            // Without room for it there is no last good one; nothing else depends on it.
-            let _ = write_atomic(&spare, &bytes, 0o600);
+    let good = read_at_most(&spare, LARGEST).ok().filter(|bytes| !bytes.is_empty());
+    let layer = match read_at_most(path, LARGEST) {
+        Ok(bytes) if bytes.is_empty() && good.is_some() => lost(path, EMPTY),
+        Ok(bytes) => {
+            let layer = parse(path, &bytes, metadata);
+            if !layer.has_errors() {
+                if good.as_ref() != Some(&bytes) {
+                    // Without room for it there is no last good one; nothing else depends on it.
+                    let _ = write_atomic(&spare, &bytes, 0o600);
+                }
+                return Some(layer);
+            }
+            layer
         }
+        Err(error) if is_not_there(&error) && fs::symlink_metadata(path).is_err() => return None,
+        Err(error) => lost(path, &format!("{error:#}")),
+    };
+    let Some(good) = good.map(|good| parse(path, &good, metadata)).filter(|good| !good.has_errors()) else {
         return Some(layer);
-    }
-    let Ok(good) = fs::read(&spare) else { return Some(layer) };
-    let good = parse(path, &good, metadata);
-    if good.has_errors() {
-        return Some(layer);
-    }
+    };
     let mut problems = layer.problems;
     let message = format!("because of that, {} counts: the last one without errors", spare.display());
     let at = Position::default();
     problems.push(Problem::new(Severity::Warning, &path.display().to_string(), at, "", message));
     Some(Layer { problems, ..good })
+}
+
+/// Of a file that has lost its content: an owner who wants none removes it.
+const EMPTY: &str =
+    "the file is empty, as a power cut may leave it; remove it if nothing is to take effect in its place";
+
+/// A file that is there and cannot be read.
+fn lost(path: &Path, reason: &str) -> Layer {
+    let source = Source::File(path.display().to_string());
+    let at = Position::default();
+    let problem = Problem::new(Severity::Error, &source.to_string(), at, "", reason.to_owned());
+    Layer { problems: vec![problem], ..Layer::empty(source) }
+}
+
+fn is_not_there(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn parse(path: &Path, bytes: &[u8], metadata: &Metadata) -> Layer {
@@ -112,7 +141,7 @@ fn parse(path: &Path, bytes: &[u8], metadata: &Metadata) -> Layer {
 }
 
 /// Where the last good one of a file is kept; None for files that are not the owner's.
-fn last_good(path: &Path) -> Option<PathBuf> {
+pub(crate) fn last_good(path: &Path) -> Option<PathBuf> {
     Some(Path::new(CONF).join("last-good").join(path.file_name()?))
 }
 

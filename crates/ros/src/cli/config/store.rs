@@ -123,15 +123,31 @@ pub(super) fn remove(key: &str) -> Result<()> {
 fn load() -> Result<Value> {
     let file = file();
     let stored = match fs::read_to_string(&file) {
+        Ok(text) if text.is_empty() => return lost(&file, "is empty, as a power cut may leave it"),
         Ok(text) => yaml::parse(&text)
             .map_err(|error| {
                 anyhow::anyhow!("{}:{error}; mend it first: nothing was changed", file.display())
             })?
             .to_value(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
-        Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("reading {}", file.display()));
+        }
+        Err(_) if fs::symlink_metadata(&file).is_ok() => return lost(&file, "is a link that leads nowhere"),
+        Err(_) => Value::Null,
     };
     Ok(if stored.is_object() { stored } else { Value::Object(Map::new()) })
+}
+
+/// A file that has lost its content must not be taken for one that never had any: the next change would make it final.
+fn lost(file: &Path, what: &str) -> Result<Value> {
+    match resolve::last_good(file).filter(|spare| fs::metadata(spare).is_ok_and(|data| data.len() > 0)) {
+        Some(spare) => bail!(
+            "{0} {what}; nothing was changed. Remove it, and copy the last good one there: `cp {1} {0}`",
+            file.display(),
+            spare.display()
+        ),
+        None => Ok(Value::Object(Map::new())),
+    }
 }
 
 fn save(stored: &Value) -> Result<()> {
