@@ -5,27 +5,26 @@ use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_machine::files::write_atomic;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
-/// A key that ssh-keygen is asked about, in memory.
-const DRAFT: &str = "/run/corral/ssh/host_key.draft";
+/// In memory: a key that ssh-keygen is asked about, and keys for which the state disk has no room.
+const MEMORY: &str = "/run/corral/ssh";
 /// Generated if they are not there. RSA is used when given, but making one takes old machines many seconds.
 const GENERATED: [&str; 2] = ["ed25519", "ecdsa"];
 
-/// Makes sure that there are some. A key of the configuration that ssh cannot read is no reason to have none.
+/// Makes sure that there are some. A key of the configuration that ssh cannot read is no reason to have none, and neither
+/// is a disk that takes no file.
 pub(super) fn make_host_keys(config: &Config) -> Result<()> {
     let mut failures = Vec::new();
-    fs::create_dir_all(Path::new(CONF).join("ssh"))?;
     for kind in KINDS {
-        let file = file(kind);
-        let given = config.rancher.ssh.keys.get(kind).map(|key| put(kind, &file, key));
-        let is_given = matches!(given, Some(Ok(())));
+        let given = config.rancher.ssh.keys.get(kind).map(|key| put(kind, &kept(kind), key));
         failures.extend(given.and_then(Result::err));
-        if !is_given && GENERATED.contains(&kind) && fs::metadata(&file).map_or(0, |data| data.size()) == 0 {
-            failures.extend(make_host_key(kind, &file).err());
+        failures.extend(set_aside(&kept(kind)).and_then(|()| protect(&kept(kind))).err());
+        if GENERATED.contains(&kind) && find_one(kind).is_none() {
+            failures.extend(make_host_key(kind).err());
         }
     }
     let failures: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
@@ -38,35 +37,102 @@ fn put(kind: &str, file: &Path, key: &str) -> Result<()> {
     if fs::read(file).is_ok_and(|there| there == text.as_bytes()) {
         return Ok(());
     }
-    let draft = Path::new(DRAFT);
-    write_atomic(draft, text.as_bytes(), 0o600)?;
-    let output = Command::new("/usr/bin/ssh-keygen").args(["-y", "-P", "", "-f", DRAFT]).output();
-    let _ = fs::remove_file(draft);
+    let draft = Path::new(MEMORY).join("host_key.draft");
+    write_atomic(&draft, text.as_bytes(), 0o600)?;
+    let output = Command::new("/usr/bin/ssh-keygen").args(["-y", "-P", "", "-f"]).arg(&draft).output();
+    let _ = fs::remove_file(&draft);
     if !output.context("starting ssh-keygen")?.status.success() {
         bail!("rancher.ssh.keys.{kind} is no private key that ssh can read: another one is used");
     }
-    write_atomic(file, text.as_bytes(), 0o600)
+    write_atomic(file, text.as_bytes(), 0o600).or_else(|error| {
+        write_atomic(&in_memory(kind), text.as_bytes(), 0o600)?;
+        Err(error)
+    })
 }
 
-/// Those that there are.
+/// Those that sshd can read.
 pub(super) fn find() -> Vec<PathBuf> {
-    KINDS.iter().map(|kind| file(kind)).filter(|file| file.exists()).collect()
+    KINDS.iter().filter_map(|kind| find_one(kind)).collect()
 }
 
-fn file(kind: &str) -> PathBuf {
+fn find_one(kind: &str) -> Option<PathBuf> {
+    [kept(kind), in_memory(kind)].into_iter().find(|file| fs::read(file).is_ok_and(|text| is_key(&text)))
+}
+
+fn kept(kind: &str) -> PathBuf {
     Path::new(CONF).join("ssh").join(format!("ssh_host_{kind}_key"))
 }
 
-fn make_host_key(kind: &str, file: &Path) -> Result<()> {
-    let fresh = file.with_extension("new");
+fn in_memory(kind: &str) -> PathBuf {
+    Path::new(MEMORY).join(format!("ssh_host_{kind}_key"))
+}
+
+/// Has it the first and the last line of a private key? A power cut leaves no bytes, NULs, or a part.
+fn is_key(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    text.starts_with(b"-----BEGIN ") && text.ends_with(b" PRIVATE KEY-----") && !text.contains(&0)
+}
+
+/// Moves what is no key out of the way, so that the owner can look at it. sshd would end at it.
+fn set_aside(file: &Path) -> Result<()> {
+    if fs::symlink_metadata(file).is_err() || fs::read(file).is_ok_and(|text| is_key(&text)) {
+        return Ok(());
+    }
+    let aside = file.with_extension("damaged");
+    let _ = fs::remove_file(&aside);
+    let moved = match fs::rename(file, &aside) {
+        Ok(()) => format!("it is now {}", aside.display()),
+        Err(error) => format!("moving it to {}: {error}", aside.display()),
+    };
+    bail!("{} is no private key: {moved}; another one is used, and ssh clients warn of that", file.display())
+}
+
+/// sshd uses no key that others may read.
+fn protect(file: &Path) -> Result<()> {
+    match fs::metadata(file) {
+        Ok(data) if data.permissions().mode() & 0o077 != 0 => {
+            fs::set_permissions(file, fs::Permissions::from_mode(0o600))
+                .with_context(|| format!("setting the mode of {} to 600", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn make_host_key(kind: &str) -> Result<()> {
+    let fresh = Path::new(MEMORY).join(format!("host_key.{kind}"));
+    fs::create_dir_all(MEMORY).with_context(|| format!("making {MEMORY}"))?;
     let _ = fs::remove_file(&fresh);
     let output =
         Command::new("/usr/bin/ssh-keygen").args(["-q", "-t", kind, "-N", "", "-f"]).arg(&fresh).output()?;
     if !output.status.success() {
         bail!("ssh-keygen: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    write_atomic(file, &fs::read(&fresh)?, 0o600)?;
-    fs::remove_file(&fresh)?;
-    let _ = fs::rename(fresh.with_extension("new.pub"), file.with_extension("pub"));
-    Ok(())
+    let public_file = fresh.with_extension(format!("{kind}.pub"));
+    let (key, public) = (fs::read(&fresh)?, fs::read(&public_file)?);
+    for file in [&fresh, &public_file] {
+        fs::remove_file(file)?;
+    }
+    let kept = write_atomic(&kept(kind), &key, 0o600)
+        .and_then(|()| write_atomic(&kept(kind).with_extension("pub"), &public, 0o644));
+    if find_one(kind).is_none() {
+        write_atomic(&in_memory(kind), &key, 0o600)?;
+    }
+    kept.context("the next boot has another host key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_key;
+
+    #[test]
+    fn what_a_power_cut_leaves_is_no_key() {
+        let key = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\n-----END OPENSSH PRIVATE KEY-----\n";
+        assert!(is_key(key) && is_key(b"-----BEGIN PRIVATE KEY-----\r\nx\r\n-----END PRIVATE KEY-----\r\n"));
+        let (half, nuls) = (&key[..key.len() / 2], vec![0; key.len()]);
+        let mut hole = key.to_vec();
+        hole[40] = 0;
+        for text in [b"".as_slice(), half, nuls.as_slice(), hole.as_slice()] {
+            assert!(!is_key(text), "{text:?}");
+        }
+    }
 }
