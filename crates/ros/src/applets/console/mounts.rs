@@ -16,6 +16,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Options that are for us (or for fstab's other readers), not for mount(8).
 const OURS: [&str; 5] = ["auto", "noauto", "nofail", "_netdev", "defaults"];
 
+/// What a login needs: a mount over it, or over a folder that it is in, would keep the owner out.
+const NEEDED: [&str; 13] = [
+    "/bin",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/run/corral",
+    "/sbin",
+    "/sys",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/share/ros",
+    "/var/lib/rancher/conf",
+];
+/// Where the system has mounts of its own, for containers as well.
+const TAKEN: [&str; 7] = ["/home", "/media", "/mnt", "/opt", "/tmp", "/var/lib/docker", "/var/log"];
+
 /// Makes all mounts. Those on the network are made at the same time; with `nofail` by processes that nobody waits for.
 pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
     let (sender, results) = mpsc::channel();
@@ -74,6 +93,7 @@ fn make(mount: &Mount) -> Result<()> {
     if !target.is_absolute() {
         bail!("the target must be an absolute path");
     }
+    check_target(target)?;
     if mounts::is_mount_point(target) {
         return Ok(());
     }
@@ -90,6 +110,20 @@ fn make(mount: &Mount) -> Result<()> {
     }
     command.arg(&mount.device).arg(target);
     run(command)
+}
+
+/// Refuses what would hide a part of the system.
+fn check_target(target: &Path) -> Result<()> {
+    let real = fs::canonicalize(target).unwrap_or_else(|_| target.components().collect());
+    if let Some(needed) = NEEDED.iter().find(|needed| Path::new(needed).starts_with(&real)) {
+        bail!(
+            "it is not made: it would hide {needed}, which a login needs; name another target, such as /mnt/NAME"
+        );
+    }
+    if TAKEN.iter().any(|taken| Path::new(taken) == real) {
+        bail!("it is not made: the system has a mount of its own there; name a folder below it");
+    }
+    Ok(())
 }
 
 /// A bind of a file needs a file to be put over.
@@ -153,5 +187,23 @@ pub(crate) fn wait_until(child: &mut Child, deadline: Instant) -> Result<bool> {
         }
         let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_target;
+    use std::path::Path;
+
+    #[test]
+    fn no_mount_hides_what_a_login_needs() {
+        for target in ["/", "/etc", "/run", "/usr", "/var", "//etc/", "/tmp/../etc", "/home"] {
+            assert!(check_target(Path::new(target)).is_err(), "{target}");
+        }
+        for target in
+            ["/mnt/data", "/home/data", "/run/mine", "/usr/local", "/etc/mine", "/var/lib/docker/volumes"]
+        {
+            assert!(check_target(Path::new(target)).is_ok(), "{target}");
+        }
     }
 }
