@@ -40,7 +40,9 @@ const GETTY: [&str; 3] = ["/usr/sbin/getty", "/sbin/getty", "/sbin/agetty"];
 /// Sets the console up and becomes `respawn`.
 pub(crate) fn run() -> Result<()> {
     let config = load_config()?;
-    let _ = fs::remove_file(CONSOLE_DONE);
+    for note in [CONSOLE_DONE, commands::RUNNING] {
+        let _ = fs::remove_file(note);
+    }
     tell("persistent console", rebuild_if_asked(&config));
     tell("programs", link_programs());
     tell("/etc/issue", link_issue());
@@ -82,6 +84,7 @@ pub(crate) fn run_commands() -> Result<()> {
     }
     tell("keys on the boot partition", reserve_keys(&config.ssh_authorized_keys));
     fs::write(CONSOLE_DONE, "default\n").context("writing /run/console-done")?;
+    let _ = fs::remove_file(commands::RUNNING);
     tell("/etc/rc.local", run_script(Path::new("/etc/rc.local")));
     Ok(())
 }

@@ -141,19 +141,21 @@ fn make_user(user: &User) -> Result<()> {
     if lookup("/etc/passwd", &user.name).is_none() {
         add_user(user, &home)?;
     }
-    for group in &user.groups {
-        make_group(group, None)?;
-        usermod(&["-a", "-G", group], &user.name)?;
-    }
     let uid = lookup("/etc/passwd", &user.name).context("it is not in /etc/passwd")?;
     let gid = field("/etc/passwd", &user.name, 3).context("it has no group")?;
+    // Each step by itself: one group that cannot be made must not keep the user out of the group that sshd lets in.
+    let join =
+        |group: &String| make_group(group, None).and_then(|()| usermod(&["-a", "-G", group], &user.name));
+    let mut steps: Vec<Result<()>> = user.groups.iter().map(join).collect();
     if !user.no_create_home && !user.system {
-        make_home(&home, uid, gid)?;
+        steps.push(make_home(&home, uid, gid).with_context(|| format!("making {}", home.display())));
     }
     if !user.passwd.is_empty() && user.lock_passwd != Some(true) {
-        chpasswd(&["-e"], &user.name, &user.passwd)?;
+        steps.push(chpasswd(&["-e"], &user.name, &user.passwd));
     }
-    Ok(())
+    let failures: Vec<String> =
+        steps.into_iter().filter_map(|step| Some(format!("{:#}", step.err()?))).collect();
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join(", ")) }
 }
 
 fn add_user(user: &User, home: &Path) -> Result<()> {

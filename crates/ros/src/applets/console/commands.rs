@@ -7,6 +7,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// The owner's command that runs now, while Docker waits for it; not there when they are done.
+pub(crate) const RUNNING: &str = "/run/corral/owners-command";
+
+/// Notes it for `ros why`.
+fn note(command: &str) {
+    if let Err(error) = fs::write(RUNNING, format!("{command}\n")) {
+        println!("writing {RUNNING}: {error}");
+    }
+}
+
 /// Scripts that user-data gave, in their order.
 pub(super) fn user_data_scripts(conf: &Path) -> Vec<PathBuf> {
     let more = fs::read_dir(conf.join("cloud-config-script.d")).into_iter().flatten().flatten();
@@ -40,6 +50,7 @@ pub(crate) fn prepare(item: &model::Command) -> Option<Command> {
 pub(super) fn run_all(commands: &[model::Command]) -> Result<()> {
     for item in commands {
         let Some(mut command) = prepare(item) else { continue };
+        note(&format!("runcmd: {}", shown(item)));
         let status = command.status().with_context(|| format!("starting {item:?}"))?;
         if !status.success() {
             bail!("{item:?}: {status}; what comes after it is not run");
@@ -48,12 +59,21 @@ pub(super) fn run_all(commands: &[model::Command]) -> Result<()> {
     Ok(())
 }
 
+/// A command as its owner wrote it.
+fn shown(item: &model::Command) -> String {
+    match item {
+        model::Command::Shell(text) => text.trim().replace('\n', "; "),
+        model::Command::Words(words) => words.join(" "),
+    }
+}
+
 /// Runs a script if it is there and may be executed: by itself if it begins with `#!`, else by the shell.
 pub(super) fn run_script(script: &Path) -> Result<()> {
     let Ok(data) = fs::metadata(script) else { return Ok(()) };
     if data.permissions().mode() & 0o111 == 0 {
         bail!("it is not executable, so it is not run");
     }
+    note(&script.display().to_string());
     let direct = fs::read(script)?.starts_with(b"#!");
     let mut command = if direct { Command::new(script) } else { Command::new("/bin/sh") };
     if !direct {
