@@ -1,20 +1,27 @@
 //! `ros why`: a plain answer to "why is it not up?". Everything that the parts of the system know to be wrong, in one place.
 
+use crate::applets::console::commands;
+use crate::applets::user_docker::CONSOLE_DONE;
 use crate::boot::state;
 use crate::release::boot_set;
 use crate::resolve::{self, InForce};
 use anyhow::{Context, Result};
 use corral_config::error::Severity;
 use corral_engine::client::{Client, ask, unexpected};
+use corral_engine::paths;
 use corral_engine::protocol::{Reply, Request};
 use corral_engine::spec::{Snapshot, State};
 use corral_machine::boot_partition::Stage;
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 /// Prints what is wrong with the machine, or with one service.
 pub(crate) fn run(service: Option<&str>) -> Result<()> {
     let mut lines = services(service)?;
+    if service.is_none_or(|service| service == "docker") {
+        lines.splice(0..0, docker_waits());
+    }
     if service.is_none() {
         lines.splice(0..0, machine()?);
     }
@@ -38,6 +45,17 @@ fn machine() -> Result<Vec<String>> {
                 .to_owned(),
         );
     }
+    let left_out = fs::read_to_string(state::LEFT_OUT).unwrap_or_default();
+    lines.extend(left_out.lines().map(|line| {
+        format!(
+            "state: in memory, what is written there is not kept, is {line}; the rest is on the disk. \
+             `e2fsck DEVICE` in the recovery console (rancher.recovery=true) repairs it"
+        )
+    }));
+    let damaged = fs::read_to_string(paths::DAMAGED).unwrap_or_default();
+    lines.extend(damaged.lines().map(|line| {
+        format!("system engine: {line} cannot be used and is left as it is; remove it if it is of no use")
+    }));
     if let Some(trial) = boot_set::reading().and_then(|partition| partition.trial())
         && trial.stage == Stage::Failed
     {
@@ -62,6 +80,15 @@ fn nearly_full() -> Option<String> {
             free as f64 / 1e6
         )
     })
+}
+
+/// Docker starts when the owner's commands are done.
+fn docker_waits() -> Option<String> {
+    let command = fs::read_to_string(commands::RUNNING).ok().filter(|_| !Path::new(CONSOLE_DONE).exists())?;
+    Some(format!(
+        "docker: not started yet: it waits for the owner's commands, and this one is not done: {}",
+        command.trim()
+    ))
 }
 
 fn services(wanted: Option<&str>) -> Result<Vec<String>> {

@@ -24,6 +24,8 @@ const MOUNT_POINT: &str = "/state";
 pub(crate) const SEEN: &str = "/var/lib/rancher";
 /// Why the machine runs from memory although it has a state disk.
 pub(crate) const PROBLEM: &str = "/run/corral/state-problem";
+/// What of the state is in memory although the rest is on its disk, and why; a line each.
+pub(crate) const LEFT_OUT: &str = "/run/corral/state-left-out";
 /// A disk may be late; one that is said to be (`rancher.state.wait`) may be later.
 const WAIT: Duration = Duration::from_secs(10);
 const LONG_WAIT: Duration = Duration::from_secs(60);
@@ -54,8 +56,8 @@ pub(super) fn enter(rough: &Resolved) -> bool {
             false
         }
     };
-    let placed = if on_disk { place_disk(&state.directory) } else { place_memory() };
-    if let Err(error) = placed {
+    let placed = if on_disk { place_disk(rough) } else { place_memory() };
+    if let Err(error) = placed.and_then(|()| secure()) {
         say(&format!("state: {error:#}"));
     }
     on_disk
@@ -100,14 +102,27 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         [device] => device.clone(),
         several => bail!("{} is ambiguous: {several:?}; name one device in rancher.state.dev", state.dev),
     };
-    let mut system = block::load_file_system(&device)?
+    mount_device(&device, rough)?;
+    if let Err(error) = KEPT.iter().try_for_each(|path| read_folder(&base(rough), path).map(drop)) {
+        // The kernel has met errors that it did not know of when it mounted the disk, and has noted them there.
+        say(&format!("state: {error:#}"));
+        mounts::unmount(Path::new(MOUNT_POINT), false)?;
+        mount_device(&device, rough)?;
+    }
+    Ok(Some(device))
+}
+
+/// Mounts the disk, once its file system is repaired if need be.
+fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
+    let mut system = block::load_file_system(device)?
         .with_context(|| format!("{} has no file system", device.display()))?;
     if system.kind == "ext4" && system.dirty {
         say(&format!("state: {} was not unmounted cleanly; checking it", device.display()));
         bootstrap(rough, "").with_context(|| format!("checking {}", device.display()))?;
-        system = block::load_file_system(&device)?.unwrap_or(system);
+        system = block::load_file_system(device)?.unwrap_or(system);
     }
-    let kind = if ["", "auto"].contains(&state.fstype.as_str()) { system.kind } else { &state.fstype };
+    let asked = &rough.config.rancher.state.fstype;
+    let kind = if ["", "auto"].contains(&asked.as_str()) { system.kind } else { asked };
     if let Err(error) = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(kind)) {
         say(&format!("state: {error:#}"));
     }
@@ -117,8 +132,7 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         kind,
         flags: MountFlags::NOATIME,
         data: "",
-    })?;
-    Ok(Some(device))
+    })
 }
 
 /// Opens what is encrypted, with keys that the bootstrap container gathers, from a person if need be.
@@ -176,31 +190,52 @@ fn wait_for(reference: &str, time: Duration) -> Result<Vec<PathBuf>> {
 }
 
 /// Several systems share a disk when each has its own `rancher.state.directory`.
-fn place_disk(directory: &str) -> Result<()> {
-    let base = Path::new(MOUNT_POINT).join(directory.trim_matches('/'));
+fn base(rough: &Resolved) -> PathBuf {
+    Path::new(MOUNT_POINT).join(rough.config.rancher.state.directory.trim_matches('/'))
+}
+
+/// A folder that cannot be read, although the disk was repaired, is in memory; the others are not concerned.
+fn place_disk(rough: &Resolved) -> Result<()> {
+    let base = base(rough);
     reset::run_if_asked(&base);
+    let mut left_out = String::new();
     for path in KEPT {
-        let source = base.join(path.trim_start_matches('/'));
-        fs::create_dir_all(&source).with_context(|| format!("making {}", source.display()))?;
-        mounts::bind(&source, Path::new(path))?;
+        let placed = read_folder(&base, path).and_then(|source| mounts::bind(&source, Path::new(path)));
+        if let Err(error) = placed {
+            say(&format!("state: {path} is in memory, what is written there is not kept: {error:#}"));
+            left_out.push_str(&format!("{path}: {error:#}\n"));
+            place_one_in_memory(path)?;
+        }
     }
-    secure()
+    if left_out.is_empty() { Ok(()) } else { fs::write(LEFT_OUT, left_out).context("noting it") }
+}
+
+/// A folder of the state, made if it is not there.
+fn read_folder(base: &Path, path: &str) -> Result<PathBuf> {
+    let folder = base.join(path.trim_start_matches('/'));
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    Ok(folder)
 }
 
 fn place_memory() -> Result<()> {
     for path in ["/home", "/opt"] {
-        mounts::mount(&Mount {
-            source: "memory",
-            target: path,
-            kind: "tmpfs",
-            flags: MountFlags::NODEV,
-            data: "mode=0755",
-        })?;
+        place_one_in_memory(path)?;
     }
     for path in KEPT {
         fs::create_dir_all(path)?;
     }
-    secure()
+    Ok(())
+}
+
+fn place_one_in_memory(path: &str) -> Result<()> {
+    mounts::mount(&Mount {
+        source: "memory",
+        target: path,
+        kind: "tmpfs",
+        flags: MountFlags::NODEV,
+        data: "mode=0755",
+    })
 }
 
 /// The owner's configuration holds keys and passwords.
