@@ -41,13 +41,21 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     trace.step("recovery", || recovery::run_if_asked(&rough));
     let has_state = trace.step("state", || state::enter(&rough));
     let again = if has_state || state::has_problem() { trace.step("config", resolver::run) } else { None };
+    let loaded = rough.config.rancher.modules.clone();
     let resolved = again.unwrap_or(rough);
+    let modules = more(&resolved.config.rancher.modules, &loaded);
+    trace.step("modules-of-the-state", || early::load_requested_modules(&modules));
     trace.step("sysctl", || early::apply_sysctl(&resolved.config.rancher.sysctl));
     say(&format!("{} is up {:.1} s after the kernel", console::title(), crate::trace::now() as f64 / 1e6));
     mounted.iter().for_each(|problem| say(problem));
     crate::upgrade::trial::announce();
     let started = Instant::now();
     cannot_go_on(begin(signals, Foundation { resolved, trace, started }))
+}
+
+/// What the configuration on the state disk asks for besides: the rest was loaded before the disk was looked for.
+fn more(all: &[String], loaded: &[String]) -> Vec<String> {
+    all.iter().filter(|module| !loaded.contains(module)).cloned().collect()
 }
 
 /// PID 1 of namespaces on some other Linux, with nothing but the engine: for its tests and benchmarks.
