@@ -1,0 +1,159 @@
+//! The file system of the state disk is damaged, or nothing can be written to it, before the second boot. The machine
+//! repairs what can be repaired, runs from memory what cannot, says so, and lets its owner in.
+
+use super::second_boot::{STATE, as_root, boot, configured, has_all, reported};
+use anyhow::{Context, Result, ensure};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use vmtest::{Machine, Options, folder};
+
+/// Changes a file system that no machine has mounted, by the commands of debugfs(8).
+fn debugfs(disk: &Path, requests: &[&str]) -> Result<()> {
+    for request in requests {
+        let output = Command::new("/sbin/debugfs").args(["-w", "-R", request]).arg(disk).output()?;
+        ensure!(output.status.success(), "{request}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// Ends the machine as its owner would: the disk is clean, and nothing hints at what comes.
+fn end(mut machine: Machine) -> Result<()> {
+    let _ = machine.run("sudo poweroff");
+    machine.expect_end()
+}
+
+/// Folders of the state lose their inode on a disk that is marked as clean. The disk is repaired in the same boot, the
+/// owner's other folders are as they were, and what was in the lost ones is in lost+found.
+#[test]
+fn a_folder_that_the_kernel_cannot_read_is_repaired_in_the_same_boot() -> Result<()> {
+    let folder = folder("lost-folder")?;
+    let (machine, options) = configured(&folder, "")?;
+    as_root(&machine, "echo precious > /opt/precious")?;
+    end(machine)?;
+    debugfs(&options.disks[0], &["clri /opt", "clri /var/log"])?;
+    let mut machine = boot(&folder, &options)?;
+    has_all(&mut machine)?;
+    machine.expect_console("was not unmounted cleanly; checking it")?;
+    machine.run("grep ' /opt ' /proc/1/mountinfo | grep ext4")?;
+    machine.expect("sudo test -s /var/log/messages")?;
+    machine.expect_docker()?;
+    end(machine)?;
+    // The content is on the disk, if under another name.
+    let output =
+        Command::new("/sbin/debugfs").args(["-R", "ls -l /lost+found"]).arg(&options.disks[0]).output()?;
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(listed.contains('#'), "nothing is in lost+found: {listed}");
+    let mut machine = boot(&folder, &options)?;
+    has_all(&mut machine)?;
+    machine.run("! sudo ros why | grep state:")?;
+    machine.check_alarms()
+}
+
+/// Files of the configuration lose their inode or their blocks on a disk that is marked as clean: reading them fails. The
+/// last good ones take effect, and the boot after that repairs the disk.
+#[test]
+fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_copy() -> Result<()> {
+    let folder = folder("unreadable-file")?;
+    let (machine, options) = configured(&folder, "")?;
+    end(machine)?;
+    let conf = "/var/lib/rancher/conf";
+    debugfs(
+        &options.disks[0],
+        &[&format!("clri {conf}/cloud-config.d/boot.yml"), &format!("clri {conf}/cloud-config.yml")],
+    )?;
+    let mut machine = boot(&folder, &options)?;
+    has_all(&mut machine)?;
+    let said = reported(&machine)?;
+    for file in ["cloud-config.d/boot.yml", "cloud-config.yml"] {
+        assert!(said.contains(&format!("reading {conf}/{file}")), "{file}: {said}");
+    }
+    machine.check_alarms()
+}
+
+/// Bytes flip all over the file system, in rounds of more and more. After each the owner logs in, the state is on its
+/// repaired disk or in memory with the reason named, and Docker runs.
+#[test]
+fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
+    let folder = folder("flips")?;
+    let (machine, options) = configured(&folder, "")?;
+    as_root(
+        &machine,
+        "wait-for-docker; cd /opt && tar -C / -cf i.tar bin/busybox usr/bin/busybox && docker import i.tar tiny:1; sync",
+    )?;
+    machine.cut_power()?;
+    let disk = &options.disks[0];
+    let fresh = folder.join("fresh.img");
+    let append = format!("{STATE} {}", super::key_on_command_line(&folder)?);
+    copy(disk, &fresh)?;
+    for (round, flips) in [100, 2000, 20_000, 200_000].into_iter().enumerate() {
+        copy(&fresh, disk)?;
+        flip(disk, flips, 0x5eed_u64 + round as u64)?;
+        let what = format!("{flips} flips");
+        let mut machine =
+            boot(&folder, &Options { append: append.clone(), ..options.clone() }).context(what.clone())?;
+        // The kernel's complaints about the disk are no alarms.
+        machine.run("sudo ros config validate; sudo ros why; true")?;
+        machine
+            .expect("wait-for-docker || sudo ros why | grep -E '^(docker|state):'")
+            .context(what.clone())?;
+        let on_disk = machine.run("grep -c ' /var/lib/rancher .*ext4' /proc/1/mountinfo; true")? != "0";
+        let said = reported(&machine)?;
+        let is_named = said.contains("checking it") || said.contains("running from memory");
+        assert!(is_named, "{what}, on disk: {on_disk}: {said}");
+        println!("{what}: {}", if on_disk { "on disk" } else { "in memory" });
+        machine.check_alarms()?;
+    }
+    Ok(())
+}
+
+/// Flips bytes of metadata and data that the file system uses, but of no superblock: at pseudorandom places within the
+/// first blocks of each group, which have bitmaps and inodes, and within the journal.
+fn flip(disk: &Path, flips: u64, seed: u64) -> Result<()> {
+    let file = File::options().read(true).write(true).open(disk)?;
+    let length = file.metadata()?.len();
+    let mut state = seed;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for number in 0..flips {
+        // Half of them near the start, where bitmaps, inodes and the first folders are.
+        let at = if number % 2 == 0 { 4096 * 2 + random(32 << 20) } else { random(length) };
+        if at % (128 << 20) < 8192 {
+            continue;
+        }
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at)?;
+        file.write_all_at(&[!byte[0]], at)?;
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let _ = fs::remove_file(to);
+    let status = Command::new("cp").args(["--sparse=always"]).args([from, to]).status()?;
+    ensure!(status.success(), "cp: {status}");
+    Ok(())
+}
+
+/// The disk takes no writes any more, as one does at the end of its life. The owner logs in, the machine says why it runs
+/// from memory, and once the disk takes writes again all is as it was.
+#[test]
+fn a_disk_that_takes_no_writes_costs_no_login_and_no_data() -> Result<()> {
+    let folder = folder("read-only-disk")?;
+    let (machine, options) = configured(&folder, "")?;
+    end(machine)?;
+    let append = format!("{STATE} {}", super::key_on_command_line(&folder)?);
+    let blocked = Options { disks: Vec::new(), sticks: options.disks.clone(), append, ..Options::default() };
+    let mut machine = boot(&folder, &blocked)?;
+    let said = reported(&machine)?;
+    assert!(said.contains("state: ") && said.contains("running from memory"), "{said}");
+    machine.expect_docker()?;
+    machine.cut_power()?;
+    let mut machine = boot(&folder, &options)?;
+    has_all(&mut machine)?;
+    machine.run("! sudo ros why | grep state:")?;
+    machine.check_alarms()
+}

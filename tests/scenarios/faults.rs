@@ -1,0 +1,310 @@
+//! More faults that show at the second boot: of the engines and their images, of the owner's commands, mounts and services,
+//! and of the file system itself. The helpers are those of `second_boot`.
+
+use super::second_boot::{as_root, boot, configured, cut_after, has_all, reported, runs};
+use anyhow::{Context, Result};
+use vmtest::{folder, shell};
+
+/// An image of one static program for each engine.
+const IMAGES: &str = "cd /opt && tar -C / -cf i.tar bin/busybox usr/bin/busybox && system-docker import i.tar tiny:1 && \
+                      wait-for-docker && docker import i.tar tiny:1";
+
+/// Records of containers and images are damaged. What they describe is named and left as it is; everything else of the
+/// system engine is there and works, cleaning up included.
+#[test]
+fn damaged_records_of_the_engine_cost_only_what_they_describe() -> Result<()> {
+    let folder = folder("engine-records")?;
+    let (machine, options) = configured(&folder, "")?;
+    as_root(&machine, IMAGES)?;
+    as_root(&machine, "for name in half nuls good; do system-docker run -d --restart always --name $name -v $name:/data tiny:1 /bin/busybox sh -c 'echo kept > /data/file; exec /bin/busybox sleep 10000'; done
+        echo other > /opt/other && tar -C /opt -cf o.tar other && system-docker import o.tar other:1")?;
+    let id = as_root(
+        &machine,
+        "system-docker inspect -f '{{.Id}}' half; cp /proc/1/root/var/lib/system-docker/image/references.json /opt/",
+    )?;
+    cut_after(machine, "cd /proc/1/root/var/lib/system-docker
+        half=$(system-docker inspect -f '{{.Id}}' half) nuls=$(system-docker inspect -f '{{.Id}}' nuls)
+        other=$(system-docker inspect -f '{{.Id}}' other:1 | sed s/sha256://)
+        truncate -s 100 containers/$half/container.json
+        truncate -s 0 containers/$nuls/container.json; truncate -s 500 containers/$nuls/container.json
+        echo garbage > image/references.json; truncate -s 20 image/images/$other.json; ls image/layers > /opt/layers")?;
+    let mut machine = boot(&folder, &options)?;
+    has_all(&mut machine)?;
+    runs(&mut machine, "good")?;
+    as_root(
+        &machine,
+        "grep -q kept /proc/1/root/var/lib/system-docker/volumes/half/_data/file /proc/1/root/var/lib/system-docker/volumes/good/_data/file",
+    )?;
+    as_root(&machine, &format!("test -e /proc/1/root/var/lib/system-docker/containers/{id}/container.json"))?;
+    machine
+        .expect(&format!("sudo ros why | grep {id}/container.json && sudo ros why | grep image/images/"))?;
+    as_root(
+        &machine,
+        "system-docker run --rm tiny:1 /bin/busybox true && system-docker tag tiny:1 tiny:2 && system-docker rmi tiny:2",
+    )?;
+    // The layer of the damaged image may be all that is left of it.
+    as_root(&machine, "ls /proc/1/root/var/lib/system-docker/image/layers | cmp - /opt/layers")?;
+    as_root(&machine, "system-docker run -d --name half tiny:1 /bin/busybox sleep 10000")?;
+    machine.expect_docker()?;
+    machine.check_alarms()
+}
+
+/// dockerd's own state is damaged, and it cannot start. Login and all other services do without it, `ros why` names it,
+/// and once the file is repaired Docker is back with its containers.
+#[test]
+fn a_docker_with_damaged_state_is_named_and_costs_no_login() -> Result<()> {
+    let folder = folder("docker-state")?;
+    let (machine, options) = configured(&folder, "")?;
+    as_root(&machine, IMAGES)?;
+    as_root(
+        &machine,
+        "docker run -d --restart always --name app tiny:1 /bin/busybox sleep 10000; system-docker stop docker; cp -a /var/lib/docker /opt/",
+    )?;
+    cut_after(
+        machine,
+        "for f in $(find /var/lib/docker/network /var/lib/docker/containerd -name '*.db' 2>/dev/null); do yes damaged | head -c 65536 > $f; done; find /var/lib/docker -name '*.db'",
+    )?;
+    let mut machine = boot(&folder, &options)?;
+    has_all(&mut machine)?;
+    machine.expect("sudo ros why | grep '^docker: ends again and again'")?;
+    machine.expect("sudo system-docker logs docker 2>&1 | grep -qi 'failed to start'")?;
+    as_root(
+        &machine,
+        "system-docker run -d --name sys tiny:1 /bin/busybox sleep 10000; system-docker stop docker; rm -rf /var/lib/docker/*; cp -a /opt/docker/. /var/lib/docker/; system-docker start docker",
+    )?;
+    machine.expect_docker()?;
+    machine.run("docker inspect app > /dev/null && docker run --rm tiny:1 /bin/busybox true")?;
+    machine.check_alarms()
+}
+
+/// The power is cut while both engines take in an image. At the next boot both work, have the images from before, and take
+/// the same image in; what was half done is gone when they clean up.
+#[test]
+fn a_power_cut_while_images_come_in_leaves_engines_that_work() -> Result<()> {
+    let folder = folder("cut-in-images")?;
+    let (mut machine, options) = configured(&folder, "")?;
+    as_root(&machine, IMAGES)?;
+    as_root(
+        &machine,
+        "mkdir -p /opt/r/d && cd /opt/r && for n in $(seq 400); do head -c 250000 /dev/urandom > d/$n; done && tar -cf /opt/big.tar . && rm -r /opt/r && sync",
+    )?;
+    machine.run("for engine in system-docker docker; do sudo $engine import /opt/big.tar big:1 > /dev/null 2>&1 < /dev/null & done")?;
+    machine.expect("[ $(sudo du -sm /proc/1/root/var/lib/system-docker/image/incoming | cut -f1) -gt 8 ]")?;
+    machine.cut_power()?;
+    let mut machine = boot(&folder, &options)?;
+    has_all(&mut machine)?;
+    machine.expect_docker()?;
+    for engine in ["system-docker", "docker"] {
+        as_root(
+            &machine,
+            &format!(
+                "{engine} run --rm tiny:1 /bin/busybox true && {engine} import /opt/big.tar big:1 && {engine} image prune -f"
+            ),
+        )?;
+    }
+    as_root(
+        &machine,
+        "system-docker rmi big:1 && [ -z \"$(ls /proc/1/root/var/lib/system-docker/image/incoming)\" ]",
+    )?;
+    machine.run("sudo ros config validate")?;
+    machine.check_alarms()
+}
+
+/// Commands of the owner that fail, that never end and that end their own shell. At both boots the owner can log in, and
+/// is told what Docker waits for.
+#[test]
+fn commands_that_fail_or_never_end_keep_nobody_out() -> Result<()> {
+    let folder = folder("bad-commands")?;
+    let more = r##"bootcmd: [[/no/such/program], "exit 7", "kill -9 $$"]
+runcmd: ["echo first > /run/first", "sleep 1000000"]
+write_files:
+  - {path: /opt/rancher/bin/start.sh, permissions: "0755", content: "#!/no/such/shell\n"}
+  - {path: /etc/rc.local, permissions: "0755", content: "#!/bin/sh\nexit 3\n"}
+"##;
+    let (mut machine, options) = configured(&folder, more)?;
+    for again in [false, true] {
+        if again {
+            machine.cut_power()?;
+            machine = boot(&folder, &options)?;
+        }
+        has_all(&mut machine)?;
+        machine.expect("test -e /run/first")?;
+        for text in ["bootcmd: Words([\"/no/such/program\"])", "bootcmd: Shell(\"exit 7\")"] {
+            machine.expect_console(text)?;
+        }
+        machine.expect("sudo ros why | grep '^docker: ' | grep 'sleep 1000000'")?;
+        let hanging = machine.run("pgrep -f '^sleep 1000000'")?;
+        machine.run(&format!("sudo kill {hanging}"))?;
+        machine.expect_docker()?;
+        machine.expect("sudo system-docker logs console 2>&1 | grep -q start.sh")?;
+        machine.expect("sudo system-docker logs console 2>&1 | grep -q rc.local")?;
+    }
+    machine.check_alarms()
+}
+
+/// Services of the owner's whose image is gone at the second boot: removed, and of a registry that is away. Each is named
+/// with its image, what depends on it waits, and everything else comes up.
+#[test]
+fn a_service_whose_image_is_gone_is_named_and_costs_only_itself() -> Result<()> {
+    let folder = folder("image-gone")?;
+    let more = "rancher:
+  services:
+    removed: {image: tiny:1, command: /bin/busybox sleep 10000, network_mode: none, restart: always, labels: {io.rancher.os.scope: system}}
+    away: {image: \"10.0.2.2:9/team/app:1\", network_mode: none, labels: {io.rancher.os.scope: system}}
+    after: {image: corral/os-base, command: sleep 10000, network_mode: none, depends_on: [removed], labels: {io.rancher.os.scope: system}}
+    mine: {image: corral/os-base, command: sleep 10000, network_mode: none, restart: always, labels: {io.rancher.os.scope: system}}
+";
+    let (mut machine, options) = configured(&folder, more)?;
+    as_root(&machine, IMAGES)?;
+    as_root(&machine, "ros service up removed")?;
+    runs(&mut machine, "removed")?;
+    cut_after(machine, "rm -rf /proc/1/root/var/lib/system-docker/image")?;
+    let mut machine = boot(&folder, &options)?;
+    has_all(&mut machine)?;
+    runs(&mut machine, "mine")?;
+    machine.expect_docker()?;
+    machine.expect("sudo ros why | grep '^removed: ' | grep tiny:1")?;
+    machine.expect("sudo ros why | grep '^away: ' | grep 10.0.2.2:9/team/app:1")?;
+    as_root(&machine, "system-docker import /opt/i.tar tiny:1 && ros service up removed")?;
+    runs(&mut machine, "removed")?;
+    runs(&mut machine, "after")?;
+    machine.check_alarms()
+}
+
+/// Owners and modes of homes, keys and configuration are wrong, and all time stamps are of another century. The owner logs
+/// in and is root, and sshd has the same host keys.
+#[test]
+fn wrong_owners_modes_and_time_stamps_keep_nobody_out() -> Result<()> {
+    let folder = folder("wrong-modes")?;
+    let (mut machine, options) = configured(&folder, "")?;
+    let host_key = as_root(&machine, "cat /var/lib/rancher/conf/ssh/ssh_host_ed25519_key")?;
+    for script in [
+        "chmod -R a+rwX /home /opt /var/lib/rancher; chown -R 12345:12345 /home /var/lib/rancher/conf; mkdir -m 777 /home/rancher/.ssh /home/rancher/.ssh/authorized_keys",
+        "chmod 0 /home /home/rancher /var/lib/rancher /var/lib/rancher/conf /var/lib/rancher/conf/* /var/lib/rancher/conf/*/* /opt /var/log",
+        "find /home /opt /var/lib/rancher /proc/1/root/var/lib/system-docker /var/log -xdev -exec touch -h -d 2099-01-01 {} +",
+        "find /home /opt /var/lib/rancher /proc/1/root/var/lib/system-docker /var/log -xdev -exec touch -h -d 1901-12-14 {} +",
+    ] {
+        cut_after(machine, script)?;
+        machine = boot(&folder, &options).context(script)?;
+        assert_eq!(
+            as_root(&machine, "cat /home/rancher/data; hostname; id -u")?,
+            "mine\nmine\n0",
+            "{script}"
+        );
+        assert_eq!(
+            as_root(&machine, "cat /var/lib/rancher/conf/ssh/ssh_host_ed25519_key")?,
+            host_key,
+            "{script}"
+        );
+        machine.run("sudo ros config set rancher.environment.AFTER yes && sudo ros config validate")?;
+        machine.expect_docker()?;
+    }
+    machine.check_alarms()
+}
+
+/// Containers of both engines and a service end as soon as they start, and are started again for ever. At the second boot
+/// they keep nothing else from starting, and those of the system are named.
+#[test]
+fn containers_that_end_again_and_again_keep_no_other_from_starting() -> Result<()> {
+    let folder = folder("crash-loops")?;
+    let more = "rancher:
+  services:
+    loop: {image: corral/os-base, command: \"false\", network_mode: none, restart: always, labels: {io.rancher.os.scope: system, io.rancher.os.before: \"console,docker\", io.rancher.os.detach: \"true\"}}
+";
+    let (machine, options) = configured(&folder, more)?;
+    as_root(&machine, IMAGES)?;
+    as_root(&machine, "for n in $(seq 5); do for engine in docker system-docker; do $engine run -d --restart always --name bad$n tiny:1 /bin/busybox false; done; done
+        for engine in docker system-docker; do $engine run -d --restart always --name steady tiny:1 /bin/busybox sleep 10000; done")?;
+    machine.cut_power()?;
+    let mut machine = boot(&folder, &options)?;
+    has_all(&mut machine)?;
+    machine.expect_docker()?;
+    machine.expect("docker inspect --format '{{.State.Status}}' steady | grep -qx running")?;
+    runs(&mut machine, "steady")?;
+    machine.expect("sudo ros why | grep '^loop: ends again and again (exit status 1'")?;
+    machine.run("[ $(sudo system-docker ps -a --filter name=bad -q | wc -l) = 5 ] && [ $(docker ps -a --filter name=bad -q | wc -l) = 5 ]")?;
+    machine.check_alarms()
+}
+
+/// Mounts that cannot be made, and mounts over what a login needs. Each is named, and the owner logs in at both boots.
+#[test]
+fn bad_mounts_are_named_and_keep_nobody_out() -> Result<()> {
+    let folder = folder("bad-mounts")?;
+    let more = "mounts:
+  - [\"10.0.2.2:/gone\", /mnt/nfs, nfs4, \"port=9,nofail\"]
+  - [/dev/vdx, /mnt/disk, ext4, \"\"]
+  - [LABEL=nowhere, /mnt/label, auto, \"\"]
+  - [tmpfs, /etc, tmpfs, \"\"]
+  - [tmpfs, /run, tmpfs, \"\"]
+  - [tmpfs, /usr/sbin, tmpfs, \"\"]
+  - [tmpfs, /var/lib/rancher/conf, tmpfs, \"\"]
+  - [tmpfs, /home, tmpfs, \"\"]
+  - [tmpfs, /, tmpfs, \"\"]
+  - [tmpfs, /mnt/good, tmpfs, \"\"]
+";
+    let (mut machine, options) = configured(&folder, more)?;
+    for again in [false, true] {
+        if again {
+            machine.cut_power()?;
+            machine = boot(&folder, &options)?;
+        }
+        has_all(&mut machine)?;
+        machine.expect_docker()?;
+        // A login that began before the mounts proves nothing.
+        machine.run("grep ' /mnt/good ' /proc/mounts")?;
+        let new = shell::Login { user: "docker".to_owned(), ..machine.login.clone() };
+        new.run("sudo test -s /etc/passwd && test -e /run/corral && sudo test -s /var/lib/rancher/conf/cloud-config.yml")?;
+        let said = machine.run("sudo system-docker logs console 2>&1")?;
+        for target in
+            ["/mnt/disk", "/mnt/label", "/etc", "/run", "/usr/sbin", "/var/lib/rancher/conf", "/home", "/"]
+        {
+            assert!(said.contains(&format!(" on {target}: ")), "{target} is not in:\n{said}");
+        }
+    }
+    machine.check_alarms()
+}
+
+/// Values that the kernel refuses, modules that are not there, and users that cannot be made. Each is named, and what is
+/// good among them takes effect at both boots.
+#[test]
+fn what_the_kernel_and_the_accounts_refuse_costs_only_itself() -> Result<()> {
+    let folder = folder("refused")?;
+    let key = shell::make_key(&folder)?;
+    let more = format!(
+        "users:
+  - {{name: root, ssh_authorized_keys: []}}
+  - {{name: rancher, lock_passwd: true, shell: /no/such/shell, uid: 0}}
+  - {{name: \"no such name!\"}}
+  - {{name: twice, uid: 1100}}
+  - {{name: badsudo, groups: [docker], sudo: \"ALL=(\"}}
+  - {{name: joe, groups: [\"bad group!\", docker], ssh_authorized_keys: [\"{key}\"], homedir: /proc/nowhere}}
+  - {{name: ann, groups: [docker], ssh_authorized_keys: [\"not a key\", \"{key}\"]}}
+rancher:
+  modules: [no_such_module, \"\", ../../etc/passwd]
+  sysctl: {{kernel.nothing: 1, vm.swappiness: many, kernel.pid_max: -5, vm.overcommit_ratio: 33, \"..x\": 1}}
+"
+    );
+    let (mut machine, options) = configured(&folder, &more)?;
+    for again in [false, true] {
+        if again {
+            machine.cut_power()?;
+            machine = boot(&folder, &options)?;
+        }
+        has_all(&mut machine)?;
+        let ann = shell::Login { user: "ann".to_owned(), ..machine.login.clone() };
+        assert_eq!(ann.run("id -un; cat /proc/sys/vm/overcommit_ratio")?, "ann\n33");
+        let joe = shell::Login { user: "joe".to_owned(), ..machine.login.clone() };
+        assert_eq!(joe.run("id -un")?, "joe");
+        assert_eq!(machine.run("id -un; id -u; sudo id -u")?, "rancher\n1100\n0");
+        let console = machine.console();
+        for text in ["no_such_module", "kernel/nothing", "vm/swappiness", "kernel/pid_max"] {
+            assert!(console.contains(text), "{text} is not on the console:\n{console}");
+        }
+        let said = format!("{}{}", machine.run("sudo system-docker logs console 2>&1")?, reported(&machine)?);
+        for text in ["no such name!", "bad group!", "badsudo", "users[6].ssh_authorized_keys: warning"] {
+            assert!(said.contains(text), "{text} is not in:\n{said}");
+        }
+        machine.expect_docker()?;
+    }
+    machine.check_alarms()
+}
