@@ -184,7 +184,12 @@ fn damaged_host_keys_are_replaced_and_set_aside() -> Result<()> {
         assert!(public.starts_with("ssh-ed25519 "), "{what}: {public}");
         let said = reported(&machine)?;
         assert!(said.contains("ssh_host_ed25519_key is no private key"), "{what}: {said}");
-        as_root(&machine, &format!("ls -d {key}.damaged && rm -rf {CONF}/ssh/*.damaged"))?;
+        as_root(
+            &machine,
+            &format!(
+                "find {CONF}/ssh -name \"*ed25519_key.damaged\" | grep -q . && rm -rf {CONF}/ssh/*.damaged"
+            ),
+        )?;
         let again = as_root(&machine, &format!("cat {key}"))?;
         machine.cut_power()?;
         machine = boot(&folder, &options)?;

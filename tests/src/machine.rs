@@ -320,7 +320,7 @@ pub(crate) fn is_kept() -> bool {
 }
 
 /// A program that ends when the thread ends that started it, however that ends; unless machines are kept.
-pub(crate) fn tied(program: &Path) -> Command {
+pub fn tied(program: &Path) -> Command {
     if is_kept() {
         return Command::new(program);
     }

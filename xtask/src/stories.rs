@@ -129,7 +129,7 @@ impl Stories {
         let report = log.with_extension("machines");
         let output = File::create(&log)?;
         let runner = self.runners.get(job.runner).context("a test without a runner")?;
-        let mut command = Command::new(&runner.program);
+        let mut command = vmtest::machine::tied(&runner.program);
         command
             .args(["--exact", name, "--nocapture"])
             .env(vmtest::report::REPORT_VARIABLE, &report)
