@@ -3,7 +3,7 @@
 //! `confirm/previous.yml` is the store before the change, `confirm/pending.json` says that it waits. The order of
 //! writing makes every instant safe: previous, pending, then the change itself; and back: the store, then pending.
 
-use super::{CONF, problem};
+use super::{CONF, last_good, problem};
 use anyhow::{Context, Result};
 use corral_config::error::Problem;
 use corral_machine::files::{remove_durably, write_atomic};
@@ -80,7 +80,15 @@ pub(super) fn take_back() -> Result<()> {
         return Ok(());
     }
     let previous = fs::read(folder().join("previous.yml")).context("reading what was before")?;
-    write_atomic(&Path::new(CONF).join("cloud-config.yml"), &previous, 0o600)?;
+    let store = Path::new(CONF).join("cloud-config.yml");
+    if previous.is_empty() {
+        // There was none. An empty one would look like one that lost its content, whose last good copy is the change.
+        for file in [Some(store.clone()), last_good(&store)].into_iter().flatten() {
+            remove_durably(&file)?;
+        }
+    } else {
+        write_atomic(&store, &previous, 0o600)?;
+    }
     remove_durably(&folder().join("pending.json"))
 }
 
