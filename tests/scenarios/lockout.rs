@@ -106,7 +106,7 @@ fn ten_bad_configurations_in_a_row_and_a_login_after_each() -> Result<()> {
     for bad in &BAD {
         let script = bad.script.replace('\'', "'\\''");
         machine.run(&format!("sudo rm -f {FILE}; sudo sh -c 'FILE={FILE}; ({script}\n) >> $FILE'; sync"))?;
-        restart(&mut machine).with_context(|| format!("after {}", bad.name))?;
+        machine.restart().with_context(|| format!("after {}", bad.name))?;
         is_well(&mut machine, bad)?;
     }
     machine.run(&format!("sudo rm {FILE}; sync; sudo ros config validate"))?;
@@ -149,10 +149,4 @@ fn a_resolver_that_is_killed_leaves_the_way_in(folder: &Path, disk: &Path) -> Re
     assert!(applied.contains("what was active stays active"), "{applied}");
     machine.expect_docker()?;
     machine.check_alarms()
-}
-
-fn restart(machine: &mut Machine) -> Result<()> {
-    let boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
-    let _ = machine.run("sudo reboot");
-    machine.expect_next_boot(&boot)
 }

@@ -69,7 +69,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     assert_eq!(machine.run("sudo ros console list")?, current);
     assert_eq!(machine.run("sudo ros engine list")?, current.replace("console", "engine"));
 
-    restart(&mut machine)?;
+    machine.restart()?;
     machine.expect("test -e /etc/other-release && test -e /etc/mine")?;
     // Who may log in is not for the image to say.
     assert_eq!(machine.login.methods("rancher")?, "publickey");
@@ -79,7 +79,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     assert_eq!(machine.run("cat /run/which-engine")?, "other");
 
     machine.run("sudo ros config set rancher.force_console_rebuild true")?;
-    restart(&mut machine)?;
+    machine.restart()?;
     machine.expect("test -e /etc/other-release && ! test -e /etc/mine")?;
     machine.expect("[ $(sudo ros config get rancher.force_console_rebuild) = false ]")?;
 
@@ -100,10 +100,4 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
 fn wish(machine: &Machine, config: &str) -> Result<()> {
     let apply = "sudo setsid ros config apply /opt/wish.yml < /dev/null > /tmp/wish.log 2>&1 &";
     machine.run(&format!("echo '{config}' | sudo tee /opt/wish.yml > /dev/null; {apply}")).map(drop)
-}
-
-fn restart(machine: &mut Machine) -> Result<()> {
-    let boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
-    let _ = machine.run("sudo reboot");
-    machine.expect_next_boot(&boot)
 }

@@ -33,9 +33,7 @@ fn images_that_were_laid_ready_are_loaded() -> Result<()> {
          echo junk | sudo tee preload/docker/bad.tar > /dev/null
          sudo tee conf/cloud-config.d/ready.yml > /dev/null <<'END'\n#cloud-config\n{SERVICE}END"
     ))?;
-    let boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
-    let _ = machine.run("sudo reboot");
-    machine.expect_next_boot(&boot)?;
+    machine.restart()?;
     machine.expect("sudo system-docker ps --format '{{.Names}} {{.Image}}' | grep -qx 'ready laid:1'")?;
     machine.expect("docker image inspect laid:1 > /dev/null")?;
     machine.expect_console("preload: /var/lib/rancher/preload/docker/bad.tar: ")?;

@@ -101,9 +101,7 @@ fn a_full_disk_boots_and_says_so() -> Result<()> {
     machine.expect_docker()?;
     let fill = "fallocate -l $(df -k /opt | awk 'END {print $4 - 64}')k /opt/fill; dd if=/dev/zero of=/opt/rest bs=4k; sync";
     machine.run(&format!("sudo sh -c \"{}\" 2>/dev/null", fill.replace('$', "\\$")))?;
-    let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
-    let _ = machine.run("sudo reboot");
-    machine.expect_next_boot(&boot_id)?;
+    machine.restart()?;
     let why = machine.run("sudo ros why")?;
     assert!(why.contains("the disk is full"), "{why}");
     machine.run("sudo rm /opt/fill /opt/rest")?;

@@ -29,12 +29,6 @@ fn start(folder: &Path, disk: &Path, name: &str, uefi: bool) -> Result<Machine> 
     Machine::start(folder, options)
 }
 
-fn restart(machine: &mut Machine) -> Result<()> {
-    let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
-    let _ = machine.run("sudo reboot");
-    machine.expect_next_boot(&boot_id)
-}
-
 fn version(machine: &Machine) -> Result<String> {
     machine.run("ros os version")
 }
@@ -60,7 +54,7 @@ fn an_upgrade_proves_itself_and_keeps_everything() -> Result<()> {
     check_kept(&machine)?;
 
     machine.run("sudo ros os rollback")?;
-    restart(&mut machine)?;
+    machine.restart()?;
     assert_eq!(version(&machine)?, "v0.1.0");
     machine.expect_docker()?;
     check_kept(&machine)?;
@@ -139,7 +133,7 @@ fn upgrade(machine: &mut Machine, more: &str) -> Result<()> {
     let said = machine.run(&format!("{UPGRADE} 180 {more}"))?;
     assert!(said.contains("version 0.9.0 is tried at the next start"), "{said}");
     assert!(machine.run("sudo ros os list")?.contains("0.1.0 local default running"));
-    restart(machine)?;
+    machine.restart()?;
     assert!(version(machine)?.starts_with("v0.9.0"));
     machine.expect_docker()?;
     machine.expect("sudo ros os list | grep -q '0.9.0 local default running'")

@@ -148,6 +148,14 @@ impl Machine {
         })
     }
 
+    /// Restarts the machine, and waits until it is up again.
+    pub fn restart(&mut self) -> Result<()> {
+        let boot_id = self.run("cat /proc/sys/kernel/random/boot_id")?;
+        // The connection goes down with the machine: what ssh makes of that does not matter.
+        let _ = self.run("sudo reboot");
+        self.expect_next_boot(&boot_id)
+    }
+
     /// Waits until the machine is up again after the boot with this id: a boot, with the time of one.
     pub fn expect_next_boot(&mut self, boot_id: &str) -> Result<()> {
         let script = format!("[ $(cat /proc/sys/kernel/random/boot_id) != {boot_id} ]");

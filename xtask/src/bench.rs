@@ -5,7 +5,7 @@
 mod engine;
 mod upgrade;
 
-use crate::{accel, image, uml_image};
+use crate::{accel, image, test_kernel, uml_image};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::fs;
@@ -68,7 +68,8 @@ fn boots(options: &Options) -> Result<()> {
     let wanted = image::Options { release: options.release, ..image::Options::default() };
     let ingredients = image::gather(&wanted)?;
     image::write(&ingredients, &wanted)?;
-    if let Err(error) = uml_image::prepare(&ingredients) {
+    let uml = test_kernel::prepare().and_then(|kernel| uml_image::prepare(&ingredients, &kernel));
+    if let Err(error) = uml {
         uml_image::forget();
         eprintln!("nothing is measured under User-Mode Linux: {error:#}");
     }

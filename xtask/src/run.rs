@@ -1,6 +1,6 @@
 //! `cargo xtask run`: builds what changed and boots it here, the console in this terminal.
 
-use crate::{accel, image, paths, setup, sh, tools, uml_image};
+use crate::{accel, image, paths, setup, sh, test_kernel, tools, uml_image};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::ffi::OsString;
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let ingredients = image::gather(&wanted)?;
     tools::prepare_emulators()?;
     if options.quick {
-        uml_image::prepare(&ingredients)?;
+        uml_image::prepare(&ingredients, &test_kernel::prepare()?)?;
     } else {
         image::write(&ingredients, &wanted)?;
     }

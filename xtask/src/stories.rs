@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
+use vmtest::Kind;
 
 /// How to run them.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +35,7 @@ pub(crate) struct Took {
 
 impl Took {
     fn is_uml(&self) -> bool {
-        self.kinds.iter().all(|kind| kind == vmtest::Kind::Uml.name())
+        self.kinds.iter().all(|kind| kind == Kind::Uml.name())
     }
 }
 
@@ -93,6 +94,17 @@ impl Stories {
         !self.names.iter().all(|(_, name)| self.known.get(name).is_some_and(Took::is_uml))
     }
 
+    /// Leaves out what has run in QEMU, or needs no machine.
+    pub(crate) fn only_those_of_uml(mut self, outcomes: &[Outcome]) -> Stories {
+        let ran_in_uml = |name: &str| {
+            outcomes
+                .iter()
+                .any(|outcome| outcome.name == name && outcome.took.kinds.contains(Kind::Uml.name()))
+        };
+        self.names.retain(|(_, name)| ran_in_uml(name));
+        self
+    }
+
     /// Runs them all; prints a line for each.
     pub(crate) fn run(mut self, options: &Options) -> Result<Vec<Outcome>> {
         let logs = paths::cache("stories");
@@ -138,7 +150,7 @@ impl Stories {
             .stdout(output.try_clone()?)
             .stderr(output);
         if options.in_qemu {
-            command.env(vmtest::options::KIND_VARIABLE, vmtest::Kind::Qemu.name());
+            command.env(vmtest::options::KIND_VARIABLE, Kind::Qemu.name());
         }
         if options.keep {
             command.env(vmtest::machine::KEEP_VARIABLE, "yes");
@@ -241,6 +253,11 @@ pub(crate) fn build(package: &str, test: &str) -> Result<PathBuf> {
         .filter(|message| message["target"]["name"] == test)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo made no {test}"))
+}
+
+/// Did one of them start a machine of QEMU?
+pub(crate) fn used_qemu(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().any(|outcome| outcome.took.kinds.contains(Kind::Qemu.name()))
 }
 
 /// How many passed and failed.

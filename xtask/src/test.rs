@@ -16,7 +16,7 @@ pub(crate) struct Options {
     /// Only what needs no machine: formatting, lints, house rules, unit tests
     #[arg(long, conflicts_with_all = ["story", "all", "release_image"])]
     no_machines: bool,
-    /// Every story in QEMU too, on the product's own kernel
+    /// Every story in QEMU too, on the product's own kernel: those of User-Mode Linux a second time
     #[arg(long)]
     all: bool,
     /// The image packed as densely as a release
@@ -74,18 +74,18 @@ fn without_machines(count: &mut Count, phases: &mut Phases) -> Result<()> {
 fn with_machines(options: &Options, count: &mut Count, phases: &mut Phases) -> Result<()> {
     let wanted = image::Options { release: options.release_image, hooks: true, ..image::Options::default() };
     let ingredients = phases.time("packages and programs", || image::gather(&wanted))?;
-    phases.time("test kernel", || {
-        if let Err(error) = test_kernel::prepare() {
-            eprintln!("every story runs in QEMU: {error:#}");
-        }
-        Ok(())
-    })?;
+    let kernel = phases.time("test kernel", test_kernel::prepare);
     let stories = phases.time("building the stories", || Stories::build(&options.story))?;
-    let has_uml = phases.time("image for User-Mode Linux", || uml_image::prepare(&ingredients)).is_ok();
-    if !has_uml {
+    let uml = kernel.and_then(|kernel| {
+        phases.time("image for User-Mode Linux", || uml_image::prepare(&ingredients, &kernel))
+    });
+    let has_uml = uml.is_ok();
+    if let Err(error) = uml {
         uml_image::forget();
+        eprintln!("every story runs in QEMU: {error:#}");
     }
-    if stories.need_qemu() || options.all || !has_uml {
+    let has_image = stories.need_qemu() || options.all || !has_uml;
+    if has_image {
         phases.time("image", || image::write(&ingredients, &wanted))?;
         phases.time("releases", || variants::prepare(&ingredients))?;
     }
@@ -97,12 +97,15 @@ fn with_machines(options: &Options, count: &mut Count, phases: &mut Phases) -> R
         })?;
     }
     eprintln!("== stories");
-    let run = stories::Options { in_qemu: false, keep: options.keep, times: options.times, slots: SLOTS };
+    let run = stories::Options { in_qemu: !has_uml, keep: options.keep, times: options.times, slots: SLOTS };
     let mut outcomes = phases.time("stories", || stories.run(&run))?;
-    if options.all {
-        let stories = Stories::build(&options.story)?;
+    if !has_image && stories::used_qemu(&outcomes) {
+        bail!("a story needs QEMU that did not before, and its image may be an old one: run this again");
+    }
+    if options.all && has_uml {
+        let rest = Stories::build(&options.story)?.only_those_of_uml(&outcomes);
         let run = stories::Options { in_qemu: true, ..run };
-        outcomes.extend(phases.time("stories, all in QEMU", || stories.run(&run))?);
+        outcomes.extend(phases.time("the same in QEMU", || rest.run(&run))?);
     }
     stories::print(&outcomes);
     let (passed, failed) = stories::count(&outcomes);

@@ -3,7 +3,7 @@
 use crate::erofs::{self, Density};
 use crate::image::{self, Ingredients, Trees};
 use crate::modules::Kernel;
-use crate::test_kernel::{self, TestKernel};
+use crate::test_kernel::TestKernel;
 use crate::tree::Tree;
 use crate::{initrd, paths, progress};
 use anyhow::{Context, Result, ensure};
@@ -17,8 +17,7 @@ use std::path::Path;
 const MODULES: &str = "usr/lib/modules";
 
 /// Makes `target/corral/uml`, as far as it is not of this image and this kernel.
-pub(crate) fn prepare(ingredients: &Ingredients) -> Result<()> {
-    let kernel = test_kernel::prepare()?;
+pub(crate) fn prepare(ingredients: &Ingredients, kernel: &TestKernel) -> Result<()> {
     let folder = paths::cache("uml");
     let stamp = format!("{} {}", ingredients.stamp, kernel.key);
     let stamp_file = folder.join("stamp");
@@ -28,7 +27,7 @@ pub(crate) fn prepare(ingredients: &Ingredients) -> Result<()> {
     forget();
     fs::create_dir_all(&folder)?;
     progress::step("writing the image for User-Mode Linux", || {
-        write(ingredients, ingredients.trees()?, &kernel, &folder)
+        write(ingredients, ingredients.trees()?, kernel, &folder)
     })?;
     fs::write(stamp_file, stamp)?;
     Ok(())
