@@ -15,6 +15,7 @@ mod initrd;
 mod iso;
 mod layers;
 mod manifest;
+mod module_graph;
 mod modules;
 mod packages;
 mod paths;

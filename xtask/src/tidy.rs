@@ -1,7 +1,7 @@
 //! The rules of the house that no lint knows: arrows between crates, purity, file sizes, names, compose files, recipes,
 //! and that what the documentation shows is true.
 
-use crate::{docs, paths, recipe};
+use crate::{docs, module_graph, paths, recipe};
 use anyhow::{Context, Result, bail};
 use corral_config::layer::{Layer, Source};
 use std::collections::BTreeSet;
@@ -34,6 +34,7 @@ pub(crate) fn check() -> Result<()> {
     let mut found = Vec::new();
     let sources = rust_files()?;
     check_arrows(&mut found)?;
+    check_loops(&mut found)?;
     for file in &sources {
         check_source(file, &mut found)?;
     }
@@ -85,6 +86,35 @@ fn check_arrows(found: &mut Vec<String>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// No two files of a crate use each other, directly or through others: a reader finds what a file stands on below it.
+fn check_loops(found: &mut Vec<String>) -> Result<()> {
+    for root in crate_roots() {
+        for circle in module_graph::loops(&root)? {
+            let uses = circle.uses.iter().map(|(from, to, names)| {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                format!("\n    {} uses {} of {}", shown(from), names.join(", "), shown(to))
+            });
+            found.push(format!(
+                "{}: {} files use each other in a loop:{}",
+                shown(&root),
+                circle.files.len(),
+                uses.collect::<String>()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The `lib.rs` and `main.rs` of each package, and its other programs.
+fn crate_roots() -> Vec<PathBuf> {
+    let folders = ARROWS.iter().map(|(folder, _)| paths::root().join(folder));
+    let roots = folders.flat_map(|folder| {
+        ["src/lib.rs", "src/main.rs", "src/stage0.rs", "main.rs", "scenarios/main.rs"]
+            .map(|file| folder.join(file))
+    });
+    roots.filter(|root| root.exists()).collect()
 }
 
 fn check_source(file: &Path, found: &mut Vec<String>) -> Result<()> {
