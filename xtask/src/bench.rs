@@ -3,11 +3,13 @@
 //! away. Medians; measured here and now, never asserted.
 
 mod engine;
+mod median;
 mod upgrade;
 
 use crate::{accel, image, test_kernel, uml_image};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use median::median;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -148,11 +150,6 @@ fn measure(accelerator: Accelerator, kind: Kind) -> Result<Sample> {
     let pid_1_rss = number("awk '/^VmRSS/ {print $2}' /proc/1/status")?;
     machine.check_alarms()?;
     Ok(Sample { pid_1, ssh, docker, memory, unavailable, pid_1_rss })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn megabytes(path: &Path) -> f64 {

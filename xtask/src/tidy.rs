@@ -3,7 +3,7 @@
 
 use crate::{docs, module_graph, paths, recipe};
 use anyhow::{Context, Result, bail};
-use corral_config::layer::{Layer, Source};
+use corral_config::{Layer, Source};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,8 @@
 //! Words after ` -- ` are read too, and win. Everything else on the line is the kernel's own
 //! business.
 
-use crate::yaml::{self, Kind, Node, Position};
+use crate::position::Position;
+use crate::yaml::{self, Kind, Node};
 use crate::{path, schema};
 
 /// Splits a command line into words; double quotes hold blanks together, as the kernel does it.

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, reported so that its author can repair it. Bounded: neither
 //! a long document nor a long value makes a long report.
 
-use crate::yaml::Position;
+use crate::position::Position;
 use std::cmp::Reverse;
 use std::fmt;
 

@@ -1,9 +1,12 @@
 //! Why a value is what it is: which layers said it, where, and who won; and what differs between two configurations.
 
 use crate::layer::Layer;
+use crate::merge::merged;
 use crate::path;
+use crate::position::Position;
 use crate::schema;
-use crate::yaml::{Kind, Node, Position};
+use crate::source::Source;
+use crate::yaml::{Kind, Node};
 use serde_json::Value;
 
 /// What one layer says of a key.
@@ -31,7 +34,7 @@ pub struct Change {
 
 /// Explains a key; of a mapping, every key below it.
 pub fn explain(layers: &[Layer], key: &str) -> Vec<Explanation> {
-    let merged = crate::merged(layers);
+    let merged = merged(layers);
     let Some(value) = path::get(&merged, key) else { return Vec::new() };
     let mut leaves = Vec::new();
     collect_leaves(value, &mut path::parse(key), &mut leaves);
@@ -80,7 +83,7 @@ fn all_said(layers: &[Layer], parts: &[String]) -> Vec<Said> {
     let said = |layer: &Layer| {
         let value = path::get_parts(&layer.value, parts)?;
         let at = find_position(&layer.tree, parts).unwrap_or_default();
-        let place = if at.line == 0 || layer.source == crate::Source::CommandLine {
+        let place = if at.line == 0 || layer.source == Source::CommandLine {
             layer.source.to_string()
         } else {
             format!("{}:{}:{}", layer.source, at.line, at.column)
@@ -102,7 +105,6 @@ pub(crate) fn find_position(tree: &Node, parts: &[String]) -> Option<Position> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Source;
     use serde_json::json;
 
     #[test]

@@ -1,34 +1,11 @@
 //! What one source said.
 
 use crate::error::{Problem, Severity, capped};
-use crate::yaml::{self, Node, Position};
+use crate::position::Position;
+use crate::source::Source;
+use crate::yaml::{self, Node};
 use crate::{cmdline, schema};
 use serde_json::Value;
-use std::fmt;
-
-/// Where a layer comes from. The order of merging is `machine`'s and `ros`'s business.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// `defaults.yml`, inside this program.
-    Defaults,
-    /// A file, by its path.
-    File(String),
-    /// The kernel's command line.
-    CommandLine,
-    /// What the machine's provider says of it: host name and keys.
-    Metadata,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Defaults => formatter.write_str("defaults"),
-            Source::File(path) => formatter.write_str(path),
-            Source::CommandLine => formatter.write_str("kernel command line"),
-            Source::Metadata => formatter.write_str("metadata"),
-        }
-    }
-}
 
 /// What one source said: a tree in which every value has the type that its key wants. Keys that were said wrongly are
 /// not in it; they are in `problems`, of which there are never many.

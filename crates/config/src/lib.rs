@@ -15,18 +15,21 @@ pub mod metadata;
 pub mod model;
 pub mod names;
 pub mod path;
+mod position;
 mod resolution;
 pub mod schema;
+mod source;
 pub mod ssh_key;
 pub mod user_data;
 pub mod yaml;
 
 pub use error::{Problem, Severity};
-pub use layer::{Layer, Source};
+pub use layer::Layer;
+pub use merge::merged;
 pub use model::Config;
+pub use position::Position;
 pub use resolution::{Resolution, resolve_with_problems};
-
-use serde_json::Value;
+pub use source::Source;
 
 /// The layer that every machine starts from.
 pub fn defaults() -> Layer {
@@ -37,9 +40,4 @@ pub fn defaults() -> Layer {
 /// in its problems.
 pub fn resolve(layers: &[Layer]) -> Config {
     resolve_with_problems(layers).config
-}
-
-/// The merged tree of all layers, as `ros config export --full` shows it.
-pub fn merged(layers: &[Layer]) -> Value {
-    merge::merge(layers.iter().map(|layer| &layer.value))
 }

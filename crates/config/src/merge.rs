@@ -1,6 +1,12 @@
 //! Layers on top of each other: maps merge deeply, everything else is replaced by what came later.
 
+use crate::layer::Layer;
 use serde_json::{Map, Value};
+
+/// The merged tree of all layers, as `ros config export --full` shows it.
+pub fn merged(layers: &[Layer]) -> Value {
+    merge(layers.iter().map(|layer| &layer.value))
+}
 
 /// Merges trees in order; the later one wins.
 pub fn merge<'a>(layers: impl Iterator<Item = &'a Value>) -> Value {

@@ -4,7 +4,10 @@
 
 use crate::error::{Problem, Severity, capped};
 use crate::explain::find_position;
-use crate::{Config, Layer, merged, path, schema};
+use crate::layer::Layer;
+use crate::merge::merged;
+use crate::model::Config;
+use crate::{path, schema};
 use serde_json::Value;
 
 /// The configuration, and what had to be left out of it. What layers left out themselves is in

@@ -4,6 +4,7 @@
 //! NUL bytes are errors with a line and a column.
 
 use crate::error::clip;
+use crate::position::Position;
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -28,13 +29,6 @@ pub struct YamlError {
     pub column: u64,
     /// What is wrong, in one line.
     pub message: String,
-}
-
-/// Where a value stood. Line and column are counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Position {
-    pub line: u64,
-    pub column: u64,
 }
 
 /// A value with its position.

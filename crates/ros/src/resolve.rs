@@ -17,9 +17,9 @@ pub(crate) use services::{is_of_system, local_sources, network_sources};
 
 use crate::boot::early;
 use corral_config::Config;
+use corral_config::Position;
 use corral_config::error::{Problem, Severity, capped};
 use corral_config::layer::Layer;
-use corral_config::yaml::Position;
 use corral_engine::paths;
 use corral_machine::files::{read_whole, remove_durably, write_atomic};
 use corral_plan::Plan;

@@ -1,6 +1,7 @@
 //! `cargo xtask bench upgrade`: how long a machine is away. From `ros os upgrade` to the new version answering on ssh, by
 //! a restart and by kexec, and a plain Debian's `reboot` in the same run.
 
+use super::median::median;
 use crate::debian::Debian;
 use crate::{accel, image, setup, variants};
 use anyhow::{Context, Result};
@@ -47,12 +48,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("{:<42} {:>12} {:>18} {:>8}", "seconds", "the command", "then to a login", "all");
     for (name, measure) in rows {
         let samples = (0..options.runs).map(|_| measure()).collect::<Result<Vec<Sample>>>()?;
-        let median = |of: fn(&Sample) -> f64| super::median(samples.iter().map(of).collect());
+        let of_all = |of: fn(&Sample) -> f64| median(samples.iter().map(of).collect());
         println!(
             "{name:<42} {:>12.1} {:>18.1} {:>8.1}",
-            median(|sample| sample.command_took),
-            median(|sample| sample.away),
-            median(|sample| sample.command_took + sample.away)
+            of_all(|sample| sample.command_took),
+            of_all(|sample| sample.away),
+            of_all(|sample| sample.command_took + sample.away)
         );
     }
     println!("({accelerator:?}, medians of {}, light image, 211 MB written from a stick)", options.runs);

@@ -1,8 +1,8 @@
 //! What an owner is to know of values that are right. Warnings only, and never with the value: some
 //! are secrets.
 
-use crate::layer::Source;
 use crate::names::is_password_hash;
+use crate::source::Source;
 use crate::ssh_key;
 use serde_json::Value;
 

@@ -1,10 +1,13 @@
 //! A tree against the table of keys: what is right stays, what is wrong is reported with its
 //! position.
 
-use super::{Form, Key, ROOT, Range, Standing, Type, describe};
+use super::key::{Form, Key, Standing, Type, describe};
+use super::keys::ROOT;
+use super::range::Range;
 use crate::error::{MOST, Problem, Severity, clip};
-use crate::layer::Source;
-use crate::yaml::{Kind, Node, Position};
+use crate::position::Position;
+use crate::source::Source;
+use crate::yaml::{Kind, Node};
 use serde_json::{Map, Value};
 
 /// Checks a tree against the table. The result holds only what is right; the rest is in the problems.

@@ -1,6 +1,6 @@
 //! The forms of text that keys take. Each check says what is wrong, not only that something is.
 
-use super::Form;
+use super::key::Form;
 use crate::names::{DataSource, Hostname, is_password_hash};
 use core::net::IpAddr;
 

@@ -1,6 +1,8 @@
 //! The table of keys as a JSON Schema (draft 2020-12), for editors: `ros config schema > corral.schema.json`.
 
-use super::{Key, ROOT, Range, Standing, Type};
+use super::key::{Key, Standing, Type};
+use super::keys::ROOT;
+use super::range::Range;
 use serde_json::{Map, Value, json};
 
 /// The schema of a cloud-config.

@@ -1,6 +1,8 @@
 //! The table of all keys.
 
-use super::{Caution, Key, Range, Standing, Type, cautions, facts};
+use super::key::{Caution, Key, Standing, Type};
+use super::range::Range;
+use super::{cautions, facts};
 
 const fn key(name: &'static str, kind: Type, about: &'static str) -> Key {
     Key { name, kind, about, standing: Standing::Effective, caution: None, vital: false }

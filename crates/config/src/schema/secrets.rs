@@ -1,7 +1,8 @@
 //! Which values are secrets, and how they are hidden from what people see. Secrets in lists are
 //! found too.
 
-use super::{ROOT, Type};
+use super::key::Type;
+use super::keys::ROOT;
 use serde_json::Value;
 
 /// What is shown in the place of a secret.

@@ -1,6 +1,6 @@
 //! What the two boot loaders read: one menu, written twice.
 
-use super::{BOOT_PARAMETER, VERSION_PARAMETER, Versions};
+use super::versions::{BOOT_PARAMETER, VERSION_PARAMETER, Versions};
 use anyhow::{Result, bail};
 use std::fmt::Write;
 

@@ -18,6 +18,7 @@
 mod menu;
 mod sector;
 mod trial;
+mod versions;
 
 use crate::block;
 use anyhow::{Context, Result, bail};
@@ -26,15 +27,12 @@ pub use sector::write_sector;
 use std::fs;
 use std::path::{Path, PathBuf};
 pub use trial::{AtBoot, Stage, Trial};
+pub use versions::{BOOT_PARAMETER, VERSION_PARAMETER, Versions};
 
 /// Label of the partition; FAT allows eleven characters.
 pub const LABEL: &str = "CORRAL_BOOT";
 /// The files of a version, in the order in which they are read when it boots.
 pub const FILES: [&str; 3] = ["vmlinuz", "initrd", "system.erofs"];
-/// What the system is told about its own partition and version.
-pub const BOOT_PARAMETER: &str = "corral.boot";
-pub const VERSION_PARAMETER: &str = "corral.version";
-
 const CURRENT: &str = "boot/current.cfg";
 const LOADER: &str = "loader/loader.conf";
 const ENTRIES: &str = "loader/entries";
@@ -44,33 +42,6 @@ const KEYS: &str = "boot/authorized_keys";
 #[derive(Debug, Clone)]
 pub struct BootPartition {
     root: PathBuf,
-}
-
-/// The versions that the menu offers, the default first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Versions {
-    pub default: String,
-    /// Those that an owner can go back to, the latest first.
-    pub others: Vec<String>,
-}
-
-impl Versions {
-    /// All of them, the default first.
-    pub fn all(&self) -> impl Iterator<Item = &str> {
-        Some(self.default.as_str()).into_iter().chain(self.others.iter().map(String::as_str))
-    }
-
-    /// The same versions with another default.
-    pub fn with_default(&self, version: &str) -> Versions {
-        let others = self.all().filter(|other| *other != version && !other.is_empty()).map(str::to_owned);
-        Versions { others: others.collect(), default: version.to_owned() }
-    }
-
-    /// The same without one that is not the default.
-    pub fn without(&self, version: &str) -> Versions {
-        let others = self.others.iter().filter(|other| *other != version).cloned().collect();
-        Versions { default: self.default.clone(), others }
-    }
 }
 
 impl BootPartition {

@@ -1,7 +1,7 @@
 //! Microsoft Azure: the instance metadata service, and the report that the machine is provisioned, without which the
 //! platform takes it for failed. <https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service>
 
-use super::Found;
+use super::found::Found;
 use super::http::Http;
 use anyhow::{Context, Result};
 use corral_config::encoding;

@@ -1,6 +1,6 @@
 //! DigitalOcean. <https://docs.digitalocean.com/reference/api/metadata/>
 
-use super::Found;
+use super::found::Found;
 use super::http::Http;
 use super::network_data::Interfaces;
 use anyhow::Result;

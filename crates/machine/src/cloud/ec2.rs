@@ -1,7 +1,7 @@
 //! Amazon EC2: IMDSv2, and v1 where there is no v2.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>
 
-use super::Found;
+use super::found::Found;
 use super::http::Http;
 use anyhow::Result;
 use corral_config::metadata::Metadata;

@@ -1,6 +1,6 @@
 //! Google Compute Engine. <https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys>
 
-use super::Found;
+use super::found::Found;
 use super::http::Http;
 use anyhow::Result;
 use corral_config::metadata::Metadata;

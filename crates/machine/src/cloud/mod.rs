@@ -4,6 +4,7 @@
 mod azure;
 mod digitalocean;
 mod ec2;
+mod found;
 mod gce;
 pub mod http;
 mod network_data;
@@ -13,42 +14,12 @@ pub mod seed;
 pub mod vmware;
 
 use anyhow::Result;
-use corral_config::metadata::Metadata;
 use corral_config::names::{DataSource, Provider};
+pub use found::Found;
 use http::Http;
-use serde_json::Value;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-
-/// What a data source holds.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Found {
-    pub user_data: Option<Vec<u8>>,
-    pub metadata: Metadata,
-    /// The value of `rancher.network`, where the provider says how the machine is connected.
-    pub network: Option<Value>,
-    /// What could not be read of it.
-    pub problems: Vec<String>,
-}
-
-impl Found {
-    /// Metadata, and user-data if it could be read: without it the provider's keys still let the owner in.
-    fn with_user_data(user_data: Result<Option<Vec<u8>>>, metadata: Metadata) -> Found {
-        let (user_data, problems) = match user_data {
-            Ok(user_data) => (user_data, Vec::new()),
-            Err(error) => (None, vec![format!("user-data: {error:#}")]),
-        };
-        Found { user_data, metadata, network: None, problems }
-    }
-
-    /// Nothing in it that would make a difference?
-    pub fn is_empty(&self) -> bool {
-        self.user_data.as_ref().is_none_or(|data| data.trim_ascii().is_empty())
-            && self.metadata.is_empty()
-            && self.network.is_none()
-    }
-}
 
 /// What became of asking the sources on the network.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! OpenStack's metadata service; a config drive holds the same files.
 //! <https://docs.openstack.org/nova/latest/user/metadata.html>
 
-use super::Found;
+use super::found::Found;
 use super::http::Http;
 use super::network_data;
 use anyhow::Result;

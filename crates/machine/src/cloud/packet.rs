@@ -1,7 +1,7 @@
 //! Packet, later Equinix Metal: bonded cards, and a call home when the machine is up.
 //! <https://deploy.equinix.com/developers/docs/metal/server-metadata/metadata/>
 
-use super::Found;
+use super::found::Found;
 use super::http::Http;
 use anyhow::Result;
 use corral_config::metadata::{Metadata, keys_from};

@@ -1,6 +1,7 @@
 //! A folder with a machine's seed: OpenStack's layout of a config drive, or NoCloud's.
 
-use super::{Found, network_data, openstack};
+use super::found::Found;
+use super::{network_data, openstack};
 use anyhow::{Context, Result};
 use corral_config::yaml;
 use serde_json::Value;

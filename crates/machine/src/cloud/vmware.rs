@@ -1,7 +1,8 @@
 //! VMware: keys of guestinfo through the hypervisor's backdoor, or the OVF environment that holds the same keys.
 //! <https://github.com/vmware-archive/cloud-init-vmware-guestinfo>
 
-use super::{Found, seed};
+use super::found::Found;
+use super::seed;
 use anyhow::{Context, Result};
 use corral_config::encoding::Encoding;
 use corral_config::metadata::Metadata;

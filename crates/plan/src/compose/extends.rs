@@ -1,7 +1,8 @@
 //! `extends`: a service that begins as a copy of another one of the same file.
 //! <https://github.com/compose-spec/compose-spec/blob/main/spec.md#extends>
 
-use super::{ComposeError, Reader};
+use super::error::ComposeError;
+use super::reader::Reader;
 use corral_config::yaml::{Kind, Node};
 
 /// Services that may stand above one.

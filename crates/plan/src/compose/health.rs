@@ -1,7 +1,8 @@
 //! `healthcheck` of a service.
 //! <https://github.com/compose-spec/compose-spec/blob/main/05-services.md#healthcheck>
 
-use super::{ComposeError, Reader};
+use super::error::ComposeError;
+use super::reader::Reader;
 use crate::service::Health;
 use corral_config::yaml::{Kind, Node};
 

@@ -1,7 +1,8 @@
 //! `${NAME}` in a compose file: from the table of the environment, as the Compose Specification has it.
 //! <https://github.com/compose-spec/compose-spec/blob/main/12-interpolation.md>
 
-use corral_config::yaml::{Kind, Node, Position};
+use corral_config::Position;
+use corral_config::yaml::{Kind, Node};
 use std::collections::BTreeMap;
 
 /// Values by name; `SERVICE/NAME` is for one service only.

@@ -1,7 +1,8 @@
 //! What a service may use, how it is restarted and how much of its output is kept; `deploy` says the same in the words
 //! of a cluster.
 
-use super::{ComposeError, Reader};
+use super::error::ComposeError;
+use super::reader::Reader;
 use crate::service::{Restart, Service, Ulimit};
 use corral_config::yaml::{Kind, Node};
 

@@ -3,12 +3,14 @@
 //! warning, a wrong type an error, both with their place.
 //! <https://github.com/compose-spec/compose-spec/blob/main/spec.md>
 
+mod error;
 mod extends;
 mod health;
 mod interpolate;
 mod limits;
 mod networks;
 mod project;
+mod reader;
 mod scalar;
 mod service;
 #[cfg(test)]
@@ -17,20 +19,11 @@ mod volumes;
 
 use crate::service::Service;
 use corral_config::names::ServiceName;
-use corral_config::yaml::{self, Kind, Node, Position};
+use corral_config::yaml::{self, Node};
+pub use error::ComposeError;
 pub use interpolate::Environment;
-use project::Project;
+use reader::{Project, Reader};
 pub use scalar::{duration, env_file, split_words};
-
-/// What is wrong in a compose file: `FILE:LINE:COLUMN: what`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {message}")]
-pub struct ComposeError {
-    pub file: String,
-    pub line: u64,
-    pub column: u64,
-    pub message: String,
-}
 
 /// A parsed compose file.
 #[derive(Debug, Clone)]
@@ -86,50 +79,4 @@ pub fn interpolate_value(name: &str, node: &Node, table: &Environment) -> (serde
     let mut complaints = Vec::new();
     let value = interpolate::interpolate(node, name, table, &mut complaints).to_value();
     (value, complaints.into_iter().map(|complaint| complaint.message).collect())
-}
-
-/// Reads nodes of one file, and collects what is worth a warning.
-struct Reader<'a> {
-    file: &'a str,
-    warnings: Vec<ComposeError>,
-    /// What the file says besides its services.
-    project: Project,
-}
-
-type Items = [(String, Node)];
-
-impl Reader<'_> {
-    fn error(&self, at: Position, message: impl Into<String>) -> ComposeError {
-        ComposeError { file: self.file.to_owned(), line: at.line, column: at.column, message: message.into() }
-    }
-
-    fn warn(&mut self, at: Position, message: String) {
-        let warning = self.error(at, message);
-        self.warnings.push(warning);
-    }
-
-    fn mapping<'n>(&self, node: &'n Node) -> Result<&'n Items, ComposeError> {
-        match &node.kind {
-            Kind::Mapping(items) => Ok(items),
-            other => Err(self.error(node.at, format!("a mapping is wanted here, not {}", other.name()))),
-        }
-    }
-
-    /// A mapping that may be left empty.
-    fn optional_mapping<'n>(&self, node: &'n Node) -> Result<&'n Items, ComposeError> {
-        if node.kind == Kind::Null { Ok(&[]) } else { self.mapping(node) }
-    }
-
-    /// A copy with its variables put in.
-    fn interpolate(&mut self, node: &Node, owner: &str, table: &Environment) -> Result<Node, ComposeError> {
-        let mut complaints = Vec::new();
-        let node = interpolate::interpolate(node, owner, table, &mut complaints);
-        for complaint in complaints {
-            if complaint.is_fatal {
-                return Err(self.error(complaint.at, complaint.message));
-            }
-            self.warn(complaint.at, complaint.message);
-        }
-        Ok(node)
-    }
 }

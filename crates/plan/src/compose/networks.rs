@@ -1,6 +1,7 @@
 //! The network of a service: `net` (v1), `network_mode`, `networks`; its ports and links.
 
-use super::{ComposeError, Reader};
+use super::error::ComposeError;
+use super::reader::Reader;
 use crate::service::{Attachment, Link, Network, Port};
 use corral_config::yaml::{Kind, Node};
 

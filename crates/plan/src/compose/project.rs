@@ -1,26 +1,13 @@
 //! What a compose file says besides its services: networks, volumes, secrets and configs.
 
-use super::{ComposeError, Environment, Items, Reader};
+use super::error::ComposeError;
+use super::interpolate::Environment;
+use super::reader::{Items, Reader};
 use crate::service::BridgeNetwork;
 use corral_config::yaml::Node;
-use std::collections::BTreeMap;
 
 /// The name of the project that all services of a machine belong to; it begins the names of what they share.
 const PROJECT: &str = "system";
-
-/// The top level of a file.
-#[derive(Debug, Default)]
-pub(super) struct Project {
-    /// False for v1, whose services meet on the engine's own bridge.
-    pub(super) has_own_network: bool,
-    /// By the names that services use.
-    pub(super) networks: BTreeMap<String, BridgeNetwork>,
-    /// The engine's names by the names that services use; None: such a volume cannot be had.
-    pub(super) volumes: BTreeMap<String, String>,
-    /// Files of the host.
-    pub(super) secrets: BTreeMap<String, String>,
-    pub(super) configs: BTreeMap<String, String>,
-}
 
 impl Reader<'_> {
     /// Reads the top level; the services come back as they are written.

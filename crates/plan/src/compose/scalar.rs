@@ -1,6 +1,7 @@
 //! Scalars, lists and list-or-map values, as leniently as people write them.
 
-use super::{ComposeError, Reader};
+use super::error::ComposeError;
+use super::reader::Reader;
 use corral_config::yaml::{Kind, Node};
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -191,7 +192,7 @@ pub fn env_file(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::compose::Project;
-    use corral_config::yaml::Position;
+    use corral_config::Position;
 
     fn reader() -> Reader<'static> {
         Reader { file: "f", warnings: Vec::new(), project: Project::default() }

@@ -1,6 +1,7 @@
 //! One service of a compose file: key by key into [`Service`].
 
-use super::{ComposeError, Reader};
+use super::error::ComposeError;
+use super::reader::Reader;
 use crate::labels;
 use crate::service::{Condition, Dependency, EnvFile, Network, Pull, Service, Sharing};
 use corral_config::names::ServiceName;

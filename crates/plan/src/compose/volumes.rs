@@ -1,6 +1,7 @@
 //! `volumes`, `secrets` and `configs` of a service.
 
-use super::{ComposeError, Reader};
+use super::error::ComposeError;
+use super::reader::Reader;
 use crate::service::{Source, Volume};
 use corral_config::yaml::{Kind, Node};
 

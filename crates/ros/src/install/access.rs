@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use clap::Parser;
     use corral_config::Layer;
-    use corral_config::layer::Source;
+    use corral_config::Source;
     use corral_config::ssh_key::SshKey;
 
     #[derive(Debug, Parser)]

@@ -2,9 +2,9 @@
 //! is touched, and written to the new machine byte for byte.
 
 use anyhow::{Context, Result, bail};
-use corral_config::layer::{Layer, Source};
 use corral_config::names::shown_url;
 use corral_config::user_data::{self, Part};
+use corral_config::{Layer, Source};
 use corral_config::{Problem, merge};
 use corral_machine::cloud::http::Http;
 use std::fs;

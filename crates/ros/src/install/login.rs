@@ -280,7 +280,7 @@ fn describe(way: &Way) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corral_config::layer::Source;
+    use corral_config::Source;
 
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO me@desk";

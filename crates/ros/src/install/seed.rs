@@ -6,7 +6,7 @@ use super::document::{Document, Form};
 use super::keys::{self, Key};
 use super::login::{self, Known, Ways};
 use anyhow::{Context, Result, bail};
-use corral_config::layer::{Layer, Source};
+use corral_config::{Layer, Source};
 use corral_config::{merge, yaml};
 use corral_machine::cloud;
 use corral_machine::files::write_atomic;

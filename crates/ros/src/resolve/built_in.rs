@@ -3,9 +3,10 @@
 //! lets it, and the rest is an error with its place.
 
 use super::SYSTEM;
+use corral_config::Position;
 use corral_config::error::{Problem, Severity};
 use corral_config::layer::Layer;
-use corral_config::yaml::{self, Kind, Node, Position};
+use corral_config::yaml::{self, Kind, Node};
 use corral_config::{Config, path};
 use corral_plan::Service;
 use corral_plan::amend::{Refusal, amend};
@@ -154,7 +155,7 @@ pub(crate) fn check(layer: &Layer) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corral_config::layer::Source;
+    use corral_config::Source;
     use corral_plan::compose::parse;
 
     fn console() -> Vec<Service> {

@@ -3,10 +3,10 @@
 use super::{CONF, SYSTEM, way_in};
 use crate::boot::state;
 use crate::release::boot_set;
+use corral_config::Position;
 use corral_config::error::{Problem, Severity};
-use corral_config::layer::{Layer, Source};
 use corral_config::metadata::Metadata;
-use corral_config::yaml::Position;
+use corral_config::{Layer, Source};
 use corral_machine::files::{read_at_most, write_atomic};
 use serde_json::json;
 use std::fs;

@@ -4,8 +4,8 @@
 use super::{catalogue, read_text};
 use anyhow::{Context, Result};
 use corral_config::Config;
+use corral_config::Position;
 use corral_config::error::{Problem, Severity};
-use corral_config::yaml::Position;
 use corral_engine::image;
 use corral_plan::Service;
 use corral_plan::compose::{Environment, parse_with};

@@ -3,7 +3,7 @@
 
 use super::CONF;
 use corral_config::error::Severity;
-use corral_config::layer::{Layer, Source};
+use corral_config::{Layer, Source};
 use corral_config::{merge, path};
 use corral_machine::files::{read_whole, write_atomic};
 use serde_json::{Map, Value};

@@ -4,7 +4,7 @@ use super::store::read_input;
 use crate::resolve::{self, CloudInitMark, InForce, Pending, load_layers, load_rejected};
 use anyhow::{Result, bail};
 use corral_config::error::{Problem, Severity, capped};
-use corral_config::layer::{Layer, Source};
+use corral_config::{Layer, Source};
 use corral_config::{explain, export, merge, path, resolve_with_problems, schema, yaml};
 use corral_machine::files::write_atomic;
 use corral_plan::compose;

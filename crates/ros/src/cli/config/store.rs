@@ -4,7 +4,7 @@
 use crate::resolve::{self, CONF, built_in};
 use anyhow::{Context, Result, bail};
 use corral_config::error::Severity;
-use corral_config::layer::{Layer, Source};
+use corral_config::{Layer, Source};
 use corral_config::{merge, path, yaml};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;

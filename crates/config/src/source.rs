@@ -1,0 +1,27 @@
+//! Where a part of the configuration comes from.
+
+use std::fmt;
+
+/// Where a layer comes from. The order of merging is `machine`'s and `ros`'s business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `defaults.yml`, inside this program.
+    Defaults,
+    /// A file, by its path.
+    File(String),
+    /// The kernel's command line.
+    CommandLine,
+    /// What the machine's provider says of it: host name and keys.
+    Metadata,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Defaults => formatter.write_str("defaults"),
+            Source::File(path) => formatter.write_str(path),
+            Source::CommandLine => formatter.write_str("kernel command line"),
+            Source::Metadata => formatter.write_str("metadata"),
+        }
+    }
+}
