@@ -39,13 +39,14 @@ pub(crate) fn build(profile: &str, hooks: bool) -> Result<Binaries> {
             "--locked",
             "--package",
             "corral-ros",
-            "--bins",
+            "--package",
+            "corral-stage0",
             "--profile",
             profile,
             "--target",
             TARGET,
         ])
-        .args(if hooks { &["--features", "test-hooks"][..] } else { &[] });
+        .args(if hooks { &["--features", "corral-ros/test-hooks"][..] } else { &[] });
     sh::run(&mut cargo)?;
     let folder = paths::target().join(TARGET).join(profile);
     Ok(Binaries { ros: folder.join("ros"), stage0: folder.join("stage0") })

@@ -4,7 +4,6 @@
 
 pub mod block;
 pub mod boot_partition;
-pub mod cloud;
 pub mod cmdline;
 pub mod efi;
 pub mod files;

@@ -10,9 +10,9 @@ use crate::resolve::{
     CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, local_sources, network_sources,
 };
 use anyhow::{Context, Result, bail};
+use corral_cloud::{Found, fetch_all, http::Http, seed, vmware};
 use corral_config::names::{DataSource, shown_url};
 use corral_machine::block::{self, Volume};
-use corral_machine::cloud::{self, Found, http::Http, seed, vmware};
 use corral_machine::files::write_atomic;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
@@ -74,7 +74,7 @@ pub(crate) fn run_network() -> Result<()> {
 
 fn ask(sources: &[DataSource], patience: Duration, mark: &mut CloudInitMark) -> Option<(String, Found)> {
     let line = corral_machine::cmdline::load().unwrap_or_default();
-    let answer = cloud::fetch_all(sources, &line, patience, |open, left| {
+    let answer = fetch_all(sources, &line, patience, |open, left| {
         say(&format!("cloud-init: waiting for {} ({left} s left)", open.join(", ")));
     });
     answer.failures.iter().for_each(|failure| println!("{failure}"));

@@ -2,11 +2,11 @@
 //! is touched, and written to the new machine byte for byte.
 
 use anyhow::{Context, Result, bail};
+use corral_cloud::http::Http;
 use corral_config::names::shown_url;
 use corral_config::user_data::{self, Part};
 use corral_config::{Layer, Source};
 use corral_config::{Problem, merge};
-use corral_machine::cloud::http::Http;
 use std::fs;
 use std::time::{Duration, Instant};
 

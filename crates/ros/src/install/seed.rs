@@ -6,9 +6,9 @@ use super::document::{Document, Form};
 use super::keys::{self, Key};
 use super::login::{self, Known, Ways};
 use anyhow::{Context, Result, bail};
+use corral_cloud::url_on_command_line;
 use corral_config::{Layer, Source};
 use corral_config::{merge, yaml};
-use corral_machine::cloud;
 use corral_machine::files::write_atomic;
 use serde_json::{Value, json};
 use std::fs;
@@ -66,7 +66,7 @@ impl Draft<'_> {
             .into_iter()
             .flat_map(|document| document.includes.iter().map(|url| (url.clone(), document.name.clone())));
         let mut fetched: Vec<(String, String)> = includes.collect();
-        fetched.extend(cloud::url_on_command_line(append).map(|url| (url, "--append".to_owned())));
+        fetched.extend(url_on_command_line(append).map(|url| (url, "--append".to_owned())));
         Draft {
             document,
             append: Layer::from_command_line(append),

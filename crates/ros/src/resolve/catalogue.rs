@@ -3,9 +3,9 @@
 
 use super::{built_in, read_text};
 use anyhow::{Result, bail};
+use corral_cloud::vmware;
 use corral_config::Config;
 use corral_config::yaml::{self, Kind, Node};
-use corral_machine::cloud::vmware;
 use corral_plan::labels::{self, Scope};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -4,14 +4,15 @@ use super::{CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, read_te
 use super::{built_in, catalogue, replace};
 use crate::applets::preload;
 use crate::boot::state;
+use corral_cloud::{url_on_command_line, vmware};
 use corral_config::Config;
 use corral_config::error::{Problem, Severity};
 use corral_config::explain;
 use corral_config::layer::Layer;
 use corral_config::names::DataSource;
-use corral_config::yaml::{self, Position};
+use corral_config::{Position, yaml};
 use corral_engine::image;
-use corral_machine::{block, cloud, growth};
+use corral_machine::{block, growth};
 use corral_plan::compose::{self, ComposeError, Environment, ServiceFile, parse_tree, parse_with};
 use corral_plan::labels::{self, Scope};
 use corral_plan::service::Pull;
@@ -149,7 +150,7 @@ fn is_needed(name: &str, config: &Config, layers: &[Layer], has_user_services: b
 /// The sources of the list that are on this machine. VMware's is asked on every machine of VMware's.
 pub(crate) fn local_sources(config: &Config) -> Vec<DataSource> {
     let mut sources = config.rancher.cloud_init.sources();
-    if cloud::vmware::is_here() && !sources.iter().any(|source| matches!(source, DataSource::Vmware(_))) {
+    if vmware::is_here() && !sources.iter().any(|source| matches!(source, DataSource::Vmware(_))) {
         sources.push(DataSource::Vmware(None));
     }
     sources.retain(|source| source.is_local() && is_here(source));
@@ -165,9 +166,7 @@ fn is_here(source: &DataSource) -> bool {
         DataSource::ConfigDrive(_) => has_volume(CONFIG_DRIVE) || block::has_shared_folder(CONFIG_DRIVE),
         DataSource::NoCloud(Some(path)) => Path::new(path).exists(),
         DataSource::NoCloud(None) => has_volume(NOCLOUD_DRIVE),
-        DataSource::Vmware(None) => {
-            cloud::vmware::is_here() || cloud::vmware::CDS.iter().any(|label| has_volume(label))
-        }
+        DataSource::Vmware(None) => vmware::is_here() || vmware::CDS.iter().any(|label| has_volume(label)),
         DataSource::File(_) | DataSource::Vmware(Some(_)) => true,
         DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => false,
     }
@@ -177,7 +176,7 @@ fn is_here(source: &DataSource) -> bool {
 pub(crate) fn network_sources(config: &Config) -> Vec<DataSource> {
     let mut sources = config.rancher.cloud_init.sources();
     let line = corral_machine::cmdline::load().unwrap_or_default();
-    if !sources.contains(&DataSource::CommandLine) && cloud::url_on_command_line(&line).is_some() {
+    if !sources.contains(&DataSource::CommandLine) && url_on_command_line(&line).is_some() {
         sources.push(DataSource::CommandLine);
     }
     sources.retain(|source| !source.is_local());

@@ -2,10 +2,10 @@
 
 use crate::resolve::CONF;
 use anyhow::Result;
+use corral_cloud::Found;
 use corral_config::user_data::{self, Part};
 use corral_config::{Layer, Source};
 use corral_config::{merge, yaml};
-use corral_machine::cloud::Found;
 use corral_machine::files::{remove_durably, write_atomic};
 use serde_json::json;
 use std::fs;

@@ -4,7 +4,7 @@ use super::store::read_input;
 use crate::resolve::{self, CloudInitMark, InForce, Pending, load_layers, load_rejected};
 use anyhow::{Result, bail};
 use corral_config::error::{Problem, Severity, capped};
-use corral_config::{Layer, Source};
+use corral_config::{Layer, Position, Source};
 use corral_config::{explain, export, merge, path, resolve_with_problems, schema, yaml};
 use corral_machine::files::write_atomic;
 use corral_plan::compose;
@@ -73,7 +73,7 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
         }
         let one = yaml::Node::new(node.at, yaml::Kind::Mapping(vec![(service.clone(), node.clone())]));
         if let Err(error) = compose::parse_tree(name, &one, &compose::Environment::new()) {
-            let at = yaml::Position { line: error.line, column: error.column };
+            let at = Position { line: error.line, column: error.column };
             let key = format!("rancher.services.{service}");
             problems.push(Problem::new(Severity::Error, name, at, &key, error.message));
         }

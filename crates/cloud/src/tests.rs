@@ -63,7 +63,7 @@ fn answer(mut stream: TcpStream, manner: &Manner) {
 }
 
 fn read_fixture(name: &str, path: &str) -> Option<Vec<u8>> {
-    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cloud/fixtures")).join(name);
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/fixtures")).join(name);
     let file = root.join(path.trim_start_matches('/'));
     std::fs::read(if file.is_dir() { file.join("index") } else { file }).ok()
 }
@@ -124,7 +124,7 @@ fn openstack_gives_what_its_config_drive_holds() {
         found.network.unwrap()["interfaces"]["mac=fa:16:3e:aa:bb:cc"],
         json!({"dhcp": true, "mtu": 1450})
     );
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cloud/fixtures/openstack"));
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/fixtures/openstack"));
     assert_eq!(seed::read(&folder).metadata, found.metadata);
 }
 
