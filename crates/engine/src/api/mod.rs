@@ -13,6 +13,7 @@ mod mounts;
 mod networks;
 mod processes;
 mod query;
+mod request_body;
 mod stats;
 mod stream;
 mod system;
@@ -136,6 +137,7 @@ fn router() -> Router<Arc<Shared>> {
         .method_not_allowed_fallback(unsupported)
         .layer(DefaultBodyLimit::max(4 << 20))
         .layer(axum::middleware::from_fn(negotiate))
+        .layer(axum::middleware::map_request(request_body::drained))
 }
 
 fn of_system() -> Router<Arc<Shared>> {

@@ -117,23 +117,14 @@ pub(super) struct ChannelReader {
     rest: Bytes,
 }
 
-/// How much of a body is still taken after its reader has all that it wants, in bytes. What is left unread when a connection
-/// ends makes the kernel reset it, and the client loses the response with it: an archive has padding behind its end.
-const DRAINED: usize = 1 << 20;
-
 /// A body for a thread to read.
 pub(super) fn readable(body: Body) -> ChannelReader {
     use futures_util::StreamExt;
     let (sender, receiver) = tokio::sync::mpsc::channel(16);
     tokio::spawn(async move {
         let mut body = body.into_data_stream();
-        let mut drained = 0;
         while let Some(piece) = body.next().await {
-            let length = piece.as_ref().map_or(0, Bytes::len);
             if sender.send(piece.map_err(std::io::Error::other)).await.is_err() {
-                drained += length;
-            }
-            if drained > DRAINED {
                 return;
             }
         }
