@@ -15,6 +15,26 @@ pub(crate) struct Binaries {
     pub(crate) stage0: PathBuf,
 }
 
+/// The packages that are not for the target: this workshop and the tests.
+const WORKSHOP: [&str; 3] = ["xtask", "vmtest", "engine-tests"];
+
+/// `cargo COMMAND` over what is for the target, as `run` and `test` boot it: lints, unit tests and programs share what
+/// is built for them.
+pub(crate) fn of_product(command: &str) -> Command {
+    let mut cargo = cargo();
+    cargo.args([command, "--locked", "--workspace", "--profile", "quick", "--target", TARGET]);
+    cargo.args(WORKSHOP.iter().flat_map(|package| ["--exclude", package]));
+    cargo
+}
+
+/// `cargo COMMAND` over the other packages.
+pub(crate) fn of_workshop(command: &str) -> Command {
+    let mut cargo = sh::cargo();
+    cargo.args([command, "--locked"]);
+    cargo.args(WORKSHOP.iter().flat_map(|package| ["--package", package]));
+    cargo
+}
+
 /// Builds the program that measures engines, static as well: it also runs in guests.
 pub(crate) fn build_bench() -> Result<PathBuf> {
     let mut cargo = cargo();

@@ -124,3 +124,31 @@ fn mounts(service: &Service) -> String {
     let rules = service.device_rules.iter().map(|rule| format!("devices `{rule}`"));
     service.volumes.iter().filter_map(path).chain(devices).chain(rules).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use corral_config::{Layer, Source, defaults, schema, yaml};
+
+    #[test]
+    fn the_json_schema_takes_what_the_checker_takes_and_refuses_unknown_keys() {
+        let validator = jsonschema::validator_for(&schema::json::schema()).unwrap();
+        let cases = [
+            ("hostname: a\nruncmd: [a, [b, c]]\nmounts:\n- [/dev/vdb, /mnt, ext4, '']\n", true),
+            ("rancher:\n  network: {interfaces: {eth0: {dhcp: true, mtu: '1500'}}}\n", true),
+            ("users:\n- {name: joe, groups: docker, sudo: false}\n", true),
+            ("rancher: {ssh: {port: 0}, shutdown_timeout: 86400}\n", true),
+            ("rancher: {ssh: {port: 70000}}\n", false),
+            ("rancher: {network: {interfaces: {eth0: {mtu: 67}}}}\n", false),
+            ("hostnam: a\n", false),
+            ("mounts: [[only]]\n", false),
+            ("rancher: [a]\n", false),
+        ];
+        for (text, good) in cases {
+            let value = yaml::parse(text).unwrap().to_value();
+            assert_eq!(validator.is_valid(&value), good, "{text}");
+            let layer = Layer::parse(Source::File("f".to_owned()), text);
+            assert_eq!(layer.problems.is_empty(), good, "{text}: {:?}", layer.problems);
+        }
+        assert!(validator.is_valid(&defaults().value));
+    }
+}

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must pass. Ends with one line `N passed, N failed, N skipped`.
 
 use crate::stories::{self, Stories};
-use crate::{image, setup, sh, test_kernel, tidy, tools, uml_image, variants};
+use crate::{binaries, image, setup, sh, test_kernel, tidy, tools, uml_image, variants};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::io::{BufRead, BufReader};
@@ -60,15 +60,34 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn without_machines(count: &mut Count, phases: &mut Phases) -> Result<()> {
-    phases.time("formatting", || count.check("formatting", cargo(&["fmt", "--all", "--check"])))?;
-    let lints = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
-    phases.time("lints", || count.check("lints", cargo(&lints)))?;
+    let mut format = sh::cargo();
+    format.args(["fmt", "--all", "--check"]);
+    phases.time("formatting", || count.check("formatting", format))?;
+    phases.time("lints", || {
+        count.check("lints of the product", lints(binaries::of_product("clippy")))?;
+        count.check("lints of the workshop", lints(binaries::of_workshop("clippy")))
+    })?;
     phases.time("tidy", || {
         count.record("tidy", tidy::check());
         Ok(())
     })?;
-    let units = ["test", "--workspace", "--exclude", "vmtest", "--exclude", "engine-tests", "--quiet"];
-    phases.time("unit tests", || count.tests("unit tests", cargo(&units)))
+    phases.time("unit tests", || {
+        let mut product = binaries::of_product("test");
+        product.arg("--quiet");
+        count.tests("unit tests of the product", product)?;
+        count.tests("unit tests of the workshop", units(binaries::of_workshop("test")))
+    })
+}
+
+fn lints(mut cargo: Command) -> Command {
+    cargo.args(["--all-targets", "--quiet", "--", "-D", "warnings"]);
+    cargo
+}
+
+/// All but the stories and the tests of the engine, which run later, on machines.
+fn units(mut cargo: Command) -> Command {
+    cargo.args(["--lib", "--bins", "--quiet"]);
+    cargo
 }
 
 fn with_machines(options: &Options, count: &mut Count, phases: &mut Phases) -> Result<()> {
@@ -184,12 +203,6 @@ impl Count {
         self.failed += number("failed");
         self.skipped += number("ignored");
     }
-}
-
-fn cargo(arguments: &[&str]) -> Command {
-    let mut command = sh::cargo();
-    command.args(arguments);
-    command
 }
 
 #[cfg(test)]

@@ -74,32 +74,3 @@ fn property(key: &Key) -> Value {
     }
     schema
 }
-
-#[cfg(test)]
-mod tests {
-    use super::schema;
-    use crate::{Layer, Source};
-
-    #[test]
-    fn the_schema_takes_what_the_checker_takes_and_refuses_unknown_keys() {
-        let validator = jsonschema::validator_for(&schema()).unwrap();
-        let cases = [
-            ("hostname: a\nruncmd: [a, [b, c]]\nmounts:\n- [/dev/vdb, /mnt, ext4, '']\n", true),
-            ("rancher:\n  network: {interfaces: {eth0: {dhcp: true, mtu: '1500'}}}\n", true),
-            ("users:\n- {name: joe, groups: docker, sudo: false}\n", true),
-            ("rancher: {ssh: {port: 0}, shutdown_timeout: 86400}\n", true),
-            ("rancher: {ssh: {port: 70000}}\n", false),
-            ("rancher: {network: {interfaces: {eth0: {mtu: 67}}}}\n", false),
-            ("hostnam: a\n", false),
-            ("mounts: [[only]]\n", false),
-            ("rancher: [a]\n", false),
-        ];
-        for (text, good) in cases {
-            let value = crate::yaml::parse(text).unwrap().to_value();
-            assert_eq!(validator.is_valid(&value), good, "{text}");
-            let layer = Layer::parse(Source::File("f".to_owned()), text);
-            assert_eq!(layer.problems.is_empty(), good, "{text}: {:?}", layer.problems);
-        }
-        assert!(validator.is_valid(&crate::defaults().value));
-    }
-}
