@@ -22,4 +22,5 @@ pub mod protocol;
 pub mod runtime;
 pub mod spec;
 pub mod sys;
+pub mod time;
 mod volume;

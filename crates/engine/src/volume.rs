@@ -2,8 +2,8 @@
 
 use crate::durable;
 use crate::error::EngineError;
-use crate::logs;
 use crate::paths;
+use crate::time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -55,7 +55,7 @@ pub(crate) fn create(name: &str, labels: BTreeMap<String, String>) -> Result<Vol
         return Ok(known);
     }
     check(name)?;
-    let volume = Volume { name: name.to_owned(), created: logs::rfc3339(logs::now()), labels };
+    let volume = Volume { name: name.to_owned(), created: time::rfc3339(time::now()), labels };
     let failed = |error| EngineError::Failed(format!("making volume {name}: {error}"));
     fs::create_dir_all(volume.data()).map_err(failed)?;
     durable::write_json(&folder().join(name).join("volume.json"), &volume)?;

@@ -144,7 +144,7 @@ pub(super) async fn stop(
 }
 
 fn now_millis() -> u64 {
-    u64::try_from(crate::logs::now().as_millis()).unwrap_or(0)
+    u64::try_from(crate::time::now().as_millis()).unwrap_or(0)
 }
 
 pub(super) async fn restart(

@@ -73,7 +73,7 @@ fn stat(container: &Snapshot, root: &OwnedFd, path: &Path) -> Result<(Stat, Stri
     let shown = if name == "." { "/".to_owned() } else { name.to_string_lossy().into_owned() };
     let told = json!({
         "name": shown, "size": data.st_size, "mode": go_mode(data.st_mode), "linkTarget": target,
-        "mtime": crate::logs::rfc3339(std::time::Duration::from_secs(u64::try_from(data.st_mtime).unwrap_or(0))),
+        "mtime": crate::time::rfc3339(std::time::Duration::from_secs(u64::try_from(data.st_mtime).unwrap_or(0))),
     });
     Ok((data, STANDARD.encode(told.to_string())))
 }

@@ -9,6 +9,7 @@ use crate::daemon::{Shared, blocking};
 use crate::error::EngineError;
 use crate::logs::{self, Entry, Tail};
 use crate::paths;
+use crate::time;
 use axum::body::Bytes;
 use axum::response::Response;
 use futures_util::StreamExt;
@@ -56,7 +57,7 @@ pub(super) async fn logs(
     let container = shared.find(id_of(&parts))?;
     let moment = |name: &str| match text(&parameters, name) {
         "" | "0" => Ok(String::new()),
-        text => super::system::moment(text).map(logs::rfc3339),
+        text => super::system::moment(text).map(time::rfc3339),
     };
     let wanted = Wanted {
         stdout: is_true(&parameters, "stdout"),

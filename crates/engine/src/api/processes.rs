@@ -3,9 +3,9 @@
 
 use super::stats::{TICKS, text, total_memory};
 use crate::error::EngineError;
-use crate::logs;
 use crate::paths;
 use crate::spec::Snapshot;
+use crate::time;
 use serde_json::{Value, json};
 use std::fs;
 use std::time::Duration;
@@ -125,7 +125,7 @@ impl Process {
             name,
             used: (number(11) + number(12)) / TICKS,
             age,
-            began: logs::now().saturating_sub(Duration::from_secs(age)).as_secs() % 86_400,
+            began: time::now().saturating_sub(Duration::from_secs(age)).as_secs() % 86_400,
             virtual_size: number(20) / 1024,
             resident: of_status("VmRSS:").and_then(|size| size.parse().ok()).unwrap_or(0),
         })

@@ -4,9 +4,9 @@ use super::State;
 use super::query::{Parameters, Parts, id_of, is_true};
 use super::stream::streamed;
 use crate::error::EngineError;
-use crate::logs;
 use crate::paths;
 use crate::spec::Snapshot;
+use crate::time;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -57,7 +57,7 @@ pub(super) async fn stats(
 
 /// What a container uses now.
 fn sample(container: &Snapshot, previous: &Value) -> Value {
-    let now = logs::rfc3339(logs::now());
+    let now = time::rfc3339(time::now());
     let mut value = json!({
         "read": now, "preread": "0001-01-01T00:00:00Z", "id": container.id, "name": format!("/{}", container.spec.name),
         "num_procs": 0, "storage_stats": {}, "precpu_stats": previous, "pids_stats": {}, "networks": {},

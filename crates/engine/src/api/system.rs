@@ -7,8 +7,8 @@ use super::{API_VERSION, MIN_API_VERSION, State, images};
 use crate::daemon::blocking;
 use crate::daemon::bus::Happening;
 use crate::error::EngineError;
-use crate::logs;
 use crate::sys::deadline;
+use crate::time;
 use crate::volume;
 use axum::Json;
 use axum::body::Bytes;
@@ -62,7 +62,7 @@ pub(super) async fn info(state: State) -> Result<Json<Value>, EngineError> {
         "Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "overlayfs"]],
         "LoggingDriver": "json-file", "CgroupDriver": "cgroupfs", "CgroupVersion": "2",
         "NCPU": std::thread::available_parallelism().map_or(1, usize::from), "MemTotal": total_memory(),
-        "KernelVersion": uname.release().to_string_lossy(), "SystemTime": logs::rfc3339(logs::now()),
+        "KernelVersion": uname.release().to_string_lossy(), "SystemTime": time::rfc3339(time::now()),
         "RegistryConfig": {"Mirrors": settings.mirrors, "InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}},
     });
     if let (Some(info), Value::Object(abilities)) = (info.as_object_mut(), abilities()) {
@@ -106,7 +106,7 @@ pub(super) async fn events(state: State, parameters: Parameters) -> Result<Respo
     };
     let old: Vec<_> =
         past.into_iter().filter(in_past).filter_map(|event| line(&event, &filters)).map(Ok).collect();
-    let left = until.map(|until| until.saturating_sub(logs::now()));
+    let left = until.map(|until| until.saturating_sub(time::now()));
     let deadline = left.map(|left| tokio::time::Instant::from_std(deadline::after(left)));
     let new = stream::unfold((receiver, filters), move |(mut receiver, filters)| async move {
         loop {
@@ -182,7 +182,7 @@ pub(super) fn moment(text: &str) -> Result<Duration, EngineError> {
         let count: f64 = std::mem::take(&mut digits).parse().map_err(|_| wrong())?;
         age += Duration::try_from_secs_f64(count * unit).map_err(|_| wrong())?;
     }
-    if text.is_empty() || !digits.is_empty() { Err(wrong()) } else { Ok(logs::now().saturating_sub(age)) }
+    if text.is_empty() || !digits.is_empty() { Err(wrong()) } else { Ok(time::now().saturating_sub(age)) }
 }
 
 /// `2026-11-23T05:00:00.5Z`, or with `+01:00` in the place of Z.
@@ -195,7 +195,7 @@ fn parse_rfc3339(text: &str) -> Option<Duration> {
     {
         return None;
     }
-    let days = logs::days_from_civil(number(0..4)?, number(5..7)?, number(8..10)?);
+    let days = time::days_from_civil(number(0..4)?, number(5..7)?, number(8..10)?);
     let seconds = days * 86_400 + number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
     let rest = text.get(19..)?;
     let (fraction, zone) = match rest.strip_prefix('.') {
@@ -258,7 +258,7 @@ mod tests {
         ] {
             assert!((moment(text).unwrap().as_secs_f64() - seconds).abs() < 0.001, "{text}");
         }
-        let age = logs::now().saturating_sub(moment("1h30m").unwrap()).as_secs();
+        let age = time::now().saturating_sub(moment("1h30m").unwrap()).as_secs();
         assert!((5399..=5401).contains(&age));
         assert!(moment("soon").is_err() && moment("").is_err() && moment("5").is_ok());
     }

@@ -1,10 +1,10 @@
 //! Containers as the API shows them.
 
 use crate::daemon::Shared;
-use crate::logs;
 use crate::network::Networks;
 use crate::paths;
 use crate::spec::{Bind, ContainerSpec, Endpoint, Limits, LogOptions, Snapshot, Status};
+use crate::time;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -231,12 +231,12 @@ fn port_list(spec: &ContainerSpec, status: &Status) -> Vec<Value> {
 pub(super) fn time(millis: u64) -> String {
     match millis {
         0 => "0001-01-01T00:00:00Z".to_owned(),
-        millis => logs::rfc3339(Duration::from_millis(millis)),
+        millis => time::rfc3339(Duration::from_millis(millis)),
     }
 }
 
 fn spoken_status(status: &Status) -> String {
-    let age = |millis: u64| spoken(logs::now().saturating_sub(Duration::from_millis(millis)));
+    let age = |millis: u64| spoken(time::now().saturating_sub(Duration::from_millis(millis)));
     let health = match status.health.as_str() {
         "" => String::new(),
         "starting" => " (health: starting)".to_owned(),

@@ -1,8 +1,8 @@
 //! Everything that happens, as Docker's clients want to hear it; the last of it is kept for those who ask later.
 //! <https://docs.docker.com/reference/api/engine/#tag/System/operation/SystemEvents>
 
-use crate::logs;
 use crate::spec::Snapshot;
+use crate::time;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,7 +72,7 @@ impl Bus {
 
     /// Tells that something happened.
     pub(crate) fn tell(&self, kind: &'static str, action: &str, id: &str, attributes: Value) {
-        let time = u64::try_from(logs::now().as_nanos()).unwrap_or(0);
+        let time = u64::try_from(time::now().as_nanos()).unwrap_or(0);
         let attributes = attributes.as_object().cloned().unwrap_or_default();
         self.publish(Happening { kind, action: action.to_owned(), id: id.to_owned(), attributes, time });
     }

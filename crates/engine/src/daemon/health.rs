@@ -3,9 +3,9 @@
 
 use super::Shared;
 use crate::api::exec;
-use crate::logs;
 use crate::protocol::Request;
 use crate::spec::{ExecSpec, Health, Snapshot};
+use crate::time;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,7 +93,7 @@ async fn check(shared: Arc<Shared>, container: Arc<Snapshot>, health: Health) {
         if shared.table.get(&container.id).is_some_and(|now| now.status.paused) {
             continue;
         }
-        let (start, spec) = (logs::now(), ExecSpec { args: args.clone(), ..ExecSpec::default() });
+        let (start, spec) = (time::now(), ExecSpec { args: args.clone(), ..ExecSpec::default() });
         let result = exec::run(&shared, &container.id, spec, or(health.timeout, INTERVAL)).await;
         let (code, output) = match result {
             Ok(found) => found,
@@ -102,7 +102,7 @@ async fn check(shared: Arc<Shared>, container: Arc<Snapshot>, health: Health) {
         let in_grace = status == "starting" && began.elapsed() < grace;
         let failures = shared.checks.with(&container.id, |check| {
             check.results.push(json!({
-                "Start": logs::rfc3339(start), "End": logs::rfc3339(logs::now()), "ExitCode": code, "Output": output,
+                "Start": time::rfc3339(start), "End": time::rfc3339(time::now()), "ExitCode": code, "Output": output,
             }));
             if check.results.len() > KEPT {
                 check.results.remove(0);

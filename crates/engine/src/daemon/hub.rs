@@ -2,10 +2,11 @@
 //! byte; what clients write goes to its input.
 
 use super::Shared;
-use crate::logs::{self, Entry, Lines, Log};
+use crate::logs::{Entry, Lines, Log};
 use crate::paths;
 use crate::spec::LogOptions;
 use crate::sys::{is_out_of_descriptors, open_async};
+use crate::time;
 use bytes::Bytes;
 use rustix::fs::OFlags;
 use std::collections::HashMap;
@@ -313,7 +314,7 @@ impl Sink {
             lines.iter().for_each(|line| show(&self.name, line));
         }
         let Some(log) = &self.log else { return };
-        let (stream, time) = (if self.stream == 2 { "stderr" } else { "stdout" }, logs::rfc3339(logs::now()));
+        let (stream, time) = (if self.stream == 2 { "stderr" } else { "stdout" }, time::rfc3339(time::now()));
         let entry = |line| Entry { log: line, stream: stream.to_owned(), time: time.clone() };
         let entries: Vec<Entry> = lines.into_iter().map(entry).collect();
         if let Err(error) = log.lock().unwrap_or_else(PoisonError::into_inner).append(&entries) {

@@ -8,7 +8,7 @@ use crate::archive::{Packed, open_root, pack};
 use crate::durable;
 use crate::error::EngineError;
 use crate::id::new_id;
-use crate::logs;
+use crate::time;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ impl Store {
             durable::rename(fresh, &blob)?;
         }
         layer::unpack(&blob, digest)?;
-        let created = logs::rfc3339(logs::now());
+        let created = time::rfc3339(time::now());
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": created, "config": config,
             "rootfs": {"type": "layers", "diff_ids": [digest]},

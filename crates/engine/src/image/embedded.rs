@@ -2,8 +2,8 @@
 //! Written by `xtask/src/image.rs`. Nothing is loaded or copied at boot.
 
 use super::{Config, Image, Tier};
-use crate::logs;
 use crate::paths;
+use crate::time;
 use serde::Deserialize;
 use serde_json::json;
 use std::fs;
@@ -45,7 +45,7 @@ impl Embedded {
     fn into_image(self) -> Image {
         let id = self.id();
         let folder = |name: &String| Path::new(paths::EMBEDDED).join("layers").join(name);
-        let created = logs::rfc3339(Duration::from_secs(self.created));
+        let created = time::rfc3339(Duration::from_secs(self.created));
         Image {
             raw: json!({
                 "architecture": "amd64", "os": "linux", "created": created,

@@ -10,9 +10,9 @@ use crate::daemon::{Shared, blocking};
 use crate::durable;
 use crate::error::EngineError;
 use crate::id::new_id;
-use crate::logs;
 use crate::paths;
 use crate::spec::{Endpoint, Snapshot};
+use crate::time;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -138,7 +138,7 @@ impl Networks {
             id,
             name: wanted.name,
             driver: "bridge".to_owned(),
-            created: logs::rfc3339(logs::now()),
+            created: time::rfc3339(time::now()),
             internal: wanted.internal,
             attachable: wanted.attachable,
             labels: wanted.labels,

@@ -4,8 +4,8 @@ use super::connection::Waiting;
 use crate::launch;
 use corral_engine::core::Streams;
 use corral_engine::error::EngineError;
-use corral_engine::logs;
 use corral_engine::spec::{self, ContainerSpec, Past, Snapshot, Status};
+use corral_engine::time;
 use corral_plan::lifecycle::{Record, State};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::OwnedFd;
@@ -56,7 +56,7 @@ pub(super) struct Container {
 
 /// Milliseconds since 1970.
 pub(super) fn millis() -> u64 {
-    u64::try_from(logs::now().as_millis()).unwrap_or(0)
+    u64::try_from(time::now().as_millis()).unwrap_or(0)
 }
 
 impl Container {
