@@ -231,6 +231,18 @@ pub struct Health {
     pub retries: u32,
 }
 
+impl Health {
+    /// What to run; None for `NONE`.
+    pub fn command(&self) -> Option<Vec<String>> {
+        let (kind, rest) = self.test.split_first()?;
+        match (kind.as_str(), rest) {
+            ("CMD", words) if !words.is_empty() => Some(words.to_vec()),
+            ("CMD-SHELL", [line]) => Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()]),
+            _ => None,
+        }
+    }
+}
+
 /// How much is kept of what a container writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

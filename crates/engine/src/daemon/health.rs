@@ -63,18 +63,6 @@ pub(super) fn watch(shared: &Arc<Shared>, container: &Arc<Snapshot>) {
     }
 }
 
-impl Health {
-    /// What to run; None for `NONE`.
-    pub fn command(&self) -> Option<Vec<String>> {
-        let (kind, rest) = self.test.split_first()?;
-        match (kind.as_str(), rest) {
-            ("CMD", words) if !words.is_empty() => Some(words.to_vec()),
-            ("CMD-SHELL", [line]) => Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()]),
-            _ => None,
-        }
-    }
-}
-
 fn or(nanos: u64, default: Duration) -> Duration {
     if nanos == 0 { default } else { Duration::from_nanos(nanos) }
 }
