@@ -2,7 +2,9 @@
 //! <https://github.com/opencontainers/runtime-spec/blob/main/config.md>
 
 use super::account::{self, Account};
-use super::{capabilities, devices, mounts, seccomp};
+use super::mounts::{self, INIT};
+use super::names::hostname;
+use super::{capabilities, devices, seccomp};
 use crate::image::Image;
 use crate::paths;
 use crate::protocol::Join;
@@ -11,8 +13,6 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Where the small init is in a container that wants one.
-pub(super) const INIT: &str = "/sbin/docker-init";
 
 const MASKED: [&str; 10] = [
     "/proc/asound",
@@ -48,18 +48,6 @@ pub(super) fn config(id: &str, spec: &ContainerSpec, image: &Image, join: &Join)
         config["linux"]["seccomp"] = profile;
     }
     Ok(config)
-}
-
-/// What a container calls itself.
-pub(super) fn hostname(id: &str, spec: &ContainerSpec) -> String {
-    match spec.hostname.as_str() {
-        // In the host's network the host's name is the one that leads here.
-        "" if spec.own_names && spec.host_network => {
-            rustix::system::uname().nodename().to_string_lossy().into_owned()
-        }
-        "" => id[..12.min(id.len())].to_owned(),
-        name => name.to_owned(),
-    }
 }
 
 fn process(id: &str, spec: &ContainerSpec, image: &Image, capabilities: &[String]) -> Result<Value> {

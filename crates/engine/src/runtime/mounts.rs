@@ -4,6 +4,9 @@ use super::{device_tree, names};
 use crate::spec::{Bind, ContainerSpec};
 use serde_json::{Value, json};
 
+/// Where the small init is in a container that wants one.
+pub(super) const INIT: &str = "/sbin/docker-init";
+
 /// The mounts of a container, in their order: a later one may lie within an earlier one.
 pub(super) fn of(id: &str, spec: &ContainerSpec) -> Vec<Value> {
     let bound = |target: &str| spec.binds.iter().any(|bind| bind.target == target);
@@ -34,7 +37,7 @@ pub(super) fn of(id: &str, spec: &ContainerSpec) -> Vec<Value> {
     if spec.init {
         mounts.push(bind(&Bind {
             source: crate::paths::INIT_PROGRAM.to_owned(),
-            target: super::bundle::INIT.to_owned(),
+            target: INIT.to_owned(),
             read_only: true,
             ..Bind::default()
         }));

@@ -1,12 +1,24 @@
-//! /etc/hostname, /etc/hosts and /etc/resolv.conf of a container that has names of its own.
+//! What a container calls itself, and /etc/hostname, /etc/hosts and /etc/resolv.conf of one that has
+//! names of its own.
 
-use super::bundle;
 use crate::paths;
 use crate::spec::{Bind, ContainerSpec};
 use anyhow::{Context, Result};
 use std::fs;
 
 const FILES: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
+
+/// What a container calls itself.
+pub(super) fn hostname(id: &str, spec: &ContainerSpec) -> String {
+    match spec.hostname.as_str() {
+        // In the host's network the host's name is the one that leads here.
+        "" if spec.own_names && spec.host_network => {
+            rustix::system::uname().nodename().to_string_lossy().into_owned()
+        }
+        "" => id[..12.min(id.len())].to_owned(),
+        name => name.to_owned(),
+    }
+}
 
 /// The binds of the files that [`write`] wrote. Where the container has a file bound itself, that one counts.
 pub(super) fn files(id: &str, spec: &ContainerSpec) -> Vec<Bind> {
@@ -33,7 +45,7 @@ pub(super) fn write(id: &str, spec: &ContainerSpec) -> Result<()> {
     let put = |name: &str, text: &str| {
         fs::write(folder.join(name), text).with_context(|| format!("writing its {name}"))
     };
-    put("hostname", &format!("{}\n", bundle::hostname(id, spec)))?;
+    put("hostname", &format!("{}\n", hostname(id, spec)))?;
     if !spec.network_of.is_empty() {
         let other = paths::container(&spec.network_of);
         for name in ["hosts", "resolv.conf"] {
@@ -64,7 +76,7 @@ fn hosts(id: &str, spec: &ContainerSpec) -> String {
             text += &format!("{address}\t{name}\n");
         }
     }
-    let hostname = bundle::hostname(id, spec);
+    let hostname = hostname(id, spec);
     for endpoint in &spec.endpoints {
         let full = if spec.domainname.is_empty() {
             String::new()
