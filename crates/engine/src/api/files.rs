@@ -3,7 +3,9 @@
 use super::State;
 use super::query::{Parameters, Parts, id_of, is_true, text};
 use super::stream::{readable, written};
-use crate::archive::{self, Packed, Whiteouts, open_in, open_root};
+use crate::archive::pack::{Packed, pack};
+use crate::archive::root::{open_in, open_root};
+use crate::archive::unpack::{Whiteouts, unpack};
 use crate::daemon::blocking;
 use crate::error::EngineError;
 use crate::image::{self, Image};
@@ -122,7 +124,7 @@ pub(super) async fn get(state: State, parts: Parts, parameters: Parameters) -> R
     let clean: PathBuf =
         path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
     let name = clean.file_name().unwrap_or(OsStr::new("/")).to_owned();
-    let mut response = written(move |writer| Ok(archive::pack(&root, &clean, Packed::As(name), writer)?));
+    let mut response = written(move |writer| Ok(pack(&root, &clean, Packed::As(name), writer)?));
     response.headers_mut().insert("X-Docker-Container-Path-Stat", stat_header(&told));
     Ok(response)
 }
@@ -150,7 +152,7 @@ pub(super) async fn put(
                 _ => not_found(&container, &path),
             })?;
         let reader = image::decompress(reader)?;
-        let unpacked = archive::unpack(reader, &folder, Whiteouts::Keep);
+        let unpacked = unpack(reader, &folder, Whiteouts::Keep);
         match unpacked {
             Ok(_) => Ok(StatusCode::OK),
             Err(error) if keep_kind => Err(EngineError::BadRequest(format!("{error:#}"))),
@@ -168,7 +170,7 @@ pub(super) async fn export(state: State, parts: Parts) -> Result<Response, Engin
         Ok(open_root(&paths::rootfs(&container.id))?)
     })
     .await?;
-    Ok(written(move |writer| Ok(archive::pack(&root, Path::new(""), Packed::Inside, writer)?)))
+    Ok(written(move |writer| Ok(pack(&root, Path::new(""), Packed::Inside, writer)?)))
 }
 
 /// What a container changed of its image: 0 modified, 1 added, 2 deleted.

@@ -1,6 +1,6 @@
 //! From a folder into an archive.
 
-use super::{open_in, path_of};
+use super::root::{open_in, path_of};
 use anyhow::{Context, Result};
 use rustix::fs::{
     AtFlags, Dir, FileType, OFlags, Stat, lgetxattr, llistxattr, major, minor, readlinkat, statat,

@@ -1,7 +1,7 @@
 //! From an archive into a folder.
 
 use super::remove::remove_tree;
-use super::{open_in, path_of};
+use super::root::{make_folders, open_in, path_of};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, linkat,
@@ -162,22 +162,6 @@ impl Unpacker<'_> {
         }
         Ok(self.done)
     }
-}
-
-/// Opens a folder below the root, making what is missing; links are followed as a process in there would.
-pub(crate) fn make_folders(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
-    match open_in(root, path, OFlags::DIRECTORY) {
-        Ok(folder) => return Ok(folder),
-        Err(Errno::NOENT) => {}
-        Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
-    }
-    let parent = make_folders(root, path.parent().unwrap_or(Path::new("")))?;
-    let name = path.file_name().context("a folder without a name")?;
-    match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error).with_context(|| format!("making {}", path.display())),
-    }
-    open_in(root, path, OFlags::DIRECTORY).with_context(|| format!("opening {}", path.display()))
 }
 
 /// A path of an archive without what means nothing; one with `..` is refused.

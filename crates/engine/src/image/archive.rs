@@ -4,7 +4,8 @@
 use super::layer::{self, Hashing};
 use super::store::{self, Kept, Layer, Store, incoming};
 use super::{Image, Tier, digest_text, reference};
-use crate::archive::{Packed, open_root, pack};
+use crate::archive::pack::{Packed, pack};
+use crate::archive::root::open_root;
 use crate::durable;
 use crate::error::EngineError;
 use crate::id::new_id;

@@ -3,7 +3,7 @@
 use super::layer::decompress;
 use super::store::{self, Kept, Layer, Store};
 use super::{digest_text, layer};
-use crate::archive::{open_in, open_root};
+use crate::archive::root::{open_in, open_root};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
 use sha2::{Digest, Sha256};

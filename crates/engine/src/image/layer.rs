@@ -2,7 +2,8 @@
 
 use super::store::{self, Layer};
 use super::{digest_text, store::incoming};
-use crate::archive::{self, Whiteouts};
+use crate::archive::root::open_root;
+use crate::archive::unpack::{self, Whiteouts};
 use crate::durable;
 use crate::volume;
 use anyhow::{Context, Result, bail};
@@ -34,9 +35,9 @@ pub(super) fn unpack(blob: &Path, diff_id: &str) -> Result<Vec<String>> {
 }
 
 fn unpack_to(blob: &Path, diff_id: &str, folder: &Path) -> Result<Vec<String>> {
-    let root = archive::open_root(folder)?;
+    let root = open_root(folder)?;
     let mut reader = Hashing::new(decompress(File::open(blob).context("opening the layer")?)?);
-    let unpacked = archive::unpack(&mut reader, &root, Whiteouts::Convert)?;
+    let unpacked = unpack::unpack(&mut reader, &root, Whiteouts::Convert)?;
     // An archive ends before its padding does; the digest is of all of it.
     io::copy(&mut reader, &mut io::sink()).context("reading the layer to its end")?;
     let found = digest_text(reader.hasher);

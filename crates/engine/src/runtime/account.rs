@@ -1,6 +1,6 @@
 //! Users and groups by a container's own /etc/passwd and /etc/group.
 
-use crate::archive::{open_in, open_root};
+use crate::archive::root::{open_in, open_root};
 use crate::paths;
 use anyhow::{Context, Result};
 use rustix::fs::OFlags;

@@ -2,7 +2,7 @@
 //! link inside the image can lead out of it.
 
 use super::account;
-use crate::archive::{make_folders, open_root};
+use crate::archive::root::{make_folders, open_root};
 use crate::paths;
 use crate::spec::{ContainerSpec, FILES_LABEL, PlacedFile};
 use anyhow::{Context, Result};

@@ -1,6 +1,8 @@
 //! The root file system of a container: overlayfs over the layers of its image. It stays mounted over restarts.
 
-use crate::archive::{self, Packed, Whiteouts, open_in, open_root};
+use crate::archive::pack::{Packed, pack};
+use crate::archive::root::{make_folders, open_in, open_root};
+use crate::archive::unpack::{Whiteouts, unpack};
 use crate::durable;
 use crate::id::new_id;
 use crate::image::Image;
@@ -134,9 +136,9 @@ fn prepare_target(root: &OwnedFd, binds: &[Bind], bind: &Bind) -> Result<()> {
 
 fn make_target(base: &OwnedFd, below: &Path, is_folder: bool) -> Result<()> {
     if is_folder {
-        return archive::make_folders(base, below).map(drop);
+        return make_folders(base, below).map(drop);
     }
-    let folder = archive::make_folders(base, below.parent().unwrap_or(Path::new("")))?;
+    let folder = make_folders(base, below.parent().unwrap_or(Path::new("")))?;
     let name = below.file_name().context("a target without a name")?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(&folder, name, flags, Mode::from_raw_mode(0o644)).map(drop)?)
@@ -176,8 +178,8 @@ fn fill(id: &str, bind: &Bind) -> Result<()> {
     }
     let spool = source.with_file_name(format!("copy-{}.tar", new_id()));
     let copied = File::create(&spool).map_err(anyhow::Error::from).and_then(|mut file| {
-        archive::pack(&root, inside, Packed::Inside, &mut file)?;
-        archive::unpack(File::open(&spool)?, &open_root(source)?, Whiteouts::Keep)
+        pack(&root, inside, Packed::Inside, &mut file)?;
+        unpack(File::open(&spool)?, &open_root(source)?, Whiteouts::Keep)
     });
     let _ = fs::remove_file(spool);
     copied.map(drop)
@@ -186,5 +188,5 @@ fn fill(id: &str, bind: &Bind) -> Result<()> {
 /// Makes the folder in which a container's process begins.
 pub(super) fn prepare_folder(id: &str, path: &str) -> Result<()> {
     let root = open_root(&paths::rootfs(id))?;
-    archive::make_folders(&root, Path::new(path.trim_start_matches('/'))).map(drop)
+    make_folders(&root, Path::new(path.trim_start_matches('/'))).map(drop)
 }
