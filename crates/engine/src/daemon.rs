@@ -12,8 +12,8 @@ pub(crate) mod table;
 
 use crate::client::Client;
 use crate::error::EngineError;
-use crate::image::Store;
 use crate::image::registry::Settings;
+use crate::image::store::Store;
 use crate::network::Networks;
 use crate::protocol::{Event, Request};
 use crate::spec::Snapshot;

@@ -30,3 +30,13 @@ pub enum EngineError {
     #[error("{0}")]
     Failed(String),
 }
+
+/// One that was passed on as another kind of error is itself again.
+impl From<anyhow::Error> for EngineError {
+    fn from(error: anyhow::Error) -> EngineError {
+        match error.downcast::<EngineError>() {
+            Ok(error) => error,
+            Err(error) => EngineError::Failed(format!("{error:#}")),
+        }
+    }
+}

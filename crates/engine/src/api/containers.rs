@@ -5,6 +5,7 @@ use super::stream::streamed;
 use super::{State, create, view};
 use crate::daemon::{Shared, blocking};
 use crate::error::EngineError;
+use crate::image::lookup;
 use crate::network::ports;
 use crate::protocol::Request;
 use crate::runtime::cleanup;
@@ -44,8 +45,7 @@ pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Ve
         let mut row = view::summary(container, &shared.networks);
         if has_size {
             row["SizeRw"] = json!(volume::size(&crate::paths::overlay(&container.id).join("diff")));
-            row["SizeRootFs"] =
-                json!(crate::image::find(&container.spec.image_id).map_or(0, |image| image.size));
+            row["SizeRootFs"] = json!(lookup::find(&container.spec.image_id).map_or(0, |image| image.size));
         }
         row
     };
@@ -92,8 +92,7 @@ pub(super) async fn inspect(
     let mut value = view::inspect(&container, &state.0);
     if is_true(&parameters, "size") {
         value["SizeRw"] = json!(volume::size(&crate::paths::overlay(&container.id).join("diff")));
-        value["SizeRootFs"] =
-            json!(crate::image::find(&container.spec.image_id).map_or(0, |image| image.size));
+        value["SizeRootFs"] = json!(lookup::find(&container.spec.image_id).map_or(0, |image| image.size));
     }
     Ok(Json(value))
 }

@@ -8,7 +8,8 @@ use crate::daemon::blocking;
 use crate::daemon::record::Record;
 use crate::error::EngineError;
 use crate::id::new_id;
-use crate::image::{self, Image, reference};
+use crate::image::metadata::Image;
+use crate::image::{lookup, reference, store};
 use crate::network::{Place, ports};
 use crate::protocol::{Reply, Request};
 use crate::spec::{self, ContainerSpec, Dns, Endpoint, Health, Limits, LogOptions, Port, Seccomp, Ulimit};
@@ -85,8 +86,8 @@ pub(super) fn check_name(name: &str) -> Result<(), EngineError> {
 
 fn make(shared: &Shared, name: String, body: ContainerCreateBody) -> Result<ContainerSpec, EngineError> {
     let wanted = body.image.clone().unwrap_or_default();
-    let image = image::find(&wanted)?;
-    image::store::touch(&image.id);
+    let image = lookup::find(&wanted)?;
+    store::touch(&image.id);
     let host = body.host_config.clone().unwrap_or_default();
     refuse(&host)?;
     let has_command = body.cmd.as_ref().is_some_and(|words| !words.is_empty())

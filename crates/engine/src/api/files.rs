@@ -8,7 +8,9 @@ use crate::archive::root::{open_in, open_root};
 use crate::archive::unpack::{Whiteouts, unpack};
 use crate::daemon::blocking;
 use crate::error::EngineError;
-use crate::image::{self, Image};
+use crate::image::layer::decompress;
+use crate::image::lookup;
+use crate::image::metadata::Image;
 use crate::paths;
 use crate::runtime::overlay;
 use crate::spec::Snapshot;
@@ -38,7 +40,7 @@ fn root_of(container: &Snapshot) -> Result<OwnedFd, EngineError> {
 }
 
 fn image_of(container: &Snapshot) -> Result<Image, EngineError> {
-    image::find(if container.spec.image_id.is_empty() {
+    lookup::find(if container.spec.image_id.is_empty() {
         &container.spec.image
     } else {
         &container.spec.image_id
@@ -151,7 +153,7 @@ pub(super) async fn put(
                 }
                 _ => not_found(&container, &path),
             })?;
-        let reader = image::decompress(reader)?;
+        let reader = decompress(reader)?;
         let unpacked = unpack(reader, &folder, Whiteouts::Keep);
         match unpacked {
             Ok(_) => Ok(StatusCode::OK),

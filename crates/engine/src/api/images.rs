@@ -5,10 +5,12 @@ use super::query::{Filters, Parameters, is_true, parse, text};
 use super::stream::{json_lines, readable, written};
 use crate::daemon::{Shared, blocking};
 use crate::error::EngineError;
+use crate::image::gc::Which;
+use crate::image::metadata::{Image, Tier};
+use crate::image::progress::Progress;
 use crate::image::pull::Wanted;
 use crate::image::registry::Account;
-use crate::image::store::{self, Which};
-use crate::image::{self, Image, Progress, Tier, reference};
+use crate::image::{archive, layout, lookup, reference};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, RawQuery};
@@ -27,7 +29,7 @@ pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Ve
     let filters =
         Filters::parse(&parameters, &["dangling", "label", "before", "since", "reference", "until"])?;
     let used = state.table.images();
-    let images = blocking(|| Ok(image::load_all())).await?;
+    let images = blocking(|| Ok(lookup::load_all())).await?;
     let created = |name: &str| {
         images
             .iter()
@@ -79,7 +81,7 @@ pub(super) async fn get(state: State, Path(parts): Named) -> Result<Response, En
     match what {
         "json" => inspect(&name),
         "history" => history(&name),
-        "get" => Ok(written(move |writer| image::save(&[name], writer))),
+        "get" => Ok(written(move |writer| archive::save(&[name], writer))),
         _ => Err(unknown(&state.0, what)),
     }
 }
@@ -112,7 +114,7 @@ pub(super) async fn post(
             };
             let (shared, from) = (Arc::clone(&state.0), name);
             let id =
-                blocking(move || shared.store.tag(&from, &new).and_then(|()| Ok(image::find(&from)?.id)))
+                blocking(move || shared.store.tag(&from, &new).and_then(|()| Ok(lookup::find(&from)?.id)))
                     .await?;
             state.bus.tell("image", "tag", &id, json!({"name": repository}));
             Ok(StatusCode::CREATED.into_response())
@@ -123,7 +125,7 @@ pub(super) async fn post(
 }
 
 fn inspect(name: &str) -> Result<Response, EngineError> {
-    let image = image::find(name)?;
+    let image = lookup::find(name)?;
     let mut config = image.raw["config"].clone();
     if config.is_null() {
         config = json!({});
@@ -140,7 +142,7 @@ fn inspect(name: &str) -> Result<Response, EngineError> {
 }
 
 fn history(name: &str) -> Result<Response, EngineError> {
-    let image = image::find(name)?;
+    let image = lookup::find(name)?;
     let mut rows: Vec<Value> = Vec::new();
     for step in image.raw["history"].as_array().into_iter().flatten() {
         rows.push(json!({
@@ -345,8 +347,8 @@ pub(super) async fn save(RawQuery(query): RawQuery) -> Result<Response, EngineEr
         .flat_map(|(_, value)| value.split(',').map(str::to_owned).collect::<Vec<_>>())
         .collect();
     // What is not there is told before the archive begins.
-    names.iter().try_for_each(|name| image::find(name).map(drop))?;
-    Ok(written(move |writer| image::save(&names, writer)))
+    names.iter().try_for_each(|name| lookup::find(name).map(drop))?;
+    Ok(written(move |writer| archive::save(&names, writer)))
 }
 
 pub(super) async fn remove(
@@ -416,11 +418,11 @@ pub(super) async fn authenticate(state: State, body: Bytes) -> Result<Json<Value
 
 /// Images of the store: their layers are what takes room.
 pub(super) fn disk_use() -> (Vec<Value>, u64) {
-    let images = image::load_all();
+    let images = lookup::load_all();
     let rows = images.iter().filter(|image| image.tier == Tier::Stored).map(|image| {
         json!({"Id": image.id, "RepoTags": image.references, "Size": image.size, "SharedSize": 0, "Containers": 0, "Created": seconds(&image.created)})
     });
-    (rows.collect(), crate::volume::size(&store::folder().join("layers")))
+    (rows.collect(), crate::volume::size(&layout::folder().join("layers")))
 }
 
 #[cfg(test)]

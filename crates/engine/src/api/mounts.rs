@@ -3,7 +3,7 @@
 use crate::daemon::Shared;
 use crate::error::EngineError;
 use crate::id::new_id;
-use crate::image::Image;
+use crate::image::metadata::Image;
 use crate::spec::{Bind, ContainerSpec};
 use crate::volume;
 use bollard_stubs::models::{HostConfig, Mount, MountType};

@@ -7,6 +7,7 @@ use super::{API_VERSION, MIN_API_VERSION, State, images};
 use crate::daemon::blocking;
 use crate::daemon::bus::Happening;
 use crate::error::EngineError;
+use crate::image::lookup;
 use crate::sys::deadline;
 use crate::time;
 use crate::volume;
@@ -53,7 +54,7 @@ pub(super) async fn info(state: State) -> Result<Json<Value>, EngineError> {
     let count = |word: &str| containers.iter().filter(|container| container.status.word() == word).count();
     let (running, paused) = (count("running"), count("paused"));
     let uname = rustix::system::uname();
-    let images = blocking(|| Ok(crate::image::load_all().len())).await?;
+    let images = blocking(|| Ok(lookup::load_all().len())).await?;
     let settings = state.settings();
     let mut info = json!({
         "ID": "corral", "Name": uname.nodename().to_string_lossy(),

@@ -1,7 +1,7 @@
 //! From time to time, and after each image that came: a disk that is nearly full gets room.
 
 use super::{Shared, blocking};
-use crate::image::store;
+use crate::image::gc::used_percent;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 async fn relieve(shared: &Arc<Shared>) {
     let cleaning = Arc::clone(shared);
     let cleaned = blocking(move || {
-        if store::used_percent() < FULL {
+        if used_percent() < FULL {
             return Ok(None);
         }
         let used = cleaning.table.images();

@@ -3,8 +3,9 @@
 
 use super::{Shared, blocking};
 use crate::error::EngineError;
+use crate::image::progress::Progress;
 use crate::image::pull::Wanted as WantedImage;
-use crate::image::{self, Progress, reference};
+use crate::image::{lookup, reference};
 use crate::network::{Network, Place, Wanted as WantedNetwork, ports};
 use crate::protocol::Request;
 use crate::spec::{ContainerSpec, NetworkWish, Pull, Snapshot, Wants};
@@ -29,7 +30,7 @@ async fn prepare(shared: Arc<Shared>, id: String, mut spec: ContainerSpec) {
     let outcome = match fetch(&shared, &spec.image, wants.pull).await {
         Ok(()) => {
             if spec.image_id.is_empty() {
-                spec.image_id = image::find(&spec.image).map(|image| image.id).unwrap_or_default();
+                spec.image_id = lookup::find(&spec.image).map(|image| image.id).unwrap_or_default();
             }
             equip(&shared, &id, spec, wants).await
         }
@@ -52,7 +53,7 @@ async fn answer(
 
 /// Has the image here, as its policy wants.
 async fn fetch(shared: &Arc<Shared>, name: &str, policy: Pull) -> Result<(), EngineError> {
-    let is_here = image::find(name).is_ok();
+    let is_here = lookup::find(name).is_ok();
     match policy {
         Pull::Never if is_here => return Ok(()),
         Pull::Never => return Err(EngineError::NoSuchImage(name.to_owned())),

@@ -2,7 +2,7 @@
 
 use super::{Shared, blocking};
 use crate::durable;
-use crate::image::store;
+use crate::image::layout;
 use crate::paths;
 use crate::protocol::Request;
 use crate::spec::{ContainerSpec, Past, Snapshot};
@@ -119,7 +119,7 @@ pub(super) async fn restore(shared: Arc<Shared>) {
 /// What cannot be read is left as it is, and noted for `ros why`.
 fn load_all_and_note(records: &Records) -> Vec<(String, Record)> {
     let (found, mut damaged) = load_all(records);
-    damaged.extend(store::split_kept().1.into_iter().map(|file| format!("image {}", file.display())));
+    damaged.extend(layout::split_kept().1.into_iter().map(|file| format!("image {}", file.display())));
     let _ = fs::remove_file(paths::DAMAGED);
     if !damaged.is_empty() {
         let text: String = damaged.iter().map(|line| format!("{line}\n")).collect();

@@ -2,6 +2,7 @@
 //! to a request this table has what the request did.
 
 use crate::error::EngineError;
+use crate::image::lookup;
 use crate::spec::Snapshot;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -53,7 +54,7 @@ impl Table {
     pub(crate) fn images(&self) -> Vec<String> {
         let id = |container: &Snapshot| match container.spec.image_id.is_empty() {
             false => Some(container.spec.image_id.clone()),
-            true => crate::image::find(&container.spec.image).ok().map(|image| image.id),
+            true => lookup::find(&container.spec.image).ok().map(|image| image.id),
         };
         self.all().iter().filter_map(|container| id(container)).collect()
     }

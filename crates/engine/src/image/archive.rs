@@ -1,9 +1,13 @@
 //! Images as files: `docker load`, `save` and `import`. Read are Docker's own form (`manifest.json`) and OCI layouts
 //! (`index.json`); written is one archive that is both.
 
+use super::digest::{digest_text, hex};
 use super::layer::{self, Hashing};
-use super::store::{self, Kept, Layer, Store, incoming};
-use super::{Image, Tier, digest_text, reference};
+use super::layout::{self, Kept, Layer};
+use super::lookup;
+use super::metadata::{Image, Tier};
+use super::reference;
+use super::store::{Store, incoming};
 use crate::archive::pack::{Packed, pack};
 use crate::archive::root::open_root;
 use crate::durable;
@@ -80,7 +84,7 @@ impl Store {
         let mut layers = Vec::new();
         for (diff_id, name) in diff_ids.iter().zip(&listed.layers) {
             let file = spooled.get(name)?;
-            let blob = store::blob(&file.digest);
+            let blob = layout::blob(&file.digest);
             if !blob.exists() {
                 durable::rename(&file.path, &blob)?;
             }
@@ -118,7 +122,7 @@ impl Store {
     }
 
     fn adopt_layer(&self, fresh: &Path, digest: &str, config: Value, names: &[String]) -> Result<String> {
-        let blob = store::blob(digest);
+        let blob = layout::blob(digest);
         let size = fs::metadata(fresh)?.len();
         if !blob.exists() {
             durable::rename(fresh, &blob)?;
@@ -156,7 +160,7 @@ fn keep_config(config: &[u8], layers: Vec<Layer>) -> Result<Kept> {
 /// What an image is made of; an embedded one is packed into the store for it.
 pub(super) fn keep(image: &Image) -> Result<Kept> {
     if image.tier == Tier::Stored {
-        return store::load_kept(&image.id)
+        return layout::load_kept(&image.id)
             .with_context(|| format!("{} is not in the store any more", image.id));
     }
     let mut layers = Vec::new();
@@ -170,7 +174,7 @@ pub(super) fn keep(image: &Image) -> Result<Kept> {
                 return Err(error);
             }
         };
-        durable::rename(&fresh, &store::blob(&digest))?;
+        durable::rename(&fresh, &layout::blob(&digest))?;
         let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
         layers.push(Layer { diff_id: digest.clone(), digest, size, media_type });
     }
@@ -192,10 +196,10 @@ fn pack_layer(folder: &Path, fresh: &Path) -> Result<(String, u64)> {
 }
 
 /// Writes images with their names into one archive.
-pub fn save(names: &[String], writer: impl Write) -> Result<(), EngineError> {
+pub(crate) fn save(names: &[String], writer: impl Write) -> Result<(), EngineError> {
     let mut images: Vec<(Kept, Vec<String>)> = Vec::new();
     for name in names {
-        let image = super::find(name)?;
+        let image = lookup::find(name)?;
         let tags: Vec<String> = match reference::familiar(name) {
             Ok(full) if image.references.contains(&full) => vec![full],
             _ => image.references.clone(),
@@ -214,20 +218,20 @@ fn write(images: &[(Kept, Vec<String>)], writer: impl Write) -> Result<()> {
     let mut written: Vec<String> = Vec::new();
     let mut listed = Vec::new();
     let mut index = Vec::new();
-    let path_of = |digest: &str| format!("blobs/sha256/{}", store::hex(digest));
+    let path_of = |digest: &str| format!("blobs/sha256/{}", hex(digest));
     for (kept, tags) in images {
         let blobs = kept.layers.iter().map(|layer| &layer.digest).chain([&kept.id, &kept.manifest]);
         for digest in blobs {
             if !written.contains(digest) {
                 written.push(digest.clone());
                 let mut file =
-                    File::open(store::blob(digest)).with_context(|| format!("reading {digest}"))?;
+                    File::open(layout::blob(digest)).with_context(|| format!("reading {digest}"))?;
                 builder.append_file(path_of(digest), &mut file)?;
             }
         }
         let layers: Vec<String> = kept.layers.iter().map(|layer| path_of(&layer.digest)).collect();
         listed.push(json!({"Config": path_of(&kept.id), "RepoTags": tags, "Layers": layers}));
-        let size = fs::metadata(store::blob(&kept.manifest))?.len();
+        let size = fs::metadata(layout::blob(&kept.manifest))?.len();
         let mut entry = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": kept.manifest, "size": size});
         if let Some(tag) = tags.first() {
             entry["annotations"] =
@@ -327,7 +331,7 @@ impl Spooled {
     /// One image of an OCI layout.
     fn image(&self, entry: &Value) -> Result<Listed> {
         let path = |descriptor: &Value| {
-            format!("blobs/sha256/{}", store::hex(descriptor["digest"].as_str().unwrap_or_default()))
+            format!("blobs/sha256/{}", hex(descriptor["digest"].as_str().unwrap_or_default()))
         };
         let manifest: Value =
             self.json(&path(entry))?.with_context(|| format!("the archive has no {}", path(entry)))?;

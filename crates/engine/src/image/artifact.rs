@@ -2,7 +2,8 @@
 //! signed, and blobs into files. For programs that run by themselves; the daemon has `pull`.
 
 use super::download::{self, Download};
-use super::pull::{Progress, get_manifest};
+use super::progress::Progress;
+use super::pull::get_manifest;
 use super::reference;
 use super::registry::{Endpoint, Settings, explain};
 use crate::error::EngineError;

@@ -1,8 +1,8 @@
 //! One blob from a registry into a file: a download goes on where it was cut off, and counts only when its digest is right.
 
-use super::pull::{Progress, short};
+use super::digest::{self, digest_text, short};
+use super::progress::Progress;
 use super::registry::{Endpoint, explain};
-use super::{digest_text, store};
 use crate::daemon::blocking;
 use crate::durable;
 use crate::error::EngineError;
@@ -31,7 +31,7 @@ pub(super) struct Download {
 
 /// Only what has a digest that can be checked is fetched.
 pub(super) fn check(digest: &str, host: &str) -> Result<(), EngineError> {
-    if store::hex(digest) == "not-a-digest" {
+    if digest::hex(digest) == "not-a-digest" {
         return Err(EngineError::Failed(format!("{host}: {digest} is not a digest that can be checked")));
     }
     Ok(())

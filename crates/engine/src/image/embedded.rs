@@ -1,7 +1,8 @@
 //! Images inside the system image: unpacked layers, and one file that says which image stands on which of them.
 //! Written by `xtask/src/image.rs`. Nothing is loaded or copied at boot.
 
-use super::{Config, Image, Tier};
+use super::digest::digest;
+use super::metadata::{Config, Image, Tier};
 use crate::paths;
 use crate::time;
 use serde::Deserialize;
@@ -66,6 +67,6 @@ impl Embedded {
     /// A stable id, in the form that Docker's clients expect. Embedded images have no digest of their own: the system
     /// image as a whole is what is signed.
     fn id(&self) -> String {
-        super::digest(format!("{} {} {:?}", self.reference, self.created, self.layers).as_bytes())
+        digest(format!("{} {} {:?}", self.reference, self.created, self.layers).as_bytes())
     }
 }

@@ -1,8 +1,9 @@
 //! Is the store what it says that it is? Every blob is hashed, and every unpacked layer compared with its archive.
 
-use super::layer::decompress;
-use super::store::{self, Kept, Layer, Store};
-use super::{digest_text, layer};
+use super::digest::digest_text;
+use super::layer::{self, decompress};
+use super::layout::{self, Kept, Layer};
+use super::store::{Store, incoming};
 use crate::archive::root::{open_in, open_root};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
@@ -27,10 +28,10 @@ impl Store {
     /// Checks every image. With `mend` damaged layers are unpacked again from sound blobs, and what is damaged beyond
     /// that is removed, so that the next pull brings it again.
     pub fn check(&self, mend: bool) -> Vec<Damage> {
-        let references = store::References::load();
+        let references = layout::References::load();
         let mut found = Vec::new();
         let mut sound: BTreeSet<String> = BTreeSet::new();
-        for kept in store::all_kept() {
+        for kept in layout::all_kept() {
             let name = references.names.iter().find(|(_, id)| **id == kept.id).map(|(name, _)| name.clone());
             let image = name.unwrap_or_else(|| kept.id.clone());
             let mut tell =
@@ -56,11 +57,11 @@ fn check_blobs(kept: &Kept, mend: bool, sound: &mut BTreeSet<String>, tell: &mut
         if !sound.insert(format!("blob {digest}")) {
             continue;
         }
-        if let Err(error) = hash(&store::blob(digest), digest) {
+        if let Err(error) = hash(&layout::blob(digest), digest) {
             tell(format!("blob {digest}: {error:#}"), false);
             if mend {
                 // A pull takes what is there for sound.
-                let _ = fs::remove_file(store::blob(digest));
+                let _ = fs::remove_file(layout::blob(digest));
             }
         }
     }
@@ -88,12 +89,12 @@ impl io::Write for Writer<'_> {
 
 /// Unpacks a layer again. Containers that run keep the old tree until they end.
 fn rebuild(wanted: &Layer) -> Result<()> {
-    let blob = store::blob(&wanted.digest);
+    let blob = layout::blob(&wanted.digest);
     hash(&blob, &wanted.digest)?;
-    let damaged = store::incoming(&format!("damaged-{}", crate::id::new_id()));
-    fs::create_dir_all(store::folder().join("incoming"))?;
-    if store::layer(&wanted.diff_id).exists() {
-        fs::rename(store::layer(&wanted.diff_id), &damaged)?;
+    let damaged = incoming(&format!("damaged-{}", crate::id::new_id()));
+    fs::create_dir_all(layout::folder().join("incoming"))?;
+    if layout::layer(&wanted.diff_id).exists() {
+        fs::rename(layout::layer(&wanted.diff_id), &damaged)?;
     }
     layer::unpack(&blob, &wanted.diff_id)?;
     let _ = fs::remove_dir_all(damaged);
@@ -102,8 +103,8 @@ fn rebuild(wanted: &Layer) -> Result<()> {
 
 /// Compares a layer's tree with its archive.
 fn compare(layer: &Layer) -> Result<()> {
-    let root = open_root(&store::layer(&layer.diff_id)).context("its tree is not there")?;
-    let reader = decompress(File::open(store::blob(&layer.digest)).context("its blob is not there")?)?;
+    let root = open_root(&layout::layer(&layer.diff_id)).context("its tree is not there")?;
+    let reader = decompress(File::open(layout::blob(&layer.digest)).context("its blob is not there")?)?;
     let mut archive = tar::Archive::new(reader);
     // A name may be there twice: the last one counts.
     let mut last: Vec<(PathBuf, Fact)> = Vec::new();

@@ -1,7 +1,9 @@
 //! What nothing uses goes: layers and blobs without an image, downloads that nobody goes on with, and, when the disk is
 //! nearly full, images that no container stands on, those used longest ago first.
 
-use super::store::{self, Kept, Store};
+use super::digest::hex;
+use super::layout::{self, Kept};
+use super::store::{Store, incoming};
 use crate::error::EngineError;
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -38,8 +40,8 @@ impl Store {
         let before = free_bytes();
         let mut cleaned = Cleaned::default();
         if which != Which::Leftovers {
-            let references = store::References::load();
-            for kept in store::all_kept() {
+            let references = layout::References::load();
+            for kept in layout::all_kept() {
                 let named = references.names.values().any(|id| *id == kept.id);
                 if !used.contains(&kept.id) && (which == Which::Unused || !named) {
                     cleaned.images.extend(self.remove(&kept.id, true, used)?);
@@ -60,8 +62,8 @@ impl Store {
         }
         self.remove_leftovers()?;
         let mut unused: Vec<Kept> =
-            store::all_kept().into_iter().filter(|kept| !used.contains(&kept.id)).collect();
-        unused.sort_by_key(|kept| store::last_used(&kept.id));
+            layout::all_kept().into_iter().filter(|kept| !used.contains(&kept.id)).collect();
+        unused.sort_by_key(|kept| layout::last_used(&kept.id));
         for kept in unused {
             if used_percent() < percent {
                 break;
@@ -78,26 +80,26 @@ impl Store {
         if self.is_busy() || is_damaged() {
             return Ok(());
         }
-        let all = store::all_kept();
+        let all = layout::all_kept();
         let layers: BTreeSet<&str> =
-            all.iter().flat_map(|kept| &kept.layers).map(|layer| store::hex(&layer.diff_id)).collect();
+            all.iter().flat_map(|kept| &kept.layers).map(|layer| hex(&layer.diff_id)).collect();
         let blobs: BTreeSet<&str> = all
             .iter()
             .flat_map(|kept| kept.layers.iter().map(|layer| &layer.digest).chain([&kept.id, &kept.manifest]))
-            .map(|digest| store::hex(digest))
+            .map(|digest| hex(digest))
             .collect();
-        for name in names_in(&store::folder().join("layers")) {
+        for name in names_in(&layout::folder().join("layers")) {
             if !layers.contains(name.as_str()) {
-                remove_tree(&store::folder().join("layers").join(&name), &name)?;
+                remove_tree(&layout::folder().join("layers").join(&name), &name)?;
             }
         }
-        for name in names_in(&store::folder().join("blobs/sha256")) {
+        for name in names_in(&layout::folder().join("blobs/sha256")) {
             if !blobs.contains(name.as_str()) {
-                let _ = fs::remove_file(store::folder().join("blobs/sha256").join(name));
+                let _ = fs::remove_file(layout::folder().join("blobs/sha256").join(name));
             }
         }
-        for name in names_in(&store::folder().join("incoming")) {
-            let path = store::incoming(&name);
+        for name in names_in(&layout::folder().join("incoming")) {
+            let path = incoming(&name);
             let is_download = Path::new(&name).extension().is_some_and(|ending| ending == "partial");
             if !is_download || is_stale(&path) {
                 let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
@@ -109,7 +111,7 @@ impl Store {
 
 /// Says so if an image is damaged: what its file refers to may be all that is left of an image that the owner made.
 fn is_damaged() -> bool {
-    let damaged = store::split_kept().1;
+    let damaged = layout::split_kept().1;
     for file in &damaged {
         let file = file.display();
         eprintln!("the image store is not cleaned up: {file} cannot be read; remove it if it is of no use");
@@ -119,8 +121,8 @@ fn is_damaged() -> bool {
 
 /// A tree leaves its place in one step, so that a cut of power leaves no half of a layer.
 fn remove_tree(path: &Path, name: &str) -> Result<()> {
-    let gone = store::incoming(&format!("gone-{name}"));
-    fs::create_dir_all(store::folder().join("incoming"))?;
+    let gone = incoming(&format!("gone-{name}"));
+    fs::create_dir_all(layout::folder().join("incoming"))?;
     fs::rename(path, &gone)?;
     Ok(fs::remove_dir_all(gone)?)
 }
@@ -140,7 +142,7 @@ fn free_bytes() -> u64 {
 }
 
 /// How full the disk of the store is.
-pub fn used_percent() -> u64 {
+pub(crate) fn used_percent() -> u64 {
     rustix::fs::statvfs(crate::paths::STORE)
         .map_or(0, |data| 100 - (data.f_bavail * 100).checked_div(data.f_blocks).unwrap_or(100).min(100))
 }

@@ -1,7 +1,8 @@
 //! A layer from its blob to an unpacked tree: uncompressed archives, gzip and zstd.
 
-use super::store::{self, Layer};
-use super::{digest_text, store::incoming};
+use super::digest::{digest_text, hex};
+use super::layout::{self, Layer};
+use super::store::incoming;
 use crate::archive::root::open_root;
 use crate::archive::unpack::{self, Whiteouts};
 use crate::durable;
@@ -15,11 +16,11 @@ use std::path::Path;
 /// Unpacks a blob of the store into its place, unless it is there; entries that were refused come back.
 /// The archive must have the digest that the image's configuration says.
 pub(super) fn unpack(blob: &Path, diff_id: &str) -> Result<Vec<String>> {
-    let target = store::layer(diff_id);
+    let target = layout::layer(diff_id);
     if target.exists() {
         return Ok(Vec::new());
     }
-    let fresh = incoming(&format!("tree-{}", store::hex(diff_id)));
+    let fresh = incoming(&format!("tree-{}", hex(diff_id)));
     let _ = fs::remove_dir_all(&fresh);
     fs::create_dir_all(&fresh).with_context(|| format!("making {}", fresh.display()))?;
     let unpacked = unpack_to(blob, diff_id, &fresh);
@@ -71,7 +72,7 @@ pub(super) fn media_type(start: &[u8]) -> &'static str {
 
 /// Bytes of the files of layers that are unpacked.
 pub(super) fn unpacked_size(layers: &[Layer]) -> u64 {
-    layers.iter().map(|layer| volume::size(&store::layer(&layer.diff_id))).sum()
+    layers.iter().map(|layer| volume::size(&layout::layer(&layer.diff_id))).sum()
 }
 
 /// Hashes what is read through it.

@@ -1,10 +1,13 @@
 //! Images from a registry. Layers come in parallel, go on where they were cut off, and count only when their digests
 //! are right.
 
+use super::digest::{self, digest, short};
 use super::download::{self, Download};
+use super::layout::{self, Kept, Layer};
+use super::progress::Progress;
 use super::registry::{Account, Endpoint, Settings, explain};
-use super::store::{self, Kept, Layer, Store, incoming};
-use super::{digest, layer, reference};
+use super::store::{Store, incoming};
+use super::{layer, reference};
 use crate::daemon::blocking;
 use crate::error::EngineError;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -17,7 +20,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::mpsc::Sender;
 
 const ACCEPTED: [&str; 4] = [
     OCI_IMAGE_MEDIA_TYPE,
@@ -28,38 +30,6 @@ const ACCEPTED: [&str; 4] = [
 /// Layers at a time, as Docker does.
 const AT_ONCE: usize = 3;
 const LARGEST_CONFIG: u64 = 8 << 20;
-
-/// Where progress goes: one JSON object of Docker's each. A client that hung up does not end the work.
-#[derive(Debug, Clone)]
-pub struct Progress(Option<Sender<Value>>);
-
-impl Progress {
-    /// To whoever listens.
-    pub fn to(sender: Sender<Value>) -> Progress {
-        Progress(Some(sender))
-    }
-
-    /// To nobody.
-    pub fn silent() -> Progress {
-        Progress(None)
-    }
-
-    pub(super) async fn say(&self, value: Value) {
-        if let Some(sender) = &self.0 {
-            let _ = sender.send(value).await;
-        }
-    }
-
-    pub(super) async fn step(&self, id: &str, status: &str) {
-        self.say(json!({"status": status, "progressDetail": {}, "id": id})).await;
-    }
-
-    pub(super) async fn count(&self, id: &str, status: &str, (current, total): (u64, u64)) {
-        let progress = format!("{:.1}MB/{:.1}MB", current as f64 / 1e6, total as f64 / 1e6);
-        let detail = json!({"current": current, "total": total});
-        self.say(json!({"status": status, "progressDetail": detail, "progress": progress, "id": id})).await;
-    }
-}
 
 /// What is to be pulled, and how.
 #[derive(Debug)]
@@ -101,7 +71,7 @@ impl Store {
         progress.step(&tag, &format!("Pulling from {}", target.repository())).await;
         let by_digest = format!("{}@{}", reference::name(&target), found.digest);
         let names: Vec<String> = Some(short.clone()).filter(|name| !name.contains('@')).into_iter().collect();
-        let known = store::References::load();
+        let known = layout::References::load();
         let (kept, found_digest) = (self.fetch(&found, &progress).await?, found.digest);
         let is_new = known.names.get(&short).or_else(|| known.digests.get(&short)) != Some(&kept.id);
         let (store, id) = (Arc::clone(self), kept.id.clone());
@@ -118,7 +88,7 @@ impl Store {
         let diff_ids: Vec<String> =
             serde_json::from_value(config["rootfs"]["diff_ids"].clone()).unwrap_or_default();
         let layers = &found.manifest.layers;
-        if diff_ids.len() != layers.len() || diff_ids.iter().any(|id| store::hex(id) == "not-a-digest") {
+        if diff_ids.len() != layers.len() || diff_ids.iter().any(|id| digest::hex(id) == "not-a-digest") {
             return Err(EngineError::Failed(format!(
                 "{}: the image's configuration names {} layers and its manifest {}",
                 found.endpoint.host,
@@ -227,10 +197,6 @@ pub(super) async fn get_manifest(
     Ok((raw.to_vec(), found))
 }
 
-pub(super) fn short(digest: &str) -> &str {
-    store::hex(digest).get(..12).unwrap_or(digest)
-}
-
 /// A blob to be fetched.
 struct Part {
     store: Arc<Store>,
@@ -243,7 +209,7 @@ impl Part {
     /// Downloads and unpacks a layer.
     async fn take(&self, diff_id: &str) -> Result<Layer, EngineError> {
         let id = short(&self.descriptor.digest);
-        let known = store::layer(diff_id).exists() && store::blob(&self.descriptor.digest).exists();
+        let known = layout::layer(diff_id).exists() && layout::blob(&self.descriptor.digest).exists();
         if known {
             self.progress.step(id, "Already exists").await;
         } else {
@@ -269,12 +235,12 @@ impl Part {
     async fn download(&self) -> Result<PathBuf, EngineError> {
         let digest = &self.descriptor.digest;
         download::check(digest, &self.endpoint.host)?;
-        let target = store::blob(digest);
+        let target = layout::blob(digest);
         let _only = self.store.lock(digest).await;
         if target.exists() {
             return Ok(target);
         }
-        let partial = incoming(&format!("{}.partial", store::hex(digest)));
+        let partial = incoming(&format!("{}.partial", digest::hex(digest)));
         let from = Download {
             endpoint: Arc::clone(&self.endpoint),
             progress: self.progress.clone(),

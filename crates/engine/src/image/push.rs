@@ -1,9 +1,11 @@
 //! Images to a registry.
 
-use super::pull::Progress;
+use super::digest::hex;
+use super::layout::{self, Kept};
+use super::progress::Progress;
 use super::registry::{Account, Endpoint, Settings, explain};
-use super::store::{self, Kept, Store};
-use super::{archive, reference};
+use super::store::Store;
+use super::{archive, lookup, reference};
 use crate::daemon::blocking;
 use crate::error::EngineError;
 use bytes::Bytes;
@@ -29,7 +31,7 @@ impl Store {
         let target = reference::parse(name)?;
         let wanted = name.to_owned();
         let kept = blocking(move || {
-            let image = super::find(&wanted)?;
+            let image = lookup::find(&wanted)?;
             Ok(archive::keep(&image)?)
         })
         .await?;
@@ -62,7 +64,7 @@ async fn push_to(endpoint: &Endpoint, kept: &Kept, progress: &Progress) -> Resul
         push_blob(endpoint, &layer.digest, progress).await?;
     }
     push_blob(endpoint, &kept.id, &Progress::silent()).await?;
-    let raw = tokio::fs::read(store::blob(&kept.manifest))
+    let raw = tokio::fs::read(layout::blob(&kept.manifest))
         .await
         .map_err(|error| EngineError::Failed(format!("reading the manifest: {error}")))?;
     let manifest: oci_client::manifest::OciImageManifest = serde_json::from_slice(&raw)
@@ -77,13 +79,13 @@ async fn push_to(endpoint: &Endpoint, kept: &Kept, progress: &Progress) -> Resul
 
 async fn push_blob(endpoint: &Endpoint, digest: &str, progress: &Progress) -> Result<(), EngineError> {
     let told = |error: OciDistributionError| explain(endpoint, &error);
-    let id = store::hex(digest).get(..12).unwrap_or(digest);
+    let id = hex(digest).get(..12).unwrap_or(digest);
     if endpoint.client.blob_exists(&endpoint.reference, digest).await.map_err(told)? {
         progress.step(id, "Layer already exists").await;
         return Ok(());
     }
     progress.step(id, "Pushing").await;
-    let file = tokio::fs::File::open(store::blob(digest))
+    let file = tokio::fs::File::open(layout::blob(digest))
         .await
         .map_err(|error| EngineError::Failed(format!("reading {digest}: {error}")))?;
     let body = stream::unfold(file, |mut file| async move {

@@ -10,6 +10,7 @@ use crate::daemon::{Shared, blocking};
 use crate::durable;
 use crate::error::EngineError;
 use crate::id::new_id;
+use crate::image::digest::digest;
 use crate::paths;
 use crate::spec::{Endpoint, Snapshot};
 use crate::time;
@@ -309,7 +310,7 @@ fn save(known: &[Network]) -> anyhow::Result<()> {
 fn predefined() -> [Network; 3] {
     let network = |name: &str, driver: &str| Network {
         // The same at each boot: containers of earlier ones know it.
-        id: crate::image::digest(name.as_bytes()).trim_start_matches("sha256:").to_owned(),
+        id: digest(name.as_bytes()).trim_start_matches("sha256:").to_owned(),
         name: name.to_owned(),
         driver: driver.to_owned(),
         created: "1970-01-01T00:00:00Z".to_owned(),

@@ -5,7 +5,7 @@ use super::account::{self, Account};
 use super::mounts::{self, INIT};
 use super::names::hostname;
 use super::{capabilities, devices, seccomp};
-use crate::image::Image;
+use crate::image::metadata::Image;
 use crate::paths;
 use crate::protocol::Join;
 use crate::spec::{ContainerSpec, Limits, Ulimit};

@@ -2,7 +2,8 @@
 //! is then PID 1's.
 
 use super::{bundle, cleanup, device_tree, files, link, names, overlay, private, process};
-use crate::image::{self, Image};
+use crate::image::lookup;
+use crate::image::metadata::Image;
 use crate::protocol::{Join, Order, Report};
 use crate::spec::{ContainerSpec, Endpoint, ExecSpec};
 use crate::sys::packet::{self, Received};
@@ -65,7 +66,7 @@ fn obey(order: Order, socket: &OwnedFd) -> Result<Report> {
 
 fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Result<Report> {
     let name = if spec.image_id.is_empty() { &spec.image } else { &spec.image_id };
-    let image = image::find(name)?;
+    let image = lookup::find(name)?;
     overlay::mount(id, &spec.keep, &image)?;
     let spec = &overlay::leave_out_unusable(id, spec)?;
     let created = create(id, spec, &image, join).or_else(|error| {

@@ -5,7 +5,7 @@ use crate::archive::root::{make_folders, open_in, open_root};
 use crate::archive::unpack::{Whiteouts, unpack};
 use crate::durable;
 use crate::id::new_id;
-use crate::image::Image;
+use crate::image::metadata::Image;
 use crate::paths;
 use crate::spec::{Bind, ContainerSpec};
 use anyhow::{Context, Result, bail};

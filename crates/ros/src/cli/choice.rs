@@ -137,7 +137,8 @@ impl Choice {
     /// The name of the one that runs.
     fn current(&self) -> Result<String> {
         let shown = api::get(&format!("/containers/{}/json", self.service))?;
-        let is_ours = shown["Config"]["Image"].as_str().is_some_and(corral_engine::image::is_embedded);
+        let is_ours =
+            shown["Config"]["Image"].as_str().is_some_and(corral_engine::image::lookup::is_embedded);
         Ok(if is_ours { OURS.to_owned() } else { self.name(&InForce::applied().config) })
     }
 
@@ -156,7 +157,7 @@ impl Choice {
             parse_with(place, &text, &resolve::environment(&config)).with_context(invalid)?.services;
         let found = services.into_iter().find(|service| service.name.as_str() == self.service);
         let Some(service) = found else { bail!("{}: it defines no service {}", invalid(), self.service) };
-        if pull && corral_engine::image::find(&service.image).is_err() {
+        if pull && corral_engine::image::lookup::find(&service.image).is_err() {
             let status =
                 Process::new(CLIENT).args(["pull", &service.image]).status().context("starting docker")?;
             if !status.success() {

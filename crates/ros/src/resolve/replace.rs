@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use corral_config::Config;
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};
-use corral_engine::image;
+use corral_engine::image::lookup;
 use corral_plan::Service;
 use corral_plan::compose::{Environment, parse_with};
 use corral_plan::service::Pull;
@@ -76,7 +76,7 @@ impl Replaceable {
             return services.retain(|service| service.name.as_str() != self.check);
         };
         // By its id: another image of the same name is another image, and is checked too.
-        let id = image::find(&other.image).map(|image| image.id).unwrap_or_default();
+        let id = lookup::find(&other.image).map(|image| image.id).unwrap_or_default();
         let mark = mark(self.service, &id);
         if Path::new(GOOD).join(&mark).exists() && !id.is_empty() {
             services.retain(|service| service.name.as_str() != self.check);

@@ -8,10 +8,10 @@ use corral_cloud::{url_on_command_line, vmware};
 use corral_config::Config;
 use corral_config::error::{Problem, Severity};
 use corral_config::explain;
-use corral_config::layer::Layer;
+use corral_config::Layer;
 use corral_config::names::DataSource;
 use corral_config::{Position, yaml};
-use corral_engine::image;
+use corral_engine::image::lookup;
 use corral_machine::{block, growth};
 use corral_plan::compose::{self, ComposeError, Environment, ServiceFile, parse_tree, parse_with};
 use corral_plan::labels::{self, Scope};
@@ -96,7 +96,7 @@ fn only_of_system(mut file: ServiceFile, text: &str) -> ServiceFile {
 
 /// What is part of the system image is never pulled; what is not waits for what the owner laid ready, and for the network.
 fn find_image(service: &mut Service) {
-    if image::is_embedded(&service.image) {
+    if lookup::is_embedded(&service.image) {
         service.pull = Pull::Never;
     } else {
         service.labels.after.push(PRELOAD.to_owned());

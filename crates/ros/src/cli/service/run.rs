@@ -261,7 +261,7 @@ pub(super) fn remove(options: &Remove) -> Result<()> {
 /// `ros service pull`.
 pub(super) fn pull(names: &[String], go_on: bool) -> Result<()> {
     for service in Service::load(names)? {
-        if corral_engine::image::is_embedded(&service.image) && service.engine == Engine::System {
+        if corral_engine::image::lookup::is_embedded(&service.image) && service.engine == Engine::System {
             println!("{}: {} is part of the system", service.name, service.image);
             continue;
         }
