@@ -3,8 +3,8 @@
 use super::State;
 use super::query::{Parameters, Parts, id_of, is_true, text};
 use super::stream::{Connection, frame, hijack, hijacked};
-use crate::daemon::Shared;
 use crate::daemon::hub::{Hub, Piece};
+use crate::daemon::shared::Shared;
 use crate::error::EngineError;
 use crate::logs;
 use crate::paths;

@@ -3,12 +3,13 @@
 use super::query::{Filters, Parameters, Parts, id_of, is_true, parse, text};
 use super::stream::streamed;
 use super::{State, create, view};
-use crate::daemon::{Shared, blocking};
+use crate::daemon::blocking::blocking;
+use crate::daemon::removal::remove_container;
+use crate::daemon::shared::Shared;
 use crate::error::EngineError;
 use crate::image::lookup;
 use crate::network::ports;
 use crate::protocol::Request;
-use crate::runtime::cleanup;
 use crate::spec::{self, Snapshot};
 use crate::volume;
 use axum::Json;
@@ -113,7 +114,7 @@ async fn start_container(shared: &Arc<Shared>, container: &Snapshot) -> Result<(
     shared.records.ended_by_hand(&container.id, false);
     if !container.spec.endpoints.is_empty() {
         // A client that was told "started" may use a published port at once.
-        if let Err(error) = shared.networks.apply(shared).await {
+        if let Err(error) = shared.networks.apply(&shared.table).await {
             if !container.spec.ports.is_empty() {
                 return Err(error);
             }
@@ -211,48 +212,6 @@ pub(super) async fn remove(
     let (force, with_volumes) = (is_true(&parameters, "force"), is_true(&parameters, "v"));
     remove_container(&state.0, &container, force, with_volumes).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Forgets a container and removes what is kept of it.
-async fn remove_container(
-    shared: &Arc<Shared>,
-    container: &Arc<Snapshot>,
-    force: bool,
-    with_volumes: bool,
-) -> Result<(), EngineError> {
-    shared.ask(Request::Remove { container: container.id.clone(), force }).await?;
-    let (gone, removing) = (Arc::clone(container), Arc::clone(shared));
-    blocking(move || {
-        cleanup::remove_files(&gone.id);
-        let used = removing.table.all();
-        let is_used = |name: &str| {
-            used.iter().any(|other| other.spec.binds.iter().any(|bind| bind.volume.as_deref() == Some(name)))
-        };
-        let own = gone
-            .spec
-            .binds
-            .iter()
-            .filter_map(|bind| bind.volume.as_deref())
-            .filter(|name| with_volumes && !is_used(name));
-        for name in own {
-            let is_anonymous =
-                volume::find(name).is_ok_and(|volume| volume.labels.contains_key(volume::ANONYMOUS));
-            if is_anonymous && let Err(error) = volume::remove(name) {
-                eprintln!("{error}");
-            }
-        }
-        Ok(())
-    })
-    .await
-}
-
-/// Removes a container that was to go when it ends.
-pub(crate) async fn remove_ended(shared: Arc<Shared>, id: String) {
-    let Some(container) = shared.table.get(&id) else { return };
-    match remove_container(&shared, &container, false, true).await {
-        Ok(()) | Err(EngineError::NoSuchContainer(_)) => {}
-        Err(error) => eprintln!("removing {}: {error}", container.spec.name),
-    }
 }
 
 pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<Value>, EngineError> {

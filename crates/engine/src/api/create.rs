@@ -3,14 +3,15 @@
 use super::query::{Parameters, parse, text};
 use super::{State, mounts};
 use crate::client::unexpected;
-use crate::daemon::Shared;
-use crate::daemon::blocking;
+use crate::daemon::blocking::blocking;
 use crate::daemon::record::Record;
+use crate::daemon::shared::Shared;
 use crate::error::EngineError;
 use crate::id::new_id;
 use crate::image::metadata::Image;
 use crate::image::{lookup, reference, store};
-use crate::network::{Place, ports};
+use crate::network::networks::Place;
+use crate::network::ports;
 use crate::protocol::{Reply, Request};
 use crate::spec::{self, ContainerSpec, Dns, Endpoint, Health, Limits, LogOptions, Port, Seccomp, Ulimit};
 use axum::Json;

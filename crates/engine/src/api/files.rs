@@ -6,7 +6,7 @@ use super::stream::{readable, written};
 use crate::archive::pack::{Packed, pack};
 use crate::archive::root::{open_in, open_root};
 use crate::archive::unpack::{Whiteouts, unpack};
-use crate::daemon::blocking;
+use crate::daemon::blocking::blocking;
 use crate::error::EngineError;
 use crate::image::layer::decompress;
 use crate::image::lookup;

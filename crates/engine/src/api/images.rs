@@ -3,7 +3,8 @@
 use super::State;
 use super::query::{Filters, Parameters, is_true, parse, text};
 use super::stream::{json_lines, readable, written};
-use crate::daemon::{Shared, blocking};
+use crate::daemon::blocking::blocking;
+use crate::daemon::shared::Shared;
 use crate::error::EngineError;
 use crate::image::gc::Which;
 use crate::image::metadata::{Image, Tier};

@@ -4,8 +4,9 @@
 use super::State;
 use super::query::{Parameters, Parts, id_of, is_true, text};
 use super::stream::{frame, media_type, streamed};
+use crate::daemon::blocking::blocking;
 use crate::daemon::hub::Hub;
-use crate::daemon::{Shared, blocking};
+use crate::daemon::shared::Shared;
 use crate::error::EngineError;
 use crate::logs::{self, Entry, Tail};
 use crate::paths;

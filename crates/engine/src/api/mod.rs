@@ -5,7 +5,7 @@
 mod attach;
 mod containers;
 mod create;
-pub mod exec;
+mod exec;
 mod files;
 mod images;
 mod log_stream;
@@ -20,9 +20,7 @@ mod system;
 mod view;
 mod volumes;
 
-pub(crate) use containers::remove_ended;
-
-use crate::daemon::Shared;
+use crate::daemon::shared::Shared;
 use crate::error::EngineError;
 use anyhow::{Context, Result};
 use axum::Json;

@@ -1,6 +1,6 @@
 //! What a client wants to see in a container: binds, volumes, memory.
 
-use crate::daemon::Shared;
+use crate::daemon::shared::Shared;
 use crate::error::EngineError;
 use crate::id::new_id;
 use crate::image::metadata::Image;

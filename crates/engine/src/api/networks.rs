@@ -2,9 +2,11 @@
 
 use super::query::{Filters, Parameters, Parts, id_of, parse};
 use super::{State, create};
-use crate::daemon::{Shared, blocking};
+use crate::daemon::blocking::blocking;
+use crate::daemon::shared::Shared;
 use crate::error::EngineError;
-use crate::network::{Network, Wanted, is_predefined, members};
+use crate::network::networks::Wanted;
+use crate::network::record::{Network, is_predefined, members};
 use crate::protocol::Request;
 use axum::Json;
 use axum::body::Bytes;
@@ -107,7 +109,7 @@ pub(super) async fn make(state: State, body: Bytes) -> Result<Response, EngineEr
     };
     let shared = Arc::clone(&state.0);
     let network = blocking(move || shared.networks.create(wanted)).await?;
-    state.networks.serve_names(&state.0, &network);
+    state.networks.serve_names(&state.table, &network);
     tell(&state.0, "create", &network, None);
     Ok((StatusCode::CREATED, Json(json!({"Id": network.id, "Warning": ""}))).into_response())
 }

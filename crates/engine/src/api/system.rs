@@ -4,7 +4,7 @@ use super::query::{Filters, Parameters, text};
 use super::stats::total_memory;
 use super::stream::streamed;
 use super::{API_VERSION, MIN_API_VERSION, State, images};
-use crate::daemon::blocking;
+use crate::daemon::blocking::blocking;
 use crate::daemon::bus::Happening;
 use crate::error::EngineError;
 use crate::image::lookup;

@@ -1,7 +1,7 @@
 //! Containers as the API shows them.
 
-use crate::daemon::Shared;
-use crate::network::Networks;
+use crate::daemon::shared::Shared;
+use crate::network::networks::Networks;
 use crate::paths;
 use crate::spec::{Bind, ContainerSpec, Endpoint, Limits, LogOptions, Snapshot, Status};
 use crate::time;

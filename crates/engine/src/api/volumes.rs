@@ -2,7 +2,8 @@
 
 use super::State;
 use super::query::{Filters, Parameters, Parts, id_of, is_true, parse};
-use crate::daemon::{Shared, blocking};
+use crate::daemon::blocking::blocking;
+use crate::daemon::shared::Shared;
 use crate::error::EngineError;
 use crate::id::new_id;
 use crate::volume::{self, ANONYMOUS, Volume};

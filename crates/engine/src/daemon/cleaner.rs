@@ -1,6 +1,7 @@
 //! From time to time, and after each image that came: a disk that is nearly full gets room.
 
-use super::{Shared, blocking};
+use super::blocking::blocking;
+use super::shared::Shared;
 use crate::image::gc::used_percent;
 use serde_json::json;
 use std::sync::Arc;

@@ -1,16 +1,14 @@
 //! Is a container well? Its check runs in it, at its interval; what was found goes to PID 1, who tells everybody.
 //! <https://docs.docker.com/reference/dockerfile/#healthcheck>
 
-use super::Shared;
-use crate::api::exec;
+use super::exec;
+use super::shared::Shared;
 use crate::protocol::Request;
 use crate::spec::{ExecSpec, Health, Snapshot};
 use crate::time;
-use serde_json::{Value, json};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// Results that are kept of each.
@@ -19,48 +17,13 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const START_INTERVAL: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 3;
 
-/// What is known of the checks of all containers.
-#[derive(Debug, Default)]
-pub(crate) struct Checks(Mutex<HashMap<String, Check>>);
-
-#[derive(Debug)]
-struct Check {
-    task: AbortHandle,
-    failures: u32,
-    results: Vec<Value>,
-}
-
-impl Checks {
-    fn with<T>(&self, id: &str, work: impl FnOnce(&mut Check) -> T) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(id).map(work)
-    }
-
-    /// The container ended.
-    pub(super) fn forget(&self, id: &str) {
-        if let Some(check) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
-            check.task.abort();
-        }
-    }
-
-    /// As `inspect` shows it.
-    pub(crate) fn to_json(&self, container: &Snapshot) -> Value {
-        let known = self.with(&container.id, |check| (check.failures, check.results.clone()));
-        let (failures, results) = known.unwrap_or_default();
-        json!({"Status": container.status.health, "FailingStreak": failures, "Log": results})
-    }
-}
-
 /// Begins to check a container that runs.
 pub(super) fn watch(shared: &Arc<Shared>, container: &Arc<Snapshot>) {
     let Some(health) = container.spec.health.clone().filter(|health| health.command().is_some()) else {
         return;
     };
-    let mut checks = shared.checks.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let task = tokio::spawn(check(Arc::clone(shared), Arc::clone(container), health)).abort_handle();
-    let fresh = Check { task, failures: 0, results: Vec::new() };
-    if let Some(old) = checks.insert(container.id.clone(), fresh) {
-        old.task.abort();
-    }
+    let check = check(Arc::clone(shared), Arc::clone(container), health);
+    shared.checks.begin(&container.id, || tokio::spawn(check).abort_handle());
 }
 
 fn or(nanos: u64, default: Duration) -> Duration {

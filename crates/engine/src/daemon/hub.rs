@@ -1,7 +1,7 @@
 //! The streams of a container: what it writes goes to its log and to every client that attached, none of whom loses a
 //! byte; what clients write goes to its input.
 
-use super::Shared;
+use super::table::Table;
 use crate::logs::{Entry, Lines, Log};
 use crate::paths;
 use crate::spec::LogOptions;
@@ -117,15 +117,15 @@ impl Hubs {
     }
 
     /// Reads every stream that is offered, from now on.
-    pub(super) fn serve(&self, shared: Weak<Shared>) {
+    pub(super) fn serve(&self, table: Table) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut waiting) = waiting else { return };
         let hubs = self.clone();
         tokio::spawn(async move {
             while let Some(offer) = waiting.recv().await {
                 let hub = hubs.get(&offer.id);
-                let options = shared.upgrade().and_then(|shared| shared.table.get(&offer.id));
-                let options = options.map(|container| container.spec.log.clone()).unwrap_or_default();
+                let options =
+                    table.get(&offer.id).map(|container| container.spec.log.clone()).unwrap_or_default();
                 tokio::spawn(read(hub, offer, options));
             }
         });

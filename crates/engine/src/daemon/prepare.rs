@@ -1,12 +1,15 @@
 //! What a service of the plan needs before PID 1 can have it made, where that takes the network, the store or the table
 //! of addresses: its image is pulled, its volumes and networks are made, it gets its addresses and ports.
 
-use super::{Shared, blocking};
+use super::blocking::blocking;
+use super::shared::Shared;
 use crate::error::EngineError;
 use crate::image::progress::Progress;
 use crate::image::pull::Wanted as WantedImage;
 use crate::image::{lookup, reference};
-use crate::network::{Network, Place, Wanted as WantedNetwork, ports};
+use crate::network::networks::{Place, Wanted as WantedNetwork};
+use crate::network::ports;
+use crate::network::record::Network;
 use crate::protocol::Request;
 use crate::spec::{ContainerSpec, NetworkWish, Pull, Snapshot, Wants};
 use crate::volume;
@@ -164,7 +167,7 @@ async fn network(shared: &Arc<Shared>, wish: &NetworkWish) -> Result<Network, En
     };
     let making = Arc::clone(shared);
     let network = blocking(move || making.networks.create(wanted)).await?;
-    shared.networks.serve_names(shared, &network);
+    shared.networks.serve_names(&shared.table, &network);
     Ok(network)
 }
 

@@ -3,7 +3,7 @@
 use super::digest::{self, digest_text, short};
 use super::progress::Progress;
 use super::registry::{Endpoint, explain};
-use crate::daemon::blocking;
+use crate::daemon::blocking::blocking;
 use crate::durable;
 use crate::error::EngineError;
 use futures_util::StreamExt;

@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::registry::{Account, Endpoint, Settings, explain};
 use super::store::{Store, incoming};
 use super::{layer, reference};
-use crate::daemon::blocking;
+use crate::daemon::blocking::blocking;
 use crate::error::EngineError;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use oci_client::manifest::{

@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::registry::{Account, Endpoint, Settings, explain};
 use super::store::Store;
 use super::{archive, lookup, reference};
-use crate::daemon::blocking;
+use crate::daemon::blocking::blocking;
 use crate::error::EngineError;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};

@@ -1,14 +1,14 @@
 //! Names of containers, answered on the bridges of networks that clients made. What is no container's name is passed on
 //! to the host's name servers as it came, and so is the answer.
 
-use crate::daemon::Shared;
+use crate::daemon::table::Table;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use rustix::net::sockopt::set_ip_freebind;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
@@ -32,10 +32,10 @@ pub(super) struct Servers(Mutex<HashMap<Ipv4Addr, Vec<AbortHandle>>>);
 
 impl Servers {
     /// Answers on a bridge from now on. The address need not be there yet.
-    pub(super) fn serve(&self, address: Ipv4Addr, network: &str, shared: &Arc<Shared>) {
+    pub(super) fn serve(&self, address: Ipv4Addr, network: &str, table: &Table) {
         let server = Arc::new(Server {
             network: network.to_owned(),
-            shared: Arc::downgrade(shared),
+            table: table.clone(),
             slots: Semaphore::new(AT_ONCE),
         });
         let at = SocketAddr::new(IpAddr::V4(address), PORT);
@@ -80,7 +80,7 @@ fn bind_tcp(at: SocketAddr) -> std::io::Result<TcpListener> {
 /// The server of one network.
 struct Server {
     network: String,
-    shared: Weak<Shared>,
+    table: Table,
     slots: Semaphore,
 }
 
@@ -143,7 +143,7 @@ impl Server {
     /// The answer if the question is for a container of this network.
     fn answer_ourselves(&self, message: &Message) -> Option<Message> {
         let query = message.queries.first()?;
-        let containers = self.shared.upgrade()?.table.all();
+        let containers = self.table.all();
         let mut answer = reply(message);
         let name = query.name().to_ascii();
         let name = name.trim_end_matches('.').to_ascii_lowercase();

@@ -2,7 +2,7 @@
 //! containers that run, put into force as a whole by `iptables-restore`. It is the same program that the user's Docker
 //! uses, so each sees what the other did.
 
-use super::{Network, members};
+use super::record::{Network, members};
 use crate::spec::Snapshot;
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_published_port_leads_to_the_container() {
-        let networks = super::super::predefined();
+        let networks = super::super::record::predefined();
         let spec = ContainerSpec {
             endpoints: vec![Endpoint {
                 network_id: networks[0].id.clone(),

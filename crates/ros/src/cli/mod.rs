@@ -295,7 +295,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Reboot(options) => report(power::end("reboot", &options)),
         Command::Poweroff(options) => report(power::end("poweroff", &options)),
         Command::Halt(options) => report(power::end("halt", &options)),
-        Command::EngineDaemon => report(corral_engine::daemon::run(crate::launch::registries)),
+        Command::EngineDaemon => report(corral_engine::daemon::serve::run(crate::launch::registries)),
         Command::Bootstrap => report(applets::bootstrap::run()),
         Command::CloudInitSave { network: false } => report(applets::cloud_init::run_local()),
         Command::CloudInitSave { network: true } => report(applets::cloud_init::run_network()),
