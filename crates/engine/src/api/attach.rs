@@ -1,7 +1,7 @@
 //! `POST /containers/{id}/attach` and its websocket: the streams of a container, for as long as it runs.
 
-use super::State;
 use super::query::{Parameters, Parts, id_of, is_true, text};
+use super::state::State;
 use super::stream::{Connection, frame, hijack, hijacked};
 use crate::daemon::hub::{Hub, Piece};
 use crate::daemon::shared::Shared;

@@ -1,8 +1,9 @@
 //! `/containers`: lists, and what is asked of one container.
 
 use super::query::{Filters, Parameters, Parts, id_of, is_true, parse, text};
+use super::state::State;
 use super::stream::streamed;
-use super::{State, create, view};
+use super::{create, moment, processes, view};
 use crate::daemon::blocking::blocking;
 use crate::daemon::removal::remove_container;
 use crate::daemon::shared::Shared;
@@ -216,7 +217,7 @@ pub(super) async fn remove(
 
 pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<Value>, EngineError> {
     let filters = Filters::parse(&parameters, &["label", "label!", "until"])?;
-    let until = filters.first("until").map(super::system::moment).transpose()?;
+    let until = filters.first("until").map(moment::parse).transpose()?;
     let mut removed = Vec::new();
     let mut space = 0;
     for container in state.table.all() {
@@ -295,6 +296,6 @@ pub(super) async fn top(
         return Err(EngineError::Conflict(format!("container {} is not running", container.spec.name)));
     }
     let wanted = text(&parameters, "ps_args").to_owned();
-    let table = blocking(move || super::processes::list(&container, &wanted)).await?;
+    let table = blocking(move || processes::list(&container, &wanted)).await?;
     Ok(Json(table))
 }

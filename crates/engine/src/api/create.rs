@@ -1,7 +1,8 @@
 //! `POST /containers/create`: what a client says → what the engine is to make.
 
+use super::mounts;
 use super::query::{Parameters, parse, text};
-use super::{State, mounts};
+use super::state::State;
 use crate::client::unexpected;
 use crate::daemon::blocking::blocking;
 use crate::daemon::record::Record;

@@ -1,8 +1,8 @@
 //! `/containers/{id}/exec` and `/exec`: a process in a running container, its streams hijacked from the connection.
 
-use super::State;
 use super::attach::set_size;
 use super::query::{Parameters, Parts, id_of, parse};
+use super::state::State;
 use super::stream::{Connection, frame, hijack, hijacked};
 use crate::daemon::exec::{Running, Streams, tell};
 use crate::daemon::execs::Exec;

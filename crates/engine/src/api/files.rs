@@ -1,7 +1,7 @@
 //! Files of containers: `cp` both ways, `export`, `diff`.
 
-use super::State;
 use super::query::{Parameters, Parts, id_of, is_true, text};
+use super::state::State;
 use super::stream::{readable, written};
 use crate::archive::pack::{Packed, pack};
 use crate::archive::root::{open_in, open_root};

@@ -1,7 +1,8 @@
 //! `/images`.
 
-use super::State;
+use super::moment::seconds;
 use super::query::{Filters, Parameters, is_true, parse, text};
+use super::state::State;
 use super::stream::{json_lines, readable, written};
 use crate::daemon::blocking::blocking;
 use crate::daemon::shared::Shared;
@@ -69,11 +70,6 @@ fn fits_pattern(text: &[u8], pattern: &[u8]) -> bool {
         Some((b'?', rest)) => !text.is_empty() && fits_pattern(&text[1..], rest),
         Some((byte, rest)) => text.first() == Some(byte) && fits_pattern(&text[1..], rest),
     }
-}
-
-/// RFC 3339 → seconds since 1970.
-fn seconds(time: &str) -> u64 {
-    super::system::moment(time).map_or(0, |time| time.as_secs())
 }
 
 /// `GET /images/{name}/json` and what else is asked of one by GET; names have slashes.

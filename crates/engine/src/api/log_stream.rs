@@ -1,8 +1,9 @@
 //! `GET /containers/{id}/logs`: what is in the log, then with `follow` what comes. A follower reads the file itself: it
 //! loses nothing, however slow it is.
 
-use super::State;
+use super::moment;
 use super::query::{Parameters, Parts, id_of, is_true, text};
+use super::state::State;
 use super::stream::{frame, media_type, streamed};
 use crate::daemon::blocking::blocking;
 use crate::daemon::hub::Hub;
@@ -58,7 +59,7 @@ pub(super) async fn logs(
     let container = shared.find(id_of(&parts))?;
     let moment = |name: &str| match text(&parameters, name) {
         "" | "0" => Ok(String::new()),
-        text => super::system::moment(text).map(time::rfc3339),
+        text => moment::parse(text).map(time::rfc3339),
     };
     let wanted = Wanted {
         stdout: is_true(&parameters, "stdout"),

@@ -1,7 +1,8 @@
 //! `/networks`.
 
+use super::create;
 use super::query::{Filters, Parameters, Parts, id_of, parse};
-use super::{State, create};
+use super::state::State;
 use crate::daemon::blocking::blocking;
 use crate::daemon::shared::Shared;
 use crate::error::EngineError;

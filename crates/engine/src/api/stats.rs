@@ -1,7 +1,7 @@
 //! `GET /containers/{id}/stats`: what a container uses, by its cgroup.
 
-use super::State;
 use super::query::{Parameters, Parts, id_of, is_true};
+use super::state::State;
 use super::stream::streamed;
 use crate::error::EngineError;
 use crate::paths;

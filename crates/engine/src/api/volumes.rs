@@ -1,7 +1,7 @@
 //! `/volumes`.
 
-use super::State;
 use super::query::{Filters, Parameters, Parts, id_of, is_true, parse};
+use super::state::State;
 use crate::daemon::blocking::blocking;
 use crate::daemon::shared::Shared;
 use crate::error::EngineError;
