@@ -1,7 +1,7 @@
 //! Names of images as people write them: `busybox`, `host:5000/team/app:1`, `app@sha256:…`.
 
 use crate::error::EngineError;
-use oci_client::Reference;
+use oci_spec::distribution::Reference;
 
 /// A name in the full form that registries are asked by.
 pub(crate) fn parse(text: &str) -> Result<Reference, EngineError> {
