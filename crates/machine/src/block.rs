@@ -5,11 +5,14 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// The type of what is encrypted, as blkid(8) names it.
+pub const LUKS: &str = "crypto_LUKS";
+
 /// A file system as its superblock tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSystem {
     /// Type as mount(2) takes it: `ext4`, `vfat`, `iso9660`, `erofs`, `xfs`, `btrfs`, `swap`;
-    /// `crypto_LUKS` for what is encrypted.
+    /// [`LUKS`] for what is encrypted.
     pub kind: &'static str,
     pub label: String,
     /// As blkid(8) prints it; empty where the type has none.
@@ -149,7 +152,7 @@ fn parse_luks(start: &[u8]) -> Option<FileSystem> {
     let header = field(start, 0, 208)?;
     let version = header.strip_prefix(b"LUKS\xba\xbe")?.get(1)?;
     let label = if *version == 2 { text(&header[24..72]) } else { String::new() };
-    found("crypto_LUKS", label, text(&header[168..208]))
+    found(LUKS, label, text(&header[168..208]))
 }
 
 /// <https://docs.kernel.org/filesystems/ext4/super.html>

@@ -5,13 +5,16 @@
 pub mod block;
 pub mod boot_partition;
 pub mod cmdline;
+pub mod console;
 pub mod efi;
 pub mod files;
 pub mod growth;
 pub mod kmsg;
 pub mod modules;
 pub mod mounts;
+pub mod os_release;
 pub mod power;
 pub mod switch_root;
+pub mod sysctl;
 pub mod uevent;
 pub mod watchdog;

@@ -2,6 +2,7 @@
 //!
 //! Reads the text index of depmod(8). Used by stage 0 and PID 1; later on, udev loads what is plugged in.
 
+use crate::console::say;
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,6 +126,23 @@ impl Index {
             Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
             Err(error) => Err(error).with_context(|| format!("loading module {name}")),
         }
+    }
+}
+
+/// `rancher.modules`: a name, then parameters.
+pub fn load_requested(names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    match Index::open(Path::new("/lib/modules")) {
+        Ok(mut index) => {
+            for name in names {
+                if let Err(error) = index.load(name) {
+                    say(&format!("rancher.modules: {error:#}"));
+                }
+            }
+        }
+        Err(error) => say(&format!("{error:#}")),
     }
 }
 

@@ -1,22 +1,23 @@
 //! The story of a boot, from the system image on. Stage 0 found it and made it the root; what follows are these steps,
 //! and then the loop that never ends.
 
-mod console;
 mod container;
-pub(crate) mod early;
+mod early;
 mod oem;
 mod recovery;
 mod reset;
 mod resolver;
 pub(crate) mod state;
+mod trial;
 
 use crate::resolve::Resolved;
 use crate::supervise::{Foundation, Supervisor, resume};
 use crate::trace::Trace;
 use anyhow::Result;
-pub(crate) use console::say;
 use corral_engine::sys::signals::Signals;
 use corral_engine::sys::take_document;
+use corral_machine::console::{say, title};
+use corral_machine::{modules, sysctl};
 pub(crate) use resolver::{PATIENCE, Resolver, note_failure};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -30,25 +31,25 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         );
     }
     let mut trace = Trace::default();
-    say(&format!("PID 1 of {} begins", console::title()));
+    say(&format!("PID 1 of {} begins", title()));
     let mounted = trace.step("mounts", early::mount_all);
     let signals = Signals::open();
     trace.step("etc", early::render_etc);
     trace.step("modules", early::load_modules);
     let rough = trace.step("rough-config", resolver::run).unwrap_or_default();
     let rough = trace.step("oem", || oem::enter(rough));
-    trace.step("requested-modules", || early::load_requested_modules(&rough.config.rancher.modules));
+    trace.step("requested-modules", || modules::load_requested(&rough.config.rancher.modules));
     trace.step("recovery", || recovery::run_if_asked(&rough));
     let has_state = trace.step("state", || state::enter(&rough));
     let again = if has_state || state::has_problem() { trace.step("config", resolver::run) } else { None };
     let loaded = rough.config.rancher.modules.clone();
     let resolved = again.unwrap_or(rough);
-    let modules = more(&resolved.config.rancher.modules, &loaded);
-    trace.step("modules-of-the-state", || early::load_requested_modules(&modules));
-    trace.step("sysctl", || early::apply_sysctl(&resolved.config.rancher.sysctl));
-    say(&format!("{} is up {:.1} s after the kernel", console::title(), crate::trace::now() as f64 / 1e6));
+    let added = more(&resolved.config.rancher.modules, &loaded);
+    trace.step("modules-of-the-state", || modules::load_requested(&added));
+    trace.step("sysctl", || sysctl::apply(&resolved.config.rancher.sysctl));
+    say(&format!("{} is up {:.1} s after the kernel", title(), crate::trace::now() as f64 / 1e6));
     mounted.iter().for_each(|problem| say(problem));
-    crate::upgrade::trial::announce();
+    trial::announce();
     let started = Instant::now();
     cannot_go_on(begin(signals, Foundation { resolved, trace, started }))
 }

@@ -12,10 +12,10 @@ mod services;
 mod way_in;
 
 pub(crate) use confirm::{Pending, confirm, prepare};
+use corral_machine::{modules, sysctl};
 pub(crate) use layers::{last_good, load as load_layers, load_rejected};
 pub(crate) use services::{is_of_system, local_sources, network_sources};
 
-use crate::boot::early;
 use corral_config::Config;
 use corral_config::Position;
 use corral_config::error::{Problem, Severity, capped};
@@ -175,12 +175,12 @@ fn copy_durably(from: &str, to: &str) -> anyhow::Result<()> {
 /// Loads modules and sets sysctls that were not asked for before. What somebody set by hand since then stays.
 fn follow_in_kernel(config: &Config) {
     let before = InForce::applied().config.rancher;
-    let mut modules = config.rancher.modules.clone();
-    modules.retain(|module| !before.modules.contains(module));
-    early::load_requested_modules(&modules);
-    let mut sysctl = config.rancher.sysctl.clone();
-    sysctl.retain(|key, value| before.sysctl.get(key) != Some(value));
-    early::apply_sysctl(&sysctl);
+    let mut added = config.rancher.modules.clone();
+    added.retain(|module| !before.modules.contains(module));
+    modules::load_requested(&added);
+    let mut changed = config.rancher.sysctl.clone();
+    changed.retain(|key, value| before.sysctl.get(key) != Some(value));
+    sysctl::apply(&changed);
 }
 
 /// What the programs in system containers read: root's only, for there are secrets in it.

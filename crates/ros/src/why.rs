@@ -3,7 +3,6 @@
 use crate::applets::console::commands;
 use crate::applets::user_docker::CONSOLE_DONE;
 use crate::boot::state;
-use crate::release::boot_set;
 use crate::resolve::{self, InForce};
 use anyhow::{Context, Result};
 use corral_config::error::Severity;
@@ -12,6 +11,7 @@ use corral_engine::paths;
 use corral_engine::protocol::{Reply, Request};
 use corral_engine::spec::{Snapshot, State};
 use corral_machine::boot_partition::Stage;
+use corral_machine::boot_partition::booted;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,7 @@ fn machine() -> Result<Vec<String>> {
             "state: {}; the machine runs from memory, nothing is kept. The disk was left as it is: `sudo e2fsck DEVICE` mends a file system, `ros config get rancher.state.dev` says which one is meant",
             problem.trim()
         ));
-    } else if InForce::load()?.config.rancher.state.dev.is_empty() && boot_set::reading().is_none() {
+    } else if InForce::load()?.config.rancher.state.dev.is_empty() && booted::partition().is_none() {
         lines.push(
             "state: no disk is named (rancher.state.dev); the machine runs from memory, nothing is kept"
                 .to_owned(),
@@ -56,7 +56,7 @@ fn machine() -> Result<Vec<String>> {
     lines.extend(damaged.lines().map(|line| {
         format!("system engine: {line} cannot be used and is left as it is; remove it if it is of no use")
     }));
-    if let Some(trial) = boot_set::reading().and_then(|partition| partition.trial())
+    if let Some(trial) = booted::partition().and_then(|partition| partition.trial())
         && trial.stage == Stage::Failed
     {
         lines.push(format!("upgrade: version {} failed: {}", trial.version, trial.reason));

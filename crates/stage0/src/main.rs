@@ -3,7 +3,9 @@
 
 use anyhow::{Context, Result, bail};
 use corral_machine::block::{self, Volume};
-use corral_machine::boot_partition::{self, AtBoot, BOOT_PARAMETER, BootPartition, Stage, VERSION_PARAMETER};
+use corral_machine::boot_partition::{
+    self, AtBoot, BOOT_PARAMETER, BootPartition, Stage, VERSION_PARAMETER, booted,
+};
 use corral_machine::kmsg::{self, Level};
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
@@ -183,9 +185,9 @@ fn keep_medium() -> Result<()> {
     };
     mounts::mount(&run)?;
     if mounts::is_mount_point(Path::new(MEDIUM)) {
-        let target = Path::new("/newroot/run/corral/medium");
-        std::fs::create_dir_all(target)?;
-        mounts::move_to(Path::new(MEDIUM), target)?;
+        let target = format!("{NEW_ROOT}{}", booted::MEDIUM);
+        std::fs::create_dir_all(&target)?;
+        mounts::move_to(Path::new(MEDIUM), Path::new(&target))?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@
 //! which one is booted (`current.cfg`, `loader.conf`, `trial`) are files of one sector that are written in place: a cut
 //! of power leaves the old or the new.
 
+pub mod booted;
 mod menu;
 mod sector;
 mod trial;

@@ -1,6 +1,7 @@
 //! `autologin`: what getty runs on a terminal that `rancher.autologin` names.
 
 use anyhow::{Context, Result};
+use corral_machine::os_release::running_version;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -10,7 +11,7 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     let kernel = rustix::system::uname();
     println!(
         "\r\nCorral v{} on {}, Linux {}\r",
-        crate::release::running_version(),
+        running_version(),
         kernel.nodename().to_string_lossy(),
         kernel.release().to_string_lossy()
     );

@@ -3,8 +3,8 @@
 
 use super::console::{commands, mounts};
 use super::load_config;
-use crate::boot::say;
 use anyhow::Result;
+use corral_machine::console::say;
 use std::time::{Duration, Instant};
 
 /// How long all of them may take together.

@@ -5,7 +5,6 @@
 mod save;
 
 use super::load_config;
-use crate::boot::say;
 use crate::resolve::{
     CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, local_sources, network_sources,
 };
@@ -13,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use corral_cloud::{Found, fetch_all, http::Http, seed, vmware};
 use corral_config::names::{DataSource, shown_url};
 use corral_machine::block::{self, Volume};
+use corral_machine::console::say;
 use corral_machine::files::write_atomic;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};

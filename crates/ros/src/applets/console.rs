@@ -9,12 +9,13 @@ pub(crate) mod mounts;
 mod sshd;
 
 pub(crate) use accounts::chpasswd_arguments;
+use corral_machine::boot_partition::booted;
+use corral_machine::os_release::running_version;
 
 use super::load_config;
 use super::user_docker::CONSOLE_DONE;
-use crate::boot::say;
 use crate::boot::state;
-use crate::release::boot_set::{self, BootSet};
+use crate::release::boot_set::BootSet;
 use crate::resolve::replace::REBUILDS;
 use crate::resolve::{CONF, NOTICE};
 use anyhow::{Context, Result, bail};
@@ -24,6 +25,7 @@ use corral_config::cmdline;
 use corral_config::model::WriteFile;
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
+use corral_machine::console::say;
 use corral_machine::files::write_atomic;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -172,7 +174,7 @@ fn tell(what: &str, result: Result<()>) {
 /// A copy of the keys where a broken state disk does not take them along. Only when it is one.
 fn reserve_keys(keys: &[String]) -> Result<()> {
     let is_rescue = Path::new(state::PROBLEM).exists();
-    match boot_set::reading() {
+    match booted::partition() {
         Some(partition) if !is_rescue && partition.load_keys() != keys => {
             let set = BootSet::open()?;
             set.iter().try_for_each(|partition| partition.keep_keys(keys))
@@ -186,7 +188,7 @@ fn link_issue() -> Result<()> {
     let issue = Path::new("/run/corral/issue");
     if !issue.exists() {
         let notice = fs::read_to_string(NOTICE).unwrap_or_default();
-        fs::write(issue, format!("Corral v{} on \\n (\\l)\n{notice}\n", crate::release::running_version()))?;
+        fs::write(issue, format!("Corral v{} on \\n (\\l)\n{notice}\n", running_version()))?;
     }
     let _ = fs::remove_file("/etc/issue");
     symlink(issue, "/etc/issue").context("linking it to /run/corral/issue")

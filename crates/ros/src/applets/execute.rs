@@ -2,12 +2,13 @@
 //! is to grow, services that are to be restarted once the boot has got to the console.
 
 use super::load_config;
-use crate::boot::{say, state};
+use crate::boot::state;
 use crate::grow;
 use anyhow::{Context, Result, bail};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
 use corral_machine::block;
+use corral_machine::console::say;
 use corral_machine::files::write_atomic;
 use corral_machine::growth::{self, Partition};
 use std::path::{Path, PathBuf};

@@ -7,11 +7,11 @@ mod matching;
 mod netconsole;
 
 use super::load_config;
-use crate::boot::say;
 use anyhow::{Context, Result};
 use commands::{ip, run_words};
 use corral_config::Config;
 use corral_config::model::Interface;
+use corral_machine::console::say;
 use matching::Entry;
 use std::fs;
 use std::os::unix::process::CommandExt;

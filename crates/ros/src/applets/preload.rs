@@ -2,9 +2,9 @@
 //! `/var/lib/rancher/preload`, into the engine that their folder names. Each is loaded once; a newer one again.
 
 use super::wait_for_docker;
-use crate::boot::say;
 use anyhow::{Context, Result, bail};
 use corral_engine::paths;
+use corral_machine::console::say;
 use corral_machine::files::write_atomic;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;

@@ -4,6 +4,7 @@
 use super::console::chpasswd_arguments;
 use crate::terminals::consoles;
 use anyhow::{Context, Result};
+use corral_machine::os_release::running_version;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs;
@@ -64,7 +65,7 @@ fn start(terminal: &str) -> Result<(Child, OwnedFd, &str)> {
 
 /// What getty runs: login if there is a password, else the shell.
 pub(crate) fn log_in() -> Result<()> {
-    println!("\r\nRecovery console of Corral v{}\r", crate::release::running_version());
+    println!("\r\nRecovery console of Corral v{}\r", running_version());
     let error = if Path::new(LOCKED).exists() {
         Command::new("/usr/bin/login").arg("root").exec()
     } else {

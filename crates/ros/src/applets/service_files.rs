@@ -3,12 +3,12 @@
 //! when it has ended, and what it fetched counts. `ros service`, `ros console` and `ros engine` have it fetch for them.
 
 use super::load_config;
-use crate::boot::say;
 use crate::resolve::catalogue::{self, Index};
 use anyhow::{Context, Result, bail};
 use corral_cloud::http::Http;
 use corral_config::names::shown_url;
 use corral_config::{Config, yaml};
+use corral_machine::console::say;
 use corral_machine::files::write_atomic;
 use corral_plan::compose;
 use std::time::{Duration, Instant};

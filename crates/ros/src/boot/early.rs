@@ -1,11 +1,10 @@
 //! The first steps on the system image: mounts, /etc, modules. Each goes on after a failure and says so: a machine
 //! that comes up lame can be looked at.
 
-use super::say;
+use corral_machine::console::say;
 use corral_machine::modules::Index;
 use corral_machine::mounts;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -109,33 +108,4 @@ pub(super) fn load_modules() {
 /// Everything but what only slows the boot down: udev loads those a moment later.
 fn needed_early(name: &str) -> bool {
     !["btrfs", "xfs", "snd", "drm", "kvm"].iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// `rancher.modules`: a name, then parameters.
-pub(crate) fn load_requested_modules(names: &[String]) {
-    if names.is_empty() {
-        return;
-    }
-    match Index::open(Path::new("/lib/modules")) {
-        Ok(mut index) => {
-            for name in names {
-                if let Err(error) = index.load(name) {
-                    say(&format!("rancher.modules: {error:#}"));
-                }
-            }
-        }
-        Err(error) => say(&format!("{error:#}")),
-    }
-}
-
-/// `rancher.sysctl`: `kernel.domainname: x` is written to /proc/sys/kernel/domainname.
-pub(crate) fn apply_sysctl(values: &BTreeMap<String, String>) {
-    for (key, value) in values {
-        let path = Path::new("/proc/sys").join(key.replace('.', "/"));
-        if key.contains("..") {
-            say(&format!("rancher.sysctl: {key} is no key of sysctl"));
-        } else if let Err(error) = fs::write(&path, value) {
-            say(&format!("rancher.sysctl: writing {value:?} to {}: {error}", path.display()));
-        }
-    }
 }

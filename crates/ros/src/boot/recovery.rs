@@ -2,8 +2,9 @@
 //! Asked for by `rancher.recovery`, which the boot menu sets, or because a step failed that the owner requires. The boot
 //! goes on when it is left.
 
-use super::{container, say};
+use super::container;
 use crate::resolve::Resolved;
+use corral_machine::console::say;
 
 /// Runs it, and returns when somebody has left it.
 pub(super) fn run(resolved: &Resolved, reason: &str) {

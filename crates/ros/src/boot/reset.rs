@@ -1,9 +1,9 @@
 //! `ros reset`, as the next boot does it: before anything of the state is used. What is deleted first leaves its place,
 //! so that a cut of power in between does not leave half of it: the wish is gone last.
 
-use super::say;
 use crate::cli::persist::RESET;
 use anyhow::{Context, Result};
+use corral_machine::console::say;
 use std::fs;
 use std::path::{Path, PathBuf};
 

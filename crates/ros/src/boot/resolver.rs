@@ -1,9 +1,9 @@
 //! Running the resolver (`crate::resolve`) as a child: in a boot step with a deadline, or watched by the loop.
 
-use super::say;
 use crate::resolve::{self, BUILT_IN, FAILURE, NO_SOURCES, NOTICE, Resolved};
 use anyhow::{Context, Result, anyhow, bail};
 use corral_engine::sys::deadline;
+use corral_machine::console::say;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio, read};
 use std::fs;

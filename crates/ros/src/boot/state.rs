@@ -1,12 +1,12 @@
 //! The state disk: find it, repair or format it in the bootstrap container, and put its folders in their places.
 //! Without one, or when anything is wrong with it, the machine runs from memory and says so.
 
-use super::{container, recovery, reset, say};
-use crate::luks;
+use super::{container, recovery, reset};
 use crate::resolve::Resolved;
 use anyhow::{Context, Result, bail};
 use corral_config::model::State;
 use corral_machine::block;
+use corral_machine::console::say;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
 use corral_machine::uevent::Uevents;
@@ -142,7 +142,7 @@ fn unlock(state: &State, rough: &Resolved) -> Result<()> {
         if !state.cryptsetup {
             return Ok(());
         }
-        let volumes = block::load_volumes().into_iter().filter(|volume| volume.system.kind == luks::KIND);
+        let volumes = block::load_volumes().into_iter().filter(|volume| volume.system.kind == block::LUKS);
         volumes.map(|volume| volume.device).collect()
     } else {
         let found = wait_for(named, waiting_time(state))?;

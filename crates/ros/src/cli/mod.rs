@@ -11,9 +11,9 @@ mod repository;
 mod service;
 mod tls;
 
-use crate::release::running_version;
 use crate::{applets, install, report, upgrade, why};
 use clap::{Parser, Subcommand};
+use corral_machine::os_release::running_version;
 use std::process::ExitCode;
 
 /// Control and configure Corral.

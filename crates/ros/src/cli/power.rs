@@ -1,10 +1,10 @@
 //! `reboot`, `poweroff`, `halt`, `shutdown`: PID 1 is asked, whatever name or path the command was called by.
 
-use crate::release::boot_set;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use corral_engine::client::ask;
 use corral_engine::protocol::{PowerAction, Request};
+use corral_machine::boot_partition::booted;
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Options {
@@ -73,7 +73,7 @@ pub(crate) fn end(name: &str, options: &Options) -> Result<()> {
 }
 
 fn reboot_by_kexec(options: &Options) -> Result<()> {
-    let partition = boot_set::reading().context(
+    let partition = booted::partition().context(
         "this machine was not started from an installed disk: there is no version to start by kexec",
     )?;
     let versions = partition.versions()?;

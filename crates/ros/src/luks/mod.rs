@@ -16,8 +16,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a superblock says of a container.
-pub(crate) const KIND: &str = "crypto_LUKS";
 const CRYPTSETUP: &str = "/usr/sbin/cryptsetup";
 const ENROLL: &str = "/usr/bin/systemd-cryptenroll";
 /// The TPM releases the key as long as the firmware's policy of Secure Boot is the same (PCR 7): it stays over upgrades.
@@ -175,7 +173,7 @@ fn opened(container: &Path) -> Result<Opened> {
 /// Of what is inside, below /dev/mapper.
 fn name(container: &Path) -> Result<String> {
     match block::load_file_system(container)? {
-        Some(system) if system.kind == KIND => Ok(format!("luks-{}", system.uuid)),
+        Some(system) if system.kind == block::LUKS => Ok(format!("luks-{}", system.uuid)),
         found => bail!(
             "{} is not encrypted: it holds {}",
             container.display(),

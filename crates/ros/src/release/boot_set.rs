@@ -1,8 +1,8 @@
 //! The boot partitions that this machine is started from, to be written to: one, or one on each disk of a mirror. They are
 //! mounted read-only but while somebody holds this.
 
-use super::source::MEDIUM;
 use anyhow::{Context, Result, bail};
+use corral_machine::boot_partition::booted::MEDIUM;
 use corral_machine::boot_partition::{self, BOOT_PARAMETER, BootPartition};
 use corral_machine::mounts::{self, Mount};
 use corral_machine::{block, cmdline};
@@ -75,11 +75,6 @@ impl Drop for BootSet {
             }
         }
     }
-}
-
-/// The partition to be read, without a lock; None on a machine that was not started from an installed disk.
-pub(crate) fn reading() -> Option<BootPartition> {
-    Some(BootPartition::at(Path::new(MEDIUM))).filter(BootPartition::is_installed)
 }
 
 fn mount(device: &Path, number: usize) -> Result<BootPartition> {

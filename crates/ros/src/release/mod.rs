@@ -139,13 +139,6 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-/// The version that runs.
-pub(crate) fn running_version() -> String {
-    let text = fs::read_to_string("/usr/share/ros/os-release").unwrap_or_default();
-    let found = text.lines().find_map(|line| line.strip_prefix("VERSION_ID="));
-    found.map_or_else(|| env!("CARGO_PKG_VERSION").to_owned(), |version| version.trim_matches('"').to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,15 +5,15 @@ use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
 use corral_engine::image::artifact::Artifact;
 use corral_machine::boot_partition::BootPartition;
+use corral_machine::boot_partition::booted::MEDIUM;
 use corral_machine::files::write_atomic;
+use corral_machine::os_release::running_version;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 
-/// Where stage 0 left the medium with the system image.
-pub(crate) const MEDIUM: &str = "/run/corral/medium";
 /// Where releases of registries are fetched to.
 const STAGE: &str = "/var/lib/rancher/releases";
 /// Manifests are no larger.
@@ -41,7 +41,7 @@ pub(crate) struct Archive {
 impl Source {
     /// The version that runs, from the medium that it was started from.
     pub(crate) fn running() -> Result<Source> {
-        let folder = BootPartition::at(Path::new(MEDIUM)).folder(&super::running_version());
+        let folder = BootPartition::at(Path::new(MEDIUM)).folder(&running_version());
         if !folder.join("release.json").exists() {
             bail!(
                 "this system was not started from a medium with a release on it ({} is not there): name one with -i FILE or -i IMAGE",

@@ -7,6 +7,7 @@ use corral_config::Position;
 use corral_config::error::{Problem, Severity};
 use corral_config::metadata::Metadata;
 use corral_config::{Layer, Source};
+use corral_machine::boot_partition::booted;
 use corral_machine::files::{read_at_most, write_atomic};
 use serde_json::json;
 use std::fs;
@@ -60,7 +61,7 @@ fn rescue_keys() -> Option<Layer> {
     if !Path::new(state::PROBLEM).exists() {
         return None;
     }
-    let keys = boot_set::reading()?.load_keys();
+    let keys = booted::partition()?.load_keys();
     let source = Source::File("the ssh keys on the boot partition".to_owned());
     (!keys.is_empty()).then(|| Layer::from_value(source, &json!({ "ssh_authorized_keys": keys })))
 }

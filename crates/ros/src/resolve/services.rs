@@ -13,6 +13,7 @@ use corral_config::names::DataSource;
 use corral_config::{Position, yaml};
 use corral_engine::image::lookup;
 use corral_machine::{block, growth};
+use corral_machine::boot_partition::booted;
 use corral_plan::compose::{self, ComposeError, Environment, ServiceFile, parse_tree, parse_with};
 use corral_plan::labels::{self, Scope};
 use corral_plan::service::Pull;
@@ -142,7 +143,7 @@ fn is_needed(name: &str, config: &Config, layers: &[Layer], has_user_services: b
         PRELOAD => preload::is_wanted(preload::Engine::SystemDocker),
         "preload-user-images" => preload::is_wanted(preload::Engine::Docker),
         catalogue::FETCHER => !catalogue::missing(config).is_empty(),
-        "os-trial" => crate::upgrade::trial::is_on(),
+        "os-trial" => booted::is_on_trial(),
         _ => true,
     }
 }

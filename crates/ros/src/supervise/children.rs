@@ -1,7 +1,7 @@
 //! PID 1's own child that is no container and always there: the engine daemon. It dies without harm.
 
 use super::{Supervisor, Timer};
-use crate::boot::say;
+use corral_machine::console::say;
 use corral_plan::restart;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};

@@ -2,10 +2,10 @@
 //! client that takes nothing for too long is cut off.
 
 use super::{Supervisor, Timer};
-use crate::boot::say;
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Answer, Call, Event, Reply};
 use corral_engine::sys::packet::{self, Received};
+use corral_machine::console::say;
 use rustix::event::PollFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;

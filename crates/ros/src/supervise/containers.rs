@@ -3,12 +3,12 @@
 use super::jobs::Purpose;
 use super::table::{Container, millis};
 use super::{Supervisor, Timer};
-use crate::boot::say;
 use corral_engine::core::{Streams, cgroup};
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Event as News, Join, Order};
 use corral_engine::spec::{ContainerSpec, FOREVER};
 use corral_engine::sys::signals;
+use corral_machine::console::say;
 use corral_plan::lifecycle::{self, Action, Event, State};
 use corral_plan::restart;
 use std::time::{Duration, Instant};

@@ -2,10 +2,10 @@
 //! then the disks are made clean. Whatever hangs, the machine ends after `rancher.shutdown_timeout`.
 
 use super::{Supervisor, Timer};
-use crate::boot::say;
 use anyhow::Result;
 use corral_engine::protocol::PowerAction;
 use corral_engine::sys::{deadline, reap, signals};
+use corral_machine::console::say;
 use corral_machine::mounts;
 use corral_machine::power::Power;
 use corral_plan::lifecycle::Event;

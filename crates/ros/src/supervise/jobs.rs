@@ -8,6 +8,7 @@ use corral_engine::protocol::{Event, Order, Reply, Report};
 use corral_engine::sys::packet::Received;
 use corral_engine::sys::reap::End;
 use corral_engine::sys::signals;
+use corral_machine::console::say;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -149,10 +150,10 @@ impl Supervisor {
                 Some(message) => self.launch_failed(&id, &message),
             },
             Purpose::Cleanup { id } => {
-                failure.iter().for_each(|message| crate::boot::say(message));
+                failure.iter().for_each(|message| say(message));
                 self.cleaned(&id);
             }
-            Purpose::Remove => failure.iter().for_each(|message| crate::boot::say(message)),
+            Purpose::Remove => failure.iter().for_each(|message| say(message)),
             Purpose::Network { caller } => {
                 let reply = failure.map_or(Reply::Done, |message| Reply::Error(EngineError::Failed(message)));
                 self.answer(caller, reply, &[]);
@@ -180,7 +181,7 @@ impl Supervisor {
                 let message = failure.unwrap_or_else(|| "the helper made no process".to_owned());
                 match caller {
                     Some(caller) => self.answer(caller, Reply::Error(EngineError::BadRequest(message)), &[]),
-                    None => crate::boot::say(&message),
+                    None => say(&message),
                 }
             }
         }

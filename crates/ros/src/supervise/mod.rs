@@ -15,7 +15,7 @@ mod services;
 mod table;
 mod waiters;
 
-use crate::boot::{Resolver, say};
+use crate::boot::Resolver;
 use crate::resolve::Resolved;
 use crate::trace::{self, Trace};
 use anyhow::{Context, Result, bail};
@@ -26,6 +26,7 @@ use corral_engine::sys::deadline;
 use corral_engine::sys::packet;
 use corral_engine::sys::reap;
 use corral_engine::sys::signals::{Ask, Signals};
+use corral_machine::console::say;
 use corral_machine::power::Power;
 use ending::Ending;
 use jobs::Job;

@@ -2,9 +2,9 @@
 
 use super::Supervisor;
 use super::table::Container;
-use crate::boot::say;
 use crate::launch;
 use crate::trace;
+use corral_machine::console::say;
 use corral_plan::graph::Progress;
 use corral_plan::lifecycle::{Event, State};
 use corral_plan::service::Service;

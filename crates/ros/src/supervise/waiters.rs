@@ -3,10 +3,10 @@
 use super::Supervisor;
 use super::connection::Waiting;
 use super::jobs::Purpose;
-use crate::boot::say;
 use corral_engine::core::Streams;
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Order, Reply};
+use corral_machine::console::say;
 use corral_plan::lifecycle::State;
 use serde::{Deserialize, Serialize};
 

@@ -2,12 +2,13 @@
 
 use super::as_file;
 use crate::release::source::Source;
-use crate::release::{boot_set, running_version};
 use crate::resolve::InForce;
 use anyhow::{Context, Result, bail};
 use corral_cloud::http::Http;
 use corral_config::yaml;
 use corral_machine::boot_partition::Stage;
+use corral_machine::boot_partition::booted;
+use corral_machine::os_release::running_version;
 use serde::Deserialize;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ struct Releases {
 /// `ros os version`, with what is to be known of upgrades.
 pub(crate) fn version() {
     println!("v{}", running_version());
-    let Some(trial) = boot_set::reading().and_then(|partition| partition.trial()) else { return };
+    let Some(trial) = booted::partition().and_then(|partition| partition.trial()) else { return };
     match trial.stage {
         Stage::Armed => println!("version {} is tried at the next start", trial.version),
         Stage::Trying => println!("version {} is on trial", trial.version),
@@ -37,7 +38,7 @@ pub(crate) fn version() {
 pub(crate) fn list() -> Result<()> {
     let running = running_version();
     let mut seen_running = false;
-    if let Some(partition) = boot_set::reading() {
+    if let Some(partition) = booted::partition() {
         let versions = partition.versions()?;
         for version in versions.all() {
             let default = if *version == versions.default { " default" } else { "" };

@@ -1,8 +1,10 @@
 //! `ros os upgrade --plan`: what would change, and nothing done.
 
+use crate::release::Release;
 use crate::release::source::Source;
-use crate::release::{Release, boot_set, running_version};
 use anyhow::{Context, Result};
+use corral_machine::boot_partition::booted;
+use corral_machine::os_release::running_version;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -31,7 +33,7 @@ pub(super) fn show(source: &Source, release: &Release) -> Result<()> {
     describe("packages", &versions(&old), &versions(&new));
     describe("images", &images(&old), &images(&new));
     println!("disk      {:.1} MB on the boot partition", release.size() as f64 / 1e6);
-    if let Some(partition) = boot_set::reading() {
+    if let Some(partition) = booted::partition() {
         println!("          {:.1} MB of it are free now", partition.free()? as f64 / 1e6);
     }
     println!("config    stays as it is");

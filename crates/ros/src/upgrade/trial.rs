@@ -2,15 +2,15 @@
 //! Then it becomes the default. If it does not in time, the reason is kept and the machine restarts into the version
 //! before. Whatever hangs, a watchdog that stage 0 started does the same.
 
-use crate::boot::say;
-use crate::release::boot_set::{self, BootSet};
-use crate::release::running_version;
+use crate::release::boot_set::BootSet;
 use crate::resolve::InForce;
 use anyhow::{Context, Result, bail};
 use corral_engine::client::ask;
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{PowerAction, Reply, Request};
+use corral_machine::boot_partition::booted;
 use corral_machine::boot_partition::{Stage, Trial};
+use corral_machine::console::say;
 use corral_machine::watchdog;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -28,19 +28,9 @@ const PROBE: &str = "corral/probe:trial";
 /// An empty tar archive: the image of the probe has nothing but what is bound into it.
 const EMPTY_ARCHIVE: [u8; 1024] = [0; 1024];
 
-/// Is the version that runs on trial?
-pub(crate) fn is_on() -> bool {
-    current().is_some()
-}
-
-fn current() -> Option<Trial> {
-    let trial = boot_set::reading()?.trial()?;
-    (trial.stage == Stage::Trying && trial.version == running_version()).then_some(trial)
-}
-
 /// A version on trial is not changed under its feet: the watchdog would end whatever came of it.
 pub(super) fn refuse_changes() -> Result<()> {
-    match current() {
+    match booted::trial() {
         Some(trial) => bail!(
             "version {} is on trial; it is the default or gone within {} s. Nothing was changed",
             trial.version,
@@ -50,22 +40,9 @@ pub(super) fn refuse_changes() -> Result<()> {
     }
 }
 
-/// Says at boot what became of an upgrade that did not work.
-pub(crate) fn announce() {
-    let failed = boot_set::reading().and_then(|partition| partition.trial());
-    if let Some(trial) = failed.filter(|trial| trial.stage == Stage::Failed) {
-        say(&format!(
-            "the upgrade to version {} failed: {}; this is version {}",
-            trial.version,
-            trial.reason,
-            running_version()
-        ));
-    }
-}
-
 /// `ros os-trial`, in a container of its own.
 pub(crate) fn run() -> Result<()> {
-    let Some(trial) = current() else { return Ok(()) };
+    let Some(trial) = booted::trial() else { return Ok(()) };
     let deadline = Instant::now() + Duration::from_secs(trial.deadline.into());
     match prove(deadline) {
         Ok(()) => {

@@ -1,9 +1,9 @@
 //! `mounts` of the configuration, in the console: file systems, binds, swap, NFS. Nothing here holds up a login, and a
 //! server that does not answer holds up Docker only for so long, or with `nofail` not at all.
 
-use crate::boot::say;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Mount;
+use corral_machine::console::say;
 use corral_machine::{block, mounts};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,14 @@
 //! The few lines that a person at the console is to see; everything goes to the kernel's log as well.
 
-use corral_machine::kmsg::{self, Level};
+use crate::kmsg::{self, Level};
+use crate::os_release::running_version;
 use rustix::fs::OFlags;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
 /// Says a line on the console. A console that does not take it (flow control, none there) is not waited for.
-pub(crate) fn say(line: &str) {
+pub fn say(line: &str) {
     kmsg::write(Level::Info, "corral", line);
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let console =
@@ -18,6 +19,6 @@ pub(crate) fn say(line: &str) {
 }
 
 /// Name and version of the system.
-pub(crate) fn title() -> String {
-    format!("Corral v{}", crate::release::running_version())
+pub fn title() -> String {
+    format!("Corral v{}", running_version())
 }

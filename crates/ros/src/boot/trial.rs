@@ -1,0 +1,18 @@
+//! What became of the last upgrade, for the person at the console.
+
+use corral_machine::boot_partition::{Stage, booted};
+use corral_machine::console::say;
+use corral_machine::os_release::running_version;
+
+/// Says so if it did not work.
+pub(super) fn announce() {
+    let failed = booted::partition().and_then(|partition| partition.trial());
+    if let Some(trial) = failed.filter(|trial| trial.stage == Stage::Failed) {
+        say(&format!(
+            "the upgrade to version {} failed: {}; this is version {}",
+            trial.version,
+            trial.reason,
+            running_version()
+        ));
+    }
+}
