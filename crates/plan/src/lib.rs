@@ -5,6 +5,7 @@ pub mod compose;
 pub mod graph;
 pub mod labels;
 pub mod lifecycle;
+pub mod resolved;
 pub mod restart;
 pub mod service;
 pub mod user_service;

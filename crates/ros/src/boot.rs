@@ -1,16 +1,15 @@
 //! The story of a boot, from the system image on. Stage 0 found it and made it the root; what follows are these steps,
 //! and then the loop that never ends.
 
-mod container;
 mod early;
 mod oem;
 mod recovery;
-mod reset;
-mod resolver;
+pub(crate) mod reset;
+pub(crate) mod resolver;
+mod run_once;
 pub(crate) mod state;
 mod trial;
 
-use crate::resolve::Resolved;
 use crate::supervise::{Foundation, Supervisor, resume};
 use crate::trace::Trace;
 use anyhow::Result;
@@ -18,7 +17,7 @@ use corral_engine::sys::signals::Signals;
 use corral_engine::sys::take_document;
 use corral_machine::console::{say, title};
 use corral_machine::{modules, sysctl};
-pub(crate) use resolver::{PATIENCE, Resolver, note_failure};
+use corral_plan::resolved::Resolved;
 use std::process::ExitCode;
 use std::time::Instant;
 

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         "init" | "system-docker" if std::process::id() == 1 => boot::run(&arguments),
         "engine-alone" if std::process::id() == 1 => boot::run_engine_alone(),
         corral_engine::core::HELPER_NAME => applets::helper(&arguments),
-        resolve::NAME => resolve::main(&arguments),
+        boot::resolver::NAME => resolve::main(&arguments),
         "system-docker" => applets::system_docker::run(&arguments),
         "respawn" => report(applets::respawn::run(&arguments)),
         "autologin" => report(applets::autologin::run(&arguments)),

@@ -12,61 +12,36 @@ mod services;
 mod way_in;
 
 pub(crate) use confirm::{Pending, confirm, prepare};
-use corral_machine::{modules, sysctl};
 pub(crate) use layers::{last_good, load as load_layers, load_rejected};
 pub(crate) use services::{is_of_system, local_sources, network_sources};
 
+use crate::boot::resolver::{BUILT_IN, FAILURE, NO_SOURCES, NOTICE, TAKE_BACK, WITH_KERNEL};
+use crate::boot::state::CONF;
 use corral_config::Config;
 use corral_config::Position;
 use corral_config::error::{Problem, Severity, capped};
 use corral_config::layer::Layer;
 use corral_engine::paths;
 use corral_machine::files::{read_whole, remove_durably, write_atomic};
+use corral_machine::{modules, sysctl};
 use corral_plan::Plan;
 use corral_plan::compose::Environment;
+use corral_plan::resolved::Resolved;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The name under which this binary resolves.
-pub(crate) const NAME: &str = "corral-resolve";
-/// Its argument when an unconfirmed change is to be taken back first.
-pub(crate) const TAKE_BACK: &str = "--take-back";
-/// Its argument when modules and sysctl are to follow what changed; in a boot PID 1 does that first.
-pub(crate) const WITH_KERNEL: &str = "--with-kernel";
-/// Its argument when the owner's files are to be left out, before the reason: they could not be resolved.
-pub(crate) const BUILT_IN: &str = "--built-in";
-/// Its argument when no data source is to be looked for either.
-pub(crate) const NO_SOURCES: &str = "--no-sources";
-/// Why the configuration could not be resolved last; not there when it could.
-pub(crate) const FAILURE: &str = "/run/corral/resolver-failure";
-/// Where the owner's configuration is.
-pub(crate) const CONF: &str = "/var/lib/rancher/conf";
 /// What this boot's data sources gave, for the resolver and for `ros config status`.
 pub(crate) const CLOUD_INIT_MARK: &str = "/run/corral/cloud-init/mark.json";
 /// The configuration as PID 1 put it into force last; what is stored since then is only in `paths::CONFIG`.
 const APPLIED: &str = "/run/corral/applied.json";
-/// What a person who logs in is to know of it: in the banner, and when a shell starts.
-pub(crate) const NOTICE: &str = "/run/corral/notice";
 /// What a resolver may always have, in bytes.
 const LEAST_MEMORY: u64 = 256 << 20;
 pub(crate) const SYSTEM: &str = "/usr/share/ros";
 /// Volume labels of config drives: OpenStack's, and NoCloud's.
 pub(crate) const CONFIG_DRIVE: &str = "config-2";
 pub(crate) const NOCLOUD_DRIVE: &str = "cidata";
-
-/// All that PID 1 is told.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Resolved {
-    pub(crate) config: Config,
-    pub(crate) plan: Plan,
-    pub(crate) problems: Vec<Problem>,
-    /// What services may ask for by name: `rancher.environment`, the proxies, the kernel's version.
-    pub(crate) environment: Environment,
-    /// A change waits to be confirmed: seconds until it is to be taken back.
-    pub(crate) confirm_within: Option<u64>,
-}
 
 /// The configuration in force, and what was wrong with what was said.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -14,10 +14,10 @@ use corral_machine::os_release::running_version;
 
 use super::load_config;
 use super::user_docker::CONSOLE_DONE;
-use crate::boot::state;
+use crate::boot::resolver::NOTICE;
+use crate::boot::state::{self, CONF};
 use crate::release::boot_set::BootSet;
 use crate::resolve::replace::REBUILDS;
-use crate::resolve::{CONF, NOTICE};
 use anyhow::{Context, Result, bail};
 use commands::{run_all, run_script, user_data_scripts};
 use corral_config::Config;

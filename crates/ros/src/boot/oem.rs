@@ -1,11 +1,11 @@
 //! The maker's partition: a volume labelled RANCHER_OEM with `oem-config.yml`, a layer just above the defaults.
 
 use super::resolver;
-use crate::resolve::Resolved;
 use corral_machine::block;
 use corral_machine::console::say;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
+use corral_plan::resolved::Resolved;
 use rustix::mount::MountFlags;
 use std::path::Path;
 

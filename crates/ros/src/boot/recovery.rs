@@ -2,16 +2,16 @@
 //! Asked for by `rancher.recovery`, which the boot menu sets, or because a step failed that the owner requires. The boot
 //! goes on when it is left.
 
-use super::container;
-use crate::resolve::Resolved;
+use super::run_once;
 use corral_machine::console::say;
+use corral_plan::resolved::Resolved;
 
 /// Runs it, and returns when somebody has left it.
 pub(super) fn run(resolved: &Resolved, reason: &str) {
     say(&format!("recovery: {reason}"));
     say("recovery: launching the recovery console; leaving it goes on with the boot");
     let password = format!("RECOVERY_PASSWORD={}", resolved.config.rancher.password);
-    if let Err(error) = container::run(resolved, "recovery", vec![password], None) {
+    if let Err(error) = run_once::run(resolved, "recovery", vec![password], None) {
         say(&format!("recovery: {error:#}; going on with the boot"));
     }
 }

@@ -1,11 +1,16 @@
 //! `ros reset`, as the next boot does it: before anything of the state is used. What is deleted first leaves its place,
 //! so that a cut of power in between does not leave half of it: the wish is gone last.
 
-use crate::cli::persist::RESET;
 use anyhow::{Context, Result};
 use corral_machine::console::say;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// What the owner asked for: one word a line.
+pub(crate) const RESET: &str = "/var/lib/rancher/reset";
+
+/// The configured keys, where they are kept and the rest of the configuration is not.
+pub(crate) const KEPT_KEYS: &str = "/var/lib/rancher/conf/cloud-config.d/kept-keys.yml";
 
 /// Paths below the state that each word keeps.
 const KEEP: [(&str, &[&str]); 3] = [
@@ -68,7 +73,6 @@ fn clear(folder: &Path, kept: &[PathBuf]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::persist::KEPT_KEYS;
 
     #[test]
     fn only_what_was_named_stays() {

@@ -1,9 +1,9 @@
-//! Running the resolver (`crate::resolve`) as a child: in a boot step with a deadline, or watched by the loop.
+//! Running the resolver as a child: in a boot step with a deadline, or watched by the loop.
 
-use crate::resolve::{self, BUILT_IN, FAILURE, NO_SOURCES, NOTICE, Resolved};
 use anyhow::{Context, Result, anyhow, bail};
 use corral_engine::sys::deadline;
 use corral_machine::console::say;
+use corral_plan::resolved::Resolved;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio, read};
 use std::fs;
@@ -12,6 +12,20 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// The name under which this binary resolves.
+pub(crate) const NAME: &str = "corral-resolve";
+/// Its argument when an unconfirmed change is to be rolled back first.
+pub(crate) const TAKE_BACK: &str = "--take-back";
+/// Its argument when modules and sysctl are to follow what changed; in a boot PID 1 does that first.
+pub(crate) const WITH_KERNEL: &str = "--with-kernel";
+/// Its argument when the owner's files are to be left out, before the reason: they could not be resolved.
+pub(crate) const BUILT_IN: &str = "--built-in";
+/// Its argument when no data source is to be looked for either.
+pub(crate) const NO_SOURCES: &str = "--no-sources";
+/// Why the configuration could not be resolved last; not there when it could.
+pub(crate) const FAILURE: &str = "/run/corral/resolver-failure";
+/// What a person who logs in is to know of it: in the banner, and when a shell starts.
+pub(crate) const NOTICE: &str = "/run/corral/notice";
 /// How long it may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// More than this is no configuration: a document has a mebibyte, and what it expands to a few.
@@ -32,7 +46,7 @@ impl Resolver {
     pub(crate) fn start(arguments: &[&str]) -> Result<Resolver> {
         let (output, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let child = Command::new("/proc/self/exe")
-            .arg0(resolve::NAME)
+            .arg0(NAME)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::from(theirs))

@@ -1,8 +1,7 @@
 //! The state disk: find it, repair or format it in the bootstrap container, and put its folders in their places.
 //! Without one, or when anything is wrong with it, the machine runs from memory and says so.
 
-use super::{container, recovery, reset};
-use crate::resolve::Resolved;
+use super::{recovery, reset, run_once};
 use anyhow::{Context, Result, bail};
 use corral_config::model::State;
 use corral_machine::block;
@@ -10,6 +9,7 @@ use corral_machine::console::say;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
 use corral_machine::uevent::Uevents;
+use corral_plan::resolved::Resolved;
 use rustix::mount::MountFlags;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 /// What of the machine is kept on the state disk.
 pub(crate) const KEPT: [&str; 6] =
     ["/home", "/opt", "/var/lib/docker", "/var/lib/system-docker", "/var/lib/rancher", "/var/log"];
+/// Where the owner's configuration is.
+pub(crate) const CONF: &str = "/var/lib/rancher/conf";
 const MOUNT_POINT: &str = "/state";
 /// A path of the state that the console and other containers see as well.
 pub(crate) const SEEN: &str = "/var/lib/rancher";
@@ -154,7 +156,7 @@ fn unlock(state: &State, rough: &Resolved) -> Result<()> {
     let key_file = &state.encryption.key_file;
     for container in containers {
         let environment = vec![format!("UNLOCK={}", container.display()), format!("KEY_FILE={key_file}")];
-        container::run(rough, "bootstrap", environment, Some(UNLOCK_TIME))
+        run_once::run(rough, "bootstrap", environment, Some(UNLOCK_TIME))
             .with_context(|| format!("opening the encrypted {}", container.display()))?;
     }
     Ok(())
@@ -240,8 +242,8 @@ fn place_one_in_memory(path: &str) -> Result<()> {
 
 /// The owner's configuration holds keys and passwords.
 fn secure() -> Result<()> {
-    fs::create_dir_all(crate::resolve::CONF)?;
-    fs::set_permissions(crate::resolve::CONF, fs::Permissions::from_mode(0o700))?;
+    fs::create_dir_all(CONF)?;
+    fs::set_permissions(CONF, fs::Permissions::from_mode(0o700))?;
     corral_engine::runtime::sweep();
     Ok(())
 }
@@ -253,5 +255,5 @@ fn bootstrap(rough: &Resolved, more: &str) -> Result<()> {
     let mut environment =
         vec![format!("STATE_DEV={}", state.dev), format!("AUTOFORMAT={}", state.autoformat.join(" "))];
     environment.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
-    container::run(rough, "bootstrap", environment, Some(BOOTSTRAP_TIME))
+    run_once::run(rough, "bootstrap", environment, Some(BOOTSTRAP_TIME))
 }

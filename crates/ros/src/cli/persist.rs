@@ -1,5 +1,6 @@
 //! `ros persist`: what survives a restart, and what does not. `ros reset`: as new, but for what is to be kept.
 
+use crate::boot::reset::{KEPT_KEYS, RESET};
 use crate::boot::state::{self, KEPT, PROBLEM};
 use crate::install::confirm;
 use crate::resolve::InForce;
@@ -10,12 +11,6 @@ use corral_machine::files::write_atomic;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
-
-/// Read by the next boot, before anything of the state is used.
-pub(crate) const RESET: &str = "/var/lib/rancher/reset";
-
-/// The configured keys, where they are kept and the rest of the configuration is not.
-pub(crate) const KEPT_KEYS: &str = "/var/lib/rancher/conf/cloud-config.d/kept-keys.yml";
 
 /// What may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -3,7 +3,8 @@
 //! `confirm/previous.yml` is the store before the change, `confirm/pending.json` says that it waits. The order of
 //! writing makes every instant safe: previous, pending, then the change itself; and back: the store, then pending.
 
-use super::{CONF, last_good, problem};
+use super::{last_good, problem};
+use crate::boot::state::CONF;
 use anyhow::{Context, Result};
 use corral_config::error::Problem;
 use corral_machine::files::{remove_durably, write_atomic};

@@ -4,6 +4,8 @@ use super::{CONF, SYSTEM, way_in};
 use crate::boot::state;
 use crate::release::boot_set;
 use corral_config::Position;
+use super::{SYSTEM, way_in};
+use crate::boot::state::{self, CONF};
 use corral_config::error::{Problem, Severity};
 use corral_config::metadata::Metadata;
 use corral_config::{Layer, Source};

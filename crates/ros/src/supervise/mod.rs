@@ -15,8 +15,7 @@ mod services;
 mod table;
 mod waiters;
 
-use crate::boot::Resolver;
-use crate::resolve::Resolved;
+use crate::boot::resolver::Resolver;
 use crate::trace::{self, Trace};
 use anyhow::{Context, Result, bail};
 use bugs::{Bugs, Verdict};
@@ -28,6 +27,7 @@ use corral_engine::sys::reap;
 use corral_engine::sys::signals::{Ask, Signals};
 use corral_machine::console::say;
 use corral_machine::power::Power;
+use corral_plan::resolved::Resolved;
 use ending::Ending;
 use jobs::Job;
 pub(crate) use reexec::resume;

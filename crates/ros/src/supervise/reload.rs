@@ -5,9 +5,8 @@ use super::connection::Waiting;
 use super::jobs::Purpose;
 use super::table::Container;
 use super::{Supervisor, Timer};
-use crate::boot::{PATIENCE, Resolver, note_failure};
+use crate::boot::resolver::{PATIENCE, Resolver, TAKE_BACK, WITH_KERNEL, note_failure};
 use crate::launch;
-use crate::resolve::{Resolved, TAKE_BACK, WITH_KERNEL};
 use anyhow::Result;
 use corral_engine::core::Streams;
 use corral_engine::error::EngineError;
@@ -15,6 +14,7 @@ use corral_engine::protocol::{Order, Reply};
 use corral_engine::spec::ExecSpec;
 use corral_machine::console::say;
 use corral_plan::lifecycle::{Event, State};
+use corral_plan::resolved::Resolved;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What a source gave → files of the owner's configuration: `boot.yml`, scripts, metadata, the provider's network.
 
-use crate::resolve::CONF;
+use crate::boot::state::CONF;
 use anyhow::Result;
 use corral_cloud::Found;
 use corral_config::user_data::{self, Part};

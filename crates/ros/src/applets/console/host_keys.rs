@@ -1,6 +1,6 @@
 //! The host keys of sshd: those of the configuration, those of the last boot, or new ones.
 
-use crate::resolve::CONF;
+use crate::boot::state::CONF;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_machine::files::write_atomic;

@@ -1,7 +1,8 @@
 //! Changes: checked by themselves, put on top of what is stored, written so that a cut of power leaves the old or the
 //! new; and, with `--confirm`, taken back unless somebody says that they are good.
 
-use crate::resolve::{self, CONF, built_in};
+use crate::boot::state::CONF;
+use crate::resolve::{self, built_in};
 use anyhow::{Context, Result, bail};
 use corral_config::error::Severity;
 use corral_config::{Layer, Source};

@@ -1,6 +1,7 @@
 //! The compose files that are added to the system's: what the repositories have, and what is enabled.
 
 use super::run::Engine;
+use crate::boot::state::CONF;
 use crate::cli::config;
 use crate::cli::repository;
 use crate::resolve::{self, catalogue};
@@ -29,8 +30,8 @@ pub(super) fn list() -> Result<()> {
 
 /// `ros service enable`: only what is here, with its images, is ever enabled.
 pub(super) fn enable(file: &str) -> Result<()> {
-    if file.starts_with('/') && !Path::new(file).starts_with(resolve::CONF) {
-        bail!("{file}: put it below {}, where it outlives restarts of the machine", resolve::CONF);
+    if file.starts_with('/') && !Path::new(file).starts_with(CONF) {
+        bail!("{file}: put it below {}, where it outlives restarts of the machine", CONF);
     }
     let config = resolve::stored_config();
     repository::fetch(file, &config).with_context(|| format!("{file} is not a valid service"))?;

@@ -1,12 +1,12 @@
-//! A container that a step of the boot runs to its end, before the loop begins.
+//! A container that a step of the boot runs once, to its exit, before the loop begins.
 
 use crate::launch;
-use crate::resolve::Resolved;
 use anyhow::{Context, Result, bail};
 use corral_engine::core::{Helper, Streams};
 use corral_engine::protocol::{Join, Order, Report};
 use corral_engine::sys::packet::Received;
 use corral_engine::sys::{deadline, reap};
+use corral_plan::resolved::Resolved;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs;
 use std::time::{Duration, Instant};

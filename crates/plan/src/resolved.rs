@@ -1,0 +1,19 @@
+//! What the resolver hands over to PID 1: the configuration, and the plan that follows from it.
+
+use crate::compose::Environment;
+use crate::graph::Plan;
+use corral_config::Config;
+use corral_config::error::Problem;
+use serde::{Deserialize, Serialize};
+
+/// All that PID 1 knows of what the owner wrote.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Resolved {
+    pub config: Config,
+    pub plan: Plan,
+    pub problems: Vec<Problem>,
+    /// What services may ask for by name: `rancher.environment`, the proxies, the kernel's version.
+    pub environment: Environment,
+    /// A change waits to be confirmed: seconds until it is rolled back.
+    pub confirm_within: Option<u64>,
+}
