@@ -2,7 +2,7 @@
 //! and then the loop that never ends.
 
 mod early;
-mod oem;
+pub(crate) mod oem;
 mod recovery;
 pub(crate) mod reset;
 pub(crate) mod resolver;

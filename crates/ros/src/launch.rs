@@ -1,8 +1,5 @@
 //! A service of the plan → a container of the engine: the only meeting of the two.
 
-use crate::resolve::InForce;
-use corral_config::model::RegistryAuth;
-use corral_engine::image::registry::Settings;
 use corral_engine::spec::{
     self, Bind, ContainerSpec, Dns, Health, Limits, LogOptions, NetworkWish, Port, Seccomp, Ulimit, Wants,
 };
@@ -193,19 +190,6 @@ fn wants(service: &Service, spec: &ContainerSpec) -> Option<Wants> {
     // Without a bridge there is no address to link to.
     let links = if networks.is_empty() { Vec::new() } else { links.collect() };
     Some(Wants { pull, networks, links })
-}
-
-/// What the configuration in force says about registries, for the engine of the system.
-pub(crate) fn registries() -> Settings {
-    let Ok(in_force) = InForce::load() else { return Settings::default() };
-    let rancher = in_force.config.rancher;
-    let engine = rancher.system_docker;
-    let account = |(host, auth): (String, RegistryAuth)| Some((host, auth.account()?));
-    Settings {
-        mirrors: Some(engine.registry_mirror).filter(|mirror| !mirror.is_empty()).into_iter().collect(),
-        insecure: engine.insecure_registry,
-        accounts: rancher.registry_auths.into_iter().filter_map(account).collect(),
-    }
 }
 
 /// Docker's words for a restart policy.

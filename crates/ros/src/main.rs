@@ -12,6 +12,7 @@ mod kexec;
 mod launch;
 mod luks;
 mod progress;
+mod registries;
 mod release;
 mod resolve;
 mod supervise;

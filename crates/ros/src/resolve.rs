@@ -3,88 +3,38 @@
 
 pub(crate) mod built_in;
 pub(crate) mod catalogue;
-mod confirm;
+pub(crate) mod cloud_init;
+pub(crate) mod confirm;
+pub(crate) mod effective;
 mod fault;
 mod files;
-mod layers;
-pub(crate) mod replace;
-mod services;
+pub(crate) mod layers;
+pub(crate) mod preload;
+mod problem;
+pub(crate) mod services;
+pub(crate) mod switchable;
+mod user_file;
 mod way_in;
-
-pub(crate) use confirm::{Pending, confirm, prepare};
-pub(crate) use layers::{last_good, load as load_layers, load_rejected};
-pub(crate) use services::{is_of_system, local_sources, network_sources};
 
 use crate::boot::resolver::{BUILT_IN, FAILURE, NO_SOURCES, NOTICE, TAKE_BACK, WITH_KERNEL};
 use crate::boot::state::CONF;
+use cloud_init::CloudInitMark;
 use corral_config::Config;
 use corral_config::Position;
 use corral_config::error::{Problem, Severity, capped};
 use corral_config::layer::Layer;
 use corral_engine::paths;
-use corral_machine::files::{read_whole, remove_durably, write_atomic};
+use corral_machine::files::{remove_durably, write_atomic};
 use corral_machine::{modules, sysctl};
-use corral_plan::Plan;
 use corral_plan::compose::Environment;
 use corral_plan::resolved::Resolved;
-use serde::{Deserialize, Serialize};
+use effective::EffectiveConfig;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// What this boot's data sources gave, for the resolver and for `ros config status`.
-pub(crate) const CLOUD_INIT_MARK: &str = "/run/corral/cloud-init/mark.json";
-/// The configuration as PID 1 put it into force last; what is stored since then is only in `paths::CONFIG`.
-const APPLIED: &str = "/run/corral/applied.json";
 /// What a resolver may always have, in bytes.
 const LEAST_MEMORY: u64 = 256 << 20;
-pub(crate) const SYSTEM: &str = "/usr/share/ros";
-/// Volume labels of config drives: OpenStack's, and NoCloud's.
-pub(crate) const CONFIG_DRIVE: &str = "config-2";
-pub(crate) const NOCLOUD_DRIVE: &str = "cidata";
-
-/// The configuration in force, and what was wrong with what was said.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct InForce {
-    pub(crate) config: Config,
-    pub(crate) problems: Vec<Problem>,
-}
-
-impl InForce {
-    /// As the last resolver left it.
-    pub(crate) fn load() -> anyhow::Result<InForce> {
-        use anyhow::Context;
-        let text = std::fs::read(paths::CONFIG).context("reading the configuration in force")?;
-        serde_json::from_slice(&text).context("reading the configuration in force")
-    }
-
-    /// As PID 1 put it into force last.
-    pub(crate) fn applied() -> InForce {
-        std::fs::read(APPLIED).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
-    }
-}
-
-/// What the stages of cloud-init did in this boot.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct CloudInitMark {
-    /// The local source that won, and the one on the network.
-    pub(crate) local: Option<String>,
-    pub(crate) network: Option<String>,
-    /// URLs that local user-data includes.
-    pub(crate) includes: Vec<String>,
-    /// What went wrong.
-    pub(crate) problems: Vec<String>,
-}
-
-impl CloudInitMark {
-    /// What is known in this boot so far.
-    pub(crate) fn load() -> CloudInitMark {
-        std::fs::read(CLOUD_INIT_MARK)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or_default()
-    }
-}
 
 /// Prints what is resolved as JSON.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
@@ -105,13 +55,13 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     };
     if let Err(error) = taken_back {
         let message = format!("rolling an unconfirmed change back: {error:#}");
-        resolved.problems.push(problem("confirm", &message));
+        resolved.problems.push(problem::error("confirm", &message));
     }
     if has(WITH_KERNEL).is_some() {
         follow_in_kernel(&resolved.config);
     }
-    if let Err(error) = publish(&resolved).and_then(|()| copy_durably(paths::CONFIG, APPLIED)) {
-        resolved.problems.push(problem("resolver", &format!("{error:#}")));
+    if let Err(error) = publish(&resolved).and_then(|()| effective::note_applied()) {
+        resolved.problems.push(problem::error("resolver", &format!("{error:#}")));
     }
     let code = print(&resolved);
     if has(BUILT_IN).is_none() && code == ExitCode::SUCCESS {
@@ -143,13 +93,9 @@ fn be_the_first_to_go() {
     let _ = rustix::process::setrlimit(rustix::process::Resource::As, limit);
 }
 
-fn copy_durably(from: &str, to: &str) -> anyhow::Result<()> {
-    write_atomic(Path::new(to), &std::fs::read(from)?, 0o600)
-}
-
 /// Loads modules and sets sysctls that were not asked for before. What somebody set by hand since then stays.
 fn follow_in_kernel(config: &Config) {
-    let before = InForce::applied().config.rancher;
+    let before = EffectiveConfig::applied().config.rancher;
     let mut added = config.rancher.modules.clone();
     added.retain(|module| !before.modules.contains(module));
     modules::load_requested(&added);
@@ -158,10 +104,9 @@ fn follow_in_kernel(config: &Config) {
     sysctl::apply(&changed);
 }
 
-/// What the programs in system containers read: root's only, for there are secrets in it.
+/// What the programs in system containers read, and what a person who logs in is to know.
 fn publish(resolved: &Resolved) -> anyhow::Result<()> {
-    let in_force = InForce { config: resolved.config.clone(), problems: resolved.problems.clone() };
-    write_atomic(Path::new(paths::CONFIG), &serde_json::to_vec(&in_force)?, 0o600)?;
+    EffectiveConfig { config: resolved.config.clone(), problems: resolved.problems.clone() }.save()?;
     let rancher = &resolved.config.rancher;
     if rancher.log || rancher.debug {
         write_atomic(Path::new(paths::SHOW_LOGS), b"", 0o644)?;
@@ -182,8 +127,8 @@ fn publish(resolved: &Resolved) -> anyhow::Result<()> {
 /// trying once more would end this program as well.
 pub(crate) fn problems() -> Vec<Problem> {
     let Ok(reason) = std::fs::read_to_string(FAILURE) else { return resolve().problems };
-    let mut problems = vec![problem("resolver", reason.trim())];
-    problems.extend(InForce::load().unwrap_or_default().problems);
+    let mut problems = vec![problem::error("resolver", reason.trim())];
+    problems.extend(EffectiveConfig::load().unwrap_or_default().problems);
     problems
 }
 
@@ -194,7 +139,7 @@ pub(crate) fn refresh() -> anyhow::Result<()> {
 
 /// The configuration that is stored.
 pub(crate) fn stored_config() -> Config {
-    settle(corral_config::resolve(&load_layers()))
+    settle(corral_config::resolve(&layers::load()))
 }
 
 /// The same with its services; nothing of it is put into force.
@@ -217,16 +162,17 @@ fn resolve() -> Resolved {
 /// The same; `keep` gets the layers, unless they have a change that may be rolled back.
 fn resolve_and(keep: impl Fn(&[Layer])) -> Resolved {
     let pending = confirm::at_boot();
-    let layers = load_layers();
+    let layers = layers::load();
     if pending.confirm_within.is_none() {
         keep(&layers);
     }
-    let rejected = load_rejected();
+    let rejected = layers::load_rejected();
     let mut problems: Vec<Problem> =
         layers.iter().chain(&rejected).flat_map(|layer| layer.problems.clone()).collect();
     problems.extend(pending.problem);
     let mark = CloudInitMark::load().problems;
-    problems.extend(capped("cloud-init", mark.iter().map(|text| problem("cloud-init", text)).collect()));
+    problems
+        .extend(capped("cloud-init", mark.iter().map(|text| problem::error("cloud-init", text)).collect()));
     let resolved = assemble(&layers, problems);
     Resolved { confirm_within: pending.confirm_within, ..resolved }
 }
@@ -237,7 +183,8 @@ fn resolve_built_in(reason: &str, with_sources: bool) -> Resolved {
         "{reason}; the machine runs with what is built in, the kernel's command line, and the logins and addresses \
          that worked last. Repair the files below {CONF} and restart"
     );
-    let mut resolved = assemble(&layers::built_in(with_sources), vec![problem("configuration", &message)]);
+    let mut resolved =
+        assemble(&layers::built_in(with_sources), vec![problem::error("configuration", &message)]);
     resolved.confirm_within = confirm::at_boot().confirm_within;
     resolved
 }
@@ -254,12 +201,6 @@ fn assemble(layers: &[Layer], mut problems: Vec<Problem>) -> Resolved {
     Resolved { config, plan, problems, environment, confirm_within: None }
 }
 
-/// A file of the owner's. None that a person wrote is larger, and whatever else it is, it must not keep a boot waiting.
-fn read_text(path: &Path) -> anyhow::Result<String> {
-    let bytes = read_whole(path, 1 << 20)?;
-    String::from_utf8(bytes).map_err(|_| anyhow::anyhow!("{} is not UTF-8 text", path.display()))
-}
-
 /// What services may ask for by name.
 pub(crate) fn environment(config: &Config) -> Environment {
     let mut table = config.rancher.environment.clone();
@@ -267,8 +208,4 @@ pub(crate) fn environment(config: &Config) -> Environment {
     let kernel = rustix::system::uname();
     table.insert("KERNEL_VERSION".to_owned(), kernel.release().to_string_lossy().into_owned());
     table
-}
-
-fn problem(source: &str, message: &str) -> Problem {
-    Problem::new(Severity::Error, source, Position::default(), "", message.to_owned())
 }

@@ -3,7 +3,8 @@
 use crate::applets::console::commands;
 use crate::applets::user_docker::CONSOLE_DONE;
 use crate::boot::state;
-use crate::resolve::{self, InForce};
+use crate::resolve;
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result};
 use corral_config::error::Severity;
 use corral_engine::client::{Client, ask, unexpected};
@@ -39,7 +40,7 @@ fn machine() -> Result<Vec<String>> {
             "state: {}; the machine runs from memory, nothing is kept. The disk was left as it is: `sudo e2fsck DEVICE` mends a file system, `ros config get rancher.state.dev` says which one is meant",
             problem.trim()
         ));
-    } else if InForce::load()?.config.rancher.state.dev.is_empty() && booted::partition().is_none() {
+    } else if load_config()?.rancher.state.dev.is_empty() && booted::partition().is_none() {
         lines.push(
             "state: no disk is named (rancher.state.dev); the machine runs from memory, nothing is kept"
                 .to_owned(),

@@ -2,7 +2,7 @@
 //! that hangs is ended: nobody would get in otherwise.
 
 use super::console::{commands, mounts};
-use super::load_config;
+use crate::resolve::effective::load_config;
 use anyhow::Result;
 use corral_machine::console::say;
 use std::time::{Duration, Instant};

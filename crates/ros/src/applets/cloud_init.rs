@@ -4,16 +4,15 @@
 
 mod save;
 
-use super::load_config;
-use crate::resolve::{
-    CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, local_sources, network_sources,
+use crate::resolve::cloud_init::{
+    CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, local_sources, network_sources,
 };
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_cloud::{Found, fetch_all, http::Http, seed, vmware};
 use corral_config::names::{DataSource, shown_url};
 use corral_machine::block::{self, Volume};
 use corral_machine::console::say;
-use corral_machine::files::write_atomic;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
 use rustix::mount::MountFlags;
@@ -139,7 +138,7 @@ fn keep(stage: Stage, source: &dyn ToString, found: &Found, mark: &mut CloudInit
 
 fn finish(mark: &CloudInitMark) -> Result<()> {
     mark.problems.iter().for_each(|problem| println!("{problem}"));
-    write_atomic(Path::new(CLOUD_INIT_MARK), &serde_json::to_vec(mark)?, 0o600)
+    mark.save()
 }
 
 /// What a local source holds, and a URL that stands in its place; None if it is not there.

@@ -9,15 +9,13 @@ pub(crate) mod mounts;
 mod sshd;
 
 pub(crate) use accounts::chpasswd_arguments;
-use corral_machine::boot_partition::booted;
-use corral_machine::os_release::running_version;
 
-use super::load_config;
 use super::user_docker::CONSOLE_DONE;
 use crate::boot::resolver::NOTICE;
 use crate::boot::state::{self, CONF};
 use crate::release::boot_set::BootSet;
-use crate::resolve::replace::REBUILDS;
+use crate::resolve::effective::load_config;
+use crate::resolve::switchable::REBUILDS;
 use anyhow::{Context, Result, bail};
 use commands::{run_all, run_script, user_data_scripts};
 use corral_config::Config;
@@ -25,8 +23,10 @@ use corral_config::cmdline;
 use corral_config::model::WriteFile;
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
+use corral_machine::boot_partition::booted;
 use corral_machine::console::say;
 use corral_machine::files::write_atomic;
+use corral_machine::os_release::running_version;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;

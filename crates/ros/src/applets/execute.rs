@@ -1,9 +1,9 @@
 //! `cloud-init-execute -pre-console`, in a system container of its own when there is something for it to do: a disk that
 //! is to grow, services that are to be restarted once the boot has got to the console.
 
-use super::load_config;
 use crate::boot::state;
 use crate::grow;
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;

@@ -1,7 +1,7 @@
 //! `ros image-check`, in a container of an image that is to replace one of ours: it looks for what that must have. Only
 //! what passed becomes the console or the engine.
 
-use crate::resolve::replace::GOOD;
+use crate::resolve::switchable::GOOD;
 use anyhow::{Result, bail};
 use corral_machine::console::say;
 use corral_machine::files::write_atomic;

@@ -18,9 +18,7 @@ pub(crate) mod user_docker;
 pub(crate) mod user_services;
 pub(crate) mod wait_for_docker;
 
-use crate::resolve::InForce;
 use anyhow::{Context, Result, bail};
-use corral_config::Config;
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -39,9 +37,4 @@ pub(crate) fn helper(arguments: &[String]) -> ExitCode {
 pub(crate) fn entrypoint(command: &[String]) -> Result<()> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
     Err(Command::new(program).args(arguments).exec()).with_context(|| format!("starting {program}"))
-}
-
-/// The configuration in force.
-pub(crate) fn load_config() -> Result<Config> {
-    Ok(InForce::load()?.config)
 }

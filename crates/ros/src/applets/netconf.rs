@@ -6,7 +6,7 @@ mod links;
 mod matching;
 mod netconsole;
 
-use super::load_config;
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result};
 use commands::{ip, run_words};
 use corral_config::Config;

@@ -2,8 +2,8 @@
 //! `rancher.services_include` that are named by URL, or by their name in a repository. The configuration is resolved again
 //! when it has ended, and what it fetched counts. `ros service`, `ros console` and `ros engine` have it fetch for them.
 
-use super::load_config;
 use crate::resolve::catalogue::{self, Index};
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_cloud::http::Http;
 use corral_config::names::shown_url;

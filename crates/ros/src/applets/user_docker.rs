@@ -1,7 +1,7 @@
 //! `ros user-docker`, in the docker container: waits until the console is ready, enters its file system, and becomes
 //! dockerd there, so that `docker run -v` takes every path that the user sees.
 
-use super::load_config;
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Docker;
 use corral_engine::client::ask;

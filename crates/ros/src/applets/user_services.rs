@@ -1,9 +1,10 @@
 //! `ros user-services`, in a system container: the services of the configuration that are not the system's, run by the
 //! user's Docker through its own client. A container whose definition did not change is only started.
 
-use super::load_config;
 use super::wait_for_docker;
-use crate::resolve::{environment, is_of_system};
+use crate::resolve::effective::load_config;
+use crate::resolve::environment;
+use crate::resolve::services::is_of_system;
 use anyhow::{Context, Result, bail};
 use corral_config::model::RegistryAuth;
 use corral_config::yaml::Node;

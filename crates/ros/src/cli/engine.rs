@@ -1,6 +1,6 @@
 //! `ros gc`, `ros engine`, `ros os reexec`: the engines, beyond what the docker CLI can say.
 
-use super::choice;
+use super::switch;
 use crate::api;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -10,7 +10,7 @@ use corral_engine::protocol::Request;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]
-    Choice(choice::Command),
+    Choice(switch::Command),
     /// Check the images of the system engine: every digest, every unpacked file
     #[command(after_help = "Examples:
   ros engine fsck            say what is damaged; exit status 1 if something is
@@ -34,7 +34,7 @@ pub(crate) struct Clean {
 
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
-        Command::Choice(command) => choice::ENGINE.run(command),
+        Command::Choice(command) => switch::ENGINE.run(command),
         Command::Fsck { mend } => check(*mend),
     }
 }

@@ -1,6 +1,6 @@
 //! `ros env` and `ros dev`, for scripts.
 
-use crate::applets::load_config;
+use crate::resolve::effective::load_config;
 use crate::resolve::environment;
 use anyhow::{Context, Result, bail};
 use corral_machine::block;

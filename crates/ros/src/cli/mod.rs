@@ -1,7 +1,6 @@
 //! The `ros` command (also `rancherctl`): one file a command; each arm is one call.
 
 mod boot;
-mod choice;
 mod config;
 mod engine;
 mod environment;
@@ -9,6 +8,7 @@ pub(crate) mod persist;
 pub(crate) mod power;
 mod repository;
 mod service;
+mod switch;
 mod tls;
 
 use crate::{applets, install, report, upgrade, why};
@@ -95,7 +95,7 @@ enum Command {
   ros console enable default                     from the next start on")]
     Console {
         #[command(subcommand)]
-        command: choice::Command,
+        command: switch::Command,
     },
     /// Which Docker runs, and which there are; and the images of the system's engine
     #[command(after_help = "Examples:
@@ -181,7 +181,7 @@ enum Command {
     #[command(hide = true)]
     ServiceFiles(applets::service_files::Options),
     #[command(hide = true)]
-    PreloadImages { engine: applets::preload::Engine },
+    PreloadImages { engine: crate::resolve::preload::Engine },
     #[command(hide = true)]
     ImageCheck { service: String, mark: String },
     /// What images of the original have before their command
@@ -283,7 +283,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Boot(options) => report(boot::run(&options)),
         Command::Install(options) => report(install::run(&options)),
         Command::Os { command } => report(os(&command)),
-        Command::Console { command } => report(choice::CONSOLE.run(&command)),
+        Command::Console { command } => report(switch::CONSOLE.run(&command)),
         Command::Tls { command } => report(tls::run(&command)),
         Command::Env { command } => report(environment::run(&command)),
         Command::Dev { reference } => report(environment::device(&reference)),
@@ -296,6 +296,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Poweroff(options) => report(power::end("poweroff", &options)),
         Command::Halt(options) => report(power::end("halt", &options)),
         Command::EngineDaemon => report(corral_engine::daemon::serve::run(crate::launch::registries)),
+        Command::EngineDaemon => report(corral_engine::daemon::run(crate::registries::load)),
         Command::Bootstrap => report(applets::bootstrap::run()),
         Command::CloudInitSave { network: false } => report(applets::cloud_init::run_local()),
         Command::CloudInitSave { network: true } => report(applets::cloud_init::run_network()),

@@ -3,7 +3,7 @@
 use crate::boot::reset::{KEPT_KEYS, RESET};
 use crate::boot::state::{self, KEPT, PROBLEM};
 use crate::install::confirm;
-use crate::resolve::InForce;
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use corral_config::yaml;
@@ -105,7 +105,7 @@ pub(crate) fn reset(options: &Options) -> Result<()> {
 
 /// They are the configuration's, which is not kept.
 fn keep_keys() -> Result<()> {
-    let keys = InForce::load()?.config.ssh_authorized_keys;
+    let keys = load_config()?.ssh_authorized_keys;
     let text = yaml::to_string(&json!({ "ssh_authorized_keys": keys })).map_err(anyhow::Error::msg)?;
     let text = format!("#cloud-config\n{text}");
     write_atomic(Path::new(KEPT_KEYS), text.as_bytes(), 0o600).context("keeping the ssh keys")

@@ -1,6 +1,6 @@
 //! Public keys for the new machine: what `--ssh-key` names, and those of the system that runs.
 
-use crate::resolve::InForce;
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -96,7 +96,7 @@ fn with_comment(mut key: SshKey, origin: &str) -> SshKey {
 
 /// Keys that open the system that runs: of its configuration, and put there by hand.
 pub(super) fn of_this_system() -> Result<Vec<Key>> {
-    let mut lines = InForce::load()?.config.ssh_authorized_keys;
+    let mut lines = load_config()?.ssh_authorized_keys;
     for file in FILES {
         let text = fs::read_to_string(file).unwrap_or_default();
         lines.extend(text.lines().map(str::to_owned));

@@ -2,6 +2,7 @@
 
 use super::{Part, Release};
 use crate::progress::Progress;
+use crate::registries;
 use anyhow::{Context, Result, bail};
 use corral_engine::image::artifact::Artifact;
 use corral_machine::boot_partition::BootPartition;
@@ -59,7 +60,7 @@ impl Source {
     /// A release of a registry: fetched into a folder of the state disk, where an attempt that was cut off is gone on
     /// with. Nothing of it is believed before its signature was checked.
     pub(crate) fn fetch(image: &str, insecure: bool) -> Result<Source> {
-        let artifact = Artifact::find(image, &crate::launch::registries())?;
+        let artifact = Artifact::find(image, &registries::load())?;
         let tag = format!("{}.sig", artifact.digest.replace(':', "-"));
         let signature = artifact.sibling(&tag).ok().and_then(|manifest| signature_of(&manifest));
         let release = Release::parse(artifact.manifest.clone(), signature.unwrap_or_default())?;

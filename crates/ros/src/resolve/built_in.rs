@@ -4,8 +4,9 @@
 
 use super::SYSTEM;
 use corral_config::Position;
+use super::problem;
 use corral_config::error::{Problem, Severity};
-use corral_config::layer::Layer;
+use corral_config::Layer;
 use corral_config::yaml::{self, Kind, Node};
 use corral_config::{Config, path};
 use corral_plan::Service;
@@ -16,6 +17,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What the system image declares.
+const SYSTEM: &str = "/usr/share/ros";
 /// Where the configuration has services.
 const KEY: &str = "rancher.services";
 
@@ -26,7 +29,7 @@ pub(super) fn load(environment: &Environment, problems: &mut Vec<Problem>) -> Ve
         let text = fs::read_to_string(&path).unwrap_or_default();
         match parse_with(&path.display().to_string(), &text, environment) {
             Ok(file) => services.extend(file.services),
-            Err(error) => problems.push(super::problem("services of the system", &error.to_string())),
+            Err(error) => problems.push(problem::error("services of the system", &error.to_string())),
         }
     }
     services.iter_mut().for_each(|service| service.built_in = true);

@@ -1,7 +1,7 @@
 //! Service files that are not part of the system: by path, by URL, or by name in a repository (`rancher.repositories`),
 //! where `<url>/<first letter>/<name>.yml` is looked for. What was fetched once is kept, and counts from then on.
 
-use super::{built_in, read_text};
+use super::{built_in, user_file};
 use anyhow::{Result, bail};
 use corral_cloud::vmware;
 use corral_config::Config;
@@ -69,7 +69,7 @@ pub(super) fn add_of_user(config: &mut Config) {
     let built_in = built_in::names();
     for place in places {
         let Ok(Some(file)) = find(&place, config) else { continue };
-        let Ok(text) = read_text(&file) else { continue };
+        let Ok(text) = user_file::read(&file) else { continue };
         let Ok(tree) = yaml::parse(&text) else { continue };
         for (name, definition) in of_user(&tree).filter(|(name, _)| !built_in.contains(name)) {
             config.rancher.services.entry(name.clone()).or_insert_with(|| definition.to_value());

@@ -3,7 +3,8 @@
 //! `confirm/previous.yml` is the store before the change, `confirm/pending.json` says that it waits. The order of
 //! writing makes every instant safe: previous, pending, then the change itself; and back: the store, then pending.
 
-use super::{last_good, problem};
+use super::layers::last_good;
+use super::problem;
 use crate::boot::state::CONF;
 use anyhow::{Context, Result};
 use corral_config::error::Problem;
@@ -97,7 +98,8 @@ pub(super) fn take_back() -> Result<()> {
 /// one it is taken back at once.
 pub(super) fn at_boot() -> AtBoot {
     let Some(pending) = Pending::load() else { return AtBoot::default() };
-    let told = |text: String| AtBoot { confirm_within: None, problem: Some(problem("confirm", &text)) };
+    let told =
+        |text: String| AtBoot { confirm_within: None, problem: Some(problem::error("confirm", &text)) };
     if pending.boot_id == boot_id() {
         return AtBoot { confirm_within: Some(pending.within), problem: None };
     }

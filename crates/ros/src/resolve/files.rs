@@ -1,6 +1,7 @@
 //! What services are told besides their compose file: `write_files` for their container, laid out for the creation
 //! helper; and a digest of the sections that they read, so that they are made anew when those change.
 
+use super::problem;
 use corral_config::Config;
 use corral_config::error::Problem;
 use corral_config::model::WriteFile;
@@ -21,7 +22,7 @@ pub(super) fn prepare(config: &Config, plan: &mut Plan, problems: &mut Vec<Probl
     for file in config.write_files.iter().filter(|file| file.container != CONSOLE) {
         if plan.get(&file.container).is_none() {
             let message = format!("{}: there is no system container {}", file.path, file.container);
-            problems.push(super::problem("write_files", &message));
+            problems.push(problem::error("write_files", &message));
         }
     }
     for service in &mut plan.services {
@@ -38,7 +39,7 @@ pub(super) fn prepare(config: &Config, plan: &mut Plan, problems: &mut Vec<Probl
             Ok(digest) => {
                 service.label_map.insert(FILES_LABEL.to_owned(), digest);
             }
-            Err(error) => problems.push(super::problem("write_files", &format!("{name}: {error:#}"))),
+            Err(error) => problems.push(problem::error("write_files", &format!("{name}: {error:#}"))),
         }
     }
 }

@@ -5,6 +5,8 @@ use crate::boot::state;
 use crate::release::boot_set;
 use corral_config::Position;
 use super::{SYSTEM, way_in};
+use super::way_in;
+use crate::boot::oem;
 use crate::boot::state::{self, CONF};
 use corral_config::error::{Problem, Severity};
 use corral_config::metadata::Metadata;
@@ -25,7 +27,7 @@ const LARGEST: u64 = 16 << 20;
 pub(crate) fn load() -> Vec<Layer> {
     let conf = Path::new(CONF);
     let metadata = load_metadata();
-    let mut files = vec![Path::new(SYSTEM).join("oem/oem-config.yml")];
+    let mut files = vec![PathBuf::from(oem::CONFIG)];
     files.extend(cloud_config_files(conf));
     files.push(conf.join("cloud-config.yml"));
     let of_files: Vec<Layer> = files.iter().filter_map(|path| load_or_last_good(path, &metadata)).collect();

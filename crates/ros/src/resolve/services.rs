@@ -1,8 +1,9 @@
 //! The services of the system image and the owner's, as a plan. A file that is wrong costs only itself.
 
-use super::{CLOUD_INIT_MARK, CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, read_text};
-use super::{built_in, catalogue, replace};
-use crate::applets::preload;
+use super::cloud_init::{local_sources, needs_network};
+use super::preload::{self, Engine};
+use super::problem;
+use super::{built_in, catalogue, switchable, user_file};
 use crate::boot::state;
 use corral_cloud::{url_on_command_line, vmware};
 use corral_config::Config;
@@ -14,6 +15,7 @@ use corral_config::{Position, yaml};
 use corral_engine::image::lookup;
 use corral_machine::{block, growth};
 use corral_machine::boot_partition::booted;
+use corral_machine::growth;
 use corral_plan::compose::{self, ComposeError, Environment, ServiceFile, parse_tree, parse_with};
 use corral_plan::labels::{self, Scope};
 use corral_plan::service::Pull;
@@ -43,7 +45,7 @@ pub(super) fn plan(
     for place in catalogue::included(config) {
         include(&mut services, &place, config, environment, problems);
     }
-    replace::apply(&mut services, config, environment, problems);
+    switchable::apply(&mut services, config, environment, problems);
     services.retain(|service| is_needed(service.name.as_str(), config, layers, !user.is_empty()));
     services.retain(|service| compose::is_active(&service.profiles, environment));
     for service in &mut services {
@@ -52,7 +54,7 @@ pub(super) fn plan(
             service.environment.push(format!("WANTED={}", catalogue::remote(config).concat().join(" ")));
         }
         find_image(service);
-        replace::keep(service);
+        switchable::keep(service);
         read_env_files(service, problems);
     }
     build(services, problems)
@@ -71,11 +73,11 @@ fn include(
         Ok(Some(file)) => file,
         // It is being fetched.
         Ok(None) => return,
-        Err(error) => return problems.push(super::problem(&source, &format!("{error:#}"))),
+        Err(error) => return problems.push(problem::error(&source, &format!("{error:#}"))),
     };
-    let text = match read_text(&file) {
+    let text = match user_file::read(&file) {
         Ok(text) => text,
-        Err(error) => return problems.push(super::problem(&source, &format!("{error:#}"))),
+        Err(error) => return problems.push(problem::error(&source, &format!("{error:#}"))),
     };
     let parsed = match yaml::parse(&text) {
         Ok(tree) => {
@@ -110,10 +112,10 @@ fn find_image(service: &mut Service) {
 fn read_env_files(service: &mut Service, problems: &mut Vec<Problem>) {
     let mut read = Vec::new();
     for file in &service.env_files {
-        match read_text(Path::new(&file.path)) {
+        match user_file::read(Path::new(&file.path)) {
             Ok(text) => read.extend(compose::env_file(&text)),
             Err(_) if !file.required => {}
-            Err(error) => problems.push(super::problem(
+            Err(error) => problems.push(problem::error(
                 &format!("rancher.services.{}", service.name),
                 &format!("env_file: {error:#}"),
             )),
@@ -140,72 +142,18 @@ fn is_needed(name: &str, config: &Config, layers: &[Layer], has_user_services: b
                 || growth::is_wanted(Path::new(state::SEEN))
         }
         "user-services" => has_user_services,
-        PRELOAD => preload::is_wanted(preload::Engine::SystemDocker),
-        "preload-user-images" => preload::is_wanted(preload::Engine::Docker),
+        PRELOAD => preload::is_wanted(Engine::SystemDocker),
+        "preload-user-images" => preload::is_wanted(Engine::Docker),
         catalogue::FETCHER => !catalogue::missing(config).is_empty(),
         "os-trial" => booted::is_on_trial(),
         _ => true,
     }
 }
 
-/// The sources of the list that are on this machine. VMware's is asked on every machine of VMware's.
-pub(crate) fn local_sources(config: &Config) -> Vec<DataSource> {
-    let mut sources = config.rancher.cloud_init.sources();
-    if vmware::is_here() && !sources.iter().any(|source| matches!(source, DataSource::Vmware(_))) {
-        sources.push(DataSource::Vmware(None));
-    }
-    sources.retain(|source| source.is_local() && is_here(source));
-    sources
-}
-
-fn is_here(source: &DataSource) -> bool {
-    let has_volume = |label: &str| {
-        block::load_volumes().iter().any(|volume| volume.system.label.eq_ignore_ascii_case(label))
-    };
-    match source {
-        DataSource::ConfigDrive(Some(path)) if path != "/media/config-2" => Path::new(path).exists(),
-        DataSource::ConfigDrive(_) => has_volume(CONFIG_DRIVE) || block::has_shared_folder(CONFIG_DRIVE),
-        DataSource::NoCloud(Some(path)) => Path::new(path).exists(),
-        DataSource::NoCloud(None) => has_volume(NOCLOUD_DRIVE),
-        DataSource::Vmware(None) => vmware::is_here() || vmware::CDS.iter().any(|label| has_volume(label)),
-        DataSource::File(_) | DataSource::Vmware(Some(_)) => true,
-        DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => false,
-    }
-}
-
-/// The sources on the network, in order; a URL on the command line is meant even if the list does not say `cmdline`.
-pub(crate) fn network_sources(config: &Config) -> Vec<DataSource> {
-    let mut sources = config.rancher.cloud_init.sources();
-    let line = corral_machine::cmdline::load().unwrap_or_default();
-    if !sources.contains(&DataSource::CommandLine) && url_on_command_line(&line).is_some() {
-        sources.push(DataSource::CommandLine);
-    }
-    sources.retain(|source| !source.is_local());
-    sources
-}
-
-/// Once a local source had something the network is asked only if that very user-data says so.
-fn needs_network(config: &Config, layers: &[Layer]) -> bool {
-    let mark = CloudInitMark::load();
-    if !mark.includes.is_empty() {
-        return true;
-    }
-    if network_sources(config).is_empty() {
-        return false;
-    }
-    if !Path::new(CLOUD_INIT_MARK).exists() && !local_sources(config).is_empty() {
-        // The local ones have not been asked yet.
-        return false;
-    }
-    let said = explain::explain(layers, "rancher.cloud_init.datasources");
-    let winner = said.first().and_then(|explanation| explanation.said.last());
-    mark.local.is_none() || winner.is_some_and(|said| said.place.contains("/boot.yml"))
-}
-
 /// However the owner's services wait for each other, none is lost: circles are broken, and reported.
 fn build(services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
     let (plan, cycles) = Plan::new(services);
-    let report = |text: &str| super::problem("rancher.services", text);
+    let report = |text: &str| problem::error("rancher.services", text);
     problems.extend(cycles.shown.iter().map(|cycle| report(&cycle.to_string())));
     if cycles.more > 0 {
         problems.push(report(&format!("{} more circles of waiting services were broken", cycles.more)));

@@ -2,7 +2,7 @@
 
 use super::as_file;
 use crate::release::source::Source;
-use crate::resolve::InForce;
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_cloud::http::Http;
 use corral_config::yaml;
@@ -66,7 +66,7 @@ pub(crate) fn list() -> Result<()> {
 
 /// The release to upgrade to.
 pub(super) fn find(image: Option<&str>, insecure: bool) -> Result<Source> {
-    let config = InForce::load()?.config;
+    let config = load_config()?;
     let image = match image {
         Some(image) => image.to_owned(),
         None if !config.rancher.upgrade.image.is_empty() => config.rancher.upgrade.image,
@@ -82,7 +82,7 @@ pub(super) fn find(image: Option<&str>, insecure: bool) -> Result<Source> {
 }
 
 fn load() -> Result<Releases> {
-    let url = InForce::load()?.config.rancher.upgrade.url;
+    let url = load_config()?.rancher.upgrade.url;
     if url.is_empty() {
         bail!("rancher.upgrade.url is not set: there is no list of releases");
     }

@@ -3,7 +3,7 @@
 //! before. Whatever hangs, a watchdog that stage 0 started does the same.
 
 use crate::release::boot_set::BootSet;
-use crate::resolve::InForce;
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_engine::client::ask;
 use corral_engine::error::EngineError;
@@ -115,7 +115,7 @@ fn check_network(_: Instant) -> Result<()> {
 }
 
 fn check_sshd(_: Instant) -> Result<()> {
-    let ssh = InForce::load()?.config.rancher.ssh;
+    let ssh = load_config()?.rancher.ssh;
     if !ssh.daemon {
         return Ok(());
     }

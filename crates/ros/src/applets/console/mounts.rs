@@ -1,6 +1,7 @@
 //! `mounts` of the configuration, in the console: file systems, binds, swap, NFS. Nothing here holds up a login, and a
 //! server that does not answer holds up Docker only for so long, or with `nofail` not at all.
 
+use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Mount;
 use corral_machine::console::say;
@@ -68,7 +69,7 @@ fn make_in_background(number: usize) -> Result<()> {
 
 /// `ros console-mount NUMBER`: one mount of the configuration.
 pub(crate) fn make_one(number: usize) -> Result<()> {
-    let config = super::load_config()?;
+    let config = load_config()?;
     let mount = config.mounts.get(number).context("there is no mount of this number")?;
     make(mount).inspect_err(|error| say(&format!("mounts: {}", told(mount, error))))
 }

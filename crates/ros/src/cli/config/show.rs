@@ -1,7 +1,12 @@
 //! What is in force, where it comes from, and what is wrong with it.
 
 use super::store::read_input;
-use crate::resolve::{self, CloudInitMark, InForce, Pending, load_layers, load_rejected};
+use crate::boot::oem;
+use crate::resolve::cloud_init::CloudInitMark;
+use crate::resolve::confirm::Pending;
+use crate::resolve::effective::EffectiveConfig;
+use crate::resolve::services::is_of_system;
+use crate::resolve::{self, built_in, layers};
 use anyhow::{Result, bail};
 use corral_config::error::{Problem, Severity, capped};
 use corral_config::{Layer, Position, Source};
@@ -15,7 +20,7 @@ use std::process::ExitCode;
 
 /// `ros config get`. A secret is printed only if it is asked for by its own name.
 pub(super) fn get(key: &str) -> Result<()> {
-    let mut merged = corral_config::merged(&load_layers());
+    let mut merged = corral_config::merged(&layers::load());
     let is_leaf = path::get(&merged, key).is_some_and(|value| !value.is_object() && !value.is_array());
     if !is_leaf {
         export::remove_secrets(&mut merged);
@@ -28,8 +33,8 @@ pub(super) fn get(key: &str) -> Result<()> {
 
 /// `ros config export`.
 pub(super) fn export(output: Option<&Path>, private: bool, full: bool) -> Result<()> {
-    let layers = load_layers();
-    let oem = Source::File(Path::new(resolve::SYSTEM).join("oem/oem-config.yml").display().to_string());
+    let layers = layers::load();
+    let oem = Source::File(oem::CONFIG.to_owned());
     let is_ours = |layer: &&Layer| layer.source == Source::Defaults || layer.source == oem;
     let wanted: Vec<&Layer> = layers.iter().filter(|layer| full || !is_ours(layer)).collect();
     let merged = merge::merge(wanted.iter().map(|layer| &layer.value));
@@ -62,13 +67,13 @@ pub(super) fn validate(input: Option<&Path>) -> ExitCode {
 /// The document, and the services in it.
 fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
     let layer = Layer::parse_bytes(Source::File(name.to_owned()), bytes);
-    let built_in = resolve::built_in::names();
-    let mut problems = resolve::built_in::check(&layer);
+    let built_in = built_in::names();
+    let mut problems = built_in::check(&layer);
     let services = layer.tree.get("rancher").and_then(|rancher| rancher.get("services"));
     let definitions = path::get(&layer.value, "rancher.services").and_then(Value::as_object);
     for (service, definition) in definitions.into_iter().flatten() {
         let Some(node) = services.and_then(|services| services.get(service)) else { continue };
-        if built_in.contains(service) || !resolve::is_of_system(definition) {
+        if built_in.contains(service) || !is_of_system(definition) {
             continue;
         }
         let one = yaml::Node::new(node.at, yaml::Kind::Mapping(vec![(service.clone(), node.clone())]));
@@ -85,7 +90,7 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
 
 /// `ros config explain`.
 pub(super) fn explain(key: &str) -> Result<()> {
-    let explanations = explain::explain(&load_layers(), key);
+    let explanations = explain::explain(&layers::load(), key);
     if explanations.is_empty() {
         bail!("{key}: nobody says anything of it");
     }
@@ -103,14 +108,14 @@ pub(super) fn explain(key: &str) -> Result<()> {
 pub(super) fn diff(file: Option<&Path>) -> Result<()> {
     let (old, new) = match file {
         None => (
-            serde_json::to_value(InForce::applied().config)?,
+            serde_json::to_value(EffectiveConfig::applied().config)?,
             serde_json::to_value(resolve::stored_config())?,
         ),
         Some(_) => {
             let (name, bytes) = read_input(file)?;
             let layer = Layer::parse_bytes(Source::File(name), &bytes);
             layer.problems.iter().for_each(|problem| eprintln!("{problem}"));
-            let old = corral_config::merged(&load_layers());
+            let old = corral_config::merged(&layers::load());
             let mut new = old.clone();
             merge::merge_into(&mut new, &layer.value);
             (old, new)
@@ -126,7 +131,7 @@ pub(super) fn diff(file: Option<&Path>) -> Result<()> {
 /// `ros config status`.
 pub(super) fn status() -> Result<()> {
     println!("layers, later ones win:");
-    for layer in load_layers() {
+    for layer in layers::load() {
         let errors = layer.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         let note = if errors > 0 { format!(", {errors} errors") } else { String::new() };
         println!("  {}{note}", layer.source);
@@ -141,7 +146,7 @@ pub(super) fn status() -> Result<()> {
             if pending.restarted { " of this boot" } else { "" }
         );
     }
-    if let Some(layer) = load_rejected() {
+    if let Some(layer) = layers::load_rejected() {
         println!("set aside: {}", layer.source);
     }
     let problems = resolve::problems();
@@ -163,7 +168,7 @@ pub(super) fn images(input: Option<&Path>) -> Result<()> {
             let (name, bytes) = read_input(input)?;
             Layer::parse_bytes(Source::File(name), &bytes).value
         }
-        None => corral_config::merged(&load_layers()),
+        None => corral_config::merged(&layers::load()),
     };
     let mut images = BTreeSet::new();
     for section in ["rancher.bootstrap", "rancher.services"] {

@@ -2,7 +2,8 @@
 //! new; and, with `--confirm`, taken back unless somebody says that they are good.
 
 use crate::boot::state::CONF;
-use crate::resolve::{self, built_in};
+use crate::resolve::layers::last_good;
+use crate::resolve::{self, built_in, confirm};
 use anyhow::{Context, Result, bail};
 use corral_config::error::Severity;
 use corral_config::{Layer, Source};
@@ -74,7 +75,7 @@ pub(super) fn apply(input: &Path, window: &Window) -> Result<()> {
 
 /// `ros config confirm`.
 pub(super) fn confirm() -> Result<()> {
-    if !resolve::confirm()? {
+    if !confirm::confirm()? {
         bail!("no change waits to be confirmed");
     }
     ask(Request::Confirmed).context("telling PID 1")?;
@@ -101,7 +102,7 @@ fn store(change: &Value, window: &Window) -> Result<()> {
     merge::merge_into(&mut stored, change);
     let Some(seconds) = window.confirm else { return save(&stored) };
     let text = to_text(&stored)?;
-    resolve::prepare(&file(), seconds)?;
+    confirm::prepare(&file(), seconds)?;
     write(&text)?;
     ask(Request::Reload).context("putting it into force")?;
     println!("in force; it is taken back in {seconds} s unless you say: ros config confirm");
@@ -141,7 +142,7 @@ fn load() -> Result<Value> {
 
 /// A file that has lost its content must not be taken for one that never had any: the next change would make it final.
 fn lost(file: &Path, what: &str) -> Result<Value> {
-    match resolve::last_good(file).filter(|spare| fs::metadata(spare).is_ok_and(|data| data.len() > 0)) {
+    match last_good(file).filter(|spare| fs::metadata(spare).is_ok_and(|data| data.len() > 0)) {
         Some(spare) => bail!(
             "{0} {what}; nothing was changed. Remove it, and copy the last good one there: `cp {1} {0}`",
             file.display(),

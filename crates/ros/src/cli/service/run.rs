@@ -3,7 +3,8 @@
 use super::Names;
 use crate::applets::user_services::HASH_LABEL;
 use crate::install::confirm;
-use crate::resolve::{self, is_of_system};
+use crate::resolve;
+use crate::resolve::services::is_of_system;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use corral_engine::client::{Client, ask};

@@ -1,7 +1,7 @@
 //! Another console (`rancher.console`) or engine (`rancher.docker.engine`) in the place of ours. Nobody may be locked out
 //! by one that cannot work: ours stays until the file is here, the image too, and a look into it found what it must have.
 
-use super::{catalogue, read_text};
+use super::{catalogue, user_file};
 use anyhow::{Context, Result};
 use corral_config::Config;
 use corral_config::Position;
@@ -19,29 +19,29 @@ pub(crate) const GOOD: &str = "/var/lib/rancher/cache/images";
 pub(crate) const REBUILDS: &str = "/var/lib/rancher/conf/console-rebuilds";
 
 /// A service that may be replaced.
-struct Replaceable {
-    service: &'static str,
+#[derive(Debug)]
+pub(crate) struct Switchable {
+    pub(crate) service: &'static str,
     /// The service that looks into the image of another one.
-    check: &'static str,
-    key: &'static str,
+    pub(crate) check: &'static str,
+    pub(crate) key: &'static str,
     /// What the configuration says.
-    said: fn(&Config) -> &str,
+    pub(crate) configured: fn(&Config) -> &str,
 }
 
-const ALL: [Replaceable; 2] = [
-    Replaceable {
-        service: "console",
-        check: "console-check",
-        key: "rancher.console",
-        said: |config| &config.rancher.console,
-    },
-    Replaceable {
-        service: "docker",
-        check: "engine-check",
-        key: "rancher.docker.engine",
-        said: |config| &config.rancher.docker.engine,
-    },
-];
+pub(crate) const CONSOLE: Switchable = Switchable {
+    service: "console",
+    check: "console-check",
+    key: "rancher.console",
+    configured: |config| &config.rancher.console,
+};
+
+pub(crate) const ENGINE: Switchable = Switchable {
+    service: "docker",
+    check: "engine-check",
+    key: "rancher.docker.engine",
+    configured: |config| &config.rancher.docker.engine,
+};
 
 /// Puts what the configuration names in the place of ours, or has it looked into first.
 pub(super) fn apply(
@@ -50,22 +50,22 @@ pub(super) fn apply(
     environment: &Environment,
     problems: &mut Vec<Problem>,
 ) {
-    for replaceable in &ALL {
-        let found = replaceable.find(config, environment).unwrap_or_else(|error| {
+    for switchable in [&CONSOLE, &ENGINE] {
+        let found = switchable.find(config, environment).unwrap_or_else(|error| {
             let text = format!("{error:#}: what is part of the system is used");
-            problems.push(Problem::new(Severity::Warning, replaceable.key, Position::default(), "", text));
+            problems.push(Problem::new(Severity::Warning, switchable.key, Position::default(), "", text));
             None
         });
-        replaceable.put(services, found);
+        switchable.put(services, found);
     }
 }
 
-impl Replaceable {
+impl Switchable {
     /// The other service; None if ours is meant, or as long as its file is being fetched.
     fn find(&self, config: &Config, environment: &Environment) -> Result<Option<Service>> {
-        let Some(place) = catalogue::other((self.said)(config)) else { return Ok(None) };
+        let Some(place) = catalogue::other((self.configured)(config)) else { return Ok(None) };
         let Some(file) = catalogue::find(place, config)? else { return Ok(None) };
-        let text = read_text(&file)?;
+        let text = user_file::read(&file)?;
         let mut services = parse_with(place, &text, environment)?.services;
         services.retain(|service| service.name.as_str() == self.service);
         services.pop().map(Some).with_context(|| format!("{place} defines no service {}", self.service))

@@ -1,10 +1,12 @@
-//! `ros console` and `ros engine`: which console and which engine there are, which one runs, and another one in its place. It is
-//! looked into before it counts, and what works stays until then.
+//! `ros console` and `ros engine`: which console and which engine there are, which one runs, and a
+//! switch to another one. Its image is checked first, and what works stays until then.
 
 use crate::api;
 use crate::cli::{config, repository};
 use crate::install::confirm;
-use crate::resolve::{self, InForce, catalogue};
+use crate::resolve::effective::EffectiveConfig;
+use crate::resolve::switchable::{self, Switchable};
+use crate::resolve::{self, catalogue};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_config::Config;
@@ -48,24 +50,18 @@ pub(crate) struct Switch {
     name: String,
 }
 
-/// One of the two services that may be another's.
+/// A service that may be replaced, as its command presents it.
 #[derive(Debug)]
 pub(crate) struct Choice {
     what: &'static str,
-    service: &'static str,
-    check: &'static str,
-    key: &'static str,
-    said: fn(&Config) -> &str,
+    switchable: Switchable,
     listed: fn(catalogue::Index) -> Vec<String>,
     consequences: &'static str,
 }
 
 pub(crate) const CONSOLE: Choice = Choice {
     what: "console",
-    service: "console",
-    check: "console-check",
-    key: "rancher.console",
-    said: |config| &config.rancher.console,
+    switchable: switchable::CONSOLE,
     listed: |index| index.consoles,
     consequences: "Switching consoles will
 1. destroy the current console container
@@ -75,10 +71,7 @@ pub(crate) const CONSOLE: Choice = Choice {
 
 pub(crate) const ENGINE: Choice = Choice {
     what: "engine",
-    service: "docker",
-    check: "engine-check",
-    key: "rancher.docker.engine",
-    said: |config| &config.rancher.docker.engine,
+    switchable: switchable::ENGINE,
     listed: |index| index.engines,
     consequences: "Switching engines will restart Docker",
 };
@@ -123,7 +116,7 @@ impl Choice {
         }
         let before = self.name(&resolve::stored_config());
         // What was found in another image of that name does not count.
-        let _ = api::delete(&format!("/containers/{}?force=1", self.check));
+        let _ = api::delete(&format!("/containers/{}?force=1", self.switchable.check));
         self.store(name)?;
         ask(Request::Reload).context("putting it into force")?;
         let Some(image) = image else { return Ok(()) };
@@ -136,14 +129,13 @@ impl Choice {
 
     /// The name of the one that runs.
     fn current(&self) -> Result<String> {
-        let shown = api::get(&format!("/containers/{}/json", self.service))?;
-        let is_ours =
-            shown["Config"]["Image"].as_str().is_some_and(corral_engine::image::lookup::is_embedded);
-        Ok(if is_ours { OURS.to_owned() } else { self.name(&InForce::applied().config) })
+        let shown = api::get(&format!("/containers/{}/json", self.switchable.service))?;
+        let is_ours = shown["Config"]["Image"].as_str().is_some_and(corral_engine::image::lookup::is_embedded);
+        Ok(if is_ours { OURS.to_owned() } else { self.name(&EffectiveConfig::applied().config) })
     }
 
     fn name(&self, config: &Config) -> String {
-        catalogue::other((self.said)(config)).unwrap_or(OURS).to_owned()
+        catalogue::other((self.switchable.configured)(config)).unwrap_or(OURS).to_owned()
     }
 
     /// Has file and image here; returns the image, or None where ours is meant.
@@ -155,8 +147,10 @@ impl Choice {
         let text = fs::read_to_string(&file).with_context(invalid)?;
         let services =
             parse_with(place, &text, &resolve::environment(&config)).with_context(invalid)?.services;
-        let found = services.into_iter().find(|service| service.name.as_str() == self.service);
-        let Some(service) = found else { bail!("{}: it defines no service {}", invalid(), self.service) };
+        let found = services.into_iter().find(|service| service.name.as_str() == self.switchable.service);
+        let Some(service) = found else {
+            bail!("{}: it defines no service {}", invalid(), self.switchable.service)
+        };
         if pull && corral_engine::image::lookup::find(&service.image).is_err() {
             let status =
                 Process::new(CLIENT).args(["pull", &service.image]).status().context("starting docker")?;
@@ -168,10 +162,14 @@ impl Choice {
     }
 
     fn store(&self, name: &str) -> Result<()> {
-        config::set(self.key, name)?;
+        config::set(self.switchable.key, name)?;
         let counts = self.name(&resolve::stored_config());
         if counts != catalogue::other(name).unwrap_or(OURS) {
-            bail!("{}: {counts} counts more; ros config explain {} says why", self.key, self.key);
+            bail!(
+                "{}: {counts} counts more; ros config explain {} says why",
+                self.switchable.key,
+                self.switchable.key
+            );
         }
         Ok(())
     }
@@ -181,13 +179,14 @@ impl Choice {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let state = |name: &str| api::get(&format!("/containers/{name}/json")).unwrap_or_default();
-            if state(self.service)["Config"]["Image"] == image {
+            if state(self.switchable.service)["Config"]["Image"] == image {
                 println!("the {} changes", self.what);
                 return Ok(());
             }
-            let check = state(self.check);
+            let check = state(self.switchable.check);
             if check["State"]["Status"] == "exited" && check["State"]["ExitCode"] != 0 {
-                let output = Process::new(CLIENT).args(["logs", "--tail", "1", self.check]).output();
+                let output =
+                    Process::new(CLIENT).args(["logs", "--tail", "1", self.switchable.check]).output();
                 let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
                 bail!("{}", String::from_utf8_lossy(&said).trim());
             }

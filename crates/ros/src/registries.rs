@@ -1,0 +1,18 @@
+//! What the effective configuration says about registries, for the engine of the system.
+
+use crate::resolve::effective::load_config;
+use corral_config::model::RegistryAuth;
+use corral_engine::image::registry::Settings;
+
+/// Read again for each request: it may have changed.
+pub(crate) fn load() -> Settings {
+    let Ok(config) = load_config() else { return Settings::default() };
+    let rancher = config.rancher;
+    let engine = rancher.system_docker;
+    let account = |(host, auth): (String, RegistryAuth)| Some((host, auth.account()?));
+    Settings {
+        mirrors: Some(engine.registry_mirror).filter(|mirror| !mirror.is_empty()).into_iter().collect(),
+        insecure: engine.insecure_registry,
+        accounts: rancher.registry_auths.into_iter().filter_map(account).collect(),
+    }
+}

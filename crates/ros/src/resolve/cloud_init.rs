@@ -1,0 +1,97 @@
+//! The stages of cloud-init: which data sources they are to ask, and what they gave in this boot.
+
+use anyhow::Result;
+use corral_config::Config;
+use corral_config::explain;
+use corral_config::layer::Layer;
+use corral_config::names::DataSource;
+use corral_machine::files::write_atomic;
+use corral_machine::{block, cloud};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+/// Volume labels of config drives: OpenStack's, and NoCloud's.
+pub(crate) const CONFIG_DRIVE: &str = "config-2";
+pub(crate) const NOCLOUD_DRIVE: &str = "cidata";
+/// What this boot's data sources gave, for the resolver and for `ros config status`.
+const MARK: &str = "/run/corral/cloud-init/mark.json";
+
+/// What the stages of cloud-init did in this boot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct CloudInitMark {
+    /// The local source that won, and the one on the network.
+    pub(crate) local: Option<String>,
+    pub(crate) network: Option<String>,
+    /// URLs that local user-data includes.
+    pub(crate) includes: Vec<String>,
+    /// What went wrong.
+    pub(crate) problems: Vec<String>,
+}
+
+impl CloudInitMark {
+    /// What is known in this boot so far.
+    pub(crate) fn load() -> CloudInitMark {
+        fs::read(MARK).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    pub(crate) fn save(&self) -> Result<()> {
+        write_atomic(Path::new(MARK), &serde_json::to_vec(self)?, 0o600)
+    }
+}
+
+/// The sources of the list that are on this machine. VMware's is asked on every machine of VMware's.
+pub(crate) fn local_sources(config: &Config) -> Vec<DataSource> {
+    let mut sources = config.rancher.cloud_init.sources();
+    if cloud::vmware::is_here() && !sources.iter().any(|source| matches!(source, DataSource::Vmware(_))) {
+        sources.push(DataSource::Vmware(None));
+    }
+    sources.retain(|source| source.is_local() && is_here(source));
+    sources
+}
+
+fn is_here(source: &DataSource) -> bool {
+    let has_volume = |label: &str| {
+        block::load_volumes().iter().any(|volume| volume.system.label.eq_ignore_ascii_case(label))
+    };
+    match source {
+        DataSource::ConfigDrive(Some(path)) if path != "/media/config-2" => Path::new(path).exists(),
+        DataSource::ConfigDrive(_) => has_volume(CONFIG_DRIVE) || block::has_shared_folder(CONFIG_DRIVE),
+        DataSource::NoCloud(Some(path)) => Path::new(path).exists(),
+        DataSource::NoCloud(None) => has_volume(NOCLOUD_DRIVE),
+        DataSource::Vmware(None) => {
+            cloud::vmware::is_here() || cloud::vmware::CDS.iter().any(|label| has_volume(label))
+        }
+        DataSource::File(_) | DataSource::Vmware(Some(_)) => true,
+        DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => false,
+    }
+}
+
+/// The sources on the network, in order; a URL on the command line is meant even if the list does not say `cmdline`.
+pub(crate) fn network_sources(config: &Config) -> Vec<DataSource> {
+    let mut sources = config.rancher.cloud_init.sources();
+    let line = corral_machine::cmdline::load().unwrap_or_default();
+    if !sources.contains(&DataSource::CommandLine) && cloud::url_on_command_line(&line).is_some() {
+        sources.push(DataSource::CommandLine);
+    }
+    sources.retain(|source| !source.is_local());
+    sources
+}
+
+/// Once a local source had something the network is asked only if that very user-data says so.
+pub(super) fn needs_network(config: &Config, layers: &[Layer]) -> bool {
+    let mark = CloudInitMark::load();
+    if !mark.includes.is_empty() {
+        return true;
+    }
+    if network_sources(config).is_empty() {
+        return false;
+    }
+    if !Path::new(MARK).exists() && !local_sources(config).is_empty() {
+        // The local ones have not been asked yet.
+        return false;
+    }
+    let said = explain::explain(layers, "rancher.cloud_init.datasources");
+    let winner = said.first().and_then(|explanation| explanation.said.last());
+    mark.local.is_none() || winner.is_some_and(|said| said.place.contains("/boot.yml"))
+}

@@ -1,0 +1,9 @@
+//! Problems that are about no line of a file.
+
+use corral_config::error::{Problem, Severity};
+use corral_config::yaml::Position;
+
+/// An error of a source.
+pub(super) fn error(source: &str, message: &str) -> Problem {
+    Problem::new(Severity::Error, source, Position::default(), "", message.to_owned())
+}
