@@ -11,7 +11,9 @@ mod install;
 mod kexec;
 mod launch;
 mod luks;
+mod power;
 mod progress;
+mod prompt;
 mod registries;
 mod release;
 mod resolve;
@@ -21,6 +23,7 @@ mod trace;
 mod upgrade;
 mod why;
 
+use cli::report::report;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -53,16 +56,5 @@ fn execute(arguments: &[String]) -> anyhow::Result<()> {
         applets::execute::run()
     } else {
         applets::console::execute()
-    }
-}
-
-/// Errors go to stderr in one line, with the chain of what was being done.
-fn report(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

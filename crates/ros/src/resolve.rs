@@ -12,6 +12,7 @@ pub(crate) mod layers;
 pub(crate) mod preload;
 mod problem;
 pub(crate) mod services;
+pub(crate) mod store;
 pub(crate) mod switchable;
 mod user_file;
 mod way_in;

@@ -15,6 +15,7 @@ use crate::boot::resolver::NOTICE;
 use crate::boot::state::{self, CONF};
 use crate::release::boot_set::BootSet;
 use crate::resolve::effective::load_config;
+use crate::resolve::store;
 use crate::resolve::switchable::REBUILDS;
 use anyhow::{Context, Result, bail};
 use commands::{run_all, run_script, user_data_scripts};
@@ -127,7 +128,7 @@ fn rebuild_if_asked(config: &Config) -> Result<()> {
     let number: u64 =
         fs::read_to_string(REBUILDS).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
     write_atomic(Path::new(REBUILDS), format!("{}\n", number + 1).as_bytes(), 0o600)?;
-    crate::cli::set("rancher.force_console_rebuild", "false")?;
+    store::set("rancher.force_console_rebuild", "false", None)?;
     ask(Request::Reload).context("putting it into force").map(drop)
 }
 

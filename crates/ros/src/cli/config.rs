@@ -2,12 +2,14 @@
 
 mod boot_menu;
 mod show;
-mod store;
+mod window;
 
+use crate::cli::report::report;
+use crate::resolve::store;
 use clap::Subcommand;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use store::Window;
+use window::Window;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -84,38 +86,21 @@ pub(crate) enum Command {
     },
 }
 
-/// `ros config set`.
-pub(super) fn set(key: &str, value: &str) -> anyhow::Result<()> {
-    store::set(key, value, &Window::default())
-}
-
-/// Merges a change into what is stored.
-pub(super) fn merge(change: &serde_json::Value) -> anyhow::Result<()> {
-    store::merge(change)
-}
-
-/// Takes a key out of what is stored.
-pub(super) fn remove(key: &str) -> anyhow::Result<()> {
-    store::remove(key)
-}
-
 /// Does what is asked.
 pub(crate) fn run(command: Command) -> ExitCode {
     match command {
         Command::Validate { input } => show::validate(input.as_deref()),
-        Command::Get { key } => crate::report(show::get(&key)),
-        Command::Set { key, value, window } => crate::report(store::set(&key, &value, &window)),
-        Command::Merge { input, window } => crate::report(store::merge_file(input.as_deref(), &window)),
-        Command::Apply { window, file } => crate::report(store::apply(&file, &window)),
-        Command::Confirm => crate::report(store::confirm()),
-        Command::Export { output, private, full } => {
-            crate::report(show::export(output.as_deref(), private, full))
-        }
-        Command::Explain { key } => crate::report(show::explain(&key)),
-        Command::Diff { file } => crate::report(show::diff(file.as_deref())),
-        Command::Status => crate::report(show::status()),
-        Command::Schema => crate::report(show::schema()),
-        Command::Syslinux => crate::report(boot_menu::edit()),
-        Command::Images { input } => crate::report(show::images(input.as_deref())),
+        Command::Get { key } => report(show::get(&key)),
+        Command::Set { key, value, window } => report(store::set(&key, &value, window.confirm)),
+        Command::Merge { input, window } => report(store::merge_file(input.as_deref(), window.confirm)),
+        Command::Apply { window, file } => report(store::apply(&file, window.confirm)),
+        Command::Confirm => report(store::confirm()),
+        Command::Export { output, private, full } => report(show::export(output.as_deref(), private, full)),
+        Command::Explain { key } => report(show::explain(&key)),
+        Command::Diff { file } => report(show::diff(file.as_deref())),
+        Command::Status => report(show::status()),
+        Command::Schema => report(show::schema()),
+        Command::Syslinux => report(boot_menu::edit()),
+        Command::Images { input } => report(show::images(input.as_deref())),
     }
 }

@@ -6,14 +6,16 @@ mod engine;
 mod environment;
 pub(crate) mod persist;
 pub(crate) mod power;
+pub(crate) mod report;
 mod repository;
 mod service;
 mod switch;
 mod tls;
 
-use crate::{applets, install, report, upgrade, why};
+use crate::{applets, install, upgrade, why};
 use clap::{Parser, Subcommand};
 use corral_machine::os_release::running_version;
+use report::report;
 use std::process::ExitCode;
 
 /// Control and configure Corral.
@@ -145,11 +147,11 @@ enum Command {
   ros reset --keep config,keys,images")]
     Reset(persist::Options),
     /// Restart the machine
-    Reboot(power::Options),
+    Reboot(crate::power::Options),
     /// Switch the machine off
-    Poweroff(power::Options),
+    Poweroff(crate::power::Options),
     /// Halt the machine
-    Halt(power::Options),
+    Halt(crate::power::Options),
     #[command(hide = true)]
     EngineDaemon,
     #[command(hide = true)]
@@ -257,10 +259,10 @@ fn works_for_everyone(command: &Command) -> bool {
 fn os(command: &Os) -> anyhow::Result<()> {
     match command {
         Os::Version => {
-            upgrade::version();
+            upgrade::list::version();
             Ok(())
         }
-        Os::List => upgrade::list(),
+        Os::List => upgrade::list::list(),
         Os::Upgrade(options) => upgrade::run(options),
         Os::Rollback { version } => upgrade::rollback(version.as_deref()),
         Os::Reexec => engine::reexec(),
@@ -269,11 +271,6 @@ fn os(command: &Os) -> anyhow::Result<()> {
             corral_engine::client::ask(corral_engine::protocol::Request::Panic).map(drop).map_err(Into::into)
         }
     }
-}
-
-/// Changes a value of the configuration for good.
-pub(crate) fn set(key: &str, value: &str) -> anyhow::Result<()> {
-    config::set(key, value)
 }
 
 fn dispatch(command: Command) -> ExitCode {
@@ -296,6 +293,9 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Poweroff(options) => report(power::end("poweroff", &options)),
         Command::Halt(options) => report(power::end("halt", &options)),
         Command::EngineDaemon => report(corral_engine::daemon::serve::run(crate::launch::registries)),
+        Command::Reboot(options) => report(crate::power::request("reboot", &options)),
+        Command::Poweroff(options) => report(crate::power::request("poweroff", &options)),
+        Command::Halt(options) => report(crate::power::request("halt", &options)),
         Command::EngineDaemon => report(corral_engine::daemon::run(crate::registries::load)),
         Command::Bootstrap => report(applets::bootstrap::run()),
         Command::CloudInitSave { network: false } => report(applets::cloud_init::run_local()),

@@ -2,7 +2,8 @@
 
 use crate::boot::reset::{KEPT_KEYS, RESET};
 use crate::boot::state::{self, KEPT, PROBLEM};
-use crate::install::confirm;
+use crate::power;
+use crate::prompt::confirm;
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -100,7 +101,7 @@ pub(crate) fn reset(options: &Options) -> Result<()> {
     if options.no_reboot {
         return Ok(());
     }
-    super::power::end("reboot", &super::power::Options::default())
+    power::request("reboot", &power::Options::default())
 }
 
 /// They are the configuration's, which is not kept.

@@ -2,11 +2,11 @@
 //! switch to another one. Its image is checked first, and what works stays until then.
 
 use crate::api;
-use crate::cli::{config, repository};
-use crate::install::confirm;
+use crate::cli::repository;
+use crate::prompt::confirm;
 use crate::resolve::effective::EffectiveConfig;
 use crate::resolve::switchable::{self, Switchable};
-use crate::resolve::{self, catalogue};
+use crate::resolve::{self, catalogue, store};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_config::Config;
@@ -162,7 +162,7 @@ impl Choice {
     }
 
     fn store(&self, name: &str) -> Result<()> {
-        config::set(self.switchable.key, name)?;
+        store::set(self.switchable.key, name, None)?;
         let counts = self.name(&resolve::stored_config());
         if counts != catalogue::other(name).unwrap_or(OURS) {
             bail!(

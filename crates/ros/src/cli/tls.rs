@@ -1,8 +1,7 @@
 //! `ros tls generate`: certificates for Docker over TLS (`rancher.docker.tls`). The authority is made once and kept in
 //! the configuration, as is the server's pair; the client's lies where the docker CLI looks for it.
 
-use crate::cli::config;
-use crate::resolve;
+use crate::resolve::{self, store};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_config::model::Docker;
@@ -62,7 +61,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         kept["server_cert"] = json!(pair.certificate);
         kept["server_key"] = json!(pair.key);
     }
-    config::merge(&json!({"rancher": {"docker": kept}}))?;
+    store::merge(&json!({"rancher": {"docker": kept}}))?;
     let default = if options.server { SERVER_FOLDER } else { CLIENT_FOLDER };
     let folder = options.dir.as_deref().unwrap_or(Path::new(default));
     let prefix = if options.server { "server-" } else { "" };

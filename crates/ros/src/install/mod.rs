@@ -15,9 +15,11 @@ mod seed;
 mod target;
 
 use crate::luks::Method;
+use crate::power;
+use crate::prompt::confirm;
 use crate::release::copy;
 use crate::release::source::Source;
-use crate::release::{Release, boot_set};
+use crate::release::{Release, boot_set, trust};
 use access::Access;
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, Versions};
@@ -28,7 +30,7 @@ use encryption::Encryption;
 pub(crate) use kind::Kind;
 use seed::{Draft, Seed};
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use target::{Partitions, Target};
 
@@ -124,7 +126,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.no_reboot || (!options.force && !confirm("Continue with reboot")?) {
         return Ok(());
     }
-    crate::cli::power::end("reboot", &crate::cli::power::Options::default())
+    power::request("reboot", &power::Options::default())
 }
 
 /// Checks everything before the disk is touched. A document that the dialogue has read is not read again.
@@ -170,30 +172,6 @@ fn target(kind: Kind, options: &Options, size: u64) -> Result<Target> {
         }
         _ => bail!("several disks are for -t raid only"),
     }
-}
-
-/// Says loudly what is taken without a good signature.
-pub(crate) fn trust(release: &Release, insecure: bool) -> Result<()> {
-    match release.check_signature() {
-        Err(error) if insecure => {
-            println!("WARNING: {error:#}");
-            println!("WARNING: nobody vouches for this release; it is taken because of --insecure");
-            Ok(())
-        }
-        checked => checked,
-    }
-}
-
-/// Asks on the terminal. Without one there is nobody to ask: that is a no.
-pub(crate) fn confirm(question: &str) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        bail!("{question}? There is no terminal to ask on: -f, or --force, is a yes");
-    }
-    print!("{question} [y/N]: ");
-    std::io::stdout().flush()?;
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    Ok(["y", "yes"].contains(&line.trim().to_lowercase().as_str()))
 }
 
 impl Plan {

@@ -94,6 +94,18 @@ impl Release {
     }
 }
 
+/// Says loudly what is taken without a good signature.
+pub(crate) fn trust(release: &Release, insecure: bool) -> Result<()> {
+    match release.check_signature() {
+        Err(error) if insecure => {
+            println!("WARNING: {error:#}");
+            println!("WARNING: nobody vouches for this release; it is taken because of --insecure");
+            Ok(())
+        }
+        checked => checked,
+    }
+}
+
 impl Descriptor {
     fn part(&self, name: &str) -> Result<Part> {
         let hex = self.digest.strip_prefix("sha256:").unwrap_or_default();

@@ -1,6 +1,5 @@
 //! `ros os list` and `ros os version`: the releases that the owner's list names, and those on this machine.
 
-use super::as_file;
 use crate::release::source::Source;
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
@@ -11,6 +10,7 @@ use corral_machine::boot_partition::booted;
 use corral_machine::os_release::running_version;
 use serde::Deserialize;
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,6 +79,12 @@ pub(super) fn find(image: Option<&str>, insecure: bool) -> Result<Source> {
         Some(path) => Source::open(&path),
         None => Source::fetch(&image, insecure),
     }
+}
+
+/// A file that an owner named; none if it is the name of an image.
+fn as_file(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(name);
+    (name.starts_with('/') || name.starts_with('.') || path.is_file()).then_some(path)
 }
 
 fn load() -> Result<Releases> {

@@ -1,20 +1,20 @@
 //! `ros os upgrade` and what belongs to it: preflight with numbers, the new version beside the old one, and a boot on
 //! trial; the old version stays the default until the new one has proved itself (`trial`).
 
-mod list;
+pub(crate) mod list;
 mod plan;
 pub(crate) mod trial;
 
-use crate::install::{confirm, trust};
+use crate::power;
+use crate::prompt::confirm;
 use crate::release::boot_set::BootSet;
 use crate::release::source::Source;
-use crate::release::{Release, copy};
+use crate::release::{Release, copy, trust};
+use crate::resolve::store;
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BootPartition, Stage, Trial};
 use corral_machine::efi;
 use corral_machine::os_release::running_version;
-pub(crate) use list::{list, version};
-use std::path::PathBuf;
 use std::process::Command;
 
 /// Room for what a FAT file system needs besides the files.
@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     install_beside(&set, &source, &release, &options.append)?;
     arm(&set, &release.version, options)?;
     if options.upgrade_console {
-        crate::cli::set("rancher.force_console_rebuild", "true")?;
+        store::set("rancher.force_console_rebuild", "true", None)?;
     }
     Source::forget_stage();
     if options.kexec {
@@ -100,7 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.no_reboot || (!options.force && !confirm("Continue with reboot")?) {
         return Ok(());
     }
-    crate::cli::power::end("reboot", &crate::cli::power::Options::default())
+    power::request("reboot", &power::Options::default())
 }
 
 /// Puts the version onto every boot partition, and offers it there as one that is not the default.
@@ -220,10 +220,4 @@ pub(crate) fn rollback(to: Option<&str>) -> Result<()> {
     }
     println!("version {wanted} is the default from the next start on");
     Ok(())
-}
-
-/// A file that an owner named, or the name of an image.
-fn as_file(name: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(name);
-    (name.starts_with('/') || name.starts_with('.') || path.is_file()).then_some(path)
 }

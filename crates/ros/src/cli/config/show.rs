@@ -1,11 +1,11 @@
 //! What is in force, where it comes from, and what is wrong with it.
 
-use super::store::read_input;
 use crate::boot::oem;
 use crate::resolve::cloud_init::CloudInitMark;
 use crate::resolve::confirm::Pending;
 use crate::resolve::effective::EffectiveConfig;
 use crate::resolve::services::is_of_system;
+use crate::resolve::store::read_input;
 use crate::resolve::{self, built_in, layers};
 use anyhow::{Result, bail};
 use corral_config::error::{Problem, Severity, capped};

@@ -2,9 +2,8 @@
 
 use super::run::Engine;
 use crate::boot::state::CONF;
-use crate::cli::config;
 use crate::cli::repository;
-use crate::resolve::{self, catalogue};
+use crate::resolve::{self, catalogue, store};
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_plan::compose::parse_with;
@@ -36,20 +35,20 @@ pub(super) fn enable(file: &str) -> Result<()> {
     let config = resolve::stored_config();
     repository::fetch(file, &config).with_context(|| format!("{file} is not a valid service"))?;
     pull_images(file, &config)?;
-    config::set(&entry(file), "true")
+    store::set(&entry(file), "true", None)
 }
 
 /// `ros service disable`.
 pub(super) fn disable(file: &str) -> Result<()> {
     if resolve::stored_config().rancher.services_include.contains_key(file) {
-        config::set(&entry(file), "false")?;
+        store::set(&entry(file), "false", None)?;
     }
     Ok(())
 }
 
 /// `ros service delete`.
 pub(super) fn delete(file: &str) -> Result<()> {
-    config::remove(&entry(file))?;
+    store::remove(&entry(file))?;
     if resolve::stored_config().rancher.services_include.contains_key(file) {
         bail!("{file} is in a part of the configuration that is not yours to change here: disable it");
     }

@@ -2,7 +2,7 @@
 
 use super::Names;
 use crate::applets::user_services::HASH_LABEL;
-use crate::install::confirm;
+use crate::prompt::confirm;
 use crate::resolve;
 use crate::resolve::services::is_of_system;
 use anyhow::{Context, Result, bail};

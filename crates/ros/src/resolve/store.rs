@@ -1,9 +1,10 @@
-//! Changes: checked by themselves, put on top of what is stored, written so that a cut of power leaves the old or the
-//! new; and, with `--confirm`, taken back unless somebody says that they are good.
+//! Changes of the stored configuration: checked by themselves, put on top of it, and written so
+//! that a cut of power leaves the old or the new. Where a time is given, a change is rolled back
+//! unless it is confirmed within it.
 
+use super::layers::last_good;
+use super::{built_in, confirm};
 use crate::boot::state::CONF;
-use crate::resolve::layers::last_good;
-use crate::resolve::{self, built_in, confirm};
 use anyhow::{Context, Result, bail};
 use corral_config::error::Severity;
 use corral_config::{Layer, Source};
@@ -16,37 +17,12 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// How long a change may stand unconfirmed.
-#[derive(Debug, Default, clap::Args)]
-pub(crate) struct Window {
-    /// Put the change into force now, and take it back unless `ros config confirm` comes within this time: 90s, 2m, 1h
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    confirm: Option<u64>,
-}
-
-fn parse_time(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is not a time such as 90s, 2m or 1h");
-    let (number, unit) = match text.find(|character: char| !character.is_ascii_digit()) {
-        Some(at) => text.split_at(at),
-        None => (text, "s"),
-    };
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let time = number.checked_mul(seconds).ok_or_else(wrong)?;
-    if (10..=86_400).contains(&time) { Ok(time) } else { Err("the time must be 10 s to 24 h".to_owned()) }
-}
-
 fn file() -> PathBuf {
     Path::new(CONF).join("cloud-config.yml")
 }
 
-/// `ros config set`.
-pub(super) fn set(key: &str, value: &str, window: &Window) -> Result<()> {
+/// Changes a value, given as YAML: `ros config set`.
+pub(crate) fn set(key: &str, value: &str, confirm_within: Option<u64>) -> Result<()> {
     let layer = Layer::from_setting(key, value);
     let of_services = built_in::check(&layer);
     let mut problems = layer.problems.iter().chain(&of_services);
@@ -54,27 +30,27 @@ pub(super) fn set(key: &str, value: &str, window: &Window) -> Result<()> {
         bail!("{}: {}; nothing was changed", problem.key, problem.message);
     }
     layer.problems.iter().for_each(|problem| eprintln!("{}: warning: {}", problem.key, problem.message));
-    store(&layer.value, window)
+    store(&layer.value, confirm_within)
 }
 
 /// `ros config merge`.
-pub(super) fn merge_file(input: Option<&Path>, window: &Window) -> Result<()> {
-    store(&read_change(input)?, window)
+pub(crate) fn merge_file(input: Option<&Path>, confirm_within: Option<u64>) -> Result<()> {
+    store(&read_change(input)?, confirm_within)
 }
 
 /// `ros config apply`.
-pub(super) fn apply(input: &Path, window: &Window) -> Result<()> {
+pub(crate) fn apply(input: &Path, confirm_within: Option<u64>) -> Result<()> {
     let input = Some(input).filter(|path| path.as_os_str() != "-");
     let change = read_change(input)?;
-    store(&change, window)?;
-    if window.confirm.is_none() {
+    store(&change, confirm_within)?;
+    if confirm_within.is_none() {
         ask(Request::Reload).context("putting it into force")?;
     }
     Ok(())
 }
 
 /// `ros config confirm`.
-pub(super) fn confirm() -> Result<()> {
+pub(crate) fn confirm() -> Result<()> {
     if !confirm::confirm()? {
         bail!("no change waits to be confirmed");
     }
@@ -96,11 +72,11 @@ fn read_change(input: Option<&Path>) -> Result<Value> {
 }
 
 /// Puts a change on top of what is stored.
-fn store(change: &Value, window: &Window) -> Result<()> {
+fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     let _lock = lock(&file())?;
     let mut stored = load()?;
     merge::merge_into(&mut stored, change);
-    let Some(seconds) = window.confirm else { return save(&stored) };
+    let Some(seconds) = confirm_within else { return save(&stored) };
     let text = to_text(&stored)?;
     confirm::prepare(&file(), seconds)?;
     write(&text)?;
@@ -109,13 +85,13 @@ fn store(change: &Value, window: &Window) -> Result<()> {
     Ok(())
 }
 
-/// A change of another command's.
+/// Puts a change on top of what is stored, for good.
 pub(crate) fn merge(change: &Value) -> Result<()> {
-    store(change, &Window::default())
+    store(change, None)
 }
 
 /// Takes a key out of what is stored, if it is there.
-pub(super) fn remove(key: &str) -> Result<()> {
+pub(crate) fn remove(key: &str) -> Result<()> {
     let _lock = lock(&file())?;
     let mut stored = load()?;
     if path::remove(&mut stored, key).is_some() { save(&stored) } else { Ok(()) }
@@ -154,7 +130,7 @@ fn lost(file: &Path, what: &str) -> Result<Value> {
 
 fn save(stored: &Value) -> Result<()> {
     write(&to_text(stored)?)?;
-    resolve::refresh().context("telling the services")
+    super::refresh().context("telling the services")
 }
 
 /// The file's text, if it can be read again at the next boot: it may have become too large.
@@ -169,7 +145,7 @@ fn write(text: &str) -> Result<()> {
 }
 
 /// The name and the bytes of a file, or of standard input.
-pub(super) fn read_input(input: Option<&Path>) -> Result<(String, Vec<u8>)> {
+pub(crate) fn read_input(input: Option<&Path>) -> Result<(String, Vec<u8>)> {
     match input {
         Some(file) => {
             let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
@@ -185,18 +161,9 @@ pub(super) fn read_input(input: Option<&Path>) -> Result<(String, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_time, to_text};
+    use super::to_text;
     use corral_config::yaml::MAX_BYTES;
     use serde_json::json;
-
-    #[test]
-    fn times_have_units() {
-        for (text, expected) in
-            [("90", Some(90)), ("2m", Some(120)), ("1h", Some(3600)), ("5", None), ("2x", None)]
-        {
-            assert_eq!(parse_time(text).ok(), expected, "{text}");
-        }
-    }
 
     #[test]
     fn what_could_not_be_read_again_is_not_stored() {
