@@ -78,7 +78,7 @@ enum Command {
   ros install -d /dev/sda --ssh-key my.pub --address 192.168.1.5/24 \\
     --gateway 192.168.1.1 --dns 192.168.1.1
   ros install -d /dev/vda -t generic -a rancher.debug=true")]
-    Install(Box<install::Options>),
+    Install(Box<install::options::Options>),
     /// The operating system: versions, upgrades
     #[command(after_help = "Examples:
   ros os list                             versions here, and those that rancher.upgrade.url lists

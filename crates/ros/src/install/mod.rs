@@ -1,7 +1,6 @@
 //! `ros install`: everything is looked at and said before the first byte is written; then the steps, in order.
 
 mod access;
-mod ask;
 mod disk;
 mod document;
 mod encryption;
@@ -10,79 +9,35 @@ mod kind;
 mod loader;
 mod login;
 mod network;
+pub(crate) mod options;
 mod password;
-mod seed;
 mod target;
+mod user_config;
+mod wizard;
 
-use crate::luks::Method;
 use crate::power;
 use crate::prompt::confirm;
 use crate::release::copy;
 use crate::release::source::Source;
 use crate::release::{Release, boot_set, trust};
-use access::Access;
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, Versions};
 use corral_machine::mounts;
 use disk::Disk;
 use document::Document;
 use encryption::Encryption;
-pub(crate) use kind::Kind;
-use seed::{Draft, Seed};
+use kind::Kind;
+use options::Options;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use target::{Partitions, Target};
+use user_config::{Draft, UserConfig};
 
 const BOOT: &str = "/run/corral/install/boot";
 const STATE: &str = "/run/corral/install/state";
 /// Kernel parameters of an installed system, besides where it is.
 const PARAMETERS: &str = "printk.devkmsg=on panic=10 quiet rancher.state.wait";
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Options {
-    /// Disk to install to, or disks for raid; all that is on it is lost. With `-t noformat` the partition of the state
-    #[arg(short, long, value_name = "DISK", value_delimiter = ',')]
-    device: Vec<PathBuf>,
-    /// How the disk is laid out and started
-    #[arg(short = 't', long, value_enum, default_value = "hybrid")]
-    install_type: Kind,
-    /// Boot partition to use, with `-t noformat`
-    #[arg(short, long, value_name = "PARTITION")]
-    partition: Option<PathBuf>,
-    /// cloud-config of the machine: a file or a URL
-    #[arg(short, long, value_name = "FILE|URL")]
-    cloud_config: Option<String>,
-    #[command(flatten)]
-    access: Access,
-    /// More kernel parameters, kept over upgrades
-    #[arg(short, long, default_value = "", value_name = "PARAMETERS")]
-    append: String,
-    /// Release to install instead of the one that runs: a file
-    #[arg(short, long, value_name = "FILE")]
-    image: Option<PathBuf>,
-    /// Folder of the state partition that holds the state, where several systems share it
-    #[arg(long, default_value = "", value_name = "FOLDER")]
-    statedir: String,
-    /// Encrypt the state (LUKS2), to be opened by: passphrase, tpm2, key-file=DRIVE:/PATH; or by several, with commas
-    #[arg(long, value_name = "HOW", value_delimiter = ',')]
-    encrypt: Vec<Method>,
-    /// Ask nothing
-    #[arg(short, long)]
-    force: bool,
-    /// Do not restart afterwards
-    #[arg(long)]
-    no_reboot: bool,
-    /// Start the new system by kexec, without the firmware
-    #[arg(short, long)]
-    kexec: bool,
-    /// Take a release whose signature is missing or unknown
-    #[arg(long)]
-    insecure: bool,
-    /// Say more
-    #[arg(long, hide = true)]
-    debug: bool,
-}
 
 /// What is going to be done. Nothing has been written when it is there.
 #[derive(Debug)]
@@ -93,7 +48,7 @@ struct Plan {
     release: Release,
     /// The name of its document.
     document: Option<String>,
-    seed: Seed,
+    user_config: UserConfig,
     encryption: Option<Encryption>,
     append: String,
     statedir: String,
@@ -106,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         && options.install_type != Kind::Noformat
         && std::io::stdin().is_terminal()
     {
-        let (filled_in, document) = ask::fill_in(options)?;
+        let (filled_in, document) = wizard::fill_in(options)?;
         asked = filled_in;
         (&asked, document)
     } else {
@@ -147,11 +102,11 @@ fn plan(options: &Options, document: Option<Document>) -> Result<Plan> {
     };
     let target = target(kind, options, release.size())?;
     let append = options.append.trim().to_owned();
-    let seed = Seed::prepare(&options.access, &Draft::new(document.as_ref(), &append))?;
+    let user_config = UserConfig::prepare(&options.access, &Draft::new(document.as_ref(), &append))?;
     let encryption = Encryption::plan(&options.encrypt)?;
     let document = document.map(|document| document.name);
     let statedir = options.statedir.clone();
-    Ok(Plan { kind, target, source, release, document, seed, encryption, append, statedir })
+    Ok(Plan { kind, target, source, release, document, user_config, encryption, append, statedir })
 }
 
 fn target(kind: Kind, options: &Options, size: u64) -> Result<Target> {
@@ -183,7 +138,7 @@ impl Plan {
             println!("  encryption {}", encryption.describe());
         }
         println!("  config     {}", self.document.as_deref().unwrap_or("none"));
-        self.seed.lines.iter().for_each(|line| println!("  {line}"));
+        self.user_config.lines.iter().for_each(|line| println!("  {line}"));
         if !self.append.is_empty() {
             println!("  parameters {}", self.append);
         }
@@ -258,7 +213,7 @@ impl Plan {
 
     fn write_state(&self, device: &Path) -> Result<()> {
         target::mount_state(device, Path::new(STATE))?;
-        let written = self.seed.write(&Path::new(STATE).join(self.statedir.trim_matches('/')));
+        let written = self.user_config.write(&Path::new(STATE).join(self.statedir.trim_matches('/')));
         let closed = mounts::unmount(Path::new(STATE), false);
         written.and(closed)
     }

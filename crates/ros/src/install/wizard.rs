@@ -4,9 +4,11 @@
 use super::access::{Access, hostname};
 use super::disk::{self, Candidate};
 use super::document::Document;
+use super::kind::Kind;
 use super::network::Cidr;
-use super::seed::Draft;
-use super::{Kind, Options, keys, password};
+use super::options::Options;
+use super::user_config::Draft;
+use super::{keys, password};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use dialoguer::{Input, Select};

@@ -35,7 +35,7 @@ type File = (&'static str, Option<Vec<u8>>);
 
 /// What is written to the new machine.
 #[derive(Debug)]
-pub(super) struct Seed {
+pub(super) struct UserConfig {
     files: Vec<File>,
     /// Lines for the owner to agree to.
     pub(super) lines: Vec<String>,
@@ -159,10 +159,10 @@ impl Draft<'_> {
     }
 }
 
-impl Seed {
+impl UserConfig {
     /// Reads what flags name and judges what comes of it.
-    pub(super) fn prepare(access: &Access, draft: &Draft<'_>) -> Result<Seed> {
-        Seed::judge(access.resolve()?, draft, access.no_login, keys::of_this_system)
+    pub(super) fn prepare(access: &Access, draft: &Draft<'_>) -> Result<UserConfig> {
+        UserConfig::judge(access.resolve()?, draft, access.no_login, keys::of_this_system)
     }
 
     /// Takes the keys of this system along where there are no others. Without any way in it is an error.
@@ -171,7 +171,7 @@ impl Seed {
         draft: &Draft<'_>,
         no_login: bool,
         keys_here: impl FnOnce() -> Result<Vec<Key>>,
-    ) -> Result<Seed> {
+    ) -> Result<UserConfig> {
         let mut lines = said.describe();
         let mut ways = draft.judge(&said);
         if said.keys.is_empty() && !ways.has_ssh() && !ways.expects_keys() {
@@ -188,7 +188,7 @@ impl Seed {
         }
         ways.obstacles.iter().for_each(|obstacle| println!("WARNING: {obstacle}"));
         lines.extend(ways.describe());
-        Ok(Seed { files: draft.files(&said)?, lines })
+        Ok(UserConfig { files: draft.files(&said)?, lines })
     }
 
     /// Puts everything where the first boot reads it, for root only. What an earlier installation left is set aside.
@@ -246,17 +246,17 @@ mod tests {
         Ok(vec![Key { key, origin: keys::THIS_SYSTEM.to_owned() }])
     }
 
-    fn judge(text: &str, append: &str, no_login: bool, here: fn() -> Result<Vec<Key>>) -> Result<Seed> {
+    fn judge(text: &str, append: &str, no_login: bool, here: fn() -> Result<Vec<Key>>) -> Result<UserConfig> {
         let document = document(text);
-        Seed::judge(Resolved::default(), &Draft::new(Some(&document), append), no_login, here)
+        UserConfig::judge(Resolved::default(), &Draft::new(Some(&document), append), no_login, here)
     }
 
     fn nothing_here() -> Result<Vec<Key>> {
         Ok(Vec::new())
     }
 
-    fn file(seed: &Seed, name: &str) -> Option<String> {
-        let (_, content) = seed.files.iter().find(|(known, _)| *known == name).unwrap();
+    fn file(config: &UserConfig, name: &str) -> Option<String> {
+        let (_, content) = config.files.iter().find(|(known, _)| *known == name).unwrap();
         content.clone().map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
@@ -274,11 +274,11 @@ mod tests {
             assert!(why.contains(part), "{part}: {why}");
         }
         assert!(judge("#!/bin/sh\n", "", false, nothing_here).unwrap_err().to_string().contains("scripts"));
-        let none = Seed::judge(Resolved::default(), &Draft::new(None, ""), false, nothing_here);
+        let none = UserConfig::judge(Resolved::default(), &Draft::new(None, ""), false, nothing_here);
         assert!(none.unwrap_err().to_string().contains("no way to log in"));
-        let seed = judge(text, "", true, nothing_here).unwrap();
-        assert_eq!(seed.lines, ["log in     NO WAY IS KNOWN (--no-login)"]);
-        assert_eq!(file(&seed, DOCUMENT).as_deref(), Some(text));
+        let config = judge(text, "", true, nothing_here).unwrap();
+        assert_eq!(config.lines, ["log in     NO WAY IS KNOWN (--no-login)"]);
+        assert_eq!(file(&config, DOCUMENT).as_deref(), Some(text));
     }
 
     #[test]
@@ -295,9 +295,9 @@ mod tests {
             ("hostname: a", "cloud-config-url=http://host/x", false),
             ("rancher: {password: secret, ssh: {daemon: false}}", "", false),
         ] {
-            let seed = judge(text, append, false, key_here).unwrap_or_else(|why| panic!("{text}: {why}"));
-            assert_eq!(seed.lines.iter().any(|line| line == along), expected, "{text}: {:?}", seed.lines);
-            assert_eq!(file(&seed, FLAGS).is_some_and(|text| text.contains(KEY)), expected, "{text}");
+            let config = judge(text, append, false, key_here).unwrap_or_else(|why| panic!("{text}: {why}"));
+            assert_eq!(config.lines.iter().any(|line| line == along), expected, "{text}: {:?}", config.lines);
+            assert_eq!(file(&config, FLAGS).is_some_and(|text| text.contains(KEY)), expected, "{text}");
         }
     }
 
@@ -311,22 +311,22 @@ mod tests {
             ..Resolved::default()
         };
         let document = document(KEY_DOCUMENT);
-        let seed = Seed::judge(said, &Draft::new(Some(&document), ""), false, nothing_here).unwrap();
-        assert_eq!(seed.lines.len(), 2);
-        assert!(seed.lines[0].ends_with("other (ED25519), from my.yml"), "{:?}", seed.lines);
-        assert!(seed.lines[1].ends_with("two (ED25519), from --ssh-key"), "{:?}", seed.lines);
-        let written = Layer::parse(Source::Defaults, &file(&seed, FLAGS).unwrap());
+        let config = UserConfig::judge(said, &Draft::new(Some(&document), ""), false, nothing_here).unwrap();
+        assert_eq!(config.lines.len(), 2);
+        assert!(config.lines[0].ends_with("other (ED25519), from my.yml"), "{:?}", config.lines);
+        assert!(config.lines[1].ends_with("two (ED25519), from --ssh-key"), "{:?}", config.lines);
+        let written = Layer::parse(Source::Defaults, &file(&config, FLAGS).unwrap());
         assert_eq!(written.problems, Vec::new());
         assert_eq!(written.value["ssh_authorized_keys"].as_array().map(Vec::len), Some(2));
-        assert_eq!(file(&seed, DOCUMENT).as_deref(), Some(KEY_DOCUMENT));
+        assert_eq!(file(&config, DOCUMENT).as_deref(), Some(KEY_DOCUMENT));
     }
 
     #[test]
     fn user_data_is_read_by_the_new_machine_itself() {
-        let seed = judge("#!/bin/sh\n", "", true, nothing_here).unwrap();
-        assert_eq!((file(&seed, DOCUMENT), file(&seed, FLAGS)), (None, None));
-        assert_eq!(file(&seed, USER_DATA).as_deref(), Some("#!/bin/sh\n"));
-        let source = Layer::parse(Source::Defaults, &file(&seed, USER_DATA_SOURCE).unwrap());
+        let config = judge("#!/bin/sh\n", "", true, nothing_here).unwrap();
+        assert_eq!((file(&config, DOCUMENT), file(&config, FLAGS)), (None, None));
+        assert_eq!(file(&config, USER_DATA).as_deref(), Some("#!/bin/sh\n"));
+        let source = Layer::parse(Source::Defaults, &file(&config, USER_DATA_SOURCE).unwrap());
         assert_eq!(source.problems, Vec::new());
         let sources = json!(["file:/var/lib/rancher/conf/user-data", "configdrive", "nocloud"]);
         assert_eq!(source.value.pointer(SOURCES), Some(&sources));
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_installation_left_goes() {
-        let root = std::env::temp_dir().join(format!("corral-seed-{}", std::process::id()));
+        let root = std::env::temp_dir().join(format!("corral-user-config-{}", std::process::id()));
         judge("hostname: a", "", false, key_here).unwrap().write(&root).unwrap();
         let there = |name: &str| root.join(CONF).join(name).exists();
         assert!(there(DOCUMENT) && there(FLAGS) && !there(USER_DATA));
