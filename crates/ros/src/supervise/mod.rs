@@ -2,9 +2,9 @@
 //! `plan::lifecycle` and `plan::graph`, has helpers do what takes time, and never waits for anything else.
 
 mod bugs;
-mod children;
 mod connection;
 mod containers;
+mod daemon;
 mod ending;
 mod jobs;
 mod prepare;
@@ -28,6 +28,7 @@ use corral_engine::sys::signals::{Ask, Signals};
 use corral_machine::console::say;
 use corral_machine::power::Power;
 use corral_plan::resolved::Resolved;
+use daemon::Daemon;
 use ending::Ending;
 use jobs::Job;
 pub(crate) use reexec::resume;
@@ -77,7 +78,7 @@ pub(crate) struct Supervisor {
     resolver: Option<Resolver>,
     reload: reload::Reload,
     trace: Trace,
-    daemon: children::Daemon,
+    daemon: Daemon,
     ending: Option<Ending>,
     announced: bool,
     /// What keeps services from being started, as it was said.
@@ -149,7 +150,7 @@ impl Supervisor {
             resolver: None,
             reload: reload::Reload::default(),
             trace: foundation.trace,
-            daemon: children::Daemon::default(),
+            daemon: Daemon::default(),
             ending: None,
             announced: false,
             obstacles: BTreeSet::new(),

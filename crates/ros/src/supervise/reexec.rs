@@ -3,12 +3,13 @@
 
 use super::bugs::Bugs;
 use super::connection::{Connection, Waiting};
+use super::daemon::Daemon;
 use super::ending::Ending;
 use super::jobs::{Job, Purpose};
 use super::reload::Reload;
 use super::table::Container;
 use super::waiters::Waiter;
-use super::{Foundation, Supervisor, Timer, children, ending};
+use super::{Foundation, Supervisor, Timer, ending};
 use crate::trace::Trace;
 use anyhow::{Context, Result, bail};
 use corral_engine::core::Helper;
@@ -219,7 +220,7 @@ fn restore(signals: Signals, saved: Saved) -> Result<Supervisor> {
     let at = |left| deadline::after(Duration::from_millis(left));
     supervisor.timers = saved.timers.into_iter().map(|(left, timer)| (at(left), timer)).collect();
     (supervisor.waiters, supervisor.reload) = (saved.waiters, saved.reload);
-    supervisor.daemon = children::Daemon {
+    supervisor.daemon = Daemon {
         pid: saved.daemon_pid,
         started: saved.daemon_pid.map(|_| ago(saved.daemon_age)),
         failures: saved.daemon_failures,
