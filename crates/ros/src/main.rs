@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         "autologin" => report(applets::autologin::run(&arguments)),
         "recovery-login" => report(applets::recovery::log_in()),
         "recovery-shell" => report(applets::recovery::shell()),
-        "netconf" => report(applets::netconf::run()),
+        "netconf" => report(applets::run(applets::Command::Netconf)),
         "cloud-init-execute" => report(execute(&arguments)),
         "wait-for-docker" => report(applets::wait_for_docker::run()),
         "modprobe" => report(applets::modprobe::run(&arguments)),

@@ -1,5 +1,6 @@
 //! `autologin`: what getty runs on a terminal that `rancher.autologin` names.
 
+use super::netconf::addresses::FOLDER;
 use anyhow::{Context, Result};
 use corral_machine::os_release::running_version;
 use std::fs;
@@ -23,8 +24,8 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
 }
 
 /// `eth0: 10.0.2.15/24`, one line an interface, as the network container found them.
-pub(crate) fn addresses() -> Vec<String> {
-    let Ok(items) = fs::read_dir("/run/corral/addresses") else { return Vec::new() };
+fn addresses() -> Vec<String> {
+    let Ok(items) = fs::read_dir(FOLDER) else { return Vec::new() };
     let line = |item: fs::DirEntry| {
         let address = fs::read_to_string(item.path()).ok()?;
         Some(format!("{}: {}", item.file_name().to_string_lossy(), address.trim()))

@@ -1,14 +1,12 @@
 //! `ros console-init`, first process of the console: homes, keys and files of the owner; then it becomes `respawn`,
 //! which runs sshd and the terminals. The owner's own commands run beside that: one that hangs locks nobody out.
 
-mod accounts;
+pub(crate) mod accounts;
 pub(crate) mod commands;
 mod host_keys;
 mod keys;
 pub(crate) mod mounts;
 mod sshd;
-
-pub(crate) use accounts::chpasswd_arguments;
 
 use super::user_docker::CONSOLE_DONE;
 use crate::boot::resolver::NOTICE;

@@ -18,10 +18,88 @@ pub(crate) mod user_docker;
 pub(crate) mod user_services;
 pub(crate) mod wait_for_docker;
 
+use crate::resolve::preload::Engine;
+use crate::{registries, upgrade};
 use anyhow::{Context, Result, bail};
+use clap::Subcommand;
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::{self, ExitCode};
+
+// Programs of system containers, as compose files call them: `ros NAME`. (A doc comment here would
+// be the help of `ros` to clap.)
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(hide = true)]
+    EngineDaemon,
+    #[command(hide = true)]
+    Bootstrap,
+    #[command(hide = true)]
+    CloudInitSave {
+        /// Ask the sources on the network
+        #[arg(long)]
+        network: bool,
+    },
+    #[command(hide = true)]
+    Bootcmd,
+    #[command(hide = true)]
+    ConfigApplied,
+    #[command(hide = true)]
+    ConsoleInit,
+    #[command(hide = true)]
+    ConsoleMount { number: usize },
+    #[command(hide = true)]
+    ConsoleRun,
+    #[command(hide = true)]
+    Recovery,
+    #[command(hide = true)]
+    OsTrial,
+    #[command(hide = true)]
+    Netconf,
+    #[command(hide = true)]
+    NetconfAfter,
+    #[command(hide = true)]
+    ServiceFiles(service_files::Options),
+    #[command(hide = true)]
+    PreloadImages { engine: Engine },
+    #[command(hide = true)]
+    ImageCheck { service: String, mark: String },
+    /// What images of the original have before their command
+    #[command(hide = true)]
+    Entrypoint {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    #[command(hide = true)]
+    UserDocker,
+    #[command(hide = true)]
+    UserServices,
+}
+
+/// Does the work of a program.
+pub(crate) fn run(command: Command) -> Result<()> {
+    match command {
+        Command::EngineDaemon => corral_engine::daemon::run(registries::load),
+        Command::Bootstrap => bootstrap::run(),
+        Command::CloudInitSave { network: false } => cloud_init::run_local(),
+        Command::CloudInitSave { network: true } => cloud_init::run_network(),
+        Command::ConfigApplied => console::config_applied(),
+        Command::Bootcmd => bootcmd::run(),
+        Command::ConsoleInit => console::run(),
+        Command::ConsoleMount { number } => console::mounts::make_one(number),
+        Command::ConsoleRun => console::run_commands(),
+        Command::Recovery => recovery::run(),
+        Command::OsTrial => upgrade::trial::run(),
+        Command::Netconf => netconf::run(),
+        Command::NetconfAfter => netconf::run_after(),
+        Command::ServiceFiles(options) => service_files::run(&options),
+        Command::PreloadImages { engine } => preload::run(engine),
+        Command::ImageCheck { service, mark } => image_check::run(&service, &mark),
+        Command::Entrypoint { command } => entrypoint(&command),
+        Command::UserDocker => user_docker::run(),
+        Command::UserServices => user_services::run(),
+    }
+}
 
 /// The creation helper: its socket is the descriptor that PID 1 names.
 pub(crate) fn helper(arguments: &[String]) -> ExitCode {
@@ -34,7 +112,7 @@ pub(crate) fn helper(arguments: &[String]) -> ExitCode {
 }
 
 /// `ros entrypoint COMMAND…`: in the original this wrote the service's files first; here they are there already.
-pub(crate) fn entrypoint(command: &[String]) -> Result<()> {
+fn entrypoint(command: &[String]) -> Result<()> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
-    Err(Command::new(program).args(arguments).exec()).with_context(|| format!("starting {program}"))
+    Err(process::Command::new(program).args(arguments).exec()).with_context(|| format!("starting {program}"))
 }

@@ -1,6 +1,7 @@
 //! `netconf`, in the network container: host name, links, static addresses, resolv.conf; then it becomes dhcpcd for the
 //! interfaces that ask for an address. DHCP is never asked for on an interface that is static.
 
+pub(crate) mod addresses;
 mod commands;
 mod links;
 mod matching;
@@ -21,8 +22,6 @@ use std::time::{Duration, Instant};
 
 /// The configuration of dhcpcd for this start: the image's, and what each interface wants.
 const DHCPCD_CONF: &str = "/run/corral/dhcpcd.conf";
-/// One file an interface, written by dhcpcd's hook and by us.
-const ADDRESSES: &str = "/run/corral/addresses";
 /// How long commands that come after everything wait for leases.
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -34,8 +33,8 @@ pub(crate) fn run() -> Result<()> {
     ip(&["link", "set", "lo", "up"]);
     network.pre_cmds.iter().for_each(|command| run_words(command, ""));
     let dns_is_given = write_dns(&config)?;
-    let _ = fs::remove_dir_all(ADDRESSES);
-    fs::create_dir_all(ADDRESSES)?;
+    let _ = fs::remove_dir_all(addresses::FOLDER);
+    fs::create_dir_all(addresses::FOLDER)?;
     links::make(&network.interfaces);
     let entries = matching::entries(&network.interfaces, &links::load());
     warn_if_nothing_matches(&config, &entries);
@@ -44,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
         let interface = entry.interface.unwrap_or(&silent);
         interface.pre_up.iter().for_each(|command| run_words(command, &entry.link.name));
         links::configure(entry, network.interfaces.is_empty());
-        note_address(entry);
+        addresses::note(entry);
         if !interface.dhcp {
             interface.post_up.iter().for_each(|command| run_words(command, &entry.link.name));
         }
@@ -73,7 +72,9 @@ pub(crate) fn run_after() -> Result<()> {
     for entry in &entries {
         let Some(interface) = entry.interface.filter(|interface| interface.dhcp) else { continue };
         let is_needed = !interface.post_up.is_empty() || !network.post_cmds.is_empty();
-        if is_needed && !commands::wait_for_file(&Path::new(ADDRESSES).join(&entry.link.name), deadline)? {
+        if is_needed
+            && !commands::wait_for_file(&Path::new(addresses::FOLDER).join(&entry.link.name), deadline)?
+        {
             println!("{}: no lease within {} s", entry.link.name, LEASE.as_secs());
         }
         interface.post_up.iter().for_each(|command| run_words(command, &entry.link.name));
@@ -116,14 +117,6 @@ fn write_dns(config: &Config) -> Result<bool> {
     dns.nameservers.iter().for_each(|server| text.push_str(&format!("nameserver {server}\n")));
     fs::write("/etc/resolv.conf", text).context("writing /etc/resolv.conf")?;
     Ok(is_given)
-}
-
-/// The login banner shows static addresses too.
-fn note_address(entry: &Entry<'_>) {
-    let addresses = entry.interface.map(Interface::static_addresses).unwrap_or_default();
-    if let Some(first) = addresses.first() {
-        let _ = fs::write(Path::new(ADDRESSES).join(&entry.link.name), format!("{first}\n"));
-    }
 }
 
 /// Which interfaces the common dhcpcd leaves alone.

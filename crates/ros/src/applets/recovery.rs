@@ -1,7 +1,7 @@
 //! `ros recovery`, in the recovery container: a root shell on every console. Whoever leaves one of them lets the boot
 //! go on. Where the owner set `rancher.password`, it is asked for.
 
-use super::console::chpasswd_arguments;
+use super::console::accounts::chpasswd_arguments;
 use crate::terminals::consoles;
 use anyhow::{Context, Result};
 use corral_machine::os_release::running_version;

@@ -152,50 +152,8 @@ enum Command {
     Poweroff(crate::power::Options),
     /// Halt the machine
     Halt(crate::power::Options),
-    #[command(hide = true)]
-    EngineDaemon,
-    #[command(hide = true)]
-    Bootstrap,
-    #[command(hide = true)]
-    CloudInitSave {
-        /// Ask the sources on the network
-        #[arg(long)]
-        network: bool,
-    },
-    #[command(hide = true)]
-    Bootcmd,
-    #[command(hide = true)]
-    ConfigApplied,
-    #[command(hide = true)]
-    ConsoleInit,
-    #[command(hide = true)]
-    ConsoleMount { number: usize },
-    #[command(hide = true)]
-    ConsoleRun,
-    #[command(hide = true)]
-    Recovery,
-    #[command(hide = true)]
-    OsTrial,
-    #[command(hide = true)]
-    Netconf,
-    #[command(hide = true)]
-    NetconfAfter,
-    #[command(hide = true)]
-    ServiceFiles(applets::service_files::Options),
-    #[command(hide = true)]
-    PreloadImages { engine: crate::resolve::preload::Engine },
-    #[command(hide = true)]
-    ImageCheck { service: String, mark: String },
-    /// What images of the original have before their command
-    #[command(hide = true)]
-    Entrypoint {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-    #[command(hide = true)]
-    UserDocker,
-    #[command(hide = true)]
-    UserServices,
+    #[command(flatten)]
+    Applet(applets::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -229,7 +187,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    if !matches!(cli.command, Some(Command::EngineDaemon)) {
+    if !matches!(cli.command, Some(Command::Applet(applets::Command::EngineDaemon))) {
         // The daemon has many clients: one that hangs up must not end it for the others.
         corral_engine::sys::signals::end_on_closed_pipe();
     }
@@ -296,24 +254,6 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Reboot(options) => report(crate::power::request("reboot", &options)),
         Command::Poweroff(options) => report(crate::power::request("poweroff", &options)),
         Command::Halt(options) => report(crate::power::request("halt", &options)),
-        Command::EngineDaemon => report(corral_engine::daemon::run(crate::registries::load)),
-        Command::Bootstrap => report(applets::bootstrap::run()),
-        Command::CloudInitSave { network: false } => report(applets::cloud_init::run_local()),
-        Command::CloudInitSave { network: true } => report(applets::cloud_init::run_network()),
-        Command::ConfigApplied => report(applets::console::config_applied()),
-        Command::Bootcmd => report(applets::bootcmd::run()),
-        Command::ConsoleInit => report(applets::console::run()),
-        Command::ConsoleMount { number } => report(applets::console::mounts::make_one(number)),
-        Command::ConsoleRun => report(applets::console::run_commands()),
-        Command::Recovery => report(applets::recovery::run()),
-        Command::OsTrial => report(upgrade::trial::run()),
-        Command::Netconf => report(applets::netconf::run()),
-        Command::NetconfAfter => report(applets::netconf::run_after()),
-        Command::ServiceFiles(options) => report(applets::service_files::run(&options)),
-        Command::PreloadImages { engine } => report(applets::preload::run(engine)),
-        Command::ImageCheck { service, mark } => report(applets::image_check::run(&service, &mark)),
-        Command::Entrypoint { command } => report(applets::entrypoint(&command)),
-        Command::UserDocker => report(applets::user_docker::run()),
-        Command::UserServices => report(applets::user_services::run()),
+        Command::Applet(command) => report(applets::run(command)),
     }
 }

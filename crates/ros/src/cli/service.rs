@@ -7,6 +7,7 @@ mod upgrade;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use run::Names;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -75,13 +76,6 @@ pub(crate) enum Command {
   ros service upgrade web             pull, try, switch; or all stays as it was
   ros service upgrade web --time 600  its health check may take ten minutes")]
     Upgrade(upgrade::Options),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Names {
-    /// Names of services
-    #[arg(required = true)]
-    services: Vec<String>,
 }
 
 #[derive(Debug, Args)]

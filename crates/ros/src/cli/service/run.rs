@@ -1,6 +1,5 @@
 //! Services, by the client of the engine that runs each: what is said of a service is said of its container.
 
-use super::Names;
 use crate::applets::user_services::HASH_LABEL;
 use crate::prompt::confirm;
 use crate::resolve;
@@ -61,6 +60,13 @@ pub(crate) struct Logs {
     follow: bool,
     /// Names of services; all if none is given
     services: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Names {
+    /// Names of services
+    #[arg(required = true)]
+    pub(super) services: Vec<String>,
 }
 
 /// Who runs a container.
