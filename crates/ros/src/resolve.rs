@@ -21,7 +21,6 @@ use crate::boot::resolver::{BUILT_IN, FAILURE, NO_SOURCES, NOTICE, TAKE_BACK, WI
 use crate::boot::state::CONF;
 use cloud_init::CloudInitMark;
 use corral_config::Config;
-use corral_config::Position;
 use corral_config::error::{Problem, Severity, capped};
 use corral_config::layer::Layer;
 use corral_engine::paths;

@@ -271,7 +271,8 @@ fn xattrs<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<(String, Vec<u8>)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::{Packed, open_root, pack};
+    use crate::archive::pack::{Packed, pack};
+    use crate::archive::root::open_root;
     use std::os::unix::fs::MetadataExt;
 
     /// A folder of a test, gone at its end.

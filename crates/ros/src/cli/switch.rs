@@ -130,7 +130,8 @@ impl Choice {
     /// The name of the one that runs.
     fn current(&self) -> Result<String> {
         let shown = api::get(&format!("/containers/{}/json", self.switchable.service))?;
-        let is_ours = shown["Config"]["Image"].as_str().is_some_and(corral_engine::image::lookup::is_embedded);
+        let is_ours =
+            shown["Config"]["Image"].as_str().is_some_and(corral_engine::image::lookup::is_embedded);
         Ok(if is_ours { OURS.to_owned() } else { self.name(&EffectiveConfig::applied().config) })
     }
 

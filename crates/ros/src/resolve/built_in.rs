@@ -2,11 +2,10 @@
 //! writes under one of them, in the configuration or in an included file, is merged as far as `corral_plan::amend`
 //! lets it, and the rest is an error with its place.
 
-use super::SYSTEM;
-use corral_config::Position;
 use super::problem;
+use corral_config::Position;
 use corral_config::error::{Problem, Severity};
-use corral_config::Layer;
+use corral_config::layer::Layer;
 use corral_config::yaml::{self, Kind, Node};
 use corral_config::{Config, path};
 use corral_plan::Service;

@@ -1,12 +1,13 @@
 //! The stages of cloud-init: which data sources they are to ask, and what they gave in this boot.
 
 use anyhow::Result;
+use corral_cloud::{url_on_command_line, vmware};
 use corral_config::Config;
 use corral_config::explain;
 use corral_config::layer::Layer;
 use corral_config::names::DataSource;
+use corral_machine::block;
 use corral_machine::files::write_atomic;
-use corral_machine::{block, cloud};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
@@ -43,7 +44,7 @@ impl CloudInitMark {
 /// The sources of the list that are on this machine. VMware's is asked on every machine of VMware's.
 pub(crate) fn local_sources(config: &Config) -> Vec<DataSource> {
     let mut sources = config.rancher.cloud_init.sources();
-    if cloud::vmware::is_here() && !sources.iter().any(|source| matches!(source, DataSource::Vmware(_))) {
+    if vmware::is_here() && !sources.iter().any(|source| matches!(source, DataSource::Vmware(_))) {
         sources.push(DataSource::Vmware(None));
     }
     sources.retain(|source| source.is_local() && is_here(source));
@@ -59,9 +60,7 @@ fn is_here(source: &DataSource) -> bool {
         DataSource::ConfigDrive(_) => has_volume(CONFIG_DRIVE) || block::has_shared_folder(CONFIG_DRIVE),
         DataSource::NoCloud(Some(path)) => Path::new(path).exists(),
         DataSource::NoCloud(None) => has_volume(NOCLOUD_DRIVE),
-        DataSource::Vmware(None) => {
-            cloud::vmware::is_here() || cloud::vmware::CDS.iter().any(|label| has_volume(label))
-        }
+        DataSource::Vmware(None) => vmware::is_here() || vmware::CDS.iter().any(|label| has_volume(label)),
         DataSource::File(_) | DataSource::Vmware(Some(_)) => true,
         DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => false,
     }
@@ -71,7 +70,7 @@ fn is_here(source: &DataSource) -> bool {
 pub(crate) fn network_sources(config: &Config) -> Vec<DataSource> {
     let mut sources = config.rancher.cloud_init.sources();
     let line = corral_machine::cmdline::load().unwrap_or_default();
-    if !sources.contains(&DataSource::CommandLine) && cloud::url_on_command_line(&line).is_some() {
+    if !sources.contains(&DataSource::CommandLine) && url_on_command_line(&line).is_some() {
         sources.push(DataSource::CommandLine);
     }
     sources.retain(|source| !source.is_local());

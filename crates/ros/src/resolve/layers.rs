@@ -1,13 +1,9 @@
 //! The layers of the configuration, in the order in which later ones win (R§7.6), and the last good of each file.
 
-use super::{CONF, SYSTEM, way_in};
-use crate::boot::state;
-use crate::release::boot_set;
-use corral_config::Position;
-use super::{SYSTEM, way_in};
 use super::way_in;
 use crate::boot::oem;
 use crate::boot::state::{self, CONF};
+use corral_config::Position;
 use corral_config::error::{Problem, Severity};
 use corral_config::metadata::Metadata;
 use corral_config::{Layer, Source};

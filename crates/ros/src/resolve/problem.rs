@@ -1,7 +1,7 @@
 //! Problems that are about no line of a file.
 
+use corral_config::Position;
 use corral_config::error::{Problem, Severity};
-use corral_config::yaml::Position;
 
 /// An error of a source.
 pub(super) fn error(source: &str, message: &str) -> Problem {
