@@ -1,6 +1,9 @@
 //! Runs the stories, and the tests of the system engine beside them: each in a process of its own, as many at a time as the
 //! cores carry, the longest first. Prints how long each took and on which kind of machine, and the output of what failed.
 
+mod queue;
+
+use self::queue::{Job, Queue};
 use crate::{paths, sh};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
@@ -8,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Condvar, Mutex};
+use std::sync::Mutex;
 use std::time::Instant;
 use vmtest::Kind;
 
@@ -110,12 +113,11 @@ impl Stories {
         let logs = paths::cache("stories");
         let _ = fs::remove_dir_all(&logs);
         fs::create_dir_all(&logs)?;
-        let queue = Queue::new(&self, options);
+        let queue = Queue::new(self.jobs(options), options.slots.1);
         let outcomes = Mutex::new(Vec::new());
         let work = || -> Result<()> {
-            while let Some(job) = queue.take()? {
-                let outcome = self.run_one(&job, &logs, options);
-                queue.finish(&job)?;
+            while let Some(turn) = queue.take()? {
+                let outcome = self.run_one(&turn, &logs, options);
                 outcomes.lock().map_err(|_| anyhow!("another worker failed"))?.push(outcome?);
             }
             Ok(())
@@ -133,6 +135,19 @@ impl Stories {
         fs::create_dir_all(paths::shared_cache(""))?;
         fs::write(known_file(), serde_json::to_vec_pretty(&self.known)?)?;
         Ok(outcomes)
+    }
+
+    fn jobs(&self, options: &Options) -> Vec<Job> {
+        let job = |round: u32, runner: usize, name: &String| {
+            let known = self.known.get(name);
+            let is_uml = known.is_some_and(Took::is_uml) && !options.in_qemu;
+            // What was never seen may be long.
+            let seconds = known.map_or(f64::MAX, |took| took.seconds);
+            Job { runner, name: name.clone(), round, seconds, needs_qemu: !is_uml }
+        };
+        (0..options.times)
+            .flat_map(|round| self.names.iter().map(move |(runner, name)| job(round, *runner, name)))
+            .collect()
     }
 
     fn run_one(&self, job: &Job, logs: &Path, options: &Options) -> Result<Outcome> {
@@ -167,73 +182,6 @@ impl Stories {
             println!("---- {name}\n{}----", fs::read_to_string(&log).unwrap_or_default());
         }
         Ok(Outcome { name: name.to_owned(), passed, took: Took { seconds, kinds } })
-    }
-}
-
-/// A story that is to run.
-#[derive(Debug, Clone)]
-struct Job {
-    runner: usize,
-    name: String,
-    round: u32,
-    seconds: f64,
-    needs_qemu: bool,
-}
-
-/// What is still to run. A story of User-Mode Linux waits for less than one of QEMU, so it may run beside as many of those
-/// as there are cores.
-#[derive(Debug)]
-struct Queue {
-    state: Mutex<QueueState>,
-    changed: Condvar,
-    qemu_slots: usize,
-}
-
-#[derive(Debug)]
-struct QueueState {
-    /// The next one is the last.
-    waiting: Vec<Job>,
-    in_qemu: usize,
-}
-
-impl Queue {
-    fn new(stories: &Stories, options: &Options) -> Queue {
-        let job = |round: u32, runner: usize, name: &String| {
-            let known = stories.known.get(name);
-            let is_uml = known.is_some_and(Took::is_uml) && !options.in_qemu;
-            // What was never seen may be long.
-            let seconds = known.map_or(f64::MAX, |took| took.seconds);
-            Job { runner, name: name.clone(), round, seconds, needs_qemu: !is_uml }
-        };
-        let rounds = 0..options.times;
-        let mut waiting: Vec<Job> = rounds
-            .flat_map(|round| stories.names.iter().map(move |(runner, name)| job(round, *runner, name)))
-            .collect();
-        waiting.sort_by(|a, b| b.round.cmp(&a.round).then(a.seconds.total_cmp(&b.seconds)));
-        let state = Mutex::new(QueueState { waiting, in_qemu: 0 });
-        Queue { state, changed: Condvar::new(), qemu_slots: options.slots.1 }
-    }
-
-    /// The longest that may run now; waits until there is one. None at the end.
-    fn take(&self) -> Result<Option<Job>> {
-        let mut state = self.state.lock().map_err(|_| anyhow!("another worker failed"))?;
-        while !state.waiting.is_empty() {
-            let has_room = state.in_qemu < self.qemu_slots;
-            if let Some(at) = state.waiting.iter().rposition(|job| has_room || !job.needs_qemu) {
-                let job = state.waiting.remove(at);
-                state.in_qemu += usize::from(job.needs_qemu);
-                return Ok(Some(job));
-            }
-            state = self.changed.wait(state).map_err(|_| anyhow!("another worker failed"))?;
-        }
-        Ok(None)
-    }
-
-    fn finish(&self, job: &Job) -> Result<()> {
-        let mut state = self.state.lock().map_err(|_| anyhow!("another worker failed"))?;
-        state.in_qemu -= usize::from(job.needs_qemu);
-        self.changed.notify_all();
-        Ok(())
     }
 }
 
