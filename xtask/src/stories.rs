@@ -1,18 +1,20 @@
 //! Runs the stories, and the tests of the system engine beside them: each in a process of its own, as many at a time as the
 //! cores carry, the longest first. Prints how long each took and on which kind of machine, and the output of what failed.
 
+mod one;
 mod queue;
 
+pub(crate) use self::one::Outcome;
+use self::one::{Run, Verdict};
 use self::queue::{Job, Queue};
 use crate::{paths, sh};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::Instant;
 use vmtest::Kind;
 
 /// How to run them.
@@ -40,14 +42,6 @@ impl Took {
     fn is_uml(&self) -> bool {
         self.kinds.iter().all(|kind| kind == Kind::Uml.name())
     }
-}
-
-/// One run of a story.
-#[derive(Debug, Clone)]
-pub(crate) struct Outcome {
-    name: String,
-    passed: bool,
-    took: Took,
 }
 
 /// A test program of ours, and where it runs.
@@ -113,12 +107,14 @@ impl Stories {
         let logs = paths::cache("stories");
         let _ = fs::remove_dir_all(&logs);
         fs::create_dir_all(&logs)?;
+        self.keep_runners(&logs)?;
         let queue = Queue::new(self.jobs(options), options.slots.1);
         let outcomes = Mutex::new(Vec::new());
         let work = || -> Result<()> {
             while let Some(turn) = queue.take()? {
-                let outcome = self.run_one(&turn, &logs, options);
-                outcomes.lock().map_err(|_| anyhow!("another worker failed"))?.push(outcome?);
+                let outcome = self.run_one(&turn, &logs, options)?;
+                print!("{}", outcome.shown(options.keep));
+                outcomes.lock().map_err(|_| anyhow!("another worker failed"))?.push(outcome);
             }
             Ok(())
         };
@@ -129,12 +125,24 @@ impl Stories {
                 .try_for_each(|worker| worker.join().map_err(|_| anyhow!("a worker ended early"))?)
         })?;
         let outcomes = outcomes.into_inner().unwrap_or_default();
-        for outcome in outcomes.iter().filter(|outcome| outcome.passed && !options.in_qemu) {
+        for outcome in
+            outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Passed && !options.in_qemu)
+        {
             self.known.insert(outcome.name.clone(), outcome.took.clone());
         }
         fs::create_dir_all(paths::shared_cache(""))?;
         fs::write(known_file(), serde_json::to_vec_pretty(&self.known)?)?;
         Ok(outcomes)
+    }
+
+    /// Another build by cargo replaces the programs that it made; the stories of one run are all of one program.
+    fn keep_runners(&mut self, folder: &Path) -> Result<()> {
+        for runner in &mut self.runners {
+            let copy = folder.join(runner.program.file_name().context("a runner without a name")?);
+            fs::copy(&runner.program, &copy).with_context(|| format!("writing {}", copy.display()))?;
+            runner.program = copy;
+        }
+        Ok(())
     }
 
     fn jobs(&self, options: &Options) -> Vec<Job> {
@@ -151,37 +159,10 @@ impl Stories {
     }
 
     fn run_one(&self, job: &Job, logs: &Path, options: &Options) -> Result<Outcome> {
-        let name = job.name.as_str();
-        let log = logs.join(format!("{}-{}.log", name.replace("::", "-"), job.round));
-        let report = log.with_extension("machines");
-        let output = File::create(&log)?;
-        let runner = self.runners.get(job.runner).context("a test without a runner")?;
-        let mut command = vmtest::machine::tied(&runner.program);
-        command
-            .args(["--exact", name, "--nocapture"])
-            .env(vmtest::report::REPORT_VARIABLE, &report)
-            .current_dir(&runner.folder)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        if options.in_qemu {
-            command.env(vmtest::options::KIND_VARIABLE, Kind::Qemu.name());
-        }
-        if options.keep {
-            command.env(vmtest::machine::KEEP_VARIABLE, "yes");
-        }
-        let begin = Instant::now();
-        let passed = command.status().context("starting a story")?.success();
-        let seconds = begin.elapsed().as_secs_f64();
-        let kinds: BTreeSet<String> =
-            fs::read_to_string(&report).unwrap_or_default().lines().map(str::to_owned).collect();
-        let kind = kinds.iter().map(String::as_str).collect::<Vec<_>>().join(" and ");
-        let kind = if kind.is_empty() { "sandbox" } else { &kind };
-        println!("test {name} ... {} ({seconds:.1} s, {kind})", if passed { "ok" } else { "FAILED" });
-        if !passed || options.keep {
-            println!("---- {name}\n{}----", fs::read_to_string(&log).unwrap_or_default());
-        }
-        Ok(Outcome { name: name.to_owned(), passed, took: Took { seconds, kinds } })
+        let Runner { program, folder } = self.runners.get(job.runner).context("a test without a runner")?;
+        let log = logs.join(format!("{}-{}.log", job.name.replace("::", "-"), job.round));
+        let Options { in_qemu, keep, .. } = *options;
+        Ok(Run { program, folder, name: &job.name, log, in_qemu, keep }.finish())
     }
 }
 
@@ -208,10 +189,11 @@ pub(crate) fn used_qemu(outcomes: &[Outcome]) -> bool {
     outcomes.iter().any(|outcome| outcome.took.kinds.contains(Kind::Qemu.name()))
 }
 
-/// How many passed and failed.
-pub(crate) fn count(outcomes: &[Outcome]) -> (u64, u64) {
-    let passed = outcomes.iter().filter(|outcome| outcome.passed).count() as u64;
-    (passed, outcomes.len() as u64 - passed)
+/// How many passed, failed, and were skipped.
+pub(crate) fn count(outcomes: &[Outcome]) -> (u64, u64, u64) {
+    let number = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count() as u64;
+    let passed = number(|outcome| outcome.verdict == Verdict::Passed);
+    (passed, number(Outcome::has_failed), number(|outcome| outcome.verdict == Verdict::Skipped))
 }
 
 /// Prints which kind of machine the stories ran on, and for how long.

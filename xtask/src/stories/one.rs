@@ -1,0 +1,143 @@
+//! One run of one story, in a process of its own, and what became of it.
+
+use super::Took;
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+use vmtest::Kind;
+use vmtest::machine::{KEEP_VARIABLE, tied};
+use vmtest::options::KIND_VARIABLE;
+use vmtest::report::REPORT_VARIABLE;
+
+/// What is to run, and how.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    /// The test program that has the story, and the folder that it runs in.
+    pub(super) program: &'a Path,
+    pub(super) folder: &'a Path,
+    pub(super) name: &'a str,
+    /// Where its output is kept.
+    pub(super) log: PathBuf,
+    /// Every machine is QEMU's.
+    pub(super) in_qemu: bool,
+    /// Machines that are there at its end go on.
+    pub(super) keep: bool,
+}
+
+/// What became of a story.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Passed,
+    Skipped,
+    /// Why, where its output does not say so.
+    Failed(String),
+}
+
+/// One run of a story.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(super) name: String,
+    pub(super) verdict: Verdict,
+    pub(super) took: Took,
+    pub(super) log: PathBuf,
+}
+
+impl Run<'_> {
+    /// Runs it to its end. What keeps it from running is a failure as well.
+    pub(super) fn finish(self) -> Outcome {
+        let begin = Instant::now();
+        let verdict = self.start().unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
+        let seconds = begin.elapsed().as_secs_f64();
+        let kinds = fs::read_to_string(self.report()).unwrap_or_default();
+        let kinds: BTreeSet<String> = kinds.lines().map(str::to_owned).collect();
+        Outcome { name: self.name.to_owned(), verdict, took: Took { seconds, kinds }, log: self.log }
+    }
+
+    /// The file that each machine adds its kind to.
+    fn report(&self) -> PathBuf {
+        self.log.with_extension("machines")
+    }
+
+    fn start(&self) -> Result<Verdict> {
+        let output = File::create(&self.log).with_context(|| format!("writing {}", self.log.display()))?;
+        let mut command = tied(self.program);
+        command
+            .args(["--exact", self.name, "--nocapture"])
+            .env(REPORT_VARIABLE, self.report())
+            .current_dir(self.folder)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        if self.in_qemu {
+            command.env(KIND_VARIABLE, Kind::Qemu.name());
+        }
+        if self.keep {
+            command.env(KEEP_VARIABLE, "yes");
+        }
+        let status = command.status().context("starting a story")?;
+        Ok(match status.success() {
+            true => closing_line(&said(&self.log)),
+            false => Verdict::Failed(status.to_string()),
+        })
+    }
+}
+
+impl Outcome {
+    /// A line for it, and its output if it failed or has to say how to log in.
+    pub(super) fn shown(&self, keep: bool) -> String {
+        let kinds = self.took.kinds.iter().map(String::as_str).collect::<Vec<_>>().join(" and ");
+        let kinds = if kinds.is_empty() { "sandbox" } else { &kinds };
+        let verdict = match &self.verdict {
+            Verdict::Passed => "ok".to_owned(),
+            Verdict::Skipped => "skipped".to_owned(),
+            Verdict::Failed(why) => format!("FAILED: {why}"),
+        };
+        let mut text = format!("test {} ... {verdict} ({:.1} s, {kinds})\n", self.name, self.took.seconds);
+        if self.has_failed() || keep {
+            text.push_str(&format!("---- {}\n{}----\n", self.name, said(&self.log)));
+        }
+        text
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed(_))
+    }
+}
+
+fn said(log: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
+}
+
+/// A runner that finds no test of this name ends with 0 too, as one does that ignores it.
+fn closing_line(said: &str) -> Verdict {
+    let line = said.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
+    if line.starts_with("ok. 1 passed; 0 failed; 0 ignored;") {
+        Verdict::Passed
+    } else if line.starts_with("ok. 0 passed; 0 failed; 1 ignored;") {
+        Verdict::Skipped
+    } else {
+        Verdict::Failed(format!("its runner ran no test: {line:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, closing_line};
+
+    #[test]
+    fn a_story_that_did_not_run_has_not_passed() {
+        let line = |counts: &str| {
+            closing_line(&format!(
+                "test result: ok. 1 passed; 0 failed; 0 ignored; of a story in a story\n\
+                 test result: ok. {counts}; 0 measured; 80 filtered out; finished in 0.00s\n\n"
+            ))
+        };
+        assert_eq!(line("1 passed; 0 failed; 0 ignored"), Verdict::Passed);
+        assert_eq!(line("0 passed; 0 failed; 1 ignored"), Verdict::Skipped);
+        assert!(matches!(line("0 passed; 0 failed; 0 ignored"), Verdict::Failed(_)));
+        assert!(matches!(closing_line(""), Verdict::Failed(_)));
+    }
+}
