@@ -6,7 +6,8 @@ mod engine;
 mod median;
 mod upgrade;
 
-use crate::{accel, image, test_kernel, uml_image};
+use crate::test_kernel::{self, Found};
+use crate::{accel, image, setup, uml_image};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use median::median;
@@ -67,23 +68,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Builds, boots several times, prints.
 fn boots(options: &Options) -> Result<()> {
-    let wanted = image::Options { release: options.release, ..image::Options::default() };
-    let ingredients = image::gather(&wanted)?;
-    image::write(&ingredients, &wanted)?;
-    let uml = test_kernel::prepare().and_then(|kernel| uml_image::prepare(&ingredients, &kernel));
-    if let Err(error) = uml {
-        uml_image::forget();
-        eprintln!("nothing is measured under User-Mode Linux: {error:#}");
-    }
-    let accelerator = accel::choose(options.accel.as_deref(), &Image::find()?)?;
-    // Only now all of its files are there.
-    let image = Image::find()?;
+    let (image, accelerator, has_uml) = build(options)?;
     let (mut samples, mut uml_samples) = (Vec::new(), Vec::new());
     for number in 1..=options.runs {
         let sample = measure(accelerator, Kind::Qemu)?;
         eprintln!("boot {number}: {sample:?}");
         samples.push(sample);
-        if image.uml.is_some() {
+        if has_uml {
             uml_samples.push(measure(accelerator, Kind::Uml)?);
         }
     }
@@ -121,6 +112,25 @@ fn boots(options: &Options) -> Result<()> {
         if options.release { "release" } else { "light" }
     );
     Ok(())
+}
+
+/// The image, how QEMU is to run it, and whether there is one for User-Mode Linux.
+fn build(options: &Options) -> Result<(Image, Accelerator, bool)> {
+    setup::install()?;
+    let wanted = image::Options { release: options.release, ..image::Options::default() };
+    let ingredients = image::gather(&wanted)?;
+    image::write(&ingredients, &wanted)?;
+    let has_uml = match test_kernel::prepare()? {
+        Found::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel).map(|()| true)?,
+        Found::Unavailable(why) => {
+            eprintln!("nothing is measured under User-Mode Linux: {why:#}");
+            false
+        }
+    };
+    let accelerator = accel::choose(options.accel.as_deref(), &Image::find()?)?;
+    // Only now all of its files are there.
+    let image = Image::find()?;
+    Ok((image, accelerator, has_uml))
 }
 
 fn measure(accelerator: Accelerator, kind: Kind) -> Result<Sample> {

@@ -1,6 +1,7 @@
 //! `cargo xtask run`: builds what changed and boots it here, the console in this terminal.
 
-use crate::{accel, image, paths, setup, sh, test_kernel, tools, uml_image};
+use crate::test_kernel::{self, Found};
+use crate::{accel, image, paths, setup, sh, tools, uml_image};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::ffi::OsString;
@@ -55,7 +56,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let ingredients = image::gather(&wanted)?;
     tools::prepare_emulators()?;
     if options.quick {
-        uml_image::prepare(&ingredients, &test_kernel::prepare()?)?;
+        match test_kernel::prepare()? {
+            Found::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel)?,
+            Found::Unavailable(why) => {
+                return Err(why.context("the test kernel is not there; without --quick the machine is QEMU's"));
+            }
+        }
     } else {
         image::write(&ingredients, &wanted)?;
     }

@@ -1,7 +1,7 @@
 //! The test kernel: Debian's source, built as User-Mode Linux with the fragment and the patches of `tests/kernel`. It is
 //! built once for all checkouts of this machine, and found by the hash of its inputs.
 
-use crate::packages;
+use crate::packages::{self, Package};
 use crate::setup::{self, Need, need};
 use crate::{paths, progress, sh};
 use anyhow::{Context, Result, bail};
@@ -34,13 +34,20 @@ pub(crate) struct TestKernel {
     pub(crate) key: String,
 }
 
+/// Whether there is one.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Kernel(TestKernel),
+    /// This machine cannot fetch what building it takes. That is no mistake of ours, unlike what is an error.
+    Unavailable(anyhow::Error),
+}
+
 /// The kernel, built if it is not there.
-pub(crate) fn prepare() -> Result<TestKernel> {
-    setup::install_missing(&NEEDS)?;
-    let package = packages::fetch(&[SOURCE.to_owned()].into(), None, false)?
-        .into_iter()
-        .find(|package| package.name == SOURCE)
-        .with_context(|| format!("apt knows no {SOURCE}"))?;
+pub(crate) fn prepare() -> Result<Found> {
+    let package = match source() {
+        Ok(package) => package,
+        Err(error) => return Ok(Found::Unavailable(error)),
+    };
     let archive = package.files().join(format!("usr/src/{SOURCE}.tar.xz"));
     let key = key(&package.sha256)?;
     let folder = paths::shared_cache("test-kernel");
@@ -54,6 +61,9 @@ pub(crate) fn prepare() -> Result<TestKernel> {
     let lock = File::create(folder.join("lock"))?;
     lock.lock().context("waiting for another build of the test kernel")?;
     if !kernel.linux.exists() {
+        if let Err(error) = setup::install_missing(&NEEDS) {
+            return Ok(Found::Unavailable(error));
+        }
         let work = folder.join("build");
         let _ = fs::remove_dir_all(&work);
         fs::create_dir_all(&work)?;
@@ -61,7 +71,13 @@ pub(crate) fn prepare() -> Result<TestKernel> {
         fs::rename(work.join("made"), folder.join(&key)).context("keeping the test kernel")?;
         fs::remove_dir_all(&work)?;
     }
-    Ok(kernel)
+    Ok(Found::Kernel(kernel))
+}
+
+fn source() -> Result<Package> {
+    let packages = packages::fetch(&[SOURCE.to_owned()].into(), None, false)?;
+    let source = packages.into_iter().find(|package| package.name == SOURCE);
+    source.with_context(|| format!("apt knows no {SOURCE}"))
 }
 
 fn sources() -> PathBuf {

@@ -21,21 +21,17 @@ pub(crate) fn prepare(ingredients: &Ingredients, kernel: &TestKernel) -> Result<
     let folder = paths::cache("uml");
     let stamp = format!("{} {}", ingredients.stamp, kernel.key);
     let stamp_file = folder.join("stamp");
-    if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
+    let is_complete = ["linux", "initrd", "system.erofs"].iter().all(|name| folder.join(name).exists());
+    if is_complete && fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
         return Ok(());
     }
-    forget();
+    let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     progress::step("writing the image for User-Mode Linux", || {
         write(ingredients, ingredients.trees()?, kernel, &folder)
     })?;
     fs::write(stamp_file, stamp)?;
     Ok(())
-}
-
-/// Without it, every machine is QEMU's.
-pub(crate) fn forget() {
-    let _ = fs::remove_dir_all(paths::cache("uml"));
 }
 
 fn write(ingredients: &Ingredients, trees: &Trees, built: &TestKernel, folder: &Path) -> Result<()> {
