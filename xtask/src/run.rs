@@ -59,7 +59,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         match test_kernel::prepare()? {
             Found::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel)?,
             Found::Unavailable(why) => {
-                return Err(why.context("the test kernel is not there; without --quick the machine is QEMU's"));
+                return Err(
+                    why.context("the test kernel is not there; without --quick the machine is QEMU's")
+                );
             }
         }
     } else {

@@ -70,7 +70,9 @@ impl Stories {
         if parts.is_empty() {
             stories.add("engine-tests", "engine", "tests/engine", parts)?;
         }
-        ensure!(!stories.names.is_empty(), "no story's name contains {}", parts.join(" or "));
+        let is_found = |part: &&String| stories.names.iter().any(|(_, name)| name.contains(part.as_str()));
+        let unknown: Vec<&str> = parts.iter().filter(|part| !is_found(part)).map(String::as_str).collect();
+        ensure!(unknown.is_empty(), "no story's name contains {}", unknown.join(", or "));
         Ok(stories)
     }
 

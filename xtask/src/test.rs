@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only the stories whose name contains this, and nothing else; may be given several times
+    /// Only the stories whose name contains this, and nothing else; may be given several times, and each must match
     #[arg(long, value_name = "NAME")]
     story: Vec<String>,
     /// Only what needs no machine: formatting, lints, house rules, unit tests
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     #[arg(long)]
     release_image: bool,
     /// Run each story so many times
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
     /// Leave the machines on that a story ends with, and say how to log in
     #[arg(long, requires = "story")]
