@@ -1,16 +1,17 @@
 //! Runs the stories, and the tests of the system engine beside them: each in a process of its own, as many at a time as the
 //! cores carry, the longest first. Prints how long each took and on which kind of machine, and the output of what failed.
 
+mod known;
 mod one;
 mod queue;
 
+use self::known::{Known, Took};
 pub(crate) use self::one::Outcome;
 use self::one::{Run, Verdict};
 use self::queue::{Job, Queue};
 use crate::{paths, sh};
 use anyhow::{Context, Result, anyhow, ensure};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -30,48 +31,33 @@ pub(crate) struct Options {
     pub(crate) slots: (usize, usize),
 }
 
-/// What a story took when it last ran here: `shared_cache/stories.json`, to begin with the longest.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Took {
-    seconds: f64,
-    /// `uml`, `qemu`: the kinds of machines that it started.
-    kinds: BTreeSet<String>,
-}
-
-impl Took {
-    fn is_uml(&self) -> bool {
-        self.kinds.iter().all(|kind| kind == Kind::Uml.name())
-    }
-}
-
 /// A test program of ours, and where it runs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Runner {
     program: PathBuf,
     folder: PathBuf,
 }
 
 /// The runners, built, and what they have to run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stories {
     runners: Vec<Runner>,
     /// (which runner, the name there)
     names: Vec<(usize, String)>,
-    known: BTreeMap<String, Took>,
+    known: Known,
 }
 
 impl Stories {
     /// Builds the runners, and asks them for their tests. With parts of names, only stories: those that have one of them.
     pub(crate) fn build(parts: &[String]) -> Result<Stories> {
-        let known = fs::read(known_file()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let mut stories =
-            Stories { runners: Vec::new(), names: Vec::new(), known: known.unwrap_or_default() };
+        let mut stories = Stories { runners: Vec::new(), names: Vec::new(), known: known::load() };
         stories.add("vmtest", "stories", "tests", parts)?;
         if parts.is_empty() {
             stories.add("engine-tests", "engine", "tests/engine", parts)?;
         }
         let is_found = |part: &&String| stories.names.iter().any(|(_, name)| name.contains(part.as_str()));
         let unknown: Vec<&str> = parts.iter().filter(|part| !is_found(part)).map(String::as_str).collect();
+        ensure!(!stories.is_empty() || !unknown.is_empty(), "there is no story");
         ensure!(unknown.is_empty(), "no story's name contains {}", unknown.join(", or "));
         Ok(stories)
     }
@@ -93,28 +79,35 @@ impl Stories {
         !self.names.iter().all(|(_, name)| self.known.get(name).is_some_and(Took::is_uml))
     }
 
-    /// Leaves out what has run in QEMU, or needs no machine.
-    pub(crate) fn only_those_of_uml(mut self, outcomes: &[Outcome]) -> Stories {
-        let ran_in_uml = |name: &str| {
-            outcomes
-                .iter()
-                .any(|outcome| outcome.name == name && outcome.took.kinds.contains(Kind::Uml.name()))
-        };
-        self.names.retain(|(_, name)| ran_in_uml(name));
-        self
+    /// Those of them that started a machine of this kind.
+    pub(crate) fn that_ran_in(&self, kind: Kind, outcomes: &[Outcome]) -> Stories {
+        let mut those = self.clone();
+        those.names.retain(|(_, name)| {
+            outcomes.iter().any(|outcome| &outcome.name == name && outcome.took.has(kind))
+        });
+        those
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    pub(crate) fn has(&self, outcome: &Outcome) -> bool {
+        self.names.iter().any(|(_, name)| name == &outcome.name)
     }
 
     /// Runs them all; prints a line for each.
-    pub(crate) fn run(mut self, options: &Options) -> Result<Vec<Outcome>> {
+    pub(crate) fn run(&self, options: &Options) -> Result<Vec<Outcome>> {
         let logs = paths::cache("stories");
         let _ = fs::remove_dir_all(&logs);
         fs::create_dir_all(&logs)?;
-        self.keep_runners(&logs)?;
+        let runners = self.copy_runners(&logs)?;
         let queue = Queue::new(self.jobs(options), options.slots.1);
         let outcomes = Mutex::new(Vec::new());
         let work = || -> Result<()> {
             while let Some(turn) = queue.take()? {
-                let outcome = self.run_one(&turn, &logs, options)?;
+                let runner = runners.get(turn.runner).context("a test without a runner")?;
+                let outcome = runner.run(&turn, &logs, options);
                 print!("{}", outcome.shown(options.keep));
                 outcomes.lock().map_err(|_| anyhow!("another worker failed"))?.push(outcome);
             }
@@ -127,24 +120,20 @@ impl Stories {
                 .try_for_each(|worker| worker.join().map_err(|_| anyhow!("a worker ended early"))?)
         })?;
         let outcomes = outcomes.into_inner().unwrap_or_default();
-        for outcome in
-            outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Passed && !options.in_qemu)
-        {
-            self.known.insert(outcome.name.clone(), outcome.took.clone());
+        if !options.in_qemu {
+            known::remember(&outcomes)?;
         }
-        fs::create_dir_all(paths::shared_cache(""))?;
-        fs::write(known_file(), serde_json::to_vec_pretty(&self.known)?)?;
         Ok(outcomes)
     }
 
     /// Another build by cargo replaces the programs that it made; the stories of one run are all of one program.
-    fn keep_runners(&mut self, folder: &Path) -> Result<()> {
-        for runner in &mut self.runners {
+    fn copy_runners(&self, folder: &Path) -> Result<Vec<Runner>> {
+        let copy = |runner: &Runner| {
             let copy = folder.join(runner.program.file_name().context("a runner without a name")?);
             fs::copy(&runner.program, &copy).with_context(|| format!("writing {}", copy.display()))?;
-            runner.program = copy;
-        }
-        Ok(())
+            Ok(Runner { program: copy, folder: runner.folder.clone() })
+        };
+        self.runners.iter().map(copy).collect()
     }
 
     fn jobs(&self, options: &Options) -> Vec<Job> {
@@ -159,17 +148,14 @@ impl Stories {
             .flat_map(|round| self.names.iter().map(move |(runner, name)| job(round, *runner, name)))
             .collect()
     }
-
-    fn run_one(&self, job: &Job, logs: &Path, options: &Options) -> Result<Outcome> {
-        let Runner { program, folder } = self.runners.get(job.runner).context("a test without a runner")?;
-        let log = logs.join(format!("{}-{}.log", job.name.replace("::", "-"), job.round));
-        let Options { in_qemu, keep, .. } = *options;
-        Ok(Run { program, folder, name: &job.name, log, in_qemu, keep }.finish())
-    }
 }
 
-fn known_file() -> PathBuf {
-    paths::shared_cache("stories.json")
+impl Runner {
+    fn run(&self, job: &Job, logs: &Path, options: &Options) -> Outcome {
+        let log = logs.join(format!("{}-{}.log", job.name.replace("::", "-"), job.round));
+        let Options { in_qemu, keep, .. } = *options;
+        Run { program: &self.program, folder: &self.folder, name: &job.name, log, in_qemu, keep }.finish()
+    }
 }
 
 /// Builds a test program; returns its path.
@@ -184,11 +170,6 @@ pub(crate) fn build(package: &str, test: &str) -> Result<PathBuf> {
         .filter(|message| message["target"]["name"] == test)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo made no {test}"))
-}
-
-/// Did one of them start a machine of QEMU?
-pub(crate) fn used_qemu(outcomes: &[Outcome]) -> bool {
-    outcomes.iter().any(|outcome| outcome.took.kinds.contains(Kind::Qemu.name()))
 }
 
 /// How many passed, failed, and were skipped.

@@ -9,6 +9,7 @@ use clap::Args;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use vmtest::Kind;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -93,36 +94,32 @@ fn units(mut cargo: Command) -> Command {
 }
 
 fn with_machines(options: &Options, count: &mut Count, phases: &mut Phases) -> Result<()> {
-    let wanted = image::Options { release: options.release_image, hooks: true, ..image::Options::default() };
-    let ingredients = phases.time("packages and programs", || image::gather(&wanted))?;
-    let without_uml = uml(&ingredients, count, phases);
     let stories = phases.time("building the stories", || Stories::build(&options.story))?;
-    let has_uml = without_uml.is_none();
-    let has_image = stories.need_qemu() || options.all || !has_uml;
-    if has_image {
-        phases.time("image", || image::write(&ingredients, &wanted))?;
-        phases.time("releases", || variants::prepare(&ingredients))?;
-    }
-    phases.time("tools", tools::prepare)?;
-    if options.story.is_empty() && has_uml {
+    let mut images = Images::prepare(options, stories.need_qemu() || options.all, (count, phases))?;
+    let has_uml = images.without_uml.is_none();
+    if options.story.is_empty() && has_uml && images.for_qemu {
         phases.time("both images hold one system", || {
-            count.record("both images hold one system", uml_image::check(&ingredients));
+            count.record("both images hold one system", uml_image::check(&images.ingredients));
             Ok(())
         })?;
     }
     eprintln!("== stories");
     let run = stories::Options { in_qemu: !has_uml, keep: options.keep, times: options.times, slots: SLOTS };
     let mut outcomes = phases.time("stories", || stories.run(&run))?;
-    if !has_image && stories::used_qemu(&outcomes) {
-        bail!("a story needs QEMU that did not before, and its image may be an old one: run this again");
+    let late = stories.that_ran_in(Kind::Qemu, &outcomes);
+    if !images.for_qemu && !late.is_empty() {
+        eprintln!("== stories that need QEMU and did not before: again, on an image of what was tested");
+        images = Images::prepare(options, true, (count, phases))?;
+        outcomes.retain(|outcome| !late.has(outcome));
+        outcomes.extend(phases.time("stories that need QEMU now", || late.run(&run))?);
     }
     if options.all && has_uml {
-        let rest = Stories::build(&options.story)?.only_those_of_uml(&outcomes);
+        let rest = stories.that_ran_in(Kind::Uml, &outcomes);
         let run = stories::Options { in_qemu: true, ..run };
         outcomes.extend(phases.time("the same in QEMU", || rest.run(&run))?);
     }
     stories::print(&outcomes);
-    if let Some(why) = without_uml {
+    if let Some(why) = images.without_uml {
         println!("nothing ran under User-Mode Linux: {why}");
     }
     let (passed, failed, skipped) = stories::count(&outcomes);
@@ -130,6 +127,35 @@ fn with_machines(options: &Options, count: &mut Count, phases: &mut Phases) -> R
     count.failed += failed;
     count.skipped += skipped;
     Ok(())
+}
+
+/// What stories boot.
+struct Images {
+    ingredients: Ingredients,
+    /// Is there one for QEMU? It takes longer, and not every run needs it.
+    for_qemu: bool,
+    /// Why there is none for User-Mode Linux.
+    without_uml: Option<String>,
+}
+
+impl Images {
+    fn prepare(
+        options: &Options,
+        for_qemu: bool,
+        (count, phases): (&mut Count, &mut Phases),
+    ) -> Result<Images> {
+        let wanted =
+            image::Options { release: options.release_image, hooks: true, ..image::Options::default() };
+        let ingredients = phases.time("packages and programs", || image::gather(&wanted))?;
+        let without_uml = uml(&ingredients, count, phases);
+        let for_qemu = for_qemu || without_uml.is_some();
+        if for_qemu {
+            phases.time("image", || image::write(&ingredients, &wanted))?;
+            phases.time("releases", || variants::prepare(&ingredients))?;
+        }
+        phases.time("tools", tools::prepare)?;
+        Ok(Images { ingredients, for_qemu, without_uml })
+    }
 }
 
 /// Makes what machines of User-Mode Linux boot; why not, if there is nothing. A machine that cannot fetch the kernel's

@@ -1,6 +1,6 @@
 //! One run of one story, in a process of its own, and what became of it.
 
-use super::Took;
+use super::known::Took;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -1,0 +1,91 @@
+//! What each story took when it last ran on this machine, on which kinds of machines: to begin with the longest, and to
+//! write the image for QEMU only if a story needs it. All checkouts share it.
+
+use super::one::{Outcome, Verdict};
+use crate::paths;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use vmtest::Kind;
+
+pub(super) type Known = BTreeMap<String, Took>;
+
+/// What a story took.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Took {
+    pub(super) seconds: f64,
+    /// `uml`, `qemu`: the kinds of machines that it started.
+    pub(super) kinds: BTreeSet<String>,
+}
+
+impl Took {
+    pub(super) fn is_uml(&self) -> bool {
+        self.kinds.iter().all(|kind| kind == Kind::Uml.name())
+    }
+
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        self.kinds.contains(kind.name())
+    }
+}
+
+/// What is known; nothing at first, or if the file is damaged.
+pub(super) fn load() -> Known {
+    let read = fs::read(file()).ok();
+    read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// Adds what was seen in a run. Another checkout may do so at the same time: it reads either file complete.
+pub(super) fn remember(outcomes: &[Outcome]) -> Result<()> {
+    let mut known = load();
+    outcomes.iter().for_each(|outcome| learn(&mut known, outcome));
+    let fresh = file().with_extension(std::process::id().to_string());
+    fs::create_dir_all(paths::shared_cache(""))?;
+    fs::write(&fresh, serde_json::to_vec_pretty(&known)?)
+        .and_then(|()| fs::rename(&fresh, file()))
+        .with_context(|| format!("writing {}", file().display()))
+}
+
+/// A story that failed may have missed some of its machines: what it did start is added to what was known.
+fn learn(known: &mut Known, outcome: &Outcome) {
+    match outcome.verdict {
+        Verdict::Passed => drop(known.insert(outcome.name.clone(), outcome.took.clone())),
+        Verdict::Failed(_) if !outcome.took.kinds.is_empty() => {
+            let entry = known.entry(outcome.name.clone()).or_insert_with(|| outcome.took.clone());
+            entry.kinds.extend(outcome.took.kinds.iter().cloned());
+        }
+        Verdict::Failed(_) | Verdict::Skipped => {}
+    }
+}
+
+fn file() -> PathBuf {
+    paths::shared_cache("stories.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Known, Took, learn};
+    use crate::stories::one::{Outcome, Verdict};
+    use std::path::PathBuf;
+
+    fn outcome(verdict: Verdict, seconds: f64, kinds: &[&str]) -> Outcome {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        Outcome { name: "story".to_owned(), verdict, took: Took { seconds, kinds }, log: PathBuf::new() }
+    }
+
+    #[test]
+    fn a_failure_adds_kinds_and_forgets_none() {
+        let mut known = Known::new();
+        let failed = || Verdict::Failed("exit status: 101".to_owned());
+        learn(&mut known, &outcome(failed(), 1.0, &[]));
+        learn(&mut known, &outcome(Verdict::Skipped, 1.0, &[]));
+        assert!(known.is_empty(), "it may need QEMU");
+        learn(&mut known, &outcome(Verdict::Passed, 9.0, &["uml"]));
+        learn(&mut known, &outcome(failed(), 1.0, &["qemu"]));
+        assert!(!known["story"].is_uml());
+        assert_eq!((known["story"].seconds, known["story"].kinds.len()), (9.0, 2));
+        learn(&mut known, &outcome(Verdict::Passed, 8.0, &["uml"]));
+        assert!(known["story"].is_uml());
+    }
+}
