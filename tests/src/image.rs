@@ -1,7 +1,9 @@
 //! Where the image is that was built last.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// The files of an image.
 #[derive(Debug, Clone)]
@@ -58,7 +60,7 @@ impl Image {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let folder = target.join("image");
         let image = Image {
-            ros: target.join("x86_64-unknown-linux-gnu/quick/ros"),
+            ros: target.join("corral/ros"),
             installed: target.join("corral/installed"),
             tools: target.join("corral/tools"),
             kernel: folder.join("vmlinuz"),
@@ -73,5 +75,12 @@ impl Image {
             bail!("{} is not there: run `cargo xtask image` first", image.iso.display());
         }
         Ok(image)
+    }
+
+    /// Can its PID 1 be asked for a bug? What is packed as a release is what ships, and has none on request.
+    pub fn has_hooks(&self) -> Result<bool> {
+        let mut ros = Command::new(&self.ros);
+        ros.arg0("ros").args(["os", "panic", "--help"]).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(ros.status().with_context(|| format!("starting {}", self.ros.display()))?.success())
     }
 }

@@ -49,9 +49,15 @@ fn cargo() -> Command {
     cargo
 }
 
-/// Builds both with the given cargo profile (`quick` or `release`). What tests boot may be asked for a bug, by its hooks;
-/// what ships may not.
-pub(crate) fn build(profile: &str, hooks: bool) -> Result<Binaries> {
+/// By hooks what tests boot may be asked for a bug. What ships may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hooks {
+    None,
+    ForStories,
+}
+
+/// Builds both with the given cargo profile (`quick` or `release`).
+pub(crate) fn build(profile: &str, hooks: Hooks) -> Result<Binaries> {
     let mut cargo = cargo();
     cargo
         .args([
@@ -66,7 +72,7 @@ pub(crate) fn build(profile: &str, hooks: bool) -> Result<Binaries> {
             "--target",
             TARGET,
         ])
-        .args(if hooks { &["--features", "corral-ros/test-hooks"][..] } else { &[] });
+        .args(if hooks == Hooks::ForStories { &["--features", "corral-ros/test-hooks"][..] } else { &[] });
     sh::run(&mut cargo)?;
     let folder = paths::target().join(TARGET).join(profile);
     Ok(Binaries { ros: folder.join("ros"), stage0: folder.join("stage0") })

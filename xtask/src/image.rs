@@ -1,6 +1,6 @@
 //! `cargo xtask image`: from recipes, packages and our programs to the files that boot.
 
-use crate::binaries::{self, Binaries};
+use crate::binaries::{self, Binaries, Hooks};
 use crate::erofs::{self, Density};
 use crate::layers::{self, Layer};
 use crate::modules::{self, Kernel};
@@ -31,9 +31,6 @@ pub(crate) struct Options {
     /// Pack as densely as a release: smaller, minutes slower
     #[arg(long)]
     pub(crate) release: bool,
-    /// With the hooks by which stories ask for a bug: always in images that are not releases
-    #[arg(skip)]
-    pub(crate) hooks: bool,
     /// Debian mirror to use instead of the host's own
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Option<String>,
@@ -121,12 +118,27 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     wanted.insert(SECCOMP_PACKAGE.to_owned());
     wanted.insert(modules.kernel.clone());
     let packages = packages::fetch(&wanted, options.mirror.as_deref(), options.refresh)?;
-    let binaries = progress::step("building ros and stage0", || {
-        binaries::build(if options.release { "release" } else { "quick" }, options.hooks || !options.release)
+    let mut binaries = progress::step("building ros and stage0", || match options.release {
+        true => binaries::build("release", Hooks::None),
+        false => binaries::build("quick", Hooks::ForStories),
     })?;
+    binaries.ros = keep(&binaries.ros)?;
     let key = Key::load(options.signing_key.as_deref())?;
     let stamp = format!("{} {}", stamp(options, &binaries, &packages)?, key.public());
     Ok(Ingredients { recipes, modules, packages, binaries, key, stamp, trees: OnceCell::new() })
+}
+
+/// `target/corral/ros`: the one that the last images were made of, whichever way it was built. The engine's tests run it.
+fn keep(ros: &Path) -> Result<PathBuf> {
+    let kept = paths::cache("ros");
+    let bytes = fs::read(ros).with_context(|| format!("reading {}", ros.display()))?;
+    if !fs::read(&kept).is_ok_and(|old| old == bytes) {
+        fs::create_dir_all(paths::cache(""))?;
+        let fresh = kept.with_extension("new");
+        fs::copy(ros, &fresh)?;
+        fs::rename(fresh, &kept).context("keeping ros beside the image")?;
+    }
+    Ok(kept)
 }
 
 impl Ingredients {

@@ -22,7 +22,7 @@ pub(crate) struct Options {
     /// Every story in QEMU too, on the product's own kernel: those of User-Mode Linux a second time
     #[arg(long)]
     all: bool,
-    /// The image packed as densely as a release
+    /// The image as a release has it: its programs, without the hooks by which stories ask for a bug, packed as densely
     #[arg(long)]
     release_image: bool,
     /// Run each story so many times
@@ -144,8 +144,7 @@ impl Images {
         for_qemu: bool,
         (count, phases): (&mut Count, &mut Phases),
     ) -> Result<Images> {
-        let wanted =
-            image::Options { release: options.release_image, hooks: true, ..image::Options::default() };
+        let wanted = image::Options { release: options.release_image, ..image::Options::default() };
         let ingredients = phases.time("packages and programs", || image::gather(&wanted))?;
         let without_uml = uml(&ingredients, count, phases);
         let for_qemu = for_qemu || without_uml.is_some();

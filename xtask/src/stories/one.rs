@@ -10,7 +10,7 @@ use std::time::Instant;
 use vmtest::Kind;
 use vmtest::machine::{KEEP_VARIABLE, tied};
 use vmtest::options::KIND_VARIABLE;
-use vmtest::report::REPORT_VARIABLE;
+use vmtest::report::{REPORT_VARIABLE, SKIPPED};
 
 /// What is to run, and how.
 #[derive(Debug)]
@@ -49,14 +49,17 @@ impl Run<'_> {
     /// Runs it to its end. What keeps it from running is a failure as well.
     pub(super) fn finish(self) -> Outcome {
         let begin = Instant::now();
-        let verdict = self.start().unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
+        let mut verdict = self.start().unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
         let seconds = begin.elapsed().as_secs_f64();
-        let kinds = fs::read_to_string(self.report()).unwrap_or_default();
-        let kinds: BTreeSet<String> = kinds.lines().map(str::to_owned).collect();
+        let reported = fs::read_to_string(self.report()).unwrap_or_default();
+        let mut kinds: BTreeSet<String> = reported.lines().map(str::to_owned).collect();
+        if kinds.remove(SKIPPED) && verdict == Verdict::Passed {
+            verdict = Verdict::Skipped;
+        }
         Outcome { name: self.name.to_owned(), verdict, took: Took { seconds, kinds }, log: self.log }
     }
 
-    /// The file that each machine adds its kind to.
+    /// The file that each machine adds its kind to, and a story that it does nothing.
     fn report(&self) -> PathBuf {
         self.log.with_extension("machines")
     }
@@ -96,7 +99,7 @@ impl Outcome {
             Verdict::Failed(why) => format!("FAILED: {why}"),
         };
         let mut text = format!("test {} ... {verdict} ({:.1} s, {kinds})\n", self.name, self.took.seconds);
-        if self.has_failed() || keep {
+        if self.verdict != Verdict::Passed || keep {
             text.push_str(&format!("---- {}\n{}----\n", self.name, said(&self.log)));
         }
         text
