@@ -1,8 +1,8 @@
-//! A line for each long step: a spinner with seconds on a terminal, plain lines in a log.
+//! A line for each long step: a spinner with seconds on a terminal, plain lines in a log. And lines of the tests.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Runs `work` under the title `what`, and prints how long it took.
@@ -29,4 +29,9 @@ pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
         eprintln!("{what}: {seconds:.1} s");
     }
     result
+}
+
+/// Prints lines. A reader that has gone (`cargo xtask test | head`) is an error, and no panic as with `println!`.
+pub(crate) fn say(lines: &str) -> Result<()> {
+    writeln!(std::io::stdout().lock(), "{lines}").context("printing")
 }

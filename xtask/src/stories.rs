@@ -4,18 +4,18 @@
 mod known;
 mod one;
 mod queue;
+pub(crate) mod summary;
 
-use self::known::{Known, Took};
+use self::known::Known;
 pub(crate) use self::one::Outcome;
 use self::one::{Run, Verdict};
 use self::queue::{Job, Queue};
-use crate::{paths, sh};
+use crate::{paths, progress, sh};
 use anyhow::{Context, Result, anyhow, ensure};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use vmtest::Kind;
 
 /// How to run them.
@@ -76,7 +76,7 @@ impl Stories {
 
     /// Does one of them need QEMU, as far as is known?
     pub(crate) fn need_qemu(&self) -> bool {
-        !self.names.iter().all(|(_, name)| self.known.get(name).is_some_and(Took::is_uml))
+        !self.names.iter().all(|(_, name)| self.known.get(name).is_some_and(|took| took.is_uml()))
     }
 
     /// Those of them that started a machine of this kind.
@@ -96,34 +96,37 @@ impl Stories {
         self.names.iter().any(|(_, name)| name == &outcome.name)
     }
 
-    /// Runs them all; prints a line for each.
-    pub(crate) fn run(&self, options: &Options) -> Result<Vec<Outcome>> {
-        let logs = paths::cache("stories");
-        let _ = fs::remove_dir_all(&logs);
-        fs::create_dir_all(&logs)?;
+    /// Runs them all; prints a line for each. Adds to `outcomes` also what ended before an error. Their logs are in a
+    /// folder of this phase's own.
+    pub(crate) fn run(&self, phase: &str, options: &Options, outcomes: &mut Vec<Outcome>) -> Result<()> {
+        let logs = logs().join(phase.replace(' ', "-"));
+        fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
         let runners = self.copy_runners(&logs)?;
         let queue = Queue::new(self.jobs(options), options.slots.1);
-        let outcomes = Mutex::new(Vec::new());
+        let ended = Mutex::new(Vec::new());
         let work = || -> Result<()> {
             while let Some(turn) = queue.take()? {
                 let runner = runners.get(turn.runner).context("a test without a runner")?;
                 let outcome = runner.run(&turn, &logs, options);
-                print!("{}", outcome.shown(options.keep));
-                outcomes.lock().map_err(|_| anyhow!("another worker failed"))?.push(outcome);
+                let shown = outcome.shown(options.keep);
+                ended.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+                // With a reader that has gone, there is no use in the rest.
+                progress::say(&shown).inspect_err(|_| queue.stop())?;
             }
             Ok(())
         };
-        std::thread::scope(|scope| {
+        let result = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..options.slots.0).map(|_| scope.spawn(work)).collect();
-            workers
+            let results = workers
                 .into_iter()
-                .try_for_each(|worker| worker.join().map_err(|_| anyhow!("a worker ended early"))?)
-        })?;
-        let outcomes = outcomes.into_inner().unwrap_or_default();
-        if !options.in_qemu {
-            known::remember(&outcomes)?;
-        }
-        Ok(outcomes)
+                .map(|worker| worker.join().map_err(|_| anyhow!("a worker ended early"))?);
+            // All of them, before the first error.
+            results.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
+        });
+        let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let remembered = if options.in_qemu { Ok(()) } else { known::remember(&ended) };
+        outcomes.extend(ended);
+        result.and(remembered)
     }
 
     /// Another build by cargo replaces the programs that it made; the stories of one run are all of one program.
@@ -139,7 +142,7 @@ impl Stories {
     fn jobs(&self, options: &Options) -> Vec<Job> {
         let job = |round: u32, runner: usize, name: &String| {
             let known = self.known.get(name);
-            let is_uml = known.is_some_and(Took::is_uml) && !options.in_qemu;
+            let is_uml = known.is_some_and(|took| took.is_uml()) && !options.in_qemu;
             // What was never seen may be long.
             let seconds = known.map_or(f64::MAX, |took| took.seconds);
             Job { runner, name: name.clone(), round, seconds, needs_qemu: !is_uml }
@@ -156,6 +159,16 @@ impl Runner {
         let Options { in_qemu, keep, .. } = *options;
         Run { program: &self.program, folder: &self.folder, name: &job.name, log, in_qemu, keep }.finish()
     }
+}
+
+/// The logs of the last run: a folder for each of its phases.
+fn logs() -> PathBuf {
+    paths::cache("stories")
+}
+
+/// Makes room for the logs of a new run.
+pub(crate) fn forget_logs() {
+    let _ = fs::remove_dir_all(logs());
 }
 
 /// Builds a test program; returns its path.
@@ -177,24 +190,4 @@ pub(crate) fn count(outcomes: &[Outcome]) -> (u64, u64, u64) {
     let number = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count() as u64;
     let passed = number(|outcome| outcome.verdict == Verdict::Passed);
     (passed, number(Outcome::has_failed), number(|outcome| outcome.verdict == Verdict::Skipped))
-}
-
-/// Prints which kind of machine the stories ran on, and for how long.
-pub(crate) fn print(outcomes: &[Outcome]) {
-    let mut by_kind: BTreeMap<String, (usize, f64)> = BTreeMap::new();
-    for outcome in outcomes {
-        let kind = outcome.took.kinds.iter().cloned().collect::<Vec<_>>().join(" and ");
-        let entry = by_kind.entry(kind).or_default();
-        *entry = (entry.0 + 1, entry.1 + outcome.took.seconds);
-    }
-    println!("\n{:<44} {:>8} {:>10}", "stories by kind of machine", "stories", "seconds");
-    for (kind, (stories, seconds)) in by_kind {
-        let kind = match kind.as_str() {
-            "uml" => "User-Mode Linux",
-            "qemu" => "QEMU",
-            "" => "the engine alone, in a sandbox",
-            other => other,
-        };
-        println!("{kind:<44} {stories:>8} {seconds:>10.0}");
-    }
 }

@@ -1,14 +1,16 @@
-//! `cargo xtask test`: everything that must pass. Ends with one line `N passed, N failed, N skipped`.
+//! `cargo xtask test`: everything that must pass. Ends with one line `N passed, N failed, N skipped`, also where an error
+//! ends it early: that is one more failure.
 
+mod report;
+
+use self::report::Report;
 use crate::image::{self, Ingredients};
 use crate::stories::{self, Stories};
 use crate::test_kernel::{self, Found};
 use crate::{binaries, setup, sh, tidy, tools, uml_image, variants};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, ensure};
 use clap::Args;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 use vmtest::Kind;
 
 #[derive(Debug, Args)]
@@ -36,33 +38,30 @@ pub(crate) struct Options {
 /// Two stories in QEMU at a time: that is what two cores carry. Beside them one of User-Mode Linux, for they often wait.
 const SLOTS: (usize, usize) = (3, 2);
 
-/// What the test runners counted.
-#[derive(Debug, Default)]
-struct Count {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
-}
-
 /// Runs everything; an error if anything failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let mut report = Report::default();
+    if let Err(error) = everything(options, &mut report) {
+        report.count.record("the run ended early", Err(error));
+    }
+    report.print(options.times)?;
+    ensure!(report.failed() == 0, "not everything passed");
+    Ok(())
+}
+
+fn everything(options: &Options, report: &mut Report) -> Result<()> {
     setup::install()?;
-    let (mut count, mut phases) = (Count::default(), Phases::default());
     if options.story.is_empty() {
-        without_machines(&mut count, &mut phases)?;
+        without_machines(report)?;
     }
     if !options.no_machines {
-        with_machines(options, &mut count, &mut phases)?;
-    }
-    phases.print();
-    println!("\n{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
-    if count.failed > 0 {
-        bail!("not everything passed");
+        with_machines(options, report)?;
     }
     Ok(())
 }
 
-fn without_machines(count: &mut Count, phases: &mut Phases) -> Result<()> {
+fn without_machines(report: &mut Report) -> Result<()> {
+    let Report { count, phases, .. } = report;
     let mut format = sh::cargo();
     format.args(["fmt", "--all", "--check"]);
     phases.time("formatting", || count.check("formatting", format))?;
@@ -93,39 +92,32 @@ fn units(mut cargo: Command) -> Command {
     cargo
 }
 
-fn with_machines(options: &Options, count: &mut Count, phases: &mut Phases) -> Result<()> {
-    let stories = phases.time("building the stories", || Stories::build(&options.story))?;
-    let mut images = Images::prepare(options, stories.need_qemu() || options.all, (count, phases))?;
-    let has_uml = images.without_uml.is_none();
+fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
+    let stories = report.phases.time("building the stories", || Stories::build(&options.story))?;
+    let mut images = Images::prepare(options, stories.need_qemu() || options.all, report)?;
+    let has_uml = report.without_uml.is_none();
     if options.story.is_empty() && has_uml && images.for_qemu {
+        let Report { count, phases, .. } = &mut *report;
         phases.time("both images hold one system", || {
             count.record("both images hold one system", uml_image::check(&images.ingredients));
             Ok(())
         })?;
     }
-    eprintln!("== stories");
+    stories::forget_logs();
     let run = stories::Options { in_qemu: !has_uml, keep: options.keep, times: options.times, slots: SLOTS };
-    let mut outcomes = phases.time("stories", || stories.run(&run))?;
-    let late = stories.that_ran_in(Kind::Qemu, &outcomes);
+    report.run_stories("stories", &stories, &run)?;
+    let late = stories.that_ran_in(Kind::Qemu, &report.outcomes);
     if !images.for_qemu && !late.is_empty() {
-        eprintln!("== stories that need QEMU and did not before: again, on an image of what was tested");
-        images = Images::prepare(options, true, (count, phases))?;
-        outcomes.retain(|outcome| !late.has(outcome));
-        outcomes.extend(phases.time("stories that need QEMU now", || late.run(&run))?);
+        // What they booted in QEMU may be an old image.
+        images = Images::prepare(options, true, report)?;
+        report.outcomes.retain(|outcome| !late.has(outcome));
+        report.run_stories("stories that need QEMU now", &late, &run)?;
     }
     if options.all && has_uml {
-        let rest = stories.that_ran_in(Kind::Uml, &outcomes);
-        let run = stories::Options { in_qemu: true, ..run };
-        outcomes.extend(phases.time("the same in QEMU", || rest.run(&run))?);
+        let rest = stories.that_ran_in(Kind::Uml, &report.outcomes);
+        report.run_stories("the same in QEMU", &rest, &stories::Options { in_qemu: true, ..run })?;
     }
-    stories::print(&outcomes);
-    if let Some(why) = images.without_uml {
-        println!("nothing ran under User-Mode Linux: {why}");
-    }
-    let (passed, failed, skipped) = stories::count(&outcomes);
-    count.passed += passed;
-    count.failed += failed;
-    count.skipped += skipped;
+    drop(images);
     Ok(())
 }
 
@@ -134,32 +126,27 @@ struct Images {
     ingredients: Ingredients,
     /// Is there one for QEMU? It takes longer, and not every run needs it.
     for_qemu: bool,
-    /// Why there is none for User-Mode Linux.
-    without_uml: Option<String>,
 }
 
 impl Images {
-    fn prepare(
-        options: &Options,
-        for_qemu: bool,
-        (count, phases): (&mut Count, &mut Phases),
-    ) -> Result<Images> {
+    fn prepare(options: &Options, for_qemu: bool, report: &mut Report) -> Result<Images> {
         let wanted = image::Options { release: options.release_image, ..image::Options::default() };
-        let ingredients = phases.time("packages and programs", || image::gather(&wanted))?;
-        let without_uml = uml(&ingredients, count, phases);
-        let for_qemu = for_qemu || without_uml.is_some();
+        let ingredients = report.phases.time("packages and programs", || image::gather(&wanted))?;
+        report.without_uml = without_uml(&ingredients, report);
+        let for_qemu = for_qemu || report.without_uml.is_some();
         if for_qemu {
-            phases.time("image", || image::write(&ingredients, &wanted))?;
-            phases.time("releases", || variants::prepare(&ingredients))?;
+            report.phases.time("image", || image::write(&ingredients, &wanted))?;
+            report.phases.time("releases", || variants::prepare(&ingredients))?;
         }
-        phases.time("tools", tools::prepare)?;
-        Ok(Images { ingredients, for_qemu, without_uml })
+        report.phases.time("tools", tools::prepare)?;
+        Ok(Images { ingredients, for_qemu })
     }
 }
 
 /// Makes what machines of User-Mode Linux boot; why not, if there is nothing. A machine that cannot fetch the kernel's
 /// source or compiler is no failure. A patch that does not fit is one; the stories run in QEMU in either case.
-fn uml(ingredients: &Ingredients, count: &mut Count, phases: &mut Phases) -> Option<String> {
+fn without_uml(ingredients: &Ingredients, report: &mut Report) -> Option<String> {
+    let Report { count, phases, .. } = report;
     let made = phases.time("test kernel", test_kernel::prepare).and_then(|found| match found {
         Found::Kernel(kernel) => phases
             .time("image for User-Mode Linux", || uml_image::prepare(ingredients, &kernel))
@@ -178,91 +165,4 @@ fn uml(ingredients: &Ingredients, count: &mut Count, phases: &mut Phases) -> Opt
         eprintln!("every story runs in QEMU: {why}");
     }
     why
-}
-
-/// How long each part of a run took.
-#[derive(Debug, Default)]
-struct Phases(Vec<(&'static str, Duration)>);
-
-impl Phases {
-    fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let begin = Instant::now();
-        let result = work();
-        self.0.push((name, begin.elapsed()));
-        result
-    }
-
-    fn print(&self) {
-        println!("\n{:<44} {:>10}", "phase", "seconds");
-        for (name, took) in &self.0 {
-            println!("{name:<44} {:>10.1}", took.as_secs_f64());
-        }
-        let all: Duration = self.0.iter().map(|(_, took)| *took).sum();
-        println!("{:<44} {:>10.1}", "all", all.as_secs_f64());
-    }
-}
-
-impl Count {
-    fn record(&mut self, name: &str, result: Result<()>) {
-        match result {
-            Ok(()) => self.passed += 1,
-            Err(error) => {
-                eprintln!("{name}: {error:#}");
-                self.failed += 1;
-            }
-        }
-    }
-
-    fn check(&mut self, name: &str, mut command: Command) -> Result<()> {
-        eprintln!("== {name}");
-        let status = command.status().with_context(|| format!("starting {name}"))?;
-        self.record(name, if status.success() { Ok(()) } else { Err(anyhow::anyhow!("{status}")) });
-        Ok(())
-    }
-
-    /// Runs tests, shows what they print, and counts by their closing lines.
-    fn tests(&mut self, name: &str, mut runner: Command) -> Result<()> {
-        eprintln!("== {name}");
-        let mut child = runner.stdout(Stdio::piped()).spawn().with_context(|| format!("starting {name}"))?;
-        let output = child.stdout.take().context("no output")?;
-        let before = self.failed;
-        for line in BufReader::new(output).lines() {
-            let line = line?;
-            println!("{line}");
-            self.add(&line);
-        }
-        // A runner that fails without having counted a failure could not even be built.
-        if !child.wait()?.success() && self.failed == before {
-            self.failed += 1;
-        }
-        Ok(())
-    }
-
-    /// `test result: ok. 3 passed; 0 failed; 0 ignored; …`
-    fn add(&mut self, line: &str) {
-        let Some(rest) = line.strip_prefix("test result: ") else { return };
-        let number = |word: &str| -> u64 {
-            let words: Vec<&str> = rest.split([' ', ';']).filter(|part| !part.is_empty()).collect();
-            let position = words.iter().position(|part| *part == word);
-            position.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok()).unwrap_or(0)
-        };
-        self.passed += number("passed");
-        self.failed += number("failed");
-        self.skipped += number("ignored");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Count;
-
-    #[test]
-    fn closing_lines_are_counted() {
-        let mut count = Count::default();
-        count.add(
-            "test result: FAILED. 6 passed; 8 failed; 1 ignored; 0 measured; 0 filtered out; finished in 3s",
-        );
-        count.add("test some::thing ... ok");
-        assert_eq!((count.passed, count.failed, count.skipped), (6, 8, 1));
-    }
 }

@@ -98,9 +98,9 @@ impl Outcome {
             Verdict::Skipped => "skipped".to_owned(),
             Verdict::Failed(why) => format!("FAILED: {why}"),
         };
-        let mut text = format!("test {} ... {verdict} ({:.1} s, {kinds})\n", self.name, self.took.seconds);
+        let mut text = format!("test {} ... {verdict} ({:.1} s, {kinds})", self.name, self.took.seconds);
         if self.verdict != Verdict::Passed || keep {
-            text.push_str(&format!("---- {}\n{}----\n", self.name, said(&self.log)));
+            text.push_str(&format!("\n---- {}\n{}----", self.name, said(&self.log)));
         }
         text
     }
