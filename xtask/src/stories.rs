@@ -16,7 +16,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use vmtest::Kind;
+
+/// What a story may take at the least.
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 /// How to run them.
 #[derive(Debug, Clone, Copy)]
@@ -143,8 +147,7 @@ impl Stories {
         let job = |round: u32, runner: usize, name: &String| {
             let known = self.known.get(name);
             let is_uml = known.is_some_and(|took| took.is_uml()) && !options.in_qemu;
-            // What was never seen may be long.
-            let seconds = known.map_or(f64::MAX, |took| took.seconds);
+            let seconds = known.map_or(f64::INFINITY, |took| took.seconds);
             Job { runner, name: name.clone(), round, seconds, needs_qemu: !is_uml }
         };
         (0..options.times)
@@ -157,8 +160,16 @@ impl Runner {
     fn run(&self, job: &Job, logs: &Path, options: &Options) -> Outcome {
         let log = logs.join(format!("{}-{}.log", job.name.replace("::", "-"), job.round));
         let Options { in_qemu, keep, .. } = *options;
-        Run { program: &self.program, folder: &self.folder, name: &job.name, log, in_qemu, keep }.finish()
+        let (program, folder, name) = (self.program.as_path(), self.folder.as_path(), job.name.as_str());
+        Run { program, folder, name, log, in_qemu, keep, deadline: deadline(job.seconds) }.finish()
     }
+}
+
+/// Nothing that a story waits for may hold up the rest. In QEMU, on a busy machine, it may take several times as long as
+/// it did the last time.
+fn deadline(seconds: f64) -> Duration {
+    let usual = if seconds.is_finite() { seconds } else { 0.0 };
+    DEADLINE.max(Duration::from_secs_f64(usual * 8.0))
 }
 
 /// The logs of the last run: a folder for each of its phases.

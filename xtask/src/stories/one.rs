@@ -5,8 +5,8 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Instant;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 use vmtest::Kind;
 use vmtest::machine::{KEEP_VARIABLE, tied};
 use vmtest::options::KIND_VARIABLE;
@@ -25,6 +25,8 @@ pub(super) struct Run<'a> {
     pub(super) in_qemu: bool,
     /// Machines that are there at its end go on.
     pub(super) keep: bool,
+    /// When it is ended, if it has not ended by itself.
+    pub(super) deadline: Duration,
 }
 
 /// What became of a story.
@@ -80,11 +82,28 @@ impl Run<'_> {
         if self.keep {
             command.env(KEEP_VARIABLE, "yes");
         }
-        let status = command.status().context("starting a story")?;
+        let mut child = command.spawn().context("starting a story")?;
+        let Some(status) = wait(&mut child, self.deadline)? else {
+            child.kill().context("killing a story")?;
+            child.wait()?;
+            return Ok(Verdict::Failed(format!("not done after {} minutes", self.deadline.as_secs() / 60)));
+        };
         Ok(match status.success() {
             true => closing_line(&said(&self.log)),
             false => Verdict::Failed(status.to_string()),
         })
+    }
+}
+
+/// Waits for the end of a process, at most so long.
+fn wait(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let status = child.try_wait().context("waiting for a story")?;
+        if status.is_some() || Instant::now() > deadline {
+            return Ok(status);
+        }
+        std::thread::park_timeout(Duration::from_millis(100));
     }
 }
 
@@ -128,7 +147,17 @@ fn closing_line(said: &str) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::{Verdict, closing_line};
+    use super::{Verdict, closing_line, wait};
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    #[test]
+    fn what_does_not_end_is_waited_for_until_its_deadline() {
+        let mut hangs = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        assert_eq!(wait(&mut hangs, Duration::from_millis(1)).unwrap(), None);
+        drop(hangs.stdin.take());
+        assert!(wait(&mut hangs, Duration::from_secs(60)).unwrap().is_some_and(|status| status.success()));
+    }
 
     #[test]
     fn a_story_that_did_not_run_has_not_passed() {

@@ -11,7 +11,7 @@ pub(super) struct Job {
     pub(super) runner: usize,
     pub(super) name: String,
     pub(super) round: u32,
-    /// What it took when it last ran.
+    /// What it took when it last ran; infinite if it was never seen, for it may be long.
     pub(super) seconds: f64,
     pub(super) needs_qemu: bool,
 }
