@@ -6,6 +6,7 @@ mod engine;
 mod median;
 mod upgrade;
 
+use crate::lock::InUse;
 use crate::test_kernel::{self, Found};
 use crate::{accel, image, setup, uml_image};
 use anyhow::{Context, Result};
@@ -68,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Builds, boots several times, prints.
 fn boots(options: &Options) -> Result<()> {
-    let (image, accelerator, has_uml) = build(options)?;
+    let (image, accelerator, has_uml, _in_use) = build(options)?;
     let (mut samples, mut uml_samples) = (Vec::new(), Vec::new());
     for number in 1..=options.runs {
         let sample = measure(accelerator, Kind::Qemu)?;
@@ -114,8 +115,8 @@ fn boots(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The image, how QEMU is to run it, and whether there is one for User-Mode Linux.
-fn build(options: &Options) -> Result<(Image, Accelerator, bool)> {
+/// The image, how QEMU is to run it, and whether there is one for User-Mode Linux; and what keeps them as they are.
+fn build(options: &Options) -> Result<(Image, Accelerator, bool, InUse)> {
     setup::install()?;
     let wanted = image::Options { release: options.release, ..image::Options::default() };
     let ingredients = image::gather(&wanted)?;
@@ -130,7 +131,7 @@ fn build(options: &Options) -> Result<(Image, Accelerator, bool)> {
     let accelerator = accel::choose(options.accel.as_deref(), &Image::find()?)?;
     // Only now all of its files are there.
     let image = Image::find()?;
-    Ok((image, accelerator, has_uml))
+    Ok((image, accelerator, has_uml, ingredients.building.done()?))
 }
 
 fn measure(accelerator: Accelerator, kind: Kind) -> Result<Sample> {

@@ -3,6 +3,7 @@
 use crate::binaries::{self, Binaries, Hooks};
 use crate::erofs::{self, Density};
 use crate::layers::{self, Layer};
+use crate::lock::Building;
 use crate::modules::{self, Kernel};
 use crate::packages::{self, Package};
 use crate::recipe::{ModuleList, Recipe};
@@ -55,6 +56,8 @@ pub(crate) struct Image {
 
 /// What an image is made of, fetched and compiled.
 pub(crate) struct Ingredients {
+    /// No other xtask builds meanwhile.
+    pub(crate) building: Building,
     recipes: Vec<(String, Recipe)>,
     modules: ModuleList,
     pub(crate) packages: Vec<Package>,
@@ -88,6 +91,7 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
         eprintln!("image is up to date");
         return Ok(image);
     }
+    ingredients.building.replace()?;
     let _ = fs::remove_file(&stamp_file);
     let Trees { kernel, layers, modules, system, early } = ingredients.trees()?;
     let packages = &ingredients.packages;
@@ -109,6 +113,7 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
 
 /// Fetches packages and compiles our programs, as far as that has not been done.
 pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
+    let building = Building::begin()?;
     let recipes = recipe::all()?;
     let modules = recipe::load_modules()?;
     let mut wanted: BTreeSet<String> =
@@ -122,18 +127,18 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
         true => binaries::build("release", Hooks::None),
         false => binaries::build("quick", Hooks::ForStories),
     })?;
-    binaries.ros = keep(&binaries.ros)?;
+    binaries.ros = keep(&binaries.ros, &building)?;
     let key = Key::load(options.signing_key.as_deref())?;
     let stamp = format!("{} {}", stamp(options, &binaries, &packages)?, key.public());
-    Ok(Ingredients { recipes, modules, packages, binaries, key, stamp, trees: OnceCell::new() })
+    Ok(Ingredients { building, recipes, modules, packages, binaries, key, stamp, trees: OnceCell::new() })
 }
 
 /// `target/corral/ros`: the one that the last images were made of, whichever way it was built. The engine's tests run it.
-fn keep(ros: &Path) -> Result<PathBuf> {
+fn keep(ros: &Path, building: &Building) -> Result<PathBuf> {
     let kept = paths::cache("ros");
     let bytes = fs::read(ros).with_context(|| format!("reading {}", ros.display()))?;
     if !fs::read(&kept).is_ok_and(|old| old == bytes) {
-        fs::create_dir_all(paths::cache(""))?;
+        building.replace()?;
         let fresh = kept.with_extension("new");
         fs::copy(ros, &fresh)?;
         fs::rename(fresh, &kept).context("keeping ros beside the image")?;

@@ -14,6 +14,7 @@ mod image;
 mod initrd;
 mod iso;
 mod layers;
+mod lock;
 mod manifest;
 mod module_graph;
 mod modules;

@@ -84,6 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         true => Accelerator::Tcg,
         false => accel::choose(options.accel.as_deref(), &image)?,
     };
+    let _in_use = ingredients.building.done()?;
     let machine = Machine {
         medium: if options.iso { Medium::Iso } else { Medium::Direct },
         uefi: options.uefi,

@@ -10,9 +10,9 @@ use self::known::Known;
 pub(crate) use self::one::Outcome;
 use self::one::{Run, Verdict};
 use self::queue::{Job, Queue};
-use crate::{paths, progress, sh};
+use crate::{lock, paths, progress, sh};
 use anyhow::{Context, Result, anyhow, ensure};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -169,7 +169,7 @@ impl Runner {
 /// it did the last time.
 fn deadline(seconds: f64) -> Duration {
     let usual = if seconds.is_finite() { seconds } else { 0.0 };
-    DEADLINE.max(Duration::from_secs_f64(usual * 8.0))
+    DEADLINE.max(Duration::from_secs_f64(usual * 4.0))
 }
 
 /// The logs of the last run: a folder for each of its phases.
@@ -177,9 +177,12 @@ fn logs() -> PathBuf {
     paths::cache("stories")
 }
 
-/// Makes room for the logs of a new run.
-pub(crate) fn forget_logs() {
+/// Waits until no other run of stories goes on: with twice as many machines as this one carries, they fail for being
+/// slow. Makes room for the logs.
+pub(crate) fn begin() -> Result<File> {
+    let lock = lock::alone("stories.lock", "which runs stories in this checkout")?;
     let _ = fs::remove_dir_all(logs());
+    Ok(lock)
 }
 
 /// Builds a test program; returns its path.

@@ -5,6 +5,7 @@ mod report;
 
 use self::report::Report;
 use crate::image::{self, Ingredients};
+use crate::lock::InUse;
 use crate::stories::{self, Stories};
 use crate::test_kernel::{self, Found};
 use crate::{binaries, setup, sh, tidy, tools, uml_image, variants};
@@ -93,22 +94,17 @@ fn units(mut cargo: Command) -> Command {
 }
 
 fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
+    // Before the images: who waits for this keeps none in use.
+    let _turn = stories::begin()?;
     let stories = report.phases.time("building the stories", || Stories::build(&options.story))?;
     let mut images = Images::prepare(options, stories.need_qemu() || options.all, report)?;
     let has_uml = report.without_uml.is_none();
-    if options.story.is_empty() && has_uml && images.for_qemu {
-        let Report { count, phases, .. } = &mut *report;
-        phases.time("both images hold one system", || {
-            count.record("both images hold one system", uml_image::check(&images.ingredients));
-            Ok(())
-        })?;
-    }
-    stories::forget_logs();
     let run = stories::Options { in_qemu: !has_uml, keep: options.keep, times: options.times, slots: SLOTS };
     report.run_stories("stories", &stories, &run)?;
     let late = stories.that_ran_in(Kind::Qemu, &report.outcomes);
     if !images.for_qemu && !late.is_empty() {
-        // What they booted in QEMU may be an old image.
+        // What they booted in QEMU may be an old image. It is replaced: first give it free.
+        drop(images);
         images = Images::prepare(options, true, report)?;
         report.outcomes.retain(|outcome| !late.has(outcome));
         report.run_stories("stories that need QEMU now", &late, &run)?;
@@ -123,7 +119,7 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
 
 /// What stories boot.
 struct Images {
-    ingredients: Ingredients,
+    _in_use: InUse,
     /// Is there one for QEMU? It takes longer, and not every run needs it.
     for_qemu: bool,
 }
@@ -139,7 +135,14 @@ impl Images {
             report.phases.time("releases", || variants::prepare(&ingredients))?;
         }
         report.phases.time("tools", tools::prepare)?;
-        Ok(Images { ingredients, for_qemu })
+        if options.story.is_empty() && for_qemu && report.without_uml.is_none() {
+            let Report { count, phases, .. } = report;
+            phases.time("both images hold one system", || {
+                count.record("both images hold one system", uml_image::check(&ingredients));
+                Ok(())
+            })?;
+        }
+        Ok(Images { _in_use: ingredients.building.done()?, for_qemu })
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::packages::{self, Package};
 use crate::{image, paths, progress, sh};
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -49,9 +50,9 @@ fn prepare_engine_clients() -> Result<()> {
         ("tini-static", "usr/bin/tini-static"),
         ("seccomp.json", image::SECCOMP_PROFILE),
     ] {
-        let target = paths::cache("tools").join(name);
-        let _ = fs::remove_file(&target);
-        fs::copy(packages::find(&packages, path)?, target).with_context(|| format!("copying {name}"))?;
+        let (target, fresh) = (paths::cache("tools").join(name), paths::cache("tools/fresh"));
+        fs::copy(packages::find(&packages, path)?, &fresh).with_context(|| format!("copying {name}"))?;
+        fs::rename(fresh, target)?;
     }
     let folder = install_from_pypi("docker-py", &DOCKER_PY, "the tests of the system engine")?;
     let script = format!("#!/bin/sh\nPYTHONPATH={} exec python3 \"$@\"\n", folder.display());
@@ -97,17 +98,24 @@ fn write_program(
     let script = format!(
         "#!/bin/sh\n{settings}exec {} --library-path {} {} {arguments}\"$@\"\n",
         linker.display(),
-        link_libraries(name, packages)?.display(),
+        link_libraries(packages)?.display(),
         packages::find(packages, path)?.display()
     );
     write(&paths::cache("tools").join(name), &script)
 }
 
-/// A folder with links to all shared libraries of these packages.
-fn link_libraries(name: &str, packages: &[Package]) -> Result<PathBuf> {
-    let folder = paths::cache("tools").join(format!("{name}-libraries"));
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder)?;
+/// A folder with links to all shared libraries of these packages: under the hash of where they are, so that it is made
+/// once, and never changed under a program that runs.
+fn link_libraries(packages: &[Package]) -> Result<PathBuf> {
+    let paths: Vec<String> = packages.iter().map(|package| package.files().display().to_string()).collect();
+    let key = packages::hex(&Sha256::digest(paths.join("\n")));
+    let folder = paths::cache("tools/libraries").join(&key[..16]);
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let fresh = folder.with_extension("new");
+    let _ = fs::remove_dir_all(&fresh);
+    fs::create_dir_all(&fresh)?;
     for package in packages {
         for place in
             ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/ganesha", "usr/lib/ganesha", "usr/lib"]
@@ -115,11 +123,12 @@ fn link_libraries(name: &str, packages: &[Package]) -> Result<PathBuf> {
             for item in fs::read_dir(package.files().join(place)).into_iter().flatten().flatten() {
                 if item.file_name().to_string_lossy().contains(".so") {
                     // The first one wins, as on a search path.
-                    let _ = symlink(item.path(), folder.join(item.file_name()));
+                    let _ = symlink(item.path(), fresh.join(item.file_name()));
                 }
             }
         }
     }
+    fs::rename(&fresh, &folder).with_context(|| format!("keeping {}", folder.display()))?;
     Ok(folder)
 }
 
@@ -148,7 +157,8 @@ fn install_from_pypi(name: &str, packages: &[&str], why: &str) -> Result<PathBuf
 }
 
 fn write(path: &Path, script: &str) -> Result<()> {
-    fs::write(path, script).with_context(|| format!("writing {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
-    Ok(())
+    let fresh = paths::cache("tools/fresh");
+    fs::write(&fresh, script).with_context(|| format!("writing {}", path.display()))?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&fresh, path).with_context(|| format!("keeping {}", path.display()))
 }

@@ -25,6 +25,7 @@ pub(crate) fn prepare(ingredients: &Ingredients, kernel: &TestKernel) -> Result<
     if is_complete && fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
         return Ok(());
     }
+    ingredients.building.replace()?;
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     progress::step("writing the image for User-Mode Linux", || {

@@ -21,6 +21,7 @@ pub(crate) fn prepare(ingredients: &Ingredients) -> Result<()> {
     if fs::read_to_string(&stamp).is_ok_and(|old| old == ingredients.stamp) {
         return Ok(());
     }
+    ingredients.building.replace()?;
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     let trees = ingredients.trees()?;

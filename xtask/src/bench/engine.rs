@@ -66,12 +66,14 @@ say burst-dockerd /engine-bench burst "$theirs" "$containers" dockerd,containerd
 /// Measures and prints.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install()?;
-    image::build(&image::Options::default())?;
+    let ingredients = image::gather(&image::Options::default())?;
+    image::write(&ingredients, &image::Options::default())?;
     tools::prepare()?;
     let root = peers::prepare()?;
     let bench = binaries::build_bench()?;
     fs::copy(bench, root.join("engine-bench")).context("copying engine-bench")?;
     fs::write(root.join("measure.sh"), SCRIPT)?;
+    let _in_use = ingredients.building.done()?;
     let on_host = progress::step("measuring on this machine", || host(options, &root))?;
     print("this machine", options, &on_host);
     if options.host {

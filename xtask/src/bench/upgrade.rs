@@ -38,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     variants::prepare(&ingredients)?;
     let debian = Debian::prepare()?;
     let accelerator = accel::choose(options.accel.as_deref(), &Image::find()?)?;
+    let _in_use = ingredients.building.done()?;
     let place = folder("bench-upgrade")?;
     let installed = install(&place, accelerator)?;
     let rows: [(&str, &dyn Fn() -> Result<Sample>); 3] = [

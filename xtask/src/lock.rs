@@ -1,0 +1,74 @@
+//! Several xtasks in one checkout: one at a time builds, and none replaces what the machines of another one boot. The
+//! kernel drops a lock with the process that has it, however that ends.
+
+use crate::paths;
+use anyhow::{Context, Result};
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+
+/// As long as it is there, no other xtask of this checkout builds.
+#[derive(Debug)]
+pub(crate) struct Building {
+    /// A process takes this before it takes `images` for itself: so none does while `done` changes from one to the other.
+    _turn: File,
+    images: File,
+}
+
+/// As long as it is there, images, tools and `ros` stay as they are. Many may have it.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    _images: File,
+}
+
+impl Building {
+    /// Waits until no other xtask builds.
+    pub(crate) fn begin() -> Result<Building> {
+        let turn = alone("building.lock", "which builds in this checkout")?;
+        Ok(Building { _turn: turn, images: open("images.lock")? })
+    }
+
+    /// Waits until no machine boots what is about to be replaced.
+    pub(crate) fn replace(&self) -> Result<()> {
+        wait(&self.images, "images.lock", "whose machines boot the images that are to be replaced")
+    }
+
+    /// Machines may boot what was built.
+    pub(crate) fn done(self) -> Result<InUse> {
+        let images = self.images;
+        images.lock_shared().context("keeping the images as they are")?;
+        sign(&images)?;
+        Ok(InUse { _images: images })
+    }
+}
+
+/// The lock of this name below `target/corral`, for this process alone; waits for it.
+pub(crate) fn alone(name: &str, which: &str) -> Result<File> {
+    let file = open(name)?;
+    wait(&file, name, which)?;
+    Ok(file)
+}
+
+fn wait(file: &File, name: &str, which: &str) -> Result<()> {
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        let owner = fs::read_to_string(paths::cache(name)).unwrap_or_default();
+        eprintln!("waiting for {owner}, {which} ...");
+    }
+    file.lock().with_context(|| format!("locking {name}"))?;
+    sign(file)
+}
+
+fn open(name: &str) -> Result<File> {
+    let path = paths::cache(name);
+    fs::create_dir_all(paths::cache(""))?;
+    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    file.with_context(|| format!("opening {}", path.display()))
+}
+
+/// Writes into the lock who has it, for those who wait.
+fn sign(mut file: &File) -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let owner = format!("`cargo xtask {}` (process {})", arguments.join(" "), std::process::id());
+    file.set_len(0)?;
+    std::io::Seek::rewind(&mut file)?;
+    file.write_all(owner.as_bytes()).context("writing into a lock")
+}
