@@ -12,6 +12,20 @@ use vmtest::machine::{KEEP_VARIABLE, tied};
 use vmtest::options::KIND_VARIABLE;
 use vmtest::report::{REPORT_VARIABLE, SKIPPED};
 
+/// What a developer has set for himself: servers on loopback are not behind a proxy, keys of an agent open no machine,
+/// and the engine is the test's.
+const OWN: [&str; 9] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "ssh_auth_sock",
+    "docker_host",
+    "docker_context",
+    "docker_config",
+    "docker_tls_verify",
+];
+
 /// What is to run, and how.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
@@ -75,7 +89,12 @@ impl Run<'_> {
             .current_dir(self.folder)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
-            .stderr(output);
+            .stderr(output)
+            // What tools say is compared in English.
+            .env("LC_ALL", "C");
+        for variable in OWN {
+            command.env_remove(variable).env_remove(variable.to_uppercase());
+        }
         if self.in_qemu {
             command.env(KIND_VARIABLE, Kind::Qemu.name());
         }
