@@ -1,6 +1,6 @@
 //! The stories: whole machines, told step by step. Each boots the image that `cargo xtask image` made.
 //!
-//! `cargo xtask test` runs them, two at a time; one by itself: `cargo xtask test --story login`.
+//! `cargo xtask test` runs them, three at a time, at most two of them in QEMU; one by itself: `cargo xtask test --story login`.
 
 mod cloud_config;
 mod command_line;

@@ -12,13 +12,14 @@ pub(crate) fn image() -> PathBuf {
     target().join("image")
 }
 
-/// `target/corral`: caches, safe to delete at any time.
+/// `target/corral`: what is made again when it is missing. But for two: `release-key`, without which installed machines
+/// take no upgrade from this working copy, and `run/state.img`, the disk of `cargo xtask run --disk`.
 pub(crate) fn cache(name: &str) -> PathBuf {
     target().join("corral").join(name)
 }
 
-/// `$XDG_CACHE_HOME/corral/NAME`: what is slow to make or to fetch, for all checkouts of this machine. Everything in it is
-/// found by the hash of what it is made of. Safe to delete at any time.
+/// `$XDG_CACHE_HOME/corral/NAME`: what is slow to make or to fetch, for all checkouts of this machine. It is found by the
+/// hash of what it is made of, but for `stories.json`: how long stories took here. Safe to delete when no xtask runs.
 pub(crate) fn shared_cache(name: &str) -> PathBuf {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
