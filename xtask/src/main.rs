@@ -57,7 +57,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install what building and testing need from the host's package manager
+    /// Install what building and testing need from the host's package manager; fetch the tools of the tests
     Setup,
     /// Build vmlinuz, initrd, system.erofs, the ISO and manifest.json into target/image/
     Image(image::Options),
@@ -85,9 +85,15 @@ fn main() -> ExitCode {
     }
 }
 
+fn set_up() -> Result<()> {
+    setup::install()?;
+    let _building = lock::Building::begin()?;
+    tools::prepare()
+}
+
 fn dispatch() -> Result<()> {
     match Cli::parse().command {
-        Command::Setup => setup::install(),
+        Command::Setup => set_up(),
         Command::Image(options) => image::build(&options).map(|_| ()),
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),

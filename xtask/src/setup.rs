@@ -1,7 +1,7 @@
 //! What building, booting and testing need from the host, and why. Installs what is missing with apt.
 
 use crate::{progress, sh};
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use std::path::Path;
 use std::process::Command;
 
@@ -16,7 +16,7 @@ pub(crate) const fn need(package: &'static str, why: &'static str, proof: &'stat
     Need { package, why, proof }
 }
 
-/// The whole list. Programs newer than the host's come from the image's own packages instead (see `erofs` and `tools`).
+/// The list. Programs newer than the host's come from the image's own packages instead (see `erofs` and `tools`).
 const NEEDS: &[Need] = &[
     need("gcc", "linking Rust programs", "/usr/bin/gcc"),
     need("make", "building libbpf for the device rules of containers", "/usr/bin/make"),
@@ -89,13 +89,23 @@ pub(crate) fn need_fuzzing() -> Result<()> {
     install_missing(&[need("g++", "building libFuzzer", "/usr/bin/g++")])
 }
 
+/// Fails if this is not root, which namespaces and mounts of this machine need.
+pub(crate) fn need_root(what: &str) -> Result<()> {
+    ensure!(is_root()?, "{what}: run it as root");
+    Ok(())
+}
+
+fn is_root() -> Result<bool> {
+    Ok(sh::output(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
 /// Has the host's apt fetch its lists.
 pub(crate) fn update_lists() -> Result<()> {
     progress::step("apt-get update", || apt(&["update", "-q"]))
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
-    let root = sh::output(Command::new("id").arg("-u"))?.trim() == "0";
+    let root = is_root()?;
     let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
     if !root {
         command.arg("apt-get");

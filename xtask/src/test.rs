@@ -51,6 +51,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn everything(options: &Options, report: &mut Report) -> Result<()> {
+    if options.story.is_empty() && !options.no_machines {
+        setup::need_root(
+            "the tests of the engine (without them: --no-machines, --story NAME) need namespaces",
+        )?;
+    }
     setup::install()?;
     if options.story.is_empty() {
         without_machines(report)?;

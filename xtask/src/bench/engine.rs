@@ -65,6 +65,7 @@ say burst-dockerd /engine-bench burst "$theirs" "$containers" dockerd,containerd
 
 /// Measures and prints.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::need_root("the engines that are measured need namespaces")?;
     setup::install()?;
     let ingredients = image::gather(&image::Options::default())?;
     image::write(&ingredients, &image::Options::default())?;

@@ -32,6 +32,7 @@ struct Sample {
 
 /// Measures and prints.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::need_root("Debian, which is compared with, is made in a chroot")?;
     setup::install()?;
     let ingredients = image::gather(&image::Options::default())?;
     image::write(&ingredients, &image::Options::default())?;

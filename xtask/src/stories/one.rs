@@ -12,7 +12,7 @@ use vmtest::machine::{KEEP_VARIABLE, tied};
 use vmtest::options::KIND_VARIABLE;
 use vmtest::report::{REPORT_VARIABLE, SKIPPED};
 
-/// What a developer has set for himself: servers on loopback are not behind a proxy, keys of an agent open no machine,
+/// What developers set for themselves: servers on loopback are not behind a proxy, keys of an agent open no machine,
 /// and the engine is the test's.
 const OWN: [&str; 9] = [
     "http_proxy",
