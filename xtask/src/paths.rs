@@ -26,7 +26,11 @@ pub(crate) fn shared_cache(name: &str) -> PathBuf {
     base.map_or_else(|| cache("shared"), |base| base.join("corral")).join(name)
 }
 
-/// Cargo's target folder.
+/// Names cargo's target folder, where it is not the usual one.
+pub(crate) const TARGET_VARIABLE: &str = "CARGO_TARGET_DIR";
+
+/// Cargo's target folder, absolute: what we start runs in other folders than this process.
 pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    let named = std::env::var_os(TARGET_VARIABLE).and_then(|folder| std::path::absolute(folder).ok());
+    named.unwrap_or_else(|| root().join("target"))
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 /// The cargo that runs us, in the checkout.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(paths::root());
+    cargo.current_dir(paths::root()).env(paths::TARGET_VARIABLE, paths::target());
     cargo
 }
 

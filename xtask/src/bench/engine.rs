@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use clap::Args;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use vmtest::folder;
 use vmtest::sandbox::Sandbox;
 use vmtest::{Image, Machine, Options as Vm, drive, shell};
@@ -87,9 +86,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// In the sandbox of the engine's tests.
 fn host(options: &Options, root: &Path) -> Result<String> {
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut build = sh::cargo();
     build.args(["build", "--quiet", "--package", "engine-tests", "--bin", "engine-sandbox"]);
-    sh::run(build.current_dir(paths::root()))?;
+    sh::run(&mut build)?;
     let program = paths::target().join("debug/engine-sandbox");
     let sandbox = Sandbox::start("bench", &program.to_string_lossy())?;
     let work = folder("engine-bench-work")?;

@@ -1,6 +1,7 @@
 //! One run of one story, in a process of its own, and what became of it.
 
 use super::known::Took;
+use crate::paths;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -86,6 +87,7 @@ impl Run<'_> {
         command
             .args(["--exact", self.name, "--nocapture"])
             .env(REPORT_VARIABLE, self.report())
+            .env(paths::TARGET_VARIABLE, paths::target())
             .current_dir(self.folder)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
