@@ -11,17 +11,15 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What of PyPI, with the versions that were tried.
-const MOTO: [&str; 3] = ["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
-const DOCKER_PY: [&str; 4] =
-    ["docker==7.1.0", "requests==2.32.5", "urllib3==2.5.0", "websocket-client==1.9.0"];
+/// What of PyPI, each with its version and the hashes of its files.
+const FROM_PYPI: &str = "tests/requirements.txt";
 
 /// Makes `target/corral/tools`: one executable a program.
 pub(crate) fn prepare() -> Result<()> {
     fs::create_dir_all(paths::cache("tools"))?;
     prepare_emulators()?;
     prepare_nfs_server()?;
-    prepare_moto()?;
+    prepare_python()?;
     prepare_engine_clients()
 }
 
@@ -54,9 +52,7 @@ fn prepare_engine_clients() -> Result<()> {
         fs::copy(packages::find(&packages, path)?, &fresh).with_context(|| format!("copying {name}"))?;
         fs::rename(fresh, target)?;
     }
-    let folder = install_from_pypi("docker-py", &DOCKER_PY, "the tests of the system engine")?;
-    let script = format!("#!/bin/sh\nPYTHONPATH={} exec python3 \"$@\"\n", folder.display());
-    write(&paths::cache("tools/docker-py"), &script)
+    Ok(())
 }
 
 /// What runs machines, from the release of Debian that the image is made of: the host's may be too old. QEMU before 8
@@ -132,28 +128,34 @@ fn link_libraries(packages: &[Package]) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn prepare_moto() -> Result<()> {
-    let folder = install_from_pypi("moto", &MOTO, "the story about EC2")?;
-    let script = format!("#!/bin/sh\nPYTHONPATH={} exec python3 -m moto.server \"$@\"\n", folder.display());
-    write(&paths::cache("tools/moto_server"), &script)
+/// The mock of EC2's metadata service, and a client of the engine.
+fn prepare_python() -> Result<()> {
+    let folder = paths::cache("python");
+    install_from_pypi(&folder).with_context(|| format!("installing {FROM_PYPI} from PyPI for tests"))?;
+    let start = format!("#!/bin/sh\nPYTHONPATH={} exec python3", folder.display());
+    write(&paths::cache("tools/moto_server"), &format!("{start} -m moto.server \"$@\"\n"))?;
+    write(&paths::cache("tools/docker-py"), &format!("{start} \"$@\"\n"))
 }
 
-/// Packages of PyPI in a folder of their own, which comes back.
-fn install_from_pypi(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
-    let folder = paths::cache(name);
-    let stamp = folder.join("installed");
-    if fs::read_to_string(&stamp).is_ok_and(|text| text == packages.join(" ")) {
-        return Ok(folder);
+/// Files with the hashes that we name, and no code that runs when it is installed.
+fn install_from_pypi(folder: &Path) -> Result<()> {
+    let list = paths::root().join(FROM_PYPI);
+    let python = sh::output(Command::new("python3").arg("--version"))?;
+    let wanted = format!("{python}{}", fs::read_to_string(&list)?);
+    if fs::read_to_string(folder.join("installed")).is_ok_and(|text| text == wanted) {
+        return Ok(());
     }
-    let _ = fs::remove_dir_all(&folder);
-    progress::step(&format!("fetching {name} from PyPI"), || {
+    let fresh = folder.with_extension("new");
+    let _ = fs::remove_dir_all(&fresh);
+    progress::step("fetching tools of the tests from PyPI", || {
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]);
-        sh::output(pip.arg(&folder).args(packages))
-            .with_context(|| format!("installing {name} (PyPI) for {why}"))
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip.args(["--require-hashes", "--only-binary", ":all:", "--no-deps", "--target"]);
+        sh::output(pip.arg(&fresh).arg("--requirement").arg(&list))
     })?;
-    fs::write(stamp, packages.join(" "))?;
-    Ok(folder)
+    fs::write(fresh.join("installed"), wanted)?;
+    let _ = fs::remove_dir_all(folder);
+    fs::rename(fresh, folder).context("keeping them")
 }
 
 fn write(path: &Path, script: &str) -> Result<()> {
