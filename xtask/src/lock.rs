@@ -48,6 +48,19 @@ pub(crate) fn alone(name: &str, which: &str) -> Result<File> {
     Ok(file)
 }
 
+/// The same without waiting: none if another process has it.
+pub(crate) fn alone_now(name: &str) -> Result<Option<File>> {
+    let file = open(name)?;
+    match file.try_lock() {
+        Ok(()) => {
+            sign(&file)?;
+            Ok(Some(file))
+        }
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {name}")),
+    }
+}
+
 fn wait(file: &File, name: &str, which: &str) -> Result<()> {
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         let owner = fs::read_to_string(paths::cache(name)).unwrap_or_default();

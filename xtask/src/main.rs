@@ -5,6 +5,7 @@
 mod accel;
 mod bench;
 mod binaries;
+mod console;
 mod debian;
 mod docs;
 mod elf;

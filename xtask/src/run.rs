@@ -1,12 +1,15 @@
 //! `cargo xtask run`: builds what changed and boots it here, the console in this terminal.
 
+use crate::console::{self, Terminal};
+use crate::image::{self, Ingredients};
 use crate::test_kernel::{self, Found};
-use crate::{accel, image, paths, setup, sh, tools, uml_image};
+use crate::{accel, lock, paths, setup, sh, tools, uml_image};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use vmtest::uml::{Line, Uml};
@@ -51,22 +54,9 @@ pub(crate) struct Options {
 
 /// Builds, boots, and returns when the machine has ended.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let wanted = image::Options { release: options.release, ..image::Options::default() };
-    setup::install()?;
-    let ingredients = image::gather(&wanted)?;
-    tools::prepare_emulators()?;
-    if options.quick {
-        match test_kernel::prepare()? {
-            Found::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel)?,
-            Found::Unavailable(why) => {
-                return Err(
-                    why.context("the test kernel is not there; without --quick the machine is QEMU's")
-                );
-            }
-        }
-    } else {
-        image::write(&ingredients, &wanted)?;
-    }
+    let lock = lock::alone_now("run.lock")?;
+    let _folder = lock.context("target/corral/run is another machine's: one `cargo xtask run` at a time")?;
+    let ingredients = build(options)?;
     let folder = paths::cache("run");
     fs::create_dir_all(&folder)?;
     let image = Image::find()?;
@@ -99,22 +89,47 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         extra: options.qemu.clone(),
         ..Machine::default()
     };
-    let uml = image.uml.as_ref().filter(|_| options.quick);
-    greet(&machine, &folder, options, uml.is_some());
-    if let Some(uml) = uml {
-        let status = Uml::start(&folder, &machine, uml, Line::Terminal)?.child.wait()?;
-        anyhow::ensure!(status.success(), "the machine ended: {status}");
-        return Ok(());
+    greet(&machine, &folder, options);
+    if options.quick {
+        let uml = image.uml.as_ref().context("a file of the image for User-Mode Linux is missing")?;
+        let (line, theirs) = UnixStream::pair()?;
+        let mut uml = Uml::start(&folder, &machine, uml, Line::Stream(theirs))?;
+        return console::attend(line, &mut uml.child);
     }
     let mut qemu = machine.command(&image, &folder);
     qemu.args(["-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"]);
     qemu.args(["-mon", "chardev=console,mode=readline"]);
+    let _terminal = Terminal::keep()?;
     sh::run(&mut qemu).context("running the machine")
 }
 
-fn greet(machine: &Machine, folder: &Path, options: &Options, is_uml: bool) {
+/// Makes what is booted.
+fn build(options: &Options) -> Result<Ingredients> {
+    let wanted = image::Options { release: options.release, ..image::Options::default() };
+    setup::install()?;
+    let ingredients = image::gather(&wanted)?;
+    tools::prepare_emulators()?;
+    if options.quick {
+        match test_kernel::prepare()? {
+            Found::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel)?,
+            Found::Unavailable(why) => {
+                return Err(
+                    why.context("the test kernel is not there; without --quick the machine is QEMU's")
+                );
+            }
+        }
+    } else {
+        image::write(&ingredients, &wanted)?;
+    }
+    Ok(ingredients)
+}
+
+fn greet(machine: &Machine, folder: &Path, options: &Options) {
     let (ssh_port, web_port) = (machine.forwards[0].0, machine.forwards[1].0);
-    let emulator = if is_uml { "User-Mode Linux".to_owned() } else { format!("{:?}", machine.accelerator) };
+    let emulator = match options.quick {
+        true => "User-Mode Linux".to_owned(),
+        false => format!("{:?}", machine.accelerator),
+    };
     eprintln!(
         "\nbooting ({emulator}, {} MiB); the console is this terminal, user rancher is logged in by itself",
         machine.memory
@@ -127,8 +142,7 @@ fn greet(machine: &Machine, folder: &Path, options: &Options, is_uml: bool) {
         eprintln!("  log in:   ssh -p {ssh_port} -i {} rancher@127.0.0.1", folder.join("key").display());
     }
     eprintln!("  port {web_port} of this machine is port 8080 of the guest");
-    let keys = if is_uml { "" } else { ", or Ctrl-A then X here" };
-    eprintln!("  leave:    sudo poweroff in the machine{keys}\n");
+    eprintln!("  leave:    sudo poweroff in the machine, or Ctrl-A then X here\n");
 }
 
 /// The owner's cloud-config, or one with the key in `target/corral/run`.
