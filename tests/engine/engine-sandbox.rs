@@ -1,5 +1,6 @@
 //! Starts the system engine alone, as PID 1 of namespaces of its own on this build machine:
-//! `engine-sandbox ROS FOLDER`. FOLDER/store is its state disk; everything else of it is in memory and goes with it.
+//! `engine-sandbox ROS FOLDER CGROUP`. FOLDER/store is its state disk; everything else of it is in memory and goes with it.
+//! CGROUP is an empty one for it; the caller removes it.
 //!
 //! A build machine may not let anybody raise limits, which the engine's runtime does (in vain on any kernel since 5.11)
 //! before it loads device rules. Here that call does nothing and succeeds.
@@ -8,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use libseccomp::{ScmpAction, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 
 /// RLIMIT_MEMLOCK of setrlimit(2).
@@ -37,8 +37,9 @@ exec -a engine-alone "$1"
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [ros, folder] = arguments.as_slice() else { bail!("usage: engine-sandbox ROS FOLDER") };
-    let cgroup = own_cgroup()?;
+    let [ros, folder, cgroup] = arguments.as_slice() else {
+        bail!("usage: engine-sandbox ROS FOLDER CGROUP")
+    };
     fs::create_dir_all(format!("{cgroup}/init"))?;
     fs::write(format!("{cgroup}/cgroup.procs"), "0").with_context(|| format!("entering {cgroup}"))?;
     let mut filter = ScmpFilterContext::new(ScmpAction::Allow)?;
@@ -65,12 +66,4 @@ fn main() -> Result<()> {
         .args(["sandbox", ros, folder])
         .exec();
     Err(error).context("starting unshare")
-}
-
-/// A cgroup of version 2 for this sandbox; a hybrid machine has that hierarchy in a place of its own.
-fn own_cgroup() -> Result<String> {
-    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
-    let place = places.iter().find(|place| Path::new(place).join("cgroup.procs").exists());
-    let place = place.context("this machine has no cgroup hierarchy of version 2")?;
-    Ok(format!("{place}/corral-test-{}", std::process::id()))
 }

@@ -3,11 +3,13 @@
 //!
 //! Machines talk to nothing but a user network of their own; ports are forwarded from loopback.
 
+mod cgroup;
 pub mod drive;
 pub mod folder;
 pub mod image;
 pub mod machine;
 pub mod options;
+pub mod process;
 pub mod qemu;
 pub mod report;
 pub mod sandbox;

@@ -3,6 +3,8 @@
 
 use crate::image::Image;
 use crate::options::{Kind, Options};
+use crate::process::is_kept;
+pub use crate::process::{KEEP_VARIABLE, tied};
 use crate::qemu::Qemu;
 use crate::report;
 use crate::servers::free_port;
@@ -14,7 +16,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a boot may take under software emulation on a busy host.
@@ -317,24 +319,6 @@ impl Drop for Machine {
         let _ = self.emulator.child().kill();
         let _ = self.emulator.child().wait();
     }
-}
-
-/// If it is set, machines that are there at the end of a story stay on.
-pub const KEEP_VARIABLE: &str = "CORRAL_KEEP";
-
-/// Do machines stay on?
-pub(crate) fn is_kept() -> bool {
-    std::env::var_os(KEEP_VARIABLE).is_some()
-}
-
-/// A program that ends when the thread ends that started it, however that ends; unless machines are kept.
-pub fn tied(program: &Path) -> Command {
-    if is_kept() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-    command
 }
 
 /// Between two looks at something that cannot be waited for.

@@ -1,8 +1,8 @@
 //! A machine of QEMU: its command line and its monitor.
 
 use crate::image::Image;
-use crate::machine::tied;
 use crate::options::{APPEND, Accelerator, Medium, Network, Options};
+use crate::process::tied_unless_kept;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -87,7 +87,7 @@ impl Options {
     /// QEMU, ready to be started; how the serial line and the monitor are connected is the caller's business. What
     /// cards send that are to be recorded is kept in `folder`.
     pub fn command(&self, image: &Image, folder: &Path) -> Command {
-        let mut command = tied(&image.tools.join("qemu-system-x86_64"));
+        let mut command = tied_unless_kept(&image.tools.join("qemu-system-x86_64"));
         let (accelerator, processor) = match self.accelerator {
             Accelerator::Kvm => ("kvm", "host"),
             Accelerator::Tcg => ("tcg,thread=multi", "max"),

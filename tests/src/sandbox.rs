@@ -1,10 +1,14 @@
 //! The system engine alone on this build machine, in namespaces of its own, with clients that we did not write. Seconds
 //! instead of a machine's minute; what needs the machine itself is told in `scenarios/system_engine.rs`.
 
+use crate::cgroup::Cgroup;
 use crate::folder::{Folder, folder};
 use crate::image::Image;
-use anyhow::{Context, Result, bail};
+use crate::process::tied;
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,12 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// An engine that runs; it ends with the test.
 #[derive(Debug)]
 pub struct Sandbox {
-    folder: Folder,
-    outer: Child,
-    /// Its PID 1, as this machine sees it.
-    pid: u32,
-    image: Image,
     servers: Vec<Child>,
+    image: Image,
+    // Dropped in this order.
+    engine: Engine,
+    store: Store,
+    folder: Folder,
 }
 
 impl Sandbox {
@@ -27,12 +31,12 @@ impl Sandbox {
     pub fn start(name: &str, program: &str) -> Result<Sandbox> {
         let image = Image::find()?;
         let folder = folder(&format!("engine-{name}"))?;
-        mount_store(&folder.join("store"))?;
+        let store = Store::mount(&folder.join("store"))?;
         fs::copy(image.tools.join("seccomp.json"), folder.join("seccomp.json"))
             .context("the seccomp profile")?;
         fs::copy(image.tools.join("tini-static"), folder.join("tini-static")).context("the small init")?;
-        let (outer, pid) = launch(&image, &folder, program)?;
-        let sandbox = Sandbox { folder, outer, pid, image, servers: Vec::new() };
+        let engine = Engine::start(&image, &folder, &store, program)?;
+        let sandbox = Sandbox { folder, store, engine, image, servers: Vec::new() };
         sandbox.wait_for_api()?;
         let archive = sandbox.make_busybox()?;
         sandbox.docker(&format!("import {} busybox:latest", archive.display()))?;
@@ -41,15 +45,9 @@ impl Sandbox {
 
     /// Ends the engine at once, as a cut of power would, and starts it again on the same store.
     pub fn restart(&mut self, program: &str) -> Result<()> {
-        self.end();
-        (self.outer, self.pid) = launch(&self.image, &self.folder, program)?;
+        self.engine.end();
+        self.engine = Engine::start(&self.image, &self.folder, &self.store, program)?;
         self.wait_for_api()
-    }
-
-    fn end(&mut self) {
-        // Everything in its PID namespace ends with its first process.
-        let _ = Command::new("kill").args(["-9", &self.pid.to_string()]).status();
-        let _ = self.outer.wait();
     }
 
     pub fn folder(&self) -> &Path {
@@ -58,12 +56,12 @@ impl Sandbox {
 
     /// Where the store lies on this machine.
     pub fn store(&self) -> PathBuf {
-        self.folder.join("store")
+        self.store.path()
     }
 
     /// The engine's socket, as this machine reaches it.
     pub fn socket(&self) -> String {
-        format!("/proc/{}/root/run/system-docker.sock", self.pid)
+        format!("/proc/{}/root/run/system-docker.sock", self.engine.pid)
     }
 
     /// A program of the tools (or of this machine) that talks to this engine.
@@ -98,7 +96,7 @@ impl Sandbox {
 
     fn enter(&self) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["-t", &self.pid.to_string(), "-m", "-p", "-n", "-u", "-i", "-C"]);
+        command.args(["-t", &self.engine.pid.to_string(), "-m", "-p", "-n", "-u", "-i", "-C"]);
         command
     }
 
@@ -124,8 +122,8 @@ impl Sandbox {
         let tool = self.image.tools.join(program);
         let program = if tool.exists() { tool } else { PathBuf::from(program) };
         let log = File::create(self.folder.join(format!("server-{port}.log")))?;
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &self.pid.to_string(), "-n"]).arg(&program).args(arguments);
+        let mut command = tied(Path::new("nsenter"));
+        command.args(["-t", &self.engine.pid.to_string(), "-n"]).arg(&program).args(arguments);
         let server = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
         self.servers.push(server.with_context(|| format!("starting {}", program.display()))?);
         self.expect(&format!("exec 3<>/dev/tcp/127.0.0.1/{port}"))
@@ -164,7 +162,7 @@ impl Sandbox {
     /// Waits until the engine has ended by itself.
     pub fn expect_end(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while self.outer.try_wait()?.is_none() {
+        while self.engine.outer.try_wait()?.is_none() {
             if Instant::now() > deadline {
                 bail!("the engine does not end");
             }
@@ -211,44 +209,110 @@ impl Drop for Sandbox {
             let _ = server.kill();
             let _ = server.wait();
         }
-        self.end();
-        let _ = Command::new("umount").arg("--lazy").arg(self.store()).status();
     }
 }
 
-/// The state disk outlives the engine's namespaces. It is not this machine's disk: an engine removes unused images from
-/// one that is nearly full.
-fn mount_store(store: &Path) -> Result<()> {
-    fs::create_dir_all(store)?;
-    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1g", "store"]).arg(store).output()?;
-    checked("mounting the store", &mount).map(drop)
+/// The state disk, which outlives the engine's namespaces. It is not this machine's disk: an engine removes unused images
+/// from one that is nearly full. It is mounted in a namespace of its own, and gone with the process that holds that.
+#[derive(Debug)]
+struct Store {
+    holder: Child,
+    folder: PathBuf,
 }
 
-fn launch(image: &Image, folder: &Path, program: &str) -> Result<(Child, u32)> {
-    let log = File::create(folder.join("log"))?;
-    let outer = Command::new(program)
-        .arg(&image.ros)
-        .arg(folder)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("starting the sandbox")?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        // unshare's only child is the first process of the namespaces.
-        let children =
-            fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.id())).unwrap_or_default();
-        if let Some(pid) = children.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
-            return Ok((outer, pid));
+impl Store {
+    fn mount(folder: &Path) -> Result<Store> {
+        fs::create_dir_all(folder)?;
+        let mut holder = tied(Path::new("unshare"))
+            .args(["--mount", "sh", "-c"])
+            .arg("mount -t tmpfs -o size=1g store \"$0\" && echo mounted && exec sleep infinity")
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting unshare by setpriv (util-linux)")?;
+        let output = holder.stdout.take();
+        let store = Store { holder, folder: folder.to_path_buf() };
+        let mut line = String::new();
+        BufReader::new(output.context("unshare has no output")?).read_line(&mut line)?;
+        ensure!(line == "mounted\n", "the store cannot be mounted at {} (it needs root)", folder.display());
+        Ok(store)
+    }
+
+    /// As this machine reaches it.
+    fn path(&self) -> PathBuf {
+        let folder = self.folder.strip_prefix("/").unwrap_or(&self.folder);
+        Path::new(&format!("/proc/{}/root", self.holder.id())).join(folder)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// The engine's namespaces.
+#[derive(Debug)]
+struct Engine {
+    /// unshare, which ends after the first process in them.
+    outer: Child,
+    /// That process, as this machine sees it; 0 if there is none yet.
+    pid: i32,
+    /// Removed last.
+    _cgroup: Cgroup,
+}
+
+impl Engine {
+    fn start(image: &Image, folder: &Path, store: &Store, program: &str) -> Result<Engine> {
+        let cgroup = Cgroup::make()?;
+        let log = File::create(folder.join("log"))?;
+        // It is in the namespace that has the store.
+        let outer = tied(Path::new("nsenter"))
+            .args(["-t", &store.holder.id().to_string(), "-m", "--", program])
+            .arg(&image.ros)
+            .arg(folder)
+            .arg(cgroup.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("starting the sandbox by setpriv (util-linux)")?;
+        let mut engine = Engine { outer, pid: 0, _cgroup: cgroup };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // unshare's only child is the first process of the namespaces.
+            let children = format!("/proc/{0}/task/{0}/children", engine.outer.id());
+            let children = fs::read_to_string(children).unwrap_or_default();
+            if let Some(pid) = children.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
+                engine.pid = pid;
+                return Ok(engine);
+            }
+            let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
+            if let Some(status) = engine.outer.try_wait()? {
+                bail!("the sandbox ended with {status}: {}", log());
+            }
+            ensure!(Instant::now() < deadline, "the sandbox did not start: {}", log());
+            std::thread::park_timeout(Duration::from_millis(20));
         }
-        if Instant::now() > deadline {
-            bail!(
-                "the sandbox did not start: {}",
-                fs::read_to_string(folder.join("log")).unwrap_or_default()
-            );
+    }
+
+    /// Everything in its PID namespace ends with its first process. unshare is the last one, unless it has none yet.
+    fn end(&mut self) {
+        if matches!(self.outer.try_wait(), Ok(None)) {
+            let _ = match Pid::from_raw(self.pid) {
+                Some(pid) => kill_process(pid, Signal::KILL).map_err(Into::into),
+                None => self.outer.kill(),
+            };
         }
-        std::thread::park_timeout(Duration::from_millis(20));
+        let _ = self.outer.wait();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -2,6 +2,7 @@
 //! with the story that started it.
 
 use crate::image::Image;
+use crate::process::tied;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -82,7 +83,7 @@ pub fn nfs(folder: &Path, export: &Path) -> Result<Server> {
     );
     let config = folder.join("ganesha.conf");
     fs::write(&config, text)?;
-    let mut command = Command::new(tool);
+    let mut command = tied(&tool);
     command.arg("-F").arg("-f").arg(&config).arg("-p").arg(folder.join("ganesha.pid"));
     command.args(["-L", "STDERR"]);
     start(command, port, &folder.join("ganesha.out"))
@@ -91,7 +92,7 @@ pub fn nfs(folder: &Path, export: &Path) -> Result<Server> {
 /// Python's own web server over a folder.
 pub fn web(folder: &Path, content: &Path) -> Result<Server> {
     let port = free_port()?;
-    let mut command = Command::new("python3");
+    let mut command = tied(Path::new("python3"));
     command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "--directory"]).arg(content);
     start(command, port, &folder.join("web.log"))
 }
@@ -105,7 +106,7 @@ pub fn registry(folder: &Path) -> Result<Server> {
         folder.join("registry").display()
     );
     fs::write(&config, text)?;
-    let mut command = Command::new(Image::find()?.tools.join("docker-registry"));
+    let mut command = tied(&Image::find()?.tools.join("docker-registry"));
     command.arg("serve").arg(&config);
     start(command, port, &folder.join("registry.log"))
 }
@@ -154,7 +155,7 @@ pub fn cutter(folder: &Path, server: &Server, limit: u64) -> Result<Server> {
     let port = free_port()?;
     let script = folder.join("cutter.py");
     fs::write(&script, CUTTER)?;
-    let mut command = Command::new("python3");
+    let mut command = tied(Path::new("python3"));
     command.arg(script).args([port.to_string(), server.port.to_string(), limit.to_string()]);
     command.arg(folder.join("passed"));
     start(command, port, &folder.join("cutter.log"))
@@ -163,7 +164,7 @@ pub fn cutter(folder: &Path, server: &Server, limit: u64) -> Result<Server> {
 /// moto, a mock of Amazon's services; it answers for 169.254.169.254 too.
 pub fn moto(folder: &Path) -> Result<Server> {
     let port = free_port()?;
-    let mut command = Command::new(Image::find()?.tools.join("moto_server"));
+    let mut command = tied(&Image::find()?.tools.join("moto_server"));
     command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
     start(command, port, &folder.join("moto.log"))
 }

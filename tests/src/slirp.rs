@@ -1,7 +1,7 @@
 //! A network without rights: slirp4netns at the other end of a card's cable. The machine gets 10.0.N.15 by DHCP and reaches
 //! this machine's loopback at 10.0.N.2, as with QEMU's own network, whose library it is.
 
-use crate::machine::{is_kept, tied};
+use crate::process::{is_kept, tied_unless_kept};
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -31,7 +31,7 @@ impl Slirp {
             (folder.join(format!("slirp{number}.sock")), folder.join(format!("slirp{number}.log")));
         let _ = fs::remove_file(&socket);
         let network = number + 2;
-        let child = tied(program)
+        let child = tied_unless_kept(program)
             .arg("--netns-type=tapfd")
             .arg(format!("--cidr=10.0.{network}.0/24"))
             .arg("--api-socket")

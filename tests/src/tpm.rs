@@ -1,10 +1,11 @@
 //! A TPM 2.0 beside a machine: swtpm. What it holds lies in its folder, and is there again at the next start.
 
+use crate::process::tied;
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,14 +23,14 @@ impl Tpm {
         let (state, socket) = (folder.join("tpm"), folder.join("tpm.sock"));
         fs::create_dir_all(&state)?;
         let _ = fs::remove_file(&socket);
-        let child = Command::new("swtpm")
+        let child = tied(Path::new("swtpm"))
             .args(["socket", "--tpm2", "--tpmstate"])
             .arg(format!("dir={}", state.display()))
             .arg("--ctrl")
             .arg(format!("type=unixio,path={}", socket.display()))
             .stdin(Stdio::null())
             .spawn()
-            .context("starting swtpm")?;
+            .context("starting swtpm by setpriv (util-linux)")?;
         let tpm = Tpm { child, socket };
         let deadline = Instant::now() + PATIENCE;
         while !tpm.socket.exists() {

@@ -2,8 +2,8 @@
 //! <https://docs.kernel.org/virt/uml/user_mode_linux_howto_v2.html>
 
 use crate::image::UmlImage;
-use crate::machine::tied;
 use crate::options::{APPEND, Options};
+use crate::process::tied_unless_kept;
 use crate::slirp::Slirp;
 use anyhow::{Context, Result, ensure};
 use command_fds::{CommandFdExt, FdMapping};
@@ -72,7 +72,7 @@ impl Uml {
         // The kernel warns about a socket that an earlier run left.
         let _ = fs::remove_dir_all(folder.join("uml"));
         fs::create_dir_all(folder.join("uml"))?;
-        let mut command = tied(&image.kernel);
+        let mut command = tied_unless_kept(&image.kernel);
         command.arg(format!("mem={}M", options.memory)).arg("umid=machine");
         command.arg(argument("uml_dir=", &folder.join("uml"), "/"));
         command.arg(argument("initrd=", &image.initrd, "")).arg("seccomp=on");

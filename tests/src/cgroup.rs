@@ -1,0 +1,62 @@
+//! The cgroup of an engine that runs in a sandbox: `corral-test-PID-N`, by the process that made it. It is removed with all
+//! groups below it; what processes left that were killed is removed by the next one.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const PREFIX: &str = "corral-test-";
+/// A hybrid machine has the hierarchy of version 2 in a folder of its own.
+const HIERARCHIES: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Empty at the start.
+#[derive(Debug)]
+pub(crate) struct Cgroup(PathBuf);
+
+impl Cgroup {
+    pub(crate) fn make() -> Result<Cgroup> {
+        let hierarchy =
+            HIERARCHIES.map(Path::new).into_iter().find(|path| path.join("cgroup.procs").exists());
+        let hierarchy = hierarchy.context("this machine has no cgroup hierarchy of version 2")?;
+        sweep(hierarchy);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = hierarchy.join(format!("{PREFIX}{}-{number}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("making {} (it needs root)", path.display()))?;
+        Ok(Cgroup(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+/// Removes the groups of processes that are gone.
+fn sweep(hierarchy: &Path) {
+    for item in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
+        let name = item.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        let is_left = owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists());
+        let events = fs::read_to_string(item.path().join("cgroup.events")).unwrap_or_default();
+        if is_left && events.contains("populated 0") {
+            remove(&item.path());
+        }
+    }
+}
+
+/// Removes a group, those below it first. One with processes in it stays: the kernel refuses.
+fn remove(group: &Path) {
+    for item in fs::read_dir(group).into_iter().flatten().flatten() {
+        if item.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&item.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
+}

@@ -1,0 +1,24 @@
+//! Programs that machines and stories start on the host: none outlives the story that started it.
+
+use std::path::Path;
+use std::process::Command;
+
+/// If it is set, machines that are there at the end of a story stay on.
+pub const KEEP_VARIABLE: &str = "CORRAL_KEEP";
+
+/// Do machines stay on?
+pub(crate) fn is_kept() -> bool {
+    std::env::var_os(KEEP_VARIABLE).is_some()
+}
+
+/// A program that is killed when the thread ends that started it, however that ends (prctl(2), PR_SET_PDEATHSIG).
+pub fn tied(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// A program that is part of a machine: tied, unless machines are kept.
+pub(crate) fn tied_unless_kept(program: &Path) -> Command {
+    if is_kept() { Command::new(program) } else { tied(program) }
+}
