@@ -4,6 +4,7 @@
 //! Machines talk to nothing but a user network of their own; ports are forwarded from loopback.
 
 mod cgroup;
+mod console;
 pub mod drive;
 pub mod folder;
 pub mod image;

@@ -11,12 +11,12 @@ use crate::servers::free_port;
 use crate::shell::{self, Login};
 use crate::uml::{Line, Uml};
 use anyhow::{Context, Result, bail};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a boot may take under software emulation on a busy host.
@@ -59,6 +59,15 @@ impl Emulator {
             Emulator::Qemu(qemu) => &mut qemu.child,
         }
     }
+
+    /// How it ended, if it has. All that its console showed is in its log then.
+    fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let status = self.child().try_wait()?;
+        if let (Some(_), Emulator::Uml(uml)) = (status, &mut *self) {
+            uml.finish_console();
+        }
+        Ok(status)
+    }
 }
 
 impl Machine {
@@ -76,11 +85,9 @@ impl Machine {
         report::started(kind);
         let (emulator, keyboard) = match (kind, &image.uml) {
             (Kind::Uml, Some(uml)) => {
-                let (ours, theirs) = UnixStream::pair()?;
-                let (mut output, mut log) = (ours.try_clone()?, File::create(folder.join("console.log"))?);
-                std::thread::spawn(move || std::io::copy(&mut output, &mut log));
-                let line = Line::Stream(theirs);
-                (Emulator::Uml(Uml::start(folder, &options, uml, line)?), Some(ours))
+                let mut uml = Uml::start(folder, &options, uml, Line::Log)?;
+                let keyboard = uml.keyboard.take();
+                (Emulator::Uml(uml), keyboard)
             }
             _ => (Emulator::Qemu(Qemu::start(folder, &options, &image)?), None),
         };
@@ -189,13 +196,26 @@ impl Machine {
     /// Waits until the machine has switched itself off.
     pub fn expect_end(&mut self) -> Result<()> {
         let deadline = Instant::now() + BOOT;
-        while self.emulator.child().try_wait()?.is_none() {
+        while !self.has_ended()? {
             if Instant::now() > deadline {
                 bail!("the machine did not end\n{}", self.last_lines());
             }
             pause();
         }
         self.check_alarms()
+    }
+
+    /// Has the machine switched itself off? An error if its emulator ended in any other way.
+    fn has_ended(&mut self) -> Result<bool> {
+        match self.emulator.ended()? {
+            Some(status) if !status.success() => bail!("{}", self.how_it_ended(status)),
+            status => Ok(status.is_some()),
+        }
+    }
+
+    fn how_it_ended(&self, status: ExitStatus) -> String {
+        let said = fs::read_to_string(self.folder.join("machine.log")).unwrap_or_default();
+        format!("the machine ended ({status}) {said}\n{}", self.last_lines())
     }
 
     /// Cuts the power: nothing of the machine is asked or told.
@@ -296,9 +316,8 @@ impl Machine {
     ) -> Result<()> {
         let deadline = Instant::now() + patience;
         while !done(self)? {
-            if let Some(status) = self.emulator.child().try_wait()? {
-                let said = fs::read_to_string(self.folder.join("machine.log")).unwrap_or_default();
-                bail!("waiting for {what}: the machine ended ({status}) {said}\n{}", self.last_lines());
+            if let Some(status) = self.emulator.ended()? {
+                bail!("waiting for {what}: {}", self.how_it_ended(status));
             }
             if Instant::now() > deadline {
                 bail!("waiting for {what}: {} s are over\n{}", patience.as_secs(), self.last_lines());

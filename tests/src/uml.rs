@@ -1,6 +1,7 @@
 //! A machine of User-Mode Linux: Linux as a program of this machine, with the system image as it is. It needs no rights.
 //! <https://docs.kernel.org/virt/uml/user_mode_linux_howto_v2.html>
 
+use crate::console::ConsoleLog;
 use crate::image::UmlImage;
 use crate::options::{APPEND, Options};
 use crate::process::tied_unless_kept;
@@ -28,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Uml {
     pub child: Child,
+    /// The other end of the first serial line, unless that is a terminal. Hanging up would end a login there.
+    pub(crate) keyboard: Option<UnixStream>,
+    console: Option<ConsoleLog>,
     /// They end with the machine.
     _networks: Vec<Slirp>,
     folder: PathBuf,
@@ -35,12 +39,12 @@ pub struct Uml {
 }
 
 /// Where the first serial line goes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
     /// This program's own terminal.
     Terminal,
-    /// The other end of this.
-    Stream(UnixStream),
+    /// To `console.log` in the machine's folder, and from a keyboard.
+    Log,
 }
 
 impl Uml {
@@ -78,16 +82,24 @@ impl Uml {
         command.arg(argument("initrd=", &image.initrd, "")).arg("seccomp=on");
         command.args(arguments).args(["con=null", "ssl=null", "ssl0=fd:0,fd:1", "root=98:0"]);
         command.arg(format!("{APPEND} {}", options.append));
-        match line {
-            Line::Terminal => {}
-            Line::Stream(stream) => {
-                command.stdin(OwnedFd::from(stream.try_clone()?)).stdout(OwnedFd::from(stream));
-                command.stderr(File::create(folder.join("machine.log"))?);
-            }
+        let (mut keyboard, mut console) = (None, None);
+        if line == Line::Log {
+            let (ours, theirs) = UnixStream::pair()?;
+            console = Some(ConsoleLog::start(ours.try_clone()?, &folder.join("console.log"))?);
+            keyboard = Some(ours);
+            command.stdin(OwnedFd::from(theirs.try_clone()?)).stdout(OwnedFd::from(theirs));
+            command.stderr(File::create(folder.join("machine.log"))?);
         }
         command.fd_mappings(cards).context("two cards with one descriptor")?;
         let child = command.spawn().context("starting User-Mode Linux by setpriv (util-linux)")?;
-        Ok(Uml { child, _networks: networks, folder: folder.to_path_buf(), next_disk })
+        Ok(Uml { child, keyboard, console, _networks: networks, folder: folder.to_path_buf(), next_disk })
+    }
+
+    /// The machine has ended: waits until all that its console showed is in its log.
+    pub(crate) fn finish_console(&mut self) {
+        if let Some(console) = &mut self.console {
+            console.finish();
+        }
     }
 
     /// Plugs in a disk while the machine runs.
