@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use vmtest::folder;
+use vmtest::machine::DAEMON_ENDED;
 use vmtest::{Machine, Options};
 
 #[test]
@@ -11,6 +12,8 @@ fn killed_processes_come_back_and_no_other_container_notices() -> Result<()> {
     machine.expect_login()?;
     machine.expect_docker()?;
     machine.expect("[ $(sudo system-docker inspect --format '{{.State.Status}}' udev-cold) = exited ]")?;
+    // It is the first to be killed.
+    machine.expect_alarm(DAEMON_ENDED);
     for (name, pattern) in
         [("engine daemon", "engine-daemon"), ("chrony", "chronyd -d"), ("dockerd", "engine/usr/sbin/dockerd")]
     {
