@@ -16,7 +16,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// How long a boot may take under software emulation on a busy host.
@@ -158,9 +158,7 @@ impl Machine {
     /// Waits until somebody can log in.
     pub fn expect_login(&mut self) -> Result<()> {
         self.wait(BOOT, "a login over ssh", |machine| Ok(machine.has_ssh_banner()))?;
-        self.wait(Duration::from_secs(30), "a login over ssh", |machine| {
-            Ok(machine.login.run("true").is_ok())
-        })
+        self.wait_for_script(Duration::from_secs(30), "a login over ssh", "true")
     }
 
     /// Restarts the machine, and waits until it is up again.
@@ -174,12 +172,12 @@ impl Machine {
     /// Waits until the machine is up again after the boot with this id: a boot, with the time of one.
     pub fn expect_next_boot(&mut self, boot_id: &str) -> Result<()> {
         let script = format!("[ $(cat /proc/sys/kernel/random/boot_id) != {boot_id} ]");
-        self.wait(BOOT, "the next boot", |machine| Ok(machine.login.run(&script).is_ok()))
+        self.wait_for_script(BOOT, "the next boot", &script)
     }
 
     /// Waits until the user's Docker answers.
     pub fn expect_docker(&mut self) -> Result<()> {
-        self.login.run("wait-for-docker").map(|_| ())
+        self.run("wait-for-docker").map(|_| ())
     }
 
     /// Runs a script in the machine.
@@ -189,7 +187,7 @@ impl Machine {
 
     /// Waits until a script in the machine succeeds.
     pub fn expect(&mut self, script: &str) -> Result<()> {
-        self.wait(Duration::from_secs(60), script, |machine| Ok(machine.login.run(script).is_ok()))
+        self.wait_for_script(Duration::from_secs(60), script, script)
     }
 
     /// Waits until sshd offers these methods to a user.
@@ -305,7 +303,8 @@ impl Machine {
     /// The end of the kernel's log, with call traces that are too low in level for the console; nothing of it if the
     /// machine does not answer any more.
     fn kernel_log(&self) -> String {
-        let said = self.login.run("sudo dmesg | tail -n 80").unwrap_or_default();
+        let said =
+            self.login.run_within(Duration::from_secs(60), "sudo dmesg | tail -n 80").unwrap_or_default();
         format!("last lines of the kernel's log:\n{said}")
     }
 
@@ -317,6 +316,11 @@ impl Machine {
             self.login.user,
             self.folder.join("console.log").display()
         )
+    }
+
+    /// A script that hangs is ended, and tried again while there is time.
+    fn wait_for_script(&mut self, patience: Duration, what: &str, script: &str) -> Result<()> {
+        self.wait(patience, what, |machine| Ok(machine.login.run_within(patience, script).is_ok()))
     }
 
     fn wait(
@@ -345,7 +349,7 @@ impl Drop for Machine {
             println!("the machine stays on: {}", self.how_to_log_in());
             return;
         }
-        let _ = self.login.command().args(["-O", "exit"]).stderr(Stdio::null()).status();
+        self.login.hang_up();
         let _ = self.emulator.child().kill();
         let _ = self.emulator.child().wait();
     }

@@ -5,6 +5,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The longest that any command may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+const HANG_UP: Duration = Duration::from_secs(20);
+/// The exit status of timeout(1) for a command that took longer.
+const TIMED_OUT: i32 = 124;
 
 /// Makes a key pair in `folder`; returns the public key.
 pub fn make_key(folder: &Path) -> Result<String> {
@@ -31,9 +38,9 @@ pub struct Login {
 }
 
 impl Login {
-    /// The ssh client, up to the name of the machine. One connection serves all commands.
-    pub fn command(&self) -> Command {
-        let mut command = Command::new("ssh");
+    /// The ssh client, up to the name of the machine, ended after some time. One connection serves all commands.
+    fn command(&self, patience: Duration) -> Command {
+        let mut command = limited("ssh", patience);
         command
             .args([
                 "-o",
@@ -56,17 +63,31 @@ impl Login {
 
     /// Runs a script by the machine's shell; fails unless it ends with 0. Returns what it printed.
     pub fn run(&self, script: &str) -> Result<String> {
-        let output = self.command().arg(script).stdin(Stdio::null()).output().context("starting ssh")?;
+        self.run_within(PATIENCE, script)
+    }
+
+    /// The same with less patience.
+    pub(crate) fn run_within(&self, patience: Duration, script: &str) -> Result<String> {
+        let mut command = self.command(patience);
+        let output = command.arg(script).stdin(Stdio::null()).output().context("starting ssh")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.code() == Some(TIMED_OUT) {
+            bail!("{script}\nit took longer than {} s: {text}", patience.as_secs());
+        }
         if !output.status.success() {
             bail!("{script}\n{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
         }
         Ok(text.trim_end().to_owned())
     }
 
+    /// Ends the connection that serves all commands.
+    pub(crate) fn hang_up(&self) {
+        let _ = self.command(HANG_UP).args(["-O", "exit"]).stderr(Stdio::null()).status();
+    }
+
     /// The methods by which the server lets a user log in, as it offers them to one who has none.
     pub fn methods(&self, user: &str) -> Result<String> {
-        let output = Command::new("ssh")
+        let output = limited("ssh", PATIENCE)
             .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
             .args(["-o", "PreferredAuthentications=none", "-o", "ConnectTimeout=20"])
             .args(["-p", &self.port.to_string(), &format!("{user}@127.0.0.1"), "true"])
@@ -80,7 +101,7 @@ impl Login {
 
     /// Runs a script on a terminal, and answers each question once it has been asked. Returns what it printed.
     pub fn answer(&self, script: &str, answers: &[(&str, &str)]) -> Result<String> {
-        let mut command = self.command();
+        let mut command = self.command(PATIENCE);
         command.args(["-tt", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("starting ssh")?;
         let (Some(mut keyboard), Some(mut screen)) = (child.stdin.take(), child.stdout.take()) else {
@@ -105,4 +126,11 @@ impl Login {
         anyhow::ensure!(status.success(), "{script}\n{status}: {text}");
         Ok(text)
     }
+}
+
+/// A program that timeout(1) ends; in the foreground, so that Ctrl-C in a terminal reaches it.
+fn limited(program: &str, patience: Duration) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--foreground", "--kill-after=5", &patience.as_secs().to_string(), program]);
+    command
 }
