@@ -91,7 +91,7 @@ fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
         copy(&fresh, disk)?;
         flip(disk, flips, 0x5eed_u64 + round as u64)?;
         let what = format!("{flips} flips");
-        let mut machine =
+        let machine =
             boot(&folder, &Options { append: append.clone(), ..options.clone() }).context(what.clone())?;
         // The kernel's complaints about the disk are no alarms.
         machine.run("sudo ros config validate; sudo ros why; true")?;

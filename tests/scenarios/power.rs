@@ -75,7 +75,7 @@ fn the_power_button_ends_the_machine_cleanly() -> Result<()> {
 
 /// The file system was unmounted, and has no errors.
 fn check_clean(disk: &Path) -> Result<()> {
-    let output = Command::new("/sbin/e2fsck").args(["-n"]).arg(disk).output()?;
+    let output = Command::new("/sbin/e2fsck").arg("-n").arg(disk).env("LC_ALL", "C").output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() || !text.contains("RANCHER_STATE: clean") {
         bail!("the state disk is not clean: {text}{}", String::from_utf8_lossy(&output.stderr));

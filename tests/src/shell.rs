@@ -42,14 +42,10 @@ impl Login {
     fn command(&self, patience: Duration) -> Command {
         let mut command = limited("ssh", patience);
         command
-            .args([
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-                "-o",
-                "LogLevel=ERROR",
-            ])
+            // Nothing of the developer's own: no settings, no other keys.
+            .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
+            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+            .args(["-o", "LogLevel=ERROR"])
             .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ControlMaster=auto"])
             .arg("-o")
             .arg(format!("ControlPath={}", self.folder.join(format!("ssh-{}.sock", self.user)).display()))
