@@ -1,46 +1,91 @@
-//! A folder of a story's own. Its disks go with the story, for dozens of them would fill a build machine; the logs of the
-//! last run stay for whoever wants to know why.
+//! A folder of a story's own, which no other user can read or name in advance. Its disks go with the story, for dozens of
+//! them would fill a build machine; the logs stay for a day.
 
 use anyhow::{Context, Result};
-use std::fs;
+use rustix::process::geteuid;
+use std::fs::{self, File, Permissions};
 use std::ops::Deref;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+const PREFIX: &str = "corral-story-";
 /// What is larger than this, in bytes, is a disk or an archive, and no log.
-const LARGE: u64 = 16 << 20;
+const LARGE: u64 = 1 << 20;
+/// A folder younger than this may not be locked yet.
+const IN_THE_MAKING: Duration = Duration::from_secs(60);
+/// How long logs stay.
+const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Emptied at the start; what is large in it is removed at the end.
+/// Empty at the start; what is large in it is removed at the end.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    /// Held as long as the story runs; the kernel releases it, however that ends.
+    _lock: File,
+}
 
-/// Makes the folder.
+/// Makes the folder, and removes what interrupted stories left.
 pub fn folder(name: &str) -> Result<Folder> {
-    let folder = std::env::temp_dir().join(format!("corral-story-{}-{name}", std::process::id()));
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    Ok(Folder(folder))
+    let parent = parent();
+    sweep(&parent);
+    let path = tempfile::Builder::new()
+        .prefix(&format!("{PREFIX}{name}-"))
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(&parent)
+        .with_context(|| format!("making a folder in {}", parent.display()))?
+        .keep();
+    let lock = File::open(&path)?;
+    lock.lock().with_context(|| format!("locking {}", path.display()))?;
+    Ok(Folder { path, _lock: lock })
+}
+
+/// On a disk: where /tmp is in memory, disks of stories would fill that.
+fn parent() -> PathBuf {
+    std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
 }
 
 impl Deref for Folder {
     type Target = Path;
 
     fn deref(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        remove_what_is_large(&self.0);
+        remove_what_is_large(&self.path);
     }
 }
 
 fn remove_what_is_large(folder: &Path) {
     for item in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_log = item.path().extension().is_some_and(|extension| extension == "log");
         match item.metadata() {
             Ok(data) if data.is_dir() => remove_what_is_large(&item.path()),
-            Ok(data) if data.is_file() && data.len() > LARGE => drop(fs::remove_file(item.path())),
+            Ok(data) if data.is_file() && data.len() > LARGE && !is_log => drop(fs::remove_file(item.path())),
             _ => {}
+        }
+    }
+}
+
+/// Removes what is large in folders that no story uses any more, and folders that are old.
+fn sweep(parent: &Path) {
+    for item in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_of_a_story = item.file_name().as_bytes().starts_with(PREFIX.as_bytes());
+        // Of the item itself, should it be a link.
+        let Ok(data) = item.metadata() else { continue };
+        if !is_of_a_story || !data.is_dir() || data.uid() != geteuid().as_raw() {
+            continue;
+        }
+        let age = data.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+        let is_free = || File::open(item.path()).is_ok_and(|folder| folder.try_lock().is_ok());
+        if age > KEPT_FOR && is_free() {
+            let _ = fs::remove_dir_all(item.path());
+        } else if age > IN_THE_MAKING && is_free() {
+            remove_what_is_large(&item.path());
         }
     }
 }
