@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PREFIX: &str = "corral-story-";
+/// The process of a machine that stays on, which has its disks in the folder.
+const MACHINE: &str = "machine.pid";
 /// What is larger than this, in bytes, is a disk or an archive, and no log.
 const LARGE: u64 = 1 << 20;
 /// A folder younger than this may not be locked yet.
@@ -18,7 +20,7 @@ const IN_THE_MAKING: Duration = Duration::from_secs(60);
 /// How long logs stay.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Empty at the start; what is large in it is removed at the end.
+/// Empty at the start; what is large in it is removed at the end, unless a machine stays on.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -56,8 +58,19 @@ impl Deref for Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        remove_what_is_large(&self.path);
+        if !has_machine(&self.path) {
+            remove_what_is_large(&self.path);
+        }
     }
+}
+
+/// A machine stays on: the folder stays as it is until that ends.
+pub(crate) fn keep(folder: &Path, machine: u32) {
+    let _ = fs::write(folder.join(MACHINE), machine.to_string());
+}
+
+fn has_machine(folder: &Path) -> bool {
+    fs::read_to_string(folder.join(MACHINE)).is_ok_and(|pid| Path::new("/proc").join(pid).exists())
 }
 
 fn remove_what_is_large(folder: &Path) {
@@ -77,7 +90,8 @@ fn sweep(parent: &Path) {
         let is_of_a_story = item.file_name().as_bytes().starts_with(PREFIX.as_bytes());
         // Of the item itself, should it be a link.
         let Ok(data) = item.metadata() else { continue };
-        if !is_of_a_story || !data.is_dir() || data.uid() != geteuid().as_raw() {
+        let is_ours = data.is_dir() && data.uid() == geteuid().as_raw();
+        if !is_of_a_story || !is_ours || has_machine(&item.path()) {
             continue;
         }
         let age = data.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();

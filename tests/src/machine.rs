@@ -1,6 +1,7 @@
 //! A running machine: its console, its shell, its end. Which kind it is, stories do not see. Whatever a story does, the
 //! machine ends with it.
 
+use crate::folder;
 use crate::image::Image;
 use crate::options::{Kind, Options};
 use crate::process::is_kept;
@@ -309,9 +310,13 @@ impl Machine {
     }
 
     fn how_to_log_in(&mut self) -> String {
-        let (pid, port, key) = (self.pid(), self.login.port, self.login.folder.join("key"));
+        let mut processes = self.pid().to_string();
+        if let Emulator::Uml(uml) = &self.emulator {
+            processes.extend(uml.networks().map(|pid| format!(" {pid}")));
+        }
+        let (port, key) = (self.login.port, self.login.folder.join("key"));
         format!(
-            "log in by `ssh -p {port} -i {} {}@127.0.0.1`, see its console in {}, switch it off by `kill {pid}`",
+            "log in by `ssh -p {port} -i {} {}@127.0.0.1`, see its console in {}, switch it off by `kill {processes}`",
             key.display(),
             self.login.user,
             self.folder.join("console.log").display()
@@ -347,6 +352,11 @@ impl Drop for Machine {
     fn drop(&mut self) {
         if is_kept() && matches!(self.emulator.child().try_wait(), Ok(None)) {
             println!("the machine stays on: {}", self.how_to_log_in());
+            let pid = self.pid();
+            folder::keep(&self.folder, pid);
+            if let Emulator::Uml(uml) = &mut self.emulator {
+                uml.leave_on();
+            }
             return;
         }
         self.login.hang_up();

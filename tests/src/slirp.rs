@@ -1,7 +1,7 @@
 //! A network without rights: slirp4netns at the other end of a card's cable. The machine gets 10.0.N.15 by DHCP and reaches
 //! this machine's loopback at 10.0.N.2, as with QEMU's own network, whose library it is.
 
-use crate::process::{is_kept, tied_unless_kept};
+use crate::process::tied_unless_kept;
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -66,6 +66,10 @@ impl Slirp {
 }
 
 impl Slirp {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// It listens some milliseconds after its start.
     fn connect(&self) -> Result<UnixStream> {
         let deadline = Instant::now() + PATIENCE;
@@ -83,9 +87,6 @@ impl Slirp {
 
 impl Drop for Slirp {
     fn drop(&mut self) {
-        if is_kept() {
-            return;
-        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

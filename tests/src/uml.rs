@@ -32,8 +32,7 @@ pub struct Uml {
     /// The other end of the first serial line, unless that is a terminal. Hanging up would end a login there.
     pub(crate) keyboard: Option<UnixStream>,
     console: Option<ConsoleLog>,
-    /// They end with the machine.
-    _networks: Vec<Slirp>,
+    networks: Vec<Slirp>,
     folder: PathBuf,
     next_disk: usize,
 }
@@ -92,7 +91,18 @@ impl Uml {
         }
         command.fd_mappings(cards).context("two cards with one descriptor")?;
         let child = command.spawn().context("starting User-Mode Linux by setpriv (util-linux)")?;
-        Ok(Uml { child, keyboard, console, _networks: networks, folder: folder.to_path_buf(), next_disk })
+        Ok(Uml { child, keyboard, console, networks, folder: folder.to_path_buf(), next_disk })
+    }
+
+    /// Process ids of the networks.
+    pub(crate) fn networks(&self) -> impl Iterator<Item = u32> {
+        self.networks.iter().map(Slirp::pid)
+    }
+
+    /// What belongs to the machine stays, although this story ends.
+    pub(crate) fn leave_on(&mut self) {
+        self.networks.drain(..).for_each(std::mem::forget);
+        self.console.take().into_iter().for_each(std::mem::forget);
     }
 
     /// The machine has ended: waits until all that its console showed is in its log.
