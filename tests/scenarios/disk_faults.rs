@@ -52,7 +52,8 @@ fn a_folder_that_the_kernel_cannot_read_is_repaired_in_the_same_boot() -> Result
 }
 
 /// Files of the configuration lose their inode or their blocks on a disk that is marked as clean: reading them fails. The
-/// last good ones take effect, and the boot after that repairs the disk.
+/// last good ones take effect. The boot after that repairs the disk, which takes the names of the lost files away: only the
+/// command line knows the owner then, who copies the last good ones there.
 #[test]
 fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_copy() -> Result<()> {
     let folder = folder("unreadable-file")?;
@@ -69,6 +70,22 @@ fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_
     for file in ["cloud-config.d/boot.yml", "cloud-config.yml"] {
         assert!(said.contains(&format!("reading {conf}/{file}")), "{file}: {said}");
     }
+    end(machine)?;
+    let append = format!("{STATE} {}", super::key_on_command_line(&folder)?);
+    let mut machine = boot(&folder, &Options { append, ..options })?;
+    machine.expect_console("was not unmounted cleanly; checking it")?;
+    machine.run("grep ' /var/lib/rancher .*ext4' /proc/1/mountinfo && ! sudo ros why | grep state:")?;
+    let said = reported(&machine)?;
+    assert!(!said.contains(&format!("reading {conf}")), "{said}");
+    as_root(
+        &machine,
+        &format!(
+            "cp {conf}/last-good/boot.yml {conf}/cloud-config.d/ && cp {conf}/last-good/cloud-config.yml {conf}/"
+        ),
+    )?;
+    let kept =
+        "cat /home/rancher/data; sudo ros config get hostname; sudo ros config get rancher.environment.KEPT";
+    assert_eq!(machine.run(kept)?, "mine\nmine\nyes");
     machine.check_alarms()
 }
 
@@ -82,7 +99,8 @@ fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
         &machine,
         "wait-for-docker; cd /opt && tar -C / -cf i.tar bin/busybox usr/bin/busybox && docker import i.tar tiny:1; sync",
     )?;
-    machine.cut_power()?;
+    // A disk that is not clean is checked in any case; this one has to be found out.
+    end(machine)?;
     let disk = &options.disks[0];
     let fresh = folder.join("fresh.img");
     let append = format!("{STATE} {}", super::key_on_command_line(&folder)?);
@@ -98,8 +116,7 @@ fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
         machine.run("wait-for-docker || sudo ros why | grep -E '^(docker|state):'").context(what.clone())?;
         let on_disk = machine.run("grep -c ' /var/lib/rancher .*ext4' /proc/1/mountinfo; true")? != "0";
         let said = reported(&machine)?;
-        let is_named = said.contains("checking it") || said.contains("running from memory");
-        assert!(is_named, "{what}, on disk: {on_disk}: {said}");
+        assert!(on_disk || said.contains("running from memory"), "{what}: {said}");
         println!("{what}: {}", if on_disk { "on disk" } else { "in memory" });
         machine.check_alarms()?;
     }
