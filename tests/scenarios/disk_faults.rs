@@ -3,11 +3,11 @@
 
 use super::second_boot::{STATE, as_root, boot, configured, has_all, reported};
 use anyhow::{Context, Result, ensure};
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
-use vmtest::{Machine, Options, folder};
+use vmtest::{Machine, Options, drive, folder};
 
 /// Changes a file system that no machine has mounted, by the commands of debugfs(8).
 fn debugfs(disk: &Path, requests: &[&str]) -> Result<()> {
@@ -104,9 +104,9 @@ fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
     let disk = &options.disks[0];
     let fresh = folder.join("fresh.img");
     let append = format!("{STATE} {}", super::key_on_command_line(&folder)?);
-    copy(disk, &fresh)?;
+    drive::copy(disk, &fresh)?;
     for (round, flips) in [100, 2000, 20_000, 200_000].into_iter().enumerate() {
-        copy(&fresh, disk)?;
+        drive::copy(&fresh, disk)?;
         flip(disk, flips, 0x5eed_u64 + round as u64)?;
         let what = format!("{flips} flips");
         let machine =
@@ -143,13 +143,6 @@ fn flip(disk: &Path, flips: u64, seed: u64) -> Result<()> {
         file.read_exact_at(&mut byte, at)?;
         file.write_all_at(&[!byte[0]], at)?;
     }
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let _ = fs::remove_file(to);
-    let status = Command::new("cp").args(["--sparse=always"]).args([from, to]).status()?;
-    ensure!(status.success(), "cp: {status}");
     Ok(())
 }
 

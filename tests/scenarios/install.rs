@@ -1,10 +1,11 @@
 //! From the ISO onto disks, and from each of them by the firmware it is for.
 
 use anyhow::{Context, Result};
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use vmtest::folder;
 use vmtest::{Image, Machine, Medium, Options, drive, servers, shell};
 
@@ -288,23 +289,34 @@ pub(crate) fn installed(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&image.installed)?;
     let lock = File::create(image.installed.join("lock"))?;
     lock.lock().context("waiting for another story that installs")?;
-    let of_image = fs::metadata(&image.iso)?;
-    let stamp = format!("{:?} {}", of_image.modified()?, of_image.len());
+    let stamp = stamp(&image.iso)?;
     let stamp_file = image.installed.join("stamp");
     if !fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
         let _ = fs::remove_file(&stamp_file);
-        install_to(&image.installed).context("installing")?;
+        // Apart, in case that machine stays on.
+        let work = vmtest::folder("installed")?;
+        install_to(&work).context("installing")?;
+        copy_installed(&work, &image.installed)?;
         fs::write(&stamp_file, stamp)?;
     }
-    // Whoever installed it can log in.
+    copy_installed(&image.installed, folder)?;
+    Ok(folder.join(DISK_NAME))
+}
+
+/// What an installed disk is made of: the ISO and how it is installed.
+fn stamp(iso: &Path) -> Result<String> {
+    let of_iso = fs::metadata(iso)?;
+    let mut how = DefaultHasher::new();
+    [include_str!("install.rs"), include_str!("main.rs")].hash(&mut how);
+    Ok(format!("{:?} {} {:x}", of_iso.modified()?, of_iso.len(), how.finish()))
+}
+
+/// Copies a disk, and the key that opens the machine on it.
+fn copy_installed(from: &Path, to: &Path) -> Result<()> {
     for name in ["key", "key.pub"] {
-        fs::copy(image.installed.join(name), folder.join(name))?;
+        fs::copy(from.join(name), to.join(name))?;
     }
-    let copy = folder.join(DISK_NAME);
-    let mut command = Command::new("cp");
-    let status = command.arg("--sparse=always").arg(image.installed.join(DISK_NAME)).arg(&copy).status()?;
-    anyhow::ensure!(status.success(), "copying the installed disk: {status}");
-    Ok(copy)
+    drive::copy(&from.join(DISK_NAME), &to.join(DISK_NAME))
 }
 
 fn install_to(folder: &Path) -> Result<()> {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use vmtest::folder;
 use vmtest::write_log::{Write, WriteLog};
-use vmtest::{Image, Machine, Medium, Options};
+use vmtest::{Image, Machine, Medium, Options, drive};
 
 /// Spread over the whole upgrade.
 const SPREAD: usize = 20;
@@ -23,7 +23,7 @@ fn a_cut_of_power_at_any_moment_of_an_upgrade_leaves_what_boots() -> Result<()> 
     let folder = folder("power-cuts")?;
     let disk = installed(&folder)?;
     let before = folder.join("before.img");
-    copy(&disk, &before)?;
+    drive::copy(&disk, &before)?;
     let (log, first) = upgrade(&folder, &disk)?;
     let writes = &log.writes;
     println!("{} writes, {} of them by the upgrade", writes.len(), writes.len() - first);
@@ -117,10 +117,4 @@ fn boot(folder: &Path, disk: &Path) -> Result<String> {
     let console = machine.console();
     let version = console.split("PID 1 of Corral v").nth(1).context("no PID 1 of ours")?;
     Ok(version.split(' ').next().unwrap_or_default().to_owned())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let status = Command::new("cp").arg("--sparse=always").arg(from).arg(to).status()?;
-    anyhow::ensure!(status.success(), "copying {}: {status}", from.display());
-    Ok(())
 }

@@ -120,6 +120,13 @@ pub fn blank(path: &Path, mebibytes: u64) -> Result<()> {
     File::create(path)?.set_len(mebibytes << 20).with_context(|| format!("making {}", path.display()))
 }
 
+/// Copies a disk; what is empty in it takes no space. The copy is there once it is complete.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let fresh = to.with_extension("new");
+    run(Command::new("cp").arg("--sparse=always").arg(from).arg(&fresh))?;
+    fs::rename(&fresh, to).with_context(|| format!("renaming {}", fresh.display()))
+}
+
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("starting {command:?}"))?;
     if !output.status.success() {
