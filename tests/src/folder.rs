@@ -1,7 +1,7 @@
 //! A folder of a story's own, which no other user can read or name in advance. Its disks go with the story, for dozens of
 //! them would fill a build machine; the logs stay for a day.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::geteuid;
 use std::fs::{self, File, Permissions};
 use std::ops::Deref;
@@ -15,6 +15,10 @@ const PREFIX: &str = "corral-story-";
 const MACHINE: &str = "machine.pid";
 /// What is larger than this, in bytes, is a disk or an archive, and no log.
 const LARGE: u64 = 1 << 20;
+/// A socket's path ends here (unix(7)), and in a folder stand names of up to this length: `ssh-rancher.sock.`, and what ssh
+/// appends to that.
+const LONGEST_SOCKET: usize = 107;
+const LONGEST_NAME: usize = 40;
 /// A folder younger than this may not be locked yet.
 const IN_THE_MAKING: Duration = Duration::from_secs(60);
 /// How long logs stay.
@@ -30,7 +34,7 @@ pub struct Folder {
 
 /// Makes the folder, and removes what interrupted stories left.
 pub fn folder(name: &str) -> Result<Folder> {
-    let parent = parent();
+    let parent = std::path::absolute(parent())?;
     sweep(&parent);
     let path = tempfile::Builder::new()
         .prefix(&format!("{PREFIX}{name}-"))
@@ -38,6 +42,12 @@ pub fn folder(name: &str) -> Result<Folder> {
         .tempdir_in(&parent)
         .with_context(|| format!("making a folder in {}", parent.display()))?
         .keep();
+    let length = path.as_os_str().len();
+    ensure!(
+        length + LONGEST_NAME <= LONGEST_SOCKET,
+        "{}: {length} characters leave no room for sockets in it; set TMPDIR to a shorter folder",
+        path.display()
+    );
     let lock = File::open(&path)?;
     lock.lock().with_context(|| format!("locking {}", path.display()))?;
     Ok(Folder { path, _lock: lock })
@@ -45,7 +55,8 @@ pub fn folder(name: &str) -> Result<Folder> {
 
 /// On a disk: where /tmp is in memory, disks of stories would fill that.
 fn parent() -> PathBuf {
-    std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
+    let asked = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
+    asked.map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
 }
 
 impl Deref for Folder {

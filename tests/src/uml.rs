@@ -49,6 +49,7 @@ pub enum Line {
 impl Uml {
     /// Starts a machine. `folder` is its own; two at a time cannot share it.
     pub fn start(folder: &Path, options: &Options, image: &UmlImage, line: Line) -> Result<Uml> {
+        has_room_for(options.memory)?;
         let mut networks = Vec::new();
         let mut cards = Vec::new();
         let mut arguments: Vec<OsString> = Vec::new();
@@ -139,6 +140,33 @@ impl Uml {
         ensure!(reply[..4] == [0; 4], "{request}: {said}");
         Ok(())
     }
+}
+
+/// The kernel keeps its memory in a file, and dies of SIGBUS where that finds no room. A container's /dev/shm has 64 MiB.
+fn has_room_for(mebibytes: u32) -> Result<()> {
+    let folder = memory_folder();
+    let data = rustix::fs::statvfs(&folder).with_context(|| format!("looking at {}", folder.display()))?;
+    let room = (data.f_blocks * data.f_frsize) >> 20;
+    ensure!(
+        room >= u64::from(mebibytes),
+        "{} has {room} MiB, the machine's memory of {mebibytes} MiB does not fit: enlarge it (docker run --shm-size=4g), \
+         or set TMPDIR to a larger folder",
+        folder.display()
+    );
+    Ok(())
+}
+
+/// As `choose_tempdir` in `arch/um/os-Linux/mem.c` does it.
+fn memory_folder() -> PathBuf {
+    const TMPFS: u64 = 0x0102_1994;
+    let mut variables = ["TMPDIR", "TMP", "TEMP"].into_iter().filter_map(std::env::var_os);
+    if let Some(folder) = variables.find(|folder| !folder.is_empty()) {
+        return PathBuf::from(folder);
+    }
+    let is_tmpfs =
+        |path: &Path| rustix::fs::statfs(path).is_ok_and(|data| data.f_type.cast_unsigned() == TMPFS);
+    let shared = Path::new("/dev/shm");
+    if is_tmpfs(shared) { shared.to_path_buf() } else { PathBuf::from("/tmp") }
 }
 
 /// The two ends of a card's cable.
