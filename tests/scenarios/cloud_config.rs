@@ -110,7 +110,7 @@ fn names_and_users(machine: &Machine) -> Result<()> {
     assert_eq!(machine.run("hostname")?, "rancher-test");
     machine.run("grep -q '127.0.1.1 rancher-test' /etc/hosts")?;
     assert_eq!(machine.run("id -Gn joe")?, "joe docker staff");
-    let joe = shell::Login { user: "joe".to_owned(), ..machine.login.clone() };
+    let joe = machine.login_as("joe");
     assert_eq!(joe.run("sudo id -un; echo $HOME")?, "root\n/home/joe");
     // No password, and so no log-in by one; but not locked, for then sshd turns keys away too.
     assert_eq!(

@@ -6,7 +6,6 @@ use std::path::Path;
 use vmtest::folder;
 use vmtest::{Machine, Options, drive, shell};
 
-const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vdb]";
 const CHANGE: &str = "printf 'hostname: changed\\nwrite_files: [{path: /etc/new, content: new}]\\nusers: [{name: ann}]\\n\
                       rancher: {network: {dns: {nameservers: [192.0.2.1]}}}\\n' > /tmp/change.yml";
 
@@ -19,7 +18,7 @@ fn start(folder: &Path, more: &str) -> Result<Machine> {
     let key = shell::make_key(folder)?;
     let text = format!("#cloud-config\nssh_authorized_keys:\n  - {key}\n{more}");
     let config_drive = Some(drive::make(folder, drive::Kind::ConfigDriveIso, text.as_bytes())?);
-    let append = format!("{STATE} {}", super::key_on_command_line(folder)?);
+    let append = super::state_with_key(folder)?;
     let options = Options { config_drive, append, disks: vec![state], ..Options::default() };
     let mut machine = Machine::start(folder, options)?;
     machine.expect_login()?;
@@ -78,13 +77,14 @@ fn the_last_good_file_counts_in_the_place_of_a_bad_one() -> Result<()> {
     assert_eq!(machine.run("hostname")?, "good");
     assert_eq!(machine.run("sudo ros config get rancher.environment.KEPT")?, "yes");
     let status = machine.run("sudo ros config status")?;
-    for text in [
-        "boot.yml:6:10: rancher.debug: true or false is wanted",
-        "last-good/boot.yml counts",
-        "cloud-config.yml:1:",
-    ] {
-        assert!(status.contains(text), "{text} is not in:\n{status}");
-    }
+    super::says_all(
+        &status,
+        &[
+            "boot.yml:6:10: rancher.debug: true or false is wanted",
+            "last-good/boot.yml counts",
+            "cloud-config.yml:1:",
+        ],
+    );
     machine.expect_console("boot.yml:6:10: rancher.debug: true or false is wanted")?;
     // Whoever logs in is told.
     assert!(machine.run("bash -lc true")?.contains("sudo ros config status"));

@@ -1,13 +1,15 @@
 //! The file system of the state disk is damaged, or nothing can be written to it, before the second boot. The machine
 //! repairs what can be repaired, runs from memory what cannot, says so, and lets its owner in.
 
-use super::second_boot::{STATE, as_root, boot, configured, has_all, reported};
+use super::faults::IMAGES;
+use super::second_boot::{as_root, boot, configured, cut_and_boot, has_all, reported};
+use super::state_with_key;
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
-use vmtest::{Machine, Options, drive, folder};
+use vmtest::{Options, drive, folder};
 
 /// Changes a file system that no machine has mounted, by the commands of debugfs(8).
 fn debugfs(disk: &Path, requests: &[&str]) -> Result<()> {
@@ -18,20 +20,14 @@ fn debugfs(disk: &Path, requests: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Ends the machine as its owner would: the disk is clean, and nothing hints at what comes.
-fn end(mut machine: Machine) -> Result<()> {
-    let _ = machine.run("sudo poweroff");
-    machine.expect_end()
-}
-
 /// Folders of the state lose their inode on a disk that is marked as clean. The disk is repaired in the same boot, the
 /// owner's other folders are as they were, and what was in the lost ones is in lost+found.
 #[test]
 fn a_folder_that_the_kernel_cannot_read_is_repaired_in_the_same_boot() -> Result<()> {
     let folder = folder("lost-folder")?;
-    let (machine, options) = configured(&folder, "")?;
+    let (mut machine, options) = configured(&folder, "")?;
     as_root(&machine, "echo precious > /opt/precious")?;
-    end(machine)?;
+    machine.power_off()?;
     debugfs(&options.disks[0], &["clri /opt", "clri /var/log"])?;
     let mut machine = boot(&folder, &options)?;
     has_all(&mut machine)?;
@@ -39,7 +35,7 @@ fn a_folder_that_the_kernel_cannot_read_is_repaired_in_the_same_boot() -> Result
     machine.run("grep ' /opt ' /proc/1/mountinfo | grep ext4")?;
     machine.expect("sudo test -s /var/log/messages")?;
     machine.expect_docker()?;
-    end(machine)?;
+    machine.power_off()?;
     // The content is on the disk, if under another name.
     let output =
         Command::new("/sbin/debugfs").args(["-R", "ls -l /lost+found"]).arg(&options.disks[0]).output()?;
@@ -57,8 +53,8 @@ fn a_folder_that_the_kernel_cannot_read_is_repaired_in_the_same_boot() -> Result
 #[test]
 fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_copy() -> Result<()> {
     let folder = folder("unreadable-file")?;
-    let (machine, options) = configured(&folder, "")?;
-    end(machine)?;
+    let (mut machine, options) = configured(&folder, "")?;
+    machine.power_off()?;
     let conf = "/var/lib/rancher/conf";
     debugfs(
         &options.disks[0],
@@ -70,8 +66,8 @@ fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_
     for file in ["cloud-config.d/boot.yml", "cloud-config.yml"] {
         assert!(said.contains(&format!("reading {conf}/{file}")), "{file}: {said}");
     }
-    end(machine)?;
-    let append = format!("{STATE} {}", super::key_on_command_line(&folder)?);
+    machine.power_off()?;
+    let append = state_with_key(&folder)?;
     let mut machine = boot(&folder, &Options { append, ..options })?;
     machine.expect_console("was not unmounted cleanly; checking it")?;
     machine.run("grep ' /var/lib/rancher .*ext4' /proc/1/mountinfo && ! sudo ros why | grep state:")?;
@@ -94,16 +90,13 @@ fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_
 #[test]
 fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
     let folder = folder("flips")?;
-    let (machine, options) = configured(&folder, "")?;
-    as_root(
-        &machine,
-        "wait-for-docker; cd /opt && tar -C / -cf i.tar bin/busybox usr/bin/busybox && docker import i.tar tiny:1; sync",
-    )?;
+    let (mut machine, options) = configured(&folder, "")?;
+    as_root(&machine, IMAGES)?;
     // A disk that is not clean is checked in any case; this one has to be found out.
-    end(machine)?;
+    machine.power_off()?;
     let disk = &options.disks[0];
     let fresh = folder.join("fresh.img");
-    let append = format!("{STATE} {}", super::key_on_command_line(&folder)?);
+    let append = state_with_key(&folder)?;
     drive::copy(disk, &fresh)?;
     for (round, flips) in [100, 2000, 20_000, 200_000].into_iter().enumerate() {
         drive::copy(&fresh, disk)?;
@@ -151,17 +144,15 @@ fn flip(disk: &Path, flips: u64, seed: u64) -> Result<()> {
 #[test]
 fn a_disk_that_takes_no_writes_costs_no_login_and_no_data() -> Result<()> {
     let folder = folder("read-only-disk")?;
-    let (machine, options) = configured(&folder, "")?;
-    end(machine)?;
-    let append = format!("{STATE} {}", super::key_on_command_line(&folder)?);
+    let (mut machine, options) = configured(&folder, "")?;
+    machine.power_off()?;
+    let append = state_with_key(&folder)?;
     let blocked = Options { disks: Vec::new(), sticks: options.disks.clone(), append, ..Options::default() };
     let mut machine = boot(&folder, &blocked)?;
     let said = reported(&machine)?;
     assert!(said.contains("state: ") && said.contains("running from memory"), "{said}");
     machine.expect_docker()?;
-    machine.cut_power()?;
-    let mut machine = boot(&folder, &options)?;
-    has_all(&mut machine)?;
+    let machine = cut_and_boot(machine, &folder, &options)?;
     machine.run("! sudo ros why | grep state:")?;
     machine.check_alarms()
 }

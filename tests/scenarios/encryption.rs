@@ -61,7 +61,7 @@ fn install(folder: &Path, disks: Vec<PathBuf>) -> Result<()> {
     // Nothing of it is readable, and nothing of it is open any more.
     machine
         .run("[ \"$(sudo blkid -s TYPE -o value /dev/vda1)\" = crypto_LUKS ] && ! ls /dev/mapper/luks-*")?;
-    end(&mut machine)
+    machine.power_off()
 }
 
 fn start(folder: &Path, disks: Vec<PathBuf>, extra: Vec<std::ffi::OsString>) -> Result<Machine> {
@@ -74,11 +74,5 @@ fn check(machine: &mut Machine, script: &str) -> Result<()> {
     assert_eq!(machine.run("hostname")?, "installed");
     assert!(machine.run("grep ' /home ' /proc/1/mountinfo")?.contains("/dev/dm-"));
     machine.run(script)?;
-    end(machine)
-}
-
-fn end(machine: &mut Machine) -> Result<()> {
-    machine.check_alarms()?;
-    let _ = machine.run("sudo poweroff");
-    machine.expect_end()
+    machine.power_off()
 }

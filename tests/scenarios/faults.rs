@@ -1,12 +1,15 @@
 //! More faults that show at the second boot: of the engines and their images, of the owner's commands, mounts and services,
 //! and of the file system itself. The helpers are those of `second_boot`.
 
-use super::second_boot::{as_root, boot, configured, cut_after, has_all, reported, runs};
+use super::says_all;
+use super::second_boot::{
+    as_root, at_both_boots, boot, configured, cut_after, cut_and_boot, has_all, reported, runs,
+};
 use anyhow::{Context, Result};
 use vmtest::{folder, shell};
 
 /// An image of one static program for each engine.
-const IMAGES: &str = "cd /opt && tar -C / -cf i.tar bin/busybox usr/bin/busybox && system-docker import i.tar tiny:1 && \
+pub(super) const IMAGES: &str = "cd /opt && tar -C / -cf i.tar bin/busybox usr/bin/busybox && system-docker import i.tar tiny:1 && \
                       wait-for-docker && docker import i.tar tiny:1";
 
 /// Records of containers and images are damaged. What they describe is named and left as it is; everything else of the
@@ -100,9 +103,7 @@ fn a_power_cut_while_images_come_in_leaves_engines_that_work() -> Result<()> {
     machine.expect(&format!("[ $(sudo {system} | cut -f1) -gt 8 ]"))?;
     machine.expect(&format!("[ $(sudo du -sm /var/lib/docker | cut -f1) -gt {} ]", before + 8))?;
     machine.run("[ $(pgrep -f 'import - big:1$' | wc -l) -ge 2 ]")?;
-    machine.cut_power()?;
-    let mut machine = boot(&folder, &options)?;
-    has_all(&mut machine)?;
+    let mut machine = cut_and_boot(machine, &folder, &options)?;
     machine.expect_docker()?;
     for engine in ["system-docker", "docker"] {
         as_root(
@@ -131,13 +132,7 @@ write_files:
   - {path: /opt/rancher/bin/start.sh, permissions: "0755", content: "#!/no/such/shell\n"}
   - {path: /etc/rc.local, permissions: "0755", content: "#!/bin/sh\nexit 3\n"}
 "##;
-    let (mut machine, options) = configured(&folder, more)?;
-    for again in [false, true] {
-        if again {
-            machine.cut_power()?;
-            machine = boot(&folder, &options)?;
-        }
-        has_all(&mut machine)?;
+    at_both_boots(&folder, more, |machine| {
         machine.expect("test -e /run/first")?;
         for text in ["bootcmd: Words([\"/no/such/program\"])", "bootcmd: Shell(\"exit 7\")"] {
             machine.expect_console(text)?;
@@ -148,8 +143,8 @@ write_files:
         machine.expect_docker()?;
         machine.expect("sudo system-docker logs console 2>&1 | grep -q start.sh")?;
         machine.expect("sudo system-docker logs console 2>&1 | grep -q rc.local")?;
-    }
-    machine.check_alarms()
+        Ok(())
+    })
 }
 
 /// Services of the owner's whose image is gone at the second boot: removed, and of a registry that is away. Each is named
@@ -225,9 +220,7 @@ fn containers_that_end_again_and_again_keep_no_other_from_starting() -> Result<(
     as_root(&machine, IMAGES)?;
     as_root(&machine, "for n in $(seq 5); do for engine in docker system-docker; do $engine run -d --restart always --name bad$n tiny:1 /bin/busybox false; done; done
         for engine in docker system-docker; do $engine run -d --restart always --name steady tiny:1 /bin/busybox sleep 10000; done")?;
-    machine.cut_power()?;
-    let mut machine = boot(&folder, &options)?;
-    has_all(&mut machine)?;
+    let mut machine = cut_and_boot(machine, &folder, &options)?;
     machine.expect_docker()?;
     machine.expect("docker inspect --format '{{.State.Status}}' steady | grep -qx running")?;
     runs(&mut machine, "steady")?;
@@ -252,17 +245,11 @@ fn bad_mounts_are_named_and_keep_nobody_out() -> Result<()> {
   - [tmpfs, /, tmpfs, \"\"]
   - [tmpfs, /mnt/good, tmpfs, \"\"]
 ";
-    let (mut machine, options) = configured(&folder, more)?;
-    for again in [false, true] {
-        if again {
-            machine.cut_power()?;
-            machine = boot(&folder, &options)?;
-        }
-        has_all(&mut machine)?;
+    at_both_boots(&folder, more, |machine| {
         machine.expect_docker()?;
         // A login that began before the mounts proves nothing.
         machine.run("grep ' /mnt/good ' /proc/mounts")?;
-        let new = shell::Login { user: "docker".to_owned(), ..machine.login.clone() };
+        let new = machine.login_as("docker");
         new.run("sudo test -s /etc/passwd && test -e /run/corral && sudo test -s /var/lib/rancher/conf/cloud-config.yml")?;
         let said = machine.run("sudo system-docker logs console 2>&1")?;
         for target in
@@ -270,8 +257,8 @@ fn bad_mounts_are_named_and_keep_nobody_out() -> Result<()> {
         {
             assert!(said.contains(&format!(" on {target}: ")), "{target} is not in:\n{said}");
         }
-    }
-    machine.check_alarms()
+        Ok(())
+    })
 }
 
 /// Values that the kernel refuses, modules that are not there, and users that cannot be made. Each is named, and what is
@@ -294,27 +281,17 @@ rancher:
   sysctl: {{kernel.nothing: 1, vm.swappiness: many, kernel.pid_max: -5, vm.overcommit_ratio: 33, \"..x\": 1}}
 "
     );
-    let (mut machine, options) = configured(&folder, &more)?;
-    for again in [false, true] {
-        if again {
-            machine.cut_power()?;
-            machine = boot(&folder, &options)?;
-        }
-        has_all(&mut machine)?;
-        let ann = shell::Login { user: "ann".to_owned(), ..machine.login.clone() };
+    at_both_boots(&folder, &more, |machine| {
+        let ann = machine.login_as("ann");
         assert_eq!(ann.run("id -un; cat /proc/sys/vm/overcommit_ratio")?, "ann\n33");
-        let joe = shell::Login { user: "joe".to_owned(), ..machine.login.clone() };
+        let joe = machine.login_as("joe");
         assert_eq!(joe.run("id -un")?, "joe");
         assert_eq!(machine.run("id -un; id -u; sudo id -u")?, "rancher\n1100\n0");
         let console = machine.console();
-        for text in ["no_such_module", "kernel/nothing", "vm/swappiness", "kernel/pid_max"] {
-            assert!(console.contains(text), "{text} is not on the console:\n{console}");
-        }
-        let said = format!("{}{}", machine.run("sudo system-docker logs console 2>&1")?, reported(&machine)?);
-        for text in ["no such name!", "bad group!", "badsudo", "users[6].ssh_authorized_keys: warning"] {
-            assert!(said.contains(text), "{text} is not in:\n{said}");
-        }
+        says_all(&console, &["no_such_module", "kernel/nothing", "vm/swappiness", "kernel/pid_max"]);
+        let said = format!("{}{}", machine.run("sudo system-docker logs console 2>&1")?, reported(machine)?);
+        says_all(&said, &["no such name!", "bad group!", "badsudo", "users[6].ssh_authorized_keys: warning"]);
         machine.expect_docker()?;
-    }
-    machine.check_alarms()
+        Ok(())
+    })
 }

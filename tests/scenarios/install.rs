@@ -70,9 +70,7 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
         machine.run("sudo blkid -s LABEL -o value /dev/vda1 /dev/vdd1")?,
         "RANCHER_STATE\nRANCHER_STATE"
     );
-    machine.check_alarms()?;
-    let _ = machine.run("sudo poweroff");
-    machine.expect_end()?;
+    machine.power_off()?;
     for ((name, bios, uefi), disk) in TYPES.iter().zip(&disks) {
         for by_uefi in [false, true].into_iter().filter(|by_uefi| if *by_uefi { *uefi } else { *bios }) {
             boot(&folder, disk, by_uefi, "vda1")?;
@@ -120,18 +118,14 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
     // Both halves are to be alike before one is lost.
     machine.run("sudo sh -c 'echo 1000000 > /proc/sys/dev/raid/speed_limit_min'")?;
     machine.run("sudo mdadm --wait /dev/md127; ! grep resync /proc/mdstat")?;
-    machine.check_alarms()?;
-    let _ = machine.run("sudo poweroff");
-    machine.expect_end()?;
+    machine.power_off()?;
     for present in [&disks[..], &disks[1..]] {
         let options = Options { medium: Medium::Disk, disks: present.to_vec(), ..Options::default() };
         let mut machine = Machine::start(&folder, options)?;
         machine.expect_login()?;
         assert_eq!(machine.run("hostname")?, "installed");
         assert!(machine.run("grep ' /home ' /proc/1/mountinfo")?.contains("/dev/md"));
-        machine.check_alarms()?;
-        let _ = machine.run("sudo poweroff");
-        machine.expect_end()?;
+        machine.power_off()?;
     }
     Ok(())
 }
@@ -154,9 +148,7 @@ fn an_installation_that_would_lock_its_owner_out_is_refused() -> Result<()> {
     machine.expect_login()?;
     without_a_way_in_nothing_is_written(&machine, &key)?;
     flags_let_their_owner_in(&machine, &key)?;
-    machine.check_alarms()?;
-    let _ = machine.run("sudo poweroff");
-    machine.expect_end()?;
+    machine.power_off()?;
 
     let options = Options { medium: Medium::Disk, disks: vec![disk], ..Options::default() };
     let mut machine = Machine::start(&folder, options)?;
@@ -212,14 +204,15 @@ fn flags_let_their_owner_in(machine: &Machine, key: &str) -> Result<()> {
          --password-stdin -a {SERIAL} --no-reboot -f"
     ))?;
     let fingerprint = machine.run(&format!("echo '{key}' > /tmp/key.pub && ssh-keygen -lf /tmp/key.pub"))?;
-    for part in [
-        fingerprint.as_str(),
-        "rancher on the console: password",
-        "10.0.2.15/25 on eth0 (mac=52:54:00:",
-        "is installed on",
-    ] {
-        assert!(said.contains(part), "{part}: {said}");
-    }
+    super::says_all(
+        &said,
+        &[
+            fingerprint.as_str(),
+            "rancher on the console: password",
+            "10.0.2.15/25 on eth0 (mac=52:54:00:",
+            "is installed on",
+        ],
+    );
     assert!(!said.contains("open sesame"), "{said}");
     Ok(())
 }
@@ -332,9 +325,7 @@ fn install_to(folder: &Path) -> Result<()> {
         "sudo mkdir -p /run/state && sudo mount /dev/vda1 /run/state && sudo stat -c %a {conf} {conf}/cloud-config.d/user_config.yml && sudo umount /run/state"
     );
     assert_eq!(machine.run(&mode)?, "700\n600");
-    machine.check_alarms()?;
-    let _ = machine.run("sudo poweroff");
-    machine.expect_end()
+    machine.power_off()
 }
 
 fn boot(folder: &Path, disk: &Path, uefi: bool, state: &str) -> Result<()> {

@@ -99,7 +99,7 @@ fn ten_bad_configurations_in_a_row_and_a_login_after_each() -> Result<()> {
     let folder = folder("lockout")?;
     let disk = folder.join("disk.img");
     drive::blank(&disk, 8192)?;
-    let append = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";
+    let append = super::STATE;
     let options = Options { disks: vec![disk.clone()], append: append.to_owned(), ..Options::default() };
     let mut machine = super::with_config(&folder, "hostname: mine\n", options)?;
     machine.expect_login()?;

@@ -31,6 +31,9 @@ use anyhow::Result;
 use std::path::Path;
 use vmtest::{Machine, Options, drive, shell};
 
+/// Kernel parameters of a machine with an empty disk, which becomes its state.
+const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";
+
 /// A machine with a config drive that lets the story log in, and whatever else it says.
 fn with_config(folder: &Path, more: &str, options: Options) -> Result<Machine> {
     let key = shell::make_key(folder)?;
@@ -43,4 +46,16 @@ fn with_config(folder: &Path, more: &str, options: Options) -> Result<Machine> {
 fn key_on_command_line(folder: &Path) -> Result<String> {
     let key = shell::make_key(folder)?;
     Ok(format!("cc.ssh_authorized_keys=\"[{key}]\""))
+}
+
+/// `STATE`, and what lets the story log in without a config drive.
+fn state_with_key(folder: &Path) -> Result<String> {
+    Ok(format!("{STATE} {}", key_on_command_line(folder)?))
+}
+
+/// Each of these texts is in what a machine said.
+fn says_all(said: &str, texts: &[&str]) {
+    for text in texts {
+        assert!(said.contains(text), "{text} is not in:\n{said}");
+    }
 }

@@ -40,8 +40,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     let folder = folder("others")?;
     let disk = folder.join("disk.img");
     drive::blank(&disk, 4096)?;
-    let append =
-        "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]".to_owned();
+    let append = super::STATE.to_owned();
     let options = Options { disks: vec![disk], append, ..Options::default() };
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;

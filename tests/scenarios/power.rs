@@ -1,12 +1,11 @@
 //! The state disk, and the ends of a machine: whichever way it goes down, the disk is clean and holds what it should.
 
+use super::STATE;
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
 use vmtest::folder;
 use vmtest::{Options, drive};
-
-const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";
 
 #[test]
 fn state_survives_reboot_and_power_off() -> Result<()> {
@@ -36,8 +35,7 @@ fn state_survives_reboot_and_power_off() -> Result<()> {
     );
     assert_eq!(machine.run("sudo cat /var/lib/rancher/conf/ssh/ssh_host_ed25519_key.pub")?, host_key);
     machine.expect("docker inspect --format '{{.State.Running}}' app | grep -q true")?;
-    let _ = machine.login.run("sudo poweroff");
-    machine.expect_end()?;
+    machine.power_off()?;
     check_clean(&disk)
 }
 

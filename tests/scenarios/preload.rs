@@ -19,8 +19,7 @@ fn images_that_were_laid_ready_are_loaded() -> Result<()> {
     let folder = folder("preload")?;
     let disk = folder.join("state.img");
     drive::blank(&disk, 2048)?;
-    let append =
-        "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]".to_owned();
+    let append = super::STATE.to_owned();
     let options = Options { append, disks: vec![disk], ..Options::default() };
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;

@@ -1,12 +1,11 @@
 //! Faults that show at the second boot: what a power cut, a broken disk or a bad change leaves behind. The config drive is
 //! gone by then: all that the machine knows of its owner is on its state disk.
 
+use super::{STATE, says_all, state_with_key, with_config};
 use anyhow::{Context, Result};
 use std::path::Path;
 use vmtest::{Machine, Options, drive, folder};
 
-pub(super) const STATE: &str =
-    "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";
 const CONF: &str = "/var/lib/rancher/conf";
 
 /// A machine whose owner has configured it, by a config drive and by a command. Its state disk has both.
@@ -15,7 +14,7 @@ pub(super) fn configured(folder: &Path, more: &str) -> Result<(Machine, Options)
     drive::blank(&disk, 2048)?;
     let options = Options { append: STATE.to_owned(), disks: vec![disk], ..Options::default() };
     let config = format!("hostname: mine\n{more}");
-    let mut machine = super::with_config(folder, &config, options.clone())?;
+    let mut machine = with_config(folder, &config, options.clone())?;
     machine.expect_login()?;
     machine.run("echo mine > /home/rancher/data; sudo ros config set rancher.environment.KEPT yes; sync")?;
     Ok((machine, options))
@@ -26,6 +25,35 @@ pub(super) fn boot(folder: &Path, options: &Options) -> Result<Machine> {
     let mut machine = Machine::start(folder, options.clone())?;
     machine.expect_login()?;
     Ok(machine)
+}
+
+/// Cuts the power, and boots without the config drive. All that the machine had is there.
+pub(super) fn cut_and_boot(machine: Machine, folder: &Path, options: &Options) -> Result<Machine> {
+    machine.cut_power()?;
+    let mut machine = boot(folder, options)?;
+    has_all(&mut machine)?;
+    Ok(machine)
+}
+
+/// Checks a configured machine at its first boot, and again after a cut of power.
+pub(super) fn at_both_boots(
+    folder: &Path,
+    more: &str,
+    check: impl Fn(&mut Machine) -> Result<()>,
+) -> Result<()> {
+    let (mut machine, options) = configured(folder, more)?;
+    has_all(&mut machine)?;
+    check(&mut machine).context("at the first boot")?;
+    machine = cut_and_boot(machine, folder, &options)?;
+    check(&mut machine).context("at the second boot")?;
+    machine.check_alarms()
+}
+
+/// Leaves no room on the state disk.
+pub(super) fn fill_disk(machine: &Machine) -> Result<()> {
+    let script = "fallocate -l $(df -k /opt | awk 'END {print $4 - 64}')k /opt/fill
+        dd if=/dev/zero of=/opt/rest bs=4k 2>/dev/null; sync; true";
+    as_root(machine, script).map(drop)
 }
 
 /// Runs a script as root, in its own shell.
@@ -70,16 +98,14 @@ fn a_disk_that_was_away_for_one_boot_comes_back_with_all_that_was_on_it() -> Res
     let (machine, options) = configured(&folder, "")?;
     machine.cut_power()?;
     // Without disk and drive only the command line knows the owner.
-    let append = format!("{STATE} {}", super::key_on_command_line(&folder)?);
+    let append = state_with_key(&folder)?;
     let mut machine = boot(&folder, &Options { append, ..Options::default() })?;
     let said = reported(&machine)?;
     assert!(said.contains("LABEL=RANCHER_STATE is not there; running from memory"), "{said}");
     assert!(said.contains("the machine runs from memory, nothing is kept"), "{said}");
     machine.run("! test -e /home/rancher/data && sudo ros config set hostname other && echo other > data")?;
     machine.expect_docker()?;
-    machine.cut_power()?;
-    let mut machine = boot(&folder, &options)?;
-    has_all(&mut machine)?;
+    let machine = cut_and_boot(machine, &folder, &options)?;
     machine.run("sudo ros config validate && ! sudo ros why | grep state:")?;
     machine.check_alarms()
 }
@@ -90,18 +116,13 @@ fn a_disk_that_was_away_for_one_boot_comes_back_with_all_that_was_on_it() -> Res
 fn a_disk_that_fills_up_at_run_time_refuses_changes_and_loses_none() -> Result<()> {
     let folder = folder("full-at-run-time")?;
     let (machine, options) = configured(&folder, "")?;
-    as_root(
-        &machine,
-        "fallocate -l $(df -k /opt | awk 'END {print $4 - 64}')k /opt/fill; dd if=/dev/zero of=/opt/rest bs=4k 2>/dev/null; sync; true",
-    )?;
+    fill_disk(&machine)?;
     let store = format!("{CONF}/cloud-config.yml");
     let before = as_root(&machine, &format!("cat {store}"))?;
     let said = machine.run("! sudo ros config set rancher.environment.LOST no 2>&1")?;
     assert!(said.contains(&store) && said.contains("No space left"), "{said}");
     assert_eq!(as_root(&machine, &format!("cat {store}; ls -A {CONF} | grep '[.]new$'; true"))?, before);
-    machine.cut_power()?;
-    let mut machine = boot(&folder, &options)?;
-    has_all(&mut machine)?;
+    let mut machine = cut_and_boot(machine, &folder, &options)?;
     let said = reported(&machine)?;
     assert!(said.contains("state: the disk is full"), "{said}");
     as_root(&machine, "rm /opt/fill /opt/rest; ros config set rancher.environment.ROOM yes")?;
@@ -109,10 +130,12 @@ fn a_disk_that_fills_up_at_run_time_refuses_changes_and_loses_none() -> Result<(
     machine.check_alarms()
 }
 
+const NULS: &str = "size=$(stat -c %s $FILE); truncate -s 0 $FILE; truncate -s $size $FILE";
+
 /// What a power cut, a repaired file system or a wrong command makes of a file.
 const DAMAGE: [(&str, &str); 5] = [
     ("no bytes", "truncate -s 0 $FILE"),
-    ("NULs", "size=$(stat -c %s $FILE); truncate -s 0 $FILE; truncate -s $size $FILE"),
+    ("NULs", NULS),
     ("a folder", "rm $FILE; mkdir $FILE"),
     ("a link that leads nowhere", "rm $FILE; ln -s /nowhere $FILE"),
     ("the first half", "truncate -s $(($(stat -c %s $FILE) / 2)) $FILE"),
@@ -158,9 +181,7 @@ fn the_way_in_outlives_a_file_and_its_last_good_copy() -> Result<()> {
     let (machine, options) = configured(&folder, "")?;
     cut_after(
         machine,
-        &format!(
-            "for f in {CONF}/cloud-config.d/boot.yml {CONF}/last-good/boot.yml; do size=$(stat -c %s $f); truncate -s 0 $f; truncate -s $size $f; done"
-        ),
+        &format!("for FILE in {CONF}/cloud-config.d/boot.yml {CONF}/last-good/boot.yml; do {NULS}; done"),
     )?;
     let mut machine = boot(&folder, &options)?;
     has_all(&mut machine)?;
@@ -207,9 +228,7 @@ fn a_power_cut_among_many_changes_keeps_all_up_to_one_of_them() -> Result<()> {
     let (mut machine, options) = configured(&folder, "")?;
     machine.run("(for n in $(seq 200); do sudo ros config set rancher.environment.N$n $n || break; done) > /dev/null 2>&1 < /dev/null &")?;
     machine.expect(&format!("sudo grep -q N25: {CONF}/cloud-config.yml"))?;
-    machine.cut_power()?;
-    let mut machine = boot(&folder, &options)?;
-    has_all(&mut machine)?;
+    let machine = cut_and_boot(machine, &folder, &options)?;
     machine.run("sudo ros config validate")?;
     let numbers = "sudo ros config get rancher.environment | grep -o '^N[0-9]*' | tr -d N | sort -n";
     let kept: Vec<usize> =
@@ -247,15 +266,16 @@ fn bad_yaml_in_every_source_at_once_keeps_nobody_out() -> Result<()> {
     has_all(&mut machine)?;
     machine.run("[ $(sudo ros config get rancher.environment.MINE) = yes ]")?;
     let said = reported(&machine)?;
-    for source in [
-        "oem-config.yml:",
-        "user-data:",
-        "50-mine.yml:",
-        "cloud-config.yml:",
-        "kernel command line:1:15: rancher.debug",
-    ] {
-        assert!(said.contains(source), "{source} is not in:\n{said}");
-    }
+    says_all(
+        &said,
+        &[
+            "oem-config.yml:",
+            "user-data:",
+            "50-mine.yml:",
+            "cloud-config.yml:",
+            "kernel command line:1:15: rancher.debug",
+        ],
+    );
     machine.expect_docker()?;
     machine.check_alarms()
 }
@@ -278,8 +298,6 @@ fn a_wrong_address_is_repaired_on_the_serial_console() -> Result<()> {
         "sudo ros config set rancher.network.interfaces.eth0.dhcp true && sync && echo repaired $((50 + 2))",
     )?;
     machine.expect_console("repaired 52")?;
-    machine.cut_power()?;
-    let mut machine = boot(&folder, &options)?;
-    has_all(&mut machine)?;
+    let machine = cut_and_boot(machine, &folder, &options)?;
     machine.check_alarms()
 }

@@ -1,6 +1,7 @@
 //! The state disk: late, ambiguous, asking to be formatted, full, broken, grown; and the recovery console.
 
 use super::install::installed;
+use super::second_boot::fill_disk;
 use anyhow::Result;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -77,8 +78,7 @@ fn a_broken_disk_does_not_lock_the_owner_out() -> Result<()> {
     // Where the state begins, and the keys have their copy.
     let start: u64 = machine.run("cat /sys/class/block/vda1/start")?.parse()?;
     machine.expect("sudo test -s /run/corral/medium/boot/authorized_keys")?;
-    let _ = machine.run("sudo poweroff");
-    machine.expect_end()?;
+    machine.power_off()?;
     // The superblock, its copies and everything near them.
     let file = File::options().write(true).open(&disk)?;
     let length = file.metadata()?.len();
@@ -99,8 +99,7 @@ fn a_full_disk_boots_and_says_so() -> Result<()> {
     let mut machine = super::with_config(&folder, "", with_state(&folder)?)?;
     machine.expect_login()?;
     machine.expect_docker()?;
-    let fill = "fallocate -l $(df -k /opt | awk 'END {print $4 - 64}')k /opt/fill; dd if=/dev/zero of=/opt/rest bs=4k; sync";
-    machine.run(&format!("sudo sh -c \"{}\" 2>/dev/null", fill.replace('$', "\\$")))?;
+    fill_disk(&machine)?;
     machine.restart()?;
     let why = machine.run("sudo ros why")?;
     assert!(why.contains("the disk is full"), "{why}");
@@ -116,8 +115,7 @@ fn the_state_grows_with_its_disk() -> Result<()> {
     let mut machine = super::with_config(&folder, "", options.clone())?;
     machine.expect_login()?;
     let before: u64 = machine.run(mebibytes)?.parse()?;
-    let _ = machine.run("sudo poweroff");
-    machine.expect_end()?;
+    machine.power_off()?;
     File::options().write(true).open(&options.disks[0])?.set_len(8 << 30)?;
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;

@@ -1,11 +1,10 @@
 //! The system engine on the machine itself: what the engine's own tests (`tests/engine`) cannot have on a build machine,
 //! such as limits by cgroup, device rules, and what is there after a boot.
 
+use super::STATE;
 use anyhow::Result;
 use vmtest::folder;
 use vmtest::{Image, Machine, Options, drive};
-
-const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";
 
 #[test]
 fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {

@@ -181,6 +181,11 @@ impl Machine {
         self.run("wait-for-docker").map(|_| ())
     }
 
+    /// The same machine, for another of its users.
+    pub fn login_as(&self, user: &str) -> Login {
+        Login { user: user.to_owned(), ..self.login.clone() }
+    }
+
     /// Runs a script in the machine.
     pub fn run(&self, script: &str) -> Result<String> {
         self.login.run(script).with_context(|| self.last_lines())
@@ -198,6 +203,15 @@ impl Machine {
         })
     }
 
+    /// Switches the machine off in order, as its owner would, and waits for that.
+    pub fn power_off(&mut self) -> Result<()> {
+        // With the kernel's log, which is gone afterwards.
+        self.check_alarms()?;
+        // The connection ends with the machine: what ssh makes of that does not matter.
+        let _ = self.run("sudo poweroff");
+        self.expect_end()
+    }
+
     /// Waits until the machine has switched itself off.
     pub fn expect_end(&mut self) -> Result<()> {
         let deadline = Instant::now() + BOOT;
@@ -207,6 +221,8 @@ impl Machine {
             }
             pause();
         }
+        // The next machine in this folder has a connection of its own.
+        self.login.hang_up();
         self.check_alarms()
     }
 
