@@ -5,7 +5,6 @@ use crate::folder;
 use crate::image::Image;
 use crate::options::{Kind, Options};
 use crate::process::is_kept;
-pub use crate::process::{KEEP_VARIABLE, tied};
 use crate::qemu::Qemu;
 use crate::report;
 use crate::servers::free_port;

@@ -38,10 +38,10 @@ pub struct Uml {
 }
 
 /// Where the first serial line goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Line {
-    /// This program's own terminal.
-    Terminal,
+    /// The other end of this.
+    Stream(UnixStream),
     /// To `console.log` in the machine's folder, and from a keyboard.
     Log,
 }
@@ -83,13 +83,17 @@ impl Uml {
         command.args(arguments).args(["con=null", "ssl=null", "ssl0=fd:0,fd:1", "root=98:0"]);
         command.arg(format!("{APPEND} {}", options.append));
         let (mut keyboard, mut console) = (None, None);
-        if line == Line::Log {
-            let (ours, theirs) = UnixStream::pair()?;
-            console = Some(ConsoleLog::start(ours.try_clone()?, &folder.join("console.log"))?);
-            keyboard = Some(ours);
-            command.stdin(OwnedFd::from(theirs.try_clone()?)).stdout(OwnedFd::from(theirs));
-            command.stderr(File::create(folder.join("machine.log"))?);
-        }
+        let stream = match line {
+            Line::Stream(stream) => stream,
+            Line::Log => {
+                let (ours, theirs) = UnixStream::pair()?;
+                console = Some(ConsoleLog::start(ours.try_clone()?, &folder.join("console.log"))?);
+                keyboard = Some(ours);
+                theirs
+            }
+        };
+        command.stdin(OwnedFd::from(stream.try_clone()?)).stdout(OwnedFd::from(stream));
+        command.stderr(File::create(folder.join("machine.log"))?);
         command.fd_mappings(cards).context("two cards with one descriptor")?;
         let child = command.spawn().context("starting User-Mode Linux by setpriv (util-linux)")?;
         Ok(Uml { child, keyboard, console, networks, folder: folder.to_path_buf(), next_disk })

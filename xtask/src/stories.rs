@@ -3,12 +3,14 @@
 
 mod known;
 mod one;
+mod outcome;
 mod queue;
 pub(crate) mod summary;
 
 use self::known::Known;
-pub(crate) use self::one::Outcome;
-use self::one::{Run, Verdict};
+use self::one::Run;
+pub(crate) use self::outcome::Outcome;
+use self::outcome::Verdict;
 use self::queue::{Job, Queue};
 use crate::{lock, paths, progress, sh};
 use anyhow::{Context, Result, anyhow, ensure};

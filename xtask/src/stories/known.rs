@@ -1,34 +1,14 @@
 //! What each story took when it last ran on this machine, on which kinds of machines: to begin with the longest, and to
 //! write the image for QEMU only if a story needs it. All checkouts share it.
 
-use super::one::{Outcome, Verdict};
+use super::outcome::{Outcome, Took, Verdict};
 use crate::paths;
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use vmtest::Kind;
 
 pub(super) type Known = BTreeMap<String, Took>;
-
-/// What a story took.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Took {
-    pub(super) seconds: f64,
-    /// `uml`, `qemu`: the kinds of machines that it started.
-    pub(super) kinds: BTreeSet<String>,
-}
-
-impl Took {
-    pub(super) fn is_uml(&self) -> bool {
-        self.kinds.iter().all(|kind| kind == Kind::Uml.name())
-    }
-
-    pub(super) fn has(&self, kind: Kind) -> bool {
-        self.kinds.contains(kind.name())
-    }
-}
 
 /// What is known; nothing at first, or if the file is damaged.
 pub(super) fn load() -> Known {
@@ -65,8 +45,7 @@ fn file() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Known, Took, learn};
-    use crate::stories::one::{Outcome, Verdict};
+    use super::{Known, Outcome, Took, Verdict, learn};
     use std::path::PathBuf;
 
     fn outcome(verdict: Verdict, seconds: f64, kinds: &[&str]) -> Outcome {

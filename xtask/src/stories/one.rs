@@ -1,6 +1,6 @@
 //! One run of one story, in a process of its own, and what became of it.
 
-use super::known::Took;
+use super::outcome::{Outcome, Took, Verdict};
 use crate::paths;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use vmtest::Kind;
-use vmtest::machine::{KEEP_VARIABLE, tied};
 use vmtest::options::KIND_VARIABLE;
+use vmtest::process::{KEEP_VARIABLE, tied};
 use vmtest::report::{REPORT_VARIABLE, SKIPPED};
 
 /// What developers set for themselves: servers on loopback are not behind a proxy, keys of an agent open no machine,
@@ -42,24 +42,6 @@ pub(super) struct Run<'a> {
     pub(super) keep: bool,
     /// When it is ended, if it has not ended by itself.
     pub(super) deadline: Duration,
-}
-
-/// What became of a story.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Passed,
-    Skipped,
-    /// Why, where its output does not say so.
-    Failed(String),
-}
-
-/// One run of a story.
-#[derive(Debug, Clone)]
-pub(crate) struct Outcome {
-    pub(super) name: String,
-    pub(super) verdict: Verdict,
-    pub(super) took: Took,
-    pub(super) log: PathBuf,
 }
 
 impl Run<'_> {

@@ -1,6 +1,6 @@
 //! What is printed of all stories at the end of a run.
 
-use super::one::Outcome;
+use super::outcome::Outcome;
 use std::collections::BTreeMap;
 
 /// On which kind of machine how many ran, and for how long.
@@ -63,8 +63,8 @@ fn table(title: String, lines: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::{failures, seconds};
-    use crate::stories::known::Took;
-    use crate::stories::one::{Outcome, Verdict};
+    use crate::stories::outcome::Took;
+    use crate::stories::outcome::{Outcome, Verdict};
 
     fn outcome(name: &str, verdict: Verdict, seconds: f64) -> Outcome {
         let took = Took { seconds, ..Took::default() };
