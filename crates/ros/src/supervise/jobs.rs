@@ -113,17 +113,18 @@ impl Supervisor {
         match &job.purpose {
             Purpose::Launch { id } => {
                 let (id, terminal) = (id.clone(), job.terminal.take());
-                if !has_failed {
-                    // A helper that does not hear it fails, and says so at its end.
-                    let _ = job.helper.go();
-                }
                 if let Some(container) = self.containers.get_mut(&id) {
                     container.pid = made;
                     if let Some(terminal) = terminal {
                         container.streams = vec![(1, terminal)];
-                        // The pipes that were offered before it had a terminal end at once.
                         self.offer_streams(&id);
                     }
+                }
+                // Only now may the helper end, and with it the pipes that were offered before there was a terminal:
+                // without any stream, who attached would see the end of the output.
+                if !has_failed && let Some(job) = self.jobs.get(&helper) {
+                    // A helper that does not hear it fails, and says so at its end.
+                    let _ = job.helper.go();
                 }
             }
             Purpose::Exec { exec, .. } => {
