@@ -9,6 +9,7 @@ pub(crate) mod effective;
 mod fault;
 mod files;
 pub(crate) mod layers;
+mod lost_files;
 pub(crate) mod preload;
 mod problem;
 pub(crate) mod services;
@@ -42,6 +43,7 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     be_the_first_to_go();
     let has = |wanted: &str| arguments.iter().position(|argument| argument == wanted);
     let taken_back = has(TAKE_BACK).map_or(Ok(()), |_| confirm::take_back());
+    let put_back = lost_files::restore();
     let mut resolved = match has(BUILT_IN) {
         // PID 1 has noted why.
         Some(at) => {
@@ -56,6 +58,10 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     if let Err(error) = taken_back {
         let message = format!("rolling an unconfirmed change back: {error:#}");
         resolved.problems.push(problem::error("confirm", &message));
+    }
+    if let Err(error) = put_back {
+        let message = format!("putting lost files of the configuration back: {error:#}");
+        resolved.problems.push(problem::error("state", &message));
     }
     if has(WITH_KERNEL).is_some() {
         follow_in_kernel(&resolved.config);
@@ -170,6 +176,7 @@ fn resolve_and(keep: impl Fn(&[Layer])) -> Resolved {
     let mut problems: Vec<Problem> =
         layers.iter().chain(&rejected).flat_map(|layer| layer.problems.clone()).collect();
     problems.extend(pending.problem);
+    problems.extend(lost_files::problems());
     let mark = CloudInitMark::load().problems;
     problems
         .extend(capped("cloud-init", mark.iter().map(|text| problem::error("cloud-init", text)).collect()));

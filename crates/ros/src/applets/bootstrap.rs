@@ -1,6 +1,7 @@
 //! `ros bootstrap`, in the bootstrap container: repairs the state disk, or makes one of a blank disk that the owner
 //! named. Never touches a disk with anything on it.
 
+use crate::boot::state::REPAIRED;
 use crate::grow;
 use crate::luks::{self, KeyFile};
 use anyhow::{Context, Result, bail};
@@ -9,6 +10,7 @@ use corral_machine::growth;
 use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
 use rustix::mount::MountFlags;
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +23,7 @@ const BOOT2DOCKER: &[u8] = b"boot2docker, please format-me";
 const BOOT2DOCKER_ARCHIVE: usize = 8192;
 const BOOT2DOCKER_LABEL: &str = "B2D_STATE";
 
-/// Does what the environment says: STATE_DEV, AUTOFORMAT, MDADM_SCAN, UNLOCK, STATE_SCRIPT.
+/// Does what the environment says: STATE_DEV, AUTOFORMAT, CHECK, MDADM_SCAN, UNLOCK, STATE_SCRIPT.
 pub(crate) fn run() -> Result<()> {
     if std::env::var_os("MDADM_SCAN").is_some() {
         return assemble();
@@ -80,16 +82,21 @@ fn run_script(text: &str) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("the script ended with {status}") }
 }
 
+/// Repairs a file system, and notes it if there was something to repair. With `CHECK=careful` also one that is marked as
+/// clean, but nothing is done to it that could cost data: that is for a person to decide.
 fn check(device: &Path) -> Result<()> {
-    for mode in ["-p", "-y"] {
-        let status =
-            Command::new("/usr/sbin/e2fsck").arg(mode).arg(device).status().context("starting e2fsck")?;
-        // 0: clean, 1: mended, 2 and 3: mended, and it was in use.
-        if status.code().is_some_and(|code| code < 4) {
-            return Ok(());
+    let modes: &[&[&str]] =
+        if std::env::var_os("CHECK").is_some() { &[&["-f", "-p"]] } else { &[&["-p"], &["-y"]] };
+    for mode in modes {
+        let status = Command::new("/usr/sbin/e2fsck").args(*mode).arg(device).status();
+        match status.context("starting e2fsck")?.code() {
+            Some(0) => return Ok(()),
+            // 1: repaired, 2 and 3: repaired, and it was in use.
+            Some(1..=3) => return fs::write(REPAIRED, "").context("noting the repair"),
+            _ => {}
         }
     }
-    bail!("e2fsck could not mend {}", device.display())
+    bail!("e2fsck could not repair {}", device.display())
 }
 
 fn make<'a>(candidates: impl Iterator<Item = &'a str>, state: &str) -> Result<()> {

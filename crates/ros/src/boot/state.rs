@@ -28,6 +28,8 @@ pub(crate) const SEEN: &str = "/var/lib/rancher";
 pub(crate) const PROBLEM: &str = "/run/corral/state-problem";
 /// What of the state is in memory although the rest is on its disk, and why; a line each.
 pub(crate) const LEFT_OUT: &str = "/run/corral/state-left-out";
+/// There if the check of the disk found something to repair in this boot: files may be gone.
+pub(crate) const REPAIRED: &str = "/run/corral/state-repaired";
 /// A disk may be late; one that is said to be (`rancher.state.wait`) may be later.
 const WAIT: Duration = Duration::from_secs(10);
 const LONG_WAIT: Duration = Duration::from_secs(60);
@@ -114,7 +116,7 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     Ok(Some(device))
 }
 
-/// Mounts the disk, once its file system is repaired if need be.
+/// Mounts the disk, once its file system is repaired if need be: if it is marked as dirty, or cannot be mounted as it is.
 fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
     let mut system = block::load_file_system(device)?
         .with_context(|| format!("{} has no file system", device.display()))?;
@@ -128,6 +130,17 @@ fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
     if let Err(error) = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(kind)) {
         say(&format!("state: {error:#}"));
     }
+    match mount_as(device, kind) {
+        Err(error) if system.kind == "ext4" => {
+            say(&format!("state: {error:#}; checking {}", device.display()));
+            bootstrap(rough, "CHECK=careful").with_context(|| format!("checking {}", device.display()))?;
+            mount_as(device, kind)
+        }
+        mounted => mounted,
+    }
+}
+
+fn mount_as(device: &Path, kind: &str) -> Result<()> {
     mounts::mount(&Mount {
         source: &device.to_string_lossy(),
         target: MOUNT_POINT,

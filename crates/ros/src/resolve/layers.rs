@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 /// How the provider says that the machine is connected. Below everything that the owner says.
 const NETWORK_FILE: &str = "network.yml";
 
+/// Below the configuration: the last good copy of each file, by its name.
+pub(super) const LAST_GOOD: &str = "last-good";
+
 /// A document has a mebibyte; what is larger is read this far, for the message that says so.
 const LARGEST: u64 = 16 << 20;
 
@@ -67,7 +70,7 @@ fn rescue_keys() -> Option<Layer> {
 }
 
 /// `cloud-config.d/*` by name; the provider's network first.
-fn cloud_config_files(conf: &Path) -> Vec<PathBuf> {
+pub(super) fn cloud_config_files(conf: &Path) -> Vec<PathBuf> {
     let items = fs::read_dir(conf.join("cloud-config.d")).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = items.map(|item| item.path()).filter(|path| is_layer_file(path)).collect();
     files.sort_by_key(|path| (!path.ends_with(NETWORK_FILE), path.clone()));
@@ -143,7 +146,7 @@ fn parse(path: &Path, bytes: &[u8], metadata: &Metadata) -> Layer {
 
 /// Where the last good one of a file is kept; None for files that are not the owner's.
 pub(crate) fn last_good(path: &Path) -> Option<PathBuf> {
-    Some(Path::new(CONF).join("last-good").join(path.file_name()?))
+    Some(Path::new(CONF).join(LAST_GOOD).join(path.file_name()?))
 }
 
 /// What was set aside, so that it is not forgotten why. It counts for nothing else.

@@ -58,6 +58,16 @@ fn of(layers: &[Layer]) -> Value {
     kept
 }
 
+/// The last one, as a document; empty if there is none.
+pub(super) fn text() -> Vec<u8> {
+    let is_empty = |value: &Value| value.as_object().is_none_or(Map::is_empty);
+    let text = read_whole(&file(), LARGEST).unwrap_or_default();
+    match serde_json::from_slice::<Value>(&text) {
+        Ok(value) if !is_empty(&value) => text,
+        _ => Vec::new(),
+    }
+}
+
 /// The last one.
 pub(super) fn load() -> Option<Layer> {
     let text = read_whole(&file(), LARGEST).ok()?;
