@@ -31,6 +31,8 @@ fn nothing_is_lost_when_pid_1_is_replaced() -> Result<()> {
     engine.ros("os reexec")?;
     if Image::find()?.has_hooks()? {
         engine.ros("os panic")?;
+    } else {
+        println!("the step with a bug in PID 1 is left out: this image has none on request");
     }
     engine.run("docker restart -t 0 c099 >/dev/null & docker run --rm busybox true; wait")?;
     engine.ros("os reexec")?;

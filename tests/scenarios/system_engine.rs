@@ -78,6 +78,8 @@ fn pid_1_is_replaced(machine: &Machine) -> Result<()> {
     machine.run("sudo ros os reexec")?;
     if Image::find()?.has_hooks()? {
         machine.run("sudo ros os panic")?;
+    } else {
+        println!("the step with a bug in PID 1 is left out: this image has none on request");
     }
     machine.run("sudo ros os reexec")?;
     assert_eq!(

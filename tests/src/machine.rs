@@ -158,7 +158,7 @@ impl Machine {
     /// Waits until somebody can log in.
     pub fn expect_login(&mut self) -> Result<()> {
         self.wait(BOOT, "a login over ssh", |machine| Ok(machine.has_ssh_banner()))?;
-        self.wait_for_script(Duration::from_secs(30), "a login over ssh", "true")
+        self.wait_for_script(BOOT, "a login over ssh", "true")
     }
 
     /// Restarts the machine, and waits until it is up again.
