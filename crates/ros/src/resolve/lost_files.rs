@@ -10,6 +10,7 @@ use corral_machine::boot_partition::booted;
 use corral_machine::files::{read_at_most, remove_durably, write_atomic};
 use serde_json::json;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A line for each file that was put back in this boot.
@@ -61,7 +62,10 @@ fn keys_of_boot_partition() -> Vec<u8> {
 fn missing() -> Vec<(PathBuf, PathBuf)> {
     let items = fs::read_dir(Path::new(CONF).join(LAST_GOOD)).into_iter().flatten().flatten();
     let pairs = items.filter_map(|item| Some((item.path(), file_of(item.file_name().to_str()?)?)));
-    pairs.filter(|(_, file)| fs::symlink_metadata(file).is_err()).collect()
+    // A folder that cannot be read says nothing of what is in it.
+    let is_gone =
+        |file: &Path| fs::symlink_metadata(file).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    pairs.filter(|(_, file)| is_gone(file)).collect()
 }
 
 /// The file that a copy of this name is of; none if it is no copy of an owner's file.
