@@ -66,10 +66,12 @@ pub(crate) fn prepare_emulators() -> Result<()> {
     let qemu = packages::fetch(&names.into(), None, false)?;
     let modules = packages::find(&qemu, "usr/lib/x86_64-linux-gnu/qemu")?;
     let setting = format!("export QEMU_MODULE_DIR={}\n", modules.display());
-    let mut firmware = String::new();
-    for folder in ["usr/share/seabios", "usr/share/qemu"] {
-        firmware.push_str(&format!("-L {} ", packages::find(&qemu, folder)?.display()));
-    }
+    // Several packages have a folder of firmware: option ROMs of cards in one, of boots by -kernel in another.
+    let folders = qemu.iter().flat_map(|package| {
+        ["usr/share/seabios", "usr/share/qemu"].map(|folder| package.files().join(folder))
+    });
+    let firmware: String =
+        folders.filter(|folder| folder.is_dir()).map(|folder| format!("-L {} ", folder.display())).collect();
     write_program("qemu-system-x86_64", "usr/bin/qemu-system-x86_64", &qemu, &setting, &firmware)
 }
 
