@@ -20,7 +20,7 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// How long a boot may take under software emulation on a busy host.
-const BOOT: Duration = Duration::from_secs(180);
+const BOOT: Duration = Duration::from_secs(300);
 /// Signs of a machine that is not well, wherever they appear on the console.
 const ALARMS: [&str; 11] = [
     "Kernel panic",
