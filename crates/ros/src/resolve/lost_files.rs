@@ -24,15 +24,17 @@ const LARGEST: u64 = 16 << 20;
 pub(super) fn restore() -> Result<()> {
     let is_repaired = Path::new(REPAIRED).exists();
     let mut put_back = String::new();
+    let mut result = Ok(());
     for (copy, file) in missing() {
-        if is_repaired {
-            put(&file, &read_at_most(&copy, LARGEST)?, &mut put_back)?;
+        // One that cannot be read keeps no other from being put back.
+        result = result.and(if is_repaired {
+            read_at_most(&copy, LARGEST).and_then(|bytes| put(&file, &bytes, &mut put_back))
         } else {
-            remove_durably(&copy)?;
-        }
+            remove_durably(&copy)
+        });
     }
     if !is_repaired {
-        return Ok(());
+        return result;
     }
     let conf = Path::new(CONF);
     if cloud_config_files(conf).is_empty() && !conf.join("cloud-config.yml").exists() {
@@ -41,7 +43,7 @@ pub(super) fn restore() -> Result<()> {
     }
     write_atomic(Path::new(PUT_BACK), put_back.as_bytes(), 0o644)?;
     // Once in a boot: what is removed from now on is meant.
-    remove_durably(Path::new(REPAIRED))
+    remove_durably(Path::new(REPAIRED)).and(result)
 }
 
 /// What was put back in this boot.
