@@ -113,7 +113,7 @@ fn kexec_restarts_and_upgrades() -> Result<()> {
     assert!(machine.run("cat /proc/cmdline")?.contains("corral.mine=1"));
 
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
-    let _ = machine.run(&format!("{UPGRADE} 180 {FROM_STICK} --kexec"));
+    let _ = machine.run(&format!("{UPGRADE} 600 {FROM_STICK} --kexec"));
     machine.expect_next_boot(&boot_id)?;
     assert!(version(&machine)?.starts_with("v0.9.0"));
     machine.expect_docker()?;
@@ -130,7 +130,7 @@ fn kexec_restarts_and_upgrades() -> Result<()> {
 
 /// The machine tries the new version, and makes it the default by itself once Docker runs a container.
 fn upgrade(machine: &mut Machine, more: &str) -> Result<()> {
-    let said = machine.run(&format!("{UPGRADE} 180 {more}"))?;
+    let said = machine.run(&format!("{UPGRADE} 600 {more}"))?;
     assert!(said.contains("version 0.9.0 is tried at the next start"), "{said}");
     assert!(machine.run("sudo ros os list")?.contains("0.1.0 local default running"));
     machine.restart()?;

@@ -11,6 +11,7 @@ use crate::servers::free_port;
 use crate::shell::{self, Login};
 use crate::uml::{Line, Uml};
 use anyhow::{Context, Result, bail};
+use std::cell::Cell;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -48,6 +49,8 @@ pub struct Machine {
     /// Port of this machine that reaches port 8080 of the guest.
     pub web_port: u16,
     started: Instant,
+    /// How many boots the console had shown when a login was last waited for.
+    boots: usize,
     alarms_expected: Vec<&'static str>,
     keyboard: Option<UnixStream>,
 }
@@ -104,6 +107,7 @@ impl Machine {
             login,
             web_port,
             started: Instant::now(),
+            boots: 0,
             alarms_expected: Vec::new(),
             keyboard,
         })
@@ -157,7 +161,7 @@ impl Machine {
 
     /// Waits until somebody can log in.
     pub fn expect_login(&mut self) -> Result<()> {
-        self.wait(BOOT, "a login over ssh", |machine| Ok(machine.has_ssh_banner()))?;
+        self.wait_for_sshd("a login over ssh")?;
         self.wait_for_script(BOOT, "a login over ssh", "true")
     }
 
@@ -171,6 +175,7 @@ impl Machine {
 
     /// Waits until the machine is up again after the boot with this id: a boot, with the time of one.
     pub fn expect_next_boot(&mut self, boot_id: &str) -> Result<()> {
+        self.wait_for_sshd("the next boot")?;
         let script = format!("[ $(cat /proc/sys/kernel/random/boot_id) != {boot_id} ]");
         self.wait_for_script(BOOT, "the next boot", &script)
     }
@@ -187,7 +192,7 @@ impl Machine {
 
     /// Runs a script in the machine.
     pub fn run(&self, script: &str) -> Result<String> {
-        self.login.run(script).with_context(|| self.last_lines())
+        timed(script, || self.login.run(script)).with_context(|| self.last_lines())
     }
 
     /// Waits until a script in the machine succeeds.
@@ -208,7 +213,7 @@ impl Machine {
         self.check_alarms()?;
         // The connection ends with the machine: what ssh makes of that does not matter.
         let _ = self.run("sudo poweroff");
-        self.expect_end()
+        timed("the machine to switch itself off", || self.expect_end())
     }
 
     /// Waits until the machine has switched itself off.
@@ -302,13 +307,41 @@ impl Machine {
         format!("last lines of the console:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"))
     }
 
+    /// Waits until sshd speaks, in a boot that no login was waited for yet.
+    ///
+    /// A packet to a card that is not up yet is lost, and sent again seconds later: a new connection is quicker. Once
+    /// sshd may be there, one that is given up costs more than it gains: it is work for a slow machine, and sshd
+    /// refuses an address that gives up too many.
+    fn wait_for_sshd(&mut self, what: &str) -> Result<()> {
+        let begin = Instant::now();
+        let patience = Cell::new(Duration::from_secs(2));
+        self.wait(BOOT, what, |machine| {
+            let boots = machine.boots_seen();
+            if boots == machine.boots && begin.elapsed() < BOOT / 3 {
+                // Before a restart the old boot would answer.
+                return Ok(machine.boots == 0 && machine.has_ssh_banner(Duration::from_secs(1)));
+            }
+            patience.set((patience.get() * 2).min(Duration::from_secs(60)));
+            Ok(machine.has_ssh_banner(patience.get()))
+        })?;
+        self.boots = self.boots_seen();
+        Ok(())
+    }
+
+    /// How often PID 1 has said on the console that the machine is up.
+    fn boots_seen(&self) -> usize {
+        let console = self.console();
+        console
+            .lines()
+            .filter(|line| line.contains(" is up ") && line.contains(" s after the kernel"))
+            .count()
+    }
+
     /// The server says its version first; QEMU's forwarding hangs up as long as there is none.
-    fn has_ssh_banner(&self) -> bool {
-        // A packet to a card that is not up yet is lost, and sent again seconds later: a new connection is quicker.
-        let patience = if self.age() < BOOT / 3 { 1 } else { 10 };
+    fn has_ssh_banner(&self, patience: Duration) -> bool {
         let banner = || -> std::io::Result<bool> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.login.port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(patience)))?;
+            stream.set_read_timeout(Some(patience))?;
             let mut start = [0_u8; 4];
             stream.read_exact(&mut start)?;
             Ok(&start == b"SSH-")
@@ -350,16 +383,18 @@ impl Machine {
         done: impl Fn(&Machine) -> Result<bool>,
     ) -> Result<()> {
         let deadline = Instant::now() + patience;
-        while !done(self)? {
-            if let Some(status) = self.emulator.ended()? {
-                bail!("waiting for {what}: {}", self.how_it_ended(status));
+        timed(what, || {
+            while !done(self)? {
+                if let Some(status) = self.emulator.ended()? {
+                    bail!("waiting for {what}: {}", self.how_it_ended(status));
+                }
+                if Instant::now() > deadline {
+                    bail!("waiting for {what}: {} s are over\n{}", patience.as_secs(), self.last_lines());
+                }
+                pause();
             }
-            if Instant::now() > deadline {
-                bail!("waiting for {what}: {} s are over\n{}", patience.as_secs(), self.last_lines());
-            }
-            pause();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -378,6 +413,14 @@ impl Drop for Machine {
         let _ = self.emulator.child().kill();
         let _ = self.emulator.child().wait();
     }
+}
+
+/// Notes in the story's output how long a step took.
+fn timed<T>(step: &str, work: impl FnOnce() -> T) -> T {
+    let begin = Instant::now();
+    let result = work();
+    println!("{:7.1} s  {step}", begin.elapsed().as_secs_f64());
+    result
 }
 
 /// Between two looks at something that cannot be waited for.
