@@ -117,7 +117,7 @@ fn kexec_restarts_and_upgrades() -> Result<()> {
     machine.expect_next_boot(&boot_id)?;
     assert!(version(&machine)?.starts_with("v0.9.0"));
     machine.expect_docker()?;
-    machine.expect("sudo ros os list | grep -q '0.9.0 local default running'")?;
+    machine.expect_of_boot("sudo ros os list | grep -q '0.9.0 local default running'")?;
 
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
     let _ = machine.run("sudo reboot --kexec-previous");
@@ -136,7 +136,7 @@ fn upgrade(machine: &mut Machine, more: &str) -> Result<()> {
     machine.restart()?;
     assert!(version(machine)?.starts_with("v0.9.0"));
     machine.expect_docker()?;
-    machine.expect("sudo ros os list | grep -q '0.9.0 local default running'")
+    machine.expect_of_boot("sudo ros os list | grep -q '0.9.0 local default running'")
 }
 
 fn check_kept(machine: &Machine) -> Result<()> {

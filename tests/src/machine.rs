@@ -20,8 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// How long a boot may take, and what comes of it, under software emulation on a busy host: a machine that does what
-/// it should is waited for no longer than it takes.
+/// How long a boot may take under software emulation on a busy host.
 const BOOT: Duration = Duration::from_secs(300);
 /// Signs of a machine that is not well, wherever they appear on the console.
 const ALARMS: [&str; 11] = [
@@ -198,12 +197,17 @@ impl Machine {
 
     /// Waits until a script in the machine succeeds.
     pub fn expect(&mut self, script: &str) -> Result<()> {
+        self.wait_for_script(Duration::from_secs(60), script, script)
+    }
+
+    /// The same for what a boot leads to by itself, with the time of one.
+    pub fn expect_of_boot(&mut self, script: &str) -> Result<()> {
         self.wait_for_script(BOOT, script, script)
     }
 
     /// Waits until sshd offers these methods to a user.
     pub fn expect_methods(&mut self, user: &str, methods: &str) -> Result<()> {
-        self.wait(BOOT, methods, |machine| {
+        self.wait(Duration::from_secs(60), methods, |machine| {
             Ok(machine.login.methods(user).is_ok_and(|offered| offered == methods))
         })
     }
