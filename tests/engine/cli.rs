@@ -4,6 +4,7 @@ use super::sandbox;
 use anyhow::Result;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 use vmtest::sandbox::Sandbox;
 
 #[test]
@@ -35,13 +36,31 @@ fn streams_and_exit_codes(engine: &Sandbox) -> Result<()> {
         );
     }
     assert_eq!(engine.run("docker run -d --name e busybox sleep 99 >/dev/null || docker run -d --name ee busybox sleep 99 >/dev/null; docker exec ee nosuch 2>/dev/null; echo $?; docker rm -f ee")?, "127\nee");
-    let terminal = "script -qec 'docker run -it --rm busybox sh -c \"tty; stty size\"' /dev/null </dev/null";
-    // The terminal takes the place of pipes: who attached before must not see the end of those.
-    for _ in 0..20 {
-        let shown = engine.run(terminal)?;
-        assert!(shown.contains("/dev/pts/0"), "a terminal: {shown:?}");
-    }
+    terminals(engine)?;
     engine.docker("rm one").map(drop)
+}
+
+fn terminals(engine: &Sandbox) -> Result<()> {
+    // Who attached before its start must not see the end of another stream than its terminal's.
+    let shown = engine.run("for n in $(seq 20); do docker run -t --rm busybox tty; done")?;
+    assert_eq!(shown.lines().filter(|line| line.trim_end() == "/dev/pts/0").count(), 20, "{shown:?}");
+    // `script` gives the CLI a terminal; it loses what comes just before its child's end, hence the echo.
+    let shown = engine.run("script -qec 'docker run -it --rm busybox tty; echo $?' /dev/null </dev/null")?;
+    assert!(shown.contains("/dev/pts/0") && shown.trim_end().ends_with('0'), "{shown:?}");
+    // One that cannot be started has no terminal either.
+    engine.docker("create -t --name never busybox nosuch")?;
+    let mut client = UnixStream::connect(engine.socket())?;
+    client.write_all(b"POST /containers/never/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")?;
+    let mut responses = BufReader::new(client);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(responses.read_line(&mut head)?, 0, "{head:?}");
+    }
+    assert!(engine.docker("start never").is_err(), "it cannot be started");
+    responses.get_ref().set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut rest = Vec::new();
+    responses.read_to_end(&mut rest)?;
+    engine.docker("rm never").map(drop)
 }
 
 fn a_life(engine: &Sandbox) -> Result<()> {

@@ -84,16 +84,20 @@ impl Hubs {
         Arc::clone(hubs.entry(id.to_owned()).or_insert_with(|| Arc::new(Hub::new())))
     }
 
-    /// A container is gone: whoever still listens hears the end, after what it wrote last.
+    /// A container is gone: who still listens hears the end, after what it wrote last.
     pub(crate) fn forget(&self, id: &str) {
         let hub = self.hubs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         if let Some(hub) = hub {
-            let mut state = hub.lock();
-            if state.open == 0 {
-                state.clients.clear();
-            }
-            drop(state);
+            hub.end_if_closed();
             hub.wake();
+        }
+    }
+
+    /// A container could not be started: who attached for that run hears the end.
+    pub(super) fn not_started(&self, id: &str) {
+        let hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hub) = hubs.get(id) {
+            hub.end_if_closed();
         }
     }
 
@@ -216,6 +220,14 @@ impl Hub {
         }
         if gone {
             self.lock().clients.retain(|client| !client.is_closed());
+        }
+    }
+
+    /// Without a stream nothing more comes for those who listen.
+    fn end_if_closed(&self) {
+        let mut state = self.lock();
+        if state.open == 0 {
+            state.clients.clear();
         }
     }
 

@@ -43,6 +43,9 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
         Event::Container { action, snapshot, time, detail } => {
             let snapshot = Arc::new(*snapshot);
             known.note(&action, &snapshot);
+            if action == "die" && !snapshot.status.error.is_empty() {
+                streams.not_started(&snapshot.id);
+            }
             streams.wake(&snapshot.id);
             if action != "known" {
                 told.container(&action, &snapshot, time, detail.as_ref());

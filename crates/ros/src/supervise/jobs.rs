@@ -120,8 +120,6 @@ impl Supervisor {
                         self.offer_streams(&id);
                     }
                 }
-                // Only now may the helper end, and with it the pipes that were offered before there was a terminal:
-                // without any stream, who attached would see the end of the output.
                 if !has_failed && let Some(job) = self.jobs.get(&helper) {
                     // A helper that does not hear it fails, and says so at its end.
                     let _ = job.helper.go();

@@ -91,12 +91,15 @@ impl Container {
         }
     }
 
-    /// Fresh streams for its next start: our ends are kept, the others come back.
+    /// Fresh streams for its next start: our ends are kept, the others come back. None for one with a terminal, which
+    /// comes with its process: pipes in its place would end, and who attached would take that for the end of its output.
     pub(super) fn open_streams(&mut self) -> Streams {
         let mut theirs = Streams::default();
         self.streams.clear();
+        if self.spec.tty {
+            return theirs;
+        }
         if self.spec.open_stdin
-            && !self.spec.tty
             && let Ok((stdin, ours)) = pipe_with(PipeFlags::CLOEXEC)
         {
             self.streams.push((0, ours));
