@@ -85,6 +85,11 @@ pub enum Request {
         container: String,
         network: String,
     },
+    /// What [`Event::Prepare`] wants is not there yet: why, until the next try.
+    NotPrepared {
+        container: String,
+        problem: String,
+    },
     /// The answer to [`Event::Prepare`]: what it wanted is there, or why not.
     Prepared {
         container: String,
@@ -183,6 +188,10 @@ pub enum Event {
     Prepare {
         id: String,
         spec: Box<ContainerSpec>,
+    },
+    /// The next try to get what [`Event::Prepare`] wants is due now.
+    TryAgain {
+        id: String,
     },
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<(St
 
 async fn prepare(shared: Arc<Shared>, id: String, mut spec: ContainerSpec) {
     let wants = spec.wants.take().unwrap_or_default();
-    let outcome = match fetch(&shared, &spec.image, wants.pull).await {
+    let outcome = match fetch(&shared, &id, &spec.image, wants.pull).await {
         Ok(()) => {
             if spec.image_id.is_empty() {
                 spec.image_id = lookup::find(&spec.image).map(|image| image.id).unwrap_or_default();
@@ -55,7 +55,7 @@ async fn answer(
 }
 
 /// Has the image here, as its policy wants.
-async fn fetch(shared: &Arc<Shared>, name: &str, policy: Pull) -> Result<(), EngineError> {
+async fn fetch(shared: &Arc<Shared>, id: &str, name: &str, policy: Pull) -> Result<(), EngineError> {
     let is_here = lookup::find(name).is_ok();
     match policy {
         Pull::Never if is_here => return Ok(()),
@@ -66,15 +66,19 @@ async fn fetch(shared: &Arc<Shared>, name: &str, policy: Pull) -> Result<(), Eng
     let mut outcome = pull(shared, name).await;
     // What is here already serves while the registry is away.
     let pauses = if is_here { &[][..] } else { &PAUSES[..] };
+    let hub = shared.hubs.get(id);
     for pause in pauses {
-        match &outcome {
-            Err(EngineError::Failed(error)) => {
-                eprintln!("pulling {name}: {error}; again in {pause} s");
-                tokio::time::sleep(Duration::from_secs(*pause)).await;
-                outcome = pull(shared, name).await;
-            }
-            _ => break,
+        let Err(EngineError::Failed(error)) = &outcome else { break };
+        eprintln!("pulling {name}: {error}; again in {pause} s");
+        let mut changes = hub.watch();
+        let problem = format!("pulling {name}: {error}");
+        shared.ask(Request::NotPrepared { container: id.to_owned(), problem }).await?;
+        // It ends early where someone asks for the start, for which there may be a reason.
+        let _ = tokio::time::timeout(Duration::from_secs(*pause), changes.changed()).await;
+        if lookup::find(name).is_ok() {
+            return Ok(());
         }
+        outcome = pull(shared, name).await;
     }
     match outcome {
         Err(error) if is_here => {

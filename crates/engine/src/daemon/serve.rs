@@ -59,6 +59,7 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
             }
         }
         Event::ExecEnded { exec, exit_code } => told.exec_ended(&exec, exit_code),
+        Event::TryAgain { id } => streams.wake(&id),
         Event::Prepare { id, spec } => {
             let _ = orders.send((id, *spec));
         }

@@ -25,6 +25,19 @@ impl Supervisor {
         open.iter().for_each(|id| self.have_prepared(id));
     }
 
+    /// Who asks for its start may have brought what was missing.
+    pub(super) fn hurry(&mut self, id: &str) {
+        self.broadcast(&News::TryAgain { id: id.to_owned() });
+    }
+
+    /// The daemon could not get it yet.
+    pub(super) fn handle_not_prepared(&mut self, id: &str, problem: String) -> Answered {
+        if let Some(container) = self.containers.get_mut(id).filter(|container| container.preparing) {
+            container.error = problem;
+        }
+        Ok(Some(Reply::Done))
+    }
+
     /// The daemon has it, or could not get it.
     pub(super) fn handle_prepared(
         &mut self,

@@ -77,6 +77,7 @@ impl Supervisor {
             Request::Disconnect { container, network } => {
                 self.handle_disconnect(caller, &container, &network)
             }
+            Request::NotPrepared { container, problem } => self.handle_not_prepared(&container, problem),
             Request::Prepared { container, result } => self.handle_prepared(&container, result),
             Request::CloseStdin { container } => {
                 let container = self.get_mut(&container)?;
@@ -154,6 +155,12 @@ impl Supervisor {
         let container = self.get_mut(name)?;
         if container.paused {
             return Err(EngineError::Conflict(format!("container {name} is paused: unpause it instead")));
+        }
+        if container.preparing {
+            let id = container.id.clone();
+            self.wait_until(&id, caller, Until::Started);
+            self.hurry(&id);
+            return Ok(None);
         }
         if matches!(container.state, State::Running | State::Starting) && container.cleaning.is_none() {
             return Err(EngineError::NotModified(format!("{name} is running")));
