@@ -74,6 +74,19 @@ fn links_are_made_and_what_is_static_stays_static() -> Result<()> {
     machine.check_alarms()
 }
 
+/// Who waits for a machine that nobody can reach sees on its console why.
+#[test]
+fn a_machine_that_gets_no_address_says_so() -> Result<()> {
+    let folder = folder("no-address")?;
+    let append =
+        "rancher.network.interfaces.eth0.dhcp=false rancher.network.interfaces.eth1.dhcp=true".to_owned();
+    let options = Options { nics: 2, recorded: vec![1], append, ..Options::default() };
+    let mut machine = Machine::start(&folder, options)?;
+    machine.expect_console("network: no address from DHCP within 30 s (eth1: link u")?;
+    assert!(machine.packets(1)?.windows(4).any(|bytes| bytes == DHCP_COOKIE), "no DHCP packet on eth1");
+    machine.check_alarms()
+}
+
 fn the_links_are_there(machine: &Machine) -> Result<()> {
     for script in [
         "ip -o link show eth1.100 | grep -q 'master br0'",

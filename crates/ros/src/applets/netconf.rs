@@ -72,14 +72,34 @@ pub(crate) fn run_after() -> Result<()> {
     for entry in &entries {
         let Some(interface) = entry.interface.filter(|interface| interface.dhcp) else { continue };
         let is_needed = !interface.post_up.is_empty() || !network.post_cmds.is_empty();
-        if is_needed
-            && !commands::wait_for_file(&Path::new(addresses::FOLDER).join(&entry.link.name), deadline)?
-        {
+        let is_there = || addresses::is_known(&entry.link.name);
+        if is_needed && !commands::wait_for_files(Path::new(addresses::FOLDER), deadline, is_there)? {
             println!("{}: no lease within {} s", entry.link.name, LEASE.as_secs());
         }
         interface.post_up.iter().for_each(|command| run_words(command, &entry.link.name));
     }
     network.post_cmds.iter().for_each(|command| run_words(command, ""));
+    warn_without_address(&entries, deadline)
+}
+
+/// Nobody reaches a machine that gets no address either: its console says so once, and what can be seen of the cause.
+fn warn_without_address(entries: &[Entry<'_>], deadline: Instant) -> Result<()> {
+    let nothing_is_said = entries.iter().all(|entry| entry.interface.is_none());
+    let asks = |entry: &&Entry<'_>| entry.interface.map_or(nothing_is_said, |interface| interface.dhcp);
+    let asking: Vec<&Entry<'_>> = entries.iter().filter(asks).collect();
+    let has_one = || entries.iter().any(|entry| addresses::is_known(&entry.link.name));
+    if asking.is_empty() || commands::wait_for_files(Path::new(addresses::FOLDER), deadline, has_one)? {
+        return Ok(());
+    }
+    let states: Vec<String> = asking
+        .iter()
+        .map(|entry| format!("{}: link {}", entry.link.name, links::state(&entry.link.name)))
+        .collect();
+    say(&format!(
+        "network: no address from DHCP within {} s ({}); it is asked for further",
+        LEASE.as_secs(),
+        states.join(", ")
+    ));
     Ok(())
 }
 

@@ -7,6 +7,11 @@ use std::path::Path;
 
 pub(crate) const FOLDER: &str = "/run/corral/addresses";
 
+/// Has this interface an address?
+pub(super) fn is_known(interface: &str) -> bool {
+    Path::new(FOLDER).join(interface).exists()
+}
+
 /// The login banner shows static addresses too.
 pub(super) fn note(entry: &Entry<'_>) {
     let addresses = entry.interface.map(Interface::static_addresses).unwrap_or_default();

@@ -32,12 +32,11 @@ fn run(command: &mut Command, shown: &str) {
     }
 }
 
-/// Waits for a file to appear; false if it does not in time.
-pub(super) fn wait_for_file(path: &Path, deadline: Instant) -> Result<bool> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+/// Waits until files have appeared in a folder; false if they do not in time.
+pub(super) fn wait_for_files(folder: &Path, deadline: Instant, are_there: impl Fn() -> bool) -> Result<bool> {
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     inotify::add_watch(&watch, folder, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
-    while !path.exists() {
+    while !are_there() {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(false);

@@ -65,6 +65,11 @@ pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
     }
 }
 
+/// Is there a cable, as the kernel says it: `up`, `down`, `unknown`?
+pub(super) fn state(name: &str) -> String {
+    fs::read_to_string(sysfs(name).join("operstate")).unwrap_or_default().trim().to_owned()
+}
+
 fn load_module(name: &str) {
     if let Err(error) = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(name)) {
         println!("{error:#}");

@@ -2,8 +2,8 @@
 //! It sends the kernel's log, with our lines in it, from its beginning.
 //! <https://docs.kernel.org/networking/netconsole.html>
 
-use super::addresses::FOLDER;
-use super::commands::wait_for_file;
+use super::addresses::{FOLDER, is_known};
+use super::commands::wait_for_files;
 use anyhow::Result;
 use corral_config::cmdline;
 use corral_machine::modules::Index;
@@ -15,7 +15,7 @@ pub(super) fn start(command_line: &str, deadline: Instant) -> Result<()> {
     let words = cmdline::words(command_line);
     let targets = cmdline::values(&words, "netconsole");
     for card in targets.iter().filter_map(|target| waits_for(target)) {
-        wait_for_file(&Path::new(FOLDER).join(card), deadline)?;
+        wait_for_files(Path::new(FOLDER), deadline, || is_known(card))?;
     }
     if targets.is_empty() {
         return Ok(());
