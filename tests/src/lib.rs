@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod console;
+mod disk_logs;
 pub mod drive;
 pub mod folder;
 pub mod image;

@@ -1,6 +1,7 @@
 //! A running machine: its console, its shell, its end. Which kind it is, stories do not see. Whatever a story does, the
 //! machine ends with it.
 
+use crate::disk_logs;
 use crate::folder;
 use crate::image::Image;
 use crate::options::{Kind, Options};
@@ -309,7 +310,11 @@ impl Machine {
     pub fn last_lines(&self) -> String {
         let console = self.console();
         let lines: Vec<&str> = console.lines().filter(|line| !line.trim().is_empty()).collect();
-        format!("last lines of the console:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"))
+        let folder = self.folder.display();
+        format!(
+            "logs are in {folder}; last lines of the console:\n{}",
+            lines[lines.len().saturating_sub(40)..].join("\n")
+        )
     }
 
     /// Waits until sshd speaks, in a boot that no login was waited for yet.
@@ -402,6 +407,7 @@ impl Machine {
                     bail!("waiting for {what}: {}", self.how_it_ended(status));
                 }
                 if Instant::now() > deadline {
+                    disk_logs::keep(&self.folder);
                     bail!("waiting for {what}: {} s are over\n{}", patience.as_secs(), self.last_lines());
                 }
                 pause();

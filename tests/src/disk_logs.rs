@@ -1,0 +1,27 @@
+//! The logs on the disks of a machine whose story failed. The disks go with the story, and with them why it failed.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Where a machine keeps its logs: its own, and those of its containers.
+const LOGS: [&str; 2] = ["/var/log", "/var/lib/system-docker/containers"];
+
+/// Copies them to `disk-logs` in the machine's folder, as far as they can be read. The machine may run meanwhile.
+pub(crate) fn keep(folder: &Path) {
+    let target = folder.join("disk-logs");
+    let _ = fs::create_dir(&target);
+    for item in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if item.path().extension().is_none_or(|extension| extension != "img") {
+            continue;
+        }
+        for logs in LOGS {
+            // What is no file system, or has no such folder, has no logs.
+            let _ = Command::new("/sbin/debugfs")
+                .args(["-R", &format!("rdump {logs} {}", target.display())])
+                .arg(item.path())
+                .stdin(Stdio::null())
+                .output();
+        }
+    }
+}
