@@ -116,8 +116,11 @@ fn services(wanted: Option<&str>) -> Result<Vec<String>> {
 fn explain(snapshot: &Snapshot) -> Option<String> {
     let (name, status) = (&snapshot.spec.name, &snapshot.status);
     let logs = format!("see: system-docker logs {name}");
-    if status.state == State::Starting && !status.error.is_empty() {
-        return Some(format!("{name}: not started yet: {}; it is tried again", status.error));
+    if status.state == State::Starting && snapshot.spec.wants.is_some() {
+        return Some(match status.error.as_str() {
+            "" => format!("{name}: not started yet: its image {} is fetched", snapshot.spec.image),
+            error => format!("{name}: not started yet: {error}; it is tried again"),
+        });
     }
     if !status.error.is_empty() {
         return Some(format!("{name}: could not be started: {}", status.error));

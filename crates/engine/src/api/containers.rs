@@ -113,6 +113,8 @@ async fn start_container(shared: &Arc<Shared>, container: &Snapshot) -> Result<(
     ports::check(&shared.table.all(), &container.id, &container.spec)?;
     shared.ask(Request::Start { container: container.id.clone() }).await?;
     shared.records.ended_by_hand(&container.id, false);
+    // A service of the plan got its networks on the way. One that has ended may be gone already.
+    let Ok(container) = shared.find(&container.id) else { return Ok(()) };
     if !container.spec.endpoints.is_empty() {
         // A client that was told "started" may use a published port at once.
         if let Err(error) = shared.networks.apply(&shared.table).await {

@@ -116,7 +116,12 @@ impl Hubs {
             hub.lock().fresh_input = Some(descriptor);
             return;
         }
-        hub.lock().open += 1;
+        let mut state = hub.lock();
+        state.open += 1;
+        if rustix::termios::isatty(&descriptor) {
+            state.terminal = descriptor.try_clone().ok().map(Arc::new);
+        }
+        drop(state);
         let _ = self.offers.send(Offer { id: id.to_owned(), name: name.to_owned(), stream, descriptor });
     }
 
@@ -270,10 +275,6 @@ pub(crate) async fn write_all(target: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> st
 
 /// Reads one stream of a container until its end.
 async fn read(hub: Arc<Hub>, offer: Offer, options: LogOptions) {
-    let is_terminal = rustix::termios::isatty(&offer.descriptor);
-    if is_terminal {
-        hub.lock().terminal = offer.descriptor.try_clone().ok().map(Arc::new);
-    }
     let log = if options.none { None } else { open_log(&hub, &offer.id, &options).await };
     let mut sink = Sink { name: offer.name, stream: offer.stream, log, lines: Lines::default() };
     if let Some(source) = open_async(offer.descriptor, Interest::READABLE) {

@@ -63,30 +63,41 @@ async fn fetch(shared: &Arc<Shared>, id: &str, name: &str, policy: Pull) -> Resu
         Pull::Missing if is_here => return Ok(()),
         Pull::Missing | Pull::Always => {}
     }
-    let mut outcome = pull(shared, name).await;
+    if !is_here {
+        return fetch_patiently(shared, id, name).await;
+    }
     // What is here already serves while the registry is away.
-    let pauses = if is_here { &[][..] } else { &PAUSES[..] };
-    let hub = shared.hubs.get(id);
-    for pause in pauses {
-        let Err(EngineError::Failed(error)) = &outcome else { break };
-        eprintln!("pulling {name}: {error}; again in {pause} s");
-        let mut changes = hub.watch();
-        let problem = format!("pulling {name}: {error}");
-        shared.ask(Request::NotPrepared { container: id.to_owned(), problem }).await?;
-        // It ends early where someone asks for the start, for which there may be a reason.
-        let _ = tokio::time::timeout(Duration::from_secs(*pause), changes.changed()).await;
+    if let Err(error) = pull(shared, name).await {
+        eprintln!("pulling {name}: {error}; going on with the one that is here");
+    }
+    Ok(())
+}
+
+/// Tries again where the registry cannot be reached; PID 1 knows why meanwhile.
+async fn fetch_patiently(shared: &Arc<Shared>, id: &str, name: &str) -> Result<(), EngineError> {
+    let mut changes = shared.hubs.get(id).watch();
+    let mut pauses = PAUSES.iter().peekable();
+    loop {
+        let error = match pull(shared, name).await {
+            Err(EngineError::Failed(error)) => error,
+            pulled => return pulled,
+        };
+        // It may have come by another way.
         if lookup::find(name).is_ok() {
             return Ok(());
         }
-        outcome = pull(shared, name).await;
-    }
-    match outcome {
-        Err(error) if is_here => {
-            eprintln!("pulling {name}: {error}; going on with the one that is here");
-            Ok(())
+        let problem = format!("pulling {name}: {error}");
+        let Some(pause) = pauses.peek() else { return Err(EngineError::Failed(problem)) };
+        eprintln!("{problem}; again in {pause} s");
+        shared.ask(Request::NotPrepared { container: id.to_owned(), problem }).await?;
+        // It ends early where someone asks for the start, for which there may be a reason.
+        let waiting = tokio::time::timeout(Duration::from_secs(**pause), changes.changed());
+        if waiting.await.is_err() {
+            pauses.next();
         }
-        Err(EngineError::Failed(error)) => Err(EngineError::Failed(format!("pulling {name}: {error}"))),
-        outcome => outcome,
+        if lookup::find(name).is_ok() {
+            return Ok(());
+        }
     }
 }
 

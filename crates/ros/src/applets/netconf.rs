@@ -87,7 +87,10 @@ fn warn_without_address(entries: &[Entry<'_>], deadline: Instant) -> Result<()> 
     let nothing_is_said = entries.iter().all(|entry| entry.interface.is_none());
     let asks = |entry: &&Entry<'_>| entry.interface.map_or(nothing_is_said, |interface| interface.dhcp);
     let asking: Vec<&Entry<'_>> = entries.iter().filter(asks).collect();
-    let has_one = || entries.iter().any(|entry| addresses::is_known(&entry.link.name));
+    let has_one = || {
+        let mut names = entries.iter().map(|entry| entry.link.name.as_str());
+        names.any(|name| addresses::is_known(name) || addresses::has_global_ipv6(name))
+    };
     if asking.is_empty() || commands::wait_for_files(Path::new(addresses::FOLDER), deadline, has_one)? {
         return Ok(());
     }

@@ -107,9 +107,15 @@ impl Supervisor {
             // What it wanted may be gone by the next start: an image, a port.
             container.spec = ContainerSpec::clone(wanted);
         }
+        let again = std::mem::take(&mut container.start_again);
         self.happen(id, Event::StartFailed);
         self.tell(id, "die", None);
-        self.settle(id, &Err(EngineError::StartFailed(message.to_owned())));
+        // Who waits for a restart waits for the start that follows.
+        let started = if again { Ok(()) } else { Err(EngineError::StartFailed(message.to_owned())) };
+        self.settle(id, &started);
+        if again {
+            self.happen(id, Event::Start);
+        }
         self.remove_if_unwanted(id);
     }
 

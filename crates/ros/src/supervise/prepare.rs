@@ -3,6 +3,7 @@
 
 use super::Supervisor;
 use super::requests::Answered;
+use super::table::Container;
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Event as News, Reply};
 use corral_engine::spec::ContainerSpec;
@@ -25,6 +26,12 @@ impl Supervisor {
         open.iter().for_each(|id| self.have_prepared(id));
     }
 
+    /// A container that is being prepared. For one that is not, the daemon need not go on.
+    fn preparing(&mut self, id: &str) -> Result<&mut Container, EngineError> {
+        let container = self.containers.get_mut(id).filter(|container| container.preparing);
+        container.ok_or_else(|| EngineError::NoSuchContainer(id.to_owned()))
+    }
+
     /// Who asks for its start may have brought what was missing.
     pub(super) fn hurry(&mut self, id: &str) {
         self.broadcast(&News::TryAgain { id: id.to_owned() });
@@ -32,9 +39,7 @@ impl Supervisor {
 
     /// The daemon could not get it yet.
     pub(super) fn handle_not_prepared(&mut self, id: &str, problem: String) -> Answered {
-        if let Some(container) = self.containers.get_mut(id).filter(|container| container.preparing) {
-            container.error = problem;
-        }
+        self.preparing(id)?.error = problem;
         Ok(Some(Reply::Done))
     }
 
@@ -44,12 +49,12 @@ impl Supervisor {
         id: &str,
         result: Result<Box<ContainerSpec>, String>,
     ) -> Answered {
-        let container = self.containers.get_mut(id).filter(|container| container.preparing);
-        let container = container.ok_or_else(|| EngineError::NoSuchContainer(id.to_owned()))?;
+        let container = self.preparing(id)?;
         container.preparing = false;
         match result {
             Ok(spec) if container.state == State::Starting => {
                 container.spec = *spec;
+                container.error.clear();
                 self.tell(id, "update", None);
                 self.launch(id);
             }

@@ -202,7 +202,7 @@ impl Supervisor {
     fn handle_restart(&mut self, caller: Waiting, name: &str, timeout: Option<u64>) -> Answered {
         let id = self.find(name)?;
         let Some(container) = self.containers.get_mut(&id) else { return Ok(None) };
-        if container.is_down() {
+        if container.is_down() || container.preparing {
             return self.handle_start(caller, name);
         }
         if std::mem::take(&mut container.paused) {

@@ -12,6 +12,16 @@ pub(super) fn is_known(interface: &str) -> bool {
     Path::new(FOLDER).join(interface).exists()
 }
 
+/// Can this interface be reached from other networks by IPv6? Routers give such addresses, and dhcpcd's hook does not
+/// note them. The fields of a line: address, index, length of the prefix, scope, flags, name.
+pub(super) fn has_global_ipv6(interface: &str) -> bool {
+    let addresses = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    addresses.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        matches!(fields[..], [_, _, _, "00", _, name] if name == interface)
+    })
+}
+
 /// The login banner shows static addresses too.
 pub(super) fn note(entry: &Entry<'_>) {
     let addresses = entry.interface.map(Interface::static_addresses).unwrap_or_default();

@@ -182,6 +182,27 @@ impl Service {
     }
 
     fn state(&self) -> Option<State> {
+        match self.engine {
+            Engine::System => self.state_in_system(),
+            Engine::User => self.state_in_docker(),
+        }
+    }
+
+    /// As PID 1 says it: Docker has no word for one that is being stopped, to be made from another definition.
+    fn state_in_system(&self) -> Option<State> {
+        let container = Client::connect(|_, _| {}).ok()?.inspect(&self.container).ok()?;
+        let status = match container.status.state {
+            corral_engine::spec::State::Stopping => "stopping",
+            _ => container.status.word(),
+        };
+        Some(State {
+            id: container.id,
+            status: status.to_owned(),
+            exit_code: container.status.exit_code.to_string(),
+        })
+    }
+
+    fn state_in_docker(&self) -> Option<State> {
         let format = "{{.Id}} {{.State.Status}} {{.State.ExitCode}}";
         let said = self.engine.ask(&["container", "inspect", "--format", format, &self.container]).ok()?;
         let mut words = said.split(' ').map(str::to_owned);
