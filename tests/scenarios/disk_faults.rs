@@ -47,6 +47,24 @@ fn a_folder_that_the_kernel_cannot_read_is_repaired_in_the_same_boot() -> Result
     machine.check_alarms()
 }
 
+/// The disk is marked as clean, and the kernel does not mount it: its journal lost its inode. It is checked all the same.
+#[test]
+fn a_clean_disk_that_cannot_be_mounted_is_repaired_in_the_same_boot() -> Result<()> {
+    let folder = folder("no-journal")?;
+    let (mut machine, options) = configured(&folder, "")?;
+    machine.power_off()?;
+    debugfs(&options.disks[0], &["clri <8>"])?;
+    let mut machine = boot(&folder, &options)?;
+    assert!(machine.console().contains("checking /dev/"), "{}", machine.last_lines());
+    has_all(&mut machine)?;
+    machine.run("! sudo ros why | grep state:")?;
+    machine.power_off()?;
+    let mut machine = boot(&folder, &options)?;
+    has_all(&mut machine)?;
+    assert!(!machine.console().contains("checking"), "{}", machine.last_lines());
+    machine.check_alarms()
+}
+
 /// Files of the configuration lose their inode on a disk that is marked as clean: reading them fails, and the last good ones
 /// take effect. The boot after that repairs the disk, which takes the names of the lost files away: their copies are put back.
 #[test]

@@ -17,8 +17,8 @@ pub(crate) fn keep(folder: &Path) {
         }
         for logs in LOGS {
             // What is no file system, or has no such folder, has no logs.
-            let _ = Command::new("/sbin/debugfs")
-                .args(["-R", &format!("rdump {logs} {}", target.display())])
+            let _ = Command::new("timeout")
+                .args(["60", "/sbin/debugfs", "-R", &format!("rdump {logs} {}", target.display())])
                 .arg(item.path())
                 .stdin(Stdio::null())
                 .output();

@@ -152,7 +152,7 @@ impl Machine {
         for _ in 0..10 {
             self.type_line(line)?;
             let shown =
-                self.wait(Duration::from_secs(6), text, |machine| Ok(machine.console().contains(text)));
+                self.try_for(Duration::from_secs(6), text, |machine| Ok(machine.console().contains(text)));
             if shown.is_ok() {
                 return Ok(());
             }
@@ -317,6 +317,16 @@ impl Machine {
         )
     }
 
+    /// For people who read why a story failed: what can be had of a machine that does not do what it should.
+    fn keep_what_it_does(&self) {
+        disk_logs::keep(&self.folder);
+        if let Emulator::Uml(uml) = &self.emulator
+            && let Err(error) = uml.show_tasks()
+        {
+            println!("its kernel: {error:#}");
+        }
+    }
+
     /// Waits until sshd speaks, in a boot that no login was waited for yet.
     ///
     /// A packet to a card that is not up yet is lost, and sent again seconds later: a new connection is quicker. Once
@@ -400,6 +410,19 @@ impl Machine {
         what: &str,
         done: impl Fn(&Machine) -> Result<bool>,
     ) -> Result<()> {
+        let waited = self.try_for(patience, what, done);
+        if waited.is_err() {
+            self.keep_what_it_does();
+        }
+        waited
+    }
+
+    fn try_for(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        done: impl Fn(&Machine) -> Result<bool>,
+    ) -> Result<()> {
         let deadline = Instant::now() + patience;
         timed(what, || {
             while !done(self)? {
@@ -407,7 +430,6 @@ impl Machine {
                     bail!("waiting for {what}: {}", self.how_it_ended(status));
                 }
                 if Instant::now() > deadline {
-                    disk_logs::keep(&self.folder);
                     bail!("waiting for {what}: {} s are over\n{}", patience.as_secs(), self.last_lines());
                 }
                 pause();

@@ -124,6 +124,11 @@ impl Uml {
         Ok(())
     }
 
+    /// Has the kernel say on its console what each of its tasks does; an error if it does not answer.
+    pub(crate) fn show_tasks(&self) -> Result<()> {
+        self.request("sysrq t")
+    }
+
     /// One request to the kernel's management console.
     fn request(&self, request: &str) -> Result<()> {
         let ours = self.folder.join("uml/request");
