@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// Replaces a file: temporary file, fsync, rename, fsync of the folder.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let act = || format!("writing {}", path.display());
     let folder = path.parent().with_context(act)?;
     fs::create_dir_all(folder).with_context(act)?;
@@ -26,12 +26,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Replaces a file with a value as JSON.
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write(path, &serde_json::to_vec(value).with_context(|| format!("writing {}", path.display()))?)
 }
 
 /// Renames what is complete into its place, so that both its content and its name last.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().context("a path without a folder")?;
     fs::create_dir_all(folder)?;
     let source = File::open(from).with_context(|| format!("opening {}", from.display()))?;

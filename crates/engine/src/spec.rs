@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub const FOREVER: u64 = u64::MAX;
 
 /// Seconds between the stop signal and the final one, as clients write them: any negative number is [`FOREVER`].
-pub(crate) fn grace(seconds: i64) -> u64 {
+pub fn grace(seconds: i64) -> u64 {
     u64::try_from(seconds).unwrap_or(FOREVER)
 }
 

@@ -30,7 +30,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 /// Year, month, day → days since 1970.
-pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);

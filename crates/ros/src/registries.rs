@@ -2,7 +2,7 @@
 
 use crate::resolve::effective::load_config;
 use corral_config::model::RegistryAuth;
-use corral_engine::image::registry::Settings;
+use corral_daemon::image::registry::Settings;
 
 /// Read again for each request: it may have changed.
 pub(crate) fn load() -> Settings {

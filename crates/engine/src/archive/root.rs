@@ -23,7 +23,7 @@ pub fn open_in(root: impl AsFd, path: &Path, flags: OFlags) -> rustix::io::Resul
 
 /// Opens a folder below the root, making what is missing; links are followed as a process in there
 /// would.
-pub(crate) fn make_folders(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+pub fn make_folders(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     match open_in(root, path, OFlags::DIRECTORY) {
         Ok(folder) => return Ok(folder),
         Err(Errno::NOENT) => {}

@@ -3,24 +3,24 @@
 use sha2::{Digest, Sha256};
 
 /// `sha256:` and the hexadecimal digest of bytes.
-pub(crate) fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     digest_text(Sha256::new_with_prefix(bytes))
 }
 
 /// The digest that a hasher came to.
-pub(crate) fn digest_text(hasher: Sha256) -> String {
+pub fn digest_text(hasher: Sha256) -> String {
     let hex: Vec<String> = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{}", hex.concat())
 }
 
 /// The digits of a digest; of anything else, what cannot be a path.
-pub(crate) fn hex(digest: &str) -> &str {
+pub fn hex(digest: &str) -> &str {
     let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
     let is_hex = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hex { digits } else { "not-a-digest" }
 }
 
 /// Its first twelve digits, for people.
-pub(super) fn short(digest: &str) -> &str {
+pub fn short(digest: &str) -> &str {
     hex(digest).get(..12).unwrap_or(digest)
 }

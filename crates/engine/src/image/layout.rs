@@ -20,78 +20,78 @@ use std::path::{Path, PathBuf};
 
 /// A layer of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Layer {
+pub struct Layer {
     /// Digest of the uncompressed archive.
-    pub(crate) diff_id: String,
+    pub diff_id: String,
     /// Digest of the blob as it came.
-    pub(crate) digest: String,
+    pub digest: String,
     /// Bytes of the blob.
-    pub(crate) size: u64,
-    pub(crate) media_type: String,
+    pub size: u64,
+    pub media_type: String,
 }
 
 /// What an image is made of.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub struct Kept {
     /// Digest of its configuration.
-    pub(crate) id: String,
+    pub id: String,
     /// Digest of its manifest.
-    pub(crate) manifest: String,
+    pub manifest: String,
     /// Lowest first.
-    pub(crate) layers: Vec<Layer>,
+    pub layers: Vec<Layer>,
     /// Bytes of its unpacked files.
-    pub(crate) size: u64,
+    pub size: u64,
 }
 
 /// Which name means which image.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct References {
+pub struct References {
     /// `name:tag` → id.
-    pub(crate) names: BTreeMap<String, String>,
+    pub names: BTreeMap<String, String>,
     /// `name@digest` → id.
-    pub(crate) digests: BTreeMap<String, String>,
+    pub digests: BTreeMap<String, String>,
 }
 
-pub(crate) fn folder() -> PathBuf {
+pub fn folder() -> PathBuf {
     Path::new(paths::STORE).join("image")
 }
 
 /// The file of a blob. The digest was checked to be one: see [`hex`].
-pub(crate) fn blob(digest: &str) -> PathBuf {
+pub fn blob(digest: &str) -> PathBuf {
     folder().join("blobs/sha256").join(hex(digest))
 }
 
 /// The unpacked tree of a layer.
-pub(crate) fn layer(diff_id: &str) -> PathBuf {
+pub fn layer(diff_id: &str) -> PathBuf {
     folder().join("layers").join(hex(diff_id))
 }
 
-pub(super) fn kept_file(id: &str) -> PathBuf {
+pub fn kept_file(id: &str) -> PathBuf {
     folder().join("images").join(format!("{}.json", hex(id)))
 }
 
 impl References {
-    pub(crate) fn load() -> References {
+    pub fn load() -> References {
         let read = |name| serde_json::from_slice(&fs::read(folder().join(name)).ok()?).ok();
         ["references.json", "references.copy.json"].into_iter().find_map(read).unwrap_or_default()
     }
 }
 
-pub(crate) fn load_kept(id: &str) -> Option<Kept> {
+pub fn load_kept(id: &str) -> Option<Kept> {
     serde_json::from_slice(&fs::read(kept_file(id)).ok()?).ok()
 }
 
 /// When a container was last made of an image, or it was pulled.
-pub(super) fn last_used(id: &str) -> Option<std::time::SystemTime> {
+pub fn last_used(id: &str) -> Option<std::time::SystemTime> {
     fs::metadata(kept_file(id)).and_then(|data| data.modified()).ok()
 }
 
-pub(crate) fn all_kept() -> Vec<Kept> {
+pub fn all_kept() -> Vec<Kept> {
     split_kept().0
 }
 
 /// Every image, and the files of images that cannot be read.
-pub(crate) fn split_kept() -> (Vec<Kept>, Vec<PathBuf>) {
+pub fn split_kept() -> (Vec<Kept>, Vec<PathBuf>) {
     let (mut all, mut damaged) = (Vec::new(), Vec::new());
     for item in fs::read_dir(folder().join("images")).into_iter().flatten().flatten() {
         let path = item.path();
@@ -107,12 +107,12 @@ pub(crate) fn split_kept() -> (Vec<Kept>, Vec<PathBuf>) {
 }
 
 /// Every image of the store.
-pub(super) fn load_all() -> Vec<Image> {
+pub fn load_all() -> Vec<Image> {
     let references = References::load();
     all_kept().into_iter().filter_map(|kept| into_image(kept, &references)).collect()
 }
 
-pub(super) fn load(id: &str) -> Option<Image> {
+pub fn load(id: &str) -> Option<Image> {
     into_image(load_kept(id)?, &References::load())
 }
 

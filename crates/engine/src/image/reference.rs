@@ -4,13 +4,13 @@ use crate::error::EngineError;
 use oci_spec::distribution::Reference;
 
 /// A name in the full form that registries are asked by.
-pub(crate) fn parse(text: &str) -> Result<Reference, EngineError> {
+pub fn parse(text: &str) -> Result<Reference, EngineError> {
     text.parse::<Reference>()
         .map_err(|error| EngineError::BadRequest(format!("invalid reference format: {text:?}: {error}")))
 }
 
 /// A name with its tag or digest in the short form that people know: without Docker Hub's host.
-pub(crate) fn familiar(text: &str) -> Result<String, EngineError> {
+pub fn familiar(text: &str) -> Result<String, EngineError> {
     let reference = parse(text)?;
     let name = name(&reference);
     Ok(match (reference.digest(), reference.tag()) {
@@ -20,7 +20,7 @@ pub(crate) fn familiar(text: &str) -> Result<String, EngineError> {
 }
 
 /// The name without tag and digest, in the short form.
-pub(crate) fn name(reference: &Reference) -> String {
+pub fn name(reference: &Reference) -> String {
     let repository = reference.repository();
     match reference.registry() {
         "docker.io" | "index.docker.io" => {

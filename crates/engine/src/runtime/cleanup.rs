@@ -30,7 +30,7 @@ pub(super) fn run(id: &str, keep_children: bool, remove: bool) -> Result<Report>
 }
 
 /// Removes all that is kept of a container. What cannot be removed now is swept up at the next boot.
-pub(crate) fn remove_files(id: &str) {
+pub fn remove_files(id: &str) {
     let _ = unmount(paths::rootfs(id), UnmountFlags::DETACH);
     let _ = fs::remove_dir_all(paths::overlay(id));
     let _ = fs::remove_dir_all(paths::container(id));

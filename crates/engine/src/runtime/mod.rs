@@ -5,7 +5,7 @@
 mod account;
 mod bundle;
 mod capabilities;
-pub(crate) mod cleanup;
+pub mod cleanup;
 mod device_tree;
 mod devices;
 mod files;
@@ -13,7 +13,7 @@ pub mod helper;
 mod link;
 mod mounts;
 mod names;
-pub(crate) mod overlay;
+pub mod overlay;
 mod private;
 mod process;
 mod seccomp;

@@ -23,7 +23,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 /// Mounts the root file system unless it is mounted already; with `keep` what is written there outlives the container.
-pub(crate) fn mount(id: &str, keep: &str, image: &Image) -> Result<()> {
+pub fn mount(id: &str, keep: &str, image: &Image) -> Result<()> {
     let base = paths::overlay(id);
     let merged = paths::rootfs(id);
     if is_mounted(&merged) {

@@ -27,7 +27,7 @@ pub fn inherited(number: RawFd) -> Option<OwnedFd> {
 
 /// A descriptor for reading and writing without blocking a thread.
 #[expect(unsafe_code, reason = "tokio wants a promise that the descriptor stays the same")]
-pub(crate) fn open_async(descriptor: OwnedFd, interest: Interest) -> Option<AsyncFd<OwnedFd>> {
+pub fn open_async(descriptor: OwnedFd, interest: Interest) -> Option<AsyncFd<OwnedFd>> {
     rustix::io::ioctl_fionbio(&descriptor, true).ok()?;
     // SAFETY: an OwnedFd names one descriptor for as long as it lives, and closes it only when it is dropped, which is
     // when the AsyncFd that owns it is.
@@ -78,7 +78,7 @@ fn set_inherited(kept: &[RawFd], flag: nix::fcntl::FdFlag) -> std::io::Result<()
 }
 
 /// Is this a want of descriptors, of this process or of the machine? It passes.
-pub(crate) fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }

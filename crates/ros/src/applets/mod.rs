@@ -79,7 +79,7 @@ pub(crate) enum Command {
 /// Does the work of a program.
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
-        Command::EngineDaemon => corral_engine::daemon::serve::run(registries::load),
+        Command::EngineDaemon => corral_daemon::serve::run(registries::load),
         Command::Bootstrap => bootstrap::run(),
         Command::CloudInitSave { network: false } => cloud_init::run_local(),
         Command::CloudInitSave { network: true } => cloud_init::run_network(),

@@ -4,7 +4,7 @@ use super::{Part, Release};
 use crate::progress::Progress;
 use crate::registries;
 use anyhow::{Context, Result, bail};
-use corral_engine::image::artifact::Artifact;
+use corral_daemon::image::artifact::Artifact;
 use corral_machine::boot_partition::BootPartition;
 use corral_machine::boot_partition::booted::MEDIUM;
 use corral_machine::files::write_atomic;

@@ -1,0 +1,448 @@
+//! `POST /containers/create`: what a client says → what the engine is to make.
+
+use super::error::ApiError;
+use super::mounts;
+use super::query::{Parameters, parse, text};
+use super::state::State;
+use crate::blocking::blocking;
+use crate::image::store;
+use crate::network::networks::Place;
+use crate::network::ports;
+use crate::record::Record;
+use crate::shared::Shared;
+use axum::Json;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bollard_stubs::models::{ContainerCreateBody, HostConfig, NetworkingConfig};
+use corral_engine::client::unexpected;
+use corral_engine::error::EngineError;
+use corral_engine::id::new_id;
+use corral_engine::image::lookup;
+use corral_engine::image::metadata::Image;
+use corral_engine::image::reference;
+use corral_engine::protocol::{Reply, Request};
+use corral_engine::spec::{
+    self, ContainerSpec, Dns, Endpoint, Health, Limits, LogOptions, Port, Seccomp, Ulimit,
+};
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+pub(super) async fn create(state: State, parameters: Parameters, body: Bytes) -> Result<Response, ApiError> {
+    let shared = state.0;
+    let said: Value = parse(&body)?;
+    let body: ContainerCreateBody = parse(&body)?;
+    let name = text(&parameters, "name").trim_start_matches('/').to_owned();
+    let id = new_id();
+    let name = if name.is_empty() { free_name(&shared, &id) } else { name };
+    check_name(&name)?;
+    let (making, network) = (Arc::clone(&shared), body.networking_config.clone().unwrap_or_default());
+    let mode = body.host_config.as_ref().and_then(|host| host.network_mode.clone()).unwrap_or_default();
+    let mut spec = blocking(move || make(&making, name, body)).await?;
+    // No other container may get the same address or port before PID 1 knows of this one.
+    let _giving = shared.networks.giving.lock().await;
+    connect(&shared, &mut spec, &mode, &network)?;
+    ports::choose(&shared.table.all(), &mut spec)?;
+    let host_config = said["HostConfig"].clone();
+    let mut config = said;
+    if let Value::Object(config) = &mut config {
+        config.remove("HostConfig");
+        config.remove("NetworkingConfig");
+    }
+    let record = Record { spec: spec.clone(), config, host_config, ..Record::default() };
+    let (keeping, kept) = (Arc::clone(&shared), id.clone());
+    blocking(move || Ok(keeping.records.add(&kept, record)?)).await?;
+    match shared.ask(Request::Create { id: id.clone(), spec: Box::new(spec), past: None }).await {
+        Ok(Reply::Created { id }) => {
+            let answer = Json(json!({"Id": id, "Warnings": []}));
+            Ok((StatusCode::CREATED, answer).into_response())
+        }
+        Ok(other) => Err(unexpected(&other).into()),
+        Err(error) => {
+            shared.records.discard(&id);
+            Err(error.into())
+        }
+    }
+}
+
+/// Two words of the id: short enough to type, and free.
+fn free_name(shared: &Shared, id: &str) -> String {
+    let taken = |name: &str| shared.table.all().iter().any(|container| container.spec.name == name);
+    let lengths = 11..id.len();
+    lengths
+        .map(|length| format!("c{}", &id[..length]))
+        .find(|name| !taken(name))
+        .unwrap_or_else(|| id.to_owned())
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), EngineError> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if starts && name.len() > 1 && name.bytes().all(good) {
+        return Ok(());
+    }
+    Err(EngineError::BadRequest(format!(
+        "invalid container name ({name}): only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+    )))
+}
+
+fn make(shared: &Shared, name: String, body: ContainerCreateBody) -> Result<ContainerSpec, EngineError> {
+    let wanted = body.image.clone().unwrap_or_default();
+    let image = lookup::find(&wanted)?;
+    store::touch(&image.id);
+    let host = body.host_config.clone().unwrap_or_default();
+    refuse(&host)?;
+    let has_command = body.cmd.as_ref().is_some_and(|words| !words.is_empty())
+        || body.entrypoint.as_ref().is_some_and(|words| words.iter().any(|word| !word.is_empty()))
+        || !image.config.cmd.is_empty()
+        || !image.config.entrypoint.is_empty();
+    if !has_command {
+        return Err(EngineError::BadRequest("no command specified".to_owned()));
+    }
+    let mut spec = process(body, &image);
+    spec.name = name;
+    spec.image = reference::familiar(&wanted).ok().filter(|_| !image.id.contains(&wanted)).unwrap_or(wanted);
+    spec.image_id = image.id.clone();
+    spec.own_names = true;
+    isolate(shared, &mut spec, &host)?;
+    limit(&mut spec, &host);
+    spec.binds = mounts::binds(shared, &host, &image, &mut spec)?;
+    spec.dns = Dns {
+        servers: host.dns.unwrap_or_default(),
+        search: host.dns_search.unwrap_or_default(),
+        options: host.dns_options.unwrap_or_default(),
+    };
+    spec.extra_hosts = host.extra_hosts.unwrap_or_default();
+    spec.ports =
+        published(&host.port_bindings.unwrap_or_default(), host.publish_all_ports == Some(true), &image)?;
+    Ok(spec)
+}
+
+/// What this engine does not do is said, not ignored.
+fn refuse(host: &HostConfig) -> Result<(), EngineError> {
+    let cases = [
+        (host.userns_mode.as_deref().is_some_and(|mode| !["", "host"].contains(&mode)), "user namespaces"),
+        (host.device_requests.as_ref().is_some_and(|list| !list.is_empty()), "device requests (GPUs)"),
+        (
+            host.runtime.as_deref().is_some_and(|name| !["", "libcontainer", "runc"].contains(&name)),
+            "other runtimes",
+        ),
+        (
+            host.links.as_ref().is_some_and(|list| !list.is_empty()),
+            "links: use a network, where names are found by themselves",
+        ),
+        (
+            host.log_config
+                .as_ref()
+                .and_then(|log| log.typ.as_deref())
+                .is_some_and(|kind| !["", "json-file", "none", "local"].contains(&kind)),
+            "log drivers other than json-file, local and none",
+        ),
+    ];
+    match cases.iter().find(|(wanted, _)| *wanted) {
+        Some((_, what)) => Err(EngineError::NotImplemented(format!("the system engine has no {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// What the process of a container is.
+fn process(body: ContainerCreateBody, image: &Image) -> ContainerSpec {
+    let mut labels = image.config.labels.clone();
+    labels.extend(body.labels.unwrap_or_default());
+    let image_signal = Some(&image.config.stop_signal).filter(|signal| !signal.is_empty()).cloned();
+    let health = body.healthcheck.map(|said| Health {
+        test: said.test.unwrap_or_default(),
+        interval: nanos(said.interval),
+        timeout: nanos(said.timeout),
+        start_period: nanos(said.start_period),
+        start_interval: nanos(said.start_interval),
+        retries: said.retries.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+    });
+    ContainerSpec {
+        entrypoint: body.entrypoint.map(|words| words.into_iter().filter(|word| !word.is_empty()).collect()),
+        command: body.cmd.filter(|words| !words.is_empty()),
+        env: body.env.unwrap_or_default(),
+        working_dir: body.working_dir.unwrap_or_default(),
+        user: body.user.unwrap_or_default(),
+        hostname: body.hostname.unwrap_or_default(),
+        domainname: body.domainname.unwrap_or_default(),
+        tty: body.tty.unwrap_or(false),
+        open_stdin: body.open_stdin.unwrap_or(false),
+        stdin_once: body.stdin_once.unwrap_or(false),
+        labels: labels.into_iter().collect(),
+        stop_signal: body
+            .stop_signal
+            .filter(|signal| !signal.is_empty())
+            .or(image_signal)
+            .unwrap_or_else(|| "SIGTERM".to_owned()),
+        stop_timeout: body.stop_timeout.map_or(10, spec::grace),
+        health: merge_health(health, image),
+        ..ContainerSpec::default()
+    }
+}
+
+fn nanos(value: Option<i64>) -> u64 {
+    value.and_then(|nanos| u64::try_from(nanos).ok()).unwrap_or(0)
+}
+
+/// The image's check, with what the client says instead.
+fn merge_health(said: Option<Health>, image: &Image) -> Option<Health> {
+    let of_image = image.config.healthcheck.as_ref().map(|check| {
+        let number = |key: &str| check[key].as_u64().unwrap_or(0);
+        Health {
+            test: serde_json::from_value(check["Test"].clone()).unwrap_or_default(),
+            interval: number("Interval"),
+            timeout: number("Timeout"),
+            start_period: number("StartPeriod"),
+            start_interval: number("StartInterval"),
+            retries: u32::try_from(number("Retries")).unwrap_or(0),
+        }
+    });
+    let merged = match (said, of_image) {
+        (Some(said), Some(of_image)) if said.test.is_empty() => {
+            let or = |one: u64, other: u64| if one == 0 { other } else { one };
+            Health {
+                test: of_image.test,
+                interval: or(said.interval, of_image.interval),
+                timeout: or(said.timeout, of_image.timeout),
+                start_period: or(said.start_period, of_image.start_period),
+                start_interval: or(said.start_interval, of_image.start_interval),
+                retries: if said.retries == 0 { of_image.retries } else { said.retries },
+            }
+        }
+        (Some(said), _) => said,
+        (None, Some(of_image)) => of_image,
+        (None, None) => return None,
+    };
+    merged.command().is_some().then_some(merged)
+}
+
+/// What it may do and whose namespaces it shares.
+fn isolate(shared: &Shared, spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineError> {
+    spec.privileged = host.privileged.unwrap_or(false);
+    spec.read_only = host.readonly_rootfs.unwrap_or(false);
+    spec.cap_add = host.cap_add.clone().unwrap_or_default();
+    spec.cap_drop = host.cap_drop.clone().unwrap_or_default();
+    spec.group_add = host.group_add.clone().unwrap_or_default();
+    spec.init = host.init.unwrap_or(false);
+    spec.device_rules = host.device_cgroup_rules.clone().unwrap_or_default();
+    spec.sysctls = host.sysctls.clone().unwrap_or_default().into_iter().collect();
+    let words = |device: &bollard_stubs::models::DeviceMapping| {
+        let source = device.path_on_host.clone().unwrap_or_default();
+        let target = device
+            .path_in_container
+            .clone()
+            .filter(|path| !path.is_empty())
+            .unwrap_or_else(|| source.clone());
+        let access = device
+            .cgroup_permissions
+            .clone()
+            .filter(|access| !access.is_empty())
+            .unwrap_or_else(|| "rwm".to_owned());
+        format!("{source}:{target}:{access}")
+    };
+    spec.devices = host.devices.iter().flatten().map(words).collect();
+    let mode = |text: &Option<String>| -> Result<(bool, String), EngineError> {
+        match text.as_deref() {
+            Some("host") => Ok((true, String::new())),
+            Some(text) => match text.strip_prefix("container:") {
+                Some(name) => Ok((false, shared.find(name)?.id.clone())),
+                None => Ok((false, String::new())),
+            },
+            None => Ok((false, String::new())),
+        }
+    };
+    (spec.host_pid, spec.pid_of) = mode(&host.pid_mode)?;
+    (spec.host_ipc, spec.ipc_of) = mode(&host.ipc_mode)?;
+    spec.host_uts = host.uts_mode.as_deref() == Some("host");
+    for option in host.security_opt.iter().flatten() {
+        let (key, value) = option.split_once(['=', ':']).unwrap_or((option, "true"));
+        match (key, value) {
+            ("no-new-privileges", value) => spec.no_new_privileges = value != "false",
+            ("seccomp", "unconfined") => spec.seccomp = Seccomp::Unconfined,
+            ("seccomp", profile) => spec.seccomp = Seccomp::Profile(profile.to_owned()),
+            ("systempaths", "unconfined") => spec.bare_system_paths = true,
+            // There is no AppArmor and no SELinux in this system that it could be about.
+            ("apparmor" | "label", _) => {}
+            _ => return Err(EngineError::BadRequest(format!("invalid --security-opt: {option:?}"))),
+        }
+    }
+    if host.masked_paths.as_ref().is_some_and(Vec::is_empty)
+        && host.readonly_paths.as_ref().is_some_and(Vec::is_empty)
+    {
+        spec.bare_system_paths = true;
+    }
+    Ok(())
+}
+
+/// What it may use, and how it is restarted.
+fn limit(spec: &mut ContainerSpec, host: &HostConfig) {
+    spec.limits = limits(host, &Limits::default());
+    spec.oom_score_adj = host.oom_score_adj.unwrap_or(0);
+    spec.shm_size = number(host.shm_size);
+    spec.auto_remove = host.auto_remove.unwrap_or(false);
+    let limit = |limit: &bollard_stubs::models::ResourcesUlimits| Ulimit {
+        name: limit.name.clone().unwrap_or_default(),
+        // -1 is "no limit".
+        soft: limit.soft.map_or(0, i64::cast_unsigned),
+        hard: limit.hard.map_or(0, i64::cast_unsigned),
+    };
+    spec.ulimits = host.ulimits.iter().flatten().map(limit).collect();
+    (spec.restart, spec.restart_limit) = restart(host).unwrap_or_else(|| ("no".to_owned(), 0));
+    if let Some(log) = &host.log_config {
+        let option = |key: &str| log.config.as_ref().and_then(|config| config.get(key));
+        spec.log = LogOptions {
+            none: log.typ.as_deref() == Some("none"),
+            max_bytes: option("max-size").map_or(0, |text| bytes(text)),
+            max_files: option("max-file").and_then(|text| text.parse().ok()).unwrap_or(0),
+        };
+    }
+}
+
+fn number(value: Option<i64>) -> u64 {
+    value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
+}
+
+/// Docker's word for a restart policy, and its limit.
+pub(super) fn restart(host: &HostConfig) -> Option<(String, u32)> {
+    let policy = host.restart_policy.as_ref()?;
+    let name = policy.name.as_ref().map(ToString::to_string).filter(|name| !name.is_empty())?;
+    let limit = policy.maximum_retry_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+    Some((name, limit))
+}
+
+/// What a client says of limits; what it does not say stays as it was.
+pub(super) fn limits(host: &HostConfig, before: &Limits) -> Limits {
+    let or = |said: Option<i64>, before: u64| {
+        said.filter(|value| *value != 0).map_or(before, |value| value.unsigned_abs())
+    };
+    let (quota, period) = match host.nano_cpus.filter(|cpus| *cpus > 0) {
+        Some(cpus) => (cpus / 10_000, 100_000),
+        None => (
+            host.cpu_quota.filter(|quota| *quota != 0).unwrap_or(before.cpu_quota),
+            or(host.cpu_period, before.cpu_period),
+        ),
+    };
+    let list = |said: &Option<String>, before: &String| {
+        said.clone().filter(|list| !list.is_empty()).unwrap_or_else(|| before.clone())
+    };
+    Limits {
+        memory: or(host.memory, before.memory),
+        memory_reservation: or(host.memory_reservation, before.memory_reservation),
+        memory_swap: host.memory_swap.filter(|swap| *swap != 0).unwrap_or(before.memory_swap),
+        cpu_quota: quota,
+        cpu_period: period,
+        cpu_shares: or(host.cpu_shares, before.cpu_shares),
+        cpus: list(&host.cpuset_cpus, &before.cpus),
+        mems: list(&host.cpuset_mems, &before.mems),
+        pids: host.pids_limit.filter(|limit| *limit != 0).unwrap_or(before.pids),
+    }
+}
+
+/// `10m`, `1g` or plain bytes.
+fn bytes(text: &str) -> u64 {
+    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "k" | "kb" => 10,
+        "m" | "mb" => 20,
+        "g" | "gb" => 30,
+        _ => 0,
+    };
+    digits.parse::<u64>().unwrap_or(0) << unit
+}
+
+type Bindings = std::collections::HashMap<String, Option<Vec<bollard_stubs::models::PortBinding>>>;
+
+/// `80/tcp` → published ports; a host port of 0 is chosen later.
+fn published(bindings: &Bindings, publish_all: bool, image: &Image) -> Result<Vec<Port>, EngineError> {
+    let mut ports = Vec::new();
+    let split = |key: &str| -> Result<(u16, String), EngineError> {
+        let (port, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
+        let wrong = || EngineError::BadRequest(format!("invalid port {key:?}: such as 80/tcp"));
+        if !["tcp", "udp"].contains(&protocol) {
+            return Err(wrong());
+        }
+        Ok((port.parse().map_err(|_| wrong())?, protocol.to_owned()))
+    };
+    for (key, list) in bindings {
+        let (container_port, protocol) = split(key)?;
+        for binding in list.iter().flatten() {
+            let text = binding.host_port.clone().unwrap_or_default();
+            let host_port = match text.as_str() {
+                "" => 0,
+                text => text
+                    .parse()
+                    .map_err(|_| EngineError::BadRequest(format!("invalid host port {text:?}")))?,
+            };
+            let host_ip = binding.host_ip.clone().unwrap_or_default();
+            ports.push(Port { host_ip, host_port, container_port, protocol: protocol.clone() });
+        }
+    }
+    if publish_all {
+        for key in image.config.exposed_ports.keys() {
+            let (container_port, protocol) = split(key)?;
+            if !ports.iter().any(|port| port.container_port == container_port && port.protocol == protocol) {
+                ports.push(Port { container_port, protocol, ..Port::default() });
+            }
+        }
+    }
+    ports.sort_by_key(|port| (port.container_port, port.protocol.clone()));
+    Ok(ports)
+}
+
+/// Gives it its places in networks.
+fn connect(
+    shared: &Shared,
+    spec: &mut ContainerSpec,
+    mode: &str,
+    config: &NetworkingConfig,
+) -> Result<(), EngineError> {
+    match mode {
+        "host" => {
+            spec.host_network = true;
+            return Ok(());
+        }
+        "none" => return Ok(()),
+        mode => {
+            if let Some(name) = mode.strip_prefix("container:") {
+                spec.network_of = shared.find(name)?.id.clone();
+                return Ok(());
+            }
+        }
+    }
+    let first = if ["", "default", "bridge"].contains(&mode) { "bridge" } else { mode };
+    let said = config.endpoints_config.clone().unwrap_or_default();
+    let mut names = vec![first.to_owned()];
+    names.extend(
+        said.keys().filter(|name| *name != first && !(first == "bridge" && *name == "default")).cloned(),
+    );
+    let containers = shared.table.all();
+    for name in names {
+        let network = shared.networks.find(&name)?;
+        let said = said.get(&name).cloned().unwrap_or_default();
+        let place = place(&said)?;
+        spec.endpoints.push(shared.networks.place(&network, &containers, &place)?);
+    }
+    Ok(())
+}
+
+/// What a client says of a container's place in a network.
+pub(super) fn place(said: &bollard_stubs::models::EndpointSettings) -> Result<Place, EngineError> {
+    let address =
+        said.ipam_config.as_ref().and_then(|ipam| ipam.ipv4_address.clone()).filter(|text| !text.is_empty());
+    let address: Option<Ipv4Addr> = address
+        .map(|text| {
+            text.parse().map_err(|_| EngineError::BadRequest(format!("{text:?} is not an IPv4 address")))
+        })
+        .transpose()?;
+    let mut aliases = said.aliases.clone().unwrap_or_default();
+    aliases.dedup();
+    Ok(Place { address, mac: said.mac_address.clone().unwrap_or_default(), aliases })
+}
+
+/// What `endpoints` of a container look like for a new place.
+pub(super) fn place_in(shared: &Shared, network: &str, said: &Place) -> Result<Endpoint, EngineError> {
+    let network = shared.networks.find(network)?;
+    shared.networks.place(&network, &shared.table.all(), said)
+}

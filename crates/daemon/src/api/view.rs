@@ -1,0 +1,290 @@
+//! Containers as the API shows them.
+
+use crate::network::networks::Networks;
+use crate::shared::Shared;
+use corral_engine::paths;
+use corral_engine::spec::{Bind, ContainerSpec, Endpoint, Limits, LogOptions, Snapshot, Status};
+use corral_engine::time;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A row of `GET /containers/json`.
+pub(super) fn summary(container: &Snapshot, networks: &Networks) -> Value {
+    let (spec, status) = (&container.spec, &container.status);
+    json!({
+        "Id": container.id, "Names": [format!("/{}", spec.name)], "Image": spec.image, "ImageID": spec.image_id,
+        "Command": command(spec).join(" "), "Created": status.created / 1000, "Ports": port_list(spec, status),
+        "Labels": spec.labels, "State": status.word(), "Status": spoken_status(status),
+        "HostConfig": {"NetworkMode": network_mode(spec)},
+        "NetworkSettings": {"Networks": places(spec, status, networks)},
+        "Mounts": spec.binds.iter().map(mount).collect::<Vec<_>>(),
+    })
+}
+
+/// `GET /containers/{id}/json`.
+pub(super) fn inspect(container: &Snapshot, shared: &Shared) -> Value {
+    let (spec, status) = (&container.spec, &container.status);
+    let record = shared.records.get(&container.id).unwrap_or_default();
+    let command = command(spec);
+    let folder = paths::container(&container.id);
+    json!({
+        "Id": container.id, "Name": format!("/{}", spec.name), "Created": time(status.created),
+        "Path": command.first().cloned().unwrap_or_default(), "Args": command.get(1..).unwrap_or_default(),
+        "Image": if spec.image_id.is_empty() { &spec.image } else { &spec.image_id },
+        "Platform": "linux", "Driver": "overlay2", "RestartCount": status.restarts,
+        "LogPath": paths::log(&container.id), "HostnamePath": folder.join("hostname"),
+        "HostsPath": folder.join("hosts"), "ResolvConfPath": folder.join("resolv.conf"),
+        "MountLabel": "", "ProcessLabel": "", "AppArmorProfile": "", "ExecIDs": null,
+        "State": state(container, shared),
+        "HostConfig": overlaid(record.host_config, host_config(spec)),
+        "Config": overlaid(record.config, config(spec)),
+        "GraphDriver": {"Name": "overlay2", "Data": {
+            "UpperDir": paths::overlay(&container.id).join("diff"), "MergedDir": paths::rootfs(&container.id),
+        }},
+        "NetworkSettings": network_settings(spec, status, &shared.networks),
+        "Mounts": spec.binds.iter().map(mount).collect::<Vec<_>>(),
+    })
+}
+
+fn state(container: &Snapshot, shared: &Shared) -> Value {
+    let status = &container.status;
+    let word = status.word();
+    let mut state = json!({
+        "Status": word, "Running": matches!(word, "running" | "paused" | "restarting"), "Paused": status.paused,
+        "Restarting": word == "restarting", "OOMKilled": status.oom_killed, "Dead": false, "Pid": status.pid,
+        "ExitCode": status.exit_code, "Error": status.error,
+        "StartedAt": time(status.started), "FinishedAt": time(status.finished),
+    });
+    if container.spec.health.as_ref().is_some_and(|health| health.command().is_some()) {
+        state["Health"] = shared.checks.to_json(container);
+    }
+    state
+}
+
+/// What the client said, with what is in force over it.
+fn overlaid(said: Value, in_force: Value) -> Value {
+    let mut all = match said {
+        Value::Object(said) => said,
+        _ => Map::new(),
+    };
+    if let Value::Object(in_force) = in_force {
+        all.extend(in_force);
+    }
+    Value::Object(all)
+}
+
+fn host_config(spec: &ContainerSpec) -> Value {
+    let limits = &spec.limits;
+    let mut value = json!({
+        "Binds": spec.binds.iter().filter(|bind| bind.volume.is_none()).map(bind_text).collect::<Vec<_>>(),
+        "NetworkMode": network_mode(spec), "Privileged": spec.privileged, "ReadonlyRootfs": spec.read_only,
+        "AutoRemove": spec.auto_remove,
+        "PidMode": shared_mode(spec.host_pid, &spec.pid_of), "IpcMode": shared_mode(spec.host_ipc, &spec.ipc_of),
+        "UTSMode": if spec.host_uts { "host" } else { "" }, "UsernsMode": "",
+        "CapAdd": list_or_null(&spec.cap_add), "CapDrop": list_or_null(&spec.cap_drop),
+        "ExtraHosts": list_or_null(&spec.extra_hosts), "GroupAdd": list_or_null(&spec.group_add),
+        "Dns": spec.dns.servers, "DnsSearch": spec.dns.search, "DnsOptions": spec.dns.options,
+        "ShmSize": if spec.shm_size == 0 { 64 << 20 } else { spec.shm_size }, "OomScoreAdj": spec.oom_score_adj,
+        "PortBindings": port_bindings(spec), "Init": spec.init,
+        "RestartPolicy": {"Name": spec.restart, "MaximumRetryCount": spec.restart_limit},
+    });
+    if let (Value::Object(all), Value::Object(limits)) = (&mut value, limits_view(limits)) {
+        all.extend(limits);
+        all.insert("LogConfig".to_owned(), log_view(&spec.log));
+    }
+    value
+}
+
+/// As Docker has it: options are text, and those that were not set are left out.
+fn log_view(log: &LogOptions) -> Value {
+    let mut options = Map::new();
+    if log.max_bytes > 0 {
+        options.insert("max-size".to_owned(), json!(log.max_bytes.to_string()));
+    }
+    if log.max_files > 0 {
+        options.insert("max-file".to_owned(), json!(log.max_files.to_string()));
+    }
+    json!({"Type": if log.none { "none" } else { "json-file" }, "Config": options})
+}
+
+fn limits_view(limits: &Limits) -> Value {
+    json!({
+        "Memory": limits.memory, "MemoryReservation": limits.memory_reservation, "MemorySwap": limits.memory_swap,
+        "CpuQuota": limits.cpu_quota, "CpuPeriod": limits.cpu_period, "CpuShares": limits.cpu_shares,
+        "CpusetCpus": limits.cpus, "CpusetMems": limits.mems,
+        "PidsLimit": if limits.pids > 0 { json!(limits.pids) } else { Value::Null },
+    })
+}
+
+fn config(spec: &ContainerSpec) -> Value {
+    let mut config = json!({
+        "Image": spec.image, "Cmd": spec.command, "Entrypoint": spec.entrypoint, "Env": spec.env,
+        "Labels": spec.labels, "Tty": spec.tty, "OpenStdin": spec.open_stdin, "StdinOnce": spec.stdin_once,
+        "User": spec.user, "WorkingDir": spec.working_dir, "Hostname": spec.hostname, "Domainname": spec.domainname,
+        "StopSignal": spec.stop_signal, "StopTimeout": i64::try_from(spec.stop_timeout).unwrap_or(-1),
+    });
+    if let Some(health) = &spec.health {
+        config["Healthcheck"] = json!({
+            "Test": health.test, "Interval": health.interval, "Timeout": health.timeout, "Retries": health.retries,
+            "StartPeriod": health.start_period, "StartInterval": health.start_interval,
+        });
+    }
+    config
+}
+
+fn network_settings(spec: &ContainerSpec, status: &Status, networks: &Networks) -> Value {
+    let places = places(spec, status, networks);
+    let first = spec.endpoints.first().filter(|_| status.is_up());
+    let of = |pick: fn(&Endpoint) -> &String| first.map(pick).cloned().unwrap_or_default();
+    json!({
+        "Networks": places, "Ports": if status.is_up() { port_bindings_all(spec) } else { json!({}) },
+        "Bridge": "", "SandboxID": "", "SandboxKey": if status.pid > 0 { format!("/proc/{}/ns/net", status.pid) } else { String::new() },
+        "IPAddress": of(|place| &place.address), "Gateway": of(|place| &place.gateway),
+        "MacAddress": of(|place| &place.mac), "IPPrefixLen": first.map_or(0, |place| place.prefix),
+    })
+}
+
+/// The networks that a container is in, by name.
+fn places(spec: &ContainerSpec, status: &Status, networks: &Networks) -> Value {
+    let mut all = Map::new();
+    if spec.endpoints.is_empty() && spec.network_of.is_empty() {
+        let name = if spec.host_network { "host" } else { "none" };
+        let id = networks.find(name).map(|network| network.id).unwrap_or_default();
+        all.insert(
+            name.to_owned(),
+            json!({"NetworkID": id, "EndpointID": "", "IPAddress": "", "Gateway": "", "MacAddress": ""}),
+        );
+    }
+    for place in &spec.endpoints {
+        let mut names = place.aliases.clone();
+        names.push(spec.name.clone());
+        all.insert(place.network.clone(), place_view(place, status.is_up(), &names));
+    }
+    Value::Object(all)
+}
+
+fn place_view(place: &Endpoint, is_up: bool, names: &[String]) -> Value {
+    let shown = |text: &String| if is_up { text.clone() } else { String::new() };
+    json!({
+        "IPAMConfig": null, "Links": null, "Aliases": list_or_null(&place.aliases), "DNSNames": names,
+        "NetworkID": place.network_id, "EndpointID": place.endpoint_id, "MacAddress": place.mac,
+        "IPAddress": shown(&place.address), "Gateway": shown(&place.gateway),
+        "IPPrefixLen": if is_up { place.prefix } else { 0 },
+        "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DriverOpts": null,
+    })
+}
+
+fn network_mode(spec: &ContainerSpec) -> String {
+    match (spec.host_network, spec.network_of.as_str(), spec.endpoints.first()) {
+        (true, ..) => "host".to_owned(),
+        (false, "", Some(place)) if place.network == "bridge" => "default".to_owned(),
+        (false, "", Some(place)) => place.network.clone(),
+        (false, "", None) => "none".to_owned(),
+        (false, id, _) => format!("container:{id}"),
+    }
+}
+
+fn shared_mode(is_hosts: bool, of: &str) -> String {
+    match (is_hosts, of) {
+        (true, _) => "host".to_owned(),
+        (false, "") => String::new(),
+        (false, id) => format!("container:{id}"),
+    }
+}
+
+fn list_or_null(list: &[String]) -> Value {
+    if list.is_empty() { Value::Null } else { json!(list) }
+}
+
+/// `80/tcp` → where the host publishes it, as the client asked for it.
+fn port_bindings(spec: &ContainerSpec) -> Value {
+    let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for port in &spec.ports {
+        let binding = json!({"HostIp": port.host_ip, "HostPort": port.host_port.to_string()});
+        all.entry(format!("{}/{}", port.container_port, port.protocol)).or_default().push(binding);
+    }
+    json!(all)
+}
+
+/// The same as it is in force.
+fn port_bindings_all(spec: &ContainerSpec) -> Value {
+    let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for port in spec.ports.iter().filter(|_| !spec.endpoints.is_empty()) {
+        let address = if port.host_ip.is_empty() { "0.0.0.0" } else { &port.host_ip };
+        let binding = json!({"HostIp": address, "HostPort": port.host_port.to_string()});
+        all.entry(format!("{}/{}", port.container_port, port.protocol)).or_default().push(binding);
+    }
+    json!(all)
+}
+
+fn port_list(spec: &ContainerSpec, status: &Status) -> Vec<Value> {
+    let shown = spec.ports.iter().filter(|_| status.is_up() && !spec.endpoints.is_empty());
+    shown
+        .map(|port| {
+            let address = if port.host_ip.is_empty() { "0.0.0.0" } else { &port.host_ip };
+            json!({"IP": address, "PrivatePort": port.container_port, "PublicPort": port.host_port, "Type": port.protocol})
+        })
+        .collect()
+}
+
+pub(super) fn time(millis: u64) -> String {
+    match millis {
+        0 => "0001-01-01T00:00:00Z".to_owned(),
+        millis => time::rfc3339(Duration::from_millis(millis)),
+    }
+}
+
+fn spoken_status(status: &Status) -> String {
+    let age = |millis: u64| spoken(time::now().saturating_sub(Duration::from_millis(millis)));
+    let health = match status.health.as_str() {
+        "" => String::new(),
+        "starting" => " (health: starting)".to_owned(),
+        word => format!(" ({word})"),
+    };
+    match status.word() {
+        "running" => format!("Up {}{health}", age(status.started)),
+        "paused" => format!("Up {} (Paused)", age(status.started)),
+        "exited" => format!("Exited ({}) {} ago", status.exit_code, age(status.finished)),
+        "restarting" => format!("Restarting ({}) {} ago", status.exit_code, age(status.finished)),
+        _ => "Created".to_owned(),
+    }
+}
+
+fn spoken(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0 => "Less than a second".to_owned(),
+        1 => "1 second".to_owned(),
+        2..60 => format!("{seconds} seconds"),
+        60..120 => "About a minute".to_owned(),
+        120..3600 => format!("{} minutes", seconds / 60),
+        3600..7200 => "About an hour".to_owned(),
+        7200..172_800 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn command(spec: &ContainerSpec) -> Vec<String> {
+    spec.entrypoint.iter().chain(&spec.command).flatten().cloned().collect()
+}
+
+fn bind_text(bind: &Bind) -> String {
+    let mode = if bind.read_only { ":ro" } else { "" };
+    format!("{}:{}{mode}", bind.source, bind.target)
+}
+
+fn mount(bind: &Bind) -> Value {
+    let propagation = if bind.shared { "rshared" } else { "rprivate" };
+    let mode = if bind.read_only { "ro" } else { "" };
+    match &bind.volume {
+        Some(name) => json!({
+            "Type": "volume", "Name": name, "Source": bind.source, "Destination": bind.target, "Driver": "local",
+            "Mode": mode, "RW": !bind.read_only, "Propagation": "",
+        }),
+        None => json!({
+            "Type": "bind", "Source": bind.source, "Destination": bind.target, "Mode": mode, "RW": !bind.read_only,
+            "Propagation": propagation,
+        }),
+    }
+}

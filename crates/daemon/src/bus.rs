@@ -1,0 +1,125 @@
+//! Everything that happens, as Docker's clients want to hear it; the last of it is kept for those who ask later.
+//! <https://docs.docker.com/reference/api/engine/#tag/System/operation/SystemEvents>
+
+use corral_engine::spec::Snapshot;
+use corral_engine::time;
+use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::broadcast;
+
+/// Events that are kept.
+const KEPT: usize = 1024;
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) struct Happening {
+    /// `container`, `image`, `network`, `volume`.
+    pub(crate) kind: &'static str,
+    pub(crate) action: String,
+    pub(crate) id: String,
+    pub(crate) attributes: Map<String, Value>,
+    /// Nanoseconds since 1970.
+    pub(crate) time: u64,
+}
+
+/// The bus; copies are the same bus.
+#[derive(Debug, Clone)]
+pub(crate) struct Bus {
+    events: broadcast::Sender<Arc<Happening>>,
+    past: Arc<Mutex<VecDeque<Arc<Happening>>>>,
+    execs: broadcast::Sender<(String, i32)>,
+}
+
+impl Default for Bus {
+    fn default() -> Bus {
+        Bus { events: broadcast::channel(KEPT).0, past: Arc::default(), execs: broadcast::channel(KEPT).0 }
+    }
+}
+
+impl Happening {
+    /// As a client gets it.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut value = json!({
+            "Type": self.kind, "Action": self.action, "Actor": {"ID": self.id, "Attributes": self.attributes},
+            "scope": "local", "time": self.time / 1_000_000_000, "timeNano": self.time,
+        });
+        if self.kind == "container" {
+            value["status"] = json!(self.action);
+            value["id"] = json!(self.id);
+            value["from"] = self.attributes.get("image").cloned().unwrap_or_default();
+        }
+        value
+    }
+}
+
+impl Bus {
+    /// Listens from now on, with what is kept from before.
+    pub(crate) fn listen(&self) -> (Vec<Arc<Happening>>, broadcast::Receiver<Arc<Happening>>) {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        (past.iter().cloned().collect(), self.events.subscribe())
+    }
+
+    /// Ends of processes in containers: (the id that PID 1 gave it, exit code).
+    pub(crate) fn listen_to_execs(&self) -> broadcast::Receiver<(String, i32)> {
+        self.execs.subscribe()
+    }
+
+    pub(super) fn exec_ended(&self, exec: &str, exit_code: i32) {
+        // Without a listener there is nobody to tell.
+        let _ = self.execs.send((exec.to_owned(), exit_code));
+    }
+
+    /// Tells that something happened.
+    pub(crate) fn tell(&self, kind: &'static str, action: &str, id: &str, attributes: Value) {
+        let time = u64::try_from(time::now().as_nanos()).unwrap_or(0);
+        let attributes = attributes.as_object().cloned().unwrap_or_default();
+        self.publish(Happening { kind, action: action.to_owned(), id: id.to_owned(), attributes, time });
+    }
+
+    /// Tells that something happened to a container.
+    pub(crate) fn container(
+        &self,
+        action: &str,
+        snapshot: &Snapshot,
+        millis: u64,
+        detail: Option<&(String, String)>,
+    ) {
+        let mut attributes = of_container(snapshot);
+        if action == "die" {
+            attributes.insert("exitCode".to_owned(), json!(snapshot.status.exit_code.to_string()));
+            let seconds = snapshot.status.finished.saturating_sub(snapshot.status.started) / 1000;
+            attributes.insert("execDuration".to_owned(), json!(seconds.to_string()));
+        }
+        if let Some((key, value)) = detail {
+            attributes.insert(key.clone(), json!(value));
+        }
+        let (kind, action) = ("container", action.to_owned());
+        self.publish(Happening {
+            kind,
+            action,
+            id: snapshot.id.clone(),
+            attributes,
+            time: millis * 1_000_000,
+        });
+    }
+
+    fn publish(&self, happening: Happening) {
+        let happening = Arc::new(happening);
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        if past.len() == KEPT {
+            past.pop_front();
+        }
+        past.push_back(Arc::clone(&happening));
+        let _ = self.events.send(happening);
+    }
+}
+
+/// What Docker tells of the container of an event: its labels, its name and its image.
+pub(crate) fn of_container(snapshot: &Snapshot) -> Map<String, Value> {
+    let mut attributes: Map<String, Value> =
+        snapshot.spec.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    attributes.insert("name".to_owned(), json!(snapshot.spec.name));
+    attributes.insert("image".to_owned(), json!(snapshot.spec.image));
+    attributes
+}

@@ -1,0 +1,373 @@
+//! Images as files: `docker load`, `save` and `import`. Read are Docker's own form (`manifest.json`) and OCI layouts
+//! (`index.json`); written is one archive that is both.
+
+use super::layer::{self, Hashing};
+use super::store::{Store, incoming};
+use anyhow::{Context, Result, bail};
+use corral_engine::archive::pack::{Packed, pack};
+use corral_engine::archive::root::open_root;
+use corral_engine::durable;
+use corral_engine::error::EngineError;
+use corral_engine::id::new_id;
+use corral_engine::image::digest::{digest_text, hex};
+use corral_engine::image::layout::{self, Kept, Layer};
+use corral_engine::image::lookup;
+use corral_engine::image::metadata::{Image, Tier};
+use corral_engine::image::reference;
+use corral_engine::time;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use tar::{Builder, Header};
+
+const LARGEST_JSON: u64 = 8 << 20;
+
+/// One image of Docker's manifest.json.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+/// An archive taken apart: its files lie in a folder of their own, under numbers, not under the archive's names.
+struct Spooled {
+    folder: PathBuf,
+    files: HashMap<String, Part>,
+    /// Names that stand for another one.
+    links: HashMap<String, String>,
+}
+
+struct Part {
+    path: PathBuf,
+    digest: String,
+    size: u64,
+}
+
+impl Store {
+    /// Takes every image of an archive; what came is told in Docker's words, a line each.
+    pub fn load(&self, reader: impl Read + 'static) -> Result<Vec<String>, EngineError> {
+        let spooled = Spooled::read(layer::decompress(reader)?)?;
+        let mut told = Vec::new();
+        for listed in spooled.images()? {
+            let names = listed.repo_tags.clone().unwrap_or_default();
+            let names = names.iter().map(|name| reference::familiar(name)).collect::<Result<Vec<_>, _>>()?;
+            let id = self.take(&spooled, &listed, &names)?;
+            match names.is_empty() {
+                true => told.push(format!("Loaded image ID: {id}")),
+                false => told.extend(names.iter().map(|name| format!("Loaded image: {name}"))),
+            }
+        }
+        Ok(told)
+    }
+
+    fn take(&self, spooled: &Spooled, listed: &Listed, names: &[String]) -> Result<String> {
+        let config = spooled.get(&listed.config)?;
+        let raw = fs::read(&config.path)?;
+        let value: Value =
+            serde_json::from_slice(&raw).with_context(|| format!("reading {}", listed.config))?;
+        let diff_ids: Vec<String> = serde_json::from_value(value["rootfs"]["diff_ids"].clone())
+            .with_context(|| format!("the layers that {} names", listed.config))?;
+        if diff_ids.len() != listed.layers.len() {
+            bail!(
+                "{} names {} layers, and the archive has {}",
+                listed.config,
+                diff_ids.len(),
+                listed.layers.len()
+            );
+        }
+        let mut layers = Vec::new();
+        for (diff_id, name) in diff_ids.iter().zip(&listed.layers) {
+            let file = spooled.get(name)?;
+            let blob = layout::blob(&file.digest);
+            if !blob.exists() {
+                durable::rename(&file.path, &blob)?;
+            }
+            layer::unpack(&blob, diff_id).with_context(|| format!("layer {name}"))?;
+            layers.push(Layer {
+                diff_id: diff_id.clone(),
+                digest: file.digest.clone(),
+                size: file.size,
+                media_type: media_type(&blob)?.to_owned(),
+            });
+        }
+        self.commit_new(&raw, layers, names)
+    }
+
+    /// Commits an image of which there is no manifest yet.
+    fn commit_new(&self, config: &[u8], layers: Vec<Layer>, names: &[String]) -> Result<String> {
+        let kept = keep_config(config, layers)?;
+        self.commit(&kept, names, &[])?;
+        Ok(kept.id)
+    }
+
+    /// Makes an image of an archive of files.
+    pub fn import(
+        &self,
+        reader: impl Read + 'static,
+        name: Option<&str>,
+        config: Value,
+    ) -> Result<String, EngineError> {
+        let names = name.map(reference::familiar).transpose()?;
+        let fresh = incoming(&format!("import-{}", new_id()));
+        let digest = spool(layer::decompress(reader)?, &fresh)?.0;
+        let id = self.adopt_layer(&fresh, &digest, config, names.as_slice());
+        let _ = fs::remove_file(&fresh);
+        Ok(id?)
+    }
+
+    fn adopt_layer(&self, fresh: &Path, digest: &str, config: Value, names: &[String]) -> Result<String> {
+        let blob = layout::blob(digest);
+        let size = fs::metadata(fresh)?.len();
+        if !blob.exists() {
+            durable::rename(fresh, &blob)?;
+        }
+        layer::unpack(&blob, digest)?;
+        let created = time::rfc3339(time::now());
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "created": created, "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [digest]},
+            "history": [{"created": created, "comment": "imported"}],
+        });
+        let media_type = media_type(&blob)?.to_owned();
+        let layer = Layer { diff_id: digest.to_owned(), digest: digest.to_owned(), size, media_type };
+        self.commit_new(&serde_json::to_vec(&config)?, vec![layer], names)
+    }
+}
+
+/// Puts a configuration and the manifest that it makes with its layers into the store.
+fn keep_config(config: &[u8], layers: Vec<Layer>) -> Result<Kept> {
+    let id = Store::put_blob(config)?;
+    let descriptors: Vec<Value> = layers
+        .iter()
+        .map(|layer| json!({"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}))
+        .collect();
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": id, "size": config.len()},
+        "layers": descriptors,
+    });
+    let manifest = Store::put_blob(&serde_json::to_vec(&manifest)?)?;
+    let size = layer::unpacked_size(&layers);
+    Ok(Kept { id, manifest, layers, size })
+}
+
+/// What an image is made of; an embedded one is packed into the store for it.
+pub(super) fn keep(image: &Image) -> Result<Kept> {
+    if image.tier == Tier::Stored {
+        return layout::load_kept(&image.id)
+            .with_context(|| format!("{} is not in the store any more", image.id));
+    }
+    let mut layers = Vec::new();
+    for folder in image.lower.iter().rev() {
+        let fresh = incoming(&format!("pack-{}", new_id()));
+        let packed = pack_layer(folder, &fresh);
+        let (digest, size) = match packed {
+            Ok(packed) => packed,
+            Err(error) => {
+                let _ = fs::remove_file(&fresh);
+                return Err(error);
+            }
+        };
+        durable::rename(&fresh, &layout::blob(&digest))?;
+        let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
+        layers.push(Layer { diff_id: digest.clone(), digest, size, media_type });
+    }
+    let mut config = image.raw.clone();
+    config["rootfs"]["diff_ids"] = json!(layers.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>());
+    let mut kept = keep_config(&serde_json::to_vec(&config)?, layers)?;
+    kept.size = image.size;
+    Ok(kept)
+}
+
+fn pack_layer(folder: &Path, fresh: &Path) -> Result<(String, u64)> {
+    if let Some(parent) = fresh.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    pack(&open_root(folder)?, Path::new(""), Packed::Inside, io::BufWriter::new(File::create(fresh)?))?;
+    let mut reader = Hashing::new(File::open(fresh)?);
+    io::copy(&mut reader, &mut io::sink())?;
+    Ok((digest_text(reader.hasher), reader.count))
+}
+
+/// Writes images with their names into one archive.
+pub(crate) fn save(names: &[String], writer: impl Write) -> Result<(), EngineError> {
+    let mut images: Vec<(Kept, Vec<String>)> = Vec::new();
+    for name in names {
+        let image = lookup::find(name)?;
+        let tags: Vec<String> = match reference::familiar(name) {
+            Ok(full) if image.references.contains(&full) => vec![full],
+            _ => image.references.clone(),
+        };
+        let kept = keep(&image)?;
+        match images.iter_mut().find(|(other, _)| other.id == kept.id) {
+            Some((_, known)) => known.extend(tags),
+            None => images.push((kept, tags)),
+        }
+    }
+    Ok(write(&images, writer)?)
+}
+
+fn write(images: &[(Kept, Vec<String>)], writer: impl Write) -> Result<()> {
+    let mut builder = Builder::new(writer);
+    let mut written: Vec<String> = Vec::new();
+    let mut listed = Vec::new();
+    let mut index = Vec::new();
+    let path_of = |digest: &str| format!("blobs/sha256/{}", hex(digest));
+    for (kept, tags) in images {
+        let blobs = kept.layers.iter().map(|layer| &layer.digest).chain([&kept.id, &kept.manifest]);
+        for digest in blobs {
+            if !written.contains(digest) {
+                written.push(digest.clone());
+                let mut file =
+                    File::open(layout::blob(digest)).with_context(|| format!("reading {digest}"))?;
+                builder.append_file(path_of(digest), &mut file)?;
+            }
+        }
+        let layers: Vec<String> = kept.layers.iter().map(|layer| path_of(&layer.digest)).collect();
+        listed.push(json!({"Config": path_of(&kept.id), "RepoTags": tags, "Layers": layers}));
+        let size = fs::metadata(layout::blob(&kept.manifest))?.len();
+        let mut entry = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": kept.manifest, "size": size});
+        if let Some(tag) = tags.first() {
+            entry["annotations"] =
+                json!({"io.containerd.image.name": tag, "org.opencontainers.image.ref.name": tag});
+        }
+        index.push(entry);
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": index});
+    for (name, value) in [
+        ("index.json", index),
+        ("manifest.json", json!(listed)),
+        ("oci-layout", json!({"imageLayoutVersion": "1.0.0"})),
+    ] {
+        let bytes = serde_json::to_vec(&value)?;
+        let mut header = Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, bytes.as_slice())?;
+    }
+    builder.into_inner()?.flush()?;
+    Ok(())
+}
+
+fn media_type(blob: &Path) -> Result<&'static str> {
+    let mut start = [0_u8; 4];
+    let count = File::open(blob)?.read(&mut start)?;
+    Ok(layer::media_type(&start[..count]))
+}
+
+/// Writes a stream to a file and hashes it.
+fn spool(reader: impl Read, path: &Path) -> Result<(String, u64)> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut reader = Hashing::new(reader);
+    let mut file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+    io::copy(&mut reader, &mut file).with_context(|| format!("writing {}", path.display()))?;
+    Ok((digest_text(reader.hasher), reader.count))
+}
+
+impl Spooled {
+    fn read(reader: impl Read) -> Result<Spooled> {
+        let folder = incoming(&format!("load-{}", new_id()));
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let mut spooled = Spooled { folder, files: HashMap::new(), links: HashMap::new() };
+        let mut archive = tar::Archive::new(reader);
+        for (number, entry) in archive.entries().context("reading the archive")?.enumerate() {
+            let mut entry = entry.context("reading the archive")?;
+            let name = plain(&entry.path().context("a name in the archive")?);
+            let kind = entry.header().entry_type();
+            if kind.is_file() {
+                let path = spooled.folder.join(number.to_string());
+                let (digest, size) = spool(&mut entry, &path).with_context(|| format!("unpacking {name}"))?;
+                spooled.files.insert(name, Part { path, digest, size });
+            } else if (kind.is_symlink() || kind.is_hard_link())
+                && let Some(target) = entry.link_name()?
+            {
+                // Older versions of `docker save` write a layer that is there twice as a link.
+                let base = if kind.is_symlink() {
+                    Path::new(&name).parent().unwrap_or(Path::new(""))
+                } else {
+                    Path::new("")
+                };
+                spooled.links.insert(name.clone(), plain(&base.join(target)));
+            }
+        }
+        Ok(spooled)
+    }
+
+    fn get(&self, name: &str) -> Result<&Part> {
+        let name = plain(Path::new(name));
+        let target = self.links.get(&name).unwrap_or(&name);
+        self.files.get(target).with_context(|| format!("the archive has no {name}"))
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let Ok(file) = self.get(name) else { return Ok(None) };
+        if file.size > LARGEST_JSON {
+            bail!("{name} is of {} bytes", file.size);
+        }
+        serde_json::from_slice(&fs::read(&file.path)?).map(Some).with_context(|| format!("reading {name}"))
+    }
+
+    /// The images that the archive lists.
+    fn images(&self) -> Result<Vec<Listed>> {
+        if let Some(listed) = self.json("manifest.json")? {
+            return Ok(listed);
+        }
+        let Some(index) = self.json::<Value>("index.json")? else {
+            bail!(
+                "this is no archive of images: it has neither manifest.json nor index.json (docker import takes archives of files)"
+            );
+        };
+        index["manifests"].as_array().into_iter().flatten().map(|entry| self.image(entry)).collect()
+    }
+
+    /// One image of an OCI layout.
+    fn image(&self, entry: &Value) -> Result<Listed> {
+        let path = |descriptor: &Value| {
+            format!("blobs/sha256/{}", hex(descriptor["digest"].as_str().unwrap_or_default()))
+        };
+        let manifest: Value =
+            self.json(&path(entry))?.with_context(|| format!("the archive has no {}", path(entry)))?;
+        if let Some(inner) = manifest["manifests"].as_array() {
+            let fits = |entry: &&Value| {
+                entry["platform"]["architecture"] == "amd64" && self.get(&path(entry)).is_ok()
+            };
+            return self.image(inner.iter().find(fits).context("the archive has no image for amd64")?);
+        }
+        let name = ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
+            .iter()
+            .find_map(|key| entry["annotations"][*key].as_str())
+            .filter(|name| name.contains(['/', ':']));
+        Ok(Listed {
+            config: path(&manifest["config"]),
+            repo_tags: name.map(|name| vec![name.to_owned()]),
+            layers: manifest["layers"].as_array().into_iter().flatten().map(path).collect(),
+        })
+    }
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A name of an archive without what means nothing. It is only ever compared, never opened.
+fn plain(path: &Path) -> String {
+    let mut parts: Vec<&std::ffi::OsStr> = Vec::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::Normal(name) => parts.push(name),
+            std::path::Component::ParentDir => drop(parts.pop()),
+            _ => {}
+        }
+    }
+    parts.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
+}

@@ -1,0 +1,100 @@
+//! Artifacts of registries that are no images of containers, such as releases of the system: manifests as they were
+//! signed, and blobs into files. For programs that run by themselves; the daemon has `pull`.
+
+use super::download::{self, Download};
+use super::progress::Progress;
+use super::pull::get_manifest;
+use super::registry::{Endpoint, Settings, explain};
+use corral_engine::error::EngineError;
+use corral_engine::image::reference;
+use oci_client::RegistryOperation;
+use oci_client::manifest::OciDescriptor;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::channel;
+
+/// An artifact that a registry has.
+pub struct Artifact {
+    runtime: Runtime,
+    endpoint: Arc<Endpoint>,
+    /// Byte for byte.
+    pub manifest: Vec<u8>,
+    /// Computed from it.
+    pub digest: String,
+}
+
+impl std::fmt::Debug for Artifact {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Artifact({} of {})", self.digest, self.endpoint.host)
+    }
+}
+
+impl Artifact {
+    /// Asks for the manifest of a name.
+    pub fn find(name: &str, settings: &Settings) -> Result<Artifact, EngineError> {
+        // An error means that there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| EngineError::Failed(format!("asking for {name}: {error}")))?;
+        let target = reference::parse(name)?;
+        let mut last = EngineError::NoSuchImage(name.to_owned());
+        for endpoint in settings.endpoints(&target, None)? {
+            let asked = runtime.block_on(async {
+                let operation = RegistryOperation::Pull;
+                let allowed = endpoint.client.auth(&endpoint.reference, &endpoint.auth, operation).await;
+                allowed.map_err(|error| explain(&endpoint, &error))?;
+                get_manifest(&endpoint, &endpoint.reference).await
+            });
+            match asked {
+                Ok((manifest, digest)) => {
+                    return Ok(Artifact { runtime, endpoint: Arc::new(endpoint), manifest, digest });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The manifest that has this tag in the same repository.
+    pub fn sibling(&self, tag: &str) -> Result<Vec<u8>, EngineError> {
+        let reference = &self.endpoint.reference;
+        let name = format!("{}/{}:{tag}", reference.registry(), reference.repository());
+        let sibling = reference::parse(&name)?;
+        self.runtime.block_on(get_manifest(&self.endpoint, &sibling)).map(|(manifest, _)| manifest)
+    }
+
+    /// Puts a blob at `target`. What came before a cut is in `target` with `.partial` behind it, and is gone on with.
+    pub fn fetch(
+        &self,
+        (digest, size): (&str, u64),
+        target: &Path,
+        mut tell: impl FnMut(u64),
+    ) -> Result<(), EngineError> {
+        download::check(digest, &self.endpoint.host)?;
+        let mut partial = target.as_os_str().to_owned();
+        partial.push(".partial");
+        let (sender, mut news) = channel(8);
+        let descriptor = OciDescriptor {
+            digest: digest.to_owned(),
+            size: i64::try_from(size).unwrap_or(i64::MAX),
+            ..OciDescriptor::default()
+        };
+        let download =
+            Download { endpoint: Arc::clone(&self.endpoint), progress: Progress::to(sender), descriptor };
+        self.runtime.block_on(async {
+            let work = download.keep(Path::new(&partial), target);
+            tokio::pin!(work);
+            loop {
+                tokio::select! {
+                    done = &mut work => return done,
+                    Some(each) = news.recv() => {
+                        each["progressDetail"]["current"].as_u64().into_iter().for_each(&mut tell);
+                    }
+                }
+            }
+        })
+    }
+}

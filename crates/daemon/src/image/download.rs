@@ -1,0 +1,135 @@
+//! One blob from a registry into a file: a download goes on where it was cut off, and counts only when its digest is right.
+
+use super::progress::Progress;
+use super::registry::{Endpoint, explain};
+use crate::blocking::blocking;
+use corral_engine::durable;
+use corral_engine::error::EngineError;
+use corral_engine::image::digest::{self, digest_text, short};
+use futures_util::StreamExt;
+use oci_client::client::BlobResponse;
+use oci_client::manifest::OciDescriptor;
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+
+/// How often a download goes on after it was cut off.
+const ATTEMPTS: u32 = 6;
+/// News of a download, in bytes.
+const STEP: u64 = 512 * 1024;
+
+/// A blob to be downloaded.
+pub(super) struct Download {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) progress: Progress,
+    pub(super) descriptor: OciDescriptor,
+}
+
+/// Only what has a digest that can be checked is fetched.
+pub(super) fn check(digest: &str, host: &str) -> Result<(), EngineError> {
+    if digest::hex(digest) == "not-a-digest" {
+        return Err(EngineError::Failed(format!("{host}: {digest} is not a digest that can be checked")));
+    }
+    Ok(())
+}
+
+impl Download {
+    /// Puts the blob at `target`; what has come so far is kept in `partial`.
+    pub(super) async fn keep(&self, partial: &Path, target: &Path) -> Result<(), EngineError> {
+        let digest = &self.descriptor.digest;
+        let mut attempt = 0;
+        while let Err(error) = self.attempt(partial).await {
+            attempt += 1;
+            if attempt == ATTEMPTS || !matches!(error, EngineError::Failed(_)) {
+                return Err(error);
+            }
+            self.progress.step(short(digest), &format!("Retrying: {error}")).await;
+            tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
+        }
+        self.progress.step(short(digest), "Verifying Checksum").await;
+        let (from, to, wanted) = (partial.to_path_buf(), target.to_path_buf(), digest.clone());
+        blocking(move || Ok(verify(&from, &to, &wanted)?)).await?;
+        self.progress.step(short(digest), "Download complete").await;
+        Ok(())
+    }
+
+    /// Goes on with a download where it was cut off.
+    async fn attempt(&self, partial: &Path) -> Result<(), EngineError> {
+        let failed = |error: std::io::Error| EngineError::Failed(format!("{}: {error}", self.endpoint.host));
+        if let Some(folder) = partial.parent() {
+            tokio::fs::create_dir_all(folder).await.map_err(failed)?;
+        }
+        let total = u64::try_from(self.descriptor.size).unwrap_or(0);
+        let mut done = tokio::fs::metadata(partial).await.map_or(0, |data| data.len());
+        if done > total {
+            done = 0;
+        }
+        if done == total && total > 0 {
+            return Ok(());
+        }
+        let Endpoint { client, reference, .. } = &*self.endpoint;
+        let (mut body, append) = if done == 0 {
+            let got = client.pull_blob_stream(reference, &self.descriptor).await;
+            (got.map_err(|error| explain(&self.endpoint, &error))?, false)
+        } else {
+            let got = client.pull_blob_stream_partial(reference, &self.descriptor, done, None).await;
+            match got.map_err(|error| explain(&self.endpoint, &error))? {
+                BlobResponse::Partial(body) => (body, true),
+                BlobResponse::Full(body) => (body, false),
+            }
+        };
+        let mut options = tokio::fs::OpenOptions::new();
+        let options = options.create(true).append(append).write(true).truncate(!append);
+        let mut file = options.open(partial).await.map_err(failed)?;
+        let mut count = if append { done } else { 0 };
+        let mut told = count;
+        while let Some(bytes) = body.stream.next().await {
+            let bytes = bytes.map_err(failed)?;
+            count += bytes.len() as u64;
+            if count > total {
+                return Err(EngineError::BadRequest(format!(
+                    "{}: {} is longer than the {total} bytes of the manifest",
+                    self.endpoint.host, self.descriptor.digest
+                )));
+            }
+            file.write_all(&bytes).await.map_err(failed)?;
+            if count - told >= STEP {
+                told = count;
+                self.progress.count(short(&self.descriptor.digest), "Downloading", (count, total)).await;
+            }
+        }
+        file.flush().await.map_err(failed)?;
+        if count < total {
+            return Err(EngineError::Failed(format!(
+                "{} hung up after {count} of {total} bytes",
+                self.endpoint.host
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Checks the digest of a complete download and puts it into its place. One that is wrong is not kept: going on with it
+/// would never mend it.
+fn verify(partial: &Path, target: &Path, wanted: &str) -> anyhow::Result<()> {
+    let mut file = fs::File::open(partial)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0_u8; 256 * 1024];
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&buffer[..count]);
+    }
+    let found = digest_text(hasher);
+    if found != wanted {
+        let _ = fs::remove_file(partial);
+        anyhow::bail!("{wanted} was damaged on its way: what came is {found}");
+    }
+    durable::rename(partial, target)
+}

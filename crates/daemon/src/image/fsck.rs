@@ -1,0 +1,180 @@
+//! Is the store what it says that it is? Every blob is hashed, and every unpacked layer compared with its archive.
+
+use super::layer::{self, decompress};
+use super::store::{Store, incoming};
+use anyhow::{Context, Result, bail};
+use corral_engine::archive::root::{open_in, open_root};
+use corral_engine::image::digest::digest_text;
+use corral_engine::image::layout::{self, Kept, Layer};
+use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The image that has it, by its name or else its id.
+    pub image: String,
+    pub what: String,
+    /// It can be unpacked again from its blob, which is sound.
+    pub mended: bool,
+}
+
+impl Store {
+    /// Checks every image. With `mend` damaged layers are unpacked again from sound blobs, and what is damaged beyond
+    /// that is removed, so that the next pull brings it again.
+    pub fn check(&self, mend: bool) -> Vec<Damage> {
+        let references = layout::References::load();
+        let mut found = Vec::new();
+        let mut sound: BTreeSet<String> = BTreeSet::new();
+        for kept in layout::all_kept() {
+            let name = references.names.iter().find(|(_, id)| **id == kept.id).map(|(name, _)| name.clone());
+            let image = name.unwrap_or_else(|| kept.id.clone());
+            let mut tell =
+                |what: String, mended: bool| found.push(Damage { image: image.clone(), what, mended });
+            check_blobs(&kept, mend, &mut sound, &mut tell);
+            for layer in &kept.layers {
+                if !sound.insert(layer.diff_id.clone()) {
+                    continue;
+                }
+                if let Err(error) = compare(layer) {
+                    let mended = mend && rebuild(layer).is_ok();
+                    tell(format!("layer {}: {error:#}", layer.diff_id), mended);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn check_blobs(kept: &Kept, mend: bool, sound: &mut BTreeSet<String>, tell: &mut impl FnMut(String, bool)) {
+    let blobs = kept.layers.iter().map(|layer| &layer.digest).chain([&kept.id, &kept.manifest]);
+    for digest in blobs {
+        if !sound.insert(format!("blob {digest}")) {
+            continue;
+        }
+        if let Err(error) = hash(&layout::blob(digest), digest) {
+            tell(format!("blob {digest}: {error:#}"), false);
+            if mend {
+                // A pull takes what is there for sound.
+                let _ = fs::remove_file(layout::blob(digest));
+            }
+        }
+    }
+}
+
+fn hash(path: &Path, wanted: &str) -> Result<()> {
+    let mut file = File::open(path).context("it cannot be read")?;
+    let mut hasher = Sha256::new();
+    io::copy(&mut file, &mut Writer(&mut hasher)).context("it cannot be read")?;
+    let found = digest_text(hasher);
+    if found == wanted { Ok(()) } else { bail!("its content is {found}") }
+}
+
+struct Writer<'a>(&'a mut Sha256);
+
+impl io::Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Unpacks a layer again. Containers that run keep the old tree until they end.
+fn rebuild(wanted: &Layer) -> Result<()> {
+    let blob = layout::blob(&wanted.digest);
+    hash(&blob, &wanted.digest)?;
+    let damaged = incoming(&format!("damaged-{}", corral_engine::id::new_id()));
+    fs::create_dir_all(layout::folder().join("incoming"))?;
+    if layout::layer(&wanted.diff_id).exists() {
+        fs::rename(layout::layer(&wanted.diff_id), &damaged)?;
+    }
+    layer::unpack(&blob, &wanted.diff_id)?;
+    let _ = fs::remove_dir_all(damaged);
+    Ok(())
+}
+
+/// Compares a layer's tree with its archive.
+fn compare(layer: &Layer) -> Result<()> {
+    let root = open_root(&layout::layer(&layer.diff_id)).context("its tree is not there")?;
+    let reader = decompress(File::open(layout::blob(&layer.digest)).context("its blob is not there")?)?;
+    let mut archive = tar::Archive::new(reader);
+    // A name may be there twice: the last one counts.
+    let mut last: Vec<(PathBuf, Fact)> = Vec::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path: PathBuf =
+            entry.path()?.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+        let kind = entry.header().entry_type();
+        let fact = if kind.is_file() {
+            let mut hasher = Sha256::new();
+            io::copy(&mut entry, &mut Writer(&mut hasher))?;
+            Fact::File(digest_text(hasher), entry.header().size()?)
+        } else if kind.is_symlink() {
+            Fact::Link(entry.link_name()?.unwrap_or_default().into_owned())
+        } else if kind.is_dir() {
+            Fact::Folder
+        } else {
+            continue;
+        };
+        last.push((path, fact));
+    }
+    let mut seen = BTreeSet::new();
+    for (path, fact) in last.iter().rev() {
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".wh."));
+        if !hidden && seen.insert(path.clone()) {
+            fact.check(&root, path).with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// What an archive says of a path.
+enum Fact {
+    File(String, u64),
+    Link(PathBuf),
+    Folder,
+}
+
+impl Fact {
+    fn check(&self, root: &OwnedFd, path: &Path) -> Result<()> {
+        let parent =
+            open_in(root, path.parent().unwrap_or(Path::new("")), OFlags::DIRECTORY).context("missing")?;
+        let name = path.file_name().unwrap_or(std::ffi::OsStr::new("."));
+        let data = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).context("missing")?;
+        let kind = FileType::from_raw_mode(data.st_mode);
+        match self {
+            Fact::Folder if kind == FileType::Directory => Ok(()),
+            Fact::Link(target) if kind == FileType::Symlink => {
+                let found = readlinkat(&parent, name, Vec::new())?;
+                let same = found.to_bytes() == target.as_os_str().as_encoded_bytes();
+                if same { Ok(()) } else { bail!("it leads elsewhere") }
+            }
+            Fact::File(digest, size) if kind == FileType::RegularFile => {
+                if u64::try_from(data.st_size).ok() != Some(*size) {
+                    bail!("it has {} bytes instead of {size}", data.st_size);
+                }
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let mut file =
+                    File::from(rustix::fs::openat(&parent, name, flags, rustix::fs::Mode::empty())?);
+                let mut hasher = Sha256::new();
+                let mut buffer = vec![0_u8; 128 * 1024];
+                loop {
+                    match file.read(&mut buffer)? {
+                        0 => break,
+                        count => hasher.update(&buffer[..count]),
+                    }
+                }
+                if digest_text(hasher) == *digest { Ok(()) } else { bail!("its content changed") }
+            }
+            _ => bail!("it is something else"),
+        }
+    }
+}

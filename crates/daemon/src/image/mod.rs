@@ -1,0 +1,14 @@
+//! Images that come and go: pulled, pushed, loaded, saved, removed. What the store holds, any process
+//! reads by `corral_engine::image`.
+
+pub(crate) mod archive;
+pub mod artifact;
+mod download;
+pub mod fsck;
+pub(crate) mod gc;
+pub(crate) mod layer;
+pub mod progress;
+pub mod pull;
+mod push;
+pub mod registry;
+pub mod store;

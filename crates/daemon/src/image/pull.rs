@@ -1,0 +1,253 @@
+//! Images from a registry. Layers come in parallel, go on where they were cut off, and count only when their digests
+//! are right.
+
+use super::download::{self, Download};
+use super::layer;
+use super::progress::Progress;
+use super::registry::{Account, Endpoint, Settings, explain};
+use super::store::{Store, incoming};
+use crate::blocking::blocking;
+use corral_engine::error::EngineError;
+use corral_engine::image::digest::{self, digest, short};
+use corral_engine::image::layout::{self, Kept, Layer};
+use corral_engine::image::reference;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageIndex, OciImageManifest,
+};
+use oci_client::{Reference, RegistryOperation};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const ACCEPTED: [&str; 4] = [
+    OCI_IMAGE_MEDIA_TYPE,
+    IMAGE_MANIFEST_MEDIA_TYPE,
+    OCI_IMAGE_INDEX_MEDIA_TYPE,
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE,
+];
+/// Layers at a time, as Docker does.
+const AT_ONCE: usize = 3;
+const LARGEST_CONFIG: u64 = 8 << 20;
+
+/// What is to be pulled, and how.
+#[derive(Debug)]
+pub struct Wanted {
+    pub name: String,
+    pub settings: Settings,
+    pub account: Option<Account>,
+    /// `linux/amd64`.
+    pub platform: String,
+}
+
+/// A manifest as a registry gave it.
+struct Found {
+    endpoint: Arc<Endpoint>,
+    manifest: OciImageManifest,
+    raw: Vec<u8>,
+    /// Digest of what the name stands for: of the index, if there is one.
+    digest: String,
+}
+
+impl Store {
+    /// Pulls an image; its id comes back.
+    pub async fn pull(self: &Arc<Store>, wanted: Wanted, progress: Progress) -> Result<String, EngineError> {
+        let target = reference::parse(&wanted.name)?;
+        let short = reference::familiar(&wanted.name)?;
+        let mut last = EngineError::NoSuchImage(wanted.name.clone());
+        let mut found = None;
+        for endpoint in wanted.settings.endpoints(&target, wanted.account.as_ref())? {
+            match find(endpoint, &wanted.platform).await {
+                Ok(manifest) => {
+                    found = Some(manifest);
+                    break;
+                }
+                Err(error) => last = error,
+            }
+        }
+        let Some(found) = found else { return Err(last) };
+        let tag = short.rsplit_once([':', '@']).map_or("latest", |(_, tag)| tag).to_owned();
+        progress.step(&tag, &format!("Pulling from {}", target.repository())).await;
+        let by_digest = format!("{}@{}", reference::name(&target), found.digest);
+        let names: Vec<String> = Some(short.clone()).filter(|name| !name.contains('@')).into_iter().collect();
+        let known = layout::References::load();
+        let (kept, found_digest) = (self.fetch(&found, &progress).await?, found.digest);
+        let is_new = known.names.get(&short).or_else(|| known.digests.get(&short)) != Some(&kept.id);
+        let (store, id) = (Arc::clone(self), kept.id.clone());
+        blocking(move || Ok(store.commit(&kept, &names, &[by_digest])?)).await?;
+        progress.say(json!({"status": format!("Digest: {found_digest}")})).await;
+        let news = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
+        progress.say(json!({"status": format!("Status: {news} {short}")})).await;
+        Ok(id)
+    }
+
+    /// Fetches all that a manifest names.
+    async fn fetch(self: &Arc<Store>, found: &Found, progress: &Progress) -> Result<Kept, EngineError> {
+        let config = self.fetch_config(found).await?;
+        let diff_ids: Vec<String> =
+            serde_json::from_value(config["rootfs"]["diff_ids"].clone()).unwrap_or_default();
+        let layers = &found.manifest.layers;
+        if diff_ids.len() != layers.len() || diff_ids.iter().any(|id| digest::hex(id) == "not-a-digest") {
+            return Err(EngineError::Failed(format!(
+                "{}: the image's configuration names {} layers and its manifest {}",
+                found.endpoint.host,
+                diff_ids.len(),
+                layers.len()
+            )));
+        }
+        for each in layers {
+            progress.step(short(&each.digest), "Pulling fs layer").await;
+        }
+        let parts: Vec<(String, Part)> = diff_ids
+            .into_iter()
+            .zip(layers)
+            .map(|(diff_id, layer)| (diff_id, self.part(found, layer, progress)))
+            .collect();
+        let work = parts.into_iter().map(|(diff_id, part)| async move { part.take(&diff_id).await });
+        let layers: Vec<Layer> = stream::iter(work).buffered(AT_ONCE).try_collect().await?;
+        let raw = found.raw.clone();
+        let id = found.manifest.config.digest.clone();
+        blocking(move || {
+            let manifest = Store::put_blob(&raw)?;
+            let size = layer::unpacked_size(&layers);
+            Ok(Kept { id, manifest, layers, size })
+        })
+        .await
+    }
+
+    fn part(self: &Arc<Store>, found: &Found, descriptor: &OciDescriptor, progress: &Progress) -> Part {
+        Part {
+            store: Arc::clone(self),
+            endpoint: Arc::clone(&found.endpoint),
+            progress: progress.clone(),
+            descriptor: descriptor.clone(),
+        }
+    }
+
+    async fn fetch_config(self: &Arc<Store>, found: &Found) -> Result<Value, EngineError> {
+        let descriptor = &found.manifest.config;
+        if u64::try_from(descriptor.size).unwrap_or(u64::MAX) > LARGEST_CONFIG {
+            return Err(EngineError::Failed(format!(
+                "the image's configuration is of {} bytes",
+                descriptor.size
+            )));
+        }
+        let path = self.part(found, descriptor, &Progress::silent()).download().await?;
+        let text = blocking(move || {
+            fs::read(&path)
+                .map_err(|error| EngineError::Failed(format!("reading {}: {error}", path.display())))
+        })
+        .await?;
+        let config: Value = serde_json::from_slice(&text)
+            .map_err(|error| EngineError::Failed(format!("the image's configuration: {error}")))?;
+        if config["rootfs"]["diff_ids"].is_null() {
+            return Err(EngineError::Failed(
+                "this is not an image of containers: its configuration names no layers".to_owned(),
+            ));
+        }
+        Ok(config)
+    }
+}
+
+/// The manifest for our platform.
+async fn find(endpoint: Endpoint, platform: &str) -> Result<Found, EngineError> {
+    let told = |error| explain(&endpoint, &error);
+    endpoint.client.auth(&endpoint.reference, &endpoint.auth, RegistryOperation::Pull).await.map_err(told)?;
+    let (raw, named) = get_manifest(&endpoint, &endpoint.reference).await?;
+    let value: Value = serde_json::from_slice(&raw)
+        .map_err(|error| EngineError::Failed(format!("{}: the manifest: {error}", endpoint.host)))?;
+    let raw = if value["manifests"].is_array() {
+        let index: OciImageIndex = serde_json::from_value(value).map_err(|error| {
+            EngineError::Failed(format!("{}: the index of manifests: {error}", endpoint.host))
+        })?;
+        let (os, architecture) = platform.split_once('/').unwrap_or(("linux", "amd64"));
+        let entry = index.manifests.iter().find(|entry| {
+            entry.platform.as_ref().is_some_and(|platform| {
+                platform.os.to_string() == os && platform.architecture.to_string() == architecture
+            })
+        });
+        let entry = entry.ok_or_else(|| {
+            EngineError::NoSuchImage(format!("{}: not for {platform}", reference::name(&endpoint.reference)))
+        })?;
+        let exact = endpoint.reference.clone_with_digest(entry.digest.clone());
+        get_manifest(&endpoint, &exact).await?.0
+    } else {
+        raw
+    };
+    let manifest: OciImageManifest = serde_json::from_slice(&raw)
+        .map_err(|error| EngineError::Failed(format!("{}: the manifest: {error}", endpoint.host)))?;
+    Ok(Found { endpoint: Arc::new(endpoint), manifest, raw, digest: named })
+}
+
+/// A manifest and its digest, which is computed, not believed.
+pub(super) async fn get_manifest(
+    endpoint: &Endpoint,
+    reference: &Reference,
+) -> Result<(Vec<u8>, String), EngineError> {
+    let got = endpoint.client.pull_manifest_raw(reference, &endpoint.auth, &ACCEPTED).await;
+    let (raw, _) = got.map_err(|error| explain(endpoint, &error))?;
+    let found = digest(&raw);
+    if let Some(wanted) = reference.digest().filter(|wanted| *wanted != found) {
+        return Err(EngineError::Failed(format!(
+            "{} answered {found} when asked for {wanted}",
+            endpoint.host
+        )));
+    }
+    Ok((raw.to_vec(), found))
+}
+
+/// A blob to be fetched.
+struct Part {
+    store: Arc<Store>,
+    endpoint: Arc<Endpoint>,
+    progress: Progress,
+    descriptor: OciDescriptor,
+}
+
+impl Part {
+    /// Downloads and unpacks a layer.
+    async fn take(&self, diff_id: &str) -> Result<Layer, EngineError> {
+        let id = short(&self.descriptor.digest);
+        let known = layout::layer(diff_id).exists() && layout::blob(&self.descriptor.digest).exists();
+        if known {
+            self.progress.step(id, "Already exists").await;
+        } else {
+            let blob = self.download().await?;
+            self.progress.step(id, "Extracting").await;
+            let _only = self.store.lock(diff_id).await;
+            let name = diff_id.to_owned();
+            let refused = blocking(move || Ok(layer::unpack(&blob, &name)?)).await?;
+            for entry in refused {
+                self.progress.step(id, &format!("left out {entry}")).await;
+            }
+            self.progress.step(id, "Pull complete").await;
+        }
+        Ok(Layer {
+            diff_id: diff_id.to_owned(),
+            digest: self.descriptor.digest.clone(),
+            size: u64::try_from(self.descriptor.size).unwrap_or(0),
+            media_type: self.descriptor.media_type.clone(),
+        })
+    }
+
+    /// Puts the blob into the store; its file comes back.
+    async fn download(&self) -> Result<PathBuf, EngineError> {
+        let digest = &self.descriptor.digest;
+        download::check(digest, &self.endpoint.host)?;
+        let target = layout::blob(digest);
+        let _only = self.store.lock(digest).await;
+        if target.exists() {
+            return Ok(target);
+        }
+        let partial = incoming(&format!("{}.partial", digest::hex(digest)));
+        let from = Download {
+            endpoint: Arc::clone(&self.endpoint),
+            progress: self.progress.clone(),
+            descriptor: self.descriptor.clone(),
+        };
+        from.keep(&partial, &target).await?;
+        Ok(target)
+    }
+}

@@ -1,0 +1,239 @@
+//! Names of containers, answered on the bridges of networks that clients made. What is no container's name is passed on
+//! to the host's name servers as it came, and so is the answer.
+
+use crate::table::Table;
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::rdata::{A, PTR};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use rustix::net::sockopt::set_ip_freebind;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+/// Seconds that an answer may be kept: containers come and go.
+const LIFE: u32 = 5;
+/// How long another server may take.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// After an error that would come again at once.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Questions at a time in one network.
+const AT_ONCE: usize = 256;
+const PORT: u16 = 53;
+
+/// The servers at work, by the address of the bridge.
+#[derive(Debug, Default)]
+pub(super) struct Servers(Mutex<HashMap<Ipv4Addr, Vec<AbortHandle>>>);
+
+impl Servers {
+    /// Answers on a bridge from now on. The address need not be there yet.
+    pub(super) fn serve(&self, address: Ipv4Addr, network: &str, table: &Table) {
+        let server = Arc::new(Server {
+            network: network.to_owned(),
+            table: table.clone(),
+            slots: Semaphore::new(AT_ONCE),
+        });
+        let at = SocketAddr::new(IpAddr::V4(address), PORT);
+        let mut tasks = Vec::new();
+        match bind_udp(at) {
+            Ok(socket) => {
+                tasks.push(tokio::spawn(Arc::clone(&server).run_udp(Arc::new(socket))).abort_handle())
+            }
+            Err(error) => eprintln!("answering for names on {at}: {error}"),
+        }
+        match bind_tcp(at) {
+            Ok(listener) => tasks.push(tokio::spawn(server.run_tcp(listener)).abort_handle()),
+            Err(error) => eprintln!("answering for names on {at}: {error}"),
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address, tasks);
+    }
+
+    /// Stops answering on a bridge.
+    pub(super) fn forget(&self, address: Ipv4Addr) {
+        let tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
+        tasks.into_iter().flatten().for_each(|task| task.abort());
+    }
+}
+
+fn bind_udp(at: SocketAddr) -> std::io::Result<UdpSocket> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    set_ip_freebind(&socket, true)?;
+    bind(&socket, &at)?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn bind_tcp(at: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    set_ip_freebind(&socket, true)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(64)
+}
+
+/// The server of one network.
+struct Server {
+    network: String,
+    table: Table,
+    slots: Semaphore,
+}
+
+impl Server {
+    async fn run_udp(self: Arc<Server>, socket: Arc<UdpSocket>) {
+        let mut buffer = vec![0_u8; 4096];
+        loop {
+            let Ok((count, from)) = socket.recv_from(&mut buffer).await else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            let (server, socket, question) =
+                (Arc::clone(&self), Arc::clone(&socket), buffer[..count].to_vec());
+            tokio::spawn(async move {
+                let Ok(_slot) = server.slots.try_acquire() else { return };
+                if let Some(answer) = server.answer(&question, false).await {
+                    // One that is lost is asked for again.
+                    let _ = socket.send_to(&answer, from).await;
+                }
+            });
+        }
+    }
+
+    async fn run_tcp(self: Arc<Server>, listener: TcpListener) {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                // Mostly a want of descriptors: the next one is as ready as this one was.
+                sleep(PAUSE).await;
+                continue;
+            };
+            let server = Arc::clone(&self);
+            tokio::spawn(async move {
+                let Ok(_slot) = server.slots.try_acquire() else { return };
+                let _ = timeout(PATIENCE * 2, server.serve_stream(stream)).await;
+            });
+        }
+    }
+
+    async fn serve_stream(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        loop {
+            let question = read_framed(&mut stream).await?;
+            let Some(answer) = self.answer(&question, true).await else { return Ok(()) };
+            write_framed(&mut stream, &answer).await?;
+        }
+    }
+
+    async fn answer(&self, question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
+        let message = Message::from_vec(question).ok()?;
+        if let Some(answer) = self.answer_ourselves(&message) {
+            return answer.to_vec().ok();
+        }
+        if let Some(answer) = ask_others(question, by_stream).await {
+            return Some(answer);
+        }
+        let mut failed = reply(&message);
+        failed.metadata.response_code = ResponseCode::ServFail;
+        failed.to_vec().ok()
+    }
+
+    /// The answer if the question is for a container of this network.
+    fn answer_ourselves(&self, message: &Message) -> Option<Message> {
+        let query = message.queries.first()?;
+        let containers = self.table.all();
+        let mut answer = reply(message);
+        let name = query.name().to_ascii();
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let mut is_ours = false;
+        for container in containers.iter().filter(|container| container.status.is_up()) {
+            let Some(place) = container.spec.endpoints.iter().find(|place| place.network_id == self.network)
+            else {
+                continue;
+            };
+            let Ok(address) = place.address.parse::<Ipv4Addr>() else { continue };
+            let own = [container.spec.name.as_str(), &container.id[..12], container.spec.hostname.as_str()];
+            let mut names = own.into_iter().chain(place.aliases.iter().map(String::as_str));
+            if names.any(|own| !own.is_empty() && own.eq_ignore_ascii_case(&name)) {
+                is_ours = true;
+                if query.query_type() == RecordType::A {
+                    answer.add_answer(Record::from_rdata(query.name().clone(), LIFE, RData::A(A(address))));
+                }
+            } else if query.query_type() == RecordType::PTR && name == reverse(address) {
+                is_ours = true;
+                let full = format!("{}.{}.", container.spec.name, place.network);
+                if let Ok(full) = Name::from_ascii(&full) {
+                    answer.add_answer(Record::from_rdata(query.name().clone(), LIFE, RData::PTR(PTR(full))));
+                }
+            }
+        }
+        is_ours.then_some(answer)
+    }
+}
+
+fn reverse(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+}
+
+fn reply(to: &Message) -> Message {
+    let mut answer = Message::new(to.metadata.id, MessageType::Response, to.metadata.op_code);
+    answer.metadata.recursion_desired = to.metadata.recursion_desired;
+    answer.metadata.recursion_available = true;
+    answer.add_queries(to.queries.iter().cloned());
+    answer
+}
+
+/// Asks the host's name servers, one after the other.
+async fn ask_others(question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
+    let text = tokio::fs::read_to_string("/etc/resolv.conf").await.ok()?;
+    let servers =
+        text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse::<IpAddr>().ok());
+    for server in servers {
+        let at = SocketAddr::new(server, PORT);
+        let asked = async {
+            if by_stream { ask_by_stream(question, at).await } else { ask_by_datagram(question, at).await }
+        };
+        if let Ok(Ok(answer)) = timeout(PATIENCE, asked).await {
+            return Some(answer);
+        }
+    }
+    None
+}
+
+async fn ask_by_datagram(question: &[u8], server: SocketAddr) -> std::io::Result<Vec<u8>> {
+    let any: IpAddr =
+        if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+    // A port of its own for each question: the kernel takes answers from that server only.
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(server).await?;
+    socket.send(question).await?;
+    let mut answer = vec![0_u8; 4096];
+    loop {
+        let count = socket.recv(&mut answer).await?;
+        if answer.get(..2) == question.get(..2) {
+            answer.truncate(count);
+            return Ok(answer);
+        }
+    }
+}
+
+async fn ask_by_stream(question: &[u8], server: SocketAddr) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server).await?;
+    write_framed(&mut stream, question).await?;
+    read_framed(&mut stream).await
+}
+
+async fn read_framed(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let length = stream.read_u16().await?;
+    let mut bytes = vec![0_u8; usize::from(length)];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+async fn write_framed(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    let length = u16::try_from(bytes.len()).map_err(std::io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes()[..], bytes].concat()).await
+}

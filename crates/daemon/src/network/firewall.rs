@@ -1,0 +1,202 @@
+//! Published ports and the way out, as rules of the kernel's packet filter: chains of ours that are a function of the
+//! containers that run, put into force as a whole by `iptables-restore`. It is the same program that the user's Docker
+//! uses, so each sees what the other did.
+
+use super::record::{Network, members};
+use anyhow::{Context, Result, bail};
+use corral_engine::spec::Snapshot;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+/// Our chains, and from which of the kernel's they are reached: table, ours, the kernel's.
+const CHAINS: [(&str, &str, &str); 4] = [
+    ("nat", "CORRAL-IN", "PREROUTING"),
+    ("nat", "CORRAL-OUT", "OUTPUT"),
+    ("nat", "CORRAL-POST", "POSTROUTING"),
+    ("filter", "CORRAL-FORWARD", "FORWARD"),
+];
+
+/// The rules that the running containers want, as `iptables-restore` reads them; None if there is nothing to want them.
+pub(super) fn rules(networks: &[Network], containers: &[Arc<Snapshot>]) -> Option<String> {
+    let running: Vec<Arc<Snapshot>> = containers.iter().filter(|each| each.status.is_up()).cloned().collect();
+    let used: Vec<&Network> =
+        networks.iter().filter(|network| members(network, &running).next().is_some()).collect();
+    if used.is_empty() {
+        return None;
+    }
+    let mut text = String::from("*nat\n:CORRAL-IN - [0:0]\n:CORRAL-OUT - [0:0]\n:CORRAL-POST - [0:0]\n");
+    for (matching, target) in published(&used, &running) {
+        let _ = writeln!(text, "-A CORRAL-IN {matching} -j DNAT --to-destination {target}");
+        let _ = writeln!(text, "-A CORRAL-OUT ! -d 127.0.0.0/8 {matching} -j DNAT --to-destination {target}");
+    }
+    for network in &used {
+        let (Some(subnet), bridge) = (network.subnet, &network.bridge) else { continue };
+        if !network.internal {
+            let _ = writeln!(text, "-A CORRAL-POST -s {subnet} ! -o {bridge} -j MASQUERADE");
+        }
+        // A container that calls a port of the host that is its own neighbour's, or its own.
+        let _ = writeln!(
+            text,
+            "-A CORRAL-POST -s {subnet} -o {bridge} -m conntrack --ctstate DNAT -j MASQUERADE"
+        );
+    }
+    text += "COMMIT\n*filter\n:CORRAL-FORWARD - [0:0]\n";
+    text += &forwarded(&used);
+    text += "COMMIT\n";
+    Some(text)
+}
+
+/// Networks do not see each other, but for published ports; one without a way out sees nothing else either.
+fn forwarded(used: &[&Network]) -> String {
+    let mut text = String::new();
+    for network in used {
+        let _ = writeln!(
+            text,
+            "-A CORRAL-FORWARD -o {} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT",
+            network.bridge
+        );
+    }
+    for network in used {
+        let bridge = &network.bridge;
+        for other in used.iter().filter(|other| other.bridge != *bridge) {
+            let _ = writeln!(text, "-A CORRAL-FORWARD -i {bridge} -o {} -j DROP", other.bridge);
+        }
+        if network.internal {
+            let _ = writeln!(text, "-A CORRAL-FORWARD -i {bridge} ! -o {bridge} -j DROP");
+            let _ = writeln!(text, "-A CORRAL-FORWARD ! -i {bridge} -o {bridge} -j DROP");
+        }
+        let _ = writeln!(text, "-A CORRAL-FORWARD -i {bridge} -j ACCEPT");
+    }
+    text
+}
+
+/// Published ports: what is matched, and where it goes.
+fn published(used: &[&Network], running: &[Arc<Snapshot>]) -> Vec<(String, String)> {
+    let mut rules = Vec::new();
+    for container in running {
+        let place = container
+            .spec
+            .endpoints
+            .iter()
+            .find(|place| used.iter().any(|network| network.id == place.network_id && !network.internal));
+        let Some(place) = place else { continue };
+        for port in container.spec.ports.iter().filter(|port| port.host_port > 0) {
+            let to = match port.host_ip.as_str() {
+                "" | "0.0.0.0" | "::" => "-m addrtype --dst-type LOCAL".to_owned(),
+                address if address.contains(':') => continue,
+                address => format!("-d {address}/32"),
+            };
+            rules.push((
+                format!("{to} -p {} --dport {}", port.protocol, port.host_port),
+                format!("{}:{}", place.address, port.container_port),
+            ));
+        }
+    }
+    rules
+}
+
+/// Puts the rules into force; None: our chains are empty.
+pub(super) fn apply(rules: &Option<String>) -> Result<()> {
+    let Some(rules) = rules else {
+        let empty: String =
+            CHAINS.iter().map(|(table, chain, _)| format!("*{table}\n:{chain} - [0:0]\nCOMMIT\n")).collect();
+        return restore(&empty);
+    };
+    // Without this the kernel passes nothing on between interfaces.
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("letting the kernel forward packets")?;
+    restore(rules)?;
+    for (table, chain, from) in CHAINS {
+        ensure_jump(table, from, chain)?;
+    }
+    Ok(())
+}
+
+fn ensure_jump(table: &str, from: &str, chain: &str) -> Result<()> {
+    if iptables(&["-t", table, "-C", from, "-j", chain]).is_ok() {
+        return Ok(());
+    }
+    iptables(&["-t", table, "-I", from, "-j", chain])
+}
+
+fn restore(script: &str) -> Result<()> {
+    let mut child = program("iptables-restore")?
+        .args(["--wait", "5", "--noflush"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting iptables-restore")?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(script.as_bytes()).context("telling iptables-restore the rules")?;
+    }
+    finish("iptables-restore", child.wait_with_output())
+}
+
+fn iptables(arguments: &[&str]) -> Result<()> {
+    finish("iptables", program("iptables")?.args(["--wait", "5"]).args(arguments).output())
+}
+
+fn finish(name: &str, output: std::io::Result<std::process::Output>) -> Result<()> {
+    let output = output.with_context(|| format!("running {name}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "))
+}
+
+/// The host's own program, or that of our images by its own loader: nothing of the host is needed to run it.
+fn program(name: &str) -> Result<Command> {
+    let own = format!("/usr/sbin/{name}");
+    if Path::new(&own).exists() {
+        return Ok(Command::new(own));
+    }
+    let layers = ["console", "base"].map(|layer| format!("/usr/share/ros/layers/{layer}/usr"));
+    let inside = format!("{}/sbin/xtables-nft-multi", layers[0]);
+    if !Path::new(&inside).exists() {
+        bail!("there is no iptables on this machine: ports cannot be published");
+    }
+    let libraries = layers.each_ref().map(|layer| format!("{layer}/lib/x86_64-linux-gnu")).join(":");
+    let mut command = Command::new(format!("{}/lib64/ld-linux-x86-64.so.2", layers[1]));
+    command.args(["--library-path", &libraries, &inside, name]);
+    command.env("XTABLES_LIBDIR", format!("{}/lib/x86_64-linux-gnu/xtables", layers[0]));
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_engine::spec::{ContainerSpec, Endpoint, Port, State, Status};
+
+    #[test]
+    fn a_published_port_leads_to_the_container() {
+        let networks = super::super::record::predefined();
+        let spec = ContainerSpec {
+            endpoints: vec![Endpoint {
+                network_id: networks[0].id.clone(),
+                address: "172.18.0.1".to_owned(),
+                ..Endpoint::default()
+            }],
+            ports: vec![Port {
+                host_port: 8080,
+                container_port: 80,
+                protocol: "tcp".to_owned(),
+                ..Port::default()
+            }],
+            ..ContainerSpec::default()
+        };
+        let status = Status { state: State::Running, ..Status::default() };
+        let running = Arc::new(Snapshot { id: "x".to_owned(), spec: spec.clone(), status });
+        let text = rules(&networks, &[running]).unwrap();
+        assert!(
+            text.contains("--dst-type LOCAL -p tcp --dport 8080 -j DNAT --to-destination 172.18.0.1:80"),
+            "{text}"
+        );
+        assert!(text.contains("-s 172.18.0.0/16 ! -o docker-sys -j MASQUERADE"), "{text}");
+        let ended = Arc::new(Snapshot { id: "x".to_owned(), spec, status: Status::default() });
+        assert_eq!(rules(&networks, &[ended]), None);
+    }
+}

@@ -1,0 +1,261 @@
+//! All networks: what clients make and remove, and the endpoints that containers get in them.
+
+use super::record::{self, Network, is_predefined, members};
+use super::subnet::{self, Subnet};
+use super::{dns, firewall};
+use crate::blocking::blocking;
+use crate::table::Table;
+use corral_engine::error::EngineError;
+use corral_engine::id::new_id;
+use corral_engine::spec::{Endpoint, Snapshot};
+use corral_engine::time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+
+/// What a client wants of a new network.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) name: String,
+    pub(crate) internal: bool,
+    pub(crate) attachable: bool,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) options: BTreeMap<String, String>,
+    pub(crate) subnet: Option<Subnet>,
+    pub(crate) gateway: Option<Ipv4Addr>,
+}
+
+/// All networks.
+#[derive(Debug)]
+pub(crate) struct Networks {
+    known: Mutex<Vec<Network>>,
+    /// Addresses are given out one at a time, until PID 1 knows the container that has one.
+    pub(crate) giving: tokio::sync::Mutex<()>,
+    changed: Arc<Notify>,
+    /// One change of the firewall at a time.
+    applying: tokio::sync::Mutex<()>,
+    dns: dns::Servers,
+}
+
+impl Networks {
+    /// All that there are when the daemon starts.
+    pub(crate) fn load() -> Networks {
+        Networks {
+            known: Mutex::new(record::load()),
+            giving: tokio::sync::Mutex::default(),
+            changed: Arc::default(),
+            applying: tokio::sync::Mutex::default(),
+            dns: dns::Servers::default(),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Network>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Network> {
+        self.lock().clone()
+    }
+
+    /// A network by name, id or the unique beginning of an id.
+    pub(crate) fn find(&self, name: &str) -> Result<Network, EngineError> {
+        let known = self.lock();
+        let name = if name == "default" { "bridge" } else { name };
+        if let Some(found) = known.iter().find(|network| network.name == name || network.id == name) {
+            return Ok(found.clone());
+        }
+        let mut found = known.iter().filter(|network| !name.is_empty() && network.id.starts_with(name));
+        match (found.next(), found.next()) {
+            (Some(network), None) => Ok(network.clone()),
+            _ => Err(EngineError::NotFound(format!("network {name} not found"))),
+        }
+    }
+
+    /// Makes a bridge network.
+    pub(crate) fn create(&self, wanted: Wanted) -> Result<Network, EngineError> {
+        let mut known = self.lock();
+        if known.iter().any(|network| network.name == wanted.name) {
+            return Err(EngineError::Conflict(format!("network with name {} already exists", wanted.name)));
+        }
+        let taken: Vec<Subnet> =
+            known.iter().filter_map(|network| network.subnet).chain(subnet::of_host()).collect();
+        let subnet = match wanted.subnet {
+            Some(subnet)
+                if known.iter().filter_map(|network| network.subnet).any(|other| other.overlaps(subnet)) =>
+            {
+                return Err(EngineError::BadRequest(format!(
+                    "{subnet} overlaps with another network of this engine"
+                )));
+            }
+            Some(subnet) => subnet,
+            None => subnet::free(&taken)
+                .ok_or_else(|| EngineError::Failed("no range of addresses is free: name one".to_owned()))?,
+        };
+        let gateway = wanted.gateway.unwrap_or_else(|| subnet.first());
+        if !subnet.contains(gateway) {
+            return Err(EngineError::BadRequest(format!("the gateway {gateway} is not in {subnet}")));
+        }
+        let id = new_id();
+        let named = wanted.options.get("com.docker.network.bridge.name").cloned();
+        let network = Network {
+            bridge: named.unwrap_or_else(|| format!("br-{}", &id[..12])),
+            id,
+            name: wanted.name,
+            driver: "bridge".to_owned(),
+            created: time::rfc3339(time::now()),
+            internal: wanted.internal,
+            attachable: wanted.attachable,
+            labels: wanted.labels,
+            options: wanted.options,
+            subnet: Some(subnet),
+            gateway: Some(gateway),
+        };
+        known.push(network.clone());
+        record::save(&known)?;
+        Ok(network)
+    }
+
+    /// Removes a network in which nobody is; its bridge goes too.
+    pub(crate) async fn remove(
+        &self,
+        network: &Network,
+        containers: &[Arc<Snapshot>],
+    ) -> Result<(), EngineError> {
+        if is_predefined(&network.name) {
+            return Err(EngineError::Forbidden(format!(
+                "{} is a pre-defined network and cannot be removed",
+                network.name
+            )));
+        }
+        let users: Vec<&str> =
+            members(network, containers).map(|(container, _)| container.spec.name.as_str()).collect();
+        if !users.is_empty() {
+            return Err(EngineError::Forbidden(format!(
+                "network {} has active endpoints: {}",
+                network.name,
+                users.join(", ")
+            )));
+        }
+        {
+            let mut known = self.lock();
+            known.retain(|other| other.id != network.id);
+            record::save(&known)?;
+        }
+        if let Some(gateway) = network.gateway {
+            self.dns.forget(gateway);
+        }
+        remove_bridge(&network.bridge).await;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// A place in a network for a container. Hold `giving` until PID 1 knows of it.
+    pub(crate) fn place(
+        &self,
+        network: &Network,
+        containers: &[Arc<Snapshot>],
+        wanted: &Place,
+    ) -> Result<Endpoint, EngineError> {
+        let (Some(subnet), Some(gateway)) = (network.subnet, network.gateway) else {
+            return Err(EngineError::BadRequest(format!("network {} has no places", network.name)));
+        };
+        let taken: BTreeSet<Ipv4Addr> = members(network, containers)
+            .filter_map(|(_, endpoint)| endpoint.address.parse().ok())
+            .chain([gateway])
+            .collect();
+        let address = match wanted.address {
+            Some(address) if !subnet.contains(address) => {
+                return Err(EngineError::BadRequest(format!("{address} is not in {subnet}")));
+            }
+            Some(address) if taken.contains(&address) => {
+                return Err(EngineError::Forbidden(format!("address {address} is already in use")));
+            }
+            Some(address) => address,
+            None => subnet
+                .hosts()
+                .find(|address| !taken.contains(address))
+                .ok_or_else(|| EngineError::Failed(format!("no address is free in {subnet}")))?,
+        };
+        let [_, _, c, d] = address.octets();
+        let [a, b, ..] = address.octets();
+        let mac = format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
+        Ok(Endpoint {
+            network: network.name.clone(),
+            network_id: network.id.clone(),
+            endpoint_id: new_id(),
+            bridge: network.bridge.clone(),
+            address: address.to_string(),
+            prefix: subnet.prefix,
+            gateway: gateway.to_string(),
+            mac: if wanted.mac.is_empty() { mac } else { wanted.mac.clone() },
+            aliases: wanted.aliases.clone(),
+            has_dns: !is_predefined(&network.name),
+            internal: network.internal,
+            mtu: network
+                .options
+                .get("com.docker.network.driver.mtu")
+                .and_then(|mtu| mtu.parse().ok())
+                .unwrap_or(0),
+        })
+    }
+
+    /// Answers questions for names, and keeps the rules of the firewall as the containers want
+    /// them.
+    pub(crate) fn serve(self: &Arc<Networks>, table: &Table) {
+        for network in self.all().iter().filter(|network| !is_predefined(&network.name)) {
+            self.serve_names(table, network);
+        }
+        let (weak, changed) = (Arc::downgrade(self), Arc::clone(&self.changed));
+        let table = table.clone();
+        tokio::spawn(async move {
+            loop {
+                changed.notified().await;
+                let Some(networks) = weak.upgrade() else { return };
+                if let Err(error) = networks.apply(&table).await {
+                    eprintln!("publishing ports: {error}");
+                }
+            }
+        });
+    }
+
+    /// Answers questions for names in a network that clients made.
+    pub(crate) fn serve_names(&self, table: &Table, network: &Network) {
+        if let Some(gateway) = network.gateway {
+            self.dns.serve(gateway, &network.id, table);
+        }
+    }
+
+    /// The rules of the firewall are to be looked at again.
+    pub(crate) fn apply_soon(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Makes the rules of the firewall what the running containers want.
+    pub(crate) async fn apply(&self, table: &Table) -> Result<(), EngineError> {
+        let _only = self.applying.lock().await;
+        let rules = firewall::rules(&self.all(), &table.all());
+        blocking(move || Ok(firewall::apply(&rules)?)).await
+    }
+}
+
+/// What a client wants of a place.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) address: Option<Ipv4Addr>,
+    pub(crate) mac: String,
+    pub(crate) aliases: Vec<String>,
+}
+
+/// The bridge of a network that is gone. One that was never used is not there.
+async fn remove_bridge(name: &str) {
+    use futures_util::TryStreamExt;
+    let Ok((connection, handle, _)) = rtnetlink::new_connection() else { return };
+    tokio::spawn(connection);
+    let found = handle.link().get().match_name(name.to_owned()).execute().try_next().await;
+    if let Ok(Some(link)) = found
+        && let Err(error) = handle.link().del(link.header.index).execute().await
+    {
+        eprintln!("removing {name}: {error}");
+    }
+}

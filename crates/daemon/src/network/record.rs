@@ -1,0 +1,96 @@
+//! What a network is, the three that are always there, and the file that keeps the others over a
+//! boot.
+
+use super::subnet::Subnet;
+use corral_engine::durable;
+use corral_engine::image::digest::digest;
+use corral_engine::paths;
+use corral_engine::spec::{Endpoint, Snapshot};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The bridge of containers that name no network, as in the original.
+const DEFAULT_BRIDGE: &str = "docker-sys";
+const DEFAULT_SUBNET: &str = "172.18.0.0/16";
+const DEFAULT_GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 18, 42, 1);
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Network {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// `bridge`, `host` or `null`.
+    pub(crate) driver: String,
+    /// RFC 3339.
+    pub(crate) created: String,
+    pub(crate) internal: bool,
+    pub(crate) attachable: bool,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) options: BTreeMap<String, String>,
+    /// A bridge's own; empty otherwise.
+    pub(crate) bridge: String,
+    pub(crate) subnet: Option<Subnet>,
+    pub(crate) gateway: Option<Ipv4Addr>,
+}
+
+/// The containers in a network with their places.
+pub(crate) fn members<'a>(
+    network: &Network,
+    containers: &'a [Arc<Snapshot>],
+) -> impl Iterator<Item = (&'a Snapshot, &'a Endpoint)> {
+    let id = network.id.clone();
+    containers.iter().filter_map(move |container| {
+        let place = container.spec.endpoints.iter().find(|endpoint| endpoint.network_id == id)?;
+        Some((&**container, place))
+    })
+}
+
+/// Is it one of the three that are always there?
+pub(crate) fn is_predefined(name: &str) -> bool {
+    ["bridge", "host", "none"].contains(&name)
+}
+
+fn file() -> PathBuf {
+    Path::new(paths::STORE).join("networks.json")
+}
+
+/// Those of earlier boots, and the three that are always there.
+pub(super) fn load() -> Vec<Network> {
+    let kept = fs::read(file()).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let mut known: Vec<Network> = kept.unwrap_or_default();
+    known.splice(0..0, predefined());
+    known
+}
+
+pub(super) fn save(known: &[Network]) -> anyhow::Result<()> {
+    let made: Vec<&Network> = known.iter().filter(|network| !is_predefined(&network.name)).collect();
+    durable::write_json(&file(), &made)
+}
+
+pub(super) fn predefined() -> [Network; 3] {
+    let network = |name: &str, driver: &str| Network {
+        // The same at each boot: containers of earlier ones know it.
+        id: digest(name.as_bytes()).trim_start_matches("sha256:").to_owned(),
+        name: name.to_owned(),
+        driver: driver.to_owned(),
+        created: "1970-01-01T00:00:00Z".to_owned(),
+        internal: false,
+        attachable: false,
+        labels: BTreeMap::new(),
+        options: BTreeMap::new(),
+        bridge: String::new(),
+        subnet: None,
+        gateway: None,
+    };
+    let bridge = Network {
+        bridge: DEFAULT_BRIDGE.to_owned(),
+        subnet: DEFAULT_SUBNET.parse().ok(),
+        gateway: Some(DEFAULT_GATEWAY),
+        ..network("bridge", "bridge")
+    };
+    [bridge, network("host", "host"), network("none", "null")]
+}

@@ -1,0 +1,209 @@
+//! What a service of the plan needs before PID 1 can have it made, where that takes the network, the store or the table
+//! of addresses: its image is pulled, its volumes and networks are made, it gets its addresses and ports.
+
+use crate::blocking::blocking;
+use crate::image::progress::Progress;
+use crate::image::pull::Wanted as WantedImage;
+use crate::network::networks::{Place, Wanted as WantedNetwork};
+use crate::network::ports;
+use crate::network::record::Network;
+use crate::shared::Shared;
+use crate::volume;
+use corral_engine::error::EngineError;
+use corral_engine::image::lookup;
+use corral_engine::image::reference;
+use corral_engine::protocol::Request;
+use corral_engine::spec::{ContainerSpec, NetworkWish, Pull, Snapshot, Wants};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// The pauses between attempts to reach a registry, in seconds: the network may not be there yet.
+const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
+
+/// Prepares whatever PID 1 asks for, each by itself.
+pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<(String, ContainerSpec)>) {
+    while let Some((id, spec)) = orders.recv().await {
+        tokio::spawn(prepare(Arc::clone(&shared), id, spec));
+    }
+}
+
+async fn prepare(shared: Arc<Shared>, id: String, mut spec: ContainerSpec) {
+    let wants = spec.wants.take().unwrap_or_default();
+    let outcome = match fetch(&shared, &id, &spec.image, wants.pull).await {
+        Ok(()) => {
+            if spec.image_id.is_empty() {
+                spec.image_id = lookup::find(&spec.image).map(|image| image.id).unwrap_or_default();
+            }
+            equip(&shared, &id, spec, wants).await
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = outcome
+        && let Err(error) = answer(&shared, id, Err(error.to_string())).await
+    {
+        eprintln!("preparing a service: {error}");
+    }
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    container: String,
+    result: Result<Box<ContainerSpec>, String>,
+) -> Result<(), EngineError> {
+    shared.ask(Request::Prepared { container, result }).await.map(drop)
+}
+
+/// Has the image here, as its policy wants.
+async fn fetch(shared: &Arc<Shared>, id: &str, name: &str, policy: Pull) -> Result<(), EngineError> {
+    let is_here = lookup::find(name).is_ok();
+    match policy {
+        Pull::Never if is_here => return Ok(()),
+        Pull::Never => return Err(EngineError::NoSuchImage(name.to_owned())),
+        Pull::Missing if is_here => return Ok(()),
+        Pull::Missing | Pull::Always => {}
+    }
+    if !is_here {
+        return fetch_patiently(shared, id, name).await;
+    }
+    // What is here already serves while the registry is away.
+    if let Err(error) = pull(shared, name).await {
+        eprintln!("pulling {name}: {error}; going on with the one that is here");
+    }
+    Ok(())
+}
+
+/// Tries again where the registry cannot be reached; PID 1 knows why meanwhile.
+async fn fetch_patiently(shared: &Arc<Shared>, id: &str, name: &str) -> Result<(), EngineError> {
+    let mut changes = shared.hubs.get(id).watch();
+    let mut pauses = PAUSES.iter().peekable();
+    loop {
+        let error = match pull(shared, name).await {
+            Err(EngineError::Failed(error)) => error,
+            pulled => return pulled,
+        };
+        // It may have come by another way.
+        if lookup::find(name).is_ok() {
+            return Ok(());
+        }
+        let problem = format!("pulling {name}: {error}");
+        let Some(pause) = pauses.peek() else { return Err(EngineError::Failed(problem)) };
+        eprintln!("{problem}; again in {pause} s");
+        shared.ask(Request::NotPrepared { container: id.to_owned(), problem }).await?;
+        // It ends early where someone asks for the start, for which there may be a reason.
+        let waiting = tokio::time::timeout(Duration::from_secs(**pause), changes.changed());
+        if waiting.await.is_err() {
+            pauses.next();
+        }
+        if lookup::find(name).is_ok() {
+            return Ok(());
+        }
+    }
+}
+
+async fn pull(shared: &Arc<Shared>, name: &str) -> Result<(), EngineError> {
+    let name = reference::familiar(name)?;
+    let wanted = WantedImage {
+        name: name.clone(),
+        settings: shared.settings(),
+        account: None,
+        platform: "linux/amd64".to_owned(),
+    };
+    let id = shared.store.pull(wanted, Progress::silent()).await?;
+    shared.bus.tell("image", "pull", &name, serde_json::json!({"name": name, "id": id}));
+    Ok(())
+}
+
+/// Volumes, places in networks and ports. PID 1 knows of them before anybody else is given any.
+async fn equip(
+    shared: &Arc<Shared>,
+    id: &str,
+    mut spec: ContainerSpec,
+    wants: Wants,
+) -> Result<(), EngineError> {
+    make_volumes(&mut spec)?;
+    let mut networks = Vec::new();
+    for wish in &wants.networks {
+        networks.push(network(shared, wish).await?);
+    }
+    let _giving = shared.networks.giving.lock().await;
+    let mut containers = shared.table.all();
+    containers.retain(|container| container.id != id);
+    for (wish, network) in wants.networks.iter().zip(&networks) {
+        spec.endpoints.push(shared.networks.place(network, &containers, &place(wish)?)?);
+    }
+    for (name, alias) in &wants.links {
+        let address = linked(&spec, &containers, name)?;
+        for known in [alias, name] {
+            let line = format!("{known}:{address}");
+            if !spec.extra_hosts.contains(&line) {
+                spec.extra_hosts.push(line);
+            }
+        }
+    }
+    ports::choose(&containers, &mut spec)?;
+    ports::check(&containers, id, &spec)?;
+    answer(shared, id.to_owned(), Ok(Box::new(spec))).await
+}
+
+fn make_volumes(spec: &mut ContainerSpec) -> Result<(), EngineError> {
+    for bind in spec.binds.iter_mut().filter(|bind| bind.source.is_empty()) {
+        let Some(name) = &bind.volume else { continue };
+        bind.source = volume::create(name, BTreeMap::new())?.data().display().to_string();
+    }
+    Ok(())
+}
+
+/// The network of a wish; it is made if it may be.
+async fn network(shared: &Arc<Shared>, wish: &NetworkWish) -> Result<Network, EngineError> {
+    // Two services may want the same one at the same time: the second to come finds it made.
+    let _making = shared.networks.giving.lock().await;
+    let found = shared.networks.find(&wish.network);
+    if found.is_ok() || !wish.may_be_made {
+        return found;
+    }
+    let parse = |text: &str| match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(EngineError::BadRequest),
+    };
+    let gateway = match wish.gateway.as_str() {
+        "" => None,
+        text => Some(
+            text.parse().map_err(|_| EngineError::BadRequest(format!("{text:?} is not an IPv4 address")))?,
+        ),
+    };
+    let wanted = WantedNetwork {
+        name: wish.network.clone(),
+        internal: wish.internal,
+        labels: wish.labels.clone(),
+        subnet: parse(&wish.subnet)?,
+        gateway,
+        ..WantedNetwork::default()
+    };
+    let making = Arc::clone(shared);
+    let network = blocking(move || making.networks.create(wanted)).await?;
+    shared.networks.serve_names(&shared.table, &network);
+    Ok(network)
+}
+
+fn place(wish: &NetworkWish) -> Result<Place, EngineError> {
+    let address = match wish.address.as_str() {
+        "" => None,
+        text => Some(
+            text.parse().map_err(|_| EngineError::BadRequest(format!("{text:?} is not an IPv4 address")))?,
+        ),
+    };
+    Ok(Place { address, mac: wish.mac.clone(), aliases: wish.aliases.clone() })
+}
+
+/// The address of another container in a network that both are in.
+fn linked(spec: &ContainerSpec, containers: &[Arc<Snapshot>], name: &str) -> Result<String, EngineError> {
+    let other = containers.iter().find(|container| container.spec.name == name);
+    let other = other.ok_or_else(|| EngineError::NoSuchContainer(name.to_owned()))?;
+    let is_common = |id: &String| spec.endpoints.iter().any(|endpoint| endpoint.network_id == *id);
+    let common = other.spec.endpoints.iter().find(|endpoint| is_common(&endpoint.network_id));
+    common.map(|endpoint| endpoint.address.clone()).ok_or_else(|| {
+        EngineError::BadRequest(format!("link to {name}: it is in no network of this container"))
+    })
+}

@@ -1,0 +1,127 @@
+//! Bringing the daemon up, and doing what follows from the events of PID 1.
+
+use crate::api;
+use crate::blocking::blocking;
+use crate::bus::Bus;
+use crate::checks::Checks;
+use crate::execs::Execs;
+use crate::hub::Hubs;
+use crate::image::registry::Settings;
+use crate::image::store::Store;
+use crate::network::networks::Networks;
+use crate::record::Records;
+use crate::shared::Shared;
+use crate::table::Table;
+use crate::{cleaner, health, prepare, removal, restore};
+use anyhow::{Context, Result, bail};
+use corral_engine::client::Client;
+use corral_engine::paths;
+use corral_engine::protocol::Event;
+use corral_engine::spec::Snapshot;
+use std::sync::Arc;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// Runs the daemon until PID 1 hangs up. `settings` reads what the configuration says at the
+/// moment.
+pub fn run(settings: impl Fn() -> Settings + Send + Sync + 'static) -> Result<()> {
+    // It was started as /proc/self/exe; `ps` is to show what it is.
+    let _ = rustix::thread::set_name(c"ros-engine");
+    // A second call in one process changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ended = runtime.block_on(serve(Box::new(settings)));
+    // Threads that still wait for a disk or a registry are not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> {
+    let (table, hubs, bus) = (Table::default(), Hubs::default(), Bus::default());
+    let (news, happened) = unbounded_channel();
+    let (orders, wanted) = unbounded_channel();
+    let (known, streams, told) = (table.clone(), hubs.clone(), bus.clone());
+    let client = Client::connect(move |event, mut descriptors| match event {
+        Event::Container { action, snapshot, time, detail } => {
+            let snapshot = Arc::new(*snapshot);
+            known.note(&action, &snapshot);
+            if action == "die" && !snapshot.status.error.is_empty() {
+                streams.not_started(&snapshot.id);
+            }
+            streams.wake(&snapshot.id);
+            if action != "known" {
+                told.container(&action, &snapshot, time, detail.as_ref());
+            }
+            // The receiver lives as long as this process.
+            let _ = news.send((action, snapshot));
+        }
+        Event::Log { id, name, stream } => {
+            if let Some(descriptor) = descriptors.pop() {
+                streams.offer(&id, &name, stream, descriptor);
+            }
+        }
+        Event::ExecEnded { exec, exit_code } => told.exec_ended(&exec, exit_code),
+        Event::TryAgain { id } => streams.wake(&id),
+        Event::Prepare { id, spec } => {
+            let _ = orders.send((id, *spec));
+        }
+    })
+    .context("connecting to PID 1")?;
+    let shared = Arc::new(Shared {
+        client,
+        table,
+        bus,
+        hubs: hubs.clone(),
+        checks: Checks::default(),
+        records: Records::default(),
+        networks: Arc::new(Networks::load()),
+        store: Arc::new(Store::default()),
+        execs: Execs::default(),
+        settings,
+    });
+    hubs.serve(shared.table.clone());
+    let attaching = Arc::clone(&shared);
+    blocking(move || attaching.client.attach()).await.context("attaching to PID 1")?;
+    shared.networks.serve(&shared.table);
+    tokio::spawn(prepare::serve(Arc::clone(&shared), wanted));
+    tokio::spawn(cleaner::run(Arc::clone(&shared)));
+    tokio::spawn(restore::restore(Arc::clone(&shared)));
+    let following = follow(Arc::clone(&shared), happened);
+    tokio::select! {
+        served = api::serve(shared, paths::API_SOCKET) => served,
+        // PID 1 cuts off who does not read, or could not get all that belongs to a message. The
+        // next daemon gets it again.
+        () = following => bail!("PID 1 hung up"),
+    }
+}
+
+/// Does what follows from what happens to containers, until PID 1 hangs up.
+async fn follow(shared: Arc<Shared>, mut happened: UnboundedReceiver<(String, Arc<Snapshot>)>) {
+    while let Some((action, snapshot)) = happened.recv().await {
+        if ["create", "start", "die", "rename", "update"].contains(&action.as_str()) {
+            shared.records.note(&snapshot);
+        }
+        let is_on_network = !snapshot.spec.endpoints.is_empty();
+        match action.as_str() {
+            "known" | "start" if snapshot.status.is_up() => {
+                health::watch(&shared, &snapshot);
+                if is_on_network {
+                    shared.networks.apply_soon();
+                }
+            }
+            "die" => {
+                shared.checks.forget(&snapshot.id);
+                if is_on_network {
+                    shared.networks.apply_soon();
+                }
+                if snapshot.spec.auto_remove && snapshot.status.word() == "exited" {
+                    tokio::spawn(removal::remove_ended(Arc::clone(&shared), snapshot.id.clone()));
+                }
+            }
+            "destroy" => {
+                shared.hubs.forget(&snapshot.id);
+                shared.records.forget(&snapshot.id);
+            }
+            _ => {}
+        }
+    }
+}

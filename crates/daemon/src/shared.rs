@@ -1,0 +1,59 @@
+//! What every request of the API and every task of the daemon can reach.
+
+use crate::blocking::blocking;
+use crate::bus::Bus;
+use crate::checks::Checks;
+use crate::execs::Execs;
+use crate::hub::Hubs;
+use crate::image::registry::Settings;
+use crate::image::store::Store;
+use crate::network::networks::Networks;
+use crate::record::Records;
+use crate::table::Table;
+use corral_engine::client::Client;
+use corral_engine::error::EngineError;
+use corral_engine::protocol::{Reply, Request};
+use corral_engine::spec::Snapshot;
+use std::sync::Arc;
+
+/// What every request of the API can reach.
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    /// Every container as PID 1 last told of it.
+    pub(crate) table: Table,
+    /// Everything that happens.
+    pub(crate) bus: Bus,
+    /// The streams of containers.
+    pub(crate) hubs: Hubs,
+    pub(crate) checks: Checks,
+    pub(crate) records: Records,
+    pub(crate) networks: Arc<Networks>,
+    pub(crate) store: Arc<Store>,
+    /// Processes that were asked for and not yet started, or that run.
+    pub(crate) execs: Execs,
+    pub(super) settings: Box<dyn Fn() -> Settings + Send + Sync>,
+}
+
+impl Shared {
+    /// What the configuration in force says about registries.
+    pub(crate) fn settings(&self) -> Settings {
+        (self.settings)()
+    }
+
+    /// Asks PID 1 and waits, where that holds nobody up.
+    pub(crate) async fn ask(self: &Arc<Shared>, request: Request) -> Result<Reply, EngineError> {
+        let shared = Arc::clone(self);
+        blocking(move || shared.client.call(request)).await
+    }
+
+    /// A container by id, name or the unique beginning of an id.
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Snapshot>, EngineError> {
+        self.table.find(name)
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Shared").field("table", &self.table).finish_non_exhaustive()
+    }
+}
