@@ -3,6 +3,7 @@
 //! This file only dispatches. Everything that a step needs from the host it installs itself (`setup`), or names.
 
 mod accel;
+mod arrows;
 mod bench;
 mod binaries;
 mod console;

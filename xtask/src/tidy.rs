@@ -1,6 +1,7 @@
 //! The rules of the house that no lint knows: arrows between crates, purity, file sizes, names, compose files, recipes,
 //! and that what the documentation shows is true.
 
+use crate::arrows::{self, ARROWS};
 use crate::{docs, module_graph, paths, recipe};
 use anyhow::{Context, Result, bail};
 use corral_config::{Layer, Source};
@@ -12,25 +13,8 @@ use std::path::{Path, PathBuf};
 const EXAMPLE_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
 /// The longest file, in lines, tests not counted.
 const LONGEST_FILE: usize = 500;
-/// Which crate may use which: the arrows of ARCHITECTURE.md.
-const ARROWS: [(&str, &[&str]); 11] = [
-    ("crates/config", &[]),
-    ("crates/plan", &["corral-config"]),
-    ("crates/engine", &[]),
-    ("crates/daemon", &["corral-engine"]),
-    ("crates/machine", &[]),
-    ("crates/cloud", &["corral-config"]),
-    ("crates/stage0", &["corral-machine"]),
-    (
-        "crates/ros",
-        &["corral-cloud", "corral-config", "corral-daemon", "corral-engine", "corral-machine", "corral-plan"],
-    ),
-    ("xtask", &["corral-config", "corral-plan", "vmtest"]),
-    ("tests", &[]),
-    ("tests/engine", &["vmtest"]),
-];
 /// Where the parts of a type still lie in files that use each other: PID 1's supervisor. Nothing else may.
-const KNOT: &str = "crates/ros/src/supervise";
+const KNOT: &str = "crates/init/src/supervise";
 /// What a pure crate must not touch.
 const IMPURE: [&str; 7] =
     ["std::fs", "std::net", "std::process", "std::env", "std::thread", "SystemTime", "Instant::now"];
@@ -41,7 +25,7 @@ const BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "manager", "mis
 pub(crate) fn check() -> Result<()> {
     let mut found = Vec::new();
     let sources = rust_files()?;
-    check_arrows(&mut found)?;
+    arrows::check(&mut found)?;
     check_loops(&mut found)?;
     for file in &sources {
         check_source(file, &mut found)?;
@@ -80,30 +64,6 @@ fn collect(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) -> Result<(
 
 fn shown(path: &Path) -> String {
     path.strip_prefix(paths::root()).unwrap_or(path).display().to_string()
-}
-
-fn check_arrows(found: &mut Vec<String>) -> Result<()> {
-    let ours: BTreeSet<&str> = [
-        "corral-cloud",
-        "corral-config",
-        "corral-plan",
-        "corral-daemon",
-        "corral-engine",
-        "corral-machine",
-        "corral-stage0",
-        "corral-ros",
-        "vmtest",
-        "xtask",
-    ]
-    .into();
-    for (folder, allowed) in ARROWS {
-        let text = fs::read_to_string(paths::root().join(folder).join("Cargo.toml"))?;
-        let names = text.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
-        for name in names.filter(|name| ours.contains(name) && !allowed.contains(name)) {
-            found.push(format!("{folder}/Cargo.toml: {folder} must not use {name}"));
-        }
-    }
-    Ok(())
 }
 
 /// No two files of a crate use each other, directly or through others: a reader finds what a file stands on below it.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// One line of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub log: String,
     pub stream: String,
     /// RFC 3339, UTC, nanoseconds.
@@ -18,7 +18,7 @@ pub struct Entry {
 
 /// The log of one container. At most `max_files` files of about `max_bytes`; the newest has no number.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     path: PathBuf,
     file: File,
     size: u64,
@@ -28,7 +28,7 @@ pub struct Log {
 
 impl Log {
     /// Opens a log for appending.
-    pub fn open(path: &Path, max_bytes: u64, max_files: u32) -> Result<Log> {
+    pub(crate) fn open(path: &Path, max_bytes: u64, max_files: u32) -> Result<Log> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -38,7 +38,7 @@ impl Log {
     }
 
     /// Appends lines, in one write. A file that cannot be rotated grows until it can be: no line is lost.
-    pub fn append(&mut self, entries: &[Entry]) -> Result<()> {
+    pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<()> {
         let (mut bytes, mut rotated) = (Vec::new(), Ok(()));
         for entry in entries {
             let start = bytes.len();
@@ -75,7 +75,7 @@ impl Log {
 
 /// Cuts what a container wrote into lines; a line without end is cut at 16 KiB, as Docker does.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     rest: Vec<u8>,
 }
 
@@ -83,7 +83,7 @@ const LONGEST_LINE: usize = 16 * 1024;
 
 impl Lines {
     /// Takes bytes and gives the lines that are complete.
-    pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         for byte in bytes {
             self.rest.push(*byte);
@@ -95,14 +95,14 @@ impl Lines {
     }
 
     /// What was not ended by a newline.
-    pub fn finish(&mut self) -> Option<String> {
+    pub(crate) fn finish(&mut self) -> Option<String> {
         let rest = std::mem::take(&mut self.rest);
         (!rest.is_empty()).then(|| String::from_utf8_lossy(&rest).into_owned())
     }
 }
 
 /// The files of a log, oldest first, the rotated ones included.
-pub fn files(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = (1..10)
         .map(|number| PathBuf::from(format!("{}.{number}", path.display())))
         .take_while(|file| file.exists())
@@ -113,12 +113,12 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Every line of a log, oldest first.
-pub fn read_all(path: &Path) -> Vec<Entry> {
+pub(crate) fn read_all(path: &Path) -> Vec<Entry> {
     read_before(path, None)
 }
 
 /// Every line of a log up to a position in its newest file.
-pub fn read_before(path: &Path, until: Option<u64>) -> Vec<Entry> {
+pub(crate) fn read_before(path: &Path, until: Option<u64>) -> Vec<Entry> {
     let read = |file: &PathBuf| {
         let limit = until.filter(|_| file == path).unwrap_or(u64::MAX);
         let mut text = Vec::new();
@@ -131,7 +131,7 @@ pub fn read_before(path: &Path, until: Option<u64>) -> Vec<Entry> {
 
 /// Reads the lines of a log as they come.
 #[derive(Debug)]
-pub struct Tail {
+pub(crate) struct Tail {
     path: PathBuf,
     file: Option<File>,
     rest: Vec<u8>,
@@ -139,18 +139,18 @@ pub struct Tail {
 
 impl Tail {
     /// After the last line that is there now.
-    pub fn from_end(path: &Path) -> Tail {
+    pub(crate) fn from_end(path: &Path) -> Tail {
         let file = File::open(path).ok().and_then(|mut file| file.seek(SeekFrom::End(0)).ok().map(|_| file));
         Tail { path: path.to_path_buf(), file, rest: Vec::new() }
     }
 
     /// Where it begins in the newest file.
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.file.as_ref().and_then(|mut file| file.stream_position().ok()).unwrap_or(0)
     }
 
     /// What came since the last call. A file that was rotated away is read to its end first.
-    pub fn read(&mut self) -> Vec<Entry> {
+    pub(crate) fn read(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
         loop {
             if let Some(file) = &mut self.file {

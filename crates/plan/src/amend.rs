@@ -2,7 +2,8 @@
 //! added to it, and everything else is refused. Another image or command would be another service, and one without a
 //! login; a console or an engine of the owner's choice has keys of its own (`rancher.console`, `rancher.docker.engine`).
 
-use crate::compose::{Environment, parse_tree};
+use crate::compose::parse_tree;
+use crate::resolved::Environment;
 use crate::service::{Network, Service, Source, Volume};
 use corral_config::yaml::Node;
 use serde_json::{Map, Value, json};

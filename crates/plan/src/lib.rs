@@ -1,6 +1,8 @@
 //! Which containers, in which order. Pure: compose files and configuration go in, a plan comes out; no I/O, no clock.
 
+#[cfg(feature = "compose")]
 pub mod amend;
+#[cfg(feature = "compose")]
 pub mod compose;
 pub mod graph;
 pub mod labels;
@@ -8,8 +10,10 @@ pub mod lifecycle;
 pub mod resolved;
 pub mod restart;
 pub mod service;
+#[cfg(feature = "compose")]
 pub mod user_service;
 
+#[cfg(feature = "compose")]
 pub use compose::{ComposeError, ServiceFile};
 pub use graph::Plan;
 pub use service::Service;

@@ -1,10 +1,13 @@
 //! What the resolver hands over to PID 1: the configuration, and the plan that follows from it.
 
-use crate::compose::Environment;
 use crate::graph::Plan;
 use corral_config::Config;
 use corral_config::error::Problem;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What services may ask for by name, in `${NAME}`; `SERVICE/NAME` is for one service only.
+pub type Environment = BTreeMap<String, String>;
 
 /// All that PID 1 knows of what the owner wrote.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -12,7 +15,7 @@ pub struct Resolved {
     pub config: Config,
     pub plan: Plan,
     pub problems: Vec<Problem>,
-    /// What services may ask for by name: `rancher.environment`, the proxies, the kernel's version.
+    /// `rancher.environment`, the proxies, the kernel's version.
     pub environment: Environment,
     /// A change waits to be confirmed: seconds until it is rolled back.
     pub confirm_within: Option<u64>,

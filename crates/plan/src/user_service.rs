@@ -2,7 +2,8 @@
 
 mod flags;
 
-use crate::compose::{Environment, duration};
+use crate::compose::duration;
+use crate::resolved::Environment;
 use crate::service::Condition;
 use flags::{LISTS, MAPS, SCALARS, SWITCHES};
 use serde_json::Value;

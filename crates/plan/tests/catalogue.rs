@@ -3,7 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends at what is wrong")]
 
-use corral_plan::compose::{Environment, ServiceFile, parse_with};
+use corral_plan::compose::{ServiceFile, parse_with};
+use corral_plan::resolved::Environment;
 use corral_plan::{Plan, Service};
 use std::fs;
 use std::path::Path;

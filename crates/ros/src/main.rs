@@ -1,15 +1,13 @@
 //! One static binary for everything of ours above stage 0: which program it is, its name says (argv[0]).
 //!
-//! This file only dispatches. `boot` is the story of PID 1; `supervise` what it does ever after.
+//! This file only dispatches. PID 1 is the crate `init`, the engine daemon the crate `daemon`.
 
 mod api;
 mod applets;
-mod boot;
 mod cli;
 mod grow;
 mod install;
 mod kexec;
-mod launch;
 mod luks;
 mod power;
 mod progress;
@@ -17,13 +15,12 @@ mod prompt;
 mod registries;
 mod release;
 mod resolve;
-mod supervise;
 mod terminals;
-mod trace;
 mod upgrade;
 mod why;
 
 use cli::report::report;
+use corral_init::boot;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -2,7 +2,6 @@
 
 use crate::applets::console::commands;
 use crate::applets::user_docker::CONSOLE_DONE;
-use crate::boot::state;
 use crate::resolve;
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result};
@@ -11,6 +10,7 @@ use corral_engine::client::{Client, ask, unexpected};
 use corral_engine::paths;
 use corral_engine::protocol::{Reply, Request};
 use corral_engine::spec::{Snapshot, State};
+use corral_init::boot::state;
 use corral_machine::boot_partition::Stage;
 use corral_machine::boot_partition::booted;
 use std::collections::BTreeMap;

@@ -1,12 +1,9 @@
 //! `${NAME}` in a compose file: from the table of the environment, as the Compose Specification has it.
 //! <https://github.com/compose-spec/compose-spec/blob/main/12-interpolation.md>
 
+use crate::resolved::Environment;
 use corral_config::Position;
 use corral_config::yaml::{Kind, Node};
-use std::collections::BTreeMap;
-
-/// Values by name; `SERVICE/NAME` is for one service only.
-pub type Environment = BTreeMap<String, String>;
 
 /// References within references that are followed.
 const MAX_DEPTH: usize = 8;

@@ -17,11 +17,11 @@ mod service;
 mod tests;
 mod volumes;
 
+use crate::resolved::Environment;
 use crate::service::Service;
 use corral_config::names::ServiceName;
 use corral_config::yaml::{self, Node};
 pub use error::ComposeError;
-pub use interpolate::Environment;
 use reader::{Project, Reader};
 pub use scalar::{duration, env_file, split_words};
 

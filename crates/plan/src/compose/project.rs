@@ -1,8 +1,8 @@
 //! What a compose file says besides its services: networks, volumes, secrets and configs.
 
 use super::error::ComposeError;
-use super::interpolate::Environment;
 use super::reader::{Items, Reader};
+use crate::resolved::Environment;
 use crate::service::BridgeNetwork;
 use corral_config::yaml::Node;
 

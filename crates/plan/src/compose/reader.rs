@@ -1,7 +1,8 @@
 //! Reads nodes of a compose file, and collects what is worth a warning.
 
 use super::error::ComposeError;
-use super::interpolate::{self, Environment};
+use super::interpolate;
+use crate::resolved::Environment;
 use crate::service::BridgeNetwork;
 use corral_config::Position;
 use corral_config::yaml::{Kind, Node};

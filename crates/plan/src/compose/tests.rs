@@ -1,6 +1,7 @@
 //! What compose files mean, and what is said about mistakes in them.
 
-use super::{Environment, parse, parse_with};
+use super::{parse, parse_with};
+use crate::resolved::Environment;
 use crate::service::{
     Condition, Health, Link, Logging, Network, Port, Pull, Restart, Service, Sharing, Source, Ulimit,
 };

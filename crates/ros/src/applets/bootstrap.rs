@@ -1,10 +1,10 @@
 //! `ros bootstrap`, in the bootstrap container: repairs the state disk, or makes one of a blank disk that the owner
 //! named. Never touches a disk with anything on it.
 
-use crate::boot::state::REPAIRED;
 use crate::grow;
 use crate::luks::{self, KeyFile};
 use anyhow::{Context, Result, bail};
+use corral_init::boot::state::REPAIRED;
 use corral_machine::block;
 use corral_machine::growth;
 use corral_machine::modules::Index;

@@ -9,8 +9,6 @@ pub(crate) mod mounts;
 mod sshd;
 
 use super::user_docker::CONSOLE_DONE;
-use crate::boot::resolver::NOTICE;
-use crate::boot::state::{self, CONF};
 use crate::release::boot_set::BootSet;
 use crate::resolve::effective::load_config;
 use crate::resolve::store;
@@ -22,6 +20,8 @@ use corral_config::cmdline;
 use corral_config::model::WriteFile;
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
+use corral_init::boot::resolver::NOTICE;
+use corral_init::boot::state::{self, CONF};
 use corral_machine::boot_partition::booted;
 use corral_machine::console::say;
 use corral_machine::files::write_atomic;

@@ -1,12 +1,12 @@
 //! `cloud-init-execute -pre-console`, in a system container of its own when there is something for it to do: a disk that
 //! is to grow, services that are to be restarted once the boot has got to the console.
 
-use crate::boot::state;
 use crate::grow;
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
+use corral_init::boot::state;
 use corral_machine::block;
 use corral_machine::console::say;
 use corral_machine::files::write_atomic;

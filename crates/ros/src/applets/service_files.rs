@@ -11,6 +11,7 @@ use corral_config::{Config, yaml};
 use corral_machine::console::say;
 use corral_machine::files::write_atomic;
 use corral_plan::compose;
+use corral_plan::resolved::Environment;
 use std::time::{Duration, Instant};
 
 /// A server that does not answer is asked again for so long. Nobody waits for it.
@@ -82,7 +83,7 @@ fn fetch_first(http: &Http, urls: &[String]) -> Result<()> {
         let shown = shown_url(url);
         let text = String::from_utf8(bytes).with_context(|| format!("{shown}: not text"))?;
         // A page that says that there is nothing is no service file, and is not kept.
-        if let Err(error) = compose::parse_with(&shown, &text, &compose::Environment::new()) {
+        if let Err(error) = compose::parse_with(&shown, &text, &Environment::new()) {
             bail!("{error}");
         }
         eprintln!("{shown}: fetched");

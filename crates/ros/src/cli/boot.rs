@@ -1,10 +1,10 @@
 //! `ros boot`: what the boot waited for.
 
-use crate::trace::{self, Span};
 use anyhow::{Context, Result};
 use clap::Args;
 use corral_engine::client::{ask, unexpected};
 use corral_engine::protocol::{Reply, Request};
+use corral_init::trace::{self, Span};
 use corral_machine::files::write_atomic;
 use std::path::PathBuf;
 

@@ -1,13 +1,13 @@
 //! `ros persist`: what survives a restart, and what does not. `ros reset`: as new, but for what is to be kept.
 
-use crate::boot::reset::{KEPT_KEYS, RESET};
-use crate::boot::state::{self, KEPT, PROBLEM};
 use crate::power;
 use crate::prompt::confirm;
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use corral_config::yaml;
+use corral_init::boot::reset::{KEPT_KEYS, RESET};
+use corral_init::boot::state::{self, KEPT, PROBLEM};
 use corral_machine::files::write_atomic;
 use serde_json::json;
 use std::fs;

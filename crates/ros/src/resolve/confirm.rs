@@ -5,9 +5,9 @@
 
 use super::layers::last_good;
 use super::problem;
-use crate::boot::state::CONF;
 use anyhow::{Context, Result};
 use corral_config::error::Problem;
+use corral_init::boot::state::CONF;
 use corral_machine::files::{remove_durably, write_atomic};
 use serde::{Deserialize, Serialize};
 use std::fs;

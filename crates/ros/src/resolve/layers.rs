@@ -1,12 +1,12 @@
 //! The layers of the configuration, in the order in which later ones win (R§7.6), and the last good of each file.
 
 use super::way_in;
-use crate::boot::oem;
-use crate::boot::state::{self, CONF};
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};
 use corral_config::metadata::Metadata;
 use corral_config::{Layer, Source};
+use corral_init::boot::oem;
+use corral_init::boot::state::{self, CONF};
 use corral_machine::boot_partition::booted;
 use corral_machine::files::{read_at_most, write_atomic};
 use serde_json::json;

@@ -2,10 +2,10 @@
 
 use super::layers::{LAST_GOOD, cloud_config_files};
 use super::way_in;
-use crate::boot::state::{CONF, REPAIRED};
 use anyhow::{Context, Result};
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};
+use corral_init::boot::state::{CONF, REPAIRED};
 use corral_machine::boot_partition::booted;
 use corral_machine::files::{read_at_most, remove_durably, write_atomic};
 use serde_json::json;

@@ -4,13 +4,13 @@
 
 use super::layers::last_good;
 use super::{built_in, confirm};
-use crate::boot::state::CONF;
 use anyhow::{Context, Result, bail};
 use corral_config::error::Severity;
 use corral_config::{Layer, Source};
 use corral_config::{merge, path, yaml};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
+use corral_init::boot::state::CONF;
 use corral_machine::files::{lock, write_atomic};
 use serde_json::{Map, Value};
 use std::fs;

@@ -1,10 +1,10 @@
 //! The owner's way in: who may log in, and at which address. It is kept from the last configuration without errors, for
 //! a boot in which the configuration cannot be resolved at all.
 
-use crate::boot::state::CONF;
 use corral_config::error::Severity;
 use corral_config::{Layer, Source};
 use corral_config::{merge, path};
+use corral_init::boot::state::CONF;
 use corral_machine::files::{read_whole, write_atomic};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};

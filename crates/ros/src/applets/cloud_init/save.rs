@@ -1,11 +1,11 @@
 //! What a source gave → files of the owner's configuration: `boot.yml`, scripts, metadata, the provider's network.
 
-use crate::boot::state::CONF;
 use anyhow::Result;
 use corral_cloud::Found;
 use corral_config::user_data::{self, Part};
 use corral_config::{Layer, Source};
 use corral_config::{merge, yaml};
+use corral_init::boot::state::CONF;
 use corral_machine::files::{remove_durably, write_atomic};
 use serde_json::json;
 use std::fs;

@@ -1,8 +1,8 @@
 //! The host keys of sshd: those of the configuration, those of the last boot, or new ones.
 
-use crate::boot::state::CONF;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
+use corral_init::boot::state::CONF;
 use corral_machine::files::write_atomic;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

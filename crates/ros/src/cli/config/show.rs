@@ -1,6 +1,5 @@
 //! What is in force, where it comes from, and what is wrong with it.
 
-use crate::boot::oem;
 use crate::resolve::cloud_init::CloudInitMark;
 use crate::resolve::confirm::Pending;
 use crate::resolve::effective::EffectiveConfig;
@@ -11,8 +10,10 @@ use anyhow::{Result, bail};
 use corral_config::error::{Problem, Severity, capped};
 use corral_config::{Layer, Position, Source};
 use corral_config::{explain, export, merge, path, resolve_with_problems, schema, yaml};
+use corral_init::boot::oem;
 use corral_machine::files::write_atomic;
 use corral_plan::compose;
+use corral_plan::resolved::Environment;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -77,7 +78,7 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
             continue;
         }
         let one = yaml::Node::new(node.at, yaml::Kind::Mapping(vec![(service.clone(), node.clone())]));
-        if let Err(error) = compose::parse_tree(name, &one, &compose::Environment::new()) {
+        if let Err(error) = compose::parse_tree(name, &one, &Environment::new()) {
             let at = Position { line: error.line, column: error.column };
             let key = format!("rancher.services.{service}");
             problems.push(Problem::new(Severity::Error, name, at, &key, error.message));

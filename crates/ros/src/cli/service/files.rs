@@ -1,11 +1,11 @@
 //! The compose files that are added to the system's: what the repositories have, and what is enabled.
 
 use super::run::Engine;
-use crate::boot::state::CONF;
 use crate::cli::repository;
 use crate::resolve::{self, catalogue, store};
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
+use corral_init::boot::state::CONF;
 use corral_plan::compose::parse_with;
 use corral_plan::service::Pull;
 use std::collections::BTreeSet;

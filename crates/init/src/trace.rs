@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 
 /// A piece of the boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Span {
-    pub(crate) name: String,
+pub struct Span {
+    pub name: String,
     /// `step` of PID 1 before the services, or `service`.
-    pub(crate) kind: String,
-    pub(crate) start: u64,
+    pub kind: String,
+    pub start: u64,
     /// When it was done: a step over, a service started, or ended if others wait for its end. 0: not yet.
-    pub(crate) end: u64,
+    pub end: u64,
     /// Names of the spans that had to be done first.
-    pub(crate) after: Vec<String>,
+    pub after: Vec<String>,
 }
 
 /// The record of a boot.
@@ -60,7 +60,7 @@ impl Trace {
 }
 
 /// The chain that ends with `last`: each the latest of those that the next one had to wait for.
-pub(crate) fn critical_path<'a>(spans: &'a [Span], last: &str) -> Vec<&'a Span> {
+pub fn critical_path<'a>(spans: &'a [Span], last: &str) -> Vec<&'a Span> {
     let mut path = Vec::new();
     let mut next = spans.iter().find(|span| span.name == last);
     while let Some(span) = next {
@@ -73,7 +73,7 @@ pub(crate) fn critical_path<'a>(spans: &'a [Span], last: &str) -> Vec<&'a Span> 
 }
 
 /// The spans in the format of Chrome's and Perfetto's trace viewers.
-pub(crate) fn to_perfetto(spans: &[Span]) -> serde_json::Value {
+pub fn to_perfetto(spans: &[Span]) -> serde_json::Value {
     let now = now();
     let events: Vec<_> = spans
         .iter()

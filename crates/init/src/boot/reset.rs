@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What the owner asked for: one word a line.
-pub(crate) const RESET: &str = "/var/lib/rancher/reset";
+pub const RESET: &str = "/var/lib/rancher/reset";
 
 /// The configured keys, where they are kept and the rest of the configuration is not.
-pub(crate) const KEPT_KEYS: &str = "/var/lib/rancher/conf/cloud-config.d/kept-keys.yml";
+pub const KEPT_KEYS: &str = "/var/lib/rancher/conf/cloud-config.d/kept-keys.yml";
 
 /// Paths below the state that each word keeps.
 const KEEP: [(&str, &[&str]); 3] = [

@@ -17,19 +17,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What of the machine is kept on the state disk.
-pub(crate) const KEPT: [&str; 6] =
+pub const KEPT: [&str; 6] =
     ["/home", "/opt", "/var/lib/docker", "/var/lib/system-docker", "/var/lib/rancher", "/var/log"];
 /// Where the owner's configuration is.
-pub(crate) const CONF: &str = "/var/lib/rancher/conf";
+pub const CONF: &str = "/var/lib/rancher/conf";
 const MOUNT_POINT: &str = "/state";
 /// A path of the state that the console and other containers see as well.
-pub(crate) const SEEN: &str = "/var/lib/rancher";
+pub const SEEN: &str = "/var/lib/rancher";
 /// Why the machine runs from memory although it has a state disk.
-pub(crate) const PROBLEM: &str = "/run/corral/state-problem";
+pub const PROBLEM: &str = "/run/corral/state-problem";
 /// What of the state is in memory although the rest is on its disk, and why; a line each.
-pub(crate) const LEFT_OUT: &str = "/run/corral/state-left-out";
+pub const LEFT_OUT: &str = "/run/corral/state-left-out";
 /// There if the check of the disk found something to repair in this boot: files may be gone.
-pub(crate) const REPAIRED: &str = "/run/corral/state-repaired";
+pub const REPAIRED: &str = "/run/corral/state-repaired";
 /// A disk may be late; one that is said to be (`rancher.state.wait`) may be later.
 const WAIT: Duration = Duration::from_secs(10);
 const LONG_WAIT: Duration = Duration::from_secs(60);
@@ -68,7 +68,7 @@ pub(super) fn enter(rough: &Resolved) -> bool {
 }
 
 /// Is the state on a disk, as far as this process sees?
-pub(crate) fn is_on_disk() -> bool {
+pub fn is_on_disk() -> bool {
     const TMPFS: u64 = 0x0102_1994;
     rustix::fs::statfs(SEEN).is_ok_and(|data| data.f_type.cast_unsigned() != TMPFS)
 }

@@ -2,12 +2,12 @@
 //! and then the loop that never ends.
 
 mod early;
-pub(crate) mod oem;
+pub mod oem;
 mod recovery;
-pub(crate) mod reset;
-pub(crate) mod resolver;
+pub mod reset;
+pub mod resolver;
 mod run_once;
-pub(crate) mod state;
+pub mod state;
 mod trial;
 
 use crate::supervise::{Foundation, Supervisor, resume};
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 /// PID 1. Returns only if the loop could not even begin, which the kernel takes as a reason to panic.
-pub(crate) fn run(arguments: &[String]) -> ExitCode {
+pub fn run(arguments: &[String]) -> ExitCode {
     early::become_pid_1();
     if let Some(document) = take_document(arguments) {
         return cannot_go_on(
@@ -59,7 +59,7 @@ fn more(all: &[String], loaded: &[String]) -> Vec<String> {
 }
 
 /// PID 1 of namespaces on some other Linux, with nothing but the engine: for its tests and benchmarks.
-pub(crate) fn run_engine_alone() -> ExitCode {
+pub fn run_engine_alone() -> ExitCode {
     early::become_pid_1();
     let problems = early::prepare_for_engine();
     problems.iter().for_each(|problem| say(problem));

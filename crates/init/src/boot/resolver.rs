@@ -13,19 +13,19 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// The name under which this binary resolves.
-pub(crate) const NAME: &str = "corral-resolve";
+pub const NAME: &str = "corral-resolve";
 /// Its argument when an unconfirmed change is to be rolled back first.
-pub(crate) const TAKE_BACK: &str = "--take-back";
+pub const TAKE_BACK: &str = "--take-back";
 /// Its argument when modules and sysctl are to follow what changed; in a boot PID 1 does that first.
-pub(crate) const WITH_KERNEL: &str = "--with-kernel";
+pub const WITH_KERNEL: &str = "--with-kernel";
 /// Its argument when the owner's files are to be left out, before the reason: they could not be resolved.
-pub(crate) const BUILT_IN: &str = "--built-in";
+pub const BUILT_IN: &str = "--built-in";
 /// Its argument when no data source is to be looked for either.
-pub(crate) const NO_SOURCES: &str = "--no-sources";
+pub const NO_SOURCES: &str = "--no-sources";
 /// Why the configuration could not be resolved last; not there when it could.
-pub(crate) const FAILURE: &str = "/run/corral/resolver-failure";
+pub const FAILURE: &str = "/run/corral/resolver-failure";
 /// What a person who logs in is to know of it: in the banner, and when a shell starts.
-pub(crate) const NOTICE: &str = "/run/corral/notice";
+pub const NOTICE: &str = "/run/corral/notice";
 /// How long it may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// More than this is no configuration: a document has a mebibyte, and what it expands to a few.

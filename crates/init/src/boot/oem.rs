@@ -11,7 +11,7 @@ use std::path::Path;
 
 const MOUNT_POINT: &str = "/usr/share/ros/oem";
 /// Its layer of the configuration.
-pub(crate) const CONFIG: &str = "/usr/share/ros/oem/oem-config.yml";
+pub const CONFIG: &str = "/usr/share/ros/oem/oem-config.yml";
 
 /// Mounts the partition if there is one, and resolves again with what it says.
 pub(super) fn enter(rough: Resolved) -> Resolved {

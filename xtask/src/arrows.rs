@@ -1,0 +1,104 @@
+//! Borders between crates: which of ours may use which, and what of others a crate never reaches, through whatever.
+
+use crate::{paths, sh};
+use anyhow::Result;
+use std::collections::BTreeSet;
+use std::fs;
+
+/// Which crate may use which: the arrows of ARCHITECTURE.md.
+pub(crate) const ARROWS: [(&str, &[&str]); 12] = [
+    ("crates/config", &[]),
+    ("crates/plan", &["corral-config"]),
+    ("crates/engine", &[]),
+    ("crates/daemon", &["corral-engine"]),
+    ("crates/machine", &[]),
+    ("crates/cloud", &["corral-config"]),
+    ("crates/stage0", &["corral-machine"]),
+    ("crates/init", &["corral-config", "corral-engine", "corral-machine", "corral-plan"]),
+    (
+        "crates/ros",
+        &[
+            "corral-cloud",
+            "corral-config",
+            "corral-daemon",
+            "corral-engine",
+            "corral-init",
+            "corral-machine",
+            "corral-plan",
+        ],
+    ),
+    ("xtask", &["corral-config", "corral-plan", "vmtest"]),
+    ("tests", &[]),
+    ("tests/engine", &["vmtest"]),
+];
+/// Crates that run as PID 1 or stand below it.
+const QUIET: [&str; 6] =
+    ["corral-config", "corral-engine", "corral-init", "corral-machine", "corral-plan", "corral-stage0"];
+/// What those never reach: HTTP, TLS, command lines, and what parses the text of an owner or a network.
+/// Config and plan read YAML by a feature that these do without.
+const NOT_FOR_THEM: [&str; 17] = [
+    "axum",
+    "clap",
+    "h2",
+    "http",
+    "httparse",
+    "hyper",
+    "mailparse",
+    "oci-client",
+    "rcgen",
+    "reqwest",
+    "ring",
+    "roxmltree",
+    "rustls",
+    "serde-saphyr",
+    "tungstenite",
+    "ureq",
+    "x509-parser",
+];
+
+/// Adds to `found` what crosses a border.
+pub(crate) fn check(found: &mut Vec<String>) -> Result<()> {
+    check_ours(found)?;
+    for package in QUIET {
+        check_reach(package, found)?;
+    }
+    Ok(())
+}
+
+fn check_ours(found: &mut Vec<String>) -> Result<()> {
+    let ours: BTreeSet<&str> = [
+        "corral-cloud",
+        "corral-config",
+        "corral-daemon",
+        "corral-engine",
+        "corral-init",
+        "corral-machine",
+        "corral-plan",
+        "corral-ros",
+        "corral-stage0",
+        "vmtest",
+        "xtask",
+    ]
+    .into();
+    for (folder, allowed) in ARROWS {
+        let text = fs::read_to_string(paths::root().join(folder).join("Cargo.toml"))?;
+        let names = text.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
+        for name in names.filter(|name| ours.contains(name) && !allowed.contains(name)) {
+            found.push(format!("{folder}/Cargo.toml: {folder} must not use {name}"));
+        }
+    }
+    Ok(())
+}
+
+/// Asks cargo for all that a package is linked with.
+fn check_reach(package: &str, found: &mut Vec<String>) -> Result<()> {
+    let mut cargo = sh::cargo();
+    cargo.args(["tree", "--locked", "--package", package, "--no-default-features"]);
+    let tree = sh::output(cargo.args(["--edges", "normal", "--prefix", "none", "--format", "{p}"]))?;
+    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    for name in NOT_FOR_THEM.into_iter().filter(|name| names.contains(name)) {
+        let how = format!("cargo tree -p {package} --no-default-features -e normal -i {name}");
+        found.push(format!("{package} must not reach {name}: `{how}` shows how it does"));
+    }
+    Ok(())
+}
