@@ -1,11 +1,12 @@
 //! Containers through their life: every event goes through `plan::lifecycle`, and what that says is done here.
 
+use super::Supervisor;
 use super::jobs::Purpose;
 use super::table::{Container, millis};
-use super::{Supervisor, Timer};
+use super::timers::Timer;
 use corral_engine::core::{Streams, cgroup};
 use corral_engine::error::EngineError;
-use corral_engine::protocol::{Event as News, Join, Order};
+use corral_engine::protocol::{Join, Order};
 use corral_engine::spec::{ContainerSpec, FOREVER};
 use corral_engine::sys::signals;
 use corral_machine::console::say;
@@ -16,16 +17,8 @@ use std::time::{Duration, Instant};
 impl Supervisor {
     /// Adds a container to the table.
     pub(super) fn create(&mut self, container: Container) -> Result<(), EngineError> {
-        let name = &container.spec.name;
-        let taken = self.containers.values().find(|other| other.spec.name == *name);
-        if let Some(other) = taken {
-            return Err(EngineError::Conflict(format!(
-                "the container name \"/{name}\" is already in use by container \"{}\": remove or rename that container",
-                other.id
-            )));
-        }
         let id = container.id.clone();
-        self.containers.insert(id.clone(), container);
+        self.containers.insert(container)?;
         self.tell(&id, "create", None);
         Ok(())
     }
@@ -39,7 +32,7 @@ impl Supervisor {
             Action::Nothing => {}
             Action::Launch => self.launch(id),
             Action::Signal => self.ask_to_stop(id, None),
-            Action::Pause(pause) => self.set_timer(pause, Timer::PauseOver(id.to_owned())),
+            Action::Pause(pause) => self.timers.set(pause, Timer::PauseOver(id.to_owned())),
         }
     }
 
@@ -65,7 +58,7 @@ impl Supervisor {
 
     /// The first processes of the containers whose namespaces one shares: these must run.
     fn join(&self, spec: &ContainerSpec) -> Result<Join, EngineError> {
-        let pid = |name: &str| match self.find(name).ok().and_then(|id| self.containers.get(&id)) {
+        let pid = |name: &str| match self.containers.find(name).ok().and_then(|id| self.containers.get(&id)) {
             _ if name.is_empty() => Ok(0),
             Some(other) if other.pid > 0 => Ok(other.pid),
             _ => Err(EngineError::Conflict(format!(
@@ -121,7 +114,7 @@ impl Supervisor {
 
     /// The first process ended: the rest of the container follows, in a helper if there is any.
     pub(super) fn process_ended(&mut self, id: &str, code: i32) {
-        self.clear_timer(&Timer::GraceOver(id.to_owned()));
+        self.timers.clear(&Timer::GraceOver(id.to_owned()));
         let Some(container) = self.containers.get_mut(id) else { return };
         container.pid = 0;
         container.exit_code = code;
@@ -145,7 +138,7 @@ impl Supervisor {
 
     /// Nothing of the ended container is left.
     pub(super) fn cleaned(&mut self, id: &str) {
-        let attached = self.is_attached();
+        let attached = self.clients.is_attached();
         let Some(container) = self.containers.get_mut(id) else { return };
         let Some(code) = container.cleaning.take() else { return };
         if attached {
@@ -194,8 +187,8 @@ impl Supervisor {
         }
         let timer = Timer::GraceOver(id.to_owned());
         match grace {
-            FOREVER => self.clear_timer(&timer),
-            seconds => self.set_timer(Duration::from_secs(seconds), timer),
+            FOREVER => self.timers.clear(&timer),
+            seconds => self.timers.set(Duration::from_secs(seconds), timer),
         }
     }
 
@@ -204,18 +197,6 @@ impl Supervisor {
         if let Some(container) = self.containers.get(id).filter(|container| container.pid > 0) {
             let _ = signals::send(container.pid, 9);
         }
-    }
-
-    /// Tells the engine daemon, and whoever follows the events there.
-    pub(super) fn tell(&mut self, id: &str, action: &str, detail: Option<(&str, &str)>) {
-        let Some(container) = self.containers.get(id) else { return };
-        let news = News::Container {
-            action: action.to_owned(),
-            snapshot: Box::new(container.snapshot()),
-            time: millis(),
-            detail: detail.map(|(key, value)| (key.to_owned(), value.to_owned())),
-        };
-        self.broadcast(&news);
     }
 }
 

@@ -1,6 +1,7 @@
 //! PID 1's own child that is no container and always there: the engine daemon. It dies without harm.
 
-use super::{Supervisor, Timer};
+use super::Supervisor;
+use super::timers::Timer;
 use corral_machine::console::say;
 use corral_plan::restart;
 use std::os::unix::process::CommandExt;
@@ -47,6 +48,6 @@ impl Supervisor {
         let stable = self.daemon.started.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
         self.daemon.failures = if stable { 0 } else { self.daemon.failures + 1 };
         self.daemon.pid = None;
-        self.set_timer(restart::pause(self.daemon.failures), Timer::StartDaemon);
+        self.timers.set(restart::pause(self.daemon.failures), Timer::StartDaemon);
     }
 }

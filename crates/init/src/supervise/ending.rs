@@ -1,7 +1,8 @@
 //! The end of the machine: containers are stopped, those first that wait for others; then what is left of processes;
 //! then the disks are made clean. Whatever hangs, the machine ends after `rancher.shutdown_timeout`.
 
-use super::{Supervisor, Timer};
+use super::Supervisor;
+use super::timers::Timer;
 use anyhow::Result;
 use corral_engine::protocol::PowerAction;
 use corral_engine::sys::{deadline, reap, signals};
@@ -67,7 +68,7 @@ impl Supervisor {
         };
         say(&format!("ending ({power:?}): stopping containers, at most {timeout} s"));
         self.ending = Some(Ending { power });
-        self.set_timer(Duration::from_secs(timeout), Timer::EndingLate);
+        self.timers.set(Duration::from_secs(timeout), Timer::EndingLate);
     }
 
     /// Stops each container as soon as nothing that runs waits for it.
@@ -77,7 +78,7 @@ impl Supervisor {
         }
         let up: Vec<(String, String, bool)> = self
             .containers
-            .values()
+            .iter()
             .filter(|container| !container.is_down())
             .map(|container| (container.id.clone(), container.spec.name.clone(), is_stopping(container)))
             .collect();

@@ -1,35 +1,31 @@
 //! Helpers at work: what each was started for, what it reported, and what follows from its end.
 
-use super::connection::Waiting;
-use super::{Supervisor, Timer};
+use super::clients::Waiting;
 use corral_engine::core::{Helper, Streams};
-use corral_engine::error::EngineError;
-use corral_engine::protocol::{Event, Order, Reply, Report};
+use corral_engine::protocol::{Order, Report};
+use corral_engine::sys;
 use corral_engine::sys::packet::Received;
 use corral_engine::sys::reap::End;
 use corral_engine::sys::signals;
-use corral_machine::console::say;
+use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
-use std::time::Duration;
-
-/// No helper takes this long but one that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// What is lost is the terminal of what it made.
 const NO_ROOM: &str = "PID 1 has no descriptor left for its terminal: Too many open files";
 
 /// A helper and what it is for.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) helper: Helper,
-    pub(super) purpose: Purpose,
+struct Job {
+    helper: Helper,
+    purpose: Purpose,
     /// Its socket may still have something to say.
-    pub(super) listening: bool,
-    pub(super) result: Option<Report>,
+    listening: bool,
+    result: Option<Report>,
     /// The process that it made, and its terminal.
-    pub(super) made: Option<i32>,
-    pub(super) terminal: Option<OwnedFd>,
+    made: Option<i32>,
+    terminal: Option<OwnedFd>,
 }
 
 /// What a helper was started for.
@@ -54,147 +50,211 @@ pub(super) enum Purpose {
     },
 }
 
-impl Supervisor {
-    /// Starts a helper.
-    pub(super) fn start_job(
+/// All helpers at work, and the processes in containers that some of them made.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    /// By process id.
+    helpers: HashMap<i32, Job>,
+    /// Processes in containers that were asked for: process id → id of the exec.
+    execs: HashMap<i32, String>,
+}
+
+/// A helper has made the first process of a container, which waits for [`Jobs::go`].
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) container: String,
+    pub(super) pid: i32,
+    pub(super) terminal: Option<OwnedFd>,
+}
+
+/// A helper has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) purpose: Purpose,
+    /// Why it did not do what it was for.
+    pub(super) failure: Option<String>,
+    /// The process that it made, and its terminal.
+    pub(super) made: Option<i32>,
+    pub(super) terminal: Option<OwnedFd>,
+}
+
+impl Jobs {
+    /// Starts a helper; its process id.
+    pub(super) fn start(
         &mut self,
         purpose: Purpose,
         order: &Order,
         streams: Streams,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<i32> {
         let helper = Helper::start(order, streams)?;
         let pid = helper.pid;
-        self.set_timer(PATIENCE, Timer::HelperLate(pid));
-        self.jobs
-            .insert(pid, Job { helper, purpose, listening: true, result: None, made: None, terminal: None });
-        Ok(())
+        let job = Job { helper, purpose, listening: true, result: None, made: None, terminal: None };
+        self.helpers.insert(pid, job);
+        Ok(pid)
     }
 
-    /// Takes what a helper reports.
-    pub(super) fn hear_helper(&mut self, pid: i32) {
-        let mut created = None;
-        if let Some(job) = self.jobs.get_mut(&pid) {
-            loop {
-                match job.helper.report() {
-                    Received::Message(Report::Created { pid }, mut descriptors) => {
-                        job.made = Some(pid);
-                        job.terminal = descriptors.pop();
-                        created = Some(pid);
-                    }
-                    Received::Stripped(Report::Created { pid }) => {
-                        job.made = Some(pid);
-                        job.result = Some(Report::Failed { message: NO_ROOM.to_owned() });
-                        created = Some(pid);
-                    }
-                    Received::Message(other, _) | Received::Stripped(other) => job.result = Some(other),
-                    Received::Nothing => break,
-                    // It hung up: its end will be reaped.
-                    Received::Closed => {
-                        job.listening = false;
-                        break;
-                    }
-                }
-            }
-        }
-        if let Some(made) = created {
-            self.process_made(pid, made);
-        }
+    /// How many helpers and processes in containers there are.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.helpers.len(), self.execs.len())
     }
 
-    /// A helper has made a process: know it before it can end.
-    fn process_made(&mut self, helper: i32, made: i32) {
-        let Some(job) = self.jobs.get_mut(&helper) else { return };
-        let has_failed = matches!(job.result, Some(Report::Failed { .. }));
-        if has_failed {
+    pub(super) fn helpers(&self) -> Vec<i32> {
+        self.helpers.keys().copied().collect()
+    }
+
+    pub(super) fn has(&self, helper: i32) -> bool {
+        self.helpers.contains_key(&helper)
+    }
+
+    /// Those that may say something, with what to poll them for.
+    pub(super) fn polled(&self) -> impl Iterator<Item = (i32, PollFd<'_>)> {
+        let listening = self.helpers.iter().filter(|(_, job)| job.listening);
+        listening.map(|(pid, job)| (*pid, PollFd::new(&job.helper, PollFlags::IN)))
+    }
+
+    /// Takes what a helper reports. The process that it made is known before that can end.
+    pub(super) fn hear(&mut self, helper: i32) -> Option<Made> {
+        let job = self.helpers.get_mut(&helper)?;
+        let made = job.hear()?;
+        if job.has_failed() {
             // What it made ends with it; what follows follows from the helper's end.
             let _ = signals::send(helper, 9);
             let _ = signals::send(made, 9);
         }
         match &job.purpose {
             Purpose::Launch { id } => {
-                let (id, terminal) = (id.clone(), job.terminal.take());
-                if let Some(container) = self.containers.get_mut(&id) {
-                    container.pid = made;
-                    if let Some(terminal) = terminal {
-                        container.streams = vec![(1, terminal)];
-                        self.offer_streams(&id);
-                    }
-                }
-                if !has_failed && let Some(job) = self.jobs.get(&helper) {
-                    // A helper that does not hear it fails, and says so at its end.
-                    let _ = job.helper.go();
-                }
+                Some(Made { container: id.clone(), pid: made, terminal: job.terminal.take() })
             }
             Purpose::Exec { exec, .. } => {
                 self.execs.insert(made, exec.clone());
+                None
             }
-            Purpose::Cleanup { .. } | Purpose::Remove | Purpose::Network { .. } => {}
+            Purpose::Cleanup { .. } | Purpose::Remove | Purpose::Network { .. } => None,
         }
     }
 
-    /// A helper ended: go on with what it was for.
-    pub(super) fn helper_ended(&mut self, end: End) {
-        self.clear_timer(&Timer::HelperLate(end.pid));
-        // Its last words may have come after we last looked.
-        self.hear_helper(end.pid);
-        let Some(mut job) = self.jobs.remove(&end.pid) else { return };
-        let failure = match job.result.take() {
+    /// Lets the process begin that a helper has made. A helper that does not hear it fails, and says so at its end.
+    pub(super) fn go(&self, helper: i32) {
+        if let Some(job) = self.helpers.get(&helper).filter(|job| !job.has_failed()) {
+            let _ = job.helper.go();
+        }
+    }
+
+    /// Forgets a helper that has ended, and tells what came of it. All that it said was heard before.
+    pub(super) fn end(&mut self, end: End) -> Option<Ended> {
+        let job = self.helpers.remove(&end.pid)?;
+        let failure = match job.result {
             Some(Report::Failed { message }) => Some(message),
             Some(_) => None,
             None => Some(format!("the helper ended with {}", end.code)),
         };
-        match job.purpose {
-            Purpose::Launch { id } => match failure {
-                None => self.launched(&id),
-                Some(message) => self.launch_failed(&id, &message),
-            },
-            Purpose::Cleanup { id } => {
-                failure.iter().for_each(|message| say(message));
-                self.cleaned(&id);
-            }
-            Purpose::Remove => failure.iter().for_each(|message| say(message)),
-            Purpose::Network { caller } => {
-                let reply = failure.map_or(Reply::Done, |message| Reply::Error(EngineError::Failed(message)));
-                self.answer(caller, reply, &[]);
-            }
-            Purpose::Exec { exec, caller } => self.exec_made(exec, caller, (failure, job.made), job.terminal),
+        Some(Ended { purpose: job.purpose, failure, made: job.made, terminal: job.terminal })
+    }
+
+    /// Ends a helper that hangs; what follows follows from its end.
+    pub(super) fn give_up(&self, helper: i32) {
+        if self.has(helper) {
+            let _ = signals::send(helper, 9);
         }
     }
 
-    /// A helper has put a process into a container, or could not.
-    fn exec_made(
-        &mut self,
-        exec: String,
-        caller: Option<Waiting>,
-        (failure, made): (Option<String>, Option<i32>),
-        terminal: Option<OwnedFd>,
-    ) {
-        match (failure, made, caller) {
-            (None, Some(pid), Some(caller)) => {
-                let terminal: Vec<OwnedFd> = terminal.into_iter().collect();
-                self.answer(caller, Reply::ExecStarted { exec, pid }, &terminal);
-            }
-            (None, Some(_), None) => {}
-            (failure, made, caller) => {
-                made.map(|pid| self.execs.remove(&pid));
-                let message = failure.unwrap_or_else(|| "the helper made no process".to_owned());
-                match caller {
-                    Some(caller) => self.answer(caller, Reply::Error(EngineError::BadRequest(message)), &[]),
-                    None => say(&message),
+    /// The exec whose process this is, which is forgotten.
+    pub(super) fn take_exec(&mut self, pid: i32) -> Option<String> {
+        self.execs.remove(&pid)
+    }
+
+    /// What the next process needs; its descriptors stay open.
+    pub(super) fn save(&self) -> Saved {
+        let execs = self.execs.iter().map(|(pid, exec)| (*pid, exec.clone()));
+        Saved { helpers: self.helpers.values().map(Job::save).collect(), execs: execs.collect() }
+    }
+
+    /// A helper whose socket is gone is forgotten.
+    pub(super) fn restore(saved: Saved) -> Jobs {
+        let helpers = saved.helpers.into_iter().filter_map(Job::restore);
+        Jobs {
+            helpers: helpers.map(|job| (job.helper.pid, job)).collect(),
+            execs: saved.execs.into_iter().collect(),
+        }
+    }
+}
+
+impl Job {
+    /// Takes all that it reports now; the process that it made, when it says so.
+    fn hear(&mut self) -> Option<i32> {
+        let mut created = None;
+        loop {
+            match self.helper.report() {
+                Received::Message(Report::Created { pid }, mut descriptors) => {
+                    self.made = Some(pid);
+                    self.terminal = descriptors.pop();
+                    created = Some(pid);
+                }
+                Received::Stripped(Report::Created { pid }) => {
+                    self.made = Some(pid);
+                    self.result = Some(Report::Failed { message: NO_ROOM.to_owned() });
+                    created = Some(pid);
+                }
+                Received::Message(other, _) | Received::Stripped(other) => self.result = Some(other),
+                Received::Nothing => return created,
+                // It hung up: its end will be reaped.
+                Received::Closed => {
+                    self.listening = false;
+                    return created;
                 }
             }
         }
     }
 
-    /// A helper hangs: end it; what follows follows from its end.
-    pub(super) fn helper_late(&mut self, pid: i32) {
-        if self.jobs.contains_key(&pid) {
-            let _ = signals::send(pid, 9);
+    fn has_failed(&self) -> bool {
+        matches!(self.result, Some(Report::Failed { .. }))
+    }
+
+    fn save(&self) -> SavedJob {
+        SavedJob {
+            pid: self.helper.pid,
+            socket: self.helper.as_fd().as_raw_fd(),
+            purpose: self.purpose.clone(),
+            listening: self.listening,
+            result: self.result.clone(),
+            made: self.made,
+            terminal: self.terminal.as_ref().map(AsRawFd::as_raw_fd),
         }
     }
 
-    /// A process that was asked for in a container ended.
-    pub(super) fn exec_ended(&mut self, exec: String, exit_code: i32) {
-        self.broadcast(&Event::ExecEnded { exec, exit_code });
+    fn restore(saved: SavedJob) -> Option<Job> {
+        Some(Job {
+            helper: Helper::adopt(saved.pid, sys::take_kept(saved.socket)?),
+            purpose: saved.purpose,
+            listening: saved.listening,
+            result: saved.result,
+            made: saved.made,
+            terminal: saved.terminal.and_then(sys::take_kept),
+        })
+    }
+}
+
+/// [`Jobs`], with descriptors by their numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Saved {
+    helpers: Vec<SavedJob>,
+    execs: Vec<(i32, String)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedJob {
+    pid: i32,
+    socket: RawFd,
+    purpose: Purpose,
+    listening: bool,
+    result: Option<Report>,
+    made: Option<i32>,
+    terminal: Option<RawFd>,
+}
+
+impl Saved {
+    /// Those that must stay open.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.helpers.iter().flat_map(|job| std::iter::once(job.socket).chain(job.terminal))
     }
 }

@@ -1,8 +1,10 @@
 //! What PID 1 does ever after: one thread, one poll over signals, the control socket, helpers and timers. It decides by
 //! `plan::lifecycle` and `plan::graph`, has helpers do what takes time, and never waits for anything else.
 
+mod age;
 mod bugs;
-mod connection;
+mod calls;
+mod clients;
 mod containers;
 mod daemon;
 mod ending;
@@ -10,16 +12,18 @@ mod jobs;
 mod prepare;
 mod reexec;
 mod reload;
+mod reports;
 mod requests;
 mod services;
 mod table;
+mod timers;
 mod waiters;
 
 use crate::boot::resolver::Resolver;
 use crate::trace::{self, Trace};
 use anyhow::{Context, Result, bail};
 use bugs::{Bugs, Verdict};
-use connection::Connection;
+use clients::Clients;
 use corral_engine::paths;
 use corral_engine::sys::deadline;
 use corral_engine::sys::packet;
@@ -30,16 +34,16 @@ use corral_machine::power::Power;
 use corral_plan::resolved::Resolved;
 use daemon::Daemon;
 use ending::Ending;
-use jobs::Job;
+use jobs::Jobs;
 pub(crate) use reexec::resume;
 use rustix::event::{PollFd, PollFlags, poll};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use table::Container;
+use table::Containers;
+use timers::{Timer, Timers};
 use waiters::Waiter;
 
 /// What the boot hands over to the loop.
@@ -54,19 +58,10 @@ pub(crate) struct Foundation {
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     signals: Signals,
-    listener: OwnedFd,
-    /// Clients, by a number of their own.
-    connections: BTreeMap<u64, Connection>,
-    /// How many there were when no descriptor was left for another.
-    parked: Option<usize>,
-    next_connection: u64,
-    /// Containers, by id.
-    containers: BTreeMap<String, Container>,
-    /// Helpers at work, by process id.
-    jobs: HashMap<i32, Job>,
-    /// Processes in containers that were asked for: process id → id of the exec.
-    execs: HashMap<i32, String>,
-    timers: Vec<(Instant, Timer)>,
+    clients: Clients,
+    containers: Containers,
+    jobs: Jobs,
+    timers: Timers,
     /// Clients that wait for something to happen to a container.
     waiters: Vec<Waiter>,
     /// Somebody wants PID 1 to execute its binary again.
@@ -84,29 +79,6 @@ pub(crate) struct Supervisor {
     /// What keeps services from being started, as it was said.
     obstacles: BTreeSet<String>,
     started: Instant,
-}
-
-/// What comes at a certain time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Timer {
-    /// The pause before the restart of a container is over.
-    PauseOver(String),
-    /// The grace of a container that was asked to stop is over.
-    GraceOver(String),
-    /// A helper takes too long.
-    HelperLate(i32),
-    /// Start the engine daemon again.
-    StartDaemon,
-    /// A change should have been confirmed by now.
-    ConfirmLate,
-    /// The resolver should have said all by now.
-    ResolverLate,
-    /// The machine should have ended by now.
-    EndingLate,
-    /// There may be a descriptor for another client again.
-    Accept,
-    /// Children may have ended while PID 1 was replaced.
-    Reap,
 }
 
 /// Who is to be looked after, in the order of the descriptors polled.
@@ -128,20 +100,16 @@ impl Supervisor {
             paths::CONTROL_SOCKET,
             std::os::unix::fs::PermissionsExt::from_mode(0o600),
         );
-        Ok(Supervisor::with_listener(signals, listener, foundation))
+        Ok(Supervisor::with_clients(signals, Clients::new(listener), foundation))
     }
 
-    fn with_listener(signals: Signals, listener: OwnedFd, foundation: Foundation) -> Supervisor {
+    fn with_clients(signals: Signals, clients: Clients, foundation: Foundation) -> Supervisor {
         Supervisor {
             signals,
-            listener,
-            connections: BTreeMap::new(),
-            parked: None,
-            next_connection: 1,
-            containers: BTreeMap::new(),
-            jobs: HashMap::new(),
-            execs: HashMap::new(),
-            timers: Vec::new(),
+            clients,
+            containers: Containers::default(),
+            jobs: Jobs::default(),
+            timers: Timers::default(),
             waiters: Vec::new(),
             reexec: None,
             resumed: 0,
@@ -161,7 +129,7 @@ impl Supervisor {
     /// Starts what the machine is for, and never comes back: an error in one turn is reported and does not end it. What can
     /// go wrong is done in the loop, where a bug is survived.
     pub(crate) fn run(&mut self) -> Result<()> {
-        self.set_timer(Duration::ZERO, Timer::StartDaemon);
+        self.timers.set(Duration::ZERO, Timer::StartDaemon);
         self.watch_confirmation(self.resolved.confirm_within);
         self.go_on()
     }
@@ -217,25 +185,23 @@ impl Supervisor {
     fn wait(&self) -> Result<Vec<Source>> {
         let mut sources = vec![Source::Signals];
         let mut polled = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        if self.is_listening() {
+        if let Some(listener) = self.clients.listener() {
             sources.push(Source::Listener);
-            polled.push(PollFd::new(&self.listener, PollFlags::IN));
+            polled.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
         }
-        for (number, connection) in &self.connections {
-            sources.push(Source::Connection(*number));
-            polled.push(PollFd::new(connection, connection.interest()));
+        for (number, client) in self.clients.polled() {
+            sources.push(Source::Connection(number));
+            polled.push(client);
         }
-        for (pid, job) in &self.jobs {
-            if job.listening {
-                sources.push(Source::Helper(*pid));
-                polled.push(PollFd::new(&job.helper, PollFlags::IN));
-            }
+        for (pid, helper) in self.jobs.polled() {
+            sources.push(Source::Helper(pid));
+            polled.push(helper);
         }
         if let Some(resolver) = &self.resolver {
             sources.push(Source::Resolver);
             polled.push(PollFd::from_borrowed_fd(resolver.as_fd(), PollFlags::IN));
         }
-        let timeout = self.next_timer().map(deadline::timespec);
+        let timeout = self.timers.left().map(deadline::timespec);
         match poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("waiting for something to do"),
@@ -244,29 +210,12 @@ impl Supervisor {
         Ok(sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)).collect())
     }
 
-    fn next_timer(&self) -> Option<Duration> {
-        let next = self.timers.iter().map(|(at, _)| *at).min()?;
-        Some(next.saturating_duration_since(Instant::now()))
-    }
-
-    fn set_timer(&mut self, after: Duration, timer: Timer) {
-        self.clear_timer(&timer);
-        self.timers.push((deadline::after(after), timer));
-    }
-
-    fn clear_timer(&mut self, timer: &Timer) {
-        self.timers.retain(|(_, other)| other != timer);
-    }
-
     fn fire_timers(&mut self) {
-        let now = Instant::now();
-        let (due, later): (Vec<_>, Vec<_>) = self.timers.drain(..).partition(|(at, _)| *at <= now);
-        self.timers = later;
-        for (_, timer) in due {
+        for timer in self.timers.take_due() {
             match timer {
                 Timer::PauseOver(id) => self.pause_over(&id),
                 Timer::GraceOver(id) => self.grace_over(&id),
-                Timer::HelperLate(pid) => self.helper_late(pid),
+                Timer::HelperLate(helper) => self.jobs.give_up(helper),
                 Timer::StartDaemon => self.start_daemon(),
                 Timer::ConfirmLate => self.confirm_late(),
                 Timer::ResolverLate => self.resolver_late(),
@@ -292,15 +241,14 @@ impl Supervisor {
     fn reap(&mut self) {
         while let Some(end) = reap::next() {
             // A helper tells the process id of what it made before it ends, and only then is that our child.
-            let helpers: Vec<i32> = self.jobs.keys().copied().collect();
-            helpers.into_iter().for_each(|pid| self.hear_helper(pid));
-            if self.jobs.contains_key(&end.pid) {
+            self.jobs.helpers().into_iter().for_each(|helper| self.hear_helper(helper));
+            if self.jobs.has(end.pid) {
                 self.helper_ended(end);
-            } else if let Some(exec) = self.execs.remove(&end.pid) {
+            } else if let Some(exec) = self.jobs.take_exec(end.pid) {
                 self.exec_ended(exec, end.code);
             } else if self.daemon.pid == Some(end.pid) {
                 self.daemon_ended(end.code);
-            } else if let Some(id) = self.container_of(end.pid) {
+            } else if let Some(id) = self.containers.of_process(end.pid) {
                 self.process_ended(&id, end.code);
             }
         }

@@ -16,12 +16,12 @@ impl Supervisor {
         container.preparing = true;
         container.error.clear();
         let news = News::Prepare { id: id.to_owned(), spec: Box::new(container.spec.clone()) };
-        self.broadcast(&news);
+        self.clients.broadcast(&news, &[]);
     }
 
     /// A daemon that is new knows nothing of what the last one was asked for.
     pub(super) fn ask_for_preparations(&mut self) {
-        let open = self.containers.values().filter(|container| container.preparing);
+        let open = self.containers.iter().filter(|container| container.preparing);
         let open: Vec<String> = open.map(|container| container.id.clone()).collect();
         open.iter().for_each(|id| self.have_prepared(id));
     }
@@ -34,7 +34,7 @@ impl Supervisor {
 
     /// Who asks for its start may have brought what was missing.
     pub(super) fn hurry(&mut self, id: &str) {
-        self.broadcast(&News::TryAgain { id: id.to_owned() });
+        self.clients.broadcast(&News::TryAgain { id: id.to_owned() }, &[]);
     }
 
     /// The daemon could not get it yet.

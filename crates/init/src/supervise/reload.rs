@@ -1,10 +1,11 @@
 //! A new configuration comes into force: services whose definition changed are made anew, those that are not wanted any
 //! more end, and the console applies what is its own. A change that waits to be confirmed is taken back in time.
 
-use super::connection::Waiting;
+use super::Supervisor;
+use super::clients::Waiting;
 use super::jobs::Purpose;
 use super::table::Container;
-use super::{Supervisor, Timer};
+use super::timers::Timer;
 use crate::boot::resolver::{PATIENCE, Resolver, TAKE_BACK, WITH_KERNEL, note_failure};
 use crate::launch;
 use anyhow::Result;
@@ -57,7 +58,7 @@ impl Supervisor {
         match Resolver::start(&arguments) {
             Ok(resolver) => {
                 self.resolver = Some(resolver);
-                self.set_timer(PATIENCE, Timer::ResolverLate);
+                self.timers.set(PATIENCE, Timer::ResolverLate);
             }
             Err(error) => self.conclude(Err(error)),
         }
@@ -78,7 +79,7 @@ impl Supervisor {
     /// The change stays.
     pub(super) fn handle_confirmed(&mut self) {
         self.resolved.confirm_within = None;
-        self.clear_timer(&Timer::ConfirmLate);
+        self.timers.clear(&Timer::ConfirmLate);
     }
 
     /// Nobody confirmed in time.
@@ -105,7 +106,7 @@ impl Supervisor {
 
     /// What came of it is the configuration, or what was active stays active; and those who asked are answered.
     fn conclude(&mut self, outcome: Result<Resolved>) {
-        self.clear_timer(&Timer::ResolverLate);
+        self.timers.clear(&Timer::ResolverLate);
         let failure = match outcome {
             Ok(resolved) => {
                 self.adopt(resolved);
@@ -123,7 +124,7 @@ impl Supervisor {
         }
         for caller in std::mem::take(&mut self.reload.callers) {
             let reply = failure.clone().map_or(Reply::Done, Reply::Error);
-            self.answer(caller, reply, &[]);
+            self.clients.answer(caller, reply, &[]);
         }
         if std::mem::take(&mut self.reload.apply) && failure.is_none() {
             self.apply_in_console();
@@ -141,16 +142,16 @@ impl Supervisor {
 
     /// Sets the time at which an unconfirmed change is taken back; one that is set already stays.
     pub(super) fn watch_confirmation(&mut self, within: Option<u64>) {
-        let is_watched = self.timers.iter().any(|(_, timer)| *timer == Timer::ConfirmLate);
+        let is_watched = self.timers.is_set(&Timer::ConfirmLate);
         match within {
             Some(seconds) if !is_watched => {
                 say(&format!(
                     "configuration: a change is taken back in {seconds} s unless confirmed (ros config confirm)"
                 ));
-                self.set_timer(Duration::from_secs(seconds), Timer::ConfirmLate);
+                self.timers.set(Duration::from_secs(seconds), Timer::ConfirmLate);
             }
             Some(_) => {}
-            None => self.clear_timer(&Timer::ConfirmLate),
+            None => self.timers.clear(&Timer::ConfirmLate),
         }
     }
 
@@ -160,17 +161,13 @@ impl Supervisor {
             return;
         }
         let planned = |container: &&Container| container.planned.is_some() && !container.retiring;
-        let outdated: Vec<&Container> = self
-            .containers
-            .values()
-            .filter(planned)
-            .filter(|container| self.is_outdated(container))
-            .collect();
+        let outdated: Vec<&Container> =
+            self.containers.iter().filter(planned).filter(|container| self.is_outdated(container)).collect();
         let context = &self.resolved.config.rancher.docker.storage_context;
         let mut changed: Vec<String> = outdated.iter().map(|container| container.id.clone()).collect();
         if outdated.iter().any(|container| container.spec.name == *context) {
             // dockerd runs in the file system that goes.
-            let dockerd = self.containers.values().filter(planned).find(|other| other.spec.name == "docker");
+            let dockerd = self.containers.iter().filter(planned).find(|other| other.spec.name == "docker");
             changed.extend(dockerd.map(|container| container.id.clone()).filter(|id| !changed.contains(id)));
         }
         changed.into_iter().for_each(|id| self.retire(&id));
@@ -191,14 +188,14 @@ impl Supervisor {
         let Some(container) = self.containers.get_mut(id) else { return };
         container.retiring = true;
         say(&format!("configuration: {} changes", container.spec.name));
-        self.clear_timer(&Timer::PauseOver(id.to_owned()));
+        self.timers.clear(&Timer::PauseOver(id.to_owned()));
         self.happen(id, Event::Stop);
         self.remove_if_unwanted(id);
     }
 
     /// Users, keys, files and mounts are the console's, and it does not end for them: people are logged in there.
     fn apply_in_console(&mut self) {
-        let Ok(id) = self.find("console") else { return };
+        let Ok(id) = self.containers.find("console") else { return };
         if self.containers.get(&id).is_none_or(|container| container.state != State::Running) {
             return;
         }
@@ -223,7 +220,7 @@ impl Supervisor {
         let is_settled = STAGES.iter().filter(is_planned).all(|name| self.progress(name).is_over());
         if is_settled {
             for caller in std::mem::take(&mut self.reload.settling) {
-                self.answer(caller, Reply::Done, &[]);
+                self.clients.answer(caller, Reply::Done, &[]);
             }
         }
     }

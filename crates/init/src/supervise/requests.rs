@@ -1,11 +1,12 @@
 //! What clients ask, one arm a request.
 
-use super::connection::Waiting;
+use super::Supervisor;
+use super::clients::Waiting;
 use super::ending;
 use super::jobs::Purpose;
 use super::table::Container;
+use super::timers::Timer;
 use super::waiters::Until;
-use super::{Supervisor, Timer};
 use corral_engine::core::{Streams, cgroup};
 use corral_engine::error::EngineError;
 use corral_engine::id::new_id;
@@ -42,7 +43,7 @@ impl Supervisor {
                 Ok(Some(Reply::Done))
             }
             Request::Power { action, force } => {
-                self.answer(caller, Reply::Done, &[]);
+                self.clients.answer(caller, Reply::Done, &[]);
                 return self.handle_power(ending::power(action), force);
             }
             Request::Status => Ok(Some(self.handle_status())),
@@ -54,9 +55,9 @@ impl Supervisor {
             other => self.handle_container(caller, other),
         };
         match result {
-            Ok(Some(reply)) => self.answer(caller, reply, &[]),
+            Ok(Some(reply)) => self.clients.answer(caller, reply, &[]),
             Ok(None) => {}
-            Err(error) => self.answer(caller, Reply::Error(error), &[]),
+            Err(error) => self.clients.answer(caller, Reply::Error(error), &[]),
         }
     }
 
@@ -80,7 +81,7 @@ impl Supervisor {
             Request::NotPrepared { container, problem } => self.handle_not_prepared(&container, problem),
             Request::Prepared { container, result } => self.handle_prepared(&container, result),
             Request::CloseStdin { container } => {
-                let container = self.get_mut(&container)?;
+                let container = self.containers.find_mut(&container)?;
                 container.streams.retain(|(stream, _)| *stream != 0);
                 Ok(Some(Reply::Done))
             }
@@ -88,16 +89,10 @@ impl Supervisor {
         }
     }
 
-    /// A container by id, name or the beginning of an id.
-    fn get_mut(&mut self, name: &str) -> Result<&mut Container, EngineError> {
-        let id = self.find(name)?;
-        self.containers.get_mut(&id).ok_or_else(|| EngineError::NoSuchContainer(name.to_owned()))
-    }
-
     #[cfg(feature = "test-hooks")]
     #[expect(clippy::panic, reason = "this is the bug that tests ask for")]
     fn handle_panic(&mut self, caller: Waiting) -> Answered {
-        self.answer(caller, Reply::Done, &[]);
+        self.clients.answer(caller, Reply::Done, &[]);
         panic!("a test asked for it");
     }
 
@@ -108,8 +103,9 @@ impl Supervisor {
     }
 
     fn handle_status(&self) -> Reply {
+        let (helpers, execs) = self.jobs.count();
         Reply::Value(json!({
-            "containers": self.containers.len(), "helpers": self.jobs.len(), "execs": self.execs.len(),
+            "containers": self.containers.len(), "helpers": helpers, "execs": execs,
             "uptime_seconds": self.started.elapsed().as_secs(), "daemon_pid": self.daemon.pid,
             "resumed": self.resumed,
         }))
@@ -124,20 +120,20 @@ impl Supervisor {
     }
 
     fn handle_list(&mut self, caller: Waiting) {
-        let snapshots: Vec<_> = self.containers.values().map(Container::snapshot).collect();
+        let snapshots: Vec<_> = self.containers.iter().map(Container::snapshot).collect();
         for snapshot in snapshots {
-            self.answer(caller, Reply::Container(Box::new(snapshot)), &[]);
+            self.clients.answer(caller, Reply::Container(Box::new(snapshot)), &[]);
         }
-        self.answer(caller, Reply::Done, &[]);
+        self.clients.answer(caller, Reply::Done, &[]);
     }
 
     fn handle_inspect(&mut self, name: &str) -> Answered {
-        let container = self.get_mut(name)?;
+        let container = self.containers.find_mut(name)?;
         Ok(Some(Reply::Container(Box::new(container.snapshot()))))
     }
 
     fn handle_create(&mut self, id: String, spec: ContainerSpec, past: Option<&Past>) -> Answered {
-        if self.containers.contains_key(&id) {
+        if self.containers.get(&id).is_some() {
             return Ok(Some(Reply::Created { id }));
         }
         if self.resolved.plan.get(&spec.name).is_some() {
@@ -152,7 +148,7 @@ impl Supervisor {
     }
 
     fn handle_start(&mut self, caller: Waiting, name: &str) -> Answered {
-        let container = self.get_mut(name)?;
+        let container = self.containers.find_mut(name)?;
         if container.paused {
             return Err(EngineError::Conflict(format!("container {name} is paused: unpause it instead")));
         }
@@ -170,7 +166,7 @@ impl Supervisor {
         let Some(container) = self.containers.get_mut(&id) else { return Ok(None) };
         if container.is_down() {
             container.restarts = 0;
-            self.clear_timer(&Timer::PauseOver(id.clone()));
+            self.timers.clear(&Timer::PauseOver(id.clone()));
             self.happen(&id, Event::Start);
         } else {
             container.start_again = true;
@@ -179,7 +175,7 @@ impl Supervisor {
     }
 
     fn handle_stop(&mut self, caller: Waiting, name: &str, timeout: Option<u64>) -> Answered {
-        let id = self.find(name)?;
+        let id = self.containers.find(name)?;
         let Some(container) = self.containers.get_mut(&id) else { return Ok(None) };
         let is_up = !container.is_down();
         if !is_up && container.state != State::Restarting {
@@ -190,7 +186,7 @@ impl Supervisor {
             let _ = cgroup::freeze(&id, false);
         }
         self.wait_until(&id, caller, Until::Stopped);
-        self.clear_timer(&Timer::PauseOver(id.clone()));
+        self.timers.clear(&Timer::PauseOver(id.clone()));
         self.happen(&id, Event::Stop);
         if is_up {
             self.ask_to_stop(&id, timeout);
@@ -200,7 +196,7 @@ impl Supervisor {
     }
 
     fn handle_restart(&mut self, caller: Waiting, name: &str, timeout: Option<u64>) -> Answered {
-        let id = self.find(name)?;
+        let id = self.containers.find(name)?;
         let Some(container) = self.containers.get_mut(&id) else { return Ok(None) };
         if container.is_down() || container.preparing {
             return self.handle_start(caller, name);
@@ -218,7 +214,7 @@ impl Supervisor {
     fn handle_kill(&mut self, name: &str, signal: &str) -> Answered {
         let number = signals::parse(signal)
             .ok_or_else(|| EngineError::BadRequest(format!("{signal} is not a signal")))?;
-        let container = self.get_mut(name)?;
+        let container = self.containers.find_mut(name)?;
         if container.pid == 0 {
             return Err(EngineError::Conflict(format!("container {name} is not running")));
         }
@@ -235,7 +231,7 @@ impl Supervisor {
     }
 
     fn handle_remove(&mut self, caller: Waiting, name: &str, force: bool) -> Answered {
-        let container = self.get_mut(name)?;
+        let container = self.containers.find_mut(name)?;
         let id = container.id.clone();
         if !container.is_down() && !force {
             return Err(EngineError::Conflict(format!(
@@ -252,18 +248,18 @@ impl Supervisor {
                 let _ = signals::send(pid, 9);
             }
         }
-        self.clear_timer(&Timer::PauseOver(id.clone()));
+        self.timers.clear(&Timer::PauseOver(id.clone()));
         self.remove_if_unwanted(&id);
         Ok(None)
     }
 
     fn handle_rename(&mut self, name: &str, new: &str) -> Answered {
-        let id = self.find(name)?;
-        let is_taken = self.containers.values().any(|other| other.spec.name == new && other.id != id);
+        let id = self.containers.find(name)?;
+        let is_taken = self.containers.iter().any(|other| other.spec.name == new && other.id != id);
         if is_taken || self.resolved.plan.get(new).is_some() {
             return Err(EngineError::Conflict(format!("the container name \"/{new}\" is already in use")));
         }
-        let container = self.get_mut(&id)?;
+        let container = self.containers.find_mut(&id)?;
         if container.planned.is_some() {
             return Err(EngineError::Conflict(format!(
                 "{name} is a service of this machine: it keeps its name"
@@ -275,7 +271,7 @@ impl Supervisor {
     }
 
     fn handle_pause(&mut self, name: &str, pause: bool) -> Answered {
-        let container = self.get_mut(name)?;
+        let container = self.containers.find_mut(name)?;
         let id = container.id.clone();
         if container.state != State::Running || container.pid == 0 {
             return Err(EngineError::Conflict(format!("container {name} is not running")));
@@ -297,7 +293,7 @@ impl Supervisor {
         limits: Option<Limits>,
         restart: Option<(String, u32)>,
     ) -> Answered {
-        let container = self.get_mut(name)?;
+        let container = self.containers.find_mut(name)?;
         let id = container.id.clone();
         if let Some(limits) = limits {
             if container.pid > 0 {
@@ -314,7 +310,7 @@ impl Supervisor {
     }
 
     fn handle_health(&mut self, name: &str, status: &str) -> Answered {
-        let container = self.get_mut(name)?;
+        let container = self.containers.find_mut(name)?;
         let id = container.id.clone();
         if container.health != status && container.pid > 0 {
             status.clone_into(&mut container.health);
@@ -324,7 +320,7 @@ impl Supervisor {
     }
 
     fn handle_connect(&mut self, caller: Waiting, name: &str, endpoint: Endpoint) -> Answered {
-        let container = self.get_mut(name)?;
+        let container = self.containers.find_mut(name)?;
         if container.spec.endpoints.iter().any(|known| known.network_id == endpoint.network_id) {
             return Err(EngineError::Conflict(format!(
                 "container {name} is in network {} already",
@@ -341,7 +337,7 @@ impl Supervisor {
     }
 
     fn handle_disconnect(&mut self, caller: Waiting, name: &str, network: &str) -> Answered {
-        let container = self.get_mut(name)?;
+        let container = self.containers.find_mut(name)?;
         let place = container.spec.endpoints.iter().position(|known| known.network_id == network);
         let Some(place) = place else {
             return Err(EngineError::NotFound(format!("container {name} is not in that network")));
@@ -368,7 +364,7 @@ impl Supervisor {
         spec: ExecSpec,
         descriptors: Vec<OwnedFd>,
     ) -> Answered {
-        let container = self.get_mut(name)?;
+        let container = self.containers.find_mut(name)?;
         if container.state != State::Running {
             return Err(EngineError::Conflict(format!("container {name} is not running")));
         }

@@ -29,7 +29,9 @@ impl Supervisor {
             .plan
             .services
             .iter()
-            .filter(|service| !service.labels.create_only && self.named(service.name.as_str()).is_none())
+            .filter(|service| {
+                !service.labels.create_only && self.containers.named(service.name.as_str()).is_none()
+            })
             .filter(|service| self.resolved.plan.is_ready(service, |name| self.progress(name)))
             .cloned()
             .collect();
@@ -53,7 +55,7 @@ impl Supervisor {
 
     /// How far a service is.
     pub(super) fn progress(&self, name: &str) -> Progress {
-        let Some(container) = self.named(name) else { return Progress::Waiting };
+        let Some(container) = self.containers.named(name) else { return Progress::Waiting };
         match container.state {
             State::Created | State::Starting if container.started == 0 => Progress::Waiting,
             State::Exited if container.exit_code == 0 && container.error.is_empty() => Progress::Completed,
@@ -73,7 +75,8 @@ impl Supervisor {
     /// Says, once for each, what keeps a service from being started where waiting alone does not help.
     fn tell_obstacles(&mut self) {
         let plan = &self.resolved.plan;
-        let open = plan.services.iter().filter(|service| self.named(service.name.as_str()).is_none());
+        let open =
+            plan.services.iter().filter(|service| self.containers.named(service.name.as_str()).is_none());
         let said: BTreeSet<String> = open
             .filter_map(|service| {
                 let obstacle = plan.obstacle(service, |name| self.progress(name))?;
@@ -87,10 +90,9 @@ impl Supervisor {
     /// Services that were not started yet: name → those that it waits for.
     pub(super) fn waiting(&self) -> BTreeMap<String, Vec<String>> {
         let plan = &self.resolved.plan;
-        let open = plan
-            .services
-            .iter()
-            .filter(|service| !service.labels.create_only && self.named(service.name.as_str()).is_none());
+        let open = plan.services.iter().filter(|service| {
+            !service.labels.create_only && self.containers.named(service.name.as_str()).is_none()
+        });
         let with_reasons = open.map(|service| {
             let names = plan.waits_for.get(service.name.as_str()).into_iter().flatten();
             let holding = names.filter(|name| plan.get(name).is_some_and(|other| self.holds_up(other)));
@@ -109,10 +111,6 @@ impl Supervisor {
         !is_done && !service.labels.create_only
     }
 
-    fn named(&self, name: &str) -> Option<&super::table::Container> {
-        self.containers.values().find(|container| container.spec.name == name)
-    }
-
     /// Notes who is done, once for each container, and acts on what that means.
     fn record_progress(&mut self) {
         let mut reload = false;
@@ -122,7 +120,7 @@ impl Supervisor {
             if !progress.is_over() && (!service.labels.detach || progress == Progress::Waiting) {
                 continue;
             }
-            let container = self.containers.values_mut().find(|container| container.spec.name == name);
+            let container = self.containers.named_mut(name);
             let Some(container) = container.filter(|container| !container.noted && !container.retiring)
             else {
                 continue;

@@ -1,14 +1,17 @@
 //! The table of containers: what PID 1 knows of each.
 
-use super::connection::Waiting;
+use super::age;
+use super::clients::Waiting;
 use crate::launch;
 use corral_engine::core::Streams;
 use corral_engine::error::EngineError;
 use corral_engine::spec::{self, ContainerSpec, Past, Snapshot, Status};
-use corral_engine::time;
+use corral_engine::{sys, time};
 use corral_plan::lifecycle::{Record, State};
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::os::fd::OwnedFd;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 /// A container.
@@ -164,19 +167,153 @@ impl Container {
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot { id: self.id.clone(), spec: self.spec.clone(), status: self.status() }
     }
+
+    fn save(&self) -> Saved {
+        Saved {
+            id: self.id.clone(),
+            spec: self.spec.clone(),
+            state: self.state,
+            pid: self.pid,
+            exit_code: self.exit_code,
+            error: self.error.clone(),
+            restarts: self.restarts,
+            failures: self.failures,
+            times: (self.created, self.started, self.finished),
+            up_for: self.up_since.map(age::since),
+            streams: self.streams.iter().map(|(number, stream)| (*number, stream.as_raw_fd())).collect(),
+            cleaning: self.cleaning,
+            oom_killed: self.oom_killed,
+            paused: self.paused,
+            health: self.health.clone(),
+            start_again: self.start_again,
+            planned: self.planned.clone(),
+            preparing: self.preparing,
+            noted: self.noted,
+            retiring: self.retiring,
+            removing: self.removing,
+            removers: self.removers.clone(),
+        }
+    }
+
+    fn restore(saved: Saved) -> Container {
+        let (created, started, finished) = saved.times;
+        let streams = saved.streams.into_iter();
+        Container {
+            id: saved.id,
+            spec: saved.spec,
+            state: saved.state,
+            pid: saved.pid,
+            exit_code: saved.exit_code,
+            error: saved.error,
+            restarts: saved.restarts,
+            failures: saved.failures,
+            created,
+            started,
+            finished,
+            up_since: saved.up_for.map(age::ago),
+            streams: streams.filter_map(|(number, fd)| Some((number, sys::take_kept(fd)?))).collect(),
+            cleaning: saved.cleaning,
+            oom_killed: saved.oom_killed,
+            paused: saved.paused,
+            health: saved.health,
+            start_again: saved.start_again,
+            planned: saved.planned,
+            preparing: saved.preparing,
+            noted: saved.noted,
+            retiring: saved.retiring,
+            removing: saved.removing,
+            removers: saved.removers,
+        }
+    }
 }
 
-impl super::Supervisor {
-    /// The id of a container named by id, name or the unique beginning of an id.
+/// A [`Container`], with descriptors by their numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Saved {
+    id: String,
+    spec: ContainerSpec,
+    state: State,
+    pid: i32,
+    exit_code: i32,
+    error: String,
+    restarts: u32,
+    failures: u32,
+    times: (u64, u64, u64),
+    up_for: Option<u64>,
+    streams: Vec<(u8, RawFd)>,
+    cleaning: Option<i32>,
+    oom_killed: bool,
+    paused: bool,
+    health: String,
+    start_again: bool,
+    planned: Option<Box<ContainerSpec>>,
+    preparing: bool,
+    noted: bool,
+    retiring: bool,
+    removing: bool,
+    removers: Vec<Waiting>,
+}
+
+impl Saved {
+    /// Those that must stay open.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.streams.iter().map(|(_, stream)| *stream)
+    }
+}
+
+/// All containers, by id. No two have the same name.
+#[derive(Debug, Default)]
+pub(super) struct Containers(BTreeMap<String, Container>);
+
+impl Containers {
+    /// Adds one, unless its name is taken.
+    pub(super) fn insert(&mut self, container: Container) -> Result<(), EngineError> {
+        let name = &container.spec.name;
+        if let Some(other) = self.named(name) {
+            return Err(EngineError::Conflict(format!(
+                "the container name \"/{name}\" is already in use by container \"{}\": remove or rename that container",
+                other.id
+            )));
+        }
+        self.0.insert(container.id.clone(), container);
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, id: &str) {
+        self.0.remove(id);
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Container> {
+        self.0.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Container> {
+        self.0.get_mut(id)
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<&Container> {
+        self.iter().find(|container| container.spec.name == name)
+    }
+
+    pub(super) fn named_mut(&mut self, name: &str) -> Option<&mut Container> {
+        self.0.values_mut().find(|container| container.spec.name == name)
+    }
+
+    /// The id of the one whose first process this is.
+    pub(super) fn of_process(&self, pid: i32) -> Option<String> {
+        self.iter().find(|container| container.pid == pid).map(|container| container.id.clone())
+    }
+
+    /// The id of one by its id, its name or the unique beginning of its id.
     pub(super) fn find(&self, name: &str) -> Result<String, EngineError> {
         let name = name.trim_start_matches('/');
-        if self.containers.contains_key(name) {
+        if self.0.contains_key(name) {
             return Ok(name.to_owned());
         }
-        if let Some(container) = self.containers.values().find(|container| container.spec.name == name) {
+        if let Some(container) = self.named(name) {
             return Ok(container.id.clone());
         }
-        let mut found = self.containers.keys().filter(|id| !name.is_empty() && id.starts_with(name));
+        let mut found = self.0.keys().filter(|id| !name.is_empty() && id.starts_with(name));
         match (found.next(), found.next()) {
             (Some(id), None) => Ok(id.clone()),
             (Some(_), Some(_)) => {
@@ -186,8 +323,30 @@ impl super::Supervisor {
         }
     }
 
-    /// The container whose first process this is.
-    pub(super) fn container_of(&self, pid: i32) -> Option<String> {
-        self.containers.values().find(|container| container.pid == pid).map(|container| container.id.clone())
+    /// The same for one that is to be changed.
+    pub(super) fn find_mut(&mut self, name: &str) -> Result<&mut Container, EngineError> {
+        let id = self.find(name)?;
+        self.get_mut(&id).ok_or_else(|| EngineError::NoSuchContainer(name.to_owned()))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Container> {
+        self.0.values()
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn save(&self) -> Vec<Saved> {
+        self.iter().map(Container::save).collect()
+    }
+
+    pub(super) fn restore(saved: Vec<Saved>) -> Containers {
+        let containers = saved.into_iter().map(Container::restore);
+        Containers(containers.map(|container| (container.id.clone(), container)).collect())
     }
 }

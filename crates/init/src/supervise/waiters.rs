@@ -1,7 +1,7 @@
 //! Clients that wait for something to happen to a container, and containers that go when it has.
 
 use super::Supervisor;
-use super::connection::Waiting;
+use super::clients::Waiting;
 use super::jobs::Purpose;
 use corral_engine::core::Streams;
 use corral_engine::error::EngineError;
@@ -53,7 +53,7 @@ impl Supervisor {
             result.is_none()
         });
         for (caller, result) in done {
-            self.answer(caller, result.map_or_else(Reply::Error, |()| Reply::Done), &[]);
+            self.clients.answer(caller, result.map_or_else(Reply::Error, |()| Reply::Done), &[]);
         }
     }
 
@@ -77,7 +77,7 @@ impl Supervisor {
             }
         }
         for caller in removers {
-            self.answer(caller, Reply::Done, &[]);
+            self.clients.answer(caller, Reply::Done, &[]);
         }
     }
 }

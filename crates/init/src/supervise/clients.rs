@@ -1,33 +1,32 @@
 //! Clients of the control socket. Nothing here waits: what a client does not take at once stays in its queue, and a
 //! client that takes nothing for too long is cut off.
 
-use super::{Supervisor, Timer};
 use corral_engine::error::EngineError;
-use corral_engine::protocol::{Answer, Call, Event, Reply};
+use corral_engine::protocol::{Answer, Call, Event, Reply, Request};
+use corral_engine::sys;
 use corral_engine::sys::packet::{self, Received};
 use corral_machine::console::say;
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// More than this in the queue means that nobody reads.
 const LONGEST_QUEUE: usize = 10_000;
 /// The same in bytes.
 const LARGEST_QUEUE: usize = 64 << 20;
-/// Until it is tried again whether there is a descriptor for a client.
-const PAUSE: Duration = Duration::from_secs(1);
+/// What came along with a call is lost.
+const STRIPPED: &str = "PID 1 has no descriptor left for what came along: Too many open files";
 /// More clients than this are not let in: descriptors are for containers.
 const MOST_CONNECTIONS: usize = 200;
 
 /// A client.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) socket: OwnedFd,
-    pub(super) queue: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+struct Connection {
+    socket: OwnedFd,
+    queue: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     /// It wants events: the engine daemon.
-    pub(super) attached: bool,
+    attached: bool,
 }
 
 /// Who waits for the reply to which request.
@@ -39,7 +38,7 @@ pub(super) struct Waiting {
 
 impl Connection {
     /// What to poll it for.
-    pub(super) fn interest(&self) -> PollFlags {
+    fn interest(&self) -> PollFlags {
         if self.queue.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
     }
 
@@ -78,80 +77,122 @@ impl Connection {
     }
 }
 
+impl Connection {
+    fn save(&self, number: u64) -> SavedConnection {
+        let queued = |(bytes, kept): &(Vec<u8>, Vec<OwnedFd>)| {
+            (String::from_utf8_lossy(bytes).into_owned(), kept.iter().map(AsRawFd::as_raw_fd).collect())
+        };
+        let queue = self.queue.iter().map(queued).collect();
+        SavedConnection { number, socket: self.socket.as_raw_fd(), attached: self.attached, queue }
+    }
+
+    fn restore(saved: SavedConnection) -> Option<Connection> {
+        let queued = |(text, kept): (String, Vec<RawFd>)| {
+            (text.into_bytes(), kept.into_iter().filter_map(sys::take_kept).collect())
+        };
+        let queue = saved.queue.into_iter().map(queued).collect();
+        Some(Connection { socket: sys::take_kept(saved.socket)?, queue, attached: saved.attached })
+    }
+}
+
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl Supervisor {
-    /// Lets new clients in. Without descriptors the listener stays readable and would be polled in vain: it is left
-    /// alone until a client goes, or for a second.
-    pub(super) fn accept(&mut self) {
+/// All clients, and the socket that they come by.
+#[derive(Debug)]
+pub(super) struct Clients {
+    listener: OwnedFd,
+    /// By a number of their own.
+    connections: BTreeMap<u64, Connection>,
+    next: u64,
+    /// How many there were when no descriptor was left for another.
+    parked: Option<usize>,
+}
+
+/// A client asks for something.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) caller: Waiting,
+    pub(super) request: Request,
+    pub(super) descriptors: Vec<OwnedFd>,
+}
+
+impl Clients {
+    pub(super) fn new(listener: OwnedFd) -> Clients {
+        Clients { listener, connections: BTreeMap::new(), next: 1, parked: None }
+    }
+
+    /// Lets new ones in. False when there is no descriptor for them: the listener stays readable and would be polled in
+    /// vain, so it is left alone until a client goes, or until the caller tries again.
+    pub(super) fn accept(&mut self) -> bool {
         let was_parked = self.parked.take().is_some();
-        self.clear_timer(&Timer::Accept);
         loop {
             match packet::accept_from(&self.listener) {
                 Ok(Some(socket)) => self.let_in(socket),
-                Ok(None) => return,
+                Ok(None) => return true,
                 Err(error) => {
                     if !was_parked {
                         say(&format!("no client is let in at the moment: {error}"));
                     }
                     self.parked = Some(self.connections.len());
-                    return self.set_timer(PAUSE, Timer::Accept);
+                    return false;
                 }
             }
         }
-    }
-
-    /// Is it worth while to look for new clients?
-    pub(super) fn is_listening(&self) -> bool {
-        self.parked.is_none_or(|connections| self.connections.len() < connections)
     }
 
     fn let_in(&mut self, socket: OwnedFd) {
         if self.connections.len() < MOST_CONNECTIONS {
             let connection = Connection { socket, queue: VecDeque::new(), attached: false };
-            self.connections.insert(self.next_connection, connection);
-            self.next_connection += 1;
+            self.connections.insert(self.next, connection);
+            self.next += 1;
         }
     }
 
-    /// Forgets what clients waited for that are gone.
-    pub(super) fn forget_gone(&mut self) {
-        let connections = &self.connections;
-        let is_there = |caller: &Waiting| connections.contains_key(&caller.connection);
-        self.waiters.retain(|waiter| is_there(&waiter.caller));
-        self.reload.retain(is_there);
+    /// The socket that new ones come by, while it is worth while to look.
+    pub(super) fn listener(&self) -> Option<BorrowedFd<'_>> {
+        let is_listening = self.parked.is_none_or(|connections| self.connections.len() < connections);
+        is_listening.then(|| self.listener.as_fd())
     }
 
-    /// Takes what a client asks, and sends it what is in its queue.
-    pub(super) fn serve(&mut self, number: u64) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        if !connection.flush() {
+    /// Each with its number and what to poll it for.
+    pub(super) fn polled(&self) -> impl Iterator<Item = (u64, PollFd<'_>)> {
+        let polled = |connection| PollFd::new(connection, Connection::interest(connection));
+        self.connections.iter().map(move |(number, connection)| (*number, polled(connection)))
+    }
+
+    /// Sends one what is in its queue.
+    pub(super) fn flush(&mut self, number: u64) {
+        if self.connections.get_mut(&number).is_some_and(|connection| !connection.flush()) {
             self.connections.remove(&number);
-            return;
         }
+    }
+
+    /// The next that one asks for; None if there is nothing, or if it is gone.
+    pub(super) fn hear(&mut self, number: u64) -> Option<Asked> {
         loop {
-            let Some(connection) = self.connections.get(&number) else { return };
+            let connection = self.connections.get(&number)?;
             match packet::receive::<Call>(&connection.socket) {
                 Ok(Received::Message(call, descriptors)) => {
                     let caller = Waiting { connection: number, number: call.number };
-                    self.handle(caller, call.request, descriptors);
+                    return Some(Asked { caller, request: call.request, descriptors });
                 }
                 Ok(Received::Stripped(call)) => {
                     let caller = Waiting { connection: number, number: call.number };
-                    let error = "PID 1 has no descriptor left for what came along: Too many open files";
-                    self.answer(caller, Reply::Error(EngineError::Failed(error.to_owned())), &[]);
+                    self.answer(caller, Reply::Error(EngineError::Failed(STRIPPED.to_owned())), &[]);
                 }
-                Ok(Received::Nothing) => return,
-                Ok(Received::Closed) | Err(_) => {
-                    self.connections.remove(&number);
-                    return;
-                }
+                Ok(Received::Nothing) => return None,
+                Ok(Received::Closed) | Err(_) => drop(self.connections.remove(&number)),
             }
         }
+    }
+
+    /// Is there still somebody to answer?
+    pub(super) fn has(&self, caller: &Waiting) -> bool {
+        self.connections.contains_key(&caller.connection)
     }
 
     /// Sends a reply. A client that is gone does not get it.
@@ -164,53 +205,67 @@ impl Supervisor {
         }
     }
 
-    /// From now on this client gets events.
+    /// From now on this one gets events.
     pub(super) fn attach(&mut self, number: u64) {
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.attached = true;
         }
-        let ids: Vec<String> = self.containers.keys().cloned().collect();
-        for id in ids {
-            self.tell(&id, "known", None);
-            self.offer_streams(&id);
-            if let Some(container) = self.containers.get_mut(&id).filter(|container| container.pid == 0) {
-                container.streams.clear();
-            }
-        }
-        self.ask_for_preparations();
     }
 
-    /// Does somebody write the logs?
+    /// Does somebody get events?
     pub(super) fn is_attached(&self) -> bool {
         self.connections.values().any(|connection| connection.attached)
     }
 
-    /// Tells everybody who attached.
-    pub(super) fn broadcast(&mut self, event: &Event) {
-        self.send_event(event, &[]);
-    }
-
-    /// Hands the read ends of a container's output to the engine daemon.
-    pub(super) fn offer_streams(&mut self, id: &str) {
-        let Some(container) = self.containers.get_mut(id) else { return };
-        let name = container.spec.name.clone();
-        let streams = std::mem::take(&mut container.streams);
-        for (stream, descriptor) in &streams {
-            let event = Event::Log { id: id.to_owned(), name: name.clone(), stream: *stream };
-            self.send_event(&event, std::slice::from_ref(descriptor));
-        }
-        if let Some(container) = self.containers.get_mut(id) {
-            container.streams = streams;
-        }
-    }
-
-    fn send_event(&mut self, event: &Event, descriptors: &[OwnedFd]) {
+    /// Sends an event to those that attached.
+    pub(super) fn broadcast(&mut self, event: &Event, descriptors: &[OwnedFd]) {
         let bytes = match packet::encode(&Answer::Event(event.clone())) {
             Ok(bytes) => bytes,
             Err(error) => return say(&format!("the engine daemon is not told of a container: {error}")),
         };
         self.connections
             .retain(|_, connection| !connection.attached || connection.send(bytes.clone(), descriptors));
+    }
+
+    /// What the next process needs; its descriptors stay open.
+    pub(super) fn save(&self) -> Saved {
+        let connections = self.connections.iter().map(|(number, each)| each.save(*number)).collect();
+        Saved { listener: self.listener.as_raw_fd(), next: self.next, connections }
+    }
+
+    /// None when the listener is gone. A client whose socket is gone is forgotten.
+    pub(super) fn restore(saved: Saved) -> Option<Clients> {
+        let connections = saved.connections.into_iter();
+        let connections = connections.filter_map(|each| Some((each.number, Connection::restore(each)?)));
+        let listener = sys::take_kept(saved.listener)?;
+        Some(Clients { listener, connections: connections.collect(), next: saved.next, parked: None })
+    }
+}
+
+/// [`Clients`], with descriptors by their numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Saved {
+    listener: RawFd,
+    next: u64,
+    connections: Vec<SavedConnection>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedConnection {
+    number: u64,
+    socket: RawFd,
+    attached: bool,
+    queue: Vec<(String, Vec<RawFd>)>,
+}
+
+impl Saved {
+    /// Those that must stay open.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let of_connections = self.connections.iter().flat_map(|connection| {
+            let queued = connection.queue.iter().flat_map(|(_, kept)| kept);
+            std::iter::once(&connection.socket).chain(queued)
+        });
+        std::iter::once(&self.listener).chain(of_connections).copied()
     }
 }
 

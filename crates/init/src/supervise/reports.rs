@@ -1,0 +1,97 @@
+//! What follows from what the helpers of PID 1 report, and from their ends.
+
+use super::Supervisor;
+use super::clients::Waiting;
+use super::jobs::{Ended, Purpose};
+use super::timers::Timer;
+use corral_engine::core::Streams;
+use corral_engine::error::EngineError;
+use corral_engine::protocol::{Event, Order, Reply};
+use corral_engine::sys::reap::End;
+use corral_machine::console::say;
+use std::time::Duration;
+
+/// No helper takes this long but one that hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Supervisor {
+    /// Starts a helper.
+    pub(super) fn start_job(
+        &mut self,
+        purpose: Purpose,
+        order: &Order,
+        streams: Streams,
+    ) -> std::io::Result<()> {
+        let helper = self.jobs.start(purpose, order, streams)?;
+        self.timers.set(PATIENCE, Timer::HelperLate(helper));
+        Ok(())
+    }
+
+    /// Takes what a helper reports. The first process of a container gets its streams before it begins.
+    pub(super) fn hear_helper(&mut self, helper: i32) {
+        let Some(made) = self.jobs.hear(helper) else { return };
+        if let Some(container) = self.containers.get_mut(&made.container) {
+            container.pid = made.pid;
+            if let Some(terminal) = made.terminal {
+                container.streams = vec![(1, terminal)];
+                self.offer_streams(&made.container);
+            }
+        }
+        self.jobs.go(helper);
+    }
+
+    /// A helper ended: go on with what it was for.
+    pub(super) fn helper_ended(&mut self, end: End) {
+        self.timers.clear(&Timer::HelperLate(end.pid));
+        // Its last words may have come after we last looked.
+        self.hear_helper(end.pid);
+        let Some(ended) = self.jobs.end(end) else { return };
+        let Ended { purpose, failure, .. } = &ended;
+        match purpose {
+            Purpose::Launch { id } => match failure {
+                None => self.launched(id),
+                Some(message) => self.launch_failed(id, message),
+            },
+            Purpose::Cleanup { id } => {
+                failure.iter().for_each(|message| say(message));
+                self.cleaned(id);
+            }
+            Purpose::Remove => failure.iter().for_each(|message| say(message)),
+            Purpose::Network { caller } => {
+                let failed = |message: &String| Reply::Error(EngineError::Failed(message.clone()));
+                let reply = failure.as_ref().map_or(Reply::Done, failed);
+                self.clients.answer(*caller, reply, &[]);
+            }
+            Purpose::Exec { exec, caller } => {
+                let (exec, caller) = (exec.clone(), *caller);
+                self.exec_made(exec, caller, ended);
+            }
+        }
+    }
+
+    /// A helper has put a process into a container, or could not.
+    fn exec_made(&mut self, exec: String, caller: Option<Waiting>, ended: Ended) {
+        match (ended.failure, ended.made, caller) {
+            (None, Some(pid), Some(caller)) => {
+                let terminal = ended.terminal.as_slice();
+                self.clients.answer(caller, Reply::ExecStarted { exec, pid }, terminal);
+            }
+            (None, Some(_), None) => {}
+            (failure, made, caller) => {
+                made.map(|pid| self.jobs.take_exec(pid));
+                let message = failure.unwrap_or_else(|| "the helper made no process".to_owned());
+                match caller {
+                    Some(caller) => {
+                        self.clients.answer(caller, Reply::Error(EngineError::BadRequest(message)), &[]);
+                    }
+                    None => say(&message),
+                }
+            }
+        }
+    }
+
+    /// A process that was asked for in a container ended.
+    pub(super) fn exec_ended(&mut self, exec: String, exit_code: i32) {
+        self.clients.broadcast(&Event::ExecEnded { exec, exit_code }, &[]);
+    }
+}

@@ -1,0 +1,140 @@
+//! What comes at a certain time, each at most once: setting it again moves it.
+
+use corral_engine::sys::deadline;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+
+/// What comes at a certain time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Timer {
+    /// The pause before the restart of a container is over.
+    PauseOver(String),
+    /// The grace of a container that was asked to stop is over.
+    GraceOver(String),
+    /// A helper takes too long.
+    HelperLate(i32),
+    /// Start the engine daemon again.
+    StartDaemon,
+    /// A change should have been confirmed by now.
+    ConfirmLate,
+    /// The resolver should have said all by now.
+    ResolverLate,
+    /// The machine should have ended by now.
+    EndingLate,
+    /// There may be a descriptor for another client again.
+    Accept,
+    /// Children may have ended while PID 1 was replaced.
+    Reap,
+}
+
+/// Those that are set.
+#[derive(Debug, Default)]
+pub(super) struct Timers(Vec<(Instant, Timer)>);
+
+/// Those that are set, each with the milliseconds that are left.
+pub(super) type Saved = Vec<(u64, Timer)>;
+
+impl Timers {
+    pub(super) fn set(&mut self, after: Duration, timer: Timer) {
+        self.clear(&timer);
+        self.0.push((deadline::after(after), timer));
+    }
+
+    pub(super) fn clear(&mut self, timer: &Timer) {
+        self.0.retain(|(_, other)| other != timer);
+    }
+
+    pub(super) fn is_set(&self, timer: &Timer) -> bool {
+        self.0.iter().any(|(_, other)| other == timer)
+    }
+
+    /// How long until the next one.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let next = self.0.iter().map(|(at, _)| *at).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Takes those whose time has come, in the order of their times.
+    pub(super) fn take_due(&mut self) -> Vec<Timer> {
+        let now = Instant::now();
+        let (mut due, later): (Vec<_>, Vec<_>) = self.0.drain(..).partition(|(at, _)| *at <= now);
+        self.0 = later;
+        due.sort_by_key(|(at, _)| *at);
+        due.into_iter().map(|(_, timer)| timer).collect()
+    }
+
+    pub(super) fn save(&self) -> Saved {
+        let now = Instant::now();
+        let left = |at: Instant| u64::try_from(at.saturating_duration_since(now).as_millis());
+        self.0.iter().map(|(at, timer)| (left(*at).unwrap_or(u64::MAX), timer.clone())).collect()
+    }
+
+    pub(super) fn restore(saved: Saved) -> Timers {
+        let set = |(left, timer)| (deadline::after(Duration::from_millis(left)), timer);
+        Timers(saved.into_iter().map(set).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn pause(id: u8) -> Timer {
+        Timer::PauseOver(id.to_string())
+    }
+
+    #[test]
+    fn those_that_are_due_come_in_the_order_of_their_times() {
+        let mut timers = Timers::default();
+        timers.set(LONG, pause(1));
+        timers.set(Duration::ZERO, Timer::Reap);
+        timers.set(Duration::ZERO, pause(2));
+        assert_eq!(timers.left(), Some(Duration::ZERO));
+        assert_eq!(timers.take_due(), [Timer::Reap, pause(2)]);
+        assert!(timers.left().is_some_and(|left| left > LONG / 2 && left <= LONG));
+        assert_eq!(timers.take_due(), []);
+    }
+
+    #[test]
+    fn a_length_without_end_is_a_length_all_the_same() {
+        let mut timers = Timers::default();
+        timers.set(Duration::MAX, Timer::EndingLate);
+        let mut restored = Timers::restore(timers.save());
+        assert!(restored.is_set(&Timer::EndingLate));
+        assert_eq!(restored.take_due(), []);
+    }
+
+    proptest! {
+        /// Whatever is set and cleared: each is there once at most, and none is lost on the way to the next process.
+        #[test]
+        fn each_is_set_once_or_not_at_all(steps: Vec<(u8, Option<bool>)>) {
+            let (mut timers, mut expected) = (Timers::default(), std::collections::BTreeSet::new());
+            for (id, step) in steps {
+                match step {
+                    Some(is_due) => {
+                        timers.set(if is_due { Duration::ZERO } else { LONG }, pause(id));
+                        expected.insert((pause(id), is_due));
+                        expected.remove(&(pause(id), !is_due));
+                    }
+                    None => {
+                        timers.clear(&pause(id));
+                        expected.retain(|(timer, _)| *timer != pause(id));
+                    }
+                }
+                timers = Timers::restore(timers.save());
+            }
+            let due: Vec<Timer> = timers.take_due();
+            let wanted = expected.iter().filter(|(_, is_due)| *is_due);
+            prop_assert_eq!(due.len(), wanted.clone().count());
+            for (timer, _) in wanted {
+                prop_assert!(due.contains(timer));
+            }
+            for (timer, _) in expected.iter().filter(|(_, is_due)| !*is_due) {
+                prop_assert!(timers.is_set(timer));
+            }
+        }
+    }
+}
