@@ -27,6 +27,13 @@ pub(crate) fn of_product(command: &str) -> Command {
     cargo
 }
 
+/// A check of PID 1's crate without the features that the other crates ask for: nothing else proves that it does without.
+pub(crate) fn of_pid_1() -> Command {
+    let mut cargo = cargo();
+    cargo.args(["clippy", "--locked", "--package", "corral-init", "--profile", "quick", "--target", TARGET]);
+    cargo
+}
+
 /// `cargo COMMAND` over the other packages.
 pub(crate) fn of_workshop(command: &str) -> Command {
     let mut cargo = sh::cargo();

@@ -73,6 +73,9 @@ fn without_machines(report: &mut Report) -> Result<()> {
     phases.time("formatting", || count.check("formatting", format))?;
     phases.time("lints", || {
         count.check("lints of the product", lints(binaries::of_product("clippy")))?;
+        let mut pid_1 = binaries::of_pid_1();
+        pid_1.args(["--lib", "--quiet", "--", "-D", "warnings"]);
+        count.check("PID 1's crate by itself", pid_1)?;
         count.check("lints of the workshop", lints(binaries::of_workshop("clippy")))
     })?;
     phases.time("tidy", || {

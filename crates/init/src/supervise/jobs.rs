@@ -1,4 +1,4 @@
-//! Helpers at work: what each was started for, what it reported, and what follows from its end.
+//! Helpers at work: what each was started for, what it reported and what it made. What follows is in `reports`.
 
 use super::clients::Waiting;
 use corral_engine::core::{Helper, Streams};

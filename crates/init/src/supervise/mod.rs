@@ -211,7 +211,8 @@ impl Supervisor {
     }
 
     fn fire_timers(&mut self) {
-        for timer in self.timers.take_due() {
+        let now = Instant::now();
+        while let Some(timer) = self.timers.take_due(now) {
             match timer {
                 Timer::PauseOver(id) => self.pause_over(&id),
                 Timer::GraceOver(id) => self.grace_over(&id),

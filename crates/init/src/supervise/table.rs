@@ -261,7 +261,7 @@ impl Saved {
     }
 }
 
-/// All containers, by id. No two have the same name.
+/// All containers, by id. A name that is taken is not given again.
 #[derive(Debug, Default)]
 pub(super) struct Containers(BTreeMap<String, Container>);
 

@@ -54,13 +54,11 @@ impl Timers {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    /// Takes those whose time has come, in the order of their times.
-    pub(super) fn take_due(&mut self) -> Vec<Timer> {
-        let now = Instant::now();
-        let (mut due, later): (Vec<_>, Vec<_>) = self.0.drain(..).partition(|(at, _)| *at <= now);
-        self.0 = later;
-        due.sort_by_key(|(at, _)| *at);
-        due.into_iter().map(|(_, timer)| timer).collect()
+    /// Takes the first whose time has come at `now`. One at a time: what follows from it may clear the next.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Timer> {
+        let due = self.0.iter().enumerate().filter(|(_, (at, _))| *at <= now);
+        let (first, _) = due.min_by_key(|(_, (at, _))| *at)?;
+        Some(self.0.remove(first).1)
     }
 
     pub(super) fn save(&self) -> Saved {
@@ -91,11 +89,15 @@ mod tests {
         let mut timers = Timers::default();
         timers.set(LONG, pause(1));
         timers.set(Duration::ZERO, Timer::Reap);
-        timers.set(Duration::ZERO, pause(2));
+        timers.set(LONG / 2, pause(2));
         assert_eq!(timers.left(), Some(Duration::ZERO));
-        assert_eq!(timers.take_due(), [Timer::Reap, pause(2)]);
-        assert!(timers.left().is_some_and(|left| left > LONG / 2 && left <= LONG));
-        assert_eq!(timers.take_due(), []);
+        assert_eq!(timers.take_due(Instant::now()), Some(Timer::Reap));
+        assert_eq!(timers.take_due(Instant::now()), None);
+        assert!(timers.left().is_some_and(|left| left > LONG / 4 && left <= LONG / 2));
+        let late = Instant::now() + LONG;
+        assert_eq!(timers.take_due(late), Some(pause(2)));
+        assert_eq!(timers.take_due(late), Some(pause(1)));
+        assert_eq!(timers.left(), None);
     }
 
     #[test]
@@ -104,7 +106,7 @@ mod tests {
         timers.set(Duration::MAX, Timer::EndingLate);
         let mut restored = Timers::restore(timers.save());
         assert!(restored.is_set(&Timer::EndingLate));
-        assert_eq!(restored.take_due(), []);
+        assert_eq!(restored.take_due(Instant::now()), None);
     }
 
     proptest! {
@@ -126,7 +128,8 @@ mod tests {
                 }
                 timers = Timers::restore(timers.save());
             }
-            let due: Vec<Timer> = timers.take_due();
+            let now = Instant::now();
+            let due: Vec<Timer> = std::iter::from_fn(|| timers.take_due(now)).collect();
             let wanted = expected.iter().filter(|(_, is_due)| *is_due);
             prop_assert_eq!(due.len(), wanted.clone().count());
             for (timer, _) in wanted {
