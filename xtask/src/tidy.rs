@@ -91,7 +91,7 @@ fn check_loops(found: &mut Vec<String>) -> Result<()> {
 
 /// The `lib.rs` and `main.rs` of each package, and its other programs.
 fn crate_roots() -> Vec<PathBuf> {
-    let folders = ARROWS.iter().map(|(folder, _)| paths::root().join(folder));
+    let folders = ARROWS.iter().map(|(folder, ..)| paths::root().join(folder));
     let roots = folders.flat_map(|folder| {
         ["src/lib.rs", "src/main.rs", "main.rs", "scenarios/main.rs"].map(|file| folder.join(file))
     });

@@ -57,7 +57,7 @@ impl Supervisor {
         }
     }
 
-    /// Tells the engine daemon, and whoever follows the events there, what a container did.
+    /// Sends what a container did to the engine daemon, which has those who follow the events.
     pub(super) fn tell(&mut self, id: &str, action: &str, detail: Option<(&str, &str)>) {
         let Some(container) = self.containers.get(id) else { return };
         let news = News::Container {

@@ -190,7 +190,7 @@ impl Clients {
         }
     }
 
-    /// Is there still somebody to answer?
+    /// Is this one still there?
     pub(super) fn has(&self, caller: &Waiting) -> bool {
         self.connections.contains_key(&caller.connection)
     }
@@ -212,7 +212,7 @@ impl Clients {
         }
     }
 
-    /// Does somebody get events?
+    /// Does any of them get events?
     pub(super) fn is_attached(&self) -> bool {
         self.connections.values().any(|connection| connection.attached)
     }

@@ -140,7 +140,7 @@ impl Jobs {
         }
     }
 
-    /// Forgets a helper that has ended, and tells what came of it. All that it said was heard before.
+    /// Forgets a helper that has ended, and returns what came of it. All that it said was heard before.
     pub(super) fn end(&mut self, end: End) -> Option<Ended> {
         let job = self.helpers.remove(&end.pid)?;
         let failure = match job.result {

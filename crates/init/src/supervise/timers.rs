@@ -110,7 +110,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is set and cleared: each is there once at most, and none is lost on the way to the next process.
+        /// In any sequence of setting and clearing each is there once at most, and none is lost on the way to the next process.
         #[test]
         fn each_is_set_once_or_not_at_all(steps: Vec<(u8, Option<bool>)>) {
             let (mut timers, mut expected) = (Timers::default(), std::collections::BTreeSet::new());
