@@ -1,5 +1,6 @@
-//! A cloud-config with every kind of key boots as it did in the original, and does what it says. Rows of R§11.2:
-//! hostname, environment, modules, mounts, swap, sysctl, write_files, start commands, ssh keys, ros config.
+//! A cloud-config with every kind of key boots as it did in RancherOS, and does what it says: host
+//! name, environment, modules, mounts, swap, sysctl, `write_files`, start commands, ssh keys,
+//! `ros config`.
 
 use anyhow::Result;
 use vmtest::folder;

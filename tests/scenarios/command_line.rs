@@ -1,5 +1,6 @@
-//! The kernel's command line and the maker's partition as sources. Rows of R§11.2: elided command line, kernel parameter
-//! modules, host name by DHCP, OEM, sub-directory, console without network.
+//! The kernel's command line and the OEM partition as sources: words after ` -- `, modules by
+//! kernel parameter, the host name by DHCP, the state in a subdirectory, a console without a
+//! network.
 
 use anyhow::Result;
 use vmtest::folder;

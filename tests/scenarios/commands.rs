@@ -1,5 +1,5 @@
-//! The commands of the original for services and for Docker over TLS. Rows of R§11.2: local services of both scopes, TLS from a
-//! cloud-config, `ros env`, `ros tls gen`.
+//! The commands of RancherOS for services and for Docker over TLS: local services of both scopes,
+//! TLS from a cloud-config, `ros env`, `ros tls gen`.
 
 use anyhow::{Context, Result, ensure};
 use std::fs;

@@ -1,5 +1,6 @@
-//! Links and addresses: bridges, bonds, VLANs, static and by DHCP, commands around them. What is static never sends a
-//! DHCP packet, and what nobody speaks of stays down. Rows of R§11.2: network, network by kernel parameters, commands.
+//! Links and addresses: bridges, bonds, VLANs, static addresses, DHCP, and the commands around
+//! them. An interface with a static address never sends a DHCP packet, and an interface without an entry
+//! stays down. The configuration comes from a cloud-config and from kernel parameters.
 
 use anyhow::Result;
 use std::net::UdpSocket;

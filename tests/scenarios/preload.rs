@@ -1,9 +1,9 @@
-//! Images that the owner laid ready are in their engines at the next start. Row of R§11.2: preload.
+//! Preloaded images are in their engines at the next start.
 
 use anyhow::Result;
 use vmtest::{Options, drive, folder};
 
-/// Needs no network: its image was laid ready.
+/// Needs no network: its image is preloaded.
 const SERVICE: &str = r#"rancher:
   services:
     ready:

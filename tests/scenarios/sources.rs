@@ -1,5 +1,5 @@
-//! Data sources on the network: the first of the list that has something counts; one that is dead costs its deadline,
-//! never a login. Rows of R§11.2: data sources from the disk, cloud-config by URL, no network.
+//! Data sources, on the disk and on the network: the first of the list that has something wins. One
+//! that does not answer costs its deadline, never a login; the same without a network.
 
 use anyhow::Result;
 use std::fs;

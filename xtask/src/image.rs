@@ -276,7 +276,7 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
         tree.insert(folder, Entry::directory());
     }
     tree.write("usr/share/ros/os-release", os_release(VERSION));
-    // Where the maker's partition is mounted.
+    // Where the OEM partition is mounted.
     tree.insert("usr/share/ros/oem", Entry::directory());
     let images = paths::root().join("images");
     tree.insert("usr/share/ros/os.yml", Entry::file(Blob::Host(images.join("os.yml")), 0o644));

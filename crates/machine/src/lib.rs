@@ -1,6 +1,6 @@
 //! The host: facts read from it, effects applied to it. Every module is one interface of the kernel.
 //!
-//! Nothing in here knows of containers, and nothing else in the workspace mounts, loads modules or reads disks.
+//! Nothing in here knows of containers. The engine mounts the file systems of containers by itself.
 
 pub mod block;
 pub mod boot_partition;

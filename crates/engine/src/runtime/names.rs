@@ -88,7 +88,9 @@ fn hosts(id: &str, spec: &ContainerSpec) -> String {
     text
 }
 
-/// In a network with names of its own its bridge answers; else whom the host asks, unless that is the host itself.
+/// A container's resolv.conf. On a user-defined network: the embedded DNS server on the bridge.
+/// Otherwise the servers of its specification. Otherwise the host's, without loopback addresses,
+/// which a container with its own network cannot reach.
 fn resolver(spec: &ContainerSpec, of_host: &str) -> String {
     let of_host_lines = |word: &str| -> Vec<String> {
         let lines = of_host.lines().filter_map(|line| line.strip_prefix(word));

@@ -1,5 +1,5 @@
-//! The first steps on the system image: mounts, /etc, modules. Each goes on after a failure and says so: a machine
-//! that comes up lame can be looked at.
+//! The first steps on the system image: mounts, /etc, modules. Each reports a failure and goes on:
+//! a machine that boots degraded can still be repaired.
 
 use corral_machine::console::say;
 use corral_machine::modules::Index;

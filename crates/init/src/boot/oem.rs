@@ -1,4 +1,5 @@
-//! The maker's partition: a volume labelled RANCHER_OEM with `oem-config.yml`, a layer just above the defaults.
+//! The OEM partition: a volume labelled RANCHER_OEM with `oem-config.yml`, a layer just above the
+//! defaults.
 
 use super::resolver;
 use corral_machine::block;

@@ -1,5 +1,6 @@
-//! PID 1 executes its own binary again, on a client's wish (`ros os reexec`) or after a bug: all that it knows goes
-//! through memory to the new process, and all that it holds stays open. Containers, helpers and clients notice nothing.
+//! PID 1 executes its own binary again, on request (`ros os reexec`) or after a panic. Its state is
+//! passed as JSON in a memfd; its file descriptors stay open across the exec. Containers, helpers
+//! and clients notice nothing.
 
 use super::bugs::Bugs;
 use super::clients::{self, Clients, Waiting};
@@ -106,8 +107,8 @@ impl Supervisor {
     }
 }
 
-/// Goes on with what an earlier process left. What makes no sense restarts the machine; comes back only if the kernel
-/// refuses that.
+/// Resumes from the state that the previous PID 1 saved. If that state cannot be restored, the
+/// machine restarts; returns only if the kernel refuses that.
 pub(crate) fn resume(signals: Signals, document: &[u8]) -> Result<()> {
     let restored =
         catch_unwind(AssertUnwindSafe(|| read(document).and_then(|saved| restore(signals, saved))));

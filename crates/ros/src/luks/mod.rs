@@ -87,7 +87,7 @@ pub(crate) fn unlock(container: &Path, key_file: Option<&KeyFile>) -> Result<Ope
     ask_and_open(container)
 }
 
-/// Every way has failed that needs nobody.
+/// All unattended methods failed.
 fn ask_and_open(container: &Path) -> Result<Opened> {
     let question = format!("Passphrase of {}: ", container.display());
     for _ in 0..TRIES {

@@ -1,4 +1,5 @@
-//! The layers of the configuration, in the order in which later ones win (R§7.6), and the last good of each file.
+//! The layers of the configuration, in the order in which later ones win (the table in
+//! docs/configuration.md), and the last good copy of each file.
 
 use super::way_in;
 use corral_config::Position;

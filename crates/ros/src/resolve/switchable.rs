@@ -1,5 +1,6 @@
-//! Another console (`rancher.console`) or engine (`rancher.docker.engine`) in the place of ours. Nobody may be locked out
-//! by one that cannot work: ours stays until the file is here, the image too, and a look into it found what it must have.
+//! A replacement for the built-in console (`rancher.console`) or engine (`rancher.docker.engine`).
+//! The built-in one stays active until the replacement's compose file and image are present and the
+//! image check has found the programs that it needs: a broken replacement locks no owner out.
 
 use super::{catalogue, user_file};
 use anyhow::{Context, Result};

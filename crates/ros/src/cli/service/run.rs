@@ -1,4 +1,5 @@
-//! Services, by the client of the engine that runs each: what is said of a service is said of its container.
+//! `ros service`: runs the docker command of the engine that owns the service, on the service's
+//! container.
 
 use crate::applets::user_services::HASH_LABEL;
 use crate::prompt::confirm;
