@@ -9,10 +9,10 @@ use std::fs;
 pub(crate) const ARROWS: [(&str, &str, &[&str]); 12] = [
     ("crates/config", "corral-config", &[]),
     ("crates/plan", "corral-plan", &["corral-config"]),
-    ("crates/engine", "corral-engine", &[]),
-    ("crates/daemon", "corral-daemon", &["corral-engine"]),
     ("crates/machine", "corral-machine", &[]),
-    ("crates/cloud", "corral-cloud", &["corral-config"]),
+    ("crates/engine", "corral-engine", &["corral-machine"]),
+    ("crates/daemon", "corral-daemon", &["corral-engine", "corral-machine"]),
+    ("crates/cloud", "corral-cloud", &["corral-config", "corral-machine"]),
     ("crates/stage0", "corral-stage0", &["corral-machine"]),
     ("crates/init", "corral-init", &["corral-config", "corral-engine", "corral-machine", "corral-plan"]),
     (

@@ -223,7 +223,7 @@ fn stamp(options: &Options, binaries: &Binaries, packages: &[Package]) -> Result
     let mut recipes = Tree::default();
     recipes.insert_folder(&paths::root().join("images"))?;
     recipes.write_tar(HashWriter(&mut hash), 0)?;
-    Ok(packages::hex(&hash.finalize()))
+    Ok(hex::encode(hash.finalize()))
 }
 
 struct HashWriter<'a>(&'a mut Sha256);

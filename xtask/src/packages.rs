@@ -42,7 +42,7 @@ impl Package {
 /// Resolves `wanted` with all that they depend on, fetches and unpacks them. Asks the mirror only when the list is new.
 pub(crate) fn fetch(wanted: &BTreeSet<String>, mirror: Option<&str>, refresh: bool) -> Result<Vec<Package>> {
     let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-    let key = hex(&Sha256::digest(format!("{SUITE} {mirror:?} {list}")));
+    let key = hex::encode(Sha256::digest(format!("{SUITE} {mirror:?} {list}")));
     let index = paths::cache("resolved").join(format!("{key}.json"));
     if !refresh && let Some(packages) = load(&index) {
         return Ok(packages);
@@ -61,11 +61,6 @@ pub(crate) fn find(packages: &[Package], path: &str) -> Result<PathBuf> {
         .map(|package| package.files().join(path))
         .find(|file| file.exists())
         .with_context(|| format!("{path} is in none of the packages fetched"))
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn load(index: &Path) -> Option<Vec<Package>> {
@@ -109,7 +104,7 @@ fn parse_uri(line: &str) -> Option<(&str, &str)> {
 /// Keeps a downloaded package (its hash was checked by apt) in the pool under its own hash.
 fn keep(downloaded: &Path, file: &str) -> Result<Package> {
     let bytes = fs::read(downloaded).with_context(|| format!("reading {}", downloaded.display()))?;
-    let sha256 = hex(&Sha256::digest(&bytes));
+    let sha256 = hex::encode(Sha256::digest(&bytes));
     let pool = Package::deb(&sha256);
     if !pool.exists() {
         fs::create_dir_all(paths::shared_cache("pool"))?;

@@ -3,7 +3,6 @@
 //!
 //! The signature is an artifact of its own, under the tag that registries use for such things: `sha256-<digest>.sig`.
 
-use crate::packages::hex;
 use crate::tree::{Blob, Entry, Tree};
 use crate::{paths, progress};
 use anyhow::{Context, Result};
@@ -71,11 +70,11 @@ impl Key {
 
     /// The public half as the image carries it: hexadecimal.
     pub(crate) fn public(&self) -> String {
-        hex(self.0.public_key().as_ref())
+        hex::encode(self.0.public_key())
     }
 
     fn sign(&self, bytes: &[u8]) -> String {
-        hex(self.0.sign(bytes).as_ref())
+        hex::encode(self.0.sign(bytes))
     }
 }
 
@@ -132,7 +131,7 @@ impl Release {
                 ],
             });
             for blob in [&manifest, &signature, &b"{}".to_vec()] {
-                tree.write(&format!("blobs/sha256/{}", hex(&Sha256::digest(blob))), blob.clone());
+                tree.write(&format!("blobs/sha256/{}", hex::encode(Sha256::digest(blob))), blob.clone());
             }
             tree.write("index.json", serde_json::to_vec_pretty(&index)?);
             tree.write_tar(std::io::BufWriter::new(File::create(output)?), 0)
@@ -141,13 +140,13 @@ impl Release {
 }
 
 fn signature_tag(manifest: &[u8]) -> String {
-    format!("sha256-{}.sig", hex(&Sha256::digest(manifest)))
+    format!("sha256-{}.sig", hex::encode(Sha256::digest(manifest)))
 }
 
 fn signature_manifest(manifest: &[u8], signature: &str) -> Vec<u8> {
     let empty = json!({
         "mediaType": "application/vnd.oci.empty.v1+json",
-        "digest": format!("sha256:{}", hex(&Sha256::digest(b"{}"))),
+        "digest": format!("sha256:{}", hex::encode(Sha256::digest(b"{}"))),
         "size": 2,
     });
     let value = json!({
@@ -158,7 +157,7 @@ fn signature_manifest(manifest: &[u8], signature: &str) -> Vec<u8> {
         "layers": [empty],
         "subject": {
             "mediaType": MANIFEST,
-            "digest": format!("sha256:{}", hex(&Sha256::digest(manifest))),
+            "digest": format!("sha256:{}", hex::encode(Sha256::digest(manifest))),
             "size": manifest.len(),
         },
         "annotations": {SIGNATURE_KEY: signature.trim()},
@@ -169,7 +168,7 @@ fn signature_manifest(manifest: &[u8], signature: &str) -> Vec<u8> {
 fn entry(manifest: &[u8], tag: &str) -> Value {
     json!({
         "mediaType": MANIFEST,
-        "digest": format!("sha256:{}", hex(&Sha256::digest(manifest))),
+        "digest": format!("sha256:{}", hex::encode(Sha256::digest(manifest))),
         "size": manifest.len(),
         "annotations": {"org.opencontainers.image.ref.name": tag},
     })
@@ -186,5 +185,5 @@ fn descriptor(kind: &str, path: &Path) -> Result<Value> {
 fn digest_of(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     std::io::copy(&mut File::open(path).with_context(|| format!("opening {}", path.display()))?, &mut hash)?;
-    Ok(hex(&hash.finalize()))
+    Ok(hex::encode(hash.finalize()))
 }

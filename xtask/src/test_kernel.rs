@@ -99,7 +99,7 @@ fn key(source: &str) -> Result<String> {
     for file in patches()? {
         hash.update(fs::read(&file).with_context(|| format!("reading {}", file.display()))?);
     }
-    Ok(packages::hex(&hash.finalize())[..16].to_owned())
+    Ok(hex::encode(hash.finalize())[..16].to_owned())
 }
 
 /// Leaves the program and its modules in `work/made`.

@@ -106,7 +106,7 @@ fn write_program(
 /// once, and never changed under a program that runs.
 fn link_libraries(packages: &[Package]) -> Result<PathBuf> {
     let paths: Vec<String> = packages.iter().map(|package| package.files().display().to_string()).collect();
-    let key = packages::hex(&Sha256::digest(paths.join("\n")));
+    let key = hex::encode(Sha256::digest(paths.join("\n")));
     let folder = paths::cache("tools/libraries").join(&key[..16]);
     if folder.exists() {
         return Ok(folder);

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use corral_config::names::shown_url;
+use corral_machine::deadline;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder};
 use std::io::Read;
@@ -120,7 +121,8 @@ impl Http {
             if left <= pause || attempts >= self.attempts {
                 return Err(problem);
             }
-            std::thread::park_timeout(pause);
+            // Nothing reports that a server on the network begins to answer.
+            deadline::pause(pause);
             pause = (pause * 2).min(LAST_PAUSE);
         }
     }

@@ -26,7 +26,7 @@ type Place = (Vec<Step>, &'static Type);
 fn sample(kind: &'static Type) -> Value {
     match kind {
         Type::Bool => Value::Bool(true),
-        Type::Integer(range) => range.max.into(),
+        Type::Integer(range) | Type::Seconds(range) => range.max.into(),
         Type::String | Type::Any | Type::Command => "text".into(),
         Type::Text(form) | Type::Secret(form) => {
             let samples = ["text", "0755", "10.0.0.1", "fd00::1/64", "/text", "b64", "url:http://h", "100"];
@@ -106,7 +106,7 @@ fn mistakes(kind: &Type) -> Vec<String> {
     let texts = ["", "null", "''", "true", "-1", "1e30", "{a: b}", "[[a]]", "[null]", "'a:b'", "\"a\\nb\""];
     let mut texts: Vec<String> = texts.map(str::to_owned).into();
     texts.push("x".repeat(100_000));
-    if let Type::Integer(range) = kind {
+    if let Type::Integer(range) | Type::Seconds(range) = kind {
         let [below, above] = [i128::from(range.min) - 1, i128::from(range.max) + 1];
         texts.extend([below.to_string(), above.to_string(), format!("'{above}'")]);
         let numbers = ["5.5", "0x100000000", ".nan", "18446744073709551615", "99999999999999999999"];
@@ -243,7 +243,7 @@ fn a_wrong_value_on_the_command_line_costs_its_own_key_only() {
 #[test]
 fn what_a_range_admits_the_machine_takes() {
     for (path, kind) in all_places() {
-        let Type::Integer(range) = kind else { continue };
+        let (Type::Integer(range) | Type::Seconds(range)) = kind else { continue };
         for number in [range.min, range.max] {
             let mut tree = sample(&ROOT);
             *at(&mut tree, &path).unwrap() = number.into();

@@ -59,7 +59,7 @@ fn formed(check: fn(&str) -> Result<(), String>) -> BoxedStrategy<Value> {
 fn value(kind: &'static Type) -> BoxedStrategy<Value> {
     match kind {
         Type::Bool => any::<bool>().prop_map(Value::from).boxed(),
-        Type::Integer(range) => (range.min..=range.max).prop_map(Value::from).boxed(),
+        Type::Integer(range) | Type::Seconds(range) => (range.min..=range.max).prop_map(Value::from).boxed(),
         Type::Secret(form) if (form.check)("a:b\n").is_ok() => text(),
         Type::String | Type::Any => text(),
         Type::Text(form) | Type::Secret(form) => formed(form.check),

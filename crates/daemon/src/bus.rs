@@ -6,6 +6,7 @@ use corral_engine::time;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// Events that are kept.
@@ -13,7 +14,7 @@ const KEPT: usize = 1024;
 
 /// Something that happened.
 #[derive(Debug)]
-pub(crate) struct Happening {
+pub(crate) struct Event {
     /// `container`, `image`, `network`, `volume`.
     pub(crate) kind: &'static str,
     pub(crate) action: String,
@@ -26,8 +27,8 @@ pub(crate) struct Happening {
 /// The bus; copies are the same bus.
 #[derive(Debug, Clone)]
 pub(crate) struct Bus {
-    events: broadcast::Sender<Arc<Happening>>,
-    past: Arc<Mutex<VecDeque<Arc<Happening>>>>,
+    events: broadcast::Sender<Arc<Event>>,
+    past: Arc<Mutex<VecDeque<Arc<Event>>>>,
     execs: broadcast::Sender<(String, i32)>,
 }
 
@@ -37,7 +38,7 @@ impl Default for Bus {
     }
 }
 
-impl Happening {
+impl Event {
     /// As a client gets it.
     pub(crate) fn to_json(&self) -> Value {
         let mut value = json!({
@@ -55,7 +56,7 @@ impl Happening {
 
 impl Bus {
     /// Listens from now on, with what is kept from before.
-    pub(crate) fn listen(&self) -> (Vec<Arc<Happening>>, broadcast::Receiver<Arc<Happening>>) {
+    pub(crate) fn listen(&self) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         (past.iter().cloned().collect(), self.events.subscribe())
     }
@@ -71,10 +72,10 @@ impl Bus {
     }
 
     /// Tells that something happened.
-    pub(crate) fn tell(&self, kind: &'static str, action: &str, id: &str, attributes: Value) {
-        let time = u64::try_from(time::now().as_nanos()).unwrap_or(0);
+    pub(crate) fn emit(&self, kind: &'static str, action: &str, id: &str, attributes: Value) {
+        let time = nanos(time::now());
         let attributes = attributes.as_object().cloned().unwrap_or_default();
-        self.publish(Happening { kind, action: action.to_owned(), id: id.to_owned(), attributes, time });
+        self.publish(Event { kind, action: action.to_owned(), id: id.to_owned(), attributes, time });
     }
 
     /// Tells that something happened to a container.
@@ -82,37 +83,36 @@ impl Bus {
         &self,
         action: &str,
         snapshot: &Snapshot,
-        millis: u64,
-        detail: Option<&(String, String)>,
+        time: Duration,
+        detail: Option<(&str, String)>,
     ) {
         let mut attributes = of_container(snapshot);
         if action == "die" {
             attributes.insert("exitCode".to_owned(), json!(snapshot.status.exit_code.to_string()));
-            let seconds = snapshot.status.finished.saturating_sub(snapshot.status.started) / 1000;
-            attributes.insert("execDuration".to_owned(), json!(seconds.to_string()));
+            let (started, finished) = (snapshot.status.started, snapshot.status.finished);
+            let duration = finished.unwrap_or_default().saturating_sub(started.unwrap_or_default());
+            attributes.insert("execDuration".to_owned(), json!(duration.as_secs().to_string()));
         }
         if let Some((key, value)) = detail {
-            attributes.insert(key.clone(), json!(value));
+            attributes.insert(key.to_owned(), json!(value));
         }
         let (kind, action) = ("container", action.to_owned());
-        self.publish(Happening {
-            kind,
-            action,
-            id: snapshot.id.clone(),
-            attributes,
-            time: millis * 1_000_000,
-        });
+        self.publish(Event { kind, action, id: snapshot.id.clone(), attributes, time: nanos(time) });
     }
 
-    fn publish(&self, happening: Happening) {
-        let happening = Arc::new(happening);
+    fn publish(&self, event: Event) {
+        let event = Arc::new(event);
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         if past.len() == KEPT {
             past.pop_front();
         }
-        past.push_back(Arc::clone(&happening));
-        let _ = self.events.send(happening);
+        past.push_back(Arc::clone(&event));
+        let _ = self.events.send(event);
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(0)
 }
 
 /// What Docker tells of the container of an event: its labels, its name and its image.

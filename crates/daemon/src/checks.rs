@@ -1,6 +1,6 @@
 //! What the health checks of containers found.
 
-use corral_engine::spec::Snapshot;
+use corral_engine::spec::{HealthState, Snapshot};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -42,6 +42,6 @@ impl Checks {
     pub(crate) fn to_json(&self, container: &Snapshot) -> Value {
         let known = self.with(&container.id, |check| (check.failures, check.results.clone()));
         let (failures, results) = known.unwrap_or_default();
-        json!({"Status": container.status.health, "FailingStreak": failures, "Log": results})
+        json!({"Status": container.status.health.map_or("none", HealthState::word), "FailingStreak": failures, "Log": results})
     }
 }

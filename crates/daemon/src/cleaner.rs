@@ -49,7 +49,7 @@ async fn relieve(shared: &Arc<Shared>) {
         Ok(Some(cleaned)) => {
             eprintln!("the state disk was over {FULL} % full: removed {} images", cleaned.images.len());
             for (action, what) in &cleaned.images {
-                shared.bus.tell("image", &action.to_lowercase(), what, json!({"name": what}));
+                shared.bus.emit("image", &action.to_lowercase(), what, json!({"name": what}));
             }
         }
         Ok(None) => {}

@@ -6,8 +6,9 @@ use crate::execs::Exec;
 use crate::hub::read_some;
 use crate::shared::Shared;
 use corral_engine::client::unexpected;
-use corral_engine::error::EngineError;
+use corral_engine::error::{EngineError, FailureKind};
 use corral_engine::protocol::{Reply, Request};
+use corral_engine::signal::Signal;
 use corral_engine::spec::{ExecSpec, Snapshot};
 use corral_engine::sys::{open_async, signals};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -47,12 +48,15 @@ impl Running {
         let (streams, engine_id) = match launched {
             Ok(launched) => launched,
             Err(error) => {
-                // The codes of a shell: what is not there, and what may not be run.
-                self.ended(if error.to_string().contains("permission denied") { 126 } else { 127 });
+                let kind = match &error {
+                    EngineError::StartFailed(failure) => failure.kind,
+                    _ => FailureKind::Other,
+                };
+                self.ended(kind.exit_code());
                 return Err(error);
             }
         };
-        tell(&self.shared, &self.container, "exec_start", &self.id, None);
+        emit(&self.shared, &self.container, "exec_start", &self.id, None);
         let ended = tokio::spawn(async move { self.ended(end_of(ends, &engine_id).await) });
         Ok((streams, ended))
     }
@@ -60,7 +64,7 @@ impl Running {
     fn ended(&self, code: i32) {
         // One that was forgotten meanwhile has nobody who asks.
         let _ = self.shared.execs.with(&self.id, |exec| (exec.running, exec.exit_code) = (false, Some(code)));
-        tell(&self.shared, &self.container, "exec_die", &self.id, Some(code));
+        emit(&self.shared, &self.container, "exec_die", &self.id, Some(code));
     }
 }
 
@@ -139,18 +143,18 @@ pub(crate) async fn run(
     match tokio::time::timeout(patience, work).await {
         Ok(found) => Ok(found),
         Err(_) => {
-            let _ = signals::send(pid, 9);
+            let _ = signals::send(pid, Signal::KILL);
             Ok((-1, format!("Health check exceeded timeout ({patience:?})")))
         }
     }
 }
 
 /// Reports an event of a process to those who listen.
-pub(crate) fn tell(shared: &Shared, container: &Snapshot, action: &str, exec: &str, code: Option<i32>) {
+pub(crate) fn emit(shared: &Shared, container: &Snapshot, action: &str, exec: &str, code: Option<i32>) {
     let mut attributes = of_container(container);
     attributes.insert("execID".to_owned(), json!(exec));
     if let Some(code) = code {
         attributes.insert("exitCode".to_owned(), json!(code.to_string()));
     }
-    shared.bus.tell("container", action, &container.id, Value::Object(attributes));
+    shared.bus.emit("container", action, &container.id, Value::Object(attributes));
 }

@@ -4,7 +4,7 @@
 use crate::exec;
 use crate::shared::Shared;
 use corral_engine::protocol::Request;
-use corral_engine::spec::{ExecSpec, Health, Snapshot};
+use corral_engine::spec::{ExecSpec, Health, HealthState, Snapshot};
 use corral_engine::time;
 use serde_json::json;
 use std::sync::Arc;
@@ -26,31 +26,29 @@ pub(super) fn watch(shared: &Arc<Shared>, container: &Arc<Snapshot>) {
     shared.checks.begin(&container.id, || tokio::spawn(check).abort_handle());
 }
 
-fn or(nanos: u64, default: Duration) -> Duration {
-    if nanos == 0 { default } else { Duration::from_nanos(nanos) }
-}
-
 async fn check(shared: Arc<Shared>, container: Arc<Snapshot>, health: Health) {
     let Some(args) = health.command() else { return };
     let began = Instant::now();
-    let grace = Duration::from_nanos(health.start_period);
+    let grace = health.start_period.unwrap_or_default();
     let retries = if health.retries == 0 { RETRIES } else { health.retries };
-    let mut status = container.status.health.clone();
+    let mut state = container.status.health.unwrap_or(HealthState::Starting);
     loop {
-        let starting = status == "starting" && began.elapsed() < grace;
-        let pause =
-            if starting { or(health.start_interval, START_INTERVAL) } else { or(health.interval, INTERVAL) };
+        let starting = state == HealthState::Starting && began.elapsed() < grace;
+        let pause = match starting {
+            true => health.start_interval.unwrap_or(START_INTERVAL),
+            false => health.interval.unwrap_or(INTERVAL),
+        };
         tokio::time::sleep(pause).await;
         if shared.table.get(&container.id).is_some_and(|now| now.status.paused) {
             continue;
         }
         let (start, spec) = (time::now(), ExecSpec { args: args.clone(), ..ExecSpec::default() });
-        let result = exec::run(&shared, &container.id, spec, or(health.timeout, INTERVAL)).await;
+        let result = exec::run(&shared, &container.id, spec, health.timeout.unwrap_or(INTERVAL)).await;
         let (code, output) = match result {
             Ok(found) => found,
             Err(error) => (-1, error.to_string()),
         };
-        let in_grace = status == "starting" && began.elapsed() < grace;
+        let in_grace = state == HealthState::Starting && began.elapsed() < grace;
         let failures = shared.checks.with(&container.id, |check| {
             check.results.push(json!({
                 "Start": time::rfc3339(start), "End": time::rfc3339(time::now()), "ExitCode": code, "Output": output,
@@ -67,13 +65,13 @@ async fn check(shared: Arc<Shared>, container: Arc<Snapshot>, health: Health) {
         });
         let new = match failures {
             None => return,
-            Some(0) if code == 0 => "healthy",
-            Some(count) if count >= retries => "unhealthy",
+            Some(0) if code == 0 => HealthState::Healthy,
+            Some(count) if count >= retries => HealthState::Unhealthy,
             Some(_) => continue,
         };
-        if new != status {
-            new.clone_into(&mut status);
-            let request = Request::Health { container: container.id.clone(), status: status.clone() };
+        if new != state {
+            state = new;
+            let request = Request::Health { container: container.id.clone(), health: new };
             if let Err(error) = shared.ask(request).await {
                 eprintln!("health of {}: {error}", container.spec.name);
             }

@@ -4,7 +4,7 @@
 use crate::blocking::blocking;
 use crate::image::progress::Progress;
 use crate::image::pull::Wanted as WantedImage;
-use crate::network::networks::{Place, Wanted as WantedNetwork};
+use crate::network::networks::{EndpointSettings, NetworkCreate};
 use crate::network::ports;
 use crate::network::record::Network;
 use crate::shared::Shared;
@@ -13,30 +13,43 @@ use corral_engine::error::EngineError;
 use corral_engine::image::lookup;
 use corral_engine::image::reference;
 use corral_engine::protocol::Request;
-use corral_engine::spec::{ContainerSpec, NetworkWish, Pull, Snapshot, Wants};
-use std::collections::BTreeMap;
+use corral_engine::spec::{ContainerSpec, NetworkAttachment, Pull, Requirements, Snapshot};
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 
 /// The pauses between attempts to reach a registry, in seconds: the network may not be there yet.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 
-/// Prepares whatever PID 1 asks for, each by itself.
-pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<(String, ContainerSpec)>) {
+/// The id of a container, and what is to be prepared; None if that is not needed any more.
+pub(super) type Order = (String, Option<Box<ContainerSpec>>);
+
+/// Prepares what PID 1 requests, each by itself. Of one container the last request alone is worked on.
+pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<Order>) {
+    let mut at_work: HashMap<String, JoinHandle<()>> = HashMap::new();
     while let Some((id, spec)) = orders.recv().await {
-        tokio::spawn(prepare(Arc::clone(&shared), id, spec));
+        at_work.retain(|_, task| !task.is_finished());
+        if let Some(earlier) = at_work.remove(&id) {
+            earlier.abort();
+        }
+        if let Some(spec) = spec {
+            let task = tokio::spawn(prepare(Arc::clone(&shared), id.clone(), *spec));
+            at_work.insert(id, task);
+        }
     }
 }
 
 async fn prepare(shared: Arc<Shared>, id: String, mut spec: ContainerSpec) {
-    let wants = spec.wants.take().unwrap_or_default();
-    let outcome = match fetch(&shared, &id, &spec.image, wants.pull).await {
+    let requirements = spec.requirements.take().unwrap_or_default();
+    let outcome = match fetch(&shared, &id, &spec.image, requirements.pull).await {
         Ok(()) => {
             if spec.image_id.is_empty() {
                 spec.image_id = lookup::find(&spec.image).map(|image| image.id).unwrap_or_default();
             }
-            equip(&shared, &id, spec, wants).await
+            equip(&shared, &id, spec, requirements).await
         }
         Err(error) => Err(error),
     };
@@ -111,29 +124,34 @@ async fn pull(shared: &Arc<Shared>, name: &str) -> Result<(), EngineError> {
         platform: "linux/amd64".to_owned(),
     };
     let id = shared.store.pull(wanted, Progress::silent()).await?;
-    shared.bus.tell("image", "pull", &name, serde_json::json!({"name": name, "id": id}));
+    shared.bus.emit("image", "pull", &name, serde_json::json!({"name": name, "id": id}));
     Ok(())
 }
 
-/// Volumes, places in networks and ports. PID 1 knows of them before anybody else is given any.
+/// Volumes, endpoints in networks and ports. PID 1 knows of them before another container is given any.
 async fn equip(
     shared: &Arc<Shared>,
     id: &str,
     mut spec: ContainerSpec,
-    wants: Wants,
+    requirements: Requirements,
 ) -> Result<(), EngineError> {
     make_volumes(&mut spec)?;
     let mut networks = Vec::new();
-    for wish in &wants.networks {
-        networks.push(network(shared, wish).await?);
+    for attachment in &requirements.networks {
+        networks.push(network(shared, attachment).await?);
     }
-    let _giving = shared.networks.giving.lock().await;
+    let _allocation = shared.networks.allocation.lock().await;
     let mut containers = shared.table.all();
     containers.retain(|container| container.id != id);
-    for (wish, network) in wants.networks.iter().zip(&networks) {
-        spec.endpoints.push(shared.networks.place(network, &containers, &place(wish)?)?);
+    for (attachment, network) in requirements.networks.iter().zip(&networks) {
+        let settings = EndpointSettings {
+            address: attachment.address,
+            mac: attachment.mac,
+            aliases: attachment.aliases.clone(),
+        };
+        spec.endpoints.push(shared.networks.allocate(network, &containers, &settings)?);
     }
-    for (name, alias) in &wants.links {
+    for (name, alias) in &requirements.links {
         let address = linked(&spec, &containers, name)?;
         for known in [alias, name] {
             let line = format!("{known}:{address}");
@@ -155,55 +173,35 @@ fn make_volumes(spec: &mut ContainerSpec) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The network of a wish; it is made if it may be.
-async fn network(shared: &Arc<Shared>, wish: &NetworkWish) -> Result<Network, EngineError> {
-    // Two services may want the same one at the same time: the second to come finds it made.
-    let _making = shared.networks.giving.lock().await;
-    let found = shared.networks.find(&wish.network);
-    if found.is_ok() || !wish.may_be_made {
+/// The network of an attachment; it is created if it may be.
+async fn network(shared: &Arc<Shared>, attachment: &NetworkAttachment) -> Result<Network, EngineError> {
+    // Two services may require the same one at the same time: the second to come finds it created.
+    let _creation = shared.networks.allocation.lock().await;
+    let found = shared.networks.find(&attachment.network);
+    if found.is_ok() || !attachment.may_be_created {
         return found;
     }
-    let parse = |text: &str| match text {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(EngineError::BadRequest),
+    let wanted = NetworkCreate {
+        name: attachment.network.clone(),
+        internal: attachment.internal,
+        labels: attachment.labels.clone(),
+        subnet: attachment.subnet,
+        gateway: attachment.gateway,
+        ..NetworkCreate::default()
     };
-    let gateway = match wish.gateway.as_str() {
-        "" => None,
-        text => Some(
-            text.parse().map_err(|_| EngineError::BadRequest(format!("{text:?} is not an IPv4 address")))?,
-        ),
-    };
-    let wanted = WantedNetwork {
-        name: wish.network.clone(),
-        internal: wish.internal,
-        labels: wish.labels.clone(),
-        subnet: parse(&wish.subnet)?,
-        gateway,
-        ..WantedNetwork::default()
-    };
-    let making = Arc::clone(shared);
-    let network = blocking(move || making.networks.create(wanted)).await?;
+    let creating = Arc::clone(shared);
+    let network = blocking(move || creating.networks.create(wanted)).await?;
     shared.networks.serve_names(&shared.table, &network);
     Ok(network)
 }
 
-fn place(wish: &NetworkWish) -> Result<Place, EngineError> {
-    let address = match wish.address.as_str() {
-        "" => None,
-        text => Some(
-            text.parse().map_err(|_| EngineError::BadRequest(format!("{text:?} is not an IPv4 address")))?,
-        ),
-    };
-    Ok(Place { address, mac: wish.mac.clone(), aliases: wish.aliases.clone() })
-}
-
 /// The address of another container in a network that both are in.
-fn linked(spec: &ContainerSpec, containers: &[Arc<Snapshot>], name: &str) -> Result<String, EngineError> {
+fn linked(spec: &ContainerSpec, containers: &[Arc<Snapshot>], name: &str) -> Result<Ipv4Addr, EngineError> {
     let other = containers.iter().find(|container| container.spec.name == name);
     let other = other.ok_or_else(|| EngineError::NoSuchContainer(name.to_owned()))?;
     let is_common = |id: &String| spec.endpoints.iter().any(|endpoint| endpoint.network_id == *id);
     let common = other.spec.endpoints.iter().find(|endpoint| is_common(&endpoint.network_id));
-    common.map(|endpoint| endpoint.address.clone()).ok_or_else(|| {
+    common.map(|endpoint| endpoint.address).ok_or_else(|| {
         EngineError::BadRequest(format!("link to {name}: it is in no network of this container"))
     })
 }

@@ -21,6 +21,20 @@ pub(crate) struct Record {
     pub(crate) ended_by_hand: bool,
 }
 
+impl Record {
+    /// Reads one, also of an earlier version: that had the limit of a restart policy beside its name.
+    pub(super) fn parse(text: &[u8]) -> serde_json::Result<Record> {
+        let mut document: Value = serde_json::from_slice(text)?;
+        let spec = &mut document["spec"];
+        if let Some(limit) = spec["restart_limit"].as_u64().filter(|limit| *limit > 0)
+            && spec["restart"] == "on-failure"
+        {
+            spec["restart"] = Value::from(format!("on-failure:{limit}"));
+        }
+        serde_json::from_value(document)
+    }
+}
+
 /// The records of all containers that clients made.
 #[derive(Debug, Default)]
 pub(crate) struct Records(Mutex<HashMap<String, Record>>);
@@ -85,5 +99,41 @@ impl Records {
         {
             eprintln!("keeping what is known of {id}: {error:#}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_engine::signal::Signal;
+    use corral_engine::spec::{Grace, RestartPolicy};
+    use serde_json::json;
+    use std::time::Duration;
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let spec = json!({
+            "name": "web", "image": "busybox", "restart": "on-failure", "restart_limit": 3, "stop_signal": "15",
+            "stop_timeout": u64::MAX, "wants": null, "endpoints": [{
+                "network": "bridge", "network_id": "1", "endpoint_id": "2", "bridge": "docker-sys",
+                "address": "172.18.0.2", "prefix": 16, "gateway": "172.18.42.1", "mac": "02:42:ac:12:00:02",
+                "aliases": [], "has_dns": false, "internal": false, "mtu": 0,
+            }],
+            "health": {"test": ["CMD", "true"], "interval": 2_000_000_000_u64, "timeout": 0},
+        });
+        let past = json!({"created": 1_700_000_000_000_u64, "started": 0, "finished": 0, "exit_code": 1});
+        let document = json!({
+            "spec": spec, "past": past, "config": {}, "host_config": {}, "ended_by_hand": true,
+        });
+        let record = Record::parse(document.to_string().as_bytes()).unwrap();
+        assert_eq!(record.spec.restart, RestartPolicy::OnFailure(Some(3)));
+        assert_eq!((record.spec.stop_signal, record.spec.stop_timeout), (Signal::TERM, Grace::Unlimited));
+        assert_eq!(record.spec.endpoints[0].address.to_string(), "172.18.0.2");
+        let health = record.spec.health.as_ref().unwrap();
+        assert_eq!((health.interval, health.timeout), (Some(Duration::from_secs(2)), None));
+        assert_eq!(record.past.created, Duration::from_secs(1_700_000_000));
+        assert_eq!(record.past.started, None);
+        let written = serde_json::to_vec(&record).unwrap();
+        assert_eq!(Record::parse(&written).unwrap().spec, record.spec);
     }
 }

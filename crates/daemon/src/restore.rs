@@ -2,11 +2,13 @@
 //! started.
 
 use crate::blocking::blocking;
+use crate::network::record as networks;
 use crate::record::{Record, Records};
 use crate::shared::Shared;
 use corral_engine::image::layout;
 use corral_engine::paths;
 use corral_engine::protocol::Request;
+use corral_engine::spec::RestartPolicy;
 use std::fs;
 use std::sync::Arc;
 
@@ -24,13 +26,13 @@ pub(super) async fn restore(shared: Arc<Shared>) {
             eprintln!("container {id} of an earlier boot: {error}");
             continue;
         }
-        let comes_back = match record.spec.restart.as_str() {
-            "always" => true,
-            "unless-stopped" => !record.ended_by_hand,
-            "on-failure" => record.past.exit_code != 0 && !record.ended_by_hand,
-            _ => false,
+        let comes_back = match record.spec.restart {
+            RestartPolicy::No => false,
+            RestartPolicy::Always => true,
+            RestartPolicy::UnlessStopped => !record.ended_by_hand,
+            RestartPolicy::OnFailure(_) => record.past.exit_code != 0 && !record.ended_by_hand,
         };
-        if comes_back && record.past.started > 0 {
+        if comes_back && record.past.started.is_some() {
             let starting = Arc::clone(&shared);
             tokio::spawn(async move {
                 if let Err(error) = starting.ask(Request::Start { container: id.clone() }).await {
@@ -44,6 +46,7 @@ pub(super) async fn restore(shared: Arc<Shared>) {
 /// What cannot be read is left as it is, and noted for `ros why`.
 fn load_all_and_note(records: &Records) -> Vec<(String, Record)> {
     let (found, mut damaged) = load_all(records);
+    damaged.extend(networks::damaged());
     damaged.extend(layout::split_kept().1.into_iter().map(|file| format!("image {}", file.display())));
     let _ = fs::remove_file(paths::DAMAGED);
     if !damaged.is_empty() {
@@ -62,10 +65,7 @@ fn load_all(records: &Records) -> (Vec<(String, Record)>, Vec<String>) {
     for item in fs::read_dir(paths::container("")).into_iter().flatten().flatten() {
         let id = item.file_name().to_string_lossy().into_owned();
         let file = paths::record(&id);
-        match fs::read(&file)
-            .map_err(serde_json::Error::io)
-            .and_then(|text| serde_json::from_slice::<Record>(&text))
-        {
+        match fs::read(&file).map_err(serde_json::Error::io).and_then(|text| Record::parse(&text)) {
             Ok(record) => found.push((id, record)),
             // Services are made again at each boot, and have no record.
             Err(_) if !file.exists() => {}

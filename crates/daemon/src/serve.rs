@@ -16,9 +16,10 @@ use crate::{cleaner, health, prepare, removal, restore};
 use anyhow::{Context, Result, bail};
 use corral_engine::client::Client;
 use corral_engine::paths;
-use corral_engine::protocol::Event;
+use corral_engine::protocol::{Action, Event};
 use corral_engine::spec::Snapshot;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Runs the daemon until PID 1 hangs up. `settings` reads what the configuration says at the
@@ -41,15 +42,17 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
     let (orders, wanted) = unbounded_channel();
     let (known, streams, told) = (table.clone(), hubs.clone(), bus.clone());
     let client = Client::connect(move |event, mut descriptors| match event {
-        Event::Container { action, snapshot, time, detail } => {
-            let snapshot = Arc::new(*snapshot);
-            known.note(&action, &snapshot);
-            if action == "die" && !snapshot.status.error.is_empty() {
+        Event::Container { id, action, status, definition, time } => {
+            let Some(snapshot) = known.update(id, &action, *status, definition.map(|spec| *spec)) else {
+                return eprintln!("PID 1 reports {action:?} of a container that it did not define");
+            };
+            if action == Action::Die && snapshot.status.error.is_some() {
                 streams.not_started(&snapshot.id);
             }
             streams.wake(&snapshot.id);
-            if action != "known" {
-                told.container(&action, &snapshot, time, detail.as_ref());
+            if action != Action::Known {
+                let time = Duration::from_millis(time);
+                told.container(&action.word(), &snapshot, time, attribute(&action));
             }
             // The receiver lives as long as this process.
             let _ = news.send((action, snapshot));
@@ -62,7 +65,10 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
         Event::ExecEnded { exec, exit_code } => told.exec_ended(&exec, exit_code),
         Event::TryAgain { id } => streams.wake(&id),
         Event::Prepare { id, spec } => {
-            let _ = orders.send((id, *spec));
+            let _ = orders.send((id, Some(spec)));
+        }
+        Event::CancelPreparation { id } => {
+            let _ = orders.send((id, None));
         }
     })
     .context("connecting to PID 1")?;
@@ -94,21 +100,31 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
     }
 }
 
+/// What Docker tells of an event besides.
+fn attribute(action: &Action) -> Option<(&'static str, String)> {
+    match action {
+        Action::Kill(signal) => Some(("signal", signal.number().to_string())),
+        Action::Rename { old_name } => Some(("oldName", format!("/{old_name}"))),
+        _ => None,
+    }
+}
+
 /// Does what follows from what happens to containers, until PID 1 hangs up.
-async fn follow(shared: Arc<Shared>, mut happened: UnboundedReceiver<(String, Arc<Snapshot>)>) {
+async fn follow(shared: Arc<Shared>, mut happened: UnboundedReceiver<(Action, Arc<Snapshot>)>) {
     while let Some((action, snapshot)) = happened.recv().await {
-        if ["create", "start", "die", "rename", "update"].contains(&action.as_str()) {
+        if let Action::Create | Action::Start | Action::Die | Action::Rename { .. } | Action::Update = action
+        {
             shared.records.note(&snapshot);
         }
         let is_on_network = !snapshot.spec.endpoints.is_empty();
-        match action.as_str() {
-            "known" | "start" if snapshot.status.is_up() => {
+        match action {
+            Action::Known | Action::Start if snapshot.status.is_up() => {
                 health::watch(&shared, &snapshot);
                 if is_on_network {
                     shared.networks.apply_soon();
                 }
             }
-            "die" => {
+            Action::Die => {
                 shared.checks.forget(&snapshot.id);
                 if is_on_network {
                     shared.networks.apply_soon();
@@ -117,7 +133,7 @@ async fn follow(shared: Arc<Shared>, mut happened: UnboundedReceiver<(String, Ar
                     tokio::spawn(removal::remove_ended(Arc::clone(&shared), snapshot.id.clone()));
                 }
             }
-            "destroy" => {
+            Action::Destroy => {
                 shared.hubs.forget(&snapshot.id);
                 shared.records.forget(&snapshot.id);
             }

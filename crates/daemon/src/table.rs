@@ -2,8 +2,10 @@
 //! to a request this table has what the request did.
 
 use corral_engine::error::EngineError;
+use corral_engine::identity;
 use corral_engine::image::lookup;
-use corral_engine::spec::Snapshot;
+use corral_engine::protocol::Action;
+use corral_engine::spec::{ContainerSpec, Snapshot, Status};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,14 +14,22 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub(crate) struct Table(Arc<RwLock<BTreeMap<String, Arc<Snapshot>>>>);
 
 impl Table {
-    /// Takes what PID 1 tells.
-    pub(super) fn note(&self, action: &str, snapshot: &Arc<Snapshot>) {
+    /// Takes what PID 1 reports: the container as it is now. None for one whose definition never came.
+    pub(super) fn update(
+        &self,
+        id: String,
+        action: &Action,
+        status: Status,
+        definition: Option<ContainerSpec>,
+    ) -> Option<Arc<Snapshot>> {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if action == "destroy" {
-            table.remove(&snapshot.id);
-        } else {
-            table.insert(snapshot.id.clone(), Arc::clone(snapshot));
-        }
+        let spec = definition.or_else(|| table.get(&id).map(|known| known.spec.clone()))?;
+        let snapshot = Arc::new(Snapshot { id, spec, status });
+        match action {
+            Action::Destroy => table.remove(&snapshot.id),
+            _ => table.insert(snapshot.id.clone(), Arc::clone(&snapshot)),
+        };
+        Some(snapshot)
     }
 
     /// Every container, in the order of ids.
@@ -36,18 +46,13 @@ impl Table {
     pub(crate) fn find(&self, name: &str) -> Result<Arc<Snapshot>, EngineError> {
         let name = name.trim_start_matches('/');
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let exact = table.get(name).or_else(|| table.values().find(|container| container.spec.name == name));
-        if let Some(found) = exact {
-            return Ok(Arc::clone(found));
-        }
-        let mut found = table.values().filter(|container| !name.is_empty() && container.id.starts_with(name));
-        match (found.next(), found.next()) {
-            (Some(container), None) => Ok(Arc::clone(container)),
-            (Some(_), Some(_)) => {
-                Err(EngineError::BadRequest(format!("{name} is the beginning of several ids")))
-            }
-            _ => Err(EngineError::NoSuchContainer(name.to_owned())),
-        }
+        identity::find(
+            table.values(),
+            name,
+            |container| (container.id.as_str(), container.spec.name.as_str()),
+            EngineError::NoSuchContainer,
+        )
+        .cloned()
     }
 
     /// Ids of the images that containers stand on.

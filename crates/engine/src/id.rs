@@ -10,6 +10,5 @@ pub fn new_id() -> String {
             Err(_) => break,
         }
     }
-    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.concat()
+    hex::encode(bytes)
 }

@@ -1,13 +1,16 @@
 //! What PID 1 and its clients (the engine daemon, `ros`) say to each other over the control socket, and what PID 1 and
 //! a creation helper say over theirs. Each message is one packet (see `sys::packet`).
 
-use crate::error::EngineError;
-use crate::spec::{ContainerSpec, Endpoint, ExecSpec, Limits, Past, Snapshot};
+use crate::error::{EngineError, Failure};
+use crate::signal::Signal;
+use crate::spec::{
+    ContainerSpec, Endpoint, ExecSpec, Grace, HealthState, Limits, Past, RestartPolicy, Snapshot, Status,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Both sides must speak the same version: they come from one binary, but a live update may meet an older one.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// A client's message: a request with a number that the reply repeats.
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,7 +19,7 @@ pub struct Call {
     pub request: Request,
 }
 
-/// What a client may ask.
+/// What a client may request.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// From the engine daemon: send me events, and every log stream that there is.
@@ -38,18 +41,18 @@ pub enum Request {
     Start {
         container: String,
     },
-    /// Answered when it has ended. None: the container's own time-out.
+    /// Answered when it has ended. None: as its definition says.
     Stop {
         container: String,
-        timeout: Option<u64>,
+        grace: Option<Grace>,
     },
     Restart {
         container: String,
-        timeout: Option<u64>,
+        grace: Option<Grace>,
     },
     Kill {
         container: String,
-        signal: String,
+        signal: Signal,
     },
     /// Forget a container; with `force` after ending it. Its files are the caller's to remove.
     Remove {
@@ -67,15 +70,14 @@ pub enum Request {
     Update {
         container: String,
         limits: Option<Limits>,
-        /// Docker's word and the limit of `on-failure`.
-        restart: Option<(String, u32)>,
+        restart: Option<RestartPolicy>,
     },
     /// What the check of a container found.
     Health {
         container: String,
-        status: String,
+        health: HealthState,
     },
-    /// Gives a container its place in a network, at once if it runs.
+    /// Gives a container an endpoint in a network, at once if it runs.
     Connect {
         container: String,
         endpoint: Box<Endpoint>,
@@ -85,12 +87,12 @@ pub enum Request {
         container: String,
         network: String,
     },
-    /// What [`Event::Prepare`] wants is not there yet: why, until the next try.
+    /// What [`Event::Prepare`] requires is not there yet: why, until the next try.
     NotPrepared {
         container: String,
         problem: String,
     },
-    /// The answer to [`Event::Prepare`]: what it wanted is there, or why not.
+    /// The answer to [`Event::Prepare`]: what it required is there, or why not.
     Prepared {
         container: String,
         result: Result<Box<ContainerSpec>, String>,
@@ -114,26 +116,26 @@ pub enum Request {
     Waiting,
     /// Answered when no source of the boot can change the configuration any more.
     AwaitConfig,
-    /// Read the configuration again and put it into force; answered when it is read.
+    /// Read the configuration again and apply it; answered when it is read.
     Reload,
-    /// The change that waits stays.
+    /// The change that waits for its confirmation stays.
     Confirmed,
-    /// End the machine.
+    /// Shut the machine down.
     Power {
         action: PowerAction,
         force: bool,
     },
-    /// Everything that a client cannot be told otherwise: counters for tests and `ros`.
+    /// Counters for tests and `ros`, as JSON.
     Status,
 }
 
-/// What becomes of the machine.
+/// How the machine shuts down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PowerAction {
     Reboot,
     PowerOff,
     Halt,
-    /// Start the kernel that kexec(8) loaded.
+    /// Start the kernel that kexec(8) loaded; without one the machine restarts.
     Kexec,
 }
 
@@ -161,18 +163,18 @@ pub enum Reply {
     Error(EngineError),
 }
 
-/// News for the engine daemon.
+/// What the engine daemon hears unasked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Event {
-    /// Something happened to a container; this is how it is now.
+    /// A container did something; this is its status now.
     Container {
-        /// Docker's word: `create`, `start`, `die`… or `known` for one that is told of because the client is new.
-        action: String,
-        snapshot: Box<Snapshot>,
+        id: String,
+        action: Action,
+        status: Box<Status>,
+        /// Its definition, where that is new or has changed since the last event.
+        definition: Option<Box<ContainerSpec>>,
         /// Milliseconds since 1970.
         time: u64,
-        /// More that Docker tells of such an event, such as the signal of a `kill`.
-        detail: Option<(String, String)>,
     },
     /// With our end of a stream (or a pty master) as a descriptor; `stream` is 0, 1 or 2.
     Log {
@@ -189,10 +191,54 @@ pub enum Event {
         id: String,
         spec: Box<ContainerSpec>,
     },
+    /// What [`Event::Prepare`] requires is not needed any more.
+    CancelPreparation {
+        id: String,
+    },
     /// The next try to get what [`Event::Prepare`] wants is due now.
     TryAgain {
         id: String,
     },
+}
+
+/// What a container did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Nothing: the client is new, or its status changed in a way that Docker has no event for.
+    Known,
+    Create,
+    Start,
+    Die,
+    Oom,
+    Kill(Signal),
+    Rename {
+        old_name: String,
+    },
+    Pause,
+    Unpause,
+    Update,
+    Health(HealthState),
+    Destroy,
+}
+
+impl Action {
+    /// Docker's word for it.
+    pub fn word(&self) -> String {
+        match self {
+            Action::Known => "known".to_owned(),
+            Action::Create => "create".to_owned(),
+            Action::Start => "start".to_owned(),
+            Action::Die => "die".to_owned(),
+            Action::Oom => "oom".to_owned(),
+            Action::Kill(_) => "kill".to_owned(),
+            Action::Rename { .. } => "rename".to_owned(),
+            Action::Pause => "pause".to_owned(),
+            Action::Unpause => "unpause".to_owned(),
+            Action::Update => "update".to_owned(),
+            Action::Health(health) => format!("health_status: {}", health.word()),
+            Action::Destroy => "destroy".to_owned(),
+        }
+    }
 }
 
 /// PID 1's order to a creation helper.
@@ -225,12 +271,12 @@ pub enum Order {
     Go,
 }
 
-/// First processes of the containers whose namespaces a container shares; 0: none.
+/// First processes of the containers whose namespaces a container shares.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Join {
-    pub network: i32,
-    pub pid: i32,
-    pub ipc: i32,
+    pub network: Option<i32>,
+    pub pid: Option<i32>,
+    pub ipc: Option<i32>,
 }
 
 /// A creation helper's report.
@@ -244,7 +290,5 @@ pub enum Report {
     Started,
     /// All is done.
     Done,
-    Failed {
-        message: String,
-    },
+    Failed(Failure),
 }

@@ -1,15 +1,17 @@
-//! All that the engine is told about a container, and what it tells of one.
+//! What a container is: its definition, and its status.
 
+mod mac;
+mod policy;
+
+use crate::shapes::{millis, optional_millis, optional_nanos};
+use crate::signal::Signal;
+use ipnet::Ipv4Net;
+pub use mac::{MacAddress, NotAMacAddress};
+pub use policy::{Grace, RestartPolicy, UnknownPolicy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// Seconds of a stop that is never forced; Docker writes -1.
-pub const FOREVER: u64 = u64::MAX;
-
-/// Seconds between the stop signal and the final one, as clients write them: any negative number is [`FOREVER`].
-pub fn grace(seconds: i64) -> u64 {
-    u64::try_from(seconds).unwrap_or(FOREVER)
-}
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 /// A container that is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -54,7 +56,7 @@ pub struct ContainerSpec {
     pub network_of: String,
     pub pid_of: String,
     pub ipc_of: String,
-    /// Its places in bridge networks.
+    /// In bridge networks.
     pub endpoints: Vec<Endpoint>,
     pub ports: Vec<Port>,
     pub dns: Dns,
@@ -72,13 +74,9 @@ pub struct ContainerSpec {
     pub ulimits: Vec<Ulimit>,
     pub oom_score_adj: i64,
     pub limits: Limits,
-    /// Docker's word: `no`, `always`, `unless-stopped`, `on-failure`.
-    pub restart: String,
-    pub restart_limit: u32,
-    /// A signal's name or number.
-    pub stop_signal: String,
-    /// Seconds between the stop signal and the final one, or [`FOREVER`].
-    pub stop_timeout: u64,
+    pub restart: RestartPolicy,
+    pub stop_signal: Signal,
+    pub stop_timeout: Grace,
     pub health: Option<Health>,
     pub log: LogOptions,
     /// It goes when it ends.
@@ -89,17 +87,18 @@ pub struct ContainerSpec {
     pub keep_children: bool,
     /// Its file system is kept under this name when the container goes; empty: it goes with it.
     pub keep: String,
-    /// What is still to be had before it can be made.
-    pub wants: Option<Wants>,
+    /// What it requires before it can be created.
+    #[serde(alias = "wants")]
+    pub requirements: Option<Requirements>,
 }
 
-/// What only the engine daemon can give a service of the plan: an image from a registry, places in networks, volumes
+/// What only the engine daemon can give a service of the plan: an image from a registry, endpoints in networks, volumes
 /// (the binds that have a name and no source yet) and ports that are free.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Wants {
+pub struct Requirements {
     pub pull: Pull,
-    pub networks: Vec<NetworkWish>,
+    pub networks: Vec<NetworkAttachment>,
     /// (container, alias): its address stands in the hosts file under both names.
     pub links: Vec<(String, String)>,
 }
@@ -115,22 +114,22 @@ pub enum Pull {
     Never,
 }
 
-/// A place that is wanted in a bridge network.
+/// An endpoint that is required in a bridge network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct NetworkWish {
+pub struct NetworkAttachment {
     pub network: String,
-    /// It is made if it is not there, with what the next three say.
-    pub may_be_made: bool,
+    /// It is created if it is not there, with what the next three say.
+    pub may_be_created: bool,
     pub internal: bool,
-    /// `172.30.0.0/16`; empty: any that is free.
-    pub subnet: String,
-    pub gateway: String,
+    /// None: any that is free.
+    pub subnet: Option<Ipv4Net>,
+    pub gateway: Option<Ipv4Addr>,
     pub labels: BTreeMap<String, String>,
     pub aliases: Vec<String>,
-    /// Empty: any.
-    pub address: String,
-    pub mac: String,
+    /// None: any.
+    pub address: Option<Ipv4Addr>,
+    pub mac: Option<MacAddress>,
 }
 
 /// Which system calls a container may make.
@@ -183,9 +182,8 @@ pub struct Dns {
     pub options: Vec<String>,
 }
 
-/// A container's place in a bridge network. Its address is its own as long as it exists.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+/// A container's endpoint in a bridge network. Its address is its own as long as it exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Name and id of the network.
     pub network: String,
@@ -193,17 +191,18 @@ pub struct Endpoint {
     pub endpoint_id: String,
     /// The bridge on the host.
     pub bridge: String,
-    pub address: String,
+    pub address: Ipv4Addr,
     pub prefix: u8,
     /// The bridge's own address.
-    pub gateway: String,
-    pub mac: String,
+    pub gateway: Ipv4Addr,
+    pub mac: MacAddress,
     /// Names by which others in this network find it, besides its own.
     pub aliases: Vec<String>,
     /// The bridge answers questions for names: not on the default one, as in Docker.
     pub has_dns: bool,
     /// The network has no way out.
     pub internal: bool,
+    /// 0: the kernel's default.
     pub mtu: u32,
 }
 
@@ -218,17 +217,42 @@ pub struct Port {
     pub protocol: String,
 }
 
-/// How the engine looks whether a container is well. Times in nanoseconds, as in Docker's API.
+/// How the engine checks whether a container is well. None: Docker's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Health {
     /// `CMD`, words… or `CMD-SHELL`, line.
     pub test: Vec<String>,
-    pub interval: u64,
-    pub timeout: u64,
-    pub start_period: u64,
-    pub start_interval: u64,
+    #[serde(with = "optional_nanos")]
+    pub interval: Option<Duration>,
+    #[serde(with = "optional_nanos")]
+    pub timeout: Option<Duration>,
+    #[serde(with = "optional_nanos")]
+    pub start_period: Option<Duration>,
+    #[serde(with = "optional_nanos")]
+    pub start_interval: Option<Duration>,
+    /// Failures in a row that make it unhealthy; 0: Docker's default.
     pub retries: u32,
+}
+
+/// What the check of a container found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthState {
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+impl HealthState {
+    /// Docker's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            HealthState::Starting => "starting",
+            HealthState::Healthy => "healthy",
+            HealthState::Unhealthy => "unhealthy",
+        }
+    }
 }
 
 impl Health {
@@ -310,20 +334,23 @@ pub struct Snapshot {
 pub struct Status {
     pub state: State,
     pub paused: bool,
-    /// Process id of its first process as PID 1 sees it; 0 while there is none.
-    pub pid: i32,
+    /// Process id of its first process as PID 1 sees it, while there is one.
+    pub pid: Option<i32>,
     pub exit_code: i32,
     /// The kernel ended it for want of memory.
     pub oom_killed: bool,
-    /// Why it could not be started the last time; empty if it could.
-    pub error: String,
+    /// Why it could not be started the last time, if it could not.
+    pub error: Option<String>,
     pub restarts: u32,
-    /// Milliseconds since 1970; 0: never.
-    pub created: u64,
-    pub started: u64,
-    pub finished: u64,
-    /// `starting`, `healthy`, `unhealthy`; empty without a check.
-    pub health: String,
+    /// Since 1970, as the next two.
+    #[serde(with = "millis")]
+    pub created: Duration,
+    #[serde(with = "optional_millis")]
+    pub started: Option<Duration>,
+    #[serde(with = "optional_millis")]
+    pub finished: Option<Duration>,
+    /// What its check found last, if it has one.
+    pub health: Option<HealthState>,
     /// A service of the plan, not a container that a client made.
     pub planned: bool,
 }
@@ -331,12 +358,17 @@ pub struct Status {
 /// Where a container is in its life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
+    /// Never started.
     #[default]
     Created,
+    /// It is being prepared, or a helper creates it.
     Starting,
     Running,
+    /// It was requested to stop, and has not ended yet.
     Stopping,
+    /// It ended, and stays so until a client starts it.
     Exited,
+    /// It ended, and its policy starts it again after a pause.
     Restarting,
 }
 
@@ -361,8 +393,12 @@ impl Status {
 /// A container that was there before PID 1 began: its end is history.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Past {
-    pub created: u64,
-    pub started: u64,
-    pub finished: u64,
+    /// Since 1970, as the next two.
+    #[serde(with = "millis")]
+    pub created: Duration,
+    #[serde(with = "optional_millis")]
+    pub started: Option<Duration>,
+    #[serde(with = "optional_millis")]
+    pub finished: Option<Duration>,
     pub exit_code: i32,
 }

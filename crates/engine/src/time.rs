@@ -1,13 +1,24 @@
 //! The time of day, and how Docker writes it: RFC 3339 in UTC.
 
+use chrono::{DateTime, SecondsFormat};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The last second of the year 9999: RFC 3339 has four digits for the year, and Docker's clients
+/// read no more.
+const LAST: u64 = 253_402_300_799;
 
 /// A time as RFC 3339 in UTC with nanoseconds.
 pub fn rfc3339(time: Duration) -> String {
-    let (days, seconds) = ((time.as_secs() / 86_400).cast_signed(), time.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", time.subsec_nanos())
+    let seconds = time.as_secs().min(LAST).cast_signed();
+    let utc = DateTime::from_timestamp(seconds, time.subsec_nanos()).unwrap_or_default();
+    utc.to_rfc3339_opts(SecondsFormat::Nanos, true)
+}
+
+/// `2026-11-23T05:00:00.5Z`, or with `+01:00` in the place of Z; None for anything else, and for a
+/// time before 1970.
+pub fn parse_rfc3339(text: &str) -> Option<Duration> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    Some(Duration::new(u64::try_from(time.timestamp()).ok()?, time.timestamp_subsec_nanos()))
 }
 
 /// The time now, since 1970.
@@ -15,43 +26,48 @@ pub fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Days since 1970 → year, month, day in the Gregorian calendar
-/// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let (month, day) =
-        (if shifted < 10 { shifted + 3 } else { shifted - 9 }, day_of_year - (153 * shifted + 2) / 5 + 1);
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
-/// Year, month, day → days since 1970.
-pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
 #[cfg(test)]
 mod tests {
-    use super::rfc3339;
-    use std::time::Duration;
+    use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn times_are_written_as_docker_does() {
         let cases = [
             (0, "1970-01-01T00:00:00.000000005Z"),
+            (68_255_999, "1972-02-29T23:59:59.000000005Z"),
             (951_782_400, "2000-02-29T00:00:00.000000005Z"),
             (1_700_000_000, "2023-11-14T22:13:20.000000005Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000000005Z"),
+            (LAST, "9999-12-31T23:59:59.000000005Z"),
+            (u64::MAX, "9999-12-31T23:59:59.000000005Z"),
         ];
         for (seconds, expected) in cases {
             assert_eq!(rfc3339(Duration::new(seconds, 5)), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_since_1970_is_not_taken() {
+        let good = [("2023-11-14T23:13:20.25+01:00", 1_700_000_000), ("2023-11-14t22:13:20z", 1_700_000_000)];
+        for (text, seconds) in good {
+            assert_eq!(parse_rfc3339(text).map(|time| time.as_secs()), Some(seconds), "{text}");
+        }
+        for text in ["1969-12-31T23:59:59Z", "2023-02-29T00:00:00Z", "2023-11-14T22:13:20", "2023-11-14", ""]
+        {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_written_is_read_again(seconds in 0..=LAST, nanos in 0..1_000_000_000_u32) {
+            let time = Duration::new(seconds, nanos);
+            let text = rfc3339(time);
+            prop_assert_eq!(text.len(), 30);
+            prop_assert_eq!(parse_rfc3339(&text), Some(time));
         }
     }
 }

@@ -10,8 +10,8 @@ mod run_once;
 pub mod state;
 mod trial;
 
-use crate::supervise::{Foundation, Supervisor, resume};
-use crate::trace::Trace;
+use crate::supervise::{BootContext, Supervisor, resume};
+use crate::trace::{self, Trace};
 use anyhow::Result;
 use corral_engine::sys::signals::Signals;
 use corral_engine::sys::take_document;
@@ -19,7 +19,6 @@ use corral_machine::console::{say, title};
 use corral_machine::{modules, sysctl};
 use corral_plan::resolved::Resolved;
 use std::process::ExitCode;
-use std::time::Instant;
 
 /// PID 1. Returns only if the loop could not even begin, which the kernel takes as a reason to panic.
 pub fn run(arguments: &[String]) -> ExitCode {
@@ -46,11 +45,10 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let added = more(&resolved.config.rancher.modules, &loaded);
     trace.step("modules-of-the-state", || modules::load_requested(&added));
     trace.step("sysctl", || sysctl::apply(&resolved.config.rancher.sysctl));
-    say(&format!("{} is up {:.1} s after the kernel", title(), crate::trace::now() as f64 / 1e6));
+    say(&format!("{} is up {:.1} s after the kernel", title(), trace::seconds(trace::now())));
     mounted.iter().for_each(|problem| say(problem));
     trial::announce();
-    let started = Instant::now();
-    cannot_go_on(begin(signals, Foundation { resolved, trace, started }))
+    cannot_go_on(begin(signals, BootContext { resolved, trace }))
 }
 
 /// What the configuration on the state disk asks for besides: the rest was loaded before the disk was looked for.
@@ -63,13 +61,12 @@ pub fn run_engine_alone() -> ExitCode {
     early::become_pid_1();
     let problems = early::prepare_for_engine();
     problems.iter().for_each(|problem| say(problem));
-    let foundation =
-        Foundation { resolved: Resolved::default(), trace: Trace::default(), started: Instant::now() };
-    cannot_go_on(begin(Signals::open(), foundation))
+    let boot = BootContext { resolved: Resolved::default(), trace: Trace::default() };
+    cannot_go_on(begin(Signals::open(), boot))
 }
 
-fn begin(signals: std::io::Result<Signals>, foundation: Foundation) -> Result<()> {
-    Supervisor::new(signals?, foundation)?.run()
+fn begin(signals: std::io::Result<Signals>, boot: BootContext) -> Result<()> {
+    Supervisor::new(signals?, boot)?.run()
 }
 
 fn cannot_go_on(ended: Result<()>) -> ExitCode {

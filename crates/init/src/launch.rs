@@ -1,7 +1,8 @@
 //! A service of the plan → a container of the engine: the only meeting of the two.
 
 use corral_engine::spec::{
-    self, Bind, ContainerSpec, Dns, Health, Limits, LogOptions, NetworkWish, Port, Seccomp, Ulimit, Wants,
+    self, Bind, ContainerSpec, Dns, Grace, Health, Limits, LogOptions, NetworkAttachment, Port, Requirements,
+    RestartPolicy, Seccomp, Ulimit,
 };
 use corral_plan::Service;
 use corral_plan::labels::KillMode;
@@ -11,10 +12,8 @@ use std::time::Duration;
 
 /// What the engine is to make of a service.
 pub(crate) fn container(service: &Service, environment: &BTreeMap<String, String>) -> ContainerSpec {
-    let (restart, restart_limit) = restart(service.restart);
     let has_option =
         |wanted: &str| service.security_opt.iter().any(|option| option.replace('=', ":") == wanted);
-    let stop_signal = if service.stop_signal.is_empty() { "SIGTERM" } else { &service.stop_signal };
     let mut spec = ContainerSpec {
         name: service.name.to_string(),
         image: service.image.clone(),
@@ -46,16 +45,16 @@ pub(crate) fn container(service: &Service, environment: &BTreeMap<String, String
         keep: service.keep.clone(),
         sysctls: service.sysctls.clone(),
         oom_score_adj: service.oom_score_adj,
-        restart: restart.to_owned(),
-        restart_limit,
-        stop_signal: stop_signal.to_owned(),
-        stop_timeout: service.stop_grace.as_secs(),
+        restart: restart_policy(service.restart),
+        // What names no signal was reported when the configuration was resolved.
+        stop_signal: service.stop_signal.parse().unwrap_or_default(),
+        stop_timeout: Grace::Limited(service.stop_grace),
         keep_children: service.labels.kill_mode == KillMode::Process,
         ..ContainerSpec::default()
     };
     limit(service, &mut spec);
     connect(service, &mut spec);
-    spec.wants = wants(service, &spec);
+    spec.requirements = requirements(service, &spec);
     spec
 }
 
@@ -80,17 +79,21 @@ fn limit(service: &Service, spec: &mut ContainerSpec) {
         max_bytes: service.logging.max_bytes,
         max_files: service.logging.max_files,
     };
-    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     spec.health = service.health.clone().map(|check| Health {
         test: check.test,
-        interval: nanos(check.interval),
-        timeout: nanos(check.timeout),
-        start_period: nanos(check.start_period),
-        start_interval: nanos(check.start_interval),
+        interval: or_default(check.interval),
+        timeout: or_default(check.timeout),
+        start_period: or_default(check.start_period),
+        start_interval: or_default(check.start_interval),
         retries: check.retries,
     });
     // As in Docker: no test, no check.
     spec.health.take_if(|check| check.command().is_none());
+}
+
+/// A time of a check; the engine knows what to do without.
+fn or_default(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
 }
 
 /// Whose namespaces it shares, its names and its ports.
@@ -161,20 +164,20 @@ fn tmpfs(service: &Service) -> Vec<String> {
 }
 
 /// What the engine daemon must get for it first; None where PID 1 can go ahead by itself, as with all that is built in.
-fn wants(service: &Service, spec: &ContainerSpec) -> Option<Wants> {
-    let wish = |place: &Attachment| NetworkWish {
-        network: place.network.name.clone(),
-        may_be_made: !place.network.external,
-        internal: place.network.internal,
-        subnet: place.network.subnet.clone(),
-        gateway: place.network.gateway.clone(),
-        labels: place.network.labels.clone(),
-        aliases: place.aliases.clone(),
-        address: place.address.clone(),
-        mac: service.mac_address.clone(),
+fn requirements(service: &Service, spec: &ContainerSpec) -> Option<Requirements> {
+    let required = |attachment: &Attachment| NetworkAttachment {
+        network: attachment.network.name.clone(),
+        may_be_created: !attachment.network.external,
+        internal: attachment.network.internal,
+        subnet: attachment.network.subnet,
+        gateway: attachment.network.gateway,
+        labels: attachment.network.labels.clone(),
+        aliases: attachment.aliases.clone(),
+        address: attachment.address,
+        mac: service.mac_address.parse().ok(),
     };
-    let networks: Vec<NetworkWish> = match &service.network {
-        Network::Bridges(places) => places.iter().map(wish).collect(),
+    let networks: Vec<NetworkAttachment> = match &service.network {
+        Network::Bridges(attachments) => attachments.iter().map(required).collect(),
         Network::Host | Network::None | Network::Service(_) => Vec::new(),
     };
     let pull = match service.pull {
@@ -189,26 +192,15 @@ fn wants(service: &Service, spec: &ContainerSpec) -> Option<Wants> {
     let links = service.links.iter().map(|link| (link.container.clone(), link.alias.clone()));
     // Without a bridge there is no address to link to.
     let links = if networks.is_empty() { Vec::new() } else { links.collect() };
-    Some(Wants { pull, networks, links })
+    Some(Requirements { pull, networks, links })
 }
 
-/// Docker's words for a restart policy.
-pub(crate) fn restart(policy: Restart) -> (&'static str, u32) {
+fn restart_policy(policy: Restart) -> RestartPolicy {
     match policy {
-        Restart::No => ("no", 0),
-        Restart::Always => ("always", 0),
-        Restart::UnlessStopped => ("unless-stopped", 0),
-        Restart::OnFailure(limit) => ("on-failure", limit),
-    }
-}
-
-/// The policy that Docker's word stands for.
-pub(crate) fn policy(spec: &ContainerSpec) -> Restart {
-    match spec.restart.as_str() {
-        "always" => Restart::Always,
-        "unless-stopped" => Restart::UnlessStopped,
-        "on-failure" => Restart::OnFailure(spec.restart_limit),
-        _ => Restart::No,
+        Restart::No => RestartPolicy::No,
+        Restart::Always => RestartPolicy::Always,
+        Restart::UnlessStopped => RestartPolicy::UnlessStopped,
+        Restart::OnFailure(limit) => RestartPolicy::OnFailure((limit > 0).then_some(limit)),
     }
 }
 
@@ -248,18 +240,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_built_in_waits_for_nobody_and_the_rest_for_the_daemon() {
-        let wants = |text: &str, pull| {
+    fn built_in_services_need_no_preparation_and_the_rest_does() {
+        let requirements = |text: &str, pull| {
             let mut service = corral_plan::compose::parse("f", text).unwrap().services.remove(0);
             service.pull = pull;
-            container(&service, &BTreeMap::new()).wants
+            container(&service, &BTreeMap::new()).requirements
         };
-        assert_eq!(wants("s: {image: i, net: host, volumes: ['/a:/a']}", Pull::Never), None);
-        assert!(wants("s: {image: i, net: host}", Pull::Missing).is_some());
-        assert!(wants("s: {image: i, net: host, volumes: ['a:/a']}", Pull::Never).is_some());
-        let bridged = wants("s: {image: i, links: ['db:d']}", Pull::Never).unwrap();
+        assert_eq!(requirements("s: {image: i, net: host, volumes: ['/a:/a']}", Pull::Never), None);
+        assert!(requirements("s: {image: i, net: host}", Pull::Missing).is_some());
+        assert!(requirements("s: {image: i, net: host, volumes: ['a:/a']}", Pull::Never).is_some());
+        let bridged = requirements("s: {image: i, links: ['db:d']}", Pull::Never).unwrap();
         assert_eq!(
-            (bridged.networks[0].network.as_str(), bridged.networks[0].may_be_made),
+            (bridged.networks[0].network.as_str(), bridged.networks[0].may_be_created),
             ("bridge", false)
         );
         assert_eq!(bridged.links, [("db".to_owned(), "d".to_owned())]);

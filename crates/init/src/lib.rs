@@ -3,5 +3,8 @@
 
 pub mod boot;
 mod launch;
+mod lifecycle;
+pub mod restart;
+mod stop_order;
 mod supervise;
 pub mod trace;

@@ -28,6 +28,11 @@ pub(crate) fn now() -> u64 {
     time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
 }
 
+/// Microseconds as seconds, for people.
+pub fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
 impl Trace {
     /// Runs a step of the boot and records it.
     pub(crate) fn step<T>(&mut self, name: &str, work: impl FnOnce() -> T) -> T {

@@ -135,8 +135,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn uuid(bytes: &[u8]) -> String {
-    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let hex = hex.concat();
+    let hex = hex::encode(bytes);
     match hex.len() {
         32 => format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]),
         _ => hex,

@@ -2,7 +2,7 @@
 //! and of two writers at the same time one wins, with all that it wrote. And reads of files that others wrote.
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, fsync, open};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fsync, open, syncfs};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -33,6 +33,22 @@ pub fn remove_durably(path: &Path) -> Result<()> {
     }
     let folder = path.parent().context("a path without a folder")?;
     sync_folder(folder).with_context(|| format!("removing {}", path.display()))
+}
+
+/// Renames what is complete, so that both its content and its name last; makes the folders above it.
+pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
+    let act = || format!("renaming {} to {}", from.display(), to.display());
+    let folder = to.parent().with_context(act)?;
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let source = File::open(from).with_context(act)?;
+    // A tree is made of more than one file: everything of its file system is written out.
+    if source.metadata().with_context(act)?.is_dir() {
+        syncfs(&source).with_context(act)?;
+    } else {
+        source.sync_all().with_context(act)?;
+    }
+    fs::rename(from, to).with_context(act)?;
+    sync_folder(folder).with_context(act)
 }
 
 /// Keeps all others that ask for the lock of this file out until the result is dropped: for a change that reads, decides
@@ -135,6 +151,23 @@ mod tests {
             }
         });
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn files_and_trees_are_renamed_over_what_was_there() {
+        let folder = std::env::temp_dir().join(format!("corral-rename-{}", std::process::id()));
+        let (from, to) = (folder.join("tree"), folder.join("below/it"));
+        fs::create_dir_all(from.join("sub")).unwrap();
+        rename_durably(&from, &to).unwrap();
+        rename_durably(&to.join("sub"), &folder.join("sub")).unwrap();
+        for text in ["one", "two"] {
+            fs::write(&from, text).unwrap();
+            rename_durably(&from, &to.join("file")).unwrap();
+            assert_eq!(fs::read_to_string(to.join("file")).unwrap(), text);
+        }
+        let missing = rename_durably(&from, &to).unwrap_err().to_string();
+        assert_eq!(missing, format!("renaming {} to {}", from.display(), to.display()));
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -3,7 +3,7 @@
 //! Reads the text index of depmod(8). Used by stage 0 and PID 1; later on, udev loads what is plugged in.
 
 use crate::console::say;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
@@ -25,7 +25,18 @@ pub struct Index {
     loaded: BTreeSet<String>,
 }
 
+/// Loads modules of the running kernel, each as [`Index::load`] does. One that fails does not keep
+/// the others from being loaded; the error names all that failed.
+pub fn load(names: &[impl AsRef<str>]) -> Result<()> {
+    if names.is_empty() { Ok(()) } else { Index::running()?.load_all(names) }
+}
+
 impl Index {
+    /// The index of the system's own modules.
+    pub fn running() -> Result<Index> {
+        Index::open(Path::new("/lib/modules"))
+    }
+
     /// Reads the index of the running kernel below `base` (`/lib/modules`).
     pub fn open(base: &Path) -> Result<Index> {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
@@ -66,6 +77,12 @@ impl Index {
         self.insert(&path, parameters.trim())
     }
 
+    fn load_all(&mut self, names: &[impl AsRef<str>]) -> Result<()> {
+        let failures = names.iter().filter_map(|name| self.load(name.as_ref()).err());
+        let failures: Vec<String> = failures.map(|error| format!("{error:#}")).collect();
+        if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    }
+
     /// Loads what the kernel asks for by name or alias (`ipt_tcp`, `fs-ext4`, `net-pf-10`).
     pub fn load_alias(&mut self, alias: &str) -> Result<()> {
         let name = canonical(alias);
@@ -78,7 +95,7 @@ impl Index {
         let names: Vec<String> =
             self.aliases.iter().filter(wanted).map(|(_, module)| module.clone()).collect();
         if names.is_empty() {
-            anyhow::bail!("no module is called {alias}");
+            bail!("no module is called {alias}");
         }
         names.iter().try_for_each(|name| self.load(name))
     }
@@ -131,18 +148,8 @@ impl Index {
 
 /// `rancher.modules`: a name, then parameters.
 pub fn load_requested(names: &[String]) {
-    if names.is_empty() {
-        return;
-    }
-    match Index::open(Path::new("/lib/modules")) {
-        Ok(mut index) => {
-            for name in names {
-                if let Err(error) = index.load(name) {
-                    say(&format!("rancher.modules: {error:#}"));
-                }
-            }
-        }
-        Err(error) => say(&format!("{error:#}")),
+    if let Err(error) = load(names) {
+        say(&format!("rancher.modules: {error:#}"));
     }
 }
 
@@ -247,6 +254,22 @@ fn match_one(pattern: &[u8], wanted: u8, found: u8) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_module_is_tried_and_those_that_fail_are_named() {
+        let base = std::env::temp_dir().join(format!("corral-modules-{}", std::process::id()));
+        let folder = base.join(rustix::system::uname().release().to_string_lossy().into_owned());
+        fs::create_dir_all(&folder).unwrap();
+        for (name, text) in [("dep", ""), ("alias", ""), ("builtin", "kernel/fs/ours.ko\n")] {
+            fs::write(folder.join(format!("modules.{name}")), text).unwrap();
+        }
+        let mut index = Index::open(&base).unwrap();
+        index.load_all(&["ours", "ours parameter=1"]).unwrap();
+        let error = index.load_all(&["no-such", "ours", "nor-this x=1"]).unwrap_err().to_string();
+        let missing = |name: &str| format!("loading module {name}: this kernel has none of that name");
+        assert_eq!(error, format!("{}; {}", missing("no_such"), missing("nor_this")));
+        fs::remove_dir_all(base).unwrap();
+    }
 
     #[test]
     fn device_aliases_match_as_depmod_writes_them() {

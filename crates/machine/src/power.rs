@@ -1,27 +1,26 @@
-//! The last call: restart, power off or halt the machine, or start another kernel.
+//! The last call: restart, power off or halt the machine, or start another kernel. Each takes effect at once: everything
+//! that must last has been written before.
 
 use anyhow::{Context, Result};
-use rustix::system::{RebootCommand, reboot};
+use rustix::system::RebootCommand;
 
-/// What becomes of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Power {
-    Reboot,
-    PowerOff,
-    Halt,
-    /// Start the kernel that kexec(8) loaded; without one the machine restarts.
-    Kexec,
+pub fn reboot() -> Result<()> {
+    call(RebootCommand::Restart)
 }
 
-impl Power {
-    /// Does it at once: everything that must last has been written before.
-    pub fn act(self) -> Result<()> {
-        let command = match self {
-            Power::Reboot => RebootCommand::Restart,
-            Power::PowerOff => RebootCommand::PowerOff,
-            Power::Halt => RebootCommand::Halt,
-            Power::Kexec => RebootCommand::Kexec,
-        };
-        reboot(command).context("asking the kernel to end")
-    }
+pub fn power_off() -> Result<()> {
+    call(RebootCommand::PowerOff)
+}
+
+pub fn halt() -> Result<()> {
+    call(RebootCommand::Halt)
+}
+
+/// Starts the kernel that kexec(8) loaded.
+pub fn start_loaded_kernel() -> Result<()> {
+    call(RebootCommand::Kexec)
+}
+
+fn call(command: RebootCommand) -> Result<()> {
+    rustix::system::reboot(command).context("reboot(2)")
 }

@@ -1,7 +1,8 @@
 //! The kernel's news of devices: lets a wait for a disk end when the disk appears, not some time later.
 
+use crate::deadline;
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 use std::os::fd::OwnedFd;
@@ -23,13 +24,12 @@ impl Uevents {
 
     /// Waits until something changed or `until` has come; false at the deadline.
     pub fn wait(&self, until: Instant) -> Result<bool> {
-        let left = until.saturating_duration_since(Instant::now());
+        let now = Instant::now();
         // A device can be there before its partitions are read: look again at least every half second.
-        let nap = left.min(Duration::from_millis(500));
-        let timeout = Timespec { tv_sec: nap.as_secs().cast_signed(), tv_nsec: nap.subsec_nanos().into() };
-        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)).context("waiting for devices")?;
+        let again = until.min(now + Duration::from_millis(500));
+        deadline::poll(&mut [PollFd::new(&self.0, PollFlags::IN)], again).context("waiting for devices")?;
         let mut buffer = [0_u8; 8192];
         while recv(&self.0, &mut buffer, RecvFlags::empty()).is_ok_and(|(length, _)| length > 0) {}
-        Ok(!left.is_zero())
+        Ok(now < until)
     }
 }

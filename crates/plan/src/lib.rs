@@ -6,9 +6,7 @@ pub mod amend;
 pub mod compose;
 pub mod graph;
 pub mod labels;
-pub mod lifecycle;
 pub mod resolved;
-pub mod restart;
 pub mod service;
 #[cfg(feature = "compose")]
 pub mod user_service;

@@ -1,7 +1,9 @@
 //! One container that is wanted: what a compose file says of a service, normalised and typed.
 
 use crate::labels::Labels;
+use core::net::Ipv4Addr;
 use corral_config::names::ServiceName;
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -111,18 +113,18 @@ pub enum Network {
     None,
     /// That of another service.
     Service(String),
-    /// Places in bridges; at least one.
+    /// In bridges; at least one.
     Bridges(Vec<Attachment>),
 }
 
-/// A container's place in a bridge.
+/// A container's endpoint in a bridge.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     pub network: BridgeNetwork,
     /// Names by which others find it there, besides its own.
     pub aliases: Vec<String>,
-    /// Empty: any.
-    pub address: String,
+    /// None: any.
+    pub address: Option<Ipv4Addr>,
 }
 
 /// A bridge, as a compose file defines it.
@@ -134,9 +136,9 @@ pub struct BridgeNetwork {
     pub external: bool,
     /// It has no way out.
     pub internal: bool,
-    /// `172.30.0.0/16`; empty: any that is free.
-    pub subnet: String,
-    pub gateway: String,
+    /// None: any that is free.
+    pub subnet: Option<Ipv4Net>,
+    pub gateway: Option<Ipv4Addr>,
     pub labels: BTreeMap<String, String>,
 }
 

@@ -1,10 +1,11 @@
 //! Starting another kernel without the firmware: loaded by kexec(8), started by PID 1 when everything has been stopped.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use corral_engine::client::ask;
 use corral_engine::protocol::{PowerAction, Request};
 use corral_machine::boot_partition::BootPartition;
-use std::process::{Command, Stdio};
+use corral_machine::program;
+use std::process::Command;
 
 /// Loads a version of a boot partition.
 pub(crate) fn load(partition: &BootPartition, version: &str, more: &str) -> Result<()> {
@@ -14,11 +15,7 @@ pub(crate) fn load(partition: &BootPartition, version: &str, more: &str) -> Resu
     command.arg("--kexec-file-syscall").arg("--load").arg(folder.join("vmlinuz"));
     command.arg(format!("--initrd={}", folder.join("initrd").display()));
     command.arg(format!("--command-line={}", line.trim()));
-    let output = command.stdin(Stdio::null()).output().context("starting kexec")?;
-    if !output.status.success() {
-        bail!("loading version {version}: kexec: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
+    program::run(&mut command).map(drop).with_context(|| format!("loading version {version}"))
 }
 
 /// Ends this system, containers first, and starts the kernel that was loaded.

@@ -5,6 +5,7 @@
 mod api;
 mod applets;
 mod cli;
+mod duration;
 mod grow;
 mod install;
 mod kexec;
@@ -15,6 +16,7 @@ mod prompt;
 mod registries;
 mod release;
 mod resolve;
+mod size;
 mod terminals;
 mod upgrade;
 mod why;
@@ -32,26 +34,12 @@ fn main() -> ExitCode {
         "init" | "system-docker" if std::process::id() == 1 => boot::run(&arguments),
         "engine-alone" if std::process::id() == 1 => boot::run_engine_alone(),
         corral_engine::core::HELPER_NAME => applets::helper(&arguments),
-        boot::resolver::NAME => resolve::main(&arguments),
+        boot::resolver::NAME => resolve::process::main(&arguments),
         "system-docker" => applets::system_docker::run(&arguments),
-        "respawn" => report(applets::respawn::run(&arguments)),
-        "autologin" => report(applets::autologin::run(&arguments)),
-        "recovery-login" => report(applets::recovery::log_in()),
-        "recovery-shell" => report(applets::recovery::shell()),
-        "netconf" => report(applets::run(applets::Command::Netconf)),
-        "cloud-init-execute" => report(execute(&arguments)),
-        "wait-for-docker" => report(applets::wait_for_docker::run()),
-        "modprobe" => report(applets::modprobe::run(&arguments)),
         "reboot" | "poweroff" | "halt" | "shutdown" => report(cli::power::run(name, &arguments)),
-        _ => cli::run(&arguments),
-    }
-}
-
-/// `cloud-init-execute [-pre-console] [-console]`.
-fn execute(arguments: &[String]) -> anyhow::Result<()> {
-    if arguments.iter().any(|argument| argument.trim_start_matches('-') == "pre-console") {
-        applets::execute::run()
-    } else {
-        applets::console::execute()
+        _ => match applets::find(name) {
+            Some(program) => report(program(&arguments)),
+            None => cli::run(&arguments),
+        },
     }
 }

@@ -1,5 +1,6 @@
 //! Progress of long work: a line that counts on a terminal, a line for each quarter in a log.
 
+use crate::size::megabytes;
 use std::io::{IsTerminal, Write};
 
 #[derive(Debug)]
@@ -52,9 +53,8 @@ impl Progress {
 
     fn tell(&mut self) {
         self.told = self.percent();
-        let megabytes = |bytes: u64| bytes as f64 / 1e6;
         let (start, end) = if self.on_terminal { ("\r", "  ") } else { ("", "\n") };
-        print!("{start}{}: {:3} % of {:.1} MB{end}", self.what, self.told, megabytes(self.total));
+        print!("{start}{}: {:3} % of {}{end}", self.what, self.told, megabytes(self.total));
         let _ = std::io::stdout().flush();
     }
 }

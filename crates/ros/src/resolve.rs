@@ -1,210 +1,151 @@
-//! Sources → configuration and plan, in a process of its own: whatever a document does to its parser, PID 1 goes on
-//! with what it has. PID 1 starts it at each boot, roughly and when all sources are there, and when something changed.
+//! Sources → configuration, plan, and the changes that follow from them. Deciding changes nothing
+//! on the machine: commands that show something stop there. `apply` makes the changes, for the
+//! resolver of PID 1 (`process`) and for commands that change the configuration (`store`).
 
+mod apply;
 pub(crate) mod built_in;
 pub(crate) mod catalogue;
 pub(crate) mod cloud_init;
 pub(crate) mod confirm;
 pub(crate) mod effective;
 mod fault;
+mod file_change;
 mod files;
+pub(crate) mod index;
+mod inputs;
 pub(crate) mod layers;
 mod lost_files;
 pub(crate) mod preload;
 mod problem;
+pub(crate) mod process;
+pub(crate) mod replacement;
+pub(crate) mod root;
 pub(crate) mod services;
 pub(crate) mod store;
 pub(crate) mod switchable;
+#[cfg(test)]
+mod tests;
 mod user_file;
 mod way_in;
 
 use cloud_init::CloudInitMark;
+use confirm::AtBoot;
 use corral_config::Config;
-use corral_config::error::{Problem, Severity, capped};
+use corral_config::error::{Problem, capped};
 use corral_config::layer::Layer;
-use corral_engine::paths;
-use corral_init::boot::resolver::{BUILT_IN, FAILURE, NO_SOURCES, NOTICE, TAKE_BACK, WITH_KERNEL};
+use corral_init::boot::resolver::FAILURE;
 use corral_init::boot::state::CONF;
-use corral_machine::files::{remove_durably, write_atomic};
-use corral_machine::{modules, sysctl};
 use corral_plan::resolved::{Environment, Resolved};
 use effective::EffectiveConfig;
-use std::io::Write;
-use std::path::Path;
-use std::process::ExitCode;
+use file_change::FileChange;
+use files::ServiceFiles;
+use inputs::Inputs;
+use root::Root;
 
-/// What a resolver may always have, in bytes.
-const LEAST_MEMORY: u64 = 256 << 20;
-
-/// Prints what is resolved as JSON.
-pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    corral_engine::sys::signals::unblock_all();
-    be_the_first_to_go();
-    let has = |wanted: &str| arguments.iter().position(|argument| argument == wanted);
-    let taken_back = has(TAKE_BACK).map_or(Ok(()), |_| confirm::take_back());
-    let put_back = lost_files::restore();
-    let mut resolved = match has(BUILT_IN) {
-        // PID 1 has noted why.
-        Some(at) => {
-            let reason = arguments.get(at + 1).map_or("", String::as_str);
-            resolve_built_in(reason, has(NO_SOURCES).is_none())
-        }
-        None => {
-            fault::provoke();
-            resolve_and(way_in::keep)
-        }
-    };
-    if let Err(error) = taken_back {
-        let message = format!("rolling an unconfirmed change back: {error:#}");
-        resolved.problems.push(problem::error("confirm", &message));
-    }
-    if let Err(error) = put_back {
-        let message = format!("putting lost files of the configuration back: {error:#}");
-        resolved.problems.push(problem::error("state", &message));
-    }
-    if has(WITH_KERNEL).is_some() {
-        follow_in_kernel(&resolved.config);
-    }
-    if let Err(error) = publish(&resolved).and_then(|()| effective::note_applied()) {
-        resolved.problems.push(problem::error("resolver", &format!("{error:#}")));
-    }
-    let code = print(&resolved);
-    if has(BUILT_IN).is_none() && code == ExitCode::SUCCESS {
-        let _ = std::fs::remove_file(FAILURE);
-    }
-    code
+/// What was decided.
+#[derive(Debug)]
+struct Resolution {
+    resolved: Resolved,
+    effects: Effects,
 }
 
-fn print(resolved: &Resolved) -> ExitCode {
-    let written = serde_json::to_vec(resolved).map_err(std::io::Error::from);
-    match written.and_then(|text| std::io::stdout().lock().write_all(&text)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("writing the resolved configuration: {error}");
-            ExitCode::FAILURE
-        }
-    }
+/// What is to be written for it, in this order. An unconfirmed change and lost files come before
+/// all of it: their documents are read only then (`confirm::Fate`, `lost_files::LostFiles`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Effects {
+    /// Copies of files of the configuration that have no errors.
+    last_good: Vec<FileChange>,
+    /// Who may log in, for a boot in which nothing else can be resolved.
+    way_in: Option<FileChange>,
+    /// `write_files` for the containers of services.
+    service_files: Vec<ServiceFiles>,
 }
 
-/// When memory is short it is the resolver that ends, and nobody's login; a document that asks for too much of it ends
-/// the resolver before that.
-fn be_the_first_to_go() {
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    let memory = rustix::system::sysinfo().totalram as u64;
-    let limit = rustix::process::Rlimit {
-        current: Some((memory / 2).max(LEAST_MEMORY)),
-        maximum: Some((memory / 2).max(LEAST_MEMORY)),
-    };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::As, limit);
-}
-
-/// Loads modules and sets sysctls that were not asked for before. What somebody set by hand since then stays.
-fn follow_in_kernel(config: &Config) {
-    let before = EffectiveConfig::applied().config.rancher;
-    let mut added = config.rancher.modules.clone();
-    added.retain(|module| !before.modules.contains(module));
-    modules::load_requested(&added);
-    let mut changed = config.rancher.sysctl.clone();
-    changed.retain(|key, value| before.sysctl.get(key) != Some(value));
-    sysctl::apply(&changed);
-}
-
-/// What the programs in system containers read, and what a person who logs in is to know.
-fn publish(resolved: &Resolved) -> anyhow::Result<()> {
-    EffectiveConfig { config: resolved.config.clone(), problems: resolved.problems.clone() }.save()?;
-    let rancher = &resolved.config.rancher;
-    if rancher.log || rancher.debug {
-        write_atomic(Path::new(paths::SHOW_LOGS), b"", 0o644)?;
-    } else {
-        remove_durably(Path::new(paths::SHOW_LOGS))?;
-    }
-    let errors = resolved.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    if errors == 0 {
-        return remove_durably(Path::new(NOTICE));
-    }
-    let text = format!(
-        "The configuration has {errors} error(s); what is wrong, and what takes effect: sudo ros config status\n"
-    );
-    write_atomic(Path::new(NOTICE), text.as_bytes(), 0o644)
-}
-
-/// Everything that is wrong with the configuration of this machine. Where resolving it failed, what is known of that:
-/// trying once more would end this program as well.
+/// Everything that is wrong with the configuration of this machine. Where resolving it failed, what
+/// is known of that: trying once more would end this program as well.
 pub(crate) fn problems() -> Vec<Problem> {
-    let Ok(reason) = std::fs::read_to_string(FAILURE) else { return resolve().problems };
+    let Ok(reason) = std::fs::read_to_string(FAILURE) else { return stored().problems };
     let mut problems = vec![problem::error("resolver", reason.trim())];
     problems.extend(EffectiveConfig::load().unwrap_or_default().problems);
     problems
 }
 
-/// Lets services that are started from now on see what is stored, without putting it into force.
-pub(crate) fn refresh() -> anyhow::Result<()> {
-    publish(&resolve())
-}
-
 /// The configuration that is stored.
 pub(crate) fn stored_config() -> Config {
-    settle(corral_config::resolve(&layers::load()))
+    load_config(&Root::machine())
 }
 
-/// The same with its services; nothing of it is put into force.
+/// The same with its services.
 pub(crate) fn stored() -> Resolved {
-    resolve()
+    resolve(&Root::machine()).resolved
+}
+
+fn load_config(root: &Root) -> Config {
+    settle(root, corral_config::resolve(&layers::load(root).layers))
 }
 
 /// What follows from other keys.
-fn settle(mut config: Config) -> Config {
+fn settle(root: &Root, mut config: Config) -> Config {
     config.rancher.docker.debug |= config.rancher.debug;
-    built_in::take_from(&mut config);
-    catalogue::add_of_user(&mut config);
+    built_in::take_from(root, &mut config);
+    catalogue::add_of_user(root, &mut config);
     config
 }
 
-fn resolve() -> Resolved {
-    resolve_and(|_| ())
+/// Decides as if what becomes of an unconfirmed change were written already.
+fn resolve(root: &Root) -> Resolution {
+    let fate = confirm::decide(root);
+    resolve_after(&root.after(fate.changes()), fate.at_boot())
 }
 
-/// The same; `keep` gets the layers, unless they have a change that may be rolled back.
-fn resolve_and(keep: impl Fn(&[Layer])) -> Resolved {
-    let pending = confirm::at_boot();
-    let layers = layers::load();
-    if pending.confirm_within.is_none() {
-        keep(&layers);
-    }
-    let rejected = layers::load_rejected();
+/// Decides once that was written.
+fn resolve_after(root: &Root, at_boot: AtBoot) -> Resolution {
+    let sources = layers::load(root);
+    let rejected = layers::load_rejected(root);
+    // A change that may be rolled back says nothing of who may log in for good.
+    let is_final = at_boot.confirm_within.is_none();
+    let way_in = if is_final { way_in::decide(root, &sources.layers) } else { None };
     let mut problems: Vec<Problem> =
-        layers.iter().chain(&rejected).flat_map(|layer| layer.problems.clone()).collect();
-    problems.extend(pending.problem);
-    problems.extend(lost_files::problems());
-    let mark = CloudInitMark::load().problems;
+        sources.layers.iter().chain(&rejected).flat_map(|layer| layer.problems.clone()).collect();
+    problems.extend(at_boot.problem);
+    problems.extend(lost_files::problems(root));
+    let mark = CloudInitMark::load(root).problems;
     problems
         .extend(capped("cloud-init", mark.iter().map(|text| problem::error("cloud-init", text)).collect()));
-    let resolved = assemble(&layers, problems);
-    Resolved { confirm_within: pending.confirm_within, ..resolved }
+    let mut resolution = assemble(root, &sources.layers, problems);
+    resolution.resolved.confirm_within = at_boot.confirm_within;
+    resolution.effects.last_good = sources.last_good;
+    resolution.effects.way_in = way_in;
+    resolution
 }
 
-/// Without the owner's files, but for who may log in and where. A change that waits is still rolled back in time.
-fn resolve_built_in(reason: &str, with_sources: bool) -> Resolved {
+/// Without the owner's files, but for who may log in and where. A change that waits is still rolled
+/// back in time.
+fn resolve_built_in(root: &Root, at_boot: &AtBoot, reason: &str, with_sources: bool) -> Resolution {
     let message = format!(
         "{reason}; the machine runs with what is built in, the kernel's command line, and the logins and addresses \
          that worked last. Repair the files below {CONF} and restart"
     );
-    let mut resolved =
-        assemble(&layers::built_in(with_sources), vec![problem::error("configuration", &message)]);
-    resolved.confirm_within = confirm::at_boot().confirm_within;
-    resolved
+    let problems = vec![problem::error("configuration", &message)];
+    let mut resolution = assemble(root, &layers::built_in(root, with_sources), problems);
+    resolution.resolved.confirm_within = at_boot.confirm_within;
+    resolution
 }
 
-fn assemble(layers: &[Layer], mut problems: Vec<Problem>) -> Resolved {
+fn assemble(root: &Root, layers: &[Layer], mut problems: Vec<Problem>) -> Resolution {
     let resolution = corral_config::resolve_with_problems(layers);
     problems.extend(resolution.problems);
-    let config = settle(resolution.config);
+    let config = settle(root, resolution.config);
     let environment = environment(&config);
+    let inputs = Inputs { root, config: &config, environment: &environment };
     let mut of_services = Vec::new();
-    let mut plan = services::plan(&config, layers, &environment, &mut of_services);
-    files::prepare(&config, &mut plan, &mut of_services);
+    let mut plan = services::plan(inputs, layers, &mut of_services);
+    let service_files = files::decide(&config, &mut plan, &mut of_services);
     problems.extend(capped("services", of_services));
-    Resolved { config, plan, problems, environment, confirm_within: None }
+    Resolution {
+        resolved: Resolved { config, plan, problems, environment, confirm_within: None },
+        effects: Effects { service_files, ..Effects::default() },
+    }
 }
 
 /// What services may ask for by name.

@@ -4,12 +4,13 @@ use crate::applets::console::commands;
 use crate::applets::user_docker::CONSOLE_DONE;
 use crate::resolve;
 use crate::resolve::effective::load_config;
+use crate::size::megabytes;
 use anyhow::{Context, Result};
 use corral_config::error::Severity;
 use corral_engine::client::{Client, ask, unexpected};
 use corral_engine::paths;
 use corral_engine::protocol::{Reply, Request};
-use corral_engine::spec::{Snapshot, State};
+use corral_engine::spec::{HealthState, Snapshot, State};
 use corral_init::boot::state;
 use corral_machine::boot_partition::Stage;
 use corral_machine::boot_partition::booted;
@@ -76,10 +77,7 @@ fn nearly_full() -> Option<String> {
     let data = rustix::fs::statvfs(state::SEEN).ok().filter(|_| state::is_on_disk())?;
     let free = data.f_bavail * data.f_frsize;
     (free < data.f_blocks * data.f_frsize / 50).then(|| {
-        format!(
-            "state: the disk is full: {:.1} MB are free; `docker system prune`, `ros gc`",
-            free as f64 / 1e6
-        )
+        format!("state: the disk is full: {} are free; `docker system prune`, `ros gc`", megabytes(free))
     })
 }
 
@@ -116,14 +114,14 @@ fn services(wanted: Option<&str>) -> Result<Vec<String>> {
 fn explain(snapshot: &Snapshot) -> Option<String> {
     let (name, status) = (&snapshot.spec.name, &snapshot.status);
     let logs = format!("see: system-docker logs {name}");
-    if status.state == State::Starting && snapshot.spec.wants.is_some() {
-        return Some(match status.error.as_str() {
-            "" => format!("{name}: not started yet: its image {} is fetched", snapshot.spec.image),
-            error => format!("{name}: not started yet: {error}; it is tried again"),
+    if status.state == State::Starting && snapshot.spec.requirements.is_some() {
+        return Some(match &status.error {
+            None => format!("{name}: not started yet: its image {} is fetched", snapshot.spec.image),
+            Some(error) => format!("{name}: not started yet: {error}; it is tried again"),
         });
     }
-    if !status.error.is_empty() {
-        return Some(format!("{name}: could not be started: {}", status.error));
+    if let Some(error) = &status.error {
+        return Some(format!("{name}: could not be started: {error}"));
     }
     if status.oom_killed {
         return Some(format!("{name}: ended for want of memory; {logs}"));
@@ -136,7 +134,9 @@ fn explain(snapshot: &Snapshot) -> Option<String> {
         State::Exited if status.exit_code != 0 => {
             Some(format!("{name}: ended with exit status {}; {logs}", status.exit_code))
         }
-        _ if status.health == "unhealthy" => Some(format!("{name}: its health check fails; {logs}")),
+        _ if status.health == Some(HealthState::Unhealthy) => {
+            Some(format!("{name}: its health check fails; {logs}"))
+        }
         _ => None,
     }
 }

@@ -37,13 +37,13 @@ fn main() {
     if let Ok(events) = Uevents::open() {
         while events.wait(until).unwrap_or(false) {}
     }
-    let _ = power::Power::Reboot.act();
+    let _ = power::reboot();
 }
 
 /// Never returns but with an error: at its end this process is the system's PID 1.
 fn start() -> Result<std::convert::Infallible> {
     mounts::EARLY.iter().try_for_each(mounts::mount)?;
-    let mut modules = Index::open(Path::new("/lib/modules"))
+    let mut modules = Index::running()
         .or_else(|_| Index::open(Path::new("/usr/lib/modules")))
         .context("reading the index of the initrd's modules")?;
     for name in ["erofs", "overlay"] {

@@ -189,7 +189,7 @@ async fn copy_input(
 /// A client may attach, and type, before the container is started.
 async fn wait_for_input(shared: &Shared, container: &Snapshot, hub: &Hub) {
     let mut changes = hub.watch();
-    while shared.table.get(&container.id).is_some_and(|now| now.status.pid == 0)
+    while shared.table.get(&container.id).is_some_and(|now| now.status.pid.is_none())
         && changes.changed().await.is_ok()
     {}
 }

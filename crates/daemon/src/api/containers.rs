@@ -18,7 +18,9 @@ use bollard_stubs::models::HostConfig;
 use corral_engine::error::EngineError;
 use corral_engine::image::lookup;
 use corral_engine::protocol::Request;
-use corral_engine::spec::{self, Snapshot};
+use corral_engine::signal::{NotASignal, Signal};
+use corral_engine::spec::{Grace, HealthState, Snapshot};
+use corral_engine::time;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -57,11 +59,11 @@ pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Ve
 
 fn matches(shared: &Shared, container: &Snapshot, filters: &Filters) -> bool {
     let (spec, status) = (&container.spec, &container.status);
-    let created = |name: &str| shared.find(name).map_or(0, |other| other.status.created);
+    let created = |name: &str| shared.find(name).map(|other| other.status.created).unwrap_or_default();
     filters.any("name", |name| spec.name.contains(name.trim_start_matches(['/', '^']).trim_end_matches('$')))
         && filters.any("id", |id| container.id.starts_with(id))
         && filters.any("status", |word| word == status.word())
-        && filters.any("health", |word| word == status.health || (word == "none" && status.health.is_empty()))
+        && filters.any("health", |word| word == status.health.map_or("none", HealthState::word))
         && filters.any("ancestor", |image| spec.image.starts_with(image) || spec.image_id.starts_with(image))
         && filters.any("exited", |code| status.word() == "exited" && code == status.exit_code.to_string())
         && filters.any("network", |name| {
@@ -130,22 +132,17 @@ async fn start_container(shared: &Arc<Shared>, container: &Snapshot) -> Result<(
 }
 
 /// `t` seconds; a negative time is as long as it takes.
-fn timeout_of(parameters: &Parameters) -> Option<u64> {
-    let seconds: i64 = text(parameters, "t").parse().ok()?;
-    Some(spec::grace(seconds))
+fn grace_of(parameters: &Parameters) -> Option<Grace> {
+    text(parameters, "t").parse().ok().map(Grace::from_seconds)
 }
 
 pub(super) async fn stop(state: State, parts: Parts, parameters: Parameters) -> Result<StatusCode, ApiError> {
     let container = state.find(id_of(&parts))?;
-    let timeout = timeout_of(&parameters);
+    let grace = grace_of(&parameters);
     state.records.ended_by_hand(&container.id, true);
-    let done = act(&state.0, Request::Stop { container: container.id.clone(), timeout }).await;
-    state.bus.container("stop", &container, now_millis(), None);
+    let done = act(&state.0, Request::Stop { container: container.id.clone(), grace }).await;
+    state.bus.container("stop", &container, time::now(), None);
     Ok(done?)
-}
-
-fn now_millis() -> u64 {
-    u64::try_from(corral_engine::time::now().as_millis()).unwrap_or(0)
 }
 
 pub(super) async fn restart(
@@ -154,19 +151,19 @@ pub(super) async fn restart(
     parameters: Parameters,
 ) -> Result<StatusCode, ApiError> {
     let container = state.find(id_of(&parts))?;
-    let timeout = timeout_of(&parameters);
-    let done = act(&state.0, Request::Restart { container: container.id.clone(), timeout }).await?;
-    state.bus.container("restart", &container, now_millis(), None);
+    let grace = grace_of(&parameters);
+    let done = act(&state.0, Request::Restart { container: container.id.clone(), grace }).await?;
+    state.bus.container("restart", &container, time::now(), None);
     Ok(done)
 }
 
 pub(super) async fn kill(state: State, parts: Parts, parameters: Parameters) -> Result<StatusCode, ApiError> {
     let container = state.find(id_of(&parts))?;
     let signal = match text(&parameters, "signal") {
-        "" => "SIGKILL".to_owned(),
-        signal => signal.to_owned(),
+        "" => Signal::KILL,
+        name => name.parse().map_err(|error: NotASignal| EngineError::BadRequest(error.to_string()))?,
     };
-    if ["9", "KILL", "SIGKILL"].contains(&signal.to_uppercase().as_str()) {
+    if signal == Signal::KILL {
         state.records.ended_by_hand(&container.id, true);
     }
     Ok(act(&state.0, Request::Kill { container: container.id.clone(), signal }).await?)
@@ -195,7 +192,7 @@ pub(super) async fn update(state: State, parts: Parts, body: Bytes) -> Result<Js
     let said: HostConfig = parse(&body)?;
     let limits = create::limits(&said, &container.spec.limits);
     let limits = Some(limits).filter(|limits| *limits != container.spec.limits);
-    let restart = create::restart(&said);
+    let restart = create::restart(&said)?;
     state.ask(Request::Update { container: container.id.clone(), limits, restart }).await?;
     Ok(Json(json!({"Warnings": null})))
 }
@@ -218,7 +215,7 @@ pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<V
     let mut space = 0;
     for container in state.table.all() {
         let is_down = ["created", "exited"].contains(&container.status.word());
-        let is_old = until.is_none_or(|until| u128::from(container.status.created) < until.as_millis());
+        let is_old = until.is_none_or(|until| container.status.created < until);
         let fits = filters.labels(|key| container.spec.labels.get(key).map(String::as_str));
         if !is_down || !is_old || !fits || container.status.planned {
             continue;

@@ -6,7 +6,7 @@ use super::query::{Parameters, parse, text};
 use super::state::State;
 use crate::blocking::blocking;
 use crate::image::store;
-use crate::network::networks::Place;
+use crate::network::networks::EndpointSettings;
 use crate::network::ports;
 use crate::record::Record;
 use crate::shared::Shared;
@@ -22,12 +22,15 @@ use corral_engine::image::lookup;
 use corral_engine::image::metadata::Image;
 use corral_engine::image::reference;
 use corral_engine::protocol::{Reply, Request};
+use corral_engine::signal::NotASignal;
 use corral_engine::spec::{
-    self, ContainerSpec, Dns, Endpoint, Health, Limits, LogOptions, Port, Seccomp, Ulimit,
+    ContainerSpec, Dns, Endpoint, Grace, Health, Limits, LogOptions, NotAMacAddress, Port, RestartPolicy,
+    Seccomp, Ulimit,
 };
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) async fn create(state: State, parameters: Parameters, body: Bytes) -> Result<Response, ApiError> {
     let shared = state.0;
@@ -41,7 +44,7 @@ pub(super) async fn create(state: State, parameters: Parameters, body: Bytes) ->
     let mode = body.host_config.as_ref().and_then(|host| host.network_mode.clone()).unwrap_or_default();
     let mut spec = blocking(move || make(&making, name, body)).await?;
     // No other container may get the same address or port before PID 1 knows of this one.
-    let _giving = shared.networks.giving.lock().await;
+    let _allocation = shared.networks.allocation.lock().await;
     connect(&shared, &mut spec, &mode, &network)?;
     ports::choose(&shared.table.all(), &mut spec)?;
     let host_config = said["HostConfig"].clone();
@@ -100,13 +103,13 @@ fn make(shared: &Shared, name: String, body: ContainerCreateBody) -> Result<Cont
     if !has_command {
         return Err(EngineError::BadRequest("no command specified".to_owned()));
     }
-    let mut spec = process(body, &image);
+    let mut spec = process(body, &image)?;
     spec.name = name;
     spec.image = reference::familiar(&wanted).ok().filter(|_| !image.id.contains(&wanted)).unwrap_or(wanted);
     spec.image_id = image.id.clone();
     spec.own_names = true;
     isolate(shared, &mut spec, &host)?;
-    limit(&mut spec, &host);
+    limit(&mut spec, &host)?;
     spec.binds = mounts::binds(shared, &host, &image, &mut spec)?;
     spec.dns = Dns {
         servers: host.dns.unwrap_or_default(),
@@ -147,10 +150,9 @@ fn refuse(host: &HostConfig) -> Result<(), EngineError> {
 }
 
 /// What the process of a container is.
-fn process(body: ContainerCreateBody, image: &Image) -> ContainerSpec {
+fn process(body: ContainerCreateBody, image: &Image) -> Result<ContainerSpec, EngineError> {
     let mut labels = image.config.labels.clone();
     labels.extend(body.labels.unwrap_or_default());
-    let image_signal = Some(&image.config.stop_signal).filter(|signal| !signal.is_empty()).cloned();
     let health = body.healthcheck.map(|said| Health {
         test: said.test.unwrap_or_default(),
         interval: nanos(said.interval),
@@ -159,7 +161,10 @@ fn process(body: ContainerCreateBody, image: &Image) -> ContainerSpec {
         start_interval: nanos(said.start_interval),
         retries: said.retries.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
     });
-    ContainerSpec {
+    let signals = [body.stop_signal.as_deref(), Some(image.config.stop_signal.as_str())];
+    let stop_signal = signals.into_iter().flatten().find(|text| !text.is_empty());
+    let stop_signal = stop_signal.map(str::parse).transpose();
+    Ok(ContainerSpec {
         entrypoint: body.entrypoint.map(|words| words.into_iter().filter(|word| !word.is_empty()).collect()),
         command: body.cmd.filter(|words| !words.is_empty()),
         env: body.env.unwrap_or_default(),
@@ -171,46 +176,44 @@ fn process(body: ContainerCreateBody, image: &Image) -> ContainerSpec {
         open_stdin: body.open_stdin.unwrap_or(false),
         stdin_once: body.stdin_once.unwrap_or(false),
         labels: labels.into_iter().collect(),
-        stop_signal: body
-            .stop_signal
-            .filter(|signal| !signal.is_empty())
-            .or(image_signal)
-            .unwrap_or_else(|| "SIGTERM".to_owned()),
-        stop_timeout: body.stop_timeout.map_or(10, spec::grace),
+        stop_signal: stop_signal.map_err(not_a_signal)?.unwrap_or_default(),
+        stop_timeout: body.stop_timeout.map_or_else(Grace::default, Grace::from_seconds),
         health: merge_health(health, image),
         ..ContainerSpec::default()
-    }
+    })
 }
 
-fn nanos(value: Option<i64>) -> u64 {
-    value.and_then(|nanos| u64::try_from(nanos).ok()).unwrap_or(0)
+fn not_a_signal(error: NotASignal) -> EngineError {
+    EngineError::BadRequest(error.to_string())
+}
+
+fn nanos(value: Option<i64>) -> Option<Duration> {
+    let nanos = value.and_then(|nanos| u64::try_from(nanos).ok()).filter(|nanos| *nanos > 0);
+    nanos.map(Duration::from_nanos)
 }
 
 /// The image's check, with what the client says instead.
 fn merge_health(said: Option<Health>, image: &Image) -> Option<Health> {
     let of_image = image.config.healthcheck.as_ref().map(|check| {
-        let number = |key: &str| check[key].as_u64().unwrap_or(0);
+        let time = |key: &str| nanos(check[key].as_i64());
         Health {
             test: serde_json::from_value(check["Test"].clone()).unwrap_or_default(),
-            interval: number("Interval"),
-            timeout: number("Timeout"),
-            start_period: number("StartPeriod"),
-            start_interval: number("StartInterval"),
-            retries: u32::try_from(number("Retries")).unwrap_or(0),
+            interval: time("Interval"),
+            timeout: time("Timeout"),
+            start_period: time("StartPeriod"),
+            start_interval: time("StartInterval"),
+            retries: check["Retries"].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
         }
     });
     let merged = match (said, of_image) {
-        (Some(said), Some(of_image)) if said.test.is_empty() => {
-            let or = |one: u64, other: u64| if one == 0 { other } else { one };
-            Health {
-                test: of_image.test,
-                interval: or(said.interval, of_image.interval),
-                timeout: or(said.timeout, of_image.timeout),
-                start_period: or(said.start_period, of_image.start_period),
-                start_interval: or(said.start_interval, of_image.start_interval),
-                retries: if said.retries == 0 { of_image.retries } else { said.retries },
-            }
-        }
+        (Some(said), Some(of_image)) if said.test.is_empty() => Health {
+            test: of_image.test,
+            interval: said.interval.or(of_image.interval),
+            timeout: said.timeout.or(of_image.timeout),
+            start_period: said.start_period.or(of_image.start_period),
+            start_interval: said.start_interval.or(of_image.start_interval),
+            retries: if said.retries == 0 { of_image.retries } else { said.retries },
+        },
         (Some(said), _) => said,
         (None, Some(of_image)) => of_image,
         (None, None) => return None,
@@ -277,7 +280,7 @@ fn isolate(shared: &Shared, spec: &mut ContainerSpec, host: &HostConfig) -> Resu
 }
 
 /// What it may use, and how it is restarted.
-fn limit(spec: &mut ContainerSpec, host: &HostConfig) {
+fn limit(spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineError> {
     spec.limits = limits(host, &Limits::default());
     spec.oom_score_adj = host.oom_score_adj.unwrap_or(0);
     spec.shm_size = number(host.shm_size);
@@ -289,7 +292,7 @@ fn limit(spec: &mut ContainerSpec, host: &HostConfig) {
         hard: limit.hard.map_or(0, i64::cast_unsigned),
     };
     spec.ulimits = host.ulimits.iter().flatten().map(limit).collect();
-    (spec.restart, spec.restart_limit) = restart(host).unwrap_or_else(|| ("no".to_owned(), 0));
+    spec.restart = restart(host)?.unwrap_or_default();
     if let Some(log) = &host.log_config {
         let option = |key: &str| log.config.as_ref().and_then(|config| config.get(key));
         spec.log = LogOptions {
@@ -298,18 +301,21 @@ fn limit(spec: &mut ContainerSpec, host: &HostConfig) {
             max_files: option("max-file").and_then(|text| text.parse().ok()).unwrap_or(0),
         };
     }
+    Ok(())
 }
 
 fn number(value: Option<i64>) -> u64 {
     value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
 }
 
-/// Docker's word for a restart policy, and its limit.
-pub(super) fn restart(host: &HostConfig) -> Option<(String, u32)> {
-    let policy = host.restart_policy.as_ref()?;
-    let name = policy.name.as_ref().map(ToString::to_string).filter(|name| !name.is_empty())?;
+/// The restart policy, if the client says one.
+pub(super) fn restart(host: &HostConfig) -> Result<Option<RestartPolicy>, EngineError> {
+    let Some(policy) = &host.restart_policy else { return Ok(None) };
+    let name = policy.name.as_ref().map(ToString::to_string).filter(|name| !name.is_empty());
+    let Some(name) = name else { return Ok(None) };
     let limit = policy.maximum_retry_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-    Some((name, limit))
+    let policy = RestartPolicy::parse(&name, limit);
+    policy.map(Some).map_err(|error| EngineError::BadRequest(error.to_string()))
 }
 
 /// What a client says of limits; what it does not say stays as it was.
@@ -391,7 +397,7 @@ fn published(bindings: &Bindings, publish_all: bool, image: &Image) -> Result<Ve
     Ok(ports)
 }
 
-/// Gives it its places in networks.
+/// Gives it its endpoints in networks.
 fn connect(
     shared: &Shared,
     spec: &mut ContainerSpec,
@@ -421,14 +427,16 @@ fn connect(
     for name in names {
         let network = shared.networks.find(&name)?;
         let said = said.get(&name).cloned().unwrap_or_default();
-        let place = place(&said)?;
-        spec.endpoints.push(shared.networks.place(&network, &containers, &place)?);
+        let settings = endpoint_settings(&said)?;
+        spec.endpoints.push(shared.networks.allocate(&network, &containers, &settings)?);
     }
     Ok(())
 }
 
-/// What a client says of a container's place in a network.
-pub(super) fn place(said: &bollard_stubs::models::EndpointSettings) -> Result<Place, EngineError> {
+/// What a client says of a container's endpoint in a network.
+pub(super) fn endpoint_settings(
+    said: &bollard_stubs::models::EndpointSettings,
+) -> Result<EndpointSettings, EngineError> {
     let address =
         said.ipam_config.as_ref().and_then(|ipam| ipam.ipv4_address.clone()).filter(|text| !text.is_empty());
     let address: Option<Ipv4Addr> = address
@@ -438,11 +446,18 @@ pub(super) fn place(said: &bollard_stubs::models::EndpointSettings) -> Result<Pl
         .transpose()?;
     let mut aliases = said.aliases.clone().unwrap_or_default();
     aliases.dedup();
-    Ok(Place { address, mac: said.mac_address.clone().unwrap_or_default(), aliases })
+    let mac = said.mac_address.as_deref().filter(|text| !text.is_empty());
+    let mac = mac.map(str::parse).transpose();
+    let mac = mac.map_err(|error: NotAMacAddress| EngineError::BadRequest(error.to_string()))?;
+    Ok(EndpointSettings { address, mac, aliases })
 }
 
-/// What `endpoints` of a container look like for a new place.
-pub(super) fn place_in(shared: &Shared, network: &str, said: &Place) -> Result<Endpoint, EngineError> {
+/// A new endpoint of a container that is there.
+pub(super) fn allocate(
+    shared: &Shared,
+    network: &str,
+    settings: &EndpointSettings,
+) -> Result<Endpoint, EngineError> {
     let network = shared.networks.find(network)?;
-    shared.networks.place(&network, &shared.table.all(), said)
+    shared.networks.allocate(&network, &shared.table.all(), settings)
 }

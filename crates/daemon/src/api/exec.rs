@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::query::{Parameters, Parts, id_of, parse};
 use super::state::State;
 use super::stream::{Connection, frame, hijack, hijacked};
-use crate::exec::{Running, Streams, tell};
+use crate::exec::{Running, Streams, emit};
 use crate::execs::Exec;
 use crate::hub::{read_some, write_all};
 use axum::Json;
@@ -60,7 +60,7 @@ pub(super) async fn create(state: State, parts: Parts, body: Bytes) -> Result<Re
         terminal: None,
     };
     let id = state.execs.insert(exec);
-    tell(&state.0, &container, &format!("exec_create: {line}"), &id, None);
+    emit(&state.0, &container, &format!("exec_create: {line}"), &id, None);
     Ok((StatusCode::CREATED, Json(json!({ "Id": id }))).into_response())
 }
 

@@ -32,8 +32,8 @@ use std::sync::Arc;
 
 /// The root of a container: as its processes see it, or as its next ones will.
 fn root_of(container: &Snapshot) -> Result<OwnedFd, EngineError> {
-    if container.status.pid > 0 {
-        return Ok(open_root(Path::new(&format!("/proc/{}/root", container.status.pid)))?);
+    if let Some(pid) = container.status.pid {
+        return Ok(open_root(Path::new(&format!("/proc/{pid}/root")))?);
     }
     let image = image_of(container)?;
     overlay::mount(&container.id, &container.spec.keep, &image)?;

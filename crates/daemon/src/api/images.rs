@@ -116,7 +116,7 @@ pub(super) async fn post(
             let id =
                 blocking(move || shared.store.tag(&from, &new).and_then(|()| Ok(lookup::find(&from)?.id)))
                     .await?;
-            state.bus.tell("image", "tag", &id, json!({"name": repository}));
+            state.bus.emit("image", "tag", &id, json!({"name": repository}));
             Ok(StatusCode::CREATED.into_response())
         }
         "push" => Ok(push(state, name, &parameters, &headers).await?),
@@ -197,7 +197,7 @@ pub(super) async fn create(
     let shared = state.0;
     Ok(report(sender.clone(), receiver, async move {
         let id = shared.store.pull(wanted, Progress::to(sender)).await?;
-        shared.bus.tell("image", "pull", &name, json!({"name": name, "id": id}));
+        shared.bus.emit("image", "pull", &name, json!({"name": name, "id": id}));
         Ok(())
     })
     .await?)
@@ -217,7 +217,7 @@ async fn push(
     let (sender, receiver) = channel(64);
     report(sender.clone(), receiver, async move {
         shared.store.push(&full, &shared.settings(), account.as_ref(), Progress::to(sender)).await?;
-        shared.bus.tell("image", "push", &full, json!({"name": full}));
+        shared.bus.emit("image", "push", &full, json!({"name": full}));
         Ok(())
     })
     .await
@@ -274,7 +274,7 @@ async fn import(state: State, parameters: &Parameters, body: Body) -> Result<Res
     let (shared, reader) = (Arc::clone(&state.0), readable(body));
     let config = changes(text(parameters, "changes"))?;
     let id = blocking(move || shared.store.import(reader, name.as_deref(), config)).await?;
-    state.bus.tell("image", "import", &id, json!({"name": id}));
+    state.bus.emit("image", "import", &id, json!({"name": id}));
     let (sender, receiver) = channel(1);
     let _ = sender.send(json!({"status": id})).await;
     drop(sender);
@@ -323,7 +323,7 @@ pub(super) async fn load(state: State, body: Body) -> Result<Response, ApiError>
     let (shared, reader) = (Arc::clone(&state.0), readable(body));
     let told = blocking(move || shared.store.load(reader)).await?;
     for line in &told {
-        state.bus.tell("image", "load", line.rsplit(' ').next().unwrap_or_default(), json!({}));
+        state.bus.emit("image", "load", line.rsplit(' ').next().unwrap_or_default(), json!({}));
     }
     let (sender, receiver) = channel(told.len().max(1));
     for line in told {
@@ -371,7 +371,7 @@ pub(super) async fn remove(
     .await?;
     for (action, what) in &done {
         let action = if *action == "Untagged" { "untag" } else { "delete" };
-        state.bus.tell("image", action, what, json!({"name": what}));
+        state.bus.emit("image", action, what, json!({"name": what}));
     }
     Ok(Json(told(&done)))
 }

@@ -14,7 +14,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, EngineError> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
     }
-    if let Some(time) = parse_rfc3339(text) {
+    if let Some(time) = time::parse_rfc3339(text) {
         return Ok(time);
     }
     let mut age = Duration::ZERO;
@@ -34,35 +34,6 @@ pub(super) fn parse(text: &str) -> Result<Duration, EngineError> {
         age += Duration::try_from_secs_f64(count * unit).map_err(|_| wrong())?;
     }
     if text.is_empty() || !digits.is_empty() { Err(wrong()) } else { Ok(time::now().saturating_sub(age)) }
-}
-
-/// `2026-11-23T05:00:00.5Z`, or with `+01:00` in the place of Z.
-fn parse_rfc3339(text: &str) -> Option<Duration> {
-    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
-    let separators = [(4, '-'), (7, '-'), (10, 'T'), (13, ':'), (16, ':')];
-    if !separators
-        .iter()
-        .all(|(index, letter)| text.get(*index..=*index) == Some(letter.encode_utf8(&mut [0; 4])))
-    {
-        return None;
-    }
-    let days = time::days_from_civil(number(0..4)?, number(5..7)?, number(8..10)?);
-    let seconds = days * 86_400 + number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
-    let rest = text.get(19..)?;
-    let (fraction, zone) = match rest.strip_prefix('.') {
-        Some(rest) => rest.split_at(rest.find(|letter: char| !letter.is_ascii_digit())?),
-        None => ("", rest),
-    };
-    let offset = match zone {
-        "Z" | "z" => 0,
-        zone => {
-            let sign = if zone.starts_with('-') { -1 } else { 1 };
-            let part = |range: std::ops::Range<usize>| zone.get(range)?.parse::<i64>().ok();
-            sign * (part(1..3)? * 3600 + part(4..6)? * 60)
-        }
-    };
-    let nanos: u32 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
-    Some(Duration::new(u64::try_from(seconds - offset).ok()?, nanos))
 }
 
 /// RFC 3339 → seconds since 1970.

@@ -5,8 +5,9 @@ use super::error::ApiError;
 use super::query::{Filters, Parameters, Parts, id_of, parse};
 use super::state::State;
 use crate::blocking::blocking;
-use crate::network::networks::Wanted;
+use crate::network::networks::NetworkCreate;
 use crate::network::record::{Network, is_predefined, members};
+use crate::network::subnet;
 use crate::shared::Shared;
 use axum::Json;
 use axum::body::Bytes;
@@ -40,14 +41,15 @@ fn view(network: &Network, shared: Option<&Shared>) -> Value {
     let mut inside = Map::new();
     if let Some(shared) = shared {
         let containers = shared.table.all();
-        for (container, place) in
+        for (container, endpoint) in
             members(network, &containers).filter(|(container, _)| container.status.is_up())
         {
             inside.insert(
                 container.id.clone(),
                 json!({
-                    "Name": container.spec.name, "EndpointID": place.endpoint_id, "MacAddress": place.mac,
-                    "IPv4Address": format!("{}/{}", place.address, place.prefix), "IPv6Address": "",
+                    "Name": container.spec.name, "EndpointID": endpoint.endpoint_id,
+                    "MacAddress": endpoint.mac, "IPv4Address": format!("{}/{}", endpoint.address, endpoint.prefix),
+                    "IPv6Address": "",
                 }),
             );
         }
@@ -97,13 +99,13 @@ pub(super) async fn make(state: State, body: Bytes) -> Result<Response, ApiError
     let subnet = range
         .as_ref()
         .and_then(|range| range.subnet.clone())
-        .map(|text| text.parse().map_err(wrong))
+        .map(|text| subnet::parse(&text).map_err(wrong))
         .transpose()?;
     let gateway = range
         .and_then(|range| range.gateway)
         .map(|text| text.parse().map_err(|_| wrong(format!("the gateway {text:?} is not an IPv4 address"))))
         .transpose()?;
-    let wanted = Wanted {
+    let wanted = NetworkCreate {
         name: body.name,
         internal: body.internal.unwrap_or(false),
         attachable: body.attachable.unwrap_or(false),
@@ -115,22 +117,22 @@ pub(super) async fn make(state: State, body: Bytes) -> Result<Response, ApiError
     let shared = Arc::clone(&state.0);
     let network = blocking(move || shared.networks.create(wanted)).await?;
     state.networks.serve_names(&state.table, &network);
-    tell(&state.0, "create", &network, None);
+    emit(&state.0, "create", &network, None);
     Ok((StatusCode::CREATED, Json(json!({"Id": network.id, "Warning": ""}))).into_response())
 }
 
-fn tell(shared: &Shared, action: &str, network: &Network, container: Option<&str>) {
+fn emit(shared: &Shared, action: &str, network: &Network, container: Option<&str>) {
     let mut attributes = json!({"name": network.name, "type": network.driver});
     if let Some(container) = container {
         attributes["container"] = json!(container);
     }
-    shared.bus.tell("network", action, &network.id, attributes);
+    shared.bus.emit("network", action, &network.id, attributes);
 }
 
 pub(super) async fn remove(state: State, parts: Parts) -> Result<StatusCode, ApiError> {
     let network = state.networks.find(id_of(&parts))?;
     state.networks.remove(&network, &state.table.all()).await?;
-    tell(&state.0, "destroy", &network, None);
+    emit(&state.0, "destroy", &network, None);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -162,12 +164,12 @@ pub(super) async fn connect(state: State, parts: Parts, body: Bytes) -> Result<S
         )
         .into());
     }
-    let place = create::place(&body.endpoint_config.unwrap_or_default())?;
-    let _giving = state.networks.giving.lock().await;
-    let endpoint = create::place_in(&state.0, &network.name, &place)?;
+    let settings = create::endpoint_settings(&body.endpoint_config.unwrap_or_default())?;
+    let _allocation = state.networks.allocation.lock().await;
+    let endpoint = create::allocate(&state.0, &network.name, &settings)?;
     state.ask(Request::Connect { container: container.id.clone(), endpoint: Box::new(endpoint) }).await?;
     state.networks.apply_soon();
-    tell(&state.0, "connect", &network, Some(&container.id));
+    emit(&state.0, "connect", &network, Some(&container.id));
     Ok(StatusCode::OK)
 }
 
@@ -177,6 +179,6 @@ pub(super) async fn disconnect(state: State, parts: Parts, body: Bytes) -> Resul
     let container = state.find(&body.container)?;
     state.ask(Request::Disconnect { container: container.id.clone(), network: network.id.clone() }).await?;
     state.networks.apply_soon();
-    tell(&state.0, "disconnect", &network, Some(&container.id));
+    emit(&state.0, "disconnect", &network, Some(&container.id));
     Ok(StatusCode::OK)
 }

@@ -82,8 +82,8 @@ fn sample(container: &Snapshot, previous: &Value) -> Value {
     value["pids_stats"] =
         json!({"current": number("pids.current").unwrap_or(0), "limit": number("pids.max")});
     value["blkio_stats"] = block_io(&cgroup);
-    if !container.spec.host_network && container.status.pid > 0 {
-        value["networks"] = interfaces(container.status.pid);
+    if let Some(pid) = container.status.pid.filter(|_| !container.spec.host_network) {
+        value["networks"] = interfaces(pid);
     }
     value
 }

@@ -8,14 +8,14 @@ use super::stream::streamed;
 use super::version::{API_VERSION, MIN_API_VERSION};
 use super::{images, moment, view};
 use crate::blocking::blocking;
-use crate::bus::Happening;
+use crate::bus::Event;
 use crate::volume;
 use axum::Json;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use corral_engine::image::lookup;
-use corral_engine::sys::deadline;
 use corral_engine::time;
+use corral_machine::deadline;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -103,7 +103,7 @@ pub(super) async fn events(state: State, parameters: Parameters) -> Result<Respo
     let (since, until) = (moment("since")?, moment("until")?);
     let (past, receiver) = state.bus.listen();
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let in_past = |event: &Arc<Happening>| {
+    let in_past = |event: &Arc<Event>| {
         since.is_some_and(|since| event.time >= nanos(since))
             && until.is_none_or(|until| event.time <= nanos(until))
     };
@@ -131,7 +131,7 @@ pub(super) async fn events(state: State, parameters: Parameters) -> Result<Respo
     Ok(streamed("application/json", stream::iter(old).chain(new)))
 }
 
-fn line(event: &Happening, filters: &Filters) -> Option<Bytes> {
+fn line(event: &Event, filters: &Filters) -> Option<Bytes> {
     let attribute = |key: &str| event.attributes.get(key).and_then(Value::as_str);
     // By the beginning of a name, as Docker does.
     let named = |wanted: &str| attribute("name").is_some_and(|name| name.starts_with(wanted));

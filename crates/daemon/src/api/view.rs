@@ -3,10 +3,13 @@
 use crate::network::networks::Networks;
 use crate::shared::Shared;
 use corral_engine::paths;
-use corral_engine::spec::{Bind, ContainerSpec, Endpoint, Limits, LogOptions, Snapshot, Status};
+use corral_engine::spec::{
+    Bind, ContainerSpec, Endpoint, HealthState, Limits, LogOptions, RestartPolicy, Snapshot, Status,
+};
 use corral_engine::time;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// A row of `GET /containers/json`.
@@ -14,10 +17,10 @@ pub(super) fn summary(container: &Snapshot, networks: &Networks) -> Value {
     let (spec, status) = (&container.spec, &container.status);
     json!({
         "Id": container.id, "Names": [format!("/{}", spec.name)], "Image": spec.image, "ImageID": spec.image_id,
-        "Command": command(spec).join(" "), "Created": status.created / 1000, "Ports": port_list(spec, status),
+        "Command": command(spec).join(" "), "Created": status.created.as_secs(), "Ports": port_list(spec, status),
         "Labels": spec.labels, "State": status.word(), "Status": spoken_status(status),
         "HostConfig": {"NetworkMode": network_mode(spec)},
-        "NetworkSettings": {"Networks": places(spec, status, networks)},
+        "NetworkSettings": {"Networks": endpoints(spec, status, networks)},
         "Mounts": spec.binds.iter().map(mount).collect::<Vec<_>>(),
     })
 }
@@ -29,7 +32,7 @@ pub(super) fn inspect(container: &Snapshot, shared: &Shared) -> Value {
     let command = command(spec);
     let folder = paths::container(&container.id);
     json!({
-        "Id": container.id, "Name": format!("/{}", spec.name), "Created": time(status.created),
+        "Id": container.id, "Name": format!("/{}", spec.name), "Created": time(Some(status.created)),
         "Path": command.first().cloned().unwrap_or_default(), "Args": command.get(1..).unwrap_or_default(),
         "Image": if spec.image_id.is_empty() { &spec.image } else { &spec.image_id },
         "Platform": "linux", "Driver": "overlay2", "RestartCount": status.restarts,
@@ -52,8 +55,8 @@ fn state(container: &Snapshot, shared: &Shared) -> Value {
     let word = status.word();
     let mut state = json!({
         "Status": word, "Running": matches!(word, "running" | "paused" | "restarting"), "Paused": status.paused,
-        "Restarting": word == "restarting", "OOMKilled": status.oom_killed, "Dead": false, "Pid": status.pid,
-        "ExitCode": status.exit_code, "Error": status.error,
+        "Restarting": word == "restarting", "OOMKilled": status.oom_killed, "Dead": false, "Pid": status.pid.unwrap_or(0),
+        "ExitCode": status.exit_code, "Error": status.error.as_deref().unwrap_or_default(),
         "StartedAt": time(status.started), "FinishedAt": time(status.finished),
     });
     if container.spec.health.as_ref().is_some_and(|health| health.command().is_some()) {
@@ -87,7 +90,7 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "Dns": spec.dns.servers, "DnsSearch": spec.dns.search, "DnsOptions": spec.dns.options,
         "ShmSize": if spec.shm_size == 0 { 64 << 20 } else { spec.shm_size }, "OomScoreAdj": spec.oom_score_adj,
         "PortBindings": port_bindings(spec), "Init": spec.init,
-        "RestartPolicy": {"Name": spec.restart, "MaximumRetryCount": spec.restart_limit},
+        "RestartPolicy": {"Name": spec.restart.name(), "MaximumRetryCount": retries(spec.restart)},
     });
     if let (Value::Object(all), Value::Object(limits)) = (&mut value, limits_view(limits)) {
         all.extend(limits);
@@ -122,31 +125,32 @@ fn config(spec: &ContainerSpec) -> Value {
         "Image": spec.image, "Cmd": spec.command, "Entrypoint": spec.entrypoint, "Env": spec.env,
         "Labels": spec.labels, "Tty": spec.tty, "OpenStdin": spec.open_stdin, "StdinOnce": spec.stdin_once,
         "User": spec.user, "WorkingDir": spec.working_dir, "Hostname": spec.hostname, "Domainname": spec.domainname,
-        "StopSignal": spec.stop_signal, "StopTimeout": i64::try_from(spec.stop_timeout).unwrap_or(-1),
+        "StopSignal": spec.stop_signal, "StopTimeout": spec.stop_timeout.seconds(),
     });
     if let Some(health) = &spec.health {
         config["Healthcheck"] = json!({
-            "Test": health.test, "Interval": health.interval, "Timeout": health.timeout, "Retries": health.retries,
-            "StartPeriod": health.start_period, "StartInterval": health.start_interval,
+            "Test": health.test, "Interval": nanos(health.interval), "Timeout": nanos(health.timeout),
+            "Retries": health.retries, "StartPeriod": nanos(health.start_period),
+            "StartInterval": nanos(health.start_interval),
         });
     }
     config
 }
 
 fn network_settings(spec: &ContainerSpec, status: &Status, networks: &Networks) -> Value {
-    let places = places(spec, status, networks);
+    let endpoints = endpoints(spec, status, networks);
     let first = spec.endpoints.first().filter(|_| status.is_up());
-    let of = |pick: fn(&Endpoint) -> &String| first.map(pick).cloned().unwrap_or_default();
+    let of = |show: fn(&Endpoint) -> String| first.map(show).unwrap_or_default();
     json!({
-        "Networks": places, "Ports": if status.is_up() { port_bindings_all(spec) } else { json!({}) },
-        "Bridge": "", "SandboxID": "", "SandboxKey": if status.pid > 0 { format!("/proc/{}/ns/net", status.pid) } else { String::new() },
-        "IPAddress": of(|place| &place.address), "Gateway": of(|place| &place.gateway),
-        "MacAddress": of(|place| &place.mac), "IPPrefixLen": first.map_or(0, |place| place.prefix),
+        "Networks": endpoints, "Ports": if status.is_up() { port_bindings_all(spec) } else { json!({}) },
+        "Bridge": "", "SandboxID": "", "SandboxKey": status.pid.map(|pid| format!("/proc/{pid}/ns/net")).unwrap_or_default(),
+        "IPAddress": of(|first| first.address.to_string()), "Gateway": of(|first| first.gateway.to_string()),
+        "MacAddress": of(|first| first.mac.to_string()), "IPPrefixLen": first.map_or(0, |first| first.prefix),
     })
 }
 
 /// The networks that a container is in, by name.
-fn places(spec: &ContainerSpec, status: &Status, networks: &Networks) -> Value {
+fn endpoints(spec: &ContainerSpec, status: &Status, networks: &Networks) -> Value {
     let mut all = Map::new();
     if spec.endpoints.is_empty() && spec.network_of.is_empty() {
         let name = if spec.host_network { "host" } else { "none" };
@@ -156,21 +160,21 @@ fn places(spec: &ContainerSpec, status: &Status, networks: &Networks) -> Value {
             json!({"NetworkID": id, "EndpointID": "", "IPAddress": "", "Gateway": "", "MacAddress": ""}),
         );
     }
-    for place in &spec.endpoints {
-        let mut names = place.aliases.clone();
+    for endpoint in &spec.endpoints {
+        let mut names = endpoint.aliases.clone();
         names.push(spec.name.clone());
-        all.insert(place.network.clone(), place_view(place, status.is_up(), &names));
+        all.insert(endpoint.network.clone(), endpoint_view(endpoint, status.is_up(), &names));
     }
     Value::Object(all)
 }
 
-fn place_view(place: &Endpoint, is_up: bool, names: &[String]) -> Value {
-    let shown = |text: &String| if is_up { text.clone() } else { String::new() };
+fn endpoint_view(endpoint: &Endpoint, is_up: bool, names: &[String]) -> Value {
+    let shown = |address: Ipv4Addr| if is_up { address.to_string() } else { String::new() };
     json!({
-        "IPAMConfig": null, "Links": null, "Aliases": list_or_null(&place.aliases), "DNSNames": names,
-        "NetworkID": place.network_id, "EndpointID": place.endpoint_id, "MacAddress": place.mac,
-        "IPAddress": shown(&place.address), "Gateway": shown(&place.gateway),
-        "IPPrefixLen": if is_up { place.prefix } else { 0 },
+        "IPAMConfig": null, "Links": null, "Aliases": list_or_null(&endpoint.aliases), "DNSNames": names,
+        "NetworkID": endpoint.network_id, "EndpointID": endpoint.endpoint_id, "MacAddress": endpoint.mac,
+        "IPAddress": shown(endpoint.address), "Gateway": shown(endpoint.gateway),
+        "IPPrefixLen": if is_up { endpoint.prefix } else { 0 },
         "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DriverOpts": null,
     })
 }
@@ -178,8 +182,8 @@ fn place_view(place: &Endpoint, is_up: bool, names: &[String]) -> Value {
 fn network_mode(spec: &ContainerSpec) -> String {
     match (spec.host_network, spec.network_of.as_str(), spec.endpoints.first()) {
         (true, ..) => "host".to_owned(),
-        (false, "", Some(place)) if place.network == "bridge" => "default".to_owned(),
-        (false, "", Some(place)) => place.network.clone(),
+        (false, "", Some(first)) if first.network == "bridge" => "default".to_owned(),
+        (false, "", Some(first)) => first.network.clone(),
         (false, "", None) => "none".to_owned(),
         (false, id, _) => format!("container:{id}"),
     }
@@ -228,19 +232,28 @@ fn port_list(spec: &ContainerSpec, status: &Status) -> Vec<Value> {
         .collect()
 }
 
-pub(super) fn time(millis: u64) -> String {
-    match millis {
-        0 => "0001-01-01T00:00:00Z".to_owned(),
-        millis => time::rfc3339(Duration::from_millis(millis)),
+/// A time since 1970; Docker writes its zero for one that never was.
+pub(super) fn time(time: Option<Duration>) -> String {
+    time.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), time::rfc3339)
+}
+
+fn nanos(time: Option<Duration>) -> u64 {
+    time.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(0)
+}
+
+fn retries(policy: RestartPolicy) -> u32 {
+    match policy {
+        RestartPolicy::OnFailure(limit) => limit.unwrap_or(0),
+        RestartPolicy::No | RestartPolicy::Always | RestartPolicy::UnlessStopped => 0,
     }
 }
 
 fn spoken_status(status: &Status) -> String {
-    let age = |millis: u64| spoken(time::now().saturating_sub(Duration::from_millis(millis)));
-    let health = match status.health.as_str() {
-        "" => String::new(),
-        "starting" => " (health: starting)".to_owned(),
-        word => format!(" ({word})"),
+    let age = |since: Option<Duration>| spoken(time::now().saturating_sub(since.unwrap_or_default()));
+    let health = match status.health {
+        None => String::new(),
+        Some(HealthState::Starting) => " (health: starting)".to_owned(),
+        Some(health) => format!(" ({})", health.word()),
     };
     match status.word() {
         "running" => format!("Up {}{health}", age(status.started)),

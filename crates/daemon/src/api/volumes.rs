@@ -69,7 +69,7 @@ pub(super) async fn create(state: State, body: Bytes) -> Result<Response, ApiErr
         new_id()
     });
     let volume = blocking(move || volume::create(&name, labels)).await?;
-    state.bus.tell("volume", "create", &volume.name, json!({"driver": "local"}));
+    state.bus.emit("volume", "create", &volume.name, json!({"driver": "local"}));
     Ok((StatusCode::CREATED, Json(view(&volume))).into_response())
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn remove(
         Err(EngineError::NotFound(_)) if force => return Ok(StatusCode::NO_CONTENT),
         other => other?,
     }
-    state.bus.tell("volume", "destroy", &name, json!({"driver": "local"}));
+    state.bus.emit("volume", "destroy", &name, json!({"driver": "local"}));
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -149,13 +149,13 @@ impl Server {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let mut is_ours = false;
         for container in containers.iter().filter(|container| container.status.is_up()) {
-            let Some(place) = container.spec.endpoints.iter().find(|place| place.network_id == self.network)
-            else {
+            let mut endpoints = container.spec.endpoints.iter();
+            let Some(endpoint) = endpoints.find(|endpoint| endpoint.network_id == self.network) else {
                 continue;
             };
-            let Ok(address) = place.address.parse::<Ipv4Addr>() else { continue };
+            let address = endpoint.address;
             let own = [container.spec.name.as_str(), &container.id[..12], container.spec.hostname.as_str()];
-            let mut names = own.into_iter().chain(place.aliases.iter().map(String::as_str));
+            let mut names = own.into_iter().chain(endpoint.aliases.iter().map(String::as_str));
             if names.any(|own| !own.is_empty() && own.eq_ignore_ascii_case(&name)) {
                 is_ours = true;
                 if query.query_type() == RecordType::A {
@@ -163,7 +163,7 @@ impl Server {
                 }
             } else if query.query_type() == RecordType::PTR && name == reverse(address) {
                 is_ours = true;
-                let full = format!("{}.{}.", container.spec.name, place.network);
+                let full = format!("{}.{}.", container.spec.name, endpoint.network);
                 if let Ok(full) = Name::from_ascii(&full) {
                     answer.add_answer(Record::from_rdata(query.name().clone(), LIFE, RData::PTR(PTR(full))));
                 }

@@ -5,11 +5,11 @@
 use super::record::{Network, members};
 use anyhow::{Context, Result, bail};
 use corral_engine::spec::Snapshot;
+use corral_machine::program;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 /// Our chains, and from which of the kernel's they are reached: table, ours, the kernel's.
@@ -78,12 +78,10 @@ fn forwarded(used: &[&Network]) -> String {
 fn published(used: &[&Network], running: &[Arc<Snapshot>]) -> Vec<(String, String)> {
     let mut rules = Vec::new();
     for container in running {
-        let place = container
-            .spec
-            .endpoints
-            .iter()
-            .find(|place| used.iter().any(|network| network.id == place.network_id && !network.internal));
-        let Some(place) = place else { continue };
+        let endpoint = container.spec.endpoints.iter().find(|endpoint| {
+            used.iter().any(|network| network.id == endpoint.network_id && !network.internal)
+        });
+        let Some(endpoint) = endpoint else { continue };
         for port in container.spec.ports.iter().filter(|port| port.host_port > 0) {
             let to = match port.host_ip.as_str() {
                 "" | "0.0.0.0" | "::" => "-m addrtype --dst-type LOCAL".to_owned(),
@@ -92,7 +90,7 @@ fn published(used: &[&Network], running: &[Arc<Snapshot>]) -> Vec<(String, Strin
             };
             rules.push((
                 format!("{to} -p {} --dport {}", port.protocol, port.host_port),
-                format!("{}:{}", place.address, port.container_port),
+                format!("{}:{}", endpoint.address, port.container_port),
             ));
         }
     }
@@ -123,33 +121,16 @@ fn ensure_jump(table: &str, from: &str, chain: &str) -> Result<()> {
 }
 
 fn restore(script: &str) -> Result<()> {
-    let mut child = program("iptables-restore")?
-        .args(["--wait", "5", "--noflush"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("starting iptables-restore")?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(script.as_bytes()).context("telling iptables-restore the rules")?;
-    }
-    finish("iptables-restore", child.wait_with_output())
+    let mut command = command("iptables-restore")?;
+    program::feed(command.args(["--wait", "5", "--noflush"]), script.as_bytes()).map(drop)
 }
 
 fn iptables(arguments: &[&str]) -> Result<()> {
-    finish("iptables", program("iptables")?.args(["--wait", "5"]).args(arguments).output())
-}
-
-fn finish(name: &str, output: std::io::Result<std::process::Output>) -> Result<()> {
-    let output = output.with_context(|| format!("running {name}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    bail!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "))
+    program::run(command("iptables")?.args(["--wait", "5"]).args(arguments)).map(drop)
 }
 
 /// The host's own program, or that of our images by its own loader: nothing of the host is needed to run it.
-fn program(name: &str) -> Result<Command> {
+fn command(name: &str) -> Result<Command> {
     let own = format!("/usr/sbin/{name}");
     if Path::new(&own).exists() {
         return Ok(Command::new(own));
@@ -169,16 +150,26 @@ fn program(name: &str) -> Result<Command> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corral_engine::spec::{ContainerSpec, Endpoint, Port, State, Status};
+    use corral_engine::spec::{ContainerSpec, Endpoint, MacAddress, Port, State, Status};
+    use std::net::Ipv4Addr;
 
     #[test]
     fn a_published_port_leads_to_the_container() {
         let networks = super::super::record::predefined();
         let spec = ContainerSpec {
             endpoints: vec![Endpoint {
+                network: "bridge".to_owned(),
                 network_id: networks[0].id.clone(),
-                address: "172.18.0.1".to_owned(),
-                ..Endpoint::default()
+                endpoint_id: "1".to_owned(),
+                bridge: "docker-sys".to_owned(),
+                address: Ipv4Addr::new(172, 18, 0, 1),
+                prefix: 16,
+                gateway: Ipv4Addr::new(172, 18, 42, 1),
+                mac: MacAddress::default(),
+                aliases: Vec::new(),
+                has_dns: false,
+                internal: false,
+                mtu: 0,
             }],
             ports: vec![Port {
                 host_port: 8080,

@@ -7,4 +7,4 @@ mod firewall;
 pub(crate) mod networks;
 pub(crate) mod ports;
 pub(crate) mod record;
-mod subnet;
+pub(crate) mod subnet;

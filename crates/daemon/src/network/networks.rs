@@ -1,28 +1,29 @@
 //! All networks: what clients make and remove, and the endpoints that containers get in them.
 
 use super::record::{self, Network, is_predefined, members};
-use super::subnet::{self, Subnet};
-use super::{dns, firewall};
+use super::{dns, firewall, subnet};
 use crate::blocking::blocking;
 use crate::table::Table;
 use corral_engine::error::EngineError;
 use corral_engine::id::new_id;
-use corral_engine::spec::{Endpoint, Snapshot};
+use corral_engine::identity;
+use corral_engine::spec::{Endpoint, MacAddress, Snapshot};
 use corral_engine::time;
+use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
-/// What a client wants of a new network.
+/// What a client requests of a new network.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct NetworkCreate {
     pub(crate) name: String,
     pub(crate) internal: bool,
     pub(crate) attachable: bool,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) options: BTreeMap<String, String>,
-    pub(crate) subnet: Option<Subnet>,
+    pub(crate) subnet: Option<Ipv4Net>,
     pub(crate) gateway: Option<Ipv4Addr>,
 }
 
@@ -31,7 +32,7 @@ pub(crate) struct Wanted {
 pub(crate) struct Networks {
     known: Mutex<Vec<Network>>,
     /// Addresses are given out one at a time, until PID 1 knows the container that has one.
-    pub(crate) giving: tokio::sync::Mutex<()>,
+    pub(crate) allocation: tokio::sync::Mutex<()>,
     changed: Arc<Notify>,
     /// One change of the firewall at a time.
     applying: tokio::sync::Mutex<()>,
@@ -43,7 +44,7 @@ impl Networks {
     pub(crate) fn load() -> Networks {
         Networks {
             known: Mutex::new(record::load()),
-            giving: tokio::sync::Mutex::default(),
+            allocation: tokio::sync::Mutex::default(),
             changed: Arc::default(),
             applying: tokio::sync::Mutex::default(),
             dns: dns::Servers::default(),
@@ -62,38 +63,39 @@ impl Networks {
     pub(crate) fn find(&self, name: &str) -> Result<Network, EngineError> {
         let known = self.lock();
         let name = if name == "default" { "bridge" } else { name };
-        if let Some(found) = known.iter().find(|network| network.name == name || network.id == name) {
-            return Ok(found.clone());
-        }
-        let mut found = known.iter().filter(|network| !name.is_empty() && network.id.starts_with(name));
-        match (found.next(), found.next()) {
-            (Some(network), None) => Ok(network.clone()),
-            _ => Err(EngineError::NotFound(format!("network {name} not found"))),
-        }
+        identity::find(
+            known.iter(),
+            name,
+            |network| (network.id.as_str(), network.name.as_str()),
+            |name| EngineError::NotFound(format!("network {name} not found")),
+        )
+        .cloned()
     }
 
     /// Makes a bridge network.
-    pub(crate) fn create(&self, wanted: Wanted) -> Result<Network, EngineError> {
+    pub(crate) fn create(&self, wanted: NetworkCreate) -> Result<Network, EngineError> {
         let mut known = self.lock();
         if known.iter().any(|network| network.name == wanted.name) {
             return Err(EngineError::Conflict(format!("network with name {} already exists", wanted.name)));
         }
-        let taken: Vec<Subnet> =
+        let taken: Vec<Ipv4Net> =
             known.iter().filter_map(|network| network.subnet).chain(subnet::of_host()).collect();
         let subnet = match wanted.subnet {
-            Some(subnet)
-                if known.iter().filter_map(|network| network.subnet).any(|other| other.overlaps(subnet)) =>
-            {
-                return Err(EngineError::BadRequest(format!(
-                    "{subnet} overlaps with another network of this engine"
-                )));
+            Some(subnet) => {
+                let mut others = known.iter().filter_map(|network| network.subnet);
+                if others.any(|other| subnet::overlap(&other, &subnet)) {
+                    return Err(EngineError::BadRequest(format!(
+                        "{subnet} overlaps with another network of this engine"
+                    )));
+                }
+                subnet
             }
-            Some(subnet) => subnet,
             None => subnet::free(&taken)
                 .ok_or_else(|| EngineError::Failed("no range of addresses is free: name one".to_owned()))?,
         };
-        let gateway = wanted.gateway.unwrap_or_else(|| subnet.first());
-        if !subnet.contains(gateway) {
+        let first = subnet.hosts().next().unwrap_or_else(|| subnet.addr());
+        let gateway = wanted.gateway.unwrap_or(first);
+        if !subnet.contains(&gateway) {
             return Err(EngineError::BadRequest(format!("the gateway {gateway} is not in {subnet}")));
         }
         let id = new_id();
@@ -150,22 +152,20 @@ impl Networks {
         Ok(())
     }
 
-    /// A place in a network for a container. Hold `giving` until PID 1 knows of it.
-    pub(crate) fn place(
+    /// An endpoint in a network for a container. Hold `allocation` until PID 1 knows of it.
+    pub(crate) fn allocate(
         &self,
         network: &Network,
         containers: &[Arc<Snapshot>],
-        wanted: &Place,
+        wanted: &EndpointSettings,
     ) -> Result<Endpoint, EngineError> {
         let (Some(subnet), Some(gateway)) = (network.subnet, network.gateway) else {
-            return Err(EngineError::BadRequest(format!("network {} has no places", network.name)));
+            return Err(EngineError::BadRequest(format!("network {} has no addresses", network.name)));
         };
-        let taken: BTreeSet<Ipv4Addr> = members(network, containers)
-            .filter_map(|(_, endpoint)| endpoint.address.parse().ok())
-            .chain([gateway])
-            .collect();
+        let taken: BTreeSet<Ipv4Addr> =
+            members(network, containers).map(|(_, endpoint)| endpoint.address).chain([gateway]).collect();
         let address = match wanted.address {
-            Some(address) if !subnet.contains(address) => {
+            Some(address) if !subnet.contains(&address) => {
                 return Err(EngineError::BadRequest(format!("{address} is not in {subnet}")));
             }
             Some(address) if taken.contains(&address) => {
@@ -177,18 +177,16 @@ impl Networks {
                 .find(|address| !taken.contains(address))
                 .ok_or_else(|| EngineError::Failed(format!("no address is free in {subnet}")))?,
         };
-        let [_, _, c, d] = address.octets();
-        let [a, b, ..] = address.octets();
-        let mac = format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
+        let [a, b, c, d] = address.octets();
         Ok(Endpoint {
             network: network.name.clone(),
             network_id: network.id.clone(),
             endpoint_id: new_id(),
             bridge: network.bridge.clone(),
-            address: address.to_string(),
-            prefix: subnet.prefix,
-            gateway: gateway.to_string(),
-            mac: if wanted.mac.is_empty() { mac } else { wanted.mac.clone() },
+            address,
+            prefix: subnet.prefix_len(),
+            gateway,
+            mac: wanted.mac.unwrap_or(MacAddress([0x02, 0x42, a, b, c, d])),
             aliases: wanted.aliases.clone(),
             has_dns: !is_predefined(&network.name),
             internal: network.internal,
@@ -239,11 +237,11 @@ impl Networks {
     }
 }
 
-/// What a client wants of a place.
+/// What a client requests of an endpoint.
 #[derive(Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct EndpointSettings {
     pub(crate) address: Option<Ipv4Addr>,
-    pub(crate) mac: String,
+    pub(crate) mac: Option<MacAddress>,
     pub(crate) aliases: Vec<String>,
 }
 

@@ -1,11 +1,13 @@
 //! What a network is, the three that are always there, and the file that keeps the others over a
 //! boot.
 
-use super::subnet::Subnet;
+use super::subnet;
+use anyhow::Context;
 use corral_engine::durable;
 use corral_engine::image::digest::digest;
 use corral_engine::paths;
 use corral_engine::spec::{Endpoint, Snapshot};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +17,8 @@ use std::sync::Arc;
 
 /// The bridge of containers that name no network, as in the original.
 const DEFAULT_BRIDGE: &str = "docker-sys";
-const DEFAULT_SUBNET: &str = "172.18.0.0/16";
+const DEFAULT_SUBNET: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 0);
+const DEFAULT_PREFIX: u8 = 16;
 const DEFAULT_GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 18, 42, 1);
 
 /// A network.
@@ -33,19 +36,20 @@ pub(crate) struct Network {
     pub(crate) options: BTreeMap<String, String>,
     /// A bridge's own; empty otherwise.
     pub(crate) bridge: String,
-    pub(crate) subnet: Option<Subnet>,
+    #[serde(deserialize_with = "subnet::kept")]
+    pub(crate) subnet: Option<Ipv4Net>,
     pub(crate) gateway: Option<Ipv4Addr>,
 }
 
-/// The containers in a network with their places.
+/// The containers in a network with their endpoints.
 pub(crate) fn members<'a>(
     network: &Network,
     containers: &'a [Arc<Snapshot>],
 ) -> impl Iterator<Item = (&'a Snapshot, &'a Endpoint)> {
     let id = network.id.clone();
     containers.iter().filter_map(move |container| {
-        let place = container.spec.endpoints.iter().find(|endpoint| endpoint.network_id == id)?;
-        Some((&**container, place))
+        let endpoint = container.spec.endpoints.iter().find(|endpoint| endpoint.network_id == id)?;
+        Some((&**container, endpoint))
     })
 }
 
@@ -58,12 +62,36 @@ fn file() -> PathBuf {
     Path::new(paths::STORE).join("networks.json")
 }
 
+/// Where a file is kept that could not be read: the next change of the networks must not replace it.
+fn damaged_file() -> PathBuf {
+    Path::new(paths::STORE).join("networks.json.damaged")
+}
+
+/// What `ros why` says of such a file.
+pub(crate) fn damaged() -> Option<String> {
+    let file = damaged_file();
+    file.exists().then(|| format!("the networks that clients created: {} could not be read", file.display()))
+}
+
 /// Those of earlier boots, and the three that are always there.
 pub(super) fn load() -> Vec<Network> {
-    let kept = fs::read(file()).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let mut known: Vec<Network> = kept.unwrap_or_default();
+    let mut known = read().unwrap_or_else(|error| {
+        eprintln!("{error:#}; it is kept as {}", damaged_file().display());
+        if let Err(error) = fs::rename(file(), damaged_file()) {
+            eprintln!("keeping it: {error}");
+        }
+        Vec::new()
+    });
     known.splice(0..0, predefined());
     known
+}
+
+fn read() -> anyhow::Result<Vec<Network>> {
+    match fs::read(file()) {
+        Ok(text) => serde_json::from_slice(&text).with_context(|| format!("reading {}", file().display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("reading {}", file().display())),
+    }
 }
 
 pub(super) fn save(known: &[Network]) -> anyhow::Result<()> {
@@ -88,7 +116,7 @@ pub(super) fn predefined() -> [Network; 3] {
     };
     let bridge = Network {
         bridge: DEFAULT_BRIDGE.to_owned(),
-        subnet: DEFAULT_SUBNET.parse().ok(),
+        subnet: Ipv4Net::new(DEFAULT_SUBNET, DEFAULT_PREFIX).ok(),
         gateway: Some(DEFAULT_GATEWAY),
         ..network("bridge", "bridge")
     };

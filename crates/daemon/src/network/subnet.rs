@@ -1,89 +1,67 @@
-//! Ranges of addresses.
+//! Subnets of networks: which are taken by the machine, and which are free.
 
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Deserializer};
 use std::fs;
 use std::net::Ipv4Addr;
-use std::str::FromStr;
 
-/// A range: `172.18.0.0/16`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Subnet {
-    base: u32,
-    pub(crate) prefix: u8,
+/// Subnets for containers: a smaller one has no address besides the gateway's.
+const PREFIXES: std::ops::RangeInclusive<u8> = 1..=30;
+
+/// A subnet in which there is room for containers.
+pub(crate) fn parse(text: &str) -> Result<Ipv4Net, String> {
+    let subnet: Option<Ipv4Net> = text.parse().ok();
+    subnet
+        .filter(|subnet| PREFIXES.contains(&subnet.prefix_len()))
+        .map(|subnet| subnet.trunc())
+        .ok_or_else(|| format!("{text:?} is not a range of IPv4 addresses such as 10.1.0.0/16"))
 }
 
-impl Subnet {
-    fn new(address: u32, prefix: u8) -> Subnet {
-        Subnet { base: address & mask(prefix), prefix }
-    }
-
-    pub(crate) fn contains(self, address: Ipv4Addr) -> bool {
-        address.to_bits() & mask(self.prefix) == self.base
-    }
-
-    pub(crate) fn overlaps(self, other: Subnet) -> bool {
-        let prefix = self.prefix.min(other.prefix);
-        self.base & mask(prefix) == other.base & mask(prefix)
-    }
-
-    /// Its first address for hosts.
-    pub(crate) fn first(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.base + 1)
-    }
-
-    /// Its addresses for hosts: not the range's own, and not that for everybody.
-    pub(crate) fn hosts(self) -> impl Iterator<Item = Ipv4Addr> {
-        let last = self.base | !mask(self.prefix);
-        (self.base + 1..last).map(Ipv4Addr::from_bits)
-    }
+pub(super) fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
+    one.contains(other) || other.contains(one)
 }
 
-fn mask(prefix: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
-}
-
-impl FromStr for Subnet {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Subnet, String> {
-        let wrong = || format!("{text:?} is not a range of IPv4 addresses such as 10.1.0.0/16");
-        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
-        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-        // A smaller one has no address for a container besides the gateway.
-        if (1..=30).contains(&prefix) { Ok(Subnet::new(address.to_bits(), prefix)) } else { Err(wrong()) }
-    }
-}
-
-impl fmt::Display for Subnet {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", Ipv4Addr::from_bits(self.base), self.prefix)
-    }
-}
-
-/// The ranges that the machine has routes to.
-pub(super) fn of_host() -> Vec<Subnet> {
+/// The subnets that the machine has routes to.
+pub(super) fn of_host() -> Vec<Ipv4Net> {
     parse_routes(&fs::read_to_string("/proc/net/route").unwrap_or_default())
 }
 
 /// The kernel's table: addresses are in hexadecimal and in the order of bytes of the processor.
-fn parse_routes(table: &str) -> Vec<Subnet> {
+fn parse_routes(table: &str) -> Vec<Ipv4Net> {
     let number = |text: &str| u32::from_str_radix(text, 16).ok().map(u32::swap_bytes);
     let route = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (address, mask) = (number(fields.get(1)?)?, number(fields.get(7)?)?);
-        let prefix = u8::try_from(mask.count_ones()).ok()?;
-        (prefix > 0).then(|| Subnet::new(address, prefix))
+        let subnet = Ipv4Net::with_netmask(Ipv4Addr::from_bits(address), Ipv4Addr::from_bits(mask)).ok()?;
+        (subnet.prefix_len() > 0).then(|| subnet.trunc())
     };
     table.lines().skip(1).filter_map(route).collect()
 }
 
-/// The first of the usual ranges that nobody has. 172.17 is the user's Docker's.
-pub(super) fn free(taken: &[Subnet]) -> Option<Subnet> {
-    let large = (19..32).map(|number| Subnet::new(Ipv4Addr::new(172, number, 0, 0).to_bits(), 16));
-    let small = (0..16).map(|number| Subnet::new(Ipv4Addr::new(192, 168, number * 16, 0).to_bits(), 20));
-    large.chain(small).find(|subnet| !taken.iter().any(|other| other.overlaps(*subnet)))
+/// The first of the usual subnets that is not taken. 172.17 is the user's Docker's.
+pub(super) fn free(taken: &[Ipv4Net]) -> Option<Ipv4Net> {
+    let large = (19..32).map(|number| (Ipv4Addr::new(172, number, 0, 0), 16));
+    let small = (0..16).map(|number| (Ipv4Addr::new(192, 168, number * 16, 0), 20));
+    let usual = large.chain(small).filter_map(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+    usual.into_iter().find(|subnet| !taken.iter().any(|other| overlap(other, subnet)))
+}
+
+/// A subnet as it is kept. Earlier versions kept its first address as a number beside the prefix.
+pub(super) fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ipv4Net>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Kept {
+        Text(Ipv4Net),
+        Parts { base: u32, prefix: u8 },
+    }
+    match Option::<Kept>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Kept::Text(subnet)) => Ok(Some(subnet)),
+        Some(Kept::Parts { base, prefix }) => {
+            let subnet = Ipv4Net::new(Ipv4Addr::from_bits(base), prefix);
+            subnet.map(Some).map_err(serde::de::Error::custom)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -96,18 +74,22 @@ mod tests {
                      eth0\t00000000\t0202000A\t0003\t0\t0\t0\t00000000\n\
                      eth0\t000013AC\t00000000\t0001\t0\t0\t0\t0000FFFF\n";
         let taken = parse_routes(route);
-        assert_eq!(taken.iter().map(Subnet::to_string).collect::<Vec<_>>(), ["172.19.0.0/16"]);
+        assert_eq!(taken.iter().map(Ipv4Net::to_string).collect::<Vec<_>>(), ["172.19.0.0/16"]);
         assert_eq!(free(&taken).unwrap().to_string(), "172.20.0.0/16");
     }
 
     #[test]
-    fn addresses_are_counted() {
-        let subnet: Subnet = "10.1.2.77/30".parse().unwrap();
-        assert_eq!(subnet.to_string(), "10.1.2.76/30");
-        assert_eq!(
-            subnet.hosts().map(|address| address.to_string()).collect::<Vec<_>>(),
-            ["10.1.2.77", "10.1.2.78"]
-        );
-        assert!("10.0.0.0".parse::<Subnet>().is_err() && "10.0.0.0/31".parse::<Subnet>().is_err());
+    fn a_subnet_has_room_for_containers() {
+        assert_eq!(parse("10.1.2.77/30").unwrap().to_string(), "10.1.2.76/30");
+        assert!(parse("10.0.0.0").is_err() && parse("10.0.0.0/31").is_err() && parse("10.0.0.0/0").is_err());
+    }
+
+    #[test]
+    fn what_an_earlier_version_kept_is_read() {
+        let read = |text: &str| kept(&mut serde_json::Deserializer::from_str(text)).unwrap();
+        let expected: Ipv4Net = "172.19.0.0/16".parse().unwrap();
+        assert_eq!(read(r#"{"base": 2886926336, "prefix": 16}"#), Some(expected));
+        assert_eq!(read(r#""172.19.0.0/16""#), Some(expected));
+        assert_eq!(read("null"), None);
     }
 }

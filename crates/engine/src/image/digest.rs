@@ -9,8 +9,7 @@ pub fn digest(bytes: &[u8]) -> String {
 
 /// The digest that a hasher came to.
 pub fn digest_text(hasher: Sha256) -> String {
-    let hex: Vec<String> = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{}", hex.concat())
+    format!("sha256:{}", hex::encode(hasher.finalize()))
 }
 
 /// The digits of a digest; of anything else, what cannot be a path.

@@ -5,6 +5,7 @@ use super::layout::{self, References, all_kept};
 use super::metadata::Image;
 use super::{embedded, reference};
 use crate::error::EngineError;
+use crate::identity;
 
 /// Every image, by name.
 pub fn load_all() -> Vec<Image> {
@@ -60,17 +61,9 @@ fn resolve(name: &str) -> Result<String, EngineError> {
     if digits.is_empty() || !is_hex(digits) {
         return Err(unknown());
     }
-    let begins = |id: &String| hex(id).starts_with(digits);
-    let ids = all_kept()
-        .into_iter()
-        .map(|kept| kept.id)
-        .chain(embedded::load_all().into_iter().map(|image| image.id));
-    let mut found = ids.filter(begins);
-    match (found.next(), found.next()) {
-        (Some(id), None) => Ok(id),
-        (Some(_), Some(_)) => Err(EngineError::BadRequest(format!("{name} is the beginning of several ids"))),
-        _ => Err(unknown()),
-    }
+    let stored = all_kept().into_iter().map(|kept| kept.id);
+    let ids = stored.chain(embedded::load_all().into_iter().map(|image| image.id));
+    identity::find(ids, digits, |id| (hex(id), ""), |_| unknown())
 }
 
 fn is_hex(text: &str) -> bool {

@@ -136,8 +136,8 @@ fn linux(id: &str, spec: &ContainerSpec, join: &Join) -> Result<Value> {
 
 fn namespaces(spec: &ContainerSpec, join: &Join) -> Vec<Value> {
     let mut all = vec![json!({"type": "mount"})];
-    let mut add = |kind: &str, file: &str, is_hosts: bool, pid: i32| {
-        if pid > 0 {
+    let mut add = |kind: &str, file: &str, is_hosts: bool, pid: Option<i32>| {
+        if let Some(pid) = pid {
             all.push(json!({"type": kind, "path": format!("/proc/{pid}/ns/{file}")}));
         } else if !is_hosts {
             all.push(json!({"type": kind}));
@@ -146,8 +146,8 @@ fn namespaces(spec: &ContainerSpec, join: &Join) -> Vec<Value> {
     add("network", "net", spec.host_network, join.network);
     add("pid", "pid", spec.host_pid, join.pid);
     add("ipc", "ipc", spec.host_ipc, join.ipc);
-    add("uts", "uts", spec.host_uts, 0);
-    add("cgroup", "cgroup", spec.binds.iter().any(|bind| bind.target == "/sys"), 0);
+    add("uts", "uts", spec.host_uts, None);
+    add("cgroup", "cgroup", spec.binds.iter().any(|bind| bind.target == "/sys"), None);
     all
 }
 

@@ -2,9 +2,9 @@
 
 use crate::paths;
 use crate::protocol::Report;
-use crate::sys::deadline;
 use anyhow::{Context, Result, bail};
-use rustix::event::{PollFd, PollFlags, poll};
+use corral_machine::deadline;
+use rustix::event::{PollFd, PollFlags};
 use rustix::mount::{UnmountFlags, unmount};
 use std::fs::{self, File};
 use std::io::Read;
@@ -61,9 +61,8 @@ fn kill_all(cgroup: &Path) -> Result<()> {
         if text.contains("populated 0") {
             return Ok(());
         }
-        let Some(left) = deadline::left(end) else {
+        if !deadline::poll(&mut [PollFd::new(&events, PollFlags::PRI)], end)? {
             bail!("{} still has processes {} s after they were killed", cgroup.display(), PATIENCE.as_secs());
-        };
-        poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&left))?;
+        }
     }
 }

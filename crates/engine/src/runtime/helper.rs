@@ -2,6 +2,7 @@
 //! is then PID 1's.
 
 use super::{bundle, cleanup, device_tree, files, link, names, overlay, private, process};
+use crate::error::{Failure, FailureKind};
 use crate::image::lookup;
 use crate::image::metadata::Image;
 use crate::protocol::{Join, Order, Report};
@@ -25,34 +26,35 @@ pub fn run(socket: &OwnedFd) -> i32 {
     sys::signals::unblock_all();
     super::witness::install();
     let result = match packet::receive::<Order>(socket) {
-        Ok(Received::Message(order, _)) => obey(order, socket),
+        Ok(Received::Message(order, _)) => execute(order, socket),
         other => Err(anyhow::anyhow!("no order came: {other:?}")),
     };
     let (report, code) = match result {
         Ok(report) => (report, 0),
-        Err(error) => (Report::Failed { message: explain(&format!("{error:#}")) }, 1),
+        Err(error) => (Report::Failed(explain(&format!("{error:#}"))), 1),
     };
-    // If PID 1 does not listen any more there is nobody to tell.
+    // PID 1 may not listen any more.
     let _ = packet::send(socket, &report, &[]);
     code
 }
 
-/// Docker's clients tell by its words why a program could not be started: exit codes 126 and 127 come from that.
-fn explain(message: &str) -> String {
-    let Some((name, reason)) = message.split_once("executable '").and_then(|(_, rest)| rest.split_once('\''))
-    else {
-        return message.to_owned();
-    };
-    match reason {
-        reason if reason.contains("not found in $PATH") => {
-            format!("exec: {name:?}: executable file not found in $PATH")
-        }
-        reason if reason.contains("permissions") => format!("exec: {name:?}: permission denied"),
-        _ => message.to_owned(),
+/// libcontainer looks for the program in a process that reports in text. Docker's clients know these messages.
+fn explain(message: &str) -> Failure {
+    let found = message.split_once("executable '").and_then(|(_, rest)| rest.split_once('\''));
+    match found {
+        Some((name, reason)) if reason.contains("not found in $PATH") => Failure {
+            kind: FailureKind::NotFound,
+            message: format!("exec: {name:?}: executable file not found in $PATH"),
+        },
+        Some((name, reason)) if reason.contains("permissions") => Failure {
+            kind: FailureKind::NotExecutable,
+            message: format!("exec: {name:?}: permission denied"),
+        },
+        _ => Failure::other(message),
     }
 }
 
-fn obey(order: Order, socket: &OwnedFd) -> Result<Report> {
+fn execute(order: Order, socket: &OwnedFd) -> Result<Report> {
     match order {
         Order::Launch { id, spec, join } => launch(&id, &spec, &join, socket),
         Order::Exec { id, spec } => exec(&id, &spec, socket),
@@ -79,7 +81,7 @@ fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Resu
     })?;
     let Created { mut container, pid, master } = created;
     device_tree::show(spec, pid)?;
-    if !spec.host_network && join.network == 0 {
+    if !spec.host_network && join.network.is_none() {
         link::attach(pid, &spec.endpoints, 0)?;
     }
     report(socket, &Report::Created { pid }, master.as_ref())?;

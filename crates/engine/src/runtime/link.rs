@@ -1,4 +1,4 @@
-//! A container's place in bridge networks, by netlink: the bridge on the host, a pair of interfaces, addresses and
+//! A container's endpoints in bridge networks, by netlink: the bridge on the host, a pair of interfaces, addresses and
 //! routes in the container. Runs in the helper, which has one thread and may change its network namespace.
 
 use crate::spec::Endpoint;
@@ -8,7 +8,7 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 /// Gives a container whose first process is `pid` its places; without any, its loopback at least works.
@@ -104,11 +104,9 @@ async fn ensure_bridge(handle: &Handle, endpoint: &Endpoint) -> Result<u32> {
     let made = handle.link().add(LinkBridge::new(name).build()).execute().await;
     // Another helper may have been quicker.
     let index = index_of(handle, name).await.with_context(|| format!("making {name}: {made:?}"))?;
-    if let Ok(address) = endpoint.gateway.parse::<IpAddr>() {
-        let added = handle.address().add(index, address, endpoint.prefix).execute().await;
-        if made.is_ok() {
-            added.with_context(|| format!("giving {name} its address"))?;
-        }
+    let added = handle.address().add(index, endpoint.gateway.into(), endpoint.prefix).execute().await;
+    if made.is_ok() {
+        added.with_context(|| format!("giving {name} its address"))?;
     }
     set_up(handle, index).await?;
     Ok(index)
@@ -136,32 +134,18 @@ async fn make_pair(handle: &Handle, endpoint: &Endpoint, bridge: u32, pid: i32) 
 
 async fn configure(handle: &Handle, endpoint: &Endpoint, name: &str, has_route: &mut bool) -> Result<()> {
     let index = index_of(handle, &other_end(endpoint)).await?;
-    let mut link = LinkUnspec::new_with_index(index).name(name.to_owned());
-    if let Some(address) = hardware_address(&endpoint.mac) {
-        link = link.address(address);
-    }
+    let mut link = LinkUnspec::new_with_index(index).name(name.to_owned()).address(endpoint.mac.0.to_vec());
     if endpoint.mtu > 0 {
         link = link.mtu(endpoint.mtu);
     }
     handle.link().set(link.build()).execute().await.context("naming it")?;
-    let address: IpAddr =
-        endpoint.address.parse().with_context(|| format!("its address {:?}", endpoint.address))?;
+    let address = endpoint.address.into();
     handle.address().add(index, address, endpoint.prefix).execute().await.context("giving it its address")?;
     set_up(handle, index).await.context("bringing it up")?;
-    if let Ok(gateway) = endpoint.gateway.parse::<Ipv4Addr>()
-        && !*has_route
-        && !endpoint.internal
-    {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+    if !*has_route && !endpoint.internal {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(endpoint.gateway).build();
         handle.route().add(route).execute().await.context("its way out")?;
         *has_route = true;
     }
     Ok(())
-}
-
-/// `02:42:ac:12:00:02` as bytes.
-fn hardware_address(text: &str) -> Option<Vec<u8>> {
-    let bytes: Vec<u8> =
-        text.split(':').map(|part| u8::from_str_radix(part, 16)).collect::<Result<_, _>>().ok()?;
-    (bytes.len() == 6).then_some(bytes)
 }

@@ -65,10 +65,10 @@ fn hosts(id: &str, spec: &ContainerSpec) -> String {
     } else {
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned()
     };
-    let gateway = spec.endpoints.iter().map(|endpoint| &endpoint.gateway).find(|gateway| !gateway.is_empty());
+    let gateway = spec.endpoints.first().map(|endpoint| endpoint.gateway.to_string());
     for line in &spec.extra_hosts {
         if let Some((name, address)) = line.split_once([':', '=']) {
-            let address = match (address, gateway) {
+            let address = match (address, &gateway) {
                 ("host-gateway", Some(gateway)) => gateway.as_str(),
                 ("host-gateway", None) => "127.0.0.1",
                 (address, _) => address,
@@ -96,9 +96,8 @@ fn resolver(spec: &ContainerSpec, of_host: &str) -> String {
         let lines = of_host.lines().filter_map(|line| line.strip_prefix(word));
         lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
     };
-    let bridge = spec.endpoints.iter().find(|endpoint| endpoint.has_dns && !endpoint.gateway.is_empty());
-    let servers = match bridge {
-        Some(endpoint) => vec![endpoint.gateway.clone()],
+    let servers = match spec.endpoints.iter().find(|endpoint| endpoint.has_dns) {
+        Some(endpoint) => vec![endpoint.gateway.to_string()],
         None if !spec.dns.servers.is_empty() => spec.dns.servers.clone(),
         None => {
             let mut servers = of_host_lines("nameserver");
@@ -123,7 +122,8 @@ fn resolver(spec: &ContainerSpec, of_host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Dns, Endpoint};
+    use crate::spec::{Dns, Endpoint, MacAddress};
+    use std::net::Ipv4Addr;
 
     #[test]
     fn whom_a_container_asks_depends_on_its_network() {
@@ -133,7 +133,20 @@ mod tests {
         let servers = vec!["1.1.1.1".to_owned()];
         let own = ContainerSpec { dns: Dns { servers, ..Dns::default() }, ..ContainerSpec::default() };
         assert_eq!(resolver(&own, host), "nameserver 1.1.1.1\nsearch lan\n");
-        let endpoint = Endpoint { gateway: "172.19.0.1".to_owned(), has_dns: true, ..Endpoint::default() };
+        let endpoint = Endpoint {
+            network: "own".to_owned(),
+            network_id: "1".to_owned(),
+            endpoint_id: "2".to_owned(),
+            bridge: "br-1".to_owned(),
+            address: Ipv4Addr::new(172, 19, 0, 2),
+            prefix: 16,
+            gateway: Ipv4Addr::new(172, 19, 0, 1),
+            mac: MacAddress::default(),
+            aliases: Vec::new(),
+            has_dns: true,
+            internal: false,
+            mtu: 0,
+        };
         let named = ContainerSpec { endpoints: vec![endpoint], ..ContainerSpec::default() };
         assert_eq!(resolver(&named, host), "nameserver 172.19.0.1\nsearch lan\n");
     }

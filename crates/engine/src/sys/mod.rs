@@ -3,11 +3,11 @@
 //! The rules: `unsafe` is allowed here and nowhere else in the workspace, each block with the invariant it relies on
 //! and who upholds it.
 
-pub mod deadline;
 pub mod packet;
 pub mod reap;
 pub mod signals;
 
+pub use corral_machine::deadline;
 use std::ffi::CString;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

@@ -1,5 +1,6 @@
 //! Messages with descriptors over a unix socket of type SEQPACKET: one message is one packet of JSON.
 
+use corral_machine::deadline::pause;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -108,7 +109,8 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
 pub fn receive_complete<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
     loop {
         match take(&socket, RecvFlags::CMSG_CLOEXEC | RecvFlags::PEEK)? {
-            Received::Stripped(_) => std::thread::park_timeout(PAUSE),
+            // The kernel does not report when there is room for descriptors again.
+            Received::Stripped(_) => pause(PAUSE),
             Received::Message(message, descriptors) => {
                 // Message and descriptors are copies: the originals go without taking room again.
                 recv(&socket, &mut [0_u8; 1], RecvFlags::empty())?;

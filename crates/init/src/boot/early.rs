@@ -95,7 +95,7 @@ pub(super) fn render_etc() {
 
 /// Modules for what is plugged in, without waiting for udev: network cards above all.
 pub(super) fn load_modules() {
-    match Index::open(Path::new("/lib/modules")) {
+    match Index::running() {
         Ok(mut index) => {
             for failure in index.load_for_devices(needed_early) {
                 say(&failure);

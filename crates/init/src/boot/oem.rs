@@ -2,10 +2,9 @@
 //! defaults.
 
 use super::resolver;
-use corral_machine::block;
 use corral_machine::console::say;
-use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
+use corral_machine::{block, modules};
 use corral_plan::resolved::Resolved;
 use rustix::mount::MountFlags;
 use std::path::Path;
@@ -33,7 +32,7 @@ pub(super) fn enter(rough: Resolved) -> Resolved {
 fn mount(device: &Path, kind: &str) -> anyhow::Result<()> {
     let found = block::load_file_system(device)?.map(|system| system.kind);
     let kind = if ["", "auto"].contains(&kind) { found.unwrap_or("ext4") } else { kind };
-    Index::open(Path::new("/lib/modules"))?.load(kind)?;
+    modules::load(&[kind])?;
     mounts::mount(&Mount {
         source: &device.to_string_lossy(),
         target: MOUNT_POINT,

@@ -1,10 +1,10 @@
 //! Running the resolver as a child: in a boot step with a deadline, or watched by the loop.
 
 use anyhow::{Context, Result, anyhow, bail};
-use corral_engine::sys::deadline;
 use corral_machine::console::say;
+use corral_machine::{deadline, program};
 use corral_plan::resolved::Resolved;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, ioctl_fionbio, read};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,6 +28,8 @@ pub const FAILURE: &str = "/run/corral/resolver-failure";
 pub const NOTICE: &str = "/run/corral/notice";
 /// How long it may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take to end once it has said all.
+const END_TIME: Duration = Duration::from_secs(5);
 /// More than this is no configuration: a document has a mebibyte, and what it expands to a few.
 const MAX_OUTPUT: usize = 64 << 20;
 
@@ -92,12 +94,12 @@ impl Resolver {
     }
 
     /// The same as `finish` for a resolver that no loop reaps: what ended it says more than what it did not get to say.
-    /// Its output is closed, so it is ending; nothing keeps PID 1 waiting for it.
+    /// Its output is closed, so it is ending; PID 1 waits no longer for it than it has to.
     fn finish_and_reap(mut self) -> Result<Resolved> {
         if self.given_up.is_none() {
             let _ = self.child.kill();
-            let status = self.child.wait().context("waiting for the resolver")?;
-            if !status.success() {
+            let status = program::wait(&mut self.child, deadline::after(END_TIME))?;
+            if let Some(status) = status.filter(|status| !status.success()) {
                 bail!("the resolver ended early ({status})");
             }
         }
@@ -148,8 +150,9 @@ fn wait(arguments: &[&str]) -> Result<Resolved> {
     let mut resolver = Resolver::start(arguments)?;
     let end = deadline::after(PATIENCE);
     while !resolver.read() {
-        let Some(left) = deadline::left(end) else { return Err(resolver.give_up()) };
-        let _ = poll(&mut [PollFd::new(&resolver, PollFlags::IN)], Some(&left));
+        if !matches!(deadline::poll(&mut [PollFd::new(&resolver, PollFlags::IN)], end), Ok(true)) {
+            return Err(resolver.give_up());
+        }
     }
     resolver.finish_and_reap()
 }

@@ -5,9 +5,10 @@ use anyhow::{Context, Result, bail};
 use corral_engine::core::{Helper, Streams};
 use corral_engine::protocol::{Join, Order, Report};
 use corral_engine::sys::packet::Received;
-use corral_engine::sys::{deadline, reap};
+use corral_engine::sys::reap;
+use corral_machine::deadline;
 use corral_plan::resolved::Resolved;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ pub(super) fn run(
     )?;
     let pid = match next_report(&helper)? {
         Report::Created { pid } => pid,
-        Report::Failed { message } => bail!("{message}"),
+        Report::Failed(failure) => bail!("{failure}"),
         other => bail!("the helper reported {other:?}"),
     };
     helper.go()?;
@@ -58,10 +59,9 @@ fn next_report(helper: &Helper) -> Result<Report> {
             Received::Closed => bail!("the helper ended without a word"),
             Received::Nothing => {}
         }
-        let Some(left) = deadline::left(end) else {
+        if !deadline::poll(&mut [PollFd::new(helper, PollFlags::IN)], end)? {
             bail!("the helper did not report in time");
-        };
-        poll(&mut [PollFd::new(helper, PollFlags::IN)], Some(&left))?;
+        }
     }
 }
 
@@ -80,7 +80,7 @@ fn wait_for_end(pid: i32, end: Option<Instant>) -> Result<i32> {
             bail!("it did not end in time");
         }
         // It may be a zombie of a helper that has not ended yet: look again soon.
-        let pause = deadline::timespec(Duration::from_millis(20));
-        poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&pause))?;
+        let again = deadline::after(Duration::from_millis(20));
+        deadline::poll(&mut [PollFd::new(&handle, PollFlags::IN)], again)?;
     }
 }

@@ -4,11 +4,10 @@
 use super::{recovery, reset, run_once};
 use anyhow::{Context, Result, bail};
 use corral_config::model::State;
-use corral_machine::block;
 use corral_machine::console::say;
-use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
 use corral_machine::uevent::Uevents;
+use corral_machine::{block, modules};
 use corral_plan::resolved::Resolved;
 use rustix::mount::MountFlags;
 use std::fs;
@@ -127,7 +126,7 @@ fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
     }
     let asked = &rough.config.rancher.state.fstype;
     let kind = if ["", "auto"].contains(&asked.as_str()) { system.kind } else { asked };
-    if let Err(error) = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(kind)) {
+    if let Err(error) = modules::load(&[kind]) {
         say(&format!("state: {error:#}"));
     }
     match mount_as(device, kind) {

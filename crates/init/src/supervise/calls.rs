@@ -1,10 +1,9 @@
 //! What clients ask is taken in turn, and what the engine daemon must know of containers is sent to it.
 
-use super::Supervisor;
-use super::clients::{Asked, Waiting};
-use super::table::millis;
+use super::clients::{Caller, ClientRequest};
+use super::supervisor::Supervisor;
 use super::timers::Timer;
-use corral_engine::protocol::Event as News;
+use corral_engine::protocol::{Action, Event as DaemonEvent};
 use std::time::Duration;
 
 /// Until it is tried again whether there is a descriptor for a client.
@@ -22,50 +21,39 @@ impl Supervisor {
     /// Sends a client what is in its queue, and takes what it asks.
     pub(super) fn serve(&mut self, number: u64) {
         self.clients.flush(number);
-        while let Some(Asked { caller, request, descriptors }) = self.clients.hear(number) {
+        while let Some(ClientRequest { caller, request, descriptors }) = self.clients.next_request(number) {
             self.handle(caller, request, descriptors);
         }
     }
 
     /// Forgets what clients waited for that are gone.
     pub(super) fn forget_gone(&mut self) {
-        let is_there = |caller: &Waiting| self.clients.has(caller);
-        self.waiters.retain(|waiter| is_there(&waiter.caller));
-        self.reload.retain(is_there);
+        let is_there = |caller: &Caller| self.clients.has(caller);
+        self.containers.retain_clients(is_there);
+        self.reload.retain_clients(is_there);
     }
 
     /// From now on this client, the engine daemon, gets events; first of all that are there.
     pub(super) fn attach(&mut self, number: u64) {
         self.clients.attach(number);
         for id in self.containers.ids() {
-            self.tell(&id, "known", None);
+            self.emit(&id, Action::Known);
             self.offer_streams(&id);
-            if let Some(container) = self.containers.get_mut(&id).filter(|container| container.pid == 0) {
-                container.streams.clear();
+            let container = self.containers.get_mut(&id).filter(|container| container.pid().is_none());
+            if let Some(container) = container {
+                container.close_streams();
             }
         }
-        self.ask_for_preparations();
+        self.request_preparations();
     }
 
     /// Hands the read ends of a container's output to the engine daemon.
     pub(super) fn offer_streams(&mut self, id: &str) {
         let Some(container) = self.containers.get(id) else { return };
-        for (stream, descriptor) in &container.streams {
-            let name = container.spec.name.clone();
-            let event = News::Log { id: id.to_owned(), name, stream: *stream };
+        for (stream, descriptor) in container.streams() {
+            let name = container.name().to_owned();
+            let event = DaemonEvent::Log { id: id.to_owned(), name, stream: *stream };
             self.clients.broadcast(&event, std::slice::from_ref(descriptor));
         }
-    }
-
-    /// Sends what a container did to the engine daemon, which has those who follow the events.
-    pub(super) fn tell(&mut self, id: &str, action: &str, detail: Option<(&str, &str)>) {
-        let Some(container) = self.containers.get(id) else { return };
-        let news = News::Container {
-            action: action.to_owned(),
-            snapshot: Box::new(container.snapshot()),
-            time: millis(),
-            detail: detail.map(|(key, value)| (key.to_owned(), value.to_owned())),
-        };
-        self.clients.broadcast(&news, &[]);
     }
 }

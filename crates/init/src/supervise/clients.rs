@@ -30,8 +30,8 @@ struct Connection {
 }
 
 /// Who waits for the reply to which request.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Waiting {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Caller {
     pub(super) connection: u64,
     pub(super) number: u64,
 }
@@ -114,8 +114,8 @@ pub(super) struct Clients {
 
 /// A client asks for something.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) caller: Waiting,
+pub(super) struct ClientRequest {
+    pub(super) caller: Caller,
     pub(super) request: Request,
     pub(super) descriptors: Vec<OwnedFd>,
 }
@@ -172,16 +172,16 @@ impl Clients {
     }
 
     /// The next that one asks for; None if there is nothing, or if it is gone.
-    pub(super) fn hear(&mut self, number: u64) -> Option<Asked> {
+    pub(super) fn next_request(&mut self, number: u64) -> Option<ClientRequest> {
         loop {
             let connection = self.connections.get(&number)?;
             match packet::receive::<Call>(&connection.socket) {
                 Ok(Received::Message(call, descriptors)) => {
-                    let caller = Waiting { connection: number, number: call.number };
-                    return Some(Asked { caller, request: call.request, descriptors });
+                    let caller = Caller { connection: number, number: call.number };
+                    return Some(ClientRequest { caller, request: call.request, descriptors });
                 }
                 Ok(Received::Stripped(call)) => {
-                    let caller = Waiting { connection: number, number: call.number };
+                    let caller = Caller { connection: number, number: call.number };
                     self.answer(caller, Reply::Error(EngineError::Failed(STRIPPED.to_owned())), &[]);
                 }
                 Ok(Received::Nothing) => return None,
@@ -191,12 +191,12 @@ impl Clients {
     }
 
     /// Is this one still there?
-    pub(super) fn has(&self, caller: &Waiting) -> bool {
+    pub(super) fn has(&self, caller: &Caller) -> bool {
         self.connections.contains_key(&caller.connection)
     }
 
     /// Sends a reply. A client that is gone does not get it.
-    pub(super) fn answer(&mut self, to: Waiting, reply: Reply, descriptors: &[OwnedFd]) {
+    pub(super) fn answer(&mut self, to: Caller, reply: Reply, descriptors: &[OwnedFd]) {
         if let Some(connection) = self.connections.get_mut(&to.connection)
             && let Ok(bytes) = encode_reply(to.number, reply)
             && !connection.send(bytes, descriptors)

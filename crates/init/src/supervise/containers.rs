@@ -1,136 +1,141 @@
-//! Containers through their life: every event goes through `plan::lifecycle`, and what that says is done here.
+//! Containers through their life: what clients request and what comes of processes and helpers goes into the machine
+//! of `lifecycle`, and what that says is carried out here.
 
-use super::Supervisor;
+use super::clients::Caller;
+use super::container::Container;
 use super::jobs::Purpose;
-use super::table::{Container, millis};
+use super::supervisor::Supervisor;
 use super::timers::Timer;
+use crate::lifecycle::{Change, Effect, Event, Outcome, Refusal, Request, Stop};
 use corral_engine::core::{Streams, cgroup};
-use corral_engine::error::EngineError;
-use corral_engine::protocol::{Join, Order};
-use corral_engine::spec::{ContainerSpec, FOREVER};
-use corral_engine::sys::signals;
+use corral_engine::error::{EngineError, Failure};
+use corral_engine::protocol::{Action, Event as DaemonEvent, Join, Order, Reply};
+use corral_engine::signal::Signal;
+use corral_engine::spec::{ContainerSpec, Grace};
+use corral_engine::time;
 use corral_machine::console::say;
-use corral_plan::lifecycle::{self, Action, Event, State};
-use corral_plan::restart;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 impl Supervisor {
     /// Adds a container to the table.
     pub(super) fn create(&mut self, container: Container) -> Result<(), EngineError> {
-        let id = container.id.clone();
+        let id = container.id().to_owned();
         self.containers.insert(container)?;
-        self.tell(&id, "create", None);
+        self.emit(&id, Action::Create);
         Ok(())
     }
 
-    /// Lets an event happen to a container.
-    pub(super) fn happen(&mut self, id: &str, event: Event) {
+    /// A client's request; the answer follows when it is done.
+    pub(super) fn request(
+        &mut self,
+        client: Caller,
+        name: &str,
+        request: Request,
+    ) -> Result<(), EngineError> {
+        let container = self.containers.find_mut(name)?;
+        let (id, rules) = (container.id().to_owned(), container.rules());
+        let effects = container.life.request(client, request, rules);
+        let effects = effects.map_err(|refusal| refused(name, container, refusal))?;
+        if matches!(request, Request::Stop(_) | Request::Restart(_)) {
+            container.thaw();
+        }
+        self.carry_out(&id, effects);
+        Ok(())
+    }
+
+    /// Something came to a container.
+    pub(super) fn handle_event(&mut self, id: &str, event: Event) {
         let Some(container) = self.containers.get_mut(id) else { return };
-        let (state, action) = lifecycle::next(container.state, event, container.record());
-        container.state = state;
-        match action {
-            Action::Nothing => {}
-            Action::Launch => self.launch(id),
-            Action::Signal => self.ask_to_stop(id, None),
-            Action::Pause(pause) => self.timers.set(pause, Timer::PauseOver(id.to_owned())),
+        let rules = container.rules();
+        let effects = container.life.handle(event, rules);
+        self.carry_out(id, effects);
+    }
+
+    fn carry_out(&mut self, id: &str, effects: Vec<Effect<Caller>>) {
+        for effect in effects {
+            match effect {
+                Effect::Prepare => self.prepare(id),
+                Effect::HurryPreparation => {
+                    self.clients.broadcast(&DaemonEvent::TryAgain { id: id.to_owned() }, &[]);
+                }
+                Effect::CancelPreparation => self.cancel_preparation(id),
+                Effect::Launch => self.launch(id),
+                Effect::Signal(how) => self.signal(id, how),
+                Effect::Kill => self.kill(id),
+                Effect::CleanUp => self.clean_up(id),
+                Effect::SetPause(pause) => self.timers.set(pause, Timer::PauseOver(id.to_owned())),
+                Effect::ClearPause => self.timers.clear(&Timer::PauseOver(id.to_owned())),
+                Effect::ClearGrace => self.timers.clear(&Timer::GraceOver(id.to_owned())),
+                Effect::StartAgain => self.handle_event(id, Event::Start),
+                Effect::Report(change) => self.report(id, change),
+                Effect::Answer(client, outcome) => self.answer_outcome(id, client, outcome),
+                Effect::Forget { with_files } => self.forget(id, with_files),
+            }
         }
     }
 
-    pub(super) fn launch(&mut self, id: &str) {
+    fn launch(&mut self, id: &str) {
         let Some(container) = self.containers.get(id) else { return };
-        if container.spec.wants.is_some() {
-            return self.have_prepared(id);
-        }
-        let join = match self.join(&container.spec) {
+        let join = match self.join(container.spec()) {
             Ok(join) => join,
-            Err(error) => return self.launch_failed(id, &error.to_string()),
+            Err(error) => return self.launch_failed(id, &Failure::other(error.to_string())),
         };
         let Some(container) = self.containers.get_mut(id) else { return };
-        container.error.clear();
-        (container.oom_killed, container.paused) = (false, false);
-        let order = Order::Launch { id: id.to_owned(), spec: Box::new(container.spec.clone()), join };
-        let streams = container.open_streams();
+        let order = Order::Launch { id: id.to_owned(), spec: Box::new(container.spec().clone()), join };
+        let streams = container.begin();
         self.offer_streams(id);
         if let Err(error) = self.start_job(Purpose::Launch { id: id.to_owned() }, &order, streams) {
-            self.launch_failed(id, &format!("starting a helper: {error}"));
+            self.launch_failed(id, &Failure::other(format!("starting a helper: {error}")));
         }
     }
 
     /// The first processes of the containers whose namespaces one shares: these must run.
     fn join(&self, spec: &ContainerSpec) -> Result<Join, EngineError> {
-        let pid = |name: &str| match self.containers.find(name).ok().and_then(|id| self.containers.get(&id)) {
-            _ if name.is_empty() => Ok(0),
-            Some(other) if other.pid > 0 => Ok(other.pid),
-            _ => Err(EngineError::Conflict(format!(
-                "container {name}, whose namespace it shares, does not run"
-            ))),
+        let pid = |name: &str| {
+            if name.is_empty() {
+                return Ok(None);
+            }
+            let other = self.containers.find(name).ok().and_then(|id| self.containers.get(&id));
+            other.and_then(Container::pid).map(Some).ok_or_else(|| {
+                EngineError::Conflict(format!("container {name}, whose namespace it shares, does not run"))
+            })
         };
         Ok(Join { network: pid(&spec.network_of)?, pid: pid(&spec.pid_of)?, ipc: pid(&spec.ipc_of)? })
     }
 
-    /// The first process runs.
+    /// The first process runs its program.
     pub(super) fn launched(&mut self, id: &str) {
         if let Some(container) = self.containers.get_mut(id) {
-            container.started = millis();
-            container.up_since = Some(Instant::now());
-            if container.spec.health.is_some() {
-                "starting".clone_into(&mut container.health);
-            }
+            container.started();
         }
-        self.happen(id, Event::Started);
-        self.tell(id, "start", None);
-        self.settle(id, &Ok(()));
+        self.handle_event(id, Event::Started);
     }
 
-    /// A helper could not make the container, or could not start it.
-    pub(super) fn launch_failed(&mut self, id: &str, message: &str) {
+    /// It could not be prepared, created or started.
+    pub(super) fn launch_failed(&mut self, id: &str, failure: &Failure) {
         let Some(container) = self.containers.get_mut(id) else { return };
-        say(&format!("{}: {message}", container.spec.name));
-        message.clone_into(&mut container.error);
-        container.preparing = false;
-        container.failures += 1;
-        container.exit_code = 127;
-        container.finished = millis();
-        if container.pid > 0 {
-            // It waits to be started, and never will be: its end comes as any other.
-            let _ = signals::send(container.pid, 9);
-            return;
-        }
-        if let Some(wanted) = container.planned.as_ref().filter(|wanted| wanted.wants.is_some()) {
-            // What it wanted may be gone by the next start: an image, a port.
-            container.spec = ContainerSpec::clone(wanted);
-        }
-        let again = std::mem::take(&mut container.start_again);
-        self.happen(id, Event::StartFailed);
-        self.tell(id, "die", None);
-        // Who waits for a restart waits for the start that follows.
-        let started = if again { Ok(()) } else { Err(EngineError::StartFailed(message.to_owned())) };
-        self.settle(id, &started);
-        if again {
-            self.happen(id, Event::Start);
-        }
-        self.remove_if_unwanted(id);
+        say(&format!("{}: {failure}", container.name()));
+        container.failed(failure);
+        self.handle_event(id, Event::LaunchFailed);
     }
 
-    /// The first process ended: the rest of the container follows, in a helper if there is any.
+    /// The first process ended.
     pub(super) fn process_ended(&mut self, id: &str, code: i32) {
-        self.timers.clear(&Timer::GraceOver(id.to_owned()));
         let Some(container) = self.containers.get_mut(id) else { return };
-        container.pid = 0;
-        container.exit_code = code;
-        container.finished = millis();
-        container.cleaning = Some(code);
-        container.paused = false;
-        let stable = container.up_since.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
-        container.failures = if stable { 0 } else { container.failures + 1 };
-        container.oom_killed = cgroup::had_oom_kill(id);
-        if !container.spec.keep_children && cgroup::forget_empty(id) {
+        let was_stable = container.ended(code);
+        self.handle_event(id, Event::Ended { code, was_stable });
+    }
+
+    /// The rest of the container follows its first process, in a helper if there is any.
+    fn clean_up(&mut self, id: &str) {
+        let Some(container) = self.containers.get(id) else { return };
+        let keep_children = container.spec().keep_children;
+        if !keep_children && cgroup::forget_empty(id) {
             return self.cleaned(id);
         }
-        let order =
-            Order::Cleanup { id: id.to_owned(), keep_children: container.spec.keep_children, remove: false };
-        if let Err(error) = self.start_job(Purpose::Cleanup { id: id.to_owned() }, &order, Streams::default())
-        {
+        let order = Order::Cleanup { id: id.to_owned(), keep_children, remove: false };
+        let purpose = Purpose::Cleanup { id: id.to_owned() };
+        if let Err(error) = self.start_job(purpose, &order, Streams::default()) {
             say(&format!("cleaning up: {error}"));
             self.cleaned(id);
         }
@@ -138,68 +143,112 @@ impl Supervisor {
 
     /// Nothing of the ended container is left.
     pub(super) fn cleaned(&mut self, id: &str) {
-        let attached = self.clients.is_attached();
-        let Some(container) = self.containers.get_mut(id) else { return };
-        let Some(code) = container.cleaning.take() else { return };
-        if attached {
-            container.streams.clear();
-        }
-        let again = std::mem::take(&mut container.start_again);
-        let oom = container.oom_killed;
-        self.happen(id, Event::Exited(code));
-        if oom {
-            self.tell(id, "oom", None);
-        }
-        self.tell(id, "die", None);
-        // Whoever waits for a restart waits for the start that follows.
-        let started = if again { Ok(()) } else { Err(ended_early()) };
-        self.settle(id, &started);
-        if again {
-            self.happen(id, Event::Start);
-        } else if let Some(container) = self.containers.get_mut(id)
-            && container.state == State::Restarting
+        if self.clients.is_attached()
+            && let Some(container) = self.containers.get_mut(id)
         {
-            container.restarts += 1;
+            container.close_streams();
         }
-        self.remove_if_unwanted(id);
+        self.handle_event(id, Event::CleanedUp);
     }
 
-    /// The pause before a restart is over.
-    pub(super) fn pause_over(&mut self, id: &str) {
-        if self.ending.is_none() {
-            self.happen(id, Event::PauseOver);
-        }
-    }
-
-    /// Sends the stop signal, and sets the time when the final one follows.
-    pub(super) fn ask_to_stop(&mut self, id: &str, timeout: Option<u64>) {
+    /// Sends the stop signal, and sets the time when the kill follows.
+    fn signal(&mut self, id: &str, how: Stop) {
         let Some(container) = self.containers.get(id) else { return };
-        if container.pid == 0 {
-            if container.preparing {
-                self.launch_failed(id, "it was stopped before it could be made");
-            }
-            return;
-        }
-        let signal = signals::parse(&container.spec.stop_signal).unwrap_or(15);
-        let grace = timeout.unwrap_or(container.spec.stop_timeout);
-        if let Err(error) = signals::send(container.pid, signal) {
-            say(&format!("stopping {}: {error}", container.spec.name));
+        if let Err(error) = container.signal(container.spec().stop_signal) {
+            say(&format!("stopping {}: {error}", container.name()));
         }
         let timer = Timer::GraceOver(id.to_owned());
+        let grace = match how {
+            Stop::AsDefined => container.spec().stop_timeout,
+            Stop::Within(grace) => grace,
+            Stop::Kill => Grace::Limited(Duration::ZERO),
+        };
         match grace {
-            FOREVER => self.timers.clear(&timer),
-            seconds => self.timers.set(Duration::from_secs(seconds), timer),
+            Grace::Limited(time) => self.timers.set(time, timer),
+            Grace::Unlimited => self.timers.clear(&timer),
         }
     }
 
-    /// It did not end when asked.
-    pub(super) fn grace_over(&mut self, id: &str) {
-        if let Some(container) = self.containers.get(id).filter(|container| container.pid > 0) {
-            let _ = signals::send(container.pid, 9);
+    fn kill(&self, id: &str) {
+        let Some(container) = self.containers.get(id) else { return };
+        if let Err(error) = container.signal(Signal::KILL) {
+            say(&format!("killing {}: {error}", container.name()));
         }
+    }
+
+    fn report(&mut self, id: &str, change: Change) {
+        let Some(container) = self.containers.get(id) else { return };
+        match change {
+            Change::Started => self.emit(id, Action::Start),
+            Change::Died => {
+                if container.was_oom_killed() {
+                    self.emit(id, Action::Oom);
+                }
+                self.emit(id, Action::Die);
+            }
+            Change::Settled => self.emit(id, Action::Known),
+            Change::Destroyed => self.emit(id, Action::Destroy),
+        }
+    }
+
+    /// The answer of a client that waited for a container, which may be forgotten by now.
+    fn answer_outcome(&mut self, id: &str, client: Caller, outcome: Outcome) {
+        let container = self.containers.get(id);
+        let name = container.map_or(id, Container::name);
+        let error = match outcome {
+            Outcome::Done => None,
+            Outcome::NotStarted => {
+                let failure = container.and_then(Container::failure);
+                let ended = || Failure::other("it ended while it was started");
+                Some(EngineError::StartFailed(failure.unwrap_or_else(ended)))
+            }
+            Outcome::Stopped => {
+                let failure = Failure::other(format!("{name} was stopped by a later request"));
+                Some(EngineError::StartFailed(failure))
+            }
+            Outcome::Removed => Some(EngineError::NoSuchContainer(name.to_owned())),
+        };
+        self.clients.answer(client, error.map_or(Reply::Done, Reply::Error), &[]);
+    }
+
+    /// Takes a container out of the table, and its files off the disk where no client does.
+    fn forget(&mut self, id: &str, with_files: bool) {
+        self.containers.remove(id);
+        if !with_files {
+            return;
+        }
+        let order = Order::Cleanup { id: id.to_owned(), keep_children: false, remove: true };
+        if let Err(error) = self.start_job(Purpose::Remove, &order, Streams::default()) {
+            say(&format!("removing a container: {error}"));
+        }
+    }
+
+    /// Sends what a container did to the engine daemon, which has the clients that follow the events.
+    pub(super) fn emit(&mut self, id: &str, action: Action) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        let definition = container.take_definition(action == Action::Known);
+        let event = DaemonEvent::Container {
+            id: id.to_owned(),
+            action,
+            status: Box::new(container.status()),
+            definition: definition.map(Box::new),
+            time: u64::try_from(time::now().as_millis()).unwrap_or(0),
+        };
+        self.clients.broadcast(&event, &[]);
     }
 }
 
-fn ended_early() -> EngineError {
-    EngineError::StartFailed("it ended while it was started".to_owned())
+fn refused(name: &str, container: &Container, refusal: Refusal) -> EngineError {
+    match refusal {
+        Refusal::RunsAlready => EngineError::NotModified(format!("{name} is running")),
+        Refusal::IsDown => EngineError::NotModified(format!("{name} is not running")),
+        Refusal::IsUp => EngineError::Conflict(format!(
+            "cannot remove container {name:?}: container is {}: stop it first, or use force",
+            container.status().word()
+        )),
+        Refusal::IsBeingRemoved if container.life.is_replaced() => EngineError::Conflict(format!(
+            "{name} is being replaced by a new configuration, which starts it by itself"
+        )),
+        Refusal::IsBeingRemoved => EngineError::Conflict(format!("container {name} is being removed")),
+    }
 }

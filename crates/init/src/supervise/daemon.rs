@@ -1,25 +1,34 @@
 //! PID 1's own child that is no container and always there: the engine daemon. It dies without harm.
 
-use super::Supervisor;
-use super::timers::Timer;
+use super::moment::Moment;
+use crate::restart;
 use corral_machine::console::say;
-use corral_plan::restart;
+use serde::{Deserialize, Serialize};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::Duration;
+
+const LOG: &str = "/var/log/system-docker.log";
+/// The exit code of one that could not be started, as shells have it.
+const NOT_STARTED: i32 = 127;
 
 /// The engine daemon.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Daemon {
-    pub(super) pid: Option<i32>,
-    pub(super) started: Option<Instant>,
-    pub(super) failures: u32,
+    pid: Option<i32>,
+    started: Option<Moment>,
+    /// Failures in a row, without a stable run in between.
+    failures: u32,
 }
 
-impl Supervisor {
-    /// Starts the engine daemon.
-    pub(super) fn start_daemon(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open("/var/log/system-docker.log");
+impl Daemon {
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// Starts it. The pause before the next try, if that cannot be done.
+    pub(super) fn start(&mut self) -> Option<Duration> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(LOG);
         let output =
             || log.as_ref().ok().and_then(|log| log.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
         let spawned = Command::new("/proc/self/exe")
@@ -32,22 +41,23 @@ impl Supervisor {
             .spawn();
         match spawned {
             Ok(child) => {
-                self.daemon.pid = Some(child.id().cast_signed());
-                self.daemon.started = Some(Instant::now());
+                self.pid = Some(child.id().cast_signed());
+                self.started = Some(Moment::now());
+                None
             }
             Err(error) => {
                 say(&format!("starting the engine daemon: {error}"));
-                self.daemon_ended(127);
+                Some(self.ended(NOT_STARTED))
             }
         }
     }
 
-    /// The engine daemon ended: it starts again, at once or, if it keeps ending, after a pause.
-    pub(super) fn daemon_ended(&mut self, code: i32) {
+    /// It ended: the pause before its next start, which is longer if it keeps ending.
+    pub(super) fn ended(&mut self, code: i32) -> Duration {
         say(&format!("the engine daemon ended with {code}; starting it again"));
-        let stable = self.daemon.started.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
-        self.daemon.failures = if stable { 0 } else { self.daemon.failures + 1 };
-        self.daemon.pid = None;
-        self.timers.set(restart::pause(self.daemon.failures), Timer::StartDaemon);
+        let was_stable = self.started.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
+        self.failures = if was_stable { 0 } else { self.failures.saturating_add(1) };
+        self.pid = None;
+        restart::pause(self.failures)
     }
 }

@@ -1,8 +1,10 @@
 //! Helpers at work: what each was started for, what it reported and what it made. What follows is in `reports`.
 
-use super::clients::Waiting;
+use super::clients::Caller;
 use corral_engine::core::{Helper, Streams};
+use corral_engine::error::Failure;
 use corral_engine::protocol::{Order, Report};
+use corral_engine::signal::Signal;
 use corral_engine::sys;
 use corral_engine::sys::packet::Received;
 use corral_engine::sys::reap::End;
@@ -41,12 +43,12 @@ pub(super) enum Purpose {
     Remove,
     /// A change of the networks of a container that runs.
     Network {
-        caller: Waiting,
+        caller: Caller,
     },
     /// Without a caller: PID 1 itself wants it.
     Exec {
         exec: String,
-        caller: Option<Waiting>,
+        caller: Option<Caller>,
     },
 }
 
@@ -72,7 +74,7 @@ pub(super) struct Made {
 pub(super) struct Ended {
     pub(super) purpose: Purpose,
     /// Why it did not do what it was for.
-    pub(super) failure: Option<String>,
+    pub(super) failure: Option<Failure>,
     /// The process that it made, and its terminal.
     pub(super) made: Option<i32>,
     pub(super) terminal: Option<OwnedFd>,
@@ -113,13 +115,13 @@ impl Jobs {
     }
 
     /// Takes what a helper reports. The process that it made is known before that can end.
-    pub(super) fn hear(&mut self, helper: i32) -> Option<Made> {
+    pub(super) fn read(&mut self, helper: i32) -> Option<Made> {
         let job = self.helpers.get_mut(&helper)?;
-        let made = job.hear()?;
+        let made = job.read()?;
         if job.has_failed() {
             // What it made ends with it; what follows follows from the helper's end.
-            let _ = signals::send(helper, 9);
-            let _ = signals::send(made, 9);
+            let _ = signals::send(helper, Signal::KILL);
+            let _ = signals::send(made, Signal::KILL);
         }
         match &job.purpose {
             Purpose::Launch { id } => {
@@ -144,9 +146,9 @@ impl Jobs {
     pub(super) fn end(&mut self, end: End) -> Option<Ended> {
         let job = self.helpers.remove(&end.pid)?;
         let failure = match job.result {
-            Some(Report::Failed { message }) => Some(message),
+            Some(Report::Failed(failure)) => Some(failure),
             Some(_) => None,
-            None => Some(format!("the helper ended with {}", end.code)),
+            None => Some(Failure::other(format!("the helper ended with {}", end.code))),
         };
         Some(Ended { purpose: job.purpose, failure, made: job.made, terminal: job.terminal })
     }
@@ -154,7 +156,7 @@ impl Jobs {
     /// Ends a helper that hangs; what follows follows from its end.
     pub(super) fn give_up(&self, helper: i32) {
         if self.has(helper) {
-            let _ = signals::send(helper, 9);
+            let _ = signals::send(helper, Signal::KILL);
         }
     }
 
@@ -181,7 +183,7 @@ impl Jobs {
 
 impl Job {
     /// Takes all that it reports now; the process that it made, when it says so.
-    fn hear(&mut self) -> Option<i32> {
+    fn read(&mut self) -> Option<i32> {
         let mut created = None;
         loop {
             match self.helper.report() {
@@ -192,7 +194,7 @@ impl Job {
                 }
                 Received::Stripped(Report::Created { pid }) => {
                     self.made = Some(pid);
-                    self.result = Some(Report::Failed { message: NO_ROOM.to_owned() });
+                    self.result = Some(Report::Failed(Failure::other(NO_ROOM)));
                     created = Some(pid);
                 }
                 Received::Message(other, _) | Received::Stripped(other) => self.result = Some(other),
@@ -207,7 +209,7 @@ impl Job {
     }
 
     fn has_failed(&self) -> bool {
-        matches!(self.result, Some(Report::Failed { .. }))
+        matches!(self.result, Some(Report::Failed(_)))
     }
 
     fn save(&self) -> SavedJob {

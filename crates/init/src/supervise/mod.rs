@@ -1,87 +1,45 @@
 //! What PID 1 does ever after: one thread, one poll over signals, the control socket, helpers and timers. It decides by
-//! `plan::lifecycle` and `plan::graph`, has helpers do what takes time, and never waits for anything else.
+//! `lifecycle` and `plan::graph`, has helpers do what takes time, and never waits for anything else.
+//!
+//! `supervisor` holds the state, in parts that own what is theirs. The files of the parts know nothing of each other;
+//! those with an `impl Supervisor` wire them together, each for one kind of event.
 
-mod age;
 mod bugs;
 mod calls;
 mod clients;
+mod configuration;
+mod container;
 mod containers;
 mod daemon;
-mod ending;
+mod final_steps;
 mod jobs;
+mod moment;
 mod prepare;
 mod reexec;
 mod reload;
 mod reports;
 mod requests;
 mod services;
+mod shutdown;
+mod supervisor;
 mod table;
 mod timers;
-mod waiters;
 
-use crate::boot::resolver::Resolver;
-use crate::trace::{self, Trace};
+use crate::lifecycle::Event;
+use crate::trace;
 use anyhow::{Context, Result, bail};
-use bugs::{Bugs, Verdict};
-use clients::Clients;
-use corral_engine::paths;
-use corral_engine::sys::deadline;
-use corral_engine::sys::packet;
-use corral_engine::sys::reap;
-use corral_engine::sys::signals::{Ask, Signals};
+use bugs::Verdict;
+use corral_engine::sys::signals::SignalAction;
+use corral_engine::sys::{deadline, reap};
 use corral_machine::console::say;
-use corral_machine::power::Power;
-use corral_plan::resolved::Resolved;
-use daemon::Daemon;
-use ending::Ending;
-use jobs::Jobs;
 pub(crate) use reexec::resume;
 use rustix::event::{PollFd, PollFlags, poll};
-use std::collections::BTreeSet;
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::time::{Duration, Instant};
-use table::Containers;
-use timers::{Timer, Timers};
-use waiters::Waiter;
+pub(crate) use supervisor::{BootContext, Supervisor};
+use timers::Timer;
 
-/// What the boot hands over to the loop.
-#[derive(Debug)]
-pub(crate) struct Foundation {
-    pub(crate) resolved: Resolved,
-    pub(crate) trace: Trace,
-    pub(crate) started: Instant,
-}
-
-/// PID 1's whole state.
-#[derive(Debug)]
-pub(crate) struct Supervisor {
-    signals: Signals,
-    clients: Clients,
-    containers: Containers,
-    jobs: Jobs,
-    timers: Timers,
-    /// Clients that wait for something to happen to a container.
-    waiters: Vec<Waiter>,
-    /// Somebody wants PID 1 to execute its binary again.
-    reexec: Option<reexec::Wish>,
-    /// How often it did.
-    resumed: u32,
-    bugs: Bugs,
-    resolved: Resolved,
-    resolver: Option<Resolver>,
-    reload: reload::Reload,
-    trace: Trace,
-    daemon: Daemon,
-    ending: Option<Ending>,
-    announced: bool,
-    /// What keeps services from being started, as it was said.
-    obstacles: BTreeSet<String>,
-    started: Instant,
-}
-
-/// Who is to be looked after, in the order of the descriptors polled.
+/// Which part has something to read, in the order of the descriptors polled.
 enum Source {
     Signals,
     Listener,
@@ -91,56 +49,21 @@ enum Source {
 }
 
 impl Supervisor {
-    /// Opens the control socket and takes over from the boot.
-    pub(crate) fn new(signals: Signals, foundation: Foundation) -> Result<Supervisor> {
-        std::fs::create_dir_all("/run/corral").context("making /run/corral")?;
-        let listener =
-            packet::listen_at(Path::new(paths::CONTROL_SOCKET)).context("opening the control socket")?;
-        let _ = std::fs::set_permissions(
-            paths::CONTROL_SOCKET,
-            std::os::unix::fs::PermissionsExt::from_mode(0o600),
-        );
-        Ok(Supervisor::with_clients(signals, Clients::new(listener), foundation))
-    }
-
-    fn with_clients(signals: Signals, clients: Clients, foundation: Foundation) -> Supervisor {
-        Supervisor {
-            signals,
-            clients,
-            containers: Containers::default(),
-            jobs: Jobs::default(),
-            timers: Timers::default(),
-            waiters: Vec::new(),
-            reexec: None,
-            resumed: 0,
-            bugs: Bugs::default(),
-            resolved: foundation.resolved,
-            resolver: None,
-            reload: reload::Reload::default(),
-            trace: foundation.trace,
-            daemon: Daemon::default(),
-            ending: None,
-            announced: false,
-            obstacles: BTreeSet::new(),
-            started: foundation.started,
-        }
-    }
-
     /// Starts what the machine is for, and never comes back: an error in one turn is reported and does not end it. What can
     /// go wrong is done in the loop, where a bug is survived.
     pub(crate) fn run(&mut self) -> Result<()> {
         self.timers.set(Duration::ZERO, Timer::StartDaemon);
         self.watch_confirmation(self.resolved.confirm_within);
-        self.go_on()
+        self.run_loop()
     }
 
     /// The loop. A bug in one turn is reported as well, and PID 1 then goes on in a new process with all that it knows;
     /// bugs without end restart the machine.
-    fn go_on(&mut self) -> Result<()> {
+    fn run_loop(&mut self) -> Result<()> {
         loop {
             let turn = catch_unwind(AssertUnwindSafe(|| {
-                self.execute_again_if_wanted();
-                self.turn()
+                self.execute_again_if_requested();
+                self.run_once()
             }));
             match turn {
                 Ok(Ok(())) => {}
@@ -155,13 +78,13 @@ impl Supervisor {
     /// Nothing that PID 1 knows is trusted any more. Comes back only if the machine cannot restart.
     fn give_up(&mut self) -> Result<()> {
         say("PID 1 meets one bug after the other: the machine restarts");
-        if catch_unwind(AssertUnwindSafe(|| self.end_now())).is_err() {
-            ending::restart_at_once();
+        if catch_unwind(AssertUnwindSafe(|| self.take_final_steps())).is_err() {
+            final_steps::restart_at_once();
         }
         bail!("the machine could not be restarted")
     }
 
-    fn turn(&mut self) -> Result<()> {
+    fn run_once(&mut self) -> Result<()> {
         #[cfg(feature = "test-hooks")]
         bugs::break_if_asked();
         for source in self.wait()? {
@@ -169,15 +92,15 @@ impl Supervisor {
                 Source::Signals => self.take_signals(),
                 Source::Listener => self.accept(),
                 Source::Connection(number) => self.serve(number),
-                Source::Helper(pid) => self.hear_helper(pid),
-                Source::Resolver => self.hear_resolver(),
+                Source::Helper(pid) => self.read_helper(pid),
+                Source::Resolver => self.read_resolver(),
             }
         }
         self.fire_timers();
         self.start_services();
         self.answer_settled();
         self.forget_gone();
-        self.go_on_ending();
+        self.continue_shutdown();
         Ok(())
     }
 
@@ -197,9 +120,9 @@ impl Supervisor {
             sources.push(Source::Helper(pid));
             polled.push(helper);
         }
-        if let Some(resolver) = &self.resolver {
+        if let Some(output) = self.reload.output() {
             sources.push(Source::Resolver);
-            polled.push(PollFd::from_borrowed_fd(resolver.as_fd(), PollFlags::IN));
+            polled.push(PollFd::from_borrowed_fd(output, PollFlags::IN));
         }
         let timeout = self.timers.left().map(deadline::timespec);
         match poll(&mut polled, timeout.as_ref()) {
@@ -214,13 +137,13 @@ impl Supervisor {
         let now = Instant::now();
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
-                Timer::PauseOver(id) => self.pause_over(&id),
-                Timer::GraceOver(id) => self.grace_over(&id),
+                Timer::PauseOver(id) => self.handle_event(&id, Event::PauseOver),
+                Timer::GraceOver(id) => self.handle_event(&id, Event::GraceOver),
                 Timer::HelperLate(helper) => self.jobs.give_up(helper),
                 Timer::StartDaemon => self.start_daemon(),
                 Timer::ConfirmLate => self.confirm_late(),
                 Timer::ResolverLate => self.resolver_late(),
-                Timer::EndingLate => self.end_now(),
+                Timer::ShutdownLate => self.take_final_steps(),
                 Timer::Accept => self.accept(),
                 Timer::Reap => self.reap(),
             }
@@ -228,12 +151,10 @@ impl Supervisor {
     }
 
     fn take_signals(&mut self) {
-        while let Some(ask) = self.signals.take() {
-            match ask {
-                Ask::Reap => self.reap(),
-                Ask::Reboot => self.end(Power::Reboot),
-                Ask::PowerOff => self.end(Power::PowerOff),
-                Ask::Halt => self.end(Power::Halt),
+        while let Some(action) = self.signals.take() {
+            match action {
+                SignalAction::Reap => self.reap(),
+                SignalAction::Power(action) => self.begin_shutdown(action),
             }
         }
     }
@@ -242,16 +163,23 @@ impl Supervisor {
     fn reap(&mut self) {
         while let Some(end) = reap::next() {
             // A helper tells the process id of what it made before it ends, and only then is that our child.
-            self.jobs.helpers().into_iter().for_each(|helper| self.hear_helper(helper));
+            self.jobs.helpers().into_iter().for_each(|helper| self.read_helper(helper));
             if self.jobs.has(end.pid) {
                 self.helper_ended(end);
             } else if let Some(exec) = self.jobs.take_exec(end.pid) {
                 self.exec_ended(exec, end.code);
-            } else if self.daemon.pid == Some(end.pid) {
-                self.daemon_ended(end.code);
+            } else if self.daemon.pid() == Some(end.pid) {
+                let pause = self.daemon.ended(end.code);
+                self.timers.set(pause, Timer::StartDaemon);
             } else if let Some(id) = self.containers.of_process(end.pid) {
                 self.process_ended(&id, end.code);
             }
+        }
+    }
+
+    fn start_daemon(&mut self) {
+        if let Some(pause) = self.daemon.start() {
+            self.timers.set(pause, Timer::StartDaemon);
         }
     }
 }

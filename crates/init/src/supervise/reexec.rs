@@ -3,17 +3,19 @@
 //! and clients notice nothing.
 
 use super::bugs::Bugs;
-use super::clients::{self, Clients, Waiting};
+use super::clients::{self, Caller, Clients};
+use super::container;
 use super::daemon::Daemon;
-use super::ending::Ending;
+use super::final_steps;
 use super::jobs::{self, Jobs};
-use super::reload::Reload;
-use super::table::{self, Containers};
+use super::moment::Moment;
+use super::reload::{Reload, Requests};
+use super::supervisor::{BootContext, Supervisor};
+use super::table::Containers;
 use super::timers::{self, Timer, Timers};
-use super::waiters::Waiter;
-use super::{Foundation, Supervisor, age, ending};
 use crate::trace::Trace;
 use anyhow::{Context, Result, bail};
+use corral_engine::error::EngineError;
 use corral_engine::protocol::{PowerAction, Reply};
 use corral_engine::sys;
 use corral_engine::sys::signals::Signals;
@@ -25,13 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// Both sides must agree on the shape of [`Saved`].
-const VERSION: u32 = 5;
-
-/// Who wants it, and is answered when it is done.
-#[derive(Debug, Default)]
-pub(super) struct Wish {
-    pub(super) callers: Vec<Waiting>,
-}
+const VERSION: u32 = 6;
 
 /// All that PID 1 knows; descriptors by their numbers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,29 +36,24 @@ struct Saved {
     resumed: u32,
     bugs: Bugs,
     clients: clients::Saved,
-    containers: Vec<table::Saved>,
+    containers: Vec<container::Saved>,
     jobs: jobs::Saved,
     timers: timers::Saved,
-    waiters: Vec<Waiter>,
-    callers: Vec<Waiting>,
+    callers: Vec<Caller>,
     resolved: Resolved,
-    was_resolving: bool,
-    reload: Reload,
+    reload: Requests,
     trace: Trace,
-    daemon_pid: Option<i32>,
-    daemon_failures: u32,
-    /// Milliseconds since it began.
-    daemon_age: u64,
-    ending: Option<PowerAction>,
+    daemon: Daemon,
+    shutdown: Option<PowerAction>,
     announced: bool,
-    age: u64,
+    started: Moment,
 }
 
 impl Supervisor {
     /// Between two turns nothing is half done: the time to go over into a new process.
-    pub(super) fn execute_again_if_wanted(&mut self) {
-        let Some(wish) = self.reexec.take() else { return };
-        let saved = self.save(wish.callers);
+    pub(super) fn execute_again_if_requested(&mut self) {
+        let Some(request) = self.reexec.take() else { return };
+        let saved = self.save(request.callers);
         let kept = saved.descriptors();
         let error = match serde_json::to_vec(&saved) {
             Ok(document) => sys::execute_again("system-docker", &document, &kept),
@@ -73,7 +64,7 @@ impl Supervisor {
     }
 
     /// Moves out what cannot be copied; [`Supervisor::put_back`] undoes it.
-    fn save(&mut self, callers: Vec<Waiting>) -> Saved {
+    fn save(&mut self, callers: Vec<Caller>) -> Saved {
         Saved {
             version: VERSION,
             resumed: self.resumed.saturating_add(1),
@@ -82,26 +73,22 @@ impl Supervisor {
             containers: self.containers.save(),
             jobs: self.jobs.save(),
             timers: self.timers.save(),
-            waiters: std::mem::take(&mut self.waiters),
             callers,
             resolved: self.resolved.clone(),
-            was_resolving: self.resolver.is_some(),
-            reload: std::mem::take(&mut self.reload),
+            reload: self.reload.save(),
             trace: self.trace.clone(),
-            daemon_pid: self.daemon.pid,
-            daemon_failures: self.daemon.failures,
-            daemon_age: self.daemon.started.map_or(0, age::since),
-            ending: self.ending.as_ref().map(|ending| ending::action(ending.power)),
+            daemon: self.daemon.clone(),
+            shutdown: self.shutdown,
             announced: self.announced,
-            age: age::since(self.started),
+            started: self.started,
         }
     }
 
     fn put_back(&mut self, saved: Saved, message: &str) {
-        (self.waiters, self.reload) = (saved.waiters, saved.reload);
+        self.reload.put_back(saved.reload);
         self.bugs = saved.bugs;
         for caller in saved.callers {
-            let error = corral_engine::error::EngineError::Failed(message.to_owned());
+            let error = EngineError::Failed(message.to_owned());
             self.clients.answer(caller, Reply::Error(error), &[]);
         }
     }
@@ -115,18 +102,18 @@ pub(crate) fn resume(signals: Signals, document: &[u8]) -> Result<()> {
     let mut supervisor = match restored {
         Ok(Ok(supervisor)) => supervisor,
         Ok(Err(error)) => {
-            ending::restart(&format!("{error:#}"));
+            final_steps::restart(&format!("{error:#}"));
             return Err(error);
         }
         Err(_) => {
-            ending::restart("a bug in what reads what the last process knew");
+            final_steps::restart("a bug in what reads what the last process knew");
             bail!("the machine could not be restarted");
         }
     };
     say(&format!("PID 1 goes on in a new process, with {} containers", supervisor.containers.len()));
-    // Whoever ended on the way over is a zombie by now; the signal may have come to the old process.
+    // What ended on the way over is a zombie by now; the signal may have come to the old process.
     supervisor.timers.set(Duration::ZERO, Timer::Reap);
-    supervisor.go_on()
+    supervisor.run_loop()
 }
 
 fn read(document: &[u8]) -> Result<Saved> {
@@ -139,24 +126,20 @@ fn read(document: &[u8]) -> Result<Saved> {
 
 fn restore(signals: Signals, saved: Saved) -> Result<Supervisor> {
     let clients = Clients::restore(saved.clients).context("the control socket is gone")?;
-    let foundation =
-        Foundation { resolved: saved.resolved, trace: saved.trace, started: age::ago(saved.age) };
-    let mut supervisor = Supervisor::with_clients(signals, clients, foundation);
+    let boot = BootContext { resolved: saved.resolved, trace: saved.trace };
+    let mut supervisor = Supervisor::with_clients(signals, clients, boot);
     (supervisor.resumed, supervisor.bugs) = (saved.resumed, saved.bugs);
     supervisor.containers = Containers::restore(saved.containers);
     supervisor.jobs = Jobs::restore(saved.jobs);
     supervisor.timers = Timers::restore(saved.timers);
-    (supervisor.waiters, supervisor.reload) = (saved.waiters, saved.reload);
-    supervisor.daemon = Daemon {
-        pid: saved.daemon_pid,
-        started: saved.daemon_pid.map(|_| age::ago(saved.daemon_age)),
-        failures: saved.daemon_failures,
-    };
-    supervisor.ending = saved.ending.map(|action| Ending { power: ending::power(action) });
-    supervisor.announced = saved.announced;
-    if saved.was_resolving {
-        // The old one's child reports to nobody; a fresh one reads the same files.
-        supervisor.start_resolver(&[]);
+    supervisor.daemon = saved.daemon;
+    (supervisor.shutdown, supervisor.announced) = (saved.shutdown, saved.announced);
+    supervisor.started = saved.started;
+    let (reload, run) = Reload::restore(saved.reload);
+    supervisor.reload = reload;
+    if let Some(run) = run {
+        // The old one's child reports to no process any more; a new one reads the same files.
+        supervisor.start_resolver(run);
     }
     for caller in saved.callers {
         supervisor.clients.answer(caller, Reply::Done, &[]);
@@ -167,7 +150,7 @@ fn restore(signals: Signals, saved: Saved) -> Result<Supervisor> {
 impl Saved {
     /// Every descriptor that must stay open.
     fn descriptors(&self) -> Vec<RawFd> {
-        let of_containers = self.containers.iter().flat_map(table::Saved::descriptors);
+        let of_containers = self.containers.iter().flat_map(container::Saved::descriptors);
         self.clients.descriptors().chain(of_containers).chain(self.jobs.descriptors()).collect()
     }
 }

@@ -1,227 +1,196 @@
-//! A new configuration comes into force: services whose definition changed are made anew, those that are not wanted any
-//! more end, and the console applies what is its own. A change that waits to be confirmed is taken back in time.
+//! When the configuration is read again, and which clients wait for it. A run of the resolver that began before a request
+//! may have read too early for it: the request waits for the next one.
 
-use super::Supervisor;
-use super::clients::Waiting;
-use super::jobs::Purpose;
-use super::table::Container;
-use super::timers::Timer;
-use crate::boot::resolver::{PATIENCE, Resolver, TAKE_BACK, WITH_KERNEL, note_failure};
-use crate::launch;
-use anyhow::Result;
-use corral_engine::core::Streams;
-use corral_engine::error::EngineError;
-use corral_engine::protocol::{Order, Reply};
-use corral_engine::spec::ExecSpec;
-use corral_machine::console::say;
-use corral_plan::lifecycle::{Event, State};
-use corral_plan::resolved::Resolved;
+use super::clients::Caller;
+use crate::boot::resolver::{Resolver, TAKE_BACK, WITH_KERNEL};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd};
 
-/// The containers of cloud-init. What else reads the configuration again is not waited for: it may itself wait for Docker.
-const STAGES: [&str; 2] = ["cloud-init", "cloud-init-network"];
+/// What a run of the resolver is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// It rolls an unconfirmed change back first.
+    pub(super) roll_back: bool,
+    /// The console applies what is its own afterwards.
+    pub(super) apply: bool,
+}
 
-/// Who waits for the configuration, and what is to be done when it is there.
+/// The requests, without the process that serves them.
 #[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Requests {
+    running: Option<Run>,
+    /// It starts as soon as that is over.
+    next: Option<Run>,
+    /// Clients that wait for the run at work, and for the next one.
+    callers: Vec<Caller>,
+    next_callers: Vec<Caller>,
+    /// Clients that wait until no source of the boot can change the configuration any more.
+    settling: Vec<Caller>,
+}
+
+/// A run is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Finished {
+    pub(super) run: Run,
+    /// They waited for it.
+    pub(super) callers: Vec<Caller>,
+    /// This one starts now.
+    pub(super) next: Option<Run>,
+}
+
+impl Requests {
+    /// Requests a run. The one to start now, if none is at work.
+    pub(super) fn add(&mut self, run: Run, caller: Option<Caller>) -> Option<Run> {
+        if self.running.is_none() {
+            self.running = Some(run);
+            self.callers.extend(caller);
+            return Some(run);
+        }
+        let next = self.next.get_or_insert_default();
+        next.roll_back |= run.roll_back;
+        next.apply |= run.apply;
+        self.next_callers.extend(caller);
+        None
+    }
+
+    pub(super) fn finish(&mut self) -> Finished {
+        let run = self.running.take().unwrap_or_default();
+        self.running = self.next.take();
+        let next_callers = std::mem::take(&mut self.next_callers);
+        let callers = std::mem::replace(&mut self.callers, next_callers);
+        Finished { run, callers, next: self.running }
+    }
+
+    /// Forgets clients that are gone.
+    fn retain_clients(&mut self, is_there: impl Fn(&Caller) -> bool) {
+        for waiting in [&mut self.callers, &mut self.next_callers, &mut self.settling] {
+            waiting.retain(&is_there);
+        }
+    }
+}
+
+/// The resolver and its requests.
+#[derive(Debug, Default)]
 pub(super) struct Reload {
-    /// Wait until no source of the boot can change it any more.
-    settling: Vec<Waiting>,
-    /// Wait until the resolver at work (or the next one) is done.
-    callers: Vec<Waiting>,
-    /// The console is to apply it.
-    apply: bool,
-    /// Somebody asked while a resolver was at work: it may have read too early.
-    again: bool,
-    /// The next one rolls an unconfirmed change back.
-    #[serde(default)]
-    roll_back: bool,
+    requests: Requests,
+    resolver: Option<Resolver>,
 }
 
 impl Reload {
-    /// Keeps those who wait and fulfil a condition.
-    pub(super) fn retain(&mut self, is_kept: impl Fn(&Waiting) -> bool) {
-        self.settling.retain(&is_kept);
-        self.callers.retain(&is_kept);
+    /// Is a run at work? What was resolved before it may be out of date.
+    pub(super) fn is_running(&self) -> bool {
+        self.requests.running.is_some()
+    }
+
+    /// What to poll.
+    pub(super) fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.resolver.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Requests a run. The one to start now, if none is at work.
+    pub(super) fn request(&mut self, run: Run, caller: Option<Caller>) -> Option<Run> {
+        self.requests.add(run, caller)
+    }
+
+    /// Starts the resolver for a run.
+    pub(super) fn start(&mut self, run: Run) -> Result<()> {
+        let roll_back = run.roll_back.then_some(TAKE_BACK);
+        let arguments: Vec<&str> = roll_back.into_iter().chain([WITH_KERNEL]).collect();
+        self.resolver = Some(Resolver::start(&arguments).context("reading the configuration again")?);
+        Ok(())
+    }
+
+    /// Takes what the resolver says; itself, when it has said all.
+    pub(super) fn read(&mut self) -> Option<Resolver> {
+        self.resolver.take_if(Resolver::read)
+    }
+
+    /// The resolver, which should have said all by now.
+    pub(super) fn take_late(&mut self) -> Option<Resolver> {
+        self.resolver.take()
+    }
+
+    pub(super) fn finish(&mut self) -> Finished {
+        self.requests.finish()
+    }
+
+    /// A client is answered when no source of the boot can change the configuration any more.
+    pub(super) fn await_settled(&mut self, caller: Caller) {
+        self.requests.settling.push(caller);
+    }
+
+    pub(super) fn has_settling(&self) -> bool {
+        !self.requests.settling.is_empty()
+    }
+
+    pub(super) fn take_settling(&mut self) -> Vec<Caller> {
+        std::mem::take(&mut self.requests.settling)
+    }
+
+    /// Forgets clients that are gone.
+    pub(super) fn retain_clients(&mut self, is_there: impl Fn(&Caller) -> bool) {
+        self.requests.retain_clients(is_there);
+    }
+
+    /// What the next process needs. [`Reload::put_back`] undoes it.
+    pub(super) fn save(&mut self) -> Requests {
+        std::mem::take(&mut self.requests)
+    }
+
+    pub(super) fn put_back(&mut self, requests: Requests) {
+        self.requests = requests;
+    }
+
+    /// The run that was at work reports to no process any more: it is to be started again.
+    pub(super) fn restore(requests: Requests) -> (Reload, Option<Run>) {
+        let run = requests.running;
+        (Reload { requests, resolver: None }, run)
     }
 }
 
-impl Supervisor {
-    /// Reads the configuration again because a part of the boot said so; the loop goes on meanwhile.
-    pub(super) fn start_resolver(&mut self, arguments: &[&str]) {
-        if self.resolver.is_some() {
-            self.reload.again = true;
-            self.reload.roll_back |= arguments.contains(&TAKE_BACK);
-            return;
-        }
-        let arguments: Vec<&str> = arguments.iter().copied().chain([WITH_KERNEL]).collect();
-        match Resolver::start(&arguments) {
-            Ok(resolver) => {
-                self.resolver = Some(resolver);
-                self.timers.set(PATIENCE, Timer::ResolverLate);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        /// Each client is answered once, by a run that began after its request, and waits for two runs at most.
+        #[test]
+        fn each_client_is_answered_by_a_run_that_began_after_its_request(steps: Vec<(bool, bool)>) {
+            let mut requests = Requests::default();
+            let (mut started, mut finished) = (0_u64, 0);
+            // Client → runs that had begun when it came.
+            let mut open = BTreeMap::new();
+            let mut rolled_back = false;
+            for (number, (is_request, roll_back)) in (0..).zip(steps) {
+                if is_request {
+                    let caller = Caller { connection: number, number };
+                    open.insert(number, started);
+                    rolled_back |= roll_back;
+                    if requests.add(Run { roll_back, apply: true }, Some(caller)).is_some() {
+                        started += 1;
+                    }
+                } else if started > finished {
+                    let done = requests.finish();
+                    finished += 1;
+                    for caller in done.callers {
+                        let before = open.remove(&caller.number);
+                        prop_assert!(before.is_some_and(|before| before < finished && finished <= before + 2));
+                    }
+                    started += u64::from(done.next.is_some());
+                    rolled_back &= !done.run.roll_back || done.next.is_some_and(|next| next.roll_back);
+                }
             }
-            Err(error) => self.conclude(Err(error)),
-        }
-    }
-
-    /// Somebody wants the configuration to come into force now.
-    pub(super) fn handle_reload(&mut self, caller: Waiting) {
-        self.reload.callers.push(caller);
-        self.reload.apply = true;
-        self.start_resolver(&[]);
-    }
-
-    /// Answered when no source of the boot can change the configuration any more.
-    pub(super) fn handle_await(&mut self, caller: Waiting) {
-        self.reload.settling.push(caller);
-    }
-
-    /// The change stays.
-    pub(super) fn handle_confirmed(&mut self) {
-        self.resolved.confirm_within = None;
-        self.timers.clear(&Timer::ConfirmLate);
-    }
-
-    /// Nobody confirmed in time.
-    pub(super) fn confirm_late(&mut self) {
-        say("configuration: nobody confirmed the change; it is taken back");
-        self.reload.apply = true;
-        self.start_resolver(&[TAKE_BACK]);
-    }
-
-    /// Takes what the resolver says; when it has said all, that is the configuration.
-    pub(super) fn hear_resolver(&mut self) {
-        if !self.resolver.as_mut().is_some_and(Resolver::read) {
-            return;
-        }
-        let Some(resolver) = self.resolver.take() else { return };
-        self.conclude(resolver.finish());
-    }
-
-    /// A resolver that takes longer than this is not going to say anything.
-    pub(super) fn resolver_late(&mut self) {
-        let Some(resolver) = self.resolver.take() else { return };
-        self.conclude(Err(resolver.give_up()));
-    }
-
-    /// What came of it is the configuration, or what was active stays active; and those who asked are answered.
-    fn conclude(&mut self, outcome: Result<Resolved>) {
-        self.timers.clear(&Timer::ResolverLate);
-        let failure = match outcome {
-            Ok(resolved) => {
-                self.adopt(resolved);
-                None
+            while started > finished {
+                let done = requests.finish();
+                finished += 1;
+                open.retain(|number, _| !done.callers.iter().any(|caller| caller.number == *number));
+                started += u64::from(done.next.is_some());
+                rolled_back &= !done.run.roll_back || done.next.is_some_and(|next| next.roll_back);
             }
-            Err(error) => {
-                note_failure(&error);
-                Some(EngineError::Failed(format!("{error:#}; what was active stays active")))
-            }
-        };
-        if std::mem::take(&mut self.reload.again) {
-            let roll_back = std::mem::take(&mut self.reload.roll_back);
-            self.start_resolver(if roll_back { &[TAKE_BACK] } else { &[] });
-            return;
-        }
-        for caller in std::mem::take(&mut self.reload.callers) {
-            let reply = failure.clone().map_or(Reply::Done, Reply::Error);
-            self.clients.answer(caller, reply, &[]);
-        }
-        if std::mem::take(&mut self.reload.apply) && failure.is_none() {
-            self.apply_in_console();
-        }
-    }
-
-    fn adopt(&mut self, resolved: Resolved) {
-        let known = &self.resolved.problems;
-        let new = resolved.problems.iter().filter(|problem| !known.contains(problem));
-        new.for_each(|problem| say(&format!("configuration: {problem}")));
-        self.watch_confirmation(resolved.confirm_within);
-        self.resolved = resolved;
-        self.replace_changed();
-    }
-
-    /// Sets the time at which an unconfirmed change is taken back; one that is set already stays.
-    pub(super) fn watch_confirmation(&mut self, within: Option<u64>) {
-        let is_watched = self.timers.is_set(&Timer::ConfirmLate);
-        match within {
-            Some(seconds) if !is_watched => {
-                say(&format!(
-                    "configuration: a change is taken back in {seconds} s unless confirmed (ros config confirm)"
-                ));
-                self.timers.set(Duration::from_secs(seconds), Timer::ConfirmLate);
-            }
-            Some(_) => {}
-            None => self.timers.clear(&Timer::ConfirmLate),
-        }
-    }
-
-    /// Ends the containers of the plan that are not what the plan wants any more; `start_services` makes them anew.
-    fn replace_changed(&mut self) {
-        if self.ending.is_some() {
-            return;
-        }
-        let planned = |container: &&Container| container.planned.is_some() && !container.retiring;
-        let outdated: Vec<&Container> =
-            self.containers.iter().filter(planned).filter(|container| self.is_outdated(container)).collect();
-        let context = &self.resolved.config.rancher.docker.storage_context;
-        let mut changed: Vec<String> = outdated.iter().map(|container| container.id.clone()).collect();
-        if outdated.iter().any(|container| container.spec.name == *context) {
-            // dockerd runs in the file system that goes.
-            let dockerd = self.containers.iter().filter(planned).find(|other| other.spec.name == "docker");
-            changed.extend(dockerd.map(|container| container.id.clone()).filter(|id| !changed.contains(id)));
-        }
-        changed.into_iter().for_each(|id| self.retire(&id));
-    }
-
-    fn is_outdated(&self, container: &Container) -> bool {
-        match self.resolved.plan.get(&container.spec.name) {
-            Some(service) => {
-                let wanted = launch::container(service, &self.resolved.environment);
-                container.planned.as_deref() != Some(&wanted)
-            }
-            // What has ended does no harm, and may be looked at.
-            None => container.state != State::Exited,
-        }
-    }
-
-    fn retire(&mut self, id: &str) {
-        let Some(container) = self.containers.get_mut(id) else { return };
-        container.retiring = true;
-        say(&format!("configuration: {} changes", container.spec.name));
-        self.timers.clear(&Timer::PauseOver(id.to_owned()));
-        self.happen(id, Event::Stop);
-        self.remove_if_unwanted(id);
-    }
-
-    /// Users, keys, files and mounts are the console's, and it does not end for them: people are logged in there.
-    fn apply_in_console(&mut self) {
-        let Ok(id) = self.containers.find("console") else { return };
-        if self.containers.get(&id).is_none_or(|container| container.state != State::Running) {
-            return;
-        }
-        let spec = ExecSpec {
-            args: ["/usr/bin/ros", "config-applied"].map(str::to_owned).to_vec(),
-            privileged: true,
-            ..ExecSpec::default()
-        };
-        let purpose = Purpose::Exec { exec: corral_engine::id::new_id(), caller: None };
-        let order = Order::Exec { id, spec: Box::new(spec) };
-        if let Err(error) = self.start_job(purpose, &order, Streams::default()) {
-            say(&format!("applying the configuration in the console: {error}"));
-        }
-    }
-
-    /// Answers those who wait for the sources of the boot.
-    pub(super) fn answer_settled(&mut self) {
-        if self.reload.settling.is_empty() || self.resolver.is_some() {
-            return;
-        }
-        let is_planned = |name: &&&str| self.resolved.plan.get(name).is_some();
-        let is_settled = STAGES.iter().filter(is_planned).all(|name| self.progress(name).is_over());
-        if is_settled {
-            for caller in std::mem::take(&mut self.reload.settling) {
-                self.clients.answer(caller, Reply::Done, &[]);
-            }
+            prop_assert!(open.is_empty() && !rolled_back, "{open:?} {rolled_back}");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What follows from what the helpers of PID 1 report, and from their ends.
 
-use super::Supervisor;
-use super::clients::Waiting;
+use super::clients::Caller;
 use super::jobs::{Ended, Purpose};
+use super::supervisor::Supervisor;
 use super::timers::Timer;
+use crate::lifecycle::Event as LifeEvent;
 use corral_engine::core::Streams;
-use corral_engine::error::EngineError;
+use corral_engine::error::{EngineError, Failure};
 use corral_engine::protocol::{Event, Order, Reply};
 use corral_engine::sys::reap::End;
 use corral_machine::console::say;
@@ -28,14 +29,15 @@ impl Supervisor {
     }
 
     /// Takes what a helper reports. The first process of a container gets its streams before it begins.
-    pub(super) fn hear_helper(&mut self, helper: i32) {
-        let Some(made) = self.jobs.hear(helper) else { return };
+    pub(super) fn read_helper(&mut self, helper: i32) {
+        let Some(made) = self.jobs.read(helper) else { return };
         if let Some(container) = self.containers.get_mut(&made.container) {
-            container.pid = made.pid;
-            if let Some(terminal) = made.terminal {
-                container.streams = vec![(1, terminal)];
+            let has_terminal = made.terminal.is_some();
+            container.made(made.pid, made.terminal);
+            if has_terminal {
                 self.offer_streams(&made.container);
             }
+            self.handle_event(&made.container, LifeEvent::Made);
         }
         self.jobs.go(helper);
     }
@@ -44,21 +46,21 @@ impl Supervisor {
     pub(super) fn helper_ended(&mut self, end: End) {
         self.timers.clear(&Timer::HelperLate(end.pid));
         // Its last words may have come after we last looked.
-        self.hear_helper(end.pid);
+        self.read_helper(end.pid);
         let Some(ended) = self.jobs.end(end) else { return };
         let Ended { purpose, failure, .. } = &ended;
         match purpose {
             Purpose::Launch { id } => match failure {
                 None => self.launched(id),
-                Some(message) => self.launch_failed(id, message),
+                Some(failure) => self.launch_failed(id, failure),
             },
             Purpose::Cleanup { id } => {
-                failure.iter().for_each(|message| say(message));
+                report(failure.as_ref());
                 self.cleaned(id);
             }
-            Purpose::Remove => failure.iter().for_each(|message| say(message)),
+            Purpose::Remove => report(failure.as_ref()),
             Purpose::Network { caller } => {
-                let failed = |message: &String| Reply::Error(EngineError::Failed(message.clone()));
+                let failed = |failure: &Failure| Reply::Error(EngineError::Failed(failure.to_string()));
                 let reply = failure.as_ref().map_or(Reply::Done, failed);
                 self.clients.answer(*caller, reply, &[]);
             }
@@ -70,7 +72,7 @@ impl Supervisor {
     }
 
     /// A helper has put a process into a container, or could not.
-    fn exec_made(&mut self, exec: String, caller: Option<Waiting>, ended: Ended) {
+    fn exec_made(&mut self, exec: String, caller: Option<Caller>, ended: Ended) {
         match (ended.failure, ended.made, caller) {
             (None, Some(pid), Some(caller)) => {
                 let terminal = ended.terminal.as_slice();
@@ -79,12 +81,12 @@ impl Supervisor {
             (None, Some(_), None) => {}
             (failure, made, caller) => {
                 made.map(|pid| self.jobs.take_exec(pid));
-                let message = failure.unwrap_or_else(|| "the helper made no process".to_owned());
+                let failure = failure.unwrap_or_else(|| Failure::other("the helper made no process"));
                 match caller {
                     Some(caller) => {
-                        self.clients.answer(caller, Reply::Error(EngineError::BadRequest(message)), &[]);
+                        self.clients.answer(caller, Reply::Error(EngineError::StartFailed(failure)), &[]);
                     }
-                    None => say(&message),
+                    None => say(&failure.message),
                 }
             }
         }
@@ -93,5 +95,12 @@ impl Supervisor {
     /// A process that was asked for in a container ended.
     pub(super) fn exec_ended(&mut self, exec: String, exit_code: i32) {
         self.clients.broadcast(&Event::ExecEnded { exec, exit_code }, &[]);
+    }
+}
+
+/// Of a helper that no client waits for.
+fn report(failure: Option<&Failure>) {
+    if let Some(failure) = failure {
+        say(&failure.message);
     }
 }

@@ -1,19 +1,18 @@
-//! What clients ask, one arm a request.
+//! What clients request, one arm each.
 
-use super::Supervisor;
-use super::clients::Waiting;
-use super::ending;
+use super::clients::Caller;
+use super::container::Container;
 use super::jobs::Purpose;
-use super::table::Container;
-use super::timers::Timer;
-use super::waiters::Until;
-use corral_engine::core::{Streams, cgroup};
+use super::supervisor::Supervisor;
+use crate::lifecycle::{self, Event, Stop};
+use corral_engine::core::Streams;
 use corral_engine::error::EngineError;
 use corral_engine::id::new_id;
-use corral_engine::protocol::{Order, Reply, Request, VERSION};
-use corral_engine::spec::{ContainerSpec, Endpoint, ExecSpec, Limits, Past};
-use corral_engine::sys::signals;
-use corral_plan::lifecycle::{Event, State};
+use corral_engine::protocol::{Action, Order, Reply, Request, VERSION};
+use corral_engine::signal::Signal;
+use corral_engine::spec::{
+    ContainerSpec, Endpoint, ExecSpec, Grace, HealthState, Limits, Past, RestartPolicy,
+};
 use serde_json::json;
 use std::os::fd::OwnedFd;
 
@@ -21,8 +20,8 @@ use std::os::fd::OwnedFd;
 pub(super) type Answered = Result<Option<Reply>, EngineError>;
 
 impl Supervisor {
-    /// Does what is asked, or says why not. A reply may come later.
-    pub(super) fn handle(&mut self, caller: Waiting, request: Request, descriptors: Vec<OwnedFd>) {
+    /// Does what is requested, or says why not. A reply may come later.
+    pub(super) fn handle(&mut self, caller: Caller, request: Request, descriptors: Vec<OwnedFd>) {
         let result = match request {
             Request::Attach { version } => self.handle_attach(caller, version),
             Request::List => return self.handle_list(caller),
@@ -31,7 +30,7 @@ impl Supervisor {
             Request::Boot => Ok(Some(Reply::Value(json!(self.trace.spans)))),
             Request::Waiting => Ok(Some(Reply::Value(json!(self.waiting())))),
             Request::AwaitConfig => {
-                self.handle_await(caller);
+                self.reload.await_settled(caller);
                 Ok(None)
             }
             Request::Reload => {
@@ -44,7 +43,7 @@ impl Supervisor {
             }
             Request::Power { action, force } => {
                 self.clients.answer(caller, Reply::Done, &[]);
-                return self.handle_power(ending::power(action), force);
+                return self.handle_power(action, force);
             }
             Request::Status => Ok(Some(self.handle_status())),
             Request::Reexec => {
@@ -61,19 +60,19 @@ impl Supervisor {
         }
     }
 
-    /// What is asked of one container.
-    fn handle_container(&mut self, caller: Waiting, request: Request) -> Answered {
+    /// What is requested of one container.
+    fn handle_container(&mut self, caller: Caller, request: Request) -> Answered {
         match request {
             Request::Create { id, spec, past } => self.handle_create(id, *spec, past.as_ref()),
             Request::Start { container } => self.handle_start(caller, &container),
-            Request::Stop { container, timeout } => self.handle_stop(caller, &container, timeout),
-            Request::Restart { container, timeout } => self.handle_restart(caller, &container, timeout),
-            Request::Kill { container, signal } => self.handle_kill(&container, &signal),
+            Request::Stop { container, grace } => self.handle_stop(caller, &container, grace),
+            Request::Restart { container, grace } => self.handle_restart(caller, &container, grace),
+            Request::Kill { container, signal } => self.handle_kill(&container, signal),
             Request::Remove { container, force } => self.handle_remove(caller, &container, force),
             Request::Rename { container, name } => self.handle_rename(&container, &name),
             Request::Pause { container, pause } => self.handle_pause(&container, pause),
             Request::Update { container, limits, restart } => self.handle_update(&container, limits, restart),
-            Request::Health { container, status } => self.handle_health(&container, &status),
+            Request::Health { container, health } => self.handle_health(&container, health),
             Request::Connect { container, endpoint } => self.handle_connect(caller, &container, *endpoint),
             Request::Disconnect { container, network } => {
                 self.handle_disconnect(caller, &container, &network)
@@ -81,8 +80,7 @@ impl Supervisor {
             Request::NotPrepared { container, problem } => self.handle_not_prepared(&container, problem),
             Request::Prepared { container, result } => self.handle_prepared(&container, result),
             Request::CloseStdin { container } => {
-                let container = self.containers.find_mut(&container)?;
-                container.streams.retain(|(stream, _)| *stream != 0);
+                self.containers.find_mut(&container)?.close_stdin();
                 Ok(Some(Reply::Done))
             }
             other => Err(EngineError::BadRequest(format!("{other:?} is not asked of a container"))),
@@ -91,14 +89,14 @@ impl Supervisor {
 
     #[cfg(feature = "test-hooks")]
     #[expect(clippy::panic, reason = "this is the bug that tests ask for")]
-    fn handle_panic(&mut self, caller: Waiting) -> Answered {
+    fn handle_panic(&mut self, caller: Caller) -> Answered {
         self.clients.answer(caller, Reply::Done, &[]);
         panic!("a test asked for it");
     }
 
     #[cfg(not(feature = "test-hooks"))]
     #[expect(clippy::unused_self, reason = "with the feature it answers")]
-    fn handle_panic(&mut self, _: Waiting) -> Answered {
+    fn handle_panic(&mut self, _: Caller) -> Answered {
         Err(EngineError::BadRequest("only a build for tests has bugs on request".to_owned()))
     }
 
@@ -106,12 +104,12 @@ impl Supervisor {
         let (helpers, execs) = self.jobs.count();
         Reply::Value(json!({
             "containers": self.containers.len(), "helpers": helpers, "execs": execs,
-            "uptime_seconds": self.started.elapsed().as_secs(), "daemon_pid": self.daemon.pid,
+            "uptime_seconds": self.started.elapsed().as_secs(), "daemon_pid": self.daemon.pid(),
             "resumed": self.resumed,
         }))
     }
 
-    fn handle_attach(&mut self, caller: Waiting, version: u32) -> Answered {
+    fn handle_attach(&mut self, caller: Caller, version: u32) -> Answered {
         if version != VERSION {
             return Err(EngineError::BadRequest(format!("PID 1 speaks version {VERSION}, not {version}")));
         }
@@ -119,7 +117,7 @@ impl Supervisor {
         Ok(Some(Reply::Done))
     }
 
-    fn handle_list(&mut self, caller: Waiting) {
+    fn handle_list(&mut self, caller: Caller) {
         let snapshots: Vec<_> = self.containers.iter().map(Container::snapshot).collect();
         for snapshot in snapshots {
             self.clients.answer(caller, Reply::Container(Box::new(snapshot)), &[]);
@@ -147,143 +145,83 @@ impl Supervisor {
         Ok(Some(Reply::Created { id }))
     }
 
-    fn handle_start(&mut self, caller: Waiting, name: &str) -> Answered {
-        let container = self.containers.find_mut(name)?;
-        if container.paused {
+    fn handle_start(&mut self, caller: Caller, name: &str) -> Answered {
+        self.refuse_while_shutting_down()?;
+        if self.containers.find_mut(name)?.is_paused() {
             return Err(EngineError::Conflict(format!("container {name} is paused: unpause it instead")));
         }
-        if container.preparing {
-            let id = container.id.clone();
-            self.wait_until(&id, caller, Until::Started);
-            self.hurry(&id);
-            return Ok(None);
-        }
-        if matches!(container.state, State::Running | State::Starting) && container.cleaning.is_none() {
-            return Err(EngineError::NotModified(format!("{name} is running")));
-        }
-        let id = container.id.clone();
-        self.wait_until(&id, caller, Until::Started);
-        let Some(container) = self.containers.get_mut(&id) else { return Ok(None) };
-        if container.is_down() {
-            container.restarts = 0;
-            self.timers.clear(&Timer::PauseOver(id.clone()));
-            self.happen(&id, Event::Start);
-        } else {
-            container.start_again = true;
-        }
+        self.request(caller, name, lifecycle::Request::Start)?;
         Ok(None)
     }
 
-    fn handle_stop(&mut self, caller: Waiting, name: &str, timeout: Option<u64>) -> Answered {
-        let id = self.containers.find(name)?;
-        let Some(container) = self.containers.get_mut(&id) else { return Ok(None) };
-        let is_up = !container.is_down();
-        if !is_up && container.state != State::Restarting {
-            return Err(EngineError::NotModified(format!("{name} is not running")));
-        }
-        if std::mem::take(&mut container.paused) {
-            // What is frozen cannot end.
-            let _ = cgroup::freeze(&id, false);
-        }
-        self.wait_until(&id, caller, Until::Stopped);
-        self.timers.clear(&Timer::PauseOver(id.clone()));
-        self.happen(&id, Event::Stop);
-        if is_up {
-            self.ask_to_stop(&id, timeout);
-        }
-        self.settle(&id, &Ok(()));
+    fn handle_stop(&mut self, caller: Caller, name: &str, grace: Option<Grace>) -> Answered {
+        self.request(caller, name, lifecycle::Request::Stop(stop(grace)))?;
         Ok(None)
     }
 
-    fn handle_restart(&mut self, caller: Waiting, name: &str, timeout: Option<u64>) -> Answered {
-        let id = self.containers.find(name)?;
-        let Some(container) = self.containers.get_mut(&id) else { return Ok(None) };
-        if container.is_down() || container.preparing {
-            return self.handle_start(caller, name);
-        }
-        if std::mem::take(&mut container.paused) {
-            let _ = cgroup::freeze(&id, false);
-        }
-        container.start_again = true;
-        self.wait_until(&id, caller, Until::Started);
-        self.happen(&id, Event::Stop);
-        self.ask_to_stop(&id, timeout);
+    fn handle_restart(&mut self, caller: Caller, name: &str, grace: Option<Grace>) -> Answered {
+        self.refuse_while_shutting_down()?;
+        self.request(caller, name, lifecycle::Request::Restart(stop(grace)))?;
         Ok(None)
     }
 
-    fn handle_kill(&mut self, name: &str, signal: &str) -> Answered {
-        let number = signals::parse(signal)
-            .ok_or_else(|| EngineError::BadRequest(format!("{signal} is not a signal")))?;
+    fn refuse_while_shutting_down(&self) -> Result<(), EngineError> {
+        match self.shutdown {
+            None => Ok(()),
+            Some(_) => Err(EngineError::Conflict("the machine is shutting down".to_owned())),
+        }
+    }
+
+    fn handle_kill(&mut self, name: &str, signal: Signal) -> Answered {
         let container = self.containers.find_mut(name)?;
-        if container.pid == 0 {
+        if container.pid().is_none() {
             return Err(EngineError::Conflict(format!("container {name} is not running")));
         }
-        let (id, pid) = (container.id.clone(), container.pid);
-        let is_last = number == 9 || signals::parse(&container.spec.stop_signal) == Some(number);
-        if is_last {
-            // As in Docker: what somebody kills is not started again by its policy.
-            self.happen(&id, Event::Stop);
+        let id = container.id().to_owned();
+        container
+            .signal(signal)
+            .map_err(|error| EngineError::Failed(format!("sending {signal}: {error}")))?;
+        if signal == Signal::KILL || container.spec().stop_signal == signal {
+            // As in Docker: its policy does not start again what a client killed.
+            self.handle_event(&id, Event::Killed);
         }
-        signals::send(pid, number)
-            .map_err(|error| EngineError::Failed(format!("sending signal {number}: {error}")))?;
-        self.tell(&id, "kill", Some(("signal", &number.to_string())));
+        self.emit(&id, Action::Kill(signal));
         Ok(Some(Reply::Done))
     }
 
-    fn handle_remove(&mut self, caller: Waiting, name: &str, force: bool) -> Answered {
-        let container = self.containers.find_mut(name)?;
-        let id = container.id.clone();
-        if !container.is_down() && !force {
-            return Err(EngineError::Conflict(format!(
-                "cannot remove container {name:?}: container is {}: stop it first, or use force",
-                container.status().word()
-            )));
-        }
-        container.removers.push(caller);
-        container.start_again = false;
-        let pid = container.pid;
-        if !container.is_down() {
-            self.happen(&id, Event::Stop);
-            if pid > 0 {
-                let _ = signals::send(pid, 9);
-            }
-        }
-        self.timers.clear(&Timer::PauseOver(id.clone()));
-        self.remove_if_unwanted(&id);
+    fn handle_remove(&mut self, caller: Caller, name: &str, force: bool) -> Answered {
+        self.request(caller, name, lifecycle::Request::Remove { force })?;
         Ok(None)
     }
 
     fn handle_rename(&mut self, name: &str, new: &str) -> Answered {
-        let id = self.containers.find(name)?;
-        let is_taken = self.containers.iter().any(|other| other.spec.name == new && other.id != id);
-        if is_taken || self.resolved.plan.get(new).is_some() {
-            return Err(EngineError::Conflict(format!("the container name \"/{new}\" is already in use")));
-        }
-        let container = self.containers.find_mut(&id)?;
-        if container.planned.is_some() {
+        let container = self.containers.find_mut(name)?;
+        if container.planned().is_some() {
             return Err(EngineError::Conflict(format!(
                 "{name} is a service of this machine: it keeps its name"
             )));
         }
-        let old = std::mem::replace(&mut container.spec.name, new.to_owned());
-        self.tell(&id, "rename", Some(("oldName", &format!("/{old}"))));
+        let id = container.id().to_owned();
+        if self.resolved.plan.get(new).is_some() {
+            return Err(EngineError::Conflict(format!("{new} is a service of this machine")));
+        }
+        let old_name = self.containers.rename(&id, new)?;
+        self.emit(&id, Action::Rename { old_name });
         Ok(Some(Reply::Done))
     }
 
     fn handle_pause(&mut self, name: &str, pause: bool) -> Answered {
         let container = self.containers.find_mut(name)?;
-        let id = container.id.clone();
-        if container.state != State::Running || container.pid == 0 {
+        let id = container.id().to_owned();
+        if !container.life.is_running() {
             return Err(EngineError::Conflict(format!("container {name} is not running")));
         }
-        if container.paused == pause {
+        if container.is_paused() == pause {
             let word = if pause { "already" } else { "not" };
             return Err(EngineError::Conflict(format!("container {name} is {word} paused")));
         }
-        cgroup::freeze(&id, pause)
-            .map_err(|error| EngineError::Failed(format!("pausing {name}: {error}")))?;
-        container.paused = pause;
-        self.tell(&id, if pause { "pause" } else { "unpause" }, None);
+        container.freeze(pause).map_err(|error| EngineError::Failed(format!("pausing {name}: {error}")))?;
+        self.emit(&id, if pause { Action::Pause } else { Action::Unpause });
         Ok(Some(Reply::Done))
     }
 
@@ -291,87 +229,77 @@ impl Supervisor {
         &mut self,
         name: &str,
         limits: Option<Limits>,
-        restart: Option<(String, u32)>,
+        restart: Option<RestartPolicy>,
     ) -> Answered {
         let container = self.containers.find_mut(name)?;
-        let id = container.id.clone();
+        let id = container.id().to_owned();
         if let Some(limits) = limits {
-            if container.pid > 0 {
-                cgroup::limit(&id, &limits)
-                    .map_err(|error| EngineError::Failed(format!("limiting {name}: {error}")))?;
-            }
-            container.spec.limits = limits;
+            container
+                .limit(limits)
+                .map_err(|error| EngineError::Failed(format!("limiting {name}: {error}")))?;
         }
-        if let Some((policy, limit)) = restart {
-            (container.spec.restart, container.spec.restart_limit) = (policy, limit);
+        if let Some(policy) = restart {
+            container.set_policy(policy);
         }
-        self.tell(&id, "update", None);
+        self.emit(&id, Action::Update);
         Ok(Some(Reply::Done))
     }
 
-    fn handle_health(&mut self, name: &str, status: &str) -> Answered {
+    fn handle_health(&mut self, name: &str, health: HealthState) -> Answered {
         let container = self.containers.find_mut(name)?;
-        let id = container.id.clone();
-        if container.health != status && container.pid > 0 {
-            status.clone_into(&mut container.health);
-            self.tell(&id, &format!("health_status: {status}"), None);
+        let id = container.id().to_owned();
+        if container.set_health(health) {
+            self.emit(&id, Action::Health(health));
         }
         Ok(Some(Reply::Done))
     }
 
-    fn handle_connect(&mut self, caller: Waiting, name: &str, endpoint: Endpoint) -> Answered {
+    fn handle_connect(&mut self, caller: Caller, name: &str, endpoint: Endpoint) -> Answered {
         let container = self.containers.find_mut(name)?;
-        if container.spec.endpoints.iter().any(|known| known.network_id == endpoint.network_id) {
-            return Err(EngineError::Conflict(format!(
-                "container {name} is in network {} already",
-                endpoint.network
-            )));
-        }
-        container.spec.endpoints.push(endpoint.clone());
-        let (id, pid) = (container.id.clone(), container.pid);
-        self.tell(&id, "update", None);
-        self.change_network(
-            caller,
-            Order::Network { pid, connect: Some(Box::new(endpoint)), disconnect: None },
-        )
+        container.connect(endpoint.clone())?;
+        let (id, pid) = (container.id().to_owned(), container.pid());
+        self.emit(&id, Action::Update);
+        self.change_network(caller, pid, Some(endpoint), None)
     }
 
-    fn handle_disconnect(&mut self, caller: Waiting, name: &str, network: &str) -> Answered {
+    fn handle_disconnect(&mut self, caller: Caller, name: &str, network: &str) -> Answered {
         let container = self.containers.find_mut(name)?;
-        let place = container.spec.endpoints.iter().position(|known| known.network_id == network);
-        let Some(place) = place else {
-            return Err(EngineError::NotFound(format!("container {name} is not in that network")));
-        };
-        let gone = container.spec.endpoints.remove(place);
-        let (id, pid) = (container.id.clone(), container.pid);
-        self.tell(&id, "update", None);
-        self.change_network(caller, Order::Network { pid, connect: None, disconnect: Some(Box::new(gone)) })
+        let endpoint = container.disconnect(network)?;
+        let (id, pid) = (container.id().to_owned(), container.pid());
+        self.emit(&id, Action::Update);
+        self.change_network(caller, pid, None, Some(endpoint))
     }
 
     /// Changes the networks of a container that runs; of another there is nothing to change.
-    fn change_network(&mut self, caller: Waiting, order: Order) -> Answered {
-        if matches!(order, Order::Network { pid: 0, .. }) {
-            return Ok(Some(Reply::Done));
-        }
+    fn change_network(
+        &mut self,
+        caller: Caller,
+        pid: Option<i32>,
+        connect: Option<Endpoint>,
+        disconnect: Option<Endpoint>,
+    ) -> Answered {
+        let Some(pid) = pid else { return Ok(Some(Reply::Done)) };
+        let (connect, disconnect) = (connect.map(Box::new), disconnect.map(Box::new));
+        let order = Order::Network { pid, connect, disconnect };
         self.start_job(Purpose::Network { caller }, &order, Streams::default()).map_err(no_helper)?;
         Ok(None)
     }
 
     fn handle_exec(
         &mut self,
-        caller: Waiting,
+        caller: Caller,
         name: &str,
         spec: ExecSpec,
         descriptors: Vec<OwnedFd>,
     ) -> Answered {
         let container = self.containers.find_mut(name)?;
-        if container.state != State::Running {
+        if !container.life.is_running() {
             return Err(EngineError::Conflict(format!("container {name} is not running")));
         }
-        if container.paused {
+        if container.is_paused() {
             return Err(EngineError::Conflict(format!("container {name} is paused: unpause it first")));
         }
-        let id = container.id.clone();
+        let id = container.id().to_owned();
         let mut descriptors = descriptors.into_iter();
         let streams =
             Streams { stdin: descriptors.next(), stdout: descriptors.next(), stderr: descriptors.next() };
@@ -380,6 +308,11 @@ impl Supervisor {
             .map_err(no_helper)?;
         Ok(None)
     }
+}
+
+/// With the time that a client says, or the container's own.
+fn stop(grace: Option<Grace>) -> Stop {
+    grace.map_or(Stop::AsDefined, Stop::Within)
 }
 
 fn no_helper(error: std::io::Error) -> EngineError {

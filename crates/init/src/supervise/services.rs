@@ -1,12 +1,13 @@
 //! Services of the plan: each is made a container and started as soon as what it waits for is there.
 
-use super::Supervisor;
-use super::table::Container;
+use super::container::Container;
+use super::reload::Run;
+use super::supervisor::Supervisor;
 use crate::launch;
+use crate::lifecycle::Event;
 use crate::trace;
 use corral_machine::console::say;
 use corral_plan::graph::Progress;
-use corral_plan::lifecycle::{Event, State};
 use corral_plan::service::Service;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,11 +17,11 @@ const ESSENTIAL: [&str; 2] = ["console", "docker"];
 impl Supervisor {
     /// Starts every service that may start now and was not started yet.
     pub(super) fn start_services(&mut self) {
-        if self.ending.is_some() || self.resolver.is_some() {
+        if self.shutdown.is_some() || self.reload.is_running() {
             return;
         }
         self.record_progress();
-        if self.resolver.is_some() {
+        if self.reload.is_running() {
             // What follows may be another plan.
             return;
         }
@@ -35,7 +36,7 @@ impl Supervisor {
             .filter(|service| self.resolved.plan.is_ready(service, |name| self.progress(name)))
             .cloned()
             .collect();
-        self.tell_obstacles();
+        self.report_blockers();
         for service in ready {
             let spec = launch::container(&service, &self.resolved.environment);
             let name = service.name.to_string();
@@ -43,11 +44,9 @@ impl Supervisor {
                 self.resolved.plan.waits_for.get(&name).into_iter().flatten().cloned().collect();
             after.push("sysctl".to_owned());
             self.trace.begin(&name, after);
-            let mut container = Container::new(corral_engine::id::new_id(), spec);
-            container.planned = Some(Box::new(container.spec.clone()));
-            let id = container.id.clone();
-            match self.create(container) {
-                Ok(()) => self.happen(&id, Event::Start),
+            let id = corral_engine::id::new_id();
+            match self.create(Container::of_plan(id.clone(), spec)) {
+                Ok(()) => self.handle_event(&id, Event::Start),
                 Err(error) => say(&format!("{name}: {error}")),
             }
         }
@@ -55,16 +54,7 @@ impl Supervisor {
 
     /// How far a service is.
     pub(super) fn progress(&self, name: &str) -> Progress {
-        let Some(container) = self.containers.named(name) else { return Progress::Waiting };
-        match container.state {
-            State::Created | State::Starting if container.started == 0 => Progress::Waiting,
-            State::Exited if container.exit_code == 0 && container.error.is_empty() => Progress::Completed,
-            // A service that fails again and again must not hold up the others for ever.
-            State::Exited | State::Restarting => Progress::Failed,
-            _ if container.health == "healthy" => Progress::Healthy,
-            _ if container.health == "unhealthy" => Progress::Unhealthy,
-            _ => Progress::Started,
-        }
+        self.containers.named(name).map_or(Progress::Waiting, Container::progress)
     }
 
     fn is_up(&self, name: &str) -> bool {
@@ -73,7 +63,7 @@ impl Supervisor {
     }
 
     /// Says, once for each, what keeps a service from being started where waiting alone does not help.
-    fn tell_obstacles(&mut self) {
+    fn report_blockers(&mut self) {
         let plan = &self.resolved.plan;
         let open =
             plan.services.iter().filter(|service| self.containers.named(service.name.as_str()).is_none());
@@ -83,8 +73,8 @@ impl Supervisor {
                 Some(format!("{}: not started: {} {}", service.name, obstacle.service, obstacle.what))
             })
             .collect();
-        said.difference(&self.obstacles).for_each(|line| say(line));
-        self.obstacles = said;
+        said.difference(&self.blockers).for_each(|line| say(line));
+        self.blockers = said;
     }
 
     /// Services that were not started yet: name → those that it waits for.
@@ -121,16 +111,14 @@ impl Supervisor {
                 continue;
             }
             let container = self.containers.named_mut(name);
-            let Some(container) = container.filter(|container| !container.noted && !container.retiring)
-            else {
+            if !container.is_some_and(Container::handle_completion) {
                 continue;
-            };
-            container.noted = true;
+            }
             self.trace.end(name);
             reload |= service.labels.reload_config;
         }
         if reload {
-            self.start_resolver(&[]);
+            self.reload(Run::default(), None);
         }
         self.announce();
     }

@@ -19,8 +19,8 @@ pub(super) enum Timer {
     ConfirmLate,
     /// The resolver should have said all by now.
     ResolverLate,
-    /// The machine should have ended by now.
-    EndingLate,
+    /// The containers should have ended by now, for the machine shuts down.
+    ShutdownLate,
     /// There may be a descriptor for another client again.
     Accept,
     /// Children may have ended while PID 1 was replaced.
@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn a_length_without_end_is_a_length_all_the_same() {
         let mut timers = Timers::default();
-        timers.set(Duration::MAX, Timer::EndingLate);
+        timers.set(Duration::MAX, Timer::ShutdownLate);
         let mut restored = Timers::restore(timers.save());
-        assert!(restored.is_set(&Timer::EndingLate));
+        assert!(restored.is_set(&Timer::ShutdownLate));
         assert_eq!(restored.take_due(Instant::now()), None);
     }
 

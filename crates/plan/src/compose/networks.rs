@@ -65,7 +65,9 @@ impl Reader<'_> {
         for (key, value) in items {
             match key.as_str() {
                 "aliases" => attachment.aliases = self.strings(value)?,
-                "ipv4_address" => attachment.address = self.string(value)?,
+                "ipv4_address" => {
+                    attachment.address = Some(self.parsed(value, "an IPv4 address")?);
+                }
                 other if other.starts_with("x-") => {}
                 other => self.warn(value.key_at, format!("network {name}: {other}: has no effect here")),
             }

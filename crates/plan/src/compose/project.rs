@@ -98,12 +98,12 @@ impl Reader<'_> {
             }
             let pools = self.items(value)?;
             if pools.len() > 1 {
-                self.warn(value.at, "only the first of these subnets counts".to_owned());
+                self.warn(value.at, "only the first of these subnets is used".to_owned());
             }
             for (key, value) in pools.first().map_or(Ok(&[][..]), |pool| self.mapping(pool))? {
                 match key.as_str() {
-                    "subnet" => network.subnet = self.string(value)?,
-                    "gateway" => network.gateway = self.string(value)?,
+                    "subnet" => network.subnet = Some(self.parsed(value, "a subnet such as 10.1.0.0/16")?),
+                    "gateway" => network.gateway = Some(self.parsed(value, "an IPv4 address")?),
                     other => self.warn(value.key_at, format!("ipam: {other}: has no effect here")),
                 }
             }

@@ -31,6 +31,12 @@ impl Reader<'_> {
         }
     }
 
+    /// A value of some type with a text form; `what` it is, for the message.
+    pub(super) fn parsed<T: FromStr>(&self, node: &Node, what: &str) -> Result<T, ComposeError> {
+        let text = self.string(node)?;
+        text.parse().map_err(|_| self.error(node.at, format!("{text:?} is not {what}")))
+    }
+
     /// A number, bare or in quotes.
     pub(super) fn number<T: FromStr>(&self, node: &Node) -> Result<T, ComposeError> {
         let text = self.string(node)?;
@@ -121,29 +127,9 @@ impl Reader<'_> {
     }
 }
 
-/// `10s`, `1m30s`, `1.5s`, `500ms`, or a number of seconds; nothing at all is no time.
+/// As [`corral_config::duration::parse`] reads it; nothing at all is no time.
 pub fn duration(text: &str) -> Option<Duration> {
-    let (mut total, mut rest) = (Duration::ZERO, text.trim());
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, tail) = rest.split_at(digits);
-        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(letters);
-        let unit = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" => 1e-6,
-            "ns" => 1e-9,
-            "" if total.is_zero() && tail.is_empty() => 1.0,
-            _ => return None,
-        };
-        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * unit).ok()?;
-        total = total.checked_add(part)?;
-        rest = tail;
-    }
-    Some(total)
+    if text.trim().is_empty() { Some(Duration::ZERO) } else { corral_config::duration::parse(text) }
 }
 
 /// Splits a text into words as a shell would; None if a quote is not closed.

@@ -57,11 +57,10 @@ secrets: {key: {file: /etc/key}}
     assert!(file.warnings.is_empty(), "{:?}", file.warnings);
     let service = &file.services[0];
     let Network::Bridges(places) = &service.network else { panic!("{:?}", service.network) };
-    assert_eq!((places[0].address.as_str(), places[0].aliases.as_slice()), ("10.1.0.9", &["www".into()][..]));
-    assert_eq!(
-        (places[0].network.name.as_str(), places[0].network.subnet.as_str()),
-        ("system_front", "10.1.0.0/16")
-    );
+    assert_eq!(places[0].address, Some("10.1.0.9".parse().unwrap()));
+    assert_eq!(places[0].aliases, ["www"]);
+    assert_eq!(places[0].network.name, "system_front");
+    assert_eq!(places[0].network.subnet, Some("10.1.0.0/16".parse().unwrap()));
     assert!(places[1].network.internal && places[1].network.name == "behind");
     let sources: Vec<&Source> = service.volumes.iter().map(|volume| &volume.source).collect();
     let volume = |name: &str| Source::Volume(name.to_owned());

@@ -1,10 +1,11 @@
 //! `ros bootcmd`, in a system container of its own before udev, network and console: the owner's early commands. One
 //! that hangs is ended: nobody would get in otherwise.
 
-use super::console::{commands, mounts};
+use super::console::commands;
 use crate::resolve::effective::load_config;
 use anyhow::Result;
 use corral_machine::console::say;
+use corral_machine::program;
 use std::time::{Duration, Instant};
 
 /// How long all of them may take together.
@@ -22,15 +23,14 @@ pub(crate) fn run() -> Result<()> {
                 continue;
             }
         };
-        if !mounts::wait_until(&mut child, deadline)? {
+        let Some(status) = program::wait(&mut child, deadline)? else {
             let _ = child.kill();
             say(&format!(
                 "bootcmd: {item:?} was not done within {} s; going on without it",
                 PATIENCE.as_secs()
             ));
             return Ok(());
-        }
-        let status = child.wait()?;
+        };
         if !status.success() {
             say(&format!("bootcmd: {item:?}: {status}"));
         }

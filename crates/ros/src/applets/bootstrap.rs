@@ -5,10 +5,8 @@ use crate::grow;
 use crate::luks::{self, KeyFile};
 use anyhow::{Context, Result, bail};
 use corral_init::boot::state::REPAIRED;
-use corral_machine::block;
-use corral_machine::growth;
-use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
+use corral_machine::{block, growth, modules, program};
 use rustix::mount::MountFlags;
 use std::fs;
 use std::io::Read;
@@ -44,10 +42,8 @@ pub(crate) fn run() -> Result<()> {
 
 /// `rancher.state.mdadm_scan`: software RAID, whatever of it is there.
 fn assemble() -> Result<()> {
-    for module in ["raid0", "raid1", "raid10", "raid456"] {
-        if let Err(error) = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(module)) {
-            println!("corral: {error:#}");
-        }
+    if let Err(error) = modules::load(&["raid0", "raid1", "raid10", "raid456"]) {
+        println!("corral: {error:#}");
     }
     let mut mdadm = Command::new("/usr/sbin/mdadm");
     let status = mdadm.args(["--assemble", "--scan", "--run"]).status().context("starting mdadm")?;
@@ -119,8 +115,8 @@ fn make<'a>(candidates: impl Iterator<Item = &'a str>, state: &str) -> Result<()
 fn format(device: &Path, label: &str) -> Result<()> {
     println!("corral: formatting {} as {label}", device.display());
     let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
-    let status = mkfs.args(["-q", "-F", "-L", label]).arg(device).status().context("starting mkfs.ext4")?;
-    if status.success() { Ok(()) } else { bail!("mkfs.ext4 {}: {status}", device.display()) }
+    let formatting = || format!("formatting {}", device.display());
+    program::run(mkfs.args(["-q", "-F", "-L", label]).arg(device)).map(drop).with_context(formatting)
 }
 
 /// Docker Machine puts a tar archive with its ssh key at the start of the disk that it wants to be formatted.

@@ -5,15 +5,17 @@
 mod save;
 
 use crate::resolve::cloud_init::{
-    CONFIG_DRIVE, CloudInitMark, NOCLOUD_DRIVE, local_sources, network_sources,
+    CONFIG_DRIVE, CloudInitMark, MARK, NOCLOUD_DRIVE, local_sources, network_sources,
 };
 use crate::resolve::effective::load_config;
+use crate::resolve::root::Root;
 use anyhow::{Context, Result, bail};
 use corral_cloud::{Found, fetch_all, http::Http, seed, vmware};
 use corral_config::names::{DataSource, shown_url};
 use corral_machine::block::{self, Volume};
 use corral_machine::console::say;
-use corral_machine::modules::Index;
+use corral_machine::files::write_atomic;
+use corral_machine::modules;
 use corral_machine::mounts::{self, Mount};
 use rustix::mount::MountFlags;
 use save::Stage;
@@ -25,7 +27,7 @@ const MOUNT_POINT: &str = "/media/config-2";
 /// Asks the sources of this machine.
 pub(crate) fn run_local() -> Result<()> {
     let config = load_config()?;
-    let mut mark = CloudInitMark::load();
+    let mut mark = CloudInitMark::load(&Root::machine());
     for source in local_sources(&config) {
         match read_local(&source) {
             Ok(Some((found, url))) if is_something(&found, url.as_ref()) => {
@@ -44,7 +46,7 @@ pub(crate) fn run_local() -> Result<()> {
 /// Asks the sources on the network, and fetches what local user-data includes.
 pub(crate) fn run_network() -> Result<()> {
     let config = load_config()?;
-    let mut mark = CloudInitMark::load();
+    let mut mark = CloudInitMark::load(&Root::machine());
     let stage = if mark.local.is_some() { Stage::NetworkAfterLocal } else { Stage::Network };
     let includes = std::mem::take(&mut mark.includes);
     let patience = Duration::from_secs(config.rancher.cloud_init.timeout.max(1));
@@ -138,7 +140,7 @@ fn keep(stage: Stage, source: &dyn ToString, found: &Found, mark: &mut CloudInit
 
 fn finish(mark: &CloudInitMark) -> Result<()> {
     mark.problems.iter().for_each(|problem| println!("{problem}"));
-    mark.save()
+    write_atomic(Path::new(MARK), &serde_json::to_vec(mark)?, 0o600)
 }
 
 /// What a local source holds, and a URL that stands in its place; None if it is not there.
@@ -191,12 +193,11 @@ fn read_drive(labels: &[&str], read: impl Fn(&Path) -> Result<Held>) -> Result<H
 
 fn mount(volume: &Volume) -> Result<()> {
     let kind = volume.system.kind;
-    let mut modules = Index::open(Path::new("/lib/modules"))?;
     match kind {
-        "iso9660" => modules.load("isofs")?,
-        "vfat" => ["vfat", "nls_cp437", "nls_ascii"].iter().try_for_each(|name| modules.load(name))?,
+        "iso9660" => modules::load(&["isofs"])?,
+        "vfat" => modules::load(&["vfat", "nls_cp437", "nls_ascii"])?,
         "swap" => bail!("{} is a swap space", volume.device.display()),
-        other => modules.load(other)?,
+        other => modules::load(&[other])?,
     }
     mounts::mount(&Mount {
         source: &volume.device.to_string_lossy(),
@@ -209,7 +210,7 @@ fn mount(volume: &Volume) -> Result<()> {
 
 /// A folder that the hypervisor shares, as `-virtfs` of QEMU does.
 fn mount_shared(tag: &str) -> Result<()> {
-    Index::open(Path::new("/lib/modules"))?.load("9p")?;
+    modules::load(&["9p"])?;
     let data = "trans=virtio,version=9p2000.L,cache=none";
     mounts::mount(&Mount { source: tag, target: MOUNT_POINT, kind: "9p", flags: read_only(), data })
 }

@@ -11,8 +11,8 @@ mod sshd;
 use super::user_docker::CONSOLE_DONE;
 use crate::release::boot_set::BootSet;
 use crate::resolve::effective::load_config;
+use crate::resolve::replacement::REBUILDS;
 use crate::resolve::store;
-use crate::resolve::switchable::REBUILDS;
 use anyhow::{Context, Result, bail};
 use commands::{run_all, run_script, user_data_scripts};
 use corral_config::Config;
@@ -26,6 +26,7 @@ use corral_machine::boot_partition::booted;
 use corral_machine::console::say;
 use corral_machine::files::write_atomic;
 use corral_machine::os_release::running_version;
+use corral_machine::program;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -211,8 +212,7 @@ fn write_file(file: &WriteFile) -> Result<()> {
     if file.owner.is_empty() {
         return Ok(());
     }
-    let status = Command::new("chown").arg(&file.owner).arg(path).status()?;
-    if status.success() { Ok(()) } else { bail!("chown {}: {status}", file.owner) }
+    program::run(Command::new("chown").arg(&file.owner).arg(path)).map(drop)
 }
 
 /// What `respawn` runs: a getty on each terminal, and sshd.

@@ -6,6 +6,7 @@ use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
+use corral_engine::spec::Grace;
 use corral_init::boot::state;
 use corral_machine::block;
 use corral_machine::console::say;
@@ -22,7 +23,7 @@ pub(crate) fn run() -> Result<()> {
     let resized = if rancher.resize_device.is_empty() { Ok(()) } else { resize(&rancher.resize_device) };
     let grown = grow_state();
     for name in &rancher.restart_services {
-        if let Err(error) = ask(Request::Restart { container: name.clone(), timeout: Some(10) }) {
+        if let Err(error) = ask(Request::Restart { container: name.clone(), grace: Some(Grace::default()) }) {
             println!("restart_services: {name}: {error:#}");
         }
     }

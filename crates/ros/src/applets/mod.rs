@@ -1,4 +1,6 @@
-//! What this binary is under its other names, and inside system containers.
+//! What this binary is besides `ros`: a table of programs. Each is reached by its name, be it that
+//! of the executed file (a link to this binary) or the first word after `ros`, as compose files
+//! have it.
 
 pub(crate) mod autologin;
 pub(crate) mod bootcmd;
@@ -21,84 +23,91 @@ pub(crate) mod wait_for_docker;
 use crate::resolve::preload::Engine;
 use crate::{registries, upgrade};
 use anyhow::{Context, Result, bail};
-use clap::Subcommand;
+use clap::{Parser, ValueEnum};
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{self, ExitCode};
 
-// Programs of system containers, as compose files call them: `ros NAME`. (A doc comment here would
-// be the help of `ros` to clap.)
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    #[command(hide = true)]
-    EngineDaemon,
-    #[command(hide = true)]
-    Bootstrap,
-    #[command(hide = true)]
-    CloudInitSave {
-        /// Ask the sources on the network
-        #[arg(long)]
-        network: bool,
-    },
-    #[command(hide = true)]
-    Bootcmd,
-    #[command(hide = true)]
-    ConfigApplied,
-    #[command(hide = true)]
-    ConsoleInit,
-    #[command(hide = true)]
-    ConsoleMount { number: usize },
-    #[command(hide = true)]
-    ConsoleRun,
-    #[command(hide = true)]
-    Recovery,
-    #[command(hide = true)]
-    OsTrial,
-    #[command(hide = true)]
-    Netconf,
-    #[command(hide = true)]
-    NetconfAfter,
-    #[command(hide = true)]
-    ServiceFiles(service_files::Options),
-    #[command(hide = true)]
-    PreloadImages { engine: Engine },
-    #[command(hide = true)]
-    ImageCheck { service: String, mark: String },
-    /// What images of the original have before their command
-    #[command(hide = true)]
-    Entrypoint {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-    #[command(hide = true)]
-    UserDocker,
-    #[command(hide = true)]
-    UserServices,
+/// Does the work of a program; it gets what follows its name.
+pub(crate) type Program = fn(&[String]) -> Result<()>;
+
+/// It has many clients: one that hangs up must not end it for the others.
+pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
+
+/// Every program and its name.
+const PROGRAMS: [(&str, Program); 25] = [
+    ("autologin", autologin::run),
+    ("bootcmd", |_| bootcmd::run()),
+    ("bootstrap", |_| bootstrap::run()),
+    ("cloud-init-execute", execute_cloud_init),
+    ("cloud-init-save", save_cloud_init),
+    ("config-applied", |_| console::config_applied()),
+    ("console-init", |_| console::run()),
+    ("console-mount", mount_in_console),
+    ("console-run", |_| console::run_commands()),
+    (ENGINE_DAEMON, |_| corral_daemon::serve::run(registries::load)),
+    ("entrypoint", entrypoint),
+    ("image-check", check_image),
+    ("modprobe", modprobe::run),
+    ("netconf", |_| netconf::run()),
+    ("netconf-after", |_| netconf::run_after()),
+    ("os-trial", |_| upgrade::trial::run()),
+    ("preload-images", preload_images),
+    ("recovery", |_| recovery::run()),
+    ("recovery-login", |_| recovery::log_in()),
+    ("recovery-shell", |_| recovery::shell()),
+    ("respawn", respawn::run),
+    ("service-files", fetch_service_files),
+    ("user-docker", |_| user_docker::run()),
+    ("user-services", |_| user_services::run()),
+    ("wait-for-docker", |_| wait_for_docker::run()),
+];
+
+/// The program of that name.
+pub(crate) fn find(name: &str) -> Option<Program> {
+    PROGRAMS.iter().find(|(of_program, _)| *of_program == name).map(|(_, program)| *program)
 }
 
-/// Does the work of a program.
-pub(crate) fn run(command: Command) -> Result<()> {
-    match command {
-        Command::EngineDaemon => corral_daemon::serve::run(registries::load),
-        Command::Bootstrap => bootstrap::run(),
-        Command::CloudInitSave { network: false } => cloud_init::run_local(),
-        Command::CloudInitSave { network: true } => cloud_init::run_network(),
-        Command::ConfigApplied => console::config_applied(),
-        Command::Bootcmd => bootcmd::run(),
-        Command::ConsoleInit => console::run(),
-        Command::ConsoleMount { number } => console::mounts::make_one(number),
-        Command::ConsoleRun => console::run_commands(),
-        Command::Recovery => recovery::run(),
-        Command::OsTrial => upgrade::trial::run(),
-        Command::Netconf => netconf::run(),
-        Command::NetconfAfter => netconf::run_after(),
-        Command::ServiceFiles(options) => service_files::run(&options),
-        Command::PreloadImages { engine } => preload::run(engine),
-        Command::ImageCheck { service, mark } => image_check::run(&service, &mark),
-        Command::Entrypoint { command } => entrypoint(&command),
-        Command::UserDocker => user_docker::run(),
-        Command::UserServices => user_services::run(),
+/// `cloud-init-execute [-pre-console] [-console]`.
+fn execute_cloud_init(arguments: &[String]) -> Result<()> {
+    if arguments.iter().any(|argument| argument.trim_start_matches('-') == "pre-console") {
+        execute::run()
+    } else {
+        console::execute()
     }
+}
+
+/// `ros cloud-init-save [--network]`.
+fn save_cloud_init(arguments: &[String]) -> Result<()> {
+    match arguments {
+        [] => cloud_init::run_local(),
+        [flag] if flag == "--network" => cloud_init::run_network(),
+        _ => bail!("cloud-init-save [--network]: {arguments:?} is neither"),
+    }
+}
+
+/// `ros console-mount NUMBER`.
+fn mount_in_console(arguments: &[String]) -> Result<()> {
+    let [number] = arguments else { bail!("console-mount NUMBER: {arguments:?} is no number") };
+    console::mounts::make_one(number.parse().with_context(|| format!("console-mount {number}"))?)
+}
+
+/// `ros image-check SERVICE MARK`.
+fn check_image(arguments: &[String]) -> Result<()> {
+    let [service, mark] = arguments else { bail!("image-check SERVICE MARK: not {arguments:?}") };
+    image_check::run(service, mark)
+}
+
+/// `ros preload-images system-docker|docker`.
+fn preload_images(arguments: &[String]) -> Result<()> {
+    let engine = arguments.first().and_then(|name| Engine::from_str(name, false).ok());
+    preload::run(engine.with_context(|| format!("preload-images: {arguments:?} is no engine"))?)
+}
+
+/// `ros service-files [--index] [FILE…]`.
+fn fetch_service_files(arguments: &[String]) -> Result<()> {
+    let words = std::iter::once("service-files").chain(arguments.iter().map(String::as_str));
+    service_files::run(&service_files::Options::try_parse_from(words)?)
 }
 
 /// The creation helper: its socket is the descriptor that PID 1 names.
@@ -111,8 +120,22 @@ pub(crate) fn helper(arguments: &[String]) -> ExitCode {
     ExitCode::from(u8::try_from(corral_engine::runtime::helper::run(&socket)).unwrap_or(1))
 }
 
-/// `ros entrypoint COMMAND…`: in the original this wrote the service's files first; here they are there already.
+/// `ros entrypoint COMMAND…`: in the original this wrote the service's files first; here they are
+/// there already.
 fn entrypoint(command: &[String]) -> Result<()> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
     Err(process::Command::new(program).args(arguments).exec()).with_context(|| format!("starting {program}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_is_found_by_its_name_and_no_name_is_there_twice() {
+        assert!(PROGRAMS.iter().all(|(name, _)| find(name).is_some()));
+        let names: Vec<&str> = PROGRAMS.iter().map(|(name, _)| *name).collect();
+        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+        assert!(find("config").is_none(), "a command is no program");
+    }
 }

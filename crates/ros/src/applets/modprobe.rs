@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 use corral_machine::modules::Index;
-use std::path::Path;
 
 /// Loads the module (or alias) that the kernel names: `modprobe -q -- NAME`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let Some(name) = arguments.iter().find(|argument| !argument.starts_with('-')) else { return Ok(()) };
-    Index::open(Path::new("/lib/modules"))?.load_alias(name)
+    Index::running()?.load_alias(name)
 }

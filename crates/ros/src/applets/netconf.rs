@@ -13,6 +13,7 @@ use commands::{ip, run_words};
 use corral_config::Config;
 use corral_config::model::Interface;
 use corral_machine::console::say;
+use corral_machine::inotify;
 use matching::Entry;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -73,7 +74,7 @@ pub(crate) fn run_after() -> Result<()> {
         let Some(interface) = entry.interface.filter(|interface| interface.dhcp) else { continue };
         let is_needed = !interface.post_up.is_empty() || !network.post_cmds.is_empty();
         let is_there = || addresses::is_known(&entry.link.name);
-        if is_needed && !commands::wait_for_files(Path::new(addresses::FOLDER), deadline, is_there)? {
+        if is_needed && !inotify::wait_for(Path::new(addresses::FOLDER), deadline, is_there)? {
             println!("{}: no lease within {} s", entry.link.name, LEASE.as_secs());
         }
         interface.post_up.iter().for_each(|command| run_words(command, &entry.link.name));
@@ -91,7 +92,7 @@ fn warn_without_address(entries: &[Entry<'_>], deadline: Instant) -> Result<()> 
         let mut names = entries.iter().map(|entry| entry.link.name.as_str());
         names.any(|name| addresses::is_known(name) || addresses::has_global_ipv6(name))
     };
-    if asking.is_empty() || commands::wait_for_files(Path::new(addresses::FOLDER), deadline, has_one)? {
+    if asking.is_empty() || inotify::wait_for(Path::new(addresses::FOLDER), deadline, has_one)? {
         return Ok(());
     }
     let states: Vec<String> = asking

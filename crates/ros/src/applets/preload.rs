@@ -3,19 +3,21 @@
 
 use super::wait_for_docker;
 use crate::resolve::preload::{Engine, stamp};
-use anyhow::{Context, Result, bail};
+use crate::resolve::root::Root;
+use anyhow::{Result, bail};
 use corral_engine::paths;
 use corral_machine::console::say;
 use corral_machine::files::write_atomic;
+use corral_machine::program;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Loads what is there; what cannot be loaded is told, and tried again at the next start.
 pub(crate) fn run(engine: Engine) -> Result<()> {
     if engine == Engine::Docker {
         wait_for_docker::run()?;
     }
-    let archives = engine.waiting();
+    let archives = engine.waiting(&Root::machine());
     let mut failures = 0;
     for archive in &archives {
         if let Err(error) = load(engine, archive) {
@@ -27,16 +29,9 @@ pub(crate) fn run(engine: Engine) -> Result<()> {
 }
 
 fn load(engine: Engine, archive: &Path) -> Result<()> {
-    let output = Command::new("/usr/bin/docker")
-        .args(["--host", &socket(engine), "load", "--input"])
-        .arg(archive)
-        .stdin(Stdio::null())
-        .output()
-        .context("starting docker")?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "));
-    }
-    print!("{}: {}", archive.display(), String::from_utf8_lossy(&output.stdout));
+    let mut client = Command::new("/usr/bin/docker");
+    client.args(["--host", &socket(engine), "load", "--input"]).arg(archive);
+    print!("{}: {}", archive.display(), program::run(&mut client)?);
     write_atomic(&stamp(archive), b"", 0o644)
 }
 

@@ -5,10 +5,10 @@ use super::console::accounts::chpasswd_arguments;
 use crate::terminals::consoles;
 use anyhow::{Context, Result};
 use corral_machine::os_release::running_version;
+use corral_machine::program;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -97,15 +97,7 @@ fn set_password(password: &str) -> Result<()> {
         None => format!("{line}\n"),
     };
     fs::write("/etc/passwd", table.lines().map(line).collect::<String>())?;
-    let mut child = Command::new("/usr/sbin/chpasswd")
-        .args(chpasswd_arguments(password))
-        .stdin(Stdio::piped())
-        .spawn()
-        .context("starting chpasswd")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(format!("root:{password}\n").as_bytes())?;
-    }
-    let status = child.wait()?;
-    anyhow::ensure!(status.success(), "chpasswd: {status}");
-    Ok(())
+    let mut chpasswd = Command::new("/usr/sbin/chpasswd");
+    let line = format!("root:{password}\n");
+    program::feed(chpasswd.args(chpasswd_arguments(password)), line.as_bytes()).map(drop)
 }

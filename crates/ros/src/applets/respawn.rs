@@ -2,10 +2,12 @@
 //! is started again after longer and longer pauses, never given up: it may be somebody's only way in.
 
 use anyhow::{Context, Result};
+use corral_engine::signal::Signal;
 use corral_engine::sys::reap;
-use corral_engine::sys::signals::{self, Ask, Signals};
-use corral_plan::restart;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use corral_engine::sys::signals::{self, SignalAction, Signals};
+use corral_init::restart;
+use corral_machine::deadline;
+use rustix::event::{PollFd, PollFlags};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,14 +33,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     loop {
         programs.iter_mut().for_each(Program::start_if_due);
         wait(&signals, &programs)?;
-        while let Some(ask) = signals.take() {
-            match ask {
-                Ask::Reap => reap_all(&mut programs),
+        while let Some(action) = signals.take() {
+            match action {
+                SignalAction::Reap => reap_all(&mut programs),
                 _ => {
                     programs
                         .iter()
                         .filter_map(|program| program.pid)
-                        .for_each(|pid| drop(signals::send(pid, 15)));
+                        .for_each(|pid| drop(signals::send(pid, Signal::TERM)));
                     return Ok(());
                 }
             }
@@ -59,14 +61,7 @@ fn load(file: &Path) -> Result<Vec<String>> {
 
 fn wait(signals: &Signals, programs: &[Program]) -> Result<()> {
     let next = programs.iter().filter(|program| program.pid.is_none()).map(|program| program.due).min();
-    let timeout = next.map(|due| {
-        let left = due.saturating_duration_since(Instant::now());
-        Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
-    });
-    match poll(&mut [PollFd::new(signals, PollFlags::IN)], timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error).context("waiting"),
-    }
+    deadline::poll(&mut [PollFd::new(signals, PollFlags::IN)], next).map(drop).context("waiting")
 }
 
 fn reap_all(programs: &mut [Program]) {

@@ -2,8 +2,10 @@
 //! `rancher.services_include` that are named by URL, or by their name in a repository. The configuration is resolved again
 //! when it has ended, and what it fetched counts. `ros service`, `ros console` and `ros engine` have it fetch for them.
 
-use crate::resolve::catalogue::{self, Index};
+use crate::resolve::catalogue;
 use crate::resolve::effective::load_config;
+use crate::resolve::index::Index;
+use crate::resolve::root::Root;
 use anyhow::{Context, Result, bail};
 use corral_cloud::http::Http;
 use corral_config::names::shown_url;
@@ -19,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// When somebody at a terminal does.
 const SOMEBODY_WAITS: Duration = Duration::from_secs(30);
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, clap::Parser)]
 pub(crate) struct Options {
     /// Print what the repositories have, as JSON
     #[arg(long)]
@@ -43,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .try_for_each(|place| fetch_first(&http, &catalogue::urls(place, &config)?));
     }
     let http = Http::new(Instant::now() + PATIENCE)?;
-    let missing = catalogue::missing(&config);
+    let missing = catalogue::missing(&Root::machine(), &config);
     let failures = missing.iter().filter_map(|urls| fetch_first(&http, urls).err());
     let failures: Vec<String> = failures.map(|error| format!("{error:#}")).collect();
     for failure in &failures {

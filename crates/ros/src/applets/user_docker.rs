@@ -7,9 +7,8 @@ use corral_config::model::Docker;
 use corral_engine::client::ask;
 use corral_engine::protocol::{Reply, Request};
 use corral_machine::files::write_atomic;
-use corral_machine::modules::Index;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{CWD, inotify};
+use corral_machine::{inotify, modules, program};
+use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
@@ -48,15 +47,19 @@ const MODULES: [&str; 12] = [
 pub(crate) fn run() -> Result<()> {
     let rancher = load_config()?.rancher;
     let docker = &rancher.docker;
-    load_modules();
-    wait_for(Path::new(CONSOLE_DONE))?;
+    if let Err(error) = modules::load(&MODULES) {
+        println!("{error:#}");
+    }
+    let done = Path::new(CONSOLE_DONE);
+    inotify::wait_for(done.parent().unwrap_or(done), None, || done.exists())?;
     let Reply::Container(console) = ask(Request::Inspect { container: docker.storage_context.clone() })?
     else {
         bail!("PID 1 answered something else");
     };
     let other = open_other_engine()?;
-    let namespace = File::open(format!("/proc/{}/ns/mnt", console.status.pid))
-        .with_context(|| format!("{} does not run", docker.storage_context))?;
+    let not_running = || format!("{} does not run", docker.storage_context);
+    let pid = console.status.pid.with_context(not_running)?;
+    let namespace = File::open(format!("/proc/{pid}/ns/mnt")).with_context(not_running)?;
     rustix::thread::move_into_link_name_space(
         std::os::fd::AsFd::as_fd(&namespace),
         Some(rustix::thread::LinkNameSpaceType::Mount),
@@ -101,11 +104,7 @@ fn starting(program: &str) -> Command {
 
 /// An error with the line, in the shell's words, if not.
 fn readable_by_the_shell() -> Result<()> {
-    let said = Command::new(SHELL).args(["-n", OPTIONS]).output().context("starting a shell")?;
-    if !said.status.success() {
-        bail!("{}", String::from_utf8_lossy(&said.stderr).trim());
-    }
-    Ok(())
+    program::run(Command::new(SHELL).args(["-n", OPTIONS])).map(drop)
 }
 
 /// The programs of another engine lie in /engine of its image, as in the original's. They are taken along.
@@ -141,32 +140,6 @@ fn write_config(docker: &Docker) -> Result<()> {
     ];
     for (name, text) in files.iter().filter(|(_, text)| !text.is_empty()) {
         write_atomic(&Path::new("/etc/docker/tls").join(name), text.as_bytes(), 0o400)?;
-    }
-    Ok(())
-}
-
-fn load_modules() {
-    match Index::open(Path::new("/lib/modules")) {
-        Ok(mut index) => {
-            for name in MODULES {
-                if let Err(error) = index.load(name) {
-                    println!("{error:#}");
-                }
-            }
-        }
-        Err(error) => println!("{error:#}"),
-    }
-}
-
-/// Waits for a file to appear.
-fn wait_for(path: &Path) -> Result<()> {
-    let folder = path.parent().context("a file without a folder")?;
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    inotify::add_watch(&watch, folder, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
-    while !path.exists() {
-        poll(&mut [PollFd::new(&watch, PollFlags::IN)], None)?;
-        let mut buffer = [0_u8; 4096];
-        while rustix::io::read(&watch, &mut buffer).is_ok_and(|count| count > 0) {}
     }
     Ok(())
 }

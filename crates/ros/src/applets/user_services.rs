@@ -5,10 +5,12 @@ use super::wait_for_docker;
 use crate::resolve::effective::load_config;
 use crate::resolve::environment;
 use crate::resolve::services::is_of_system;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use corral_config::model::RegistryAuth;
 use corral_config::yaml::Node;
+use corral_machine::deadline::pause;
 use corral_machine::files::{remove_durably, write_atomic};
+use corral_machine::program;
 use corral_plan::compose;
 use corral_plan::resolved::Environment;
 use corral_plan::service::Condition;
@@ -17,7 +19,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Where the client finds the logins for registries: in this container's own memory.
@@ -78,7 +80,8 @@ fn wait_for_others(service: &UserService, ours: &BTreeSet<String>) -> Result<()>
             if Instant::now() > deadline {
                 bail!("{name}: not {condition:?} within {} s", PATIENCE.as_secs());
             }
-            std::thread::park_timeout(Duration::from_secs(1));
+            // Docker has no request that waits until a container is well.
+            pause(Duration::from_secs(1));
         }
     }
     Ok(())
@@ -108,7 +111,7 @@ fn bring_up(service: &UserService) -> Result<()> {
         }
     }
     let definition = [service.arguments.join("\0"), service.environment.join("\0")].join("\0\0");
-    let hash: String = Sha256::digest(definition).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(&Sha256::digest(definition)[..16]);
     let format = format!("{{{{index .Config.Labels \"{HASH_LABEL}\"}}}}");
     match docker(&["container", "inspect", "--format", &format, &service.name]) {
         Ok(old) if old == hash => {}
@@ -196,16 +199,12 @@ fn docker(arguments: &[&str]) -> Result<String> {
 
 fn docker_command() -> Command {
     let mut command = Command::new("/usr/bin/docker");
-    command.args(["--config", CLIENT_CONFIG]).stdin(Stdio::null());
+    command.args(["--config", CLIENT_CONFIG]);
     command
 }
 
 fn finish(command: &mut Command) -> Result<String> {
-    let output = command.output().context("starting docker")?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    }
-    bail!("{}", String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "))
+    program::run(command).map(|said| said.trim().to_owned())
 }
 
 /// `rancher.registry_auths` in the client's own form.

@@ -1,7 +1,7 @@
 //! `wait-for-docker`: returns when the user's Docker answers.
 
 use anyhow::{Result, bail};
-use rustix::event::{Timespec, poll};
+use corral_machine::deadline::pause;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ pub(crate) fn run() -> Result<()> {
         if Instant::now() >= deadline {
             bail!("Docker does not answer at {SOCKET} after {} s", PATIENCE.as_secs());
         }
-        // Nothing tells when a daemon begins to answer on a socket that may not even exist yet.
-        let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 200_000_000 }));
+        // Nothing reports that a daemon begins to answer on a socket that may not even exist yet.
+        pause(Duration::from_millis(200));
     }
     println!("Docker is ready");
     Ok(())

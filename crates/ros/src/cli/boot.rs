@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use corral_engine::client::{ask, unexpected};
 use corral_engine::protocol::{Reply, Request};
-use corral_init::trace::{self, Span};
+use corral_init::trace::{self, Span, seconds};
 use corral_machine::files::write_atomic;
 use std::path::PathBuf;
 
@@ -38,7 +38,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn print_span(span: &Span) {
-    let seconds = |micros: u64| micros as f64 / 1e6;
     if span.end == 0 {
         println!("{:>9.3} {:>9} {:>9}  {:<8} {}", seconds(span.start), "-", "-", span.kind, span.name);
     } else {

@@ -2,6 +2,8 @@
 
 use super::switch;
 use crate::api;
+use crate::resolve::switchable::ENGINE;
+use crate::size::megabytes;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_engine::client::ask;
@@ -34,7 +36,7 @@ pub(crate) struct Clean {
 
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
-        Command::Choice(command) => switch::ENGINE.run(command),
+        Command::Choice(command) => switch::run(&ENGINE, command),
         Command::Fsck { mend } => check(*mend),
     }
 }
@@ -68,7 +70,7 @@ pub(crate) fn clean(options: &Clean) -> Result<()> {
         }
     }
     let bytes = done["SpaceReclaimed"].as_u64().unwrap_or(0);
-    println!("{:.1} MB are free again", bytes as f64 / 1e6);
+    println!("{} are free again", megabytes(bytes));
     Ok(())
 }
 

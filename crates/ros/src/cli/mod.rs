@@ -12,8 +12,10 @@ mod service;
 mod switch;
 mod tls;
 
+use crate::resolve::switchable::CONSOLE;
 use crate::{applets, install, upgrade, why};
 use clap::{Parser, Subcommand};
+use corral_engine::sys::signals;
 use corral_machine::os_release::running_version;
 use report::report;
 use std::process::ExitCode;
@@ -152,8 +154,6 @@ enum Command {
     Poweroff(crate::power::Options),
     /// Halt the machine
     Halt(crate::power::Options),
-    #[command(flatten)]
-    Applet(applets::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,9 +177,14 @@ enum Os {
     Panic,
 }
 
-/// Parses the command line and does what it says.
+/// Parses the command line and does what it says. A program of system containers is one of `applets`.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
-    corral_engine::sys::signals::unblock_all();
+    signals::unblock_all();
+    if let [name, arguments @ ..] = arguments
+        && let Some(program) = applets::find(name)
+    {
+        return run_program(name, || program(arguments));
+    }
     let cli = match Cli::try_parse_from(std::iter::once("ros".to_owned()).chain(arguments.iter().cloned())) {
         Ok(cli) => cli,
         Err(error) => {
@@ -187,20 +192,32 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    if !matches!(cli.command, Some(Command::Applet(applets::Command::EngineDaemon))) {
-        // The daemon has many clients: one that hangs up must not end it for the others.
-        corral_engine::sys::signals::end_on_closed_pipe();
-    }
+    signals::end_on_closed_pipe();
     if cli.version {
         println!("ros version v{}", running_version());
         return ExitCode::SUCCESS;
     }
     let Some(command) = cli.command else { return ExitCode::SUCCESS };
-    if !rustix::process::geteuid().is_root() && !works_for_everyone(&command) {
-        eprintln!("ros: Need to be root");
-        return ExitCode::FAILURE;
+    if !is_root() && !works_for_everyone(&command) {
+        return needs_root();
     }
     dispatch(command)
+}
+
+fn run_program(name: &str, program: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    if name != applets::ENGINE_DAEMON {
+        signals::end_on_closed_pipe();
+    }
+    if is_root() { report(program()) } else { needs_root() }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn needs_root() -> ExitCode {
+    eprintln!("ros: Need to be root");
+    ExitCode::FAILURE
 }
 
 /// Checking a file is nothing that needs rights.
@@ -238,7 +255,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Boot(options) => report(boot::run(&options)),
         Command::Install(options) => report(install::run(&options)),
         Command::Os { command } => report(os(&command)),
-        Command::Console { command } => report(switch::CONSOLE.run(&command)),
+        Command::Console { command } => report(switch::run(&CONSOLE, &command)),
         Command::Tls { command } => report(tls::run(&command)),
         Command::Env { command } => report(environment::run(&command)),
         Command::Dev { reference } => report(environment::device(&reference)),
@@ -250,6 +267,5 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Reboot(options) => report(crate::power::request("reboot", &options)),
         Command::Poweroff(options) => report(crate::power::request("poweroff", &options)),
         Command::Halt(options) => report(crate::power::request("halt", &options)),
-        Command::Applet(command) => report(applets::run(command)),
     }
 }

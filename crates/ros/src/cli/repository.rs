@@ -1,6 +1,8 @@
 //! What the repositories of the configuration have. A process of its own asks them: it reads what a network sends.
 
-use crate::resolve::catalogue::{self, Index};
+use crate::resolve::catalogue;
+use crate::resolve::index::Index;
+use crate::resolve::root::Root;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use std::path::{Path, PathBuf};
@@ -17,14 +19,15 @@ pub(crate) fn index(config: &Config) -> Index {
 
 /// The file of that path, URL or name; fetched if it was not before.
 pub(crate) fn fetch(place: &str, config: &Config) -> Result<PathBuf> {
-    if let Some(file) = catalogue::find(place, config)? {
+    let root = Root::machine();
+    if let Some(file) = catalogue::find(&root, place, config)? {
         return if Path::new(&file).is_file() { Ok(file) } else { bail!("{place}: there is no such file") };
     }
     let output = ask(config, &[place])?;
     if !output.status.success() {
         bail!("it could not be fetched");
     }
-    catalogue::find(place, config)?.context("it was fetched, and is not there")
+    catalogue::find(&root, place, config)?.context("it was fetched, and is not there")
 }
 
 /// Its complaints go to our stderr.

@@ -5,13 +5,15 @@ use crate::api;
 use crate::cli::repository;
 use crate::prompt::confirm;
 use crate::resolve::effective::EffectiveConfig;
-use crate::resolve::switchable::{self, Switchable};
+use crate::resolve::switchable::Switchable;
 use crate::resolve::{self, catalogue, store};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_config::Config;
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
+use corral_machine::deadline::pause;
+use corral_machine::program;
 use corral_plan::compose::parse_with;
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,48 +52,27 @@ pub(crate) struct Switch {
     name: String,
 }
 
-/// A service that may be replaced, as its command presents it.
-#[derive(Debug)]
-pub(crate) struct Choice {
-    what: &'static str,
-    switchable: Switchable,
-    listed: fn(catalogue::Index) -> Vec<String>,
-    consequences: &'static str,
-}
-
-pub(crate) const CONSOLE: Choice = Choice {
-    what: "console",
-    switchable: switchable::CONSOLE,
-    listed: |index| index.consoles,
-    consequences: "Switching consoles will
-1. destroy the current console container
-2. log you out
-3. restart Docker",
-};
-
-pub(crate) const ENGINE: Choice = Choice {
-    what: "engine",
-    switchable: switchable::ENGINE,
-    listed: |index| index.engines,
-    consequences: "Switching engines will restart Docker",
-};
-
-impl Choice {
-    pub(crate) fn run(&self, command: &Command) -> Result<()> {
-        match command {
-            Command::List => self.list(),
-            Command::Switch(options) => self.switch(options),
-            Command::Enable { name } => {
-                self.prepare(name, true)?;
-                self.store(name)
-            }
+/// Does what is asked of such a service.
+pub(crate) fn run(switchable: &Switchable, command: &Command) -> Result<()> {
+    let choice = Choice(switchable);
+    match command {
+        Command::List => choice.list(),
+        Command::Switch(options) => choice.switch(options),
+        Command::Enable { name } => {
+            choice.prepare(name, true)?;
+            choice.store(name)
         }
     }
+}
 
+/// The one of which the choice is.
+struct Choice<'a>(&'a Switchable);
+
+impl Choice<'_> {
     fn list(&self) -> Result<()> {
         let stored = resolve::stored_config();
         let (current, enabled) = (self.current()?, self.name(&stored));
-        let mut names: BTreeSet<String> = (self.listed)(repository::index(&stored)).into_iter().collect();
+        let mut names: BTreeSet<String> = (self.0.listed)(repository::index(&stored)).into_iter().collect();
         names.extend([OURS.to_owned(), current.clone(), enabled.clone()]);
         for name in names {
             let word = match name {
@@ -107,51 +88,49 @@ impl Choice {
     fn switch(&self, options: &Switch) -> Result<()> {
         let name = &options.name;
         if self.current()? == *name {
-            println!("warning: the {} {name} is the current one already", self.what);
+            println!("warning: the {} {name} is the current one already", self.0.what);
         }
         let image = self.prepare(name, !options.no_pull)?;
-        println!("{}", self.consequences);
+        println!("{}", self.0.consequences);
         if !options.force && !confirm("Continue")? {
             return Ok(());
         }
         let before = self.name(&resolve::stored_config());
         // What was found in another image of that name does not count.
-        let _ = api::delete(&format!("/containers/{}?force=1", self.switchable.check));
+        let _ = api::delete(&format!("/containers/{}?force=1", self.0.check));
         self.store(name)?;
         ask(Request::Reload).context("putting it into force")?;
         let Some(image) = image else { return Ok(()) };
         self.wait(&image).or_else(|error| {
             self.store(&before)?;
             ask(Request::Reload).context("putting it into force")?;
-            Err(error.context(format!("the {} stays {before}", self.what)))
+            Err(error.context(format!("the {} stays {before}", self.0.what)))
         })
     }
 
     /// The name of the one that runs.
     fn current(&self) -> Result<String> {
-        let shown = api::get(&format!("/containers/{}/json", self.switchable.service))?;
+        let shown = api::get(&format!("/containers/{}/json", self.0.service))?;
         let is_ours =
             shown["Config"]["Image"].as_str().is_some_and(corral_engine::image::lookup::is_embedded);
         Ok(if is_ours { OURS.to_owned() } else { self.name(&EffectiveConfig::applied().config) })
     }
 
     fn name(&self, config: &Config) -> String {
-        catalogue::other((self.switchable.configured)(config)).unwrap_or(OURS).to_owned()
+        catalogue::other((self.0.configured)(config)).unwrap_or(OURS).to_owned()
     }
 
     /// Has file and image here; returns the image, or None where ours is meant.
     fn prepare(&self, name: &str, pull: bool) -> Result<Option<String>> {
         let config = resolve::stored_config();
         let Some(place) = catalogue::other(name) else { return Ok(None) };
-        let invalid = || format!("{name} is not a valid {}", self.what);
+        let invalid = || format!("{name} is not a valid {}", self.0.what);
         let file = repository::fetch(place, &config).with_context(invalid)?;
         let text = fs::read_to_string(&file).with_context(invalid)?;
         let services =
             parse_with(place, &text, &resolve::environment(&config)).with_context(invalid)?.services;
-        let found = services.into_iter().find(|service| service.name.as_str() == self.switchable.service);
-        let Some(service) = found else {
-            bail!("{}: it defines no service {}", invalid(), self.switchable.service)
-        };
+        let found = services.into_iter().find(|service| service.name.as_str() == self.0.service);
+        let Some(service) = found else { bail!("{}: it defines no service {}", invalid(), self.0.service) };
         if pull && corral_engine::image::lookup::find(&service.image).is_err() {
             let status =
                 Process::new(CLIENT).args(["pull", &service.image]).status().context("starting docker")?;
@@ -163,14 +142,10 @@ impl Choice {
     }
 
     fn store(&self, name: &str) -> Result<()> {
-        store::set(self.switchable.key, name, None)?;
+        store::set(self.0.key, name, None)?;
         let counts = self.name(&resolve::stored_config());
         if counts != catalogue::other(name).unwrap_or(OURS) {
-            bail!(
-                "{}: {counts} counts more; ros config explain {} says why",
-                self.switchable.key,
-                self.switchable.key
-            );
+            bail!("{}: {counts} counts more; ros config explain {} says why", self.0.key, self.0.key);
         }
         Ok(())
     }
@@ -180,18 +155,19 @@ impl Choice {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let state = |name: &str| api::get(&format!("/containers/{name}/json")).unwrap_or_default();
-            if state(self.switchable.service)["Config"]["Image"] == image {
-                println!("the {} changes", self.what);
+            if state(self.0.service)["Config"]["Image"] == image {
+                println!("the {} changes", self.0.what);
                 return Ok(());
             }
-            let check = state(self.switchable.check);
+            let check = state(self.0.check);
             if check["State"]["Status"] == "exited" && check["State"]["ExitCode"] != 0 {
-                let output =
-                    Process::new(CLIENT).args(["logs", "--tail", "1", self.switchable.check]).output();
-                let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
-                bail!("{}", String::from_utf8_lossy(&said).trim());
+                let mut client = Process::new(CLIENT);
+                client.args(["logs", "--tail", "1", self.0.check]);
+                let said = program::output(&mut client, &[], None)?;
+                bail!("{}", [said.stdout, said.stderr].concat().trim());
             }
-            std::thread::park_timeout(PAUSE);
+            // Two containers are watched, which are replaced meanwhile; no request waits for either.
+            pause(PAUSE);
         }
         bail!("it was not there after {} s", PATIENCE.as_secs())
     }

@@ -1,5 +1,6 @@
 //! Disks: which there are, what is on them, and whether somebody uses them.
 
+use crate::size;
 use anyhow::{Context, Result, bail};
 use corral_machine::block;
 use rustix::fs::FlockOperation;
@@ -90,7 +91,7 @@ impl fmt::Display for Candidate {
             out,
             "{} ({}{}{})",
             self.path.display(),
-            megabytes(self.size),
+            size::of_disk(self.size),
             separator(&self.model),
             self.model
         )
@@ -151,14 +152,6 @@ fn describe_content(disk: &Path) -> Vec<String> {
         }
     }
     lines
-}
-
-pub(super) fn megabytes(bytes: u64) -> String {
-    if bytes >= 10_000_000_000 {
-        format!("{:.1} GB", bytes as f64 / 1e9)
-    } else {
-        format!("{:.0} MB", bytes as f64 / 1e6)
-    }
 }
 
 fn read(path: &Path) -> String {

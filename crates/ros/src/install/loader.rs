@@ -2,9 +2,9 @@
 
 use super::disk::Disk;
 use super::kind::Kind;
-use super::target::succeed;
 use anyhow::{Context, Result};
 use corral_machine::boot_partition::BootPartition;
+use corral_machine::program;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -40,7 +40,7 @@ pub(super) fn install(partition: &BootPartition, kind: Kind) -> Result<()> {
             copy(module, &folder.join(module))?;
         }
         fs::write(folder.join("syslinux.cfg"), SYSLINUX).context("writing syslinux.cfg")?;
-        succeed(Command::new("/usr/bin/extlinux").arg("--install").arg(&folder))
+        program::run(Command::new("/usr/bin/extlinux").arg("--install").arg(&folder))
             .context("installing extlinux")?;
     }
     Ok(())

@@ -5,20 +5,20 @@
 //! state can grow with the disk. The disks of a mirror each have a boot partition of their own, all alike; their states
 //! are one array.
 
-use super::disk::{Disk, megabytes};
+use super::disk::Disk;
 use super::encryption::Encryption;
 use super::kind::Kind;
 use crate::luks::Opened;
+use crate::size;
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::LABEL;
 use corral_machine::mounts::{self, Mount};
-use corral_machine::{block, modules};
+use corral_machine::{block, modules, program};
 use rustix::mount::MountFlags;
 use std::fmt;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const STATE_LABEL: &str = "RANCHER_STATE";
 const MIB: u64 = 1 << 20;
@@ -75,8 +75,8 @@ impl Target {
             bail!(
                 "{} is too small: it has {}, and {} are needed",
                 disk.path.display(),
-                megabytes(disk.size),
-                megabytes(needed)
+                size::of_disk(disk.size),
+                size::of_disk(needed)
             );
         }
         Ok(Target::Disks { disks, boot_size })
@@ -148,12 +148,12 @@ impl Target {
 
 fn describe_disk(disk: &Disk, boot_size: u64, mirrored: bool) -> Vec<String> {
     let mut lines =
-        vec![format!("disk       {} {} {}", disk.path.display(), megabytes(disk.size), disk.model)];
+        vec![format!("disk       {} {} {}", disk.path.display(), size::of_disk(disk.size), disk.model)];
     lines.extend(disk.content.iter().map(|content| format!("erased     {content}")));
     let (boot, state) = (boot_of(&disk.path), state_of(&disk.path));
     let kind = if mirrored { "ext4, mirrored" } else { "ext4" };
-    lines.push(format!("boot       {} {} (FAT)", boot.display(), megabytes(boot_size)));
-    let rest = megabytes(disk.size.saturating_sub(boot_size));
+    lines.push(format!("boot       {} {} (FAT)", boot.display(), size::of_disk(boot_size)));
+    let rest = size::of_disk(disk.size.saturating_sub(boot_size));
     lines.push(format!("state      {} {rest} ({kind})", state.display()));
     lines
 }
@@ -198,7 +198,8 @@ fn partition(disk: &Disk, boot_size: u64, kind: Kind) -> Result<()> {
     };
     let mut sfdisk = Command::new("/usr/sbin/sfdisk");
     sfdisk.args(["--quiet", "--wipe", "always", "--wipe-partitions", "always"]).arg(&disk.path);
-    feed(sfdisk, &script).with_context(|| format!("partitioning {}", disk.path.display()))
+    let partitioning = || format!("partitioning {}", disk.path.display());
+    program::feed(&mut sfdisk, script.as_bytes()).map(drop).with_context(partitioning)
 }
 
 /// Makes the file systems. Boot partitions of a mirror have one serial number: any of them will do to boot.
@@ -215,7 +216,7 @@ fn format(disks: &[Disk], encryption: Option<&Encryption>) -> Result<Partitions>
         .collect();
     println!("formatting {} and {}", names(&boot), names(&states));
     for device in &boot {
-        succeed(
+        program::run(
             Command::new("/usr/sbin/mkfs.fat").args(["-F", "32", "-n", LABEL, "-i", &serial]).arg(device),
         )?;
     }
@@ -230,27 +231,27 @@ fn format(disks: &[Disk], encryption: Option<&Encryption>) -> Result<Partitions>
     let state = container.as_ref().map_or(state, |(_, opened)| opened.device.clone());
     let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
     // Images of containers are many small files: twice as many inodes as usual.
-    succeed(mkfs.args(["-q", "-F", "-i", "8192", "-L", STATE_LABEL]).arg(&state))?;
+    program::run(mkfs.args(["-q", "-F", "-i", "8192", "-L", STATE_LABEL]).arg(&state))?;
     Ok(Partitions { boot, state, container })
 }
 
 /// Makes one array of several partitions. It is in use at once, while the kernel still copies.
 fn mirror(devices: &[PathBuf]) -> Result<PathBuf> {
-    modules::Index::open(Path::new("/lib/modules"))?.load("raid1")?;
+    modules::load(&["raid1"])?;
     let free = (0..=127).rev().map(|number| PathBuf::from(format!("/dev/md{number}")));
     let mut free = free.filter(|device| !device.exists());
     let array = free.next().context("there are too many arrays")?;
     let mut mdadm = Command::new("/usr/sbin/mdadm");
     mdadm.arg("--create").arg(&array).args(["--run", "--level=1", "--metadata=1.2", "--homehost=any"]);
     mdadm.args(["--name=RANCHER_STATE", &format!("--raid-devices={}", devices.len())]);
-    succeed(mdadm.args(devices)).context("making the mirror")?;
+    program::run(mdadm.args(devices)).context("making the mirror")?;
     Ok(array)
 }
 
 /// Mounts the state to be written to.
 pub(super) fn mount_state(device: &Path, target: &Path) -> Result<()> {
     let kind = block::load_file_system(device)?.map_or("ext4", |system| system.kind);
-    modules::Index::open(Path::new("/lib/modules"))?.load(kind)?;
+    modules::load(&[kind])?;
     mounts::mount(&Mount {
         source: &device.to_string_lossy(),
         target: &target.to_string_lossy(),
@@ -264,31 +265,4 @@ pub(super) fn mount_state(device: &Path, target: &Path) -> Result<()> {
 pub(super) fn uuid(device: &Path) -> Result<String> {
     let system = block::load_file_system(device)?;
     system.map(|system| system.uuid).with_context(|| format!("{} has no file system", device.display()))
-}
-
-fn feed(mut command: Command, input: &str) -> Result<()> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("starting {:?}", command.get_program()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes())?;
-    }
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    bail!("{:?}: {}", command.get_program(), String::from_utf8_lossy(&output.stderr).trim())
-}
-
-/// Runs a tool; what it says counts only if it fails.
-pub(super) fn succeed(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("starting {:?}", command.get_program()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    bail!("{:?}: {}", command.get_program(), String::from_utf8_lossy(&output.stderr).trim())
 }

@@ -4,7 +4,8 @@
 use super::secret::Secret;
 use crate::terminals::consoles;
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use corral_machine::deadline;
+use rustix::event::{PollFd, PollFlags};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -58,15 +59,12 @@ pub(super) fn ask(question: &str, deadline: Instant) -> Result<Option<Secret>> {
     for terminal in &mut terminals {
         let _ = terminal.ask(&format!("\r\n{question}"));
     }
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || terminals.is_empty() {
-            return Ok(None);
-        }
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+    while !terminals.is_empty() {
         let mut watched: Vec<PollFd<'_>> =
             terminals.iter().map(|quiet| PollFd::new(&quiet.terminal, PollFlags::IN)).collect();
-        poll(&mut watched, Some(&timeout))?;
+        if !deadline::poll(&mut watched, deadline)? {
+            return Ok(None);
+        }
         let ready = watched.iter().position(|terminal| !terminal.revents().is_empty());
         let Some(ready) = ready else { continue };
         match watched[ready].revents().contains(PollFlags::IN) {
@@ -75,6 +73,7 @@ pub(super) fn ask(question: &str, deadline: Instant) -> Result<Option<Secret>> {
             false => drop(terminals.remove(ready)),
         }
     }
+    Ok(None)
 }
 
 /// Asks on the terminal that this command was typed on.

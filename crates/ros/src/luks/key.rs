@@ -2,10 +2,9 @@
 
 use super::secret::{LONGEST, Secret};
 use anyhow::{Context, Result, bail};
-use corral_machine::block;
-use corral_machine::modules::Index;
 use corral_machine::mounts::{self, Mount};
 use corral_machine::uevent::Uevents;
+use corral_machine::{block, modules};
 use rustix::mount::MountFlags;
 use std::fmt;
 use std::fs::{self, File};
@@ -53,7 +52,7 @@ impl KeyFile {
         let system = block::load_file_system(&device)?;
         let kind = system.with_context(|| format!("key file {self}: no file system on the drive"))?.kind;
         // Many drivers are there already, or are no modules.
-        let _ = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(kind));
+        let _ = modules::load(&[kind]);
         fs::create_dir_all(MOUNT_POINT)?;
         mounts::mount(&Mount {
             source: &device.to_string_lossy(),

@@ -5,15 +5,14 @@ mod console;
 mod key;
 mod secret;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 pub(crate) use console::ask_here;
-use corral_machine::block;
-use corral_machine::modules::Index;
+use corral_machine::{block, modules, program};
 pub(crate) use key::KeyFile;
 pub(crate) use secret::Secret;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const CRYPTSETUP: &str = "/usr/sbin/cryptsetup";
@@ -183,10 +182,8 @@ fn name(container: &Path) -> Result<String> {
 }
 
 fn load_modules() {
-    for module in MODULES {
-        if let Err(error) = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(module)) {
-            println!("corral: {error:#}");
-        }
+    if let Err(error) = modules::load(&MODULES) {
+        println!("corral: {error:#}");
     }
 }
 
@@ -201,13 +198,7 @@ fn memory_for_keys() -> u64 {
 
 /// What a tool says if it fails.
 fn run(command: &mut Command) -> Result<Option<String>> {
-    let name = command.get_program().to_string_lossy().into_owned();
     // udev would be waited for, which knows nothing of the device mapper here.
-    let output = command
-        .env("DM_DISABLE_UDEV", "1")
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("starting {name}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Ok((!output.status.success()).then(|| if said.is_empty() { output.status.to_string() } else { said }))
+    let ended = program::output(command.env("DM_DISABLE_UDEV", "1"), &[], None)?;
+    Ok((!ended.status.success()).then(|| ended.complaint()))
 }

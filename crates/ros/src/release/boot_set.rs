@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::booted::MEDIUM;
 use corral_machine::boot_partition::{self, BOOT_PARAMETER, BootPartition};
 use corral_machine::mounts::{self, Mount};
-use corral_machine::{block, cmdline};
+use corral_machine::{block, cmdline, program};
 use rustix::fs::FlockOperation;
 use rustix::mount::MountFlags;
 use std::fs::{self, File};
@@ -82,7 +82,8 @@ fn mount(device: &Path, number: usize) -> Result<BootPartition> {
         mounts::remount(Path::new(MEDIUM), false)?;
         return Ok(BootPartition::at(Path::new(MEDIUM)));
     }
-    let _ = Command::new("/usr/sbin/fsck.fat").arg("-a").arg(device).output();
+    // It repairs what it can; what is left shows when the partition is mounted.
+    let _ = program::run(Command::new("/usr/sbin/fsck.fat").arg("-a").arg(device));
     let target = PathBuf::from(format!("{MOUNTS}{number}"));
     mount_partition(device, &target)?;
     Ok(BootPartition::at(&target))

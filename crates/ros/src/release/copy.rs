@@ -5,7 +5,9 @@ use super::source::Source;
 use super::{Part, Release};
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
+use corral_engine::image::digest::digest_text;
 use corral_machine::boot_partition::{Arguments, BootPartition};
+use corral_machine::files::write_atomic;
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -29,8 +31,8 @@ pub(crate) fn write_version(
     for part in release.parts() {
         write_part(&folder.join(&part.name), source.read(part)?, part, &mut progress)?;
     }
-    write_durably(&folder.join("release.json"), &release.manifest)?;
-    write_durably(&folder.join("release.sig"), release.signature.as_bytes())?;
+    write_atomic(&folder.join("release.json"), &release.manifest, 0o644)?;
+    write_atomic(&folder.join("release.sig"), release.signature.as_bytes(), 0o644)?;
     progress.done();
     verify(partition, release)?;
     partition.write_entries(&release.version, arguments)
@@ -104,13 +106,5 @@ fn copy_hashed(
         to.write_all(&buffer[..read])?;
         progress.add(read as u64);
     }
-    let hex: Vec<String> = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("sha256:{}", hex.concat()))
-}
-
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).with_context(|| format!("making {}", path.display()))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("writing {}", path.display()))
+    Ok(digest_text(hash))
 }

@@ -128,14 +128,14 @@ fn is_version(text: &str) -> bool {
 fn load_keys(folder: &Path) -> Result<Vec<Vec<u8>>> {
     let items = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
     let texts = items.flatten().filter_map(|item| fs::read_to_string(item.path()).ok());
-    Ok(texts.filter_map(|text| from_hex(text.trim())).collect())
+    Ok(texts.filter_map(|text| hex::decode(text.trim()).ok()).collect())
 }
 
 fn check_signature(manifest: &[u8], signature: &str, keys: &[Vec<u8>]) -> Result<()> {
     if signature.trim().is_empty() {
         bail!("this release is not signed; --insecure takes it all the same");
     }
-    let signature = from_hex(signature.trim()).context("the signature is not hexadecimal")?;
+    let signature = hex::decode(signature.trim()).ok().context("the signature is not hexadecimal")?;
     let is_good = |key: &Vec<u8>| UnparsedPublicKey::new(&ED25519, key).verify(manifest, &signature).is_ok();
     if keys.iter().any(is_good) {
         return Ok(());
@@ -144,11 +144,6 @@ fn check_signature(manifest: &[u8], signature: &str, keys: &[Vec<u8>]) -> Result
         "the signature is by none of the {} keys that this system trusts; --insecure takes the release all the same",
         keys.len()
     )
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 #[cfg(test)]
@@ -192,13 +187,12 @@ mod tests {
             Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap()
         };
         let [ours, theirs] = [0, 1].map(pair);
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let keys = vec![ours.public_key().as_ref().to_vec()];
         let text = b"a manifest";
-        check_signature(text, &hex(ours.sign(text).as_ref()), &keys).unwrap();
+        check_signature(text, &hex::encode(ours.sign(text)), &keys).unwrap();
         for (bytes, signature) in [
-            (&text[..], hex(theirs.sign(text).as_ref())),
-            (&b"another"[..], hex(ours.sign(text).as_ref())),
+            (&text[..], hex::encode(theirs.sign(text))),
+            (&b"another"[..], hex::encode(ours.sign(text))),
             (&text[..], String::new()),
             (&text[..], "zz".to_owned()),
         ] {

@@ -3,6 +3,7 @@
 use super::{Part, Release};
 use crate::progress::Progress;
 use crate::registries;
+use crate::size::megabytes;
 use anyhow::{Context, Result, bail};
 use corral_daemon::image::artifact::Artifact;
 use corral_machine::boot_partition::BootPartition;
@@ -128,10 +129,10 @@ fn check_room(folder: &Path, needed: u64) -> Result<()> {
     let free = data.f_bavail * data.f_frsize;
     if free < needed {
         bail!(
-            "{} has {:.1} MB free, and the release needs {:.1} MB; nothing was changed",
+            "{} has {} free, and the release needs {}; nothing was changed",
             folder.display(),
-            free as f64 / 1e6,
-            needed as f64 / 1e6
+            megabytes(free),
+            megabytes(needed)
         );
     }
     Ok(())

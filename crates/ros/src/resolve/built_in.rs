@@ -3,6 +3,7 @@
 //! lets it, and the rest is an error with its place.
 
 use super::problem;
+use super::root::Root;
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};
 use corral_config::layer::Layer;
@@ -14,7 +15,6 @@ use corral_plan::compose::parse_with;
 use corral_plan::resolved::Environment;
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What the system image declares.
@@ -23,11 +23,10 @@ const SYSTEM: &str = "/usr/share/ros";
 const KEY: &str = "rancher.services";
 
 /// The services of the image, as it defines them.
-pub(super) fn load(environment: &Environment, problems: &mut Vec<Problem>) -> Vec<Service> {
+pub(super) fn load(root: &Root, environment: &Environment, problems: &mut Vec<Problem>) -> Vec<Service> {
     let mut services = Vec::new();
-    for path in files() {
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        match parse_with(&path.display().to_string(), &text, environment) {
+    for path in files(root) {
+        match parse_with(&path.display().to_string(), &root.text(&path), environment) {
             Ok(file) => services.extend(file.services),
             Err(error) => problems.push(problem::error("services of the system", &error.to_string())),
         }
@@ -37,8 +36,8 @@ pub(super) fn load(environment: &Environment, problems: &mut Vec<Problem>) -> Ve
 }
 
 /// Their names.
-pub(crate) fn names() -> BTreeSet<String> {
-    let trees = files().into_iter().filter_map(|path| yaml::parse(&fs::read_to_string(path).ok()?).ok());
+pub(crate) fn names(root: &Root) -> BTreeSet<String> {
+    let trees = files(root).into_iter().filter_map(|path| yaml::parse(&root.text(path)).ok());
     trees.flat_map(|tree| names_in(&tree)).collect()
 }
 
@@ -49,22 +48,22 @@ fn names_in(tree: &Node) -> Vec<String> {
     }
 }
 
-fn files() -> Vec<PathBuf> {
+fn files(root: &Root) -> Vec<PathBuf> {
     #[derive(Deserialize)]
     struct Os {
         services: Vec<String>,
     }
-    let text = fs::read_to_string(Path::new(SYSTEM).join("os.yml")).unwrap_or_default();
+    let text = root.text(Path::new(SYSTEM).join("os.yml"));
     let names = yaml::from_str::<Os>(&text).map(|os| os.services).unwrap_or_default();
     names.iter().map(|name| Path::new(SYSTEM).join("services").join(name).join("compose.yml")).collect()
 }
 
 /// What the configuration has under built-in names is no service of its own.
-pub(super) fn take_from(config: &mut Config) {
+pub(super) fn take_from(root: &Root, config: &mut Config) {
     if config.rancher.services.is_empty() {
         return;
     }
-    let names = names();
+    let names = names(root);
     config.rancher.services.retain(|name, _| !names.contains(name));
 }
 
@@ -148,9 +147,9 @@ fn split(tree: Node, names: &BTreeSet<&str>) -> (Node, Vec<(String, Node)>) {
 }
 
 /// What a file on its own says wrongly of built-in services, for `ros config validate -i`.
-pub(crate) fn check(layer: &Layer) -> Vec<Problem> {
+pub(crate) fn check(root: &Root, layer: &Layer) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut services = load(&Environment::new(), &mut problems);
+    let mut services = load(root, &Environment::new(), &mut problems);
     amend_by_config(&mut services, std::slice::from_ref(layer), &Environment::new(), &mut problems);
     problems
 }

@@ -1,15 +1,15 @@
 //! Service files that are not part of the system: by path, by URL, or by name in a repository (`rancher.repositories`),
 //! where `<url>/<first letter>/<name>.yml` is looked for. What was fetched once is kept, and counts from then on.
 
+use super::root::Root;
+use super::switchable::SWITCHABLE;
 use super::{built_in, user_file};
 use anyhow::{Result, bail};
 use corral_cloud::vmware;
 use corral_config::Config;
 use corral_config::yaml::{self, Kind, Node};
 use corral_plan::labels::{self, Scope};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Kept files, each under the digest of its URL; the original had such a folder. Deleting one has it fetched again.
@@ -19,22 +19,13 @@ pub(crate) const FETCHER: &str = "service-files";
 /// The console and the engine that are part of the system.
 const OURS: [&str; 2] = ["", "default"];
 
-/// What a repository says of itself, in its `index.yml`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Index {
-    pub(crate) services: Vec<String>,
-    pub(crate) consoles: Vec<String>,
-    pub(crate) engines: Vec<String>,
-}
-
 /// Files whose services are added to the system's.
-pub(super) fn included(config: &Config) -> Vec<String> {
+pub(super) fn included(root: &Root, config: &Config) -> Vec<String> {
     let rancher = &config.rancher;
     let enabled = rancher.services_include.iter().filter(|(_, enabled)| **enabled);
     let mut places: Vec<String> = enabled.map(|(place, _)| place.clone()).collect();
     if rancher.hypervisor_service && !rancher.repositories.is_empty() {
-        let tools = hypervisor_tools().filter(|tools| !rancher.services_include.contains_key(*tools));
+        let tools = hypervisor_tools(root).filter(|tools| !rancher.services_include.contains_key(*tools));
         places.extend(tools.map(str::to_owned));
     }
     places
@@ -61,15 +52,15 @@ pub(crate) fn names_of_user(file: &str) -> Vec<String> {
 }
 
 /// Puts those of the included files beside the services of the configuration. What cannot be read is told elsewhere.
-pub(super) fn add_of_user(config: &mut Config) {
-    let places = included(config);
+pub(super) fn add_of_user(root: &Root, config: &mut Config) {
+    let places = included(root, config);
     if places.is_empty() {
         return;
     }
-    let built_in = built_in::names();
+    let built_in = built_in::names(root);
     for place in places {
-        let Ok(Some(file)) = find(&place, config) else { continue };
-        let Ok(text) = user_file::read(&file) else { continue };
+        let Ok(Some(file)) = find(root, &place, config) else { continue };
+        let Ok(text) = user_file::read(root, &file) else { continue };
         let Ok(tree) = yaml::parse(&text) else { continue };
         for (name, definition) in of_user(&tree).filter(|(name, _)| !built_in.contains(name)) {
             config.rancher.services.entry(name.clone()).or_insert_with(|| definition.to_value());
@@ -78,8 +69,8 @@ pub(super) fn add_of_user(config: &mut Config) {
 }
 
 /// The name of the guest's tools in the original's catalogue, for the hypervisors for which it had some.
-fn hypervisor_tools() -> Option<&'static str> {
-    let dmi = |name: &str| fs::read_to_string(Path::new("/sys/class/dmi/id").join(name)).unwrap_or_default();
+fn hypervisor_tools(root: &Root) -> Option<&'static str> {
+    let dmi = |name: &str| root.text(Path::new("/sys/class/dmi/id").join(name));
     if vmware::is_here() {
         Some("open-vm-tools")
     } else if dmi("sys_vendor").trim() == "Microsoft Corporation"
@@ -97,11 +88,11 @@ pub(crate) fn other(name: &str) -> Option<&str> {
 }
 
 /// Where the file of that name is on this machine; None if it has to be fetched first.
-pub(crate) fn find(place: &str, config: &Config) -> Result<Option<PathBuf>> {
+pub(crate) fn find(root: &Root, place: &str, config: &Config) -> Result<Option<PathBuf>> {
     if place.starts_with('/') {
         return Ok(Some(PathBuf::from(place)));
     }
-    Ok(urls(place, config)?.iter().map(|url| kept(url)).find(|file| file.exists()))
+    Ok(urls(place, config)?.iter().map(|url| kept(url)).find(|file| root.exists(file)))
 }
 
 /// Where a file that is not on this machine may be, in order.
@@ -132,19 +123,18 @@ pub(super) fn digest(text: &str) -> String {
 }
 
 /// All that comes from elsewhere: each with where it may be.
-pub(super) fn remote(config: &Config) -> Vec<Vec<String>> {
-    let rancher = &config.rancher;
-    let mut places = included(config);
-    let others = [&rancher.console, &rancher.docker.engine].into_iter().filter_map(|name| other(name));
+pub(super) fn remote(root: &Root, config: &Config) -> Vec<Vec<String>> {
+    let mut places = included(root, config);
+    let others = SWITCHABLE.iter().filter_map(|switchable| other((switchable.configured)(config)));
     places.extend(others.map(str::to_owned));
     places.retain(|place| !place.starts_with('/'));
     places.iter().filter_map(|place| urls(place, config).ok()).collect()
 }
 
 /// What of it is not here yet.
-pub(crate) fn missing(config: &Config) -> Vec<Vec<String>> {
-    let is_here = |urls: &Vec<String>| urls.iter().any(|url| kept(url).exists());
-    remote(config).into_iter().filter(|urls| !is_here(urls)).collect()
+pub(crate) fn missing(root: &Root, config: &Config) -> Vec<Vec<String>> {
+    let is_here = |urls: &Vec<String>| urls.iter().any(|url| root.exists(kept(url)));
+    remote(root, config).into_iter().filter(|urls| !is_here(urls)).collect()
 }
 
 #[cfg(test)]
@@ -173,7 +163,7 @@ mod tests {
         config.rancher.services_include.extend([("off".to_owned(), false), ("/here.yml".to_owned(), true)]);
         config.rancher.console = "debian".to_owned();
         config.rancher.docker.engine = "default".to_owned();
-        assert_eq!(remote(&config), [["http://one/d/debian.yml"]]);
+        assert_eq!(remote(&Root::machine(), &config), [["http://one/d/debian.yml"]]);
     }
 
     #[test]

@@ -1,22 +1,20 @@
 //! The stages of cloud-init: which data sources they are to ask, and what they gave in this boot.
 
-use anyhow::Result;
+use super::root::Root;
 use corral_cloud::{url_on_command_line, vmware};
 use corral_config::Config;
 use corral_config::explain;
 use corral_config::layer::Layer;
 use corral_config::names::DataSource;
 use corral_machine::block;
-use corral_machine::files::write_atomic;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::Path;
 
 /// Volume labels of config drives: OpenStack's, and NoCloud's.
 pub(crate) const CONFIG_DRIVE: &str = "config-2";
 pub(crate) const NOCLOUD_DRIVE: &str = "cidata";
 /// What this boot's data sources gave, for the resolver and for `ros config status`.
-const MARK: &str = "/run/corral/cloud-init/mark.json";
+pub(crate) const MARK: &str = "/run/corral/cloud-init/mark.json";
 
 /// What the stages of cloud-init did in this boot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -32,12 +30,8 @@ pub(crate) struct CloudInitMark {
 
 impl CloudInitMark {
     /// What is known in this boot so far.
-    pub(crate) fn load() -> CloudInitMark {
-        fs::read(MARK).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
-    }
-
-    pub(crate) fn save(&self) -> Result<()> {
-        write_atomic(Path::new(MARK), &serde_json::to_vec(self)?, 0o600)
+    pub(crate) fn load(root: &Root) -> CloudInitMark {
+        root.read(MARK).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 }
 
@@ -78,15 +72,15 @@ pub(crate) fn network_sources(config: &Config) -> Vec<DataSource> {
 }
 
 /// Once a local source had something the network is asked only if that very user-data says so.
-pub(super) fn needs_network(config: &Config, layers: &[Layer]) -> bool {
-    let mark = CloudInitMark::load();
+pub(super) fn needs_network(root: &Root, config: &Config, layers: &[Layer]) -> bool {
+    let mark = CloudInitMark::load(root);
     if !mark.includes.is_empty() {
         return true;
     }
     if network_sources(config).is_empty() {
         return false;
     }
-    if !Path::new(MARK).exists() && !local_sources(config).is_empty() {
+    if !root.exists(MARK) && !local_sources(config).is_empty() {
         // The local ones have not been asked yet.
         return false;
     }

@@ -1,13 +1,14 @@
-//! What services are told besides their compose file: `write_files` for their container, laid out for the creation
-//! helper; and a digest of the sections that they read, so that they are made anew when those change.
+//! What services get besides their compose file: `write_files` for their container, which `apply`
+//! lays out for the creation helper; and a digest of the sections that they read, so that they are
+//! recreated when those change.
 
+use super::file_change::FileChange;
 use super::problem;
 use corral_config::Config;
 use corral_config::error::Problem;
 use corral_config::model::WriteFile;
 use corral_engine::paths;
 use corral_engine::spec::{FILES_LABEL, PlacedFile};
-use corral_machine::files::write_atomic;
 use corral_plan::Plan;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -17,14 +18,22 @@ use std::path::Path;
 const CONSOLE: &str = "console";
 const CONFIG_LABEL: &str = "io.corral.config";
 
-/// Lays the files out and labels the services.
-pub(super) fn prepare(config: &Config, plan: &mut Plan, problems: &mut Vec<Problem>) {
+/// The files of one service that are to be laid out: their contents, then the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ServiceFiles {
+    pub(super) service: String,
+    pub(super) changes: Vec<FileChange>,
+}
+
+/// Labels the services, and returns the files that they are labelled with.
+pub(super) fn decide(config: &Config, plan: &mut Plan, problems: &mut Vec<Problem>) -> Vec<ServiceFiles> {
     for file in config.write_files.iter().filter(|file| file.container != CONSOLE) {
         if plan.get(&file.container).is_none() {
             let message = format!("{}: there is no system container {}", file.path, file.container);
             problems.push(problem::error("write_files", &message));
         }
     }
+    let mut all = Vec::new();
     for service in &mut plan.services {
         let name = service.name.to_string();
         if let Some(digest) = section_digest(&name, config) {
@@ -36,11 +45,20 @@ pub(super) fn prepare(config: &Config, plan: &mut Plan, problems: &mut Vec<Probl
             continue;
         }
         match lay_out(&name, &wanted) {
-            Ok(digest) => {
+            Ok((digest, changes)) => {
                 service.label_map.insert(FILES_LABEL.to_owned(), digest);
+                all.push(ServiceFiles { service: name, changes });
             }
             Err(error) => problems.push(problem::error("write_files", &format!("{name}: {error:#}"))),
         }
+    }
+    all
+}
+
+/// Takes the label off again: a container must not look for files that could not be laid out.
+pub(super) fn unlabel(plan: &mut Plan, name: &str) {
+    for service in plan.services.iter_mut().filter(|service| service.name.as_str() == name) {
+        service.label_map.remove(FILES_LABEL);
     }
 }
 
@@ -60,22 +78,26 @@ fn short(digest: &[u8]) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes index and contents where the helper finds them; returns a digest over all of it.
-fn lay_out(name: &str, wanted: &[&WriteFile]) -> anyhow::Result<String> {
+/// Contents and index where the helper finds them, and a digest over all of it.
+fn lay_out(name: &str, wanted: &[&WriteFile]) -> anyhow::Result<(String, Vec<FileChange>)> {
     let folder = Path::new(paths::FILES).join(name);
     let mut hash = Sha256::new();
-    let mut placed = Vec::new();
+    let (mut placed, mut changes) = (Vec::new(), Vec::new());
     for (number, file) in wanted.iter().enumerate() {
         let content = file.bytes().map_err(|error| anyhow::anyhow!("{}: {error}", file.path))?;
         let mode = file.mode().map_err(|error| anyhow::anyhow!("{}: {error}", file.path))?;
         let blob = folder.join(number.to_string());
-        write_atomic(&blob, &content, 0o600)?;
         hash.update(&content);
-        let blob = blob.display().to_string();
-        placed.push(PlacedFile { path: file.path.clone(), blob, mode, owner: file.owner.clone() });
+        placed.push(PlacedFile {
+            path: file.path.clone(),
+            blob: blob.display().to_string(),
+            mode,
+            owner: file.owner.clone(),
+        });
+        changes.push(FileChange::write(blob, content, 0o600));
     }
     let index = serde_json::to_vec(&placed)?;
     hash.update(&index);
-    write_atomic(&folder.join("index.json"), &index, 0o600)?;
-    Ok(short(&hash.finalize()))
+    changes.push(FileChange::write(folder.join("index.json"), index, 0o600));
+    Ok((short(&hash.finalize()), changes))
 }

@@ -1,6 +1,8 @@
 //! The layers of the configuration, in the order in which later ones win (the table in
 //! docs/configuration.md), and the last good copy of each file.
 
+use super::file_change::FileChange;
+use super::root::Root;
 use super::way_in;
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};
@@ -9,9 +11,7 @@ use corral_config::{Layer, Source};
 use corral_init::boot::oem;
 use corral_init::boot::state::{self, CONF};
 use corral_machine::boot_partition::booted;
-use corral_machine::files::{read_at_most, write_atomic};
 use serde_json::json;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// How the provider says that the machine is connected. Below everything that the owner says.
@@ -23,46 +23,76 @@ pub(super) const LAST_GOOD: &str = "last-good";
 /// A document has a mebibyte; what is larger is read this far, for the message that says so.
 const LARGEST: u64 = 16 << 20;
 
+/// What all sources say.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// Later ones win.
+    pub(crate) layers: Vec<Layer>,
+    /// Copies of files without errors, where there is another one or none so far.
+    pub(super) last_good: Vec<FileChange>,
+}
+
+/// A file of the configuration, and the last good copy of it, as they were read.
+#[derive(Debug)]
+struct Document<'a> {
+    path: &'a Path,
+    /// Its bytes, or why they cannot be read.
+    now: Result<Vec<u8>, String>,
+    copy_path: PathBuf,
+    copy: Option<Vec<u8>>,
+}
+
+/// The file that commands change.
+pub(super) fn stored_file() -> PathBuf {
+    Path::new(CONF).join("cloud-config.yml")
+}
+
 /// Every source that is there.
-pub(crate) fn load() -> Vec<Layer> {
-    let conf = Path::new(CONF);
-    let metadata = load_metadata();
+pub(crate) fn load(root: &Root) -> Sources {
+    let metadata = load_metadata(root);
     let mut files = vec![PathBuf::from(oem::CONFIG)];
-    files.extend(cloud_config_files(conf));
-    files.push(conf.join("cloud-config.yml"));
-    let of_files: Vec<Layer> = files.iter().filter_map(|path| load_or_last_good(path, &metadata)).collect();
+    files.extend(cloud_config_files(root));
+    files.push(stored_file());
+    let documents = files.iter().filter_map(|path| Document::load(root, path));
+    let (of_files, copies): (Vec<Layer>, Vec<Option<FileChange>>) =
+        documents.map(|document| document.decide(&metadata)).unzip();
     let mut layers = vec![corral_config::defaults()];
     if of_files.iter().any(Layer::is_unreadable) {
         // A file is lost, and so is its last good copy: who may log in is known from the last configuration without errors.
-        layers.extend(way_in::load());
+        layers.extend(way_in::load(root));
     }
     layers.extend(of_files);
-    layers.extend(rescue_keys());
-    layers.extend(corral_machine::cmdline::load().map(|text| Layer::from_command_line(&text)));
+    layers.extend(rescue_keys(root));
+    layers.extend(command_line(root));
     if !metadata.is_empty() {
         let config = corral_config::resolve(&layers);
         let value = metadata.to_layer(config.hostname.is_some(), &config.ssh_authorized_keys);
         layers.push(Layer::from_value(Source::Metadata, &value));
     }
-    layers
+    Sources { layers, last_good: copies.into_iter().flatten().collect() }
 }
 
 /// What there is without the owner's files; the way in is what it was.
-pub(super) fn built_in(with_sources: bool) -> Vec<Layer> {
+pub(super) fn built_in(root: &Root, with_sources: bool) -> Vec<Layer> {
     let mut layers = vec![corral_config::defaults()];
     if !with_sources {
         let none = json!({"rancher": {"cloud_init": {"datasources": []}}});
         layers.push(Layer::from_value(Source::Defaults, &none));
     }
-    layers.extend(way_in::load());
-    layers.extend(rescue_keys());
-    layers.extend(corral_machine::cmdline::load().map(|text| Layer::from_command_line(&text)));
+    layers.extend(way_in::load(root));
+    layers.extend(rescue_keys(root));
+    layers.extend(command_line(root));
     layers
 }
 
+fn command_line(root: &Root) -> Option<Layer> {
+    let bytes = root.read("/proc/cmdline").ok()?;
+    Some(Layer::from_command_line(std::str::from_utf8(&bytes).ok()?))
+}
+
 /// Without the state disk, and with it the owner's configuration, the owner's keys still open the machine.
-fn rescue_keys() -> Option<Layer> {
-    if !Path::new(state::PROBLEM).exists() {
+fn rescue_keys(root: &Root) -> Option<Layer> {
+    if !root.exists(state::PROBLEM) {
         return None;
     }
     let keys = booted::partition()?.load_keys();
@@ -71,53 +101,61 @@ fn rescue_keys() -> Option<Layer> {
 }
 
 /// `cloud-config.d/*` by name; the provider's network first.
-pub(super) fn cloud_config_files(conf: &Path) -> Vec<PathBuf> {
-    let items = fs::read_dir(conf.join("cloud-config.d")).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = items.map(|item| item.path()).filter(|path| is_layer_file(path)).collect();
+pub(super) fn cloud_config_files(root: &Root) -> Vec<PathBuf> {
+    let mut files = root.list(Path::new(CONF).join("cloud-config.d"));
+    files.retain(|path| is_layer_file(root, path));
     files.sort_by_key(|path| (!path.ends_with(NETWORK_FILE), path.clone()));
     files
 }
 
 /// A folder is no file of the owner's, unless there was a file in its place.
-fn is_layer_file(path: &Path) -> bool {
+fn is_layer_file(root: &Root, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    !name.starts_with('.') && (!path.is_dir() || last_good(path).is_some_and(|spare| spare.exists()))
+    let was_a_file = || last_good(path).is_some_and(|copy| root.exists(copy));
+    !name.starts_with('.') && (!root.is_dir(path) || was_a_file())
 }
 
-fn load_metadata() -> Metadata {
-    let text = fs::read_to_string(Path::new(CONF).join("metadata")).unwrap_or_default();
+fn load_metadata(root: &Root) -> Metadata {
+    let text = root.text(Path::new(CONF).join("metadata"));
     // The file is ours; what broke it is told by `ros config validate`, and the machine goes on without it.
     Metadata::parse(&text).unwrap_or_default()
 }
 
-/// A file as it is, or, if there are errors in it, as it last was without any.
-fn load_or_last_good(path: &Path, metadata: &Metadata) -> Option<Layer> {
-    let spare = last_good(path)?;
-    let good = read_at_most(&spare, LARGEST).ok().filter(|bytes| !bytes.is_empty());
-    let layer = match read_at_most(path, LARGEST) {
-        Ok(bytes) if bytes.is_empty() && good.is_some() => lost(path, EMPTY),
-        Ok(bytes) => {
-            let layer = parse(path, &bytes, metadata);
-            if !layer.has_errors() {
-                if good.as_ref() != Some(&bytes) {
-                    // Without room for it there is no last good one; nothing else depends on it.
-                    let _ = write_atomic(&spare, &bytes, 0o600);
+impl<'a> Document<'a> {
+    /// None if there is no such file.
+    fn load(root: &Root, path: &'a Path) -> Option<Document<'a>> {
+        let copy_path = last_good(path)?;
+        let copy = root.read_at_most(&copy_path, LARGEST).ok().filter(|bytes| !bytes.is_empty());
+        let now = match root.read_at_most(path, LARGEST) {
+            Err(error) if is_not_there(&error) && root.metadata_error(path).is_some() => return None,
+            read => read.map_err(|error| format!("{error:#}")),
+        };
+        Some(Document { path, now, copy_path, copy })
+    }
+
+    /// The file as it is, or, if there are errors in it, as it last was without any; and the copy that is to be kept of it.
+    fn decide(self, metadata: &Metadata) -> (Layer, Option<FileChange>) {
+        let Document { path, now, copy_path, copy } = self;
+        let layer = match now {
+            Ok(bytes) if bytes.is_empty() && copy.is_some() => lost(path, EMPTY),
+            Ok(bytes) => {
+                let layer = parse(path, &bytes, metadata);
+                if !layer.has_errors() {
+                    let is_kept = copy.as_ref() == Some(&bytes);
+                    return (layer, (!is_kept).then(|| FileChange::write(copy_path, bytes, 0o600)));
                 }
-                return Some(layer);
+                layer
             }
-            layer
-        }
-        Err(error) if is_not_there(&error) && fs::symlink_metadata(path).is_err() => return None,
-        Err(error) => lost(path, &format!("{error:#}")),
-    };
-    let Some(good) = good.map(|good| parse(path, &good, metadata)).filter(|good| !good.has_errors()) else {
-        return Some(layer);
-    };
-    let mut problems = layer.problems;
-    let message = format!("because of that, {} counts: the last one without errors", spare.display());
-    let at = Position::default();
-    problems.push(Problem::new(Severity::Warning, &path.display().to_string(), at, "", message));
-    Some(Layer { problems, ..good })
+            Err(reason) => lost(path, &reason),
+        };
+        let good = copy.map(|copy| parse(path, &copy, metadata)).filter(|good| !good.has_errors());
+        let Some(good) = good else { return (layer, None) };
+        let mut problems = layer.problems;
+        let message = format!("because of that, {} counts: the last one without errors", copy_path.display());
+        let at = Position::default();
+        problems.push(Problem::new(Severity::Warning, &path.display().to_string(), at, "", message));
+        (Layer { problems, ..good }, None)
+    }
 }
 
 /// Of a file that has lost its content: an owner who wants none removes it.
@@ -151,9 +189,9 @@ pub(crate) fn last_good(path: &Path) -> Option<PathBuf> {
 }
 
 /// What was set aside, so that it is not forgotten why. It counts for nothing else.
-pub(crate) fn load_rejected() -> Option<Layer> {
+pub(crate) fn load_rejected(root: &Root) -> Option<Layer> {
     let path = Path::new(CONF).join("rejected/user-data");
-    let bytes = fs::read(&path).ok()?;
+    let bytes = root.read(&path).ok()?;
     let mut layer = Layer::parse_bytes(Source::File(path.display().to_string()), &bytes);
     if layer.problems.is_empty() {
         let message = "the first line must be #cloud-config, #compose, #include or begin with #!".to_owned();
@@ -161,4 +199,45 @@ pub(crate) fn load_rejected() -> Option<Layer> {
         layer.problems.push(Problem::new(Severity::Error, &layer.source.to_string(), at, "", message));
     }
     Some(layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(now: Result<&str, &str>, copy: Option<&str>) -> Document<'static> {
+        let path = Path::new("/var/lib/rancher/conf/cloud-config.d/boot.yml");
+        Document {
+            path,
+            now: now.map(|text| text.as_bytes().to_vec()).map_err(str::to_owned),
+            copy_path: last_good(path).unwrap(),
+            copy: copy.map(|text| text.as_bytes().to_vec()),
+        }
+    }
+
+    #[test]
+    fn a_file_without_errors_is_copied_and_one_with_errors_is_replaced_by_its_copy() {
+        const COPY: &str = "/var/lib/rancher/conf/last-good/boot.yml";
+        let copied = |text: &str| Some(FileChange::write(COPY, text, 0o600));
+        let (good, other, wrong) = ("hostname: a\n", "hostname: b\n", "hostname: [a]\n");
+        // what the file is, its copy, the host name that takes effect, the copy that is kept, the first problem
+        let cases = [
+            (Ok(good), None, Some("a"), copied(good), ""),
+            (Ok(good), Some(good), Some("a"), None, ""),
+            (Ok(good), Some(other), Some("a"), copied(good), ""),
+            (Ok(wrong), Some(other), Some("b"), None, "hostname"),
+            (Ok(wrong), None, None, None, "hostname"),
+            (Ok(""), Some(other), Some("b"), None, "the file is empty"),
+            (Err("it is a pipe"), Some(other), Some("b"), None, "it is a pipe"),
+            (Err("it is a pipe"), None, None, None, "it is a pipe"),
+        ];
+        for (now, copy, hostname, kept, problem) in cases {
+            let case = format!("{now:?}, {copy:?}");
+            let (layer, change) = document(now, copy).decide(&Metadata::default());
+            assert_eq!(layer.value.get("hostname").and_then(|value| value.as_str()), hostname, "{case}");
+            assert_eq!(change, kept, "{case}");
+            let first = layer.problems.first().map(ToString::to_string).unwrap_or_default();
+            assert!(first.contains(problem) && first.is_empty() == problem.is_empty(), "{case}: {first}");
+        }
+    }
 }

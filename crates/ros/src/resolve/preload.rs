@@ -1,6 +1,7 @@
 //! Archives of images that the owner put below `/var/lib/rancher/preload`, in the folder of an
 //! engine: which of them are to be loaded. Each is loaded once; a newer one again.
 
+use super::root::Root;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,17 +19,13 @@ pub(crate) enum Engine {
 
 impl Engine {
     /// Archives that are to be loaded into it, by name.
-    pub(crate) fn waiting(self) -> Vec<PathBuf> {
-        waiting_in(&Path::new(FOLDER).join(match self {
+    pub(crate) fn waiting(self, root: &Root) -> Vec<PathBuf> {
+        let name = match self {
             Engine::SystemDocker => "system-docker",
             Engine::Docker => "docker",
-        }))
+        };
+        waiting_in(&root.path(Path::new(FOLDER).join(name)))
     }
-}
-
-/// Is there anything to load?
-pub(super) fn is_wanted(engine: Engine) -> bool {
-    !engine.waiting().is_empty()
 }
 
 /// The file that says that an archive was loaded.

@@ -1,10 +1,11 @@
 //! The services of the system image and the owner's, as a plan. A file that is wrong costs only itself.
 
 use super::cloud_init::{local_sources, needs_network};
-use super::preload::{self, Engine};
+use super::inputs::Inputs;
+use super::preload::Engine;
 use super::problem;
-use super::{built_in, catalogue, switchable, user_file};
-use corral_config::Config;
+use super::root::Root;
+use super::{built_in, catalogue, replacement, user_file};
 use corral_config::error::{Problem, Severity};
 use corral_config::layer::Layer;
 use corral_config::{Position, yaml};
@@ -14,7 +15,6 @@ use corral_machine::boot_partition::booted;
 use corral_machine::growth;
 use corral_plan::compose::{self, ComposeError, ServiceFile, parse_tree, parse_with};
 use corral_plan::labels::{self, Scope};
-use corral_plan::resolved::Environment;
 use corral_plan::service::Pull;
 use corral_plan::{Plan, Service};
 use serde_json::Value;
@@ -24,13 +24,9 @@ use std::path::Path;
 const PRELOAD: &str = "preload-system-images";
 
 /// The plan of this machine.
-pub(super) fn plan(
-    config: &Config,
-    layers: &[Layer],
-    environment: &Environment,
-    problems: &mut Vec<Problem>,
-) -> Plan {
-    let mut services = built_in::load(environment, problems);
+pub(super) fn plan(inputs: Inputs<'_>, layers: &[Layer], problems: &mut Vec<Problem>) -> Plan {
+    let Inputs { root, config, environment } = inputs;
+    let mut services = built_in::load(root, environment, problems);
     built_in::amend_by_config(&mut services, layers, environment, problems);
     let (system, user): (Vec<_>, Vec<_>) =
         config.rancher.services.iter().partition(|(_, definition)| is_of_system(definition));
@@ -39,40 +35,37 @@ pub(super) fn plan(
         let text = yaml::to_string(&Value::Object(one)).unwrap_or_default();
         add(&mut services, parse_with(&format!("rancher.services.{name}"), &text, environment), problems);
     }
-    for place in catalogue::included(config) {
-        include(&mut services, &place, config, environment, problems);
+    for place in catalogue::included(root, config) {
+        include(&mut services, &place, inputs, problems);
     }
-    switchable::apply(&mut services, config, environment, problems);
-    services.retain(|service| is_needed(service.name.as_str(), config, layers, !user.is_empty()));
+    replacement::apply(&mut services, inputs, problems);
+    services.retain(|service| is_needed(service.name.as_str(), inputs, layers, !user.is_empty()));
     services.retain(|service| compose::is_active(&service.profiles, environment));
     for service in &mut services {
         if service.name.as_str() == catalogue::FETCHER {
             // Another list makes it another service: it runs again.
-            service.environment.push(format!("WANTED={}", catalogue::remote(config).concat().join(" ")));
+            service
+                .environment
+                .push(format!("WANTED={}", catalogue::remote(root, config).concat().join(" ")));
         }
         find_image(service);
-        switchable::keep(service);
-        read_env_files(service, problems);
+        replacement::keep(root, service);
+        read_env_files(root, service, problems);
     }
     build(services, problems)
 }
 
 /// A compose file of the owner's. Its services are the system's, but for those of the user's Docker.
-fn include(
-    services: &mut Vec<Service>,
-    place: &str,
-    config: &Config,
-    environment: &Environment,
-    problems: &mut Vec<Problem>,
-) {
+fn include(services: &mut Vec<Service>, place: &str, inputs: Inputs<'_>, problems: &mut Vec<Problem>) {
+    let Inputs { root, config, environment } = inputs;
     let source = format!("rancher.services_include.{place}");
-    let file = match catalogue::find(place, config) {
+    let file = match catalogue::find(root, place, config) {
         Ok(Some(file)) => file,
         // It is being fetched.
         Ok(None) => return,
         Err(error) => return problems.push(problem::error(&source, &format!("{error:#}"))),
     };
-    let text = match user_file::read(&file) {
+    let text = match user_file::read(root, &file) {
         Ok(text) => text,
         Err(error) => return problems.push(problem::error(&source, &format!("{error:#}"))),
     };
@@ -106,10 +99,10 @@ fn find_image(service: &mut Service) {
     }
 }
 
-fn read_env_files(service: &mut Service, problems: &mut Vec<Problem>) {
+fn read_env_files(root: &Root, service: &mut Service, problems: &mut Vec<Problem>) {
     let mut read = Vec::new();
     for file in &service.env_files {
-        match user_file::read(Path::new(&file.path)) {
+        match user_file::read(root, Path::new(&file.path)) {
             Ok(text) => read.extend(compose::env_file(&text)),
             Err(_) if !file.required => {}
             Err(error) => problems.push(problem::error(
@@ -128,20 +121,21 @@ pub(crate) fn is_of_system(definition: &Value) -> bool {
 }
 
 /// Boot work is done only if this boot needs it.
-fn is_needed(name: &str, config: &Config, layers: &[Layer], has_user_services: bool) -> bool {
+fn is_needed(name: &str, inputs: Inputs<'_>, layers: &[Layer], has_user_services: bool) -> bool {
+    let Inputs { root, config, .. } = inputs;
     match name {
         "cloud-init" => !local_sources(config).is_empty(),
-        "cloud-init-network" => needs_network(config, layers),
+        "cloud-init-network" => needs_network(root, config, layers),
         "bootcmd" => !config.bootcmd.is_empty(),
         "cloud-init-execute" => {
             !config.rancher.resize_device.is_empty()
                 || !config.rancher.restart_services.is_empty()
-                || growth::is_wanted(Path::new(state::SEEN))
+                || growth::is_wanted(&root.path(state::SEEN))
         }
         "user-services" => has_user_services,
-        PRELOAD => preload::is_wanted(Engine::SystemDocker),
-        "preload-user-images" => preload::is_wanted(Engine::Docker),
-        catalogue::FETCHER => !catalogue::missing(config).is_empty(),
+        PRELOAD => !Engine::SystemDocker.waiting(root).is_empty(),
+        "preload-user-images" => !Engine::Docker.waiting(root).is_empty(),
+        catalogue::FETCHER => !catalogue::missing(root, config).is_empty(),
         "os-trial" => booted::is_on_trial(),
         _ => true,
     }

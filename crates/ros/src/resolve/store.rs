@@ -2,29 +2,25 @@
 //! that a cut of power leaves the old or the new. Where a time is given, a change is rolled back
 //! unless it is confirmed within it.
 
-use super::layers::last_good;
-use super::{built_in, confirm};
+use super::layers::{last_good, stored_file};
+use super::root::Root;
+use super::{apply, built_in, confirm};
 use anyhow::{Context, Result, bail};
 use corral_config::error::Severity;
 use corral_config::{Layer, Source};
 use corral_config::{merge, path, yaml};
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
-use corral_init::boot::state::CONF;
 use corral_machine::files::{lock, write_atomic};
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
-
-fn file() -> PathBuf {
-    Path::new(CONF).join("cloud-config.yml")
-}
+use std::path::Path;
 
 /// Changes a value, given as YAML: `ros config set`.
 pub(crate) fn set(key: &str, value: &str, confirm_within: Option<u64>) -> Result<()> {
     let layer = Layer::from_setting(key, value);
-    let of_services = built_in::check(&layer);
+    let of_services = built_in::check(&Root::machine(), &layer);
     let mut problems = layer.problems.iter().chain(&of_services);
     if let Some(problem) = problems.find(|problem| problem.severity == Severity::Error) {
         bail!("{}: {}; nothing was changed", problem.key, problem.message);
@@ -51,9 +47,9 @@ pub(crate) fn apply(input: &Path, confirm_within: Option<u64>) -> Result<()> {
 
 /// `ros config confirm`.
 pub(crate) fn confirm() -> Result<()> {
-    if !confirm::confirm()? {
-        bail!("no change waits to be confirmed");
-    }
+    let root = Root::machine();
+    let Some(confirmation) = confirm::confirm(&root) else { bail!("no change waits to be confirmed") };
+    apply::make(&root, &confirmation)?;
     ask(Request::Confirmed).context("telling PID 1")?;
     println!("the change stays");
     Ok(())
@@ -62,7 +58,7 @@ pub(crate) fn confirm() -> Result<()> {
 fn read_change(input: Option<&Path>) -> Result<Value> {
     let (name, bytes) = read_input(input)?;
     let layer = Layer::parse_bytes(Source::File(name), &bytes);
-    let of_services = built_in::check(&layer);
+    let of_services = built_in::check(&Root::machine(), &layer);
     layer.problems.iter().chain(&of_services).for_each(|problem| eprintln!("{problem}"));
     if layer.has_errors() || of_services.iter().any(|problem| problem.severity == Severity::Error) {
         eprintln!("EXITING: Failed to parse configuration");
@@ -73,12 +69,12 @@ fn read_change(input: Option<&Path>) -> Result<Value> {
 
 /// Puts a change on top of what is stored.
 fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
-    let _lock = lock(&file())?;
+    let _lock = lock(&stored_file())?;
     let mut stored = load()?;
     merge::merge_into(&mut stored, change);
     let Some(seconds) = confirm_within else { return save(&stored) };
-    let text = to_text(&stored)?;
-    confirm::prepare(&file(), seconds)?;
+    let (root, text) = (Root::machine(), to_text(&stored)?);
+    apply::make_all(&root, &confirm::prepare(&root, seconds)?)?;
     write(&text)?;
     ask(Request::Reload).context("putting it into force")?;
     println!("in force; it is taken back in {seconds} s unless you say: ros config confirm");
@@ -92,14 +88,14 @@ pub(crate) fn merge(change: &Value) -> Result<()> {
 
 /// Takes a key out of what is stored, if it is there.
 pub(crate) fn remove(key: &str) -> Result<()> {
-    let _lock = lock(&file())?;
+    let _lock = lock(&stored_file())?;
     let mut stored = load()?;
     if path::remove(&mut stored, key).is_some() { save(&stored) } else { Ok(()) }
 }
 
 /// What is stored; a mapping.
 fn load() -> Result<Value> {
-    let file = file();
+    let file = stored_file();
     let stored = match fs::read_to_string(&file) {
         Ok(text) if text.is_empty() => return lost(&file, "is empty, as a power cut may leave it"),
         Ok(text) => yaml::parse(&text)
@@ -130,7 +126,7 @@ fn lost(file: &Path, what: &str) -> Result<Value> {
 
 fn save(stored: &Value) -> Result<()> {
     write(&to_text(stored)?)?;
-    super::refresh().context("telling the services")
+    apply::refresh(&Root::machine()).context("telling the services")
 }
 
 /// The file's text, if it can be read again at the next boot: it may have become too large.
@@ -141,7 +137,7 @@ fn to_text(stored: &Value) -> Result<String> {
 }
 
 fn write(text: &str) -> Result<()> {
-    write_atomic(&file(), text.as_bytes(), 0o600)
+    write_atomic(&stored_file(), text.as_bytes(), 0o600)
 }
 
 /// The name and the bytes of a file, or of standard input.

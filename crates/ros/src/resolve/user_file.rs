@@ -1,11 +1,11 @@
 //! Files that the owner wrote, beside those of the configuration.
 
+use super::root::Root;
 use anyhow::{Result, anyhow};
-use corral_machine::files::read_whole;
 use std::path::Path;
 
 /// None that a person wrote is larger, and whatever else it is, it must not keep a boot waiting.
-pub(super) fn read(path: &Path) -> Result<String> {
-    let bytes = read_whole(path, 1 << 20)?;
+pub(super) fn read(root: &Root, path: &Path) -> Result<String> {
+    let bytes = root.read_whole(path, 1 << 20)?;
     String::from_utf8(bytes).map_err(|_| anyhow!("{} is not UTF-8 text", path.display()))
 }

@@ -1,11 +1,12 @@
 //! The owner's way in: who may log in, and at which address. It is kept from the last configuration without errors, for
 //! a boot in which the configuration cannot be resolved at all.
 
+use super::file_change::FileChange;
+use super::root::Root;
 use corral_config::error::Severity;
 use corral_config::{Layer, Source};
 use corral_config::{merge, path};
 use corral_init::boot::state::CONF;
-use corral_machine::files::{read_whole, write_atomic};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -28,15 +29,14 @@ fn file() -> PathBuf {
     Path::new(CONF).join("last-good/way-in.json")
 }
 
-/// Keeps it, if these layers say nothing wrong of it. Without room for it there is no last one; nothing else depends on it.
-pub(super) fn keep(layers: &[Layer]) {
-    if !Path::new(CONF).is_dir() || layers.iter().any(is_wrong) {
-        return;
+/// What is to be kept of these layers, if they say nothing wrong of it and another one is kept so far.
+pub(super) fn decide(root: &Root, layers: &[Layer]) -> Option<FileChange> {
+    if !root.is_dir(CONF) || layers.iter().any(is_wrong) {
+        return None;
     }
-    let Ok(text) = serde_json::to_vec(&of(layers)) else { return };
-    if read_whole(&file(), LARGEST).ok().as_deref() != Some(text.as_slice()) {
-        let _ = write_atomic(&file(), &text, 0o600);
-    }
+    let text = serde_json::to_vec(&of(layers)).ok()?;
+    let is_kept = root.read_whole(file(), LARGEST).ok().as_ref() == Some(&text);
+    (!is_kept).then(|| FileChange::write(file(), text, 0o600))
 }
 
 /// Has it an error in one of these keys, or one that is about no key? Then something may be missing.
@@ -59,9 +59,9 @@ fn of(layers: &[Layer]) -> Value {
 }
 
 /// The last one, as a document; empty if there is none.
-pub(super) fn text() -> Vec<u8> {
+pub(super) fn text(root: &Root) -> Vec<u8> {
     let is_empty = |value: &Value| value.as_object().is_none_or(Map::is_empty);
-    let text = read_whole(&file(), LARGEST).unwrap_or_default();
+    let text = root.read_whole(file(), LARGEST).unwrap_or_default();
     match serde_json::from_slice::<Value>(&text) {
         Ok(value) if !is_empty(&value) => text,
         _ => Vec::new(),
@@ -69,8 +69,8 @@ pub(super) fn text() -> Vec<u8> {
 }
 
 /// The last one.
-pub(super) fn load() -> Option<Layer> {
-    let text = read_whole(&file(), LARGEST).ok()?;
+pub(super) fn load(root: &Root) -> Option<Layer> {
+    let text = root.read_whole(file(), LARGEST).ok()?;
     let value: Value = serde_json::from_slice(&text).ok()?;
     let source = Source::File(file().display().to_string());
     Some(Layer::from_value(source, &value))

@@ -5,17 +5,20 @@ pub(crate) mod list;
 mod plan;
 pub(crate) mod trial;
 
+use crate::duration;
 use crate::power;
 use crate::prompt::confirm;
 use crate::release::boot_set::BootSet;
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
 use crate::resolve::store;
+use crate::size::megabytes;
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BootPartition, Stage, Trial};
-use corral_machine::efi;
 use corral_machine::os_release::running_version;
+use corral_machine::{efi, program};
 use std::process::Command;
+use std::time::Duration;
 
 /// Room for what a FAT file system needs besides the files.
 const SPARE: u64 = 4 << 20;
@@ -49,12 +52,16 @@ pub(crate) struct Options {
     /// Take a release whose signature is missing or unknown
     #[arg(long)]
     insecure: bool,
-    /// Seconds that the new version has to prove itself
-    #[arg(long, default_value_t = 600, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(30..=7200))]
-    trial_time: u32,
+    /// Time that the new version has to prove itself: 90s, 10m, 1h30m, or seconds
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_trial_time)]
+    trial_time: Duration,
     /// Say more
     #[arg(long, hide = true)]
     debug: bool,
+}
+
+fn parse_trial_time(text: &str) -> Result<Duration, String> {
+    duration::parse_within(text, 30..=7200)
 }
 
 /// Upgrades.
@@ -153,9 +160,9 @@ fn make_room(partition: &BootPartition, release: &Release) -> Result<()> {
     let free = partition.free()?;
     if free < needed {
         bail!(
-            "the boot partition has {:.1} MB free and {:.1} MB are needed; nothing was changed that counts",
-            free as f64 / 1e6,
-            needed as f64 / 1e6
+            "the boot partition has {} free and {} are needed; nothing was changed that counts",
+            megabytes(free),
+            megabytes(needed)
         );
     }
     Ok(())
@@ -168,7 +175,7 @@ fn arm(set: &BootSet, version: &str, options: &Options) -> Result<()> {
             version: version.to_owned(),
             before: partition.versions()?.default,
             stage: Stage::Armed,
-            deadline: options.trial_time,
+            deadline: u32::try_from(options.trial_time.as_secs())?,
             reason: String::new(),
         };
         partition.keep_trial(Some(&trial))?;
@@ -187,15 +194,8 @@ fn arm(set: &BootSet, version: &str, options: &Options) -> Result<()> {
 /// extlinux forgets it before it starts the entry.
 fn boot_once(partition: &BootPartition, version: &str) -> Result<()> {
     let folder = partition.root().join("boot/syslinux");
-    let output = Command::new("/usr/bin/extlinux")
-        .arg(format!("--once={version}"))
-        .arg(&folder)
-        .output()
-        .context("starting extlinux")?;
-    if !output.status.success() {
-        bail!("extlinux: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
+    let mut extlinux = Command::new("/usr/bin/extlinux");
+    program::run(extlinux.arg(format!("--once={version}")).arg(&folder)).map(drop)
 }
 
 /// `ros os rollback`: the previous version is the default again.

@@ -2,6 +2,7 @@
 
 use crate::release::Release;
 use crate::release::source::Source;
+use crate::size::megabytes;
 use anyhow::{Context, Result};
 use corral_machine::boot_partition::booted;
 use corral_machine::os_release::running_version;
@@ -32,9 +33,9 @@ pub(super) fn show(source: &Source, release: &Release) -> Result<()> {
     println!("kernel    {} → {}", old.kernel, new.kernel);
     describe("packages", &versions(&old), &versions(&new));
     describe("images", &images(&old), &images(&new));
-    println!("disk      {:.1} MB on the boot partition", release.size() as f64 / 1e6);
+    println!("disk      {} on the boot partition", megabytes(release.size()));
     if let Some(partition) = booted::partition() {
-        println!("          {:.1} MB of it are free now", partition.free()? as f64 / 1e6);
+        println!("          {} of it are free now", megabytes(partition.free()?));
     }
     println!("config    stays as it is");
     println!("nothing was changed");

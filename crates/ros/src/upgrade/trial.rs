@@ -11,12 +11,11 @@ use corral_engine::protocol::{PowerAction, Reply, Request};
 use corral_machine::boot_partition::booted;
 use corral_machine::boot_partition::{Stage, Trial};
 use corral_machine::console::say;
-use corral_machine::watchdog;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use std::io::{Read, Write};
+use corral_machine::deadline::pause;
+use corral_machine::{program, watchdog};
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// One thing that has to work; it gives up at the deadline.
@@ -71,7 +70,8 @@ fn prove(deadline: Instant) -> Result<()> {
             if Instant::now() + PAUSE > deadline {
                 return Err(error).with_context(|| format!("{name} did not work in time"));
             }
-            std::thread::park_timeout(PAUSE);
+            // Nothing reports that sshd or Docker begins to work.
+            pause(PAUSE);
         }
         println!("{name} works");
     }
@@ -97,7 +97,7 @@ fn refuse(trial: &Trial, reason: &str) -> Result<()> {
 /// Does a service of the plan run? One that this machine does not have is not missed; one that was not started yet is.
 fn check_running(service: &str) -> Result<bool> {
     match ask(Request::Inspect { container: service.to_owned() }) {
-        Ok(Reply::Container(found)) if found.status.pid > 0 => Ok(true),
+        Ok(Reply::Container(found)) if found.status.pid.is_some() => Ok(true),
         Ok(Reply::Container(_)) => bail!("the container {service} does not run"),
         Ok(_) => bail!("PID 1 answered something else"),
         Err(EngineError::NoSuchContainer(_)) => {
@@ -142,31 +142,10 @@ fn check_docker(deadline: Instant) -> Result<()> {
     if said?.contains("version") { Ok(()) } else { bail!("the probe container said something else") }
 }
 
-/// Docker's own client, for no longer than until the deadline.
+/// Docker's own client, until the deadline, or for a second where a check begins at it.
 fn docker(arguments: &[&str], input: &[u8], deadline: Instant) -> Result<String> {
-    let what = format!("docker {}", arguments.first().unwrap_or(&""));
-    let mut child = Command::new("/usr/bin/docker")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("starting {what}"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(input);
-    }
-    let pid = Pid::from_child(&child);
-    let handle = pidfd_open(pid, PidfdFlags::empty())?;
-    let left = deadline.saturating_duration_since(Instant::now());
-    let timeout = Timespec { tv_sec: left.as_secs().cast_signed().max(1), tv_nsec: 0 };
-    if poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout))? == 0 {
-        let _ = kill_process(pid, Signal::KILL);
-        let _ = child.wait();
-        bail!("{what} hung");
-    }
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        bail!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
+    program::output(Command::new("/usr/bin/docker").args(arguments), input, deadline)
+        .and_then(program::Ended::success)
+        .with_context(|| format!("docker {}", arguments.first().unwrap_or(&"")))
 }

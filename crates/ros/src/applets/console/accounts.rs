@@ -7,12 +7,12 @@ use corral_config::Config;
 use corral_config::model::{Sudo, User};
 use corral_config::names::is_password_hash;
 use corral_machine::files::write_atomic;
+use corral_machine::program;
 use rustix::fs::{Gid, Uid, chown};
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// The users of every machine.
 const OURS: [(&str, u32); 2] = [("rancher", 1100), ("docker", 1101)];
@@ -101,17 +101,8 @@ pub(crate) fn chpasswd_arguments(password: &str) -> &'static [&'static str] {
 }
 
 fn chpasswd(arguments: &[&str], user: &str, secret: &str) -> Result<()> {
-    let mut child = Command::new("/usr/sbin/chpasswd")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("starting chpasswd")?;
-    if let Some(input) = &mut child.stdin {
-        input.write_all(format!("{user}:{secret}\n").as_bytes())?;
-    }
-    let status = child.wait()?;
-    if status.success() { Ok(()) } else { bail!("chpasswd: {status}") }
+    let line = format!("{user}:{secret}\n");
+    program::feed(Command::new("/usr/sbin/chpasswd").args(arguments), line.as_bytes()).map(drop)
 }
 
 /// Makes the users of the configuration. One that cannot be made does not keep the others from being made.
@@ -248,17 +239,8 @@ fn sudoers<'a>(
     (all, failures)
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    bail!("{program}: {} {}", output.status, said.trim())
+fn run(path: &str, arguments: &[&str]) -> Result<()> {
+    program::run(Command::new(path).args(arguments)).map(drop)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_init::boot::state::CONF;
 use corral_machine::files::write_atomic;
+use corral_machine::program;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -39,9 +40,10 @@ fn put(kind: &str, file: &Path, key: &str) -> Result<()> {
     }
     let draft = Path::new(MEMORY).join("host_key.draft");
     write_atomic(&draft, text.as_bytes(), 0o600)?;
-    let output = Command::new("/usr/bin/ssh-keygen").args(["-y", "-P", "", "-f"]).arg(&draft).output();
+    let mut keygen = Command::new("/usr/bin/ssh-keygen");
+    let ended = program::output(keygen.args(["-y", "-P", "", "-f"]).arg(&draft), &[], None);
     let _ = fs::remove_file(&draft);
-    if !output.context("starting ssh-keygen")?.status.success() {
+    if !ended?.status.success() {
         bail!("rancher.ssh.keys.{kind} is no private key that ssh can read: another one is used");
     }
     write_atomic(file, text.as_bytes(), 0o600).or_else(|error| {
@@ -102,11 +104,8 @@ fn make_host_key(kind: &str) -> Result<()> {
     let fresh = Path::new(MEMORY).join(format!("host_key.{kind}"));
     fs::create_dir_all(MEMORY).with_context(|| format!("making {MEMORY}"))?;
     let _ = fs::remove_file(&fresh);
-    let output =
-        Command::new("/usr/bin/ssh-keygen").args(["-q", "-t", kind, "-N", "", "-f"]).arg(&fresh).output()?;
-    if !output.status.success() {
-        bail!("ssh-keygen: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
+    let mut keygen = Command::new("/usr/bin/ssh-keygen");
+    program::run(keygen.args(["-q", "-t", kind, "-N", "", "-f"]).arg(&fresh))?;
     let public_file = fresh.with_extension(format!("{kind}.pub"));
     let (key, public) = (fs::read(&fresh)?, fs::read(&public_file)?);
     for file in [&fresh, &public_file] {

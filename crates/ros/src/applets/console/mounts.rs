@@ -5,10 +5,10 @@ use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Mount;
 use corral_machine::console::say;
-use corral_machine::{block, mounts};
+use corral_machine::{block, mounts, program};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -159,36 +159,7 @@ fn make_swap(mount: &Mount) -> Result<()> {
 
 /// Runs a program up to its deadline.
 fn run(mut command: Command) -> Result<()> {
-    let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
-    let mut child = child.with_context(|| format!("starting {:?}", command.get_program()))?;
-    if !wait_until(&mut child, Instant::now() + PATIENCE)? {
-        let _ = child.kill();
-        bail!("it was not done within {} s", PATIENCE.as_secs());
-    }
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    bail!("{} {}", output.status, said.trim().replace('\n', "; "))
-}
-
-/// True if it has ended by then.
-pub(crate) fn wait_until(child: &mut Child, deadline: Instant) -> Result<bool> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let pid = rustix::process::Pid::from_child(child);
-    let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-    loop {
-        if child.try_wait()?.is_some() {
-            return Ok(true);
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout));
-    }
+    program::output(&mut command, &[], Instant::now() + PATIENCE)?.success().map(drop)
 }
 
 #[cfg(test)]

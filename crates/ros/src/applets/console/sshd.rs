@@ -5,10 +5,12 @@
 use super::host_keys;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
+use corral_engine::signal::Signal;
 use corral_machine::files::write_atomic;
+use corral_machine::program;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// The file that sshd is started with. In memory: a full disk keeps no owner out.
 pub(super) const CONFIG: &str = "/run/corral/ssh/sshd_config";
@@ -102,7 +104,8 @@ pub(super) fn reload() -> Result<()> {
     let pid: i32 = text.trim().parse().with_context(|| format!("reading {PID}"))?;
     // The number may be another program's by now.
     if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sshd") {
-        corral_engine::sys::signals::send(pid, 1).context("having sshd read its configuration again")?;
+        corral_engine::sys::signals::send(pid, Signal::HUP)
+            .context("having sshd read its configuration again")?;
     }
     Ok(())
 }
@@ -147,15 +150,8 @@ fn check(text: &str, config: &Config) -> Result<()> {
 
 /// `Match` blocks may say something else of each user, and of each address.
 fn check_for(user: &str, config: &Config) -> Result<()> {
-    let output = Command::new(PROGRAM)
-        .args(["-T", "-f", DRAFT, "-C", &format!("user={user},host=elsewhere,addr=192.0.2.1")])
-        .stdin(Stdio::null())
-        .output()
-        .context("starting sshd -T")?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim().replace(['\r', '\n'], " "));
-    }
-    let said = String::from_utf8_lossy(&output.stdout);
+    let connection = format!("user={user},host=elsewhere,addr=192.0.2.1");
+    let said = program::run(Command::new(PROGRAM).args(["-T", "-f", DRAFT, "-C", &connection]))?;
     match missing(&said, config.ssh_pwauth) {
         Some(line) => bail!("a file of /etc/ssh would undo {line:?} for {user}"),
         None => Ok(()),

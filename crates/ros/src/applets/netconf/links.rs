@@ -3,7 +3,7 @@
 use super::commands::ip;
 use super::matching::{Entry, Link};
 use corral_config::model::Interface;
-use corral_machine::modules::Index;
+use corral_machine::{modules, program};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ pub(super) fn state(name: &str) -> String {
 }
 
 fn load_module(name: &str) {
-    if let Err(error) = Index::open(Path::new("/lib/modules")).and_then(|mut index| index.load(name)) {
+    if let Err(error) = modules::load(&[name]) {
         println!("{error:#}");
     }
 }
@@ -146,8 +146,11 @@ fn join(name: &str, interface: &Interface) -> bool {
 
 /// What is on the link and not wanted goes; link-local addresses of IPv6 are the kernel's.
 fn remove_other_addresses(name: &str, wanted: &[&str]) {
-    let output = Command::new("/usr/bin/ip").args(["-o", "address", "show", "dev", name]).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let shown = program::run(Command::new("/usr/bin/ip").args(["-o", "address", "show", "dev", name]));
+    let text = shown.unwrap_or_else(|error| {
+        println!("{name}: {error:#}");
+        String::new()
+    });
     for line in text.lines().filter(|line| !line.contains(" scope link")) {
         let mut words = line.split_whitespace().skip_while(|word| !["inet", "inet6"].contains(word));
         let address = words.nth(1).unwrap_or_default();

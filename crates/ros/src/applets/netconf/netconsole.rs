@@ -3,10 +3,9 @@
 //! <https://docs.kernel.org/networking/netconsole.html>
 
 use super::addresses::{FOLDER, is_known};
-use super::commands::wait_for_files;
 use anyhow::Result;
 use corral_config::cmdline;
-use corral_machine::modules::Index;
+use corral_machine::{inotify, modules};
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,13 +14,12 @@ pub(super) fn start(command_line: &str, deadline: Instant) -> Result<()> {
     let words = cmdline::words(command_line);
     let targets = cmdline::values(&words, "netconsole");
     for card in targets.iter().filter_map(|target| waits_for(target)) {
-        wait_for_files(Path::new(FOLDER), deadline, || is_known(card))?;
+        inotify::wait_for(Path::new(FOLDER), deadline, || is_known(card))?;
     }
     if targets.is_empty() {
         return Ok(());
     }
-    let mut modules = Index::open(Path::new("/lib/modules"))?;
-    modules.load(&format!("netconsole netconsole={}", targets.join(";")))
+    modules::load(&[format!("netconsole netconsole={}", targets.join(";"))])
 }
 
 /// The card whose address is meant where none is given: `[+][r][port]@[address]/[card],[port]@address/[mac]`.

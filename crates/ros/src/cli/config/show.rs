@@ -3,6 +3,7 @@
 use crate::resolve::cloud_init::CloudInitMark;
 use crate::resolve::confirm::Pending;
 use crate::resolve::effective::EffectiveConfig;
+use crate::resolve::root::Root;
 use crate::resolve::services::is_of_system;
 use crate::resolve::store::read_input;
 use crate::resolve::{self, built_in, layers};
@@ -19,9 +20,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
+fn load_layers() -> Vec<Layer> {
+    layers::load(&Root::machine()).layers
+}
+
 /// `ros config get`. A secret is printed only if it is asked for by its own name.
 pub(super) fn get(key: &str) -> Result<()> {
-    let mut merged = corral_config::merged(&layers::load());
+    let mut merged = corral_config::merged(&load_layers());
     let is_leaf = path::get(&merged, key).is_some_and(|value| !value.is_object() && !value.is_array());
     if !is_leaf {
         export::remove_secrets(&mut merged);
@@ -34,7 +39,7 @@ pub(super) fn get(key: &str) -> Result<()> {
 
 /// `ros config export`.
 pub(super) fn export(output: Option<&Path>, private: bool, full: bool) -> Result<()> {
-    let layers = layers::load();
+    let layers = load_layers();
     let oem = Source::File(oem::CONFIG.to_owned());
     let is_ours = |layer: &&Layer| layer.source == Source::Defaults || layer.source == oem;
     let wanted: Vec<&Layer> = layers.iter().filter(|layer| full || !is_ours(layer)).collect();
@@ -68,8 +73,9 @@ pub(super) fn validate(input: Option<&Path>) -> ExitCode {
 /// The document, and the services in it.
 fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
     let layer = Layer::parse_bytes(Source::File(name.to_owned()), bytes);
-    let built_in = built_in::names();
-    let mut problems = built_in::check(&layer);
+    let root = Root::machine();
+    let built_in = built_in::names(&root);
+    let mut problems = built_in::check(&root, &layer);
     let services = layer.tree.get("rancher").and_then(|rancher| rancher.get("services"));
     let definitions = path::get(&layer.value, "rancher.services").and_then(Value::as_object);
     for (service, definition) in definitions.into_iter().flatten() {
@@ -91,7 +97,7 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
 
 /// `ros config explain`.
 pub(super) fn explain(key: &str) -> Result<()> {
-    let explanations = explain::explain(&layers::load(), key);
+    let explanations = explain::explain(&load_layers(), key);
     if explanations.is_empty() {
         bail!("{key}: nobody says anything of it");
     }
@@ -116,7 +122,7 @@ pub(super) fn diff(file: Option<&Path>) -> Result<()> {
             let (name, bytes) = read_input(file)?;
             let layer = Layer::parse_bytes(Source::File(name), &bytes);
             layer.problems.iter().for_each(|problem| eprintln!("{problem}"));
-            let old = corral_config::merged(&layers::load());
+            let old = corral_config::merged(&load_layers());
             let mut new = old.clone();
             merge::merge_into(&mut new, &layer.value);
             (old, new)
@@ -132,22 +138,23 @@ pub(super) fn diff(file: Option<&Path>) -> Result<()> {
 /// `ros config status`.
 pub(super) fn status() -> Result<()> {
     println!("layers, later ones win:");
-    for layer in layers::load() {
+    let root = Root::machine();
+    for layer in load_layers() {
         let errors = layer.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         let note = if errors > 0 { format!(", {errors} errors") } else { String::new() };
         println!("  {}{note}", layer.source);
     }
-    let mark = CloudInitMark::load();
+    let mark = CloudInitMark::load(&root);
     let named = |source: Option<String>| source.unwrap_or_else(|| "nothing".to_owned());
     println!("data sources: {} on this machine, {} on the network", named(mark.local), named(mark.network));
-    if let Some(pending) = Pending::load() {
+    if let Some(pending) = Pending::load(&root) {
         println!(
             "a change waits to be confirmed within {} s{}: ros config confirm",
             pending.within,
             if pending.restarted { " of this boot" } else { "" }
         );
     }
-    if let Some(layer) = layers::load_rejected() {
+    if let Some(layer) = layers::load_rejected(&root) {
         println!("set aside: {}", layer.source);
     }
     let problems = resolve::problems();
@@ -169,7 +176,7 @@ pub(super) fn images(input: Option<&Path>) -> Result<()> {
             let (name, bytes) = read_input(input)?;
             Layer::parse_bytes(Source::File(name), &bytes).value
         }
-        None => corral_config::merged(&layers::load()),
+        None => corral_config::merged(&load_layers()),
     };
     let mut images = BTreeSet::new();
     for section in ["rancher.bootstrap", "rancher.services"] {

@@ -2,6 +2,7 @@
 
 use super::run::Engine;
 use crate::cli::repository;
+use crate::resolve::root::Root;
 use crate::resolve::{self, catalogue, store};
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
@@ -61,7 +62,7 @@ fn entry(file: &str) -> String {
 
 /// Those that no engine has yet.
 fn pull_images(place: &str, config: &Config) -> Result<()> {
-    let Some(file) = catalogue::find(place, config)? else { return Ok(()) };
+    let Some(file) = catalogue::find(&Root::machine(), place, config)? else { return Ok(()) };
     let text = fs::read_to_string(&file).with_context(|| format!("reading {place}"))?;
     let of_user = catalogue::names_of_user(&text);
     for service in parse_with(place, &text, &resolve::environment(config))?.services {

@@ -1,0 +1,155 @@
+//! Why a value is what it is: which layers said it, where, and who won; and what differs between two configurations.
+
+use crate::position::Position;
+use crate::text::layer::Layer;
+use crate::text::merge::merged;
+use crate::text::path;
+use crate::text::schema;
+use crate::text::source::Source;
+use crate::text::yaml::{Kind, Node};
+use serde_json::Value;
+
+/// What one layer says of a key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// The source, with line and column where it has lines.
+    pub place: String,
+    pub value: Value,
+}
+
+/// A key that has one value, and everybody who said something of it; the last one won.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    pub key: String,
+    pub said: Vec<Said>,
+}
+
+/// A key that differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub key: String,
+    pub old: Option<Value>,
+    pub new: Option<Value>,
+}
+
+/// Explains a key; of a mapping, every key below it.
+pub fn explain(layers: &[Layer], key: &str) -> Vec<Explanation> {
+    let merged = merged(layers);
+    let Some(value) = path::get(&merged, key) else { return Vec::new() };
+    let mut leaves = Vec::new();
+    collect_leaves(value, &mut path::parse(key), &mut leaves);
+    let explain = |parts: &Vec<String>| Explanation { key: path::join(parts), said: all_said(layers, parts) };
+    leaves.iter().map(explain).collect()
+}
+
+/// Every key whose value differs. Secrets differ too, but their values are not shown.
+pub fn diff(old: &Value, new: &Value) -> Vec<Change> {
+    let mut keys = Vec::new();
+    collect_leaves(old, &mut Vec::new(), &mut keys);
+    collect_leaves(new, &mut Vec::new(), &mut keys);
+    keys.sort();
+    keys.dedup();
+    let find = |tree: &Value, parts: &[String]| path::get_parts(tree, parts).cloned();
+    keys.into_iter()
+        .map(|parts| (find(old, &parts), find(new, &parts), parts))
+        .filter(|(old, new, _)| old != new)
+        .map(|(old, new, parts)| {
+            let shown = |value: Option<Value>| value.map(|value| hide(&parts, value));
+            Change { key: path::join(&parts), old: shown(old), new: shown(new) }
+        })
+        .collect()
+}
+
+fn hide(parts: &[String], mut value: Value) -> Value {
+    schema::hide_secrets(parts, &mut value);
+    value
+}
+
+fn collect_leaves(value: &Value, parts: &mut Vec<String>, leaves: &mut Vec<Vec<String>>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, inner) in map {
+                parts.push(key.clone());
+                collect_leaves(inner, parts, leaves);
+                parts.pop();
+            }
+        }
+        Value::Object(_) if parts.is_empty() => {}
+        _ => leaves.push(parts.clone()),
+    }
+}
+
+fn all_said(layers: &[Layer], parts: &[String]) -> Vec<Said> {
+    let said = |layer: &Layer| {
+        let value = path::get_parts(&layer.value, parts)?;
+        let at = find_position(&layer.tree, parts).unwrap_or_default();
+        let place = if at.line == 0 || layer.source == Source::CommandLine {
+            layer.source.to_string()
+        } else {
+            format!("{}:{}:{}", layer.source, at.line, at.column)
+        };
+        Some(Said { place, value: hide(parts, value.clone()) })
+    };
+    layers.iter().filter_map(said).collect()
+}
+
+/// Where a layer's document says it.
+pub(crate) fn find_position(tree: &Node, parts: &[String]) -> Option<Position> {
+    let Some((first, rest)) = parts.split_first() else { return Some(tree.at) };
+    match &tree.kind {
+        Kind::Mapping(_) => find_position(tree.get(first)?, rest),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_layer_that_spoke_is_named_and_the_last_one_won() {
+        let file = |name: &str, text: &str| Layer::parse(Source::File(name.to_owned()), text);
+        let layers = [
+            file("a.yml", "hostname: one\nrancher: {network: {dns: {nameservers: [1.1.1.1]}}}\n"),
+            file("b.yml", "\nhostname: two\nrancher:\n  docker: {ca_key: hush}\n"),
+            Layer::from_command_line("cc.hostname=three"),
+        ];
+        let places = |key: &str| -> Vec<String> {
+            explain(&layers, key)
+                .remove(0)
+                .said
+                .into_iter()
+                .map(|said| format!("{} {}", said.place, said.value))
+                .collect()
+        };
+        assert_eq!(
+            places("hostname"),
+            ["a.yml:1:11 \"one\"", "b.yml:2:11 \"two\"", "kernel command line \"three\""]
+        );
+        assert_eq!(places("rancher.docker"), ["b.yml:4:20 \"(secret)\""]);
+        assert_eq!(explain(&layers, "rancher.network")[0].key, "rancher.network.dns.nameservers");
+        assert!(explain(&layers, "nothing").is_empty());
+    }
+
+    #[test]
+    fn the_secrets_in_a_list_are_hidden() {
+        let text = "users: [{name: ann, passwd: $6$salt$one}]\n";
+        let layers = [Layer::parse(Source::File("f.yml".to_owned()), text)];
+        let said = &explain(&layers, "users")[0].said[0].value;
+        assert_eq!(said, &json!([{"name": "ann", "passwd": "(secret)"}]));
+        let new = json!({"users": [{"name": "ann", "passwd": "$6$salt$two"}]});
+        let changes = format!("{:?}", diff(&layers[0].value, &new));
+        assert!(changes.contains("ann") && !changes.contains("$6$"), "{changes}");
+    }
+
+    #[test]
+    fn what_differs_is_told_key_by_key() {
+        let changes = diff(&json!({"a": {"b": 1, "c": 2}}), &json!({"a": {"b": 1, "c": 3, "d.e": 4}}));
+        let shown: Vec<String> = changes
+            .iter()
+            .map(|change| format!("{} {:?} {:?}", change.key, change.old, change.new))
+            .collect();
+        assert_eq!(shown, ["a.c Some(Number(2)) Some(Number(3))", "a.\"d.e\" None Some(Number(4))"]);
+    }
+}

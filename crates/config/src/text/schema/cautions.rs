@@ -1,0 +1,37 @@
+//! What an owner is to know of values that are right. Warnings only, and never with the value: some
+//! are secrets.
+
+use crate::names::is_password_hash;
+use crate::text::source::Source;
+use crate::text::ssh_key;
+use serde_json::Value;
+
+/// `ssh_pwauth`
+pub(super) fn ssh_passwords(value: &Value, _: &Source) -> Option<&'static str> {
+    (*value == Value::Bool(true))
+        .then_some("passwords can be guessed over the network; keys (ssh_authorized_keys) are safer")
+}
+
+/// `rancher.password`
+pub(super) fn clear_text(value: &Value, source: &Source) -> Option<&'static str> {
+    if value.as_str().is_none_or(|text| text.is_empty() || is_password_hash(text)) {
+        return None;
+    }
+    Some(match source {
+        Source::CommandLine => {
+            "every container can read this password in /proc/cmdline; give its hash: openssl passwd -6"
+        }
+        _ => "this password is clear text; its hash is safer: openssl passwd -6",
+    })
+}
+
+/// `ssh_authorized_keys`, of a user as well: what sshd does not take opens nothing, and a key that was cut off locks its
+/// owner out.
+pub(super) fn no_ssh_key(value: &Value, _: &Source) -> Option<&'static str> {
+    let lines = value.as_array()?.iter().filter_map(Value::as_str);
+    let is_wrong = |text: &str| ssh_key::parse_list(text).iter().any(Result::is_err);
+    lines
+        .into_iter()
+        .any(is_wrong)
+        .then_some("not every line is an ssh public key that sshd takes: `ssh-keygen -l -f FILE` names it")
+}

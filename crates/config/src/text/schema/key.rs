@@ -1,0 +1,89 @@
+//! What a key is, and what it takes.
+
+use super::range::Range;
+use crate::text::source::Source;
+use serde_json::Value;
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Type {
+    Bool,
+    /// A whole number of a range.
+    Integer(Range),
+    /// A length of time with a unit, or a whole number of seconds; a number of seconds in the model.
+    Seconds(Range),
+    String,
+    /// A string of a form that is checked.
+    Text(&'static Form),
+    /// The same, but it never shows up in messages, logs or exports.
+    Secret(&'static Form),
+    /// A list of the given type; a single value is taken as a list of one.
+    List(&'static Type),
+    /// A mapping with free keys.
+    Map(&'static Type),
+    /// A mapping with these keys.
+    Keys(&'static [Key]),
+    /// A mapping with these keys, or a string that is its `name`.
+    Named(&'static [Key]),
+    /// A command: a string for the shell or a list of words.
+    Command,
+    /// `[device, target, type, options]`.
+    Mount,
+    /// `true`, or what the inner type takes.
+    BoolOr(&'static Type),
+    /// Not looked into here.
+    Any,
+}
+
+/// A form of text, and who checks it.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// As in "… is not NAME".
+    pub name: &'static str,
+    pub check: fn(&str) -> Result<(), String>,
+}
+
+/// What a key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has its effect.
+    Effective,
+    /// Accepted so that old files stay valid; there is nothing any more that it could do.
+    Old,
+    /// Accepted, and will have its effect in a later version.
+    Later,
+}
+
+/// A key of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    pub kind: Type,
+    pub about: &'static str,
+    pub standing: Standing,
+    pub caution: Option<Caution>,
+    /// Where its value is wrong, the complete mapping that it stands in is left out: a default in its place could be
+    /// worse than nothing, as for the mode of a file with a secret.
+    pub vital: bool,
+}
+
+/// What the owner is to know of a value that is right: a warning, if there is one.
+pub type Caution = fn(&Value, &Source) -> Option<&'static str>;
+
+/// The word for a type in messages.
+pub fn describe(kind: &Type) -> String {
+    let word = match kind {
+        Type::Integer(range) => return format!("a whole number from {range}"),
+        Type::Seconds(range) => return format!("a time such as 90s or 10m, {range} s,"),
+        Type::BoolOr(inner) => return describe(inner),
+        Type::Bool => "true or false",
+        Type::String => "a string",
+        Type::Text(form) | Type::Secret(form) => form.name,
+        Type::List(_) => "a list",
+        Type::Map(_) | Type::Keys(_) | Type::Named(_) => "a mapping",
+        Type::Mount => "a list [device, target, type, options]",
+        Type::Command => "a command (a string or a list of words)",
+        Type::Any => "anything",
+    };
+    word.to_owned()
+}

@@ -1,0 +1,382 @@
+//! The table of all keys.
+
+use super::key::{Caution, Key, Standing, Type};
+use super::range::Range;
+use super::{cautions, facts};
+
+const fn key(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key { name, kind, about, standing: Standing::Effective, caution: None, vital: false }
+}
+
+const fn later(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key { standing: Standing::Later, ..key(name, kind, about) }
+}
+
+const fn old(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key { standing: Standing::Old, ..key(name, kind, about) }
+}
+
+const fn vital(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key { vital: true, ..key(name, kind, about) }
+}
+
+impl Key {
+    const fn warns(self, caution: Caution) -> Key {
+        Key { caution: Some(caution), ..self }
+    }
+}
+
+const BOOL: Type = Type::Bool;
+const PORT: Type = Type::Integer(Range::or_zero(1, 65_535));
+/// IPv4 needs 68 bytes (RFC 791); no driver has more than 16 bits.
+const MTU: Type = Type::Integer(Range::or_zero(68, 65_535));
+/// 0 is root, and the last one stands for "no change" in chown(2).
+const UID: Type = Type::Integer(Range::new(1, 4_294_967_294));
+const STRING: Type = Type::String;
+const SECRET: Type = Type::Secret(&facts::ANYTHING);
+const STRINGS: Type = Type::List(&Type::String);
+const COMMANDS: Type = Type::List(&Type::Command);
+const STRING_MAP: Type = Type::Map(&Type::String);
+const ANY: Type = Type::Any;
+const ANY_MAP: Type = Type::Map(&Type::Any);
+const ADDRESS: Type = Type::Text(&facts::ADDRESS);
+const NETWORK_ADDRESS: Type = Type::Text(&facts::NETWORK);
+const PATH: Type = Type::Text(&facts::PATH);
+const HOSTNAME: Type = Type::Text(&facts::HOSTNAME);
+
+/// The whole document.
+pub const ROOT: Type = Type::Keys(&[
+    key(
+        "hostname",
+        HOSTNAME,
+        "host name; without it the DHCP server's is used, then `rancher.defaults.hostname`",
+    ),
+    key("ssh_authorized_keys", STRINGS, "public keys that may log in as rancher and docker")
+        .warns(cautions::no_ssh_key),
+    key("ssh_pwauth", BOOL, "sshd accepts passwords too, of users that have one; default: false")
+        .warns(cautions::ssh_passwords),
+    key(
+        "users",
+        Type::List(&Type::Named(USER)),
+        "additional users; `default` stands for rancher and is skipped",
+    ),
+    key(
+        "write_files",
+        Type::List(&Type::Keys(WRITE_FILE)),
+        "files to write, at each start of their container",
+    ),
+    key(
+        "mounts",
+        Type::List(&Type::Mount),
+        "`[device, target, type, options]`, mounted in the console; see *Mounts*",
+    ),
+    key(
+        "bootcmd",
+        COMMANDS,
+        "commands to run at each boot before sshd and the network, in the bootstrap container",
+    ),
+    key(
+        "runcmd",
+        COMMANDS,
+        "commands to run in the console, in order, before Docker starts; the first failure ends the sequence",
+    ),
+    key("rancher", Type::Keys(RANCHER), "the keys of Corral and RancherOS"),
+    old("EXTRA_CMDLINE", STRING, "RancherOS's copy of the words after `--`; see `rancher.environment`"),
+    old("manage_etc_hosts", ANY, "cloud-init's; /etc/hosts always names the machine"),
+    old("coreos", ANY, "CoreOS's"),
+]);
+
+const WRITE_FILE: &[Key] = &[
+    vital("path", PATH, "path of the file; missing folders are created"),
+    vital("content", STRING, "content of the file"),
+    vital(
+        "encoding",
+        Type::Text(&facts::ENCODING),
+        "how `content` is encoded: `b64`, `gzip`, `gz+b64`; plain text without it",
+    ),
+    vital("permissions", Type::Text(&facts::MODE), "octal mode; default: 0644"),
+    vital("owner", STRING, "`user` or `user:group`, by name or number; default: root"),
+    vital("container", STRING, "the system container to write into; default: console"),
+];
+
+const USER: &[Key] = &[
+    key("name", Type::Text(&facts::USER), "its name; an existing user of this name is changed"),
+    key("gecos", STRING, "its full name"),
+    key("primary_group", STRING, "its primary group; default: a group with the user's name"),
+    key(
+        "groups",
+        STRINGS,
+        "additional groups, created if missing; `docker` is required for ssh and for Docker",
+    ),
+    key("uid", UID, "its user id; default: the next free one from 1200"),
+    key("homedir", PATH, "its home folder; default: /home/NAME"),
+    key("no_create_home", BOOL, "create no home folder"),
+    key("system", BOOL, "a user for a program: no home folder"),
+    key("shell", PATH, "its shell; default: /bin/bash"),
+    key("ssh_authorized_keys", STRINGS, "public keys that may log in as this user")
+        .warns(cautions::no_ssh_key),
+    key(
+        "passwd",
+        Type::Secret(&facts::PASSWORD_HASH),
+        "hash of its password, as in /etc/shadow (`openssl passwd -6`); `*` and `!`: none",
+    ),
+    key("lock_passwd", BOOL, "no login by password; default: true unless `passwd` is set"),
+    key(
+        "sudo",
+        Type::BoolOr(&STRINGS),
+        "sudoers lines without the user name, such as `ALL=(ALL) NOPASSWD:ALL`; false: none",
+    ),
+    old("plain_text_passwd", SECRET, "ignored: set a hash (`passwd`)"),
+    old("ssh_import_id", STRINGS, "ignored: list the keys"),
+    old("inactive", ANY, "cloud-init's"),
+    old("expiredate", ANY, "cloud-init's"),
+    old("no_user_group", ANY, "cloud-init's"),
+    old("no_log_init", ANY, "cloud-init's"),
+];
+
+const RANCHER: &[Key] = &[
+    key("debug", BOOL, "more lines in the logs, also of Docker; includes `log`"),
+    key("log", BOOL, "show the output of system services on the machine's console too"),
+    key(
+        "autologin",
+        STRINGS,
+        "terminals that log rancher in without a password; as a kernel parameter it may be repeated",
+    ),
+    key(
+        "password",
+        Type::Secret(&facts::PASSWORD),
+        "password of rancher on terminals, and over ssh with `ssh_pwauth`: its hash (`openssl passwd -6`), or clear text",
+    )
+    .warns(cautions::clear_text),
+    key("modules", STRINGS, "kernel modules to load at boot: a name, then parameters"),
+    key("sysctl", STRING_MAP, "values for /proc/sys: `net.ipv4.ip_forward: 1`"),
+    key(
+        "environment",
+        STRING_MAP,
+        "variables that services refer to by name (`A`, `B*`, `service/KEY`) and in `${NAME}`",
+    ),
+    key(
+        "services",
+        ANY_MAP,
+        "services in compose form; with the label `io.rancher.os.scope: system` a system service, else for the user's Docker",
+    ),
+    key(
+        "shutdown_timeout",
+        Type::Seconds(Range::new(0, 86_400)),
+        "after it a shutdown is forced: `90s`, `10m`, or seconds; 1 to 4 s mean 5 s, 0 means 60 s",
+    ),
+    key("cloud_init", Type::Keys(CLOUD_INIT), "data sources of the configuration"),
+    key("state", Type::Keys(STATE), "the state disk"),
+    key("network", Type::Keys(NETWORK), "addresses, names and proxies"),
+    key("defaults", Type::Keys(DEFAULTS), "fallback values"),
+    key("ssh", Type::Keys(SSH), "the ssh server"),
+    key("docker", Type::Keys(DOCKER), "the user's Docker"),
+    key("resize_device", STRING, "disk whose first partition and file system grow to the end of the disk, once"),
+    key("restart_services", STRINGS, "system containers to restart when the boot has reached the console"),
+    key("registry_auths", Type::Map(&Type::Keys(REGISTRY_AUTH)), "logins for registries, by registry"),
+    key(
+        "system_docker",
+        Type::Keys(DOCKER),
+        "the system engine; only `insecure_registry` and `registry_mirror` take effect",
+    ),
+    key(
+        "console",
+        STRING,
+        "name in a repository, absolute path or URL of a file with a replacement service `console`",
+    ),
+    key(
+        "services_include",
+        Type::Map(&Type::Bool),
+        "compose files with system services: absolute path, URL, or name in a repository → enabled; fetched files are kept in /var/lib/rancher/cache",
+    ),
+    key(
+        "repositories",
+        Type::Map(&Type::Keys(REPOSITORY)),
+        "repositories where `services_include` finds files by name; the keys are names of your choice",
+    ),
+    key("upgrade", Type::Keys(UPGRADE), "where releases are found"),
+    key(
+        "recovery",
+        BOOL,
+        "recovery console before the state disk is mounted; on the kernel command line, or in the boot menu",
+    ),
+    key("force_console_rebuild", BOOL, "recreate a persistent console, once"),
+    key(
+        "hypervisor_service",
+        BOOL,
+        "run the guest tools of VMware or Hyper-V, if a repository has them; default: true",
+    ),
+    old("bootstrap_docker", Type::Keys(DOCKER), "there is one engine, PID 1, from the first moment"),
+    old("bootstrap", ANY_MAP, "the bootstrap container is the image's"),
+    old("cloud_init_services", ANY_MAP, "the cloud-init containers are the image's"),
+    old("rm_usr", BOOL, "the system image is read-only, nothing is copied"),
+    old("no_sharedroot", BOOL, "the root is always shared"),
+    old("disable", STRINGS, "never had an effect"),
+    old("autoformat", ANY, "never had an effect: see `rancher.state.autoformat`"),
+    old("default_network", ANY, "never had an effect: see `rancher.defaults.network`"),
+];
+
+const CLOUD_INIT: &[Key] = &[
+    key(
+        "datasources",
+        Type::List(&Type::Text(&facts::DATA_SOURCE)),
+        "data sources in order of preference, `type[:argument]`; see below",
+    ),
+    key(
+        "timeout",
+        Type::Seconds(Range::new(0, 3_600)),
+        "for all data sources on the network together: `90s`, `10m`, or seconds",
+    ),
+];
+
+const REGISTRY_AUTH: &[Key] = &[
+    key("username", STRING, "user"),
+    key("password", SECRET, "password"),
+    key("auth", SECRET, "base64 of user:password, instead of both"),
+    old("email", STRING, "registries no longer use it"),
+    old("server_address", STRING, "the key of the map names it"),
+    key("identity_token", SECRET, "token instead of a password"),
+    key("registry_token", SECRET, "bearer token for the registry"),
+];
+
+const REPOSITORY: &[Key] =
+    &[key("url", STRING, "base URL: service NAME is at `URL/N/NAME.yml`, where N is its first letter")];
+
+const UPGRADE: &[Key] = &[
+    key(
+        "url",
+        STRING,
+        "list of releases for `ros os list`: a URL, or the path of a file, with `current` and `available`",
+    ),
+    key(
+        "image",
+        STRING,
+        "release that `ros os upgrade` takes if none is named; default: the list's current one",
+    ),
+    later("policy", STRING, "when to upgrade"),
+    old("rollback", STRING, "never had an effect"),
+];
+
+const STATE: &[Key] = &[
+    key("dev", STRING, "device, `LABEL=` or `UUID=` of the state disk; empty: the machine runs from memory"),
+    key("fstype", STRING, "its type; default: auto"),
+    key("wait", BOOL, "wait for the disk up to a minute instead of 10 seconds"),
+    key("required", BOOL, "start the recovery console if the disk is missing"),
+    key("autoformat", STRINGS, "disks; the first blank one is formatted as the state disk"),
+    key("directory", STRING, "folder of the disk to use as its root"),
+    key("script", STRING, "script to run first, in the bootstrap container"),
+    key("oem_dev", STRING, "OEM partition, with oem-config.yml"),
+    key("oem_fstype", STRING, "its type; default: auto"),
+    key("mdadm_scan", BOOL, "assemble software RAID first"),
+    later("lvm_scan", BOOL, "look for LVM first"),
+    key("cryptsetup", BOOL, "open every encrypted disk (LUKS) first, as `encryption` does with one"),
+    key("encryption", Type::Keys(ENCRYPTION), "the state disk is encrypted"),
+    old("rngd", BOOL, "the kernel gathers its own entropy"),
+    old("boot_fstype", STRING, "found by itself"),
+    old("boot_dev", STRING, "found by itself"),
+];
+
+const ENCRYPTION: &[Key] = &[
+    key(
+        "device",
+        STRING,
+        "device or `UUID=` of the LUKS container with the state disk; opened by the TPM, the key file, or a passphrase typed at the console",
+    ),
+    key("key_file", STRING, "file with a key: `DRIVE:/PATH`, as in `LABEL=KEYS:/state.key`"),
+];
+
+const NETWORK: &[Key] = &[
+    key(
+        "interfaces",
+        Type::Map(&Type::Keys(INTERFACE)),
+        "by name, pattern (`eth*`) or `mac=…`; without any entry every interface uses DHCP",
+    ),
+    key("dns", Type::Keys(DNS), "name servers"),
+    key("pre_cmds", STRINGS, "commands before all interfaces, in the network container; words, no shell"),
+    key("post_cmds", STRINGS, "commands after all interfaces"),
+    key("http_proxy", STRING, "proxy for http, for Docker, data sources and services that request it"),
+    key("https_proxy", STRING, "proxy for https"),
+    key("no_proxy", STRING, "hosts to reach without a proxy, comma-separated"),
+    old("dhcp_timeout", ANY, "nothing waits for a lease"),
+    later("wifi_networks", ANY_MAP, "wireless networks"),
+    later("modem_networks", ANY_MAP, "modems"),
+];
+
+const DNS: &[Key] = &[
+    key("nameservers", Type::List(&ADDRESS), "addresses of name servers; they take precedence over DHCP's"),
+    key("search", STRINGS, "domains to search"),
+];
+
+const INTERFACE: &[Key] = &[
+    key("match", STRING, "name, pattern or `mac=…`, instead of the key of the map"),
+    key("dhcp", BOOL, "get an address by DHCP"),
+    key("dhcp_args", STRING, "full command line instead of `dhcpcd -MA4`"),
+    key("address", NETWORK_ADDRESS, "address with prefix length"),
+    key(
+        "addresses",
+        Type::List(&NETWORK_ADDRESS),
+        "more addresses; an address that is not listed is removed",
+    ),
+    key("ipv4ll", BOOL, "a link-local address, 169.254.x.y"),
+    key("gateway", ADDRESS, "default route"),
+    key("gateway_ipv6", ADDRESS, "default route for IPv6"),
+    key("mtu", MTU, "largest packet, in bytes; 0: the driver's default"),
+    key("bridge", STRING, "`true`: this is a bridge; else the bridge to join, created if missing"),
+    key("bond", STRING, "the bond to join, created if missing"),
+    key("bond_opts", STRING_MAP, "options of a bond, as in /sys/class/net/BOND/bonding"),
+    key("vlans", Type::Text(&facts::VLANS), "`id[:name]`, comma-separated; default name: INTERFACE.id"),
+    key("pre_up", STRINGS, "commands before this interface; `$iface` is its name"),
+    key("post_up", STRINGS, "commands after this interface"),
+];
+
+const DEFAULTS: &[Key] = &[
+    key("hostname", HOSTNAME, "the host name if no source has one"),
+    key("network", Type::Keys(NETWORK), "the network if no source configures it"),
+    old("docker", Type::Keys(DOCKER), "the engine is the image's"),
+    old("system_docker_logs", STRING, "always /var/log/system-docker.log"),
+];
+
+const SSH: &[Key] = &[
+    key("daemon", BOOL, "run sshd"),
+    key("keys", Type::Map(&SECRET), "host keys: `rsa`, `ecdsa`, `ed25519`, and each with `-pub`"),
+    key("port", PORT, "port to listen on; 0 and default: 22"),
+    key("listen_address", ADDRESS, "address to listen on; default: all"),
+];
+
+const DOCKER: &[Key] = &[
+    key("extra_args", STRINGS, "more arguments of dockerd"),
+    key("environment", STRINGS, "variables of dockerd, `KEY=VALUE`"),
+    key("host", STRINGS, "sockets to listen on"),
+    key("group", STRING, "group of the socket"),
+    key("debug", BOOL, "more lines in its log"),
+    key("graph", STRING, "where images and containers are"),
+    key("bridge", STRING, "bridge, or none"),
+    key("bip", STRING, "address of docker0 with prefix length"),
+    key("config_file", STRING, "daemon.json; `{}` is written if the file is missing"),
+    key("containerd", STRING, "socket of another containerd"),
+    key("exec_root", STRING, "folder for runtime state"),
+    key("pid_file", STRING, "its pid file"),
+    key("insecure_registry", STRINGS, "registries without TLS"),
+    key("registry_mirror", STRING, "mirror of Docker Hub"),
+    key("live_restore", BOOL, "containers keep running while dockerd restarts; false for Swarm"),
+    key("log_driver", STRING, "log driver"),
+    key("log_opts", STRING_MAP, "its options"),
+    key("selinux_enabled", BOOL, "SELinux labels"),
+    key("storage_driver", STRING, "storage driver"),
+    key("userland_proxy", BOOL, "a proxy process for each published port"),
+    key("storage_context", STRING, "the container whose file system dockerd uses"),
+    key("tls", BOOL, "listen with TLS, with `tls_args`; requires certificate, key and authority"),
+    key("tls_args", STRINGS, "arguments for TLS"),
+    key("ca_cert", SECRET, "certificate of the authority, PEM"),
+    key("ca_key", SECRET, "key of the authority; `ros tls generate` signs with it"),
+    key("server_cert", SECRET, "the server's certificate, PEM"),
+    key("server_key", SECRET, "its key"),
+    key(
+        "engine",
+        STRING,
+        "name in a repository, absolute path or URL of a file with a replacement service `docker`",
+    ),
+    old("exec", BOOL, "PID 1 is the engine of the system"),
+    old("restart", BOOL, "Docker dropped it"),
+    old("args", STRINGS, "never had an effect: see `extra_args`"),
+];

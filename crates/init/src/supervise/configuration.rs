@@ -1,0 +1,186 @@
+//! A new configuration takes effect: services whose definition changed are recreated, those that it has no more end, and
+//! the console applies what is its own. A change that is not confirmed in time is rolled back.
+
+use super::clients::Caller;
+use super::container::Container;
+use super::jobs::Purpose;
+use super::reload::Run;
+use super::supervisor::Supervisor;
+use super::timers::Timer;
+use crate::boot::resolver::{PATIENCE, Resolver, note_failure};
+use crate::launch;
+use crate::lifecycle::Event;
+use anyhow::Result;
+use corral_engine::core::Streams;
+use corral_engine::error::EngineError;
+use corral_engine::protocol::{Order, Reply};
+use corral_engine::spec::{ExecSpec, State};
+use corral_machine::console::say;
+use corral_plan::resolved::Resolved;
+use std::time::Duration;
+
+/// The containers of cloud-init. What else reads the configuration again is not waited for: it may itself wait for Docker.
+const STAGES: [&str; 2] = ["cloud-init", "cloud-init-network"];
+
+impl Supervisor {
+    /// Reads the configuration again; the loop goes on meanwhile.
+    pub(super) fn reload(&mut self, run: Run, caller: Option<Caller>) {
+        if let Some(run) = self.reload.request(run, caller) {
+            self.start_resolver(run);
+        }
+    }
+
+    pub(super) fn start_resolver(&mut self, run: Run) {
+        match self.reload.start(run) {
+            Ok(()) => self.timers.set(PATIENCE, Timer::ResolverLate),
+            Err(error) => self.conclude(Err(error)),
+        }
+    }
+
+    /// A client wants the configuration to take effect now.
+    pub(super) fn handle_reload(&mut self, caller: Caller) {
+        self.reload(Run { apply: true, ..Run::default() }, Some(caller));
+    }
+
+    /// The change stays.
+    pub(super) fn handle_confirmed(&mut self) {
+        self.resolved.confirm_within = None;
+        self.timers.clear(&Timer::ConfirmLate);
+    }
+
+    /// It was not confirmed in time.
+    pub(super) fn confirm_late(&mut self) {
+        say("configuration: the change was not confirmed; it is rolled back");
+        self.reload(Run { roll_back: true, apply: true }, None);
+    }
+
+    /// Takes what the resolver says; when it has said all, that is the configuration.
+    pub(super) fn read_resolver(&mut self) {
+        if let Some(resolver) = self.reload.read() {
+            self.conclude(resolver.finish());
+        }
+    }
+
+    /// A resolver that takes longer than this is not going to say anything.
+    pub(super) fn resolver_late(&mut self) {
+        if let Some(resolver) = self.reload.take_late() {
+            self.conclude(Err(Resolver::give_up(resolver)));
+        }
+    }
+
+    /// What came of it is the configuration, or what was active stays active; and clients that waited are answered.
+    fn conclude(&mut self, outcome: Result<Resolved>) {
+        self.timers.clear(&Timer::ResolverLate);
+        let failure = match outcome {
+            Ok(resolved) => {
+                self.adopt(resolved);
+                None
+            }
+            Err(error) => {
+                note_failure(&error);
+                Some(EngineError::Failed(format!("{error:#}; what was active stays active")))
+            }
+        };
+        let finished = self.reload.finish();
+        for caller in finished.callers {
+            self.clients.answer(caller, failure.clone().map_or(Reply::Done, Reply::Error), &[]);
+        }
+        if finished.run.apply && failure.is_none() {
+            self.apply_in_console();
+        }
+        if let Some(next) = finished.next {
+            self.start_resolver(next);
+        }
+    }
+
+    fn adopt(&mut self, resolved: Resolved) {
+        let known = &self.resolved.problems;
+        let new = resolved.problems.iter().filter(|problem| !known.contains(problem));
+        new.for_each(|problem| say(&format!("configuration: {problem}")));
+        self.watch_confirmation(resolved.confirm_within);
+        self.resolved = resolved;
+        self.replace_changed();
+    }
+
+    /// Sets the time at which an unconfirmed change is rolled back; one that is set already stays.
+    pub(super) fn watch_confirmation(&mut self, within: Option<u64>) {
+        let is_watched = self.timers.is_set(&Timer::ConfirmLate);
+        match within {
+            Some(seconds) if !is_watched => {
+                say(&format!(
+                    "configuration: a change is rolled back in {seconds} s unless confirmed (ros config confirm)"
+                ));
+                self.timers.set(Duration::from_secs(seconds), Timer::ConfirmLate);
+            }
+            Some(_) => {}
+            None => self.timers.clear(&Timer::ConfirmLate),
+        }
+    }
+
+    /// Ends the containers of the plan that are not as the plan defines them any more; `start_services` recreates them.
+    fn replace_changed(&mut self) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        let planned = |container: &&Container| container.planned().is_some() && !container.life.is_replaced();
+        let outdated: Vec<&Container> =
+            self.containers.iter().filter(planned).filter(|container| self.is_outdated(container)).collect();
+        let context = &self.resolved.config.rancher.docker.storage_context;
+        let mut changed: Vec<String> = outdated.iter().map(|container| container.id().to_owned()).collect();
+        if outdated.iter().any(|container| container.name() == context) {
+            // dockerd runs in the file system that goes.
+            let dockerd = self.containers.iter().filter(planned).find(|other| other.name() == "docker");
+            let dockerd = dockerd.map(|container| container.id().to_owned());
+            changed.extend(dockerd.filter(|id| !changed.contains(id)));
+        }
+        changed.into_iter().for_each(|id| self.replace(&id));
+    }
+
+    fn is_outdated(&self, container: &Container) -> bool {
+        match self.resolved.plan.get(container.name()) {
+            Some(service) => {
+                let defined = launch::container(service, &self.resolved.environment);
+                container.planned() != Some(&defined)
+            }
+            // What has ended does no harm, and may be looked at.
+            None => container.life.state() != State::Exited,
+        }
+    }
+
+    fn replace(&mut self, id: &str) {
+        let Some(container) = self.containers.get(id) else { return };
+        say(&format!("configuration: {} changes", container.name()));
+        self.handle_event(id, Event::Replace);
+    }
+
+    /// Users, keys, files and mounts are the console's, and it does not end for them: people are logged in there.
+    fn apply_in_console(&mut self) {
+        let Some(console) = self.containers.named("console") else { return };
+        if !console.life.is_running() {
+            return;
+        }
+        let spec = ExecSpec {
+            args: ["/usr/bin/ros", "config-applied"].map(str::to_owned).to_vec(),
+            privileged: true,
+            ..ExecSpec::default()
+        };
+        let purpose = Purpose::Exec { exec: corral_engine::id::new_id(), caller: None };
+        let order = Order::Exec { id: console.id().to_owned(), spec: Box::new(spec) };
+        if let Err(error) = self.start_job(purpose, &order, Streams::default()) {
+            say(&format!("applying the configuration in the console: {error}"));
+        }
+    }
+
+    /// Answers clients that wait for the sources of the boot.
+    pub(super) fn answer_settled(&mut self) {
+        if !self.reload.has_settling() || self.reload.is_running() {
+            return;
+        }
+        let is_planned = |name: &&&str| self.resolved.plan.get(name).is_some();
+        if STAGES.iter().filter(is_planned).all(|name| self.progress(name).is_over()) {
+            for caller in self.reload.take_settling() {
+                self.clients.answer(caller, Reply::Done, &[]);
+            }
+        }
+    }
+}

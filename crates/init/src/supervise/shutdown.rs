@@ -1,0 +1,69 @@
+//! The shutdown of the machine: containers are stopped, those first that wait for others; then come the final steps.
+//! They come after `rancher.shutdown_timeout` at the latest, even if a container hangs.
+
+use super::final_steps;
+use super::supervisor::Supervisor;
+use super::timers::Timer;
+use crate::lifecycle::Event;
+use crate::stop_order::{self, Up};
+use corral_engine::protocol::PowerAction;
+use corral_machine::console::say;
+use std::time::Duration;
+
+const DEFAULT_TIMEOUT: u64 = 60;
+const SHORTEST_TIMEOUT: u64 = 5;
+
+impl Supervisor {
+    /// Shuts the machine down at a client's request.
+    pub(super) fn handle_power(&mut self, action: PowerAction, force: bool) {
+        if force {
+            self.shutdown = Some(action);
+            self.take_final_steps();
+        } else {
+            self.begin_shutdown(action);
+        }
+    }
+
+    /// Begins to shut the machine down; a second request changes nothing.
+    pub(super) fn begin_shutdown(&mut self, action: PowerAction) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        let timeout = match self.resolved.config.rancher.shutdown_timeout {
+            0 => DEFAULT_TIMEOUT,
+            seconds => seconds.max(SHORTEST_TIMEOUT),
+        };
+        say(&format!("shutdown ({action:?}): stopping containers, at most {timeout} s"));
+        self.shutdown = Some(action);
+        self.timers.set(Duration::from_secs(timeout), Timer::ShutdownLate);
+    }
+
+    /// Stops each container as soon as nothing that is up waits for it.
+    pub(super) fn continue_shutdown(&mut self) {
+        if self.shutdown.is_none() {
+            return;
+        }
+        let up = self.containers.iter().filter(|container| !container.life.is_at_rest());
+        let up: Vec<Up> = up
+            .map(|container| Up {
+                id: container.id().to_owned(),
+                name: container.name().to_owned(),
+                is_stopping: container.life.is_going_down(),
+            })
+            .collect();
+        if up.is_empty() {
+            return self.take_final_steps();
+        }
+        for id in stop_order::next(&up, &self.resolved.plan.waits_for) {
+            self.handle_event(id, Event::Stop);
+        }
+    }
+
+    /// From here on there is nothing to wait for but the disks. Comes back if the kernel refuses.
+    pub(super) fn take_final_steps(&mut self) {
+        let action = *self.shutdown.get_or_insert(PowerAction::Reboot);
+        if let Err(error) = final_steps::run(&self.signals, action) {
+            say(&format!("{error:#}"));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Waiting for a file: the kernel reports what appears in a folder.
+//! <https://man7.org/linux/man-pages/man7/inotify.7.html>
+
+use crate::deadline;
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::inotify;
+use std::path::Path;
+use std::time::Instant;
+
+/// Waits until `is_there`, which is evaluated again whenever a file has appeared in the folder.
+/// False if it is not by the deadline; without one, this waits as long as it takes.
+pub fn wait_for(
+    folder: &Path,
+    deadline: impl Into<Option<Instant>>,
+    is_there: impl Fn() -> bool,
+) -> Result<bool> {
+    let watching = || format!("watching {}", folder.display());
+    let deadline = deadline.into();
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&watch, folder, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)
+        .with_context(watching)?;
+    while !is_there() {
+        if !deadline::poll(&mut [PollFd::new(&watch, PollFlags::IN)], deadline).with_context(watching)? {
+            return Ok(false);
+        }
+        let mut buffer = [0_u8; 4096];
+        while rustix::io::read(&watch, &mut buffer).is_ok_and(|count| count > 0) {}
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::time::Duration;
+
+    #[test]
+    fn a_file_is_waited_for_until_it_is_there_or_the_time_is_over() {
+        let folder = std::env::temp_dir().join(format!("corral-inotify-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (file, draft) = (folder.join("file"), folder.join("draft"));
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert!(!wait_for(&folder, soon, || file.exists()).unwrap());
+        assert!(Instant::now() >= soon);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait_for(&folder, None, || file.exists()).unwrap());
+            fs::write(&draft, "").unwrap();
+            fs::rename(&draft, &file).unwrap();
+            assert!(waiting.join().unwrap());
+        });
+        assert!(wait_for(&folder, soon, || file.exists()).unwrap(), "one that is there is not waited for");
+        assert!(wait_for(&file.join("below"), None, || false).is_err());
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,143 @@
+//! Makes the changes that were decided on. PID 1's resolver calls this, and commands that change
+//! the configuration; a command that shows something never does. The rest of `resolve`, but for
+//! `store`, writes nothing.
+
+use super::confirm::{self, AtBoot, Fate};
+use super::effective::{APPLIED, EffectiveConfig};
+use super::file_change::FileChange;
+use super::files::{ServiceFiles, unlabel};
+use super::lost_files::{LostFiles, PUT_BACK};
+use super::root::Root;
+use super::{Resolution, problem};
+use anyhow::{Result, anyhow};
+use corral_config::error::{Severity, capped};
+use corral_engine::paths;
+use corral_init::boot::resolver::NOTICE;
+use corral_init::boot::state::REPAIRED;
+use corral_machine::files::{remove_durably, write_atomic};
+use corral_plan::resolved::Resolved;
+
+/// Makes one change, so that it lasts.
+pub(super) fn make(root: &Root, change: &FileChange) -> Result<()> {
+    match change {
+        FileChange::Write { path, bytes, mode } => write_atomic(&root.path(path), bytes, *mode),
+        FileChange::Remove { path } => remove_durably(&root.path(path)),
+    }
+}
+
+/// Makes changes in their order, up to the first that fails.
+pub(super) fn make_all(root: &Root, changes: &[FileChange]) -> Result<()> {
+    changes.iter().try_for_each(|change| make(root, change))
+}
+
+/// Writes what becomes of an unconfirmed change; returns what that means for this boot.
+pub(super) fn settle_unconfirmed(root: &Root, fate: &Fate) -> AtBoot {
+    match make_all(root, fate.changes()) {
+        Ok(()) => fate.at_boot(),
+        Err(error) => fate.at_boot_unwritten(&error),
+    }
+}
+
+/// Puts lost files back, or forgets the copies of those that were removed. One that fails keeps no
+/// other from it.
+pub(super) fn settle_lost(root: &Root, lost: &LostFiles) -> Result<()> {
+    match lost {
+        LostFiles::Removed(copies) => copies.iter().fold(Ok(()), |result, copy| result.and(make(root, copy))),
+        LostFiles::TakenAway { put_back, last_resort, unreadable } => {
+            let read = unreadable.as_ref().map_or(Ok(()), |reason| Err(anyhow!("{reason}")));
+            put_back_all(root, put_back, last_resort.as_ref(), read)
+        }
+    }
+}
+
+/// The result is the first error: that of reading the copies, or one of what follows.
+fn put_back_all(
+    root: &Root,
+    files: &[FileChange],
+    last_resort: Option<&FileChange>,
+    mut result: Result<()>,
+) -> Result<()> {
+    let mut written = String::new();
+    for file in files {
+        match make(root, file) {
+            Ok(()) => written.push_str(&line_of(file)),
+            Err(error) => result = result.and(Err(error)),
+        }
+    }
+    if written.is_empty()
+        && let Some(file) = last_resort
+    {
+        make(root, file)?;
+        written.push_str(&line_of(file));
+    }
+    make(root, &FileChange::write(PUT_BACK, written, 0o644))?;
+    // Once in a boot: what is removed from now on is meant.
+    make(root, &FileChange::remove(REPAIRED)).and(result)
+}
+
+fn line_of(change: &FileChange) -> String {
+    match change {
+        FileChange::Write { path, .. } | FileChange::Remove { path } => format!("{}\n", path.display()),
+    }
+}
+
+impl Resolution {
+    /// Makes its changes. A service whose files could not be laid out is a problem, and starts
+    /// without them.
+    pub(super) fn apply(self, root: &Root) -> Resolved {
+        let Resolution { mut resolved, effects } = self;
+        for copy in effects.last_good.iter().chain(&effects.way_in) {
+            // Without room for it there is none; nothing else depends on it.
+            let _ = make(root, copy);
+        }
+        let mut failed = Vec::new();
+        for ServiceFiles { service, changes } in &effects.service_files {
+            if let Err(error) = make_all(root, changes) {
+                unlabel(&mut resolved.plan, service);
+                failed.push(problem::error("write_files", &format!("{service}: {error:#}")));
+            }
+        }
+        resolved.problems.extend(capped("services", failed));
+        resolved
+    }
+}
+
+/// Writes what programs in system containers read, and what a person who logs in is to know.
+pub(super) fn publish(root: &Root, resolved: &Resolved, is_applied: bool) -> Result<()> {
+    make_all(root, &publication(resolved, is_applied)?)
+}
+
+/// The files of it. If PID 1 applies this configuration now, that is noted last.
+pub(super) fn publication(resolved: &Resolved, is_applied: bool) -> Result<Vec<FileChange>> {
+    let effective = EffectiveConfig { config: resolved.config.clone(), problems: resolved.problems.clone() };
+    let text = serde_json::to_vec(&effective)?;
+    // For root only: there are secrets in it.
+    let applied = is_applied.then(|| FileChange::write(APPLIED, text.clone(), 0o600));
+    let mut changes = vec![FileChange::write(paths::CONFIG, text, 0o600)];
+    let rancher = &resolved.config.rancher;
+    changes.push(if rancher.log || rancher.debug {
+        FileChange::write(paths::SHOW_LOGS, "", 0o644)
+    } else {
+        FileChange::remove(paths::SHOW_LOGS)
+    });
+    let errors = resolved.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    changes.push(if errors == 0 {
+        FileChange::remove(NOTICE)
+    } else {
+        let text = format!(
+            "The configuration has {errors} error(s); what is wrong, and what takes effect: sudo ros config status\n"
+        );
+        FileChange::write(NOTICE, text, 0o644)
+    });
+    changes.extend(applied);
+    Ok(changes)
+}
+
+/// Lets services that are started from now on see what is stored, without applying it.
+pub(super) fn refresh(root: &Root) -> Result<()> {
+    let at_boot = settle_unconfirmed(root, &confirm::decide(root));
+    let mut resolution = super::resolve_after(root, at_boot);
+    // Who may log in is kept of a configuration that was applied; this one is only stored.
+    resolution.effects.way_in = None;
+    publish(root, &resolution.apply(root), false)
+}
