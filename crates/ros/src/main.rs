@@ -2,9 +2,9 @@
 //!
 //! This file only dispatches. PID 1 is the crate `init`, the engine daemon the crate `daemon`.
 
-mod api;
 mod applets;
 mod cli;
+mod docker;
 mod duration;
 mod grow;
 mod install;

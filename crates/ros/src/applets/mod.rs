@@ -20,7 +20,7 @@ pub(crate) mod user_docker;
 pub(crate) mod user_services;
 pub(crate) mod wait_for_docker;
 
-use crate::resolve::preload::Engine;
+use crate::docker::Engine;
 use crate::{registries, upgrade};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};

@@ -1,11 +1,12 @@
 //! `ros preload-images`, in system containers when there is something to load: the archives of an
-//! engine (`resolve::preload`), by Docker's own client.
+//! engine (`resolve::preload`), by Docker's own client: it streams an archive of any size, and what
+//! it prints of each image is what the log is to show.
 
 use super::wait_for_docker;
-use crate::resolve::preload::{Engine, stamp};
+use crate::docker::Engine;
+use crate::resolve::preload::{stamp, waiting};
 use crate::resolve::root::Root;
 use anyhow::{Result, bail};
-use corral_engine::paths;
 use corral_machine::console::say;
 use corral_machine::files::write_atomic;
 use corral_machine::program;
@@ -14,10 +15,10 @@ use std::process::Command;
 
 /// Loads what is there; what cannot be loaded is told, and tried again at the next start.
 pub(crate) fn run(engine: Engine) -> Result<()> {
-    if engine == Engine::Docker {
+    if engine == Engine::User {
         wait_for_docker::run()?;
     }
-    let archives = engine.waiting(&Root::machine());
+    let archives = waiting(engine, &Root::machine());
     let mut failures = 0;
     for archive in &archives {
         if let Err(error) = load(engine, archive) {
@@ -30,14 +31,7 @@ pub(crate) fn run(engine: Engine) -> Result<()> {
 
 fn load(engine: Engine, archive: &Path) -> Result<()> {
     let mut client = Command::new("/usr/bin/docker");
-    client.args(["--host", &socket(engine), "load", "--input"]).arg(archive);
+    client.args(["--host", &format!("unix://{}", engine.socket()), "load", "--input"]).arg(archive);
     print!("{}: {}", archive.display(), program::run(&mut client)?);
     write_atomic(&stamp(archive), b"", 0o644)
-}
-
-fn socket(engine: Engine) -> String {
-    match engine {
-        Engine::SystemDocker => format!("unix://{}", paths::API_SOCKET),
-        Engine::Docker => "unix:///var/run/docker.sock".to_owned(),
-    }
 }

@@ -1,14 +1,14 @@
 //! `ros user-services`, in a system container: the services of the configuration that are not the system's, run by the
-//! user's Docker through its own client. A container whose definition did not change is only started.
+//! user's Docker. A container whose definition did not change is only started.
 
 use super::wait_for_docker;
+use crate::docker::{Client, Container, Engine};
 use crate::resolve::effective::load_config;
 use crate::resolve::environment;
 use crate::resolve::services::is_of_system;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use corral_config::model::RegistryAuth;
 use corral_config::yaml::Node;
-use corral_machine::deadline::pause;
 use corral_machine::files::{remove_durably, write_atomic};
 use corral_machine::program;
 use corral_plan::compose;
@@ -22,10 +22,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Where the client finds the logins for registries: in this container's own memory.
+/// Where Docker's CLI finds the logins for registries: in this container's own memory.
 const CLIENT_CONFIG: &str = "/var/lib/docker-client";
 /// How long a service waits for others to be well.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// What a container was made from.
 pub(crate) const HASH_LABEL: &str = "io.corral.hash";
 
@@ -33,6 +33,7 @@ pub(crate) const HASH_LABEL: &str = "io.corral.hash";
 pub(crate) fn run() -> Result<()> {
     let config = load_config()?;
     wait_for_docker::run()?;
+    let client = Client::of(Engine::User)?;
     write_logins(&config.rancher.registry_auths)?;
     let table = environment(&config);
     let mut failures = Vec::new();
@@ -48,7 +49,9 @@ pub(crate) fn run() -> Result<()> {
     let mut done = BTreeSet::new();
     while let Some(at) = open.iter().position(|service| is_ready(service, &ours, &done)) {
         let service = open.remove(at);
-        if let Err(error) = wait_for_others(&service, &ours).and_then(|()| bring_up(&service)) {
+        if let Err(error) =
+            wait_for_others(&client, &service, &ours).and_then(|()| bring_up(&client, &service))
+        {
             failures.push(format!("{}: {error:#}", service.name));
         }
         done.insert(service.name);
@@ -73,59 +76,53 @@ fn is_ready(service: &UserService, ours: &BTreeSet<String>, done: &BTreeSet<Stri
 }
 
 /// Waits until the services that it depends on are as well as it wants them.
-fn wait_for_others(service: &UserService, ours: &BTreeSet<String>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+fn wait_for_others(client: &Client, service: &UserService, ours: &BTreeSet<String>) -> Result<()> {
+    let deadline = Instant::now() + TIMEOUT;
     for (name, condition) in service.needs.iter().filter(|(name, _)| ours.contains(*name)) {
-        while !is_met(name, *condition)? {
-            if Instant::now() > deadline {
-                bail!("{name}: not {condition:?} within {} s", PATIENCE.as_secs());
-            }
-            // Docker has no request that waits until a container is well.
-            pause(Duration::from_secs(1));
-        }
+        let met = client.watch(&[name.as_str()], deadline, || {
+            let found = client.container(name)?.with_context(|| format!("{name} has no container"))?;
+            is_met(name, &found, *condition).map(|is_met| is_met.then_some(()))
+        })?;
+        met.with_context(|| format!("{name}: not {condition:?} within {} s", TIMEOUT.as_secs()))?;
     }
     Ok(())
 }
 
 /// An error when it can never be met.
-fn is_met(name: &str, condition: Condition) -> Result<bool> {
-    let format = "{{.State.Status}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{end}}";
-    let said = docker(&["container", "inspect", "--format", format, name])?;
-    let words: Vec<&str> = said.split(' ').collect();
-    match (condition, words.as_slice()) {
-        (Condition::ServiceStarted, _) => Ok(true),
-        (Condition::ServiceHealthy, [.., "unhealthy"]) => bail!("{name} is not healthy"),
-        (Condition::ServiceHealthy, [.., health]) => Ok(*health == "healthy"),
-        (Condition::ServiceCompletedSuccessfully, ["exited", "0", ..]) => Ok(true),
-        (Condition::ServiceCompletedSuccessfully, ["exited", code, ..]) => {
-            bail!("{name} has failed ({code})")
-        }
-        _ => Ok(false),
+fn is_met(name: &str, container: &Container, condition: Condition) -> Result<bool> {
+    let state = &container.state;
+    match condition {
+        Condition::ServiceStarted => Ok(true),
+        Condition::ServiceHealthy if state.health() == Some("unhealthy") => bail!("{name} is not healthy"),
+        Condition::ServiceHealthy => Ok(state.health() == Some("healthy")),
+        Condition::ServiceCompletedSuccessfully if state.status != "exited" => Ok(false),
+        Condition::ServiceCompletedSuccessfully if state.exit_code == 0 => Ok(true),
+        Condition::ServiceCompletedSuccessfully => bail!("{name} has failed ({})", state.exit_code),
     }
 }
 
-fn bring_up(service: &UserService) -> Result<()> {
+fn bring_up(client: &Client, service: &UserService) -> Result<()> {
     for network in &service.networks {
-        if docker(&["network", "inspect", network]).is_err() {
-            docker(&["network", "create", network])?;
+        if !client.has_network(network)? {
+            client.create_network(network)?;
         }
     }
     let definition = [service.arguments.join("\0"), service.environment.join("\0")].join("\0\0");
     let hash = hex::encode(&Sha256::digest(definition)[..16]);
-    let format = format!("{{{{index .Config.Labels \"{HASH_LABEL}\"}}}}");
-    match docker(&["container", "inspect", "--format", &format, &service.name]) {
-        Ok(old) if old == hash => {}
-        existing => {
-            if existing.is_ok() {
-                docker(&["rm", "--force", &service.name])?;
-            }
+    match client.container(&service.name)? {
+        Some(old) if old.label(HASH_LABEL) == Some(hash.as_str()) => {}
+        _ => {
+            client.remove(&service.name, false)?;
             create(service, &hash)?;
         }
     }
-    docker(&["start", &service.name]).map(drop)
+    client.start(&service.name).map_err(Into::into)
 }
 
-/// Values of variables go by the client's own environment or by a file, which only root reads, and not by its command
+/// By Docker's CLI: `plan::user_service` writes a service as its arguments, and it reads files of variables and pulls
+/// an image that is not here, with the logins for registries.
+///
+/// Values of variables go by the CLI's own environment or by a file, which only root reads, and not by its command
 /// line, which every user and every container with the host's processes does.
 fn create(service: &UserService, hash: &str) -> Result<()> {
     let variables = Variables::sort(&service.environment)?;
@@ -143,9 +140,9 @@ fn create(service: &UserService, hash: &str) -> Result<()> {
         arguments.push(format!("--env-file={}", file.display()));
     }
     arguments.extend_from_slice(rest);
-    let created = finish(docker_command().args(arguments).envs(variables.own));
+    let created = docker(docker_command().args(arguments).envs(variables.own));
     remove_durably(&file)?;
-    created.map(drop)
+    created
 }
 
 /// How the variables of a container get there.
@@ -192,19 +189,15 @@ fn is_heeded(name: &str) -> bool {
     name.starts_with("DOCKER_") || HEEDED.contains(&name)
 }
 
-/// The ordinary client; what it says comes back.
-fn docker(arguments: &[&str]) -> Result<String> {
-    finish(docker_command().args(arguments))
-}
-
 fn docker_command() -> Command {
     let mut command = Command::new("/usr/bin/docker");
     command.args(["--config", CLIENT_CONFIG]);
     command
 }
 
-fn finish(command: &mut Command) -> Result<String> {
-    program::run(command).map(|said| said.trim().to_owned())
+/// Runs the CLI; an error is what it wrote.
+fn docker(command: &mut Command) -> Result<()> {
+    program::run(command).map(drop)
 }
 
 /// `rancher.registry_auths` in the client's own form.
@@ -249,6 +242,30 @@ mod tests {
         assert_eq!(found.lines, "DOCKER_PASSWORD=secret\nPATH=/secret\n");
         let own: Vec<&str> = found.own.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(own, ["PASSWORD", "DOCKER_KEY", "EMPTY"]);
+    }
+
+    #[test]
+    fn a_service_waits_for_what_its_condition_names() {
+        use Condition::{
+            ServiceCompletedSuccessfully as Completed, ServiceHealthy as Healthy, ServiceStarted,
+        };
+        let all = [
+            (json!({"Status": "created"}), ServiceStarted, "true"),
+            (json!({"Status": "running"}), Healthy, "false"),
+            (json!({"Status": "running", "Health": {"Status": "starting"}}), Healthy, "false"),
+            (json!({"Status": "running", "Health": {"Status": "healthy"}}), Healthy, "true"),
+            (json!({"Status": "running", "Health": {"Status": "unhealthy"}}), Healthy, "db is not healthy"),
+            (json!({"Status": "running"}), Completed, "false"),
+            (json!({"Status": "exited", "ExitCode": 0}), Completed, "true"),
+            (json!({"Status": "exited", "ExitCode": 2}), Completed, "db has failed (2)"),
+        ];
+        for (state, condition, expected) in all {
+            let shown = json!({"Id": "1", "State": state, "Mounts": null});
+            let container: Container = serde_json::from_value(shown).unwrap();
+            let met = is_met("db", &container, condition)
+                .map_or_else(|error| error.to_string(), |met| met.to_string());
+            assert_eq!(met, expected, "{state} for {condition:?}");
+        }
     }
 
     #[test]

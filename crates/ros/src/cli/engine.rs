@@ -1,7 +1,7 @@
 //! `ros gc`, `ros engine`, `ros os reexec`: the engines, beyond what the docker CLI can say.
 
 use super::switch;
-use crate::api;
+use crate::docker::{Client, Engine};
 use crate::resolve::switchable::ENGINE;
 use crate::size::megabytes;
 use anyhow::{Context, Result, bail};
@@ -42,14 +42,12 @@ pub(crate) fn run(command: &Command) -> Result<()> {
 }
 
 fn check(mend: bool) -> Result<()> {
-    let found = api::post(&format!("/images/fsck?mend={mend}"))?;
-    let rows = found.as_array().cloned().unwrap_or_default();
+    let rows = Client::of(Engine::System)?.check_images(mend)?;
     for row in &rows {
-        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        let state = if row["mended"] == true { "mended" } else { "damaged" };
-        println!("{state}: {}: {}", text("image"), text("what"));
+        let state = if row.mended { "mended" } else { "damaged" };
+        println!("{state}: {}: {}", row.image, row.what);
     }
-    match rows.iter().filter(|row| row["mended"] != true).count() {
+    match rows.iter().filter(|row| !row.mended).count() {
         0 => {
             println!("{}", if rows.is_empty() { "all images are sound" } else { "everything was mended" });
             Ok(())
@@ -62,15 +60,11 @@ fn check(mend: bool) -> Result<()> {
 }
 
 pub(crate) fn clean(options: &Clean) -> Result<()> {
-    let filter = if options.all { "?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D" } else { "" };
-    let done = api::post(&format!("/images/prune{filter}"))?;
-    for row in done["ImagesDeleted"].as_array().into_iter().flatten() {
-        for (action, what) in row.as_object().into_iter().flatten() {
-            println!("{}: {}", action.to_lowercase(), what.as_str().unwrap_or_default());
-        }
+    let done = Client::of(Engine::System)?.prune_images(options.all)?;
+    for (action, what) in done.images_deleted.iter().flatten() {
+        println!("{}: {}", action.to_lowercase(), what.as_str().unwrap_or_default());
     }
-    let bytes = done["SpaceReclaimed"].as_u64().unwrap_or(0);
-    println!("{} are free again", megabytes(bytes));
+    println!("{} are free again", megabytes(done.space_reclaimed));
     Ok(())
 }
 

@@ -2,12 +2,14 @@
 //! compose files that are added to the system's (`rancher.services_include`).
 
 mod files;
+mod ps;
 mod run;
+mod state;
 mod upgrade;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use run::Names;
+use run::{Action, Names};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -94,16 +96,12 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Disable { files } => files.iter().try_for_each(|file| files::disable(file)),
         Command::Delete { files } => files.iter().try_for_each(|file| files::delete(file)),
         Command::Up(options) => run::up(options),
-        Command::Start(names) => run::each(&names.services, &["start"]),
-        Command::Stop(Timed { timeout, names }) => {
-            run::each(&names.services, &["stop", "--time", &timeout.to_string()])
-        }
-        Command::Restart(Timed { timeout, names }) => {
-            run::each(&names.services, &["restart", "--time", &timeout.to_string()])
-        }
-        Command::Kill { signal, names } => run::each(&names.services, &["kill", "--signal", signal]),
+        Command::Start(names) => run::each(&names.services, Action::Start),
+        Command::Stop(Timed { timeout, names }) => run::each(&names.services, Action::Stop(*timeout)),
+        Command::Restart(Timed { timeout, names }) => run::each(&names.services, Action::Restart(*timeout)),
+        Command::Kill { signal, names } => run::each(&names.services, Action::Kill(signal)),
         Command::Rm(options) => run::remove(options),
-        Command::Ps { quiet, services } => run::ps(services, *quiet),
+        Command::Ps { quiet, services } => ps::run(services, *quiet),
         Command::Logs(options) => run::logs(options),
         Command::Pull { ignore_pull_failures, names } => run::pull(&names.services, *ignore_pull_failures),
         Command::Upgrade(options) => upgrade::run(options),

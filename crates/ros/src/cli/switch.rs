@@ -1,8 +1,8 @@
 //! `ros console` and `ros engine`: which console and which engine there are, which one runs, and a
 //! switch to another one. Its image is checked first, and what works stays until then.
 
-use crate::api;
 use crate::cli::repository;
+use crate::docker::{Client, Container, Engine, cli};
 use crate::prompt::confirm;
 use crate::resolve::effective::EffectiveConfig;
 use crate::resolve::switchable::Switchable;
@@ -12,20 +12,15 @@ use clap::{Args, Subcommand};
 use corral_config::Config;
 use corral_engine::client::ask;
 use corral_engine::protocol::Request;
-use corral_machine::deadline::pause;
-use corral_machine::program;
 use corral_plan::compose::parse_with;
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
-const CLIENT: &str = "/usr/bin/system-docker";
 /// What is part of the system.
 const OURS: &str = "default";
 /// How long the look into another image may take.
-const PATIENCE: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(250);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -97,11 +92,12 @@ impl Choice<'_> {
         }
         let before = self.name(&resolve::stored_config());
         // What was found in another image of that name does not count.
-        let _ = api::delete(&format!("/containers/{}?force=1", self.0.check));
+        let client = Client::of(Engine::System)?;
+        client.remove(self.0.check, false)?;
         self.store(name)?;
         ask(Request::Reload).context("putting it into force")?;
         let Some(image) = image else { return Ok(()) };
-        self.wait(&image).or_else(|error| {
+        self.wait(&client, &image).or_else(|error| {
             self.store(&before)?;
             ask(Request::Reload).context("putting it into force")?;
             Err(error.context(format!("the {} stays {before}", self.0.what)))
@@ -110,9 +106,10 @@ impl Choice<'_> {
 
     /// The name of the one that runs.
     fn current(&self) -> Result<String> {
-        let shown = api::get(&format!("/containers/{}/json", self.0.service))?;
-        let is_ours =
-            shown["Config"]["Image"].as_str().is_some_and(corral_engine::image::lookup::is_embedded);
+        let service = self.0.service;
+        let found = Client::of(Engine::System)?.container(service)?;
+        let found = found.with_context(|| format!("there is no container {service}; ros why {service}"))?;
+        let is_ours = corral_engine::image::lookup::is_embedded(found.image_name());
         Ok(if is_ours { OURS.to_owned() } else { self.name(&EffectiveConfig::applied().config) })
     }
 
@@ -132,11 +129,7 @@ impl Choice<'_> {
         let found = services.into_iter().find(|service| service.name.as_str() == self.0.service);
         let Some(service) = found else { bail!("{}: it defines no service {}", invalid(), self.0.service) };
         if pull && corral_engine::image::lookup::find(&service.image).is_err() {
-            let status =
-                Process::new(CLIENT).args(["pull", &service.image]).status().context("starting docker")?;
-            if !status.success() {
-                bail!("pulling {} failed; nothing was changed", service.image);
-            }
+            cli::pull(Engine::System, &service.image).context("nothing was changed")?;
         }
         Ok(Some(service.image))
     }
@@ -151,24 +144,22 @@ impl Choice<'_> {
     }
 
     /// Until the other one runs, or was found wanting. When it is the console, who waits here is gone by then.
-    fn wait(&self, image: &str) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            let state = |name: &str| api::get(&format!("/containers/{name}/json")).unwrap_or_default();
-            if state(self.0.service)["Config"]["Image"] == image {
-                println!("the {} changes", self.0.what);
-                return Ok(());
+    fn wait(&self, client: &Client, image: &str) -> Result<()> {
+        let Switchable { service, check, .. } = self.0;
+        let changed = client.watch(&[service, check], Instant::now() + TIMEOUT, || {
+            // An engine that does not answer at the moment may do so at the next look.
+            let find = |name: &str| client.container(name).unwrap_or_default().unwrap_or_default();
+            if find(service).image_name() == image {
+                return Ok(Some(()));
             }
-            let check = state(self.0.check);
-            if check["State"]["Status"] == "exited" && check["State"]["ExitCode"] != 0 {
-                let mut client = Process::new(CLIENT);
-                client.args(["logs", "--tail", "1", self.0.check]);
-                let said = program::output(&mut client, &[], None)?;
-                bail!("{}", [said.stdout, said.stderr].concat().trim());
+            let Container { state, .. } = find(check);
+            if state.status == "exited" && state.exit_code != 0 {
+                bail!("{}", client.last_lines(check, 1));
             }
-            // Two containers are watched, which are replaced meanwhile; no request waits for either.
-            pause(PAUSE);
-        }
-        bail!("it was not there after {} s", PATIENCE.as_secs())
+            Ok(None)
+        })?;
+        changed.with_context(|| format!("it was not there after {} s", TIMEOUT.as_secs()))?;
+        println!("the {} changes", self.0.what);
+        Ok(())
     }
 }

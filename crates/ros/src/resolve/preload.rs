@@ -2,6 +2,7 @@
 //! engine: which of them are to be loaded. Each is loaded once; a newer one again.
 
 use super::root::Root;
+use crate::docker::Engine;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,22 +11,13 @@ const FOLDER: &str = "/var/lib/rancher/preload";
 /// What is loaded has a file of its name with this at its end.
 const STAMP: &str = ".done";
 
-/// Into which engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Engine {
-    SystemDocker,
-    Docker,
-}
-
-impl Engine {
-    /// Archives that are to be loaded into it, by name.
-    pub(crate) fn waiting(self, root: &Root) -> Vec<PathBuf> {
-        let name = match self {
-            Engine::SystemDocker => "system-docker",
-            Engine::Docker => "docker",
-        };
-        waiting_in(&root.path(Path::new(FOLDER).join(name)))
-    }
+/// Archives that are to be loaded into an engine, by name.
+pub(crate) fn waiting(engine: Engine, root: &Root) -> Vec<PathBuf> {
+    let name = match engine {
+        Engine::System => "system-docker",
+        Engine::User => "docker",
+    };
+    waiting_in(&root.path(Path::new(FOLDER).join(name)))
 }
 
 /// The file that says that an archive was loaded.

@@ -2,10 +2,11 @@
 
 use super::cloud_init::{local_sources, needs_network};
 use super::inputs::Inputs;
-use super::preload::Engine;
+use super::preload;
 use super::problem;
 use super::root::Root;
 use super::{built_in, catalogue, replacement, user_file};
+use crate::docker::Engine;
 use corral_config::error::{Problem, Severity};
 use corral_config::layer::Layer;
 use corral_config::{Position, yaml};
@@ -133,8 +134,8 @@ fn is_needed(name: &str, inputs: Inputs<'_>, layers: &[Layer], has_user_services
                 || growth::is_wanted(&root.path(state::SEEN))
         }
         "user-services" => has_user_services,
-        PRELOAD => !Engine::SystemDocker.waiting(root).is_empty(),
-        "preload-user-images" => !Engine::Docker.waiting(root).is_empty(),
+        PRELOAD => !preload::waiting(Engine::System, root).is_empty(),
+        "preload-user-images" => !preload::waiting(Engine::User, root).is_empty(),
         catalogue::FETCHER => !catalogue::missing(root, config).is_empty(),
         "os-trial" => booted::is_on_trial(),
         _ => true,

@@ -142,7 +142,8 @@ fn check_docker(deadline: Instant) -> Result<()> {
     if said?.contains("version") { Ok(()) } else { bail!("the probe container said something else") }
 }
 
-/// Docker's own client, until the deadline, or for a second where a check begins at it.
+/// Docker's own CLI, until the deadline, or for a second where a check begins at it: a version on
+/// trial has to prove that the CLI works, too.
 fn docker(arguments: &[&str], input: &[u8], deadline: Instant) -> Result<String> {
     let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
     program::output(Command::new("/usr/bin/docker").args(arguments), input, deadline)

@@ -1,7 +1,7 @@
 //! The compose files that are added to the system's: what the repositories have, and what is enabled.
 
-use super::run::Engine;
 use crate::cli::repository;
+use crate::docker::{Client, Engine, cli};
 use crate::resolve::root::Root;
 use crate::resolve::{self, catalogue, store};
 use anyhow::{Context, Result, bail};
@@ -67,8 +67,8 @@ fn pull_images(place: &str, config: &Config) -> Result<()> {
     let of_user = catalogue::names_of_user(&text);
     for service in parse_with(place, &text, &resolve::environment(config))?.services {
         let engine = if of_user.contains(&service.name.to_string()) { Engine::User } else { Engine::System };
-        if service.pull != Pull::Never && !engine.has_image(&service.image) {
-            engine.pull(&service.image)?;
+        if service.pull != Pull::Never && Client::of(engine)?.image_id(&service.image)?.is_none() {
+            cli::pull(engine, &service.image)?;
         }
     }
     Ok(())

@@ -1,18 +1,15 @@
 //! `ros service upgrade`: a newer image of a service of the owner's is tried before it counts, beside the old container
 //! where that can be, and taken back where it does not work.
 
-use crate::api;
+use super::state::inspect_in_system;
+use crate::docker::{Client, Container, Engine, State, cli};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use corral_engine::client::Client;
-use serde_json::{Value, json};
-use std::process::Command as Process;
+use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 
-const DOCKER: &str = "/usr/bin/system-docker";
 /// A service without a health check works if it has run for so long.
 const SETTLED: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(250);
 /// Images that are part of the system have such names.
 const OURS: &str = "corral/";
 
@@ -35,37 +32,37 @@ struct Service {
     name: String,
     /// Image as its compose file names it.
     reference: String,
-    /// Digest of what it has.
-    image: String,
-    /// The container, as the engine shows it.
-    shown: Value,
+    /// As the engine shows it, with the digest of the image that it has.
+    container: Container,
+    client: Client,
 }
 
 impl Service {
     fn load(name: &str) -> Result<Service> {
-        let containers = Client::connect(|_, _| {})?.list()?;
-        let found = containers.iter().find(|container| container.spec.name == name);
-        if !found.is_some_and(|container| container.status.planned) {
-            bail!(
+        let client = Client::of(Engine::System)?;
+        let planned =
+            inspect_in_system(name)?.filter(|found| found.spec.name == name && found.status.planned);
+        let container = client.container(name)?.filter(|_| planned.is_some());
+        let container = container.with_context(|| {
+            format!(
                 "{name} is no service of this machine, or was not started; `system-docker ps -a` lists them"
-            );
-        }
-        let shown = api::get(&format!("/containers/{name}/json"))?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (reference, image) = (text(&shown["Config"]["Image"]), text(&shown["Image"]));
+            )
+        })?;
+        let reference = container.image_name().to_owned();
         if reference.starts_with(OURS) {
             bail!("{name} is part of the system: `ros os upgrade` brings a newer one");
         }
         if reference.contains('@') {
             bail!("{name} has its image by digest ({reference}): change the configuration to have another");
         }
-        Ok(Service { name: name.to_owned(), reference, image, shown })
+        Ok(Service { name: name.to_owned(), reference, container, client })
     }
 
     fn upgrade(&self, time: Duration) -> Result<()> {
-        pull(&self.reference)?;
-        let newest = image_of(&format!("/images/{}/json", self.reference), "Id")?;
-        if newest == self.image {
+        cli::pull(Engine::System, &self.reference).context("nothing was changed")?;
+        let newest = self.client.image_id(&self.reference)?;
+        let newest = newest.with_context(|| format!("{} is not here after it was pulled", self.reference))?;
+        if newest == self.container.image {
             println!("{}: {} is the newest there is", self.name, self.reference);
             return Ok(());
         }
@@ -83,7 +80,8 @@ impl Service {
         if let Err(error) = self.replace(&newest, time) {
             println!("{}: taking the old image back", self.name);
             self.name_old_image()?;
-            self.replace(&self.image, time).context("the old image does not work any more either")?;
+            self.replace(&self.container.image, time)
+                .context("the old image does not work any more either")?;
             return Err(error.context(format!("{} has its old image again", self.name)));
         }
         println!("{}: runs the newest {}", self.name, self.reference);
@@ -92,13 +90,12 @@ impl Service {
 
     /// Two containers must not be in each other's way.
     fn why_not_beside(&self) -> Option<&'static str> {
-        let host = &self.shown["HostConfig"];
-        let mounts = self.shown["Mounts"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let host = &self.container.host_config;
         if host["NetworkMode"] == "host" {
             Some("it uses the network of the machine")
         } else if host["Privileged"] == true {
             Some("it is privileged")
-        } else if mounts.iter().any(|mount| mount["RW"] == true) {
+        } else if self.container.mounts.iter().any(|mount| mount.is_writable) {
             Some("it writes to volumes")
         } else {
             None
@@ -109,37 +106,35 @@ impl Service {
     fn try_beside(&self, image: &str, time: Duration) -> Result<()> {
         let trial = format!("{}-upgrade", self.name);
         println!("{}: trying the new image beside the old container", self.name);
-        let path = format!("/containers/{trial}?force=1");
+        let client = &self.client;
         // One that was left over.
-        let _ = api::delete(&path);
-        let made = api::post_with(&format!("/containers/create?name={trial}"), &self.trial_body(image))
-            .and_then(|_| api::post(&format!("/containers/{trial}/start")))
-            .and_then(|_| wait_until_it_works(&trial, image, time));
-        api::delete(&path)?;
-        made
+        client.remove(&trial, false)?;
+        client.create(&trial, &self.trial_body(image))?;
+        let started = client.start(&trial).map_err(anyhow::Error::from);
+        let works = started.and_then(|()| self.wait_until_it_works(&trial, image, time));
+        let removed = client.remove(&trial, false).map_err(anyhow::Error::from);
+        works.and(removed)
     }
 
     fn trial_body(&self, image: &str) -> Value {
-        let mut body = self.shown["Config"].clone();
+        let mut body = self.container.config.clone();
         body["Image"] = json!(image);
         body["Hostname"] = json!("");
-        body["HostConfig"] = self.shown["HostConfig"].clone();
+        body["HostConfig"] = self.container.host_config.clone();
         body["HostConfig"]["PortBindings"] = json!({});
         body["HostConfig"]["RestartPolicy"] = json!({"Name": "no"});
-        let networks = self.shown["NetworkSettings"]["Networks"].as_object().into_iter().flatten();
-        // Without its names there: nobody is to take it for the service.
-        let networks: serde_json::Map<String, Value> =
-            networks.map(|(name, _)| (name.clone(), json!({}))).collect();
+        // Without its names there: no other container is to take it for the service.
+        let networks = self.container.network_settings.networks.keys();
+        let networks: Map<String, Value> = networks.map(|name| (name.clone(), json!({}))).collect();
         body["NetworkingConfig"] = json!({"EndpointsConfig": networks});
         body
     }
 
     /// Without its container PID 1 makes the service anew, from what the image's name stands for now.
     fn replace(&self, image: &str, time: Duration) -> Result<()> {
-        let name = &self.name;
-        api::post(&format!("/containers/{name}/stop"))?;
-        api::delete(&format!("/containers/{name}?force=1"))?;
-        wait_until_it_works(name, image, time)
+        self.client.stop(&self.name, None)?;
+        self.client.remove(&self.name, false)?;
+        self.wait_until_it_works(&self.name, image, time)
     }
 
     fn name_old_image(&self) -> Result<()> {
@@ -147,63 +142,85 @@ impl Service {
             Some((repository, tag)) if !tag.contains('/') => (repository, tag),
             _ => (self.reference.as_str(), "latest"),
         };
-        api::post(&format!("/images/{}/tag?repo={repository}&tag={tag}", self.image)).map(drop)
+        self.client.tag(&self.container.image, repository, tag).map_err(Into::into)
     }
-}
 
-fn pull(reference: &str) -> Result<()> {
-    let status = Process::new(DOCKER).args(["pull", reference]).status().context("starting docker")?;
-    if status.success() { Ok(()) } else { bail!("pulling {reference} failed; nothing was changed") }
-}
+    /// With a health check: until it says so. Without one: it has run for a while, or has done its work.
+    fn wait_until_it_works(&self, name: &str, image: &str, time: Duration) -> Result<()> {
+        let mut running: Option<(String, Instant)> = None;
+        let done = self.client.watch(&[name], Instant::now() + time, || {
+            // Between two containers of one name there is none, nor from an engine that does not answer at the moment.
+            let found = self.client.container(name).unwrap_or_default();
+            let Some(found) = found.filter(|found| found.image == image) else { return Ok(None) };
+            let start = found.state.started_at.clone();
+            let since = match running.take() {
+                Some((seen, since)) if seen == start => since,
+                _ => Instant::now(),
+            };
+            running = Some((start, since));
+            works(name, &found.state, since.elapsed() > SETTLED).transpose()
+        });
+        let done = done.and_then(|done| {
+            done.with_context(|| format!("{name} does not work after {} s", time.as_secs()))
+        });
+        done.map_err(|error| anyhow!("{error:#}{}", self.last_words(name)))
+    }
 
-fn image_of(path: &str, key: &str) -> Result<String> {
-    let shown = api::get(path)?;
-    shown[key].as_str().map(str::to_owned).with_context(|| format!("{path}: no {key}"))
-}
-
-/// With a health check: until it says so. Without one: it has run for a while, or has done its work.
-fn wait_until_it_works(name: &str, image: &str, time: Duration) -> Result<()> {
-    let deadline = Instant::now() + time;
-    let mut running: Option<(Value, Instant)> = None;
-    loop {
-        // Between two containers of one name there is none.
-        let shown = api::get(&format!("/containers/{name}/json")).unwrap_or_default();
-        if shown["Image"] == image {
-            let start = &shown["State"]["StartedAt"];
-            if running.as_ref().is_none_or(|(seen, _)| seen != start) {
-                running = Some((start.clone(), Instant::now()));
-            }
-            let settled = running.as_ref().is_some_and(|(_, since)| since.elapsed() > SETTLED);
-            if let Some(works) = works(name, &shown["State"], settled) {
-                return works.map_err(|error| anyhow!("{error:#}{}", last_words(name)));
-            }
+    /// The end of its log, for the owner to see why.
+    fn last_words(&self, name: &str) -> String {
+        match self.client.last_lines(name, 5) {
+            lines if lines.is_empty() => String::new(),
+            lines => format!("; its log ends:\n{lines}"),
         }
-        if Instant::now() > deadline {
-            bail!("{name} does not work after {} s{}", time.as_secs(), last_words(name));
-        }
-        std::thread::park_timeout(PAUSE);
     }
 }
 
 /// None if it is too early to say.
-fn works(name: &str, state: &Value, settled: bool) -> Option<Result<()>> {
-    match (state["Status"].as_str()?, state["Health"]["Status"].as_str()) {
-        ("exited", _) if state["ExitCode"] == 0 && state["Error"] == "" => Some(Ok(())),
+fn works(name: &str, state: &State, has_settled: bool) -> Option<Result<()>> {
+    match (state.status.as_str(), state.health()) {
+        ("exited", _) if state.exit_code == 0 && state.error.is_empty() => Some(Ok(())),
         ("exited" | "restarting", _) => {
-            let (code, error) = (&state["ExitCode"], state["Error"].as_str().unwrap_or_default());
-            Some(Err(anyhow!("{name} ended with {code} {error}")))
+            Some(Err(anyhow!("{name} ended with {} {}", state.exit_code, state.error)))
         }
         ("running", Some("healthy")) => Some(Ok(())),
         ("running", Some("unhealthy")) => Some(Err(anyhow!("{name} is unhealthy"))),
-        ("running", None | Some("none")) if settled => Some(Ok(())),
+        ("running", None) if has_settled => Some(Ok(())),
         _ => None,
     }
 }
 
-/// The end of its log, for the owner to see why.
-fn last_words(name: &str) -> String {
-    let output = Process::new(DOCKER).args(["logs", "--tail", "5", name]).output();
-    let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    if text.trim().is_empty() { String::new() } else { format!("; its log ends:\n{}", text.trim_end()) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_works_when_it_says_so_or_has_settled() -> Result<()> {
+        let says = |state: Value, has_settled: bool| -> Result<String> {
+            let state: State = serde_json::from_value(state)?;
+            Ok(match works("web", &state, has_settled) {
+                None => "too early".to_owned(),
+                Some(Ok(())) => "works".to_owned(),
+                Some(Err(error)) => error.to_string(),
+            })
+        };
+        let all = [
+            (json!({"Status": "running"}), false, "too early"),
+            (json!({"Status": "running", "Health": {"Status": "none"}}), true, "works"),
+            (json!({"Status": "running", "Health": {"Status": "starting"}}), true, "too early"),
+            (json!({"Status": "running", "Health": {"Status": "healthy"}}), false, "works"),
+            (json!({"Status": "running", "Health": {"Status": "unhealthy"}}), true, "web is unhealthy"),
+            (json!({"Status": "exited", "ExitCode": 0, "Error": ""}), false, "works"),
+            (
+                json!({"Status": "exited", "ExitCode": 3, "Error": "no such file"}),
+                false,
+                "web ended with 3 no such file",
+            ),
+            (json!({"Status": "restarting", "ExitCode": 1, "Health": null}), true, "web ended with 1 "),
+            (json!({"Status": "created"}), true, "too early"),
+        ];
+        for (state, has_settled, expected) in all {
+            assert_eq!(says(state.clone(), has_settled)?, expected, "{state}");
+        }
+        Ok(())
+    }
 }

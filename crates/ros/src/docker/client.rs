@@ -1,0 +1,180 @@
+//! What is requested of an engine: one function for each request. Those for images and networks
+//! have their own files.
+
+use super::engine::Engine;
+use super::error::Error;
+use super::http::{Answer, Http, Piece};
+use super::lines::Lines;
+use super::model::{Container, Summary};
+use hyper::Method;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// For what an engine knows.
+pub(super) const QUICK: Duration = Duration::from_secs(30);
+/// For what it does: a disk may be slow, and a machine may be busy.
+pub(super) const WORK: Duration = Duration::from_secs(600);
+/// For what may have to fetch an image first, waits for a container to stop, or reads every image.
+pub(super) const LONG: Duration = Duration::from_secs(3600);
+
+/// A client of an engine. Its calls block until the answer is there.
+#[derive(Debug)]
+pub(crate) struct Client {
+    http: Http,
+}
+
+impl Client {
+    pub(crate) fn of(engine: Engine) -> Result<Client, Error> {
+        Client::at(engine, engine.socket().into())
+    }
+
+    pub(super) fn at(engine: Engine, socket: PathBuf) -> Result<Client, Error> {
+        Ok(Client { http: Http::new(engine, socket)? })
+    }
+
+    /// Does it answer?
+    pub(crate) fn ping(&self, time: Duration) -> Result<(), Error> {
+        self.http.send(Method::GET, "/_ping", Vec::new(), time)?.read().map(drop)
+    }
+
+    /// Every container, the newest first.
+    pub(crate) fn containers(&self) -> Result<Vec<Summary>, Error> {
+        self.get("/containers/json?all=1")
+    }
+
+    /// A container by its name or id; None if there is none.
+    pub(crate) fn container(&self, name: &str) -> Result<Option<Container>, Error> {
+        Error::absence(self.get(&format!("/containers/{}/json", segment(name))))
+    }
+
+    /// Makes a container; the body is that of the API.
+    pub(crate) fn create(&self, name: &str, body: &Value) -> Result<(), Error> {
+        self.act(Method::POST, &format!("/containers/create?name={}", segment(name)), Some(body), WORK)
+    }
+
+    /// Starts a container, unless it runs already. Of a service of the system whose image is not
+    /// here yet, the image is waited for.
+    pub(crate) fn start(&self, name: &str) -> Result<(), Error> {
+        self.act(Method::POST, &format!("/containers/{}/start", segment(name)), None, LONG)
+    }
+
+    /// Stops a container; after so many seconds, or those of its definition, it is killed.
+    pub(crate) fn stop(&self, name: &str, seconds: Option<u32>) -> Result<(), Error> {
+        self.end(name, "stop", seconds)
+    }
+
+    /// Stops a container in the same way, and starts it again.
+    pub(crate) fn restart(&self, name: &str, seconds: Option<u32>) -> Result<(), Error> {
+        self.end(name, "restart", seconds)
+    }
+
+    fn end(&self, name: &str, action: &str, seconds: Option<u32>) -> Result<(), Error> {
+        let grace = seconds.map(|seconds| format!("?t={seconds}")).unwrap_or_default();
+        let longest = LONG + Duration::from_secs(seconds.unwrap_or_default().into());
+        self.act(Method::POST, &format!("/containers/{}/{action}{grace}", segment(name)), None, longest)
+    }
+
+    pub(crate) fn kill(&self, name: &str, signal: &str) -> Result<(), Error> {
+        let path = format!("/containers/{}/kill?signal={}", segment(name), segment(signal));
+        self.act(Method::POST, &path, None, WORK)
+    }
+
+    /// Removes a container, also one that runs; with its volumes that have no name if they are
+    /// meant. One that is gone already is as it should be.
+    pub(crate) fn remove(&self, name: &str, with_volumes: bool) -> Result<(), Error> {
+        let volumes = if with_volumes { "&v=1" } else { "" };
+        let path = format!("/containers/{}?force=1{volumes}", segment(name));
+        Error::absence(self.act(Method::DELETE, &path, None, WORK)).map(drop)
+    }
+
+    /// Calls `print` with each of the last lines of a container's log (None: with all), and with
+    /// `follow` also with what it writes from then on; until it ends, or `print` returns false.
+    pub(crate) fn logs(
+        &self,
+        name: &str,
+        tail: Option<u32>,
+        follow: bool,
+        mut print: impl FnMut(&str) -> bool,
+    ) -> Result<(), Error> {
+        let container: Container = self.get(&format!("/containers/{}/json", segment(name)))?;
+        let mut lines = Lines::new(!container.has_terminal());
+        let tail = tail.map_or("all".to_owned(), |count| count.to_string());
+        let which = format!("stdout=1&stderr=1&tail={tail}&follow={}", u8::from(follow));
+        let path = format!("/containers/{}/logs?{which}", segment(name));
+        let mut answer = self.http.send(Method::GET, &path, Vec::new(), QUICK)?;
+        loop {
+            // A follower has time: a container may be silent for days.
+            let deadline = (!follow).then(|| Instant::now() + QUICK);
+            let piece = match answer.piece(deadline)? {
+                Piece::Data(piece) => piece,
+                Piece::End => break,
+                Piece::Late => return Err(answer.late()),
+            };
+            if !lines.add(&piece).iter().all(|line| print(line)) {
+                return Ok(());
+            }
+        }
+        lines.rest().iter().all(|line| print(line));
+        Ok(())
+    }
+
+    /// The last lines of a container's log, for an error to show; none if there are no logs.
+    pub(crate) fn last_lines(&self, name: &str, count: u32) -> String {
+        let mut all = Vec::new();
+        let read = self.logs(name, Some(count), false, |line| {
+            all.push(line.to_owned());
+            true
+        });
+        match read {
+            Ok(()) => all.join("\n").trim().to_owned(),
+            Err(error) => format!("(no log: {error})"),
+        }
+    }
+
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.http.send(Method::GET, path, Vec::new(), QUICK)?.json()
+    }
+
+    /// A request without a body that may take long.
+    pub(super) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.http.send(Method::POST, path, Vec::new(), LONG)?.json()
+    }
+
+    /// A request whose answer is of no interest if it is not an error.
+    pub(super) fn act(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        time: Duration,
+    ) -> Result<(), Error> {
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        self.http.send(method, path, body, time)?.read().map(drop)
+    }
+
+    /// An answer that comes as long as the client listens.
+    pub(super) fn listen(&self, path: &str) -> Result<Answer<'_>, Error> {
+        self.http.send(Method::GET, path, Vec::new(), QUICK)
+    }
+}
+
+/// Text as a part of a path or of a query.
+pub(super) fn segment(text: &str) -> String {
+    encoded(text, "")
+}
+
+/// Text with all percent-encoded but letters, digits, `-._~` and what is kept.
+pub(super) fn encoded(text: &str, kept: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let mut all = String::new();
+    for byte in text.bytes() {
+        if is_plain(byte) || kept.as_bytes().contains(&byte) {
+            all.push(char::from(byte));
+        } else {
+            all.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    all
+}

@@ -1,0 +1,35 @@
+//! What is requested of an engine's images.
+
+use super::client::{Client, LONG, encoded, segment};
+use super::error::Error;
+use super::model::{Damage, Image, Pruned};
+use hyper::Method;
+
+/// What names of images are made of, besides letters and digits.
+const KEPT: &str = "/:@";
+
+impl Client {
+    /// The digest of an image; None if it is not here.
+    pub(crate) fn image_id(&self, name: &str) -> Result<Option<String>, Error> {
+        let found: Result<Image, Error> = self.get(&format!("/images/{}/json", encoded(name, KEPT)));
+        Ok(Error::absence(found)?.map(|image| image.id))
+    }
+
+    /// Gives an image one more name.
+    pub(crate) fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), Error> {
+        let (repository, tag) = (segment(repository), segment(tag));
+        let path = format!("/images/{}/tag?repo={repository}&tag={tag}", encoded(image, KEPT));
+        self.act(Method::POST, &path, None, LONG)
+    }
+
+    /// Removes images that no container uses: those without a name, or all.
+    pub(crate) fn prune_images(&self, all: bool) -> Result<Pruned, Error> {
+        let filters = segment(&format!(r#"{{"dangling":["{}"]}}"#, !all));
+        self.post(&format!("/images/prune?filters={filters}"))
+    }
+
+    /// Compares images with their digests; only the system engine does.
+    pub(crate) fn check_images(&self, repair: bool) -> Result<Vec<Damage>, Error> {
+        self.post(&format!("/images/fsck?mend={repair}"))
+    }
+}

@@ -1,0 +1,144 @@
+//! What an engine answers: of each object the fields that are needed here. What is missing or null
+//! is empty.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// `GET /containers/{id}/json`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Container {
+    pub(crate) id: String,
+    /// Digest of its image.
+    pub(crate) image: String,
+    pub(crate) state: State,
+    /// As the client that made it described it: another container is made from it.
+    pub(crate) config: Value,
+    pub(crate) host_config: Value,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) network_settings: NetworkSettings,
+}
+
+impl Container {
+    /// Its image, as the client that made it named it.
+    pub(crate) fn image_name(&self) -> &str {
+        self.config["Image"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        self.config["Labels"][key].as_str()
+    }
+
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.config["Tty"] == true
+    }
+}
+
+/// How a container is.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct State {
+    /// `created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead`.
+    pub(crate) status: String,
+    pub(crate) exit_code: i64,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) error: String,
+    /// RFC 3339.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) started_at: String,
+    #[serde(deserialize_with = "or_default")]
+    health: Health,
+}
+
+impl State {
+    /// `starting`, `healthy`, `unhealthy`; None without a health check.
+    pub(crate) fn health(&self) -> Option<&str> {
+        Some(self.health.status.as_str()).filter(|status| !["", "none"].contains(status))
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Health {
+    status: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Mount {
+    #[serde(rename = "RW", default)]
+    pub(crate) is_writable: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct NetworkSettings {
+    /// By the names of networks.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) networks: BTreeMap<String, Value>,
+}
+
+/// A row of `GET /containers/json`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Summary {
+    pub(crate) id: String,
+    /// With a slash before each.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) names: Vec<String>,
+    pub(crate) command: String,
+    /// In words: `Up 2 minutes (healthy)`.
+    pub(crate) status: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) ports: Vec<Port>,
+}
+
+/// A port of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Port {
+    // The order of the fields is the one in which ports are listed.
+    pub(crate) private_port: u16,
+    /// Address of the host; empty if it is not published.
+    #[serde(rename = "IP")]
+    pub(crate) address: String,
+    pub(crate) public_port: u16,
+    #[serde(rename = "Type")]
+    pub(crate) protocol: String,
+}
+
+/// `GET /images/{name}/json`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Image {
+    pub(crate) id: String,
+}
+
+/// A row of `POST /images/fsck`, which only the system engine has.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Damage {
+    pub(crate) image: String,
+    pub(crate) what: String,
+    pub(crate) mended: bool,
+}
+
+/// `POST /images/prune`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Pruned {
+    /// In each `Untagged` or `Deleted`, and of what.
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) images_deleted: Vec<Map<String, Value>>,
+    /// Bytes.
+    pub(crate) space_reclaimed: u64,
+}
+
+/// Go's servers write null for an empty list.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

@@ -1,0 +1,20 @@
+//! What is requested of an engine's networks.
+
+use super::client::{Client, WORK, segment};
+use super::error::Error;
+use hyper::Method;
+use serde_json::{Value, json};
+
+impl Client {
+    pub(crate) fn has_network(&self, name: &str) -> Result<bool, Error> {
+        let found: Result<Value, Error> = self.get(&format!("/networks/{}", segment(name)));
+        Error::absence(found).map(|network| network.is_some())
+    }
+
+    /// Makes a bridge.
+    pub(crate) fn create_network(&self, name: &str) -> Result<(), Error> {
+        // Old engines make a second one of that name without `CheckDuplicate`.
+        let body = json!({"Name": name, "Driver": "bridge", "CheckDuplicate": true});
+        self.act(Method::POST, "/networks/create", Some(&body), WORK)
+    }
+}
