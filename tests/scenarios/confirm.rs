@@ -41,7 +41,7 @@ fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> 
     let second = machine.run("sudo ros config set --confirm 30s hostname second 2>&1; true")?;
     assert!(second.contains("another change waits to be confirmed"), "{second}");
     assert!(machine.run("sudo ros config status")?.contains("a change waits to be confirmed"));
-    machine.expect_console("nobody confirmed the change; it is taken back")?;
+    machine.expect_console("the change was not confirmed; it is rolled back")?;
     machine.expect("[ $(hostname) = rancher ] && ! grep -q 192.0.2.1 /etc/resolv.conf")?;
     assert_eq!(machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?, console);
     // Confirmed, it stays.
@@ -50,8 +50,8 @@ fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> 
     machine.run("sudo ros config set --confirm 20s hostname unconfirmed")?;
     machine.cut_power()?;
     let mut machine = start(&folder, "")?;
-    machine.expect_console("configuration: a change is taken back in 20 s unless confirmed")?;
-    machine.expect_console("nobody confirmed the change; it is taken back")?;
+    machine.expect_console("configuration: a change is rolled back in 20 s unless confirmed")?;
+    machine.expect_console("the change was not confirmed; it is rolled back")?;
     machine.expect("[ $(hostname) = changed ]")?;
     assert_eq!(machine.run("sudo ros config get hostname")?, "changed");
     assert!(!machine.run("sudo ros config status")?.contains("waits to be confirmed"));

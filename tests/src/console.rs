@@ -1,14 +1,14 @@
 //! What the serial console of a machine of User-Mode Linux shows, in a file. A process of its own writes it, and stays with
 //! a machine that stays.
 
-use crate::process::tied_unless_kept;
+use crate::process::{tied_unless_kept, wait};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// For the last bytes of a machine that has ended.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,10 +32,8 @@ impl ConsoleLog {
 
     /// Waits until all that a machine showed is in the file. The machine has ended, and so has the line.
     pub(crate) fn finish(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        while matches!(self.writer.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+        // One that goes on after all has written what there was by then.
+        let _ = wait(&mut self.writer, PATIENCE);
     }
 }
 

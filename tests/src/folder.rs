@@ -1,6 +1,7 @@
 //! A folder of a story's own, which no other user can read or name in advance. Its disks go with the story, for dozens of
 //! them would fill a build machine; the logs stay for a day.
 
+use crate::report;
 use anyhow::{Context, Result, ensure};
 use rustix::process::geteuid;
 use std::fs::{self, File, Permissions};
@@ -50,6 +51,7 @@ pub fn folder(name: &str) -> Result<Folder> {
     );
     let lock = File::open(&path)?;
     lock.lock().with_context(|| format!("locking {}", path.display()))?;
+    report::uses(&path);
     Ok(Folder { path, _lock: lock })
 }
 

@@ -1,17 +1,17 @@
-//! A running machine: its console, its shell, its end. Which kind it is, stories do not see. Whatever a story does, the
-//! machine ends with it.
+//! A running machine: its console, its shell, its shutdown. Which kind it is, stories do not see. The
+//! machine ends with its story, also with one that fails.
 
 use crate::disk_logs;
 use crate::folder;
 use crate::image::Image;
 use crate::options::{Kind, Options};
-use crate::process::is_kept;
+use crate::process::{self, is_kept};
 use crate::qemu::Qemu;
 use crate::report;
 use crate::servers::free_port;
 use crate::shell::{self, Login};
 use crate::uml::{Line, Uml};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::cell::Cell;
 use std::fs;
 use std::io::{Read, Write};
@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// How long a boot may take under software emulation on a busy host.
 const BOOT: Duration = Duration::from_secs(300);
+/// Between two looks into a machine.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Signs of a machine that is not well, wherever they appear on the console.
 const ALARMS: [&str; 11] = [
     "Kernel panic",
@@ -93,6 +95,11 @@ impl Machine {
         let _ = fs::remove_file(folder.join("console.log"));
         let kind = options.kind(&image);
         report::started(kind);
+        ensure!(
+            kind == Kind::Uml || image.system.exists(),
+            "{} is not there, and this machine is QEMU's: run `cargo xtask image` first",
+            image.system.display()
+        );
         let (emulator, keyboard) = match (kind, &image.uml) {
             (Kind::Uml, Some(uml)) => {
                 let mut uml = Uml::start(folder, &options, uml, Line::Log)?;
@@ -102,7 +109,7 @@ impl Machine {
             _ => (Emulator::Qemu(Qemu::start(folder, &options, &image)?), None),
         };
         let login = Login { folder: folder.to_path_buf(), port: ssh_port, user: "rancher".to_owned() };
-        Ok(Machine {
+        let mut machine = Machine {
             emulator,
             folder: folder.to_path_buf(),
             login,
@@ -111,7 +118,13 @@ impl Machine {
             boots: 0,
             alarms_expected: Vec::new(),
             keyboard,
-        })
+        };
+        println!("a machine ({}) starts: {}", kind.name(), machine.how_to_log_in());
+        if is_kept() {
+            // Here and not at its end: a story that takes too long is killed.
+            folder::keep(folder, machine.pid());
+        }
+        Ok(machine)
     }
 
     /// Time since the machine was switched on.
@@ -139,7 +152,7 @@ impl Machine {
             (None, Emulator::Qemu(qemu)) => qemu.line()?,
             (None, Emulator::Uml(_)) => bail!("the keyboard is gone"),
         };
-        // It stays connected: hanging up would end whoever is logged in.
+        // It stays connected: hanging up would end a login there.
         self.keyboard
             .insert(keyboard)
             .write_all(format!("{text}\r").as_bytes())
@@ -160,7 +173,7 @@ impl Machine {
         bail!("typing {line:?} did not lead to {text:?}\n{}", self.last_lines())
     }
 
-    /// Waits until somebody can log in.
+    /// Waits until a user can log in.
     pub fn expect_login(&mut self) -> Result<()> {
         self.wait_for_sshd("a login over ssh")?;
         self.wait_for_script(BOOT, "a login over ssh", "true")
@@ -224,12 +237,9 @@ impl Machine {
 
     /// Waits until the machine has switched itself off.
     pub fn expect_end(&mut self) -> Result<()> {
-        let deadline = Instant::now() + BOOT;
-        while !self.has_ended()? {
-            if Instant::now() > deadline {
-                bail!("the machine did not end\n{}", self.last_lines());
-            }
-            pause();
+        process::wait(self.emulator.child(), BOOT)?;
+        if !self.has_ended()? {
+            bail!("the machine did not end\n{}", self.last_lines());
         }
         // The next machine in this folder has a connection of its own.
         self.login.hang_up();
@@ -249,7 +259,7 @@ impl Machine {
         format!("the machine ended ({status}) {said}\n{}", self.last_lines())
     }
 
-    /// Cuts the power: nothing of the machine is asked or told.
+    /// Cuts the power: nothing in the machine learns of it before.
     pub fn cut_power(mut self) -> Result<()> {
         self.check_alarms()?;
         self.emulator.child().kill()?;
@@ -432,7 +442,8 @@ impl Machine {
                 if Instant::now() > deadline {
                     bail!("waiting for {what}: {} s are over\n{}", patience.as_secs(), self.last_lines());
                 }
-                pause();
+                // Or until its emulator ends; for the rest of it there is no event to wait for.
+                process::wait(self.emulator.child(), PAUSE)?;
             }
             Ok(())
         })
@@ -443,8 +454,6 @@ impl Drop for Machine {
     fn drop(&mut self) {
         if is_kept() && matches!(self.emulator.child().try_wait(), Ok(None)) {
             println!("the machine stays on: {}", self.how_to_log_in());
-            let pid = self.pid();
-            folder::keep(&self.folder, pid);
             if let Emulator::Uml(uml) = &mut self.emulator {
                 uml.leave_on();
             }
@@ -462,9 +471,4 @@ fn timed<T>(step: &str, work: impl FnOnce() -> T) -> T {
     let result = work();
     println!("{:7.1} s  {step}", begin.elapsed().as_secs_f64());
     result
-}
-
-/// Between two looks at something that cannot be waited for.
-fn pause() {
-    std::thread::park_timeout(Duration::from_millis(100));
 }

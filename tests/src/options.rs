@@ -50,7 +50,7 @@ pub enum Medium {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Network {
     Usual,
-    /// The DHCP server tells this host name.
+    /// The DHCP server gives this host name.
     HostName(String),
     /// Amazon's: at its own address, this program answers who asks for metadata.
     Metadata(PathBuf),

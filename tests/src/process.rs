@@ -1,7 +1,14 @@
 //! Programs that machines and stories start on the host: none outlives the story that started it.
+//! And waits for them.
 
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 /// A server or a test on loopback is not behind the developer's proxy.
 const PROXIES: [&str; 6] =
@@ -29,4 +36,60 @@ pub fn tied(program: &Path) -> Command {
 /// A program that is part of a machine: tied, unless machines are kept.
 pub(crate) fn tied_unless_kept(program: &Path) -> Command {
     if is_kept() { Command::new(program) } else { tied(program) }
+}
+
+/// Waits until a child ends, at most so long. Its status; none if it goes on.
+pub fn wait(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
+    // Once its status was read, its process id may be that of another process.
+    if let Some(status) = child.try_wait().context("asking for the end of a process")? {
+        return Ok(Some(status));
+    }
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty());
+    is_readable(process.context("opening a process")?, patience)?;
+    child.try_wait().context("asking for the end of a process")
+}
+
+/// Waits until a descriptor has something to read, or its other end is closed; false once the time
+/// is over. A process has once it has ended (pidfd_open(2)).
+pub(crate) fn is_readable(descriptor: impl AsFd, patience: Duration) -> Result<bool> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).context("a length of time that is too long for poll(2)")?;
+        match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error).context("waiting for a descriptor"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_readable, wait};
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    #[test]
+    fn a_process_is_waited_for_until_its_deadline() {
+        let mut hangs = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        assert_eq!(wait(&mut hangs, Duration::from_millis(1)).unwrap(), None);
+        drop(hangs.stdin.take());
+        let status = wait(&mut hangs, Duration::from_secs(60)).unwrap();
+        assert!(status.is_some_and(|status| status.success()));
+        assert_eq!(wait(&mut hangs, Duration::ZERO).unwrap(), status, "it is known from now on");
+    }
+
+    #[test]
+    fn a_descriptor_is_readable_by_bytes_and_by_its_end() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        assert!(!is_readable(&ours, Duration::from_millis(1)).unwrap());
+        theirs.write_all(b"x").unwrap();
+        assert!(is_readable(&ours, Duration::from_secs(60)).unwrap());
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert!(is_readable(&ours, Duration::from_secs(60)).unwrap());
+    }
 }

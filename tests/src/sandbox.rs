@@ -1,10 +1,10 @@
 //! The system engine alone on this build machine, in namespaces of its own, with clients that we did not write. Seconds
-//! instead of a machine's minute; what needs the machine itself is told in `scenarios/system_engine.rs`.
+//! instead of a machine's minute; what needs the machine itself is in `scenarios/system_engine.rs`.
 
 use crate::cgroup::Cgroup;
 use crate::folder::{Folder, folder};
 use crate::image::Image;
-use crate::process::tied;
+use crate::process::{tied, wait};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -161,14 +161,8 @@ impl Sandbox {
 
     /// Waits until the engine has ended by itself.
     pub fn expect_end(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while self.engine.outer.try_wait()?.is_none() {
-            if Instant::now() > deadline {
-                bail!("the engine does not end");
-            }
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-        Ok(())
+        let status = wait(&mut self.engine.outer, PATIENCE)?;
+        status.map(drop).context("the engine does not end")
     }
 
     /// Waits until the engine answers.

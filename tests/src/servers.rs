@@ -57,7 +57,7 @@ impl Drop for Server {
     }
 }
 
-/// A port of loopback that nobody listens on.
+/// A port of loopback that no process listens on.
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("finding a free port")?;
     Ok(listener.local_addr()?.port())

@@ -1,8 +1,10 @@
 //! A network without rights: slirp4netns at the other end of a card's cable. The machine gets 10.0.N.15 by DHCP and reaches
 //! this machine's loopback at 10.0.N.2, as with QEMU's own network, whose library it is.
 
-use crate::process::tied_unless_kept;
+use crate::process::{is_readable, tied_unless_kept};
 use anyhow::{Context, Result, ensure};
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -10,9 +12,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The descriptor on which it reports that it listens.
+const READY: i32 = 10;
 
 /// It ends with this.
 #[derive(Debug)]
@@ -31,9 +35,12 @@ impl Slirp {
             (folder.join(format!("slirp{number}.sock")), folder.join(format!("slirp{number}.log")));
         let _ = fs::remove_file(&socket);
         let network = number + 2;
-        let child = tied_unless_kept(program)
+        let (ready, theirs) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
+        let mut command = tied_unless_kept(program);
+        command
             .arg("--netns-type=tapfd")
             .arg(format!("--cidr=10.0.{network}.0/24"))
+            .arg(format!("--ready-fd={READY}"))
             .arg("--api-socket")
             .arg(&socket)
             // Its standard input is the cable.
@@ -41,10 +48,26 @@ impl Slirp {
             .stdin(OwnedFd::from(cable))
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)
-            .spawn()
-            .context("starting slirp4netns by setpriv (util-linux)")?;
+            .fd_mappings(vec![FdMapping { parent_fd: theirs, child_fd: READY }])
+            .context("two descriptors with one number")?;
+        let child = command.spawn().context("starting slirp4netns by setpriv (util-linux)")?;
+        // With it goes our copy of its end: once it has none, there is nothing to wait for.
+        drop(command);
         let guest = format!("10.0.{network}.15");
-        Ok(Slirp { child, socket, log, guest })
+        let slirp = Slirp { child, socket, log, guest };
+        slirp.wait_until_it_listens(File::from(ready))?;
+        Ok(slirp)
+    }
+
+    fn wait_until_it_listens(&self, mut ready: File) -> Result<()> {
+        let mut byte = [0];
+        let listens = is_readable(&ready, PATIENCE)? && ready.read(&mut byte)? == byte.len();
+        ensure!(
+            listens,
+            "slirp4netns does not listen: {}",
+            fs::read_to_string(&self.log).unwrap_or_default()
+        );
+        Ok(())
     }
 
     /// Forwards a port of loopback to one of the machine.
@@ -54,7 +77,7 @@ impl Slirp {
                "guest_addr": "{}", "guest_port": {theirs}}}}}"#,
             self.guest
         );
-        let mut api = self.connect()?;
+        let mut api = UnixStream::connect(&self.socket).context("reaching slirp4netns")?;
         api.set_read_timeout(Some(PATIENCE))?;
         api.write_all(request.as_bytes())?;
         api.shutdown(Shutdown::Write)?;
@@ -68,20 +91,6 @@ impl Slirp {
 impl Slirp {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// It listens some milliseconds after its start.
-    fn connect(&self) -> Result<UnixStream> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match UnixStream::connect(&self.socket) {
-                Err(_) if Instant::now() < deadline => std::thread::park_timeout(Duration::from_millis(5)),
-                other => {
-                    let log = fs::read_to_string(&self.log).unwrap_or_default();
-                    return other.with_context(|| format!("reaching slirp4netns: {log}"));
-                }
-            }
-        }
     }
 }
 

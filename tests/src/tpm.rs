@@ -2,13 +2,15 @@
 
 use crate::process::tied;
 use anyhow::{Context, Result};
+use command_fds::{CommandFdExt, FdMapping};
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The descriptor of the socket that it serves.
+const SOCKET: i32 = 10;
 
 /// It ends with this.
 #[derive(Debug)]
@@ -23,24 +25,22 @@ impl Tpm {
         let (state, socket) = (folder.join("tpm"), folder.join("tpm.sock"));
         fs::create_dir_all(&state)?;
         let _ = fs::remove_file(&socket);
-        let child = tied(Path::new("swtpm"))
+        // Made here, so that a machine finds it from the start.
+        let listener = UnixListener::bind(&socket).context("making the socket of a TPM")?;
+        let mut command = tied(Path::new("swtpm"));
+        command
             .args(["socket", "--tpm2", "--tpmstate"])
             .arg(format!("dir={}", state.display()))
             .arg("--ctrl")
-            .arg(format!("type=unixio,path={}", socket.display()))
+            .arg(format!("type=unixio,fd={SOCKET}"))
             .stdin(Stdio::null())
-            .spawn()
-            .context("starting swtpm by setpriv (util-linux)")?;
-        let tpm = Tpm { child, socket };
-        let deadline = Instant::now() + PATIENCE;
-        while !tpm.socket.exists() {
-            anyhow::ensure!(Instant::now() < deadline, "swtpm does not listen");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-        Ok(tpm)
+            .fd_mappings(vec![FdMapping { parent_fd: listener.into(), child_fd: SOCKET }])
+            .context("two descriptors with one number")?;
+        let child = command.spawn().context("starting swtpm by setpriv (util-linux)")?;
+        Ok(Tpm { child, socket })
     }
 
-    /// What QEMU has to be told.
+    /// The arguments of QEMU for it.
     pub fn arguments(&self) -> Vec<OsString> {
         let socket = format!("socket,id=tpm,path={}", self.socket.display());
         ["-chardev", &socket, "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]

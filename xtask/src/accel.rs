@@ -38,7 +38,8 @@ fn proven(image: &Image) -> Result<Accelerator> {
     Ok(if answer == "kvm" { Accelerator::Kvm } else { Accelerator::Tcg })
 }
 
-/// A kernel without a root: it says its version, fails to find an init, panics and, told so, restarts, which ends QEMU.
+/// A kernel without a root: it says its version, fails to find an init, panics, and restarts as its
+/// command line asks, which ends QEMU.
 fn try_kvm(image: &Image) -> bool {
     let mut guest = Command::new("timeout");
     guest

@@ -7,7 +7,7 @@ mod median;
 mod upgrade;
 
 use crate::lock::InUse;
-use crate::test_kernel::{self, Found};
+use crate::test_kernel::{self, Availability};
 use crate::{accel, image, setup, uml_image};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -122,8 +122,8 @@ fn build(options: &Options) -> Result<(Image, Accelerator, bool, InUse)> {
     let ingredients = image::gather(&wanted)?;
     image::write(&ingredients, &wanted)?;
     let has_uml = match test_kernel::prepare()? {
-        Found::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel).map(|()| true)?,
-        Found::Unavailable(why) => {
+        Availability::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel).map(|()| true)?,
+        Availability::Unavailable(why) => {
             eprintln!("nothing is measured under User-Mode Linux: {why:#}");
             false
         }

@@ -8,7 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use vmtest::process::wait;
 
+/// Between two looks at the keyboard.
+const PAUSE: Duration = Duration::from_millis(100);
 const CTRL_A: u8 = 1;
 /// Waits for the end of a process, and sets the terminal as it was. Signals of the terminal are not for it.
 const RESTORE: &str = r#"trap "" HUP INT QUIT TERM TTOU; cat >/dev/null; exec stty "$0" </dev/tty"#;
@@ -64,7 +67,10 @@ pub(crate) fn attend(line: UnixStream, machine: &mut Child) -> Result<()> {
     // It ends with this process: nothing interrupts a read from a terminal.
     std::thread::spawn(move || pass_keys(keyboard, &left));
     let status = loop {
-        show(&line)?;
+        if !show(&line)? {
+            // Its line is closed; the machine ends about now.
+            wait(machine, PAUSE)?;
+        }
         if leave.load(Ordering::Relaxed) {
             machine.kill().context("killing the machine")?;
             machine.wait()?;
@@ -80,12 +86,12 @@ pub(crate) fn attend(line: UnixStream, machine: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// Shows what comes within a moment.
-fn show(mut line: &UnixStream) -> Result<()> {
+/// Shows what comes within a moment; false if the line is closed.
+fn show(mut line: &UnixStream) -> Result<bool> {
     let mut bytes = [0; 1 << 14];
-    line.set_read_timeout(Some(Duration::from_millis(100)))?;
+    line.set_read_timeout(Some(PAUSE))?;
     match line.read(&mut bytes) {
-        Ok(0) => std::thread::park_timeout(Duration::from_millis(10)),
+        Ok(0) => return Ok(false),
         Ok(length) => {
             let mut screen = std::io::stdout().lock();
             screen
@@ -96,7 +102,7 @@ fn show(mut line: &UnixStream) -> Result<()> {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
         Err(error) => return Err(error).context("reading the console"),
     }
-    Ok(())
+    Ok(true)
 }
 
 fn pass_keys(mut keyboard: UnixStream, leave: &AtomicBool) {

@@ -83,6 +83,11 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
     write(&gather(options)?, options)
 }
 
+/// Is there one, written to its end?
+pub(crate) fn is_complete() -> bool {
+    paths::cache("image.stamp").exists() && image_paths().is_ok_and(|image| image.iso.exists())
+}
+
 /// Writes the image, if it is not the one of these ingredients.
 pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Image> {
     let image = image_paths()?;

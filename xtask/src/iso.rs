@@ -22,7 +22,7 @@ const EFI_LABEL: &str = "CORRAL_EFI";
 
 /// Packages whose files boot media need: ours, and the disks that the installer makes.
 pub(crate) const PACKAGES: [&str; 4] = ["extlinux", "isolinux", "syslinux-common", "systemd-boot-efi"];
-/// systemd-boot, as UEFI starts it from a medium without being told.
+/// systemd-boot, as UEFI starts it from a medium by itself.
 pub(crate) const SYSTEMD_BOOT: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 /// The modules of the menu.
 pub(crate) const MODULES: [&str; 4] = ["ldlinux.c32", "menu.c32", "libutil.c32", "libcom32.c32"];
@@ -80,7 +80,8 @@ fn run_xorriso(stage: &Path, output: &Path, packages: &[Package], epoch: u64) ->
         .args(["--set_all_file_dates", date])
         .arg("-isohybrid-mbr")
         .arg(packages::find(packages, "usr/lib/ISOLINUX/isohdpfx.bin")?)
-        // No cylinders: they would round the size up to a whole MiB. No padding: it is for CD drives of the last century.
+        // No cylinders: they would round the size up to a full MiB. No padding: it is for CD drives of
+        // the last century.
         .args(["-partition_cyl_align", "off", "-no-pad"])
         .args(["-b", "boot/isolinux/isolinux.bin", "-c", "boot/isolinux/boot.cat"])
         .args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"])

@@ -8,6 +8,7 @@ mod bench;
 mod binaries;
 mod console;
 mod debian;
+mod dependencies;
 mod docs;
 mod elf;
 mod erofs;
@@ -69,8 +70,8 @@ enum Command {
     Test(test::Options),
     /// Measure size, boot times and memory; prints medians
     Bench(bench::Options),
-    /// Check the rules of the house: arrows, purity, file sizes, compose files, documentation
-    Tidy,
+    /// Check the rules of the house: arrows, purity, sizes, words, compose files, documentation
+    Tidy(tidy::Options),
     /// Write what of the manual comes from the code: the table of keys
     Docs,
     /// Run a fuzz target (or all) for some minutes each
@@ -100,7 +101,7 @@ fn dispatch() -> Result<()> {
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
-        Command::Tidy => tidy::check(),
+        Command::Tidy(options) => tidy::run(&options),
         Command::Docs => docs::write(),
         Command::Fuzz(options) => fuzz::run(&options),
     }

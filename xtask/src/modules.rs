@@ -24,7 +24,7 @@ pub(crate) struct Kernel {
     built_in: Vec<String>,
 }
 
-/// Half a megabyte that nobody asks in the machine, where depmod never runs.
+/// Half a megabyte that no program reads in the machine, where depmod never runs.
 const ONLY_DEPMOD_READS: [&str; 3] = ["modules.order", "modules.symbols", "modules.symbols.bin"];
 
 impl Kernel {

@@ -147,7 +147,7 @@ fn apt_get(root: &Path) -> Command {
     command
 }
 
-/// An apt root of our own: sources, lists, an empty dpkg status, so that the resolver gives the whole closure.
+/// An apt root of our own: sources, lists, an empty dpkg status, so that the resolver gives the complete closure.
 fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
     let root = paths::cache("apt");
     for folder in [
@@ -188,7 +188,7 @@ pub(crate) fn sources(mirror: Option<&str>) -> Result<PathBuf> {
 fn host_mirrors() -> Result<BTreeSet<(String, String)>> {
     let mut mirrors = load_mirrors()?;
     if mirrors.is_empty() {
-        // apt tells of its sources only what it has fetched a list of.
+        // apt reports only sources of which it has fetched a list.
         setup::update_lists()?;
         mirrors = load_mirrors()?;
     }

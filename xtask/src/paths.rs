@@ -18,8 +18,9 @@ pub(crate) fn cache(name: &str) -> PathBuf {
     target().join("corral").join(name)
 }
 
-/// `$XDG_CACHE_HOME/corral/NAME`: what is slow to make or to fetch, for all checkouts of this machine. It is found by the
-/// hash of what it is made of, but for `stories.json`: how long stories took here. Safe to delete when no xtask runs.
+/// `$XDG_CACHE_HOME/corral/NAME`: what is slow to make or to fetch, for all checkouts of this machine.
+/// It is found by the hash of what it is made of, or by its version, but for `stories.json`: how long
+/// stories took here. Safe to delete when no xtask runs.
 pub(crate) fn shared_cache(name: &str) -> PathBuf {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));

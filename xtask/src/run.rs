@@ -2,7 +2,7 @@
 
 use crate::console::{self, Terminal};
 use crate::image::{self, Ingredients};
-use crate::test_kernel::{self, Found};
+use crate::test_kernel::{self, Availability};
 use crate::{accel, lock, paths, setup, sh, tools, uml_image};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -111,8 +111,8 @@ fn build(options: &Options) -> Result<Ingredients> {
     tools::prepare_emulators()?;
     if options.quick {
         match test_kernel::prepare()? {
-            Found::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel)?,
-            Found::Unavailable(why) => {
+            Availability::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel)?,
+            Availability::Unavailable(why) => {
                 return Err(
                     why.context("the test kernel is not there; without --quick the machine is QEMU's")
                 );

@@ -5,9 +5,9 @@ mod report;
 
 use self::report::Report;
 use crate::image::{self, Ingredients};
-use crate::lock::InUse;
+use crate::lock::{Building, InUse};
 use crate::stories::{self, Stories};
-use crate::test_kernel::{self, Found};
+use crate::test_kernel::{self, Availability};
 use crate::{binaries, setup, sh, tidy, tools, uml_image, variants};
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -31,9 +31,13 @@ pub(crate) struct Options {
     /// Run each story so many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
-    /// Leave the machines on that a story ends with, and say how to log in
+    /// Leave the machines on that a story ends with, also where it fails, and say how to log in
     #[arg(long, requires = "story")]
     keep: bool,
+    /// Build no image: take image, tools and releases that are there, for a change in a story only;
+    /// an error if there are none
+    #[arg(long, requires = "story", conflicts_with = "release_image")]
+    no_image: bool,
 }
 
 /// Two stories in QEMU at a time: that is what two cores carry. Beside them one of User-Mode Linux, for they often wait.
@@ -78,6 +82,8 @@ fn without_machines(report: &mut Report) -> Result<()> {
         count.check("PID 1's crate by itself", pid_1)?;
         count.check("lints of the workshop", lints(binaries::of_workshop("clippy")))
     })?;
+    report.dependencies()?;
+    let Report { count, phases, .. } = report;
     phases.time("tidy", || {
         count.record("tidy", tidy::check());
         Ok(())
@@ -105,7 +111,10 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
     // Before the images: who waits for this keeps none in use.
     let _turn = stories::begin()?;
     let stories = report.phases.time("building the stories", || Stories::build(&options.story))?;
-    let mut images = Images::prepare(options, stories.need_qemu() || options.all, report)?;
+    let mut images = match options.no_image {
+        true => Images::find(report)?,
+        false => Images::prepare(options, stories.need_qemu() || options.all, report)?,
+    };
     let has_uml = report.without_uml.is_none();
     let run = stories::Options { in_qemu: !has_uml, keep: options.keep, times: options.times, slots: SLOTS };
     report.run_stories("stories", &stories, &run)?;
@@ -128,11 +137,24 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
 /// What stories boot.
 struct Images {
     _in_use: InUse,
-    /// Is there one for QEMU? It takes longer, and not every run needs it.
+    /// Is there one for QEMU, or will there be none? It takes longer, and not every run needs it.
     for_qemu: bool,
 }
 
 impl Images {
+    /// What an earlier run made. Nothing in it is judged but that it is complete.
+    fn find(report: &mut Report) -> Result<Images> {
+        let building = Building::begin()?;
+        let image = vmtest::Image::find()?;
+        let (has_uml, has_qemu) = (image.uml.is_some() && uml_image::is_complete(), image::is_complete());
+        ensure!(
+            tools::are_there() && (has_uml || has_qemu),
+            "there is no complete image with its tools: run the story once without --no-image"
+        );
+        report.without_uml = (!has_uml).then(|| "its image is not there (--no-image)".to_owned());
+        Ok(Images { _in_use: building.done()?, for_qemu: true })
+    }
+
     fn prepare(options: &Options, for_qemu: bool, report: &mut Report) -> Result<Images> {
         let wanted = image::Options { release: options.release_image, ..image::Options::default() };
         let ingredients = report.phases.time("packages and programs", || image::gather(&wanted))?;
@@ -159,10 +181,10 @@ impl Images {
 fn without_uml(ingredients: &Ingredients, report: &mut Report) -> Option<String> {
     let Report { count, phases, .. } = report;
     let made = phases.time("test kernel", test_kernel::prepare).and_then(|found| match found {
-        Found::Kernel(kernel) => phases
+        Availability::Kernel(kernel) => phases
             .time("image for User-Mode Linux", || uml_image::prepare(ingredients, &kernel))
             .map(|()| None),
-        Found::Unavailable(why) => Ok(Some(format!("{why:#}"))),
+        Availability::Unavailable(why) => Ok(Some(format!("{why:#}"))),
     });
     let why = match made {
         Ok(why) => why,

@@ -36,17 +36,17 @@ pub(crate) struct TestKernel {
 
 /// Whether there is one.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum Availability {
     Kernel(TestKernel),
     /// This machine cannot fetch what building it takes. That is no mistake of ours, unlike what is an error.
     Unavailable(anyhow::Error),
 }
 
 /// The kernel, built if it is not there.
-pub(crate) fn prepare() -> Result<Found> {
+pub(crate) fn prepare() -> Result<Availability> {
     let package = match source() {
         Ok(package) => package,
-        Err(error) => return Ok(Found::Unavailable(error)),
+        Err(error) => return Ok(Availability::Unavailable(error)),
     };
     let archive = package.files().join(format!("usr/src/{SOURCE}.tar.xz"));
     let key = key(&package.sha256)?;
@@ -62,7 +62,7 @@ pub(crate) fn prepare() -> Result<Found> {
     lock.lock().context("waiting for another build of the test kernel")?;
     if !kernel.linux.exists() {
         if let Err(error) = setup::install_missing(&NEEDS) {
-            return Ok(Found::Unavailable(error));
+            return Ok(Availability::Unavailable(error));
         }
         let work = folder.join("build");
         let _ = fs::remove_dir_all(&work);
@@ -71,7 +71,7 @@ pub(crate) fn prepare() -> Result<Found> {
         fs::rename(work.join("made"), folder.join(&key)).context("keeping the test kernel")?;
         fs::remove_dir_all(&work)?;
     }
-    Ok(Found::Kernel(kernel))
+    Ok(Availability::Kernel(kernel))
 }
 
 fn source() -> Result<Package> {

@@ -1,9 +1,20 @@
-//! The rules of the house that no lint knows: arrows between crates, purity, file sizes, names, compose files, recipes,
-//! and that what the documentation shows is true.
+//! The rules of the house that no lint knows: arrows between crates, purity, file sizes, names,
+//! words, compose files, recipes, and that what the documentation shows is true.
 
+mod commits;
+mod functions;
+mod hits;
+mod lines;
+mod manifests;
+mod measures;
+mod source;
+mod words;
+
+use self::source::Text;
 use crate::arrows::{self, ARROWS};
-use crate::{docs, module_graph, paths, recipe};
+use crate::{docs, module_graph, paths, progress, recipe};
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use corral_config::{Layer, Source};
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,6 +38,35 @@ const IMPURE: [&str; 7] =
 /// Names that say nothing.
 const BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "manager", "misc"];
 
+/// Without one of these, everything is checked.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct Options {
+    /// Print how many words each file has that the house style replaces; with a path, each of them
+    /// below it
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
+    words: Option<String>,
+    /// The same for lines that are too long
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
+    lines: Option<String>,
+    /// Print how long files and functions are, how large each crate is, and which limits hold
+    #[arg(long)]
+    measures: bool,
+}
+
+/// Prints what is asked for, or checks.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let (documents, code) = (load(&documents()?)?, load(&rust_files()?)?);
+    let folders: Vec<&str> = ARROWS.iter().map(|(folder, ..)| *folder).chain(["fuzz"]).collect();
+    let text = match options {
+        Options { words: Some(path), .. } => hits::table(&words::hits(&documents, &code), path),
+        Options { lines: Some(path), .. } => hits::table(&lines::hits(&documents, &code), path),
+        Options { measures: true, .. } => measures::table(&code, &folders),
+        _ => return check(),
+    };
+    progress::say(text.trim_end())
+}
+
 /// Checks everything; the error lists all that is wrong.
 pub(crate) fn check() -> Result<()> {
     let mut found = Vec::new();
@@ -36,6 +76,7 @@ pub(crate) fn check() -> Result<()> {
     for file in &sources {
         check_source(file, &mut found)?;
     }
+    check_texts(&load(&documents()?)?, &load(&sources)?, &mut found)?;
     check_images(&mut found)?;
     check_sshd(&mut found)?;
     check_documents(&mut found)?;
@@ -66,6 +107,24 @@ fn collect(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) -> Result<(
     }
     files.sort();
     Ok(())
+}
+
+/// The documents: those at the root, and the manual.
+fn documents() -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+        .iter()
+        .map(|name| paths::root().join(name))
+        .collect();
+    collect(&paths::root().join("docs"), "md", &mut files)?;
+    Ok(files)
+}
+
+fn load(files: &[PathBuf]) -> Result<Vec<Text>> {
+    let load = |file: &PathBuf| -> Result<Text> {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        Ok(Text { name: shown(file), text })
+    };
+    files.iter().map(load).collect()
 }
 
 fn shown(path: &Path) -> String {
@@ -100,10 +159,23 @@ fn crate_roots() -> Vec<PathBuf> {
     roots.filter(|root| root.exists()).collect()
 }
 
+/// Words, the lengths of lines, functions and subjects of commits, and dependencies that no package
+/// takes.
+fn check_texts(documents: &[Text], code: &[Text], found: &mut Vec<String>) -> Result<()> {
+    found.extend(hits::judge(&words::hits(documents, code), "words::TO_DO", &words::TO_DO));
+    found.extend(hits::judge(&lines::hits(documents, code), "lines::TO_DO", &lines::TO_DO));
+    found.extend(functions::check(code));
+    found.extend(commits::check());
+    let manifests = ARROWS.map(|(folder, ..)| paths::root().join(folder).join("Cargo.toml"));
+    let packages: Vec<String> = load(&manifests)?.into_iter().map(|file| file.text).collect();
+    found.extend(manifests::unused(&fs::read_to_string(paths::root().join("Cargo.toml"))?, &packages));
+    Ok(())
+}
+
 fn check_source(file: &Path, found: &mut Vec<String>) -> Result<()> {
     let text = fs::read_to_string(file)?;
     let name = shown(file);
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code = source::without_tests(&text);
     let lines = code.lines().count();
     if lines > LONGEST_FILE {
         found.push(format!("{name}: {lines} lines; split it (at most {LONGEST_FILE})"));
@@ -120,7 +192,7 @@ fn check_source(file: &Path, found: &mut Vec<String>) -> Result<()> {
             found.push(format!("{name}: {word} in pure code"));
         }
     }
-    let uses_container_builder = code.contains("ContainerBuilder::new");
+    let uses_container_builder = code.contains(&["ContainerBuilder", "::new"].concat());
     if uses_container_builder && name != "crates/engine/src/runtime/helper.rs" {
         found.push(format!("{name}: libcontainer is called from the creation helper only (one thread)"));
     }
@@ -182,13 +254,7 @@ fn check_sshd(found: &mut Vec<String>) -> Result<()> {
 
 /// Each ```yaml block that begins with #cloud-config validates, each relative link leads somewhere.
 fn check_documents(found: &mut Vec<String>) -> Result<()> {
-    let root = paths::root();
-    let mut files: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-        .iter()
-        .map(|name| root.join(name))
-        .collect();
-    collect(&root.join("docs"), "md", &mut files)?;
-    for file in &files {
+    for file in &documents()? {
         let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next()) {
             if block.starts_with("#cloud-config") {
@@ -201,7 +267,7 @@ fn check_documents(found: &mut Vec<String>) -> Result<()> {
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let target = link.split('#').next().unwrap_or_default();
             let is_local = !target.is_empty() && !target.contains("://");
-            if is_local && !file.parent().unwrap_or(root).join(target).exists() {
+            if is_local && !file.parent().unwrap_or(paths::root()).join(target).exists() {
                 found.push(format!("{}: the link {link} leads nowhere", shown(file)));
             }
         }

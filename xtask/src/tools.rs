@@ -23,6 +23,12 @@ pub(crate) fn prepare() -> Result<()> {
     prepare_engine_clients()
 }
 
+/// Are all of them there, from an earlier run?
+pub(crate) fn are_there() -> bool {
+    // The one that is made last.
+    paths::cache("tools").join("seccomp.json").exists()
+}
+
 /// What the engine's tests start: Docker's own clients and registry, and files that the image has of these packages.
 fn prepare_engine_clients() -> Result<()> {
     let names = [

@@ -136,7 +136,7 @@ impl Tree {
         Ok(twins)
     }
 
-    /// Writes the tree below `folder`. Owners are not written: whoever builds need not be root.
+    /// Writes the tree below `folder`. Owners are not written: a build needs no root.
     pub(crate) fn write_folder(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         let twins = self.twins()?;

@@ -16,6 +16,11 @@ use std::path::Path;
 /// Where the modules are in both images: the only place where they may differ.
 const MODULES: &str = "usr/lib/modules";
 
+/// Is there one, written to its end?
+pub(crate) fn is_complete() -> bool {
+    paths::cache("uml").join("stamp").exists()
+}
+
 /// Makes `target/corral/uml`, as far as it is not of this image and this kernel.
 pub(crate) fn prepare(ingredients: &Ingredients, kernel: &TestKernel) -> Result<()> {
     let folder = paths::cache("uml");

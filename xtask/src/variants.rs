@@ -50,7 +50,7 @@ impl Maker<'_> {
         self.make("panics", "0.9.5", self.program(HANGS.to_owned())?, Some(early))
     }
 
-    /// The whole system as another version, with a program of Docker's that fails.
+    /// The complete system as another version, with a program of Docker's that fails.
     fn system(&self, version: &str, broken: Option<&str>) -> Tree {
         let mut system = self.trees.system.clone();
         system.write("usr/share/ros/os-release", image::os_release(version));
@@ -98,7 +98,7 @@ impl Maker<'_> {
         release.sign(&self.ingredients.key)?;
         release.archive(&self.folder.join(format!("{name}.oci.tar")))?;
         if name == "exits" {
-            // The same, signed by somebody whom nobody knows.
+            // The same, signed by a key that no machine knows.
             release.sign(&Key::stranger()?)?;
             release.archive(&self.folder.join("stranger.oci.tar"))?;
         }

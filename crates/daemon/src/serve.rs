@@ -18,9 +18,10 @@ use corral_engine::client::Client;
 use corral_engine::paths;
 use corral_engine::protocol::{Action, Event};
 use corral_engine::spec::Snapshot;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Runs the daemon until PID 1 hangs up. `settings` reads what the configuration says at the
 /// moment.
@@ -38,40 +39,11 @@ pub fn run(settings: impl Fn() -> Settings + Send + Sync + 'static) -> Result<()
 
 async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> {
     let (table, hubs, bus) = (Table::default(), Hubs::default(), Bus::default());
-    let (news, happened) = unbounded_channel();
+    let (reports, happened) = unbounded_channel();
     let (orders, wanted) = unbounded_channel();
-    let (known, streams, told) = (table.clone(), hubs.clone(), bus.clone());
-    let client = Client::connect(move |event, mut descriptors| match event {
-        Event::Container { id, action, status, definition, time } => {
-            let Some(snapshot) = known.update(id, &action, *status, definition.map(|spec| *spec)) else {
-                return eprintln!("PID 1 reports {action:?} of a container that it did not define");
-            };
-            if action == Action::Die && snapshot.status.error.is_some() {
-                streams.not_started(&snapshot.id);
-            }
-            streams.wake(&snapshot.id);
-            if action != Action::Known {
-                let time = Duration::from_millis(time);
-                told.container(&action.word(), &snapshot, time, attribute(&action));
-            }
-            // The receiver lives as long as this process.
-            let _ = news.send((action, snapshot));
-        }
-        Event::Log { id, name, stream } => {
-            if let Some(descriptor) = descriptors.pop() {
-                streams.offer(&id, &name, stream, descriptor);
-            }
-        }
-        Event::ExecEnded { exec, exit_code } => told.exec_ended(&exec, exit_code),
-        Event::TryAgain { id } => streams.wake(&id),
-        Event::Prepare { id, spec } => {
-            let _ = orders.send((id, Some(spec)));
-        }
-        Event::CancelPreparation { id } => {
-            let _ = orders.send((id, None));
-        }
-    })
-    .context("connecting to PID 1")?;
+    let events = Events { table: table.clone(), hubs: hubs.clone(), bus: bus.clone(), reports, orders };
+    let client = Client::connect(move |event, descriptors| events.take(event, descriptors))
+        .context("connecting to PID 1")?;
     let shared = Arc::new(Shared {
         client,
         table,
@@ -97,6 +69,49 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
         // PID 1 cuts off who does not read, or could not get all that belongs to a message. The
         // next daemon gets it again.
         () = following => bail!("PID 1 hung up"),
+    }
+}
+
+/// Where the events of PID 1 go. The receivers of both channels live as long as this process.
+struct Events {
+    table: Table,
+    hubs: Hubs,
+    bus: Bus,
+    reports: UnboundedSender<(Action, Arc<Snapshot>)>,
+    orders: UnboundedSender<prepare::Order>,
+}
+
+impl Events {
+    fn take(&self, event: Event, mut descriptors: Vec<OwnedFd>) {
+        match event {
+            Event::Container { id, action, status, definition, time } => {
+                let definition = definition.map(|spec| *spec);
+                match self.table.update(id, &action, *status, definition) {
+                    Some(snapshot) => self.take_report(action, snapshot, Duration::from_millis(time)),
+                    None => eprintln!("PID 1 reports {action:?} of a container that it did not define"),
+                }
+            }
+            Event::Log { id, name, stream } => {
+                if let Some(descriptor) = descriptors.pop() {
+                    self.hubs.offer(&id, &name, stream, descriptor);
+                }
+            }
+            Event::ExecEnded { exec, exit_code } => self.bus.exec_ended(&exec, exit_code),
+            Event::TryAgain { id } => self.hubs.wake(&id),
+            Event::Prepare { id, spec } => drop(self.orders.send((id, Some(spec)))),
+            Event::CancelPreparation { id } => drop(self.orders.send((id, None))),
+        }
+    }
+
+    fn take_report(&self, action: Action, snapshot: Arc<Snapshot>, time: Duration) {
+        if action == Action::Die && snapshot.status.error.is_some() {
+            self.hubs.not_started(&snapshot.id);
+        }
+        self.hubs.wake(&snapshot.id);
+        if action != Action::Known {
+            self.bus.container(&action.word(), &snapshot, time, attribute(&action));
+        }
+        drop(self.reports.send((action, snapshot)));
     }
 }
 

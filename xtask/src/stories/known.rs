@@ -50,7 +50,8 @@ mod tests {
 
     fn outcome(verdict: Verdict, seconds: f64, kinds: &[&str]) -> Outcome {
         let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
-        Outcome { name: "story".to_owned(), verdict, took: Took { seconds, kinds }, log: PathBuf::new() }
+        let (name, took) = ("story".to_owned(), Took { seconds, kinds });
+        Outcome { name, verdict, took, log: PathBuf::new(), folders: Vec::new() }
     }
 
     #[test]

@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use vmtest::Kind;
 use vmtest::options::KIND_VARIABLE;
-use vmtest::process::{KEEP_VARIABLE, tied};
-use vmtest::report::{REPORT_VARIABLE, SKIPPED};
+use vmtest::process::{KEEP_VARIABLE, tied, wait};
+use vmtest::report::{FOLDER, REPORT_VARIABLE, SKIPPED};
 
 /// What developers set for themselves: servers on loopback are not behind a proxy, keys of an agent open no machine,
 /// and the engine is the test's.
@@ -50,15 +50,17 @@ impl Run<'_> {
         let begin = Instant::now();
         let mut verdict = self.start().unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
         let seconds = begin.elapsed().as_secs_f64();
-        let reported = fs::read_to_string(self.report()).unwrap_or_default();
-        let mut kinds: BTreeSet<String> = reported.lines().map(str::to_owned).collect();
-        if kinds.remove(SKIPPED) && verdict == Verdict::Passed {
+        let reported = Reported::read(&fs::read_to_string(self.report()).unwrap_or_default());
+        if reported.is_skipped && verdict == Verdict::Passed {
             verdict = Verdict::Skipped;
         }
-        Outcome { name: self.name.to_owned(), verdict, took: Took { seconds, kinds }, log: self.log }
+        let took = Took { seconds, kinds: reported.kinds };
+        let (name, folders) = (self.name.to_owned(), reported.folders);
+        Outcome { name, verdict, took, log: self.log, folders }
     }
 
-    /// The file that each machine adds its kind to, and a story that it does nothing.
+    /// The file that each machine adds its kind to, and a story its folder, or that it does
+    /// nothing.
     fn report(&self) -> PathBuf {
         self.log.with_extension("machines")
     }
@@ -86,7 +88,7 @@ impl Run<'_> {
             command.env(KEEP_VARIABLE, "yes");
         }
         let mut child = command.spawn().context("starting a story")?;
-        let Some(status) = wait(&mut child, self.deadline)? else {
+        let Some(status) = wait(&mut child, self.deadline).context("waiting for a story")? else {
             child.kill().context("killing a story")?;
             child.wait()?;
             return Ok(Verdict::Failed(format!("not done after {} minutes", self.deadline.as_secs() / 60)));
@@ -98,15 +100,27 @@ impl Run<'_> {
     }
 }
 
-/// Waits for the end of a process, at most so long.
-fn wait(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + patience;
-    loop {
-        let status = child.try_wait().context("waiting for a story")?;
-        if status.is_some() || Instant::now() > deadline {
-            return Ok(status);
+/// What a story noted in its report.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Reported {
+    kinds: BTreeSet<String>,
+    folders: Vec<PathBuf>,
+    is_skipped: bool,
+}
+
+impl Reported {
+    fn read(text: &str) -> Reported {
+        let mut reported = Reported::default();
+        for line in text.lines() {
+            if line == SKIPPED {
+                reported.is_skipped = true;
+            } else if let Some(folder) = line.strip_prefix(FOLDER) {
+                reported.folders.push(folder.into());
+            } else {
+                reported.kinds.insert(line.to_owned());
+            }
         }
-        std::thread::park_timeout(Duration::from_millis(100));
+        reported
     }
 }
 
@@ -150,16 +164,14 @@ fn closing_line(said: &str) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::{Verdict, closing_line, wait};
-    use std::process::{Command, Stdio};
-    use std::time::Duration;
+    use super::{Reported, Verdict, closing_line};
 
     #[test]
-    fn what_does_not_end_is_waited_for_until_its_deadline() {
-        let mut hangs = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        assert_eq!(wait(&mut hangs, Duration::from_millis(1)).unwrap(), None);
-        drop(hangs.stdin.take());
-        assert!(wait(&mut hangs, Duration::from_secs(60)).unwrap().is_some_and(|status| status.success()));
+    fn a_report_has_kinds_and_folders() {
+        let reported = Reported::read("folder /var/tmp/a b\numl\nqemu\numl\n");
+        let kinds = ["qemu", "uml"].map(str::to_owned).into();
+        assert_eq!(reported, Reported { kinds, folders: vec!["/var/tmp/a b".into()], is_skipped: false });
+        assert!(Reported::read("skipped\n").is_skipped);
     }
 
     #[test]

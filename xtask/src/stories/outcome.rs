@@ -21,6 +21,8 @@ pub(crate) struct Outcome {
     pub(super) verdict: Verdict,
     pub(super) took: Took,
     pub(super) log: PathBuf,
+    /// Its own folders: consoles, and what else its machines left.
+    pub(super) folders: Vec<PathBuf>,
 }
 
 /// What a story took.

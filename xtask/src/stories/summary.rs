@@ -3,6 +3,10 @@
 use super::outcome::Outcome;
 use std::collections::BTreeMap;
 
+/// The way to a machine whose story failed.
+const HOW_TO_KEEP: &str = "`cargo xtask test --story NAME --no-image --keep` leaves the machine on, \
+                           and prints how to log in\n";
+
 /// On which kind of machine how many ran, and for how long.
 pub(crate) fn by_kind(outcomes: &[Outcome]) -> String {
     let mut kinds: BTreeMap<String, (usize, f64)> = BTreeMap::new();
@@ -36,14 +40,21 @@ pub(crate) fn seconds(outcomes: &[Outcome]) -> String {
     table(format!("{title:<74} {:>6} {:>8} {:>8} {:>8}", "runs", "minimum", "median", "maximum"), lines)
 }
 
-/// Each that failed, how often, and the log of the first time.
+/// Each that failed, how often, and where the log and the files of the first time are.
 pub(crate) fn failures(outcomes: &[Outcome]) -> String {
     let lines = by_name(outcomes).into_iter().filter_map(|(name, runs)| {
         let failed: Vec<&&Outcome> = runs.iter().filter(|run| run.has_failed()).collect();
-        let log = failed.first()?.log.display();
-        Some(format!("{name} failed {} of {}, log at {log}\n", failed.len(), runs.len()))
+        let first = failed.first()?;
+        let mut line =
+            format!("{name} failed {} of {}, log at {}", failed.len(), runs.len(), first.log.display());
+        line.extend(first.folders.iter().map(|folder| format!(", files in {}", folder.display())));
+        Some(line + "\n")
     });
-    table("stories that failed".to_owned(), lines)
+    let mut text = table("stories that failed".to_owned(), lines);
+    if outcomes.iter().any(|outcome| outcome.has_failed() && !outcome.took.kinds.is_empty()) {
+        text.push_str(HOW_TO_KEEP);
+    }
+    text
 }
 
 fn by_name(outcomes: &[Outcome]) -> BTreeMap<&str, Vec<&Outcome>> {
@@ -68,7 +79,8 @@ mod tests {
 
     fn outcome(name: &str, verdict: Verdict, seconds: f64) -> Outcome {
         let took = Took { seconds, ..Took::default() };
-        Outcome { name: name.to_owned(), verdict, took, log: format!("/logs/{name}-{seconds}.log").into() }
+        let log = format!("/logs/{name}-{seconds}.log").into();
+        Outcome { name: name.to_owned(), verdict, took, log, folders: vec![format!("/files/{name}").into()] }
     }
 
     #[test]
@@ -80,8 +92,12 @@ mod tests {
             outcome("a", Verdict::Passed, 3.0),
             outcome("a", failed(), 4.0),
         ];
-        assert_eq!(failures(&outcomes), "\nstories that failed\na failed 2 of 3, log at /logs/a-2.log\n");
+        let line = "a failed 2 of 3, log at /logs/a-2.log, files in /files/a\n";
+        assert_eq!(failures(&outcomes), format!("\nstories that failed\n{line}"), "it had no machine");
         assert_eq!(failures(&outcomes[..1]), "");
+        let mut with_machine = outcomes[1].clone();
+        with_machine.took.kinds.insert("uml".to_owned());
+        assert!(failures(&[with_machine]).ends_with(super::HOW_TO_KEEP));
         let table = seconds(&outcomes);
         let line = table.lines().nth(2).map(|line| line.split_whitespace().collect::<Vec<_>>());
         assert_eq!(line, Some(vec!["a", "3", "2.0", "3.0", "4.0"]));

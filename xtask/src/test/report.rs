@@ -1,5 +1,6 @@
 //! What a run of all tests adds up and prints: how long its parts took, on which machines stories ran, what failed.
 
+use crate::dependencies::{Deny, search_unused};
 use crate::progress;
 use crate::stories::{self, Outcome, Stories};
 use anyhow::{Context, Result};
@@ -15,6 +16,8 @@ pub(super) struct Report {
     pub(super) outcomes: Vec<Outcome>,
     /// Why nothing ran under User-Mode Linux.
     pub(super) without_uml: Option<String>,
+    /// Why dependencies were not compared with the advisories about them.
+    without_advisories: Option<String>,
 }
 
 /// What the test runners counted, but for the stories.
@@ -42,6 +45,32 @@ impl Report {
         phases.time(name, || which.run(name, options, outcomes))
     }
 
+    /// Checks what we depend on, as a part of the run. A machine that cannot fetch the advisories
+    /// is no failure.
+    pub(super) fn dependencies(&mut self) -> Result<()> {
+        let Report { count, phases, without_advisories, .. } = self;
+        phases.time("dependencies", || {
+            match search_unused() {
+                Ok(machete) => count.check("unused dependencies", machete)?,
+                Err(error) => count.record("unused dependencies", Err(error)),
+            }
+            let deny = match Deny::prepare() {
+                Ok(deny) => deny,
+                Err(error) => {
+                    *without_advisories = Some("cargo-deny could not be built".to_owned());
+                    count.record("licenses, bans and sources", Err(error));
+                    return Ok(());
+                }
+            };
+            count.check("licenses, bans and sources", deny.policy())?;
+            match deny.fetch_advisories() {
+                Ok(()) => count.check("advisories", deny.advisories())?,
+                Err(error) => *without_advisories = Some(format!("{error:#}")),
+            }
+            Ok(())
+        })
+    }
+
     pub(super) fn failed(&self) -> u64 {
         self.count.failed + stories::count(&self.outcomes).1
     }
@@ -52,6 +81,9 @@ impl Report {
         text.push_str(&stories::summary::by_kind(&self.outcomes));
         if let Some(why) = &self.without_uml {
             text.push_str(&format!("nothing ran under User-Mode Linux: {why}\n"));
+        }
+        if let Some(why) = &self.without_advisories {
+            text.push_str(&format!("\nADVISORIES WERE NOT CHECKED: {why}\n"));
         }
         if times > 1 {
             text.push_str(&stories::summary::seconds(&self.outcomes));

@@ -42,7 +42,10 @@ pub(super) fn settle_unconfirmed(root: &Root, fate: &Fate) -> AtBoot {
 /// other from it.
 pub(super) fn settle_lost(root: &Root, lost: &LostFiles) -> Result<()> {
     match lost {
-        LostFiles::Removed(copies) => copies.iter().fold(Ok(()), |result, copy| result.and(make(root, copy))),
+        LostFiles::Removed(copies) => {
+            let results: Vec<Result<()>> = copies.iter().map(|copy| make(root, copy)).collect();
+            results.into_iter().collect()
+        }
         LostFiles::TakenAway { put_back, last_resort, unreadable } => {
             let read = unreadable.as_ref().map_or(Ok(()), |reason| Err(anyhow!("{reason}")));
             put_back_all(root, put_back, last_resort.as_ref(), read)

@@ -11,6 +11,8 @@ use corral_config::error::{Problem, Severity};
 use corral_config::layer::Layer;
 use corral_config::{Position, yaml};
 use corral_engine::image::lookup;
+use corral_engine::signal::Signal;
+use corral_engine::spec::MacAddress;
 use corral_init::boot::state;
 use corral_machine::boot_partition::booted;
 use corral_machine::growth;
@@ -145,6 +147,7 @@ fn is_needed(name: &str, inputs: Inputs<'_>, layers: &[Layer], has_user_services
 /// However the owner's services wait for each other, none is lost: circles are broken, and reported.
 fn build(services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
     let (plan, cycles) = Plan::new(services);
+    plan.services.iter().for_each(|service| check_values(service, problems));
     let report = |text: &str| problem::error("rancher.services", text);
     problems.extend(cycles.shown.iter().map(|cycle| report(&cycle.to_string())));
     if cycles.more > 0 {
@@ -159,6 +162,24 @@ fn build(services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
         Problem::new(Severity::Warning, &source, Position::default(), "", text)
     }));
     plan
+}
+
+/// Values that the plan keeps as text, and only the engine can read.
+fn check_values(service: &Service, problems: &mut Vec<Problem>) {
+    let source = format!("service {}", service.name);
+    let mut warn = |key: &str, text: String| {
+        problems.push(Problem::new(Severity::Warning, &source, Position::default(), key, text));
+    };
+    if !service.stop_signal.is_empty()
+        && let Err(error) = service.stop_signal.parse::<Signal>()
+    {
+        warn("stop_signal", format!("{error}; SIGTERM is sent"));
+    }
+    if !service.mac_address.is_empty()
+        && let Err(error) = service.mac_address.parse::<MacAddress>()
+    {
+        warn("mac_address", format!("{error}; the address of a card is chosen"));
+    }
 }
 
 fn add(services: &mut Vec<Service>, file: Result<ServiceFile, ComposeError>, problems: &mut Vec<Problem>) {
@@ -177,4 +198,23 @@ fn add(services: &mut Vec<Service>, file: Result<ServiceFile, ComposeError>, pro
 fn from_compose(error: &ComposeError, severity: Severity) -> Problem {
     let at = Position { line: error.line, column: error.column };
     Problem::new(severity, &error.file, at, "", error.message.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_only_the_engine_can_read_are_checked() {
+        let text = "s: {image: i, stop_signal: SIGNOTHING, mac_address: '02:42'}\nt: {image: i, stop_signal: SIGRTMIN+3}";
+        let mut problems = Vec::new();
+        build(corral_plan::compose::parse("f", text).unwrap().services, &mut problems);
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(shown.len(), 2, "{shown:?}");
+        assert!(
+            shown[0].starts_with("service s: stop_signal: warning: \"SIGNOTHING\" is not a signal"),
+            "{shown:?}"
+        );
+        assert!(shown[1].contains("mac_address"), "{shown:?}");
+    }
 }
