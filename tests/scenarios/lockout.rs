@@ -132,6 +132,27 @@ fn is_well(machine: &mut Machine, bad: &Bad) -> Result<()> {
     Ok(())
 }
 
+/// The first configuration that this machine sees has the owner's key, and a service whose file ends
+/// the resolver. The key is kept before that file is read: it opens the next boot too.
+#[test]
+fn a_key_that_comes_with_what_kills_the_resolver_is_kept() -> Result<()> {
+    let folder = folder("killed-late")?;
+    let disk = folder.join("disk.img");
+    drive::blank(&disk, 2048)?;
+    let append = format!("{} corral.fault=resolver-killed-late", super::STATE);
+    let options = Options { disks: vec![disk.clone()], append: append.clone(), ..Options::default() };
+    let mut machine = super::with_config(&folder, "hostname: mine\n", options)?;
+    machine.expect_login()?;
+    machine.expect_console("configuration: the resolver ended early (signal: 9 (SIGKILL)")?;
+    machine.run("sync")?;
+    machine.cut_power()?;
+    let options = Options { disks: vec![disk], append, ..Options::default() };
+    let mut machine = Machine::start(&folder, options)?;
+    machine.expect_login()?;
+    assert_eq!(machine.run("hostname")?, "mine");
+    machine.check_alarms()
+}
+
 /// No config drive and no key on the command line: what is left is the way in of the last good configuration.
 fn a_resolver_that_is_killed_leaves_the_way_in(folder: &Path, disk: &Path) -> Result<()> {
     let append = "rancher.state.dev=LABEL=RANCHER_STATE corral.fault=resolver-killed".to_owned();

@@ -19,7 +19,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 /// The pauses between attempts to reach a registry, in seconds: the network may not be there yet.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
@@ -29,22 +29,28 @@ pub(super) type Order = (String, Option<Box<ContainerSpec>>);
 
 /// Prepares what PID 1 requests, each by itself. Of one container the last request alone is worked on.
 pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<Order>) {
-    let mut at_work: HashMap<String, JoinHandle<()>> = HashMap::new();
+    // Each task ends its fetching when its sender is dropped.
+    let mut at_work: HashMap<String, oneshot::Sender<()>> = HashMap::new();
     while let Some((id, spec)) = orders.recv().await {
-        at_work.retain(|_, task| !task.is_finished());
-        if let Some(earlier) = at_work.remove(&id) {
-            earlier.abort();
-        }
+        at_work.retain(|_, cancel| !cancel.is_closed());
+        at_work.remove(&id);
         if let Some(spec) = spec {
-            let task = tokio::spawn(prepare(Arc::clone(&shared), id.clone(), *spec));
-            at_work.insert(id, task);
+            let (cancel, cancelled) = oneshot::channel();
+            tokio::spawn(prepare(Arc::clone(&shared), id.clone(), *spec, cancelled));
+            at_work.insert(id, cancel);
         }
     }
 }
 
-async fn prepare(shared: Arc<Shared>, id: String, mut spec: ContainerSpec) {
+async fn prepare(shared: Arc<Shared>, id: String, mut spec: ContainerSpec, cancelled: oneshot::Receiver<()>) {
     let requirements = spec.requirements.take().unwrap_or_default();
-    let outcome = match fetch(&shared, &id, &spec.image, requirements.pull).await {
+    // Only this may take long. What follows is not left half done: PID 1 refuses what it does not
+    // need.
+    let fetched = tokio::select! {
+        fetched = fetch(&shared, &id, &spec.image, requirements.pull) => fetched,
+        _ = cancelled => return,
+    };
+    let outcome = match fetched {
         Ok(()) => {
             if spec.image_id.is_empty() {
                 spec.image_id = lookup::find(&spec.image).map(|image| image.id).unwrap_or_default();

@@ -21,20 +21,6 @@ pub(crate) struct Record {
     pub(crate) ended_by_hand: bool,
 }
 
-impl Record {
-    /// Reads one, also of an earlier version: that had the limit of a restart policy beside its name.
-    pub(super) fn parse(text: &[u8]) -> serde_json::Result<Record> {
-        let mut document: Value = serde_json::from_slice(text)?;
-        let spec = &mut document["spec"];
-        if let Some(limit) = spec["restart_limit"].as_u64().filter(|limit| *limit > 0)
-            && spec["restart"] == "on-failure"
-        {
-            spec["restart"] = Value::from(format!("on-failure:{limit}"));
-        }
-        serde_json::from_value(document)
-    }
-}
-
 /// The records of all containers that clients made.
 #[derive(Debug, Default)]
 pub(crate) struct Records(Mutex<HashMap<String, Record>>);
@@ -106,7 +92,7 @@ impl Records {
 mod tests {
     use super::*;
     use corral_engine::signal::Signal;
-    use corral_engine::spec::{Grace, RestartPolicy};
+    use corral_engine::spec::{Grace, MacAddress, RestartPolicy};
     use serde_json::json;
     use std::time::Duration;
 
@@ -125,7 +111,7 @@ mod tests {
         let document = json!({
             "spec": spec, "past": past, "config": {}, "host_config": {}, "ended_by_hand": true,
         });
-        let record = Record::parse(document.to_string().as_bytes()).unwrap();
+        let record = serde_json::from_value::<Record>(document).unwrap();
         assert_eq!(record.spec.restart, RestartPolicy::OnFailure(Some(3)));
         assert_eq!((record.spec.stop_signal, record.spec.stop_timeout), (Signal::TERM, Grace::Unlimited));
         assert_eq!(record.spec.endpoints[0].address.to_string(), "172.18.0.2");
@@ -133,7 +119,19 @@ mod tests {
         assert_eq!((health.interval, health.timeout), (Some(Duration::from_secs(2)), None));
         assert_eq!(record.past.created, Duration::from_secs(1_700_000_000));
         assert_eq!(record.past.started, None);
-        let written = serde_json::to_vec(&record).unwrap();
-        assert_eq!(Record::parse(&written).unwrap().spec, record.spec);
+        let written = serde_json::to_value(&record).unwrap();
+        assert_eq!(serde_json::from_value::<Record>(written).unwrap().spec, record.spec);
+    }
+
+    #[test]
+    fn what_an_earlier_version_did_not_check_costs_no_container() {
+        let spec = json!({"name": "web", "stop_signal": "SIGFOO", "restart": "sometimes", "endpoints": [{
+            "network": "bridge", "network_id": "1", "endpoint_id": "2", "bridge": "docker-sys",
+            "address": "172.18.0.2", "prefix": 16, "gateway": "172.18.42.1", "mac": "0242.ac12.0002",
+            "aliases": [], "has_dns": false, "internal": false, "mtu": 0,
+        }]});
+        let spec: ContainerSpec = serde_json::from_value(spec).unwrap();
+        assert_eq!((spec.stop_signal, spec.restart), (Signal::TERM, RestartPolicy::No));
+        assert_eq!(spec.endpoints[0].mac, MacAddress::default());
     }
 }

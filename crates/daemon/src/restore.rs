@@ -65,7 +65,10 @@ fn load_all(records: &Records) -> (Vec<(String, Record)>, Vec<String>) {
     for item in fs::read_dir(paths::container("")).into_iter().flatten().flatten() {
         let id = item.file_name().to_string_lossy().into_owned();
         let file = paths::record(&id);
-        match fs::read(&file).map_err(serde_json::Error::io).and_then(|text| Record::parse(&text)) {
+        match fs::read(&file)
+            .map_err(serde_json::Error::io)
+            .and_then(|text| serde_json::from_slice::<Record>(&text))
+        {
             Ok(record) => found.push((id, record)),
             // Services are made again at each boot, and have no record.
             Err(_) if !file.exists() => {}

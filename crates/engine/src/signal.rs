@@ -8,9 +8,12 @@ use std::str::FromStr;
 /// Real-time signals; the two below them are the C library's own.
 const REAL_TIME: RangeInclusive<i32> = 34..=64;
 
+/// Second names, as Docker knows them.
+const ALIASES: [(&str, &str); 3] = [("SIGIOT", "SIGABRT"), ("SIGCLD", "SIGCHLD"), ("SIGPOLL", "SIGIO")];
+
 /// A signal that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[serde(into = "String", from = "String")]
 pub struct Signal(i32);
 
 impl Signal {
@@ -61,6 +64,7 @@ fn parse(text: &str) -> Option<i32> {
     if let Some(offset) = name.strip_prefix("SIGRTMAX") {
         return real_time(*REAL_TIME.end(), offset);
     }
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, name)| name);
     name.parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
 }
 
@@ -86,12 +90,11 @@ impl From<Signal> for String {
     }
 }
 
-/// Records of earlier versions have an empty text for the default.
-impl TryFrom<String> for Signal {
-    type Error = NotASignal;
-
-    fn try_from(text: String) -> Result<Signal, NotASignal> {
-        if text.is_empty() { Ok(Signal::default()) } else { text.parse() }
+/// Records of earlier versions have the text of a client, which was not checked: what names no
+/// signal meant SIGTERM.
+impl From<String> for Signal {
+    fn from(text: String) -> Signal {
+        text.parse().unwrap_or_default()
     }
 }
 
@@ -106,6 +109,7 @@ mod tests {
             ("term", Some((15, "SIGTERM"))),
             ("9", Some((9, "SIGKILL"))),
             ("64", Some((64, "SIGRTMIN+30"))),
+            ("SIGCLD", Some((17, "SIGCHLD"))),
             ("SIGRTMIN", Some((34, "SIGRTMIN"))),
             ("SIGRTMIN+3", Some((37, "SIGRTMIN+3"))),
             ("rtmin+15", Some((49, "SIGRTMIN+15"))),

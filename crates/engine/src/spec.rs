@@ -74,6 +74,7 @@ pub struct ContainerSpec {
     pub ulimits: Vec<Ulimit>,
     pub oom_score_adj: i64,
     pub limits: Limits,
+    #[serde(flatten)]
     pub restart: RestartPolicy,
     pub stop_signal: Signal,
     pub stop_timeout: Grace,

@@ -48,7 +48,7 @@ pub(crate) fn container(service: &Service, environment: &BTreeMap<String, String
         restart: restart_policy(service.restart),
         // What names no signal was reported when the configuration was resolved.
         stop_signal: service.stop_signal.parse().unwrap_or_default(),
-        stop_timeout: Grace::Limited(service.stop_grace),
+        stop_timeout: Grace::Limited(in_seconds(service.stop_grace)),
         keep_children: service.labels.kill_mode == KillMode::Process,
         ..ContainerSpec::default()
     };
@@ -89,6 +89,11 @@ fn limit(service: &Service, spec: &mut ContainerSpec) {
     });
     // As in Docker: no test, no check.
     spec.health.take_if(|check| check.command().is_none());
+}
+
+/// The engine's unit, rounded up: no grace is shorter than it was written.
+fn in_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }
 
 /// A time of a check; the engine knows what to do without.
@@ -237,6 +242,17 @@ mod tests {
         let table = [("A", "0"), ("s/A", "1"), ("BB", "2"), ("BC", "2")];
         let table = table.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         assert_eq!(expand(service, &table), ["A=1", "BB=2", "BC=2", "C=3"]);
+    }
+
+    #[test]
+    fn a_container_is_the_same_after_its_way_through_a_message() {
+        let text = "s: {image: i, stop_grace_period: 1500ms, restart: 'on-failure:3', stop_signal: SIGRTMIN+3, \
+                    mac_address: '02:42:ac:12:00:02', healthcheck: {test: [CMD, a], interval: 1500ms}, links: [b]}";
+        let service = corral_plan::compose::parse("f", text).unwrap().services.remove(0);
+        let spec = container(&service, &BTreeMap::new());
+        let read: ContainerSpec = serde_json::from_slice(&serde_json::to_vec(&spec).unwrap()).unwrap();
+        assert_eq!(read, spec);
+        assert_eq!(spec.stop_timeout, Grace::Limited(Duration::from_secs(2)));
     }
 
     #[test]

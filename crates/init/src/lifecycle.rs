@@ -37,11 +37,20 @@ enum Phase {
 enum Goal {
     /// It runs. When it ends, its policy decides; if a client killed it, it stays down.
     Up {
-        killed: bool,
+        killed: Kill,
     },
     Down(Stop),
     /// It ends, and starts again at once.
     Again(Stop),
+}
+
+/// Whether a client sent a signal that ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Kill {
+    No,
+    /// It may ignore the signal.
+    Perhaps,
+    Surely,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +91,7 @@ impl<C: Copy> Life<C> {
     pub(crate) fn new() -> Life<C> {
         Life {
             phase: Phase::Created,
-            goal: Goal::Up { killed: false },
+            goal: Goal::Up { killed: Kill::No },
             removal: Removal::No,
             restarts: 0,
             failures: 0,
@@ -169,9 +178,9 @@ impl<C: Copy> Life<C> {
             (Event::Start, Phase::Created | Phase::Exited | Phase::Pausing) => self.begin(rules),
             (Event::Stop, _) if !self.is_at_rest() && !self.is_going_down() => self.stop(Stop::AsDefined),
             (Event::Replace, _) => self.replace(),
-            (Event::Killed, Phase::Launching { .. } | Phase::Running) => {
+            (Event::Killed { surely }, Phase::Launching { .. } | Phase::Running) => {
                 if let Goal::Up { killed } = &mut self.goal {
-                    *killed = true;
+                    *killed = if surely { Kill::Surely } else { Kill::Perhaps };
                 }
                 Vec::new()
             }
@@ -204,6 +213,10 @@ impl<C: Copy> Life<C> {
                 Ok(self.begin(rules))
             }
             (Phase::Preparing, _) => Ok(vec![Effect::HurryPreparation]),
+            (Phase::Launching { .. } | Phase::Running, Goal::Up { killed: Kill::Surely }) => {
+                self.goal = Goal::Again(Stop::Kill);
+                Ok(Vec::new())
+            }
             (Phase::Launching { .. } | Phase::Running, Goal::Up { .. }) => Err(Refusal::RunsAlready),
             (_, Goal::Down(how) | Goal::Again(how)) => {
                 self.goal = Goal::Again(how);
@@ -260,7 +273,7 @@ impl<C: Copy> Life<C> {
 
     /// The first step of each start.
     fn begin(&mut self, rules: Rules) -> Effects<C> {
-        self.goal = Goal::Up { killed: false };
+        self.goal = Goal::Up { killed: Kill::No };
         let mut effects = Vec::new();
         if self.phase == Phase::Pausing {
             effects.push(Effect::ClearPause);
@@ -356,7 +369,7 @@ impl<C: Copy> Life<C> {
 
     /// Nothing of this run is left: it stays down, starts again, or goes.
     fn finish(&mut self, code: i32, policy: RestartPolicy) -> Effects<C> {
-        let goal = std::mem::replace(&mut self.goal, Goal::Up { killed: false });
+        let goal = std::mem::replace(&mut self.goal, Goal::Up { killed: Kill::No });
         self.phase = Phase::Exited;
         let mut effects = vec![Effect::Report(Change::Died)];
         effects.extend(self.answer(Until::Stopped, Outcome::Done));
@@ -370,7 +383,7 @@ impl<C: Copy> Life<C> {
                 effects.push(Effect::StartAgain);
                 return effects;
             }
-            Goal::Up { killed: false } if restart::wanted(policy, code, self.restarts) => {
+            Goal::Up { killed: Kill::No } if restart::wanted(policy, code, self.restarts) => {
                 self.phase = Phase::Pausing;
                 self.restarts = self.restarts.saturating_add(1);
                 effects.push(Effect::SetPause(restart::pause(self.failures)));

@@ -100,9 +100,22 @@ fn resolve(root: &Root) -> Resolution {
 
 /// Decides once that was written.
 fn resolve_after(root: &Root, at_boot: AtBoot) -> Resolution {
+    resolve_loaded(root, load(root, at_boot))
+}
+
+/// The configuration of all sources. What its services name is not read yet.
+struct Loaded {
+    layers: Vec<Layer>,
+    problems: Vec<Problem>,
+    confirm_within: Option<u64>,
+    /// The copies to keep: a file that a service names may end this process.
+    copies: Effects,
+}
+
+fn load(root: &Root, at_boot: AtBoot) -> Loaded {
     let sources = layers::load(root);
     let rejected = layers::load_rejected(root);
-    // A change that may be rolled back says nothing of who may log in for good.
+    // A change that may be rolled back does not decide who may log in from now on.
     let is_final = at_boot.confirm_within.is_none();
     let way_in = if is_final { way_in::decide(root, &sources.layers) } else { None };
     let mut problems: Vec<Problem> =
@@ -112,10 +125,15 @@ fn resolve_after(root: &Root, at_boot: AtBoot) -> Resolution {
     let mark = CloudInitMark::load(root).problems;
     problems
         .extend(capped("cloud-init", mark.iter().map(|text| problem::error("cloud-init", text)).collect()));
-    let mut resolution = assemble(root, &sources.layers, problems);
-    resolution.resolved.confirm_within = at_boot.confirm_within;
-    resolution.effects.last_good = sources.last_good;
-    resolution.effects.way_in = way_in;
+    let copies = Effects { last_good: sources.last_good, way_in, service_files: Vec::new() };
+    Loaded { layers: sources.layers, problems, confirm_within: at_boot.confirm_within, copies }
+}
+
+fn resolve_loaded(root: &Root, loaded: Loaded) -> Resolution {
+    let mut resolution = assemble(root, &loaded.layers, loaded.problems);
+    resolution.resolved.confirm_within = loaded.confirm_within;
+    let service_files = std::mem::take(&mut resolution.effects.service_files);
+    resolution.effects = Effects { service_files, ..loaded.copies };
     resolution
 }
 

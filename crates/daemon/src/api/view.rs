@@ -3,9 +3,7 @@
 use crate::network::networks::Networks;
 use crate::shared::Shared;
 use corral_engine::paths;
-use corral_engine::spec::{
-    Bind, ContainerSpec, Endpoint, HealthState, Limits, LogOptions, RestartPolicy, Snapshot, Status,
-};
+use corral_engine::spec::{Bind, ContainerSpec, Endpoint, HealthState, Limits, LogOptions, Snapshot, Status};
 use corral_engine::time;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -90,7 +88,7 @@ fn host_config(spec: &ContainerSpec) -> Value {
         "Dns": spec.dns.servers, "DnsSearch": spec.dns.search, "DnsOptions": spec.dns.options,
         "ShmSize": if spec.shm_size == 0 { 64 << 20 } else { spec.shm_size }, "OomScoreAdj": spec.oom_score_adj,
         "PortBindings": port_bindings(spec), "Init": spec.init,
-        "RestartPolicy": {"Name": spec.restart.name(), "MaximumRetryCount": retries(spec.restart)},
+        "RestartPolicy": {"Name": spec.restart.name(), "MaximumRetryCount": spec.restart.limit()},
     });
     if let (Value::Object(all), Value::Object(limits)) = (&mut value, limits_view(limits)) {
         all.extend(limits);
@@ -239,13 +237,6 @@ pub(super) fn time(time: Option<Duration>) -> String {
 
 fn nanos(time: Option<Duration>) -> u64 {
     time.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(0)
-}
-
-fn retries(policy: RestartPolicy) -> u32 {
-    match policy {
-        RestartPolicy::OnFailure(limit) => limit.unwrap_or(0),
-        RestartPolicy::No | RestartPolicy::Always | RestartPolicy::UnlessStopped => 0,
-    }
 }
 
 fn spoken_status(status: &Status) -> String {

@@ -82,6 +82,7 @@ impl Networks {
             known.iter().filter_map(|network| network.subnet).chain(subnet::of_host()).collect();
         let subnet = match wanted.subnet {
             Some(subnet) => {
+                let subnet = subnet::with_room(subnet).map_err(EngineError::BadRequest)?;
                 let mut others = known.iter().filter_map(|network| network.subnet);
                 if others.any(|other| subnet::overlap(&other, &subnet)) {
                     return Err(EngineError::BadRequest(format!(

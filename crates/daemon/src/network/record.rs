@@ -36,7 +36,7 @@ pub(crate) struct Network {
     pub(crate) options: BTreeMap<String, String>,
     /// A bridge's own; empty otherwise.
     pub(crate) bridge: String,
-    #[serde(deserialize_with = "subnet::kept")]
+    #[serde(with = "subnet::kept")]
     pub(crate) subnet: Option<Ipv4Net>,
     pub(crate) gateway: Option<Ipv4Addr>,
 }

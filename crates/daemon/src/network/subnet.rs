@@ -1,20 +1,24 @@
 //! Subnets of networks: which are taken by the machine, and which are free.
 
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Deserializer};
 use std::fs;
 use std::net::Ipv4Addr;
 
 /// Subnets for containers: a smaller one has no address besides the gateway's.
 const PREFIXES: std::ops::RangeInclusive<u8> = 1..=30;
 
-/// A subnet in which there is room for containers.
+/// A subnet of a client.
 pub(crate) fn parse(text: &str) -> Result<Ipv4Net, String> {
-    let subnet: Option<Ipv4Net> = text.parse().ok();
-    subnet
-        .filter(|subnet| PREFIXES.contains(&subnet.prefix_len()))
-        .map(|subnet| subnet.trunc())
-        .ok_or_else(|| format!("{text:?} is not a range of IPv4 addresses such as 10.1.0.0/16"))
+    let subnet = text.parse();
+    subnet.map_err(|_| format!("{text:?} is not a range of IPv4 addresses such as 10.1.0.0/16"))
+}
+
+/// The subnet that this address is in, if there is room for containers.
+pub(super) fn with_room(subnet: Ipv4Net) -> Result<Ipv4Net, String> {
+    match PREFIXES.contains(&subnet.prefix_len()) {
+        true => Ok(subnet.trunc()),
+        false => Err(format!("{subnet} has no room for containers: use a prefix from /1 to /30")),
+    }
 }
 
 pub(super) fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
@@ -46,21 +50,32 @@ pub(super) fn free(taken: &[Ipv4Net]) -> Option<Ipv4Net> {
     usual.into_iter().find(|subnet| !taken.iter().any(|other| overlap(other, subnet)))
 }
 
-/// A subnet as it is kept. Earlier versions kept its first address as a number beside the prefix.
-pub(super) fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ipv4Net>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Kept {
-        Text(Ipv4Net),
-        Parts { base: u32, prefix: u8 },
+/// A subnet in the file of networks: its first address as a number, and its prefix.
+pub(super) mod kept {
+    use ipnet::Ipv4Net;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::net::Ipv4Addr;
+
+    #[derive(Serialize, Deserialize)]
+    struct Parts {
+        base: u32,
+        prefix: u8,
     }
-    match Option::<Kept>::deserialize(deserializer)? {
-        None => Ok(None),
-        Some(Kept::Text(subnet)) => Ok(Some(subnet)),
-        Some(Kept::Parts { base, prefix }) => {
-            let subnet = Ipv4Net::new(Ipv4Addr::from_bits(base), prefix);
-            subnet.map(Some).map_err(serde::de::Error::custom)
-        }
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        subnet: &Option<Ipv4Net>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let parts = |subnet: &Ipv4Net| Parts { base: subnet.addr().to_bits(), prefix: subnet.prefix_len() };
+        subnet.as_ref().map(parts).serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Ipv4Net>, D::Error> {
+        let subnet = |parts: Parts| Ipv4Net::new(Ipv4Addr::from_bits(parts.base), parts.prefix);
+        let parts = Option::<Parts>::deserialize(deserializer)?;
+        parts.map(subnet).transpose().map_err(serde::de::Error::custom)
     }
 }
 
@@ -80,16 +95,20 @@ mod tests {
 
     #[test]
     fn a_subnet_has_room_for_containers() {
-        assert_eq!(parse("10.1.2.77/30").unwrap().to_string(), "10.1.2.76/30");
-        assert!(parse("10.0.0.0").is_err() && parse("10.0.0.0/31").is_err() && parse("10.0.0.0/0").is_err());
+        let with_room = |text: &str| parse(text).and_then(with_room).map(|subnet| subnet.to_string());
+        assert_eq!(with_room("10.1.2.77/30"), Ok("10.1.2.76/30".to_owned()));
+        for text in ["10.0.0.0", "10.0.0.0/31", "10.0.0.0/0", "fd00::/64"] {
+            assert!(with_room(text).is_err(), "{text}");
+        }
     }
 
     #[test]
-    fn what_an_earlier_version_kept_is_read() {
-        let read = |text: &str| kept(&mut serde_json::Deserializer::from_str(text)).unwrap();
-        let expected: Ipv4Net = "172.19.0.0/16".parse().unwrap();
-        assert_eq!(read(r#"{"base": 2886926336, "prefix": 16}"#), Some(expected));
-        assert_eq!(read(r#""172.19.0.0/16""#), Some(expected));
-        assert_eq!(read("null"), None);
+    fn a_subnet_is_kept_as_numbers() {
+        let text = r#"{"base":2886926336,"prefix":16}"#;
+        let subnet = kept::deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap();
+        assert_eq!(subnet, Some("172.19.0.0/16".parse().unwrap()));
+        let mut written = Vec::new();
+        kept::serialize(&subnet, &mut serde_json::Serializer::new(&mut written)).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), text);
     }
 }

@@ -1,7 +1,7 @@
 //! A container's endpoints in bridge networks, by netlink: the bridge on the host, a pair of interfaces, addresses and
 //! routes in the container. Runs in the helper, which has one thread and may change its network namespace.
 
-use crate::spec::Endpoint;
+use crate::spec::{Endpoint, MacAddress};
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::LinkMessage;
@@ -134,7 +134,10 @@ async fn make_pair(handle: &Handle, endpoint: &Endpoint, bridge: u32, pid: i32) 
 
 async fn configure(handle: &Handle, endpoint: &Endpoint, name: &str, has_route: &mut bool) -> Result<()> {
     let index = index_of(handle, &other_end(endpoint)).await?;
-    let mut link = LinkUnspec::new_with_index(index).name(name.to_owned()).address(endpoint.mac.0.to_vec());
+    let mut link = LinkUnspec::new_with_index(index).name(name.to_owned());
+    if endpoint.mac != MacAddress::default() {
+        link = link.address(endpoint.mac.0.to_vec());
+    }
     if endpoint.mtu > 0 {
         link = link.mtu(endpoint.mtu);
     }

@@ -1,13 +1,12 @@
 //! When a container is started again, and how long it may take to stop.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-/// When a container that ended is started again. In text as in Docker's command line: `on-failure:3`.
+/// When a container that ended is started again. In JSON Docker's name and limit, as two fields of
+/// the container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[serde(into = "Fields", from = "Fields")]
 pub enum RestartPolicy {
     #[default]
     No,
@@ -15,6 +14,27 @@ pub enum RestartPolicy {
     UnlessStopped,
     /// After an exit code other than 0; at most so many times, if there is a limit.
     OnFailure(Option<u32>),
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Fields {
+    restart: String,
+    /// 0: no limit.
+    restart_limit: u32,
+}
+
+impl From<RestartPolicy> for Fields {
+    fn from(policy: RestartPolicy) -> Fields {
+        Fields { restart: policy.name().to_owned(), restart_limit: policy.limit() }
+    }
+}
+
+/// Names are checked where a client says them.
+impl From<Fields> for RestartPolicy {
+    fn from(fields: Fields) -> RestartPolicy {
+        RestartPolicy::parse(&fields.restart, fields.restart_limit).unwrap_or_default()
+    }
 }
 
 impl RestartPolicy {
@@ -25,6 +45,14 @@ impl RestartPolicy {
             RestartPolicy::Always => "always",
             RestartPolicy::UnlessStopped => "unless-stopped",
             RestartPolicy::OnFailure(_) => "on-failure",
+        }
+    }
+
+    /// The limit of starts; 0 for none.
+    pub fn limit(self) -> u32 {
+        match self {
+            RestartPolicy::OnFailure(limit) => limit.unwrap_or(0),
+            RestartPolicy::No | RestartPolicy::Always | RestartPolicy::UnlessStopped => 0,
         }
     }
 
@@ -47,45 +75,9 @@ impl RestartPolicy {
 )]
 pub struct UnknownPolicy(String);
 
-impl fmt::Display for RestartPolicy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RestartPolicy::OnFailure(Some(limit)) => write!(formatter, "{}:{limit}", self.name()),
-            _ => formatter.write_str(self.name()),
-        }
-    }
-}
-
-impl FromStr for RestartPolicy {
-    type Err = UnknownPolicy;
-
-    fn from_str(text: &str) -> Result<RestartPolicy, UnknownPolicy> {
-        let unknown = || UnknownPolicy(text.to_owned());
-        let (name, limit) = match text.split_once(':') {
-            Some((name, limit)) => (name, limit.parse().map_err(|_| unknown())?),
-            None => (text, 0),
-        };
-        RestartPolicy::parse(name, limit).map_err(|_| unknown())
-    }
-}
-
-impl From<RestartPolicy> for String {
-    fn from(policy: RestartPolicy) -> String {
-        policy.to_string()
-    }
-}
-
-impl TryFrom<String> for RestartPolicy {
-    type Error = UnknownPolicy;
-
-    fn try_from(text: String) -> Result<RestartPolicy, UnknownPolicy> {
-        text.parse()
-    }
-}
-
-/// How long a container may take between its stop signal and the kill. In JSON seconds, -1 for ever.
+/// How long a container may take between its stop signal and the kill. In JSON seconds; the largest number for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "i64", from = "i128")]
+#[serde(into = "u64", from = "u64")]
 pub enum Grace {
     Limited(Duration),
     Unlimited,
@@ -114,16 +106,21 @@ impl Default for Grace {
     }
 }
 
-impl From<Grace> for i64 {
-    fn from(grace: Grace) -> i64 {
-        grace.seconds()
+impl From<Grace> for u64 {
+    fn from(grace: Grace) -> u64 {
+        match grace {
+            Grace::Limited(time) => time.as_secs(),
+            Grace::Unlimited => u64::MAX,
+        }
     }
 }
 
-/// Records of earlier versions have the largest unsigned number for ever.
-impl From<i128> for Grace {
-    fn from(seconds: i128) -> Grace {
-        i64::try_from(seconds).map_or(Grace::Unlimited, Grace::from_seconds)
+impl From<u64> for Grace {
+    fn from(seconds: u64) -> Grace {
+        match seconds {
+            u64::MAX => Grace::Unlimited,
+            seconds => Grace::Limited(Duration::from_secs(seconds)),
+        }
     }
 }
 
@@ -133,32 +130,31 @@ mod tests {
     use serde_json::{from_value, json, to_value};
 
     #[test]
-    fn restart_policies_are_written_as_in_dockers_command_line() {
+    fn restart_policies_are_written_as_a_name_and_a_limit() {
         let cases = [
-            ("no", RestartPolicy::No),
-            ("always", RestartPolicy::Always),
-            ("unless-stopped", RestartPolicy::UnlessStopped),
-            ("on-failure", RestartPolicy::OnFailure(None)),
-            ("on-failure:3", RestartPolicy::OnFailure(Some(3))),
+            ("no", 0, RestartPolicy::No),
+            ("always", 0, RestartPolicy::Always),
+            ("unless-stopped", 0, RestartPolicy::UnlessStopped),
+            ("on-failure", 0, RestartPolicy::OnFailure(None)),
+            ("on-failure", 3, RestartPolicy::OnFailure(Some(3))),
         ];
-        for (text, policy) in cases {
-            assert_eq!(text.parse(), Ok(policy));
-            assert_eq!(policy.to_string(), text);
+        for (name, limit, policy) in cases {
+            let document = json!({"restart": name, "restart_limit": limit});
+            assert_eq!(to_value(policy).unwrap(), document);
+            assert_eq!(from_value::<RestartPolicy>(document).unwrap(), policy);
+            assert_eq!(RestartPolicy::parse(name, limit), Ok(policy));
         }
-        assert!(
-            "sometimes".parse::<RestartPolicy>().is_err() && "on-failure:x".parse::<RestartPolicy>().is_err()
-        );
+        assert!(RestartPolicy::parse("sometimes", 0).is_err());
     }
 
     #[test]
-    fn a_stop_without_a_limit_is_minus_one() {
-        for (value, grace) in [
-            (json!(-1), Grace::Unlimited),
-            (json!(u64::MAX), Grace::Unlimited),
-            (json!(7), Grace::Limited(Duration::from_secs(7))),
-        ] {
-            assert_eq!(from_value::<Grace>(value).unwrap(), grace);
+    fn a_stop_without_a_limit_is_the_largest_number() {
+        for (value, grace) in
+            [(json!(u64::MAX), Grace::Unlimited), (json!(7), Grace::Limited(Duration::from_secs(7)))]
+        {
+            assert_eq!(from_value::<Grace>(value.clone()).unwrap(), grace);
+            assert_eq!(to_value(grace).unwrap(), value);
         }
-        assert_eq!(to_value(Grace::Unlimited).unwrap(), json!(-1));
+        assert_eq!(Grace::from_seconds(-1), Grace::Unlimited);
     }
 }

@@ -37,8 +37,9 @@ pub(crate) enum Event {
     Stop,
     /// The configuration defines another container in its place.
     Replace,
-    /// A client has it killed: its policy does not start it again after that.
-    Killed,
+    /// A client sent it a signal that ends it: its policy does not start it again after that.
+    /// `surely`: the signal cannot be ignored.
+    Killed { surely: bool },
     /// What it requires is there.
     Prepared,
     /// Its first process exists, and waits for its start.

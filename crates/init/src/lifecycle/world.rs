@@ -48,7 +48,11 @@ impl World {
         }
         let event = match step {
             Step::Request(request) => return self.request(request, rules),
-            Step::Event(event) => event,
+            Step::Event(Event::Killed { .. }) if !self.process => return,
+            Step::Event(event) => {
+                self.killed |= event == Event::Killed { surely: true };
+                event
+            }
             Step::PreparationEnds { well } if std::mem::take(&mut self.preparing) => {
                 let prepared = Rules { needs_preparation: false, ..rules };
                 let event = if well { Event::Prepared } else { Event::LaunchFailed };
@@ -187,7 +191,7 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => requests().prop_map(Step::Request),
         1 => prop_oneof![
             3 => Just(Event::Start),
-            3 => Just(Event::Killed),
+            3 => any::<bool>().prop_map(|surely| Event::Killed { surely }),
             1 => Just(Event::Stop),
             1 => Just(Event::Replace),
         ].prop_map(Step::Event),
@@ -299,7 +303,7 @@ fn a_stop_after_a_restart_cancels_the_start() {
 #[test]
 fn what_a_client_killed_is_not_started_by_its_policy() {
     let mut world = running();
-    world.take(Step::Event(Event::Killed), ALWAYS);
+    world.take(Step::Event(Event::Killed { surely: true }), ALWAYS);
     world.take(Step::ProcessEnds { code: 137, was_stable: true }, ALWAYS);
     world.take(Step::CleanupEnds, ALWAYS);
     assert_eq!(world.life.state(), State::Exited);
@@ -340,4 +344,14 @@ fn what_was_stopped_during_its_pause_can_be_replaced() {
     assert_eq!((world.life.state(), world.pause), (State::Exited, false));
     world.take(Step::Event(Event::Replace), ALWAYS);
     assert!(world.forgotten);
+}
+
+#[test]
+fn what_was_killed_and_has_not_ended_yet_can_be_started() {
+    let mut world = running();
+    world.take(Step::Event(Event::Killed { surely: true }), NEVER);
+    world.take(Step::Request(Request::Start), NEVER);
+    world.come_to_rest(NEVER);
+    assert_eq!(world.life.state(), State::Running);
+    assert_eq!(world.answers(), [Some(Outcome::Done), Some(Outcome::Done)]);
 }

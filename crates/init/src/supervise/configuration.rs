@@ -22,6 +22,9 @@ use std::time::Duration;
 /// The containers of cloud-init. What else reads the configuration again is not waited for: it may itself wait for Docker.
 const STAGES: [&str; 2] = ["cloud-init", "cloud-init-network"];
 
+/// Until a rollback that could not be applied is tried again.
+const ANOTHER_TRY: Duration = Duration::from_secs(30);
+
 impl Supervisor {
     /// Reads the configuration again; the loop goes on meanwhile.
     pub(super) fn reload(&mut self, run: Run, caller: Option<Caller>) {
@@ -71,6 +74,8 @@ impl Supervisor {
     /// What came of it is the configuration, or what was active stays active; and clients that waited are answered.
     fn conclude(&mut self, outcome: Result<Resolved>) {
         self.timers.clear(&Timer::ResolverLate);
+        // Before the outcome is applied: a bug in that must not come back with the same run.
+        let finished = self.reload.finish();
         let failure = match outcome {
             Ok(resolved) => {
                 self.adopt(resolved);
@@ -81,7 +86,10 @@ impl Supervisor {
                 Some(EngineError::Failed(format!("{error:#}; what was active stays active")))
             }
         };
-        let finished = self.reload.finish();
+        if finished.run.roll_back && failure.is_some() {
+            // What is stored was rolled back, and is not active yet.
+            self.timers.set(ANOTHER_TRY, Timer::ConfirmLate);
+        }
         for caller in finished.callers {
             self.clients.answer(caller, failure.clone().map_or(Reply::Done, Reply::Error), &[]);
         }

@@ -241,6 +241,11 @@ impl Container {
 
     /// Its first process runs its program.
     pub(super) fn started(&mut self) {
+        if self.run.pid.is_none() {
+            // It has ended already, before its helper reported.
+            self.run.started = self.run.finished;
+            return;
+        }
         self.run.started = Some(time::now());
         self.run.up_since = Some(Moment::now());
         self.run.health = self.spec.health.as_ref().map(|_| HealthState::Starting);
@@ -249,6 +254,7 @@ impl Container {
     /// It could not be started.
     pub(super) fn failed(&mut self, failure: &Failure) {
         self.run.failure = Some(failure.clone());
+        self.run.oom_killed = false;
         self.run.exit_code = failure.kind.exit_code();
         self.run.finished = Some(time::now());
         if let Some(planned) = self.planned.as_ref().filter(|planned| planned.requirements.is_some()) {

@@ -66,6 +66,8 @@ impl Supervisor {
                 Effect::SetPause(pause) => self.timers.set(pause, Timer::PauseOver(id.to_owned())),
                 Effect::ClearPause => self.timers.clear(&Timer::PauseOver(id.to_owned())),
                 Effect::ClearGrace => self.timers.clear(&Timer::GraceOver(id.to_owned())),
+                // In a shutdown nothing starts any more.
+                Effect::StartAgain if self.shutdown.is_some() => {}
                 Effect::StartAgain => self.handle_event(id, Event::Start),
                 Effect::Report(change) => self.report(id, change),
                 Effect::Answer(client, outcome) => self.answer_outcome(id, client, outcome),

@@ -137,6 +137,8 @@ impl Supervisor {
         let now = Instant::now();
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
+                // In a shutdown nothing starts any more.
+                Timer::PauseOver(_) if self.shutdown.is_some() => {}
                 Timer::PauseOver(id) => self.handle_event(&id, Event::PauseOver),
                 Timer::GraceOver(id) => self.handle_event(&id, Event::GraceOver),
                 Timer::HelperLate(helper) => self.jobs.give_up(helper),

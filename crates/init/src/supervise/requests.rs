@@ -183,7 +183,7 @@ impl Supervisor {
             .map_err(|error| EngineError::Failed(format!("sending {signal}: {error}")))?;
         if signal == Signal::KILL || container.spec().stop_signal == signal {
             // As in Docker: its policy does not start again what a client killed.
-            self.handle_event(&id, Event::Killed);
+            self.handle_event(&id, Event::Killed { surely: signal == Signal::KILL });
         }
         self.emit(&id, Action::Kill(signal));
         Ok(Some(Reply::Done))

@@ -40,23 +40,29 @@ impl Supervisor {
 
     /// Stops each container as soon as nothing that is up waits for it.
     pub(super) fn continue_shutdown(&mut self) {
-        if self.shutdown.is_none() {
-            return;
+        while self.shutdown.is_some() {
+            let up = self.up();
+            if up.is_empty() {
+                return self.take_final_steps();
+            }
+            let free: Vec<String> =
+                stop_order::next(&up, &self.resolved.plan.waits_for).into_iter().map(str::to_owned).collect();
+            if free.is_empty() {
+                return;
+            }
+            // One without a process ends at once, which may free others.
+            free.iter().for_each(|id| self.handle_event(id, Event::Stop));
         }
+    }
+
+    fn up(&self) -> Vec<Up> {
         let up = self.containers.iter().filter(|container| !container.life.is_at_rest());
-        let up: Vec<Up> = up
-            .map(|container| Up {
-                id: container.id().to_owned(),
-                name: container.name().to_owned(),
-                is_stopping: container.life.is_going_down(),
-            })
-            .collect();
-        if up.is_empty() {
-            return self.take_final_steps();
-        }
-        for id in stop_order::next(&up, &self.resolved.plan.waits_for) {
-            self.handle_event(id, Event::Stop);
-        }
+        let up = up.map(|container| Up {
+            id: container.id().to_owned(),
+            name: container.name().to_owned(),
+            is_stopping: container.life.is_going_down(),
+        });
+        up.collect()
     }
 
     /// From here on there is nothing to wait for but the disks. Comes back if the kernel refuses.

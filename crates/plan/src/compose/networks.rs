@@ -65,9 +65,7 @@ impl Reader<'_> {
         for (key, value) in items {
             match key.as_str() {
                 "aliases" => attachment.aliases = self.strings(value)?,
-                "ipv4_address" => {
-                    attachment.address = Some(self.parsed(value, "an IPv4 address")?);
-                }
+                "ipv4_address" => attachment.address = self.ipv4(value, "an IPv4 address")?,
                 other if other.starts_with("x-") => {}
                 other => self.warn(value.key_at, format!("network {name}: {other}: has no effect here")),
             }

@@ -31,10 +31,16 @@ impl Reader<'_> {
         }
     }
 
-    /// A value of some type with a text form; `what` it is, for the message.
-    pub(super) fn parsed<T: FromStr>(&self, node: &Node, what: &str) -> Result<T, ComposeError> {
+    /// An IPv4 address or subnet; `what` it is, for the message. One of IPv6 is left out with a
+    /// warning: bridges of the system engine have none.
+    pub(super) fn ipv4<T: FromStr>(&mut self, node: &Node, what: &str) -> Result<Option<T>, ComposeError> {
         let text = self.string(node)?;
-        text.parse().map_err(|_| self.error(node.at, format!("{text:?} is not {what}")))
+        if text.contains(':') {
+            self.warn(node.at, format!("{text}: IPv6 has no effect here"));
+            return Ok(None);
+        }
+        let value = text.parse().map_err(|_| self.error(node.at, format!("{text:?} is not {what}")));
+        value.map(Some)
     }
 
     /// A number, bare or in quotes.

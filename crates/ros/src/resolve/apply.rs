@@ -8,7 +8,7 @@ use super::file_change::FileChange;
 use super::files::{ServiceFiles, unlabel};
 use super::lost_files::{LostFiles, PUT_BACK};
 use super::root::Root;
-use super::{Resolution, problem};
+use super::{Effects, Resolution, problem};
 use anyhow::{Result, anyhow};
 use corral_config::error::{Severity, capped};
 use corral_engine::paths;
@@ -84,15 +84,20 @@ fn line_of(change: &FileChange) -> String {
     }
 }
 
+/// Keeps copies of good files, and who may log in. Without room for them there are none; nothing
+/// else depends on them.
+pub(super) fn keep_copies(root: &Root, effects: &Effects) {
+    for copy in effects.last_good.iter().chain(&effects.way_in) {
+        let _ = make(root, copy);
+    }
+}
+
 impl Resolution {
     /// Makes its changes. A service whose files could not be laid out is a problem, and starts
     /// without them.
     pub(super) fn apply(self, root: &Root) -> Resolved {
         let Resolution { mut resolved, effects } = self;
-        for copy in effects.last_good.iter().chain(&effects.way_in) {
-            // Without room for it there is none; nothing else depends on it.
-            let _ = make(root, copy);
-        }
+        keep_copies(root, &effects);
         let mut failed = Vec::new();
         for ServiceFiles { service, changes } in &effects.service_files {
             if let Err(error) = make_all(root, changes) {

@@ -4,7 +4,7 @@
 
 use super::effective::EffectiveConfig;
 use super::root::Root;
-use super::{Resolution, apply, confirm, fault, lost_files, problem, resolve_after, resolve_built_in};
+use super::{Resolution, apply, confirm, fault, load, lost_files, problem, resolve_built_in, resolve_loaded};
 use anyhow::Result;
 use corral_config::Config;
 use corral_engine::sys::signals;
@@ -69,13 +69,20 @@ fn roll_back(root: &Root) -> Result<()> {
 
 fn resolve(root: &Root, request: &Request) -> Resolution {
     if request.built_in.is_none() {
-        fault::provoke();
+        fault::provoke(fault::EARLY);
     }
     let at_boot = apply::settle_unconfirmed(root, &confirm::decide(root));
     match &request.built_in {
         // PID 1 has noted why.
         Some(reason) => resolve_built_in(root, &at_boot, reason, !request.no_sources),
-        None => resolve_after(root, at_boot),
+        None => {
+            let mut loaded = load(root, at_boot);
+            // Before a file that a service names is parsed: with the way in kept, one that ends
+            // this process locks no owner out.
+            apply::keep_copies(root, &std::mem::take(&mut loaded.copies));
+            fault::provoke(fault::LATE);
+            resolve_loaded(root, loaded)
+        }
     }
 }
 
