@@ -41,13 +41,15 @@ fn streams_and_exit_codes(engine: &Sandbox) -> Result<()> {
 }
 
 fn terminals(engine: &Sandbox) -> Result<()> {
-    // Who attached before its start must not see the end of another stream than its terminal's.
+    // A client that attached before the start must see the end of the terminal's stream, and of no
+    // other.
     let shown = engine.run("for n in $(seq 20); do docker run -t --rm busybox tty; done")?;
     assert_eq!(shown.lines().filter(|line| line.trim_end() == "/dev/pts/0").count(), 20, "{shown:?}");
-    // `script` gives the CLI a terminal; it loses what comes just before its child's end, hence the echo.
+    // `script` gives the CLI a terminal. It loses what its child prints just before it exits, hence
+    // the echo.
     let shown = engine.run("script -qec 'docker run -it --rm busybox tty; echo $?' /dev/null </dev/null")?;
     assert!(shown.contains("/dev/pts/0") && shown.trim_end().ends_with('0'), "{shown:?}");
-    // One that cannot be started has no terminal either.
+    // A container that cannot be started has no terminal either.
     engine.docker("create -t --name never busybox nosuch")?;
     let mut client = UnixStream::connect(engine.socket())?;
     client.write_all(b"POST /containers/never/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")?;
@@ -86,7 +88,7 @@ fn a_life(engine: &Sandbox) -> Result<()> {
         engine.docker("inspect -f '{{.Name}} {{.HostConfig.RestartPolicy.Name}}' other")?,
         "/other unless-stopped"
     );
-    // It ends by itself: its policy brings it back.
+    // The container exits by itself, and its restart policy starts it again.
     engine.docker("exec other kill -9 -1 || true")?;
     engine.expect_docker("ps --format '{{.Names}} {{.State}}'", "other running")?;
     engine.docker("restart -t 1 other")?;
@@ -108,7 +110,8 @@ fn files_go_in_and_out(engine: &Sandbox) -> Result<()> {
     let folder = engine.folder().join("copies");
     std::fs::create_dir_all(folder.join("in/sub"))?;
     std::fs::write(folder.join("in/sub/text"), "hello")?;
-    // What stands behind the end of an archive is taken too: without, the client may lose the response.
+    // The engine reads the padding after the end of an archive too. Otherwise the client may lose
+    // the response.
     let padded = folder.join("padded.tar").display().to_string();
     engine.run(&format!(
         "(tar -C /etc -c passwd; head -c 600000 /dev/zero) > {padded}
@@ -116,7 +119,7 @@ fn files_go_in_and_out(engine: &Sandbox) -> Result<()> {
     ))?;
     engine.docker(&format!("cp {}/in files:/srv", folder.display()))?;
     assert_eq!(engine.docker("exec files cat /srv/in/sub/text")?, "hello");
-    // A link in the container that leads out of it leads nowhere for the host.
+    // A link in the container that leads out of it must not lead to a file of the host.
     engine.docker("exec files ln -s / /srv/out")?;
     engine.docker(&format!("cp {}/in/sub/text files:/srv/out/tmp/placed", folder.display()))?;
     assert_eq!(engine.docker("exec files cat /tmp/placed")?, "hello");
@@ -213,7 +216,8 @@ fn lists_and_events(engine: &Sandbox) -> Result<()> {
     a_body_after_the_response(engine)
 }
 
-/// Docker's CLI sends a body after its head. Where the head is enough for a response, the connection lives on.
+/// Docker's CLI sends a body after its head. The connection stays open where the head is enough for
+/// a response.
 fn a_body_after_the_response(engine: &Sandbox) -> Result<()> {
     let mut client = UnixStream::connect(engine.socket())?;
     let mut responses = BufReader::new(client.try_clone()?);

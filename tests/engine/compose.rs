@@ -38,7 +38,7 @@ fn a_project_of_three_services_comes_up_in_its_order() -> Result<()> {
     engine.expect_docker("logs shop-web-1", "found db")?;
     assert!(engine.run(&format!("{compose} logs web"))?.contains("ann:x:1000"));
     assert_eq!(engine.run(&format!("{compose} exec -T web sh -c 'echo $A; ls /data 2>&1 | wc -l'"))?, "b\n1");
-    // Only what changed is made anew.
+    // Only what changed is recreated.
     let before = engine.docker("inspect -f '{{.Id}}' shop-db-1")?;
     fs::write(&file, PROJECT.replace("A: b", "A: c"))?;
     engine.run(&format!("{compose} up -d 2>&1"))?;

@@ -1,9 +1,10 @@
-//! Starts the system engine alone, as PID 1 of namespaces of its own on this build machine:
-//! `engine-sandbox ROS FOLDER CGROUP`. FOLDER/store is its state disk; everything else of it is in memory and goes with it.
-//! CGROUP is an empty one for it; the caller removes it.
+//! Starts the system engine alone on this build machine, as PID 1 of its own namespaces:
+//! `engine-sandbox ROS FOLDER CGROUP`. FOLDER/store is its state disk; all its other files are in
+//! memory and are lost with it. CGROUP is an empty cgroup for it; the caller removes it.
 //!
-//! A build machine may not let anybody raise limits, which the engine's runtime does (in vain on any kernel since 5.11)
-//! before it loads device rules. Here that call does nothing and succeeds.
+//! The engine's runtime raises a limit before it loads device rules (without effect on any kernel
+//! since 5.11). A build machine may not allow any process to raise limits. Here that call does
+//! nothing and succeeds.
 
 use anyhow::{Context, Result, bail};
 use libseccomp::{ScmpAction, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
@@ -14,7 +15,7 @@ use std::process::Command;
 /// RLIMIT_MEMLOCK of setrlimit(2).
 const MEMLOCK: u64 = 8;
 
-/// What happens in the namespaces before the engine takes over. `$1` is ros, `$2` the folder.
+/// What runs in the namespaces before the engine takes over. `$1` is ros, `$2` the folder.
 const SCRIPT: &str = r#"
 set -e
 mount --make-rprivate /

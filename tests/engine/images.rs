@@ -26,7 +26,7 @@ fn images_go_to_a_registry_and_come_back() -> Result<()> {
     damage_is_found_and_mended(&mut engine)
 }
 
-/// A blob and a file of a layer are changed behind the engine's back.
+/// A blob and a file of a layer are changed without the engine.
 fn damage_is_found_and_mended(engine: &mut Sandbox) -> Result<()> {
     assert_eq!(engine.ros("engine fsck")?, "all images are sound");
     let layers = engine.store().join("image/layers");
@@ -95,7 +95,7 @@ fn archives_are_loaded_saved_and_not_trusted() -> Result<()> {
     for (pack, name) in [("gzip -c", "gz"), ("zstd -qc", "zst"), ("cat", "plain")] {
         engine.run(&format!("{pack} {folder}/busybox.tar > {folder}/{name}.tar && docker import {folder}/{name}.tar packed:{name} && docker run --rm packed:{name} true"))?;
     }
-    // One layer's content is exchanged: its digest is not what the configuration says.
+    // The content of one layer is replaced: its digest is not what the configuration says.
     engine.run(&format!(
         "set -e; cd {folder}; rm -rf x; mkdir x; tar -C x -xf saved.tar; docker rmi busybox other:2 packed:gz packed:zst packed:plain >/dev/null
          layer=$(sed 's/.*\"Layers\":\\[\"\\([^\"]*\\)\".*/\\1/' x/manifest.json); echo evil > evil; tar -cf x/$layer evil; tar -C x -cf evil.tar ."
@@ -136,7 +136,7 @@ fn a_mirror_is_asked_first_and_done_without_when_it_is_away() -> Result<()> {
         )
     };
     engine.inside(&config("http://localhost:5000"))?;
-    // The name is Docker Hub's, which nobody reaches from here.
+    // The name is Docker Hub's, which this test cannot reach.
     engine.docker("pull mirrored:1")?;
     assert_eq!(engine.docker("run --rm mirrored:1 echo by the mirror")?, "by the mirror");
     engine.inside(&config("http://localhost:5999"))?;

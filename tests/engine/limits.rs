@@ -1,4 +1,5 @@
-//! What runs out: descriptors, the disk. PID 1 stays, says what is wrong, and goes on when there is room again.
+//! Resources that run out: file descriptors, disk space. PID 1 keeps running, reports what is
+//! wrong, and continues when there is room again.
 
 use super::sandbox;
 use anyhow::{Context, Result};
@@ -9,7 +10,8 @@ use vmtest::sandbox::Sandbox;
 fn without_descriptors_pid_1_says_so_and_stays() -> Result<()> {
     let engine = sandbox("descriptors")?;
     engine.docker("run -d --name before busybox sleep 1000")?;
-    // So few that another container's pipes do not fit; only the soft limit, so that it can be lifted again.
+    // So few descriptors that another container's pipes do not fit. Only the soft limit is lowered,
+    // so that it can be raised again.
     let open: usize = engine.inside("ls /proc/1/fd | wc -l")?.trim().parse()?;
     let hard = engine.inside("ulimit -Hn")?;
     engine.inside(&format!("prlimit --pid 1 --nofile={}:{hard}", open + 2))?;
@@ -24,18 +26,19 @@ fn without_descriptors_pid_1_says_so_and_stays() -> Result<()> {
 #[test]
 fn a_daemon_without_descriptors_loses_no_log() -> Result<()> {
     let engine = sandbox("daemon-descriptors")?;
-    // PID 1 starts it again by itself: its second run is the one that meets a daemon without descriptors.
+    // PID 1 restarts the container by itself: its second run is the one that meets a daemon without
+    // descriptors.
     let script = "if mkdir /first; then sleep 1000; else \
         i=0; while [ $i -lt 16384 ]; do echo 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde; i=$((i+1)); done; fi";
     engine.docker(&format!("run -d --name writer --restart on-failure busybox sh -c '{script}'"))?;
     let first = engine.docker("inspect -f '{{.State.Pid}}' writer")?;
     let daemon = daemon(&engine)?;
-    // None is left but those that it has.
+    // The daemon gets no descriptor beyond those that it has.
     let hard = engine.inside("ulimit -Hn")?;
     let full = first_free(&engine, &daemon)?;
     engine.inside(&format!("prlimit --pid {daemon} --nofile={full}:{hard}"))?;
     engine.inside(&format!("kill -9 {first}"))?;
-    // The second run is stuck in its pipe.
+    // The second run blocks on its pipe.
     engine.expect("pipe=$(pgrep -f '^sh -c if mkdir') && grep -q pipe /proc/$pipe/wchan")?;
     engine.inside(&format!("prlimit --pid {daemon} --nofile={hard}:{hard}"))?;
     engine.expect_docker("inspect -f '{{.State.Status}}' writer", "exited")?;
@@ -49,7 +52,7 @@ fn clients_that_ask_nothing_make_room_for_those_that_do() -> Result<()> {
     let engine = sandbox("idle-clients")?;
     let hard = engine.inside("ulimit -Hn")?;
     let first = daemon(&engine)?;
-    // The next daemon inherits what PID 1 has at the moment.
+    // The next daemon inherits the limit that PID 1 has at this moment.
     engine.inside(&format!("prlimit --pid 1 --nofile=64:{hard} && kill -9 {first}"))?;
     engine.expect(&format!("pgrep -f '^ros engine-daemon' | grep -v '^{first}$'"))?;
     engine.wait_for_api()?;
@@ -79,7 +82,8 @@ fn daemon(engine: &Sandbox) -> Result<String> {
     engine.inside("pgrep -f '^ros engine-daemon'")
 }
 
-/// Ends the connection of a daemon to PID 1, from outside: its descriptor is borrowed by pidfd_getfd(2).
+/// Shuts down the daemon's connection to PID 1 from outside: its descriptor is borrowed by
+/// pidfd_getfd(2).
 const HANG_UP: &str = r#"
 import ctypes, os, socket, sys
 daemon = int(sys.argv[1])
@@ -125,7 +129,7 @@ fn without_descriptors_pid_1_does_not_look_for_clients_in_vain() -> Result<()> {
     engine.inside(&format!("prlimit --pid 1 --nofile={full}:{hard}"))?;
     let ticks = "awk '{ print $14 + $15 }' /proc/1/stat";
     let before: u64 = engine.inside(ticks)?.parse()?;
-    // A client that is not let in: it waits, and so does PID 1.
+    // A client whose connection cannot be accepted: it waits, and PID 1 must not spin.
     let refused = engine.ros_within(3, "os reexec")?;
     let after: u64 = engine.inside(ticks)?.parse()?;
     assert!(!refused, "there was no descriptor for it");
@@ -158,7 +162,8 @@ fn a_disk_that_is_nearly_full_loses_what_nothing_stands_on() -> Result<()> {
             "head -c 6000000 /dev/urandom > {file} && tar -C {folder} -c {name}.bin | docker import - {name} >/dev/null"
         ))
     };
-    // An image is there twice: as it came and unpacked. Two fit; with what a container stands on, the third is too much.
+    // An image takes its space twice: as an archive and unpacked. Two fit. The third is too much
+    // beside the one that a container uses.
     import("first")?;
     engine.docker("create --name user first /x")?;
     import("second")?;

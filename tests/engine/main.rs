@@ -1,5 +1,5 @@
-//! The system engine, alone on this build machine, and clients that we did not write: the docker CLI and docker compose
-//! of Debian trixie, docker-py, bollard, docker-registry.
+//! The system engine, alone on this build machine, with clients of other projects: the docker CLI
+//! and docker compose of Debian trixie, docker-py, bollard, docker-registry.
 
 mod cli;
 mod compose;

@@ -7,7 +7,7 @@ use anyhow::Result;
 fn networks_carry_names_and_ports() -> Result<()> {
     let engine = sandbox("network")?;
     engine.docker("run -d --name web -p 8080:80 busybox httpd -f -h /etc")?;
-    // From the host, by a port that is published, at once after the CLI said that it runs.
+    // From the host, by a published port, directly after the CLI reports that the container runs.
     assert!(
         engine
             .inside(

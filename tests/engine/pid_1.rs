@@ -64,7 +64,7 @@ fn follow(engine: &Sandbox, names: &[String]) -> Result<Vec<(String, Child, std:
             "exec curl -sN --unix-socket {} 'http://x/containers/{name}/logs?follow=1&stdout=1'",
             engine.socket()
         );
-        // Nine that nobody reads in full, and one whose every byte is compared.
+        // Nine followers whose output is discarded, and one whose every byte is compared.
         for _ in 1..FOLLOWERS {
             let quiet = engine.client("bash").args(["-c", &script]).stdout(Stdio::null()).spawn()?;
             drop(quiet);
@@ -88,7 +88,7 @@ fn no_time_is_too_long_for_a_stop() -> Result<()> {
             .stdout(Stdio::null())
             .spawn()?;
         engine.expect_docker(&format!("logs {name}"), "asked")?;
-        // Longer than the time that the container itself gives.
+        // Longer than the stop timeout of the container itself.
         assert_eq!(engine.run(&format!("timeout 2 docker wait {name} || echo $?"))?, "124", "{time}");
         assert_eq!(engine.docker(&format!("inspect -f '{{{{.State.Running}}}}' {name}"))?, "true", "{time}");
         engine.docker(&format!("kill {name}"))?;
@@ -110,7 +110,7 @@ fn a_bug_without_end_ends_pid_1() -> Result<()> {
     let mut engine = sandbox("bugs")?;
     engine.docker("run -d --name before busybox sleep 1000")?;
     engine.inside("touch /run/corral/broken")?;
-    // What wakes it; the answer may not come any more.
+    // This wakes PID 1; the answer may not arrive any more.
     let _ = engine.ros("os reexec");
     engine.expect_end()
 }
@@ -130,7 +130,7 @@ fn containers_are_there_after_a_crash_of_everything() -> Result<()> {
 #[test]
 fn storms_pass() -> Result<()> {
     let engine = sandbox("storms")?;
-    // Clients that connect and say nothing, or half a word.
+    // Clients that connect and send nothing, or half a request line.
     let mut idle = Vec::new();
     for number in 0..500 {
         let mut stream = UnixStream::connect(engine.socket()).context("connecting")?;
@@ -147,13 +147,14 @@ fn storms_pass() -> Result<()> {
         engine.socket()
     );
     engine.run(&script)?;
-    // Orphans of a container by the thousand: PID 1 of the namespaces reaps what the container leaves.
+    // Thousands of orphans of a container: PID 1 of the namespaces reaps what the container leaves.
     engine.docker(
         "run --rm --pid host busybox sh -c 'i=0; while [ $i -lt 5000 ]; do (true &) ; i=$((i+1)); done'",
     )?;
     let zombies = engine.inside("grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l")?;
     assert_eq!(zombies, "0");
-    // No room where bundles are written: containers cannot start, and can again when there is room.
+    // No space where bundles are written: containers cannot start, and can again when there is
+    // space.
     engine.inside("dd if=/dev/zero of=/run/full bs=1M 2>/dev/null; true")?;
     let refused = engine.run("docker run --rm busybox true 2>&1 || true")?;
     assert!(refused.contains("No space left"), "{refused}");
@@ -162,7 +163,7 @@ fn storms_pass() -> Result<()> {
     Ok(())
 }
 
-/// Every client has asked before the first answer is read; each gets its own.
+/// Every client sends its request before the first response is read; each gets its own response.
 fn ten_thousand_ask_at_once(engine: &Sandbox) -> Result<()> {
     let mut clients = Vec::new();
     for _ in 0..10_000 {

@@ -96,7 +96,7 @@ async fn with_bollard(socket: &str) -> Result<()> {
     Ok(())
 }
 
-/// The tool is there at all: a test that could not start it would say so in a riddle.
+/// The tool is there: another test that could not start it would fail with an unclear error.
 #[test]
 fn python_has_the_sdk() -> Result<()> {
     let tool = vmtest::Image::find()?.tools.join("docker-py");

@@ -113,7 +113,8 @@ fn names_and_users(machine: &Machine) -> Result<()> {
     assert_eq!(machine.run("id -Gn joe")?, "joe docker staff");
     let joe = machine.login_as("joe");
     assert_eq!(joe.run("sudo id -un; echo $HOME")?, "root\n/home/joe");
-    // No password, and so no log-in by one; but not locked, for then sshd turns keys away too.
+    // No password, so no login by one. The accounts are not locked either: sshd refuses the keys of
+    // a locked account too.
     assert_eq!(
         machine.run("sudo grep -E '^(joe|rancher|docker):' /etc/shadow | cut -d: -f2 | sort -u")?,
         "*"
@@ -139,7 +140,8 @@ fn commands_ran(machine: &Machine) -> Result<()> {
     machine.run("cd /run && ls bootcmd-ran runcmd-list-ran runcmd-shell-ran start-ran rc-ran").map(drop)
 }
 
-/// The disks have no file systems at first: that is told, and stops nothing. Then they get some.
+/// The disks have no file systems at first: that is reported and blocks nothing. Then they get
+/// some.
 fn mounts_are_made(machine: &mut Machine) -> Result<()> {
     assert_eq!(machine.run("cat /mnt/bound-file /mnt/nfs/file")?, "a file to bindover nfs");
     assert_eq!(machine.run("echo back | sudo tee /mnt/nfs/written; stat -c %a /mnt/memory")?, "back\n700");
@@ -149,7 +151,7 @@ fn mounts_are_made(machine: &mut Machine) -> Result<()> {
         machine.run(&format!("grep -q '^/dev/vdb /mnt/{target} ext4' /proc/mounts"))?;
     }
     machine.run("grep -q ^/dev/vdc /proc/swaps")?;
-    // The server that is not there was given up, in its own time.
+    // The mount from the server that is not there was given up after its own timeout.
     machine.expect_console("on /mnt/dead: ")
 }
 
@@ -158,7 +160,7 @@ fn the_kernel_is_set_up(machine: &Machine) -> Result<()> {
     machine.run("lsmod | grep -q ^zram").map(drop)
 }
 
-/// The disk has grown, and the services were restarted: by a container that then ended.
+/// The disk has grown and the services were restarted, by a container that exited afterwards.
 fn the_console_was_prepared(machine: &mut Machine) -> Result<()> {
     machine.expect(
         "[ $(sudo system-docker inspect --format '{{.State.Status}}' cloud-init-execute) = exited ]",
@@ -177,7 +179,7 @@ fn services_run(machine: &mut Machine) -> Result<()> {
         assert!(env.lines().any(|other| other == line), "{line} is not in:\n{env}");
     }
     dockers_options_are_sourced(machine)?;
-    // A service of the user's Docker, which is put into force as soon as there is its image.
+    // A service of the user's Docker, which is applied as soon as its image is there.
     machine.run(
         "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && ln -s busybox /tmp/r/bin/sh && tar -C /tmp/r -c . | docker import - hello",
     )?;
@@ -195,7 +197,7 @@ fn services_run(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
-/// What the shell cannot read is told, with its line, and Docker starts without it.
+/// What the shell cannot read is reported with its line, and Docker starts without it.
 fn dockers_options_are_sourced(machine: &mut Machine) -> Result<()> {
     // dockerd gives them in any order.
     let labels = machine.run("docker info --format '{{range .Labels}}{{println .}}{{end}}' | sort")?;
@@ -250,10 +252,10 @@ fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {
         refused,
         "/tmp/b.yml:1:11: hostname: a host name is wanted here, not a list\n/tmp/b.yml:2:10: bad_key: warning: unknown key\n1"
     );
-    // Of fifty writers at the same time none loses what another one wrote.
+    // Fifty writers at the same time: no change of any writer is lost.
     run("for n in $(seq 50); do sudo ros config set rancher.environment.P$n $n & done; wait")?;
     assert_eq!(run("sudo ros config get rancher.environment | grep -c '^P'")?, "50");
-    // What is exported and merged again changes nothing.
+    // An export that is merged again changes nothing.
     run("sudo ros config export --private > /tmp/e.yml && sudo ros config merge -i /tmp/e.yml 2>/dev/null && sudo ros config export --private | cmp - /tmp/e.yml").map(drop)
 }
 

@@ -38,7 +38,7 @@ fn words_after_two_hyphens_count_and_win() -> Result<()> {
     machine.run(&format!("sudo ros service enable {file} && sudo ros service up local"))?;
     machine.expect(&format!("sudo ros service logs local | grep -qx 'local_1 | environment {hidden}'"))?;
     machine.run(&format!("sudo ros service logs local | grep -qx 'local_1 | command {hidden}'"))?;
-    // A secret stays out of exports unless it is asked for.
+    // A secret stays out of exports unless it is requested.
     assert_eq!(machine.run("sudo ros config export | grep -c password:; true")?, "0");
     assert_eq!(machine.run("sudo ros config export --private | grep password:")?.trim(), "password: three");
     assert_eq!(machine.run("cat /proc/sys/kernel/domainname; lsmod | grep -c '^zram'")?, "by-kernel\n1");
@@ -47,7 +47,7 @@ fn words_after_two_hyphens_count_and_win() -> Result<()> {
         warned.contains("kernel command line:1:") && warned.contains("something: warning: unknown key"),
         "{warned}"
     );
-    // The password works where passwords are asked for.
+    // The password works where passwords are allowed.
     machine.run("echo three | su -c 'id -un' rancher 2>&1 | grep -q rancher || sudo grep -q '^rancher:[$]6[$]' /etc/shadow")?;
     machine.check_alarms()
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use vmtest::{Machine, Options, folder, servers};
 
-/// In the words of the original: without the label a service is the user's Docker's.
+/// In RancherOS's terms: without the label a service belongs to the user's Docker.
 const FILE: &str = r#"
 theirs:
   image: tiny
@@ -38,7 +38,7 @@ fn services_and_tls_are_managed_as_they_were() -> Result<()> {
     machine.check_alarms()
 }
 
-/// Authority and server as the original made them (RSA keys in the form of PKCS #1), in a cloud-config.
+/// CA and server certificate as RancherOS made them (RSA keys in PKCS #1 form), in a cloud-config.
 fn pems(folder: &Path) -> Result<String> {
     let script = "openssl genrsa -traditional -out ca_key 2048 && openssl genrsa -traditional -out server_key 2048 &&
         openssl req -new -x509 -key ca_key -subj /O=rancher -days 9 -addext keyUsage=keyCertSign -out ca_cert &&
@@ -65,7 +65,7 @@ fn docker_answers_over_tls(machine: &Machine) -> Result<()> {
         "the client's pair is signed by the authority of the cloud-config"
     );
     assert_eq!(machine.run("stat -c '%U %a' ~rancher/.docker/key.pem")?, "rancher 600");
-    // Another server, and then another authority.
+    // Another server certificate, and then another CA.
     let restart = "sudo system-docker restart docker >/dev/null && sudo wait-for-docker";
     machine.run(&format!("sudo ros tls generate --server -H other.example -H 127.0.0.1 && {restart}"))?;
     let version = version.replace("localhost", "127.0.0.1");
@@ -104,10 +104,10 @@ fn services_of_both_engines(machine: &mut Machine) -> Result<()> {
     )?;
     assert_eq!(machine.run("sudo ros service ps -q ours theirs | wc -l")?, "2");
     assert!(machine.run("sudo ros service list")?.contains(&format!("enabled  {PLACE}")));
-    // What somebody made by hand is no service.
+    // A container that a user made by hand is not a service.
     machine.run("docker run -d --name mine tiny /bin/sleep 1000")?;
     assert!(machine.run("! sudo ros service rm -f mine 2>&1")?.contains("No such service: mine"));
-    // What is disabled goes for good.
+    // A disabled service is removed permanently.
     machine.run(&format!("sudo ros service disable {PLACE} && sudo ros service rm -f theirs ours"))?;
     machine.run("! sudo ros service ps ours 2>&1 | grep -q Up && ! docker inspect theirs >/dev/null 2>&1")?;
     machine

@@ -1,4 +1,5 @@
-//! Whatever a config drive holds, the machine boots, its owner can log in, and it says what is wrong and where.
+//! The machine boots with any content of a config drive. Its owner can log in, and it reports what
+//! is wrong and where.
 
 use anyhow::Result;
 use vmtest::folder;
@@ -47,7 +48,8 @@ fn an_alias_bomb_does_not_go_off() -> Result<()> {
     told("bomb", bomb.as_bytes(), &["user-data"])
 }
 
-/// Boots with this user-data; each expected text must be on the console and in `ros config validate`.
+/// Boots with this user data. Each expected text must be on the console and in
+/// `ros config validate`.
 fn told(name: &str, user_data: &[u8], expected: &[&str]) -> Result<()> {
     let folder = folder(name)?;
     let append = super::key_on_command_line(&folder)?;

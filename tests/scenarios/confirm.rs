@@ -1,5 +1,5 @@
-//! Changes that come into force at once, and are taken back unless somebody confirms them; and files that are wrong,
-//! in whose place the last good ones count.
+//! Changes that take effect at once and are rolled back unless a user confirms them. Also invalid
+//! files: the last good ones are applied in their place.
 
 use anyhow::Result;
 use std::path::Path;
@@ -9,7 +9,7 @@ use vmtest::{Machine, Options, drive, shell};
 const CHANGE: &str = "printf 'hostname: changed\\nwrite_files: [{path: /etc/new, content: new}]\\nusers: [{name: ann}]\\n\
                       rancher: {network: {dns: {nameservers: [192.0.2.1]}}}\\n' > /tmp/change.yml";
 
-/// A machine with a state disk. The config drive is there only if it says something.
+/// A machine with a state disk. Its config drive has the story's key and `more`.
 fn start(folder: &Path, more: &str) -> Result<Machine> {
     let state = folder.join("state.img");
     if !state.exists() {
@@ -32,7 +32,7 @@ fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> 
     machine.run(CHANGE)?;
     let diff = machine.run("sudo ros config diff /tmp/change.yml")?;
     assert!(diff.contains("+ hostname: \"changed\""), "{diff}");
-    // In force at once, with nobody logged out, and gone again by itself.
+    // Active at once, without logging any user out, and rolled back automatically.
     let console = machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?;
     machine.run("sudo ros config apply --confirm 50s /tmp/change.yml")?;
     machine.expect(
@@ -44,9 +44,9 @@ fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> 
     machine.expect_console("the change was not confirmed; it is rolled back")?;
     machine.expect("[ $(hostname) = rancher ] && ! grep -q 192.0.2.1 /etc/resolv.conf")?;
     assert_eq!(machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?, console);
-    // Confirmed, it stays.
+    // A confirmed change stays.
     machine.run("sudo ros config apply --confirm 60s /tmp/change.yml && sudo ros config confirm")?;
-    // Unconfirmed over a cut of power: in force once more after the boot, then taken back.
+    // Unconfirmed when the power is cut: active once more after the boot, then rolled back.
     machine.run("sudo ros config set --confirm 20s hostname unconfirmed")?;
     machine.cut_power()?;
     let mut machine = start(&folder, "")?;
@@ -55,7 +55,7 @@ fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> 
     machine.expect("[ $(hostname) = changed ]")?;
     assert_eq!(machine.run("sudo ros config get hostname")?, "changed");
     assert!(!machine.run("sudo ros config status")?.contains("waits to be confirmed"));
-    // A second boot does not wait at all.
+    // A second boot rolls the change back without waiting.
     machine.run("sudo ros config set --confirm 600s hostname unconfirmed")?;
     machine.cut_power()?;
     start(&folder, "")?.cut_power()?;
@@ -72,7 +72,7 @@ fn the_last_good_file_counts_in_the_place_of_a_bad_one() -> Result<()> {
     machine.run("sudo ros config set rancher.environment.KEPT yes; sync")?;
     machine.run("sudo sh -c 'ros config validate; echo \"rancher: [\" > /var/lib/rancher/conf/cloud-config.yml'; sync")?;
     machine.cut_power()?;
-    // This time the drive says something wrong, and somebody broke the store by hand.
+    // This time the drive has an error, and the store was damaged by hand.
     let mut machine = start(&folder, "hostname: worse\nrancher:\n  debug: perhaps\n")?;
     assert_eq!(machine.run("hostname")?, "good");
     assert_eq!(machine.run("sudo ros config get rancher.environment.KEPT")?, "yes");
@@ -86,7 +86,7 @@ fn the_last_good_file_counts_in_the_place_of_a_bad_one() -> Result<()> {
         ],
     );
     machine.expect_console("boot.yml:6:10: rancher.debug: true or false is wanted")?;
-    // Whoever logs in is told.
+    // A login shows a warning.
     assert!(machine.run("bash -lc true")?.contains("sudo ros config status"));
     machine.check_alarms()
 }

@@ -1,5 +1,6 @@
-//! The file system of the state disk is damaged, or nothing can be written to it, before the second boot. The machine
-//! repairs what can be repaired, runs from memory what cannot, says so, and lets its owner in.
+//! The file system of the state disk is damaged, or cannot be written to, before the second boot.
+//! The machine repairs what it can, runs from memory where it cannot, reports it, and lets its
+//! owner log in.
 
 use super::faults::IMAGES;
 use super::second_boot::{as_root, boot, configured, cut_and_boot, has_all, reported};
@@ -20,8 +21,9 @@ fn debugfs(disk: &Path, requests: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Folders of the state lose their inode on a disk that is marked as clean. The disk is repaired in the same boot, the
-/// owner's other folders are as they were, and what was in the lost ones is in lost+found.
+/// Folders of the state lose their inodes on a disk that is marked as clean. The disk is repaired
+/// in the same boot and the owner's other folders are unchanged. The content of the lost folders is
+/// in lost+found.
 #[test]
 fn a_folder_that_the_kernel_cannot_read_is_repaired_in_the_same_boot() -> Result<()> {
     let folder = folder("lost-folder")?;
@@ -36,7 +38,7 @@ fn a_folder_that_the_kernel_cannot_read_is_repaired_in_the_same_boot() -> Result
     machine.expect("sudo test -s /var/log/messages")?;
     machine.expect_docker()?;
     machine.power_off()?;
-    // The content is on the disk, if under another name.
+    // The content is on the disk, under another name.
     let output =
         Command::new("/sbin/debugfs").args(["-R", "ls -l /lost+found"]).arg(&options.disks[0]).output()?;
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -47,7 +49,8 @@ fn a_folder_that_the_kernel_cannot_read_is_repaired_in_the_same_boot() -> Result
     machine.check_alarms()
 }
 
-/// The disk is marked as clean, and the kernel does not mount it: its journal lost its inode. It is checked all the same.
+/// The disk is marked as clean, but the kernel does not mount it: its journal has lost its inode.
+/// The disk is checked all the same.
 #[test]
 fn a_clean_disk_that_cannot_be_mounted_is_repaired_in_the_same_boot() -> Result<()> {
     let folder = folder("no-journal")?;
@@ -65,8 +68,9 @@ fn a_clean_disk_that_cannot_be_mounted_is_repaired_in_the_same_boot() -> Result<
     machine.check_alarms()
 }
 
-/// Files of the configuration lose their inode on a disk that is marked as clean: reading them fails, and the last good ones
-/// take effect. The boot after that repairs the disk, which takes the names of the lost files away: their copies are put back.
+/// Configuration files lose their inodes on a disk that is marked as clean. Reading them fails, and
+/// the last good ones take effect. The next boot repairs the disk, which removes the names of the
+/// lost files. Their copies are put back.
 #[test]
 fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_copy() -> Result<()> {
     let folder = folder("unreadable-file")?;
@@ -105,14 +109,15 @@ fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_
     machine.check_alarms()
 }
 
-/// Bytes flip all over the file system, in rounds of more and more. After each the owner logs in, the state is on its
-/// repaired disk or in memory with the reason named, and Docker runs.
+/// Bytes are flipped all over the file system, in rounds with more flips each. After each round the
+/// owner logs in and Docker runs. The state is on its repaired disk, or in memory with the reason
+/// reported.
 #[test]
 fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
     let folder = folder("flips")?;
     let (mut machine, options) = configured(&folder, "")?;
     as_root(&machine, IMAGES)?;
-    // A disk that is not clean is checked in any case; this one has to be found out.
+    // A disk that is not clean is always checked; the damage of this one has to be detected.
     machine.power_off()?;
     let disk = &options.disks[0];
     let fresh = folder.join("fresh.img");
@@ -124,7 +129,7 @@ fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
         let what = format!("{flips} flips");
         let machine =
             boot(&folder, &Options { append: append.clone(), ..options.clone() }).context(what.clone())?;
-        // The kernel's complaints about the disk are no alarms.
+        // The kernel's messages about the disk are not alarms.
         machine.run("sudo ros config validate; sudo ros why; true")?;
         machine.run("wait-for-docker || sudo ros why | grep -E '^(docker|state):'").context(what.clone())?;
         let on_disk = machine.run("grep -c ' /var/lib/rancher .*ext4' /proc/1/mountinfo; true")? != "0";
@@ -136,8 +141,8 @@ fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
     Ok(())
 }
 
-/// Flips bytes of metadata and data that the file system uses, but of no superblock: at pseudorandom places within the
-/// first blocks of each group, which have bitmaps and inodes, and within the journal.
+/// Flips bytes at pseudorandom offsets: half of them anywhere on the disk, half near its start. The
+/// first 8 KiB of each 128 MiB are left alone, because superblocks are there.
 fn flip(disk: &Path, flips: u64, seed: u64) -> Result<()> {
     let file = File::options().read(true).write(true).open(disk)?;
     let length = file.metadata()?.len();
@@ -159,8 +164,9 @@ fn flip(disk: &Path, flips: u64, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// The disk takes no writes any more, as one does at the end of its life. The owner logs in, the machine says why it runs
-/// from memory, and once the disk takes writes again all is as it was.
+/// The disk accepts no writes any more, as disks do when they wear out. The owner logs in and the
+/// machine reports why it runs from memory. Once the disk accepts writes again, everything is as it
+/// was.
 #[test]
 fn a_disk_that_takes_no_writes_costs_no_login_and_no_data() -> Result<()> {
     let folder = folder("read-only-disk")?;

@@ -1,5 +1,5 @@
-//! An encrypted state: made by the installer, opened by the TPM, by a key file on a stick, and by whoever sits at the
-//! console.
+//! An encrypted state: created by the installer, unlocked by the TPM, by a key file on a USB stick,
+//! or by a passphrase typed on the console.
 
 use super::install::{SERIAL, write_config};
 use anyhow::Result;
@@ -58,7 +58,7 @@ fn install(folder: &Path, disks: Vec<PathBuf>) -> Result<()> {
         said.contains("opened by the TPM of this machine, or the key file LABEL=KEYS:/state.key"),
         "{said}"
     );
-    // Nothing of it is readable, and nothing of it is open any more.
+    // No part of it is readable, and no part of it is unlocked any more.
     machine
         .run("[ \"$(sudo blkid -s TYPE -o value /dev/vda1)\" = crypto_LUKS ] && ! ls /dev/mapper/luks-*")?;
     machine.power_off()
@@ -68,7 +68,7 @@ fn start(folder: &Path, disks: Vec<PathBuf>, extra: Vec<std::ffi::OsString>) -> 
     Machine::start(folder, Options { medium: Medium::Disk, disks, extra, ..Options::default() })
 }
 
-/// The machine is what was installed, on what is encrypted.
+/// The machine has what was installed, on the encrypted disk.
 fn check(machine: &mut Machine, script: &str) -> Result<()> {
     machine.expect_login()?;
     assert_eq!(machine.run("hostname")?, "installed");

@@ -1,5 +1,5 @@
-//! More faults that show at the second boot: of the engines and their images, of the owner's commands, mounts and services,
-//! and of the file system itself. The helpers are those of `second_boot`.
+//! More faults that show at the second boot: of the engines and their images, and of the owner's
+//! commands, mounts, services, file modes and time stamps. The helpers are those of `second_boot`.
 
 use super::says_all;
 use super::second_boot::{
@@ -12,8 +12,8 @@ use vmtest::{folder, shell};
 pub(super) const IMAGES: &str = "cd /opt && tar -C / -cf i.tar bin/busybox usr/bin/busybox && system-docker import i.tar tiny:1 && \
                       wait-for-docker && docker import i.tar tiny:1";
 
-/// Records of containers and images are damaged. What they describe is named and left as it is; everything else of the
-/// system engine is there and works, cleaning up included.
+/// Records of containers and images are damaged. What they describe is reported and left as it is.
+/// Everything else of the system engine is there and works, including cleanup.
 #[test]
 fn damaged_records_of_the_engine_cost_only_what_they_describe() -> Result<()> {
     let folder = folder("engine-records")?;
@@ -45,15 +45,15 @@ fn damaged_records_of_the_engine_cost_only_what_they_describe() -> Result<()> {
         &machine,
         "system-docker run --rm tiny:1 /bin/busybox true && system-docker tag tiny:1 tiny:2 && system-docker rmi tiny:2",
     )?;
-    // The layer of the damaged image may be all that is left of it.
+    // The layer may be all that is left of the damaged image.
     as_root(&machine, "ls /proc/1/root/var/lib/system-docker/image/layers | cmp - /opt/layers")?;
     as_root(&machine, "system-docker run -d --name half tiny:1 /bin/busybox sleep 10000")?;
     machine.expect_docker()?;
     machine.check_alarms()
 }
 
-/// dockerd's own state is damaged, and it cannot start. Login and all other services do without it, `ros why` names it,
-/// and once the file is repaired Docker is back with its containers.
+/// dockerd's own state is damaged, and it cannot start. Login and all other services work without
+/// it, and `ros why` reports it. Once the file is repaired, Docker is back with its containers.
 #[test]
 fn a_docker_with_damaged_state_is_named_and_costs_no_login() -> Result<()> {
     let folder = folder("docker-state")?;
@@ -80,8 +80,8 @@ fn a_docker_with_damaged_state_is_named_and_costs_no_login() -> Result<()> {
     machine.check_alarms()
 }
 
-/// The power is cut while both engines take in an image. At the next boot both work, have the images from before, and take
-/// the same image in; what was half done is gone when they clean up.
+/// The power is cut while both engines receive an image. At the next boot both work, have the
+/// images from before, and accept the same image. Incomplete data is gone when they clean up.
 #[test]
 fn a_power_cut_while_images_come_in_leaves_engines_that_work() -> Result<()> {
     let folder = folder("cut-in-images")?;
@@ -92,7 +92,8 @@ fn a_power_cut_while_images_come_in_leaves_engines_that_work() -> Result<()> {
         "mkdir -p /opt/r/d && cd /opt/r && for n in $(seq 400); do head -c 250000 /dev/urandom > d/$n; done && tar -cf /opt/big.tar . && rm -r /opt/r && sync",
     )?;
     let before: u64 = as_root(&machine, "du -sm /var/lib/docker | cut -f1")?.parse()?;
-    // Half of it, and then nothing: however quick the machine is, both are in the middle of it.
+    // The first half of the image, and then nothing: both engines are in the middle of it, even on
+    // a fast machine.
     as_root(
         &machine,
         "for engine in system-docker docker; do
@@ -121,8 +122,8 @@ fn a_power_cut_while_images_come_in_leaves_engines_that_work() -> Result<()> {
     machine.check_alarms()
 }
 
-/// Commands of the owner that fail, that never end and that end their own shell. At both boots the owner can log in, and
-/// is told what Docker waits for.
+/// The owner's commands fail, never exit, or kill their own shell. At both boots the owner can log
+/// in, and `ros why` reports what Docker waits for.
 #[test]
 fn commands_that_fail_or_never_end_keep_nobody_out() -> Result<()> {
     let folder = folder("bad-commands")?;
@@ -147,8 +148,9 @@ write_files:
     })
 }
 
-/// Services of the owner's whose image is gone at the second boot: removed, and of a registry that is away. Each is named
-/// with its image, what depends on it waits, and everything else comes up.
+/// Services of the owner whose image is gone at the second boot: one was removed, one is from a
+/// registry that is not reachable. Each is reported with its image, its dependents wait, and
+/// everything else starts.
 #[test]
 fn a_service_whose_image_is_gone_is_named_and_costs_only_itself() -> Result<()> {
     let folder = folder("image-gone")?;
@@ -175,15 +177,16 @@ fn a_service_whose_image_is_gone_is_named_and_costs_only_itself() -> Result<()> 
     machine.check_alarms()
 }
 
-/// The next try to get an image may be due in many seconds: the owner's word is enough.
+/// The next attempt to get an image may be many seconds away: a command of the owner starts it at
+/// once.
 fn up_at_once(service: &str) -> String {
     format!(
         "ros service up {service} && [ \"$(system-docker inspect --format '{{{{.State.Status}}}}' {service})\" = running ]"
     )
 }
 
-/// Owners and modes of homes, keys and configuration are wrong, and all time stamps are of another century. The owner logs
-/// in and is root, and sshd has the same host keys.
+/// Owners and modes of homes, keys and configuration are wrong, and all time stamps are of another
+/// century. The owner logs in and can become root, and sshd has the same host keys.
 #[test]
 fn wrong_owners_modes_and_time_stamps_keep_nobody_out() -> Result<()> {
     let folder = folder("wrong-modes")?;
@@ -213,8 +216,8 @@ fn wrong_owners_modes_and_time_stamps_keep_nobody_out() -> Result<()> {
     machine.check_alarms()
 }
 
-/// Containers of both engines and a service end as soon as they start, and are started again for ever. At the second boot
-/// they keep nothing else from starting, and those of the system are named.
+/// Containers of both engines and a service exit as soon as they start, and are restarted for ever.
+/// At the second boot they keep nothing else from starting, and the service is reported.
 #[test]
 fn containers_that_end_again_and_again_keep_no_other_from_starting() -> Result<()> {
     let folder = folder("crash-loops")?;
@@ -235,7 +238,8 @@ fn containers_that_end_again_and_again_keep_no_other_from_starting() -> Result<(
     machine.check_alarms()
 }
 
-/// Mounts that cannot be made, and mounts over what a login needs. Each is named, and the owner logs in at both boots.
+/// Mounts that fail, and mounts over what a login needs. Each is reported, and the owner logs in at
+/// both boots.
 #[test]
 fn bad_mounts_are_named_and_keep_nobody_out() -> Result<()> {
     let folder = folder("bad-mounts")?;
@@ -253,7 +257,7 @@ fn bad_mounts_are_named_and_keep_nobody_out() -> Result<()> {
 ";
     at_both_boots(&folder, more, |machine| {
         machine.expect_docker()?;
-        // A login that began before the mounts proves nothing.
+        // A session that was opened before the mounts proves nothing.
         machine.run("grep ' /mnt/good ' /proc/mounts")?;
         let new = machine.login_as("docker");
         new.run("sudo test -s /etc/passwd && test -e /run/corral && sudo test -s /var/lib/rancher/conf/cloud-config.yml")?;
@@ -267,8 +271,8 @@ fn bad_mounts_are_named_and_keep_nobody_out() -> Result<()> {
     })
 }
 
-/// Values that the kernel refuses, modules that are not there, and users that cannot be made. Each is named, and what is
-/// good among them takes effect at both boots.
+/// Values that the kernel refuses, modules that do not exist, and users that cannot be created.
+/// Each is reported, and the valid ones take effect at both boots.
 #[test]
 fn what_the_kernel_and_the_accounts_refuse_costs_only_itself() -> Result<()> {
     let folder = folder("refused")?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use vmtest::folder;
 use vmtest::{Image, Machine, Medium, Options, drive, servers, shell};
 
-/// MiB of a disk to install to; it takes only what is written.
+/// MiB of a disk to install to; the file is sparse.
 const DISK: u64 = 4096;
 
 const DISK_NAME: &str = "disk.img";
@@ -40,7 +40,7 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
         drive::blank(&disk, DISK)?;
         disks.push(disk);
     }
-    // The proxy leads nowhere: what needed the network would fail.
+    // The proxy is invalid: a step that needed the network would fail.
     let proxy = "rancher:\n  network: {http_proxy: invalid, https_proxy: invalid}\n";
     let extra = nvme(&folder)?;
     let options = Options { medium: Medium::Iso, disks: disks.clone(), extra, ..Options::default() };
@@ -65,7 +65,7 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
     }
     machine.run(&format!("sudo ros install -d /dev/nvme0n1 -c /tmp/my.yml -a {SERIAL} --no-reboot -f"))?;
     onto_partitions_of_the_owner(&machine)?;
-    // The partition that the original's users know the name of.
+    // The label by which users of RancherOS know the partition.
     assert_eq!(
         machine.run("sudo blkid -s LABEL -o value /dev/vda1 /dev/vdd1")?,
         "RANCHER_STATE\nRANCHER_STATE"
@@ -82,7 +82,7 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
     start(&folder, Options { uefi: true, extra, ..Options::default() }, "nvme0n1p1")
 }
 
-/// A disk that is no virtio one.
+/// A disk that is not a virtio disk.
 fn nvme(folder: &Path) -> Result<Vec<OsString>> {
     let disk = folder.join("nvme.img");
     if !disk.exists() {
@@ -115,7 +115,7 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
     machine.run(&format!(
         "sudo ros install -t raid -d /dev/vda,/dev/vdb -c {url}/my.yml -a {SERIAL} --no-reboot -f"
     ))?;
-    // Both halves are to be alike before one is lost.
+    // Both halves must be in sync before one is lost.
     machine.run("sudo sh -c 'echo 1000000 > /proc/sys/dev/raid/speed_limit_min'")?;
     machine.run("sudo mdadm --wait /dev/md127; ! grep resync /proc/mdstat")?;
     machine.power_off()?;
@@ -130,7 +130,7 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
     Ok(())
 }
 
-/// The story logs in as ann: the installer knows of no key of rancher that it could take along.
+/// The story logs in as ann: the installer finds no key of rancher that it could keep.
 #[test]
 fn an_installation_that_would_lock_its_owner_out_is_refused() -> Result<()> {
     let folder = folder("lock-out")?;
@@ -154,7 +154,7 @@ fn an_installation_that_would_lock_its_owner_out_is_refused() -> Result<()> {
     let mut machine = Machine::start(&folder, options)?;
     machine.expect_login()?;
     assert_eq!(machine.run("hostname; cat /tmp/written")?, "flagged\nby the document");
-    // DHCP would have given /24, for some time.
+    // DHCP would have given a /24 with a limited lifetime.
     machine.run(
         "ip -4 address show dev eth0 | grep -A 1 'inet 10.0.2.15/25' | grep -q 'valid_lft forever' &&
          ip route | grep -q 'default via 10.0.2.2' && grep -q 10.0.2.3 /etc/resolv.conf",
@@ -184,7 +184,7 @@ fn without_a_way_in_nothing_is_written(machine: &Machine, key: &str) -> Result<(
         ("-f", "no way to log in"),
         ("--ssh-key /tmp/my.yml -f", "there is no key"),
         ("--address 10.0.2.15 -f", "10.0.2.15/24"),
-        // It goes on to the question whether to continue.
+        // It continues to the question whether to continue.
         ("-c /tmp/my.yml --no-login", "NO WAY IS KNOWN"),
     ] {
         let said = machine.run(&format!("! {install} {arguments} 2>&1 < /dev/null"))?;
@@ -193,7 +193,7 @@ fn without_a_way_in_nothing_is_written(machine: &Machine, key: &str) -> Result<(
     machine.run("[ $(sudo head -c 1048576 /dev/vda | tr -d '\\0' | wc -c) = 0 ]").map(|_| ())
 }
 
-/// The document has no way in; its flags have, and win.
+/// The document has no way to log in; the flags have one, and they override the document.
 fn flags_let_their_owner_in(machine: &Machine, key: &str) -> Result<()> {
     machine.run(
         "printf '#cloud-config\\nhostname: mine\\nwrite_files: [{path: /tmp/written, content: by the document}]\\n' > /tmp/my.yml",
@@ -217,7 +217,7 @@ fn flags_let_their_owner_in(machine: &Machine, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// Without arguments, on a terminal: what is needed is asked for.
+/// Without a disk, a type and a document, on a terminal: the installer prompts for what it needs.
 fn by_choosing(machine: &Machine) -> Result<String> {
     let down = "\u{1b}[B";
     let (generic, vdd) = (down.repeat(3), down.repeat(4));
@@ -225,7 +225,7 @@ fn by_choosing(machine: &Machine) -> Result<String> {
         ("As hybrid, on two disks", generic.as_str()),
         ("/dev/vdg", vdd.as_str()),
         ("cloud-config (file or URL), empty for none: ", "/tmp/my.yml"),
-        // Key and host name are in the document, and not asked for.
+        // Key and host name are in the document, so there is no prompt for them.
         ("Password of rancher for the console, empty for none: ", ""),
         ("Static address (192.168.1.5/24), empty for DHCP: ", ""),
         ("Continue [y/N]: ", "y"),
@@ -233,7 +233,7 @@ fn by_choosing(machine: &Machine) -> Result<String> {
     machine.login.answer(&format!("sudo ros install -a {SERIAL} --no-reboot"), &questions)
 }
 
-/// Partitions that somebody made by hand, on the last disk, with a folder for the state.
+/// Partitions that were made by hand, on the last disk, with a folder for the state.
 fn onto_partitions_of_the_owner(machine: &Machine) -> Result<()> {
     machine.run("printf 'label: gpt\\n,1GiB,U\\n,,L\\n' | sudo sfdisk -q /dev/vdg")?;
     machine.run(
@@ -276,7 +276,8 @@ fn config(key: &str) -> String {
     format!("#cloud-config\nhostname: installed\nssh_authorized_keys:\n  - {key}\n")
 }
 
-/// A copy of a disk that this image was installed to: once for all stories, whichever comes first.
+/// A copy of a disk with this image installed. The first story that needs it installs it for all
+/// stories.
 pub(crate) fn installed(folder: &Path) -> Result<PathBuf> {
     let image = Image::find()?;
     fs::create_dir_all(&image.installed)?;
@@ -286,7 +287,7 @@ pub(crate) fn installed(folder: &Path) -> Result<PathBuf> {
     let stamp_file = image.installed.join("stamp");
     if !fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
         let _ = fs::remove_file(&stamp_file);
-        // Apart, in case that machine stays on.
+        // In its own folder, in case that machine keeps running.
         let work = vmtest::folder("installed")?;
         install_to(&work).context("installing")?;
         copy_installed(&work, &image.installed)?;
@@ -304,7 +305,7 @@ fn stamp(iso: &Path) -> Result<String> {
     Ok(format!("{:?} {} {:x}", of_iso.modified()?, of_iso.len(), how.finish()))
 }
 
-/// Copies a disk, and the key that opens the machine on it.
+/// Copies a disk, and the key that logs in to the machine on it.
 fn copy_installed(from: &Path, to: &Path) -> Result<()> {
     for name in ["key", "key.pub"] {
         fs::copy(from.join(name), to.join(name))?;
@@ -335,7 +336,7 @@ fn boot(folder: &Path, disk: &Path, uefi: bool, state: &str) -> Result<()> {
 fn start(folder: &Path, options: Options, state: &str) -> Result<()> {
     let mut machine = Machine::start(folder, Options { medium: Medium::Disk, ..options })?;
     machine.expect_console(&format!("/var/log is on /dev/{state}"))?;
-    // By the name of its cloud-config.
+    // The prompt has the host name of its cloud-config.
     machine.expect_console("installed login:")?;
     machine.check_alarms()
 }

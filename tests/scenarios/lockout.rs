@@ -1,5 +1,5 @@
-//! The worst that can happen to an owner: a configuration after which they cannot log in. Ten bad ones in a row, each kept
-//! on a state disk and followed by a boot; and a resolver that does not come back at all.
+//! The worst case for an owner: a configuration after which they cannot log in. Ten bad ones in a
+//! row, each stored on a state disk and followed by a boot. Then a resolver that never returns.
 
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -8,9 +8,9 @@ use vmtest::{Machine, Options, drive, folder};
 /// A bad configuration.
 struct Bad {
     name: &'static str,
-    /// Prints it, as root; `$FILE` is where that goes.
+    /// Prints it, as root; `$FILE` is the file that its output goes to.
     script: &'static str,
-    /// What `ros config validate` says of it after the boot.
+    /// What `ros config validate` reports after the boot.
     says: &'static str,
 }
 
@@ -122,7 +122,8 @@ fn is_well(machine: &mut Machine, bad: &Bad) -> Result<()> {
     assert_eq!(machine.run("hostname")?, "mine", "{}", bad.name);
     assert_eq!(machine.run("sudo ros config get rancher.ssh.daemon")?, "true", "{}", bad.name);
     assert!(machine.run("grep ' /home ' /proc/1/mountinfo")?.contains("ext4"), "{}", bad.name);
-    // Docker comes later than a login; where it was meant to be replaced it is waited for.
+    // Docker starts later than a login. The story waits for it only where the configuration tries
+    // to replace it.
     let names: &[&str] = if bad.says.contains(".console.image") { &["network", "docker"] } else { &["udev"] };
     for name in [&["console"], names].concat() {
         let image = format!("sudo system-docker inspect --format '{{{{.Config.Image}}}}' {name}");
@@ -153,7 +154,8 @@ fn a_key_that_comes_with_what_kills_the_resolver_is_kept() -> Result<()> {
     machine.check_alarms()
 }
 
-/// No config drive and no key on the command line: what is left is the way in of the last good configuration.
+/// No config drive and no key on the command line: only the login of the last good configuration is
+/// left.
 fn a_resolver_that_is_killed_leaves_the_way_in(folder: &Path, disk: &Path) -> Result<()> {
     let append = "rancher.state.dev=LABEL=RANCHER_STATE corral.fault=resolver-killed".to_owned();
     let options = Options { disks: vec![disk.to_path_buf()], append, ..Options::default() };

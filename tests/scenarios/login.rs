@@ -1,4 +1,4 @@
-//! A newcomer's first hour: log in, look around, run a container, publish a port.
+//! The first hour of a new user: log in, look around, run a container, publish a port.
 
 use anyhow::Result;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ runcmd:
   - [touch, /tmp/touched]
 ";
 
-/// A password is for terminals; and a key opens nothing any more once it is not configured any more.
+/// A password works on terminals only. A key that is removed from the configuration works nowhere.
 /// The password of joe is three: `openssl passwd -6 -salt saltsalt three`.
 const PASSWORDS: &str = "  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4 second
 users:
@@ -36,7 +36,7 @@ fn sshd_takes_keys_only_and_only_those_that_are_configured() -> Result<()> {
     for user in ["rancher", "joe", "root"] {
         assert_eq!(machine.login.methods(user)?, "publickey", "{user}");
     }
-    // What the owner's file adds takes effect, what it would loosen does not.
+    // What the owner's file adds takes effect; what it would weaken does not.
     let said = machine.run("sudo /usr/sbin/sshd -T -f /run/corral/ssh/sshd_config")?;
     for line in ["maxauthtries 4", "passwordauthentication no", "logingracetime 30", "permitrootlogin no"] {
         assert!(said.lines().any(|other| other == line), "{line} is not in:\n{said}");
@@ -46,7 +46,7 @@ fn sshd_takes_keys_only_and_only_those_that_are_configured() -> Result<()> {
     machine
         .run("sudo grep -q '^rancher:[$]6' /etc/shadow && sudo grep -q '^joe:[$]6[$]saltsalt' /etc/shadow")?;
 
-    // A link that a user put in the place of a folder is left alone.
+    // A link that a user put in place of a folder is not followed.
     machine.run(
         "sudo ln -s /etc /home/docker/.ssh && grep -q second /run/corral/ssh/authorized_keys.d/rancher",
     )?;
@@ -54,7 +54,7 @@ fn sshd_takes_keys_only_and_only_those_that_are_configured() -> Result<()> {
     apply(&machine, &format!("ssh_authorized_keys: [\"{key}\"]"))?;
     machine.expect("! grep -q second /run/corral/ssh/authorized_keys.d/rancher")?;
     assert_eq!(machine.run("stat -c '%U %a' /etc")?, "root 755");
-    // An owner who wants passwords says so.
+    // An owner can allow passwords explicitly.
     apply(&machine, "ssh_pwauth: true")?;
     machine.expect("sudo grep -q '^PasswordAuthentication yes' /run/corral/ssh/sshd_config")?;
     machine.expect_methods("joe", "publickey,password")?;
@@ -121,7 +121,7 @@ fn every_service_is_a_container(machine: &mut Machine) -> Result<()> {
         machine.expect(&format!("sudo system-docker ps --format '{{{{.Names}}}}' | grep -qx {name}"))?;
     }
     machine.expect("sudo test -s /var/log/messages")?;
-    // What a pull from a registry is checked against.
+    // The certificates that a pull from a registry is verified against.
     machine.run("[ $(grep -c BEGIN /etc/ssl/certs/ca-certificates.crt) -gt 100 ]")?;
     machine.expect("test -f /tmp/touched && grep -q 'from a shell' /tmp/ran")
 }
@@ -135,7 +135,8 @@ fn docker_runs_a_container_made_on_the_spot(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// As many as the units of Docker's packages say, in every kind of container and at a login.
+/// As many open files as the units of Docker's packages allow, in every kind of container and at a
+/// login.
 fn files_can_be_opened(machine: &Machine) -> Result<()> {
     let limits = "ulimit -Sn; ulimit -Hn";
     for shell in ["sh -c", "sudo system-docker exec syslog sh -c", "docker run --rm hello sh -c"] {
@@ -160,7 +161,7 @@ fn a_published_port_answers_from_outside(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// What is mounted in the console below /mnt is seen by the host, and by containers that share it.
+/// A mount below /mnt in the console is visible on the host.
 fn mounts_below_mnt_are_shared(machine: &Machine) -> Result<()> {
     machine.run("sudo mkdir /mnt/data && sudo mount -t tmpfs none /mnt/data && sudo touch /mnt/data/here")?;
     let host = machine.run("sudo cat /proc/1/mountinfo")?;
@@ -169,8 +170,8 @@ fn mounts_below_mnt_are_shared(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Every process that is not the kernel's: PID 1 and its engine processes are in the root cgroup, all others below
-/// /system (ours) or /docker (the user's).
+/// Every process but the kernel's threads: PID 1 and its engine processes are in the root cgroup.
+/// All others are below /system (the system's) or /docker (the user's).
 fn nothing_runs_outside_a_container(machine: &Machine) -> Result<()> {
     let list = machine.run(
         "for p in /proc/[0-9]*; do

@@ -1,6 +1,8 @@
-//! The stories: whole machines, told step by step. Each boots the image that `cargo xtask image` made.
+//! The stories: tests of complete machines, step by step. Each boots the image that
+//! `cargo xtask image` made.
 //!
-//! `cargo xtask test` runs them, three at a time, at most two of them in QEMU; one by itself: `cargo xtask test --story login`.
+//! `cargo xtask test` runs them, three at a time, at most two of them in QEMU.
+//! `cargo xtask test --story login` runs one.
 
 mod cloud_config;
 mod command_line;
@@ -34,7 +36,7 @@ use vmtest::{Machine, Options, drive, shell};
 /// Kernel parameters of a machine with an empty disk, which becomes its state.
 const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";
 
-/// A machine with a config drive that lets the story log in, and whatever else it says.
+/// A machine with a config drive that lets the story log in, and that also holds `more`.
 fn with_config(folder: &Path, more: &str, options: Options) -> Result<Machine> {
     let key = shell::make_key(folder)?;
     let text = format!("#cloud-config\nssh_authorized_keys:\n  - {key}\n{more}");
@@ -42,7 +44,7 @@ fn with_config(folder: &Path, more: &str, options: Options) -> Result<Machine> {
     Machine::start(folder, Options { config_drive, ..options })
 }
 
-/// Kernel parameters that let the story log in whatever the config drive says.
+/// Kernel parameters that let the story log in with any config drive, or with none.
 fn key_on_command_line(folder: &Path) -> Result<String> {
     let key = shell::make_key(folder)?;
     Ok(format!("cc.ssh_authorized_keys=\"[{key}]\""))
@@ -53,7 +55,7 @@ fn state_with_key(folder: &Path) -> Result<String> {
     Ok(format!("{STATE} {}", key_on_command_line(folder)?))
 }
 
-/// Each of these texts is in what a machine said.
+/// Each of these texts is in the output of a machine.
 fn says_all(said: &str, texts: &[&str]) {
     for text in texts {
         assert!(said.contains(text), "{text} is not in:\n{said}");

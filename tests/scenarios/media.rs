@@ -1,4 +1,4 @@
-//! Where a machine boots from, and with what little.
+//! The media that a machine boots from, and how little it needs.
 
 use anyhow::Result;
 use std::ffi::OsString;
@@ -32,7 +32,7 @@ fn the_iso_boots_from_a_usb_stick_by_uefi() -> Result<()> {
     from_medium("iso-usb-uefi", Options { medium: Medium::UsbStick, uefi: true, ..Options::default() })
 }
 
-/// Up to the shell that the ISO has on its consoles.
+/// Waits for the shell that the ISO opens on its consoles.
 fn from_medium(name: &str, options: Options) -> Result<()> {
     let folder = folder(name)?;
     let mut machine = Machine::start(&folder, options)?;
@@ -60,7 +60,7 @@ fn nocloud_is_read_with_its_metadata() -> Result<()> {
     from_drive("nocloud", drive::Kind::NoCloud, "", "from-metadata")
 }
 
-/// A folder that QEMU shares, as the original's own runner gave its machines theirs.
+/// A folder that QEMU shares, as RancherOS's own runner shared one with its machines.
 #[test]
 fn a_shared_folder_is_a_config_drive() -> Result<()> {
     let folder = folder("9p")?;
@@ -77,7 +77,7 @@ fn a_shared_folder_is_a_config_drive() -> Result<()> {
     machine.check_alarms()
 }
 
-/// The properties of an appliance, as a hypervisor hands them over on a CD.
+/// The OVF properties of an appliance, as a hypervisor passes them on a CD.
 #[test]
 fn an_ovf_environment_on_a_cd_is_read() -> Result<()> {
     let folder = folder("ovf")?;

@@ -1,6 +1,6 @@
 //! Links and addresses: bridges, bonds, VLANs, static addresses, DHCP, and the commands around
-//! them. An interface with a static address never sends a DHCP packet, and an interface without an entry
-//! stays down. The configuration comes from a cloud-config and from kernel parameters.
+//! them. An interface with a static address never sends a DHCP packet. An interface without an
+//! entry stays down. The configuration comes from a cloud-config and from kernel parameters.
 
 use anyhow::Result;
 use std::net::UdpSocket;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use vmtest::folder;
 use vmtest::{Machine, Options};
 
-/// The kernel's log, and ours in it, at somebody else's machine.
+/// netconsole sends the kernel's log, with our messages in it, to another machine.
 #[test]
 fn netconsole_sends_the_log_elsewhere() -> Result<()> {
     let folder = folder("netconsole")?;
@@ -26,7 +26,7 @@ fn netconsole_sends_the_log_elsewhere() -> Result<()> {
     machine.check_alarms()
 }
 
-/// What every DHCP packet holds (RFC 2131, section 3).
+/// The magic cookie that every DHCP packet holds (RFC 2131, section 3).
 const DHCP_COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
 
 const CONFIG: &str = r##"
@@ -53,7 +53,7 @@ rancher:
 fn links_are_made_and_what_is_static_stays_static() -> Result<()> {
     let folder = folder("network")?;
     let recorded = vec![4, 5];
-    // The kernel's command line wins over the configuration.
+    // The kernel's command line overrides the configuration.
     let append = "rancher.network.interfaces.bond0.address=10.7.0.2/24".to_owned();
     let options = Options { nics: 6, recorded: recorded.clone(), append, ..Options::default() };
     let mut machine = super::with_config(&folder, CONFIG, options)?;
@@ -75,7 +75,7 @@ fn links_are_made_and_what_is_static_stays_static() -> Result<()> {
     machine.check_alarms()
 }
 
-/// Who waits for a machine that nobody can reach sees on its console why.
+/// A machine that is not reachable over the network reports the reason on its console.
 #[test]
 fn a_machine_that_gets_no_address_says_so() -> Result<()> {
     let folder = folder("no-address")?;
@@ -116,7 +116,7 @@ fn addresses_are_those_that_were_asked_for(machine: &Machine) -> Result<()> {
     ];
     assert_eq!(lines, expected);
     machine.run("ip -6 address show dev eth4 | grep -q fd00::41/64 && ip -6 route | grep -q '^default via fd00::1 dev eth4'")?;
-    // Nobody speaks of it.
+    // The configuration has no entry for it.
     assert_eq!(machine.run("cat /sys/class/net/eth5/operstate")?, "down");
     Ok(())
 }

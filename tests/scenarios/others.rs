@@ -1,10 +1,11 @@
-//! Another console and another engine: nobody is locked out by one that cannot work, and what was installed in a console
-//! that lasts is there after a restart, until somebody asks for a new one.
+//! A replacement console and a replacement engine. A console that cannot work locks no user out.
+//! What was installed in a persistent console is there after a restart, until the owner requests a
+//! new one.
 
 use anyhow::Result;
 use vmtest::{Machine, Options, drive, folder};
 
-/// Files with services, as a catalogue has them: a console without sshd, one that lasts, and an engine.
+/// Service files as in a repository: a console without sshd, a persistent one, and an engine.
 const FILES: &str = r#"set -e
 mkdir -p /opt/other && cd /opt/other
 cat > bad.yml <<EOF
@@ -50,7 +51,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     machine.expect_console("nobody is looked for in rancher.repositories")?;
     wish(&machine, "rancher: {console: /opt/other/bad.yml}")?;
     machine.expect_console("the image of another console has no /usr/sbin/sshd")?;
-    // By the command it is the same, and what was before counts again.
+    // The command refuses it too, and the previous setting stays active.
     machine.run("sudo ros config set rancher.console default")?;
     let said = machine.run("! sudo ros console switch -f /opt/other/bad.yml 2>&1")?;
     assert!(said.contains("the console stays default") && said.contains("has no /usr/sbin/sshd"), "{said}");
@@ -70,7 +71,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
 
     machine.restart()?;
     machine.expect("test -e /etc/other-release && test -e /etc/mine")?;
-    // Who may log in is not for the image to say.
+    // The image does not decide who may log in.
     assert_eq!(machine.login.methods("rancher")?, "publickey");
     let said = machine.run("sudo /usr/sbin/sshd -T -f /run/corral/ssh/sshd_config")?;
     assert!(said.contains("permitrootlogin no") && said.contains("allowgroups docker"), "{said}");
@@ -88,14 +89,14 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     assert_eq!(machine.run("sudo ros console list")?, "current  default");
     machine.expect_docker()?;
 
-    // Another image under the name of one that was good is another image.
+    // A different image under the name of one that was good must be checked again.
     machine.run("sudo system-docker tag corral/os-base story/console:1")?;
     wish(&machine, "rancher: {console: /opt/other/console.yml}")?;
     machine.expect("[ $(sudo system-docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' console-check | tr -d ' ') = exited1 ]")?;
     machine.run("! test -e /etc/other-release && sudo system-docker ps | grep -q corral/os-console").map(drop)
 }
 
-/// Puts it into force while the login that asks for it may end.
+/// Applies it detached, because the session that requests it may end.
 fn wish(machine: &Machine, config: &str) -> Result<()> {
     let apply = "sudo setsid ros config apply /opt/wish.yml < /dev/null > /tmp/wish.log 2>&1 &";
     machine.run(&format!("echo '{config}' | sudo tee /opt/wish.yml > /dev/null; {apply}")).map(drop)

@@ -1,4 +1,5 @@
-//! The state disk, and the ends of a machine: whichever way it goes down, the disk is clean and holds what it should.
+//! The state disk and the shutdown of a machine. After every kind of shutdown the disk is clean and
+//! holds what it should.
 
 use super::STATE;
 use anyhow::{Result, bail};
@@ -24,7 +25,7 @@ fn state_survives_reboot_and_power_off() -> Result<()> {
     )?;
     let host_key = machine.run("sudo cat /var/lib/rancher/conf/ssh/ssh_host_ed25519_key.pub")?;
     let first_boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
-    // The connection goes down with the machine: what ssh says of that is nothing to go by.
+    // The connection is lost with the machine: the result of ssh means nothing.
     let _ = machine.login.run("sudo /usr/sbin/reboot");
     machine.expect_console("Reboot")?;
     machine.expect_next_boot(&first_boot)?;

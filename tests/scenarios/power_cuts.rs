@@ -1,5 +1,6 @@
-//! The power is cut while an upgrade is written: at sixty moments, from its first write to its last. Whatever the moment, the
-//! machine boots the old version or the new one. Moments that leave the same to a boot are booted once.
+//! The power is cut while an upgrade is written: at sixty points, from its first write to its last.
+//! At each of them the machine boots the old version or the new one. Points that leave the same
+//! boot sectors and boot files are booted once.
 
 use super::install::installed;
 use anyhow::{Context, Result};
@@ -11,9 +12,9 @@ use vmtest::folder;
 use vmtest::write_log::{Write, WriteLog};
 use vmtest::{Image, Machine, Medium, Options, drive};
 
-/// Spread over the whole upgrade.
+/// Spread over the complete upgrade.
 const SPREAD: usize = 20;
-/// Around the writes that switch the menu and arm the trial: the last ones.
+/// The last writes, which switch the menu and arm the trial.
 const LAST: usize = 40;
 /// The new version.
 const NEXT: &str = "0.9.0";
@@ -42,13 +43,14 @@ fn a_cut_of_power_at_any_moment_of_an_upgrade_leaves_what_boots() -> Result<()> 
         versions.push(version);
     }
     println!("{} moments, {} of them booted: {}", versions.len(), booted.len(), versions.join(" "));
-    // The first cut is before everything, the last one after it.
+    // The first cut is before all writes, the last one after them.
     assert_eq!(versions.first().map(String::as_str), Some("0.1.0"));
     assert_eq!(versions.last().map(String::as_str), Some("0.9.0"));
     Ok(())
 }
 
-/// Upgrades a machine whose writes are kept. Gives them, and how many there were before the upgrade.
+/// Upgrades a machine and records its writes. Returns them, and how many there were before the
+/// upgrade.
 fn upgrade(folder: &Path, disk: &Path) -> Result<(WriteLog, usize)> {
     let log = folder.join("writes.log");
     fs::write(&log, "")?;
@@ -66,7 +68,7 @@ fn upgrade(folder: &Path, disk: &Path) -> Result<(WriteLog, usize)> {
     let first = WriteLog::open(&log)?.writes.len();
     machine.run("sudo ros os upgrade -i /dev/vdb --force --no-reboot")?;
     machine.check_alarms()?;
-    // The cut that everybody means: in the middle of the running machine.
+    // The usual power cut: in the middle of the running machine.
     machine.cut_power()?;
     Ok((WriteLog::open(&log)?, first))
 }
@@ -78,8 +80,9 @@ fn points(first: usize, writes: &[Write]) -> Vec<usize> {
     spread.chain(last..=all).collect()
 }
 
-/// A hash of all that decides how the disk boots: boot sectors, and the files of the boot partition. Those of the new
-/// version only once another file names it: until then no boot can find them.
+/// A hash of everything that decides how the disk boots: boot sectors, and the files of the boot
+/// partition. Files of the new version are hashed only once another file names them: until then no
+/// boot can find them.
 fn what_a_boot_reads(folder: &Path, disk: &Path) -> Result<Vec<u8>> {
     let files = folder.join("boot-files");
     let _ = fs::remove_dir_all(&files);
@@ -90,7 +93,7 @@ fn what_a_boot_reads(folder: &Path, disk: &Path) -> Result<Vec<u8>> {
         mcopy.env("MTOOLS_SKIP_CHECK", "1").args(["-s", "-n", "-Q", "-i", &partition, what]).arg(to);
         mcopy.output()
     };
-    // What cannot be read is told by what is missing.
+    // Files that cannot be read are missing in the hash.
     all("::", &files)?;
     let script = format!(
         "cd \"$0\" && if ! grep -rqIF {NEXT} --exclude-dir={NEXT} .; then rm -rf boot/{NEXT}; fi && \
@@ -104,7 +107,7 @@ fn what_a_boot_reads(folder: &Path, disk: &Path) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Boots the disk without changing it; the version that came up.
+/// Boots the disk without changing it. Returns the version that started.
 fn boot(folder: &Path, disk: &Path) -> Result<String> {
     let options = Options {
         medium: Medium::Disk,

@@ -1,4 +1,4 @@
-//! What must not matter: the death of any one process but PID 1.
+//! The machine survives the death of any one process but PID 1.
 
 use anyhow::Result;
 use vmtest::folder;
@@ -12,7 +12,7 @@ fn killed_processes_come_back_and_no_other_container_notices() -> Result<()> {
     machine.expect_login()?;
     machine.expect_docker()?;
     machine.expect("[ $(sudo system-docker inspect --format '{{.State.Status}}' udev-cold) = exited ]")?;
-    // It is the first to be killed.
+    // The daemon is killed first.
     machine.expect_alarm(DAEMON_ENDED);
     for (name, pattern) in
         [("engine daemon", "engine-daemon"), ("chrony", "chronyd -d"), ("dockerd", "engine/usr/sbin/dockerd")]
@@ -61,7 +61,7 @@ fn pids(machine: &Machine) -> Result<String> {
 
 fn sshd_comes_back(machine: &mut Machine) -> Result<()> {
     let victim = machine.run("pgrep -of 'sshd.*-D'")?;
-    // Our own session is a process of its own, and lives.
+    // The story's own session is a separate process, and survives.
     machine.run(&format!("sudo kill -9 {victim}"))?;
     machine.expect(&format!("pgrep -of 'sshd.*-D' | grep -vx {victim}"))?;
     machine.expect_login()

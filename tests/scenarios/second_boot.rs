@@ -1,5 +1,6 @@
-//! Faults that show at the second boot: what a power cut, a broken disk or a bad change leaves behind. The config drive is
-//! gone by then: all that the machine knows of its owner is on its state disk.
+//! Faults that show at the second boot: what a power cut, a broken disk or a bad change leaves
+//! behind. The config drive is gone by then, so the machine finds its owner's configuration only on
+//! its state disk.
 
 use super::{STATE, says_all, state_with_key, with_config};
 use anyhow::{Context, Result};
@@ -8,7 +9,8 @@ use vmtest::{Machine, Options, drive, folder};
 
 const CONF: &str = "/var/lib/rancher/conf";
 
-/// A machine whose owner has configured it, by a config drive and by a command. Its state disk has both.
+/// A machine that its owner has configured by a config drive and by a command. Its state disk has
+/// both.
 pub(super) fn configured(folder: &Path, more: &str) -> Result<(Machine, Options)> {
     let disk = folder.join("state.img");
     drive::blank(&disk, 2048)?;
@@ -35,7 +37,7 @@ pub(super) fn cut_and_boot(machine: Machine, folder: &Path, options: &Options) -
     Ok(machine)
 }
 
-/// Checks a configured machine at its first boot, and again after a cut of power.
+/// Checks a configured machine at its first boot, and again after a power cut.
 pub(super) fn at_both_boots(
     folder: &Path,
     more: &str,
@@ -61,18 +63,18 @@ pub(super) fn as_root(machine: &Machine, script: &str) -> Result<String> {
     machine.run(&format!("sudo sh -c '{}'", script.replace('\'', "'\\''")))
 }
 
-/// Does something as root that nobody should do, and cuts the power.
+/// Does something harmful as root, and cuts the power.
 pub(super) fn cut_after(machine: Machine, script: &str) -> Result<()> {
     as_root(&machine, &format!("{script}\nsync"))?;
     machine.cut_power()
 }
 
-/// All that the machine says is wrong, here and on its console.
+/// Everything that the machine reports as wrong, here and on its console.
 pub(super) fn reported(machine: &Machine) -> Result<String> {
     Ok(format!("{}\n{}", machine.run("sudo ros why; sudo ros config validate; true")?, machine.console()))
 }
 
-/// The owner's data and configuration are there, and what the machine consists of runs.
+/// The owner's data and configuration are there, and the system's services run.
 pub(super) fn has_all(machine: &mut Machine) -> Result<()> {
     let shown =
         machine.run("cat /home/rancher/data; hostname; sudo ros config get rancher.environment.KEPT")?;
@@ -90,14 +92,14 @@ pub(super) fn runs(machine: &mut Machine, name: &str) -> Result<()> {
     ))
 }
 
-/// The state disk is away for one boot. The machine runs from memory and says why; when the disk is back, so is all that
-/// was on it, and nothing of the boot in between.
+/// The state disk is away for one boot. The machine runs from memory and reports why. When the disk
+/// is back, all its content is back, without anything from the boot in between.
 #[test]
 fn a_disk_that_was_away_for_one_boot_comes_back_with_all_that_was_on_it() -> Result<()> {
     let folder = folder("disk-away")?;
     let (machine, options) = configured(&folder, "")?;
     machine.cut_power()?;
-    // Without disk and drive only the command line knows the owner.
+    // Without disk and drive, only the command line has the owner's key.
     let append = state_with_key(&folder)?;
     let mut machine = boot(&folder, &Options { append, ..Options::default() })?;
     let said = reported(&machine)?;
@@ -110,8 +112,9 @@ fn a_disk_that_was_away_for_one_boot_comes_back_with_all_that_was_on_it() -> Res
     machine.check_alarms()
 }
 
-/// The disk fills up while the machine runs. A change that finds no room is refused as a unit, and says so; with the disk
-/// still full the machine boots, lets its owner in, and has all that it had.
+/// The disk fills up while the machine runs. A change that finds no space is refused as a unit,
+/// with a message. With the disk still full the machine boots, lets its owner log in, and has all
+/// its data.
 #[test]
 fn a_disk_that_fills_up_at_run_time_refuses_changes_and_loses_none() -> Result<()> {
     let folder = folder("full-at-run-time")?;
@@ -132,7 +135,7 @@ fn a_disk_that_fills_up_at_run_time_refuses_changes_and_loses_none() -> Result<(
 
 const NULS: &str = "size=$(stat -c %s $FILE); truncate -s 0 $FILE; truncate -s $size $FILE";
 
-/// What a power cut, a repaired file system or a wrong command makes of a file.
+/// What a power cut, a repaired file system or a wrong command can do to a file.
 const DAMAGE: [(&str, &str); 5] = [
     ("no bytes", "truncate -s 0 $FILE"),
     ("NULs", NULS),
@@ -141,8 +144,9 @@ const DAMAGE: [(&str, &str); 5] = [
     ("the first half", "truncate -s $(($(stat -c %s $FILE) / 2)) $FILE"),
 ];
 
-/// All files of the configuration are damaged, in each way in turn. The last good ones take effect, the owner logs in by a
-/// key that only they have, each file is named, and no change makes the loss final.
+/// All configuration files are damaged, in each way in turn. The last good ones take effect, and
+/// the owner logs in by a key that only those have. Each file is reported, and no change makes the
+/// loss permanent.
 #[test]
 fn damaged_files_of_the_configuration_are_replaced_by_the_last_good_ones() -> Result<()> {
     let folder = folder("damaged-conf")?;
@@ -174,7 +178,8 @@ fn damaged_files_of_the_configuration_are_replaced_by_the_last_good_ones() -> Re
     machine.check_alarms()
 }
 
-/// The files and their last good copies are damaged: what is left is the note of who may log in, and it is enough.
+/// The files and their last good copies are damaged. Only the record of who may log in is left, and
+/// it is enough.
 #[test]
 fn the_way_in_outlives_a_file_and_its_last_good_copy() -> Result<()> {
     let folder = folder("damaged-both")?;
@@ -190,8 +195,8 @@ fn the_way_in_outlives_a_file_and_its_last_good_copy() -> Result<()> {
     machine.check_alarms()
 }
 
-/// The host keys of sshd are damaged, all of them, in several ways. sshd runs with new ones, the old ones are set aside,
-/// and the console says so; a key that is good stays as it is.
+/// All host keys of sshd are damaged, in several ways. sshd runs with new ones, the old ones are
+/// set aside, and the console reports it. An intact key stays as it is.
 #[test]
 fn damaged_host_keys_are_replaced_and_set_aside() -> Result<()> {
     let folder = folder("host-keys")?;
@@ -220,8 +225,8 @@ fn damaged_host_keys_are_replaced_and_set_aside() -> Result<()> {
     machine.check_alarms()
 }
 
-/// The power is cut in the middle of many changes. The next boot reads the file, has every change up to one of them, and
-/// none after it.
+/// The power is cut in the middle of many changes. The next boot reads the file. It has every
+/// change up to one of them, and none after it.
 #[test]
 fn a_power_cut_among_many_changes_keeps_all_up_to_one_of_them() -> Result<()> {
     let folder = folder("cut-in-changes")?;
@@ -239,8 +244,9 @@ fn a_power_cut_among_many_changes_keeps_all_up_to_one_of_them() -> Result<()> {
     machine.check_alarms()
 }
 
-/// Bad YAML in every source at once: OEM partition, config drive, a file of the owner's, the store, the command line. The
-/// last good ones of those that had one take effect, and each source is named with what is wrong in it.
+/// Bad YAML in every source at once: OEM partition, config drive, a file of the owner, the store,
+/// the command line. Sources with a last good copy use it, and each source is reported with its
+/// error.
 #[test]
 fn bad_yaml_in_every_source_at_once_keeps_nobody_out() -> Result<()> {
     let folder = folder("bad-sources")?;
@@ -280,8 +286,9 @@ fn bad_yaml_in_every_source_at_once_keeps_nobody_out() -> Result<()> {
     machine.check_alarms()
 }
 
-/// A static address in another network, without DHCP and without a gateway: no ssh at the second boot. The owner logs in
-/// on the serial console, repairs it there, and the third boot is reachable again.
+/// A static address in another network, without DHCP and without a gateway: no ssh at the second
+/// boot. The owner logs in on the serial console and repairs it there. The third boot is reachable
+/// again.
 #[test]
 fn a_wrong_address_is_repaired_on_the_serial_console() -> Result<()> {
     let folder = folder("wrong-address")?;

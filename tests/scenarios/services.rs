@@ -1,5 +1,5 @@
-//! Services of the owner's in the words of compose, run by the engine of the system: images from a registry, networks,
-//! volumes, checks and conditions; and the least that the built-in ones get.
+//! Compose services of the owner that the system engine runs: images from a registry, networks,
+//! volumes, health checks and conditions. Also the least privilege of the built-in services.
 
 use anyhow::Result;
 use std::ffi::OsString;
@@ -81,7 +81,8 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     machine.expect(&format!(
         "{names} | grep -qx store && {names} | grep -qx setup && {names} | grep -qx broken"
     ))?;
-    // Neither what waits for a check, nor what waits in vain, nor what nobody asked for.
+    // Three services must not run: one waits for a health check, one has a failed dependency, one
+    // has an inactive profile.
     let found = machine.run(names)?;
     assert!(!found.lines().any(|name| ["web", "idle", "orphan"].contains(&name)), "{found}");
     machine.expect_console("orphan: not started: broken has failed")?;
@@ -94,7 +95,7 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     a_change_makes_only_what_changed_anew(&mut machine)
 }
 
-/// Hyper-V, as its firmware says: its tools are included from the repository that has them.
+/// The firmware reports Hyper-V: its tools are included from the repository that has them.
 #[test]
 fn a_hypervisor_gets_its_tools() -> Result<()> {
     let folder = folder("hypervisor")?;
@@ -115,7 +116,7 @@ fn a_hypervisor_gets_its_tools() -> Result<()> {
 fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path) -> Result<()> {
     let content = folder.join("www");
     fs::create_dir_all(content.join("n"))?;
-    // In the words of the original's catalogue.
+    // In the format of RancherOS's repository.
     fs::write(
         content.join("n/nap.yml"),
         "nap:\n  image: corral/os-base\n  command: sleep 1000\n  net: host\n  labels: [io.rancher.os.scope=system]\n",
@@ -136,13 +137,14 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
     machine.run(&apply(&format!("rancher: {{services_include: {{\"{url}/doze.yml\": true}}}}")))?;
     machine.expect(&format!("{names} | grep -qx doze"))?;
     drop(web);
-    // What was fetched is kept: nothing is asked for again.
+    // Fetched files are kept: nothing is fetched again.
     let other = "rancher: {services_include: {nobody: false}}";
     machine.run(&apply(other))?;
     machine.run(&format!("{names} | grep -qx nap && {names} | grep -qx doze")).map(drop)
 }
 
-/// An image whose health depends on a file of this name, with a version in it; only the registry has it then.
+/// An image that is healthy only if `file` is `good`; the file holds a version. Afterwards only the
+/// registry has the image.
 fn push_page(machine: &Machine, host: &str, file: &str, version: &str) -> Result<()> {
     let image = format!("{host}/team/page:1");
     machine
@@ -172,7 +174,7 @@ fn a_newer_image_is_tried_before_it_counts(machine: &mut Machine, host: &str) ->
     assert!(said.contains("page stays as it is") && said.contains("unhealthy"), "{said}");
     assert_eq!(machine.run(id)?, before, "it was not touched");
 
-    // One that writes to a volume has to make room first, and is taken back.
+    // A container that writes to a volume must stop before the new one starts, and is rolled back.
     let volumes = "s|networks: \\[inner\\]$|&\\n    volumes: [data:/data]|";
     machine.run(&format!(
         "sudo sed -i '/team.page/,/restart/{{{volumes}}}' {FILE} && sudo ros config apply /tmp/apply.yml"
@@ -198,7 +200,7 @@ fn a_change_makes_only_what_changed_anew(machine: &mut Machine) -> Result<()> {
     machine.check_alarms()
 }
 
-/// Only those that let the owner do everything may do everything.
+/// Only the console and Docker are privileged, because they let the owner do everything.
 fn built_in_services_have_the_least(machine: &Machine) -> Result<()> {
     let format = "{{.Name}} {{.HostConfig.Privileged}}";
     let list = format!("sudo system-docker inspect -f '{format}' $(sudo system-docker ps -aq)");

@@ -1,5 +1,5 @@
-//! Data sources, on the disk and on the network: the first of the list that has something wins. One
-//! that does not answer costs its deadline, never a login; the same without a network.
+//! Data sources, on the disk and on the network: the first one of the list that has data wins. One
+//! that does not answer costs its timeout, never a login; the same without a network.
 
 use anyhow::Result;
 use std::fs;
@@ -25,7 +25,8 @@ fn a_url_is_fetched_while_a_dead_source_holds_nobody_up() -> Result<()> {
     );
     let mut machine = super::with_config(&folder, &sources, Options::default())?;
     machine.expect_login()?;
-    // Logged in, and still waiting for the dead one: the console says so.
+    // The user is logged in while the machine still waits for the dead source: the console reports
+    // it.
     machine.expect_console("cloud-init: asking ec2:http://10.0.2.2:")?;
     assert_eq!(machine.run("hostname")?, "local");
     machine.expect_console("cloud-init: waiting for ec2:http://10.0.2.2:")?;
@@ -38,7 +39,8 @@ fn a_url_is_fetched_while_a_dead_source_holds_nobody_up() -> Result<()> {
     machine.check_alarms()
 }
 
-/// Python's moto stands at Amazon's own address; the machine finds it there by DHCP's network, and asks it by IMDSv2.
+/// moto (Python) answers at Amazon's own address. The machine reaches it in the network that DHCP
+/// gives, and uses IMDSv2.
 #[test]
 fn ec2_is_asked_at_its_own_address() -> Result<()> {
     let folder = folder("ec2")?;

@@ -1,4 +1,5 @@
-//! The state disk: late, ambiguous, asking to be formatted, full, broken, grown; and the recovery console.
+//! The state disk: late, ambiguous, marked for formatting, full, broken, grown; and the recovery
+//! console.
 
 use super::install::installed;
 use super::second_boot::fill_disk;
@@ -75,11 +76,11 @@ fn a_broken_disk_does_not_lock_the_owner_out() -> Result<()> {
     let disk = installed(&folder)?;
     let mut machine = boot_disk(&folder, &disk)?;
     machine.expect_login()?;
-    // Where the state begins, and the keys have their copy.
+    // The start of the state partition, and the copy of the keys on the boot medium.
     let start: u64 = machine.run("cat /sys/class/block/vda1/start")?.parse()?;
     machine.expect("sudo test -s /run/corral/medium/boot/authorized_keys")?;
     machine.power_off()?;
-    // The superblock, its copies and everything near them.
+    // The superblock, its copies and what is near them.
     let file = File::options().write(true).open(&disk)?;
     let length = file.metadata()?.len();
     for group in 0..((length - start * 512) >> 27) {

@@ -1,5 +1,6 @@
-//! The system engine on the machine itself: what the engine's own tests (`tests/engine`) cannot have on a build machine,
-//! such as limits by cgroup, device rules, and what is there after a boot.
+//! The system engine on a real machine. These tests need what the engine's own tests
+//! (`tests/engine`) cannot have on a build machine: cgroup limits, device rules, and the state
+//! after a boot.
 
 use super::STATE;
 use anyhow::Result;
@@ -13,10 +14,10 @@ fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {
     drive::blank(&disk, 2048)?;
     let options = Options { append: STATE.to_owned(), disks: vec![disk], ..Options::default() };
     let mut machine = super::with_config(&folder, "", options)?;
-    // A bug in PID 1 and a container without memory are part of the story.
+    // A bug in PID 1 and a container without memory are part of this story.
     machine.expect_alarms();
     machine.expect_login()?;
-    // An image of one static program, by import: nothing is pulled from anywhere.
+    // An image of one static program, by import: nothing is pulled.
     machine.run("tar -C / -cf /tmp/i.tar bin/busybox usr/bin/busybox && sudo system-docker import -c 'CMD [\"/bin/busybox\",\"sh\"]' /tmp/i.tar tiny")?;
     limits_hold(&machine)?;
     devices_are_closed(&machine)?;
@@ -26,7 +27,7 @@ fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {
     machine.run("sudo system-docker run -d --name kept --restart always -v data:/data tiny /bin/busybox sh -c 'echo $(date +%s) >> /data/starts; exec /bin/busybox sleep 100000'")?;
     machine.run("sudo system-docker create --name waiting tiny /bin/busybox true")?;
     let first_boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
-    // The connection goes down with the machine: what ssh says of that is nothing to go by.
+    // The connection is lost with the machine: the result of ssh means nothing.
     let _ = machine.login.run("sudo reboot");
     machine.expect_next_boot(&first_boot)?;
     machine.expect("sudo system-docker ps --format '{{.Names}}' | grep -qx kept")?;
@@ -52,7 +53,7 @@ fn limits_hold(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// A node that a container makes opens nothing; the default seccomp profile is in force.
+/// A device node that a container makes cannot be opened; the default seccomp profile is active.
 fn devices_are_closed(machine: &Machine) -> Result<()> {
     let told = machine.run(
         "sudo system-docker run --rm tiny /bin/busybox sh -c \
@@ -67,7 +68,7 @@ fn ports_are_published(machine: &Machine) -> Result<()> {
     machine.run("sudo system-docker run -d --name web -p 8099:80 tiny /bin/busybox sh -c '/bin/busybox mkdir /w; echo hello > /w/x; exec /bin/busybox httpd -f -h /w'")?;
     let address = machine.run("ip -4 -o addr show dev eth0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'")?;
     assert_eq!(machine.run(&format!("wget -T 10 -qO- http://{address}:8099/x"))?, "hello");
-    // The user's Docker is not disturbed, nor does it disturb.
+    // The user's Docker and the published ports do not disturb each other.
     assert_eq!(machine.run("wget -T 10 -qO- http://172.18.42.1:8099/x")?, "hello");
     machine.run("sudo system-docker rm -f web")?;
     Ok(())
@@ -91,7 +92,8 @@ fn pid_1_is_replaced(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// The kernel makes no process any more while a container ends that is to be started again. Nothing in the script forks.
+/// The kernel creates no more processes while a container exits that is to be restarted. Nothing in
+/// the script forks.
 fn without_processes_pid_1_waits(machine: &mut Machine) -> Result<()> {
     machine.run(
         "cat > /tmp/narrow <<'END'

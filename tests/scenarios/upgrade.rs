@@ -1,4 +1,5 @@
-//! Upgrades: one that works, there and back with all that the owner has; five that do not, each in a way of its own.
+//! Upgrades: one that works, forward and back with all data of the owner; and five that fail, each
+//! in its own way.
 
 use super::install::installed;
 use anyhow::{Context, Result};
@@ -7,9 +8,10 @@ use std::path::{Path, PathBuf};
 use vmtest::folder;
 use vmtest::{Image, Machine, Medium, Options, servers};
 
-/// How `ros os upgrade` is called here. Seconds of the trial are few, because a broken release is waited for as long.
+/// The command `ros os upgrade` of these stories. Its trial time is short, because the story waits
+/// that long for a broken release.
 const UPGRADE: &str = "sudo ros os upgrade --force --no-reboot --trial-time";
-/// The release is the second disk, as it could be a stick.
+/// The release is on the second disk, as it could be on a USB stick.
 const FROM_STICK: &str = "-i /dev/vdb";
 
 fn release(name: &str) -> Result<PathBuf> {
@@ -33,7 +35,7 @@ fn version(machine: &Machine) -> Result<String> {
     machine.run("ros os version")
 }
 
-/// N → N+1 → N → N+1, with data of the user, an image and a changed configuration.
+/// N → N+1 → N → N+1, with a file of the user, an image and a changed configuration.
 #[test]
 fn an_upgrade_proves_itself_and_keeps_everything() -> Result<()> {
     let folder = folder("upgrade")?;
@@ -64,7 +66,8 @@ fn an_upgrade_proves_itself_and_keeps_everything() -> Result<()> {
     machine.check_alarms()
 }
 
-/// By UEFI, whose firmware keeps which entry is tried once, with the release from a registry that the owner's list names.
+/// On UEFI, where the firmware stores which entry is tried once. The release comes from a registry
+/// that the owner's list names.
 #[test]
 fn an_upgrade_from_a_registry_proves_itself_on_uefi() -> Result<()> {
     let folder = folder("upgrade-uefi")?;
@@ -73,7 +76,7 @@ fn an_upgrade_from_a_registry_proves_itself_on_uefi() -> Result<()> {
     let disk = installed(&folder)?;
     let mut machine = start(&folder, &disk, "next", true)?;
     machine.expect_login()?;
-    // The line is cut again and again; what came is not fetched twice.
+    // The connection is cut again and again; received data is not fetched twice.
     let line = servers::cutter(&folder, &registry, 80_000_000)?;
     let image = format!("10.0.2.2:{}/corral:0.9.0", line.port);
     machine
@@ -90,14 +93,14 @@ fn an_upgrade_from_a_registry_proves_itself_on_uefi() -> Result<()> {
     let passed: u64 = fs::read_to_string(folder.join("passed"))?.parse()?;
     let size = fs::metadata(release("next")?)?.len();
     assert!(passed > 160_000_000 && passed < size + size / 8, "{passed} bytes came for {size}");
-    // What is staged is not fetched again.
+    // A staged release is not fetched again.
     let staged = machine.run("sudo ros os upgrade --stage")?;
     assert!(!staged.contains("fetching"), "{staged}");
     upgrade(&mut machine, "")?;
     machine.check_alarms()
 }
 
-/// Without the firmware: a restart, and an upgrade whose trial needs no menu.
+/// Without the firmware: a restart, and an upgrade whose trial needs no boot menu.
 #[test]
 fn kexec_restarts_and_upgrades() -> Result<()> {
     let folder = folder("kexec")?;
@@ -128,7 +131,7 @@ fn kexec_restarts_and_upgrades() -> Result<()> {
     machine.check_alarms()
 }
 
-/// The machine tries the new version, and makes it the default by itself once Docker runs a container.
+/// The machine tries the new version, and makes it the default itself once Docker runs a container.
 fn upgrade(machine: &mut Machine, more: &str) -> Result<()> {
     let said = machine.run(&format!("{UPGRADE} 600 {more}"))?;
     assert!(said.contains("version 0.9.0 is tried at the next start"), "{said}");
@@ -146,7 +149,7 @@ fn check_kept(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// A release that fails, its version, and what the machine says of it.
+/// A release that fails, its version, and the reason that the machine reports.
 type Failing = (&'static str, &'static str, &'static str);
 
 #[test]
@@ -159,14 +162,15 @@ fn releases_that_do_not_come_up_are_left_again() -> Result<()> {
     )
 }
 
-/// Docker gets the time that it would need here.
+/// Docker gets as much time as it needs here.
 #[test]
 fn releases_whose_docker_does_not_work_are_left_again() -> Result<()> {
     let reason = "Docker did not work in time";
     fall_back("docker", 60, &[("no-docker", "0.9.1", reason), ("no-containers", "0.9.2", reason)])
 }
 
-/// After each the machine goes back to the version before by itself, and says why; from there the next one is tried.
+/// After each failure the machine rolls back to the previous version by itself, and reports why.
+/// The next release is tried from there.
 fn fall_back(name: &str, seconds: u32, releases: &[Failing]) -> Result<()> {
     let folder = folder(&format!("upgrade-{name}"))?;
     let disks = vec![installed(&folder)?];
@@ -196,7 +200,7 @@ fn a_release_that_nobody_vouches_for_is_refused() -> Result<()> {
     machine.expect_login()?;
     let said = machine.run(&format!("! {UPGRADE} 60 {FROM_STICK} 2>&1"))?;
     assert!(said.contains("none of the 1 keys"), "{said}");
-    // A release that was changed on its way is refused by its digests, even then.
+    // Even then, a release that was changed on its way is refused by its digests.
     machine.run("sudo head -c 9000000 /dev/vdb > /tmp/cut.tar")?;
     let said = machine.run("! sudo ros os upgrade -i /tmp/cut.tar --force --no-reboot --insecure 2>&1")?;
     assert!(said.contains("cut off"), "{said}");

@@ -1,5 +1,6 @@
-//! The cgroup of an engine that runs in a sandbox: `corral-test-PID-N`, by the process that made it. It is removed with all
-//! groups below it; what processes left that were killed is removed by the next one.
+//! The cgroup of an engine that runs in a sandbox: `corral-test-PID-N`, with the id of the process
+//! that made it. It is removed with all groups below it. What killed processes left behind is
+//! removed when the next one is made.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const PREFIX: &str = "corral-test-";
-/// A hybrid machine has the hierarchy of version 2 in a folder of its own.
+/// A hybrid hierarchy has cgroup v2 in a folder of its own.
 const HIERARCHIES: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -38,7 +39,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// Removes the groups of processes that are gone.
+/// Removes the groups of processes that have exited.
 fn sweep(hierarchy: &Path) {
     for item in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
         let name = item.file_name();
@@ -51,7 +52,8 @@ fn sweep(hierarchy: &Path) {
     }
 }
 
-/// Removes a group, those below it first. One with processes in it stays: the kernel refuses.
+/// Removes a group, those below it first. One that still has processes stays, because the kernel
+/// refuses.
 fn remove(group: &Path) {
     for item in fs::read_dir(group).into_iter().flatten().flatten() {
         if item.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -1,5 +1,5 @@
-//! What the serial console of a machine of User-Mode Linux shows, in a file. A process of its own writes it, and stays with
-//! a machine that stays.
+//! Writes the serial console of a User-Mode Linux machine to a file. A separate process writes it.
+//! That process keeps running if its machine is kept.
 
 use crate::process::{tied_unless_kept, wait};
 use anyhow::{Context, Result};
@@ -10,10 +10,10 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-/// For the last bytes of a machine that has ended.
+/// How long to wait for the last bytes of a machine that has exited.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// It ends with this, or with the machine.
+/// Ends when this is dropped, or with the machine.
 #[derive(Debug)]
 pub(crate) struct ConsoleLog {
     writer: Child,
@@ -30,9 +30,10 @@ impl ConsoleLog {
         Ok(ConsoleLog { writer })
     }
 
-    /// Waits until all that a machine showed is in the file. The machine has ended, and so has the line.
+    /// Waits until the file has all the console output of a machine that has exited, and whose line
+    /// is closed.
     pub(crate) fn finish(&mut self) {
-        // One that goes on after all has written what there was by then.
+        // A writer that keeps running after the timeout has written all output so far.
         let _ = wait(&mut self.writer, PATIENCE);
     }
 }

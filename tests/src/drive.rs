@@ -15,11 +15,11 @@ pub enum Kind {
     ConfigDriveVfat,
     /// ISO9660, label `cidata`, NoCloud's layout.
     NoCloud,
-    /// ISO9660, label `OVF ENV`: what is given is the OVF environment.
+    /// ISO9660, label `OVF ENV`: the user data is the OVF environment.
     OvfTransport,
 }
 
-/// Makes a drive with this user-data in `folder`.
+/// Makes a drive with this user data in `folder`.
 pub fn make(folder: &Path, kind: Kind, user_data: &[u8]) -> Result<PathBuf> {
     let content = folder.join("drive");
     let _ = fs::remove_dir_all(&content);
@@ -63,7 +63,7 @@ fn write_iso(label: &str, content: &Path, drive: &Path) -> Result<PathBuf> {
     Ok(drive.to_path_buf())
 }
 
-/// Makes a config drive with `meta_data.json` beside the user-data.
+/// Makes a config drive with `meta_data.json` beside the user data.
 pub fn make_with_metadata(folder: &Path, user_data: &[u8], metadata: &str) -> Result<PathBuf> {
     let latest = folder.join("drive/openstack/latest");
     make(folder, Kind::ConfigDriveIso, user_data)?;
@@ -80,7 +80,8 @@ pub fn make_ext4(path: &Path, label: &str, file: (&str, &str)) -> Result<()> {
     run(Command::new("/sbin/mkfs.ext4").args(["-q", "-L", label, "-d"]).arg(&content).arg(path))
 }
 
-/// Makes a disk of so many MiB with one partition, which begins at 1 MiB and does not reach its end, with ext4 in it.
+/// Makes a disk of so many MiB with one ext4 partition, which begins at 1 MiB and ends before the
+/// end of the disk.
 pub fn make_partitioned(path: &Path, disk: u64, partition: u64, label: &str) -> Result<()> {
     blank(path, disk)?;
     run(Command::new("/sbin/mkfs.ext4")
@@ -97,7 +98,8 @@ pub fn make_partitioned(path: &Path, disk: u64, partition: u64, label: &str) -> 
     Ok(())
 }
 
-/// Makes a disk that asks to be formatted as Docker Machine's disks do: a tar archive with an ssh key at its start.
+/// Makes a disk that requests formatting as Docker Machine's disks do: a tar archive with an ssh
+/// key at its start.
 pub fn make_boot2docker(path: &Path, mebibytes: u64, key: &str) -> Result<()> {
     let content = path.with_extension("content");
     fs::create_dir_all(content.join(".ssh"))?;

@@ -1,5 +1,6 @@
-//! A folder of a story's own, which no other user can read or name in advance. Its disks go with the story, for dozens of
-//! them would fill a build machine; the logs stay for a day.
+//! A private folder for each story, which no other user can read or name in advance. Its disks are
+//! removed with the story, because dozens of them would fill a build machine. The logs stay for a
+//! day.
 
 use crate::report;
 use anyhow::{Context, Result, ensure};
@@ -12,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PREFIX: &str = "corral-story-";
-/// The process of a machine that stays on, which has its disks in the folder.
+/// The process id of a machine that keeps running, and has its disks in the folder.
 const MACHINE: &str = "machine.pid";
-/// What is larger than this, in bytes, is a disk or an archive, and no log.
+/// A larger file, in bytes, is a disk or an archive, and not a log.
 const LARGE: u64 = 1 << 20;
-/// A socket's path ends here (unix(7)), and in a folder stand names of up to this length: `ssh-rancher.sock.`, and what ssh
-/// appends to that.
+/// The longest path of a socket (unix(7)). File names in a folder may have up to `LONGEST_NAME`
+/// characters: `ssh-rancher.sock.`, and what ssh appends to that.
 const LONGEST_SOCKET: usize = 107;
 const LONGEST_NAME: usize = 40;
 /// A folder younger than this may not be locked yet.
@@ -25,11 +26,11 @@ const IN_THE_MAKING: Duration = Duration::from_secs(60);
 /// How long logs stay.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Empty at the start; what is large in it is removed at the end, unless a machine stays on.
+/// Empty at the start. Large files are removed at the end, unless a machine keeps running.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Held as long as the story runs; the kernel releases it, however that ends.
+    /// Held as long as the story runs. The kernel releases it, even if the story is killed.
     _lock: File,
 }
 
@@ -55,7 +56,7 @@ pub fn folder(name: &str) -> Result<Folder> {
     Ok(Folder { path, _lock: lock })
 }
 
-/// On a disk: where /tmp is in memory, disks of stories would fill that.
+/// On a disk: where /tmp is in memory, the disks of stories would fill it.
 fn parent() -> PathBuf {
     let asked = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
     asked.map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
@@ -77,7 +78,7 @@ impl Drop for Folder {
     }
 }
 
-/// A machine stays on: the folder stays as it is until that ends.
+/// A machine keeps running: the folder stays as it is until that machine exits.
 pub(crate) fn keep(folder: &Path, machine: u32) {
     let _ = fs::write(folder.join(MACHINE), machine.to_string());
 }
@@ -97,11 +98,11 @@ fn remove_what_is_large(folder: &Path) {
     }
 }
 
-/// Removes what is large in folders that no story uses any more, and folders that are old.
+/// Removes large files in folders that no story uses any more, and old folders completely.
 fn sweep(parent: &Path) {
     for item in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_of_a_story = item.file_name().as_bytes().starts_with(PREFIX.as_bytes());
-        // Of the item itself, should it be a link.
+        // The metadata of the item itself, if it is a link.
         let Ok(data) = item.metadata() else { continue };
         let is_ours = data.is_dir() && data.uid() == geteuid().as_raw();
         if !is_of_a_story || !is_ours || has_machine(&item.path()) {

@@ -1,4 +1,4 @@
-//! Where the image is that was built last.
+//! Finds the image that was built last.
 
 use anyhow::{Context, Result, bail};
 use std::os::unix::process::CommandExt;
@@ -16,13 +16,13 @@ pub struct Image {
     pub archive: PathBuf,
     /// Releases that only stories upgrade to.
     pub releases: PathBuf,
-    /// Where stories keep the disk that they all begin with: this image, installed.
+    /// Where stories keep the disk that they all start from: this image, installed.
     pub installed: PathBuf,
     /// Programs that stories start on the host.
     pub tools: PathBuf,
     /// Our own program, as it is in the image.
     pub ros: PathBuf,
-    /// The same system for User-Mode Linux; none where its kernel cannot be built.
+    /// The same system for User-Mode Linux; none if its kernel cannot be built.
     pub uml: Option<UmlImage>,
 }
 
@@ -33,7 +33,7 @@ pub struct UmlImage {
     pub kernel: PathBuf,
     pub initrd: PathBuf,
     pub system: PathBuf,
-    /// The program that is the network of these machines.
+    /// The program that provides the network of these machines.
     pub slirp: PathBuf,
 }
 
@@ -77,7 +77,8 @@ impl Image {
         Ok(image)
     }
 
-    /// Can its PID 1 be asked for a bug? What is packed as a release is what ships, and has none on request.
+    /// Can tests trigger a bug in its PID 1? An image that is packed as a release is what ships,
+    /// and has no such hook.
     pub fn has_hooks(&self) -> Result<bool> {
         let mut ros = Command::new(&self.ros);
         ros.arg0("ros").args(["os", "panic", "--help"]).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,7 +1,8 @@
-//! Test machines for the stories in `scenarios/`, for `cargo xtask run` and for the benchmark: User-Mode Linux and QEMU
-//! hidden behind [`Machine`], the image that `cargo xtask image` made, config drives, a shell over ssh.
+//! Test machines for the stories in `scenarios/`, for `cargo xtask run` and for the benchmark.
+//! [`Machine`] hides User-Mode Linux and QEMU. Also the image that `cargo xtask image` made, config
+//! drives, and a shell over ssh.
 //!
-//! Machines talk to nothing but a user network of their own; ports are forwarded from loopback.
+//! Machines reach only their own user network; ports are forwarded from loopback.
 
 mod cgroup;
 mod console;

@@ -1,5 +1,5 @@
-//! A running machine: its console, its shell, its shutdown. Which kind it is, stories do not see. The
-//! machine ends with its story, also with one that fails.
+//! A running machine: its console, its shell, its shutdown. Stories do not see which kind it is.
+//! The machine ends with its story, also if the story fails.
 
 use crate::disk_logs;
 use crate::folder;
@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 
 /// How long a boot may take under software emulation on a busy host.
 const BOOT: Duration = Duration::from_secs(300);
-/// Between two looks into a machine.
+/// Between two checks of a machine.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Signs of a machine that is not well, wherever they appear on the console.
+/// Console messages of a machine that has a problem.
 const ALARMS: [&str; 11] = [
     "Kernel panic",
     "BUG:",
@@ -40,7 +40,7 @@ const ALARMS: [&str; 11] = [
     DAEMON_ENDED,
 ];
 
-/// What PID 1 says when the engine daemon has ended by itself.
+/// What PID 1 logs when the engine daemon has exited by itself.
 pub const DAEMON_ENDED: &str = "the engine daemon ended with";
 
 /// A machine that runs.
@@ -72,7 +72,7 @@ impl Emulator {
         }
     }
 
-    /// How it ended, if it has. All that its console showed is in its log then.
+    /// The exit status, if the emulator has exited. Its log then has all the console output.
     fn ended(&mut self) -> Result<Option<ExitStatus>> {
         let status = self.child().try_wait()?;
         if let (Some(_), Emulator::Uml(uml)) = (status, &mut *self) {
@@ -121,7 +121,7 @@ impl Machine {
         };
         println!("a machine ({}) starts: {}", kind.name(), machine.how_to_log_in());
         if is_kept() {
-            // Here and not at its end: a story that takes too long is killed.
+            // Here and not at the end of the story: a story that takes too long is killed.
             folder::keep(folder, machine.pid());
         }
         Ok(machine)
@@ -159,8 +159,8 @@ impl Machine {
             .context("typing on the serial console")
     }
 
-    /// Types a line again and again until the console shows a text: a prompt for a password throws away what was typed
-    /// a moment too early.
+    /// Types a line again and again until the console shows a text. A password prompt discards what
+    /// was typed a moment too early.
     pub fn type_until(&mut self, line: &str, text: &str) -> Result<()> {
         for _ in 0..10 {
             self.type_line(line)?;
@@ -182,12 +182,12 @@ impl Machine {
     /// Restarts the machine, and waits until it is up again.
     pub fn restart(&mut self) -> Result<()> {
         let boot_id = self.run("cat /proc/sys/kernel/random/boot_id")?;
-        // The connection goes down with the machine: what ssh makes of that does not matter.
+        // The connection is lost with the machine: the result of ssh does not matter.
         let _ = self.run("sudo reboot");
         self.expect_next_boot(&boot_id)
     }
 
-    /// Waits until the machine is up again after the boot with this id: a boot, with the time of one.
+    /// Waits until the machine is up again after the boot with this id, with the timeout of a boot.
     pub fn expect_next_boot(&mut self, boot_id: &str) -> Result<()> {
         self.wait_for_sshd("the next boot")?;
         let script = format!("[ $(cat /proc/sys/kernel/random/boot_id) != {boot_id} ]");
@@ -199,7 +199,7 @@ impl Machine {
         self.run("wait-for-docker").map(|_| ())
     }
 
-    /// The same machine, for another of its users.
+    /// A login to the same machine as another user.
     pub fn login_as(&self, user: &str) -> Login {
         Login { user: user.to_owned(), ..self.login.clone() }
     }
@@ -214,7 +214,7 @@ impl Machine {
         self.wait_for_script(Duration::from_secs(60), script, script)
     }
 
-    /// The same for what a boot leads to by itself, with the time of one.
+    /// The same for what a boot starts by itself, with the timeout of a boot.
     pub fn expect_of_boot(&mut self, script: &str) -> Result<()> {
         self.wait_for_script(BOOT, script, script)
     }
@@ -226,11 +226,11 @@ impl Machine {
         })
     }
 
-    /// Switches the machine off in order, as its owner would, and waits for that.
+    /// Shuts the machine down cleanly, as its owner would, and waits for that.
     pub fn power_off(&mut self) -> Result<()> {
-        // With the kernel's log, which is gone afterwards.
+        // Checked now, with the kernel's log, which is gone afterwards.
         self.check_alarms()?;
-        // The connection ends with the machine: what ssh makes of that does not matter.
+        // The connection is lost with the machine: the result of ssh does not matter.
         let _ = self.run("sudo poweroff");
         timed("the machine to switch itself off", || self.expect_end())
     }
@@ -241,7 +241,7 @@ impl Machine {
         if !self.has_ended()? {
             bail!("the machine did not end\n{}", self.last_lines());
         }
-        // The next machine in this folder has a connection of its own.
+        // The next machine in this folder needs a new connection.
         self.login.hang_up();
         self.check_alarms()
     }
@@ -259,7 +259,7 @@ impl Machine {
         format!("the machine ended ({status}) {said}\n{}", self.last_lines())
     }
 
-    /// Cuts the power: nothing in the machine learns of it before.
+    /// Cuts the power without any warning to the machine.
     pub fn cut_power(mut self) -> Result<()> {
         self.check_alarms()?;
         self.emulator.child().kill()?;
@@ -299,7 +299,7 @@ impl Machine {
         self.alarms_expected.extend(ALARMS);
     }
 
-    /// Fails if the console showed a sign of a machine that is not well.
+    /// Fails if the console showed an alarm.
     pub fn check_alarms(&self) -> Result<()> {
         let console = self.console();
         let mut unexpected = ALARMS.iter().filter(|alarm| !self.alarms_expected.contains(alarm));
@@ -327,7 +327,8 @@ impl Machine {
         )
     }
 
-    /// For people who read why a story failed: what can be had of a machine that does not do what it should.
+    /// Saves what can be read from a machine that does not do what it should, for people who look
+    /// into a failed story.
     fn keep_what_it_does(&self) {
         disk_logs::keep(&self.folder);
         if let Emulator::Uml(uml) = &self.emulator
@@ -337,18 +338,18 @@ impl Machine {
         }
     }
 
-    /// Waits until sshd speaks, in a boot that no login was waited for yet.
+    /// Waits until sshd answers, in a boot in which no login was waited for yet.
     ///
-    /// A packet to a card that is not up yet is lost, and sent again seconds later: a new connection is quicker. Once
-    /// sshd may be there, one that is given up costs more than it gains: it is work for a slow machine, and sshd
-    /// refuses an address that gives up too many.
+    /// A packet to a card that is not up yet is lost, and sent again seconds later: a new
+    /// connection is faster. Once sshd may be there, closing a connection early costs more than it
+    /// gains. It is work for a slow machine, and sshd refuses an address that closes too many.
     fn wait_for_sshd(&mut self, what: &str) -> Result<()> {
         let begin = Instant::now();
         let patience = Cell::new(Duration::from_secs(2));
         self.wait(BOOT, what, |machine| {
             let boots = machine.boots_seen();
             if boots == machine.boots && begin.elapsed() < BOOT / 3 {
-                // Before a restart the old boot would answer.
+                // Before a restart, the old boot would answer.
                 return Ok(machine.boots == 0 && machine.has_ssh_banner(Duration::from_secs(1)));
             }
             patience.set((patience.get() * 2).min(Duration::from_secs(60)));
@@ -358,7 +359,7 @@ impl Machine {
         Ok(())
     }
 
-    /// How often PID 1 has said on the console that the machine is up.
+    /// How often PID 1 has logged on the console that the machine is up.
     fn boots_seen(&self) -> usize {
         let console = self.console();
         console
@@ -367,7 +368,8 @@ impl Machine {
             .count()
     }
 
-    /// The server says its version first; QEMU's forwarding hangs up as long as there is none.
+    /// The server sends its version first. QEMU's forwarding closes the connection as long as no
+    /// server listens.
     fn has_ssh_banner(&self, patience: Duration) -> bool {
         let banner = || -> std::io::Result<bool> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.login.port))?;
@@ -379,8 +381,8 @@ impl Machine {
         banner().unwrap_or(false)
     }
 
-    /// The end of the kernel's log, with call traces that are too low in level for the console; nothing of it if the
-    /// machine does not answer any more.
+    /// The last lines of the kernel's log, with call traces whose level is too low for the console.
+    /// No lines if the machine does not answer any more.
     fn kernel_log(&self) -> String {
         let said =
             self.login.run_within(Duration::from_secs(60), "sudo dmesg | tail -n 80").unwrap_or_default();
@@ -401,8 +403,8 @@ impl Machine {
         )
     }
 
-    /// A script that hangs is ended, and tried again while there is time. A slow machine has as long for its own work
-    /// as a try took.
+    /// A script that hangs is killed, and run again while there is time. The pause between two
+    /// tries is as long as a try took, so that a slow machine has time for its own work.
     fn wait_for_script(&mut self, patience: Duration, what: &str, script: &str) -> Result<()> {
         self.wait(patience, what, |machine| {
             let begin = Instant::now();
@@ -442,7 +444,8 @@ impl Machine {
                 if Instant::now() > deadline {
                     bail!("waiting for {what}: {} s are over\n{}", patience.as_secs(), self.last_lines());
                 }
-                // Or until its emulator ends; for the rest of it there is no event to wait for.
+                // This also returns when the emulator exits. There is no event for the other
+                // conditions.
                 process::wait(self.emulator.child(), PAUSE)?;
             }
             Ok(())

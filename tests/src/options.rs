@@ -1,4 +1,4 @@
-//! What a machine is made of. Which kind of machine that gives is decided here, and only here.
+//! What a machine is made of. Only this file decides which kind of machine that needs.
 
 use crate::image::Image;
 use std::ffi::OsString;
@@ -7,7 +7,8 @@ use std::path::PathBuf;
 /// How a machine is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// User-Mode Linux: the system image on a test kernel, as processes of this machine. Up in seconds.
+    /// User-Mode Linux: the system image on a test kernel, as processes of this machine. It boots
+    /// in seconds.
     Uml,
     /// QEMU: a PC with its firmware, and the product's own kernel.
     Qemu,
@@ -29,14 +30,15 @@ pub enum Accelerator {
     Kvm,
     /// Software emulation with a thread for each processor: works everywhere.
     Tcg,
-    /// Software emulation in one thread: the quicker way where as many machines run as there are cores.
+    /// Software emulation in one thread: faster where as many machines run as there are cores.
     TcgInOneThread,
 }
 
 /// What the machine boots from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Medium {
-    /// Kernel and initrd given to the machine, the system image as a disk: the quickest way.
+    /// Kernel and initrd passed to the machine directly, the system image as a disk: the fastest
+    /// way.
     Direct,
     /// The ISO in a CD drive, by the firmware.
     Iso,
@@ -52,7 +54,7 @@ pub enum Network {
     Usual,
     /// The DHCP server gives this host name.
     HostName(String),
-    /// Amazon's: at its own address, this program answers who asks for metadata.
+    /// Amazon's: this program answers metadata requests at Amazon's own address.
     Metadata(PathBuf),
 }
 
@@ -65,7 +67,8 @@ pub struct Options {
     pub accelerator: Accelerator,
     /// UEFI firmware instead of BIOS.
     pub uefi: bool,
-    /// Where that firmware keeps its variables; made if it is not there. Without it they are lost with the machine.
+    /// Where that firmware stores its variables; created if missing. Without it they are lost with
+    /// the machine.
     pub variables: Option<PathBuf>,
     /// MiB.
     pub memory: u32,
@@ -78,15 +81,15 @@ pub struct Options {
     pub append: String,
     /// More disks, in order: raw image files.
     pub disks: Vec<PathBuf>,
-    /// Where every write to the first of them is kept, in its order: see `write_log`.
+    /// Where every write to the first disk is recorded, in order: see `write_log`.
     pub write_log: Option<PathBuf>,
-    /// More disks after these, which nothing writes to: several machines may have them.
+    /// More disks after these, which are read-only: several machines may share them.
     pub sticks: Vec<PathBuf>,
     /// A config drive.
     pub config_drive: Option<PathBuf>,
     /// (port of this machine on loopback, port of the guest)
     pub forwards: Vec<(u16, u16)>,
-    /// Hardware that only QEMU has, in QEMU's words.
+    /// Hardware that only QEMU has, as QEMU arguments.
     pub extra: Vec<OsString>,
 }
 
@@ -113,14 +116,14 @@ impl Default for Options {
     }
 }
 
-/// Set to `qemu`, every machine is QEMU's.
+/// If it is `qemu`, every machine runs in QEMU.
 pub const KIND_VARIABLE: &str = "CORRAL_MACHINES";
 
 /// The usual kernel parameters of a machine whose console is its first serial line.
 pub const APPEND: &str = "console=ttyS0 printk.devkmsg=on loglevel=4";
 
 impl Options {
-    /// The quickest kind of machine that has all of this.
+    /// The fastest kind of machine that has all of this.
     pub fn kind(&self, image: &Image) -> Kind {
         let needs_a_pc = self.medium != Medium::Direct
             || self.needs_qemu

@@ -1,5 +1,5 @@
-//! Programs that machines and stories start on the host: none outlives the story that started it.
-//! And waits for them.
+//! Programs that machines and stories start on the host, and waiting for them. No program outlives
+//! the story that started it.
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,20 +10,20 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// A server or a test on loopback is not behind the developer's proxy.
+/// Servers and tests on loopback are not behind the developer's proxy.
 const PROXIES: [&str; 6] =
     ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
-/// If it is set, machines that are there at the end of a story stay on.
+/// If it is set, machines that still run at the end of a story keep running.
 pub const KEEP_VARIABLE: &str = "CORRAL_KEEP";
 
-/// Do machines stay on?
+/// Do machines keep running?
 pub(crate) fn is_kept() -> bool {
     std::env::var_os(KEEP_VARIABLE).is_some()
 }
 
-/// A program that is killed when the thread ends that started it, however that ends (prctl(2), PR_SET_PDEATHSIG).
-/// Its messages are in English, and it uses no proxy.
+/// A program that is killed when the thread that started it exits for any reason (prctl(2),
+/// PR_SET_PDEATHSIG). Its messages are in English, and it uses no proxy.
 pub fn tied(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).env("LC_ALL", "C");
@@ -38,9 +38,9 @@ pub(crate) fn tied_unless_kept(program: &Path) -> Command {
     if is_kept() { Command::new(program) } else { tied(program) }
 }
 
-/// Waits until a child ends, at most so long. Its status; none if it goes on.
+/// Waits until a child exits, or until the timeout. Returns its status; none if it still runs.
 pub fn wait(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
-    // Once its status was read, its process id may be that of another process.
+    // Once its status was read, its process id may belong to another process.
     if let Some(status) = child.try_wait().context("asking for the end of a process")? {
         return Ok(Some(status));
     }
@@ -49,8 +49,8 @@ pub fn wait(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>>
     child.try_wait().context("asking for the end of a process")
 }
 
-/// Waits until a descriptor has something to read, or its other end is closed; false once the time
-/// is over. A process has once it has ended (pidfd_open(2)).
+/// Waits until a descriptor is readable or its other end is closed; false at the timeout. A pidfd
+/// is readable once its process has exited (pidfd_open(2)).
 pub(crate) fn is_readable(descriptor: impl AsFd, patience: Duration) -> Result<bool> {
     let deadline = Instant::now() + patience;
     loop {

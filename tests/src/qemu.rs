@@ -1,4 +1,4 @@
-//! A machine of QEMU: its command line and its monitor.
+//! A QEMU machine: its command line and its monitor.
 
 use crate::image::Image;
 use crate::options::{APPEND, Accelerator, Medium, Network, Options};
@@ -46,7 +46,7 @@ impl Qemu {
         Ok(Qemu { child, folder: folder.to_path_buf(), late_disks: 0 })
     }
 
-    /// Connects to the first serial line; what it says is in its log.
+    /// Connects to the first serial line; its output is in its log.
     pub fn line(&self) -> Result<UnixStream> {
         let line =
             UnixStream::connect(self.folder.join("console.sock")).context("reaching the serial console")?;
@@ -68,7 +68,7 @@ impl Qemu {
         let mut monitor =
             UnixStream::connect(self.folder.join("monitor.sock")).context("reaching QEMU's monitor")?;
         monitor.write_all(command.as_bytes())?;
-        // Its prompt comes back when the command is done.
+        // The prompt is shown again when the command is done.
         monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
         let mut seen = String::new();
         let mut buffer = [0_u8; 1024];
@@ -84,8 +84,8 @@ impl Qemu {
 }
 
 impl Options {
-    /// QEMU, ready to be started; how the serial line and the monitor are connected is the caller's business. What
-    /// cards send that are to be recorded is kept in `folder`.
+    /// QEMU, ready to be started. The caller connects the serial line and the monitor. Packets of
+    /// recorded cards are kept in `folder`.
     pub fn command(&self, image: &Image, folder: &Path) -> Command {
         let mut command = tied_unless_kept(&image.tools.join("qemu-system-x86_64"));
         let (accelerator, processor) = match self.accelerator {
@@ -126,7 +126,7 @@ impl Options {
                     "if=virtio,driver=blklogwrites,file.driver=file,file.filename={disk},log.driver=file,log.filename={}",
                     log.display()
                 ),
-                // A flush would wait for the disk of this machine, whose power no story cuts.
+                // A flush would wait for this machine's disk, whose power no story cuts.
                 _ => format!("file={disk},format=raw,if=virtio,cache=unsafe"),
             });
         }
@@ -146,7 +146,7 @@ impl Options {
             }
             Some(variables) => {
                 if !variables.exists() {
-                    // A copy that fails leaves QEMU without its file, and it says so.
+                    // If the copy fails, QEMU has no such file and reports it.
                     let _ = std::fs::copy(UEFI_VARIABLES, variables);
                 }
                 command
@@ -173,7 +173,7 @@ impl Options {
                 .iter()
                 .map(|(ours, theirs)| format!(",hostfwd=tcp:127.0.0.1:{ours}-:{theirs}"))
                 .collect();
-            // No option ROM: the firmware has nothing to look for on the network.
+            // No option ROM: the firmware must not try to boot from the network.
             let network = match &self.network {
                 Network::HostName(name) if number == 0 => format!("net=10.0.2.0/24,hostname={name}"),
                 Network::Metadata(program) if number == 0 => {

@@ -1,30 +1,31 @@
-//! What a story used: `cargo xtask test` says at its end which stories ran on which kind of machine.
+//! What a story used: at its end, `cargo xtask test` reports which stories ran on which kind of
+//! machine.
 
 use crate::options::Kind;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-/// Names the file that each machine adds its kind to, and each story its folder, a line each.
+/// Names the file to which each machine adds its kind, and each story its folder, a line each.
 pub const REPORT_VARIABLE: &str = "CORRAL_STORY_REPORT";
 /// The line of a story that did nothing.
 pub const SKIPPED: &str = "skipped";
-/// What stands before the path of a story's folder.
+/// The prefix of the line with a story's folder.
 pub const FOLDER: &str = "folder ";
 
-/// Notes that a machine of this kind was started.
+/// Records that a machine of this kind was started.
 pub(crate) fn started(kind: Kind) {
     add(kind.name());
 }
 
-/// Notes where the files of a story are, also in its output: whichever step fails, they can be
-/// looked at.
+/// Records where the files of a story are, also in its output. They can be inspected after any step
+/// that fails.
 pub(crate) fn uses(folder: &Path) {
     println!("files are in {}", folder.display());
     add(&format!("{FOLDER}{}", folder.display()));
 }
 
-/// Notes that this story does nothing here, and says why.
+/// Records that this story does nothing here, and why.
 pub fn skipped(why: &str) {
     println!("skipped: {why}");
     add(SKIPPED);

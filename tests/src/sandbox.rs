@@ -1,5 +1,6 @@
-//! The system engine alone on this build machine, in namespaces of its own, with clients that we did not write. Seconds
-//! instead of a machine's minute; what needs the machine itself is in `scenarios/system_engine.rs`.
+//! The system engine alone on this build machine, in its own namespaces, with clients of other
+//! projects. It takes seconds instead of a machine's minute. What needs a real machine is in
+//! `scenarios/system_engine.rs`.
 
 use crate::cgroup::Cgroup;
 use crate::folder::{Folder, folder};
@@ -43,7 +44,7 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Ends the engine at once, as a cut of power would, and starts it again on the same store.
+    /// Kills the engine, as a power cut would, and starts it again on the same store.
     pub fn restart(&mut self, program: &str) -> Result<()> {
         self.engine.end();
         self.engine = Engine::start(&self.image, &self.folder, &self.store, program)?;
@@ -54,17 +55,17 @@ impl Sandbox {
         &self.folder
     }
 
-    /// Where the store lies on this machine.
+    /// The path of the store on this machine.
     pub fn store(&self) -> PathBuf {
         self.store.path()
     }
 
-    /// The engine's socket, as this machine reaches it.
+    /// The path of the engine's socket on this machine.
     pub fn socket(&self) -> String {
         format!("/proc/{}/root/run/system-docker.sock", self.engine.pid)
     }
 
-    /// A program of the tools (or of this machine) that talks to this engine.
+    /// A program of the tools (or of this machine) that is a client of this engine.
     pub fn client(&self, program: &str) -> Command {
         let tool = self.image.tools.join(program);
         let mut command = if tool.exists() { Command::new(tool) } else { Command::new(program) };
@@ -75,7 +76,8 @@ impl Sandbox {
         command
     }
 
-    /// Runs a script in which `docker` is the CLI of Debian trixie, pointed at this engine; what it prints.
+    /// Runs a script in which `docker` is the CLI of Debian trixie, connected to this engine.
+    /// Returns its output.
     pub fn run(&self, script: &str) -> Result<String> {
         let path = format!("{}:{}", self.image.tools.display(), std::env::var("PATH").unwrap_or_default());
         let output =
@@ -105,13 +107,13 @@ impl Sandbox {
         self.inside(&format!("exec -a ros {} {arguments}", self.image.ros.display()))
     }
 
-    /// `ros …`, ended after so many seconds; true if it was done by then.
+    /// `ros …` with a timeout in seconds; true if it finished before.
     pub fn ros_within(&self, seconds: u32, arguments: &str) -> Result<bool> {
         let ros = self.image.ros.display();
         let script = format!("timeout {seconds} bash -c 'exec -a ros {ros} {arguments}' >/dev/null; echo $?");
         match self.inside(&script)?.as_str() {
             "0" => Ok(true),
-            // As timeout(1) says it.
+            // The exit status of timeout(1).
             "124" => Ok(false),
             other => bail!("ros {arguments} ended with {other}"),
         }
@@ -144,7 +146,7 @@ impl Sandbox {
         }
     }
 
-    /// Waits until `docker …` says something.
+    /// Waits until the output of `docker …` contains a text.
     pub fn expect_docker(&self, arguments: &str, text: &str) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -159,7 +161,7 @@ impl Sandbox {
         }
     }
 
-    /// Waits until the engine has ended by itself.
+    /// Waits until the engine has exited by itself.
     pub fn expect_end(&mut self) -> Result<()> {
         let status = wait(&mut self.engine.outer, PATIENCE)?;
         status.map(drop).context("the engine does not end")
@@ -180,7 +182,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// A root of one static program with its names.
+    /// A root file system of one static program and its links.
     fn make_busybox(&self) -> Result<PathBuf> {
         let archive = self.folder.join("busybox.tar");
         self.run(&format!(
@@ -206,8 +208,9 @@ impl Drop for Sandbox {
     }
 }
 
-/// The state disk, which outlives the engine's namespaces. It is not this machine's disk: an engine removes unused images
-/// from one that is nearly full. It is mounted in a namespace of its own, and gone with the process that holds that.
+/// The state disk, which outlives the engine's namespaces. It is not this machine's disk, because
+/// an engine removes unused images from a disk that is nearly full. It is mounted in its own
+/// namespace, and is gone when the process that holds it exits.
 #[derive(Debug)]
 struct Store {
     holder: Child,
@@ -233,7 +236,7 @@ impl Store {
         Ok(store)
     }
 
-    /// As this machine reaches it.
+    /// The path on this machine.
     fn path(&self) -> PathBuf {
         let folder = self.folder.strip_prefix("/").unwrap_or(&self.folder);
         Path::new(&format!("/proc/{}/root", self.holder.id())).join(folder)
@@ -250,9 +253,9 @@ impl Drop for Store {
 /// The engine's namespaces.
 #[derive(Debug)]
 struct Engine {
-    /// unshare, which ends after the first process in them.
+    /// unshare, which exits after the first process in the namespaces.
     outer: Child,
-    /// That process, as this machine sees it; 0 if there is none yet.
+    /// The id of that process on this machine; 0 if there is none yet.
     pid: i32,
     /// Removed last.
     _cgroup: Cgroup,
@@ -262,7 +265,7 @@ impl Engine {
     fn start(image: &Image, folder: &Path, store: &Store, program: &str) -> Result<Engine> {
         let cgroup = Cgroup::make()?;
         let log = File::create(folder.join("log"))?;
-        // It is in the namespace that has the store.
+        // It runs in the mount namespace that has the store.
         let outer = tied(Path::new("nsenter"))
             .args(["-t", &store.holder.id().to_string(), "-m", "--", program])
             .arg(&image.ros)
@@ -292,7 +295,8 @@ impl Engine {
         }
     }
 
-    /// Everything in its PID namespace ends with its first process. unshare is the last one, unless it has none yet.
+    /// All processes of a PID namespace are killed with its first process. unshare is killed only
+    /// if it has no child yet.
     fn end(&mut self) {
         if matches!(self.outer.try_wait(), Ok(None)) {
             let _ = match Pid::from_raw(self.pid) {

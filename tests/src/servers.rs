@@ -1,5 +1,5 @@
-//! Servers that we did not write, on loopback of this machine: an NFS server, a web server, EC2's metadata. Each ends
-//! with the story that started it.
+//! Servers of other projects, on loopback of this machine: an NFS server, a web server, a registry,
+//! EC2's metadata. Each one ends with the story that started it.
 
 use crate::image::Image;
 use crate::process::tied;
@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A relay in Python that cuts each connection after so many bytes, and notes how many it let through in all: its port,
-/// the server's, how many, and the file to note it in.
+/// A relay in Python that cuts each connection after so many bytes, and records how many it
+/// forwarded in total. Arguments: its port, the server's port, the limit, and the file for the
+/// total.
 pub const CUTTER: &str = r#"
 import socket, sys, threading
 port, target, limit, note = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
@@ -43,7 +44,7 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 "#;
 
-/// A server that runs.
+/// A running server.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -111,7 +112,8 @@ pub fn registry(folder: &Path) -> Result<Server> {
     start(command, port, &folder.join("registry.log"))
 }
 
-/// Pushes an OCI layout in a tar archive to a registry, by curl: every manifest of its index under its own name.
+/// Pushes an OCI layout in a tar archive to a registry, with curl: every manifest of its index
+/// under its own name.
 pub fn push_layout(registry: &Server, archive: &Path, repository: &str, work: &Path) -> Result<()> {
     fs::create_dir_all(work)?;
     output(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(work))?;
@@ -141,7 +143,7 @@ fn push_blob(base: &str, digest: &str, file: &Path) -> Result<()> {
     output(curl().arg("-T").arg(file).arg(target)).map(|_| ())
 }
 
-/// curl, which fails where the server does. A proxy does not reach loopback.
+/// curl, which fails on a server error. It uses no proxy, because a proxy does not reach loopback.
 fn curl() -> Command {
     let mut command = Command::new("curl");
     command.args(["-fsS", "--noproxy", "*"]);
@@ -156,7 +158,8 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// `CUTTER` before a server: every connection ends after `limit` bytes. `folder/passed` has the sum.
+/// `CUTTER` in front of a server: every connection is closed after `limit` bytes. `folder/passed`
+/// has the total.
 pub fn cutter(folder: &Path, server: &Server, limit: u64) -> Result<Server> {
     let port = free_port()?;
     let script = folder.join("cutter.py");
@@ -167,7 +170,7 @@ pub fn cutter(folder: &Path, server: &Server, limit: u64) -> Result<Server> {
     start(command, port, &folder.join("cutter.log"))
 }
 
-/// moto, a mock of Amazon's services; it answers for 169.254.169.254 too.
+/// moto, a mock of Amazon's services; it also answers requests for 169.254.169.254.
 pub fn moto(folder: &Path) -> Result<Server> {
     let port = free_port()?;
     let mut command = tied(&Image::find()?.tools.join("moto_server"));
@@ -175,7 +178,8 @@ pub fn moto(folder: &Path) -> Result<Server> {
     start(command, port, &folder.join("moto.log"))
 }
 
-/// A program that connects its standard input and output with a port of loopback, for QEMU's `guestfwd`.
+/// A program that connects its standard input and output to a port of loopback, for QEMU's
+/// `guestfwd`.
 pub fn relay(folder: &Path, port: u16) -> Result<PathBuf> {
     let file = folder.join("relay");
     let script = format!("#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/{port}\ncat <&3 &\ncat >&3\nwait\n");

@@ -1,4 +1,4 @@
-//! A shell in the machine, over ssh with a key of our own: the ordinary OpenSSH client.
+//! A shell in the machine: the OpenSSH client with a key made for the story.
 
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -38,18 +38,19 @@ pub struct Login {
 }
 
 impl Login {
-    /// The ssh client, up to the name of the machine, ended after some time. One connection serves all commands.
+    /// The ssh client, up to the name of the machine, with a timeout. One connection serves all
+    /// commands.
     fn command(&self, patience: Duration) -> Command {
         let mut command = limited("ssh", patience);
         command
-            // Nothing of the developer's own: no settings, no other keys.
+            // No settings and no other keys of the developer.
             .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
             .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
             .args(["-o", "LogLevel=ERROR"])
             .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ControlMaster=auto"])
             .arg("-o")
             .arg(format!("ControlPath={}", self.folder.join(format!("ssh-{}.sock", self.user)).display()))
-            // A connection to a machine that was restarted since would otherwise be waited on for minutes.
+            // Without this, ssh waits for minutes on a connection to a machine that has restarted.
             .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
             .args(["-o", "ControlPersist=60", "-p", &self.port.to_string(), "-i"])
             .arg(self.folder.join("key"))
@@ -57,12 +58,13 @@ impl Login {
         command
     }
 
-    /// Runs a script by the machine's shell; fails unless it ends with 0. Returns what it printed.
+    /// Runs a script with the machine's shell; an error unless its exit status is 0. Returns its
+    /// output.
     pub fn run(&self, script: &str) -> Result<String> {
         self.run_within(PATIENCE, script)
     }
 
-    /// The same with less patience.
+    /// The same with another timeout.
     pub(crate) fn run_within(&self, patience: Duration, script: &str) -> Result<String> {
         let mut command = self.command(patience);
         let output = command.arg(script).stdin(Stdio::null()).output().context("starting ssh")?;
@@ -76,12 +78,12 @@ impl Login {
         Ok(text.trim_end().to_owned())
     }
 
-    /// Ends the connection that serves all commands.
+    /// Closes the connection that serves all commands.
     pub(crate) fn hang_up(&self) {
         let _ = self.command(HANG_UP).args(["-O", "exit"]).stderr(Stdio::null()).status();
     }
 
-    /// The methods by which the server lets a user log in, as it offers them to one who has none.
+    /// The authentication methods that the server offers to a user.
     pub fn methods(&self, user: &str) -> Result<String> {
         let output = limited("ssh", PATIENCE)
             .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
@@ -95,7 +97,7 @@ impl Login {
         Ok(methods.with_context(|| format!("no methods are offered: {said}"))?.0.to_owned())
     }
 
-    /// Runs a script on a terminal, and answers each question once it has been asked. Returns what it printed.
+    /// Runs a script on a terminal, and answers each prompt once it is shown. Returns the output.
     pub fn answer(&self, script: &str, answers: &[(&str, &str)]) -> Result<String> {
         let mut command = self.command(PATIENCE);
         command.args(["-tt", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -124,7 +126,8 @@ impl Login {
     }
 }
 
-/// A program that timeout(1) ends; in the foreground, so that Ctrl-C in a terminal reaches it.
+/// A program with a timeout by timeout(1); in the foreground, so that Ctrl-C in a terminal reaches
+/// it.
 fn limited(program: &str, patience: Duration) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--foreground", "--kill-after=5", &patience.as_secs().to_string(), program]);

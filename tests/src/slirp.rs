@@ -1,5 +1,6 @@
-//! A network without rights: slirp4netns at the other end of a card's cable. The machine gets 10.0.N.15 by DHCP and reaches
-//! this machine's loopback at 10.0.N.2, as with QEMU's own network, whose library it is.
+//! A network without privileges: slirp4netns at the other end of a card's cable. The machine gets
+//! 10.0.N.15 by DHCP and reaches this machine's loopback at 10.0.N.2. QEMU's own network does the
+//! same, with the same library.
 
 use crate::process::{is_readable, tied_unless_kept};
 use anyhow::{Context, Result, ensure};
@@ -18,13 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The descriptor on which it reports that it listens.
 const READY: i32 = 10;
 
-/// It ends with this.
+/// Killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Slirp {
     child: Child,
     socket: PathBuf,
     log: PathBuf,
-    /// The machine's address in it.
+    /// The machine's address in this network.
     guest: String,
 }
 
@@ -51,7 +52,8 @@ impl Slirp {
             .fd_mappings(vec![FdMapping { parent_fd: theirs, child_fd: READY }])
             .context("two descriptors with one number")?;
         let child = command.spawn().context("starting slirp4netns by setpriv (util-linux)")?;
-        // With it goes our copy of its end: once it has none, there is nothing to wait for.
+        // This closes our copy of the pipe's other end. If slirp4netns exits, no copy is left and
+        // the wait ends.
         drop(command);
         let guest = format!("10.0.{network}.15");
         let slirp = Slirp { child, socket, log, guest };

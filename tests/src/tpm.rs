@@ -1,4 +1,4 @@
-//! A TPM 2.0 beside a machine: swtpm. What it holds lies in its folder, and is there again at the next start.
+//! A TPM 2.0 for a machine: swtpm. Its state is in the machine's folder, and persists over starts.
 
 use crate::process::tied;
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use std::process::{Child, Stdio};
 /// The descriptor of the socket that it serves.
 const SOCKET: i32 = 10;
 
-/// It ends with this.
+/// Killed when this is dropped.
 #[derive(Debug)]
 pub struct Tpm {
     child: Child,
@@ -25,7 +25,7 @@ impl Tpm {
         let (state, socket) = (folder.join("tpm"), folder.join("tpm.sock"));
         fs::create_dir_all(&state)?;
         let _ = fs::remove_file(&socket);
-        // Made here, so that a machine finds it from the start.
+        // Bound here, so that a machine can connect at once.
         let listener = UnixListener::bind(&socket).context("making the socket of a TPM")?;
         let mut command = tied(Path::new("swtpm"));
         command

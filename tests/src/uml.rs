@@ -1,4 +1,5 @@
-//! A machine of User-Mode Linux: Linux as a program of this machine, with the system image as it is. It needs no rights.
+//! A User-Mode Linux machine: Linux as a program of this machine, with the unchanged system image.
+//! It needs no privileges.
 //! <https://docs.kernel.org/virt/uml/user_mode_linux_howto_v2.html>
 
 use crate::console::ConsoleLog;
@@ -17,9 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
-/// The first descriptor of the kernel that is a network card.
+/// The kernel's first descriptor that is a network card.
 const FIRST_CARD: i32 = 10;
-/// First bytes and version of a request to the kernel's management console (`arch/um/drivers/mconsole.h`).
+/// Magic number and version of a request to the kernel's management console
+/// (`arch/um/drivers/mconsole.h`).
 const MCONSOLE_MAGIC: u32 = 0xcafe_babe;
 const MCONSOLE_VERSION: u32 = 2;
 const MCONSOLE_DATA: usize = 512;
@@ -29,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Uml {
     pub child: Child,
-    /// The other end of the first serial line, unless that is a terminal. Hanging up would end a login there.
+    /// The other end of the first serial line, unless that is a terminal. Hanging up would end a
+    /// login there.
     pub(crate) keyboard: Option<UnixStream>,
     console: Option<ConsoleLog>,
     networks: Vec<Slirp>,
@@ -47,7 +50,7 @@ pub enum Line {
 }
 
 impl Uml {
-    /// Starts a machine. `folder` is its own; two at a time cannot share it.
+    /// Starts a machine. Two machines cannot use `folder` at the same time.
     pub fn start(folder: &Path, options: &Options, image: &UmlImage, line: Line) -> Result<Uml> {
         has_room_for(options.memory)?;
         let mut networks = Vec::new();
@@ -55,7 +58,7 @@ impl Uml {
         let mut arguments: Vec<OsString> = Vec::new();
         for number in 0..options.nics {
             let (ours, theirs) = card()?;
-            // What QEMU calls its cards by default: stories and configurations may say so, too.
+            // QEMU's default addresses: stories and configurations may use them here too.
             let address = format!("52:54:00:12:34:{:02x}", 0x56 + number);
             let descriptor = FIRST_CARD + i32::try_from(number)?;
             arguments.push(
@@ -104,13 +107,13 @@ impl Uml {
         self.networks.iter().map(Slirp::pid)
     }
 
-    /// What belongs to the machine stays, although this story ends.
+    /// The machine's helper processes keep running although this story ends.
     pub(crate) fn leave_on(&mut self) {
         self.networks.drain(..).for_each(std::mem::forget);
         self.console.take().into_iter().for_each(std::mem::forget);
     }
 
-    /// The machine has ended: waits until all that its console showed is in its log.
+    /// The machine has exited: waits until its log has all the console output.
     pub(crate) fn finish_console(&mut self) {
         if let Some(console) = &mut self.console {
             console.finish();
@@ -124,7 +127,8 @@ impl Uml {
         Ok(())
     }
 
-    /// Has the kernel say on its console what each of its tasks does; an error if it does not answer.
+    /// Requests a list of all tasks from the kernel, on its console; an error if it does not
+    /// answer.
     pub(crate) fn show_tasks(&self) -> Result<()> {
         self.request("sysrq t")
     }
@@ -142,7 +146,7 @@ impl Uml {
         message.extend(request.as_bytes());
         message.resize(12 + MCONSOLE_DATA, 0);
         socket.send_to(&message, self.folder.join("uml/machine/mconsole")).context("reaching the kernel")?;
-        // An error number, "more follows", the length, and what it has to say.
+        // An error number, "more follows", the length, and the message.
         let mut reply = [0; 12 + MCONSOLE_DATA];
         let length = socket.recv(&mut reply).with_context(|| format!("{request}: no answer"))?;
         let said = String::from_utf8_lossy(reply.get(12..length).unwrap_or_default());
@@ -151,7 +155,8 @@ impl Uml {
     }
 }
 
-/// The kernel keeps its memory in a file, and dies of SIGBUS where that finds no room. A container's /dev/shm has 64 MiB.
+/// The kernel keeps its memory in a file, and dies of SIGBUS when that file system is full. A
+/// container's /dev/shm has 64 MiB.
 fn has_room_for(mebibytes: u32) -> Result<()> {
     let folder = memory_folder();
     let data = rustix::fs::statvfs(&folder).with_context(|| format!("looking at {}", folder.display()))?;
@@ -165,7 +170,7 @@ fn has_room_for(mebibytes: u32) -> Result<()> {
     Ok(())
 }
 
-/// As `choose_tempdir` in `arch/um/os-Linux/mem.c` does it.
+/// The same choice as `choose_tempdir` in `arch/um/os-Linux/mem.c`.
 fn memory_folder() -> PathBuf {
     const TMPFS: u64 = 0x0102_1994;
     let mut variables = ["TMPDIR", "TMP", "TEMP"].into_iter().filter_map(std::env::var_os);
@@ -182,14 +187,14 @@ fn memory_folder() -> PathBuf {
 fn card() -> Result<(UnixDatagram, OwnedFd)> {
     let (ours, theirs) = UnixDatagram::pair().context("making a network card")?;
     for end in [&ours, &theirs] {
-        // Room for a burst; the kernel drops what finds none, as a card does.
+        // Room for a burst; the kernel drops packets that do not fit, as a card does.
         rustix::net::sockopt::set_socket_send_buffer_size(end, 1 << 20)?;
         rustix::net::sockopt::set_socket_recv_buffer_size(end, 1 << 20)?;
     }
     Ok((ours, theirs.into()))
 }
 
-/// Keeps what a card sends; nothing answers it.
+/// Records the packets that a card sends; they get no answer.
 fn record(card: UnixDatagram, file: &Path) -> Result<()> {
     let mut file = File::create(file)?;
     std::thread::spawn(move || {
@@ -203,7 +208,7 @@ fn record(card: UnixDatagram, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The system image first, as in QEMU; the number after the last one.
+/// The system image first, as in QEMU. Also returns the number of the next disk.
 fn disks(options: &Options, image: &UmlImage) -> (Vec<OsString>, usize) {
     let readable = |path: &PathBuf| (path.clone(), "r");
     let mut all = vec![readable(&image.system)];

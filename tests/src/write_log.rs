@@ -1,5 +1,6 @@
-//! Every write that a machine made to its disk, in order: QEMU's blklogwrites keeps them in the format of dm-log-writes.
-//! Replaying the first of them gives the disk as a cut of power at that moment left it.
+//! Every write of a machine to its disk, in order: QEMU's blklogwrites records them in the format
+//! of dm-log-writes. Replaying the first of them gives the disk as a power cut at that moment
+//! leaves it.
 //! <https://docs.kernel.org/admin-guide/device-mapper/log-writes.html>
 
 use anyhow::{Context, Result, bail};
@@ -8,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 const MAGIC: u64 = 0x006a_7366_7773_6872;
-/// What was thrown away carries no data.
+/// A discard carries no data.
 const DISCARD: u64 = 4;
 
 /// One write.
@@ -59,7 +60,7 @@ impl WriteLog {
         Ok(WriteLog { file, writes })
     }
 
-    /// Does some of the writes to a disk.
+    /// Applies some of the writes to a disk.
     pub fn replay(&self, writes: &[Write], disk: &Path) -> Result<()> {
         let disk = File::options().write(true).open(disk)?;
         for write in writes.iter().filter(|write| write.length > 0) {

@@ -1,5 +1,5 @@
-//! Does KVM truly work here? Some hosts have a /dev/kvm on which guests hang: so it is tried once, with a tiny guest
-//! and a deadline, and the answer is kept. `--accel` overrides it.
+//! Does KVM really work here? On some hosts guests hang although there is a /dev/kvm. So it is
+//! tried once, with a tiny guest and a timeout, and the answer is cached. `--accel` overrides it.
 
 use crate::{paths, sh, tools};
 use anyhow::Result;
@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Command;
 use vmtest::{Accelerator, Image};
 
-/// Seconds that a guest may take to say its first words and end.
+/// Seconds in which a guest must print its first messages and exit.
 const DEADLINE: &str = "15";
 
-/// The accelerator to use. QEMU is there afterwards.
+/// The accelerator to use. Also prepares QEMU.
 pub(crate) fn choose(wanted: Option<&str>, image: &Image) -> Result<Accelerator> {
     tools::prepare_emulators()?;
     match wanted {

@@ -1,4 +1,5 @@
-//! Borders between crates: which of ours may use which, and what of others a crate never reaches, directly or not.
+//! Borders between crates: which of our crates may use which, and which external crates a crate
+//! never reaches, directly or indirectly.
 
 use crate::{paths, sh};
 use anyhow::Result;
@@ -35,8 +36,8 @@ pub(crate) const ARROWS: [(&str, &str, &[&str]); 12] = [
 /// Crates that run as PID 1 or stand below it.
 const QUIET: [&str; 6] =
     ["corral-config", "corral-engine", "corral-init", "corral-machine", "corral-plan", "corral-stage0"];
-/// What those never reach: HTTP, TLS, command lines, and what parses the text of an owner or a network.
-/// Config and plan read YAML by a feature that these do without.
+/// External crates that those never reach: HTTP, TLS, command lines, and parsers of text from an
+/// owner or a network. Config and plan read YAML by a feature that is off for them.
 const NOT_FOR_THEM: [&str; 17] = [
     "axum",
     "clap",
@@ -57,7 +58,7 @@ const NOT_FOR_THEM: [&str; 17] = [
     "x509-parser",
 ];
 
-/// Adds to `found` what crosses a border.
+/// Adds each violation to `found`.
 pub(crate) fn check(found: &mut Vec<String>) -> Result<()> {
     check_ours(found)?;
     for package in QUIET {
@@ -78,7 +79,7 @@ fn check_ours(found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Asks cargo for all that a package is linked with.
+/// Checks with cargo everything that a package is linked with.
 fn check_reach(package: &str, found: &mut Vec<String>) -> Result<()> {
     let mut cargo = sh::cargo();
     cargo.args(["tree", "--locked", "--package", package, "--no-default-features"]);

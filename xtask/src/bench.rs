@@ -1,6 +1,7 @@
-//! `cargo xtask bench`: what the image weighs, how long it takes to be of use, how much memory it needs; and
-//! `cargo xtask bench engine`: the engine beside its peers; `cargo xtask bench upgrade`: how long an upgrade takes the machine
-//! away. Medians; measured here and now, never asserted.
+//! `cargo xtask bench`: the size of the image, how long it takes until it is usable, and how much
+//! memory it needs. `cargo xtask bench engine`: the engine beside its peers.
+//! `cargo xtask bench upgrade`: how long an upgrade takes a machine away. All values are medians,
+//! measured here and now, and never asserted.
 
 mod engine;
 mod median;
@@ -36,7 +37,8 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Containers made, run and removed, beside crun, runc, podman and dockerd; on this machine and in a guest
+    /// Containers created, run and removed, beside crun, runc, podman and dockerd; on this machine
+    /// and in a guest
     Engine(engine::Options),
     /// How long an upgrade takes a machine away, beside a plain Debian's reboot
     Upgrade(upgrade::Options),
@@ -50,7 +52,7 @@ struct Sample {
     docker: f64,
     /// Neither free nor cache.
     memory: f64,
-    /// What could not be given to a new program at once; the kernel's own reserve is in it.
+    /// Memory that a new program could not get at once, including the kernel's own reserve.
     unavailable: f64,
     pid_1_rss: f64,
 }
@@ -115,7 +117,8 @@ fn boots(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The image, how QEMU is to run it, and whether there is one for User-Mode Linux; and what keeps them as they are.
+/// The image, how QEMU runs it, whether there is one for User-Mode Linux, and the lock that keeps
+/// them as they are.
 fn build(options: &Options) -> Result<(Image, Accelerator, bool, InUse)> {
     setup::install()?;
     let wanted = image::Options { release: options.release, ..image::Options::default() };

@@ -1,11 +1,12 @@
-//! Our own programs, built static for the target: `ros` and `stage0`.
+//! Our own programs, statically linked for the target: `ros` and `stage0`.
 
 use crate::{paths, sh};
 use anyhow::Result;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The target triple. Given explicitly, so that build scripts and macros are not linked statically too.
+/// The target triple. Given explicitly, so that build scripts and macros are not linked statically
+/// too.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The two programs.
@@ -18,8 +19,8 @@ pub(crate) struct Binaries {
 /// The packages that are not for the target: this workshop and the tests.
 const WORKSHOP: [&str; 3] = ["xtask", "vmtest", "engine-tests"];
 
-/// `cargo COMMAND` over what is for the target, as `run` and `test` boot it: lints, unit tests and programs share what
-/// is built for them.
+/// `cargo COMMAND` for the target's packages, in the profile that `run` and `test` boot. Lints,
+/// unit tests and programs share what is built for them.
 pub(crate) fn of_product(command: &str) -> Command {
     let mut cargo = cargo();
     cargo.args([command, "--locked", "--workspace", "--profile", "quick", "--target", TARGET]);
@@ -27,7 +28,8 @@ pub(crate) fn of_product(command: &str) -> Command {
     cargo
 }
 
-/// A check of PID 1's crate without the features that the other crates ask for: nothing else proves that it does without.
+/// A check of PID 1's crate without the features that other crates enable: no other check proves
+/// that it works without them.
 pub(crate) fn of_pid_1() -> Command {
     let mut cargo = cargo();
     cargo.args(["clippy", "--locked", "--package", "corral-init", "--profile", "quick", "--target", TARGET]);
@@ -56,7 +58,7 @@ fn cargo() -> Command {
     cargo
 }
 
-/// By hooks what tests boot may be asked for a bug. What ships may not.
+/// Hooks let tests trigger a bug in what they boot. What ships has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hooks {
     None,

@@ -1,5 +1,5 @@
-//! The console of a machine of User-Mode Linux in this terminal. All keys are the machine's, Ctrl-C too, but for Ctrl-A
-//! then X, which ends it, as with QEMU. Ctrl-A twice is Ctrl-A.
+//! The console of a User-Mode Linux machine in this terminal. All keys go to the machine, Ctrl-C
+//! too. As in QEMU, Ctrl-A then X kills the machine, and Ctrl-A twice sends Ctrl-A.
 
 use anyhow::{Context, Result, ensure};
 use std::io::{ErrorKind, IsTerminal, Read, Write};
@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use vmtest::process::wait;
 
-/// Between two looks at the keyboard.
+/// Between two checks of the keyboard.
 const PAUSE: Duration = Duration::from_millis(100);
 const CTRL_A: u8 = 1;
-/// Waits for the end of a process, and sets the terminal as it was. Signals of the terminal are not for it.
+/// Waits until its input is closed, also by the exit of this process, and restores the terminal's
+/// settings. It ignores the terminal's signals.
 const RESTORE: &str = r#"trap "" HUP INT QUIT TERM TTOU; cat >/dev/null; exec stty "$0" </dev/tty"#;
 
-/// The settings of this terminal. They are set again when this is dropped, and also if this process is killed.
+/// The settings of this terminal. They are restored when this is dropped, and also if this process
+/// is killed.
 #[derive(Debug)]
 pub(crate) struct Terminal {
     /// None if there is no terminal.
@@ -24,7 +26,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Keeps them.
+    /// Saves the settings.
     pub(crate) fn keep() -> Result<Terminal> {
         if !std::io::stdin().is_terminal() {
             return Ok(Terminal { restorer: None });
@@ -44,7 +46,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Some(mut restorer) = self.restorer.take() {
-            // Its end is what it waits for.
+            // The restorer waits for the end of this input.
             drop(restorer.stdin.take());
             let _ = restorer.wait();
         }
@@ -64,11 +66,11 @@ pub(crate) fn attend(line: UnixStream, machine: &mut Child) -> Result<()> {
     terminal.pass_all_keys()?;
     let leave = Arc::new(AtomicBool::new(false));
     let (keyboard, left) = (line.try_clone()?, leave.clone());
-    // It ends with this process: nothing interrupts a read from a terminal.
+    // The thread ends with this process: a read from a terminal cannot be interrupted.
     std::thread::spawn(move || pass_keys(keyboard, &left));
     let status = loop {
         if !show(&line)? {
-            // Its line is closed; the machine ends about now.
+            // The line is closed; the machine is about to exit.
             wait(machine, PAUSE)?;
         }
         if leave.load(Ordering::Relaxed) {
@@ -86,7 +88,7 @@ pub(crate) fn attend(line: UnixStream, machine: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// Shows what comes within a moment; false if the line is closed.
+/// Shows the output that arrives within `PAUSE`; false if the line is closed.
 fn show(mut line: &UnixStream) -> Result<bool> {
     let mut bytes = [0; 1 << 14];
     line.set_read_timeout(Some(PAUSE))?;
@@ -118,14 +120,14 @@ fn pass_keys(mut keyboard: UnixStream, leave: &AtomicBool) {
     }
 }
 
-/// What was typed so far: was Ctrl-A the last?
+/// The state of the keyboard: was Ctrl-A the last key?
 #[derive(Debug, Default)]
 struct Keys {
     escaped: bool,
 }
 
 impl Keys {
-    /// What the machine gets of these; none if they end it.
+    /// The keys that the machine gets; none if they end it.
     fn pass(&mut self, typed: &[u8]) -> Option<Vec<u8>> {
         let mut passed = Vec::new();
         for key in typed {

@@ -1,5 +1,5 @@
-//! A plain Debian to compare with: systemd, OpenSSH, the same kernel; made by mmdebstrap from the host's own mirror. QEMU starts its
-//! kernel, so no boot loader's menu counts against it.
+//! A plain Debian to compare with: systemd, OpenSSH, the same kernel. mmdebstrap makes it from the
+//! host's own mirror. QEMU starts its kernel, so that no boot loader menu adds to its time.
 
 use crate::{packages, paths, progress, setup, sh};
 use anyhow::{Context, Result};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const PACKAGES: &str = "linux-image-amd64,openssh-server,systemd-sysv,udev,dbus,initramfs-tools,sudo";
-/// Its network and its login, as small as can be. `$1` is its root.
+/// A minimal network and login. `$1` is its root.
 const SET_UP: &str = r#"set -e
 printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' > "$1/etc/systemd/network/all.network"
 chroot "$1" systemctl -q enable systemd-networkd ssh serial-getty@ttyS0
@@ -45,7 +45,7 @@ impl Debian {
         Ok(Debian { kernel: boot("vmlinuz-")?, initrd: boot("initrd.img-")?, root })
     }
 
-    /// A disk with it, which this key opens.
+    /// Writes a disk with it. This key logs in to it.
     pub(crate) fn write_disk(&self, key: &str, disk: &Path) -> Result<()> {
         let home = self.root.join("home/rancher/.ssh");
         fs::create_dir_all(&home)?;
@@ -66,7 +66,7 @@ fn make(root: &Path) -> Result<()> {
     mmdebstrap.arg(format!("--customize-hook=sh {} \"$1\"", hook.display()));
     mmdebstrap.arg(packages::SUITE).arg(root).arg(sources);
     sh::output(&mut mmdebstrap).context("mmdebstrap")?;
-    // sshd takes keys only from a home that is its owner's alone.
+    // sshd accepts keys only from a folder of the user that no other user can write to.
     sh::output(Command::new("chroot").arg(root).args([
         "sh",
         "-c",

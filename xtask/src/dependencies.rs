@@ -1,6 +1,6 @@
-//! Checks of what we depend on, by tools that others keep: cargo-deny (licenses, bans, sources,
-//! advisories) and cargo-machete (dependencies that no code names). Each is built once for all
-//! checkouts of this machine.
+//! Checks of what we depend on, by external tools: cargo-deny (licenses, bans, sources, advisories)
+//! and cargo-machete (dependencies that no code names). Each is built once for all checkouts of
+//! this machine.
 
 use crate::{paths, progress, sh};
 use anyhow::{Context, Result};
@@ -16,13 +16,13 @@ struct Tool {
 
 const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 const MACHETE: Tool = Tool { name: "cargo-machete", version: "0.9.2" };
-/// They are run for seconds, so they are built quickly: without what only makes them faster.
+/// They run for seconds only, so they are built fast, without optimizations.
 const PROFILE: [(&str, &str); 3] = [
     ("CARGO_PROFILE_RELEASE_LTO", "off"),
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
 ];
-/// In seconds. A network that swallows packets gives no error for minutes.
+/// In seconds. A network that drops packets gives no error for minutes.
 const PATIENCE: &str = "120";
 
 /// cargo-deny, which reads `deny.toml`.
@@ -41,11 +41,11 @@ impl Deny {
         self.check(&[], &["bans", "licenses", "sources"])
     }
 
-    /// Fetches the database of advisories by git; an error where it cannot be had.
+    /// Fetches the advisory database by git; an error if it is not reachable.
     pub(crate) fn fetch_advisories(&self) -> Result<()> {
         let mut fetch = Command::new("timeout");
         fetch.arg(PATIENCE).arg(&self.program).args(["fetch", "db"]);
-        // It asks for no password.
+        // git must not prompt for a password.
         fetch.current_dir(paths::root()).env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
         sh::output(&mut fetch).map(drop).context("fetching the database of advisories")
     }
@@ -66,7 +66,7 @@ impl Deny {
 /// A search for dependencies that no code of their package names.
 pub(crate) fn search_unused() -> Result<Command> {
     let mut machete = Command::new(install(&MACHETE)?);
-    // By this variable it takes its first argument for the name of a command of cargo's.
+    // With this variable, it takes its first argument for the name of a cargo subcommand.
     machete.env_remove("CARGO").current_dir(paths::root()).args(["--skip-target-dir", "."]);
     Ok(machete)
 }
@@ -80,7 +80,8 @@ fn install(tool: &Tool) -> Result<PathBuf> {
         return Ok(kept);
     }
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    // Another checkout may build the same at the same time: the second one replaces it by the same.
+    // Another checkout may build the same at the same time: the second one replaces the first one
+    // by the same.
     let work = folder.join(format!("{name}-{}", std::process::id()));
     let mut cargo = sh::cargo();
     cargo.env(paths::TARGET_VARIABLE, work.join("target")).envs(PROFILE);

@@ -1,4 +1,5 @@
-//! `cargo xtask docs`: what of the manual is written by the code itself. Tidy checks that it was.
+//! `cargo xtask docs`: the parts of the manual that are generated from the code. Tidy checks that
+//! they are current.
 
 use crate::paths;
 use anyhow::{Context, Result};
@@ -28,7 +29,7 @@ pub(crate) fn write() -> Result<()> {
     Ok(())
 }
 
-/// Pages whose tables are not what the code says.
+/// Pages whose tables are not what the code generates.
 pub(crate) fn outdated() -> Result<Vec<&'static str>> {
     let mut pages = Vec::new();
     for table in tables()? {
@@ -66,7 +67,7 @@ impl Table {
     }
 }
 
-/// Service → what it may do, sees and shares, and why.
+/// The table of services: what each may do, sees and shares, and why.
 fn services() -> Result<String> {
     let mut table = "| service | capabilities | network, namespaces | mounts and devices | why |\n|---|---|---|---|---|\n".to_owned();
     let folder = paths::root().join("images");
@@ -113,7 +114,7 @@ fn namespaces(service: &Service) -> String {
     words.join(", ")
 }
 
-/// What each service has (its own program, the release's facts) is not worth a word.
+/// Mounts that every service has (its own program, the release's facts) are left out.
 fn mounts(service: &Service) -> String {
     let path = |volume: &corral_plan::service::Volume| match &volume.source {
         Source::Path(path) if path.starts_with("/usr/bin/ros") || path == "/usr/share/ros" => None,

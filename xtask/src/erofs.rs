@@ -1,5 +1,5 @@
-//! The system image: one EROFS file, written from a tar stream by trixie's mkfs.erofs (the host's is too old),
-//! which runs from its unpacked package with its own C library.
+//! The system image: one EROFS file, written by trixie's mkfs.erofs, because the host's is too old.
+//! That program runs from its unpacked package with its own C library.
 
 use crate::packages::{self, Package};
 use crate::tree::Tree;
@@ -19,11 +19,11 @@ pub(crate) const PACKAGE: &str = "erofs-utils";
 /// How densely to pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Density {
-    /// Not at all: for machines that read the file from this machine's memory.
+    /// Uncompressed: for machines that read the file from this machine's memory.
     None,
-    /// Seconds to write, quick to read: development and tests.
+    /// Fast to write and fast to read: development and tests.
     Light,
-    /// Minutes to write, the smallest: what is released.
+    /// Minutes to write, the smallest file: what is released.
     Dense,
 }
 
@@ -49,7 +49,8 @@ pub(crate) fn write(
             }
             archive
         }
-        // From a folder it packs 5 % denser than from a tar stream; everything is root's either way.
+        // From a folder it packs 5 % denser than from a tar stream. In both cases root owns every
+        // file.
         Density::Dense => {
             let folder = paths::cache("system");
             let _ = fs::remove_dir_all(&folder);
@@ -77,7 +78,8 @@ pub(crate) fn write_folder(folder: &Path, label: &str, output: &Path) -> Result<
         .map(drop)
 }
 
-/// Unpacks an image below `folder`, with its modes; with its owners too if we may.
+/// Unpacks an image below `folder`, with its modes; also with its owners if this process is
+/// privileged.
 pub(crate) fn extract(image: &Path, folder: &Path, packages: &[Package]) -> Result<()> {
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
@@ -90,7 +92,8 @@ fn mkfs(packages: &[Package]) -> Result<Command> {
     program("usr/bin/mkfs.erofs", packages)
 }
 
-/// A program of erofs-utils, started by its own dynamic linker so that the host's C library does not matter.
+/// A program of erofs-utils, started by its own dynamic linker, so that the host's C library does
+/// not matter.
 fn program(path: &str, packages: &[Package]) -> Result<Command> {
     let libraries: Vec<String> = packages
         .iter()

@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz NAME`: a fuzz target for so many minutes. libFuzzer wants the compiler's coverage counters, which a
-//! stable compiler has too; so no nightly one is needed.
+//! `cargo xtask fuzz NAME`: runs a fuzz target for so many minutes. libFuzzer needs the compiler's
+//! coverage counters. A stable compiler has them too, so no nightly one is needed.
 
 use crate::{paths, setup, sh};
 use anyhow::{Result, bail};
@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// The targets in `fuzz/targets`.
 const TARGETS: [&str; 3] = ["command_line", "cloud_config", "compose"];
-/// What makes a program one for libFuzzer: counters at every edge, and comparisons told.
+/// What libFuzzer needs in a program: counters at every edge, and traced comparisons.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions";

@@ -29,7 +29,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Options {
-    /// Pack as densely as a release: smaller, minutes slower
+    /// Pack as densely as a release: smaller, but takes minutes longer
     #[arg(long)]
     pub(crate) release: bool,
     /// Debian mirror to use instead of the host's own
@@ -38,7 +38,8 @@ pub(crate) struct Options {
     /// Ask the mirror for newer packages even if the list of packages is unchanged
     #[arg(long)]
     pub(crate) refresh: bool,
-    /// Key that signs the release (ed25519, PKCS#8) instead of the one that this working copy makes for itself
+    /// Key that signs the release (ed25519, PKCS#8) instead of the one that this working copy makes
+    /// for itself
     #[arg(long, value_name = "FILE")]
     pub(crate) signing_key: Option<PathBuf>,
 }
@@ -83,12 +84,12 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
     write(&gather(options)?, options)
 }
 
-/// Is there one, written to its end?
+/// Is there a complete image?
 pub(crate) fn is_complete() -> bool {
     paths::cache("image.stamp").exists() && image_paths().is_ok_and(|image| image.iso.exists())
 }
 
-/// Writes the image, if it is not the one of these ingredients.
+/// Writes the image, unless it was built from these ingredients.
 pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Image> {
     let image = image_paths()?;
     let stamp_file = paths::cache("image.stamp");
@@ -116,7 +117,7 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
     Ok(image)
 }
 
-/// Fetches packages and compiles our programs, as far as that has not been done.
+/// Fetches packages and compiles our programs, unless that was already done.
 pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     let building = Building::begin()?;
     let recipes = recipe::all()?;
@@ -138,7 +139,8 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     Ok(Ingredients { building, recipes, modules, packages, binaries, key, stamp, trees: OnceCell::new() })
 }
 
-/// `target/corral/ros`: the one that the last images were made of, whichever way it was built. The engine's tests run it.
+/// `target/corral/ros`: the program in the last images, in either profile. The engine's tests run
+/// it.
 fn keep(ros: &Path, building: &Building) -> Result<PathBuf> {
     let kept = paths::cache("ros");
     let bytes = fs::read(ros).with_context(|| format!("reading {}", ros.display()))?;
@@ -203,7 +205,7 @@ impl Image {
     }
 }
 
-/// What the installer puts on disks so that firmware starts them.
+/// The boot loaders that the installer writes to disks.
 fn insert_loaders(system: &mut Tree, packages: &[Package]) -> Result<()> {
     let modules = iso::MODULES.map(|name| (name, format!("{}/{name}", iso::MODULES_FOLDER)));
     let others = [
@@ -271,7 +273,7 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     let mut tree = Tree::default();
     tree.graft("", modules);
     tree.insert("usr/bin/ros", program(&binaries.ros));
-    // The kernel calls this one.
+    // The kernel runs this one.
     tree.insert("usr/bin/modprobe", Entry::symlink("ros"));
     tree.insert("lib", Entry::symlink("usr/lib"));
     tree.insert("sbin", Entry::symlink("usr/bin"));

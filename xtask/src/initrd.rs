@@ -1,4 +1,5 @@
-//! The initrd: stage 0 and the modules that find the disk with the system image. A cpio archive, compressed with zstd.
+//! The initrd: stage 0 and the modules that find the disk with the system image. A cpio archive,
+//! compressed with zstd.
 
 use crate::tree::{Entry, Kind, Tree};
 use anyhow::{Context, Result};

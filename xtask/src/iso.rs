@@ -1,9 +1,9 @@
-//! The ISO: a version of the system in `boot/<version>/`, isolinux for BIOS and systemd-boot for UEFI, written as a hybrid
-//! image so that it boots from a CD and from a USB stick. Written by xorriso.
+//! The ISO: a version of the system in `boot/<version>/`, isolinux for BIOS and systemd-boot for
+//! UEFI. xorriso writes it as a hybrid image, so that it boots from a CD and from a USB stick.
 //!
-//! UEFI reads nothing but FAT, so kernel and initrd are in a small FAT image within the ISO; isolinux and Linux read the
-//! ISO's own file system. They are there once all the same: the ISO's directory says that `vmlinuz` and `initrd` begin
-//! where the FAT image has them.
+//! UEFI reads only FAT, so kernel and initrd are in a small FAT image within the ISO. isolinux and
+//! Linux read the ISO's own file system. The files are stored once all the same: the ISO's
+//! directory says that `vmlinuz` and `initrd` begin where the FAT image has them.
 
 use crate::packages::{self, Package};
 use crate::release::Release;
@@ -15,21 +15,21 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Volume label: how stage 0 knows our medium.
+/// Volume label: how stage 0 recognizes our medium.
 pub(crate) const LABEL: &str = "CORRAL";
-/// Of the FAT image within it, which must not be taken for a medium.
+/// Volume label of the FAT image within it, which must not be mistaken for a medium.
 const EFI_LABEL: &str = "CORRAL_EFI";
 
-/// Packages whose files boot media need: ours, and the disks that the installer makes.
+/// Packages with files for boot media: the ISO, and the disks that the installer makes.
 pub(crate) const PACKAGES: [&str; 4] = ["extlinux", "isolinux", "syslinux-common", "systemd-boot-efi"];
 /// systemd-boot, as UEFI starts it from a medium by itself.
 pub(crate) const SYSTEMD_BOOT: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
-/// The modules of the menu.
+/// The modules of isolinux's menu.
 pub(crate) const MODULES: [&str; 4] = ["ldlinux.c32", "menu.c32", "libutil.c32", "libcom32.c32"];
 /// Where Debian has them.
 pub(crate) const MODULES_FOLDER: &str = "usr/lib/syslinux/modules/bios";
 
-/// Kernel parameters of the ISO: a login on every console that there is, no state disk.
+/// Kernel parameters of the ISO: automatic login on both consoles, no state disk.
 const APPEND: &str = "console=tty1 console=ttyS0 rancher.autologin=tty1 rancher.autologin=ttyS0 printk.devkmsg=on panic=10 quiet";
 const DEBUG: &str = " rancher.debug=true loglevel=7";
 const RECOVERY: &str = " rancher.recovery=true";
@@ -80,8 +80,8 @@ fn run_xorriso(stage: &Path, output: &Path, packages: &[Package], epoch: u64) ->
         .args(["--set_all_file_dates", date])
         .arg("-isohybrid-mbr")
         .arg(packages::find(packages, "usr/lib/ISOLINUX/isohdpfx.bin")?)
-        // No cylinders: they would round the size up to a full MiB. No padding: it is for CD drives of
-        // the last century.
+        // No cylinders: they would round the size up to a full MiB. No padding: it is for CD drives
+        // of the last century.
         .args(["-partition_cyl_align", "off", "-no-pad"])
         .args(["-b", "boot/isolinux/isolinux.bin", "-c", "boot/isolinux/boot.cat"])
         .args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"])
@@ -124,7 +124,7 @@ fn write_efi_image(release: &Release, image: &Path, packages: &[Package], epoch:
     let mut format = Command::new("/sbin/mkfs.vfat");
     format.args(["--invariant", "-s", "4", "-n", EFI_LABEL]).arg(image);
     sh::output(format.env("SOURCE_DATE_EPOCH", epoch.to_string()))?;
-    // One by one and in order: a copy into an empty file system is in one piece.
+    // One by one and in order: a copy into an empty file system is contiguous.
     for name in ["boot", "EFI", "loader"] {
         let mut copy = Command::new("mcopy");
         copy.env("SOURCE_DATE_EPOCH", epoch.to_string()).env("TZ", "UTC");
@@ -133,12 +133,12 @@ fn write_efi_image(release: &Release, image: &Path, packages: &[Package], epoch:
     Ok(())
 }
 
-/// The unique content of a file that stands in for another one until the ISO is written.
+/// The unique content of a placeholder file, until the ISO is written.
 fn mark(name: &str) -> Vec<u8> {
     format!("in the place of {name}\n").into_bytes()
 }
 
-/// Has the ISO's directories say that kernel and initrd are where the FAT image has them.
+/// Makes the ISO's directories point to kernel and initrd in the FAT image.
 fn point_into(iso: &Path, efi: &Path, release: &Release, marks: &[(&str, Vec<u8>); 2]) -> Result<()> {
     let mut bytes = fs::read(iso)?;
     let efi = fs::read(efi)?;
@@ -166,7 +166,7 @@ fn point_into(iso: &Path, efi: &Path, release: &Release, marks: &[(&str, Vec<u8>
     verify(iso, release)
 }
 
-/// Reads the files as a reader of ISOs does.
+/// Reads the files from the ISO as any reader does, and compares them.
 fn verify(iso: &Path, release: &Release) -> Result<()> {
     for name in ["vmlinuz", "initrd"] {
         let copy = paths::cache("iso-check");
@@ -192,7 +192,7 @@ fn source(release: &Release, name: &str) -> PathBuf {
     if name == "vmlinuz" { release.kernel.clone() } else { release.initrd.clone() }
 }
 
-/// Where `content` begins, if at the beginning of a block.
+/// Where `content` begins, if it begins at a block.
 fn find_blocks(bytes: &[u8], content: &[u8]) -> Option<usize> {
     (0..bytes.len()).step_by(BLOCK).find(|at| bytes[*at..].starts_with(content))
 }

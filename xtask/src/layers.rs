@@ -1,4 +1,5 @@
-//! Recipes → layers: the files of packages that a recipe names, the libraries that they need, our own files.
+//! Recipes → layers: the files of packages that a recipe names, the libraries that they need, and
+//! our own files.
 
 use crate::packages::Package;
 use crate::recipe::Recipe;
@@ -119,7 +120,8 @@ impl Shelf {
         }
     }
 
-    /// Adds what the programs of `tree` need and neither it nor a layer below has, until nothing is missing.
+    /// Adds the libraries that the programs of `tree` need and that no layer below has, until none
+    /// is missing.
     fn take_libraries(&self, tree: &mut Tree, under: &[&Tree]) -> Result<()> {
         let mut open: Vec<Entry> = tree.entries.values().cloned().collect();
         while let Some(entry) = open.pop() {
@@ -138,7 +140,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Takes a library, and where it is a link also the file behind it, which is returned.
+    /// Adds a library. If it is a link, the file behind it is added too and returned.
     fn take_library(&self, path: &str, entry: &Entry, tree: &mut Tree) -> Result<Entry> {
         tree.insert(path, entry.clone());
         let Kind::Symlink(target) = &entry.kind else { return Ok(entry.clone()) };
@@ -154,7 +156,7 @@ fn is_library_path(path: &str) -> bool {
     ["usr/lib/", "usr/lib64/", "usr/libexec/"].iter().any(|top| path.starts_with(top))
 }
 
-/// Debian's merged /usr: what a package still ships below /bin, /sbin or /lib lands below /usr.
+/// Debian's merged /usr: files that a package still ships below /bin, /sbin or /lib go below /usr.
 fn merge_usr(path: &str) -> String {
     let moved = ["bin/", "sbin/", "lib/", "lib64/"].iter().any(|top| path.starts_with(top));
     if moved { format!("usr/{path}") } else { path.to_owned() }
@@ -179,7 +181,7 @@ fn glob(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Debian makes this file when the package is installed; here nothing is ever installed.
+/// Debian makes this file when the package is installed; here no package is ever installed.
 fn bundle_certificates(tree: &mut Tree) -> Result<()> {
     let is_single = |path: &String| path.starts_with("usr/share/ca-certificates/") && path.ends_with(".crt");
     let singles: Vec<String> = tree.entries.keys().filter(|path| is_single(path)).cloned().collect();

@@ -1,20 +1,21 @@
-//! Several xtasks in one checkout: one at a time builds, and none replaces what the machines of another one boot. The
-//! kernel drops a lock with the process that has it, however that ends.
+//! Several xtasks in one checkout: one at a time builds, and none replaces images that the machines
+//! of another one boot. The kernel releases a lock when its process exits for any reason.
 
 use crate::paths;
 use anyhow::{Context, Result};
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 
-/// As long as it is there, no other xtask of this checkout builds.
+/// While this exists, no other xtask of this checkout builds.
 #[derive(Debug)]
 pub(crate) struct Building {
-    /// A process takes this before it takes `images` for itself: so none does while `done` changes from one to the other.
+    /// A process locks this before it locks `images` exclusively. So no process does that while
+    /// `done` changes to the shared lock.
     _turn: File,
     images: File,
 }
 
-/// As long as it is there, images, tools and `ros` stay as they are. Many may have it.
+/// While this exists, images, tools and `ros` stay as they are. Several processes may have it.
 #[derive(Debug)]
 pub(crate) struct InUse {
     _images: File,
@@ -27,12 +28,12 @@ impl Building {
         Ok(Building { _turn: turn, images: open("images.lock")? })
     }
 
-    /// Waits until no machine boots what is about to be replaced.
+    /// Waits until no machine boots what will be replaced.
     pub(crate) fn replace(&self) -> Result<()> {
         wait(&self.images, "images.lock", "whose machines boot the images that are to be replaced")
     }
 
-    /// Machines may boot what was built.
+    /// Ends the build: machines may boot its results.
     pub(crate) fn done(self) -> Result<InUse> {
         let images = self.images;
         images.lock_shared().context("keeping the images as they are")?;
@@ -41,7 +42,7 @@ impl Building {
     }
 }
 
-/// The lock of this name below `target/corral`, for this process alone; waits for it.
+/// The lock of this name below `target/corral`, exclusively; waits for it.
 pub(crate) fn alone(name: &str, which: &str) -> Result<File> {
     let file = open(name)?;
     wait(&file, name, which)?;
@@ -77,7 +78,7 @@ fn open(name: &str) -> Result<File> {
     file.with_context(|| format!("opening {}", path.display()))
 }
 
-/// Writes into the lock who has it, for those who wait.
+/// Writes the owner of the lock into it, for processes that wait.
 fn sign(mut file: &File) -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let owner = format!("`cargo xtask {}` (process {})", arguments.join(" "), std::process::id());

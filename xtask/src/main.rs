@@ -1,6 +1,8 @@
-//! The workshop: builds the image, boots it, tests and measures it. `cargo xtask --help` is the list of what it does.
+//! The project's tasks: builds the image, boots it, tests and measures it. `cargo xtask --help`
+//! lists them.
 //!
-//! This file only dispatches. Everything that a step needs from the host it installs itself (`setup`), or names.
+//! This file only dispatches. A step installs what it needs from the host itself (`setup`), or
+//! names it.
 
 mod accel;
 mod arrows;
@@ -60,7 +62,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install what building and testing need from the host's package manager; fetch the tools of the tests
+    /// Install what building and testing need from the host's package manager; fetch the tools of
+    /// the tests
     Setup,
     /// Build vmlinuz, initrd, system.erofs, the ISO and manifest.json into target/image/
     Image(image::Options),
@@ -70,9 +73,9 @@ enum Command {
     Test(test::Options),
     /// Measure size, boot times and memory; prints medians
     Bench(bench::Options),
-    /// Check the rules of the house: arrows, purity, sizes, words, compose files, documentation
+    /// Check the house rules: arrows, purity, sizes, words, compose files, documentation
     Tidy(tidy::Options),
-    /// Write what of the manual comes from the code: the table of keys
+    /// Write the tables of the manual that come from the code: keys and services
     Docs,
     /// Run a fuzz target (or all) for some minutes each
     Fuzz(fuzz::Options),

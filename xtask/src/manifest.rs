@@ -1,5 +1,5 @@
-//! `manifest.json`: which packages the image holds, in which versions and hashes, and what its parts weigh. It travels
-//! with a release as its contents.
+//! `manifest.json`: which packages the image holds, in which versions and with which hashes, and
+//! the sizes of its parts. A release includes it as its contents.
 
 use crate::layers::Layer;
 use crate::packages::Package;
@@ -18,7 +18,7 @@ struct Manifest<'a> {
     packages: Vec<&'a Package>,
 }
 
-/// Writes the manifest, and prints what the parts weigh.
+/// Writes the manifest, and prints the sizes of the parts.
 pub(crate) fn write(
     folder: &Path,
     version: &str,
@@ -33,7 +33,7 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// Prints what the files of the image weigh.
+/// Prints the sizes of the image's files.
 pub(crate) fn print(folder: &Path) -> Result<()> {
     let mut files = Vec::new();
     for item in fs::read_dir(folder)? {

@@ -1,6 +1,8 @@
-//! Which file of a crate uses which, by the paths that the compiler sees: `use`, and paths in code. Tests are left out.
+//! Which file of a crate uses which, by the paths that the compiler sees: `use`, and paths in code.
+//! Tests are left out.
 //!
-//! A path belongs to the file that its longest module names: what a module re-exports belongs to that module.
+//! A path belongs to the file of its longest module: what a module re-exports belongs to that
+//! module.
 
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,7 +129,7 @@ impl CrateFiles {
         uses
     }
 
-    /// The file of the longest module in a path, and the name that stands behind it.
+    /// The file of the longest module in a path, and the name that follows it.
     fn place(&self, path: &[String]) -> Option<(&PathBuf, String)> {
         let length = (0..=path.len()).rev().find(|length| self.modules.contains_key(&path[..*length]))?;
         let file = self.modules.get(&path[..length])?;
@@ -183,7 +185,8 @@ impl Reader<'_> {
         self.found.push(absolute);
     }
 
-    /// A path from the root of the crate; none where it leads into another crate, or to an item of this file.
+    /// A path from the root of the crate; none if it leads to another crate, or to an item of this
+    /// file.
     fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let mut rest = path;
         let mut absolute = match path.first()?.as_str() {

@@ -1,4 +1,5 @@
-//! The kernel and its modules: which files, with all that they depend on, and the index that udev and we read.
+//! The kernel and its modules: which files, with all their dependencies, and the index that udev
+//! and our code read.
 
 use crate::packages::Package;
 use crate::recipe::ModuleList;
@@ -60,7 +61,7 @@ impl Kernel {
         Ok(Kernel { release, image, modules, dependencies, built_in })
     }
 
-    /// The chosen modules as a tree `usr/lib/modules/RELEASE/…` with an index of just these.
+    /// The chosen modules as a tree `usr/lib/modules/RELEASE/…` with an index of only these.
     pub(crate) fn select(&self, wanted: &[String], exclude: &[String], name: &str) -> Result<Tree> {
         let mut chosen = BTreeSet::new();
         let mut unknown = Vec::new();
@@ -115,13 +116,13 @@ pub(crate) fn select(kernel: &Kernel, list: &ModuleList) -> Result<(Tree, Tree)>
     Ok((initrd, system))
 }
 
-/// Adds the one file that stage 0 reads first: the kernel release that the modules are for.
+/// The file that stage 0 reads first: the kernel release that the modules are for.
 pub(crate) fn release_file(kernel: &Kernel) -> Entry {
     Entry::file(Blob::Bytes(kernel.release.clone().into_bytes()), 0o644)
 }
 
-/// A pattern with a slash is a path below `kernel/` (`**` at its end: all below); else it is a module's name. `**` alone
-/// is every module.
+/// A pattern with a slash is a path below `kernel/` (`**` at its end: everything below). Any other
+/// pattern is a module's name. `**` alone is every module.
 fn names(pattern: &str, path: &str) -> bool {
     let inner = path.trim_start_matches("kernel/");
     match pattern.strip_suffix("/**") {

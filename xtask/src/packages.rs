@@ -1,6 +1,7 @@
-//! Debian packages for the image: resolved and fetched by apt in a private root, unpacked, cached by hash.
+//! Debian packages for the image: resolved and fetched by apt in a private root, unpacked, cached
+//! by hash.
 //!
-//! Nothing here names a mirror: it is read from the host's own apt configuration, or given by `--mirror`.
+//! No mirror is named here: it is read from the host's apt configuration, or given by `--mirror`.
 
 use crate::{paths, progress, setup, sh};
 use anyhow::{Context, Result, bail};
@@ -39,7 +40,8 @@ impl Package {
     }
 }
 
-/// Resolves `wanted` with all that they depend on, fetches and unpacks them. Asks the mirror only when the list is new.
+/// Resolves `wanted` with all dependencies, fetches and unpacks them. Contacts the mirror only when
+/// the list is new or a package is missing, or with `refresh`.
 pub(crate) fn fetch(wanted: &BTreeSet<String>, mirror: Option<&str>, refresh: bool) -> Result<Vec<Package>> {
     let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let key = hex::encode(Sha256::digest(format!("{SUITE} {mirror:?} {list}")));
@@ -72,7 +74,7 @@ fn resolve(list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
     let root = private_root(mirror)?;
     sh::output(apt_get(&root).args(["update", "-q"])).context("reading Debian's package lists")?;
     let names: Vec<&str> = list.split(' ').collect();
-    // With an empty cache of archives, so that those are listed too that were fetched before.
+    // With an empty archive cache, so that packages that were fetched before are listed too.
     let nowhere = format!("Dir::Cache::Archives={}", root.join("nowhere").display());
     let uris =
         apt_get(&root).args(["-o", &nowhere, "install", "--print-uris", "-y", "-q"]).args(&names).output()?;
@@ -80,7 +82,8 @@ fn resolve(list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
     let files = uris.lines().filter_map(parse_uri).collect::<Vec<_>>();
     let archives = root.join("var/cache/apt/archives");
     for (file, sha256) in &files {
-        // What another checkout has fetched is not fetched again; apt checks it all the same.
+        // Packages that another checkout has fetched are not fetched again; apt still verifies
+        // them.
         let _ = fs::hard_link(Package::deb(sha256), archives.join(file));
     }
     sh::output(apt_get(&root).args(["install", "--download-only", "-y", "-q"]).args(&names))
@@ -122,7 +125,8 @@ fn unpack(package: &Package) -> Result<()> {
     if target.exists() {
         return Ok(());
     }
-    // Another checkout may unpack the same at the same time: who is second finds it done.
+    // Another checkout may unpack the same package at the same time: the second one uses the result
+    // of the first.
     let fresh = target.with_extension(std::process::id().to_string());
     fs::create_dir_all(&fresh)?;
     sh::output(Command::new("dpkg-deb").arg("-x").arg(Package::deb(&package.sha256)).arg(&fresh))?;
@@ -147,7 +151,8 @@ fn apt_get(root: &Path) -> Command {
     command
 }
 
-/// An apt root of our own: sources, lists, an empty dpkg status, so that the resolver gives the complete closure.
+/// Our own apt root: sources, lists, and an empty dpkg status, so that the resolver returns all
+/// dependencies.
 fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
     let root = paths::cache("apt");
     for folder in [
@@ -164,7 +169,7 @@ fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
         Some(mirror) => BTreeSet::from([(mirror.to_owned(), SUITE.to_owned())]),
         None => host_mirrors()?,
     };
-    // Only what no other suite has is taken from there: apt's priority for backports sees to it.
+    // Only packages that no other suite has come from there, by apt's priority for backports.
     let backports: Vec<_> = sources
         .iter()
         .filter(|(_, suite)| suite == SUITE)
@@ -184,7 +189,8 @@ pub(crate) fn sources(mirror: Option<&str>) -> Result<PathBuf> {
     Ok(private_root(mirror)?.join("etc/apt/sources.list"))
 }
 
-/// The host's own Debian mirrors, each with our suite in place of the host's: `bookworm-updates` → `trixie-updates`.
+/// The host's own Debian mirrors, each with our suite in place of the host's: `bookworm-updates` →
+/// `trixie-updates`.
 fn host_mirrors() -> Result<BTreeSet<(String, String)>> {
     let mut mirrors = load_mirrors()?;
     if mirrors.is_empty() {

@@ -1,5 +1,5 @@
-//! The engines that ours is measured beside, as Debian trixie has them: one root with all of them, to be entered by
-//! chroot, on this machine and in a guest.
+//! The engines that ours is compared with, from Debian trixie: one root file system with all of
+//! them. It is entered by chroot, on this machine and in a guest.
 
 use crate::packages::{self, Package};
 use crate::{paths, progress, sh};
@@ -28,7 +28,7 @@ const PACKAGES: [&str; 12] = [
     "runc",
 ];
 
-/// How podman is to work without systemd and without asking anybody.
+/// Lets podman work without systemd and without prompts.
 const FILES: [(&str, &str); 6] = [
     ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
     ("etc/group", "root:x:0:\ndocker:x:999:\n"),

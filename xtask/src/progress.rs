@@ -1,4 +1,5 @@
-//! A line for each long step: a spinner with seconds on a terminal, plain lines in a log. And lines of the tests.
+//! A line for each long step: a spinner with seconds on a terminal, plain lines in a log. Also the
+//! output of tests.
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -31,7 +32,8 @@ pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     result
 }
 
-/// Prints lines. A reader that has gone (`cargo xtask test | head`) is an error, and no panic as with `println!`.
+/// Prints lines. A closed pipe (`cargo xtask test | head`) is an error, and not a panic as with
+/// `println!`.
 pub(crate) fn say(lines: &str) -> Result<()> {
     writeln!(std::io::stdout().lock(), "{lines}").context("printing")
 }

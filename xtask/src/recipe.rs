@@ -1,4 +1,5 @@
-//! What stands in `images/*/image.yml` and `images/modules.yml`: the recipes, typed. An unknown key is an error.
+//! The recipes in `images/*/image.yml` and `images/modules.yml`, as types. An unknown key is an
+//! error.
 
 use crate::paths;
 use anyhow::{Context, Result};
@@ -19,7 +20,8 @@ pub(crate) struct Recipe {
     /// Debian packages whose files may be taken.
     #[serde(default)]
     pub(crate) packages: Vec<String>,
-    /// Patterns of paths to take; `**` is everything below. Shared libraries follow by themselves.
+    /// Patterns of paths to include; `**` is everything below. Shared libraries are added
+    /// automatically.
     #[serde(default)]
     pub(crate) files: Vec<String>,
     /// Patterns of paths to leave out again.
@@ -28,7 +30,8 @@ pub(crate) struct Recipe {
     /// Put a link to busybox for each of its applets that nothing else provides.
     #[serde(default)]
     pub(crate) busybox: bool,
-    /// Make the one bundle of certificates that programs look for, from the single ones among the files.
+    /// Make the certificate bundle that programs read, from the single certificates among the
+    /// files.
     #[serde(default)]
     pub(crate) certificates: bool,
     /// Links to make: path → target.
@@ -40,7 +43,7 @@ pub(crate) struct Recipe {
     /// Modes that differ from the package's: path → octal mode.
     #[serde(default)]
     pub(crate) modes: BTreeMap<String, String>,
-    /// Entrypoint, command, environment, working directory, in OCI's terms.
+    /// Entrypoint, command and environment, as in OCI.
     #[serde(default)]
     pub(crate) config: ImageConfig,
 }
@@ -57,7 +60,7 @@ pub(crate) struct ImageConfig {
     pub(crate) env: Vec<String>,
 }
 
-/// Which kernel modules the image carries, besides those that these need.
+/// Which kernel modules the image has, besides their dependencies.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModuleList {

@@ -1,7 +1,9 @@
-//! A release: an OCI artifact whose layers are the files that boot, with a signature by ed25519 over its manifest. As one
-//! file (an OCI image layout in a tar archive) for machines without a network, and as it is pushed to registries.
+//! A release: an OCI artifact whose layers are the files that boot, with an ed25519 signature over
+//! its manifest. It is one file (an OCI image layout in a tar archive) for machines without a
+//! network, and can be pushed to registries.
 //!
-//! The signature is an artifact of its own, under the tag that registries use for such things: `sha256-<digest>.sig`.
+//! The signature is a separate artifact, under the tag that registries use for signatures:
+//! `sha256-<digest>.sig`.
 
 use crate::tree::{Blob, Entry, Tree};
 use crate::{paths, progress};
@@ -30,7 +32,7 @@ pub(crate) struct Release {
     pub(crate) kernel: PathBuf,
     pub(crate) initrd: PathBuf,
     pub(crate) system: PathBuf,
-    /// What is in it: `manifest.json` of the image.
+    /// What the release contains: `manifest.json` of the image.
     pub(crate) contents: PathBuf,
     /// Where manifest and signature are written.
     pub(crate) folder: PathBuf,
@@ -41,7 +43,7 @@ pub(crate) struct Release {
 pub(crate) struct Key(Ed25519KeyPair);
 
 impl Key {
-    /// Reads a key (PKCS#8), or the one of this working copy, which is made when there is none.
+    /// Reads a key (PKCS#8), or the key of this working copy, which is created if there is none.
     pub(crate) fn load(file: Option<&Path>) -> Result<Key> {
         let own = paths::cache("release-key");
         if file.is_none() && !own.exists() {
@@ -57,7 +59,7 @@ impl Key {
         Ok(Key(pair))
     }
 
-    /// A key that no image knows.
+    /// A key that no image trusts.
     pub(crate) fn stranger() -> Result<Key> {
         let pair = Ed25519KeyPair::from_pkcs8(Key::generate()?.as_ref());
         Ok(Key(pair.map_err(|error| anyhow::anyhow!("a new key is no key: {error}"))?))

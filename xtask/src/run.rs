@@ -23,7 +23,8 @@ pub(crate) struct Options {
     /// Memory in MiB
     #[arg(long, default_value_t = 1024)]
     memory: u32,
-    /// State disk of this size (such as 10G), kept in target/corral/run over runs; without it the machine runs from memory
+    /// State disk of this size (such as 10G), kept in target/corral/run over runs; without it the
+    /// machine runs from memory
     #[arg(long, value_name = "SIZE")]
     disk: Option<String>,
     /// Boot under User-Mode Linux: up in seconds, on the test kernel, without firmware
@@ -41,7 +42,7 @@ pub(crate) struct Options {
     /// Number of network cards
     #[arg(long, default_value_t = 1, value_name = "N")]
     nic: u32,
-    /// kvm or tcg; what works here is found out otherwise
+    /// kvm or tcg; without it, what works here is detected
     #[arg(long)]
     accel: Option<String>,
     /// Pack the image as densely as a release
@@ -52,7 +53,7 @@ pub(crate) struct Options {
     qemu: Vec<OsString>,
 }
 
-/// Builds, boots, and returns when the machine has ended.
+/// Builds, boots, and returns when the machine has exited.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let lock = lock::alone_now("run.lock")?;
     let _folder = lock.context("target/corral/run is another machine's: one `cargo xtask run` at a time")?;
@@ -103,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     sh::run(&mut qemu).context("running the machine")
 }
 
-/// Makes what is booted.
+/// Builds what is booted.
 fn build(options: &Options) -> Result<Ingredients> {
     let wanted = image::Options { release: options.release, ..image::Options::default() };
     setup::install()?;
@@ -162,7 +163,7 @@ fn state_disk(folder: &Path, size: &str) -> Result<PathBuf> {
     Ok(disk)
 }
 
-/// The usual port if it is free, else any.
+/// The usual port if it is free, else any free port.
 fn free_port(usual: u16) -> Result<u16> {
     let listener =
         TcpListener::bind(("127.0.0.1", usual)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;

@@ -1,4 +1,5 @@
-//! What building, booting and testing need from the host, and why. Installs what is missing with apt.
+//! What building, booting and testing need from the host, and why. Installs what is missing with
+//! apt.
 
 use crate::{progress, sh};
 use anyhow::{Result, bail, ensure};
@@ -16,7 +17,8 @@ pub(crate) const fn need(package: &'static str, why: &'static str, proof: &'stat
     Need { package, why, proof }
 }
 
-/// The list. Programs newer than the host's come from the image's own packages instead (see `erofs` and `tools`).
+/// The list. Programs that must be newer than the host's come from the image's own packages instead
+/// (see `erofs` and `tools`).
 const NEEDS: &[Need] = &[
     need("gcc", "linking Rust programs", "/usr/bin/gcc"),
     need("make", "building libbpf for the device rules of containers", "/usr/bin/make"),
@@ -55,7 +57,7 @@ const NEEDS: &[Need] = &[
     ),
 ];
 
-/// Installs what is missing, after saying what and why.
+/// Installs what is missing, after printing what and why.
 pub(crate) fn install() -> Result<()> {
     install_missing(NEEDS)
 }
@@ -89,7 +91,7 @@ pub(crate) fn need_fuzzing() -> Result<()> {
     install_missing(&[need("g++", "building libFuzzer", "/usr/bin/g++")])
 }
 
-/// Fails if this is not root, which namespaces and mounts of this machine need.
+/// Fails unless this process is root. Namespaces and mounts of this machine need it.
 pub(crate) fn need_root(what: &str) -> Result<()> {
     ensure!(is_root()?, "{what}: run it as root");
     Ok(())
@@ -99,7 +101,7 @@ fn is_root() -> Result<bool> {
     Ok(sh::output(Command::new("id").arg("-u"))?.trim() == "0")
 }
 
-/// Has the host's apt fetch its lists.
+/// Updates the lists of the host's apt.
 pub(crate) fn update_lists() -> Result<()> {
     progress::step("apt-get update", || apt(&["update", "-q"]))
 }

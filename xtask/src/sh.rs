@@ -1,4 +1,4 @@
-//! Running programs of the host: a failure names the program and shows what it said.
+//! Runs programs of the host: an error names the program and shows its output.
 
 use crate::paths;
 use anyhow::{Context, Result, bail};

@@ -1,5 +1,6 @@
-//! Runs the stories, and the tests of the system engine beside them: each in a process of its own, as many at a time as the
-//! cores carry, the longest first. Prints how long each took and on which kind of machine, and the output of what failed.
+//! Runs the stories and the tests of the system engine: each in its own process, several at a time,
+//! the longest first. Prints how long each took and on which kind of machine, and the output of
+//! failed ones.
 
 mod known;
 mod one;
@@ -21,19 +22,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use vmtest::Kind;
 
-/// What a story may take at the least.
+/// The shortest deadline of a story.
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 /// How to run them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
-    /// Every machine is QEMU's.
+    /// Every machine runs in QEMU.
     pub(crate) in_qemu: bool,
-    /// Machines that are there at the end of a story go on.
+    /// Machines that still run at the end of a story keep running.
     pub(crate) keep: bool,
     /// How often each is run.
     pub(crate) times: u32,
-    /// How many at a time, and how many of them may need QEMU.
+    /// How many run at a time, and how many of them may need QEMU.
     pub(crate) slots: (usize, usize),
 }
 
@@ -54,7 +55,8 @@ pub(crate) struct Stories {
 }
 
 impl Stories {
-    /// Builds the runners, and asks them for their tests. With parts of names, only stories: those that have one of them.
+    /// Builds the runners, and reads the list of their tests. With parts of names: only stories
+    /// whose name contains one of them.
     pub(crate) fn build(parts: &[String]) -> Result<Stories> {
         let mut stories = Stories { runners: Vec::new(), names: Vec::new(), known: known::load() };
         stories.add("vmtest", "stories", "tests", parts)?;
@@ -80,7 +82,7 @@ impl Stories {
         Ok(())
     }
 
-    /// Does one of them need QEMU, as far as is known?
+    /// May one of them need QEMU, as far as is known?
     pub(crate) fn need_qemu(&self) -> bool {
         !self.names.iter().all(|(_, name)| self.known.get(name).is_some_and(|took| took.is_uml()))
     }
@@ -102,8 +104,8 @@ impl Stories {
         self.names.iter().any(|(_, name)| name == &outcome.name)
     }
 
-    /// Runs them all; prints a line for each. Adds to `outcomes` also what ended before an error. Their logs are in a
-    /// folder of this phase's own.
+    /// Runs them all; prints a line for each. `outcomes` also gets those that ended before an
+    /// error. Their logs are in a folder of this phase.
     pub(crate) fn run(&self, phase: &str, options: &Options, outcomes: &mut Vec<Outcome>) -> Result<()> {
         let logs = logs().join(phase.replace(' ', "-"));
         fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
@@ -116,7 +118,7 @@ impl Stories {
                 let outcome = runner.run(&turn, &logs, options);
                 let shown = outcome.shown(options.keep);
                 ended.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-                // With a reader that has gone, there is no use in the rest.
+                // If the reader of the output is gone, the rest is not run.
                 progress::say(&shown).inspect_err(|_| queue.stop())?;
             }
             Ok(())
@@ -126,7 +128,7 @@ impl Stories {
             let results = workers
                 .into_iter()
                 .map(|worker| worker.join().map_err(|_| anyhow!("a worker ended early"))?);
-            // All of them, before the first error.
+            // Join all of them before the first error is returned.
             results.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
         });
         let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +137,7 @@ impl Stories {
         result.and(remembered)
     }
 
-    /// Another build by cargo replaces the programs that it made; the stories of one run are all of one program.
+    /// Another cargo build replaces its programs; all stories of one run must use the same program.
     fn copy_runners(&self, folder: &Path) -> Result<Vec<Runner>> {
         let copy = |runner: &Runner| {
             let copy = folder.join(runner.program.file_name().context("a runner without a name")?);
@@ -167,8 +169,8 @@ impl Runner {
     }
 }
 
-/// Nothing that a story waits for may hold up the rest. In QEMU, on a busy machine, it may take several times as long as
-/// it did the last time.
+/// One story must not hold up the rest. In QEMU on a busy machine, it may take several times as
+/// long as the last time.
 fn deadline(seconds: f64) -> Duration {
     let usual = if seconds.is_finite() { seconds } else { 0.0 };
     DEADLINE.max(Duration::from_secs_f64(usual * 4.0))
@@ -179,8 +181,8 @@ fn logs() -> PathBuf {
     paths::cache("stories")
 }
 
-/// Waits until no other run of stories goes on: with twice as many machines as this one carries, they fail for being
-/// slow. Makes room for the logs.
+/// Waits until no other run of stories is active. With twice as many machines as this one can run,
+/// stories fail because they are slow. Removes the old logs.
 pub(crate) fn begin() -> Result<File> {
     let lock = lock::alone("stories.lock", "which runs stories in this checkout")?;
     let _ = fs::remove_dir_all(logs());

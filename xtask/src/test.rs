@@ -1,5 +1,5 @@
-//! `cargo xtask test`: everything that must pass. Ends with one line `N passed, N failed, N skipped`, also where an error
-//! ends it early: that is one more failure.
+//! `cargo xtask test`: everything that must pass. Its last line is `N passed, N failed, N skipped`.
+//! An error that ends it early is one more failure.
 
 mod report;
 
@@ -16,7 +16,8 @@ use vmtest::Kind;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only the stories whose name contains this, and nothing else; may be given several times, and each must match
+    /// Only the stories whose name contains this, and nothing else; may be given several times, and
+    /// each must match
     #[arg(long, value_name = "NAME")]
     story: Vec<String>,
     /// Only what needs no machine: formatting, lints, house rules, unit tests
@@ -25,22 +26,25 @@ pub(crate) struct Options {
     /// Every story in QEMU too, on the product's own kernel: those of User-Mode Linux a second time
     #[arg(long)]
     all: bool,
-    /// The image as a release has it: its programs, without the hooks by which stories ask for a bug, packed as densely
+    /// The image as a release has it: its programs, without the hooks by which stories trigger a
+    /// bug, packed as densely
     #[arg(long)]
     release_image: bool,
     /// Run each story so many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
-    /// Leave the machines on that a story ends with, also where it fails, and say how to log in
+    /// Keep the machines running that a story ends with, also where it fails, and print how to log
+    /// in
     #[arg(long, requires = "story")]
     keep: bool,
-    /// Build no image: take image, tools and releases that are there, for a change in a story only;
-    /// an error if there are none
+    /// Build no image: use the image, tools and releases that are there, for a change in a story
+    /// only; an error if there are none
     #[arg(long, requires = "story", conflicts_with = "release_image")]
     no_image: bool,
 }
 
-/// Two stories in QEMU at a time: that is what two cores carry. Beside them one of User-Mode Linux, for they often wait.
+/// Two stories in QEMU at a time, which is what two cores can run. One of User-Mode Linux beside
+/// them, because they often wait.
 const SLOTS: (usize, usize) = (3, 2);
 
 /// Runs everything; an error if anything failed.
@@ -108,7 +112,7 @@ fn units(mut cargo: Command) -> Command {
 }
 
 fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
-    // Before the images: who waits for this keeps none in use.
+    // Before the images are locked: a process that waits here must not hold them.
     let _turn = stories::begin()?;
     let stories = report.phases.time("building the stories", || Stories::build(&options.story))?;
     let mut images = match options.no_image {
@@ -120,7 +124,8 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
     report.run_stories("stories", &stories, &run)?;
     let late = stories.that_ran_in(Kind::Qemu, &report.outcomes);
     if !images.for_qemu && !late.is_empty() {
-        // What they booted in QEMU may be an old image. It is replaced: first give it free.
+        // What they booted in QEMU may be an old image. It is replaced, so it must be released
+        // first.
         drop(images);
         images = Images::prepare(options, true, report)?;
         report.outcomes.retain(|outcome| !late.has(outcome));
@@ -134,15 +139,16 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What stories boot.
+/// The images that stories boot.
 struct Images {
     _in_use: InUse,
-    /// Is there one for QEMU, or will there be none? It takes longer, and not every run needs it.
+    /// Is there an image for QEMU, or will none be built? Building it takes longer, and not every
+    /// run needs it.
     for_qemu: bool,
 }
 
 impl Images {
-    /// What an earlier run made. Nothing in it is judged but that it is complete.
+    /// The results of an earlier run. Only their completeness is checked.
     fn find(report: &mut Report) -> Result<Images> {
         let building = Building::begin()?;
         let image = vmtest::Image::find()?;
@@ -176,8 +182,9 @@ impl Images {
     }
 }
 
-/// Makes what machines of User-Mode Linux boot; why not, if there is nothing. A machine that cannot fetch the kernel's
-/// source or compiler is no failure. A patch that does not fit is one; the stories run in QEMU in either case.
+/// Makes what User-Mode Linux machines boot; returns why there is nothing. A machine that cannot
+/// fetch the kernel's source or compiler is not a failure. A patch that does not apply is one. The
+/// stories run in QEMU in both cases.
 fn without_uml(ingredients: &Ingredients, report: &mut Report) -> Option<String> {
     let Report { count, phases, .. } = report;
     let made = phases.time("test kernel", test_kernel::prepare).and_then(|found| match found {

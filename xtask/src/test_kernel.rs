@@ -1,5 +1,6 @@
-//! The test kernel: Debian's source, built as User-Mode Linux with the fragment and the patches of `tests/kernel`. It is
-//! built once for all checkouts of this machine, and found by the hash of its inputs.
+//! The test kernel: Debian's source, built as User-Mode Linux with the fragment and the patches of
+//! `tests/kernel`. It is built once for all checkouts of this machine, and found by the hash of its
+//! inputs.
 
 use crate::packages::{self, Package};
 use crate::setup::{self, Need, need};
@@ -11,9 +12,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// From Debian's backports: older kernels run the processes of User-Mode Linux by ptrace, which is slower.
+/// From Debian's backports: older kernels run the processes of User-Mode Linux by ptrace, which is
+/// slower.
 const SOURCE: &str = "linux-source-7.3";
-/// Counted up when the steps below change.
+/// Incremented when the steps below change.
 const RECIPE: u32 = 1;
 const NEEDS: [Need; 5] = [
     need("flex", "building the test kernel", "/usr/bin/flex"),
@@ -38,7 +40,7 @@ pub(crate) struct TestKernel {
 #[derive(Debug)]
 pub(crate) enum Availability {
     Kernel(TestKernel),
-    /// This machine cannot fetch what building it takes. That is no mistake of ours, unlike what is an error.
+    /// This machine cannot fetch what the build needs. Unlike an error, that is not a bug of ours.
     Unavailable(anyhow::Error),
 }
 
@@ -57,7 +59,7 @@ pub(crate) fn prepare() -> Result<Availability> {
         modules: folder.join(&key).join("lib/modules"),
         key: key.clone(),
     };
-    // A second build at the same time waits here, and then has nothing to do.
+    // A second build at the same time waits here, and then finds the kernel built.
     let lock = File::create(folder.join("lock"))?;
     lock.lock().context("waiting for another build of the test kernel")?;
     if !kernel.linux.exists() {
@@ -94,7 +96,7 @@ fn patches() -> Result<Vec<PathBuf>> {
 fn key(source: &str) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(format!("{RECIPE} {source} {}", sh::output(Command::new("gcc").arg("--version"))?));
-    // What its comments say makes no other kernel.
+    // Its comments do not change the kernel.
     hash.update(format!("{:?}", settings(&fs::read_to_string(sources().join("fragment"))?)));
     for file in patches()? {
         hash.update(fs::read(&file).with_context(|| format!("reading {}", file.display()))?);
@@ -119,7 +121,7 @@ fn build(archive: &Path, work: &Path) -> Result<()> {
     let make = |targets: &[&str]| {
         let mut make = Command::new("make");
         make.current_dir(&source).args(["-s", "ARCH=um"]).arg(format!("O={}", output.display()));
-        // The same bytes for the same source.
+        // The same source gives the same bytes.
         make.args([
             "KBUILD_BUILD_USER=corral",
             "KBUILD_BUILD_HOST=corral",
@@ -137,7 +139,7 @@ fn build(archive: &Path, work: &Path) -> Result<()> {
     sh::output(strip.arg("-o").arg(made.join("linux")).arg(output.join("linux"))).map(drop)
 }
 
-/// kconfig drops without a word what lacks something that it depends on.
+/// kconfig silently drops a setting whose dependency is missing.
 fn check(fragment: &str, config: &str) -> Result<()> {
     let (wanted, found) = (settings(fragment), settings(config));
     let lost: Vec<String> = wanted

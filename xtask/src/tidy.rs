@@ -1,5 +1,5 @@
-//! The rules of the house that no lint knows: arrows between crates, purity, file sizes, names,
-//! words, compose files, recipes, and that what the documentation shows is true.
+//! The house rules that no lint checks: arrows between crates, purity, file sizes, names, words,
+//! compose files, recipes, and the correctness of the documentation.
 
 mod commits;
 mod functions;
@@ -131,7 +131,8 @@ fn shown(path: &Path) -> String {
     path.strip_prefix(paths::root()).unwrap_or(path).display().to_string()
 }
 
-/// No two files of a crate use each other, directly or through others: a reader finds what a file stands on below it.
+/// No two files of a crate use each other, directly or through others: what a file depends on is
+/// always below it.
 fn check_loops(found: &mut Vec<String>) -> Result<()> {
     for root in crate_roots() {
         for circle in module_graph::loops(&root)? {
@@ -150,7 +151,7 @@ fn check_loops(found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// The `lib.rs` and `main.rs` of each package, and its other programs.
+/// The `lib.rs` and `main.rs` of each package, and the `main.rs` of its tests.
 fn crate_roots() -> Vec<PathBuf> {
     let folders = ARROWS.iter().map(|(folder, ..)| paths::root().join(folder));
     let roots = folders.flat_map(|folder| {
@@ -199,7 +200,7 @@ fn check_source(file: &Path, found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Every recipe and every compose file parses, and a compose file asks for an image that there is.
+/// Every recipe and every compose file is valid, and a compose file uses an image that exists.
 fn check_images(found: &mut Vec<String>) -> Result<()> {
     let images: BTreeSet<String> =
         recipe::all()?.into_iter().map(|(name, _)| format!("corral/os-{name}")).collect();
@@ -221,8 +222,8 @@ fn check_images(found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// sshd's policy says what the manual promises, and no image of ours has another file for it. Of a setting the first
-/// value takes effect; what sshd itself makes of it is asked in the stories.
+/// sshd's policy says what the manual promises, and no image of ours has another file for it. The
+/// first value of a setting takes effect. The stories check how sshd itself reads it.
 fn check_sshd(found: &mut Vec<String>) -> Result<()> {
     const FILE: &str = "crates/ros/src/applets/console/sshd_policy.conf";
     const POLICY: [(&str, &str); 8] = [
@@ -252,13 +253,13 @@ fn check_sshd(found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Each ```yaml block that begins with #cloud-config validates, each relative link leads somewhere.
+/// Each ```yaml block that begins with #cloud-config is valid, and each relative link has a target.
 fn check_documents(found: &mut Vec<String>) -> Result<()> {
     for file in &documents()? {
         let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next()) {
             if block.starts_with("#cloud-config") {
-                // In an example a key is its beginning; any key that is complete stands for it.
+                // Examples show only the beginning of a key; any complete key stands for it.
                 let block = block.replace("ssh-ed25519 AAAA...", EXAMPLE_KEY);
                 let layer = Layer::parse(Source::File(shown(file)), &block);
                 found.extend(layer.problems.iter().map(ToString::to_string));
@@ -275,7 +276,7 @@ fn check_documents(found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// The tables of the manual are the code's.
+/// The tables of the manual are those that the code generates.
 fn check_tables(found: &mut Vec<String>) -> Result<()> {
     let outdated = docs::outdated()?;
     found.extend(

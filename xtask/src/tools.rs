@@ -1,5 +1,6 @@
-//! Programs that only the stories need, from where the world keeps them: a real NFS server from Debian, a mock of EC2's
-//! metadata service from PyPI. They stay below `target/`; nothing is installed on the host, no service of it started.
+//! Programs that only the stories need, from their usual sources: an NFS server from Debian, a mock
+//! of EC2's metadata service from PyPI. They stay below `target/`. Nothing is installed on the
+//! host, and no service of it is started.
 
 use crate::packages::{self, Package};
 use crate::{image, paths, progress, sh};
@@ -11,10 +12,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What of PyPI, each with its version and the hashes of its files.
+/// The packages from PyPI, each with its version and the hashes of its files.
 const FROM_PYPI: &str = "tests/requirements.txt";
 
-/// Makes `target/corral/tools`: one executable a program.
+/// Makes `target/corral/tools`: one executable for each program.
 pub(crate) fn prepare() -> Result<()> {
     fs::create_dir_all(paths::cache("tools"))?;
     prepare_emulators()?;
@@ -25,11 +26,12 @@ pub(crate) fn prepare() -> Result<()> {
 
 /// Are all of them there, from an earlier run?
 pub(crate) fn are_there() -> bool {
-    // The one that is made last.
+    // It is made last.
     paths::cache("tools").join("seccomp.json").exists()
 }
 
-/// What the engine's tests start: Docker's own clients and registry, and files that the image has of these packages.
+/// What the engine's tests start: Docker's own clients and a registry, and files of packages that
+/// the image has too.
 fn prepare_engine_clients() -> Result<()> {
     let names = [
         "docker-cli",
@@ -61,9 +63,9 @@ fn prepare_engine_clients() -> Result<()> {
     Ok(())
 }
 
-/// What runs machines, from the release of Debian that the image is made of: the host's may be too old. QEMU before 8
-/// may translate code in one thread while another one patches it, and a guest that patches its jump labels dies of it;
-/// slirp4netns before 1.2.1 takes no cable.
+/// The emulators, from the Debian release that the image is made of: the host's may be too old.
+/// QEMU before 8 may translate code in one thread while another one patches it. A guest that
+/// patches its jump labels dies of that. slirp4netns before 1.2.1 does not accept a card's cable.
 pub(crate) fn prepare_emulators() -> Result<()> {
     fs::create_dir_all(paths::cache("tools"))?;
     let slirp = packages::fetch(&["slirp4netns", "libc6"].map(str::to_owned).into(), None, false)?;
@@ -72,7 +74,8 @@ pub(crate) fn prepare_emulators() -> Result<()> {
     let qemu = packages::fetch(&names.into(), None, false)?;
     let modules = packages::find(&qemu, "usr/lib/x86_64-linux-gnu/qemu")?;
     let setting = format!("export QEMU_MODULE_DIR={}\n", modules.display());
-    // Several packages have a folder of firmware: option ROMs of cards in one, of boots by -kernel in another.
+    // Several packages have a firmware folder: one has the option ROMs of cards, another those for
+    // -kernel boots.
     let folders = qemu.iter().flat_map(|package| {
         ["usr/share/seabios", "usr/share/qemu"].map(|folder| package.files().join(folder))
     });
@@ -90,7 +93,8 @@ fn prepare_nfs_server() -> Result<()> {
     write_program("ganesha.nfsd", "usr/bin/ganesha.nfsd", &packages, &setting, "")
 }
 
-/// A script that starts a program of these packages with its own linker, so that the host's C library does not matter.
+/// A script that starts a program of these packages with its own linker, so that the host's C
+/// library does not matter.
 fn write_program(
     name: &str,
     path: &str,
@@ -108,8 +112,8 @@ fn write_program(
     write(&paths::cache("tools").join(name), &script)
 }
 
-/// A folder with links to all shared libraries of these packages: under the hash of where they are, so that it is made
-/// once, and never changed under a program that runs.
+/// A folder with links to all shared libraries of these packages. It is named by the hash of their
+/// paths, so that it is made once and never changes under a running program.
 fn link_libraries(packages: &[Package]) -> Result<PathBuf> {
     let paths: Vec<String> = packages.iter().map(|package| package.files().display().to_string()).collect();
     let key = hex::encode(Sha256::digest(paths.join("\n")));
@@ -136,7 +140,7 @@ fn link_libraries(packages: &[Package]) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The mock of EC2's metadata service, and a client of the engine.
+/// The mock of EC2's metadata service, and docker-py, a client of the engine.
 fn prepare_python() -> Result<()> {
     let folder = paths::cache("python");
     install_from_pypi(&folder).with_context(|| format!("installing {FROM_PYPI} from PyPI for tests"))?;
@@ -145,7 +149,7 @@ fn prepare_python() -> Result<()> {
     write(&paths::cache("tools/docker-py"), &format!("{start} \"$@\"\n"))
 }
 
-/// Files with the hashes that we name, and no code that runs when it is installed.
+/// Installs files with the listed hashes only, and runs no code during the installation.
 fn install_from_pypi(folder: &Path) -> Result<()> {
     let list = paths::root().join(FROM_PYPI);
     let python = sh::output(Command::new("python3").arg("--version"))?;

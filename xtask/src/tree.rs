@@ -1,5 +1,6 @@
-//! A file system tree in memory: what a layer, the root image or the initrd will hold. Sorted, so that it is always
-//! written in the same order; owners and modes are what the tree says, not what the build machine has.
+//! A file system tree in memory: what a layer, the root image or the initrd will hold. It is
+//! sorted, so that it is always written in the same order. Owners and modes come from the tree, not
+//! from the build machine.
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -116,8 +117,8 @@ impl Tree {
         self.entries.values().map(size).sum()
     }
 
-    /// Files with the same content, mode and owner as one before them, and that one's path: as hard links they are in
-    /// the image once, and in the memory of the machine once, whichever container reads them.
+    /// Files with the same content, mode and owner as an earlier one, and the path of that one. As
+    /// hard links they are in the image once, and in the machine's memory once for all containers.
     fn twins(&self) -> Result<BTreeMap<&str, &str>> {
         let mut first = BTreeMap::new();
         let mut twins = BTreeMap::new();
@@ -136,7 +137,7 @@ impl Tree {
         Ok(twins)
     }
 
-    /// Writes the tree below `folder`. Owners are not written: a build needs no root.
+    /// Writes the tree below `folder`. Owners are not written, so that a build needs no root.
     pub(crate) fn write_folder(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         let twins = self.twins()?;
@@ -162,7 +163,7 @@ impl Tree {
                 }
             }
         }
-        // Last, so that one that may not be written to does not keep its files out.
+        // Last, because files cannot be written into a read-only folder.
         for (target, mode) in folders {
             fs::set_permissions(target, fs::Permissions::from_mode(mode))?;
         }

@@ -1,4 +1,5 @@
-//! What machines of User-Mode Linux boot: the system image, with the modules of the test kernel instead of the product's.
+//! What User-Mode Linux machines boot: the system image, with the modules of the test kernel
+//! instead of the product's.
 
 use crate::erofs::{self, Density};
 use crate::image::{self, Ingredients, Trees};
@@ -13,15 +14,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Where the modules are in both images: the only place where they may differ.
+/// The folder of the modules in both images: they may differ only there.
 const MODULES: &str = "usr/lib/modules";
 
-/// Is there one, written to its end?
+/// Is there a complete image?
 pub(crate) fn is_complete() -> bool {
     paths::cache("uml").join("stamp").exists()
 }
 
-/// Makes `target/corral/uml`, as far as it is not of this image and this kernel.
+/// Makes `target/corral/uml`, unless it is already that of this image and this kernel.
 pub(crate) fn prepare(ingredients: &Ingredients, kernel: &TestKernel) -> Result<()> {
     let folder = paths::cache("uml");
     let stamp = format!("{} {}", ingredients.stamp, kernel.key);
@@ -49,7 +50,7 @@ fn write(ingredients: &Ingredients, trees: &Trees, built: &TestKernel, folder: &
     let written = folder.join("system.erofs");
     erofs::write(&system, &written, Density::None, &ingredients.packages, epoch)?;
     let mut early = without_modules(&trees.early);
-    // What finds disks is built in: the index of the initrd has no module.
+    // The drivers of disks are built in: the initrd has an index without modules.
     early.graft("", &kernel.select(&[], &[], "uml-initrd")?);
     early.insert("etc/kernel-release", crate::modules::release_file(&kernel));
     initrd::write(&early, &folder.join("initrd"), epoch, 3)?;
@@ -62,7 +63,7 @@ fn without_modules(tree: &Tree) -> Tree {
     rest
 }
 
-/// Are both images as written the same system, but for the modules of their kernels?
+/// Are both images, as written, the same system except for the modules of their kernels?
 pub(crate) fn check(ingredients: &Ingredients) -> Result<()> {
     let (product, uml) = (image::image_paths()?.system, paths::cache("uml").join("system.erofs"));
     let [product, uml] = [("product", product), ("uml", uml)].map(|(name, file)| -> Result<_> {

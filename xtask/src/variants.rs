@@ -1,4 +1,5 @@
-//! Releases that only stories upgrade to: the next version, and five that are broken, each in a way of its own.
+//! Releases that only stories upgrade to: the next version, five that are broken, each in its own
+//! way, and one with an unknown signer.
 
 use crate::erofs::{self, Density};
 use crate::image::{self, Ingredients, Trees};
@@ -11,10 +12,10 @@ use std::path::{Path, PathBuf};
 
 /// A program of a broken release that does not do what it should.
 const FAILS: &str = "#!/bin/sh\nexit 1\n";
-/// For the root file system of a release, which has no shell but this one.
+/// For the root file system of a release, which has no other shell.
 const HANGS: &str = "#!/usr/bin/busybox sh\nwhile :; do sleep 3600; done\n";
 
-/// Makes `target/corral/releases/*.oci.tar`, as far as they are not of this image.
+/// Makes `target/corral/releases/*.oci.tar`, unless they are already of this image.
 pub(crate) fn prepare(ingredients: &Ingredients) -> Result<()> {
     let folder = paths::cache("releases");
     let stamp = folder.join("stamp");
@@ -50,7 +51,8 @@ impl Maker<'_> {
         self.make("panics", "0.9.5", self.program(HANGS.to_owned())?, Some(early))
     }
 
-    /// The complete system as another version, with a program of Docker's that fails.
+    /// The complete system as another version. If `broken` is given, that program of Docker's
+    /// fails.
     fn system(&self, version: &str, broken: Option<&str>) -> Tree {
         let mut system = self.trees.system.clone();
         system.write("usr/share/ros/os-release", image::os_release(version));
@@ -61,7 +63,7 @@ impl Maker<'_> {
         system
     }
 
-    /// A system with nothing but this as PID 1.
+    /// A system with only this script as PID 1.
     fn program(&self, script: String) -> Result<Tree> {
         let mut tree = Tree::default();
         let busybox = packages::find(&self.ingredients.packages, "usr/bin/busybox")?;
@@ -98,7 +100,7 @@ impl Maker<'_> {
         release.sign(&self.ingredients.key)?;
         release.archive(&self.folder.join(format!("{name}.oci.tar")))?;
         if name == "exits" {
-            // The same, signed by a key that no machine knows.
+            // The same release, signed by a key that no machine trusts.
             release.sign(&Key::stranger()?)?;
             release.archive(&self.folder.join("stranger.oci.tar"))?;
         }

@@ -1,5 +1,6 @@
-//! Microsoft Azure: the instance metadata service, and the report that the machine is provisioned, without which the
-//! platform takes it for failed. <https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service>
+//! Microsoft Azure: the instance metadata service, and the report that the machine is provisioned.
+//! Without that report the platform takes the machine for failed.
+//! <https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service>
 
 use super::found::Found;
 use super::http::Http;
@@ -39,7 +40,7 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
         public_ipv6: String::new(),
     };
     if base.contains("169.254.169.254") {
-        // The machine runs all the same if nobody takes the report.
+        // The machine runs even if the platform does not accept the report.
         let _ = report_ready(http);
     }
     Ok(Some(Found { user_data, metadata, ..Found::default() }))
@@ -50,7 +51,7 @@ fn keys(compute: &Value) -> Value {
     keys.filter_map(|key| key.get("keyData").cloned()).collect()
 }
 
-/// Fetches the goal state, and reports the health that it asks for.
+/// Fetches the goal state, and reports the health that it requests.
 fn report_ready(http: &Http) -> Result<()> {
     let url = format!("{WIRE_SERVER}/machine/?comp=goalstate");
     let text = http.get_text(&url, &VERSION)?.context("no goal state")?;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
     let seconds = [("X-aws-ec2-metadata-token-ttl-seconds", "21600")];
-    // A server that does not know tokens says so, and is asked the old way.
+    // A server that does not know tokens answers with an error. It gets the requests of v1.
     let token = http.put(&format!("{base}/latest/api/token"), &seconds).ok().flatten();
     let token = token.and_then(|token| String::from_utf8(token).ok()).unwrap_or_default();
     let headers: &[(&str, &str)] =
@@ -20,7 +20,8 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
     if !id.starts_with("i-") {
         return Ok(None);
     }
-    // What fails of these again and again is left out: half of what a provider knows is better than nothing.
+    // These items are left out if they fail again and again: half of what a provider knows is
+    // better than nothing.
     let brief = http.brief();
     let data = |path: &str| -> String {
         let text = brief.get_text(&at(&format!("meta-data/{path}")), headers).ok().flatten();

@@ -16,7 +16,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// Metadata, and user-data if it could be read: without it the provider's keys still let the owner in.
+    /// Metadata, and user data if it could be read. Without user data, the provider's keys still
+    /// let the owner in.
     pub(super) fn with_user_data(user_data: Result<Option<Vec<u8>>>, metadata: Metadata) -> Found {
         let (user_data, problems) = match user_data {
             Ok(user_data) => (user_data, Vec::new()),

@@ -1,5 +1,5 @@
-//! HTTP as data sources need it: GET with a deadline; what a busy or starting server says (5xx, refused, no route yet)
-//! is tried again, what it knows (4xx) is believed.
+//! HTTP for data sources: requests with a deadline. Errors of a busy or starting server (5xx, 429,
+//! refused, no route yet) are tried again; any other 4xx answer is final.
 
 use anyhow::{Context, Result, bail};
 use corral_config::names::shown_url;
@@ -20,7 +20,7 @@ const MAX_BYTES: u64 = 16 << 20;
 
 static PROVIDER: Once = Once::new();
 
-/// A client with a deadline for all that it is asked.
+/// A client with one deadline for all its requests.
 #[derive(Debug)]
 pub struct Http {
     client: Client,
@@ -37,7 +37,7 @@ impl Http {
         Http::build(deadline, |builder| builder)
     }
 
-    /// A client that asks servers of this network directly.
+    /// A client that sends requests to servers of this network directly.
     pub fn direct(deadline: Instant) -> Result<Http> {
         Http::build(deadline, reqwest::blocking::ClientBuilder::no_proxy)
     }
@@ -84,7 +84,8 @@ impl Http {
             .transpose()
     }
 
-    /// GETs JSON. What is no JSON is an error: some networks answer everything with a page of theirs.
+    /// GETs JSON. Anything else is an error: some networks answer every request with a page of
+    /// theirs.
     pub fn get_json(&self, url: &str, headers: Headers<'_>) -> Result<Option<serde_json::Value>> {
         let bytes = self.get_with(url, headers)?;
         bytes
@@ -143,7 +144,7 @@ enum Outcome {
 }
 
 fn attempt(request: RequestBuilder) -> Result<Outcome> {
-    // The address is told by the caller, once.
+    // The caller adds the address to the error, once.
     let response = request.send().map_err(reqwest::Error::without_url)?;
     let status = response.status();
     if status == StatusCode::NOT_FOUND || status == StatusCode::GONE || status == StatusCode::NO_CONTENT {

@@ -1,5 +1,6 @@
-//! Data sources: where a machine's configuration comes from, one file each. Those on the network share one client with
-//! one deadline; whatever a server does, nobody waits longer than that.
+//! Data sources: where a machine's configuration comes from, one file each. Those on the network
+//! use one HTTP client and one deadline. No caller waits longer than that, however a server
+//! behaves.
 
 mod azure;
 mod digitalocean;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// What became of asking the sources on the network.
+/// The result of the requests to the sources on the network.
 #[derive(Debug)]
 pub struct Answer {
     /// The first of the list that had something.
@@ -30,8 +31,9 @@ pub struct Answer {
     pub failures: Vec<String>,
 }
 
-/// Asks all sources at the same time; the order of the list decides, not who is quickest. `progress` is told every ten
-/// seconds who is waited for, and how many seconds are left.
+/// Requests all sources at the same time. The order of the list decides, not which is quickest.
+/// After every ten seconds without an answer, `progress` gets the sources that are still open and
+/// the seconds that are left.
 pub fn fetch_all(
     sources: &[DataSource],
     command_line: &str,
@@ -39,14 +41,14 @@ pub fn fetch_all(
     mut progress: impl FnMut(&[String], u64),
 ) -> Answer {
     let deadline = Instant::now() + patience;
-    // A source gives up a little before, so that what it has by then still counts.
+    // A source gives up a little before the deadline, so that what it has by then is still used.
     let inner = deadline.checked_sub(patience / 10).unwrap_or(deadline);
     let (sender, results) = channel();
     let command_line: Arc<str> = command_line.into();
     for (number, source) in sources.iter().cloned().enumerate() {
         let (sender, command_line) = (sender.clone(), Arc::clone(&command_line));
         std::thread::spawn(move || {
-            // Nobody listens any more if the deadline is over.
+            // The receiver is gone if the deadline is over.
             let _ = sender.send((number, fetch(&source, &command_line, inner)));
         });
     }
@@ -72,7 +74,7 @@ fn has_something(answer: &Option<Result<Option<Found>>>) -> bool {
     matches!(answer, Some(Ok(Some(found))) if !found.is_empty())
 }
 
-/// Has somebody something, and nobody before him could still have?
+/// Has a source something, and can no source before it still have something?
 fn is_decided(answers: &[Option<Result<Option<Found>>>]) -> bool {
     let first_open = answers.iter().position(Option::is_none).unwrap_or(answers.len());
     first_open == answers.len() || answers[..first_open].iter().any(has_something)
@@ -93,7 +95,7 @@ fn conclude(sources: &[DataSource], answers: Vec<Option<Result<Option<Found>>>>)
     result
 }
 
-/// Asks one source; None if it is not there.
+/// Requests the data of one source; None if it is not there.
 pub fn fetch(source: &DataSource, command_line: &str, deadline: Instant) -> Result<Option<Found>> {
     match source {
         DataSource::Url(url) => fetch_url(url, deadline),
@@ -126,7 +128,7 @@ fn fetch_url(url: &str, deadline: Instant) -> Result<Option<Found>> {
     Ok(user_data.map(|data| Found { user_data: Some(data), ..Found::default() }))
 }
 
-/// `cloud-config-url=` on the kernel's command line; the last one that is not empty counts.
+/// `cloud-config-url=` on the kernel's command line; the last one that is not empty takes effect.
 pub fn url_on_command_line(text: &str) -> Option<String> {
     let words = corral_config::cmdline::words(text);
     let mut values = words.iter().filter_map(|word| {

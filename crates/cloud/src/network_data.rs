@@ -1,4 +1,5 @@
-//! How other formats say how a machine is connected → the value of `rancher.network`. Each card goes by its MAC.
+//! How other formats describe the network of a machine → the value of `rancher.network`. Each card
+//! goes by its MAC, or by its name where it has none.
 
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ impl Interfaces {
         self.cards.entry(name.to_owned()).or_default()
     }
 
-    /// As `rancher.network`; None if nothing was said.
+    /// As `rancher.network`; None if nothing was given.
     pub(super) fn into_value(self) -> Option<Value> {
         let mut network = Map::new();
         let cards: Map<String, Value> = self
@@ -110,7 +111,8 @@ fn texts(value: &Value, key: &str) -> Vec<String> {
     }
 }
 
-/// OpenStack's `network_data.json`. Cards only; bonds and VLANs of the provider are told in user-data.
+/// OpenStack's `network_data.json`. Cards only: bonds and VLANs of the provider belong in user
+/// data.
 pub(super) fn from_openstack(data: &Value) -> Option<Value> {
     let mut interfaces = Interfaces::default();
     for network in list(data, "networks") {

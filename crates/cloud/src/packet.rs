@@ -25,7 +25,8 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
     };
     let network = network(&data);
     if let Some(url) = data["phone_home_url"].as_str() {
-        // The provider shows a machine as ready when it has called; it runs all the same if that fails.
+        // The provider shows a machine as ready after this call. The machine runs even if the call
+        // fails.
         let _ = http.post(url, &[("Content-Type", "application/json")], "{}");
     }
     Ok(Some(Found { network, ..Found::with_user_data(user_data, metadata) }))

@@ -12,7 +12,7 @@ use std::path::Path;
 /// At most this much is read of any file. One byte more is read so that too much is seen as such.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// Reads the seed below `folder`. What is broken of it is told, and the rest counts.
+/// Reads the seed below `folder`. What is broken is reported, and the rest takes effect.
 pub fn read(folder: &Path) -> Found {
     let mut found = Found::default();
     let first = |names: &[&str]| names.iter().map(|name| folder.join(name)).find(|path| path.is_file());

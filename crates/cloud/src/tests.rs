@@ -1,5 +1,5 @@
-//! Every provider against the shapes that its documentation shows, on a web server on loopback; and servers that hang,
-//! fail or answer with a page.
+//! Every provider against the shapes that its documentation shows, on a web server on loopback; and
+//! servers that hang, fail or answer with a page.
 
 use super::*;
 use serde_json::json;
@@ -10,13 +10,13 @@ use std::path::PathBuf;
 /// How a server of a test behaves.
 #[derive(Debug, Clone)]
 enum Manner {
-    /// Serves the files below `fixtures/NAME`. EC2's asks for a token, GCE's for its header.
+    /// Serves the files below `fixtures/NAME`. EC2's requires a token, GCE's its header.
     Files(&'static str),
     /// Takes the connection, and says nothing.
     Hangs,
-    /// Says 500 to everything.
+    /// Answers 500 to everything.
     Fails,
-    /// Says 500 so many times, then answers.
+    /// Answers 500 so many times, then with a document.
     StartsSlowly(Arc<std::sync::atomic::AtomicI32>),
     /// Answers everything with a page.
     Page,
@@ -193,7 +193,7 @@ fn the_order_of_the_list_decides_and_the_deadline_holds() {
     assert!(begin.elapsed() < Duration::from_secs(8), "the deadline did not hold");
     assert_eq!(answer.winner.unwrap().0, sources[2]);
     assert!(answer.failures.len() == 2 && answer.failures[1].contains("500"), "{:?}", answer.failures);
-    // With the good ones first nobody waits for the others.
+    // With the good sources first, the others are not waited for.
     let sources: Vec<DataSource> = sources.into_iter().rev().collect();
     let begin = Instant::now();
     let answer = fetch_all(&sources, "", Duration::from_secs(60), |_, _| {});

@@ -1,4 +1,5 @@
-//! VMware: keys of guestinfo through the hypervisor's backdoor, or the OVF environment that holds the same keys.
+//! VMware: keys of guestinfo through the hypervisor's backdoor, or the OVF environment that holds
+//! the same keys.
 //! <https://github.com/vmware-archive/cloud-init-vmware-guestinfo>
 
 use super::found::Found;
@@ -23,7 +24,8 @@ pub fn is_here() -> bool {
     vmw_backdoor::is_vmware_cpu()
 }
 
-/// Reads guestinfo, or the OVF environment in `file`. None on any other machine. A URL that it names comes back too.
+/// Reads the OVF environment in `file`, or else guestinfo. Without a file, None on a machine that
+/// is not VMware's. Also returns the URL that the keys name.
 pub fn read(file: Option<&Path>) -> Result<Option<(Found, Option<String>)>> {
     if let Some(file) = file {
         let bytes = seed::read_file(file)?;
@@ -50,7 +52,8 @@ pub fn read(file: Option<&Path>) -> Result<Option<(Found, Option<String>)>> {
     }
 }
 
-/// `<Property oe:key="guestinfo.hostname" oe:value="…"/>` of an OVF environment. One without a value is not set.
+/// `<Property oe:key="guestinfo.hostname" oe:value="…"/>` of an OVF environment. A property without
+/// a value is not set.
 fn parse_ovf(text: &str) -> Result<BTreeMap<String, String>> {
     let document = roxmltree::Document::parse(text).context("the OVF environment is no XML")?;
     let attribute = |node: &roxmltree::Node<'_, '_>, name: &str| {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 mod docker;
 pub use docker::Docker;
 
-/// The whole configuration.
+/// The complete configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
@@ -168,7 +168,7 @@ pub struct Rancher {
     pub defaults: Defaults,
     pub ssh: Ssh,
     pub docker: Docker,
-    /// Of the engine of the system only what it says about registries counts.
+    /// Of the system engine's settings, only those for registries take effect.
     pub system_docker: Docker,
     pub resize_device: String,
     pub restart_services: Vec<String>,
@@ -204,7 +204,7 @@ pub struct RegistryAuth {
 }
 
 impl RegistryAuth {
-    /// User and password, also where they come as `auth`: both in base64, with a colon between them.
+    /// User and password, also from `auth`, which has both in base64 with a colon between them.
     pub fn account(&self) -> Option<(String, String)> {
         use base64::Engine;
         if !self.username.is_empty() {
@@ -376,7 +376,7 @@ pub struct Ssh {
 }
 
 impl Config {
-    /// The name that the machine is to have before a DHCP server is asked.
+    /// The name that the machine is to have before it uses DHCP.
     pub fn effective_hostname(&self) -> &str {
         let valid = |name: &&str| Hostname::try_from((*name).to_owned()).is_ok();
         self.hostname.as_deref().filter(valid).unwrap_or(&self.rancher.defaults.hostname)

@@ -1,5 +1,5 @@
-//! What is exported and read again is what it was: for every key of the table, and for texts that YAML likes to take
-//! for something else.
+//! What is exported and read again is what it was: for every key of the table, and for texts that
+//! YAML likes to take for something else.
 
 use corral_config::schema::{ROOT, Type};
 use corral_config::{Layer, Source, export};

@@ -2,7 +2,7 @@
 
 use corral_engine::error::EngineError;
 
-/// Runs something that waits, such as a call to PID 1, where it does not hold up others.
+/// Runs work that blocks, such as a call to PID 1, where it does not hold up other tasks.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {

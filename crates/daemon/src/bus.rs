@@ -1,4 +1,5 @@
-//! Everything that happens, as Docker's clients want to hear it; the last of it is kept for those who ask later.
+//! All events, in the form that Docker's clients expect. The last ones are kept for clients that
+//! come later.
 //! <https://docs.docker.com/reference/api/engine/#tag/System/operation/SystemEvents>
 
 use corral_engine::spec::Snapshot;
@@ -12,7 +13,7 @@ use tokio::sync::broadcast;
 /// Events that are kept.
 const KEPT: usize = 1024;
 
-/// Something that happened.
+/// An event as in Docker's API.
 #[derive(Debug)]
 pub(crate) struct Event {
     /// `container`, `image`, `network`, `volume`.
@@ -67,18 +68,18 @@ impl Bus {
     }
 
     pub(super) fn exec_ended(&self, exec: &str, exit_code: i32) {
-        // Without a listener there is nobody to tell.
+        // Without a listener no client waits for it.
         let _ = self.execs.send((exec.to_owned(), exit_code));
     }
 
-    /// Tells that something happened.
+    /// Publishes an event.
     pub(crate) fn emit(&self, kind: &'static str, action: &str, id: &str, attributes: Value) {
         let time = nanos(time::now());
         let attributes = attributes.as_object().cloned().unwrap_or_default();
         self.publish(Event { kind, action: action.to_owned(), id: id.to_owned(), attributes, time });
     }
 
-    /// Tells that something happened to a container.
+    /// Publishes an event of a container.
     pub(crate) fn container(
         &self,
         action: &str,
@@ -115,7 +116,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(0)
 }
 
-/// What Docker tells of the container of an event: its labels, its name and its image.
+/// What Docker reports of the container of an event: its labels, its name and its image.
 pub(crate) fn of_container(snapshot: &Snapshot) -> Map<String, Value> {
     let mut attributes: Map<String, Value> =
         snapshot.spec.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();

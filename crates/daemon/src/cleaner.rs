@@ -13,7 +13,7 @@ const PERIOD: Duration = Duration::from_secs(15 * 60);
 const FULL: u64 = 90;
 /// …until no more than this is used.
 const RELIEVED: u64 = 80;
-/// Words of the events that tell of a new image.
+/// Actions of the events that report a new image.
 const ADDING: [&str; 3] = ["pull", "load", "import"];
 
 pub(super) async fn run(shared: Arc<Shared>) {

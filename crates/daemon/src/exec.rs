@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::sync::broadcast::Receiver;
 
-/// Bytes that are kept of what a check says.
+/// Bytes that are kept of the output of a check.
 const LONGEST_OUTPUT: usize = 4096;
 
 /// Our ends of the streams of a process.
@@ -62,7 +62,7 @@ impl Running {
     }
 
     fn ended(&self, code: i32) {
-        // One that was forgotten meanwhile has nobody who asks.
+        // No client requests the exit code of one that was forgotten meanwhile.
         let _ = self.shared.execs.with(&self.id, |exec| (exec.running, exec.exit_code) = (false, Some(code)));
         emit(&self.shared, &self.container, "exec_die", &self.id, Some(code));
     }
@@ -111,7 +111,7 @@ fn with_pipes(shared: &Shared, request: Request, keep_stdin: bool) -> Result<(Re
     Ok((reply, Streams { stdin, stdout: from_stdout, stderr: Some(from_stderr) }))
 }
 
-/// Runs a process to its end: its exit code and the beginning of what it said. One that takes too
+/// Runs a process to its end: its exit code and the beginning of its output. One that takes too
 /// long is killed.
 pub(crate) async fn run(
     shared: &Arc<Shared>,

@@ -1,4 +1,4 @@
-//! Processes in containers that clients asked for: not yet started, running, or ended a while ago.
+//! Processes in containers that clients requested: not yet started, running, or ended a while ago.
 
 use corral_engine::error::EngineError;
 use corral_engine::id::new_id;

@@ -1,4 +1,5 @@
-//! Is a container well? Its check runs in it, at its interval; what was found goes to PID 1, who tells everybody.
+//! Is a container healthy? Its check runs in it, at its interval. The result goes to PID 1, which
+//! reports it to all clients.
 //! <https://docs.docker.com/reference/dockerfile/#healthcheck>
 
 use crate::exec;

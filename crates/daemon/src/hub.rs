@@ -1,5 +1,5 @@
-//! The streams of a container: what it writes goes to its log and to every client that attached, none of whom loses a
-//! byte; what clients write goes to its input.
+//! The streams of a container. What it writes goes to its log and to every client that attached;
+//! none of them loses a byte. What clients write goes to its input.
 
 use crate::logs::{Entry, Lines, Log};
 use crate::table::Table;
@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 use tokio::sync::watch;
 
-/// The size of one log file, in bytes, and how many there are of a container, where it does not say.
+/// Bytes of a log file, and the number of files, where a container does not set them.
 const LOG_BYTES: u64 = 25 << 20;
 const LOG_FILES: u32 = 2;
 /// Pieces of output that a client may be behind before the container waits for it.
@@ -37,7 +37,7 @@ pub(crate) type Piece = (u8, Bytes);
 #[derive(Debug)]
 pub(crate) struct Hub {
     state: Mutex<State>,
-    /// Counts up whenever something was written or changed.
+    /// A number that grows with every write or change.
     changes: watch::Sender<u64>,
     input: tokio::sync::Mutex<Option<Arc<AsyncFd<OwnedFd>>>>,
 }
@@ -84,7 +84,7 @@ impl Hubs {
         Arc::clone(hubs.entry(id.to_owned()).or_insert_with(|| Arc::new(Hub::new())))
     }
 
-    /// A container is gone: who still listens hears the end, after what it wrote last.
+    /// A container is gone: clients that still listen get the end, after what it wrote last.
     pub(crate) fn forget(&self, id: &str) {
         let hub = self.hubs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         if let Some(hub) = hub {
@@ -93,7 +93,7 @@ impl Hubs {
         }
     }
 
-    /// A container could not be started: who attached for that run hears the end.
+    /// A container could not be started: clients that attached for that run get the end.
     pub(super) fn not_started(&self, id: &str) {
         let hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hub) = hubs.get(id) {
@@ -101,7 +101,7 @@ impl Hubs {
         }
     }
 
-    /// Something happened to a container.
+    /// A container changed: wakes those that watch it.
     pub(super) fn wake(&self, id: &str) {
         let hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hub) = hubs.get(id) {
@@ -109,7 +109,7 @@ impl Hubs {
         }
     }
 
-    /// Takes a stream from PID 1. It counts as open from now on, also before anybody reads it.
+    /// Takes a stream from PID 1. It is open from now on, also before its reader begins.
     pub(super) fn offer(&self, id: &str, name: &str, stream: u8, descriptor: OwnedFd) {
         let hub = self.get(id);
         if stream == 0 {
@@ -150,7 +150,7 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells those who watch that something changed.
+    /// Wakes those that watch: something changed.
     pub(crate) fn wake(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
@@ -160,8 +160,8 @@ impl Hub {
         self.changes.subscribe()
     }
 
-    /// Everything that is written from now on, to the end of the container's run: of this one, or if it does not run
-    /// of the next.
+    /// Everything that is written from now on, to the end of the container's run. If it does not
+    /// run, to the end of its next run.
     pub(crate) fn attach(&self) -> Receiver<Piece> {
         let (sender, receiver) = channel(BEHIND);
         self.lock().clients.push(sender);

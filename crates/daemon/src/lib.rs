@@ -1,5 +1,5 @@
 //! The engine daemon, a child of PID 1: serves the Docker Engine API, pulls images, and writes the
-//! logs of containers. It holds no state that matters: when it dies, PID 1 starts it again, reports
+//! logs of containers. It holds no state that matters. When it dies, PID 1 starts it again, reports
 //! every container to it and hands it the streams; the rest lies on the state disk.
 //!
 //! `serve` brings it up. What every part of it can reach is in `shared`. All that a client or a

@@ -1,5 +1,6 @@
-//! Container logs in Docker's json-file format: a line is `{"log":"text\n","stream":"stdout","time":"…"}`.
-//! Written with rotation by the engine daemon; read with `tail`, `since` and `follow`.
+//! Container logs in Docker's json-file format: a line is
+//! `{"log":"text\n","stream":"stdout","time":"…"}`. Written with rotation by the engine daemon;
+//! read with `tail`, `since` and `follow`.
 
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -16,7 +17,8 @@ pub(crate) struct Entry {
     pub time: String,
 }
 
-/// The log of one container. At most `max_files` files of about `max_bytes`; the newest has no number.
+/// The log of a container: at most `max_files` files of about `max_bytes`; the newest has no
+/// number.
 #[derive(Debug)]
 pub(crate) struct Log {
     path: PathBuf,
@@ -37,7 +39,8 @@ impl Log {
         Ok(Log { path: path.to_path_buf(), file, size, max_bytes, max_files })
     }
 
-    /// Appends lines, in one write. A file that cannot be rotated grows until it can be: no line is lost.
+    /// Appends lines, in one write for each file. A file that cannot be rotated grows until it can
+    /// be: no line is lost.
     pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<()> {
         let (mut bytes, mut rotated) = (Vec::new(), Ok(()));
         for entry in entries {

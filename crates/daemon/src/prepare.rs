@@ -1,5 +1,6 @@
-//! What a service of the plan needs before PID 1 can have it made, where that takes the network, the store or the table
-//! of addresses: its image is pulled, its volumes and networks are made, it gets its addresses and ports.
+//! The requirements of a service of the plan that need the network, the store or the table of
+//! addresses. They are prepared before PID 1 can have the service made. Its image is pulled, its
+//! volumes and networks are made, and it gets its addresses and ports.
 
 use crate::blocking::blocking;
 use crate::image::progress::Progress;
@@ -27,7 +28,8 @@ const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 /// The id of a container, and what is to be prepared; None if that is not needed any more.
 pub(super) type Order = (String, Option<Box<ContainerSpec>>);
 
-/// Prepares what PID 1 requests, each by itself. Of one container the last request alone is worked on.
+/// Prepares what PID 1 requests, each by itself. A later request for a container replaces the
+/// earlier one.
 pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<Order>) {
     // Each task ends its fetching when its sender is dropped.
     let mut at_work: HashMap<String, oneshot::Sender<()>> = HashMap::new();
@@ -74,7 +76,7 @@ async fn answer(
     shared.ask(Request::Prepared { container, result }).await.map(drop)
 }
 
-/// Has the image here, as its policy wants.
+/// Has the image here, as its policy requires.
 async fn fetch(shared: &Arc<Shared>, id: &str, name: &str, policy: Pull) -> Result<(), EngineError> {
     let is_here = lookup::find(name).is_ok();
     match policy {
@@ -110,7 +112,7 @@ async fn fetch_patiently(shared: &Arc<Shared>, id: &str, name: &str) -> Result<(
         let Some(pause) = pauses.peek() else { return Err(EngineError::Failed(problem)) };
         eprintln!("{problem}; again in {pause} s");
         shared.ask(Request::NotPrepared { container: id.to_owned(), problem }).await?;
-        // It ends early where someone asks for the start, for which there may be a reason.
+        // The pause ends early if a client requests the start, for which there may be a reason.
         let waiting = tokio::time::timeout(Duration::from_secs(**pause), changes.changed());
         if waiting.await.is_err() {
             pauses.next();
@@ -134,7 +136,7 @@ async fn pull(shared: &Arc<Shared>, name: &str) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Volumes, endpoints in networks and ports. PID 1 knows of them before another container is given any.
+/// Volumes, endpoints and ports. PID 1 knows of them before another container is given any.
 async fn equip(
     shared: &Arc<Shared>,
     id: &str,

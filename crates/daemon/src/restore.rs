@@ -12,7 +12,7 @@ use corral_engine::spec::RestartPolicy;
 use std::fs;
 use std::sync::Arc;
 
-/// Tells PID 1 of the containers of earlier boots, and starts those that are to run.
+/// Reports the containers of earlier boots to PID 1, and starts those that are to run.
 pub(super) async fn restore(shared: Arc<Shared>) {
     let reading = Arc::clone(&shared);
     let found = blocking(move || Ok(load_all_and_note(&reading.records))).await.unwrap_or_default();

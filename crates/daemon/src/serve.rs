@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// Runs the daemon until PID 1 hangs up. `settings` reads what the configuration says at the
-/// moment.
+/// Runs the daemon until PID 1 hangs up. `settings` reads the registry settings of the active
+/// configuration.
 pub fn run(settings: impl Fn() -> Settings + Send + Sync + 'static) -> Result<()> {
     // It was started as /proc/self/exe; `ps` is to show what it is.
     let _ = rustix::thread::set_name(c"ros-engine");
@@ -115,7 +115,7 @@ impl Events {
     }
 }
 
-/// What Docker tells of an event besides.
+/// The attribute that Docker adds to such an event.
 fn attribute(action: &Action) -> Option<(&'static str, String)> {
     match action {
         Action::Kill(signal) => Some(("signal", signal.number().to_string())),
@@ -124,7 +124,7 @@ fn attribute(action: &Action) -> Option<(&'static str, String)> {
     }
 }
 
-/// Does what follows from what happens to containers, until PID 1 hangs up.
+/// Does what follows from the events of containers, until PID 1 hangs up.
 async fn follow(shared: Arc<Shared>, mut happened: UnboundedReceiver<(Action, Arc<Snapshot>)>) {
     while let Some((action, snapshot)) = happened.recv().await {
         if let Action::Create | Action::Start | Action::Die | Action::Rename { .. } | Action::Update = action

@@ -19,9 +19,9 @@ use std::sync::Arc;
 /// What every request of the API can reach.
 pub(crate) struct Shared {
     pub(crate) client: Client,
-    /// Every container as PID 1 last told of it.
+    /// Every container as PID 1 last reported it.
     pub(crate) table: Table,
-    /// Everything that happens.
+    /// All events.
     pub(crate) bus: Bus,
     /// The streams of containers.
     pub(crate) hubs: Hubs,
@@ -29,18 +29,18 @@ pub(crate) struct Shared {
     pub(crate) records: Records,
     pub(crate) networks: Arc<Networks>,
     pub(crate) store: Arc<Store>,
-    /// Processes that were asked for and not yet started, or that run.
+    /// Processes that were requested and not yet started, or that run.
     pub(crate) execs: Execs,
     pub(super) settings: Box<dyn Fn() -> Settings + Send + Sync>,
 }
 
 impl Shared {
-    /// What the configuration in force says about registries.
+    /// The registry settings of the active configuration.
     pub(crate) fn settings(&self) -> Settings {
         (self.settings)()
     }
 
-    /// Asks PID 1 and waits, where that holds nobody up.
+    /// Sends PID 1 a request and waits for the reply, without holding up another task.
     pub(crate) async fn ask(self: &Arc<Shared>, request: Request) -> Result<Reply, EngineError> {
         let shared = Arc::clone(self);
         blocking(move || shared.client.call(request)).await

@@ -1,5 +1,5 @@
-//! Every container as PID 1 last told of it. News and replies come over one connection in their order: after the reply
-//! to a request this table has what the request did.
+//! Every container as PID 1 last reported it. Events and replies come over one connection in their
+//! order: after the reply to a request this table has what the request did.
 
 use corral_engine::error::EngineError;
 use corral_engine::identity;
@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub(crate) struct Table(Arc<RwLock<BTreeMap<String, Arc<Snapshot>>>>);
 
 impl Table {
-    /// Takes what PID 1 reports: the container as it is now. None for one whose definition never came.
+    /// Takes what PID 1 reports: a container as it is now. None if its definition never came.
     pub(super) fn update(
         &self,
         id: String,

@@ -1,5 +1,5 @@
-//! Tar archives into a folder and out of it. Whatever an archive says, and whatever a container
-//! does to its folders meanwhile, nothing outside the folder is touched (see `root`).
+//! Tar archives into a folder and out of it. Nothing outside the folder is touched (see `root`).
+//! This holds also for malicious input, and if a container changes its folders meanwhile.
 
 pub mod pack;
 mod remove;

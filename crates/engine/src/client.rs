@@ -1,4 +1,4 @@
-//! A client of PID 1's control socket. Calls wait for their reply; events go to whoever attached.
+//! A client of PID 1's control socket. Calls wait for replies; events go to attached clients.
 
 use crate::error::EngineError;
 use crate::paths;
@@ -25,8 +25,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects. `events` gets what PID 1 tells unasked; the thread that reads ends when PID 1 hangs up, and with it
-    /// every call that still waits.
+    /// Connects. `events` gets what PID 1 sends without a request. The thread that reads ends when
+    /// PID 1 hangs up; every call that still waits then fails.
     pub fn connect(events: impl FnMut(Event, Vec<OwnedFd>) + Send + 'static) -> std::io::Result<Client> {
         let socket = Arc::new(packet::connect_to(Path::new(paths::CONTROL_SOCKET))?);
         let pending = Pending::default();
@@ -35,12 +35,12 @@ impl Client {
         Ok(Client { socket, next: AtomicU64::new(1), pending })
     }
 
-    /// Asks, and waits for one reply.
+    /// Sends a request, and waits for one reply.
     pub fn call(&self, request: Request) -> Result<Reply, EngineError> {
         self.call_with(request, &[]).map(|(reply, _)| reply)
     }
 
-    /// Asks with descriptors, and waits for one reply with its descriptors.
+    /// Sends a request with descriptors, and waits for one reply with its descriptors.
     pub fn call_with(
         &self,
         request: Request,
@@ -79,7 +79,7 @@ impl Client {
         }
     }
 
-    /// Asks for events, and for every log stream that PID 1 holds.
+    /// Requests events, and every log stream that PID 1 holds.
     pub fn attach(&self) -> Result<(), EngineError> {
         self.call(Request::Attach { version: VERSION }).map(|_| ())
     }
@@ -102,8 +102,8 @@ impl Client {
     }
 }
 
-/// Asks one thing on a connection of its own, without a thread: for programs that must stay single-threaded, and for
-/// those that have nothing else to ask.
+/// Sends one request on a connection of its own, without a thread. It is for programs that must
+/// stay single-threaded, and for those with no further request.
 pub fn ask(request: Request) -> Result<Reply, EngineError> {
     let failed = |error: std::io::Error| EngineError::Failed(format!("asking PID 1: {error}"));
     let socket = packet::connect_to(Path::new(paths::CONTROL_SOCKET)).map_err(failed)?;
@@ -123,7 +123,7 @@ pub fn ask(request: Request) -> Result<Reply, EngineError> {
     }
 }
 
-/// What to say when a reply is of the wrong kind: a bug of ours, told instead of hidden.
+/// The error for a reply of the wrong kind: a bug of ours, reported instead of hidden.
 pub fn unexpected(reply: &Reply) -> EngineError {
     EngineError::Failed(format!("PID 1 answered something else: {reply:?}"))
 }

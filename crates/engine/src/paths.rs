@@ -13,19 +13,20 @@ pub const RUNTIME_STATE: &str = "/run/corral/runtime";
 /// The cgroup of all system containers.
 pub const CGROUP: &str = "/system";
 
-/// What `write_files` wants in containers, one folder a container: index.json and the contents.
+/// The files of `write_files` for containers, one folder a container: index.json and the contents.
 pub const FILES: &str = "/run/corral/files";
 /// As long as this file is there, what containers write is shown on the console too.
 pub const SHOW_LOGS: &str = "/run/corral/show-logs";
-/// The configuration in force, and what is wrong with what was said.
+/// The active configuration, and the errors in its sources.
 pub const CONFIG: &str = "/run/corral/config.json";
 
-/// What of containers and images could not be read when the engine daemon started, a line each; not there if all could.
+/// What of containers and images could not be read when the engine daemon started, a line each. The
+/// file is absent if all could be read.
 pub const DAMAGED: &str = "/run/corral/engine-damaged";
 
 /// The default seccomp profile.
 pub const SECCOMP: &str = "/usr/share/ros/seccomp.json";
-/// The init of containers that want one.
+/// The init of containers that request one.
 pub const INIT_PROGRAM: &str = "/usr/share/ros/layers/docker/usr/bin/tini-static";
 /// What the engine keeps on the state disk.
 pub const STORE: &str = "/var/lib/system-docker";

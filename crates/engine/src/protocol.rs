@@ -1,5 +1,6 @@
-//! What PID 1 and its clients (the engine daemon, `ros`) say to each other over the control socket, and what PID 1 and
-//! a creation helper say over theirs. Each message is one packet (see `sys::packet`).
+//! The messages between PID 1 and its clients (the engine daemon, `ros`) over the control socket.
+//! Also those between PID 1 and a creation helper over theirs. Each message is one packet (see
+//! `sys::packet`).
 
 use crate::error::{EngineError, Failure};
 use crate::signal::Signal;
@@ -9,7 +10,8 @@ use crate::spec::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Both sides must speak the same version: they come from one binary, but a live update may meet an older one.
+/// Both sides must speak the same version. They come from one binary, but a live update may meet an
+/// older one.
 pub const VERSION: u32 = 5;
 
 /// A client's message: a request with a number that the reply repeats.
@@ -163,7 +165,7 @@ pub enum Reply {
     Error(EngineError),
 }
 
-/// What the engine daemon hears unasked.
+/// What PID 1 sends to the engine daemon without a request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Event {
     /// A container did something; this is its status now.
@@ -186,7 +188,8 @@ pub enum Event {
         exec: String,
         exit_code: i32,
     },
-    /// A service of the plan wants something before it can be made: answer with [`Request::Prepared`].
+    /// A service of the plan has requirements before it can be made: answer with
+    /// [`Request::Prepared`].
     Prepare {
         id: String,
         spec: Box<ContainerSpec>,
@@ -195,7 +198,7 @@ pub enum Event {
     CancelPreparation {
         id: String,
     },
-    /// The next try to get what [`Event::Prepare`] wants is due now.
+    /// The next try to get what [`Event::Prepare`] requires is due now.
     TryAgain {
         id: String,
     },
@@ -244,7 +247,8 @@ impl Action {
 /// PID 1's order to a creation helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// Mount, create, report, wait for `Go`, start. The helper's own standard streams become the container's.
+    /// Mount, create, report, wait for `Go`, start. The helper's own standard streams become the
+    /// container's.
     Launch {
         id: String,
         spec: Box<ContainerSpec>,

@@ -1,5 +1,5 @@
-//! How values are written in messages and records where that is not serde's own way: lengths of time are numbers, and one
-//! that is absent is 0. Records of earlier versions have these shapes.
+//! How values are written in messages and records where that is not serde's own way. Durations are
+//! numbers, and one that is absent is 0. Records of earlier versions have these shapes.
 
 /// Nanoseconds; 0: none.
 pub(crate) mod optional_nanos {

@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// A container that is wanted.
+/// A container as it was requested.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ContainerSpec {
     pub name: String,
-    /// The image as it was asked for.
+    /// The image as it was requested.
     pub image: String,
-    /// Its id when the container was made; empty: whatever the name means at the start.
+    /// Its id when the container was made. Empty: the image that the name means at the start.
     pub image_id: String,
     pub entrypoint: Option<Vec<String>>,
     pub command: Option<Vec<String>>,
@@ -93,8 +93,9 @@ pub struct ContainerSpec {
     pub requirements: Option<Requirements>,
 }
 
-/// What only the engine daemon can give a service of the plan: an image from a registry, endpoints in networks, volumes
-/// (the binds that have a name and no source yet) and ports that are free.
+/// What only the engine daemon can give a service of the plan: an image from a registry, endpoints
+/// in networks, volumes and free ports. The volumes are the binds that have a name and no source
+/// yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Requirements {
@@ -120,7 +121,7 @@ pub enum Pull {
 #[serde(default)]
 pub struct NetworkAttachment {
     pub network: String,
-    /// It is created if it is not there, with what the next three say.
+    /// It is created if it is not there, with the next three values.
     pub may_be_created: bool,
     pub internal: bool,
     /// None: any that is free.
@@ -302,7 +303,7 @@ pub struct Bind {
     pub target: String,
     pub read_only: bool,
     pub shared: bool,
-    /// It is a volume of this name. One that is empty is filled with what the image has at the target.
+    /// It is a volume of this name. An empty one is filled with the image's files at the target.
     pub volume: Option<String>,
     /// The source must be there already.
     pub must_exist: bool,
@@ -338,7 +339,7 @@ pub struct Status {
     /// Process id of its first process as PID 1 sees it, while there is one.
     pub pid: Option<i32>,
     pub exit_code: i32,
-    /// The kernel ended it for want of memory.
+    /// The kernel killed it because memory ran out.
     pub oom_killed: bool,
     /// Why it could not be started the last time, if it could not.
     pub error: Option<String>,

@@ -1,5 +1,5 @@
-//! The story of a boot, from the system image on. Stage 0 found it and made it the root; what follows are these steps,
-//! and then the loop that never ends.
+//! The steps of a boot, from the system image on. Stage 0 found the image and made it the root.
+//! After these steps comes the loop that never ends.
 
 mod early;
 pub mod oem;
@@ -20,7 +20,8 @@ use corral_machine::{modules, sysctl};
 use corral_plan::resolved::Resolved;
 use std::process::ExitCode;
 
-/// PID 1. Returns only if the loop could not even begin, which the kernel takes as a reason to panic.
+/// PID 1. Returns only if the loop could not even begin, which the kernel takes as a reason to
+/// panic.
 pub fn run(arguments: &[String]) -> ExitCode {
     early::become_pid_1();
     if let Some(document) = take_document(arguments) {
@@ -51,12 +52,14 @@ pub fn run(arguments: &[String]) -> ExitCode {
     cannot_go_on(begin(signals, BootContext { resolved, trace }))
 }
 
-/// What the configuration on the state disk asks for besides: the rest was loaded before the disk was looked for.
+/// Modules that the configuration on the state disk adds. The others were loaded before the disk
+/// was looked for.
 fn more(all: &[String], loaded: &[String]) -> Vec<String> {
     all.iter().filter(|module| !loaded.contains(module)).cloned().collect()
 }
 
-/// PID 1 of namespaces on some other Linux, with nothing but the engine: for its tests and benchmarks.
+/// PID 1 of namespaces on some other Linux, with nothing but the engine. For the engine's tests and
+/// benchmarks.
 pub fn run_engine_alone() -> ExitCode {
     early::become_pid_1();
     let problems = early::prepare_for_engine();

@@ -155,7 +155,8 @@ fn binds(service: &Service) -> Vec<Bind> {
     service.volumes.iter().map(bind).collect()
 }
 
-/// A system container has a /run of its own unless it shares another, and programs may lie in what is in memory.
+/// A system container has a /run of its own unless it shares another. Programs may run from a tmpfs
+/// (`exec`).
 fn tmpfs(service: &Service) -> Vec<String> {
     let with = |text: &String| match text.split_once(':') {
         Some((target, options)) => format!("{target}:exec,mode=755,{options}"),
@@ -168,7 +169,8 @@ fn tmpfs(service: &Service) -> Vec<String> {
     all
 }
 
-/// What the engine daemon must get for it first; None where PID 1 can go ahead by itself, as with all that is built in.
+/// What the engine daemon must get for it first. None where PID 1 can go ahead by itself, as with
+/// all that is built in.
 fn requirements(service: &Service, spec: &ContainerSpec) -> Option<Requirements> {
     let required = |attachment: &Attachment| NetworkAttachment {
         network: attachment.network.name.clone(),
@@ -209,8 +211,8 @@ fn restart_policy(policy: Restart) -> RestartPolicy {
     }
 }
 
-/// `KEY` takes its value from `rancher.environment`, first as `service/KEY`; `PREFIX*` takes all that begin so. What is
-/// said twice counts as it was said last.
+/// `KEY` takes its value from `rancher.environment`, first as `service/KEY`. `PREFIX*` takes all
+/// that begin so. If a variable is given twice, the last value takes effect.
 fn expand(service: &Service, environment: &BTreeMap<String, String>) -> Vec<String> {
     let mut values: Vec<(String, String)> = Vec::new();
     let mut set = |key: &str, value: &str| {

@@ -1,8 +1,10 @@
-//! The life of a container as a machine without a clock, processes and sockets: requests of clients and events go in,
-//! effects come out. PID 1 carries the effects out and reports what became of them as the next events.
+//! The life of a container as a state machine without a clock, processes and sockets. Requests of
+//! clients and events go in, effects come out. PID 1 carries the effects out and reports what
+//! became of them as the next events.
 //!
-//! Of several requests the last one wins: a stop that follows a restart cancels the start, a start that follows a stop
-//! lets it run again. Each client that waits gets exactly one answer.
+//! Of several requests the last one wins. A stop that follows a restart cancels the start; a start
+//! that follows a stop lets the container run again. Each client that waits gets exactly one
+//! answer.
 
 mod messages;
 
@@ -15,7 +17,8 @@ use serde::{Deserialize, Serialize};
 enum Phase {
     Created,
     Preparing,
-    /// A helper is at work. It has made the first process, which may have ended before the helper reports.
+    /// A helper is at work. It has made the first process, which may have ended before the helper
+    /// reports.
     Launching {
         made: bool,
         ended: Option<i32>,

@@ -8,7 +8,8 @@ pub const STABLE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The pause before a start, after so many failures in a row: 0.1 s, then twice as long each time, at most a minute.
+/// The pause before a start, after so many failures in a row: 0.1 s, then twice as long each time,
+/// at most a minute.
 pub fn pause(failures: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.min(20))).min(LONGEST_PAUSE)
 }

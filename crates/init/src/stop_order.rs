@@ -30,7 +30,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever waits for whom and whoever ends first: each is stopped once, after all that wait for it have ended.
+        /// For any dependencies and any order of ends: each container is stopped once, after all
+        /// that wait for it have ended.
         #[test]
         fn each_is_stopped_once_and_after_those_that_wait_for_it(
             count in 1..12_usize,
@@ -38,7 +39,7 @@ mod tests {
             ends in prop::collection::vec(any::<prop::sample::Index>(), 200),
         ) {
             let mut waits_for: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-            // A plan has no circles: each waits for earlier ones only.
+            // A plan has no cycles: each waits for earlier ones only.
             for (a, b) in edges.iter().filter(|(a, b)| b < a && *a < count) {
                 waits_for.entry(name(*a)).or_default().insert(name(*b));
             }

@@ -1,4 +1,5 @@
-//! What the boot did when: spans with a monotonic start and end, in microseconds since the kernel started.
+//! What the boot did when: spans with a monotonic start and end, in microseconds since the kernel
+//! started.
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,8 @@ pub struct Span {
     /// `step` of PID 1 before the services, or `service`.
     pub kind: String,
     pub start: u64,
-    /// When it was done: a step over, a service started, or ended if others wait for its end. 0: not yet.
+    /// When it was done: a step over, a service started, or ended if others wait for its end; 0 if
+    /// it is not done yet.
     pub end: u64,
     /// Names of the spans that had to be done first.
     pub after: Vec<String>,
@@ -43,7 +45,7 @@ impl Trace {
         result
     }
 
-    /// Records that a service was asked to start, once.
+    /// Records that the start of a service was requested, once.
     pub(crate) fn begin(&mut self, name: &str, after: Vec<String>) {
         if !self.spans.iter().any(|span| span.name == name) {
             self.spans.push(Span {

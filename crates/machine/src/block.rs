@@ -1,4 +1,5 @@
-//! Block devices and what is on them: type, label and UUID from the superblock, without udev and without mounting.
+//! Block devices and what is on them: type, label and UUID from the superblock, without udev and
+//! without mounting.
 
 use anyhow::{Context, Result};
 use std::fs::{self, File};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The type of what is encrypted, as blkid(8) names it.
 pub const LUKS: &str = "crypto_LUKS";
 
-/// A file system as its superblock tells it.
+/// A file system as its superblock describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSystem {
     /// Type as mount(2) takes it: `ext4`, `vfat`, `iso9660`, `erofs`, `xfs`, `btrfs`, `swap`;
@@ -58,7 +59,8 @@ pub fn load_file_system(device: &Path) -> Result<Option<FileSystem>> {
     Ok(parse(&start[..read]))
 }
 
-/// Devices that `LABEL=x`, `UUID=x` or `/dev/x` stand for. More than one means that the owner must say which.
+/// Devices that `LABEL=x`, `UUID=x` or `/dev/x` stand for. With more than one, the owner must
+/// choose.
 pub fn resolve(reference: &str) -> Vec<PathBuf> {
     let find = |wanted: &dyn Fn(&FileSystem) -> bool| {
         load_volumes()
@@ -92,7 +94,7 @@ pub fn has_shared_folder(tag: &str) -> bool {
     })
 }
 
-/// The first `length` bytes: whether a disk is blank, and what asks to be formatted.
+/// The first `length` bytes: whether a disk is blank, and what requests to be formatted.
 pub fn load_start(device: &Path, length: usize) -> Result<Vec<u8>> {
     let file = File::open(device).with_context(|| format!("opening {}", device.display()))?;
     let mut start = vec![0_u8; length];
@@ -146,7 +148,8 @@ fn found(kind: &'static str, label: String, uuid: String) -> Option<FileSystem> 
     Some(FileSystem { kind, label, uuid, dirty: false, size: 0 })
 }
 
-/// <https://gitlab.com/cryptsetup/LUKS2-docs>: the two versions have the UUID in the same place, only the second has a label.
+/// <https://gitlab.com/cryptsetup/LUKS2-docs>: the two versions have the UUID at the same offset,
+/// only the second has a label.
 fn parse_luks(start: &[u8]) -> Option<FileSystem> {
     let header = field(start, 0, 208)?;
     let version = header.strip_prefix(b"LUKS\xba\xbe")?.get(1)?;

@@ -1,4 +1,5 @@
-//! The kernel's command line, as text. What it says of the configuration is `corral_config::cmdline`'s business.
+//! The kernel's command line, as text. `corral_config::cmdline` reads the configuration that is in
+//! it.
 
 use anyhow::{Context, Result};
 
@@ -7,7 +8,7 @@ pub fn load() -> Result<String> {
     std::fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")
 }
 
-/// The value of `name=value`; the last one counts.
+/// The value of `name=value`; the last one takes effect.
 pub fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.split_whitespace().filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).next_back()
 }

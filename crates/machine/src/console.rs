@@ -1,4 +1,5 @@
-//! The few lines that a person at the console is to see; everything goes to the kernel's log as well.
+//! The few lines that a person at the console is to see; everything goes to the kernel's log as
+//! well.
 
 use crate::kmsg::{self, Level};
 use crate::os_release::running_version;
@@ -7,7 +8,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
-/// Says a line on the console. A console that does not take it (flow control, none there) is not waited for.
+/// Prints a line on the console. A console that does not take it is not waited for: flow control
+/// may hold it, or there is no console.
 pub fn say(line: &str) {
     kmsg::write(Level::Info, "corral", line);
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;

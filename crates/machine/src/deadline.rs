@@ -1,10 +1,11 @@
-//! Deadlines of waits whose length others say: a configuration, a client, an image. No length makes the clock overflow.
+//! Deadlines of waits whose length comes from elsewhere: a configuration, a client, an image. No
+//! length makes the clock overflow.
 
 use rustix::event::{PollFd, Timespec};
 use rustix::io::{Errno, Result};
 use std::time::{Duration, Instant};
 
-/// No wait is longer; who asks for more does not want it to end.
+/// No wait is longer; a caller that requests more does not want it to end.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The moment so long after now, at most a year.

@@ -1,4 +1,5 @@
-//! Variables of UEFI: which entry systemd-boot starts once. <https://systemd.io/BOOT_LOADER_INTERFACE/>
+//! Variables of UEFI: which entry systemd-boot starts once.
+//! <https://systemd.io/BOOT_LOADER_INTERFACE/>
 
 use crate::mounts::{self, Mount};
 use anyhow::{Context, Result};

@@ -1,5 +1,6 @@
-//! Writes that must last: a temporary file, fsync, rename, fsync of the folder. A cut of power leaves the old or the new,
-//! and of two writers at the same time one wins, with all that it wrote. And reads of files that others wrote.
+//! Writes that must last: a temporary file, fsync, rename, fsync of the folder. A power loss leaves
+//! the old file or the new. Of two writers at the same time one wins, with all that it wrote. Also
+//! reads of files that others wrote.
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fsync, open, syncfs};
@@ -35,7 +36,8 @@ pub fn remove_durably(path: &Path) -> Result<()> {
     sync_folder(folder).with_context(|| format!("removing {}", path.display()))
 }
 
-/// Renames what is complete, so that both its content and its name last; makes the folders above it.
+/// Renames what is complete, so that both its content and its name last. Makes the folders above
+/// it.
 pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
     let act = || format!("renaming {} to {}", from.display(), to.display());
     let folder = to.parent().with_context(act)?;
@@ -51,8 +53,8 @@ pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
     sync_folder(folder).with_context(act)
 }
 
-/// Keeps all others that ask for the lock of this file out until the result is dropped: for a change that reads, decides
-/// and writes. The lock is a file beside it; waits for whoever has it.
+/// Takes the lock of this file until the result is dropped: for a change that reads, decides and
+/// writes. The lock is a file beside it. Waits for the current holder.
 pub fn lock(path: &Path) -> Result<File> {
     let folder = path.parent().context("a path without a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
@@ -68,8 +70,8 @@ pub fn lock(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// A regular file of at most so many bytes. Others can write what a program reads: it may be a pipe, a device or a
-/// terabyte.
+/// A regular file of at most so many bytes. Others can write what a program reads: it may be a
+/// pipe, a device or a terabyte.
 pub fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>> {
     let bytes = read_at_most(path, most.saturating_add(1))?;
     if bytes.len() as u64 > most {
@@ -93,12 +95,13 @@ pub fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A name beside the file that nobody else has now: the process, and a number within it.
+/// A name beside the file that no other writer has now: process id, a number within the process,
+/// time.
 fn temporary(path: &Path) -> Result<PathBuf> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().context("a path without a name")?.to_string_lossy();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    // Containers have process ids of their own: the time tells two of them apart.
+    // Containers have process ids of their own: the time makes their names differ.
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let unique = format!("{}-{number}-{}{:09}", std::process::id(), time.tv_sec, time.tv_nsec);
     Ok(path.with_file_name(format!(".{name}.{unique}.new")))

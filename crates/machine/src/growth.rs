@@ -1,4 +1,5 @@
-//! Disks that are larger than what is on them: room behind a partition, room behind the file system in it.
+//! Disks that are larger than what is on them: room behind a partition, room behind the file system
+//! in it.
 
 use super::block;
 use std::fs::{self, File};
@@ -51,7 +52,8 @@ pub fn room_behind(device: &Path) -> Option<Partition> {
     })
 }
 
-/// Does the file system of the device leave room in it? Only where its superblock says how large it is.
+/// Does the file system of the device leave room in it? Only where its superblock says how large it
+/// is.
 pub fn has_room_inside(device: &Path) -> bool {
     let used = block::load_file_system(device).ok().flatten().map_or(0, |system| system.size);
     let size = File::open(device).and_then(|mut file| file.seek(SeekFrom::End(0))).unwrap_or_default();

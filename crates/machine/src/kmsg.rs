@@ -1,4 +1,5 @@
-//! The kernel's log: where everything that boots the machine leaves its lines, so that `dmesg` tells the whole story.
+//! The kernel's log: everything that boots the machine leaves its lines there, so that `dmesg`
+//! shows the complete boot.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -12,7 +13,8 @@ pub enum Level {
     Debug = 7,
 }
 
-/// Appends one line. A kernel log that cannot be written is no reason to stop, and there is nobody left to tell.
+/// Appends the lines of a message. A kernel log that cannot be written is no reason to stop, and
+/// there is nowhere left to report it.
 pub fn write(level: Level, program: &str, message: &str) {
     if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
         for line in message.lines() {

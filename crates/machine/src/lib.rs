@@ -1,4 +1,5 @@
-//! The host: facts read from it, effects applied to it. Every module is one interface of the kernel.
+//! The host: facts read from it, effects applied to it. Every module is one interface of the
+//! kernel.
 //!
 //! Nothing in here knows of containers. The engine mounts the file systems of containers by itself.
 

@@ -1,6 +1,7 @@
-//! Kernel modules: which module a device asks for, what that one depends on, and loading them.
+//! Kernel modules: which module a device needs, what that one depends on, and loading them.
 //!
-//! Reads the text index of depmod(8). Used by stage 0 and PID 1; later on, udev loads what is plugged in.
+//! Reads the text index of depmod(8). Used by stage 0 and PID 1; later on, udev loads what is
+//! plugged in.
 
 use crate::console::say;
 use anyhow::{Context, Result, bail};
@@ -18,7 +19,8 @@ pub struct Index {
     modules: BTreeMap<String, (String, Vec<String>)>,
     /// (pattern, module name), in the order of the file
     aliases: Vec<(String, String)>,
-    /// name → names or aliases of what should be loaded first: users of crypto ask for `crc32c`, not for a module
+    /// name → names or aliases of what should be loaded first: users of crypto request `crc32c`,
+    /// not a module
     soft: Vec<(String, Vec<String>)>,
     /// Names of what is part of the kernel itself: most of it has no folder in /sys/module.
     built_in: BTreeSet<String>,
@@ -54,8 +56,8 @@ impl Index {
         Ok(Index { folder, modules, aliases, soft, built_in, loaded: load_loaded() })
     }
 
-    /// Loads a module and what it needs. A module that is built in or loaded already is no error; an unknown one is.
-    /// Its parameters may stand behind its name: `softdog soft_margin=60`.
+    /// Loads a module and what it needs. A module that is built in or loaded already is no error;
+    /// an unknown one is. Its parameters may stand behind its name: `softdog soft_margin=60`.
     pub fn load(&mut self, request: &str) -> Result<()> {
         let (name, parameters) =
             request.trim().split_once(char::is_whitespace).unwrap_or((request.trim(), ""));
@@ -83,7 +85,7 @@ impl Index {
         if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
     }
 
-    /// Loads what the kernel asks for by name or alias (`ipt_tcp`, `fs-ext4`, `net-pf-10`).
+    /// Loads what the kernel requests by name or alias (`ipt_tcp`, `fs-ext4`, `net-pf-10`).
     pub fn load_alias(&mut self, alias: &str) -> Result<()> {
         let name = canonical(alias);
         if self.modules.contains_key(&name) || self.built_in.contains(&name) {
@@ -100,7 +102,8 @@ impl Index {
         names.iter().try_for_each(|name| self.load(name))
     }
 
-    /// Loads what a module would like to have before it. What is not there may be built in: that is no error.
+    /// Loads the soft dependencies of a module. What is not there may be built in: that is no
+    /// error.
     fn load_soft(&mut self, name: &str) {
         let wishes: Vec<String> = self
             .soft
@@ -121,7 +124,8 @@ impl Index {
         }
     }
 
-    /// Loads what the devices present now ask for. Returns the names of modules that failed, with the reason.
+    /// Loads what the devices present now need. Returns the names of modules that failed, with the
+    /// reason.
     pub fn load_for_devices(&mut self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let mut names = BTreeSet::new();
         for alias in load_modaliases(Path::new("/sys/devices")) {

@@ -1,5 +1,5 @@
-//! The last call: restart, power off or halt the machine, or start another kernel. Each takes effect at once: everything
-//! that must last has been written before.
+//! The last call: restart, power off or halt the machine, or start another kernel. Each takes
+//! effect at once: everything that must last has been written before.
 
 use anyhow::{Context, Result};
 use rustix::system::RebootCommand;

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 /// How many lines of a complaint are shown: its last ones say what went wrong.
 const LAST_LINES: usize = 10;
-/// How long a killed program may take to end. One that hangs in a driver ends when the driver lets it.
+/// How long a killed program may take to end. One that hangs in a driver ends when the driver lets
+/// it.
 const KILL_TIME: Duration = Duration::from_secs(1);
 
 /// A program that has ended, and what it wrote.

@@ -1,4 +1,5 @@
-//! Leaving the initramfs: its files are deleted, so that their memory comes back, and the system image becomes `/`.
+//! Leaving the initramfs: its files are deleted, so that their memory is freed, and the system
+//! image becomes `/`.
 
 use crate::mounts;
 use anyhow::{Context, Result};
@@ -7,7 +8,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Makes `new_root` the root. `/dev`, `/proc` and `/sys` move along; the old root's own files are gone afterwards.
+/// Makes `new_root` the root. `/dev`, `/proc` and `/sys` move along; the old root's own files are
+/// gone afterwards.
 pub fn switch(new_root: &Path) -> Result<()> {
     for name in ["dev", "proc", "sys"] {
         mounts::move_to(&Path::new("/").join(name), &new_root.join(name))?;
@@ -20,7 +22,8 @@ pub fn switch(new_root: &Path) -> Result<()> {
     rustix::process::chdir("/").context("entering the new root")
 }
 
-/// Deletes what is on the file system `device`, never crossing into another one. Best effort: it is only memory.
+/// Deletes what is on the file system `device`, never crossing into another one. Best effort: it is
+/// only memory.
 fn delete_below(folder: &Path, device: u64) {
     let Ok(items) = fs::read_dir(folder) else { return };
     for item in items.flatten() {

@@ -1,4 +1,5 @@
-//! The kernel's news of devices: lets a wait for a disk end when the disk appears, not some time later.
+//! The kernel's events of devices (uevents): a wait for a disk ends when the disk appears, not some
+//! time later.
 
 use crate::deadline;
 use anyhow::{Context, Result};
@@ -25,7 +26,8 @@ impl Uevents {
     /// Waits until something changed or `until` has come; false at the deadline.
     pub fn wait(&self, until: Instant) -> Result<bool> {
         let now = Instant::now();
-        // A device can be there before its partitions are read: look again at least every half second.
+        // A device can be there before its partitions are read: look again at least every half
+        // second.
         let again = until.min(now + Duration::from_millis(500));
         deadline::poll(&mut [PollFd::new(&self.0, PollFlags::IN)], again).context("waiting for devices")?;
         let mut buffer = [0_u8; 8192];

@@ -1,5 +1,6 @@
-//! The watchdog of a trial boot: it is started once and never fed. Unless somebody stops it in time, the machine
-//! restarts, whatever hangs. <https://docs.kernel.org/watchdog/watchdog-api.html>
+//! The watchdog of a trial boot: it is started once and never fed. Unless it is stopped in time,
+//! the machine restarts, no matter what hangs.
+//! <https://docs.kernel.org/watchdog/watchdog-api.html>
 
 use crate::modules::Index;
 use anyhow::{Context, Result};

@@ -1,6 +1,7 @@
-//! What an owner writes under the name of a service of the system image: variables, labels, volumes and the log are
-//! added to it, and everything else is refused. Another image or command would be another service, and one without a
-//! login; a console or an engine of the owner's choice has keys of its own (`rancher.console`, `rancher.docker.engine`).
+//! What an owner writes under the name of a service of the system image: variables, labels,
+//! volumes, ports and the log are added to it, and everything else is refused. Another image or
+//! command would be another service, and one without a login. A console or an engine of the owner's
+//! choice has keys of its own (`rancher.console`, `rancher.docker.engine`).
 
 use crate::compose::parse_tree;
 use crate::resolved::Environment;
@@ -13,8 +14,8 @@ const MERGED: [&str; 8] =
     ["environment", "labels", "volumes", "ports", "logging", "log_driver", "log_opt", "log_opts"];
 /// Labels that say how the system runs a service.
 const LABELS_OF_THE_SYSTEM: [&str; 3] = ["io.rancher.", "io.corral.", "io.docker.compose."];
-/// The top folders that are an owner's own, as far as nothing built in is mounted there. What is mounted elsewhere can hide
-/// programs, accounts, devices or sockets that a login needs.
+/// The top folders that are an owner's own, as far as nothing built in is mounted there. What is
+/// mounted elsewhere can hide programs, accounts, devices or sockets that a login needs.
 const OF_OWNER: [&str; 6] = ["/data", "/home", "/media", "/mnt", "/opt", "/srv"];
 /// And folders of the system that hold nothing of the kind.
 const HARMLESS: [&str; 11] = [
@@ -39,7 +40,7 @@ pub struct Refusal {
     pub why: String,
 }
 
-/// Adds to a built-in service what its owner says of it. What comes back was left out.
+/// Adds an owner's definition to a built-in service. Returns what was left out.
 pub fn amend(service: &mut Service, definition: &Value, table: &Environment) -> Vec<Refusal> {
     let Value::Object(written) = definition else {
         return vec![refuse("", "a mapping is wanted here".to_owned())];
@@ -70,7 +71,8 @@ fn is_log(key: &str) -> bool {
     key.starts_with("log")
 }
 
-/// Whoever copied the whole definition of a service to add a line repeats the image's name too.
+/// An owner who copied the complete definition of a service to add a line repeats the image's name
+/// too.
 fn is_said_already(service: &Service, key: &str, value: &Value) -> bool {
     key == "image" && value.as_str() == Some(service.image.as_str())
 }

@@ -1,4 +1,5 @@
-//! Services in the order of their dependencies; which of them may start, given what has happened so far.
+//! Services in the order of their dependencies; which of them may start, given how far the others
+//! are.
 
 use crate::service::{Condition, Service, Volume};
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,8 @@ pub struct Obstacle {
     pub what: &'static str,
 }
 
-/// Services that wait for each other in a circle, and what was left out so that they start all the same.
+/// Services that wait for each other in a cycle, and what was left out so that they start all the
+/// same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cycle {
     /// In the order in which each waits for the next; the first one stands at the end again.
@@ -55,7 +57,8 @@ impl std::fmt::Display for Cycle {
     }
 }
 
-/// All circles of a plan. Each of so many has hundreds of names, so that only the first ones are shown.
+/// All cycles of a plan. There may be many, each with hundreds of names, so only the first ones are
+/// shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cycles {
     pub shown: Vec<Cycle>,
@@ -63,7 +66,7 @@ pub struct Cycles {
     pub more: usize,
 }
 
-/// Circles that are shown.
+/// Cycles that are shown.
 const MOST_SHOWN: usize = 50;
 
 /// service → what it does not wait for any more.
@@ -91,9 +94,10 @@ impl Progress {
 }
 
 impl Plan {
-    /// Orders services by their labels and dependencies, and gives each the volumes that it takes from others. A name
-    /// that is not in the plan is dropped (see [`Plan::missing`]). Circles are broken one after the other, and reported;
-    /// what an owner's service says is dropped before what a built-in one says.
+    /// Orders services by their labels and dependencies, and gives each the volumes that it takes
+    /// from others. A name that is not in the plan is dropped (see [`Plan::missing`]). Cycles are
+    /// broken one after the other, and reported. What an owner's service defines is dropped before
+    /// what a built-in one defines.
     pub fn new(mut services: Vec<Service>) -> (Plan, Cycles) {
         let built_in = services.iter().filter(|service| service.built_in).flat_map(said_by).collect();
         let mut sorting = Sorting { waits_for: waits(&services), built_in, ..Sorting::default() };
@@ -116,7 +120,8 @@ impl Plan {
         plan
     }
 
-    /// `volumes_from`: in the order of the plan, so that what is taken may itself have been taken from others.
+    /// `volumes_from`: in the order of the plan, so that what is taken may itself have been taken
+    /// from others.
     fn share_volumes(&mut self) {
         for at in 0..self.services.len() {
             let mut volumes = std::mem::take(&mut self.services[at].volumes);
@@ -162,8 +167,8 @@ impl Plan {
         self.waits_for.get(service.name.as_str()).is_none_or(|names| names.iter().all(satisfied))
     }
 
-    /// What keeps a service from being started, where waiting alone does not help: something that it depends on is not
-    /// well, or ended otherwise than it must.
+    /// What keeps a service from being started, where waiting alone does not help: a dependency is
+    /// not healthy, or did not end as it must.
     pub fn obstacle(&self, service: &Service, progress: impl Fn(&str) -> Progress) -> Option<Obstacle> {
         let mut needed =
             service.needs().filter_map(|name| Some((name, service.depends_on.get(name)?.condition)));
@@ -184,7 +189,7 @@ fn holds(service: &Service, other: &str, progress: Progress) -> bool {
     let Some(dependency) = service.depends_on.get(other) else { return true };
     match dependency.condition {
         Condition::ServiceStarted => true,
-        // One that it can do without may be over; nobody waits for it then.
+        // An optional dependency may be over: then the service does not wait for it.
         _ if !dependency.required && progress.is_over() => true,
         Condition::ServiceHealthy => progress == Progress::Healthy,
         Condition::ServiceCompletedSuccessfully => progress == Progress::Completed,
@@ -207,7 +212,7 @@ fn waits(services: &[Service]) -> BTreeMap<String, BTreeSet<String>> {
     waits_for
 }
 
-/// What the definition of one service says of the order.
+/// What the definition of one service sets for the order.
 fn said_by(service: &Service) -> impl Iterator<Item = Wait> {
     let name = service.name.as_str();
     let others = service.labels.after.iter().chain(service.depends_on.keys());
@@ -231,9 +236,9 @@ fn forget(services: &mut [Service], dropped: &Dropped) {
 /// Depth-first; services that do not depend on each other stay in alphabetical order.
 #[derive(Debug, Default)]
 struct Sorting {
-    /// What closes a circle is taken out.
+    /// What closes a cycle is taken out.
     waits_for: BTreeMap<String, BTreeSet<String>>,
-    /// What built-in services say of the order.
+    /// What built-in services set for the order.
     built_in: BTreeSet<Wait>,
     done: BTreeSet<String>,
     order: Vec<String>,
@@ -272,11 +277,12 @@ impl Sorting {
         self.waits_for.get(name)?.iter().find(|other| !self.done.contains(*other)).cloned()
     }
 
-    /// Each name waits for the next, the last one for the first. The number of names up to the one that waits less now.
+    /// Each name waits for the next, the last one for the first. Returns the number of names up to
+    /// the one that waits less now.
     fn break_circle(&mut self, names: &[String]) -> usize {
         let wait =
             |at: usize| Wait { service: names[at].clone(), other: names[(at + 1) % names.len()].clone() };
-        // What no built-in service says is dropped; of several the last one.
+        // What no built-in service defines is dropped; of several the last one.
         let last = names.len() - 1;
         let weakest = (0..names.len()).rev().find(|at| !self.built_in.contains(&wait(*at))).unwrap_or(last);
         let dropped = wait(weakest);

@@ -15,7 +15,7 @@ pub enum Scope {
     User,
 }
 
-/// What the labels of a definition say of it, written in either form; None if they do not.
+/// The engine that the labels of a definition choose, in either form; None if they do not.
 pub fn scope(definition: &Value) -> Option<Scope> {
     let said = match definition.get("labels")? {
         Value::Object(map) => map.get(SCOPE)?.as_str(),
@@ -38,7 +38,7 @@ pub struct Labels {
     pub after: Vec<String>,
     /// Start before these.
     pub before: Vec<String>,
-    /// False: whatever comes after it waits for its end, not only for its start.
+    /// False: services that come after it wait for its end, not only for its start.
     pub detach: bool,
     /// Made, but never started.
     pub create_only: bool,

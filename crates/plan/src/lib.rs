@@ -1,4 +1,5 @@
-//! Which containers, in which order. Pure: compose files and configuration go in, a plan comes out; no I/O, no clock.
+//! Which containers, in which order. Pure: compose files and configuration go in, a plan comes out;
+//! no I/O, no clock.
 
 #[cfg(feature = "compose")]
 pub mod amend;

@@ -6,7 +6,7 @@ use corral_config::error::Problem;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What services may ask for by name, in `${NAME}`; `SERVICE/NAME` is for one service only.
+/// What services may use by name, in `${NAME}`; `SERVICE/NAME` is for one service only.
 pub type Environment = BTreeMap<String, String>;
 
 /// All that PID 1 knows of what the owner wrote.

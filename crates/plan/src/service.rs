@@ -1,4 +1,4 @@
-//! One container that is wanted: what a compose file says of a service, normalised and typed.
+//! One container that is wanted: what a compose file defines for a service, normalised and typed.
 
 use crate::labels::Labels;
 use core::net::Ipv4Addr;
@@ -13,7 +13,8 @@ use std::time::Duration;
 pub struct Service {
     pub name: ServiceName,
     pub image: String,
-    /// The very image that it is to have, whatever `image` names by then; empty: what `image` names.
+    /// The exact image that it is to have, even if `image` names another by then; empty: what
+    /// `image` names.
     #[serde(default)]
     pub image_id: String,
     pub pull: Pull,
@@ -70,7 +71,8 @@ pub struct Service {
     pub sysctls: BTreeMap<String, String>,
     pub oom_score_adj: i64,
     pub logging: Logging,
-    /// Its file system is kept under this name over restarts of the machine; empty: it is new at each.
+    /// Its file system is kept under this name over restarts of the machine; empty: it is new at
+    /// each.
     pub keep: String,
     pub health: Option<Health>,
     pub depends_on: BTreeMap<String, Dependency>,
@@ -132,7 +134,7 @@ pub struct Attachment {
 pub struct BridgeNetwork {
     /// The name that the engine knows.
     pub name: String,
-    /// It is there already, made by somebody else.
+    /// It is there already: this file does not create it.
     pub external: bool,
     /// It has no way out.
     pub internal: bool,

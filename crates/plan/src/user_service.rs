@@ -1,4 +1,5 @@
-//! A service of the user's Docker: its compose definition → arguments of `docker create`, as one would type them.
+//! A service of the user's Docker: its compose definition → arguments of `docker create`, as a user
+//! would type them.
 
 mod flags;
 

@@ -1,5 +1,6 @@
-//! The service files of the original's catalogue, written anew after what is known of them (built-in and optional
-//! services, consoles, engines), and some in the language of today: all of them are read, and nothing in them is lost.
+//! The service files of the original's catalogue, rewritten from what is known of them: built-in
+//! and optional services, consoles, engines. Also some in the language of today. All of them are
+//! read, and nothing in them is lost.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends at what is wrong")]
 

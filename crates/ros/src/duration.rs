@@ -1,10 +1,10 @@
-//! Flags that take a length of time: one syntax for all of them.
+//! Flags with a duration: one syntax for all of them.
 
 use corral_config::duration;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Whole seconds of a range: `90s`, `10m`, `1h30m`, or a number of seconds.
+/// Complete seconds of a range: `90s`, `10m`, `1h30m`, or a number of seconds.
 pub(crate) fn parse_within(text: &str, range: RangeInclusive<u64>) -> Result<Duration, String> {
     let seconds = duration::parse_seconds(text)
         .ok_or_else(|| format!("{text:?} is not a time such as 90s, 10m or 1h30m"))?;
@@ -14,7 +14,7 @@ pub(crate) fn parse_within(text: &str, range: RangeInclusive<u64>) -> Result<Dur
     Err(format!("the time must be {} to {}", show(*range.start()), show(*range.end())))
 }
 
-/// In the largest unit of which it is a multiple.
+/// In the largest unit that divides it.
 fn show(seconds: u64) -> String {
     match (seconds % 3600, seconds % 60) {
         (0, _) if seconds > 0 => format!("{} h", seconds / 3600),

@@ -1,4 +1,5 @@
-//! Starting another kernel without the firmware: loaded by kexec(8), started by PID 1 when everything has been stopped.
+//! Starts another kernel without the firmware: loaded by kexec(8), started by PID 1 once everything
+//! has been stopped.
 
 use anyhow::{Context, Result};
 use corral_engine::client::ask;
@@ -18,7 +19,7 @@ pub(crate) fn load(partition: &BootPartition, version: &str, more: &str) -> Resu
     program::run(&mut command).map(drop).with_context(|| format!("loading version {version}"))
 }
 
-/// Ends this system, containers first, and starts the kernel that was loaded.
+/// Stops this system, containers first, and starts the loaded kernel.
 pub(crate) fn start() -> Result<()> {
     ask(Request::Power { action: PowerAction::Kexec, force: false })?;
     Ok(())

@@ -1,4 +1,4 @@
-//! One static binary for everything of ours above stage 0: which program it is, its name says (argv[0]).
+//! One static binary for all our programs above stage 0. Its name (argv[0]) selects the program.
 //!
 //! This file only dispatches. PID 1 is the crate `init`, the engine daemon the crate `daemon`.
 

@@ -15,7 +15,7 @@ pub(crate) struct Options {
     /// reboot only: start the default version without the firmware
     #[arg(long)]
     pub(crate) kexec: bool,
-    /// reboot only: the same with the version before
+    /// reboot only: start the previous version without the firmware
     #[arg(long)]
     pub(crate) kexec_previous: bool,
     /// reboot only: kernel parameters to add, this time
@@ -23,7 +23,7 @@ pub(crate) struct Options {
     pub(crate) kexec_append: Option<String>,
 }
 
-/// Asks PID 1 for it. Returns when the shutdown has begun.
+/// Sends the request to PID 1. Returns when the shutdown has begun.
 pub(crate) fn request(name: &str, options: &Options) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("{name}: Need to be root");

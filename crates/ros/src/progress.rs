@@ -1,4 +1,4 @@
-//! Progress of long work: a line that counts on a terminal, a line for each quarter in a log.
+//! Progress of long work: a line that is updated on a terminal, a line for each quarter in a log.
 
 use crate::size::megabytes;
 use std::io::{IsTerminal, Write};
@@ -13,7 +13,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Work of so many bytes begins.
+    /// Starts the progress of so many bytes.
     pub(crate) fn new(what: &str, total: u64) -> Progress {
         let on_terminal = std::io::stdout().is_terminal();
         let mut progress =
@@ -22,7 +22,7 @@ impl Progress {
         progress
     }
 
-    /// So many more bytes are done.
+    /// Adds bytes that are done.
     pub(crate) fn add(&mut self, bytes: u64) {
         self.done += bytes;
         let step = if self.on_terminal { 1 } else { 25 };
@@ -31,7 +31,7 @@ impl Progress {
         }
     }
 
-    /// So many bytes are done in all.
+    /// Sets the bytes that are done in total.
     pub(crate) fn set(&mut self, bytes: u64) {
         self.add(bytes.saturating_sub(self.done));
     }

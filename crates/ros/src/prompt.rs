@@ -1,9 +1,9 @@
-//! Questions to the person who typed a command.
+//! Questions to the user who ran a command.
 
 use anyhow::{Result, bail};
 use std::io::{IsTerminal, Write};
 
-/// Asks on the terminal. Without one there is nobody to ask: that is a no.
+/// Asks on the terminal. Without a terminal it is an error that names `--force`.
 pub(crate) fn confirm(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("{question}? There is no terminal to ask on: -f, or --force, is a yes");

@@ -1,4 +1,4 @@
-//! What the effective configuration says about registries, for the engine of the system.
+//! Registry settings of the effective configuration, for the system engine.
 
 use crate::resolve::effective::load_config;
 use corral_config::model::RegistryAuth;

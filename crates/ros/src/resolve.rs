@@ -42,15 +42,15 @@ use files::ServiceFiles;
 use inputs::Inputs;
 use root::Root;
 
-/// What was decided.
+/// The result of resolving.
 #[derive(Debug)]
 struct Resolution {
     resolved: Resolved,
     effects: Effects,
 }
 
-/// What is to be written for it, in this order. An unconfirmed change and lost files come before
-/// all of it: their documents are read only then (`confirm::Fate`, `lost_files::LostFiles`).
+/// What has to be written for it, in this order. An unconfirmed change and lost files are handled
+/// before: their documents are read only then (`confirm::Fate`, `lost_files::LostFiles`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Effects {
     /// Copies of files of the configuration that have no errors.
@@ -61,8 +61,8 @@ struct Effects {
     service_files: Vec<ServiceFiles>,
 }
 
-/// Everything that is wrong with the configuration of this machine. Where resolving it failed, what
-/// is known of that: trying once more would end this program as well.
+/// All problems of this machine's configuration. If resolving failed, only the recorded problems:
+/// another attempt would end this program as well.
 pub(crate) fn problems() -> Vec<Problem> {
     let Ok(reason) = std::fs::read_to_string(FAILURE) else { return stored().problems };
     let mut problems = vec![problem::error("resolver", reason.trim())];
@@ -84,7 +84,7 @@ fn load_config(root: &Root) -> Config {
     settle(root, corral_config::resolve(&layers::load(root).layers))
 }
 
-/// What follows from other keys.
+/// Settings that follow from other keys.
 fn settle(root: &Root, mut config: Config) -> Config {
     config.rancher.docker.debug |= config.rancher.debug;
     built_in::take_from(root, &mut config);
@@ -92,13 +92,13 @@ fn settle(root: &Root, mut config: Config) -> Config {
     config
 }
 
-/// Decides as if what becomes of an unconfirmed change were written already.
+/// Resolves as if the outcome of an unconfirmed change were already written.
 fn resolve(root: &Root) -> Resolution {
     let fate = confirm::decide(root);
     resolve_after(&root.after(fate.changes()), fate.at_boot())
 }
 
-/// Decides once that was written.
+/// Resolves once that is written.
 fn resolve_after(root: &Root, at_boot: AtBoot) -> Resolution {
     resolve_loaded(root, load(root, at_boot))
 }
@@ -137,7 +137,7 @@ fn resolve_loaded(root: &Root, loaded: Loaded) -> Resolution {
     resolution
 }
 
-/// Without the owner's files, but for who may log in and where. A change that waits is still rolled
+/// Without the owner's files, except for logins and addresses. A waiting change is still rolled
 /// back in time.
 fn resolve_built_in(root: &Root, at_boot: &AtBoot, reason: &str, with_sources: bool) -> Resolution {
     let message = format!(
@@ -166,7 +166,7 @@ fn assemble(root: &Root, layers: &[Layer], mut problems: Vec<Problem>) -> Resolu
     }
 }
 
-/// What services may ask for by name.
+/// Variables that services may use by name.
 pub(crate) fn environment(config: &Config) -> Environment {
     let mut table = config.rancher.environment.clone();
     table.extend(config.rancher.network.proxy_environment());

@@ -1,11 +1,11 @@
-//! Sizes for people.
+//! Sizes for display.
 
 /// In megabytes, as disks and downloads are measured.
 pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// The size of a disk: in gigabytes where it has ten of them.
+/// The size of a disk: in gigabytes from 10 GB on.
 pub(crate) fn of_disk(bytes: u64) -> String {
     if bytes >= 10_000_000_000 {
         format!("{:.1} GB", bytes as f64 / 1e9)

@@ -1,10 +1,11 @@
-//! The consoles of the machine: where a person may sit while it boots.
+//! The consoles of the machine, which a user may use during the boot.
 
 use corral_config::cmdline;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The consoles of the kernel that are there, by their names below /dev; the first screen always, if there is one.
+/// The kernel's consoles that exist, by their names below /dev. The first screen is always
+/// included, if there is one.
 pub(crate) fn consoles() -> Vec<String> {
     let line = corral_machine::cmdline::load().unwrap_or_default();
     let words = cmdline::words(&line);

@@ -1,4 +1,5 @@
-//! `ros why`: a plain answer to "why is it not up?". Everything that the parts of the system know to be wrong, in one place.
+//! `ros why`: a plain answer to "why is it not up?". It collects all problems that the parts of the
+//! system report.
 
 use crate::applets::console::commands;
 use crate::applets::user_docker::CONSOLE_DONE;
@@ -72,7 +73,7 @@ fn machine() -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// A disk without room is behind much that does not start.
+/// A full disk is the cause of many services that do not start.
 fn nearly_full() -> Option<String> {
     let data = rustix::fs::statvfs(state::SEEN).ok().filter(|_| state::is_on_disk())?;
     let free = data.f_bavail * data.f_frsize;

@@ -1,5 +1,6 @@
-//! Stage 0, `/init` of the initrd: load the modules that find a disk, find the system image, make it the root, and
-//! start PID 1's program from it. Knows nothing of configuration; a separate binary so that `ros` is not shipped twice.
+//! Stage 0, `/init` of the initrd: load the modules that find a disk, find the system image, make
+//! it the root, and start PID 1's program from it. It knows nothing of configuration. It is a
+//! separate binary so that `ros` is not shipped twice.
 
 use anyhow::{Context, Result, bail};
 use corral_machine::block::{self, Volume};
@@ -19,7 +20,8 @@ use std::time::{Duration, Instant};
 
 /// How long a disk may take to appear.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Volume label of system.erofs on a bare device, and of our ISO: written by `xtask/src/{erofs,iso}.rs`.
+/// Volume label of system.erofs on a bare device, and of our ISO: written by
+/// `xtask/src/{erofs,iso}.rs`.
 const IMAGE_LABEL: &str = "CORRAL_SYSTEM";
 const MEDIUM_LABEL: &str = "CORRAL";
 const MEDIUM: &str = "/medium";
@@ -102,8 +104,8 @@ fn mount_version(version: &str) -> Result<()> {
     mount_image(&BootPartition::at(Path::new(MEDIUM)).folder(version).join("system.erofs").to_string_lossy())
 }
 
-/// What this boot means for an upgrade on trial. A trial boots under a watchdog that restarts the machine, whatever
-/// hangs, and the firmware's menu has the version before as its default.
+/// What this boot means for an upgrade on trial. A trial boots under a watchdog that restarts the
+/// machine if anything hangs. The firmware's menu has the version before as its default.
 fn note_trial(version: &str, modules: &mut Index) {
     let partition = BootPartition::at(Path::new(MEDIUM));
     let (trial, begins) = match partition.trial_at_boot(version) {
@@ -154,7 +156,7 @@ fn no_system(boot: Option<&str>, volumes: &[Volume]) -> String {
 fn mount_medium(volume: &Volume, modules: &mut Index) -> Result<()> {
     let needed: &[&str] = match volume.system.kind {
         "iso9660" => &["isofs"],
-        // The kernel would ask modprobe for the tables of FAT's names, and there is none here.
+        // The kernel would call modprobe for the tables of FAT's names, and there is none here.
         "vfat" => &["nls_cp437", "nls_ascii", "vfat"],
         other => &[other],
     };
@@ -168,7 +170,8 @@ fn mount_medium(volume: &Volume, modules: &mut Index) -> Result<()> {
     })
 }
 
-/// Mounts a device or a file with the image; the kernel reads a file without a loop device in between.
+/// Mounts a device or a file with the image; the kernel reads a file without a loop device in
+/// between.
 fn mount_image(source: &str) -> Result<()> {
     let image = Mount { source, target: NEW_ROOT, kind: "erofs", flags: MountFlags::RDONLY, data: "" };
     mounts::mount(&image)

@@ -1,11 +1,16 @@
-//! Measures container engines from the outside, on a build machine and in a guest alike: Docker's API by bare HTTP, and
-//! any other engine by its command. Prints one number a line; `cargo xtask bench engine` makes the table.
+//! Measures container engines from outside, on a build machine and in a guest: Docker's API by
+//! plain HTTP, and any other engine by its command. Prints one number a line;
+//! `cargo xtask bench engine` makes the table.
 //!
-//!     engine-bench lives SOCKET N              milliseconds of create + start + wait + remove by the API, median of N
-//!     engine-bench command N PROGRAM ARGS…     milliseconds of a command, median of N
-//!     engine-bench bundle MODEL FOLDER         a bundle for others out of the config.json of a container of ours
-//!     engine-bench burst SOCKET N COMMS        N containers started at once: milliseconds until the last one runs, then
-//!                                              KiB that each costs the processes named, then lists of them per second
+//!     engine-bench lives SOCKET N
+//!         milliseconds of create + start + wait + remove by the API, median of N
+//!     engine-bench command N PROGRAM ARGS…
+//!         milliseconds of a command, median of N
+//!     engine-bench bundle MODEL FOLDER
+//!         a bundle for others, from the config.json of a container of ours
+//!     engine-bench burst SOCKET N COMMS
+//!         N containers started at once: milliseconds until the last one runs, then KiB that each
+//!         costs the processes named, then lists of them per second
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -16,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// How long lists are asked for.
+/// How long lists are requested.
 const LISTING: Duration = Duration::from_secs(5);
 
 fn main() -> Result<()> {
@@ -111,7 +116,7 @@ impl Engine {
 fn lives(socket: &str, count: usize) -> Result<()> {
     let mut engine = Engine::connect(socket)?;
     let mut times = Vec::new();
-    // The first one is to find the caches as the others do.
+    // The first run only warms up the caches for the others.
     for number in 0..=count {
         let begin = Instant::now();
         let id = engine.create(&["/bin/true"])?;
@@ -186,14 +191,15 @@ fn burst(socket: &str, count: usize, comms: &str) -> Result<()> {
     ids.iter().try_for_each(|id| engine.remove(id))
 }
 
-/// The same container for engines that take a bundle: every namespace, mount, right and system call as ours has it.
+/// The same container for engines that take a bundle, with the same namespaces, mounts,
+/// capabilities and system calls as ours.
 fn bundle(model: &str, folder: &str) -> Result<()> {
     let mut config: Value = serde_json::from_str(&fs::read_to_string(model)?)?;
     config["root"]["path"] = json!(format!("{folder}/rootfs"));
     config["process"]["args"] = json!(["/bin/true"]);
     config["linux"]["cgroupsPath"] = json!("/peer");
     if let Some(mounts) = config["mounts"].as_array_mut() {
-        // Files of that container alone.
+        // They are files of that container only.
         mounts.retain(|mount| mount["type"] != "bind");
     }
     fs::write(format!("{folder}/config.json"), config.to_string()).context("writing the bundle")

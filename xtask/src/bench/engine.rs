@@ -1,5 +1,6 @@
-//! `cargo xtask bench engine`: our engine and its peers, one after the other on the same machine, with the same file
-//! system and the same program, without a network. First on this machine, then in a guest.
+//! `cargo xtask bench engine`: our engine and its peers, one after the other on the same machine.
+//! All use the same file system and the same program, without a network. First on this machine,
+//! then in a guest.
 
 use crate::{accel, binaries, erofs, image, paths, peers, progress, setup, sh, tools};
 use anyhow::{Context, Result};
@@ -23,8 +24,8 @@ pub(crate) struct Options {
     host: bool,
 }
 
-/// What is measured within the root of the peers. `$1`: runs, `$2`: containers, `$3`: our socket, `$4`: dockerd's, which is
-/// started if it is not there. Each line: what, then the numbers.
+/// What is measured within the root of the peers. `$1`: runs, `$2`: containers, `$3`: our socket,
+/// `$4`: dockerd's, which is started if it is not there. Each line is a name, then the numbers.
 const SCRIPT: &str = r#"
 set -eu
 export PATH=/usr/bin:/usr/sbin HOME=/root
@@ -106,7 +107,7 @@ fn host(options: &Options, root: &Path) -> Result<String> {
     ))
 }
 
-/// In a machine as its users have it: its own Docker is the peer. What the peers write is in memory, as what ours writes.
+/// In a machine as its users have it: its own Docker is the peer. Both keep their data in memory.
 fn guest(options: &Options, root: &Path) -> Result<String> {
     let folder = folder("engine-bench-guest")?;
     let disk = folder.join("peers.erofs");
@@ -135,7 +136,7 @@ fn guest(options: &Options, root: &Path) -> Result<String> {
     ))
 }
 
-/// What is printed: a title, and the line and the column of what the script said.
+/// What is printed: a title, then the line and the column of the script's output.
 const ROWS: [(&str, &str, usize, &str); 13] = [
     ("create+start+wait+remove, ours by its API", "life-ours", 0, "ms"),
     ("                          dockerd by its API", "life-dockerd", 0, "ms"),

@@ -1,5 +1,6 @@
-//! `cargo xtask bench upgrade`: how long a machine is away. From `ros os upgrade` to the new version answering on ssh, by
-//! a restart and by kexec, and a plain Debian's `reboot` in the same run.
+//! `cargo xtask bench upgrade`: how long a machine is away. Measured from `ros os upgrade` until
+//! the new version answers on ssh, with a restart and with kexec. A plain Debian's `reboot` is
+//! measured in the same run.
 
 use super::median::median;
 use crate::debian::Debian;
@@ -24,7 +25,8 @@ pub(crate) struct Options {
 /// Seconds.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
-    /// Until the command has ended: the new version is written and read back, the restart begins.
+    /// Until the command has returned: the new version is written and read back, and the restart
+    /// begins.
     command_took: f64,
     /// From then to a login.
     away: f64,
@@ -73,7 +75,7 @@ fn install(folder: &Path, accelerator: Accelerator) -> Result<PathBuf> {
         Vm { medium: Medium::Iso, disks: vec![disk.clone()], config_drive, accelerator, ..Vm::default() };
     let mut machine = Machine::start(folder, options)?;
     machine.expect_login()?;
-    // The keys of the running system are taken along.
+    // The installer keeps the keys of the running system.
     machine.run("sudo ros install -d /dev/vda -a console=ttyS0 --no-reboot -f")?;
     let _ = machine.run("sudo poweroff");
     machine.expect_end()?;
@@ -107,11 +109,11 @@ fn reboot_debian(debian: &Debian, folder: &Path, accelerator: Accelerator) -> Re
     restart(&mut machine, "sudo reboot")
 }
 
-/// A command that restarts the machine at its end.
+/// Runs a command that restarts the machine at its end.
 fn restart(machine: &mut Machine, command: &str) -> Result<Sample> {
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id").context("before the restart")?;
     let begin = Instant::now();
-    // It ends with the connection.
+    // It returns when the connection is lost.
     let _ = machine.run(command);
     let command_took = begin.elapsed().as_secs_f64();
     machine.expect_next_boot(&boot_id)?;

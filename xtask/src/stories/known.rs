@@ -1,5 +1,6 @@
-//! What each story took when it last ran on this machine, on which kinds of machines: to begin with the longest, and to
-//! write the image for QEMU only if a story needs it. All checkouts share it.
+//! How long each story took when it last ran on this machine, and on which kinds of machines. So
+//! the longest starts first, and the image for QEMU is written only if a story needs it. All
+//! checkouts share the file.
 
 use super::outcome::{Outcome, Took, Verdict};
 use crate::paths;
@@ -16,7 +17,8 @@ pub(super) fn load() -> Known {
     read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
-/// Adds what was seen in a run. Another checkout may do so at the same time: it reads either file complete.
+/// Adds the results of a run. Another checkout may write at the same time: each file is complete,
+/// and one of them stays.
 pub(super) fn remember(outcomes: &[Outcome]) -> Result<()> {
     let mut known = load();
     outcomes.iter().for_each(|outcome| learn(&mut known, outcome));
@@ -27,7 +29,8 @@ pub(super) fn remember(outcomes: &[Outcome]) -> Result<()> {
         .with_context(|| format!("writing {}", file().display()))
 }
 
-/// A story that failed may have missed some of its machines: what it did start is added to what was known.
+/// A failed story may not have started all of its machines: those that it did start are added to
+/// what was known.
 fn learn(known: &mut Known, outcome: &Outcome) {
     match outcome.verdict {
         Verdict::Passed => drop(known.insert(outcome.name.clone(), outcome.took.clone())),

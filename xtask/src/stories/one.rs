@@ -1,4 +1,4 @@
-//! One run of one story, in a process of its own, and what became of it.
+//! One run of one story, in its own process, and its outcome.
 
 use super::outcome::{Outcome, Took, Verdict};
 use crate::paths;
@@ -13,8 +13,8 @@ use vmtest::options::KIND_VARIABLE;
 use vmtest::process::{KEEP_VARIABLE, tied, wait};
 use vmtest::report::{FOLDER, REPORT_VARIABLE, SKIPPED};
 
-/// What developers set for themselves: servers on loopback are not behind a proxy, keys of an agent open no machine,
-/// and the engine is the test's.
+/// Variables that developers set for themselves. Servers on loopback are not behind a proxy, keys
+/// of an agent log in to no machine, and the engine is the test's.
 const OWN: [&str; 9] = [
     "http_proxy",
     "https_proxy",
@@ -36,16 +36,16 @@ pub(super) struct Run<'a> {
     pub(super) name: &'a str,
     /// Where its output is kept.
     pub(super) log: PathBuf,
-    /// Every machine is QEMU's.
+    /// Every machine runs in QEMU.
     pub(super) in_qemu: bool,
-    /// Machines that are there at its end go on.
+    /// Machines that still run at its end keep running.
     pub(super) keep: bool,
-    /// When it is ended, if it has not ended by itself.
+    /// When it is killed, if it has not exited by itself.
     pub(super) deadline: Duration,
 }
 
 impl Run<'_> {
-    /// Runs it to its end. What keeps it from running is a failure as well.
+    /// Runs it to its end. An error that keeps it from running is a failure too.
     pub(super) fn finish(self) -> Outcome {
         let begin = Instant::now();
         let mut verdict = self.start().unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
@@ -59,7 +59,7 @@ impl Run<'_> {
         Outcome { name, verdict, took, log: self.log, folders }
     }
 
-    /// The file that each machine adds its kind to, and a story its folder, or that it does
+    /// The file to which each machine adds its kind. A story adds its folder, or that it does
     /// nothing.
     fn report(&self) -> PathBuf {
         self.log.with_extension("machines")
@@ -76,7 +76,7 @@ impl Run<'_> {
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
-            // What tools say is compared in English.
+            // Tests compare messages of tools in English.
             .env("LC_ALL", "C");
         for variable in OWN {
             command.env_remove(variable).env_remove(variable.to_uppercase());
@@ -100,7 +100,7 @@ impl Run<'_> {
     }
 }
 
-/// What a story noted in its report.
+/// What a story recorded in its report.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Reported {
     kinds: BTreeSet<String>,
@@ -125,7 +125,7 @@ impl Reported {
 }
 
 impl Outcome {
-    /// A line for it, and its output if it failed or has to say how to log in.
+    /// A line for it. Also its output, if it did not pass or must show how to log in.
     pub(super) fn shown(&self, keep: bool) -> String {
         let kinds = self.took.kinds.iter().map(String::as_str).collect::<Vec<_>>().join(" and ");
         let kinds = if kinds.is_empty() { "sandbox" } else { &kinds };
@@ -150,7 +150,7 @@ fn said(log: &Path) -> String {
     String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
 }
 
-/// A runner that finds no test of this name ends with 0 too, as one does that ignores it.
+/// A runner that finds no test of this name exits with 0 too, and so does one that ignores it.
 fn closing_line(said: &str) -> Verdict {
     let line = said.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
     if line.starts_with("ok. 1 passed; 0 failed; 0 ignored;") {

@@ -1,16 +1,16 @@
-//! What became of a run of a story.
+//! The outcome of a run of a story.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use vmtest::Kind;
 
-/// What became of a story.
+/// The result of a story.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Passed,
     Skipped,
-    /// Why, where its output does not say so.
+    /// Why, if its output does not say so.
     Failed(String),
 }
 
@@ -21,7 +21,7 @@ pub(crate) struct Outcome {
     pub(super) verdict: Verdict,
     pub(super) took: Took,
     pub(super) log: PathBuf,
-    /// Its own folders: consoles, and what else its machines left.
+    /// Its own folders: consoles, and other files that its machines left.
     pub(super) folders: Vec<PathBuf>,
 }
 

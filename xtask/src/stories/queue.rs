@@ -1,4 +1,4 @@
-//! What is still to run: the longest first, as many at a time as the cores carry.
+//! The stories that are still to run: the longest first, several at a time.
 
 use anyhow::{Result, anyhow};
 use std::ops::Deref;
@@ -11,12 +11,13 @@ pub(super) struct Job {
     pub(super) runner: usize,
     pub(super) name: String,
     pub(super) round: u32,
-    /// What it took when it last ran; infinite if it was never seen, for it may be long.
+    /// How long it took when it last ran; infinite if it never ran, because it may be long.
     pub(super) seconds: f64,
     pub(super) needs_qemu: bool,
 }
 
-/// A story of User-Mode Linux waits for less than one of QEMU, so it may run beside as many of those as there are cores.
+/// The queue limits only stories in QEMU. One in User-Mode Linux waits for less, so it may run
+/// beside as many of those as there are cores.
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -31,7 +32,7 @@ struct State {
     in_qemu: usize,
 }
 
-/// A job whose turn it is. Its slot is free again when this is dropped, also by a panic.
+/// A job whose turn it is. Its slot is free again when this is dropped, also in a panic.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     queue: &'a Queue,
@@ -45,7 +46,7 @@ impl Queue {
         Queue { state, changed: Condvar::new(), qemu_slots }
     }
 
-    /// The longest that may run now; waits until there is one. None at the end.
+    /// The longest job that may run now; waits until there is one. None when the queue is empty.
     pub(super) fn take(&self) -> Result<Option<Turn<'_>>> {
         let mut state = self.state.lock().map_err(|_| anyhow!("another worker failed"))?;
         while !state.waiting.is_empty() {
@@ -60,7 +61,7 @@ impl Queue {
         Ok(None)
     }
 
-    /// Nothing more is begun.
+    /// No more jobs are started.
     pub(super) fn stop(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.clear();
         self.changed.notify_all();

@@ -3,11 +3,11 @@
 use super::outcome::Outcome;
 use std::collections::BTreeMap;
 
-/// The way to a machine whose story failed.
+/// How to reach a machine whose story failed.
 const HOW_TO_KEEP: &str = "`cargo xtask test --story NAME --no-image --keep` leaves the machine on, \
                            and prints how to log in\n";
 
-/// On which kind of machine how many ran, and for how long.
+/// How many stories ran on which kind of machine, and for how long.
 pub(crate) fn by_kind(outcomes: &[Outcome]) -> String {
     let mut kinds: BTreeMap<String, (usize, f64)> = BTreeMap::new();
     for outcome in outcomes {
@@ -27,7 +27,7 @@ pub(crate) fn by_kind(outcomes: &[Outcome]) -> String {
     table(format!("{:<44} {:>8} {:>10}", "stories by kind of machine", "stories", "seconds"), lines)
 }
 
-/// The shortest, the middle and the longest run of each.
+/// The shortest, the median and the longest run of each.
 pub(crate) fn seconds(outcomes: &[Outcome]) -> String {
     let lines = by_name(outcomes).into_iter().map(|(name, runs)| {
         let mut seconds: Vec<f64> = runs.iter().map(|run| run.took.seconds).collect();
@@ -40,7 +40,7 @@ pub(crate) fn seconds(outcomes: &[Outcome]) -> String {
     table(format!("{title:<74} {:>6} {:>8} {:>8} {:>8}", "runs", "minimum", "median", "maximum"), lines)
 }
 
-/// Each that failed, how often, and where the log and the files of the first time are.
+/// Each story that failed, how often, and where the log and the files of its first failure are.
 pub(crate) fn failures(outcomes: &[Outcome]) -> String {
     let lines = by_name(outcomes).into_iter().filter_map(|(name, runs)| {
         let failed: Vec<&&Outcome> = runs.iter().filter(|run| run.has_failed()).collect();
@@ -65,7 +65,7 @@ fn by_name(outcomes: &[Outcome]) -> BTreeMap<&str, Vec<&Outcome>> {
     names
 }
 
-/// Nothing without lines.
+/// Empty without lines.
 fn table(title: String, lines: impl Iterator<Item = String>) -> String {
     let lines: String = lines.collect();
     if lines.is_empty() { lines } else { format!("\n{title}\n{lines}") }

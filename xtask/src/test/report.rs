@@ -1,4 +1,5 @@
-//! What a run of all tests adds up and prints: how long its parts took, on which machines stories ran, what failed.
+//! What a run of all tests counts and prints: how long its parts took, on which machines stories
+//! ran, what failed.
 
 use crate::dependencies::{Deny, search_unused};
 use crate::progress;
@@ -8,19 +9,19 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What was seen so far.
+/// The results so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) count: Count,
     pub(super) phases: Phases,
     pub(super) outcomes: Vec<Outcome>,
-    /// Why nothing ran under User-Mode Linux.
+    /// Why no story ran under User-Mode Linux.
     pub(super) without_uml: Option<String>,
-    /// Why dependencies were not compared with the advisories about them.
+    /// Why dependencies were not checked for advisories.
     without_advisories: Option<String>,
 }
 
-/// What the test runners counted, but for the stories.
+/// The totals of the test runners, without the stories.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     passed: u64,
@@ -33,7 +34,7 @@ pub(super) struct Count {
 pub(super) struct Phases(Vec<(&'static str, Duration)>);
 
 impl Report {
-    /// Runs stories as a part of the run. What they came to is kept even if an error ends it.
+    /// Runs stories as a part of the run. Their outcomes are kept even if an error ends it.
     pub(super) fn run_stories(
         &mut self,
         name: &'static str,
@@ -45,8 +46,8 @@ impl Report {
         phases.time(name, || which.run(name, options, outcomes))
     }
 
-    /// Checks what we depend on, as a part of the run. A machine that cannot fetch the advisories
-    /// is no failure.
+    /// Checks our dependencies as a part of the run. It is not a failure if this machine cannot
+    /// fetch the advisories.
     pub(super) fn dependencies(&mut self) -> Result<()> {
         let Report { count, phases, without_advisories, .. } = self;
         phases.time("dependencies", || {
@@ -140,7 +141,7 @@ impl Count {
             progress::say(&line)?;
             self.add(&line);
         }
-        // A runner that fails without having counted a failure could not even be built.
+        // A runner that fails without a counted failure could not even be built.
         if !child.wait()?.success() && self.failed == before {
             self.failed += 1;
         }

@@ -1,4 +1,5 @@
-//! The kernel's command line → a tree: `rancher.a.b=v` and `cc.a.b=v`, values read as YAML, quotes as the kernel's.
+//! The kernel's command line → a tree: `rancher.a.b=v` and `cc.a.b=v`. Values are read as YAML,
+//! quotes as the kernel reads them.
 //!
 //! Words after ` -- ` are read too, and win. Everything else on the line is the kernel's own
 //! business.
@@ -34,7 +35,8 @@ pub fn hidden_words(text: &str) -> Option<String> {
     Some(words.get(at + 1..)?.join(" ")).filter(|words| !words.is_empty())
 }
 
-/// The tree that a command line describes. `rancher.environment.EXTRA_CMDLINE` is what stands after ` -- `.
+/// The tree that a command line describes. `rancher.environment.EXTRA_CMDLINE` is `/init` and what
+/// stands after ` -- `.
 pub fn parse(text: &str) -> Node {
     let mut root = Vec::new();
     if let Some(hidden) = hidden_words(text) {
@@ -62,7 +64,8 @@ pub fn parse(text: &str) -> Node {
     Node::new(Position::default(), Kind::Mapping(root))
 }
 
-/// A value is YAML where it looks like a list, a map, a number or a truth value; text with `:` or `?` stays text.
+/// A value is YAML where it looks like a list, a map, a number or a truth value. Text with `:` or
+/// `?` stays text.
 fn parse_value(text: &str, at: Position) -> Node {
     let structured =
         (text.starts_with('[') && text.ends_with(']')) || (text.starts_with('{') && text.ends_with('}'));

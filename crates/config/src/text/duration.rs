@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(total)
 }
 
-/// The same for a whole number of seconds.
+/// The same, for an integer number of seconds.
 pub fn parse_seconds(text: &str) -> Option<u64> {
     parse(text).filter(|time| time.subsec_nanos() == 0).map(|time| time.as_secs())
 }

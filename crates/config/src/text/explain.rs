@@ -1,4 +1,5 @@
-//! Why a value is what it is: which layers said it, where, and who won; and what differs between two configurations.
+//! Why a value is what it is: which layers set it, where, and which one won. Also what differs
+//! between two configurations.
 
 use crate::position::Position;
 use crate::text::layer::Layer;
@@ -9,7 +10,7 @@ use crate::text::source::Source;
 use crate::text::yaml::{Kind, Node};
 use serde_json::Value;
 
-/// What one layer says of a key.
+/// The value that one layer has for a key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Said {
     /// The source, with line and column where it has lines.
@@ -17,7 +18,7 @@ pub struct Said {
     pub value: Value,
 }
 
-/// A key that has one value, and everybody who said something of it; the last one won.
+/// A key that has one value, and each layer that set it; the last one won.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
     pub key: String,

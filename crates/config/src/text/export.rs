@@ -1,4 +1,5 @@
-//! Configuration → text: what `ros config export` and `get` print. Secrets stay out unless asked for.
+//! Configuration → text: what `ros config export` and `get` print. Secrets stay out unless they are
+//! requested.
 
 use crate::text::schema;
 use crate::text::yaml::{self, YamlError};

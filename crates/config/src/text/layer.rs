@@ -7,8 +7,8 @@ use crate::text::yaml::{self, Node};
 use crate::text::{cmdline, schema};
 use serde_json::Value;
 
-/// What one source said: a tree in which every value has the type that its key wants. Keys that were said wrongly are
-/// not in it; they are in `problems`, of which there are never many.
+/// What one source said: a tree in which every value has the type that its key takes. Wrong keys
+/// are not in it; they are in `problems`, which has an upper limit.
 #[derive(Debug, Clone)]
 pub struct Layer {
     pub source: Source,
@@ -19,7 +19,8 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Parses a cloud-config. A document that is no YAML at all gives an empty layer with one problem.
+    /// Parses a cloud-config. A document that is no YAML at all gives an empty layer with one
+    /// problem.
     pub fn parse(source: Source, text: &str) -> Layer {
         let name = source.to_string();
         match yaml::parse(text) {
@@ -66,7 +67,7 @@ impl Layer {
         }
     }
 
-    /// Was the document as a whole not understood? Its one problem is then about no key.
+    /// Could no part of the document be understood? Its one problem is then about no key.
     pub fn is_unreadable(&self) -> bool {
         self.has_errors() && self.tree.kind == yaml::Kind::Null
     }
@@ -80,7 +81,7 @@ impl Layer {
         Layer::from_tree(source, &Node::from_value(value), "")
     }
 
-    /// The layer of one key and the YAML text of its value, in which `yes` for a string stays `yes`.
+    /// The layer of one key and the YAML text of its value. A `yes` for a string stays `yes`.
     pub fn from_setting(key: &str, text: &str) -> Layer {
         let leaf = yaml::parse(text)
             .unwrap_or_else(|_| Node::new(Position::default(), yaml::Kind::String(text.to_owned())));

@@ -1,4 +1,5 @@
-//! What a machine's provider says of it, kept in `/var/lib/rancher/conf/metadata` in the original's form.
+//! The metadata of a machine, as its provider gives it. It is kept in
+//! `/var/lib/rancher/conf/metadata`, in the original's form.
 
 use crate::text::yaml::{self, Kind, Node};
 use serde_json::{Map, Value, json};
@@ -55,7 +56,8 @@ impl Metadata {
         *self == Metadata::default()
     }
 
-    /// As a layer on top of all others: the host name only where nobody gave one, the keys after the owner's own.
+    /// As a layer on top of all others: the host name only if no layer set one, the keys after the
+    /// owner's own.
     pub fn to_layer(&self, hostname_is_given: bool, keys: &[String]) -> Value {
         let mut map = Map::new();
         if let Some(hostname) = self.hostname.as_ref().filter(|_| !hostname_is_given) {
@@ -74,7 +76,8 @@ impl Metadata {
         Value::Object(map)
     }
 
-    /// Replaces `$public_ipv4` and its relatives in a document; a backslash before keeps them as they are.
+    /// Replaces `$public_ipv4` and its relatives in a document. A backslash before one keeps it as
+    /// it is.
     pub fn substitute(&self, text: &str) -> String {
         let values = [
             ("$public_ipv4", &self.public_ipv4),
@@ -110,7 +113,8 @@ impl Metadata {
     }
 }
 
-/// Keys as providers give them: a mapping of names, or a list of texts (each may be `{openssh-key: …}`).
+/// Keys as providers give them: a mapping of names, or a list of texts. Each may also be
+/// `{openssh-key: …}`.
 pub fn keys_from(value: &Value) -> BTreeMap<String, String> {
     let text = |value: &Value| -> Option<String> {
         let inner = value.get("openssh-key").or_else(|| value.get("key")).unwrap_or(value);

@@ -1,4 +1,5 @@
-//! Dotted keys for `get` and `set`: `rancher.network.interfaces.eth0.dhcp`. A part with dots in it is quoted.
+//! Dotted keys for `get` and `set`: `rancher.network.interfaces.eth0.dhcp`. A part with dots in it
+//! is quoted.
 
 use crate::text::schema;
 use serde_json::{Map, Value};
@@ -17,7 +18,8 @@ pub fn parse(key: &str) -> Vec<String> {
     parts
 }
 
-/// The value at a key. Keys of a map that have dots themselves (`fs.file-max`) are found without quotes too.
+/// The value at a key. Keys of a map that have dots themselves (`fs.file-max`) are found without
+/// quotes too.
 pub fn get<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
     get_parts(tree, &parse(key))
 }

@@ -86,7 +86,7 @@ impl Refused {
         let at = layer.and_then(|layer| find_position(&layer.tree, named)).unwrap_or_default();
         let source = layer.map_or_else(|| "configuration".to_owned(), |layer| layer.source.to_string());
         let key = path::join(&self.path).replace(".[", "[");
-        // What the model says of a value may quote it.
+        // The model's error may quote the value.
         let why = if schema::is_secret(&self.path) { String::new() } else { format!(": {}", self.why) };
         Problem::new(Severity::Error, &source, at, &key, format!("this does not fit and is left out{why}"))
     }

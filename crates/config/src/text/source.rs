@@ -11,7 +11,7 @@ pub enum Source {
     File(String),
     /// The kernel's command line.
     CommandLine,
-    /// What the machine's provider says of it: host name and keys.
+    /// The metadata of the machine's provider: host name and keys.
     Metadata,
 }
 

@@ -1,12 +1,13 @@
-//! A line of `authorized_keys` (sshd(8)) → a public key, or the reason why sshd would not take it. As strict as
-//! `ssh-keygen -l`: the blob must be exactly one key of the type that the line names.
+//! A line of `authorized_keys` (sshd(8)) → a public key, or the reason why sshd would not take it.
+//! As strict as `ssh-keygen -l`: the blob must be exactly one key of the type that the line names.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// Fewer bits of RSA are refused by sshd (`RequiredRSASize` in sshd_config(5)).
 const SMALLEST_RSA: usize = 1024;
-/// Options of a line that sshd knows, in small letters. One that it does not know makes it refuse the line.
+/// Options of a line that sshd knows, in small letters. One that sshd does not know makes it refuse
+/// the line.
 const OPTIONS: [&str; 22] = [
     "agent-forwarding",
     "cert-authority",

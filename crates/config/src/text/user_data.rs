@@ -1,4 +1,5 @@
-//! User-data as a provider hands it over: plain, gzip'ed, or several parts in one MIME message; and which kind each is.
+//! User data as a provider hands it over: plain, gzip'ed, or several parts in one MIME message.
+//! Also which kind each part is.
 
 use crate::encoding;
 use mailparse::ParsedMail;
@@ -21,7 +22,7 @@ pub enum Part {
     Unknown(String),
 }
 
-/// Takes user-data apart. What cannot be read is told, and the rest counts.
+/// Takes user data apart. What cannot be read is reported, and the rest takes effect.
 pub fn split(bytes: &[u8]) -> (Vec<Part>, Vec<String>) {
     let mut splitter = Splitter::default();
     splitter.take(bytes, DEPTH);

@@ -1,7 +1,8 @@
-//! The one door to the YAML crate: text → a tree that remembers where each value stood; and values → text.
+//! The only module that uses the YAML crate: text → a tree that remembers where each value stood;
+//! and values → text.
 //!
-//! Read as YAML 1.1 with old octal numbers, as the files of this family were written; alias bombs, duplicate keys and
-//! NUL bytes are errors with a line and a column.
+//! Text is read as YAML 1.1 with old octal numbers, as the files of this family were written. Alias
+//! bombs, duplicate keys and NUL bytes are errors with a line and a column.
 
 use crate::error::clip;
 use crate::position::Position;
@@ -23,7 +24,7 @@ const MAX_EXPANDED: usize = 8 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: {message}")]
 pub struct YamlError {
-    /// Counted from 1; 0 where the whole text is meant.
+    /// Counted from 1; 0 where the complete text is meant.
     pub line: u64,
     /// Counted from 1.
     pub column: u64,
@@ -195,7 +196,7 @@ fn node(spanned: Spanned<Tree>) -> Node {
     Node::new(at, spanned.value.0)
 }
 
-/// A value on its way in: its own position is told by the `Spanned` around it.
+/// A value while it is read; the `Spanned` around it has its position.
 struct Tree(Kind);
 
 impl<'de> Deserialize<'de> for Tree {

@@ -1,4 +1,4 @@
-//! `POST /containers/{id}/attach` and its websocket: the streams of a container, for as long as it runs.
+//! `POST /containers/{id}/attach` and its websocket: the streams of a container while it runs.
 
 use super::error::ApiError;
 use super::query::{Parameters, Parts, id_of, is_true, text};
@@ -26,7 +26,7 @@ use tokio::sync::mpsc::Receiver;
 /// Keys that end an attachment and not the container: ctrl-p, ctrl-q.
 const DETACH: [u8; 2] = [16, 17];
 
-/// What a client wants of the streams.
+/// Which streams a client requests.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     stdin: bool,
@@ -52,7 +52,7 @@ impl Wanted {
     }
 }
 
-/// What was written before, if the client wants that; then what comes.
+/// What was written before, if the client requests that; then what comes.
 fn begin(
     shared: &Shared,
     container: &Snapshot,
@@ -102,7 +102,7 @@ pub(super) async fn attach(
         if follow {
             relay(&shared, &container, &hub, (wanted, detach), (reader, &mut writer, pieces)).await;
         }
-        // The client sees the end of the stream; there is no other channel to tell it.
+        // The client sees the end of the stream; there is no other channel to report it.
         let _ = writer.shutdown().await;
     });
     Ok(hijacked(&headers, wanted.framed))
@@ -130,7 +130,8 @@ async fn relay(
         let piece = tokio::select! {
             biased;
             piece = pieces.recv() => piece,
-            // Only the keys end it from this side: a client that closed its input still wants the output.
+            // Only the detach keys end it from this side: a client that closed its input still
+            // reads the output.
             () = stop.notified() => None,
         };
         let Some(piece) = piece else { break };

@@ -1,4 +1,4 @@
-//! `/containers`: lists, and what is asked of one container.
+//! `/containers`: lists, and the requests for one container.
 
 use super::error::ApiError;
 use super::query::{Filters, Parameters, Parts, id_of, is_true, parse, text};
@@ -120,7 +120,7 @@ async fn start_container(shared: &Arc<Shared>, container: &Snapshot) -> Result<(
     // A service of the plan got its networks on the way. One that has ended may be gone already.
     let Ok(container) = shared.find(&container.id) else { return Ok(()) };
     if !container.spec.endpoints.is_empty() {
-        // A client that was told "started" may use a published port at once.
+        // A client that got the reply to its start may use a published port at once.
         if let Err(error) = shared.networks.apply(&shared.table).await {
             if !container.spec.ports.is_empty() {
                 return Err(error);
@@ -229,8 +229,8 @@ pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<V
     Ok(Json(json!({"ContainersDeleted": removed, "SpaceReclaimed": space})))
 }
 
-/// Answers when the container has ended (or is gone), with its exit code; the head of the answer goes out at once, so
-/// that the client knows that it will hear of it.
+/// Answers when the container has ended (or is gone), with its exit code. The head of the answer
+/// goes out at once, so that the client knows that the rest follows.
 pub(super) async fn wait(state: State, parts: Parts, parameters: Parameters) -> Result<Response, ApiError> {
     let shared = state.0;
     // Listen first: an end between the look and the wait is then in the queue.
@@ -260,7 +260,7 @@ pub(super) async fn wait(state: State, parts: Parts, parameters: Parameters) -> 
                     }
                 }
                 Ok(_) => {}
-                // So much happened that its end may be among what was missed.
+                // So many events occurred that its end may be among those that were missed.
                 Err(RecvError::Lagged(_)) => match shared.table.get(&container.id) {
                     None => return Ok(answer(code)),
                     Some(now) if now.status.finished > container.status.finished && until != "removed" => {

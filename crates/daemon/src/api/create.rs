@@ -1,4 +1,4 @@
-//! `POST /containers/create`: what a client says → what the engine is to make.
+//! `POST /containers/create`: a client's request → the specification of a container.
 
 use super::error::ApiError;
 use super::mounts;
@@ -122,7 +122,7 @@ fn make(shared: &Shared, name: String, body: ContainerCreateBody) -> Result<Cont
     Ok(spec)
 }
 
-/// What this engine does not do is said, not ignored.
+/// Options that this engine does not have are refused, not ignored.
 fn refuse(host: &HostConfig) -> Result<(), EngineError> {
     let cases = [
         (host.userns_mode.as_deref().is_some_and(|mode| !["", "host"].contains(&mode)), "user namespaces"),
@@ -192,7 +192,7 @@ fn nanos(value: Option<i64>) -> Option<Duration> {
     nanos.map(Duration::from_nanos)
 }
 
-/// The image's check, with what the client says instead.
+/// The client's check. If it has no test, it changes only values of the image's check.
 fn merge_health(said: Option<Health>, image: &Image) -> Option<Health> {
     let of_image = image.config.healthcheck.as_ref().map(|check| {
         let time = |key: &str| nanos(check[key].as_i64());
@@ -308,7 +308,7 @@ fn number(value: Option<i64>) -> u64 {
     value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
 }
 
-/// The restart policy, if the client says one.
+/// The restart policy, if the client sets one.
 pub(super) fn restart(host: &HostConfig) -> Result<Option<RestartPolicy>, EngineError> {
     let Some(policy) = &host.restart_policy else { return Ok(None) };
     let name = policy.name.as_ref().map(ToString::to_string).filter(|name| !name.is_empty());
@@ -318,7 +318,7 @@ pub(super) fn restart(host: &HostConfig) -> Result<Option<RestartPolicy>, Engine
     policy.map(Some).map_err(|error| EngineError::BadRequest(error.to_string()))
 }
 
-/// What a client says of limits; what it does not say stays as it was.
+/// The limits of a client's request; what it does not set stays as it was.
 pub(super) fn limits(host: &HostConfig, before: &Limits) -> Limits {
     let or = |said: Option<i64>, before: u64| {
         said.filter(|value| *value != 0).map_or(before, |value| value.unsigned_abs())
@@ -433,7 +433,7 @@ fn connect(
     Ok(())
 }
 
-/// What a client says of a container's endpoint in a network.
+/// The settings of a client's request for a container's endpoint in a network.
 pub(super) fn endpoint_settings(
     said: &bollard_stubs::models::EndpointSettings,
 ) -> Result<EndpointSettings, EngineError> {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use corral_engine::error::EngineError;
 use serde_json::json;
 
-/// What a handler returns where it could not do what was asked for.
+/// What a handler returns where it could not do what was requested.
 #[derive(Debug)]
 pub(super) struct ApiError(EngineError);
 

@@ -1,4 +1,5 @@
-//! `/containers/{id}/exec` and `/exec`: a process in a running container, its streams hijacked from the connection.
+//! `/containers/{id}/exec` and `/exec`: a process in a running container, its streams hijacked from
+//! the connection.
 
 use super::attach::set_size;
 use super::error::ApiError;
@@ -126,13 +127,14 @@ pub(super) async fn start(
         return Ok(StatusCode::OK.into_response());
     }
     tokio::spawn(async move {
-        // The connection is a stream before the process writes to it: clients may not look for output in the head.
+        // The connection is a stream before the process writes to it: clients may not look for
+        // output in the head.
         let Ok(connection) = upgrade.await else { return };
         let (reader, mut writer) = tokio::io::split(TokioIo::new(connection));
         match running.launch(exec).await {
             Ok((streams, ended)) => {
                 relay(streams, reader, &mut writer).await;
-                // The client asks for the exit code as soon as the stream ends: it must be known by then.
+                // The client requests the exit code once the stream ends: it must be known by then.
                 let _ = ended.await;
             }
             Err(error) => {

@@ -64,7 +64,7 @@ fn not_found(container: &Snapshot, path: &Path) -> EngineError {
     ))
 }
 
-/// What a path is, as Docker tells it in a header.
+/// What a path is, as Docker reports it in a header.
 fn stat(container: &Snapshot, root: &OwnedFd, path: &Path) -> Result<(Stat, String), EngineError> {
     let clean: PathBuf =
         path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();

@@ -75,7 +75,7 @@ fn fits_pattern(text: &[u8], pattern: &[u8]) -> bool {
     }
 }
 
-/// `GET /images/{name}/json` and what else is asked of one by GET; names have slashes.
+/// `GET /images/{name}/json` and the other requests by GET for one image; names have slashes.
 pub(super) async fn get(state: State, Path(parts): Named) -> Result<Response, ApiError> {
     let (name, what) = split(&parts)?;
     match what {
@@ -223,8 +223,9 @@ async fn push(
     .await
 }
 
-/// Answers with what work says of its progress. What fails before the first word has a status of its own; what fails
-/// later is told in the stream, as in Docker. The work goes on when the client hangs up.
+/// Answers with the progress that work reports. A failure before the first report has a status of
+/// its own. A later one is reported in the stream, as in Docker. The work goes on when the client
+/// hangs up.
 async fn report(
     sender: tokio::sync::mpsc::Sender<Value>,
     mut receiver: tokio::sync::mpsc::Receiver<Value>,
@@ -253,7 +254,7 @@ async fn report(
             }
             next = receiver.recv().await;
         }
-        // Whoever works is not held up by a client that is gone.
+        // The work does not wait for a client that is gone.
         while receiver.recv().await.is_some() {}
     });
     Ok(json_lines(replayed))
@@ -346,7 +347,7 @@ pub(super) async fn save(RawQuery(query): RawQuery) -> Result<Response, ApiError
         .filter(|(key, _)| key == "names")
         .flat_map(|(_, value)| value.split(',').map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    // What is not there is told before the archive begins.
+    // A missing image is reported before the archive begins.
     names.iter().try_for_each(|name| lookup::find(name).map(drop))?;
     Ok(written(move |writer| archive::save(&names, writer)))
 }
@@ -389,7 +390,8 @@ pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<V
     Ok(Json(json!({"ImagesDeleted": told(&cleaned.images), "SpaceReclaimed": cleaned.bytes})))
 }
 
-/// `POST /images/fsck`, our own: what is wrong with the store; with `mend` what can be mended is.
+/// `POST /images/fsck`, our own: reports damage in the store, and repairs what can be repaired if
+/// the client requests that.
 pub(super) async fn check(state: State, parameters: Parameters) -> Result<Json<Value>, ApiError> {
     let (shared, mend) = (Arc::clone(&state.0), is_true(&parameters, "mend"));
     let found = blocking(move || Ok(shared.store.check(mend))).await?;

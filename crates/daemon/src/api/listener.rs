@@ -17,9 +17,9 @@ const MOST_CONNECTIONS: u64 = 4096;
 /// Where descriptors are few, one in so many is for a connection: the others are for streams and
 /// files.
 const PART_OF_DESCRIPTORS: u64 = 4;
-/// A client that does not say what it wants is not waited for.
+/// A client that does not send the head of its request in this time is disconnected.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// Nor for so long where others wait for its place.
+/// Where clients wait for a slot, a connection of this age is closed as soon as it is idle.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 
 /// Accepts clients on a unix socket, for root only.
@@ -45,7 +45,7 @@ pub(super) async fn serve(app: Router, path: &str) -> Result<()> {
                 if !std::mem::replace(&mut is_failing, true) {
                     eprintln!("accepting a connection: {error}");
                 }
-                // Mostly a want of descriptors: clients give some back.
+                // Mostly a lack of descriptors: clients give some back.
                 crowded.notify_waiters();
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -59,7 +59,7 @@ fn most_connections() -> usize {
     usize::try_from((descriptors / PART_OF_DESCRIPTORS).clamp(1, MOST_CONNECTIONS)).unwrap_or(1)
 }
 
-/// A place for one more connection. Where there is none, those that ask nothing make room.
+/// A slot for one more connection. Where there is none, idle connections make room.
 async fn next_slot(slots: &Arc<Semaphore>, crowded: &Notify) -> Option<OwnedSemaphorePermit> {
     loop {
         match tokio::time::timeout(IDLE_TIME, Arc::clone(slots).acquire_owned()).await {

@@ -1,5 +1,5 @@
-//! `GET /containers/{id}/logs`: what is in the log, then with `follow` what comes. A follower reads the file itself: it
-//! loses nothing, however slow it is.
+//! `GET /containers/{id}/logs`: what is in the log, then with `follow` what comes. A follower reads
+//! the file itself: it loses nothing, however slow it is.
 
 use super::error::ApiError;
 use super::moment;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What of a log is wanted, and how.
+/// What of a log is requested, and in which form.
 #[derive(Debug, Clone)]
 struct Wanted {
     stdout: bool,
@@ -35,7 +35,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// The bytes of a line, or None if it is not wanted.
+    /// The bytes of a line, or None if it was not requested.
     fn render(&self, entry: &Entry) -> Option<Bytes> {
         let is_stderr = entry.stream == "stderr";
         let in_time = entry.time >= self.since && (self.until.is_empty() || entry.time <= self.until);
@@ -73,7 +73,7 @@ pub(super) async fn logs(state: State, parts: Parts, parameters: Parameters) -> 
     let path = paths::log(&container.id);
     let follow = is_true(&parameters, "follow");
     let (reading, filter) = (path.clone(), wanted.clone());
-    // The end is marked before the lines are read: a line in between is in the follower's part only.
+    // The end is marked before the lines are read: only the follower reads a line in between.
     let (old, news) = blocking(move || {
         let news = follow.then(|| Tail::from_end(&reading));
         let until = news.as_ref().map(Tail::position);
@@ -129,7 +129,7 @@ impl Follower {
                 return None;
             }
             let changed = self.changes.changed();
-            // The hub of a container that is gone does not wake anybody.
+            // The hub of a container that is gone wakes no client.
             if let Ok(Err(_)) = tokio::time::timeout(Duration::from_secs(30), changed).await {
                 return None;
             }

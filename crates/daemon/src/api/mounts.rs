@@ -1,4 +1,4 @@
-//! What a client wants to see in a container: binds, volumes, memory.
+//! The mounts that a client requests for a container: binds, volumes, tmpfs.
 
 use crate::shared::Shared;
 use crate::volume;
@@ -9,7 +9,8 @@ use corral_engine::image::metadata::Image;
 use corral_engine::spec::{Bind, ContainerSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Binds, volumes by name, volumes that the image wants, and those of other containers; tmpfs go to the spec.
+/// Binds, volumes by name, volumes that the image declares, and those of other containers. Tmpfs
+/// mounts go to the spec.
 pub(super) fn binds(
     shared: &Shared,
     host: &HostConfig,
@@ -46,7 +47,8 @@ pub(super) fn binds(
     Ok(all)
 }
 
-/// `source:target[:options]`; a source that is no path is the name of a volume, none at all a new volume.
+/// `source:target[:options]`. A source that is no path names a volume; without a source it is a new
+/// one.
 fn parse_bind(text: &str) -> Result<Bind, EngineError> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts.as_slice() {

@@ -1,5 +1,5 @@
-//! `GET /containers/{id}/top`: the processes of a container in the columns of ps(1), read from /proc: nothing has to be in
-//! the image for it.
+//! `GET /containers/{id}/top`: the processes of a container in the columns of ps(1). They are read
+//! from /proc, so the image needs no program for it.
 
 use super::stats::{TICKS, text, total_memory};
 use corral_engine::error::EngineError;
@@ -16,7 +16,7 @@ struct Process {
     pid: String,
     ppid: String,
     state: String,
-    /// Its name, and its whole command line.
+    /// Its name, and its complete command line.
     name: String,
     command: String,
     /// Seconds of processor, seconds since it began, and the time of day when it did.

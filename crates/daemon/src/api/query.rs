@@ -11,7 +11,7 @@ pub(super) type Parts = Path<HashMap<String, String>>;
 /// The parameters of a request.
 pub(super) type Parameters = Query<HashMap<String, String>>;
 
-/// The container (or whatever it is) that a path names.
+/// The id or name of the container, or other object, in a path.
 pub(super) fn id_of(parts: &Parts) -> &str {
     parts.get("id").map(String::as_str).unwrap_or_default()
 }
@@ -37,7 +37,8 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, EngineError> 
 pub(super) struct Filters(HashMap<String, Vec<String>>);
 
 impl Filters {
-    /// `{"name": ["a"]}`, or the older `{"name": {"a": true}}`. A key that is not known is an error, as in Docker.
+    /// `{"name": ["a"]}`, or the older `{"name": {"a": true}}`. A key that is not known is an
+    /// error, as in Docker.
     pub(super) fn parse(parameters: &Parameters, known: &[&str]) -> Result<Filters, EngineError> {
         let Some(text) = parameters.get("filters").filter(|text| !text.is_empty()) else {
             return Ok(Filters::default());
@@ -69,12 +70,12 @@ impl Filters {
         self.0.get(key)?.first().map(String::as_str)
     }
 
-    /// Does any of the values wanted of a key fit? True if none is wanted.
+    /// Does any of the requested values of a key fit? True if none was requested.
     pub(super) fn any(&self, key: &str, fits: impl Fn(&str) -> bool) -> bool {
         self.0.get(key).is_none_or(|wanted| wanted.iter().any(|value| fits(value)))
     }
 
-    /// Do labels have all that is wanted of them, `key` or `key=value`?
+    /// Do labels have all that were requested, `key` or `key=value`?
     pub(super) fn labels<'a>(&self, find: impl Fn(&str) -> Option<&'a str>) -> bool {
         let fits = |label: &String| match label.split_once('=') {
             Some((key, value)) => find(key) == Some(value),

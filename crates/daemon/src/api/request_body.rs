@@ -1,7 +1,8 @@
 //! Request bodies that are read to their end, also where their handler has no use for it.
 //!
-//! A connection that is closed with bytes unread is reset by the kernel, and the client loses the response. Docker's
-//! CLI sends the body after the head, so every handler that answers from the head alone would run into this.
+//! A connection that is closed with bytes unread is reset by the kernel, and the client loses the
+//! response. Docker's CLI sends the body after the head, so every handler that answers from the
+//! head alone would run into this.
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
@@ -12,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// What is read of a body after its handler dropped it, in bytes: an archive has padding behind its end.
+/// Bytes read of a body after its handler dropped it: an archive has padding behind its end.
 const MOST_DRAINED: usize = 1 << 20;
 /// A client that does not send the rest by then loses its connection.
 const DRAIN_TIME: Duration = Duration::from_secs(10);

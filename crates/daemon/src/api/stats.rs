@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Clock ticks a second, as the kernel tells times of processes: the same on every architecture.
+/// Clock ticks a second, the unit of the kernel's process times: the same on every architecture.
 pub(super) const TICKS: u64 = 100;
 
 pub(super) fn text(path: &str) -> String {

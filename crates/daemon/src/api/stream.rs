@@ -1,4 +1,4 @@
-//! Connections that become streams: `hijack` as attach and exec do it, and Docker's multiplexed frames.
+//! Connections that become streams: `hijack` for attach and exec, and Docker's multiplexed frames.
 
 use super::error::ApiError;
 use axum::body::{Body, Bytes};
@@ -41,7 +41,7 @@ pub(super) async fn hijack(request: Request) -> Result<(OnUpgrade, Bytes), ApiEr
     Ok((upgrade, body))
 }
 
-/// The answer before the stream: 101 where the client asks for an upgrade, 200 for the oldest clients.
+/// The answer before the stream: 101 if the client requests an upgrade, 200 for the oldest ones.
 pub(super) fn hijacked(headers: &HeaderMap, is_framed: bool) -> Response {
     let mut response = Response::new(Body::empty());
     if headers.contains_key("upgrade") {
@@ -86,7 +86,7 @@ pub(super) fn written(
     tokio::task::spawn_blocking(move || {
         let mut writer = ChannelWriter(sender);
         if let Err(error) = write(&mut writer) {
-            // The head is out: breaking the body off is the only way left to say that it is not whole.
+            // The head is out: only breaking off the body reports that it is not complete.
             let _ = writer.0.blocking_send(Err(std::io::Error::other(error.to_string())));
         }
     });

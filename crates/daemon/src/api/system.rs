@@ -74,7 +74,7 @@ pub(super) async fn info(state: State) -> Result<Json<Value>, ApiError> {
     Ok(Json(info))
 }
 
-/// What this engine is and can, whatever it does at the moment.
+/// What this engine is and supports, whether or not it is used at the moment.
 fn abilities() -> Value {
     json!({
         "MemoryLimit": true, "SwapLimit": true, "CpuCfsPeriod": true, "CpuCfsQuota": true, "CPUShares": true,
@@ -93,7 +93,7 @@ fn abilities() -> Value {
 const FILTERS: [&str; 9] =
     ["container", "daemon", "event", "image", "label", "network", "scope", "type", "volume"];
 
-/// What happens, one JSON object a line; with `since` also what happened, with `until` no further.
+/// Events, one JSON object a line; with `since` also past ones, with `until` none that are later.
 pub(super) async fn events(state: State, parameters: Parameters) -> Result<Response, ApiError> {
     let filters = Arc::new(Filters::parse(&parameters, &FILTERS)?);
     let moment = |name: &str| match text(&parameters, name) {

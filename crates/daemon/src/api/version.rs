@@ -11,8 +11,8 @@ use corral_engine::error::EngineError;
 pub(super) const API_VERSION: &str = "1.45";
 pub(super) const MIN_API_VERSION: &str = "1.24";
 
-/// Refuses clients that are too new or too old, and says in every answer what this engine speaks:
-/// clients negotiate so.
+/// Refuses clients that are too new or too old. Every answer has the version that this engine
+/// speaks: clients negotiate by it.
 pub(super) async fn negotiate(request: Request, next: Next) -> Response {
     let refusal = version_of(request.uri().path()).and_then(refuse);
     let mut response = match refusal {

@@ -63,7 +63,7 @@ fn state(container: &Snapshot, shared: &Shared) -> Value {
     state
 }
 
-/// What the client said, with what is in force over it.
+/// What the client requested, with the active values over it.
 fn overlaid(said: Value, in_force: Value) -> Value {
     let mut all = match said {
         Value::Object(said) => said,
@@ -199,7 +199,7 @@ fn list_or_null(list: &[String]) -> Value {
     if list.is_empty() { Value::Null } else { json!(list) }
 }
 
-/// `80/tcp` → where the host publishes it, as the client asked for it.
+/// `80/tcp` → where the host publishes it; the chosen port where the client set none.
 fn port_bindings(spec: &ContainerSpec) -> Value {
     let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for port in &spec.ports {
@@ -209,7 +209,7 @@ fn port_bindings(spec: &ContainerSpec) -> Value {
     json!(all)
 }
 
-/// The same as it is in force.
+/// The bindings that take effect.
 fn port_bindings_all(spec: &ContainerSpec) -> Value {
     let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for port in spec.ports.iter().filter(|_| !spec.endpoints.is_empty()) {

@@ -1,5 +1,5 @@
-//! Images as files: `docker load`, `save` and `import`. Read are Docker's own form (`manifest.json`) and OCI layouts
-//! (`index.json`); written is one archive that is both.
+//! Images as files: `docker load`, `save` and `import`. Read are Docker's own form
+//! (`manifest.json`) and OCI layouts (`index.json`); written is one archive that is both.
 
 use super::layer::{self, Hashing};
 use super::store::{Store, incoming};
@@ -35,7 +35,8 @@ struct Listed {
     layers: Vec<String>,
 }
 
-/// An archive taken apart: its files lie in a folder of their own, under numbers, not under the archive's names.
+/// An archive taken apart: its files lie in a folder of their own, under numbers, not under the
+/// archive's names.
 struct Spooled {
     folder: PathBuf,
     files: HashMap<String, Part>,
@@ -50,7 +51,7 @@ struct Part {
 }
 
 impl Store {
-    /// Takes every image of an archive; what came is told in Docker's words, a line each.
+    /// Takes every image of an archive; returns Docker's messages of what came, a line each.
     pub fn load(&self, reader: impl Read + 'static) -> Result<Vec<String>, EngineError> {
         let spooled = Spooled::read(layer::decompress(reader)?)?;
         let mut told = Vec::new();

@@ -1,5 +1,6 @@
-//! Artifacts of registries that are no images of containers, such as releases of the system: manifests as they were
-//! signed, and blobs into files. For programs that run by themselves; the daemon has `pull`.
+//! Artifacts of registries that are no images of containers, such as releases of the system:
+//! manifests as they were signed, and blobs into files. For programs that run by themselves; the
+//! daemon has `pull`.
 
 use super::download::{self, Download};
 use super::progress::Progress;
@@ -31,7 +32,7 @@ impl std::fmt::Debug for Artifact {
 }
 
 impl Artifact {
-    /// Asks for the manifest of a name.
+    /// Fetches the manifest of a name.
     pub fn find(name: &str, settings: &Settings) -> Result<Artifact, EngineError> {
         // An error means that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -66,7 +67,8 @@ impl Artifact {
         self.runtime.block_on(get_manifest(&self.endpoint, &sibling)).map(|(manifest, _)| manifest)
     }
 
-    /// Puts a blob at `target`. What came before a cut is in `target` with `.partial` behind it, and is gone on with.
+    /// Puts a blob at `target`. A download that was cut off is in `target` with `.partial` behind
+    /// it, and is resumed.
     pub fn fetch(
         &self,
         (digest, size): (&str, u64),

@@ -1,4 +1,5 @@
-//! One blob from a registry into a file: a download goes on where it was cut off, and counts only when its digest is right.
+//! One blob from a registry into a file. A download resumes where it was cut off, and is accepted
+//! only when its digest is right.
 
 use super::progress::Progress;
 use super::registry::{Endpoint, explain};
@@ -19,7 +20,7 @@ use tokio::io::AsyncWriteExt;
 
 /// How often a download goes on after it was cut off.
 const ATTEMPTS: u32 = 6;
-/// News of a download, in bytes.
+/// Bytes between two reports of progress.
 const STEP: u64 = 512 * 1024;
 
 /// A blob to be downloaded.
@@ -113,8 +114,8 @@ impl Download {
     }
 }
 
-/// Checks the digest of a complete download and puts it into its place. One that is wrong is not kept: going on with it
-/// would never mend it.
+/// Checks the digest of a complete download and renames it to its target. One that is wrong is
+/// removed: resuming it would never repair it.
 fn verify(partial: &Path, target: &Path, wanted: &str) -> anyhow::Result<()> {
     let mut file = fs::File::open(partial)?;
     let mut hasher = Sha256::new();

@@ -1,4 +1,5 @@
-//! Is the store what it says that it is? Every blob is hashed, and every unpacked layer compared with its archive.
+//! Checks that the store is intact. Every blob is hashed, and every unpacked layer compared with
+//! its archive.
 
 use super::layer::{self, decompress};
 use super::store::{Store, incoming};
@@ -20,13 +21,13 @@ pub struct Damage {
     /// The image that has it, by its name or else its id.
     pub image: String,
     pub what: String,
-    /// It can be unpacked again from its blob, which is sound.
+    /// It was unpacked again from its blob, which is intact.
     pub mended: bool,
 }
 
 impl Store {
-    /// Checks every image. With `mend` damaged layers are unpacked again from sound blobs, and what is damaged beyond
-    /// that is removed, so that the next pull brings it again.
+    /// Checks every image. If a repair is requested, damaged layers are unpacked again from intact
+    /// blobs. Blobs that are damaged are removed, so that the next pull fetches them again.
     pub fn check(&self, mend: bool) -> Vec<Damage> {
         let references = layout::References::load();
         let mut found = Vec::new();
@@ -60,7 +61,7 @@ fn check_blobs(kept: &Kept, mend: bool, sound: &mut BTreeSet<String>, tell: &mut
         if let Err(error) = hash(&layout::blob(digest), digest) {
             tell(format!("blob {digest}: {error:#}"), false);
             if mend {
-                // A pull takes what is there for sound.
+                // A pull takes what is there for intact.
                 let _ = fs::remove_file(layout::blob(digest));
             }
         }
@@ -106,7 +107,7 @@ fn compare(layer: &Layer) -> Result<()> {
     let root = open_root(&layout::layer(&layer.diff_id)).context("its tree is not there")?;
     let reader = decompress(File::open(layout::blob(&layer.digest)).context("its blob is not there")?)?;
     let mut archive = tar::Archive::new(reader);
-    // A name may be there twice: the last one counts.
+    // A name may be there twice: the last entry is the one that is compared.
     let mut last: Vec<(PathBuf, Fact)> = Vec::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -136,7 +137,7 @@ fn compare(layer: &Layer) -> Result<()> {
     Ok(())
 }
 
-/// What an archive says of a path.
+/// What an archive has at a path.
 enum Fact {
     File(String, u64),
     Link(PathBuf),

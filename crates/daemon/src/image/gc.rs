@@ -1,5 +1,5 @@
-//! What nothing uses goes: layers and blobs without an image, downloads that nobody goes on with, and, when the disk is
-//! nearly full, images that no container stands on, those used longest ago first.
+//! Removes what is not used: layers and blobs without an image, and stale downloads. When the disk
+//! is nearly full, also images that no container stands on, those used longest ago first.
 
 use super::store::{Store, incoming};
 use anyhow::Result;
@@ -53,7 +53,7 @@ impl Store {
         Ok(cleaned)
     }
 
-    /// Removes unused images, those used longest ago first, until the disk is less than `percent` full.
+    /// Removes unused images, oldest use first, until the disk is less than `percent` full.
     pub fn relieve(&self, percent: u64, used: &[String]) -> Result<Cleaned, EngineError> {
         let before = free_bytes();
         let mut cleaned = Cleaned::default();
@@ -109,7 +109,8 @@ impl Store {
     }
 }
 
-/// Says so if an image is damaged: what its file refers to may be all that is left of an image that the owner made.
+/// Is an image damaged? Then a warning names it: what its file refers to may be all that is left of
+/// an image that the owner made.
 fn is_damaged() -> bool {
     let damaged = layout::split_kept().1;
     for file in &damaged {

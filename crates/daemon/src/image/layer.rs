@@ -13,8 +13,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-/// Unpacks a blob of the store into its place, unless it is there; entries that were refused come back.
-/// The archive must have the digest that the image's configuration says.
+/// Unpacks a blob of the store to its layer folder, unless that is there; returns the entries that
+/// were refused. The archive must have the digest that the image's configuration says.
 pub(super) fn unpack(blob: &Path, diff_id: &str) -> Result<Vec<String>> {
     let target = layout::layer(diff_id);
     if target.exists() {
@@ -48,7 +48,7 @@ fn unpack_to(blob: &Path, diff_id: &str, folder: &Path) -> Result<Vec<String>> {
     Ok(unpacked.refused)
 }
 
-/// What an archive is packed by, told by its first bytes: registries' words for it are not reliable.
+/// The compression of an archive, by its first bytes: registries' media types are not reliable.
 pub(crate) fn decompress(source: impl Read + 'static) -> Result<Box<dyn Read>> {
     let mut reader = BufReader::with_capacity(128 * 1024, source);
     let start = reader.fill_buf().context("reading the layer")?;

@@ -1,5 +1,5 @@
-//! Images that come and go: pulled, pushed, loaded, saved, removed. What the store holds, any process
-//! reads by `corral_engine::image`.
+//! Images that come and go: pulled, pushed, loaded, saved, removed. What the store holds, any
+//! process reads by `corral_engine::image`.
 
 pub(crate) mod archive;
 pub mod artifact;

@@ -1,4 +1,4 @@
-//! How far a pull or a push has come, as a client of the API hears of it.
+//! The progress of a pull or a push, as a client of the API gets it.
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Sender;

@@ -1,5 +1,5 @@
-//! Images from a registry. Layers come in parallel, go on where they were cut off, and count only when their digests
-//! are right.
+//! Images from a registry. Layers come in parallel and resume where they were cut off. They are
+//! accepted only when their digests are right.
 
 use super::download::{self, Download};
 use super::layer;

@@ -1,4 +1,4 @@
-//! Which registry to ask for a name, how, and as whom.
+//! Which registries to try for a name, how, and with which account.
 
 use corral_engine::error::EngineError;
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
@@ -17,10 +17,10 @@ const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// A registry that sends nothing for so long is given up.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What the configuration says about registries.
+/// The registry settings of the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Asked before Docker Hub, as `https://host[:port]` or `http://…`.
+    /// Tried before Docker Hub, as `https://host[:port]` or `http://…`.
     pub mirrors: Vec<String>,
     /// Registries that need not have a good certificate, or speak plain HTTP.
     pub insecure: Vec<String>,
@@ -39,7 +39,7 @@ pub struct Account {
     pub registrytoken: String,
 }
 
-/// A registry to ask, and as whom.
+/// A registry to send requests to, and with which account.
 pub(super) struct Endpoint {
     pub(super) client: Client,
     pub(super) reference: Reference,
@@ -49,7 +49,7 @@ pub(super) struct Endpoint {
 }
 
 impl Settings {
-    /// The registries to ask for a name, in order.
+    /// The registries to try for a name, in order.
     pub(super) fn endpoints(
         &self,
         reference: &Reference,
@@ -78,7 +78,7 @@ impl Settings {
         Ok(found)
     }
 
-    /// HTTPS; where the owner said that it may be, or on this machine itself, plain HTTP if that fails.
+    /// HTTPS. Where the owner allows it, or on this machine itself, plain HTTP if that fails.
     fn protocols(&self, host: &str, plain: bool) -> Vec<ClientProtocol> {
         if plain {
             return vec![ClientProtocol::Http];
@@ -178,7 +178,7 @@ fn certificates(host: &str) -> Vec<Certificate> {
         .collect()
 }
 
-/// What went wrong at a registry, in words that say what to do.
+/// The error of a registry in words for users; a refused login comes with what to do.
 pub(super) fn explain(endpoint: &Endpoint, error: &OciDistributionError) -> EngineError {
     let (host, reference) = (&endpoint.host, corral_engine::image::reference::name(&endpoint.reference));
     match error {

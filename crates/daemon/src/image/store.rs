@@ -34,13 +34,13 @@ fn save(references: &References) -> Result<()> {
 /// Notes that a container is made of an image.
 pub(crate) fn touch(id: &str) {
     if let Ok(file) = fs::File::options().append(true).open(kept_file(id)) {
-        // It only says what is cleaned up first.
+        // It only decides what is cleaned up first.
         let _ = file.set_modified(std::time::SystemTime::now());
     }
 }
 
 impl Store {
-    /// Locks a digest: whoever waits finds it done, or does it himself.
+    /// Locks a digest. A task that waits for the lock finds the work done, or does it itself.
     pub(crate) async fn lock(&self, digest: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,8 +103,8 @@ impl Store {
         Ok(save(&references)?)
     }
 
-    /// Takes a name away, or an image with all its names; what happened comes back as `(Untagged |
-    /// Deleted, what)`. `used` are the ids of images that containers stand on.
+    /// Removes a name, or an image with all its names. Returns what was done as
+    /// `(Untagged | Deleted, what)`. `used` are the ids of images that containers stand on.
     pub fn remove(
         &self,
         name: &str,

@@ -1,5 +1,5 @@
-//! Names of containers, answered on the bridges of networks that clients made. What is no container's name is passed on
-//! to the host's name servers as it came, and so is the answer.
+//! Names of containers, answered on the bridges of networks that clients made. A query for any
+//! other name is passed on to the host's name servers as it came, and so is the answer.
 
 use crate::table::Table;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
@@ -97,7 +97,7 @@ impl Server {
             tokio::spawn(async move {
                 let Ok(_slot) = server.slots.try_acquire() else { return };
                 if let Some(answer) = server.answer(&question, false).await {
-                    // One that is lost is asked for again.
+                    // A client repeats its query if the answer is lost.
                     let _ = socket.send_to(&answer, from).await;
                 }
             });
@@ -107,7 +107,7 @@ impl Server {
     async fn run_tcp(self: Arc<Server>, listener: TcpListener) {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
-                // Mostly a want of descriptors: the next one is as ready as this one was.
+                // Mostly a lack of descriptors: the next try would fail at once too.
                 sleep(PAUSE).await;
                 continue;
             };
@@ -186,7 +186,7 @@ fn reply(to: &Message) -> Message {
     answer
 }
 
-/// Asks the host's name servers, one after the other.
+/// Sends the query to the host's name servers, one after the other, until one answers.
 async fn ask_others(question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
     let text = tokio::fs::read_to_string("/etc/resolv.conf").await.ok()?;
     let servers =

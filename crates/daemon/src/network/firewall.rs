@@ -1,6 +1,6 @@
-//! Published ports and the way out, as rules of the kernel's packet filter: chains of ours that are a function of the
-//! containers that run, put into force as a whole by `iptables-restore`. It is the same program that the user's Docker
-//! uses, so each sees what the other did.
+//! Published ports and the way out, as rules of the kernel's packet filter. Our chains are a
+//! function of the containers that run. `iptables-restore` applies them all at once. It is the same
+//! program that the user's Docker uses, so each sees what the other did.
 
 use super::record::{Network, members};
 use anyhow::{Context, Result, bail};
@@ -20,7 +20,8 @@ const CHAINS: [(&str, &str, &str); 4] = [
     ("filter", "CORRAL-FORWARD", "FORWARD"),
 ];
 
-/// The rules that the running containers want, as `iptables-restore` reads them; None if there is nothing to want them.
+/// The rules that the running containers need, as `iptables-restore` reads them. None if no running
+/// container is in a network.
 pub(super) fn rules(networks: &[Network], containers: &[Arc<Snapshot>]) -> Option<String> {
     let running: Vec<Arc<Snapshot>> = containers.iter().filter(|each| each.status.is_up()).cloned().collect();
     let used: Vec<&Network> =
@@ -50,7 +51,7 @@ pub(super) fn rules(networks: &[Network], containers: &[Arc<Snapshot>]) -> Optio
     Some(text)
 }
 
-/// Networks do not see each other, but for published ports; one without a way out sees nothing else either.
+/// Networks do not see each other, but for published ports. An internal one sees nothing else.
 fn forwarded(used: &[&Network]) -> String {
     let mut text = String::new();
     for network in used {
@@ -97,7 +98,7 @@ fn published(used: &[&Network], running: &[Arc<Snapshot>]) -> Vec<(String, Strin
     rules
 }
 
-/// Puts the rules into force; None: our chains are empty.
+/// Applies the rules; None: our chains are empty.
 pub(super) fn apply(rules: &Option<String>) -> Result<()> {
     let Some(rules) = rules else {
         let empty: String =
@@ -129,7 +130,8 @@ fn iptables(arguments: &[&str]) -> Result<()> {
     program::run(command("iptables")?.args(["--wait", "5"]).args(arguments)).map(drop)
 }
 
-/// The host's own program, or that of our images by its own loader: nothing of the host is needed to run it.
+/// The host's own program, or that of our images by its own loader: nothing of the host is needed
+/// to run it.
 fn command(name: &str) -> Result<Command> {
     let own = format!("/usr/sbin/{name}");
     if Path::new(&own).exists() {

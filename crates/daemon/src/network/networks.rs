@@ -119,7 +119,7 @@ impl Networks {
         Ok(network)
     }
 
-    /// Removes a network in which nobody is; its bridge goes too.
+    /// Removes a network without endpoints; its bridge goes too.
     pub(crate) async fn remove(
         &self,
         network: &Network,
@@ -199,7 +199,7 @@ impl Networks {
         })
     }
 
-    /// Answers questions for names, and keeps the rules of the firewall as the containers want
+    /// Answers DNS queries, and keeps the rules of the firewall as the running containers need
     /// them.
     pub(crate) fn serve(self: &Arc<Networks>, table: &Table) {
         for network in self.all().iter().filter(|network| !is_predefined(&network.name)) {
@@ -230,7 +230,7 @@ impl Networks {
         self.changed.notify_one();
     }
 
-    /// Makes the rules of the firewall what the running containers want.
+    /// Makes the rules of the firewall what the running containers need.
     pub(crate) async fn apply(&self, table: &Table) -> Result<(), EngineError> {
         let _only = self.applying.lock().await;
         let rules = firewall::rules(&self.all(), &table.all());

@@ -33,7 +33,7 @@ fn free(protocol: &str) -> Option<u16> {
     bound.ok().map(|address| address.port())
 }
 
-/// Ports that somebody else publishes by now: a container is not started beside it.
+/// Refuses ports that another running container publishes: a container is not started beside it.
 pub(crate) fn check(containers: &[Arc<Snapshot>], id: &str, spec: &ContainerSpec) -> Result<(), EngineError> {
     for port in &spec.ports {
         let clash = containers.iter().filter(|other| other.status.is_up() && other.id != id).find(|other| {

@@ -62,12 +62,12 @@ fn file() -> PathBuf {
     Path::new(paths::STORE).join("networks.json")
 }
 
-/// Where a file is kept that could not be read: the next change of the networks must not replace it.
+/// Where an unreadable file is kept: the next change of the networks must not replace it.
 fn damaged_file() -> PathBuf {
     Path::new(paths::STORE).join("networks.json.damaged")
 }
 
-/// What `ros why` says of such a file.
+/// What `ros why` reports about such a file.
 pub(crate) fn damaged() -> Option<String> {
     let file = damaged_file();
     file.exists().then(|| format!("the networks that clients created: {} could not be read", file.display()))

@@ -1,13 +1,14 @@
-//! Removing a folder with all that is in it. Each folder is opened by its name in the descriptor of the one above it and
-//! never through a link, so nothing outside is reached, also if names or folders change meanwhile.
+//! Removing a folder with all that is in it. Each folder is opened by its name in the descriptor of
+//! the one above it, never through a link. So nothing outside is reached, also if names or folders
+//! change meanwhile.
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags, openat2, unlinkat};
 use rustix::io::{Errno, Result};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Removes what has this name in a folder; nothing of that name is no error. The folders on the way down are a list and
-/// not calls within calls: an archive decides how deep they are.
+/// Removes what has this name in a folder; nothing of that name is no error. The folders on the way
+/// down are a list, not nested calls: an archive decides how deep they are.
 pub(super) fn remove_tree(parent: &OwnedFd, name: &CStr) -> Result<()> {
     let mut open = Vec::new();
     if let Some(folder) = remove_file(parent.as_fd(), name)? {

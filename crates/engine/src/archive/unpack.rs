@@ -39,8 +39,8 @@ const OPAQUE: &str = ".wh..wh..opq";
 const WHITEOUT: &[u8] = b".wh.";
 const XATTR: &str = "SCHILY.xattr.";
 
-/// Unpacks an archive below `root`. An entry that would lead out of it is an error; device nodes are left out: what a
-/// container may open is said where it is created, not in an archive.
+/// Unpacks an archive below `root`. An entry that would lead out of it is an error. Device nodes
+/// are left out: which devices a container may open is set when it is created, not in an archive.
 pub fn unpack(reader: impl Read, root: &OwnedFd, whiteouts: Whiteouts) -> Result<Unpacked> {
     let mut archive = Archive::new(reader);
     let mut unpacker = Unpacker { root, whiteouts, done: Unpacked::default(), folder_times: BTreeMap::new() };
@@ -200,7 +200,8 @@ fn clear(folder: &OwnedFd, name: &OsStr) -> Result<()> {
     }
 }
 
-/// What an entry `.wh.NAME` does. The name that it hides is one of the same folder: `.` and `..` are none.
+/// What an entry `.wh.NAME` does. The name that it hides is one of the same folder, so `.` and `..`
+/// are refused.
 fn white_out(folder: &OwnedFd, name: &OsStr, hidden: &[u8]) -> Result<()> {
     if name == OPAQUE {
         return lsetxattr(path_of(folder).join("."), "trusted.overlay.opaque", b"y", XattrFlags::empty())
@@ -361,7 +362,7 @@ mod tests {
         secrets.iter().for_each(|secret| fs::write(secret, "as it was").unwrap());
         let file = EntryType::Regular;
         let own = entry(file, "a/b/own", "", "as it was");
-        // Each with what it is answered with; an empty text: nothing happens.
+        // Each with the error it is refused with; an empty text: no error.
         let cases = [
             (".wh...", "leads out"),
             (".wh..", "leads out"),

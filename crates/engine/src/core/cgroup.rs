@@ -1,4 +1,5 @@
-//! A container's cgroup as PID 1 uses it: small writes to the kernel's own file system, which wait for nothing.
+//! A container's cgroup as PID 1 uses it: small writes to the kernel's file system that never
+//! block.
 
 use crate::paths;
 use crate::spec::Limits;
@@ -11,13 +12,14 @@ pub fn freeze(id: &str, freeze: bool) -> Result<()> {
     fs::write(paths::cgroup(id).join("cgroup.freeze"), if freeze { "1" } else { "0" })
 }
 
-/// Did the kernel end something in it for want of memory?
+/// Did the kernel kill a process in it because memory ran out?
 pub fn had_oom_kill(id: &str) -> bool {
     let text = fs::read_to_string(paths::cgroup(id).join("memory.events")).unwrap_or_default();
     text.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count != "0")
 }
 
-/// Forgets an ended container at once if nothing of it runs any more; false if there is something left to end.
+/// Forgets an ended container at once if no process of it runs any more. False if there is
+/// something left to end.
 pub fn forget_empty(id: &str) -> bool {
     let cgroup = paths::cgroup(id);
     if let Err(error) = fs::remove_dir(&cgroup)
@@ -65,7 +67,8 @@ fn write(cgroup: &Path, file: &str, value: &str) -> Result<()> {
     }
 }
 
-/// Docker's shares (2 to 262144) as a weight of cgroup v2 (1 to 10000), by the formula that the runtimes agreed on.
+/// Docker's shares (2 to 262144) as a weight of cgroup v2 (1 to 10000). It is the formula that the
+/// runtimes agreed on.
 pub fn weight(shares: u64) -> u64 {
     match shares {
         0 => 100,

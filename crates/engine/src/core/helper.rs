@@ -57,7 +57,7 @@ impl Helper {
         packet::receive(&self.socket).unwrap_or(Received::Closed)
     }
 
-    /// Tells the helper to go on.
+    /// Sends the helper its order to go on.
     pub fn go(&self) -> Result<()> {
         packet::send(&self.socket, &Order::Go, &[])
     }

@@ -1,5 +1,5 @@
-//! Images inside the system image: unpacked layers, and one file that says which image stands on which of them.
-//! Written by `xtask/src/image.rs`. Nothing is loaded or copied at boot.
+//! Images inside the system image: unpacked layers, and one file for each image that names its
+//! layers. Written by `xtask/src/image.rs`. Nothing is loaded or copied at boot.
 
 use super::digest::digest;
 use super::metadata::{Config, Image, Tier};
@@ -64,8 +64,8 @@ impl Embedded {
         }
     }
 
-    /// A stable id, in the form that Docker's clients expect. Embedded images have no digest of their own: the system
-    /// image as a whole is what is signed.
+    /// A stable id, in the form that Docker's clients expect. Embedded images have no digest of
+    /// their own: the signature is of the complete system image.
     fn id(&self) -> String {
         digest(format!("{} {} {:?}", self.reference, self.created, self.layers).as_bytes())
     }

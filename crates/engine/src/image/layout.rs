@@ -3,11 +3,12 @@
 //! - `blobs/sha256/<hex>`: configurations, manifests and layers as they came, by their digest;
 //! - `layers/<hex>`: layers unpacked, by the digest of their uncompressed archive;
 //! - `images/<hex>.json`: which blobs and layers an image is made of, by its id;
-//! - `references.json`: which name means which image; `references.copy.json` is the same, for a disk that damages one;
+//! - `references.json`: which name means which image;
+//! - `references.copy.json`: the same, for a disk that damages one;
 //! - `incoming/`: what is not complete.
 //!
-//! Everything is complete and on the disk before what refers to it is: a cut of power at any
-//! instant leaves the old or the new. Only the engine daemon writes; helpers read.
+//! Everything is complete and on the disk before what refers to it is. So a power cut at any
+//! instant leaves the old state or the new. Only the engine daemon writes; helpers read.
 
 use super::digest::hex;
 use super::metadata::{Config, Image, Tier};

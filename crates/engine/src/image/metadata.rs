@@ -19,7 +19,7 @@ pub struct Image {
     pub created: String,
     /// Bytes of its unpacked files.
     pub size: u64,
-    /// The folders of its layers, uppermost first, as overlayfs wants them.
+    /// The folders of its layers, uppermost first, as overlayfs takes them.
     pub lower: Vec<PathBuf>,
     pub config: Config,
     /// The complete OCI image configuration.

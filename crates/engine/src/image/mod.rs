@@ -1,5 +1,6 @@
-//! Images as every process reads them, in two tiers: those embedded in the system image, and those in
-//! the store on the state disk, which the engine daemon writes. `lookup` finds one in either.
+//! Images as every process reads them, in two tiers. Embedded images are in the system image. The
+//! others are in the store on the state disk, which the engine daemon writes. `lookup` finds an
+//! image in either.
 
 pub mod digest;
 mod embedded;

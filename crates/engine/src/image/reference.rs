@@ -3,7 +3,7 @@
 use crate::error::EngineError;
 use oci_spec::distribution::Reference;
 
-/// A name in the full form that registries are asked by.
+/// A name in the full form that requests to registries have.
 pub fn parse(text: &str) -> Result<Reference, EngineError> {
     text.parse::<Reference>()
         .map_err(|error| EngineError::BadRequest(format!("invalid reference format: {text:?}: {error}")))

@@ -1,4 +1,5 @@
-//! A container's specification → the OCI runtime configuration (config.json) that libcontainer builds from.
+//! A container's specification → the OCI runtime configuration (config.json) that libcontainer
+//! builds from.
 //! <https://github.com/opencontainers/runtime-spec/blob/main/config.md>
 
 use super::account::{self, Account};
@@ -65,7 +66,8 @@ fn process(id: &str, spec: &ContainerSpec, image: &Image, capabilities: &[String
         "rlimits": spec.ulimits.iter().map(rlimit).collect::<Vec<_>>(),
     });
     if spec.no_new_privileges {
-        // libcontainer asks whether it is said, not what: with `false` it would load the seccomp profile too late.
+        // libcontainer checks whether the key is present, not its value. With `false` it would load
+        // the seccomp profile too late.
         process["noNewPrivileges"] = Value::Bool(true);
     }
     Ok(process)
@@ -91,7 +93,8 @@ fn arguments(spec: &ContainerSpec, image: &Image) -> Result<Vec<String>> {
     Ok(args)
 }
 
-/// What the image says, then what the container says; a later value of a variable replaces an earlier one.
+/// The variables of the image, then those of the container; a later value of a variable replaces an
+/// earlier one.
 fn environment(id: &str, spec: &ContainerSpec, image: &Image, account: &Account) -> Vec<String> {
     let mut all = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={}", hostname(id, spec))];
     if spec.tty {

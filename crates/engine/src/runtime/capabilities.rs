@@ -3,7 +3,7 @@
 use crate::spec::ContainerSpec;
 use serde_json::{Value, json};
 
-/// What Docker leaves to a container that asks for nothing.
+/// What Docker leaves to a container that requests nothing.
 const DEFAULT: [&str; 14] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -100,7 +100,8 @@ pub(super) fn possible() -> Vec<String> {
     possible.map(|(_, name)| format!("CAP_{name}")).collect()
 }
 
-/// The sets of a process. One that is not root has what execve(2) would leave it: nothing but the bound.
+/// The sets of a process. One that is not root has what execve(2) would leave it: only the bounding
+/// set.
 pub(super) fn sets(names: &[String], uid: u32) -> Value {
     if uid == 0 {
         json!({ "bounding": names, "effective": names, "permitted": names })

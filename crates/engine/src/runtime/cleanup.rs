@@ -1,4 +1,4 @@
-//! After a container: its processes, its cgroup, the runtime's notes of it, and on removal its files.
+//! After a container: its processes, its cgroup, its runtime state, and on removal its files.
 
 use crate::paths;
 use crate::protocol::Report;
@@ -29,14 +29,15 @@ pub(super) fn run(id: &str, keep_children: bool, remove: bool) -> Result<Report>
     Ok(Report::Done)
 }
 
-/// Removes all that is kept of a container. What cannot be removed now is swept up at the next boot.
+/// Removes all that is kept of a container. What cannot be removed now is removed at the next boot.
 pub fn remove_files(id: &str) {
     let _ = unmount(paths::rootfs(id), UnmountFlags::DETACH);
     let _ = fs::remove_dir_all(paths::overlay(id));
     let _ = fs::remove_dir_all(paths::container(id));
 }
 
-/// At boot: removes what is left of containers that are made anew at each boot. Those that clients made have a record.
+/// At boot: removes what is left of containers that are created again at each boot. Those that
+/// clients made have a record.
 pub fn sweep() {
     for base in [paths::container(""), paths::overlay("")] {
         let Ok(items) = fs::read_dir(base) else { continue };

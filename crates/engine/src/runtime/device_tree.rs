@@ -1,6 +1,6 @@
-//! The host's /dev in a container that asks for it. libcontainer fills every /dev with nodes and links of its own, which
-//! must not happen to the host's: so the container gets a /dev of its own first, and the host's is laid over it while
-//! the container waits to be started.
+//! The host's /dev in a container that requests it. libcontainer fills every /dev with nodes and
+//! links of its own, which must not change the host's. So the container gets a /dev of its own
+//! first. The host's is mounted over it while the container waits to be started.
 
 use crate::spec::ContainerSpec;
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::os::fd::AsFd;
 
-/// The place that is treated so.
+/// The bind target that is mounted this way.
 pub(super) const TARGET: &str = "/dev";
 
 /// Lays the host's tree over the container's, if its specification has such a bind.

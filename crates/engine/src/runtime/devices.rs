@@ -12,7 +12,8 @@ use std::path::Path;
 const OWN: [&str; 12] =
     ["console", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "tty", "urandom", "zero"];
 
-/// The nodes that a container gets: those it asks for; with all privileges, all that there are.
+/// The nodes that a container gets: those it requests. A privileged one gets all of the host's,
+/// unless it has the host's /dev.
 pub(super) fn of(spec: &ContainerSpec) -> Result<Vec<Value>> {
     let mut found: Vec<Value> = spec
         .devices
@@ -29,7 +30,7 @@ pub(super) fn of(spec: &ContainerSpec) -> Result<Vec<Value>> {
     Ok(found)
 }
 
-/// The rules for devices, in the order in which they count.
+/// The rules for devices, in the order in which they are applied.
 pub(super) fn rules(spec: &ContainerSpec, devices: &[Value]) -> Vec<Value> {
     let mut rules = vec![json!({"allow": spec.privileged, "access": "rwm"})];
     if spec.privileged {
@@ -59,7 +60,7 @@ fn rule(text: &str) -> Option<Value> {
     Some(rule)
 }
 
-/// A device node of the host as the container gets it. One that this machine does not have is left out.
+/// A device node of the host as the container gets it. One that this machine lacks is left out.
 fn asked(text: &str) -> Result<Option<Value>> {
     let mut parts = text.split(':');
     let source = parts.next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Files that the configuration wants in a container (`write_files`), put there before its first process starts. No
-//! link inside the image can lead out of it.
+//! Files that the configuration adds to a container (`write_files`), put there before its first
+//! process starts. No link inside the image can lead out of it.
 
 use super::account;
 use crate::archive::root::{make_folders, open_root};
@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Writes them all; one that fails is told in the container's log, and the others are written.
+/// Writes them all. One that fails is reported in the container's log, and the others are written.
 pub(super) fn place(id: &str, spec: &ContainerSpec) {
     if !spec.labels.contains_key(FILES_LABEL) {
         return;

@@ -1,5 +1,5 @@
-//! The creation helper: takes one order from PID 1, does it, reports, exits. The container's first process, its child,
-//! is then PID 1's.
+//! The creation helper: takes one order from PID 1, does it, reports, exits. The container's first
+//! process, its child, is then PID 1's.
 
 use super::{bundle, cleanup, device_tree, files, link, names, overlay, private, process};
 use crate::error::{Failure, FailureKind};
@@ -38,7 +38,8 @@ pub fn run(socket: &OwnedFd) -> i32 {
     code
 }
 
-/// libcontainer looks for the program in a process that reports in text. Docker's clients know these messages.
+/// libcontainer looks for the program in a process that reports errors as text. Docker's clients
+/// know these messages.
 fn explain(message: &str) -> Failure {
     let found = message.split_once("executable '").and_then(|(_, rest)| rest.split_once('\''));
     match found {
@@ -168,7 +169,7 @@ fn report(socket: &OwnedFd, report: &Report, descriptor: Option<&OwnedFd>) -> Re
     packet::send(socket, report, &descriptors).context("reporting to PID 1")
 }
 
-/// The console socket of the OCI runtimes: the container's side sends the master of its pty through it.
+/// The console socket of the OCI runtimes: the container sends the master of its pty through it.
 struct Terminal(Option<(UnixListener, PathBuf)>);
 
 impl Terminal {

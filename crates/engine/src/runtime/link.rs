@@ -1,5 +1,6 @@
-//! A container's endpoints in bridge networks, by netlink: the bridge on the host, a pair of interfaces, addresses and
-//! routes in the container. Runs in the helper, which has one thread and may change its network namespace.
+//! A container's endpoints in bridge networks, by netlink: the bridge on the host, a pair of
+//! interfaces, addresses and routes in the container. Runs in the helper, which has one thread and
+//! may change its network namespace.
 
 use crate::spec::{Endpoint, MacAddress};
 use anyhow::{Context, Result};
@@ -11,7 +12,8 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
-/// Gives a container whose first process is `pid` its places; without any, its loopback at least works.
+/// Connects a container whose first process is `pid` to its endpoints. Without endpoints, at least
+/// its loopback works.
 pub(super) fn attach(pid: i32, endpoints: &[Endpoint], first: usize) -> Result<()> {
     run(async |handle| {
         for endpoint in endpoints {
@@ -95,7 +97,7 @@ async fn set_up(handle: &Handle, index: u32) -> Result<()> {
     Ok(handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?)
 }
 
-/// The network's bridge, made if it is not there: networks are kept over a boot, interfaces are not.
+/// The network's bridge, made if missing: networks are kept over a boot, interfaces are not.
 async fn ensure_bridge(handle: &Handle, endpoint: &Endpoint) -> Result<u32> {
     let name = endpoint.bridge.as_str();
     if let Some(link) = find(handle, name).await? {

@@ -1,6 +1,6 @@
-//! Building containers with libcontainer. All of it runs in the creation helper: one thread, re-executed from PID 1's
-//! own binary, gone when its one job is done. libcontainer clones and then allocates, so it must never be called from
-//! a process with several threads.
+//! Building containers with libcontainer. All of it runs in the creation helper: one thread,
+//! re-executed from PID 1's own binary, which exits when its one job is done. libcontainer clones
+//! and then allocates. So it must never be called from a process with several threads.
 
 mod account;
 mod bundle;

@@ -4,7 +4,7 @@ use super::{device_tree, names};
 use crate::spec::{Bind, ContainerSpec};
 use serde_json::{Value, json};
 
-/// Where the small init is in a container that wants one.
+/// Where the small init is in a container that requests one.
 pub(super) const INIT: &str = "/sbin/docker-init";
 
 /// The mounts of a container, in their order: a later one may lie within an earlier one.

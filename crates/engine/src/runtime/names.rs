@@ -1,4 +1,4 @@
-//! What a container calls itself, and /etc/hostname, /etc/hosts and /etc/resolv.conf of one that has
+//! The hostname of a container. Also /etc/hostname, /etc/hosts and /etc/resolv.conf of one that has
 //! names of its own.
 
 use crate::paths;
@@ -20,7 +20,7 @@ pub(super) fn hostname(id: &str, spec: &ContainerSpec) -> String {
     }
 }
 
-/// The binds of the files that [`write`] wrote. Where the container has a file bound itself, that one counts.
+/// The binds of the files that [`write`] wrote. A bind of the container's own takes precedence.
 pub(super) fn files(id: &str, spec: &ContainerSpec) -> Vec<Bind> {
     if !spec.own_names {
         return Vec::new();

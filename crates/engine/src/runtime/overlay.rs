@@ -1,4 +1,5 @@
-//! The root file system of a container: overlayfs over the layers of its image. It stays mounted over restarts.
+//! The root file system of a container: overlayfs over the layers of its image. It stays mounted
+//! over restarts.
 
 use crate::archive::pack::{Packed, pack};
 use crate::archive::root::{make_folders, open_in, open_root};
@@ -22,7 +23,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// Mounts the root file system unless it is mounted already; with `keep` what is written there outlives the container.
+/// Mounts the root file system unless it is mounted already. With `keep`, what is written there
+/// outlives the container.
 pub fn mount(id: &str, keep: &str, image: &Image) -> Result<()> {
     let base = paths::overlay(id);
     let merged = paths::rootfs(id);
@@ -49,12 +51,13 @@ pub fn mount(id: &str, keep: &str, image: &Image) -> Result<()> {
     let root =
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).with_context(names)?;
     move_mount(&root, "", CWD, &merged, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).with_context(names)?;
-    // What the container mounts in its root is its own business: nothing of it may come back to the host's copy.
+    // Mounts that the container makes in its root stay its own: none of them may propagate to the
+    // host's copy.
     mount_change(&merged, MountPropagationFlags::PRIVATE).context("keeping the container's mounts apart")
 }
 
-/// Has the container's folder lead to what is kept. What was kept over another image, or under the service's former
-/// name for it, is of no use any more.
+/// Makes the container's folder a link to what is kept. What was kept over another image, or under
+/// the service's former name for it, is of no use any more and is removed.
 fn link_kept(base: &Path, keep: &str, image: &Image) -> Result<()> {
     let kept = paths::kept(keep);
     let service = |name: &str| name.rsplit_once('-').map(|(service, _)| service.to_owned());
@@ -80,8 +83,8 @@ fn is_mounted(path: &Path) -> bool {
     path.parent().is_some_and(|parent| matches!((of(path), of(parent)), (Ok(own), Ok(outer)) if own != outer))
 }
 
-/// Leaves out the optional binds that could not be mounted: what an owner adds to a service of the system must not
-/// keep it from starting.
+/// Leaves out the optional binds that could not be mounted. A bind that an owner adds to a service
+/// of the system must not keep it from starting.
 pub(super) fn leave_out_unusable(id: &str, spec: &ContainerSpec) -> Result<ContainerSpec> {
     let mut spec = spec.clone();
     let (mut optional, wanted): (Vec<Bind>, Vec<Bind>) =
@@ -144,7 +147,7 @@ fn make_target(base: &OwnedFd, below: &Path, is_folder: bool) -> Result<()> {
     Ok(openat(&folder, name, flags, Mode::from_raw_mode(0o644)).map(drop)?)
 }
 
-/// Makes what a container wants to see of the host and that is not there, as Docker does, and fills new volumes.
+/// Makes the sources of binds that are missing on the host, as Docker does, and fills new volumes.
 pub(super) fn prepare_binds(id: &str, spec: &ContainerSpec) -> Result<()> {
     for bind in &spec.binds {
         if !Path::new(&bind.source).exists() {

@@ -1,4 +1,5 @@
-//! Files of the engine's that only root reads: the environment of a container may hold passwords, and others see /run.
+//! Files of the engine's that only root reads. The environment of a container may hold passwords,
+//! and other users can read /run.
 
 use anyhow::{Context, Result};
 use serde_json::Value;

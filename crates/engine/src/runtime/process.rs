@@ -8,7 +8,8 @@ use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 
-/// Writes the process description and returns its path. What the exec does not say is as in the container.
+/// Writes the process description and returns its path. What the exec does not set is as in the
+/// container.
 pub(super) fn write(id: &str, spec: &ExecSpec) -> Result<PathBuf> {
     let folder = paths::bundle(id);
     let text = fs::read(folder.join("config.json")).context("the container has no bundle: does it run?")?;

@@ -1,5 +1,5 @@
-//! A seccomp profile in Docker's format → the part of the OCI runtime configuration. What a profile allows may depend
-//! on the container's capabilities and on the kernel.
+//! A seccomp profile in Docker's format → the part of the OCI runtime configuration. What a profile
+//! allows may depend on the container's capabilities and on the kernel.
 //! <https://docs.docker.com/engine/security/seccomp/>
 
 use crate::paths;
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use std::fs;
 
 const ARCHITECTURE: &str = "amd64";
-/// What this machine runs: 64 bit, and 32 bit as well. Not x32, which Debian's kernel has switched off: the filter
-/// refuses it, and is made in two thirds of the time.
+/// What this machine runs: 64 bit, and 32 bit as well. Not x32, which Debian's kernel has switched
+/// off: the filter refuses it, and is made in two thirds of the time.
 const ARCHITECTURES: [&str; 2] = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"];
 
 #[derive(Debug, Deserialize)]
@@ -94,7 +94,7 @@ fn convert(text: &str, capabilities: &[String], kernel: &str) -> Result<Value> {
 }
 
 impl Condition {
-    /// Does all that it asks for hold?
+    /// Are all of its conditions met?
     fn holds(&self, capabilities: &[String], kernel: &str) -> bool {
         self.caps.iter().flatten().all(|name| capabilities.contains(name))
             && self
@@ -104,7 +104,7 @@ impl Condition {
             && self.min_kernel.as_ref().is_none_or(|wanted| version(kernel) >= version(wanted))
     }
 
-    /// Does any of what it names hold?
+    /// Is any of its conditions met?
     fn meets(&self, capabilities: &[String], kernel: &str) -> bool {
         self.caps.iter().flatten().any(|name| capabilities.contains(name))
             || self.arches.iter().flatten().any(|name| name == ARCHITECTURE)
@@ -112,7 +112,7 @@ impl Condition {
     }
 }
 
-/// Major and minor number: all that profiles ask for.
+/// Major and minor number: no profile names more.
 fn version(text: &str) -> (u32, u32) {
     let mut parts = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))

@@ -1,5 +1,6 @@
-//! libcontainer tells the cause of a failure to `tracing`, often in a process that cannot report to us any more. Its
-//! errors go to the kernel's log, which is open everywhere and shows them on the console.
+//! libcontainer reports the cause of a failure to `tracing`, often in a process that cannot report
+//! to us any more. Its errors go to the kernel's log. That log is open everywhere, and shows them
+//! on the console.
 
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
@@ -32,7 +33,7 @@ impl Subscriber for Witness {
         let mut line = Line(String::new());
         event.record(&mut line);
         if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
-            // Whoever could be told of a failure is told by the helper's report.
+            // Dropped: a client that waits learns of the failure by the helper's report.
             let _ = log.write_all(format!("<3>corral-helper:{}\n", line.0).as_bytes());
         }
     }

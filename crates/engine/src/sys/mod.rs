@@ -1,7 +1,7 @@
 //! The operating system, wrapped: sockets that carry descriptors, signals as descriptors, reaping.
 //!
-//! The rules: `unsafe` is allowed here and nowhere else in the workspace, each block with the invariant it relies on
-//! and who upholds it.
+//! The rules: `unsafe` is allowed here and nowhere else in the workspace, each block with the
+//! invariant it relies on and who upholds it.
 
 pub mod packet;
 pub mod reap;
@@ -14,14 +14,15 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A descriptor that this process was started with, named by its number. None if there is none of that number.
+/// A descriptor that this process was started with, by its number. None if there is no such one.
 #[expect(unsafe_code, reason = "taking ownership of an inherited descriptor cannot be expressed safely")]
 pub fn inherited(number: RawFd) -> Option<OwnedFd> {
     if number < 3 || !std::path::Path::new(&format!("/proc/self/fd/{number}")).exists() {
         return None;
     }
-    // SAFETY: the descriptor is open (just looked) and nobody in this process owns it: it was inherited from PID 1 for
-    // exactly this use, and the helper asks for it once, as the first thing it does.
+    // SAFETY: the descriptor is open (just checked) and no value in this process owns it. It was
+    // inherited from PID 1 for exactly this use. The helper takes it once, as the first thing it
+    // does.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -29,13 +30,13 @@ pub fn inherited(number: RawFd) -> Option<OwnedFd> {
 #[expect(unsafe_code, reason = "tokio wants a promise that the descriptor stays the same")]
 pub fn open_async(descriptor: OwnedFd, interest: Interest) -> Option<AsyncFd<OwnedFd>> {
     rustix::io::ioctl_fionbio(&descriptor, true).ok()?;
-    // SAFETY: an OwnedFd names one descriptor for as long as it lives, and closes it only when it is dropped, which is
-    // when the AsyncFd that owns it is.
+    // SAFETY: an OwnedFd names one descriptor for as long as it lives, and closes it only when it
+    // is dropped. That is when the AsyncFd that owns it is dropped.
     unsafe { AsyncFd::register_with_interest(descriptor, interest) }.ok()
 }
 
-/// Executes this process' own binary again with what it is to go on with: a document, and the descriptors that the
-/// document names by number. Returns only if it could not.
+/// Executes this process' own binary again. It gets a document of what it is to go on with, and the
+/// descriptors that the document names by number. Returns only if it could not.
 pub fn execute_again(name: &str, document: &[u8], kept: &[RawFd]) -> std::io::Error {
     match prepare(document, kept) {
         Ok(memory) => {
@@ -58,7 +59,7 @@ pub fn execute_again(name: &str, document: &[u8], kept: &[RawFd]) -> std::io::Er
     }
 }
 
-/// The argument that says that a process goes on with what an earlier one began.
+/// The argument with which a process goes on with what an earlier one began.
 const RESUME: &str = "--resume=";
 
 fn prepare(document: &[u8], kept: &[RawFd]) -> std::io::Result<OwnedFd> {
@@ -77,7 +78,7 @@ fn set_inherited(kept: &[RawFd], flag: nix::fcntl::FdFlag) -> std::io::Result<()
     Ok(())
 }
 
-/// Is this a want of descriptors, of this process or of the machine? It passes.
+/// Is this a lack of descriptors, of this process or of the machine? It is temporary.
 pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))

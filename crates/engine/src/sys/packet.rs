@@ -1,4 +1,4 @@
-//! Messages with descriptors over a unix socket of type SEQPACKET: one message is one packet of JSON.
+//! Messages with descriptors over a SEQPACKET unix socket: one message is one packet of JSON.
 
 use corral_machine::deadline::pause;
 use rustix::io::Errno;
@@ -65,7 +65,8 @@ pub fn encode(message: &impl Serialize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Sends the bytes of a message with descriptors. False if the socket is full at the moment and does not block.
+/// Sends the bytes of a message with descriptors. False if the socket is full at the moment and
+/// does not block.
 pub fn send_bytes(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<bool> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -104,8 +105,9 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
     take(&socket, RecvFlags::CMSG_CLOEXEC)
 }
 
-/// Receives one message with all its descriptors. As long as this process has no room for them the message stays where
-/// it is, and this waits: the kernel would drop what does not fit.
+/// Receives one message with all its descriptors. As long as this process has no room for them, it
+/// waits, and the message stays in the socket. Otherwise the kernel would drop the descriptors that
+/// do not fit.
 pub fn receive_complete<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
     loop {
         match take(&socket, RecvFlags::CMSG_CLOEXEC | RecvFlags::PEEK)? {

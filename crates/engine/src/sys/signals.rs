@@ -21,8 +21,8 @@ pub enum SignalAction {
 }
 
 impl Signals {
-    /// Blocks the signals for this process and makes them readable. Programs started later must unblock them:
-    /// see [`unblock_all`].
+    /// Blocks the signals for this process and makes them readable. Programs started later must
+    /// unblock them: see [`unblock_all`].
     pub fn open() -> Result<Signals> {
         let mut set = SigSet::empty();
         for signal in
@@ -56,7 +56,7 @@ impl AsFd for Signals {
     }
 }
 
-/// Undoes the blocking that a child inherits from PID 1. The first thing that every program of ours does.
+/// Undoes the blocking that a child inherits from PID 1. Every program of ours does this first.
 pub fn unblock_all() {
     let _ = SigSet::all().thread_unblock();
 }
@@ -72,14 +72,16 @@ pub fn send(pid: i32, signal: Signal) -> Result<()> {
 
 #[expect(unsafe_code, reason = "real-time signals have no names in rustix, and nix takes none of them")]
 fn of_real_time(signal: Signal) -> Option<rustix::process::Signal> {
-    // SAFETY: the number is none of those that the C library keeps for itself (just looked), and it is only sent.
+    // SAFETY: the number is none of those that the C library keeps for itself (just checked), and
+    // it is only sent.
     signal.is_real_time().then(|| unsafe { rustix::process::Signal::from_raw_unchecked(signal.number()) })
 }
 
 /// Ends this process quietly when what reads its output goes away (`ros … | head`), as programs do.
 #[expect(unsafe_code, reason = "nix takes any change of a signal's disposition for unsafe")]
 pub fn end_on_closed_pipe() {
-    // SAFETY: the default disposition runs no code of ours, and this is called before any thread is started.
+    // SAFETY: the default disposition runs no code of ours, and this is called before any thread is
+    // started.
     let _ =
         unsafe { nix::sys::signal::signal(nix::sys::signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) };
 }

@@ -19,8 +19,9 @@ pub(super) fn become_pid_1() {
     std::panic::set_hook(Box::new(|info| say(&format!("PID 1 met a bug: {info}"))));
 }
 
-/// Every process inherits these. The kernel starts PID 1 with 1,024 descriptors (4,096 at most), which databases refuse.
-/// No core files: they would fill the disks of containers. Docker has them, as its unit says (images/docker/compose.yml).
+/// Every process inherits these. The kernel starts PID 1 with 1,024 descriptors (4,096 at most),
+/// which databases refuse. There are no core files: they would fill the disks of containers. Docker
+/// has them, as its unit defines (images/docker/compose.yml).
 fn set_limits() {
     raise(Resource::Nofile, Some(MOST_FILES));
     raise(Resource::Nproc, None);
@@ -28,7 +29,8 @@ fn set_limits() {
     let _ = setrlimit(Resource::Core, no_core_files);
 }
 
-/// Sets both limits. Who may not raise the hard one, as on a build machine, uses all of what there is.
+/// Sets both limits. A process that may not raise the hard limit, as on a build machine, uses all
+/// of what there is.
 fn raise(resource: Resource, limit: Option<u64>) {
     if setrlimit(resource, Rlimit { current: limit, maximum: limit }).is_err() {
         let maximum = getrlimit(resource).maximum;
@@ -58,13 +60,15 @@ pub(super) fn mount_all() -> Vec<String> {
     problems
 }
 
-/// What the engine needs where somebody else mounted /proc, /sys, /dev and /run; returns what could not be had.
+/// What the engine needs on a host that has mounted /proc, /sys, /dev and /run itself. Returns what
+/// could not be prepared.
 pub(super) fn prepare_for_engine() -> Vec<String> {
     let _ = fs::create_dir_all("/run/corral");
     prepare_cgroups().err().map(|error| format!("preparing cgroups: {error}")).into_iter().collect()
 }
 
-/// The cgroup of all system containers, with every controller: helpers that run at the same time find it made.
+/// The cgroup of all system containers, with every controller. It is made here so that helpers that
+/// run at the same time find it.
 fn prepare_cgroups() -> std::io::Result<()> {
     let root = Path::new("/sys/fs/cgroup");
     let system = root.join("system");
@@ -77,7 +81,7 @@ fn prepare_cgroups() -> std::io::Result<()> {
     Ok(())
 }
 
-/// /etc is rendered anew at each boot.
+/// Renders /etc. This is done again at each boot.
 pub(super) fn render_etc() {
     let files: [(&str, &str); 4] = [
         ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"),

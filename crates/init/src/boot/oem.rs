@@ -13,7 +13,7 @@ const MOUNT_POINT: &str = "/usr/share/ros/oem";
 /// Its layer of the configuration.
 pub const CONFIG: &str = "/usr/share/ros/oem/oem-config.yml";
 
-/// Mounts the partition if there is one, and resolves again with what it says.
+/// Mounts the partition if there is one, and resolves again with its layer.
 pub(super) fn enter(rough: Resolved) -> Resolved {
     let state = &rough.config.rancher.state;
     let Some(device) = block::resolve(&state.oem_dev).into_iter().next() else { return rough };

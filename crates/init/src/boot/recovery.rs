@@ -1,12 +1,12 @@
-//! The recovery console: a shell with the tools of the console and of the network, before the state disk is touched.
-//! Asked for by `rancher.recovery`, which the boot menu sets, or because a step failed that the owner requires. The boot
-//! goes on when it is left.
+//! The recovery console: a shell with the tools of the console and of the network, before the state
+//! disk is touched. It is requested by `rancher.recovery`, which the boot menu sets, or runs
+//! because a step failed that the owner requires. The boot goes on when the user leaves it.
 
 use super::run_once;
 use corral_machine::console::say;
 use corral_plan::resolved::Resolved;
 
-/// Runs it, and returns when somebody has left it.
+/// Runs it, and returns when the user has left it.
 pub(super) fn run(resolved: &Resolved, reason: &str) {
     say(&format!("recovery: {reason}"));
     say("recovery: launching the recovery console; leaving it goes on with the boot");

@@ -1,12 +1,12 @@
-//! `ros reset`, as the next boot does it: before anything of the state is used. What is deleted first leaves its place,
-//! so that a cut of power in between does not leave half of it: the wish is gone last.
+//! `ros reset`, as the next boot does it: before anything of the state is used. The request is
+//! removed last, so after a power loss in between the next boot completes it.
 
 use anyhow::{Context, Result};
 use corral_machine::console::say;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the owner asked for: one word a line.
+/// The owner's request: one word a line.
 pub const RESET: &str = "/var/lib/rancher/reset";
 
 /// The configured keys, where they are kept and the rest of the configuration is not.
@@ -27,7 +27,7 @@ const KEEP: [(&str, &[&str]); 3] = [
     ("images", &["var/lib/docker", "var/lib/system-docker"]),
 ];
 
-/// Does what `ros reset` asked for below `base`, the root of the state.
+/// Does what `ros reset` requested below `base`, the root of the state.
 pub(super) fn run_if_asked(base: &Path) {
     let wish = base.join(RESET.trim_start_matches('/'));
     let Ok(text) = fs::read_to_string(&wish) else { return };

@@ -16,9 +16,11 @@ use std::time::Duration;
 pub const NAME: &str = "corral-resolve";
 /// Its argument when an unconfirmed change is to be rolled back first.
 pub const TAKE_BACK: &str = "--take-back";
-/// Its argument when modules and sysctl are to follow what changed; in a boot PID 1 does that first.
+/// Its argument when modules and sysctl are to follow what changed; in a boot PID 1 does that
+/// first.
 pub const WITH_KERNEL: &str = "--with-kernel";
-/// Its argument when the owner's files are to be left out, before the reason: they could not be resolved.
+/// Its argument when the owner's files are to be left out, before the reason why they could not be
+/// resolved.
 pub const BUILT_IN: &str = "--built-in";
 /// Its argument when no data source is to be looked for either.
 pub const NO_SOURCES: &str = "--no-sources";
@@ -28,7 +30,7 @@ pub const FAILURE: &str = "/run/corral/resolver-failure";
 pub const NOTICE: &str = "/run/corral/notice";
 /// How long it may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// How long it may take to end once it has said all.
+/// How long it may take to end once its output is complete.
 const END_TIME: Duration = Duration::from_secs(5);
 /// More than this is no configuration: a document has a mebibyte, and what it expands to a few.
 const MAX_OUTPUT: usize = 64 << 20;
@@ -58,7 +60,7 @@ impl Resolver {
         Ok(Resolver { child, output, text: Vec::new(), given_up: None })
     }
 
-    /// Takes what is there. True when the resolver has said all, or more than is taken.
+    /// Takes the output that is there. True when the output is complete, or larger than is taken.
     pub(crate) fn read(&mut self) -> bool {
         let mut buffer = [0_u8; 16 * 1024];
         loop {
@@ -79,7 +81,7 @@ impl Resolver {
         }
     }
 
-    /// What it said.
+    /// The configuration and plan that it wrote.
     pub(crate) fn finish(self) -> Result<Resolved> {
         if let Some(reason) = self.given_up {
             bail!("{reason}");
@@ -87,14 +89,16 @@ impl Resolver {
         serde_json::from_slice(&self.text).context("the resolver ended without a complete answer")
     }
 
-    /// It had time enough. It is ended and not waited for: what hangs in a driver ends when the driver lets it.
+    /// It took too long. It is killed and not waited for: a process that hangs in a driver ends
+    /// when the driver lets it.
     pub(crate) fn give_up(mut self) -> anyhow::Error {
         let _ = self.child.kill();
         anyhow!("it was not resolved within {} s", PATIENCE.as_secs())
     }
 
-    /// The same as `finish` for a resolver that no loop reaps: what ended it says more than what it did not get to say.
-    /// Its output is closed, so it is ending; PID 1 waits no longer for it than it has to.
+    /// The same as `finish` for a resolver that no loop reaps: how it ended explains more than
+    /// output that is not complete. Its output is closed, so it is about to end; PID 1 waits for it
+    /// no longer than it has to.
     fn finish_and_reap(mut self) -> Result<Resolved> {
         if self.given_up.is_none() {
             let _ = self.child.kill();
@@ -113,8 +117,8 @@ impl AsFd for Resolver {
     }
 }
 
-/// Resolves now. Whatever keeps the owner's files from being resolved, a machine comes up that its owner can log in to:
-/// then without those files. None if not even that can be had.
+/// Resolves now. If that fails for any reason, resolves again without the owner's files, so that a
+/// machine comes up and its owner can log in. None if that fails too.
 pub(super) fn run() -> Option<Resolved> {
     let resolved = wait(&[]).or_else(|error| {
         note_failure(&error);
@@ -135,7 +139,7 @@ pub(super) fn run() -> Option<Resolved> {
     }
 }
 
-/// Says it on the console, at each login and to `ros why`, until a configuration was resolved.
+/// Reports it on the console, at each login and to `ros why`, until a configuration was resolved.
 pub(crate) fn note_failure(error: &anyhow::Error) {
     say(&format!("configuration: {error:#}"));
     let notice = format!("The configuration could not be resolved: {error:#}; see: sudo ros why\n");

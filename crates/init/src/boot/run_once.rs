@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 /// What making and removing a container may take.
 const HELPER_TIME: Duration = Duration::from_secs(60);
 
-/// Runs the container of a service, its output on the console. Without a time it may take as long as it likes.
+/// Runs the container of a service, with its output on the console. Without a time it may take as
+/// long as it likes.
 pub(super) fn run(
     resolved: &Resolved,
     name: &str,
@@ -65,7 +66,8 @@ fn next_report(helper: &Helper) -> Result<Report> {
     }
 }
 
-/// Reaps until the process has ended. Its pidfd tells when; before that it is the helper's child, not ours.
+/// Reaps until the process has ended, which its pidfd reports. Until its helper has ended, it is
+/// the helper's child and not ours.
 fn wait_for_end(pid: i32, end: Option<Instant>) -> Result<i32> {
     let process = rustix::process::Pid::from_raw(pid).context("no process")?;
     let handle = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty())?;

@@ -1,5 +1,6 @@
-//! The state disk: find it, repair or format it in the bootstrap container, and put its folders in their places.
-//! Without one, or when anything is wrong with it, the machine runs from memory and says so.
+//! The state disk: find it, repair or format it in the bootstrap container, and put its folders in
+//! their places. Without one, the machine runs from memory. It does the same, and reports why, when
+//! anything is wrong with the disk.
 
 use super::{recovery, reset, run_once};
 use anyhow::{Context, Result, bail};
@@ -33,7 +34,7 @@ pub const REPAIRED: &str = "/run/corral/state-repaired";
 const WAIT: Duration = Duration::from_secs(10);
 const LONG_WAIT: Duration = Duration::from_secs(60);
 const BOOTSTRAP_TIME: Duration = Duration::from_secs(300);
-/// A person may have to be asked, and may have to think.
+/// A person may be prompted, and may have to think.
 const UNLOCK_TIME: Duration = Duration::from_secs(600);
 
 /// Puts the state in its places. True if it is on a disk.
@@ -107,7 +108,8 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     };
     mount_device(&device, rough)?;
     if let Err(error) = KEPT.iter().try_for_each(|path| read_folder(&base(rough), path).map(drop)) {
-        // The kernel has met errors that it did not know of when it mounted the disk, and has noted them there.
+        // The kernel has met errors that it did not know of when it mounted the disk. It has
+        // recorded them on the disk.
         say(&format!("state: {error:#}"));
         mounts::unmount(Path::new(MOUNT_POINT), false)?;
         mount_device(&device, rough)?;
@@ -115,7 +117,8 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     Ok(Some(device))
 }
 
-/// Mounts the disk, once its file system is repaired if need be: if it is marked as dirty, or cannot be mounted as it is.
+/// Mounts the disk. Its file system is repaired first if it is marked as dirty, or if it cannot be
+/// mounted as it is.
 fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
     let mut system = block::load_file_system(device)?
         .with_context(|| format!("{} has no file system", device.display()))?;
@@ -149,7 +152,7 @@ fn mount_as(device: &Path, kind: &str) -> Result<()> {
     })
 }
 
-/// Opens what is encrypted, with keys that the bootstrap container gathers, from a person if need be.
+/// Opens what is encrypted. The bootstrap container gathers the keys, from a person if need be.
 fn unlock(state: &State, rough: &Resolved) -> Result<()> {
     let named = &state.encryption.device;
     let containers = if named.is_empty() {
@@ -178,7 +181,8 @@ fn waiting_time(state: &State) -> Duration {
     if state.wait { LONG_WAIT } else { WAIT }
 }
 
-/// The devices that the reference means. A disk that Docker Machine had formatted is as good as one of ours.
+/// The devices that the reference means. A disk that Docker Machine had formatted is as good as one
+/// of ours.
 fn find(reference: &str) -> Vec<PathBuf> {
     let found = block::resolve(reference);
     if found.is_empty() && reference == "LABEL=RANCHER_STATE" {
@@ -208,7 +212,8 @@ fn base(rough: &Resolved) -> PathBuf {
     Path::new(MOUNT_POINT).join(rough.config.rancher.state.directory.trim_matches('/'))
 }
 
-/// A folder that cannot be read, although the disk was repaired, is in memory; the others are not concerned.
+/// A folder that cannot be read, although the disk was repaired, is in memory. The other folders
+/// are not affected.
 fn place_disk(rough: &Resolved) -> Result<()> {
     let base = base(rough);
     reset::run_if_asked(&base);
@@ -260,8 +265,8 @@ fn secure() -> Result<()> {
     Ok(())
 }
 
-/// Runs the bootstrap container to its end: the tools for file systems are in it, not on the system image.
-/// `more` is one variable besides the usual ones.
+/// Runs the bootstrap container to its end: the tools for file systems are in it, not on the system
+/// image. `more` is one variable besides the usual ones.
 fn bootstrap(rough: &Resolved, more: &str) -> Result<()> {
     let state = &rough.config.rancher.state;
     let mut environment =

@@ -4,7 +4,7 @@ use corral_machine::boot_partition::{Stage, booted};
 use corral_machine::console::say;
 use corral_machine::os_release::running_version;
 
-/// Says so if it did not work.
+/// Reports it if the upgrade did not work.
 pub(super) fn announce() {
     let failed = booted::partition().and_then(|partition| partition.trial());
     if let Some(trial) = failed.filter(|trial| trial.stage == Stage::Failed) {

@@ -88,7 +88,7 @@ pub(crate) enum Effect<C> {
     },
 }
 
-/// What others hear of.
+/// What is reported to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     Started,
@@ -120,7 +120,7 @@ pub(crate) enum Refusal {
     IsBeingRemoved,
 }
 
-/// What the definition of a container says of its life.
+/// What the definition of a container sets for its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
     pub(crate) policy: RestartPolicy,

@@ -1,5 +1,6 @@
-//! A world around a container in which everything may come at any time: clients, ends of processes, helpers that fail.
-//! Whatever comes, no container is started twice, no client waits for ever, and each stop ends by its deadline.
+//! A world around a container in which everything may come at any time: clients, ends of processes,
+//! helpers that fail. In any order of these, no container is started twice, no client waits for
+//! ever, and each stop ends by its deadline.
 
 use super::*;
 use corral_engine::spec::Grace;
@@ -36,7 +37,7 @@ struct World {
     grace: bool,
     forgotten: bool,
     clients: u32,
-    /// What each client that was not refused asked for, and the answer.
+    /// What each client that was not refused requested, and the answer.
     asked: BTreeMap<u32, (Request, Option<Outcome>)>,
     last: Option<Request>,
 }
@@ -150,8 +151,8 @@ impl World {
         assert!(!is_stopping || self.killed || self.grace || is_unlimited, "{self:?}");
     }
 
-    /// What goes on by itself goes on until nothing does: helpers end, a process ends if it was killed or may end by itself
-    /// when asked to.
+    /// Takes every step that comes by itself, until none is left. Helpers end, and a process ends
+    /// if it was killed or may end by itself when requested to.
     fn come_to_rest(&mut self, rules: Rules) {
         for _ in 0..50 {
             self.take(Step::PreparationEnds { well: true }, rules);

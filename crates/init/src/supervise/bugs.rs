@@ -1,5 +1,5 @@
-//! How often PID 1 may meet a bug and go on. After some in a row the bug comes with each turn of the loop, and what helps
-//! is a restart of the machine (docs/decisions/0008).
+//! How often PID 1 may meet a bug and go on. After some in a row the bug comes with each turn of
+//! the loop. Then a restart of the machine helps (docs/decisions/0008).
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What clients ask is taken in turn, and what the engine daemon must know of containers is sent to it.
+//! Takes the requests of clients in turn, and sends the engine daemon what it must know of
+//! containers.
 
 use super::clients::{Caller, ClientRequest};
 use super::supervisor::Supervisor;
@@ -18,7 +19,7 @@ impl Supervisor {
         }
     }
 
-    /// Sends a client what is in its queue, and takes what it asks.
+    /// Sends a client what is in its queue, and takes its requests.
     pub(super) fn serve(&mut self, number: u64) {
         self.clients.flush(number);
         while let Some(ClientRequest { caller, request, descriptors }) = self.clients.next_request(number) {
@@ -26,7 +27,7 @@ impl Supervisor {
         }
     }
 
-    /// Forgets what clients waited for that are gone.
+    /// Forgets the requests of clients that are gone.
     pub(super) fn forget_gone(&mut self) {
         let is_there = |caller: &Caller| self.clients.has(caller);
         self.containers.retain_clients(is_there);

@@ -1,5 +1,5 @@
-//! Clients of the control socket. Nothing here waits: what a client does not take at once stays in its queue, and a
-//! client that takes nothing for too long is cut off.
+//! Clients of the control socket. Nothing here waits: what a client does not take at once stays in
+//! its queue, and a client whose queue grows too long is cut off.
 
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Answer, Call, Event, Reply, Request};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// More than this in the queue means that nobody reads.
+/// More than this in the queue means that the client does not read.
 const LONGEST_QUEUE: usize = 10_000;
 /// The same in bytes.
 const LARGEST_QUEUE: usize = 64 << 20;
@@ -42,8 +42,8 @@ impl Connection {
         if self.queue.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
     }
 
-    /// False when it is gone, reads nothing, or would get a message without its descriptors: a client that is cut off
-    /// connects again, and gets all of it.
+    /// False when it is gone, reads nothing, or would get a message without its descriptors. A
+    /// client that is cut off connects again, and gets all of it.
     fn send(&mut self, bytes: Vec<u8>, descriptors: &[OwnedFd]) -> bool {
         if self.queue.is_empty() {
             let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
@@ -112,7 +112,7 @@ pub(super) struct Clients {
     parked: Option<usize>,
 }
 
-/// A client asks for something.
+/// A request of a client.
 #[derive(Debug)]
 pub(super) struct ClientRequest {
     pub(super) caller: Caller,
@@ -125,8 +125,9 @@ impl Clients {
         Clients { listener, connections: BTreeMap::new(), next: 1, parked: None }
     }
 
-    /// Lets new ones in. False when there is no descriptor for them: the listener stays readable and would be polled in
-    /// vain, so it is left alone until a client goes, or until the caller tries again.
+    /// Lets new ones in. False when there is no descriptor for them. The listener stays readable
+    /// and would be polled in vain, so it is left alone until a client goes, or until the caller
+    /// tries again.
     pub(super) fn accept(&mut self) -> bool {
         let was_parked = self.parked.take().is_some();
         loop {
@@ -171,7 +172,7 @@ impl Clients {
         }
     }
 
-    /// The next that one asks for; None if there is nothing, or if it is gone.
+    /// The next request of one; None if there is nothing, or if it is gone.
     pub(super) fn next_request(&mut self, number: u64) -> Option<ClientRequest> {
         loop {
             let connection = self.connections.get(&number)?;
@@ -269,7 +270,8 @@ impl Saved {
     }
 }
 
-/// The bytes of a reply; of an error in its place where it is larger than a message, for nobody else would wake the caller.
+/// The bytes of a reply. A reply that is larger than a message is replaced by an error, for nothing
+/// else would wake the caller.
 fn encode_reply(number: u64, reply: Reply) -> std::io::Result<Vec<u8>> {
     let answer = |reply| Answer::Reply { number, reply: Box::new(reply) };
     packet::encode(&answer(reply)).or_else(|error| {

@@ -1,5 +1,6 @@
-//! A new configuration takes effect: services whose definition changed are recreated, those that it has no more end, and
-//! the console applies what is its own. A change that is not confirmed in time is rolled back.
+//! A new configuration takes effect. Services whose definition changed are recreated, those that it
+//! has no more end, and the console applies what is its own. A change that is not confirmed in time
+//! is rolled back.
 
 use super::clients::Caller;
 use super::container::Container;
@@ -19,7 +20,8 @@ use corral_machine::console::say;
 use corral_plan::resolved::Resolved;
 use std::time::Duration;
 
-/// The containers of cloud-init. What else reads the configuration again is not waited for: it may itself wait for Docker.
+/// The containers of cloud-init. Other services that read the configuration again are not waited
+/// for: such a service may itself wait for Docker.
 const STAGES: [&str; 2] = ["cloud-init", "cloud-init-network"];
 
 /// Until a rollback that could not be applied is tried again.
@@ -57,21 +59,22 @@ impl Supervisor {
         self.reload(Run { roll_back: true, apply: true }, None);
     }
 
-    /// Takes what the resolver says; when it has said all, that is the configuration.
+    /// Takes the output of the resolver; when that is complete, it is the configuration.
     pub(super) fn read_resolver(&mut self) {
         if let Some(resolver) = self.reload.read() {
             self.conclude(resolver.finish());
         }
     }
 
-    /// A resolver that takes longer than this is not going to say anything.
+    /// A resolver that takes longer than this is not going to report anything.
     pub(super) fn resolver_late(&mut self) {
         if let Some(resolver) = self.reload.take_late() {
             self.conclude(Err(Resolver::give_up(resolver)));
         }
     }
 
-    /// What came of it is the configuration, or what was active stays active; and clients that waited are answered.
+    /// Takes the result of the resolver as the configuration; on a failure, what was active stays
+    /// active. Answers the clients that waited.
     fn conclude(&mut self, outcome: Result<Resolved>) {
         self.timers.clear(&Timer::ResolverLate);
         // Before the outcome is applied: a bug in that must not come back with the same run.
@@ -125,7 +128,8 @@ impl Supervisor {
         }
     }
 
-    /// Ends the containers of the plan that are not as the plan defines them any more; `start_services` recreates them.
+    /// Ends the containers of the plan that are not as the plan defines them any more.
+    /// `start_services` recreates them.
     fn replace_changed(&mut self) {
         if self.shutdown.is_some() {
             return;
@@ -136,7 +140,7 @@ impl Supervisor {
         let context = &self.resolved.config.rancher.docker.storage_context;
         let mut changed: Vec<String> = outdated.iter().map(|container| container.id().to_owned()).collect();
         if outdated.iter().any(|container| container.name() == context) {
-            // dockerd runs in the file system that goes.
+            // dockerd runs in the file system that is removed.
             let dockerd = self.containers.iter().filter(planned).find(|other| other.name() == "docker");
             let dockerd = dockerd.map(|container| container.id().to_owned());
             changed.extend(dockerd.filter(|id| !changed.contains(id)));
@@ -161,7 +165,8 @@ impl Supervisor {
         self.handle_event(id, Event::Replace);
     }
 
-    /// Users, keys, files and mounts are the console's, and it does not end for them: people are logged in there.
+    /// Users, keys, files and mounts are the console's. The console does not end for them: people
+    /// are logged in there.
     fn apply_in_console(&mut self) {
         let Some(console) = self.containers.named("console") else { return };
         if !console.life.is_running() {

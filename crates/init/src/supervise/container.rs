@@ -1,4 +1,5 @@
-//! One container, as PID 1 knows it: its definition, its life, its last run and our ends of its streams.
+//! One container, as PID 1 knows it: its definition, its life, its last run and our ends of its
+//! streams.
 
 use super::clients::Caller;
 use super::moment::Moment;
@@ -27,8 +28,8 @@ pub(super) struct Container {
     planned: Option<Box<ContainerSpec>>,
     pub(super) life: Life<Caller>,
     run: Run,
-    /// Our ends of its streams (0: stdin, 1: stdout or the pty, 2: stderr), kept so that nothing is lost while the
-    /// engine daemon is away.
+    /// Our ends of its streams (0: stdin, 1: stdout or the pty, 2: stderr), kept so that nothing is
+    /// lost while the engine daemon is away.
     streams: Vec<(u8, OwnedFd)>,
     /// As a service of the plan it has done what others wait for, and that was acted on.
     completion_handled: bool,
@@ -129,7 +130,7 @@ impl Container {
         &self.streams
     }
 
-    /// What its definition says of its life.
+    /// The part of its definition that decides about its life.
     pub(super) fn rules(&self) -> Rules {
         Rules { policy: self.spec.restart, needs_preparation: self.spec.requirements.is_some() }
     }
@@ -187,9 +188,9 @@ impl Container {
         !self.life.is_replaced() && !std::mem::replace(&mut self.completion_handled, true)
     }
 
-    /// Its next start begins. Our ends of its streams are kept, the others come back. None for one with a terminal, which
-    /// comes with its process: pipes in its place would end, and a client that attached would take that for the end of
-    /// its output.
+    /// Its next start begins. Our ends of its streams are kept, the others are returned. There are
+    /// none for a container with a terminal, which comes with its process. Pipes in its place would
+    /// end, and a client that attached would take that for the end of its output.
     pub(super) fn begin(&mut self) -> Streams {
         self.run.failure = None;
         (self.run.oom_killed, self.run.paused) = (false, false);
@@ -317,7 +318,8 @@ impl Container {
         is_new
     }
 
-    /// Its new name; the old one comes back. Only [`super::table::Containers::rename`] knows whether it is free.
+    /// Sets its new name; returns the old one. Only [`super::table::Containers::rename`] knows
+    /// whether the name is free.
     pub(super) fn rename(&mut self, name: &str) -> String {
         self.is_redefined = true;
         std::mem::replace(&mut self.spec.name, name.to_owned())

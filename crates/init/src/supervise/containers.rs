@@ -1,5 +1,5 @@
-//! Containers through their life: what clients request and what comes of processes and helpers goes into the machine
-//! of `lifecycle`, and what that says is carried out here.
+//! Containers through their life. Requests of clients and events of processes and helpers go into
+//! the state machine of `lifecycle`. Its effects are carried out here.
 
 use super::clients::Caller;
 use super::container::Container;
@@ -225,7 +225,8 @@ impl Supervisor {
         }
     }
 
-    /// Sends what a container did to the engine daemon, which has the clients that follow the events.
+    /// Sends what a container did to the engine daemon, which has the clients that follow the
+    /// events.
     pub(super) fn emit(&mut self, id: &str, action: Action) {
         let Some(container) = self.containers.get_mut(id) else { return };
         let definition = container.take_definition(action == Action::Known);

@@ -1,4 +1,5 @@
-//! PID 1's own child that is no container and always there: the engine daemon. It dies without harm.
+//! PID 1's own child that is no container and always there: the engine daemon. It dies without
+//! harm.
 
 use super::moment::Moment;
 use crate::restart;

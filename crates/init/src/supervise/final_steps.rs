@@ -1,5 +1,5 @@
-//! The last steps of a shutdown: what is left of processes ends, the disks are made clean, and the kernel gets the last
-//! call. Nothing of them needs what PID 1 knows.
+//! The last steps of a shutdown: what is left of processes ends, the disks are made clean, and the
+//! kernel gets the last call. These steps need nothing that PID 1 knows.
 
 use anyhow::Result;
 use corral_engine::protocol::PowerAction;
@@ -14,7 +14,8 @@ use std::time::Duration;
 /// What containers of the user's Docker get between the first signal and the last.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Ends what runs, makes the disks clean, and the machine does what was requested. Comes back only if the kernel refuses.
+/// Ends what runs, makes the disks clean, and does what was requested of the machine. Returns only
+/// if the kernel refuses.
 pub(super) fn run(signals: &signals::Signals, action: PowerAction) -> Result<()> {
     end_processes(signals);
     unmount_disks();
@@ -31,8 +32,8 @@ pub(super) fn run(signals: &signals::Signals, action: PowerAction) -> Result<()>
     }
 }
 
-/// Restarts a machine whose PID 1 has lost what it knew: the processes end, and the disks are made clean as far as
-/// that can be done. Comes back only if the kernel refuses.
+/// Restarts a machine whose PID 1 has lost what it knew. The processes end, and the disks are made
+/// clean as far as that can be done. Returns only if the kernel refuses.
 pub(super) fn restart(why: &str) {
     say(&format!("PID 1 cannot go on: {why}; the machine restarts"));
     match signals::Signals::open() {
@@ -50,7 +51,8 @@ pub(super) fn restart_at_once() {
     let _ = power::reboot().inspect_err(|error| say(&format!("{error:#}")));
 }
 
-/// Asks every process that is left to end, then makes it: containers of the user's Docker are among them.
+/// Sends SIGTERM to every process that is left, then SIGKILL. Containers of the user's Docker are
+/// among them.
 fn end_processes(signals_fd: &signals::Signals) {
     for (signal, patience) in [(15, GRACE), (9, Duration::from_secs(2))] {
         let Some(signal) = rustix::process::Signal::from_named_raw(signal) else { continue };
@@ -88,7 +90,8 @@ fn has_processes() -> bool {
     !user_processes().is_empty()
 }
 
-/// Unmounts what is on disks, innermost first; what is still busy is made read-only, which leaves it clean as well.
+/// Unmounts file systems, innermost first. If the state disk is still busy, it is made read-only,
+/// which leaves it clean as well.
 fn unmount_disks() {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut targets: Vec<&str> = table.lines().filter_map(|line| line.split(' ').nth(4)).collect();
@@ -96,7 +99,8 @@ fn unmount_disks() {
     let kept = ["/", "/proc", "/sys", "/dev", "/run"];
     for target in targets.into_iter().filter(|target| !kept.contains(target)) {
         if !target.starts_with("/proc/") && !target.starts_with("/sys/") && !target.starts_with("/dev/") {
-            // Whatever is below it was unmounted before it: the table is in the order of mounting.
+            // What is mounted below it was unmounted before it: the table is in the order of
+            // mounting.
             let _ = mounts::unmount(Path::new(target), false);
         }
     }

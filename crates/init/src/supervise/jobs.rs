@@ -1,4 +1,5 @@
-//! Helpers at work: what each was started for, what it reported and what it made. What follows is in `reports`.
+//! Helpers at work: what each was started for, what it reported and what it made. What follows is
+//! in `reports`.
 
 use super::clients::Caller;
 use corral_engine::core::{Helper, Streams};
@@ -22,7 +23,7 @@ const NO_ROOM: &str = "PID 1 has no descriptor left for its terminal: Too many o
 struct Job {
     helper: Helper,
     purpose: Purpose,
-    /// Its socket may still have something to say.
+    /// Its socket may still have something to read.
     listening: bool,
     result: Option<Report>,
     /// The process that it made, and its terminal.
@@ -57,7 +58,7 @@ pub(super) enum Purpose {
 pub(super) struct Jobs {
     /// By process id.
     helpers: HashMap<i32, Job>,
-    /// Processes in containers that were asked for: process id → id of the exec.
+    /// Processes in containers that were requested: process id → id of the exec.
     execs: HashMap<i32, String>,
 }
 
@@ -108,7 +109,7 @@ impl Jobs {
         self.helpers.contains_key(&helper)
     }
 
-    /// Those that may say something, with what to poll them for.
+    /// Those that may report something, with what to poll them for.
     pub(super) fn polled(&self) -> impl Iterator<Item = (i32, PollFd<'_>)> {
         let listening = self.helpers.iter().filter(|(_, job)| job.listening);
         listening.map(|(pid, job)| (*pid, PollFd::new(&job.helper, PollFlags::IN)))
@@ -135,14 +136,16 @@ impl Jobs {
         }
     }
 
-    /// Lets the process begin that a helper has made. A helper that does not hear it fails, and says so at its end.
+    /// Lets the process begin that a helper has made. A helper that does not receive this fails,
+    /// and its end reports that.
     pub(super) fn go(&self, helper: i32) {
         if let Some(job) = self.helpers.get(&helper).filter(|job| !job.has_failed()) {
             let _ = job.helper.go();
         }
     }
 
-    /// Forgets a helper that has ended, and returns what came of it. All that it said was heard before.
+    /// Forgets a helper that has ended, and returns its result. All that it reported was read
+    /// before.
     pub(super) fn end(&mut self, end: End) -> Option<Ended> {
         let job = self.helpers.remove(&end.pid)?;
         let failure = match job.result {
@@ -182,7 +185,7 @@ impl Jobs {
 }
 
 impl Job {
-    /// Takes all that it reports now; the process that it made, when it says so.
+    /// Takes all that it reports now; the process that it made, when it reports that.
     fn read(&mut self) -> Option<i32> {
         let mut created = None;
         loop {

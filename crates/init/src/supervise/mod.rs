@@ -1,8 +1,10 @@
-//! What PID 1 does ever after: one thread, one poll over signals, the control socket, helpers and timers. It decides by
-//! `lifecycle` and `plan::graph`, has helpers do what takes time, and never waits for anything else.
+//! What PID 1 does ever after: one thread, one poll over signals, the control socket, helpers and
+//! timers. It decides by `lifecycle` and `plan::graph`, has helpers do what takes time, and never
+//! waits for anything else.
 //!
-//! `supervisor` holds the state, in parts that own what is theirs. The files of the parts know nothing of each other;
-//! those with an `impl Supervisor` wire them together, each for one kind of event.
+//! `supervisor` holds the state, in parts that own what is theirs. The files of the parts know
+//! nothing of each other. Those with an `impl Supervisor` wire them together, each for one kind of
+//! event.
 
 mod bugs;
 mod calls;
@@ -49,16 +51,17 @@ enum Source {
 }
 
 impl Supervisor {
-    /// Starts what the machine is for, and never comes back: an error in one turn is reported and does not end it. What can
-    /// go wrong is done in the loop, where a bug is survived.
+    /// Starts what the machine is for. Returns only if PID 1 gives up and the machine cannot
+    /// restart: an error in one turn is reported and does not end the loop. What can go wrong is
+    /// done in the loop, where a bug is survived.
     pub(crate) fn run(&mut self) -> Result<()> {
         self.timers.set(Duration::ZERO, Timer::StartDaemon);
         self.watch_confirmation(self.resolved.confirm_within);
         self.run_loop()
     }
 
-    /// The loop. A bug in one turn is reported as well, and PID 1 then goes on in a new process with all that it knows;
-    /// bugs without end restart the machine.
+    /// The loop. A bug in one turn is reported as well. PID 1 then goes on in a new process with
+    /// all that it knows; bugs without end restart the machine.
     fn run_loop(&mut self) -> Result<()> {
         loop {
             let turn = catch_unwind(AssertUnwindSafe(|| {
@@ -161,10 +164,12 @@ impl Supervisor {
         }
     }
 
-    /// Takes the exit status of every child that ended; orphans of containers among them, which mean nothing here.
+    /// Takes the exit status of every child that ended. Orphans of containers are among them, and
+    /// mean nothing here.
     fn reap(&mut self) {
         while let Some(end) = reap::next() {
-            // A helper tells the process id of what it made before it ends, and only then is that our child.
+            // A helper reports the process id of what it made before it ends. Only when the helper
+            // has ended is that process our child.
             self.jobs.helpers().into_iter().for_each(|helper| self.read_helper(helper));
             if self.jobs.has(end.pid) {
                 self.helper_ended(end);

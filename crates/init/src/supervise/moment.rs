@@ -1,4 +1,5 @@
-//! Moments that mean the same to the process that PID 1 executes next: they come from a clock of the kernel.
+//! Moments that mean the same to the process that PID 1 executes next: they come from a clock of
+//! the kernel.
 
 use crate::trace;
 use serde::{Deserialize, Serialize};

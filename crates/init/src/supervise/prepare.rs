@@ -1,5 +1,5 @@
-//! Services that require something of the engine daemon before they can be created: PID 1 requests it, and goes on with
-//! everything else meanwhile.
+//! Services that require something of the engine daemon before they can be created. PID 1 requests
+//! it, and goes on with everything else meanwhile.
 
 use super::container::Container;
 use super::requests::Answered;
@@ -10,7 +10,8 @@ use corral_engine::protocol::{Action, Event as DaemonEvent, Reply};
 use corral_engine::spec::ContainerSpec;
 
 impl Supervisor {
-    /// Has the engine daemon get what a container requires. A daemon that is away is asked when it is back.
+    /// Has the engine daemon get what a container requires. A daemon that is away gets the request
+    /// when it is back.
     pub(super) fn prepare(&mut self, id: &str) {
         let Some(container) = self.containers.get_mut(id) else { return };
         container.begin_preparation();
@@ -25,7 +26,7 @@ impl Supervisor {
         self.clients.broadcast(&DaemonEvent::CancelPreparation { id: id.to_owned() }, &[]);
     }
 
-    /// A daemon that is new knows nothing of what the last one was asked for.
+    /// A daemon that is new does not know what was requested of the last one.
     pub(super) fn request_preparations(&mut self) {
         let open = self.containers.iter().filter(|container| container.life.is_preparing());
         let open: Vec<String> = open.map(|container| container.id().to_owned()).collect();

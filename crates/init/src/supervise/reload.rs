@@ -1,5 +1,5 @@
-//! When the configuration is read again, and which clients wait for it. A run of the resolver that began before a request
-//! may have read too early for it: the request waits for the next one.
+//! When the configuration is read again, and which clients wait for it. A run of the resolver that
+//! began before a request may have read too early for it: the request waits for the next run.
 
 use super::clients::Caller;
 use crate::boot::resolver::{Resolver, TAKE_BACK, WITH_KERNEL};
@@ -101,12 +101,12 @@ impl Reload {
         Ok(())
     }
 
-    /// Takes what the resolver says; itself, when it has said all.
+    /// Takes the output of the resolver; returns the resolver when that is complete.
     pub(super) fn read(&mut self) -> Option<Resolver> {
         self.resolver.take_if(Resolver::read)
     }
 
-    /// The resolver, which should have said all by now.
+    /// The resolver, whose output should be complete by now.
     pub(super) fn take_late(&mut self) -> Option<Resolver> {
         self.resolver.take()
     }
@@ -156,7 +156,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     proptest! {
-        /// Each client is answered once, by a run that began after its request, and waits for two runs at most.
+        /// Each client is answered once, by a run that began after its request, and waits for two
+        /// runs at most.
         #[test]
         fn each_client_is_answered_by_a_run_that_began_after_its_request(steps: Vec<(bool, bool)>) {
             let mut requests = Requests::default();

@@ -28,7 +28,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Takes what a helper reports. The first process of a container gets its streams before it begins.
+    /// Takes what a helper reports. The first process of a container gets its streams before it
+    /// begins.
     pub(super) fn read_helper(&mut self, helper: i32) {
         let Some(made) = self.jobs.read(helper) else { return };
         if let Some(container) = self.containers.get_mut(&made.container) {
@@ -92,7 +93,7 @@ impl Supervisor {
         }
     }
 
-    /// A process that was asked for in a container ended.
+    /// A process that was requested in a container ended.
     pub(super) fn exec_ended(&mut self, exec: String, exit_code: i32) {
         self.clients.broadcast(&Event::ExecEnded { exec, exit_code }, &[]);
     }

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 pub(super) type Answered = Result<Option<Reply>, EngineError>;
 
 impl Supervisor {
-    /// Does what is requested, or says why not. A reply may come later.
+    /// Does what is requested, or reports why not. A reply may come later.
     pub(super) fn handle(&mut self, caller: Caller, request: Request, descriptors: Vec<OwnedFd>) {
         let result = match request {
             Request::Attach { version } => self.handle_attach(caller, version),
@@ -310,7 +310,7 @@ impl Supervisor {
     }
 }
 
-/// With the time that a client says, or the container's own.
+/// With the time that a client gives, or the container's own.
 fn stop(grace: Option<Grace>) -> Stop {
     grace.map_or(Stop::AsDefined, Stop::Within)
 }

@@ -1,4 +1,5 @@
-//! Services of the plan: each is made a container and started as soon as what it waits for is there.
+//! Services of the plan: each is made a container and started as soon as what it waits for is
+//! there.
 
 use super::container::Container;
 use super::reload::Run;
@@ -11,7 +12,7 @@ use corral_plan::graph::Progress;
 use corral_plan::service::Service;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Without these two nobody can use the machine: when both run, it says that it is up.
+/// Without these two, no user can work on the machine. When both run, it reports that it is up.
 const ESSENTIAL: [&str; 2] = ["console", "docker"];
 
 impl Supervisor {
@@ -62,7 +63,8 @@ impl Supervisor {
         progress != Progress::Waiting && !progress.is_over()
     }
 
-    /// Says, once for each, what keeps a service from being started where waiting alone does not help.
+    /// Reports, once for each, what keeps a service from being started where waiting alone does not
+    /// help.
     fn report_blockers(&mut self) {
         let plan = &self.resolved.plan;
         let open =

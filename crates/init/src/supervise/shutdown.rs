@@ -1,5 +1,6 @@
-//! The shutdown of the machine: containers are stopped, those first that wait for others; then come the final steps.
-//! They come after `rancher.shutdown_timeout` at the latest, even if a container hangs.
+//! The shutdown of the machine: containers are stopped, those first that wait for others; then come
+//! the final steps. They come after `rancher.shutdown_timeout` at the latest, even if a container
+//! hangs.
 
 use super::final_steps;
 use super::supervisor::Supervisor;

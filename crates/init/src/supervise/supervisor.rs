@@ -1,4 +1,5 @@
-//! PID 1's state: parts that own what is theirs. The files that wire them together have an `impl Supervisor` each.
+//! PID 1's state: parts that own what is theirs. The files that wire them together have an
+//! `impl Supervisor` each.
 
 use super::bugs::Bugs;
 use super::clients::{Caller, Clients};
@@ -50,9 +51,9 @@ pub(crate) struct Supervisor {
     pub(super) resumed: u32,
     /// The machine shuts down.
     pub(super) shutdown: Option<PowerAction>,
-    /// The console has said that the machine is up.
+    /// The console has reported that the machine is up.
     pub(super) announced: bool,
-    /// What keeps services from being started, as the console has said it.
+    /// What keeps services from being started, as the console has reported it.
     pub(super) blockers: BTreeSet<String>,
     pub(super) started: Moment,
 }

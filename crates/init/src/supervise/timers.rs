@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub(super) enum Timer {
     /// The pause before the restart of a container is over.
     PauseOver(String),
-    /// The grace of a container that was asked to stop is over.
+    /// The grace of a container that was requested to stop is over.
     GraceOver(String),
     /// A helper takes too long.
     HelperLate(i32),
@@ -17,7 +17,7 @@ pub(super) enum Timer {
     StartDaemon,
     /// A change should have been confirmed by now.
     ConfirmLate,
-    /// The resolver should have said all by now.
+    /// The output of the resolver should be complete by now.
     ResolverLate,
     /// The containers should have ended by now, for the machine shuts down.
     ShutdownLate,
@@ -54,7 +54,8 @@ impl Timers {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    /// Takes the first whose time has come at `now`. One at a time: what follows from it may clear the next.
+    /// Takes the first whose time has come at `now`. One at a time: what follows from it may clear
+    /// the next.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Timer> {
         let due = self.0.iter().enumerate().filter(|(_, (at, _))| *at <= now);
         let (first, _) = due.min_by_key(|(_, (at, _))| *at)?;
@@ -110,7 +111,8 @@ mod tests {
     }
 
     proptest! {
-        /// In any sequence of setting and clearing each is there once at most, and none is lost on the way to the next process.
+        /// In any sequence of setting and clearing, each is there once at most. None is lost on the
+        /// way to the next process.
         #[test]
         fn each_is_set_once_or_not_at_all(steps: Vec<(u8, Option<bool>)>) {
             let (mut timers, mut expected) = (Timers::default(), std::collections::BTreeSet::new());

@@ -1,4 +1,5 @@
-//! The boot partition that this machine was started from: as stage 0 left it mounted, to be read without a lock.
+//! The boot partition that this machine was started from: as stage 0 left it mounted, to be read
+//! without a lock.
 
 use super::BootPartition;
 use super::trial::{Stage, Trial};

@@ -1,5 +1,5 @@
-//! The boot partition: a FAT file system (label `CORRAL_BOOT`) that BIOS and UEFI both start from, with several versions of
-//! the system side by side, each whole in a folder of its own.
+//! The boot partition: a FAT file system (label `CORRAL_BOOT`) that BIOS and UEFI both start from.
+//! It has several versions of the system side by side, each complete in a folder of its own.
 //!
 //! ```text
 //! boot/<version>/{vmlinuz,initrd,system.erofs,release.json,release.sig}
@@ -11,9 +11,9 @@
 //! boot/authorized_keys                  the owner's ssh keys, for a boot without the state disk
 //! ```
 //!
-//! FAT has no journal. So a version is written whole, flushed and read back while nothing names it; and what changes
-//! which one is booted (`current.cfg`, `loader.conf`, `trial`) are files of one sector that are written in place: a cut
-//! of power leaves the old or the new.
+//! FAT has no journal. So a version is written completely, flushed and read back while no menu
+//! names it. The files that decide which version is booted (`current.cfg`, `loader.conf`, `trial`)
+//! have one sector each and are written in place. A power loss leaves the old content or the new.
 
 pub mod booted;
 mod menu;
@@ -77,7 +77,8 @@ impl BootPartition {
         Ok(versions)
     }
 
-    /// Makes the menus offer these versions. The one step of an upgrade or rollback that counts.
+    /// Makes the menus offer these versions. This is the one step of an upgrade or rollback that
+    /// takes effect.
     pub fn switch(&self, versions: &Versions) -> Result<()> {
         if let Some(missing) = versions.all().find(|version| !self.is_whole(version)) {
             bail!("version {missing} is not whole on {}", self.root.display());
@@ -86,8 +87,8 @@ impl BootPartition {
         write_sector(&self.root.join(CURRENT), &menu::current(versions)?)
     }
 
-    /// UEFI reads `loader.conf` and BIOS `current.cfg`. A cut of power between the two writes leaves them different: the
-    /// first one written counts.
+    /// UEFI reads `loader.conf` and BIOS `current.cfg`. A power loss between the two writes leaves
+    /// them different: the first one written (`loader.conf`) takes effect.
     pub fn mend(&self) -> Result<()> {
         let text = fs::read_to_string(self.root.join(LOADER)).unwrap_or_default();
         let versions = self.versions()?;
@@ -104,8 +105,9 @@ impl BootPartition {
         FILES.iter().all(|name| self.folder(version).join(name).is_file())
     }
 
-    /// Writes the menu entries of a version whose files are there. Nothing offers them before `switch`, but
-    /// systemd-boot, which shows every entry there is; it starts only the default by itself.
+    /// Writes the menu entries of a version whose files are there. Nothing offers them before
+    /// `switch`, except systemd-boot, which shows every entry there is. By itself it starts only
+    /// the default.
     pub fn write_entries(&self, version: &str, arguments: &Arguments) -> Result<()> {
         let folder = self.folder(version);
         sector::write_whole(&folder.join("menu.cfg"), menu::syslinux_entries(version, arguments).as_bytes())?;
@@ -201,7 +203,8 @@ impl BootPartition {
     }
 }
 
-/// The partitions that this machine may have been started from: those of `corral.boot`, or all with the label.
+/// The partitions that this machine may have been started from: those of `corral.boot`, or all with
+/// the label.
 pub fn find(reference: Option<&str>) -> Vec<PathBuf> {
     let label = format!("LABEL={LABEL}");
     block::resolve(reference.unwrap_or(&label))

@@ -6,11 +6,11 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// What a disk writes whole or not at all.
+/// What a disk writes completely or not at all.
 const SECTOR: usize = 512;
 
-/// Puts a text into a file of one sector. A file that is there is written in place: neither the table of clusters nor its
-/// folder changes, and a cut of power leaves the old text or the new.
+/// Puts a text into a file of one sector. A file that is there is written in place: neither the
+/// table of clusters nor its folder changes, and a power loss leaves the old text or the new.
 pub fn write_sector(path: &Path, text: &str) -> Result<()> {
     let mut bytes = text.as_bytes().to_vec();
     if bytes.len() > SECTOR {
@@ -29,7 +29,7 @@ pub fn write_sector(path: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("writing {}", path.display()))
 }
 
-/// Puts a new file in the place of one that nothing counts on yet.
+/// Replaces a file that nothing depends on yet.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().context("a path without a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;

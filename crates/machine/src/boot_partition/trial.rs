@@ -1,4 +1,5 @@
-//! An upgrade on trial: what is known of it, in one sector that stage 0, the checks and the version before it share.
+//! An upgrade on trial: what is known of it, in one sector that stage 0, the checks and the version
+//! before it share.
 
 use std::fmt::Write;
 
@@ -128,7 +129,7 @@ mod tests {
             _ => None,
         };
         assert_eq!(kept(Stage::Armed, "2"), Some(Stage::Trying));
-        // Whatever boots next, the trial did not end well.
+        // Whichever version boots next, the trial did not end well.
         assert_eq!(kept(Stage::Trying, "1"), Some(Stage::Failed));
         assert_eq!(kept(Stage::Trying, "2"), Some(Stage::Failed));
         // This boot was to be the new version's.

@@ -8,7 +8,7 @@ pub const VERSION_PARAMETER: &str = "corral.version";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Versions {
     pub default: String,
-    /// Those that an owner can go back to, the latest first.
+    /// Those that an owner can roll back to, the latest first.
     pub others: Vec<String>,
 }
 

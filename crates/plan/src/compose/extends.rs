@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 16;
 
 /// Keys that bind a service to others, and are not inherited.
 const OWN: [&str; 4] = ["depends_on", "links", "volumes_from", "extends"];
-/// Lists to which the copy adds; of other lists the copy's own counts.
+/// Lists to which the copy adds; other lists are replaced by the copy's own.
 const ADDED: [&str; 13] = [
     "cap_add",
     "cap_drop",
@@ -27,7 +27,7 @@ const ADDED: [&str; 13] = [
     "volumes",
 ];
 
-/// The whole of a service: what it extends, with what it says itself.
+/// The complete definition of a service: what it extends, with its own keys.
 pub(super) fn extend(
     reader: &Reader<'_>,
     name: &str,
@@ -89,7 +89,7 @@ fn merge_value(key: &str, base: &Node, own: &Node) -> Node {
         (Kind::Sequence(below), Kind::Sequence(above)) if ADDED.contains(&key) => {
             Kind::Sequence(below.iter().chain(above).cloned().collect())
         }
-        // `A=1` below and `A=2` above: the later one counts wherever these are read.
+        // `A=1` below and `A=2` above: the later one takes effect wherever these are read.
         (Kind::Sequence(below), Kind::Sequence(above)) if ["environment", "labels"].contains(&key) => {
             Kind::Sequence(below.iter().chain(above).cloned().collect())
         }

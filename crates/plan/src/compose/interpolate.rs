@@ -1,4 +1,5 @@
-//! `${NAME}` in a compose file: from the table of the environment, as the Compose Specification has it.
+//! `${NAME}` in a compose file: from the table of the environment, as the Compose Specification has
+//! it.
 //! <https://github.com/compose-spec/compose-spec/blob/main/12-interpolation.md>
 
 use crate::resolved::Environment;
@@ -13,7 +14,7 @@ const MAX_DEPTH: usize = 8;
 pub(super) struct Complaint {
     pub(super) at: Position,
     pub(super) message: String,
-    /// The file says that it cannot do without.
+    /// The file requires a value.
     pub(super) is_fatal: bool,
 }
 
@@ -47,17 +48,19 @@ struct Scope<'a> {
     complaints: &'a mut Vec<Complaint>,
 }
 
-/// What follows the name in braces: `:-default`, `-default`, `:?message`, `?message`, `:+other`, `+other`.
+/// What follows the name in braces: `:-default`, `-default`, `:?message`, `?message`, `:+other`,
+/// `+other`.
 struct Reference<'t> {
     name: &'t str,
-    /// An empty value counts as none.
+    /// An empty value is taken as none.
     or_empty: bool,
     operator: Option<char>,
     operand: &'t str,
 }
 
 impl Scope<'_> {
-    /// Replaces `$NAME` and `${NAME…}`; `$$` is a dollar. Anything else after a dollar stays as it is.
+    /// Replaces `$NAME` and `${NAME…}`; `$$` is a dollar. Anything else after a dollar stays as it
+    /// is.
     fn replace(&mut self, text: &str, depth: usize) -> String {
         let mut result = String::with_capacity(text.len());
         let mut rest = text;
@@ -129,7 +132,8 @@ impl<'t> Reference<'t> {
     }
 }
 
-/// What stands between the braces at the start of a text, and what comes after them. References may be nested.
+/// What stands between the braces at the start of a text, and what comes after them. References may
+/// be nested.
 fn in_braces(text: &str) -> Option<(&str, &str)> {
     let inner = text.strip_prefix('{')?;
     let mut open = 1_usize;

@@ -1,5 +1,5 @@
-//! What a service may use, how it is restarted and how much of its output is kept; `deploy` says the same in the words
-//! of a cluster.
+//! What a service may use, how it is restarted and how much of its output is kept. `deploy` defines
+//! the same in the words of a cluster.
 
 use super::error::ComposeError;
 use super::reader::Reader;

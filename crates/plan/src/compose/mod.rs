@@ -1,6 +1,7 @@
-//! Compose files → services: v1 (services at the top), v2, v3 and the Compose Specification (`services:`), as far as
-//! they mean something on one machine. Read leniently as the original did (`privileged: "true"`); an unknown key is a
-//! warning, a wrong type an error, both with their place.
+//! Compose files → services: v1 (services at the top), v2, v3 and the Compose Specification
+//! (`services:`), as far as they mean something on one machine. They are read leniently, as the
+//! original did (`privileged: "true"`). An unknown key is a warning, a wrong type an error, both
+//! with line and column.
 //! <https://github.com/compose-spec/compose-spec/blob/main/spec.md>
 
 mod error;
@@ -66,7 +67,8 @@ pub fn parse_tree(file: &str, tree: &Node, table: &Environment) -> Result<Servic
     Ok(ServiceFile { services, warnings: reader.warnings })
 }
 
-/// Is one of a service's profiles active? Those in `COMPOSE_PROFILES` are, with commas; `*` stands for all.
+/// Is one of a service's profiles active? Those in `COMPOSE_PROFILES` are, with commas; `*` stands
+/// for all.
 pub fn is_active(profiles: &[String], table: &Environment) -> bool {
     let active = table.get("COMPOSE_PROFILES").map(String::as_str).unwrap_or_default();
     let is_active =

@@ -6,7 +6,8 @@ use crate::resolved::Environment;
 use crate::service::BridgeNetwork;
 use corral_config::yaml::Node;
 
-/// The name of the project that all services of a machine belong to; it begins the names of what they share.
+/// The name of the project that all services of a machine belong to. The names of what they share
+/// begin with it.
 const PROJECT: &str = "system";
 
 impl Reader<'_> {

@@ -162,8 +162,8 @@ pub fn split_words(text: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(words)
 }
 
-/// The lines of an environment file: `KEY=VALUE`, or `KEY` alone; comments and empty lines are left out, and quotes
-/// around a value taken off.
+/// The lines of an environment file: `KEY=VALUE`, or `KEY` alone. Comments and empty lines are left
+/// out, and quotes around a value are removed.
 pub fn env_file(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines

@@ -291,7 +291,8 @@ impl Reader<'_> {
         }
     }
 
-    /// `volumes_from` and `links`: `[container:|service:]NAME[:MORE]` → the name, and whether `MORE` is `ro`.
+    /// `volumes_from` and `links`: `[container:|service:]NAME[:MORE]` → the name, and whether
+    /// `MORE` is `ro`.
     fn references(&self, node: &Node) -> Result<Vec<(String, bool)>, ComposeError> {
         let reference = |text: &String| {
             let text = text.strip_prefix("container:").or(text.strip_prefix("service:")).unwrap_or(text);

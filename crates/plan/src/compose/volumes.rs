@@ -6,7 +6,8 @@ use crate::service::{Source, Volume};
 use corral_config::yaml::{Kind, Node};
 
 impl Reader<'_> {
-    /// What a service sees of the host and of the engine's volumes; what is in memory goes to `tmpfs`.
+    /// What a service sees of the host and of the engine's volumes. What is in memory goes to
+    /// `tmpfs`.
     pub(super) fn volumes(
         &mut self,
         service: &str,
@@ -23,7 +24,8 @@ impl Reader<'_> {
         Ok(volumes)
     }
 
-    /// `[SOURCE:]TARGET[:OPTIONS]`; options are `ro`, `rw`, `shared`, `rshared` and others, with commas.
+    /// `[SOURCE:]TARGET[:OPTIONS]`; options are `ro`, `rw`, `shared`, `rshared` and others, with
+    /// commas.
     fn short_volume(&self, service: &str, node: &Node) -> Result<Volume, ComposeError> {
         let text = self.string(node)?;
         let parts: Vec<&str> = text.split(':').collect();
@@ -90,7 +92,8 @@ impl Reader<'_> {
         }))
     }
 
-    /// A path, the name of a volume, or nothing: then the volume is the service's own, of that target.
+    /// A path, the name of a volume, or nothing: then the volume is the service's own, of that
+    /// target.
     fn source(&self, service: &str, node: &Node, source: &str, target: &str) -> Result<Source, ComposeError> {
         if !target.starts_with('/') {
             return Err(self

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Shows where one is and becomes login.
+/// Prints version, host name and addresses of this machine, then executes login.
 pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     let kernel = rustix::system::uname();
     println!(

@@ -1,5 +1,5 @@
-//! `ros bootcmd`, in a system container of its own before udev, network and console: the owner's early commands. One
-//! that hangs is ended: nobody would get in otherwise.
+//! `ros bootcmd`: the owner's early commands (`bootcmd`), in a system container before udev,
+//! network and console. A command that hangs is killed: it would keep everyone from logging in.
 
 use super::console::commands;
 use crate::resolve::effective::load_config;
@@ -8,10 +8,10 @@ use corral_machine::console::say;
 use corral_machine::program;
 use std::time::{Duration, Instant};
 
-/// How long all of them may take together.
+/// Timeout for all commands together.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs them in their order; one that fails is told, and the next one follows.
+/// Runs the commands in their order. One that fails is reported, and the next one runs.
 pub(crate) fn run() -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     for item in &load_config()?.bootcmd {

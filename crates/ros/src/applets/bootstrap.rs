@@ -1,5 +1,6 @@
-//! `ros bootstrap`, in the bootstrap container: repairs the state disk, or makes one of a blank disk that the owner
-//! named. Never touches a disk with anything on it.
+//! `ros bootstrap`, in the bootstrap container: repairs the state disk, or formats a blank disk
+//! that the owner named. It never formats a disk with other content, except one that Docker Machine
+//! marked.
 
 use crate::grow;
 use crate::luks::{self, KeyFile};
@@ -16,7 +17,8 @@ use std::process::Command;
 /// A disk is blank if so many bytes at its start are zero.
 const BLANK: usize = 1 << 20;
 const LABEL: &str = "RANCHER_STATE";
-/// How a disk of Docker Machine says that it wants to be formatted: the name of the first file of a tar archive.
+/// How a disk of Docker Machine requests to be formatted: the name of the first file of a tar
+/// archive.
 const BOOT2DOCKER: &[u8] = b"boot2docker, please format-me";
 const BOOT2DOCKER_ARCHIVE: usize = 8192;
 const BOOT2DOCKER_LABEL: &str = "B2D_STATE";
@@ -40,7 +42,7 @@ pub(crate) fn run() -> Result<()> {
     }
 }
 
-/// `rancher.state.mdadm_scan`: software RAID, whatever of it is there.
+/// `rancher.state.mdadm_scan`: assembles the software RAID arrays that are found.
 fn assemble() -> Result<()> {
     if let Err(error) = modules::load(&["raid0", "raid1", "raid10", "raid456"]) {
         println!("corral: {error:#}");
@@ -56,7 +58,8 @@ fn assemble() -> Result<()> {
 fn unlock(container: &Path) -> Result<()> {
     let file = std::env::var("KEY_FILE").unwrap_or_default();
     let file = if file.is_empty() { None } else { Some(file.parse::<KeyFile>()?) };
-    // What is opened is as large as what it lies on: the file system in it follows when the state is mounted.
+    // The opened device is as large as the partition below it. The file system in it grows when the
+    // state is mounted.
     if let Some(partition) = growth::room_behind(container)
         && let Err(error) = grow::partition(&partition)
     {
@@ -65,7 +68,7 @@ fn unlock(container: &Path) -> Result<()> {
     luks::unlock(container, file.as_ref()).map(|opened| drop(opened.leave()))
 }
 
-/// `rancher.state.script`: whatever the disk needs before it can be found.
+/// `rancher.state.script`: what the disk needs before it can be found.
 fn run_script(text: &str) -> Result<()> {
     let file = Path::new("/tmp/state-script");
     corral_machine::files::write_atomic(file, text.as_bytes(), 0o700)?;
@@ -78,8 +81,9 @@ fn run_script(text: &str) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("the script ended with {status}") }
 }
 
-/// Repairs a file system, and notes it if there was something to repair. With `CHECK=careful` also one that is marked as
-/// clean, but nothing is done to it that could cost data: that is for a person to decide.
+/// Repairs a file system, and creates a marker file if it was repaired. `CHECK=careful` also checks
+/// one that is marked clean, but skips repairs that could lose data: those need a person's
+/// decision.
 fn check(device: &Path) -> Result<()> {
     let modes: &[&[&str]] =
         if std::env::var_os("CHECK").is_some() { &[&["-f", "-p"]] } else { &[&["-p"], &["-y"]] };
@@ -119,11 +123,12 @@ fn format(device: &Path, label: &str) -> Result<()> {
     program::run(mkfs.args(["-q", "-F", "-L", label]).arg(device)).map(drop).with_context(formatting)
 }
 
-/// Docker Machine puts a tar archive with its ssh key at the start of the disk that it wants to be formatted.
+/// Docker Machine puts a tar archive with its ssh key at the start of a disk that is to be
+/// formatted. The key is kept.
 fn keep_keys_of_boot2docker(device: &Path, archive: &[u8]) -> Result<()> {
     let mut keys = Vec::new();
     for entry in tar::Archive::new(archive).entries()? {
-        // What comes behind the files is whatever was on the disk.
+        // After the archive comes what was on the disk before.
         let Ok(mut entry) = entry else { break };
         if entry.path()?.ends_with(".ssh/authorized_keys") || entry.path()?.ends_with(".ssh/authorized_keys2")
         {

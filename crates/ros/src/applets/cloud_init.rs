@@ -1,6 +1,7 @@
-//! `ros cloud-init-save`, in the containers cloud-init (sources on this machine) and cloud-init-network (all others,
-//! at the same time, with one deadline): the first of the list that has something is kept. Whatever a source holds, the
-//! worst is that this container ends with an error and the machine goes on with what it has.
+//! `ros cloud-init-save`: saves what the first data source of the list with content gives. The
+//! container cloud-init reads the sources on this machine. cloud-init-network reads all others, at
+//! the same time, with one deadline. At worst, malicious input makes this container exit with an
+//! error. The boot then continues with the configuration that is there.
 
 mod save;
 
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 
 const MOUNT_POINT: &str = "/media/config-2";
 
-/// Asks the sources of this machine.
+/// Reads the sources of this machine.
 pub(crate) fn run_local() -> Result<()> {
     let config = load_config()?;
     let mut mark = CloudInitMark::load(&Root::machine());
@@ -43,7 +44,7 @@ pub(crate) fn run_local() -> Result<()> {
     finish(&mark)
 }
 
-/// Asks the sources on the network, and fetches what local user-data includes.
+/// Reads the sources on the network, and fetches what local user data includes.
 pub(crate) fn run_network() -> Result<()> {
     let config = load_config()?;
     let mut mark = CloudInitMark::load(&Root::machine());
@@ -95,7 +96,7 @@ fn fetch_includes(urls: &[String], deadline: Instant) -> Result<Option<Found>> {
         let text = http.get(url)?.with_context(|| format!("{}: nothing there", shown_url(url)))?;
         all.push(text);
     }
-    // Several are one message of several parts; one is what it is.
+    // Several documents become one multipart message; a single one is kept as it is.
     let user_data = match all.as_slice() {
         [one] => one.clone(),
         _ => save::join(&all),
@@ -103,7 +104,7 @@ fn fetch_includes(urls: &[String], deadline: Instant) -> Result<Option<Found>> {
     Ok(Some(Found { user_data: Some(user_data), ..Found::default() }))
 }
 
-/// User-data from the network may include more; that is fetched now, once.
+/// User data from the network may include more URLs; they are fetched now, once.
 fn save_with_includes(
     stage: Stage,
     source: &str,
@@ -118,7 +119,7 @@ fn save_with_includes(
         Ok(None) => {}
         Err(error) => mark.problems.push(format!("#include: {error:#}")),
     }
-    // What an included document includes is not followed.
+    // Includes of included documents are not followed.
     mark.includes.clear();
 }
 
@@ -143,7 +144,7 @@ fn finish(mark: &CloudInitMark) -> Result<()> {
     write_atomic(Path::new(MARK), &serde_json::to_vec(mark)?, 0o600)
 }
 
-/// What a local source holds, and a URL that stands in its place; None if it is not there.
+/// What a local source has, and a URL to fetch instead; None if the source is not there.
 type Held = Option<(Found, Option<String>)>;
 
 fn is_something(found: &Found, url: Option<&String>) -> bool {

@@ -1,5 +1,6 @@
-//! `ros console-init`, first process of the console: homes, keys and files of the owner; then it becomes `respawn`,
-//! which runs sshd and the terminals. The owner's own commands run beside that: one that hangs locks nobody out.
+//! `ros console-init`, the first process of the console: home folders, keys and files of the owner.
+//! Then it becomes `respawn`, which runs sshd and the terminals. The owner's own commands run
+//! beside it: one that hangs locks no user out.
 
 pub(crate) mod accounts;
 pub(crate) mod commands;
@@ -34,9 +35,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const RESPAWN_CONF: &str = "/etc/respawn.conf";
-/// It was made anew in this boot: once is enough, even where the kernel's command line asks for it.
+/// The console was already recreated in this boot. Once is enough, even if the kernel's command
+/// line requests it.
 const REBUILT: &str = "/run/corral/console-rebuilt";
-/// Ours, and where other consoles may have theirs.
+/// Our path first, then those of replacement consoles.
 const GETTY: [&str; 3] = ["/usr/sbin/getty", "/sbin/getty", "/sbin/agetty"];
 
 /// Sets the console up and becomes `respawn`.
@@ -66,10 +68,11 @@ pub(crate) fn run() -> Result<()> {
     Err(error).context("starting respawn")
 }
 
-/// `ros console-run`: mounts and the owner's commands, in their order; Docker starts when they are done.
+/// `ros console-run`: mounts and the owner's commands, in their order. Docker starts when they are
+/// done.
 pub(crate) fn run_commands() -> Result<()> {
     let early = load_config()?;
-    // What the network has to say of the configuration is said, or its time is over.
+    // Waits until configuration from the network has arrived, or its timeout is over.
     ask(Request::AwaitConfig)?;
     let config = load_config()?;
     if config != early {
@@ -109,7 +112,8 @@ pub(crate) fn execute() -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
 }
 
-/// `ros config-applied`, run by PID 1 in the console when the configuration changed. What cannot be done is told where boot problems are.
+/// `ros config-applied`, run by PID 1 in the console when the configuration changed. An error is
+/// reported with the boot problems.
 pub(crate) fn config_applied() -> Result<()> {
     if let Err(error) = execute() {
         say(&format!("configuration: {error:#}"));
@@ -117,8 +121,8 @@ pub(crate) fn config_applied() -> Result<()> {
     Ok(())
 }
 
-/// `rancher.force_console_rebuild`: from the next number on the console's file system is another. The key has done its
-/// work then; the configuration is read again, and PID 1 makes the console anew.
+/// `rancher.force_console_rebuild`: increments the number, which gives the console a new file
+/// system. Then the key is reset, the configuration is read again, and PID 1 recreates the console.
 fn rebuild_if_asked(config: &Config) -> Result<()> {
     if !config.rancher.force_console_rebuild || Path::new(REBUILT).exists() {
         return Ok(());
@@ -131,7 +135,7 @@ fn rebuild_if_asked(config: &Config) -> Result<()> {
     ask(Request::Reload).context("putting it into force").map(drop)
 }
 
-/// Another console's image need not know under which names this program is called.
+/// The image of a replacement console need not know the names under which this program is called.
 fn link_programs() -> Result<()> {
     const NAMES: [&str; 10] = [
         "/usr/bin/rancherctl",
@@ -154,9 +158,10 @@ fn link_programs() -> Result<()> {
     }
 }
 
-/// Whoever may log in. One step that fails must not keep the owner out: each says what is wrong, and the next follows.
+/// Sets up who may log in. A failed step must not keep the owner out: it reports what is wrong, and
+/// the next step follows.
 fn let_in(config: &Config) {
-    // /run is the host's: sshd's empty folder is not there yet.
+    // /run belongs to the host: sshd's empty folder is not there yet.
     tell("/run/sshd", fs::create_dir_all("/run/sshd").map_err(anyhow::Error::from));
     tell("homes", accounts::make_homes());
     tell("group docker", accounts::admit_ours());
@@ -171,7 +176,8 @@ fn tell(what: &str, result: Result<()>) {
     }
 }
 
-/// A copy of the keys where a broken state disk does not take them along. Only when it is one.
+/// Copies the keys to the boot partitions, where they survive a broken state disk. While it is
+/// broken, nothing is copied.
 fn reserve_keys(keys: &[String]) -> Result<()> {
     let is_rescue = Path::new(state::PROBLEM).exists();
     match booted::partition() {
@@ -183,7 +189,7 @@ fn reserve_keys(keys: &[String]) -> Result<()> {
     }
 }
 
-/// The banner before a login shows the addresses; the network container writes it when it has some.
+/// The banner before a login shows the addresses. The network container writes it when it has some.
 fn link_issue() -> Result<()> {
     let issue = Path::new("/run/corral/issue");
     if !issue.exists() {
@@ -194,7 +200,7 @@ fn link_issue() -> Result<()> {
     symlink(issue, "/etc/issue").context("linking it to /run/corral/issue")
 }
 
-/// Writes the files for the console; one that fails does not keep the others from being written.
+/// Writes the files for the console. If one fails, the others are still written.
 fn write_files(files: &[WriteFile]) -> Result<()> {
     let mut failures = Vec::new();
     for file in files.iter().filter(|file| file.container == "console") {

@@ -1,5 +1,5 @@
-//! `cloud-init-execute -pre-console`, in a system container of its own when there is something for it to do: a disk that
-//! is to grow, services that are to be restarted once the boot has got to the console.
+//! `cloud-init-execute -pre-console`, in its own system container if there is work: a disk to grow,
+//! and services to restart once the boot has reached the console.
 
 use crate::grow;
 use crate::resolve::effective::load_config;
@@ -14,10 +14,10 @@ use corral_machine::files::write_atomic;
 use corral_machine::growth::{self, Partition};
 use std::path::{Path, PathBuf};
 
-/// Says that the disk has grown; it is not tried again.
+/// Marks that the disk has grown; it is not tried again.
 const STAMP: &str = "/var/lib/rancher/resizefs.done";
 
-/// Does what the configuration asks for.
+/// Does what the configuration requests.
 pub(crate) fn run() -> Result<()> {
     let rancher = load_config()?.rancher;
     let resized = if rancher.resize_device.is_empty() { Ok(()) } else { resize(&rancher.resize_device) };
@@ -31,7 +31,8 @@ pub(crate) fn run() -> Result<()> {
     grown.context("growing the state")
 }
 
-/// Grows the state's partition where its disk has grown, and its file system where that is smaller than what it is on.
+/// Grows the state's partition if its disk has grown, and its file system if that is smaller than
+/// its device.
 fn grow_state() -> Result<()> {
     let Some(device) = growth::device_of(Path::new(state::SEEN)) else { return Ok(()) };
     let behind = growth::room_behind(&device);

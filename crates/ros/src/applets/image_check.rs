@@ -1,5 +1,5 @@
-//! `ros image-check`, in a container of an image that is to replace one of ours: it looks for what that must have. Only
-//! what passed becomes the console or the engine.
+//! `ros image-check`, in a container of an image that is to replace one of ours: checks for the
+//! files and users that it must have. Only an image that passed becomes the console or the engine.
 
 use crate::resolve::replacement::GOOD;
 use crate::resolve::switchable::SWITCHABLE;
@@ -9,10 +9,11 @@ use corral_machine::files::write_atomic;
 use std::fs;
 use std::path::Path;
 
-/// Looks, says what is missing, and marks what is good.
+/// Checks the image, prints what is missing, and marks a good one.
 pub(crate) fn run(service: &str, mark: &str) -> Result<()> {
     if mark.is_empty() {
-        // The image has only just been fetched. The configuration is read again, and names the mark of this very image.
+        // The image was only just fetched. The configuration is read again, and then names the mark
+        // of this very image.
         return Ok(());
     }
     let row = SWITCHABLE.iter().find(|switchable| switchable.service == service);

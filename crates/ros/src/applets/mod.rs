@@ -1,6 +1,5 @@
-//! What this binary is besides `ros`: a table of programs. Each is reached by its name, be it that
-//! of the executed file (a link to this binary) or the first word after `ros`, as compose files
-//! have it.
+//! What this binary is besides `ros`: a table of programs. A program is selected by name: that of
+//! the executed file (a link to this binary), or the first word after `ros`, as in compose files.
 
 pub(crate) mod autologin;
 pub(crate) mod bootcmd;
@@ -28,10 +27,10 @@ use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{self, ExitCode};
 
-/// Does the work of a program; it gets what follows its name.
+/// Runs a program; it gets the arguments after its name.
 pub(crate) type Program = fn(&[String]) -> Result<()>;
 
-/// It has many clients: one that hangs up must not end it for the others.
+/// It has many clients: a client that hangs up must not end it for the rest.
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
@@ -110,7 +109,7 @@ fn fetch_service_files(arguments: &[String]) -> Result<()> {
     service_files::run(&service_files::Options::try_parse_from(words)?)
 }
 
-/// The creation helper: its socket is the descriptor that PID 1 names.
+/// The creation helper: its socket is the descriptor that PID 1 passes.
 pub(crate) fn helper(arguments: &[String]) -> ExitCode {
     let Some(number) = arguments.first().and_then(|text| text.parse::<RawFd>().ok()) else {
         eprintln!("the helper is started by PID 1 only");
@@ -120,7 +119,7 @@ pub(crate) fn helper(arguments: &[String]) -> ExitCode {
     ExitCode::from(u8::try_from(corral_engine::runtime::helper::run(&socket)).unwrap_or(1))
 }
 
-/// `ros entrypoint COMMAND…`: in the original this wrote the service's files first; here they are
+/// `ros entrypoint COMMAND…`: in RancherOS this wrote the service's files first. Here they are
 /// there already.
 fn entrypoint(command: &[String]) -> Result<()> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };

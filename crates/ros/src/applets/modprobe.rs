@@ -1,4 +1,4 @@
-//! `/sbin/modprobe` of the system image: the kernel itself calls it when it misses a module.
+//! `/sbin/modprobe` of the system image: the kernel calls it when it needs a module.
 
 use anyhow::Result;
 use corral_machine::modules::Index;

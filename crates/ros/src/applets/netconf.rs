@@ -1,5 +1,6 @@
-//! `netconf`, in the network container: host name, links, static addresses, resolv.conf; then it becomes dhcpcd for the
-//! interfaces that ask for an address. DHCP is never asked for on an interface that is static.
+//! `netconf`, in the network container: host name, links, static addresses, resolv.conf. Then it
+//! becomes dhcpcd for the interfaces that request an address. DHCP is never requested on an
+//! interface that is configured without it.
 
 pub(crate) mod addresses;
 mod commands;
@@ -21,9 +22,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The configuration of dhcpcd for this start: the image's, and what each interface wants.
+/// The configuration of dhcpcd for this start: the image's, and the settings of each interface.
 const DHCPCD_CONF: &str = "/run/corral/dhcpcd.conf";
-/// How long commands that come after everything wait for leases.
+/// How long `netconf-after` waits for leases.
 const LEASE: Duration = Duration::from_secs(30);
 
 /// Applies what can be applied at once, then runs dhcpcd in its place.
@@ -60,7 +61,8 @@ pub(crate) fn run() -> Result<()> {
     Err(error).context("starting dhcpcd")
 }
 
-/// `ros netconf-after`: what comes after an interface, or after everything, once there are leases or their time is over.
+/// `ros netconf-after`: what follows an interface or the complete setup, once there are leases or
+/// their timeout is over.
 pub(crate) fn run_after() -> Result<()> {
     let config = load_config()?;
     let network = &config.rancher.network;
@@ -83,7 +85,8 @@ pub(crate) fn run_after() -> Result<()> {
     warn_without_address(&entries, deadline)
 }
 
-/// Nobody reaches a machine that gets no address either: its console says so once, and what can be seen of the cause.
+/// A machine without an address cannot be reached. Its console reports it once, with what can be
+/// seen of the cause.
 fn warn_without_address(entries: &[Entry<'_>], deadline: Instant) -> Result<()> {
     let nothing_is_said = entries.iter().all(|entry| entry.interface.is_none());
     let asks = |entry: &&Entry<'_>| entry.interface.map_or(nothing_is_said, |interface| interface.dhcp);
@@ -107,7 +110,8 @@ fn warn_without_address(entries: &[Entry<'_>], deadline: Instant) -> Result<()> 
     Ok(())
 }
 
-/// Nobody reaches a machine whose configuration is about other cards than it has: at least its console says so.
+/// A machine whose configuration matches none of its cards cannot be reached. At least its console
+/// reports it.
 fn warn_if_nothing_matches(config: &Config, entries: &[Entry<'_>]) {
     let wanted = &config.rancher.network.interfaces;
     if !wanted.is_empty() && !entries.is_empty() && entries.iter().all(|entry| entry.interface.is_none()) {
@@ -125,11 +129,11 @@ fn set_hostname(config: &Config) -> Result<()> {
     let name = config.effective_hostname();
     rustix::system::sethostname(name.as_bytes()).context("setting the host name")?;
     let hosts = format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n");
-    // In place, not by rename: other containers see this very file.
+    // Written in place, not by rename: other containers have this very file mounted.
     fs::write("/etc/hosts", hosts).context("writing /etc/hosts")
 }
 
-/// True if the owner said which name servers to use: DHCP's do not count then.
+/// True if the owner named DNS servers: those from DHCP are ignored then.
 fn write_dns(config: &Config) -> Result<bool> {
     let given = &config.rancher.network.dns;
     let is_given = !given.nameservers.is_empty() || !given.search.is_empty();
@@ -143,7 +147,7 @@ fn write_dns(config: &Config) -> Result<bool> {
     Ok(is_given)
 }
 
-/// Which interfaces the common dhcpcd leaves alone.
+/// True for interfaces that the common dhcpcd does not configure.
 fn is_left_alone(entry: &Entry<'_>, nothing_is_said: bool) -> bool {
     match entry.interface {
         None => !nothing_is_said,
@@ -181,7 +185,7 @@ fn common_arguments(config: &Config, dns_is_given: bool) -> Vec<&'static str> {
     arguments
 }
 
-/// `dhcp_args` is a whole command line of its own, for one interface.
+/// `dhcp_args` is a complete command line, for a client of one interface.
 fn start_own_clients(config: &Config, entries: &[Entry<'_>], dns_is_given: bool) {
     for entry in entries {
         let Some(interface) =

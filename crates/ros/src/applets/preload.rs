@@ -1,6 +1,6 @@
-//! `ros preload-images`, in system containers when there is something to load: the archives of an
-//! engine (`resolve::preload`), by Docker's own client: it streams an archive of any size, and what
-//! it prints of each image is what the log is to show.
+//! `ros preload-images`, in system containers if there is something to load: the archives of an
+//! engine (`resolve::preload`). It runs Docker's own client, which streams an archive of any size.
+//! What the client prints of each image goes to the log.
 
 use super::wait_for_docker;
 use crate::docker::Engine;
@@ -13,7 +13,7 @@ use corral_machine::program;
 use std::path::Path;
 use std::process::Command;
 
-/// Loads what is there; what cannot be loaded is told, and tried again at the next start.
+/// Loads the archives. A failure is reported, and tried again at the next start.
 pub(crate) fn run(engine: Engine) -> Result<()> {
     if engine == Engine::User {
         wait_for_docker::run()?;

@@ -1,5 +1,5 @@
-//! `ros recovery`, in the recovery container: a root shell on every console. Whoever leaves one of them lets the boot
-//! go on. Where the owner set `rancher.password`, it is asked for.
+//! `ros recovery`, in the recovery container: a root shell on every console. When a user leaves any
+//! of them, the boot continues. If the owner set `rancher.password`, the login needs it.
 
 use super::console::accounts::chpasswd_arguments;
 use crate::terminals::consoles;
@@ -14,14 +14,14 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Says that somebody got in.
+/// Exists once a user has logged in.
 const ENTERED: &str = "/tmp/entered";
-/// Says that a password is asked for.
+/// Exists if a password is required.
 const LOCKED: &str = "/tmp/locked";
 const SHELL: &str = "/usr/bin/recovery-shell";
 const LOGIN: &str = "/usr/bin/recovery-login";
 
-/// Offers shells until somebody has left one.
+/// Offers shells until a user has left one.
 pub(crate) fn run() -> Result<()> {
     let password = std::env::var("RECOVERY_PASSWORD").unwrap_or_default();
     if !password.is_empty() {
@@ -74,7 +74,7 @@ pub(crate) fn log_in() -> Result<()> {
     Err(error).context("starting a shell")
 }
 
-/// The shell of root here.
+/// The root shell of this container.
 pub(crate) fn shell() -> Result<()> {
     fs::write(ENTERED, "")?;
     println!(
@@ -89,7 +89,7 @@ pub(crate) fn shell() -> Result<()> {
     Err(error).context("starting bash")
 }
 
-/// Root has one in this container only, and login starts our shell.
+/// Root has a password in this container only, and login starts our shell.
 fn set_password(password: &str) -> Result<()> {
     let table = fs::read_to_string("/etc/passwd")?;
     let line = |line: &str| match line.strip_prefix("root:") {

@@ -1,5 +1,6 @@
-//! `respawn`: keeps the programs of the console running (sshd, a getty on each terminal). A program that keeps ending
-//! is started again after longer and longer pauses, never given up: it may be somebody's only way in.
+//! `respawn`: keeps the programs of the console running (sshd, a getty on each terminal). A program
+//! that keeps exiting is restarted after longer and longer pauses. It is never given up: it may be
+//! the owner's only way to log in.
 
 use anyhow::{Context, Result};
 use corral_engine::signal::Signal;
@@ -12,13 +13,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A program, and how it is doing.
+/// A program and its state.
 struct Program {
     line: String,
     pid: Option<i32>,
     started: Instant,
     failures: u32,
-    /// When it is to be started.
+    /// When to start it.
     due: Instant,
 }
 

@@ -1,6 +1,7 @@
-//! `ros service-files`, in a container of its own when something is to be fetched: service files of
-//! `rancher.services_include` that are named by URL, or by their name in a repository. The configuration is resolved again
-//! when it has ended, and what it fetched counts. `ros service`, `ros console` and `ros engine` have it fetch for them.
+//! `ros service-files`, in its own container if something is to be fetched: service files of
+//! `rancher.services_include` that are named by URL, or by name in a repository. When it has ended,
+//! the configuration is resolved again with the fetched files. `ros service`, `ros console` and
+//! `ros engine` fetch through it.
 
 use crate::resolve::catalogue;
 use crate::resolve::effective::load_config;
@@ -16,9 +17,9 @@ use corral_plan::compose;
 use corral_plan::resolved::Environment;
 use std::time::{Duration, Instant};
 
-/// A server that does not answer is asked again for so long. Nobody waits for it.
+/// How long a server that does not answer is tried again. No command waits for it.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
-/// When somebody at a terminal does.
+/// The same when a user at a terminal waits.
 const SOMEBODY_WAITS: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Parser)]
@@ -26,11 +27,11 @@ pub(crate) struct Options {
     /// Print what the repositories have, as JSON
     #[arg(long)]
     index: bool,
-    /// Fetch these; what is missing if none is given
+    /// Fetch these; without any, all that are missing
     places: Vec<String>,
 }
 
-/// Fetches what is missing, or what is asked for.
+/// Fetches what is missing, or what is requested.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let config = load_config()?;
     if options.index {
@@ -54,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{} service files could not be fetched", failures.len()) }
 }
 
-/// The lists of all repositories, put together. One that does not answer costs only itself.
+/// The merged lists of all repositories. One that does not answer is left out.
 fn load_index(config: &Config) -> Result<Index> {
     let http = Http::new(Instant::now() + SOMEBODY_WAITS)?.brief();
     let mut all = Index::default();
@@ -78,13 +79,13 @@ fn fetch_index(http: &Http, url: &str) -> Result<Index> {
     yaml::from_str(&text).map_err(|error| anyhow::anyhow!("{shown}:{error}"))
 }
 
-/// The first repository that has it counts.
+/// The first repository that has the file is used.
 fn fetch_first(http: &Http, urls: &[String]) -> Result<()> {
     for url in urls {
         let Some(bytes) = http.get(url)? else { continue };
         let shown = shown_url(url);
         let text = String::from_utf8(bytes).with_context(|| format!("{shown}: not text"))?;
-        // A page that says that there is nothing is no service file, and is not kept.
+        // A page that reports "not found" is no service file, and is not saved.
         if let Err(error) = compose::parse_with(&shown, &text, &Environment::new()) {
             bail!("{error}");
         }

@@ -1,5 +1,5 @@
-//! `ros user-docker`, in the docker container: waits until the console is ready, enters its file system, and becomes
-//! dockerd there, so that `docker run -v` takes every path that the user sees.
+//! `ros user-docker`, in the docker container: waits until the console is ready, enters its file
+//! system, and becomes dockerd there. `docker run -v` then accepts every path that the user sees.
 
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
@@ -20,14 +20,15 @@ use std::process::Command;
 pub(crate) const CONSOLE_DONE: &str = "/run/console-done";
 const ENGINE: &str = "/var/lib/rancher/engine";
 const OTHER_ENGINE: &str = "/run/corral/engine";
-/// A shell file of the owner's that is sourced before dockerd starts; what it leaves in DOCKER_OPTS are more arguments.
+/// A shell file of the owner's that is sourced before dockerd starts. Its DOCKER_OPTS are more
+/// arguments.
 const OPTIONS: &str = "/var/lib/rancher/conf/docker";
 const SHELL: &str = "/bin/sh";
 /// `$0` is that file.
 const SOURCE_AND_START: &str = ". \"$0\"; exec \"$@\" $DOCKER_OPTS";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What Docker's networks ask of the kernel.
+/// Kernel modules that Docker's networks need.
 const MODULES: [&str; 12] = [
     "overlay",
     "bridge",
@@ -87,8 +88,8 @@ pub(crate) fn run() -> Result<()> {
     Err(error).context("starting dockerd")
 }
 
-/// The command that a program is started by, its arguments yet to come. A shell ends at a file that it cannot read, so
-/// such a file is told and left out: Docker starts without it.
+/// The command that starts a program, without its arguments. A shell exits at a file that it cannot
+/// parse. Such a file is reported and left out, so that Docker starts without it.
 fn starting(program: &str) -> Command {
     if !Path::new(OPTIONS).exists() {
         return Command::new(program);
@@ -102,12 +103,13 @@ fn starting(program: &str) -> Command {
     shell
 }
 
-/// An error with the line, in the shell's words, if not.
+/// Checks the syntax by `sh -n`. An error has the shell's message with the line.
 fn readable_by_the_shell() -> Result<()> {
     program::run(Command::new(SHELL).args(["-n", OPTIONS])).map(drop)
 }
 
-/// The programs of another engine lie in /engine of its image, as in the original's. They are taken along.
+/// The programs of a replacement engine are in /engine of its image, as in RancherOS. The mount is
+/// carried into the console.
 fn open_other_engine() -> Result<Option<OwnedFd>> {
     if !Path::new("/engine/dockerd").exists() {
         return Ok(None);
@@ -116,10 +118,10 @@ fn open_other_engine() -> Result<Option<OwnedFd>> {
     open_tree(CWD, "/engine", flags).context("opening /engine").map(Some)
 }
 
-/// Shows them in the file system of the console, where dockerd runs.
+/// Mounts them in the file system of the console, where dockerd runs.
 fn show_here(tree: &OwnedFd) -> Result<()> {
     fs::create_dir_all(OTHER_ENGINE)?;
-    // What a former start left there.
+    // Mounts left by an earlier start.
     while unmount(OTHER_ENGINE, UnmountFlags::DETACH).is_ok() {}
     move_mount(tree, "", CWD, OTHER_ENGINE, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .with_context(|| format!("mounting the engine at {OTHER_ENGINE}"))

@@ -1,5 +1,6 @@
-//! `ros user-services`, in a system container: the services of the configuration that are not the system's, run by the
-//! user's Docker. A container whose definition did not change is only started.
+//! `ros user-services`, in a system container: the services of the configuration that are not
+//! system services, run by the user's Docker. A container with an unchanged definition is only
+//! started.
 
 use super::wait_for_docker;
 use crate::docker::{Client, Container, Engine};
@@ -22,14 +23,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Where Docker's CLI finds the logins for registries: in this container's own memory.
+/// Where Docker's CLI finds the registry logins: in the memory of this container.
 const CLIENT_CONFIG: &str = "/var/lib/docker-client";
-/// How long a service waits for others to be well.
+/// How long a service waits for its dependencies.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// What a container was made from.
+/// Hash of the definition that a container was created from.
 pub(crate) const HASH_LABEL: &str = "io.corral.hash";
 
-/// Brings them all up. An error (an image that is not there yet) has PID 1 start this again after a pause.
+/// Starts all services. After an error (such as an image that is not there yet) PID 1 runs this
+/// again after a pause.
 pub(crate) fn run() -> Result<()> {
     let config = load_config()?;
     wait_for_docker::run()?;
@@ -75,7 +77,7 @@ fn is_ready(service: &UserService, ours: &BTreeSet<String>, done: &BTreeSet<Stri
     service.needs.keys().all(|need| !ours.contains(need) || done.contains(need))
 }
 
-/// Waits until the services that it depends on are as well as it wants them.
+/// Waits until the services that it depends on meet their conditions.
 fn wait_for_others(client: &Client, service: &UserService, ours: &BTreeSet<String>) -> Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     for (name, condition) in service.needs.iter().filter(|(name, _)| ours.contains(*name)) {
@@ -88,7 +90,7 @@ fn wait_for_others(client: &Client, service: &UserService, ours: &BTreeSet<Strin
     Ok(())
 }
 
-/// An error when it can never be met.
+/// Fails when the condition can never be met.
 fn is_met(name: &str, container: &Container, condition: Condition) -> Result<bool> {
     let state = &container.state;
     match condition {
@@ -119,17 +121,18 @@ fn bring_up(client: &Client, service: &UserService) -> Result<()> {
     client.start(&service.name).map_err(Into::into)
 }
 
-/// By Docker's CLI: `plan::user_service` writes a service as its arguments, and it reads files of variables and pulls
-/// an image that is not here, with the logins for registries.
+/// Creates the container by Docker's CLI. `plan::user_service` writes a service as its arguments.
+/// The CLI also reads files of variables and pulls missing images, with the registry logins.
 ///
-/// Values of variables go by the CLI's own environment or by a file, which only root reads, and not by its command
-/// line, which every user and every container with the host's processes does.
+/// Values of variables go through the CLI's own environment or a file that only root reads. Its
+/// command line is visible to every user and to every container with the host's processes.
 fn create(service: &UserService, hash: &str) -> Result<()> {
     let variables = Variables::sort(&service.environment)?;
     let mut arguments = vec!["create".to_owned(), format!("--label={HASH_LABEL}={hash}")];
     arguments.extend(variables.flags);
     let file = Path::new(CLIENT_CONFIG).join("environment");
-    // After the owner's own files, which it wins over; what begins its command may look like a flag.
+    // After the owner's own files, which it overrides. The first word of the service's command may
+    // look like a flag.
     let is_flag = |word: &&String| word.starts_with("--") && *word != "--entrypoint";
     let name = service.arguments.len().min(2);
     let flags = service.arguments[name..].iter().take_while(is_flag).count();
@@ -145,12 +148,12 @@ fn create(service: &UserService, hash: &str) -> Result<()> {
     created
 }
 
-/// How the variables of a container get there.
+/// How the variables get into a container.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Variables {
-    /// `--env=NAME`, and names without a value, which take a variable away.
+    /// `--env=NAME`, and names without a value, which remove a variable.
     flags: Vec<String>,
-    /// What the client has in its own environment.
+    /// The client's own environment.
     own: Vec<(String, String)>,
     /// `NAME=VALUE` lines of a file.
     lines: String,
@@ -158,9 +161,10 @@ struct Variables {
 
 impl Variables {
     fn sort(environment: &[String]) -> Result<Variables> {
-        /// The client reads no longer line (Go's bufio.MaxScanTokenSize).
+        /// Longest line that the client reads (Go's bufio.MaxScanTokenSize).
         const LONGEST_LINE: usize = 64 << 10;
-        /// The kernel takes no longer `NAME=VALUE`, its NUL included (MAX_ARG_STRLEN, execve(2)).
+        /// Longest `NAME=VALUE` that the kernel accepts, its NUL included (MAX_ARG_STRLEN,
+        /// execve(2)).
         const LONGEST: usize = 128 << 10;
         let mut all = Variables::default();
         for item in environment {
@@ -182,7 +186,7 @@ impl Variables {
     }
 }
 
-/// Variables that would mean something to the client itself.
+/// Variables that the client itself would interpret.
 fn is_heeded(name: &str) -> bool {
     const HEEDED: [&str; 8] =
         ["PATH", "HOME", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR", "GODEBUG", "GOMAXPROCS"];
@@ -195,12 +199,12 @@ fn docker_command() -> Command {
     command
 }
 
-/// Runs the CLI; an error is what it wrote.
+/// Runs the CLI; its output is the error.
 fn docker(command: &mut Command) -> Result<()> {
     program::run(command).map(drop)
 }
 
-/// `rancher.registry_auths` in the client's own form.
+/// `rancher.registry_auths` in the client's own format.
 fn write_logins(logins: &BTreeMap<String, RegistryAuth>) -> Result<()> {
     let mut auths = Map::new();
     for (registry, login) in logins {

@@ -6,7 +6,8 @@ use corral_machine::deadline::pause;
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// Between two attempts, and for one: a daemon that starts takes connections before it answers.
+/// Pause between attempts, and the timeout of one: a starting daemon accepts connections before it
+/// answers.
 const PAUSE: Duration = Duration::from_millis(200);
 const ATTEMPT: Duration = Duration::from_secs(10);
 
@@ -19,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
             let late = || format!("Docker is not ready after {} s", TIMEOUT.as_secs());
             return Err(error).with_context(late);
         }
-        // Nothing reports that a daemon begins to answer on a socket that may not even exist yet.
+        // No event reports that a daemon begins to answer on a socket that may not even exist yet.
         pause(PAUSE);
     }
     println!("Docker is ready");

@@ -1,4 +1,5 @@
-//! `ros config`: what is in force and why, and changes that last. Only what differs from the defaults is ever written.
+//! `ros config`: the effective configuration with the reason of each value, and changes that last.
+//! Only what differs from the defaults is ever written.
 
 mod boot_menu;
 mod show;
@@ -18,7 +19,7 @@ pub(crate) enum Command {
         /// Dotted key
         key: String,
     },
-    /// Change a value; it lasts, and counts from the next start of what reads it
+    /// Change a value; it lasts, and takes effect at the next start of what reads it
     Set {
         /// Dotted key
         key: String,
@@ -35,7 +36,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         window: Window,
     },
-    /// Merge a cloud-config and put it into force now, for example: ros config apply --confirm 2m net.yml
+    /// Merge a cloud-config and apply it now, for example: ros config apply --confirm 2m net.yml
     Apply {
         #[command(flatten)]
         window: Window,
@@ -56,18 +57,18 @@ pub(crate) enum Command {
         #[arg(short, long)]
         full: bool,
     },
-    /// Say what is wrong, with file, line, column and key; exit status 1 if there are errors
+    /// Show errors with file, line, column and key; exit status 1 if there are any
     Validate {
-        /// File to check; everything that counts on this machine if none is given
+        /// File to check; the complete configuration of this machine if none is given
         #[arg(short, long)]
         input: Option<PathBuf>,
     },
-    /// Say where a value comes from, and what it overrode, for example: ros config explain rancher.network
+    /// Show where a value comes from and what it overrode: ros config explain rancher.network
     Explain {
         /// Dotted key; of a mapping, every key below it is explained
         key: String,
     },
-    /// Show what differs: between what is in force and what is stored, or what merging a file would change
+    /// Show the differences of active and stored configuration, or what merging a file would change
     Diff {
         /// File that would be merged
         file: Option<PathBuf>,
@@ -86,7 +87,7 @@ pub(crate) enum Command {
     },
 }
 
-/// Does what is asked.
+/// Runs the command.
 pub(crate) fn run(command: Command) -> ExitCode {
     match command {
         Command::Validate { input } => show::validate(input.as_deref()),

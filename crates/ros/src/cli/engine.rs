@@ -1,4 +1,4 @@
-//! `ros gc`, `ros engine`, `ros os reexec`: the engines, beyond what the docker CLI can say.
+//! `ros gc`, `ros engine`, `ros os reexec`: what the engines can do beyond the docker CLI.
 
 use super::switch;
 use crate::docker::{Client, Engine};
@@ -18,7 +18,7 @@ pub(crate) enum Command {
   ros engine fsck            say what is damaged; exit status 1 if something is
   ros engine fsck --mend     unpack it again, or pull it again where that is not enough")]
     Fsck {
-        /// Mend what can be mended
+        /// Repair what can be repaired
         #[arg(long)]
         mend: bool,
     },
@@ -29,7 +29,7 @@ pub(crate) enum Command {
   ros gc            images without a name, and what was left over
   ros gc --all      every image that no container stands on")]
 pub(crate) struct Clean {
-    /// Also images that have a name, if no container stands on them
+    /// Also images that have a name, if no container uses them
     #[arg(long)]
     all: bool,
 }
@@ -68,7 +68,7 @@ pub(crate) fn clean(options: &Clean) -> Result<()> {
     Ok(())
 }
 
-/// PID 1 executes its binary again; nothing else notices.
+/// PID 1 executes its binary again; containers and clients continue.
 pub(crate) fn reexec() -> Result<()> {
     ask(Request::Reexec).context("asking PID 1")?;
     println!("PID 1 goes on in a new process");

@@ -7,7 +7,7 @@ use corral_machine::block;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Becomes the command, with `rancher.environment` added; what is there already wins.
+/// Becomes the command, with `rancher.environment` added. Variables that are set already win.
 pub(super) fn run(command: &[String]) -> Result<()> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
     let mut table = environment(&load_config()?);

@@ -1,4 +1,4 @@
-//! The `ros` command (also `rancherctl`): one file a command; each arm is one call.
+//! The `ros` command (also `rancherctl`): one file for each command; each match arm is one call.
 
 mod boot;
 mod config;
@@ -64,12 +64,12 @@ enum Command {
         #[command(subcommand)]
         command: config::Command,
     },
-    /// Say in plain words what is wrong with the machine, or with a service
+    /// Explain what is wrong with the machine, or with a service
     Why {
         /// Name of a service
         service: Option<String>,
     },
-    /// Show what the boot did and waited for
+    /// Show what the boot did and what it waited for
     Boot(boot::Options),
     /// Install the system onto a disk
     #[command(after_help = "Examples:
@@ -92,7 +92,7 @@ enum Command {
         #[command(subcommand)]
         command: Os,
     },
-    /// Which console runs, and which there are
+    /// List consoles and switch between them
     #[command(after_help = "Examples:
   ros console list
   ros console switch debian
@@ -101,7 +101,7 @@ enum Command {
         #[command(subcommand)]
         command: switch::Command,
     },
-    /// Which Docker runs, and which there are; and the images of the system's engine
+    /// List and switch Docker engines; check the images of the system engine
     #[command(after_help = "Examples:
   ros engine list
   ros engine switch https://example.com/docker-29.yml
@@ -139,11 +139,11 @@ enum Command {
     /// Print the device of LABEL=… or UUID=…; an empty line if there is none
     #[command(hide = true)]
     Dev { reference: String },
-    /// Remove images of the system engine that nothing uses
+    /// Remove images of the system engine that are not in use
     Gc(engine::Clean),
     /// Show what survives a restart
     Persist,
-    /// Delete what is on the state disk, at the next start
+    /// Delete what is on the state disk, at the next start of the machine
     #[command(after_help = "Examples:
   ros reset --keep config,keys     as new, with the same configuration
   ros reset --keep config,keys,images")]
@@ -158,26 +158,26 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Os {
-    /// Print the version that runs, and what became of an upgrade
+    /// Print the version that runs, and the result of an upgrade
     Version,
     /// List versions
     List,
-    /// Upgrade to another version; it has to prove itself before it is the default
+    /// Upgrade to another version; it becomes the default once it has passed its trial
     Upgrade(upgrade::Options),
-    /// Make the version before the default again
+    /// Make the previous version the default again
     Rollback {
         /// Another version that is on this machine
         version: Option<String>,
     },
-    /// Let PID 1 execute its binary again; containers, logs and clients go on
+    /// Make PID 1 execute its binary again; containers, logs and clients continue
     Reexec,
-    /// Let PID 1 meet a bug
+    /// Make PID 1 panic
     #[cfg(feature = "test-hooks")]
     #[command(hide = true)]
     Panic,
 }
 
-/// Parses the command line and does what it says. A program of system containers is one of `applets`.
+/// Parses the command line and runs the command. Programs of system containers are in `applets`.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
     signals::unblock_all();
     if let [name, arguments @ ..] = arguments
@@ -220,7 +220,7 @@ fn needs_root() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Checking a file is nothing that needs rights.
+/// Checking a file needs no privileges.
 fn works_for_everyone(command: &Command) -> bool {
     matches!(
         command,

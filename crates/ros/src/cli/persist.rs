@@ -1,4 +1,5 @@
-//! `ros persist`: what survives a restart, and what does not. `ros reset`: as new, but for what is to be kept.
+//! `ros persist`: what survives a restart. `ros reset`: deletes the state, but for what is to be
+//! kept.
 
 use crate::power;
 use crate::prompt::confirm;
@@ -26,13 +27,13 @@ pub(crate) enum Keep {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What is to be kept, with commas between
+    /// What to keep, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
     keep: Vec<Keep>,
-    /// Ask nothing
+    /// Do not ask for confirmation
     #[arg(short, long)]
     force: bool,
-    /// Do not restart: the next start does it
+    /// Do not restart: the reset is done at the next start
     #[arg(long)]
     no_reboot: bool,
 }
@@ -104,7 +105,7 @@ pub(crate) fn reset(options: &Options) -> Result<()> {
     power::request("reboot", &power::Options::default())
 }
 
-/// They are the configuration's, which is not kept.
+/// The keys are part of the configuration, which is not kept.
 fn keep_keys() -> Result<()> {
     let keys = load_config()?.ssh_authorized_keys;
     let text = yaml::to_string(&json!({ "ssh_authorized_keys": keys })).map_err(anyhow::Error::msg)?;

@@ -1,4 +1,5 @@
-//! `reboot`, `poweroff`, `halt`, `shutdown`: PID 1 is asked, whatever name or path the command was called by.
+//! `reboot`, `poweroff`, `halt`, `shutdown`: requests to PID 1, under any name or path of the
+//! command.
 
 use crate::power::{self, Options};
 use anyhow::{Context, Result, bail};

@@ -1,8 +1,8 @@
-//! How a command says that it could not do what it was asked for.
+//! How a command reports an error.
 
 use std::process::ExitCode;
 
-/// Errors go to stderr in one line, with the chain of what was being done.
+/// Errors go to stderr in one line, with the chain of their contexts.
 pub(crate) fn report(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

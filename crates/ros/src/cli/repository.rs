@@ -1,4 +1,5 @@
-//! What the repositories of the configuration have. A process of its own asks them: it reads what a network sends.
+//! What the repositories of the configuration have. A separate process fetches it, because it
+//! parses data from the network.
 
 use crate::resolve::catalogue;
 use crate::resolve::index::Index;
@@ -8,7 +9,7 @@ use corral_config::Config;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// The lists of all of them; a repository that does not answer, or has none, is told.
+/// The lists of all repositories. One that does not answer or has none is reported.
 pub(crate) fn index(config: &Config) -> Index {
     let asked = ask(config, &["--index"]).and_then(|output| Ok(serde_json::from_slice(&output.stdout)?));
     asked.unwrap_or_else(|error| {
@@ -30,7 +31,7 @@ pub(crate) fn fetch(place: &str, config: &Config) -> Result<PathBuf> {
     catalogue::find(&root, place, config)?.context("it was fetched, and is not there")
 }
 
-/// Its complaints go to our stderr.
+/// Its error messages go to our stderr.
 fn ask(config: &Config, arguments: &[&str]) -> Result<Output> {
     Command::new("/usr/bin/ros")
         .arg("service-files")

@@ -1,5 +1,5 @@
-//! `ros service`: the services of this machine by their names in compose files, whichever engine runs them; and the
-//! compose files that are added to the system's (`rancher.services_include`).
+//! `ros service`: the services of this machine by their names in compose files, of either engine.
+//! Also the compose files that are added to the system's (`rancher.services_include`).
 
 mod files;
 mod ps;
@@ -15,7 +15,8 @@ use run::{Action, Names};
 pub(crate) enum Command {
     /// List what the repositories have and what is enabled
     List,
-    /// Add compose files, by path, URL or name in a repository; they count from the next start, or `ros service up`
+    /// Add compose files, by path, URL or name in a repository; they take effect at the next start,
+    /// or `ros service up`
     #[command(after_help = "Examples:
   ros service enable open-vm-tools
   ros service enable /var/lib/rancher/conf/site.yml && ros service up web
@@ -29,12 +30,12 @@ pub(crate) enum Command {
         #[arg(required = true)]
         files: Vec<String>,
     },
-    /// Take compose files out of the configuration
+    /// Remove compose files from the configuration
     Delete {
         #[arg(required = true)]
         files: Vec<String>,
     },
-    /// Put the stored configuration into force, and wait until these services run
+    /// Apply the stored configuration, and wait until these services run
     #[command(after_help = "Examples:
   ros service up                whatever is enabled and not there yet is made
   ros service up web            and wait for this one
@@ -42,7 +43,7 @@ pub(crate) enum Command {
     Up(run::Up),
     /// Start services that were stopped
     Start(Names),
-    /// Stop services; they stay stopped until they are started, or the machine is
+    /// Stop services until they are started again, or the machine restarts
     Stop(Timed),
     /// Restart services
     Restart(Timed),
@@ -53,7 +54,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         names: Names,
     },
-    /// Remove the containers of services; one that is still enabled is made anew
+    /// Remove the containers of services; one that is still enabled is recreated
     Rm(run::Remove),
     /// Show containers
     Ps {
@@ -63,17 +64,17 @@ pub(crate) enum Command {
         /// Names of services; all if none is given
         services: Vec<String>,
     },
-    /// Show what services write
+    /// Show the logs of services
     Logs(run::Logs),
     /// Pull images
     Pull {
-        /// Go on with the others
+        /// Continue with the other services after an error
         #[arg(long)]
         ignore_pull_failures: bool,
         #[command(flatten)]
         names: Names,
     },
-    /// Take the newest image of a service, if it works
+    /// Switch a service to its newest image, if that works
     #[command(after_help = "Examples:
   ros service upgrade web             pull, try, switch; or all stays as it was
   ros service upgrade web --time 600  its health check may take ten minutes")]

@@ -1,5 +1,5 @@
-//! `ros console` and `ros engine`: which console and which engine there are, which one runs, and a
-//! switch to another one. Its image is checked first, and what works stays until then.
+//! `ros console` and `ros engine`: list consoles and engines, show which one runs, and switch to
+//! another. The image of a replacement is checked first; the current one stays active until then.
 
 use crate::cli::repository;
 use crate::docker::{Client, Container, Engine, cli};
@@ -17,18 +17,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// What is part of the system.
+/// The built-in one.
 const OURS: &str = "default";
-/// How long the look into another image may take.
+/// How long the image check may take.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List what there is: current, enabled for the next start, disabled
+    /// List current, enabled (for the next start) and disabled ones
     List,
-    /// Change now
+    /// Switch now
     Switch(Switch),
-    /// Change at the next start
+    /// Switch at the next start
     Enable {
         /// A name that `list` shows, a path, or a URL
         name: String,
@@ -37,17 +37,17 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Switch {
-    /// Ask nothing
+    /// Do not ask for confirmation
     #[arg(short, long)]
     force: bool,
-    /// Its image is here: do not pull it
+    /// Do not pull the image: it is on this machine
     #[arg(long)]
     no_pull: bool,
     /// A name that `list` shows, a path, or a URL
     name: String,
 }
 
-/// Does what is asked of such a service.
+/// Runs the command for such a service.
 pub(crate) fn run(switchable: &Switchable, command: &Command) -> Result<()> {
     let choice = Choice(switchable);
     match command {
@@ -60,7 +60,7 @@ pub(crate) fn run(switchable: &Switchable, command: &Command) -> Result<()> {
     }
 }
 
-/// The one of which the choice is.
+/// The service that is switched.
 struct Choice<'a>(&'a Switchable);
 
 impl Choice<'_> {
@@ -91,7 +91,7 @@ impl Choice<'_> {
             return Ok(());
         }
         let before = self.name(&resolve::stored_config());
-        // What was found in another image of that name does not count.
+        // The result of checking an earlier image of that name is not valid for this one.
         let client = Client::of(Engine::System)?;
         client.remove(self.0.check, false)?;
         self.store(name)?;
@@ -104,7 +104,7 @@ impl Choice<'_> {
         })
     }
 
-    /// The name of the one that runs.
+    /// The name of the active one.
     fn current(&self) -> Result<String> {
         let service = self.0.service;
         let found = Client::of(Engine::System)?.container(service)?;
@@ -117,7 +117,7 @@ impl Choice<'_> {
         catalogue::other((self.0.configured)(config)).unwrap_or(OURS).to_owned()
     }
 
-    /// Has file and image here; returns the image, or None where ours is meant.
+    /// Fetches file and image. Returns the image, or None for the built-in one.
     fn prepare(&self, name: &str, pull: bool) -> Result<Option<String>> {
         let config = resolve::stored_config();
         let Some(place) = catalogue::other(name) else { return Ok(None) };
@@ -143,11 +143,12 @@ impl Choice<'_> {
         Ok(())
     }
 
-    /// Until the other one runs, or was found wanting. When it is the console, who waits here is gone by then.
+    /// Waits until the replacement runs, or its check has failed. A switch of the console ends this
+    /// process before that.
     fn wait(&self, client: &Client, image: &str) -> Result<()> {
         let Switchable { service, check, .. } = self.0;
         let changed = client.watch(&[service, check], Instant::now() + TIMEOUT, || {
-            // An engine that does not answer at the moment may do so at the next look.
+            // An engine that does not answer now may answer at the next check.
             let find = |name: &str| client.container(name).unwrap_or_default().unwrap_or_default();
             if find(service).image_name() == image {
                 return Ok(Some(()));

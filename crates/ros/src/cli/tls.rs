@@ -1,5 +1,6 @@
-//! `ros tls generate`: certificates for Docker over TLS (`rancher.docker.tls`). The authority is made once and kept in
-//! the configuration, as is the server's pair; the client's lies where the docker CLI looks for it.
+//! `ros tls generate`: certificates for Docker over TLS (`rancher.docker.tls`). The authority is
+//! created once. It is kept in the configuration, as is the server's pair. The client's pair is
+//! written where the docker CLI looks for it.
 
 use crate::resolve::{self, store};
 use anyhow::{Context, Result, bail};
@@ -24,25 +25,25 @@ const RANCHER: u32 = 1100;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const AUTHORITY_DAYS: u32 = 3650;
 const DAYS: u32 = 1080;
-/// A clock that is a little late is no reason to refuse.
+/// Certificates are valid from this long ago: another machine's clock may be late.
 const GRACE: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a certificate and its key for the client, or for the server
+    /// Generate a certificate and its key for the client, or for the server
     #[command(visible_alias = "gen")]
     Generate(Options),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Names and addresses under which the server is reached
+    /// Names and addresses of the server
     #[arg(short = 'H', long = "hostname", value_name = "HOST", default_values = ["localhost", "127.0.0.1"])]
     hosts: Vec<String>,
-    /// For the server; it counts when Docker is started again with rancher.docker.tls
+    /// For the server; it takes effect when Docker restarts with rancher.docker.tls
     #[arg(short, long)]
     server: bool,
-    /// Folder to write to [default: /etc/docker/tls for the server, ~rancher/.docker for the client]
+    /// Output folder [default: /etc/docker/tls for the server, ~rancher/.docker for the client]
     #[arg(short, long)]
     dir: Option<PathBuf>,
 }
@@ -91,7 +92,7 @@ struct Pair {
     key: String,
 }
 
-/// Who signs.
+/// The certificate authority that signs.
 struct Authority {
     certificate: String,
     key: String,
@@ -99,7 +100,7 @@ struct Authority {
 }
 
 impl Authority {
-    /// That of the configuration; a new one if there is none.
+    /// The authority of the configuration; a new one if there is none.
     fn of(docker: &Docker) -> Result<Authority> {
         let (certificate, key) = (docker.ca_cert.trim(), docker.ca_key.trim());
         match (certificate.is_empty(), key.is_empty()) {
@@ -155,7 +156,7 @@ fn params(name: &str, days: u32, hosts: &[String]) -> Result<CertificateParams> 
     Ok(params)
 }
 
-/// A key in either form: that of today, and that of RSA keys which the original made.
+/// A key in either form: PKCS #8, or the PKCS #1 of RSA keys from RancherOS.
 fn parse_key(pem: &str) -> Result<KeyPair> {
     let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
         .map_err(|error| anyhow::anyhow!("not a key: {error}"))?;
@@ -169,7 +170,7 @@ fn parse_key(pem: &str) -> Result<KeyPair> {
     KeyPair::try_from(&PrivatePkcs8KeyDer::from(der)).context("not a key that can sign")
 }
 
-/// The same key in the form of PKCS #8: version 0, the algorithm rsaEncryption, and what there was.
+/// The same key as PKCS #8: version 0, the algorithm rsaEncryption, and the PKCS #1 key.
 fn to_pkcs8(pkcs1: &[u8]) -> Vec<u8> {
     const VERSION_AND_ALGORITHM: [u8; 18] =
         [2, 1, 0, 0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
@@ -177,7 +178,7 @@ fn to_pkcs8(pkcs1: &[u8]) -> Vec<u8> {
     element(0x30, &content)
 }
 
-/// An element of DER.
+/// A DER element.
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let bytes: Vec<u8> = content.len().to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
     let length = match u8::try_from(content.len()) {

@@ -1,11 +1,11 @@
-//! Docker's own CLI, for what the user reads as it prints it.
+//! Docker's own CLI, where the user is to see its output.
 
 use super::engine::Engine;
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
-/// Pulls an image. By the CLI, because it draws the progress of each layer on the user's terminal,
-/// and has the user's logins for registries and their helper programs.
+/// Pulls an image. The CLI draws the progress of each layer on the user's terminal. It also has the
+/// user's registry logins and credential helpers.
 pub(crate) fn pull(engine: Engine, image: &str) -> Result<()> {
     let program = match engine {
         Engine::System => "/usr/bin/system-docker",

@@ -12,11 +12,12 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// For what an engine knows.
+/// Timeout of queries.
 pub(super) const QUICK: Duration = Duration::from_secs(30);
-/// For what it does: a disk may be slow, and a machine may be busy.
+/// Timeout of actions: a disk may be slow, and a machine may be busy.
 pub(super) const WORK: Duration = Duration::from_secs(600);
-/// For what may have to fetch an image first, waits for a container to stop, or reads every image.
+/// Timeout of actions that may fetch an image first, wait for a container to stop, or read every
+/// image.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
 
 /// A client of an engine. Its calls block until the answer is there.
@@ -49,18 +50,18 @@ impl Client {
         Error::absence(self.get(&format!("/containers/{}/json", segment(name))))
     }
 
-    /// Makes a container; the body is that of the API.
+    /// Creates a container; the body is that of the API.
     pub(crate) fn create(&self, name: &str, body: &Value) -> Result<(), Error> {
         self.act(Method::POST, &format!("/containers/create?name={}", segment(name)), Some(body), WORK)
     }
 
-    /// Starts a container, unless it runs already. Of a service of the system whose image is not
-    /// here yet, the image is waited for.
+    /// Starts a container, unless it runs already. If the image of a system service is not here
+    /// yet, this waits for it.
     pub(crate) fn start(&self, name: &str) -> Result<(), Error> {
         self.act(Method::POST, &format!("/containers/{}/start", segment(name)), None, LONG)
     }
 
-    /// Stops a container; after so many seconds, or those of its definition, it is killed.
+    /// Stops a container. It is killed after so many seconds, or after those of its definition.
     pub(crate) fn stop(&self, name: &str, seconds: Option<u32>) -> Result<(), Error> {
         self.end(name, "stop", seconds)
     }
@@ -81,16 +82,16 @@ impl Client {
         self.act(Method::POST, &path, None, WORK)
     }
 
-    /// Removes a container, also one that runs; with its volumes that have no name if they are
-    /// meant. One that is gone already is as it should be.
+    /// Removes a container, even if it runs; with its anonymous volumes if requested. It is no
+    /// error if the container is already gone.
     pub(crate) fn remove(&self, name: &str, with_volumes: bool) -> Result<(), Error> {
         let volumes = if with_volumes { "&v=1" } else { "" };
         let path = format!("/containers/{}?force=1{volumes}", segment(name));
         Error::absence(self.act(Method::DELETE, &path, None, WORK)).map(drop)
     }
 
-    /// Calls `print` with each of the last lines of a container's log (None: with all), and with
-    /// `follow` also with what it writes from then on; until it ends, or `print` returns false.
+    /// Calls `print` with each of the last lines of a container's log (None: with all). With
+    /// `follow` also with new lines, until the log ends or `print` returns false.
     pub(crate) fn logs(
         &self,
         name: &str,
@@ -105,7 +106,7 @@ impl Client {
         let path = format!("/containers/{}/logs?{which}", segment(name));
         let mut answer = self.http.send(Method::GET, &path, Vec::new(), QUICK)?;
         loop {
-            // A follower has time: a container may be silent for days.
+            // No deadline with `follow`: a container may be silent for days.
             let deadline = (!follow).then(|| Instant::now() + QUICK);
             let piece = match answer.piece(deadline)? {
                 Piece::Data(piece) => piece,
@@ -142,7 +143,7 @@ impl Client {
         self.http.send(Method::POST, path, Vec::new(), LONG)?.json()
     }
 
-    /// A request whose answer is of no interest if it is not an error.
+    /// A request that returns no data, only success or an error.
     pub(super) fn act(
         &self,
         method: Method,
@@ -154,7 +155,7 @@ impl Client {
         self.http.send(method, path, body, time)?.read().map(drop)
     }
 
-    /// An answer that comes as long as the client listens.
+    /// An answer that is streamed as long as the client reads it.
     pub(super) fn listen(&self, path: &str) -> Result<Answer<'_>, Error> {
         self.http.send(Method::GET, path, Vec::new(), QUICK)
     }
@@ -165,7 +166,7 @@ pub(super) fn segment(text: &str) -> String {
     encoded(text, "")
 }
 
-/// Text with all percent-encoded but letters, digits, `-._~` and what is kept.
+/// Percent-encodes all but letters, digits, `-._~` and `kept`.
 pub(super) fn encoded(text: &str, kept: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let mut all = String::new();

@@ -7,16 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How much of an answer that is no JSON an error shows, in characters.
+/// How many characters of an answer that is no JSON an error shows.
 const SHOWN: usize = 300;
 
-/// Why there is no answer, or not the one that was meant.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The engine's own message.
     #[error("{message} (HTTP status {status})")]
     Refused { status: u16, message: String },
-    /// Nothing listens on its socket.
+    /// No engine listens on its socket.
     #[error("{engine} does not answer at {}: {cause}; {}", .socket.display(), .engine.advice())]
     Absent { engine: Engine, socket: PathBuf, cause: io::Error },
     #[error("{engine} is not for this user: {}: {cause}; try sudo", .socket.display())]
@@ -33,7 +33,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// From connecting to a socket.
+    /// From an error of connecting to a socket.
     pub(super) fn connecting(engine: Engine, socket: &Path, cause: io::Error) -> Error {
         let socket = socket.to_owned();
         match cause.kind() {
@@ -42,7 +42,7 @@ impl Error {
         }
     }
 
-    /// From an answer with an error's status: `{"message": "…"}`, or text by a server that is no
+    /// From an answer with an error status: `{"message": "…"}`, or text of a server that is no
     /// engine.
     pub(super) fn refused(status: StatusCode, body: &[u8]) -> Error {
         #[derive(Deserialize)]
@@ -60,7 +60,7 @@ impl Error {
         }
     }
 
-    /// None where the engine says that there is no such object.
+    /// None if the engine reports that there is no such object.
     pub(super) fn absence<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
         match result {
             Err(Error::Refused { status: 404, .. }) => Ok(None),

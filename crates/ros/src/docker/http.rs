@@ -1,6 +1,6 @@
-//! HTTP on a unix socket, by hyper. Each request has a connection of its own: an engine that was
-//! restarted between two of them makes no difference. Here are bytes and deadlines; what the bytes
-//! mean is in `client.rs`.
+//! HTTP on a unix socket, by hyper. Each request has its own connection, so a restart of the engine
+//! between two requests does not matter. This file handles bytes and deadlines; `client.rs`
+//! interprets the bytes.
 
 use super::engine::Engine;
 use super::error::Error;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 
-/// No document of an engine is larger, in bytes.
+/// Size limit of an engine's answer, in bytes.
 const LARGEST: usize = 64 << 20;
 
 /// A server on a socket, and the runtime that its requests run on.
@@ -34,8 +34,8 @@ impl Http {
         Ok(Http { engine, socket, runtime })
     }
 
-    /// Sends a request, with JSON as its body unless that is empty. The answer may take `time`, its
-    /// body included; a status that means an error is one.
+    /// Sends a request, with JSON as its body unless that is empty. The complete answer may take
+    /// `time`. An error status is an error.
     pub(super) fn send(
         &self,
         method: Method,
@@ -60,13 +60,13 @@ impl Http {
         }
     }
 
-    /// Sends a request on a new connection; returns when the head of the answer is there.
+    /// Sends a request on a new connection. Returns when the head of the answer has arrived.
     async fn exchange(&self, name: &str, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|cause| Error::connecting(self.engine, &self.socket, cause))?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|source| self.cut(name, source))?;
-        // It ends with the answer. What breaks it is an error of the answer, too.
+        // The task ends with the answer. An error of the connection is also an error of the answer.
         tokio::spawn(connection);
         sender.send_request(request).await.map_err(|source| self.cut(name, source))
     }
@@ -94,19 +94,19 @@ impl Http {
     }
 }
 
-/// An answer whose head is here; its body comes piece by piece.
+/// An answer whose head has arrived; its body is read in pieces.
 #[derive(Debug)]
 pub(super) struct Answer<'a> {
     http: &'a Http,
     /// Method and path.
     request: String,
-    /// How long all of it may take.
+    /// Timeout of the complete answer.
     time: Duration,
     deadline: Instant,
     response: Response<Incoming>,
 }
 
-/// What a wait for the next piece of a body ended with.
+/// Result of waiting for the next piece of a body.
 #[derive(Debug)]
 pub(super) enum Piece {
     Data(Bytes),
@@ -124,7 +124,7 @@ impl Answer<'_> {
         let next = http.within(deadline, async {
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|source| http.cut(request, source))?;
-                // What is no data are trailers.
+                // Frames without data are trailers.
                 if let Ok(data) = frame.into_data() {
                     return Ok(Piece::Data(data));
                 }
@@ -150,7 +150,7 @@ impl Answer<'_> {
         }
     }
 
-    /// The complete body, as what it describes.
+    /// The complete body, parsed from JSON.
     pub(super) fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let (http, request) = (self.http, self.request.clone());
         let body = self.read()?;

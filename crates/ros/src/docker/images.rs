@@ -5,7 +5,7 @@ use super::error::Error;
 use super::model::{Damage, Image, Pruned};
 use hyper::Method;
 
-/// What names of images are made of, besides letters and digits.
+/// Characters of image names besides letters and digits.
 const KEPT: &str = "/:@";
 
 impl Client {
@@ -28,7 +28,7 @@ impl Client {
         self.post(&format!("/images/prune?filters={filters}"))
     }
 
-    /// Compares images with their digests; only the system engine does.
+    /// Compares images with their digests; only the system engine can.
     pub(crate) fn check_images(&self, repair: bool) -> Result<Vec<Damage>, Error> {
         self.post(&format!("/images/fsck?mend={repair}"))
     }

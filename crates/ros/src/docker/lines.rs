@@ -4,7 +4,7 @@
 
 const HEADER: usize = 8;
 
-/// What came and is not a complete line yet.
+/// Input that is not a complete line yet.
 #[derive(Debug)]
 pub(super) struct Lines {
     is_framed: bool,
@@ -22,7 +22,7 @@ impl Lines {
         Lines { is_framed, header: Vec::new(), left: 0, stream: 0, open: Default::default() }
     }
 
-    /// The lines that a piece completes, without their ends.
+    /// The lines that a piece completes, without their line ends.
     pub(super) fn add(&mut self, mut piece: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         while !piece.is_empty() {
@@ -39,12 +39,12 @@ impl Lines {
         lines
     }
 
-    /// What was written without the end of a line.
+    /// Output without a line end.
     pub(super) fn rest(self) -> Vec<String> {
         self.open.iter().filter(|line| !line.is_empty()).map(|line| text(line)).collect()
     }
 
-    /// Takes what belongs to a header; returns what follows.
+    /// Reads the bytes of a header; returns what follows it.
     fn read_header<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
         let (head, next) = piece.split_at(piece.len().min(HEADER - self.header.len()));
         self.header.extend_from_slice(head);

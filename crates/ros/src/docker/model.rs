@@ -1,5 +1,5 @@
-//! What an engine answers: of each object the fields that are needed here. What is missing or null
-//! is empty.
+//! What an engine answers: the fields of each object that are needed here. A field that is missing
+//! or null is empty.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ pub(crate) struct Container {
     /// Digest of its image.
     pub(crate) image: String,
     pub(crate) state: State,
-    /// As the client that made it described it: another container is made from it.
+    /// As the client that created it described it: another container is created from it.
     pub(crate) config: Value,
     pub(crate) host_config: Value,
     #[serde(deserialize_with = "or_default")]
@@ -22,7 +22,7 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    /// Its image, as the client that made it named it.
+    /// Its image, as named by the client that created it.
     pub(crate) fn image_name(&self) -> &str {
         self.config["Image"].as_str().unwrap_or_default()
     }
@@ -36,7 +36,7 @@ impl Container {
     }
 }
 
-/// How a container is.
+/// The state of a container.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct State {
@@ -74,7 +74,7 @@ pub(crate) struct Mount {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct NetworkSettings {
-    /// By the names of networks.
+    /// By network name.
     #[serde(deserialize_with = "or_default")]
     pub(crate) networks: BTreeMap<String, Value>,
 }
@@ -84,7 +84,7 @@ pub(crate) struct NetworkSettings {
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Summary {
     pub(crate) id: String,
-    /// With a slash before each.
+    /// With a leading slash each.
     #[serde(deserialize_with = "or_default")]
     pub(crate) names: Vec<String>,
     pub(crate) command: String,
@@ -98,7 +98,7 @@ pub(crate) struct Summary {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Port {
-    // The order of the fields is the one in which ports are listed.
+    // Ports are listed in the order of these fields.
     pub(crate) private_port: u16,
     /// Address of the host; empty if it is not published.
     #[serde(rename = "IP")]
@@ -127,7 +127,7 @@ pub(crate) struct Damage {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Pruned {
-    /// In each `Untagged` or `Deleted`, and of what.
+    /// Each entry has a key `Untagged` or `Deleted`.
     #[serde(deserialize_with = "or_default")]
     pub(crate) images_deleted: Vec<Map<String, Value>>,
     /// Bytes.

@@ -11,9 +11,9 @@ impl Client {
         Error::absence(found).map(|network| network.is_some())
     }
 
-    /// Makes a bridge.
+    /// Creates a bridge network.
     pub(crate) fn create_network(&self, name: &str) -> Result<(), Error> {
-        // Old engines make a second one of that name without `CheckDuplicate`.
+        // Without `CheckDuplicate`, old engines create a second one of that name.
         let body = json!({"Name": name, "Driver": "bridge", "CheckDuplicate": true});
         self.act(Method::POST, "/networks/create", Some(&body), WORK)
     }

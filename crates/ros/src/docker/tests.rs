@@ -1,5 +1,5 @@
-//! The client against servers on real sockets, of which each does one thing that engines do, well
-//! or badly.
+//! The client against servers on real sockets. Each server does one thing that engines do, well or
+//! badly.
 
 use super::client::{Client, encoded};
 use super::engine::Engine;
@@ -13,12 +13,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// For requests that are to be late.
+/// For requests that are to time out.
 const SHORT: Duration = Duration::from_millis(200);
-/// For what has to be there.
+/// For results that must arrive.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A folder for a socket; it goes with the test.
+/// A folder for a socket; it is removed with the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -41,8 +41,8 @@ impl Drop for Folder {
     }
 }
 
-/// A server that sends one of these on each connection, in their order, and then hangs up; a
-/// connection beyond them stays open without an answer. The requests come back, heads and bodies.
+/// A server that sends one of these answers on each connection, in order, and then hangs up. Later
+/// connections stay open without an answer. It returns the requests, heads and bodies.
 fn serve(socket: &Path, answers: &[&'static [u8]]) -> Receiver<String> {
     let listener = UnixListener::bind(socket).unwrap();
     let (sender, requests) = channel();
@@ -56,7 +56,7 @@ fn serve(socket: &Path, answers: &[&'static [u8]]) -> Receiver<String> {
                 return;
             }
             match answers.next() {
-                // A client may have read enough.
+                // A client may close the connection early.
                 Some(answer) => drop(stream.write_all(answer)),
                 None => silent.push(stream),
             }
@@ -199,7 +199,7 @@ fn a_user_without_rights_is_sent_to_sudo() {
     let _listener = UnixListener::bind(folder.socket()).unwrap();
     rustix::fs::chmod(folder.socket(), Mode::empty()).unwrap();
     let socket = folder.socket();
-    // Of this thread only: it has the rights of no user.
+    // Only this thread drops its rights.
     let error = thread::spawn(move || {
         if rustix::process::geteuid().is_root() {
             let unprivileged = Some(rustix::process::Uid::from_raw(65534));

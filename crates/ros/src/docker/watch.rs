@@ -8,15 +8,15 @@ use corral_machine::deadline::pause;
 use serde_json::json;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Between two attempts to hear of events from an engine that does not answer.
+/// Pause between attempts to get events from an engine that does not answer.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Not all that a check looks at is an event: that time has passed is none.
+/// Interval of checks without an event: a timeout, for example, sends none.
 const RECHECK: Duration = Duration::from_secs(2);
 
 impl Client {
     /// Calls `check` at once, and again after each event of these containers, until it returns
-    /// something or an error. None when the deadline has passed. An engine that does not answer, or
-    /// not any more, may come back until then.
+    /// something or an error. None when the deadline has passed. An engine that stops answering may
+    /// come back until then.
     pub(crate) fn watch<T>(
         &self,
         containers: &[&str],
@@ -24,7 +24,7 @@ impl Client {
         mut check: impl FnMut() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         loop {
-            // Listens first, so that no event is missed between a check and the wait after it.
+            // Subscribes first, so that no event is missed between a check and the wait after it.
             let mut events = self.events(containers);
             loop {
                 let found = check()?;
@@ -36,14 +36,14 @@ impl Client {
                     break;
                 }
             }
-            // Nothing reports that an engine answers again.
+            // No event reports that an engine answers again.
             pause(PAUSE);
         }
     }
 
     fn events(&self, containers: &[&str]) -> Result<Events<'_>, Error> {
         let filters = json!({"type": ["container"], "container": containers}).to_string();
-        // Docker answers before it listens itself: what is newer than this moment is sent as well.
+        // Docker answers before it has subscribed itself: `since` includes what comes in between.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let path = format!("/events?since={since}&filters={}", segment(&filters));
         self.listen(&path).map(Events)
@@ -55,7 +55,7 @@ impl Client {
 struct Events<'a>(Answer<'a>);
 
 impl Events<'_> {
-    /// Returns when an event came, or it is time; false when no more events come.
+    /// Returns after an event or at `until`; false when no more events come.
     fn wait(&mut self, until: Instant) -> bool {
         matches!(self.0.piece(Some(until)), Ok(Piece::Data(_) | Piece::Late))
     }

@@ -1,4 +1,5 @@
-//! What flags say of the new machine: who logs in, its name, its address. The dialogue fills in the same.
+//! Flags for the new machine: who may log in, its name, its address. The dialogue sets the same
+//! values.
 
 use super::{keys, network, password};
 use anyhow::{Context, Result};
@@ -10,13 +11,13 @@ use std::net::IpAddr;
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Access {
-    /// Public key that may log in, may be repeated: the line, a file, an https URL, or gh:NAME for a user of GitHub
+    /// Public key that may log in, repeatable: a line, a file, an https URL, or gh:NAME (GitHub)
     #[arg(long, value_name = "KEY|FILE|URL|gh:NAME")]
     pub(super) ssh_key: Vec<String>,
-    /// Ask for a password of rancher for the console (ssh takes keys)
+    /// Ask for rancher's password for the console (ssh takes keys)
     #[arg(long, conflicts_with = "password_stdin")]
     pub(super) password: bool,
-    /// Read that password from the first line of the standard input
+    /// Read that password from the first line of standard input
     #[arg(long)]
     pub(super) password_stdin: bool,
     /// Name of the new machine
@@ -31,13 +32,13 @@ pub(crate) struct Access {
     /// Name servers of the new machine
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub(super) dns: Vec<IpAddr>,
-    /// Interface that has the static address: eth0, mac=52:54:00:12:34:56; without it that of the default route
+    /// Interface of --address: eth0, mac=52:54:00:12:34:56 [default: that of the default route]
     #[arg(long, value_name = "NAME", requires = "address")]
     pub(super) interface: Option<String>,
-    /// Install although no way to log in to the new machine is known
+    /// Install even if no way to log in to the new machine is known
     #[arg(long)]
     pub(super) no_login: bool,
-    /// What was typed in the dialogue.
+    /// The password that was typed in the dialogue.
     #[arg(skip)]
     pub(super) password_hash: Option<String>,
 }
@@ -57,7 +58,7 @@ pub(super) struct Resolved {
 }
 
 impl Access {
-    /// Reads what the flags name: files, pages, the terminal, the cards of this machine.
+    /// Reads what the flags name: files, URLs, the terminal, the network cards of this machine.
     pub(super) fn resolve(&self) -> Result<Resolved> {
         let address = match self.address {
             Some(address) => Some(network::Static::find(address, self.gateway, self.interface.as_deref())?),
@@ -85,7 +86,8 @@ impl Access {
 }
 
 impl Resolved {
-    /// As a cloud-config. `keys` are those of a document, which this list takes the place of.
+    /// As a cloud-config. `keys` are those of the document: this list replaces the document's, so
+    /// it repeats them.
     pub(super) fn to_value(&self, keys: &[String]) -> Value {
         let mut top = Map::new();
         if let Some(hostname) = &self.hostname {
@@ -116,7 +118,7 @@ impl Resolved {
         Value::Object(top)
     }
 
-    /// Lines for the owner to agree to.
+    /// Lines for the owner to confirm.
     pub(super) fn describe(&self) -> Vec<String> {
         let name = self.hostname.as_ref().map(|name| format!("hostname   {name}"));
         let address = self.address.as_ref().map(|address| format!("address    {address}"));

@@ -1,4 +1,4 @@
-//! Disks: which there are, what is on them, and whether somebody uses them.
+//! Disks: which there are, what is on them, and whether they are in use.
 
 use crate::size;
 use anyhow::{Context, Result, bail};
@@ -9,18 +9,18 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A whole disk that nobody uses.
+/// A complete disk that is not in use.
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     pub(super) path: PathBuf,
     pub(super) size: u64,
     pub(super) model: String,
-    /// What is on it now, in words.
+    /// Its current content, in words.
     pub(super) content: Vec<String>,
 }
 
 impl Disk {
-    /// Looks at a disk; one that is in use is refused.
+    /// Examines a disk; one that is in use is rejected.
     pub(super) fn open(device: &Path) -> Result<Disk> {
         let path = fs::canonicalize(device)
             .with_context(|| format!("{}: no such disk; there are: {}", device.display(), describe_all()))?;
@@ -44,8 +44,9 @@ impl Disk {
         }
     }
 
-    /// Takes the disk for as long as the result is there. udev reads a partition table again whenever somebody has
-    /// written to its disk, and then the partitions are gone for a moment, unless the disk is locked in this way.
+    /// Locks the disk as long as the result exists. udev reads a partition table again after any
+    /// write to its disk. The partitions then disappear for a moment, unless the disk is locked
+    /// like this.
     pub(super) fn claim(&self) -> Result<File> {
         let taken = File::open(&self.path).and_then(|disk| {
             rustix::fs::flock(&disk, FlockOperation::LockExclusive)?;
@@ -54,7 +55,7 @@ impl Disk {
         taken.with_context(|| format!("locking {}", self.path.display()))
     }
 
-    /// Who uses the disk or a part of it: mounts in whatever container, swap, and what is built on top of it.
+    /// What uses the disk or a part of it: mounts in any container, swap, and devices on top of it.
     fn user(&self) -> Option<String> {
         let parts = parts(&self.path);
         for device in &parts {
@@ -77,7 +78,7 @@ impl Disk {
     }
 }
 
-/// A disk that there is, whether or not it may be used.
+/// An existing disk, whether or not it may be used.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) path: PathBuf,
@@ -102,7 +103,7 @@ fn separator(model: &str) -> &str {
     if model.is_empty() { "" } else { ", " }
 }
 
-/// Disks that there are.
+/// All disks of this machine.
 pub(super) fn candidates() -> Vec<Candidate> {
     let sys = Path::new("/sys/class/block");
     let candidate = |path: PathBuf| {
@@ -118,7 +119,7 @@ pub(super) fn candidates() -> Vec<Candidate> {
     block::load_devices().into_iter().filter_map(candidate).collect()
 }
 
-/// The same in a line, for people who did not name one.
+/// All disks in one line, for a user who did not name one.
 pub(super) fn describe_all() -> String {
     candidates().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -1,5 +1,5 @@
-//! The document of the new machine (`-c`): a cloud-config, or any other form of user data. It is checked before the disk
-//! is touched, and written to the new machine byte for byte.
+//! The document of the new machine (`-c`): a cloud-config, or any other form of user data. It is
+//! checked before the disk is written, and copied to the new machine byte for byte.
 
 use anyhow::{Context, Result, bail};
 use corral_cloud::http::Http;
@@ -12,25 +12,25 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A document that has no errors.
+/// A document without errors.
 #[derive(Debug)]
 pub(super) struct Document {
     /// The file, or the URL without secrets.
     pub(super) name: String,
     pub(super) bytes: Vec<u8>,
     pub(super) form: Form,
-    /// What its cloud-configs say together.
+    /// Its cloud-configs, merged.
     pub(super) layer: Layer,
     /// URLs of more user data, which the new machine fetches.
     pub(super) includes: Vec<String>,
 }
 
-/// How the new machine has to read it.
+/// How the new machine reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A file of the configuration as it is.
+    /// As a file of the configuration.
     CloudConfig,
-    /// To be taken apart by cloud-init: a script, compose, includes, gzip, several parts.
+    /// Split by cloud-init: a script, compose, includes, gzip, several parts.
     UserData,
 }
 
@@ -80,7 +80,7 @@ impl Document {
         Ok(Document { name, bytes, form: Form::UserData, layer, includes })
     }
 
-    /// Keys that nothing knows: what was meant by them does not take effect.
+    /// Unknown keys: they have no effect.
     pub(super) fn unknown_keys(&self) -> impl Iterator<Item = &Problem> {
         self.layer.problems.iter().filter(|problem| problem.message.starts_with("unknown key"))
     }

@@ -1,21 +1,21 @@
-//! How an installation encrypts its state: every key is there before the first byte is written.
+//! How an installation encrypts its state: all keys are ready before the first byte is written.
 
 use crate::luks::{self, KeyFile, Method, Opened, Secret};
 use anyhow::{Result, bail};
 use std::path::Path;
 
-/// Keys of a state to be made. The first one makes the container, the others are added.
+/// Keys of the new state. The first one formats the container, the others are added.
 #[derive(Debug)]
 pub(super) struct Encryption {
     keys: Vec<Secret>,
     key_file: Option<KeyFile>,
     tpm: bool,
-    /// To be shown once, when nothing but the TPM would open the state.
+    /// Shown once, if only the TPM could open the state otherwise.
     recovery: Option<String>,
 }
 
 impl Encryption {
-    /// Gathers the keys. None if nothing is to be encrypted.
+    /// Collects the keys. None if nothing is to be encrypted.
     pub(super) fn plan(methods: &[Method]) -> Result<Option<Encryption>> {
         if methods.is_empty() {
             return Ok(None);
@@ -40,7 +40,7 @@ impl Encryption {
         Ok(Some(plan))
     }
 
-    /// Makes the container, and opens it.
+    /// Formats the container, and opens it.
     pub(super) fn apply(&self, device: &Path) -> Result<Opened> {
         println!("encrypting {}", device.display());
         let [first, others @ ..] = self.keys.as_slice() else { bail!("no key to encrypt with") };
@@ -52,13 +52,13 @@ impl Encryption {
         luks::open(device, first)
     }
 
-    /// What the kernel is told, besides which container it is.
+    /// Kernel parameters, besides the one that names the container.
     pub(super) fn parameters(&self) -> String {
         let file = self.key_file.as_ref();
         file.map(|file| format!(" rancher.state.encryption.key_file={file}")).unwrap_or_default()
     }
 
-    /// In words, for the owner to agree to.
+    /// In words, for the owner to confirm.
     pub(super) fn describe(&self) -> String {
         let file = self.key_file.as_ref().map(|file| format!("the key file {file}"));
         let typed =
@@ -72,7 +72,7 @@ impl Encryption {
         format!("LUKS2, opened by {}", ways.into_iter().flatten().collect::<Vec<_>>().join(", or "))
     }
 
-    /// After the installation: what nobody can ask for again.
+    /// Prints, after the installation, the key that cannot be shown again.
     pub(super) fn tell(&self) {
         if let Some(key) = &self.recovery {
             println!("Recovery key of the encrypted state, shown this once. Keep it: {key}");

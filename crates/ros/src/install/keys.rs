@@ -1,4 +1,4 @@
-//! Public keys for the new machine: what `--ssh-key` names, and those of the system that runs.
+//! Public keys for the new machine: those of `--ssh-key`, and those of the running system.
 
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
@@ -13,11 +13,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Where keys are that were added by hand.
+/// Files with keys that were added by hand.
 const FILES: [&str; 2] = ["/home/rancher/.ssh/authorized_keys", "/home/docker/.ssh/authorized_keys"];
-/// Origin of the keys that open the system that runs.
+/// Origin of keys that open the running system.
 pub(super) const THIS_SYSTEM: &str = "this system";
-/// No name on GitHub is longer.
+/// Length limit of a user name on GitHub.
 const LONGEST_NAME: usize = 39;
 
 /// A key and where it was found.
@@ -45,13 +45,13 @@ pub(super) fn named(argument: &str) -> Result<Vec<Key>> {
             let text = fs::read_to_string(argument).with_context(|| format!("--ssh-key {argument}"))?;
             listed(&text, argument)
         }
-        // A path has no blanks in it as a rule, and a key always has.
+        // A path rarely has blanks in it, and a key always has.
         Err(why) if argument.contains([' ', '\t']) => bail!("--ssh-key: {why}"),
         Err(_) => bail!("--ssh-key {argument}: neither a key, a file that is there, https://… nor gh:NAME"),
     }
 }
 
-/// The keys of a user on GitHub are a page.
+/// GitHub serves the keys of a user as a page.
 fn github_url(name: &str) -> Result<String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if name.is_empty() || name.len() > LONGEST_NAME || name.starts_with('-') || !name.bytes().all(good) {
@@ -67,7 +67,7 @@ fn fetch(url: &str, origin: &str) -> Result<Vec<Key>> {
     listed(&text.with_context(|| format!("--ssh-key {origin}: {} is not there", shown_url(url)))?, origin)
 }
 
-/// The keys of a list. Lines that sshd would not take are reported; it is an error if no key is left.
+/// The keys of a list. Lines that sshd would reject are reported; it is an error if no key is left.
 fn listed(text: &str, origin: &str) -> Result<Vec<Key>> {
     let mut keys = Vec::new();
     let mut problems = Vec::new();
@@ -85,7 +85,7 @@ fn listed(text: &str, origin: &str) -> Result<Vec<Key>> {
     Ok(keys)
 }
 
-/// Keys of GitHub come without a comment; with one, the file says later whose they are.
+/// Keys from GitHub have no comment. One is added, so that the file shows later whose they are.
 fn with_comment(mut key: SshKey, origin: &str) -> SshKey {
     if key.comment.is_empty() && origin.starts_with("gh:") {
         key.line = format!("{} {origin}", key.line);
@@ -94,7 +94,7 @@ fn with_comment(mut key: SshKey, origin: &str) -> SshKey {
     key
 }
 
-/// Keys that open the system that runs: of its configuration, and put there by hand.
+/// Keys that open the running system: those of its configuration, and those added by hand.
 pub(super) fn of_this_system() -> Result<Vec<Key>> {
     let mut lines = load_config()?.ssh_authorized_keys;
     for file in FILES {
@@ -105,7 +105,7 @@ pub(super) fn of_this_system() -> Result<Vec<Key>> {
     Ok(unique(found.map(|key| Key { key, origin: THIS_SYSTEM.to_owned() })))
 }
 
-/// Each key once: the first of those with the same blob.
+/// Removes duplicates: keeps the first key of each blob.
 pub(super) fn unique(keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
     let mut result: Vec<Key> = Vec::new();
     for key in keys {

@@ -1,4 +1,4 @@
-//! The types of an installation, by the original's names and ours.
+//! The types of an installation, by RancherOS's names and ours.
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -34,7 +34,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Types of the original that there is no place for any more say what is to be used.
+    /// An error for types of RancherOS that are not supported any more. It names what to use
+    /// instead.
     pub(super) fn supported(self) -> Result<Kind> {
         match self {
             Kind::AmazonEbsPv => {

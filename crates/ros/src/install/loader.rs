@@ -1,4 +1,5 @@
-//! What firmware starts: extlinux on the boot partition and a boot record for BIOS, systemd-boot for UEFI.
+//! What the firmware starts: extlinux on the boot partition and a boot record for BIOS,
+//! systemd-boot for UEFI.
 
 use super::disk::Disk;
 use super::kind::Kind;
@@ -12,10 +13,11 @@ use std::process::Command;
 
 const LOADERS: &str = "/usr/share/ros/loaders";
 const MODULES: [&str; 3] = ["menu.c32", "libutil.c32", "libcom32.c32"];
-/// How much of the boot record is code; what follows is the table of partitions.
+/// Bytes of code in the boot record; the partition table follows.
 const BOOT_CODE: usize = 440;
 
-/// The part of the menu that never changes; which versions there are is in the file of one sector that it includes.
+/// The part of the menu that never changes. The versions are in the included file, which fits in
+/// one sector.
 const SYSLINUX: &str = "SERIAL 0 115200
 UI menu.c32
 MENU TITLE Corral
@@ -27,7 +29,7 @@ LABEL next
   LOCALBOOT -1
 ";
 
-/// Puts the loaders of this type onto a mounted boot partition.
+/// Installs the loaders of this type on a mounted boot partition.
 pub(super) fn install(partition: &BootPartition, kind: Kind) -> Result<()> {
     if kind.has_uefi() {
         for target in ["EFI/BOOT/BOOTX64.EFI", "EFI/systemd/systemd-bootx64.efi"] {
@@ -46,7 +48,7 @@ pub(super) fn install(partition: &BootPartition, kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// Writes the code that BIOS starts, beside the table of partitions.
+/// Writes the code that BIOS starts; the partition table stays.
 pub(super) fn write_boot_record(disk: &Disk, kind: Kind) -> Result<()> {
     if !kind.has_bios() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Who will be able to log in to the new machine: what its layers say → ways in, and what looks like one and is none.
-//! Pure: keys were read before, and nothing is asked.
+//! Who can log in to the new machine: its layers → ways to log in, and what looks like one but is
+//! none. Pure: keys are read before, and no user is asked.
 
 use super::keys::{Key, fingerprint};
 use corral_config::layer::Layer;
@@ -15,16 +15,16 @@ const OURS: [&str; 2] = ["rancher", "docker"];
 /// sshd lets in members of this group only (`AllowGroups` in its configuration).
 const SSH_GROUP: &str = "docker";
 
-/// The shells that the console has. Another console may have more.
+/// The shells of the built-in console. A replacement console may have more.
 const SHELLS: [&str; 4] = ["/bin/sh", "/bin/bash", "/usr/bin/bash", "/bin/ash"];
-/// Options of a key that is none to log in with, or not for good.
+/// Options of keys that allow no login, or not a permanent one.
 const NO_LOGIN: [(&str, &str); 3] = [
     ("command", "runs one command only"),
     ("cert-authority", "signs certificates, and does not log in itself"),
     ("expiry-time", "lets in for some time only"),
 ];
 
-/// A way in.
+/// A way to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Way {
     Ssh {
@@ -39,11 +39,11 @@ pub(super) enum Way {
     Expected { from: String, origin: String },
 }
 
-/// All ways in, and why others are none.
+/// All ways to log in, and blockers of others.
 #[derive(Debug, Default)]
 pub(super) struct Ways {
     pub(super) ways: Vec<Way>,
-    /// What looks like a way in, and why it is none.
+    /// What looks like a way to log in, and why it is none.
     pub(super) obstacles: Vec<String>,
 }
 
@@ -52,11 +52,11 @@ pub(super) struct Ways {
 pub(super) struct Known<'a> {
     /// Later ones win.
     pub(super) layers: &'a [Layer],
-    /// Keys whose origin is known better than by their layer.
+    /// Keys whose origin is known more exactly than by their layer.
     pub(super) keys: &'a [Key],
-    /// URLs that the machine fetches more of its configuration from, and who said so.
+    /// URLs from which the machine fetches more configuration, and who named them.
     pub(super) fetched: &'a [(String, String)],
-    /// Those that have a getty.
+    /// The terminals that have a getty.
     pub(super) terminals: &'a [String],
 }
 
@@ -70,7 +70,7 @@ pub(super) fn terminals(parameters: &str) -> Vec<String> {
 }
 
 impl Known<'_> {
-    /// Finds the ways in.
+    /// Finds the ways to log in.
     pub(super) fn judge(&self) -> Ways {
         let mut layers = vec![corral_config::defaults()];
         layers.extend(self.layers.iter().cloned());
@@ -168,14 +168,15 @@ impl Known<'_> {
         }));
     }
 
-    /// Sources that this machine's own layers name. The defaults name some as well: that says nothing of keys in them.
+    /// Data sources that this machine's own layers name. Those of the defaults are left out: they
+    /// do not mean that keys will come.
     fn add_sources(&self, ways: &mut Ways) {
         const POINTER: &str = "/rancher/cloud_init/datasources";
         let said = merge::merge(self.layers.iter().map(|layer| &layer.value));
         let names = said.pointer(POINTER).and_then(Value::as_array).into_iter().flatten();
         for name in names.filter_map(Value::as_str) {
             let from = match name.parse::<DataSource>() {
-                // It is a URL on the kernel's command line, and that is among those fetched.
+                // It is a URL on the kernel's command line, which is already in `fetched`.
                 Ok(DataSource::CommandLine) => continue,
                 Ok(source) => source.to_string(),
                 Err(_) if name == "*" => "any data source".to_owned(),
@@ -194,7 +195,8 @@ impl Known<'_> {
         Way::Ssh { user: user.to_owned(), key, origin }
     }
 
-    /// The first layer that has a line: later ones repeat it, as a list takes the place of that before.
+    /// The origin of a key: the first layer that has it. Later layers repeat it, as a list replaces
+    /// the earlier one.
     fn origin_of_key(&self, line: &str) -> String {
         let has_line = |layer: &&Layer| {
             let keys = layer.value.get("ssh_authorized_keys").and_then(Value::as_array);
@@ -203,14 +205,14 @@ impl Known<'_> {
         self.layers.iter().find(has_line).map(|layer| layer.source.to_string()).unwrap_or_default()
     }
 
-    /// The last layer that says something there.
+    /// The last layer that sets this value.
     fn origin(&self, pointer: &str) -> String {
         let layer = self.layers.iter().rev().find(|layer| layer.value.pointer(pointer).is_some());
         layer.map(|layer| layer.source.to_string()).unwrap_or_default()
     }
 }
 
-/// Without sshd neither keys let in nor places that they come from.
+/// Without sshd, neither keys nor sources of keys allow a login.
 fn drop_ssh(ways: &mut Ways) {
     let before = ways.ways.len();
     ways.ways.retain(|way| matches!(way, Way::Console { .. }));
@@ -222,7 +224,8 @@ fn drop_ssh(ways: &mut Ways) {
     }
 }
 
-/// The keys of one text, which may have several lines, as the console takes them. Those that do not let in are errors.
+/// The keys of a text, which may have several lines, as the console reads them. Keys that allow no
+/// login are errors.
 fn parse_lines(text: &str) -> Vec<Result<SshKey, String>> {
     let plain = |key: SshKey| match NO_LOGIN.iter().find(|(name, _)| key.has_option(name)) {
         Some((name, why)) => Err(format!("a key with {name} {why}")),
@@ -242,12 +245,12 @@ fn is_in_ssh_group(user: &User) -> bool {
 }
 
 impl Ways {
-    /// Can any key be used by ssh?
+    /// True if ssh can use any key.
     pub(super) fn has_ssh(&self) -> bool {
         self.ways.iter().any(|way| matches!(way, Way::Ssh { .. }))
     }
 
-    /// Are there keys that only the new machine will see?
+    /// True if only the new machine will fetch some keys.
     pub(super) fn expects_keys(&self) -> bool {
         self.ways.iter().any(|way| matches!(way, Way::Expected { .. }))
     }
@@ -256,7 +259,7 @@ impl Ways {
         self.ways.iter().any(|way| matches!(way, Way::Console { .. }))
     }
 
-    /// Lines for the owner to agree to.
+    /// Lines for the owner to confirm.
     pub(super) fn describe(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.ways.iter().map(describe).collect();
         if self.has_password() && !self.has_ssh() && !self.expects_keys() {
@@ -292,7 +295,7 @@ mod tests {
         Known { layers: &layers, keys: &[], fetched: &[], terminals: &terminals(append) }.judge()
     }
 
-    /// Document, kernel parameters, the ways in by a part of their line, and a part of what is none.
+    /// Document, kernel parameters, a part of each way to log in, and a part of the blocker.
     const CASES: [(&str, &str, &[&str], &str); 36] = [
         ("", "", &[], ""),
         ("hostname: a", "", &[], ""),

@@ -1,4 +1,5 @@
-//! `ros install`: everything is looked at and said before the first byte is written; then the steps, in order.
+//! `ros install`: everything is checked and shown before the first byte is written; then the steps
+//! run, in order.
 
 mod access;
 mod disk;
@@ -36,10 +37,10 @@ use user_config::{Draft, UserConfig};
 
 const BOOT: &str = "/run/corral/install/boot";
 const STATE: &str = "/run/corral/install/state";
-/// Kernel parameters of an installed system, besides where it is.
+/// Kernel parameters of an installed system, besides its partitions.
 const PARAMETERS: &str = "printk.devkmsg=on panic=10 quiet rancher.state.wait";
 
-/// What is going to be done. Nothing has been written when it is there.
+/// What is going to be done. Nothing has been written when the plan is ready.
 #[derive(Debug)]
 struct Plan {
     kind: Kind,
@@ -84,7 +85,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     power::request("reboot", &power::Options::default())
 }
 
-/// Checks everything before the disk is touched. A document that the dialogue has read is not read again.
+/// Checks everything before the disk is written. A document that the dialogue has read is not read
+/// again.
 fn plan(options: &Options, document: Option<Document>) -> Result<Plan> {
     let kind = options.install_type.supported()?;
     if !options.statedir.is_empty() && kind != Kind::Noformat {
@@ -154,7 +156,8 @@ impl Plan {
             .boot
             .iter()
             .try_for_each(|device| on_boot(device, |partition| self.check_boot(partition, device)))?;
-        // Before anything makes the disk start: no machine may ever start without the configuration that lets in.
+        // First the state, then what makes the disk bootable: no machine may ever start without the
+        // configuration that lets its owner log in.
         self.write_state(&partitions.state)?;
         for device in &partitions.boot {
             on_boot(device, |partition| self.write_boot(partition, &arguments))?;
@@ -165,7 +168,7 @@ impl Plan {
         Ok(partitions)
     }
 
-    /// A partition that was there already may have the very version.
+    /// An existing partition may already have this version.
     fn check_boot(&self, partition: &BootPartition, device: &Path) -> Result<()> {
         if partition.is_installed()
             && partition.versions()?.all().any(|version| version == self.release.version)
@@ -219,7 +222,7 @@ impl Plan {
     }
 }
 
-/// Does something with a boot partition while it is mounted.
+/// Runs an action on a boot partition while it is mounted.
 fn on_boot(device: &Path, action: impl FnOnce(&BootPartition) -> Result<()>) -> Result<()> {
     boot_set::mount_partition(device, Path::new(BOOT))?;
     let done = action(&BootPartition::at(Path::new(BOOT)));

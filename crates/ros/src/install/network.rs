@@ -1,4 +1,4 @@
-//! A static address by flags: which interface it is for, and how the configuration says it.
+//! A static address from flags: which interface it is for, and its configuration.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -42,12 +42,12 @@ pub(super) struct Static {
     gateway: Option<IpAddr>,
     /// Key in `rancher.network.interfaces`.
     key: String,
-    /// The name of the interface, where the key is another.
+    /// Name of the interface, if it differs from the key.
     name: String,
 }
 
 impl Static {
-    /// Without an interface it is that of the default route, or the first card.
+    /// Without an interface, that of the default route is used, or the first card.
     pub(super) fn find(address: Cidr, gateway: Option<IpAddr>, interface: Option<&str>) -> Result<Static> {
         if let Some(gateway) = gateway.filter(|gateway| gateway.is_ipv6() != address.ip.is_ipv6()) {
             bail!("--gateway {gateway}: it is of another family than --address {address}");
@@ -85,7 +85,8 @@ impl fmt::Display for Static {
     }
 }
 
-/// A card goes by its MAC: the next boot may give the names in another order. What is made of cards goes by its name.
+/// A card is matched by its MAC, because the next boot may name cards in another order. A bridge,
+/// bond or VLAN is matched by its name.
 fn key_of(name: &str) -> String {
     let folder = sysfs(name);
     let mac = fs::read_to_string(folder.join("address")).unwrap_or_default().trim().to_owned();
@@ -96,7 +97,7 @@ fn sysfs(name: &str) -> PathBuf {
     Path::new("/sys/class/net").join(name)
 }
 
-/// The interface of the default route with the least metric, in the form of /proc/net/route (IPv4).
+/// The interface of the default route with the lowest metric, from /proc/net/route (IPv4).
 fn default_route(table: &str) -> Option<String> {
     let routes = table.lines().skip(1).filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! What the flags of `ros install` say.
+//! The flags of `ros install`.
 
 use super::access::Access;
 use super::kind::Kind;
@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// Disk to install to, or disks for raid; all that is on it is lost. With `-t noformat` the partition of the state
+    /// Disk to erase and install to, or disks for raid. With `-t noformat`: the state partition
     #[arg(short, long, value_name = "DISK", value_delimiter = ',')]
     pub(super) device: Vec<PathBuf>,
-    /// How the disk is laid out and started
+    /// Partition layout and boot method
     #[arg(short = 't', long, value_enum, default_value = "hybrid")]
     pub(super) install_type: Kind,
     /// Boot partition to use, with `-t noformat`
@@ -24,16 +24,16 @@ pub(crate) struct Options {
     /// More kernel parameters, kept over upgrades
     #[arg(short, long, default_value = "", value_name = "PARAMETERS")]
     pub(super) append: String,
-    /// Release to install instead of the one that runs: a file
+    /// Release to install instead of the running one: a file
     #[arg(short, long, value_name = "FILE")]
     pub(super) image: Option<PathBuf>,
-    /// Folder of the state partition that holds the state, where several systems share it
+    /// Folder of the state partition that holds the state, if several systems share it
     #[arg(long, default_value = "", value_name = "FOLDER")]
     pub(super) statedir: String,
-    /// Encrypt the state (LUKS2), to be opened by: passphrase, tpm2, key-file=DRIVE:/PATH; or by several, with commas
+    /// Encrypt the state (LUKS2) with keys, comma-separated: passphrase, tpm2, key-file=DRIVE:/PATH
     #[arg(long, value_name = "HOW", value_delimiter = ',')]
     pub(super) encrypt: Vec<Method>,
-    /// Ask nothing
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub(super) force: bool,
     /// Do not restart afterwards
@@ -42,10 +42,10 @@ pub(crate) struct Options {
     /// Start the new system by kexec, without the firmware
     #[arg(short, long)]
     pub(super) kexec: bool,
-    /// Take a release whose signature is missing or unknown
+    /// Accept a release whose signature is missing or unknown
     #[arg(long)]
     pub(super) insecure: bool,
-    /// Say more
+    /// Verbose output
     #[arg(long, hide = true)]
     pub(super) debug: bool,
 }

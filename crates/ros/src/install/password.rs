@@ -1,15 +1,15 @@
-//! The password of rancher on the new machine: typed twice or read from a pipe, never on a command line, and stored as a
-//! hash only (SHA-512 crypt, crypt(5)).
+//! The password of rancher on the new machine. It is typed twice or read from a pipe, never given
+//! on a command line. Only its hash is stored (SHA-512 crypt, crypt(5)).
 
 use crate::luks;
 use anyhow::{Context, Result, bail};
 use sha_crypt::{PasswordHasher, ShaCrypt};
 use std::io::{BufRead, IsTerminal};
 
-/// Bytes that become the 16 letters of a salt: more crypt(5) does not take.
+/// Bytes that become the 16 letters of a salt, the most that crypt(5) accepts.
 const SALT: usize = 12;
 
-/// Asks on the terminal, without showing what is typed. None if nothing was typed.
+/// Asks on the terminal, without echo. None if the answer is empty.
 pub(super) fn ask(question: &str) -> Result<Option<String>> {
     loop {
         let first = luks::ask_here(question)?.bytes()?;
@@ -23,7 +23,7 @@ pub(super) fn ask(question: &str) -> Result<Option<String>> {
     }
 }
 
-/// The first line of the standard input.
+/// The first line of standard input.
 pub(super) fn read_stdin() -> Result<String> {
     let input = std::io::stdin();
     if input.is_terminal() {
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_password_becomes_the_hash_that_crypt_makes() {
-        // As `openssl passwd -6 -salt 'rounds=5000$................'`: a dot stands for six bits that are zero.
+        // As `openssl passwd -6 -salt 'rounds=5000$................'`: a dot encodes six zero bits.
         let found = hash_with(b"open sesame", &[0; SALT]).unwrap();
         assert_eq!(found, EXPECTED);
         assert_ne!(hash(b"open sesame").unwrap(), hash(b"open sesame").unwrap(), "the salt is random");

@@ -1,9 +1,9 @@
-//! What an installation uses and makes: two partitions on a disk, the same on each disk of a mirror, or partitions that
-//! their owner made.
+//! What an installation uses and creates: two partitions on a disk, the same on each disk of a
+//! mirror, or partitions that their owner made.
 //!
-//! Partition 1 is the state, as it always was in this family, though it lies behind partition 2, which is booted: the
-//! state can grow with the disk. The disks of a mirror each have a boot partition of their own, all alike; their states
-//! are one array.
+//! Partition 1 is the state, as in RancherOS, though it lies behind partition 2, the boot
+//! partition: the state can grow with the disk. The disks of a mirror have identical boot
+//! partitions, and their states form one array.
 
 use super::disk::Disk;
 use super::encryption::Encryption;
@@ -22,21 +22,21 @@ use std::process::Command;
 
 const STATE_LABEL: &str = "RANCHER_STATE";
 const MIB: u64 = 1 << 20;
-/// Room for two versions and the next one, where there is room.
+/// Room for two versions and the next one, if the disk is large enough.
 const BOOT_SIZE: u64 = 1024 * MIB;
 const SMALL_BOOT_SIZE: u64 = 512 * MIB;
 const SMALL_DISK: u64 = 8 << 30;
 const SMALLEST_STATE: u64 = 512 * MIB;
-/// ESP, and what BIOS machines with GPT have instead.
+/// Partition types: ESP, and what is used instead on BIOS machines with GPT.
 const ESP: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 const BASIC_DATA: &str = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7";
 const LINUX: &str = "0FC63DAF-8483-4772-8E79-3D69D8477DE4";
 const RAID: &str = "A19D880F-05FC-4D3B-A006-743F0F84911E";
 
-/// What an installation is going to use.
+/// The disks or partitions of an installation.
 #[derive(Debug)]
 pub(super) enum Target {
-    /// One, or the disks of a mirror.
+    /// One disk, or the disks of a mirror.
     Disks {
         disks: Vec<Disk>,
         boot_size: u64,
@@ -53,12 +53,12 @@ pub(super) struct Partitions {
     /// One on each disk, with the same content.
     pub(super) boot: Vec<PathBuf>,
     pub(super) state: PathBuf,
-    /// What the state is in, if it is encrypted; it is open as long as this is there.
+    /// The encrypted container of the state; it is open as long as this exists.
     pub(super) container: Option<(PathBuf, Opened)>,
 }
 
 impl Target {
-    /// Whole disks, if they are large enough.
+    /// Complete disks, if they are large enough.
     pub(super) fn disks(disks: Vec<Disk>, release: u64) -> Result<Target> {
         if let Some(twice) = disks
             .iter()
@@ -116,7 +116,7 @@ impl Target {
         }
     }
 
-    /// Makes the partitions and their file systems, where they are not the owner's.
+    /// Creates the partitions and their file systems, unless they are the owner's.
     pub(super) fn prepare(&self, kind: Kind, encryption: Option<&Encryption>) -> Result<Partitions> {
         match self {
             Target::Existing { boot, state } => {
@@ -132,7 +132,7 @@ impl Target {
         }
     }
 
-    /// Lines for the owner to agree to.
+    /// Lines for the owner to confirm.
     pub(super) fn describe(&self) -> Vec<String> {
         match self {
             Target::Existing { boot, state } => vec![
@@ -202,7 +202,8 @@ fn partition(disk: &Disk, boot_size: u64, kind: Kind) -> Result<()> {
     program::feed(&mut sfdisk, script.as_bytes()).map(drop).with_context(partitioning)
 }
 
-/// Makes the file systems. Boot partitions of a mirror have one serial number: any of them will do to boot.
+/// Creates the file systems. The boot partitions of a mirror share one serial number: the machine
+/// may boot from any of them.
 fn format(disks: &[Disk], encryption: Option<&Encryption>) -> Result<Partitions> {
     let boot: Vec<PathBuf> = disks.iter().map(|disk| boot_of(&disk.path)).collect();
     let states: Vec<PathBuf> = disks.iter().map(|disk| state_of(&disk.path)).collect();
@@ -230,12 +231,13 @@ fn format(disks: &[Disk], encryption: Option<&Encryption>) -> Result<Partitions>
     };
     let state = container.as_ref().map_or(state, |(_, opened)| opened.device.clone());
     let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
-    // Images of containers are many small files: twice as many inodes as usual.
+    // Container images are many small files: twice as many inodes as usual.
     program::run(mkfs.args(["-q", "-F", "-i", "8192", "-L", STATE_LABEL]).arg(&state))?;
     Ok(Partitions { boot, state, container })
 }
 
-/// Makes one array of several partitions. It is in use at once, while the kernel still copies.
+/// Creates one array of several partitions. It can be used at once, while the kernel still syncs
+/// it.
 fn mirror(devices: &[PathBuf]) -> Result<PathBuf> {
     modules::load(&["raid1"])?;
     let free = (0..=127).rev().map(|number| PathBuf::from(format!("/dev/md{number}")));
@@ -248,7 +250,7 @@ fn mirror(devices: &[PathBuf]) -> Result<PathBuf> {
     Ok(array)
 }
 
-/// Mounts the state to be written to.
+/// Mounts the state for writing.
 pub(super) fn mount_state(device: &Path, target: &Path) -> Result<()> {
     let kind = block::load_file_system(device)?.map_or("ext4", |system| system.kind);
     modules::load(&[kind])?;
@@ -261,7 +263,7 @@ pub(super) fn mount_state(device: &Path, target: &Path) -> Result<()> {
     })
 }
 
-/// The UUID of what is on a partition.
+/// The UUID of the file system on a partition.
 pub(super) fn uuid(device: &Path) -> Result<String> {
     let system = block::load_file_system(device)?;
     system.map(|system| system.uuid).with_context(|| format!("{} has no file system", device.display()))

@@ -1,5 +1,6 @@
-//! The configuration that a new machine starts with: the owner's document as it is, and above it what flags said. It is
-//! judged before the disk is touched: without a way to log in to the new machine nothing is installed.
+//! The configuration that a new machine starts with: the owner's document as it is, and above it
+//! the flags. It is checked before the disk is written: without a way to log in to the new machine
+//! nothing is installed.
 
 use super::access::{Access, Resolved};
 use super::document::{Document, Form};
@@ -18,16 +19,16 @@ use std::path::Path;
 const CONF: &str = "var/lib/rancher/conf";
 /// The owner's cloud-config.
 const DOCUMENT: &str = "cloud-config.d/user_config.yml";
-/// What flags said. Its name is the last one: it wins over the document and over user data.
+/// What the flags set. Its name sorts last, so it overrides the document and user data.
 const FLAGS: &str = "cloud-config.d/zz-install.yml";
-/// A document that cloud-init has to take apart, and the layer that names it as a source: the first one, so that the
-/// document itself can name more of them.
+/// User data for cloud-init to split, and the layer that names it as a source. That layer sorts
+/// first, so the document itself can name more sources.
 const USER_DATA: &str = "user-data";
 const USER_DATA_SOURCE: &str = "cloud-config.d/00-user-data.yml";
 const SOURCES: &str = "/rancher/cloud_init/datasources";
 
-/// What a state that is not formatted may have of an earlier installation. All of it would win over what is written
-/// here, or be put in its place.
+/// Files of an earlier installation on a state that is not formatted. All of them would override
+/// what is written here, or replace it.
 const EARLIER: [&str; 5] = ["cloud-config.yml", "cloud-config.d", USER_DATA, "confirm", "last-good"];
 
 /// A file below the folder of the configuration; None if there is none.
@@ -37,21 +38,21 @@ type File = (&'static str, Option<Vec<u8>>);
 #[derive(Debug)]
 pub(super) struct UserConfig {
     files: Vec<File>,
-    /// Lines for the owner to agree to.
+    /// Lines for the owner to confirm.
     pub(super) lines: Vec<String>,
 }
 
-/// What is known before flags are looked at.
+/// What is known before the flags are applied.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
     document: Option<&'a Document>,
     append: Layer,
-    /// URLs of user data, and who names them.
+    /// URLs of user data, and who named them.
     fetched: Vec<(String, String)>,
     terminals: Vec<String>,
 }
 
-/// What neither the document nor a flag says.
+/// What neither the document nor a flag sets.
 #[derive(Debug)]
 pub(super) struct Missing {
     pub(super) key: bool,
@@ -110,7 +111,7 @@ impl Draft<'_> {
             .judge()
     }
 
-    /// What was looked at, what looked like a way in, and how to make one.
+    /// What was checked, what looked like a way to log in, and how to add one.
     fn refusal(&self, ways: &Ways) -> String {
         let name = self.document.map_or("the flags", |document| &document.name);
         let mut lines = vec![
@@ -145,7 +146,7 @@ impl Draft<'_> {
         Ok(vec![(DOCUMENT, plain), (FLAGS, flags), (USER_DATA, user_data), (USER_DATA_SOURCE, source)])
     }
 
-    /// The new machine's cloud-init reads the document like that of a drive.
+    /// The new machine's cloud-init reads the document like one on a drive.
     fn user_data_source(&self) -> Result<Vec<u8>> {
         if self.append.value.pointer(SOURCES).is_some() {
             bail!(
@@ -160,12 +161,13 @@ impl Draft<'_> {
 }
 
 impl UserConfig {
-    /// Reads what flags name and judges what comes of it.
+    /// Reads what the flags name, and checks the result.
     pub(super) fn prepare(access: &Access, draft: &Draft<'_>) -> Result<UserConfig> {
         UserConfig::judge(access.resolve()?, draft, access.no_login, keys::of_this_system)
     }
 
-    /// Takes the keys of this system along where there are no others. Without any way in it is an error.
+    /// Adds the keys of this system if there are no others. It is an error if no way to log in
+    /// remains.
     fn judge(
         mut said: Resolved,
         draft: &Draft<'_>,
@@ -191,7 +193,8 @@ impl UserConfig {
         Ok(UserConfig { files: draft.files(&said)?, lines })
     }
 
-    /// Puts everything where the first boot reads it, for root only. What an earlier installation left is set aside.
+    /// Writes everything where the first boot reads it, readable only by root. Files of an earlier
+    /// installation are renamed.
     pub(super) fn write(&self, root: &Path) -> Result<()> {
         let conf = root.join(CONF);
         EARLIER.iter().try_for_each(|name| set_aside(&conf, name))?;
@@ -210,7 +213,7 @@ impl UserConfig {
     }
 }
 
-/// Keeps what is there under another name, in the place of what was kept of an installation before.
+/// Renames a file. A backup of the previous installation is replaced.
 fn set_aside(conf: &Path, name: &str) -> Result<()> {
     let (from, to) = (conf.join(name), conf.join(format!("{name}.before-install")));
     if fs::symlink_metadata(&from).is_err() {

@@ -1,5 +1,5 @@
-//! `ros install` without arguments, on a terminal: what the flags would say is chosen from lists, or typed. What the
-//! document says is not asked for.
+//! `ros install` without arguments, on a terminal: the values of the flags are chosen from lists,
+//! or typed. What the document sets is not asked for.
 
 use super::access::{Access, hostname};
 use super::disk::{self, Candidate};
@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Asks for type, disks, document, and what the document does not say.
+/// Asks for type, disks, document, and what the document does not set.
 pub(super) fn fill_in(options: &Options) -> Result<(Options, Option<Document>)> {
     let mut disks = disk::candidates();
     if disks.is_empty() {
@@ -67,7 +67,7 @@ fn fill_in_access(access: &Access, draft: &Draft<'_>) -> Result<Access> {
     Ok(access)
 }
 
-/// One of the disks, which is no choice any more afterwards.
+/// Chooses one of the disks, and removes it from the list.
 fn take(what: &str, disks: &mut Vec<Candidate>) -> Result<PathBuf> {
     if disks.is_empty() {
         bail!("there is no other disk");
@@ -88,7 +88,7 @@ fn describe(kind: &Kind) -> String {
     format!("{:<16} {}", value.get_name(), value.get_help().map(ToString::to_string).unwrap_or_default())
 }
 
-/// One line; None if it is empty. A typing error is reported while there is time to correct it.
+/// One line; None if it is empty. A typing error is reported at once, so that it can be corrected.
 fn input(prompt: &str, check: impl Fn(&str) -> Result<(), String>) -> Result<Option<String>> {
     let answer = Input::<String>::new()
         .with_prompt(prompt)
@@ -102,7 +102,7 @@ fn parses<T, E: ToString>(answer: &str, parse: impl Fn(&str) -> Result<T, E>) ->
     parse(answer).map(drop).map_err(|error| error.to_string())
 }
 
-/// What was checked while it was typed.
+/// Parses what was already checked while it was typed.
 fn parsed<T: FromStr>(answer: String) -> Option<T> {
     answer.parse().ok()
 }

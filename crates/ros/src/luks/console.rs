@@ -1,5 +1,5 @@
-//! A question on every console at once, in the middle of a boot: whoever answers first answers for all. What is typed is
-//! not shown.
+//! A question on all consoles at once, during the boot. The first answer ends the question on all
+//! of them. Input is not echoed.
 
 use super::secret::Secret;
 use crate::terminals::consoles;
@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Instant;
 
-/// A terminal that does not show what is typed, as long as this is there.
+/// A terminal without echo, as long as this exists.
 #[derive(Debug)]
 struct Quiet {
     terminal: File,
@@ -37,7 +37,7 @@ impl Quiet {
         self.terminal.write_all(question.as_bytes()).context("asking")
     }
 
-    /// A line, without its end.
+    /// A line, without its line end.
     fn answer(&mut self) -> Result<Secret> {
         let mut line = [0_u8; 4096];
         let length = self.terminal.read(&mut line).context("reading the answer")?;
@@ -52,7 +52,7 @@ impl Drop for Quiet {
     }
 }
 
-/// Asks on all consoles. None if nobody answers in time.
+/// Asks on all consoles. None if no user answers in time.
 pub(super) fn ask(question: &str, deadline: Instant) -> Result<Option<Secret>> {
     let mut terminals: Vec<Quiet> =
         consoles().iter().filter_map(|name| Quiet::open(&Path::new("/dev").join(name)).ok()).collect();
@@ -69,21 +69,21 @@ pub(super) fn ask(question: &str, deadline: Instant) -> Result<Option<Secret>> {
         let Some(ready) = ready else { continue };
         match watched[ready].revents().contains(PollFlags::IN) {
             true => return terminals.remove(ready).answer().map(Some),
-            // A line that nobody is at.
+            // A serial line without a user.
             false => drop(terminals.remove(ready)),
         }
     }
     Ok(None)
 }
 
-/// Asks on the terminal that this command was typed on.
+/// Asks on the controlling terminal of this command.
 pub(crate) fn ask_here(question: &str) -> Result<Secret> {
     let mut terminal = Quiet::open(Path::new("/dev/tty")).context("a secret is asked for on a terminal")?;
     terminal.ask(question)?;
     terminal.answer()
 }
 
-/// Says something on all consoles.
+/// Prints a line on all consoles.
 pub(super) fn say(line: &str) -> Result<()> {
     for name in consoles() {
         let mut terminal = File::options().write(true).open(Path::new("/dev").join(name))?;

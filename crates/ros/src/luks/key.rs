@@ -1,4 +1,5 @@
-//! A key file on a drive: `LABEL=KEYS:/state.key`. The drive is needed while the state is opened, and can be taken away.
+//! A key file on a drive: `LABEL=KEYS:/state.key`. The drive is needed only while the state is
+//! opened, and can be removed then.
 
 use super::secret::{LONGEST, Secret};
 use anyhow::{Context, Result, bail};
@@ -51,7 +52,7 @@ impl KeyFile {
         };
         let system = block::load_file_system(&device)?;
         let kind = system.with_context(|| format!("key file {self}: no file system on the drive"))?.kind;
-        // Many drivers are there already, or are no modules.
+        // Many drivers are loaded already, or are built in.
         let _ = modules::load(&[kind]);
         fs::create_dir_all(MOUNT_POINT)?;
         mounts::mount(&Mount {
@@ -67,7 +68,7 @@ impl KeyFile {
         closed.map(|()| key)
     }
 
-    /// A stick is there some seconds after the machine.
+    /// A USB drive appears some seconds after the machine has started.
     fn wait_for_drive(&self) -> Result<Vec<PathBuf>> {
         let events = Uevents::open()?;
         let deadline = Instant::now() + PATIENCE;

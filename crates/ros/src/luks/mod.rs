@@ -1,5 +1,5 @@
-//! Encryption of the state (LUKS2). cryptsetup does the work; what is decided here is who is asked for the key: the TPM,
-//! a file on a drive, a person at a console, in this order.
+//! Encryption of the state (LUKS2). cryptsetup does the work. This module decides where the key
+//! comes from: the TPM, a file on a drive, a user at a console, in this order.
 
 mod console;
 mod key;
@@ -17,14 +17,15 @@ use std::time::{Duration, Instant};
 
 const CRYPTSETUP: &str = "/usr/sbin/cryptsetup";
 const ENROLL: &str = "/usr/bin/systemd-cryptenroll";
-/// The TPM releases the key as long as the firmware's policy of Secure Boot is the same (PCR 7): it stays over upgrades.
+/// The TPM releases the key as long as the firmware's Secure Boot policy is the same (PCR 7).
+/// Upgrades do not change it.
 const TPM_POLICY: &str = "--tpm2-pcrs=7";
 const MODULES: [&str; 3] = ["dm-crypt", "xts", "algif_skcipher"];
 const TRIES: usize = 3;
-/// How long somebody may take to type a passphrase before the machine goes on without.
+/// How long a user may take to type a passphrase. Then the boot continues without it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A way to the key.
+/// How a container is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Method {
     Passphrase,
@@ -45,16 +46,16 @@ impl std::str::FromStr for Method {
     }
 }
 
-/// A container that is open. It is closed again when this goes, unless it is left.
+/// An open container. It is closed when this is dropped, unless `Opened::leave` was called.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// Where what is in it lies.
+    /// The device with its content.
     pub(crate) device: PathBuf,
     leave: bool,
 }
 
 impl Opened {
-    /// It stays open.
+    /// Leaves it open.
     pub(crate) fn leave(mut self) -> PathBuf {
         self.leave = true;
         self.device.clone()
@@ -69,7 +70,7 @@ impl Drop for Opened {
     }
 }
 
-/// Opens a container with whatever key there is.
+/// Opens a container with any key that is available.
 pub(crate) fn unlock(container: &Path, key_file: Option<&KeyFile>) -> Result<Opened> {
     load_modules();
     if has_tpm() && try_open(container, &["--token-only"], None)?.is_none() {
@@ -101,7 +102,7 @@ fn ask_and_open(container: &Path) -> Result<Opened> {
     bail!("{TRIES} wrong passphrases for {}", container.display())
 }
 
-/// Opens a container whose key is known.
+/// Opens a container with a known key.
 pub(crate) fn open(container: &Path, key: &Secret) -> Result<Opened> {
     match try_open(container, &[], Some(key))? {
         None => opened(container),
@@ -109,17 +110,17 @@ pub(crate) fn open(container: &Path, key: &Secret) -> Result<Opened> {
     }
 }
 
-/// Makes a container; all that is on the device is lost.
+/// Formats a container; all that is on the device is lost.
 pub(crate) fn format(device: &Path, key: &Secret) -> Result<()> {
     load_modules();
     let mut cryptsetup = Command::new(CRYPTSETUP);
     cryptsetup.args(["luksFormat", "--type", "luks2", "--batch-mode", "--key-file"]).arg(key.path());
-    // The key has to be made again at a boot, on a machine that may have less memory than this one has now.
+    // A boot has to derive the key again, perhaps with less memory than this machine has now.
     cryptsetup.args(["--pbkdf-memory", &memory_for_keys().to_string()]).arg(device);
     run(&mut cryptsetup)?.map_or(Ok(()), |why| bail!("encrypting {}: {why}", device.display()))
 }
 
-/// Lets one more key open it.
+/// Adds a key to the container.
 pub(crate) fn add_key(container: &Path, old: &Secret, new: &Secret) -> Result<()> {
     let mut cryptsetup = Command::new(CRYPTSETUP);
     cryptsetup.args(["luksAddKey", "--batch-mode", "--pbkdf-memory", &memory_for_keys().to_string()]);
@@ -127,7 +128,7 @@ pub(crate) fn add_key(container: &Path, old: &Secret, new: &Secret) -> Result<()
     run(&mut cryptsetup)?.map_or(Ok(()), |why| bail!("adding a key to {}: {why}", container.display()))
 }
 
-/// Lets the TPM of this machine open it.
+/// Enrolls the TPM of this machine as a key.
 pub(crate) fn enroll_tpm(container: &Path, key: &Secret) -> Result<()> {
     let mut enroll = Command::new(ENROLL);
     enroll.arg("--unlock-key-file").arg(key.path());
@@ -135,7 +136,7 @@ pub(crate) fn enroll_tpm(container: &Path, key: &Secret) -> Result<()> {
     run(&mut enroll)?.map_or(Ok(()), |why| bail!("enrolling the TPM: {why}"))
 }
 
-/// Is there a TPM 2.0?
+/// True if there is a TPM 2.0.
 pub(crate) fn has_tpm() -> bool {
     Path::new("/dev/tpmrm0").exists()
 }
@@ -155,7 +156,7 @@ pub(crate) fn ask_new() -> Result<Secret> {
     }
 }
 
-/// None if it is open now, else why not.
+/// None if it is open now, else the error.
 fn try_open(container: &Path, options: &[&str], key: Option<&Secret>) -> Result<Option<String>> {
     let mut cryptsetup = Command::new(CRYPTSETUP);
     cryptsetup.args(["open", "--type", "luks", "--batch-mode", "--tries", "1"]).args(options);
@@ -169,7 +170,7 @@ fn opened(container: &Path) -> Result<Opened> {
     Ok(Opened { device: Path::new("/dev/mapper").join(name(container)?), leave: false })
 }
 
-/// Of what is inside, below /dev/mapper.
+/// Name of the opened device below /dev/mapper.
 fn name(container: &Path) -> Result<String> {
     match block::load_file_system(container)? {
         Some(system) if system.kind == block::LUKS => Ok(format!("luks-{}", system.uuid)),
@@ -187,7 +188,7 @@ fn load_modules() {
     }
 }
 
-/// KiB: a quarter of what there is, as cryptsetup takes at most half, and never more than it takes by itself.
+/// KiB: a quarter of the memory, as cryptsetup takes at most half, and at most its own default.
 fn memory_for_keys() -> u64 {
     const MOST: u64 = 1 << 20;
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -196,9 +197,9 @@ fn memory_for_keys() -> u64 {
     total.map_or(MOST, |total| (total / 4).min(MOST))
 }
 
-/// What a tool says if it fails.
+/// The error output of a tool, if it fails.
 fn run(command: &mut Command) -> Result<Option<String>> {
-    // udev would be waited for, which knows nothing of the device mapper here.
+    // Otherwise cryptsetup would wait for udev, which does not know the device mapper here.
     let ended = program::output(command.env("DM_DISABLE_UDEV", "1"), &[], None)?;
     Ok((!ended.status.success()).then(|| ended.complaint()))
 }

@@ -1,4 +1,5 @@
-//! A key in memory that is no file, and in no list of processes: other programs read it through a descriptor.
+//! A key in memory that is in no file and in no process list: other programs read it through a
+//! descriptor.
 
 use anyhow::{Context, Result};
 use rustix::fs::MemfdFlags;
@@ -7,7 +8,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
-/// No key file is longer (cryptsetup's own limit).
+/// Size limit of a key file (cryptsetup's own).
 pub(super) const LONGEST: u64 = 8 << 20;
 
 /// A passphrase, or the content of a key file.
@@ -16,16 +17,17 @@ pub(crate) struct Secret(File);
 
 impl Secret {
     pub(crate) fn new(bytes: &[u8]) -> Result<Secret> {
-        // Without CLOEXEC: it is for the programs that are started.
+        // Without CLOEXEC: child processes read it.
         let file = rustix::fs::memfd_create("key", MemfdFlags::empty()).context("making room for a key")?;
         let mut file = File::from(file);
         file.write_all(bytes).context("keeping a key")?;
         Ok(Secret(file))
     }
 
-    /// One that nobody will guess and everybody can write down: eight groups of five letters and digits.
+    /// A key that cannot be guessed but is easy to write down: eight groups of five letters and
+    /// digits.
     pub(crate) fn recovery() -> Result<(Secret, String)> {
-        /// None that look alike.
+        /// Without letters and digits that look alike.
         const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
         let mut random = [0_u8; 40];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
@@ -37,7 +39,7 @@ impl Secret {
         Ok((Secret::new(text.as_bytes())?, text))
     }
 
-    /// Where a program that is started finds it.
+    /// The path under which a child process opens it.
     pub(super) fn path(&self) -> String {
         format!("/proc/self/fd/{}", self.0.as_raw_fd())
     }

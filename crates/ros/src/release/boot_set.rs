@@ -1,5 +1,5 @@
-//! The boot partitions that this machine is started from, to be written to: one, or one on each disk of a mirror. They are
-//! mounted read-only but while somebody holds this.
+//! The boot partitions from which this machine was started, for writing: one, or one on each disk
+//! of a mirror. They are mounted for writing only while a `BootSet` exists.
 
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::booted::MEDIUM;
@@ -20,12 +20,12 @@ const MOUNTS: &str = "/run/corral/boot";
 #[derive(Debug)]
 pub(crate) struct BootSet {
     partitions: Vec<BootPartition>,
-    /// Held as long as this is: one change at a time.
+    /// Held as long as this exists: one change at a time.
     _lock: File,
 }
 
 impl BootSet {
-    /// Opens those that the running system was started from.
+    /// Opens the boot partitions of the running system.
     pub(crate) fn open() -> Result<BootSet> {
         let line = cmdline::load()?;
         let Some(reference) = cmdline::value(&line, BOOT_PARAMETER) else {
@@ -51,7 +51,7 @@ impl BootSet {
         Ok(set)
     }
 
-    /// One of them, to be read: they are alike.
+    /// One of them, for reading: they are alike.
     pub(crate) fn first(&self) -> &BootPartition {
         &self.partitions[0]
     }
@@ -82,14 +82,14 @@ fn mount(device: &Path, number: usize) -> Result<BootPartition> {
         mounts::remount(Path::new(MEDIUM), false)?;
         return Ok(BootPartition::at(Path::new(MEDIUM)));
     }
-    // It repairs what it can; what is left shows when the partition is mounted.
+    // It repairs what it can; other errors show when the partition is mounted.
     let _ = program::run(Command::new("/usr/sbin/fsck.fat").arg("-a").arg(device));
     let target = PathBuf::from(format!("{MOUNTS}{number}"));
     mount_partition(device, &target)?;
     Ok(BootPartition::at(&target))
 }
 
-/// Mounts a boot partition to be written to.
+/// Mounts a boot partition for writing.
 pub(crate) fn mount_partition(device: &Path, target: &Path) -> Result<()> {
     mounts::mount(&Mount {
         source: &device.to_string_lossy(),

@@ -1,5 +1,5 @@
-//! Writing a version onto a boot partition: whole, checked while it is written, flushed, and checked again as the disk
-//! gives it back. Nothing boots it before the menu is switched.
+//! Writes a complete version to a boot partition. The data is checked while it is written, flushed,
+//! and checked again as read back from the disk. It cannot boot before the menu is switched.
 
 use super::source::Source;
 use super::{Part, Release};
@@ -38,7 +38,7 @@ pub(crate) fn write_version(
     partition.write_entries(&release.version, arguments)
 }
 
-/// Reads all of a release where it comes from, and compares it with its manifest.
+/// Reads a complete release from its source, and compares it with its manifest.
 pub(crate) fn check(source: &Source, release: &Release) -> Result<()> {
     let mut progress = Progress::new(&format!("checking version {}", release.version), release.size());
     for part in release.parts() {
@@ -58,7 +58,7 @@ pub(crate) fn verify(partition: &BootPartition, release: &Release) -> Result<()>
     for part in release.parts() {
         let path = folder.join(&part.name);
         let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-        // What the page cache has is what was written; the question is what the disk has.
+        // The page cache has what was written; this check is about what the disk has.
         fadvise(&file, 0, None::<NonZeroU64>, Advice::DontNeed)?;
         let found = copy_hashed(file, std::io::sink(), part, &mut progress)?;
         if found != part.digest {
@@ -83,7 +83,7 @@ fn write_part(path: &Path, from: Box<dyn Read>, part: &Part, progress: &mut Prog
     file.sync_all().with_context(|| format!("flushing {}", path.display()))
 }
 
-/// Copies no more than the part has, and returns the digest of what came.
+/// Copies no more than the size of the part, and returns the digest of the copied bytes.
 fn copy_hashed(
     mut from: impl Read,
     mut to: impl Write,

@@ -1,5 +1,5 @@
-//! A release of the system: the files that boot, named by their digests in a manifest that is signed. Where one comes
-//! from is `source`'s business, how it gets onto a boot partition `copy`'s.
+//! A release of the system: boot files, named by their digests in a signed manifest. `source` finds
+//! a release; `copy` writes it to a boot partition.
 
 pub(crate) mod boot_set;
 pub(crate) mod copy;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Public keys, in hexadecimal, of those whose releases this system takes.
+/// Public keys, in hexadecimal. This system accepts releases that they signed.
 const KEYS: &str = "/usr/share/ros/release-keys";
 const TITLE: &str = "org.opencontainers.image.title";
 const VERSION: &str = "org.opencontainers.image.version";
@@ -27,15 +27,15 @@ pub(crate) struct Part {
     pub(crate) size: u64,
 }
 
-/// What a manifest says.
+/// The content of a manifest.
 #[derive(Debug, Clone)]
 pub(crate) struct Release {
     pub(crate) version: String,
     /// `vmlinuz`, `initrd`, `system.erofs`.
     pub(crate) files: Vec<Part>,
-    /// The list of packages and weights.
+    /// The list of packages and sizes.
     pub(crate) contents: Part,
-    /// As it was signed.
+    /// The signed bytes.
     pub(crate) manifest: Vec<u8>,
     /// In hexadecimal; empty if there is none.
     pub(crate) signature: String,
@@ -57,7 +57,7 @@ struct Descriptor {
 }
 
 impl Release {
-    /// Reads a manifest. Nothing is believed of it yet: see `check_signature`.
+    /// Parses a manifest. It is not trusted yet: see `check_signature`.
     pub(crate) fn parse(manifest: Vec<u8>, signature: String) -> Result<Release> {
         let parsed: Manifest =
             serde_json::from_slice(&manifest).context("this is no release: reading its manifest")?;
@@ -78,23 +78,23 @@ impl Release {
         Ok(Release { version, files, contents, manifest, signature })
     }
 
-    /// Was it signed with one of the keys that this system knows?
+    /// Checks that one of this system's release keys signed it.
     pub(crate) fn check_signature(&self) -> Result<()> {
         check_signature(&self.manifest, &self.signature, &load_keys(Path::new(KEYS))?)
     }
 
-    /// Everything that is to be fetched.
+    /// All parts to fetch.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Part> {
         self.files.iter().chain([&self.contents])
     }
 
-    /// Bytes of all that goes onto the boot partition.
+    /// Bytes of everything on the boot partition.
     pub(crate) fn size(&self) -> u64 {
         self.parts().map(|part| part.size).sum::<u64>() + self.manifest.len() as u64
     }
 }
 
-/// Says loudly what is taken without a good signature.
+/// Checks the signature; with `--insecure` a bad one is only a loud warning.
 pub(crate) fn trust(release: &Release, insecure: bool) -> Result<()> {
     match release.check_signature() {
         Err(error) if insecure => {
@@ -116,7 +116,7 @@ impl Descriptor {
     }
 }
 
-/// What may be the name of a folder and of a menu entry: it comes from outside.
+/// Accepts names that are safe for a folder and a menu entry, because they come from outside.
 fn is_version(text: &str) -> bool {
     let good = |letter: u8| letter.is_ascii_alphanumeric() || b".-+~".contains(&letter);
     (1..=40).contains(&text.len())

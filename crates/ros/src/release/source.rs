@@ -1,4 +1,5 @@
-//! Where a release comes from: the medium that this system was started from, one file, or a registry.
+//! Where a release comes from: the medium from which this system was started, one file, or a
+//! registry.
 
 use super::{Part, Release};
 use crate::progress::Progress;
@@ -16,9 +17,9 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
 
-/// Where releases of registries are fetched to.
+/// Download folder for releases from registries.
 const STAGE: &str = "/var/lib/rancher/releases";
-/// Manifests are no larger.
+/// Size limit of manifests.
 const LARGEST_TEXT: u64 = 4 << 20;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const SIGNATURE: &str = "dev.corral.signature";
@@ -32,7 +33,7 @@ pub(crate) enum Source {
     Archive(Archive),
 }
 
-/// A tar archive whose members are read where they lie.
+/// A tar archive whose members are read in place.
 #[derive(Debug)]
 pub(crate) struct Archive {
     path: PathBuf,
@@ -41,7 +42,7 @@ pub(crate) struct Archive {
 }
 
 impl Source {
-    /// The version that runs, from the medium that it was started from.
+    /// The running version, from the medium from which it was started.
     pub(crate) fn running() -> Result<Source> {
         let folder = BootPartition::at(Path::new(MEDIUM)).folder(&running_version());
         if !folder.join("release.json").exists() {
@@ -58,15 +59,15 @@ impl Source {
         Ok(Source::Archive(Archive::open(path)?))
     }
 
-    /// A release of a registry: fetched into a folder of the state disk, where an attempt that was cut off is gone on
-    /// with. Nothing of it is believed before its signature was checked.
+    /// A release from a registry, fetched into a folder of the state disk. An interrupted download
+    /// continues there. Nothing of it is trusted before its signature was checked.
     pub(crate) fn fetch(image: &str, insecure: bool) -> Result<Source> {
         let artifact = Artifact::find(image, &registries::load())?;
         let tag = format!("{}.sig", artifact.digest.replace(':', "-"));
         let signature = artifact.sibling(&tag).ok().and_then(|manifest| signature_of(&manifest));
         let release = Release::parse(artifact.manifest.clone(), signature.unwrap_or_default())?;
         if !insecure {
-            // Not a byte more of what nobody vouches for.
+            // Without a valid signature, nothing more is fetched.
             release.check_signature()?;
         }
         let folder = Path::new(STAGE).join(artifact.digest.replace(':', "-"));
@@ -86,7 +87,7 @@ impl Source {
         Ok(Source::Folder(folder))
     }
 
-    /// What was fetched is on the boot partition now.
+    /// Deletes the download: it is on the boot partition now.
     pub(crate) fn forget_stage() {
         let _ = fs::remove_dir_all(STAGE);
     }
@@ -104,7 +105,7 @@ impl Source {
         }
     }
 
-    /// The bytes of a part. They are checked by whoever reads them.
+    /// The bytes of a part. The caller checks them.
     pub(crate) fn read(&self, part: &Part) -> Result<Box<dyn Read>> {
         match self {
             Source::Folder(folder) => {
@@ -116,7 +117,7 @@ impl Source {
     }
 }
 
-/// What was staged of other releases.
+/// Deletes the downloads of other releases.
 fn clear_others(folder: &Path) {
     let items = fs::read_dir(STAGE).into_iter().flatten().flatten();
     for item in items.filter(|item| item.path() != folder) {
@@ -171,7 +172,7 @@ impl Archive {
         Ok(bytes)
     }
 
-    /// The first manifest of the index that is a release, and its signature.
+    /// The first release manifest of the index, and its signature.
     fn release(&self) -> Result<Release> {
         let index: Value = serde_json::from_slice(&self.text("index.json")?)
             .with_context(|| format!("reading index.json of {}", self.path.display()))?;
@@ -194,7 +195,7 @@ fn no_release(path: &Path, why: &str) -> String {
     format!("{} is no release, or it is cut off: {why}", path.display())
 }
 
-/// What the manifest of a signature says.
+/// The signature in its manifest.
 pub(crate) fn signature_of(manifest: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(manifest).ok()?;
     value["annotations"][SIGNATURE].as_str().map(str::to_owned)

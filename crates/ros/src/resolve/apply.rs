@@ -1,6 +1,6 @@
-//! Makes the changes that were decided on. PID 1's resolver calls this, and commands that change
-//! the configuration; a command that shows something never does. The rest of `resolve`, but for
-//! `store`, writes nothing.
+//! Writes the changes that were decided. PID 1's resolver calls this, and commands that change the
+//! configuration. A command that only shows something never does. Apart from `store`, nothing else
+//! in `resolve` writes.
 
 use super::confirm::{self, AtBoot, Fate};
 use super::effective::{APPLIED, EffectiveConfig};
@@ -17,7 +17,7 @@ use corral_init::boot::state::REPAIRED;
 use corral_machine::files::{remove_durably, write_atomic};
 use corral_plan::resolved::Resolved;
 
-/// Makes one change, so that it lasts.
+/// Makes one change, durably.
 pub(super) fn make(root: &Root, change: &FileChange) -> Result<()> {
     match change {
         FileChange::Write { path, bytes, mode } => write_atomic(&root.path(path), bytes, *mode),
@@ -25,12 +25,12 @@ pub(super) fn make(root: &Root, change: &FileChange) -> Result<()> {
     }
 }
 
-/// Makes changes in their order, up to the first that fails.
+/// Makes changes in order, up to the first that fails.
 pub(super) fn make_all(root: &Root, changes: &[FileChange]) -> Result<()> {
     changes.iter().try_for_each(|change| make(root, change))
 }
 
-/// Writes what becomes of an unconfirmed change; returns what that means for this boot.
+/// Writes the outcome of an unconfirmed change; returns what it means for this boot.
 pub(super) fn settle_unconfirmed(root: &Root, fate: &Fate) -> AtBoot {
     match make_all(root, fate.changes()) {
         Ok(()) => fate.at_boot(),
@@ -38,8 +38,8 @@ pub(super) fn settle_unconfirmed(root: &Root, fate: &Fate) -> AtBoot {
     }
 }
 
-/// Puts lost files back, or forgets the copies of those that were removed. One that fails keeps no
-/// other from it.
+/// Restores lost files, or deletes the copies of removed ones. After a failure the others are still
+/// handled.
 pub(super) fn settle_lost(root: &Root, lost: &LostFiles) -> Result<()> {
     match lost {
         LostFiles::Removed(copies) => {
@@ -53,7 +53,7 @@ pub(super) fn settle_lost(root: &Root, lost: &LostFiles) -> Result<()> {
     }
 }
 
-/// The result is the first error: that of reading the copies, or one of what follows.
+/// The result is the first error: of reading the copies, or of a later step.
 fn put_back_all(
     root: &Root,
     files: &[FileChange],
@@ -74,7 +74,7 @@ fn put_back_all(
         written.push_str(&line_of(file));
     }
     make(root, &FileChange::write(PUT_BACK, written, 0o644))?;
-    // Once in a boot: what is removed from now on is meant.
+    // Once in a boot: files that are removed from now on were removed on purpose.
     make(root, &FileChange::remove(REPAIRED)).and(result)
 }
 
@@ -93,7 +93,7 @@ pub(super) fn keep_copies(root: &Root, effects: &Effects) {
 }
 
 impl Resolution {
-    /// Makes its changes. A service whose files could not be laid out is a problem, and starts
+    /// Makes its changes. A service whose files could not be written is reported, and starts
     /// without them.
     pub(super) fn apply(self, root: &Root) -> Resolved {
         let Resolution { mut resolved, effects } = self;
@@ -110,16 +110,16 @@ impl Resolution {
     }
 }
 
-/// Writes what programs in system containers read, and what a person who logs in is to know.
+/// Writes what programs in system containers read, and what a user sees at login.
 pub(super) fn publish(root: &Root, resolved: &Resolved, is_applied: bool) -> Result<()> {
     make_all(root, &publication(resolved, is_applied)?)
 }
 
-/// The files of it. If PID 1 applies this configuration now, that is noted last.
+/// The files for that. If PID 1 applies this configuration now, `applied.json` is written last.
 pub(super) fn publication(resolved: &Resolved, is_applied: bool) -> Result<Vec<FileChange>> {
     let effective = EffectiveConfig { config: resolved.config.clone(), problems: resolved.problems.clone() };
     let text = serde_json::to_vec(&effective)?;
-    // For root only: there are secrets in it.
+    // Readable by root only: it contains secrets.
     let applied = is_applied.then(|| FileChange::write(APPLIED, text.clone(), 0o600));
     let mut changes = vec![FileChange::write(paths::CONFIG, text, 0o600)];
     let rancher = &resolved.config.rancher;
@@ -141,11 +141,11 @@ pub(super) fn publication(resolved: &Resolved, is_applied: bool) -> Result<Vec<F
     Ok(changes)
 }
 
-/// Lets services that are started from now on see what is stored, without applying it.
+/// Lets services that start from now on see the stored configuration, without applying it.
 pub(super) fn refresh(root: &Root) -> Result<()> {
     let at_boot = settle_unconfirmed(root, &confirm::decide(root));
     let mut resolution = super::resolve_after(root, at_boot);
-    // Who may log in is kept of a configuration that was applied; this one is only stored.
+    // The stored login comes from an applied configuration; this one is only stored.
     resolution.effects.way_in = None;
     publish(root, &resolution.apply(root), false)
 }

@@ -1,6 +1,6 @@
-//! The services of the system image, and what the owner adds to them. Their names cannot be taken: what the owner
-//! writes under one of them, in the configuration or in an included file, is merged as far as `corral_plan::amend`
-//! lets it, and the rest is an error with its place.
+//! The services of the system image, and what the owner adds to them. Their names are reserved. A
+//! definition under one of them, in the configuration or in an included file, is merged as far as
+//! `corral_plan::amend` allows. The rest is an error with its position.
 
 use super::problem;
 use super::root::Root;
@@ -17,9 +17,9 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What the system image declares.
+/// The services of the system image.
 const SYSTEM: &str = "/usr/share/ros";
-/// Where the configuration has services.
+/// The key of services in the configuration.
 const KEY: &str = "rancher.services";
 
 /// The services of the image, as it defines them.
@@ -58,7 +58,7 @@ fn files(root: &Root) -> Vec<PathBuf> {
     names.iter().map(|name| Path::new(SYSTEM).join("services").join(name).join("compose.yml")).collect()
 }
 
-/// What the configuration has under built-in names is no service of its own.
+/// Removes definitions under built-in names: they are no services of their own.
 pub(super) fn take_from(root: &Root, config: &mut Config) {
     if config.rancher.services.is_empty() {
         return;
@@ -67,7 +67,7 @@ pub(super) fn take_from(root: &Root, config: &mut Config) {
     config.rancher.services.retain(|name, _| !names.contains(name));
 }
 
-/// Merges what the configuration says of built-in services.
+/// Merges the configuration's changes of built-in services.
 pub(super) fn amend_by_config(
     services: &mut [Service],
     layers: &[Layer],
@@ -87,7 +87,7 @@ pub(super) fn amend_by_config(
     }
 }
 
-/// The place is that of the layer that said it last.
+/// The position is that of the last layer that set it.
 fn refused_in_config(layers: &[Layer], parts: &[&str], refusal: &Refusal) -> Problem {
     let find = |layer: &Layer| {
         let definition = parts.iter().try_fold(&layer.tree, |node, part| node.get(part))?;
@@ -103,7 +103,7 @@ fn refused(source: &str, at: Position, key: &str, refusal: &Refusal) -> Problem 
     Problem::new(Severity::Error, source, at, &key, refusal.why.clone())
 }
 
-/// Merges what an included file says of built-in services, and takes it out of the file.
+/// Merges an included file's changes of built-in services, and removes them from the file.
 pub(super) fn amend_by_file(
     services: &mut [Service],
     (source, tree): (&str, Node),
@@ -124,7 +124,7 @@ pub(super) fn amend_by_file(
     rest
 }
 
-/// A compose file without the services of these names, and those.
+/// A compose file without the services of these names, and the removed services.
 fn split(tree: Node, names: &BTreeSet<&str>) -> (Node, Vec<(String, Node)>) {
     let Node { at, key_at, kind } = tree;
     let Kind::Mapping(items) = kind else { return (Node { at, key_at, kind }, Vec::new()) };
@@ -146,7 +146,7 @@ fn split(tree: Node, names: &BTreeSet<&str>) -> (Node, Vec<(String, Node)>) {
     (Node { at, key_at, kind: Kind::Mapping(kept) }, taken)
 }
 
-/// What a file on its own says wrongly of built-in services, for `ros config validate -i`.
+/// Invalid changes of built-in services in a file, for `ros config validate -i`.
 pub(crate) fn check(root: &Root, layer: &Layer) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut services = load(root, &Environment::new(), &mut problems);

@@ -1,5 +1,6 @@
-//! Service files that are not part of the system: by path, by URL, or by name in a repository (`rancher.repositories`),
-//! where `<url>/<first letter>/<name>.yml` is looked for. What was fetched once is kept, and counts from then on.
+//! Service files that are not part of the system: by path, by URL, or by name in a repository
+//! (`rancher.repositories`, at `<url>/<first letter>/<name>.yml`). A fetched file is cached, and
+//! used from then on.
 
 use super::root::Root;
 use super::switchable::SWITCHABLE;
@@ -12,11 +13,12 @@ use corral_plan::labels::{self, Scope};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// Kept files, each under the digest of its URL; the original had such a folder. Deleting one has it fetched again.
+/// Cached files, named by the digest of their URL, in a folder that RancherOS had as well. A
+/// deleted file is fetched again.
 const KEPT: &str = "/var/lib/rancher/cache";
-/// The service that fetches, where something is to be fetched.
+/// The service that fetches missing files.
 pub(crate) const FETCHER: &str = "service-files";
-/// The console and the engine that are part of the system.
+/// Names of the built-in console and engine.
 const OURS: [&str; 2] = ["", "default"];
 
 /// Files whose services are added to the system's.
@@ -31,8 +33,9 @@ pub(super) fn included(root: &Root, config: &Config) -> Vec<String> {
     places
 }
 
-/// The services of a compose file that the user's Docker is to run, and not the engine of the system: those that say so,
-/// and, in files of the first version (which are the original's), those that say nothing.
+/// The services of a compose file for the user's Docker, not for the system engine. These are the
+/// services that declare it. In files of compose version 1 (RancherOS's own) also the services that
+/// declare nothing.
 fn of_user(file: &Node) -> impl Iterator<Item = &(String, Node)> {
     let services = file.get("services");
     let unsaid = if services.is_some() { Scope::System } else { Scope::User };
@@ -51,7 +54,8 @@ pub(crate) fn names_of_user(file: &str) -> Vec<String> {
     of_user(&tree).map(|(name, _)| name.clone()).collect()
 }
 
-/// Puts those of the included files beside the services of the configuration. What cannot be read is told elsewhere.
+/// Adds those of the included files to the services of the configuration. Unreadable files are
+/// reported elsewhere.
 pub(super) fn add_of_user(root: &Root, config: &mut Config) {
     let places = included(root, config);
     if places.is_empty() {
@@ -68,7 +72,7 @@ pub(super) fn add_of_user(root: &Root, config: &mut Config) {
     }
 }
 
-/// The name of the guest's tools in the original's catalogue, for the hypervisors for which it had some.
+/// The name of the guest tools in RancherOS's catalogue, for the hypervisors that have some.
 fn hypervisor_tools(root: &Root) -> Option<&'static str> {
     let dmi = |name: &str| root.text(Path::new("/sys/class/dmi/id").join(name));
     if vmware::is_here() {
@@ -82,7 +86,7 @@ fn hypervisor_tools(root: &Root) -> Option<&'static str> {
     }
 }
 
-/// The file of another console or engine; None where ours is meant.
+/// The file of a replacement console or engine; None for the built-in one.
 pub(crate) fn other(name: &str) -> Option<&str> {
     Some(name).filter(|name| !OURS.contains(name))
 }
@@ -95,7 +99,7 @@ pub(crate) fn find(root: &Root, place: &str, config: &Config) -> Result<Option<P
     Ok(urls(place, config)?.iter().map(|url| kept(url)).find(|file| root.exists(file)))
 }
 
-/// Where a file that is not on this machine may be, in order.
+/// URLs of a file that is not on this machine, in order.
 pub(crate) fn urls(place: &str, config: &Config) -> Result<Vec<String>> {
     if place.starts_with("http://") || place.starts_with("https://") {
         return Ok(vec![place.to_owned()]);
@@ -112,17 +116,17 @@ pub(crate) fn urls(place: &str, config: &Config) -> Result<Vec<String>> {
     Ok(repositories.values().map(|repository| url(&repository.url)).collect())
 }
 
-/// Where the file of a URL is kept.
+/// The cached file of a URL.
 pub(crate) fn kept(url: &str) -> PathBuf {
     Path::new(KEPT).join(digest(url)).with_extension("yml")
 }
 
-/// A name for a file, of anything.
+/// A file name for any text.
 pub(super) fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// All that comes from elsewhere: each with where it may be.
+/// All files that have to be fetched, each with its possible URLs.
 pub(super) fn remote(root: &Root, config: &Config) -> Vec<Vec<String>> {
     let mut places = included(root, config);
     let others = SWITCHABLE.iter().filter_map(|switchable| other((switchable.configured)(config)));
@@ -131,7 +135,7 @@ pub(super) fn remote(root: &Root, config: &Config) -> Vec<Vec<String>> {
     places.iter().filter_map(|place| urls(place, config).ok()).collect()
 }
 
-/// What of it is not here yet.
+/// Those that are not on this machine yet.
 pub(crate) fn missing(root: &Root, config: &Config) -> Vec<Vec<String>> {
     let is_here = |urls: &Vec<String>| urls.iter().any(|url| root.exists(kept(url)));
     remote(root, config).into_iter().filter(|urls| !is_here(urls)).collect()

@@ -1,4 +1,4 @@
-//! The stages of cloud-init: which data sources they are to ask, and what they gave in this boot.
+//! The stages of cloud-init: which data sources they read, and what those gave in this boot.
 
 use super::root::Root;
 use corral_cloud::{url_on_command_line, vmware};
@@ -19,10 +19,10 @@ pub(crate) const MARK: &str = "/run/corral/cloud-init/mark.json";
 /// What the stages of cloud-init did in this boot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct CloudInitMark {
-    /// The local source that won, and the one on the network.
+    /// The local source that was used, and the one on the network.
     pub(crate) local: Option<String>,
     pub(crate) network: Option<String>,
-    /// URLs that local user-data includes.
+    /// URLs that local user data includes.
     pub(crate) includes: Vec<String>,
     /// What went wrong.
     pub(crate) problems: Vec<String>,
@@ -35,7 +35,7 @@ impl CloudInitMark {
     }
 }
 
-/// The sources of the list that are on this machine. VMware's is asked on every machine of VMware's.
+/// The sources of the list that are on this machine. On VMware machines, VMware's is added.
 pub(crate) fn local_sources(config: &Config) -> Vec<DataSource> {
     let mut sources = config.rancher.cloud_init.sources();
     if vmware::is_here() && !sources.iter().any(|source| matches!(source, DataSource::Vmware(_))) {
@@ -60,7 +60,8 @@ fn is_here(source: &DataSource) -> bool {
     }
 }
 
-/// The sources on the network, in order; a URL on the command line is meant even if the list does not say `cmdline`.
+/// The sources on the network, in order. A URL on the command line is used even if the list does
+/// not have `cmdline`.
 pub(crate) fn network_sources(config: &Config) -> Vec<DataSource> {
     let mut sources = config.rancher.cloud_init.sources();
     let line = corral_machine::cmdline::load().unwrap_or_default();
@@ -71,7 +72,7 @@ pub(crate) fn network_sources(config: &Config) -> Vec<DataSource> {
     sources
 }
 
-/// Once a local source had something the network is asked only if that very user-data says so.
+/// After a local source gave something, the network is read only if that user data requests it.
 pub(super) fn needs_network(root: &Root, config: &Config, layers: &[Layer]) -> bool {
     let mark = CloudInitMark::load(root);
     if !mark.includes.is_empty() {
@@ -81,7 +82,7 @@ pub(super) fn needs_network(root: &Root, config: &Config, layers: &[Layer]) -> b
         return false;
     }
     if !root.exists(MARK) && !local_sources(config).is_empty() {
-        // The local ones have not been asked yet.
+        // The local sources have not been read yet.
         return false;
     }
     let said = explain::explain(layers, "rancher.cloud_init.datasources");

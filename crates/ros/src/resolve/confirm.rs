@@ -1,9 +1,9 @@
-//! Changes that are rolled back unless their owner confirms them in time: over a reboot and over a
-//! cut of power.
+//! Changes that are rolled back unless their owner confirms them in time, even across a reboot or a
+//! power cut.
 //!
-//! `confirm/previous.yml` is the store before the change, `confirm/pending.json` says that it
-//! waits. The order of writing makes every instant safe: previous, pending, then the change itself;
-//! and back: the store, then pending. What is to be written is decided here; `apply` writes it.
+//! `confirm/previous.yml` is the store before the change; `confirm/pending.json` marks that it
+//! waits. The order of writing is safe at any moment: previous, pending, then the change itself.
+//! Rolling back: the store, then pending. This module decides what to write; `apply` writes it.
 
 use super::file_change::FileChange;
 use super::layers::{last_good, stored_file};
@@ -19,30 +19,30 @@ use std::path::{Path, PathBuf};
 const NOTING: &str = "noting that a change waits to be confirmed";
 const ROLLING_BACK: &str = "taking an unconfirmed change back";
 
-/// A change that waits.
+/// A change that waits for its confirmation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pending {
     /// Seconds from the change, or from the boot after it.
     pub(crate) within: u64,
     /// The boot in which it was made, then the one after it.
     pub(crate) boot_id: String,
-    /// The machine was started again since the change.
+    /// The machine has rebooted since the change.
     pub(crate) restarted: bool,
 }
 
-/// What becomes of a change that waits.
+/// The outcome of a change that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fate {
     /// None waits.
     None,
-    /// It was made in this boot, or this boot is noted in it: its time runs.
+    /// It was made in this boot, or is already marked with this boot: its time runs.
     Waits { within: u64 },
-    /// This is the first boot after it: it has its time once more, so that its owner can log in
-    /// and confirm.
+    /// This is the first boot after it. It gets its time again, so that its owner can log in and
+    /// confirm.
     WaitsAgain { within: u64, note: FileChange },
-    /// This is the second one: it is rolled back at once.
+    /// This is the second boot after it: it is rolled back at once.
     RolledBack(Vec<FileChange>),
-    /// What should be done cannot be decided, and why.
+    /// It cannot be decided, for this reason.
     Unknown(String),
 }
 
@@ -76,7 +76,8 @@ impl Pending {
     }
 }
 
-/// What is to be written before the store is changed: what it is now, then that a change waits.
+/// What to write before the store is changed: its current content, then the mark that a change
+/// waits.
 pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
     if Pending::load(root).is_some() {
         anyhow::bail!(
@@ -94,12 +95,12 @@ pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
     Ok([previous, pending.note()?])
 }
 
-/// What makes a change stay. None if no change waits.
+/// The change that confirms. None if no change waits.
 pub(super) fn confirm(root: &Root) -> Option<FileChange> {
     Pending::load(root).map(|_| FileChange::remove(Pending::file()))
 }
 
-/// What makes the store what it was. Nothing if no change waits.
+/// The changes that restore the store. Empty if no change waits.
 pub(super) fn roll_back(root: &Root) -> Result<Vec<FileChange>> {
     if Pending::load(root).is_none() {
         return Ok(Vec::new());
@@ -108,8 +109,8 @@ pub(super) fn roll_back(root: &Root) -> Result<Vec<FileChange>> {
     let store = stored_file();
     let mut changes = Vec::new();
     if previous.is_empty() {
-        // There was none. An empty one would look like one that lost its content, whose last good
-        // copy is the change.
+        // There was no store. An empty file would look like one that lost its content, and its last
+        // good copy is the change.
         let copy = last_good(&store);
         changes.extend([Some(store), copy].into_iter().flatten().map(FileChange::remove));
     } else {
@@ -119,7 +120,7 @@ pub(super) fn roll_back(root: &Root) -> Result<Vec<FileChange>> {
     Ok(changes)
 }
 
-/// What becomes of the change that waits, in this boot.
+/// The outcome of a waiting change in this boot.
 pub(super) fn decide(root: &Root) -> Fate {
     let Some(pending) = Pending::load(root) else { return Fate::None };
     let (boot_id, within) = (boot_id(root), pending.within);
@@ -136,7 +137,7 @@ pub(super) fn decide(root: &Root) -> Fate {
 }
 
 impl Fate {
-    /// What is to be written for it, in this order.
+    /// What has to be written for it, in this order.
     pub(super) fn changes(&self) -> &[FileChange] {
         match self {
             Fate::WaitsAgain { note, .. } => std::slice::from_ref(note),
@@ -145,7 +146,7 @@ impl Fate {
         }
     }
 
-    /// What it means once that was written.
+    /// The result once that was written.
     pub(super) fn at_boot(&self) -> AtBoot {
         match self {
             Fate::None => AtBoot::default(),
@@ -157,7 +158,7 @@ impl Fate {
         }
     }
 
-    /// What it means if that could not be written.
+    /// The result if that could not be written.
     pub(super) fn at_boot_unwritten(&self, error: &anyhow::Error) -> AtBoot {
         let what = if matches!(self, Fate::WaitsAgain { .. }) { NOTING } else { ROLLING_BACK };
         AtBoot::report(&format!("{what}: {error:#}"))

@@ -1,4 +1,4 @@
-//! The effective configuration: what the last resolver left for the programs in system containers.
+//! The effective configuration: what the last resolver wrote for the programs in system containers.
 
 use anyhow::{Context, Result};
 use corral_config::Config;
@@ -7,10 +7,10 @@ use corral_engine::paths;
 use serde::{Deserialize, Serialize};
 use std::fs;
 
-/// As PID 1 applied it last; what is stored since then is only in `paths::CONFIG`.
+/// The configuration as PID 1 applied it last. Later stored changes are only in `paths::CONFIG`.
 pub(super) const APPLIED: &str = "/run/corral/applied.json";
 
-/// The configuration, and what was wrong with what was said.
+/// The configuration, and the problems of its sources.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct EffectiveConfig {
     pub(crate) config: Config,
@@ -18,7 +18,7 @@ pub(crate) struct EffectiveConfig {
 }
 
 impl EffectiveConfig {
-    /// As the last resolver left it.
+    /// The configuration that the last resolver wrote.
     pub(crate) fn load() -> Result<EffectiveConfig> {
         let text = fs::read(paths::CONFIG).context("reading the effective configuration")?;
         serde_json::from_slice(&text).context("reading the effective configuration")

@@ -1,9 +1,8 @@
-//! A change of one file that was decided on and is not made yet: a value, which `apply` alone
-//! makes.
+//! A change of one file that was decided but not made yet: a value, which only `apply` writes.
 
 use std::path::PathBuf;
 
-/// What is to become of a file of the machine. Made in one step, and so that it lasts.
+/// The new state of a file. The change is atomic and durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FileChange {
     /// It has these bytes, and this mode.

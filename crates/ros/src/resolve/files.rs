@@ -1,6 +1,6 @@
-//! What services get besides their compose file: `write_files` for their container, which `apply`
-//! lays out for the creation helper; and a digest of the sections that they read, so that they are
-//! recreated when those change.
+//! What services get besides their compose file. First, `write_files` for their container, which
+//! `apply` writes for the creation helper. Second, a digest of the sections that they read, so that
+//! they are recreated when those change.
 
 use super::file_change::FileChange;
 use super::problem;
@@ -14,18 +14,18 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
-/// The container whose files are written by itself, when its users are there.
+/// The console writes its own files, once its users exist.
 const CONSOLE: &str = "console";
 const CONFIG_LABEL: &str = "io.corral.config";
 
-/// The files of one service that are to be laid out: their contents, then the index.
+/// The files of one service to write: their contents, then the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServiceFiles {
     pub(super) service: String,
     pub(super) changes: Vec<FileChange>,
 }
 
-/// Labels the services, and returns the files that they are labelled with.
+/// Labels the services, and returns the files for these labels.
 pub(super) fn decide(config: &Config, plan: &mut Plan, problems: &mut Vec<Problem>) -> Vec<ServiceFiles> {
     for file in config.write_files.iter().filter(|file| file.container != CONSOLE) {
         if plan.get(&file.container).is_none() {
@@ -55,14 +55,14 @@ pub(super) fn decide(config: &Config, plan: &mut Plan, problems: &mut Vec<Proble
     all
 }
 
-/// Takes the label off again: a container must not look for files that could not be laid out.
+/// Removes the label: a container must not look for files that could not be written.
 pub(super) fn unlabel(plan: &mut Plan, name: &str) {
     for service in plan.services.iter_mut().filter(|service| service.name.as_str() == name) {
         service.label_map.remove(FILES_LABEL);
     }
 }
 
-/// What of the configuration a service reads when it starts.
+/// The configuration that a service reads when it starts.
 fn section_digest(name: &str, config: &Config) -> Option<String> {
     let rancher = &config.rancher;
     let sections = match name {
@@ -78,7 +78,7 @@ fn short(digest: &[u8]) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Contents and index where the helper finds them, and a digest over all of it.
+/// Contents and index for the creation helper, and a digest of all of it.
 fn lay_out(name: &str, wanted: &[&WriteFile]) -> anyhow::Result<(String, Vec<FileChange>)> {
     let folder = Path::new(paths::FILES).join(name);
     let mut hash = Sha256::new();

@@ -1,10 +1,10 @@
-//! What the plan of a machine is made from, besides what its layers say word for word.
+//! The inputs of a machine's plan, besides the text of its layers.
 
 use super::root::Root;
 use corral_config::Config;
 use corral_plan::resolved::Environment;
 
-/// The files of the machine, its configuration, and what services may ask for by name.
+/// The files of the machine, its configuration, and the variables that services may use by name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Inputs<'a> {
     pub(super) root: &'a Root,

@@ -14,21 +14,22 @@ use corral_machine::boot_partition::booted;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// How the provider says that the machine is connected. Below everything that the owner says.
+/// The network configuration of the provider. The owner's settings override it.
 const NETWORK_FILE: &str = "network.yml";
 
 /// Below the configuration: the last good copy of each file, by its name.
 pub(super) const LAST_GOOD: &str = "last-good";
 
-/// A document has a mebibyte; what is larger is read this far, for the message that says so.
+/// Documents have a limit of one MiB. A larger file is read up to here, for the message that
+/// reports it.
 const LARGEST: u64 = 16 << 20;
 
-/// What all sources say.
+/// The content of all sources.
 #[derive(Debug)]
 pub(crate) struct Sources {
     /// Later ones win.
     pub(crate) layers: Vec<Layer>,
-    /// Copies of files without errors, where there is another one or none so far.
+    /// Copies of files without errors, if the stored copy differs or is missing.
     pub(super) last_good: Vec<FileChange>,
 }
 
@@ -58,7 +59,8 @@ pub(crate) fn load(root: &Root) -> Sources {
         documents.map(|document| document.decide(&metadata)).unzip();
     let mut layers = vec![corral_config::defaults()];
     if of_files.iter().any(Layer::is_unreadable) {
-        // A file is lost, and so is its last good copy: who may log in is known from the last configuration without errors.
+        // A file is lost, and so is its last good copy. The last configuration without errors has
+        // the logins.
         layers.extend(way_in::load(root));
     }
     layers.extend(of_files);
@@ -72,7 +74,7 @@ pub(crate) fn load(root: &Root) -> Sources {
     Sources { layers, last_good: copies.into_iter().flatten().collect() }
 }
 
-/// What there is without the owner's files; the way in is what it was.
+/// The layers without the owner's files; logins and addresses are the last ones.
 pub(super) fn built_in(root: &Root, with_sources: bool) -> Vec<Layer> {
     let mut layers = vec![corral_config::defaults()];
     if !with_sources {
@@ -90,7 +92,8 @@ fn command_line(root: &Root) -> Option<Layer> {
     Some(Layer::from_command_line(std::str::from_utf8(&bytes).ok()?))
 }
 
-/// Without the state disk, and with it the owner's configuration, the owner's keys still open the machine.
+/// If the state disk with the owner's configuration is missing, the owner's keys still allow a
+/// login.
 fn rescue_keys(root: &Root) -> Option<Layer> {
     if !root.exists(state::PROBLEM) {
         return None;
@@ -108,7 +111,7 @@ pub(super) fn cloud_config_files(root: &Root) -> Vec<PathBuf> {
     files
 }
 
-/// A folder is no file of the owner's, unless there was a file in its place.
+/// A folder is no configuration file, unless it replaced one.
 fn is_layer_file(root: &Root, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let was_a_file = || last_good(path).is_some_and(|copy| root.exists(copy));
@@ -117,7 +120,8 @@ fn is_layer_file(root: &Root, path: &Path) -> bool {
 
 fn load_metadata(root: &Root) -> Metadata {
     let text = root.text(Path::new(CONF).join("metadata"));
-    // The file is ours; what broke it is told by `ros config validate`, and the machine goes on without it.
+    // We wrote the file. `ros config validate` reports its errors, and the machine continues
+    // without it.
     Metadata::parse(&text).unwrap_or_default()
 }
 
@@ -133,7 +137,7 @@ impl<'a> Document<'a> {
         Some(Document { path, now, copy_path, copy })
     }
 
-    /// The file as it is, or, if there are errors in it, as it last was without any; and the copy that is to be kept of it.
+    /// The file as it is, or its last version without errors. Also the copy to store of it.
     fn decide(self, metadata: &Metadata) -> (Layer, Option<FileChange>) {
         let Document { path, now, copy_path, copy } = self;
         let layer = match now {
@@ -158,11 +162,11 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Of a file that has lost its content: an owner who wants none removes it.
+/// A file that has lost its content: an owner who wants none removes it.
 const EMPTY: &str =
     "the file is empty, as a power cut may leave it; remove it if nothing is to take effect in its place";
 
-/// A file that is there and cannot be read.
+/// A file that exists but cannot be read.
 fn lost(path: &Path, reason: &str) -> Layer {
     let source = Source::File(path.display().to_string());
     let at = Position::default();
@@ -183,12 +187,12 @@ fn parse(path: &Path, bytes: &[u8], metadata: &Metadata) -> Layer {
     }
 }
 
-/// Where the last good one of a file is kept; None for files that are not the owner's.
+/// Path of the last good copy of a file. None if the path has no file name.
 pub(crate) fn last_good(path: &Path) -> Option<PathBuf> {
     Some(Path::new(CONF).join(LAST_GOOD).join(path.file_name()?))
 }
 
-/// What was set aside, so that it is not forgotten why. It counts for nothing else.
+/// Rejected user data, so that its errors stay visible. It has no other effect.
 pub(crate) fn load_rejected(root: &Root) -> Option<Layer> {
     let path = Path::new(CONF).join("rejected/user-data");
     let bytes = root.read(&path).ok()?;
@@ -220,7 +224,7 @@ mod tests {
         const COPY: &str = "/var/lib/rancher/conf/last-good/boot.yml";
         let copied = |text: &str| Some(FileChange::write(COPY, text, 0o600));
         let (good, other, wrong) = ("hostname: a\n", "hostname: b\n", "hostname: [a]\n");
-        // what the file is, its copy, the host name that takes effect, the copy that is kept, the first problem
+        // the file, its copy, the resulting host name, the new copy, the first problem
         let cases = [
             (Ok(good), None, Some("a"), copied(good), ""),
             (Ok(good), Some(good), Some("a"), None, ""),

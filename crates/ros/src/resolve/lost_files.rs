@@ -1,5 +1,5 @@
-//! Files of the owner's configuration that a repair of the state disk took away: their last good
-//! copies are put back. What is to be written is decided here; `apply` writes it.
+//! Files of the owner's configuration that a repair of the state disk removed: their last good
+//! copies are restored. This module decides what to write; `apply` writes it.
 
 use super::file_change::FileChange;
 use super::layers::{LAST_GOOD, cloud_config_files, stored_file};
@@ -13,29 +13,29 @@ use serde_json::json;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// A line for each file that was put back in this boot.
+/// A line for each file that was restored in this boot.
 pub(super) const PUT_BACK: &str = "/run/corral/put-back";
-/// Who may log in, where nothing else is left of the configuration.
+/// Who may log in, if nothing else is left of the configuration.
 const WAY_IN: &str = "cloud-config.d/way-in.yml";
 const LARGEST: u64 = 16 << 20;
 
-/// What becomes of files that are missing although there is a copy of them.
+/// Missing files that have a copy, and what to do about them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LostFiles {
-    /// Without a repair in this boot, their owner removed them, and their copies go as well: a
-    /// later repair must not bring them back.
+    /// Without a repair in this boot their owner removed them. Their copies are deleted as well: a
+    /// later repair must not restore them.
     Removed(Vec<FileChange>),
-    /// The repair of this boot took them away.
+    /// The repair of this boot removed them.
     TakenAway {
         put_back: Vec<FileChange>,
-        /// Who may log in, for the case that no other file is left or can be put back.
+        /// Who may log in, if no other file is left or can be restored.
         last_resort: Option<FileChange>,
-        /// Why a copy cannot be read; that keeps no other from being put back.
+        /// Why a copy cannot be read; the others are restored all the same.
         unreadable: Option<String>,
     },
 }
 
-/// Decides it from what is there.
+/// Decides it from the files of the machine.
 pub(super) fn decide(root: &Root) -> LostFiles {
     let missing = missing(root);
     if !root.exists(REPAIRED) {
@@ -60,7 +60,7 @@ fn last_resort(root: &Root) -> Option<FileChange> {
     (!text.is_empty()).then(|| FileChange::write(Path::new(CONF).join(WAY_IN), text, 0o600))
 }
 
-/// What was put back in this boot.
+/// Warnings for the files that were restored in this boot.
 pub(super) fn problems(root: &Root) -> Vec<Problem> {
     const MESSAGE: &str = "the repair of the state disk had taken it away; its last good copy was put back";
     let text = root.text(PUT_BACK);
@@ -68,26 +68,26 @@ pub(super) fn problems(root: &Root) -> Vec<Problem> {
     text.lines().map(problem).collect()
 }
 
-/// A document with the owner's ssh keys, as the boot partition has them; empty if it has none.
+/// A document with the owner's ssh keys from the boot partition; empty if it has none.
 fn keys_of_boot_partition() -> Vec<u8> {
     let keys = booted::partition().map(|partition| partition.load_keys()).unwrap_or_default();
     if keys.is_empty() { Vec::new() } else { json!({ "ssh_authorized_keys": keys }).to_string().into_bytes() }
 }
 
-/// Copies whose files are not there: (copy, file).
+/// Copies of missing files: (copy, file).
 fn missing(root: &Root) -> Vec<(PathBuf, PathBuf)> {
     let copies = root.list(Path::new(CONF).join(LAST_GOOD)).into_iter();
     let pairs = copies.filter_map(|copy| {
         let file = file_of(copy.file_name()?.to_str()?)?;
         Some((copy, file))
     });
-    // A folder that cannot be read says nothing of what is in it.
+    // A folder that cannot be read does not prove that its files are gone.
     let is_gone =
         |file: &Path| root.metadata_error(file).is_some_and(|error| error.kind() == ErrorKind::NotFound);
     pairs.filter(|(_, file)| is_gone(file)).collect()
 }
 
-/// The file that a copy of this name is of; none if it is no copy of an owner's file.
+/// The file to which a copy of this name belongs; none if it is no copy of an owner's file.
 fn file_of(name: &str) -> Option<PathBuf> {
     let conf = Path::new(CONF);
     match name {

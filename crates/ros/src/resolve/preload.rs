@@ -1,5 +1,5 @@
 //! Archives of images that the owner put below `/var/lib/rancher/preload`, in the folder of an
-//! engine: which of them are to be loaded. Each is loaded once; a newer one again.
+//! engine: which of them have to be loaded. Each is loaded once; a newer one again.
 
 use super::root::Root;
 use crate::docker::Engine;
@@ -8,10 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FOLDER: &str = "/var/lib/rancher/preload";
-/// What is loaded has a file of its name with this at its end.
+/// A loaded archive has a file of its name with this suffix.
 const STAMP: &str = ".done";
 
-/// Archives that are to be loaded into an engine, by name.
+/// Archives to load into an engine, by name.
 pub(crate) fn waiting(engine: Engine, root: &Root) -> Vec<PathBuf> {
     let name = match engine {
         Engine::System => "system-docker",
@@ -20,14 +20,14 @@ pub(crate) fn waiting(engine: Engine, root: &Root) -> Vec<PathBuf> {
     waiting_in(&root.path(Path::new(FOLDER).join(name)))
 }
 
-/// The file that says that an archive was loaded.
+/// The file that marks an archive as loaded.
 pub(crate) fn stamp(archive: &Path) -> PathBuf {
     let mut name = archive.as_os_str().to_owned();
     name.push(STAMP);
     PathBuf::from(name)
 }
 
-/// Archives without a stamp, and those that came after theirs; by name.
+/// Archives without a stamp, or newer than theirs; by name.
 fn waiting_in(folder: &Path) -> Vec<PathBuf> {
     let items = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut archives: Vec<PathBuf> = items.map(|item| item.path()).filter(|path| is_waiting(path)).collect();
@@ -41,7 +41,7 @@ fn is_waiting(path: &Path) -> bool {
         return false;
     }
     let Ok(archive) = fs::metadata(path) else { return false };
-    // One that keeps its own time when it is copied still is a new file.
+    // Compares ctime: a copy that keeps its mtime is a new file too.
     let changed = |of: &Metadata| (of.ctime(), of.ctime_nsec());
     archive.is_file() && fs::metadata(stamp(path)).map_or(true, |stamp| changed(&stamp) < changed(&archive))
 }

@@ -1,4 +1,4 @@
-//! Problems that are about no line of a file.
+//! Problems without a line in a file.
 
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};

@@ -1,6 +1,6 @@
-//! The program that resolves, in a process of its own: when a document kills its parser, PID 1 goes
-//! on with what it has. PID 1 starts it at each boot, roughly and when all sources are there, and
-//! when something changed.
+//! The resolver, in a process of its own: when a document kills its parser, PID 1 continues with
+//! what it has. PID 1 starts it at each boot, early and again when all sources are there, and after
+//! changes.
 
 use super::effective::EffectiveConfig;
 use super::root::Root;
@@ -15,29 +15,29 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// What a resolver may always have, in bytes.
+/// Memory that a resolver may always use, in bytes.
 const LEAST_MEMORY: u64 = 256 << 20;
 
 /// What PID 1 requests.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Request {
-    /// An unconfirmed change is rolled back first.
+    /// Roll an unconfirmed change back first.
     roll_back: bool,
-    /// Modules and sysctls follow what changed.
+    /// Apply changed modules and sysctls.
     with_kernel: bool,
-    /// Without the owner's files, and why.
+    /// Resolve without the owner's files, for this reason.
     built_in: Option<String>,
-    /// No data source is looked for either.
+    /// Look for no data source either.
     no_sources: bool,
 }
 
-/// Resolves, applies, and prints what was resolved as JSON.
+/// Resolves, applies, and prints the result as JSON.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
     signals::unblock_all();
     be_the_first_to_go();
     let request = Request::parse(arguments);
     let root = Root::machine();
-    // Before any document is parsed: one that ends this process must not keep a way back from
+    // Before any document is parsed: one that ends this process must not keep a rollback from
     // working.
     let rolled_back = if request.roll_back { roll_back(&root) } else { Ok(()) };
     let put_back = apply::settle_lost(&root, &lost_files::decide(&root));
@@ -73,7 +73,7 @@ fn resolve(root: &Root, request: &Request) -> Resolution {
     }
     let at_boot = apply::settle_unconfirmed(root, &confirm::decide(root));
     match &request.built_in {
-        // PID 1 has noted why.
+        // PID 1 has recorded why.
         Some(reason) => resolve_built_in(root, &at_boot, reason, !request.no_sources),
         None => {
             let mut loaded = load(root, at_boot);
@@ -99,8 +99,8 @@ impl Request {
     }
 }
 
-/// When memory is short it is the resolver that ends, and no login; a document that asks for too
-/// much of it ends the resolver before that.
+/// If memory is short, the OOM killer ends the resolver and no login. A document that needs too
+/// much memory reaches the resolver's own limit before that.
 fn be_the_first_to_go() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let memory = rustix::system::sysinfo().totalram as u64;
@@ -111,7 +111,7 @@ fn be_the_first_to_go() {
     let _ = rustix::process::setrlimit(rustix::process::Resource::As, limit);
 }
 
-/// Modules and sysctls that were not requested before. What was set by hand since then stays.
+/// Modules and sysctls that were not requested before. Values that a user has set since then stay.
 #[derive(Debug, PartialEq, Eq)]
 struct KernelChange {
     modules: Vec<String>,

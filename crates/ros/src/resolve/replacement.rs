@@ -15,21 +15,21 @@ use corral_plan::compose::parse_with;
 use corral_plan::service::Pull;
 use std::path::Path;
 
-/// Images that were checked and are good, each by its id.
+/// Marks of images that passed the check, by image id.
 pub(crate) const GOOD: &str = "/var/lib/rancher/cache/images";
 /// How often the persistent console was recreated on request.
 pub(crate) const REBUILDS: &str = "/var/lib/rancher/conf/console-rebuilds";
 
-/// The service that is configured instead of ours, and what is known of its image.
+/// The service that is configured instead of the built-in one, and the state of its image.
 #[derive(Debug, Clone, PartialEq)]
 struct Replacement {
     service: Service,
-    /// Empty as long as the image is not on this machine.
+    /// Empty until the image is on this machine.
     image_id: String,
     is_checked: bool,
 }
 
-/// Puts replacements in, or has their images checked first.
+/// Uses the replacements, or has their images checked first.
 pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &mut Vec<Problem>) {
     for switchable in SWITCHABLE {
         let found = load(switchable, inputs).unwrap_or_else(|error| {
@@ -41,7 +41,7 @@ pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &
     }
 }
 
-/// The replacement; None if ours is meant, or as long as its file is being fetched.
+/// The replacement; None for the built-in one, or until the replacement's file is fetched.
 fn load(switchable: &Switchable, inputs: Inputs<'_>) -> Result<Option<Replacement>> {
     let Inputs { root, config, environment } = inputs;
     let Some(place) = catalogue::other((switchable.configured)(config)) else { return Ok(None) };
@@ -51,7 +51,7 @@ fn load(switchable: &Switchable, inputs: Inputs<'_>) -> Result<Option<Replacemen
     services.retain(|service| service.name.as_str() == switchable.service);
     let service =
         services.pop().with_context(|| format!("{place} defines no service {}", switchable.service))?;
-    // By its id: another image of the same name is another image, and is checked too.
+    // By its id: another image of the same name must be checked too.
     let image_id = lookup::find(&service.image).map(|image| image.id).unwrap_or_default();
     let mark = Path::new(GOOD).join(mark(switchable, &image_id));
     let is_checked = !image_id.is_empty() && root.exists(mark);
@@ -80,8 +80,8 @@ fn put(switchable: &Switchable, services: &mut Vec<Service>, replacement: Option
     }
 }
 
-/// The name of the file that says that an image was checked. Without an id there is none yet: it
-/// has to be fetched.
+/// Name of the file that marks an image as checked. Empty without an id, because the image has to
+/// be fetched first.
 fn mark(switchable: &Switchable, id: &str) -> String {
     if id.is_empty() {
         return String::new();
@@ -89,13 +89,13 @@ fn mark(switchable: &Switchable, id: &str) -> String {
     catalogue::digest(&format!("{} {id}", switchable.service))
 }
 
-/// That image and no other, also if its name is given to another one meanwhile.
+/// Pins the service to this image, even if its name moves to another one.
 fn pinned(service: Service, id: &str) -> Service {
     Service { image_id: id.to_owned(), pull: Pull::Never, ..service }
 }
 
-/// It gets all that ours has, also against its file: without that it could not do what the rest of
-/// the system asks of it.
+/// The replacement gets all that the built-in service has, even against its own file. Without that
+/// it could not do what the rest of the system needs.
 fn in_place_of(ours: &Service, mut other: Service) -> Service {
     if other.entrypoint.is_none() && other.command.is_none() {
         other.entrypoint = ours.command.clone();
@@ -110,7 +110,7 @@ fn in_place_of(ours: &Service, mut other: Service) -> Service {
     other.network = ours.network.clone();
     (other.pid, other.ipc, other.uts) = (ours.pid.clone(), ours.ipc.clone(), ours.uts.clone());
     other.restart = ours.restart;
-    // What would keep it from being started, or from letting anybody in.
+    // Settings that could keep it from starting, or its owner from logging in.
     other.depends_on = ours.depends_on.clone();
     other.profiles = ours.profiles.clone();
     other.labels.create_only = ours.labels.create_only;
@@ -125,8 +125,8 @@ fn in_place_of(ours: &Service, mut other: Service) -> Service {
     other
 }
 
-/// Names the file system that a service keeps over restarts of the machine, where its label asks
-/// for that.
+/// Names the file system that a service keeps across restarts of the machine, if its label requests
+/// it.
 pub(super) fn keep(root: &Root, service: &mut Service) {
     if service.labels.rebuild != Some(false) {
         return;
@@ -180,7 +180,7 @@ mod tests {
         assert!(merged.profiles.is_empty() && merged.depends_on.is_empty() && merged.security_opt.is_empty());
     }
 
-    /// The services once a replacement of the console with that image was put in.
+    /// The services after the console was replaced by that image.
     fn with_replacement(image_id: &str, is_checked: bool) -> Vec<Service> {
         let mut services = vec![
             service("console: {image: ours, command: [ros, console-init]}"),

@@ -1,5 +1,5 @@
 //! The files of the machine as the resolver reads them: below `/`, in a test below a folder.
-//! Changes that are not made yet can be laid over them, to see what will be. Nothing here writes.
+//! Planned changes can be laid over them, to see the result. This module writes nothing.
 
 use super::file_change::FileChange;
 use anyhow::Result;
@@ -8,12 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// Where the files of the machine are read. Paths are always those of the machine, from `/` on.
+/// Where the files of the machine are read. Paths are always absolute paths of the machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Root {
     folder: PathBuf,
-    /// What files will hold after the changes that are laid over them; None for one that will be
-    /// gone.
+    /// Contents of files after the planned changes; None for a file that will be removed.
     planned: BTreeMap<PathBuf, Option<Vec<u8>>>,
 }
 
@@ -23,7 +22,7 @@ impl Root {
         Root::at("/")
     }
 
-    /// A folder that stands for it.
+    /// A folder that represents the machine.
     pub(super) fn at(folder: impl Into<PathBuf>) -> Root {
         Root { folder: folder.into(), planned: BTreeMap::new() }
     }
@@ -41,13 +40,13 @@ impl Root {
         after
     }
 
-    /// Where a path of the machine really is.
+    /// The real path of a path of the machine.
     pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.folder.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Is something there, at the end of all links?
+    /// True if the path exists after all links are followed.
     pub(super) fn exists(&self, path: impl AsRef<Path>) -> bool {
         match self.planned.get(path.as_ref()) {
             Some(planned) => planned.is_some(),
@@ -55,7 +54,7 @@ impl Root {
         }
     }
 
-    /// Is something there, be it a link that leads nowhere? An error other than "not there" is one.
+    /// The error of lstat(2); None if something exists, even a dangling link.
     pub(super) fn metadata_error(&self, path: impl AsRef<Path>) -> Option<io::Error> {
         match self.planned.get(path.as_ref()) {
             Some(Some(_)) => None,
@@ -64,12 +63,12 @@ impl Root {
         }
     }
 
-    /// Is it a folder?
+    /// True if it is a folder.
     pub(super) fn is_dir(&self, path: impl AsRef<Path>) -> bool {
         !self.planned.contains_key(path.as_ref()) && self.path(path).is_dir()
     }
 
-    /// What is in a folder, by name; nothing if it cannot be read.
+    /// The paths in a folder, by name; empty if it cannot be read.
     pub(super) fn list(&self, folder: impl AsRef<Path>) -> Vec<PathBuf> {
         let folder = folder.as_ref();
         let items = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
@@ -84,7 +83,7 @@ impl Root {
         paths.into_iter().collect()
     }
 
-    /// All of a file of ours.
+    /// The complete content of a file that Corral wrote.
     pub(super) fn read(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         match self.planned.get(path.as_ref()) {
             Some(planned) => planned.clone().ok_or_else(not_there),
@@ -97,7 +96,7 @@ impl Root {
         self.read(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
-    /// The first bytes of a regular file that others may have written.
+    /// The first bytes of a regular file that other users may have written.
     pub(super) fn read_at_most(&self, path: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
         match self.planned.get(path.as_ref()) {
             Some(planned) => {
@@ -109,7 +108,7 @@ impl Root {
         }
     }
 
-    /// All of such a file, if it has at most so many bytes.
+    /// The complete content of such a file, if it has at most so many bytes.
     pub(super) fn read_whole(&self, path: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
         match self.planned.get(path.as_ref()) {
             Some(planned) => Ok(planned.clone().ok_or_else(not_there)?),

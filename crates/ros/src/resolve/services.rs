@@ -1,4 +1,4 @@
-//! The services of the system image and the owner's, as a plan. A file that is wrong costs only itself.
+//! The services of the system image and the owner's, as a plan. A wrong file affects only itself.
 
 use super::cloud_init::{local_sources, needs_network};
 use super::inputs::Inputs;
@@ -23,7 +23,7 @@ use corral_plan::{Plan, Service};
 use serde_json::Value;
 use std::path::Path;
 
-/// The service that loads images which the owner laid ready.
+/// The service that loads the owner's preloaded images.
 const PRELOAD: &str = "preload-system-images";
 
 /// The plan of this machine.
@@ -46,7 +46,7 @@ pub(super) fn plan(inputs: Inputs<'_>, layers: &[Layer], problems: &mut Vec<Prob
     services.retain(|service| compose::is_active(&service.profiles, environment));
     for service in &mut services {
         if service.name.as_str() == catalogue::FETCHER {
-            // Another list makes it another service: it runs again.
+            // Another list makes it a different service, so that it runs again.
             service
                 .environment
                 .push(format!("WANTED={}", catalogue::remote(root, config).concat().join(" ")));
@@ -58,7 +58,7 @@ pub(super) fn plan(inputs: Inputs<'_>, layers: &[Layer], problems: &mut Vec<Prob
     build(services, problems)
 }
 
-/// A compose file of the owner's. Its services are the system's, but for those of the user's Docker.
+/// Adds a compose file of the owner's: system services, but not those of the user's Docker.
 fn include(services: &mut Vec<Service>, place: &str, inputs: Inputs<'_>, problems: &mut Vec<Problem>) {
     let Inputs { root, config, environment } = inputs;
     let source = format!("rancher.services_include.{place}");
@@ -77,7 +77,7 @@ fn include(services: &mut Vec<Service>, place: &str, inputs: Inputs<'_>, problem
             let rest = built_in::amend_by_file(services, (place, tree), environment, problems);
             parse_tree(place, &rest, environment)
         }
-        // Read once more for its message.
+        // Parsed again for its error message.
         Err(_) => parse_with(place, &text, environment),
     };
     add(services, parsed.map(|file| only_of_system(file, &text)), problems);
@@ -90,7 +90,8 @@ fn only_of_system(mut file: ServiceFile, text: &str) -> ServiceFile {
     file
 }
 
-/// What is part of the system image is never pulled; what is not waits for what the owner laid ready, and for the network.
+/// Images in the system image are never pulled. Other services wait for the preloaded images, and
+/// for the network.
 fn find_image(service: &mut Service) {
     if lookup::is_embedded(&service.image) {
         service.pull = Pull::Never;
@@ -114,7 +115,7 @@ fn read_env_files(root: &Root, service: &mut Service, problems: &mut Vec<Problem
             )),
         }
     }
-    // What the service says itself counts more than its files.
+    // The service's own variables override those of its files.
     service.environment.splice(0..0, read);
 }
 
@@ -123,7 +124,7 @@ pub(crate) fn is_of_system(definition: &Value) -> bool {
     labels::scope(definition) == Some(Scope::System)
 }
 
-/// Boot work is done only if this boot needs it.
+/// Services that prepare the boot run only if this boot needs them.
 fn is_needed(name: &str, inputs: Inputs<'_>, layers: &[Layer], has_user_services: bool) -> bool {
     let Inputs { root, config, .. } = inputs;
     match name {
@@ -144,7 +145,8 @@ fn is_needed(name: &str, inputs: Inputs<'_>, layers: &[Layer], has_user_services
     }
 }
 
-/// However the owner's services wait for each other, none is lost: circles are broken, and reported.
+/// Builds the plan. Dependency cycles of the owner's services are broken and reported, so that no
+/// service is lost.
 fn build(services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
     let (plan, cycles) = Plan::new(services);
     plan.services.iter().for_each(|service| check_values(service, problems));
@@ -164,7 +166,7 @@ fn build(services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
     plan
 }
 
-/// Values that the plan keeps as text, and only the engine can read.
+/// Checks values that the plan keeps as text, and only the engine parses.
 fn check_values(service: &Service, problems: &mut Vec<Problem>) {
     let source = format!("service {}", service.name);
     let mut warn = |key: &str, text: String| {

@@ -1,6 +1,6 @@
-//! Changes of the stored configuration: checked by themselves, put on top of it, and written so
-//! that a cut of power leaves the old or the new. Where a time is given, a change is rolled back
-//! unless it is confirmed within it.
+//! Changes of the stored configuration: they are checked by themselves, merged, and written so that
+//! a power cut leaves the old or the new. With a timeout, a change is rolled back unless it is
+//! confirmed in time.
 
 use super::layers::{last_good, stored_file};
 use super::root::Root;
@@ -67,7 +67,7 @@ fn read_change(input: Option<&Path>) -> Result<Value> {
     Ok(layer.value)
 }
 
-/// Puts a change on top of what is stored.
+/// Merges a change into the store, with a timeout if one is given.
 fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     let _lock = lock(&stored_file())?;
     let mut stored = load()?;
@@ -81,19 +81,19 @@ fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// Puts a change on top of what is stored, for good.
+/// Merges a change into the store, permanently.
 pub(crate) fn merge(change: &Value) -> Result<()> {
     store(change, None)
 }
 
-/// Takes a key out of what is stored, if it is there.
+/// Removes a key from the store, if it is there.
 pub(crate) fn remove(key: &str) -> Result<()> {
     let _lock = lock(&stored_file())?;
     let mut stored = load()?;
     if path::remove(&mut stored, key).is_some() { save(&stored) } else { Ok(()) }
 }
 
-/// What is stored; a mapping.
+/// The store; a mapping.
 fn load() -> Result<Value> {
     let file = stored_file();
     let stored = match fs::read_to_string(&file) {
@@ -112,7 +112,8 @@ fn load() -> Result<Value> {
     Ok(if stored.is_object() { stored } else { Value::Object(Map::new()) })
 }
 
-/// A file that has lost its content must not be taken for one that never had any: the next change would make it final.
+/// A file that has lost its content must not be read as an empty one: the next change would make
+/// the loss final.
 fn lost(file: &Path, what: &str) -> Result<Value> {
     match last_good(file).filter(|spare| fs::metadata(spare).is_ok_and(|data| data.len() > 0)) {
         Some(spare) => bail!(
@@ -129,7 +130,7 @@ fn save(stored: &Value) -> Result<()> {
     apply::refresh(&Root::machine()).context("telling the services")
 }
 
-/// The file's text, if it can be read again at the next boot: it may have become too large.
+/// The file's text, if the next boot can read it: it may have become too large.
 fn to_text(stored: &Value) -> Result<String> {
     let text = yaml::to_string(stored).map_err(|error| anyhow::anyhow!("{error}"))?;
     yaml::parse(&text).map_err(|error| anyhow::anyhow!("{error}; nothing was changed"))?;

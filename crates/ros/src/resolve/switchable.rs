@@ -1,5 +1,5 @@
-//! The services that a replacement may stand in for, a row each. `resolve::replacement` decides
-//! when it does, `cli::switch` has the commands, `applets::image_check` checks its image.
+//! The services that can be replaced, a row each. `resolve::replacement` decides when,
+//! `cli::switch` has the commands, `applets::image_check` checks the image.
 
 use super::index::Index;
 use corral_config::Config;
@@ -7,21 +7,21 @@ use corral_config::Config;
 /// A service that may be replaced.
 #[derive(Debug)]
 pub(crate) struct Switchable {
-    /// What its command and the messages call it.
+    /// Its name in commands and messages.
     pub(crate) what: &'static str,
     pub(crate) service: &'static str,
     /// The service that checks the image of a replacement.
     pub(crate) check: &'static str,
     pub(crate) key: &'static str,
-    /// What the configuration says.
+    /// Its value in the configuration.
     pub(crate) configured: fn(&Config) -> &str,
-    /// Which ones a repository has.
+    /// The replacements that a repository lists.
     pub(crate) listed: fn(Index) -> Vec<String>,
     /// What a switch does to the machine.
     pub(crate) consequences: &'static str,
     /// What the image of a replacement must have: each at one of its paths.
     pub(crate) required: &'static [&'static [&'static str]],
-    /// How lines of its `/etc/passwd` must begin.
+    /// Required beginnings of lines in its `/etc/passwd`.
     pub(crate) users: &'static [&'static str],
 }
 
@@ -43,7 +43,7 @@ pub(crate) const CONSOLE: Switchable = Switchable {
         &["/usr/sbin/getty", "/sbin/getty", "/sbin/agetty"],
         &["/usr/sbin/chpasswd"],
     ],
-    // Every login is one of these.
+    // Logins use these users.
     users: &["rancher:x:1100:", "docker:x:1101:"],
 };
 

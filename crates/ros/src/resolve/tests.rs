@@ -1,5 +1,5 @@
-//! Deciding changes nothing on the machine, and gives the changes that are to be made. A folder
-//! with the files of a machine stands for it.
+//! Deciding changes nothing on the machine, and returns the changes to make. A folder with the
+//! files of a machine represents it.
 
 use super::confirm::Fate;
 use super::lost_files::LostFiles;
@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
-/// Files that are in every machine: the services of the system, and an owner's configuration.
+/// Files of every machine: the services of the system, and an owner's configuration.
 const FILES: [(&str, &str); 8] = [
     ("/proc/cmdline", "quiet"),
     ("/proc/sys/kernel/random/boot_id", "second\n"),
@@ -40,7 +40,7 @@ const ONCE: &str = r#"{"within":60,"boot_id":"first","restarted":false}"#;
 const TWICE: &str = r#"{"within":60,"boot_id":"first","restarted":true}"#;
 const NOW: &str = r#"{"within":60,"boot_id":"second","restarted":false}"#;
 
-/// The files of a machine, in a folder that goes with it.
+/// The files of a machine, in a folder that is removed with it.
 struct Machine(PathBuf);
 
 impl Machine {
@@ -65,7 +65,7 @@ impl Machine {
         fs::remove_file(self.root().path(path)).unwrap();
     }
 
-    /// All that there is: path, inode, mode, both times of change, content.
+    /// Everything in it: path, inode, mode, both times of change, content.
     fn snapshot(&self) -> Vec<(PathBuf, [i64; 6], Vec<u8>)> {
         let mut all = Vec::new();
         let mut waiting = vec![self.0.clone()];
@@ -98,7 +98,7 @@ impl Drop for Machine {
     }
 }
 
-/// All that commands which only show something call here.
+/// All functions that read-only commands call here.
 fn show_everything(root: &Root) -> Resolution {
     load_config(root);
     layers::load_rejected(root);
@@ -124,7 +124,7 @@ fn hostname(resolution: &Resolution) -> &str {
     resolution.resolved.config.hostname.as_deref().unwrap_or_default()
 }
 
-/// Service and image of the plan, by name.
+/// Service and image of the plan, by service name.
 fn images(resolution: &Resolution) -> Vec<(String, String)> {
     let services = resolution.resolved.plan.services.iter();
     let mut images: Vec<_> =
@@ -218,7 +218,7 @@ fn files_for_containers_are_laid_out_contents_first() {
     assert_eq!(resolution.effects.service_files, [expected]);
     assert!(label(&resolution.resolved).is_some());
     assert!(label(&resolution.apply(&machine.root())).is_some());
-    // Where they cannot be written, the container does not look for them.
+    // If they cannot be written, the container does not look for them.
     machine.remove("/run/corral/files/ntp/0");
     machine.write("/run/corral/files/ntp/0/in-the-way", "");
     let resolved = resolve(&machine.root()).apply(&machine.root());
@@ -348,7 +348,7 @@ fn what_is_published_says_what_applies_and_what_is_wrong() {
     assert_eq!(changes[1..], gone);
 }
 
-/// Does it without the right of root to write where no one may.
+/// Runs it without root's right to bypass file permissions.
 fn without_rights<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let work = || {
         let mut sets = capabilities(None).unwrap();

@@ -1,5 +1,5 @@
-//! The owner's way in: who may log in, and at which address. It is kept from the last configuration without errors, for
-//! a boot in which the configuration cannot be resolved at all.
+//! The owner's logins and addresses, from the last configuration without errors. They are for a
+//! boot in which the configuration cannot be resolved at all.
 
 use super::file_change::FileChange;
 use super::root::Root;
@@ -29,7 +29,7 @@ fn file() -> PathBuf {
     Path::new(CONF).join("last-good/way-in.json")
 }
 
-/// What is to be kept of these layers, if they say nothing wrong of it and another one is kept so far.
+/// The new content, if these layers have no error in these keys and the stored content differs.
 pub(super) fn decide(root: &Root, layers: &[Layer]) -> Option<FileChange> {
     if !root.is_dir(CONF) || layers.iter().any(is_wrong) {
         return None;
@@ -39,13 +39,15 @@ pub(super) fn decide(root: &Root, layers: &[Layer]) -> Option<FileChange> {
     (!is_kept).then(|| FileChange::write(file(), text, 0o600))
 }
 
-/// Has it an error in one of these keys, or one that is about no key? Then something may be missing.
+/// True if the layer has an error in one of these keys, or one without a key: then something may be
+/// missing.
 fn is_wrong(layer: &Layer) -> bool {
     let concerns = |key: &str| key.is_empty() || KEYS.iter().any(|ours| key.starts_with(ours));
     layer.problems.iter().any(|problem| problem.severity == Severity::Error && concerns(&problem.key))
 }
 
-/// What the owner's files say of it. The kernel's command line is there at each boot, and may have what is for one only.
+/// What the owner's files set for these keys. The kernel's command line is left out: it exists at
+/// each boot, and may be meant for one boot only.
 fn of(layers: &[Layer]) -> Value {
     let is_file = |layer: &&Layer| !matches!(layer.source, Source::Defaults | Source::CommandLine);
     let merged = merge::merge(layers.iter().filter(is_file).map(|layer| &layer.value));
@@ -58,7 +60,7 @@ fn of(layers: &[Layer]) -> Value {
     kept
 }
 
-/// The last one, as a document; empty if there is none.
+/// The stored content, as a document; empty if there is none.
 pub(super) fn text(root: &Root) -> Vec<u8> {
     let is_empty = |value: &Value| value.as_object().is_none_or(Map::is_empty);
     let text = root.read_whole(file(), LARGEST).unwrap_or_default();
@@ -68,7 +70,7 @@ pub(super) fn text(root: &Root) -> Vec<u8> {
     }
 }
 
-/// The last one.
+/// The stored content, as a layer.
 pub(super) fn load(root: &Root) -> Option<Layer> {
     let text = root.read_whole(file(), LARGEST).ok()?;
     let value: Value = serde_json::from_slice(&text).ok()?;

@@ -1,4 +1,4 @@
-//! `ros os list` and `ros os version`: the releases that the owner's list names, and those on this machine.
+//! `ros os list` and `ros os version`: the releases in the owner's list, and those on this machine.
 
 use crate::release::source::Source;
 use crate::resolve::effective::load_config;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What `rancher.upgrade.url` leads to.
+/// The document at `rancher.upgrade.url`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Releases {
@@ -23,7 +23,7 @@ struct Releases {
     available: Vec<String>,
 }
 
-/// `ros os version`, with what is to be known of upgrades.
+/// `ros os version`, with the state of an upgrade.
 pub(crate) fn version() {
     println!("v{}", running_version());
     let Some(trial) = booted::partition().and_then(|partition| partition.trial()) else { return };

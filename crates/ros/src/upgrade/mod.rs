@@ -1,5 +1,6 @@
-//! `ros os upgrade` and what belongs to it: preflight with numbers, the new version beside the old one, and a boot on
-//! trial; the old version stays the default until the new one has proved itself (`trial`).
+//! `ros os upgrade` and related commands: a preflight check with numbers, the new version beside
+//! the old one, and a boot on trial. The old version stays the default until the new one has passed
+//! its trial (`trial`).
 
 pub(crate) mod list;
 mod plan;
@@ -20,7 +21,7 @@ use corral_machine::{efi, program};
 use std::process::Command;
 use std::time::Duration;
 
-/// Room for what a FAT file system needs besides the files.
+/// Space that a FAT file system needs besides the files.
 const SPARE: u64 = 4 << 20;
 
 #[derive(Debug, clap::Args)]
@@ -28,10 +29,10 @@ pub(crate) struct Options {
     /// Release to upgrade to: a file, or the name of an image in a registry
     #[arg(short, long, value_name = "FILE|IMAGE")]
     image: Option<String>,
-    /// Fetch and check it, and change nothing
+    /// Fetch and check the release, and change nothing
     #[arg(short, long)]
     stage: bool,
-    /// Ask nothing
+    /// Do not ask for confirmation
     #[arg(short, long)]
     force: bool,
     /// Do not restart afterwards: the next restart tries the new version
@@ -40,22 +41,22 @@ pub(crate) struct Options {
     /// Start the new version by kexec, without the firmware
     #[arg(short, long)]
     kexec: bool,
-    /// Kernel parameters to add, for good
+    /// Kernel parameters to add, permanently
     #[arg(long, default_value = "", value_name = "PARAMETERS")]
     append: String,
-    /// Make a persistent console anew with the new version
+    /// Recreate a persistent console with the new version
     #[arg(long)]
     upgrade_console: bool,
-    /// Say what would change, and do nothing
+    /// Show what would change, and do nothing
     #[arg(long)]
     plan: bool,
-    /// Take a release whose signature is missing or unknown
+    /// Accept a release whose signature is missing or unknown
     #[arg(long)]
     insecure: bool,
-    /// Time that the new version has to prove itself: 90s, 10m, 1h30m, or seconds
+    /// How long the new version may take to pass its trial: 90s, 10m, 1h30m, or seconds
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_trial_time)]
     trial_time: Duration,
-    /// Say more
+    /// Verbose output
     #[arg(long, hide = true)]
     debug: bool,
 }
@@ -64,7 +65,7 @@ fn parse_trial_time(text: &str) -> Result<Duration, String> {
     duration::parse_within(text, 30..=7200)
 }
 
-/// Upgrades.
+/// Runs the upgrade.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let source = list::find(options.image.as_deref(), options.insecure)?;
     let release = source.release()?;
@@ -110,10 +111,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     power::request("reboot", &power::Options::default())
 }
 
-/// Puts the version onto every boot partition, and offers it there as one that is not the default.
+/// Writes the version to every boot partition, as a menu entry that is not the default.
 fn install_beside(set: &BootSet, source: &Source, release: &Release, append: &str) -> Result<()> {
     for partition in set.iter() {
-        // Whatever was on trial is not any more: its files may be the ones that go now.
+        // The previous trial ends here: its files may be among those that are removed now.
         partition.keep_trial(None)?;
         make_room(partition, release)?;
         let mut arguments = partition.load_arguments();
@@ -129,7 +130,7 @@ fn install_beside(set: &BootSet, source: &Source, release: &Release, append: &st
     Ok(())
 }
 
-/// Parameters that are there already are not added again.
+/// Parameters that exist already are not added again.
 fn add_parameters(arguments: &mut Arguments, more: &str) {
     for word in more.split_whitespace() {
         if !arguments.line.split_whitespace().any(|known| known == word) {
@@ -138,8 +139,8 @@ fn add_parameters(arguments: &mut Arguments, more: &str) {
     }
 }
 
-/// Removes versions until the new one fits: first what was left by an upgrade that was cut off, then the oldest ones.
-/// The default and the version that runs stay.
+/// Removes versions until the new one fits: first the rest of an interrupted upgrade, then the
+/// oldest versions. The default and the running version stay.
 fn make_room(partition: &BootPartition, release: &Release) -> Result<()> {
     let running = running_version();
     let needed = release.size() + SPARE;
@@ -168,7 +169,7 @@ fn make_room(partition: &BootPartition, release: &Release) -> Result<()> {
     Ok(())
 }
 
-/// Has the next boot, and only that one, start the new version.
+/// Makes the next boot, and only that one, start the new version.
 fn arm(set: &BootSet, version: &str, options: &Options) -> Result<()> {
     for partition in set.iter() {
         let trial = Trial {
@@ -191,7 +192,7 @@ fn arm(set: &BootSet, version: &str, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// extlinux forgets it before it starts the entry.
+/// extlinux deletes the setting before it starts the entry.
 fn boot_once(partition: &BootPartition, version: &str) -> Result<()> {
     let folder = partition.root().join("boot/syslinux");
     let mut extlinux = Command::new("/usr/bin/extlinux");

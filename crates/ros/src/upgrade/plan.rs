@@ -1,4 +1,4 @@
-//! `ros os upgrade --plan`: what would change, and nothing done.
+//! `ros os upgrade --plan`: shows what would change, and changes nothing.
 
 use crate::release::Release;
 use crate::release::source::Source;
@@ -52,7 +52,7 @@ fn versions(contents: &Contents) -> BTreeMap<String, String> {
     contents.packages.iter().map(|package| (package.name.clone(), package.version.clone())).collect()
 }
 
-/// Service images with their sizes: what differs in size differs.
+/// Service images with their sizes: an image with another size has changed.
 fn images(contents: &Contents) -> BTreeMap<String, String> {
     let image = |(name, size): &(String, u64)| {
         Some((name.strip_prefix("image ")?.to_owned(), format!("{:.2} MB", *size as f64 / 1e6)))

@@ -1,6 +1,7 @@
-//! A version on trial has to prove itself: the network's container is up, sshd answers, the user's Docker runs a container.
-//! Then it becomes the default. If it does not in time, the reason is kept and the machine restarts into the version
-//! before. Whatever hangs, a watchdog that stage 0 started does the same.
+//! The trial of a new version: the network's container runs, sshd answers, the user's Docker runs a
+//! container. Then the version becomes the default. If it does not pass in time, the reason is
+//! stored and the machine restarts into the previous version. If the trial itself hangs, a watchdog
+//! that stage 0 started does the same.
 
 use crate::release::boot_set::BootSet;
 use crate::resolve::effective::load_config;
@@ -18,16 +19,16 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// One thing that has to work; it gives up at the deadline.
+/// A check that has to pass; it gives up at the deadline.
 type Check = fn(Instant) -> Result<()>;
 
-/// Between two attempts.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(2);
 const PROBE: &str = "corral/probe:trial";
-/// An empty tar archive: the image of the probe has nothing but what is bound into it.
+/// An empty tar archive: the image of the probe contains only its bind mounts.
 const EMPTY_ARCHIVE: [u8; 1024] = [0; 1024];
 
-/// A version on trial is not changed under its feet: the watchdog would end whatever came of it.
+/// A version on trial must not be changed: the watchdog could end the change halfway.
 pub(super) fn refuse_changes() -> Result<()> {
     match booted::trial() {
         Some(trial) => bail!(
@@ -61,7 +62,7 @@ pub(crate) fn run() -> Result<()> {
     }
 }
 
-/// Tries until everything works or the time is over.
+/// Tries until everything works or the deadline has passed.
 fn prove(deadline: Instant) -> Result<()> {
     let steps: [(&str, Check); 3] =
         [("network", check_network), ("sshd", check_sshd), ("Docker", check_docker)];
@@ -70,7 +71,7 @@ fn prove(deadline: Instant) -> Result<()> {
             if Instant::now() + PAUSE > deadline {
                 return Err(error).with_context(|| format!("{name} did not work in time"));
             }
-            // Nothing reports that sshd or Docker begins to work.
+            // No event reports that sshd or Docker begins to work.
             pause(PAUSE);
         }
         println!("{name} works");
@@ -78,7 +79,8 @@ fn prove(deadline: Instant) -> Result<()> {
     Ok(())
 }
 
-/// The default first, then the rest: a cut of power in between leaves the new version, tried once more or not.
+/// The default first, then the rest. After a power cut in between, the new version is booted,
+/// perhaps once more on trial.
 fn accept(trial: &Trial) -> Result<()> {
     let set = BootSet::open()?;
     for partition in set.iter() {
@@ -94,7 +96,8 @@ fn refuse(trial: &Trial, reason: &str) -> Result<()> {
     set.iter().try_for_each(|partition| partition.keep_trial(Some(&failed)))
 }
 
-/// Does a service of the plan run? One that this machine does not have is not missed; one that was not started yet is.
+/// True if a service of the plan runs. False if this machine does not have it; an error if it was
+/// not started yet.
 fn check_running(service: &str) -> Result<bool> {
     match ask(Request::Inspect { container: service.to_owned() }) {
         Ok(Reply::Container(found)) if found.status.pid.is_some() => Ok(true),
@@ -129,7 +132,7 @@ fn check_sshd(_: Instant) -> Result<()> {
     if &banner == b"SSH-" { Ok(()) } else { bail!("what answers on port {port} is not sshd") }
 }
 
-/// Does it not only answer, but run a container?
+/// Checks that it runs a container, and not only that it answers.
 fn check_docker(deadline: Instant) -> Result<()> {
     if !check_running("docker")? {
         return Ok(());
@@ -142,8 +145,8 @@ fn check_docker(deadline: Instant) -> Result<()> {
     if said?.contains("version") { Ok(()) } else { bail!("the probe container said something else") }
 }
 
-/// Docker's own CLI, until the deadline, or for a second where a check begins at it: a version on
-/// trial has to prove that the CLI works, too.
+/// Docker's own CLI, until the deadline, but at least for a second. A version on trial has to prove
+/// that the CLI works, too.
 fn docker(arguments: &[&str], input: &[u8], deadline: Instant) -> Result<String> {
     let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
     program::output(Command::new("/usr/bin/docker").args(arguments), input, deadline)

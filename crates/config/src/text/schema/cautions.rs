@@ -25,8 +25,8 @@ pub(super) fn clear_text(value: &Value, source: &Source) -> Option<&'static str>
     })
 }
 
-/// `ssh_authorized_keys`, of a user as well: what sshd does not take opens nothing, and a key that was cut off locks its
-/// owner out.
+/// `ssh_authorized_keys`, of a user as well. A line that sshd does not take opens nothing, and a
+/// key that was cut off locks its owner out.
 pub(super) fn no_ssh_key(value: &Value, _: &Source) -> Option<&'static str> {
     let lines = value.as_array()?.iter().filter_map(Value::as_str);
     let is_wrong = |text: &str| ssh_key::parse_list(text).iter().any(Result::is_err);

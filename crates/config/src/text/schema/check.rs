@@ -11,7 +11,8 @@ use crate::text::source::Source;
 use crate::text::yaml::{Kind, Node};
 use serde_json::{Map, Value};
 
-/// Checks a tree against the table. The result holds only what is right; the rest is in the problems.
+/// Checks a tree against the table. The result holds only what is right; the rest is in the
+/// problems.
 pub fn check(tree: &Node, source: &Source, text: &str) -> (Value, Vec<Problem>) {
     let name = source.to_string();
     let mut checker = Checker { source, name, lines: text.lines().collect(), problems: Vec::new() };
@@ -114,7 +115,8 @@ impl Checker<'_> {
         self.problem(Severity::Warning, at, path, message);
     }
 
-    /// `[device, target, type, options]`, the last two optional; fstab's last two fields are taken and mean nothing.
+    /// `[device, target, type, options]`, the last two optional. The last two fields of fstab are
+    /// accepted and have no effect.
     fn check_mount(&mut self, node: &Node, items: &[Node], key: &str) -> Option<Value> {
         let fields = self.check_words(items, key)?;
         if !(2..=6).contains(&fields.len()) {

@@ -22,7 +22,8 @@ pub(super) const PASSWORD_HASH: Form =
     Form { name: "the hash of a password, as in /etc/shadow,", check: password_hash };
 pub(super) const ANYTHING: Form = Form { name: "a string", check: |_| Ok(()) };
 
-/// It goes to chpasswd(8) as one line, `user:password`, which is split at its first colon: others belong to the password.
+/// It goes to chpasswd(8) as one line, `user:password`. That is split at its first colon: further
+/// colons belong to the password.
 fn password(text: &str) -> Result<(), String> {
     if text.contains(char::is_control) {
         return Err("a password must not have a line end or another control character".to_owned());

@@ -1,4 +1,5 @@
-//! The table of keys as a JSON Schema (draft 2020-12), for editors: `ros config schema > corral.schema.json`.
+//! The table of keys as a JSON Schema (draft 2020-12), for editors:
+//! `ros config schema > corral.schema.json`.
 
 use super::key::{Key, Standing, Type};
 use super::keys::ROOT;

@@ -8,9 +8,10 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy)]
 pub enum Type {
     Bool,
-    /// A whole number of a range.
+    /// An integer of a range.
     Integer(Range),
-    /// A length of time with a unit, or a whole number of seconds; a number of seconds in the model.
+    /// A length of time with a unit, or an integer number of seconds. In the model it is a number
+    /// of seconds.
     Seconds(Range),
     String,
     /// A string of a form that is checked.
@@ -62,8 +63,8 @@ pub struct Key {
     pub about: &'static str,
     pub standing: Standing,
     pub caution: Option<Caution>,
-    /// Where its value is wrong, the complete mapping that it stands in is left out: a default in its place could be
-    /// worse than nothing, as for the mode of a file with a secret.
+    /// Where its value is wrong, the complete mapping that it stands in is left out. A default in
+    /// its place could be worse than nothing, as for the mode of a file with a secret.
     pub vital: bool,
 }
 

@@ -44,7 +44,7 @@ const NETWORK_ADDRESS: Type = Type::Text(&facts::NETWORK);
 const PATH: Type = Type::Text(&facts::PATH);
 const HOSTNAME: Type = Type::Text(&facts::HOSTNAME);
 
-/// The whole document.
+/// The complete document.
 pub const ROOT: Type = Type::Keys(&[
     key(
         "hostname",

@@ -1,4 +1,5 @@
-//! The table of all keys as the manual shows it. `docs/configuration.md` holds this very text; tidy compares.
+//! The table of all keys as the manual shows it. `docs/configuration.md` holds this very text; tidy
+//! compares.
 
 use super::{Key, ROOT, Standing, Type};
 use serde_json::Value;

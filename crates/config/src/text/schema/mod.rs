@@ -1,5 +1,6 @@
-//! Every key: its type, what it is for, and whether it does anything. One table ([`keys`]); validation, leniency
-//! (`"true"` for true), the list of secrets, the manual's table and the JSON schema all come from it.
+//! Every key: its type, what it is for, and whether it does anything. It is one table ([`keys`]).
+//! Validation, leniency (`"true"` for true), the list of secrets, the manual's table and the JSON
+//! schema all come from it.
 
 mod cautions;
 mod check;
@@ -18,8 +19,9 @@ pub use range::Range;
 pub(crate) use secrets::is_text;
 pub use secrets::{hide_secrets, is_secret};
 
-/// Joins the parts of a key where the table says that they are one name: `rancher.sysctl.net.ipv4.ip_forward` has three
-/// parts, and in `interfaces.eth0.100.dhcp` the interface is `eth0.100`.
+/// Joins the parts of a key where the table defines them as one name.
+/// `rancher.sysctl.net.ipv4.ip_forward` has three parts, and in `interfaces.eth0.100.dhcp` the
+/// interface is `eth0.100`.
 pub fn fit(parts: Vec<String>) -> Vec<String> {
     let mut result = Vec::new();
     let mut kind = &ROOT;

@@ -1,4 +1,4 @@
-//! The whole numbers that a key takes. What is outside is an error in the document, so no number
+//! The integers that a key takes. A number out of range is an error in the document, so no number
 //! surprises the model.
 
 use std::fmt;

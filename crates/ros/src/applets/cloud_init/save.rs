@@ -1,4 +1,5 @@
-//! What a source gave → files of the owner's configuration: `boot.yml`, scripts, metadata, the provider's network.
+//! What a data source gave → files of the owner's configuration: `boot.yml`, scripts, metadata, the
+//! provider's network.
 
 use anyhow::Result;
 use corral_cloud::Found;
@@ -11,17 +12,17 @@ use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which part of cloud-init is at work: it decides which file user-data goes to.
+/// The part of cloud-init that runs. It decides which file user data goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Local,
-    /// The network, as no local source had anything.
+    /// The network, because no local source had anything.
     Network,
-    /// The network, because local user-data said so: what it gives stands above that.
+    /// The network, because local user data named a URL. What it gives overrides that user data.
     NetworkAfterLocal,
 }
 
-/// What is left to be told, and to be fetched.
+/// What the caller has to report, and to fetch.
 #[derive(Debug, Default)]
 pub(super) struct Saved {
     pub(super) problems: Vec<String>,
@@ -41,7 +42,8 @@ impl Stage {
     }
 }
 
-/// Keeps everything. What cannot be understood is set aside with its reason, and what was there before counts on.
+/// Saves everything. What cannot be parsed goes to `rejected/` with its reason, and the previous
+/// configuration stays active.
 pub(super) fn save(stage: Stage, found: &Found) -> Result<Saved> {
     let mut saved = Saved::default();
     if stage != Stage::NetworkAfterLocal {
@@ -99,7 +101,8 @@ fn from_compose(text: &[u8]) -> Vec<u8> {
     document
 }
 
-/// One document is kept as it was written, so that problems are told with its own lines; several are merged in order.
+/// A single document is saved as it was written, so that problems are reported with its own line
+/// numbers. Several are merged in order.
 fn save_documents(stage: Stage, documents: &[Vec<u8>], saved: &mut Saved) -> Result<()> {
     let parse = |text: &Vec<u8>| Layer::parse_bytes(Source::File("user-data".to_owned()), text);
     let layers: Vec<Layer> = documents.iter().map(parse).collect();
@@ -121,7 +124,8 @@ fn save_documents(stage: Stage, documents: &[Vec<u8>], saved: &mut Saved) -> Res
     write_atomic(&stage.file(), &text, 0o600)
 }
 
-/// The first script has the original's name, more of them stand beside it. New user-data replaces old scripts.
+/// The first script has the file name that RancherOS uses; more scripts go to a folder beside it.
+/// New user data replaces old scripts.
 fn save_scripts(stage: Stage, scripts: &[Vec<u8>], nothing_else: bool) -> Result<()> {
     if stage != Stage::NetworkAfterLocal {
         remove_durably(&conf("cloud-config-script"))?;

@@ -1,5 +1,6 @@
-//! Who may log in: rancher and docker, which are always there, and the users of the configuration. The console is made
-//! anew at each boot, so they are too; whose home is there already keeps the number that owns it.
+//! Who may log in: rancher and docker, which are always there, and the users of the configuration.
+//! The console is recreated at each boot, so the users are too. A user whose home exists keeps the
+//! uid that owns it.
 
 use super::keys;
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,7 @@ use std::process::Command;
 
 /// The users of every machine.
 const OURS: [(&str, u32); 2] = [("rancher", 1100), ("docker", 1101)];
-/// The first number that is given to others.
+/// The first uid for other users.
 const FIRST_UID: u32 = 1200;
 /// sshd lets in members of this group only (`AllowGroups`).
 const SSH_GROUP: &str = "docker";
@@ -30,8 +31,8 @@ pub(super) fn make_homes() -> Result<()> {
     Ok(())
 }
 
-/// Other consoles need not know the group that sshd lets in, and may have our users locked, for whom sshd opens to no key
-/// either. In ours both are right: nothing is run there.
+/// A replacement console may lack the group that sshd lets in. It may also have our users locked,
+/// and sshd accepts no key for a locked user. In our own console both are right, so nothing is run.
 pub(super) fn admit_ours() -> Result<()> {
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
     let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
@@ -79,7 +80,7 @@ fn own(path: &Path, uid: u32, gid: u32) -> Result<()> {
         .with_context(|| format!("chown {}", path.display()))
 }
 
-/// The keys of the configuration; and those that earlier versions put elsewhere.
+/// Writes the keys of the configuration, and removes those that earlier versions put elsewhere.
 pub(super) fn authorize(config: &Config) -> Result<()> {
     keys::authorize(config)?;
     let ours = OURS.map(|(name, _)| (name.to_owned(), Path::new("/home").join(name)));
@@ -90,7 +91,8 @@ pub(super) fn authorize(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The password of rancher, or its hash; it goes to chpasswd's input, never to a command line.
+/// Sets rancher's password, or its hash. It goes to chpasswd's standard input, never to a command
+/// line.
 pub(super) fn set_password(password: &str) -> Result<()> {
     if password.is_empty() { Ok(()) } else { chpasswd(chpasswd_arguments(password), "rancher", password) }
 }
@@ -105,7 +107,7 @@ fn chpasswd(arguments: &[&str], user: &str, secret: &str) -> Result<()> {
     program::feed(Command::new("/usr/sbin/chpasswd").args(arguments), line.as_bytes()).map(drop)
 }
 
-/// Makes the users of the configuration. One that cannot be made does not keep the others from being made.
+/// Creates the users of the configuration. If one fails, the others are still created.
 pub(super) fn make_users(users: &[User]) -> Result<()> {
     let mut failures = Vec::new();
     let users = || users.iter().filter(|user| !user.name.is_empty() && user.name != "default");
@@ -134,7 +136,8 @@ fn make_user(user: &User) -> Result<()> {
     }
     let uid = lookup("/etc/passwd", &user.name).context("it is not in /etc/passwd")?;
     let gid = field("/etc/passwd", &user.name, 3).context("it has no group")?;
-    // Each step by itself: one group that cannot be made must not keep the user out of the group that sshd lets in.
+    // Each step by itself: a group that cannot be created must not keep the user out of the group
+    // that sshd lets in.
     let join =
         |group: &String| make_group(group, None).and_then(|()| usermod(&["-a", "-G", group], &user.name));
     let mut steps: Vec<Result<()>> = user.groups.iter().map(join).collect();
@@ -156,7 +159,8 @@ fn add_user(user: &User, home: &Path) -> Result<()> {
     let shell = if user.shell.is_empty() { "/bin/bash" } else { &user.shell };
     let home = home.to_string_lossy();
     let uid = uid.to_string();
-    // A star is no password, but no locked account either: sshd turns those away, keys or not. -M: the home is ours.
+    // `*` is no valid password, but the account is not locked: sshd rejects locked accounts, even
+    // with a key. -M: we create the home ourselves.
     let place = ["-M", "-d", &home, "-s", shell, "-g", group, "-u", &uid];
     let person = ["-p", "*", "-c", &user.gecos, &user.name];
     run("/usr/sbin/useradd", &[place.as_slice(), person.as_slice()].concat())
@@ -170,7 +174,7 @@ fn make_group(name: &str, gid: Option<u32>) -> Result<()> {
     run("/usr/sbin/groupadd", &["-g", &gid.to_string(), name])
 }
 
-/// A home that outlived its user says whose it was. Root's never are.
+/// The owner of a home that outlived its user. Uids below `FIRST_UID` are never reused.
 fn owner_of(home: &Path) -> Option<u32> {
     let uid = fs::metadata(home).ok()?.uid();
     (uid >= FIRST_UID && !is_taken("/etc/passwd", uid)).then_some(uid)
@@ -204,7 +208,8 @@ fn is_taken(file: &str, id: u32) -> bool {
     table.lines().any(|line| line.split(':').nth(2) == Some(&wanted))
 }
 
-/// Lines for sudo. A user's lines that visudo does not take are not put in: a broken file would take sudo from everybody.
+/// Writes lines for sudo. Lines that visudo rejects are left out: a broken file would disable sudo
+/// for all users.
 fn write_sudoers<'a>(users: impl Iterator<Item = &'a User>) -> Result<()> {
     let draft = Path::new("/run/corral/sudoers.draft");
     let check = |text: &str| {
@@ -220,7 +225,7 @@ fn write_sudoers<'a>(users: impl Iterator<Item = &'a User>) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
-/// The lines of all users whose lines are good, and what is wrong with those of others.
+/// The valid lines of all users, and the errors of the rest.
 fn sudoers<'a>(
     users: impl Iterator<Item = &'a User>,
     check: impl Fn(&str) -> Result<()>,

@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The owner's command that runs now, while Docker waits for it; not there when they are done.
+/// The owner's command that runs now, while Docker waits for it. The file is gone when they are
+/// done.
 pub(crate) const RUNNING: &str = "/run/corral/owners-command";
 
 /// Notes it for `ros why`.
@@ -17,7 +18,7 @@ fn note(command: &str) {
     }
 }
 
-/// Scripts that user-data gave, in their order.
+/// Scripts from user data, in their order.
 pub(super) fn user_data_scripts(conf: &Path) -> Vec<PathBuf> {
     let more = fs::read_dir(conf.join("cloud-config-script.d")).into_iter().flatten().flatten();
     let mut scripts: Vec<PathBuf> = more.map(|item| item.path()).collect();
@@ -67,7 +68,8 @@ fn shown(item: &model::Command) -> String {
     }
 }
 
-/// Runs a script if it is there and may be executed: by itself if it begins with `#!`, else by the shell.
+/// Runs a script if it exists and is executable: directly if it begins with `#!`, else by the
+/// shell.
 pub(super) fn run_script(script: &Path) -> Result<()> {
     let Ok(data) = fs::metadata(script) else { return Ok(()) };
     if data.permissions().mode() & 0o111 == 0 {

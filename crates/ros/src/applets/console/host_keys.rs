@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
-/// In memory: a key that ssh-keygen is asked about, and keys for which the state disk has no room.
+/// In memory: a key that ssh-keygen checks, and keys for which the state disk has no room.
 const MEMORY: &str = "/run/corral/ssh";
-/// Generated if they are not there. RSA is used when given, but making one takes old machines many seconds.
+/// Generated if they are missing. An RSA key is used if it is given, but generating one takes many
+/// seconds on old machines.
 const GENERATED: [&str; 2] = ["ed25519", "ecdsa"];
 
-/// Makes sure that there are some. A key of the configuration that ssh cannot read is no reason to have none, and neither
-/// is a disk that takes no file.
+/// Makes sure that there are host keys, even if a key of the configuration is invalid or the disk
+/// is full.
 pub(super) fn make_host_keys(config: &Config) -> Result<()> {
     let mut failures = Vec::new();
     for kind in KINDS {
@@ -32,7 +33,7 @@ pub(super) fn make_host_keys(config: &Config) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
-/// Puts a key of the configuration in its place, if it is one and not there yet.
+/// Stores a key of the configuration, if it is valid and not stored yet.
 fn put(kind: &str, file: &Path, key: &str) -> Result<()> {
     let text = format!("{}\n", key.trim_end());
     if fs::read(file).is_ok_and(|there| there == text.as_bytes()) {
@@ -69,13 +70,14 @@ fn in_memory(kind: &str) -> PathBuf {
     Path::new(MEMORY).join(format!("ssh_host_{kind}_key"))
 }
 
-/// Has it the first and the last line of a private key? A power cut leaves no bytes, NULs, or a part.
+/// True if the text has the first and the last line of a private key. A power cut leaves an empty
+/// file, NULs, or a part.
 fn is_key(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     text.starts_with(b"-----BEGIN ") && text.ends_with(b" PRIVATE KEY-----") && !text.contains(&0)
 }
 
-/// Moves what is no key out of the way, so that the owner can look at it. sshd would end at it.
+/// Renames a file that is no key, so that the owner can look at it. sshd would exit because of it.
 fn set_aside(file: &Path) -> Result<()> {
     if fs::symlink_metadata(file).is_err() || fs::read(file).is_ok_and(|text| is_key(&text)) {
         return Ok(());
@@ -89,7 +91,7 @@ fn set_aside(file: &Path) -> Result<()> {
     bail!("{} is no private key: {moved}; another one is used, and ssh clients warn of that", file.display())
 }
 
-/// sshd uses no key that others may read.
+/// sshd refuses a key that other users may read.
 fn protect(file: &Path) -> Result<()> {
     match fs::metadata(file) {
         Ok(data) if data.permissions().mode() & 0o077 != 0 => {

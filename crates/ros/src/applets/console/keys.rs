@@ -1,6 +1,7 @@
-//! The ssh keys of the configuration: a file for each user in a folder of Corral's, which holds what the configuration
-//! says now and nothing else. A key that is taken out there opens nothing any more. `~/.ssh/authorized_keys` is the
-//! user's own. The folder is in memory: a full disk takes no key away.
+//! The ssh keys of the configuration: one file for each user, in a folder of Corral's. It holds the
+//! keys that the configuration has now and no others, so a removed key stops working.
+//! `~/.ssh/authorized_keys` belongs to the user. The folder is in memory: a full disk removes no
+//! key.
 
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
@@ -14,13 +15,13 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Where sshd finds them, by the user's name.
+/// Where sshd finds them, one file per user name.
 pub(super) const FOLDER: &str = "/run/corral/ssh/authorized_keys.d";
 const OWN_FILE: &str = "authorized_keys";
-/// No file of keys is larger.
+/// Size limit of a file of keys.
 const LARGEST: u64 = 1 << 20;
 
-/// Lets in the users of the configuration by its keys, and no others.
+/// Lets in the users of the configuration with its keys, and no others.
 pub(super) fn authorize(config: &Config) -> Result<()> {
     let wanted = of(config);
     let mut failures = Vec::new();
@@ -58,8 +59,8 @@ fn of(config: &Config) -> BTreeMap<String, Vec<String>> {
     all
 }
 
-/// Earlier versions put the keys of the configuration into the user's own file, where they stayed for good. Takes those
-/// out that are in Corral's file now.
+/// Earlier versions put the keys of the configuration into the user's own file, where they stayed
+/// for good. This removes those that are in Corral's file now.
 pub(super) fn leave_own_file(user: &str, home: &Path) -> Result<()> {
     let managed = fs::read_to_string(Path::new(FOLDER).join(user)).unwrap_or_default();
     let managed: BTreeSet<&str> = managed.lines().collect();
@@ -74,8 +75,8 @@ pub(super) fn leave_own_file(user: &str, home: &Path) -> Result<()> {
     replace_own(&folder, owner, &rest).context("writing authorized_keys")
 }
 
-/// The folder and the file, if they are a folder and a file of the user whose home it is, and who that is: what a user
-/// may link to is not the user's.
+/// The folder, the file, and the owner of the home. None unless the file belongs to that owner and
+/// neither is a link: what a user links to need not be the user's.
 fn open_own(home: &Path) -> Option<(OwnedFd, File, (u32, u32))> {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let home = open(home, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;

@@ -1,5 +1,5 @@
-//! `mounts` of the configuration, in the console: file systems, binds, swap, NFS. Nothing here holds up a login, and a
-//! server that does not answer holds up Docker only for so long, or with `nofail` not at all.
+//! `mounts` of the configuration, in the console: file systems, binds, swap, NFS. No mount delays a
+//! login. A server that does not answer delays Docker until a timeout, or with `nofail` not at all.
 
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
@@ -12,12 +12,12 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// How long one mount may take.
+/// Timeout of one mount.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Options that are for us (or for fstab's other readers), not for mount(8).
+/// Options for us (or for other readers of fstab), not for mount(8).
 const OURS: [&str; 5] = ["auto", "noauto", "nofail", "_netdev", "defaults"];
 
-/// What a login needs: a mount over it, or over a folder that it is in, would keep the owner out.
+/// What a login needs: a mount over it, or over a parent folder, would keep the owner out.
 const NEEDED: [&str; 13] = [
     "/bin",
     "/dev",
@@ -33,10 +33,11 @@ const NEEDED: [&str; 13] = [
     "/usr/share/ros",
     "/var/lib/rancher/conf",
 ];
-/// Where the system has mounts of its own, for containers as well.
+/// Where the system has mounts of its own, also for containers.
 const TAKEN: [&str; 7] = ["/home", "/media", "/mnt", "/opt", "/tmp", "/var/lib/docker", "/var/log"];
 
-/// Makes all mounts. Those on the network are made at the same time; with `nofail` by processes that nobody waits for.
+/// Makes all mounts. Those on the network run in parallel; with `nofail`, in background processes
+/// that are not waited for.
 pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
     let (sender, results) = mpsc::channel();
     let mut failures = Vec::new();
@@ -62,7 +63,7 @@ pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
 fn make_in_background(number: usize) -> Result<()> {
     let mut command = Command::new("/usr/bin/ros");
     command.args(["console-mount", &number.to_string()]);
-    // Nothing of the caller's is kept open by it: it may take as long as it takes.
+    // It may take any time, so it must keep no descriptor of the caller open.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().map(drop).context("starting it in the background")
 }
@@ -113,7 +114,7 @@ fn make(mount: &Mount) -> Result<()> {
     run(command)
 }
 
-/// Refuses what would hide a part of the system.
+/// Rejects a target that would hide a part of the system.
 fn check_target(target: &Path) -> Result<()> {
     let real = fs::canonicalize(target).unwrap_or_else(|_| target.components().collect());
     if let Some(needed) = NEEDED.iter().find(|needed| Path::new(needed).starts_with(&real)) {
@@ -127,7 +128,7 @@ fn check_target(target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A bind of a file needs a file to be put over.
+/// A bind of a file needs an existing file as its target.
 fn prepare_target(mount: &Mount, target: &Path, is_bind: bool) -> Result<()> {
     if is_bind && Path::new(&mount.device).is_file() {
         if !target.exists() {

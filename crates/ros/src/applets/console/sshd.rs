@@ -1,6 +1,7 @@
-//! sshd's configuration: keys only, no root, members of the group docker only. Corral writes it and names it on sshd's
-//! command line, so it holds in every console, whatever file the image has. What the owner's `write_files` put at
-//! /etc/ssh/sshd_config (or below /etc/ssh/sshd_config.d) is read after it: sshd keeps the first value of each setting.
+//! sshd's configuration: keys only, no root, members of the group docker only. Corral writes it and
+//! names it on sshd's command line, so it applies in every console, even if the image has its own
+//! file. The owner's `write_files` at /etc/ssh/sshd_config (or below /etc/ssh/sshd_config.d) are
+//! read after it: sshd keeps the first value of each setting.
 
 use super::host_keys;
 use anyhow::{Context, Result, bail};
@@ -12,20 +13,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The file that sshd is started with. In memory: a full disk keeps no owner out.
+/// The file that sshd is started with. It is in memory: a full disk keeps no owner out.
 pub(super) const CONFIG: &str = "/run/corral/ssh/sshd_config";
-/// One that sshd is asked about.
+/// A draft that sshd checks.
 const DRAFT: &str = "/run/corral/ssh/sshd_config.draft";
-/// Who may log in; `cargo xtask tidy` holds it against the manual.
+/// Who may log in. `cargo xtask tidy` compares it with the manual.
 const POLICY: &str = include_str!("sshd_policy.conf");
 const WITH_PASSWORDS: &str = "PasswordAuthentication yes\nAuthenticationMethods publickey password\n";
 const PID: &str = "/run/corral/ssh/sshd.pid";
 const PROGRAM: &str = "/usr/sbin/sshd";
-/// Where files of the owner's are read.
+/// Where the owner's files are read.
 const OF_OWNER: [&str; 2] = ["/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/"];
-/// What our own console has there: a note that leads here.
+/// What our own console has there: a note that refers to this file.
 const NOTE: &str = "# sshd does not read this file.";
-/// What makes a session pleasant where sshd knows it.
+/// Comfort settings, for an sshd that knows them.
 const COMFORT: &str = "UsePAM no
 UseDNS no
 ClientAliveInterval 180
@@ -35,7 +36,8 @@ AcceptEnv LANG LC_*
 ";
 const SFTP: &str = "Subsystem sftp internal-sftp\n";
 
-/// Writes the file. Of the owner's files those are left out that sshd cannot read, or that would open the machine.
+/// Writes the file. The owner's files are left out if sshd cannot read them, or if they would
+/// weaken the policy.
 pub(super) fn write(config: &Config) -> Result<()> {
     let host_keys = host_keys::find();
     if host_keys.is_empty() {
@@ -56,8 +58,8 @@ pub(super) fn write(config: &Config) -> Result<()> {
     if left_out.is_empty() { Ok(()) } else { bail!("settings are left out: {}", left_out.join("; ")) }
 }
 
-/// Without the owner's files: as much as this console's sshd takes. Ours is checked by our tests; another image may have
-/// any sshd.
+/// Without the owner's files: as many settings as this console's sshd accepts. Our tests check
+/// ours; another image may have any sshd.
 fn plain(policy: &str, config: &Config, left_out: &mut Vec<String>) -> String {
     let text = [policy, COMFORT, SFTP].concat();
     if is_our_console() {
@@ -72,7 +74,7 @@ fn plain(policy: &str, config: &Config, left_out: &mut Vec<String>) -> String {
     policy.to_owned()
 }
 
-/// Each file by itself: one that is wrong costs only itself.
+/// Checks each file by itself: a wrong one affects only itself.
 fn readable(
     mut files: Vec<PathBuf>,
     policy: &str,
@@ -89,7 +91,7 @@ fn readable(
     files
 }
 
-/// sshd keeps the first value of each setting: the owner's before what is only pleasant.
+/// sshd keeps the first value of each setting, so the owner's come before the comfort settings.
 fn with_files(policy: &str, files: &[PathBuf]) -> String {
     [policy, subsystem(files), &lines("Include", files), COMFORT].concat()
 }
@@ -98,11 +100,11 @@ fn is_our_console() -> bool {
     fs::read_to_string(OF_OWNER[0]).is_ok_and(|text| text.starts_with(NOTE))
 }
 
-/// Has a running sshd read the file again; sessions go on.
+/// Makes a running sshd read the file again; sessions continue.
 pub(super) fn reload() -> Result<()> {
     let Ok(text) = fs::read_to_string(PID) else { return Ok(()) };
     let pid: i32 = text.trim().parse().with_context(|| format!("reading {PID}"))?;
-    // The number may be another program's by now.
+    // The pid may belong to another program by now.
     if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sshd") {
         corral_engine::sys::signals::send(pid, Signal::HUP)
             .context("having sshd read its configuration again")?;
@@ -110,13 +112,13 @@ pub(super) fn reload() -> Result<()> {
     Ok(())
 }
 
-/// Who may log in, and how. What stands first takes effect.
+/// Who may log in, and how. The first line of a setting takes effect.
 fn policy(config: &Config) -> String {
     let passwords = if config.ssh_pwauth { WITH_PASSWORDS } else { "" };
     [passwords, POLICY].concat()
 }
 
-/// Those that the configuration writes and that are there.
+/// The owner's files that the configuration writes and that exist.
 fn files_of_owner(config: &Config) -> Vec<PathBuf> {
     let is_read = |path: &str| path == OF_OWNER[0] || path.starts_with(OF_OWNER[1]);
     let files = config.write_files.iter().filter(|file| file.container == "console" && is_read(&file.path));
@@ -131,7 +133,7 @@ fn lines(setting: &str, files: &[PathBuf]) -> String {
     files.iter().map(|file| format!("{setting} {}\n", file.display())).collect()
 }
 
-/// sshd takes each subsystem once.
+/// sshd accepts each subsystem only once.
 fn subsystem(files: &[PathBuf]) -> &'static str {
     let names_one = |file: &PathBuf| {
         let text = fs::read_to_string(file).unwrap_or_default();
@@ -140,7 +142,7 @@ fn subsystem(files: &[PathBuf]) -> &'static str {
     if files.iter().any(names_one) { "" } else { SFTP }
 }
 
-/// Asks sshd what it makes of a configuration.
+/// Has sshd check a configuration.
 fn check(text: &str, config: &Config) -> Result<()> {
     write_atomic(Path::new(DRAFT), text.as_bytes(), 0o600)?;
     let users = config.users.iter().map(|user| user.name.as_str()).filter(|name| !name.is_empty());
@@ -148,7 +150,7 @@ fn check(text: &str, config: &Config) -> Result<()> {
     users.into_iter().try_for_each(|user| check_for(user, config))
 }
 
-/// `Match` blocks may say something else of each user, and of each address.
+/// `Match` blocks may change settings for each user and each address.
 fn check_for(user: &str, config: &Config) -> Result<()> {
     let connection = format!("user={user},host=elsewhere,addr=192.0.2.1");
     let said = program::run(Command::new(PROGRAM).args(["-T", "-f", DRAFT, "-C", &connection]))?;
@@ -158,7 +160,7 @@ fn check_for(user: &str, config: &Config) -> Result<()> {
     }
 }
 
-/// The line of the policy that is not in what sshd says of itself.
+/// The line of the policy that is missing in sshd's effective settings.
 fn missing(said: &str, passwords: bool) -> Option<&'static str> {
     let always = ["permitrootlogin no", "permitemptypasswords no", "kbdinteractiveauthentication no"];
     let keys_only = ["passwordauthentication no", "authenticationmethods publickey"];

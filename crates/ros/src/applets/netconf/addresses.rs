@@ -12,8 +12,9 @@ pub(super) fn is_known(interface: &str) -> bool {
     Path::new(FOLDER).join(interface).exists()
 }
 
-/// Can this interface be reached from other networks by IPv6? Routers give such addresses, and dhcpcd's hook does not
-/// note them. The fields of a line: address, index, length of the prefix, scope, flags, name.
+/// True if other networks can reach this interface by IPv6. Routers give such addresses, and
+/// dhcpcd's hook does not record them. The fields of a line: address, index, prefix length, scope,
+/// flags, name.
 pub(super) fn has_global_ipv6(interface: &str) -> bool {
     let addresses = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     addresses.lines().any(|line| {

@@ -1,4 +1,4 @@
-//! Programs that netconf runs. A failure is told, and the rest is done all the same.
+//! Programs that netconf runs. A failure is reported, and netconf continues.
 
 use corral_machine::program;
 use std::process::Command;

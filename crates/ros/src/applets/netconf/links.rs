@@ -1,4 +1,5 @@
-//! Links and their static addresses, by iproute2: bridges, bonds, VLANs; what is not wanted any more is taken away.
+//! Links and their static addresses, by iproute2: bridges, bonds, VLANs. Addresses that are not
+//! configured any more are removed.
 
 use super::commands::ip;
 use super::matching::{Entry, Link};
@@ -9,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Bridges and cables of containers: theirs, not ours.
+/// Interfaces that are not configured here: loopback, and bridges and virtual cables of containers.
 const NOT_OURS: [&str; 9] =
     ["lo", "docker", "br-", "veth", "virbr", "cni", "flannel", "dummy", "bonding_masters"];
 
@@ -17,7 +18,7 @@ fn sysfs(name: &str) -> PathBuf {
     Path::new("/sys/class/net").join(name)
 }
 
-/// Every interface that may be ours.
+/// Every interface that may be configured here.
 pub(super) fn load() -> Vec<Link> {
     let items = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let names = items.filter_map(|item| item.file_name().into_string().ok());
@@ -33,7 +34,7 @@ pub(super) fn load() -> Vec<Link> {
     links
 }
 
-/// Makes the bridges, bonds and VLANs that are wanted and not there.
+/// Creates the configured bridges, bonds and VLANs that do not exist.
 pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
     let exists = |name: &str| sysfs(name).exists();
     for (key, interface) in wanted {
@@ -45,7 +46,7 @@ pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
             [Some(interface.bond.as_str()), Some(key.as_str()).filter(|_| !interface.bond_opts.is_empty())]
         {
             if let Some(bond) = bond.filter(|bond| !bond.is_empty() && !exists(bond)) {
-                // The module makes a bond0 of its own accord.
+                // Loading the module creates a bond0 by itself.
                 load_module("bonding");
                 if !exists(bond) {
                     ip(&["link", "add", bond, "type", "bond"]);
@@ -65,7 +66,7 @@ pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
     }
 }
 
-/// Is there a cable, as the kernel says it: `up`, `down`, `unknown`?
+/// The link state from the kernel: `up`, `down`, `unknown`.
 pub(super) fn state(name: &str) -> String {
     fs::read_to_string(sysfs(name).join("operstate")).unwrap_or_default().trim().to_owned()
 }
@@ -76,7 +77,7 @@ fn load_module(name: &str) {
     }
 }
 
-/// The mode goes first; the kernel takes it only while the bond is down and has no cards.
+/// The mode is set first: the kernel accepts it only while the bond is down and has no cards.
 fn set_bond_options(bond: &str, options: &BTreeMap<String, String>) {
     let folder = sysfs(bond).join("bonding");
     let current = fs::read_to_string(folder.join("mode")).unwrap_or_default();
@@ -98,7 +99,7 @@ fn set_bond_options(bond: &str, options: &BTreeMap<String, String>) {
     }
 }
 
-/// Puts a link into the state that is wanted. One of which nothing is said, while others are, is put down.
+/// Configures a link. A card without an entry, where another link has one, is set down.
 pub(super) fn configure(entry: &Entry<'_>, nothing_is_said: bool) {
     let name = entry.link.name.as_str();
     let Some(interface) = entry.interface else {
@@ -126,7 +127,7 @@ pub(super) fn configure(entry: &Entry<'_>, nothing_is_said: bool) {
     }
 }
 
-/// Makes the link a part of its bridge or bond. False if it stands for itself.
+/// Adds the link to its bridge or bond. False if it has neither.
 fn join(name: &str, interface: &Interface) -> bool {
     let master = match (interface.bond.as_str(), interface.bridge.as_str()) {
         ("", "" | "true" | "false") => return false,
@@ -135,7 +136,7 @@ fn join(name: &str, interface: &Interface) -> bool {
     };
     ip(&["address", "flush", "dev", name]);
     if !interface.bond.is_empty() {
-        // A bond takes only cards that are down.
+        // A bond accepts only cards that are down.
         ip(&["link", "set", name, "down"]);
     }
     ip(&["link", "set", name, "master", master]);
@@ -144,7 +145,7 @@ fn join(name: &str, interface: &Interface) -> bool {
     true
 }
 
-/// What is on the link and not wanted goes; link-local addresses of IPv6 are the kernel's.
+/// Removes addresses that are not configured. IPv6 link-local addresses are the kernel's and stay.
 fn remove_other_addresses(name: &str, wanted: &[&str]) {
     let shown = program::run(Command::new("/usr/bin/ip").args(["-o", "address", "show", "dev", name]));
     let text = shown.unwrap_or_else(|error| {

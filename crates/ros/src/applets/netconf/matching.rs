@@ -1,4 +1,5 @@
-//! Which entry of `rancher.network.interfaces` is about which interface: a MAC beats an exact name beats a pattern.
+//! Which entry of `rancher.network.interfaces` applies to which interface: MAC before exact name
+//! before pattern.
 
 use corral_config::model::Interface;
 use std::collections::BTreeMap;
@@ -8,18 +9,19 @@ use std::collections::BTreeMap;
 pub(super) struct Link {
     pub(super) name: String,
     pub(super) mac: String,
-    /// A card, not something made of others. Only cards go by their MAC: what is made of them has the same one.
+    /// A physical card, not a bridge, bond or VLAN. Only cards match by MAC: links made of them
+    /// share it.
     pub(super) is_card: bool,
 }
 
-/// An interface, and what is said of it.
+/// An interface, and its entry in the configuration.
 #[derive(Debug)]
 pub(super) struct Entry<'a> {
     pub(super) link: Link,
     pub(super) interface: Option<&'a Interface>,
 }
 
-/// What is said of each link.
+/// The configuration of each link.
 pub(super) fn entries<'a>(wanted: &'a BTreeMap<String, Interface>, links: &[Link]) -> Vec<Entry<'a>> {
     links.iter().map(|link| Entry { link: link.clone(), interface: find(wanted, link) }).collect()
 }
@@ -39,7 +41,7 @@ fn find<'a>(wanted: &'a BTreeMap<String, Interface>, link: &Link) -> Option<&'a 
     by_mac.or_else(by_name).or_else(by_pattern).map(|(_, interface)| *interface)
 }
 
-/// `*` stands for any number of characters.
+/// `*` matches any number of characters.
 fn fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

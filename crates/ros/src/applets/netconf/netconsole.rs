@@ -1,5 +1,5 @@
-//! `netconsole=` on the kernel's command line: the kernel hands it only to what is built in, so its module gets it here.
-//! It sends the kernel's log, with our lines in it, from its beginning.
+//! `netconsole=` on the kernel's command line. The kernel passes it only to built-in code, so its
+//! module gets it here. It sends the kernel's log from its beginning, with our lines in it.
 //! <https://docs.kernel.org/networking/netconsole.html>
 
 use super::addresses::{FOLDER, is_known};
@@ -9,7 +9,7 @@ use corral_machine::{inotify, modules};
 use std::path::Path;
 use std::time::Instant;
 
-/// Starts it, if it is asked for; a card that gets its address by DHCP is waited for.
+/// Starts it if it is requested. A card that gets its address by DHCP is waited for.
 pub(super) fn start(command_line: &str, deadline: Instant) -> Result<()> {
     let words = cmdline::words(command_line);
     let targets = cmdline::values(&words, "netconsole");
@@ -22,7 +22,8 @@ pub(super) fn start(command_line: &str, deadline: Instant) -> Result<()> {
     modules::load(&[format!("netconsole netconsole={}", targets.join(";"))])
 }
 
-/// The card whose address is meant where none is given: `[+][r][port]@[address]/[card],[port]@address/[mac]`.
+/// The card whose address is used if none is given:
+/// `[+][r][port]@[address]/[card],[port]@address/[mac]`.
 fn waits_for(target: &str) -> Option<&str> {
     let (source, _) = target.split_once(',')?;
     let (address, card) = source.split_once('@')?.1.split_once('/')?;

@@ -1,4 +1,4 @@
-//! `ros config syslinux`: the kernel parameters of the boot menu on the installed disk, in an editor. They are put into
+//! `ros config syslinux`: edits the kernel parameters of the installed boot menu. They are put into
 //! every entry of both boot loaders, and kept over upgrades.
 
 use crate::release::boot_set::BootSet;

@@ -1,4 +1,4 @@
-//! What is in force, where it comes from, and what is wrong with it.
+//! The effective configuration, where it comes from, and what is wrong with it.
 
 use crate::resolve::cloud_init::CloudInitMark;
 use crate::resolve::confirm::Pending;
@@ -24,7 +24,7 @@ fn load_layers() -> Vec<Layer> {
     layers::load(&Root::machine()).layers
 }
 
-/// `ros config get`. A secret is printed only if it is asked for by its own name.
+/// `ros config get`. A secret is printed only if it is requested by its own name.
 pub(super) fn get(key: &str) -> Result<()> {
     let mut merged = corral_config::merged(&load_layers());
     let is_leaf = path::get(&merged, key).is_some_and(|value| !value.is_object() && !value.is_array());

@@ -6,8 +6,7 @@ use std::time::Duration;
 /// How long a change may stand unconfirmed.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Window {
-    /// Put the change into force now, and take it back unless `ros config confirm` comes within this time: 90s, 10m, 1h30m,
-    /// or seconds
+    /// Apply now, and revert unless confirmed within this time: 90s, 10m, 1h30m, or seconds
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     confirm: Option<Duration>,
 }

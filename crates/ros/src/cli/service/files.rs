@@ -1,4 +1,5 @@
-//! The compose files that are added to the system's: what the repositories have, and what is enabled.
+//! The compose files that are added to the system's: what the repositories have, and what is
+//! enabled.
 
 use crate::cli::repository;
 use crate::docker::{Client, Engine, cli};
@@ -28,7 +29,7 @@ pub(super) fn list() -> Result<()> {
     Ok(())
 }
 
-/// `ros service enable`: only what is here, with its images, is ever enabled.
+/// `ros service enable`: a file is enabled only when it and its images are on this machine.
 pub(super) fn enable(file: &str) -> Result<()> {
     if file.starts_with('/') && !Path::new(file).starts_with(CONF) {
         bail!("{file}: put it below {}, where it outlives restarts of the machine", CONF);
@@ -60,7 +61,7 @@ fn entry(file: &str) -> String {
     format!("{KEY}.\"{file}\"")
 }
 
-/// Those that no engine has yet.
+/// Pulls images that the engine does not have yet.
 fn pull_images(place: &str, config: &Config) -> Result<()> {
     let Some(file) = catalogue::find(&Root::machine(), place, config)? else { return Ok(()) };
     let text = fs::read_to_string(&file).with_context(|| format!("reading {place}"))?;

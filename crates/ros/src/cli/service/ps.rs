@@ -4,7 +4,7 @@ use super::state::Service;
 use crate::docker::{Client, Engine, Port};
 use anyhow::Result;
 
-/// Characters of a command that are shown, and of an id.
+/// How many characters of a command are shown, and of an id.
 const COMMAND: usize = 20;
 const ID: usize = 12;
 
@@ -52,8 +52,8 @@ fn shortened(command: &str) -> String {
     format!("{:?}", format!("{beginning}…"))
 }
 
-/// `0.0.0.0:80->80/tcp, 0.0.0.0:8080->81/tcp`; those that follow each other and keep their number
-/// are a range.
+/// `0.0.0.0:80->80/tcp, 0.0.0.0:8080->81/tcp`. Consecutive ports with equal numbers on both sides
+/// become a range.
 fn spoken(mut ports: Vec<Port>) -> String {
     ports.sort();
     let (mut ranges, mut mappings): (Vec<(Port, u16)>, Vec<String>) = Default::default();

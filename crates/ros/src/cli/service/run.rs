@@ -1,4 +1,4 @@
-//! `ros service`: what is done to a service is done to its container, by the engine that runs it.
+//! `ros service`: an action on a service is an action on its container, by the engine that runs it.
 
 use super::state::Service;
 use crate::docker::{Client, Engine, cli};
@@ -10,18 +10,18 @@ use corral_engine::protocol::Request;
 use std::io::Write;
 use std::thread;
 
-/// It makes the services of the user's Docker.
+/// It creates the services of the user's Docker.
 const USER_SERVICES: &str = "user-services";
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Then show what they write
+    /// Then follow their logs
     #[arg(long)]
     foreground: bool,
-    /// Make them anew even if nothing changed
+    /// Recreate their containers even if nothing changed
     #[arg(long)]
     force_recreate: bool,
-    /// Has no effect: what did not change is never made anew, and nothing is built here
+    /// Has no effect: unchanged containers are never recreated, and nothing is built here
     #[arg(short, long, hide = true)]
     detach: bool,
     #[arg(long, hide = true)]
@@ -34,10 +34,10 @@ pub(crate) struct Up {
 
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
-    /// Ask nothing
+    /// Do not ask for confirmation
     #[arg(short, long)]
     force: bool,
-    /// Their volumes without a name, too
+    /// Also remove their anonymous volumes
     #[arg(short)]
     volumes: bool,
     #[command(flatten)]
@@ -46,10 +46,10 @@ pub(crate) struct Remove {
 
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// How many of the last lines
+    /// Number of lines from the end of the logs
     #[arg(long, default_value_t = 100)]
     lines: u32,
-    /// Go on with what comes
+    /// Follow the logs
     #[arg(long)]
     follow: bool,
     /// Names of services; all if none is given
@@ -63,11 +63,11 @@ pub(crate) struct Names {
     pub(super) services: Vec<String>,
 }
 
-/// What is done to a container.
+/// An action on a container.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Action<'a> {
     Start,
-    /// After so many seconds it is killed.
+    /// After so many seconds the container is killed.
     Stop(u32),
     Restart(u32),
     Kill(&'a str),
@@ -77,7 +77,7 @@ pub(super) enum Action<'a> {
 }
 
 impl Action<'_> {
-    /// Does it, and prints the container's name, as Docker's CLI does.
+    /// Runs the action and prints the container's name, as Docker's CLI does.
     fn run(self, service: &Service) -> Result<()> {
         let (client, container) = (service.client()?, service.container.as_str());
         let done = match self {
@@ -93,7 +93,7 @@ impl Action<'_> {
     }
 }
 
-/// The same to the container of each.
+/// Runs the action on the container of each service.
 pub(super) fn each(names: &[String], action: Action<'_>) -> Result<()> {
     Service::load(names)?.iter().try_for_each(|service| action.run(service))
 }
@@ -115,7 +115,8 @@ pub(super) fn up(options: &Up) -> Result<()> {
     if options.foreground { show(&services, None, true) } else { Ok(()) }
 }
 
-/// Removes its container; PID 1, or the service that makes those of the user's Docker, makes another.
+/// Removes the container. PID 1, or the service that creates those of the user's Docker, recreates
+/// it.
 fn forget(service: &Service) -> Result<()> {
     service.client()?.remove(&service.container, false)?;
     match service.engine {
@@ -131,7 +132,7 @@ pub(super) fn remove(options: &Remove) -> Result<()> {
     if !options.force && !confirm(&format!("Going to remove {}. Are you sure?", names.join(", ")))? {
         return Ok(());
     }
-    // What was disabled goes for good.
+    // What was disabled does not come back.
     ask(Request::Reload).context("putting the configuration into force")?;
     for service in &services {
         if service.state()?.is_some() {
@@ -165,7 +166,7 @@ pub(super) fn logs(options: &Logs) -> Result<()> {
     show(&services, Some(options.lines), options.follow)
 }
 
-/// What they write, each line with the name of its service.
+/// Prints what they write, each line with the name of its service.
 fn show(services: &[Service], lines: Option<u32>, follow: bool) -> Result<()> {
     let print_log = |service: &Service| {
         let print = |line: &str| writeln!(std::io::stdout(), "{}_1 | {line}", service.name).is_ok();

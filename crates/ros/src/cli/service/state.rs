@@ -1,4 +1,4 @@
-//! Services by their names: the container of each, its image, its engine, and how it is.
+//! Services by their names: the container of each, its image, its engine, and its state.
 
 use crate::applets::user_services::HASH_LABEL;
 use crate::docker::{Client, Engine};
@@ -11,15 +11,15 @@ use corral_engine::protocol::{Reply, Request};
 use corral_engine::spec::{self, Snapshot};
 use std::time::{Duration, Instant};
 
-/// How long a service may take to be there: its image may have to be pulled, and it may wait for
-/// others.
+/// How long a service may take to start: its image may have to be pulled, and it may wait for
+/// dependencies.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What there is of a service.
+/// The state of a service's container.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) id: String,
-    /// Docker's word, or `stopping`.
+    /// Docker's status, or `stopping`.
     status: String,
     exit_code: i64,
 }
@@ -40,7 +40,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Those of these names; all if no name is given.
+    /// The services of these names; all if no name is given.
     pub(super) fn load(names: &[String]) -> Result<Vec<Service>> {
         let all = Service::load_all();
         if names.is_empty() {
@@ -50,7 +50,7 @@ impl Service {
             let unknown = || format!("No such service: {name}");
             match all.iter().find(|service| service.name == *name) {
                 Some(service) => Ok(service.clone()),
-                // One that was disabled may still have its container.
+                // A service that was disabled may still have its container.
                 None => Service::left_over(name).with_context(unknown)?.with_context(unknown),
             }
         };
@@ -78,7 +78,7 @@ impl Service {
         of_system.chain(of_user).collect()
     }
 
-    /// A container of that name that was made from a configuration, and not by hand.
+    /// A container of that name that was created from a configuration, not by hand.
     fn left_over(name: &str) -> Result<Option<Service>> {
         let service = |engine| Service {
             name: name.to_owned(),
@@ -114,12 +114,13 @@ impl Service {
         }
     }
 
-    /// The same; an engine that does not answer yet has no containers yet.
+    /// The same, but an engine that does not answer yet has no containers.
     pub(super) fn state_so_far(&self) -> Option<State> {
         self.state().unwrap_or_default()
     }
 
-    /// Waits until it runs, or has done its work. The container that was stopped before is started.
+    /// Waits until it runs, or has exited with success. A container that was stopped before is
+    /// started.
     pub(super) fn wait(&self, stopped: Option<&str>) -> Result<()> {
         let client = self.client()?;
         let deadline = Instant::now() + TIMEOUT;
@@ -130,7 +131,7 @@ impl Service {
         })
     }
 
-    /// None while it may still come; an error if it has failed.
+    /// None while it may still start; an error if it has failed.
     fn is_there(&self, client: &Client, stopped: Option<&str>) -> Result<Option<()>> {
         let Some(state) = self.state_so_far() else { return Ok(None) };
         match (state.status.as_str(), state.exit_code) {
@@ -146,8 +147,8 @@ impl Service {
     }
 }
 
-/// From PID 1, and not by Docker's API: that knows neither which containers are of the plan, nor of
-/// one that is being stopped to be made again from another definition.
+/// From PID 1, not by Docker's API. The API does not know which containers are in the plan. It also
+/// does not show one that is being stopped to be recreated from another definition.
 pub(super) fn inspect_in_system(container: &str) -> Result<Option<Snapshot>> {
     match ask(Request::Inspect { container: container.to_owned() }) {
         Ok(Reply::Container(snapshot)) => Ok(Some(*snapshot)),

@@ -1,5 +1,6 @@
-//! `ros service upgrade`: a newer image of a service of the owner's is tried before it counts, beside the old container
-//! where that can be, and taken back where it does not work.
+//! `ros service upgrade`: tries a newer image of an owner's service before it takes effect. The
+//! trial runs beside the old container where possible. If it does not work, the service is rolled
+//! back to its old image.
 
 use super::state::inspect_in_system;
 use crate::docker::{Client, Container, Engine, State, cli};
@@ -8,16 +9,16 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 
-/// A service without a health check works if it has run for so long.
+/// A service without a health check works once it has run this long.
 const SETTLED: Duration = Duration::from_secs(10);
-/// Images that are part of the system have such names.
+/// Prefix of images that are part of the system.
 const OURS: &str = "corral/";
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Name of a service of the system
     name: String,
-    /// Seconds that the new container has until it works
+    /// Seconds until the new container must work
     #[arg(long, default_value_t = 120)]
     time: u64,
 }
@@ -30,9 +31,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
 #[derive(Debug)]
 struct Service {
     name: String,
-    /// Image as its compose file names it.
+    /// Image, as its compose file names it.
     reference: String,
-    /// As the engine shows it, with the digest of the image that it has.
+    /// As the engine shows it, with the digest of its image.
     container: Container,
     client: Client,
 }
@@ -88,7 +89,7 @@ impl Service {
         Ok(())
     }
 
-    /// Two containers must not be in each other's way.
+    /// Two containers must not disturb each other.
     fn why_not_beside(&self) -> Option<&'static str> {
         let host = &self.container.host_config;
         if host["NetworkMode"] == "host" {
@@ -102,12 +103,13 @@ impl Service {
         }
     }
 
-    /// A second container from the new image, without published ports, until it works.
+    /// A second container from the new image, without published ports. It is removed after the
+    /// trial.
     fn try_beside(&self, image: &str, time: Duration) -> Result<()> {
         let trial = format!("{}-upgrade", self.name);
         println!("{}: trying the new image beside the old container", self.name);
         let client = &self.client;
-        // One that was left over.
+        // Removes one that an earlier trial left.
         client.remove(&trial, false)?;
         client.create(&trial, &self.trial_body(image))?;
         let started = client.start(&trial).map_err(anyhow::Error::from);
@@ -123,14 +125,15 @@ impl Service {
         body["HostConfig"] = self.container.host_config.clone();
         body["HostConfig"]["PortBindings"] = json!({});
         body["HostConfig"]["RestartPolicy"] = json!({"Name": "no"});
-        // Without its names there: no other container is to take it for the service.
+        // Without its network aliases: no other container must take it for the service.
         let networks = self.container.network_settings.networks.keys();
         let networks: Map<String, Value> = networks.map(|name| (name.clone(), json!({}))).collect();
         body["NetworkingConfig"] = json!({"EndpointsConfig": networks});
         body
     }
 
-    /// Without its container PID 1 makes the service anew, from what the image's name stands for now.
+    /// Once its container is removed, PID 1 recreates the service from the image that its name now
+    /// stands for.
     fn replace(&self, image: &str, time: Duration) -> Result<()> {
         self.client.stop(&self.name, None)?;
         self.client.remove(&self.name, false)?;
@@ -145,11 +148,13 @@ impl Service {
         self.client.tag(&self.container.image, repository, tag).map_err(Into::into)
     }
 
-    /// With a health check: until it says so. Without one: it has run for a while, or has done its work.
+    /// With a health check: until it is healthy. Without one: until it has run for a while, or
+    /// exited with success.
     fn wait_until_it_works(&self, name: &str, image: &str, time: Duration) -> Result<()> {
         let mut running: Option<(String, Instant)> = None;
         let done = self.client.watch(&[name], Instant::now() + time, || {
-            // Between two containers of one name there is none, nor from an engine that does not answer at the moment.
+            // While a container is replaced none may be found, and the engine may not answer for a
+            // moment.
             let found = self.client.container(name).unwrap_or_default();
             let Some(found) = found.filter(|found| found.image == image) else { return Ok(None) };
             let start = found.state.started_at.clone();
@@ -166,7 +171,7 @@ impl Service {
         done.map_err(|error| anyhow!("{error:#}{}", self.last_words(name)))
     }
 
-    /// The end of its log, for the owner to see why.
+    /// The last lines of its log, which show the owner the cause.
     fn last_words(&self, name: &str) -> String {
         match self.client.last_lines(name, 5) {
             lines if lines.is_empty() => String::new(),
@@ -175,7 +180,7 @@ impl Service {
     }
 }
 
-/// None if it is too early to say.
+/// None if it is too early to decide.
 fn works(name: &str, state: &State, has_settled: bool) -> Option<Result<()>> {
     match (state.status.as_str(), state.health()) {
         ("exited", _) if state.exit_code == 0 && state.error.is_empty() => Some(Ok(())),
