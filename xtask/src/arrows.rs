@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Each folder, its crate, and which others that may use: the arrows of ARCHITECTURE.md.
-pub(crate) const ARROWS: [(&str, &str, &[&str]); 12] = [
+pub(crate) const ARROWS: [(&str, &str, &[&str]); 13] = [
     ("crates/config", "corral-config", &[]),
     ("crates/plan", "corral-plan", &["corral-config"]),
     ("crates/machine", "corral-machine", &[]),
@@ -27,6 +27,19 @@ pub(crate) const ARROWS: [(&str, &str, &[&str]); 12] = [
             "corral-init",
             "corral-machine",
             "corral-plan",
+        ],
+    ),
+    (
+        "fuzz",
+        "corral-fuzz",
+        &[
+            "corral-cloud",
+            "corral-config",
+            "corral-daemon",
+            "corral-engine",
+            "corral-machine",
+            "corral-plan",
+            "corral-ros",
         ],
     ),
     ("xtask", "xtask", &["corral-config", "corral-plan", "vmtest"]),

@@ -77,7 +77,7 @@ enum Command {
     Tidy(tidy::Options),
     /// Write the tables of the manual that come from the code: keys and services
     Docs,
-    /// Run a fuzz target (or all) for some minutes each
+    /// Run a fuzz target (or all) for some time each; --list names them
     Fuzz(fuzz::Options),
 }
 

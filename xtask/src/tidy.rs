@@ -90,7 +90,7 @@ pub(crate) fn check() -> Result<()> {
 
 fn rust_files() -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for top in ["crates", "xtask", "tests", "fuzz/targets"] {
+    for top in ["crates", "xtask", "tests", "fuzz"] {
         collect(&paths::root().join(top), "rs", &mut files)?;
     }
     Ok(files)

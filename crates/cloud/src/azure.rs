@@ -18,6 +18,16 @@ const VERSION: [(&str, &str); 2] =
 pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
     let url = format!("{base}/metadata/instance?api-version=2021-02-01");
     let Some(data) = http.get_json(&url, &METADATA)? else { return Ok(None) };
+    let found = parse(&data)?;
+    if found.is_some() && base.contains("169.254.169.254") {
+        // The machine runs all the same if the report is not taken.
+        let _ = report_ready(http);
+    }
+    Ok(found)
+}
+
+/// What the answer says; None if it is not of Azure's service.
+pub fn parse(data: &Value) -> Result<Option<Found>> {
     let Some(compute) = data.get("compute") else { return Ok(None) };
     let user_data = match compute["userData"].as_str().unwrap_or_default() {
         "" => None,
@@ -32,6 +42,7 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
             .pointer("/osProfile/computerName")
             .or(compute.get("name"))
             .and_then(Value::as_str)
+            .filter(|name| !name.is_empty())
             .map(str::to_owned),
         ssh_public_keys: keys_from(&keys(compute)),
         public_ipv4: address(&format!("{first}/ipv4/ipAddress/0/publicIpAddress")),
@@ -39,10 +50,6 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
         private_ipv6: address(&format!("{first}/ipv6/ipAddress/0/privateIpAddress")),
         public_ipv6: String::new(),
     };
-    if base.contains("169.254.169.254") {
-        // The machine runs even if the platform does not accept the report.
-        let _ = report_ready(http);
-    }
     Ok(Some(Found { user_data, metadata, ..Found::default() }))
 }
 
@@ -55,16 +62,17 @@ fn keys(compute: &Value) -> Value {
 fn report_ready(http: &Http) -> Result<()> {
     let url = format!("{WIRE_SERVER}/machine/?comp=goalstate");
     let text = http.get_text(&url, &VERSION)?.context("no goal state")?;
-    let health = health(&text)?;
+    let health = parse_goal_state(&text)?;
     http.post(&format!("{WIRE_SERVER}/machine?comp=health"), &VERSION, &health).map(drop)
 }
 
 /// The report that answers a goal state.
-fn health(goal_state: &str) -> Result<String> {
+pub fn parse_goal_state(goal_state: &str) -> Result<String> {
     let document = roxmltree::Document::parse(goal_state).context("the goal state is no XML")?;
     let text = |name: &str| {
         let node = document.descendants().find(|node| node.has_tag_name(name));
-        node.and_then(|node| node.text()).with_context(|| format!("the goal state has no {name}"))
+        let text = node.and_then(|node| node.text());
+        text.map(escape).with_context(|| format!("the goal state has no {name}"))
     };
     Ok(format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?><Health><GoalStateIncarnation>{}</GoalStateIncarnation><Container>\
@@ -76,14 +84,21 @@ fn health(goal_state: &str) -> Result<String> {
     ))
 }
 
+/// Text as XML writes it.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\r', "&#13;")
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_report_names_what_the_goal_state_names() {
         let state = "<GoalState><Version>2012</Version><Incarnation>1</Incarnation><Container><ContainerId>c</ContainerId>\
             <RoleInstanceList><RoleInstance><InstanceId>i</InstanceId></RoleInstance></RoleInstanceList></Container></GoalState>";
-        let health = super::health(state).unwrap();
+        let health = super::parse_goal_state(state).unwrap();
         assert!(health.contains("<GoalStateIncarnation>1<") && health.contains("<InstanceId>i<"), "{health}");
-        assert!(super::health("<html>").is_err());
+        assert!(super::parse_goal_state("<html>").is_err());
+        let health = super::parse_goal_state(&state.replace(">i<", ">&lt;i&amp;<")).unwrap();
+        assert!(health.contains("<InstanceId>&lt;i&amp;<"), "{health}");
     }
 }

@@ -9,23 +9,27 @@ use serde_json::Value;
 
 pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
     let Some(data) = http.get_json(&format!("{base}/metadata/v1.json"), &[])? else { return Ok(None) };
-    if data.get("droplet_id").is_none() {
-        return Ok(None);
-    }
+    let Some(found) = parse(&data) else { return Ok(None) };
     let user_data = http.get(&format!("{base}/metadata/v1/user-data"));
+    Ok(Some(Found { network: found.network, ..Found::with_user_data(user_data, found.metadata) }))
+}
+
+/// What the answer says; None if it is not of DigitalOcean's service.
+pub fn parse(data: &Value) -> Option<Found> {
+    data.get("droplet_id")?;
     let address = |kind: &str, version: &str| {
         let found = data.pointer(&format!("/interfaces/{kind}/0/{version}/ip_address"));
         found.and_then(Value::as_str).unwrap_or_default().to_owned()
     };
     let metadata = Metadata {
-        hostname: data.get("hostname").and_then(Value::as_str).map(str::to_owned),
+        hostname: data["hostname"].as_str().filter(|name| !name.is_empty()).map(str::to_owned),
         ssh_public_keys: keys_from(&data["public_keys"]),
         public_ipv4: address("public", "ipv4"),
         public_ipv6: address("public", "ipv6"),
         private_ipv4: address("private", "ipv4"),
         private_ipv6: address("private", "ipv6"),
     };
-    Ok(Some(Found { network: network(&data), ..Found::with_user_data(user_data, metadata) }))
+    Some(Found { metadata, network: network(data), ..Found::default() })
 }
 
 fn network(data: &Value) -> Option<Value> {

@@ -39,12 +39,14 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
     Ok(Some(Found::with_user_data(http.get_with(&at("user-data"), headers), metadata)))
 }
 
-/// The list has a line `0=name` for each key.
 fn keys(list: &str, data: &dyn Fn(&str) -> String) -> BTreeMap<String, String> {
-    let mut keys = BTreeMap::new();
-    for (number, name) in list.lines().filter_map(|line| line.split_once('=')) {
-        let key = data(&format!("public-keys/{number}/openssh-key"));
-        keys.insert(name.trim().to_owned(), key);
-    }
-    keys
+    let keys = parse_key_list(list).into_iter();
+    let keys = keys.map(|(number, name)| (name, data(&format!("public-keys/{number}/openssh-key"))));
+    keys.filter(|(_, key)| !key.is_empty()).collect()
+}
+
+/// The list has a line `0=name` for each key.
+pub fn parse_key_list(list: &str) -> Vec<(u32, String)> {
+    let lines = list.lines().filter_map(|line| line.split_once('='));
+    lines.filter_map(|(number, name)| Some((number.trim().parse().ok()?, name.trim().to_owned()))).collect()
 }

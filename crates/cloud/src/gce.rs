@@ -20,10 +20,10 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
     };
     let mut keys = BTreeMap::new();
     for place in ["project/attributes/sshKeys", "project/attributes/ssh-keys"] {
-        collect(&text(place)?, "project", &mut keys);
+        keys.extend(parse_keys(&text(place)?, "project"));
     }
     for place in ["instance/attributes/sshKeys", "instance/attributes/ssh-keys"] {
-        collect(&text(place)?, "instance", &mut keys);
+        keys.extend(parse_keys(&text(place)?, "instance"));
     }
     let interface = "instance/network-interfaces/0";
     let metadata = Metadata {
@@ -37,10 +37,11 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
 }
 
 /// Lines of `user:key`.
-fn collect(text: &str, origin: &str, keys: &mut BTreeMap<String, String>) {
-    for (number, line) in text.lines().enumerate() {
-        if let Some((user, key)) = line.split_once(':') {
-            keys.insert(format!("{origin}-{number:03}-{user}"), key.trim().to_owned());
-        }
-    }
+pub fn parse_keys(text: &str, origin: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().enumerate();
+    let keys = lines.filter_map(|(number, line)| {
+        let (user, key) = line.split_once(':')?;
+        Some((format!("{origin}-{number:03}-{user}"), key.trim().to_owned()))
+    });
+    keys.filter(|(_, key)| !key.is_empty()).collect()
 }

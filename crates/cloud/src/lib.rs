@@ -2,15 +2,15 @@
 //! use one HTTP client and one deadline. No caller waits longer than that, however a server
 //! behaves.
 
-mod azure;
-mod digitalocean;
-mod ec2;
+pub mod azure;
+pub mod digitalocean;
+pub mod ec2;
 mod found;
-mod gce;
+pub mod gce;
 pub mod http;
-mod network_data;
-mod openstack;
-mod packet;
+pub mod network_data;
+pub mod openstack;
+pub mod packet;
 pub mod seed;
 pub mod vmware;
 

@@ -111,9 +111,8 @@ fn texts(value: &Value, key: &str) -> Vec<String> {
     }
 }
 
-/// OpenStack's `network_data.json`. Cards only: bonds and VLANs of the provider belong in user
-/// data.
-pub(super) fn from_openstack(data: &Value) -> Option<Value> {
+/// OpenStack's `network_data.json`. Cards only; bonds and VLANs of the provider are told in user-data.
+pub fn from_openstack(data: &Value) -> Option<Value> {
     let mut interfaces = Interfaces::default();
     for network in list(data, "networks") {
         let link = list(data, "links").iter().find(|link| link["id"] == network["link"]);
@@ -141,7 +140,7 @@ pub(super) fn from_openstack(data: &Value) -> Option<Value> {
 }
 
 /// NoCloud's `network-config`, version 1 or 2 (netplan's), as Proxmox and libvirt write it.
-pub(super) fn from_nocloud(data: &Value) -> Option<Value> {
+pub fn from_nocloud(data: &Value) -> Option<Value> {
     let data = data.get("network").unwrap_or(data);
     let mut interfaces = Interfaces::default();
     match data["version"].as_u64() {

@@ -18,7 +18,7 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
 }
 
 /// `meta_data.json`, or NoCloud's `meta-data`: the same things under a few names.
-pub(super) fn metadata(data: &Value) -> Metadata {
+pub fn metadata(data: &Value) -> Metadata {
     let names = ["hostname", "local-hostname", "name"];
     let name = names.iter().find_map(|key| data.get(*key)?.as_str());
     let keys = ["public_keys", "public-keys"].iter().find_map(|key| data.get(*key));

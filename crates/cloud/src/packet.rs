@@ -6,30 +6,35 @@ use super::http::Http;
 use anyhow::Result;
 use corral_config::metadata::{Metadata, keys_from};
 use serde_json::{Map, Value, json};
+use std::net::Ipv4Addr;
 
 pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
     let Some(data) = http.get_json(&format!("{base}/metadata"), &[])? else { return Ok(None) };
     let user_data = http.get(&format!("{base}/userdata"));
+    if let Some(url) = data["phone_home_url"].as_str() {
+        // The provider shows a machine as ready when it has called; it runs all the same if that fails.
+        let _ = http.post(url, &[("Content-Type", "application/json")], "{}");
+    }
+    let found = parse(&data);
+    Ok(Some(Found { network: found.network, ..Found::with_user_data(user_data, found.metadata) }))
+}
+
+/// What the answer says.
+pub fn parse(data: &Value) -> Found {
     let address = |public: bool, family: u64| {
         let fits = |item: &&Value| item["public"] == public && item["address_family"] == family;
-        let found = addresses(&data).iter().find(fits).and_then(|item| item["address"].as_str());
+        let found = addresses(data).iter().find(fits).and_then(|item| item["address"].as_str());
         found.unwrap_or_default().to_owned()
     };
     let metadata = Metadata {
-        hostname: data["hostname"].as_str().map(str::to_owned),
+        hostname: data["hostname"].as_str().filter(|name| !name.is_empty()).map(str::to_owned),
         ssh_public_keys: keys_from(&data["ssh_keys"]),
         public_ipv4: address(true, 4),
         public_ipv6: address(true, 6),
         private_ipv4: address(false, 4),
         private_ipv6: address(false, 6),
     };
-    let network = network(&data);
-    if let Some(url) = data["phone_home_url"].as_str() {
-        // The provider shows a machine as ready after this call. The machine runs even if the call
-        // fails.
-        let _ = http.post(url, &[("Content-Type", "application/json")], "{}");
-    }
-    Ok(Some(Found { network, ..Found::with_user_data(user_data, metadata) }))
+    Found { metadata, network: network(data), ..Found::default() }
 }
 
 fn addresses(data: &Value) -> &[Value] {
@@ -55,7 +60,8 @@ fn network(data: &Value) -> Option<Value> {
         match (item["public"].as_bool(), item["address_family"].as_u64()) {
             (Some(true), Some(4)) => bond["gateway"] = json!(gateway),
             (Some(true), Some(6)) => bond["gateway_ipv6"] = json!(gateway),
-            (Some(false), Some(4)) => {
+            // It becomes part of a command.
+            (Some(false), Some(4)) if gateway.parse::<Ipv4Addr>().is_ok() => {
                 bond["post_up"] = json!([format!("ip route replace 10.0.0.0/8 via {gateway}")])
             }
             _ => {}
@@ -67,4 +73,20 @@ fn network(data: &Value) -> Option<Value> {
 
 fn cidr(item: &Value) -> Option<String> {
     Some(format!("{}/{}", item["address"].as_str()?, item["cidr"].as_u64()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_that_is_no_address_is_in_no_command() {
+        let commands = |gateway: &str| {
+            let address = json!({"public": false, "address_family": 4, "gateway": gateway});
+            let data = json!({"network": {"interfaces": [], "addresses": [address]}});
+            parse(&data).network.unwrap()["interfaces"]["bond0"]["post_up"].clone()
+        };
+        assert_eq!(commands("10.1.0.1"), json!(["ip route replace 10.0.0.0/8 via 10.1.0.1"]));
+        assert_eq!(commands("10.1.0.1; reboot"), Value::Null);
+    }
 }

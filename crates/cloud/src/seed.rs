@@ -59,6 +59,11 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
 fn read_tree(path: &Path) -> Result<Value> {
     let bytes = read_file(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let text = std::str::from_utf8(&bytes).with_context(|| format!("{name} is not UTF-8 text"))?;
+    parse_tree(&name, &bytes)
+}
+
+/// The tree in a file of that name.
+pub fn parse_tree(name: &str, bytes: &[u8]) -> Result<Value> {
+    let text = std::str::from_utf8(bytes).with_context(|| format!("{name} is not UTF-8 text"))?;
     Ok(yaml::parse(text).map_err(|error| anyhow::anyhow!("{name}:{error}"))?.to_value())
 }

@@ -31,8 +31,7 @@ pub fn read(file: Option<&Path>) -> Result<Option<(Found, Option<String>)>> {
         let bytes = seed::read_file(file)?;
         let text =
             std::str::from_utf8(&bytes).with_context(|| format!("{} is not UTF-8 text", file.display()))?;
-        let keys = parse_ovf(text)?;
-        return interpret(&mut |key| keys.get(key).cloned()).map(Some);
+        return parse_environment(text).map(Some);
     }
     if !is_here() {
         return Ok(None);
@@ -44,16 +43,18 @@ pub fn read(file: Option<&Path>) -> Result<Option<(Found, Option<String>)>> {
         Some(String::from_utf8_lossy(&value).trim().to_owned()).filter(|value| !value.is_empty())
     };
     match ask("ovfEnv").or_else(|| ask("ovfenv")) {
-        Some(text) => {
-            let keys = parse_ovf(&text)?;
-            interpret(&mut |key| keys.get(key).cloned()).map(Some)
-        }
+        Some(text) => parse_environment(&text).map(Some),
         None => interpret(&mut ask).map(Some),
     }
 }
 
-/// `<Property oe:key="guestinfo.hostname" oe:value="…"/>` of an OVF environment. A property without
-/// a value is not set.
+/// What an OVF environment says, and the URL that it names.
+pub fn parse_environment(text: &str) -> Result<(Found, Option<String>)> {
+    let keys = parse_ovf(text)?;
+    interpret(&mut |key| keys.get(key).cloned())
+}
+
+/// `<Property oe:key="guestinfo.hostname" oe:value="…"/>` of an OVF environment. One without a value is not set.
 fn parse_ovf(text: &str) -> Result<BTreeMap<String, String>> {
     let document = roxmltree::Document::parse(text).context("the OVF environment is no XML")?;
     let attribute = |node: &roxmltree::Node<'_, '_>, name: &str| {

@@ -5,7 +5,7 @@
 //! `serve` brings it up. What every part of it can reach is in `shared`. All that a client or a
 //! network sends to the engine is read here, and by no other process of it.
 
-mod api;
+pub mod api;
 mod blocking;
 mod bus;
 mod checks;
@@ -16,7 +16,7 @@ mod health;
 mod hub;
 pub mod image;
 mod logs;
-mod network;
+pub mod network;
 mod prepare;
 mod record;
 mod removal;

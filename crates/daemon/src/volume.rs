@@ -72,7 +72,7 @@ pub(crate) fn remove(name: &str) -> Result<(), EngineError> {
 }
 
 /// A name becomes a folder's.
-fn check(name: &str) -> Result<(), EngineError> {
+pub(crate) fn check(name: &str) -> Result<(), EngineError> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if starts && name.bytes().all(good) && name.len() <= 200 {

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 /// The type of what is encrypted, as blkid(8) names it.
 pub const LUKS: &str = "crypto_LUKS";
 
-/// A file system as its superblock describes it.
+/// The superblock of every type that is known lies in so many bytes from the start.
+const SUPERBLOCKS: usize = 68 * 1024;
+
+/// A file system as its superblock tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSystem {
     /// Type as mount(2) takes it: `ext4`, `vfat`, `iso9660`, `erofs`, `xfs`, `btrfs`, `swap`;
@@ -54,9 +57,9 @@ pub fn load_volumes() -> Vec<Volume> {
 /// Reads the superblock of a device (or of a file with a file system in it).
 pub fn load_file_system(device: &Path) -> Result<Option<FileSystem>> {
     let file = File::open(device).with_context(|| format!("opening {}", device.display()))?;
-    let mut start = vec![0_u8; 68 * 1024];
+    let mut start = vec![0_u8; SUPERBLOCKS];
     let read = read_up_to(&file, &mut start);
-    Ok(parse(&start[..read]))
+    Ok(parse_file_system(&start[..read]))
 }
 
 /// Devices that `LABEL=x`, `UUID=x` or `/dev/x` stand for. With more than one, the owner must
@@ -121,7 +124,9 @@ fn read_up_to(file: &File, buffer: &mut [u8]) -> usize {
     filled
 }
 
-fn parse(start: &[u8]) -> Option<FileSystem> {
+/// The file system whose superblock is in the first bytes of a device. They may be a stranger's: label and UUID are fit
+/// to be shown on a terminal, and the UUID to be part of a name.
+pub fn parse_file_system(start: &[u8]) -> Option<FileSystem> {
     [parse_luks, parse_ext, parse_erofs, parse_iso9660, parse_xfs, parse_btrfs, parse_swap, parse_vfat]
         .iter()
         .find_map(|parse| parse(start))
@@ -133,7 +138,14 @@ fn field(bytes: &[u8], offset: usize, length: usize) -> Option<&[u8]> {
 
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).trim_end().to_owned()
+    String::from_utf8_lossy(&bytes[..end]).trim_end().replace(char::is_control, "\u{fffd}")
+}
+
+/// A UUID that is kept as text; empty if it is none.
+fn written_uuid(bytes: &[u8]) -> String {
+    let found = text(bytes);
+    let is_uuid = found.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    if is_uuid { found } else { String::new() }
 }
 
 fn uuid(bytes: &[u8]) -> String {
@@ -154,7 +166,7 @@ fn parse_luks(start: &[u8]) -> Option<FileSystem> {
     let header = field(start, 0, 208)?;
     let version = header.strip_prefix(b"LUKS\xba\xbe")?.get(1)?;
     let label = if *version == 2 { text(&header[24..72]) } else { String::new() };
-    found(LUKS, label, text(&header[168..208]))
+    found(LUKS, label, written_uuid(&header[168..208]))
 }
 
 /// <https://docs.kernel.org/filesystems/ext4/super.html>
@@ -169,11 +181,13 @@ fn parse_ext(start: &[u8]) -> Option<FileSystem> {
     let number = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
     let has_64_bits = number(0x60) & 0x80 != 0;
     let blocks = u64::from(number(0x4)) | if has_64_bits { u64::from(number(0x150)) << 32 } else { 0 };
+    // The largest block has 64 KiB.
+    let block_size = Some(number(0x18)).filter(|log| *log <= 6).map(|log| 1024_u64 << log);
     Some(FileSystem {
         kind: "ext4",
         label: text(&block[0x78..0x88]),
         uuid: uuid(&block[0x68..0x78]),
-        size: blocks.checked_shl(number(0x18).saturating_add(10)).unwrap_or_default(),
+        size: block_size.and_then(|size| blocks.checked_mul(size)).unwrap_or_default(),
         dirty: needs_recovery || has_errors || state & 1 == 0,
     })
 }
@@ -190,7 +204,8 @@ fn parse_iso9660(start: &[u8]) -> Option<FileSystem> {
 }
 
 fn parse_xfs(start: &[u8]) -> Option<FileSystem> {
-    (field(start, 0, 4)? == b"XFSB").then(|| found("xfs", text(&start[108..120]), uuid(&start[32..48])))?
+    let block = field(start, 0, 120)?;
+    (&block[..4] == b"XFSB").then(|| found("xfs", text(&block[108..120]), uuid(&block[32..48])))?
 }
 
 fn parse_btrfs(start: &[u8]) -> Option<FileSystem> {
@@ -233,6 +248,34 @@ mod tests {
             ("/dev/mmcblk0", "/dev/mmcblk0p1"),
         ] {
             assert_eq!(numbered(Path::new(disk), 1), Path::new(expected));
+        }
+    }
+
+    #[test]
+    fn a_device_that_ends_in_its_superblock_has_none() {
+        for start in [&b"XFSB"[..], b"LUKS\xba\xbe\0\x02", b"", &[0_u8; 1080]] {
+            assert_eq!(parse_file_system(start), None);
+        }
+    }
+
+    #[test]
+    fn what_a_superblock_says_is_fit_for_terminals_and_names() {
+        let mut header = b"LUKS\xba\xbe\0\x02".to_vec();
+        header.resize(208, 0);
+        header[24..29].copy_from_slice(b"a\x1b[2J");
+        header[168..176].copy_from_slice(b"../../up");
+        let found = parse_file_system(&header).unwrap();
+        assert_eq!((found.label.as_str(), found.uuid.as_str()), ("a\u{fffd}[2J", ""));
+    }
+
+    #[test]
+    fn a_size_that_is_too_large_is_none() {
+        let mut start = vec![0_u8; 2048];
+        start[1024 + 0x38..1024 + 0x3a].copy_from_slice(&[0x53, 0xef]);
+        start[1024 + 0x4..1024 + 0x8].copy_from_slice(&[0xff; 4]);
+        for (log, size) in [(2, u64::from(u32::MAX) << 12), (7, 0), (60, 0)] {
+            start[1024 + 0x18] = log;
+            assert_eq!(parse_file_system(&start).unwrap().size, size, "{log}");
         }
     }
 }

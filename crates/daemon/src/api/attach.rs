@@ -195,8 +195,8 @@ async fn wait_for_input(shared: &Shared, container: &Snapshot, hub: &Hub) {
     {}
 }
 
-/// `ctrl-p,ctrl-q` as bytes.
-fn detach_keys(text: &str) -> Vec<u8> {
+/// `ctrl-p,ctrl-q` as bytes; there is at least one.
+pub fn detach_keys(text: &str) -> Vec<u8> {
     let key = |word: &str| match word.strip_prefix("ctrl-") {
         Some("@") => Some(0),
         Some(letter) => letter.bytes().next().map(|byte| byte & 0x1f),
@@ -207,7 +207,7 @@ fn detach_keys(text: &str) -> Vec<u8> {
 }
 
 /// Looks for the keys, which may come in several pieces; they are not passed on.
-fn find_keys(bytes: &mut Vec<u8>, keys: &[u8], seen: &mut usize) -> bool {
+pub fn find_keys(bytes: &mut Vec<u8>, keys: &[u8], seen: &mut usize) -> bool {
     let mut passed = Vec::with_capacity(bytes.len());
     for byte in bytes.iter() {
         if *byte == keys[*seen] {

@@ -95,6 +95,18 @@ fn make(shared: &Shared, name: String, body: ContainerCreateBody) -> Result<Cont
     let image = lookup::find(&wanted)?;
     store::touch(&image.id);
     let host = body.host_config.clone().unwrap_or_default();
+    let mut spec = plan_spec(body, &image)?;
+    spec.name = name;
+    spec.image = reference::familiar(&wanted).ok().filter(|_| !image.id.contains(&wanted)).unwrap_or(wanted);
+    join(shared, &mut spec, &host)?;
+    mounts::of_others(shared, &host, &mut spec)?;
+    mounts::make_volumes(&mut spec, &image)?;
+    Ok(spec)
+}
+
+/// What a client says of a container, with what its image says: all that needs neither the store nor other containers.
+pub fn plan_spec(body: ContainerCreateBody, image: &Image) -> Result<ContainerSpec, EngineError> {
+    let host = body.host_config.clone().unwrap_or_default();
     refuse(&host)?;
     let has_command = body.cmd.as_ref().is_some_and(|words| !words.is_empty())
         || body.entrypoint.as_ref().is_some_and(|words| words.iter().any(|word| !word.is_empty()))
@@ -103,14 +115,12 @@ fn make(shared: &Shared, name: String, body: ContainerCreateBody) -> Result<Cont
     if !has_command {
         return Err(EngineError::BadRequest("no command specified".to_owned()));
     }
-    let mut spec = process(body, &image)?;
-    spec.name = name;
-    spec.image = reference::familiar(&wanted).ok().filter(|_| !image.id.contains(&wanted)).unwrap_or(wanted);
+    let mut spec = process(body, image)?;
     spec.image_id = image.id.clone();
     spec.own_names = true;
-    isolate(shared, &mut spec, &host)?;
+    isolate(&mut spec, &host)?;
     limit(&mut spec, &host)?;
-    spec.binds = mounts::binds(shared, &host, &image, &mut spec)?;
+    (spec.binds, spec.tmpfs) = mounts::parse(&host)?;
     spec.dns = Dns {
         servers: host.dns.unwrap_or_default(),
         search: host.dns_search.unwrap_or_default(),
@@ -118,7 +128,7 @@ fn make(shared: &Shared, name: String, body: ContainerCreateBody) -> Result<Cont
     };
     spec.extra_hosts = host.extra_hosts.unwrap_or_default();
     spec.ports =
-        published(&host.port_bindings.unwrap_or_default(), host.publish_all_ports == Some(true), &image)?;
+        published(&host.port_bindings.unwrap_or_default(), host.publish_all_ports == Some(true), image)?;
     Ok(spec)
 }
 
@@ -221,8 +231,21 @@ fn merge_health(said: Option<Health>, image: &Image) -> Option<Health> {
     merged.command().is_some().then_some(merged)
 }
 
-/// What it may do and whose namespaces it shares.
-fn isolate(shared: &Shared, spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineError> {
+/// Whose namespaces it shares.
+fn join(shared: &Shared, spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineError> {
+    let other = |mode: &Option<String>| -> Result<String, EngineError> {
+        match mode.as_deref().and_then(|mode| mode.strip_prefix("container:")) {
+            Some(name) => Ok(shared.find(name)?.id.clone()),
+            None => Ok(String::new()),
+        }
+    };
+    spec.pid_of = other(&host.pid_mode)?;
+    spec.ipc_of = other(&host.ipc_mode)?;
+    Ok(())
+}
+
+/// What it may do.
+fn isolate(spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineError> {
     spec.privileged = host.privileged.unwrap_or(false);
     spec.read_only = host.readonly_rootfs.unwrap_or(false);
     spec.cap_add = host.cap_add.clone().unwrap_or_default();
@@ -246,19 +269,10 @@ fn isolate(shared: &Shared, spec: &mut ContainerSpec, host: &HostConfig) -> Resu
         format!("{source}:{target}:{access}")
     };
     spec.devices = host.devices.iter().flatten().map(words).collect();
-    let mode = |text: &Option<String>| -> Result<(bool, String), EngineError> {
-        match text.as_deref() {
-            Some("host") => Ok((true, String::new())),
-            Some(text) => match text.strip_prefix("container:") {
-                Some(name) => Ok((false, shared.find(name)?.id.clone())),
-                None => Ok((false, String::new())),
-            },
-            None => Ok((false, String::new())),
-        }
-    };
-    (spec.host_pid, spec.pid_of) = mode(&host.pid_mode)?;
-    (spec.host_ipc, spec.ipc_of) = mode(&host.ipc_mode)?;
-    spec.host_uts = host.uts_mode.as_deref() == Some("host");
+    let is_host = |mode: &Option<String>| mode.as_deref() == Some("host");
+    spec.host_pid = is_host(&host.pid_mode);
+    spec.host_ipc = is_host(&host.ipc_mode);
+    spec.host_uts = is_host(&host.uts_mode);
     for option in host.security_opt.iter().flatten() {
         let (key, value) = option.split_once(['=', ':']).unwrap_or((option, "true"));
         match (key, value) {

@@ -61,18 +61,29 @@ pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Ve
 }
 
 /// A pattern as in a shell, of a name without or with a tag.
-fn is_like(name: &str, pattern: &str) -> bool {
+pub fn is_like(name: &str, pattern: &str) -> bool {
     let bare = name.rsplit_once(':').map_or(name, |(bare, _)| bare);
     [name, bare].iter().any(|text| fits_pattern(text.as_bytes(), pattern.as_bytes()))
 }
 
+/// Where it does not fit, the last star takes one more byte: an earlier one need never be tried again.
 fn fits_pattern(text: &[u8], pattern: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => (0..=text.len()).any(|skip| fits_pattern(&text[skip..], rest)),
-        Some((b'?', rest)) => !text.is_empty() && fits_pattern(&text[1..], rest),
-        Some((byte, rest)) => text.first() == Some(byte) && fits_pattern(&text[1..], rest),
+    let (mut at, mut next, mut star) = (0, 0, None);
+    while at < text.len() {
+        match (pattern.get(next), star) {
+            (Some(b'*'), _) => {
+                star = Some((next, at));
+                next += 1;
+            }
+            (Some(byte), _) if *byte == b'?' || *byte == text[at] => (at, next) = (at + 1, next + 1),
+            (_, Some((after, taken))) => {
+                star = Some((after, taken + 1));
+                (at, next) = (taken + 1, after + 1);
+            }
+            (_, None) => return false,
+        }
     }
+    pattern[next..].iter().all(|byte| *byte == b'*')
 }
 
 /// `GET /images/{name}/json` and the other requests by GET for one image; names have slashes.
@@ -159,9 +170,12 @@ fn history(name: &str) -> Result<Response, EngineError> {
     Ok(Json(rows).into_response())
 }
 
-/// `X-Registry-Auth`: JSON in base64 for URLs. What cannot be read is no account, as in Docker.
 fn account(headers: &HeaderMap) -> Option<Account> {
-    let text = headers.get("x-registry-auth")?.to_str().ok()?;
+    parse_account(headers.get("x-registry-auth")?.to_str().ok()?)
+}
+
+/// `X-Registry-Auth`: JSON in base64 for URLs. What cannot be read is no account, as in Docker.
+pub fn parse_account(text: &str) -> Option<Account> {
     let bytes = URL_SAFE.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text.trim_end_matches('='))).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
@@ -273,7 +287,7 @@ async fn import(state: State, parameters: &Parameters, body: Body) -> Result<Res
         (repository, tag) => Some(format!("{repository}:{tag}")),
     };
     let (shared, reader) = (Arc::clone(&state.0), readable(body));
-    let config = changes(text(parameters, "changes"))?;
+    let config = parse_changes(text(parameters, "changes"))?;
     let id = blocking(move || shared.store.import(reader, name.as_deref(), config)).await?;
     state.bus.emit("image", "import", &id, json!({"name": id}));
     let (sender, receiver) = channel(1);
@@ -283,7 +297,7 @@ async fn import(state: State, parameters: &Parameters, body: Body) -> Result<Res
 }
 
 /// `CMD ["sh"]`, `ENV A=1` and the like, as the configuration of an image.
-fn changes(text: &str) -> Result<Value, EngineError> {
+pub fn parse_changes(text: &str) -> Result<Value, EngineError> {
     let mut config = json!({});
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -439,6 +453,13 @@ mod tests {
             ("busybox:1", "busybox:2", false),
             ("corral/os-base:1", "corral/*", true),
             ("a:1", "?:1", true),
+            ("abcabd:1", "*ab?:1", true),
+            ("abc", "a*b*c*", true),
+            ("abc", "*b", false),
+            ("", "**", true),
+            ("", "?", false),
+            (&"a".repeat(200), &"*a".repeat(100), true),
+            (&"a".repeat(200), &format!("{}b", "*a".repeat(100)), false),
         ] {
             assert_eq!(is_like(name, pattern), expected, "{name} {pattern}");
         }

@@ -2,24 +2,24 @@
 //!
 //! What is not there answers 501 with a sentence; see `docs/system-docker-api.md`.
 
-mod attach;
+pub mod attach;
 mod containers;
-mod create;
+pub mod create;
 mod error;
 mod exec;
 mod files;
-mod images;
+pub mod images;
 mod listener;
 mod log_stream;
-mod moment;
-mod mounts;
+pub mod moment;
+pub mod mounts;
 mod networks;
 mod processes;
-mod query;
+pub mod query;
 mod request_body;
 mod state;
 mod stats;
-mod stream;
+pub mod stream;
 mod system;
 mod version;
 mod view;

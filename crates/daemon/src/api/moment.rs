@@ -5,7 +5,7 @@ use corral_engine::time;
 use std::time::Duration;
 
 /// `1700000000`, `1700000000.5`, RFC 3339, or an age as Go writes it (`10m`): time since 1970.
-pub(super) fn parse(text: &str) -> Result<Duration, EngineError> {
+pub fn parse(text: &str) -> Result<Duration, EngineError> {
     let wrong = || {
         EngineError::BadRequest(format!(
             "{text:?} is not a time: seconds since 1970, RFC 3339, or an age such as 10m"
@@ -31,7 +31,8 @@ pub(super) fn parse(text: &str) -> Result<Duration, EngineError> {
             _ => return Err(wrong()),
         };
         let count: f64 = std::mem::take(&mut digits).parse().map_err(|_| wrong())?;
-        age += Duration::try_from_secs_f64(count * unit).map_err(|_| wrong())?;
+        let more = Duration::try_from_secs_f64(count * unit).map_err(|_| wrong())?;
+        age = age.checked_add(more).ok_or_else(wrong)?;
     }
     if text.is_empty() || !digits.is_empty() { Err(wrong()) } else { Ok(time::now().saturating_sub(age)) }
 }
@@ -58,5 +59,6 @@ mod tests {
         let age = time::now().saturating_sub(parse("1h30m").unwrap()).as_secs();
         assert!((5399..=5401).contains(&age));
         assert!(parse("soon").is_err() && parse("").is_err() && parse("5").is_ok());
+        assert!(parse("5000000000000000h").is_ok() && parse(&"5000000000000000h".repeat(2)).is_err());
     }
 }

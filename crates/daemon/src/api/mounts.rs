@@ -1,7 +1,7 @@
 //! The mounts that a client requests for a container: binds, volumes, tmpfs.
 
 use crate::shared::Shared;
-use crate::volume;
+use crate::volume::{self, Volume};
 use bollard_stubs::models::{HostConfig, Mount, MountType};
 use corral_engine::error::EngineError;
 use corral_engine::id::new_id;
@@ -9,14 +9,28 @@ use corral_engine::image::metadata::Image;
 use corral_engine::spec::{Bind, ContainerSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Binds, volumes by name, volumes that the image declares, and those of other containers. Tmpfs
-/// mounts go to the spec.
-pub(super) fn binds(
+/// Binds and tmpfs as a client writes them. A volume has its name and no source yet; one without a name is new.
+pub fn parse(host: &HostConfig) -> Result<(Vec<Bind>, Vec<String>), EngineError> {
+    let (mut binds, mut tmpfs) = (Vec::new(), Vec::new());
+    for text in host.binds.iter().flatten() {
+        binds.push(parse_bind(text)?);
+    }
+    for mount in host.mounts.iter().flatten() {
+        match mount.typ {
+            Some(MountType::TMPFS) => tmpfs.push(tmpfs_of(mount)),
+            _ => binds.push(parse_mount(mount)?),
+        }
+    }
+    tmpfs.extend(host.tmpfs.iter().flatten().map(|(target, options)| format!("{target}:{options}")));
+    Ok((binds, tmpfs))
+}
+
+/// Adds the binds of the containers that a client names, before its own.
+pub(super) fn of_others(
     shared: &Shared,
     host: &HostConfig,
-    image: &Image,
     spec: &mut ContainerSpec,
-) -> Result<Vec<Bind>, EngineError> {
+) -> Result<(), EngineError> {
     let mut all = Vec::new();
     for text in host.volumes_from.iter().flatten() {
         let (name, mode) = text.split_once(':').unwrap_or((text, ""));
@@ -26,25 +40,28 @@ pub(super) fn binds(
             bind
         }));
     }
-    for text in host.binds.iter().flatten() {
-        all.push(parse_bind(text)?);
-    }
-    for mount in host.mounts.iter().flatten() {
-        match mount.typ {
-            Some(MountType::TMPFS) => spec.tmpfs.push(tmpfs(mount)),
-            _ => all.push(parse_mount(mount)?),
-        }
-    }
-    spec.tmpfs.extend(host.tmpfs.iter().flatten().map(|(target, options)| format!("{target}:{options}")));
-    let taken: BTreeSet<String> = all
+    all.append(&mut spec.binds);
+    spec.binds = all;
+    Ok(())
+}
+
+/// Makes the volumes that are not there, those that the image wants too.
+pub(super) fn make_volumes(spec: &mut ContainerSpec, image: &Image) -> Result<(), EngineError> {
+    let taken: BTreeSet<String> = spec
+        .binds
         .iter()
         .map(|bind| bind.target.clone())
         .chain(spec.tmpfs.iter().filter_map(|text| Some(text.split(':').next()?.to_owned())))
         .collect();
-    for target in image.config.volumes.keys().filter(|target| !taken.contains(*target)) {
-        all.push(volume_bind("", target)?);
+    let wanted = image.config.volumes.keys().filter(|target| !taken.contains(*target));
+    spec.binds.extend(wanted.map(|target| volume_bind("", target)));
+    for bind in spec.binds.iter_mut().filter(|bind| bind.source.is_empty()) {
+        let Some(name) = &mut bind.volume else { continue };
+        let volume = make_volume(name)?;
+        bind.source = volume.data().display().to_string();
+        *name = volume.name;
     }
-    Ok(all)
+    Ok(())
 }
 
 /// `source:target[:options]`. A source that is no path names a volume; without a source it is a new
@@ -66,7 +83,8 @@ fn parse_bind(text: &str) -> Result<Bind, EngineError> {
     let mut bind = if source.starts_with('/') {
         Bind { source: source.to_owned(), target: target.to_owned(), ..Bind::default() }
     } else {
-        volume_bind(source, target)?
+        check_volume(source)?;
+        volume_bind(source, target)
     };
     bind.read_only = has("ro");
     bind.shared = has("shared") || has("rshared");
@@ -86,7 +104,10 @@ fn parse_mount(mount: &Mount) -> Result<Bind, EngineError> {
             let must_exist = options.create_mountpoint != Some(true);
             Bind { source, target, shared, must_exist, ..Bind::default() }
         }
-        Some(MountType::VOLUME) | None => volume_bind(&source, &target)?,
+        Some(MountType::VOLUME) | None => {
+            check_volume(&source)?;
+            volume_bind(&source, &target)
+        }
         Some(other) => {
             return Err(EngineError::NotImplemented(format!(
                 "the system engine has no mounts of type {other}"
@@ -97,7 +118,7 @@ fn parse_mount(mount: &Mount) -> Result<Bind, EngineError> {
     Ok(bind)
 }
 
-fn tmpfs(mount: &Mount) -> String {
+fn tmpfs_of(mount: &Mount) -> String {
     let options = mount.tmpfs_options.clone().unwrap_or_default();
     let mut words = Vec::new();
     words.extend(options.size_bytes.map(|size| format!("size={size}")));
@@ -105,15 +126,23 @@ fn tmpfs(mount: &Mount) -> String {
     format!("{}:{}", mount.target.clone().unwrap_or_default(), words.join(","))
 }
 
-/// A bind of a volume, which is made if it is not there; without a name it is a new one of its own.
-fn volume_bind(name: &str, target: &str) -> Result<Bind, EngineError> {
-    let volume = match name {
+/// A bind of a volume that is not made yet.
+fn volume_bind(name: &str, target: &str) -> Bind {
+    Bind { target: target.to_owned(), volume: Some(name.to_owned()), ..Bind::default() }
+}
+
+/// Its name is one, or it has none.
+fn check_volume(name: &str) -> Result<(), EngineError> {
+    if name.is_empty() { Ok(()) } else { volume::check(name) }
+}
+
+/// Makes a volume if it is not there; without a name it is a new one of its own.
+fn make_volume(name: &str) -> Result<Volume, EngineError> {
+    match name {
         "" => {
             let labels = [(volume::ANONYMOUS.to_owned(), String::new())];
-            volume::create(&new_id(), labels.into())?
+            volume::create(&new_id(), labels.into())
         }
-        name => volume::create(name, BTreeMap::new())?,
-    };
-    let source = volume.data().display().to_string();
-    Ok(Bind { source, target: target.to_owned(), volume: Some(volume.name), ..Bind::default() })
+        name => volume::create(name, BTreeMap::new()),
+    }
 }

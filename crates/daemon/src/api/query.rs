@@ -9,7 +9,7 @@ use std::collections::HashMap;
 /// The variable parts of a path.
 pub(super) type Parts = Path<HashMap<String, String>>;
 /// The parameters of a request.
-pub(super) type Parameters = Query<HashMap<String, String>>;
+pub type Parameters = Query<HashMap<String, String>>;
 
 /// The id or name of the container, or other object, in a path.
 pub(super) fn id_of(parts: &Parts) -> &str {
@@ -26,7 +26,7 @@ pub(super) fn text<'a>(parameters: &'a Parameters, name: &str) -> &'a str {
 }
 
 /// A body as JSON. An empty one is what an empty object would be.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, EngineError> {
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, EngineError> {
     let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
     serde_json::from_slice(body)
         .map_err(|error| EngineError::BadRequest(format!("the request's body: {error}")))
@@ -34,12 +34,11 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, EngineError> 
 
 /// What a list is filtered by.
 #[derive(Debug, Default)]
-pub(super) struct Filters(HashMap<String, Vec<String>>);
+pub struct Filters(HashMap<String, Vec<String>>);
 
 impl Filters {
-    /// `{"name": ["a"]}`, or the older `{"name": {"a": true}}`. A key that is not known is an
-    /// error, as in Docker.
-    pub(super) fn parse(parameters: &Parameters, known: &[&str]) -> Result<Filters, EngineError> {
+    /// `{"name": ["a"]}`, or the older `{"name": {"a": true}}`. A key that is not known is an error, as in Docker.
+    pub fn parse(parameters: &Parameters, known: &[&str]) -> Result<Filters, EngineError> {
         let Some(text) = parameters.get("filters").filter(|text| !text.is_empty()) else {
             return Ok(Filters::default());
         };
@@ -70,13 +69,13 @@ impl Filters {
         self.0.get(key)?.first().map(String::as_str)
     }
 
-    /// Does any of the requested values of a key fit? True if none was requested.
-    pub(super) fn any(&self, key: &str, fits: impl Fn(&str) -> bool) -> bool {
+    /// Does any of the values wanted of a key fit? True if none is wanted.
+    pub fn any(&self, key: &str, fits: impl Fn(&str) -> bool) -> bool {
         self.0.get(key).is_none_or(|wanted| wanted.iter().any(|value| fits(value)))
     }
 
-    /// Do labels have all that were requested, `key` or `key=value`?
-    pub(super) fn labels<'a>(&self, find: impl Fn(&str) -> Option<&'a str>) -> bool {
+    /// Do labels have all that is wanted of them, `key` or `key=value`?
+    pub fn labels<'a>(&self, find: impl Fn(&str) -> Option<&'a str>) -> bool {
         let fits = |label: &String| match label.split_once('=') {
             Some((key, value)) => find(key) == Some(value),
             None => find(label).is_some(),

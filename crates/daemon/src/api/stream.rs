@@ -17,7 +17,7 @@ use tokio::sync::mpsc::Receiver;
 pub(super) type Connection = TokioIo<Upgraded>;
 
 /// A frame of Docker's multiplexed stream: kind, three zeros, length (big endian), data.
-pub(super) fn frame(kind: u8, data: &[u8]) -> Bytes {
+pub fn frame(kind: u8, data: &[u8]) -> Bytes {
     let length = u32::try_from(data.len()).unwrap_or(u32::MAX).to_be_bytes();
     let mut frame = vec![kind, 0, 0, 0];
     frame.extend_from_slice(&length);

@@ -2,6 +2,7 @@
 //! (`manifest.json`) and OCI layouts (`index.json`); written is one archive that is both.
 
 use super::layer::{self, Hashing};
+use super::spooled::{Listed, Spooled, spool};
 use super::store::{Store, incoming};
 use anyhow::{Context, Result, bail};
 use corral_engine::archive::pack::{Packed, pack};
@@ -15,45 +16,17 @@ use corral_engine::image::lookup;
 use corral_engine::image::metadata::{Image, Tier};
 use corral_engine::image::reference;
 use corral_engine::time;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tar::{Builder, Header};
-
-const LARGEST_JSON: u64 = 8 << 20;
-
-/// One image of Docker's manifest.json.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Listed {
-    config: String,
-    #[serde(default)]
-    repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
-}
-
-/// An archive taken apart: its files lie in a folder of their own, under numbers, not under the
-/// archive's names.
-struct Spooled {
-    folder: PathBuf,
-    files: HashMap<String, Part>,
-    /// Names that stand for another one.
-    links: HashMap<String, String>,
-}
-
-struct Part {
-    path: PathBuf,
-    digest: String,
-    size: u64,
-}
 
 impl Store {
     /// Takes every image of an archive; returns Docker's messages of what came, a line each.
     pub fn load(&self, reader: impl Read + 'static) -> Result<Vec<String>, EngineError> {
-        let spooled = Spooled::read(layer::decompress(reader)?)?;
+        let folder = incoming(&format!("load-{}", new_id()));
+        let spooled = Spooled::read(layer::decompress(reader)?, folder)?;
         let mut told = Vec::new();
         for listed in spooled.images()? {
             let names = listed.repo_tags.clone().unwrap_or_default();
@@ -68,8 +41,8 @@ impl Store {
     }
 
     fn take(&self, spooled: &Spooled, listed: &Listed, names: &[String]) -> Result<String> {
-        let config = spooled.get(&listed.config)?;
-        let raw = fs::read(&config.path)?;
+        let raw = spooled.text(&listed.config)?;
+        let raw = raw.with_context(|| format!("the archive has no {}", listed.config))?;
         let value: Value =
             serde_json::from_slice(&raw).with_context(|| format!("reading {}", listed.config))?;
         let diff_ids: Vec<String> = serde_json::from_value(value["rootfs"]["diff_ids"].clone())
@@ -260,115 +233,4 @@ fn media_type(blob: &Path) -> Result<&'static str> {
     let mut start = [0_u8; 4];
     let count = File::open(blob)?.read(&mut start)?;
     Ok(layer::media_type(&start[..count]))
-}
-
-/// Writes a stream to a file and hashes it.
-fn spool(reader: impl Read, path: &Path) -> Result<(String, u64)> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut reader = Hashing::new(reader);
-    let mut file = File::create(path).with_context(|| format!("making {}", path.display()))?;
-    io::copy(&mut reader, &mut file).with_context(|| format!("writing {}", path.display()))?;
-    Ok((digest_text(reader.hasher), reader.count))
-}
-
-impl Spooled {
-    fn read(reader: impl Read) -> Result<Spooled> {
-        let folder = incoming(&format!("load-{}", new_id()));
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let mut spooled = Spooled { folder, files: HashMap::new(), links: HashMap::new() };
-        let mut archive = tar::Archive::new(reader);
-        for (number, entry) in archive.entries().context("reading the archive")?.enumerate() {
-            let mut entry = entry.context("reading the archive")?;
-            let name = plain(&entry.path().context("a name in the archive")?);
-            let kind = entry.header().entry_type();
-            if kind.is_file() {
-                let path = spooled.folder.join(number.to_string());
-                let (digest, size) = spool(&mut entry, &path).with_context(|| format!("unpacking {name}"))?;
-                spooled.files.insert(name, Part { path, digest, size });
-            } else if (kind.is_symlink() || kind.is_hard_link())
-                && let Some(target) = entry.link_name()?
-            {
-                // Older versions of `docker save` write a layer that is there twice as a link.
-                let base = if kind.is_symlink() {
-                    Path::new(&name).parent().unwrap_or(Path::new(""))
-                } else {
-                    Path::new("")
-                };
-                spooled.links.insert(name.clone(), plain(&base.join(target)));
-            }
-        }
-        Ok(spooled)
-    }
-
-    fn get(&self, name: &str) -> Result<&Part> {
-        let name = plain(Path::new(name));
-        let target = self.links.get(&name).unwrap_or(&name);
-        self.files.get(target).with_context(|| format!("the archive has no {name}"))
-    }
-
-    fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let Ok(file) = self.get(name) else { return Ok(None) };
-        if file.size > LARGEST_JSON {
-            bail!("{name} is of {} bytes", file.size);
-        }
-        serde_json::from_slice(&fs::read(&file.path)?).map(Some).with_context(|| format!("reading {name}"))
-    }
-
-    /// The images that the archive lists.
-    fn images(&self) -> Result<Vec<Listed>> {
-        if let Some(listed) = self.json("manifest.json")? {
-            return Ok(listed);
-        }
-        let Some(index) = self.json::<Value>("index.json")? else {
-            bail!(
-                "this is no archive of images: it has neither manifest.json nor index.json (docker import takes archives of files)"
-            );
-        };
-        index["manifests"].as_array().into_iter().flatten().map(|entry| self.image(entry)).collect()
-    }
-
-    /// One image of an OCI layout.
-    fn image(&self, entry: &Value) -> Result<Listed> {
-        let path = |descriptor: &Value| {
-            format!("blobs/sha256/{}", hex(descriptor["digest"].as_str().unwrap_or_default()))
-        };
-        let manifest: Value =
-            self.json(&path(entry))?.with_context(|| format!("the archive has no {}", path(entry)))?;
-        if let Some(inner) = manifest["manifests"].as_array() {
-            let fits = |entry: &&Value| {
-                entry["platform"]["architecture"] == "amd64" && self.get(&path(entry)).is_ok()
-            };
-            return self.image(inner.iter().find(fits).context("the archive has no image for amd64")?);
-        }
-        let name = ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
-            .iter()
-            .find_map(|key| entry["annotations"][*key].as_str())
-            .filter(|name| name.contains(['/', ':']));
-        Ok(Listed {
-            config: path(&manifest["config"]),
-            repo_tags: name.map(|name| vec![name.to_owned()]),
-            layers: manifest["layers"].as_array().into_iter().flatten().map(path).collect(),
-        })
-    }
-}
-
-impl Drop for Spooled {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// A name of an archive without what means nothing. It is only ever compared, never opened.
-fn plain(path: &Path) -> String {
-    let mut parts: Vec<&std::ffi::OsStr> = Vec::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::Normal(name) => parts.push(name),
-            std::path::Component::ParentDir => drop(parts.pop()),
-            _ => {}
-        }
-    }
-    parts.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
 }

@@ -3,6 +3,7 @@
 
 use super::download::{self, Download};
 use super::layer;
+use super::manifest::{Named, parse_diff_ids, parse_manifest, parse_named};
 use super::progress::Progress;
 use super::registry::{Account, Endpoint, Settings, explain};
 use super::store::{Store, incoming};
@@ -14,10 +15,10 @@ use corral_engine::image::reference;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use oci_client::manifest::{
     IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
-    OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageIndex, OciImageManifest,
+    OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest,
 };
 use oci_client::{Reference, RegistryOperation};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -86,17 +87,8 @@ impl Store {
     /// Fetches all that a manifest names.
     async fn fetch(self: &Arc<Store>, found: &Found, progress: &Progress) -> Result<Kept, EngineError> {
         let config = self.fetch_config(found).await?;
-        let diff_ids: Vec<String> =
-            serde_json::from_value(config["rootfs"]["diff_ids"].clone()).unwrap_or_default();
+        let diff_ids = parse_diff_ids(&config, &found.manifest).map_err(said_by(&found.endpoint))?;
         let layers = &found.manifest.layers;
-        if diff_ids.len() != layers.len() || diff_ids.iter().any(|id| digest::hex(id) == "not-a-digest") {
-            return Err(EngineError::Failed(format!(
-                "{}: the image's configuration names {} layers and its manifest {}",
-                found.endpoint.host,
-                diff_ids.len(),
-                layers.len()
-            )));
-        }
         for each in layers {
             progress.step(short(&each.digest), "Pulling fs layer").await;
         }
@@ -126,7 +118,7 @@ impl Store {
         }
     }
 
-    async fn fetch_config(self: &Arc<Store>, found: &Found) -> Result<Value, EngineError> {
+    async fn fetch_config(self: &Arc<Store>, found: &Found) -> Result<Vec<u8>, EngineError> {
         let descriptor = &found.manifest.config;
         if u64::try_from(descriptor.size).unwrap_or(u64::MAX) > LARGEST_CONFIG {
             return Err(EngineError::Failed(format!(
@@ -135,20 +127,18 @@ impl Store {
             )));
         }
         let path = self.part(found, descriptor, &Progress::silent()).download().await?;
-        let text = blocking(move || {
+        blocking(move || {
             fs::read(&path)
                 .map_err(|error| EngineError::Failed(format!("reading {}: {error}", path.display())))
         })
-        .await?;
-        let config: Value = serde_json::from_slice(&text)
-            .map_err(|error| EngineError::Failed(format!("the image's configuration: {error}")))?;
-        if config["rootfs"]["diff_ids"].is_null() {
-            return Err(EngineError::Failed(
-                "this is not an image of containers: its configuration names no layers".to_owned(),
-            ));
-        }
-        Ok(config)
+        .await
     }
+}
+
+/// An error in what a registry said.
+fn said_by(endpoint: &Endpoint) -> impl Fn(anyhow::Error) -> EngineError {
+    let host = endpoint.host.clone();
+    move |error| EngineError::Failed(format!("{host}: {error:#}"))
 }
 
 /// The manifest for our platform.
@@ -156,28 +146,18 @@ async fn find(endpoint: Endpoint, platform: &str) -> Result<Found, EngineError> 
     let told = |error| explain(&endpoint, &error);
     endpoint.client.auth(&endpoint.reference, &endpoint.auth, RegistryOperation::Pull).await.map_err(told)?;
     let (raw, named) = get_manifest(&endpoint, &endpoint.reference).await?;
-    let value: Value = serde_json::from_slice(&raw)
-        .map_err(|error| EngineError::Failed(format!("{}: the manifest: {error}", endpoint.host)))?;
-    let raw = if value["manifests"].is_array() {
-        let index: OciImageIndex = serde_json::from_value(value).map_err(|error| {
-            EngineError::Failed(format!("{}: the index of manifests: {error}", endpoint.host))
-        })?;
-        let (os, architecture) = platform.split_once('/').unwrap_or(("linux", "amd64"));
-        let entry = index.manifests.iter().find(|entry| {
-            entry.platform.as_ref().is_some_and(|platform| {
-                platform.os.to_string() == os && platform.architecture.to_string() == architecture
-            })
-        });
-        let entry = entry.ok_or_else(|| {
-            EngineError::NoSuchImage(format!("{}: not for {platform}", reference::name(&endpoint.reference)))
-        })?;
-        let exact = endpoint.reference.clone_with_digest(entry.digest.clone());
-        get_manifest(&endpoint, &exact).await?.0
-    } else {
-        raw
+    let raw = match parse_named(&raw, platform).map_err(said_by(&endpoint))? {
+        Named::Manifest => raw,
+        Named::Index(digest) => {
+            let exact = endpoint.reference.clone_with_digest(digest);
+            get_manifest(&endpoint, &exact).await?.0
+        }
+        Named::Missing => {
+            let name = reference::name(&endpoint.reference);
+            return Err(EngineError::NoSuchImage(format!("{name}: not for {platform}")));
+        }
     };
-    let manifest: OciImageManifest = serde_json::from_slice(&raw)
-        .map_err(|error| EngineError::Failed(format!("{}: the manifest: {error}", endpoint.host)))?;
+    let manifest = parse_manifest(&raw).map_err(said_by(&endpoint))?;
     Ok(Found { endpoint: Arc::new(endpoint), manifest, raw, digest: named })
 }
 

@@ -2,6 +2,7 @@
 //! other name is passed on to the host's name servers as it came, and so is the answer.
 
 use crate::table::Table;
+use corral_engine::spec::Snapshot;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -128,8 +129,8 @@ impl Server {
     }
 
     async fn answer(&self, question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
-        let message = Message::from_vec(question).ok()?;
-        if let Some(answer) = self.answer_ourselves(&message) {
+        let message = parse_question(question)?;
+        if let Some(answer) = answer_from(&message, &self.network, &self.table.all()) {
             return answer.to_vec().ok();
         }
         if let Some(answer) = ask_others(question, by_stream).await {
@@ -139,38 +140,40 @@ impl Server {
         failed.metadata.response_code = ResponseCode::ServFail;
         failed.to_vec().ok()
     }
+}
 
-    /// The answer if the question is for a container of this network.
-    fn answer_ourselves(&self, message: &Message) -> Option<Message> {
-        let query = message.queries.first()?;
-        let containers = self.table.all();
-        let mut answer = reply(message);
-        let name = query.name().to_ascii();
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let mut is_ours = false;
-        for container in containers.iter().filter(|container| container.status.is_up()) {
-            let mut endpoints = container.spec.endpoints.iter();
-            let Some(endpoint) = endpoints.find(|endpoint| endpoint.network_id == self.network) else {
-                continue;
-            };
-            let address = endpoint.address;
-            let own = [container.spec.name.as_str(), &container.id[..12], container.spec.hostname.as_str()];
-            let mut names = own.into_iter().chain(endpoint.aliases.iter().map(String::as_str));
-            if names.any(|own| !own.is_empty() && own.eq_ignore_ascii_case(&name)) {
-                is_ours = true;
-                if query.query_type() == RecordType::A {
-                    answer.add_answer(Record::from_rdata(query.name().clone(), LIFE, RData::A(A(address))));
-                }
-            } else if query.query_type() == RecordType::PTR && name == reverse(address) {
-                is_ours = true;
-                let full = format!("{}.{}.", container.spec.name, endpoint.network);
-                if let Ok(full) = Name::from_ascii(&full) {
-                    answer.add_answer(Record::from_rdata(query.name().clone(), LIFE, RData::PTR(PTR(full))));
-                }
+/// A question. What is none is dropped: two servers that answer each other's answers would not stop.
+pub fn parse_question(bytes: &[u8]) -> Option<Message> {
+    Message::from_vec(bytes).ok().filter(|message| message.metadata.message_type == MessageType::Query)
+}
+
+/// The answer if the question is for a container of this network.
+pub fn answer_from(message: &Message, network: &str, containers: &[Arc<Snapshot>]) -> Option<Message> {
+    let query = message.queries.first()?;
+    let mut answer = reply(message);
+    let name = query.name().to_ascii();
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let mut is_ours = false;
+    for container in containers.iter().filter(|container| container.status.is_up()) {
+        let mut endpoints = container.spec.endpoints.iter();
+        let Some(endpoint) = endpoints.find(|endpoint| endpoint.network_id == network) else { continue };
+        let address = endpoint.address;
+        let own = [container.spec.name.as_str(), &container.id[..12], container.spec.hostname.as_str()];
+        let mut names = own.into_iter().chain(endpoint.aliases.iter().map(String::as_str));
+        if names.any(|own| !own.is_empty() && own.eq_ignore_ascii_case(&name)) {
+            is_ours = true;
+            if query.query_type() == RecordType::A {
+                answer.add_answer(Record::from_rdata(query.name().clone(), LIFE, RData::A(A(address))));
+            }
+        } else if query.query_type() == RecordType::PTR && name == reverse(address) {
+            is_ours = true;
+            let full = format!("{}.{}.", container.spec.name, endpoint.network);
+            if let Ok(full) = Name::from_ascii(&full) {
+                answer.add_answer(Record::from_rdata(query.name().clone(), LIFE, RData::PTR(PTR(full))));
             }
         }
-        is_ours.then_some(answer)
     }
+    is_ours.then_some(answer)
 }
 
 fn reverse(address: Ipv4Addr) -> String {
@@ -236,4 +239,46 @@ async fn read_framed(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 async fn write_framed(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
     let length = u16::try_from(bytes.len()).map_err(std::io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes()[..], bytes].concat()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_engine::spec::{Endpoint, MacAddress, State};
+    use hickory_proto::op::{OpCode, Query};
+
+    fn question(name: &str) -> Message {
+        let mut question = Message::new(7, MessageType::Query, OpCode::Query);
+        question.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
+        question
+    }
+
+    #[test]
+    fn a_container_is_found_by_its_name_and_answers_are_not_answered() {
+        let mut web = Snapshot { id: "ab".repeat(32), spec: Default::default(), status: Default::default() };
+        web.spec.name = "web".to_owned();
+        web.status.state = State::Running;
+        let address = Ipv4Addr::new(172, 20, 0, 2);
+        web.spec.endpoints.push(Endpoint {
+            network: "net".to_owned(),
+            network_id: "n".to_owned(),
+            endpoint_id: "e".to_owned(),
+            bridge: "br-n".to_owned(),
+            address,
+            prefix: 16,
+            gateway: Ipv4Addr::new(172, 20, 0, 1),
+            mac: MacAddress::default(),
+            aliases: Vec::new(),
+            has_dns: true,
+            internal: false,
+            mtu: 0,
+        });
+        let containers = [Arc::new(web)];
+        let asked = parse_question(&question("WEB.").to_vec().unwrap()).unwrap();
+        let answer = answer_from(&asked, "n", &containers).unwrap();
+        assert_eq!((answer.answers.len(), answer.metadata.id), (1, 7));
+        assert!(answer_from(&asked, "another", &containers).is_none());
+        assert!(answer_from(&question("db."), "n", &containers).is_none());
+        assert!(parse_question(&answer.to_vec().unwrap()).is_none());
+    }
 }

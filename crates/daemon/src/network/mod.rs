@@ -2,7 +2,7 @@
 //! clients make. An address belongs to a container as long as it is in the network; interfaces are
 //! made by the helper that starts it.
 
-mod dns;
+pub mod dns;
 mod firewall;
 pub(crate) mod networks;
 pub(crate) mod ports;

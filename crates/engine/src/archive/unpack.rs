@@ -1,5 +1,6 @@
 //! From an archive into a folder.
 
+use super::entries;
 use super::remove::remove_tree;
 use super::root::{make_folders, open_in, path_of};
 use anyhow::{Context, Result, bail};
@@ -11,11 +12,11 @@ use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType};
 
 /// What the names of AUFS' whiteouts mean, which image layers use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +43,11 @@ const XATTR: &str = "SCHILY.xattr.";
 /// Unpacks an archive below `root`. An entry that would lead out of it is an error. Device nodes
 /// are left out: which devices a container may open is set when it is created, not in an archive.
 pub fn unpack(reader: impl Read, root: &OwnedFd, whiteouts: Whiteouts) -> Result<Unpacked> {
-    let mut archive = Archive::new(reader);
     let mut unpacker = Unpacker { root, whiteouts, done: Unpacked::default(), folder_times: BTreeMap::new() };
-    for entry in archive.entries().context("reading the archive")? {
-        let mut entry = entry.context("reading the archive")?;
+    entries::each(reader, |entry| {
         let name = entry.path().context("a name in the archive")?.into_owned();
-        unpacker.take(&mut entry, &name).with_context(|| format!("unpacking {}", name.display()))?;
-    }
+        unpacker.take(entry, &name).with_context(|| format!("unpacking {}", name.display()))
+    })?;
     unpacker.finish()
 }
 
@@ -120,7 +119,12 @@ impl Unpacker<'_> {
                 let flags =
                     OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = openat(folder, *name, flags, Mode::from_raw_mode(0o600))?;
-                self.done.size += std::io::copy(entry, &mut fs::File::from(file)).context("writing it")?;
+                let mut file = fs::File::from(file);
+                let size = match kind {
+                    EntryType::GNUSparse => copy_sparse(entry, &mut file),
+                    _ => std::io::copy(entry, &mut file),
+                };
+                self.done.size += size.context("writing it")?;
             }
             EntryType::Symlink => symlinkat(target(entry)?.as_path(), folder, *name)?,
             EntryType::Link => {
@@ -161,6 +165,24 @@ impl Unpacker<'_> {
             utimensat(&folder, ".", &times(*seconds), AtFlags::empty())?;
         }
         Ok(self.done)
+    }
+}
+
+/// Copies what is not zero; the rest stays a hole.
+fn copy_sparse(mut from: impl Read, to: &mut fs::File) -> std::io::Result<u64> {
+    let zeros = vec![0_u8; 128 * 1024];
+    let (mut buffer, mut size) = (zeros.clone(), 0);
+    loop {
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            to.set_len(size)?;
+            return Ok(size);
+        }
+        if buffer[..count] != zeros[..count] {
+            to.seek(SeekFrom::Start(size))?;
+            to.write_all(&buffer[..count])?;
+        }
+        size += count as u64;
     }
 }
 
@@ -419,6 +441,52 @@ mod tests {
         }
         assert!(root.join("kept").exists());
         assert_eq!(fs::read_to_string(outside.join("secret")).unwrap(), "as it was");
+    }
+
+    /// A sparse file of `size` bytes, of which the last are `text`.
+    fn sparse(name: &str, size: u64, text: &str) -> Vec<u8> {
+        let mut bytes = entry(EntryType::GNUSparse, name, "", text);
+        let mut header = tar::Header::from_byte_slice(&bytes[..512]).clone();
+        let gnu = header.as_gnu_mut().unwrap();
+        let octal = |number: u64| -> [u8; 12] { format!("{number:012o}").into_bytes().try_into().unwrap() };
+        gnu.sparse[0].offset = octal(size - text.len() as u64);
+        gnu.sparse[0].numbytes = octal(text.len() as u64);
+        gnu.realsize = octal(size);
+        header.set_cksum();
+        bytes[..512].copy_from_slice(header.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn holes_stay_holes_and_have_an_end() {
+        let base = Folder::new("sparse");
+        take(&base.0, &[sparse("file", 1 << 28, "end")], Whiteouts::Convert).unwrap();
+        let data = fs::metadata(base.0.join("file")).unwrap();
+        assert_eq!(data.len(), 1 << 28);
+        assert!(data.blocks() < 2048, "{} blocks", data.blocks());
+        for name in ["file", ".wh.file"] {
+            let error = take(&base.0, &[sparse(name, 1 << 35, "end")], Whiteouts::Convert).unwrap_err();
+            assert!(format!("{error:#}").contains("sparse files"), "{name}: {error:#}");
+        }
+    }
+
+    #[test]
+    fn names_have_an_end() {
+        let base = Folder::new("names");
+        let name = |length: usize| {
+            let long = entry(EntryType::GNULongName, "long", "", &"n/".repeat(length / 2));
+            take(&base.0, &[long, entry(EntryType::Regular, "short", "", "")], Whiteouts::Convert)
+        };
+        let error = format!("{:#}", name(5 << 20).unwrap_err());
+        assert!(error.contains("headers of an entry are too large"), "{error}");
+        // One that fits into memory and into no path is the kernel's to refuse.
+        assert!(format!("{:#}", name(1 << 20).unwrap_err()).contains("name too long"));
+        // What a folder has as its content is no header.
+        let content = "x".repeat(5 << 20);
+        let entries =
+            [entry(EntryType::Directory, "folder", "", &content), entry(EntryType::Regular, "f", "", "")];
+        take(&base.0, &entries, Whiteouts::Convert).unwrap();
+        assert!(base.0.join("f").exists());
     }
 
     #[test]

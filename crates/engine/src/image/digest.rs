@@ -14,9 +14,13 @@ pub fn digest_text(hasher: Sha256) -> String {
 
 /// The digits of a digest; of anything else, what cannot be a path.
 pub fn hex(digest: &str) -> &str {
-    let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
-    let is_hex = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hex { digits } else { "not-a-digest" }
+    if is_digest(digest) { digest.strip_prefix("sha256:").unwrap_or(digest) } else { "not-a-digest" }
+}
+
+/// Is it one that can be checked? It may be without its `sha256:`.
+pub fn is_digest(text: &str) -> bool {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Its first twelve digits, for people.

@@ -65,8 +65,12 @@ pub fn encode(message: &impl Serialize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Sends the bytes of a message with descriptors. False if the socket is full at the moment and
-/// does not block.
+/// The message of a packet.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Sends the bytes of a message with descriptors. False if the socket is full at the moment and does not block.
 pub fn send_bytes(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<bool> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -144,7 +148,7 @@ fn take<T: DeserializeOwned>(socket: impl AsFd, flags: RecvFlags) -> Result<Rece
     if received.bytes == 0 {
         return Ok(Received::Closed);
     }
-    let message = serde_json::from_slice(&buffer[..received.bytes])?;
+    let message = decode(&buffer[..received.bytes])?;
     if received.flags.contains(ReturnFlags::CTRUNC) {
         return Ok(Received::Stripped(message));
     }

@@ -1,7 +1,7 @@
 //! Where a release comes from: the medium from which this system was started, one file, or a
 //! registry.
 
-use super::{Part, Release};
+use super::{Part, Release, check_signature};
 use crate::progress::Progress;
 use crate::registries;
 use crate::size::megabytes;
@@ -11,7 +11,7 @@ use corral_machine::boot_partition::BootPartition;
 use corral_machine::boot_partition::booted::MEDIUM;
 use corral_machine::files::write_atomic;
 use corral_machine::os_release::running_version;
-use serde_json::Value;
+use corral_ros::manifest::{parse_index, parse_signature, signature_tag};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Take};
@@ -21,8 +21,6 @@ use std::path::{Path, PathBuf};
 const STAGE: &str = "/var/lib/rancher/releases";
 /// Size limit of manifests.
 const LARGEST_TEXT: u64 = 4 << 20;
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const SIGNATURE: &str = "dev.corral.signature";
 
 /// A release that can be read.
 #[derive(Debug)]
@@ -63,12 +61,12 @@ impl Source {
     /// continues there. Nothing of it is trusted before its signature was checked.
     pub(crate) fn fetch(image: &str, insecure: bool) -> Result<Source> {
         let artifact = Artifact::find(image, &registries::load())?;
-        let tag = format!("{}.sig", artifact.digest.replace(':', "-"));
-        let signature = artifact.sibling(&tag).ok().and_then(|manifest| signature_of(&manifest));
+        let tag = signature_tag(&artifact.digest);
+        let signature = artifact.sibling(&tag).ok().and_then(|manifest| parse_signature(&manifest));
         let release = Release::parse(artifact.manifest.clone(), signature.unwrap_or_default())?;
         if !insecure {
-            // Without a valid signature, nothing more is fetched.
-            release.check_signature()?;
+            // Not a byte more of what nobody vouches for.
+            check_signature(&release)?;
         }
         let folder = Path::new(STAGE).join(artifact.digest.replace(':', "-"));
         clear_others(&folder);
@@ -174,29 +172,14 @@ impl Archive {
 
     /// The first release manifest of the index, and its signature.
     fn release(&self) -> Result<Release> {
-        let index: Value = serde_json::from_slice(&self.text("index.json")?)
-            .with_context(|| format!("reading index.json of {}", self.path.display()))?;
-        let entries = index["manifests"].as_array().cloned().unwrap_or_default();
-        let name = |entry: &Value| entry["annotations"][REF_NAME].as_str().unwrap_or_default().to_owned();
-        let found = entries.iter().find(|entry| !name(entry).ends_with(".sig"));
-        let entry = found.with_context(|| format!("{} names no release", self.path.display()))?;
-        let digest = entry["digest"].as_str().unwrap_or_default();
-        let manifest = self.text(&blob(digest))?;
-        let tag = format!("{}.sig", digest.replace(':', "-"));
-        let signature = entries.iter().find(|entry| name(entry) == tag).and_then(|entry| {
-            let bytes = self.text(&blob(entry["digest"].as_str()?)).ok()?;
-            signature_of(&bytes)
-        });
+        let index = parse_index(&self.text("index.json")?)
+            .with_context(|| format!("reading {}", self.path.display()))?;
+        let manifest = self.text(&blob(&index.manifest))?;
+        let signature = index.signature.and_then(|digest| parse_signature(&self.text(&blob(&digest)).ok()?));
         Release::parse(manifest, signature.unwrap_or_default())
     }
 }
 
 fn no_release(path: &Path, why: &str) -> String {
     format!("{} is no release, or it is cut off: {why}", path.display())
-}
-
-/// The signature in its manifest.
-pub(crate) fn signature_of(manifest: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(manifest).ok()?;
-    value["annotations"][SIGNATURE].as_str().map(str::to_owned)
 }

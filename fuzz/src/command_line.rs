@@ -1,12 +1,10 @@
-//! Whatever stands on the kernel's command line: it becomes a layer that resolves.
-
-#![no_main]
+//! What stands on the kernel's command line: it becomes a layer that resolves.
 
 use corral_config::{Layer, cmdline, resolve};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
+pub(crate) fn check(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = cmdline::hidden_words(text);
     let layer = Layer::from_command_line(text);
     let _ = resolve(&[corral_config::defaults(), layer]);
-});
+}

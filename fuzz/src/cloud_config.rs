@@ -1,24 +1,21 @@
-//! Whatever a data source hands over: it is taken apart; every document becomes a layer that resolves; and what is
-//! exported of it is read again as the same.
-
-#![no_main]
+//! What a data source hands over: it is taken apart; every document becomes a layer that resolves;
+//! and what is exported of it is read again as the same.
 
 use corral_config::ssh_key::SshKey;
 use corral_config::user_data::{self, Part};
 use corral_config::{Layer, Source, export, resolve};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn check(bytes: &[u8]) {
     let (parts, _) = user_data::split(bytes);
     for part in &parts {
         if let Part::CloudConfig(text) = part {
-            check(text);
+            check_document(text);
         }
     }
-    check(bytes);
-});
+    check_document(bytes);
+}
 
-fn check(bytes: &[u8]) {
+fn check_document(bytes: &[u8]) {
     let source = || Source::File("fuzz".to_owned());
     let layer = Layer::parse_bytes(source(), bytes);
     layer.problems.iter().for_each(|problem| drop(problem.to_string()));

@@ -1,0 +1,236 @@
+//! A release of the system as its manifest describes it, and the signature over that. The text
+//! comes from files and from registries: nothing of it is believed before `check_signature`.
+
+use anyhow::{Context, Result, bail};
+use corral_machine::boot_partition::FILES;
+use ring::signature::{ED25519, UnparsedPublicKey};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+const TITLE: &str = "org.opencontainers.image.title";
+const VERSION: &str = "org.opencontainers.image.version";
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const SIGNATURE: &str = "dev.corral.signature";
+/// The list of packages is read into memory.
+const LARGEST_CONTENTS: u64 = 16 << 20;
+
+/// A blob of a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub name: String,
+    /// `sha256:…`
+    pub digest: String,
+    pub size: u64,
+}
+
+/// What a manifest says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    pub version: String,
+    /// `vmlinuz`, `initrd`, `system.erofs`.
+    pub files: Vec<Part>,
+    /// The list of packages and weights.
+    pub contents: Part,
+    /// As it was signed.
+    pub manifest: Vec<u8>,
+    /// In hexadecimal; empty if there is none.
+    pub signature: String,
+}
+
+/// What the index of an OCI image layout with a release in it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// The digest of the release's manifest.
+    pub manifest: String,
+    /// That of the manifest with the signature, if there is one.
+    pub signature: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+    size: u64,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+impl Release {
+    /// Reads a manifest.
+    pub fn parse(manifest: Vec<u8>, signature: String) -> Result<Release> {
+        let parsed: Manifest =
+            serde_json::from_slice(&manifest).context("this is no release: reading its manifest")?;
+        let version = parsed.annotations.get(VERSION).cloned().unwrap_or_default();
+        if !is_version(&version) {
+            bail!("this is no release: {version:?} is not a version");
+        }
+        let mut files = Vec::new();
+        for name in FILES {
+            let found = parsed
+                .layers
+                .iter()
+                .find(|layer| layer.annotations.get(TITLE).is_some_and(|title| title == name));
+            let layer = found.with_context(|| format!("this is no release: it has no {name}"))?;
+            files.push(layer.part(name)?);
+        }
+        let contents = parsed.config.part("contents.json")?;
+        if contents.size > LARGEST_CONTENTS {
+            bail!("this is no release: its contents.json is of {} bytes", contents.size);
+        }
+        Ok(Release { version, files, contents, manifest, signature })
+    }
+
+    /// Everything that is to be fetched.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.files.iter().chain([&self.contents])
+    }
+
+    /// Bytes of all that goes onto the boot partition.
+    pub fn size(&self) -> u64 {
+        let parts = self.parts().map(|part| part.size);
+        parts.fold(self.manifest.len() as u64, u64::saturating_add)
+    }
+}
+
+impl Descriptor {
+    fn part(&self, name: &str) -> Result<Part> {
+        let hex = self.digest.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            bail!("this is no release: {:?} of {name} is not a digest that can be checked", self.digest);
+        }
+        Ok(Part { name: name.to_owned(), digest: self.digest.clone(), size: self.size })
+    }
+}
+
+/// What may be the name of a folder and of a menu entry: it comes from outside.
+fn is_version(text: &str) -> bool {
+    let good = |letter: u8| letter.is_ascii_alphanumeric() || b".-+~".contains(&letter);
+    (1..=40).contains(&text.len())
+        && text.bytes().all(good)
+        && text.as_bytes()[0].is_ascii_alphanumeric()
+        && text != "syslinux"
+}
+
+/// The first manifest of an index that is a release, and its signature.
+pub fn parse_index(index: &[u8]) -> Result<Index> {
+    let index: Value = serde_json::from_slice(index).context("reading index.json")?;
+    let entries = index["manifests"].as_array().map_or(&[][..], Vec::as_slice);
+    let name = |entry: &Value| entry["annotations"][REF_NAME].as_str().unwrap_or_default().to_owned();
+    let found = entries.iter().find(|entry| !name(entry).ends_with(".sig"));
+    let manifest = found.context("index.json names no release")?["digest"].as_str().unwrap_or_default();
+    let tag = signature_tag(manifest);
+    let signature = entries.iter().find(|entry| name(entry) == tag);
+    let signature = signature.and_then(|entry| entry["digest"].as_str()).map(str::to_owned);
+    Ok(Index { manifest: manifest.to_owned(), signature })
+}
+
+/// The tag of the manifest with the signature over that of this digest.
+pub fn signature_tag(digest: &str) -> String {
+    format!("{}.sig", digest.replace(':', "-"))
+}
+
+/// What the manifest of a signature says.
+pub fn parse_signature(manifest: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(manifest).ok()?;
+    value["annotations"][SIGNATURE].as_str().map(str::to_owned)
+}
+
+/// Is a manifest signed with one of these keys?
+pub fn check_signature(manifest: &[u8], signature: &str, keys: &[Vec<u8>]) -> Result<()> {
+    if signature.trim().is_empty() {
+        bail!("this release is not signed; --insecure takes it all the same");
+    }
+    let signature = hex::decode(signature.trim()).ok().context("the signature is not hexadecimal")?;
+    let is_good = |key: &Vec<u8>| UnparsedPublicKey::new(&ED25519, key).verify(manifest, &signature).is_ok();
+    if keys.iter().any(is_good) {
+        return Ok(());
+    }
+    bail!(
+        "the signature is by none of the {} keys that this system trusts; --insecure takes the release all the same",
+        keys.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::rand::SystemRandom;
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    fn manifest(version: &str, digest: &str) -> Vec<u8> {
+        let layer =
+            |name: &str| serde_json::json!({"digest": digest, "size": 5, "annotations": {TITLE: name}});
+        let layers: Vec<_> = FILES.iter().map(|name| layer(name)).collect();
+        serde_json::json!({
+            "config": {"digest": digest, "size": 2}, "layers": layers, "annotations": {VERSION: version},
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    #[test]
+    fn a_manifest_names_files_by_digests() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let release = Release::parse(manifest("1.2.3-rc1", &digest), String::new()).unwrap();
+        assert_eq!((release.version.as_str(), release.files.len()), ("1.2.3-rc1", 3));
+        for (version, digest) in [
+            ("../../etc", digest.as_str()),
+            ("", &digest),
+            ("syslinux", &digest),
+            ("1", "md5:abc"),
+            ("1", "sha256:../../etc/passwd"),
+        ] {
+            assert!(Release::parse(manifest(version, digest), String::new()).is_err(), "{version} {digest}");
+        }
+        assert!(Release::parse(b"{}".to_vec(), String::new()).is_err());
+    }
+
+    #[test]
+    fn only_known_keys_sign() {
+        let pair = |_| {
+            let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+            Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap()
+        };
+        let [ours, theirs] = [0, 1].map(pair);
+        let keys = vec![ours.public_key().as_ref().to_vec()];
+        let text = b"a manifest";
+        check_signature(text, &hex::encode(ours.sign(text)), &keys).unwrap();
+        for (bytes, signature) in [
+            (&text[..], hex::encode(theirs.sign(text))),
+            (&b"another"[..], hex::encode(ours.sign(text))),
+            (&text[..], String::new()),
+            (&text[..], "zz".to_owned()),
+            (&text[..], hex::encode(ours.sign(text))[1..].to_owned()),
+            (&text[..], format!("+{}", &hex::encode(ours.sign(text))[1..])),
+        ] {
+            assert!(check_signature(bytes, &signature, &keys).is_err(), "{signature}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_added_are_the_largest() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let text = String::from_utf8(manifest("1", &digest)).unwrap();
+        let large = text.replace("\"size\":5", &format!("\"size\":{}", u64::MAX / 2));
+        let release = Release::parse(large.into_bytes(), String::new()).unwrap();
+        assert_eq!(release.size(), u64::MAX);
+    }
+
+    #[test]
+    fn an_index_names_a_release_and_its_signature() {
+        let entry =
+            |digest: &str, name: &str| serde_json::json!({"digest": digest, "annotations": {REF_NAME: name}});
+        let entries = [entry("sha256:b", "sha256-a.sig"), entry("sha256:a", "1.0")];
+        let index = serde_json::json!({"manifests": entries}).to_string();
+        let expected = Index { manifest: "sha256:a".to_owned(), signature: Some("sha256:b".to_owned()) };
+        assert_eq!(parse_index(index.as_bytes()).unwrap(), expected);
+        assert!(parse_index(b"{}").is_err() && parse_index(b"").is_err());
+    }
+}
