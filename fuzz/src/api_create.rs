@@ -14,7 +14,10 @@ pub(crate) fn check(bytes: &[u8]) {
     for bind in &spec.binds {
         assert!(bind.target.starts_with('/'), "{bind:?}");
         if let Some(volume) = &bind.volume {
-            assert!(!volume.contains('/') && !volume.starts_with('.') && bind.source.is_empty(), "{bind:?}");
+            assert!(
+                !volume.contains('/') && !volume.starts_with('.') && bind.source.is_empty(),
+                "{bind:?}"
+            );
         }
     }
     assert!(spec.ports.iter().all(|port| ["tcp", "udp"].contains(&port.protocol.as_str())));

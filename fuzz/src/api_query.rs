@@ -21,7 +21,10 @@ pub(crate) fn check(bytes: &[u8]) {
     if let Ok(time) = moment::parse(text) {
         let written = rfc3339(time);
         // Years of four digits have such a form.
-        assert!(written.len() != 30 || moment::parse(&written).unwrap() == time, "{text} {written}");
+        assert!(
+            written.len() != 30 || moment::parse(&written).unwrap() == time,
+            "{text} {written}"
+        );
     }
     check_pattern(text);
     let _ = parse_changes(text);
@@ -36,7 +39,8 @@ fn check_filters(parameters: &Parameters) {
     let Ok(filters) = Filters::parse(parameters, &["name", "label", "label!"]) else { return };
     let _ = filters.any("name", |name| name == "web");
     let labels = [("key", "value")];
-    let _ = filters.labels(|key| labels.iter().find(|(known, _)| *known == key).map(|(_, value)| *value));
+    let _ = filters
+        .labels(|key| labels.iter().find(|(known, _)| *known == key).map(|(_, value)| *value));
 }
 
 /// The first line is a name, the rest a pattern.

@@ -35,7 +35,8 @@ fn check_frames<'a>(pieces: impl Iterator<Item = &'a [u8]> + Clone) {
     let mut rest = stream.as_slice();
     for piece in pieces {
         let (head, data) = rest.split_at(8);
-        let length = usize::try_from(u32::from_be_bytes([head[4], head[5], head[6], head[7]])).unwrap();
+        let length =
+            usize::try_from(u32::from_be_bytes([head[4], head[5], head[6], head[7]])).unwrap();
         assert_eq!((&head[..4], &data[..length]), (&[1, 0, 0, 0][..], piece));
         rest = &data[length..];
     }

@@ -8,7 +8,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 pub(crate) fn check(bytes: &[u8]) {
-    let containers = [container("web", 2), container("db", 3), container("a.long.name-with_all", 4)];
+    let containers =
+        [container("web", 2), container("db", 3), container("a.long.name-with_all", 4)];
     let Some(question) = parse_question(bytes) else { return };
     if let Some(answer) = answer_from(&question, "network", &containers) {
         assert!(answer.answers.len() <= containers.len());
@@ -39,7 +40,11 @@ fn container(name: &str, number: u8) -> Arc<Snapshot> {
         internal: false,
         mtu: 0,
     };
-    let spec = ContainerSpec { name: name.to_owned(), endpoints: vec![endpoint], ..ContainerSpec::default() };
+    let spec = ContainerSpec {
+        name: name.to_owned(),
+        endpoints: vec![endpoint],
+        ..ContainerSpec::default()
+    };
     let status = Status { state: State::Running, ..Status::default() };
     Arc::new(Snapshot { id: format!("{number:064x}"), spec, status })
 }

@@ -76,7 +76,8 @@ impl Fence {
     /// it.
     pub(crate) fn check(self) {
         let parent = self.root.parent().unwrap().to_path_buf();
-        let beside: Vec<_> = fs::read_dir(&parent).unwrap().map(|item| item.unwrap().path()).collect();
+        let beside: Vec<_> =
+            fs::read_dir(&parent).unwrap().map(|item| item.unwrap().path()).collect();
         assert_eq!(beside, [self.root], "something was made beside the folder");
         assert_eq!(look(&GROUND.base), GROUND.known, "something outside the folder was changed");
         let _ = fs::remove_dir_all(&parent);
@@ -86,11 +87,13 @@ impl Fence {
 /// Number of links and time of change are among what is compared: no hard link, no new owner goes
 /// unseen.
 fn look(base: &Path) -> Vec<Known> {
-    let paths = ["", "canary", "canary/secret", "canary/folder", "canary/folder/secret", "canary/link"];
+    let paths =
+        ["", "canary", "canary/secret", "canary/folder", "canary/folder/secret", "canary/link"];
     let found: Vec<Known> = paths.iter().map(|path| know(&base.join(path))).collect();
     for folder in ["", "canary", "canary/folder"] {
         let mut items = fs::read_dir(base.join(folder)).unwrap().map(|item| item.unwrap().path());
-        let is_known = |item: PathBuf| item.ends_with("work") || found.iter().any(|each| each.path == item);
+        let is_known =
+            |item: PathBuf| item.ends_with("work") || found.iter().any(|each| each.path == item);
         assert!(items.all(is_known), "something was made beside the folder");
     }
     found

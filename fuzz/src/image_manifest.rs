@@ -16,7 +16,11 @@ pub(crate) fn check(bytes: &[u8]) {
         assert_eq!(serde_json::to_vec(&again).unwrap(), written);
         for descriptor in manifest.layers.iter().chain([&manifest.config]) {
             let blob = layout::blob(&descriptor.digest);
-            assert_eq!(blob.parent(), Some(layout::folder().join("blobs/sha256").as_path()), "{blob:?}");
+            assert_eq!(
+                blob.parent(),
+                Some(layout::folder().join("blobs/sha256").as_path()),
+                "{blob:?}"
+            );
         }
     }
     for layers in 0..4 {
@@ -25,7 +29,11 @@ pub(crate) fn check(bytes: &[u8]) {
         for id in parse_diff_ids(bytes, &manifest).unwrap_or_default() {
             assert!(is_digest(&id), "{id}");
             let folder = layout::layer(&id);
-            assert_eq!(folder.parent(), Some(layout::folder().join("layers").as_path()), "{folder:?}");
+            assert_eq!(
+                folder.parent(),
+                Some(layout::folder().join("layers").as_path()),
+                "{folder:?}"
+            );
         }
     }
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
@@ -33,8 +41,9 @@ pub(crate) fn check(bytes: &[u8]) {
         let written = serde_json::to_vec(&config).unwrap();
         let again: Config =
             serde_json::from_slice(&written).expect("a configuration that was written is read");
-        let kept =
-            |config: &Config| serde_json::to_value(Config { healthcheck: None, ..config.clone() }).unwrap();
+        let kept = |config: &Config| {
+            serde_json::to_value(Config { healthcheck: None, ..config.clone() }).unwrap()
+        };
         assert_eq!(kept(&again), kept(&config));
     }
 }

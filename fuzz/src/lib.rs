@@ -3,7 +3,12 @@
 //! (`libfuzzer/`, which is built with other flags); the test below feeds every seed to every
 //! target.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a target fails by a panic")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a target fails by a panic"
+)]
 
 mod api_create;
 mod api_query;

@@ -24,7 +24,11 @@ pub(crate) fn check(bytes: &[u8]) {
     }
     if let Ok(report) = azure::parse_goal_state(text) {
         let document = roxmltree::Document::parse(&report).expect("a report is XML");
-        assert_eq!(document.descendants().filter(roxmltree::Node::is_element).count(), 9, "{report}");
+        assert_eq!(
+            document.descendants().filter(roxmltree::Node::is_element).count(),
+            9,
+            "{report}"
+        );
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn check(bytes: &[u8]) {
         assert_eq!(written, signature.to_ascii_lowercase());
     }
     // The first public key of RFC 8032's tests.
-    let key = hex::decode("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a").unwrap();
+    let key =
+        hex::decode("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a").unwrap();
     assert!(check_signature(b"what was never signed", &signature, &[key]).is_err());
 }

@@ -19,8 +19,9 @@ fn containers_are_as_dockers() -> Result<()> {
 }
 
 fn streams_and_exit_codes(engine: &Sandbox) -> Result<()> {
-    let split = engine
-        .run("docker run --name one busybox sh -c 'echo out; echo err >&2; exit 3' 2>/dev/null; echo $?")?;
+    let split = engine.run(
+        "docker run --name one busybox sh -c 'echo out; echo err >&2; exit 3' 2>/dev/null; echo $?",
+    )?;
     assert_eq!(split, "out\n3");
     assert_eq!(engine.run("docker logs one 2>&1 >/dev/null")?, "err");
     assert_eq!(engine.run("echo through | docker run -i --rm busybox cat")?, "through");
@@ -44,10 +45,15 @@ fn terminals(engine: &Sandbox) -> Result<()> {
     // A client that attached before the start must see the end of the terminal's stream, and of no
     // other.
     let shown = engine.run("for n in $(seq 20); do docker run -t --rm busybox tty; done")?;
-    assert_eq!(shown.lines().filter(|line| line.trim_end() == "/dev/pts/0").count(), 20, "{shown:?}");
+    assert_eq!(
+        shown.lines().filter(|line| line.trim_end() == "/dev/pts/0").count(),
+        20,
+        "{shown:?}"
+    );
     // `script` gives the CLI a terminal. It loses what its child prints just before it exits, hence
     // the echo.
-    let shown = engine.run("script -qec 'docker run -it --rm busybox tty; echo $?' /dev/null </dev/null")?;
+    let shown = engine
+        .run("script -qec 'docker run -it --rm busybox tty; echo $?' /dev/null </dev/null")?;
     assert!(shown.contains("/dev/pts/0") && shown.trim_end().ends_with('0'), "{shown:?}");
     // A container that cannot be started has no terminal either.
     engine.docker("create -t --name never busybox nosuch")?;
@@ -98,7 +104,8 @@ fn a_life(engine: &Sandbox) -> Result<()> {
         )?,
         "other\n137 false"
     );
-    let refused = engine.run("docker start other; docker rm other 2>&1 || true; docker rm -f other")?;
+    let refused =
+        engine.run("docker start other; docker rm other 2>&1 || true; docker rm -f other")?;
     assert!(refused.contains("container is running"), "{refused}");
     let waiting = engine.run("docker run -d --name w busybox sleep 1 2>&1 || docker run -d --name ww busybox sh -c 'sleep 1; exit 5' >/dev/null; docker wait ww; docker rm ww")?;
     assert!(waiting.contains("\n5\nww"), "{waiting}");
@@ -134,7 +141,9 @@ fn files_go_in_and_out(engine: &Sandbox) -> Result<()> {
 fn isolation(engine: &Sandbox) -> Result<()> {
     let id = engine.docker("run -d -e PASSWORD=secret busybox sleep 99")?;
     let bundles = "/run/corral/bundles";
-    let modes = format!("stat -c %a {bundles} {bundles}/{id} {bundles}/{id}/config.json /run/corral/runtime");
+    let modes = format!(
+        "stat -c %a {bundles} {bundles}/{id} {bundles}/{id}/config.json /run/corral/runtime"
+    );
     assert_eq!(engine.inside(&modes)?, "700\n700\n600\n700", "the environment is for root only");
     assert_eq!(engine.docker(&format!("exec -u ann {id} sh -c 'echo $PASSWORD'"))?, "secret");
     engine.docker(&format!("rm -f {id}"))?;
@@ -142,9 +151,15 @@ fn isolation(engine: &Sandbox) -> Result<()> {
         engine.docker(&format!("run --rm {options} busybox sh -c 'grep -E \"CapEff|CapBnd|Seccomp:|NoNewPrivs\" /proc/self/status'"))
     };
     let plain = status("")?;
-    assert!(plain.contains("CapEff:\t00000000a80425fb") && plain.contains("Seccomp:\t2"), "{plain}");
+    assert!(
+        plain.contains("CapEff:\t00000000a80425fb") && plain.contains("Seccomp:\t2"),
+        "{plain}"
+    );
     let user = status("-u 1000 --security-opt no-new-privileges")?;
-    assert!(user.contains("CapEff:\t0000000000000000") && user.contains("NoNewPrivs:\t1"), "{user}");
+    assert!(
+        user.contains("CapEff:\t0000000000000000") && user.contains("NoNewPrivs:\t1"),
+        "{user}"
+    );
     assert!(status("--cap-drop ALL --cap-add chown")?.contains("CapEff:\t0000000000000001"));
     let hidden = engine.run("docker run --rm busybox sh -c 'cat /proc/kcore | head -c1 | wc -c; echo x > /proc/sys/kernel/hostname' 2>&1; true")?;
     assert!(hidden.contains("Read-only file system"), "{hidden}");
@@ -174,7 +189,9 @@ fn volumes(engine: &Sandbox) -> Result<()> {
     // An empty volume begins with what the image has there.
     assert!(engine.docker("run --rm -v fresh:/etc busybox cat /etc/passwd")?.contains("ann"));
     assert!(
-        engine.docker("run --rm -v data:/srv:ro busybox touch /srv/y 2>&1 || true")?.contains("Read-only")
+        engine
+            .docker("run --rm -v data:/srv:ro busybox touch /srv/y 2>&1 || true")?
+            .contains("Read-only")
     );
     engine.docker("create --name user -v data:/srv busybox true")?;
     assert!(engine.run("docker volume rm data 2>&1 || true")?.contains("in use"));
@@ -221,7 +238,9 @@ fn lists_and_events(engine: &Sandbox) -> Result<()> {
 fn a_body_after_the_response(engine: &Sandbox) -> Result<()> {
     let mut client = UnixStream::connect(engine.socket())?;
     let mut responses = BufReader::new(client.try_clone()?);
-    client.write_all(b"POST /swarm/init HTTP/1.1\r\nHost: docker\r\nContent-Length: 600000\r\n\r\n")?;
+    client.write_all(
+        b"POST /swarm/init HTTP/1.1\r\nHost: docker\r\nContent-Length: 600000\r\n\r\n",
+    )?;
     let mut status = String::new();
     responses.read_line(&mut status)?;
     assert!(status.contains("501"), "{status}");

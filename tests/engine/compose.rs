@@ -32,12 +32,16 @@ fn a_project_of_three_services_comes_up_in_its_order() -> Result<()> {
     fs::write(&file, PROJECT)?;
     let compose = format!("docker-compose -f {}", file.display());
     engine.run(&format!("{compose} up -d 2>&1"))?;
-    let shown = engine
-        .run(&format!("{compose} ps --format '{{{{.Service}}}} {{{{.State}}}} {{{{.Health}}}}' | sort"))?;
+    let shown = engine.run(&format!(
+        "{compose} ps --format '{{{{.Service}}}} {{{{.State}}}} {{{{.Health}}}}' | sort"
+    ))?;
     assert_eq!(shown, "api running \ndb running healthy\nweb running");
     engine.expect_docker("logs shop-web-1", "found db")?;
     assert!(engine.run(&format!("{compose} logs web"))?.contains("ann:x:1000"));
-    assert_eq!(engine.run(&format!("{compose} exec -T web sh -c 'echo $A; ls /data 2>&1 | wc -l'"))?, "b\n1");
+    assert_eq!(
+        engine.run(&format!("{compose} exec -T web sh -c 'echo $A; ls /data 2>&1 | wc -l'"))?,
+        "b\n1"
+    );
     // Only what changed is recreated.
     let before = engine.docker("inspect -f '{{.Id}}' shop-db-1")?;
     fs::write(&file, PROJECT.replace("A: b", "A: c"))?;
@@ -48,6 +52,9 @@ fn a_project_of_three_services_comes_up_in_its_order() -> Result<()> {
         "{compose} restart -t 1 api 2>&1 && {compose} stop -t 1 2>&1 && {compose} start 2>&1"
     ))?;
     engine.run(&format!("{compose} down -t 1 -v 2>&1"))?;
-    assert_eq!(engine.docker("ps -aq; docker volume ls -q; docker network ls -q --filter type=custom")?, "");
+    assert_eq!(
+        engine.docker("ps -aq; docker volume ls -q; docker network ls -q --filter type=custom")?,
+        ""
+    );
     Ok(())
 }

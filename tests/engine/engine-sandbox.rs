@@ -42,12 +42,17 @@ fn main() -> Result<()> {
         bail!("usage: engine-sandbox ROS FOLDER CGROUP")
     };
     fs::create_dir_all(format!("{cgroup}/init"))?;
-    fs::write(format!("{cgroup}/cgroup.procs"), "0").with_context(|| format!("entering {cgroup}"))?;
+    fs::write(format!("{cgroup}/cgroup.procs"), "0")
+        .with_context(|| format!("entering {cgroup}"))?;
     let mut filter = ScmpFilterContext::new(ScmpAction::Allow)?;
     filter.set_ctl_nnp(false)?;
     for (name, argument) in [("prlimit64", 1), ("setrlimit", 0)] {
         let is_memlock = ScmpArgCompare::new(argument, ScmpCompareOp::Equal, MEMLOCK);
-        filter.add_rule_conditional(ScmpAction::Errno(0), ScmpSyscall::from_name(name)?, &[is_memlock])?;
+        filter.add_rule_conditional(
+            ScmpAction::Errno(0),
+            ScmpSyscall::from_name(name)?,
+            &[is_memlock],
+        )?;
     }
     filter.load().context("loading the filter")?;
     let error = Command::new("unshare")

@@ -10,13 +10,17 @@ use vmtest::servers;
 fn images_go_to_a_registry_and_come_back() -> Result<()> {
     let mut engine = sandbox("registry")?;
     registry(&mut engine, 5000, "")?;
-    let pushed =
-        engine.run("docker tag busybox localhost:5000/team/bb:1 && docker push localhost:5000/team/bb:1")?;
+    let pushed = engine.run(
+        "docker tag busybox localhost:5000/team/bb:1 && docker push localhost:5000/team/bb:1",
+    )?;
     assert!(pushed.contains("1: digest: sha256:"), "{pushed}");
     engine.run("docker rmi localhost:5000/team/bb:1 busybox")?;
     assert_eq!(engine.docker("images -q")?, "");
     let pulled = engine.docker("pull localhost:5000/team/bb:1")?;
-    assert!(pulled.contains("Pull complete") && pulled.contains("Downloaded newer image"), "{pulled}");
+    assert!(
+        pulled.contains("Pull complete") && pulled.contains("Downloaded newer image"),
+        "{pulled}"
+    );
     assert!(engine.docker("pull localhost:5000/team/bb:1")?.contains("Image is up to date"));
     assert_eq!(engine.docker("run --rm localhost:5000/team/bb:1 echo pulled")?, "pulled");
     let digest = engine.docker("images --digests --format '{{.Digest}}' localhost:5000/team/bb")?;
@@ -33,7 +37,10 @@ fn damage_is_found_and_mended(engine: &mut Sandbox) -> Result<()> {
     let layer = fs::read_dir(&layers)?.next().context("a layer")??.path();
     fs::write(layer.join("etc/passwd"), "eve::0:0::/:/bin/sh\n")?;
     let told = engine.ros("engine fsck").unwrap_or_else(|error| format!("{error:#}"));
-    assert!(told.contains("damaged: localhost:5000/team/bb:1") && told.contains("etc/passwd"), "{told}");
+    assert!(
+        told.contains("damaged: localhost:5000/team/bb:1") && told.contains("etc/passwd"),
+        "{told}"
+    );
     assert!(engine.ros("engine fsck --mend")?.contains("everything was mended"));
     assert!(engine.docker("run --rm localhost:5000/team/bb:1 cat /etc/passwd")?.contains("ann"));
     for blob in fs::read_dir(engine.store().join("image/blobs/sha256"))? {
@@ -69,11 +76,11 @@ fn registries_want_certificates_and_passwords() -> Result<()> {
     engine.inside(&format!("mkdir -p /etc/docker/certs.d/registry.test:5443 && cp {folder}/ca.pem /etc/docker/certs.d/registry.test:5443/ca.crt"))?;
     let refused = engine.run("docker pull registry.test:5443/bb 2>&1 || true")?;
     assert!(refused.to_lowercase().contains("login"), "{refused}");
-    let wrong =
-        engine.run("echo wrong | docker login -u ann --password-stdin registry.test:5443 2>&1 || true")?;
+    let wrong = engine
+        .run("echo wrong | docker login -u ann --password-stdin registry.test:5443 2>&1 || true")?;
     assert!(!wrong.contains("Succeeded"), "{wrong}");
-    let right =
-        engine.run("echo secret-word | docker login -u ann --password-stdin registry.test:5443 2>&1")?;
+    let right = engine
+        .run("echo secret-word | docker login -u ann --password-stdin registry.test:5443 2>&1")?;
     assert!(right.contains("Login Succeeded"), "{right}");
     engine.run("docker tag busybox registry.test:5443/bb && docker push registry.test:5443/bb && docker rmi registry.test:5443/bb && docker pull registry.test:5443/bb")?;
     let log = engine.inside("cat /var/log/system-docker.log 2>/dev/null || true")?;
@@ -102,8 +109,9 @@ fn archives_are_loaded_saved_and_not_trusted() -> Result<()> {
     ))?;
     let refused = engine.run(&format!("docker load -i {folder}/evil.tar 2>&1 || true"))?;
     assert!(refused.contains("damaged") && engine.docker("images -q")?.is_empty(), "{refused}");
-    engine
-        .run(&format!("echo no tar at all | docker load 2>&1 || true; docker load -i {folder}/saved.tar"))?;
+    engine.run(&format!(
+        "echo no tar at all | docker load 2>&1 || true; docker load -i {folder}/saved.tar"
+    ))?;
     assert_eq!(engine.docker("run --rm busybox echo sound")?, "sound");
     assert!(engine.ros("gc")?.contains("free again"));
     Ok(())

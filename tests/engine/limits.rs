@@ -30,7 +30,8 @@ fn a_daemon_without_descriptors_loses_no_log() -> Result<()> {
     // descriptors.
     let script = "if mkdir /first; then sleep 1000; else \
         i=0; while [ $i -lt 16384 ]; do echo 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde; i=$((i+1)); done; fi";
-    engine.docker(&format!("run -d --name writer --restart on-failure busybox sh -c '{script}'"))?;
+    engine
+        .docker(&format!("run -d --name writer --restart on-failure busybox sh -c '{script}'"))?;
     let first = engine.docker("inspect -f '{{.State.Pid}}' writer")?;
     let daemon = daemon(&engine)?;
     // The daemon gets no descriptor beyond those that it has.
@@ -61,7 +62,8 @@ fn clients_that_ask_nothing_make_room_for_those_that_do() -> Result<()> {
     let idle: Vec<UnixStream> = (0..100)
         .map(|_| UnixStream::connect(engine.socket()).context("connecting"))
         .collect::<Result<_>>()?;
-    let written = engine.run("timeout 30 docker run --rm busybox head -c 1048576 /dev/zero | wc -c")?;
+    let written =
+        engine.run("timeout 30 docker run --rm busybox head -c 1048576 /dev/zero | wc -c")?;
     assert_eq!(written, "1048576");
     drop(idle);
     Ok(())
@@ -109,8 +111,9 @@ fn a_daemon_that_pid_1_cuts_off_is_followed_by_another() -> Result<()> {
     engine.expect(&format!("pgrep -f '^ros engine-daemon' | grep -v '^{first}$'"))?;
     engine.wait_for_api()?;
     let lines = engine.docker("logs before | wc -l")?;
-    engine
-        .expect(&format!("[ $(cat /var/lib/system-docker/containers/*/*-json.log | wc -l) -gt {lines} ]"))?;
+    engine.expect(&format!(
+        "[ $(cat /var/lib/system-docker/containers/*/*-json.log | wc -l) -gt {lines} ]"
+    ))?;
     assert_eq!(engine.docker("run --rm busybox echo again")?, "again");
     Ok(())
 }
@@ -146,7 +149,8 @@ fn containers_may_open_as_much_as_the_machine_may() -> Result<()> {
     let hard = engine.inside("ulimit -Hn")?;
     let limits = "run --rm busybox sh -c 'ulimit -n; ulimit -Hn; ulimit -c'";
     assert_eq!(engine.docker(limits)?, format!("{hard}\n{hard}\n0"));
-    let own = "run --rm --ulimit nofile=100:200 --ulimit core=0:0 busybox sh -c 'ulimit -n; ulimit -Hn'";
+    let own =
+        "run --rm --ulimit nofile=100:200 --ulimit core=0:0 busybox sh -c 'ulimit -n; ulimit -Hn'";
     assert_eq!(engine.docker(own)?, "100\n200");
     Ok(())
 }
@@ -171,7 +175,8 @@ fn a_disk_that_is_nearly_full_loses_what_nothing_stands_on() -> Result<()> {
     import("fourth")?;
     import("fifth")?;
     engine.expect_docker("images --format '{{.Repository}}'", "fifth")?;
-    engine.expect("[ $(df --output=pcent /var/lib/system-docker | tail -1 | tr -dc 0-9) -lt 90 ]")?;
+    engine
+        .expect("[ $(df --output=pcent /var/lib/system-docker | tail -1 | tr -dc 0-9) -lt 90 ]")?;
     let left = engine.docker("images --format '{{.Repository}}'")?;
     assert!(left.contains("first"), "a container stands on it: {left}");
     assert!(!left.contains("second"), "it was used longest ago: {left}");

@@ -25,7 +25,11 @@ fn networks_carry_names_and_ports() -> Result<()> {
         "{asked}"
     );
     engine.docker("network connect team web")?;
-    assert!(engine.docker("run --rm --network team busybox wget -qO- http://web/group")?.contains("ann"));
+    assert!(
+        engine
+            .docker("run --rm --network team busybox wget -qO- http://web/group")?
+            .contains("ann")
+    );
     assert_eq!(engine.docker("network inspect team -f '{{len .Containers}}'")?, "2");
     engine.docker("network disconnect team web")?;
     assert!(
@@ -33,8 +37,9 @@ fn networks_carry_names_and_ports() -> Result<()> {
             .docker("run --rm --network container:web busybox wget -qO- http://127.0.0.1/group")?
             .contains("ann")
     );
-    let taken = engine
-        .run("docker run -d --name second -p 8080:80 busybox sleep 9 2>&1 || true; docker rm second")?;
+    let taken = engine.run(
+        "docker run -d --name second -p 8080:80 busybox sleep 9 2>&1 || true; docker rm second",
+    )?;
     assert!(taken.contains("already allocated to web"), "{taken}");
     let none = engine.docker("run --rm --network none busybox ls /sys/class/net")?;
     assert_eq!(none, "lo");

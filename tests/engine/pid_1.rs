@@ -16,8 +16,9 @@ const LINES: usize = 300;
 #[test]
 fn nothing_is_lost_when_pid_1_is_replaced() -> Result<()> {
     let engine = sandbox("reexec")?;
-    let writing =
-        format!("i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); sleep 0.02; done; sleep 1000");
+    let writing = format!(
+        "i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); sleep 0.02; done; sleep 1000"
+    );
     let names = (0..CONTAINERS).map(|number| format!("c{number:03}")).collect::<Vec<_>>();
     engine.run(&format!("for n in {}; do docker run -d --name $n busybox sh -c '{writing}' >/dev/null & [ $(jobs -rp | wc -l) -lt 8 ] || wait -n; done; wait", names.join(" ")))?;
     let pids = engine.docker("inspect -f '{{.State.Pid}}' $(docker ps -q)")?;
@@ -66,11 +67,15 @@ fn follow(engine: &Sandbox, names: &[String]) -> Result<Vec<(String, Child, std:
         );
         // Nine followers whose output is discarded, and one whose every byte is compared.
         for _ in 1..FOLLOWERS {
-            let quiet = engine.client("bash").args(["-c", &script]).stdout(Stdio::null()).spawn()?;
+            let quiet =
+                engine.client("bash").args(["-c", &script]).stdout(Stdio::null()).spawn()?;
             drop(quiet);
         }
-        let child =
-            engine.client("docker").args(["logs", "-f", name]).stdout(File::create(&path)?).spawn()?;
+        let child = engine
+            .client("docker")
+            .args(["logs", "-f", name])
+            .stdout(File::create(&path)?)
+            .spawn()?;
         all.push((name.clone(), child, path));
     }
     Ok(all)
@@ -81,7 +86,8 @@ fn no_time_is_too_long_for_a_stop() -> Result<()> {
     let engine = sandbox("long-stop")?;
     for (name, time) in [("largest", i64::MAX), ("never", -1)] {
         let stays = "trap 'echo asked' TERM; while :; do sleep 0.1; done";
-        engine.docker(&format!("run -d --stop-timeout 1 --name {name} busybox sh -c \"{stays}\""))?;
+        engine
+            .docker(&format!("run -d --stop-timeout 1 --name {name} busybox sh -c \"{stays}\""))?;
         let mut stop = engine
             .client("docker")
             .args(["stop", "-t", &time.to_string(), name])
@@ -89,15 +95,26 @@ fn no_time_is_too_long_for_a_stop() -> Result<()> {
             .spawn()?;
         engine.expect_docker(&format!("logs {name}"), "asked")?;
         // Longer than the stop timeout of the container itself.
-        assert_eq!(engine.run(&format!("timeout 2 docker wait {name} || echo $?"))?, "124", "{time}");
-        assert_eq!(engine.docker(&format!("inspect -f '{{{{.State.Running}}}}' {name}"))?, "true", "{time}");
+        assert_eq!(
+            engine.run(&format!("timeout 2 docker wait {name} || echo $?"))?,
+            "124",
+            "{time}"
+        );
+        assert_eq!(
+            engine.docker(&format!("inspect -f '{{{{.State.Running}}}}' {name}"))?,
+            "true",
+            "{time}"
+        );
         engine.docker(&format!("kill {name}"))?;
         assert!(stop.wait()?.success(), "{time}");
     }
     let stays = engine.docker("run -d --stop-timeout -1 busybox sleep 1000")?;
     let said = engine.docker(&format!("inspect -f '{{{{.Config.StopTimeout}}}}' {stays}"))?;
     assert_eq!(said, "-1");
-    assert!(!engine.inside("tr '\\0' ' ' < /proc/1/cmdline")?.contains("--resume"), "PID 1 met a bug");
+    assert!(
+        !engine.inside("tr '\\0' ' ' < /proc/1/cmdline")?.contains("--resume"),
+        "PID 1 met a bug"
+    );
     Ok(())
 }
 
@@ -168,7 +185,8 @@ fn ten_thousand_ask_at_once(engine: &Sandbox) -> Result<()> {
     let mut clients = Vec::new();
     for _ in 0..10_000 {
         let mut stream = UnixStream::connect(engine.socket()).context("connecting")?;
-        stream.write_all(b"GET /containers/json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        stream
+            .write_all(b"GET /containers/json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
         clients.push(stream);
     }
     for mut stream in clients {

@@ -58,9 +58,14 @@ print("docker-py is content")
 #[test]
 fn docker_py_manages_the_system() -> Result<()> {
     let engine = sandbox("python")?;
-    let output = engine.client("docker-py").args(["-c", PYTHON]).output().context("starting python")?;
+    let output =
+        engine.client("docker-py").args(["-c", PYTHON]).output().context("starting python")?;
     let told = String::from_utf8_lossy(&output.stdout);
-    assert!(told.contains("docker-py is content"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        told.contains("docker-py is content"),
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 
@@ -72,8 +77,9 @@ fn bollard_manages_the_system() -> Result<()> {
 }
 
 async fn with_bollard(socket: &str) -> Result<()> {
-    let docker =
-        Docker::connect_with_unix(socket, 60, bollard::API_DEFAULT_VERSION)?.negotiate_version().await?;
+    let docker = Docker::connect_with_unix(socket, 60, bollard::API_DEFAULT_VERSION)?
+        .negotiate_version()
+        .await?;
     let body = ContainerCreateBody {
         image: Some("busybox".to_owned()),
         cmd: Some(["sh", "-c", "echo from bollard; exit 6"].map(str::to_owned).to_vec()),
@@ -82,17 +88,23 @@ async fn with_bollard(socket: &str) -> Result<()> {
     let options = CreateContainerOptionsBuilder::new().name("rusty").build();
     let made = docker.create_container(Some(options), body).await?;
     docker.start_container("rusty", None::<StartContainerOptions>).await?;
-    let ended =
-        docker.wait_container("rusty", None::<WaitContainerOptions>).next().await.context("no answer")?;
+    let ended = docker
+        .wait_container("rusty", None::<WaitContainerOptions>)
+        .next()
+        .await
+        .context("no answer")?;
     assert!(format!("{ended:?}").contains('6'), "{ended:?}");
     let options = LogsOptionsBuilder::new().stdout(true).build();
     let line = docker.logs("rusty", Some(options)).next().await.context("no line")??;
     assert_eq!(line.to_string(), "from bollard\n");
-    let listed = docker.list_containers(Some(ListContainersOptionsBuilder::new().all(true).build())).await?;
+    let listed =
+        docker.list_containers(Some(ListContainersOptionsBuilder::new().all(true).build())).await?;
     assert_eq!(listed.first().and_then(|container| container.id.clone()), Some(made.id));
     let shown = docker.inspect_container("rusty", None).await?;
     assert_eq!(shown.state.and_then(|state| state.exit_code), Some(6));
-    docker.remove_container("rusty", Some(RemoveContainerOptionsBuilder::new().force(true).build())).await?;
+    docker
+        .remove_container("rusty", Some(RemoveContainerOptionsBuilder::new().force(true).build()))
+        .await?;
     Ok(())
 }
 
@@ -100,7 +112,8 @@ async fn with_bollard(socket: &str) -> Result<()> {
 #[test]
 fn python_has_the_sdk() -> Result<()> {
     let tool = vmtest::Image::find()?.tools.join("docker-py");
-    let output = Command::new(&tool).args(["-c", "import docker; print(docker.__version__)"]).output();
+    let output =
+        Command::new(&tool).args(["-c", "import docker; print(docker.__version__)"]).output();
     let output = output.with_context(|| format!("starting {}", tool.display()))?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())

@@ -125,7 +125,10 @@ fn names_and_users(machine: &Machine) -> Result<()> {
 fn files_are_written(machine: &Machine) -> Result<()> {
     for (command, expected) in [
         ("cat /home/rancher/test", "console content"),
-        ("cat /etc/test-console; stat -c ' %a %U:%G' /etc/test-console", "explicit 640 rancher:docker"),
+        (
+            "cat /etc/test-console; stat -c ' %a %U:%G' /etc/test-console",
+            "explicit 640 rancher:docker",
+        ),
         ("cat /etc/packed", "hello from gzip"),
         ("sudo system-docker exec ntp cat /etc/ntp.conf", "for ntp"),
         ("sudo system-docker exec ntp stat -c '%a %U' /etc/ntp.conf", "640 _chrony"),
@@ -137,16 +140,25 @@ fn files_are_written(machine: &Machine) -> Result<()> {
 }
 
 fn commands_ran(machine: &Machine) -> Result<()> {
-    machine.run("cd /run && ls bootcmd-ran runcmd-list-ran runcmd-shell-ran start-ran rc-ran").map(drop)
+    machine
+        .run("cd /run && ls bootcmd-ran runcmd-list-ran runcmd-shell-ran start-ran rc-ran")
+        .map(drop)
 }
 
 /// The disks have no file systems at first: that is reported and blocks nothing. Then they get
 /// some.
 fn mounts_are_made(machine: &mut Machine) -> Result<()> {
     assert_eq!(machine.run("cat /mnt/bound-file /mnt/nfs/file")?, "a file to bindover nfs");
-    assert_eq!(machine.run("echo back | sudo tee /mnt/nfs/written; stat -c %a /mnt/memory")?, "back\n700");
-    assert!(machine.run("sudo system-docker logs console 2>&1")?.contains("/dev/vdb on /mnt/ext4:"));
-    machine.run("sudo mkfs.ext4 -q -L second /dev/vdb && sudo mkswap /dev/vdc && sudo cloud-init-execute")?;
+    assert_eq!(
+        machine.run("echo back | sudo tee /mnt/nfs/written; stat -c %a /mnt/memory")?,
+        "back\n700"
+    );
+    assert!(
+        machine.run("sudo system-docker logs console 2>&1")?.contains("/dev/vdb on /mnt/ext4:")
+    );
+    machine.run(
+        "sudo mkfs.ext4 -q -L second /dev/vdb && sudo mkswap /dev/vdc && sudo cloud-init-execute",
+    )?;
     for target in ["ext4", "guessed", "auto", "labelled"] {
         machine.run(&format!("grep -q '^/dev/vdb /mnt/{target} ext4' /proc/mounts"))?;
     }
@@ -156,7 +168,10 @@ fn mounts_are_made(machine: &mut Machine) -> Result<()> {
 }
 
 fn the_kernel_is_set_up(machine: &Machine) -> Result<()> {
-    assert_eq!(machine.run("cat /proc/sys/kernel/domainname /proc/sys/vm/swappiness")?, "corral.test\n33");
+    assert_eq!(
+        machine.run("cat /proc/sys/kernel/domainname /proc/sys/vm/swappiness")?,
+        "corral.test\n33"
+    );
     machine.run("lsmod | grep -q ^zram").map(drop)
 }
 
@@ -170,7 +185,9 @@ fn the_console_was_prepared(machine: &mut Machine) -> Result<()> {
         machine.run("cat /sys/class/block/vdd1/size; ls /var/lib/rancher/resizefs.done")?,
         "522240\n/var/lib/rancher/resizefs.done"
     );
-    machine.run("sudo mount /dev/vdd1 /media && [ $(df -m /media | awk 'END {print $2}') -gt 200 ]").map(drop)
+    machine
+        .run("sudo mount /dev/vdd1 /media && [ $(df -m /media | awk 'END {print $2}') -gt 200 ]")
+        .map(drop)
 }
 
 fn services_run(machine: &mut Machine) -> Result<()> {
@@ -187,8 +204,7 @@ fn services_run(machine: &mut Machine) -> Result<()> {
         "cat > /tmp/user.yml <<'END'\n{USER_SERVICE}END\nsudo ros config apply /tmp/user.yml"
     ))?;
     machine.expect("docker logs for-the-user | grep -qx 'started with seen'")?;
-    let inspect =
-        "docker inspect --format '{{.HostConfig.RestartPolicy.Name}} {{.Config.Labels.x}}' for-the-user";
+    let inspect = "docker inspect --format '{{.HostConfig.RestartPolicy.Name}} {{.Config.Labels.x}}' for-the-user";
     assert_eq!(machine.run(inspect)?, "always marked");
     machine.expect("docker ps --format '{{.Names}}' | grep -qx after-it")?;
     let health = "docker inspect --format '{{.State.Health.Status}}' for-the-user";
@@ -200,14 +216,16 @@ fn services_run(machine: &mut Machine) -> Result<()> {
 /// What the shell cannot read is reported with its line, and Docker starts without it.
 fn dockers_options_are_sourced(machine: &mut Machine) -> Result<()> {
     // dockerd gives them in any order.
-    let labels = machine.run("docker info --format '{{range .Labels}}{{println .}}{{end}}' | sort")?;
+    let labels =
+        machine.run("docker info --format '{{range .Labels}}{{println .}}{{end}}' | sort")?;
     assert_eq!(labels.trim(), "sourced=rancher-test\ntwo=2");
     machine.run(
         "printf 'A=1\\nif\\n' | sudo tee /var/lib/rancher/conf/docker; sudo system-docker restart docker",
     )?;
     machine.expect("docker info --format 'up {{json .Labels}}' | grep -v sourced | grep up")?;
-    let said = machine
-        .run("sudo system-docker logs docker 2>&1 | grep -A2 'conf/docker is not sourced, mend it'")?;
+    let said = machine.run(
+        "sudo system-docker logs docker 2>&1 | grep -A2 'conf/docker is not sourced, mend it'",
+    )?;
     assert!(said.contains("line ") && said.contains("ntax error"), "{said}");
     Ok(())
 }
@@ -223,7 +241,9 @@ fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {
         ("rancher.network.interfaces.eth0.100.dhcp", "true", "true"),
     ] {
         assert_eq!(
-            run(&format!("sudo ros config set {key} {value} 2>/dev/null; sudo ros config get {key}"))?,
+            run(&format!(
+                "sudo ros config set {key} {value} 2>/dev/null; sudo ros config get {key}"
+            ))?,
             expected
         );
     }
@@ -237,12 +257,16 @@ fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {
     )?;
     assert!(explained.contains("from /var/lib/rancher/conf/cloud-config.yml:"), "{explained}");
     assert!(
-        explained.contains("overrides \"rancher-test\" from /var/lib/rancher/conf/cloud-config.d/boot.yml:"),
+        explained.contains(
+            "overrides \"rancher-test\" from /var/lib/rancher/conf/cloud-config.d/boot.yml:"
+        ),
         "{explained}"
     );
     assert!(run("sudo ros config diff")?.contains("+ hostname: \"other\""));
     assert_eq!(
-        run("ros config schema | grep -c '\"ssh_authorized_keys\"'; ros config schema | head -c 1")?,
+        run(
+            "ros config schema | grep -c '\"ssh_authorized_keys\"'; ros config schema | head -c 1"
+        )?,
         "2\n{"
     );
     let refused = run(
@@ -264,14 +288,16 @@ fn keys_of_the_provider_are_added_and_never_twice() -> Result<()> {
     let folder = folder("key-merge")?;
     let key = shell::make_key(&folder)?;
     let text = format!("#cloud-config\nssh_authorized_keys: ['{key}']\n");
-    let metadata = r#"{"public_keys": {"2": "two", "0": "zero", "1": "one"}, "hostname": "from-provider"}"#;
+    let metadata =
+        r#"{"public_keys": {"2": "two", "0": "zero", "1": "one"}, "hostname": "from-provider"}"#;
     let config_drive = Some(drive::make_with_metadata(&folder, text.as_bytes(), metadata)?);
     let mut machine = Machine::start(&folder, Options { config_drive, ..Options::default() })?;
     machine.expect_login()?;
     let keys = format!("- {key}\n- zero\n- one\n- two");
     let get = "sudo ros config get ssh_authorized_keys";
     assert_eq!(machine.run(get)?, keys);
-    machine.run("sudo ros config set rancher.debug true; sudo ros config set rancher.debug false")?;
+    machine
+        .run("sudo ros config set rancher.debug true; sudo ros config set rancher.debug false")?;
     assert_eq!(machine.run(get)?, keys);
     machine.run("sudo cloud-init-execute; sudo cloud-init-execute")?;
     assert_eq!(

@@ -36,15 +36,24 @@ fn words_after_two_hyphens_count_and_win() -> Result<()> {
     let service = SERVICE.replace("rancher:\n  services:\n", "").replace("    test:", "local:");
     machine.run(&format!("sudo tee {file} >/dev/null <<'END'\n{service}END"))?;
     machine.run(&format!("sudo ros service enable {file} && sudo ros service up local"))?;
-    machine.expect(&format!("sudo ros service logs local | grep -qx 'local_1 | environment {hidden}'"))?;
+    machine.expect(&format!(
+        "sudo ros service logs local | grep -qx 'local_1 | environment {hidden}'"
+    ))?;
     machine.run(&format!("sudo ros service logs local | grep -qx 'local_1 | command {hidden}'"))?;
     // A secret stays out of exports unless it is requested.
     assert_eq!(machine.run("sudo ros config export | grep -c password:; true")?, "0");
-    assert_eq!(machine.run("sudo ros config export --private | grep password:")?.trim(), "password: three");
-    assert_eq!(machine.run("cat /proc/sys/kernel/domainname; lsmod | grep -c '^zram'")?, "by-kernel\n1");
+    assert_eq!(
+        machine.run("sudo ros config export --private | grep password:")?.trim(),
+        "password: three"
+    );
+    assert_eq!(
+        machine.run("cat /proc/sys/kernel/domainname; lsmod | grep -c '^zram'")?,
+        "by-kernel\n1"
+    );
     let warned = machine.run("sudo ros config validate; true")?;
     assert!(
-        warned.contains("kernel command line:1:") && warned.contains("something: warning: unknown key"),
+        warned.contains("kernel command line:1:")
+            && warned.contains("something: warning: unknown key"),
         "{warned}"
     );
     // The password works where passwords are allowed.
@@ -58,7 +67,8 @@ fn the_host_name_comes_from_dhcp_if_nobody_gave_one() -> Result<()> {
     let network = Network::HostName("rancher-dev".to_owned());
     let mut machine = super::with_config(&folder, "", Options { network, ..Options::default() })?;
     machine.expect_login()?;
-    machine.expect("[ $(hostname) = rancher-dev ] && grep -q '127.0.1.1 rancher-dev' /etc/hosts")?;
+    machine
+        .expect("[ $(hostname) = rancher-dev ] && grep -q '127.0.1.1 rancher-dev' /etc/hosts")?;
     machine.check_alarms()
 }
 
@@ -74,10 +84,13 @@ fn the_makers_partition_is_a_layer_and_several_systems_share_a_disk() -> Result<
     drive::blank(&state, 512)?;
     let append = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vdc] rancher.state.directory=ros_subdir \
                   rancher.state.script=\"touch /run/state-script-ran\"";
-    let options = Options { append: append.to_owned(), disks: vec![oem, state], ..Options::default() };
+    let options =
+        Options { append: append.to_owned(), disks: vec![oem, state], ..Options::default() };
     let mut machine: Machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
-    machine.run("sudo test -s /usr/share/ros/oem/oem-config.yml && sudo test -e /run/state-script-ran")?;
+    machine.run(
+        "sudo test -s /usr/share/ros/oem/oem-config.yml && sudo test -e /run/state-script-ran",
+    )?;
     assert_eq!(machine.run("sudo ros config get rancher.upgrade.url")?, "foo");
     assert!(
         machine
@@ -85,7 +98,9 @@ fn the_makers_partition_is_a_layer_and_several_systems_share_a_disk() -> Result<
             .contains("/usr/share/ros/oem/oem-config.yml:4:")
     );
     assert_eq!(
-        machine.run("sudo ros config export | grep -c foo; sudo ros config export --full | grep -c foo")?,
+        machine.run(
+            "sudo ros config export | grep -c foo; sudo ros config export --full | grep -c foo"
+        )?,
         "0\n1"
     );
     machine.run("sudo mount -L RANCHER_STATE /mnt && ls -d /mnt/ros_subdir/home/rancher")?;

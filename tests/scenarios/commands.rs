@@ -30,7 +30,10 @@ fn services_and_tls_are_managed_as_they_were() -> Result<()> {
     );
     let mut machine = super::with_config(&folder, &config, Options::default())?;
     machine.expect_login()?;
-    assert_eq!(machine.run("sudo ros env printenv A FLASK; sudo A=2 ros env printenv A")?, "1\nfull\n2");
+    assert_eq!(
+        machine.run("sudo ros env printenv A FLASK; sudo A=2 ros env printenv A")?,
+        "1\nfull\n2"
+    );
     machine.expect_docker()?;
     docker_answers_over_tls(&machine)?;
     services_of_both_engines(&mut machine)?;
@@ -67,12 +70,15 @@ fn docker_answers_over_tls(machine: &Machine) -> Result<()> {
     assert_eq!(machine.run("stat -c '%U %a' ~rancher/.docker/key.pem")?, "rancher 600");
     // Another server certificate, and then another CA.
     let restart = "sudo system-docker restart docker >/dev/null && sudo wait-for-docker";
-    machine.run(&format!("sudo ros tls generate --server -H other.example -H 127.0.0.1 && {restart}"))?;
+    machine.run(&format!(
+        "sudo ros tls generate --server -H other.example -H 127.0.0.1 && {restart}"
+    ))?;
     let version = version.replace("localhost", "127.0.0.1");
     assert_eq!(machine.run(&version)?, "linux");
-    let forget =
-        "sudo ros config set rancher.docker.ca_key ''; sudo ros config set rancher.docker.ca_cert ''";
-    machine.run(&format!("{forget}; sudo ros tls gen -s && {restart}; ! {version} && sudo ros tls gen"))?;
+    let forget = "sudo ros config set rancher.docker.ca_key ''; sudo ros config set rancher.docker.ca_cert ''";
+    machine.run(&format!(
+        "{forget}; sudo ros tls gen -s && {restart}; ! {version} && sudo ros tls gen"
+    ))?;
     assert_eq!(machine.run(&version)?, "linux");
     let secret = "sudo ros config export | grep -c 'PRIVATE KEY'; sudo ros config export --private | grep -c 'PRIVATE KEY'";
     assert_ne!(machine.run(secret)?.lines().collect::<Vec<_>>(), ["0", "0"]);
@@ -86,12 +92,15 @@ fn services_of_both_engines(machine: &mut Machine) -> Result<()> {
          ln -s busybox /tmp/r/bin/sleep && tar -C /tmp/r -c . | docker import - tiny && \
          sudo tee {PLACE} >/dev/null <<'END'\n{FILE}END"
     ))?;
-    let refused = machine.run("! sudo ros service enable nobody 2>&1; ! sudo ros service up nobody 2>&1")?;
+    let refused =
+        machine.run("! sudo ros service enable nobody 2>&1; ! sudo ros service up nobody 2>&1")?;
     assert!(
-        refused.contains("nobody is not a valid service") && refused.contains("No such service: nobody"),
+        refused.contains("nobody is not a valid service")
+            && refused.contains("No such service: nobody"),
         "{refused}"
     );
-    let said = machine.run(&format!("sudo ros service enable {PLACE} && sudo ros service up theirs ours"))?;
+    let said = machine
+        .run(&format!("sudo ros service enable {PLACE} && sudo ros service up theirs ours"))?;
     assert!(said.ends_with("theirs: up\nours: up"), "{said}");
     machine.expect("sudo ros service logs ours | grep -qx 'ours_1 | hello from the system'")?;
     machine.expect("sudo ros service logs theirs | grep -qx 'theirs_1 | hello from docker'")?;
@@ -108,17 +117,25 @@ fn services_of_both_engines(machine: &mut Machine) -> Result<()> {
     machine.run("docker run -d --name mine tiny /bin/sleep 1000")?;
     assert!(machine.run("! sudo ros service rm -f mine 2>&1")?.contains("No such service: mine"));
     // A disabled service is removed permanently.
-    machine.run(&format!("sudo ros service disable {PLACE} && sudo ros service rm -f theirs ours"))?;
-    machine.run("! sudo ros service ps ours 2>&1 | grep -q Up && ! docker inspect theirs >/dev/null 2>&1")?;
     machine
-        .run(&format!("sudo ros service delete {PLACE} && ! sudo ros service list | grep -q local.yml"))
+        .run(&format!("sudo ros service disable {PLACE} && sudo ros service rm -f theirs ours"))?;
+    machine.run(
+        "! sudo ros service ps ours 2>&1 | grep -q Up && ! docker inspect theirs >/dev/null 2>&1",
+    )?;
+    machine
+        .run(&format!(
+            "sudo ros service delete {PLACE} && ! sudo ros service list | grep -q local.yml"
+        ))
         .map(drop)
 }
 
 fn repositories_are_listed(machine: &mut Machine, folder: &Path) -> Result<()> {
     let content = folder.join("www");
     fs::create_dir_all(content.join("w"))?;
-    fs::write(content.join("index.yml"), "services: [web]\nconsoles: [debian]\nengines: [docker-29]\n")?;
+    fs::write(
+        content.join("index.yml"),
+        "services: [web]\nconsoles: [debian]\nengines: [docker-29]\n",
+    )?;
     fs::write(
         content.join("w/web.yml"),
         "web: {image: corral/os-base, labels: {io.rancher.os.scope: system}}\n",
@@ -130,8 +147,8 @@ fn repositories_are_listed(machine: &mut Machine, folder: &Path) -> Result<()> {
     assert_eq!(machine.run("sudo ros service list")?, "enabled  web");
     assert_eq!(machine.run("sudo ros console list")?, "disabled debian\ncurrent  default");
     assert_eq!(machine.run("sudo ros engine list")?, "current  default\ndisabled docker-29");
-    let refused =
-        machine.run("! sudo ros console switch -f invalid 2>&1; ! sudo ros engine enable invalid 2>&1")?;
+    let refused = machine
+        .run("! sudo ros console switch -f invalid 2>&1; ! sudo ros engine enable invalid 2>&1")?;
     assert!(
         refused.contains("invalid is not a valid console")
             && refused.contains("invalid is not a valid engine"),

@@ -54,14 +54,22 @@ fn told(name: &str, user_data: &[u8], expected: &[&str]) -> Result<()> {
     let folder = folder(name)?;
     let append = super::key_on_command_line(&folder)?;
     let config_drive = Some(drive::make(&folder, drive::Kind::ConfigDriveIso, user_data)?);
-    let mut machine = Machine::start(&folder, Options { config_drive, append, ..Options::default() })?;
+    let mut machine =
+        Machine::start(&folder, Options { config_drive, append, ..Options::default() })?;
     machine.expect_login()?;
     let validation = machine.run("sudo ros config validate; echo exit status $?")?;
     assert!(validation.contains("exit status 1"), "{validation}");
     let console = machine.console();
     for text in expected {
-        assert!(validation.contains(text), "ros config validate does not say {text:?}:\n{validation}");
-        assert!(console.contains(text), "the console does not say {text:?}:\n{}", machine.last_lines());
+        assert!(
+            validation.contains(text),
+            "ros config validate does not say {text:?}:\n{validation}"
+        );
+        assert!(
+            console.contains(text),
+            "the console does not say {text:?}:\n{}",
+            machine.last_lines()
+        );
     }
     machine.check_alarms()
 }

@@ -43,9 +43,13 @@ fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> 
     assert!(machine.run("sudo ros config status")?.contains("a change waits to be confirmed"));
     machine.expect_console("the change was not confirmed; it is rolled back")?;
     machine.expect("[ $(hostname) = rancher ] && ! grep -q 192.0.2.1 /etc/resolv.conf")?;
-    assert_eq!(machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?, console);
+    assert_eq!(
+        machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?,
+        console
+    );
     // A confirmed change stays.
-    machine.run("sudo ros config apply --confirm 60s /tmp/change.yml && sudo ros config confirm")?;
+    machine
+        .run("sudo ros config apply --confirm 60s /tmp/change.yml && sudo ros config confirm")?;
     // Unconfirmed when the power is cut: active once more after the boot, then rolled back.
     machine.run("sudo ros config set --confirm 20s hostname unconfirmed")?;
     machine.cut_power()?;

@@ -15,7 +15,8 @@ use vmtest::{Options, drive, folder};
 /// Changes a file system that no machine has mounted, by the commands of debugfs(8).
 fn debugfs(disk: &Path, requests: &[&str]) -> Result<()> {
     for request in requests {
-        let output = Command::new("/sbin/debugfs").args(["-w", "-R", request]).arg(disk).output()?;
+        let output =
+            Command::new("/sbin/debugfs").args(["-w", "-R", request]).arg(disk).output()?;
         ensure!(output.status.success(), "{request}: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
@@ -39,8 +40,10 @@ fn a_folder_that_the_kernel_cannot_read_is_repaired_in_the_same_boot() -> Result
     machine.expect_docker()?;
     machine.power_off()?;
     // The content is on the disk, under another name.
-    let output =
-        Command::new("/sbin/debugfs").args(["-R", "ls -l /lost+found"]).arg(&options.disks[0]).output()?;
+    let output = Command::new("/sbin/debugfs")
+        .args(["-R", "ls -l /lost+found"])
+        .arg(&options.disks[0])
+        .output()?;
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(listed.contains('#'), "nothing is in lost+found: {listed}");
     let mut machine = boot(&folder, &options)?;
@@ -72,14 +75,18 @@ fn a_clean_disk_that_cannot_be_mounted_is_repaired_in_the_same_boot() -> Result<
 /// the last good ones take effect. The next boot repairs the disk, which removes the names of the
 /// lost files. Their copies are put back.
 #[test]
-fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_copy() -> Result<()> {
+fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_copy() -> Result<()>
+{
     let folder = folder("unreadable-file")?;
     let (mut machine, options) = configured(&folder, "")?;
     machine.power_off()?;
     let conf = "/var/lib/rancher/conf";
     debugfs(
         &options.disks[0],
-        &[&format!("clri {conf}/cloud-config.d/boot.yml"), &format!("clri {conf}/cloud-config.yml")],
+        &[
+            &format!("clri {conf}/cloud-config.d/boot.yml"),
+            &format!("clri {conf}/cloud-config.yml"),
+        ],
     )?;
     let mut machine = boot(&folder, &options)?;
     has_all(&mut machine)?;
@@ -90,7 +97,8 @@ fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_
     machine.power_off()?;
     let mut machine = boot(&folder, &options)?;
     machine.expect_console("was not unmounted cleanly; checking it")?;
-    machine.run("grep ' /var/lib/rancher .*ext4' /proc/1/mountinfo && ! sudo ros why | grep state:")?;
+    machine
+        .run("grep ' /var/lib/rancher .*ext4' /proc/1/mountinfo && ! sudo ros why | grep state:")?;
     let said = reported(&machine)?;
     for file in ["cloud-config.d/boot.yml", "cloud-config.yml"] {
         assert!(
@@ -98,8 +106,7 @@ fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_
             "{file}: {said}"
         );
     }
-    let kept =
-        "cat /home/rancher/data; sudo ros config get hostname; sudo ros config get rancher.environment.KEPT";
+    let kept = "cat /home/rancher/data; sudo ros config get hostname; sudo ros config get rancher.environment.KEPT";
     assert_eq!(machine.run(kept)?, "mine\nmine\nyes");
     machine.power_off()?;
     let mut machine = boot(&folder, &options)?;
@@ -127,12 +134,15 @@ fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
         drive::copy(&fresh, disk)?;
         flip(disk, flips, 0x5eed_u64 + round as u64)?;
         let what = format!("{flips} flips");
-        let machine =
-            boot(&folder, &Options { append: append.clone(), ..options.clone() }).context(what.clone())?;
+        let machine = boot(&folder, &Options { append: append.clone(), ..options.clone() })
+            .context(what.clone())?;
         // The kernel's messages about the disk are not alarms.
         machine.run("sudo ros config validate; sudo ros why; true")?;
-        machine.run("wait-for-docker || sudo ros why | grep -E '^(docker|state):'").context(what.clone())?;
-        let on_disk = machine.run("grep -c ' /var/lib/rancher .*ext4' /proc/1/mountinfo; true")? != "0";
+        machine
+            .run("wait-for-docker || sudo ros why | grep -E '^(docker|state):'")
+            .context(what.clone())?;
+        let on_disk =
+            machine.run("grep -c ' /var/lib/rancher .*ext4' /proc/1/mountinfo; true")? != "0";
         let said = reported(&machine)?;
         assert!(on_disk || said.contains("running from memory"), "{what}: {said}");
         println!("{what}: {}", if on_disk { "on disk" } else { "in memory" });
@@ -148,7 +158,8 @@ fn flip(disk: &Path, flips: u64, seed: u64) -> Result<()> {
     let length = file.metadata()?.len();
     let mut state = seed;
     let mut random = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     for number in 0..flips {
@@ -173,7 +184,8 @@ fn a_disk_that_takes_no_writes_costs_no_login_and_no_data() -> Result<()> {
     let (mut machine, options) = configured(&folder, "")?;
     machine.power_off()?;
     let append = state_with_key(&folder)?;
-    let blocked = Options { disks: Vec::new(), sticks: options.disks.clone(), append, ..Options::default() };
+    let blocked =
+        Options { disks: Vec::new(), sticks: options.disks.clone(), append, ..Options::default() };
     let mut machine = boot(&folder, &blocked)?;
     let said = reported(&machine)?;
     assert!(said.contains("state: ") && said.contains("running from memory"), "{said}");

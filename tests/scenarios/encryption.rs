@@ -44,11 +44,13 @@ fn an_encrypted_state_is_opened_by_tpm_key_file_and_passphrase() -> Result<()> {
 
 fn install(folder: &Path, disks: Vec<PathBuf>) -> Result<()> {
     let tpm = Tpm::start(folder)?;
-    let options = Options { medium: Medium::Iso, disks, extra: tpm.arguments(), ..Options::default() };
+    let options =
+        Options { medium: Medium::Iso, disks, extra: tpm.arguments(), ..Options::default() };
     let mut machine = super::with_config(folder, "", options)?;
     machine.expect_login()?;
     machine.run(&write_config(&shell::make_key(folder)?))?;
-    let said = machine.run("! sudo ros install -d /dev/vda --encrypt key-file=LABEL=NONE:/key -f 2>&1")?;
+    let said =
+        machine.run("! sudo ros install -d /dev/vda --encrypt key-file=LABEL=NONE:/key -f 2>&1")?;
     assert!(said.contains("the drive is not there"), "{said}");
     let said = machine.login.answer(
         &format!("sudo ros install -d /dev/vda --encrypt passphrase,tpm2,key-file=LABEL=KEYS:/state.key -c /tmp/my.yml -a {SERIAL} --no-reboot -f"),
@@ -59,8 +61,9 @@ fn install(folder: &Path, disks: Vec<PathBuf>) -> Result<()> {
         "{said}"
     );
     // No part of it is readable, and no part of it is unlocked any more.
-    machine
-        .run("[ \"$(sudo blkid -s TYPE -o value /dev/vda1)\" = crypto_LUKS ] && ! ls /dev/mapper/luks-*")?;
+    machine.run(
+        "[ \"$(sudo blkid -s TYPE -o value /dev/vda1)\" = crypto_LUKS ] && ! ls /dev/mapper/luks-*",
+    )?;
     machine.power_off()
 }
 

@@ -38,9 +38,13 @@ fn damaged_records_of_the_engine_cost_only_what_they_describe() -> Result<()> {
         &machine,
         "grep -q kept /proc/1/root/var/lib/system-docker/volumes/half/_data/file /proc/1/root/var/lib/system-docker/volumes/good/_data/file",
     )?;
-    as_root(&machine, &format!("test -e /proc/1/root/var/lib/system-docker/containers/{id}/container.json"))?;
-    machine
-        .expect(&format!("sudo ros why | grep {id}/container.json && sudo ros why | grep image/images/"))?;
+    as_root(
+        &machine,
+        &format!("test -e /proc/1/root/var/lib/system-docker/containers/{id}/container.json"),
+    )?;
+    machine.expect(&format!(
+        "sudo ros why | grep {id}/container.json && sudo ros why | grep image/images/"
+    ))?;
     as_root(
         &machine,
         "system-docker run --rm tiny:1 /bin/busybox true && system-docker tag tiny:1 tiny:2 && system-docker rmi tiny:2",
@@ -210,7 +214,8 @@ fn wrong_owners_modes_and_time_stamps_keep_nobody_out() -> Result<()> {
             host_key,
             "{script}"
         );
-        machine.run("sudo ros config set rancher.environment.AFTER yes && sudo ros config validate")?;
+        machine
+            .run("sudo ros config set rancher.environment.AFTER yes && sudo ros config validate")?;
         machine.expect_docker()?;
     }
     machine.check_alarms()
@@ -262,9 +267,16 @@ fn bad_mounts_are_named_and_keep_nobody_out() -> Result<()> {
         let new = machine.login_as("docker");
         new.run("sudo test -s /etc/passwd && test -e /run/corral && sudo test -s /var/lib/rancher/conf/cloud-config.yml")?;
         let said = machine.run("sudo system-docker logs console 2>&1")?;
-        for target in
-            ["/mnt/disk", "/mnt/label", "/etc", "/run", "/usr/sbin", "/var/lib/rancher/conf", "/home", "/"]
-        {
+        for target in [
+            "/mnt/disk",
+            "/mnt/label",
+            "/etc",
+            "/run",
+            "/usr/sbin",
+            "/var/lib/rancher/conf",
+            "/home",
+            "/",
+        ] {
             assert!(said.contains(&format!(" on {target}: ")), "{target} is not in:\n{said}");
         }
         Ok(())
@@ -298,9 +310,19 @@ rancher:
         assert_eq!(joe.run("id -un")?, "joe");
         assert_eq!(machine.run("id -un; id -u; sudo id -u")?, "rancher\n1100\n0");
         let console = machine.console();
-        says_all(&console, &["no_such_module", "kernel/nothing", "vm/swappiness", "kernel/pid_max"]);
-        let said = format!("{}{}", machine.run("sudo system-docker logs console 2>&1")?, reported(machine)?);
-        says_all(&said, &["no such name!", "bad group!", "badsudo", "users[6].ssh_authorized_keys: warning"]);
+        says_all(
+            &console,
+            &["no_such_module", "kernel/nothing", "vm/swappiness", "kernel/pid_max"],
+        );
+        let said = format!(
+            "{}{}",
+            machine.run("sudo system-docker logs console 2>&1")?,
+            reported(machine)?
+        );
+        says_all(
+            &said,
+            &["no such name!", "bad group!", "badsudo", "users[6].ssh_authorized_keys: warning"],
+        );
         machine.expect_docker()?;
         Ok(())
     })

@@ -43,7 +43,8 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
     // The proxy is invalid: a step that needed the network would fail.
     let proxy = "rancher:\n  network: {http_proxy: invalid, https_proxy: invalid}\n";
     let extra = nvme(&folder)?;
-    let options = Options { medium: Medium::Iso, disks: disks.clone(), extra, ..Options::default() };
+    let options =
+        Options { medium: Medium::Iso, disks: disks.clone(), extra, ..Options::default() };
     let mut machine = super::with_config(&folder, proxy, options)?;
     machine.expect_login()?;
     refusals(&machine)?;
@@ -63,7 +64,9 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
         };
         assert!(said.contains("is installed on"), "{said}");
     }
-    machine.run(&format!("sudo ros install -d /dev/nvme0n1 -c /tmp/my.yml -a {SERIAL} --no-reboot -f"))?;
+    machine.run(&format!(
+        "sudo ros install -d /dev/nvme0n1 -c /tmp/my.yml -a {SERIAL} --no-reboot -f"
+    ))?;
     onto_partitions_of_the_owner(&machine)?;
     // The label by which users of RancherOS know the partition.
     assert_eq!(
@@ -72,7 +75,9 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
     );
     machine.power_off()?;
     for ((name, bios, uefi), disk) in TYPES.iter().zip(&disks) {
-        for by_uefi in [false, true].into_iter().filter(|by_uefi| if *by_uefi { *uefi } else { *bios }) {
+        for by_uefi in
+            [false, true].into_iter().filter(|by_uefi| if *by_uefi { *uefi } else { *bios })
+        {
             boot(&folder, disk, by_uefi, "vda1")?;
             println!("{name} boots by {}", if by_uefi { "UEFI" } else { "BIOS" });
         }
@@ -107,8 +112,8 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
     fs::write(content.join("my.yml"), config(&shell::make_key(&folder)?))?;
     let web = servers::web(&folder, &content)?;
     let url = format!("http://10.0.2.2:{}", web.port);
-    let said =
-        machine.run(&format!("! sudo ros install -t raid -d /dev/vda,/dev/vdb -c {url}/none -f 2>&1"))?;
+    let said = machine
+        .run(&format!("! sudo ros install -t raid -d /dev/vda,/dev/vdb -c {url}/none -f 2>&1"))?;
     assert!(said.contains("there is nothing"), "{said}");
     let said = machine.run("! sudo ros install -t raid -d /dev/vda -f 2>&1")?;
     assert!(said.contains("needs two disks"), "{said}");
@@ -120,7 +125,8 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
     machine.run("sudo mdadm --wait /dev/md127; ! grep resync /proc/mdstat")?;
     machine.power_off()?;
     for present in [&disks[..], &disks[1..]] {
-        let options = Options { medium: Medium::Disk, disks: present.to_vec(), ..Options::default() };
+        let options =
+            Options { medium: Medium::Disk, disks: present.to_vec(), ..Options::default() };
         let mut machine = Machine::start(&folder, options)?;
         machine.expect_login()?;
         assert_eq!(machine.run("hostname")?, "installed");
@@ -168,7 +174,10 @@ fn without_a_way_in_nothing_is_written(machine: &Machine, key: &str) -> Result<(
     let cut = &key[..key.len() / 2];
     let documents = [
         (format!("ssh_authorised_keys: [{key}]"), "/tmp/my.yml:2:22: ssh_authorised_keys: "),
-        ("users: [{name: joe}]".to_owned(), "users: joe: it has neither ssh_authorized_keys nor passwd"),
+        (
+            "users: [{name: joe}]".to_owned(),
+            "users: joe: it has neither ssh_authorized_keys nor passwd",
+        ),
         (
             format!("ssh_authorized_keys: [{cut}]"),
             "ssh_authorized_keys[0]: the key after its type is damaged",
@@ -203,7 +212,8 @@ fn flags_let_their_owner_in(machine: &Machine, key: &str) -> Result<()> {
         "echo 'open sesame' | sudo ros install -d /dev/vda -c /tmp/my.yml --ssh-key '{key}' --hostname flagged {network} \
          --password-stdin -a {SERIAL} --no-reboot -f"
     ))?;
-    let fingerprint = machine.run(&format!("echo '{key}' > /tmp/key.pub && ssh-keygen -lf /tmp/key.pub"))?;
+    let fingerprint =
+        machine.run(&format!("echo '{key}' > /tmp/key.pub && ssh-keygen -lf /tmp/key.pub"))?;
     super::says_all(
         &said,
         &[
@@ -320,7 +330,8 @@ fn install_to(folder: &Path) -> Result<()> {
     let mut machine = super::with_config(folder, "", options)?;
     machine.expect_login()?;
     machine.run(&write_config(&shell::make_key(folder)?))?;
-    machine.run(&format!("sudo ros install -d /dev/vda -c /tmp/my.yml -a {SERIAL} --no-reboot -f"))?;
+    machine
+        .run(&format!("sudo ros install -d /dev/vda -c /tmp/my.yml -a {SERIAL} --no-reboot -f"))?;
     let conf = "/run/state/var/lib/rancher/conf";
     let mode = format!(
         "sudo mkdir -p /run/state && sudo mount /dev/vda1 /run/state && sudo stat -c %a {conf} {conf}/cloud-config.d/user_config.yml && sudo umount /run/state"

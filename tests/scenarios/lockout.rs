@@ -21,7 +21,11 @@ const BAD: [Bad; 10] = [
         script: "echo 'rancher: {ssh: {port: 70000}, shutdown_timeout: -1, network: {interfaces: {eth0: {dhcp: true, mtu: 5000000000}}}}'",
         says: "rancher.ssh.port: ",
     },
-    Bad { name: "600 kB of unknown keys", script: "seq 1 60000 | sed 's/.*/k&: x/'", says: "more " },
+    Bad {
+        name: "600 kB of unknown keys",
+        script: "seq 1 60000 | sed 's/.*/k&: x/'",
+        says: "more ",
+    },
     Bad {
         name: "aliases that expand to 9 MB",
         script: r#"printf 'write_files:\n- {path: /tmp/x, content: &x "'
@@ -91,7 +95,11 @@ rancher:
 EOF"#,
         says: "rancher.services.console.volumes: ",
     },
-    Bad { name: "three gigabytes", script: "truncate -s 3G $FILE", says: "at most 1048576 are read" },
+    Bad {
+        name: "three gigabytes",
+        script: "truncate -s 3G $FILE",
+        says: "at most 1048576 are read",
+    },
 ];
 
 #[test]
@@ -100,12 +108,15 @@ fn ten_bad_configurations_in_a_row_and_a_login_after_each() -> Result<()> {
     let disk = folder.join("disk.img");
     drive::blank(&disk, 8192)?;
     let append = super::STATE;
-    let options = Options { disks: vec![disk.clone()], append: append.to_owned(), ..Options::default() };
+    let options =
+        Options { disks: vec![disk.clone()], append: append.to_owned(), ..Options::default() };
     let mut machine = super::with_config(&folder, "hostname: mine\n", options)?;
     machine.expect_login()?;
     for bad in &BAD {
         let script = bad.script.replace('\'', "'\\''");
-        machine.run(&format!("sudo rm -f {FILE}; sudo sh -c 'FILE={FILE}; ({script}\n) >> $FILE'; sync"))?;
+        machine.run(&format!(
+            "sudo rm -f {FILE}; sudo sh -c 'FILE={FILE}; ({script}\n) >> $FILE'; sync"
+        ))?;
         machine.restart().with_context(|| format!("after {}", bad.name))?;
         is_well(&mut machine, bad)?;
     }
@@ -124,7 +135,8 @@ fn is_well(machine: &mut Machine, bad: &Bad) -> Result<()> {
     assert!(machine.run("grep ' /home ' /proc/1/mountinfo")?.contains("ext4"), "{}", bad.name);
     // Docker starts later than a login. The story waits for it only where the configuration tries
     // to replace it.
-    let names: &[&str] = if bad.says.contains(".console.image") { &["network", "docker"] } else { &["udev"] };
+    let names: &[&str] =
+        if bad.says.contains(".console.image") { &["network", "docker"] } else { &["udev"] };
     for name in [&["console"], names].concat() {
         let image = format!("sudo system-docker inspect --format '{{{{.Config.Image}}}}' {name}");
         machine.expect(&format!("[ $({image}) = corral/os-{name} ]"))?;
@@ -141,7 +153,8 @@ fn a_key_that_comes_with_what_kills_the_resolver_is_kept() -> Result<()> {
     let disk = folder.join("disk.img");
     drive::blank(&disk, 2048)?;
     let append = format!("{} corral.fault=resolver-killed-late", super::STATE);
-    let options = Options { disks: vec![disk.clone()], append: append.clone(), ..Options::default() };
+    let options =
+        Options { disks: vec![disk.clone()], append: append.clone(), ..Options::default() };
     let mut machine = super::with_config(&folder, "hostname: mine\n", options)?;
     machine.expect_login()?;
     machine.expect_console("configuration: the resolver ended early (signal: 9 (SIGKILL)")?;
@@ -167,8 +180,8 @@ fn a_resolver_that_is_killed_leaves_the_way_in(folder: &Path, disk: &Path) -> Re
     let why = machine.run("sudo ros why")?;
     assert!(why.contains("configuration: the resolver ended early"), "{why}");
     assert!(machine.run("cat /run/corral/notice")?.contains("sudo ros"));
-    let applied =
-        machine.run("echo 'hostname: other' > /tmp/a.yml; ! sudo ros config apply /tmp/a.yml 2>&1")?;
+    let applied = machine
+        .run("echo 'hostname: other' > /tmp/a.yml; ! sudo ros config apply /tmp/a.yml 2>&1")?;
     assert!(applied.contains("what was active stays active"), "{applied}");
     machine.expect_docker()?;
     machine.check_alarms()

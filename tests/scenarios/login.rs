@@ -31,14 +31,17 @@ write_files:
 fn sshd_takes_keys_only_and_only_those_that_are_configured() -> Result<()> {
     let folder = folder("keys-only")?;
     let append = "rancher.password=three".to_owned();
-    let mut machine = super::with_config(&folder, PASSWORDS, Options { append, ..Options::default() })?;
+    let mut machine =
+        super::with_config(&folder, PASSWORDS, Options { append, ..Options::default() })?;
     machine.expect_login()?;
     for user in ["rancher", "joe", "root"] {
         assert_eq!(machine.login.methods(user)?, "publickey", "{user}");
     }
     // What the owner's file adds takes effect; what it would weaken does not.
     let said = machine.run("sudo /usr/sbin/sshd -T -f /run/corral/ssh/sshd_config")?;
-    for line in ["maxauthtries 4", "passwordauthentication no", "logingracetime 30", "permitrootlogin no"] {
+    for line in
+        ["maxauthtries 4", "passwordauthentication no", "logingracetime 30", "permitrootlogin no"]
+    {
         assert!(said.lines().any(|other| other == line), "{line} is not in:\n{said}");
     }
     let warned = machine.run("sudo ros config validate; true")?;
@@ -62,7 +65,9 @@ fn sshd_takes_keys_only_and_only_those_that_are_configured() -> Result<()> {
 }
 
 fn apply(machine: &Machine, text: &str) -> Result<()> {
-    machine.run(&format!("echo '{text}' > /tmp/a.yml && sudo ros config apply /tmp/a.yml 2>&1")).map(drop)
+    machine
+        .run(&format!("echo '{text}' > /tmp/a.yml && sudo ros config apply /tmp/a.yml 2>&1"))
+        .map(drop)
 }
 
 #[test]
@@ -92,7 +97,8 @@ fn the_configuration_has_its_effect(machine: &Machine) -> Result<()> {
     );
     assert_eq!(machine.run("sudo ros config get hostname")?, "story-host");
     assert_eq!(
-        machine.run("sudo ros config set rancher.debug true && sudo ros config get rancher.debug")?,
+        machine
+            .run("sudo ros config set rancher.debug true && sudo ros config get rancher.debug")?,
         "true"
     );
     assert!(
@@ -118,7 +124,9 @@ fn pid_1_is_the_engine(machine: &Machine) -> Result<()> {
 
 fn every_service_is_a_container(machine: &mut Machine) -> Result<()> {
     for name in ["udev", "network", "syslog", "ntp", "acpid", "console", "docker"] {
-        machine.expect(&format!("sudo system-docker ps --format '{{{{.Names}}}}' | grep -qx {name}"))?;
+        machine.expect(&format!(
+            "sudo system-docker ps --format '{{{{.Names}}}}' | grep -qx {name}"
+        ))?;
     }
     machine.expect("sudo test -s /var/log/messages")?;
     // The certificates that a pull from a registry is verified against.
@@ -163,7 +171,9 @@ fn a_published_port_answers_from_outside(machine: &Machine) -> Result<()> {
 
 /// A mount below /mnt in the console is visible on the host.
 fn mounts_below_mnt_are_shared(machine: &Machine) -> Result<()> {
-    machine.run("sudo mkdir /mnt/data && sudo mount -t tmpfs none /mnt/data && sudo touch /mnt/data/here")?;
+    machine.run(
+        "sudo mkdir /mnt/data && sudo mount -t tmpfs none /mnt/data && sudo touch /mnt/data/here",
+    )?;
     let host = machine.run("sudo cat /proc/1/mountinfo")?;
     assert!(host.contains(" /mnt/data "), "{host}");
     assert!(!host.contains("/merged/"), "mounts inside containers show up on the host:\n{host}");
@@ -188,14 +198,20 @@ fn nothing_runs_outside_a_container(machine: &Machine) -> Result<()> {
         assert!(allowed, "outside every container: {line}\nall:\n{list}");
     }
     assert!(list.lines().count() > 12, "the walk saw too little:\n{list}");
-    assert!(list.contains("0::/docker/"), "the user's container is not in a cgroup of Docker's:\n{list}");
+    assert!(
+        list.contains("0::/docker/"),
+        "the user's container is not in a cgroup of Docker's:\n{list}"
+    );
     Ok(())
 }
 
 fn the_system_engine_can_be_looked_into(machine: &Machine) -> Result<()> {
     let images = machine.run("sudo system-docker images --format '{{.Repository}}'")?;
     assert!(images.lines().any(|line| line == "corral/os-console"), "{images}");
-    assert_eq!(machine.run("sudo system-docker inspect --format '{{.State.Status}}' console")?, "running");
+    assert_eq!(
+        machine.run("sudo system-docker inspect --format '{{.State.Status}}' console")?,
+        "running"
+    );
     assert!(machine.run("sudo system-docker logs console 2>&1")?.contains("Server listening"));
     assert_eq!(machine.run("sudo system-docker exec ntp cat /proc/1/comm")?, "chronyd");
     assert_eq!(

@@ -34,7 +34,8 @@ use std::path::Path;
 use vmtest::{Machine, Options, drive, shell};
 
 /// Kernel parameters of a machine with an empty disk, which becomes its state.
-const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";
+const STATE: &str =
+    "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]";
 
 /// A machine with a config drive that lets the story log in, and that also holds `more`.
 fn with_config(folder: &Path, more: &str, options: Options) -> Result<Machine> {

@@ -29,7 +29,10 @@ fn the_iso_boots_from_a_usb_stick() -> Result<()> {
 
 #[test]
 fn the_iso_boots_from_a_usb_stick_by_uefi() -> Result<()> {
-    from_medium("iso-usb-uefi", Options { medium: Medium::UsbStick, uefi: true, ..Options::default() })
+    from_medium(
+        "iso-usb-uefi",
+        Options { medium: Medium::UsbStick, uefi: true, ..Options::default() },
+    )
 }
 
 /// Waits for the shell that the ISO opens on its consoles.
@@ -68,7 +71,10 @@ fn a_shared_folder_is_a_config_drive() -> Result<()> {
     let user_data = shared.join("openstack/latest/user_data");
     fs::create_dir_all(shared.join("openstack/latest"))?;
     let key = shell::make_key(&folder)?;
-    fs::write(user_data, format!("#cloud-config\nhostname: by-9p\nssh_authorized_keys: [{key}]\n"))?;
+    fs::write(
+        user_data,
+        format!("#cloud-config\nhostname: by-9p\nssh_authorized_keys: [{key}]\n"),
+    )?;
     let share = format!("local,path={},mount_tag=config-2,security_model=none", shared.display());
     let extra = ["-virtfs", &share].map(OsString::from).to_vec();
     let mut machine = Machine::start(&folder, Options { extra, ..Options::default() })?;
@@ -89,9 +95,11 @@ fn an_ovf_environment_on_a_cd_is_read() -> Result<()> {
 <Property oe:key="guestinfo.cloud-init.config.data" oe:value="#cloud-config&#10;ssh_authorized_keys: [{key}]&#10;"/>
 <Property oe:key="guestinfo.cloud-init.config.url" oe:value=""/></PropertySection></Environment>"##
     );
-    let config_drive = Some(drive::make(&folder, drive::Kind::OvfTransport, environment.as_bytes())?);
+    let config_drive =
+        Some(drive::make(&folder, drive::Kind::OvfTransport, environment.as_bytes())?);
     let append = "rancher.cloud_init.datasources=[vmware]".to_owned();
-    let mut machine = Machine::start(&folder, Options { config_drive, append, ..Options::default() })?;
+    let mut machine =
+        Machine::start(&folder, Options { config_drive, append, ..Options::default() })?;
     machine.expect_login()?;
     assert_eq!(machine.run("hostname")?, "by-ovf");
     machine.check_alarms()

@@ -59,7 +59,10 @@ fn links_are_made_and_what_is_static_stays_static() -> Result<()> {
     let mut machine = super::with_config(&folder, CONFIG, options)?;
     machine.expect_login()?;
     machine.expect("grep -q post_cmds /var/log/net.log")?;
-    assert_eq!(machine.run("cat /var/log/net.log")?, "pre_cmds\npre_up eth0\npost_up eth0\npost_cmds");
+    assert_eq!(
+        machine.run("cat /var/log/net.log")?,
+        "pre_cmds\npre_up eth0\npost_up eth0\npost_cmds"
+    );
     the_links_are_there(&machine)?;
     addresses_are_those_that_were_asked_for(&machine)?;
     let resolv = machine.run("grep -v '^#' /etc/resolv.conf")?;
@@ -80,11 +83,15 @@ fn links_are_made_and_what_is_static_stays_static() -> Result<()> {
 fn a_machine_that_gets_no_address_says_so() -> Result<()> {
     let folder = folder("no-address")?;
     let append =
-        "rancher.network.interfaces.eth0.dhcp=false rancher.network.interfaces.eth1.dhcp=true".to_owned();
+        "rancher.network.interfaces.eth0.dhcp=false rancher.network.interfaces.eth1.dhcp=true"
+            .to_owned();
     let options = Options { nics: 2, recorded: vec![1], append, ..Options::default() };
     let mut machine = Machine::start(&folder, options)?;
     machine.expect_console("network: no address from DHCP within 30 s (eth1: link u")?;
-    assert!(machine.packets(1)?.windows(4).any(|bytes| bytes == DHCP_COOKIE), "no DHCP packet on eth1");
+    assert!(
+        machine.packets(1)?.windows(4).any(|bytes| bytes == DHCP_COOKIE),
+        "no DHCP packet on eth1"
+    );
     machine.check_alarms()
 }
 
@@ -103,8 +110,8 @@ fn the_links_are_there(machine: &Machine) -> Result<()> {
 }
 
 fn addresses_are_those_that_were_asked_for(machine: &Machine) -> Result<()> {
-    let ipv4 =
-        machine.run("ip -4 -br address show scope global | grep -v ^docker0 | awk '{print $1, $3, $4}'")?;
+    let ipv4 = machine
+        .run("ip -4 -br address show scope global | grep -v ^docker0 | awk '{print $1, $3, $4}'")?;
     let mut lines: Vec<&str> = ipv4.lines().map(str::trim).collect();
     lines.sort_unstable();
     let expected = [
@@ -122,8 +129,7 @@ fn addresses_are_those_that_were_asked_for(machine: &Machine) -> Result<()> {
 }
 
 fn a_change_takes_away_what_is_not_listed_any_more(machine: &mut Machine) -> Result<()> {
-    let change =
-        "rancher: {network: {interfaces: {'mac=52:54:00:12:34:5a': {address: 10.1.0.42/24, addresses: []}}}}";
+    let change = "rancher: {network: {interfaces: {'mac=52:54:00:12:34:5a': {address: 10.1.0.42/24, addresses: []}}}}";
     machine.run(&format!("echo \"{change}\" > /tmp/c.yml && sudo ros config apply /tmp/c.yml"))?;
     machine.expect("ip -4 -o address show dev eth4 | grep -q 10.1.0.42/24")?;
     assert_eq!(

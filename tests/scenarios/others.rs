@@ -47,16 +47,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     machine.expect_login()?;
     machine.run(&format!("sudo sh -c '{}'", FILES.replace('\'', "'\\''")))?;
 
-    wish(&machine, "rancher: {console: nobody}")?;
-    machine.expect_console("nobody is looked for in rancher.repositories")?;
-    wish(&machine, "rancher: {console: /opt/other/bad.yml}")?;
-    machine.expect_console("the image of another console has no /usr/sbin/sshd")?;
-    // The command refuses it too, and the previous setting stays active.
-    machine.run("sudo ros config set rancher.console default")?;
-    let said = machine.run("! sudo ros console switch -f /opt/other/bad.yml 2>&1")?;
-    assert!(said.contains("the console stays default") && said.contains("has no /usr/sbin/sshd"), "{said}");
-    assert_eq!(machine.run("sudo ros config get rancher.console")?, "default");
-    assert_eq!(machine.run("test -e /etc/other-release || echo ours")?, "ours");
+    bad_ones_are_refused(&mut machine)?;
 
     wish(&machine, "rancher: {console: /opt/other/console.yml}")?;
     machine.expect("test -e /etc/other-release")?;
@@ -93,7 +84,27 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     machine.run("sudo system-docker tag corral/os-base story/console:1")?;
     wish(&machine, "rancher: {console: /opt/other/console.yml}")?;
     machine.expect("[ $(sudo system-docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' console-check | tr -d ' ') = exited1 ]")?;
-    machine.run("! test -e /etc/other-release && sudo system-docker ps | grep -q corral/os-console").map(drop)
+    machine
+        .run("! test -e /etc/other-release && sudo system-docker ps | grep -q corral/os-console")
+        .map(drop)
+}
+
+/// One that is in no repository, and one whose image lacks a program.
+fn bad_ones_are_refused(machine: &mut Machine) -> Result<()> {
+    wish(machine, "rancher: {console: nobody}")?;
+    machine.expect_console("nobody is looked for in rancher.repositories")?;
+    wish(machine, "rancher: {console: /opt/other/bad.yml}")?;
+    machine.expect_console("the image of another console has no /usr/sbin/sshd")?;
+    // The command refuses it too, and the previous setting stays active.
+    machine.run("sudo ros config set rancher.console default")?;
+    let said = machine.run("! sudo ros console switch -f /opt/other/bad.yml 2>&1")?;
+    assert!(
+        said.contains("the console stays default") && said.contains("has no /usr/sbin/sshd"),
+        "{said}"
+    );
+    assert_eq!(machine.run("sudo ros config get rancher.console")?, "default");
+    assert_eq!(machine.run("test -e /etc/other-release || echo ours")?, "ours");
+    Ok(())
 }
 
 /// Applies it detached, because the session that requests it may end.

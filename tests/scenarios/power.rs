@@ -13,7 +13,8 @@ fn state_survives_reboot_and_power_off() -> Result<()> {
     let folder = folder("state")?;
     let disk = folder.join("state.img");
     drive::blank(&disk, 2048)?;
-    let options = Options { append: STATE.to_owned(), disks: vec![disk.clone()], ..Options::default() };
+    let options =
+        Options { append: STATE.to_owned(), disks: vec![disk.clone()], ..Options::default() };
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
     machine.expect_docker()?;
@@ -31,10 +32,14 @@ fn state_survives_reboot_and_power_off() -> Result<()> {
     machine.expect_next_boot(&first_boot)?;
     machine.expect_docker()?;
     assert_eq!(
-        machine.run("cat /home/rancher/kept; ls /opt/kept; ls /usr/bin/lost 2>/dev/null; hostname")?,
+        machine
+            .run("cat /home/rancher/kept; ls /opt/kept; ls /usr/bin/lost 2>/dev/null; hostname")?,
         "kept\n/opt/kept\nchanged"
     );
-    assert_eq!(machine.run("sudo cat /var/lib/rancher/conf/ssh/ssh_host_ed25519_key.pub")?, host_key);
+    assert_eq!(
+        machine.run("sudo cat /var/lib/rancher/conf/ssh/ssh_host_ed25519_key.pub")?,
+        host_key
+    );
     machine.expect("docker inspect --format '{{.State.Running}}' app | grep -q true")?;
     machine.power_off()?;
     check_clean(&disk)
@@ -52,8 +57,15 @@ fn a_cut_of_power_is_mended_at_the_next_boot() -> Result<()> {
     machine.cut_power()?;
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
-    assert!(machine.console().contains("was not unmounted cleanly; checking it"), "{}", machine.last_lines());
-    assert_eq!(machine.run("cat /home/rancher/kept; grep -c ' /state ' /proc/1/mountinfo")?, "kept\n1");
+    assert!(
+        machine.console().contains("was not unmounted cleanly; checking it"),
+        "{}",
+        machine.last_lines()
+    );
+    assert_eq!(
+        machine.run("cat /home/rancher/kept; grep -c ' /state ' /proc/1/mountinfo")?,
+        "kept\n1"
+    );
     machine.check_alarms()
 }
 

@@ -34,7 +34,8 @@ fn a_cut_of_power_at_any_moment_of_an_upgrade_leaves_what_boots() -> Result<()> 
     for point in points(first, writes) {
         log.replay(&writes[done..point], &before)?;
         done = point;
-        let left = what_a_boot_reads(&folder, &before).with_context(|| format!("cut after write {point}"))?;
+        let left = what_a_boot_reads(&folder, &before)
+            .with_context(|| format!("cut after write {point}"))?;
         let version = match booted.get(&left) {
             Some(version) => version.clone(),
             None => boot(&folder, &before).with_context(|| format!("cut after write {point}"))?,
@@ -90,7 +91,10 @@ fn what_a_boot_reads(folder: &Path, disk: &Path) -> Result<Vec<u8>> {
     let partition = format!("{}@@1M", disk.display());
     let all = |what: &str, to: &Path| {
         let mut mcopy = Command::new("mcopy");
-        mcopy.env("MTOOLS_SKIP_CHECK", "1").args(["-s", "-n", "-Q", "-i", &partition, what]).arg(to);
+        mcopy
+            .env("MTOOLS_SKIP_CHECK", "1")
+            .args(["-s", "-n", "-Q", "-i", &partition, what])
+            .arg(to);
         mcopy.output()
     };
     // Files that cannot be read are missing in the hash.

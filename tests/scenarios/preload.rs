@@ -33,12 +33,13 @@ fn images_that_were_laid_ready_are_loaded() -> Result<()> {
          sudo tee conf/cloud-config.d/ready.yml > /dev/null <<'END'\n#cloud-config\n{SERVICE}END"
     ))?;
     machine.restart()?;
-    machine.expect("sudo system-docker ps --format '{{.Names}} {{.Image}}' | grep -qx 'ready laid:1'")?;
+    machine.expect(
+        "sudo system-docker ps --format '{{.Names}} {{.Image}}' | grep -qx 'ready laid:1'",
+    )?;
     machine.expect("docker image inspect laid:1 > /dev/null")?;
     machine.expect_console("preload: /var/lib/rancher/preload/docker/bad.tar: ")?;
     let found = machine.run("cd /var/lib/rancher/preload && ls docker system-docker")?;
-    let stamped =
-        "docker:\nbad.tar\nlaid.tar\nlaid.tar.done\n\nsystem-docker:\nlaid.tar.gz\nlaid.tar.gz.done";
+    let stamped = "docker:\nbad.tar\nlaid.tar\nlaid.tar.done\n\nsystem-docker:\nlaid.tar.gz\nlaid.tar.gz.done";
     assert_eq!(found, stamped);
     machine.check_alarms()
 }

@@ -11,12 +11,16 @@ fn killed_processes_come_back_and_no_other_container_notices() -> Result<()> {
     let mut machine = super::with_config(&folder, "", Options::default())?;
     machine.expect_login()?;
     machine.expect_docker()?;
-    machine.expect("[ $(sudo system-docker inspect --format '{{.State.Status}}' udev-cold) = exited ]")?;
+    machine.expect(
+        "[ $(sudo system-docker inspect --format '{{.State.Status}}' udev-cold) = exited ]",
+    )?;
     // The daemon is killed first.
     machine.expect_alarm(DAEMON_ENDED);
-    for (name, pattern) in
-        [("engine daemon", "engine-daemon"), ("chrony", "chronyd -d"), ("dockerd", "engine/usr/sbin/dockerd")]
-    {
+    for (name, pattern) in [
+        ("engine daemon", "engine-daemon"),
+        ("chrony", "chronyd -d"),
+        ("dockerd", "engine/usr/sbin/dockerd"),
+    ] {
         let before = pids(&machine)?;
         let victim = machine.run(&format!("pgrep -of '{pattern}'"))?;
         machine.run(&format!("sudo kill -9 {victim}"))?;

@@ -18,7 +18,9 @@ pub(super) fn configured(folder: &Path, more: &str) -> Result<(Machine, Options)
     let config = format!("hostname: mine\n{more}");
     let mut machine = with_config(folder, &config, options.clone())?;
     machine.expect_login()?;
-    machine.run("echo mine > /home/rancher/data; sudo ros config set rancher.environment.KEPT yes; sync")?;
+    machine.run(
+        "echo mine > /home/rancher/data; sudo ros config set rancher.environment.KEPT yes; sync",
+    )?;
     Ok((machine, options))
 }
 
@@ -71,13 +73,17 @@ pub(super) fn cut_after(machine: Machine, script: &str) -> Result<()> {
 
 /// Everything that the machine reports as wrong, here and on its console.
 pub(super) fn reported(machine: &Machine) -> Result<String> {
-    Ok(format!("{}\n{}", machine.run("sudo ros why; sudo ros config validate; true")?, machine.console()))
+    Ok(format!(
+        "{}\n{}",
+        machine.run("sudo ros why; sudo ros config validate; true")?,
+        machine.console()
+    ))
 }
 
 /// The owner's data and configuration are there, and the system's services run.
 pub(super) fn has_all(machine: &mut Machine) -> Result<()> {
-    let shown =
-        machine.run("cat /home/rancher/data; hostname; sudo ros config get rancher.environment.KEPT")?;
+    let shown = machine
+        .run("cat /home/rancher/data; hostname; sudo ros config get rancher.environment.KEPT")?;
     assert_eq!(shown, "mine\nmine\nyes");
     assert!(machine.run("grep ' /home ' /proc/1/mountinfo")?.contains("ext4"));
     for name in ["console", "network", "udev", "syslog", "ntp"] {
@@ -105,7 +111,9 @@ fn a_disk_that_was_away_for_one_boot_comes_back_with_all_that_was_on_it() -> Res
     let said = reported(&machine)?;
     assert!(said.contains("LABEL=RANCHER_STATE is not there; running from memory"), "{said}");
     assert!(said.contains("the machine runs from memory, nothing is kept"), "{said}");
-    machine.run("! test -e /home/rancher/data && sudo ros config set hostname other && echo other > data")?;
+    machine.run(
+        "! test -e /home/rancher/data && sudo ros config set hostname other && echo other > data",
+    )?;
     machine.expect_docker()?;
     let machine = cut_and_boot(machine, &folder, &options)?;
     machine.run("sudo ros config validate && ! sudo ros why | grep state:")?;
@@ -124,7 +132,10 @@ fn a_disk_that_fills_up_at_run_time_refuses_changes_and_loses_none() -> Result<(
     let before = as_root(&machine, &format!("cat {store}"))?;
     let said = machine.run("! sudo ros config set rancher.environment.LOST no 2>&1")?;
     assert!(said.contains(&store) && said.contains("No space left"), "{said}");
-    assert_eq!(as_root(&machine, &format!("cat {store}; ls -A {CONF} | grep '[.]new$'; true"))?, before);
+    assert_eq!(
+        as_root(&machine, &format!("cat {store}; ls -A {CONF} | grep '[.]new$'; true"))?,
+        before
+    );
     let mut machine = cut_and_boot(machine, &folder, &options)?;
     let said = reported(&machine)?;
     assert!(said.contains("state: the disk is full"), "{said}");
@@ -153,8 +164,10 @@ fn damaged_files_of_the_configuration_are_replaced_by_the_last_good_ones() -> Re
     let (mut machine, options) = configured(&folder, "")?;
     let files = [format!("{CONF}/cloud-config.d/boot.yml"), format!("{CONF}/cloud-config.yml")];
     for (what, damage) in &DAMAGE[..4] {
-        let each =
-            format!("for FILE in {}; do cp $FILE /opt/$(basename $FILE); {damage}; done", files.join(" "));
+        let each = format!(
+            "for FILE in {}; do cp $FILE /opt/$(basename $FILE); {damage}; done",
+            files.join(" ")
+        );
         cut_after(machine, &each)?;
         machine = boot(&folder, &options).with_context(|| format!("files with {what}"))?;
         has_all(&mut machine).with_context(|| format!("files with {what}"))?;
@@ -186,7 +199,9 @@ fn the_way_in_outlives_a_file_and_its_last_good_copy() -> Result<()> {
     let (machine, options) = configured(&folder, "")?;
     cut_after(
         machine,
-        &format!("for FILE in {CONF}/cloud-config.d/boot.yml {CONF}/last-good/boot.yml; do {NULS}; done"),
+        &format!(
+            "for FILE in {CONF}/cloud-config.d/boot.yml {CONF}/last-good/boot.yml; do {NULS}; done"
+        ),
     )?;
     let mut machine = boot(&folder, &options)?;
     has_all(&mut machine)?;
@@ -235,9 +250,14 @@ fn a_power_cut_among_many_changes_keeps_all_up_to_one_of_them() -> Result<()> {
     machine.expect(&format!("sudo grep -q N25: {CONF}/cloud-config.yml"))?;
     let machine = cut_and_boot(machine, &folder, &options)?;
     machine.run("sudo ros config validate")?;
-    let numbers = "sudo ros config get rancher.environment | grep -o '^N[0-9]*' | tr -d N | sort -n";
-    let kept: Vec<usize> =
-        machine.run(numbers)?.lines().map(str::parse).collect::<Result<_, _>>().context("numbers")?;
+    let numbers =
+        "sudo ros config get rancher.environment | grep -o '^N[0-9]*' | tr -d N | sort -n";
+    let kept: Vec<usize> = machine
+        .run(numbers)?
+        .lines()
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .context("numbers")?;
     assert!(kept.len() >= 25 && kept.len() < 200, "{kept:?}");
     assert_eq!(kept, (1..=kept.len()).collect::<Vec<_>>());
     machine.run("sudo ros config set rancher.environment.AFTER yes && sudo ros config validate")?;
@@ -265,10 +285,14 @@ fn bad_yaml_in_every_source_at_once_keeps_nobody_out() -> Result<()> {
     )?;
     let oem = folder.join("oem.img");
     drive::make_ext4(&oem, "RANCHER_OEM", ("oem-config.yml", "hostname: {oem\n"))?;
-    let config_drive =
-        Some(drive::make(&folder, drive::Kind::ConfigDriveIso, b"#cloud-config\nhostname: 'worse\n")?);
+    let config_drive = Some(drive::make(
+        &folder,
+        drive::Kind::ConfigDriveIso,
+        b"#cloud-config\nhostname: 'worse\n",
+    )?);
     let append = format!("{STATE} rancher.debug=perhaps");
-    let mut machine = boot(&folder, &Options { append, sticks: vec![oem], config_drive, ..options })?;
+    let mut machine =
+        boot(&folder, &Options { append, sticks: vec![oem], config_drive, ..options })?;
     has_all(&mut machine)?;
     machine.run("[ $(sudo ros config get rancher.environment.MINE) = yes ]")?;
     let said = reported(&machine)?;

@@ -104,10 +104,12 @@ fn a_hypervisor_gets_its_tools() -> Result<()> {
     let tools = "hyperv-vm-tools: {image: corral/os-base, command: sleep 1000, net: none, labels: {io.rancher.os.scope: system}}\n";
     fs::write(content.join("h/hyperv-vm-tools.yml"), tools)?;
     let web = servers::web(&folder, &content)?;
-    let config = format!("rancher:\n  repositories: {{mine: {{url: \"http://10.0.2.2:{}\"}}}}\n", web.port);
+    let config =
+        format!("rancher:\n  repositories: {{mine: {{url: \"http://10.0.2.2:{}\"}}}}\n", web.port);
     let firmware = "type=1,manufacturer=Microsoft Corporation,product=Virtual Machine";
     let extra = ["-smbios", firmware].map(OsString::from).to_vec();
-    let mut machine = super::with_config(&folder, &config, Options { extra, ..Options::default() })?;
+    let mut machine =
+        super::with_config(&folder, &config, Options { extra, ..Options::default() })?;
     machine.expect_login()?;
     machine.expect("sudo system-docker ps --format '{{.Names}}' | grep -qx hyperv-vm-tools")?;
     machine.check_alarms()
@@ -121,15 +123,17 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
         content.join("n/nap.yml"),
         "nap:\n  image: corral/os-base\n  command: sleep 1000\n  net: host\n  labels: [io.rancher.os.scope=system]\n",
     )?;
-    let compose = "services: {doze: {image: corral/os-base, command: sleep 1000, network_mode: none}}\n";
+    let compose =
+        "services: {doze: {image: corral/os-base, command: sleep 1000, network_mode: none}}\n";
     fs::write(content.join("doze.yml"), compose)?;
     let web = servers::web(folder, &content)?;
     let url = format!("http://10.0.2.2:{}", web.port);
     let config = format!(
         "rancher:\n  repositories: {{mine: {{url: {url}}}}}\n  services_include: {{nap: true, nobody: true}}\n"
     );
-    let apply =
-        |config: &str| format!("printf '{config}' > /tmp/more.yml && sudo ros config apply /tmp/more.yml");
+    let apply = |config: &str| {
+        format!("printf '{config}' > /tmp/more.yml && sudo ros config apply /tmp/more.yml")
+    };
     machine.run(&apply(&config))?;
     machine.expect_console("n/nobody.yml: there is nothing")?;
     let names = "sudo system-docker ps --format '{{.Names}}'";
@@ -163,7 +167,10 @@ fn a_newer_image_is_tried_before_it_counts(machine: &mut Machine, host: &str) ->
     machine.expect(&format!("{version} | grep -qx one"))?;
     push_page(machine, host, "good", "two")?;
     let said = machine.run(upgrade)?;
-    assert!(said.contains("beside the old container") && said.contains("runs the newest"), "{said}");
+    assert!(
+        said.contains("beside the old container") && said.contains("runs the newest"),
+        "{said}"
+    );
     assert_eq!(machine.run(version)?, "two");
     assert!(machine.run(upgrade)?.contains("is the newest there is"));
 
@@ -181,7 +188,10 @@ fn a_newer_image_is_tried_before_it_counts(machine: &mut Machine, host: &str) ->
     ))?;
     machine.expect(&format!("{id} | grep -vqx {before} && {version} | grep -qx two"))?;
     let said = machine.run(&format!("! {upgrade}"))?;
-    assert!(said.contains("writes to volumes") && said.contains("has its old image again"), "{said}");
+    assert!(
+        said.contains("writes to volumes") && said.contains("has its old image again"),
+        "{said}"
+    );
     assert_eq!(machine.run(version)?, "two");
     let said = machine.run("! sudo ros service upgrade console 2>&1")?;
     assert!(said.contains("ros os upgrade"), "{said}");
@@ -189,14 +199,21 @@ fn a_newer_image_is_tried_before_it_counts(machine: &mut Machine, host: &str) ->
 }
 
 fn a_change_makes_only_what_changed_anew(machine: &mut Machine) -> Result<()> {
-    let id = |name: &str| machine.run(&format!("sudo system-docker inspect -f '{{{{.Id}}}}' {name}"));
+    let id =
+        |name: &str| machine.run(&format!("sudo system-docker inspect -f '{{{{.Id}}}}' {name}"));
     let (web, setup) = (id("web")?, id("setup")?);
     machine.run(&format!(
         "sudo sed -i 's/GREETING:-hello/GREETING:-good day/' {FILE} && sudo ros config apply /tmp/apply.yml"
     ))?;
-    machine.expect(&format!("sudo system-docker inspect -f '{{{{.Id}}}}' setup | grep -vqx {setup}"))?;
+    machine.expect(&format!(
+        "sudo system-docker inspect -f '{{{{.Id}}}}' setup | grep -vqx {setup}"
+    ))?;
     machine.expect("sudo system-docker exec store cat /data/greeting | grep -qx 'good day'")?;
-    assert_eq!(machine.run("sudo system-docker inspect -f '{{.Id}}' web")?, web, "it did not change");
+    assert_eq!(
+        machine.run("sudo system-docker inspect -f '{{.Id}}' web")?,
+        web,
+        "it did not change"
+    );
     machine.check_alarms()
 }
 
@@ -213,7 +230,8 @@ fn built_in_services_have_the_least(machine: &Machine) -> Result<()> {
     assert_eq!(privileged, ["console", "docker"]);
     for name in ["network", "udev", "syslog", "ntp", "acpid"] {
         let pid = format!("$(sudo system-docker inspect -f '{{{{.State.Pid}}}}' {name})");
-        let status = machine.run(&format!("sudo grep -E '^(CapEff|Seccomp):' /proc/{pid}/status"))?;
+        let status =
+            machine.run(&format!("sudo grep -E '^(CapEff|Seccomp):' /proc/{pid}/status"))?;
         assert!(status.contains("Seccomp:\t2"), "{name}: {status}");
         assert!(!status.contains("CapEff:\t000001ffffffffff"), "{name}: {status}");
     }

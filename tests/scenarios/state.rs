@@ -14,7 +14,8 @@ const STATE: &str = "rancher.state.dev=LABEL=RANCHER_STATE";
 
 /// An installed machine.
 fn boot_disk(folder: &Path, disk: &Path) -> Result<Machine> {
-    let options = Options { medium: Medium::Disk, disks: vec![disk.to_path_buf()], ..Options::default() };
+    let options =
+        Options { medium: Medium::Disk, disks: vec![disk.to_path_buf()], ..Options::default() };
     Machine::start(folder, options)
 }
 
@@ -51,7 +52,10 @@ fn of_two_disks_with_one_label_none_is_taken() -> Result<()> {
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
     let why = machine.run("sudo ros why")?;
-    assert!(why.contains("ambiguous") && why.contains("/dev/vdb") && why.contains("/dev/vdc"), "{why}");
+    assert!(
+        why.contains("ambiguous") && why.contains("/dev/vdb") && why.contains("/dev/vdc"),
+        "{why}"
+    );
     assert!(machine.run("sudo ros persist")?.contains("nothing survives a restart"));
     machine.check_alarms()
 }
@@ -61,8 +65,11 @@ fn a_disk_that_comes_late_is_waited_for() -> Result<()> {
     let folder = folder("late")?;
     let disk = folder.join("late.img");
     drive::make_ext4(&disk, "RANCHER_STATE", ("mine", "kept"))?;
-    let mut machine =
-        super::with_config(&folder, "", Options { append: STATE.to_owned(), ..Options::default() })?;
+    let mut machine = super::with_config(
+        &folder,
+        "",
+        Options { append: STATE.to_owned(), ..Options::default() },
+    )?;
     machine.expect_console("waiting up to 10 s for LABEL=RANCHER_STATE")?;
     machine.plug_in(&disk)?;
     machine.expect_login()?;

@@ -66,7 +66,8 @@ fn devices_are_closed(machine: &Machine) -> Result<()> {
 
 fn ports_are_published(machine: &Machine) -> Result<()> {
     machine.run("sudo system-docker run -d --name web -p 8099:80 tiny /bin/busybox sh -c '/bin/busybox mkdir /w; echo hello > /w/x; exec /bin/busybox httpd -f -h /w'")?;
-    let address = machine.run("ip -4 -o addr show dev eth0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'")?;
+    let address =
+        machine.run("ip -4 -o addr show dev eth0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'")?;
     assert_eq!(machine.run(&format!("wget -T 10 -qO- http://{address}:8099/x"))?, "hello");
     // The user's Docker and the published ports do not disturb each other.
     assert_eq!(machine.run("wget -T 10 -qO- http://172.18.42.1:8099/x")?, "hello");

@@ -43,7 +43,9 @@ fn an_upgrade_proves_itself_and_keeps_everything() -> Result<()> {
     let mut machine = start(&folder, &disk, "next", false)?;
     machine.expect_login()?;
     machine.expect_docker()?;
-    machine.run("echo mine > /home/rancher/data && sudo ros config set rancher.environment.MINE kept")?;
+    machine.run(
+        "echo mine > /home/rancher/data && sudo ros config set rancher.environment.MINE kept",
+    )?;
     machine.run("head -c 1024 /dev/zero | sudo docker import - mine:1")?;
     let refused = machine.run("! sudo ros install -d /dev/vda -f 2>&1")?;
     assert!(refused.contains("in use"), "{refused}");
@@ -79,8 +81,9 @@ fn an_upgrade_from_a_registry_proves_itself_on_uefi() -> Result<()> {
     // The connection is cut again and again; received data is not fetched twice.
     let line = servers::cutter(&folder, &registry, 80_000_000)?;
     let image = format!("10.0.2.2:{}/corral:0.9.0", line.port);
-    machine
-        .run(&format!("echo 'current: {image}\navailable: [\"{image}\"]' | sudo tee /opt/releases.yml"))?;
+    machine.run(&format!(
+        "echo 'current: {image}\navailable: [\"{image}\"]' | sudo tee /opt/releases.yml"
+    ))?;
     machine.run(&format!(
         "sudo ros config set rancher.system_docker.insecure_registry '[\"10.0.2.2:{}\"]'",
         line.port
@@ -182,7 +185,9 @@ fn fall_back(name: &str, seconds: u32, releases: &[Failing]) -> Result<()> {
     for (number, (name, failing, reason)) in releases.iter().enumerate() {
         let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
         let disk = ["/dev/vdb", "/dev/vdc", "/dev/vdd"][number];
-        machine.run(&format!("{UPGRADE} {seconds} -i {disk}")).with_context(|| (*name).to_owned())?;
+        machine
+            .run(&format!("{UPGRADE} {seconds} -i {disk}"))
+            .with_context(|| (*name).to_owned())?;
         let _ = machine.run("sudo reboot");
         machine.expect_console(&format!("the upgrade to version {failing} failed: "))?;
         machine.expect_next_boot(&boot_id)?;
@@ -202,7 +207,8 @@ fn a_release_that_nobody_vouches_for_is_refused() -> Result<()> {
     assert!(said.contains("none of the 1 keys"), "{said}");
     // Even then, a release that was changed on its way is refused by its digests.
     machine.run("sudo head -c 9000000 /dev/vdb > /tmp/cut.tar")?;
-    let said = machine.run("! sudo ros os upgrade -i /tmp/cut.tar --force --no-reboot --insecure 2>&1")?;
+    let said =
+        machine.run("! sudo ros os upgrade -i /tmp/cut.tar --force --no-reboot --insecure 2>&1")?;
     assert!(said.contains("cut off"), "{said}");
     let said = machine.run(&format!("{UPGRADE} 60 {FROM_STICK} --insecure --stage"))?;
     assert!(said.contains("WARNING") && said.contains("nothing was changed"), "{said}");

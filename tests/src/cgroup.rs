@@ -24,7 +24,8 @@ impl Cgroup {
         sweep(hierarchy);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = hierarchy.join(format!("{PREFIX}{}-{number}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("making {} (it needs root)", path.display()))?;
+        fs::create_dir(&path)
+            .with_context(|| format!("making {} (it needs root)", path.display()))?;
         Ok(Cgroup(path))
     }
 

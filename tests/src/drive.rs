@@ -119,7 +119,9 @@ pub fn make_boot2docker(path: &Path, mebibytes: u64, key: &str) -> Result<()> {
 
 /// Makes an empty disk of so many MiB; it takes no space.
 pub fn blank(path: &Path, mebibytes: u64) -> Result<()> {
-    File::create(path)?.set_len(mebibytes << 20).with_context(|| format!("making {}", path.display()))
+    File::create(path)?
+        .set_len(mebibytes << 20)
+        .with_context(|| format!("making {}", path.display()))
 }
 
 /// Copies a disk; what is empty in it takes no space. The copy is there once it is complete.

@@ -92,7 +92,9 @@ fn remove_what_is_large(folder: &Path) {
         let is_log = item.path().extension().is_some_and(|extension| extension == "log");
         match item.metadata() {
             Ok(data) if data.is_dir() => remove_what_is_large(&item.path()),
-            Ok(data) if data.is_file() && data.len() > LARGE && !is_log => drop(fs::remove_file(item.path())),
+            Ok(data) if data.is_file() && data.len() > LARGE && !is_log => {
+                drop(fs::remove_file(item.path()))
+            }
             _ => {}
         }
     }

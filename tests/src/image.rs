@@ -57,7 +57,8 @@ impl Image {
     /// The image in `target/image`.
     pub fn find() -> Result<Image> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let folder = target.join("image");
         let image = Image {
             ros: target.join("corral/ros"),

@@ -108,7 +108,8 @@ impl Machine {
             }
             _ => (Emulator::Qemu(Qemu::start(folder, &options, &image)?), None),
         };
-        let login = Login { folder: folder.to_path_buf(), port: ssh_port, user: "rancher".to_owned() };
+        let login =
+            Login { folder: folder.to_path_buf(), port: ssh_port, user: "rancher".to_owned() };
         let mut machine = Machine {
             emulator,
             folder: folder.to_path_buf(),
@@ -164,8 +165,9 @@ impl Machine {
     pub fn type_until(&mut self, line: &str, text: &str) -> Result<()> {
         for _ in 0..10 {
             self.type_line(line)?;
-            let shown =
-                self.try_for(Duration::from_secs(6), text, |machine| Ok(machine.console().contains(text)));
+            let shown = self.try_for(Duration::from_secs(6), text, |machine| {
+                Ok(machine.console().contains(text))
+            });
             if shown.is_ok() {
                 return Ok(());
             }
@@ -384,8 +386,10 @@ impl Machine {
     /// The last lines of the kernel's log, with call traces whose level is too low for the console.
     /// No lines if the machine does not answer any more.
     fn kernel_log(&self) -> String {
-        let said =
-            self.login.run_within(Duration::from_secs(60), "sudo dmesg | tail -n 80").unwrap_or_default();
+        let said = self
+            .login
+            .run_within(Duration::from_secs(60), "sudo dmesg | tail -n 80")
+            .unwrap_or_default();
         format!("last lines of the kernel's log:\n{said}")
     }
 
@@ -442,7 +446,11 @@ impl Machine {
                     bail!("waiting for {what}: {}", self.how_it_ended(status));
                 }
                 if Instant::now() > deadline {
-                    bail!("waiting for {what}: {} s are over\n{}", patience.as_secs(), self.last_lines());
+                    bail!(
+                        "waiting for {what}: {} s are over\n{}",
+                        patience.as_secs(),
+                        self.last_lines()
+                    );
                 }
                 // This also returns when the emulator exits. There is no event for the other
                 // conditions.

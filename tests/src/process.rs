@@ -55,7 +55,8 @@ pub(crate) fn is_readable(descriptor: impl AsFd, patience: Duration) -> Result<b
     let deadline = Instant::now() + patience;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).context("a length of time that is too long for poll(2)")?;
+        let left =
+            Timespec::try_from(left).context("a length of time that is too long for poll(2)")?;
         match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&left)) {
             Ok(ready) => return Ok(ready > 0),
             Err(Errno::INTR) => {}

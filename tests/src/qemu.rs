@@ -48,8 +48,8 @@ impl Qemu {
 
     /// Connects to the first serial line; its output is in its log.
     pub fn line(&self) -> Result<UnixStream> {
-        let line =
-            UnixStream::connect(self.folder.join("console.sock")).context("reaching the serial console")?;
+        let line = UnixStream::connect(self.folder.join("console.sock"))
+            .context("reaching the serial console")?;
         let mut output = line.try_clone()?;
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         Ok(line)
@@ -65,8 +65,8 @@ impl Qemu {
 
     /// Sends a command to QEMU's monitor.
     pub fn monitor(&self, command: &str) -> Result<()> {
-        let mut monitor =
-            UnixStream::connect(self.folder.join("monitor.sock")).context("reaching QEMU's monitor")?;
+        let mut monitor = UnixStream::connect(self.folder.join("monitor.sock"))
+            .context("reaching QEMU's monitor")?;
         monitor.write_all(command.as_bytes())?;
         // The prompt is shown again when the command is done.
         monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -113,9 +113,15 @@ impl Options {
                 command.arg("-boot").arg("d").arg("-cdrom").arg(&image.iso);
             }
             Medium::UsbStick => {
-                let stick = format!("file={},format=raw,if=none,id=stick,readonly=on", image.iso.display());
+                let stick =
+                    format!("file={},format=raw,if=none,id=stick,readonly=on", image.iso.display());
                 command.arg("-drive").arg(stick);
-                command.args(["-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=0"]);
+                command.args([
+                    "-device",
+                    "qemu-xhci",
+                    "-device",
+                    "usb-storage,drive=stick,bootindex=0",
+                ]);
             }
             Medium::Disk => {}
         }
@@ -131,7 +137,9 @@ impl Options {
             });
         }
         for drive in self.sticks.iter().chain(&self.config_drive) {
-            command.arg("-drive").arg(format!("file={},format=raw,if=virtio,readonly=on", drive.display()));
+            command
+                .arg("-drive")
+                .arg(format!("file={},format=raw,if=virtio,readonly=on", drive.display()));
         }
         self.connect(&mut command, folder);
         command.args(&self.extra);
@@ -175,7 +183,9 @@ impl Options {
                 .collect();
             // No option ROM: the firmware must not try to boot from the network.
             let network = match &self.network {
-                Network::HostName(name) if number == 0 => format!("net=10.0.2.0/24,hostname={name}"),
+                Network::HostName(name) if number == 0 => {
+                    format!("net=10.0.2.0/24,hostname={name}")
+                }
                 Network::Metadata(program) if number == 0 => {
                     let program = program.display();
                     format!("net=169.254.0.0/16,guestfwd=tcp:169.254.169.254:80-cmd:{program}")
@@ -186,7 +196,10 @@ impl Options {
             command.arg("-device").arg(format!("virtio-net-pci,netdev=net{number},romfile="));
             if self.recorded.contains(&number) {
                 let file = folder.join(format!("net{number}.packets"));
-                let dump = format!("filter-dump,id=dump{number},netdev=net{number},file={}", file.display());
+                let dump = format!(
+                    "filter-dump,id=dump{number},netdev=net{number},file={}",
+                    file.display()
+                );
                 command.arg("-object").arg(dump);
             }
         }

@@ -35,7 +35,8 @@ impl Sandbox {
         let store = Store::mount(&folder.join("store"))?;
         fs::copy(image.tools.join("seccomp.json"), folder.join("seccomp.json"))
             .context("the seccomp profile")?;
-        fs::copy(image.tools.join("tini-static"), folder.join("tini-static")).context("the small init")?;
+        fs::copy(image.tools.join("tini-static"), folder.join("tini-static"))
+            .context("the small init")?;
         let engine = Engine::start(&image, &folder, &store, program)?;
         let sandbox = Sandbox { folder, store, engine, image, servers: Vec::new() };
         sandbox.wait_for_api()?;
@@ -79,9 +80,14 @@ impl Sandbox {
     /// Runs a script in which `docker` is the CLI of Debian trixie, connected to this engine.
     /// Returns its output.
     pub fn run(&self, script: &str) -> Result<String> {
-        let path = format!("{}:{}", self.image.tools.display(), std::env::var("PATH").unwrap_or_default());
-        let output =
-            self.client("bash").env("PATH", path).args(["-c", script]).output().context("starting bash")?;
+        let path =
+            format!("{}:{}", self.image.tools.display(), std::env::var("PATH").unwrap_or_default());
+        let output = self
+            .client("bash")
+            .env("PATH", path)
+            .args(["-c", script])
+            .output()
+            .context("starting bash")?;
         checked(script, &output)
     }
 
@@ -92,7 +98,8 @@ impl Sandbox {
 
     /// Runs a script in the engine's namespaces, as root there.
     pub fn inside(&self, script: &str) -> Result<String> {
-        let output = self.enter().args(["bash", "-c", script]).output().context("starting nsenter")?;
+        let output =
+            self.enter().args(["bash", "-c", script]).output().context("starting nsenter")?;
         checked(script, &output)
     }
 
@@ -110,7 +117,9 @@ impl Sandbox {
     /// `ros …` with a timeout in seconds; true if it finished before.
     pub fn ros_within(&self, seconds: u32, arguments: &str) -> Result<bool> {
         let ros = self.image.ros.display();
-        let script = format!("timeout {seconds} bash -c 'exec -a ros {ros} {arguments}' >/dev/null; echo $?");
+        let script = format!(
+            "timeout {seconds} bash -c 'exec -a ros {ros} {arguments}' >/dev/null; echo $?"
+        );
         match self.inside(&script)?.as_str() {
             "0" => Ok(true),
             // The exit status of timeout(1).
@@ -140,7 +149,10 @@ impl Sandbox {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("in vain: {:#}", last.map_or_else(|error| error, |_| anyhow::anyhow!("nothing")));
+                bail!(
+                    "in vain: {:#}",
+                    last.map_or_else(|error| error, |_| anyhow::anyhow!("nothing"))
+                );
             }
             std::thread::park_timeout(Duration::from_millis(50));
         }
@@ -232,7 +244,11 @@ impl Store {
         let store = Store { holder, folder: folder.to_path_buf() };
         let mut line = String::new();
         BufReader::new(output.context("unshare has no output")?).read_line(&mut line)?;
-        ensure!(line == "mounted\n", "the store cannot be mounted at {} (it needs root)", folder.display());
+        ensure!(
+            line == "mounted\n",
+            "the store cannot be mounted at {} (it needs root)",
+            folder.display()
+        );
         Ok(store)
     }
 
@@ -317,7 +333,11 @@ impl Drop for Engine {
 fn checked(script: &str, output: &Output) -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
     if !output.status.success() {
-        bail!("{script}\n{}: {text}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+        bail!(
+            "{script}\n{}: {text}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
     }
     Ok(text)
 }

@@ -68,7 +68,8 @@ pub fn free_port() -> Result<u16> {
 pub fn nfs(folder: &Path, export: &Path) -> Result<Server> {
     let port = free_port()?;
     let tool = Image::find()?.tools.join("ganesha.nfsd");
-    let script = fs::read_to_string(&tool).with_context(|| format!("reading {}", tool.display()))?;
+    let script =
+        fs::read_to_string(&tool).with_context(|| format!("reading {}", tool.display()))?;
     let plugins = script.lines().find_map(|line| line.strip_prefix("export GANESHA_PLUGINS="));
     let plugins = plugins.context("the script of ganesha names no plug-ins")?;
     let recovery = folder.join("nfs-recovery");
@@ -94,7 +95,9 @@ pub fn nfs(folder: &Path, export: &Path) -> Result<Server> {
 pub fn web(folder: &Path, content: &Path) -> Result<Server> {
     let port = free_port()?;
     let mut command = tied(Path::new("python3"));
-    command.args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "--directory"]).arg(content);
+    command
+        .args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "--directory"])
+        .arg(content);
     start(command, port, &folder.join("web.log"))
 }
 
@@ -128,7 +131,8 @@ pub fn push_layout(registry: &Server, archive: &Path, repository: &str, work: &P
         for digest in layers.chain([&parsed["config"]]).filter_map(|each| each["digest"].as_str()) {
             push_blob(&base, digest, &blob(digest))?;
         }
-        let name = entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or_default();
+        let name =
+            entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or_default();
         let kind = format!("Content-Type: {}", entry["mediaType"].as_str().unwrap_or_default());
         let target = format!("{base}/manifests/{name}");
         output(curl().args(["-H", &kind, "-T"]).arg(&manifest).arg(target))?;
@@ -138,7 +142,8 @@ pub fn push_layout(registry: &Server, archive: &Path, repository: &str, work: &P
 
 fn push_blob(base: &str, digest: &str, file: &Path) -> Result<()> {
     let reply = output(curl().args(["-X", "POST", "-D", "-", &format!("{base}/blobs/uploads/")]))?;
-    let place = reply.lines().find_map(|line| line.strip_prefix("Location: ")).context("no place")?;
+    let place =
+        reply.lines().find_map(|line| line.strip_prefix("Location: ")).context("no place")?;
     let target = format!("{}&digest={digest}", place.trim());
     output(curl().arg("-T").arg(file).arg(target)).map(|_| ())
 }
@@ -182,7 +187,8 @@ pub fn moto(folder: &Path) -> Result<Server> {
 /// `guestfwd`.
 pub fn relay(folder: &Path, port: u16) -> Result<PathBuf> {
     let file = folder.join("relay");
-    let script = format!("#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/{port}\ncat <&3 &\ncat >&3\nwait\n");
+    let script =
+        format!("#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/{port}\ncat <&3 &\ncat >&3\nwait\n");
     fs::write(&file, script)?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
     Ok(file)
@@ -192,7 +198,8 @@ fn start(mut command: Command, port: u16, log: &Path) -> Result<Server> {
     let output = File::create(log)?;
     let errors = output.try_clone()?;
     let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
-    let mut server = Server { child: child.with_context(|| format!("starting {command:?}"))?, port };
+    let mut server =
+        Server { child: child.with_context(|| format!("starting {command:?}"))?, port };
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if let Some(status) = server.child.try_wait()? {

@@ -49,7 +49,10 @@ impl Login {
             .args(["-o", "LogLevel=ERROR"])
             .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ControlMaster=auto"])
             .arg("-o")
-            .arg(format!("ControlPath={}", self.folder.join(format!("ssh-{}.sock", self.user)).display()))
+            .arg(format!(
+                "ControlPath={}",
+                self.folder.join(format!("ssh-{}.sock", self.user)).display()
+            ))
             // Without this, ssh waits for minutes on a connection to a machine that has restarted.
             .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
             .args(["-o", "ControlPersist=60", "-p", &self.port.to_string(), "-i"])
@@ -86,14 +89,22 @@ impl Login {
     /// The authentication methods that the server offers to a user.
     pub fn methods(&self, user: &str) -> Result<String> {
         let output = limited("ssh", PATIENCE)
-            .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+            ])
             .args(["-o", "PreferredAuthentications=none", "-o", "ConnectTimeout=20"])
             .args(["-p", &self.port.to_string(), &format!("{user}@127.0.0.1"), "true"])
             .stdin(Stdio::null())
             .output()
             .context("starting ssh")?;
         let said = String::from_utf8_lossy(&output.stderr);
-        let methods = said.split_once("Permission denied (").and_then(|(_, rest)| rest.split_once(')'));
+        let methods =
+            said.split_once("Permission denied (").and_then(|(_, rest)| rest.split_once(')'));
         Ok(methods.with_context(|| format!("no methods are offered: {said}"))?.0.to_owned())
     }
 
@@ -102,7 +113,8 @@ impl Login {
         let mut command = self.command(PATIENCE);
         command.args(["-tt", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("starting ssh")?;
-        let (Some(mut keyboard), Some(mut screen)) = (child.stdin.take(), child.stdout.take()) else {
+        let (Some(mut keyboard), Some(mut screen)) = (child.stdin.take(), child.stdout.take())
+        else {
             bail!("ssh has no streams");
         };
         let (mut text, mut answers) = (String::new(), answers.iter());
@@ -114,7 +126,9 @@ impl Login {
                 break;
             }
             text.push_str(&String::from_utf8_lossy(&bytes[..length]));
-            if let Some((question, answer)) = next.filter(|(question, _)| text[seen..].contains(question)) {
+            if let Some((question, answer)) =
+                next.filter(|(question, _)| text[seen..].contains(question))
+            {
                 seen = text.find(question).unwrap_or(seen) + question.len();
                 keyboard.write_all(format!("{answer}\n").as_bytes())?;
                 next = answers.next();

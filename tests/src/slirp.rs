@@ -31,7 +31,12 @@ pub(crate) struct Slirp {
 
 impl Slirp {
     /// Starts the network of card `number`.
-    pub(crate) fn start(folder: &Path, number: u32, cable: UnixDatagram, program: &Path) -> Result<Slirp> {
+    pub(crate) fn start(
+        folder: &Path,
+        number: u32,
+        cable: UnixDatagram,
+        program: &Path,
+    ) -> Result<Slirp> {
         let (socket, log) =
             (folder.join(format!("slirp{number}.sock")), folder.join(format!("slirp{number}.log")));
         let _ = fs::remove_file(&socket);

@@ -43,9 +43,16 @@ impl Tpm {
     /// The arguments of QEMU for it.
     pub fn arguments(&self) -> Vec<OsString> {
         let socket = format!("socket,id=tpm,path={}", self.socket.display());
-        ["-chardev", &socket, "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]
-            .map(OsString::from)
-            .into()
+        [
+            "-chardev",
+            &socket,
+            "-tpmdev",
+            "emulator,id=tpm0,chardev=tpm",
+            "-device",
+            "tpm-tis,tpmdev=tpm0",
+        ]
+        .map(OsString::from)
+        .into()
     }
 }
 

@@ -62,7 +62,8 @@ impl Uml {
             let address = format!("52:54:00:12:34:{:02x}", 0x56 + number);
             let descriptor = FIRST_CARD + i32::try_from(number)?;
             arguments.push(
-                format!("vec{number}:transport=fd,fd={descriptor},depth=64,gro=1,mac={address}").into(),
+                format!("vec{number}:transport=fd,fd={descriptor},depth=64,gro=1,mac={address}")
+                    .into(),
             );
             cards.push(FdMapping { parent_fd: theirs, child_fd: descriptor });
             if options.recorded.contains(&number) {
@@ -72,7 +73,10 @@ impl Uml {
             }
         }
         for (ours, theirs) in &options.forwards {
-            networks.first().context("a port cannot be forwarded without a card")?.forward(*ours, *theirs)?;
+            networks
+                .first()
+                .context("a port cannot be forwarded without a card")?
+                .forward(*ours, *theirs)?;
         }
         let (disks, next_disk) = disks(options, image);
         arguments.extend(disks);
@@ -145,7 +149,9 @@ impl Uml {
         }
         message.extend(request.as_bytes());
         message.resize(12 + MCONSOLE_DATA, 0);
-        socket.send_to(&message, self.folder.join("uml/machine/mconsole")).context("reaching the kernel")?;
+        socket
+            .send_to(&message, self.folder.join("uml/machine/mconsole"))
+            .context("reaching the kernel")?;
         // An error number, "more follows", the length, and the message.
         let mut reply = [0; 12 + MCONSOLE_DATA];
         let length = socket.recv(&mut reply).with_context(|| format!("{request}: no answer"))?;
@@ -159,7 +165,8 @@ impl Uml {
 /// container's /dev/shm has 64 MiB.
 fn has_room_for(mebibytes: u32) -> Result<()> {
     let folder = memory_folder();
-    let data = rustix::fs::statvfs(&folder).with_context(|| format!("looking at {}", folder.display()))?;
+    let data =
+        rustix::fs::statvfs(&folder).with_context(|| format!("looking at {}", folder.display()))?;
     let room = (data.f_blocks * data.f_frsize) >> 20;
     ensure!(
         room >= u64::from(mebibytes),
@@ -177,8 +184,9 @@ fn memory_folder() -> PathBuf {
     if let Some(folder) = variables.find(|folder| !folder.is_empty()) {
         return PathBuf::from(folder);
     }
-    let is_tmpfs =
-        |path: &Path| rustix::fs::statfs(path).is_ok_and(|data| data.f_type.cast_unsigned() == TMPFS);
+    let is_tmpfs = |path: &Path| {
+        rustix::fs::statfs(path).is_ok_and(|data| data.f_type.cast_unsigned() == TMPFS)
+    };
     let shared = Path::new("/dev/shm");
     if is_tmpfs(shared) { shared.to_path_buf() } else { PathBuf::from("/tmp") }
 }

@@ -15,7 +15,11 @@ pub(crate) const ARROWS: [(&str, &str, &[&str]); 13] = [
     ("crates/daemon", "corral-daemon", &["corral-engine", "corral-machine"]),
     ("crates/cloud", "corral-cloud", &["corral-config", "corral-machine"]),
     ("crates/stage0", "corral-stage0", &["corral-machine"]),
-    ("crates/init", "corral-init", &["corral-config", "corral-engine", "corral-machine", "corral-plan"]),
+    (
+        "crates/init",
+        "corral-init",
+        &["corral-config", "corral-engine", "corral-machine", "corral-plan"],
+    ),
     (
         "crates/ros",
         "corral-ros",
@@ -47,8 +51,14 @@ pub(crate) const ARROWS: [(&str, &str, &[&str]); 13] = [
     ("tests/engine", "engine-tests", &["vmtest"]),
 ];
 /// Crates that run as PID 1 or stand below it.
-const QUIET: [&str; 6] =
-    ["corral-config", "corral-engine", "corral-init", "corral-machine", "corral-plan", "corral-stage0"];
+const QUIET: [&str; 6] = [
+    "corral-config",
+    "corral-engine",
+    "corral-init",
+    "corral-machine",
+    "corral-plan",
+    "corral-stage0",
+];
 /// External crates that those never reach: HTTP, TLS, command lines, and parsers of text from an
 /// owner or a network. Config and plan read YAML by a feature that is off for them.
 const NOT_FOR_THEM: [&str; 17] = [
@@ -96,7 +106,8 @@ fn check_ours(found: &mut Vec<String>) -> Result<()> {
 fn check_reach(package: &str, found: &mut Vec<String>) -> Result<()> {
     let mut cargo = sh::cargo();
     cargo.args(["tree", "--locked", "--package", package, "--no-default-features"]);
-    let tree = sh::output(cargo.args(["--edges", "normal", "--prefix", "none", "--format", "{p}"]))?;
+    let tree =
+        sh::output(cargo.args(["--edges", "normal", "--prefix", "none", "--format", "{p}"]))?;
     let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     for name in NOT_FOR_THEM.into_iter().filter(|name| names.contains(name)) {
         let how = format!("cargo tree -p {package} --no-default-features -e normal -i {name}");

@@ -92,7 +92,12 @@ fn boots(options: &Options) -> Result<()> {
         ("QEMU start to PID 1", |sample| sample.pid_1, "s ", "6, 4.5"),
         ("QEMU start to login by ssh", |sample| sample.ssh, "s ", "18, 10"),
         ("QEMU start to docker info", |sample| sample.docker, "s ", "32, 25"),
-        ("memory used when idle, everything running", |sample| sample.memory / 1024.0, "MiB", "160, 120"),
+        (
+            "memory used when idle, everything running",
+            |sample| sample.memory / 1024.0,
+            "MiB",
+            "160, 120",
+        ),
         ("the same as total less available", |sample| sample.unavailable / 1024.0, "MiB", "-"),
         ("PID 1, resident", |sample| sample.pid_1_rss / 1024.0, "MiB", "12, 6"),
     ];
@@ -153,13 +158,16 @@ fn measure(accelerator: Accelerator, kind: Kind) -> Result<Sample> {
     machine.expect_docker()?;
     machine.run("docker info > /dev/null")?;
     let docker = begin.elapsed().as_secs_f64();
-    machine
-        .expect("[ \"$(sudo system-docker inspect --format '{{.State.Status}}' udev-cold)\" = exited ]")?;
+    machine.expect(
+        "[ \"$(sudo system-docker inspect --format '{{.State.Status}}' udev-cold)\" = exited ]",
+    )?;
     let number = |script: &str| -> Result<f64> { machine.run(script)?.parse().context("a number") };
-    let fields =
-        |end: &str| format!("awk '{{v[$1]=$2}} END {{print v[\"MemTotal:\"] - {end}}}' /proc/meminfo");
-    let memory =
-        number(&fields("v[\"MemFree:\"] - v[\"Cached:\"] - v[\"Buffers:\"] - v[\"SReclaimable:\"]"))?;
+    let fields = |end: &str| {
+        format!("awk '{{v[$1]=$2}} END {{print v[\"MemTotal:\"] - {end}}}' /proc/meminfo")
+    };
+    let memory = number(&fields(
+        "v[\"MemFree:\"] - v[\"Cached:\"] - v[\"Buffers:\"] - v[\"SReclaimable:\"]",
+    ))?;
     let unavailable = number(&fields("v[\"MemAvailable:\"]"))?;
     let pid_1_rss = number("awk '/^VmRSS/ {print $2}' /proc/1/status")?;
     machine.check_alarms()?;

@@ -32,7 +32,16 @@ pub(crate) fn of_product(command: &str) -> Command {
 /// that it works without them.
 pub(crate) fn of_pid_1() -> Command {
     let mut cargo = cargo();
-    cargo.args(["clippy", "--locked", "--package", "corral-init", "--profile", "quick", "--target", TARGET]);
+    cargo.args([
+        "clippy",
+        "--locked",
+        "--package",
+        "corral-init",
+        "--profile",
+        "quick",
+        "--target",
+        TARGET,
+    ]);
     cargo
 }
 
@@ -81,7 +90,11 @@ pub(crate) fn build(profile: &str, hooks: Hooks) -> Result<Binaries> {
             "--target",
             TARGET,
         ])
-        .args(if hooks == Hooks::ForStories { &["--features", "corral-ros/test-hooks"][..] } else { &[] });
+        .args(if hooks == Hooks::ForStories {
+            &["--features", "corral-ros/test-hooks"][..]
+        } else {
+            &[]
+        });
     sh::run(&mut cargo)?;
     let folder = paths::target().join(TARGET).join(profile);
     Ok(Binaries { ros: folder.join("ros"), stage0: folder.join("stage0") })

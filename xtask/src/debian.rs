@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PACKAGES: &str = "linux-image-amd64,openssh-server,systemd-sysv,udev,dbus,initramfs-tools,sudo";
+const PACKAGES: &str =
+    "linux-image-amd64,openssh-server,systemd-sysv,udev,dbus,initramfs-tools,sudo";
 /// A minimal network and login. `$1` is its root.
 const SET_UP: &str = r#"set -e
 printf '[Match]\nName=e*\n[Network]\nDHCP=yes\n' > "$1/etc/systemd/network/all.network"
@@ -38,8 +39,9 @@ impl Debian {
         }
         let boot = |name: &str| -> Result<PathBuf> {
             let items = fs::read_dir(root.join("boot"))?.flatten().map(|item| item.path());
-            let mut found = items
-                .filter(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name)));
+            let mut found = items.filter(|path| {
+                path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
+            });
             found.next().with_context(|| format!("Debian has no {name}"))
         };
         Ok(Debian { kernel: boot("vmlinuz-")?, initrd: boot("initrd.img-")?, root })
@@ -51,9 +53,11 @@ impl Debian {
         fs::create_dir_all(&home)?;
         fs::write(home.join("authorized_keys"), format!("{key}\n"))?;
         fs::File::create(disk)?.set_len(4 << 30)?;
-        sh::output(Command::new("/sbin/mkfs.ext4").args(["-q", "-F", "-d"]).arg(&self.root).arg(disk))
-            .context("writing Debian's disk")
-            .map(drop)
+        sh::output(
+            Command::new("/sbin/mkfs.ext4").args(["-q", "-F", "-d"]).arg(&self.root).arg(disk),
+        )
+        .context("writing Debian's disk")
+        .map(drop)
     }
 }
 

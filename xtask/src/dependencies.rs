@@ -87,7 +87,8 @@ fn install(tool: &Tool) -> Result<PathBuf> {
     cargo.env(paths::TARGET_VARIABLE, work.join("target")).envs(PROFILE);
     cargo.args(["install", "--locked", "--version", version, "--root"]).arg(&work).arg(name);
     let title = format!("building {name} {version} (some minutes, once)");
-    progress::step(&title, || sh::output(&mut cargo)).with_context(|| format!("installing {name}"))?;
+    progress::step(&title, || sh::output(&mut cargo))
+        .with_context(|| format!("installing {name}"))?;
     fs::rename(work.join("bin").join(name), &kept).with_context(|| format!("keeping {name}"))?;
     fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
     Ok(kept)

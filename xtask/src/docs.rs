@@ -74,13 +74,15 @@ fn services() -> Result<String> {
     let os: serde_json::Value = yaml::from_str(&fs::read_to_string(folder.join("os.yml"))?)?;
     for name in os["services"].as_array().into_iter().flatten().filter_map(|name| name.as_str()) {
         let file = folder.join(name).join("compose.yml");
-        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         let tree = yaml::parse(&text)?;
         for service in corral_plan::compose::parse(name, &text)?.services {
             let definition = tree.get("services").and_then(|all| all.get(service.name.as_str()));
             let why = definition.and_then(|keys| keys.get("x-why")).map(yaml::Node::to_value);
             let why = why.as_ref().and_then(|why| why.as_str());
-            let why = why.with_context(|| format!("{}: {} has no x-why", file.display(), service.name))?;
+            let why =
+                why.with_context(|| format!("{}: {} has no x-why", file.display(), service.name))?;
             writeln!(
                 table,
                 "| `{}` | {} | {} | {} | {why} |",
@@ -109,7 +111,8 @@ fn namespaces(service: &Service) -> String {
         Network::Service(_) | Network::Bridges(_) => "bridge",
     };
     let shared = [("pid", &service.pid), ("ipc", &service.ipc), ("uts", &service.uts)];
-    let shared = shared.iter().filter(|(_, sharing)| **sharing == Sharing::Host).map(|(name, _)| *name);
+    let shared =
+        shared.iter().filter(|(_, sharing)| **sharing == Sharing::Host).map(|(name, _)| *name);
     let words: Vec<&str> = [network].into_iter().chain(shared).collect();
     words.join(", ")
 }
@@ -118,12 +121,21 @@ fn namespaces(service: &Service) -> String {
 fn mounts(service: &Service) -> String {
     let path = |volume: &corral_plan::service::Volume| match &volume.source {
         Source::Path(path) if path.starts_with("/usr/bin/ros") || path == "/usr/share/ros" => None,
-        Source::Path(path) => Some(format!("{path}{}", if volume.read_only { " (ro)" } else { "" })),
+        Source::Path(path) => {
+            Some(format!("{path}{}", if volume.read_only { " (ro)" } else { "" }))
+        }
         Source::Volume(name) => Some(name.clone()),
     };
     let devices = service.devices.iter().cloned();
     let rules = service.device_rules.iter().map(|rule| format!("devices `{rule}`"));
-    service.volumes.iter().filter_map(path).chain(devices).chain(rules).collect::<Vec<_>>().join(", ")
+    service
+        .volumes
+        .iter()
+        .filter_map(path)
+        .chain(devices)
+        .chain(rules)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]

@@ -38,7 +38,13 @@ pub(crate) fn write(
     let _ = fs::remove_file(output);
     let mut command = mkfs(packages)?;
     command.arg("-L").arg(LABEL);
-    command.args(["-T", &epoch.to_string(), "--all-time", "-U", "c0a1c0a1-0000-4000-8000-000000000001"]);
+    command.args([
+        "-T",
+        &epoch.to_string(),
+        "--all-time",
+        "-U",
+        "c0a1c0a1-0000-4000-8000-000000000001",
+    ]);
     let source = match density {
         Density::None | Density::Light => {
             let archive = paths::cache("system.tar");
@@ -84,8 +90,12 @@ pub(crate) fn extract(image: &Path, folder: &Path, packages: &[Package]) -> Resu
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
     let mut command = program("usr/bin/fsck.erofs", packages)?;
-    command.arg(format!("--extract={}", folder.display())).args(["--overwrite", "--preserve-perms"]);
-    sh::output(command.arg(image)).with_context(|| format!("unpacking {}", image.display())).map(drop)
+    command
+        .arg(format!("--extract={}", folder.display()))
+        .args(["--overwrite", "--preserve-perms"]);
+    sh::output(command.arg(image))
+        .with_context(|| format!("unpacking {}", image.display()))
+        .map(drop)
 }
 
 fn mkfs(packages: &[Package]) -> Result<Command> {

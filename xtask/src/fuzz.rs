@@ -57,7 +57,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
-    bail!("{} found something: the inputs are in {}", failed.join(", "), paths::cache("fuzz").display())
+    bail!(
+        "{} found something: the inputs are in {}",
+        failed.join(", "),
+        paths::cache("fuzz").display()
+    )
 }
 
 /// Each target has a folder of seeds; a test of the crate `fuzz` checks that.

@@ -93,7 +93,9 @@ pub(crate) fn is_complete() -> bool {
 pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Image> {
     let image = image_paths()?;
     let stamp_file = paths::cache("image.stamp");
-    if fs::read_to_string(&stamp_file).is_ok_and(|old| old == ingredients.stamp) && image.iso.exists() {
+    if fs::read_to_string(&stamp_file).is_ok_and(|old| old == ingredients.stamp)
+        && image.iso.exists()
+    {
         eprintln!("image is up to date");
         return Ok(image);
     }
@@ -105,7 +107,9 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
     let (level, density) = if options.release { (19, Density::Dense) } else { (3, Density::Light) };
     let epoch = epoch()?;
     progress::step("writing initrd", || initrd::write(early, &image.initrd, epoch, level))?;
-    progress::step("writing system.erofs", || erofs::write(system, &image.system, density, packages, epoch))?;
+    progress::step("writing system.erofs", || {
+        erofs::write(system, &image.system, density, packages, epoch)
+    })?;
     let parts = parts(&ingredients.binaries, layers, modules);
     manifest::write(&paths::image(), VERSION, &kernel.release, layers, (packages, parts))?;
     let release = image.release(VERSION);
@@ -136,7 +140,16 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     binaries.ros = keep(&binaries.ros, &building)?;
     let key = Key::load(options.signing_key.as_deref())?;
     let stamp = format!("{} {}", stamp(options, &binaries, &packages)?, key.public());
-    Ok(Ingredients { building, recipes, modules, packages, binaries, key, stamp, trees: OnceCell::new() })
+    Ok(Ingredients {
+        building,
+        recipes,
+        modules,
+        packages,
+        binaries,
+        key,
+        stamp,
+        trees: OnceCell::new(),
+    })
 }
 
 /// `target/corral/ros`: the program in the last images, in either profile. The engine's tests run
@@ -168,8 +181,9 @@ fn assemble(ingredients: &Ingredients) -> Result<Trees> {
     let Ingredients { recipes, packages, binaries, key, .. } = ingredients;
     let kernel = Kernel::open(packages)?;
     let layers = progress::step("collecting layers", || layers::build(recipes, packages))?;
-    let (early_modules, modules) =
-        progress::step("choosing kernel modules", || modules::select(&kernel, &ingredients.modules))?;
+    let (early_modules, modules) = progress::step("choosing kernel modules", || {
+        modules::select(&kernel, &ingredients.modules)
+    })?;
     let mut system = system_tree(binaries, &layers, &modules, epoch()?)?;
     let seccomp = packages::find(packages, SECCOMP_PROFILE)?;
     system.insert("usr/share/ros/seccomp.json", Entry::file(Blob::Host(seccomp), 0o644));
@@ -215,7 +229,8 @@ fn insert_loaders(system: &mut Tree, packages: &[Package]) -> Result<()> {
     ];
     for (name, path) in modules.into_iter().chain(others) {
         let file = packages::find(packages, &path)?;
-        system.insert(&format!("usr/share/ros/loaders/{name}"), Entry::file(Blob::Host(file), 0o644));
+        system
+            .insert(&format!("usr/share/ros/loaders/{name}"), Entry::file(Blob::Host(file), 0o644));
     }
     Ok(())
 }
@@ -250,8 +265,11 @@ pub(crate) fn epoch() -> Result<u64> {
     if let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") {
         return text.parse().context("SOURCE_DATE_EPOCH is not a number of seconds");
     }
-    let commit =
-        sh::output(Command::new("git").current_dir(paths::root()).args(["log", "-1", "--format=%ct"]));
+    let commit = sh::output(Command::new("git").current_dir(paths::root()).args([
+        "log",
+        "-1",
+        "--format=%ct",
+    ]));
     Ok(commit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1_760_000_000))
 }
 
@@ -277,9 +295,10 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     tree.insert("usr/bin/modprobe", Entry::symlink("ros"));
     tree.insert("lib", Entry::symlink("usr/lib"));
     tree.insert("sbin", Entry::symlink("usr/bin"));
-    for folder in
-        ["dev", "proc", "sys", "run", "tmp", "etc", "var", "home", "opt", "mnt", "media", "state", "root"]
-    {
+    for folder in [
+        "dev", "proc", "sys", "run", "tmp", "etc", "var", "home", "opt", "mnt", "media", "state",
+        "root",
+    ] {
         tree.insert(folder, Entry::directory());
     }
     tree.write("usr/share/ros/os-release", os_release(VERSION));

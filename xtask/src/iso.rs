@@ -21,7 +21,8 @@ pub(crate) const LABEL: &str = "CORRAL";
 const EFI_LABEL: &str = "CORRAL_EFI";
 
 /// Packages with files for boot media: the ISO, and the disks that the installer makes.
-pub(crate) const PACKAGES: [&str; 4] = ["extlinux", "isolinux", "syslinux-common", "systemd-boot-efi"];
+pub(crate) const PACKAGES: [&str; 4] =
+    ["extlinux", "isolinux", "syslinux-common", "systemd-boot-efi"];
 /// systemd-boot, as UEFI starts it from a medium by itself.
 pub(crate) const SYSTEMD_BOOT: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 /// The modules of isolinux's menu.
@@ -38,13 +39,20 @@ const RECOVERY: &str = " rancher.recovery=true";
 const BLOCK: usize = 2048;
 
 /// Writes the ISO of a release.
-pub(crate) fn write(release: &Release, output: &Path, packages: &[Package], epoch: u64) -> Result<()> {
+pub(crate) fn write(
+    release: &Release,
+    output: &Path,
+    packages: &[Package],
+    epoch: u64,
+) -> Result<()> {
     let stage = paths::cache("iso");
     let _ = fs::remove_dir_all(&stage);
     let folder = stage.join("boot").join(&release.version);
     fs::create_dir_all(&folder)?;
     fs::create_dir_all(stage.join("boot/isolinux"))?;
-    for (name, file) in release.small_files().into_iter().chain([("system.erofs", release.system.clone())]) {
+    for (name, file) in
+        release.small_files().into_iter().chain([("system.erofs", release.system.clone())])
+    {
         fs::hard_link(&file, folder.join(name))
             .or_else(|_| fs::copy(&file, folder.join(name)).map(|_| ()))?;
     }
@@ -68,7 +76,12 @@ pub(crate) fn write(release: &Release, output: &Path, packages: &[Package], epoc
 }
 
 fn run_xorriso(stage: &Path, output: &Path, packages: &[Package], epoch: u64) -> Result<()> {
-    let date = sh::output(Command::new("date").args(["-u", "-d", &format!("@{epoch}"), "+%Y%m%d%H%M%S00"]))?;
+    let date = sh::output(Command::new("date").args([
+        "-u",
+        "-d",
+        &format!("@{epoch}"),
+        "+%Y%m%d%H%M%S00",
+    ]))?;
     let date = date.trim();
     let mut command = Command::new("xorriso");
     command
@@ -85,14 +98,25 @@ fn run_xorriso(stage: &Path, output: &Path, packages: &[Package], epoch: u64) ->
         .args(["-partition_cyl_align", "off", "-no-pad"])
         .args(["-b", "boot/isolinux/isolinux.bin", "-c", "boot/isolinux/boot.cat"])
         .args(["-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"])
-        .args(["-eltorito-alt-boot", "-e", "boot/efi.img", "-no-emul-boot", "-isohybrid-gpt-basdat"])
+        .args([
+            "-eltorito-alt-boot",
+            "-e",
+            "boot/efi.img",
+            "-no-emul-boot",
+            "-isohybrid-gpt-basdat",
+        ])
         .arg(stage);
     sh::output(&mut command).context("writing the ISO")?;
     Ok(())
 }
 
 /// What UEFI starts: systemd-boot with its menu, kernel and initrd.
-fn write_efi_image(release: &Release, image: &Path, packages: &[Package], epoch: u64) -> Result<()> {
+fn write_efi_image(
+    release: &Release,
+    image: &Path,
+    packages: &[Package],
+    epoch: u64,
+) -> Result<()> {
     let content = paths::cache("efi");
     let _ = fs::remove_dir_all(&content);
     let boot = content.join("boot").join(&release.version);
@@ -118,7 +142,9 @@ fn write_efi_image(release: &Release, image: &Path, packages: &[Package], epoch:
         size += fs::metadata(file)?.len();
     }
     let date = format!("@{epoch}");
-    sh::output(Command::new("find").arg(&content).args(["-exec", "touch", "-d", &date, "{}", "+"]))?;
+    sh::output(
+        Command::new("find").arg(&content).args(["-exec", "touch", "-d", &date, "{}", "+"]),
+    )?;
     File::create(image)?.set_len(size.next_multiple_of(64 * 1024))?;
     // Clusters of one CD block, so that files begin at blocks.
     let mut format = Command::new("/sbin/mkfs.vfat");
@@ -139,22 +165,32 @@ fn mark(name: &str) -> Vec<u8> {
 }
 
 /// Makes the ISO's directories point to kernel and initrd in the FAT image.
-fn point_into(iso: &Path, efi: &Path, release: &Release, marks: &[(&str, Vec<u8>); 2]) -> Result<()> {
+fn point_into(
+    iso: &Path,
+    efi: &Path,
+    release: &Release,
+    marks: &[(&str, Vec<u8>); 2],
+) -> Result<()> {
     let mut bytes = fs::read(iso)?;
     let efi = fs::read(efi)?;
-    let efi_at = find_blocks(&bytes, &efi).context("the FAT image is not in the ISO in one piece")?;
+    let efi_at =
+        find_blocks(&bytes, &efi).context("the FAT image is not in the ISO in one piece")?;
     let file = File::options().write(true).open(iso)?;
     for (name, mark) in marks {
         let content = fs::read(source(release, name))?;
-        let at = find_blocks(&efi, &content)
-            .with_context(|| format!("{name} is not in the FAT image in one piece, from a block on"))?;
-        let stand_in = find_blocks(&bytes, mark).with_context(|| format!("nothing stands in for {name}"))?;
+        let at = find_blocks(&efi, &content).with_context(|| {
+            format!("{name} is not in the FAT image in one piece, from a block on")
+        })?;
+        let stand_in =
+            find_blocks(&bytes, mark).with_context(|| format!("nothing stands in for {name}"))?;
         let old = extent(stand_in, mark.len());
         let new = extent(efi_at + at, content.len());
         let mut places = 0;
         // The directories come before all content.
         let directories = ..efi_at.min(stand_in);
-        while let Some(place) = bytes[directories].windows(old.len()).position(|window| window == old) {
+        while let Some(place) =
+            bytes[directories].windows(old.len()).position(|window| window == old)
+        {
             bytes[place..place + new.len()].copy_from_slice(&new);
             file.write_all_at(&new, place as u64)?;
             places += 1;
@@ -214,7 +250,11 @@ fn append(version: &str) -> String {
 
 /// (suffix of the entry's name, of its title, more parameters)
 fn variants() -> [(&'static str, &'static str, &'static str); 3] {
-    [("", "", ""), ("-debug", ", debug logging", DEBUG), ("-recovery", ", recovery console", RECOVERY)]
+    [
+        ("", "", ""),
+        ("-debug", ", debug logging", DEBUG),
+        ("-recovery", ", recovery console", RECOVERY),
+    ]
 }
 
 fn menu(version: &str) -> String {

@@ -38,14 +38,17 @@ pub(crate) fn build(recipes: &[(String, Recipe)], packages: &[Package]) -> Resul
             bail!("images/{}/image.yml: `from` names no image, or goes in a circle", open[0].0);
         };
         let (name, recipe) = open.remove(position);
-        let below = recipe.from.as_ref().and_then(|below| layers.iter().find(|layer| &layer.name == below));
+        let below =
+            recipe.from.as_ref().and_then(|below| layers.iter().find(|layer| &layer.name == below));
         let mut stack = below.map(|layer| layer.stack.clone()).unwrap_or_default();
         let under: Vec<&Tree> = stack
             .iter()
             .filter_map(|name| layers.iter().find(|layer| &layer.name == name))
             .map(|l| &l.tree)
             .collect();
-        let tree = shelf.layer(name, recipe, &under).with_context(|| format!("images/{name}/image.yml"))?;
+        let tree = shelf
+            .layer(name, recipe, &under)
+            .with_context(|| format!("images/{name}/image.yml"))?;
         stack.push(name.clone());
         layers.push(Layer { name: name.clone(), recipe: recipe.clone(), tree, stack });
     }
@@ -62,7 +65,10 @@ impl Shelf {
                 .collect();
             for (path, entry) in &files {
                 let name = path.rsplit('/').next().unwrap_or_default();
-                if name.contains(".so") && !matches!(entry.kind, Kind::Directory) && is_library_path(path) {
+                if name.contains(".so")
+                    && !matches!(entry.kind, Kind::Directory)
+                    && is_library_path(path)
+                {
                     shelf.libraries.insert(name.to_owned(), (path.clone(), entry.clone()));
                 }
             }
@@ -93,7 +99,8 @@ impl Shelf {
         }
         for (path, mode) in &recipe.modes {
             let entry = tree.entries.get_mut(path.trim_matches('/'));
-            entry.with_context(|| format!("modes: {path} is not in the image"))?.mode = octal(mode)?;
+            entry.with_context(|| format!("modes: {path} is not in the image"))?.mode =
+                octal(mode)?;
         }
         Ok(tree)
     }
@@ -101,21 +108,27 @@ impl Shelf {
     fn take_files(&self, recipe: &Recipe, tree: &mut Tree) -> Result<()> {
         let mut unused: BTreeSet<&String> = recipe.files.iter().collect();
         for package in &recipe.packages {
-            let files =
-                self.files.get(package).with_context(|| format!("package {package} was not fetched"))?;
+            let files = self
+                .files
+                .get(package)
+                .with_context(|| format!("package {package} was not fetched"))?;
             for (path, entry) in files {
-                let Some(pattern) = recipe.files.iter().find(|pattern| matches(pattern, path)) else {
+                let Some(pattern) = recipe.files.iter().find(|pattern| matches(pattern, path))
+                else {
                     continue;
                 };
                 unused.remove(pattern);
-                if !matches!(entry.kind, Kind::Directory) && !recipe.exclude.iter().any(|p| matches(p, path))
+                if !matches!(entry.kind, Kind::Directory)
+                    && !recipe.exclude.iter().any(|p| matches(p, path))
                 {
                     tree.insert(path, entry.clone());
                 }
             }
         }
         match unused.first() {
-            Some(pattern) => bail!("files: {pattern} is in none of the packages {:?}", recipe.packages),
+            Some(pattern) => {
+                bail!("files: {pattern} is in none of the packages {:?}", recipe.packages)
+            }
             None => Ok(()),
         }
     }
@@ -127,10 +140,9 @@ impl Shelf {
         while let Some(entry) = open.pop() {
             let Kind::File(blob) = &entry.kind else { continue };
             for library in elf::needed(&blob.read()?) {
-                let (path, entry) = self
-                    .libraries
-                    .get(&library)
-                    .with_context(|| format!("library {library} is in none of the packages fetched"))?;
+                let (path, entry) = self.libraries.get(&library).with_context(|| {
+                    format!("library {library} is in none of the packages fetched")
+                })?;
                 if tree.contains(path) || under.iter().any(|below| below.contains(path)) {
                     continue;
                 }
@@ -145,8 +157,10 @@ impl Shelf {
         tree.insert(path, entry.clone());
         let Kind::Symlink(target) = &entry.kind else { return Ok(entry.clone()) };
         let name = target.rsplit('/').next().unwrap_or_default();
-        let (path, entry) =
-            self.libraries.get(name).with_context(|| format!("{path} links to {target}, not found"))?;
+        let (path, entry) = self
+            .libraries
+            .get(name)
+            .with_context(|| format!("{path} links to {target}, not found"))?;
         tree.insert(path, entry.clone());
         Ok(entry.clone())
     }
@@ -183,8 +197,10 @@ fn glob(pattern: &str, text: &str) -> bool {
 
 /// Debian makes this file when the package is installed; here no package is ever installed.
 fn bundle_certificates(tree: &mut Tree) -> Result<()> {
-    let is_single = |path: &String| path.starts_with("usr/share/ca-certificates/") && path.ends_with(".crt");
-    let singles: Vec<String> = tree.entries.keys().filter(|path| is_single(path)).cloned().collect();
+    let is_single =
+        |path: &String| path.starts_with("usr/share/ca-certificates/") && path.ends_with(".crt");
+    let singles: Vec<String> =
+        tree.entries.keys().filter(|path| is_single(path)).cloned().collect();
     let mut bundle = Vec::new();
     for path in &singles {
         if let Some(Entry { kind: Kind::File(blob), .. }) = tree.entries.remove(path) {
@@ -199,7 +215,8 @@ fn bundle_certificates(tree: &mut Tree) -> Result<()> {
 }
 
 fn link_busybox(tree: &mut Tree) -> Result<()> {
-    let Some(Entry { kind: Kind::File(Blob::Host(program)), .. }) = tree.entries.get("usr/bin/busybox")
+    let Some(Entry { kind: Kind::File(Blob::Host(program)), .. }) =
+        tree.entries.get("usr/bin/busybox")
     else {
         bail!("busybox: true, but /usr/bin/busybox is not among the files");
     };

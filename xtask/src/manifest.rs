@@ -48,14 +48,17 @@ pub(crate) fn print(folder: &Path) -> Result<()> {
 /// The packages of which at least one file is in the image, and the kernel's.
 fn shipped<'a>(layers: &[Layer], packages: &'a [Package]) -> Vec<&'a Package> {
     let hosts =
-        layers.iter().flat_map(|layer| layer.tree.entries.values()).filter_map(|entry| match &entry.kind {
-            Kind::File(Blob::Host(path)) => Some(path.clone()),
-            _ => None,
-        });
+        layers.iter().flat_map(|layer| layer.tree.entries.values()).filter_map(
+            |entry| match &entry.kind {
+                Kind::File(Blob::Host(path)) => Some(path.clone()),
+                _ => None,
+            },
+        );
     let files: Vec<_> = hosts.collect();
     let is_shipped = |package: &&Package| {
         let folder = package.files();
-        package.name.starts_with("linux-image") || files.iter().any(|file| file.starts_with(&folder))
+        package.name.starts_with("linux-image")
+            || files.iter().any(|file| file.starts_with(&folder))
     };
     packages.iter().filter(is_shipped).collect()
 }

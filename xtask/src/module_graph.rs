@@ -41,8 +41,10 @@ pub(crate) fn loops(root: &Path) -> Result<Vec<Loop>> {
         if files.is_empty() || !seen.insert(files.clone()) {
             continue;
         }
-        let inside = uses.iter().filter(|((from, to), _)| files.contains(from) && files.contains(to));
-        let uses = inside.map(|((from, to), names)| (from.clone(), to.clone(), names.clone())).collect();
+        let inside =
+            uses.iter().filter(|((from, to), _)| files.contains(from) && files.contains(to));
+        let uses =
+            inside.map(|((from, to), names)| (from.clone(), to.clone(), names.clone())).collect();
         loops.push(Loop { files, uses });
     }
     Ok(loops)
@@ -80,15 +82,23 @@ impl CrateFiles {
 
     /// Reads a file and those of its modules, which lie in `folder`.
     fn read(&mut self, file: &Path, folder: &Path, module: ModulePath) -> Result<()> {
-        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-        let parsed = syn::parse_file(&text).with_context(|| format!("parsing {}", file.display()))?;
+        let text =
+            fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let parsed =
+            syn::parse_file(&text).with_context(|| format!("parsing {}", file.display()))?;
         self.modules.insert(module.clone(), file.to_owned());
         self.declare(file, folder, &module, &parsed.items)?;
         self.files.insert(file.to_owned(), (module, parsed.items));
         Ok(())
     }
 
-    fn declare(&mut self, file: &Path, folder: &Path, module: &ModulePath, items: &[Item]) -> Result<()> {
+    fn declare(
+        &mut self,
+        file: &Path,
+        folder: &Path,
+        module: &ModulePath,
+        items: &[Item],
+    ) -> Result<()> {
         for item in items {
             let Item::Mod(item) = item else { continue };
             if is_test(&item.attrs) {
@@ -116,8 +126,12 @@ impl CrateFiles {
     fn uses(&self) -> Uses {
         let mut uses = Uses::new();
         for (file, (module, items)) in &self.files {
-            let mut reader =
-                Reader { files: self, module: module.clone(), names: BTreeMap::new(), found: Vec::new() };
+            let mut reader = Reader {
+                files: self,
+                module: module.clone(),
+                names: BTreeMap::new(),
+                found: Vec::new(),
+            };
             reader.read(items);
             for path in reader.found {
                 let Some((used, name)) = self.place(&path) else { continue };
@@ -131,7 +145,8 @@ impl CrateFiles {
 
     /// The file of the longest module in a path, and the name that follows it.
     fn place(&self, path: &[String]) -> Option<(&PathBuf, String)> {
-        let length = (0..=path.len()).rev().find(|length| self.modules.contains_key(&path[..*length]))?;
+        let length =
+            (0..=path.len()).rev().find(|length| self.modules.contains_key(&path[..*length]))?;
         let file = self.modules.get(&path[..length])?;
         Some((file, path.get(length).or(path.last()).cloned().unwrap_or_default()))
     }
@@ -164,7 +179,9 @@ impl Reader<'_> {
                 path.push(next.ident.to_string());
                 self.import(&next.tree, path);
             }
-            UseTree::Group(group) => group.items.iter().for_each(|item| self.import(item, path.clone())),
+            UseTree::Group(group) => {
+                group.items.iter().for_each(|item| self.import(item, path.clone()))
+            }
             UseTree::Name(name) => self.import_as(path, &name.ident.to_string(), None),
             UseTree::Rename(name) => {
                 self.import_as(path, &name.ident.to_string(), Some(name.rename.to_string()));
@@ -227,7 +244,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let words: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let words: Vec<String> =
+            path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if words.len() > 1 {
             self.found.extend(self.absolute(&words));
         }
@@ -235,7 +253,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_macro(&mut self, item: &'ast Macro) {
-        if let Ok(arguments) = item.parse_body_with(Punctuated::<Expr, Token![,]>::parse_terminated) {
+        if let Ok(arguments) = item.parse_body_with(Punctuated::<Expr, Token![,]>::parse_terminated)
+        {
             arguments.iter().for_each(|argument| Visit::visit_expr(self, argument));
         }
     }
@@ -280,7 +299,8 @@ mod tests {
         let found = loops(&folder.join("lib.rs")).unwrap();
         fs::remove_dir_all(&folder).unwrap();
         let [only] = found.as_slice() else { panic!("{found:?}") };
-        let names: Vec<&str> = only.files.iter().filter_map(|file| file.file_stem()?.to_str()).collect();
+        let names: Vec<&str> =
+            only.files.iter().filter_map(|file| file.file_stem()?.to_str()).collect();
         assert_eq!(names, ["a", "inner", "c"]);
         assert_eq!(only.uses.len(), 3);
     }

@@ -33,7 +33,9 @@ impl Kernel {
     pub(crate) fn open(packages: &[Package]) -> Result<Kernel> {
         let package = packages
             .iter()
-            .find(|package| package.name.starts_with("linux-image-") && package.files().join("boot").exists())
+            .find(|package| {
+                package.name.starts_with("linux-image-") && package.files().join("boot").exists()
+            })
             .context("no kernel package with a kernel in it was fetched")?;
         let source = package.files().join("usr/lib/modules");
         let source = if source.exists() { source } else { package.files().join("lib/modules") };
@@ -56,8 +58,10 @@ impl Kernel {
     fn index_of(release: String, image: PathBuf, modules: &Path) -> Result<Kernel> {
         let modules = modules.join(&release);
         let dependencies = parse_dependencies(&fs::read_to_string(modules.join("modules.dep"))?);
-        let built_in =
-            fs::read_to_string(modules.join("modules.builtin"))?.lines().map(str::to_owned).collect();
+        let built_in = fs::read_to_string(modules.join("modules.builtin"))?
+            .lines()
+            .map(str::to_owned)
+            .collect();
         Ok(Kernel { release, image, modules, dependencies, built_in })
     }
 
@@ -66,11 +70,14 @@ impl Kernel {
         let mut chosen = BTreeSet::new();
         let mut unknown = Vec::new();
         for pattern in wanted {
-            let found: Vec<&String> = self.dependencies.keys().filter(|path| names(pattern, path)).collect();
+            let found: Vec<&String> =
+                self.dependencies.keys().filter(|path| names(pattern, path)).collect();
             if found.is_empty() && !self.built_in.iter().any(|path| names(pattern, path)) {
                 unknown.push(pattern.as_str());
             }
-            let kept = found.into_iter().filter(|path| !exclude.iter().any(|pattern| names(pattern, path)));
+            let kept = found
+                .into_iter()
+                .filter(|path| !exclude.iter().any(|pattern| names(pattern, path)));
             for path in kept {
                 chosen.insert(path.clone());
                 chosen.extend(self.dependencies[path].iter().cloned());
@@ -129,10 +136,9 @@ fn names(pattern: &str, path: &str) -> bool {
         _ if pattern == "**" => true,
         Some(folder) => inner.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
         None if pattern.contains('/') => inner.trim_end_matches(".ko") == pattern,
-        None => inner
-            .rsplit('/')
-            .next()
-            .is_some_and(|file| file.trim_end_matches(".ko").replace('-', "_") == pattern.replace('-', "_")),
+        None => inner.rsplit('/').next().is_some_and(|file| {
+            file.trim_end_matches(".ko").replace('-', "_") == pattern.replace('-', "_")
+        }),
     }
 }
 
@@ -157,6 +163,8 @@ fn unpack(source: &Path, target: &Path, release: &str) -> Result<()> {
 }
 
 fn first_name(folder: &Path) -> Result<String> {
-    let item = fs::read_dir(folder)?.next().with_context(|| format!("{} is empty", folder.display()))??;
+    let item = fs::read_dir(folder)?
+        .next()
+        .with_context(|| format!("{} is empty", folder.display()))??;
     item.file_name().into_string().ok().context("a kernel release that is not UTF-8")
 }

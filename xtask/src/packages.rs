@@ -42,7 +42,11 @@ impl Package {
 
 /// Resolves `wanted` with all dependencies, fetches and unpacks them. Contacts the mirror only when
 /// the list is new or a package is missing, or with `refresh`.
-pub(crate) fn fetch(wanted: &BTreeSet<String>, mirror: Option<&str>, refresh: bool) -> Result<Vec<Package>> {
+pub(crate) fn fetch(
+    wanted: &BTreeSet<String>,
+    mirror: Option<&str>,
+    refresh: bool,
+) -> Result<Vec<Package>> {
     let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     let key = hex::encode(Sha256::digest(format!("{SUITE} {mirror:?} {list}")));
     let index = paths::cache("resolved").join(format!("{key}.json"));
@@ -76,8 +80,10 @@ fn resolve(list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
     let names: Vec<&str> = list.split(' ').collect();
     // With an empty archive cache, so that packages that were fetched before are listed too.
     let nowhere = format!("Dir::Cache::Archives={}", root.join("nowhere").display());
-    let uris =
-        apt_get(&root).args(["-o", &nowhere, "install", "--print-uris", "-y", "-q"]).args(&names).output()?;
+    let uris = apt_get(&root)
+        .args(["-o", &nowhere, "install", "--print-uris", "-y", "-q"])
+        .args(&names)
+        .output()?;
     let uris = String::from_utf8_lossy(&uris.stdout).into_owned();
     let files = uris.lines().filter_map(parse_uri).collect::<Vec<_>>();
     let archives = root.join("var/cache/apt/archives");
@@ -88,8 +94,10 @@ fn resolve(list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
     }
     sh::output(apt_get(&root).args(["install", "--download-only", "-y", "-q"]).args(&names))
         .context("downloading Debian packages")?;
-    let mut packages =
-        files.iter().map(|(file, _)| keep(&archives.join(file), file)).collect::<Result<Vec<_>>>()?;
+    let mut packages = files
+        .iter()
+        .map(|(file, _)| keep(&archives.join(file), file))
+        .collect::<Result<Vec<_>>>()?;
     packages.sort_by(|a, b| a.name.cmp(&b.name));
     if packages.is_empty() {
         bail!("apt resolved no packages for {list}");
@@ -106,7 +114,8 @@ fn parse_uri(line: &str) -> Option<(&str, &str)> {
 
 /// Keeps a downloaded package (its hash was checked by apt) in the pool under its own hash.
 fn keep(downloaded: &Path, file: &str) -> Result<Package> {
-    let bytes = fs::read(downloaded).with_context(|| format!("reading {}", downloaded.display()))?;
+    let bytes =
+        fs::read(downloaded).with_context(|| format!("reading {}", downloaded.display()))?;
     let sha256 = hex::encode(Sha256::digest(&bytes));
     let pool = Package::deb(&sha256);
     if !pool.exists() {
@@ -131,7 +140,9 @@ fn unpack(package: &Package) -> Result<()> {
     fs::create_dir_all(&fresh)?;
     sh::output(Command::new("dpkg-deb").arg("-x").arg(Package::deb(&package.sha256)).arg(&fresh))?;
     match fs::rename(&fresh, &target) {
-        Err(error) if !target.exists() => Err(error).with_context(|| format!("unpacking {}", package.name)),
+        Err(error) if !target.exists() => {
+            Err(error).with_context(|| format!("unpacking {}", package.name))
+        }
         Err(_) => Ok(fs::remove_dir_all(&fresh)?),
         Ok(()) => Ok(()),
     }
@@ -214,7 +225,8 @@ fn load_mirrors() -> Result<BTreeSet<(String, String)>> {
 fn debian_mirror(target: &str) -> Option<(String, String)> {
     let fields: Vec<&str> = target.split(' ').collect();
     let [uri, release, "main", "Debian"] = fields.as_slice() else { return None };
-    let suffix = release.split_once('-').map(|(_, suffix)| format!("-{suffix}")).unwrap_or_default();
+    let suffix =
+        release.split_once('-').map(|(_, suffix)| format!("-{suffix}")).unwrap_or_default();
     matches!(suffix.as_str(), "" | "-updates" | "-security")
         .then(|| (uri.trim_end_matches('/').to_owned(), format!("{SUITE}{suffix}")))
 }

@@ -23,7 +23,8 @@ pub(crate) fn cache(name: &str) -> PathBuf {
 /// this machine. A file is named by the hash of its inputs or by its version. Only `stories.json`
 /// is not: it records how long stories took here. Safe to delete when no xtask runs.
 pub(crate) fn shared_cache(name: &str) -> PathBuf {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let variable =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
     base.map_or_else(|| cache("shared"), |base| base.join("corral")).join(name)
 }
@@ -33,6 +34,7 @@ pub(crate) const TARGET_VARIABLE: &str = "CARGO_TARGET_DIR";
 
 /// Cargo's target folder, absolute: programs that we start run in other folders.
 pub(crate) fn target() -> PathBuf {
-    let named = std::env::var_os(TARGET_VARIABLE).and_then(|folder| std::path::absolute(folder).ok());
+    let named =
+        std::env::var_os(TARGET_VARIABLE).and_then(|folder| std::path::absolute(folder).ok());
     named.unwrap_or_else(|| root().join("target"))
 }

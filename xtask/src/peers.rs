@@ -79,11 +79,15 @@ fn make(root: &Path, packages: &[Package]) -> Result<()> {
         let archive = paths::cache("peer.tar");
         sh::output(copy.args(["--exclude=./usr/share", "-cf"]).arg(&archive).arg("."))?;
         let mut unpack = Command::new("tar");
-        sh::output(unpack.arg("-C").arg(root).args(["--keep-directory-symlink", "-xf"]).arg(&archive))
-            .with_context(|| format!("unpacking {}", package.name))?;
+        sh::output(
+            unpack.arg("-C").arg(root).args(["--keep-directory-symlink", "-xf"]).arg(&archive),
+        )
+        .with_context(|| format!("unpacking {}", package.name))?;
         fs::remove_file(archive)?;
     }
-    for folder in ["proc", "sys", "dev", "run", "tmp", "work", "root", "bundle/rootfs/bin", "var/lib"] {
+    for folder in
+        ["proc", "sys", "dev", "run", "tmp", "work", "root", "bundle/rootfs/bin", "var/lib"]
+    {
         fs::create_dir_all(root.join(folder))?;
     }
     for (path, text) in FILES {

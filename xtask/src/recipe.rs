@@ -90,8 +90,10 @@ pub(crate) fn all() -> Result<Vec<(String, Recipe)>> {
     for item in fs::read_dir(paths::root().join("images"))? {
         let path = item?.path();
         if path.join("image.yml").exists() {
-            let name =
-                path.file_name().and_then(|name| name.to_str()).context("an image name that is not UTF-8")?;
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .context("an image name that is not UTF-8")?;
             recipes.push((name.to_owned(), load(name)?));
         }
     }
@@ -101,5 +103,6 @@ pub(crate) fn all() -> Result<Vec<(String, Recipe)>> {
 
 fn parse<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    corral_config::yaml::from_str(&text).map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))
+    corral_config::yaml::from_str(&text)
+        .map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))
 }

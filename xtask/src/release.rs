@@ -50,12 +50,18 @@ impl Key {
             let document = Key::generate()?;
             fs::create_dir_all(paths::cache(""))?;
             let mut options = File::options();
-            options.write(true).create_new(true).mode(0o600).open(&own)?.write_all(document.as_ref())?;
+            options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&own)?
+                .write_all(document.as_ref())?;
         }
         let file = file.unwrap_or(&own);
         let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&bytes)
-            .map_err(|error| anyhow::anyhow!("{}: no ed25519 key in PKCS#8: {error}", file.display()))?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&bytes).map_err(|error| {
+            anyhow::anyhow!("{}: no ed25519 key in PKCS#8: {error}", file.display())
+        })?;
         Ok(Key(pair))
     }
 
@@ -92,7 +98,8 @@ impl Release {
 
     /// Writes `release.json` and `release.sig`.
     pub(crate) fn sign(&self, key: &Key) -> Result<()> {
-        let files = [("vmlinuz", &self.kernel), ("initrd", &self.initrd), ("system.erofs", &self.system)];
+        let files =
+            [("vmlinuz", &self.kernel), ("initrd", &self.initrd), ("system.erofs", &self.system)];
         let layers = files.into_iter().map(|(name, path)| {
             let mut descriptor = descriptor(FILE, path)?;
             descriptor["annotations"] = json!({"org.opencontainers.image.title": name});
@@ -118,8 +125,10 @@ impl Release {
             let mut tree = Tree::default();
             tree.write("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
             let manifest = fs::read(self.folder.join("release.json"))?;
-            let signature =
-                signature_manifest(&manifest, &fs::read_to_string(self.folder.join("release.sig"))?);
+            let signature = signature_manifest(
+                &manifest,
+                &fs::read_to_string(self.folder.join("release.sig"))?,
+            );
             for path in [&self.kernel, &self.initrd, &self.system, &self.contents] {
                 let name = format!("blobs/sha256/{}", digest_of(path)?);
                 tree.insert(&name, Entry::file(Blob::Host(path.clone()), 0o644));
@@ -133,7 +142,10 @@ impl Release {
                 ],
             });
             for blob in [&manifest, &signature, &b"{}".to_vec()] {
-                tree.write(&format!("blobs/sha256/{}", hex::encode(Sha256::digest(blob))), blob.clone());
+                tree.write(
+                    &format!("blobs/sha256/{}", hex::encode(Sha256::digest(blob))),
+                    blob.clone(),
+                );
             }
             tree.write("index.json", serde_json::to_vec_pretty(&index)?);
             tree.write_tar(std::io::BufWriter::new(File::create(output)?), 0)
@@ -186,6 +198,9 @@ fn descriptor(kind: &str, path: &Path) -> Result<Value> {
 
 fn digest_of(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
-    std::io::copy(&mut File::open(path).with_context(|| format!("opening {}", path.display()))?, &mut hash)?;
+    std::io::copy(
+        &mut File::open(path).with_context(|| format!("opening {}", path.display()))?,
+        &mut hash,
+    )?;
     Ok(hex::encode(hash.finalize()))
 }

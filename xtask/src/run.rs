@@ -56,7 +56,8 @@ pub(crate) struct Options {
 /// Builds, boots, and returns when the machine has exited.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let lock = lock::alone_now("run.lock")?;
-    let _folder = lock.context("target/corral/run is another machine's: one `cargo xtask run` at a time")?;
+    let _folder =
+        lock.context("target/corral/run is another machine's: one `cargo xtask run` at a time")?;
     let ingredients = build(options)?;
     let folder = paths::cache("run");
     fs::create_dir_all(&folder)?;
@@ -68,8 +69,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut disks = Vec::new();
     if let Some(size) = &options.disk {
         disks.push(state_disk(&folder, size)?);
-        append
-            .push_str(" rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]");
+        append.push_str(
+            " rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vda,/dev/vdb]",
+        );
     }
     let accelerator = match options.quick {
         true => Accelerator::Tcg,
@@ -92,7 +94,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     greet(&machine, &folder, options);
     if options.quick {
-        let uml = image.uml.as_ref().context("a file of the image for User-Mode Linux is missing")?;
+        let uml =
+            image.uml.as_ref().context("a file of the image for User-Mode Linux is missing")?;
         let (line, theirs) = UnixStream::pair()?;
         let mut uml = Uml::start(&folder, &machine, uml, Line::Stream(theirs))?;
         return console::attend(line, &mut uml.child);
@@ -114,9 +117,9 @@ fn build(options: &Options) -> Result<Ingredients> {
         match test_kernel::prepare()? {
             Availability::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel)?,
             Availability::Unavailable(why) => {
-                return Err(
-                    why.context("the test kernel is not there; without --quick the machine is QEMU's")
-                );
+                return Err(why.context(
+                    "the test kernel is not there; without --quick the machine is QEMU's",
+                ));
             }
         }
     } else {
@@ -140,7 +143,10 @@ fn greet(machine: &Machine, folder: &Path, options: &Options) {
             "  log in:   ssh -p {ssh_port} rancher@127.0.0.1          (with a key of your cloud-config)"
         );
     } else {
-        eprintln!("  log in:   ssh -p {ssh_port} -i {} rancher@127.0.0.1", folder.join("key").display());
+        eprintln!(
+            "  log in:   ssh -p {ssh_port} -i {} rancher@127.0.0.1",
+            folder.join("key").display()
+        );
     }
     eprintln!("  port {web_port} of this machine is port 8080 of the guest");
     eprintln!("  leave:    sudo poweroff in the machine, or Ctrl-A then X here\n");
@@ -158,7 +164,9 @@ fn config_drive(folder: &Path, file: Option<&Path>, key: &str) -> Result<PathBuf
 fn state_disk(folder: &Path, size: &str) -> Result<PathBuf> {
     let disk = folder.join("state.img");
     if !disk.exists() {
-        sh::output(Command::new("qemu-img").args(["create", "-q", "-f", "raw"]).arg(&disk).arg(size))?;
+        sh::output(
+            Command::new("qemu-img").args(["create", "-q", "-f", "raw"]).arg(&disk).arg(size),
+        )?;
     }
     Ok(disk)
 }

@@ -26,7 +26,11 @@ const NEEDS: &[Need] = &[
     need("libseccomp-dev", "system call filters", "/usr/lib/x86_64-linux-gnu/libseccomp.a"),
     need("libelf-dev", "device rules of containers (libbpf)", "/usr/lib/x86_64-linux-gnu/libelf.a"),
     need("zlib1g-dev", "device rules of containers (libbpf)", "/usr/lib/x86_64-linux-gnu/libz.a"),
-    need("libzstd-dev", "device rules of containers (libbpf)", "/usr/lib/x86_64-linux-gnu/libzstd.a"),
+    need(
+        "libzstd-dev",
+        "device rules of containers (libbpf)",
+        "/usr/lib/x86_64-linux-gnu/libzstd.a",
+    ),
     need("kmod", "indexing kernel modules (depmod)", "/sbin/depmod"),
     need("xz-utils", "unpacking kernel modules", "/usr/bin/xz"),
     need("xorriso", "writing the ISO, and config drives for tests", "/usr/bin/xorriso"),
@@ -73,10 +77,13 @@ pub(crate) fn install_missing(needs: &[Need]) -> Result<()> {
     }
     let names: Vec<&str> = missing.iter().map(|need| need.package).collect();
     update_lists()?;
-    let arguments = [&["install", "-y", "-q", "--no-install-recommends"], names.as_slice()].concat();
+    let arguments =
+        [&["install", "-y", "-q", "--no-install-recommends"], names.as_slice()].concat();
     progress::step("apt-get install", || apt(&arguments))?;
     match missing.iter().find(|need| !Path::new(need.proof).exists()) {
-        Some(need) => bail!("package {} was installed, but {} is still missing", need.package, need.proof),
+        Some(need) => {
+            bail!("package {} was installed, but {} is still missing", need.package, need.proof)
+        }
         None => Ok(()),
     }
 }

@@ -25,8 +25,9 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// Runs a command with our terminal; fails if it fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}");
-    let status =
-        command.status().with_context(|| format!("starting {}", command.get_program().to_string_lossy()))?;
+    let status = command
+        .status()
+        .with_context(|| format!("starting {}", command.get_program().to_string_lossy()))?;
     if !status.success() {
         bail!("{shown}: {status}");
     }

@@ -63,8 +63,10 @@ impl Stories {
         if parts.is_empty() {
             stories.add("engine-tests", "engine", "tests/engine", parts)?;
         }
-        let is_found = |part: &&String| stories.names.iter().any(|(_, name)| name.contains(part.as_str()));
-        let unknown: Vec<&str> = parts.iter().filter(|part| !is_found(part)).map(String::as_str).collect();
+        let is_found =
+            |part: &&String| stories.names.iter().any(|(_, name)| name.contains(part.as_str()));
+        let unknown: Vec<&str> =
+            parts.iter().filter(|part| !is_found(part)).map(String::as_str).collect();
         ensure!(!stories.is_empty() || !unknown.is_empty(), "there is no story");
         ensure!(unknown.is_empty(), "no story's name contains {}", unknown.join(", or "));
         Ok(stories)
@@ -106,7 +108,12 @@ impl Stories {
 
     /// Runs them all; prints a line for each. `outcomes` also gets those that ended before an
     /// error. Their logs are in a folder of this phase.
-    pub(crate) fn run(&self, phase: &str, options: &Options, outcomes: &mut Vec<Outcome>) -> Result<()> {
+    pub(crate) fn run(
+        &self,
+        phase: &str,
+        options: &Options,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<()> {
         let logs = logs().join(phase.replace(' ', "-"));
         fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
         let runners = self.copy_runners(&logs)?;
@@ -141,7 +148,8 @@ impl Stories {
     fn copy_runners(&self, folder: &Path) -> Result<Vec<Runner>> {
         let copy = |runner: &Runner| {
             let copy = folder.join(runner.program.file_name().context("a runner without a name")?);
-            fs::copy(&runner.program, &copy).with_context(|| format!("writing {}", copy.display()))?;
+            fs::copy(&runner.program, &copy)
+                .with_context(|| format!("writing {}", copy.display()))?;
             Ok(Runner { program: copy, folder: runner.folder.clone() })
         };
         self.runners.iter().map(copy).collect()
@@ -155,7 +163,9 @@ impl Stories {
             Job { runner, name: name.clone(), round, seconds, needs_qemu: !is_uml }
         };
         (0..options.times)
-            .flat_map(|round| self.names.iter().map(move |(runner, name)| job(round, *runner, name)))
+            .flat_map(|round| {
+                self.names.iter().map(move |(runner, name)| job(round, *runner, name))
+            })
             .collect()
     }
 }
@@ -164,7 +174,8 @@ impl Runner {
     fn run(&self, job: &Job, logs: &Path, options: &Options) -> Outcome {
         let log = logs.join(format!("{}-{}.log", job.name.replace("::", "-"), job.round));
         let Options { in_qemu, keep, .. } = *options;
-        let (program, folder, name) = (self.program.as_path(), self.folder.as_path(), job.name.as_str());
+        let (program, folder, name) =
+            (self.program.as_path(), self.folder.as_path(), job.name.as_str());
         Run { program, folder, name, log, in_qemu, keep, deadline: deadline(job.seconds) }.finish()
     }
 }
@@ -192,7 +203,16 @@ pub(crate) fn begin() -> Result<File> {
 /// Builds a test program; returns its path.
 pub(crate) fn build(package: &str, test: &str) -> Result<PathBuf> {
     let mut cargo = sh::cargo();
-    cargo.args(["test", "--package", package, "--test", test, "--no-run", "--message-format", "json"]);
+    cargo.args([
+        "test",
+        "--package",
+        package,
+        "--test",
+        test,
+        "--no-run",
+        "--message-format",
+        "json",
+    ]);
     let output = cargo.stderr(Stdio::inherit()).output().context("starting cargo")?;
     ensure!(output.status.success(), "building {package} failed");
     String::from_utf8_lossy(&output.stdout)
@@ -205,7 +225,8 @@ pub(crate) fn build(package: &str, test: &str) -> Result<PathBuf> {
 
 /// How many passed, failed, and were skipped.
 pub(crate) fn count(outcomes: &[Outcome]) -> (u64, u64, u64) {
-    let number = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count() as u64;
+    let number =
+        |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count() as u64;
     let passed = number(|outcome| outcome.verdict == Verdict::Passed);
     (passed, number(Outcome::has_failed), number(|outcome| outcome.verdict == Verdict::Skipped))
 }

@@ -120,7 +120,12 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
         false => Images::prepare(options, stories.need_qemu() || options.all, report)?,
     };
     let has_uml = report.without_uml.is_none();
-    let run = stories::Options { in_qemu: !has_uml, keep: options.keep, times: options.times, slots: SLOTS };
+    let run = stories::Options {
+        in_qemu: !has_uml,
+        keep: options.keep,
+        times: options.times,
+        slots: SLOTS,
+    };
     report.run_stories("stories", &stories, &run)?;
     let late = stories.that_ran_in(Kind::Qemu, &report.outcomes);
     if !images.for_qemu && !late.is_empty() {
@@ -133,7 +138,11 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
     }
     if options.all && has_uml {
         let rest = stories.that_ran_in(Kind::Uml, &report.outcomes);
-        report.run_stories("the same in QEMU", &rest, &stories::Options { in_qemu: true, ..run })?;
+        report.run_stories(
+            "the same in QEMU",
+            &rest,
+            &stories::Options { in_qemu: true, ..run },
+        )?;
     }
     drop(images);
     Ok(())
@@ -152,7 +161,8 @@ impl Images {
     fn find(report: &mut Report) -> Result<Images> {
         let building = Building::begin()?;
         let image = vmtest::Image::find()?;
-        let (has_uml, has_qemu) = (image.uml.is_some() && uml_image::is_complete(), image::is_complete());
+        let (has_uml, has_qemu) =
+            (image.uml.is_some() && uml_image::is_complete(), image::is_complete());
         ensure!(
             tools::are_there() && (has_uml || has_qemu),
             "there is no complete image with its tools: run the story once without --no-image"

@@ -111,11 +111,18 @@ fn build(archive: &Path, work: &Path) -> Result<()> {
         fs::create_dir(folder)?;
     }
     sh::output(
-        Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(&source).arg("--strip-components=1"),
+        Command::new("tar")
+            .arg("-xf")
+            .arg(archive)
+            .arg("-C")
+            .arg(&source)
+            .arg("--strip-components=1"),
     )?;
     for patch in patches()? {
-        sh::output(Command::new("patch").args(["-p1", "-s", "-i"]).arg(&patch).current_dir(&source))
-            .with_context(|| format!("{} does not fit {SOURCE}", patch.display()))?;
+        sh::output(
+            Command::new("patch").args(["-p1", "-s", "-i"]).arg(&patch).current_dir(&source),
+        )
+        .with_context(|| format!("{} does not fit {SOURCE}", patch.display()))?;
     }
     let fragment = sources().join("fragment");
     let make = |targets: &[&str]| {
@@ -134,7 +141,11 @@ fn build(archive: &Path, work: &Path) -> Result<()> {
     check(&fs::read_to_string(&fragment)?, &fs::read_to_string(output.join(".config"))?)?;
     let jobs = format!("-j{}", std::thread::available_parallelism()?);
     make(&[&jobs, "linux", "modules"])?;
-    make(&["modules_install", "INSTALL_MOD_STRIP=1", &format!("INSTALL_MOD_PATH={}", made.display())])?;
+    make(&[
+        "modules_install",
+        "INSTALL_MOD_STRIP=1",
+        &format!("INSTALL_MOD_PATH={}", made.display()),
+    ])?;
     let mut strip = Command::new("strip");
     sh::output(strip.arg("-o").arg(made.join("linux")).arg(output.join("linux"))).map(drop)
 }
@@ -156,7 +167,9 @@ fn check(fragment: &str, config: &str) -> Result<()> {
 /// `CONFIG_X=y`, and `# CONFIG_X is not set` as `n`.
 fn settings(text: &str) -> BTreeMap<String, String> {
     let setting = |line: &str| {
-        if let Some(name) = line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set")) {
+        if let Some(name) =
+            line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set"))
+        {
             return Some((name.to_owned(), "n".to_owned()));
         }
         let (name, value) = line.split_once('=')?;
@@ -173,8 +186,11 @@ mod tests {
     fn a_setting_that_kconfig_drops_is_named() {
         let config = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_D=\"x\"\n";
         assert!(
-            check("# why\nCONFIG_A=y\n# CONFIG_B is not set\n# CONFIG_C is not set\nCONFIG_D=\"x\"", config)
-                .is_ok()
+            check(
+                "# why\nCONFIG_A=y\n# CONFIG_B is not set\n# CONFIG_C is not set\nCONFIG_D=\"x\"",
+                config
+            )
+            .is_ok()
         );
         let error = check("CONFIG_A=m\nCONFIG_B=y", config).map_err(|error| format!("{error:#}"));
         assert_eq!(

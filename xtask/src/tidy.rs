@@ -21,7 +21,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A public key, for examples that show only its beginning.
-const EXAMPLE_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
+const EXAMPLE_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
 /// The longest file, in lines, tests not counted.
 const LONGEST_FILE: usize = 500;
 /// Values in, values out: two crates, and what PID 1 decides by.
@@ -33,8 +34,15 @@ const PURE: [&str; 5] = [
     "crates/init/src/stop_order.rs",
 ];
 /// What these must not touch.
-const IMPURE: [&str; 7] =
-    ["std::fs", "std::net", "std::process", "std::env", "std::thread", "SystemTime", "Instant::now"];
+const IMPURE: [&str; 7] = [
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::env",
+    "std::thread",
+    "SystemTime",
+    "Instant::now",
+];
 /// Names that say nothing.
 const BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "manager", "misc"];
 
@@ -111,17 +119,19 @@ fn collect(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) -> Result<(
 
 /// The documents: those at the root, and the manual.
 fn documents() -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-        .iter()
-        .map(|name| paths::root().join(name))
-        .collect();
+    let mut files: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+            .iter()
+            .map(|name| paths::root().join(name))
+            .collect();
     collect(&paths::root().join("docs"), "md", &mut files)?;
     Ok(files)
 }
 
 fn load(files: &[PathBuf]) -> Result<Vec<Text>> {
     let load = |file: &PathBuf| -> Result<Text> {
-        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let text =
+            fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         Ok(Text { name: shown(file), text })
     };
     files.iter().map(load).collect()
@@ -169,7 +179,10 @@ fn check_texts(documents: &[Text], code: &[Text], found: &mut Vec<String>) -> Re
     found.extend(commits::check());
     let manifests = ARROWS.map(|(folder, ..)| paths::root().join(folder).join("Cargo.toml"));
     let packages: Vec<String> = load(&manifests)?.into_iter().map(|file| file.text).collect();
-    found.extend(manifests::unused(&fs::read_to_string(paths::root().join("Cargo.toml"))?, &packages));
+    found.extend(manifests::unused(
+        &fs::read_to_string(paths::root().join("Cargo.toml"))?,
+        &packages,
+    ));
     Ok(())
 }
 
@@ -195,7 +208,9 @@ fn check_source(file: &Path, found: &mut Vec<String>) -> Result<()> {
     }
     let uses_container_builder = code.contains(&["ContainerBuilder", "::new"].concat());
     if uses_container_builder && name != "crates/engine/src/runtime/helper.rs" {
-        found.push(format!("{name}: libcontainer is called from the creation helper only (one thread)"));
+        found.push(format!(
+            "{name}: libcontainer is called from the creation helper only (one thread)"
+        ));
     }
     Ok(())
 }
@@ -211,9 +226,12 @@ fn check_images(found: &mut Vec<String>) -> Result<()> {
         match corral_plan::compose::parse(&shown(file), &fs::read_to_string(file)?) {
             Ok(parsed) => {
                 found.extend(parsed.warnings.iter().map(ToString::to_string));
-                let missing = parsed.services.iter().filter(|service| !images.contains(&service.image));
+                let missing =
+                    parsed.services.iter().filter(|service| !images.contains(&service.image));
                 found.extend(
-                    missing.map(|service| format!("{}: no recipe makes {}", shown(file), service.image)),
+                    missing.map(|service| {
+                        format!("{}: no recipe makes {}", shown(file), service.image)
+                    }),
                 );
             }
             Err(error) => found.push(error.to_string()),
@@ -246,9 +264,12 @@ fn check_sshd(found: &mut Vec<String>) -> Result<()> {
     }
     const NOTE: &str = "images/console/rootfs/etc/ssh/sshd_config";
     let note = fs::read_to_string(paths::root().join(NOTE))?;
-    if !note.starts_with("# sshd does not read this file.") || note.lines().any(|line| !line.starts_with('#'))
+    if !note.starts_with("# sshd does not read this file.")
+        || note.lines().any(|line| !line.starts_with('#'))
     {
-        found.push(format!("{NOTE}: sshd does not read it; it has a note for its readers and nothing else"));
+        found.push(format!(
+            "{NOTE}: sshd does not read it; it has a note for its readers and nothing else"
+        ));
     }
     Ok(())
 }
@@ -256,7 +277,8 @@ fn check_sshd(found: &mut Vec<String>) -> Result<()> {
 /// Each ```yaml block that begins with #cloud-config is valid, and each relative link has a target.
 fn check_documents(found: &mut Vec<String>) -> Result<()> {
     for file in &documents()? {
-        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let text =
+            fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next()) {
             if block.starts_with("#cloud-config") {
                 // Examples show only the beginning of a key; any complete key stands for it.
@@ -280,7 +302,9 @@ fn check_documents(found: &mut Vec<String>) -> Result<()> {
 fn check_tables(found: &mut Vec<String>) -> Result<()> {
     let outdated = docs::outdated()?;
     found.extend(
-        outdated.iter().map(|page| format!("{page}: its table is not the code's; run cargo xtask docs")),
+        outdated
+            .iter()
+            .map(|page| format!("{page}: its table is not the code's; run cargo xtask docs")),
     );
     Ok(())
 }
@@ -297,7 +321,10 @@ fn check_mirrors(found: &mut Vec<String>) -> Result<()> {
     for file in files {
         let text = fs::read_to_string(&file)?;
         if let Some(word) = words.iter().find(|word| text.contains(word.as_str())) {
-            found.push(format!("{}: the mirror {word} is named; take it from the host's apt", shown(&file)));
+            found.push(format!(
+                "{}: the mirror {word} is named; take it from the host's apt",
+                shown(&file)
+            ));
         }
     }
     Ok(())

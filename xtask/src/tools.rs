@@ -57,7 +57,8 @@ fn prepare_engine_clients() -> Result<()> {
         ("seccomp.json", image::SECCOMP_PROFILE),
     ] {
         let (target, fresh) = (paths::cache("tools").join(name), paths::cache("tools/fresh"));
-        fs::copy(packages::find(&packages, path)?, &fresh).with_context(|| format!("copying {name}"))?;
+        fs::copy(packages::find(&packages, path)?, &fresh)
+            .with_context(|| format!("copying {name}"))?;
         fs::rename(fresh, target)?;
     }
     Ok(())
@@ -79,13 +80,16 @@ pub(crate) fn prepare_emulators() -> Result<()> {
     let folders = qemu.iter().flat_map(|package| {
         ["usr/share/seabios", "usr/share/qemu"].map(|folder| package.files().join(folder))
     });
-    let firmware: String =
-        folders.filter(|folder| folder.is_dir()).map(|folder| format!("-L {} ", folder.display())).collect();
+    let firmware: String = folders
+        .filter(|folder| folder.is_dir())
+        .map(|folder| format!("-L {} ", folder.display()))
+        .collect();
     write_program("qemu-system-x86_64", "usr/bin/qemu-system-x86_64", &qemu, &setting, &firmware)
 }
 
 fn prepare_nfs_server() -> Result<()> {
-    let wanted: BTreeSet<String> = ["nfs-ganesha", "nfs-ganesha-vfs", "libc6"].map(str::to_owned).into();
+    let wanted: BTreeSet<String> =
+        ["nfs-ganesha", "nfs-ganesha-vfs", "libc6"].map(str::to_owned).into();
     let packages = packages::fetch(&wanted, None, false)?;
     let plugins = packages::find(&packages, "usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so")?;
     let plugins = plugins.parent().context("a plug-in without a folder")?.display();
@@ -115,7 +119,8 @@ fn write_program(
 /// A folder with links to all shared libraries of these packages. It is named by the hash of their
 /// paths, so that it is made once and never changes under a running program.
 fn link_libraries(packages: &[Package]) -> Result<PathBuf> {
-    let paths: Vec<String> = packages.iter().map(|package| package.files().display().to_string()).collect();
+    let paths: Vec<String> =
+        packages.iter().map(|package| package.files().display().to_string()).collect();
     let key = hex::encode(Sha256::digest(paths.join("\n")));
     let folder = paths::cache("tools/libraries").join(&key[..16]);
     if folder.exists() {
@@ -125,9 +130,12 @@ fn link_libraries(packages: &[Package]) -> Result<PathBuf> {
     let _ = fs::remove_dir_all(&fresh);
     fs::create_dir_all(&fresh)?;
     for package in packages {
-        for place in
-            ["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/ganesha", "usr/lib/ganesha", "usr/lib"]
-        {
+        for place in [
+            "usr/lib/x86_64-linux-gnu",
+            "usr/lib/x86_64-linux-gnu/ganesha",
+            "usr/lib/ganesha",
+            "usr/lib",
+        ] {
             for item in fs::read_dir(package.files().join(place)).into_iter().flatten().flatten() {
                 if item.file_name().to_string_lossy().contains(".so") {
                     // The first one wins, as on a search path.
@@ -143,7 +151,8 @@ fn link_libraries(packages: &[Package]) -> Result<PathBuf> {
 /// The mock of EC2's metadata service, and docker-py, a client of the engine.
 fn prepare_python() -> Result<()> {
     let folder = paths::cache("python");
-    install_from_pypi(&folder).with_context(|| format!("installing {FROM_PYPI} from PyPI for tests"))?;
+    install_from_pypi(&folder)
+        .with_context(|| format!("installing {FROM_PYPI} from PyPI for tests"))?;
     let start = format!("#!/bin/sh\nPYTHONPATH={} exec python3", folder.display());
     write(&paths::cache("tools/moto_server"), &format!("{start} -m moto.server \"$@\"\n"))?;
     write(&paths::cache("tools/docker-py"), &format!("{start} \"$@\"\n"))

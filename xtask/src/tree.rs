@@ -26,7 +26,9 @@ impl Blob {
     /// The content.
     pub(crate) fn read(&self) -> Result<Vec<u8>> {
         match self {
-            Blob::Host(path) => fs::read(path).with_context(|| format!("reading {}", path.display())),
+            Blob::Host(path) => {
+                fs::read(path).with_context(|| format!("reading {}", path.display()))
+            }
             Blob::Bytes(bytes) => Ok(bytes.clone()),
         }
     }
@@ -130,8 +132,12 @@ impl Tree {
             }
             let content = <[u8; 32]>::from(Sha256::digest(&bytes));
             match first.entry((content, entry.mode, entry.uid, entry.gid)) {
-                btree_map::Entry::Vacant(place) => drop(place.insert(path.as_str())),
-                btree_map::Entry::Occupied(place) => drop(twins.insert(path.as_str(), *place.get())),
+                btree_map::Entry::Vacant(entry) => {
+                    entry.insert(path.as_str());
+                }
+                btree_map::Entry::Occupied(entry) => {
+                    twins.insert(path.as_str(), *entry.get());
+                }
             }
         }
         Ok(twins)
@@ -225,10 +231,15 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Vec<(String, Entry)>> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(current) = open.pop() {
-        for item in fs::read_dir(&current).with_context(|| format!("reading {}", current.display()))? {
+        for item in
+            fs::read_dir(&current).with_context(|| format!("reading {}", current.display()))?
+        {
             let path = item?.path();
-            let name =
-                path.strip_prefix(folder)?.to_str().context("a file name that is not UTF-8")?.to_owned();
+            let name = path
+                .strip_prefix(folder)?
+                .to_str()
+                .context("a file name that is not UTF-8")?
+                .to_owned();
             let entry = read_entry(&path)?;
             if matches!(entry.kind, Kind::Directory) {
                 open.push(path);

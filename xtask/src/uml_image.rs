@@ -27,7 +27,8 @@ pub(crate) fn prepare(ingredients: &Ingredients, kernel: &TestKernel) -> Result<
     let folder = paths::cache("uml");
     let stamp = format!("{} {}", ingredients.stamp, kernel.key);
     let stamp_file = folder.join("stamp");
-    let is_complete = ["linux", "initrd", "system.erofs"].iter().all(|name| folder.join(name).exists());
+    let is_complete =
+        ["linux", "initrd", "system.erofs"].iter().all(|name| folder.join(name).exists());
     if is_complete && fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
         return Ok(());
     }
@@ -41,7 +42,12 @@ pub(crate) fn prepare(ingredients: &Ingredients, kernel: &TestKernel) -> Result<
     Ok(())
 }
 
-fn write(ingredients: &Ingredients, trees: &Trees, built: &TestKernel, folder: &Path) -> Result<()> {
+fn write(
+    ingredients: &Ingredients,
+    trees: &Trees,
+    built: &TestKernel,
+    folder: &Path,
+) -> Result<()> {
     let kernel = Kernel::built(built)?;
     let modules = kernel.select(&["**".to_owned()], &[], "uml")?;
     let epoch = image::epoch()?;
@@ -81,7 +87,10 @@ pub(crate) fn check(ingredients: &Ingredients) -> Result<()> {
         .filter(|path| *path != MODULES && !path.starts_with(&format!("{MODULES}/")))
         .collect();
     ensure!(product.len() > 1000, "the product's image has only {} files", product.len());
-    ensure!(differing.is_empty(), "the images for User-Mode Linux and QEMU differ in {differing:?}");
+    ensure!(
+        differing.is_empty(),
+        "the images for User-Mode Linux and QEMU differ in {differing:?}"
+    );
     Ok(())
 }
 
@@ -104,7 +113,9 @@ fn list(folder: &Path) -> Result<BTreeMap<String, Listed>> {
             let data = path.symlink_metadata()?;
             let content = match data.file_type() {
                 kind if kind.is_dir() => Vec::new(),
-                kind if kind.is_symlink() => fs::read_link(&path)?.into_os_string().into_encoded_bytes(),
+                kind if kind.is_symlink() => {
+                    fs::read_link(&path)?.into_os_string().into_encoded_bytes()
+                }
                 _ => Sha256::digest(fs::read(&path)?).to_vec(),
             };
             let name = path.strip_prefix(folder)?.to_string_lossy().into_owned();

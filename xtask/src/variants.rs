@@ -44,7 +44,12 @@ impl Maker<'_> {
         self.make("next", "0.9.0", self.system("0.9.0", None), None)?;
         self.make("no-docker", "0.9.1", self.system("0.9.1", Some("sbin/dockerd")), None)?;
         self.make("no-containers", "0.9.2", self.system("0.9.2", Some("sbin/runc")), None)?;
-        self.make("exits", "0.9.3", self.program(FAILS.replace("/bin/sh", "/usr/bin/busybox sh"))?, None)?;
+        self.make(
+            "exits",
+            "0.9.3",
+            self.program(FAILS.replace("/bin/sh", "/usr/bin/busybox sh"))?,
+            None,
+        )?;
         self.make("hangs", "0.9.4", self.program(HANGS.to_owned())?, None)?;
         let mut early = self.trees.early.clone();
         early.entries.remove("init");
@@ -81,7 +86,13 @@ impl Maker<'_> {
         let image = image::image_paths()?;
         let epoch = image::epoch()?;
         let file = |name: &str| -> PathBuf { work.join(name) };
-        erofs::write(&system, &file("system.erofs"), Density::Light, &self.ingredients.packages, epoch)?;
+        erofs::write(
+            &system,
+            &file("system.erofs"),
+            Density::Light,
+            &self.ingredients.packages,
+            epoch,
+        )?;
         let initrd_file = match &early {
             None => image.initrd,
             Some(tree) => {

@@ -31,11 +31,13 @@ pub fn parse(data: &Value) -> Result<Option<Found>> {
     let Some(compute) = data.get("compute") else { return Ok(None) };
     let user_data = match compute["userData"].as_str().unwrap_or_default() {
         "" => None,
-        text => {
-            Some(encoding::base64(text.as_bytes()).map_err(|error| anyhow::anyhow!("userData: {error}"))?)
-        }
+        text => Some(
+            encoding::base64(text.as_bytes())
+                .map_err(|error| anyhow::anyhow!("userData: {error}"))?,
+        ),
     };
-    let address = |path: &str| data.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let address =
+        |path: &str| data.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
     let first = "/network/interface/0";
     let metadata = Metadata {
         hostname: compute
@@ -96,7 +98,10 @@ mod tests {
         let state = "<GoalState><Version>2012</Version><Incarnation>1</Incarnation><Container><ContainerId>c</ContainerId>\
             <RoleInstanceList><RoleInstance><InstanceId>i</InstanceId></RoleInstance></RoleInstanceList></Container></GoalState>";
         let health = super::parse_goal_state(state).unwrap();
-        assert!(health.contains("<GoalStateIncarnation>1<") && health.contains("<InstanceId>i<"), "{health}");
+        assert!(
+            health.contains("<GoalStateIncarnation>1<") && health.contains("<InstanceId>i<"),
+            "{health}"
+        );
         assert!(super::parse_goal_state("<html>").is_err());
         let health = super::parse_goal_state(&state.replace(">i<", ">&lt;i&amp;<")).unwrap();
         assert!(health.contains("<InstanceId>&lt;i&amp;<"), "{health}");

@@ -8,7 +8,9 @@ use corral_config::metadata::{Metadata, keys_from};
 use serde_json::Value;
 
 pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
-    let Some(data) = http.get_json(&format!("{base}/metadata/v1.json"), &[])? else { return Ok(None) };
+    let Some(data) = http.get_json(&format!("{base}/metadata/v1.json"), &[])? else {
+        return Ok(None);
+    };
     let Some(found) = parse(&data) else { return Ok(None) };
     let user_data = http.get(&format!("{base}/metadata/v1/user-data"));
     Ok(Some(Found { network: found.network, ..Found::with_user_data(user_data, found.metadata) }))
@@ -36,11 +38,15 @@ fn network(data: &Value) -> Option<Value> {
     let mut interfaces = Interfaces::default();
     for kind in ["public", "private"] {
         for card in data.pointer(&format!("/interfaces/{kind}"))?.as_array().into_iter().flatten() {
-            let text = |path: &str| card.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let text = |path: &str| {
+                card.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
             let interface = interfaces.by_mac(&text("/mac"));
             for version in ["/ipv4", "/anchor_ipv4"] {
-                interface
-                    .add_ipv4(&text(&format!("{version}/ip_address")), &text(&format!("{version}/netmask")));
+                interface.add_ipv4(
+                    &text(&format!("{version}/ip_address")),
+                    &text(&format!("{version}/netmask")),
+                );
             }
             let length = card.pointer("/ipv6/cidr").and_then(Value::as_u64).unwrap_or(64);
             interface.add(&text("/ipv6/ip_address"), length);
@@ -50,8 +56,8 @@ fn network(data: &Value) -> Option<Value> {
         }
     }
     let servers = data.pointer("/dns/nameservers").and_then(Value::as_array);
-    interfaces
-        .nameservers
-        .extend(servers.into_iter().flatten().filter_map(|server| Some(server.as_str()?.to_owned())));
+    interfaces.nameservers.extend(
+        servers.into_iter().flatten().filter_map(|server| Some(server.as_str()?.to_owned())),
+    );
     interfaces.into_value()
 }

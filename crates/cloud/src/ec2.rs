@@ -41,12 +41,15 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
 
 fn keys(list: &str, data: &dyn Fn(&str) -> String) -> BTreeMap<String, String> {
     let keys = parse_key_list(list).into_iter();
-    let keys = keys.map(|(number, name)| (name, data(&format!("public-keys/{number}/openssh-key"))));
+    let keys =
+        keys.map(|(number, name)| (name, data(&format!("public-keys/{number}/openssh-key"))));
     keys.filter(|(_, key)| !key.is_empty()).collect()
 }
 
 /// The list has a line `0=name` for each key.
 pub fn parse_key_list(list: &str) -> Vec<(u32, String)> {
     let lines = list.lines().filter_map(|line| line.split_once('='));
-    lines.filter_map(|(number, name)| Some((number.trim().parse().ok()?, name.trim().to_owned()))).collect()
+    lines
+        .filter_map(|(number, name)| Some((number.trim().parse().ok()?, name.trim().to_owned())))
+        .collect()
 }

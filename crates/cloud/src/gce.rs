@@ -10,10 +10,12 @@ const FLAVOR: [(&str, &str); 1] = [("Metadata-Flavor", "Google")];
 
 pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
     let get = |path: &str| http.get_text(&format!("{base}/computeMetadata/v1/{path}"), &FLAVOR);
-    let text = |path: &str| -> Result<String> { Ok(get(path)?.unwrap_or_default().trim().to_owned()) };
+    let text =
+        |path: &str| -> Result<String> { Ok(get(path)?.unwrap_or_default().trim().to_owned()) };
     let Some(hostname) = get("instance/hostname")? else { return Ok(None) };
-    let attribute =
-        |name: &str| http.get_with(&format!("{base}/computeMetadata/v1/instance/attributes/{name}"), &FLAVOR);
+    let attribute = |name: &str| {
+        http.get_with(&format!("{base}/computeMetadata/v1/instance/attributes/{name}"), &FLAVOR)
+    };
     let user_data = match attribute("user-data")? {
         Some(data) => Some(data),
         None => attribute("startup-script")?,

@@ -80,7 +80,9 @@ impl Http {
     pub fn get_text(&self, url: &str, headers: Headers<'_>) -> Result<Option<String>> {
         let bytes = self.get_with(url, headers)?;
         bytes
-            .map(|bytes| String::from_utf8(bytes).with_context(|| format!("{}: not text", shown_url(url))))
+            .map(|bytes| {
+                String::from_utf8(bytes).with_context(|| format!("{}: not text", shown_url(url)))
+            })
             .transpose()
     }
 
@@ -90,7 +92,8 @@ impl Http {
         let bytes = self.get_with(url, headers)?;
         bytes
             .map(|bytes| {
-                serde_json::from_slice(&bytes).with_context(|| format!("{}: not JSON", shown_url(url)))
+                serde_json::from_slice(&bytes)
+                    .with_context(|| format!("{}: not JSON", shown_url(url)))
             })
             .transpose()
     }
@@ -147,7 +150,10 @@ fn attempt(request: RequestBuilder) -> Result<Outcome> {
     // The caller adds the address to the error, once.
     let response = request.send().map_err(reqwest::Error::without_url)?;
     let status = response.status();
-    if status == StatusCode::NOT_FOUND || status == StatusCode::GONE || status == StatusCode::NO_CONTENT {
+    if status == StatusCode::NOT_FOUND
+        || status == StatusCode::GONE
+        || status == StatusCode::NO_CONTENT
+    {
         return Ok(Outcome::NotThere);
     }
     if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {

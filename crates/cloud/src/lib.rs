@@ -103,13 +103,18 @@ pub fn fetch(source: &DataSource, command_line: &str, deadline: Instant) -> Resu
             url_on_command_line(command_line).map_or(Ok(None), |url| fetch_url(&url, deadline))
         }
         DataSource::Service(provider, base) => fetch_service(*provider, base.as_deref(), deadline),
-        DataSource::ConfigDrive(_) | DataSource::NoCloud(_) | DataSource::File(_) | DataSource::Vmware(_) => {
-            Ok(None)
-        }
+        DataSource::ConfigDrive(_)
+        | DataSource::NoCloud(_)
+        | DataSource::File(_)
+        | DataSource::Vmware(_) => Ok(None),
     }
 }
 
-fn fetch_service(provider: Provider, base: Option<&str>, deadline: Instant) -> Result<Option<Found>> {
+fn fetch_service(
+    provider: Provider,
+    base: Option<&str>,
+    deadline: Instant,
+) -> Result<Option<Found>> {
     // Metadata services are next to the machine: never through a proxy.
     let http = Http::direct(deadline)?;
     let base = |default: &str| base.unwrap_or(default).trim_end_matches('/').to_owned();
@@ -133,7 +138,8 @@ pub fn url_on_command_line(text: &str) -> Option<String> {
     let words = corral_config::cmdline::words(text);
     let mut values = words.iter().filter_map(|word| {
         let (name, value) = word.split_once('=')?;
-        (name.replace('_', "-") == "cloud-config-url" && !value.is_empty()).then(|| value.to_owned())
+        (name.replace('_', "-") == "cloud-config-url" && !value.is_empty())
+            .then(|| value.to_owned())
     });
     values.next_back()
 }

@@ -131,7 +131,10 @@ pub fn from_openstack(data: &Value) -> Option<Value> {
         }
         let is_default = |route: &&Value| ["0.0.0.0", "::"].contains(&text(route, "network"));
         card.gateways.extend(
-            list(network, "routes").iter().filter(is_default).map(|route| text(route, "gateway").to_owned()),
+            list(network, "routes")
+                .iter()
+                .filter(is_default)
+                .map(|route| text(route, "gateway").to_owned()),
         );
     }
     let servers = list(data, "services").iter().filter(|service| text(service, "type") == "dns");
@@ -199,8 +202,9 @@ fn take_v2(name: &str, item: &Value, interfaces: &mut Interfaces) {
     texts(item, "addresses").iter().for_each(|address| card.add_cidr(address));
     card.gateways.extend([text(item, "gateway4").to_owned(), text(item, "gateway6").to_owned()]);
     let is_default = |route: &&Value| ["default", "0.0.0.0/0", "::/0"].contains(&text(route, "to"));
-    card.gateways
-        .extend(list(item, "routes").iter().filter(is_default).map(|route| text(route, "via").to_owned()));
+    card.gateways.extend(
+        list(item, "routes").iter().filter(is_default).map(|route| text(route, "via").to_owned()),
+    );
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ const MAX_BYTES: u64 = 16 << 20;
 /// Reads the seed below `folder`. What is broken is reported, and the rest takes effect.
 pub fn read(folder: &Path) -> Found {
     let mut found = Found::default();
-    let first = |names: &[&str]| names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+    let first =
+        |names: &[&str]| names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     if let Some(path) = first(&["openstack/latest/user_data", "user-data", "user_data"]) {
         match read_file(&path) {
             Ok(bytes) => found.user_data = Some(bytes),

@@ -41,7 +41,8 @@ fn serve(manner: Manner) -> String {
 fn answer(mut stream: TcpStream, manner: &Manner) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let request = lines.next().unwrap().unwrap();
-    let headers: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+    let headers: Vec<String> =
+        lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
     let has = |wanted: &str| headers.iter().any(|header| header.eq_ignore_ascii_case(wanted));
     let mut words = request.split([' ', '?']);
     let (method, path) = (words.next().unwrap(), words.next().unwrap());
@@ -50,15 +51,22 @@ fn answer(mut stream: TcpStream, manner: &Manner) {
         Manner::Files("ec2") if !has("X-aws-ec2-metadata-token: a-token") => (401, Vec::new()),
         Manner::Files("gce") if !has("Metadata-Flavor: Google") => (403, Vec::new()),
         Manner::Files("azure") if !has("Metadata: true") => (400, Vec::new()),
-        Manner::Files(name) => read_fixture(name, path).map_or((404, Vec::new()), |body| (200, body)),
-        Manner::StartsSlowly(left) if left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) <= 0 => {
+        Manner::Files(name) => {
+            read_fixture(name, path).map_or((404, Vec::new()), |body| (200, body))
+        }
+        Manner::StartsSlowly(left)
+            if left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) <= 0 =>
+        {
             (200, b"#cloud-config\n".to_vec())
         }
         Manner::Page => (200, b"<html><body>Please log in to this network</body></html>".to_vec()),
         _ => (500, Vec::new()),
     };
-    let _ =
-        write!(stream, "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     let _ = stream.write_all(&body);
 }
 
@@ -152,7 +160,8 @@ fn azure_gives_user_data_and_keys() {
 /// What every provider says is what the configuration takes.
 #[test]
 fn networks_of_providers_are_valid() {
-    for (source, name) in [("digitalocean", "digitalocean"), ("openstack", "openstack"), ("packet", "packet")]
+    for (source, name) in
+        [("digitalocean", "digitalocean"), ("openstack", "openstack"), ("packet", "packet")]
     {
         let value = json!({"rancher": {"network": found(source, name).network.unwrap()}});
         let layer = corral_config::Layer::from_value(corral_config::Source::Metadata, &value);
@@ -192,7 +201,11 @@ fn the_order_of_the_list_decides_and_the_deadline_holds() {
     let answer = fetch_all(&sources, "", Duration::from_secs(2), |_, _| {});
     assert!(begin.elapsed() < Duration::from_secs(8), "the deadline did not hold");
     assert_eq!(answer.winner.unwrap().0, sources[2]);
-    assert!(answer.failures.len() == 2 && answer.failures[1].contains("500"), "{:?}", answer.failures);
+    assert!(
+        answer.failures.len() == 2 && answer.failures[1].contains("500"),
+        "{:?}",
+        answer.failures
+    );
     // With the good sources first, the others are not waited for.
     let sources: Vec<DataSource> = sources.into_iter().rev().collect();
     let begin = Instant::now();

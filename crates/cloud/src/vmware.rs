@@ -29,14 +29,15 @@ pub fn is_here() -> bool {
 pub fn read(file: Option<&Path>) -> Result<Option<(Found, Option<String>)>> {
     if let Some(file) = file {
         let bytes = seed::read_file(file)?;
-        let text =
-            std::str::from_utf8(&bytes).with_context(|| format!("{} is not UTF-8 text", file.display()))?;
+        let text = std::str::from_utf8(&bytes)
+            .with_context(|| format!("{} is not UTF-8 text", file.display()))?;
         return parse_environment(text).map(Some);
     }
     if !is_here() {
         return Ok(None);
     }
-    let mut guard = vmw_backdoor::access_backdoor_privileged().context("reaching the hypervisor")?;
+    let mut guard =
+        vmw_backdoor::access_backdoor_privileged().context("reaching the hypervisor")?;
     let mut channel = guard.open_enhanced_chan().context("opening a channel to the hypervisor")?;
     let mut ask = |key: &str| -> Option<String> {
         let value = channel.get_guestinfo(format!("guestinfo.{key}").as_bytes()).ok().flatten()?;
@@ -84,7 +85,11 @@ fn interpret(get: Get<'_>) -> Result<(Found, Option<String>)> {
             let encoding = Encoding::parse(&name).with_context(|| {
                 format!("Unsupported encoding {name:?} in guestinfo.cloud-init.data.encoding")
             })?;
-            Some(encoding.decode(data.as_bytes()).map_err(|error| anyhow::anyhow!("guestinfo: {error}"))?)
+            Some(
+                encoding
+                    .decode(data.as_bytes())
+                    .map_err(|error| anyhow::anyhow!("guestinfo: {error}"))?,
+            )
         }
         None => None,
     };
@@ -128,7 +133,8 @@ fn read_interfaces(get: Get<'_>) -> (Map<String, Value>, Metadata) {
             let hit = addresses.iter().find(|address| wanted(address));
             hit.and_then(|address| address.split('/').next()).unwrap_or_default().to_owned()
         };
-        let (v4, v6) = (plain(|address| !address.contains(':')), plain(|address| address.contains(':')));
+        let (v4, v6) =
+            (plain(|address| !address.contains(':')), plain(|address| address.contains(':')));
         match role.as_str() {
             "public" => (metadata.public_ipv4, metadata.public_ipv6) = (v4, v6),
             "private" => (metadata.private_ipv4, metadata.private_ipv6) = (v4, v6),
@@ -164,7 +170,8 @@ mod tests {
             ("cloud-init.config.url", "http://not.used/"),
         ]
         .into();
-        let (found, url) = interpret(&mut |key| keys.get(key).map(|value| (*value).to_owned())).unwrap();
+        let (found, url) =
+            interpret(&mut |key| keys.get(key).map(|value| (*value).to_owned())).unwrap();
         assert_eq!((found.user_data.as_deref(), url), (Some(&b"#cloud-config\n"[..]), None));
         assert_eq!(found.metadata.hostname.as_deref(), Some("vm-1"));
         assert_eq!(found.metadata.private_ipv4, "192.168.1.100");
@@ -182,7 +189,8 @@ mod tests {
     fn an_unknown_encoding_is_an_error_that_names_it() {
         let keys: BTreeMap<&str, &str> =
             [("cloud-init.config.data", "x"), ("cloud-init.data.encoding", "rot13")].into();
-        let error = interpret(&mut |key| keys.get(key).map(|value| (*value).to_owned())).unwrap_err();
+        let error =
+            interpret(&mut |key| keys.get(key).map(|value| (*value).to_owned())).unwrap_err();
         assert!(error.to_string().contains("Unsupported encoding \"rot13\""), "{error}");
     }
 

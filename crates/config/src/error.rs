@@ -11,7 +11,9 @@ pub(crate) const MOST: usize = 50;
 const LONGEST: usize = 300;
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum Severity {
     /// It works, but not quite as written.
     Warning,
@@ -35,7 +37,13 @@ pub struct Problem {
 
 impl Problem {
     /// A finding about a key at a position. Texts that are too long are clipped.
-    pub fn new(severity: Severity, source: &str, at: Position, key: &str, message: String) -> Problem {
+    pub fn new(
+        severity: Severity,
+        source: &str,
+        at: Position,
+        key: &str,
+        message: String,
+    ) -> Problem {
         Problem {
             severity,
             source: clip(source),
@@ -98,7 +106,8 @@ mod tests {
 
     #[test]
     fn errors_are_not_hidden_behind_warnings() {
-        let mut all: Vec<Problem> = (0..1000).map(|number| problem(Severity::Warning, number)).collect();
+        let mut all: Vec<Problem> =
+            (0..1000).map(|number| problem(Severity::Warning, number)).collect();
         all.push(problem(Severity::Error, 1000));
         let few = capped("f", all);
         assert_eq!(few.len(), MOST + 1);
@@ -110,7 +119,9 @@ mod tests {
     #[test]
     fn few_problems_stay_in_their_order() {
         let all: Vec<Problem> = (0..=MOST)
-            .map(|number| problem(if number < MOST { Severity::Warning } else { Severity::Error }, number))
+            .map(|number| {
+                problem(if number < MOST { Severity::Warning } else { Severity::Error }, number)
+            })
             .collect();
         assert_eq!(capped("f", all.clone()), all);
     }

@@ -121,8 +121,10 @@ impl From<Vec<String>> for Mount {
             kind => kind,
         };
         let options = field(3).split(',').map(str::trim).map(str::to_owned).collect::<Vec<_>>();
-        let options =
-            options.into_iter().filter(|option| !option.is_empty() && option != "defaults").collect();
+        let options = options
+            .into_iter()
+            .filter(|option| !option.is_empty() && option != "defaults")
+            .collect();
         Mount { device: field(0), target: field(1), kind, options }
     }
 }
@@ -307,8 +309,9 @@ impl Interface {
     /// All its static addresses, each once.
     pub fn static_addresses(&self) -> Vec<&str> {
         let mut all: Vec<&str> = Vec::new();
-        for address in
-            std::iter::once(&self.address).chain(&self.addresses).filter(|address| !address.is_empty())
+        for address in std::iter::once(&self.address)
+            .chain(&self.addresses)
+            .filter(|address| !address.is_empty())
         {
             if !all.contains(&address.as_str()) {
                 all.push(address);

@@ -44,13 +44,15 @@ impl TryFrom<String> for Hostname {
         if name.is_empty() || name.len() > 64 {
             return refuse("it must have 1 to 64 characters");
         }
-        if !name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.' || byte == b'_')
-        {
+        if !name.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.' || byte == b'_'
+        }) {
             return refuse("only letters, digits, hyphens and dots are allowed");
         }
-        if name.split('.').any(|label| label.is_empty() || label.starts_with('-') || label.ends_with('-')) {
+        if name
+            .split('.')
+            .any(|label| label.is_empty() || label.starts_with('-') || label.ends_with('-'))
+        {
             return refuse("no part of it may be empty, or begin or end with a hyphen");
         }
         Ok(Hostname(name))
@@ -269,9 +271,10 @@ mod tests {
         ] {
             assert!(is_password_hash(hash), "{hash}");
         }
-        for text in
-            ["", "$", "$6$", "$6$salt", "$6$salt$", "$6$a b$c", "$6$a$b:c", "secret", "$x$a$b", "!$6$a$b"]
-        {
+        for text in [
+            "", "$", "$6$", "$6$salt", "$6$salt$", "$6$a b$c", "$6$a$b:c", "secret", "$x$a$b",
+            "!$6$a$b",
+        ] {
             assert!(!is_password_hash(text), "{text}");
         }
     }

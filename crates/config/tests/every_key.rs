@@ -29,16 +29,23 @@ fn sample(kind: &'static Type) -> Value {
         Type::Integer(range) | Type::Seconds(range) => range.max.into(),
         Type::String | Type::Any | Type::Command => "text".into(),
         Type::Text(form) | Type::Secret(form) => {
-            let samples = ["text", "0755", "10.0.0.1", "fd00::1/64", "/text", "b64", "url:http://h", "100"];
-            let good = samples.into_iter().chain(["$6$salt$hash"]).find(|text| (form.check)(text).is_ok());
+            let samples =
+                ["text", "0755", "10.0.0.1", "fd00::1/64", "/text", "b64", "url:http://h", "100"];
+            let good =
+                samples.into_iter().chain(["$6$salt$hash"]).find(|text| (form.check)(text).is_ok());
             good.unwrap_or_else(|| panic!("no sample of {}", form.name)).into()
         }
         Type::List(inner) => Value::Array(vec![sample(inner)]),
         Type::BoolOr(inner) => sample(inner),
-        Type::Map(inner) => Value::Object([("sample".to_owned(), sample(inner))].into_iter().collect()),
+        Type::Map(inner) => {
+            Value::Object([("sample".to_owned(), sample(inner))].into_iter().collect())
+        }
         Type::Keys(keys) | Type::Named(keys) => {
             let effective = keys.iter().filter(|key| key.standing == Standing::Effective);
-            effective.map(|key| (key.name.to_owned(), sample(&key.kind))).collect::<Map<_, _>>().into()
+            effective
+                .map(|key| (key.name.to_owned(), sample(&key.kind)))
+                .collect::<Map<_, _>>()
+                .into()
         }
         Type::Mount => Value::from(vec!["/dev/a", "/b"]),
     }
@@ -103,13 +110,15 @@ fn without(mut tree: Value, path: &[Step]) -> Value {
 
 /// What an owner might write by mistake, as YAML.
 fn mistakes(kind: &Type) -> Vec<String> {
-    let texts = ["", "null", "''", "true", "-1", "1e30", "{a: b}", "[[a]]", "[null]", "'a:b'", "\"a\\nb\""];
+    let texts =
+        ["", "null", "''", "true", "-1", "1e30", "{a: b}", "[[a]]", "[null]", "'a:b'", "\"a\\nb\""];
     let mut texts: Vec<String> = texts.map(str::to_owned).into();
     texts.push("x".repeat(100_000));
     if let Type::Integer(range) | Type::Seconds(range) = kind {
         let [below, above] = [i128::from(range.min) - 1, i128::from(range.max) + 1];
         texts.extend([below.to_string(), above.to_string(), format!("'{above}'")]);
-        let numbers = ["5.5", "0x100000000", ".nan", "18446744073709551615", "99999999999999999999"];
+        let numbers =
+            ["5.5", "0x100000000", ".nan", "18446744073709551615", "99999999999999999999"];
         texts.extend(numbers.map(str::to_owned));
     }
     texts
@@ -144,12 +153,15 @@ fn check(layer: &Layer, (path, _): &Place, text: &str, line: Option<u64>) -> Con
     assert!(resolution.config.rancher.ssh.daemon, "{what}: no sshd");
     let got_through = at(&mut layer.value.clone(), path).is_some();
     let is_about_it = |found: &str| {
-        found == key || found.starts_with(&format!("{key}.")) || found.starts_with(&format!("{key}["))
+        found == key
+            || found.starts_with(&format!("{key}."))
+            || found.starts_with(&format!("{key}["))
     };
     let mut errors = layer.problems.iter().filter(|problem| problem.severity == Severity::Error);
     let reported = errors.find(|problem| is_about_it(&problem.key) && problem.line > 0);
     if !got_through && !says_nothing(text) {
-        let error = reported.unwrap_or_else(|| panic!("{what}: lost without a word: {:?}", layer.problems));
+        let error =
+            reported.unwrap_or_else(|| panic!("{what}: lost without a word: {:?}", layer.problems));
         assert!(line.is_none_or(|line| error.line == line), "{what}: {error} is not line {line:?}");
     }
     resolution.config
@@ -182,7 +194,11 @@ fn a_wrong_value_in_a_document_costs_its_own_key_only() {
             let layer = Layer::parse(Source::File("bad.yml".to_owned()), &document);
             let config = check(&layer, &place, &text, Some(line));
             assert_eq!(rest(&layer.value), clean_rest, "{what}: other keys");
-            assert_eq!(rest(&as_value(&config)), config_rest, "{what}: the rest of the configuration");
+            assert_eq!(
+                rest(&as_value(&config)),
+                config_rest,
+                "{what}: the rest of the configuration"
+            );
         }
     }
 }

@@ -35,7 +35,8 @@ const TRAPS: [&str; 22] = [
 
 fn text() -> BoxedStrategy<Value> {
     let trap = prop::sample::select(TRAPS.to_vec()).prop_map(Value::from);
-    prop_oneof![trap, "[ -~]{0,20}".prop_map(Value::from), "\\PC{0,12}".prop_map(Value::from)].boxed()
+    prop_oneof![trap, "[ -~]{0,20}".prop_map(Value::from), "\\PC{0,12}".prop_map(Value::from)]
+        .boxed()
 }
 
 /// A value that the form takes.
@@ -59,16 +60,22 @@ fn formed(check: fn(&str) -> Result<(), String>) -> BoxedStrategy<Value> {
 fn value(kind: &'static Type) -> BoxedStrategy<Value> {
     match kind {
         Type::Bool => any::<bool>().prop_map(Value::from).boxed(),
-        Type::Integer(range) | Type::Seconds(range) => (range.min..=range.max).prop_map(Value::from).boxed(),
+        Type::Integer(range) | Type::Seconds(range) => {
+            (range.min..=range.max).prop_map(Value::from).boxed()
+        }
         Type::Secret(form) if (form.check)("a:b\n").is_ok() => text(),
         Type::String | Type::Any => text(),
         Type::Text(form) | Type::Secret(form) => formed(form.check),
-        Type::List(inner) => prop::collection::vec(value(inner), 0..3).prop_map(Value::from).boxed(),
+        Type::List(inner) => {
+            prop::collection::vec(value(inner), 0..3).prop_map(Value::from).boxed()
+        }
         Type::Mount => prop::collection::vec(text(), 2..5).prop_map(Value::from).boxed(),
         Type::Command => {
             prop_oneof![text(), prop::collection::vec(text(), 0..3).prop_map(Value::from)].boxed()
         }
-        Type::BoolOr(inner) => prop_oneof![any::<bool>().prop_map(Value::from), value(inner)].boxed(),
+        Type::BoolOr(inner) => {
+            prop_oneof![any::<bool>().prop_map(Value::from), value(inner)].boxed()
+        }
         Type::Map(inner) => prop::collection::btree_map("[a-z0-9*./=:~-]{1,8}", value(inner), 0..3)
             .prop_map(|map| Value::Object(map.into_iter().collect()))
             .boxed(),

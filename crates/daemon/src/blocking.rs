@@ -7,5 +7,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
     let joined = tokio::task::spawn_blocking(work).await;
-    joined.unwrap_or_else(|error| Err(EngineError::Failed(format!("a task of the engine ended: {error}"))))
+    joined.unwrap_or_else(|error| {
+        Err(EngineError::Failed(format!("a task of the engine ended: {error}")))
+    })
 }

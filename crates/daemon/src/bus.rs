@@ -35,7 +35,11 @@ pub(crate) struct Bus {
 
 impl Default for Bus {
     fn default() -> Bus {
-        Bus { events: broadcast::channel(KEPT).0, past: Arc::default(), execs: broadcast::channel(KEPT).0 }
+        Bus {
+            events: broadcast::channel(KEPT).0,
+            past: Arc::default(),
+            execs: broadcast::channel(KEPT).0,
+        }
     }
 }
 
@@ -76,7 +80,13 @@ impl Bus {
     pub(crate) fn emit(&self, kind: &'static str, action: &str, id: &str, attributes: Value) {
         let time = nanos(time::now());
         let attributes = attributes.as_object().cloned().unwrap_or_default();
-        self.publish(Event { kind, action: action.to_owned(), id: id.to_owned(), attributes, time });
+        self.publish(Event {
+            kind,
+            action: action.to_owned(),
+            id: id.to_owned(),
+            attributes,
+            time,
+        });
     }
 
     /// Publishes an event of a container.
@@ -98,7 +108,13 @@ impl Bus {
             attributes.insert(key.to_owned(), json!(value));
         }
         let (kind, action) = ("container", action.to_owned());
-        self.publish(Event { kind, action, id: snapshot.id.clone(), attributes, time: nanos(time) });
+        self.publish(Event {
+            kind,
+            action,
+            id: snapshot.id.clone(),
+            attributes,
+            time: nanos(time),
+        });
     }
 
     fn publish(&self, event: Event) {

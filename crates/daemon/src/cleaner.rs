@@ -47,7 +47,10 @@ async fn relieve(shared: &Arc<Shared>) {
     });
     match cleaned.await {
         Ok(Some(cleaned)) => {
-            eprintln!("the state disk was over {FULL} % full: removed {} images", cleaned.images.len());
+            eprintln!(
+                "the state disk was over {FULL} % full: removed {} images",
+                cleaned.images.len()
+            );
             for (action, what) in &cleaned.images {
                 shared.bus.emit("image", &action.to_lowercase(), what, json!({"name": what}));
             }

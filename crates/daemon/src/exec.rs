@@ -63,7 +63,10 @@ impl Running {
 
     fn ended(&self, code: i32) {
         // No client requests the exit code of one that was forgotten meanwhile.
-        let _ = self.shared.execs.with(&self.id, |exec| (exec.running, exec.exit_code) = (false, Some(code)));
+        let _ = self
+            .shared
+            .execs
+            .with(&self.id, |exec| (exec.running, exec.exit_code) = (false, Some(code)));
         emit(&self.shared, &self.container, "exec_die", &self.id, Some(code));
     }
 }
@@ -81,11 +84,14 @@ async fn end_of(mut ends: Receiver<(String, i32)>, engine_id: &str) -> i32 {
 }
 
 fn launch(shared: &Shared, id: &str, exec: &Exec) -> Result<(Streams, String), EngineError> {
-    let request = Request::Exec { container: exec.container.clone(), spec: Box::new(exec.spec.clone()) };
+    let request =
+        Request::Exec { container: exec.container.clone(), spec: Box::new(exec.spec.clone()) };
     let (delivery, streams) = if exec.spec.tty {
         let (reply, mut descriptors) = shared.client.call_with(request, &[])?;
-        let master = descriptors.pop().ok_or_else(|| EngineError::Failed("no terminal came".to_owned()))?;
-        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| EngineError::Failed(error.to_string()));
+        let master =
+            descriptors.pop().ok_or_else(|| EngineError::Failed("no terminal came".to_owned()))?;
+        let copy =
+            |fd: &OwnedFd| fd.try_clone().map_err(|error| EngineError::Failed(error.to_string()));
         shared.execs.with(id, |exec| exec.terminal = copy(&master).ok().map(Arc::new))?;
         (reply, Streams { stdin: Some(copy(&master)?), stdout: master, stderr: None })
     } else {
@@ -100,13 +106,18 @@ fn launch(shared: &Shared, id: &str, exec: &Exec) -> Result<(Streams, String), E
     }
 }
 
-fn with_pipes(shared: &Shared, request: Request, keep_stdin: bool) -> Result<(Reply, Streams), EngineError> {
+fn with_pipes(
+    shared: &Shared,
+    request: Request,
+    keep_stdin: bool,
+) -> Result<(Reply, Streams), EngineError> {
     let failed = |error: rustix::io::Errno| EngineError::Failed(format!("making pipes: {error}"));
     let flags = PipeFlags::CLOEXEC;
     let (stdin, to_stdin) = pipe_with(flags).map_err(failed)?;
     let (from_stdout, stdout) = pipe_with(flags).map_err(failed)?;
     let (from_stderr, stderr) = pipe_with(flags).map_err(failed)?;
-    let (reply, _) = shared.client.call_with(request, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
+    let (reply, _) =
+        shared.client.call_with(request, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
     let stdin = keep_stdin.then_some(to_stdin);
     Ok((reply, Streams { stdin, stdout: from_stdout, stderr: Some(from_stderr) }))
 }
@@ -120,8 +131,10 @@ pub(crate) async fn run(
     patience: Duration,
 ) -> Result<(i32, String), EngineError> {
     let ends = shared.bus.listen_to_execs();
-    let (asking, request) =
-        (Arc::clone(shared), Request::Exec { container: container.to_owned(), spec: Box::new(spec) });
+    let (asking, request) = (
+        Arc::clone(shared),
+        Request::Exec { container: container.to_owned(), spec: Box::new(spec) },
+    );
     let (reply, streams) = blocking(move || with_pipes(&asking, request, false)).await?;
     let Reply::ExecStarted { exec, pid } = reply else { return Err(unexpected(&reply)) };
     let work = async {
@@ -150,7 +163,13 @@ pub(crate) async fn run(
 }
 
 /// Reports an event of a process to those who listen.
-pub(crate) fn emit(shared: &Shared, container: &Snapshot, action: &str, exec: &str, code: Option<i32>) {
+pub(crate) fn emit(
+    shared: &Shared,
+    container: &Snapshot,
+    action: &str,
+    exec: &str,
+    code: Option<i32>,
+) {
     let mut attributes = of_container(container);
     attributes.insert("execID".to_owned(), json!(exec));
     if let Some(code) = code {

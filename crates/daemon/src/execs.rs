@@ -24,7 +24,11 @@ pub(crate) struct Exec {
 }
 
 impl Execs {
-    pub(crate) fn with<T>(&self, id: &str, work: impl FnOnce(&mut Exec) -> T) -> Result<T, EngineError> {
+    pub(crate) fn with<T>(
+        &self,
+        id: &str,
+        work: impl FnOnce(&mut Exec) -> T,
+    ) -> Result<T, EngineError> {
         let mut execs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         execs
             .get_mut(id)

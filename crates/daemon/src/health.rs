@@ -20,7 +20,8 @@ const RETRIES: u32 = 3;
 
 /// Begins to check a container that runs.
 pub(super) fn watch(shared: &Arc<Shared>, container: &Arc<Snapshot>) {
-    let Some(health) = container.spec.health.clone().filter(|health| health.command().is_some()) else {
+    let Some(health) = container.spec.health.clone().filter(|health| health.command().is_some())
+    else {
         return;
     };
     let check = check(Arc::clone(shared), Arc::clone(container), health);
@@ -44,7 +45,8 @@ async fn check(shared: Arc<Shared>, container: Arc<Snapshot>, health: Health) {
             continue;
         }
         let (start, spec) = (time::now(), ExecSpec { args: args.clone(), ..ExecSpec::default() });
-        let result = exec::run(&shared, &container.id, spec, health.timeout.unwrap_or(INTERVAL)).await;
+        let result =
+            exec::run(&shared, &container.id, spec, health.timeout.unwrap_or(INTERVAL)).await;
         let (code, output) = match result {
             Ok(found) => found,
             Err(error) => (-1, error.to_string()),

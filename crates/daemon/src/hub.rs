@@ -19,7 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::mpsc::{
+    Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel,
+};
 use tokio::sync::watch;
 
 /// Bytes of a log file, and the number of files, where a container does not set them.
@@ -122,7 +124,12 @@ impl Hubs {
             state.terminal = descriptor.try_clone().ok().map(Arc::new);
         }
         drop(state);
-        let _ = self.offers.send(Offer { id: id.to_owned(), name: name.to_owned(), stream, descriptor });
+        let _ = self.offers.send(Offer {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            stream,
+            descriptor,
+        });
     }
 
     /// Reads every stream that is offered, from now on.
@@ -133,8 +140,10 @@ impl Hubs {
         tokio::spawn(async move {
             while let Some(offer) = waiting.recv().await {
                 let hub = hubs.get(&offer.id);
-                let options =
-                    table.get(&offer.id).map(|container| container.spec.log.clone()).unwrap_or_default();
+                let options = table
+                    .get(&offer.id)
+                    .map(|container| container.spec.log.clone())
+                    .unwrap_or_default();
                 tokio::spawn(read(hub, offer, options));
             }
         });
@@ -143,7 +152,11 @@ impl Hubs {
 
 impl Hub {
     fn new() -> Hub {
-        Hub { state: Mutex::default(), changes: watch::Sender::new(0), input: tokio::sync::Mutex::default() }
+        Hub {
+            state: Mutex::default(),
+            changes: watch::Sender::new(0),
+            input: tokio::sync::Mutex::default(),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -327,7 +340,8 @@ impl Sink {
             lines.iter().for_each(|line| show(&self.name, line));
         }
         let Some(log) = &self.log else { return };
-        let (stream, time) = (if self.stream == 2 { "stderr" } else { "stdout" }, time::rfc3339(time::now()));
+        let (stream, time) =
+            (if self.stream == 2 { "stderr" } else { "stdout" }, time::rfc3339(time::now()));
         let entry = |line| Entry { log: line, stream: stream.to_owned(), time: time.clone() };
         let entries: Vec<Entry> = lines.into_iter().map(entry).collect();
         if let Err(error) = log.lock().unwrap_or_else(PoisonError::into_inner).append(&entries) {
@@ -339,7 +353,8 @@ impl Sink {
 /// Shows a line on the console. One that does not take it is not waited for.
 fn show(name: &str, line: &str) {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    if let Ok(mut console) = OpenOptions::new().write(true).custom_flags(flags).open("/dev/console") {
+    if let Ok(mut console) = OpenOptions::new().write(true).custom_flags(flags).open("/dev/console")
+    {
         let _ = console.write_all(format!("{name}: {}\r\n", line.trim_end()).as_bytes());
     }
 }

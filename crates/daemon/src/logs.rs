@@ -143,7 +143,9 @@ pub(crate) struct Tail {
 impl Tail {
     /// After the last line that is there now.
     pub(crate) fn from_end(path: &Path) -> Tail {
-        let file = File::open(path).ok().and_then(|mut file| file.seek(SeekFrom::End(0)).ok().map(|_| file));
+        let file = File::open(path)
+            .ok()
+            .and_then(|mut file| file.seek(SeekFrom::End(0)).ok().map(|_| file));
         Tail { path: path.to_path_buf(), file, rest: Vec::new() }
     }
 
@@ -177,7 +179,9 @@ impl Tail {
         let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return };
         let complete: Vec<u8> = self.rest.drain(..=end).collect();
         entries.extend(
-            complete.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()),
+            complete
+                .split(|byte| *byte == b'\n')
+                .filter_map(|line| serde_json::from_slice(line).ok()),
         );
     }
 }
@@ -202,7 +206,11 @@ mod tests {
             log.append(&[entry]).unwrap();
         }
         let lines: Vec<String> = read_all(&path).into_iter().map(|entry| entry.log).collect();
-        assert_eq!(lines, ["line 2\n", "line 3\n", "line 4\n"], "two files of two lines each at most");
+        assert_eq!(
+            lines,
+            ["line 2\n", "line 3\n", "line 4\n"],
+            "two files of two lines each at most"
+        );
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -218,7 +226,8 @@ mod tests {
         };
         // As without descriptors: the next file cannot be opened.
         fs::create_dir(folder.join("x.log.new")).unwrap();
-        let results: Vec<bool> = (0..5).map(|number| log.append(&[entry(number)]).is_ok()).collect();
+        let results: Vec<bool> =
+            (0..5).map(|number| log.append(&[entry(number)]).is_ok()).collect();
         assert_eq!(results, [true, true, false, false, false]);
         fs::remove_dir(folder.join("x.log.new")).unwrap();
         log.append(&[entry(5)]).unwrap();

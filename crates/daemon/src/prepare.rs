@@ -44,7 +44,12 @@ pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<Ord
     }
 }
 
-async fn prepare(shared: Arc<Shared>, id: String, mut spec: ContainerSpec, cancelled: oneshot::Receiver<()>) {
+async fn prepare(
+    shared: Arc<Shared>,
+    id: String,
+    mut spec: ContainerSpec,
+    cancelled: oneshot::Receiver<()>,
+) {
     let requirements = spec.requirements.take().unwrap_or_default();
     // Only this may take long. What follows is not left half done: PID 1 refuses what it does not
     // need.
@@ -77,7 +82,12 @@ async fn answer(
 }
 
 /// Has the image here, as its policy requires.
-async fn fetch(shared: &Arc<Shared>, id: &str, name: &str, policy: Pull) -> Result<(), EngineError> {
+async fn fetch(
+    shared: &Arc<Shared>,
+    id: &str,
+    name: &str,
+    policy: Pull,
+) -> Result<(), EngineError> {
     let is_here = lookup::find(name).is_ok();
     match policy {
         Pull::Never if is_here => return Ok(()),
@@ -182,7 +192,10 @@ fn make_volumes(spec: &mut ContainerSpec) -> Result<(), EngineError> {
 }
 
 /// The network of an attachment; it is created if it may be.
-async fn network(shared: &Arc<Shared>, attachment: &NetworkAttachment) -> Result<Network, EngineError> {
+async fn network(
+    shared: &Arc<Shared>,
+    attachment: &NetworkAttachment,
+) -> Result<Network, EngineError> {
     // Two services may require the same one at the same time: the second to come finds it created.
     let _creation = shared.networks.allocation.lock().await;
     let found = shared.networks.find(&attachment.network);
@@ -204,7 +217,11 @@ async fn network(shared: &Arc<Shared>, attachment: &NetworkAttachment) -> Result
 }
 
 /// The address of another container in a network that both are in.
-fn linked(spec: &ContainerSpec, containers: &[Arc<Snapshot>], name: &str) -> Result<Ipv4Addr, EngineError> {
+fn linked(
+    spec: &ContainerSpec,
+    containers: &[Arc<Snapshot>],
+    name: &str,
+) -> Result<Ipv4Addr, EngineError> {
     let other = containers.iter().find(|container| container.spec.name == name);
     let other = other.ok_or_else(|| EngineError::NoSuchContainer(name.to_owned()))?;
     let is_common = |id: &String| spec.endpoints.iter().any(|endpoint| endpoint.network_id == *id);

@@ -107,13 +107,17 @@ mod tests {
             }],
             "health": {"test": ["CMD", "true"], "interval": 2_000_000_000_u64, "timeout": 0},
         });
-        let past = json!({"created": 1_700_000_000_000_u64, "started": 0, "finished": 0, "exit_code": 1});
+        let past =
+            json!({"created": 1_700_000_000_000_u64, "started": 0, "finished": 0, "exit_code": 1});
         let document = json!({
             "spec": spec, "past": past, "config": {}, "host_config": {}, "ended_by_hand": true,
         });
         let record = serde_json::from_value::<Record>(document).unwrap();
         assert_eq!(record.spec.restart, RestartPolicy::OnFailure(Some(3)));
-        assert_eq!((record.spec.stop_signal, record.spec.stop_timeout), (Signal::TERM, Grace::Unlimited));
+        assert_eq!(
+            (record.spec.stop_signal, record.spec.stop_timeout),
+            (Signal::TERM, Grace::Unlimited)
+        );
         assert_eq!(record.spec.endpoints[0].address.to_string(), "172.18.0.2");
         let health = record.spec.health.as_ref().unwrap();
         assert_eq!((health.interval, health.timeout), (Some(Duration::from_secs(2)), None));

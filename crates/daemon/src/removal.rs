@@ -22,7 +22,9 @@ pub(crate) async fn remove_container(
         cleanup::remove_files(&gone.id);
         let used = removing.table.all();
         let is_used = |name: &str| {
-            used.iter().any(|other| other.spec.binds.iter().any(|bind| bind.volume.as_deref() == Some(name)))
+            used.iter().any(|other| {
+                other.spec.binds.iter().any(|bind| bind.volume.as_deref() == Some(name))
+            })
         };
         let own = gone
             .spec
@@ -31,8 +33,8 @@ pub(crate) async fn remove_container(
             .filter_map(|bind| bind.volume.as_deref())
             .filter(|name| with_volumes && !is_used(name));
         for name in own {
-            let is_anonymous =
-                volume::find(name).is_ok_and(|volume| volume.labels.contains_key(volume::ANONYMOUS));
+            let is_anonymous = volume::find(name)
+                .is_ok_and(|volume| volume.labels.contains_key(volume::ANONYMOUS));
             if is_anonymous && let Err(error) = volume::remove(name) {
                 eprintln!("{error}");
             }

@@ -47,7 +47,8 @@ pub(super) async fn restore(shared: Arc<Shared>) {
 fn load_all_and_note(records: &Records) -> Vec<(String, Record)> {
     let (found, mut damaged) = load_all(records);
     damaged.extend(networks::damaged());
-    damaged.extend(layout::split_kept().1.into_iter().map(|file| format!("image {}", file.display())));
+    damaged
+        .extend(layout::split_kept().1.into_iter().map(|file| format!("image {}", file.display())));
     let _ = fs::remove_file(paths::DAMAGED);
     if !damaged.is_empty() {
         let text: String = damaged.iter().map(|line| format!("{line}\n")).collect();

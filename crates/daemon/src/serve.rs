@@ -30,7 +30,8 @@ pub fn run(settings: impl Fn() -> Settings + Send + Sync + 'static) -> Result<()
     let _ = rustix::thread::set_name(c"ros-engine");
     // A second call in one process changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(serve(Box::new(settings)));
     // Threads that still wait for a disk or a registry are not waited for.
     runtime.shutdown_background();
@@ -41,7 +42,8 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
     let (table, hubs, bus) = (Table::default(), Hubs::default(), Bus::default());
     let (reports, happened) = unbounded_channel();
     let (orders, wanted) = unbounded_channel();
-    let events = Events { table: table.clone(), hubs: hubs.clone(), bus: bus.clone(), reports, orders };
+    let events =
+        Events { table: table.clone(), hubs: hubs.clone(), bus: bus.clone(), reports, orders };
     let client = Client::connect(move |event, descriptors| events.take(event, descriptors))
         .context("connecting to PID 1")?;
     let shared = Arc::new(Shared {
@@ -87,8 +89,12 @@ impl Events {
             Event::Container { id, action, status, definition, time } => {
                 let definition = definition.map(|spec| *spec);
                 match self.table.update(id, &action, *status, definition) {
-                    Some(snapshot) => self.take_report(action, snapshot, Duration::from_millis(time)),
-                    None => eprintln!("PID 1 reports {action:?} of a container that it did not define"),
+                    Some(snapshot) => {
+                        self.take_report(action, snapshot, Duration::from_millis(time))
+                    }
+                    None => {
+                        eprintln!("PID 1 reports {action:?} of a container that it did not define")
+                    }
                 }
             }
             Event::Log { id, name, stream } => {
@@ -127,7 +133,11 @@ fn attribute(action: &Action) -> Option<(&'static str, String)> {
 /// Does what follows from the events of containers, until PID 1 hangs up.
 async fn follow(shared: Arc<Shared>, mut happened: UnboundedReceiver<(Action, Arc<Snapshot>)>) {
     while let Some((action, snapshot)) = happened.recv().await {
-        if let Action::Create | Action::Start | Action::Die | Action::Rename { .. } | Action::Update = action
+        if let Action::Create
+        | Action::Start
+        | Action::Die
+        | Action::Rename { .. }
+        | Action::Update = action
         {
             shared.records.note(&snapshot);
         }

@@ -27,7 +27,9 @@ pub struct Client {
 impl Client {
     /// Connects. `events` gets what PID 1 sends without a request. The thread that reads ends when
     /// PID 1 hangs up; every call that still waits then fails.
-    pub fn connect(events: impl FnMut(Event, Vec<OwnedFd>) + Send + 'static) -> std::io::Result<Client> {
+    pub fn connect(
+        events: impl FnMut(Event, Vec<OwnedFd>) + Send + 'static,
+    ) -> std::io::Result<Client> {
         let socket = Arc::new(packet::connect_to(Path::new(paths::CONTROL_SOCKET))?);
         let pending = Pending::default();
         let (reading, waiting) = (Arc::clone(&socket), Arc::clone(&pending));
@@ -133,7 +135,9 @@ fn gone() -> EngineError {
 }
 
 fn read(socket: &OwnedFd, pending: &Pending, mut events: impl FnMut(Event, Vec<OwnedFd>)) {
-    while let Ok(Received::Message(answer, descriptors)) = packet::receive_complete::<Answer>(socket) {
+    while let Ok(Received::Message(answer, descriptors)) =
+        packet::receive_complete::<Answer>(socket)
+    {
         match answer {
             Answer::Event(event) => events(event, descriptors),
             Answer::Reply { number, reply } => {

@@ -38,7 +38,8 @@ mod tests {
     type Item = (String, String);
 
     fn look(items: &[Item], wanted: &str) -> Result<Item, EngineError> {
-        find(items, wanted, |(id, name)| (id.as_str(), name.as_str()), EngineError::NoSuchContainer).cloned()
+        find(items, wanted, |(id, name)| (id.as_str(), name.as_str()), EngineError::NoSuchContainer)
+            .cloned()
     }
 
     /// Ids are unique; names look like ids, and like the beginnings of them.

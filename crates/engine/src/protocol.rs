@@ -5,7 +5,8 @@
 use crate::error::{EngineError, Failure};
 use crate::signal::Signal;
 use crate::spec::{
-    ContainerSpec, Endpoint, ExecSpec, Grace, HealthState, Limits, Past, RestartPolicy, Snapshot, Status,
+    ContainerSpec, Endpoint, ExecSpec, Grace, HealthState, Limits, Past, RestartPolicy, Snapshot,
+    Status,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -9,7 +9,8 @@ use std::str::FromStr;
 const REAL_TIME: RangeInclusive<i32> = 34..=64;
 
 /// Second names, as Docker knows them.
-const ALIASES: [(&str, &str); 3] = [("SIGIOT", "SIGABRT"), ("SIGCLD", "SIGCHLD"), ("SIGPOLL", "SIGIO")];
+const ALIASES: [(&str, &str); 3] =
+    [("SIGIOT", "SIGABRT"), ("SIGCLD", "SIGCHLD"), ("SIGPOLL", "SIGIO")];
 
 /// A signal that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,7 +54,8 @@ impl FromStr for Signal {
 
 fn parse(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
-        let is_known = REAL_TIME.contains(&number) || nix::sys::signal::Signal::try_from(number).is_ok();
+        let is_known =
+            REAL_TIME.contains(&number) || nix::sys::signal::Signal::try_from(number).is_ok();
         return is_known.then_some(number);
     }
     let upper = text.to_uppercase();
@@ -64,7 +66,8 @@ fn parse(text: &str) -> Option<i32> {
     if let Some(offset) = name.strip_prefix("SIGRTMAX") {
         return real_time(*REAL_TIME.end(), offset);
     }
-    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, name)| name);
+    let name =
+        ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, name)| name);
     name.parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
 }
 

@@ -263,7 +263,9 @@ impl Health {
         let (kind, rest) = self.test.split_first()?;
         match (kind.as_str(), rest) {
             ("CMD", words) if !words.is_empty() => Some(words.to_vec()),
-            ("CMD-SHELL", [line]) => Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()]),
+            ("CMD-SHELL", [line]) => {
+                Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()])
+            }
             _ => None,
         }
     }

@@ -49,12 +49,20 @@ mod tests {
 
     #[test]
     fn what_is_no_time_since_1970_is_not_taken() {
-        let good = [("2023-11-14T23:13:20.25+01:00", 1_700_000_000), ("2023-11-14t22:13:20z", 1_700_000_000)];
+        let good = [
+            ("2023-11-14T23:13:20.25+01:00", 1_700_000_000),
+            ("2023-11-14t22:13:20z", 1_700_000_000),
+        ];
         for (text, seconds) in good {
             assert_eq!(parse_rfc3339(text).map(|time| time.as_secs()), Some(seconds), "{text}");
         }
-        for text in ["1969-12-31T23:59:59Z", "2023-02-29T00:00:00Z", "2023-11-14T22:13:20", "2023-11-14", ""]
-        {
+        for text in [
+            "1969-12-31T23:59:59Z",
+            "2023-02-29T00:00:00Z",
+            "2023-11-14T22:13:20",
+            "2023-11-14",
+            "",
+        ] {
             assert_eq!(parse_rfc3339(text), None, "{text}");
         }
     }

@@ -40,7 +40,8 @@ pub fn run(arguments: &[String]) -> ExitCode {
     trace.step("requested-modules", || modules::load_requested(&rough.config.rancher.modules));
     trace.step("recovery", || recovery::run_if_asked(&rough));
     let has_state = trace.step("state", || state::enter(&rough));
-    let again = if has_state || state::has_problem() { trace.step("config", resolver::run) } else { None };
+    let again =
+        if has_state || state::has_problem() { trace.step("config", resolver::run) } else { None };
     let loaded = rough.config.rancher.modules.clone();
     let resolved = again.unwrap_or(rough);
     let added = more(&resolved.config.rancher.modules, &loaded);

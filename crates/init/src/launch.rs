@@ -1,8 +1,8 @@
 //! A service of the plan → a container of the engine: the only meeting of the two.
 
 use corral_engine::spec::{
-    self, Bind, ContainerSpec, Dns, Grace, Health, Limits, LogOptions, NetworkAttachment, Port, Requirements,
-    RestartPolicy, Seccomp, Ulimit,
+    self, Bind, ContainerSpec, Dns, Grace, Health, Limits, LogOptions, NetworkAttachment, Port,
+    Requirements, RestartPolicy, Seccomp, Ulimit,
 };
 use corral_plan::Service;
 use corral_plan::labels::KillMode;
@@ -11,7 +11,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What the engine is to make of a service.
-pub(crate) fn container(service: &Service, environment: &BTreeMap<String, String>) -> ContainerSpec {
+pub(crate) fn container(
+    service: &Service,
+    environment: &BTreeMap<String, String>,
+) -> ContainerSpec {
     let has_option =
         |wanted: &str| service.security_opt.iter().any(|option| option.replace('=', ":") == wanted);
     let mut spec = ContainerSpec {
@@ -34,7 +37,11 @@ pub(crate) fn container(service: &Service, environment: &BTreeMap<String, String
         cap_add: service.cap_add.clone(),
         cap_drop: service.cap_drop.clone(),
         no_new_privileges: has_option("no-new-privileges") || has_option("no-new-privileges:true"),
-        seccomp: if has_option("seccomp:unconfined") { Seccomp::Unconfined } else { Seccomp::Default },
+        seccomp: if has_option("seccomp:unconfined") {
+            Seccomp::Unconfined
+        } else {
+            Seccomp::Default
+        },
         bare_system_paths: has_option("systempaths:unconfined"),
         devices: service.devices.clone(),
         device_rules: service.device_rules.clone(),
@@ -72,8 +79,9 @@ fn limit(service: &Service, spec: &mut ContainerSpec) {
         pids: said.pids,
     };
     let ulimits = service.ulimits.iter().cloned();
-    spec.ulimits =
-        ulimits.map(|limit| Ulimit { name: limit.name, soft: limit.soft, hard: limit.hard }).collect();
+    spec.ulimits = ulimits
+        .map(|limit| Ulimit { name: limit.name, soft: limit.soft, hard: limit.hard })
+        .collect();
     spec.log = LogOptions {
         none: service.logging.none,
         max_bytes: service.logging.max_bytes,
@@ -242,7 +250,8 @@ mod tests {
         let text = "s: {image: i, environment: [A, B*, C=2, D, C=3]}";
         let service = &corral_plan::compose::parse("f", text).unwrap().services[0];
         let table = [("A", "0"), ("s/A", "1"), ("BB", "2"), ("BC", "2")];
-        let table = table.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let table =
+            table.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         assert_eq!(expand(service, &table), ["A=1", "BB=2", "BC=2", "C=3"]);
     }
 
@@ -252,7 +261,8 @@ mod tests {
                     mac_address: '02:42:ac:12:00:02', healthcheck: {test: [CMD, a], interval: 1500ms}, links: [b]}";
         let service = corral_plan::compose::parse("f", text).unwrap().services.remove(0);
         let spec = container(&service, &BTreeMap::new());
-        let read: ContainerSpec = serde_json::from_slice(&serde_json::to_vec(&spec).unwrap()).unwrap();
+        let read: ContainerSpec =
+            serde_json::from_slice(&serde_json::to_vec(&spec).unwrap()).unwrap();
         assert_eq!(read, spec);
         assert_eq!(spec.stop_timeout, Grace::Limited(Duration::from_secs(2)));
     }

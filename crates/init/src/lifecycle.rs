@@ -179,7 +179,9 @@ impl<C: Copy> Life<C> {
     pub(crate) fn handle(&mut self, event: Event, rules: Rules) -> Effects<C> {
         match (event, self.phase) {
             (Event::Start, Phase::Created | Phase::Exited | Phase::Pausing) => self.begin(rules),
-            (Event::Stop, _) if !self.is_at_rest() && !self.is_going_down() => self.stop(Stop::AsDefined),
+            (Event::Stop, _) if !self.is_at_rest() && !self.is_going_down() => {
+                self.stop(Stop::AsDefined)
+            }
             (Event::Replace, _) => self.replace(),
             (Event::Killed { surely }, Phase::Launching { .. } | Phase::Running) => {
                 if let Goal::Up { killed } = &mut self.goal {
@@ -191,7 +193,9 @@ impl<C: Copy> Life<C> {
             (Event::Made, Phase::Launching { ended, .. }) => self.made(ended),
             (Event::Started, Phase::Launching { ended, .. }) => self.started(ended),
             (Event::LaunchFailed, Phase::Preparing) => self.failed(rules),
-            (Event::LaunchFailed, Phase::Launching { made, ended }) => self.launch_failed(made, ended, rules),
+            (Event::LaunchFailed, Phase::Launching { made, ended }) => {
+                self.launch_failed(made, ended, rules)
+            }
             (Event::Ended { code, .. }, Phase::Launching { made, .. }) => {
                 self.phase = Phase::Launching { made, ended: Some(code) };
                 Vec::new()
@@ -201,7 +205,9 @@ impl<C: Copy> Life<C> {
             }
             (Event::CleanedUp, Phase::CleaningUp { code, .. }) => self.finish(code, rules.policy),
             (Event::PauseOver, Phase::Pausing) => self.begin(rules),
-            (Event::GraceOver, Phase::Running) if self.state() == State::Stopping => vec![Effect::Kill],
+            (Event::GraceOver, Phase::Running) if self.state() == State::Stopping => {
+                vec![Effect::Kill]
+            }
             _ => Vec::new(),
         }
     }
@@ -220,7 +226,9 @@ impl<C: Copy> Life<C> {
                 self.goal = Goal::Again(Stop::Kill);
                 Ok(Vec::new())
             }
-            (Phase::Launching { .. } | Phase::Running, Goal::Up { .. }) => Err(Refusal::RunsAlready),
+            (Phase::Launching { .. } | Phase::Running, Goal::Up { .. }) => {
+                Err(Refusal::RunsAlready)
+            }
             (_, Goal::Down(how) | Goal::Again(how)) => {
                 self.goal = Goal::Again(how);
                 Ok(Vec::new())
@@ -297,7 +305,11 @@ impl<C: Copy> Life<C> {
 
     fn made(&mut self, ended: Option<i32>) -> Effects<C> {
         self.phase = Phase::Launching { made: true, ended };
-        if ended.is_none() && self.goal == Goal::Down(Stop::Kill) { vec![Effect::Kill] } else { Vec::new() }
+        if ended.is_none() && self.goal == Goal::Down(Stop::Kill) {
+            vec![Effect::Kill]
+        } else {
+            Vec::new()
+        }
     }
 
     fn started(&mut self, ended: Option<i32>) -> Effects<C> {
@@ -408,7 +420,10 @@ impl<C: Copy> Life<C> {
 
     fn answer(&mut self, until: Until, outcome: Outcome) -> Effects<C> {
         let is_answered = |(_, other): &mut (C, Until)| *other == until;
-        self.waiting.extract_if(.., is_answered).map(|(client, _)| Effect::Answer(client, outcome)).collect()
+        self.waiting
+            .extract_if(.., is_answered)
+            .map(|(client, _)| Effect::Answer(client, outcome))
+            .collect()
     }
 }
 

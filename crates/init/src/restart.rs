@@ -19,7 +19,9 @@ pub fn wanted(policy: RestartPolicy, exit_code: i32, restarts: u32) -> bool {
     match policy {
         RestartPolicy::No => false,
         RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-        RestartPolicy::OnFailure(limit) => exit_code != 0 && limit.is_none_or(|limit| restarts < limit),
+        RestartPolicy::OnFailure(limit) => {
+            exit_code != 0 && limit.is_none_or(|limit| restarts < limit)
+        }
     }
 }
 

@@ -12,7 +12,10 @@ pub(crate) struct Up {
 }
 
 /// The ids of those to stop now. `waits_for`: service → the services that it waits for.
-pub(crate) fn next<'a>(up: &'a [Up], waits_for: &BTreeMap<String, BTreeSet<String>>) -> Vec<&'a str> {
+pub(crate) fn next<'a>(
+    up: &'a [Up],
+    waits_for: &BTreeMap<String, BTreeSet<String>>,
+) -> Vec<&'a str> {
     let is_needed = |name: &String| {
         up.iter().any(|other| waits_for.get(&other.name).is_some_and(|names| names.contains(name)))
     };

@@ -41,7 +41,13 @@ impl Trace {
         let after = self.spans.last().map(|span| span.name.clone()).into_iter().collect();
         let start = now();
         let result = work();
-        self.spans.push(Span { name: name.to_owned(), kind: "step".to_owned(), start, end: now(), after });
+        self.spans.push(Span {
+            name: name.to_owned(),
+            kind: "step".to_owned(),
+            start,
+            end: now(),
+            after,
+        });
         result
     }
 
@@ -72,7 +78,9 @@ pub fn critical_path<'a>(spans: &'a [Span], last: &str) -> Vec<&'a Span> {
     let mut next = spans.iter().find(|span| span.name == last);
     while let Some(span) = next {
         path.push(span);
-        let before = |candidate: &&Span| span.after.contains(&candidate.name) && candidate.start < span.start;
+        let before = |candidate: &&Span| {
+            span.after.contains(&candidate.name) && candidate.start < span.start
+        };
         next = spans.iter().filter(before).max_by_key(|candidate| candidate.end);
     }
     path.reverse();
@@ -116,7 +124,8 @@ mod tests {
             span("c", 9, 12, &["a", "b"]),
             span("d", 5, 20, &["a"]),
         ];
-        let names: Vec<&str> = critical_path(&spans, "c").iter().map(|span| span.name.as_str()).collect();
+        let names: Vec<&str> =
+            critical_path(&spans, "c").iter().map(|span| span.name.as_str()).collect();
         assert_eq!(names, ["b", "c"]);
     }
 }

@@ -50,7 +50,9 @@ pub fn load_devices() -> Vec<PathBuf> {
 pub fn load_volumes() -> Vec<Volume> {
     load_devices()
         .into_iter()
-        .filter_map(|device| load_file_system(&device).ok().flatten().map(|system| Volume { device, system }))
+        .filter_map(|device| {
+            load_file_system(&device).ok().flatten().map(|system| Volume { device, system })
+        })
         .collect()
 }
 
@@ -109,7 +111,8 @@ pub fn load_start(device: &Path, length: usize) -> Result<Vec<u8>> {
 fn is_idle_pseudo_device(device: &Path) -> bool {
     let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let pseudo = ["ram", "zram", "loop", "nbd", "fd"].iter().any(|prefix| name.starts_with(prefix));
-    let size = fs::read_to_string(Path::new("/sys/class/block").join(&name).join("size")).unwrap_or_default();
+    let size = fs::read_to_string(Path::new("/sys/class/block").join(&name).join("size"))
+        .unwrap_or_default();
     size.trim() == "0" || (pseudo && name.starts_with("ram")) || name.starts_with("fd")
 }
 
@@ -127,9 +130,18 @@ fn read_up_to(file: &File, buffer: &mut [u8]) -> usize {
 /// The file system whose superblock is in the first bytes of a device. They may be a stranger's: label and UUID are fit
 /// to be shown on a terminal, and the UUID to be part of a name.
 pub fn parse_file_system(start: &[u8]) -> Option<FileSystem> {
-    [parse_luks, parse_ext, parse_erofs, parse_iso9660, parse_xfs, parse_btrfs, parse_swap, parse_vfat]
-        .iter()
-        .find_map(|parse| parse(start))
+    [
+        parse_luks,
+        parse_ext,
+        parse_erofs,
+        parse_iso9660,
+        parse_xfs,
+        parse_btrfs,
+        parse_swap,
+        parse_vfat,
+    ]
+    .iter()
+    .find_map(|parse| parse(start))
 }
 
 fn field(bytes: &[u8], offset: usize, length: usize) -> Option<&[u8]> {
@@ -151,7 +163,14 @@ fn written_uuid(bytes: &[u8]) -> String {
 fn uuid(bytes: &[u8]) -> String {
     let hex = hex::encode(bytes);
     match hex.len() {
-        32 => format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]),
+        32 => format!(
+            "{}-{}-{}-{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..]
+        ),
         _ => hex,
     }
 }
@@ -178,9 +197,11 @@ fn parse_ext(start: &[u8]) -> Option<FileSystem> {
     let state = u16::from_le_bytes([block[0x3a], block[0x3b]]);
     let needs_recovery = block[0x60] & 4 != 0;
     let has_errors = state & 2 != 0;
-    let number = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    let number =
+        |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
     let has_64_bits = number(0x60) & 0x80 != 0;
-    let blocks = u64::from(number(0x4)) | if has_64_bits { u64::from(number(0x150)) << 32 } else { 0 };
+    let blocks =
+        u64::from(number(0x4)) | if has_64_bits { u64::from(number(0x150)) << 32 } else { 0 };
     // The largest block has 64 KiB.
     let block_size = Some(number(0x18)).filter(|log| *log <= 6).map(|log| 1024_u64 << log);
     Some(FileSystem {

@@ -10,7 +10,9 @@ pub fn load() -> Result<String> {
 
 /// The value of `name=value`; the last one takes effect.
 pub fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    line.split_whitespace().filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).next_back()
+    line.split_whitespace()
+        .filter_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        .next_back()
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ use std::os::unix::fs::OpenOptionsExt;
 pub fn say(line: &str) {
     kmsg::write(Level::Info, "corral", line);
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let console =
-        OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open("/dev/console");
+    let console = OpenOptions::new()
+        .write(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open("/dev/console");
     if let Ok(mut console) = console {
         let _ = console.write_all(format!("corral: {line}\r\n").as_bytes());
     }

@@ -56,9 +56,11 @@ mod tests {
 
     #[test]
     fn a_wait_of_any_length_has_an_end() {
-        for wait in
-            [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(i64::MAX.unsigned_abs())]
-        {
+        for wait in [
+            Duration::MAX,
+            Duration::from_secs(u64::MAX),
+            Duration::from_secs(i64::MAX.unsigned_abs()),
+        ] {
             assert!(after(wait) <= Instant::now() + LONGEST, "{wait:?}");
             assert_eq!(timespec(wait).tv_sec, LONGEST.as_secs().cast_signed());
         }
@@ -90,6 +92,9 @@ mod tests {
         theirs.write_all(b"x").unwrap();
         assert!(poll(&mut [PollFd::new(&ours, PollFlags::IN)], None).unwrap());
         assert!(poll(&mut [PollFd::new(&ours, PollFlags::IN)], after(Duration::MAX)).unwrap());
-        assert!(!poll(&mut [PollFd::new(&ours, PollFlags::IN)], end).unwrap(), "what comes too late");
+        assert!(
+            !poll(&mut [PollFd::new(&ours, PollFlags::IN)], end).unwrap(),
+            "what comes too late"
+        );
     }
 }

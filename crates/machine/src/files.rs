@@ -16,8 +16,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let temporary = temporary(path)?;
     let _ = fs::remove_file(&temporary);
-    let written =
-        write_new(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path).context("renaming"));
+    let written = write_new(&temporary, bytes, mode)
+        .and_then(|()| fs::rename(&temporary, path).context("renaming"));
     if written.is_err() {
         // What a full disk cut short would take its room for good.
         let _ = fs::remove_file(&temporary);
@@ -66,7 +66,8 @@ pub fn lock(path: &Path) -> Result<File> {
         .mode(0o600)
         .open(folder.join(format!(".{name}.lock")))
         .with_context(|| format!("locking {}", path.display()))?;
-    flock(&file, FlockOperation::LockExclusive).with_context(|| format!("locking {}", path.display()))?;
+    flock(&file, FlockOperation::LockExclusive)
+        .with_context(|| format!("locking {}", path.display()))?;
     Ok(file)
 }
 

@@ -56,7 +56,8 @@ pub fn room_behind(device: &Path) -> Option<Partition> {
 /// is.
 pub fn has_room_inside(device: &Path) -> bool {
     let used = block::load_file_system(device).ok().flatten().map_or(0, |system| system.size);
-    let size = File::open(device).and_then(|mut file| file.seek(SeekFrom::End(0))).unwrap_or_default();
+    let size =
+        File::open(device).and_then(|mut file| file.seek(SeekFrom::End(0))).unwrap_or_default();
     used > 0 && size.saturating_sub(used) > ROUNDING
 }
 

@@ -21,7 +21,9 @@ pub fn wait_for(
     inotify::add_watch(&watch, folder, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)
         .with_context(watching)?;
     while !is_there() {
-        if !deadline::poll(&mut [PollFd::new(&watch, PollFlags::IN)], deadline).with_context(watching)? {
+        if !deadline::poll(&mut [PollFd::new(&watch, PollFlags::IN)], deadline)
+            .with_context(watching)?
+        {
             return Ok(false);
         }
         let mut buffer = [0_u8; 4096];
@@ -50,7 +52,10 @@ mod tests {
             fs::rename(&draft, &file).unwrap();
             assert!(waiting.join().unwrap());
         });
-        assert!(wait_for(&folder, soon, || file.exists()).unwrap(), "one that is there is not waited for");
+        assert!(
+            wait_for(&folder, soon, || file.exists()).unwrap(),
+            "one that is there is not waited for"
+        );
         assert!(wait_for(&file.join("below"), None, || false).is_err());
         fs::remove_dir_all(folder).unwrap();
     }

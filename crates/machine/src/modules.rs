@@ -63,7 +63,10 @@ impl Index {
             request.trim().split_once(char::is_whitespace).unwrap_or((request.trim(), ""));
         let name = canonical(name);
         let is_built_in = self.built_in.contains(&name);
-        if is_built_in || self.loaded.contains(&name) || Path::new("/sys/module").join(&name).exists() {
+        if is_built_in
+            || self.loaded.contains(&name)
+            || Path::new("/sys/module").join(&name).exists()
+        {
             return Ok(());
         }
         let (path, needs) = self
@@ -112,8 +115,9 @@ impl Index {
             .flat_map(|(_, wishes)| wishes.clone())
             .collect();
         for wish in wishes {
-            let by_alias =
-                |(pattern, _): &&(String, String)| *pattern == wish || *pattern == format!("crypto-{wish}");
+            let by_alias = |(pattern, _): &&(String, String)| {
+                *pattern == wish || *pattern == format!("crypto-{wish}")
+            };
             let mut found: Vec<String> =
                 self.aliases.iter().filter(by_alias).map(|(_, module)| module.clone()).collect();
             found.extend(self.modules.contains_key(&wish).then(|| wish.clone()));
@@ -130,19 +134,28 @@ impl Index {
         let mut names = BTreeSet::new();
         for alias in load_modaliases(Path::new("/sys/devices")) {
             let matching = self.aliases.iter().filter(|(pattern, _)| matches(pattern, &alias));
-            names.extend(matching.map(|(_, module)| module.clone()).filter(|module| wanted(module)));
+            names
+                .extend(matching.map(|(_, module)| module.clone()).filter(|module| wanted(module)));
         }
-        names.iter().filter_map(|name| self.load(name).err().map(|error| format!("{error:#}"))).collect()
+        names
+            .iter()
+            .filter_map(|name| self.load(name).err().map(|error| format!("{error:#}")))
+            .collect()
     }
 
     fn insert(&mut self, path: &str, parameters: &str) -> Result<()> {
         let name = name_of(path);
-        let parameters = CString::new(parameters).context("parameters of a module with a NUL byte")?;
+        let parameters =
+            CString::new(parameters).context("parameters of a module with a NUL byte")?;
         if !self.loaded.insert(name.clone()) {
             return Ok(());
         }
-        let file = rustix::fs::open(self.folder.join(path), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .with_context(|| format!("loading module {name}: opening {path}"))?;
+        let file = rustix::fs::open(
+            self.folder.join(path),
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .with_context(|| format!("loading module {name}: opening {path}"))?;
         match rustix::system::finit_module(&file, &parameters, 0) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
             Err(error) => Err(error).with_context(|| format!("loading module {name}")),
@@ -170,7 +183,9 @@ fn load_modaliases(folder: &Path) -> BTreeSet<String> {
         let Ok(items) = fs::read_dir(&current) else { continue };
         for item in items.flatten() {
             if item.file_name() == "modalias" {
-                found.extend(fs::read_to_string(item.path()).ok().map(|text| text.trim().to_owned()));
+                found.extend(
+                    fs::read_to_string(item.path()).ok().map(|text| text.trim().to_owned()),
+                );
             } else if item.file_type().is_ok_and(|kind| kind.is_dir()) {
                 open.push(item.path());
             }
@@ -225,7 +240,9 @@ fn matches(pattern: &str, text: &str) -> bool {
             }
             _ => {}
         }
-        let Some((after_star, from)) = retry.filter(|(_, from)| !from.is_empty()) else { return false };
+        let Some((after_star, from)) = retry.filter(|(_, from)| !from.is_empty()) else {
+            return false;
+        };
         retry = Some((after_star, &from[1..]));
         (pattern, text) = (after_star, &from[1..]);
     }
@@ -270,7 +287,8 @@ mod tests {
         let mut index = Index::open(&base).unwrap();
         index.load_all(&["ours", "ours parameter=1"]).unwrap();
         let error = index.load_all(&["no-such", "ours", "nor-this x=1"]).unwrap_err().to_string();
-        let missing = |name: &str| format!("loading module {name}: this kernel has none of that name");
+        let missing =
+            |name: &str| format!("loading module {name}: this kernel has none of that name");
         assert_eq!(error, format!("{}; {}", missing("no_such"), missing("nor_this")));
         fs::remove_dir_all(base).unwrap();
     }
@@ -280,13 +298,21 @@ mod tests {
         let cases = [
             ("virtio:d00000002v*", "virtio:d00000002v00001AF4", true),
             ("virtio:d00000002v*", "virtio:d00000001v00001AF4", false),
-            ("pci:v*d*sv*sd*bc01sc06i01*", "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", true),
+            (
+                "pci:v*d*sv*sd*bc01sc06i01*",
+                "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01",
+                true,
+            ),
             (
                 "usb:v*p*d*dc*dsc*dp*ic08isc06ip50in*",
                 "usb:v46F4p0001d0000dc00dsc00dp00ic08isc06ip50in00",
                 true,
             ),
-            ("input:b*v*p*e*-e*1,*k*110,*r*", "input:b0003v0627p0001e0001-e0,1,2,4,k110,111,r0,1", true),
+            (
+                "input:b*v*p*e*-e*1,*k*110,*r*",
+                "input:b0003v0627p0001e0001-e0,1,2,4,k110,111,r0,1",
+                true,
+            ),
             ("dmi*:[A-C]x?", "dmi5:Bxy", true),
             ("dmi*:[A-C]x?", "dmi5:Dxy", false),
         ];

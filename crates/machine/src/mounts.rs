@@ -45,9 +45,21 @@ pub const SYSTEM: [Mount<'static>; 9] = [
         flags: DEVICES,
         data: "mode=0620,gid=5,ptmxmode=0666",
     },
-    Mount { source: "shm", target: "/dev/shm", kind: "tmpfs", flags: SAFE, data: "mode=1777,size=64m" },
+    Mount {
+        source: "shm",
+        target: "/dev/shm",
+        kind: "tmpfs",
+        flags: SAFE,
+        data: "mode=1777,size=64m",
+    },
     Mount { source: "mqueue", target: "/dev/mqueue", kind: "mqueue", flags: SAFE, data: "" },
-    Mount { source: "cgroup2", target: "/sys/fs/cgroup", kind: "cgroup2", flags: SAFE, data: "nsdelegate" },
+    Mount {
+        source: "cgroup2",
+        target: "/sys/fs/cgroup",
+        kind: "cgroup2",
+        flags: SAFE,
+        data: "nsdelegate",
+    },
     Mount {
         source: "tmp",
         target: "/tmp",
@@ -62,7 +74,13 @@ pub const SYSTEM: [Mount<'static>; 9] = [
         flags: MountFlags::NOSUID.union(MountFlags::NODEV),
         data: "mode=0755,size=16m",
     },
-    Mount { source: "var", target: "/var", kind: "tmpfs", flags: MountFlags::NODEV, data: "mode=0755" },
+    Mount {
+        source: "var",
+        target: "/var",
+        kind: "tmpfs",
+        flags: MountFlags::NODEV,
+        data: "mode=0755",
+    },
     Mount {
         source: "mnt",
         target: "/mnt",
@@ -96,7 +114,8 @@ pub fn bind(source: &Path, target: &Path) -> Result<()> {
 
 /// Moves a mount.
 pub fn move_to(source: &Path, target: &Path) -> Result<()> {
-    mount_move(source, target).with_context(|| format!("moving {} to {}", source.display(), target.display()))
+    mount_move(source, target)
+        .with_context(|| format!("moving {} to {}", source.display(), target.display()))
 }
 
 /// Makes what is mounted below `target` be seen in all copies of it.
@@ -122,7 +141,8 @@ pub fn remount(target: &Path, read_only: bool) -> Result<()> {
 /// Whether something is mounted exactly there.
 pub fn is_mount_point(target: &Path) -> bool {
     let Some(parent) = target.parent() else { return true };
-    let device =
-        |path: &Path| rustix::fs::statat(CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map(|s| s.st_dev);
+    let device = |path: &Path| {
+        rustix::fs::statat(CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map(|s| s.st_dev)
+    };
     matches!((device(target), device(parent)), (Ok(here), Ok(above)) if here != above)
 }

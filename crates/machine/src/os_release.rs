@@ -6,5 +6,8 @@ use std::fs;
 pub fn running_version() -> String {
     let text = fs::read_to_string("/usr/share/ros/os-release").unwrap_or_default();
     let found = text.lines().find_map(|line| line.strip_prefix("VERSION_ID="));
-    found.map_or_else(|| env!("CARGO_PKG_VERSION").to_owned(), |version| version.trim_matches('"').to_owned())
+    found.map_or_else(
+        || env!("CARGO_PKG_VERSION").to_owned(),
+        |version| version.trim_matches('"').to_owned(),
+    )
 }

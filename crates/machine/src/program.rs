@@ -43,14 +43,19 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Result<String> {
 
 /// Runs a program and returns how it ended. At the deadline it is killed, which is an error;
 /// without one it may take as long as it takes.
-pub fn output(command: &mut Command, input: &[u8], deadline: impl Into<Option<Instant>>) -> Result<Ended> {
+pub fn output(
+    command: &mut Command,
+    input: &[u8],
+    deadline: impl Into<Option<Instant>>,
+) -> Result<Ended> {
     let begin = Instant::now();
     let program = name(command);
     let (stdout, stderr) = (memory(&[])?, memory(&[])?);
     let stdin = if input.is_empty() { Stdio::null() } else { memory(input)?.into() };
     command.stdin(stdin).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     let spawned = command.spawn();
-    let mut child = spawned.with_context(|| format!("starting {}", command.get_program().display()))?;
+    let mut child =
+        spawned.with_context(|| format!("starting {}", command.get_program().display()))?;
     let Some(status) = wait(&mut child, deadline)? else {
         let _ = child.kill();
         let _ = wait(&mut child, deadline::after(KILL_TIME));
@@ -62,8 +67,10 @@ pub fn output(command: &mut Command, input: &[u8], deadline: impl Into<Option<In
 /// Waits until a process has ended; None if it has not by the deadline. Without one, this waits as
 /// long as it takes.
 pub fn wait(child: &mut Child, deadline: impl Into<Option<Instant>>) -> Result<Option<ExitStatus>> {
-    let handle = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("watching a process")?;
-    deadline::poll(&mut [PollFd::new(&handle, PollFlags::IN)], deadline).context("watching a process")?;
+    let handle =
+        pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("watching a process")?;
+    deadline::poll(&mut [PollFd::new(&handle, PollFlags::IN)], deadline)
+        .context("watching a process")?;
     child.try_wait().context("asking how a process ended")
 }
 
@@ -107,7 +114,9 @@ fn memory(bytes: &[u8]) -> Result<File> {
 
 fn text(mut file: File) -> Result<String> {
     let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).context("reading what a program wrote")?;
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut bytes))
+        .context("reading what a program wrote")?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -155,7 +164,8 @@ mod tests {
     #[test]
     fn a_deadline_ends_a_program_and_a_child_left_behind_holds_nothing_up() {
         let begin = Instant::now();
-        let late = output(&mut shell("exec sleep 60"), &[], begin + Duration::from_millis(20)).unwrap_err();
+        let late = output(&mut shell("exec sleep 60"), &[], begin + Duration::from_millis(20))
+            .unwrap_err();
         assert!(late.to_string().starts_with("sh: it was not done after "), "{late}");
         assert_eq!(run(&mut shell("sleep 60 & echo started")).unwrap(), "started\n");
         assert!(begin.elapsed() < Duration::from_secs(60));

@@ -17,8 +17,9 @@ impl Uevents {
     /// Subscribes.
     pub fn open() -> Result<Uevents> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(KOBJECT_UEVENT))
-            .context("subscribing to device events")?;
+        let socket =
+            socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(KOBJECT_UEVENT))
+                .context("subscribing to device events")?;
         bind(&socket, &SocketAddrNetlink::new(0, 1)).context("subscribing to device events")?;
         Ok(Uevents(socket))
     }
@@ -29,7 +30,8 @@ impl Uevents {
         // A device can be there before its partitions are read: look again at least every half
         // second.
         let again = until.min(now + Duration::from_millis(500));
-        deadline::poll(&mut [PollFd::new(&self.0, PollFlags::IN)], again).context("waiting for devices")?;
+        deadline::poll(&mut [PollFd::new(&self.0, PollFlags::IN)], again)
+            .context("waiting for devices")?;
         let mut buffer = [0_u8; 8192];
         while recv(&self.0, &mut buffer, RecvFlags::empty()).is_ok_and(|(length, _)| length > 0) {}
         Ok(now < until)

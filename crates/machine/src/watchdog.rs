@@ -32,5 +32,6 @@ pub fn stop() -> Result<()> {
 
 /// Does one run?
 pub fn runs() -> bool {
-    fs::read_to_string("/sys/class/watchdog/watchdog0/state").is_ok_and(|state| state.trim() == "active")
+    fs::read_to_string("/sys/class/watchdog/watchdog0/state")
+        .is_ok_and(|state| state.trim() == "active")
 }

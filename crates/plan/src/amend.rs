@@ -107,7 +107,8 @@ fn merge_one(
 fn parse_part(service: &Service, part: &Value, table: &Environment) -> Result<Service, String> {
     let mut definition = part.as_object().cloned().unwrap_or_default();
     definition.insert("image".to_owned(), Value::String(service.image.clone()));
-    let file = Value::Object(Map::from_iter([(service.name.to_string(), Value::Object(definition))]));
+    let file =
+        Value::Object(Map::from_iter([(service.name.to_string(), Value::Object(definition))]));
     let parsed = parse_tree("", &Node::from_value(&file), table).map_err(|error| error.message)?;
     parsed.services.into_iter().next().ok_or_else(|| "a service is wanted here".to_owned())
 }
@@ -117,7 +118,9 @@ fn merge(service: &mut Service, key: &str, said: Service, refusals: &mut Vec<Ref
         "environment" => merge_environment(service, said.environment, refusals),
         "labels" => merge_labels(service, said, refusals),
         "volumes" => merge_volumes(service, said.volumes, refusals),
-        "ports" if matches!(service.network, Network::Bridges(_)) => service.ports.extend(said.ports),
+        "ports" if matches!(service.network, Network::Bridges(_)) => {
+            service.ports.extend(said.ports)
+        }
         "ports" => refusals.push(refuse(
             key,
             format!("{} has the host's network: its ports need not be published", service.name),
@@ -154,7 +157,8 @@ fn merge_labels(service: &mut Service, said: Service, refusals: &mut Vec<Refusal
         if !is_of_system {
             service.label_map.insert(label, value);
         } else if service.label_map.get(&label) != Some(&value) {
-            let why = format!("{label} says how the system runs {}, and stays as it is", service.name);
+            let why =
+                format!("{label} says how the system runs {}, and stays as it is", service.name);
             refusals.push(refuse("labels", why));
         }
     }
@@ -184,13 +188,16 @@ fn check_volume(service: &Service, volume: &Volume) -> Result<(), String> {
     if !matches!(&volume.source, Source::Path(path) if path.starts_with('/')) {
         return Err("a service of the system takes paths of the host only".to_owned());
     }
-    let is_in = |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
+    let is_in =
+        |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
     if !OF_OWNER.iter().chain(&HARMLESS).any(|path| is_in(target, path)) {
         let allowed = [OF_OWNER.as_slice(), &HARMLESS].concat().join(", ");
         return Err(format!("a volume can be added to {} below {allowed}", service.name));
     }
     let own = service.volumes.iter().find(|own| !own.optional && is_in(&own.target, target));
-    own.map_or(Ok(()), |own| Err(format!("it would hide {}, which {} needs", own.target, service.name)))
+    own.map_or(Ok(()), |own| {
+        Err(format!("it would hide {}, which {} needs", own.target, service.name))
+    })
 }
 
 fn refuse(key: &str, why: String) -> Refusal {
@@ -228,10 +235,17 @@ mod tests {
         assert_eq!(refused, Vec::<String>::new());
         assert_eq!(service.environment, ["A=1", "B=2"]);
         assert_eq!(service.label_map["mine"], "yes");
-        let added: Vec<(&str, bool)> =
-            service.volumes.iter().map(|volume| (volume.target.as_str(), volume.optional)).collect();
-        let expected =
-            [("/run", false), ("/home", false), ("/data", true), ("/etc/docker/certs.d/ca.crt", true)];
+        let added: Vec<(&str, bool)> = service
+            .volumes
+            .iter()
+            .map(|volume| (volume.target.as_str(), volume.optional))
+            .collect();
+        let expected = [
+            ("/run", false),
+            ("/home", false),
+            ("/data", true),
+            ("/etc/docker/certs.d/ca.crt", true),
+        ];
         assert_eq!(added, expected);
         assert!(service.logging.none);
     }

@@ -99,7 +99,8 @@ impl Plan {
     /// broken one after the other, and reported. What an owner's service defines is dropped before
     /// what a built-in one defines.
     pub fn new(mut services: Vec<Service>) -> (Plan, Cycles) {
-        let built_in = services.iter().filter(|service| service.built_in).flat_map(said_by).collect();
+        let built_in =
+            services.iter().filter(|service| service.built_in).flat_map(said_by).collect();
         let mut sorting = Sorting { waits_for: waits(&services), built_in, ..Sorting::default() };
         let names: Vec<String> = sorting.waits_for.keys().cloned().collect();
         names.iter().for_each(|name| sorting.visit(name));
@@ -127,7 +128,8 @@ impl Plan {
             let mut volumes = std::mem::take(&mut self.services[at].volumes);
             for (name, read_only) in self.services[at].volumes_from.clone() {
                 let taken = self.get(&name).map(|other| other.volumes.clone()).unwrap_or_default();
-                let is_new = |volume: &Volume| !volumes.iter().any(|own| own.target == volume.target);
+                let is_new =
+                    |volume: &Volume| !volumes.iter().any(|own| own.target == volume.target);
                 let new: Vec<Volume> = taken.into_iter().filter(is_new).collect();
                 let with_mode =
                     |volume: Volume| Volume { read_only: volume.read_only || read_only, ..volume };
@@ -169,9 +171,14 @@ impl Plan {
 
     /// What keeps a service from being started, where waiting alone does not help: a dependency is
     /// not healthy, or did not end as it must.
-    pub fn obstacle(&self, service: &Service, progress: impl Fn(&str) -> Progress) -> Option<Obstacle> {
-        let mut needed =
-            service.needs().filter_map(|name| Some((name, service.depends_on.get(name)?.condition)));
+    pub fn obstacle(
+        &self,
+        service: &Service,
+        progress: impl Fn(&str) -> Progress,
+    ) -> Option<Obstacle> {
+        let mut needed = service
+            .needs()
+            .filter_map(|name| Some((name, service.depends_on.get(name)?.condition)));
         needed.find_map(|(name, condition)| {
             let what = match (condition, progress(name)) {
                 (Condition::ServiceHealthy, Progress::Unhealthy) => "is not healthy",
@@ -223,8 +230,9 @@ fn said_by(service: &Service) -> impl Iterator<Item = Wait> {
 
 /// Takes out of the definitions what is not waited for any more.
 fn forget(services: &mut [Service], dropped: &Dropped) {
-    let is_dropped =
-        |service: &str, other: &str| dropped.get(service).is_some_and(|others| others.contains(other));
+    let is_dropped = |service: &str, other: &str| {
+        dropped.get(service).is_some_and(|others| others.contains(other))
+    };
     for service in services.iter_mut().filter(|_| !dropped.is_empty()) {
         let name = service.name.as_str();
         service.labels.after.retain(|other| !is_dropped(name, other));
@@ -280,11 +288,14 @@ impl Sorting {
     /// Each name waits for the next, the last one for the first. Returns the number of names up to
     /// the one that waits less now.
     fn break_circle(&mut self, names: &[String]) -> usize {
-        let wait =
-            |at: usize| Wait { service: names[at].clone(), other: names[(at + 1) % names.len()].clone() };
+        let wait = |at: usize| Wait {
+            service: names[at].clone(),
+            other: names[(at + 1) % names.len()].clone(),
+        };
         // What no built-in service defines is dropped; of several the last one.
         let last = names.len() - 1;
-        let weakest = (0..names.len()).rev().find(|at| !self.built_in.contains(&wait(*at))).unwrap_or(last);
+        let weakest =
+            (0..names.len()).rev().find(|at| !self.built_in.contains(&wait(*at))).unwrap_or(last);
         let dropped = wait(weakest);
         if let Some(others) = self.waits_for.get_mut(&dropped.service) {
             others.remove(&dropped.other);
@@ -340,7 +351,10 @@ mod tests {
         assert_eq!((failed.service.as_str(), failed.what), ("setup", "has failed"));
         let sick = plan.obstacle(web, at(Progress::Unhealthy, Progress::Completed)).unwrap();
         assert_eq!((sick.service.as_str(), sick.what), ("db", "is not healthy"));
-        assert_eq!(plan.missing(), [Missing { service: "web".to_owned(), needs: "away".to_owned() }]);
+        assert_eq!(
+            plan.missing(),
+            [Missing { service: "web".to_owned(), needs: "away".to_owned() }]
+        );
     }
 
     #[test]
@@ -361,7 +375,8 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
         let mut services = Vec::new();
         for line in text.split(", ") {
             let (name, others) = line.split_once(": ").unwrap();
-            let definition = format!("{name}: {{image: i, labels: {{io.rancher.os.after: '{others}'}}}}");
+            let definition =
+                format!("{name}: {{image: i, labels: {{io.rancher.os.after: '{others}'}}}}");
             let mut service = parse("f", &definition).unwrap().services.remove(0);
             service.built_in = name == name.to_uppercase();
             services.push(service);
@@ -375,7 +390,9 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
         let (plan, cycles) = broken("a: b, b: a");
         assert_eq!(
             cycles,
-            ["these services wait for each other in a circle: a → b → a; b starts without waiting for a"]
+            [
+                "these services wait for each other in a circle: a → b → a; b starts without waiting for a"
+            ]
         );
         assert!(plan.is_ready(plan.get("b").unwrap(), |_| Progress::Waiting));
         assert!(!plan.is_ready(plan.get("a").unwrap(), |_| Progress::Waiting));
@@ -419,7 +436,8 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
     fn a_long_chain_and_a_thousand_circles_are_no_matter() {
         let chain: Vec<String> = (0..20_000).map(|at| format!("s{at}: s{}", at + 1)).collect();
         assert_eq!(broken(&chain.join(", ")).1.len(), 0);
-        let circles: Vec<String> = (0..1000).map(|at| format!("a{at}: b{at}, b{at}: a{at}")).collect();
+        let circles: Vec<String> =
+            (0..1000).map(|at| format!("a{at}: b{at}, b{at}: a{at}")).collect();
         let (plan, shown) = broken(&circles.join(", "));
         assert_eq!((plan.services.len(), shown.len()), (2000, MOST_SHOWN));
     }
@@ -429,15 +447,17 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
         const COUNT: usize = 430;
         let names: Vec<String> = (0..COUNT).map(|at| format!("s{at}")).collect();
         let services = names.iter().map(|name| {
-            let mut service = Service::new(ServiceName::try_from(name.clone()).unwrap(), "image".to_owned());
+            let mut service =
+                Service::new(ServiceName::try_from(name.clone()).unwrap(), "image".to_owned());
             service.labels.after = names.iter().filter(|other| *other != name).cloned().collect();
             service
         });
         let (plan, cycles) = Plan::new(services.collect());
         assert_eq!(cycles.shown.len() + cycles.more, COUNT * (COUNT - 1) / 2);
         assert_eq!(cycles.shown.len(), MOST_SHOWN);
-        let waits =
-            |plan: &Plan| plan.services.iter().map(|service| service.labels.after.len()).sum::<usize>();
+        let waits = |plan: &Plan| {
+            plan.services.iter().map(|service| service.labels.after.len()).sum::<usize>()
+        };
         assert_eq!(waits(&plan), COUNT * (COUNT - 1) / 2, "half of them is left");
         assert_eq!(Plan::new(plan.services).1, Cycles::default());
     }

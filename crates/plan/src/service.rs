@@ -150,8 +150,11 @@ pub const DEFAULT_BRIDGE: &str = "bridge";
 impl Network {
     /// The engine's own bridge, `docker-sys`.
     pub fn default_bridge() -> Network {
-        let network =
-            BridgeNetwork { name: DEFAULT_BRIDGE.to_owned(), external: true, ..BridgeNetwork::default() };
+        let network = BridgeNetwork {
+            name: DEFAULT_BRIDGE.to_owned(),
+            external: true,
+            ..BridgeNetwork::default()
+        };
         Network::Bridges(vec![Attachment { network, ..Attachment::default() }])
     }
 }

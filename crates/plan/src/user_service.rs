@@ -30,7 +30,9 @@ pub struct UserService {
 
 /// Reads a definition, in which variables were put in already.
 pub fn parse(name: &str, definition: &Value, table: &Environment) -> Result<UserService, String> {
-    let Some(keys) = definition.as_object() else { return Err(format!("{name}: a mapping is wanted")) };
+    let Some(keys) = definition.as_object() else {
+        return Err(format!("{name}: a mapping is wanted"));
+    };
     let image = definition.get("image").map(scalar).filter(|image| !image.is_empty());
     let image = image.ok_or_else(|| format!("{name}: image is missing"))?;
     let container = definition.get("container_name").map_or_else(|| name.to_owned(), scalar);
@@ -106,7 +108,9 @@ impl UserService {
             "healthcheck" => self.add_health(value),
             "logging" => {
                 self.optional("--log-driver", &value["driver"]);
-                pairs(&value["options"], "=").into_iter().for_each(|item| self.flag("--log-opt", item));
+                pairs(&value["options"], "=")
+                    .into_iter()
+                    .for_each(|item| self.flag("--log-opt", item));
             }
             "networks" => self.add_networks(value),
             "ports" => items(value).iter().for_each(|port| self.flag("--publish", published(port))),
@@ -157,9 +161,10 @@ impl UserService {
         let words = test.get(1..).unwrap_or_default();
         match kind {
             "CMD-SHELL" => self.flag("--health-cmd", words.join(" ")),
-            "CMD" => {
-                self.flag("--health-cmd", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))
-            }
+            "CMD" => self.flag(
+                "--health-cmd",
+                words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+            ),
             _ => {}
         }
         for (key, flag) in [
@@ -178,7 +183,9 @@ impl UserService {
         for name in names(value) {
             let place = &value[&name];
             let mut words = vec![format!("name={name}")];
-            words.extend(pairs(&place["aliases"], "=").into_iter().map(|alias| format!("alias={alias}")));
+            words.extend(
+                pairs(&place["aliases"], "=").into_iter().map(|alias| format!("alias={alias}")),
+            );
             for (key, word) in
                 [("ipv4_address", "ip"), ("ipv6_address", "ip6"), ("mac_address", "mac-address")]
             {
@@ -192,7 +199,8 @@ impl UserService {
     fn add_volume(&mut self, value: &Value) {
         let Value::Object(_) = value else { return self.flag("--volume", scalar(value)) };
         let kind = value["type"].as_str().unwrap_or("volume");
-        let mut words = vec![format!("type={kind}"), format!("target={}", scalar(&value["target"]))];
+        let mut words =
+            vec![format!("type={kind}"), format!("target={}", scalar(&value["target"]))];
         words.extend(value.get("source").map(|source| format!("source={}", scalar(source))));
         if scalar(&value["read_only"]) == "true" {
             words.push("readonly".to_owned());
@@ -213,7 +221,8 @@ impl UserService {
         match policy["condition"].as_str() {
             Some("none") => self.flag("--restart", "no".to_owned()),
             Some("on-failure") => {
-                let attempts = policy.get("max_attempts").map(|count| format!(":{}", scalar(count)));
+                let attempts =
+                    policy.get("max_attempts").map(|count| format!(":{}", scalar(count)));
                 self.flag("--restart", format!("on-failure{}", attempts.unwrap_or_default()));
             }
             Some(_) => self.flag("--restart", "always".to_owned()),
@@ -279,7 +288,8 @@ fn items(value: &Value) -> &[Value] {
 /// A port in either form, as `--publish` takes it.
 fn published(value: &Value) -> String {
     let Value::Object(_) = value else { return scalar(value) };
-    let part = |key: &str| value.get(key).map(|part| format!("{}:", scalar(part))).unwrap_or_default();
+    let part =
+        |key: &str| value.get(key).map(|part| format!("{}:", scalar(part))).unwrap_or_default();
     let protocol = value.get("protocol").map_or("tcp".to_owned(), scalar);
     format!("{}{}{}/{protocol}", part("host_ip"), part("published"), scalar(&value["target"]))
 }
@@ -377,6 +387,9 @@ mod tests {
         let definition = json!({"image": "i", "depends_on": {"db": {"condition": "service_healthy"}}, "profiles": ["x"], "networks": ["n"]});
         let service = parse("s", &definition, &Environment::new()).unwrap();
         assert_eq!(service.needs, [("db".to_owned(), Condition::ServiceHealthy)].into());
-        assert_eq!((service.profiles, service.networks), (vec!["x".to_owned()], vec!["n".to_owned()]));
+        assert_eq!(
+            (service.profiles, service.networks),
+            (vec!["x".to_owned()], vec!["n".to_owned()])
+        );
     }
 }

@@ -2,7 +2,12 @@
 //! and optional services, consoles, engines. Also some in the language of today. All of them are
 //! read, and nothing in them is lost.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends at what is wrong")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at what is wrong"
+)]
 
 use corral_plan::compose::{ServiceFile, parse_with};
 use corral_plan::resolved::Environment;
@@ -14,9 +19,10 @@ use std::path::Path;
 const CATALOGUE: usize = 63;
 
 fn files(folder: &str) -> Vec<(String, ServiceFile)> {
-    let table: Environment = [("ECS_AGENT_VERSION", ":v1.14.1"), ("KERNEL_VERSION", "4.9.45-rancher")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
+    let table: Environment =
+        [("ECS_AGENT_VERSION", ":v1.14.1"), ("KERNEL_VERSION", "4.9.45-rancher")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
     let mut files: Vec<(String, ServiceFile)> = fs::read_dir(folder)
         .unwrap()
@@ -43,15 +49,25 @@ fn every_file_of_the_catalogue_is_read_without_a_word() {
     for (name, file) in &files {
         assert!(file.warnings.is_empty(), "{name}: {:?}", file.warnings);
         assert!(!file.services.is_empty(), "{name}");
-        let users = ["amazon-ecs-agent", "rancher-server", "rancher-server-stable"].contains(&name.as_str());
+        let users = ["amazon-ecs-agent", "rancher-server", "rancher-server-stable"]
+            .contains(&name.as_str());
         assert!(file.services.iter().all(|service| service.labels.system != users), "{name}");
     }
 }
 
 #[test]
 fn services_of_the_original_become_one_plan_with_the_volumes_of_its_volume_containers() {
-    let names =
-        ["console", "docker", "network", "ntp", "udev", "udev-cold", "cloud-init-execute", "volumes", "zfs"];
+    let names = [
+        "console",
+        "docker",
+        "network",
+        "ntp",
+        "udev",
+        "udev-cold",
+        "cloud-init-execute",
+        "volumes",
+        "zfs",
+    ];
     let all = files("catalogue").into_iter().filter(|(name, _)| names.contains(&name.as_str()));
     let plan = Plan::new(all.flat_map(|(_, file)| file.services).collect()).0;
     assert!(plan.missing().is_empty(), "{:?}", plan.missing());
@@ -87,7 +103,10 @@ fn files_of_today_are_read_without_a_word() {
     }
     let shipper = files("today").into_iter().find(|(name, _)| name == "log-shipper").unwrap().1;
     let debug = shipper.services.iter().find(|service| service.name.as_str() == "debug").unwrap();
-    assert_eq!((debug.image.as_str(), debug.profiles.join(" ").as_str()), ("fluent/fluent-bit", "debug"));
+    assert_eq!(
+        (debug.image.as_str(), debug.profiles.join(" ").as_str()),
+        ("fluent/fluent-bit", "debug")
+    );
     let plan = Plan::new(shipper.services).0;
     assert_eq!(plan.waits_for["shipper"], ["store".to_owned()].into());
 }

@@ -15,7 +15,8 @@ pub(crate) fn partition(partition: &Partition) -> Result<()> {
     let mut sfdisk = Command::new("/usr/sbin/sfdisk");
     sfdisk.args(["--force", "--no-reread", "--no-tell-kernel", "-N", &number]).arg(disk);
     program::feed(&mut sfdisk, b",+\n")?;
-    program::run(Command::new("/usr/bin/partx").args(["--update", "--nr", &number]).arg(disk)).map(drop)
+    program::run(Command::new("/usr/bin/partx").args(["--update", "--nr", &number]).arg(disk))
+        .map(drop)
 }
 
 /// Grows the ext4 file system of a device.

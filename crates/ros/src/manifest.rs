@@ -65,8 +65,8 @@ struct Descriptor {
 impl Release {
     /// Reads a manifest.
     pub fn parse(manifest: Vec<u8>, signature: String) -> Result<Release> {
-        let parsed: Manifest =
-            serde_json::from_slice(&manifest).context("this is no release: reading its manifest")?;
+        let parsed: Manifest = serde_json::from_slice(&manifest)
+            .context("this is no release: reading its manifest")?;
         let version = parsed.annotations.get(VERSION).cloned().unwrap_or_default();
         if !is_version(&version) {
             bail!("this is no release: {version:?} is not a version");
@@ -103,7 +103,10 @@ impl Descriptor {
     fn part(&self, name: &str) -> Result<Part> {
         let hex = self.digest.strip_prefix("sha256:").unwrap_or_default();
         if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            bail!("this is no release: {:?} of {name} is not a digest that can be checked", self.digest);
+            bail!(
+                "this is no release: {:?} of {name} is not a digest that can be checked",
+                self.digest
+            );
         }
         Ok(Part { name: name.to_owned(), digest: self.digest.clone(), size: self.size })
     }
@@ -122,9 +125,11 @@ fn is_version(text: &str) -> bool {
 pub fn parse_index(index: &[u8]) -> Result<Index> {
     let index: Value = serde_json::from_slice(index).context("reading index.json")?;
     let entries = index["manifests"].as_array().map_or(&[][..], Vec::as_slice);
-    let name = |entry: &Value| entry["annotations"][REF_NAME].as_str().unwrap_or_default().to_owned();
+    let name =
+        |entry: &Value| entry["annotations"][REF_NAME].as_str().unwrap_or_default().to_owned();
     let found = entries.iter().find(|entry| !name(entry).ends_with(".sig"));
-    let manifest = found.context("index.json names no release")?["digest"].as_str().unwrap_or_default();
+    let manifest =
+        found.context("index.json names no release")?["digest"].as_str().unwrap_or_default();
     let tag = signature_tag(manifest);
     let signature = entries.iter().find(|entry| name(entry) == tag);
     let signature = signature.and_then(|entry| entry["digest"].as_str()).map(str::to_owned);
@@ -147,8 +152,10 @@ pub fn check_signature(manifest: &[u8], signature: &str, keys: &[Vec<u8>]) -> Re
     if signature.trim().is_empty() {
         bail!("this release is not signed; --insecure takes it all the same");
     }
-    let signature = hex::decode(signature.trim()).ok().context("the signature is not hexadecimal")?;
-    let is_good = |key: &Vec<u8>| UnparsedPublicKey::new(&ED25519, key).verify(manifest, &signature).is_ok();
+    let signature =
+        hex::decode(signature.trim()).ok().context("the signature is not hexadecimal")?;
+    let is_good =
+        |key: &Vec<u8>| UnparsedPublicKey::new(&ED25519, key).verify(manifest, &signature).is_ok();
     if keys.iter().any(is_good) {
         return Ok(());
     }
@@ -165,8 +172,7 @@ mod tests {
     use ring::signature::{Ed25519KeyPair, KeyPair};
 
     fn manifest(version: &str, digest: &str) -> Vec<u8> {
-        let layer =
-            |name: &str| serde_json::json!({"digest": digest, "size": 5, "annotations": {TITLE: name}});
+        let layer = |name: &str| serde_json::json!({"digest": digest, "size": 5, "annotations": {TITLE: name}});
         let layers: Vec<_> = FILES.iter().map(|name| layer(name)).collect();
         serde_json::json!({
             "config": {"digest": digest, "size": 2}, "layers": layers, "annotations": {VERSION: version},
@@ -187,7 +193,10 @@ mod tests {
             ("1", "md5:abc"),
             ("1", "sha256:../../etc/passwd"),
         ] {
-            assert!(Release::parse(manifest(version, digest), String::new()).is_err(), "{version} {digest}");
+            assert!(
+                Release::parse(manifest(version, digest), String::new()).is_err(),
+                "{version} {digest}"
+            );
         }
         assert!(Release::parse(b"{}".to_vec(), String::new()).is_err());
     }
@@ -225,11 +234,11 @@ mod tests {
 
     #[test]
     fn an_index_names_a_release_and_its_signature() {
-        let entry =
-            |digest: &str, name: &str| serde_json::json!({"digest": digest, "annotations": {REF_NAME: name}});
+        let entry = |digest: &str, name: &str| serde_json::json!({"digest": digest, "annotations": {REF_NAME: name}});
         let entries = [entry("sha256:b", "sha256-a.sig"), entry("sha256:a", "1.0")];
         let index = serde_json::json!({"manifests": entries}).to_string();
-        let expected = Index { manifest: "sha256:a".to_owned(), signature: Some("sha256:b".to_owned()) };
+        let expected =
+            Index { manifest: "sha256:a".to_owned(), signature: Some("sha256:b".to_owned()) };
         assert_eq!(parse_index(index.as_bytes()).unwrap(), expected);
         assert!(parse_index(b"{}").is_err() && parse_index(b"").is_err());
     }

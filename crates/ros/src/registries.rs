@@ -11,7 +11,10 @@ pub(crate) fn load() -> Settings {
     let engine = rancher.system_docker;
     let account = |(host, auth): (String, RegistryAuth)| Some((host, auth.account()?));
     Settings {
-        mirrors: Some(engine.registry_mirror).filter(|mirror| !mirror.is_empty()).into_iter().collect(),
+        mirrors: Some(engine.registry_mirror)
+            .filter(|mirror| !mirror.is_empty())
+            .into_iter()
+            .collect(),
         insecure: engine.insecure_registry,
         accounts: rancher.registry_auths.into_iter().filter_map(account).collect(),
     }

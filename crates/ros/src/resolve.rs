@@ -123,8 +123,10 @@ fn load(root: &Root, at_boot: AtBoot) -> Loaded {
     problems.extend(at_boot.problem);
     problems.extend(lost_files::problems(root));
     let mark = CloudInitMark::load(root).problems;
-    problems
-        .extend(capped("cloud-init", mark.iter().map(|text| problem::error("cloud-init", text)).collect()));
+    problems.extend(capped(
+        "cloud-init",
+        mark.iter().map(|text| problem::error("cloud-init", text)).collect(),
+    ));
     let copies = Effects { last_good: sources.last_good, way_in, service_files: Vec::new() };
     Loaded { layers: sources.layers, problems, confirm_within: at_boot.confirm_within, copies }
 }

@@ -20,12 +20,17 @@ mod tests {
 
     #[test]
     fn sizes_are_in_powers_of_ten() {
-        let cases =
-            [(0, "0.0 MB"), (49_999, "0.0 MB"), (1_550_000, "1.6 MB"), (12_300_000_000, "12300.0 MB")];
+        let cases = [
+            (0, "0.0 MB"),
+            (49_999, "0.0 MB"),
+            (1_550_000, "1.6 MB"),
+            (12_300_000_000, "12300.0 MB"),
+        ];
         for (bytes, text) in cases {
             assert_eq!(megabytes(bytes), text);
         }
-        for (bytes, text) in [(512 << 20, "537 MB"), (9_999_999_999, "10000 MB"), (10_000_000_000, "10.0 GB")]
+        for (bytes, text) in
+            [(512 << 20, "537 MB"), (9_999_999_999, "10000 MB"), (10_000_000_000, "10.0 GB")]
         {
             assert_eq!(of_disk(bytes), text);
         }

@@ -10,8 +10,11 @@ pub(crate) fn consoles() -> Vec<String> {
     let line = corral_machine::cmdline::load().unwrap_or_default();
     let words = cmdline::words(&line);
     let named = cmdline::values(&words, "console").into_iter();
-    let named = named.map(|console| console.split(',').next().unwrap_or_default().replace("tty0", "tty1"));
-    let found: BTreeSet<String> =
-        named.chain(["tty1".to_owned()]).filter(|name| Path::new("/dev").join(name).exists()).collect();
+    let named =
+        named.map(|console| console.split(',').next().unwrap_or_default().replace("tty0", "tty1"));
+    let found: BTreeSet<String> = named
+        .chain(["tty1".to_owned()])
+        .filter(|name| Path::new("/dev").join(name).exists())
+        .collect();
     found.into_iter().collect()
 }

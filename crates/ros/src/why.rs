@@ -78,13 +78,17 @@ fn nearly_full() -> Option<String> {
     let data = rustix::fs::statvfs(state::SEEN).ok().filter(|_| state::is_on_disk())?;
     let free = data.f_bavail * data.f_frsize;
     (free < data.f_blocks * data.f_frsize / 50).then(|| {
-        format!("state: the disk is full: {} are free; `docker system prune`, `ros gc`", megabytes(free))
+        format!(
+            "state: the disk is full: {} are free; `docker system prune`, `ros gc`",
+            megabytes(free)
+        )
     })
 }
 
 /// Docker starts when the owner's commands are done.
 fn docker_waits() -> Option<String> {
-    let command = fs::read_to_string(commands::RUNNING).ok().filter(|_| !Path::new(CONSOLE_DONE).exists())?;
+    let command =
+        fs::read_to_string(commands::RUNNING).ok().filter(|_| !Path::new(CONSOLE_DONE).exists())?;
     Some(format!(
         "docker: not started yet: it waits for the owner's commands, and this one is not done: {}",
         command.trim()
@@ -93,7 +97,9 @@ fn docker_waits() -> Option<String> {
 
 fn services(wanted: Option<&str>) -> Result<Vec<String>> {
     let waiting: BTreeMap<String, Vec<String>> = match ask(Request::Waiting)? {
-        Reply::Value(value) => serde_json::from_value(value).context("reading what PID 1 waits for")?,
+        Reply::Value(value) => {
+            serde_json::from_value(value).context("reading what PID 1 waits for")?
+        }
         other => return Err(unexpected(&other).into()),
     };
     let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
@@ -104,8 +110,11 @@ fn services(wanted: Option<&str>) -> Result<Vec<String>> {
         .filter_map(explain)
         .collect();
     for (name, reasons) in waiting.into_iter().filter(|(name, _)| is_wanted(name)) {
-        let reasons =
-            if reasons.is_empty() { "it is about to be started".to_owned() } else { reasons.join(", ") };
+        let reasons = if reasons.is_empty() {
+            "it is about to be started".to_owned()
+        } else {
+            reasons.join(", ")
+        };
         lines.push(format!("{name}: not started yet: {reasons}"));
     }
     Ok(lines)
@@ -117,7 +126,9 @@ fn explain(snapshot: &Snapshot) -> Option<String> {
     let logs = format!("see: system-docker logs {name}");
     if status.state == State::Starting && snapshot.spec.requirements.is_some() {
         return Some(match &status.error {
-            None => format!("{name}: not started yet: its image {} is fetched", snapshot.spec.image),
+            None => {
+                format!("{name}: not started yet: its image {} is fetched", snapshot.spec.image)
+            }
             Some(error) => format!("{name}: not started yet: {error}; it is tried again"),
         });
     }

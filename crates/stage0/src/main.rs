@@ -64,7 +64,8 @@ fn mount_system(modules: &mut Index) -> Result<()> {
         return mount_image(IMAGE_IN_MEMORY);
     }
     let line = cmdline::load().unwrap_or_default();
-    let (boot, version) = (cmdline::value(&line, BOOT_PARAMETER), cmdline::value(&line, VERSION_PARAMETER));
+    let (boot, version) =
+        (cmdline::value(&line, BOOT_PARAMETER), cmdline::value(&line, VERSION_PARAMETER));
     let events = Uevents::open()?;
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -101,7 +102,12 @@ fn find_boot<'a>(volumes: &'a [Volume], reference: &str) -> Option<&'a Volume> {
 }
 
 fn mount_version(version: &str) -> Result<()> {
-    mount_image(&BootPartition::at(Path::new(MEDIUM)).folder(version).join("system.erofs").to_string_lossy())
+    mount_image(
+        &BootPartition::at(Path::new(MEDIUM))
+            .folder(version)
+            .join("system.erofs")
+            .to_string_lossy(),
+    )
 }
 
 /// What this boot means for an upgrade on trial. A trial boots under a watchdog that restarts the
@@ -139,7 +145,12 @@ fn no_system(boot: Option<&str>, volumes: &[Volume]) -> String {
     let seen: Vec<String> = volumes
         .iter()
         .map(|volume| {
-            format!("{} ({} {:?})", volume.device.display(), volume.system.kind, volume.system.label)
+            format!(
+                "{} ({} {:?})",
+                volume.device.display(),
+                volume.system.kind,
+                volume.system.label
+            )
         })
         .collect();
     let wanted = match boot {
@@ -173,7 +184,8 @@ fn mount_medium(volume: &Volume, modules: &mut Index) -> Result<()> {
 /// Mounts a device or a file with the image; the kernel reads a file without a loop device in
 /// between.
 fn mount_image(source: &str) -> Result<()> {
-    let image = Mount { source, target: NEW_ROOT, kind: "erofs", flags: MountFlags::RDONLY, data: "" };
+    let image =
+        Mount { source, target: NEW_ROOT, kind: "erofs", flags: MountFlags::RDONLY, data: "" };
     mounts::mount(&image)
 }
 

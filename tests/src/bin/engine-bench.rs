@@ -41,7 +41,8 @@ struct Engine(BufReader<UnixStream>);
 
 impl Engine {
     fn connect(socket: &str) -> Result<Engine> {
-        let stream = UnixStream::connect(socket).with_context(|| format!("connecting to {socket}"))?;
+        let stream =
+            UnixStream::connect(socket).with_context(|| format!("connecting to {socket}"))?;
         Ok(Engine(BufReader::new(stream)))
     }
 
@@ -89,7 +90,10 @@ impl Engine {
     fn chunks(&mut self) -> Result<Vec<u8>> {
         let mut all = Vec::new();
         loop {
-            let size = usize::from_str_radix(self.line()?.split(';').next().unwrap_or_default().trim(), 16)?;
+            let size = usize::from_str_radix(
+                self.line()?.split(';').next().unwrap_or_default().trim(),
+                16,
+            )?;
             all.extend(self.bytes(size)?);
             self.line()?;
             if size == 0 {
@@ -99,8 +103,10 @@ impl Engine {
     }
 
     fn create(&mut self, program: &[&str]) -> Result<String> {
-        let body = json!({"Image": "busybox", "Cmd": program, "HostConfig": {"NetworkMode": "none"}});
-        let answer: Value = serde_json::from_slice(&self.ask("POST", "/containers/create", &body)?)?;
+        let body =
+            json!({"Image": "busybox", "Cmd": program, "HostConfig": {"NetworkMode": "none"}});
+        let answer: Value =
+            serde_json::from_slice(&self.ask("POST", "/containers/create", &body)?)?;
         Ok(answer["Id"].as_str().context("an id")?.to_owned())
     }
 
@@ -157,7 +163,8 @@ fn burst(socket: &str, count: usize, comms: &str) -> Result<()> {
     let before = memory(&comms);
     let ids: Vec<String> =
         (0..count).map(|_| engine.create(&["/bin/sleep", "10000"])).collect::<Result<_>>()?;
-    let mut clients: Vec<Engine> = ids.iter().map(|_| Engine::connect(socket)).collect::<Result<_>>()?;
+    let mut clients: Vec<Engine> =
+        ids.iter().map(|_| Engine::connect(socket)).collect::<Result<_>>()?;
     let barrier = Barrier::new(count + 1);
     let started = std::thread::scope(|scope| {
         let threads: Vec<_> = ids
@@ -181,7 +188,8 @@ fn burst(socket: &str, count: usize, comms: &str) -> Result<()> {
     println!("{:.1}", (memory(&comms) - before) / count as f64);
     let (begin, mut lists) = (Instant::now(), 0_u32);
     while begin.elapsed() < LISTING {
-        let list: Value = serde_json::from_slice(&engine.ask("GET", "/containers/json", &Value::Null)?)?;
+        let list: Value =
+            serde_json::from_slice(&engine.ask("GET", "/containers/json", &Value::Null)?)?;
         if list.as_array().map_or(0, Vec::len) < count {
             bail!("a list without all {count}");
         }

@@ -116,8 +116,14 @@ fn guest(options: &Options, root: &Path) -> Result<String> {
     let text = format!("#cloud-config\nssh_authorized_keys:\n  - {key}\n");
     let config_drive = Some(drive::make(&folder, drive::Kind::ConfigDriveIso, text.as_bytes())?);
     let accelerator = accel::choose(None, &Image::find()?)?;
-    let vm =
-        Vm { needs_qemu: true, config_drive, accelerator, memory: 4096, disks: vec![disk], ..Vm::default() };
+    let vm = Vm {
+        needs_qemu: true,
+        config_drive,
+        accelerator,
+        memory: 4096,
+        disks: vec![disk],
+        ..Vm::default()
+    };
     let mut machine = Machine::start(&folder, vm)?;
     machine.expect_login()?;
     machine.expect_docker()?;

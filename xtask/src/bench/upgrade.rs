@@ -45,7 +45,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let place = folder("bench-upgrade")?;
     let installed = install(&place, accelerator)?;
     let rows: [(&str, &dyn Fn() -> Result<Sample>); 3] = [
-        ("ros os upgrade, restart by the firmware", &|| upgrade(&place, &installed, "", accelerator)),
+        ("ros os upgrade, restart by the firmware", &|| {
+            upgrade(&place, &installed, "", accelerator)
+        }),
         ("ros os upgrade --kexec", &|| upgrade(&place, &installed, "--kexec", accelerator)),
         ("Debian: reboot", &|| reboot_debian(&debian, &place, accelerator)),
     ];
@@ -60,7 +62,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             of_all(|sample| sample.command_took + sample.away)
         );
     }
-    println!("({accelerator:?}, medians of {}, light image, 211 MB written from a stick)", options.runs);
+    println!(
+        "({accelerator:?}, medians of {}, light image, 211 MB written from a stick)",
+        options.runs
+    );
     Ok(())
 }
 
@@ -71,8 +76,13 @@ fn install(folder: &Path, accelerator: Accelerator) -> Result<PathBuf> {
     let key = shell::make_key(folder)?;
     let text = format!("#cloud-config\nssh_authorized_keys:\n  - {key}\n");
     let config_drive = Some(drive::make(folder, drive::Kind::ConfigDriveIso, text.as_bytes())?);
-    let options =
-        Vm { medium: Medium::Iso, disks: vec![disk.clone()], config_drive, accelerator, ..Vm::default() };
+    let options = Vm {
+        medium: Medium::Iso,
+        disks: vec![disk.clone()],
+        config_drive,
+        accelerator,
+        ..Vm::default()
+    };
     let mut machine = Machine::start(folder, options)?;
     machine.expect_login()?;
     // The installer keeps the keys of the running system.
@@ -87,13 +97,17 @@ fn upgrade(folder: &Path, installed: &Path, how: &str, accelerator: Accelerator)
     let copied = Command::new("cp").arg("--sparse=always").arg(installed).arg(&disk).status()?;
     anyhow::ensure!(copied.success(), "copying the installed disk: {copied}");
     let sticks = vec![Image::find()?.releases.join("next.oci.tar")];
-    let options = Vm { medium: Medium::Disk, disks: vec![disk], sticks, accelerator, ..Vm::default() };
+    let options =
+        Vm { medium: Medium::Disk, disks: vec![disk], sticks, accelerator, ..Vm::default() };
     let mut machine = Machine::start(folder, options)?;
     machine.expect_login()?;
     machine.expect_docker()?;
     let sample = restart(&mut machine, &format!("sudo ros os upgrade -i /dev/vdb --force {how}"))?;
     let version = machine.run("ros os version")?;
-    anyhow::ensure!(version.starts_with("v0.9.0"), "it did not come up with the new version: {version}");
+    anyhow::ensure!(
+        version.starts_with("v0.9.0"),
+        "it did not come up with the new version: {version}"
+    );
     Ok(sample)
 }
 
@@ -103,7 +117,8 @@ fn reboot_debian(debian: &Debian, folder: &Path, accelerator: Accelerator) -> Re
     let mut extra = vec!["-kernel".into(), debian.kernel.clone().into_os_string()];
     extra.extend(["-initrd".into(), debian.initrd.clone().into_os_string()]);
     extra.extend(["-append".into(), "root=/dev/vda console=ttyS0 quiet".into()]);
-    let options = Vm { medium: Medium::Disk, disks: vec![disk], extra, accelerator, ..Vm::default() };
+    let options =
+        Vm { medium: Medium::Disk, disks: vec![disk], extra, accelerator, ..Vm::default() };
     let mut machine = Machine::start(folder, options)?;
     machine.expect_login()?;
     restart(&mut machine, "sudo reboot")
@@ -111,7 +126,8 @@ fn reboot_debian(debian: &Debian, folder: &Path, accelerator: Accelerator) -> Re
 
 /// Runs a command that restarts the machine at its end.
 fn restart(machine: &mut Machine, command: &str) -> Result<Sample> {
-    let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id").context("before the restart")?;
+    let boot_id =
+        machine.run("cat /proc/sys/kernel/random/boot_id").context("before the restart")?;
     let begin = Instant::now();
     // It returns when the connection is lost.
     let _ = machine.run(command);

@@ -48,7 +48,8 @@ impl Run<'_> {
     /// Runs it to its end. An error that keeps it from running is a failure too.
     pub(super) fn finish(self) -> Outcome {
         let begin = Instant::now();
-        let mut verdict = self.start().unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
+        let mut verdict =
+            self.start().unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
         let seconds = begin.elapsed().as_secs_f64();
         let reported = Reported::read(&fs::read_to_string(self.report()).unwrap_or_default());
         if reported.is_skipped && verdict == Verdict::Passed {
@@ -66,7 +67,8 @@ impl Run<'_> {
     }
 
     fn start(&self) -> Result<Verdict> {
-        let output = File::create(&self.log).with_context(|| format!("writing {}", self.log.display()))?;
+        let output =
+            File::create(&self.log).with_context(|| format!("writing {}", self.log.display()))?;
         let mut command = tied(self.program);
         command
             .args(["--exact", self.name, "--nocapture"])
@@ -91,7 +93,10 @@ impl Run<'_> {
         let Some(status) = wait(&mut child, self.deadline).context("waiting for a story")? else {
             child.kill().context("killing a story")?;
             child.wait()?;
-            return Ok(Verdict::Failed(format!("not done after {} minutes", self.deadline.as_secs() / 60)));
+            return Ok(Verdict::Failed(format!(
+                "not done after {} minutes",
+                self.deadline.as_secs() / 60
+            )));
         };
         Ok(match status.success() {
             true => closing_line(&said(&self.log)),
@@ -134,7 +139,8 @@ impl Outcome {
             Verdict::Skipped => "skipped".to_owned(),
             Verdict::Failed(why) => format!("FAILED: {why}"),
         };
-        let mut text = format!("test {} ... {verdict} ({:.1} s, {kinds})", self.name, self.took.seconds);
+        let mut text =
+            format!("test {} ... {verdict} ({:.1} s, {kinds})", self.name, self.took.seconds);
         if self.verdict != Verdict::Passed || keep {
             text.push_str(&format!("\n---- {}\n{}----", self.name, said(&self.log)));
         }
@@ -152,7 +158,8 @@ fn said(log: &Path) -> String {
 
 /// A runner that finds no test of this name exits with 0 too, and so does one that ignores it.
 fn closing_line(said: &str) -> Verdict {
-    let line = said.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
+    let line =
+        said.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
     if line.starts_with("ok. 1 passed; 0 failed; 0 ignored;") {
         Verdict::Passed
     } else if line.starts_with("ok. 0 passed; 0 failed; 1 ignored;") {
@@ -170,7 +177,10 @@ mod tests {
     fn a_report_has_kinds_and_folders() {
         let reported = Reported::read("folder /var/tmp/a b\numl\nqemu\numl\n");
         let kinds = ["qemu", "uml"].map(str::to_owned).into();
-        assert_eq!(reported, Reported { kinds, folders: vec!["/var/tmp/a b".into()], is_skipped: false });
+        assert_eq!(
+            reported,
+            Reported { kinds, folders: vec!["/var/tmp/a b".into()], is_skipped: false }
+        );
         assert!(Reported::read("skipped\n").is_skipped);
     }
 

@@ -104,7 +104,11 @@ mod tests {
         let names = |turn: Option<super::Turn<'_>>| turn.map(|turn| turn.name.clone());
         let first = queue.take().unwrap();
         assert_eq!(first.as_ref().map(|turn| turn.name.as_str()), Some("long"));
-        assert_eq!(names(queue.take().unwrap()).as_deref(), Some("quick"), "the slot of QEMU is taken");
+        assert_eq!(
+            names(queue.take().unwrap()).as_deref(),
+            Some("quick"),
+            "the slot of QEMU is taken"
+        );
         drop(first);
         assert_eq!(names(queue.take().unwrap()).as_deref(), Some("short"));
         assert_eq!(names(queue.take().unwrap()).as_deref(), Some("later"));

@@ -34,10 +34,19 @@ pub(crate) fn seconds(outcomes: &[Outcome]) -> String {
         seconds.sort_by(f64::total_cmp);
         let at = |index: usize| seconds.get(index).copied().unwrap_or(f64::NAN);
         let (middle, last) = (seconds.len() / 2, seconds.len().saturating_sub(1));
-        format!("{name:<74} {:>6} {:>8.1} {:>8.1} {:>8.1}\n", seconds.len(), at(0), at(middle), at(last))
+        format!(
+            "{name:<74} {:>6} {:>8.1} {:>8.1} {:>8.1}\n",
+            seconds.len(),
+            at(0),
+            at(middle),
+            at(last)
+        )
     });
     let title = "seconds of each story";
-    table(format!("{title:<74} {:>6} {:>8} {:>8} {:>8}", "runs", "minimum", "median", "maximum"), lines)
+    table(
+        format!("{title:<74} {:>6} {:>8} {:>8} {:>8}", "runs", "minimum", "median", "maximum"),
+        lines,
+    )
 }
 
 /// Each story that failed, how often, and where the log and the files of its first failure are.
@@ -45,8 +54,12 @@ pub(crate) fn failures(outcomes: &[Outcome]) -> String {
     let lines = by_name(outcomes).into_iter().filter_map(|(name, runs)| {
         let failed: Vec<&&Outcome> = runs.iter().filter(|run| run.has_failed()).collect();
         let first = failed.first()?;
-        let mut line =
-            format!("{name} failed {} of {}, log at {}", failed.len(), runs.len(), first.log.display());
+        let mut line = format!(
+            "{name} failed {} of {}, log at {}",
+            failed.len(),
+            runs.len(),
+            first.log.display()
+        );
         line.extend(first.folders.iter().map(|folder| format!(", files in {}", folder.display())));
         Some(line + "\n")
     });
@@ -80,7 +93,13 @@ mod tests {
     fn outcome(name: &str, verdict: Verdict, seconds: f64) -> Outcome {
         let took = Took { seconds, ..Took::default() };
         let log = format!("/logs/{name}-{seconds}.log").into();
-        Outcome { name: name.to_owned(), verdict, took, log, folders: vec![format!("/files/{name}").into()] }
+        Outcome {
+            name: name.to_owned(),
+            verdict,
+            took,
+            log,
+            folders: vec![format!("/files/{name}").into()],
+        }
     }
 
     #[test]
@@ -93,7 +112,11 @@ mod tests {
             outcome("a", failed(), 4.0),
         ];
         let line = "a failed 2 of 3, log at /logs/a-2.log, files in /files/a\n";
-        assert_eq!(failures(&outcomes), format!("\nstories that failed\n{line}"), "it had no machine");
+        assert_eq!(
+            failures(&outcomes),
+            format!("\nstories that failed\n{line}"),
+            "it had no machine"
+        );
         assert_eq!(failures(&outcomes[..1]), "");
         let mut with_machine = outcomes[1].clone();
         with_machine.took.kinds.insert("uml".to_owned());

@@ -92,12 +92,19 @@ impl Report {
         text.push_str(&stories::summary::failures(&self.outcomes));
         let (passed, _, skipped) = stories::count(&self.outcomes);
         let (passed, skipped) = (passed + self.count.passed, skipped + self.count.skipped);
-        progress::say(&format!("{text}\n{passed} passed, {} failed, {skipped} skipped", self.failed()))
+        progress::say(&format!(
+            "{text}\n{passed} passed, {} failed, {skipped} skipped",
+            self.failed()
+        ))
     }
 }
 
 impl Phases {
-    pub(super) fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(super) fn time<T>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let begin = Instant::now();
         let result = work();
         self.0.push((name, begin.elapsed()));
@@ -133,7 +140,8 @@ impl Count {
     /// Runs tests, shows what they print, and counts by their closing lines.
     pub(super) fn tests(&mut self, name: &str, mut runner: Command) -> Result<()> {
         eprintln!("== {name}");
-        let mut child = runner.stdout(Stdio::piped()).spawn().with_context(|| format!("starting {name}"))?;
+        let mut child =
+            runner.stdout(Stdio::piped()).spawn().with_context(|| format!("starting {name}"))?;
         let output = child.stdout.take().context("no output")?;
         let before = self.failed;
         for line in BufReader::new(output).lines() {

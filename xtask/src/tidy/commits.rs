@@ -11,7 +11,8 @@ const LONGEST: usize = 72;
 /// What is wrong since then. Without git, or without that commit, there is no history to check.
 pub(super) fn check() -> Vec<String> {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").current_dir(paths::root()).args(arguments).output().ok()?;
+        let output =
+            Command::new("git").current_dir(paths::root()).args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let range = format!("{BASE}..HEAD");

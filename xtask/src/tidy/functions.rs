@@ -17,14 +17,21 @@ pub(super) struct Function {
 
 /// All functions of a text, also those within others.
 pub(super) fn functions(text: &str) -> Vec<Function> {
-    let pieces: Vec<Piece> = pieces(text).into_iter().filter(|piece| piece.kind != Kind::Comment).collect();
+    let pieces: Vec<Piece> =
+        pieces(text).into_iter().filter(|piece| piece.kind != Kind::Comment).collect();
     let named = pieces.windows(2).enumerate().filter_map(|(at, pair)| match pair {
-        [keyword, name] if is(keyword, "fn") && name.kind == Kind::Name => Some((at, *keyword, *name)),
+        [keyword, name] if is(keyword, "fn") && name.kind == Kind::Name => {
+            Some((at, *keyword, *name))
+        }
         _ => None,
     });
     let function = |(at, keyword, name): (usize, Piece, Piece)| {
         let last = last_line(&pieces[at..])?;
-        Some(Function { name: name.text.to_owned(), line: keyword.line, lines: last - keyword.line + 1 })
+        Some(Function {
+            name: name.text.to_owned(),
+            line: keyword.line,
+            lines: last - keyword.line + 1,
+        })
     };
     named.filter_map(function).collect()
 }
@@ -77,7 +84,8 @@ mod tests {
                     fn inner() {}\n    match c { '}' => {} }\n}\n";
         let found: Vec<(String, usize, usize)> =
             functions(text).into_iter().map(|each| (each.name, each.line, each.lines)).collect();
-        let expected = [("outer", 2, 7), ("inner", 6, 1)].map(|(name, a, b)| (name.to_owned(), a, b));
+        let expected =
+            [("outer", 2, 7), ("inner", 6, 1)].map(|(name, a, b)| (name.to_owned(), a, b));
         assert_eq!(found, expected);
     }
 
@@ -89,6 +97,9 @@ mod tests {
         };
         assert!(of(LONGEST).is_empty());
         let wrong = of(LONGEST + 1);
-        assert_eq!(wrong, [format!("a.rs:1: a has {} lines; split it (at most {LONGEST})", LONGEST + 1)]);
+        assert_eq!(
+            wrong,
+            [format!("a.rs:1: a has {} lines; split it (at most {LONGEST})", LONGEST + 1)]
+        );
     }
 }

@@ -67,7 +67,10 @@ mod tests {
         assert!(judge(&hits, "TO_DO", &["a/", "a.md", "c.md"]).is_empty());
         let wrong = judge(&hits[..1], "TO_DO", &["a/b.rs", "a/c/", "a"]);
         assert_eq!(wrong.len(), 2, "a folder has its slash: {wrong:?}");
-        assert!(wrong[0].starts_with("a/c/ is clean now") && wrong[0].ends_with("TO_DO"), "{wrong:?}");
+        assert!(
+            wrong[0].starts_with("a/c/ is clean now") && wrong[0].ends_with("TO_DO"),
+            "{wrong:?}"
+        );
     }
 
     #[test]

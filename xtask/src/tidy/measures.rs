@@ -25,12 +25,15 @@ pub(super) fn table(code: &[Text], crates: &[&str]) -> String {
     let all = Sizes::of(code.iter());
     let total = all.lines().max(1);
     let share = |sizes: &Sizes| 100.0 * sizes.lines() as f64 / total as f64;
-    let mut text =
-        format!("{:<14} {:>6} {:>6} {:>6} {:>15} ", "crate", "files", "lines", "share", "p50/p90/max");
+    let mut text = format!(
+        "{:<14} {:>6} {:>6} {:>6} {:>15} ",
+        "crate", "files", "lines", "share", "p50/p90/max"
+    );
     let _ = writeln!(text, "{:>9} {:>15}", "functions", "p50/p90/p99/max");
     let mut largest = ("none", 0);
     for name in crates {
-        let sizes = Sizes::of(code.iter().filter(|file| crate_of(&file.name, crates) == Some(*name)));
+        let sizes =
+            Sizes::of(code.iter().filter(|file| crate_of(&file.name, crates) == Some(*name)));
         if sizes.lines() > largest.1 {
             largest = (*name, sizes.lines());
         }
@@ -62,7 +65,8 @@ impl Sizes {
 
     fn line(&self, name: &str, share: f64) -> String {
         let files = [50, 90, 100].map(|part| percentile(&self.files, part).to_string()).join("/");
-        let functions = [50, 90, 99, 100].map(|part| percentile(&self.functions, part).to_string()).join("/");
+        let functions =
+            [50, 90, 99, 100].map(|part| percentile(&self.functions, part).to_string()).join("/");
         let (number, lines, of_functions) = (self.files.len(), self.lines(), self.functions.len());
         format!(
             "{name:<14} {number:>6} {lines:>6} {share:>5.1}% {files:>15} {of_functions:>9} {functions:>15}\n"
@@ -74,14 +78,22 @@ impl Sizes {
         let (file, function) = (percentile(&self.files, 90), percentile(&self.functions, 90));
         let too_long = self.functions.iter().filter(|lines| **lines > functions::LONGEST).count();
         [
-            (format!("nine files of ten have {file} lines at most, of {FILE_P90}"), file <= FILE_P90),
+            (
+                format!("nine files of ten have {file} lines at most, of {FILE_P90}"),
+                file <= FILE_P90,
+            ),
             (
                 format!("nine functions of ten have {function} lines at most, of {FUNCTION_P90}"),
                 function <= FUNCTION_P90,
             ),
-            (format!("{too_long} functions have more than {} lines", functions::LONGEST), too_long == 0),
             (
-                format!("{largest} is the largest crate, with less than {LARGEST_CRATE} % of all lines"),
+                format!("{too_long} functions have more than {} lines", functions::LONGEST),
+                too_long == 0,
+            ),
+            (
+                format!(
+                    "{largest} is the largest crate, with less than {LARGEST_CRATE} % of all lines"
+                ),
                 lines * 100 < self.lines() * LARGEST_CRATE,
             ),
         ]
@@ -96,7 +108,8 @@ fn percentile(sorted: &[usize], part: usize) -> usize {
 
 /// The crate with the longest folder that the file is in.
 fn crate_of<'a>(file: &str, crates: &[&'a str]) -> Option<&'a str> {
-    let has = |folder: &&&str| file.strip_prefix(**folder).is_some_and(|rest| rest.starts_with('/'));
+    let has =
+        |folder: &&&str| file.strip_prefix(**folder).is_some_and(|rest| rest.starts_with('/'));
     crates.iter().filter(has).max_by_key(|folder| folder.len()).copied()
 }
 
@@ -124,8 +137,10 @@ mod tests {
     fn the_table_says_which_limits_hold() {
         let file = |name: &str, text: String| Text { name: name.to_owned(), text };
         let small = format!("fn a() {{\n}}\n#[cfg(test)]\n{}", "\n".repeat(400));
-        let code =
-            [file("a/x.rs", small.clone()), file("b/x.rs", format!("fn b() {{{}}}\n", "\n".repeat(70)))];
+        let code = [
+            file("a/x.rs", small.clone()),
+            file("b/x.rs", format!("fn b() {{{}}}\n", "\n".repeat(70))),
+        ];
         let text = table(&code, &["a", "b"]);
         assert!(
             text.contains(

@@ -145,7 +145,11 @@ mod tests {
 
     fn of(text: &str, kind: Kind) -> Vec<(&str, usize)> {
         let pieces = pieces(text);
-        pieces.iter().filter(|piece| piece.kind == kind).map(|piece| (piece.text, piece.line)).collect()
+        pieces
+            .iter()
+            .filter(|piece| piece.kind == kind)
+            .map(|piece| (piece.text, piece.line))
+            .collect()
     }
 
     #[test]
@@ -153,7 +157,10 @@ mod tests {
         let text = "//! Top\nfn a<'b>() { // in \"it\"\n  f(\"x // \\\" y\", 'c', '\\'', '\"'); /* 1 /* 2 */\n*/ }\nlet z;";
         assert_eq!(of(text, Kind::Comment), [(" Top", 1), (" in \"it\"", 2), (" 1 /* 2 */\n", 3)]);
         assert_eq!(of(text, Kind::Literal), [("x // \\\" y", 3)]);
-        assert_eq!(of(text, Kind::Name), [("fn", 2), ("a", 2), ("b", 2), ("f", 3), ("let", 5), ("z", 5)]);
+        assert_eq!(
+            of(text, Kind::Name),
+            [("fn", 2), ("a", 2), ("b", 2), ("f", 3), ("let", 5), ("z", 5)]
+        );
     }
 
     #[test]

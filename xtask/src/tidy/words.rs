@@ -132,7 +132,8 @@ impl Rules {
         let parts: Vec<Word> =
             parts(piece.text).into_iter().map(|text| Word { line: piece.line, text }).collect();
         self.find(&parts, file, hits);
-        let in_parts = PARTS.into_iter().filter(|(part, _)| parts.iter().any(|word| word.text == *part));
+        let in_parts =
+            PARTS.into_iter().filter(|(part, _)| parts.iter().any(|word| word.text == *part));
         let in_names = NAMES.into_iter().filter(|(name, _)| piece.text == *name);
         for (word, instead) in in_parts.chain(in_names) {
             add(hits, file, piece.line, word, instead);
@@ -236,10 +237,15 @@ mod tests {
 
     #[test]
     fn documents_are_read_over_the_ends_of_their_lines() {
-        let text = "It comes in\nforce, and *nobody*\nis told. That counts; the maker's\n`user-data`.";
+        let text =
+            "It comes in\nforce, and *nobody*\nis told. That counts; the maker's\n`user-data`.";
         let words: Vec<(usize, String)> = found("a.md", text);
-        let words: Vec<(usize, &str)> = words.iter().map(|(line, word)| (*line, word.as_str())).collect();
-        assert_eq!(words, [(1, "in force"), (2, "nobody"), (3, "told"), (3, "that counts"), (3, "maker's")]);
+        let words: Vec<(usize, &str)> =
+            words.iter().map(|(line, word)| (*line, word.as_str())).collect();
+        assert_eq!(
+            words,
+            [(1, "in force"), (2, "nobody"), (3, "told"), (3, "that counts"), (3, "maker's")]
+        );
     }
 
     #[test]
@@ -255,7 +261,8 @@ mod tests {
         let text = "/// It is\n/// told.\nfn obstacle_of(a: &Kept) -> NewsOf {\n    say(\"made\\nanew \\\n  \
                     whatever\")\n}\n// Taken\n\n// back.\nlet is_ending = Found::News(r\"\\told\");";
         let words = found("a.rs", text);
-        let words: Vec<(usize, &str)> = words.iter().map(|(line, word)| (*line, word.as_str())).collect();
+        let words: Vec<(usize, &str)> =
+            words.iter().map(|(line, word)| (*line, word.as_str())).collect();
         let expected = [
             (2, "told"),
             (3, "obstacle"),

@@ -67,12 +67,15 @@ pub fn parse(text: &str) -> Node {
 /// A value is YAML where it looks like a list, a map, a number or a truth value. Text with `:` or
 /// `?` stays text.
 fn parse_value(text: &str, at: Position) -> Node {
-    let structured =
-        (text.starts_with('[') && text.ends_with(']')) || (text.starts_with('{') && text.ends_with('}'));
+    let structured = (text.starts_with('[') && text.ends_with(']'))
+        || (text.starts_with('{') && text.ends_with('}'));
     let protected = if structured { protect(text) } else { text.to_owned() };
     let plain = Node::new(at, Kind::String(text.to_owned()));
     if !structured
-        && (text.starts_with(['[', '{']) || text.contains(": ") || text.ends_with(':') || text.contains('#'))
+        && (text.starts_with(['[', '{'])
+            || text.contains(": ")
+            || text.ends_with(':')
+            || text.contains('#'))
     {
         return plain;
     }
@@ -90,14 +93,18 @@ fn protect(text: &str) -> String {
     let inner = text.trim_start_matches('[').trim_end_matches(']');
     let items: Vec<String> = inner
         .split(',')
-        .map(|item| if item.contains([':', '?']) { format!("\"{}\"", item.trim()) } else { item.to_owned() })
+        .map(|item| {
+            if item.contains([':', '?']) { format!("\"{}\"", item.trim()) } else { item.to_owned() }
+        })
         .collect();
     format!("[{}]", items.join(","))
 }
 
 fn relocate(node: Node, at: Position) -> Node {
     let kind = match node.kind {
-        Kind::Sequence(items) => Kind::Sequence(items.into_iter().map(|item| relocate(item, at)).collect()),
+        Kind::Sequence(items) => {
+            Kind::Sequence(items.into_iter().map(|item| relocate(item, at)).collect())
+        }
         Kind::Mapping(items) => {
             Kind::Mapping(items.into_iter().map(|(key, item)| (key, relocate(item, at))).collect())
         }
@@ -117,14 +124,17 @@ fn insert(items: &mut Vec<(String, Node)>, path: &[String], value: Node) {
     }
     let is_mapping = |node: &Node| matches!(node.kind, Kind::Mapping(_));
     let wants_mapping = !rest.is_empty() || is_mapping(&value);
-    let found = items.iter().position(|(key, node)| key == first && is_mapping(node) == wants_mapping);
+    let found =
+        items.iter().position(|(key, node)| key == first && is_mapping(node) == wants_mapping);
     let position = found.unwrap_or_else(|| {
         items.push((first.clone(), Node::new(value.at, Kind::Mapping(Vec::new()))));
         items.len() - 1
     });
     let place = &mut items[position].1;
     match (&mut place.kind, value.kind) {
-        (Kind::Mapping(inner), kind) if !rest.is_empty() => insert(inner, rest, Node::new(value.at, kind)),
+        (Kind::Mapping(inner), kind) if !rest.is_empty() => {
+            insert(inner, rest, Node::new(value.at, kind))
+        }
         (Kind::Mapping(inner), Kind::Mapping(pairs)) => {
             pairs.into_iter().for_each(|(key, node)| insert(inner, &[key], node));
         }

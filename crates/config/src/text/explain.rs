@@ -39,7 +39,8 @@ pub fn explain(layers: &[Layer], key: &str) -> Vec<Explanation> {
     let Some(value) = path::get(&merged, key) else { return Vec::new() };
     let mut leaves = Vec::new();
     collect_leaves(value, &mut path::parse(key), &mut leaves);
-    let explain = |parts: &Vec<String>| Explanation { key: path::join(parts), said: all_said(layers, parts) };
+    let explain =
+        |parts: &Vec<String>| Explanation { key: path::join(parts), said: all_said(layers, parts) };
     leaves.iter().map(explain).collect()
 }
 
@@ -146,11 +147,15 @@ mod tests {
 
     #[test]
     fn what_differs_is_told_key_by_key() {
-        let changes = diff(&json!({"a": {"b": 1, "c": 2}}), &json!({"a": {"b": 1, "c": 3, "d.e": 4}}));
+        let changes =
+            diff(&json!({"a": {"b": 1, "c": 2}}), &json!({"a": {"b": 1, "c": 3, "d.e": 4}}));
         let shown: Vec<String> = changes
             .iter()
             .map(|change| format!("{} {:?} {:?}", change.key, change.old, change.new))
             .collect();
-        assert_eq!(shown, ["a.c Some(Number(2)) Some(Number(3))", "a.\"d.e\" None Some(Number(4))"]);
+        assert_eq!(
+            shown,
+            ["a.c Some(Number(2)) Some(Number(3))", "a.\"d.e\" None Some(Number(4))"]
+        );
     }
 }

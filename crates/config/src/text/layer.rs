@@ -38,7 +38,8 @@ impl Layer {
         match std::str::from_utf8(bytes) {
             Ok(text) => Layer::parse(source, text),
             Err(error) => {
-                let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+                let line =
+                    bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
                 let at = Position { line: line as u64, column: 1 };
                 let message = "this is not UTF-8 text".to_owned();
                 let problem = Problem::new(Severity::Error, &source.to_string(), at, "", message);
@@ -83,13 +84,13 @@ impl Layer {
 
     /// The layer of one key and the YAML text of its value. A `yes` for a string stays `yes`.
     pub fn from_setting(key: &str, text: &str) -> Layer {
-        let leaf = yaml::parse(text)
-            .unwrap_or_else(|_| Node::new(Position::default(), yaml::Kind::String(text.to_owned())));
+        let leaf = yaml::parse(text).unwrap_or_else(|_| {
+            Node::new(Position::default(), yaml::Kind::String(text.to_owned()))
+        });
         let parts = schema::fit(crate::text::path::parse(key));
-        let tree = parts
-            .into_iter()
-            .rev()
-            .fold(leaf, |inner, part| Node::new(inner.at, yaml::Kind::Mapping(vec![(part, inner)])));
+        let tree = parts.into_iter().rev().fold(leaf, |inner, part| {
+            Node::new(inner.at, yaml::Kind::Mapping(vec![(part, inner)]))
+        });
         Layer::from_tree(Source::File(key.to_owned()), &tree, text)
     }
 
@@ -110,7 +111,8 @@ mod tests {
         let many = (0..58_000).map(|number| format!("k{number}: 1\n")).collect::<String>();
         let deep = (0..9_000).map(|number| format!("      k{number}: 1\n")).collect::<String>();
         let name = "x".repeat(400_000);
-        let below = format!("rancher:\n  registry_auths:\n    ? {name}\n    :\n{deep}hostname: [a]\n");
+        let below =
+            format!("rancher:\n  registry_auths:\n    ? {name}\n    :\n{deep}hostname: [a]\n");
         let cases = [
             ("unknown keys, and an error", format!("{many}hostname: [a]\n")),
             ("unknown keys below a long one, and an error", below),
@@ -121,10 +123,15 @@ mod tests {
         for (what, text) in cases {
             assert!(text.len() < MAX_BYTES, "{what}");
             let layer = Layer::parse(Source::File("f.yml".to_owned()), &text);
-            let report: usize = layer.problems.iter().map(|problem| problem.to_string().len()).sum();
+            let report: usize =
+                layer.problems.iter().map(|problem| problem.to_string().len()).sum();
             assert!((1..40_000).contains(&report), "{what}: {report} bytes");
             assert!(layer.has_errors(), "{what}: {}", layer.problems[0]);
-            assert!(layer.is_unreadable() == what.contains("twice"), "{what}: {}", layer.problems[0]);
+            assert!(
+                layer.is_unreadable() == what.contains("twice"),
+                "{what}: {}",
+                layer.problems[0]
+            );
         }
     }
 }

@@ -121,7 +121,9 @@ pub fn keys_from(value: &Value) -> BTreeMap<String, String> {
         inner.as_str().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty())
     };
     match value {
-        Value::Object(map) => map.iter().filter_map(|(name, key)| Some((name.clone(), text(key)?))).collect(),
+        Value::Object(map) => {
+            map.iter().filter_map(|(name, key)| Some((name.clone(), text(key)?))).collect()
+        }
         Value::Array(list) => list
             .iter()
             .enumerate()
@@ -139,7 +141,10 @@ mod tests {
         let keys = [("2", "two"), ("0", "zero"), ("1", "one")];
         Metadata {
             hostname: Some("host".to_owned()),
-            ssh_public_keys: keys.iter().map(|(name, key)| ((*name).to_owned(), (*key).to_owned())).collect(),
+            ssh_public_keys: keys
+                .iter()
+                .map(|(name, key)| ((*name).to_owned(), (*key).to_owned()))
+                .collect(),
             public_ipv4: "1.2.3.4".to_owned(),
             ..Metadata::default()
         }

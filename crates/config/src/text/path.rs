@@ -50,7 +50,8 @@ pub fn remove(tree: &mut Value, key: &str) -> Option<Value> {
 
 /// The parts as one key; a part with dots in it is quoted.
 pub fn join(parts: &[String]) -> String {
-    let quote = |part: &String| if part.contains('.') { format!("\"{part}\"") } else { part.clone() };
+    let quote =
+        |part: &String| if part.contains('.') { format!("\"{part}\"") } else { part.clone() };
     parts.iter().map(quote).collect::<Vec<_>>().join(".")
 }
 
@@ -59,7 +60,8 @@ pub(crate) fn get_parts<'a>(tree: &'a Value, parts: &[String]) -> Option<&'a Val
     if parts.is_empty() {
         return Some(tree);
     }
-    (1..=parts.len()).find_map(|length| get_parts(tree.get(parts[..length].join("."))?, &parts[length..]))
+    (1..=parts.len())
+        .find_map(|length| get_parts(tree.get(parts[..length].join("."))?, &parts[length..]))
 }
 
 #[cfg(test)]
@@ -89,7 +91,10 @@ mod tests {
         assert_eq!(tree["rancher"], json!({"sysctl": {"net.ipv4.ip_forward": 1}}));
         let mut tree = json!({});
         set(&mut tree, "rancher.network.interfaces.eth0.100.dhcp", json!(true));
-        assert_eq!(tree, json!({"rancher": {"network": {"interfaces": {"eth0.100": {"dhcp": true}}}}}));
+        assert_eq!(
+            tree,
+            json!({"rancher": {"network": {"interfaces": {"eth0.100": {"dhcp": true}}}}})
+        );
     }
 
     #[test]

@@ -42,7 +42,12 @@ struct Refused {
 type Wrap<'a> = &'a dyn Fn(Value) -> Value;
 
 /// What of a value the model takes; None if it takes nothing.
-fn keep(value: Value, wrap: Wrap<'_>, path: &mut Vec<String>, refused: &mut Vec<Refused>) -> Option<Value> {
+fn keep(
+    value: Value,
+    wrap: Wrap<'_>,
+    path: &mut Vec<String>,
+    refused: &mut Vec<Refused>,
+) -> Option<Value> {
     let fits = |value: &Value| serde_json::from_value::<Config>(wrap(value.clone())).map(drop);
     if fits(&value).is_ok() {
         return Some(value);
@@ -51,7 +56,8 @@ fn keep(value: Value, wrap: Wrap<'_>, path: &mut Vec<String>, refused: &mut Vec<
     let kept = match value {
         Value::Object(map) => {
             let pairs = map.into_iter().filter_map(|(key, inner)| {
-                let alone = |value| wrap(Value::Object([(key.clone(), value)].into_iter().collect()));
+                let alone =
+                    |value| wrap(Value::Object([(key.clone(), value)].into_iter().collect()));
                 path.push(key.clone());
                 let kept = keep(inner, &alone, path, refused);
                 path.pop();
@@ -84,11 +90,19 @@ impl Refused {
         let (named, _) = self.path.split_at(length);
         let layer = layers.iter().rfind(|layer| path::get_parts(&layer.value, named).is_some());
         let at = layer.and_then(|layer| find_position(&layer.tree, named)).unwrap_or_default();
-        let source = layer.map_or_else(|| "configuration".to_owned(), |layer| layer.source.to_string());
+        let source =
+            layer.map_or_else(|| "configuration".to_owned(), |layer| layer.source.to_string());
         let key = path::join(&self.path).replace(".[", "[");
         // The model's error may quote the value.
-        let why = if schema::is_secret(&self.path) { String::new() } else { format!(": {}", self.why) };
-        Problem::new(Severity::Error, &source, at, &key, format!("this does not fit and is left out{why}"))
+        let why =
+            if schema::is_secret(&self.path) { String::new() } else { format!(": {}", self.why) };
+        Problem::new(
+            Severity::Error,
+            &source,
+            at,
+            &key,
+            format!("this does not fit and is left out{why}"),
+        )
     }
 }
 

@@ -87,7 +87,9 @@ impl SshKey {
         let blob = STANDARD.decode(text).map_err(|_| broken(text))?;
         let bits = Blob(&blob).check(name, form).ok_or_else(|| broken(text))?;
         if kind == "RSA" && bits < SMALLEST_RSA {
-            return Err(format!("an RSA key of {bits} bits is refused by sshd; make one of type ed25519"));
+            return Err(format!(
+                "an RSA key of {bits} bits is refused by sshd; make one of type ed25519"
+            ));
         }
         let options = line.strip_suffix(rest).unwrap_or_default().trim();
         let options = split_options(options).into_iter().filter(|option| !option.is_empty());
@@ -106,7 +108,9 @@ pub fn parse_list(text: &str) -> Vec<Result<SshKey, String>> {
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     lines
-        .map(|(number, line)| SshKey::parse(line).map_err(|why| format!("line {}: {why}", number + 1)))
+        .map(|(number, line)| {
+            SshKey::parse(line).map_err(|why| format!("line {}: {why}", number + 1))
+        })
         .collect()
 }
 
@@ -118,11 +122,17 @@ fn type_of(text: &str) -> Option<(&'static str, Form, &'static str)> {
 fn no_type(text: &str) -> String {
     match text.split([' ', '\t']).next().unwrap_or_default() {
         "" => "there is no key".to_owned(),
-        "-----BEGIN" => "this is a private key; the public one is wanted (the file *.pub)".to_owned(),
-        "ssh-dss" => "sshd takes no keys of type ssh-dss any more; make one of type ed25519".to_owned(),
+        "-----BEGIN" => {
+            "this is a private key; the public one is wanted (the file *.pub)".to_owned()
+        }
+        "ssh-dss" => {
+            "sshd takes no keys of type ssh-dss any more; make one of type ed25519".to_owned()
+        }
         word => {
             let start: String = word.chars().take(30).collect();
-            format!("{start:?} is no type of key; a line of *.pub such as `ssh-ed25519 AAAA… me` is wanted")
+            format!(
+                "{start:?} is no type of key; a line of *.pub such as `ssh-ed25519 AAAA… me` is wanted"
+            )
         }
     }
 }
@@ -130,7 +140,8 @@ fn no_type(text: &str) -> String {
 fn broken(text: &str) -> String {
     match text {
         "" => "the key after its type is missing".to_owned(),
-        _ => "the key after its type is damaged: was a part of it lost when it was copied?".to_owned(),
+        _ => "the key after its type is damaged: was a part of it lost when it was copied?"
+            .to_owned(),
     }
 }
 
@@ -152,7 +163,10 @@ fn skip_options(line: &str) -> Result<&str, String> {
         // It never was a line with options: the first word is what is wrong.
         return Ok(if OPTIONS.contains(&option_name(options).as_str()) { rest } else { line });
     }
-    match split_options(options).into_iter().find(|option| !OPTIONS.contains(&option_name(option).as_str())) {
+    match split_options(options)
+        .into_iter()
+        .find(|option| !OPTIONS.contains(&option_name(option).as_str()))
+    {
         Some(unknown) => Err(format!("{unknown:?} is no option that sshd knows")),
         None => Ok(rest),
     }
@@ -190,7 +204,9 @@ impl<'a> Blob<'a> {
                 let first = modulus.iter().position(|byte| *byte != 0)?;
                 (modulus.len() - first) * 8 - modulus[first].leading_zeros() as usize
             }
-            Form::Ed25519 | Form::Ed25519Sk => self.string().filter(|key| key.len() == 32).map(|_| 256)?,
+            Form::Ed25519 | Form::Ed25519Sk => {
+                self.string().filter(|key| key.len() == 32).map(|_| 256)?
+            }
             Form::Ecdsa(curve, bits) => self.point(curve, bits)?,
             Form::EcdsaSk => self.point("nistp256", 256)?,
         };
@@ -210,7 +226,8 @@ impl<'a> Blob<'a> {
     /// The next string: four bytes of length, then so many bytes (RFC 4251, section 5).
     fn string(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.0.split_first_chunk::<4>()?;
-        let (string, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        let (string, rest) =
+            rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
         self.0 = rest;
         Some(string)
     }
@@ -220,7 +237,8 @@ impl<'a> Blob<'a> {
 mod tests {
     use super::*;
 
-    const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
+    const ED25519: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
     const ECDSA: &str = "ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBDuhQ08RT5ewvzP5gBC4+j0FsEqS2m0Rf06HMhETFf/OVyx4yeAjXfY5KFFTzH093F5rMpphAHV+lP0WemZfjOMcejPGhEErhbi8jLbLK09w43kwLGownB9ytQvlI0WTQw==";
     const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC4Ez4ZlNA7GPmBdYKqGfObIabpVEiJji+yzYkvgMfJoBOYc0oOK5TyEtKb+x6JSrX9TVNRmrTGLCeVq1WzrIYlGQQ8HGZ1vwrs0xAd7Q/fXkmChptvR+RkNqFFaBVIqEwu7UFAnhLXCjQMnoko4sKEx8SlQn9uozmEVFC3GsaYfw==";
 
@@ -235,7 +253,9 @@ mod tests {
 
     #[test]
     fn a_key_is_what_ssh_keygen_shows() {
-        for (key, kind, bits) in [(ED25519, "ED25519", 256), (ECDSA, "ECDSA", 384), (RSA, "RSA", 1024)] {
+        for (key, kind, bits) in
+            [(ED25519, "ED25519", 256), (ECDSA, "ECDSA", 384), (RSA, "RSA", 1024)]
+        {
             for (line, comment) in [
                 (key.to_owned(), ""),
                 (format!(" {key}  me@desk top \n"), "me@desk top"),
@@ -243,7 +263,11 @@ mod tests {
                 (format!("restrict,From=\"10.0.0.0/8,::1\"\t{key}"), ""),
             ] {
                 let found = SshKey::parse(&line).unwrap_or_else(|why| panic!("{line}: {why}"));
-                assert_eq!((found.kind, found.bits, found.comment.as_str()), (kind, bits, comment), "{line}");
+                assert_eq!(
+                    (found.kind, found.bits, found.comment.as_str()),
+                    (kind, bits, comment),
+                    "{line}"
+                );
                 assert_eq!(found.line, line.trim());
                 assert_eq!(found.has_option("command"), line.contains("command="), "{line}");
                 assert_eq!(found.has_option("from"), line.contains("From="), "{line}");

@@ -52,7 +52,8 @@ pub fn classify(bytes: &[u8]) -> Option<Part> {
 
 fn urls(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(str::to_owned).collect()
 }
 
@@ -74,7 +75,9 @@ impl Splitter {
         } else if is_mime(bytes) {
             match mailparse::parse_mail(bytes) {
                 Ok(mail) => self.take_mail(&mail, depth),
-                Err(error) => self.problems.push(format!("user-data: the MIME message is broken: {error}")),
+                Err(error) => {
+                    self.problems.push(format!("user-data: the MIME message is broken: {error}"))
+                }
             }
         } else {
             self.parts.extend(classify(bytes));
@@ -83,13 +86,16 @@ impl Splitter {
 
     fn take_mail(&mut self, mail: &ParsedMail<'_>, depth: usize) {
         if !mail.subparts.is_empty() {
-            mail.subparts.iter().for_each(|part| self.take_mail(part, depth.saturating_sub(1).max(1)));
+            mail.subparts
+                .iter()
+                .for_each(|part| self.take_mail(part, depth.saturating_sub(1).max(1)));
             return;
         }
         let body = match mail.get_body_raw() {
             Ok(body) => body,
             Err(error) => {
-                self.problems.push(format!("user-data: a part of the MIME message cannot be read: {error}"));
+                self.problems
+                    .push(format!("user-data: a part of the MIME message cannot be read: {error}"));
                 return;
             }
         };
@@ -110,7 +116,9 @@ impl Splitter {
 fn is_mime(bytes: &[u8]) -> bool {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).to_ascii_lowercase();
     let start = start.trim_start();
-    start.starts_with("content-type:") || start.starts_with("mime-version:") || start.starts_with("from ")
+    start.starts_with("content-type:")
+        || start.starts_with("mime-version:")
+        || start.starts_with("from ")
 }
 
 #[cfg(test)]

@@ -86,9 +86,9 @@ impl Node {
             Value::Number(value) => Kind::Number(value.clone()),
             Value::String(value) => Kind::String(value.clone()),
             Value::Array(items) => Kind::Sequence(items.iter().map(Node::from_value).collect()),
-            Value::Object(map) => {
-                Kind::Mapping(map.iter().map(|(key, item)| (key.clone(), Node::from_value(item))).collect())
-            }
+            Value::Object(map) => Kind::Mapping(
+                map.iter().map(|(key, item)| (key.clone(), Node::from_value(item))).collect(),
+            ),
         };
         Node::new(Position::default(), kind)
     }
@@ -101,16 +101,18 @@ impl Node {
             Kind::Number(value) => Value::Number(value.clone()),
             Kind::String(value) => Value::String(value.clone()),
             Kind::Sequence(items) => Value::Array(items.iter().map(Node::to_value).collect()),
-            Kind::Mapping(items) => {
-                Value::Object(items.iter().map(|(key, node)| (key.clone(), node.to_value())).collect())
-            }
+            Kind::Mapping(items) => Value::Object(
+                items.iter().map(|(key, node)| (key.clone(), node.to_value())).collect(),
+            ),
         }
     }
 
     /// The value of a key of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.kind {
-            Kind::Mapping(items) => items.iter().find(|(name, _)| name == key).map(|(_, node)| node),
+            Kind::Mapping(items) => {
+                items.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+            }
             _ => None,
         }
     }
@@ -156,14 +158,22 @@ fn check_bytes(text: &str) -> Result<(), YamlError> {
         Err(YamlError { line: line as u64, column: column as u64, message })
     };
     if text.len() > MAX_BYTES {
-        return error(0, 0, format!("the document has {} bytes; at most {MAX_BYTES} are read", text.len()));
+        return error(
+            0,
+            0,
+            format!("the document has {} bytes; at most {MAX_BYTES} are read", text.len()),
+        );
     }
     match text.find('\0') {
         None => Ok(()),
         Some(at) => {
             let before = &text[..at];
             let column = at - before.rfind('\n').map_or(0, |newline| newline + 1) + 1;
-            error(before.matches('\n').count() + 1, column, "a NUL byte: this is not a text file".to_owned())
+            error(
+                before.matches('\n').count() + 1,
+                column,
+                "a NUL byte: this is not a text file".to_owned(),
+            )
         }
     }
 }
@@ -251,7 +261,8 @@ impl<'de> Visitor<'de> for TreeVisitor {
         let mut list = Vec::new();
         while let Some(key) = items.next_key::<Spanned<String>>()? {
             let mut value = node(items.next_value::<Spanned<Tree>>()?);
-            value.key_at = Position { line: key.referenced.line(), column: key.referenced.column() };
+            value.key_at =
+                Position { line: key.referenced.line(), column: key.referenced.column() };
             list.push((key.value, value));
         }
         Ok(Kind::Mapping(list))
@@ -265,7 +276,9 @@ mod tests {
     #[test]
     fn values_remember_where_they_stood() {
         let tree = parse("a: 1\nb:\n  - x\n  - {c: yes}\n").unwrap();
-        let Some(Kind::Sequence(list)) = tree.get("b").map(|node| &node.kind) else { panic!("{tree:?}") };
+        let Some(Kind::Sequence(list)) = tree.get("b").map(|node| &node.kind) else {
+            panic!("{tree:?}")
+        };
         assert_eq!(list[0].at, Position { line: 3, column: 5 });
         assert_eq!(list[1].get("c").unwrap().kind, Kind::Bool(true));
         assert_eq!(tree.get("b").unwrap().key_at, Position { line: 2, column: 1 });

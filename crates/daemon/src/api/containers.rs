@@ -27,17 +27,22 @@ use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 
 const FILTERS: [&str; 14] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network",
-    "publish", "since", "status", "volume",
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name",
+    "network", "publish", "since", "status", "volume",
 ];
 
-pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Vec<Value>>, ApiError> {
+pub(super) async fn list(
+    state: State,
+    parameters: Parameters,
+) -> Result<Json<Vec<Value>>, ApiError> {
     let shared = &state.0;
     let filters = Filters::parse(&parameters, &FILTERS)?;
     let limit: usize =
         text(&parameters, "limit").parse().ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-    let all =
-        is_true(&parameters, "all") || filters.has("status") || filters.has("exited") || limit < usize::MAX;
+    let all = is_true(&parameters, "all")
+        || filters.has("status")
+        || filters.has("exited")
+        || limit < usize::MAX;
     let mut containers = shared.table.all();
     containers.retain(|container| {
         (all || ["running", "paused", "restarting"].contains(&container.status.word()))
@@ -49,8 +54,10 @@ pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Ve
     let view = |container: &Arc<Snapshot>| {
         let mut row = view::summary(container, &shared.networks);
         if has_size {
-            row["SizeRw"] = json!(volume::size(&corral_engine::paths::overlay(&container.id).join("diff")));
-            row["SizeRootFs"] = json!(lookup::find(&container.spec.image_id).map_or(0, |image| image.size));
+            row["SizeRw"] =
+                json!(volume::size(&corral_engine::paths::overlay(&container.id).join("diff")));
+            row["SizeRootFs"] =
+                json!(lookup::find(&container.spec.image_id).map_or(0, |image| image.size));
         }
         row
     };
@@ -59,21 +66,31 @@ pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Ve
 
 fn matches(shared: &Shared, container: &Snapshot, filters: &Filters) -> bool {
     let (spec, status) = (&container.spec, &container.status);
-    let created = |name: &str| shared.find(name).map(|other| other.status.created).unwrap_or_default();
-    filters.any("name", |name| spec.name.contains(name.trim_start_matches(['/', '^']).trim_end_matches('$')))
-        && filters.any("id", |id| container.id.starts_with(id))
+    let created =
+        |name: &str| shared.find(name).map(|other| other.status.created).unwrap_or_default();
+    filters.any("name", |name| {
+        spec.name.contains(name.trim_start_matches(['/', '^']).trim_end_matches('$'))
+    }) && filters.any("id", |id| container.id.starts_with(id))
         && filters.any("status", |word| word == status.word())
         && filters.any("health", |word| word == status.health.map_or("none", HealthState::word))
-        && filters.any("ancestor", |image| spec.image.starts_with(image) || spec.image_id.starts_with(image))
-        && filters.any("exited", |code| status.word() == "exited" && code == status.exit_code.to_string())
-        && filters.any("network", |name| {
-            spec.endpoints.iter().any(|place| place.network == name || place.network_id.starts_with(name))
-        })
-        && filters.any("volume", |name| {
-            spec.binds.iter().any(|bind| bind.volume.as_deref() == Some(name) || bind.target == name)
+        && filters.any("ancestor", |image| {
+            spec.image.starts_with(image) || spec.image_id.starts_with(image)
         })
         && filters
-            .any("publish", |port| spec.ports.iter().any(|own| is_port(port, own.host_port, &own.protocol)))
+            .any("exited", |code| status.word() == "exited" && code == status.exit_code.to_string())
+        && filters.any("network", |name| {
+            spec.endpoints
+                .iter()
+                .any(|place| place.network == name || place.network_id.starts_with(name))
+        })
+        && filters.any("volume", |name| {
+            spec.binds
+                .iter()
+                .any(|bind| bind.volume.as_deref() == Some(name) || bind.target == name)
+        })
+        && filters.any("publish", |port| {
+            spec.ports.iter().any(|own| is_port(port, own.host_port, &own.protocol))
+        })
         && filters.any("expose", |port| {
             spec.ports.iter().any(|own| is_port(port, own.container_port, &own.protocol))
         })
@@ -96,8 +113,10 @@ pub(super) async fn inspect(
     let container = state.find(id_of(&parts))?;
     let mut value = view::inspect(&container, &state.0);
     if is_true(&parameters, "size") {
-        value["SizeRw"] = json!(volume::size(&corral_engine::paths::overlay(&container.id).join("diff")));
-        value["SizeRootFs"] = json!(lookup::find(&container.spec.image_id).map_or(0, |image| image.size));
+        value["SizeRw"] =
+            json!(volume::size(&corral_engine::paths::overlay(&container.id).join("diff")));
+        value["SizeRootFs"] =
+            json!(lookup::find(&container.spec.image_id).map_or(0, |image| image.size));
     }
     Ok(Json(value))
 }
@@ -136,7 +155,11 @@ fn grace_of(parameters: &Parameters) -> Option<Grace> {
     text(parameters, "t").parse().ok().map(Grace::from_seconds)
 }
 
-pub(super) async fn stop(state: State, parts: Parts, parameters: Parameters) -> Result<StatusCode, ApiError> {
+pub(super) async fn stop(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<StatusCode, ApiError> {
     let container = state.find(id_of(&parts))?;
     let grace = grace_of(&parameters);
     state.records.ended_by_hand(&container.id, true);
@@ -157,11 +180,17 @@ pub(super) async fn restart(
     Ok(done)
 }
 
-pub(super) async fn kill(state: State, parts: Parts, parameters: Parameters) -> Result<StatusCode, ApiError> {
+pub(super) async fn kill(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<StatusCode, ApiError> {
     let container = state.find(id_of(&parts))?;
     let signal = match text(&parameters, "signal") {
         "" => Signal::KILL,
-        name => name.parse().map_err(|error: NotASignal| EngineError::BadRequest(error.to_string()))?,
+        name => {
+            name.parse().map_err(|error: NotASignal| EngineError::BadRequest(error.to_string()))?
+        }
     };
     if signal == Signal::KILL {
         state.records.ended_by_hand(&container.id, true);
@@ -187,7 +216,11 @@ pub(super) async fn rename(
     Ok(act(&state.0, Request::Rename { container: id_of(&parts).to_owned(), name }).await?)
 }
 
-pub(super) async fn update(state: State, parts: Parts, body: Bytes) -> Result<Json<Value>, ApiError> {
+pub(super) async fn update(
+    state: State,
+    parts: Parts,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
     let container = state.find(id_of(&parts))?;
     let said: HostConfig = parse(&body)?;
     let limits = create::limits(&said, &container.spec.limits);
@@ -231,7 +264,11 @@ pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<V
 
 /// Answers when the container has ended (or is gone), with its exit code. The head of the answer
 /// goes out at once, so that the client knows that the rest follows.
-pub(super) async fn wait(state: State, parts: Parts, parameters: Parameters) -> Result<Response, ApiError> {
+pub(super) async fn wait(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let shared = state.0;
     // Listen first: an end between the look and the wait is then in the queue.
     let (_, mut events) = shared.bus.listen();
@@ -240,7 +277,9 @@ pub(super) async fn wait(state: State, parts: Parts, parameters: Parameters) -> 
         "" | "not-running" => "not-running",
         "next-exit" => "next-exit",
         "removed" => "removed",
-        other => return Err(EngineError::BadRequest(format!("invalid condition: {other:?}")).into()),
+        other => {
+            return Err(EngineError::BadRequest(format!("invalid condition: {other:?}")).into());
+        }
     };
     let answer = |code: i64| Bytes::from(json!({"StatusCode": code}).to_string());
     let is_down = ["created", "exited"].contains(&container.status.word());
@@ -254,7 +293,8 @@ pub(super) async fn wait(state: State, parts: Parts, parameters: Parameters) -> 
                 Ok(event) if event.kind == "container" && event.id == container.id => {
                     let exit = event.attributes.get("exitCode").and_then(Value::as_str);
                     code = exit.and_then(|code| code.parse().ok()).unwrap_or(code);
-                    let is_over = event.action == "destroy" || (event.action == "die" && until != "removed");
+                    let is_over =
+                        event.action == "destroy" || (event.action == "die" && until != "removed");
                     if is_over {
                         return Ok(answer(code));
                     }
@@ -263,7 +303,10 @@ pub(super) async fn wait(state: State, parts: Parts, parameters: Parameters) -> 
                 // So many events occurred that its end may be among those that were missed.
                 Err(RecvError::Lagged(_)) => match shared.table.get(&container.id) {
                     None => return Ok(answer(code)),
-                    Some(now) if now.status.finished > container.status.finished && until != "removed" => {
+                    Some(now)
+                        if now.status.finished > container.status.finished
+                            && until != "removed" =>
+                    {
                         return Ok(answer(now.status.exit_code.into()));
                     }
                     Some(_) => {}
@@ -275,10 +318,18 @@ pub(super) async fn wait(state: State, parts: Parts, parameters: Parameters) -> 
     Ok(streamed("application/json", futures_util::stream::once(wait)))
 }
 
-pub(super) async fn top(state: State, parts: Parts, parameters: Parameters) -> Result<Json<Value>, ApiError> {
+pub(super) async fn top(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<Json<Value>, ApiError> {
     let container = state.find(id_of(&parts))?;
     if !container.status.is_up() {
-        return Err(EngineError::Conflict(format!("container {} is not running", container.spec.name)).into());
+        return Err(EngineError::Conflict(format!(
+            "container {} is not running",
+            container.spec.name
+        ))
+        .into());
     }
     let wanted = text(&parameters, "ps_args").to_owned();
     let table = blocking(move || processes::list(&container, &wanted)).await?;

@@ -1,9 +1,9 @@
 //! `POST /containers/create`: a client's request → the specification of a container.
 
 use super::error::ApiError;
-use super::mounts;
 use super::query::{Parameters, parse, text};
 use super::state::State;
+use super::{healthcheck, mounts};
 use crate::blocking::blocking;
 use crate::image::store;
 use crate::network::networks::EndpointSettings;
@@ -24,15 +24,18 @@ use corral_engine::image::reference;
 use corral_engine::protocol::{Reply, Request};
 use corral_engine::signal::NotASignal;
 use corral_engine::spec::{
-    ContainerSpec, Dns, Endpoint, Grace, Health, Limits, LogOptions, NotAMacAddress, Port, RestartPolicy,
+    ContainerSpec, Dns, Endpoint, Grace, Limits, LogOptions, NotAMacAddress, Port, RestartPolicy,
     Seccomp, Ulimit,
 };
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
-pub(super) async fn create(state: State, parameters: Parameters, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn create(
+    state: State,
+    parameters: Parameters,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     let shared = state.0;
     let said: Value = parse(&body)?;
     let body: ContainerCreateBody = parse(&body)?;
@@ -40,8 +43,10 @@ pub(super) async fn create(state: State, parameters: Parameters, body: Bytes) ->
     let id = new_id();
     let name = if name.is_empty() { free_name(&shared, &id) } else { name };
     check_name(&name)?;
-    let (making, network) = (Arc::clone(&shared), body.networking_config.clone().unwrap_or_default());
-    let mode = body.host_config.as_ref().and_then(|host| host.network_mode.clone()).unwrap_or_default();
+    let (making, network) =
+        (Arc::clone(&shared), body.networking_config.clone().unwrap_or_default());
+    let mode =
+        body.host_config.as_ref().and_then(|host| host.network_mode.clone()).unwrap_or_default();
     let mut spec = blocking(move || make(&making, name, body)).await?;
     // No other container may get the same address or port before PID 1 knows of this one.
     let _allocation = shared.networks.allocation.lock().await;
@@ -90,14 +95,19 @@ pub(super) fn check_name(name: &str) -> Result<(), EngineError> {
     )))
 }
 
-fn make(shared: &Shared, name: String, body: ContainerCreateBody) -> Result<ContainerSpec, EngineError> {
+fn make(
+    shared: &Shared,
+    name: String,
+    body: ContainerCreateBody,
+) -> Result<ContainerSpec, EngineError> {
     let wanted = body.image.clone().unwrap_or_default();
     let image = lookup::find(&wanted)?;
     store::touch(&image.id);
     let host = body.host_config.clone().unwrap_or_default();
     let mut spec = plan_spec(body, &image)?;
     spec.name = name;
-    spec.image = reference::familiar(&wanted).ok().filter(|_| !image.id.contains(&wanted)).unwrap_or(wanted);
+    spec.image =
+        reference::familiar(&wanted).ok().filter(|_| !image.id.contains(&wanted)).unwrap_or(wanted);
     join(shared, &mut spec, &host)?;
     mounts::of_others(shared, &host, &mut spec)?;
     mounts::make_volumes(&mut spec, &image)?;
@@ -127,18 +137,29 @@ pub fn plan_spec(body: ContainerCreateBody, image: &Image) -> Result<ContainerSp
         options: host.dns_options.unwrap_or_default(),
     };
     spec.extra_hosts = host.extra_hosts.unwrap_or_default();
-    spec.ports =
-        published(&host.port_bindings.unwrap_or_default(), host.publish_all_ports == Some(true), image)?;
+    spec.ports = published(
+        &host.port_bindings.unwrap_or_default(),
+        host.publish_all_ports == Some(true),
+        image,
+    )?;
     Ok(spec)
 }
 
 /// Options that this engine does not have are refused, not ignored.
 fn refuse(host: &HostConfig) -> Result<(), EngineError> {
     let cases = [
-        (host.userns_mode.as_deref().is_some_and(|mode| !["", "host"].contains(&mode)), "user namespaces"),
-        (host.device_requests.as_ref().is_some_and(|list| !list.is_empty()), "device requests (GPUs)"),
         (
-            host.runtime.as_deref().is_some_and(|name| !["", "libcontainer", "runc"].contains(&name)),
+            host.userns_mode.as_deref().is_some_and(|mode| !["", "host"].contains(&mode)),
+            "user namespaces",
+        ),
+        (
+            host.device_requests.as_ref().is_some_and(|list| !list.is_empty()),
+            "device requests (GPUs)",
+        ),
+        (
+            host.runtime
+                .as_deref()
+                .is_some_and(|name| !["", "libcontainer", "runc"].contains(&name)),
             "other runtimes",
         ),
         (
@@ -154,7 +175,9 @@ fn refuse(host: &HostConfig) -> Result<(), EngineError> {
         ),
     ];
     match cases.iter().find(|(wanted, _)| *wanted) {
-        Some((_, what)) => Err(EngineError::NotImplemented(format!("the system engine has no {what}"))),
+        Some((_, what)) => {
+            Err(EngineError::NotImplemented(format!("the system engine has no {what}")))
+        }
         None => Ok(()),
     }
 }
@@ -163,19 +186,13 @@ fn refuse(host: &HostConfig) -> Result<(), EngineError> {
 fn process(body: ContainerCreateBody, image: &Image) -> Result<ContainerSpec, EngineError> {
     let mut labels = image.config.labels.clone();
     labels.extend(body.labels.unwrap_or_default());
-    let health = body.healthcheck.map(|said| Health {
-        test: said.test.unwrap_or_default(),
-        interval: nanos(said.interval),
-        timeout: nanos(said.timeout),
-        start_period: nanos(said.start_period),
-        start_interval: nanos(said.start_interval),
-        retries: said.retries.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
-    });
     let signals = [body.stop_signal.as_deref(), Some(image.config.stop_signal.as_str())];
     let stop_signal = signals.into_iter().flatten().find(|text| !text.is_empty());
     let stop_signal = stop_signal.map(str::parse).transpose();
     Ok(ContainerSpec {
-        entrypoint: body.entrypoint.map(|words| words.into_iter().filter(|word| !word.is_empty()).collect()),
+        entrypoint: body
+            .entrypoint
+            .map(|words| words.into_iter().filter(|word| !word.is_empty()).collect()),
         command: body.cmd.filter(|words| !words.is_empty()),
         env: body.env.unwrap_or_default(),
         working_dir: body.working_dir.unwrap_or_default(),
@@ -188,47 +205,13 @@ fn process(body: ContainerCreateBody, image: &Image) -> Result<ContainerSpec, En
         labels: labels.into_iter().collect(),
         stop_signal: stop_signal.map_err(not_a_signal)?.unwrap_or_default(),
         stop_timeout: body.stop_timeout.map_or_else(Grace::default, Grace::from_seconds),
-        health: merge_health(health, image),
+        health: healthcheck::merged(body.healthcheck, image),
         ..ContainerSpec::default()
     })
 }
 
 fn not_a_signal(error: NotASignal) -> EngineError {
     EngineError::BadRequest(error.to_string())
-}
-
-fn nanos(value: Option<i64>) -> Option<Duration> {
-    let nanos = value.and_then(|nanos| u64::try_from(nanos).ok()).filter(|nanos| *nanos > 0);
-    nanos.map(Duration::from_nanos)
-}
-
-/// The client's check. If it has no test, it changes only values of the image's check.
-fn merge_health(said: Option<Health>, image: &Image) -> Option<Health> {
-    let of_image = image.config.healthcheck.as_ref().map(|check| {
-        let time = |key: &str| nanos(check[key].as_i64());
-        Health {
-            test: serde_json::from_value(check["Test"].clone()).unwrap_or_default(),
-            interval: time("Interval"),
-            timeout: time("Timeout"),
-            start_period: time("StartPeriod"),
-            start_interval: time("StartInterval"),
-            retries: check["Retries"].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
-        }
-    });
-    let merged = match (said, of_image) {
-        (Some(said), Some(of_image)) if said.test.is_empty() => Health {
-            test: of_image.test,
-            interval: said.interval.or(of_image.interval),
-            timeout: said.timeout.or(of_image.timeout),
-            start_period: said.start_period.or(of_image.start_period),
-            start_interval: said.start_interval.or(of_image.start_interval),
-            retries: if said.retries == 0 { of_image.retries } else { said.retries },
-        },
-        (Some(said), _) => said,
-        (None, Some(of_image)) => of_image,
-        (None, None) => return None,
-    };
-    merged.command().is_some().then_some(merged)
 }
 
 /// Whose namespaces it shares.
@@ -282,7 +265,9 @@ fn isolate(spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineErro
             ("systempaths", "unconfined") => spec.bare_system_paths = true,
             // There is no AppArmor and no SELinux in this system that it could be about.
             ("apparmor" | "label", _) => {}
-            _ => return Err(EngineError::BadRequest(format!("invalid --security-opt: {option:?}"))),
+            _ => {
+                return Err(EngineError::BadRequest(format!("invalid --security-opt: {option:?}")));
+            }
         }
     }
     if host.masked_paths.as_ref().is_some_and(Vec::is_empty)
@@ -375,7 +360,11 @@ fn bytes(text: &str) -> u64 {
 type Bindings = std::collections::HashMap<String, Option<Vec<bollard_stubs::models::PortBinding>>>;
 
 /// `80/tcp` → published ports; a host port of 0 is chosen later.
-fn published(bindings: &Bindings, publish_all: bool, image: &Image) -> Result<Vec<Port>, EngineError> {
+fn published(
+    bindings: &Bindings,
+    publish_all: bool,
+    image: &Image,
+) -> Result<Vec<Port>, EngineError> {
     let mut ports = Vec::new();
     let split = |key: &str| -> Result<(u16, String), EngineError> {
         let (port, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
@@ -402,7 +391,10 @@ fn published(bindings: &Bindings, publish_all: bool, image: &Image) -> Result<Ve
     if publish_all {
         for key in image.config.exposed_ports.keys() {
             let (container_port, protocol) = split(key)?;
-            if !ports.iter().any(|port| port.container_port == container_port && port.protocol == protocol) {
+            if !ports
+                .iter()
+                .any(|port| port.container_port == container_port && port.protocol == protocol)
+            {
                 ports.push(Port { container_port, protocol, ..Port::default() });
             }
         }
@@ -435,7 +427,9 @@ fn connect(
     let said = config.endpoints_config.clone().unwrap_or_default();
     let mut names = vec![first.to_owned()];
     names.extend(
-        said.keys().filter(|name| *name != first && !(first == "bridge" && *name == "default")).cloned(),
+        said.keys()
+            .filter(|name| *name != first && !(first == "bridge" && *name == "default"))
+            .cloned(),
     );
     let containers = shared.table.all();
     for name in names {
@@ -451,11 +445,15 @@ fn connect(
 pub(super) fn endpoint_settings(
     said: &bollard_stubs::models::EndpointSettings,
 ) -> Result<EndpointSettings, EngineError> {
-    let address =
-        said.ipam_config.as_ref().and_then(|ipam| ipam.ipv4_address.clone()).filter(|text| !text.is_empty());
+    let address = said
+        .ipam_config
+        .as_ref()
+        .and_then(|ipam| ipam.ipv4_address.clone())
+        .filter(|text| !text.is_empty());
     let address: Option<Ipv4Addr> = address
         .map(|text| {
-            text.parse().map_err(|_| EngineError::BadRequest(format!("{text:?} is not an IPv4 address")))
+            text.parse()
+                .map_err(|_| EngineError::BadRequest(format!("{text:?} is not an IPv4 address")))
         })
         .transpose()?;
     let mut aliases = said.aliases.clone().unwrap_or_default();

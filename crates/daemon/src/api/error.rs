@@ -20,9 +20,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let ApiError(error) = self;
         let status = match &error {
-            EngineError::NoSuchContainer(_) | EngineError::NoSuchImage(_) | EngineError::NotFound(_) => {
-                StatusCode::NOT_FOUND
-            }
+            EngineError::NoSuchContainer(_)
+            | EngineError::NoSuchImage(_)
+            | EngineError::NotFound(_) => StatusCode::NOT_FOUND,
             EngineError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             EngineError::Forbidden(_) => StatusCode::FORBIDDEN,
             EngineError::Conflict(_) => StatusCode::CONFLICT,

@@ -91,7 +91,11 @@ pub(super) async fn inspect(state: State, parts: Parts) -> Result<Json<Value>, A
     })?)
 }
 
-pub(super) async fn resize(state: State, parts: Parts, size: Parameters) -> Result<StatusCode, ApiError> {
+pub(super) async fn resize(
+    state: State,
+    parts: Parts,
+    size: Parameters,
+) -> Result<StatusCode, ApiError> {
     let terminal = state.execs.with(id_of(&parts), |exec| exec.terminal.clone())?;
     if let Some(terminal) = terminal {
         set_size(&*terminal, &size)?;

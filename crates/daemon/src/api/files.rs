@@ -68,10 +68,12 @@ fn not_found(container: &Snapshot, path: &Path) -> EngineError {
 fn stat(container: &Snapshot, root: &OwnedFd, path: &Path) -> Result<(Stat, String), EngineError> {
     let clean: PathBuf =
         path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
-    let parent = open_in(root, clean.parent().unwrap_or(Path::new("")), OFlags::PATH | OFlags::DIRECTORY)
-        .map_err(|_| not_found(container, path))?;
+    let parent =
+        open_in(root, clean.parent().unwrap_or(Path::new("")), OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(|_| not_found(container, path))?;
     let name = clean.file_name().unwrap_or(OsStr::new("."));
-    let data = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| not_found(container, path))?;
+    let data =
+        statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| not_found(container, path))?;
     let is_link = FileType::from_raw_mode(data.st_mode) == FileType::Symlink;
     let target = if is_link { readlinkat(&parent, name, Vec::new()).ok() } else { None };
     let target = target.map(|target| target.to_string_lossy().into_owned()).unwrap_or_default();
@@ -95,7 +97,8 @@ fn go_mode(mode: u32) -> u32 {
         _ => 0,
     };
     let special = [(0o4000, 23), (0o2000, 22), (0o1000, 20)];
-    let special: u32 = special.iter().filter(|(bit, _)| mode & bit != 0).map(|(_, shift)| 1 << shift).sum();
+    let special: u32 =
+        special.iter().filter(|(bit, _)| mode & bit != 0).map(|(_, shift)| 1 << shift).sum();
     kind | special | (mode & 0o777)
 }
 
@@ -103,14 +106,22 @@ fn stat_header(told: &str) -> HeaderValue {
     HeaderValue::from_str(told).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-pub(super) async fn head(state: State, parts: Parts, parameters: Parameters) -> Result<Response, ApiError> {
+pub(super) async fn head(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let container = state.find(id_of(&parts))?;
     let path = path_of(&parameters)?;
     let (_, told) = blocking(move || stat(&container, &root_of(&container)?, &path)).await?;
     Ok(([("X-Docker-Container-Path-Stat", stat_header(&told))], StatusCode::OK).into_response())
 }
 
-pub(super) async fn get(state: State, parts: Parts, parameters: Parameters) -> Result<Response, ApiError> {
+pub(super) async fn get(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let container = state.find(id_of(&parts))?;
     let path = path_of(&parameters)?;
     let wanted = path.clone();
@@ -137,19 +148,23 @@ pub(super) async fn put(
     let container = state.find(id_of(&parts))?;
     let path = path_of(&parameters)?;
     if container.spec.read_only {
-        return Err(EngineError::Forbidden("container rootfs is marked read-only".to_owned()).into());
+        return Err(
+            EngineError::Forbidden("container rootfs is marked read-only".to_owned()).into()
+        );
     }
     let keep_kind = is_true(&parameters, "noOverwriteDirNonDir");
     let reader = readable(body);
     Ok(blocking(move || {
         let root = root_of(&container)?;
         let folder =
-            open_in(&root, &path, OFlags::PATH | OFlags::DIRECTORY).map_err(|error| match error {
-                rustix::io::Errno::NOTDIR => {
-                    EngineError::BadRequest(format!("/{} is not a directory", path.display()))
-                }
-                _ => not_found(&container, &path),
-            })?;
+            open_in(&root, &path, OFlags::PATH | OFlags::DIRECTORY).map_err(
+                |error| match error {
+                    rustix::io::Errno::NOTDIR => {
+                        EngineError::BadRequest(format!("/{} is not a directory", path.display()))
+                    }
+                    _ => not_found(&container, &path),
+                },
+            )?;
         let reader = decompress(reader)?;
         let unpacked = unpack(reader, &folder, Whiteouts::Keep);
         match unpacked {

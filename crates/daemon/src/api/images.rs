@@ -30,22 +30,31 @@ use tokio::sync::mpsc::channel;
 
 type Named = Path<HashMap<String, String>>;
 
-pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Vec<Value>>, ApiError> {
-    let filters =
-        Filters::parse(&parameters, &["dangling", "label", "before", "since", "reference", "until"])?;
+pub(super) async fn list(
+    state: State,
+    parameters: Parameters,
+) -> Result<Json<Vec<Value>>, ApiError> {
+    let filters = Filters::parse(
+        &parameters,
+        &["dangling", "label", "before", "since", "reference", "until"],
+    )?;
     let used = state.table.images();
     let images = blocking(|| Ok(lookup::load_all())).await?;
     let created = |name: &str| {
         images
             .iter()
-            .find(|other| other.references.iter().any(|known| known == name) || other.id.contains(name))
+            .find(|other| {
+                other.references.iter().any(|known| known == name) || other.id.contains(name)
+            })
             .map(|other| other.created.clone())
             .unwrap_or_default()
     };
     let dangling = |image: &Image| image.references.is_empty();
     let fits = |image: &&Image| {
         filters.any("dangling", |wanted| ["1", "true"].contains(&wanted) == dangling(image))
-            && filters.any("reference", |pattern| image.references.iter().any(|name| is_like(name, pattern)))
+            && filters.any("reference", |pattern| {
+                image.references.iter().any(|name| is_like(name, pattern))
+            })
             && filters.any("before", |name| image.created < created(name))
             && filters.any("since", |name| image.created > created(name))
             && filters.labels(|key| image.config.labels.get(key).map(String::as_str))
@@ -75,7 +84,9 @@ fn fits_pattern(text: &[u8], pattern: &[u8]) -> bool {
                 star = Some((next, at));
                 next += 1;
             }
-            (Some(byte), _) if *byte == b'?' || *byte == text[at] => (at, next) = (at + 1, next + 1),
+            (Some(byte), _) if *byte == b'?' || *byte == text[at] => {
+                (at, next) = (at + 1, next + 1)
+            }
             (_, Some((after, taken))) => {
                 star = Some((after, taken + 1));
                 (at, next) = (taken + 1, after + 1);
@@ -104,8 +115,9 @@ fn unknown(_: &Shared, what: &str) -> EngineError {
 /// A name and the last part of a path.
 fn split(parts: &HashMap<String, String>) -> Result<(String, &str), EngineError> {
     let path = parts.get("path").map(String::as_str).unwrap_or_default();
-    let (name, what) =
-        path.rsplit_once('/').ok_or_else(|| EngineError::NotFound(format!("page not found: {path}")))?;
+    let (name, what) = path
+        .rsplit_once('/')
+        .ok_or_else(|| EngineError::NotFound(format!("page not found: {path}")))?;
     Ok((name.to_owned(), what))
 }
 
@@ -124,9 +136,10 @@ pub(super) async fn post(
                 tag => format!("{repository}:{tag}"),
             };
             let (shared, from) = (Arc::clone(&state.0), name);
-            let id =
-                blocking(move || shared.store.tag(&from, &new).and_then(|()| Ok(lookup::find(&from)?.id)))
-                    .await?;
+            let id = blocking(move || {
+                shared.store.tag(&from, &new).and_then(|()| Ok(lookup::find(&from)?.id))
+            })
+            .await?;
             state.bus.emit("image", "tag", &id, json!({"name": repository}));
             Ok(StatusCode::CREATED.into_response())
         }
@@ -176,7 +189,10 @@ fn account(headers: &HeaderMap) -> Option<Account> {
 
 /// `X-Registry-Auth`: JSON in base64 for URLs. What cannot be read is no account, as in Docker.
 pub fn parse_account(text: &str) -> Option<Account> {
-    let bytes = URL_SAFE.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text.trim_end_matches('='))).ok()?;
+    let bytes = URL_SAFE
+        .decode(text)
+        .or_else(|_| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')))
+        .ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
@@ -230,7 +246,10 @@ async fn push(
     let (shared, account) = (state.0, account(headers));
     let (sender, receiver) = channel(64);
     report(sender.clone(), receiver, async move {
-        shared.store.push(&full, &shared.settings(), account.as_ref(), Progress::to(sender)).await?;
+        shared
+            .store
+            .push(&full, &shared.settings(), account.as_ref(), Progress::to(sender))
+            .await?;
         shared.bus.emit("image", "push", &full, json!({"name": full}));
         Ok(())
     })
@@ -250,14 +269,17 @@ async fn report(
         if let Err(error) = work.await {
             let message = error.to_string();
             let _ = failed.send(error);
-            let _ = sender.send(json!({"errorDetail": {"message": message}, "error": message})).await;
+            let _ =
+                sender.send(json!({"errorDetail": {"message": message}, "error": message})).await;
         }
     });
     let Some(first) = receiver.recv().await else {
         return Ok(json_lines(receiver));
     };
     if first.get("error").is_some() {
-        return Err(failure.await.unwrap_or_else(|_| EngineError::Failed(first["error"].to_string())));
+        return Err(failure
+            .await
+            .unwrap_or_else(|_| EngineError::Failed(first["error"].to_string())));
     }
     let (again, replayed) = channel(64);
     tokio::spawn(async move {
@@ -274,7 +296,11 @@ async fn report(
     Ok(json_lines(replayed))
 }
 
-async fn import(state: State, parameters: &Parameters, body: Body) -> Result<Response, EngineError> {
+async fn import(
+    state: State,
+    parameters: &Parameters,
+    body: Body,
+) -> Result<Response, EngineError> {
     let source = text(parameters, "fromSrc");
     if source != "-" {
         return Err(EngineError::NotImplemented(
@@ -313,7 +339,8 @@ pub fn parse_changes(text: &str) -> Result<Value, EngineError> {
             "WORKDIR" => config["WorkingDir"] = json!(rest),
             "USER" => config["User"] = json!(rest),
             "ENV" => {
-                let item = if rest.contains('=') { rest.to_owned() } else { rest.replacen(' ', "=", 1) };
+                let item =
+                    if rest.contains('=') { rest.to_owned() } else { rest.replacen(' ', "=", 1) };
                 match config["Env"].as_array_mut() {
                     Some(all) => all.push(json!(item)),
                     None => config["Env"] = json!([item]),
@@ -321,14 +348,19 @@ pub fn parse_changes(text: &str) -> Result<Value, EngineError> {
             }
             "EXPOSE" => {
                 config["ExposedPorts"]
-                    [if rest.contains('/') { rest.to_owned() } else { format!("{rest}/tcp") }] = json!({})
+                    [if rest.contains('/') { rest.to_owned() } else { format!("{rest}/tcp") }] =
+                    json!({})
             }
             "VOLUME" => config["Volumes"][rest] = json!({}),
             "LABEL" => {
                 let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
                 config["Labels"][key] = json!(value.trim_matches('"'));
             }
-            other => return Err(EngineError::BadRequest(format!("{other} is not a valid change command"))),
+            other => {
+                return Err(EngineError::BadRequest(format!(
+                    "{other} is not a valid change command"
+                )));
+            }
         }
     }
     Ok(config)

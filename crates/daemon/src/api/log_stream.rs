@@ -38,11 +38,16 @@ impl Wanted {
     /// The bytes of a line, or None if it was not requested.
     fn render(&self, entry: &Entry) -> Option<Bytes> {
         let is_stderr = entry.stream == "stderr";
-        let in_time = entry.time >= self.since && (self.until.is_empty() || entry.time <= self.until);
+        let in_time =
+            entry.time >= self.since && (self.until.is_empty() || entry.time <= self.until);
         if (is_stderr && !self.stderr) || (!is_stderr && !self.stdout) || !in_time {
             return None;
         }
-        let text = if self.timestamps { format!("{} {}", entry.time, entry.log) } else { entry.log.clone() };
+        let text = if self.timestamps {
+            format!("{} {}", entry.time, entry.log)
+        } else {
+            entry.log.clone()
+        };
         Some(if self.framed {
             frame(if is_stderr { 2 } else { 1 }, text.as_bytes())
         } else {
@@ -51,7 +56,11 @@ impl Wanted {
     }
 }
 
-pub(super) async fn logs(state: State, parts: Parts, parameters: Parameters) -> Result<Response, ApiError> {
+pub(super) async fn logs(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let shared = state.0;
     let container = shared.find(id_of(&parts))?;
     let moment = |name: &str| match text(&parameters, name) {
@@ -67,7 +76,9 @@ pub(super) async fn logs(state: State, parts: Parts, parameters: Parameters) -> 
         until: moment("until")?,
     };
     if !wanted.stdout && !wanted.stderr {
-        return Err(EngineError::BadRequest("you must choose at least one stream".to_owned()).into());
+        return Err(
+            EngineError::BadRequest("you must choose at least one stream".to_owned()).into()
+        );
     }
     let tail = text(&parameters, "tail").parse().unwrap_or(usize::MAX);
     let path = paths::log(&container.id);
@@ -95,7 +106,12 @@ pub(super) async fn logs(state: State, parts: Parts, parameters: Parameters) -> 
 }
 
 /// The last lines of a log; with a follower only those before it begins.
-fn read_last(path: &std::path::Path, tail: usize, until: Option<u64>, wanted: &Wanted) -> Vec<Bytes> {
+fn read_last(
+    path: &std::path::Path,
+    tail: usize,
+    until: Option<u64>,
+    wanted: &Wanted,
+) -> Vec<Bytes> {
     let lines: Vec<Bytes> =
         logs::read_before(path, until).iter().filter_map(|entry| wanted.render(entry)).collect();
     lines[lines.len().saturating_sub(tail)..].to_vec()
@@ -121,7 +137,8 @@ impl Follower {
             // What changes from here on wakes us; what changed before is read now.
             self.changes.mark_unchanged();
             let is_over = self.is_over();
-            self.ready.extend(self.tail.read().iter().filter_map(|entry| self.wanted.render(entry)));
+            self.ready
+                .extend(self.tail.read().iter().filter_map(|entry| self.wanted.render(entry)));
             if !self.ready.is_empty() {
                 continue;
             }

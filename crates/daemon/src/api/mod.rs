@@ -8,6 +8,7 @@ pub mod create;
 mod error;
 mod exec;
 mod files;
+mod healthcheck;
 pub mod images;
 mod listener;
 mod log_stream;

@@ -34,7 +34,11 @@ pub fn parse(text: &str) -> Result<Duration, EngineError> {
         let more = Duration::try_from_secs_f64(count * unit).map_err(|_| wrong())?;
         age = age.checked_add(more).ok_or_else(wrong)?;
     }
-    if text.is_empty() || !digits.is_empty() { Err(wrong()) } else { Ok(time::now().saturating_sub(age)) }
+    if text.is_empty() || !digits.is_empty() {
+        Err(wrong())
+    } else {
+        Ok(time::now().saturating_sub(age))
+    }
 }
 
 /// RFC 3339 → seconds since 1970.
@@ -59,6 +63,8 @@ mod tests {
         let age = time::now().saturating_sub(parse("1h30m").unwrap()).as_secs();
         assert!((5399..=5401).contains(&age));
         assert!(parse("soon").is_err() && parse("").is_err() && parse("5").is_ok());
-        assert!(parse("5000000000000000h").is_ok() && parse(&"5000000000000000h".repeat(2)).is_err());
+        assert!(
+            parse("5000000000000000h").is_ok() && parse(&"5000000000000000h".repeat(2)).is_err()
+        );
     }
 }

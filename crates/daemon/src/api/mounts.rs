@@ -21,7 +21,8 @@ pub fn parse(host: &HostConfig) -> Result<(Vec<Bind>, Vec<String>), EngineError>
             _ => binds.push(parse_mount(mount)?),
         }
     }
-    tmpfs.extend(host.tmpfs.iter().flatten().map(|(target, options)| format!("{target}:{options}")));
+    tmpfs
+        .extend(host.tmpfs.iter().flatten().map(|(target, options)| format!("{target}:{options}")));
     Ok((binds, tmpfs))
 }
 
@@ -72,7 +73,9 @@ fn parse_bind(text: &str) -> Result<Bind, EngineError> {
         [target] => ("", *target, ""),
         [source, target] => (*source, *target, ""),
         [source, target, options] => (*source, *target, *options),
-        _ => return Err(EngineError::BadRequest(format!("invalid volume specification: {text:?}"))),
+        _ => {
+            return Err(EngineError::BadRequest(format!("invalid volume specification: {text:?}")));
+        }
     };
     if !target.starts_with('/') {
         return Err(EngineError::BadRequest(format!(
@@ -95,12 +98,15 @@ fn parse_mount(mount: &Mount) -> Result<Bind, EngineError> {
     let target = mount.target.clone().unwrap_or_default();
     let source = mount.source.clone().unwrap_or_default();
     if !target.starts_with('/') {
-        return Err(EngineError::BadRequest(format!("invalid mount: {target:?} is no absolute path")));
+        return Err(EngineError::BadRequest(format!(
+            "invalid mount: {target:?} is no absolute path"
+        )));
     }
     let mut bind = match mount.typ {
         Some(MountType::BIND) => {
             let options = mount.bind_options.clone().unwrap_or_default();
-            let shared = options.propagation.is_some_and(|word| word.to_string().contains("shared"));
+            let shared =
+                options.propagation.is_some_and(|word| word.to_string().contains("shared"));
             let must_exist = options.create_mountpoint != Some(true);
             Bind { source, target, shared, must_exist, ..Bind::default() }
         }

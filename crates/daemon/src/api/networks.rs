@@ -13,18 +13,26 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use bollard_stubs::models::{NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest};
+use bollard_stubs::models::{
+    NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest,
+};
 use corral_engine::error::EngineError;
 use corral_engine::protocol::Request;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Vec<Value>>, ApiError> {
-    let filters =
-        Filters::parse(&parameters, &["dangling", "driver", "id", "label", "name", "scope", "type"])?;
+pub(super) async fn list(
+    state: State,
+    parameters: Parameters,
+) -> Result<Json<Vec<Value>>, ApiError> {
+    let filters = Filters::parse(
+        &parameters,
+        &["dangling", "driver", "id", "label", "name", "scope", "type"],
+    )?;
     let containers = state.table.all();
     let fits = |network: &&Network| {
-        let unused = members(network, &containers).next().is_none() && !is_predefined(&network.name);
+        let unused =
+            members(network, &containers).next().is_none() && !is_predefined(&network.name);
         filters.any("name", |name| network.name.contains(name))
             && filters.any("id", |id| network.id.starts_with(id))
             && filters.any("driver", |driver| network.driver == driver)
@@ -87,12 +95,17 @@ pub(super) async fn make(state: State, body: Bytes) -> Result<Response, ApiError
         .into());
     }
     if body.enable_ipv6 == Some(true) {
-        return Err(
-            EngineError::NotImplemented("the bridges of the system engine have no IPv6".to_owned()).into()
-        );
+        return Err(EngineError::NotImplemented(
+            "the bridges of the system engine have no IPv6".to_owned(),
+        )
+        .into());
     }
     if body.name.is_empty() || is_predefined(&body.name) {
-        return Err(EngineError::BadRequest(format!("{:?} is not a name for a network", body.name)).into());
+        return Err(EngineError::BadRequest(format!(
+            "{:?} is not a name for a network",
+            body.name
+        ))
+        .into());
     }
     let range = body.ipam.and_then(|ipam| ipam.config).and_then(|list| list.into_iter().next());
     let wrong = EngineError::BadRequest;
@@ -103,7 +116,9 @@ pub(super) async fn make(state: State, body: Bytes) -> Result<Response, ApiError
         .transpose()?;
     let gateway = range
         .and_then(|range| range.gateway)
-        .map(|text| text.parse().map_err(|_| wrong(format!("the gateway {text:?} is not an IPv4 address"))))
+        .map(|text| {
+            text.parse().map_err(|_| wrong(format!("the gateway {text:?} is not an IPv4 address")))
+        })
         .transpose()?;
     let wanted = NetworkCreate {
         name: body.name,
@@ -154,7 +169,11 @@ pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<V
     Ok(Json(json!({"NetworksDeleted": removed})))
 }
 
-pub(super) async fn connect(state: State, parts: Parts, body: Bytes) -> Result<StatusCode, ApiError> {
+pub(super) async fn connect(
+    state: State,
+    parts: Parts,
+    body: Bytes,
+) -> Result<StatusCode, ApiError> {
     let body: NetworkConnectRequest = parse(&body)?;
     let network = state.networks.find(id_of(&parts))?;
     let container = state.find(&body.container)?;
@@ -167,17 +186,25 @@ pub(super) async fn connect(state: State, parts: Parts, body: Bytes) -> Result<S
     let settings = create::endpoint_settings(&body.endpoint_config.unwrap_or_default())?;
     let _allocation = state.networks.allocation.lock().await;
     let endpoint = create::allocate(&state.0, &network.name, &settings)?;
-    state.ask(Request::Connect { container: container.id.clone(), endpoint: Box::new(endpoint) }).await?;
+    state
+        .ask(Request::Connect { container: container.id.clone(), endpoint: Box::new(endpoint) })
+        .await?;
     state.networks.apply_soon();
     emit(&state.0, "connect", &network, Some(&container.id));
     Ok(StatusCode::OK)
 }
 
-pub(super) async fn disconnect(state: State, parts: Parts, body: Bytes) -> Result<StatusCode, ApiError> {
+pub(super) async fn disconnect(
+    state: State,
+    parts: Parts,
+    body: Bytes,
+) -> Result<StatusCode, ApiError> {
     let body: NetworkDisconnectRequest = parse(&body)?;
     let network = state.networks.find(id_of(&parts))?;
     let container = state.find(&body.container)?;
-    state.ask(Request::Disconnect { container: container.id.clone(), network: network.id.clone() }).await?;
+    state
+        .ask(Request::Disconnect { container: container.id.clone(), network: network.id.clone() })
+        .await?;
     state.networks.apply_soon();
     emit(&state.0, "disconnect", &network, Some(&container.id));
     Ok(StatusCode::OK)

@@ -57,12 +57,17 @@ const LONG: &str = "user,pid,pcpu,pmem,vsz,rss,tty,stat,stime,time,cmd";
 /// The processes of a container; `wanted` are arguments of ps: `-ef`, `aux`, `-o pid,cmd`.
 pub(super) fn list(container: &Snapshot, wanted: &str) -> Result<Value, EngineError> {
     let columns = columns(wanted)?;
-    let members = fs::read_to_string(paths::cgroup(&container.id).join("cgroup.procs")).map_err(|error| {
-        EngineError::Failed(format!("reading the processes of {}: {error}", container.spec.name))
-    })?;
+    let members =
+        fs::read_to_string(paths::cgroup(&container.id).join("cgroup.procs")).map_err(|error| {
+            EngineError::Failed(format!(
+                "reading the processes of {}: {error}",
+                container.spec.name
+            ))
+        })?;
     let processes = members.lines().filter_map(Process::load_from_proc);
-    let rows: Vec<Vec<String>> =
-        processes.map(|process| columns.iter().map(|(_, _, value)| value(&process)).collect()).collect();
+    let rows: Vec<Vec<String>> = processes
+        .map(|process| columns.iter().map(|(_, _, value)| value(&process)).collect())
+        .collect();
     let titles: Vec<&str> = columns.iter().map(|(_, title, _)| *title).collect();
     Ok(json!({"Titles": titles, "Processes": rows}))
 }
@@ -103,8 +108,9 @@ impl Process {
         // The name is in parentheses and may hold anything, such as a space or another parenthesis.
         let (start, rest) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
-        let number =
-            |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        let number = |index: usize| {
+            fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0)
+        };
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned();
         let name = start.split_once('(').map_or("", |(_, name)| name).to_owned();
@@ -114,7 +120,8 @@ impl Process {
             line.split_whitespace().next().map(str::to_owned)
         };
         let uptime = text("/proc/uptime");
-        let up_since = uptime.split(['.', ' ']).next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let up_since =
+            uptime.split(['.', ' ']).next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let age = up_since.saturating_sub(number(19) / TICKS);
         Some(Process {
             uid: of_status("Uid:").unwrap_or_else(|| "0".to_owned()),
@@ -161,7 +168,8 @@ mod tests {
     #[test]
     fn arguments_of_ps_choose_the_columns() {
         let titles = |wanted: &str| {
-            columns(wanted).map(|list| list.iter().map(|(_, title, _)| *title).collect::<Vec<_>>().join(" "))
+            columns(wanted)
+                .map(|list| list.iter().map(|(_, title, _)| *title).collect::<Vec<_>>().join(" "))
         };
         assert_eq!(titles("").unwrap(), "UID PID PPID C STIME TTY TIME CMD");
         assert_eq!(titles("-ef").unwrap(), titles("").unwrap());

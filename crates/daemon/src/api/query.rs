@@ -45,10 +45,14 @@ impl Filters {
         let value: HashMap<String, Value> = serde_json::from_str(text)
             .map_err(|error| EngineError::BadRequest(format!("filters: {error}")))?;
         let list = |value: Value| match value {
-            Value::Array(items) => items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
-            Value::Object(items) => {
-                items.iter().filter(|(_, wanted)| **wanted == true).map(|(key, _)| key.clone()).collect()
+            Value::Array(items) => {
+                items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
             }
+            Value::Object(items) => items
+                .iter()
+                .filter(|(_, wanted)| **wanted == true)
+                .map(|(key, _)| key.clone())
+                .collect(),
             _ => Vec::new(),
         };
         if let Some(key) = value.keys().find(|key| !known.contains(&key.as_str())) {

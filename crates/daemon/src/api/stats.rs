@@ -23,10 +23,16 @@ pub(super) fn text(path: &str) -> String {
 }
 
 /// One sample a second, or one.
-pub(super) async fn stats(state: State, parts: Parts, parameters: Parameters) -> Result<Response, ApiError> {
+pub(super) async fn stats(
+    state: State,
+    parts: Parts,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let shared = state.0;
     let container = shared.find(id_of(&parts))?;
-    let once = parameters.get("stream").is_some_and(|word| word == "0" || word.eq_ignore_ascii_case("false"));
+    let once = parameters
+        .get("stream")
+        .is_some_and(|word| word == "0" || word.eq_ignore_ascii_case("false"));
     let mut previous = json!({"cpu_usage": {"total_usage": 0}, "throttling_data": {}});
     if once {
         if !is_true(&parameters, "one-shot") && container.status.is_up() {
@@ -120,7 +126,9 @@ fn block_io(cgroup: &Path) -> Value {
     let mut bytes = Vec::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();
-        let Some((major, minor)) = words.next().and_then(|device| device.split_once(':')) else { continue };
+        let Some((major, minor)) = words.next().and_then(|device| device.split_once(':')) else {
+            continue;
+        };
         let number = |text: &str| text.parse::<u64>().unwrap_or(0);
         for word in words {
             let Some((key, value)) = word.split_once('=') else { continue };
@@ -138,7 +146,8 @@ fn interfaces(pid: i32) -> Value {
     let mut all = Map::new();
     for line in text(&format!("/proc/{pid}/net/dev")).lines().skip(2) {
         let Some((name, numbers)) = line.split_once(':') else { continue };
-        let fields: Vec<u64> = numbers.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        let fields: Vec<u64> =
+            numbers.split_whitespace().filter_map(|field| field.parse().ok()).collect();
         let of = |index: usize| fields.get(index).copied().unwrap_or(0);
         if name.trim() != "lo" {
             all.insert(

@@ -36,8 +36,8 @@ pub(super) async fn hijack(request: Request) -> Result<(OnUpgrade, Bytes), ApiEr
     } else {
         Bytes::new()
     };
-    let upgrade =
-        upgrade.ok_or_else(|| EngineError::BadRequest("this connection cannot be hijacked".to_owned()))?;
+    let upgrade = upgrade
+        .ok_or_else(|| EngineError::BadRequest("this connection cannot be hijacked".to_owned()))?;
     Ok((upgrade, body))
 }
 
@@ -56,7 +56,11 @@ pub(super) fn hijacked(headers: &HeaderMap, is_framed: bool) -> Response {
 
 /// How a stream of output is named.
 pub(super) fn media_type(is_framed: bool) -> &'static str {
-    if is_framed { "application/vnd.docker.multiplexed-stream" } else { "application/vnd.docker.raw-stream" }
+    if is_framed {
+        "application/vnd.docker.multiplexed-stream"
+    } else {
+        "application/vnd.docker.raw-stream"
+    }
 }
 
 /// An answer whose body comes piece by piece; its head goes out at once.

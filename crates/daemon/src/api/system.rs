@@ -53,7 +53,8 @@ pub(super) async fn version() -> Json<Value> {
 
 pub(super) async fn info(state: State) -> Result<Json<Value>, ApiError> {
     let containers = state.table.all();
-    let count = |word: &str| containers.iter().filter(|container| container.status.word() == word).count();
+    let count =
+        |word: &str| containers.iter().filter(|container| container.status.word() == word).count();
     let (running, paused) = (count("running"), count("paused"));
     let uname = rustix::system::uname();
     let images = blocking(|| Ok(lookup::load_all().len())).await?;
@@ -107,8 +108,12 @@ pub(super) async fn events(state: State, parameters: Parameters) -> Result<Respo
         since.is_some_and(|since| event.time >= nanos(since))
             && until.is_none_or(|until| event.time <= nanos(until))
     };
-    let old: Vec<_> =
-        past.into_iter().filter(in_past).filter_map(|event| line(&event, &filters)).map(Ok).collect();
+    let old: Vec<_> = past
+        .into_iter()
+        .filter(in_past)
+        .filter_map(|event| line(&event, &filters))
+        .map(Ok)
+        .collect();
     let left = until.map(|until| until.saturating_sub(time::now()));
     let deadline = left.map(|left| tokio::time::Instant::from_std(deadline::after(left)));
     let new = stream::unfold((receiver, filters), move |(mut receiver, filters)| async move {
@@ -140,13 +145,13 @@ fn line(event: &Event, filters: &Filters) -> Option<Bytes> {
     };
     let image = |wanted: &str| match event.kind {
         "image" => event.id.starts_with(wanted) || named(wanted),
-        _ => {
-            attribute("image").is_some_and(|image| image == wanted || image.split(':').next() == Some(wanted))
-        }
+        _ => attribute("image")
+            .is_some_and(|image| image == wanted || image.split(':').next() == Some(wanted)),
     };
     let fits = filters.any("type", |kind| kind == event.kind)
-        && filters
-            .any("event", |action| action == event.action || event.action.split(':').next() == Some(action))
+        && filters.any("event", |action| {
+            action == event.action || event.action.split(':').next() == Some(action)
+        })
         && filters.any("container", is("container"))
         && filters.any("network", is("network"))
         && filters.any("volume", is("volume"))

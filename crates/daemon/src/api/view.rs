@@ -3,7 +3,9 @@
 use crate::network::networks::Networks;
 use crate::shared::Shared;
 use corral_engine::paths;
-use corral_engine::spec::{Bind, ContainerSpec, Endpoint, HealthState, Limits, LogOptions, Snapshot, Status};
+use corral_engine::spec::{
+    Bind, ContainerSpec, Endpoint, HealthState, Limits, LogOptions, Snapshot, Status,
+};
 use corral_engine::time;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -240,7 +242,8 @@ fn nanos(time: Option<Duration>) -> u64 {
 }
 
 fn spoken_status(status: &Status) -> String {
-    let age = |since: Option<Duration>| spoken(time::now().saturating_sub(since.unwrap_or_default()));
+    let age =
+        |since: Option<Duration>| spoken(time::now().saturating_sub(since.unwrap_or_default()));
     let health = match status.health {
         None => String::new(),
         Some(HealthState::Starting) => " (health: starting)".to_owned(),

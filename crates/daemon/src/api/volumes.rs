@@ -25,9 +25,9 @@ fn view(volume: &Volume) -> Value {
 
 fn is_used(shared: &Shared, name: &str) -> bool {
     let containers = shared.table.all();
-    containers
-        .iter()
-        .any(|container| container.spec.binds.iter().any(|bind| bind.volume.as_deref() == Some(name)))
+    containers.iter().any(|container| {
+        container.spec.binds.iter().any(|bind| bind.volume.as_deref() == Some(name))
+    })
 }
 
 pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Value>, ApiError> {
@@ -36,11 +36,14 @@ pub(super) async fn list(state: State, parameters: Parameters) -> Result<Json<Va
     let fits = |volume: &&Volume| {
         filters.any("name", |name| volume.name.contains(name))
             && filters.any("driver", |driver| driver == "local")
-            && filters
-                .any("dangling", |word| ["1", "true"].contains(&word) != is_used(&state.0, &volume.name))
+            && filters.any("dangling", |word| {
+                ["1", "true"].contains(&word) != is_used(&state.0, &volume.name)
+            })
             && filters.labels(|key| volume.labels.get(key).map(String::as_str))
     };
-    Ok(Json(json!({"Volumes": all.iter().filter(fits).map(view).collect::<Vec<_>>(), "Warnings": null})))
+    Ok(Json(
+        json!({"Volumes": all.iter().filter(fits).map(view).collect::<Vec<_>>(), "Warnings": null}),
+    ))
 }
 
 pub(super) async fn inspect(parts: Parts) -> Result<Json<Value>, ApiError> {
@@ -58,7 +61,8 @@ pub(super) async fn create(state: State, body: Bytes) -> Result<Response, ApiErr
     }
     if body.driver_opts.is_some_and(|options| !options.is_empty()) {
         return Err(EngineError::NotImplemented(
-            "options of volumes: mount it in the `mounts` of the cloud-config and bind the path".to_owned(),
+            "options of volumes: mount it in the `mounts` of the cloud-config and bind the path"
+                .to_owned(),
         )
         .into());
     }
@@ -100,7 +104,10 @@ pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<V
         let (mut removed, mut bytes) = (Vec::new(), 0);
         for volume in volume::all() {
             let fits = filters.labels(|key| volume.labels.get(key).map(String::as_str));
-            if is_used(&shared, &volume.name) || !fits || !(all || volume.labels.contains_key(ANONYMOUS)) {
+            if is_used(&shared, &volume.name)
+                || !fits
+                || !(all || volume.labels.contains_key(ANONYMOUS))
+            {
                 continue;
             }
             bytes += volume::size(&volume.data());

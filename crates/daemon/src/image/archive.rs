@@ -30,7 +30,10 @@ impl Store {
         let mut told = Vec::new();
         for listed in spooled.images()? {
             let names = listed.repo_tags.clone().unwrap_or_default();
-            let names = names.iter().map(|name| reference::familiar(name)).collect::<Result<Vec<_>, _>>()?;
+            let names = names
+                .iter()
+                .map(|name| reference::familiar(name))
+                .collect::<Result<Vec<_>, _>>()?;
             let id = self.take(&spooled, &listed, &names)?;
             match names.is_empty() {
                 true => told.push(format!("Loaded image ID: {id}")),
@@ -95,7 +98,13 @@ impl Store {
         Ok(id?)
     }
 
-    fn adopt_layer(&self, fresh: &Path, digest: &str, config: Value, names: &[String]) -> Result<String> {
+    fn adopt_layer(
+        &self,
+        fresh: &Path,
+        digest: &str,
+        config: Value,
+        names: &[String],
+    ) -> Result<String> {
         let blob = layout::blob(digest);
         let size = fs::metadata(fresh)?.len();
         if !blob.exists() {
@@ -109,7 +118,8 @@ impl Store {
             "history": [{"created": created, "comment": "imported"}],
         });
         let media_type = media_type(&blob)?.to_owned();
-        let layer = Layer { diff_id: digest.to_owned(), digest: digest.to_owned(), size, media_type };
+        let layer =
+            Layer { diff_id: digest.to_owned(), digest: digest.to_owned(), size, media_type };
         self.commit_new(&serde_json::to_vec(&config)?, vec![layer], names)
     }
 }
@@ -153,7 +163,8 @@ pub(super) fn keep(image: &Image) -> Result<Kept> {
         layers.push(Layer { diff_id: digest.clone(), digest, size, media_type });
     }
     let mut config = image.raw.clone();
-    config["rootfs"]["diff_ids"] = json!(layers.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>());
+    config["rootfs"]["diff_ids"] =
+        json!(layers.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>());
     let mut kept = keep_config(&serde_json::to_vec(&config)?, layers)?;
     kept.size = image.size;
     Ok(kept)
@@ -163,7 +174,12 @@ fn pack_layer(folder: &Path, fresh: &Path) -> Result<(String, u64)> {
     if let Some(parent) = fresh.parent() {
         fs::create_dir_all(parent)?;
     }
-    pack(&open_root(folder)?, Path::new(""), Packed::Inside, io::BufWriter::new(File::create(fresh)?))?;
+    pack(
+        &open_root(folder)?,
+        Path::new(""),
+        Packed::Inside,
+        io::BufWriter::new(File::create(fresh)?),
+    )?;
     let mut reader = Hashing::new(File::open(fresh)?);
     io::copy(&mut reader, &mut io::sink())?;
     Ok((digest_text(reader.hasher), reader.count))
@@ -198,8 +214,8 @@ fn write(images: &[(Kept, Vec<String>)], writer: impl Write) -> Result<()> {
         for digest in blobs {
             if !written.contains(digest) {
                 written.push(digest.clone());
-                let mut file =
-                    File::open(layout::blob(digest)).with_context(|| format!("reading {digest}"))?;
+                let mut file = File::open(layout::blob(digest))
+                    .with_context(|| format!("reading {digest}"))?;
                 builder.append_file(path_of(digest), &mut file)?;
             }
         }

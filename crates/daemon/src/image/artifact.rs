@@ -45,13 +45,19 @@ impl Artifact {
         for endpoint in settings.endpoints(&target, None)? {
             let asked = runtime.block_on(async {
                 let operation = RegistryOperation::Pull;
-                let allowed = endpoint.client.auth(&endpoint.reference, &endpoint.auth, operation).await;
+                let allowed =
+                    endpoint.client.auth(&endpoint.reference, &endpoint.auth, operation).await;
                 allowed.map_err(|error| explain(&endpoint, &error))?;
                 get_manifest(&endpoint, &endpoint.reference).await
             });
             match asked {
                 Ok((manifest, digest)) => {
-                    return Ok(Artifact { runtime, endpoint: Arc::new(endpoint), manifest, digest });
+                    return Ok(Artifact {
+                        runtime,
+                        endpoint: Arc::new(endpoint),
+                        manifest,
+                        digest,
+                    });
                 }
                 Err(error) => last = error,
             }
@@ -84,8 +90,11 @@ impl Artifact {
             size: i64::try_from(size).unwrap_or(i64::MAX),
             ..OciDescriptor::default()
         };
-        let download =
-            Download { endpoint: Arc::clone(&self.endpoint), progress: Progress::to(sender), descriptor };
+        let download = Download {
+            endpoint: Arc::clone(&self.endpoint),
+            progress: Progress::to(sender),
+            descriptor,
+        };
         self.runtime.block_on(async {
             let work = download.keep(Path::new(&partial), target);
             tokio::pin!(work);

@@ -33,7 +33,9 @@ pub(super) struct Download {
 /// Only what has a digest that can be checked is fetched.
 pub(super) fn check(digest: &str, host: &str) -> Result<(), EngineError> {
     if !digest::is_digest(digest) {
-        return Err(EngineError::Failed(format!("{host}: {digest} is not a digest that can be checked")));
+        return Err(EngineError::Failed(format!(
+            "{host}: {digest} is not a digest that can be checked"
+        )));
     }
     Ok(())
 }
@@ -60,7 +62,8 @@ impl Download {
 
     /// Goes on with a download where it was cut off.
     async fn attempt(&self, partial: &Path) -> Result<(), EngineError> {
-        let failed = |error: std::io::Error| EngineError::Failed(format!("{}: {error}", self.endpoint.host));
+        let failed =
+            |error: std::io::Error| EngineError::Failed(format!("{}: {error}", self.endpoint.host));
         if let Some(folder) = partial.parent() {
             tokio::fs::create_dir_all(folder).await.map_err(failed)?;
         }
@@ -77,7 +80,8 @@ impl Download {
             let got = client.pull_blob_stream(reference, &self.descriptor).await;
             (got.map_err(|error| explain(&self.endpoint, &error))?, false)
         } else {
-            let got = client.pull_blob_stream_partial(reference, &self.descriptor, done, None).await;
+            let got =
+                client.pull_blob_stream_partial(reference, &self.descriptor, done, None).await;
             match got.map_err(|error| explain(&self.endpoint, &error))? {
                 BlobResponse::Partial(body) => (body, true),
                 BlobResponse::Full(body) => (body, false),
@@ -100,7 +104,9 @@ impl Download {
             file.write_all(&bytes).await.map_err(failed)?;
             if count - told >= STEP {
                 told = count;
-                self.progress.count(short(&self.descriptor.digest), "Downloading", (count, total)).await;
+                self.progress
+                    .count(short(&self.descriptor.digest), "Downloading", (count, total))
+                    .await;
             }
         }
         file.flush().await.map_err(failed)?;

@@ -33,10 +33,15 @@ impl Store {
         let mut found = Vec::new();
         let mut sound: BTreeSet<String> = BTreeSet::new();
         for kept in layout::all_kept() {
-            let name = references.names.iter().find(|(_, id)| **id == kept.id).map(|(name, _)| name.clone());
+            let name = references
+                .names
+                .iter()
+                .find(|(_, id)| **id == kept.id)
+                .map(|(name, _)| name.clone());
             let image = name.unwrap_or_else(|| kept.id.clone());
-            let mut tell =
-                |what: String, mended: bool| found.push(Damage { image: image.clone(), what, mended });
+            let mut tell = |what: String, mended: bool| {
+                found.push(Damage { image: image.clone(), what, mended })
+            };
             check_blobs(&kept, mend, &mut sound, &mut tell);
             for layer in &kept.layers {
                 if !sound.insert(layer.diff_id.clone()) {
@@ -52,7 +57,12 @@ impl Store {
     }
 }
 
-fn check_blobs(kept: &Kept, mend: bool, sound: &mut BTreeSet<String>, tell: &mut impl FnMut(String, bool)) {
+fn check_blobs(
+    kept: &Kept,
+    mend: bool,
+    sound: &mut BTreeSet<String>,
+    tell: &mut impl FnMut(String, bool),
+) {
     let blobs = kept.layers.iter().map(|layer| &layer.digest).chain([&kept.id, &kept.manifest]);
     for digest in blobs {
         if !sound.insert(format!("blob {digest}")) {
@@ -105,14 +115,18 @@ fn rebuild(wanted: &Layer) -> Result<()> {
 /// Compares a layer's tree with its archive.
 fn compare(layer: &Layer) -> Result<()> {
     let root = open_root(&layout::layer(&layer.diff_id)).context("its tree is not there")?;
-    let reader = decompress(File::open(layout::blob(&layer.digest)).context("its blob is not there")?)?;
+    let reader =
+        decompress(File::open(layout::blob(&layer.digest)).context("its blob is not there")?)?;
     let mut archive = tar::Archive::new(reader);
     // A name may be there twice: the last entry is the one that is compared.
     let mut last: Vec<(PathBuf, Fact)> = Vec::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let path: PathBuf =
-            entry.path()?.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+        let path: PathBuf = entry
+            .path()?
+            .components()
+            .filter(|part| matches!(part, Component::Normal(_)))
+            .collect();
         let kind = entry.header().entry_type();
         let fact = if kind.is_file() {
             let mut hasher = Sha256::new();
@@ -129,7 +143,8 @@ fn compare(layer: &Layer) -> Result<()> {
     }
     let mut seen = BTreeSet::new();
     for (path, fact) in last.iter().rev() {
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".wh."));
+        let hidden =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".wh."));
         if !hidden && seen.insert(path.clone()) {
             fact.check(&root, path).with_context(|| path.display().to_string())?;
         }
@@ -146,8 +161,8 @@ enum Fact {
 
 impl Fact {
     fn check(&self, root: &OwnedFd, path: &Path) -> Result<()> {
-        let parent =
-            open_in(root, path.parent().unwrap_or(Path::new("")), OFlags::DIRECTORY).context("missing")?;
+        let parent = open_in(root, path.parent().unwrap_or(Path::new("")), OFlags::DIRECTORY)
+            .context("missing")?;
         let name = path.file_name().unwrap_or(std::ffi::OsStr::new("."));
         let data = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).context("missing")?;
         let kind = FileType::from_raw_mode(data.st_mode);
@@ -163,8 +178,12 @@ impl Fact {
                     bail!("it has {} bytes instead of {size}", data.st_size);
                 }
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mut file =
-                    File::from(rustix::fs::openat(&parent, name, flags, rustix::fs::Mode::empty())?);
+                let mut file = File::from(rustix::fs::openat(
+                    &parent,
+                    name,
+                    flags,
+                    rustix::fs::Mode::empty(),
+                )?);
                 let mut hasher = Sha256::new();
                 let mut buffer = vec![0_u8; 128 * 1024];
                 loop {

@@ -85,7 +85,9 @@ impl Store {
             all.iter().flat_map(|kept| &kept.layers).map(|layer| hex(&layer.diff_id)).collect();
         let blobs: BTreeSet<&str> = all
             .iter()
-            .flat_map(|kept| kept.layers.iter().map(|layer| &layer.digest).chain([&kept.id, &kept.manifest]))
+            .flat_map(|kept| {
+                kept.layers.iter().map(|layer| &layer.digest).chain([&kept.id, &kept.manifest])
+            })
             .map(|digest| hex(digest))
             .collect();
         for name in names_in(&layout::folder().join("layers")) {
@@ -100,7 +102,8 @@ impl Store {
         }
         for name in names_in(&layout::folder().join("incoming")) {
             let path = incoming(&name);
-            let is_download = Path::new(&name).extension().is_some_and(|ending| ending == "partial");
+            let is_download =
+                Path::new(&name).extension().is_some_and(|ending| ending == "partial");
             if !is_download || is_stale(&path) {
                 let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
             }
@@ -115,7 +118,9 @@ fn is_damaged() -> bool {
     let damaged = layout::split_kept().1;
     for file in &damaged {
         let file = file.display();
-        eprintln!("the image store is not cleaned up: {file} cannot be read; remove it if it is of no use");
+        eprintln!(
+            "the image store is not cleaned up: {file} cannot be read; remove it if it is of no use"
+        );
     }
     !damaged.is_empty()
 }
@@ -144,6 +149,7 @@ fn free_bytes() -> u64 {
 
 /// How full the disk of the store is.
 pub(crate) fn used_percent() -> u64 {
-    rustix::fs::statvfs(corral_engine::paths::STORE)
-        .map_or(0, |data| 100 - (data.f_bavail * 100).checked_div(data.f_blocks).unwrap_or(100).min(100))
+    rustix::fs::statvfs(corral_engine::paths::STORE).map_or(0, |data| {
+        100 - (data.f_bavail * 100).checked_div(data.f_blocks).unwrap_or(100).min(100)
+    })
 }

@@ -43,7 +43,9 @@ fn unpack_to(blob: &Path, diff_id: &str, folder: &Path) -> Result<Vec<String>> {
     io::copy(&mut reader, &mut io::sink()).context("reading the layer to its end")?;
     let found = digest_text(reader.hasher);
     if found != diff_id {
-        bail!("the layer is {found}, but the image says {diff_id}: it was damaged, or changed on its way");
+        bail!(
+            "the layer is {found}, but the image says {diff_id}: it was damaged, or changed on its way"
+        );
     }
     Ok(unpacked.refused)
 }

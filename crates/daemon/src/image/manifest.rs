@@ -49,7 +49,10 @@ pub fn parse_diff_ids(config: &[u8], manifest: &OciImageManifest) -> Result<Vec<
     let diff_ids: Vec<String> = serde_json::from_value(named.clone()).unwrap_or_default();
     let layers = manifest.layers.len();
     if diff_ids.len() != layers || !diff_ids.iter().all(|id| digest::is_digest(id)) {
-        bail!("the image's configuration names {} layers and its manifest {layers}", diff_ids.len());
+        bail!(
+            "the image's configuration names {} layers and its manifest {layers}",
+            diff_ids.len()
+        );
     }
     Ok(diff_ids)
 }
@@ -83,10 +86,14 @@ mod tests {
         let manifest = json!({"schemaVersion": 2, "config": descriptor, "layers": [descriptor]});
         let manifest = parse_manifest(manifest.to_string().as_bytes()).unwrap();
         let read = |diff_ids: Value| {
-            parse_diff_ids(json!({"rootfs": {"diff_ids": diff_ids}}).to_string().as_bytes(), &manifest)
+            parse_diff_ids(
+                json!({"rootfs": {"diff_ids": diff_ids}}).to_string().as_bytes(),
+                &manifest,
+            )
         };
         assert_eq!(read(json!([digest("c")])).unwrap(), [digest("c")]);
-        for wrong in [json!([]), json!(["../up"]), json!([digest("c"), digest("d")]), json!({}), Value::Null]
+        for wrong in
+            [json!([]), json!(["../up"]), json!([digest("c"), digest("d")]), json!({}), Value::Null]
         {
             assert!(read(wrong.clone()).is_err(), "{wrong}");
         }

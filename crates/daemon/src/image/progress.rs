@@ -32,6 +32,9 @@ impl Progress {
     pub(super) async fn count(&self, id: &str, status: &str, (current, total): (u64, u64)) {
         let progress = format!("{:.1}MB/{:.1}MB", current as f64 / 1e6, total as f64 / 1e6);
         let detail = json!({"current": current, "total": total});
-        self.say(json!({"status": status, "progressDetail": detail, "progress": progress, "id": id})).await;
+        self.say(
+            json!({"status": status, "progressDetail": detail, "progress": progress, "id": id}),
+        )
+        .await;
     }
 }

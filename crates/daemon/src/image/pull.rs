@@ -54,7 +54,11 @@ struct Found {
 
 impl Store {
     /// Pulls an image; its id comes back.
-    pub async fn pull(self: &Arc<Store>, wanted: Wanted, progress: Progress) -> Result<String, EngineError> {
+    pub async fn pull(
+        self: &Arc<Store>,
+        wanted: Wanted,
+        progress: Progress,
+    ) -> Result<String, EngineError> {
         let target = reference::parse(&wanted.name)?;
         let short = reference::familiar(&wanted.name)?;
         let mut last = EngineError::NoSuchImage(wanted.name.clone());
@@ -72,10 +76,12 @@ impl Store {
         let tag = short.rsplit_once([':', '@']).map_or("latest", |(_, tag)| tag).to_owned();
         progress.step(&tag, &format!("Pulling from {}", target.repository())).await;
         let by_digest = format!("{}@{}", reference::name(&target), found.digest);
-        let names: Vec<String> = Some(short.clone()).filter(|name| !name.contains('@')).into_iter().collect();
+        let names: Vec<String> =
+            Some(short.clone()).filter(|name| !name.contains('@')).into_iter().collect();
         let known = layout::References::load();
         let (kept, found_digest) = (self.fetch(&found, &progress).await?, found.digest);
-        let is_new = known.names.get(&short).or_else(|| known.digests.get(&short)) != Some(&kept.id);
+        let is_new =
+            known.names.get(&short).or_else(|| known.digests.get(&short)) != Some(&kept.id);
         let (store, id) = (Arc::clone(self), kept.id.clone());
         blocking(move || Ok(store.commit(&kept, &names, &[by_digest])?)).await?;
         progress.say(json!({"status": format!("Digest: {found_digest}")})).await;
@@ -85,9 +91,14 @@ impl Store {
     }
 
     /// Fetches all that a manifest names.
-    async fn fetch(self: &Arc<Store>, found: &Found, progress: &Progress) -> Result<Kept, EngineError> {
+    async fn fetch(
+        self: &Arc<Store>,
+        found: &Found,
+        progress: &Progress,
+    ) -> Result<Kept, EngineError> {
         let config = self.fetch_config(found).await?;
-        let diff_ids = parse_diff_ids(&config, &found.manifest).map_err(said_by(&found.endpoint))?;
+        let diff_ids =
+            parse_diff_ids(&config, &found.manifest).map_err(said_by(&found.endpoint))?;
         let layers = &found.manifest.layers;
         for each in layers {
             progress.step(short(&each.digest), "Pulling fs layer").await;
@@ -97,7 +108,8 @@ impl Store {
             .zip(layers)
             .map(|(diff_id, layer)| (diff_id, self.part(found, layer, progress)))
             .collect();
-        let work = parts.into_iter().map(|(diff_id, part)| async move { part.take(&diff_id).await });
+        let work =
+            parts.into_iter().map(|(diff_id, part)| async move { part.take(&diff_id).await });
         let layers: Vec<Layer> = stream::iter(work).buffered(AT_ONCE).try_collect().await?;
         let raw = found.raw.clone();
         let id = found.manifest.config.digest.clone();
@@ -109,7 +121,12 @@ impl Store {
         .await
     }
 
-    fn part(self: &Arc<Store>, found: &Found, descriptor: &OciDescriptor, progress: &Progress) -> Part {
+    fn part(
+        self: &Arc<Store>,
+        found: &Found,
+        descriptor: &OciDescriptor,
+        progress: &Progress,
+    ) -> Part {
         Part {
             store: Arc::clone(self),
             endpoint: Arc::clone(&found.endpoint),
@@ -128,8 +145,9 @@ impl Store {
         }
         let path = self.part(found, descriptor, &Progress::silent()).download().await?;
         blocking(move || {
-            fs::read(&path)
-                .map_err(|error| EngineError::Failed(format!("reading {}: {error}", path.display())))
+            fs::read(&path).map_err(|error| {
+                EngineError::Failed(format!("reading {}: {error}", path.display()))
+            })
         })
         .await
     }
@@ -144,7 +162,11 @@ fn said_by(endpoint: &Endpoint) -> impl Fn(anyhow::Error) -> EngineError {
 /// The manifest for our platform.
 async fn find(endpoint: Endpoint, platform: &str) -> Result<Found, EngineError> {
     let told = |error| explain(&endpoint, &error);
-    endpoint.client.auth(&endpoint.reference, &endpoint.auth, RegistryOperation::Pull).await.map_err(told)?;
+    endpoint
+        .client
+        .auth(&endpoint.reference, &endpoint.auth, RegistryOperation::Pull)
+        .await
+        .map_err(told)?;
     let (raw, named) = get_manifest(&endpoint, &endpoint.reference).await?;
     let raw = match parse_named(&raw, platform).map_err(said_by(&endpoint))? {
         Named::Manifest => raw,
@@ -190,7 +212,8 @@ impl Part {
     /// Downloads and unpacks a layer.
     async fn take(&self, diff_id: &str) -> Result<Layer, EngineError> {
         let id = short(&self.descriptor.digest);
-        let known = layout::layer(diff_id).exists() && layout::blob(&self.descriptor.digest).exists();
+        let known =
+            layout::layer(diff_id).exists() && layout::blob(&self.descriptor.digest).exists();
         if known {
             self.progress.step(id, "Already exists").await;
         } else {

@@ -70,15 +70,21 @@ async fn push_to(endpoint: &Endpoint, kept: &Kept, progress: &Progress) -> Resul
         .map_err(|error| EngineError::Failed(format!("reading the manifest: {error}")))?;
     let manifest: oci_client::manifest::OciImageManifest = serde_json::from_slice(&raw)
         .map_err(|error| EngineError::Failed(format!("the manifest: {error}")))?;
-    let media_type =
-        manifest.media_type.unwrap_or_else(|| oci_client::manifest::OCI_IMAGE_MEDIA_TYPE.to_owned());
-    let media_type =
-        media_type.parse().map_err(|_| EngineError::Failed("the manifest's media type".to_owned()))?;
+    let media_type = manifest
+        .media_type
+        .unwrap_or_else(|| oci_client::manifest::OCI_IMAGE_MEDIA_TYPE.to_owned());
+    let media_type = media_type
+        .parse()
+        .map_err(|_| EngineError::Failed("the manifest's media type".to_owned()))?;
     client.push_manifest_raw(reference, raw, media_type).await.map_err(told)?;
     Ok(())
 }
 
-async fn push_blob(endpoint: &Endpoint, digest: &str, progress: &Progress) -> Result<(), EngineError> {
+async fn push_blob(
+    endpoint: &Endpoint,
+    digest: &str,
+    progress: &Progress,
+) -> Result<(), EngineError> {
     let told = |error: OciDistributionError| explain(endpoint, &error);
     let id = hex(digest).get(..12).unwrap_or(digest);
     if endpoint.client.blob_exists(&endpoint.reference, digest).await.map_err(told)? {
@@ -102,7 +108,11 @@ async fn push_blob(endpoint: &Endpoint, digest: &str, progress: &Progress) -> Re
         buffer.truncate(filled);
         (filled > 0).then(|| (Ok(Bytes::from(buffer)), file))
     });
-    endpoint.client.push_blob_stream(&endpoint.reference, body.boxed(), digest, None).await.map_err(told)?;
+    endpoint
+        .client
+        .push_blob_stream(&endpoint.reference, body.boxed(), digest, None)
+        .await
+        .map_err(told)?;
     progress.step(id, "Pushed").await;
     Ok(())
 }

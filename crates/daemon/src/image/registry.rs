@@ -119,13 +119,15 @@ impl Settings {
             user_agent: concat!("corral/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         });
-        let client = client.map_err(|error| EngineError::Failed(format!("asking {host}: {error}")))?;
+        let client =
+            client.map_err(|error| EngineError::Failed(format!("asking {host}: {error}")))?;
         Ok(Endpoint { client, reference, auth, host: host.to_owned() })
     }
 
     /// Are these a user and a password that a registry takes?
     pub async fn check(&self, account: &Account) -> Result<(), EngineError> {
-        let host = account.serveraddress.trim_start_matches("https://").trim_start_matches("http://");
+        let host =
+            account.serveraddress.trim_start_matches("https://").trim_start_matches("http://");
         let host = host.split('/').next().unwrap_or_default();
         let host = if host.is_empty() || host == "index.docker.io" { "docker.io" } else { host };
         // The scope of a login is no repository; registries answer for any.
@@ -135,8 +137,10 @@ impl Settings {
             if endpoint.host != reference.registry() {
                 continue;
             }
-            let asked =
-                endpoint.client.auth(&endpoint.reference, &endpoint.auth, RegistryOperation::Pull).await;
+            let asked = endpoint
+                .client
+                .auth(&endpoint.reference, &endpoint.auth, RegistryOperation::Pull)
+                .await;
             let found = match asked {
                 Ok(_) => endpoint
                     .client
@@ -156,11 +160,13 @@ impl Settings {
 
 impl Account {
     fn auth(&self) -> Option<RegistryAuth> {
-        let token = [&self.registrytoken, &self.identitytoken].into_iter().find(|token| !token.is_empty());
+        let token =
+            [&self.registrytoken, &self.identitytoken].into_iter().find(|token| !token.is_empty());
         if let Some(token) = token {
             return Some(RegistryAuth::Bearer(token.clone()));
         }
-        (!self.username.is_empty()).then(|| RegistryAuth::Basic(self.username.clone(), self.password.clone()))
+        (!self.username.is_empty())
+            .then(|| RegistryAuth::Basic(self.username.clone(), self.password.clone()))
     }
 }
 
@@ -169,7 +175,8 @@ fn is_hub(host: &str) -> bool {
 }
 
 fn certificates(host: &str) -> Vec<Certificate> {
-    let files = CERTIFICATES.iter().filter_map(|folder| fs::read_dir(Path::new(folder).join(host)).ok());
+    let files =
+        CERTIFICATES.iter().filter_map(|folder| fs::read_dir(Path::new(folder).join(host)).ok());
     files
         .flat_map(|items| items.flatten())
         .filter(|item| item.path().extension().is_some_and(|ending| ending == "crt"))
@@ -180,16 +187,16 @@ fn certificates(host: &str) -> Vec<Certificate> {
 
 /// The error of a registry in words for users; a refused login comes with what to do.
 pub(super) fn explain(endpoint: &Endpoint, error: &OciDistributionError) -> EngineError {
-    let (host, reference) = (&endpoint.host, corral_engine::image::reference::name(&endpoint.reference));
+    let (host, reference) =
+        (&endpoint.host, corral_engine::image::reference::name(&endpoint.reference));
     match error {
         OciDistributionError::ImageManifestNotFoundError(_) => {
             EngineError::NoSuchImage(format!("{reference}: not in {host}"))
         }
         OciDistributionError::RegistryError { envelope, .. } => {
-            let missing = envelope
-                .errors
-                .iter()
-                .any(|each| matches!(each.code, OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown));
+            let missing = envelope.errors.iter().any(|each| {
+                matches!(each.code, OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown)
+            });
             let denied = envelope
                 .errors
                 .iter()
@@ -205,7 +212,9 @@ pub(super) fn explain(endpoint: &Endpoint, error: &OciDistributionError) -> Engi
         }
         OciDistributionError::UnauthorizedError { .. }
         | OciDistributionError::AuthenticationFailure(_)
-        | OciDistributionError::ServerError { code: 401 | 403, .. } => unauthorized(&reference, host),
+        | OciDistributionError::ServerError { code: 401 | 403, .. } => {
+            unauthorized(&reference, host)
+        }
         OciDistributionError::RequestError(error) => {
             let mut text = format!("asking {host}: {error}");
             let mut cause = std::error::Error::source(error);

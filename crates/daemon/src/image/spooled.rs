@@ -77,7 +77,8 @@ impl Spooled {
             let kind = entry.header().entry_type();
             if kind.is_file() {
                 let path = spooled.folder.join(number.to_string());
-                let (digest, size) = spool(entry, &path).with_context(|| format!("unpacking {name}"))?;
+                let (digest, size) =
+                    spool(entry, &path).with_context(|| format!("unpacking {name}"))?;
                 spooled.files.insert(name, Part { path, digest, size });
             } else if (kind.is_symlink() || kind.is_hard_link())
                 && let Some(target) = entry.link_name()?
@@ -138,7 +139,9 @@ impl Spooled {
             let manifest: Value = self
                 .json(&path_of(&entry))?
                 .with_context(|| format!("the archive has no {}", path_of(&entry)))?;
-            let Some(inner) = manifest["manifests"].as_array() else { return Ok(listed(&entry, &manifest)) };
+            let Some(inner) = manifest["manifests"].as_array() else {
+                return Ok(listed(&entry, &manifest));
+            };
             let fits = |entry: &&Value| {
                 entry["platform"]["architecture"] == "amd64" && self.get(&path_of(entry)).is_ok()
             };
@@ -202,7 +205,8 @@ mod tests {
     }
 
     fn read(name: &str, files: &[(String, Value)]) -> Result<Vec<Listed>> {
-        let folder = std::env::temp_dir().join(format!("corral-spooled-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("corral-spooled-{name}-{}", std::process::id()));
         Spooled::read(archive(files).as_slice(), folder)?.images()
     }
 

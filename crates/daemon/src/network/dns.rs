@@ -42,9 +42,8 @@ impl Servers {
         let at = SocketAddr::new(IpAddr::V4(address), PORT);
         let mut tasks = Vec::new();
         match bind_udp(at) {
-            Ok(socket) => {
-                tasks.push(tokio::spawn(Arc::clone(&server).run_udp(Arc::new(socket))).abort_handle())
-            }
+            Ok(socket) => tasks
+                .push(tokio::spawn(Arc::clone(&server).run_udp(Arc::new(socket))).abort_handle()),
             Err(error) => eprintln!("answering for names on {at}: {error}"),
         }
         match bind_tcp(at) {
@@ -144,11 +143,17 @@ impl Server {
 
 /// A question. What is none is dropped: two servers that answer each other's answers would not stop.
 pub fn parse_question(bytes: &[u8]) -> Option<Message> {
-    Message::from_vec(bytes).ok().filter(|message| message.metadata.message_type == MessageType::Query)
+    Message::from_vec(bytes)
+        .ok()
+        .filter(|message| message.metadata.message_type == MessageType::Query)
 }
 
 /// The answer if the question is for a container of this network.
-pub fn answer_from(message: &Message, network: &str, containers: &[Arc<Snapshot>]) -> Option<Message> {
+pub fn answer_from(
+    message: &Message,
+    network: &str,
+    containers: &[Arc<Snapshot>],
+) -> Option<Message> {
     let query = message.queries.first()?;
     let mut answer = reply(message);
     let name = query.name().to_ascii();
@@ -156,20 +161,31 @@ pub fn answer_from(message: &Message, network: &str, containers: &[Arc<Snapshot>
     let mut is_ours = false;
     for container in containers.iter().filter(|container| container.status.is_up()) {
         let mut endpoints = container.spec.endpoints.iter();
-        let Some(endpoint) = endpoints.find(|endpoint| endpoint.network_id == network) else { continue };
+        let Some(endpoint) = endpoints.find(|endpoint| endpoint.network_id == network) else {
+            continue;
+        };
         let address = endpoint.address;
-        let own = [container.spec.name.as_str(), &container.id[..12], container.spec.hostname.as_str()];
+        let own =
+            [container.spec.name.as_str(), &container.id[..12], container.spec.hostname.as_str()];
         let mut names = own.into_iter().chain(endpoint.aliases.iter().map(String::as_str));
         if names.any(|own| !own.is_empty() && own.eq_ignore_ascii_case(&name)) {
             is_ours = true;
             if query.query_type() == RecordType::A {
-                answer.add_answer(Record::from_rdata(query.name().clone(), LIFE, RData::A(A(address))));
+                answer.add_answer(Record::from_rdata(
+                    query.name().clone(),
+                    LIFE,
+                    RData::A(A(address)),
+                ));
             }
         } else if query.query_type() == RecordType::PTR && name == reverse(address) {
             is_ours = true;
             let full = format!("{}.{}.", container.spec.name, endpoint.network);
             if let Ok(full) = Name::from_ascii(&full) {
-                answer.add_answer(Record::from_rdata(query.name().clone(), LIFE, RData::PTR(PTR(full))));
+                answer.add_answer(Record::from_rdata(
+                    query.name().clone(),
+                    LIFE,
+                    RData::PTR(PTR(full)),
+                ));
             }
         }
     }
@@ -192,12 +208,17 @@ fn reply(to: &Message) -> Message {
 /// Sends the query to the host's name servers, one after the other, until one answers.
 async fn ask_others(question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
     let text = tokio::fs::read_to_string("/etc/resolv.conf").await.ok()?;
-    let servers =
-        text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse::<IpAddr>().ok());
+    let servers = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("nameserver")?.trim().parse::<IpAddr>().ok());
     for server in servers {
         let at = SocketAddr::new(server, PORT);
         let asked = async {
-            if by_stream { ask_by_stream(question, at).await } else { ask_by_datagram(question, at).await }
+            if by_stream {
+                ask_by_stream(question, at).await
+            } else {
+                ask_by_datagram(question, at).await
+            }
         };
         if let Ok(Ok(answer)) = timeout(PATIENCE, asked).await {
             return Some(answer);
@@ -207,8 +228,11 @@ async fn ask_others(question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
 }
 
 async fn ask_by_datagram(question: &[u8], server: SocketAddr) -> std::io::Result<Vec<u8>> {
-    let any: IpAddr =
-        if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if server.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    };
     // A port of its own for each question: the kernel takes answers from that server only.
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
@@ -255,7 +279,8 @@ mod tests {
 
     #[test]
     fn a_container_is_found_by_its_name_and_answers_are_not_answered() {
-        let mut web = Snapshot { id: "ab".repeat(32), spec: Default::default(), status: Default::default() };
+        let mut web =
+            Snapshot { id: "ab".repeat(32), spec: Default::default(), status: Default::default() };
         web.spec.name = "web".to_owned();
         web.status.state = State::Running;
         let address = Ipv4Addr::new(172, 20, 0, 2);

@@ -23,16 +23,21 @@ const CHAINS: [(&str, &str, &str); 4] = [
 /// The rules that the running containers need, as `iptables-restore` reads them. None if no running
 /// container is in a network.
 pub(super) fn rules(networks: &[Network], containers: &[Arc<Snapshot>]) -> Option<String> {
-    let running: Vec<Arc<Snapshot>> = containers.iter().filter(|each| each.status.is_up()).cloned().collect();
+    let running: Vec<Arc<Snapshot>> =
+        containers.iter().filter(|each| each.status.is_up()).cloned().collect();
     let used: Vec<&Network> =
         networks.iter().filter(|network| members(network, &running).next().is_some()).collect();
     if used.is_empty() {
         return None;
     }
-    let mut text = String::from("*nat\n:CORRAL-IN - [0:0]\n:CORRAL-OUT - [0:0]\n:CORRAL-POST - [0:0]\n");
+    let mut text =
+        String::from("*nat\n:CORRAL-IN - [0:0]\n:CORRAL-OUT - [0:0]\n:CORRAL-POST - [0:0]\n");
     for (matching, target) in published(&used, &running) {
         let _ = writeln!(text, "-A CORRAL-IN {matching} -j DNAT --to-destination {target}");
-        let _ = writeln!(text, "-A CORRAL-OUT ! -d 127.0.0.0/8 {matching} -j DNAT --to-destination {target}");
+        let _ = writeln!(
+            text,
+            "-A CORRAL-OUT ! -d 127.0.0.0/8 {matching} -j DNAT --to-destination {target}"
+        );
     }
     for network in &used {
         let (Some(subnet), bridge) = (network.subnet, &network.bridge) else { continue };
@@ -101,12 +106,15 @@ fn published(used: &[&Network], running: &[Arc<Snapshot>]) -> Vec<(String, Strin
 /// Applies the rules; None: our chains are empty.
 pub(super) fn apply(rules: &Option<String>) -> Result<()> {
     let Some(rules) = rules else {
-        let empty: String =
-            CHAINS.iter().map(|(table, chain, _)| format!("*{table}\n:{chain} - [0:0]\nCOMMIT\n")).collect();
+        let empty: String = CHAINS
+            .iter()
+            .map(|(table, chain, _)| format!("*{table}\n:{chain} - [0:0]\nCOMMIT\n"))
+            .collect();
         return restore(&empty);
     };
     // Without this the kernel passes nothing on between interfaces.
-    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("letting the kernel forward packets")?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1")
+        .context("letting the kernel forward packets")?;
     restore(rules)?;
     for (table, chain, from) in CHAINS {
         ensure_jump(table, from, chain)?;
@@ -142,7 +150,8 @@ fn command(name: &str) -> Result<Command> {
     if !Path::new(&inside).exists() {
         bail!("there is no iptables on this machine: ports cannot be published");
     }
-    let libraries = layers.each_ref().map(|layer| format!("{layer}/lib/x86_64-linux-gnu")).join(":");
+    let libraries =
+        layers.each_ref().map(|layer| format!("{layer}/lib/x86_64-linux-gnu")).join(":");
     let mut command = Command::new(format!("{}/lib64/ld-linux-x86-64.so.2", layers[1]));
     command.args(["--library-path", &libraries, &inside, name]);
     command.env("XTABLES_LIBDIR", format!("{}/lib/x86_64-linux-gnu/xtables", layers[0]));
@@ -185,7 +194,9 @@ mod tests {
         let running = Arc::new(Snapshot { id: "x".to_owned(), spec: spec.clone(), status });
         let text = rules(&networks, &[running]).unwrap();
         assert!(
-            text.contains("--dst-type LOCAL -p tcp --dport 8080 -j DNAT --to-destination 172.18.0.1:80"),
+            text.contains(
+                "--dst-type LOCAL -p tcp --dport 8080 -j DNAT --to-destination 172.18.0.1:80"
+            ),
             "{text}"
         );
         assert!(text.contains("-s 172.18.0.0/16 ! -o docker-sys -j MASQUERADE"), "{text}");

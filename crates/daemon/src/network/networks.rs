@@ -76,7 +76,10 @@ impl Networks {
     pub(crate) fn create(&self, wanted: NetworkCreate) -> Result<Network, EngineError> {
         let mut known = self.lock();
         if known.iter().any(|network| network.name == wanted.name) {
-            return Err(EngineError::Conflict(format!("network with name {} already exists", wanted.name)));
+            return Err(EngineError::Conflict(format!(
+                "network with name {} already exists",
+                wanted.name
+            )));
         }
         let taken: Vec<Ipv4Net> =
             known.iter().filter_map(|network| network.subnet).chain(subnet::of_host()).collect();
@@ -91,13 +94,16 @@ impl Networks {
                 }
                 subnet
             }
-            None => subnet::free(&taken)
-                .ok_or_else(|| EngineError::Failed("no range of addresses is free: name one".to_owned()))?,
+            None => subnet::free(&taken).ok_or_else(|| {
+                EngineError::Failed("no range of addresses is free: name one".to_owned())
+            })?,
         };
         let first = subnet.hosts().next().unwrap_or_else(|| subnet.addr());
         let gateway = wanted.gateway.unwrap_or(first);
         if !subnet.contains(&gateway) {
-            return Err(EngineError::BadRequest(format!("the gateway {gateway} is not in {subnet}")));
+            return Err(EngineError::BadRequest(format!(
+                "the gateway {gateway} is not in {subnet}"
+            )));
         }
         let id = new_id();
         let named = wanted.options.get("com.docker.network.bridge.name").cloned();
@@ -131,8 +137,9 @@ impl Networks {
                 network.name
             )));
         }
-        let users: Vec<&str> =
-            members(network, containers).map(|(container, _)| container.spec.name.as_str()).collect();
+        let users: Vec<&str> = members(network, containers)
+            .map(|(container, _)| container.spec.name.as_str())
+            .collect();
         if !users.is_empty() {
             return Err(EngineError::Forbidden(format!(
                 "network {} has active endpoints: {}",
@@ -161,10 +168,15 @@ impl Networks {
         wanted: &EndpointSettings,
     ) -> Result<Endpoint, EngineError> {
         let (Some(subnet), Some(gateway)) = (network.subnet, network.gateway) else {
-            return Err(EngineError::BadRequest(format!("network {} has no addresses", network.name)));
+            return Err(EngineError::BadRequest(format!(
+                "network {} has no addresses",
+                network.name
+            )));
         };
-        let taken: BTreeSet<Ipv4Addr> =
-            members(network, containers).map(|(_, endpoint)| endpoint.address).chain([gateway]).collect();
+        let taken: BTreeSet<Ipv4Addr> = members(network, containers)
+            .map(|(_, endpoint)| endpoint.address)
+            .chain([gateway])
+            .collect();
         let address = match wanted.address {
             Some(address) if !subnet.contains(&address) => {
                 return Err(EngineError::BadRequest(format!("{address} is not in {subnet}")));

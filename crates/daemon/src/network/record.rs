@@ -48,7 +48,8 @@ pub(crate) fn members<'a>(
 ) -> impl Iterator<Item = (&'a Snapshot, &'a Endpoint)> {
     let id = network.id.clone();
     containers.iter().filter_map(move |container| {
-        let endpoint = container.spec.endpoints.iter().find(|endpoint| endpoint.network_id == id)?;
+        let endpoint =
+            container.spec.endpoints.iter().find(|endpoint| endpoint.network_id == id)?;
         Some((&**container, endpoint))
     })
 }
@@ -70,7 +71,8 @@ fn damaged_file() -> PathBuf {
 /// What `ros why` reports about such a file.
 pub(crate) fn damaged() -> Option<String> {
     let file = damaged_file();
-    file.exists().then(|| format!("the networks that clients created: {} could not be read", file.display()))
+    file.exists()
+        .then(|| format!("the networks that clients created: {} could not be read", file.display()))
 }
 
 /// Those of earlier boots, and the three that are always there.
@@ -88,14 +90,17 @@ pub(super) fn load() -> Vec<Network> {
 
 fn read() -> anyhow::Result<Vec<Network>> {
     match fs::read(file()) {
-        Ok(text) => serde_json::from_slice(&text).with_context(|| format!("reading {}", file().display())),
+        Ok(text) => {
+            serde_json::from_slice(&text).with_context(|| format!("reading {}", file().display()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error).with_context(|| format!("reading {}", file().display())),
     }
 }
 
 pub(super) fn save(known: &[Network]) -> anyhow::Result<()> {
-    let made: Vec<&Network> = known.iter().filter(|network| !is_predefined(&network.name)).collect();
+    let made: Vec<&Network> =
+        known.iter().filter(|network| !is_predefined(&network.name)).collect();
     durable::write_json(&file(), &made)
 }
 

@@ -36,7 +36,8 @@ fn parse_routes(table: &str) -> Vec<Ipv4Net> {
     let route = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (address, mask) = (number(fields.get(1)?)?, number(fields.get(7)?)?);
-        let subnet = Ipv4Net::with_netmask(Ipv4Addr::from_bits(address), Ipv4Addr::from_bits(mask)).ok()?;
+        let subnet =
+            Ipv4Net::with_netmask(Ipv4Addr::from_bits(address), Ipv4Addr::from_bits(mask)).ok()?;
         (subnet.prefix_len() > 0).then(|| subnet.trunc())
     };
     table.lines().skip(1).filter_map(route).collect()
@@ -46,7 +47,8 @@ fn parse_routes(table: &str) -> Vec<Ipv4Net> {
 pub(super) fn free(taken: &[Ipv4Net]) -> Option<Ipv4Net> {
     let large = (19..32).map(|number| (Ipv4Addr::new(172, number, 0, 0), 16));
     let small = (0..16).map(|number| (Ipv4Addr::new(192, 168, number * 16, 0), 20));
-    let usual = large.chain(small).filter_map(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+    let usual =
+        large.chain(small).filter_map(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
     usual.into_iter().find(|subnet| !taken.iter().any(|other| overlap(other, subnet)))
 }
 
@@ -66,7 +68,8 @@ pub(super) mod kept {
         subnet: &Option<Ipv4Net>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let parts = |subnet: &Ipv4Net| Parts { base: subnet.addr().to_bits(), prefix: subnet.prefix_len() };
+        let parts =
+            |subnet: &Ipv4Net| Parts { base: subnet.addr().to_bits(), prefix: subnet.prefix_len() };
         subnet.as_ref().map(parts).serialize(serializer)
     }
 
@@ -95,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_subnet_has_room_for_containers() {
-        let with_room = |text: &str| parse(text).and_then(with_room).map(|subnet| subnet.to_string());
+        let with_room =
+            |text: &str| parse(text).and_then(with_room).map(|subnet| subnet.to_string());
         assert_eq!(with_room("10.1.2.77/30"), Ok("10.1.2.76/30".to_owned()));
         for text in ["10.0.0.0", "10.0.0.0/31", "10.0.0.0/0", "fd00::/64"] {
             assert!(with_room(text).is_err(), "{text}");

@@ -30,7 +30,10 @@ pub fn each<R: Read>(
         if entry.header().entry_type() == EntryType::GNUSparse {
             sparse = sparse.saturating_add(entry.size());
             let most = LARGEST_SPARSE >> 30;
-            ensure!(sparse <= LARGEST_SPARSE, "the sparse files of the archive have more than {most} GiB");
+            ensure!(
+                sparse <= LARGEST_SPARSE,
+                "the sparse files of the archive have more than {most} GiB"
+            );
         }
         take(&mut entry)?;
         // A folder or a link may have a content too, which nothing has read; the next header is
@@ -50,7 +53,10 @@ impl<R: Read> Read for Metered<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let most = usize::try_from(self.left.get()).unwrap_or(usize::MAX).min(buffer.len());
         if most == 0 && !buffer.is_empty() {
-            return Err(std::io::Error::new(ErrorKind::InvalidData, "the headers of an entry are too large"));
+            return Err(std::io::Error::new(
+                ErrorKind::InvalidData,
+                "the headers of an entry are too large",
+            ));
         }
         let count = self.reader.read(&mut buffer[..most])?;
         self.left.set(self.left.get() - count as u64);

@@ -50,7 +50,8 @@ struct Packer<W: Write> {
 
 impl<W: Write> Packer<W> {
     fn add_inside(&mut self, folder: &OwnedFd, name: &Path) -> Result<()> {
-        let reading = Dir::read_from(folder).with_context(|| format!("reading {}", name.display()))?;
+        let reading =
+            Dir::read_from(folder).with_context(|| format!("reading {}", name.display()))?;
         let mut items: Vec<OsString> = reading
             .flatten()
             .map(|item| OsString::from_vec(item.file_name().to_bytes().to_vec()))
@@ -85,7 +86,9 @@ impl<W: Write> Packer<W> {
                 let folder = rustix::fs::openat(parent, from, flags, rustix::fs::Mode::empty());
                 self.add_inside(&folder.with_context(context)?, name)
             }
-            FileType::RegularFile => self.add_file(parent, from, name, (&data, header)).with_context(context),
+            FileType::RegularFile => {
+                self.add_file(parent, from, name, (&data, header)).with_context(context)
+            }
             FileType::Symlink => {
                 header.set_entry_type(EntryType::Symlink);
                 let target = readlinkat(parent, from, Vec::new()).with_context(context)?;
@@ -146,7 +149,8 @@ fn header(data: &Stat) -> Header {
 fn attributes(path: &Path) -> Vec<(String, Vec<u8>)> {
     let mut names = vec![0_u8; 4096];
     let count = llistxattr(path, &mut names[..]).unwrap_or(0);
-    let names = names[..count].split(|byte| *byte == 0).filter_map(|name| std::str::from_utf8(name).ok());
+    let names =
+        names[..count].split(|byte| *byte == 0).filter_map(|name| std::str::from_utf8(name).ok());
     let mut found = Vec::new();
     for name in names.filter(|name| name.starts_with("user.") || *name == "security.capability") {
         let mut value = vec![0_u8; 64 * 1024];

@@ -5,8 +5,8 @@ use super::remove::remove_tree;
 use super::root::{make_folders, open_in, path_of};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, linkat,
-    lsetxattr, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
+    linkat, lsetxattr, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -43,7 +43,8 @@ const XATTR: &str = "SCHILY.xattr.";
 /// Unpacks an archive below `root`. An entry that would lead out of it is an error. Device nodes
 /// are left out: which devices a container may open is set when it is created, not in an archive.
 pub fn unpack(reader: impl Read, root: &OwnedFd, whiteouts: Whiteouts) -> Result<Unpacked> {
-    let mut unpacker = Unpacker { root, whiteouts, done: Unpacked::default(), folder_times: BTreeMap::new() };
+    let mut unpacker =
+        Unpacker { root, whiteouts, done: Unpacked::default(), folder_times: BTreeMap::new() };
     entries::each(reader, |entry| {
         let name = entry.path().context("a name in the archive")?.into_owned();
         unpacker.take(entry, &name).with_context(|| format!("unpacking {}", name.display()))
@@ -100,7 +101,12 @@ impl Unpacker<'_> {
     }
 
     /// Makes what an entry stands for; false if nothing was made that has attributes of its own.
-    fn make<R: Read>(&mut self, entry: &mut Entry<'_, R>, place: &Place<'_>, path: &Path) -> Result<bool> {
+    fn make<R: Read>(
+        &mut self,
+        entry: &mut Entry<'_, R>,
+        place: &Place<'_>,
+        path: &Path,
+    ) -> Result<bool> {
         let Place { folder, name } = place;
         let kind = entry.header().entry_type();
         if !kind.is_dir() {
@@ -116,8 +122,11 @@ impl Unpacker<'_> {
                 other => other?,
             },
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let flags =
-                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let flags = OFlags::WRONLY
+                    | OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
                 let file = openat(folder, *name, flags, Mode::from_raw_mode(0o600))?;
                 let mut file = fs::File::from(file);
                 let size = match kind {
@@ -131,7 +140,9 @@ impl Unpacker<'_> {
                 self.link(&target(entry)?, place)?;
                 return Ok(false);
             }
-            EntryType::Fifo => mknodat(folder, *name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?,
+            EntryType::Fifo => {
+                mknodat(folder, *name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?
+            }
             EntryType::Char | EntryType::Block => {
                 self.done.refused.push(format!("{}: a device node", path.display()));
                 return Ok(false);
@@ -148,8 +159,14 @@ impl Unpacker<'_> {
         let target = clean(target)?;
         let source = open_in(self.root, &target, OFlags::PATH | OFlags::NOFOLLOW)
             .with_context(|| format!("a hard link to {}", target.display()))?;
-        linkat(rustix::fs::CWD, path_of(&source), &place.folder, place.name, AtFlags::SYMLINK_FOLLOW)
-            .with_context(|| format!("linking it to {}", target.display()))
+        linkat(
+            rustix::fs::CWD,
+            path_of(&source),
+            &place.folder,
+            place.name,
+            AtFlags::SYMLINK_FOLLOW,
+        )
+        .with_context(|| format!("linking it to {}", target.display()))
     }
 
     /// Opens a folder below the root, making what is missing.
@@ -202,7 +219,11 @@ fn clean(path: &Path) -> Result<PathBuf> {
 }
 
 fn target<R: Read>(entry: &Entry<'_, R>) -> Result<PathBuf> {
-    Ok(entry.link_name().context("where it leads")?.context("a link that leads nowhere")?.into_owned())
+    Ok(entry
+        .link_name()
+        .context("where it leads")?
+        .context("a link that leads nowhere")?
+        .into_owned())
 }
 
 fn is_folder(folder: &OwnedFd, name: &OsStr) -> bool {
@@ -226,8 +247,13 @@ fn clear(folder: &OwnedFd, name: &OsStr) -> Result<()> {
 /// are refused.
 fn white_out(folder: &OwnedFd, name: &OsStr, hidden: &[u8]) -> Result<()> {
     if name == OPAQUE {
-        return lsetxattr(path_of(folder).join("."), "trusted.overlay.opaque", b"y", XattrFlags::empty())
-            .context("making a folder opaque");
+        return lsetxattr(
+            path_of(folder).join("."),
+            "trusted.overlay.opaque",
+            b"y",
+            XattrFlags::empty(),
+        )
+        .context("making a folder opaque");
     }
     if hidden == b"." || hidden == b".." {
         bail!("the whiteout {} leads out of its folder", name.display());
@@ -254,10 +280,17 @@ fn times(seconds: i64) -> Timestamps {
 /// Owner, mode, extended attributes and time, in the order in which none undoes another.
 fn set_attributes<R: Read>(entry: &mut Entry<'_, R>, place: &Place<'_>) -> Result<()> {
     let Place { folder, name } = place;
-    let number = |value: std::io::Result<u64>| value.ok().and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+    let number =
+        |value: std::io::Result<u64>| value.ok().and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
     let (uid, gid) = (number(entry.header().uid()), number(entry.header().gid()));
-    chownat(folder, *name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)
-        .context("changing its owner")?;
+    chownat(
+        folder,
+        *name,
+        Some(Uid::from_raw(uid)),
+        Some(Gid::from_raw(gid)),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .context("changing its owner")?;
     let is_link = entry.header().entry_type().is_symlink();
     if !is_link {
         let mode = entry.header().mode().context("its mode")?;
@@ -303,7 +336,8 @@ mod tests {
 
     impl Folder {
         fn new(name: &str) -> Folder {
-            let path = std::env::temp_dir().join(format!("corral-archive-{name}-{}", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("corral-archive-{name}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&path);
             fs::create_dir_all(&path).unwrap();
             Folder(path)
@@ -348,7 +382,10 @@ mod tests {
             ("a .. inside", vec![entry(file, "a/../../secret", "", "x")]),
             (
                 "link, then through it",
-                vec![entry(EntryType::Symlink, "out", "..", ""), entry(file, "out/secret", "", "x")],
+                vec![
+                    entry(EntryType::Symlink, "out", "..", ""),
+                    entry(file, "out/secret", "", "x"),
+                ],
             ),
             (
                 "absolute link, then through it",
@@ -359,7 +396,10 @@ mod tests {
             ),
             (
                 "link as the file",
-                vec![entry(EntryType::Symlink, "file", "../secret", ""), entry(file, "file", "", "x")],
+                vec![
+                    entry(EntryType::Symlink, "file", "../secret", ""),
+                    entry(file, "file", "", "x"),
+                ],
             ),
             (
                 "hard link",
@@ -371,7 +411,11 @@ mod tests {
             fs::create_dir_all(&root).unwrap();
             let _ = take(&root, &entries, Whiteouts::Convert);
             assert_eq!(fs::read_to_string(&secret).unwrap(), "as it was", "{name}");
-            assert_eq!(fs::read_dir(&base.0).unwrap().count(), 2, "{name}: something was made outside");
+            assert_eq!(
+                fs::read_dir(&base.0).unwrap().count(),
+                2,
+                "{name}: something was made outside"
+            );
         }
     }
 
@@ -448,7 +492,8 @@ mod tests {
         let mut bytes = entry(EntryType::GNUSparse, name, "", text);
         let mut header = tar::Header::from_byte_slice(&bytes[..512]).clone();
         let gnu = header.as_gnu_mut().unwrap();
-        let octal = |number: u64| -> [u8; 12] { format!("{number:012o}").into_bytes().try_into().unwrap() };
+        let octal =
+            |number: u64| -> [u8; 12] { format!("{number:012o}").into_bytes().try_into().unwrap() };
         gnu.sparse[0].offset = octal(size - text.len() as u64);
         gnu.sparse[0].numbytes = octal(text.len() as u64);
         gnu.realsize = octal(size);
@@ -465,7 +510,8 @@ mod tests {
         assert_eq!(data.len(), 1 << 28);
         assert!(data.blocks() < 2048, "{} blocks", data.blocks());
         for name in ["file", ".wh.file"] {
-            let error = take(&base.0, &[sparse(name, 1 << 35, "end")], Whiteouts::Convert).unwrap_err();
+            let error =
+                take(&base.0, &[sparse(name, 1 << 35, "end")], Whiteouts::Convert).unwrap_err();
             assert!(format!("{error:#}").contains("sparse files"), "{name}: {error:#}");
         }
     }
@@ -483,8 +529,10 @@ mod tests {
         assert!(format!("{:#}", name(1 << 20).unwrap_err()).contains("name too long"));
         // What a folder has as its content is no header.
         let content = "x".repeat(5 << 20);
-        let entries =
-            [entry(EntryType::Directory, "folder", "", &content), entry(EntryType::Regular, "f", "", "")];
+        let entries = [
+            entry(EntryType::Directory, "folder", "", &content),
+            entry(EntryType::Regular, "f", "", ""),
+        ];
         take(&base.0, &entries, Whiteouts::Convert).unwrap();
         assert!(base.0.join("f").exists());
     }
@@ -492,7 +540,8 @@ mod tests {
     #[test]
     fn device_nodes_and_overlays_own_attributes_are_refused() {
         let base = Folder::new("nodes");
-        let found = take(&base.0, &[entry(EntryType::Char, "tty", "", "")], Whiteouts::Convert).unwrap();
+        let found =
+            take(&base.0, &[entry(EntryType::Char, "tty", "", "")], Whiteouts::Convert).unwrap();
         assert_eq!(found.refused, ["tty: a device node"]);
         assert!(!base.0.join("tty").exists());
     }
@@ -514,7 +563,8 @@ mod tests {
         assert_eq!((data.rdev(), data.mode() & 0o170_000), (0, 0o020_000));
         let mut value = [0_u8; 8];
         let count =
-            rustix::fs::lgetxattr(base.0.join("var"), "trusted.overlay.opaque", &mut value[..]).unwrap();
+            rustix::fs::lgetxattr(base.0.join("var"), "trusted.overlay.opaque", &mut value[..])
+                .unwrap();
         assert_eq!(&value[..count], b"y");
         assert!(base.0.join("var/kept").exists());
     }
@@ -530,7 +580,8 @@ mod tests {
         fs::write(from.join("a").join(&long), "long").unwrap();
         fs::hard_link(from.join("a/file"), from.join("a/second")).unwrap();
         std::os::unix::fs::symlink("/nowhere", from.join("a/link")).unwrap();
-        rustix::fs::lsetxattr(from.join("a/file"), "user.note", b"kept", XattrFlags::empty()).unwrap();
+        rustix::fs::lsetxattr(from.join("a/file"), "user.note", b"kept", XattrFlags::empty())
+            .unwrap();
         let mut bytes = Vec::new();
         pack(&open_root(&from).unwrap(), Path::new(""), Packed::Inside, &mut bytes).unwrap();
         unpack(bytes.as_slice(), &open_root(&to).unwrap(), Whiteouts::Keep).unwrap();

@@ -49,7 +49,11 @@ pub fn limit(id: &str, limits: &Limits) -> Result<()> {
     let quota = if limits.cpu_quota <= 0 { "max".to_owned() } else { limits.cpu_quota.to_string() };
     write(&cgroup, "cpu.max", &format!("{quota} {period}"))?;
     write(&cgroup, "cpu.weight", &weight(limits.cpu_shares).to_string())?;
-    write(&cgroup, "pids.max", &if limits.pids <= 0 { "max".to_owned() } else { limits.pids.to_string() })?;
+    write(
+        &cgroup,
+        "pids.max",
+        &if limits.pids <= 0 { "max".to_owned() } else { limits.pids.to_string() },
+    )?;
     for (file, list) in [("cpuset.cpus", &limits.cpus), ("cpuset.mems", &limits.mems)] {
         if !list.is_empty() {
             write(&cgroup, file, list)?;

@@ -14,7 +14,11 @@ pub fn digest_text(hasher: Sha256) -> String {
 
 /// The digits of a digest; of anything else, what cannot be a path.
 pub fn hex(digest: &str) -> &str {
-    if is_digest(digest) { digest.strip_prefix("sha256:").unwrap_or(digest) } else { "not-a-digest" }
+    if is_digest(digest) {
+        digest.strip_prefix("sha256:").unwrap_or(digest)
+    } else {
+        "not-a-digest"
+    }
 }
 
 /// Is it one that can be checked? It may be without its `sha256:`.

@@ -27,7 +27,9 @@ struct Embedded {
 
 /// Every embedded image, by name.
 pub(super) fn load_all() -> Vec<Image> {
-    let Ok(items) = fs::read_dir(Path::new(paths::EMBEDDED).join("images")) else { return Vec::new() };
+    let Ok(items) = fs::read_dir(Path::new(paths::EMBEDDED).join("images")) else {
+        return Vec::new();
+    };
     let parse = |path: PathBuf| serde_json::from_slice(&fs::read(path).ok()?).ok();
     let mut images: Vec<Embedded> = items.flatten().filter_map(|item| parse(item.path())).collect();
     images.sort_by(|a, b| a.reference.cmp(&b.reference));
@@ -38,7 +40,9 @@ pub(super) fn load_all() -> Vec<Image> {
 pub(super) fn find(name: &str) -> Option<Image> {
     load_all().into_iter().find(|image| {
         let own = image.references.first().map(String::as_str).unwrap_or_default();
-        image.id == name || own == name || own.rsplit_once(':').is_some_and(|(bare, _)| bare == name)
+        image.id == name
+            || own == name
+            || own.rsplit_once(':').is_some_and(|(bare, _)| bare == name)
     })
 }
 

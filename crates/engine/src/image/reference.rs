@@ -5,8 +5,9 @@ use oci_spec::distribution::Reference;
 
 /// A name in the full form that requests to registries have.
 pub fn parse(text: &str) -> Result<Reference, EngineError> {
-    text.parse::<Reference>()
-        .map_err(|error| EngineError::BadRequest(format!("invalid reference format: {text:?}: {error}")))
+    text.parse::<Reference>().map_err(|error| {
+        EngineError::BadRequest(format!("invalid reference format: {text:?}: {error}"))
+    })
 }
 
 /// A name with its tag or digest in the short form that people know: without Docker Hub's host.

@@ -45,7 +45,8 @@ impl Tables {
     }
 
     fn find(&self, text: &str, more: &[String]) -> Result<Account> {
-        let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+        let (user, group) =
+            text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
         let user = if user.is_empty() { "0" } else { user };
         let line = line_of(&self.passwd, user);
         let field = |number: usize| line.and_then(|line| line.split(':').nth(number));
@@ -69,14 +70,20 @@ impl Tables {
         for group in more {
             groups.push(self.group(group)?);
         }
-        let home = field(5).filter(|home| !home.is_empty()).unwrap_or(if uid == 0 { "/root" } else { "/" });
+        let home = field(5).filter(|home| !home.is_empty()).unwrap_or(if uid == 0 {
+            "/root"
+        } else {
+            "/"
+        });
         Ok(Account { uid, gid, groups, home: home.to_owned() })
     }
 
     fn group(&self, name: &str) -> Result<u32> {
         let listed = || line_of(&self.group, name)?.split(':').nth(2)?.parse().ok();
         let found = name.parse().ok().or_else(listed);
-        found.with_context(|| format!("unable to find group {name}: it is not in the container's /etc/group"))
+        found.with_context(|| {
+            format!("unable to find group {name}: it is not in the container's /etc/group")
+        })
     }
 }
 
@@ -114,6 +121,8 @@ mod tests {
                 Some(more.to_owned()).filter(|more| !more.is_empty()).into_iter().collect();
             assert_eq!(tables.find(text, &more).unwrap(), expected, "{text}");
         }
-        assert!(tables.find("eve", &[]).unwrap_err().to_string().contains("unable to find user eve"));
+        assert!(
+            tables.find("eve", &[]).unwrap_err().to_string().contains("unable to find user eve")
+        );
     }
 }

@@ -27,7 +27,8 @@ const MASKED: [&str; 10] = [
     "/proc/scsi",
     "/sys/firmware",
 ];
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The configuration of a container.
 pub(super) fn config(id: &str, spec: &ContainerSpec, image: &Image, join: &Join) -> Result<Value> {
@@ -51,10 +52,16 @@ pub(super) fn config(id: &str, spec: &ContainerSpec, image: &Image, join: &Join)
     Ok(config)
 }
 
-fn process(id: &str, spec: &ContainerSpec, image: &Image, capabilities: &[String]) -> Result<Value> {
+fn process(
+    id: &str,
+    spec: &ContainerSpec,
+    image: &Image,
+    capabilities: &[String],
+) -> Result<Value> {
     let user = if spec.user.is_empty() { &image.config.user } else { &spec.user };
     let account = account::find(id, user, &spec.group_add)?;
-    let cwd = [&spec.working_dir, &image.config.working_dir].into_iter().find(|path| !path.is_empty());
+    let cwd =
+        [&spec.working_dir, &image.config.working_dir].into_iter().find(|path| !path.is_empty());
     let mut process = json!({
         "terminal": spec.tty,
         "user": user_value(&account),

@@ -93,8 +93,9 @@ fn wanted(spec: &ContainerSpec) -> Vec<String> {
 /// Every capability, with its prefix, that this machine can give: a nested one may lack some.
 pub(super) fn possible() -> Vec<String> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let bound =
-        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapBnd:")?.trim(), 16).ok());
+    let bound = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapBnd:")?.trim(), 16).ok());
     let is_possible = |number: usize| bound.is_none_or(|bound| bound >> number & 1 == 1);
     let possible = ALL.iter().enumerate().filter(|(number, _)| is_possible(*number));
     possible.map(|(_, name)| format!("CAP_{name}")).collect()
@@ -119,7 +120,8 @@ mod tests {
         let text = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let count = |privileged, add: &[&str], drop: &[&str]| {
             let (cap_add, cap_drop) = (text(add), text(drop));
-            wanted(&ContainerSpec { privileged, cap_add, cap_drop, ..ContainerSpec::default() }).len()
+            wanted(&ContainerSpec { privileged, cap_add, cap_drop, ..ContainerSpec::default() })
+                .len()
         };
         assert_eq!(count(false, &[], &[]), 14);
         assert_eq!(count(false, &["CAP_SYS_TIME", "kill"], &["all"]), 2);

@@ -63,7 +63,11 @@ fn kill_all(cgroup: &Path) -> Result<()> {
             return Ok(());
         }
         if !deadline::poll(&mut [PollFd::new(&events, PollFlags::PRI)], end)? {
-            bail!("{} still has processes {} s after they were killed", cgroup.display(), PATIENCE.as_secs());
+            bail!(
+                "{} still has processes {} s after they were killed",
+                cgroup.display(),
+                PATIENCE.as_secs()
+            );
         }
     }
 }

@@ -18,15 +18,19 @@ pub(super) const TARGET: &str = "/dev";
 /// Lays the host's tree over the container's, if its specification has such a bind.
 pub(super) fn show(spec: &ContainerSpec, pid: i32) -> Result<()> {
     let Some(bind) = spec.binds.iter().find(|bind| bind.target == TARGET) else { return Ok(()) };
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
     let tree = open_tree(CWD, &bind.source, flags)
         .with_context(|| format!("copying the tree of {}", bind.source))?;
     let ours = File::open("/proc/self/ns/mnt").context("remembering the way back")?;
-    let theirs = File::open(format!("/proc/{pid}/ns/mnt")).context("finding the container's file system")?;
+    let theirs =
+        File::open(format!("/proc/{pid}/ns/mnt")).context("finding the container's file system")?;
     enter(&theirs)?;
     let attached = move_mount(&tree, "", CWD, TARGET, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .and_then(|()| mount_change(TARGET, MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC));
+        .and_then(|()| {
+            mount_change(TARGET, MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        });
     enter(&ours)?;
     attached.with_context(|| format!("showing {} to {}", bind.source, spec.name))
 }

@@ -9,8 +9,10 @@ use std::fs;
 use std::path::Path;
 
 /// What every container's /dev has of its own, or is made by the runtime.
-const OWN: [&str; 12] =
-    ["console", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "tty", "urandom", "zero"];
+const OWN: [&str; 12] = [
+    "console", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "tty", "urandom",
+    "zero",
+];
 
 /// The nodes that a container gets: those it requests. A privileged one gets all of the host's,
 /// unless it has the host's /dev.

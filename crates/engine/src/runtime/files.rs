@@ -18,8 +18,10 @@ pub(super) fn place(id: &str, spec: &ContainerSpec) {
         return;
     }
     let index = Path::new(paths::FILES).join(&spec.name).join("index.json");
-    let files: Vec<PlacedFile> =
-        fs::read(&index).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let files: Vec<PlacedFile> = fs::read(&index)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default();
     for file in files {
         if let Err(error) = place_one(id, spec, &file) {
             println!("write_files: {}: {error:#}", file.path);
@@ -79,7 +81,11 @@ mod tests {
             ..Bind::default()
         };
         let spec = ContainerSpec {
-            binds: vec![bind("/h", "/var"), bind("/log", "/var/log"), bind("/etc/hosts", "/etc/hosts")],
+            binds: vec![
+                bind("/h", "/var"),
+                bind("/log", "/var/log"),
+                bind("/etc/hosts", "/etc/hosts"),
+            ],
             ..ContainerSpec::default()
         };
         for (path, base, rest) in [

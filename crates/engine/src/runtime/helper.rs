@@ -77,7 +77,10 @@ fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Resu
         if plain.binds.len() == spec.binds.len() {
             return Err(error);
         }
-        tracing::error!("{}: {error:#}; trying without the volumes that were added to it", spec.name);
+        tracing::error!(
+            "{}: {error:#}; trying without the volumes that were added to it",
+            spec.name
+        );
         create(id, &plain, &image, join)
     })?;
     let Created { mut container, pid, master } = created;
@@ -161,7 +164,8 @@ fn exec(id: &str, spec: &ExecSpec, socket: &OwnedFd) -> Result<Report> {
 }
 
 fn builder(id: &str) -> Result<ContainerBuilder> {
-    Ok(ContainerBuilder::new(id.to_owned(), SyscallType::default()).with_root_path(paths::RUNTIME_STATE)?)
+    Ok(ContainerBuilder::new(id.to_owned(), SyscallType::default())
+        .with_root_path(paths::RUNTIME_STATE)?)
 }
 
 fn report(socket: &OwnedFd, report: &Report, descriptor: Option<&OwnedFd>) -> Result<()> {

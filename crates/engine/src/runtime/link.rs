@@ -63,7 +63,8 @@ fn run(work: impl AsyncFnOnce(Handle) -> Result<()>) -> Result<()> {
 }
 
 fn enter(pid: i32) -> Result<()> {
-    let namespace = File::open(format!("/proc/{pid}/ns/net")).context("finding the container's network")?;
+    let namespace =
+        File::open(format!("/proc/{pid}/ns/net")).context("finding the container's network")?;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .context("entering the container's network")
 }
@@ -90,7 +91,11 @@ async fn find(handle: &Handle, name: &str) -> Result<Option<LinkMessage>> {
 }
 
 async fn index_of(handle: &Handle, name: &str) -> Result<u32> {
-    Ok(find(handle, name).await?.with_context(|| format!("there is no interface {name}"))?.header.index)
+    Ok(find(handle, name)
+        .await?
+        .with_context(|| format!("there is no interface {name}"))?
+        .header
+        .index)
 }
 
 async fn set_up(handle: &Handle, index: u32) -> Result<()> {
@@ -106,7 +111,8 @@ async fn ensure_bridge(handle: &Handle, endpoint: &Endpoint) -> Result<u32> {
     let made = handle.link().add(LinkBridge::new(name).build()).execute().await;
     // Another helper may have been quicker.
     let index = index_of(handle, name).await.with_context(|| format!("making {name}: {made:?}"))?;
-    let added = handle.address().add(index, endpoint.gateway.into(), endpoint.prefix).execute().await;
+    let added =
+        handle.address().add(index, endpoint.gateway.into(), endpoint.prefix).execute().await;
     if made.is_ok() {
         added.with_context(|| format!("giving {name} its address"))?;
     }
@@ -134,7 +140,12 @@ async fn make_pair(handle: &Handle, endpoint: &Endpoint, bridge: u32, pid: i32) 
     handle.link().set(set).execute().await.context("putting the other one on the bridge")
 }
 
-async fn configure(handle: &Handle, endpoint: &Endpoint, name: &str, has_route: &mut bool) -> Result<()> {
+async fn configure(
+    handle: &Handle,
+    endpoint: &Endpoint,
+    name: &str,
+    has_route: &mut bool,
+) -> Result<()> {
     let index = index_of(handle, &other_end(endpoint)).await?;
     let mut link = LinkUnspec::new_with_index(index).name(name.to_owned());
     if endpoint.mac != MacAddress::default() {
@@ -145,7 +156,12 @@ async fn configure(handle: &Handle, endpoint: &Endpoint, name: &str, has_route: 
     }
     handle.link().set(link.build()).execute().await.context("naming it")?;
     let address = endpoint.address.into();
-    handle.address().add(index, address, endpoint.prefix).execute().await.context("giving it its address")?;
+    handle
+        .address()
+        .add(index, address, endpoint.prefix)
+        .execute()
+        .await
+        .context("giving it its address")?;
     set_up(handle, index).await.context("bringing it up")?;
     if !*has_route && !endpoint.internal {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(endpoint.gateway).build();

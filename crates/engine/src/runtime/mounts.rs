@@ -25,7 +25,11 @@ pub(super) fn of(id: &str, spec: &ContainerSpec) -> Vec<Value> {
     ];
     if !bound("/sys") {
         mounts.push(mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", writable]));
-        mounts.push(mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]));
+        mounts.push(mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", writable],
+        ));
     }
     mounts.extend(spec.tmpfs.iter().map(|text| {
         let (target, options) = text.split_once(':').unwrap_or((text, ""));
@@ -42,7 +46,8 @@ pub(super) fn of(id: &str, spec: &ContainerSpec) -> Vec<Value> {
             ..Bind::default()
         }));
     }
-    let mut binds: Vec<&Bind> = spec.binds.iter().filter(|bind| bind.target != device_tree::TARGET).collect();
+    let mut binds: Vec<&Bind> =
+        spec.binds.iter().filter(|bind| bind.target != device_tree::TARGET).collect();
     binds.sort_by_key(|bind| bind.target.matches('/').count());
     mounts.extend(binds.into_iter().map(bind));
     mounts

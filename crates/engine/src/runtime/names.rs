@@ -31,7 +31,11 @@ pub(super) fn files(id: &str, spec: &ContainerSpec) -> Vec<Bind> {
         .iter()
         .map(|name| (folder.join(name), format!("/etc/{name}")))
         .filter(|(_, target)| !bound(target))
-        .map(|(source, target)| Bind { source: source.display().to_string(), target, ..Bind::default() })
+        .map(|(source, target)| Bind {
+            source: source.display().to_string(),
+            target,
+            ..Bind::default()
+        })
         .collect()
 }
 
@@ -49,8 +53,11 @@ pub(super) fn write(id: &str, spec: &ContainerSpec) -> Result<()> {
     if !spec.network_of.is_empty() {
         let other = paths::container(&spec.network_of);
         for name in ["hosts", "resolv.conf"] {
-            let from =
-                if other.join(name).exists() { other.join(name) } else { format!("/etc/{name}").into() };
+            let from = if other.join(name).exists() {
+                other.join(name)
+            } else {
+                format!("/etc/{name}").into()
+            };
             put(name, &fs::read_to_string(from).unwrap_or_default())?;
         }
         return Ok(());
@@ -107,9 +114,13 @@ fn resolver(spec: &ContainerSpec, of_host: &str) -> String {
             servers
         }
     };
-    let search = if spec.dns.search.is_empty() { of_host_lines("search") } else { spec.dns.search.clone() };
-    let options =
-        if spec.dns.options.is_empty() { of_host_lines("options") } else { spec.dns.options.clone() };
+    let search =
+        if spec.dns.search.is_empty() { of_host_lines("search") } else { spec.dns.search.clone() };
+    let options = if spec.dns.options.is_empty() {
+        of_host_lines("options")
+    } else {
+        spec.dns.options.clone()
+    };
     let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
     for (word, list) in [("search", search), ("options", options)] {
         if !list.is_empty() && list != ["."] {
@@ -131,7 +142,8 @@ mod tests {
         let plain = ContainerSpec::default();
         assert_eq!(resolver(&plain, host), "nameserver 10.0.2.3\nsearch lan\n");
         let servers = vec!["1.1.1.1".to_owned()];
-        let own = ContainerSpec { dns: Dns { servers, ..Dns::default() }, ..ContainerSpec::default() };
+        let own =
+            ContainerSpec { dns: Dns { servers, ..Dns::default() }, ..ContainerSpec::default() };
         assert_eq!(resolver(&own, host), "nameserver 1.1.1.1\nsearch lan\n");
         let endpoint = Endpoint {
             network: "own".to_owned(),

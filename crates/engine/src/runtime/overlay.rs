@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
 };
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -42,18 +42,23 @@ pub fn mount(id: &str, keep: &str, image: &Image) -> Result<()> {
     // The newer interface takes one layer at a time: the older one has room for about forty.
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("opening overlayfs")?;
     let folders = image.lower.iter().map(|folder| ("lowerdir+", folder.clone()));
-    for (key, folder) in folders.chain([("upperdir", base.join("diff")), ("workdir", base.join("work"))]) {
+    for (key, folder) in
+        folders.chain([("upperdir", base.join("diff")), ("workdir", base.join("work"))])
+    {
         fsconfig_set_string(&context, key, &folder)
             .with_context(|| format!("layer {} of image {}", folder.display(), image.id))?;
     }
-    let names = || format!("mounting the root of image {}", image.references.first().unwrap_or(&image.id));
+    let names =
+        || format!("mounting the root of image {}", image.references.first().unwrap_or(&image.id));
     fsconfig_create(&context).with_context(names)?;
-    let root =
-        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).with_context(names)?;
-    move_mount(&root, "", CWD, &merged, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).with_context(names)?;
+    let root = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .with_context(names)?;
+    move_mount(&root, "", CWD, &merged, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .with_context(names)?;
     // Mounts that the container makes in its root stay its own: none of them may propagate to the
     // host's copy.
-    mount_change(&merged, MountPropagationFlags::PRIVATE).context("keeping the container's mounts apart")
+    mount_change(&merged, MountPropagationFlags::PRIVATE)
+        .context("keeping the container's mounts apart")
 }
 
 /// Makes the container's folder a link to what is kept. What was kept over another image, or under
@@ -80,7 +85,9 @@ fn link_kept(base: &Path, keep: &str, image: &Image) -> Result<()> {
 fn is_mounted(path: &Path) -> bool {
     let of = |path: &Path| rustix::fs::stat(path).map(|data| data.st_dev);
     // An overlay is a file system of its own.
-    path.parent().is_some_and(|parent| matches!((of(path), of(parent)), (Ok(own), Ok(outer)) if own != outer))
+    path.parent().is_some_and(
+        |parent| matches!((of(path), of(parent)), (Ok(own), Ok(outer)) if own != outer),
+    )
 }
 
 /// Leaves out the optional binds that could not be mounted. A bind that an owner adds to a service
@@ -129,7 +136,9 @@ fn prepare_target(root: &OwnedFd, binds: &[Bind], bind: &Bind) -> Result<()> {
         }
     };
     match open_in(&base, below, OFlags::PATH) {
-        Ok(found) if FileType::from_raw_mode(fstat(&found)?.st_mode).is_dir() == is_folder => Ok(()),
+        Ok(found) if FileType::from_raw_mode(fstat(&found)?.st_mode).is_dir() == is_folder => {
+            Ok(())
+        }
         Ok(_) => bail!("one is a folder, the other is not"),
         Err(Errno::NOENT) if read_only => bail!("it is within what is read-only"),
         Err(Errno::NOENT) => make_target(&base, below, is_folder).context("making the target"),
@@ -175,7 +184,9 @@ fn fill(id: &str, bind: &Bind) -> Result<()> {
     }
     let root = open_root(&paths::rootfs(id))?;
     let inside = Path::new(bind.target.trim_start_matches('/'));
-    let Ok(folder) = open_in(&root, inside, OFlags::DIRECTORY | OFlags::RDONLY) else { return Ok(()) };
+    let Ok(folder) = open_in(&root, inside, OFlags::DIRECTORY | OFlags::RDONLY) else {
+        return Ok(());
+    };
     if rustix::fs::Dir::read_from(&folder)?.count() <= 2 {
         return Ok(());
     }

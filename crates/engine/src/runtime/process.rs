@@ -12,7 +12,8 @@ use std::path::PathBuf;
 /// container.
 pub(super) fn write(id: &str, spec: &ExecSpec) -> Result<PathBuf> {
     let folder = paths::bundle(id);
-    let text = fs::read(folder.join("config.json")).context("the container has no bundle: does it run?")?;
+    let text = fs::read(folder.join("config.json"))
+        .context("the container has no bundle: does it run?")?;
     let config: Value = serde_json::from_slice(&text)?;
     let mut process = config.get("process").cloned().context("a bundle without a process")?;
     process["args"] = serde_json::to_value(&spec.args)?;

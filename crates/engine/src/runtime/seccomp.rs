@@ -84,9 +84,9 @@ fn convert(text: &str, capabilities: &[String], kernel: &str) -> Result<Value> {
         value
     };
     let rules: Vec<Value> = profile.syscalls.iter().filter(wanted).map(rule).collect();
-    let architectures = profile.architectures.unwrap_or_else(|| ARCHITECTURES.map(str::to_owned).to_vec());
-    let mut value =
-        json!({"defaultAction": profile.default_action, "architectures": architectures, "syscalls": rules});
+    let architectures =
+        profile.architectures.unwrap_or_else(|| ARCHITECTURES.map(str::to_owned).to_vec());
+    let mut value = json!({"defaultAction": profile.default_action, "architectures": architectures, "syscalls": rules});
     if let Some(code) = profile.default_errno_ret {
         value["defaultErrnoRet"] = json!(code);
     }
@@ -137,7 +137,11 @@ mod tests {
             rules
                 .iter()
                 .map(|rule| {
-                    format!("{} {}", rule["names"][0].as_str().unwrap(), rule["action"].as_str().unwrap())
+                    format!(
+                        "{} {}",
+                        rule["names"][0].as_str().unwrap(),
+                        rule["action"].as_str().unwrap()
+                    )
                 })
                 .collect()
         };

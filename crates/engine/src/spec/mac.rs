@@ -57,7 +57,9 @@ mod tests {
     fn hardware_addresses_are_read_and_written() {
         let address: MacAddress = "02:42:AC:12:0:2".parse().unwrap();
         assert_eq!(address.to_string(), "02:42:ac:12:00:02");
-        for wrong in ["", "02:42", "02:42:ac:12:00:02:03", "02:42:ac:12:00:zz", "0002:42:ac:12:00:02"] {
+        for wrong in
+            ["", "02:42", "02:42:ac:12:00:02:03", "02:42:ac:12:00:zz", "0002:42:ac:12:00:02"]
+        {
             assert!(wrong.parse::<MacAddress>().is_err(), "{wrong}");
         }
     }

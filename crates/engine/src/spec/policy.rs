@@ -149,9 +149,10 @@ mod tests {
 
     #[test]
     fn a_stop_without_a_limit_is_the_largest_number() {
-        for (value, grace) in
-            [(json!(u64::MAX), Grace::Unlimited), (json!(7), Grace::Limited(Duration::from_secs(7)))]
-        {
+        for (value, grace) in [
+            (json!(u64::MAX), Grace::Unlimited),
+            (json!(7), Grace::Limited(Duration::from_secs(7))),
+        ] {
             assert_eq!(from_value::<Grace>(value.clone()).unwrap(), grace);
             assert_eq!(to_value(grace).unwrap(), value);
         }

@@ -15,7 +15,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// A descriptor that this process was started with, by its number. None if there is no such one.
-#[expect(unsafe_code, reason = "taking ownership of an inherited descriptor cannot be expressed safely")]
+#[expect(
+    unsafe_code,
+    reason = "taking ownership of an inherited descriptor cannot be expressed safely"
+)]
 pub fn inherited(number: RawFd) -> Option<OwnedFd> {
     if number < 3 || !std::path::Path::new(&format!("/proc/self/fd/{number}")).exists() {
         return None;
@@ -86,7 +89,8 @@ pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 
 /// What an earlier process left for this one, if its arguments say that there is something.
 pub fn take_document(arguments: &[String]) -> Option<Vec<u8>> {
-    let number = arguments.iter().find_map(|argument| argument.strip_prefix(RESUME))?.parse().ok()?;
+    let number =
+        arguments.iter().find_map(|argument| argument.strip_prefix(RESUME))?.parse().ok()?;
     let mut document = Vec::new();
     std::fs::File::from(inherited(number)?).read_to_end(&mut document).ok()?;
     Some(document)

@@ -3,9 +3,9 @@
 use corral_machine::deadline::pause;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
-    listen, recv, recvmsg, sendmsg, socket_with, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, connect, listen, recv, recvmsg, sendmsg, socket_with, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,7 +39,8 @@ pub fn listen_at(path: &Path) -> Result<OwnedFd> {
 
 /// A connection to a listening socket.
 pub fn connect_to(path: &Path) -> Result<OwnedFd> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
@@ -88,7 +89,11 @@ pub fn send_bytes(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>
 }
 
 /// Sends a message with descriptors, waiting if need be.
-pub fn send(socket: impl AsFd, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+pub fn send(
+    socket: impl AsFd,
+    message: &impl Serialize,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<()> {
     send_bytes(socket, &encode(message)?, descriptors).map(|_| ())
 }
 
@@ -181,7 +186,9 @@ mod tests {
         let Received::Message(first, mut ends) = receive_complete::<String>(&right).unwrap() else {
             panic!()
         };
-        let Received::Message(second, none) = receive_complete::<String>(&right).unwrap() else { panic!() };
+        let Received::Message(second, none) = receive_complete::<String>(&right).unwrap() else {
+            panic!()
+        };
         assert_eq!((first.as_str(), ends.len(), second.as_str(), none.len()), ("one", 2, "two", 0));
         assert!(matches!(receive_complete::<String>(&right).unwrap(), Received::Closed));
         // No copy is left behind: with the last writer gone the pipe is at its end.

@@ -25,9 +25,14 @@ impl Signals {
     /// unblock them: see [`unblock_all`].
     pub fn open() -> Result<Signals> {
         let mut set = SigSet::empty();
-        for signal in
-            [Named::SIGCHLD, Named::SIGINT, Named::SIGTERM, Named::SIGUSR1, Named::SIGUSR2, Named::SIGPIPE]
-        {
+        for signal in [
+            Named::SIGCHLD,
+            Named::SIGINT,
+            Named::SIGTERM,
+            Named::SIGUSR1,
+            Named::SIGUSR2,
+            Named::SIGPIPE,
+        ] {
             set.add(signal);
         }
         set.thread_block()?;
@@ -70,11 +75,16 @@ pub fn send(pid: i32, signal: Signal) -> Result<()> {
     Ok(rustix::process::kill_process(pid, raw)?)
 }
 
-#[expect(unsafe_code, reason = "real-time signals have no names in rustix, and nix takes none of them")]
+#[expect(
+    unsafe_code,
+    reason = "real-time signals have no names in rustix, and nix takes none of them"
+)]
 fn of_real_time(signal: Signal) -> Option<rustix::process::Signal> {
     // SAFETY: the number is none of those that the C library keeps for itself (just checked), and
     // it is only sent.
-    signal.is_real_time().then(|| unsafe { rustix::process::Signal::from_raw_unchecked(signal.number()) })
+    signal
+        .is_real_time()
+        .then(|| unsafe { rustix::process::Signal::from_raw_unchecked(signal.number()) })
 }
 
 /// Ends this process quietly when what reads its output goes away (`ros … | head`), as programs do.
@@ -82,8 +92,9 @@ fn of_real_time(signal: Signal) -> Option<rustix::process::Signal> {
 pub fn end_on_closed_pipe() {
     // SAFETY: the default disposition runs no code of ours, and this is called before any thread is
     // started.
-    let _ =
-        unsafe { nix::sys::signal::signal(nix::sys::signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) };
+    let _ = unsafe {
+        nix::sys::signal::signal(nix::sys::signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl)
+    };
 }
 
 #[cfg(test)]

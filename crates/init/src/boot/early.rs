@@ -46,7 +46,8 @@ pub(super) fn mount_all() -> Vec<String> {
         .map(|error| format!("{error:#}"))
         .collect();
     problems.extend(mounts::share(Path::new("/")).err().map(|error| format!("{error:#}")));
-    for folder in ["/run/corral", "/run/syslog", "/run/udev", "/run/lock", "/var/log", "/var/lib", "/var/tmp"]
+    for folder in
+        ["/run/corral", "/run/syslog", "/run/udev", "/run/lock", "/var/log", "/var/lib", "/var/tmp"]
     {
         let _ = fs::create_dir_all(folder);
     }
@@ -74,7 +75,8 @@ fn prepare_cgroups() -> std::io::Result<()> {
     let system = root.join("system");
     fs::create_dir_all(&system)?;
     let controllers = fs::read_to_string(root.join("cgroup.controllers"))?;
-    let enable: Vec<String> = controllers.split_whitespace().map(|name| format!("+{name}")).collect();
+    let enable: Vec<String> =
+        controllers.split_whitespace().map(|name| format!("+{name}")).collect();
     for folder in [root, &system] {
         fs::write(folder.join("cgroup.subtree_control"), enable.join(" "))?;
     }

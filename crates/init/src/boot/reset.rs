@@ -39,8 +39,9 @@ pub(super) fn run_if_asked(base: &Path) {
             kept.extend(paths.iter().map(|path| base.join(path)));
         }
     }
-    let done = clear(base, &kept)
-        .and_then(|()| fs::remove_file(&wish).with_context(|| format!("removing {}", wish.display())));
+    let done = clear(base, &kept).and_then(|()| {
+        fs::remove_file(&wish).with_context(|| format!("removing {}", wish.display()))
+    });
     rustix::fs::sync();
     if let Err(error) = done {
         say(&format!("reset: {error:#}; the next start tries again"));
@@ -94,7 +95,9 @@ mod tests {
         run_if_asked(&base);
         let there = |path: &str| base.join(path).exists();
         assert!(there("home/rancher/.ssh/authorized_keys") && there("var/lib/docker/image"));
-        assert!(there("var/lib/rancher/conf/ssh/host_key") && there(KEPT_KEYS.trim_start_matches('/')));
+        assert!(
+            there("var/lib/rancher/conf/ssh/host_key") && there(KEPT_KEYS.trim_start_matches('/'))
+        );
         assert!(!there("home/rancher/data") && !there("opt") && !there("var/lib/rancher/reset"));
         assert!(!there("var/lib/rancher/conf/cloud-config.yml"));
         run_if_asked(&base);

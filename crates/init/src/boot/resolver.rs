@@ -70,7 +70,8 @@ impl Resolver {
                     self.text.extend_from_slice(&buffer[..count])
                 }
                 Ok(_) => {
-                    self.given_up = Some(format!("resolving it gives more than {} MiB", MAX_OUTPUT >> 20));
+                    self.given_up =
+                        Some(format!("resolving it gives more than {} MiB", MAX_OUTPUT >> 20));
                     let _ = self.child.kill();
                     return true;
                 }

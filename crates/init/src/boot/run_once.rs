@@ -28,8 +28,11 @@ pub(super) fn run(
     let mut spec = launch::container(service, &resolved.environment);
     spec.env.extend(environment);
     let id = corral_engine::id::new_id();
-    let console =
-        fs::OpenOptions::new().write(true).open("/dev/console").ok().map(std::os::fd::OwnedFd::from);
+    let console = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/console")
+        .ok()
+        .map(std::os::fd::OwnedFd::from);
     let copy = console.as_ref().and_then(|console| console.try_clone().ok());
     let streams = Streams { stdin: None, stdout: console, stderr: copy };
     let helper = Helper::start(

@@ -91,7 +91,8 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     }
     unlock(state, rough)?;
     if !state.script.is_empty() {
-        bootstrap(rough, &format!("STATE_SCRIPT={}", state.script)).context("rancher.state.script")?;
+        bootstrap(rough, &format!("STATE_SCRIPT={}", state.script))
+            .context("rancher.state.script")?;
     }
     let mut found = find(&state.dev);
     if found.is_empty() && !state.autoformat.is_empty() {
@@ -104,7 +105,9 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     let device = match found.as_slice() {
         [] => bail!("{} is not there", state.dev),
         [device] => device.clone(),
-        several => bail!("{} is ambiguous: {several:?}; name one device in rancher.state.dev", state.dev),
+        several => {
+            bail!("{} is ambiguous: {several:?}; name one device in rancher.state.dev", state.dev)
+        }
     };
     mount_device(&device, rough)?;
     if let Err(error) = KEPT.iter().try_for_each(|path| read_folder(&base(rough), path).map(drop)) {
@@ -135,7 +138,8 @@ fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
     match mount_as(device, kind) {
         Err(error) if system.kind == "ext4" => {
             say(&format!("state: {error:#}; checking {}", device.display()));
-            bootstrap(rough, "CHECK=careful").with_context(|| format!("checking {}", device.display()))?;
+            bootstrap(rough, "CHECK=careful")
+                .with_context(|| format!("checking {}", device.display()))?;
             mount_as(device, kind)
         }
         mounted => mounted,
@@ -159,7 +163,8 @@ fn unlock(state: &State, rough: &Resolved) -> Result<()> {
         if !state.cryptsetup {
             return Ok(());
         }
-        let volumes = block::load_volumes().into_iter().filter(|volume| volume.system.kind == block::LUKS);
+        let volumes =
+            block::load_volumes().into_iter().filter(|volume| volume.system.kind == block::LUKS);
         volumes.map(|volume| volume.device).collect()
     } else {
         let found = wait_for(named, waiting_time(state))?;
@@ -170,7 +175,8 @@ fn unlock(state: &State, rough: &Resolved) -> Result<()> {
     };
     let key_file = &state.encryption.key_file;
     for container in containers {
-        let environment = vec![format!("UNLOCK={}", container.display()), format!("KEY_FILE={key_file}")];
+        let environment =
+            vec![format!("UNLOCK={}", container.display()), format!("KEY_FILE={key_file}")];
         run_once::run(rough, "bootstrap", environment, Some(UNLOCK_TIME))
             .with_context(|| format!("opening the encrypted {}", container.display()))?;
     }
@@ -219,9 +225,12 @@ fn place_disk(rough: &Resolved) -> Result<()> {
     reset::run_if_asked(&base);
     let mut left_out = String::new();
     for path in KEPT {
-        let placed = read_folder(&base, path).and_then(|source| mounts::bind(&source, Path::new(path)));
+        let placed =
+            read_folder(&base, path).and_then(|source| mounts::bind(&source, Path::new(path)));
         if let Err(error) = placed {
-            say(&format!("state: {path} is in memory, what is written there is not kept: {error:#}"));
+            say(&format!(
+                "state: {path} is in memory, what is written there is not kept: {error:#}"
+            ));
             left_out.push_str(&format!("{path}: {error:#}\n"));
             place_one_in_memory(path)?;
         }
@@ -269,8 +278,10 @@ fn secure() -> Result<()> {
 /// image. `more` is one variable besides the usual ones.
 fn bootstrap(rough: &Resolved, more: &str) -> Result<()> {
     let state = &rough.config.rancher.state;
-    let mut environment =
-        vec![format!("STATE_DEV={}", state.dev), format!("AUTOFORMAT={}", state.autoformat.join(" "))];
+    let mut environment = vec![
+        format!("STATE_DEV={}", state.dev),
+        format!("AUTOFORMAT={}", state.autoformat.join(" ")),
+    ];
     environment.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
     run_once::run(rough, "bootstrap", environment, Some(BOOTSTRAP_TIME))
 }

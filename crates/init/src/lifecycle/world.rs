@@ -147,7 +147,8 @@ impl World {
     fn assert_stops_end(&self) {
         let is_stopping = self.life.state() == State::Stopping && self.process && !self.helper;
         let unlimited = Stop::Within(Grace::Unlimited);
-        let is_unlimited = [Goal::Down(unlimited), Goal::Again(unlimited)].contains(&self.life.goal);
+        let is_unlimited =
+            [Goal::Down(unlimited), Goal::Again(unlimited)].contains(&self.life.goal);
         assert!(!is_stopping || self.killed || self.grace || is_unlimited, "{self:?}");
     }
 
@@ -213,7 +214,8 @@ fn rules() -> impl Strategy<Value = Rules> {
         Just(RestartPolicy::UnlessStopped),
         prop::option::of(1..3_u32).prop_map(RestartPolicy::OnFailure)
     ];
-    (policy, any::<bool>()).prop_map(|(policy, needs_preparation)| Rules { policy, needs_preparation })
+    (policy, any::<bool>())
+        .prop_map(|(policy, needs_preparation)| Rules { policy, needs_preparation })
 }
 
 proptest! {
@@ -258,7 +260,8 @@ const ALWAYS: Rules = Rules { policy: RestartPolicy::Always, needs_preparation: 
 /// A container that runs.
 fn running() -> World {
     let mut world = World::default();
-    for step in [Step::Request(Request::Start), Step::HelperMakes, Step::HelperEnds { well: true }] {
+    for step in [Step::Request(Request::Start), Step::HelperMakes, Step::HelperEnds { well: true }]
+    {
         world.take(step, NEVER);
     }
     assert_eq!(world.life.state(), State::Running);

@@ -22,7 +22,9 @@ impl Supervisor {
     /// Sends a client what is in its queue, and takes its requests.
     pub(super) fn serve(&mut self, number: u64) {
         self.clients.flush(number);
-        while let Some(ClientRequest { caller, request, descriptors }) = self.clients.next_request(number) {
+        while let Some(ClientRequest { caller, request, descriptors }) =
+            self.clients.next_request(number)
+        {
             self.handle(caller, request, descriptors);
         }
     }
@@ -40,7 +42,8 @@ impl Supervisor {
         for id in self.containers.ids() {
             self.emit(&id, Action::Known);
             self.offer_streams(&id);
-            let container = self.containers.get_mut(&id).filter(|container| container.pid().is_none());
+            let container =
+                self.containers.get_mut(&id).filter(|container| container.pid().is_none());
             if let Some(container) = container {
                 container.close_streams();
             }

@@ -53,7 +53,8 @@ impl Connection {
                 Err(_) => return false,
             }
         }
-        let copies: std::io::Result<Vec<OwnedFd>> = descriptors.iter().map(OwnedFd::try_clone).collect();
+        let copies: std::io::Result<Vec<OwnedFd>> =
+            descriptors.iter().map(OwnedFd::try_clone).collect();
         let Ok(copies) = copies else { return false };
         self.queue.push_back((bytes, copies));
         self.queue.len() <= LONGEST_QUEUE && self.queued_bytes() <= LARGEST_QUEUE
@@ -80,7 +81,10 @@ impl Connection {
 impl Connection {
     fn save(&self, number: u64) -> SavedConnection {
         let queued = |(bytes, kept): &(Vec<u8>, Vec<OwnedFd>)| {
-            (String::from_utf8_lossy(bytes).into_owned(), kept.iter().map(AsRawFd::as_raw_fd).collect())
+            (
+                String::from_utf8_lossy(bytes).into_owned(),
+                kept.iter().map(AsRawFd::as_raw_fd).collect(),
+            )
         };
         let queue = self.queue.iter().map(queued).collect();
         SavedConnection { number, socket: self.socket.as_raw_fd(), attached: self.attached, queue }
@@ -155,7 +159,8 @@ impl Clients {
 
     /// The socket that new ones come by, while it is worth while to look.
     pub(super) fn listener(&self) -> Option<BorrowedFd<'_>> {
-        let is_listening = self.parked.is_none_or(|connections| self.connections.len() < connections);
+        let is_listening =
+            self.parked.is_none_or(|connections| self.connections.len() < connections);
         is_listening.then(|| self.listener.as_fd())
     }
 
@@ -183,7 +188,11 @@ impl Clients {
                 }
                 Ok(Received::Stripped(call)) => {
                     let caller = Caller { connection: number, number: call.number };
-                    self.answer(caller, Reply::Error(EngineError::Failed(STRIPPED.to_owned())), &[]);
+                    self.answer(
+                        caller,
+                        Reply::Error(EngineError::Failed(STRIPPED.to_owned())),
+                        &[],
+                    );
                 }
                 Ok(Received::Nothing) => return None,
                 Ok(Received::Closed) | Err(_) => drop(self.connections.remove(&number)),
@@ -222,24 +231,34 @@ impl Clients {
     pub(super) fn broadcast(&mut self, event: &Event, descriptors: &[OwnedFd]) {
         let bytes = match packet::encode(&Answer::Event(event.clone())) {
             Ok(bytes) => bytes,
-            Err(error) => return say(&format!("the engine daemon is not told of a container: {error}")),
+            Err(error) => {
+                return say(&format!("the engine daemon is not told of a container: {error}"));
+            }
         };
-        self.connections
-            .retain(|_, connection| !connection.attached || connection.send(bytes.clone(), descriptors));
+        self.connections.retain(|_, connection| {
+            !connection.attached || connection.send(bytes.clone(), descriptors)
+        });
     }
 
     /// What the next process needs; its descriptors stay open.
     pub(super) fn save(&self) -> Saved {
-        let connections = self.connections.iter().map(|(number, each)| each.save(*number)).collect();
+        let connections =
+            self.connections.iter().map(|(number, each)| each.save(*number)).collect();
         Saved { listener: self.listener.as_raw_fd(), next: self.next, connections }
     }
 
     /// None when the listener is gone. A client whose socket is gone is forgotten.
     pub(super) fn restore(saved: Saved) -> Option<Clients> {
         let connections = saved.connections.into_iter();
-        let connections = connections.filter_map(|each| Some((each.number, Connection::restore(each)?)));
+        let connections =
+            connections.filter_map(|each| Some((each.number, Connection::restore(each)?)));
         let listener = sys::take_kept(saved.listener)?;
-        Some(Clients { listener, connections: connections.collect(), next: saved.next, parked: None })
+        Some(Clients {
+            listener,
+            connections: connections.collect(),
+            next: saved.next,
+            parked: None,
+        })
     }
 }
 

@@ -134,14 +134,21 @@ impl Supervisor {
         if self.shutdown.is_some() {
             return;
         }
-        let planned = |container: &&Container| container.planned().is_some() && !container.life.is_replaced();
-        let outdated: Vec<&Container> =
-            self.containers.iter().filter(planned).filter(|container| self.is_outdated(container)).collect();
+        let planned =
+            |container: &&Container| container.planned().is_some() && !container.life.is_replaced();
+        let outdated: Vec<&Container> = self
+            .containers
+            .iter()
+            .filter(planned)
+            .filter(|container| self.is_outdated(container))
+            .collect();
         let context = &self.resolved.config.rancher.docker.storage_context;
-        let mut changed: Vec<String> = outdated.iter().map(|container| container.id().to_owned()).collect();
+        let mut changed: Vec<String> =
+            outdated.iter().map(|container| container.id().to_owned()).collect();
         if outdated.iter().any(|container| container.name() == context) {
             // dockerd runs in the file system that is removed.
-            let dockerd = self.containers.iter().filter(planned).find(|other| other.name() == "docker");
+            let dockerd =
+                self.containers.iter().filter(planned).find(|other| other.name() == "docker");
             let dockerd = dockerd.map(|container| container.id().to_owned());
             changed.extend(dockerd.filter(|id| !changed.contains(id)));
         }

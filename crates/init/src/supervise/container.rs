@@ -172,7 +172,9 @@ impl Container {
     pub(super) fn progress(&self) -> Progress {
         match self.life.state() {
             State::Created | State::Starting if self.run.started.is_none() => Progress::Waiting,
-            State::Exited if self.run.exit_code == 0 && self.run.failure.is_none() => Progress::Completed,
+            State::Exited if self.run.exit_code == 0 && self.run.failure.is_none() => {
+                Progress::Completed
+            }
             // A service that fails again and again must not hold up the others for ever.
             State::Exited | State::Restarting => Progress::Failed,
             _ => match self.run.health {
@@ -258,7 +260,9 @@ impl Container {
         self.run.oom_killed = false;
         self.run.exit_code = failure.kind.exit_code();
         self.run.finished = Some(time::now());
-        if let Some(planned) = self.planned.as_ref().filter(|planned| planned.requirements.is_some()) {
+        if let Some(planned) =
+            self.planned.as_ref().filter(|planned| planned.requirements.is_some())
+        {
             // What it required may be gone by the next start: an image, a port.
             self.define(ContainerSpec::clone(planned));
         }
@@ -341,7 +345,8 @@ impl Container {
     /// Its endpoint in the network of that id, which it has no more.
     pub(super) fn disconnect(&mut self, network: &str) -> Result<Endpoint, EngineError> {
         let found = self.spec.endpoints.iter().position(|known| known.network_id == network);
-        let missing = || EngineError::NotFound(format!("container {} is not in that network", self.name()));
+        let missing =
+            || EngineError::NotFound(format!("container {} is not in that network", self.name()));
         let found = found.ok_or_else(missing)?;
         self.is_redefined = true;
         Ok(self.spec.endpoints.remove(found))
@@ -364,7 +369,11 @@ impl Container {
             planned: self.planned.clone(),
             life: self.life.clone(),
             run: self.run.clone(),
-            streams: self.streams.iter().map(|(number, stream)| (*number, stream.as_raw_fd())).collect(),
+            streams: self
+                .streams
+                .iter()
+                .map(|(number, stream)| (*number, stream.as_raw_fd()))
+                .collect(),
             completion_handled: self.completion_handled,
             is_redefined: self.is_redefined,
         }
@@ -379,7 +388,9 @@ impl Container {
             planned: saved.planned,
             life: saved.life,
             run: saved.run,
-            streams: streams.filter_map(|(number, fd)| Some((number, sys::take_kept(fd)?))).collect(),
+            streams: streams
+                .filter_map(|(number, fd)| Some((number, sys::take_kept(fd)?)))
+                .collect(),
             completion_handled: saved.completion_handled,
             is_redefined: saved.is_redefined,
         }

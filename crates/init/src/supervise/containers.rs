@@ -83,7 +83,8 @@ impl Supervisor {
             Err(error) => return self.launch_failed(id, &Failure::other(error.to_string())),
         };
         let Some(container) = self.containers.get_mut(id) else { return };
-        let order = Order::Launch { id: id.to_owned(), spec: Box::new(container.spec().clone()), join };
+        let order =
+            Order::Launch { id: id.to_owned(), spec: Box::new(container.spec().clone()), join };
         let streams = container.begin();
         self.offer_streams(id);
         if let Err(error) = self.start_job(Purpose::Launch { id: id.to_owned() }, &order, streams) {
@@ -99,10 +100,16 @@ impl Supervisor {
             }
             let other = self.containers.find(name).ok().and_then(|id| self.containers.get(&id));
             other.and_then(Container::pid).map(Some).ok_or_else(|| {
-                EngineError::Conflict(format!("container {name}, whose namespace it shares, does not run"))
+                EngineError::Conflict(format!(
+                    "container {name}, whose namespace it shares, does not run"
+                ))
             })
         };
-        Ok(Join { network: pid(&spec.network_of)?, pid: pid(&spec.pid_of)?, ipc: pid(&spec.ipc_of)? })
+        Ok(Join {
+            network: pid(&spec.network_of)?,
+            pid: pid(&spec.pid_of)?,
+            ipc: pid(&spec.ipc_of)?,
+        })
     }
 
     /// The first process runs its program.
@@ -252,6 +259,8 @@ fn refused(name: &str, container: &Container, refusal: Refusal) -> EngineError {
         Refusal::IsBeingRemoved if container.life.is_replaced() => EngineError::Conflict(format!(
             "{name} is being replaced by a new configuration, which starts it by itself"
         )),
-        Refusal::IsBeingRemoved => EngineError::Conflict(format!("container {name} is being removed")),
+        Refusal::IsBeingRemoved => {
+            EngineError::Conflict(format!("container {name} is being removed"))
+        }
     }
 }

@@ -30,8 +30,12 @@ impl Daemon {
     /// Starts it. The pause before the next try, if that cannot be done.
     pub(super) fn start(&mut self) -> Option<Duration> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(LOG);
-        let output =
-            || log.as_ref().ok().and_then(|log| log.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
+        let output = || {
+            log.as_ref()
+                .ok()
+                .and_then(|log| log.try_clone().ok())
+                .map_or_else(Stdio::null, Stdio::from)
+        };
         let spawned = Command::new("/proc/self/exe")
             .arg0("ros")
             .arg("engine-daemon")
@@ -56,7 +60,8 @@ impl Daemon {
     /// It ended: the pause before its next start, which is longer if it keeps ending.
     pub(super) fn ended(&mut self, code: i32) -> Duration {
         say(&format!("the engine daemon ended with {code}; starting it again"));
-        let was_stable = self.started.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
+        let was_stable =
+            self.started.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
         self.failures = if was_stable { 0 } else { self.failures.saturating_add(1) };
         self.pid = None;
         restart::pause(self.failures)

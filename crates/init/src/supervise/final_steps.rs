@@ -98,14 +98,18 @@ fn unmount_disks() {
     targets.reverse();
     let kept = ["/", "/proc", "/sys", "/dev", "/run"];
     for target in targets.into_iter().filter(|target| !kept.contains(target)) {
-        if !target.starts_with("/proc/") && !target.starts_with("/sys/") && !target.starts_with("/dev/") {
+        if !target.starts_with("/proc/")
+            && !target.starts_with("/sys/")
+            && !target.starts_with("/dev/")
+        {
             // What is mounted below it was unmounted before it: the table is in the order of
             // mounting.
             let _ = mounts::unmount(Path::new(target), false);
         }
     }
     if mounts::is_mount_point(Path::new("/state")) {
-        let _ = mounts::remount(Path::new("/state"), true)
-            .inspect_err(|error| say(&format!("the state disk will be checked at the next boot: {error:#}")));
+        let _ = mounts::remount(Path::new("/state"), true).inspect_err(|error| {
+            say(&format!("the state disk will be checked at the next boot: {error:#}"))
+        });
     }
 }

@@ -91,7 +91,8 @@ impl Jobs {
     ) -> std::io::Result<i32> {
         let helper = Helper::start(order, streams)?;
         let pid = helper.pid;
-        let job = Job { helper, purpose, listening: true, result: None, made: None, terminal: None };
+        let job =
+            Job { helper, purpose, listening: true, result: None, made: None, terminal: None };
         self.helpers.insert(pid, job);
         Ok(pid)
     }
@@ -200,7 +201,9 @@ impl Job {
                     self.result = Some(Report::Failed(Failure::other(NO_ROOM)));
                     created = Some(pid);
                 }
-                Received::Message(other, _) | Received::Stripped(other) => self.result = Some(other),
+                Received::Message(other, _) | Received::Stripped(other) => {
+                    self.result = Some(other)
+                }
                 Received::Nothing => return created,
                 // It hung up: its end will be reaped.
                 Received::Closed => {

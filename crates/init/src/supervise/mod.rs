@@ -133,7 +133,11 @@ impl Supervisor {
             Err(error) => return Err(error).context("waiting for something to do"),
         }
         let ready = polled.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>();
-        Ok(sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)).collect())
+        Ok(sources
+            .into_iter()
+            .zip(ready)
+            .filter_map(|(source, ready)| ready.then_some(source))
+            .collect())
     }
 
     fn fire_timers(&mut self) {

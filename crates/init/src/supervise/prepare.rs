@@ -35,7 +35,8 @@ impl Supervisor {
 
     /// A container that is being prepared. For one that is not, the daemon need not go on.
     fn preparing(&mut self, id: &str) -> Result<&mut Container, EngineError> {
-        let container = self.containers.get_mut(id).filter(|container| container.life.is_preparing());
+        let container =
+            self.containers.get_mut(id).filter(|container| container.life.is_preparing());
         container.ok_or_else(|| EngineError::NoSuchContainer(id.to_owned()))
     }
 

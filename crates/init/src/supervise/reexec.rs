@@ -110,14 +110,18 @@ pub(crate) fn resume(signals: Signals, document: &[u8]) -> Result<()> {
             bail!("the machine could not be restarted");
         }
     };
-    say(&format!("PID 1 goes on in a new process, with {} containers", supervisor.containers.len()));
+    say(&format!(
+        "PID 1 goes on in a new process, with {} containers",
+        supervisor.containers.len()
+    ));
     // What ended on the way over is a zombie by now; the signal may have come to the old process.
     supervisor.timers.set(Duration::ZERO, Timer::Reap);
     supervisor.run_loop()
 }
 
 fn read(document: &[u8]) -> Result<Saved> {
-    let saved: Saved = serde_json::from_slice(document).context("reading what the last process knew")?;
+    let saved: Saved =
+        serde_json::from_slice(document).context("reading what the last process knew")?;
     if saved.version != VERSION {
         bail!("the last process left version {}, not {VERSION}", saved.version);
     }

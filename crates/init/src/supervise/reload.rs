@@ -97,7 +97,8 @@ impl Reload {
     pub(super) fn start(&mut self, run: Run) -> Result<()> {
         let roll_back = run.roll_back.then_some(TAKE_BACK);
         let arguments: Vec<&str> = roll_back.into_iter().chain([WITH_KERNEL]).collect();
-        self.resolver = Some(Resolver::start(&arguments).context("reading the configuration again")?);
+        self.resolver =
+            Some(Resolver::start(&arguments).context("reading the configuration again")?);
         Ok(())
     }
 

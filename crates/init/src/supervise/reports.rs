@@ -61,7 +61,8 @@ impl Supervisor {
             }
             Purpose::Remove => report(failure.as_ref()),
             Purpose::Network { caller } => {
-                let failed = |failure: &Failure| Reply::Error(EngineError::Failed(failure.to_string()));
+                let failed =
+                    |failure: &Failure| Reply::Error(EngineError::Failed(failure.to_string()));
                 let reply = failure.as_ref().map_or(Reply::Done, failed);
                 self.clients.answer(*caller, reply, &[]);
             }
@@ -82,10 +83,15 @@ impl Supervisor {
             (None, Some(_), None) => {}
             (failure, made, caller) => {
                 made.map(|pid| self.jobs.take_exec(pid));
-                let failure = failure.unwrap_or_else(|| Failure::other("the helper made no process"));
+                let failure =
+                    failure.unwrap_or_else(|| Failure::other("the helper made no process"));
                 match caller {
                     Some(caller) => {
-                        self.clients.answer(caller, Reply::Error(EngineError::StartFailed(failure)), &[]);
+                        self.clients.answer(
+                            caller,
+                            Reply::Error(EngineError::StartFailed(failure)),
+                            &[],
+                        );
                     }
                     None => say(&failure.message),
                 }

@@ -26,7 +26,9 @@ impl Supervisor {
             Request::Attach { version } => self.handle_attach(caller, version),
             Request::List => return self.handle_list(caller),
             Request::Inspect { container } => self.handle_inspect(&container),
-            Request::Exec { container, spec } => self.handle_exec(caller, &container, *spec, descriptors),
+            Request::Exec { container, spec } => {
+                self.handle_exec(caller, &container, *spec, descriptors)
+            }
             Request::Boot => Ok(Some(Reply::Value(json!(self.trace.spans)))),
             Request::Waiting => Ok(Some(Reply::Value(json!(self.waiting())))),
             Request::AwaitConfig => {
@@ -71,13 +73,19 @@ impl Supervisor {
             Request::Remove { container, force } => self.handle_remove(caller, &container, force),
             Request::Rename { container, name } => self.handle_rename(&container, &name),
             Request::Pause { container, pause } => self.handle_pause(&container, pause),
-            Request::Update { container, limits, restart } => self.handle_update(&container, limits, restart),
+            Request::Update { container, limits, restart } => {
+                self.handle_update(&container, limits, restart)
+            }
             Request::Health { container, health } => self.handle_health(&container, health),
-            Request::Connect { container, endpoint } => self.handle_connect(caller, &container, *endpoint),
+            Request::Connect { container, endpoint } => {
+                self.handle_connect(caller, &container, *endpoint)
+            }
             Request::Disconnect { container, network } => {
                 self.handle_disconnect(caller, &container, &network)
             }
-            Request::NotPrepared { container, problem } => self.handle_not_prepared(&container, problem),
+            Request::NotPrepared { container, problem } => {
+                self.handle_not_prepared(&container, problem)
+            }
             Request::Prepared { container, result } => self.handle_prepared(&container, result),
             Request::CloseStdin { container } => {
                 self.containers.find_mut(&container)?.close_stdin();
@@ -111,7 +119,9 @@ impl Supervisor {
 
     fn handle_attach(&mut self, caller: Caller, version: u32) -> Answered {
         if version != VERSION {
-            return Err(EngineError::BadRequest(format!("PID 1 speaks version {VERSION}, not {version}")));
+            return Err(EngineError::BadRequest(format!(
+                "PID 1 speaks version {VERSION}, not {version}"
+            )));
         }
         self.attach(caller.connection);
         Ok(Some(Reply::Done))
@@ -135,7 +145,10 @@ impl Supervisor {
             return Ok(Some(Reply::Created { id }));
         }
         if self.resolved.plan.get(&spec.name).is_some() {
-            return Err(EngineError::Conflict(format!("{} is a service of this machine", spec.name)));
+            return Err(EngineError::Conflict(format!(
+                "{} is a service of this machine",
+                spec.name
+            )));
         }
         let container = Container::new(id.clone(), spec);
         self.create(match past {
@@ -148,7 +161,9 @@ impl Supervisor {
     fn handle_start(&mut self, caller: Caller, name: &str) -> Answered {
         self.refuse_while_shutting_down()?;
         if self.containers.find_mut(name)?.is_paused() {
-            return Err(EngineError::Conflict(format!("container {name} is paused: unpause it instead")));
+            return Err(EngineError::Conflict(format!(
+                "container {name} is paused: unpause it instead"
+            )));
         }
         self.request(caller, name, lifecycle::Request::Start)?;
         Ok(None)
@@ -220,7 +235,9 @@ impl Supervisor {
             let word = if pause { "already" } else { "not" };
             return Err(EngineError::Conflict(format!("container {name} is {word} paused")));
         }
-        container.freeze(pause).map_err(|error| EngineError::Failed(format!("pausing {name}: {error}")))?;
+        container
+            .freeze(pause)
+            .map_err(|error| EngineError::Failed(format!("pausing {name}: {error}")))?;
         self.emit(&id, if pause { Action::Pause } else { Action::Unpause });
         Ok(Some(Reply::Done))
     }
@@ -281,7 +298,8 @@ impl Supervisor {
         let Some(pid) = pid else { return Ok(Some(Reply::Done)) };
         let (connect, disconnect) = (connect.map(Box::new), disconnect.map(Box::new));
         let order = Order::Network { pid, connect, disconnect };
-        self.start_job(Purpose::Network { caller }, &order, Streams::default()).map_err(no_helper)?;
+        self.start_job(Purpose::Network { caller }, &order, Streams::default())
+            .map_err(no_helper)?;
         Ok(None)
     }
 
@@ -297,12 +315,17 @@ impl Supervisor {
             return Err(EngineError::Conflict(format!("container {name} is not running")));
         }
         if container.is_paused() {
-            return Err(EngineError::Conflict(format!("container {name} is paused: unpause it first")));
+            return Err(EngineError::Conflict(format!(
+                "container {name} is paused: unpause it first"
+            )));
         }
         let id = container.id().to_owned();
         let mut descriptors = descriptors.into_iter();
-        let streams =
-            Streams { stdin: descriptors.next(), stdout: descriptors.next(), stderr: descriptors.next() };
+        let streams = Streams {
+            stdin: descriptors.next(),
+            stdout: descriptors.next(),
+            stderr: descriptors.next(),
+        };
         let order = Order::Exec { id, spec: Box::new(spec) };
         self.start_job(Purpose::Exec { exec: new_id(), caller: Some(caller) }, &order, streams)
             .map_err(no_helper)?;

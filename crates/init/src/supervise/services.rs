@@ -32,7 +32,8 @@ impl Supervisor {
             .services
             .iter()
             .filter(|service| {
-                !service.labels.create_only && self.containers.named(service.name.as_str()).is_none()
+                !service.labels.create_only
+                    && self.containers.named(service.name.as_str()).is_none()
             })
             .filter(|service| self.resolved.plan.is_ready(service, |name| self.progress(name)))
             .cloned()
@@ -67,12 +68,17 @@ impl Supervisor {
     /// help.
     fn report_blockers(&mut self) {
         let plan = &self.resolved.plan;
-        let open =
-            plan.services.iter().filter(|service| self.containers.named(service.name.as_str()).is_none());
+        let open = plan
+            .services
+            .iter()
+            .filter(|service| self.containers.named(service.name.as_str()).is_none());
         let said: BTreeSet<String> = open
             .filter_map(|service| {
                 let obstacle = plan.obstacle(service, |name| self.progress(name))?;
-                Some(format!("{}: not started: {} {}", service.name, obstacle.service, obstacle.what))
+                Some(format!(
+                    "{}: not started: {} {}",
+                    service.name, obstacle.service, obstacle.what
+                ))
             })
             .collect();
         said.difference(&self.blockers).for_each(|line| say(line));
@@ -87,10 +93,13 @@ impl Supervisor {
         });
         let with_reasons = open.map(|service| {
             let names = plan.waits_for.get(service.name.as_str()).into_iter().flatten();
-            let holding = names.filter(|name| plan.get(name).is_some_and(|other| self.holds_up(other)));
-            let mut reasons: Vec<String> = holding.map(|name| format!("it waits for {name}")).collect();
+            let holding =
+                names.filter(|name| plan.get(name).is_some_and(|other| self.holds_up(other)));
+            let mut reasons: Vec<String> =
+                holding.map(|name| format!("it waits for {name}")).collect();
             let obstacle = plan.obstacle(service, |name| self.progress(name));
-            reasons.extend(obstacle.map(|obstacle| format!("{} {}", obstacle.service, obstacle.what)));
+            reasons
+                .extend(obstacle.map(|obstacle| format!("{} {}", obstacle.service, obstacle.what)));
             (service.name.to_string(), reasons)
         });
         with_reasons.collect()
@@ -99,7 +108,8 @@ impl Supervisor {
     /// Is this one not as far as those need it that come after it?
     fn holds_up(&self, service: &Service) -> bool {
         let progress = self.progress(service.name.as_str());
-        let is_done = if service.labels.detach { progress != Progress::Waiting } else { progress.is_over() };
+        let is_done =
+            if service.labels.detach { progress != Progress::Waiting } else { progress.is_over() };
         !is_done && !service.labels.create_only
     }
 

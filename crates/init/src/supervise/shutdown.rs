@@ -46,8 +46,10 @@ impl Supervisor {
             if up.is_empty() {
                 return self.take_final_steps();
             }
-            let free: Vec<String> =
-                stop_order::next(&up, &self.resolved.plan.waits_for).into_iter().map(str::to_owned).collect();
+            let free: Vec<String> = stop_order::next(&up, &self.resolved.plan.waits_for)
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
             if free.is_empty() {
                 return;
             }

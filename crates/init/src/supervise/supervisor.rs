@@ -62,13 +62,18 @@ impl Supervisor {
     /// Opens the control socket and takes over from the boot.
     pub(crate) fn new(signals: Signals, boot: BootContext) -> Result<Supervisor> {
         std::fs::create_dir_all("/run/corral").context("making /run/corral")?;
-        let listener =
-            packet::listen_at(Path::new(paths::CONTROL_SOCKET)).context("opening the control socket")?;
-        let _ = std::fs::set_permissions(paths::CONTROL_SOCKET, std::fs::Permissions::from_mode(0o600));
+        let listener = packet::listen_at(Path::new(paths::CONTROL_SOCKET))
+            .context("opening the control socket")?;
+        let _ =
+            std::fs::set_permissions(paths::CONTROL_SOCKET, std::fs::Permissions::from_mode(0o600));
         Ok(Supervisor::with_clients(signals, Clients::new(listener), boot))
     }
 
-    pub(super) fn with_clients(signals: Signals, clients: Clients, boot: BootContext) -> Supervisor {
+    pub(super) fn with_clients(
+        signals: Signals,
+        clients: Clients,
+        boot: BootContext,
+    ) -> Supervisor {
         Supervisor {
             signals,
             clients,

@@ -23,8 +23,13 @@ pub enum Variant {
 
 impl Variant {
     /// In the order of the menu.
-    pub const ALL: [Variant; 5] =
-        [Variant::Plain, Variant::Autologin, Variant::Debug, Variant::DebugAutologin, Variant::Recovery];
+    pub const ALL: [Variant; 5] = [
+        Variant::Plain,
+        Variant::Autologin,
+        Variant::Debug,
+        Variant::DebugAutologin,
+        Variant::Recovery,
+    ];
 
     /// What is appended to names of entries.
     fn suffix(self) -> &'static str {
@@ -84,7 +89,9 @@ impl Arguments {
 
     /// The reference to the boot partition that is part of them.
     pub fn boot_reference(&self) -> Option<&str> {
-        self.line.split_whitespace().find_map(|word| word.strip_prefix(BOOT_PARAMETER)?.strip_prefix('='))
+        self.line
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(BOOT_PARAMETER)?.strip_prefix('='))
     }
 }
 

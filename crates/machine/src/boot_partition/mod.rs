@@ -69,7 +69,8 @@ impl BootPartition {
     /// What the menu offers.
     pub fn versions(&self) -> Result<Versions> {
         let path = self.root.join(CURRENT);
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let versions = menu::parse_current(&text);
         if versions.default.is_empty() {
             bail!("{} names no version", path.display());
@@ -94,7 +95,10 @@ impl BootPartition {
         let versions = self.versions()?;
         match menu::parse_loader(&text) {
             Some(default) if default != versions.default && self.is_whole(&default) => {
-                write_sector(&self.root.join(CURRENT), &menu::current(&versions.with_default(&default))?)
+                write_sector(
+                    &self.root.join(CURRENT),
+                    &menu::current(&versions.with_default(&default))?,
+                )
             }
             _ => Ok(()),
         }
@@ -110,7 +114,10 @@ impl BootPartition {
     /// the default.
     pub fn write_entries(&self, version: &str, arguments: &Arguments) -> Result<()> {
         let folder = self.folder(version);
-        sector::write_whole(&folder.join("menu.cfg"), menu::syslinux_entries(version, arguments).as_bytes())?;
+        sector::write_whole(
+            &folder.join("menu.cfg"),
+            menu::syslinux_entries(version, arguments).as_bytes(),
+        )?;
         for (variant, text) in menu::loader_entries(version, arguments) {
             let name = menu::entry_name(version, variant);
             sector::write_whole(&self.root.join(ENTRIES).join(name), text.as_bytes())?;
@@ -133,7 +140,8 @@ impl BootPartition {
     /// Removes what there is of a version that no menu offers.
     pub fn clear(&self, version: &str) -> Result<()> {
         for variant in Variant::ALL {
-            let _ = fs::remove_file(self.root.join(ENTRIES).join(menu::entry_name(version, variant)));
+            let _ =
+                fs::remove_file(self.root.join(ENTRIES).join(menu::entry_name(version, variant)));
         }
         match fs::remove_dir_all(self.folder(version)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -149,7 +157,9 @@ impl BootPartition {
         let items = fs::read_dir(self.root.join("boot")).context("reading the boot partition")?;
         let names = items.flatten().filter(|item| item.path().is_dir());
         let names = names.filter_map(|item| item.file_name().into_string().ok());
-        Ok(names.filter(|name| name != "syslinux" && !versions.all().any(|known| known == name)).collect())
+        Ok(names
+            .filter(|name| name != "syslinux" && !versions.all().any(|known| known == name))
+            .collect())
     }
 
     /// The owner's kernel parameters.
@@ -234,7 +244,10 @@ mod tests {
         partition.switch(&Versions { default: "1".to_owned(), others: Vec::new() }).unwrap();
         partition.switch(&partition.versions().unwrap().with_default("2")).unwrap();
         let versions = partition.versions().unwrap();
-        assert_eq!((versions.default.as_str(), versions.others.as_slice()), ("2", &["1".to_owned()][..]));
+        assert_eq!(
+            (versions.default.as_str(), versions.others.as_slice()),
+            ("2", &["1".to_owned()][..])
+        );
         for file in [CURRENT, LOADER] {
             assert_eq!(fs::metadata(partition.root.join(file)).unwrap().len(), 512);
         }
@@ -248,7 +261,9 @@ mod tests {
     #[test]
     fn a_cut_between_the_two_loaders_is_mended() {
         let partition = partition("cut");
-        partition.switch(&Versions { default: "1".to_owned(), others: vec!["2".to_owned()] }).unwrap();
+        partition
+            .switch(&Versions { default: "1".to_owned(), others: vec!["2".to_owned()] })
+            .unwrap();
         let versions = partition.versions().unwrap().with_default("2");
         write_sector(&partition.root.join(LOADER), &menu::loader_conf(&versions)).unwrap();
         partition.mend().unwrap();
@@ -269,7 +284,9 @@ mod tests {
     #[test]
     fn parameters_of_the_owner_reach_every_entry() {
         let partition = partition("arguments");
-        partition.switch(&Versions { default: "1".to_owned(), others: vec!["2".to_owned()] }).unwrap();
+        partition
+            .switch(&Versions { default: "1".to_owned(), others: vec!["2".to_owned()] })
+            .unwrap();
         let arguments = Arguments::parse("# kept\nAPPEND console=ttyS0 rancher.password=\"a b\"\n");
         partition.keep_arguments(&arguments).unwrap();
         assert_eq!(partition.load_arguments(), arguments);

@@ -22,8 +22,10 @@ pub fn write_sector(path: &Path, text: &str) -> Result<()> {
     if !is_there {
         return write_whole(path, &bytes);
     }
-    let file =
-        OpenOptions::new().write(true).open(path).with_context(|| format!("opening {}", path.display()))?;
+    let file = OpenOptions::new()
+        .write(true)
+        .open(path)
+        .with_context(|| format!("opening {}", path.display()))?;
     file.write_all_at(&bytes, 0)
         .and_then(|()| file.sync_all())
         .with_context(|| format!("writing {}", path.display()))
@@ -43,7 +45,8 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes out what changed in a folder, and with it all of its file system.
 pub(super) fn flush(folder: &Path) -> Result<()> {
-    let folder_file = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let folder_file =
+        open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let _ = fsync(&folder_file);
     rustix::fs::syncfs(&folder_file).with_context(|| format!("flushing {}", folder.display()))
 }

@@ -45,7 +45,9 @@ impl Trial {
     /// Reads what `to_file` wrote; None if there is no trial.
     pub fn parse(text: &str) -> Option<Trial> {
         let field = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+                .unwrap_or_default()
         };
         let stage = match field("stage") {
             "armed" => Stage::Armed,
@@ -70,7 +72,9 @@ impl Trial {
             Stage::Failed => "failed",
         };
         let mut reason = String::new();
-        for letter in self.reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter }) {
+        for letter in
+            self.reason.chars().map(|letter| if letter.is_control() { ' ' } else { letter })
+        {
             if reason.len() + letter.len_utf8() > LONGEST_REASON {
                 break;
             }
@@ -108,7 +112,13 @@ mod tests {
     use super::*;
 
     fn trial(stage: Stage) -> Trial {
-        Trial { version: "2".to_owned(), before: "1".to_owned(), stage, deadline: 90, reason: String::new() }
+        Trial {
+            version: "2".to_owned(),
+            before: "1".to_owned(),
+            stage,
+            deadline: 90,
+            reason: String::new(),
+        }
     }
 
     #[test]

@@ -20,7 +20,8 @@ impl Versions {
 
     /// The same versions with another default.
     pub fn with_default(&self, version: &str) -> Versions {
-        let others = self.all().filter(|other| *other != version && !other.is_empty()).map(str::to_owned);
+        let others =
+            self.all().filter(|other| *other != version && !other.is_empty()).map(str::to_owned);
         Versions { others: others.collect(), default: version.to_owned() }
     }
 

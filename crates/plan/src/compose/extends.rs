@@ -52,10 +52,14 @@ fn extend_within(
     }
     let base = reader.string(extends.get("service").unwrap_or(extends))?;
     let Some((base_name, base)) = services.iter().find(|(other, _)| *other == base) else {
-        return Err(reader.error(extends.at, format!("{name}: extends {base:?}: no such service here")));
+        return Err(
+            reader.error(extends.at, format!("{name}: extends {base:?}: no such service here"))
+        );
     };
     if depth == 0 {
-        return Err(reader.error(extends.at, format!("{name}: extends itself, or through too many others")));
+        return Err(
+            reader.error(extends.at, format!("{name}: extends itself, or through too many others"))
+        );
     }
     let base = extend_within(reader, (base_name, base), services, depth - 1)?;
     let mut merged = merge(&base, node);
@@ -72,7 +76,9 @@ fn extend_within(
 }
 
 fn merge(base: &Node, own: &Node) -> Node {
-    let (Kind::Mapping(below), Kind::Mapping(above)) = (&base.kind, &own.kind) else { return own.clone() };
+    let (Kind::Mapping(below), Kind::Mapping(above)) = (&base.kind, &own.kind) else {
+        return own.clone();
+    };
     let mut items = below.clone();
     for (key, value) in above {
         match items.iter_mut().find(|(name, _)| name == key) {
@@ -90,7 +96,9 @@ fn merge_value(key: &str, base: &Node, own: &Node) -> Node {
             Kind::Sequence(below.iter().chain(above).cloned().collect())
         }
         // `A=1` below and `A=2` above: the later one takes effect wherever these are read.
-        (Kind::Sequence(below), Kind::Sequence(above)) if ["environment", "labels"].contains(&key) => {
+        (Kind::Sequence(below), Kind::Sequence(above))
+            if ["environment", "labels"].contains(&key) =>
+        {
             Kind::Sequence(below.iter().chain(above).cloned().collect())
         }
         (_, other) => other.clone(),

@@ -87,7 +87,8 @@ impl Scope<'_> {
 
     fn value(&mut self, reference: &Reference<'_>, depth: usize) -> String {
         let name = reference.name;
-        let own = self.table.get(&format!("{}/{name}", self.service)).or_else(|| self.table.get(name));
+        let own =
+            self.table.get(&format!("{}/{name}", self.service)).or_else(|| self.table.get(name));
         let value = own.cloned().filter(|value| !(value.is_empty() && reference.or_empty));
         match (value, reference.operator) {
             (Some(_), Some('+')) | (None, Some('-')) => match depth {
@@ -97,7 +98,8 @@ impl Scope<'_> {
             (None, Some('+')) => String::new(),
             (Some(value), _) => value,
             (None, Some('?')) => {
-                let why = if reference.operand.is_empty() { "is not set" } else { reference.operand };
+                let why =
+                    if reference.operand.is_empty() { "is not set" } else { reference.operand };
                 self.complain(format!("${{{name}}}: {why}"), true);
                 String::new()
             }
@@ -109,7 +111,8 @@ impl Scope<'_> {
     }
 
     fn complain(&mut self, what: String, is_fatal: bool) {
-        let message = if self.service.is_empty() { what } else { format!("{}: {what}", self.service) };
+        let message =
+            if self.service.is_empty() { what } else { format!("{}: {what}", self.service) };
         self.complaints.push(Complaint { at: self.at, message, is_fatal });
     }
 }
@@ -163,8 +166,9 @@ mod tests {
     use super::*;
 
     fn replaced(text: &str) -> (String, Vec<Complaint>) {
-        let table: Environment =
-            [("A", "1"), ("s/A", "own"), ("E", "")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let table: Environment = [("A", "1"), ("s/A", "own"), ("E", "")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
         let node = Node::new(Position::default(), Kind::String(text.to_owned()));
         let mut complaints = Vec::new();
         match interpolate(&node, "s", &table, &mut complaints).kind {

@@ -11,7 +11,12 @@ const PERIOD: u64 = 100_000;
 
 impl Reader<'_> {
     /// Takes one key; false if it is not one of these.
-    pub(super) fn limits(&mut self, to: &mut Service, key: &str, value: &Node) -> Result<bool, ComposeError> {
+    pub(super) fn limits(
+        &mut self,
+        to: &mut Service,
+        key: &str,
+        value: &Node,
+    ) -> Result<bool, ComposeError> {
         match key {
             "restart" => to.restart = self.restart(value)?,
             "stop_signal" => to.stop_signal = self.string(value)?,
@@ -84,8 +89,9 @@ impl Reader<'_> {
                 Kind::Mapping(_) => {
                     let get = |key| node.get(key).map(value).transpose();
                     let (soft, hard) = (get("soft")?, get("hard")?);
-                    let one =
-                        soft.or(hard).ok_or_else(|| self.error(node.at, "soft and hard are wanted here"))?;
+                    let one = soft
+                        .or(hard)
+                        .ok_or_else(|| self.error(node.at, "soft and hard are wanted here"))?;
                     (soft.unwrap_or(one), hard.unwrap_or(one))
                 }
                 _ => (value(node)?, value(node)?),
@@ -142,9 +148,14 @@ impl Reader<'_> {
                     ("limits", "cpus") => self.cpus(to, value)?,
                     ("limits", "memory") => to.limits.memory = self.bytes(value)?,
                     ("limits", "pids") => to.limits.pids = self.number(value)?,
-                    ("reservations", "memory") => to.limits.memory_reservation = self.bytes(value)?,
+                    ("reservations", "memory") => {
+                        to.limits.memory_reservation = self.bytes(value)?
+                    }
                     (kind, key) => {
-                        self.warn(value.key_at, format!("deploy: {kind}.{key}: has no effect here"));
+                        self.warn(
+                            value.key_at,
+                            format!("deploy: {kind}.{key}: has no effect here"),
+                        );
                     }
                 }
             }
@@ -154,13 +165,16 @@ impl Reader<'_> {
 
     fn restart_policy(&mut self, to: &mut Service, node: &Node) -> Result<(), ComposeError> {
         let attempts = node.get("max_attempts").map_or(Ok(0), |value| self.number(value))?;
-        let condition = node.get("condition").map_or(Ok("any".to_owned()), |value| self.string(value))?;
+        let condition =
+            node.get("condition").map_or(Ok("any".to_owned()), |value| self.string(value))?;
         to.restart = match condition.as_str() {
             "none" => Restart::No,
             "on-failure" => Restart::OnFailure(attempts),
             "any" => Restart::Always,
             other => {
-                return Err(self.error(node.at, format!("{other:?} is not one of none, on-failure, any")));
+                return Err(
+                    self.error(node.at, format!("{other:?} is not one of none, on-failure, any"))
+                );
             }
         };
         Ok(())

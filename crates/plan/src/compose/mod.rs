@@ -40,7 +40,11 @@ pub fn parse(file: &str, text: &str) -> Result<ServiceFile, ComposeError> {
 }
 
 /// Parses a compose file; `${NAME}` is looked up in the table.
-pub fn parse_with(file: &str, text: &str, table: &Environment) -> Result<ServiceFile, ComposeError> {
+pub fn parse_with(
+    file: &str,
+    text: &str,
+    table: &Environment,
+) -> Result<ServiceFile, ComposeError> {
     let tree = yaml::parse(text).map_err(|error| ComposeError {
         file: file.to_owned(),
         line: error.line,
@@ -51,7 +55,11 @@ pub fn parse_with(file: &str, text: &str, table: &Environment) -> Result<Service
 }
 
 /// Parses a compose document that stands in a configuration.
-pub fn parse_tree(file: &str, tree: &Node, table: &Environment) -> Result<ServiceFile, ComposeError> {
+pub fn parse_tree(
+    file: &str,
+    tree: &Node,
+    table: &Environment,
+) -> Result<ServiceFile, ComposeError> {
     let mut reader = Reader { file, warnings: Vec::new(), project: Project::default() };
     let top = reader.mapping(tree)?;
     let is_v1 = !top.iter().any(|(key, _)| key == "services");
@@ -71,13 +79,18 @@ pub fn parse_tree(file: &str, tree: &Node, table: &Environment) -> Result<Servic
 /// for all.
 pub fn is_active(profiles: &[String], table: &Environment) -> bool {
     let active = table.get("COMPOSE_PROFILES").map(String::as_str).unwrap_or_default();
-    let is_active =
-        |profile: &String| active.split(',').map(str::trim).any(|other| other == profile || other == "*");
+    let is_active = |profile: &String| {
+        active.split(',').map(str::trim).any(|other| other == profile || other == "*")
+    };
     profiles.is_empty() || profiles.iter().any(is_active)
 }
 
 /// A definition with its variables put in, as plain data; and what could not be put in.
-pub fn interpolate_value(name: &str, node: &Node, table: &Environment) -> (serde_json::Value, Vec<String>) {
+pub fn interpolate_value(
+    name: &str,
+    node: &Node,
+    table: &Environment,
+) -> (serde_json::Value, Vec<String>) {
     let mut complaints = Vec::new();
     let value = interpolate::interpolate(node, name, table, &mut complaints).to_value();
     (value, complaints.into_iter().map(|complaint| complaint.message).collect())

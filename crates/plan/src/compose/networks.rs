@@ -46,7 +46,10 @@ impl Reader<'_> {
         if named.is_empty() {
             let own = self.project.networks.get("default").filter(|_| self.project.has_own_network);
             return Ok(own.map_or_else(Network::default_bridge, |network| {
-                Network::Bridges(vec![Attachment { network: network.clone(), ..Attachment::default() }])
+                Network::Bridges(vec![Attachment {
+                    network: network.clone(),
+                    ..Attachment::default()
+                }])
             }));
         }
         named
@@ -58,7 +61,9 @@ impl Reader<'_> {
 
     fn attachment(&mut self, name: &str, node: &Node) -> Result<Attachment, ComposeError> {
         let Some(network) = self.project.networks.get(name).cloned() else {
-            return Err(self.error(node.key_at, format!("network {name:?} is not defined in this file")));
+            return Err(
+                self.error(node.key_at, format!("network {name:?} is not defined in this file"))
+            );
         };
         let mut attachment = Attachment { network, ..Attachment::default() };
         let Kind::Mapping(items) = &node.kind else { return Ok(attachment) };
@@ -67,7 +72,9 @@ impl Reader<'_> {
                 "aliases" => attachment.aliases = self.strings(value)?,
                 "ipv4_address" => attachment.address = self.ipv4(value, "an IPv4 address")?,
                 other if other.starts_with("x-") => {}
-                other => self.warn(value.key_at, format!("network {name}: {other}: has no effect here")),
+                other => {
+                    self.warn(value.key_at, format!("network {name}: {other}: has no effect here"))
+                }
             }
         }
         Ok(attachment)
@@ -120,10 +127,13 @@ impl Reader<'_> {
         protocol: &str,
     ) -> Result<Vec<Port>, ComposeError> {
         if !["tcp", "udp"].contains(&protocol) {
-            return Err(self.error(node.at, format!("protocol {protocol:?}: tcp and udp can be published")));
+            return Err(
+                self.error(node.at, format!("protocol {protocol:?}: tcp and udp can be published"))
+            );
         }
         let containers = self.range(node, container)?;
-        let hosts = if host.is_empty() { vec![0; containers.len()] } else { self.range(node, host)? };
+        let hosts =
+            if host.is_empty() { vec![0; containers.len()] } else { self.range(node, host)? };
         if hosts.len() != containers.len() && containers.len() != 1 {
             return Err(self.error(node.at, "both ranges of ports must have the same length"));
         }
@@ -145,10 +155,10 @@ impl Reader<'_> {
             (Ok(first), Ok(last)) if first > 0 && first <= last && last - first < MAX_RANGE => {
                 Ok((first..=last).collect())
             }
-            _ => {
-                Err(self
-                    .error(node.at, format!("{text:?} is not a port or a range of ports such as 8000-8010")))
-            }
+            _ => Err(self.error(
+                node.at,
+                format!("{text:?} is not a port or a range of ports such as 8000-8010"),
+            )),
         }
     }
 }

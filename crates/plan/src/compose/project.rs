@@ -103,7 +103,9 @@ impl Reader<'_> {
             }
             for (key, value) in pools.first().map_or(Ok(&[][..]), |pool| self.mapping(pool))? {
                 match key.as_str() {
-                    "subnet" => network.subnet = self.ipv4(value, "a subnet such as 10.1.0.0/16")?,
+                    "subnet" => {
+                        network.subnet = self.ipv4(value, "a subnet such as 10.1.0.0/16")?
+                    }
                     "gateway" => network.gateway = self.ipv4(value, "an IPv4 address")?,
                     other => self.warn(value.key_at, format!("ipam: {other}: has no effect here")),
                 }

@@ -21,7 +21,12 @@ pub(super) type Items = [(String, Node)];
 
 impl Reader<'_> {
     pub(super) fn error(&self, at: Position, message: impl Into<String>) -> ComposeError {
-        ComposeError { file: self.file.to_owned(), line: at.line, column: at.column, message: message.into() }
+        ComposeError {
+            file: self.file.to_owned(),
+            line: at.line,
+            column: at.column,
+            message: message.into(),
+        }
     }
 
     pub(super) fn warn(&mut self, at: Position, message: String) {
@@ -32,7 +37,9 @@ impl Reader<'_> {
     pub(super) fn mapping<'n>(&self, node: &'n Node) -> Result<&'n Items, ComposeError> {
         match &node.kind {
             Kind::Mapping(items) => Ok(items),
-            other => Err(self.error(node.at, format!("a mapping is wanted here, not {}", other.name()))),
+            other => {
+                Err(self.error(node.at, format!("a mapping is wanted here, not {}", other.name())))
+            }
         }
     }
 

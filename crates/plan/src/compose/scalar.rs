@@ -33,20 +33,26 @@ impl Reader<'_> {
 
     /// An IPv4 address or subnet; `what` it is, for the message. One of IPv6 is left out with a
     /// warning: bridges of the system engine have none.
-    pub(super) fn ipv4<T: FromStr>(&mut self, node: &Node, what: &str) -> Result<Option<T>, ComposeError> {
+    pub(super) fn ipv4<T: FromStr>(
+        &mut self,
+        node: &Node,
+        what: &str,
+    ) -> Result<Option<T>, ComposeError> {
         let text = self.string(node)?;
         if text.contains(':') {
             self.warn(node.at, format!("{text}: IPv6 has no effect here"));
             return Ok(None);
         }
-        let value = text.parse().map_err(|_| self.error(node.at, format!("{text:?} is not {what}")));
+        let value =
+            text.parse().map_err(|_| self.error(node.at, format!("{text:?} is not {what}")));
         value.map(Some)
     }
 
     /// A number, bare or in quotes.
     pub(super) fn number<T: FromStr>(&self, node: &Node) -> Result<T, ComposeError> {
         let text = self.string(node)?;
-        text.parse().map_err(|_| self.error(node.at, format!("{text:?} is not a number that fits here")))
+        text.parse()
+            .map_err(|_| self.error(node.at, format!("{text:?} is not a number that fits here")))
     }
 
     pub(super) fn strings(&self, node: &Node) -> Result<Vec<String>, ComposeError> {
@@ -165,7 +171,8 @@ pub fn split_words(text: &str) -> Option<Vec<String>> {
 /// The lines of an environment file: `KEY=VALUE`, or `KEY` alone. Comments and empty lines are left
 /// out, and quotes around a value are removed.
 pub fn env_file(text: &str) -> Vec<String> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| {
             let line = line.strip_prefix("export ").unwrap_or(line);
@@ -214,9 +221,13 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_compose_writes_them() {
-        for (written, bytes) in
-            [("64", 64), ("64k", 65_536), ("1.5g", 1_610_612_736), ("2MB", 2 << 20), ("1GiB", 1 << 30)]
-        {
+        for (written, bytes) in [
+            ("64", 64),
+            ("64k", 65_536),
+            ("1.5g", 1_610_612_736),
+            ("2MB", 2 << 20),
+            ("1GiB", 1 << 30),
+        ] {
             assert_eq!(reader().bytes(&text(written)).unwrap(), bytes, "{written}");
         }
         for written in ["", "m", "1q", "99999999999t", "-1"] {

@@ -118,7 +118,12 @@ impl Reader<'_> {
     }
 
     /// What it sees.
-    fn surroundings(&mut self, to: &mut Service, key: &str, value: &Node) -> Result<bool, ComposeError> {
+    fn surroundings(
+        &mut self,
+        to: &mut Service,
+        key: &str,
+        value: &Node,
+    ) -> Result<bool, ComposeError> {
         match key {
             "hostname" => to.hostname = self.string(value)?,
             "domainname" => to.domainname = self.string(value)?,
@@ -181,7 +186,10 @@ impl Reader<'_> {
             Network::Host | Network::None => {}
         }
         if let (false, Some(ports)) = (to.ports.is_empty(), node.get("ports")) {
-            self.warn(ports.key_at, format!("{}: ports: it is not on a bridge: none is published", to.name));
+            self.warn(
+                ports.key_at,
+                format!("{}: ports: it is not on a bridge: none is published", to.name),
+            );
             to.ports.clear();
         }
         Ok(())
@@ -215,14 +223,17 @@ impl Reader<'_> {
             {
                 Ok(Pull::Always)
             }
-            other => Err(self.error(node.at, format!("{other:?} is not one of always, missing, never"))),
+            other => {
+                Err(self.error(node.at, format!("{other:?} is not one of always, missing, never")))
+            }
         }
     }
 
     fn env_files(&self, node: &Node) -> Result<Vec<EnvFile>, ComposeError> {
         let file = |item: &Node| {
             let path = self.string(item.get("path").unwrap_or(item))?;
-            let required = item.get("required").map_or(Ok(true), |required| self.boolean(required))?;
+            let required =
+                item.get("required").map_or(Ok(true), |required| self.boolean(required))?;
             if path.starts_with('/') {
                 Ok(EnvFile { path, required })
             } else {
@@ -235,8 +246,10 @@ impl Reader<'_> {
     fn devices(&self, node: &Node) -> Result<Vec<String>, ComposeError> {
         let device = |item: &Node| match &item.kind {
             Kind::Mapping(_) => {
-                let get = |key: &str| item.get(key).map_or(Ok(String::new()), |value| self.string(value));
-                let (source, target, access) = (get("source")?, get("target")?, get("permissions")?);
+                let get =
+                    |key: &str| item.get(key).map_or(Ok(String::new()), |value| self.string(value));
+                let (source, target, access) =
+                    (get("source")?, get("target")?, get("permissions")?);
                 if source.is_empty() {
                     return Err(self.error(item.at, "a device: source is missing"));
                 }
@@ -257,7 +270,10 @@ impl Reader<'_> {
                 Some(("service" | "container", name)) if !name.is_empty() => {
                     Ok(Sharing::Service(name.to_owned()))
                 }
-                _ => Err(self.error(node.at, format!("{other:?} is not one of host, private, service:NAME"))),
+                _ => Err(self.error(
+                    node.at,
+                    format!("{other:?} is not one of host, private, service:NAME"),
+                )),
             },
         }
     }
@@ -267,7 +283,8 @@ impl Reader<'_> {
             return Ok(self.strings(node)?.into_iter().map(|name| (name, STARTED)).collect());
         };
         let dependency = |(name, value): &(String, Node)| {
-            let required = value.get("required").map_or(Ok(true), |required| self.boolean(required))?;
+            let required =
+                value.get("required").map_or(Ok(true), |required| self.boolean(required))?;
             let condition = match value.get("condition") {
                 None => Condition::ServiceStarted,
                 Some(said) => self.condition(said)?,
@@ -295,7 +312,8 @@ impl Reader<'_> {
     /// `MORE` is `ro`.
     fn references(&self, node: &Node) -> Result<Vec<(String, bool)>, ComposeError> {
         let reference = |text: &String| {
-            let text = text.strip_prefix("container:").or(text.strip_prefix("service:")).unwrap_or(text);
+            let text =
+                text.strip_prefix("container:").or(text.strip_prefix("service:")).unwrap_or(text);
             let (name, more) = text.split_once(':').unwrap_or((text, ""));
             (name.to_owned(), more == "ro")
         };

@@ -3,7 +3,8 @@
 use super::{parse, parse_with};
 use crate::resolved::Environment;
 use crate::service::{
-    Condition, Health, Link, Logging, Network, Port, Pull, Restart, Service, Sharing, Source, Ulimit,
+    Condition, Health, Link, Logging, Network, Port, Pull, Restart, Service, Sharing, Source,
+    Ulimit,
 };
 use std::time::Duration;
 
@@ -36,7 +37,10 @@ fn without_a_network_v1_is_on_the_engines_bridge_and_later_files_on_one_of_their
     assert_eq!(name(&parse("f", "s: {image: i}").unwrap().services[0].network), "bridge");
     assert_eq!(name(&service("{image: i}").network), "system_default");
     assert_eq!(name(&service("{image: i, network_mode: bridge}").network), "bridge");
-    assert_eq!(service("{image: i, network_mode: 'service:db'}").network, Network::Service("db".into()));
+    assert_eq!(
+        service("{image: i, network_mode: 'service:db'}").network,
+        Network::Service("db".into())
+    );
 }
 
 #[test]
@@ -65,7 +69,10 @@ secrets: {key: {file: /etc/key}}
     let sources: Vec<&Source> = service.volumes.iter().map(|volume| &volume.source).collect();
     let volume = |name: &str| Source::Volume(name.to_owned());
     let key = Source::Path("/etc/key".to_owned());
-    assert_eq!(sources, [&volume("system_data"), &volume("logs"), &volume("s_scratch"), &key, &key]);
+    assert_eq!(
+        sources,
+        [&volume("system_data"), &volume("logs"), &volume("s_scratch"), &key, &key]
+    );
     assert_eq!(service.volumes[4].target, "/run/secrets/other");
     assert_eq!(service.tmpfs, ["/t:size=1048576,mode=700"]);
 }
@@ -106,7 +113,10 @@ fn limits_checks_and_dependencies_are_typed() {
     );
     assert_eq!((service.pull, service.init), (Pull::Always, true));
     assert_eq!((service.limits.cpu_quota, service.limits.cpu_period), (150_000, 100_000));
-    assert_eq!((service.limits.memory, service.limits.memory_swap, service.limits.pids), (64 << 20, -1, 9));
+    assert_eq!(
+        (service.limits.memory, service.limits.memory_swap, service.limits.pids),
+        (64 << 20, -1, 9)
+    );
     let limit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
     assert_eq!(
         service.ulimits,
@@ -125,7 +135,10 @@ fn limits_checks_and_dependencies_are_typed() {
     assert_eq!(service.health, Some(health));
     assert_eq!(service.depends_on["db"].condition, Condition::ServiceHealthy);
     assert_eq!(service.links, [Link { container: "db".into(), alias: "store".into() }]);
-    assert_eq!((service.pid, service.profiles), (Sharing::Service("db".into()), vec!["debug".into()]));
+    assert_eq!(
+        (service.pid, service.profiles),
+        (Sharing::Service("db".into()), vec!["debug".into()])
+    );
 }
 
 #[test]
@@ -133,8 +146,14 @@ fn deploy_says_the_same_in_other_words() {
     let service = service(
         "{image: i, deploy: {resources: {limits: {cpus: '0.5', memory: 1g, pids: 5}, reservations: {memory: 1m}}, restart_policy: {condition: on-failure, max_attempts: 4}}}",
     );
-    assert_eq!((service.limits.cpu_quota, service.limits.memory, service.limits.pids), (50_000, 1 << 30, 5));
-    assert_eq!((service.limits.memory_reservation, service.restart), (1 << 20, Restart::OnFailure(4)));
+    assert_eq!(
+        (service.limits.cpu_quota, service.limits.memory, service.limits.pids),
+        (50_000, 1 << 30, 5)
+    );
+    assert_eq!(
+        (service.limits.memory_reservation, service.restart),
+        (1 << 20, Restart::OnFailure(4))
+    );
 }
 
 #[test]
@@ -158,16 +177,28 @@ fn a_service_extends_another() {
 #[test]
 fn mistakes_have_a_place() {
     let cases = [
-        ("s: {image: i, privileged: perhaps}", "f:1:27: true or false is wanted here, not a string"),
+        (
+            "s: {image: i, privileged: perhaps}",
+            "f:1:27: true or false is wanted here, not a string",
+        ),
         ("s: {command: x}", "f:1:4: s: image is missing"),
         ("s: 1", "f:1:4: a mapping is wanted here, not a number"),
-        ("s: {image: i, volumes: [a]}", "f:1:25: volume: \"a\": the path in the container must be absolute"),
+        (
+            "s: {image: i, volumes: [a]}",
+            "f:1:25: volume: \"a\": the path in the container must be absolute",
+        ),
         (
             "s: {image: i, ports: ['80:x']}",
             "f:1:23: \"x\" is not a port or a range of ports such as 8000-8010",
         ),
-        ("services: {s: {image: i, networks: [lan]}}", "f:1:37: network \"lan\" is not defined in this file"),
-        ("services: {s: {image: i, volumes: ['v:/v']}}", "f:1:36: volume \"v\" is not defined in this file"),
+        (
+            "services: {s: {image: i, networks: [lan]}}",
+            "f:1:37: network \"lan\" is not defined in this file",
+        ),
+        (
+            "services: {s: {image: i, volumes: ['v:/v']}}",
+            "f:1:36: volume \"v\" is not defined in this file",
+        ),
         (
             "services: {s: {image: i, depends_on: {d: {condition: soon}}}}",
             "f:1:54: \"soon\" is not one of service_started, service_healthy, service_completed_successfully",
@@ -182,7 +213,8 @@ fn mistakes_have_a_place() {
 #[test]
 fn unknown_keys_are_named_where_they_stand() {
     let text = "services:\n  s:\n    image: i\n    imgae:\n      x: 1\n    build: .\nnetwroks:\n";
-    let warnings: Vec<String> = parse("f", text).unwrap().warnings.iter().map(ToString::to_string).collect();
+    let warnings: Vec<String> =
+        parse("f", text).unwrap().warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
         [
@@ -196,7 +228,8 @@ fn unknown_keys_are_named_where_they_stand() {
 #[test]
 fn variables_are_put_in_with_their_defaults() {
     let table: Environment = [("TAG".to_owned(), "2".to_owned())].into();
-    let file = parse_with("f", "s: {image: 'i:${TAG:-1}', command: '${X:-${TAG}}'}", &table).unwrap();
+    let file =
+        parse_with("f", "s: {image: 'i:${TAG:-1}', command: '${X:-${TAG}}'}", &table).unwrap();
     assert_eq!(file.services[0].image, "i:2");
     assert_eq!(file.services[0].command, Some(vec!["2".to_owned()]));
 }

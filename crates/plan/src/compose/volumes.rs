@@ -34,9 +34,10 @@ impl Reader<'_> {
             [source, target] => (*source, *target, ""),
             [source, target, options] => (*source, *target, *options),
             _ => {
-                return Err(
-                    self.error(node.at, format!("volume {text:?}: [SOURCE:]TARGET[:OPTIONS] is wanted"))
-                );
+                return Err(self.error(
+                    node.at,
+                    format!("volume {text:?}: [SOURCE:]TARGET[:OPTIONS] is wanted"),
+                ));
             }
         };
         let has = |wanted: &[&str]| options.split(',').any(|option| wanted.contains(&option));
@@ -63,24 +64,35 @@ impl Reader<'_> {
         if kind == "tmpfs" {
             let size = inner("tmpfs", "size").map(|size| self.bytes(size)).transpose()?;
             let mode = inner("tmpfs", "mode").map(|mode| self.number::<u32>(mode)).transpose()?;
-            let options: Vec<String> =
-                [size.map(|size| format!("size={size}")), mode.map(|mode| format!("mode={mode:o}"))]
-                    .into_iter()
-                    .flatten()
-                    .collect();
-            tmpfs.push(if options.is_empty() { target } else { format!("{target}:{}", options.join(",")) });
+            let options: Vec<String> = [
+                size.map(|size| format!("size={size}")),
+                mode.map(|mode| format!("mode={mode:o}")),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
+            tmpfs.push(if options.is_empty() {
+                target
+            } else {
+                format!("{target}:{}", options.join(","))
+            });
             return Ok(None);
         }
         if !["", "bind", "volume"].contains(&kind.as_str()) {
-            return Err(
-                self.error(node.at, format!("volume type {kind:?} is not one of bind, volume, tmpfs"))
-            );
+            return Err(self.error(
+                node.at,
+                format!("volume type {kind:?} is not one of bind, volume, tmpfs"),
+            ));
         }
         let propagation =
             inner("bind", "propagation").map_or(Ok(String::new()), |value| self.string(value))?;
-        let creates = inner("bind", "create_host_path").map_or(Ok(true), |value| self.boolean(value))?;
+        let creates =
+            inner("bind", "create_host_path").map_or(Ok(true), |value| self.boolean(value))?;
         if let Some(subpath) = inner("volume", "subpath") {
-            self.warn(subpath.key_at, "subpath: has no effect here: the whole volume is mounted".to_owned());
+            self.warn(
+                subpath.key_at,
+                "subpath: has no effect here: the whole volume is mounted".to_owned(),
+            );
         }
         Ok(Some(Volume {
             source: self.source(service, node, &source, &target)?,
@@ -94,10 +106,18 @@ impl Reader<'_> {
 
     /// A path, the name of a volume, or nothing: then the volume is the service's own, of that
     /// target.
-    fn source(&self, service: &str, node: &Node, source: &str, target: &str) -> Result<Source, ComposeError> {
+    fn source(
+        &self,
+        service: &str,
+        node: &Node,
+        source: &str,
+        target: &str,
+    ) -> Result<Source, ComposeError> {
         if !target.starts_with('/') {
-            return Err(self
-                .error(node.at, format!("volume: {target:?}: the path in the container must be absolute")));
+            return Err(self.error(
+                node.at,
+                format!("volume: {target:?}: the path in the container must be absolute"),
+            ));
         }
         if source.starts_with('/') {
             return Ok(Source::Path(source.to_owned()));
@@ -115,7 +135,9 @@ impl Reader<'_> {
             Some(name) => Ok(Source::Volume(name.clone())),
             // v1 has nowhere to define them.
             None if !self.project.has_own_network => Ok(Source::Volume(source.to_owned())),
-            None => Err(self.error(node.at, format!("volume {source:?} is not defined in this file"))),
+            None => {
+                Err(self.error(node.at, format!("volume {source:?} is not defined in this file")))
+            }
         }
     }
 
@@ -124,9 +146,12 @@ impl Reader<'_> {
         let mut volumes = Vec::new();
         for item in self.items(node)? {
             let name = self.string(item.get("source").unwrap_or(item))?;
-            let defined = if kind == "secrets" { &self.project.secrets } else { &self.project.configs };
+            let defined =
+                if kind == "secrets" { &self.project.secrets } else { &self.project.configs };
             let Some(path) = defined.get(&name).cloned() else {
-                return Err(self.error(item.at, format!("{kind}: {name:?} is not defined in this file")));
+                return Err(
+                    self.error(item.at, format!("{kind}: {name:?} is not defined in this file"))
+                );
             };
             let folder = if kind == "secrets" { "/run/secrets/" } else { "/" };
             let target = match item.get("target").map(|target| self.string(target)).transpose()? {
@@ -138,7 +163,9 @@ impl Reader<'_> {
                 if let Some(value) = item.get(key) {
                     self.warn(
                         value.key_at,
-                        format!("{kind}: {key}: has no effect here: the file is as it is on the host"),
+                        format!(
+                            "{kind}: {key}: has no effect here: the file is as it is on the host"
+                        ),
                     );
                 }
             }

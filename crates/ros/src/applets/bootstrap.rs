@@ -48,7 +48,8 @@ fn assemble() -> Result<()> {
         println!("corral: {error:#}");
     }
     let mut mdadm = Command::new("/usr/sbin/mdadm");
-    let status = mdadm.args(["--assemble", "--scan", "--run"]).status().context("starting mdadm")?;
+    let status =
+        mdadm.args(["--assemble", "--scan", "--run"]).status().context("starting mdadm")?;
     // 1: nothing was found, 2: some could not be assembled.
     println!("corral: mdadm ended with {}", status.code().unwrap_or(-1));
     Ok(())
@@ -105,7 +106,10 @@ fn make<'a>(candidates: impl Iterator<Item = &'a str>, state: &str) -> Result<()
         let start = block::load_start(&device, BLANK)?;
         if start.starts_with(BOOT2DOCKER) {
             format(&device, BOOT2DOCKER_LABEL)?;
-            return keep_keys_of_boot2docker(&device, &start[..BOOT2DOCKER_ARCHIVE.min(start.len())]);
+            return keep_keys_of_boot2docker(
+                &device,
+                &start[..BOOT2DOCKER_ARCHIVE.min(start.len())],
+            );
         }
         if start.is_empty() || start.iter().any(|byte| *byte != 0) {
             println!("corral: {} is not blank, and stays as it is", device.display());
@@ -120,7 +124,9 @@ fn format(device: &Path, label: &str) -> Result<()> {
     println!("corral: formatting {} as {label}", device.display());
     let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
     let formatting = || format!("formatting {}", device.display());
-    program::run(mkfs.args(["-q", "-F", "-L", label]).arg(device)).map(drop).with_context(formatting)
+    program::run(mkfs.args(["-q", "-F", "-L", label]).arg(device))
+        .map(drop)
+        .with_context(formatting)
 }
 
 /// Docker Machine puts a tar archive with its ssh key at the start of a disk that is to be
@@ -130,11 +136,14 @@ fn keep_keys_of_boot2docker(device: &Path, archive: &[u8]) -> Result<()> {
     for entry in tar::Archive::new(archive).entries()? {
         // After the archive comes what was on the disk before.
         let Ok(mut entry) = entry else { break };
-        if entry.path()?.ends_with(".ssh/authorized_keys") || entry.path()?.ends_with(".ssh/authorized_keys2")
+        if entry.path()?.ends_with(".ssh/authorized_keys")
+            || entry.path()?.ends_with(".ssh/authorized_keys2")
         {
             let mut text = String::new();
             entry.read_to_string(&mut text).context("reading the ssh key of Docker Machine")?;
-            keys.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+            keys.extend(
+                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned),
+            );
         }
     }
     keys.sort();
@@ -151,10 +160,14 @@ fn keep_keys_of_boot2docker(device: &Path, archive: &[u8]) -> Result<()> {
         "ssh_authorized_keys": keys,
         "rancher": {"network": {"interfaces": {"eth0": {"dhcp": true}, "eth1": {"dhcp": true}}}},
     });
-    let text = corral_config::yaml::to_string(&config).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let text =
+        corral_config::yaml::to_string(&config).map_err(|error| anyhow::anyhow!("{error}"))?;
     let file = root.join("var/lib/rancher/conf/cloud-config.d/machine.yml");
-    let written =
-        corral_machine::files::write_atomic(&file, format!("#cloud-config\n{text}").as_bytes(), 0o600);
+    let written = corral_machine::files::write_atomic(
+        &file,
+        format!("#cloud-config\n{text}").as_bytes(),
+        0o600,
+    );
     let closed = mounts::unmount(root, false);
     written.and(closed)
 }

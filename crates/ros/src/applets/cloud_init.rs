@@ -32,7 +32,8 @@ pub(crate) fn run_local() -> Result<()> {
     for source in local_sources(&config) {
         match read_local(&source) {
             Ok(Some((found, url))) if is_something(&found, url.as_ref()) => {
-                mark.problems.extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
+                mark.problems
+                    .extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
                 mark.includes.extend(url);
                 keep(Stage::Local, &source, &found, &mut mark);
                 break;
@@ -53,8 +54,11 @@ pub(crate) fn run_network() -> Result<()> {
     let patience = Duration::from_secs(config.rancher.cloud_init.timeout.max(1));
     let deadline = Instant::now() + patience;
     let sources = network_sources(&config);
-    let names: Vec<String> =
-        sources.iter().map(ToString::to_string).chain(includes.iter().map(|url| shown_url(url))).collect();
+    let names: Vec<String> = sources
+        .iter()
+        .map(ToString::to_string)
+        .chain(includes.iter().map(|url| shown_url(url)))
+        .collect();
     say(&format!("cloud-init: asking {} (at most {} s)", names.join(", "), patience.as_secs()));
     let found = match fetch_includes(&includes, deadline) {
         Ok(Some(found)) => Some(("include".to_owned(), found)),
@@ -66,7 +70,8 @@ pub(crate) fn run_network() -> Result<()> {
     };
     match &found {
         Some((source, found)) => {
-            mark.problems.extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
+            mark.problems
+                .extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
             save_with_includes(stage, source, found, &mut mark, deadline);
         }
         None => say("cloud-init: no data source had anything; going on with what is known"),
@@ -74,7 +79,11 @@ pub(crate) fn run_network() -> Result<()> {
     finish(&mark)
 }
 
-fn ask(sources: &[DataSource], patience: Duration, mark: &mut CloudInitMark) -> Option<(String, Found)> {
+fn ask(
+    sources: &[DataSource],
+    patience: Duration,
+    mark: &mut CloudInitMark,
+) -> Option<(String, Found)> {
     let line = corral_machine::cmdline::load().unwrap_or_default();
     let answer = fetch_all(sources, &line, patience, |open, left| {
         say(&format!("cloud-init: waiting for {} ({left} s left)", open.join(", ")));
@@ -154,7 +163,9 @@ fn is_something(found: &Found, url: Option<&String>) -> bool {
 fn read_local(source: &DataSource) -> Result<Held> {
     match source {
         DataSource::ConfigDrive(None) => read_drive(&[CONFIG_DRIVE], read_seed),
-        DataSource::ConfigDrive(Some(path)) if path == MOUNT_POINT => read_drive(&[CONFIG_DRIVE], read_seed),
+        DataSource::ConfigDrive(Some(path)) if path == MOUNT_POINT => {
+            read_drive(&[CONFIG_DRIVE], read_seed)
+        }
         DataSource::NoCloud(None) => read_drive(&[NOCLOUD_DRIVE], read_seed),
         DataSource::ConfigDrive(Some(path)) | DataSource::NoCloud(Some(path)) => {
             Ok(Some((seed::read(Path::new(path)), None)))
@@ -165,7 +176,8 @@ fn read_local(source: &DataSource) -> Result<Held> {
         }
         DataSource::Vmware(Some(file)) => vmware::read(Some(Path::new(file))),
         DataSource::Vmware(None) => {
-            let on_cd = read_drive(&vmware::CDS, |folder| vmware::read(Some(&folder.join(vmware::ON_CD))))?;
+            let on_cd =
+                read_drive(&vmware::CDS, |folder| vmware::read(Some(&folder.join(vmware::ON_CD))))?;
             let on_cd = on_cd.filter(|(found, url)| is_something(found, url.as_ref()));
             on_cd.map_or_else(|| vmware::read(None), |held| Ok(Some(held)))
         }

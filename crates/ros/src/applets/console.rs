@@ -128,8 +128,10 @@ fn rebuild_if_asked(config: &Config) -> Result<()> {
         return Ok(());
     }
     fs::write(REBUILT, "")?;
-    let number: u64 =
-        fs::read_to_string(REBUILDS).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+    let number: u64 = fs::read_to_string(REBUILDS)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or_default();
     write_atomic(Path::new(REBUILDS), format!("{}\n", number + 1).as_bytes(), 0o600)?;
     store::set("rancher.force_console_rebuild", "false", None)?;
     ask(Request::Reload).context("putting it into force").map(drop)
@@ -234,7 +236,8 @@ fn programs(config: &Config, command_line: &str) -> String {
     let mut text = String::new();
     let getty = GETTY.iter().find(|path| Path::new(path).exists()).unwrap_or(&GETTY[0]);
     for name in terminals.iter().filter(|name| Path::new("/dev").join(name).exists()) {
-        let auto = if config.rancher.autologin.contains(name) { "-n -l /usr/bin/autologin " } else { "" };
+        let auto =
+            if config.rancher.autologin.contains(name) { "-n -l /usr/bin/autologin " } else { "" };
         let kind = if name.starts_with("ttyS") { "vt100" } else { "linux" };
         text.push_str(&format!("{getty} {auto}-L 115200 {name} {kind}\n"));
     }

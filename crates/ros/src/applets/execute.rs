@@ -20,10 +20,13 @@ const STAMP: &str = "/var/lib/rancher/resizefs.done";
 /// Does what the configuration requests.
 pub(crate) fn run() -> Result<()> {
     let rancher = load_config()?.rancher;
-    let resized = if rancher.resize_device.is_empty() { Ok(()) } else { resize(&rancher.resize_device) };
+    let resized =
+        if rancher.resize_device.is_empty() { Ok(()) } else { resize(&rancher.resize_device) };
     let grown = grow_state();
     for name in &rancher.restart_services {
-        if let Err(error) = ask(Request::Restart { container: name.clone(), grace: Some(Grace::default()) }) {
+        if let Err(error) =
+            ask(Request::Restart { container: name.clone(), grace: Some(Grace::default()) })
+        {
             println!("restart_services: {name}: {error:#}");
         }
     }
@@ -64,5 +67,9 @@ fn resize(device: &str) -> Result<()> {
 /// `/dev/vda` → `/dev/vda1`, `/dev/nvme0n1` → `/dev/nvme0n1p1`.
 fn first_partition(disk: &Path) -> Result<PathBuf> {
     let partition = block::numbered(disk, 1);
-    if partition.exists() { Ok(partition) } else { bail!("{} has no first partition", disk.display()) }
+    if partition.exists() {
+        Ok(partition)
+    } else {
+        bail!("{} has no first partition", disk.display())
+    }
 }

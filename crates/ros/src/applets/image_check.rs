@@ -17,18 +17,21 @@ pub(crate) fn run(service: &str, mark: &str) -> Result<()> {
         return Ok(());
     }
     let row = SWITCHABLE.iter().find(|switchable| switchable.service == service);
-    let switchable = row.with_context(|| format!("{service} is no service that can be replaced"))?;
+    let switchable =
+        row.with_context(|| format!("{service} is no service that can be replaced"))?;
     let is_there = |places: &&&[&str]| places.iter().any(|place| Path::new(place).exists());
     let required = switchable.required.iter();
     let mut missing: Vec<String> =
         required.filter(|places| !is_there(places)).map(|places| places.join(" or ")).collect();
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let users = switchable.users.iter().filter(|user| !passwd.lines().any(|line| line.starts_with(**user)));
+    let users =
+        switchable.users.iter().filter(|user| !passwd.lines().any(|line| line.starts_with(**user)));
     missing.extend(users.map(|user| format!("{user} in /etc/passwd")));
     if missing.is_empty() {
         return write_atomic(&Path::new(GOOD).join(mark), b"", 0o600);
     }
-    let text = format!("the image of another {service} has no {}: it is not used", missing.join(", no "));
+    let text =
+        format!("the image of another {service} has no {}: it is not used", missing.join(", no "));
     say(&text);
     bail!("{text}")
 }

@@ -123,7 +123,8 @@ pub(crate) fn helper(arguments: &[String]) -> ExitCode {
 /// there already.
 fn entrypoint(command: &[String]) -> Result<()> {
     let Some((program, arguments)) = command.split_first() else { bail!("no command was given") };
-    Err(process::Command::new(program).args(arguments).exec()).with_context(|| format!("starting {program}"))
+    Err(process::Command::new(program).args(arguments).exec())
+        .with_context(|| format!("starting {program}"))
 }
 
 #[cfg(test)]

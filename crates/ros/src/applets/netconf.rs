@@ -89,7 +89,8 @@ pub(crate) fn run_after() -> Result<()> {
 /// seen of the cause.
 fn warn_without_address(entries: &[Entry<'_>], deadline: Instant) -> Result<()> {
     let nothing_is_said = entries.iter().all(|entry| entry.interface.is_none());
-    let asks = |entry: &&Entry<'_>| entry.interface.map_or(nothing_is_said, |interface| interface.dhcp);
+    let asks =
+        |entry: &&Entry<'_>| entry.interface.map_or(nothing_is_said, |interface| interface.dhcp);
     let asking: Vec<&Entry<'_>> = entries.iter().filter(asks).collect();
     let has_one = || {
         let mut names = entries.iter().map(|entry| entry.link.name.as_str());
@@ -114,10 +115,15 @@ fn warn_without_address(entries: &[Entry<'_>], deadline: Instant) -> Result<()> 
 /// reports it.
 fn warn_if_nothing_matches(config: &Config, entries: &[Entry<'_>]) {
     let wanted = &config.rancher.network.interfaces;
-    if !wanted.is_empty() && !entries.is_empty() && entries.iter().all(|entry| entry.interface.is_none()) {
+    if !wanted.is_empty()
+        && !entries.is_empty()
+        && entries.iter().all(|entry| entry.interface.is_none())
+    {
         let keys: Vec<&String> = wanted.keys().collect();
-        let here: Vec<String> =
-            entries.iter().map(|entry| format!("{} ({})", entry.link.name, entry.link.mac)).collect();
+        let here: Vec<String> = entries
+            .iter()
+            .map(|entry| format!("{} ({})", entry.link.name, entry.link.mac))
+            .collect();
         say(&format!(
             "network: no interface is configured: the configuration is about {keys:?}, here are {}",
             here.join(", ")
@@ -128,7 +134,9 @@ fn warn_if_nothing_matches(config: &Config, entries: &[Entry<'_>]) {
 fn set_hostname(config: &Config) -> Result<()> {
     let name = config.effective_hostname();
     rustix::system::sethostname(name.as_bytes()).context("setting the host name")?;
-    let hosts = format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n");
+    let hosts = format!(
+        "127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n"
+    );
     // Written in place, not by rename: other containers have this very file mounted.
     fs::write("/etc/hosts", hosts).context("writing /etc/hosts")
 }

@@ -26,7 +26,11 @@ pub(crate) fn run(engine: Engine) -> Result<()> {
             say(&format!("preload: {}: {error:#}", archive.display()));
         }
     }
-    if failures == 0 { Ok(()) } else { bail!("{failures} of {} archives were not loaded", archives.len()) }
+    if failures == 0 {
+        Ok(())
+    } else {
+        bail!("{failures} of {} archives were not loaded", archives.len())
+    }
 }
 
 fn load(engine: Engine, archive: &Path) -> Result<()> {

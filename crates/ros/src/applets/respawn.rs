@@ -50,7 +50,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 fn load(file: &Path) -> Result<Vec<String>> {
-    let mut text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut text =
+        std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let more = std::fs::read_dir("/etc/respawn.conf.d").into_iter().flatten().flatten();
     for item in more {
         text.push_str(&std::fs::read_to_string(item.path()).unwrap_or_default());
@@ -61,7 +62,8 @@ fn load(file: &Path) -> Result<Vec<String>> {
 }
 
 fn wait(signals: &Signals, programs: &[Program]) -> Result<()> {
-    let next = programs.iter().filter(|program| program.pid.is_none()).map(|program| program.due).min();
+    let next =
+        programs.iter().filter(|program| program.pid.is_none()).map(|program| program.due).min();
     deadline::poll(&mut [PollFd::new(signals, PollFlags::IN)], next).map(drop).context("waiting")
 }
 
@@ -100,6 +102,7 @@ impl Program {
         self.pid = None;
         let stable = self.started.elapsed() >= Duration::from_secs(2);
         self.failures = if stable { 0 } else { self.failures + 1 };
-        self.due = Instant::now() + if stable { Duration::ZERO } else { restart::pause(self.failures) };
+        self.due =
+            Instant::now() + if stable { Duration::ZERO } else { restart::pause(self.failures) };
     }
 }

@@ -52,7 +52,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for failure in &failures {
         say(&format!("services_include: {failure}"));
     }
-    if failures.is_empty() { Ok(()) } else { bail!("{} service files could not be fetched", failures.len()) }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        bail!("{} service files could not be fetched", failures.len())
+    }
 }
 
 /// The merged lists of all repositories. One that does not answer is left out.

@@ -53,7 +53,8 @@ pub(crate) fn run() -> Result<()> {
     }
     let done = Path::new(CONSOLE_DONE);
     inotify::wait_for(done.parent().unwrap_or(done), None, || done.exists())?;
-    let Reply::Container(console) = ask(Request::Inspect { container: docker.storage_context.clone() })?
+    let Reply::Container(console) =
+        ask(Request::Inspect { container: docker.storage_context.clone() })?
     else {
         bail!("PID 1 answered something else");
     };

@@ -40,7 +40,9 @@ pub(crate) fn run() -> Result<()> {
     let table = environment(&config);
     let mut failures = Vec::new();
     let mut open: Vec<UserService> = Vec::new();
-    for (name, definition) in config.rancher.services.iter().filter(|(_, value)| !is_of_system(value)) {
+    for (name, definition) in
+        config.rancher.services.iter().filter(|(_, value)| !is_of_system(value))
+    {
         match parse(name, definition, &table) {
             Ok(service) if compose::is_active(&service.profiles, &table) => open.push(service),
             Ok(_) => {}
@@ -58,15 +60,15 @@ pub(crate) fn run() -> Result<()> {
         }
         done.insert(service.name);
     }
-    failures.extend(
-        open.iter()
-            .map(|service| format!("{}: it waits for itself, by way of {:?}", service.name, service.needs)),
-    );
+    failures.extend(open.iter().map(|service| {
+        format!("{}: it waits for itself, by way of {:?}", service.name, service.needs)
+    }));
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
 }
 
 fn parse(name: &str, definition: &Value, table: &Environment) -> Result<UserService, String> {
-    let (definition, complaints) = compose::interpolate_value(name, &Node::from_value(definition), table);
+    let (definition, complaints) =
+        compose::interpolate_value(name, &Node::from_value(definition), table);
     complaints.iter().for_each(|complaint| println!("{complaint}"));
     let service = user_service::parse(name, &definition, table)?;
     service.ignored.iter().for_each(|key| println!("{name}: {key} has no effect in this version"));
@@ -82,7 +84,8 @@ fn wait_for_others(client: &Client, service: &UserService, ours: &BTreeSet<Strin
     let deadline = Instant::now() + TIMEOUT;
     for (name, condition) in service.needs.iter().filter(|(name, _)| ours.contains(*name)) {
         let met = client.watch(&[name.as_str()], deadline, || {
-            let found = client.container(name)?.with_context(|| format!("{name} has no container"))?;
+            let found =
+                client.container(name)?.with_context(|| format!("{name} has no container"))?;
             is_met(name, &found, *condition).map(|is_met| is_met.then_some(()))
         })?;
         met.with_context(|| format!("{name}: not {condition:?} within {} s", TIMEOUT.as_secs()))?;
@@ -95,7 +98,9 @@ fn is_met(name: &str, container: &Container, condition: Condition) -> Result<boo
     let state = &container.state;
     match condition {
         Condition::ServiceStarted => Ok(true),
-        Condition::ServiceHealthy if state.health() == Some("unhealthy") => bail!("{name} is not healthy"),
+        Condition::ServiceHealthy if state.health() == Some("unhealthy") => {
+            bail!("{name} is not healthy")
+        }
         Condition::ServiceHealthy => Ok(state.health() == Some("healthy")),
         Condition::ServiceCompletedSuccessfully if state.status != "exited" => Ok(false),
         Condition::ServiceCompletedSuccessfully if state.exit_code == 0 => Ok(true),
@@ -168,7 +173,8 @@ impl Variables {
         const LONGEST: usize = 128 << 10;
         let mut all = Variables::default();
         for item in environment {
-            let Some((name, value)) = item.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            let Some((name, value)) = item.split_once('=').filter(|(name, _)| !name.is_empty())
+            else {
                 all.flags.push(format!("--env={item}"));
                 continue;
             };
@@ -177,7 +183,9 @@ impl Variables {
                 continue;
             }
             if item.len() >= LONGEST {
-                bail!("environment: {name}: a value may have 128 KiB; mount a file with it instead");
+                bail!(
+                    "environment: {name}: a value may have 128 KiB; mount a file with it instead"
+                );
             }
             all.flags.push(format!("--env={name}"));
             all.own.push((name.to_owned(), value.to_owned()));
@@ -188,8 +196,16 @@ impl Variables {
 
 /// Variables that the client itself would interpret.
 fn is_heeded(name: &str) -> bool {
-    const HEEDED: [&str; 8] =
-        ["PATH", "HOME", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR", "GODEBUG", "GOMAXPROCS"];
+    const HEEDED: [&str; 8] = [
+        "PATH",
+        "HOME",
+        "NO_COLOR",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "TMPDIR",
+        "GODEBUG",
+        "GOMAXPROCS",
+    ];
     name.starts_with("DOCKER_") || HEEDED.contains(&name)
 }
 
@@ -242,7 +258,10 @@ mod tests {
         ]
         .map(str::to_owned);
         let found = Variables::sort(&environment).unwrap();
-        assert_eq!(found.flags, ["--env=PASSWORD", "--env=DOCKER_KEY", "--env=EMPTY", "--env=GONE"]);
+        assert_eq!(
+            found.flags,
+            ["--env=PASSWORD", "--env=DOCKER_KEY", "--env=EMPTY", "--env=GONE"]
+        );
         assert_eq!(found.lines, "DOCKER_PASSWORD=secret\nPATH=/secret\n");
         let own: Vec<&str> = found.own.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(own, ["PASSWORD", "DOCKER_KEY", "EMPTY"]);
@@ -258,7 +277,11 @@ mod tests {
             (json!({"Status": "running"}), Healthy, "false"),
             (json!({"Status": "running", "Health": {"Status": "starting"}}), Healthy, "false"),
             (json!({"Status": "running", "Health": {"Status": "healthy"}}), Healthy, "true"),
-            (json!({"Status": "running", "Health": {"Status": "unhealthy"}}), Healthy, "db is not healthy"),
+            (
+                json!({"Status": "running", "Health": {"Status": "unhealthy"}}),
+                Healthy,
+                "db is not healthy",
+            ),
             (json!({"Status": "running"}), Completed, "false"),
             (json!({"Status": "exited", "ExitCode": 0}), Completed, "true"),
             (json!({"Status": "exited", "ExitCode": 2}), Completed, "db has failed (2)"),
@@ -278,6 +301,9 @@ mod tests {
         assert_eq!(Variables::sort(&long("A", 100_000)).unwrap().own.len(), 1);
         assert_eq!(Variables::sort(&long("DOCKER_A", 100_000)).unwrap().own.len(), 1);
         let why = Variables::sort(&long("A", 131_072)).unwrap_err().to_string();
-        assert!(why.contains("environment: A: ") && why.contains("128 KiB") && why.len() < 200, "{why}");
+        assert!(
+            why.contains("environment: A: ") && why.contains("128 KiB") && why.len() < 200,
+            "{why}"
+        );
     }
 }

@@ -21,7 +21,9 @@ pub(crate) struct Options {
 /// Prints the critical path, or writes the trace.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let spans: Vec<Span> = match ask(Request::Boot)? {
-        Reply::Value(value) => serde_json::from_value(value).context("reading PID 1's record of the boot")?,
+        Reply::Value(value) => {
+            serde_json::from_value(value).context("reading PID 1's record of the boot")?
+        }
         other => return Err(unexpected(&other).into()),
     };
     if let Some(file) = &options.trace {
@@ -39,7 +41,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn print_span(span: &Span) {
     if span.end == 0 {
-        println!("{:>9.3} {:>9} {:>9}  {:<8} {}", seconds(span.start), "-", "-", span.kind, span.name);
+        println!(
+            "{:>9.3} {:>9} {:>9}  {:<8} {}",
+            seconds(span.start),
+            "-",
+            "-",
+            span.kind,
+            span.name
+        );
     } else {
         let took = seconds(span.end.saturating_sub(span.start));
         println!(

@@ -93,10 +93,14 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Validate { input } => show::validate(input.as_deref()),
         Command::Get { key } => report(show::get(&key)),
         Command::Set { key, value, window } => report(store::set(&key, &value, window.seconds())),
-        Command::Merge { input, window } => report(store::merge_file(input.as_deref(), window.seconds())),
+        Command::Merge { input, window } => {
+            report(store::merge_file(input.as_deref(), window.seconds()))
+        }
         Command::Apply { window, file } => report(store::apply(&file, window.seconds())),
         Command::Confirm => report(store::confirm()),
-        Command::Export { output, private, full } => report(show::export(output.as_deref(), private, full)),
+        Command::Export { output, private, full } => {
+            report(show::export(output.as_deref(), private, full))
+        }
         Command::Explain { key } => report(show::explain(&key)),
         Command::Diff { file } => report(show::diff(file.as_deref())),
         Command::Status => report(show::status()),

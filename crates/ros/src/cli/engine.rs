@@ -49,7 +49,10 @@ fn check(mend: bool) -> Result<()> {
     }
     match rows.iter().filter(|row| !row.mended).count() {
         0 => {
-            println!("{}", if rows.is_empty() { "all images are sound" } else { "everything was mended" });
+            println!(
+                "{}",
+                if rows.is_empty() { "all images are sound" } else { "everything was mended" }
+            );
             Ok(())
         }
         count => bail!(

@@ -185,7 +185,9 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     {
         return run_program(name, || program(arguments));
     }
-    let cli = match Cli::try_parse_from(std::iter::once("ros".to_owned()).chain(arguments.iter().cloned())) {
+    let cli = match Cli::try_parse_from(
+        std::iter::once("ros".to_owned()).chain(arguments.iter().cloned()),
+    ) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -242,9 +244,9 @@ fn os(command: &Os) -> anyhow::Result<()> {
         Os::Rollback { version } => upgrade::rollback(version.as_deref()),
         Os::Reexec => engine::reexec(),
         #[cfg(feature = "test-hooks")]
-        Os::Panic => {
-            corral_engine::client::ask(corral_engine::protocol::Request::Panic).map(drop).map_err(Into::into)
-        }
+        Os::Panic => corral_engine::client::ask(corral_engine::protocol::Request::Panic)
+            .map(drop)
+            .map_err(Into::into),
     }
 }
 

@@ -84,7 +84,10 @@ pub(crate) fn reset(options: &Options) -> Result<()> {
     if !state::is_on_disk() {
         bail!("this machine runs from memory: a restart is a reset");
     }
-    println!("At the next start everything on the state disk is deleted but: {}", kept(&options.keep));
+    println!(
+        "At the next start everything on the state disk is deleted but: {}",
+        kept(&options.keep)
+    );
     if !options.keep.contains(&Keep::Config) && !options.keep.contains(&Keep::Keys) {
         println!(
             "WARNING: without config and keys nobody can log in, unless the kernel's command line or a data source lets somebody"
@@ -108,13 +111,16 @@ pub(crate) fn reset(options: &Options) -> Result<()> {
 /// The keys are part of the configuration, which is not kept.
 fn keep_keys() -> Result<()> {
     let keys = load_config()?.ssh_authorized_keys;
-    let text = yaml::to_string(&json!({ "ssh_authorized_keys": keys })).map_err(anyhow::Error::msg)?;
+    let text =
+        yaml::to_string(&json!({ "ssh_authorized_keys": keys })).map_err(anyhow::Error::msg)?;
     let text = format!("#cloud-config\n{text}");
     write_atomic(Path::new(KEPT_KEYS), text.as_bytes(), 0o600).context("keeping the ssh keys")
 }
 
 fn kept(keep: &[Keep]) -> String {
-    let names: Vec<String> =
-        keep.iter().filter_map(|keep| Some(keep.to_possible_value()?.get_name().to_owned())).collect();
+    let names: Vec<String> = keep
+        .iter()
+        .filter_map(|keep| Some(keep.to_possible_value()?.get_name().to_owned()))
+        .collect();
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }

@@ -15,7 +15,8 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {
             "--kexec" => options.kexec = true,
             "--kexec-previous" => options.kexec_previous = true,
             "--kexec-append" => {
-                let more = arguments.next().context("--kexec-append wants kernel parameters behind it")?;
+                let more =
+                    arguments.next().context("--kexec-append wants kernel parameters behind it")?;
                 options.kexec_append = Some(more.clone());
             }
             "-f" | "--force" => options.force = true,

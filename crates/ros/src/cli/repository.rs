@@ -11,7 +11,8 @@ use std::process::{Command, Output, Stdio};
 
 /// The lists of all repositories. One that does not answer or has none is reported.
 pub(crate) fn index(config: &Config) -> Index {
-    let asked = ask(config, &["--index"]).and_then(|output| Ok(serde_json::from_slice(&output.stdout)?));
+    let asked =
+        ask(config, &["--index"]).and_then(|output| Ok(serde_json::from_slice(&output.stdout)?));
     asked.unwrap_or_else(|error| {
         eprintln!("repositories: {error:#}");
         Index::default()
@@ -22,7 +23,11 @@ pub(crate) fn index(config: &Config) -> Index {
 pub(crate) fn fetch(place: &str, config: &Config) -> Result<PathBuf> {
     let root = Root::machine();
     if let Some(file) = catalogue::find(&root, place, config)? {
-        return if Path::new(&file).is_file() { Ok(file) } else { bail!("{place}: there is no such file") };
+        return if Path::new(&file).is_file() {
+            Ok(file)
+        } else {
+            bail!("{place}: there is no such file")
+        };
     }
     let output = ask(config, &[place])?;
     if !output.status.success() {

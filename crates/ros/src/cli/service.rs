@@ -98,13 +98,19 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Delete { files } => files.iter().try_for_each(|file| files::delete(file)),
         Command::Up(options) => run::up(options),
         Command::Start(names) => run::each(&names.services, Action::Start),
-        Command::Stop(Timed { timeout, names }) => run::each(&names.services, Action::Stop(*timeout)),
-        Command::Restart(Timed { timeout, names }) => run::each(&names.services, Action::Restart(*timeout)),
+        Command::Stop(Timed { timeout, names }) => {
+            run::each(&names.services, Action::Stop(*timeout))
+        }
+        Command::Restart(Timed { timeout, names }) => {
+            run::each(&names.services, Action::Restart(*timeout))
+        }
         Command::Kill { signal, names } => run::each(&names.services, Action::Kill(signal)),
         Command::Rm(options) => run::remove(options),
         Command::Ps { quiet, services } => ps::run(services, *quiet),
         Command::Logs(options) => run::logs(options),
-        Command::Pull { ignore_pull_failures, names } => run::pull(&names.services, *ignore_pull_failures),
+        Command::Pull { ignore_pull_failures, names } => {
+            run::pull(&names.services, *ignore_pull_failures)
+        }
         Command::Upgrade(options) => upgrade::run(options),
     }
 }

@@ -67,7 +67,8 @@ impl Choice<'_> {
     fn list(&self) -> Result<()> {
         let stored = resolve::stored_config();
         let (current, enabled) = (self.current()?, self.name(&stored));
-        let mut names: BTreeSet<String> = (self.0.listed)(repository::index(&stored)).into_iter().collect();
+        let mut names: BTreeSet<String> =
+            (self.0.listed)(repository::index(&stored)).into_iter().collect();
         names.extend([OURS.to_owned(), current.clone(), enabled.clone()]);
         for name in names {
             let word = match name {
@@ -108,7 +109,8 @@ impl Choice<'_> {
     fn current(&self) -> Result<String> {
         let service = self.0.service;
         let found = Client::of(Engine::System)?.container(service)?;
-        let found = found.with_context(|| format!("there is no container {service}; ros why {service}"))?;
+        let found =
+            found.with_context(|| format!("there is no container {service}; ros why {service}"))?;
         let is_ours = corral_engine::image::lookup::is_embedded(found.image_name());
         Ok(if is_ours { OURS.to_owned() } else { self.name(&EffectiveConfig::applied().config) })
     }
@@ -124,10 +126,13 @@ impl Choice<'_> {
         let invalid = || format!("{name} is not a valid {}", self.0.what);
         let file = repository::fetch(place, &config).with_context(invalid)?;
         let text = fs::read_to_string(&file).with_context(invalid)?;
-        let services =
-            parse_with(place, &text, &resolve::environment(&config)).with_context(invalid)?.services;
+        let services = parse_with(place, &text, &resolve::environment(&config))
+            .with_context(invalid)?
+            .services;
         let found = services.into_iter().find(|service| service.name.as_str() == self.0.service);
-        let Some(service) = found else { bail!("{}: it defines no service {}", invalid(), self.0.service) };
+        let Some(service) = found else {
+            bail!("{}: it defines no service {}", invalid(), self.0.service)
+        };
         if pull && corral_engine::image::lookup::find(&service.image).is_err() {
             cli::pull(Engine::System, &service.image).context("nothing was changed")?;
         }
@@ -138,7 +143,11 @@ impl Choice<'_> {
         store::set(self.0.key, name, None)?;
         let counts = self.name(&resolve::stored_config());
         if counts != catalogue::other(name).unwrap_or(OURS) {
-            bail!("{}: {counts} counts more; ros config explain {} says why", self.0.key, self.0.key);
+            bail!(
+                "{}: {counts} counts more; ros config explain {} says why",
+                self.0.key,
+                self.0.key
+            );
         }
         Ok(())
     }

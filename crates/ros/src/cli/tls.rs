@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use corral_config::model::Docker;
 use corral_machine::files::write_atomic;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustix::fs::{Gid, Uid, chown};
 use rustls::pki_types::pem::PemObject;
@@ -109,7 +109,11 @@ impl Authority {
                 let signer = parse_key(key).context("rancher.docker.ca_key")?;
                 let issuer = Issuer::from_ca_cert_pem(certificate, signer)
                     .map_err(|error| anyhow::anyhow!("rancher.docker.ca_cert: {error}"))?;
-                Ok(Authority { certificate: format!("{certificate}\n"), key: format!("{key}\n"), issuer })
+                Ok(Authority {
+                    certificate: format!("{certificate}\n"),
+                    key: format!("{key}\n"),
+                    issuer,
+                })
             }
             _ => bail!(
                 "rancher.docker.ca_cert and ca_key belong together, and one is missing: nothing can be signed"
@@ -144,8 +148,8 @@ impl Authority {
 }
 
 fn params(name: &str, days: u32, hosts: &[String]) -> Result<CertificateParams> {
-    let mut params =
-        CertificateParams::new(hosts).with_context(|| format!("{} is not a host name", hosts.join(", ")))?;
+    let mut params = CertificateParams::new(hosts)
+        .with_context(|| format!("{} is not a host name", hosts.join(", ")))?;
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::OrganizationName, "Corral");
     distinguished.push(DnType::CommonName, name);
@@ -180,7 +184,8 @@ fn to_pkcs8(pkcs1: &[u8]) -> Vec<u8> {
 
 /// A DER element.
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
-    let bytes: Vec<u8> = content.len().to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
+    let bytes: Vec<u8> =
+        content.len().to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
     let length = match u8::try_from(content.len()) {
         Ok(short @ 0..128) => vec![short],
         _ => [&[0x80 | bytes.len() as u8], bytes.as_slice()].concat(),
@@ -199,12 +204,17 @@ mod tests {
     #[test]
     fn an_authority_signs_again_after_it_was_kept() -> Result<()> {
         let made = Authority::of(&Docker::default())?;
-        let docker =
-            Docker { ca_cert: made.certificate.clone(), ca_key: made.key.clone(), ..Docker::default() };
+        let docker = Docker {
+            ca_cert: made.certificate.clone(),
+            ca_key: made.key.clone(),
+            ..Docker::default()
+        };
         let kept = Authority::of(&docker)?;
         assert_eq!((&kept.certificate, &kept.key), (&made.certificate, &made.key));
         for server in [true, false] {
-            assert!(kept.sign(&options(server))?.certificate.starts_with("-----BEGIN CERTIFICATE-----"));
+            assert!(
+                kept.sign(&options(server))?.certificate.starts_with("-----BEGIN CERTIFICATE-----")
+            );
         }
         Ok(())
     }
@@ -212,10 +222,15 @@ mod tests {
     #[test]
     fn half_an_authority_is_no_authority() {
         let docker = Docker { ca_cert: "x".to_owned(), ..Docker::default() };
-        assert!(Authority::of(&docker).is_err_and(|error| error.to_string().contains("belong together")));
-        let docker = Docker { ca_cert: "x".to_owned(), ca_key: "y".to_owned(), ..Docker::default() };
         assert!(
-            Authority::of(&docker).is_err_and(|error| format!("{error:#}").contains("rancher.docker.ca_key"))
+            Authority::of(&docker)
+                .is_err_and(|error| error.to_string().contains("belong together"))
+        );
+        let docker =
+            Docker { ca_cert: "x".to_owned(), ca_key: "y".to_owned(), ..Docker::default() };
+        assert!(
+            Authority::of(&docker)
+                .is_err_and(|error| format!("{error:#}").contains("rancher.docker.ca_key"))
         );
     }
 

@@ -52,7 +52,12 @@ impl Client {
 
     /// Creates a container; the body is that of the API.
     pub(crate) fn create(&self, name: &str, body: &Value) -> Result<(), Error> {
-        self.act(Method::POST, &format!("/containers/create?name={}", segment(name)), Some(body), WORK)
+        self.act(
+            Method::POST,
+            &format!("/containers/create?name={}", segment(name)),
+            Some(body),
+            WORK,
+        )
     }
 
     /// Starts a container, unless it runs already. If the image of a system service is not here
@@ -74,7 +79,12 @@ impl Client {
     fn end(&self, name: &str, action: &str, seconds: Option<u32>) -> Result<(), Error> {
         let grace = seconds.map(|seconds| format!("?t={seconds}")).unwrap_or_default();
         let longest = LONG + Duration::from_secs(seconds.unwrap_or_default().into());
-        self.act(Method::POST, &format!("/containers/{}/{action}{grace}", segment(name)), None, longest)
+        self.act(
+            Method::POST,
+            &format!("/containers/{}/{action}{grace}", segment(name)),
+            None,
+            longest,
+        )
     }
 
     pub(crate) fn kill(&self, name: &str, signal: &str) -> Result<(), Error> {

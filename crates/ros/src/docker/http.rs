@@ -56,12 +56,18 @@ impl Http {
         let answer = Answer { http: self, request: name, time, deadline, response };
         match answer.response.status() {
             status if status.is_success() || status == StatusCode::NOT_MODIFIED => Ok(answer),
-            status => Err(answer.read().map_or_else(|error| error, |body| Error::refused(status, &body))),
+            status => {
+                Err(answer.read().map_or_else(|error| error, |body| Error::refused(status, &body)))
+            }
         }
     }
 
     /// Sends a request on a new connection. Returns when the head of the answer has arrived.
-    async fn exchange(&self, name: &str, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+    async fn exchange(
+        &self,
+        name: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Error> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|cause| Error::connecting(self.engine, &self.socket, cause))?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
@@ -90,7 +96,11 @@ impl Http {
     }
 
     fn malformed(&self, request: &str, cause: &dyn std::fmt::Display) -> Error {
-        Error::Malformed { engine: self.engine, request: request.to_owned(), cause: cause.to_string() }
+        Error::Malformed {
+            engine: self.engine,
+            request: request.to_owned(),
+            cause: cause.to_string(),
+        }
     }
 }
 

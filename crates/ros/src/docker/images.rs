@@ -11,7 +11,8 @@ const KEPT: &str = "/:@";
 impl Client {
     /// The digest of an image; None if it is not here.
     pub(crate) fn image_id(&self, name: &str) -> Result<Option<String>, Error> {
-        let found: Result<Image, Error> = self.get(&format!("/images/{}/json", encoded(name, KEPT)));
+        let found: Result<Image, Error> =
+            self.get(&format!("/images/{}/json", encoded(name, KEPT)));
         Ok(Error::absence(found)?.map(|image| image.id))
     }
 

@@ -84,7 +84,8 @@ mod tests {
     fn streams_are_taken_apart_wherever_a_piece_ends() {
         for size in 1..=FRAMES.len() {
             let mut lines = Lines::new(true);
-            let found: Vec<String> = FRAMES.chunks(size).flat_map(|piece| lines.add(piece)).collect();
+            let found: Vec<String> =
+                FRAMES.chunks(size).flat_map(|piece| lines.add(piece)).collect();
             assert_eq!(found, ["one", "err"], "pieces of {size} bytes");
             assert_eq!(lines.rest(), ["nex"]);
         }

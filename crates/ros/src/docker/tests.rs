@@ -24,7 +24,11 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("corral-docker-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "corral-docker-{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
         Folder(path)
@@ -90,7 +94,8 @@ fn with(answers: &[&'static [u8]]) -> (Folder, Client, Receiver<String>) {
 
 #[test]
 fn a_chunked_answer_is_put_together() {
-    let (_folder, client, requests) = with(&[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+    let (_folder, client, requests) =
+        with(&[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
           c\r\n[{\"Id\":\"a1\",\r\n22\r\n\"Names\":[\"/web\"],\"Ports\":null},{}]\r\n0\r\n\r\n"]);
     let found = client.containers().unwrap();
     assert_eq!((found.len(), found[0].id.as_str(), found[0].names[0].as_str()), (2, "a1", "/web"));
@@ -126,7 +131,8 @@ fn an_error_is_the_engines_own() {
 
 #[test]
 fn a_body_is_sent_as_json() {
-    let (_folder, client, requests) = with(&[b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"]);
+    let (_folder, client, requests) =
+        with(&[b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"]);
     client.create("web", &serde_json::json!({"Image": "busybox"})).unwrap();
     let request = requests.recv_timeout(SOON).unwrap();
     assert!(request.contains("content-type: application/json\r\n"), "{request}");
@@ -214,7 +220,8 @@ fn a_user_without_rights_is_sent_to_sudo() {
 
 #[test]
 fn a_log_is_read_line_by_line_until_it_is_enough() {
-    const INSPECTED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{\"Config\":{\"Tty\":false}}";
+    const INSPECTED: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{\"Config\":{\"Tty\":false}}";
     const LOG: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n\x01\0\0\0\0\0\0\x04one\n\x02\0\0\0\0\0\0\x04two\n";
     let (_folder, client, requests) = with(&[INSPECTED, LOG, INSPECTED, LOG]);
     assert_eq!(client.last_lines("web", 5), "one\ntwo");
@@ -232,7 +239,8 @@ fn a_log_is_read_line_by_line_until_it_is_enough() {
 
 #[test]
 fn a_watcher_looks_again_after_an_event_and_after_the_end_of_events() {
-    const EVENTS: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n0\r\n\r\n";
+    const EVENTS: &[u8] =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n0\r\n\r\n";
     let (_folder, client, requests) = with(&[EVENTS, EVENTS]);
     let mut looks = 0;
     let deadline = Instant::now() + SOON;

@@ -61,7 +61,9 @@ impl Access {
     /// Reads what the flags name: files, URLs, the terminal, the network cards of this machine.
     pub(super) fn resolve(&self) -> Result<Resolved> {
         let address = match self.address {
-            Some(address) => Some(network::Static::find(address, self.gateway, self.interface.as_deref())?),
+            Some(address) => {
+                Some(network::Static::find(address, self.gateway, self.interface.as_deref())?)
+            }
             None => None,
         };
         let named = self.ssh_key.iter().map(|argument| keys::named(argument));
@@ -149,7 +151,8 @@ mod tests {
 
     #[test]
     fn flags_are_a_cloud_config_that_is_right() {
-        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO me";
+        let key =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO me";
         let mut access = parse(
             "--hostname web-1 --address 10.0.0.5/24 --gateway 10.0.0.1 --dns 10.0.0.1,::1 --interface eth1",
         )
@@ -159,7 +162,8 @@ mod tests {
         let key = SshKey::parse(key).unwrap();
         resolved.keys = vec![Key { key: key.clone(), origin: "--ssh-key".to_owned() }];
         let first = format!("{} first", key.line);
-        let layer = Layer::from_value(Source::Defaults, &resolved.to_value(std::slice::from_ref(&first)));
+        let layer =
+            Layer::from_value(Source::Defaults, &resolved.to_value(std::slice::from_ref(&first)));
         assert_eq!(layer.problems, Vec::new());
         assert_eq!(
             layer.value,

@@ -22,22 +22,30 @@ pub(super) struct Disk {
 impl Disk {
     /// Examines a disk; one that is in use is rejected.
     pub(super) fn open(device: &Path) -> Result<Disk> {
-        let path = fs::canonicalize(device)
-            .with_context(|| format!("{}: no such disk; there are: {}", device.display(), describe_all()))?;
+        let path = fs::canonicalize(device).with_context(|| {
+            format!("{}: no such disk; there are: {}", device.display(), describe_all())
+        })?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let sys = Path::new("/sys/class/block").join(&name);
         if !sys.exists() {
             bail!("{} is no block device; there are: {}", device.display(), describe_all());
         }
         if sys.join("partition").exists() {
-            bail!("{} is a partition: name the whole disk, or install with -t noformat", device.display());
+            bail!(
+                "{} is a partition: name the whole disk, or install with -t noformat",
+                device.display()
+            );
         }
         if read(&sys.join("ro")) == "1" {
             bail!("{} is read-only", device.display());
         }
         let size = read(&sys.join("size")).parse::<u64>().unwrap_or(0) * 512;
-        let disk =
-            Disk { content: describe_content(&path), path, size, model: read(&sys.join("device/model")) };
+        let disk = Disk {
+            content: describe_content(&path),
+            path,
+            size,
+            model: read(&sys.join("device/model")),
+        };
         match disk.user() {
             Some(user) => bail!("{} is in use: {user}; nothing was changed", disk.path.display()),
             None => Ok(disk),
@@ -72,8 +80,9 @@ impl Disk {
             }
         }
         let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-        let swap =
-            parts.iter().find(|part| swaps.lines().any(|line| line.split(' ').next() == part.to_str()));
+        let swap = parts
+            .iter()
+            .find(|part| swaps.lines().any(|line| line.split(' ').next() == part.to_str()));
         swap.map(|part| format!("{} is swap", part.display()))
     }
 }
@@ -127,7 +136,8 @@ pub(super) fn describe_all() -> String {
 /// The disk and its partitions.
 fn parts(disk: &Path) -> Vec<PathBuf> {
     let name = disk.file_name().unwrap_or_default();
-    let items = fs::read_dir(Path::new("/sys/class/block").join(name)).into_iter().flatten().flatten();
+    let items =
+        fs::read_dir(Path::new("/sys/class/block").join(name)).into_iter().flatten().flatten();
     let children = items.filter(|item| item.path().join("partition").exists());
     let children = children.map(|item| Path::new("/dev").join(item.file_name()));
     Some(disk.to_path_buf()).into_iter().chain(children).collect()
@@ -148,7 +158,11 @@ fn describe_content(disk: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     for device in parts(disk) {
         if let Ok(Some(system)) = block::load_file_system(&device) {
-            let label = if system.label.is_empty() { String::new() } else { format!(" {:?}", system.label) };
+            let label = if system.label.is_empty() {
+                String::new()
+            } else {
+                format!(" {:?}", system.label)
+            };
             lines.push(format!("{}: {}{label}", device.display(), system.kind));
         }
     }

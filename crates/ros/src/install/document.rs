@@ -62,7 +62,13 @@ impl Document {
         let is_plain = matches!(parts.as_slice(), [] | [Part::CloudConfig(_) | Part::Unknown(_)]);
         if is_plain && parts.first() == user_data::classify(&bytes).as_ref() {
             let layer = Layer::parse_bytes(source(), &bytes);
-            return Ok(Document { name, bytes, form: Form::CloudConfig, layer, includes: Vec::new() });
+            return Ok(Document {
+                name,
+                bytes,
+                form: Form::CloudConfig,
+                layer,
+                includes: Vec::new(),
+            });
         }
         let mut layer = Layer::empty(source());
         let mut includes = Vec::new();
@@ -117,7 +123,11 @@ mod tests {
         ] {
             let document = parse(text).unwrap_or_else(|error| panic!("{text}: {error:#}"));
             assert_eq!(document.form, form, "{text}");
-            assert_eq!(document.layer.value.get("hostname").cloned().unwrap_or_default(), hostname, "{text}");
+            assert_eq!(
+                document.layer.value.get("hostname").cloned().unwrap_or_default(),
+                hostname,
+                "{text}"
+            );
         }
         assert_eq!(parse("#include\nhttps://host/more\n").unwrap().includes, ["https://host/more"]);
     }
@@ -130,7 +140,9 @@ mod tests {
         let unknown: Vec<String> = document.unknown_keys().map(ToString::to_string).collect();
         assert_eq!(
             unknown,
-            ["my.yml:2:22: ssh_authorised_keys: warning: unknown key; did you mean ssh_authorized_keys?"]
+            [
+                "my.yml:2:22: ssh_authorised_keys: warning: unknown key; did you mean ssh_authorized_keys?"
+            ]
         );
     }
 }

@@ -61,8 +61,9 @@ impl Encryption {
     /// In words, for the owner to confirm.
     pub(super) fn describe(&self) -> String {
         let file = self.key_file.as_ref().map(|file| format!("the key file {file}"));
-        let typed =
-            self.keys.len() - usize::from(self.key_file.is_some()) - usize::from(self.recovery.is_some());
+        let typed = self.keys.len()
+            - usize::from(self.key_file.is_some())
+            - usize::from(self.recovery.is_some());
         let ways = [
             self.tpm.then(|| "the TPM of this machine".to_owned()),
             file,

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Files with keys that were added by hand.
-const FILES: [&str; 2] = ["/home/rancher/.ssh/authorized_keys", "/home/docker/.ssh/authorized_keys"];
+const FILES: [&str; 2] =
+    ["/home/rancher/.ssh/authorized_keys", "/home/docker/.ssh/authorized_keys"];
 /// Origin of keys that open the running system.
 pub(super) const THIS_SYSTEM: &str = "this system";
 /// Length limit of a user name on GitHub.
@@ -42,19 +43,26 @@ pub(super) fn named(argument: &str) -> Result<Vec<Key>> {
     match SshKey::parse(argument) {
         Ok(key) => Ok(vec![Key { key, origin: "--ssh-key".to_owned() }]),
         Err(_) if Path::new(argument).exists() => {
-            let text = fs::read_to_string(argument).with_context(|| format!("--ssh-key {argument}"))?;
+            let text =
+                fs::read_to_string(argument).with_context(|| format!("--ssh-key {argument}"))?;
             listed(&text, argument)
         }
         // A path rarely has blanks in it, and a key always has.
         Err(why) if argument.contains([' ', '\t']) => bail!("--ssh-key: {why}"),
-        Err(_) => bail!("--ssh-key {argument}: neither a key, a file that is there, https://… nor gh:NAME"),
+        Err(_) => bail!(
+            "--ssh-key {argument}: neither a key, a file that is there, https://… nor gh:NAME"
+        ),
     }
 }
 
 /// GitHub serves the keys of a user as a page.
 fn github_url(name: &str) -> Result<String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if name.is_empty() || name.len() > LONGEST_NAME || name.starts_with('-') || !name.bytes().all(good) {
+    if name.is_empty()
+        || name.len() > LONGEST_NAME
+        || name.starts_with('-')
+        || !name.bytes().all(good)
+    {
         bail!("--ssh-key gh:{name}: this is no name of a user on GitHub");
     }
     Ok(format!("https://github.com/{name}.keys"))
@@ -64,7 +72,10 @@ fn fetch(url: &str, origin: &str) -> Result<Vec<Key>> {
     println!("fetching {}", shown_url(url));
     let http = Http::secure(Instant::now() + PATIENCE)?.brief();
     let text = http.get_text(url, &[]).with_context(|| format!("--ssh-key {origin}"))?;
-    listed(&text.with_context(|| format!("--ssh-key {origin}: {} is not there", shown_url(url)))?, origin)
+    listed(
+        &text.with_context(|| format!("--ssh-key {origin}: {} is not there", shown_url(url)))?,
+        origin,
+    )
 }
 
 /// The keys of a list. Lines that sshd would reject are reported; it is an error if no key is left.
@@ -81,7 +92,9 @@ fn listed(text: &str, origin: &str) -> Result<Vec<Key>> {
         let why = problems.first().map_or("it is empty", String::as_str);
         bail!("--ssh-key {origin}: there is no key: {why}");
     }
-    problems.iter().for_each(|why| println!("WARNING: --ssh-key {origin}: {why}; the line is left out"));
+    problems
+        .iter()
+        .for_each(|why| println!("WARNING: --ssh-key {origin}: {why}; the line is left out"));
     Ok(keys)
 }
 
@@ -127,7 +140,8 @@ pub(super) fn fingerprint(key: &SshKey) -> String {
 mod tests {
     use super::*;
 
-    const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
+    const LINE: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
 
     #[test]
     fn a_fingerprint_is_that_of_ssh_keygen() {

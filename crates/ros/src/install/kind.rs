@@ -39,7 +39,9 @@ impl Kind {
     pub(super) fn supported(self) -> Result<Kind> {
         match self {
             Kind::AmazonEbsPv => {
-                bail!("amazon-ebs-pv: machines without hardware virtualisation are not supported; use hybrid")
+                bail!(
+                    "amazon-ebs-pv: machines without hardware virtualisation are not supported; use hybrid"
+                )
             }
             Kind::Arm => bail!("arm: this is a system for amd64"),
             Kind::Bootstrap => bail!("bootstrap: use amazon-ebs-hvm or googlecompute"),
@@ -53,7 +55,9 @@ impl Kind {
             Kind::Efi => "GPT, started by UEFI",
             Kind::Gptsyslinux => "GPT, started by BIOS",
             Kind::Generic => "MBR, started by BIOS",
-            Kind::Raid => "GPT on each disk, started by BIOS and by UEFI, the state mirrored (md RAID1)",
+            Kind::Raid => {
+                "GPT on each disk, started by BIOS and by UEFI, the state mirrored (md RAID1)"
+            }
             Kind::Noformat => "partitions as they are, started by BIOS or UEFI",
             _ => "GPT, started by BIOS and by UEFI",
         }

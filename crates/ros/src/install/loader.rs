@@ -54,7 +54,8 @@ pub(super) fn write_boot_record(disk: &Disk, kind: Kind) -> Result<()> {
         return Ok(());
     }
     let name = if kind.has_gpt() { "gptmbr.bin" } else { "mbr.bin" };
-    let mut code = fs::read(Path::new(LOADERS).join(name)).with_context(|| format!("reading {name}"))?;
+    let mut code =
+        fs::read(Path::new(LOADERS).join(name)).with_context(|| format!("reading {name}"))?;
     code.resize(BOOT_CODE, 0);
     let device = OpenOptions::new()
         .write(true)

@@ -94,7 +94,8 @@ impl Known<'_> {
                 match found {
                     Ok(key) => ways.ways.push(self.ssh("rancher", key, &origin)),
                     Err(why) => {
-                        ways.obstacles.push(format!("{origin}: ssh_authorized_keys[{number}]: {why}"));
+                        ways.obstacles
+                            .push(format!("{origin}: ssh_authorized_keys[{number}]: {why}"));
                     }
                 }
             }
@@ -103,7 +104,8 @@ impl Known<'_> {
 
     fn add_user(&self, user: &User, is_ours: bool, ways: &mut Ways) {
         let (name, origin) = (user.name.as_str(), self.origin("/users"));
-        let mut obstacle = |why: &str| ways.obstacles.push(format!("{origin}: users: {name}: {why}"));
+        let mut obstacle =
+            |why: &str| ways.obstacles.push(format!("{origin}: users: {name}: {why}"));
         if name == "default" {
             return obstacle(
                 "it stands for rancher and is skipped: ssh_authorized_keys has the keys of rancher",
@@ -118,13 +120,18 @@ impl Known<'_> {
         if user.ssh_authorized_keys.is_empty() && user.passwd.is_empty() {
             return obstacle("it has neither ssh_authorized_keys nor passwd");
         }
-        let (keys, problems): (Vec<_>, Vec<_>) =
-            user.ssh_authorized_keys.iter().flat_map(|text| parse_lines(text)).partition(Result::is_ok);
+        let (keys, problems): (Vec<_>, Vec<_>) = user
+            .ssh_authorized_keys
+            .iter()
+            .flat_map(|text| parse_lines(text))
+            .partition(Result::is_ok);
         problems.iter().filter_map(|problem| problem.as_ref().err()).for_each(|why| obstacle(why));
         if !keys.is_empty() && name == "root" {
             obstacle("root cannot log in by ssh");
         } else if !keys.is_empty() && !is_in_ssh_group(user) {
-            obstacle("it is not in the group docker, and sshd lets in its members only: groups: [docker]");
+            obstacle(
+                "it is not in the group docker, and sshd lets in its members only: groups: [docker]",
+            );
         } else {
             ways.ways.extend(keys.into_iter().flatten().map(|key| self.ssh(name, key, &origin)));
         }
@@ -133,10 +140,13 @@ impl Known<'_> {
 
     fn add_password_of(&self, user: &User, origin: &str, ways: &mut Ways) {
         let name = &user.name;
-        let mut obstacle = |why: &str| ways.obstacles.push(format!("{origin}: users: {name}: {why}"));
+        let mut obstacle =
+            |why: &str| ways.obstacles.push(format!("{origin}: users: {name}: {why}"));
         match user.passwd.as_str() {
             "" => {}
-            _ if user.lock_passwd == Some(true) => obstacle("lock_passwd: its password does not take effect"),
+            _ if user.lock_passwd == Some(true) => {
+                obstacle("lock_passwd: its password does not take effect")
+            }
             hash if !is_password_hash(hash) => {
                 obstacle("passwd is no hash such as those in /etc/shadow: $6$…")
             }
@@ -274,9 +284,15 @@ impl Ways {
 
 fn describe(way: &Way) -> String {
     match way {
-        Way::Ssh { user, key, origin } => format!("{user} by ssh: {}, from {origin}", fingerprint(key)),
-        Way::Console { user, how, origin } => format!("{user} on the console: {how}, from {origin}"),
-        Way::Expected { from, origin } => format!("keys are expected from {from}, named by {origin}"),
+        Way::Ssh { user, key, origin } => {
+            format!("{user} by ssh: {}, from {origin}", fingerprint(key))
+        }
+        Way::Console { user, how, origin } => {
+            format!("{user} on the console: {how}, from {origin}")
+        }
+        Way::Expected { from, origin } => {
+            format!("keys are expected from {from}, named by {origin}")
+        }
     }
 }
 
@@ -290,8 +306,10 @@ mod tests {
 
     fn judge(document: &str, append: &str) -> Ways {
         let document = document.replace("KEY", KEY);
-        let layers =
-            [Layer::parse(Source::File("my.yml".to_owned()), &document), Layer::from_command_line(append)];
+        let layers = [
+            Layer::parse(Source::File("my.yml".to_owned()), &document),
+            Layer::from_command_line(append),
+        ];
         Known { layers: &layers, keys: &[], fetched: &[], terminals: &terminals(append) }.judge()
     }
 
@@ -301,16 +319,36 @@ mod tests {
         ("hostname: a", "", &[], ""),
         ("ssh_authorised_keys: [KEY]", "", &[], ""),
         ("ssh_authorized_keys: [KEY]", "", &["rancher by ssh: 256 SHA256:uWUwzekh"], ""),
-        ("ssh_authorized_keys: [ssh-ed25519 AAAA... me]", "", &[], "my.yml: ssh_authorized_keys[0]: "),
+        (
+            "ssh_authorized_keys: [ssh-ed25519 AAAA... me]",
+            "",
+            &[],
+            "my.yml: ssh_authorized_keys[0]: ",
+        ),
         ("ssh_authorized_keys: [KEY]", "rancher.ssh.daemon=false", &[], "1 ssh key(s)"),
-        ("ssh_authorized_keys: [KEY]\nrancher: {ssh: {daemon: false}}", "", &[], "ssh.daemon is false"),
+        (
+            "ssh_authorized_keys: [KEY]\nrancher: {ssh: {daemon: false}}",
+            "",
+            &[],
+            "ssh.daemon is false",
+        ),
         ("ssh_authorized_keys: [KEY]", "cc.ssh_authorized_keys=[]", &[], ""),
         ("", "cc.ssh_authorized_keys=\"[KEY]\"", &[], "no type of key"),
         ("users: [{name: joe}]", "", &[], "users: joe: it has neither"),
         ("users: [joe]", "", &[], "users: joe: it has neither"),
         ("users: [{name: joe, ssh_authorized_keys: [KEY]}]", "", &[], "not in the group docker"),
-        ("users: [{name: joe, groups: [docker], ssh_authorized_keys: [KEY]}]", "", &["joe by ssh"], ""),
-        ("users: [{name: joe, primary_group: docker, ssh_authorized_keys: [KEY]}]", "", &["joe by ssh"], ""),
+        (
+            "users: [{name: joe, groups: [docker], ssh_authorized_keys: [KEY]}]",
+            "",
+            &["joe by ssh"],
+            "",
+        ),
+        (
+            "users: [{name: joe, primary_group: docker, ssh_authorized_keys: [KEY]}]",
+            "",
+            &["joe by ssh"],
+            "",
+        ),
         ("users: [{name: docker, ssh_authorized_keys: [KEY]}]", "", &["docker by ssh"], ""),
         ("users: [{name: default, ssh_authorized_keys: [KEY]}]", "", &[], "stands for rancher"),
         (
@@ -319,11 +357,21 @@ mod tests {
             &[],
             "its shell",
         ),
-        ("users: [{name: joe, passwd: $6$s$h}]", "", &["joe on the console: password", "console only"], ""),
+        (
+            "users: [{name: joe, passwd: $6$s$h}]",
+            "",
+            &["joe on the console: password", "console only"],
+            "",
+        ),
         ("users: [{name: joe, passwd: $6$s$h, lock_passwd: true}]", "", &[], "lock_passwd"),
         ("users: [{name: joe, passwd: secret}]", "", &[], "it has neither"),
         ("users: [{name: joe, shell: /bin/fish, passwd: $6$s$h}]", "", &[], "its shell, /bin/fish"),
-        ("users: [{name: joe, shell: /bin/sh, passwd: $6$s$h}]", "", &["joe on the console", "only"], ""),
+        (
+            "users: [{name: joe, shell: /bin/sh, passwd: $6$s$h}]",
+            "",
+            &["joe on the console", "only"],
+            "",
+        ),
         (
             "users: [{name: joe, shell: /bin/fish, passwd: $6$s$h}]\nrancher: {console: debian}",
             "",
@@ -333,7 +381,12 @@ mod tests {
         ("", "rancher.autologin=ttyS1", &[], "ttyS1 has no login"),
         ("", "rancher.autologin=ttyS1 console=ttyS1,115200", &["on ttyS1, from", "only"], ""),
         ("", "rancher.autologin=ttyS0", &["on ttyS0, from", "only"], ""),
-        ("rancher: {ssh: {daemon: false}, cloud_init: {datasources: [ec2]}}", "", &[], "sources of keys"),
+        (
+            "rancher: {ssh: {daemon: false}, cloud_init: {datasources: [ec2]}}",
+            "",
+            &[],
+            "sources of keys",
+        ),
         ("ssh_authorized_keys: [\"# mine\\nKEY\\n\\nKEY\\n\"]", "", &["rancher", "rancher"], ""),
         ("ssh_authorized_keys: ['command=\"date\" KEY']", "", &[], "command runs one"),
         ("ssh_authorized_keys: ['cert-authority KEY']", "", &[], "signs certificates"),
@@ -344,10 +397,25 @@ mod tests {
             &[],
             "command runs one",
         ),
-        ("rancher: {password: secret}", "", &["rancher on the console: password, from my.yml", "only"], ""),
+        (
+            "rancher: {password: secret}",
+            "",
+            &["rancher on the console: password, from my.yml", "only"],
+            "",
+        ),
         ("", "rancher.autologin=tty1", &["without a password on tty1, from kernel", "only"], ""),
-        ("rancher: {cloud_init: {datasources: [ec2]}}", "", &["expected from ec2, named by my.yml"], ""),
-        ("", "rancher.cloud_init.datasources=[url:http://u:p@h/x]", &["expected from url:http://h/x"], ""),
+        (
+            "rancher: {cloud_init: {datasources: [ec2]}}",
+            "",
+            &["expected from ec2, named by my.yml"],
+            "",
+        ),
+        (
+            "",
+            "rancher.cloud_init.datasources=[url:http://u:p@h/x]",
+            &["expected from url:http://h/x"],
+            "",
+        ),
     ];
 
     #[test]
@@ -370,14 +438,24 @@ mod tests {
         assert!(judge("rancher: {cloud_init: {datasources: [cmdline]}}", "").ways.is_empty());
         let fetched = [("https://me:secret@host/more".to_owned(), "my.yml".to_owned())];
         let ways = Known { layers: &[], keys: &[], fetched: &fetched, terminals: &[] }.judge();
-        assert_eq!(ways.describe(), ["log in     keys are expected from https://host/more, named by my.yml"]);
+        assert_eq!(
+            ways.describe(),
+            ["log in     keys are expected from https://host/more, named by my.yml"]
+        );
     }
 
     #[test]
     fn a_key_is_named_by_where_it_was_found() {
-        let layer = Layer::parse(Source::File("flags".to_owned()), &format!("ssh_authorized_keys: [{KEY}]"));
+        let layer = Layer::parse(
+            Source::File("flags".to_owned()),
+            &format!("ssh_authorized_keys: [{KEY}]"),
+        );
         let keys = [Key { key: SshKey::parse(KEY).unwrap(), origin: "gh:octocat".to_owned() }];
         let ways = Known { layers: &[layer], keys: &keys, fetched: &[], terminals: &[] }.judge();
-        assert!(ways.describe()[0].ends_with("me@desk (ED25519), from gh:octocat"), "{:?}", ways.describe());
+        assert!(
+            ways.describe()[0].ends_with("me@desk (ED25519), from gh:octocat"),
+            "{:?}",
+            ways.describe()
+        );
     }
 }

@@ -104,7 +104,8 @@ fn plan(options: &Options, document: Option<Document>) -> Result<Plan> {
     };
     let target = target(kind, options, release.size())?;
     let append = options.append.trim().to_owned();
-    let user_config = UserConfig::prepare(&options.access, &Draft::new(document.as_ref(), &append))?;
+    let user_config =
+        UserConfig::prepare(&options.access, &Draft::new(document.as_ref(), &append))?;
     let encryption = Encryption::plan(&options.encrypt)?;
     let document = document.map(|document| document.name);
     let statedir = options.statedir.clone();
@@ -124,7 +125,8 @@ fn target(kind: Kind, options: &Options, size: u64) -> Result<Target> {
         (_, []) => bail!("which disk? -d DISK; there are: {}", disk::describe_all()),
         (Kind::Raid, [_]) => bail!("-t raid: a mirror needs two disks: -d DISK,DISK"),
         (Kind::Raid, devices) | (_, devices @ [_]) => {
-            let disks = devices.iter().map(|device| Disk::open(device)).collect::<Result<Vec<Disk>>>()?;
+            let disks =
+                devices.iter().map(|device| Disk::open(device)).collect::<Result<Vec<Disk>>>()?;
             Target::disks(disks, size)
         }
         _ => bail!("several disks are for -t raid only"),
@@ -152,10 +154,9 @@ impl Plan {
         let _claims = disks.iter().map(Disk::claim).collect::<Result<Vec<File>>>()?;
         let partitions = self.target.prepare(self.kind, self.encryption.as_ref())?;
         let arguments = self.arguments(&partitions)?;
-        partitions
-            .boot
-            .iter()
-            .try_for_each(|device| on_boot(device, |partition| self.check_boot(partition, device)))?;
+        partitions.boot.iter().try_for_each(|device| {
+            on_boot(device, |partition| self.check_boot(partition, device))
+        })?;
         // First the state, then what makes the disk bootable: no machine may ever start without the
         // configuration that lets its owner log in.
         self.write_state(&partitions.state)?;
@@ -182,7 +183,9 @@ impl Plan {
         copy::write_version(partition, &self.source, &self.release, arguments)?;
         loader::install(partition, self.kind)?;
         let versions = match partition.versions() {
-            Ok(versions) if partition.is_installed() => versions.with_default(&self.release.version),
+            Ok(versions) if partition.is_installed() => {
+                versions.with_default(&self.release.version)
+            }
             _ => Versions { default: self.release.version.clone(), others: Vec::new() },
         };
         partition.switch(&versions)?;
@@ -197,7 +200,8 @@ impl Plan {
             "{} {PARAMETERS} {BOOT_PARAMETER}=UUID={boot} rancher.state.dev=UUID={state}",
             self.kind.consoles()
         );
-        if let (Some((container, _)), Some(encryption)) = (&partitions.container, &self.encryption) {
+        if let (Some((container, _)), Some(encryption)) = (&partitions.container, &self.encryption)
+        {
             let container = target::uuid(container)?;
             line.push_str(&format!(" rancher.state.encryption.device=UUID={container}"));
             line.push_str(&encryption.parameters());
@@ -216,7 +220,8 @@ impl Plan {
 
     fn write_state(&self, device: &Path) -> Result<()> {
         target::mount_state(device, Path::new(STATE))?;
-        let written = self.user_config.write(&Path::new(STATE).join(self.statedir.trim_matches('/')));
+        let written =
+            self.user_config.write(&Path::new(STATE).join(self.statedir.trim_matches('/')));
         let closed = mounts::unmount(Path::new(STATE), false);
         written.and(closed)
     }

@@ -25,7 +25,10 @@ impl FromStr for Cidr {
         let ip: IpAddr = ip.parse().map_err(|_| format!("{ip:?} is no IP address"))?;
         let most = if ip.is_ipv6() { 128 } else { 32 };
         let prefix = prefix.parse().ok().filter(|prefix| *prefix <= most);
-        Ok(Cidr { ip, prefix: prefix.ok_or_else(|| format!("the prefix length must be 0 to {most}"))? })
+        Ok(Cidr {
+            ip,
+            prefix: prefix.ok_or_else(|| format!("the prefix length must be 0 to {most}"))?,
+        })
     }
 }
 
@@ -48,7 +51,11 @@ pub(super) struct Static {
 
 impl Static {
     /// Without an interface, that of the default route is used, or the first card.
-    pub(super) fn find(address: Cidr, gateway: Option<IpAddr>, interface: Option<&str>) -> Result<Static> {
+    pub(super) fn find(
+        address: Cidr,
+        gateway: Option<IpAddr>,
+        interface: Option<&str>,
+    ) -> Result<Static> {
         if let Some(gateway) = gateway.filter(|gateway| gateway.is_ipv6() != address.ip.is_ipv6()) {
             bail!("--gateway {gateway}: it is of another family than --address {address}");
         }
@@ -57,8 +64,9 @@ impl Static {
             None => {
                 let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
                 let name = default_route(&routes).or_else(first_card);
-                let name =
-                    name.context("--address: this machine has no network card; name it by --interface")?;
+                let name = name.context(
+                    "--address: this machine has no network card; name it by --interface",
+                )?;
                 (key_of(&name), name)
             }
         };
@@ -90,7 +98,11 @@ impl fmt::Display for Static {
 fn key_of(name: &str) -> String {
     let folder = sysfs(name);
     let mac = fs::read_to_string(folder.join("address")).unwrap_or_default().trim().to_owned();
-    if folder.join("device").exists() && !mac.is_empty() { format!("mac={mac}") } else { name.to_owned() }
+    if folder.join("device").exists() && !mac.is_empty() {
+        format!("mac={mac}")
+    } else {
+        name.to_owned()
+    }
 }
 
 fn sysfs(name: &str) -> PathBuf {
@@ -123,7 +135,8 @@ mod tests {
 
     #[test]
     fn the_default_route_with_the_least_metric_names_the_interface() {
-        let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
+        let head =
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
         let table = format!(
             "{head}\neth0\t0002000A\t00000000\t0001\t0\t0\t1\t00FFFFFF\t0\t0\t0\n\
              wan1\t00000000\t0202000A\t0003\t0\t0\t1002\t00000000\t0\t0\t0\n\
@@ -142,7 +155,8 @@ mod tests {
             found.to_value(),
             json!({"eth0": {"address": "2001:db8::5/64", "gateway_ipv6": "fe80::1", "dhcp": false}})
         );
-        let why = Static::find(address, Some("10.0.0.1".parse().unwrap()), Some("eth0")).unwrap_err();
+        let why =
+            Static::find(address, Some("10.0.0.1".parse().unwrap()), Some("eth0")).unwrap_err();
         assert!(why.to_string().contains("another family"), "{why}");
     }
 }

@@ -48,7 +48,8 @@ fn hash(password: &[u8]) -> Result<String> {
         bail!("a password cannot have a NUL in it");
     }
     let mut salt = [0_u8; SALT];
-    rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty()).context("making a salt")?;
+    rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty())
+        .context("making a salt")?;
     hash_with(password, &salt)
 }
 
@@ -66,7 +67,11 @@ mod tests {
         // As `openssl passwd -6 -salt 'rounds=5000$................'`: a dot encodes six zero bits.
         let found = hash_with(b"open sesame", &[0; SALT]).unwrap();
         assert_eq!(found, EXPECTED);
-        assert_ne!(hash(b"open sesame").unwrap(), hash(b"open sesame").unwrap(), "the salt is random");
+        assert_ne!(
+            hash(b"open sesame").unwrap(),
+            hash(b"open sesame").unwrap(),
+            "the salt is random"
+        );
     }
 
     #[test]

@@ -86,7 +86,9 @@ impl Target {
     pub(super) fn existing(boot: Option<&Path>, state: Option<&Path>) -> Result<Target> {
         let one = |label: &str, found: Vec<PathBuf>| match found.as_slice() {
             [device] => Ok(device.clone()),
-            [] => bail!("-t noformat: no partition is labelled {label}: make one, and a file system on it"),
+            [] => bail!(
+                "-t noformat: no partition is labelled {label}: make one, and a file system on it"
+            ),
             several => bail!("-t noformat: {label} is on several: {several:?}"),
         };
         let named = |label: &str, device: Option<&Path>| match device {
@@ -117,7 +119,11 @@ impl Target {
     }
 
     /// Creates the partitions and their file systems, unless they are the owner's.
-    pub(super) fn prepare(&self, kind: Kind, encryption: Option<&Encryption>) -> Result<Partitions> {
+    pub(super) fn prepare(
+        &self,
+        kind: Kind,
+        encryption: Option<&Encryption>,
+    ) -> Result<Partitions> {
         match self {
             Target::Existing { boot, state } => {
                 Ok(Partitions { boot: vec![boot.clone()], state: state.clone(), container: None })
@@ -139,16 +145,21 @@ impl Target {
                 format!("boot       {}", boot.display()),
                 format!("state      {} (what is on it stays)", state.display()),
             ],
-            Target::Disks { disks, boot_size } => {
-                disks.iter().flat_map(|disk| describe_disk(disk, *boot_size, disks.len() > 1)).collect()
-            }
+            Target::Disks { disks, boot_size } => disks
+                .iter()
+                .flat_map(|disk| describe_disk(disk, *boot_size, disks.len() > 1))
+                .collect(),
         }
     }
 }
 
 fn describe_disk(disk: &Disk, boot_size: u64, mirrored: bool) -> Vec<String> {
-    let mut lines =
-        vec![format!("disk       {} {} {}", disk.path.display(), size::of_disk(disk.size), disk.model)];
+    let mut lines = vec![format!(
+        "disk       {} {} {}",
+        disk.path.display(),
+        size::of_disk(disk.size),
+        disk.model
+    )];
     lines.extend(disk.content.iter().map(|content| format!("erased     {content}")));
     let (boot, state) = (boot_of(&disk.path), state_of(&disk.path));
     let kind = if mirrored { "ext4, mirrored" } else { "ext4" };
@@ -218,7 +229,9 @@ fn format(disks: &[Disk], encryption: Option<&Encryption>) -> Result<Partitions>
     println!("formatting {} and {}", names(&boot), names(&states));
     for device in &boot {
         program::run(
-            Command::new("/usr/sbin/mkfs.fat").args(["-F", "32", "-n", LABEL, "-i", &serial]).arg(device),
+            Command::new("/usr/sbin/mkfs.fat")
+                .args(["-F", "32", "-n", LABEL, "-i", &serial])
+                .arg(device),
         )?;
     }
     let state = match states.as_slice() {
@@ -244,7 +257,12 @@ fn mirror(devices: &[PathBuf]) -> Result<PathBuf> {
     let mut free = free.filter(|device| !device.exists());
     let array = free.next().context("there are too many arrays")?;
     let mut mdadm = Command::new("/usr/sbin/mdadm");
-    mdadm.arg("--create").arg(&array).args(["--run", "--level=1", "--metadata=1.2", "--homehost=any"]);
+    mdadm.arg("--create").arg(&array).args([
+        "--run",
+        "--level=1",
+        "--metadata=1.2",
+        "--homehost=any",
+    ]);
     mdadm.args(["--name=RANCHER_STATE", &format!("--raid-devices={}", devices.len())]);
     program::run(mdadm.args(devices)).context("making the mirror")?;
     Ok(array)
@@ -266,5 +284,7 @@ pub(super) fn mount_state(device: &Path, target: &Path) -> Result<()> {
 /// The UUID of the file system on a partition.
 pub(super) fn uuid(device: &Path) -> Result<String> {
     let system = block::load_file_system(device)?;
-    system.map(|system| system.uuid).with_context(|| format!("{} has no file system", device.display()))
+    system
+        .map(|system| system.uuid)
+        .with_context(|| format!("{} has no file system", device.display()))
 }

@@ -29,7 +29,8 @@ const SOURCES: &str = "/rancher/cloud_init/datasources";
 
 /// Files of an earlier installation on a state that is not formatted. All of them would override
 /// what is written here, or replace it.
-const EARLIER: [&str; 5] = ["cloud-config.yml", "cloud-config.d", USER_DATA, "confirm", "last-good"];
+const EARLIER: [&str; 5] =
+    ["cloud-config.yml", "cloud-config.d", USER_DATA, "confirm", "last-good"];
 
 /// A file below the folder of the configuration; None if there is none.
 type File = (&'static str, Option<Vec<u8>>);
@@ -63,9 +64,9 @@ pub(super) struct Missing {
 
 impl Draft<'_> {
     pub(super) fn new<'a>(document: Option<&'a Document>, append: &str) -> Draft<'a> {
-        let includes = document
-            .into_iter()
-            .flat_map(|document| document.includes.iter().map(|url| (url.clone(), document.name.clone())));
+        let includes = document.into_iter().flat_map(|document| {
+            document.includes.iter().map(|url| (url.clone(), document.name.clone()))
+        });
         let mut fetched: Vec<(String, String)> = includes.collect();
         fetched.extend(url_on_command_line(append).map(|url| (url, "--append".to_owned())));
         Draft {
@@ -85,7 +86,8 @@ impl Draft<'_> {
             key: key && keys::of_this_system()?.is_empty(),
             password: !access.password && !ways.has_password(),
             hostname: access.hostname.is_none() && said.get("hostname").is_none(),
-            address: access.address.is_none() && said.pointer("/rancher/network/interfaces").is_none(),
+            address: access.address.is_none()
+                && said.pointer("/rancher/network/interfaces").is_none(),
         })
     }
 
@@ -100,15 +102,21 @@ impl Draft<'_> {
     }
 
     fn keys_of_document(&self) -> Vec<String> {
-        let keys = self.document.and_then(|document| document.layer.value.get("ssh_authorized_keys"));
+        let keys =
+            self.document.and_then(|document| document.layer.value.get("ssh_authorized_keys"));
         let keys = keys.and_then(Value::as_array).into_iter().flatten();
         keys.filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
     fn judge(&self, said: &Resolved) -> Ways {
         let layers = self.layers(said);
-        Known { layers: &layers, keys: &said.keys, fetched: &self.fetched, terminals: &self.terminals }
-            .judge()
+        Known {
+            layers: &layers,
+            keys: &said.keys,
+            fetched: &self.fetched,
+            terminals: &self.terminals,
+        }
+        .judge()
     }
 
     /// What was checked, what looked like a way to log in, and how to add one.
@@ -125,7 +133,10 @@ impl Draft<'_> {
         lines.extend(unknown.map(ToString::to_string));
         lines.extend(ways.obstacles.iter().cloned());
         if let Some(document) = self.document.filter(|document| document.form == Form::UserData) {
-            lines.push(format!("{}: what its scripts or services let in is not known", document.name));
+            lines.push(format!(
+                "{}: what its scripts or services let in is not known",
+                document.name
+            ));
         }
         lines.push(
             "--ssh-key KEY|FILE|gh:NAME adds a key, --password a password for the console; --no-login installs \
@@ -143,7 +154,12 @@ impl Draft<'_> {
         let plain = of_form(Form::CloudConfig).map(|document| document.bytes.clone());
         let user_data = of_form(Form::UserData).map(|document| document.bytes.clone());
         let source = user_data.is_some().then(|| self.user_data_source()).transpose()?;
-        Ok(vec![(DOCUMENT, plain), (FLAGS, flags), (USER_DATA, user_data), (USER_DATA_SOURCE, source)])
+        Ok(vec![
+            (DOCUMENT, plain),
+            (FLAGS, flags),
+            (USER_DATA, user_data),
+            (USER_DATA_SOURCE, source),
+        ])
     }
 
     /// The new machine's cloud-init reads the document like one on a drive.
@@ -155,7 +171,9 @@ impl Draft<'_> {
             );
         }
         let mut sources = vec![format!("file:/{CONF}/{USER_DATA}")];
-        sources.extend(corral_config::resolve(&[corral_config::defaults()]).rancher.cloud_init.datasources);
+        sources.extend(
+            corral_config::resolve(&[corral_config::defaults()]).rancher.cloud_init.datasources,
+        );
         cloud_config(&json!({"rancher": {"cloud_init": {"datasources": sources}}}))
     }
 }
@@ -225,7 +243,8 @@ fn set_aside(conf: &Path, name: &str) -> Result<()> {
         Err(_) => Ok(()),
     }
     .with_context(|| format!("removing {}", to.display()))?;
-    fs::rename(&from, &to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))
+    fs::rename(&from, &to)
+        .with_context(|| format!("renaming {} to {}", from.display(), to.display()))
 }
 
 fn cloud_config(value: &Value) -> Result<Vec<u8>> {
@@ -238,7 +257,8 @@ mod tests {
     use super::*;
     use corral_config::ssh_key::SshKey;
 
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO me";
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO me";
 
     fn document(text: &str) -> Document {
         Document::parse("my.yml".to_owned(), text.as_bytes().to_vec()).unwrap()
@@ -249,7 +269,12 @@ mod tests {
         Ok(vec![Key { key, origin: keys::THIS_SYSTEM.to_owned() }])
     }
 
-    fn judge(text: &str, append: &str, no_login: bool, here: fn() -> Result<Vec<Key>>) -> Result<UserConfig> {
+    fn judge(
+        text: &str,
+        append: &str,
+        no_login: bool,
+        here: fn() -> Result<Vec<Key>>,
+    ) -> Result<UserConfig> {
         let document = document(text);
         UserConfig::judge(Resolved::default(), &Draft::new(Some(&document), append), no_login, here)
     }
@@ -276,8 +301,14 @@ mod tests {
         ] {
             assert!(why.contains(part), "{part}: {why}");
         }
-        assert!(judge("#!/bin/sh\n", "", false, nothing_here).unwrap_err().to_string().contains("scripts"));
-        let none = UserConfig::judge(Resolved::default(), &Draft::new(None, ""), false, nothing_here);
+        assert!(
+            judge("#!/bin/sh\n", "", false, nothing_here)
+                .unwrap_err()
+                .to_string()
+                .contains("scripts")
+        );
+        let none =
+            UserConfig::judge(Resolved::default(), &Draft::new(None, ""), false, nothing_here);
         assert!(none.unwrap_err().to_string().contains("no way to log in"));
         let config = judge(text, "", true, nothing_here).unwrap();
         assert_eq!(config.lines, ["log in     NO WAY IS KNOWN (--no-login)"]);
@@ -298,9 +329,19 @@ mod tests {
             ("hostname: a", "cloud-config-url=http://host/x", false),
             ("rancher: {password: secret, ssh: {daemon: false}}", "", false),
         ] {
-            let config = judge(text, append, false, key_here).unwrap_or_else(|why| panic!("{text}: {why}"));
-            assert_eq!(config.lines.iter().any(|line| line == along), expected, "{text}: {:?}", config.lines);
-            assert_eq!(file(&config, FLAGS).is_some_and(|text| text.contains(KEY)), expected, "{text}");
+            let config =
+                judge(text, append, false, key_here).unwrap_or_else(|why| panic!("{text}: {why}"));
+            assert_eq!(
+                config.lines.iter().any(|line| line == along),
+                expected,
+                "{text}: {:?}",
+                config.lines
+            );
+            assert_eq!(
+                file(&config, FLAGS).is_some_and(|text| text.contains(KEY)),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -308,13 +349,15 @@ mod tests {
 
     #[test]
     fn keys_by_flags_stand_beside_those_of_the_document() {
-        let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB two";
+        let other =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB two";
         let said = Resolved {
             keys: vec![Key { key: SshKey::parse(other).unwrap(), origin: "--ssh-key".to_owned() }],
             ..Resolved::default()
         };
         let document = document(KEY_DOCUMENT);
-        let config = UserConfig::judge(said, &Draft::new(Some(&document), ""), false, nothing_here).unwrap();
+        let config =
+            UserConfig::judge(said, &Draft::new(Some(&document), ""), false, nothing_here).unwrap();
         assert_eq!(config.lines.len(), 2);
         assert!(config.lines[0].ends_with("other (ED25519), from my.yml"), "{:?}", config.lines);
         assert!(config.lines[1].ends_with("two (ED25519), from --ssh-key"), "{:?}", config.lines);
@@ -368,7 +411,12 @@ mod tests {
             fs::write(conf.join("docker"), "DOCKER_OPTS=").unwrap();
             judge("hostname: a", "", false, key_here).unwrap().write(&root).unwrap();
             let there = |name: &str| conf.join(name).exists();
-            assert!(!there("cloud-config.yml") && !there("last-good") && there(FLAGS) && there("docker"));
+            assert!(
+                !there("cloud-config.yml")
+                    && !there("last-good")
+                    && there(FLAGS)
+                    && there("docker")
+            );
             assert!(there("cloud-config.yml.before-install"));
             assert!(there("last-good.before-install/way-in.json"));
         }

@@ -46,14 +46,19 @@ fn fill_in_access(access: &Access, draft: &Draft<'_>) -> Result<Access> {
     let missing = draft.missing(access)?;
     let mut access = access.clone();
     if missing.key {
-        let is_key = |answer: &str| keys::named(answer).map(drop).map_err(|error| format!("{error:#}"));
-        access.ssh_key.extend(input("ssh key (its line, a file, gh:NAME), empty for none", is_key)?);
+        let is_key =
+            |answer: &str| keys::named(answer).map(drop).map_err(|error| format!("{error:#}"));
+        access
+            .ssh_key
+            .extend(input("ssh key (its line, a file, gh:NAME), empty for none", is_key)?);
     }
     if missing.password && !access.password_stdin {
-        access.password_hash = password::ask("Password of rancher for the console, empty for none: ")?;
+        access.password_hash =
+            password::ask("Password of rancher for the console, empty for none: ")?;
     }
     if missing.hostname {
-        access.hostname = input("Host name, empty for that of DHCP", |answer| parses(answer, hostname))?;
+        access.hostname =
+            input("Host name, empty for that of DHCP", |answer| parses(answer, hostname))?;
     }
     if missing.address {
         let address = "Static address (192.168.1.5/24), empty for DHCP";
@@ -85,7 +90,11 @@ fn choose(what: &str, items: &[String], at_first: usize) -> Result<usize> {
 
 fn describe(kind: &Kind) -> String {
     let Some(value) = kind.to_possible_value() else { return String::new() };
-    format!("{:<16} {}", value.get_name(), value.get_help().map(ToString::to_string).unwrap_or_default())
+    format!(
+        "{:<16} {}",
+        value.get_name(),
+        value.get_help().map(ToString::to_string).unwrap_or_default()
+    )
 }
 
 /// One line; None if it is empty. A typing error is reported at once, so that it can be corrected.
@@ -98,7 +107,10 @@ fn input(prompt: &str, check: impl Fn(&str) -> Result<(), String>) -> Result<Opt
     Ok(Some(answer).filter(|answer| !answer.is_empty()))
 }
 
-fn parses<T, E: ToString>(answer: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<(), String> {
+fn parses<T, E: ToString>(
+    answer: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<(), String> {
     parse(answer).map(drop).map_err(|error| error.to_string())
 }
 

@@ -23,9 +23,13 @@ struct Quiet {
 impl Quiet {
     fn open(path: &Path) -> Result<Quiet> {
         let mut options = File::options();
-        options.read(true).write(true).custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed());
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed());
         let terminal = options.open(path).with_context(|| format!("opening {}", path.display()))?;
-        let before = tcgetattr(&terminal).with_context(|| format!("{} is no terminal", path.display()))?;
+        let before =
+            tcgetattr(&terminal).with_context(|| format!("{} is no terminal", path.display()))?;
         let mut quiet = before.clone();
         quiet.local_modes |= LocalModes::ICANON;
         quiet.local_modes &= !LocalModes::ECHO;
@@ -54,8 +58,10 @@ impl Drop for Quiet {
 
 /// Asks on all consoles. None if no user answers in time.
 pub(super) fn ask(question: &str, deadline: Instant) -> Result<Option<Secret>> {
-    let mut terminals: Vec<Quiet> =
-        consoles().iter().filter_map(|name| Quiet::open(&Path::new("/dev").join(name)).ok()).collect();
+    let mut terminals: Vec<Quiet> = consoles()
+        .iter()
+        .filter_map(|name| Quiet::open(&Path::new("/dev").join(name)).ok())
+        .collect();
     for terminal in &mut terminals {
         let _ = terminal.ask(&format!("\r\n{question}"));
     }
@@ -78,7 +84,8 @@ pub(super) fn ask(question: &str, deadline: Instant) -> Result<Option<Secret>> {
 
 /// Asks on the controlling terminal of this command.
 pub(crate) fn ask_here(question: &str) -> Result<Secret> {
-    let mut terminal = Quiet::open(Path::new("/dev/tty")).context("a secret is asked for on a terminal")?;
+    let mut terminal =
+        Quiet::open(Path::new("/dev/tty")).context("a secret is asked for on a terminal")?;
     terminal.ask(question)?;
     terminal.answer()
 }

@@ -28,7 +28,9 @@ impl std::str::FromStr for KeyFile {
 
     fn from_str(text: &str) -> Result<KeyFile> {
         match text.split_once(":/") {
-            Some((drive, path)) if !drive.is_empty() && !path.is_empty() && !path.contains("..") => {
+            Some((drive, path))
+                if !drive.is_empty() && !path.is_empty() && !path.contains("..") =>
+            {
                 Ok(KeyFile { drive: drive.to_owned(), path: path.to_owned() })
             }
             _ => bail!("key file {text:?}: expected DRIVE:/PATH, as in LABEL=KEYS:/state.key"),
@@ -51,7 +53,8 @@ impl KeyFile {
             several => bail!("key file {self}: there are several such drives: {several:?}"),
         };
         let system = block::load_file_system(&device)?;
-        let kind = system.with_context(|| format!("key file {self}: no file system on the drive"))?.kind;
+        let kind =
+            system.with_context(|| format!("key file {self}: no file system on the drive"))?.kind;
         // Many drivers are loaded already, or are built in.
         let _ = modules::load(&[kind]);
         fs::create_dir_all(MOUNT_POINT)?;
@@ -100,9 +103,19 @@ mod tests {
     #[test]
     fn a_key_file_is_a_drive_and_a_path() -> Result<()> {
         let file: KeyFile = "LABEL=KEYS:/a/state.key".parse()?;
-        assert_eq!(file, KeyFile { drive: "LABEL=KEYS".to_owned(), path: "a/state.key".to_owned() });
+        assert_eq!(
+            file,
+            KeyFile { drive: "LABEL=KEYS".to_owned(), path: "a/state.key".to_owned() }
+        );
         assert_eq!(file.to_string(), "LABEL=KEYS:/a/state.key");
-        for bad in ["", "/state.key", "LABEL=KEYS", "LABEL=KEYS:state.key", ":/state.key", "/dev/sdb:/../x"] {
+        for bad in [
+            "",
+            "/state.key",
+            "LABEL=KEYS",
+            "LABEL=KEYS:state.key",
+            ":/state.key",
+            "/dev/sdb:/../x",
+        ] {
             assert!(bad.parse::<KeyFile>().is_err(), "{bad}");
         }
         Ok(())

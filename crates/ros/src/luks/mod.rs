@@ -80,7 +80,9 @@ pub(crate) fn unlock(container: &Path, key_file: Option<&KeyFile>) -> Result<Ope
     if let Some(file) = key_file {
         match file.read().and_then(|key| try_open(container, &[], Some(&key))) {
             Ok(None) => return opened(container),
-            Ok(Some(why)) => println!("corral: {file} does not open {}: {why}", container.display()),
+            Ok(Some(why)) => {
+                println!("corral: {file} does not open {}: {why}", container.display())
+            }
             Err(error) => println!("corral: {error:#}"),
         }
     }
@@ -92,7 +94,11 @@ fn ask_and_open(container: &Path) -> Result<Opened> {
     let question = format!("Passphrase of {}: ", container.display());
     for _ in 0..TRIES {
         let Some(passphrase) = console::ask(&question, Instant::now() + PATIENCE)? else {
-            bail!("nobody gave the passphrase of {} within {} s", container.display(), PATIENCE.as_secs());
+            bail!(
+                "nobody gave the passphrase of {} within {} s",
+                container.display(),
+                PATIENCE.as_secs()
+            );
         };
         match try_open(container, &[], Some(&passphrase))? {
             None => return opened(container),
@@ -114,7 +120,9 @@ pub(crate) fn open(container: &Path, key: &Secret) -> Result<Opened> {
 pub(crate) fn format(device: &Path, key: &Secret) -> Result<()> {
     load_modules();
     let mut cryptsetup = Command::new(CRYPTSETUP);
-    cryptsetup.args(["luksFormat", "--type", "luks2", "--batch-mode", "--key-file"]).arg(key.path());
+    cryptsetup
+        .args(["luksFormat", "--type", "luks2", "--batch-mode", "--key-file"])
+        .arg(key.path());
     // A boot has to derive the key again, perhaps with less memory than this machine has now.
     cryptsetup.args(["--pbkdf-memory", &memory_for_keys().to_string()]).arg(device);
     run(&mut cryptsetup)?.map_or(Ok(()), |why| bail!("encrypting {}: {why}", device.display()))
@@ -123,9 +131,15 @@ pub(crate) fn format(device: &Path, key: &Secret) -> Result<()> {
 /// Adds a key to the container.
 pub(crate) fn add_key(container: &Path, old: &Secret, new: &Secret) -> Result<()> {
     let mut cryptsetup = Command::new(CRYPTSETUP);
-    cryptsetup.args(["luksAddKey", "--batch-mode", "--pbkdf-memory", &memory_for_keys().to_string()]);
+    cryptsetup.args([
+        "luksAddKey",
+        "--batch-mode",
+        "--pbkdf-memory",
+        &memory_for_keys().to_string(),
+    ]);
     cryptsetup.arg("--key-file").arg(old.path()).arg(container).arg(new.path());
-    run(&mut cryptsetup)?.map_or(Ok(()), |why| bail!("adding a key to {}: {why}", container.display()))
+    run(&mut cryptsetup)?
+        .map_or(Ok(()), |why| bail!("adding a key to {}: {why}", container.display()))
 }
 
 /// Enrolls the TPM of this machine as a key.

@@ -18,7 +18,8 @@ pub(crate) struct Secret(File);
 impl Secret {
     pub(crate) fn new(bytes: &[u8]) -> Result<Secret> {
         // Without CLOEXEC: child processes read it.
-        let file = rustix::fs::memfd_create("key", MemfdFlags::empty()).context("making room for a key")?;
+        let file = rustix::fs::memfd_create("key", MemfdFlags::empty())
+            .context("making room for a key")?;
         let mut file = File::from(file);
         file.write_all(bytes).context("keeping a key")?;
         Ok(Secret(file))

@@ -36,7 +36,8 @@ impl BootSet {
         let lock = File::create(LOCK).with_context(|| format!("making {LOCK}"))?;
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             println!("waiting for another command that changes the boot partition");
-            rustix::fs::flock(&lock, FlockOperation::LockExclusive).context("locking the boot partition")?;
+            rustix::fs::flock(&lock, FlockOperation::LockExclusive)
+                .context("locking the boot partition")?;
         }
         let mut set = BootSet { partitions: Vec::new(), _lock: lock };
         for (number, device) in boot_partition::find(Some(reference)).iter().enumerate() {

@@ -27,7 +27,8 @@ pub(crate) fn write_version(
     let folder = partition.folder(&release.version);
     partition.clear(&release.version)?;
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let mut progress = Progress::new(&format!("writing version {}", release.version), release.size());
+    let mut progress =
+        Progress::new(&format!("writing version {}", release.version), release.size());
     for part in release.parts() {
         write_part(&folder.join(&part.name), source.read(part)?, part, &mut progress)?;
     }
@@ -40,11 +41,16 @@ pub(crate) fn write_version(
 
 /// Reads a complete release from its source, and compares it with its manifest.
 pub(crate) fn check(source: &Source, release: &Release) -> Result<()> {
-    let mut progress = Progress::new(&format!("checking version {}", release.version), release.size());
+    let mut progress =
+        Progress::new(&format!("checking version {}", release.version), release.size());
     for part in release.parts() {
         let found = copy_hashed(source.read(part)?, std::io::sink(), part, &mut progress)?;
         if found != part.digest {
-            bail!("{} of the release is damaged: it is {found} instead of {}", part.name, part.digest);
+            bail!(
+                "{} of the release is damaged: it is {found} instead of {}",
+                part.name,
+                part.digest
+            );
         }
     }
     progress.done();
@@ -73,7 +79,12 @@ pub(crate) fn verify(partition: &BootPartition, release: &Release) -> Result<()>
     Ok(())
 }
 
-fn write_part(path: &Path, from: Box<dyn Read>, part: &Part, progress: &mut Progress) -> Result<()> {
+fn write_part(
+    path: &Path,
+    from: Box<dyn Read>,
+    part: &Part,
+    progress: &mut Progress,
+) -> Result<()> {
     let mut file = File::create(path).with_context(|| format!("making {}", path.display()))?;
     let found = copy_hashed(from, &mut file, part, progress)
         .with_context(|| format!("writing {}", path.display()))?;

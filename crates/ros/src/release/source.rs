@@ -95,7 +95,8 @@ impl Source {
         match self {
             Source::Folder(folder) => {
                 let manifest = folder.join("release.json");
-                let bytes = fs::read(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
+                let bytes = fs::read(&manifest)
+                    .with_context(|| format!("reading {}", manifest.display()))?;
                 let signature = fs::read_to_string(folder.join("release.sig")).unwrap_or_default();
                 Release::parse(bytes, signature)
             }
@@ -108,7 +109,9 @@ impl Source {
         match self {
             Source::Folder(folder) => {
                 let path = folder.join(&part.name);
-                Ok(Box::new(File::open(&path).with_context(|| format!("opening {}", path.display()))?))
+                Ok(Box::new(
+                    File::open(&path).with_context(|| format!("opening {}", path.display()))?,
+                ))
             }
             Source::Archive(archive) => Ok(Box::new(archive.member(&blob(&part.digest))?)),
         }
@@ -146,10 +149,12 @@ impl Archive {
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         let mut archive = tar::Archive::new(file);
         let mut members = BTreeMap::new();
-        let entries = archive.entries_with_seek().with_context(|| format!("reading {}", path.display()))?;
+        let entries =
+            archive.entries_with_seek().with_context(|| format!("reading {}", path.display()))?;
         for entry in entries {
-            let entry =
-                entry.with_context(|| no_release(path, "it is no tar archive with an OCI image layout"))?;
+            let entry = entry.with_context(|| {
+                no_release(path, "it is no tar archive with an OCI image layout")
+            })?;
             let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             members.insert(name, (entry.raw_file_position(), entry.size()));
         }
@@ -157,9 +162,12 @@ impl Archive {
     }
 
     fn member(&self, name: &str) -> Result<Take<File>> {
-        let (offset, length) =
-            self.members.get(name).with_context(|| no_release(&self.path, &format!("it has no {name}")))?;
-        let mut file = File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
+        let (offset, length) = self
+            .members
+            .get(name)
+            .with_context(|| no_release(&self.path, &format!("it has no {name}")))?;
+        let mut file =
+            File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
         file.seek(SeekFrom::Start(*offset))?;
         Ok(file.take(*length))
     }
@@ -175,7 +183,8 @@ impl Archive {
         let index = parse_index(&self.text("index.json")?)
             .with_context(|| format!("reading {}", self.path.display()))?;
         let manifest = self.text(&blob(&index.manifest))?;
-        let signature = index.signature.and_then(|digest| parse_signature(&self.text(&blob(&digest)).ok()?));
+        let signature =
+            index.signature.and_then(|digest| parse_signature(&self.text(&blob(&digest)).ok()?));
         Release::parse(manifest, signature.unwrap_or_default())
     }
 }

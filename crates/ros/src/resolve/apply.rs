@@ -80,7 +80,9 @@ fn put_back_all(
 
 fn line_of(change: &FileChange) -> String {
     match change {
-        FileChange::Write { path, .. } | FileChange::Remove { path } => format!("{}\n", path.display()),
+        FileChange::Write { path, .. } | FileChange::Remove { path } => {
+            format!("{}\n", path.display())
+        }
     }
 }
 
@@ -117,7 +119,8 @@ pub(super) fn publish(root: &Root, resolved: &Resolved, is_applied: bool) -> Res
 
 /// The files for that. If PID 1 applies this configuration now, `applied.json` is written last.
 pub(super) fn publication(resolved: &Resolved, is_applied: bool) -> Result<Vec<FileChange>> {
-    let effective = EffectiveConfig { config: resolved.config.clone(), problems: resolved.problems.clone() };
+    let effective =
+        EffectiveConfig { config: resolved.config.clone(), problems: resolved.problems.clone() };
     let text = serde_json::to_vec(&effective)?;
     // Readable by root only: it contains secrets.
     let applied = is_applied.then(|| FileChange::write(APPLIED, text.clone(), 0o600));
@@ -128,7 +131,8 @@ pub(super) fn publication(resolved: &Resolved, is_applied: bool) -> Result<Vec<F
     } else {
         FileChange::remove(paths::SHOW_LOGS)
     });
-    let errors = resolved.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let errors =
+        resolved.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     changes.push(if errors == 0 {
         FileChange::remove(NOTICE)
     } else {

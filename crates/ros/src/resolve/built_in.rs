@@ -23,12 +23,18 @@ const SYSTEM: &str = "/usr/share/ros";
 const KEY: &str = "rancher.services";
 
 /// The services of the image, as it defines them.
-pub(super) fn load(root: &Root, environment: &Environment, problems: &mut Vec<Problem>) -> Vec<Service> {
+pub(super) fn load(
+    root: &Root,
+    environment: &Environment,
+    problems: &mut Vec<Problem>,
+) -> Vec<Service> {
     let mut services = Vec::new();
     for path in files(root) {
         match parse_with(&path.display().to_string(), &root.text(&path), environment) {
             Ok(file) => services.extend(file.services),
-            Err(error) => problems.push(problem::error("services of the system", &error.to_string())),
+            Err(error) => {
+                problems.push(problem::error("services of the system", &error.to_string()))
+            }
         }
     }
     services.iter_mut().for_each(|service| service.built_in = true);
@@ -55,7 +61,10 @@ fn files(root: &Root) -> Vec<PathBuf> {
     }
     let text = root.text(Path::new(SYSTEM).join("os.yml"));
     let names = yaml::from_str::<Os>(&text).map(|os| os.services).unwrap_or_default();
-    names.iter().map(|name| Path::new(SYSTEM).join("services").join(name).join("compose.yml")).collect()
+    names
+        .iter()
+        .map(|name| Path::new(SYSTEM).join("services").join(name).join("compose.yml"))
+        .collect()
 }
 
 /// Removes definitions under built-in names: they are no services of their own.
@@ -91,15 +100,18 @@ pub(super) fn amend_by_config(
 fn refused_in_config(layers: &[Layer], parts: &[&str], refusal: &Refusal) -> Problem {
     let find = |layer: &Layer| {
         let definition = parts.iter().try_fold(&layer.tree, |node, part| node.get(part))?;
-        let node = if refusal.key.is_empty() { definition } else { definition.get(&refusal.key)? };
+        let node =
+            if refusal.key.is_empty() { definition } else { definition.get(&refusal.key)? };
         Some((layer.source.to_string(), node.key_at))
     };
-    let (source, at) = layers.iter().rev().find_map(find).unwrap_or((KEY.to_owned(), Position::default()));
+    let (source, at) =
+        layers.iter().rev().find_map(find).unwrap_or((KEY.to_owned(), Position::default()));
     refused(&source, at, &format!("{KEY}.{}", path::join(&[parts[2].to_owned()])), refusal)
 }
 
 fn refused(source: &str, at: Position, key: &str, refusal: &Refusal) -> Problem {
-    let key = if refusal.key.is_empty() { key.to_owned() } else { format!("{key}.{}", refusal.key) };
+    let key =
+        if refusal.key.is_empty() { key.to_owned() } else { format!("{key}.{}", refusal.key) };
     Problem::new(Severity::Error, source, at, &key, refusal.why.clone())
 }
 
@@ -113,7 +125,8 @@ pub(super) fn amend_by_file(
     let names: BTreeSet<&str> = services.iter().map(|service| service.name.as_str()).collect();
     let (rest, taken) = split(tree, &names);
     for (name, node) in taken {
-        let Some(service) = services.iter_mut().find(|service| service.name.as_str() == name) else {
+        let Some(service) = services.iter_mut().find(|service| service.name.as_str() == name)
+        else {
             continue;
         };
         for refusal in amend(service, &node.to_value(), environment) {
@@ -189,11 +202,15 @@ mod tests {
     fn in_an_included_file_the_rest_of_the_file_stays() {
         for (text, place) in [
             ("console: {command: x}\nweb: {image: i}\n", "f.yml:1:11: console.command: "),
-            ("services:\n  web: {image: i}\n  console: {command: x}\n", "f.yml:3:13: console.command: "),
+            (
+                "services:\n  web: {image: i}\n  console: {command: x}\n",
+                "f.yml:3:13: console.command: ",
+            ),
         ] {
             let (mut services, mut problems) = (console(), Vec::new());
             let tree = yaml::parse(text).unwrap();
-            let rest = amend_by_file(&mut services, ("f.yml", tree), &Environment::new(), &mut problems);
+            let rest =
+                amend_by_file(&mut services, ("f.yml", tree), &Environment::new(), &mut problems);
             let text = yaml::to_string(&rest.to_value()).unwrap();
             assert!(text.contains("web") && !text.contains("console"), "{text}");
             assert!(problems[0].to_string().starts_with(place), "{}", problems[0]);

@@ -27,7 +27,8 @@ pub(super) fn included(root: &Root, config: &Config) -> Vec<String> {
     let enabled = rancher.services_include.iter().filter(|(_, enabled)| **enabled);
     let mut places: Vec<String> = enabled.map(|(place, _)| place.clone()).collect();
     if rancher.hypervisor_service && !rancher.repositories.is_empty() {
-        let tools = hypervisor_tools(root).filter(|tools| !rancher.services_include.contains_key(*tools));
+        let tools =
+            hypervisor_tools(root).filter(|tools| !rancher.services_include.contains_key(*tools));
         places.extend(tools.map(str::to_owned));
     }
     places
@@ -43,9 +44,9 @@ fn of_user(file: &Node) -> impl Iterator<Item = &(String, Node)> {
         Kind::Mapping(items) => items.as_slice(),
         _ => &[],
     };
-    items
-        .iter()
-        .filter(move |(_, definition)| labels::scope(&definition.to_value()).unwrap_or(unsaid) == Scope::User)
+    items.iter().filter(move |(_, definition)| {
+        labels::scope(&definition.to_value()).unwrap_or(unsaid) == Scope::User
+    })
 }
 
 /// Their names.
@@ -163,8 +164,14 @@ mod tests {
     #[test]
     fn another_console_and_engine_come_from_there_too() {
         let mut config = Config::default();
-        config.rancher.repositories.insert("a".to_owned(), Repository { url: "http://one".to_owned() });
-        config.rancher.services_include.extend([("off".to_owned(), false), ("/here.yml".to_owned(), true)]);
+        config
+            .rancher
+            .repositories
+            .insert("a".to_owned(), Repository { url: "http://one".to_owned() });
+        config
+            .rancher
+            .services_include
+            .extend([("off".to_owned(), false), ("/here.yml".to_owned(), true)]);
         config.rancher.console = "debian".to_owned();
         config.rancher.docker.engine = "default".to_owned();
         assert_eq!(remote(&Root::machine(), &config), [["http://one/d/debian.yml"]]);
@@ -175,8 +182,14 @@ mod tests {
         let cases = [
             ("a: {image: i}", vec!["a"]),
             ("a: {image: i, labels: {io.rancher.os.scope: system}}", vec![]),
-            ("a: {image: i, labels: [io.rancher.os.scope=system]}\nb: {image: i, labels: [x=y]}", vec!["b"]),
-            ("services: {a: {image: i}, b: {image: i, labels: {io.rancher.os.scope: user}}}", vec!["b"]),
+            (
+                "a: {image: i, labels: [io.rancher.os.scope=system]}\nb: {image: i, labels: [x=y]}",
+                vec!["b"],
+            ),
+            (
+                "services: {a: {image: i}, b: {image: i, labels: {io.rancher.os.scope: user}}}",
+                vec!["b"],
+            ),
             ("[no, mapping]", vec![]),
             ("{", vec![]),
         ];

@@ -50,11 +50,17 @@ fn is_here(source: &DataSource) -> bool {
         block::load_volumes().iter().any(|volume| volume.system.label.eq_ignore_ascii_case(label))
     };
     match source {
-        DataSource::ConfigDrive(Some(path)) if path != "/media/config-2" => Path::new(path).exists(),
-        DataSource::ConfigDrive(_) => has_volume(CONFIG_DRIVE) || block::has_shared_folder(CONFIG_DRIVE),
+        DataSource::ConfigDrive(Some(path)) if path != "/media/config-2" => {
+            Path::new(path).exists()
+        }
+        DataSource::ConfigDrive(_) => {
+            has_volume(CONFIG_DRIVE) || block::has_shared_folder(CONFIG_DRIVE)
+        }
         DataSource::NoCloud(Some(path)) => Path::new(path).exists(),
         DataSource::NoCloud(None) => has_volume(NOCLOUD_DRIVE),
-        DataSource::Vmware(None) => vmware::is_here() || vmware::CDS.iter().any(|label| has_volume(label)),
+        DataSource::Vmware(None) => {
+            vmware::is_here() || vmware::CDS.iter().any(|label| has_volume(label))
+        }
         DataSource::File(_) | DataSource::Vmware(Some(_)) => true,
         DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => false,
     }

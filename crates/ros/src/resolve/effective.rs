@@ -26,7 +26,10 @@ impl EffectiveConfig {
 
     /// As PID 1 applied it last.
     pub(crate) fn applied() -> EffectiveConfig {
-        fs::read(APPLIED).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+        fs::read(APPLIED)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default()
     }
 }
 

@@ -12,7 +12,11 @@ pub(crate) enum FileChange {
 }
 
 impl FileChange {
-    pub(super) fn write(path: impl Into<PathBuf>, bytes: impl Into<Vec<u8>>, mode: u32) -> FileChange {
+    pub(super) fn write(
+        path: impl Into<PathBuf>,
+        bytes: impl Into<Vec<u8>>,
+        mode: u32,
+    ) -> FileChange {
         FileChange::Write { path: path.into(), bytes: bytes.into(), mode }
     }
 

@@ -26,7 +26,11 @@ pub(super) struct ServiceFiles {
 }
 
 /// Labels the services, and returns the files for these labels.
-pub(super) fn decide(config: &Config, plan: &mut Plan, problems: &mut Vec<Problem>) -> Vec<ServiceFiles> {
+pub(super) fn decide(
+    config: &Config,
+    plan: &mut Plan,
+    problems: &mut Vec<Problem>,
+) -> Vec<ServiceFiles> {
     for file in config.write_files.iter().filter(|file| file.container != CONSOLE) {
         if plan.get(&file.container).is_none() {
             let message = format!("{}: there is no system container {}", file.path, file.container);
@@ -39,8 +43,11 @@ pub(super) fn decide(config: &Config, plan: &mut Plan, problems: &mut Vec<Proble
         if let Some(digest) = section_digest(&name, config) {
             service.label_map.insert(CONFIG_LABEL.to_owned(), digest);
         }
-        let wanted: Vec<&WriteFile> =
-            config.write_files.iter().filter(|file| file.container == name && name != CONSOLE).collect();
+        let wanted: Vec<&WriteFile> = config
+            .write_files
+            .iter()
+            .filter(|file| file.container == name && name != CONSOLE)
+            .collect();
         if wanted.is_empty() {
             continue;
         }
@@ -49,7 +56,9 @@ pub(super) fn decide(config: &Config, plan: &mut Plan, problems: &mut Vec<Proble
                 service.label_map.insert(FILES_LABEL.to_owned(), digest);
                 all.push(ServiceFiles { service: name, changes });
             }
-            Err(error) => problems.push(problem::error("write_files", &format!("{name}: {error:#}"))),
+            Err(error) => {
+                problems.push(problem::error("write_files", &format!("{name}: {error:#}")))
+            }
         }
     }
     all

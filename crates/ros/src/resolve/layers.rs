@@ -131,7 +131,9 @@ impl<'a> Document<'a> {
         let copy_path = last_good(path)?;
         let copy = root.read_at_most(&copy_path, LARGEST).ok().filter(|bytes| !bytes.is_empty());
         let now = match root.read_at_most(path, LARGEST) {
-            Err(error) if is_not_there(&error) && root.metadata_error(path).is_some() => return None,
+            Err(error) if is_not_there(&error) && root.metadata_error(path).is_some() => {
+                return None;
+            }
             read => read.map_err(|error| format!("{error:#}")),
         };
         Some(Document { path, now, copy_path, copy })
@@ -155,16 +157,22 @@ impl<'a> Document<'a> {
         let good = copy.map(|copy| parse(path, &copy, metadata)).filter(|good| !good.has_errors());
         let Some(good) = good else { return (layer, None) };
         let mut problems = layer.problems;
-        let message = format!("because of that, {} counts: the last one without errors", copy_path.display());
+        let message =
+            format!("because of that, {} counts: the last one without errors", copy_path.display());
         let at = Position::default();
-        problems.push(Problem::new(Severity::Warning, &path.display().to_string(), at, "", message));
+        problems.push(Problem::new(
+            Severity::Warning,
+            &path.display().to_string(),
+            at,
+            "",
+            message,
+        ));
         (Layer { problems, ..good }, None)
     }
 }
 
 /// A file that has lost its content: an owner who wants none removes it.
-const EMPTY: &str =
-    "the file is empty, as a power cut may leave it; remove it if nothing is to take effect in its place";
+const EMPTY: &str = "the file is empty, as a power cut may leave it; remove it if nothing is to take effect in its place";
 
 /// A file that exists but cannot be read.
 fn lost(path: &Path, reason: &str) -> Layer {
@@ -198,9 +206,16 @@ pub(crate) fn load_rejected(root: &Root) -> Option<Layer> {
     let bytes = root.read(&path).ok()?;
     let mut layer = Layer::parse_bytes(Source::File(path.display().to_string()), &bytes);
     if layer.problems.is_empty() {
-        let message = "the first line must be #cloud-config, #compose, #include or begin with #!".to_owned();
+        let message =
+            "the first line must be #cloud-config, #compose, #include or begin with #!".to_owned();
         let at = Position { line: 1, column: 1 };
-        layer.problems.push(Problem::new(Severity::Error, &layer.source.to_string(), at, "", message));
+        layer.problems.push(Problem::new(
+            Severity::Error,
+            &layer.source.to_string(),
+            at,
+            "",
+            message,
+        ));
     }
     Some(layer)
 }
@@ -238,10 +253,17 @@ mod tests {
         for (now, copy, hostname, kept, problem) in cases {
             let case = format!("{now:?}, {copy:?}");
             let (layer, change) = document(now, copy).decide(&Metadata::default());
-            assert_eq!(layer.value.get("hostname").and_then(|value| value.as_str()), hostname, "{case}");
+            assert_eq!(
+                layer.value.get("hostname").and_then(|value| value.as_str()),
+                hostname,
+                "{case}"
+            );
             assert_eq!(change, kept, "{case}");
             let first = layer.problems.first().map(ToString::to_string).unwrap_or_default();
-            assert!(first.contains(problem) && first.is_empty() == problem.is_empty(), "{case}: {first}");
+            assert!(
+                first.contains(problem) && first.is_empty() == problem.is_empty(),
+                "{case}: {first}"
+            );
         }
     }
 }

@@ -39,7 +39,9 @@ pub(super) enum LostFiles {
 pub(super) fn decide(root: &Root) -> LostFiles {
     let missing = missing(root);
     if !root.exists(REPAIRED) {
-        return LostFiles::Removed(missing.into_iter().map(|(copy, _)| FileChange::remove(copy)).collect());
+        return LostFiles::Removed(
+            missing.into_iter().map(|(copy, _)| FileChange::remove(copy)).collect(),
+        );
     }
     let (mut put_back, mut unreadable) = (Vec::new(), None);
     for (copy, file) in missing {
@@ -62,16 +64,22 @@ fn last_resort(root: &Root) -> Option<FileChange> {
 
 /// Warnings for the files that were restored in this boot.
 pub(super) fn problems(root: &Root) -> Vec<Problem> {
-    const MESSAGE: &str = "the repair of the state disk had taken it away; its last good copy was put back";
+    const MESSAGE: &str =
+        "the repair of the state disk had taken it away; its last good copy was put back";
     let text = root.text(PUT_BACK);
-    let problem = |file| Problem::new(Severity::Warning, file, Position::default(), "", MESSAGE.to_owned());
+    let problem =
+        |file| Problem::new(Severity::Warning, file, Position::default(), "", MESSAGE.to_owned());
     text.lines().map(problem).collect()
 }
 
 /// A document with the owner's ssh keys from the boot partition; empty if it has none.
 fn keys_of_boot_partition() -> Vec<u8> {
     let keys = booted::partition().map(|partition| partition.load_keys()).unwrap_or_default();
-    if keys.is_empty() { Vec::new() } else { json!({ "ssh_authorized_keys": keys }).to_string().into_bytes() }
+    if keys.is_empty() {
+        Vec::new()
+    } else {
+        json!({ "ssh_authorized_keys": keys }).to_string().into_bytes()
+    }
 }
 
 /// Copies of missing files: (copy, file).
@@ -82,8 +90,9 @@ fn missing(root: &Root) -> Vec<(PathBuf, PathBuf)> {
         Some((copy, file))
     });
     // A folder that cannot be read does not prove that its files are gone.
-    let is_gone =
-        |file: &Path| root.metadata_error(file).is_some_and(|error| error.kind() == ErrorKind::NotFound);
+    let is_gone = |file: &Path| {
+        root.metadata_error(file).is_some_and(|error| error.kind() == ErrorKind::NotFound)
+    };
     pairs.filter(|(_, file)| is_gone(file)).collect()
 }
 

@@ -30,7 +30,8 @@ pub(crate) fn stamp(archive: &Path) -> PathBuf {
 /// Archives without a stamp, or newer than theirs; by name.
 fn waiting_in(folder: &Path) -> Vec<PathBuf> {
     let items = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut archives: Vec<PathBuf> = items.map(|item| item.path()).filter(|path| is_waiting(path)).collect();
+    let mut archives: Vec<PathBuf> =
+        items.map(|item| item.path()).filter(|path| is_waiting(path)).collect();
     archives.sort();
     archives
 }
@@ -43,7 +44,8 @@ fn is_waiting(path: &Path) -> bool {
     let Ok(archive) = fs::metadata(path) else { return false };
     // Compares ctime: a copy that keeps its mtime is a new file too.
     let changed = |of: &Metadata| (of.ctime(), of.ctime_nsec());
-    archive.is_file() && fs::metadata(stamp(path)).map_or(true, |stamp| changed(&stamp) < changed(&archive))
+    archive.is_file()
+        && fs::metadata(stamp(path)).map_or(true, |stamp| changed(&stamp) < changed(&archive))
 }
 
 #[cfg(test)]

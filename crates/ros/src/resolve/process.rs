@@ -4,7 +4,9 @@
 
 use super::effective::EffectiveConfig;
 use super::root::Root;
-use super::{Resolution, apply, confirm, fault, load, lost_files, problem, resolve_built_in, resolve_loaded};
+use super::{
+    Resolution, apply, confirm, fault, load, lost_files, problem, resolve_built_in, resolve_loaded,
+};
 use anyhow::Result;
 use corral_config::Config;
 use corral_engine::sys::signals;
@@ -152,12 +154,15 @@ mod tests {
     #[test]
     fn what_pid_1_requests_is_in_the_arguments() {
         let parse = |arguments: &[&str]| {
-            Request::parse(&arguments.iter().map(|argument| (*argument).to_owned()).collect::<Vec<_>>())
+            Request::parse(
+                &arguments.iter().map(|argument| (*argument).to_owned()).collect::<Vec<_>>(),
+            )
         };
         assert_eq!(parse(&[]), Request::default());
         let expected = Request { roll_back: true, with_kernel: true, ..Request::default() };
         assert_eq!(parse(&[TAKE_BACK, WITH_KERNEL]), expected);
-        let expected = Request { built_in: Some("why".to_owned()), no_sources: true, ..Request::default() };
+        let expected =
+            Request { built_in: Some("why".to_owned()), no_sources: true, ..Request::default() };
         assert_eq!(parse(&[BUILT_IN, "why", NO_SOURCES]), expected);
     }
 
@@ -166,8 +171,10 @@ mod tests {
         let config = |modules: &[&str], sysctl: &[(&str, &str)]| {
             let mut config = Config::default();
             config.rancher.modules = modules.iter().map(|module| (*module).to_owned()).collect();
-            config.rancher.sysctl =
-                sysctl.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            config.rancher.sysctl = sysctl
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect();
             config
         };
         let before = config(&["a"], &[("kept", "1"), ("changed", "1"), ("gone", "1")]);

@@ -34,7 +34,13 @@ pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &
     for switchable in SWITCHABLE {
         let found = load(switchable, inputs).unwrap_or_else(|error| {
             let text = format!("{error:#}: what is part of the system is used");
-            problems.push(Problem::new(Severity::Warning, switchable.key, Position::default(), "", text));
+            problems.push(Problem::new(
+                Severity::Warning,
+                switchable.key,
+                Position::default(),
+                "",
+                text,
+            ));
             None
         });
         put(switchable, services, found);
@@ -49,8 +55,9 @@ fn load(switchable: &Switchable, inputs: Inputs<'_>) -> Result<Option<Replacemen
     let text = user_file::read(root, &file)?;
     let mut services = parse_with(place, &text, environment)?.services;
     services.retain(|service| service.name.as_str() == switchable.service);
-    let service =
-        services.pop().with_context(|| format!("{place} defines no service {}", switchable.service))?;
+    let service = services
+        .pop()
+        .with_context(|| format!("{place} defines no service {}", switchable.service))?;
     // By its id: another image of the same name must be checked too.
     let image_id = lookup::find(&service.image).map(|image| image.id).unwrap_or_default();
     let mark = Path::new(GOOD).join(mark(switchable, &image_id));
@@ -64,7 +71,9 @@ fn put(switchable: &Switchable, services: &mut Vec<Service>, replacement: Option
     };
     if is_checked {
         services.retain(|service| service.name.as_str() != switchable.check);
-        for ours in services.iter_mut().filter(|service| service.name.as_str() == switchable.service) {
+        for ours in
+            services.iter_mut().filter(|service| service.name.as_str() == switchable.service)
+        {
             *ours = in_place_of(ours, pinned(other.clone(), &image_id));
         }
         return;
@@ -101,7 +110,8 @@ fn in_place_of(ours: &Service, mut other: Service) -> Service {
         other.entrypoint = ours.command.clone();
         other.command = Some(Vec::new());
     }
-    let is_there = |target: &str, all: &Service| all.volumes.iter().any(|volume| volume.target == target);
+    let is_there =
+        |target: &str, all: &Service| all.volumes.iter().any(|volume| volume.target == target);
     let missing = ours.volumes.iter().filter(|volume| !is_there(&volume.target, &other));
     let missing: Vec<_> = missing.cloned().collect();
     other.volumes.extend(missing);
@@ -177,7 +187,11 @@ mod tests {
         let merged = in_place_of(&ours, other);
         assert_eq!(merged.user, "0");
         assert!(!merged.labels.create_only && !merged.read_only);
-        assert!(merged.profiles.is_empty() && merged.depends_on.is_empty() && merged.security_opt.is_empty());
+        assert!(
+            merged.profiles.is_empty()
+                && merged.depends_on.is_empty()
+                && merged.security_opt.is_empty()
+        );
     }
 
     /// The services after the console was replaced by that image.
@@ -201,11 +215,19 @@ mod tests {
             services.iter().map(seen).collect()
         };
         let rows = |rows: &[(&str, &str, &str)]| -> Vec<(String, String, String)> {
-            rows.iter().map(|(a, b, c)| ((*a).to_owned(), (*b).to_owned(), (*c).to_owned())).collect()
+            rows.iter()
+                .map(|(a, b, c)| ((*a).to_owned(), (*b).to_owned(), (*c).to_owned()))
+                .collect()
         };
         let fetched = with_replacement("", false);
-        assert_eq!(seen(&fetched), rows(&[("console", "ours", ""), ("console-check", "other", "")]));
-        assert_eq!(fetched[1].command.as_deref().unwrap_or_default(), ["image-check", "console", ""]);
+        assert_eq!(
+            seen(&fetched),
+            rows(&[("console", "ours", ""), ("console-check", "other", "")])
+        );
+        assert_eq!(
+            fetched[1].command.as_deref().unwrap_or_default(),
+            ["image-check", "console", ""]
+        );
         let unchecked = with_replacement("sha256:1", false);
         assert_eq!(
             seen(&unchecked),
@@ -213,7 +235,10 @@ mod tests {
         );
         let mark = &unchecked[1].command.as_deref().unwrap_or_default()[2];
         assert_eq!(*mark, catalogue::digest("console sha256:1"));
-        assert_eq!(seen(&with_replacement("sha256:1", true)), rows(&[("console", "other", "sha256:1")]));
+        assert_eq!(
+            seen(&with_replacement("sha256:1", true)),
+            rows(&[("console", "other", "sha256:1")])
+        );
         let mut services = vec![service("console-check: {image: none}")];
         put(&CONSOLE, &mut services, None);
         assert!(services.is_empty(), "without a replacement nothing is checked");

@@ -72,8 +72,10 @@ impl Root {
     pub(super) fn list(&self, folder: impl AsRef<Path>) -> Vec<PathBuf> {
         let folder = folder.as_ref();
         let items = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
-        let mut paths: BTreeSet<PathBuf> = items.map(|item| folder.join(item.file_name())).collect();
-        for (path, planned) in self.planned.iter().filter(|(path, _)| path.parent() == Some(folder)) {
+        let mut paths: BTreeSet<PathBuf> =
+            items.map(|item| folder.join(item.file_name())).collect();
+        for (path, planned) in self.planned.iter().filter(|(path, _)| path.parent() == Some(folder))
+        {
             if planned.is_some() {
                 paths.insert(path.clone());
             } else {
@@ -139,12 +141,19 @@ mod tests {
         let list = |root: &Root| -> Vec<String> {
             root.list("/a").iter().map(|path| path.display().to_string()).collect()
         };
-        assert_eq!((list(&root), list(&after)), (vec!["/a/old".to_owned()], vec!["/a/new".to_owned()]));
+        assert_eq!(
+            (list(&root), list(&after)),
+            (vec!["/a/old".to_owned()], vec!["/a/new".to_owned()])
+        );
         assert_eq!((root.text("/a/old"), after.text("/a/old")), ("old".to_owned(), String::new()));
         assert_eq!(after.read_at_most("/a/new", 2).unwrap(), b"ne");
         assert_eq!(after.read_whole("/a/new", 10).unwrap(), b"new");
         assert!(after.exists("/a/new") && !after.exists("/a/old") && root.exists("/a/old"));
-        assert!(after.metadata_error("/a/old").is_some_and(|error| error.kind() == io::ErrorKind::NotFound));
+        assert!(
+            after
+                .metadata_error("/a/old")
+                .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        );
         assert!(after.is_dir("/a") && !after.is_dir("/a/new"));
         fs::remove_dir_all(folder).unwrap();
     }

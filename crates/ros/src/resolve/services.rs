@@ -36,7 +36,11 @@ pub(super) fn plan(inputs: Inputs<'_>, layers: &[Layer], problems: &mut Vec<Prob
     for (name, definition) in system {
         let one = serde_json::Map::from_iter([(name.clone(), definition.clone())]);
         let text = yaml::to_string(&Value::Object(one)).unwrap_or_default();
-        add(&mut services, parse_with(&format!("rancher.services.{name}"), &text, environment), problems);
+        add(
+            &mut services,
+            parse_with(&format!("rancher.services.{name}"), &text, environment),
+            problems,
+        );
     }
     for place in catalogue::included(root, config) {
         include(&mut services, &place, inputs, problems);
@@ -59,7 +63,12 @@ pub(super) fn plan(inputs: Inputs<'_>, layers: &[Layer], problems: &mut Vec<Prob
 }
 
 /// Adds a compose file of the owner's: system services, but not those of the user's Docker.
-fn include(services: &mut Vec<Service>, place: &str, inputs: Inputs<'_>, problems: &mut Vec<Problem>) {
+fn include(
+    services: &mut Vec<Service>,
+    place: &str,
+    inputs: Inputs<'_>,
+    problems: &mut Vec<Problem>,
+) {
     let Inputs { root, config, environment } = inputs;
     let source = format!("rancher.services_include.{place}");
     let file = match catalogue::find(root, place, config) {
@@ -153,7 +162,8 @@ fn build(services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
     let report = |text: &str| problem::error("rancher.services", text);
     problems.extend(cycles.shown.iter().map(|cycle| report(&cycle.to_string())));
     if cycles.more > 0 {
-        problems.push(report(&format!("{} more circles of waiting services were broken", cycles.more)));
+        problems
+            .push(report(&format!("{} more circles of waiting services were broken", cycles.more)));
     }
     problems.extend(plan.missing().iter().map(|missing| {
         let text = format!(
@@ -184,14 +194,20 @@ fn check_values(service: &Service, problems: &mut Vec<Problem>) {
     }
 }
 
-fn add(services: &mut Vec<Service>, file: Result<ServiceFile, ComposeError>, problems: &mut Vec<Problem>) {
+fn add(
+    services: &mut Vec<Service>,
+    file: Result<ServiceFile, ComposeError>,
+    problems: &mut Vec<Problem>,
+) {
     match file {
         Ok(file) => {
             for service in file.services {
                 services.retain(|other| other.name != service.name);
                 services.push(service);
             }
-            problems.extend(file.warnings.iter().map(|warning| from_compose(warning, Severity::Warning)));
+            problems.extend(
+                file.warnings.iter().map(|warning| from_compose(warning, Severity::Warning)),
+            );
         }
         Err(error) => problems.push(from_compose(&error, Severity::Error)),
     }

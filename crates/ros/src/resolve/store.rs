@@ -25,7 +25,10 @@ pub(crate) fn set(key: &str, value: &str, confirm_within: Option<u64>) -> Result
     if let Some(problem) = problems.find(|problem| problem.severity == Severity::Error) {
         bail!("{}: {}; nothing was changed", problem.key, problem.message);
     }
-    layer.problems.iter().for_each(|problem| eprintln!("{}: warning: {}", problem.key, problem.message));
+    layer
+        .problems
+        .iter()
+        .for_each(|problem| eprintln!("{}: warning: {}", problem.key, problem.message));
     store(&layer.value, confirm_within)
 }
 
@@ -48,7 +51,9 @@ pub(crate) fn apply(input: &Path, confirm_within: Option<u64>) -> Result<()> {
 /// `ros config confirm`.
 pub(crate) fn confirm() -> Result<()> {
     let root = Root::machine();
-    let Some(confirmation) = confirm::confirm(&root) else { bail!("no change waits to be confirmed") };
+    let Some(confirmation) = confirm::confirm(&root) else {
+        bail!("no change waits to be confirmed")
+    };
     apply::make(&root, &confirmation)?;
     ask(Request::Confirmed).context("telling PID 1")?;
     println!("the change stays");
@@ -106,7 +111,9 @@ fn load() -> Result<Value> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("reading {}", file.display()));
         }
-        Err(_) if fs::symlink_metadata(&file).is_ok() => return lost(&file, "is a link that leads nowhere"),
+        Err(_) if fs::symlink_metadata(&file).is_ok() => {
+            return lost(&file, "is a link that leads nowhere");
+        }
         Err(_) => Value::Null,
     };
     Ok(if stored.is_object() { stored } else { Value::Object(Map::new()) })

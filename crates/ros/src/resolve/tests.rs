@@ -45,7 +45,8 @@ struct Machine(PathBuf);
 
 impl Machine {
     fn new(name: &str, files: &[(&str, &str)]) -> Machine {
-        let folder = std::env::temp_dir().join(format!("corral-resolve-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("corral-resolve-{name}-{}", std::process::id()));
         let machine = Machine(folder);
         FILES.iter().chain(files).for_each(|(path, text)| machine.write(path, text));
         machine
@@ -135,7 +136,8 @@ fn images(resolution: &Resolution) -> Vec<(String, String)> {
 
 #[test]
 fn deciding_changes_nothing_on_the_machine() {
-    let replaced = "rancher: {console: /opt/console.yml, docker: {engine: https://host/engine.yml}}\n";
+    let replaced =
+        "rancher: {console: /opt/console.yml, docker: {engine: https://host/engine.yml}}\n";
     let kept = catalogue::kept("https://host/engine.yml").display().to_string();
     let files = "write_files: [{path: /etc/ntp.conf, container: ntp, content: x}]\n";
     let cases: [(&str, &[(&str, &str)]); 12] = [
@@ -146,7 +148,10 @@ fn deciding_changes_nothing_on_the_machine() {
         ("waits", &[(PENDING, NOW), (PREVIOUS, "hostname: before\n")]),
         ("waits-again", &[(PENDING, ONCE), (PREVIOUS, "hostname: before\n")]),
         ("rolled-back", &[(PENDING, TWICE), (PREVIOUS, "hostname: before\n")]),
-        ("rolled-back-to-nothing", &[(PENDING, TWICE), (PREVIOUS, ""), (COPY_OF_STORE, "hostname: a\n")]),
+        (
+            "rolled-back-to-nothing",
+            &[(PENDING, TWICE), (PREVIOUS, ""), (COPY_OF_STORE, "hostname: a\n")],
+        ),
         ("cannot-be-rolled-back", &[(PENDING, TWICE)]),
         (
             "replaced",
@@ -194,7 +199,10 @@ fn good_files_are_copied_and_who_may_log_in_is_kept() {
 fn files_for_containers_are_laid_out_contents_first() {
     let machine = Machine::new(
         "files",
-        &[(STORE, "write_files: [{path: /etc/ntp.conf, container: ntp, content: x, owner: ntp}]\n")],
+        &[(
+            STORE,
+            "write_files: [{path: /etc/ntp.conf, container: ntp, content: x, owner: ntp}]\n",
+        )],
     );
     let index = [PlacedFile {
         path: "/etc/ntp.conf".to_owned(),
@@ -231,7 +239,10 @@ fn a_replacement_is_checked_before_it_is_used() {
     let machine = Machine::new(
         "replaced",
         &[
-            (STORE, "rancher: {console: /opt/console.yml, docker: {engine: https://host/engine.yml}}\n"),
+            (
+                STORE,
+                "rancher: {console: /opt/console.yml, docker: {engine: https://host/engine.yml}}\n",
+            ),
             ("/opt/console.yml", "services: {console: {image: other}}\n"),
         ],
     );
@@ -261,7 +272,8 @@ fn a_change_has_its_time_in_its_boot_and_in_the_next() {
 
 #[test]
 fn in_the_second_boot_a_change_is_rolled_back_and_seen_so_before_it_is_written() {
-    let machine = Machine::new("rolled-back", &[(PENDING, TWICE), (PREVIOUS, "hostname: before\n")]);
+    let machine =
+        Machine::new("rolled-back", &[(PENDING, TWICE), (PREVIOUS, "hostname: before\n")]);
     let expected = Fate::RolledBack(vec![
         FileChange::write(STORE, "hostname: before\n", 0o600),
         FileChange::remove(PENDING),
@@ -269,7 +281,13 @@ fn in_the_second_boot_a_change_is_rolled_back_and_seen_so_before_it_is_written()
     assert_eq!(confirm::decide(&machine.root()), expected);
     let shown = resolve(&machine.root());
     assert_eq!((hostname(&shown), shown.resolved.confirm_within), ("before", None));
-    assert!(shown.resolved.problems.iter().any(|problem| problem.to_string().contains("was taken back")));
+    assert!(
+        shown
+            .resolved
+            .problems
+            .iter()
+            .any(|problem| problem.to_string().contains("was taken back"))
+    );
     let at_boot = apply::settle_unconfirmed(&machine.root(), &expected);
     let applied = resolve_after(&machine.root(), at_boot);
     assert_eq!(applied.effects, shown.effects);
@@ -280,8 +298,10 @@ fn in_the_second_boot_a_change_is_rolled_back_and_seen_so_before_it_is_written()
 
 #[test]
 fn a_store_that_was_not_there_is_gone_after_the_rollback() {
-    let machine =
-        Machine::new("nothing-before", &[(PENDING, TWICE), (PREVIOUS, ""), (COPY_OF_STORE, "a: 1\n")]);
+    let machine = Machine::new(
+        "nothing-before",
+        &[(PENDING, TWICE), (PREVIOUS, ""), (COPY_OF_STORE, "a: 1\n")],
+    );
     let expected = [STORE, COPY_OF_STORE, PENDING].map(FileChange::remove).to_vec();
     assert_eq!(confirm::decide(&machine.root()), Fate::RolledBack(expected));
     assert_eq!(hostname(&resolve(&machine.root())), "from-boot");
@@ -295,8 +315,10 @@ fn a_store_that_was_not_there_is_gone_after_the_rollback() {
 #[test]
 fn before_a_change_the_store_is_written_down_and_then_that_it_waits() {
     let machine = Machine::new("prepare", &[]);
-    let expected =
-        [FileChange::write(PREVIOUS, "hostname: stored\n", 0o600), FileChange::write(PENDING, NOW, 0o600)];
+    let expected = [
+        FileChange::write(PREVIOUS, "hostname: stored\n", 0o600),
+        FileChange::write(PENDING, NOW, 0o600),
+    ];
     assert_eq!(confirm::prepare(&machine.root(), 60).unwrap(), expected);
     assert_eq!(confirm::confirm(&machine.root()), None);
     apply::make_all(&machine.root(), &expected).unwrap();
@@ -307,8 +329,10 @@ fn before_a_change_the_store_is_written_down_and_then_that_it_waits() {
 #[test]
 fn lost_files_come_back_after_a_repair_and_removed_ones_are_forgotten() {
     const REPAIRED: &str = "/run/corral/state-repaired";
-    let machine =
-        Machine::new("lost", &[(COPY_OF_BOOT, "a"), (COPY_OF_STORE, "b"), (WAY_IN, r#"{"hostname":"a"}"#)]);
+    let machine = Machine::new(
+        "lost",
+        &[(COPY_OF_BOOT, "a"), (COPY_OF_STORE, "b"), (WAY_IN, r#"{"hostname":"a"}"#)],
+    );
     assert_eq!(lost_files::decide(&machine.root()), LostFiles::Removed(Vec::new()));
     [BOOT, STORE].into_iter().for_each(|path| machine.remove(path));
     let copies = [COPY_OF_BOOT, COPY_OF_STORE].map(FileChange::remove).to_vec();
@@ -322,15 +346,20 @@ fn lost_files_come_back_after_a_repair_and_removed_ones_are_forgotten() {
     };
     assert_eq!(lost_files::decide(&machine.root()), expected);
     apply::settle_lost(&machine.root(), &expected).unwrap();
-    assert_eq!((machine.root().text(BOOT), machine.root().exists(last_resort)), ("a".to_owned(), false));
+    assert_eq!(
+        (machine.root().text(BOOT), machine.root().exists(last_resort)),
+        ("a".to_owned(), false)
+    );
     assert_eq!(machine.root().text("/run/corral/put-back"), format!("{BOOT}\n{STORE}\n"));
     assert!(!machine.root().exists(REPAIRED), "once in a boot");
 }
 
 #[test]
 fn what_is_published_says_what_applies_and_what_is_wrong() {
-    let machine =
-        Machine::new("published", &[(BOOT, "hostname: [a]\n"), (STORE, "rancher: {debug: true}\n")]);
+    let machine = Machine::new(
+        "published",
+        &[(BOOT, "hostname: [a]\n"), (STORE, "rancher: {debug: true}\n")],
+    );
     let resolved = resolve(&machine.root()).resolved;
     let changes = apply::publication(&resolved, true).unwrap();
     let shown: Vec<String> = changes

@@ -43,7 +43,10 @@ pub(super) fn decide(root: &Root, layers: &[Layer]) -> Option<FileChange> {
 /// missing.
 fn is_wrong(layer: &Layer) -> bool {
     let concerns = |key: &str| key.is_empty() || KEYS.iter().any(|ours| key.starts_with(ours));
-    layer.problems.iter().any(|problem| problem.severity == Severity::Error && concerns(&problem.key))
+    layer
+        .problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error && concerns(&problem.key))
 }
 
 /// What the owner's files set for these keys. The kernel's command line is left out: it exists at

@@ -30,7 +30,9 @@ pub(crate) fn version() {
     match trial.stage {
         Stage::Armed => println!("version {} is tried at the next start", trial.version),
         Stage::Trying => println!("version {} is on trial", trial.version),
-        Stage::Failed => println!("the upgrade to version {} failed: {}", trial.version, trial.reason),
+        Stage::Failed => {
+            println!("the upgrade to version {} failed: {}", trial.version, trial.reason)
+        }
     }
 }
 
@@ -73,7 +75,9 @@ pub(super) fn find(image: Option<&str>, insecure: bool) -> Result<Source> {
         None => load()?.current,
     };
     if image.is_empty() {
-        bail!("which release? -i FILE or -i IMAGE; the list of rancher.upgrade.url names no current one");
+        bail!(
+            "which release? -i FILE or -i IMAGE; the list of rancher.upgrade.url names no current one"
+        );
     }
     match as_file(&image) {
         Some(path) => Source::open(&path),

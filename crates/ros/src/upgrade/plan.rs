@@ -28,7 +28,8 @@ struct Package {
 /// Prints it.
 pub(super) fn show(source: &Source, release: &Release) -> Result<()> {
     let new = load(source, release)?;
-    let old = Source::running().and_then(|source| load(&source, &source.release()?)).unwrap_or_default();
+    let old =
+        Source::running().and_then(|source| load(&source, &source.release()?)).unwrap_or_default();
     println!("version   {} → {}", running_version(), release.version);
     println!("kernel    {} → {}", old.kernel, new.kernel);
     describe("packages", &versions(&old), &versions(&new));
@@ -49,7 +50,11 @@ fn load(source: &Source, release: &Release) -> Result<Contents> {
 }
 
 fn versions(contents: &Contents) -> BTreeMap<String, String> {
-    contents.packages.iter().map(|package| (package.name.clone(), package.version.clone())).collect()
+    contents
+        .packages
+        .iter()
+        .map(|package| (package.name.clone(), package.version.clone()))
+        .collect()
 }
 
 /// Service images with their sizes: an image with another size has changed.
@@ -62,7 +67,8 @@ fn images(contents: &Contents) -> BTreeMap<String, String> {
 
 fn describe(what: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let changed: Vec<&&String> = names.iter().filter(|name| old.get(**name) != new.get(**name)).collect();
+    let changed: Vec<&&String> =
+        names.iter().filter(|name| old.get(**name) != new.get(**name)).collect();
     println!("{what:<9} {} change, {} stay", changed.len(), names.len() - changed.len());
     for name in changed {
         let shown = |side: &BTreeMap<String, String>| {

@@ -47,7 +47,10 @@ pub(crate) fn run() -> Result<()> {
     match prove(deadline) {
         Ok(()) => {
             accept(&trial)?;
-            say(&format!("version {} has proved itself: it is the default from now on", trial.version));
+            say(&format!(
+                "version {} has proved itself: it is the default from now on",
+                trial.version
+            ));
             Ok(())
         }
         Err(error) => {
@@ -107,7 +110,11 @@ fn check_running(service: &str) -> Result<bool> {
             let Reply::Value(waiting) = ask(Request::Waiting)? else {
                 bail!("PID 1 answered something else");
             };
-            if waiting.get(service).is_some() { bail!("{service} was not started") } else { Ok(false) }
+            if waiting.get(service).is_some() {
+                bail!("{service} was not started")
+            } else {
+                Ok(false)
+            }
         }
         Err(error) => Err(error.into()),
     }
@@ -139,10 +146,24 @@ fn check_docker(deadline: Instant) -> Result<()> {
     }
     docker(&["info", "--format", "{{.ServerVersion}}"], &[], deadline)?;
     docker(&["import", "-", PROBE], &EMPTY_ARCHIVE, deadline)?;
-    let run = ["run", "--rm", "--network", "none", "-v", "/usr/bin/ros:/ros:ro", PROBE, "/ros", "--version"];
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-v",
+        "/usr/bin/ros:/ros:ro",
+        PROBE,
+        "/ros",
+        "--version",
+    ];
     let said = docker(&run, &[], deadline);
     let _ = docker(&["rmi", "-f", PROBE], &[], deadline);
-    if said?.contains("version") { Ok(()) } else { bail!("the probe container said something else") }
+    if said?.contains("version") {
+        Ok(())
+    } else {
+        bail!("the probe container said something else")
+    }
 }
 
 /// Docker's own CLI, until the deadline, but at least for a second. A version on trial has to prove

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 /// `ssh_pwauth`
 pub(super) fn ssh_passwords(value: &Value, _: &Source) -> Option<&'static str> {
-    (*value == Value::Bool(true))
-        .then_some("passwords can be guessed over the network; keys (ssh_authorized_keys) are safer")
+    (*value == Value::Bool(true)).then_some(
+        "passwords can be guessed over the network; keys (ssh_authorized_keys) are safer",
+    )
 }
 
 /// `rancher.password`
@@ -30,8 +31,7 @@ pub(super) fn clear_text(value: &Value, source: &Source) -> Option<&'static str>
 pub(super) fn no_ssh_key(value: &Value, _: &Source) -> Option<&'static str> {
     let lines = value.as_array()?.iter().filter_map(Value::as_str);
     let is_wrong = |text: &str| ssh_key::parse_list(text).iter().any(Result::is_err);
-    lines
-        .into_iter()
-        .any(is_wrong)
-        .then_some("not every line is an ssh public key that sshd takes: `ssh-keygen -l -f FILE` names it")
+    lines.into_iter().any(is_wrong).then_some(
+        "not every line is an ssh public key that sshd takes: `ssh-keygen -l -f FILE` names it",
+    )
 }

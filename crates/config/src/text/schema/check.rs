@@ -38,21 +38,31 @@ impl Checker<'_> {
             (Type::Named(keys), Kind::String(_)) => {
                 self.check_keys(&[("name".to_owned(), node.clone())], keys, key)
             }
-            (Type::Keys(keys) | Type::Named(keys), Kind::Mapping(items)) => self.check_keys(items, keys, key),
+            (Type::Keys(keys) | Type::Named(keys), Kind::Mapping(items)) => {
+                self.check_keys(items, keys, key)
+            }
             (Type::Map(inner), Kind::Mapping(items)) => Some(self.check_map(items, inner, key)),
             (Type::List(inner), Kind::Sequence(items)) => self.check_list(items, inner, key),
             (Type::Keys(_) | Type::Map(_) | Type::List(_), Kind::Null) => None,
-            (Type::List(inner), Kind::String(_) | Kind::Number(_) | Kind::Bool(_)) if is_scalar(inner) => {
+            (Type::List(inner), Kind::String(_) | Kind::Number(_) | Kind::Bool(_))
+                if is_scalar(inner) =>
+            {
                 Some(Value::Array(vec![self.check(node, inner, key)?]))
             }
-            (Type::Command, Kind::Sequence(items)) => self.check_words(items, key).map(Value::Array),
-            (Type::Command | Type::String, _) => self.check_string(node, kind, key).map(Value::String),
+            (Type::Command, Kind::Sequence(items)) => {
+                self.check_words(items, key).map(Value::Array)
+            }
+            (Type::Command | Type::String, _) => {
+                self.check_string(node, kind, key).map(Value::String)
+            }
             (Type::Text(form) | Type::Secret(form), _) => self.check_form(node, kind, form, key),
             (Type::Mount, Kind::Sequence(items)) => self.check_mount(node, items, key),
             (Type::BoolOr(_), Kind::Bool(value)) => Some(Value::Bool(*value)),
             (Type::BoolOr(inner), _) => self.check(node, inner, key),
             (Type::Bool, _) => self.check_bool(node, key),
-            (Type::Integer(range) | Type::Seconds(range), _) => self.check_integer(node, kind, *range, key),
+            (Type::Integer(range) | Type::Seconds(range), _) => {
+                self.check_integer(node, kind, *range, key)
+            }
             _ => self.refuse(node, kind, key),
         }
     }
@@ -70,8 +80,12 @@ impl Checker<'_> {
             (Kind::Number(number), Type::Integer(_) | Type::Seconds(_)) => {
                 self.raw(node.at).unwrap_or_else(|| number.to_string())
             }
-            (Kind::String(text), Type::Integer(_)) if text.trim().parse::<f64>().is_ok() => clip(text.trim()),
-            (Kind::String(text), Type::Seconds(_)) if duration::parse(text).is_some() => clip(text.trim()),
+            (Kind::String(text), Type::Integer(_)) if text.trim().parse::<f64>().is_ok() => {
+                clip(text.trim())
+            }
+            (Kind::String(text), Type::Seconds(_)) if duration::parse(text).is_some() => {
+                clip(text.trim())
+            }
             (kind, _) => kind.name().to_owned(),
         }
     }
@@ -120,7 +134,8 @@ impl Checker<'_> {
     fn check_mount(&mut self, node: &Node, items: &[Node], key: &str) -> Option<Value> {
         let fields = self.check_words(items, key)?;
         if !(2..=6).contains(&fields.len()) {
-            let message = format!("[device, target, type, options] is wanted, not {} fields", fields.len());
+            let message =
+                format!("[device, target, type, options] is wanted, not {} fields", fields.len());
             self.problem(Severity::Error, node.at, key, message);
             return None;
         }
@@ -151,7 +166,14 @@ impl Checker<'_> {
     fn check_words(&mut self, items: &[Node], key: &str) -> Option<Vec<Value>> {
         let numbered = items.iter().enumerate();
         let word = |(n, item)| self.check_string(item, &Type::String, &format!("{key}[{n}]"));
-        Some(numbered.map(word).collect::<Option<Vec<String>>>()?.into_iter().map(Value::from).collect())
+        Some(
+            numbered
+                .map(word)
+                .collect::<Option<Vec<String>>>()?
+                .into_iter()
+                .map(Value::from)
+                .collect(),
+        )
     }
 
     fn check_string(&mut self, node: &Node, kind: &Type, key: &str) -> Option<String> {
@@ -186,7 +208,9 @@ impl Checker<'_> {
             Kind::String(text) if ["true", "yes", "on"].contains(&text.to_lowercase().as_str()) => {
                 Some(Value::Bool(true))
             }
-            Kind::String(text) if ["false", "no", "off"].contains(&text.to_lowercase().as_str()) => {
+            Kind::String(text)
+                if ["false", "no", "off"].contains(&text.to_lowercase().as_str()) =>
+            {
                 Some(Value::Bool(false))
             }
             Kind::Null => None,
@@ -194,7 +218,13 @@ impl Checker<'_> {
         }
     }
 
-    fn check_integer(&mut self, node: &Node, kind: &Type, range: Range, key: &str) -> Option<Value> {
+    fn check_integer(
+        &mut self,
+        node: &Node,
+        kind: &Type,
+        range: Range,
+        key: &str,
+    ) -> Option<Value> {
         let number = match (&node.kind, kind) {
             (Kind::Null, _) => return None,
             (Kind::Number(number), _) => number.as_i64(),
@@ -216,7 +246,8 @@ impl Checker<'_> {
         let line = self.lines.get(usize::try_from(at.line).ok()?.checked_sub(1)?)?;
         let rest = line.get(usize::try_from(at.column).ok()?.checked_sub(1)?..)?;
         let token = rest.split([' ', ',', ']', '}', '#', '\t']).next()?;
-        (!token.is_empty() && !token.starts_with(['*', '&', '!', '"', '\''])).then(|| token.to_owned())
+        (!token.is_empty() && !token.starts_with(['*', '&', '!', '"', '\'']))
+            .then(|| token.to_owned())
     }
 }
 
@@ -334,7 +365,8 @@ mod tests {
     fn a_key_that_was_cut_off_is_warned_about() {
         let found = layer("ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1l]\n").problems;
         let said = found.iter().map(ToString::to_string).collect::<String>();
-        let expected = "f.yml:1:22: ssh_authorized_keys: warning: not every line is an ssh public key";
+        let expected =
+            "f.yml:1:22: ssh_authorized_keys: warning: not every line is an ssh public key";
         assert!(said.starts_with(expected), "{said}");
     }
 
@@ -356,7 +388,9 @@ mod tests {
 
     #[test]
     fn a_time_may_have_units_and_is_a_number_of_seconds() {
-        for (text, seconds) in [("90", 90), ("\"90\"", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400)] {
+        for (text, seconds) in
+            [("90", 90), ("\"90\"", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400)]
+        {
             let layer = layer(&format!("rancher: {{shutdown_timeout: {text}}}\n"));
             assert_eq!(layer.problems, Vec::new(), "{text}");
             assert_eq!(layer.value, json!({"rancher": {"shutdown_timeout": seconds}}), "{text}");
@@ -382,7 +416,8 @@ mod tests {
 
     #[test]
     fn a_list_of_which_nothing_is_left_replaces_no_other() {
-        let layer = layer("ssh_authorized_keys: [[a]]\nruncmd: [[a, {b: c}], d, null]\nbootcmd: []\n");
+        let layer =
+            layer("ssh_authorized_keys: [[a]]\nruncmd: [[a, {b: c}], d, null]\nbootcmd: []\n");
         assert_eq!(layer.value, json!({"runcmd": ["d"], "bootcmd": []}));
     }
 

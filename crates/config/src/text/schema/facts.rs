@@ -83,12 +83,15 @@ fn data_source(text: &str) -> Result<(), String> {
 }
 
 fn user(text: &str) -> Result<(), String> {
-    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    let good =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
     if first && text.bytes().all(good) && text.len() <= 32 {
         return Ok(());
     }
-    Err(format!("{text:?} is not a user name: small letters, digits, _ and -, at most 32, a letter first"))
+    Err(format!(
+        "{text:?} is not a user name: small letters, digits, _ and -, at most 32, a letter first"
+    ))
 }
 
 fn vlans(text: &str) -> Result<(), String> {

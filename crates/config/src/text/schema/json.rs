@@ -34,7 +34,9 @@ fn of(kind: &Type) -> Value {
         Type::Command => {
             json!({"anyOf": [{"type": "string"}, {"type": "array", "items": of(&Type::String)}]})
         }
-        Type::Mount => json!({"type": "array", "items": of(&Type::String), "minItems": 2, "maxItems": 6}),
+        Type::Mount => {
+            json!({"type": "array", "items": of(&Type::String), "minItems": 2, "maxItems": 6})
+        }
         Type::BoolOr(inner) => json!({"anyOf": [{"type": "boolean"}, of(inner)]}),
         Type::Any => json!({}),
     }

@@ -81,7 +81,11 @@ pub const ROOT: Type = Type::Keys(&[
         "commands to run in the console, in order, before Docker starts; the first failure ends the sequence",
     ),
     key("rancher", Type::Keys(RANCHER), "the keys of Corral and RancherOS"),
-    old("EXTRA_CMDLINE", STRING, "RancherOS's copy of the words after `--`; see `rancher.environment`"),
+    old(
+        "EXTRA_CMDLINE",
+        STRING,
+        "RancherOS's copy of the words after `--`; see `rancher.environment`",
+    ),
     old("manage_etc_hosts", ANY, "cloud-init's; /etc/hosts always names the machine"),
     old("coreos", ANY, "CoreOS's"),
 ]);
@@ -239,8 +243,11 @@ const REGISTRY_AUTH: &[Key] = &[
     key("registry_token", SECRET, "bearer token for the registry"),
 ];
 
-const REPOSITORY: &[Key] =
-    &[key("url", STRING, "base URL: service NAME is at `URL/N/NAME.yml`, where N is its first letter")];
+const REPOSITORY: &[Key] = &[key(
+    "url",
+    STRING,
+    "base URL: service NAME is at `URL/N/NAME.yml`, where N is its first letter",
+)];
 
 const UPGRADE: &[Key] = &[
     key(
@@ -258,7 +265,11 @@ const UPGRADE: &[Key] = &[
 ];
 
 const STATE: &[Key] = &[
-    key("dev", STRING, "device, `LABEL=` or `UUID=` of the state disk; empty: the machine runs from memory"),
+    key(
+        "dev",
+        STRING,
+        "device, `LABEL=` or `UUID=` of the state disk; empty: the machine runs from memory",
+    ),
     key("fstype", STRING, "its type; default: auto"),
     key("wait", BOOL, "wait for the disk up to a minute instead of 10 seconds"),
     key("required", BOOL, "start the recovery console if the disk is missing"),
@@ -269,7 +280,11 @@ const STATE: &[Key] = &[
     key("oem_fstype", STRING, "its type; default: auto"),
     key("mdadm_scan", BOOL, "assemble software RAID first"),
     later("lvm_scan", BOOL, "look for LVM first"),
-    key("cryptsetup", BOOL, "open every encrypted disk (LUKS) first, as `encryption` does with one"),
+    key(
+        "cryptsetup",
+        BOOL,
+        "open every encrypted disk (LUKS) first, as `encryption` does with one",
+    ),
     key("encryption", Type::Keys(ENCRYPTION), "the state disk is encrypted"),
     old("rngd", BOOL, "the kernel gathers its own entropy"),
     old("boot_fstype", STRING, "found by itself"),
@@ -292,9 +307,17 @@ const NETWORK: &[Key] = &[
         "by name, pattern (`eth*`) or `mac=…`; without any entry every interface uses DHCP",
     ),
     key("dns", Type::Keys(DNS), "name servers"),
-    key("pre_cmds", STRINGS, "commands before all interfaces, in the network container; words, no shell"),
+    key(
+        "pre_cmds",
+        STRINGS,
+        "commands before all interfaces, in the network container; words, no shell",
+    ),
     key("post_cmds", STRINGS, "commands after all interfaces"),
-    key("http_proxy", STRING, "proxy for http, for Docker, data sources and services that request it"),
+    key(
+        "http_proxy",
+        STRING,
+        "proxy for http, for Docker, data sources and services that request it",
+    ),
     key("https_proxy", STRING, "proxy for https"),
     key("no_proxy", STRING, "hosts to reach without a proxy, comma-separated"),
     old("dhcp_timeout", ANY, "nothing waits for a lease"),
@@ -303,7 +326,11 @@ const NETWORK: &[Key] = &[
 ];
 
 const DNS: &[Key] = &[
-    key("nameservers", Type::List(&ADDRESS), "addresses of name servers; they take precedence over DHCP's"),
+    key(
+        "nameservers",
+        Type::List(&ADDRESS),
+        "addresses of name servers; they take precedence over DHCP's",
+    ),
     key("search", STRINGS, "domains to search"),
 ];
 
@@ -324,7 +351,11 @@ const INTERFACE: &[Key] = &[
     key("bridge", STRING, "`true`: this is a bridge; else the bridge to join, created if missing"),
     key("bond", STRING, "the bond to join, created if missing"),
     key("bond_opts", STRING_MAP, "options of a bond, as in /sys/class/net/BOND/bonding"),
-    key("vlans", Type::Text(&facts::VLANS), "`id[:name]`, comma-separated; default name: INTERFACE.id"),
+    key(
+        "vlans",
+        Type::Text(&facts::VLANS),
+        "`id[:name]`, comma-separated; default name: INTERFACE.id",
+    ),
     key("pre_up", STRINGS, "commands before this interface; `$iface` is its name"),
     key("post_up", STRINGS, "commands after this interface"),
 ];

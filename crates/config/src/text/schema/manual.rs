@@ -16,7 +16,8 @@ pub fn table() -> String {
 
 fn rows(keys: &[Key], above: &str, defaults: Option<&Value>, text: &mut String) {
     for key in keys {
-        let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
+        let path =
+            if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
         let default = defaults.and_then(|map| map.get(key.name));
         let (inner, suffix) = nested(&key.kind);
         let standing = match key.standing {
@@ -26,8 +27,9 @@ fn rows(keys: &[Key], above: &str, defaults: Option<&Value>, text: &mut String) 
         };
         // A block that is described elsewhere in full, and one of old keys, is one row.
         let again = matches!(path.as_str(), "rancher.defaults.network");
-        let shown =
-            default.filter(|_| inner.is_none()).map_or_else(String::new, |value| format!("`{value}`"));
+        let shown = default
+            .filter(|_| inner.is_none())
+            .map_or_else(String::new, |value| format!("`{value}`"));
         text.push_str(&format!(
             "| `{path}` | {} | {shown} | {standing}{} |\n",
             type_name(&key.kind),

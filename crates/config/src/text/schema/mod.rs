@@ -38,7 +38,9 @@ pub fn fit(parts: Vec<String>) -> Vec<String> {
         };
         let name = rest[..taken].join(".");
         kind = match kind {
-            Type::Keys(keys) => keys.iter().find(|key| key.name == name).map_or(&Type::Any, |key| &key.kind),
+            Type::Keys(keys) => {
+                keys.iter().find(|key| key.name == name).map_or(&Type::Any, |key| &key.kind)
+            }
             Type::Map(inner) => inner,
             _ => &Type::Any,
         };

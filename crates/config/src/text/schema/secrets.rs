@@ -27,7 +27,9 @@ pub fn hide_secrets(path: &[String], value: &mut Value) {
 
 fn type_at(path: &[String]) -> Option<&'static Type> {
     path.iter().try_fold(&ROOT, |kind, part| match kind {
-        Type::Keys(keys) | Type::Named(keys) => keys.iter().find(|key| key.name == part).map(|key| &key.kind),
+        Type::Keys(keys) | Type::Named(keys) => {
+            keys.iter().find(|key| key.name == part).map(|key| &key.kind)
+        }
         Type::Map(inner) | Type::List(inner) => Some(*inner),
         _ => None,
     })
@@ -41,8 +43,12 @@ fn hide(kind: &Type, value: &mut Value) {
                 map.get_mut(key.name).into_iter().for_each(|value| hide(&key.kind, value));
             }
         }
-        (Type::Map(inner), Value::Object(map)) => map.values_mut().for_each(|value| hide(inner, value)),
-        (Type::List(inner), Value::Array(items)) => items.iter_mut().for_each(|value| hide(inner, value)),
+        (Type::Map(inner), Value::Object(map)) => {
+            map.values_mut().for_each(|value| hide(inner, value))
+        }
+        (Type::List(inner), Value::Array(items)) => {
+            items.iter_mut().for_each(|value| hide(inner, value))
+        }
         _ => {}
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn save(stage: Stage, found: &Found) -> Result<Saved> {
         remove_durably(&Stage::NetworkAfterLocal.file())?;
     }
     if !found.metadata.is_empty() {
-        let text = found.metadata.to_yaml().map_err(|error| anyhow::anyhow!("metadata: {error}"))?;
+        let text =
+            found.metadata.to_yaml().map_err(|error| anyhow::anyhow!("metadata: {error}"))?;
         write_atomic(&conf("metadata"), text.as_bytes(), 0o600)?;
     }
     save_network(stage, found)?;
@@ -66,7 +67,11 @@ pub(super) fn save(stage: Stage, found: &Found) -> Result<Saved> {
             Part::Script(text) => scripts.push(text),
             Part::Include(urls) => saved.includes.extend(urls),
             Part::Unknown(start) => {
-                write_atomic(&conf("rejected/user-data"), &bytes[..bytes.len().min(yaml::MAX_BYTES)], 0o600)?;
+                write_atomic(
+                    &conf("rejected/user-data"),
+                    &bytes[..bytes.len().min(yaml::MAX_BYTES)],
+                    0o600,
+                )?;
                 saved.problems.push(format!(
                     "user-data begins with {start:?}: #cloud-config, #compose, #include or #! is wanted; it was set aside"
                 ));
@@ -83,7 +88,8 @@ fn save_network(stage: Stage, found: &Found) -> Result<()> {
     match &found.network {
         Some(network) => {
             let layer = json!({"rancher": {"network": network}});
-            let text = yaml::to_string(&layer).map_err(|error| anyhow::anyhow!("network: {error}"))?;
+            let text =
+                yaml::to_string(&layer).map_err(|error| anyhow::anyhow!("network: {error}"))?;
             write_atomic(&file, text.as_bytes(), 0o600)
         }
         None if stage == Stage::NetworkAfterLocal => Ok(()),
@@ -107,9 +113,15 @@ fn save_documents(stage: Stage, documents: &[Vec<u8>], saved: &mut Saved) -> Res
     let parse = |text: &Vec<u8>| Layer::parse_bytes(Source::File("user-data".to_owned()), text);
     let layers: Vec<Layer> = documents.iter().map(parse).collect();
     for (layer, text) in layers.iter().zip(documents).filter(|(layer, _)| layer.is_unreadable()) {
-        write_atomic(&conf("rejected/user-data"), &text[..text.len().min(yaml::MAX_BYTES + 1)], 0o600)?;
+        write_atomic(
+            &conf("rejected/user-data"),
+            &text[..text.len().min(yaml::MAX_BYTES + 1)],
+            0o600,
+        )?;
         let reason = layer.problems.first().map(ToString::to_string).unwrap_or_default();
-        saved.problems.push(format!("{reason}; it was set aside, and the last good configuration counts"));
+        saved
+            .problems
+            .push(format!("{reason}; it was set aside, and the last good configuration counts"));
     }
     let good: Vec<&Layer> = layers.iter().filter(|layer| !layer.is_unreadable()).collect();
     let text = match good.as_slice() {
@@ -117,7 +129,8 @@ fn save_documents(stage: Stage, documents: &[Vec<u8>], saved: &mut Saved) -> Res
         [_] if documents.len() == 1 => documents.first().cloned().unwrap_or_default(),
         several => {
             let merged = merge::merge(several.iter().map(|layer| &layer.value));
-            let text = yaml::to_string(&merged).map_err(|error| anyhow::anyhow!("user-data: {error}"))?;
+            let text =
+                yaml::to_string(&merged).map_err(|error| anyhow::anyhow!("user-data: {error}"))?;
             format!("#cloud-config\n# merged from the parts of user-data\n{text}").into_bytes()
         }
     };
@@ -154,11 +167,14 @@ fn save_scripts(stage: Stage, scripts: &[Vec<u8>], nothing_else: bool) -> Result
 /// Several documents as one MIME message.
 pub(super) fn join(documents: &[Vec<u8>]) -> Vec<u8> {
     const BOUNDARY: &str = "==corral-include==";
-    let mut message = format!("Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\n\n").into_bytes();
+    let mut message =
+        format!("Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\n\n").into_bytes();
     for document in documents {
         message.extend_from_slice(
-            format!("--{BOUNDARY}\nContent-Type: text/plain\nContent-Transfer-Encoding: binary\n\n")
-                .as_bytes(),
+            format!(
+                "--{BOUNDARY}\nContent-Type: text/plain\nContent-Transfer-Encoding: binary\n\n"
+            )
+            .as_bytes(),
         );
         message.extend_from_slice(document);
         message.push(b'\n');

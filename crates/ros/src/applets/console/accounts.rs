@@ -40,12 +40,16 @@ pub(super) fn admit_ours() -> Result<()> {
     for (name, _) in OURS {
         let mut steps = Vec::new();
         if !is_member(&groups, name) {
-            steps.push(make_group(SSH_GROUP, None).and_then(|()| usermod(&["-a", "-G", SSH_GROUP], name)));
+            steps.push(
+                make_group(SSH_GROUP, None).and_then(|()| usermod(&["-a", "-G", SSH_GROUP], name)),
+            );
         }
         if is_locked(&shadow, name) {
             steps.push(usermod(&["-p", "*"], name));
         }
-        failures.extend(steps.into_iter().filter_map(|step| Some(format!("{name}: {:#}", step.err()?))));
+        failures.extend(
+            steps.into_iter().filter_map(|step| Some(format!("{name}: {:#}", step.err()?))),
+        );
     }
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
@@ -94,7 +98,11 @@ pub(super) fn authorize(config: &Config) -> Result<()> {
 /// Sets rancher's password, or its hash. It goes to chpasswd's standard input, never to a command
 /// line.
 pub(super) fn set_password(password: &str) -> Result<()> {
-    if password.is_empty() { Ok(()) } else { chpasswd(chpasswd_arguments(password), "rancher", password) }
+    if password.is_empty() {
+        Ok(())
+    } else {
+        chpasswd(chpasswd_arguments(password), "rancher", password)
+    }
 }
 
 /// How chpasswd has to take a password, or a hash of one.
@@ -138,11 +146,13 @@ fn make_user(user: &User) -> Result<()> {
     let gid = field("/etc/passwd", &user.name, 3).context("it has no group")?;
     // Each step by itself: a group that cannot be created must not keep the user out of the group
     // that sshd lets in.
-    let join =
-        |group: &String| make_group(group, None).and_then(|()| usermod(&["-a", "-G", group], &user.name));
+    let join = |group: &String| {
+        make_group(group, None).and_then(|()| usermod(&["-a", "-G", group], &user.name))
+    };
     let mut steps: Vec<Result<()>> = user.groups.iter().map(join).collect();
     if !user.no_create_home && !user.system {
-        steps.push(make_home(&home, uid, gid).with_context(|| format!("making {}", home.display())));
+        steps
+            .push(make_home(&home, uid, gid).with_context(|| format!("making {}", home.display())));
     }
     if !user.passwd.is_empty() && user.lock_passwd != Some(true) {
         steps.push(chpasswd(&["-e"], &user.name, &user.passwd));
@@ -170,7 +180,8 @@ fn make_group(name: &str, gid: Option<u32>) -> Result<()> {
     if lookup("/etc/group", name).is_some() {
         return Ok(());
     }
-    let gid = gid.filter(|gid| !is_taken("/etc/group", *gid)).unwrap_or_else(|| next_id("/etc/group"));
+    let gid =
+        gid.filter(|gid| !is_taken("/etc/group", *gid)).unwrap_or_else(|| next_id("/etc/group"));
     run("/usr/sbin/groupadd", &["-g", &gid.to_string(), name])
 }
 
@@ -274,8 +285,10 @@ mod tests {
             sudo: Sudo::Lines(vec![line.to_owned()]),
             ..User::default()
         };
-        let users = [user("ann", "ALL=(ALL) ALL"), user("bob", "ALL=("), user("joe", "ALL=(ALL) ALL")];
-        let check = |text: &str| if text.contains("ALL=(\n") { bail!("syntax error") } else { Ok(()) };
+        let users =
+            [user("ann", "ALL=(ALL) ALL"), user("bob", "ALL=("), user("joe", "ALL=(ALL) ALL")];
+        let check =
+            |text: &str| if text.contains("ALL=(\n") { bail!("syntax error") } else { Ok(()) };
         let (text, failures) = sudoers(users.iter(), check);
         assert_eq!(text, "ann ALL=(ALL) ALL\njoe ALL=(ALL) ALL\n");
         assert_eq!(failures, ["bob: its lines for sudo are not taken: syntax error"]);

@@ -59,7 +59,9 @@ pub(super) fn find() -> Vec<PathBuf> {
 }
 
 fn find_one(kind: &str) -> Option<PathBuf> {
-    [kept(kind), in_memory(kind)].into_iter().find(|file| fs::read(file).is_ok_and(|text| is_key(&text)))
+    [kept(kind), in_memory(kind)]
+        .into_iter()
+        .find(|file| fs::read(file).is_ok_and(|text| is_key(&text)))
 }
 
 fn kept(kind: &str) -> PathBuf {
@@ -88,7 +90,10 @@ fn set_aside(file: &Path) -> Result<()> {
         Ok(()) => format!("it is now {}", aside.display()),
         Err(error) => format!("moving it to {}: {error}", aside.display()),
     };
-    bail!("{} is no private key: {moved}; another one is used, and ssh clients warn of that", file.display())
+    bail!(
+        "{} is no private key: {moved}; another one is used, and ssh clients warn of that",
+        file.display()
+    )
 }
 
 /// sshd refuses a key that other users may read.
@@ -127,8 +132,12 @@ mod tests {
 
     #[test]
     fn what_a_power_cut_leaves_is_no_key() {
-        let key = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\n-----END OPENSSH PRIVATE KEY-----\n";
-        assert!(is_key(key) && is_key(b"-----BEGIN PRIVATE KEY-----\r\nx\r\n-----END PRIVATE KEY-----\r\n"));
+        let key =
+            b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\n-----END OPENSSH PRIVATE KEY-----\n";
+        assert!(
+            is_key(key)
+                && is_key(b"-----BEGIN PRIVATE KEY-----\r\nx\r\n-----END PRIVATE KEY-----\r\n")
+        );
         let (half, nuls) = (&key[..key.len() / 2], vec![0; key.len()]);
         let mut hole = key.to_vec();
         hole[40] = 0;

@@ -48,7 +48,9 @@ fn of(config: &Config) -> BTreeMap<String, Vec<String>> {
     let ours = ["rancher", "docker"].map(|name| (name, &config.ssh_authorized_keys));
     let users = config.users.iter().map(|user| (user.name.as_str(), &user.ssh_authorized_keys));
     for (name, keys) in ours.into_iter().chain(users) {
-        for key in keys.iter().flat_map(|key| key.lines()).map(str::trim).filter(|key| !key.is_empty()) {
+        for key in
+            keys.iter().flat_map(|key| key.lines()).map(str::trim).filter(|key| !key.is_empty())
+        {
             let known = all.entry(name.to_owned()).or_default();
             if !known.iter().any(|other| other == key) {
                 known.push(key.to_owned());
@@ -112,15 +114,20 @@ mod tests {
             ssh_authorized_keys: vec!["c".to_owned(), " c\nd ".to_owned(), String::new()],
             ..User::default()
         };
-        let evil =
-            User { name: "../x".to_owned(), ssh_authorized_keys: vec!["e".to_owned()], ..User::default() };
+        let evil = User {
+            name: "../x".to_owned(),
+            ssh_authorized_keys: vec!["e".to_owned()],
+            ..User::default()
+        };
         let config = Config {
             ssh_authorized_keys: vec!["a".to_owned()],
             users: vec![user, evil],
             ..Config::default()
         };
-        let found: Vec<String> =
-            of(&config).into_iter().map(|(name, keys)| format!("{name}: {}", keys.join(","))).collect();
+        let found: Vec<String> = of(&config)
+            .into_iter()
+            .map(|(name, keys)| format!("{name}: {}", keys.join(",")))
+            .collect();
         assert_eq!(found, ["docker: a", "joe: c,d", "rancher: a"]);
     }
 }

@@ -147,7 +147,10 @@ fn make_swap(mount: &Mount) -> Result<()> {
         several => bail!("it is ambiguous: {several:?}"),
     };
     let active = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    if active.lines().any(|line| line.split_whitespace().next().map(PathBuf::from) == Some(device.clone())) {
+    if active
+        .lines()
+        .any(|line| line.split_whitespace().next().map(PathBuf::from) == Some(device.clone()))
+    {
         return Ok(());
     }
     let mut command = Command::new("/usr/sbin/swapon");
@@ -173,9 +176,14 @@ mod tests {
         for target in ["/", "/etc", "/run", "/usr", "/var", "//etc/", "/tmp/../etc", "/home"] {
             assert!(check_target(Path::new(target)).is_err(), "{target}");
         }
-        for target in
-            ["/mnt/data", "/home/data", "/run/mine", "/usr/local", "/etc/mine", "/var/lib/docker/volumes"]
-        {
+        for target in [
+            "/mnt/data",
+            "/home/data",
+            "/run/mine",
+            "/usr/local",
+            "/etc/mine",
+            "/var/lib/docker/volumes",
+        ] {
             assert!(check_target(Path::new(target)).is_ok(), "{target}");
         }
     }

@@ -19,7 +19,8 @@ pub(super) const CONFIG: &str = "/run/corral/ssh/sshd_config";
 const DRAFT: &str = "/run/corral/ssh/sshd_config.draft";
 /// Who may log in. `cargo xtask tidy` compares it with the manual.
 const POLICY: &str = include_str!("sshd_policy.conf");
-const WITH_PASSWORDS: &str = "PasswordAuthentication yes\nAuthenticationMethods publickey password\n";
+const WITH_PASSWORDS: &str =
+    "PasswordAuthentication yes\nAuthenticationMethods publickey password\n";
 const PID: &str = "/run/corral/ssh/sshd.pid";
 const PROGRAM: &str = "/usr/sbin/sshd";
 /// Where the owner's files are read.
@@ -51,11 +52,17 @@ pub(super) fn write(config: &Config) -> Result<()> {
         let all = with_files(&policy, &files);
         match check(&all, config) {
             Ok(()) => text = all,
-            Err(error) => left_out.push(format!("the files below /etc/ssh do not go together: {error:#}")),
+            Err(error) => {
+                left_out.push(format!("the files below /etc/ssh do not go together: {error:#}"))
+            }
         }
     }
     write_atomic(Path::new(CONFIG), text.as_bytes(), 0o600)?;
-    if left_out.is_empty() { Ok(()) } else { bail!("settings are left out: {}", left_out.join("; ")) }
+    if left_out.is_empty() {
+        Ok(())
+    } else {
+        bail!("settings are left out: {}", left_out.join("; "))
+    }
 }
 
 /// Without the owner's files: as many settings as this console's sshd accepts. Our tests check
@@ -121,7 +128,8 @@ fn policy(config: &Config) -> String {
 /// The owner's files that the configuration writes and that exist.
 fn files_of_owner(config: &Config) -> Vec<PathBuf> {
     let is_read = |path: &str| path == OF_OWNER[0] || path.starts_with(OF_OWNER[1]);
-    let files = config.write_files.iter().filter(|file| file.container == "console" && is_read(&file.path));
+    let files =
+        config.write_files.iter().filter(|file| file.container == "console" && is_read(&file.path));
     let mut paths: Vec<PathBuf> =
         files.map(|file| PathBuf::from(&file.path)).filter(|path| path.exists()).collect();
     paths.sort();
@@ -162,7 +170,8 @@ fn check_for(user: &str, config: &Config) -> Result<()> {
 
 /// The line of the policy that is missing in sshd's effective settings.
 fn missing(said: &str, passwords: bool) -> Option<&'static str> {
-    let always = ["permitrootlogin no", "permitemptypasswords no", "kbdinteractiveauthentication no"];
+    let always =
+        ["permitrootlogin no", "permitemptypasswords no", "kbdinteractiveauthentication no"];
     let keys_only = ["passwordauthentication no", "authenticationmethods publickey"];
     let mut wanted = always.to_vec();
     if !passwords {
@@ -186,9 +195,17 @@ mod tests {
         let good = "permitrootlogin no\npermitemptypasswords no\nkbdinteractiveauthentication no\npasswordauthentication no\nauthenticationmethods publickey\nallowgroups docker\n";
         assert_eq!(missing(good, false), None);
         let cases = [
-            ("passwordauthentication no", "passwordauthentication yes", Some("passwordauthentication no")),
+            (
+                "passwordauthentication no",
+                "passwordauthentication yes",
+                Some("passwordauthentication no"),
+            ),
             ("permitrootlogin no", "permitrootlogin yes", Some("permitrootlogin no")),
-            ("allowgroups docker", "allowgroups docker\nallowgroups users", Some("AllowGroups docker")),
+            (
+                "allowgroups docker",
+                "allowgroups docker\nallowgroups users",
+                Some("AllowGroups docker"),
+            ),
             ("allowgroups docker", "", Some("AllowGroups docker")),
             (
                 "authenticationmethods publickey",

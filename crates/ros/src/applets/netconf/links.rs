@@ -25,7 +25,10 @@ pub(super) fn load() -> Vec<Link> {
     let mut links: Vec<Link> = names
         .filter(|name| !NOT_OURS.iter().any(|prefix| name.starts_with(prefix)))
         .map(|name| {
-            let mac = fs::read_to_string(sysfs(&name).join("address")).unwrap_or_default().trim().to_owned();
+            let mac = fs::read_to_string(sysfs(&name).join("address"))
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
             let is_card = sysfs(&name).join("device").exists();
             Link { name, mac, is_card }
         })
@@ -42,9 +45,10 @@ pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
         if !bridge.is_empty() && bridge != "false" && !exists(bridge) {
             ip(&["link", "add", bridge, "type", "bridge"]);
         }
-        for bond in
-            [Some(interface.bond.as_str()), Some(key.as_str()).filter(|_| !interface.bond_opts.is_empty())]
-        {
+        for bond in [
+            Some(interface.bond.as_str()),
+            Some(key.as_str()).filter(|_| !interface.bond_opts.is_empty()),
+        ] {
             if let Some(bond) = bond.filter(|bond| !bond.is_empty() && !exists(bond)) {
                 // Loading the module creates a bond0 by itself.
                 load_module("bonding");
@@ -59,9 +63,21 @@ pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
     }
     for entry in super::matching::entries(wanted, &load()) {
         let parent = &entry.link.name;
-        let vlans = entry.interface.map(|interface| interface.vlan_list(parent)).unwrap_or_default();
+        let vlans =
+            entry.interface.map(|interface| interface.vlan_list(parent)).unwrap_or_default();
         for (id, name) in vlans.iter().filter(|(_, name)| !exists(name)) {
-            ip(&["link", "add", "link", parent, "name", name, "type", "vlan", "id", &id.to_string()]);
+            ip(&[
+                "link",
+                "add",
+                "link",
+                parent,
+                "name",
+                name,
+                "type",
+                "vlan",
+                "id",
+                &id.to_string(),
+            ]);
         }
     }
 }
@@ -88,7 +104,9 @@ fn set_bond_options(bond: &str, options: &BTreeMap<String, String>) {
             if current.split_whitespace().any(|word| word == value) {
                 continue;
             }
-            for card in fs::read_to_string(folder.join("slaves")).unwrap_or_default().split_whitespace() {
+            for card in
+                fs::read_to_string(folder.join("slaves")).unwrap_or_default().split_whitespace()
+            {
                 ip(&["link", "set", card, "nomaster"]);
             }
             ip(&["link", "set", bond, "down"]);
@@ -147,13 +165,15 @@ fn join(name: &str, interface: &Interface) -> bool {
 
 /// Removes addresses that are not configured. IPv6 link-local addresses are the kernel's and stay.
 fn remove_other_addresses(name: &str, wanted: &[&str]) {
-    let shown = program::run(Command::new("/usr/bin/ip").args(["-o", "address", "show", "dev", name]));
+    let shown =
+        program::run(Command::new("/usr/bin/ip").args(["-o", "address", "show", "dev", name]));
     let text = shown.unwrap_or_else(|error| {
         println!("{name}: {error:#}");
         String::new()
     });
     for line in text.lines().filter(|line| !line.contains(" scope link")) {
-        let mut words = line.split_whitespace().skip_while(|word| !["inet", "inet6"].contains(word));
+        let mut words =
+            line.split_whitespace().skip_while(|word| !["inet", "inet6"].contains(word));
         let address = words.nth(1).unwrap_or_default();
         if !address.is_empty() && !wanted.contains(&address) {
             ip(&["address", "del", address, "dev", name]);

@@ -22,7 +22,10 @@ pub(super) struct Entry<'a> {
 }
 
 /// The configuration of each link.
-pub(super) fn entries<'a>(wanted: &'a BTreeMap<String, Interface>, links: &[Link]) -> Vec<Entry<'a>> {
+pub(super) fn entries<'a>(
+    wanted: &'a BTreeMap<String, Interface>,
+    links: &[Link],
+) -> Vec<Entry<'a>> {
     links.iter().map(|link| Entry { link: link.clone(), interface: find(wanted, link) }).collect()
 }
 
@@ -57,8 +60,11 @@ mod tests {
 
     #[test]
     fn a_mac_beats_a_name_beats_a_pattern() {
-        let entry =
-            |mtu, matcher: &str| Interface { mtu, matcher: matcher.to_owned(), ..Interface::default() };
+        let entry = |mtu, matcher: &str| Interface {
+            mtu,
+            matcher: matcher.to_owned(),
+            ..Interface::default()
+        };
         let wanted: BTreeMap<String, Interface> = [
             ("eth*".to_owned(), entry(1, "")),
             ("eth1".to_owned(), entry(2, "")),
@@ -67,8 +73,11 @@ mod tests {
             ("br0".to_owned(), entry(5, "")),
         ]
         .into();
-        let link =
-            |name: &str, mac: &str, is_card| Link { name: name.to_owned(), mac: mac.to_owned(), is_card };
+        let link = |name: &str, mac: &str, is_card| Link {
+            name: name.to_owned(),
+            mac: mac.to_owned(),
+            is_card,
+        };
         for (link, expected) in [
             (link("eth0", "aa:00:00:00:00:00", true), Some(1)),
             (link("eth1", "aa:00:00:00:00:01", true), Some(2)),

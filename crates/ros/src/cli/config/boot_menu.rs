@@ -29,9 +29,14 @@ pub(super) fn edit() -> Result<()> {
     let _ = fs::remove_file(Path::new(DRAFT));
     let after = Arguments::parse(&text);
     if after.boot_reference() != before.boot_reference() {
-        bail!("{BOOT_PARAMETER} says where this system is, and stays as it is; nothing was changed");
+        bail!(
+            "{BOOT_PARAMETER} says where this system is, and stays as it is; nothing was changed"
+        );
     }
     set.iter().try_for_each(|partition| partition.keep_arguments(&after))?;
-    println!("{}", if after == before { "nothing was changed" } else { "counts from the next start on" });
+    println!(
+        "{}",
+        if after == before { "nothing was changed" } else { "counts from the next start on" }
+    );
     Ok(())
 }

@@ -27,7 +27,8 @@ fn load_layers() -> Vec<Layer> {
 /// `ros config get`. A secret is printed only if it is requested by its own name.
 pub(super) fn get(key: &str) -> Result<()> {
     let mut merged = corral_config::merged(&load_layers());
-    let is_leaf = path::get(&merged, key).is_some_and(|value| !value.is_object() && !value.is_array());
+    let is_leaf =
+        path::get(&merged, key).is_some_and(|value| !value.is_object() && !value.is_array());
     if !is_leaf {
         export::remove_secrets(&mut merged);
     }
@@ -83,7 +84,8 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
         if built_in.contains(service) || !is_of_system(definition) {
             continue;
         }
-        let one = yaml::Node::new(node.at, yaml::Kind::Mapping(vec![(service.clone(), node.clone())]));
+        let one =
+            yaml::Node::new(node.at, yaml::Kind::Mapping(vec![(service.clone(), node.clone())]));
         if let Err(error) = compose::parse_tree(name, &one, &Environment::new()) {
             let at = Position { line: error.line, column: error.column };
             let key = format!("rancher.services.{service}");
@@ -140,13 +142,18 @@ pub(super) fn status() -> Result<()> {
     println!("layers, later ones win:");
     let root = Root::machine();
     for layer in load_layers() {
-        let errors = layer.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        let errors =
+            layer.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         let note = if errors > 0 { format!(", {errors} errors") } else { String::new() };
         println!("  {}{note}", layer.source);
     }
     let mark = CloudInitMark::load(&root);
     let named = |source: Option<String>| source.unwrap_or_else(|| "nothing".to_owned());
-    println!("data sources: {} on this machine, {} on the network", named(mark.local), named(mark.network));
+    println!(
+        "data sources: {} on this machine, {} on the network",
+        named(mark.local),
+        named(mark.network)
+    );
     if let Some(pending) = Pending::load(&root) {
         println!(
             "a change waits to be confirmed within {} s{}: ros config confirm",
@@ -181,7 +188,10 @@ pub(super) fn images(input: Option<&Path>) -> Result<()> {
     let mut images = BTreeSet::new();
     for section in ["rancher.bootstrap", "rancher.services"] {
         let services = path::get(&merged, section).and_then(Value::as_object);
-        let named = services.into_iter().flatten().filter_map(|(_, service)| service.get("image")?.as_str());
+        let named = services
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, service)| service.get("image")?.as_str());
         images.extend(named.map(str::to_owned));
     }
     println!("{}", images.into_iter().collect::<Vec<_>>().join(" "));

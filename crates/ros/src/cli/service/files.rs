@@ -52,7 +52,9 @@ pub(super) fn disable(file: &str) -> Result<()> {
 pub(super) fn delete(file: &str) -> Result<()> {
     store::remove(&entry(file))?;
     if resolve::stored_config().rancher.services_include.contains_key(file) {
-        bail!("{file} is in a part of the configuration that is not yours to change here: disable it");
+        bail!(
+            "{file} is in a part of the configuration that is not yours to change here: disable it"
+        );
     }
     Ok(())
 }
@@ -67,7 +69,8 @@ fn pull_images(place: &str, config: &Config) -> Result<()> {
     let text = fs::read_to_string(&file).with_context(|| format!("reading {place}"))?;
     let of_user = catalogue::names_of_user(&text);
     for service in parse_with(place, &text, &resolve::environment(config))?.services {
-        let engine = if of_user.contains(&service.name.to_string()) { Engine::User } else { Engine::System };
+        let engine =
+            if of_user.contains(&service.name.to_string()) { Engine::User } else { Engine::System };
         if service.pull != Pull::Never && Client::of(engine)?.image_id(&service.image)?.is_none() {
             cli::pull(engine, &service.image)?;
         }

@@ -14,7 +14,9 @@ pub(super) fn run(names: &[String], quiet: bool) -> Result<()> {
     let mut rows = vec![["NAME", "COMMAND", "STATUS", "PORTS"].map(str::to_owned)];
     for engine in [Engine::System, Engine::User] {
         let wanted = |container: &str| {
-            services.iter().any(|service| service.engine == engine && service.container == container)
+            services
+                .iter()
+                .any(|service| service.engine == engine && service.container == container)
         };
         if !services.iter().any(|service| service.engine == engine) {
             continue;
@@ -24,7 +26,9 @@ pub(super) fn run(names: &[String], quiet: bool) -> Result<()> {
             Vec::new()
         });
         for container in containers {
-            let Some(name) = own_name(&container.names).filter(|name| wanted(name)) else { continue };
+            let Some(name) = own_name(&container.names).filter(|name| wanted(name)) else {
+                continue;
+            };
             if quiet {
                 println!("{}", container.id.get(..ID).unwrap_or(&container.id));
             }
@@ -60,7 +64,8 @@ fn spoken(mut ports: Vec<Port>) -> String {
     for port in ports {
         let is_published = !port.address.is_empty();
         if is_published && port.public_port != port.private_port {
-            let (host, inside) = (address(&port.address, &port.public_port.to_string()), port.private_port);
+            let (host, inside) =
+                (address(&port.address, &port.public_port.to_string()), port.private_port);
             mappings.push(format!("{host}->{inside}/{}", port.protocol));
             continue;
         }
@@ -94,7 +99,9 @@ fn address(host: &str, port: &str) -> String {
 }
 
 fn print_table(rows: &[[String; 4]]) {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
     let [name, command, status] = [0, 1, 2].map(width);
     for [a, b, c, d] in rows {
         println!("{}", format!("{a:name$}  {b:command$}  {c:status$}  {d}").trim_end());
@@ -106,7 +113,12 @@ mod tests {
     use super::*;
 
     fn port(address: &str, public_port: u16, private_port: u16, protocol: &str) -> Port {
-        Port { address: address.to_owned(), public_port, private_port, protocol: protocol.to_owned() }
+        Port {
+            address: address.to_owned(),
+            public_port,
+            private_port,
+            protocol: protocol.to_owned(),
+        }
     }
 
     #[test]
@@ -118,9 +130,15 @@ mod tests {
                 vec![port("0.0.0.0", 80, 80, "tcp"), port("::", 80, 80, "tcp")],
                 "0.0.0.0:80->80/tcp, [::]:80->80/tcp",
             ),
-            (vec![port("0.0.0.0", 8080, 80, "tcp"), port("", 0, 53, "udp")], "53/udp, 0.0.0.0:8080->80/tcp"),
+            (
+                vec![port("0.0.0.0", 8080, 80, "tcp"), port("", 0, 53, "udp")],
+                "53/udp, 0.0.0.0:8080->80/tcp",
+            ),
             (vec![port("", 0, 9, "tcp"), port("", 0, 7, "tcp"), port("", 0, 8, "tcp")], "7-9/tcp"),
-            (vec![port("127.0.0.1", 5, 5, "udp"), port("127.0.0.1", 6, 6, "udp")], "127.0.0.1:5-6->5-6/udp"),
+            (
+                vec![port("127.0.0.1", 5, 5, "udp"), port("127.0.0.1", 6, 6, "udp")],
+                "127.0.0.1:5-6->5-6/udp",
+            ),
             (vec![port("", 0, 65535, "tcp"), port("", 0, 1, "tcp")], "1/tcp, 65535/tcp"),
         ];
         for (ports, expected) in all {

@@ -100,7 +100,8 @@ pub(super) fn each(names: &[String], action: Action<'_>) -> Result<()> {
 
 /// `ros service up`.
 pub(super) fn up(options: &Up) -> Result<()> {
-    let services = if options.services.is_empty() { Vec::new() } else { Service::load(&options.services)? };
+    let services =
+        if options.services.is_empty() { Vec::new() } else { Service::load(&options.services)? };
     if options.force_recreate {
         services.iter().filter(|service| service.state_so_far().is_some()).try_for_each(forget)?;
     }
@@ -121,7 +122,9 @@ fn forget(service: &Service) -> Result<()> {
     service.client()?.remove(&service.container, false)?;
     match service.engine {
         Engine::System => Ok(()),
-        Engine::User => Client::of(Engine::System)?.restart(USER_SERVICES, None).map_err(Into::into),
+        Engine::User => {
+            Client::of(Engine::System)?.restart(USER_SERVICES, None).map_err(Into::into)
+        }
     }
 }
 
@@ -129,7 +132,8 @@ fn forget(service: &Service) -> Result<()> {
 pub(super) fn remove(options: &Remove) -> Result<()> {
     let services = Service::load(&options.names.services)?;
     let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
-    if !options.force && !confirm(&format!("Going to remove {}. Are you sure?", names.join(", ")))? {
+    if !options.force && !confirm(&format!("Going to remove {}. Are you sure?", names.join(", ")))?
+    {
         return Ok(());
     }
     // What was disabled does not come back.
@@ -145,7 +149,9 @@ pub(super) fn remove(options: &Remove) -> Result<()> {
 /// `ros service pull`.
 pub(super) fn pull(names: &[String], go_on: bool) -> Result<()> {
     for service in Service::load(names)? {
-        if corral_engine::image::lookup::is_embedded(&service.image) && service.engine == Engine::System {
+        if corral_engine::image::lookup::is_embedded(&service.image)
+            && service.engine == Engine::System
+        {
             println!("{}: {} is part of the system", service.name, service.image);
             continue;
         }

@@ -65,9 +65,11 @@ impl Service {
             image: service.image.clone(),
             engine: Engine::System,
         });
-        let others = resolved.config.rancher.services.iter().filter(|(_, value)| !is_of_system(value));
+        let others =
+            resolved.config.rancher.services.iter().filter(|(_, value)| !is_of_system(value));
         let of_user = others.map(|(name, definition)| {
-            let text = |key: &str| definition.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+            let text =
+                |key: &str| definition.get(key).and_then(|value| value.as_str()).map(str::to_owned);
             Service {
                 name: name.clone(),
                 container: text("container_name").unwrap_or_else(|| name.clone()),
@@ -124,7 +126,8 @@ impl Service {
     pub(super) fn wait(&self, stopped: Option<&str>) -> Result<()> {
         let client = self.client()?;
         let deadline = Instant::now() + TIMEOUT;
-        let there = client.watch(&[self.container.as_str()], deadline, || self.is_there(&client, stopped))?;
+        let there = client
+            .watch(&[self.container.as_str()], deadline, || self.is_there(&client, stopped))?;
         there.with_context(|| {
             let name = &self.name;
             format!("{name} is not there after {} s; ros why {name} says more", TIMEOUT.as_secs())
@@ -136,7 +139,9 @@ impl Service {
         let Some(state) = self.state_so_far() else { return Ok(None) };
         match (state.status.as_str(), state.exit_code) {
             ("running", _) => Ok(Some(())),
-            _ if stopped == Some(state.id.as_str()) => Ok(client.start(&self.container).map(Some)?),
+            _ if stopped == Some(state.id.as_str()) => {
+                Ok(client.start(&self.container).map(Some)?)
+            }
             ("exited", 0) => Ok(Some(())),
             ("exited", code) => {
                 let name = &self.name;

@@ -41,8 +41,8 @@ struct Service {
 impl Service {
     fn load(name: &str) -> Result<Service> {
         let client = Client::of(Engine::System)?;
-        let planned =
-            inspect_in_system(name)?.filter(|found| found.spec.name == name && found.status.planned);
+        let planned = inspect_in_system(name)?
+            .filter(|found| found.spec.name == name && found.status.planned);
         let container = client.container(name)?.filter(|_| planned.is_some());
         let container = container.with_context(|| {
             format!(
@@ -54,7 +54,9 @@ impl Service {
             bail!("{name} is part of the system: `ros os upgrade` brings a newer one");
         }
         if reference.contains('@') {
-            bail!("{name} has its image by digest ({reference}): change the configuration to have another");
+            bail!(
+                "{name} has its image by digest ({reference}): change the configuration to have another"
+            );
         }
         Ok(Service { name: name.to_owned(), reference, container, client })
     }
@@ -62,7 +64,8 @@ impl Service {
     fn upgrade(&self, time: Duration) -> Result<()> {
         cli::pull(Engine::System, &self.reference).context("nothing was changed")?;
         let newest = self.client.image_id(&self.reference)?;
-        let newest = newest.with_context(|| format!("{} is not here after it was pulled", self.reference))?;
+        let newest = newest
+            .with_context(|| format!("{} is not here after it was pulled", self.reference))?;
         if newest == self.container.image {
             println!("{}: {} is the newest there is", self.name, self.reference);
             return Ok(());
@@ -213,14 +216,22 @@ mod tests {
             (json!({"Status": "running", "Health": {"Status": "none"}}), true, "works"),
             (json!({"Status": "running", "Health": {"Status": "starting"}}), true, "too early"),
             (json!({"Status": "running", "Health": {"Status": "healthy"}}), false, "works"),
-            (json!({"Status": "running", "Health": {"Status": "unhealthy"}}), true, "web is unhealthy"),
+            (
+                json!({"Status": "running", "Health": {"Status": "unhealthy"}}),
+                true,
+                "web is unhealthy",
+            ),
             (json!({"Status": "exited", "ExitCode": 0, "Error": ""}), false, "works"),
             (
                 json!({"Status": "exited", "ExitCode": 3, "Error": "no such file"}),
                 false,
                 "web ended with 3 no such file",
             ),
-            (json!({"Status": "restarting", "ExitCode": 1, "Health": null}), true, "web ended with 1 "),
+            (
+                json!({"Status": "restarting", "ExitCode": 1, "Health": null}),
+                true,
+                "web ended with 1 ",
+            ),
             (json!({"Status": "created"}), true, "too early"),
         ];
         for (state, has_settled, expected) in all {
