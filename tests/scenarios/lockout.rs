@@ -145,10 +145,10 @@ fn is_well(machine: &mut Machine, bad: &Bad) -> Result<()> {
     Ok(())
 }
 
-/// The first configuration that this machine sees has the owner's key, and a service whose file ends
-/// the resolver. The key is kept before that file is read: it opens the next boot too.
+/// The first configuration that this machine sees has the owner's key, and a service whose file
+/// ends the resolver. The key is kept before that file is read: it opens every later boot.
 #[test]
-fn a_key_that_comes_with_what_kills_the_resolver_is_kept() -> Result<()> {
+fn a_key_that_comes_with_what_kills_the_resolver_opens_the_next_boot() -> Result<()> {
     let folder = folder("killed-late")?;
     let disk = folder.join("disk.img");
     drive::blank(&disk, 2048)?;
@@ -156,9 +156,8 @@ fn a_key_that_comes_with_what_kills_the_resolver_is_kept() -> Result<()> {
     let options =
         Options { disks: vec![disk.clone()], append: append.clone(), ..Options::default() };
     let mut machine = super::with_config(&folder, "hostname: mine\n", options)?;
-    machine.expect_login()?;
-    machine.expect_console("configuration: the resolver ended early (signal: 9 (SIGKILL)")?;
-    machine.run("sync")?;
+    // cloud-init has read the drive, and the configuration was resolved again.
+    machine.expect_console("configuration: the resolver ended without a complete answer")?;
     machine.cut_power()?;
     let options = Options { disks: vec![disk], append, ..Options::default() };
     let mut machine = Machine::start(&folder, options)?;

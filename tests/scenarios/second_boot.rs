@@ -274,7 +274,7 @@ fn bad_yaml_in_every_source_at_once_keeps_nobody_out() -> Result<()> {
     as_root(
         &machine,
         &format!(
-            "echo 'rancher: {{environment: {{MINE: yes}}}}' > {CONF}/cloud-config.d/50-mine.yml; ros config validate; sync"
+            "echo 'rancher: {{environment: {{MINE: yes}}}}' > {CONF}/cloud-config.d/50-mine.yml; ros config set rancher.environment.SEEN yes; sync"
         ),
     )?;
     cut_after(
