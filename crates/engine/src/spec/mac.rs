@@ -19,9 +19,11 @@ impl FromStr for MacAddress {
 
     fn from_str(text: &str) -> Result<MacAddress, NotAMacAddress> {
         let wrong = || NotAMacAddress(text.to_owned());
-        let byte = |part: &str| match part.len() {
-            1 | 2 => u8::from_str_radix(part, 16).map_err(|_| wrong()),
-            _ => Err(wrong()),
+        let byte = |part: &str| {
+            // A sign is no digit, though the number parser takes one.
+            let is_hex = part.len() <= 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let byte = u8::from_str_radix(part, 16).ok();
+            byte.filter(|_| is_hex).ok_or_else(wrong)
         };
         let bytes: Vec<u8> = text.split([':', '-']).map(byte).collect::<Result<_, _>>()?;
         bytes.try_into().map(MacAddress).map_err(|_| wrong())
@@ -57,9 +59,14 @@ mod tests {
     fn hardware_addresses_are_read_and_written() {
         let address: MacAddress = "02:42:AC:12:0:2".parse().unwrap();
         assert_eq!(address.to_string(), "02:42:ac:12:00:02");
-        for wrong in
-            ["", "02:42", "02:42:ac:12:00:02:03", "02:42:ac:12:00:zz", "0002:42:ac:12:00:02"]
-        {
+        for wrong in [
+            "",
+            "02:42",
+            "02:42:ac:12:00:02:03",
+            "02:42:ac:12:00:zz",
+            "02:42:ac:12:00:+2",
+            "0002:42:ac:12:00:02",
+        ] {
             assert!(wrong.parse::<MacAddress>().is_err(), "{wrong}");
         }
     }
