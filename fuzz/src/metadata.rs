@@ -1,7 +1,9 @@
 //! What the metadata services of providers answer, and the seeds on drives that say the same.
 
-use crate::found;
-use corral_cloud::{Found, azure, digitalocean, ec2, gce, network_data, openstack, packet, seed};
+use crate::instance_data;
+use corral_cloud::{
+    InstanceData, azure, digitalocean, ec2, gce, network_data, openstack, packet, seed,
+};
 use corral_config::metadata::Metadata;
 use serde_json::Value;
 
@@ -12,12 +14,12 @@ pub(crate) fn check(bytes: &[u8]) {
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(metadata) = Metadata::parse(text) {
-        found::check(&Found { metadata, ..Found::default() });
+        instance_data::check(&InstanceData { metadata, ..InstanceData::default() });
     }
     let ssh_public_keys = gce::parse_keys(text, "project");
-    found::check(&Found {
+    instance_data::check(&InstanceData {
         metadata: Metadata { ssh_public_keys, ..Metadata::default() },
-        ..Found::default()
+        ..InstanceData::default()
     });
     for (number, _) in ec2::parse_key_list(text) {
         assert!(text.contains(&number.to_string()));
@@ -34,13 +36,17 @@ pub(crate) fn check(bytes: &[u8]) {
 
 fn check_tree(tree: &Value) {
     if let Ok(Some(said)) = azure::parse(tree) {
-        found::check(&said);
+        instance_data::check(&said);
     }
     if let Some(said) = digitalocean::parse(tree) {
-        found::check(&said);
+        instance_data::check(&said);
     }
-    found::check(&packet::parse(tree));
+    instance_data::check(&packet::parse(tree));
     for network in [network_data::from_openstack(tree), network_data::from_nocloud(tree)] {
-        found::check(&Found { metadata: openstack::metadata(tree), network, ..Found::default() });
+        instance_data::check(&InstanceData {
+            metadata: openstack::metadata(tree),
+            network,
+            ..InstanceData::default()
+        });
     }
 }

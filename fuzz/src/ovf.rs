@@ -1,12 +1,12 @@
 //! The OVF environment that hypervisors hand over on a CD or through guestinfo.
 
-use crate::found;
+use crate::instance_data;
 use corral_cloud::vmware::parse_environment;
 
 pub(crate) fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok((said, url)) = parse_environment(text) {
-        found::check(&said);
+        instance_data::check(&said);
         assert!(url.is_none() || said.user_data.is_none(), "a URL counts only without user-data");
     }
 }

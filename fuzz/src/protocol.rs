@@ -1,6 +1,6 @@
 //! Messages between PID 1, its helpers and its clients, and what the resolver hands over.
 
-use corral_engine::protocol::{Answer, Call, Order, Report};
+use corral_engine::protocol::{Answer, Call, HelperRequest, Report};
 use corral_engine::sys::packet::{self, Received};
 use corral_plan::resolved::Resolved;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 pub(crate) fn check(bytes: &[u8]) {
     check_kind::<Call>(bytes);
     check_kind::<Answer>(bytes);
-    check_kind::<Order>(bytes);
+    check_kind::<HelperRequest>(bytes);
     check_kind::<Report>(bytes);
     check_kind::<Resolved>(bytes);
     check_socket(bytes);

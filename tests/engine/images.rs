@@ -41,13 +41,16 @@ fn damage_is_found_and_mended(engine: &mut Sandbox) -> Result<()> {
         told.contains("damaged: localhost:5000/team/bb:1") && told.contains("etc/passwd"),
         "{told}"
     );
-    assert!(engine.ros("engine fsck --mend")?.contains("everything was mended"));
+    assert!(engine.ros("engine fsck --repair")?.contains("everything was repaired"));
     assert!(engine.docker("run --rm localhost:5000/team/bb:1 cat /etc/passwd")?.contains("ann"));
     for blob in fs::read_dir(engine.store().join("image/blobs/sha256"))? {
         fs::write(blob?.path(), "not what it was")?;
     }
     fs::remove_dir_all(layers)?;
-    assert!(engine.ros("engine fsck --mend")?.contains("everything was mended"), "pulled again");
+    assert!(
+        engine.ros("engine fsck --repair")?.contains("everything was repaired"),
+        "pulled again"
+    );
     assert_eq!(engine.ros("engine fsck")?, "all images are sound");
     assert_eq!(engine.docker("run --rm localhost:5000/team/bb:1 echo again")?, "again");
     engine.restart(program())?;

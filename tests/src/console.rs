@@ -11,7 +11,7 @@ use std::process::Child;
 use std::time::Duration;
 
 /// How long to wait for the last bytes of a machine that has exited.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Ends when this is dropped, or with the machine.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl ConsoleLog {
     /// is closed.
     pub(crate) fn finish(&mut self) {
         // A writer that keeps running after the timeout has written all output so far.
-        let _ = wait(&mut self.writer, PATIENCE);
+        let _ = wait(&mut self.writer, TIMEOUT);
     }
 }
 

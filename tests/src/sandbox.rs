@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An engine that runs; it ends with the test.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Sandbox {
 
     /// Waits until a script in the engine's namespaces succeeds.
     pub fn expect(&self, script: &str) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let last = self.inside(script);
             if last.is_ok() {
@@ -160,7 +160,7 @@ impl Sandbox {
 
     /// Waits until the output of `docker …` contains a text.
     pub fn expect_docker(&self, arguments: &str, text: &str) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let last = self.docker(arguments)?;
             if last.contains(text) {
@@ -175,13 +175,13 @@ impl Sandbox {
 
     /// Waits until the engine has exited by itself.
     pub fn expect_end(&mut self) -> Result<()> {
-        let status = wait(&mut self.engine.outer, PATIENCE)?;
+        let status = wait(&mut self.engine.outer, TIMEOUT)?;
         status.map(drop).context("the engine does not end")
     }
 
     /// Waits until the engine answers.
     pub fn wait_for_api(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.docker("version").is_err() {
             if Instant::now() > deadline {
                 bail!(
@@ -293,7 +293,7 @@ impl Engine {
             .spawn()
             .context("starting the sandbox by setpriv (util-linux)")?;
         let mut engine = Engine { outer, pid: 0, _cgroup: cgroup };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             // unshare's only child is the first process of the namespaces.
             let children = format!("/proc/{0}/task/{0}/children", engine.outer.id());

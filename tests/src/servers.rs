@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A relay in Python that cuts each connection after so many bytes, and records how many it
 /// forwarded in total. Arguments: its port, the server's port, the limit, and the file for the
@@ -200,7 +200,7 @@ fn start(mut command: Command, port: u16, log: &Path) -> Result<Server> {
     let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
     let mut server =
         Server { child: child.with_context(|| format!("starting {command:?}"))?, port };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if let Some(status) = server.child.try_wait()? {
             bail!("{command:?}: {status}: {}", fs::read_to_string(log).unwrap_or_default());

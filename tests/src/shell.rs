@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The longest that any command may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 const HANG_UP: Duration = Duration::from_secs(20);
 /// The exit status of timeout(1) for a command that took longer.
 const TIMED_OUT: i32 = 124;
@@ -64,7 +64,7 @@ impl Login {
     /// Runs a script with the machine's shell; an error unless its exit status is 0. Returns its
     /// output.
     pub fn run(&self, script: &str) -> Result<String> {
-        self.run_within(PATIENCE, script)
+        self.run_within(TIMEOUT, script)
     }
 
     /// The same with another timeout.
@@ -88,7 +88,7 @@ impl Login {
 
     /// The authentication methods that the server offers to a user.
     pub fn methods(&self, user: &str) -> Result<String> {
-        let output = limited("ssh", PATIENCE)
+        let output = limited("ssh", TIMEOUT)
             .args([
                 "-F",
                 "none",
@@ -110,7 +110,7 @@ impl Login {
 
     /// Runs a script on a terminal, and answers each prompt once it is shown. Returns the output.
     pub fn answer(&self, script: &str, answers: &[(&str, &str)]) -> Result<String> {
-        let mut command = self.command(PATIENCE);
+        let mut command = self.command(TIMEOUT);
         command.args(["-tt", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("starting ssh")?;
         let (Some(mut keyboard), Some(mut screen)) = (child.stdin.take(), child.stdout.take())

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// The descriptor on which it reports that it listens.
 const READY: i32 = 10;
 
@@ -68,7 +68,7 @@ impl Slirp {
 
     fn wait_until_it_listens(&self, mut ready: File) -> Result<()> {
         let mut byte = [0];
-        let listens = is_readable(&ready, PATIENCE)? && ready.read(&mut byte)? == byte.len();
+        let listens = is_readable(&ready, TIMEOUT)? && ready.read(&mut byte)? == byte.len();
         ensure!(
             listens,
             "slirp4netns does not listen: {}",
@@ -85,7 +85,7 @@ impl Slirp {
             self.guest
         );
         let mut api = UnixStream::connect(&self.socket).context("reaching slirp4netns")?;
-        api.set_read_timeout(Some(PATIENCE))?;
+        api.set_read_timeout(Some(TIMEOUT))?;
         api.write_all(request.as_bytes())?;
         api.shutdown(Shutdown::Write)?;
         let mut reply = String::new();

@@ -25,7 +25,7 @@ const FIRST_CARD: i32 = 10;
 const MCONSOLE_MAGIC: u32 = 0xcafe_babe;
 const MCONSOLE_VERSION: u32 = 2;
 const MCONSOLE_DATA: usize = 512;
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running kernel and the networks of its cards.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Uml {
         let ours = self.folder.join("uml/request");
         let _ = fs::remove_file(&ours);
         let socket = UnixDatagram::bind(&ours)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
         let mut message = Vec::new();
         for number in [MCONSOLE_MAGIC, MCONSOLE_VERSION, u32::try_from(request.len())?] {
             message.extend(number.to_ne_bytes());

@@ -23,7 +23,7 @@ const PROFILE: [(&str, &str); 3] = [
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
 ];
 /// In seconds. A network that drops packets gives no error for minutes.
-const PATIENCE: &str = "120";
+const TIMEOUT: &str = "120";
 
 /// cargo-deny, which reads `deny.toml`.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Deny {
     /// Fetches the advisory database by git; an error if it is not reachable.
     pub(crate) fn fetch_advisories(&self) -> Result<()> {
         let mut fetch = Command::new("timeout");
-        fetch.arg(PATIENCE).arg(&self.program).args(["fetch", "db"]);
+        fetch.arg(TIMEOUT).arg(&self.program).args(["fetch", "db"]);
         // git must not prompt for a password.
         fetch.current_dir(paths::root()).env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
         sh::output(&mut fetch).map(drop).context("fetching the database of advisories")

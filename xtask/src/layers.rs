@@ -20,14 +20,14 @@ pub(crate) struct Layer {
 }
 
 /// Every file of every package that was fetched, by path; and the libraries among them, by name.
-struct Shelf {
+struct PackageTree {
     files: BTreeMap<String, BTreeMap<String, Entry>>,
     libraries: BTreeMap<String, (String, Entry)>,
 }
 
 /// Makes the layer of each recipe; a layer comes after the one it stands on.
 pub(crate) fn build(recipes: &[(String, Recipe)], packages: &[Package]) -> Result<Vec<Layer>> {
-    let shelf = Shelf::open(packages)?;
+    let package_tree = PackageTree::open(packages)?;
     let mut layers: Vec<Layer> = Vec::new();
     let mut open: Vec<&(String, Recipe)> = recipes.iter().collect();
     while !open.is_empty() {
@@ -46,7 +46,7 @@ pub(crate) fn build(recipes: &[(String, Recipe)], packages: &[Package]) -> Resul
             .filter_map(|name| layers.iter().find(|layer| &layer.name == name))
             .map(|l| &l.tree)
             .collect();
-        let tree = shelf
+        let tree = package_tree
             .layer(name, recipe, &under)
             .with_context(|| format!("images/{name}/image.yml"))?;
         stack.push(name.clone());
@@ -55,9 +55,9 @@ pub(crate) fn build(recipes: &[(String, Recipe)], packages: &[Package]) -> Resul
     Ok(layers)
 }
 
-impl Shelf {
-    fn open(packages: &[Package]) -> Result<Shelf> {
-        let mut shelf = Shelf { files: BTreeMap::new(), libraries: BTreeMap::new() };
+impl PackageTree {
+    fn open(packages: &[Package]) -> Result<PackageTree> {
+        let mut package_tree = PackageTree { files: BTreeMap::new(), libraries: BTreeMap::new() };
         for package in packages {
             let files: BTreeMap<String, Entry> = read_folder(&package.files())?
                 .into_iter()
@@ -69,12 +69,12 @@ impl Shelf {
                     && !matches!(entry.kind, Kind::Directory)
                     && is_library_path(path)
                 {
-                    shelf.libraries.insert(name.to_owned(), (path.clone(), entry.clone()));
+                    package_tree.libraries.insert(name.to_owned(), (path.clone(), entry.clone()));
                 }
             }
-            shelf.files.insert(package.name.clone(), files);
+            package_tree.files.insert(package.name.clone(), files);
         }
-        Ok(shelf)
+        Ok(package_tree)
     }
 
     fn layer(&self, name: &str, recipe: &Recipe, under: &[&Tree]) -> Result<Tree> {

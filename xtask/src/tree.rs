@@ -121,9 +121,9 @@ impl Tree {
 
     /// Files with the same content, mode and owner as an earlier one, and the path of that one. As
     /// hard links they are in the image once, and in the machine's memory once for all containers.
-    fn twins(&self) -> Result<BTreeMap<&str, &str>> {
+    fn hard_links(&self) -> Result<BTreeMap<&str, &str>> {
         let mut first = BTreeMap::new();
-        let mut twins = BTreeMap::new();
+        let mut hard_links = BTreeMap::new();
         for (path, entry) in &self.entries {
             let Kind::File(blob) = &entry.kind else { continue };
             let bytes = blob.read()?;
@@ -136,17 +136,17 @@ impl Tree {
                     entry.insert(path.as_str());
                 }
                 btree_map::Entry::Occupied(entry) => {
-                    twins.insert(path.as_str(), *entry.get());
+                    hard_links.insert(path.as_str(), *entry.get());
                 }
             }
         }
-        Ok(twins)
+        Ok(hard_links)
     }
 
     /// Writes the tree below `folder`. Owners are not written, so that a build needs no root.
     pub(crate) fn write_folder(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
-        let twins = self.twins()?;
+        let hard_links = self.hard_links()?;
         let mut folders = Vec::new();
         for (path, entry) in &self.entries {
             let target = folder.join(path);
@@ -159,8 +159,8 @@ impl Tree {
                     folders.push((target, entry.mode));
                 }
                 Kind::Symlink(to) => std::os::unix::fs::symlink(to, &target)?,
-                Kind::File(_) if twins.contains_key(path.as_str()) => {
-                    fs::hard_link(folder.join(twins[path.as_str()]), &target)?;
+                Kind::File(_) if hard_links.contains_key(path.as_str()) => {
+                    fs::hard_link(folder.join(hard_links[path.as_str()]), &target)?;
                 }
                 Kind::File(blob) => {
                     fs::write(&target, blob.read()?)
@@ -179,9 +179,9 @@ impl Tree {
     /// Writes the tree as a tar archive; every time stamp is `epoch`.
     pub(crate) fn write_tar(&self, out: impl Write, epoch: u64) -> Result<()> {
         let mut archive = tar::Builder::new(out);
-        let twins = self.twins()?;
+        let hard_links = self.hard_links()?;
         for (path, entry) in &self.entries {
-            append(&mut archive, path, entry, twins.get(path.as_str()).copied(), epoch)
+            append(&mut archive, path, entry, hard_links.get(path.as_str()).copied(), epoch)
                 .with_context(|| format!("archiving {path}"))?;
         }
         archive.into_inner()?.flush()?;

@@ -2,8 +2,8 @@
 //! Without that report the platform takes the machine for failed.
 //! <https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service>
 
-use super::found::Found;
 use super::http::Http;
+use super::instance_data::InstanceData;
 use anyhow::{Context, Result};
 use corral_config::encoding;
 use corral_config::metadata::{Metadata, keys_from};
@@ -15,7 +15,7 @@ const WIRE_SERVER: &str = "http://168.63.129.16";
 const VERSION: [(&str, &str); 2] =
     [("x-ms-version", "2012-11-30"), ("Content-Type", "text/xml; charset=utf-8")];
 
-pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
+pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     let url = format!("{base}/metadata/instance?api-version=2021-02-01");
     let Some(data) = http.get_json(&url, &METADATA)? else { return Ok(None) };
     let found = parse(&data)?;
@@ -27,7 +27,7 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
 }
 
 /// What the answer says; None if it is not of Azure's service.
-pub fn parse(data: &Value) -> Result<Option<Found>> {
+pub fn parse(data: &Value) -> Result<Option<InstanceData>> {
     let Some(compute) = data.get("compute") else { return Ok(None) };
     let user_data = match compute["userData"].as_str().unwrap_or_default() {
         "" => None,
@@ -52,7 +52,7 @@ pub fn parse(data: &Value) -> Result<Option<Found>> {
         private_ipv6: address(&format!("{first}/ipv6/ipAddress/0/privateIpAddress")),
         public_ipv6: String::new(),
     };
-    Ok(Some(Found { user_data, metadata, ..Found::default() }))
+    Ok(Some(InstanceData { user_data, metadata, ..InstanceData::default() }))
 }
 
 fn keys(compute: &Value) -> Value {

@@ -1,23 +1,26 @@
 //! DigitalOcean. <https://docs.digitalocean.com/reference/api/metadata/>
 
-use super::found::Found;
 use super::http::Http;
+use super::instance_data::InstanceData;
 use super::network_data::Interfaces;
 use anyhow::Result;
 use corral_config::metadata::{Metadata, keys_from};
 use serde_json::Value;
 
-pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
+pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     let Some(data) = http.get_json(&format!("{base}/metadata/v1.json"), &[])? else {
         return Ok(None);
     };
     let Some(found) = parse(&data) else { return Ok(None) };
     let user_data = http.get(&format!("{base}/metadata/v1/user-data"));
-    Ok(Some(Found { network: found.network, ..Found::with_user_data(user_data, found.metadata) }))
+    Ok(Some(InstanceData {
+        network: found.network,
+        ..InstanceData::with_user_data(user_data, found.metadata)
+    }))
 }
 
 /// What the answer says; None if it is not of DigitalOcean's service.
-pub fn parse(data: &Value) -> Option<Found> {
+pub fn parse(data: &Value) -> Option<InstanceData> {
     data.get("droplet_id")?;
     let address = |kind: &str, version: &str| {
         let found = data.pointer(&format!("/interfaces/{kind}/0/{version}/ip_address"));
@@ -31,7 +34,7 @@ pub fn parse(data: &Value) -> Option<Found> {
         private_ipv4: address("private", "ipv4"),
         private_ipv6: address("private", "ipv6"),
     };
-    Some(Found { metadata, network: network(data), ..Found::default() })
+    Some(InstanceData { metadata, network: network(data), ..InstanceData::default() })
 }
 
 fn network(data: &Value) -> Option<Value> {

@@ -1,13 +1,13 @@
 //! Amazon EC2: IMDSv2, and v1 where there is no v2.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>
 
-use super::found::Found;
 use super::http::Http;
+use super::instance_data::InstanceData;
 use anyhow::Result;
 use corral_config::metadata::Metadata;
 use std::collections::BTreeMap;
 
-pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
+pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     let seconds = [("X-aws-ec2-metadata-token-ttl-seconds", "21600")];
     // A server that does not know tokens answers with an error. It gets the requests of v1.
     let token = http.put(&format!("{base}/latest/api/token"), &seconds).ok().flatten();
@@ -36,7 +36,7 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
         public_ipv6: data("ipv6"),
         private_ipv6: String::new(),
     };
-    Ok(Some(Found::with_user_data(http.get_with(&at("user-data"), headers), metadata)))
+    Ok(Some(InstanceData::with_user_data(http.get_with(&at("user-data"), headers), metadata)))
 }
 
 fn keys(list: &str, data: &dyn Fn(&str) -> String) -> BTreeMap<String, String> {

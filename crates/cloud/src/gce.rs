@@ -1,14 +1,14 @@
 //! Google Compute Engine. <https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys>
 
-use super::found::Found;
 use super::http::Http;
+use super::instance_data::InstanceData;
 use anyhow::Result;
 use corral_config::metadata::Metadata;
 use std::collections::BTreeMap;
 
 const FLAVOR: [(&str, &str); 1] = [("Metadata-Flavor", "Google")];
 
-pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
+pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     let get = |path: &str| http.get_text(&format!("{base}/computeMetadata/v1/{path}"), &FLAVOR);
     let text =
         |path: &str| -> Result<String> { Ok(get(path)?.unwrap_or_default().trim().to_owned()) };
@@ -35,7 +35,7 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
         public_ipv4: text(&format!("{interface}/access-configs/0/external-ip"))?,
         ..Metadata::default()
     };
-    Ok(Some(Found { user_data, metadata, ..Found::default() }))
+    Ok(Some(InstanceData { user_data, metadata, ..InstanceData::default() }))
 }
 
 /// Lines of `user:key`.

@@ -73,7 +73,7 @@ impl Http {
 
     /// The same with headers.
     pub fn get_with(&self, url: &str, headers: Headers<'_>) -> Result<Option<Vec<u8>>> {
-        self.ask(url, || with(self.client.get(url), headers))
+        self.send(url, || with(self.client.get(url), headers))
     }
 
     /// GETs text.
@@ -100,15 +100,15 @@ impl Http {
 
     /// PUTs nothing, with headers.
     pub fn put(&self, url: &str, headers: Headers<'_>) -> Result<Option<Vec<u8>>> {
-        self.ask(url, || with(self.client.put(url), headers))
+        self.send(url, || with(self.client.put(url), headers))
     }
 
     /// POSTs a document.
     pub fn post(&self, url: &str, headers: Headers<'_>, body: &str) -> Result<Option<Vec<u8>>> {
-        self.ask(url, || with(self.client.post(url).body(body.to_owned()), headers))
+        self.send(url, || with(self.client.post(url).body(body.to_owned()), headers))
     }
 
-    fn ask(&self, url: &str, request: impl Fn() -> RequestBuilder) -> Result<Option<Vec<u8>>> {
+    fn send(&self, url: &str, request: impl Fn() -> RequestBuilder) -> Result<Option<Vec<u8>>> {
         let shown = shown_url(url);
         let (mut pause, mut attempts) = (FIRST_PAUSE, 0);
         loop {

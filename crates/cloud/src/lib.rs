@@ -5,9 +5,9 @@
 pub mod azure;
 pub mod digitalocean;
 pub mod ec2;
-mod found;
 pub mod gce;
 pub mod http;
+mod instance_data;
 pub mod network_data;
 pub mod openstack;
 pub mod packet;
@@ -16,8 +16,8 @@ pub mod vmware;
 
 use anyhow::Result;
 use corral_config::names::{DataSource, Provider};
-pub use found::Found;
 use http::Http;
+pub use instance_data::InstanceData;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Answer {
     /// The first of the list that had something.
-    pub winner: Option<(DataSource, Found)>,
+    pub winner: Option<(DataSource, InstanceData)>,
     /// Why others had nothing, in the order of the list.
     pub failures: Vec<String>,
 }
@@ -53,7 +53,8 @@ pub fn fetch_all(
         });
     }
     drop(sender);
-    let mut answers: Vec<Option<Result<Option<Found>>>> = sources.iter().map(|_| None).collect();
+    let mut answers: Vec<Option<Result<Option<InstanceData>>>> =
+        sources.iter().map(|_| None).collect();
     while !is_decided(&answers) {
         let left = deadline.saturating_duration_since(Instant::now());
         match results.recv_timeout(left.min(Duration::from_secs(10))) {
@@ -70,17 +71,17 @@ pub fn fetch_all(
     conclude(sources, answers)
 }
 
-fn has_something(answer: &Option<Result<Option<Found>>>) -> bool {
+fn has_something(answer: &Option<Result<Option<InstanceData>>>) -> bool {
     matches!(answer, Some(Ok(Some(found))) if !found.is_empty())
 }
 
 /// Has a source something, and can no source before it still have something?
-fn is_decided(answers: &[Option<Result<Option<Found>>>]) -> bool {
+fn is_decided(answers: &[Option<Result<Option<InstanceData>>>]) -> bool {
     let first_open = answers.iter().position(Option::is_none).unwrap_or(answers.len());
     first_open == answers.len() || answers[..first_open].iter().any(has_something)
 }
 
-fn conclude(sources: &[DataSource], answers: Vec<Option<Result<Option<Found>>>>) -> Answer {
+fn conclude(sources: &[DataSource], answers: Vec<Option<Result<Option<InstanceData>>>>) -> Answer {
     let mut result = Answer { winner: None, failures: Vec::new() };
     for (source, answer) in sources.iter().zip(answers) {
         match answer {
@@ -96,7 +97,11 @@ fn conclude(sources: &[DataSource], answers: Vec<Option<Result<Option<Found>>>>)
 }
 
 /// Requests the data of one source; None if it is not there.
-pub fn fetch(source: &DataSource, command_line: &str, deadline: Instant) -> Result<Option<Found>> {
+pub fn fetch(
+    source: &DataSource,
+    command_line: &str,
+    deadline: Instant,
+) -> Result<Option<InstanceData>> {
     match source {
         DataSource::Url(url) => fetch_url(url, deadline),
         DataSource::CommandLine => {
@@ -114,7 +119,7 @@ fn fetch_service(
     provider: Provider,
     base: Option<&str>,
     deadline: Instant,
-) -> Result<Option<Found>> {
+) -> Result<Option<InstanceData>> {
     // Metadata services are next to the machine: never through a proxy.
     let http = Http::direct(deadline)?;
     let base = |default: &str| base.unwrap_or(default).trim_end_matches('/').to_owned();
@@ -128,9 +133,9 @@ fn fetch_service(
     }
 }
 
-fn fetch_url(url: &str, deadline: Instant) -> Result<Option<Found>> {
+fn fetch_url(url: &str, deadline: Instant) -> Result<Option<InstanceData>> {
     let user_data = Http::new(deadline)?.get(url)?;
-    Ok(user_data.map(|data| Found { user_data: Some(data), ..Found::default() }))
+    Ok(user_data.map(|data| InstanceData { user_data: Some(data), ..InstanceData::default() }))
 }
 
 /// `cloud-config-url=` on the kernel's command line; the last one that is not empty takes effect.

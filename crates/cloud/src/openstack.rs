@@ -1,20 +1,20 @@
 //! OpenStack's metadata service; a config drive holds the same files.
 //! <https://docs.openstack.org/nova/latest/user/metadata.html>
 
-use super::found::Found;
 use super::http::Http;
+use super::instance_data::InstanceData;
 use super::network_data;
 use anyhow::Result;
 use corral_config::metadata::{Metadata, keys_from};
 use serde_json::Value;
 
-pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
+pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     let at = |name: &str| format!("{base}/openstack/latest/{name}");
     let Some(data) = http.get_json(&at("meta_data.json"), &[])? else { return Ok(None) };
     let user_data = http.get(&at("user_data"));
     let network = http.get_json(&at("network_data.json"), &[]).ok().flatten();
     let network = network.and_then(|data| network_data::from_openstack(&data));
-    Ok(Some(Found { network, ..Found::with_user_data(user_data, metadata(&data)) }))
+    Ok(Some(InstanceData { network, ..InstanceData::with_user_data(user_data, metadata(&data)) }))
 }
 
 /// `meta_data.json`, or NoCloud's `meta-data`: the same things under a few names.

@@ -1,14 +1,14 @@
 //! Packet, later Equinix Metal: bonded cards, and a call home when the machine is up.
 //! <https://deploy.equinix.com/developers/docs/metal/server-metadata/metadata/>
 
-use super::found::Found;
 use super::http::Http;
+use super::instance_data::InstanceData;
 use anyhow::Result;
 use corral_config::metadata::{Metadata, keys_from};
 use serde_json::{Map, Value, json};
 use std::net::Ipv4Addr;
 
-pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
+pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     let Some(data) = http.get_json(&format!("{base}/metadata"), &[])? else { return Ok(None) };
     let user_data = http.get(&format!("{base}/userdata"));
     if let Some(url) = data["phone_home_url"].as_str() {
@@ -16,11 +16,14 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<Found>> {
         let _ = http.post(url, &[("Content-Type", "application/json")], "{}");
     }
     let found = parse(&data);
-    Ok(Some(Found { network: found.network, ..Found::with_user_data(user_data, found.metadata) }))
+    Ok(Some(InstanceData {
+        network: found.network,
+        ..InstanceData::with_user_data(user_data, found.metadata)
+    }))
 }
 
 /// What the answer says.
-pub fn parse(data: &Value) -> Found {
+pub fn parse(data: &Value) -> InstanceData {
     let address = |public: bool, family: u64| {
         let fits = |item: &&Value| item["public"] == public && item["address_family"] == family;
         let found = addresses(data).iter().find(fits).and_then(|item| item["address"].as_str());
@@ -34,7 +37,7 @@ pub fn parse(data: &Value) -> Found {
         private_ipv4: address(false, 4),
         private_ipv6: address(false, 6),
     };
-    Found { metadata, network: network(data), ..Found::default() }
+    InstanceData { metadata, network: network(data), ..InstanceData::default() }
 }
 
 fn addresses(data: &Value) -> &[Value] {

@@ -1,6 +1,6 @@
 //! A folder with a machine's seed: OpenStack's layout of a config drive, or NoCloud's.
 
-use super::found::Found;
+use super::instance_data::InstanceData;
 use super::{network_data, openstack};
 use anyhow::{Context, Result};
 use corral_config::yaml;
@@ -13,8 +13,8 @@ use std::path::Path;
 const MAX_BYTES: u64 = 16 << 20;
 
 /// Reads the seed below `folder`. What is broken is reported, and the rest takes effect.
-pub fn read(folder: &Path) -> Found {
-    let mut found = Found::default();
+pub fn read(folder: &Path) -> InstanceData {
+    let mut found = InstanceData::default();
     let first =
         |names: &[&str]| names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     if let Some(path) = first(&["openstack/latest/user_data", "user-data", "user_data"]) {

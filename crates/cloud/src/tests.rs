@@ -76,12 +76,12 @@ fn read_fixture(name: &str, path: &str) -> Option<Vec<u8>> {
     std::fs::read(if file.is_dir() { file.join("index") } else { file }).ok()
 }
 
-fn ask(source: &str, url: &str, patience: Duration) -> Result<Option<Found>> {
+fn request(source: &str, url: &str, patience: Duration) -> Result<Option<InstanceData>> {
     fetch(&format!("{source}:{url}").parse().unwrap(), "", Instant::now() + patience)
 }
 
-fn found(source: &str, name: &'static str) -> Found {
-    ask(source, &serve(Manner::Files(name)), Duration::from_secs(20)).unwrap().unwrap()
+fn found(source: &str, name: &'static str) -> InstanceData {
+    request(source, &serve(Manner::Files(name)), Duration::from_secs(20)).unwrap().unwrap()
 }
 
 #[test]
@@ -172,7 +172,8 @@ fn networks_of_providers_are_valid() {
 #[test]
 fn a_server_that_starts_slowly_is_asked_again() {
     let left = Arc::new(std::sync::atomic::AtomicI32::new(2));
-    let found = ask("url", &serve(Manner::StartsSlowly(left)), Duration::from_secs(20)).unwrap();
+    let found =
+        request("url", &serve(Manner::StartsSlowly(left)), Duration::from_secs(20)).unwrap();
     assert_eq!(found.unwrap().user_data.unwrap(), b"#cloud-config\n");
 }
 
@@ -180,7 +181,7 @@ fn a_server_that_starts_slowly_is_asked_again() {
 fn pages_are_not_taken_for_metadata() {
     let url = serve(Manner::Page);
     for source in ["ec2", "digitalocean", "openstack", "packet", "azure"] {
-        let answer = ask(source, &url, Duration::from_secs(20));
+        let answer = request(source, &url, Duration::from_secs(20));
         assert!(matches!(answer, Ok(None) | Err(_)), "{source} took a page: {answer:?}");
     }
 }

@@ -2,7 +2,7 @@
 //! the same keys.
 //! <https://github.com/vmware-archive/cloud-init-vmware-guestinfo>
 
-use super::found::Found;
+use super::instance_data::InstanceData;
 use super::seed;
 use anyhow::{Context, Result};
 use corral_config::encoding::Encoding;
@@ -26,7 +26,7 @@ pub fn is_here() -> bool {
 
 /// Reads the OVF environment in `file`, or else guestinfo. Without a file, None on a machine that
 /// is not VMware's. Also returns the URL that the keys name.
-pub fn read(file: Option<&Path>) -> Result<Option<(Found, Option<String>)>> {
+pub fn read(file: Option<&Path>) -> Result<Option<(InstanceData, Option<String>)>> {
     if let Some(file) = file {
         let bytes = seed::read_file(file)?;
         let text = std::str::from_utf8(&bytes)
@@ -39,18 +39,18 @@ pub fn read(file: Option<&Path>) -> Result<Option<(Found, Option<String>)>> {
     let mut guard =
         vmw_backdoor::access_backdoor_privileged().context("reaching the hypervisor")?;
     let mut channel = guard.open_enhanced_chan().context("opening a channel to the hypervisor")?;
-    let mut ask = |key: &str| -> Option<String> {
+    let mut request = |key: &str| -> Option<String> {
         let value = channel.get_guestinfo(format!("guestinfo.{key}").as_bytes()).ok().flatten()?;
         Some(String::from_utf8_lossy(&value).trim().to_owned()).filter(|value| !value.is_empty())
     };
-    match ask("ovfEnv").or_else(|| ask("ovfenv")) {
+    match request("ovfEnv").or_else(|| request("ovfenv")) {
         Some(text) => parse_environment(&text).map(Some),
-        None => interpret(&mut ask).map(Some),
+        None => interpret(&mut request).map(Some),
     }
 }
 
 /// What an OVF environment says, and the URL that it names.
-pub fn parse_environment(text: &str) -> Result<(Found, Option<String>)> {
+pub fn parse_environment(text: &str) -> Result<(InstanceData, Option<String>)> {
     let keys = parse_ovf(text)?;
     interpret(&mut |key| keys.get(key).cloned())
 }
@@ -73,7 +73,7 @@ fn parse_ovf(text: &str) -> Result<BTreeMap<String, String>> {
 }
 
 /// What the keys mean. Indices begin at 0 and end at the first gap.
-fn interpret(get: Get<'_>) -> Result<(Found, Option<String>)> {
+fn interpret(get: Get<'_>) -> Result<(InstanceData, Option<String>)> {
     let data = ["cloud-init.config.data", "userdata"].iter().find_map(|key| get(key));
     let name = ["cloud-init.data.encoding", "cloud-init.config.data.encoding", "userdata.encoding"]
         .iter()
@@ -105,7 +105,7 @@ fn interpret(get: Get<'_>) -> Result<(Found, Option<String>)> {
     }
     let network = (!network.is_empty()).then_some(Value::Object(network));
     let metadata = Metadata { hostname: get("hostname"), ..metadata };
-    Ok((Found { user_data, metadata, network, problems: Vec::new() }, url))
+    Ok((InstanceData { user_data, metadata, network, problems: Vec::new() }, url))
 }
 
 fn indexed<T>(get: Get<'_>, item: impl Fn(Get<'_>, u32) -> Option<T>) -> Vec<T> {

@@ -4,7 +4,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by a panic")]
 
-use corral_config::schema::{ROOT, Standing, Type};
+use corral_config::schema::{ROOT, Support, Type};
 use corral_config::{Config, Layer, Severity, Source, defaults, path, resolve_with_problems};
 use serde_json::{Map, Value};
 
@@ -41,7 +41,7 @@ fn sample(kind: &'static Type) -> Value {
             Value::Object([("sample".to_owned(), sample(inner))].into_iter().collect())
         }
         Type::Keys(keys) | Type::Named(keys) => {
-            let effective = keys.iter().filter(|key| key.standing == Standing::Effective);
+            let effective = keys.iter().filter(|key| key.support == Support::Supported);
             effective
                 .map(|key| (key.name.to_owned(), sample(&key.kind)))
                 .collect::<Map<_, _>>()
@@ -63,7 +63,7 @@ fn places(kind: &'static Type, path: &mut Vec<Step>, found: &mut Vec<Place>) {
     };
     match kind {
         Type::Keys(keys) | Type::Named(keys) => {
-            let effective = keys.iter().filter(|key| key.standing == Standing::Effective);
+            let effective = keys.iter().filter(|key| key.support == Support::Supported);
             effective.for_each(|key| below(Step::Key(key.name.to_owned()), &key.kind));
         }
         Type::Map(inner) => below(Step::Key("sample".to_owned()), inner),

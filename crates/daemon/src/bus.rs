@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// Events that are kept.
-const KEPT: usize = 1024;
+const CAPACITY: usize = 1024;
 
 /// An event as in Docker's API.
 #[derive(Debug)]
@@ -36,9 +36,9 @@ pub(crate) struct Bus {
 impl Default for Bus {
     fn default() -> Bus {
         Bus {
-            events: broadcast::channel(KEPT).0,
+            events: broadcast::channel(CAPACITY).0,
             past: Arc::default(),
-            execs: broadcast::channel(KEPT).0,
+            execs: broadcast::channel(CAPACITY).0,
         }
     }
 }
@@ -120,7 +120,7 @@ impl Bus {
     fn publish(&self, event: Event) {
         let event = Arc::new(event);
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        if past.len() == KEPT {
+        if past.len() == CAPACITY {
             past.pop_front();
         }
         past.push_back(Arc::clone(&event));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Results that are kept of each.
-const KEPT: usize = 5;
+const RESULTS: usize = 5;
 const INTERVAL: Duration = Duration::from_secs(30);
 const START_INTERVAL: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 3;
@@ -56,7 +56,7 @@ async fn check(shared: Arc<Shared>, container: Arc<Snapshot>, health: Health) {
             check.results.push(json!({
                 "Start": time::rfc3339(start), "End": time::rfc3339(time::now()), "ExitCode": code, "Output": output,
             }));
-            if check.results.len() > KEPT {
+            if check.results.len() > RESULTS {
                 check.results.remove(0);
             }
             check.failures = match code {
@@ -75,7 +75,7 @@ async fn check(shared: Arc<Shared>, container: Arc<Snapshot>, health: Health) {
         if new != state {
             state = new;
             let request = Request::Health { container: container.id.clone(), health: new };
-            if let Err(error) = shared.ask(request).await {
+            if let Err(error) = shared.call(request).await {
                 eprintln!("health of {}: {error}", container.spec.name);
             }
         }

@@ -4,7 +4,7 @@
 
 use crate::blocking::blocking;
 use crate::image::progress::Progress;
-use crate::image::pull::Wanted as WantedImage;
+use crate::image::pull::PullRequest;
 use crate::network::networks::{EndpointSettings, NetworkCreate};
 use crate::network::ports;
 use crate::network::record::Network;
@@ -26,11 +26,11 @@ use tokio::sync::oneshot;
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 
 /// The id of a container, and what is to be prepared; None if that is not needed any more.
-pub(super) type Order = (String, Option<Box<ContainerSpec>>);
+pub(super) type Preparation = (String, Option<Box<ContainerSpec>>);
 
 /// Prepares what PID 1 requests, each by itself. A later request for a container replaces the
 /// earlier one.
-pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<Order>) {
+pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<Preparation>) {
     // Each task ends its fetching when its sender is dropped.
     let mut at_work: HashMap<String, oneshot::Sender<()>> = HashMap::new();
     while let Some((id, spec)) = orders.recv().await {
@@ -78,7 +78,7 @@ async fn answer(
     container: String,
     result: Result<Box<ContainerSpec>, String>,
 ) -> Result<(), EngineError> {
-    shared.ask(Request::Prepared { container, result }).await.map(drop)
+    shared.call(Request::Prepared { container, result }).await.map(drop)
 }
 
 /// Has the image here, as its policy requires.
@@ -121,7 +121,7 @@ async fn fetch_patiently(shared: &Arc<Shared>, id: &str, name: &str) -> Result<(
         let problem = format!("pulling {name}: {error}");
         let Some(pause) = pauses.peek() else { return Err(EngineError::Failed(problem)) };
         eprintln!("{problem}; again in {pause} s");
-        shared.ask(Request::NotPrepared { container: id.to_owned(), problem }).await?;
+        shared.call(Request::NotPrepared { container: id.to_owned(), problem }).await?;
         // The pause ends early if a client requests the start, for which there may be a reason.
         let waiting = tokio::time::timeout(Duration::from_secs(**pause), changes.changed());
         if waiting.await.is_err() {
@@ -135,7 +135,7 @@ async fn fetch_patiently(shared: &Arc<Shared>, id: &str, name: &str) -> Result<(
 
 async fn pull(shared: &Arc<Shared>, name: &str) -> Result<(), EngineError> {
     let name = reference::familiar(name)?;
-    let wanted = WantedImage {
+    let wanted = PullRequest {
         name: name.clone(),
         settings: shared.settings(),
         account: None,

@@ -16,7 +16,7 @@ pub(crate) async fn remove_container(
     force: bool,
     with_volumes: bool,
 ) -> Result<(), EngineError> {
-    shared.ask(Request::Remove { container: container.id.clone(), force }).await?;
+    shared.call(Request::Remove { container: container.id.clone(), force }).await?;
     let (gone, removing) = (Arc::clone(container), Arc::clone(shared));
     blocking(move || {
         cleanup::remove_files(&gone.id);

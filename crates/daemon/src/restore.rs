@@ -22,7 +22,7 @@ pub(super) async fn restore(shared: Arc<Shared>) {
         }
         let past = Some(record.past.clone());
         let create = Request::Create { id: id.clone(), spec: Box::new(record.spec.clone()), past };
-        if let Err(error) = shared.ask(create).await {
+        if let Err(error) = shared.call(create).await {
             eprintln!("container {id} of an earlier boot: {error}");
             continue;
         }
@@ -35,7 +35,7 @@ pub(super) async fn restore(shared: Arc<Shared>) {
         if comes_back && record.past.started.is_some() {
             let starting = Arc::clone(&shared);
             tokio::spawn(async move {
-                if let Err(error) = starting.ask(Request::Start { container: id.clone() }).await {
+                if let Err(error) = starting.call(Request::Start { container: id.clone() }).await {
                     eprintln!("starting {id} again: {error}");
                 }
             });
@@ -47,8 +47,9 @@ pub(super) async fn restore(shared: Arc<Shared>) {
 fn load_all_and_note(records: &Records) -> Vec<(String, Record)> {
     let (found, mut damaged) = load_all(records);
     damaged.extend(networks::damaged());
-    damaged
-        .extend(layout::split_kept().1.into_iter().map(|file| format!("image {}", file.display())));
+    damaged.extend(
+        layout::split_stored().1.into_iter().map(|file| format!("image {}", file.display())),
+    );
     let _ = fs::remove_file(paths::DAMAGED);
     if !damaged.is_empty() {
         let text: String = damaged.iter().map(|line| format!("{line}\n")).collect();

@@ -80,7 +80,7 @@ struct Events {
     hubs: Hubs,
     bus: Bus,
     reports: UnboundedSender<(Action, Arc<Snapshot>)>,
-    orders: UnboundedSender<prepare::Order>,
+    orders: UnboundedSender<prepare::Preparation>,
 }
 
 impl Events {

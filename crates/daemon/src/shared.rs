@@ -41,7 +41,7 @@ impl Shared {
     }
 
     /// Sends PID 1 a request and waits for the reply, without holding up another task.
-    pub(crate) async fn ask(self: &Arc<Shared>, request: Request) -> Result<Reply, EngineError> {
+    pub(crate) async fn call(self: &Arc<Shared>, request: Request) -> Result<Reply, EngineError> {
         let shared = Arc::clone(self);
         blocking(move || shared.client.call(request)).await
     }

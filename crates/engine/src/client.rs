@@ -106,7 +106,7 @@ impl Client {
 
 /// Sends one request on a connection of its own, without a thread. It is for programs that must
 /// stay single-threaded, and for those with no further request.
-pub fn ask(request: Request) -> Result<Reply, EngineError> {
+pub fn call(request: Request) -> Result<Reply, EngineError> {
     let failed = |error: std::io::Error| EngineError::Failed(format!("asking PID 1: {error}"));
     let socket = packet::connect_to(Path::new(paths::CONTROL_SOCKET)).map_err(failed)?;
     packet::send(&socket, &Call { number: 1, request }, &[]).map_err(failed)?;

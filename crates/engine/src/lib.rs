@@ -1,6 +1,6 @@
 //! Containers, for three processes:
 //!
-//! - PID 1 (crate `init`) holds the table of containers, starts helpers (`core`), and never does
+//! - PID 1 (crate `init`) holds the table of containers, starts helpers ((`pid1`)), and never does
 //!   more than bookkeeping;
 //! - a creation helper (`runtime`), single-threaded and short-lived, builds or tears down one
 //!   container;
@@ -13,13 +13,13 @@
 
 pub mod archive;
 pub mod client;
-pub mod core;
 pub mod durable;
 pub mod error;
 pub mod id;
 pub mod identity;
 pub mod image;
 pub mod paths;
+pub mod pid1;
 pub mod protocol;
 pub mod runtime;
 mod shapes;

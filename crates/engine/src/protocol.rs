@@ -247,7 +247,7 @@ impl Action {
 
 /// PID 1's order to a creation helper.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Order {
+pub enum HelperRequest {
     /// Mount, create, report, wait for `Go`, start. The helper's own standard streams become the
     /// container's.
     Launch {

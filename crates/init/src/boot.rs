@@ -15,7 +15,7 @@ use crate::trace::{self, Trace};
 use anyhow::Result;
 use corral_engine::sys::signals::Signals;
 use corral_engine::sys::take_document;
-use corral_machine::console::{say, title};
+use corral_machine::console::{log, title};
 use corral_machine::{modules, sysctl};
 use corral_plan::resolved::Resolved;
 use std::process::ExitCode;
@@ -30,7 +30,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         );
     }
     let mut trace = Trace::default();
-    say(&format!("PID 1 of {} begins", title()));
+    log(&format!("PID 1 of {} begins", title()));
     let mounted = trace.step("mounts", early::mount_all);
     let signals = Signals::open();
     trace.step("etc", early::render_etc);
@@ -47,8 +47,8 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let added = more(&resolved.config.rancher.modules, &loaded);
     trace.step("modules-of-the-state", || modules::load_requested(&added));
     trace.step("sysctl", || sysctl::apply(&resolved.config.rancher.sysctl));
-    say(&format!("{} is up {:.1} s after the kernel", title(), trace::seconds(trace::now())));
-    mounted.iter().for_each(|problem| say(problem));
+    log(&format!("{} is up {:.1} s after the kernel", title(), trace::seconds(trace::now())));
+    mounted.iter().for_each(|problem| log(problem));
     trial::announce();
     cannot_go_on(begin(signals, BootContext { resolved, trace }))
 }
@@ -64,7 +64,7 @@ fn more(all: &[String], loaded: &[String]) -> Vec<String> {
 pub fn run_engine_alone() -> ExitCode {
     early::become_pid_1();
     let problems = early::prepare_for_engine();
-    problems.iter().for_each(|problem| say(problem));
+    problems.iter().for_each(|problem| log(problem));
     let boot = BootContext { resolved: Resolved::default(), trace: Trace::default() };
     cannot_go_on(begin(Signals::open(), boot))
 }
@@ -75,6 +75,6 @@ fn begin(signals: std::io::Result<Signals>, boot: BootContext) -> Result<()> {
 
 fn cannot_go_on(ended: Result<()>) -> ExitCode {
     let error = ended.err().unwrap_or_else(|| anyhow::anyhow!("the loop ended"));
-    say(&format!("PID 1 cannot go on: {error:#}"));
+    log(&format!("PID 1 cannot go on: {error:#}"));
     ExitCode::FAILURE
 }

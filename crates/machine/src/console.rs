@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 /// Prints a line on the console. A console that does not take it is not waited for: flow control
 /// may hold it, or there is no console.
-pub fn say(line: &str) {
+pub fn log(line: &str) {
     kmsg::write(Level::Info, "corral", line);
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let console = OpenOptions::new()

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const VARIABLES: &str = "/sys/firmware/efi/efivars";
 /// The vendor id of the boot loader interface.
 const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
-/// Kept by the firmware; seen while booting and later.
+/// StoredImage by the firmware; seen while booting and later.
 const ATTRIBUTES: u32 = 7;
 
 /// Was this machine started by UEFI?

@@ -3,7 +3,7 @@
 //! Reads the text index of depmod(8). Used by stage 0 and PID 1; later on, udev loads what is
 //! plugged in.
 
-use crate::console::say;
+use crate::console::log;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags};
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,7 +166,7 @@ impl Index {
 /// `rancher.modules`: a name, then parameters.
 pub fn load_requested(names: &[String]) {
     if let Err(error) = load(names) {
-        say(&format!("rancher.modules: {error:#}"));
+        log(&format!("rancher.modules: {error:#}"));
     }
 }
 

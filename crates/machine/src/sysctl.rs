@@ -1,6 +1,6 @@
 //! The parameters of the running kernel, below /proc/sys: sysctl(8).
 
-use crate::console::say;
+use crate::console::log;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -10,9 +10,9 @@ pub fn apply(values: &BTreeMap<String, String>) {
     for (key, value) in values {
         let path = Path::new("/proc/sys").join(key.replace('.', "/"));
         if key.contains("..") {
-            say(&format!("rancher.sysctl: {key} is no key of sysctl"));
+            log(&format!("rancher.sysctl: {key} is no key of sysctl"));
         } else if let Err(error) = fs::write(&path, value) {
-            say(&format!("rancher.sysctl: writing {value:?} to {}: {error}", path.display()));
+            log(&format!("rancher.sysctl: writing {value:?} to {}: {error}", path.display()));
         }
     }
 }

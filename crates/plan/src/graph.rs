@@ -32,7 +32,7 @@ pub enum Progress {
 
 /// Why a service cannot be started for the time being, if that is another's doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
+pub struct UnmetDependency {
     pub service: String,
     pub what: &'static str,
 }
@@ -171,11 +171,11 @@ impl Plan {
 
     /// What keeps a service from being started, where waiting alone does not help: a dependency is
     /// not healthy, or did not end as it must.
-    pub fn obstacle(
+    pub fn unmet_dependency(
         &self,
         service: &Service,
         progress: impl Fn(&str) -> Progress,
-    ) -> Option<Obstacle> {
+    ) -> Option<UnmetDependency> {
         let mut needed = service
             .needs()
             .filter_map(|name| Some((name, service.depends_on.get(name)?.condition)));
@@ -186,7 +186,7 @@ impl Plan {
                 (Condition::ServiceCompletedSuccessfully, Progress::Failed) => "has failed",
                 _ => return None,
             };
-            Some(Obstacle { service: name.to_owned(), what })
+            Some(UnmetDependency { service: name.to_owned(), what })
         })
     }
 }
@@ -346,10 +346,11 @@ mod tests {
         assert!(!plan.is_ready(web, at(Progress::Started, Progress::Completed)));
         assert!(!plan.is_ready(web, at(Progress::Healthy, Progress::Started)));
         assert!(plan.is_ready(web, at(Progress::Healthy, Progress::Completed)));
-        assert_eq!(plan.obstacle(web, at(Progress::Started, Progress::Started)), None);
-        let failed = plan.obstacle(web, at(Progress::Healthy, Progress::Failed)).unwrap();
+        assert_eq!(plan.unmet_dependency(web, at(Progress::Started, Progress::Started)), None);
+        let failed = plan.unmet_dependency(web, at(Progress::Healthy, Progress::Failed)).unwrap();
         assert_eq!((failed.service.as_str(), failed.what), ("setup", "has failed"));
-        let sick = plan.obstacle(web, at(Progress::Unhealthy, Progress::Completed)).unwrap();
+        let sick =
+            plan.unmet_dependency(web, at(Progress::Unhealthy, Progress::Completed)).unwrap();
         assert_eq!((sick.service.as_str(), sick.what), ("db", "is not healthy"));
         assert_eq!(
             plan.missing(),

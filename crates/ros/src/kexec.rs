@@ -2,7 +2,7 @@
 //! has been stopped.
 
 use anyhow::{Context, Result};
-use corral_engine::client::ask;
+use corral_engine::client::call;
 use corral_engine::protocol::{PowerAction, Request};
 use corral_machine::boot_partition::BootPartition;
 use corral_machine::program;
@@ -21,6 +21,6 @@ pub(crate) fn load(partition: &BootPartition, version: &str, more: &str) -> Resu
 
 /// Stops this system, containers first, and starts the loaded kernel.
 pub(crate) fn start() -> Result<()> {
-    ask(Request::Power { action: PowerAction::Kexec, force: false })?;
+    call(Request::Power { action: PowerAction::Kexec, force: false })?;
     Ok(())
 }

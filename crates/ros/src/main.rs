@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match name {
         "init" | "system-docker" if std::process::id() == 1 => boot::run(&arguments),
         "engine-alone" if std::process::id() == 1 => boot::run_engine_alone(),
-        corral_engine::core::HELPER_NAME => applets::helper(&arguments),
+        corral_engine::pid1::HELPER_NAME => applets::helper(&arguments),
         boot::resolver::NAME => resolve::process::main(&arguments),
         "system-docker" => applets::system_docker::run(&arguments),
         "reboot" | "poweroff" | "halt" | "shutdown" => report(cli::power::run(name, &arguments)),

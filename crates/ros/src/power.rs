@@ -3,7 +3,7 @@
 use crate::kexec;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use corral_engine::client::ask;
+use corral_engine::client::call;
 use corral_engine::protocol::{PowerAction, Request};
 use corral_machine::boot_partition::booted;
 
@@ -39,7 +39,7 @@ pub(crate) fn request(name: &str, options: &Options) -> Result<()> {
         "halt" => PowerAction::Halt,
         _ => PowerAction::PowerOff,
     };
-    ask(Request::Power { action, force: options.force })?;
+    call(Request::Power { action, force: options.force })?;
     Ok(())
 }
 

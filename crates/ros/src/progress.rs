@@ -8,7 +8,7 @@ pub(crate) struct Progress {
     what: String,
     total: u64,
     done: u64,
-    told: u64,
+    printed: u64,
     on_terminal: bool,
 }
 
@@ -16,9 +16,14 @@ impl Progress {
     /// Starts the progress of so many bytes.
     pub(crate) fn new(what: &str, total: u64) -> Progress {
         let on_terminal = std::io::stdout().is_terminal();
-        let mut progress =
-            Progress { what: what.to_owned(), total: total.max(1), done: 0, told: 0, on_terminal };
-        progress.tell();
+        let mut progress = Progress {
+            what: what.to_owned(),
+            total: total.max(1),
+            done: 0,
+            printed: 0,
+            on_terminal,
+        };
+        progress.print();
         progress
     }
 
@@ -26,8 +31,8 @@ impl Progress {
     pub(crate) fn add(&mut self, bytes: u64) {
         self.done += bytes;
         let step = if self.on_terminal { 1 } else { 25 };
-        if self.percent() >= self.told + step {
-            self.tell();
+        if self.percent() >= self.printed + step {
+            self.print();
         }
     }
 
@@ -39,8 +44,8 @@ impl Progress {
     /// The work is done.
     pub(crate) fn done(mut self) {
         self.done = self.total;
-        if self.told < 100 {
-            self.tell();
+        if self.printed < 100 {
+            self.print();
         }
         if self.on_terminal {
             println!();
@@ -51,10 +56,10 @@ impl Progress {
         (self.done * 100 / self.total).min(100)
     }
 
-    fn tell(&mut self) {
-        self.told = self.percent();
+    fn print(&mut self) {
+        self.printed = self.percent();
         let (start, end) = if self.on_terminal { ("\r", "  ") } else { ("", "\n") };
-        print!("{start}{}: {:3} % of {}{end}", self.what, self.told, megabytes(self.total));
+        print!("{start}{}: {:3} % of {}{end}", self.what, self.printed, megabytes(self.total));
         let _ = std::io::stdout().flush();
     }
 }

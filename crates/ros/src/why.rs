@@ -8,7 +8,7 @@ use crate::resolve::effective::load_config;
 use crate::size::megabytes;
 use anyhow::{Context, Result};
 use corral_config::error::Severity;
-use corral_engine::client::{Client, ask, unexpected};
+use corral_engine::client::{Client, call, unexpected};
 use corral_engine::paths;
 use corral_engine::protocol::{Reply, Request};
 use corral_engine::spec::{HealthState, Snapshot, State};
@@ -37,7 +37,7 @@ pub(crate) fn run(service: Option<&str>) -> Result<()> {
 
 fn machine() -> Result<Vec<String>> {
     let mut lines = Vec::new();
-    if let Ok(problem) = fs::read_to_string(state::PROBLEM) {
+    if let Ok(problem) = fs::read_to_string(state::PROBLEM_FILE) {
         lines.push(format!(
             "state: {}; the machine runs from memory, nothing is kept. The disk was left as it is: `sudo e2fsck DEVICE` mends a file system, `ros config get rancher.state.dev` says which one is meant",
             problem.trim()
@@ -75,7 +75,7 @@ fn machine() -> Result<Vec<String>> {
 
 /// A full disk is the cause of many services that do not start.
 fn nearly_full() -> Option<String> {
-    let data = rustix::fs::statvfs(state::SEEN).ok().filter(|_| state::is_on_disk())?;
+    let data = rustix::fs::statvfs(state::STATE_VIEW).ok().filter(|_| state::is_on_disk())?;
     let free = data.f_bavail * data.f_frsize;
     (free < data.f_blocks * data.f_frsize / 50).then(|| {
         format!(
@@ -96,7 +96,7 @@ fn docker_waits() -> Option<String> {
 }
 
 fn services(wanted: Option<&str>) -> Result<Vec<String>> {
-    let waiting: BTreeMap<String, Vec<String>> = match ask(Request::Waiting)? {
+    let waiting: BTreeMap<String, Vec<String>> = match call(Request::Waiting)? {
         Reply::Value(value) => {
             serde_json::from_value(value).context("reading what PID 1 waits for")?
         }

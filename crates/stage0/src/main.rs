@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long a disk may take to appear.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Volume label of system.erofs on a bare device, and of our ISO: written by
 /// `xtask/src/{erofs,iso}.rs`.
 const IMAGE_LABEL: &str = "CORRAL_SYSTEM";
@@ -67,7 +67,7 @@ fn mount_system(modules: &mut Index) -> Result<()> {
     let (boot, version) =
         (cmdline::value(&line, BOOT_PARAMETER), cmdline::value(&line, VERSION_PARAMETER));
     let events = Uevents::open()?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         for failure in modules.load_for_devices(|_| true) {
             kmsg::write(Level::Warning, "stage0", &failure);
@@ -159,7 +159,7 @@ fn no_system(boot: Option<&str>, volumes: &[Volume]) -> String {
     };
     format!(
         "no system image after {} s: {wanted}; seen: {}",
-        PATIENCE.as_secs(),
+        TIMEOUT.as_secs(),
         if seen.is_empty() { "none".to_owned() } else { seen.join(", ") }
     )
 }

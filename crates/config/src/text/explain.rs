@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// The value that one layer has for a key.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Said {
+pub struct Assignment {
     /// The source, with line and column where it has lines.
     pub place: String,
     pub value: Value,
@@ -20,9 +20,9 @@ pub struct Said {
 
 /// A key that has one value, and each layer that set it; the last one won.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Explanation {
+pub struct Provenance {
     pub key: String,
-    pub said: Vec<Said>,
+    pub assignments: Vec<Assignment>,
 }
 
 /// A key that differs.
@@ -34,13 +34,15 @@ pub struct Change {
 }
 
 /// Explains a key; of a mapping, every key below it.
-pub fn explain(layers: &[Layer], key: &str) -> Vec<Explanation> {
+pub fn explain(layers: &[Layer], key: &str) -> Vec<Provenance> {
     let merged = merged(layers);
     let Some(value) = path::get(&merged, key) else { return Vec::new() };
     let mut leaves = Vec::new();
     collect_leaves(value, &mut path::parse(key), &mut leaves);
-    let explain =
-        |parts: &Vec<String>| Explanation { key: path::join(parts), said: all_said(layers, parts) };
+    let explain = |parts: &Vec<String>| Provenance {
+        key: path::join(parts),
+        assignments: all_assignments(layers, parts),
+    };
     leaves.iter().map(explain).collect()
 }
 
@@ -81,8 +83,8 @@ fn collect_leaves(value: &Value, parts: &mut Vec<String>, leaves: &mut Vec<Vec<S
     }
 }
 
-fn all_said(layers: &[Layer], parts: &[String]) -> Vec<Said> {
-    let said = |layer: &Layer| {
+fn all_assignments(layers: &[Layer], parts: &[String]) -> Vec<Assignment> {
+    let assignments = |layer: &Layer| {
         let value = path::get_parts(&layer.value, parts)?;
         let at = find_position(&layer.tree, parts).unwrap_or_default();
         let place = if at.line == 0 || layer.source == Source::CommandLine {
@@ -90,9 +92,9 @@ fn all_said(layers: &[Layer], parts: &[String]) -> Vec<Said> {
         } else {
             format!("{}:{}:{}", layer.source, at.line, at.column)
         };
-        Some(Said { place, value: hide(parts, value.clone()) })
+        Some(Assignment { place, value: hide(parts, value.clone()) })
     };
-    layers.iter().filter_map(said).collect()
+    layers.iter().filter_map(assignments).collect()
 }
 
 /// Where a layer's document says it.
@@ -120,9 +122,9 @@ mod tests {
         let places = |key: &str| -> Vec<String> {
             explain(&layers, key)
                 .remove(0)
-                .said
+                .assignments
                 .into_iter()
-                .map(|said| format!("{} {}", said.place, said.value))
+                .map(|assignments| format!("{} {}", assignments.place, assignments.value))
                 .collect()
         };
         assert_eq!(
@@ -138,8 +140,8 @@ mod tests {
     fn the_secrets_in_a_list_are_hidden() {
         let text = "users: [{name: ann, passwd: $6$salt$one}]\n";
         let layers = [Layer::parse(Source::File("f.yml".to_owned()), text)];
-        let said = &explain(&layers, "users")[0].said[0].value;
-        assert_eq!(said, &json!([{"name": "ann", "passwd": "(secret)"}]));
+        let assignments = &explain(&layers, "users")[0].assignments[0].value;
+        assert_eq!(assignments, &json!([{"name": "ann", "passwd": "(secret)"}]));
         let new = json!({"users": [{"name": "ann", "passwd": "$6$salt$two"}]});
         let changes = format!("{:?}", diff(&layers[0].value, &new));
         assert!(changes.contains("ann") && !changes.contains("$6$"), "{changes}");

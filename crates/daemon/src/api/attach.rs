@@ -28,17 +28,17 @@ const DETACH: [u8; 2] = [16, 17];
 
 /// Which streams a client requests.
 #[derive(Debug, Clone, Copy)]
-struct Wanted {
+struct AttachOptions {
     stdin: bool,
     stdout: bool,
     stderr: bool,
     framed: bool,
 }
 
-impl Wanted {
-    fn of(parameters: &Parameters, container: &Snapshot) -> Wanted {
+impl AttachOptions {
+    fn of(parameters: &Parameters, container: &Snapshot) -> AttachOptions {
         let any = ["stdin", "stdout", "stderr"].iter().any(|name| parameters.contains_key(*name));
-        Wanted {
+        AttachOptions {
             stdin: is_true(parameters, "stdin") && container.spec.open_stdin,
             stdout: is_true(parameters, "stdout") || !any,
             stderr: is_true(parameters, "stderr") || !any,
@@ -56,7 +56,7 @@ impl Wanted {
 fn begin(
     shared: &Shared,
     container: &Snapshot,
-    wanted: Wanted,
+    wanted: AttachOptions,
     with_logs: bool,
 ) -> (Vec<Bytes>, Receiver<Piece>, Arc<Hub>) {
     let hub = shared.hubs.get(&container.id);
@@ -86,7 +86,7 @@ pub(super) async fn attach(
         ))
         .into());
     }
-    let wanted = Wanted::of(&parameters, &container);
+    let wanted = AttachOptions::of(&parameters, &container);
     let (with_logs, follow) = (is_true(&parameters, "logs"), is_true(&parameters, "stream"));
     let detach = text(&parameters, "detachKeys").to_owned();
     let (upgrade, _) = hijack(request).await?;
@@ -115,7 +115,7 @@ async fn relay(
     shared: &Arc<Shared>,
     container: &Snapshot,
     hub: &Arc<Hub>,
-    (wanted, detach): (Wanted, String),
+    (wanted, detach): (AttachOptions, String),
     (reader, writer, mut pieces): Ends<'_>,
 ) {
     let stop = Arc::new(Notify::new());
@@ -150,13 +150,13 @@ async fn relay(
 async fn close_input(shared: &Arc<Shared>, container: &Snapshot, hub: &Arc<Hub>) {
     hub.close_input().await;
     // A container that is gone has no input either.
-    let _ = shared.ask(Request::CloseStdin { container: container.id.clone() }).await;
+    let _ = shared.call(Request::CloseStdin { container: container.id.clone() }).await;
 }
 
 async fn copy_input(
     shared: Arc<Shared>,
     container: Snapshot,
-    wanted: Wanted,
+    wanted: AttachOptions,
     detach: String,
     (mut reader, stop): (ReadHalf<Connection>, Arc<Notify>),
 ) {
@@ -234,7 +234,7 @@ pub(super) async fn websocket(
 ) -> Result<Response, ApiError> {
     let shared = state.0;
     let container = shared.find(id_of(&parts))?;
-    let wanted = Wanted { framed: false, ..Wanted::of(&parameters, &container) };
+    let wanted = AttachOptions { framed: false, ..AttachOptions::of(&parameters, &container) };
     let with_logs = is_true(&parameters, "logs");
     let (old, pieces, hub) = begin(&shared, &container, wanted, with_logs);
     Ok(upgrade.on_upgrade(async move |socket| talk(socket, wanted, hub, (old, pieces)).await))
@@ -242,7 +242,7 @@ pub(super) async fn websocket(
 
 async fn talk(
     mut socket: WebSocket,
-    wanted: Wanted,
+    wanted: AttachOptions,
     hub: Arc<Hub>,
     (old, mut pieces): (Vec<Bytes>, Receiver<Piece>),
 ) {

@@ -123,7 +123,7 @@ pub(super) async fn inspect(
 
 /// A call without a body, answered by 204.
 async fn act(shared: &Arc<Shared>, request: Request) -> Result<StatusCode, EngineError> {
-    shared.ask(request).await.map(|_| StatusCode::NO_CONTENT)
+    shared.call(request).await.map(|_| StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn start(state: State, parts: Parts) -> Result<StatusCode, ApiError> {
@@ -134,7 +134,7 @@ pub(super) async fn start(state: State, parts: Parts) -> Result<StatusCode, ApiE
 
 async fn start_container(shared: &Arc<Shared>, container: &Snapshot) -> Result<(), EngineError> {
     ports::check(&shared.table.all(), &container.id, &container.spec)?;
-    shared.ask(Request::Start { container: container.id.clone() }).await?;
+    shared.call(Request::Start { container: container.id.clone() }).await?;
     shared.records.ended_by_hand(&container.id, false);
     // A service of the plan got its networks on the way. One that has ended may be gone already.
     let Ok(container) = shared.find(&container.id) else { return Ok(()) };
@@ -226,7 +226,7 @@ pub(super) async fn update(
     let limits = create::limits(&said, &container.spec.limits);
     let limits = Some(limits).filter(|limits| *limits != container.spec.limits);
     let restart = create::restart(&said)?;
-    state.ask(Request::Update { container: container.id.clone(), limits, restart }).await?;
+    state.call(Request::Update { container: container.id.clone(), limits, restart }).await?;
     Ok(Json(json!({"Warnings": null})))
 }
 

@@ -61,7 +61,7 @@ pub(super) async fn create(
     let record = Record { spec: spec.clone(), config, host_config, ..Record::default() };
     let (keeping, kept) = (Arc::clone(&shared), id.clone());
     blocking(move || Ok(keeping.records.add(&kept, record)?)).await?;
-    match shared.ask(Request::Create { id: id.clone(), spec: Box::new(spec), past: None }).await {
+    match shared.call(Request::Create { id: id.clone(), spec: Box::new(spec), past: None }).await {
         Ok(Reply::Created { id }) => {
             let answer = Json(json!({"Id": id, "Warnings": []}));
             Ok((StatusCode::CREATED, answer).into_response())

@@ -78,11 +78,11 @@ fn stat(container: &Snapshot, root: &OwnedFd, path: &Path) -> Result<(Stat, Stri
     let target = if is_link { readlinkat(&parent, name, Vec::new()).ok() } else { None };
     let target = target.map(|target| target.to_string_lossy().into_owned()).unwrap_or_default();
     let shown = if name == "." { "/".to_owned() } else { name.to_string_lossy().into_owned() };
-    let told = json!({
+    let stat = json!({
         "name": shown, "size": data.st_size, "mode": go_mode(data.st_mode), "linkTarget": target,
         "mtime": corral_engine::time::rfc3339(std::time::Duration::from_secs(u64::try_from(data.st_mtime).unwrap_or(0))),
     });
-    Ok((data, STANDARD.encode(told.to_string())))
+    Ok((data, STANDARD.encode(stat.to_string())))
 }
 
 /// A mode as Go's os.FileMode has it. <https://pkg.go.dev/io/fs#FileMode>
@@ -102,8 +102,8 @@ fn go_mode(mode: u32) -> u32 {
     kind | special | (mode & 0o777)
 }
 
-fn stat_header(told: &str) -> HeaderValue {
-    HeaderValue::from_str(told).unwrap_or_else(|_| HeaderValue::from_static(""))
+fn stat_header(stat: &str) -> HeaderValue {
+    HeaderValue::from_str(stat).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 pub(super) async fn head(
@@ -113,8 +113,8 @@ pub(super) async fn head(
 ) -> Result<Response, ApiError> {
     let container = state.find(id_of(&parts))?;
     let path = path_of(&parameters)?;
-    let (_, told) = blocking(move || stat(&container, &root_of(&container)?, &path)).await?;
-    Ok(([("X-Docker-Container-Path-Stat", stat_header(&told))], StatusCode::OK).into_response())
+    let (_, stat) = blocking(move || stat(&container, &root_of(&container)?, &path)).await?;
+    Ok(([("X-Docker-Container-Path-Stat", stat_header(&stat))], StatusCode::OK).into_response())
 }
 
 pub(super) async fn get(
@@ -125,17 +125,17 @@ pub(super) async fn get(
     let container = state.find(id_of(&parts))?;
     let path = path_of(&parameters)?;
     let wanted = path.clone();
-    let (root, told) = blocking(move || {
+    let (root, stat) = blocking(move || {
         let root = root_of(&container)?;
-        let (_, told) = stat(&container, &root, &wanted)?;
-        Ok((root, told))
+        let (_, stat) = stat(&container, &root, &wanted)?;
+        Ok((root, stat))
     })
     .await?;
     let clean: PathBuf =
         path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
     let name = clean.file_name().unwrap_or(OsStr::new("/")).to_owned();
     let mut response = written(move |writer| Ok(pack(&root, &clean, Packed::As(name), writer)?));
-    response.headers_mut().insert("X-Docker-Container-Path-Stat", stat_header(&told));
+    response.headers_mut().insert("X-Docker-Container-Path-Stat", stat_header(&stat));
     Ok(response)
 }
 

@@ -9,7 +9,7 @@ use crate::blocking::blocking;
 use crate::image::archive;
 use crate::image::gc::Which;
 use crate::image::progress::Progress;
-use crate::image::pull::Wanted;
+use crate::image::pull::PullRequest;
 use crate::image::registry::Account;
 use crate::shared::Shared;
 use axum::Json;
@@ -217,7 +217,7 @@ pub(super) async fn create(
         "" => "linux/amd64",
         platform => platform,
     };
-    let wanted = Wanted {
+    let wanted = PullRequest {
         name: name.clone(),
         settings: state.settings(),
         account: account(&headers),
@@ -368,12 +368,12 @@ pub fn parse_changes(text: &str) -> Result<Value, EngineError> {
 
 pub(super) async fn load(state: State, body: Body) -> Result<Response, ApiError> {
     let (shared, reader) = (Arc::clone(&state.0), readable(body));
-    let told = blocking(move || shared.store.load(reader)).await?;
-    for line in &told {
+    let loaded = blocking(move || shared.store.load(reader)).await?;
+    for line in &loaded {
         state.bus.emit("image", "load", line.rsplit(' ').next().unwrap_or_default(), json!({}));
     }
-    let (sender, receiver) = channel(told.len().max(1));
-    for line in told {
+    let (sender, receiver) = channel(loaded.len().max(1));
+    for line in loaded {
         let _ = sender.send(json!({"stream": format!("{line}\n")})).await;
     }
     drop(sender);
@@ -420,10 +420,10 @@ pub(super) async fn remove(
         let action = if *action == "Untagged" { "untag" } else { "delete" };
         state.bus.emit("image", action, what, json!({"name": what}));
     }
-    Ok(Json(told(&done)))
+    Ok(Json(removal_rows(&done)))
 }
 
-fn told(done: &[(&'static str, String)]) -> Value {
+fn removal_rows(done: &[(&'static str, String)]) -> Value {
     done.iter().map(|(action, what)| json!({*action: what})).collect()
 }
 
@@ -433,27 +433,31 @@ pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<V
     let shared = Arc::clone(&state.0);
     let which = if only_dangling { Which::Dangling } else { Which::Unused };
     let cleaned = blocking(move || shared.store.clean(which, &shared.table.images())).await?;
-    Ok(Json(json!({"ImagesDeleted": told(&cleaned.images), "SpaceReclaimed": cleaned.bytes})))
+    Ok(Json(
+        json!({"ImagesDeleted": removal_rows(&cleaned.images), "SpaceReclaimed": cleaned.bytes}),
+    ))
 }
 
 /// `POST /images/fsck`, our own: reports damage in the store, and repairs what can be repaired if
 /// the client requests that.
 pub(super) async fn check(state: State, parameters: Parameters) -> Result<Json<Value>, ApiError> {
-    let (shared, mend) = (Arc::clone(&state.0), is_true(&parameters, "mend"));
-    let found = blocking(move || Ok(shared.store.check(mend))).await?;
+    let shared = Arc::clone(&state.0);
+    // `mend` is its name in earlier versions.
+    let repair = ["repair", "mend"].iter().any(|name| is_true(&parameters, name));
+    let found = blocking(move || Ok(shared.store.check(repair))).await?;
     let mut rows = Vec::new();
     for damage in found {
-        let mut mended = damage.mended;
-        if mend && !mended && !damage.image.starts_with("sha256:") {
-            let wanted = Wanted {
+        let mut repaired = damage.repaired;
+        if repair && !repaired && !damage.image.starts_with("sha256:") {
+            let wanted = PullRequest {
                 name: damage.image.clone(),
                 settings: state.settings(),
                 account: None,
                 platform: "linux/amd64".to_owned(),
             };
-            mended = state.store.pull(wanted, Progress::silent()).await.is_ok();
+            repaired = state.store.pull(wanted, Progress::silent()).await.is_ok();
         }
-        rows.push(json!({"image": damage.image, "what": damage.what, "mended": mended}));
+        rows.push(json!({"image": damage.image, "what": damage.what, "repaired": repaired}));
     }
     Ok(Json(json!(rows)))
 }

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 /// What of a log is requested, and in which form.
 #[derive(Debug, Clone)]
-struct Wanted {
+struct LogRequest {
     stdout: bool,
     stderr: bool,
     timestamps: bool,
@@ -34,7 +34,7 @@ struct Wanted {
     until: String,
 }
 
-impl Wanted {
+impl LogRequest {
     /// The bytes of a line, or None if it was not requested.
     fn render(&self, entry: &Entry) -> Option<Bytes> {
         let is_stderr = entry.stream == "stderr";
@@ -67,7 +67,7 @@ pub(super) async fn logs(
         "" | "0" => Ok(String::new()),
         text => moment::parse(text).map(time::rfc3339),
     };
-    let wanted = Wanted {
+    let wanted = LogRequest {
         stdout: is_true(&parameters, "stdout"),
         stderr: is_true(&parameters, "stderr"),
         timestamps: is_true(&parameters, "timestamps"),
@@ -110,7 +110,7 @@ fn read_last(
     path: &std::path::Path,
     tail: usize,
     until: Option<u64>,
-    wanted: &Wanted,
+    wanted: &LogRequest,
 ) -> Vec<Bytes> {
     let lines: Vec<Bytes> =
         logs::read_before(path, until).iter().filter_map(|entry| wanted.render(entry)).collect();
@@ -123,7 +123,7 @@ struct Follower {
     hub: Arc<Hub>,
     changes: watch::Receiver<u64>,
     tail: Tail,
-    wanted: Wanted,
+    wanted: LogRequest,
     ready: VecDeque<Bytes>,
 }
 

@@ -187,7 +187,7 @@ pub(super) async fn connect(
     let _allocation = state.networks.allocation.lock().await;
     let endpoint = create::allocate(&state.0, &network.name, &settings)?;
     state
-        .ask(Request::Connect { container: container.id.clone(), endpoint: Box::new(endpoint) })
+        .call(Request::Connect { container: container.id.clone(), endpoint: Box::new(endpoint) })
         .await?;
     state.networks.apply_soon();
     emit(&state.0, "connect", &network, Some(&container.id));
@@ -203,7 +203,7 @@ pub(super) async fn disconnect(
     let network = state.networks.find(id_of(&parts))?;
     let container = state.find(&body.container)?;
     state
-        .ask(Request::Disconnect { container: container.id.clone(), network: network.id.clone() })
+        .call(Request::Disconnect { container: container.id.clone(), network: network.id.clone() })
         .await?;
     state.networks.apply_soon();
     emit(&state.0, "disconnect", &network, Some(&container.id));

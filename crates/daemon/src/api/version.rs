@@ -32,15 +32,15 @@ fn version_of(path: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-fn refuse(asked: (u32, u32)) -> Option<EngineError> {
+fn refuse(requested: (u32, u32)) -> Option<EngineError> {
     let known = |text: &str| version_of(&format!("/v{text}/")).unwrap_or_default();
-    let (major, minor) = asked;
-    if asked > known(API_VERSION) {
+    let (major, minor) = requested;
+    if requested > known(API_VERSION) {
         return Some(EngineError::BadRequest(format!(
             "client version {major}.{minor} is too new. Maximum supported API version is {API_VERSION}"
         )));
     }
-    (asked < known(MIN_API_VERSION)).then(|| {
+    (requested < known(MIN_API_VERSION)).then(|| {
         EngineError::BadRequest(format!(
             "client version {major}.{minor} is too old. Minimum supported API version is {MIN_API_VERSION}, please upgrade your client to a newer version"
         ))

@@ -11,7 +11,7 @@ use corral_engine::durable;
 use corral_engine::error::EngineError;
 use corral_engine::id::new_id;
 use corral_engine::image::digest::{digest_text, hex};
-use corral_engine::image::layout::{self, Kept, Layer};
+use corral_engine::image::layout::{self, Layer, StoredImage};
 use corral_engine::image::lookup;
 use corral_engine::image::metadata::{Image, Tier};
 use corral_engine::image::reference;
@@ -27,7 +27,7 @@ impl Store {
     pub fn load(&self, reader: impl Read + 'static) -> Result<Vec<String>, EngineError> {
         let folder = incoming(&format!("load-{}", new_id()));
         let spooled = Spooled::read(layer::decompress(reader)?, folder)?;
-        let mut told = Vec::new();
+        let mut lines = Vec::new();
         for listed in spooled.images()? {
             let names = listed.repo_tags.clone().unwrap_or_default();
             let names = names
@@ -36,11 +36,11 @@ impl Store {
                 .collect::<Result<Vec<_>, _>>()?;
             let id = self.take(&spooled, &listed, &names)?;
             match names.is_empty() {
-                true => told.push(format!("Loaded image ID: {id}")),
-                false => told.extend(names.iter().map(|name| format!("Loaded image: {name}"))),
+                true => lines.push(format!("Loaded image ID: {id}")),
+                false => lines.extend(names.iter().map(|name| format!("Loaded image: {name}"))),
             }
         }
-        Ok(told)
+        Ok(lines)
     }
 
     fn take(&self, spooled: &Spooled, listed: &Listed, names: &[String]) -> Result<String> {
@@ -125,7 +125,7 @@ impl Store {
 }
 
 /// Puts a configuration and the manifest that it makes with its layers into the store.
-fn keep_config(config: &[u8], layers: Vec<Layer>) -> Result<Kept> {
+fn keep_config(config: &[u8], layers: Vec<Layer>) -> Result<StoredImage> {
     let id = Store::put_blob(config)?;
     let descriptors: Vec<Value> = layers
         .iter()
@@ -138,13 +138,13 @@ fn keep_config(config: &[u8], layers: Vec<Layer>) -> Result<Kept> {
     });
     let manifest = Store::put_blob(&serde_json::to_vec(&manifest)?)?;
     let size = layer::unpacked_size(&layers);
-    Ok(Kept { id, manifest, layers, size })
+    Ok(StoredImage { id, manifest, layers, size })
 }
 
 /// What an image is made of; an embedded one is packed into the store for it.
-pub(super) fn keep(image: &Image) -> Result<Kept> {
+pub(super) fn keep(image: &Image) -> Result<StoredImage> {
     if image.tier == Tier::Stored {
-        return layout::load_kept(&image.id)
+        return layout::load_stored(&image.id)
             .with_context(|| format!("{} is not in the store any more", image.id));
     }
     let mut layers = Vec::new();
@@ -187,7 +187,7 @@ fn pack_layer(folder: &Path, fresh: &Path) -> Result<(String, u64)> {
 
 /// Writes images with their names into one archive.
 pub(crate) fn save(names: &[String], writer: impl Write) -> Result<(), EngineError> {
-    let mut images: Vec<(Kept, Vec<String>)> = Vec::new();
+    let mut images: Vec<(StoredImage, Vec<String>)> = Vec::new();
     for name in names {
         let image = lookup::find(name)?;
         let tags: Vec<String> = match reference::familiar(name) {
@@ -203,7 +203,7 @@ pub(crate) fn save(names: &[String], writer: impl Write) -> Result<(), EngineErr
     Ok(write(&images, writer)?)
 }
 
-fn write(images: &[(Kept, Vec<String>)], writer: impl Write) -> Result<()> {
+fn write(images: &[(StoredImage, Vec<String>)], writer: impl Write) -> Result<()> {
     let mut builder = Builder::new(writer);
     let mut written: Vec<String> = Vec::new();
     let mut listed = Vec::new();

@@ -79,7 +79,7 @@ impl Artifact {
         &self,
         (digest, size): (&str, u64),
         target: &Path,
-        mut tell: impl FnMut(u64),
+        mut report: impl FnMut(u64),
     ) -> Result<(), EngineError> {
         download::check(digest, &self.endpoint.host)?;
         let mut partial = target.as_os_str().to_owned();
@@ -102,7 +102,7 @@ impl Artifact {
                 tokio::select! {
                     done = &mut work => return done,
                     Some(each) = news.recv() => {
-                        each["progressDetail"]["current"].as_u64().into_iter().for_each(&mut tell);
+                        each["progressDetail"]["current"].as_u64().into_iter().for_each(&mut report);
                     }
                 }
             }

@@ -91,7 +91,7 @@ impl Download {
         let options = options.create(true).append(append).write(true).truncate(!append);
         let mut file = options.open(partial).await.map_err(failed)?;
         let mut count = if append { done } else { 0 };
-        let mut told = count;
+        let mut reported = count;
         while let Some(bytes) = body.stream.next().await {
             let bytes = bytes.map_err(failed)?;
             count += bytes.len() as u64;
@@ -102,8 +102,8 @@ impl Download {
                 )));
             }
             file.write_all(&bytes).await.map_err(failed)?;
-            if count - told >= STEP {
-                told = count;
+            if count - reported >= STEP {
+                reported = count;
                 self.progress
                     .count(short(&self.descriptor.digest), "Downloading", (count, total))
                     .await;

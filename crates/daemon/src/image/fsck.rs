@@ -6,7 +6,7 @@ use super::store::{Store, incoming};
 use anyhow::{Context, Result, bail};
 use corral_engine::archive::root::{open_in, open_root};
 use corral_engine::image::digest::digest_text;
-use corral_engine::image::layout::{self, Kept, Layer};
+use corral_engine::image::layout::{self, Layer, StoredImage};
 use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -22,34 +22,34 @@ pub struct Damage {
     pub image: String,
     pub what: String,
     /// It was unpacked again from its blob, which is intact.
-    pub mended: bool,
+    pub repaired: bool,
 }
 
 impl Store {
     /// Checks every image. If a repair is requested, damaged layers are unpacked again from intact
     /// blobs. Blobs that are damaged are removed, so that the next pull fetches them again.
-    pub fn check(&self, mend: bool) -> Vec<Damage> {
+    pub fn check(&self, repair: bool) -> Vec<Damage> {
         let references = layout::References::load();
         let mut found = Vec::new();
         let mut sound: BTreeSet<String> = BTreeSet::new();
-        for kept in layout::all_kept() {
+        for kept in layout::all_stored() {
             let name = references
                 .names
                 .iter()
                 .find(|(_, id)| **id == kept.id)
                 .map(|(name, _)| name.clone());
             let image = name.unwrap_or_else(|| kept.id.clone());
-            let mut tell = |what: String, mended: bool| {
-                found.push(Damage { image: image.clone(), what, mended })
+            let mut report = |what: String, repaired: bool| {
+                found.push(Damage { image: image.clone(), what, repaired })
             };
-            check_blobs(&kept, mend, &mut sound, &mut tell);
+            check_blobs(&kept, repair, &mut sound, &mut report);
             for layer in &kept.layers {
                 if !sound.insert(layer.diff_id.clone()) {
                     continue;
                 }
                 if let Err(error) = compare(layer) {
-                    let mended = mend && rebuild(layer).is_ok();
-                    tell(format!("layer {}: {error:#}", layer.diff_id), mended);
+                    let repaired = repair && rebuild(layer).is_ok();
+                    report(format!("layer {}: {error:#}", layer.diff_id), repaired);
                 }
             }
         }
@@ -58,10 +58,10 @@ impl Store {
 }
 
 fn check_blobs(
-    kept: &Kept,
-    mend: bool,
+    kept: &StoredImage,
+    repair: bool,
     sound: &mut BTreeSet<String>,
-    tell: &mut impl FnMut(String, bool),
+    report: &mut impl FnMut(String, bool),
 ) {
     let blobs = kept.layers.iter().map(|layer| &layer.digest).chain([&kept.id, &kept.manifest]);
     for digest in blobs {
@@ -69,8 +69,8 @@ fn check_blobs(
             continue;
         }
         if let Err(error) = hash(&layout::blob(digest), digest) {
-            tell(format!("blob {digest}: {error:#}"), false);
-            if mend {
+            report(format!("blob {digest}: {error:#}"), false);
+            if repair {
                 // A pull takes what is there for intact.
                 let _ = fs::remove_file(layout::blob(digest));
             }

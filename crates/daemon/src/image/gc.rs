@@ -5,7 +5,7 @@ use super::store::{Store, incoming};
 use anyhow::Result;
 use corral_engine::error::EngineError;
 use corral_engine::image::digest::hex;
-use corral_engine::image::layout::{self, Kept};
+use corral_engine::image::layout::{self, StoredImage};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -41,7 +41,7 @@ impl Store {
         let mut cleaned = Cleaned::default();
         if which != Which::Leftovers {
             let references = layout::References::load();
-            for kept in layout::all_kept() {
+            for kept in layout::all_stored() {
                 let named = references.names.values().any(|id| *id == kept.id);
                 if !used.contains(&kept.id) && (which == Which::Unused || !named) {
                     cleaned.images.extend(self.remove(&kept.id, true, used)?);
@@ -61,8 +61,8 @@ impl Store {
             return Ok(cleaned);
         }
         self.remove_leftovers()?;
-        let mut unused: Vec<Kept> =
-            layout::all_kept().into_iter().filter(|kept| !used.contains(&kept.id)).collect();
+        let mut unused: Vec<StoredImage> =
+            layout::all_stored().into_iter().filter(|kept| !used.contains(&kept.id)).collect();
         unused.sort_by_key(|kept| layout::last_used(&kept.id));
         for kept in unused {
             if used_percent() < percent {
@@ -80,7 +80,7 @@ impl Store {
         if self.is_busy() || is_damaged() {
             return Ok(());
         }
-        let all = layout::all_kept();
+        let all = layout::all_stored();
         let layers: BTreeSet<&str> =
             all.iter().flat_map(|kept| &kept.layers).map(|layer| hex(&layer.diff_id)).collect();
         let blobs: BTreeSet<&str> = all
@@ -115,7 +115,7 @@ impl Store {
 /// Is an image damaged? Then a warning names it: what its file refers to may be all that is left of
 /// an image that the owner made.
 fn is_damaged() -> bool {
-    let damaged = layout::split_kept().1;
+    let damaged = layout::split_stored().1;
     for file in &damaged {
         let file = file.display();
         eprintln!(

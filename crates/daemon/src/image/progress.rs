@@ -19,20 +19,20 @@ impl Progress {
         Progress(None)
     }
 
-    pub(super) async fn say(&self, value: Value) {
+    pub(super) async fn send(&self, value: Value) {
         if let Some(sender) = &self.0 {
             let _ = sender.send(value).await;
         }
     }
 
     pub(super) async fn step(&self, id: &str, status: &str) {
-        self.say(json!({"status": status, "progressDetail": {}, "id": id})).await;
+        self.send(json!({"status": status, "progressDetail": {}, "id": id})).await;
     }
 
     pub(super) async fn count(&self, id: &str, status: &str, (current, total): (u64, u64)) {
         let progress = format!("{:.1}MB/{:.1}MB", current as f64 / 1e6, total as f64 / 1e6);
         let detail = json!({"current": current, "total": total});
-        self.say(
+        self.send(
             json!({"status": status, "progressDetail": detail, "progress": progress, "id": id}),
         )
         .await;

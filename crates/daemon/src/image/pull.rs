@@ -10,7 +10,7 @@ use super::store::{Store, incoming};
 use crate::blocking::blocking;
 use corral_engine::error::EngineError;
 use corral_engine::image::digest::{self, digest, short};
-use corral_engine::image::layout::{self, Kept, Layer};
+use corral_engine::image::layout::{self, Layer, StoredImage};
 use corral_engine::image::reference;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use oci_client::manifest::{
@@ -35,7 +35,7 @@ const LARGEST_CONFIG: u64 = 8 << 20;
 
 /// What is to be pulled, and how.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct PullRequest {
     pub name: String,
     pub settings: Settings,
     pub account: Option<Account>,
@@ -44,7 +44,7 @@ pub struct Wanted {
 }
 
 /// A manifest as a registry gave it.
-struct Found {
+struct RemoteManifest {
     endpoint: Arc<Endpoint>,
     manifest: OciImageManifest,
     raw: Vec<u8>,
@@ -56,7 +56,7 @@ impl Store {
     /// Pulls an image; its id comes back.
     pub async fn pull(
         self: &Arc<Store>,
-        wanted: Wanted,
+        wanted: PullRequest,
         progress: Progress,
     ) -> Result<String, EngineError> {
         let target = reference::parse(&wanted.name)?;
@@ -84,18 +84,18 @@ impl Store {
             known.names.get(&short).or_else(|| known.digests.get(&short)) != Some(&kept.id);
         let (store, id) = (Arc::clone(self), kept.id.clone());
         blocking(move || Ok(store.commit(&kept, &names, &[by_digest])?)).await?;
-        progress.say(json!({"status": format!("Digest: {found_digest}")})).await;
+        progress.send(json!({"status": format!("Digest: {found_digest}")})).await;
         let news = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
-        progress.say(json!({"status": format!("Status: {news} {short}")})).await;
+        progress.send(json!({"status": format!("Status: {news} {short}")})).await;
         Ok(id)
     }
 
     /// Fetches all that a manifest names.
     async fn fetch(
         self: &Arc<Store>,
-        found: &Found,
+        found: &RemoteManifest,
         progress: &Progress,
-    ) -> Result<Kept, EngineError> {
+    ) -> Result<StoredImage, EngineError> {
         let config = self.fetch_config(found).await?;
         let diff_ids =
             parse_diff_ids(&config, &found.manifest).map_err(said_by(&found.endpoint))?;
@@ -116,14 +116,14 @@ impl Store {
         blocking(move || {
             let manifest = Store::put_blob(&raw)?;
             let size = layer::unpacked_size(&layers);
-            Ok(Kept { id, manifest, layers, size })
+            Ok(StoredImage { id, manifest, layers, size })
         })
         .await
     }
 
     fn part(
         self: &Arc<Store>,
-        found: &Found,
+        found: &RemoteManifest,
         descriptor: &OciDescriptor,
         progress: &Progress,
     ) -> Part {
@@ -135,7 +135,10 @@ impl Store {
         }
     }
 
-    async fn fetch_config(self: &Arc<Store>, found: &Found) -> Result<Vec<u8>, EngineError> {
+    async fn fetch_config(
+        self: &Arc<Store>,
+        found: &RemoteManifest,
+    ) -> Result<Vec<u8>, EngineError> {
         let descriptor = &found.manifest.config;
         if u64::try_from(descriptor.size).unwrap_or(u64::MAX) > LARGEST_CONFIG {
             return Err(EngineError::Failed(format!(
@@ -160,13 +163,13 @@ fn said_by(endpoint: &Endpoint) -> impl Fn(anyhow::Error) -> EngineError {
 }
 
 /// The manifest for our platform.
-async fn find(endpoint: Endpoint, platform: &str) -> Result<Found, EngineError> {
-    let told = |error| explain(&endpoint, &error);
+async fn find(endpoint: Endpoint, platform: &str) -> Result<RemoteManifest, EngineError> {
+    let explained = |error| explain(&endpoint, &error);
     endpoint
         .client
         .auth(&endpoint.reference, &endpoint.auth, RegistryOperation::Pull)
         .await
-        .map_err(told)?;
+        .map_err(explained)?;
     let (raw, named) = get_manifest(&endpoint, &endpoint.reference).await?;
     let raw = match parse_named(&raw, platform).map_err(said_by(&endpoint))? {
         Named::Manifest => raw,
@@ -180,7 +183,7 @@ async fn find(endpoint: Endpoint, platform: &str) -> Result<Found, EngineError> 
         }
     };
     let manifest = parse_manifest(&raw).map_err(said_by(&endpoint))?;
-    Ok(Found { endpoint: Arc::new(endpoint), manifest, raw, digest: named })
+    Ok(RemoteManifest { endpoint: Arc::new(endpoint), manifest, raw, digest: named })
 }
 
 /// A manifest and its digest, which is computed, not believed.

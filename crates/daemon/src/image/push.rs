@@ -8,7 +8,7 @@ use crate::blocking::blocking;
 use bytes::Bytes;
 use corral_engine::error::EngineError;
 use corral_engine::image::digest::hex;
-use corral_engine::image::layout::{self, Kept};
+use corral_engine::image::layout::{self, StoredImage};
 use corral_engine::image::{lookup, reference};
 use futures_util::{StreamExt, stream};
 use oci_client::RegistryOperation;
@@ -37,7 +37,7 @@ impl Store {
         })
         .await?;
         progress
-            .say(json!({"status": format!("The push refers to repository [{}]", reference::name(&target))}))
+            .send(json!({"status": format!("The push refers to repository [{}]", reference::name(&target))}))
             .await;
         let mut last = EngineError::Failed("no registry to ask".to_owned());
         for endpoint in settings.endpoints(&target, account)? {
@@ -47,7 +47,7 @@ impl Store {
             match push_to(&endpoint, &kept, &progress).await {
                 Ok(()) => {
                     let tag = target.tag().unwrap_or("latest");
-                    progress.say(json!({"status": format!("{tag}: digest: {} size: {}", kept.manifest, kept.size)})).await;
+                    progress.send(json!({"status": format!("{tag}: digest: {} size: {}", kept.manifest, kept.size)})).await;
                     return Ok(());
                 }
                 Err(error) => last = error,
@@ -57,10 +57,14 @@ impl Store {
     }
 }
 
-async fn push_to(endpoint: &Endpoint, kept: &Kept, progress: &Progress) -> Result<(), EngineError> {
-    let told = |error: OciDistributionError| explain(endpoint, &error);
+async fn push_to(
+    endpoint: &Endpoint,
+    kept: &StoredImage,
+    progress: &Progress,
+) -> Result<(), EngineError> {
+    let explained = |error: OciDistributionError| explain(endpoint, &error);
     let Endpoint { client, reference, auth, .. } = endpoint;
-    client.auth(reference, auth, RegistryOperation::Push).await.map_err(told)?;
+    client.auth(reference, auth, RegistryOperation::Push).await.map_err(explained)?;
     for layer in &kept.layers {
         push_blob(endpoint, &layer.digest, progress).await?;
     }
@@ -76,7 +80,7 @@ async fn push_to(endpoint: &Endpoint, kept: &Kept, progress: &Progress) -> Resul
     let media_type = media_type
         .parse()
         .map_err(|_| EngineError::Failed("the manifest's media type".to_owned()))?;
-    client.push_manifest_raw(reference, raw, media_type).await.map_err(told)?;
+    client.push_manifest_raw(reference, raw, media_type).await.map_err(explained)?;
     Ok(())
 }
 
@@ -85,9 +89,9 @@ async fn push_blob(
     digest: &str,
     progress: &Progress,
 ) -> Result<(), EngineError> {
-    let told = |error: OciDistributionError| explain(endpoint, &error);
+    let explained = |error: OciDistributionError| explain(endpoint, &error);
     let id = hex(digest).get(..12).unwrap_or(digest);
-    if endpoint.client.blob_exists(&endpoint.reference, digest).await.map_err(told)? {
+    if endpoint.client.blob_exists(&endpoint.reference, digest).await.map_err(explained)? {
         progress.step(id, "Layer already exists").await;
         return Ok(());
     }
@@ -112,7 +116,7 @@ async fn push_blob(
         .client
         .push_blob_stream(&endpoint.reference, body.boxed(), digest, None)
         .await
-        .map_err(told)?;
+        .map_err(explained)?;
     progress.step(id, "Pushed").await;
     Ok(())
 }

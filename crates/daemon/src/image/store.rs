@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use corral_engine::durable;
 use corral_engine::error::EngineError;
 use corral_engine::image::digest::{digest, hex};
-use corral_engine::image::layout::{Kept, References, blob, folder, kept_file};
+use corral_engine::image::layout::{References, StoredImage, blob, folder, stored_file};
 use corral_engine::image::metadata::Tier;
 use corral_engine::image::{lookup, reference};
 use std::collections::{BTreeMap, HashMap};
@@ -33,7 +33,7 @@ fn save(references: &References) -> Result<()> {
 
 /// Notes that a container is made of an image.
 pub(crate) fn touch(id: &str) {
-    if let Ok(file) = fs::File::options().append(true).open(kept_file(id)) {
+    if let Ok(file) = fs::File::options().append(true).open(stored_file(id)) {
         // It only decides what is cleaned up first.
         let _ = file.set_modified(std::time::SystemTime::now());
     }
@@ -71,9 +71,14 @@ impl Store {
     }
 
     /// Commits an image whose blobs and layers are all there.
-    pub(super) fn commit(&self, kept: &Kept, names: &[String], digests: &[String]) -> Result<()> {
+    pub(super) fn commit(
+        &self,
+        kept: &StoredImage,
+        names: &[String],
+        digests: &[String],
+    ) -> Result<()> {
         let _writing = self.writing();
-        durable::write_json(&kept_file(&kept.id), kept)?;
+        durable::write_json(&stored_file(&kept.id), kept)?;
         let mut references = References::load();
         for name in names {
             references.names.insert(name.clone(), kept.id.clone());
@@ -149,7 +154,7 @@ impl Store {
         untag(&mut references.digests, takes_all);
         save(&references)?;
         if takes_all && !in_use {
-            remove_file(&kept_file(&image.id))?;
+            remove_file(&stored_file(&image.id))?;
             done.push(("Deleted", image.id));
         }
         Ok(done)

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 /// Seconds that an answer may be kept: containers come and go.
 const LIFE: u32 = 5;
 /// How long another server may take.
-const PATIENCE: Duration = Duration::from_secs(4);
+const TIMEOUT: Duration = Duration::from_secs(4);
 /// After an error that would come again at once.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Questions at a time in one network.
@@ -114,7 +114,7 @@ impl Server {
             let server = Arc::clone(&self);
             tokio::spawn(async move {
                 let Ok(_slot) = server.slots.try_acquire() else { return };
-                let _ = timeout(PATIENCE * 2, server.serve_stream(stream)).await;
+                let _ = timeout(TIMEOUT * 2, server.serve_stream(stream)).await;
             });
         }
     }
@@ -132,7 +132,7 @@ impl Server {
         if let Some(answer) = answer_from(&message, &self.network, &self.table.all()) {
             return answer.to_vec().ok();
         }
-        if let Some(answer) = ask_others(question, by_stream).await {
+        if let Some(answer) = query_upstream(question, by_stream).await {
             return Some(answer);
         }
         let mut failed = reply(&message);
@@ -206,7 +206,7 @@ fn reply(to: &Message) -> Message {
 }
 
 /// Sends the query to the host's name servers, one after the other, until one answers.
-async fn ask_others(question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
+async fn query_upstream(question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
     let text = tokio::fs::read_to_string("/etc/resolv.conf").await.ok()?;
     let servers = text
         .lines()
@@ -215,19 +215,19 @@ async fn ask_others(question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
         let at = SocketAddr::new(server, PORT);
         let asked = async {
             if by_stream {
-                ask_by_stream(question, at).await
+                query_by_stream(question, at).await
             } else {
-                ask_by_datagram(question, at).await
+                query_by_datagram(question, at).await
             }
         };
-        if let Ok(Ok(answer)) = timeout(PATIENCE, asked).await {
+        if let Ok(Ok(answer)) = timeout(TIMEOUT, asked).await {
             return Some(answer);
         }
     }
     None
 }
 
-async fn ask_by_datagram(question: &[u8], server: SocketAddr) -> std::io::Result<Vec<u8>> {
+async fn query_by_datagram(question: &[u8], server: SocketAddr) -> std::io::Result<Vec<u8>> {
     let any: IpAddr = if server.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
     } else {
@@ -247,7 +247,7 @@ async fn ask_by_datagram(question: &[u8], server: SocketAddr) -> std::io::Result
     }
 }
 
-async fn ask_by_stream(question: &[u8], server: SocketAddr) -> std::io::Result<Vec<u8>> {
+async fn query_by_stream(question: &[u8], server: SocketAddr) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
     write_framed(&mut stream, question).await?;
     read_framed(&mut stream).await

@@ -61,7 +61,7 @@ struct Unpacker<'a> {
 }
 
 /// Where an entry goes: an open folder and a name in it.
-struct Place<'a> {
+struct Destination<'a> {
     folder: OwnedFd,
     name: &'a OsStr,
 }
@@ -78,9 +78,9 @@ impl Unpacker<'_> {
         {
             return white_out(&folder, file_name, hidden);
         }
-        let place = Place { folder, name: file_name };
-        if self.make(entry, &place, &path)? {
-            set_attributes(entry, &place)?;
+        let destination = Destination { folder, name: file_name };
+        if self.make(entry, &destination, &path)? {
+            set_attributes(entry, &destination)?;
         }
         if entry.header().entry_type().is_dir() {
             self.folder_times.insert(path, mtime(entry));
@@ -90,11 +90,11 @@ impl Unpacker<'_> {
 
     fn take_root<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<()> {
         if entry.header().entry_type().is_dir() {
-            let place = Place {
+            let destination = Destination {
                 folder: open_in(self.root, Path::new(""), OFlags::DIRECTORY)?,
                 name: OsStr::new("."),
             };
-            set_attributes(entry, &place)?;
+            set_attributes(entry, &destination)?;
             self.folder_times.insert(PathBuf::new(), mtime(entry));
         }
         Ok(())
@@ -104,10 +104,10 @@ impl Unpacker<'_> {
     fn make<R: Read>(
         &mut self,
         entry: &mut Entry<'_, R>,
-        place: &Place<'_>,
+        destination: &Destination<'_>,
         path: &Path,
     ) -> Result<bool> {
-        let Place { folder, name } = place;
+        let Destination { folder, name } = destination;
         let kind = entry.header().entry_type();
         if !kind.is_dir() {
             clear(folder, name)?;
@@ -137,7 +137,7 @@ impl Unpacker<'_> {
             }
             EntryType::Symlink => symlinkat(target(entry)?.as_path(), folder, *name)?,
             EntryType::Link => {
-                self.link(&target(entry)?, place)?;
+                self.link(&target(entry)?, destination)?;
                 return Ok(false);
             }
             EntryType::Fifo => {
@@ -155,15 +155,15 @@ impl Unpacker<'_> {
         Ok(true)
     }
 
-    fn link(&self, target: &Path, place: &Place<'_>) -> Result<()> {
+    fn link(&self, target: &Path, destination: &Destination<'_>) -> Result<()> {
         let target = clean(target)?;
         let source = open_in(self.root, &target, OFlags::PATH | OFlags::NOFOLLOW)
             .with_context(|| format!("a hard link to {}", target.display()))?;
         linkat(
             rustix::fs::CWD,
             path_of(&source),
-            &place.folder,
-            place.name,
+            &destination.folder,
+            destination.name,
             AtFlags::SYMLINK_FOLLOW,
         )
         .with_context(|| format!("linking it to {}", target.display()))
@@ -236,7 +236,7 @@ fn clear(folder: &OwnedFd, name: &OsStr) -> Result<()> {
     match unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR) => match unlinkat(folder, name, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY) => bail!("a folder that is not empty is in its place"),
+            Err(Errno::NOTEMPTY) => bail!("a folder that is not empty is in its destination"),
             other => Ok(other?),
         },
         Err(error) => Err(error.into()),
@@ -278,8 +278,8 @@ fn times(seconds: i64) -> Timestamps {
 }
 
 /// Owner, mode, extended attributes and time, in the order in which none undoes another.
-fn set_attributes<R: Read>(entry: &mut Entry<'_, R>, place: &Place<'_>) -> Result<()> {
-    let Place { folder, name } = place;
+fn set_attributes<R: Read>(entry: &mut Entry<'_, R>, destination: &Destination<'_>) -> Result<()> {
+    let Destination { folder, name } = destination;
     let number =
         |value: std::io::Result<u64>| value.ok().and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
     let (uid, gid) = (number(entry.header().uid()), number(entry.header().gid()));

@@ -33,7 +33,7 @@ pub struct Layer {
 
 /// What an image is made of.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Kept {
+pub struct StoredImage {
     /// Digest of its configuration.
     pub id: String,
     /// Digest of its manifest.
@@ -67,7 +67,7 @@ pub fn layer(diff_id: &str) -> PathBuf {
     folder().join("layers").join(hex(diff_id))
 }
 
-pub fn kept_file(id: &str) -> PathBuf {
+pub fn stored_file(id: &str) -> PathBuf {
     folder().join("images").join(format!("{}.json", hex(id)))
 }
 
@@ -78,25 +78,28 @@ impl References {
     }
 }
 
-pub fn load_kept(id: &str) -> Option<Kept> {
-    serde_json::from_slice(&fs::read(kept_file(id)).ok()?).ok()
+pub fn load_stored(id: &str) -> Option<StoredImage> {
+    serde_json::from_slice(&fs::read(stored_file(id)).ok()?).ok()
 }
 
 /// When a container was last made of an image, or it was pulled.
 pub fn last_used(id: &str) -> Option<std::time::SystemTime> {
-    fs::metadata(kept_file(id)).and_then(|data| data.modified()).ok()
+    fs::metadata(stored_file(id)).and_then(|data| data.modified()).ok()
 }
 
-pub fn all_kept() -> Vec<Kept> {
-    split_kept().0
+pub fn all_stored() -> Vec<StoredImage> {
+    split_stored().0
 }
 
 /// Every image, and the files of images that cannot be read.
-pub fn split_kept() -> (Vec<Kept>, Vec<PathBuf>) {
+pub fn split_stored() -> (Vec<StoredImage>, Vec<PathBuf>) {
     let (mut all, mut damaged) = (Vec::new(), Vec::new());
     for item in fs::read_dir(folder().join("images")).into_iter().flatten().flatten() {
         let path = item.path();
-        match fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok()) {
+        match fs::read(&path)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<StoredImage>(&text).ok())
+        {
             Some(kept) => all.push(kept),
             // What a power cut left of a write is not named as an image is.
             None if path.extension().is_some_and(|ending| ending == "json") => damaged.push(path),
@@ -110,14 +113,14 @@ pub fn split_kept() -> (Vec<Kept>, Vec<PathBuf>) {
 /// Every image of the store.
 pub fn load_all() -> Vec<Image> {
     let references = References::load();
-    all_kept().into_iter().filter_map(|kept| into_image(kept, &references)).collect()
+    all_stored().into_iter().filter_map(|kept| into_image(kept, &references)).collect()
 }
 
 pub fn load(id: &str) -> Option<Image> {
-    into_image(load_kept(id)?, &References::load())
+    into_image(load_stored(id)?, &References::load())
 }
 
-fn into_image(kept: Kept, references: &References) -> Option<Image> {
+fn into_image(kept: StoredImage, references: &References) -> Option<Image> {
     let raw: Value = serde_json::from_slice(&fs::read(blob(&kept.id)).ok()?).ok()?;
     let config: Config = serde_json::from_value(raw["config"].clone()).unwrap_or_default();
     let names = |table: &BTreeMap<String, String>| {

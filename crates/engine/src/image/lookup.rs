@@ -1,7 +1,7 @@
 //! Finding an image by its name or id, in either tier.
 
 use super::digest::hex;
-use super::layout::{self, References, all_kept};
+use super::layout::{self, References, all_stored};
 use super::metadata::Image;
 use super::{embedded, reference};
 use crate::error::EngineError;
@@ -61,7 +61,7 @@ fn resolve(name: &str) -> Result<String, EngineError> {
     if digits.is_empty() || !is_hex(digits) {
         return Err(unknown());
     }
-    let stored = all_kept().into_iter().map(|kept| kept.id);
+    let stored = all_stored().into_iter().map(|kept| kept.id);
     let ids = stored.chain(embedded::load_all().into_iter().map(|image| image.id));
     identity::find(ids, digits, |id| (hex(id), ""), |_| unknown())
 }

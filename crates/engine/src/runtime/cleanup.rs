@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long the kernel may take to end what was killed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Ends what is left of a container and forgets it; with `remove` also its files and its log.
 pub(super) fn run(id: &str, keep_children: bool, remove: bool) -> Result<Report> {
@@ -54,7 +54,7 @@ pub fn sweep() {
 fn kill_all(cgroup: &Path) -> Result<()> {
     fs::write(cgroup.join("cgroup.kill"), "1").context("ending the rest of the container")?;
     let mut events = File::open(cgroup.join("cgroup.events"))?;
-    let end = deadline::after(PATIENCE);
+    let end = deadline::after(TIMEOUT);
     loop {
         let mut text = String::new();
         std::io::Seek::rewind(&mut events)?;
@@ -66,7 +66,7 @@ fn kill_all(cgroup: &Path) -> Result<()> {
             bail!(
                 "{} still has processes {} s after they were killed",
                 cgroup.display(),
-                PATIENCE.as_secs()
+                TIMEOUT.as_secs()
             );
         }
     }

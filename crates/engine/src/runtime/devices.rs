@@ -1,6 +1,6 @@
 //! Device nodes of the host in a container, and the rules of what it may open.
 
-use super::device_tree;
+use super::host_dev;
 use crate::spec::ContainerSpec;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FileType, Stat, lstat, stat};
@@ -20,12 +20,12 @@ pub(super) fn of(spec: &ContainerSpec) -> Result<Vec<Value>> {
     let mut found: Vec<Value> = spec
         .devices
         .iter()
-        .map(|text| asked(text))
+        .map(|text| requested(text))
         .collect::<Result<Vec<_>>>()?
         .into_iter()
         .flatten()
         .collect();
-    let has_hosts = spec.binds.iter().any(|bind| bind.target == device_tree::TARGET);
+    let has_hosts = spec.binds.iter().any(|bind| bind.target == host_dev::TARGET);
     if spec.privileged && !has_hosts {
         add_all(Path::new("/dev"), &mut found);
     }
@@ -63,7 +63,7 @@ fn rule(text: &str) -> Option<Value> {
 }
 
 /// A device node of the host as the container gets it. One that this machine lacks is left out.
-fn asked(text: &str) -> Result<Option<Value>> {
+fn requested(text: &str) -> Result<Option<Value>> {
     let mut parts = text.split(':');
     let source = parts.next().unwrap_or_default();
     let target = parts.next().unwrap_or(source);

@@ -1,11 +1,11 @@
 //! The creation helper: takes one order from PID 1, does it, reports, exits. The container's first
 //! process, its child, is then PID 1's.
 
-use super::{bundle, cleanup, device_tree, files, link, names, overlay, private, process};
+use super::{bundle, cleanup, files, host_dev, link, names, overlay, private, process};
 use crate::error::{Failure, FailureKind};
 use crate::image::lookup;
 use crate::image::metadata::Image;
-use crate::protocol::{Join, Order, Report};
+use crate::protocol::{HelperRequest, Join, Report};
 use crate::spec::{ContainerSpec, Endpoint, ExecSpec};
 use crate::sys::packet::{self, Received};
 use crate::{paths, sys};
@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 /// Runs the helper on its socket to PID 1. Returns its exit code.
 pub fn run(socket: &OwnedFd) -> i32 {
     sys::signals::unblock_all();
-    super::witness::install();
-    let result = match packet::receive::<Order>(socket) {
+    super::kmsg_subscriber::install();
+    let result = match packet::receive::<HelperRequest>(socket) {
         Ok(Received::Message(order, _)) => execute(order, socket),
         other => Err(anyhow::anyhow!("no order came: {other:?}")),
     };
@@ -55,15 +55,17 @@ fn explain(message: &str) -> Failure {
     }
 }
 
-fn execute(order: Order, socket: &OwnedFd) -> Result<Report> {
+fn execute(order: HelperRequest, socket: &OwnedFd) -> Result<Report> {
     match order {
-        Order::Launch { id, spec, join } => launch(&id, &spec, &join, socket),
-        Order::Exec { id, spec } => exec(&id, &spec, socket),
-        Order::Cleanup { id, keep_children, remove } => cleanup::run(&id, keep_children, remove),
-        Order::Network { pid, connect, disconnect } => {
+        HelperRequest::Launch { id, spec, join } => launch(&id, &spec, &join, socket),
+        HelperRequest::Exec { id, spec } => exec(&id, &spec, socket),
+        HelperRequest::Cleanup { id, keep_children, remove } => {
+            cleanup::run(&id, keep_children, remove)
+        }
+        HelperRequest::Network { pid, connect, disconnect } => {
             network(pid, connect.as_deref(), disconnect.as_deref())
         }
-        Order::Go => bail!("an order to go on before any other"),
+        HelperRequest::Go => bail!("an order to go on before any other"),
     }
 }
 
@@ -84,13 +86,13 @@ fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Resu
         create(id, &plain, &image, join)
     })?;
     let Created { mut container, pid, master } = created;
-    device_tree::show(spec, pid)?;
+    host_dev::show(spec, pid)?;
     if !spec.host_network && join.network.is_none() {
         link::attach(pid, &spec.endpoints, 0)?;
     }
     report(socket, &Report::Created { pid }, master.as_ref())?;
-    match packet::receive::<Order>(socket)? {
-        Received::Message(Order::Go, _) => {}
+    match packet::receive::<HelperRequest>(socket)? {
+        Received::Message(HelperRequest::Go, _) => {}
         other => bail!("PID 1 does not want the container any more: {other:?}"),
     }
     container.start().with_context(|| format!("starting container {}", spec.name))?;

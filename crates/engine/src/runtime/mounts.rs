@@ -1,6 +1,6 @@
 //! What is mounted in a container.
 
-use super::{device_tree, names};
+use super::{host_dev, names};
 use crate::spec::{Bind, ContainerSpec};
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ pub(super) fn of(id: &str, spec: &ContainerSpec) -> Vec<Value> {
         }));
     }
     let mut binds: Vec<&Bind> =
-        spec.binds.iter().filter(|bind| bind.target != device_tree::TARGET).collect();
+        spec.binds.iter().filter(|bind| bind.target != host_dev::TARGET).collect();
     binds.sort_by_key(|bind| bind.target.matches('/').count());
     mounts.extend(binds.into_iter().map(bind));
     mounts

@@ -1,7 +1,7 @@
 //! The first steps on the system image: mounts, /etc, modules. Each reports a failure and goes on:
 //! a machine that boots degraded can still be repaired.
 
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::modules::Index;
 use corral_machine::mounts;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -16,7 +16,7 @@ pub(super) fn become_pid_1() {
     let _ = rustix::thread::set_name(c"system-docker");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     set_limits();
-    std::panic::set_hook(Box::new(|info| say(&format!("PID 1 met a bug: {info}"))));
+    std::panic::set_hook(Box::new(|info| log(&format!("PID 1 met a bug: {info}"))));
 }
 
 /// Every process inherits these. The kernel starts PID 1 with 1,024 descriptors (4,096 at most),
@@ -93,7 +93,7 @@ pub(super) fn render_etc() {
     ];
     for (path, text) in files {
         if let Err(error) = fs::write(path, text) {
-            say(&format!("writing {path}: {error}"));
+            log(&format!("writing {path}: {error}"));
         }
     }
     let _ = std::os::unix::fs::symlink("/usr/share/ros/os-release", "/etc/os-release");
@@ -104,10 +104,10 @@ pub(super) fn load_modules() {
     match Index::running() {
         Ok(mut index) => {
             for failure in index.load_for_devices(needed_early) {
-                say(&failure);
+                log(&failure);
             }
         }
-        Err(error) => say(&format!("{error:#}")),
+        Err(error) => log(&format!("{error:#}")),
     }
 }
 

@@ -2,7 +2,7 @@
 //! defaults.
 
 use super::resolver;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::mounts::{self, Mount};
 use corral_machine::{block, modules};
 use corral_plan::resolved::Resolved;
@@ -19,11 +19,11 @@ pub(super) fn enter(rough: Resolved) -> Resolved {
     let Some(device) = block::resolve(&state.oem_dev).into_iter().next() else { return rough };
     match mount(&device, &state.oem_fstype) {
         Ok(()) => {
-            say(&format!("oem: {} is on {MOUNT_POINT}", device.display()));
+            log(&format!("oem: {} is on {MOUNT_POINT}", device.display()));
             resolver::run().unwrap_or(rough)
         }
         Err(error) => {
-            say(&format!("oem: {error:#}; going on without it"));
+            log(&format!("oem: {error:#}; going on without it"));
             rough
         }
     }

@@ -3,16 +3,16 @@
 //! because a step failed that the owner requires. The boot goes on when the user leaves it.
 
 use super::run_once;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_plan::resolved::Resolved;
 
 /// Runs it, and returns when the user has left it.
 pub(super) fn run(resolved: &Resolved, reason: &str) {
-    say(&format!("recovery: {reason}"));
-    say("recovery: launching the recovery console; leaving it goes on with the boot");
+    log(&format!("recovery: {reason}"));
+    log("recovery: launching the recovery console; leaving it goes on with the boot");
     let password = format!("RECOVERY_PASSWORD={}", resolved.config.rancher.password);
     if let Err(error) = run_once::run(resolved, "recovery", vec![password], None) {
-        say(&format!("recovery: {error:#}; going on with the boot"));
+        log(&format!("recovery: {error:#}; going on with the boot"));
     }
 }
 

@@ -2,7 +2,7 @@
 //! removed last, so after a power loss in between the next boot completes it.
 
 use anyhow::{Context, Result};
-use corral_machine::console::say;
+use corral_machine::console::log;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ pub(super) fn run_if_asked(base: &Path) {
     let wish = base.join(RESET.trim_start_matches('/'));
     let Ok(text) = fs::read_to_string(&wish) else { return };
     let words: Vec<&str> = text.lines().map(str::trim).collect();
-    say(&format!("reset: deleting what is on the state disk; kept: {}", words.join(" ")));
+    log(&format!("reset: deleting what is on the state disk; kept: {}", words.join(" ")));
     let mut kept: Vec<PathBuf> = vec![wish.clone(), base.join("lost+found")];
     for (word, paths) in KEEP {
         if words.contains(&word) {
@@ -44,7 +44,7 @@ pub(super) fn run_if_asked(base: &Path) {
     });
     rustix::fs::sync();
     if let Err(error) = done {
-        say(&format!("reset: {error:#}; the next start tries again"));
+        log(&format!("reset: {error:#}; the next start tries again"));
     }
 }
 

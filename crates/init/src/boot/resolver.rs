@@ -1,7 +1,7 @@
 //! Running the resolver as a child: in a boot step with a deadline, or watched by the loop.
 
 use anyhow::{Context, Result, anyhow, bail};
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::{deadline, program};
 use corral_plan::resolved::Resolved;
 use rustix::event::{PollFd, PollFlags};
@@ -29,7 +29,7 @@ pub const FAILURE: &str = "/run/corral/resolver-failure";
 /// What a person who logs in is to know of it: in the banner, and when a shell starts.
 pub const NOTICE: &str = "/run/corral/notice";
 /// How long it may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may take to end once its output is complete.
 const END_TIME: Duration = Duration::from_secs(5);
 /// More than this is no configuration: a document has a mebibyte, and what it expands to a few.
@@ -94,7 +94,7 @@ impl Resolver {
     /// when the driver lets it.
     pub(crate) fn give_up(mut self) -> anyhow::Error {
         let _ = self.child.kill();
-        anyhow!("it was not resolved within {} s", PATIENCE.as_secs())
+        anyhow!("it was not resolved within {} s", TIMEOUT.as_secs())
     }
 
     /// The same as `finish` for a resolver that no loop reaps: how it ended explains more than
@@ -123,18 +123,18 @@ impl AsFd for Resolver {
 pub(super) fn run() -> Option<Resolved> {
     let resolved = wait(&[]).or_else(|error| {
         note_failure(&error);
-        say("configuration: resolving again without the owner's files");
+        log("configuration: resolving again without the owner's files");
         let reason = format!("{error:#}");
         // Where a drive does not answer it must not be looked for again.
         wait(&[BUILT_IN, &reason]).or_else(|_| wait(&[BUILT_IN, &reason, NO_SOURCES]))
     });
     match resolved {
         Ok(resolved) => {
-            resolved.problems.iter().for_each(|problem| say(&format!("configuration: {problem}")));
+            resolved.problems.iter().for_each(|problem| log(&format!("configuration: {problem}")));
             Some(resolved)
         }
         Err(error) => {
-            say(&format!("configuration: {error:#}"));
+            log(&format!("configuration: {error:#}"));
             None
         }
     }
@@ -142,18 +142,18 @@ pub(super) fn run() -> Option<Resolved> {
 
 /// Reports it on the console, at each login and to `ros why`, until a configuration was resolved.
 pub(crate) fn note_failure(error: &anyhow::Error) {
-    say(&format!("configuration: {error:#}"));
+    log(&format!("configuration: {error:#}"));
     let notice = format!("The configuration could not be resolved: {error:#}; see: sudo ros why\n");
     for (path, text) in [(FAILURE, format!("{error:#}\n")), (NOTICE, notice)] {
         if let Err(error) = fs::write(path, text) {
-            say(&format!("writing {path}: {error}"));
+            log(&format!("writing {path}: {error}"));
         }
     }
 }
 
 fn wait(arguments: &[&str]) -> Result<Resolved> {
     let mut resolver = Resolver::start(arguments)?;
-    let end = deadline::after(PATIENCE);
+    let end = deadline::after(TIMEOUT);
     while !resolver.read() {
         if !matches!(deadline::poll(&mut [PollFd::new(&resolver, PollFlags::IN)], end), Ok(true)) {
             return Err(resolver.give_up());

@@ -2,8 +2,8 @@
 
 use crate::launch;
 use anyhow::{Context, Result, bail};
-use corral_engine::core::{Helper, Streams};
-use corral_engine::protocol::{Join, Order, Report};
+use corral_engine::pid1::{Helper, Streams};
+use corral_engine::protocol::{HelperRequest, Join, Report};
 use corral_engine::sys::packet::Received;
 use corral_engine::sys::reap;
 use corral_machine::deadline;
@@ -36,7 +36,7 @@ pub(super) fn run(
     let copy = console.as_ref().and_then(|console| console.try_clone().ok());
     let streams = Streams { stdin: None, stdout: console, stderr: copy };
     let helper = Helper::start(
-        &Order::Launch { id: id.clone(), spec: Box::new(spec), join: Join::default() },
+        &HelperRequest::Launch { id: id.clone(), spec: Box::new(spec), join: Join::default() },
         streams,
     )?;
     let pid = match next_report(&helper)? {
@@ -46,7 +46,7 @@ pub(super) fn run(
     };
     helper.go()?;
     let code = wait_for_end(pid, time.map(deadline::after));
-    let order = Order::Cleanup { id, keep_children: false, remove: true };
+    let order = HelperRequest::Cleanup { id, keep_children: false, remove: true };
     let cleaning = Helper::start(&order, Streams::default())?;
     next_report(&cleaning)?;
     match code.with_context(|| format!("the container {name}"))? {

@@ -5,7 +5,7 @@
 use super::{recovery, reset, run_once};
 use anyhow::{Context, Result, bail};
 use corral_config::model::State;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::mounts::{self, Mount};
 use corral_machine::uevent::Uevents;
 use corral_machine::{block, modules};
@@ -17,15 +17,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What of the machine is kept on the state disk.
-pub const KEPT: [&str; 6] =
+pub const PERSISTENT_PATHS: [&str; 6] =
     ["/home", "/opt", "/var/lib/docker", "/var/lib/system-docker", "/var/lib/rancher", "/var/log"];
 /// Where the owner's configuration is.
 pub const CONF: &str = "/var/lib/rancher/conf";
 const MOUNT_POINT: &str = "/state";
 /// A path of the state that the console and other containers see as well.
-pub const SEEN: &str = "/var/lib/rancher";
+pub const STATE_VIEW: &str = "/var/lib/rancher";
 /// Why the machine runs from memory although it has a state disk.
-pub const PROBLEM: &str = "/run/corral/state-problem";
+pub const PROBLEM_FILE: &str = "/run/corral/state-problem";
 /// What of the state is in memory although the rest is on its disk, and why; a line each.
 pub const LEFT_OUT: &str = "/run/corral/state-left-out";
 /// There if the check of the disk found something to repair in this boot: files may be gone.
@@ -50,19 +50,19 @@ pub(super) fn enter(rough: &Resolved) -> bool {
     let on_disk = match mounted {
         Ok(device) => {
             if let Some(device) = &device {
-                say(&format!("state: {} is on {}", KEPT.join(" "), device.display()));
+                log(&format!("state: {} is on {}", PERSISTENT_PATHS.join(" "), device.display()));
             }
             device.is_some()
         }
         Err(error) => {
-            say(&format!("state: {error:#}; running from memory, nothing will be kept"));
-            let _ = fs::write(PROBLEM, format!("{error:#}\n"));
+            log(&format!("state: {error:#}; running from memory, nothing will be kept"));
+            let _ = fs::write(PROBLEM_FILE, format!("{error:#}\n"));
             false
         }
     };
     let placed = if on_disk { place_disk(rough) } else { place_memory() };
     if let Err(error) = placed.and_then(|()| secure()) {
-        say(&format!("state: {error:#}"));
+        log(&format!("state: {error:#}"));
     }
     on_disk
 }
@@ -70,12 +70,12 @@ pub(super) fn enter(rough: &Resolved) -> bool {
 /// Is the state on a disk, as far as this process sees?
 pub fn is_on_disk() -> bool {
     const TMPFS: u64 = 0x0102_1994;
-    rustix::fs::statfs(SEEN).is_ok_and(|data| data.f_type.cast_unsigned() != TMPFS)
+    rustix::fs::statfs(STATE_VIEW).is_ok_and(|data| data.f_type.cast_unsigned() != TMPFS)
 }
 
 /// Is there a state disk that does not work?
 pub(super) fn has_problem() -> bool {
-    Path::new(PROBLEM).exists()
+    Path::new(PROBLEM_FILE).exists()
 }
 
 /// Mounts the state disk; None if none is wanted.
@@ -110,10 +110,12 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         }
     };
     mount_device(&device, rough)?;
-    if let Err(error) = KEPT.iter().try_for_each(|path| read_folder(&base(rough), path).map(drop)) {
+    if let Err(error) =
+        PERSISTENT_PATHS.iter().try_for_each(|path| read_folder(&base(rough), path).map(drop))
+    {
         // The kernel has met errors that it did not know of when it mounted the disk. It has
         // recorded them on the disk.
-        say(&format!("state: {error:#}"));
+        log(&format!("state: {error:#}"));
         mounts::unmount(Path::new(MOUNT_POINT), false)?;
         mount_device(&device, rough)?;
     }
@@ -126,18 +128,18 @@ fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
     let mut system = block::load_file_system(device)?
         .with_context(|| format!("{} has no file system", device.display()))?;
     if system.kind == "ext4" && system.dirty {
-        say(&format!("state: {} was not unmounted cleanly; checking it", device.display()));
+        log(&format!("state: {} was not unmounted cleanly; checking it", device.display()));
         bootstrap(rough, "").with_context(|| format!("checking {}", device.display()))?;
         system = block::load_file_system(device)?.unwrap_or(system);
     }
     let asked = &rough.config.rancher.state.fstype;
     let kind = if ["", "auto"].contains(&asked.as_str()) { system.kind } else { asked };
     if let Err(error) = modules::load(&[kind]) {
-        say(&format!("state: {error:#}"));
+        log(&format!("state: {error:#}"));
     }
     match mount_as(device, kind) {
         Err(error) if system.kind == "ext4" => {
-            say(&format!("state: {error:#}; checking {}", device.display()));
+            log(&format!("state: {error:#}; checking {}", device.display()));
             bootstrap(rough, "CHECK=careful")
                 .with_context(|| format!("checking {}", device.display()))?;
             mount_as(device, kind)
@@ -203,7 +205,7 @@ fn wait_for(reference: &str, time: Duration) -> Result<Vec<PathBuf>> {
     if !found.is_empty() {
         return Ok(found);
     }
-    say(&format!("state: waiting up to {} s for {reference}", time.as_secs()));
+    log(&format!("state: waiting up to {} s for {reference}", time.as_secs()));
     let deadline = Instant::now() + time;
     loop {
         let found = find(reference);
@@ -224,11 +226,11 @@ fn place_disk(rough: &Resolved) -> Result<()> {
     let base = base(rough);
     reset::run_if_asked(&base);
     let mut left_out = String::new();
-    for path in KEPT {
+    for path in PERSISTENT_PATHS {
         let placed =
             read_folder(&base, path).and_then(|source| mounts::bind(&source, Path::new(path)));
         if let Err(error) = placed {
-            say(&format!(
+            log(&format!(
                 "state: {path} is in memory, what is written there is not kept: {error:#}"
             ));
             left_out.push_str(&format!("{path}: {error:#}\n"));
@@ -250,7 +252,7 @@ fn place_memory() -> Result<()> {
     for path in ["/home", "/opt"] {
         place_one_in_memory(path)?;
     }
-    for path in KEPT {
+    for path in PERSISTENT_PATHS {
         fs::create_dir_all(path)?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use corral_engine::error::EngineError;
 use corral_engine::protocol::{Answer, Call, Event, Reply, Request};
 use corral_engine::sys;
 use corral_engine::sys::packet::{self, Received};
-use corral_machine::console::say;
+use corral_machine::console::log;
 use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -140,7 +140,7 @@ impl Clients {
                 Ok(None) => return true,
                 Err(error) => {
                     if !was_parked {
-                        say(&format!("no client is let in at the moment: {error}"));
+                        log(&format!("no client is let in at the moment: {error}"));
                     }
                     self.parked = Some(self.connections.len());
                     return false;
@@ -232,7 +232,7 @@ impl Clients {
         let bytes = match packet::encode(&Answer::Event(event.clone())) {
             Ok(bytes) => bytes,
             Err(error) => {
-                return say(&format!("the engine daemon is not told of a container: {error}"));
+                return log(&format!("the engine daemon is not told of a container: {error}"));
             }
         };
         self.connections.retain(|_, connection| {

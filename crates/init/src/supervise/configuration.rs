@@ -8,15 +8,15 @@ use super::jobs::Purpose;
 use super::reload::Run;
 use super::supervisor::Supervisor;
 use super::timers::Timer;
-use crate::boot::resolver::{PATIENCE, Resolver, note_failure};
+use crate::boot::resolver::{Resolver, TIMEOUT, note_failure};
 use crate::launch;
 use crate::lifecycle::Event;
 use anyhow::Result;
-use corral_engine::core::Streams;
 use corral_engine::error::EngineError;
-use corral_engine::protocol::{Order, Reply};
+use corral_engine::pid1::Streams;
+use corral_engine::protocol::{HelperRequest, Reply};
 use corral_engine::spec::{ExecSpec, State};
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_plan::resolved::Resolved;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Supervisor {
 
     pub(super) fn start_resolver(&mut self, run: Run) {
         match self.reload.start(run) {
-            Ok(()) => self.timers.set(PATIENCE, Timer::ResolverLate),
+            Ok(()) => self.timers.set(TIMEOUT, Timer::ResolverLate),
             Err(error) => self.conclude(Err(error)),
         }
     }
@@ -55,7 +55,7 @@ impl Supervisor {
 
     /// It was not confirmed in time.
     pub(super) fn confirm_late(&mut self) {
-        say("configuration: the change was not confirmed; it is rolled back");
+        log("configuration: the change was not confirmed; it is rolled back");
         self.reload(Run { roll_back: true, apply: true }, None);
     }
 
@@ -107,7 +107,7 @@ impl Supervisor {
     fn adopt(&mut self, resolved: Resolved) {
         let known = &self.resolved.problems;
         let new = resolved.problems.iter().filter(|problem| !known.contains(problem));
-        new.for_each(|problem| say(&format!("configuration: {problem}")));
+        new.for_each(|problem| log(&format!("configuration: {problem}")));
         self.watch_confirmation(resolved.confirm_within);
         self.resolved = resolved;
         self.replace_changed();
@@ -118,7 +118,7 @@ impl Supervisor {
         let is_watched = self.timers.is_set(&Timer::ConfirmLate);
         match within {
             Some(seconds) if !is_watched => {
-                say(&format!(
+                log(&format!(
                     "configuration: a change is rolled back in {seconds} s unless confirmed (ros config confirm)"
                 ));
                 self.timers.set(Duration::from_secs(seconds), Timer::ConfirmLate);
@@ -168,7 +168,7 @@ impl Supervisor {
 
     fn replace(&mut self, id: &str) {
         let Some(container) = self.containers.get(id) else { return };
-        say(&format!("configuration: {} changes", container.name()));
+        log(&format!("configuration: {} changes", container.name()));
         self.handle_event(id, Event::Replace);
     }
 
@@ -185,9 +185,9 @@ impl Supervisor {
             ..ExecSpec::default()
         };
         let purpose = Purpose::Exec { exec: corral_engine::id::new_id(), caller: None };
-        let order = Order::Exec { id: console.id().to_owned(), spec: Box::new(spec) };
+        let order = HelperRequest::Exec { id: console.id().to_owned(), spec: Box::new(spec) };
         if let Err(error) = self.start_job(purpose, &order, Streams::default()) {
-            say(&format!("applying the configuration in the console: {error}"));
+            log(&format!("applying the configuration in the console: {error}"));
         }
     }
 

@@ -5,8 +5,8 @@ use super::clients::Caller;
 use super::moment::Moment;
 use crate::lifecycle::{Life, Rules};
 use crate::restart;
-use corral_engine::core::{Streams, cgroup};
 use corral_engine::error::{EngineError, Failure};
+use corral_engine::pid1::{Streams, cgroup};
 use corral_engine::signal::Signal;
 use corral_engine::spec::{
     ContainerSpec, Endpoint, HealthState, Limits, Past, RestartPolicy, Snapshot, State, Status,

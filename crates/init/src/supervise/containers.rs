@@ -7,13 +7,13 @@ use super::jobs::Purpose;
 use super::supervisor::Supervisor;
 use super::timers::Timer;
 use crate::lifecycle::{Change, Effect, Event, Outcome, Refusal, Request, Stop};
-use corral_engine::core::{Streams, cgroup};
 use corral_engine::error::{EngineError, Failure};
-use corral_engine::protocol::{Action, Event as DaemonEvent, Join, Order, Reply};
+use corral_engine::pid1::{Streams, cgroup};
+use corral_engine::protocol::{Action, Event as DaemonEvent, HelperRequest, Join, Reply};
 use corral_engine::signal::Signal;
 use corral_engine::spec::{ContainerSpec, Grace};
 use corral_engine::time;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use std::time::Duration;
 
 impl Supervisor {
@@ -83,8 +83,11 @@ impl Supervisor {
             Err(error) => return self.launch_failed(id, &Failure::other(error.to_string())),
         };
         let Some(container) = self.containers.get_mut(id) else { return };
-        let order =
-            Order::Launch { id: id.to_owned(), spec: Box::new(container.spec().clone()), join };
+        let order = HelperRequest::Launch {
+            id: id.to_owned(),
+            spec: Box::new(container.spec().clone()),
+            join,
+        };
         let streams = container.begin();
         self.offer_streams(id);
         if let Err(error) = self.start_job(Purpose::Launch { id: id.to_owned() }, &order, streams) {
@@ -123,7 +126,7 @@ impl Supervisor {
     /// It could not be prepared, created or started.
     pub(super) fn launch_failed(&mut self, id: &str, failure: &Failure) {
         let Some(container) = self.containers.get_mut(id) else { return };
-        say(&format!("{}: {failure}", container.name()));
+        log(&format!("{}: {failure}", container.name()));
         container.failed(failure);
         self.handle_event(id, Event::LaunchFailed);
     }
@@ -142,10 +145,10 @@ impl Supervisor {
         if !keep_children && cgroup::forget_empty(id) {
             return self.cleaned(id);
         }
-        let order = Order::Cleanup { id: id.to_owned(), keep_children, remove: false };
+        let order = HelperRequest::Cleanup { id: id.to_owned(), keep_children, remove: false };
         let purpose = Purpose::Cleanup { id: id.to_owned() };
         if let Err(error) = self.start_job(purpose, &order, Streams::default()) {
-            say(&format!("cleaning up: {error}"));
+            log(&format!("cleaning up: {error}"));
             self.cleaned(id);
         }
     }
@@ -164,7 +167,7 @@ impl Supervisor {
     fn signal(&mut self, id: &str, how: Stop) {
         let Some(container) = self.containers.get(id) else { return };
         if let Err(error) = container.signal(container.spec().stop_signal) {
-            say(&format!("stopping {}: {error}", container.name()));
+            log(&format!("stopping {}: {error}", container.name()));
         }
         let timer = Timer::GraceOver(id.to_owned());
         let grace = match how {
@@ -181,7 +184,7 @@ impl Supervisor {
     fn kill(&self, id: &str) {
         let Some(container) = self.containers.get(id) else { return };
         if let Err(error) = container.signal(Signal::KILL) {
-            say(&format!("killing {}: {error}", container.name()));
+            log(&format!("killing {}: {error}", container.name()));
         }
     }
 
@@ -226,9 +229,10 @@ impl Supervisor {
         if !with_files {
             return;
         }
-        let order = Order::Cleanup { id: id.to_owned(), keep_children: false, remove: true };
+        let order =
+            HelperRequest::Cleanup { id: id.to_owned(), keep_children: false, remove: true };
         if let Err(error) = self.start_job(Purpose::Remove, &order, Streams::default()) {
-            say(&format!("removing a container: {error}"));
+            log(&format!("removing a container: {error}"));
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::moment::Moment;
 use crate::restart;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use serde::{Deserialize, Serialize};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -29,11 +29,11 @@ impl Daemon {
 
     /// Starts it. The pause before the next try, if that cannot be done.
     pub(super) fn start(&mut self) -> Option<Duration> {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(LOG);
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(LOG);
         let output = || {
-            log.as_ref()
+            file.as_ref()
                 .ok()
-                .and_then(|log| log.try_clone().ok())
+                .and_then(|file| file.try_clone().ok())
                 .map_or_else(Stdio::null, Stdio::from)
         };
         let spawned = Command::new("/proc/self/exe")
@@ -51,7 +51,7 @@ impl Daemon {
                 None
             }
             Err(error) => {
-                say(&format!("starting the engine daemon: {error}"));
+                log(&format!("starting the engine daemon: {error}"));
                 Some(self.ended(NOT_STARTED))
             }
         }
@@ -59,7 +59,7 @@ impl Daemon {
 
     /// It ended: the pause before its next start, which is longer if it keeps ending.
     pub(super) fn ended(&mut self, code: i32) -> Duration {
-        say(&format!("the engine daemon ended with {code}; starting it again"));
+        log(&format!("the engine daemon ended with {code}; starting it again"));
         let was_stable =
             self.started.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
         self.failures = if was_stable { 0 } else { self.failures.saturating_add(1) };

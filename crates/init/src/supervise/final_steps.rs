@@ -4,7 +4,7 @@
 use anyhow::Result;
 use corral_engine::protocol::PowerAction;
 use corral_engine::sys::{deadline, reap, signals};
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::{mounts, power};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs;
@@ -20,13 +20,13 @@ pub(super) fn run(signals: &signals::Signals, action: PowerAction) -> Result<()>
     end_processes(signals);
     unmount_disks();
     rustix::fs::sync();
-    say(&format!("{action:?}"));
+    log(&format!("{action:?}"));
     match action {
         PowerAction::Reboot => power::reboot(),
         PowerAction::PowerOff => power::power_off(),
         PowerAction::Halt => power::halt(),
         PowerAction::Kexec => power::start_loaded_kernel().or_else(|error| {
-            say(&format!("{error:#}"));
+            log(&format!("{error:#}"));
             power::reboot()
         }),
     }
@@ -35,11 +35,11 @@ pub(super) fn run(signals: &signals::Signals, action: PowerAction) -> Result<()>
 /// Restarts a machine whose PID 1 has lost what it knew. The processes end, and the disks are made
 /// clean as far as that can be done. Returns only if the kernel refuses.
 pub(super) fn restart(why: &str) {
-    say(&format!("PID 1 cannot go on: {why}; the machine restarts"));
+    log(&format!("PID 1 cannot go on: {why}; the machine restarts"));
     match signals::Signals::open() {
         Ok(signals) => {
             let ended = run(&signals, PowerAction::Reboot);
-            let _ = ended.inspect_err(|error| say(&format!("{error:#}")));
+            let _ = ended.inspect_err(|error| log(&format!("{error:#}")));
         }
         Err(_) => restart_at_once(),
     }
@@ -48,7 +48,7 @@ pub(super) fn restart(why: &str) {
 /// When even that went wrong.
 pub(super) fn restart_at_once() {
     rustix::fs::sync();
-    let _ = power::reboot().inspect_err(|error| say(&format!("{error:#}")));
+    let _ = power::reboot().inspect_err(|error| log(&format!("{error:#}")));
 }
 
 /// Sends SIGTERM to every process that is left, then SIGKILL. Containers of the user's Docker are
@@ -109,7 +109,7 @@ fn unmount_disks() {
     }
     if mounts::is_mount_point(Path::new("/state")) {
         let _ = mounts::remount(Path::new("/state"), true).inspect_err(|error| {
-            say(&format!("the state disk will be checked at the next boot: {error:#}"))
+            log(&format!("the state disk will be checked at the next boot: {error:#}"))
         });
     }
 }

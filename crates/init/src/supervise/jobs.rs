@@ -2,9 +2,9 @@
 //! in `reports`.
 
 use super::clients::Caller;
-use corral_engine::core::{Helper, Streams};
 use corral_engine::error::Failure;
-use corral_engine::protocol::{Order, Report};
+use corral_engine::pid1::{Helper, Streams};
+use corral_engine::protocol::{HelperRequest, Report};
 use corral_engine::signal::Signal;
 use corral_engine::sys;
 use corral_engine::sys::packet::Received;
@@ -86,7 +86,7 @@ impl Jobs {
     pub(super) fn start(
         &mut self,
         purpose: Purpose,
-        order: &Order,
+        order: &HelperRequest,
         streams: Streams,
     ) -> std::io::Result<i32> {
         let helper = Helper::start(order, streams)?;

@@ -33,7 +33,7 @@ use anyhow::{Context, Result, bail};
 use bugs::Verdict;
 use corral_engine::sys::signals::SignalAction;
 use corral_engine::sys::{deadline, reap};
-use corral_machine::console::say;
+use corral_machine::console::log;
 pub(crate) use reexec::resume;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,7 +70,7 @@ impl Supervisor {
             }));
             match turn {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => say(&format!("PID 1: {error:#}")),
+                Ok(Err(error)) => log(&format!("PID 1: {error:#}")),
                 // The hook has reported what it was.
                 Err(_) if self.bugs.met(trace::now()) == Verdict::GiveUp => return self.give_up(),
                 Err(_) => drop(self.reexec.get_or_insert_default()),
@@ -80,7 +80,7 @@ impl Supervisor {
 
     /// Nothing that PID 1 knows is trusted any more. Comes back only if the machine cannot restart.
     fn give_up(&mut self) -> Result<()> {
-        say("PID 1 meets one bug after the other: the machine restarts");
+        log("PID 1 meets one bug after the other: the machine restarts");
         if catch_unwind(AssertUnwindSafe(|| self.take_final_steps())).is_err() {
             final_steps::restart_at_once();
         }

@@ -19,7 +19,7 @@ use corral_engine::error::EngineError;
 use corral_engine::protocol::{PowerAction, Reply};
 use corral_engine::sys;
 use corral_engine::sys::signals::Signals;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_plan::resolved::Resolved;
 use serde::{Deserialize, Serialize};
 use std::os::fd::RawFd;
@@ -59,7 +59,7 @@ impl Supervisor {
             Ok(document) => sys::execute_again("system-docker", &document, &kept),
             Err(error) => error.into(),
         };
-        say(&format!("PID 1 could not execute itself again and goes on as it is: {error}"));
+        log(&format!("PID 1 could not execute itself again and goes on as it is: {error}"));
         self.put_back(saved, &format!("PID 1 could not execute itself again: {error}"));
     }
 
@@ -110,7 +110,7 @@ pub(crate) fn resume(signals: Signals, document: &[u8]) -> Result<()> {
             bail!("the machine could not be restarted");
         }
     };
-    say(&format!(
+    log(&format!(
         "PID 1 goes on in a new process, with {} containers",
         supervisor.containers.len()
     ));

@@ -5,26 +5,26 @@ use super::jobs::{Ended, Purpose};
 use super::supervisor::Supervisor;
 use super::timers::Timer;
 use crate::lifecycle::Event as LifeEvent;
-use corral_engine::core::Streams;
 use corral_engine::error::{EngineError, Failure};
-use corral_engine::protocol::{Event, Order, Reply};
+use corral_engine::pid1::Streams;
+use corral_engine::protocol::{Event, HelperRequest, Reply};
 use corral_engine::sys::reap::End;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use std::time::Duration;
 
 /// No helper takes this long but one that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Supervisor {
     /// Starts a helper.
     pub(super) fn start_job(
         &mut self,
         purpose: Purpose,
-        order: &Order,
+        order: &HelperRequest,
         streams: Streams,
     ) -> std::io::Result<()> {
         let helper = self.jobs.start(purpose, order, streams)?;
-        self.timers.set(PATIENCE, Timer::HelperLate(helper));
+        self.timers.set(TIMEOUT, Timer::HelperLate(helper));
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl Supervisor {
                             &[],
                         );
                     }
-                    None => say(&failure.message),
+                    None => log(&failure.message),
                 }
             }
         }
@@ -108,6 +108,6 @@ impl Supervisor {
 /// Of a helper that no client waits for.
 fn report(failure: Option<&Failure>) {
     if let Some(failure) = failure {
-        say(&failure.message);
+        log(&failure.message);
     }
 }

@@ -5,10 +5,10 @@ use super::container::Container;
 use super::jobs::Purpose;
 use super::supervisor::Supervisor;
 use crate::lifecycle::{self, Event, Stop};
-use corral_engine::core::Streams;
 use corral_engine::error::EngineError;
 use corral_engine::id::new_id;
-use corral_engine::protocol::{Action, Order, Reply, Request, VERSION};
+use corral_engine::pid1::Streams;
+use corral_engine::protocol::{Action, HelperRequest, Reply, Request, VERSION};
 use corral_engine::signal::Signal;
 use corral_engine::spec::{
     ContainerSpec, Endpoint, ExecSpec, Grace, HealthState, Limits, Past, RestartPolicy,
@@ -297,7 +297,7 @@ impl Supervisor {
     ) -> Answered {
         let Some(pid) = pid else { return Ok(Some(Reply::Done)) };
         let (connect, disconnect) = (connect.map(Box::new), disconnect.map(Box::new));
-        let order = Order::Network { pid, connect, disconnect };
+        let order = HelperRequest::Network { pid, connect, disconnect };
         self.start_job(Purpose::Network { caller }, &order, Streams::default())
             .map_err(no_helper)?;
         Ok(None)
@@ -326,7 +326,7 @@ impl Supervisor {
             stdout: descriptors.next(),
             stderr: descriptors.next(),
         };
-        let order = Order::Exec { id, spec: Box::new(spec) };
+        let order = HelperRequest::Exec { id, spec: Box::new(spec) };
         self.start_job(Purpose::Exec { exec: new_id(), caller: Some(caller) }, &order, streams)
             .map_err(no_helper)?;
         Ok(None)

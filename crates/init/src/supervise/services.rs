@@ -7,7 +7,7 @@ use super::supervisor::Supervisor;
 use crate::launch;
 use crate::lifecycle::Event;
 use crate::trace;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_plan::graph::Progress;
 use corral_plan::service::Service;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +49,7 @@ impl Supervisor {
             let id = corral_engine::id::new_id();
             match self.create(Container::of_plan(id.clone(), spec)) {
                 Ok(()) => self.handle_event(&id, Event::Start),
-                Err(error) => say(&format!("{name}: {error}")),
+                Err(error) => log(&format!("{name}: {error}")),
             }
         }
     }
@@ -74,14 +74,15 @@ impl Supervisor {
             .filter(|service| self.containers.named(service.name.as_str()).is_none());
         let said: BTreeSet<String> = open
             .filter_map(|service| {
-                let obstacle = plan.obstacle(service, |name| self.progress(name))?;
+                let unmet_dependency =
+                    plan.unmet_dependency(service, |name| self.progress(name))?;
                 Some(format!(
                     "{}: not started: {} {}",
-                    service.name, obstacle.service, obstacle.what
+                    service.name, unmet_dependency.service, unmet_dependency.what
                 ))
             })
             .collect();
-        said.difference(&self.blockers).for_each(|line| say(line));
+        said.difference(&self.blockers).for_each(|line| log(line));
         self.blockers = said;
     }
 
@@ -97,9 +98,10 @@ impl Supervisor {
                 names.filter(|name| plan.get(name).is_some_and(|other| self.holds_up(other)));
             let mut reasons: Vec<String> =
                 holding.map(|name| format!("it waits for {name}")).collect();
-            let obstacle = plan.obstacle(service, |name| self.progress(name));
-            reasons
-                .extend(obstacle.map(|obstacle| format!("{} {}", obstacle.service, obstacle.what)));
+            let unmet_dependency = plan.unmet_dependency(service, |name| self.progress(name));
+            reasons.extend(unmet_dependency.map(|unmet_dependency| {
+                format!("{} {}", unmet_dependency.service, unmet_dependency.what)
+            }));
             (service.name.to_string(), reasons)
         });
         with_reasons.collect()
@@ -138,7 +140,7 @@ impl Supervisor {
     fn announce(&mut self) {
         if !self.announced && ESSENTIAL.iter().all(|name| self.is_up(name)) {
             self.announced = true;
-            say(&format!("started {:.1} s after the kernel", trace::now() as f64 / 1e6));
+            log(&format!("started {:.1} s after the kernel", trace::now() as f64 / 1e6));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::timers::Timer;
 use crate::lifecycle::Event;
 use crate::stop_order::{self, Up};
 use corral_engine::protocol::PowerAction;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use std::time::Duration;
 
 const DEFAULT_TIMEOUT: u64 = 60;
@@ -34,7 +34,7 @@ impl Supervisor {
             0 => DEFAULT_TIMEOUT,
             seconds => seconds.max(SHORTEST_TIMEOUT),
         };
-        say(&format!("shutdown ({action:?}): stopping containers, at most {timeout} s"));
+        log(&format!("shutdown ({action:?}): stopping containers, at most {timeout} s"));
         self.shutdown = Some(action);
         self.timers.set(Duration::from_secs(timeout), Timer::ShutdownLate);
     }
@@ -72,7 +72,7 @@ impl Supervisor {
     pub(super) fn take_final_steps(&mut self) {
         let action = *self.shutdown.get_or_insert(PowerAction::Reboot);
         if let Err(error) = final_steps::run(&self.signals, action) {
-            say(&format!("{error:#}"));
+            log(&format!("{error:#}"));
         }
     }
 }

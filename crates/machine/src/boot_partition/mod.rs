@@ -90,7 +90,7 @@ impl BootPartition {
 
     /// UEFI reads `loader.conf` and BIOS `current.cfg`. A power loss between the two writes leaves
     /// them different: the first one written (`loader.conf`) takes effect.
-    pub fn mend(&self) -> Result<()> {
+    pub fn repair(&self) -> Result<()> {
         let text = fs::read_to_string(self.root.join(LOADER)).unwrap_or_default();
         let versions = self.versions()?;
         match menu::parse_loader(&text) {
@@ -266,7 +266,7 @@ mod tests {
             .unwrap();
         let versions = partition.versions().unwrap().with_default("2");
         write_sector(&partition.root.join(LOADER), &menu::loader_conf(&versions)).unwrap();
-        partition.mend().unwrap();
+        partition.repair().unwrap();
         assert_eq!(partition.versions().unwrap(), versions);
         fs::remove_dir_all(partition.root).unwrap();
     }

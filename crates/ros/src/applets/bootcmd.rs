@@ -4,35 +4,35 @@
 use super::console::commands;
 use crate::resolve::effective::load_config;
 use anyhow::Result;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::program;
 use std::time::{Duration, Instant};
 
 /// Timeout for all commands together.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Runs the commands in their order. One that fails is reported, and the next one runs.
 pub(crate) fn run() -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     for item in &load_config()?.bootcmd {
         let Some(mut command) = commands::prepare(item) else { continue };
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => {
-                say(&format!("bootcmd: {item:?}: {error}"));
+                log(&format!("bootcmd: {item:?}: {error}"));
                 continue;
             }
         };
         let Some(status) = program::wait(&mut child, deadline)? else {
             let _ = child.kill();
-            say(&format!(
+            log(&format!(
                 "bootcmd: {item:?} was not done within {} s; going on without it",
-                PATIENCE.as_secs()
+                TIMEOUT.as_secs()
             ));
             return Ok(());
         };
         if !status.success() {
-            say(&format!("bootcmd: {item:?}: {status}"));
+            log(&format!("bootcmd: {item:?}: {status}"));
         }
     }
     Ok(())

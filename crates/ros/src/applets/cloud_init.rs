@@ -11,10 +11,10 @@ use crate::resolve::cloud_init::{
 use crate::resolve::effective::load_config;
 use crate::resolve::root::Root;
 use anyhow::{Context, Result, bail};
-use corral_cloud::{Found, fetch_all, http::Http, seed, vmware};
+use corral_cloud::{InstanceData, fetch_all, http::Http, seed, vmware};
 use corral_config::names::{DataSource, shown_url};
 use corral_machine::block::{self, Volume};
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_machine::modules;
 use corral_machine::mounts::{self, Mount};
@@ -59,7 +59,7 @@ pub(crate) fn run_network() -> Result<()> {
         .map(ToString::to_string)
         .chain(includes.iter().map(|url| shown_url(url)))
         .collect();
-    say(&format!("cloud-init: asking {} (at most {} s)", names.join(", "), patience.as_secs()));
+    log(&format!("cloud-init: asking {} (at most {} s)", names.join(", "), patience.as_secs()));
     let found = match fetch_includes(&includes, deadline) {
         Ok(Some(found)) => Some(("include".to_owned(), found)),
         Ok(None) => ask(&sources, patience, &mut mark),
@@ -74,7 +74,7 @@ pub(crate) fn run_network() -> Result<()> {
                 .extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
             save_with_includes(stage, source, found, &mut mark, deadline);
         }
-        None => say("cloud-init: no data source had anything; going on with what is known"),
+        None => log("cloud-init: no data source had anything; going on with what is known"),
     }
     finish(&mark)
 }
@@ -83,10 +83,10 @@ fn ask(
     sources: &[DataSource],
     patience: Duration,
     mark: &mut CloudInitMark,
-) -> Option<(String, Found)> {
+) -> Option<(String, InstanceData)> {
     let line = corral_machine::cmdline::load().unwrap_or_default();
     let answer = fetch_all(sources, &line, patience, |open, left| {
-        say(&format!("cloud-init: waiting for {} ({left} s left)", open.join(", ")));
+        log(&format!("cloud-init: waiting for {} ({left} s left)", open.join(", ")));
     });
     answer.failures.iter().for_each(|failure| println!("{failure}"));
     if answer.winner.is_none() {
@@ -95,7 +95,7 @@ fn ask(
     answer.winner.map(|(source, found)| (source.to_string(), found))
 }
 
-fn fetch_includes(urls: &[String], deadline: Instant) -> Result<Option<Found>> {
+fn fetch_includes(urls: &[String], deadline: Instant) -> Result<Option<InstanceData>> {
     if urls.is_empty() {
         return Ok(None);
     }
@@ -110,14 +110,14 @@ fn fetch_includes(urls: &[String], deadline: Instant) -> Result<Option<Found>> {
         [one] => one.clone(),
         _ => save::join(&all),
     };
-    Ok(Some(Found { user_data: Some(user_data), ..Found::default() }))
+    Ok(Some(InstanceData { user_data: Some(user_data), ..InstanceData::default() }))
 }
 
 /// User data from the network may include more URLs; they are fetched now, once.
 fn save_with_includes(
     stage: Stage,
     source: &str,
-    found: &Found,
+    found: &InstanceData,
     mark: &mut CloudInitMark,
     deadline: Instant,
 ) {
@@ -132,7 +132,7 @@ fn save_with_includes(
     mark.includes.clear();
 }
 
-fn keep(stage: Stage, source: &dyn ToString, found: &Found, mark: &mut CloudInitMark) {
+fn keep(stage: Stage, source: &dyn ToString, found: &InstanceData, mark: &mut CloudInitMark) {
     let name = source.to_string();
     println!("{name}: taken");
     match save::save(stage, found) {
@@ -154,9 +154,9 @@ fn finish(mark: &CloudInitMark) -> Result<()> {
 }
 
 /// What a local source has, and a URL to fetch instead; None if the source is not there.
-type Held = Option<(Found, Option<String>)>;
+type Held = Option<(InstanceData, Option<String>)>;
 
-fn is_something(found: &Found, url: Option<&String>) -> bool {
+fn is_something(found: &InstanceData, url: Option<&String>) -> bool {
     !found.is_empty() || url.is_some()
 }
 
@@ -172,7 +172,7 @@ fn read_local(source: &DataSource) -> Result<Held> {
         }
         DataSource::File(path) => {
             let user_data = Some(seed::read_file(Path::new(path))?);
-            Ok(Some((Found { user_data, ..Found::default() }, None)))
+            Ok(Some((InstanceData { user_data, ..InstanceData::default() }, None)))
         }
         DataSource::Vmware(Some(file)) => vmware::read(Some(Path::new(file))),
         DataSource::Vmware(None) => {

@@ -19,12 +19,12 @@ use commands::{run_all, run_script, user_data_scripts};
 use corral_config::Config;
 use corral_config::cmdline;
 use corral_config::model::WriteFile;
-use corral_engine::client::ask;
+use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use corral_init::boot::resolver::NOTICE;
 use corral_init::boot::state::{self, CONF};
 use corral_machine::boot_partition::booted;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_machine::os_release::running_version;
 use corral_machine::program;
@@ -47,14 +47,14 @@ pub(crate) fn run() -> Result<()> {
     for note in [CONSOLE_DONE, commands::RUNNING] {
         let _ = fs::remove_file(note);
     }
-    tell("persistent console", rebuild_if_asked(&config));
-    tell("programs", link_programs());
-    tell("/etc/issue", link_issue());
+    report("persistent console", rebuild_if_asked(&config));
+    report("programs", link_programs());
+    report("/etc/issue", link_issue());
     let_in(&config);
-    tell("write_files", write_files(&config.write_files));
+    report("write_files", write_files(&config.write_files));
     for result in [host_keys::make_host_keys(&config), sshd::write(&config)] {
         if let Err(error) = result {
-            say(&format!("console: ssh: {error:#}"));
+            log(&format!("console: ssh: {error:#}"));
         }
     }
     let programs = programs(&config, &corral_machine::cmdline::load().unwrap_or_default());
@@ -73,24 +73,24 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn run_commands() -> Result<()> {
     let early = load_config()?;
     // Waits until configuration from the network has arrived, or its timeout is over.
-    ask(Request::AwaitConfig)?;
+    call(Request::AwaitConfig)?;
     let config = load_config()?;
     if config != early {
         let_in(&config);
-        tell("write_files", write_files(&config.write_files));
-        tell("sshd", sshd::write(&config).and_then(|()| sshd::reload()));
+        report("write_files", write_files(&config.write_files));
+        report("sshd", sshd::write(&config).and_then(|()| sshd::reload()));
     }
-    tell("mounts", mounts::make_all(&config.mounts));
-    tell("runcmd", run_all(&config.runcmd));
+    report("mounts", mounts::make_all(&config.mounts));
+    report("runcmd", run_all(&config.runcmd));
     let mut scripts = user_data_scripts(Path::new(CONF));
     scripts.push(PathBuf::from("/opt/rancher/bin/start.sh"));
     for script in scripts {
-        tell(&script.display().to_string(), run_script(&script));
+        report(&script.display().to_string(), run_script(&script));
     }
-    tell("keys on the boot partition", reserve_keys(&config.ssh_authorized_keys));
+    report("keys on the boot partition", reserve_keys(&config.ssh_authorized_keys));
     fs::write(CONSOLE_DONE, "default\n").context("writing /run/console-done")?;
     let _ = fs::remove_file(commands::RUNNING);
-    tell("/etc/rc.local", run_script(Path::new("/etc/rc.local")));
+    report("/etc/rc.local", run_script(Path::new("/etc/rc.local")));
     Ok(())
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn execute() -> Result<()> {
 /// reported with the boot problems.
 pub(crate) fn config_applied() -> Result<()> {
     if let Err(error) = execute() {
-        say(&format!("configuration: {error:#}"));
+        log(&format!("configuration: {error:#}"));
     }
     Ok(())
 }
@@ -134,7 +134,7 @@ fn rebuild_if_asked(config: &Config) -> Result<()> {
         .unwrap_or_default();
     write_atomic(Path::new(REBUILDS), format!("{}\n", number + 1).as_bytes(), 0o600)?;
     store::set("rancher.force_console_rebuild", "false", None)?;
-    ask(Request::Reload).context("putting it into force").map(drop)
+    call(Request::Reload).context("putting it into force").map(drop)
 }
 
 /// The image of a replacement console need not know the names under which this program is called.
@@ -164,15 +164,15 @@ fn link_programs() -> Result<()> {
 /// the next step follows.
 fn let_in(config: &Config) {
     // /run belongs to the host: sshd's empty folder is not there yet.
-    tell("/run/sshd", fs::create_dir_all("/run/sshd").map_err(anyhow::Error::from));
-    tell("homes", accounts::make_homes());
-    tell("group docker", accounts::admit_ours());
-    tell("ssh_authorized_keys", accounts::authorize(config));
-    tell("rancher.password", accounts::set_password(&config.rancher.password));
-    tell("users", accounts::make_users(&config.users));
+    report("/run/sshd", fs::create_dir_all("/run/sshd").map_err(anyhow::Error::from));
+    report("homes", accounts::make_homes());
+    report("group docker", accounts::admit_ours());
+    report("ssh_authorized_keys", accounts::authorize(config));
+    report("rancher.password", accounts::set_password(&config.rancher.password));
+    report("users", accounts::make_users(&config.users));
 }
 
-fn tell(what: &str, result: Result<()>) {
+fn report(what: &str, result: Result<()>) {
     if let Err(error) = result {
         println!("{what}: {error:#}");
     }
@@ -181,7 +181,7 @@ fn tell(what: &str, result: Result<()>) {
 /// Copies the keys to the boot partitions, where they survive a broken state disk. While it is
 /// broken, nothing is copied.
 fn reserve_keys(keys: &[String]) -> Result<()> {
-    let is_rescue = Path::new(state::PROBLEM).exists();
+    let is_rescue = Path::new(state::PROBLEM_FILE).exists();
     match booted::partition() {
         Some(partition) if !is_rescue && partition.load_keys() != keys => {
             let set = BootSet::open()?;

@@ -4,12 +4,12 @@
 use crate::grow;
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
-use corral_engine::client::ask;
+use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use corral_engine::spec::Grace;
 use corral_init::boot::state;
 use corral_machine::block;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_machine::growth::{self, Partition};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
     let grown = grow_state();
     for name in &rancher.restart_services {
         if let Err(error) =
-            ask(Request::Restart { container: name.clone(), grace: Some(Grace::default()) })
+            call(Request::Restart { container: name.clone(), grace: Some(Grace::default()) })
         {
             println!("restart_services: {name}: {error:#}");
         }
@@ -37,13 +37,13 @@ pub(crate) fn run() -> Result<()> {
 /// Grows the state's partition if its disk has grown, and its file system if that is smaller than
 /// its device.
 fn grow_state() -> Result<()> {
-    let Some(device) = growth::device_of(Path::new(state::SEEN)) else { return Ok(()) };
+    let Some(device) = growth::device_of(Path::new(state::STATE_VIEW)) else { return Ok(()) };
     let behind = growth::room_behind(&device);
     if let Some(partition) = &behind {
         grow::partition(partition)?;
     }
     if behind.is_some() || growth::has_room_inside(&device) {
-        say(&format!("state: there is more room than {} uses; it grows", device.display()));
+        log(&format!("state: there is more room than {} uses; it grows", device.display()));
         grow::file_system(&device)?;
     }
     Ok(())

@@ -4,7 +4,7 @@
 use crate::resolve::replacement::GOOD;
 use crate::resolve::switchable::SWITCHABLE;
 use anyhow::{Context, Result, bail};
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use std::fs;
 use std::path::Path;
@@ -32,6 +32,6 @@ pub(crate) fn run(service: &str, mark: &str) -> Result<()> {
     }
     let text =
         format!("the image of another {service} has no {}: it is not used", missing.join(", no "));
-    say(&text);
+    log(&text);
     bail!("{text}")
 }

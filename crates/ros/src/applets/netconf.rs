@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use commands::{ip, run_words};
 use corral_config::Config;
 use corral_config::model::Interface;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::inotify;
 use matching::Entry;
 use std::fs;
@@ -70,7 +70,7 @@ pub(crate) fn run_after() -> Result<()> {
     let deadline = Instant::now() + LEASE;
     let command_line = corral_machine::cmdline::load()?;
     if let Err(error) = netconsole::start(&command_line, deadline) {
-        say(&format!("netconsole: {error:#}"));
+        log(&format!("netconsole: {error:#}"));
     }
     for entry in &entries {
         let Some(interface) = entry.interface.filter(|interface| interface.dhcp) else { continue };
@@ -103,7 +103,7 @@ fn warn_without_address(entries: &[Entry<'_>], deadline: Instant) -> Result<()> 
         .iter()
         .map(|entry| format!("{}: link {}", entry.link.name, links::state(&entry.link.name)))
         .collect();
-    say(&format!(
+    log(&format!(
         "network: no address from DHCP within {} s ({}); it is asked for further",
         LEASE.as_secs(),
         states.join(", ")
@@ -124,7 +124,7 @@ fn warn_if_nothing_matches(config: &Config, entries: &[Entry<'_>]) {
             .iter()
             .map(|entry| format!("{} ({})", entry.link.name, entry.link.mac))
             .collect();
-        say(&format!(
+        log(&format!(
             "network: no interface is configured: the configuration is about {keys:?}, here are {}",
             here.join(", ")
         ));

@@ -7,7 +7,7 @@ use crate::docker::Engine;
 use crate::resolve::preload::{stamp, waiting};
 use crate::resolve::root::Root;
 use anyhow::{Result, bail};
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_machine::program;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) fn run(engine: Engine) -> Result<()> {
     for archive in &archives {
         if let Err(error) = load(engine, archive) {
             failures += 1;
-            say(&format!("preload: {}: {error:#}", archive.display()));
+            log(&format!("preload: {}: {error:#}", archive.display()));
         }
     }
     if failures == 0 {

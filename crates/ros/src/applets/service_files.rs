@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail};
 use corral_cloud::http::Http;
 use corral_config::names::shown_url;
 use corral_config::{Config, yaml};
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_plan::compose;
 use corral_plan::resolved::Environment;
 use std::time::{Duration, Instant};
 
 /// How long a server that does not answer is tried again. No command waits for it.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
+const TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// The same when a user at a terminal waits.
 const SOMEBODY_WAITS: Duration = Duration::from_secs(30);
 
@@ -45,12 +45,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .iter()
             .try_for_each(|place| fetch_first(&http, &catalogue::urls(place, &config)?));
     }
-    let http = Http::new(Instant::now() + PATIENCE)?;
+    let http = Http::new(Instant::now() + TIMEOUT)?;
     let missing = catalogue::missing(&Root::machine(), &config);
     let failures = missing.iter().filter_map(|urls| fetch_first(&http, urls).err());
     let failures: Vec<String> = failures.map(|error| format!("{error:#}")).collect();
     for failure in &failures {
-        say(&format!("services_include: {failure}"));
+        log(&format!("services_include: {failure}"));
     }
     if failures.is_empty() {
         Ok(())

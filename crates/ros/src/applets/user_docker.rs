@@ -4,7 +4,7 @@
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Docker;
-use corral_engine::client::ask;
+use corral_engine::client::call;
 use corral_engine::protocol::{Reply, Request};
 use corral_machine::files::write_atomic;
 use corral_machine::{inotify, modules, program};
@@ -54,7 +54,7 @@ pub(crate) fn run() -> Result<()> {
     let done = Path::new(CONSOLE_DONE);
     inotify::wait_for(done.parent().unwrap_or(done), None, || done.exists())?;
     let Reply::Container(console) =
-        ask(Request::Inspect { container: docker.storage_context.clone() })?
+        call(Request::Inspect { container: docker.storage_context.clone() })?
     else {
         bail!("PID 1 answered something else");
     };

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use corral_engine::client::{ask, unexpected};
+use corral_engine::client::{call, unexpected};
 use corral_engine::protocol::{Reply, Request};
 use corral_init::trace::{self, Span, seconds};
 use corral_machine::files::write_atomic;
@@ -20,7 +20,7 @@ pub(crate) struct Options {
 
 /// Prints the critical path, or writes the trace.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let spans: Vec<Span> = match ask(Request::Boot)? {
+    let spans: Vec<Span> = match call(Request::Boot)? {
         Reply::Value(value) => {
             serde_json::from_value(value).context("reading PID 1's record of the boot")?
         }

@@ -6,7 +6,7 @@ use crate::resolve::switchable::ENGINE;
 use crate::size::megabytes;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use corral_engine::client::ask;
+use corral_engine::client::call;
 use corral_engine::protocol::Request;
 
 #[derive(Debug, Subcommand)]
@@ -15,12 +15,12 @@ pub(crate) enum Command {
     Choice(switch::Command),
     /// Check the images of the system engine: every digest, every unpacked file
     #[command(after_help = "Examples:
-  ros engine fsck            say what is damaged; exit status 1 if something is
-  ros engine fsck --mend     unpack it again, or pull it again where that is not enough")]
+  ros engine fsck            report what is damaged; exit status 1 if something is
+  ros engine fsck --repair   unpack it again, or pull it again where that is not enough")]
     Fsck {
         /// Repair what can be repaired
-        #[arg(long)]
-        mend: bool,
+        #[arg(long, alias = "mend")]
+        repair: bool,
     },
 }
 
@@ -37,27 +37,27 @@ pub(crate) struct Clean {
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Choice(command) => switch::run(&ENGINE, command),
-        Command::Fsck { mend } => check(*mend),
+        Command::Fsck { repair } => check(*repair),
     }
 }
 
-fn check(mend: bool) -> Result<()> {
-    let rows = Client::of(Engine::System)?.check_images(mend)?;
+fn check(repair: bool) -> Result<()> {
+    let rows = Client::of(Engine::System)?.check_images(repair)?;
     for row in &rows {
-        let state = if row.mended { "mended" } else { "damaged" };
+        let state = if row.repaired { "repaired" } else { "damaged" };
         println!("{state}: {}: {}", row.image, row.what);
     }
-    match rows.iter().filter(|row| !row.mended).count() {
+    match rows.iter().filter(|row| !row.repaired).count() {
         0 => {
             println!(
                 "{}",
-                if rows.is_empty() { "all images are sound" } else { "everything was mended" }
+                if rows.is_empty() { "all images are sound" } else { "everything was repaired" }
             );
             Ok(())
         }
         count => bail!(
             "{count} of the images' parts are damaged{}",
-            if mend { "" } else { ": try ros engine fsck --mend" }
+            if repair { "" } else { ": try ros engine fsck --repair" }
         ),
     }
 }
@@ -73,7 +73,7 @@ pub(crate) fn clean(options: &Clean) -> Result<()> {
 
 /// PID 1 executes its binary again; containers and clients continue.
 pub(crate) fn reexec() -> Result<()> {
-    ask(Request::Reexec).context("asking PID 1")?;
+    call(Request::Reexec).context("asking PID 1")?;
     println!("PID 1 goes on in a new process");
     Ok(())
 }

@@ -244,7 +244,7 @@ fn os(command: &Os) -> anyhow::Result<()> {
         Os::Rollback { version } => upgrade::rollback(version.as_deref()),
         Os::Reexec => engine::reexec(),
         #[cfg(feature = "test-hooks")]
-        Os::Panic => corral_engine::client::ask(corral_engine::protocol::Request::Panic)
+        Os::Panic => corral_engine::client::call(corral_engine::protocol::Request::Panic)
             .map(drop)
             .map_err(Into::into),
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use corral_config::yaml;
 use corral_init::boot::reset::{KEPT_KEYS, RESET};
-use corral_init::boot::state::{self, KEPT, PROBLEM};
+use corral_init::boot::state::{self, PERSISTENT_PATHS, PROBLEM_FILE};
 use corral_machine::files::write_atomic;
 use serde_json::json;
 use std::fs;
@@ -41,11 +41,11 @@ pub(crate) struct Options {
 /// `ros persist`.
 pub(crate) fn show() -> Result<()> {
     let on_disk = state::is_on_disk();
-    if let Ok(problem) = fs::read_to_string(PROBLEM) {
+    if let Ok(problem) = fs::read_to_string(PROBLEM_FILE) {
         println!("the state disk does not work: {}", problem.trim());
     }
     let kept = if on_disk { "kept" } else { "in memory" };
-    for path in KEPT {
+    for path in PERSISTENT_PATHS {
         println!("{kept:<10} {path:<24} {}", about(path));
     }
     println!(

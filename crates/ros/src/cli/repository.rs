@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 /// The lists of all repositories. One that does not answer or has none is reported.
 pub(crate) fn index(config: &Config) -> Index {
     let asked =
-        ask(config, &["--index"]).and_then(|output| Ok(serde_json::from_slice(&output.stdout)?));
+        query(config, &["--index"]).and_then(|output| Ok(serde_json::from_slice(&output.stdout)?));
     asked.unwrap_or_else(|error| {
         eprintln!("repositories: {error:#}");
         Index::default()
@@ -29,7 +29,7 @@ pub(crate) fn fetch(place: &str, config: &Config) -> Result<PathBuf> {
             bail!("{place}: there is no such file")
         };
     }
-    let output = ask(config, &[place])?;
+    let output = query(config, &[place])?;
     if !output.status.success() {
         bail!("it could not be fetched");
     }
@@ -37,7 +37,7 @@ pub(crate) fn fetch(place: &str, config: &Config) -> Result<PathBuf> {
 }
 
 /// Its error messages go to our stderr.
-fn ask(config: &Config, arguments: &[&str]) -> Result<Output> {
+fn query(config: &Config, arguments: &[&str]) -> Result<Output> {
     Command::new("/usr/bin/ros")
         .arg("service-files")
         .args(arguments)

@@ -10,7 +10,7 @@ use crate::resolve::{self, catalogue, store};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_config::Config;
-use corral_engine::client::ask;
+use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use corral_plan::compose::parse_with;
 use std::collections::BTreeSet;
@@ -96,11 +96,11 @@ impl Choice<'_> {
         let client = Client::of(Engine::System)?;
         client.remove(self.0.check, false)?;
         self.store(name)?;
-        ask(Request::Reload).context("putting it into force")?;
+        call(Request::Reload).context("putting it into force")?;
         let Some(image) = image else { return Ok(()) };
         self.wait(&client, &image).or_else(|error| {
             self.store(&before)?;
-            ask(Request::Reload).context("putting it into force")?;
+            call(Request::Reload).context("putting it into force")?;
             Err(error.context(format!("the {} stays {before}", self.0.what)))
         })
     }

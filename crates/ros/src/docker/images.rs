@@ -6,20 +6,20 @@ use super::model::{Damage, Image, Pruned};
 use hyper::Method;
 
 /// Characters of image names besides letters and digits.
-const KEPT: &str = "/:@";
+const UNENCODED: &str = "/:@";
 
 impl Client {
     /// The digest of an image; None if it is not here.
     pub(crate) fn image_id(&self, name: &str) -> Result<Option<String>, Error> {
         let found: Result<Image, Error> =
-            self.get(&format!("/images/{}/json", encoded(name, KEPT)));
+            self.get(&format!("/images/{}/json", encoded(name, UNENCODED)));
         Ok(Error::absence(found)?.map(|image| image.id))
     }
 
     /// Gives an image one more name.
     pub(crate) fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), Error> {
         let (repository, tag) = (segment(repository), segment(tag));
-        let path = format!("/images/{}/tag?repo={repository}&tag={tag}", encoded(image, KEPT));
+        let path = format!("/images/{}/tag?repo={repository}&tag={tag}", encoded(image, UNENCODED));
         self.act(Method::POST, &path, None, LONG)
     }
 
@@ -31,6 +31,6 @@ impl Client {
 
     /// Compares images with their digests; only the system engine can.
     pub(crate) fn check_images(&self, repair: bool) -> Result<Vec<Damage>, Error> {
-        self.post(&format!("/images/fsck?mend={repair}"))
+        self.post(&format!("/images/fsck?repair={repair}"))
     }
 }

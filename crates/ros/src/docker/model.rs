@@ -120,7 +120,7 @@ pub(crate) struct Image {
 pub(crate) struct Damage {
     pub(crate) image: String,
     pub(crate) what: String,
-    pub(crate) mended: bool,
+    pub(crate) repaired: bool,
 }
 
 /// `POST /images/prune`.

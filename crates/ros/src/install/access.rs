@@ -71,7 +71,7 @@ impl Access {
         let password_hash = match (&self.password_hash, self.password, self.password_stdin) {
             (Some(hash), ..) => Some(hash.clone()),
             (None, true, _) => {
-                let hash = password::ask("Password of rancher for the console: ")?;
+                let hash = password::prompt("Password of rancher for the console: ")?;
                 Some(hash.context("--password: nothing was typed; nothing was changed")?)
             }
             (None, false, true) => Some(password::read_stdin()?),

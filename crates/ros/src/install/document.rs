@@ -10,7 +10,7 @@ use corral_config::{Problem, merge};
 use std::fs;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A document without errors.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Document {
     pub(super) fn load(from: &str) -> Result<Document> {
         let (name, bytes) = if from.starts_with("http://") || from.starts_with("https://") {
             let name = shown_url(from);
-            let http = Http::new(Instant::now() + PATIENCE)?;
+            let http = Http::new(Instant::now() + TIMEOUT)?;
             let bytes = http.get(from)?.with_context(|| format!("{name}: there is nothing"))?;
             (name, bytes)
         } else {

@@ -23,7 +23,7 @@ impl Encryption {
         let mut plan = Encryption { keys: Vec::new(), key_file: None, tpm: false, recovery: None };
         for method in methods {
             match method {
-                Method::Passphrase => plan.keys.push(luks::ask_new()?),
+                Method::Passphrase => plan.keys.push(luks::prompt_new()?),
                 Method::KeyFile(file) => {
                     plan.keys.push(file.read()?);
                     plan.key_file = Some(file.clone());
@@ -74,7 +74,7 @@ impl Encryption {
     }
 
     /// Prints, after the installation, the key that cannot be shown again.
-    pub(super) fn tell(&self) {
+    pub(super) fn print_recovery_key(&self) {
         if let Some(key) = &self.recovery {
             println!("Recovery key of the encrypted state, shown this once. Keep it: {key}");
         }

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Files with keys that were added by hand.
 const FILES: [&str; 2] =
     ["/home/rancher/.ssh/authorized_keys", "/home/docker/.ssh/authorized_keys"];
@@ -70,7 +70,7 @@ fn github_url(name: &str) -> Result<String> {
 
 fn fetch(url: &str, origin: &str) -> Result<Vec<Key>> {
     println!("fetching {}", shown_url(url));
-    let http = Http::secure(Instant::now() + PATIENCE)?.brief();
+    let http = Http::secure(Instant::now() + TIMEOUT)?.brief();
     let text = http.get_text(url, &[]).with_context(|| format!("--ssh-key {origin}"))?;
     listed(
         &text.with_context(|| format!("--ssh-key {origin}: {} is not there", shown_url(url)))?,

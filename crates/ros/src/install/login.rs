@@ -44,7 +44,7 @@ pub(super) enum Way {
 pub(super) struct Ways {
     pub(super) ways: Vec<Way>,
     /// What looks like a way to log in, and why it is none.
-    pub(super) obstacles: Vec<String>,
+    pub(super) blockers: Vec<String>,
 }
 
 /// What is known of the new machine, besides the defaults.
@@ -94,7 +94,7 @@ impl Known<'_> {
                 match found {
                     Ok(key) => ways.ways.push(self.ssh("rancher", key, &origin)),
                     Err(why) => {
-                        ways.obstacles
+                        ways.blockers
                             .push(format!("{origin}: ssh_authorized_keys[{number}]: {why}"));
                     }
                 }
@@ -104,32 +104,31 @@ impl Known<'_> {
 
     fn add_user(&self, user: &User, is_ours: bool, ways: &mut Ways) {
         let (name, origin) = (user.name.as_str(), self.origin("/users"));
-        let mut obstacle =
-            |why: &str| ways.obstacles.push(format!("{origin}: users: {name}: {why}"));
+        let mut blocker = |why: &str| ways.blockers.push(format!("{origin}: users: {name}: {why}"));
         if name == "default" {
-            return obstacle(
+            return blocker(
                 "it stands for rancher and is skipped: ssh_authorized_keys has the keys of rancher",
             );
         }
         if user.shell.ends_with("/nologin") || user.shell.ends_with("/false") {
-            return obstacle("its shell lets it do nothing");
+            return blocker("its shell lets it do nothing");
         }
         if is_ours && !user.shell.is_empty() && !SHELLS.contains(&user.shell.as_str()) {
-            return obstacle(&format!("the console does not have its shell, {}", user.shell));
+            return blocker(&format!("the console does not have its shell, {}", user.shell));
         }
         if user.ssh_authorized_keys.is_empty() && user.passwd.is_empty() {
-            return obstacle("it has neither ssh_authorized_keys nor passwd");
+            return blocker("it has neither ssh_authorized_keys nor passwd");
         }
         let (keys, problems): (Vec<_>, Vec<_>) = user
             .ssh_authorized_keys
             .iter()
             .flat_map(|text| parse_lines(text))
             .partition(Result::is_ok);
-        problems.iter().filter_map(|problem| problem.as_ref().err()).for_each(|why| obstacle(why));
+        problems.iter().filter_map(|problem| problem.as_ref().err()).for_each(|why| blocker(why));
         if !keys.is_empty() && name == "root" {
-            obstacle("root cannot log in by ssh");
+            blocker("root cannot log in by ssh");
         } else if !keys.is_empty() && !is_in_ssh_group(user) {
-            obstacle(
+            blocker(
                 "it is not in the group docker, and sshd lets in its members only: groups: [docker]",
             );
         } else {
@@ -140,15 +139,14 @@ impl Known<'_> {
 
     fn add_password_of(&self, user: &User, origin: &str, ways: &mut Ways) {
         let name = &user.name;
-        let mut obstacle =
-            |why: &str| ways.obstacles.push(format!("{origin}: users: {name}: {why}"));
+        let mut blocker = |why: &str| ways.blockers.push(format!("{origin}: users: {name}: {why}"));
         match user.passwd.as_str() {
             "" => {}
             _ if user.lock_passwd == Some(true) => {
-                obstacle("lock_passwd: its password does not take effect")
+                blocker("lock_passwd: its password does not take effect")
             }
             hash if !is_password_hash(hash) => {
-                obstacle("passwd is no hash such as those in /etc/shadow: $6$…")
+                blocker("passwd is no hash such as those in /etc/shadow: $6$…")
             }
             _ => ways.ways.push(Way::Console {
                 user: name.clone(),
@@ -173,7 +171,7 @@ impl Known<'_> {
             add(format!("without a password on {}", open.join(", ")), "/rancher/autologin");
         }
         let origin = self.origin("/rancher/autologin");
-        ways.obstacles.extend(absent.iter().map(|name| {
+        ways.blockers.extend(absent.iter().map(|name| {
             format!("{origin}: rancher.autologin: {name} has no login: tty1 to tty6 have one, and those of console=")
         }));
     }
@@ -228,7 +226,7 @@ fn drop_ssh(ways: &mut Ways) {
     ways.ways.retain(|way| matches!(way, Way::Console { .. }));
     let dropped = before - ways.ways.len();
     if dropped > 0 {
-        ways.obstacles.push(format!(
+        ways.blockers.push(format!(
             "rancher.ssh.daemon is false: {dropped} ssh key(s) or sources of keys do not take effect"
         ));
     }
@@ -420,15 +418,15 @@ mod tests {
 
     #[test]
     fn only_what_opens_the_machine_is_a_way_in() {
-        for (document, append, expected, obstacle) in CASES {
+        for (document, append, expected, blocker) in CASES {
             let ways = judge(document, append);
             let lines = if ways.ways.is_empty() { Vec::new() } else { ways.describe() };
             assert_eq!(lines.len(), expected.len(), "{document} {append}: {lines:?}");
             for (line, part) in lines.iter().zip(expected) {
                 assert!(line.contains(part), "{document} {append}: {line}");
             }
-            let is_there = ways.obstacles.iter().any(|found| found.contains(obstacle));
-            assert!(obstacle.is_empty() || is_there, "{document} {append}: {:?}", ways.obstacles);
+            let is_there = ways.blockers.iter().any(|found| found.contains(blocker));
+            assert!(blocker.is_empty() || is_there, "{document} {append}: {:?}", ways.blockers);
         }
     }
 

@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let partitions = plan.act()?;
     println!("Corral {} is installed on {}", plan.release.version, plan.target);
-    plan.encryption.iter().for_each(Encryption::tell);
+    plan.encryption.iter().for_each(Encryption::print_recovery_key);
     if options.kexec {
         return start_by_kexec(&plan, &partitions);
     }

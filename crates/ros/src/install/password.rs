@@ -10,13 +10,13 @@ use std::io::{BufRead, IsTerminal};
 const SALT: usize = 12;
 
 /// Asks on the terminal, without echo. None if the answer is empty.
-pub(super) fn ask(question: &str) -> Result<Option<String>> {
+pub(super) fn prompt(question: &str) -> Result<Option<String>> {
     loop {
-        let first = luks::ask_here(question)?.bytes()?;
+        let first = luks::prompt_here(question)?.bytes()?;
         if first.is_empty() {
             return Ok(None);
         }
-        if first == luks::ask_here("The same again: ")?.bytes()? {
+        if first == luks::prompt_here("The same again: ")?.bytes()? {
             return hash(&first).map(Some);
         }
         println!("they are not the same");

@@ -131,7 +131,7 @@ impl Draft<'_> {
         ];
         let unknown = self.document.into_iter().flat_map(Document::unknown_keys);
         lines.extend(unknown.map(ToString::to_string));
-        lines.extend(ways.obstacles.iter().cloned());
+        lines.extend(ways.blockers.iter().cloned());
         if let Some(document) = self.document.filter(|document| document.form == Form::UserData) {
             lines.push(format!(
                 "{}: what its scripts or services let in is not known",
@@ -206,7 +206,7 @@ impl UserConfig {
         if ways.ways.is_empty() && !no_login {
             bail!(draft.refusal(&ways));
         }
-        ways.obstacles.iter().for_each(|obstacle| println!("WARNING: {obstacle}"));
+        ways.blockers.iter().for_each(|blocker| println!("WARNING: {blocker}"));
         lines.extend(ways.describe());
         Ok(UserConfig { files: draft.files(&said)?, lines })
     }

@@ -54,7 +54,7 @@ fn fill_in_access(access: &Access, draft: &Draft<'_>) -> Result<Access> {
     }
     if missing.password && !access.password_stdin {
         access.password_hash =
-            password::ask("Password of rancher for the console, empty for none: ")?;
+            password::prompt("Password of rancher for the console, empty for none: ")?;
     }
     if missing.hostname {
         access.hostname =

@@ -37,7 +37,7 @@ impl Quiet {
         Ok(Quiet { terminal, before })
     }
 
-    fn ask(&mut self, question: &str) -> Result<()> {
+    fn prompt(&mut self, question: &str) -> Result<()> {
         self.terminal.write_all(question.as_bytes()).context("asking")
     }
 
@@ -57,13 +57,13 @@ impl Drop for Quiet {
 }
 
 /// Asks on all consoles. None if no user answers in time.
-pub(super) fn ask(question: &str, deadline: Instant) -> Result<Option<Secret>> {
+pub(super) fn prompt(question: &str, deadline: Instant) -> Result<Option<Secret>> {
     let mut terminals: Vec<Quiet> = consoles()
         .iter()
         .filter_map(|name| Quiet::open(&Path::new("/dev").join(name)).ok())
         .collect();
     for terminal in &mut terminals {
-        let _ = terminal.ask(&format!("\r\n{question}"));
+        let _ = terminal.prompt(&format!("\r\n{question}"));
     }
     while !terminals.is_empty() {
         let mut watched: Vec<PollFd<'_>> =
@@ -83,15 +83,15 @@ pub(super) fn ask(question: &str, deadline: Instant) -> Result<Option<Secret>> {
 }
 
 /// Asks on the controlling terminal of this command.
-pub(crate) fn ask_here(question: &str) -> Result<Secret> {
+pub(crate) fn prompt_here(question: &str) -> Result<Secret> {
     let mut terminal =
         Quiet::open(Path::new("/dev/tty")).context("a secret is asked for on a terminal")?;
-    terminal.ask(question)?;
+    terminal.prompt(question)?;
     terminal.answer()
 }
 
 /// Prints a line on all consoles.
-pub(super) fn say(line: &str) -> Result<()> {
+pub(super) fn log(line: &str) -> Result<()> {
     for name in consoles() {
         let mut terminal = File::options().write(true).open(Path::new("/dev").join(name))?;
         terminal.write_all(format!("\r\n{line}\r\n").as_bytes())?;

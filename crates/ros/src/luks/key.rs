@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const MOUNT_POINT: &str = "/run/corral/key-drive";
 
 /// Which drive, and which file on it.
@@ -74,7 +74,7 @@ impl KeyFile {
     /// A USB drive appears some seconds after the machine has started.
     fn wait_for_drive(&self) -> Result<Vec<PathBuf>> {
         let events = Uevents::open()?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let found = block::resolve(&self.drive);
             if !found.is_empty() || Instant::now() > deadline {

@@ -6,7 +6,7 @@ mod key;
 mod secret;
 
 use anyhow::{Result, bail};
-pub(crate) use console::ask_here;
+pub(crate) use console::prompt_here;
 use corral_machine::{block, modules, program};
 pub(crate) use key::KeyFile;
 pub(crate) use secret::Secret;
@@ -23,7 +23,7 @@ const TPM_POLICY: &str = "--tpm2-pcrs=7";
 const MODULES: [&str; 3] = ["dm-crypt", "xts", "algif_skcipher"];
 const TRIES: usize = 3;
 /// How long a user may take to type a passphrase. Then the boot continues without it.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How a container is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,23 +86,23 @@ pub(crate) fn unlock(container: &Path, key_file: Option<&KeyFile>) -> Result<Ope
             Err(error) => println!("corral: {error:#}"),
         }
     }
-    ask_and_open(container)
+    prompt_and_open(container)
 }
 
 /// All unattended methods failed.
-fn ask_and_open(container: &Path) -> Result<Opened> {
+fn prompt_and_open(container: &Path) -> Result<Opened> {
     let question = format!("Passphrase of {}: ", container.display());
     for _ in 0..TRIES {
-        let Some(passphrase) = console::ask(&question, Instant::now() + PATIENCE)? else {
+        let Some(passphrase) = console::prompt(&question, Instant::now() + TIMEOUT)? else {
             bail!(
                 "nobody gave the passphrase of {} within {} s",
                 container.display(),
-                PATIENCE.as_secs()
+                TIMEOUT.as_secs()
             );
         };
         match try_open(container, &[], Some(&passphrase))? {
             None => return opened(container),
-            Some(why) => console::say(&format!("corral: {why}"))?,
+            Some(why) => console::log(&format!("corral: {why}"))?,
         }
     }
     bail!("{TRIES} wrong passphrases for {}", container.display())
@@ -156,10 +156,10 @@ pub(crate) fn has_tpm() -> bool {
 }
 
 /// Asks for a new passphrase, twice.
-pub(crate) fn ask_new() -> Result<Secret> {
-    let ask = |question: &str| console::ask_here(question);
+pub(crate) fn prompt_new() -> Result<Secret> {
+    let prompt = |question: &str| console::prompt_here(question);
     loop {
-        let (first, second) = (ask("New passphrase: ")?, ask("The same again: ")?);
+        let (first, second) = (prompt("New passphrase: ")?, prompt("The same again: ")?);
         if first.bytes()? != second.bytes()? {
             println!("they are not the same");
         } else if first.bytes()?.is_empty() {

@@ -47,7 +47,7 @@ impl BootSet {
             bail!("{reference}, which this machine was started from, is not there any more");
         }
         for partition in &set.partitions {
-            partition.mend()?;
+            partition.repair()?;
         }
         Ok(set)
     }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Cached files, named by the digest of their URL, in a folder that RancherOS had as well. A
 /// deleted file is fetched again.
-const KEPT: &str = "/var/lib/rancher/cache";
+const CACHE: &str = "/var/lib/rancher/cache";
 /// The service that fetches missing files.
 pub(crate) const FETCHER: &str = "service-files";
 /// Names of the built-in console and engine.
@@ -119,7 +119,7 @@ pub(crate) fn urls(place: &str, config: &Config) -> Result<Vec<String>> {
 
 /// The cached file of a URL.
 pub(crate) fn kept(url: &str) -> PathBuf {
-    Path::new(KEPT).join(digest(url)).with_extension("yml")
+    Path::new(CACHE).join(digest(url)).with_extension("yml")
 }
 
 /// A file name for any text.

@@ -92,6 +92,6 @@ pub(super) fn needs_network(root: &Root, config: &Config, layers: &[Layer]) -> b
         return false;
     }
     let said = explain::explain(layers, "rancher.cloud_init.datasources");
-    let winner = said.first().and_then(|explanation| explanation.said.last());
+    let winner = said.first().and_then(|explanation| explanation.assignments.last());
     mark.local.is_none() || winner.is_some_and(|said| said.place.contains("/boot.yml"))
 }

@@ -95,7 +95,7 @@ fn command_line(root: &Root) -> Option<Layer> {
 /// If the state disk with the owner's configuration is missing, the owner's keys still allow a
 /// login.
 fn rescue_keys(root: &Root) -> Option<Layer> {
-    if !root.exists(state::PROBLEM) {
+    if !root.exists(state::PROBLEM_FILE) {
         return None;
     }
     let keys = booted::partition()?.load_keys();

@@ -143,7 +143,7 @@ fn is_needed(name: &str, inputs: Inputs<'_>, layers: &[Layer], has_user_services
         "cloud-init-execute" => {
             !config.rancher.resize_device.is_empty()
                 || !config.rancher.restart_services.is_empty()
-                || growth::is_wanted(&root.path(state::SEEN))
+                || growth::is_wanted(&root.path(state::STATE_VIEW))
         }
         "user-services" => has_user_services,
         PRELOAD => !preload::waiting(Engine::System, root).is_empty(),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use corral_config::error::Severity;
 use corral_config::{Layer, Source};
 use corral_config::{merge, path, yaml};
-use corral_engine::client::ask;
+use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use corral_machine::files::{lock, write_atomic};
 use serde_json::{Map, Value};
@@ -43,7 +43,7 @@ pub(crate) fn apply(input: &Path, confirm_within: Option<u64>) -> Result<()> {
     let change = read_change(input)?;
     store(&change, confirm_within)?;
     if confirm_within.is_none() {
-        ask(Request::Reload).context("putting it into force")?;
+        call(Request::Reload).context("putting it into force")?;
     }
     Ok(())
 }
@@ -55,7 +55,7 @@ pub(crate) fn confirm() -> Result<()> {
         bail!("no change waits to be confirmed")
     };
     apply::make(&root, &confirmation)?;
-    ask(Request::Confirmed).context("telling PID 1")?;
+    call(Request::Confirmed).context("telling PID 1")?;
     println!("the change stays");
     Ok(())
 }
@@ -81,7 +81,7 @@ fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     let (root, text) = (Root::machine(), to_text(&stored)?);
     apply::make_all(&root, &confirm::prepare(&root, seconds)?)?;
     write(&text)?;
-    ask(Request::Reload).context("putting it into force")?;
+    call(Request::Reload).context("putting it into force")?;
     println!("in force; it is taken back in {seconds} s unless you say: ros config confirm");
     Ok(())
 }

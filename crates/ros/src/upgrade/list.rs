@@ -13,7 +13,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The document at `rancher.upgrade.url`.
 #[derive(Debug, Default, Deserialize)]
@@ -99,7 +99,7 @@ fn load() -> Result<Releases> {
     let bytes = if url.starts_with('/') {
         fs::read(&url).with_context(|| format!("reading {url}"))?
     } else {
-        let http = Http::new(Instant::now() + PATIENCE)?;
+        let http = Http::new(Instant::now() + TIMEOUT)?;
         let separator = if url.contains('?') { '&' } else { '?' };
         http.get(&format!("{url}{separator}current=v{}", running_version()))?
             .with_context(|| format!("{url}: there is no list of releases"))?

@@ -6,12 +6,12 @@
 use crate::release::boot_set::BootSet;
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
-use corral_engine::client::ask;
+use corral_engine::client::call;
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{PowerAction, Reply, Request};
 use corral_machine::boot_partition::booted;
 use corral_machine::boot_partition::{Stage, Trial};
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::deadline::pause;
 use corral_machine::{program, watchdog};
 use std::io::Read;
@@ -47,19 +47,19 @@ pub(crate) fn run() -> Result<()> {
     match prove(deadline) {
         Ok(()) => {
             accept(&trial)?;
-            say(&format!(
+            log(&format!(
                 "version {} has proved itself: it is the default from now on",
                 trial.version
             ));
             Ok(())
         }
         Err(error) => {
-            say(&format!(
+            log(&format!(
                 "version {} failed: {error:#}; going back to version {}",
                 trial.version, trial.before
             ));
             refuse(&trial, &format!("{error:#}"))?;
-            ask(Request::Power { action: PowerAction::Reboot, force: false })?;
+            call(Request::Power { action: PowerAction::Reboot, force: false })?;
             Ok(())
         }
     }
@@ -102,12 +102,12 @@ fn refuse(trial: &Trial, reason: &str) -> Result<()> {
 /// True if a service of the plan runs. False if this machine does not have it; an error if it was
 /// not started yet.
 fn check_running(service: &str) -> Result<bool> {
-    match ask(Request::Inspect { container: service.to_owned() }) {
+    match call(Request::Inspect { container: service.to_owned() }) {
         Ok(Reply::Container(found)) if found.status.pid.is_some() => Ok(true),
         Ok(Reply::Container(_)) => bail!("the container {service} does not run"),
         Ok(_) => bail!("PID 1 answered something else"),
         Err(EngineError::NoSuchContainer(_)) => {
-            let Reply::Value(waiting) = ask(Request::Waiting)? else {
+            let Reply::Value(waiting) = call(Request::Waiting)? else {
                 bail!("PID 1 answered something else");
             };
             if waiting.get(service).is_some() {

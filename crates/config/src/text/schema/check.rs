@@ -1,7 +1,7 @@
 //! A tree against the table of keys: what is right stays, what is wrong is reported with its
 //! position.
 
-use super::key::{Form, Key, Standing, Type, describe};
+use super::key::{Form, Key, Support, Type, describe};
 use super::keys::ROOT;
 use super::range::Range;
 use crate::error::{MOST, Problem, Severity, clip};
@@ -120,11 +120,11 @@ impl Checker<'_> {
     }
 
     fn note_standing(&mut self, known: &Key, at: Position, path: &str) {
-        let message = match known.standing {
+        let message = match known.support {
             _ if *self.source == Source::Defaults => return,
-            Standing::Effective => return,
-            Standing::Old => format!("has no effect: {}", known.about),
-            Standing::Later => "accepted, but has no effect in this version".to_owned(),
+            Support::Supported => return,
+            Support::Obsolete => format!("has no effect: {}", known.about),
+            Support::Planned => "accepted, but has no effect in this version".to_owned(),
         };
         self.problem(Severity::Warning, at, path, message);
     }

@@ -1,7 +1,7 @@
 //! The table of keys as a JSON Schema (draft 2020-12), for editors:
 //! `ros config schema > corral.schema.json`.
 
-use super::key::{Key, Standing, Type};
+use super::key::{Key, Support, Type};
 use super::keys::ROOT;
 use super::range::Range;
 use serde_json::{Map, Value, json};
@@ -68,7 +68,7 @@ fn property(key: &Key) -> Value {
     let mut schema = of(&key.kind);
     if let Value::Object(map) = &mut schema {
         map.insert("description".to_owned(), json!(key.about));
-        if key.standing != Standing::Effective {
+        if key.support != Support::Supported {
             map.insert("deprecated".to_owned(), json!(true));
         }
         if matches!(key.kind, Type::Secret(_)) {

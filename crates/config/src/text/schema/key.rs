@@ -46,13 +46,13 @@ pub struct Form {
 
 /// What a key does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Support {
     /// It has its effect.
-    Effective,
+    Supported,
     /// Accepted so that old files stay valid; there is nothing any more that it could do.
-    Old,
+    Obsolete,
     /// Accepted, and will have its effect in a later version.
-    Later,
+    Planned,
 }
 
 /// A key of the configuration.
@@ -61,7 +61,7 @@ pub struct Key {
     pub name: &'static str,
     pub kind: Type,
     pub about: &'static str,
-    pub standing: Standing,
+    pub support: Support,
     pub caution: Option<Caution>,
     /// Where its value is wrong, the complete mapping that it stands in is left out. A default in
     /// its place could be worse than nothing, as for the mode of a file with a secret.

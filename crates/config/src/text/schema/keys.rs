@@ -1,19 +1,19 @@
 //! The table of all keys.
 
-use super::key::{Caution, Key, Standing, Type};
+use super::key::{Caution, Key, Support, Type};
 use super::range::Range;
 use super::{cautions, facts};
 
 const fn key(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { name, kind, about, standing: Standing::Effective, caution: None, vital: false }
+    Key { name, kind, about, support: Support::Supported, caution: None, vital: false }
 }
 
 const fn later(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { standing: Standing::Later, ..key(name, kind, about) }
+    Key { support: Support::Planned, ..key(name, kind, about) }
 }
 
 const fn old(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { standing: Standing::Old, ..key(name, kind, about) }
+    Key { support: Support::Obsolete, ..key(name, kind, about) }
 }
 
 const fn vital(name: &'static str, kind: Type, about: &'static str) -> Key {

@@ -1,7 +1,7 @@
 //! The table of all keys as the manual shows it. `docs/configuration.md` holds this very text; tidy
 //! compares.
 
-use super::{Key, ROOT, Standing, Type};
+use super::{Key, ROOT, Support, Type};
 use serde_json::Value;
 
 /// A Markdown table: key, type, default, meaning.
@@ -20,10 +20,10 @@ fn rows(keys: &[Key], above: &str, defaults: Option<&Value>, text: &mut String) 
             if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
         let default = defaults.and_then(|map| map.get(key.name));
         let (inner, suffix) = nested(&key.kind);
-        let standing = match key.standing {
-            Standing::Effective => String::new(),
-            Standing::Old => "*kept for old files:* ".to_owned(),
-            Standing::Later => "*no effect in this version:* ".to_owned(),
+        let support = match key.support {
+            Support::Supported => String::new(),
+            Support::Obsolete => "*kept for old files:* ".to_owned(),
+            Support::Planned => "*no effect in this version:* ".to_owned(),
         };
         // A block that is described elsewhere in full, and one of old keys, is one row.
         let again = matches!(path.as_str(), "rancher.defaults.network");
@@ -31,12 +31,12 @@ fn rows(keys: &[Key], above: &str, defaults: Option<&Value>, text: &mut String) 
             .filter(|_| inner.is_none())
             .map_or_else(String::new, |value| format!("`{value}`"));
         text.push_str(&format!(
-            "| `{path}` | {} | {shown} | {standing}{} |\n",
+            "| `{path}` | {} | {shown} | {support}{} |\n",
             type_name(&key.kind),
             key.about
         ));
         if let Some(inner) = inner
-            && key.standing == Standing::Effective
+            && key.support == Support::Supported
             && !again
         {
             rows(inner, &format!("{path}{suffix}"), default, text);

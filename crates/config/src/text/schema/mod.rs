@@ -13,7 +13,7 @@ mod range;
 mod secrets;
 
 pub use check::check;
-pub use key::{Caution, Form, Key, Standing, Type, describe};
+pub use key::{Caution, Form, Key, Support, Type, describe};
 pub use keys::ROOT;
 pub use range::Range;
 pub(crate) use secrets::is_text;

@@ -2,7 +2,7 @@
 //! provider's network.
 
 use anyhow::Result;
-use corral_cloud::Found;
+use corral_cloud::InstanceData;
 use corral_config::user_data::{self, Part};
 use corral_config::{Layer, Source};
 use corral_config::{merge, yaml};
@@ -44,7 +44,7 @@ impl Stage {
 
 /// Saves everything. What cannot be parsed goes to `rejected/` with its reason, and the previous
 /// configuration stays active.
-pub(super) fn save(stage: Stage, found: &Found) -> Result<Saved> {
+pub(super) fn save(stage: Stage, found: &InstanceData) -> Result<Saved> {
     let mut saved = Saved::default();
     if stage != Stage::NetworkAfterLocal {
         remove_durably(&conf("rejected/user-data"))?;
@@ -83,7 +83,7 @@ pub(super) fn save(stage: Stage, found: &Found) -> Result<Saved> {
     Ok(saved)
 }
 
-fn save_network(stage: Stage, found: &Found) -> Result<()> {
+fn save_network(stage: Stage, found: &InstanceData) -> Result<()> {
     let file = conf("cloud-config.d/network.yml");
     match &found.network {
         Some(network) => {

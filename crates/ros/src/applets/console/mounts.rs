@@ -4,7 +4,7 @@
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Mount;
-use corral_machine::console::say;
+use corral_machine::console::log;
 use corral_machine::{block, mounts, program};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Timeout of one mount.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Options for us (or for other readers of fstab), not for mount(8).
 const OURS: [&str; 5] = ["auto", "noauto", "nofail", "_netdev", "defaults"];
 
@@ -49,11 +49,11 @@ pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
         } else {
             let (mount, sender) = (mount.clone(), sender.clone());
             std::thread::spawn(move || {
-                let _ = sender.send(make(&mount).map_err(|error| told(&mount, &error)));
+                let _ = sender.send(make(&mount).map_err(|error| describe(&mount, &error)));
             });
             Ok(())
         };
-        failures.extend(result.err().map(|error| told(mount, &error)));
+        failures.extend(result.err().map(|error| describe(mount, &error)));
     }
     drop(sender);
     failures.extend(results.iter().filter_map(Result::err));
@@ -72,10 +72,10 @@ fn make_in_background(number: usize) -> Result<()> {
 pub(crate) fn make_one(number: usize) -> Result<()> {
     let config = load_config()?;
     let mount = config.mounts.get(number).context("there is no mount of this number")?;
-    make(mount).inspect_err(|error| say(&format!("mounts: {}", told(mount, error))))
+    make(mount).inspect_err(|error| log(&format!("mounts: {}", describe(mount, error))))
 }
 
-fn told(mount: &Mount, error: &anyhow::Error) -> String {
+fn describe(mount: &Mount, error: &anyhow::Error) -> String {
     format!("{} on {}: {error:#}", mount.device, mount.target)
 }
 
@@ -163,7 +163,7 @@ fn make_swap(mount: &Mount) -> Result<()> {
 
 /// Runs a program up to its deadline.
 fn run(mut command: Command) -> Result<()> {
-    program::output(&mut command, &[], Instant::now() + PATIENCE)?.success().map(drop)
+    program::output(&mut command, &[], Instant::now() + TIMEOUT)?.success().map(drop)
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ pub(super) fn explain(key: &str) -> Result<()> {
         bail!("{key}: nobody says anything of it");
     }
     for explanation in explanations {
-        let mut said = explanation.said.iter().rev();
+        let mut said = explanation.assignments.iter().rev();
         let Some(winner) = said.next() else { continue };
         println!("{}: {}", explanation.key, winner.value);
         println!("  from {}", winner.place);

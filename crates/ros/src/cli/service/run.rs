@@ -5,7 +5,7 @@ use crate::docker::{Client, Engine, cli};
 use crate::prompt::confirm;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use corral_engine::client::ask;
+use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use std::io::Write;
 use std::thread;
@@ -108,7 +108,7 @@ pub(super) fn up(options: &Up) -> Result<()> {
     let stopped = |service: &Service| service.state_so_far().filter(|state| !state.is_running());
     let stopped: Vec<Option<String>> =
         services.iter().map(|service| stopped(service).map(|state| state.id)).collect();
-    ask(Request::Reload).context("putting the configuration into force")?;
+    call(Request::Reload).context("putting the configuration into force")?;
     for (service, stopped) in services.iter().zip(&stopped) {
         service.wait(stopped.as_deref())?;
         println!("{}: up", service.name);
@@ -137,7 +137,7 @@ pub(super) fn remove(options: &Remove) -> Result<()> {
         return Ok(());
     }
     // What was disabled does not come back.
-    ask(Request::Reload).context("putting the configuration into force")?;
+    call(Request::Reload).context("putting the configuration into force")?;
     for service in &services {
         if service.state()?.is_some() {
             Action::Remove { with_volumes: options.volumes }.run(service)?;

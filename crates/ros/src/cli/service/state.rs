@@ -5,7 +5,7 @@ use crate::docker::{Client, Engine};
 use crate::resolve;
 use crate::resolve::services::is_of_system;
 use anyhow::{Context, Result, bail};
-use corral_engine::client::{ask, unexpected};
+use corral_engine::client::{call, unexpected};
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Reply, Request};
 use corral_engine::spec::{self, Snapshot};
@@ -155,7 +155,7 @@ impl Service {
 /// From PID 1, not by Docker's API. The API does not know which containers are in the plan. It also
 /// does not show one that is being stopped to be recreated from another definition.
 pub(super) fn inspect_in_system(container: &str) -> Result<Option<Snapshot>> {
-    match ask(Request::Inspect { container: container.to_owned() }) {
+    match call(Request::Inspect { container: container.to_owned() }) {
         Ok(Reply::Container(snapshot)) => Ok(Some(*snapshot)),
         Ok(other) => Err(unexpected(&other).into()),
         Err(EngineError::NoSuchContainer(_)) => Ok(None),

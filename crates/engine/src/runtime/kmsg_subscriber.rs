@@ -12,12 +12,12 @@ use tracing::{Event, Level, Metadata, Subscriber};
 /// Listens from now on.
 pub(super) fn install() {
     // A second call in one process changes nothing.
-    let _ = tracing::subscriber::set_global_default(Witness);
+    let _ = tracing::subscriber::set_global_default(KmsgSubscriber);
 }
 
-struct Witness;
+struct KmsgSubscriber;
 
-impl Subscriber for Witness {
+impl Subscriber for KmsgSubscriber {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() == Level::ERROR
     }

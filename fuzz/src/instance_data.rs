@@ -1,12 +1,12 @@
 //! What must hold of all that a data source says.
 
-use corral_cloud::Found;
+use corral_cloud::InstanceData;
 use corral_config::metadata::Metadata;
 use corral_config::{Layer, Source, resolve};
 use serde_json::{Value, json};
 
 /// It is kept in a file and read again as the same, and it becomes a layer that resolves.
-pub(crate) fn check(found: &Found) {
+pub(crate) fn check(found: &InstanceData) {
     check_metadata(&found.metadata);
     let Some(network) = &found.network else { return };
     for card in network["interfaces"].as_object().into_iter().flat_map(serde_json::Map::values) {

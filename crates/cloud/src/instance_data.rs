@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// What a data source holds.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Found {
+pub struct InstanceData {
     pub user_data: Option<Vec<u8>>,
     pub metadata: Metadata,
     /// The value of `rancher.network`, where the provider says how the machine is connected.
@@ -15,15 +15,18 @@ pub struct Found {
     pub problems: Vec<String>,
 }
 
-impl Found {
+impl InstanceData {
     /// Metadata, and user data if it could be read. Without user data, the provider's keys still
     /// let the owner in.
-    pub(super) fn with_user_data(user_data: Result<Option<Vec<u8>>>, metadata: Metadata) -> Found {
+    pub(super) fn with_user_data(
+        user_data: Result<Option<Vec<u8>>>,
+        metadata: Metadata,
+    ) -> InstanceData {
         let (user_data, problems) = match user_data {
             Ok(user_data) => (user_data, Vec::new()),
             Err(error) => (None, vec![format!("user-data: {error:#}")]),
         };
-        Found { user_data, metadata, network: None, problems }
+        InstanceData { user_data, metadata, network: None, problems }
     }
 
     /// Nothing in it that would make a difference?

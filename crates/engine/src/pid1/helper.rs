@@ -1,6 +1,6 @@
 //! PID 1's side of a creation helper.
 
-use crate::protocol::{Order, Report};
+use crate::protocol::{HelperRequest, Report};
 use crate::sys::packet::{self, Received};
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::ffi::OsStr;
@@ -29,7 +29,7 @@ pub struct Helper {
 
 impl Helper {
     /// Starts a helper with an order.
-    pub fn start(order: &Order, streams: Streams) -> Result<Helper> {
+    pub fn start(order: &HelperRequest, streams: Streams) -> Result<Helper> {
         let (ours, theirs) = packet::pair()?;
         rustix::io::ioctl_fionbio(&ours, true)?;
         packet::send(&ours, order, &[])?;
@@ -59,7 +59,7 @@ impl Helper {
 
     /// Sends the helper its order to go on.
     pub fn go(&self) -> Result<()> {
-        packet::send(&self.socket, &Order::Go, &[])
+        packet::send(&self.socket, &HelperRequest::Go, &[])
     }
 }
 
