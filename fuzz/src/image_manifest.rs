@@ -1,5 +1,5 @@
-//! What registries say of images: indexes, manifests, configurations. What they name stays in its
-//! folder of the store.
+//! What registries report about images: indexes, manifests, configurations. What they name stays in
+//! its folder of the store.
 
 use corral_daemon::image::manifest::{parse_diff_ids, parse_manifest, parse_named};
 use corral_engine::image::digest::is_digest;

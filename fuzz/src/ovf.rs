@@ -7,6 +7,6 @@ pub(crate) fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok((said, url)) = parse_environment(text) {
         instance_data::check(&said);
-        assert!(url.is_none() || said.user_data.is_none(), "a URL counts only without user-data");
+        assert!(url.is_none() || said.user_data.is_none(), "a URL is used only without user data");
     }
 }

@@ -25,7 +25,10 @@ fn streams_and_exit_codes(engine: &Sandbox) -> Result<()> {
     assert_eq!(split, "out\n3");
     assert_eq!(engine.run("docker logs one 2>&1 >/dev/null")?, "err");
     assert_eq!(engine.run("echo through | docker run -i --rm busybox cat")?, "through");
-    let large = engine.run("head -c 3000000 /dev/zero | tr '\\0' x | docker run -i --rm busybox md5sum; head -c 3000000 /dev/zero | tr '\\0' x | md5sum")?;
+    let large = engine.run(
+        "head -c 3000000 /dev/zero | tr '\\0' x | docker run -i --rm busybox md5sum; \
+         head -c 3000000 /dev/zero | tr '\\0' x | md5sum",
+    )?;
     let sums: Vec<&str> = large.lines().collect();
     assert_eq!(sums[0], sums[1], "all that was typed arrived");
     assert_eq!(engine.run("docker run --rm busybox sh -c 'seq 200000' | tail -n1")?, "200000");
@@ -36,7 +39,14 @@ fn streams_and_exit_codes(engine: &Sandbox) -> Result<()> {
             "{command}"
         );
     }
-    assert_eq!(engine.run("docker run -d --name e busybox sleep 99 >/dev/null || docker run -d --name ee busybox sleep 99 >/dev/null; docker exec ee nosuch 2>/dev/null; echo $?; docker rm -f ee")?, "127\nee");
+    assert_eq!(
+        engine.run(
+            "docker run -d --name e busybox sleep 99 >/dev/null || \
+             docker run -d --name ee busybox sleep 99 >/dev/null; \
+             docker exec ee nosuch 2>/dev/null; echo $?; docker rm -f ee"
+        )?,
+        "127\nee"
+    );
     terminals(engine)?;
     engine.docker("rm one").map(drop)
 }
@@ -58,7 +68,10 @@ fn terminals(engine: &Sandbox) -> Result<()> {
     // A container that cannot be started has no terminal either.
     engine.docker("create -t --name never busybox nosuch")?;
     let mut client = UnixStream::connect(engine.socket())?;
-    client.write_all(b"POST /containers/never/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")?;
+    client.write_all(
+        b"POST /containers/never/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: docker\r\n\
+          Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+    )?;
     let mut responses = BufReader::new(client);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -100,14 +113,19 @@ fn a_life(engine: &Sandbox) -> Result<()> {
     engine.docker("restart -t 1 other")?;
     assert_eq!(
         engine.run(
-            "docker stop -t 1 other; docker inspect -f '{{.State.ExitCode}} {{.State.Running}}' other"
+            "docker stop -t 1 other; \
+             docker inspect -f '{{.State.ExitCode}} {{.State.Running}}' other"
         )?,
         "other\n137 false"
     );
     let refused =
         engine.run("docker start other; docker rm other 2>&1 || true; docker rm -f other")?;
     assert!(refused.contains("container is running"), "{refused}");
-    let waiting = engine.run("docker run -d --name w busybox sleep 1 2>&1 || docker run -d --name ww busybox sh -c 'sleep 1; exit 5' >/dev/null; docker wait ww; docker rm ww")?;
+    let waiting = engine.run(
+        "docker run -d --name w busybox sleep 1 2>&1 || \
+         docker run -d --name ww busybox sh -c 'sleep 1; exit 5' >/dev/null; \
+         docker wait ww; docker rm ww",
+    )?;
     assert!(waiting.contains("\n5\nww"), "{waiting}");
     Ok(())
 }
@@ -148,7 +166,10 @@ fn isolation(engine: &Sandbox) -> Result<()> {
     assert_eq!(engine.docker(&format!("exec -u ann {id} sh -c 'echo $PASSWORD'"))?, "secret");
     engine.docker(&format!("rm -f {id}"))?;
     let status = |options: &str| {
-        engine.docker(&format!("run --rm {options} busybox sh -c 'grep -E \"CapEff|CapBnd|Seccomp:|NoNewPrivs\" /proc/self/status'"))
+        engine.docker(&format!(
+            "run --rm {options} busybox \
+             sh -c 'grep -E \"CapEff|CapBnd|Seccomp:|NoNewPrivs\" /proc/self/status'"
+        ))
     };
     let plain = status("")?;
     assert!(
@@ -161,23 +182,33 @@ fn isolation(engine: &Sandbox) -> Result<()> {
         "{user}"
     );
     assert!(status("--cap-drop ALL --cap-add chown")?.contains("CapEff:\t0000000000000001"));
-    let hidden = engine.run("docker run --rm busybox sh -c 'cat /proc/kcore | head -c1 | wc -c; echo x > /proc/sys/kernel/hostname' 2>&1; true")?;
+    let hidden = engine.run(
+        "docker run --rm busybox sh -c 'cat /proc/kcore | head -c1 | wc -c; \
+         echo x > /proc/sys/kernel/hostname' 2>&1; true",
+    )?;
     assert!(hidden.contains("Read-only file system"), "{hidden}");
     let profile = engine.folder().join("no-mkdir.json");
     std::fs::write(
         &profile,
-        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}"#,
+        r#"{"defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}"#,
     )?;
     let refused = engine.run(&format!(
         "docker run --rm --security-opt seccomp={} busybox mkdir /x 2>&1 || true",
         profile.display()
     ))?;
     assert!(refused.contains("Operation not permitted"), "{refused}");
-    let only = engine.run("docker run --rm --read-only --tmpfs /tmp busybox sh -c 'touch /x; touch /tmp/y && echo written' 2>&1")?;
+    let only = engine.run(
+        "docker run --rm --read-only --tmpfs /tmp busybox \
+         sh -c 'touch /x; touch /tmp/y && echo written' 2>&1",
+    )?;
     assert!(only.contains("Read-only file system") && only.contains("written"), "{only}");
     let init = engine.docker("run --rm --init busybox sh -c 'cat /proc/1/comm'")?;
     assert_eq!(init, "docker-init");
-    let limited = engine.docker("run --rm --ulimit nofile=77:88 --shm-size 1m --hostname h --add-host x:1.2.3.4 busybox sh -c 'ulimit -n; hostname; grep x$ /etc/hosts; df -k /dev/shm | tail -n1'")?;
+    let limited = engine.docker(
+        "run --rm --ulimit nofile=77:88 --shm-size 1m --hostname h --add-host x:1.2.3.4 busybox \
+         sh -c 'ulimit -n; hostname; grep x$ /etc/hosts; df -k /dev/shm | tail -n1'",
+    )?;
     assert!(limited.contains("77\nh\n1.2.3.4\tx") && limited.contains("1024"), "{limited}");
     Ok(())
 }
@@ -219,10 +250,16 @@ fn lists_and_events(engine: &Sandbox) -> Result<()> {
     assert!(engine.run("docker ps --filter nonsense=1 2>&1 || true")?.contains("invalid filter"));
     engine.docker("rm -f listed")?;
     let events = engine.docker(&format!(
-        "events --since {since} --until $(date +%s.%N) --filter container=listed --format '{{{{.Action}}}}'"
+        "events --since {since} --until $(date +%s.%N) --filter container=listed \
+         --format '{{{{.Action}}}}'"
     ))?;
     assert_eq!(events.lines().collect::<Vec<_>>(), ["create", "start", "die", "destroy"]);
-    let followed = engine.run("docker run -d --name counting busybox sh -c 'for i in $(seq 2000); do echo $i; done; sleep 0.2; echo last' >/dev/null; docker logs -f counting | md5sum; (seq 2000; echo last) | md5sum; docker logs --tail 2 counting; docker rm counting")?;
+    let followed = engine.run(
+        "docker run -d --name counting busybox \
+         sh -c 'for i in $(seq 2000); do echo $i; done; sleep 0.2; echo last' >/dev/null; \
+         docker logs -f counting | md5sum; (seq 2000; echo last) | md5sum; \
+         docker logs --tail 2 counting; docker rm counting",
+    )?;
     let lines: Vec<&str> = followed.lines().collect();
     assert_eq!(lines[0], lines[1], "a follower gets every line once");
     assert_eq!(lines[2..], ["2000", "last", "counting"]);

@@ -19,7 +19,8 @@ services:
     networks: {default: {aliases: [backend]}}
   web:
     image: busybox
-    command: sh -c "wget -qO- http://backend/group; nslookup db >/dev/null && echo found db; exec sleep 1000"
+    command: sh -c "wget -qO- http://backend/group; nslookup db >/dev/null && echo found db;
+      exec sleep 1000"
     depends_on: [api]
     environment: {A: b}
 volumes: {data: {}}

@@ -29,7 +29,9 @@ fn a_daemon_without_descriptors_loses_no_log() -> Result<()> {
     // PID 1 restarts the container by itself: its second run is the one that meets a daemon without
     // descriptors.
     let script = "if mkdir /first; then sleep 1000; else \
-        i=0; while [ $i -lt 16384 ]; do echo 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde; i=$((i+1)); done; fi";
+        i=0; while [ $i -lt 16384 ]; do \
+        echo 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde; \
+        i=$((i+1)); done; fi";
     engine
         .docker(&format!("run -d --name writer --restart on-failure busybox sh -c '{script}'"))?;
     let first = engine.docker("inspect -f '{{.State.Pid}}' writer")?;
@@ -163,7 +165,8 @@ fn a_disk_that_is_nearly_full_loses_what_nothing_stands_on() -> Result<()> {
     let import = |name: &str| {
         let file = format!("{folder}/{name}.bin");
         engine.run(&format!(
-            "head -c 6000000 /dev/urandom > {file} && tar -C {folder} -c {name}.bin | docker import - {name} >/dev/null"
+            "head -c 6000000 /dev/urandom > {file} && tar -C {folder} -c {name}.bin \
+             | docker import - {name} >/dev/null"
         ))
     };
     // An image takes its space twice: as an archive and unpacked. Two fit. The third is too much

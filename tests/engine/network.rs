@@ -11,15 +11,20 @@ fn networks_carry_names_and_ports() -> Result<()> {
     assert!(
         engine
             .inside(
-                "exec 3<>/dev/tcp/172.18.42.1/8080; printf 'GET /group HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+                "exec 3<>/dev/tcp/172.18.42.1/8080; printf 'GET /group HTTP/1.0\\r\\n\\r\\n' >&3; \
+                 cat <&3"
             )?
             .contains("ann")
     );
     engine.docker("network create --subnet 10.77.0.0/24 team")?;
     engine.docker(
-        "run -d --name api --network team --network-alias alpha --ip 10.77.0.9 busybox httpd -f -h /etc",
+        "run -d --name api --network team --network-alias alpha --ip 10.77.0.9 \
+         busybox httpd -f -h /etc",
     )?;
-    let asked = engine.docker("run --rm --network team busybox sh -c 'nslookup alpha | grep 10.77.0.9; wget -qO- http://api/group; wget -T 2 -qO- http://172.18.0.1/group || echo apart'")?;
+    let asked = engine.docker(
+        "run --rm --network team busybox sh -c 'nslookup alpha | grep 10.77.0.9; \
+         wget -qO- http://api/group; wget -T 2 -qO- http://172.18.0.1/group || echo apart'",
+    )?;
     assert!(
         asked.contains("10.77.0.9") && asked.contains("ann:x:1000") && asked.contains("apart"),
         "{asked}"

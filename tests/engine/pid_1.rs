@@ -20,7 +20,11 @@ fn nothing_is_lost_when_pid_1_is_replaced() -> Result<()> {
         "i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); sleep 0.02; done; sleep 1000"
     );
     let names = (0..CONTAINERS).map(|number| format!("c{number:03}")).collect::<Vec<_>>();
-    engine.run(&format!("for n in {}; do docker run -d --name $n busybox sh -c '{writing}' >/dev/null & [ $(jobs -rp | wc -l) -lt 8 ] || wait -n; done; wait", names.join(" ")))?;
+    engine.run(&format!(
+        "for n in {}; do docker run -d --name $n busybox sh -c '{writing}' >/dev/null & \
+         [ $(jobs -rp | wc -l) -lt 8 ] || wait -n; done; wait",
+        names.join(" ")
+    ))?;
     let pids = engine.docker("inspect -f '{{.State.Pid}}' $(docker ps -q)")?;
     assert_eq!(pids.lines().count(), CONTAINERS);
     let followers = follow(&engine, &names)?;
@@ -135,18 +139,29 @@ fn a_bug_without_end_ends_pid_1() -> Result<()> {
 #[test]
 fn containers_are_there_after_a_crash_of_everything() -> Result<()> {
     let mut engine = sandbox("crash")?;
-    engine.run("docker run -d --name kept --restart always busybox sleep 1000; docker run -d --name stays --restart unless-stopped busybox sleep 1000; docker stop -t 0 stays; docker run --name done busybox sh -c 'echo said; exit 4'; docker network create --label a=b net; docker volume create vol; true")?;
+    engine.run(
+        "docker run -d --name kept --restart always busybox sleep 1000; \
+         docker run -d --name stays --restart unless-stopped busybox sleep 1000; \
+         docker stop -t 0 stays; docker run --name done busybox sh -c 'echo said; exit 4'; \
+         docker network create --label a=b net; docker volume create vol; true",
+    )?;
     engine.restart(program())?;
     engine.expect_docker("ps --format '{{.Names}} {{.State}}'", "kept running")?;
     let all = engine.docker("ps -a --format '{{.Names}} {{.State}}' | sort")?;
     assert_eq!(all, "done exited\nkept running\nstays exited");
-    assert_eq!(engine.docker("logs done; docker inspect -f '{{.State.ExitCode}}' done; docker volume ls -q; docker network ls -q --filter label=a=b | wc -l")?, "said\n4\nvol\n1");
+    assert_eq!(
+        engine.docker(
+            "logs done; docker inspect -f '{{.State.ExitCode}}' done; docker volume ls -q; \
+             docker network ls -q --filter label=a=b | wc -l"
+        )?,
+        "said\n4\nvol\n1"
+    );
     Ok(())
 }
 
 #[test]
-fn storms_pass() -> Result<()> {
-    let engine = sandbox("storms")?;
+fn pid_1_survives_heavy_load() -> Result<()> {
+    let engine = sandbox("load")?;
     // Clients that connect and send nothing, or half a request line.
     let mut idle = Vec::new();
     for number in 0..500 {
@@ -158,15 +173,18 @@ fn storms_pass() -> Result<()> {
     }
     assert!(engine.docker("ps")?.contains("CONTAINER ID"));
     drop(idle);
-    ten_thousand_ask_at_once(&engine)?;
+    ten_thousand_requests_at_once(&engine)?;
     let script = format!(
-        "seq 10000 | xargs -P 64 -n 100 sh -c 'for i in \"$@\"; do echo \"url = http://x/containers/json?all=1\"; done | curl -s --unix-socket {} -K - -o /dev/null' _",
+        "seq 10000 | xargs -P 64 -n 100 sh -c 'for i in \"$@\"; do \
+         echo \"url = http://x/containers/json?all=1\"; done \
+         | curl -s --unix-socket {} -K - -o /dev/null' _",
         engine.socket()
     );
     engine.run(&script)?;
     // Thousands of orphans of a container: PID 1 of the namespaces reaps what the container leaves.
     engine.docker(
-        "run --rm --pid host busybox sh -c 'i=0; while [ $i -lt 5000 ]; do (true &) ; i=$((i+1)); done'",
+        "run --rm --pid host busybox \
+         sh -c 'i=0; while [ $i -lt 5000 ]; do (true &) ; i=$((i+1)); done'",
     )?;
     let zombies = engine.inside("grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l")?;
     assert_eq!(zombies, "0");
@@ -181,7 +199,7 @@ fn storms_pass() -> Result<()> {
 }
 
 /// Every client sends its request before the first response is read; each gets its own response.
-fn ten_thousand_ask_at_once(engine: &Sandbox) -> Result<()> {
+fn ten_thousand_requests_at_once(engine: &Sandbox) -> Result<()> {
     let mut clients = Vec::new();
     for _ in 0..10_000 {
         let mut stream = UnixStream::connect(engine.socket()).context("connecting")?;

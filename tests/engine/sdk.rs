@@ -16,11 +16,13 @@ import docker, io, os, socket, tarfile, threading, websocket
 client = docker.from_env()
 assert client.ping() and client.version()["ApiVersion"]
 assert client.containers.run("busybox", "echo hi", remove=True) == b"hi\n"
-c = client.containers.run("busybox", "sleep 1000", detach=True, name="py", labels={"a": "b"}, environment=["X=1"],
-                          mem_limit=None, volumes={"pydata": {"bind": "/data", "mode": "rw"}})
+c = client.containers.run("busybox", "sleep 1000", detach=True, name="py", labels={"a": "b"},
+                          environment=["X=1"], mem_limit=None,
+                          volumes={"pydata": {"bind": "/data", "mode": "rw"}})
 code, output = c.exec_run("sh -c 'echo $X; echo err >&2; exit 4'", demux=True)
 assert (code, output) == (4, (b"1\n", b"err\n")), (code, output)
-data = io.BytesIO(); t = tarfile.open(fileobj=data, mode="w"); i = tarfile.TarInfo("file"); i.size = 3
+data = io.BytesIO(); t = tarfile.open(fileobj=data, mode="w")
+i = tarfile.TarInfo("file"); i.size = 3
 t.addfile(i, io.BytesIO(b"abc")); t.close()
 assert c.put_archive("/data", data.getvalue())
 bits, stat = c.get_archive("/data/file")
@@ -37,19 +39,22 @@ assert next(c.stats(decode=True))["name"] == "/python"
 s = c.attach_socket(params={"stream": 1, "stdout": 1}); s.close()
 w = client.containers.run("busybox", "sh -c 'read x; echo got $x'", detach=True, stdin_open=True)
 s = socket.socket(socket.AF_UNIX); s.connect(os.environ["DOCKER_HOST"][len("unix://"):])
-ws = websocket.create_connection(f"ws://localhost/v1.44/containers/{w.id}/attach/ws?stream=1&stdin=1&stdout=1", socket=s)
+url = f"ws://localhost/v1.44/containers/{w.id}/attach/ws?stream=1&stdin=1&stdout=1"
+ws = websocket.create_connection(url, socket=s)
 ws.send("hello\n"); heard = b""
 while b"got hello" not in heard:
     part = ws.recv(); heard += part.encode() if isinstance(part, str) else part
 assert w.wait()["StatusCode"] == 0; ws.close(); w.remove()
 c.stop(timeout=1); assert c.wait()["StatusCode"] == 137
-n = client.networks.create("pynet", driver="bridge"); n.connect(c); n.reload(); n.disconnect(c); n.remove()
+n = client.networks.create("pynet", driver="bridge")
+n.connect(c); n.reload(); n.disconnect(c); n.remove()
 c.remove(v=True); client.volumes.get("pydata").remove()
 try:
     client.containers.get("python"); raise SystemExit("it should be gone")
 except docker.errors.NotFound:
     pass
-image = client.images.get("busybox"); assert image.tag("busybox", "py") and "busybox:py" in client.images.get("busybox:py").tags
+image = client.images.get("busybox"); assert image.tag("busybox", "py")
+assert "busybox:py" in client.images.get("busybox:py").tags
 saved = b"".join(image.save(named=True)); client.images.remove("busybox:py")
 assert client.images.load(saved)[0].id == image.id
 print("docker-py is content")
@@ -60,10 +65,10 @@ fn docker_py_manages_the_system() -> Result<()> {
     let engine = sandbox("python")?;
     let output =
         engine.client("docker-py").args(["-c", PYTHON]).output().context("starting python")?;
-    let told = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     assert!(
-        told.contains("docker-py is content"),
-        "{told}{}",
+        printed.contains("docker-py is content"),
+        "{printed}{}",
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(())

@@ -19,13 +19,17 @@ bootcmd:
   - echo early > /run/bootcmd-ran
 write_files:
   - {path: /home/rancher/test, content: console content}
-  - {path: /etc/test-console, container: console, permissions: "0640", owner: rancher:docker, content: explicit}
+  - {path: /etc/test-console, container: console, permissions: "0640", owner: rancher:docker,
+     content: explicit}
   - {path: /etc/packed, encoding: gz+b64, content: H4sIAAAAAAACA8tIzcnJV0grys9VSK/KLOACAHgtvXgQAAAA}
   - {path: /etc/ntp.conf, container: ntp, owner: _chrony, permissions: "0640", content: for ntp}
   - {path: /var/log/from-config, container: syslog, content: for syslog}
-  - {path: /opt/rancher/bin/start.sh, permissions: "0755", content: "#!/bin/sh\ntouch /run/start-ran\n"}
-  - {path: /var/lib/rancher/conf/docker, content: "DOCKER_OPTS=\"--label sourced=$(hostname) --label two=2\"\n"}
-  - {path: /etc/rc.local, permissions: "0755", content: "#!/bin/sh\nwait-for-docker\ndocker info && touch /run/rc-ran\n"}
+  - {path: /opt/rancher/bin/start.sh, permissions: "0755",
+     content: "#!/bin/sh\ntouch /run/start-ran\n"}
+  - {path: /var/lib/rancher/conf/docker,
+     content: "DOCKER_OPTS=\"--label sourced=$(hostname) --label two=2\"\n"}
+  - {path: /etc/rc.local, permissions: "0755",
+     content: "#!/bin/sh\nwait-for-docker\ndocker info && touch /run/rc-ran\n"}
   - {path: /test, content: a file to bind}
 mounts:
   - [/test, /mnt/bound-file, "", bind]
@@ -66,10 +70,12 @@ const USER_SERVICE: &str = r#"rancher:
       labels: {x: marked}
       restart: always
       networks: {user-net: {aliases: [store]}}
-      healthcheck: {test: [CMD, /bin/busybox, "true"], interval: 1s, start_interval: 1s, start_period: 10s}
+      healthcheck: {test: [CMD, /bin/busybox, "true"], interval: 1s, start_interval: 1s,
+                    start_period: 10s}
     after-it:
       image: hello
-      command: /bin/busybox sh -c "/bin/busybox nslookup store || /bin/busybox ping -c 1 store; sleep 1000"
+      command: /bin/busybox sh -c "/bin/busybox nslookup store || /bin/busybox ping -c 1 store;
+        sleep 1000"
       depends_on: {for-the-user: {condition: service_healthy}}
       networks: [user-net]
     not-wanted: {image: hello, profiles: [other]}
@@ -178,7 +184,8 @@ fn the_kernel_is_set_up(machine: &Machine) -> Result<()> {
 /// The disk has grown and the services were restarted, by a container that exited afterwards.
 fn the_console_was_prepared(machine: &mut Machine) -> Result<()> {
     machine.expect(
-        "[ $(sudo system-docker inspect --format '{{.State.Status}}' cloud-init-execute) = exited ]",
+        "[ $(sudo system-docker inspect --format '{{.State.Status}}' \
+         cloud-init-execute) = exited ]",
     )?;
     assert_eq!(machine.run("sudo system-docker logs cloud-init-execute 2>&1")?, "");
     assert_eq!(
@@ -198,13 +205,15 @@ fn services_run(machine: &mut Machine) -> Result<()> {
     dockers_options_are_sourced(machine)?;
     // A service of the user's Docker, which is applied as soon as its image is there.
     machine.run(
-        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && ln -s busybox /tmp/r/bin/sh && tar -C /tmp/r -c . | docker import - hello",
+        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && ln -s busybox /tmp/r/bin/sh && \
+         tar -C /tmp/r -c . | docker import - hello",
     )?;
     machine.run(&format!(
         "cat > /tmp/user.yml <<'END'\n{USER_SERVICE}END\nsudo ros config apply /tmp/user.yml"
     ))?;
     machine.expect("docker logs for-the-user | grep -qx 'started with seen'")?;
-    let inspect = "docker inspect --format '{{.HostConfig.RestartPolicy.Name}} {{.Config.Labels.x}}' for-the-user";
+    let inspect = "docker inspect --format \
+                   '{{.HostConfig.RestartPolicy.Name}} {{.Config.Labels.x}}' for-the-user";
     assert_eq!(machine.run(inspect)?, "always marked");
     machine.expect("docker ps --format '{{.Names}}' | grep -qx after-it")?;
     let health = "docker inspect --format '{{.State.Health.Status}}' for-the-user";
@@ -220,11 +229,12 @@ fn dockers_options_are_sourced(machine: &mut Machine) -> Result<()> {
         machine.run("docker info --format '{{range .Labels}}{{println .}}{{end}}' | sort")?;
     assert_eq!(labels.trim(), "sourced=rancher-test\ntwo=2");
     machine.run(
-        "printf 'A=1\\nif\\n' | sudo tee /var/lib/rancher/conf/docker; sudo system-docker restart docker",
+        "printf 'A=1\\nif\\n' | sudo tee /var/lib/rancher/conf/docker; \
+         sudo system-docker restart docker",
     )?;
     machine.expect("docker info --format 'up {{json .Labels}}' | grep -v sourced | grep up")?;
     let said = machine.run(
-        "sudo system-docker logs docker 2>&1 | grep -A2 'conf/docker is not sourced, mend it'",
+        "sudo system-docker logs docker 2>&1 | grep -A2 'conf/docker is not sourced; fix it'",
     )?;
     assert!(said.contains("line ") && said.contains("ntax error"), "{said}");
     Ok(())
@@ -252,9 +262,9 @@ fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {
     assert!(!run("sudo ros config export")?.contains("PRIVATE KEY"));
     assert!(run("sudo rancherctl config export --private")?.contains("PRIVATE KEY"));
     assert!(run("sudo ros config export --full")?.contains("live_restore: true"));
-    let explained = run(
-        "sudo ros config explain hostname; echo 'hostname: other' | sudo ros c merge; sudo ros config explain hostname",
-    )?;
+    let explained =
+        run("sudo ros config explain hostname; echo 'hostname: other' | sudo ros c merge; \
+         sudo ros config explain hostname")?;
     assert!(explained.contains("from /var/lib/rancher/conf/cloud-config.yml:"), "{explained}");
     assert!(
         explained.contains(
@@ -270,17 +280,22 @@ fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {
         "2\n{"
     );
     let refused = run(
-        "printf 'hostname: [a]\\nbad_key: 1\\n' > /tmp/b.yml; ros config validate -i /tmp/b.yml; echo $?",
+        "printf 'hostname: [a]\\nbad_key: 1\\n' > /tmp/b.yml; ros config validate -i /tmp/b.yml; \
+         echo $?",
     )?;
     assert_eq!(
         refused,
-        "/tmp/b.yml:1:11: hostname: a host name is wanted here, not a list\n/tmp/b.yml:2:10: bad_key: warning: unknown key\n1"
+        "/tmp/b.yml:1:11: hostname: expected a host name, not a list\n\
+         /tmp/b.yml:2:10: bad_key: warning: unknown key\n1"
     );
     // Fifty writers at the same time: no change of any writer is lost.
     run("for n in $(seq 50); do sudo ros config set rancher.environment.P$n $n & done; wait")?;
     assert_eq!(run("sudo ros config get rancher.environment | grep -c '^P'")?, "50");
     // An export that is merged again changes nothing.
-    run("sudo ros config export --private > /tmp/e.yml && sudo ros config merge -i /tmp/e.yml 2>/dev/null && sudo ros config export --private | cmp - /tmp/e.yml").map(drop)
+    let again = "sudo ros config export --private > /tmp/e.yml && \
+                 sudo ros config merge -i /tmp/e.yml 2>/dev/null && \
+                 sudo ros config export --private | cmp - /tmp/e.yml";
+    run(again).map(drop)
 }
 
 #[test]

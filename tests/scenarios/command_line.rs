@@ -16,9 +16,10 @@ const SERVICE: &str = r#"rancher:
 "#;
 
 #[test]
-fn words_after_two_hyphens_count_and_win() -> Result<()> {
+fn words_after_two_hyphens_take_effect_and_win() -> Result<()> {
     let folder = folder("elide")?;
-    let append = "cc.something=yes rancher.password=two rancher.modules=[zram] rancher.sysctl.kernel.domainname=by-kernel rancher.log \
+    let append = "cc.something=yes rancher.password=two rancher.modules=[zram] \
+                  rancher.sysctl.kernel.domainname=by-kernel rancher.log \
                   -- cc.hostname=nope rancher.password=three";
     let options = Options { append: append.to_owned(), ..Options::default() };
     let mut machine = super::with_config(&folder, SERVICE, options)?;
@@ -57,12 +58,15 @@ fn words_after_two_hyphens_count_and_win() -> Result<()> {
         "{warned}"
     );
     // The password works where passwords are allowed.
-    machine.run("echo three | su -c 'id -un' rancher 2>&1 | grep -q rancher || sudo grep -q '^rancher:[$]6[$]' /etc/shadow")?;
+    machine.run(
+        "echo three | su -c 'id -un' rancher 2>&1 | grep -q rancher || \
+         sudo grep -q '^rancher:[$]6[$]' /etc/shadow",
+    )?;
     machine.check_alarms()
 }
 
 #[test]
-fn the_host_name_comes_from_dhcp_if_nobody_gave_one() -> Result<()> {
+fn the_host_name_comes_from_dhcp_if_no_source_has_one() -> Result<()> {
     let folder = folder("dhcp-name")?;
     let network = Network::HostName("rancher-dev".to_owned());
     let mut machine = super::with_config(&folder, "", Options { network, ..Options::default() })?;
@@ -73,7 +77,7 @@ fn the_host_name_comes_from_dhcp_if_nobody_gave_one() -> Result<()> {
 }
 
 #[test]
-fn the_makers_partition_is_a_layer_and_several_systems_share_a_disk() -> Result<()> {
+fn the_oem_partition_is_a_layer_and_several_systems_share_a_disk() -> Result<()> {
     let folder = folder("oem")?;
     let (oem, state) = (folder.join("oem.img"), folder.join("state.img"));
     drive::make_ext4(
@@ -82,7 +86,8 @@ fn the_makers_partition_is_a_layer_and_several_systems_share_a_disk() -> Result<
         ("oem-config.yml", "#cloud-config\nrancher:\n  upgrade:\n    url: foo\n"),
     )?;
     drive::blank(&state, 512)?;
-    let append = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vdc] rancher.state.directory=ros_subdir \
+    let append = "rancher.state.dev=LABEL=RANCHER_STATE rancher.state.autoformat=[/dev/vdc] \
+                  rancher.state.directory=ros_subdir \
                   rancher.state.script=\"touch /run/state-script-ran\"";
     let options =
         Options { append: append.to_owned(), disks: vec![oem, state], ..Options::default() };

@@ -43,10 +43,14 @@ fn services_and_tls_are_managed_as_they_were() -> Result<()> {
 
 /// CA and server certificate as RancherOS made them (RSA keys in PKCS #1 form), in a cloud-config.
 fn pems(folder: &Path) -> Result<String> {
-    let script = "openssl genrsa -traditional -out ca_key 2048 && openssl genrsa -traditional -out server_key 2048 &&
-        openssl req -new -x509 -key ca_key -subj /O=rancher -days 9 -addext keyUsage=keyCertSign -out ca_cert &&
-        openssl req -new -key server_key -subj /O=rancher -out request && printf 'subjectAltName=DNS:localhost' > names &&
-        openssl x509 -req -in request -CA ca_cert -CAkey ca_key -CAcreateserial -days 9 -extfile names -out server_cert";
+    let script = "openssl genrsa -traditional -out ca_key 2048 &&
+        openssl genrsa -traditional -out server_key 2048 &&
+        openssl req -new -x509 -key ca_key -subj /O=rancher -days 9 \
+          -addext keyUsage=keyCertSign -out ca_cert &&
+        openssl req -new -key server_key -subj /O=rancher -out request &&
+        printf 'subjectAltName=DNS:localhost' > names &&
+        openssl x509 -req -in request -CA ca_cert -CAkey ca_key -CAcreateserial -days 9 \
+          -extfile names -out server_cert";
     let output = Command::new("sh").args(["-c", script]).current_dir(folder).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut text = String::new();
@@ -75,12 +79,14 @@ fn docker_answers_over_tls(machine: &Machine) -> Result<()> {
     ))?;
     let version = version.replace("localhost", "127.0.0.1");
     assert_eq!(machine.run(&version)?, "linux");
-    let forget = "sudo ros config set rancher.docker.ca_key ''; sudo ros config set rancher.docker.ca_cert ''";
+    let forget = "sudo ros config set rancher.docker.ca_key ''; \
+                  sudo ros config set rancher.docker.ca_cert ''";
     machine.run(&format!(
         "{forget}; sudo ros tls gen -s && {restart}; ! {version} && sudo ros tls gen"
     ))?;
     assert_eq!(machine.run(&version)?, "linux");
-    let secret = "sudo ros config export | grep -c 'PRIVATE KEY'; sudo ros config export --private | grep -c 'PRIVATE KEY'";
+    let secret = "sudo ros config export | grep -c 'PRIVATE KEY'; \
+                  sudo ros config export --private | grep -c 'PRIVATE KEY'";
     assert_ne!(machine.run(secret)?.lines().collect::<Vec<_>>(), ["0", "0"]);
     assert!(machine.run(secret)?.starts_with("0\n"));
     Ok(())
@@ -92,11 +98,11 @@ fn services_of_both_engines(machine: &mut Machine) -> Result<()> {
          ln -s busybox /tmp/r/bin/sleep && tar -C /tmp/r -c . | docker import - tiny && \
          sudo tee {PLACE} >/dev/null <<'END'\n{FILE}END"
     ))?;
-    let refused =
-        machine.run("! sudo ros service enable nobody 2>&1; ! sudo ros service up nobody 2>&1")?;
+    let refused = machine
+        .run("! sudo ros service enable missing 2>&1; ! sudo ros service up missing 2>&1")?;
     assert!(
-        refused.contains("nobody is not a valid service")
-            && refused.contains("No such service: nobody"),
+        refused.contains("missing is not a valid service")
+            && refused.contains("No such service: missing"),
         "{refused}"
     );
     let said = machine
@@ -109,7 +115,8 @@ fn services_of_both_engines(machine: &mut Machine) -> Result<()> {
     let shown = machine.run("sudo ros service ps theirs ours")?;
     assert_eq!(shown.lines().filter(|line| line.contains("  Up ")).count(), 2, "{shown}");
     machine.run(
-        "sudo ros service stop theirs ours && sudo ros service up ours && sudo ros service start theirs",
+        "sudo ros service stop theirs ours && sudo ros service up ours && \
+         sudo ros service start theirs",
     )?;
     assert_eq!(machine.run("sudo ros service ps -q ours theirs | wc -l")?, "2");
     assert!(machine.run("sudo ros service list")?.contains(&format!("enabled  {PLACE}")));

@@ -6,8 +6,8 @@ use vmtest::folder;
 use vmtest::{Machine, Options, drive};
 
 #[test]
-fn bad_yaml_is_told_with_its_line() -> Result<()> {
-    told(
+fn bad_yaml_is_reported_with_its_line() -> Result<()> {
+    is_reported(
         "bad-yaml",
         b"#cloud-config\nhostname: [never\nclosed: true\n",
         &[":3:7: illegal placement of ':' indicator"],
@@ -15,27 +15,31 @@ fn bad_yaml_is_told_with_its_line() -> Result<()> {
 }
 
 #[test]
-fn wrong_types_are_told_with_their_key_and_the_rest_counts() -> Result<()> {
-    let text =
-        b"#cloud-config\nhostname: right-part\nrancher:\n  debug: perhaps\nwrite_files: 5x\nhostnam: x\n";
+fn wrong_types_are_reported_with_their_key_and_the_rest_takes_effect() -> Result<()> {
+    let text = b"#cloud-config\nhostname: right-part\nrancher:\n  debug: perhaps\n\
+                 write_files: 5x\nhostnam: x\n";
     let expected = [
-        "boot.yml:4:10: rancher.debug: true or false is wanted here, not a string",
-        "boot.yml:5:14: write_files: a list is wanted here, not a string",
+        "boot.yml:4:10: rancher.debug: expected true or false, not a string",
+        "boot.yml:5:14: write_files: expected a list, not a string",
         "boot.yml:6:10: hostnam: warning: unknown key; did you mean hostname?",
     ];
-    told("wrong-types", text, &expected)
+    is_reported("wrong-types", text, &expected)
 }
 
 #[test]
-fn a_nul_byte_is_told_with_its_place() -> Result<()> {
-    told("nul", b"#cloud-config\nhostname: a\0b\n", &[":2:12: a NUL byte: this is not a text file"])
+fn a_nul_byte_is_reported_with_its_position() -> Result<()> {
+    is_reported(
+        "nul",
+        b"#cloud-config\nhostname: a\0b\n",
+        &[":2:12: a NUL byte: this is not a text file"],
+    )
 }
 
 #[test]
 fn ten_megabytes_of_junk_are_refused() -> Result<()> {
     let mut junk = b"#cloud-config\n".to_vec();
     junk.extend(std::iter::repeat_n(b"junk: [x, y]\n", 800_000).flatten());
-    told("junk", &junk, &["bytes; at most 1048576 are read"])
+    is_reported("junk", &junk, &["bytes; at most 1048576 are read"])
 }
 
 #[test]
@@ -45,12 +49,12 @@ fn an_alias_bomb_does_not_go_off() -> Result<()> {
         let references = vec![format!("*{last}"); 10].join(", ");
         bomb.push_str(&format!("{this}: &{this} [{references}]\n"));
     }
-    told("bomb", bomb.as_bytes(), &["user-data"])
+    is_reported("bomb", bomb.as_bytes(), &["user-data"])
 }
 
 /// Boots with this user data. Each expected text must be on the console and in
 /// `ros config validate`.
-fn told(name: &str, user_data: &[u8], expected: &[&str]) -> Result<()> {
+fn is_reported(name: &str, user_data: &[u8], expected: &[&str]) -> Result<()> {
     let folder = folder(name)?;
     let append = super::key_on_command_line(&folder)?;
     let config_drive = Some(drive::make(&folder, drive::Kind::ConfigDriveIso, user_data)?);
@@ -63,11 +67,11 @@ fn told(name: &str, user_data: &[u8], expected: &[&str]) -> Result<()> {
     for text in expected {
         assert!(
             validation.contains(text),
-            "ros config validate does not say {text:?}:\n{validation}"
+            "ros config validate does not report {text:?}:\n{validation}"
         );
         assert!(
             console.contains(text),
-            "the console does not say {text:?}:\n{}",
+            "the console does not report {text:?}:\n{}",
             machine.last_lines()
         );
     }

@@ -6,7 +6,8 @@ use std::path::Path;
 use vmtest::folder;
 use vmtest::{Machine, Options, drive, shell};
 
-const CHANGE: &str = "printf 'hostname: changed\\nwrite_files: [{path: /etc/new, content: new}]\\nusers: [{name: ann}]\\n\
+const CHANGE: &str = "printf 'hostname: changed\\n\
+                      write_files: [{path: /etc/new, content: new}]\\nusers: [{name: ann}]\\n\
                       rancher: {network: {dns: {nameservers: [192.0.2.1]}}}\\n' > /tmp/change.yml";
 
 /// A machine with a state disk. Its config drive has the story's key and `more`.
@@ -26,7 +27,7 @@ fn start(folder: &Path, more: &str) -> Result<Machine> {
 }
 
 #[test]
-fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> {
+fn an_unconfirmed_change_is_rolled_back_even_after_a_power_cut() -> Result<()> {
     let folder = folder("confirm")?;
     let mut machine = start(&folder, "")?;
     machine.run(CHANGE)?;
@@ -36,7 +37,8 @@ fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> 
     let console = machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?;
     machine.run("sudo ros config apply --confirm 50s /tmp/change.yml")?;
     machine.expect(
-        "[ $(hostname) = changed ] && grep -q new /etc/new && id ann && grep -q 192.0.2.1 /etc/resolv.conf",
+        "[ $(hostname) = changed ] && grep -q new /etc/new && id ann && \
+         grep -q 192.0.2.1 /etc/resolv.conf",
     )?;
     let second = machine.run("sudo ros config set --confirm 30s hostname second 2>&1; true")?;
     assert!(second.contains("another change waits to be confirmed"), "{second}");
@@ -69,12 +71,15 @@ fn an_unconfirmed_change_is_taken_back_even_over_a_cut_of_power() -> Result<()> 
 }
 
 #[test]
-fn the_last_good_file_counts_in_the_place_of_a_bad_one() -> Result<()> {
+fn the_last_good_file_replaces_a_bad_one() -> Result<()> {
     let folder = folder("last-good")?;
     let machine = start(&folder, "hostname: good\n")?;
     assert_eq!(machine.run("hostname")?, "good");
     machine.run("sudo ros config set rancher.environment.KEPT yes; sync")?;
-    machine.run("sudo sh -c 'ros config validate; echo \"rancher: [\" > /var/lib/rancher/conf/cloud-config.yml'; sync")?;
+    machine.run(
+        "sudo sh -c 'ros config validate; \
+         echo \"rancher: [\" > /var/lib/rancher/conf/cloud-config.yml'; sync",
+    )?;
     machine.cut_power()?;
     // This time the drive has an error, and the store was damaged by hand.
     let mut machine = start(&folder, "hostname: worse\nrancher:\n  debug: perhaps\n")?;
@@ -84,12 +89,12 @@ fn the_last_good_file_counts_in_the_place_of_a_bad_one() -> Result<()> {
     super::says_all(
         &status,
         &[
-            "boot.yml:6:10: rancher.debug: true or false is wanted",
-            "last-good/boot.yml counts",
+            "boot.yml:6:10: rancher.debug: expected true or false",
+            "last-good/boot.yml takes effect instead",
             "cloud-config.yml:1:",
         ],
     );
-    machine.expect_console("boot.yml:6:10: rancher.debug: true or false is wanted")?;
+    machine.expect_console("boot.yml:6:10: rancher.debug: expected true or false")?;
     // A login shows a warning.
     assert!(machine.run("bash -lc true")?.contains("sudo ros config status"));
     machine.check_alarms()

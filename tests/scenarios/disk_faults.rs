@@ -106,7 +106,8 @@ fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_
             "{file}: {said}"
         );
     }
-    let kept = "cat /home/rancher/data; sudo ros config get hostname; sudo ros config get rancher.environment.KEPT";
+    let kept = "cat /home/rancher/data; sudo ros config get hostname; \
+                sudo ros config get rancher.environment.KEPT";
     assert_eq!(machine.run(kept)?, "mine\nmine\nyes");
     machine.power_off()?;
     let mut machine = boot(&folder, &options)?;
@@ -120,7 +121,7 @@ fn a_file_of_the_configuration_that_cannot_be_read_is_replaced_by_its_last_good_
 /// owner logs in and Docker runs. The state is on its repaired disk, or in memory with the reason
 /// reported.
 #[test]
-fn flipped_bytes_of_the_file_system_keep_nobody_out() -> Result<()> {
+fn flipped_bytes_of_the_file_system_do_not_lock_the_owner_out() -> Result<()> {
     let folder = folder("flips")?;
     let (mut machine, options) = configured(&folder, "")?;
     as_root(&machine, IMAGES)?;

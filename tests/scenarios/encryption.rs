@@ -16,7 +16,7 @@ fn an_encrypted_state_is_opened_by_tpm_key_file_and_passphrase() -> Result<()> {
     let folder = folder("encrypted")?;
     let (disk, keys) = (folder.join("disk.img"), folder.join("keys.img"));
     drive::blank(&disk, 4096)?;
-    drive::make_ext4(&keys, "KEYS", ("state.key", "what nobody guesses"))?;
+    drive::make_ext4(&keys, "KEYS", ("state.key", "a long random secret"))?;
     install(&folder, vec![disk.clone(), keys.clone()])?;
 
     let tpm = Tpm::start(&folder)?;
@@ -51,10 +51,13 @@ fn install(folder: &Path, disks: Vec<PathBuf>) -> Result<()> {
     machine.run(&write_config(&shell::make_key(folder)?))?;
     let said =
         machine.run("! sudo ros install -d /dev/vda --encrypt key-file=LABEL=NONE:/key -f 2>&1")?;
-    assert!(said.contains("the drive is not there"), "{said}");
+    assert!(said.contains("the drive does not exist"), "{said}");
     let said = machine.login.answer(
-        &format!("sudo ros install -d /dev/vda --encrypt passphrase,tpm2,key-file=LABEL=KEYS:/state.key -c /tmp/my.yml -a {SERIAL} --no-reboot -f"),
-        &[("New passphrase: ", PASSPHRASE), ("The same again: ", PASSPHRASE)],
+        &format!(
+            "sudo ros install -d /dev/vda --encrypt passphrase,tpm2,key-file=LABEL=KEYS:/state.key \
+             -c /tmp/my.yml -a {SERIAL} --no-reboot -f"
+        ),
+        &[("New passphrase: ", PASSPHRASE), ("Repeat passphrase: ", PASSPHRASE)],
     )?;
     assert!(
         said.contains("opened by the TPM of this machine, or the key file LABEL=KEYS:/state.key"),

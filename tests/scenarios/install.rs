@@ -114,7 +114,7 @@ fn a_mirror_survives_the_loss_of_a_disk() -> Result<()> {
     let url = format!("http://10.0.2.2:{}", web.port);
     let said = machine
         .run(&format!("! sudo ros install -t raid -d /dev/vda,/dev/vdb -c {url}/none -f 2>&1"))?;
-    assert!(said.contains("there is nothing"), "{said}");
+    assert!(said.contains("not found"), "{said}");
     let said = machine.run("! sudo ros install -t raid -d /dev/vda -f 2>&1")?;
     assert!(said.contains("needs two disks"), "{said}");
     machine.run(&format!(
@@ -144,7 +144,8 @@ fn an_installation_that_would_lock_its_owner_out_is_refused() -> Result<()> {
     drive::blank(&disk, 2048)?;
     let key = shell::make_key(&folder)?;
     let ann = format!(
-        "#cloud-config\nusers:\n  - name: ann\n    groups: [docker]\n    sudo: ALL=(ALL) NOPASSWD:ALL\n    ssh_authorized_keys: [{key}]\n"
+        "#cloud-config\nusers:\n  - name: ann\n    groups: [docker]\n    \
+         sudo: ALL=(ALL) NOPASSWD:ALL\n    ssh_authorized_keys: [{key}]\n"
     );
     let config_drive = Some(drive::make(&folder, drive::Kind::ConfigDriveIso, ann.as_bytes())?);
     let disks = vec![disk.clone()];
@@ -162,7 +163,8 @@ fn an_installation_that_would_lock_its_owner_out_is_refused() -> Result<()> {
     assert_eq!(machine.run("hostname; cat /tmp/written")?, "flagged\nby the document");
     // DHCP would have given a /24 with a limited lifetime.
     machine.run(
-        "ip -4 address show dev eth0 | grep -A 1 'inet 10.0.2.15/25' | grep -q 'valid_lft forever' &&
+        "ip -4 address show dev eth0 | grep -A 1 'inet 10.0.2.15/25' \
+         | grep -q 'valid_lft forever' &&
          ip route | grep -q 'default via 10.0.2.2' && grep -q 10.0.2.3 /etc/resolv.conf",
     )?;
     machine.type_until("rancher", "assword:")?;
@@ -191,7 +193,7 @@ fn without_a_way_in_nothing_is_written(machine: &Machine, key: &str) -> Result<(
     }
     for (arguments, reason) in [
         ("-f", "no way to log in"),
-        ("--ssh-key /tmp/my.yml -f", "there is no key"),
+        ("--ssh-key /tmp/my.yml -f", "no key found"),
         ("--address 10.0.2.15 -f", "10.0.2.15/24"),
         // It continues to the question whether to continue.
         ("-c /tmp/my.yml --no-login", "NO WAY IS KNOWN"),
@@ -205,12 +207,13 @@ fn without_a_way_in_nothing_is_written(machine: &Machine, key: &str) -> Result<(
 /// The document has no way to log in; the flags have one, and they override the document.
 fn flags_let_their_owner_in(machine: &Machine, key: &str) -> Result<()> {
     machine.run(
-        "printf '#cloud-config\\nhostname: mine\\nwrite_files: [{path: /tmp/written, content: by the document}]\\n' > /tmp/my.yml",
+        "printf '#cloud-config\\nhostname: mine\\n\
+         write_files: [{path: /tmp/written, content: by the document}]\\n' > /tmp/my.yml",
     )?;
     let network = "--address 10.0.2.15/25 --gateway 10.0.2.2 --dns 10.0.2.3";
     let said = machine.run(&format!(
-        "echo 'open sesame' | sudo ros install -d /dev/vda -c /tmp/my.yml --ssh-key '{key}' --hostname flagged {network} \
-         --password-stdin -a {SERIAL} --no-reboot -f"
+        "echo 'open sesame' | sudo ros install -d /dev/vda -c /tmp/my.yml --ssh-key '{key}' \
+         --hostname flagged {network} --password-stdin -a {SERIAL} --no-reboot -f"
     ))?;
     let fingerprint =
         machine.run(&format!("echo '{key}' > /tmp/key.pub && ssh-keygen -lf /tmp/key.pub"))?;
@@ -247,11 +250,12 @@ fn by_choosing(machine: &Machine) -> Result<String> {
 fn onto_partitions_of_the_owner(machine: &Machine) -> Result<()> {
     machine.run("printf 'label: gpt\\n,1GiB,U\\n,,L\\n' | sudo sfdisk -q /dev/vdg")?;
     machine.run(
-        "sudo mkfs.fat -F 32 -n CORRAL_BOOT /dev/vdg1 && sudo mkfs.ext4 -q -L RANCHER_STATE /dev/vdg2",
+        "sudo mkfs.fat -F 32 -n CORRAL_BOOT /dev/vdg1 && \
+         sudo mkfs.ext4 -q -L RANCHER_STATE /dev/vdg2",
     )?;
     let command = "sudo ros install -t noformat --statedir mine -c /tmp/my.yml --no-reboot -f";
     let said = machine.run(&format!("! {command} 2>&1"))?;
-    assert!(said.contains("CORRAL_BOOT is on several"), "{said}");
+    assert!(said.contains("several partitions are labelled CORRAL_BOOT"), "{said}");
     let said = machine.run(&format!("{command} -p /dev/vdg1 -d /dev/vdg2 -a {SERIAL}"))?;
     assert!(said.contains("is installed on /dev/vdg1"), "{said}");
     Ok(())
@@ -268,7 +272,8 @@ fn refusals(machine: &Machine) -> Result<()> {
         ("-t amazon-ebs-pv -d /dev/vda", "hybrid"),
     ] {
         let script = format!(
-            "echo '#cloud-config' > /tmp/bad.yml; echo 'hostname: [' >> /tmp/bad.yml; ! sudo ros install {arguments} </dev/null 2>&1"
+            "echo '#cloud-config' > /tmp/bad.yml; echo 'hostname: [' >> /tmp/bad.yml; \
+             ! sudo ros install {arguments} </dev/null 2>&1"
         );
         let said = machine.run(&script)?;
         assert!(said.contains(reason), "ros install {arguments}: {said}");
@@ -334,7 +339,8 @@ fn install_to(folder: &Path) -> Result<()> {
         .run(&format!("sudo ros install -d /dev/vda -c /tmp/my.yml -a {SERIAL} --no-reboot -f"))?;
     let conf = "/run/state/var/lib/rancher/conf";
     let mode = format!(
-        "sudo mkdir -p /run/state && sudo mount /dev/vda1 /run/state && sudo stat -c %a {conf} {conf}/cloud-config.d/user_config.yml && sudo umount /run/state"
+        "sudo mkdir -p /run/state && sudo mount /dev/vda1 /run/state && \
+         sudo stat -c %a {conf} {conf}/cloud-config.d/user_config.yml && sudo umount /run/state"
     );
     assert_eq!(machine.run(&mode)?, "700\n600");
     machine.power_off()

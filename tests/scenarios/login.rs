@@ -17,7 +17,8 @@ runcmd:
 
 /// A password works on terminals only. A key that is removed from the configuration works nowhere.
 /// The password of joe is three: `openssl passwd -6 -salt saltsalt three`.
-const PASSWORDS: &str = "  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4 second
+const PASSWORDS: &str = "  - ssh-ed25519 \
+    AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4 second
 users:
   - {name: joe, groups: [docker], passwd: $6$saltsalt$0ushZ7aRclYWYXvoVMNARkHM0A9uB22/ti8rbbwiIcb0Y3NpaBw6P7ZwHytuhXGxncH6TznnSqrLohWoEFD.b/}
 write_files:
@@ -46,12 +47,15 @@ fn sshd_takes_keys_only_and_only_those_that_are_configured() -> Result<()> {
     }
     let warned = machine.run("sudo ros config validate; true")?;
     assert!(warned.contains("rancher.password: warning: "), "{warned}");
-    machine
-        .run("sudo grep -q '^rancher:[$]6' /etc/shadow && sudo grep -q '^joe:[$]6[$]saltsalt' /etc/shadow")?;
+    machine.run(
+        "sudo grep -q '^rancher:[$]6' /etc/shadow && \
+         sudo grep -q '^joe:[$]6[$]saltsalt' /etc/shadow",
+    )?;
 
     // A link that a user put in place of a folder is not followed.
     machine.run(
-        "sudo ln -s /etc /home/docker/.ssh && grep -q second /run/corral/ssh/authorized_keys.d/rancher",
+        "sudo ln -s /etc /home/docker/.ssh && \
+         grep -q second /run/corral/ssh/authorized_keys.d/rancher",
     )?;
     let key = vmtest::shell::make_key(&folder)?;
     apply(&machine, &format!("ssh_authorized_keys: [\"{key}\"]"))?;
@@ -104,7 +108,7 @@ fn the_configuration_has_its_effect(machine: &Machine) -> Result<()> {
     assert!(
         machine
             .run("sudo ros config set rancher.debug maybe 2>&1; true")?
-            .contains("true or false is wanted")
+            .contains("expected true or false")
     );
     assert!(machine.run("sudo ros config export")?.contains("story-host"));
     assert_eq!(machine.run("ros -v")?, format!("ros version v{}", env!("CARGO_PKG_VERSION")));
@@ -136,7 +140,8 @@ fn every_service_is_a_container(machine: &mut Machine) -> Result<()> {
 
 fn docker_runs_a_container_made_on_the_spot(machine: &Machine) -> Result<()> {
     machine.run(
-        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && for a in sh echo httpd; do ln -sf busybox /tmp/r/bin/$a; done
+        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && \
+         for a in sh echo httpd; do ln -sf busybox /tmp/r/bin/$a; done
          tar -C /tmp/r -c . | docker import --change 'CMD [\"/bin/echo\", \"hello\"]' - hello",
     )?;
     assert_eq!(machine.run("docker run --rm hello")?, "hello");
@@ -158,7 +163,8 @@ fn files_can_be_opened(machine: &Machine) -> Result<()> {
 fn a_published_port_answers_from_outside(machine: &Machine) -> Result<()> {
     machine.run(
         "mkdir -p /home/rancher/www && echo it works > /home/rancher/www/index.html
-         docker run -d --name web -p 8080:80 -v /home/rancher/www:/www hello /bin/httpd -f -p 80 -h /www",
+         docker run -d --name web -p 8080:80 -v /home/rancher/www:/www hello \
+           /bin/httpd -f -p 80 -h /www",
     )?;
     let mut stream = TcpStream::connect(("127.0.0.1", machine.web_port))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;

@@ -90,9 +90,11 @@ fn an_ovf_environment_on_a_cd_is_read() -> Result<()> {
     let key = shell::make_key(&folder)?;
     let environment = format!(
         r##"<?xml version="1.0" encoding="UTF-8"?>
-<Environment xmlns="http://schemas.dmtf.org/ovf/environment/1" xmlns:oe="http://schemas.dmtf.org/ovf/environment/1">
+<Environment xmlns="http://schemas.dmtf.org/ovf/environment/1"
+ xmlns:oe="http://schemas.dmtf.org/ovf/environment/1">
 <PropertySection><Property oe:key="guestinfo.hostname" oe:value="by-ovf"/>
-<Property oe:key="guestinfo.cloud-init.config.data" oe:value="#cloud-config&#10;ssh_authorized_keys: [{key}]&#10;"/>
+<Property oe:key="guestinfo.cloud-init.config.data"
+ oe:value="#cloud-config&#10;ssh_authorized_keys: [{key}]&#10;"/>
 <Property oe:key="guestinfo.cloud-init.config.url" oe:value=""/></PropertySection></Environment>"##
     );
     let config_drive =

@@ -31,7 +31,8 @@ const DHCP_COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
 
 const CONFIG: &str = r##"
 write_files:
-  - {path: /usr/bin/note, container: network, permissions: "0755", content: "#!/bin/sh\necho $@ >> /var/log/net.log\n"}
+  - {path: /usr/bin/note, container: network, permissions: "0755",
+     content: "#!/bin/sh\necho $@ >> /var/log/net.log\n"}
 rancher:
   network:
     pre_cmds: [note pre_cmds]
@@ -46,7 +47,8 @@ rancher:
       bond0: {bond_opts: {mode: "1", miimon: "100"}, address: 10.7.0.1/24, mtu: 1400}
       eth2: {bond: bond0}
       eth3: {bond: bond0}
-      mac=52:54:00:12:34:5a: {address: 10.1.0.41/24, gateway_ipv6: "fd00::1", addresses: ["fd00::41/64", "10.1.0.41/24"], dhcp: false}
+      mac=52:54:00:12:34:5a: {address: 10.1.0.41/24, gateway_ipv6: "fd00::1",
+                              addresses: ["fd00::41/64", "10.1.0.41/24"], dhcp: false}
 "##;
 
 #[test]
@@ -64,13 +66,13 @@ fn links_are_made_and_what_is_static_stays_static() -> Result<()> {
         "pre_cmds\npre_up eth0\npost_up eth0\npost_cmds"
     );
     the_links_are_there(&machine)?;
-    addresses_are_those_that_were_asked_for(&machine)?;
+    addresses_are_those_of_the_configuration(&machine)?;
     let resolv = machine.run("grep -v '^#' /etc/resolv.conf")?;
     assert_eq!(
         resolv,
         "search mydomain.com example.com\nnameserver 208.67.222.123\nnameserver 208.67.220.123"
     );
-    a_change_takes_away_what_is_not_listed_any_more(&mut machine)?;
+    a_change_removes_what_is_not_listed_any_more(&mut machine)?;
     for nic in recorded {
         let has_dhcp = machine.packets(nic)?.windows(4).any(|bytes| bytes == DHCP_COOKIE);
         assert!(!has_dhcp, "a DHCP packet on eth{nic}, a card without DHCP");
@@ -109,7 +111,7 @@ fn the_links_are_there(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-fn addresses_are_those_that_were_asked_for(machine: &Machine) -> Result<()> {
+fn addresses_are_those_of_the_configuration(machine: &Machine) -> Result<()> {
     let ipv4 = machine
         .run("ip -4 -br address show scope global | grep -v ^docker0 | awk '{print $1, $3, $4}'")?;
     let mut lines: Vec<&str> = ipv4.lines().map(str::trim).collect();
@@ -122,19 +124,24 @@ fn addresses_are_those_that_were_asked_for(machine: &Machine) -> Result<()> {
         "eth4 10.1.0.41/24",
     ];
     assert_eq!(lines, expected);
-    machine.run("ip -6 address show dev eth4 | grep -q fd00::41/64 && ip -6 route | grep -q '^default via fd00::1 dev eth4'")?;
+    machine.run(
+        "ip -6 address show dev eth4 | grep -q fd00::41/64 && \
+         ip -6 route | grep -q '^default via fd00::1 dev eth4'",
+    )?;
     // The configuration has no entry for it.
     assert_eq!(machine.run("cat /sys/class/net/eth5/operstate")?, "down");
     Ok(())
 }
 
-fn a_change_takes_away_what_is_not_listed_any_more(machine: &mut Machine) -> Result<()> {
-    let change = "rancher: {network: {interfaces: {'mac=52:54:00:12:34:5a': {address: 10.1.0.42/24, addresses: []}}}}";
+fn a_change_removes_what_is_not_listed_any_more(machine: &mut Machine) -> Result<()> {
+    let change = "rancher: {network: {interfaces: {'mac=52:54:00:12:34:5a': \
+                  {address: 10.1.0.42/24, addresses: []}}}}";
     machine.run(&format!("echo \"{change}\" > /tmp/c.yml && sudo ros config apply /tmp/c.yml"))?;
     machine.expect("ip -4 -o address show dev eth4 | grep -q 10.1.0.42/24")?;
     assert_eq!(
         machine.run(
-            "ip -4 -o address show dev eth4 | wc -l; ip -6 address show dev eth4 | grep -c fd00; true"
+            "ip -4 -o address show dev eth4 | wc -l; \
+             ip -6 address show dev eth4 | grep -c fd00; true"
         )?,
         "1\n0"
     );

@@ -15,7 +15,8 @@ cat > console.yml <<EOF
 console:
   image: story/console:1
   volumes_from: [all-volumes]
-  labels: {io.rancher.os.scope: system, io.docker.compose.rebuild: "false", io.rancher.os.console: other}
+  labels: {io.rancher.os.scope: system, io.docker.compose.rebuild: "false",
+           io.rancher.os.console: other}
 EOF
 cat > engine.yml <<EOF
 docker:
@@ -26,7 +27,8 @@ EOF
 echo 'NAME=Other' > other-release
 printf 'PasswordAuthentication yes\nPermitRootLogin yes\n' > sshd_config
 mkdir -p e/engine
-printf '#!/bin/sh\necho other > /run/which-engine\nexec /var/lib/rancher/engine/usr/sbin/dockerd "$@"\n' > e/engine/dockerd
+printf '%s\n' '#!/bin/sh' 'echo other > /run/which-engine' \
+  'exec /var/lib/rancher/engine/usr/sbin/dockerd "$@"' > e/engine/dockerd
 chmod 755 e/engine/dockerd
 system-docker create --name base corral/os-console true
 system-docker cp other-release base:/etc/other-release
@@ -49,9 +51,9 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
 
     bad_ones_are_refused(&mut machine)?;
 
-    wish(&machine, "rancher: {console: /opt/other/console.yml}")?;
+    request(&machine, "rancher: {console: /opt/other/console.yml}")?;
     machine.expect("test -e /etc/other-release")?;
-    wish(&machine, "rancher: {docker: {engine: /opt/other/engine.yml}}")?;
+    request(&machine, "rancher: {docker: {engine: /opt/other/engine.yml}}")?;
     machine.expect("test -e /run/which-engine")?;
     machine.expect_docker()?;
     machine.run("docker version && sudo touch /etc/mine")?;
@@ -82,8 +84,11 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
 
     // A different image under the name of one that was good must be checked again.
     machine.run("sudo system-docker tag corral/os-base story/console:1")?;
-    wish(&machine, "rancher: {console: /opt/other/console.yml}")?;
-    machine.expect("[ $(sudo system-docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' console-check | tr -d ' ') = exited1 ]")?;
+    request(&machine, "rancher: {console: /opt/other/console.yml}")?;
+    machine.expect(
+        "[ $(sudo system-docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' \
+         console-check | tr -d ' ') = exited1 ]",
+    )?;
     machine
         .run("! test -e /etc/other-release && sudo system-docker ps | grep -q corral/os-console")
         .map(drop)
@@ -91,10 +96,10 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
 
 /// One that is in no repository, and one whose image lacks a program.
 fn bad_ones_are_refused(machine: &mut Machine) -> Result<()> {
-    wish(machine, "rancher: {console: nobody}")?;
-    machine.expect_console("nobody is looked for in rancher.repositories")?;
-    wish(machine, "rancher: {console: /opt/other/bad.yml}")?;
-    machine.expect_console("the image of another console has no /usr/sbin/sshd")?;
+    request(machine, "rancher: {console: missing}")?;
+    machine.expect_console("missing is looked up in rancher.repositories")?;
+    request(machine, "rancher: {console: /opt/other/bad.yml}")?;
+    machine.expect_console("the replacement image of console has no /usr/sbin/sshd")?;
     // The command refuses it too, and the previous setting stays active.
     machine.run("sudo ros config set rancher.console default")?;
     let said = machine.run("! sudo ros console switch -f /opt/other/bad.yml 2>&1")?;
@@ -108,7 +113,7 @@ fn bad_ones_are_refused(machine: &mut Machine) -> Result<()> {
 }
 
 /// Applies it detached, because the session that requests it may end.
-fn wish(machine: &Machine, config: &str) -> Result<()> {
-    let apply = "sudo setsid ros config apply /opt/wish.yml < /dev/null > /tmp/wish.log 2>&1 &";
-    machine.run(&format!("echo '{config}' | sudo tee /opt/wish.yml > /dev/null; {apply}")).map(drop)
+fn request(machine: &Machine, config: &str) -> Result<()> {
+    let apply = "sudo setsid ros config apply /opt/new.yml < /dev/null > /tmp/new.log 2>&1 &";
+    machine.run(&format!("echo '{config}' | sudo tee /opt/new.yml > /dev/null; {apply}")).map(drop)
 }

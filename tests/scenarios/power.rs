@@ -20,7 +20,8 @@ fn state_survives_reboot_and_power_off() -> Result<()> {
     machine.expect_docker()?;
     machine.run(
         "echo kept > /home/rancher/kept; sudo touch /opt/kept /usr/bin/lost
-         mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && tar -C /tmp/r -c . | docker import - hello
+         mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && \
+         tar -C /tmp/r -c . | docker import - hello
          docker run -d --restart always --name app hello /bin/busybox sleep 1000
          sudo ros config set hostname changed",
     )?;
@@ -46,7 +47,7 @@ fn state_survives_reboot_and_power_off() -> Result<()> {
 }
 
 #[test]
-fn a_cut_of_power_is_mended_at_the_next_boot() -> Result<()> {
+fn a_power_cut_is_repaired_at_the_next_boot() -> Result<()> {
     let folder = folder("cut")?;
     let disk = folder.join("state.img");
     drive::blank(&disk, 1024)?;
@@ -70,7 +71,7 @@ fn a_cut_of_power_is_mended_at_the_next_boot() -> Result<()> {
 }
 
 #[test]
-fn the_power_button_ends_the_machine_cleanly() -> Result<()> {
+fn the_power_button_shuts_the_machine_down_cleanly() -> Result<()> {
     let folder = folder("button")?;
     let disk = folder.join("state.img");
     drive::blank(&disk, 1024)?;

@@ -100,7 +100,8 @@ fn what_a_boot_reads(folder: &Path, disk: &Path) -> Result<Vec<u8>> {
     // Files that cannot be read are missing in the hash.
     all("::", &files)?;
     let script = format!(
-        "cd \"$0\" && if ! grep -rqIF {NEXT} --exclude-dir={NEXT} .; then rm -rf boot/{NEXT}; fi && \
+        "cd \"$0\" && \
+         if ! grep -rqIF {NEXT} --exclude-dir={NEXT} .; then rm -rf boot/{NEXT}; fi && \
          head -c 65536 \"$1\" && head -c 1049088 \"$1\" | tail -c 512 && \
          find . | sort && find . -type f -print0 | sort -z | xargs -0 cat"
     );

@@ -48,7 +48,8 @@ fn containers_of_the_user_live_on_while_dockerd_is_replaced() -> Result<()> {
     machine.expect_login()?;
     machine.expect_docker()?;
     machine.run(
-        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && tar -C /tmp/r -c . | docker import - hello
+        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && \
+         tar -C /tmp/r -c . | docker import - hello
          docker run -d --name stays hello /bin/busybox sleep 1000",
     )?;
     let before = machine.run("docker inspect --format '{{.State.Pid}}' stays")?;
@@ -60,7 +61,10 @@ fn containers_of_the_user_live_on_while_dockerd_is_replaced() -> Result<()> {
 
 /// `name pid`, a line for each system container.
 fn pids(machine: &Machine) -> Result<String> {
-    machine.run("sudo system-docker inspect --format '{{.Name}} {{.State.Pid}}' $(sudo system-docker ps -q) | tr -d / | sort")
+    machine.run(
+        "sudo system-docker inspect --format '{{.Name}} {{.State.Pid}}' \
+         $(sudo system-docker ps -q) | tr -d / | sort",
+    )
 }
 
 fn sshd_comes_back(machine: &mut Machine) -> Result<()> {

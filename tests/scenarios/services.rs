@@ -25,7 +25,9 @@ services:
   web:
     image: ${REGISTRY}/team/web:1
     pull_policy: always
-    command: ["/bin/busybox", "sh", "-c", "/bin/busybox wget -qO /greeting http://warehouse/greeting && exec /bin/busybox httpd -f -p 80 -h /"]
+    command: ["/bin/busybox", "sh", "-c",
+              "/bin/busybox wget -qO /greeting http://warehouse/greeting &&
+              exec /bin/busybox httpd -f -p 80 -h /"]
     depends_on:
       store: {condition: service_healthy}
       setup: {condition: service_completed_successfully}
@@ -61,7 +63,8 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     let registry = servers::registry(&folder)?;
     let host = format!("10.0.2.2:{}", registry.port);
     let config = format!(
-        "rancher:\n  system_docker: {{insecure_registry: [\"{host}\"]}}\n  environment: {{REGISTRY: \"{host}\"}}\n"
+        "rancher:\n  system_docker: {{insecure_registry: [\"{host}\"]}}\n  \
+         environment: {{REGISTRY: \"{host}\"}}\n"
     );
     let mut machine = super::with_config(&folder, &config, Options::default())?;
     machine.expect_login()?;
@@ -88,11 +91,14 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     machine.expect_console("orphan: not started: broken has failed")?;
     machine.run("sudo system-docker exec store touch /data/ready")?;
     machine.expect("wget -T 5 -qO- http://10.77.0.1:8077/greeting | grep -qx hello")?;
-    let shown = machine.run("sudo system-docker inspect -f '{{.Config.Image}} {{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}' web")?;
+    let shown = machine.run(
+        "sudo system-docker inspect -f '{{.Config.Image}} \
+         {{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}' web",
+    )?;
     assert_eq!(shown, format!("{host}/team/web:1 system_inner"));
-    a_newer_image_is_tried_before_it_counts(&mut machine, &host)?;
+    a_newer_image_is_tried_before_it_takes_effect(&mut machine, &host)?;
     files_come_from_a_repository_and_by_url(&mut machine, &folder)?;
-    a_change_makes_only_what_changed_anew(&mut machine)
+    a_change_recreates_only_what_changed(&mut machine)
 }
 
 /// The firmware reports Hyper-V: its tools are included from the repository that has them.
@@ -101,7 +107,8 @@ fn a_hypervisor_gets_its_tools() -> Result<()> {
     let folder = folder("hypervisor")?;
     let content = folder.join("www");
     fs::create_dir_all(content.join("h"))?;
-    let tools = "hyperv-vm-tools: {image: corral/os-base, command: sleep 1000, net: none, labels: {io.rancher.os.scope: system}}\n";
+    let tools = "hyperv-vm-tools: {image: corral/os-base, command: sleep 1000, net: none, \
+                 labels: {io.rancher.os.scope: system}}\n";
     fs::write(content.join("h/hyperv-vm-tools.yml"), tools)?;
     let web = servers::web(&folder, &content)?;
     let config =
@@ -121,7 +128,8 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
     // In the format of RancherOS's repository.
     fs::write(
         content.join("n/nap.yml"),
-        "nap:\n  image: corral/os-base\n  command: sleep 1000\n  net: host\n  labels: [io.rancher.os.scope=system]\n",
+        "nap:\n  image: corral/os-base\n  command: sleep 1000\n  net: host\n  \
+         labels: [io.rancher.os.scope=system]\n",
     )?;
     let compose =
         "services: {doze: {image: corral/os-base, command: sleep 1000, network_mode: none}}\n";
@@ -129,20 +137,21 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
     let web = servers::web(folder, &content)?;
     let url = format!("http://10.0.2.2:{}", web.port);
     let config = format!(
-        "rancher:\n  repositories: {{mine: {{url: {url}}}}}\n  services_include: {{nap: true, nobody: true}}\n"
+        "rancher:\n  repositories: {{mine: {{url: {url}}}}}\n  \
+         services_include: {{nap: true, missing: true}}\n"
     );
     let apply = |config: &str| {
         format!("printf '{config}' > /tmp/more.yml && sudo ros config apply /tmp/more.yml")
     };
     machine.run(&apply(&config))?;
-    machine.expect_console("n/nobody.yml: there is nothing")?;
+    machine.expect_console("n/missing.yml: not found")?;
     let names = "sudo system-docker ps --format '{{.Names}}'";
     machine.expect(&format!("{names} | grep -qx nap"))?;
     machine.run(&apply(&format!("rancher: {{services_include: {{\"{url}/doze.yml\": true}}}}")))?;
     machine.expect(&format!("{names} | grep -qx doze"))?;
     drop(web);
     // Fetched files are kept: nothing is fetched again.
-    let other = "rancher: {services_include: {nobody: false}}";
+    let other = "rancher: {services_include: {missing: false}}";
     machine.run(&apply(other))?;
     machine.run(&format!("{names} | grep -qx nap && {names} | grep -qx doze")).map(drop)
 }
@@ -161,7 +170,7 @@ fn push_page(machine: &Machine, host: &str, file: &str, version: &str) -> Result
         .map(drop)
 }
 
-fn a_newer_image_is_tried_before_it_counts(machine: &mut Machine, host: &str) -> Result<()> {
+fn a_newer_image_is_tried_before_it_takes_effect(machine: &mut Machine, host: &str) -> Result<()> {
     let upgrade = "sudo ros service upgrade page 2>&1";
     let version = "sudo system-docker exec page /bin/busybox cat /good";
     machine.expect(&format!("{version} | grep -qx one"))?;
@@ -172,24 +181,25 @@ fn a_newer_image_is_tried_before_it_counts(machine: &mut Machine, host: &str) ->
         "{said}"
     );
     assert_eq!(machine.run(version)?, "two");
-    assert!(machine.run(upgrade)?.contains("is the newest there is"));
+    assert!(machine.run(upgrade)?.contains("is up to date"));
 
     push_page(machine, host, "bad", "three")?;
     let id = "sudo system-docker inspect -f '{{.Id}}' page";
     let before = machine.run(id)?;
     let said = machine.run(&format!("! {upgrade}"))?;
-    assert!(said.contains("page stays as it is") && said.contains("unhealthy"), "{said}");
+    assert!(said.contains("page is unchanged") && said.contains("unhealthy"), "{said}");
     assert_eq!(machine.run(id)?, before, "it was not touched");
 
     // A container that writes to a volume must stop before the new one starts, and is rolled back.
     let volumes = "s|networks: \\[inner\\]$|&\\n    volumes: [data:/data]|";
     machine.run(&format!(
-        "sudo sed -i '/team.page/,/restart/{{{volumes}}}' {FILE} && sudo ros config apply /tmp/apply.yml"
+        "sudo sed -i '/team.page/,/restart/{{{volumes}}}' {FILE} && \
+         sudo ros config apply /tmp/apply.yml"
     ))?;
     machine.expect(&format!("{id} | grep -vqx {before} && {version} | grep -qx two"))?;
     let said = machine.run(&format!("! {upgrade}"))?;
     assert!(
-        said.contains("writes to volumes") && said.contains("has its old image again"),
+        said.contains("writes to volumes") && said.contains("was rolled back to its old image"),
         "{said}"
     );
     assert_eq!(machine.run(version)?, "two");
@@ -198,12 +208,13 @@ fn a_newer_image_is_tried_before_it_counts(machine: &mut Machine, host: &str) ->
     Ok(())
 }
 
-fn a_change_makes_only_what_changed_anew(machine: &mut Machine) -> Result<()> {
+fn a_change_recreates_only_what_changed(machine: &mut Machine) -> Result<()> {
     let id =
         |name: &str| machine.run(&format!("sudo system-docker inspect -f '{{{{.Id}}}}' {name}"));
     let (web, setup) = (id("web")?, id("setup")?);
     machine.run(&format!(
-        "sudo sed -i 's/GREETING:-hello/GREETING:-good day/' {FILE} && sudo ros config apply /tmp/apply.yml"
+        "sudo sed -i 's/GREETING:-hello/GREETING:-good day/' {FILE} && \
+         sudo ros config apply /tmp/apply.yml"
     ))?;
     machine.expect(&format!(
         "sudo system-docker inspect -f '{{{{.Id}}}}' setup | grep -vqx {setup}"

@@ -7,27 +7,29 @@ use vmtest::folder;
 use vmtest::{Machine, Network, Options, servers, shell};
 
 #[test]
-fn a_url_is_fetched_while_a_dead_source_holds_nobody_up() -> Result<()> {
+fn a_url_is_fetched_while_a_dead_source_delays_no_login() -> Result<()> {
     let folder = folder("url")?;
     let content = folder.join("www");
     fs::create_dir_all(&content)?;
     fs::write(
         content.join("user-data"),
         "#cloud-config\nhostname: from-url\nwrite_files: [{path: /etc/from-url, content: here}]\n\
-         runcmd: [touch /run/from-url]\nrancher: {log: true, sysctl: {kernel.domainname: from-url}}\n",
+         runcmd: [touch /run/from-url]\n\
+         rancher: {log: true, sysctl: {kernel.domainname: from-url}}\n",
     )?;
     let web = servers::web(&folder, &content)?;
     let dead = servers::free_port()?;
     let sources = format!(
-        "hostname: local\nrancher:\n  cloud_init:\n    timeout: 25\n    datasources:\n      - configdrive\n      \
-         - ec2:http://10.0.2.2:{dead}\n      - url:http://10.0.2.2:{}/user-data\n",
+        "hostname: local\nrancher:\n  cloud_init:\n    timeout: 25\n    datasources:\n      \
+         - configdrive\n      - ec2:http://10.0.2.2:{dead}\n      \
+         - url:http://10.0.2.2:{}/user-data\n",
         web.port
     );
     let mut machine = super::with_config(&folder, &sources, Options::default())?;
     machine.expect_login()?;
     // The user is logged in while the machine still waits for the dead source: the console reports
     // it.
-    machine.expect_console("cloud-init: asking ec2:http://10.0.2.2:")?;
+    machine.expect_console("cloud-init: querying ec2:http://10.0.2.2:")?;
     assert_eq!(machine.run("hostname")?, "local");
     machine.expect_console("cloud-init: waiting for ec2:http://10.0.2.2:")?;
     machine.expect("[ $(hostname) = from-url ] && test -e /run/from-url")?;
@@ -42,20 +44,21 @@ fn a_url_is_fetched_while_a_dead_source_holds_nobody_up() -> Result<()> {
 /// moto (Python) answers at Amazon's own address. The machine reaches it in the network that DHCP
 /// gives, and uses IMDSv2.
 #[test]
-fn ec2_is_asked_at_its_own_address() -> Result<()> {
+fn ec2_is_queried_at_its_own_address() -> Result<()> {
     let folder = folder("ec2")?;
     let moto = servers::moto(&folder)?;
     let relay = servers::relay(&folder, moto.port)?;
     let network = Network::Metadata(relay);
     let key = shell::make_key(&folder)?;
     let append = format!(
-        "rancher.cloud_init.datasources=[ec2] rancher.cloud_init.timeout=15 cc.ssh_authorized_keys=\"[{key}]\""
+        "rancher.cloud_init.datasources=[ec2] rancher.cloud_init.timeout=15 \
+         cc.ssh_authorized_keys=\"[{key}]\""
     );
     let mut machine = Machine::start(&folder, Options { network, append, ..Options::default() })?;
     machine.expect_login()?;
     machine.expect("[ $(hostname) = moto-instance.ec2.internal ]")?;
     let log = fs::read_to_string(folder.join("moto.log"))?;
-    assert!(log.contains("PUT /latest/api/token"), "no token was asked for:\n{log}");
+    assert!(log.contains("PUT /latest/api/token"), "no token was requested:\n{log}");
     let metadata = machine.run("sudo cat /var/lib/rancher/conf/metadata")?;
     assert!(metadata.contains("198.51.100.1"), "{metadata}");
     machine.check_alarms()
@@ -64,12 +67,12 @@ fn ec2_is_asked_at_its_own_address() -> Result<()> {
 #[test]
 fn without_network_a_url_costs_nothing_but_its_deadline() -> Result<()> {
     let folder = folder("url-no-nic")?;
-    let append =
-        "rancher.autologin=ttyS0 rancher.cloud_init.timeout=10 cloud-config-url=http://10.0.2.2/never"
-            .to_owned();
-    let mut machine = Machine::start(&folder, Options { nics: 0, append, ..Options::default() })?;
+    let append = "rancher.autologin=ttyS0 rancher.cloud_init.timeout=10 \
+                  cloud-config-url=http://10.0.2.2/never";
+    let options = Options { nics: 0, append: append.to_owned(), ..Options::default() };
+    let mut machine = Machine::start(&folder, options)?;
     machine.expect_console("[rancher@rancher ~]$")?;
-    machine.expect_console("no data source had anything; going on with what is known")?;
+    machine.expect_console("no data source has data; continuing with what is known")?;
     machine.expect_console("corral: started")?;
     machine.check_alarms()
 }

@@ -132,11 +132,14 @@ fn the_state_grows_with_its_disk() -> Result<()> {
 }
 
 #[test]
-fn a_reset_keeps_what_it_is_told_to() -> Result<()> {
+fn a_reset_keeps_what_its_keep_flag_names() -> Result<()> {
     let folder = folder("reset")?;
     let mut machine = super::with_config(&folder, "hostname: installed\n", with_state(&folder)?)?;
     machine.expect_login()?;
-    machine.run("echo mine > /home/rancher/data; sudo mkdir -p /opt/app; sudo ros config set rancher.environment.MINE kept")?;
+    machine.run(
+        "echo mine > /home/rancher/data; sudo mkdir -p /opt/app; \
+         sudo ros config set rancher.environment.MINE kept",
+    )?;
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
     let _ = machine.run("sudo ros reset --keep config -f");
     machine.expect_next_boot(&boot_id)?;

@@ -18,13 +18,19 @@ fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {
     machine.expect_alarms();
     machine.expect_login()?;
     // An image of one static program, by import: nothing is pulled.
-    machine.run("tar -C / -cf /tmp/i.tar bin/busybox usr/bin/busybox && sudo system-docker import -c 'CMD [\"/bin/busybox\",\"sh\"]' /tmp/i.tar tiny")?;
+    machine.run(
+        "tar -C / -cf /tmp/i.tar bin/busybox usr/bin/busybox && \
+         sudo system-docker import -c 'CMD [\"/bin/busybox\",\"sh\"]' /tmp/i.tar tiny",
+    )?;
     limits_hold(&machine)?;
     devices_are_closed(&machine)?;
     ports_are_published(&machine)?;
     pid_1_is_replaced(&machine)?;
     without_processes_pid_1_waits(&mut machine)?;
-    machine.run("sudo system-docker run -d --name kept --restart always -v data:/data tiny /bin/busybox sh -c 'echo $(date +%s) >> /data/starts; exec /bin/busybox sleep 100000'")?;
+    machine.run(
+        "sudo system-docker run -d --name kept --restart always -v data:/data tiny /bin/busybox \
+         sh -c 'echo $(date +%s) >> /data/starts; exec /bin/busybox sleep 100000'",
+    )?;
     machine.run("sudo system-docker create --name waiting tiny /bin/busybox true")?;
     let first_boot = machine.run("cat /proc/sys/kernel/random/boot_id")?;
     // The connection is lost with the machine: the result of ssh means nothing.
@@ -44,28 +50,43 @@ fn limits_hold(machine: &Machine) -> Result<()> {
          'cd /sys/fs/cgroup && /bin/busybox cat memory.max pids.max cpu.max'",
     )?;
     assert_eq!(limits, "67108864\n50\n50000 100000");
-    machine.run("sudo system-docker run -d --name greedy -m 16m tiny /bin/busybox sh -c 'exec /bin/busybox dd if=/dev/zero of=/dev/null bs=64M'")?;
+    machine.run(
+        "sudo system-docker run -d --name greedy -m 16m tiny /bin/busybox \
+         sh -c 'exec /bin/busybox dd if=/dev/zero of=/dev/null bs=64M'",
+    )?;
     machine.run("sudo system-docker wait greedy")?;
-    let state = machine.run("sudo system-docker inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' greedy; sudo system-docker rm greedy >/dev/null")?;
+    let state = machine.run(
+        "sudo system-docker inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' greedy; \
+         sudo system-docker rm greedy >/dev/null",
+    )?;
     assert_eq!(state, "true 137");
-    let told = machine.run("sudo system-docker run -d --name upd tiny /bin/busybox sleep 1000 >/dev/null; sudo system-docker update -m 32m --memory-swap 64m upd >/dev/null; sudo system-docker exec upd /bin/busybox cat /sys/fs/cgroup/memory.max; sudo system-docker rm -f upd >/dev/null")?;
-    assert_eq!(told, "33554432");
+    let limit = machine.run(
+        "sudo system-docker run -d --name upd tiny /bin/busybox sleep 1000 >/dev/null; \
+         sudo system-docker update -m 32m --memory-swap 64m upd >/dev/null; \
+         sudo system-docker exec upd /bin/busybox cat /sys/fs/cgroup/memory.max; \
+         sudo system-docker rm -f upd >/dev/null",
+    )?;
+    assert_eq!(limit, "33554432");
     Ok(())
 }
 
 /// A device node that a container makes cannot be opened; the default seccomp profile is active.
 fn devices_are_closed(machine: &Machine) -> Result<()> {
-    let told = machine.run(
+    let shown = machine.run(
         "sudo system-docker run --rm tiny /bin/busybox sh -c \
-         '/bin/busybox mknod /t c 4 64 && /bin/busybox head -c1 /t 2>&1; /bin/busybox grep Seccomp: /proc/self/status; \
+         '/bin/busybox mknod /t c 4 64 && /bin/busybox head -c1 /t 2>&1; \
+          /bin/busybox grep Seccomp: /proc/self/status; \
           /bin/busybox unshare -U /bin/busybox true 2>&1' || true",
     )?;
-    assert!(told.contains("Operation not permitted") && told.contains("Seccomp:\t2"), "{told}");
+    assert!(shown.contains("Operation not permitted") && shown.contains("Seccomp:\t2"), "{shown}");
     Ok(())
 }
 
 fn ports_are_published(machine: &Machine) -> Result<()> {
-    machine.run("sudo system-docker run -d --name web -p 8099:80 tiny /bin/busybox sh -c '/bin/busybox mkdir /w; echo hello > /w/x; exec /bin/busybox httpd -f -h /w'")?;
+    machine.run(
+        "sudo system-docker run -d --name web -p 8099:80 tiny /bin/busybox \
+         sh -c '/bin/busybox mkdir /w; echo hello > /w/x; exec /bin/busybox httpd -f -h /w'",
+    )?;
     let address =
         machine.run("ip -4 -o addr show dev eth0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'")?;
     assert_eq!(machine.run(&format!("wget -T 10 -qO- http://{address}:8099/x"))?, "hello");
@@ -87,7 +108,7 @@ fn pid_1_is_replaced(machine: &Machine) -> Result<()> {
     assert_eq!(
         machine.run("sudo system-docker ps -q --no-trunc | sort")?,
         before,
-        "no container was lost or made anew"
+        "no container was lost or recreated"
     );
     machine.run("sudo system-docker restart -t 1 ntp")?;
     Ok(())
@@ -99,14 +120,15 @@ fn without_processes_pid_1_waits(machine: &mut Machine) -> Result<()> {
     machine.run(
         "cat > /tmp/narrow <<'END'
 limit=/proc/sys/kernel/threads-max
-exec 3<>/tmp/nobody-writes
+exec 3<>/tmp/no-writer
 echo 20 > $limit
 kill -9 $1
 read -t 3 nothing <&3
 echo $2 > $limit
 END
-         mkfifo /tmp/nobody-writes
-         sudo sh /tmp/narrow $(sudo system-docker inspect -f '{{.State.Pid}}' ntp) $(cat /proc/sys/kernel/threads-max)",
+         mkfifo /tmp/no-writer
+         sudo sh /tmp/narrow $(sudo system-docker inspect -f '{{.State.Pid}}' ntp) \
+           $(cat /proc/sys/kernel/threads-max)",
     )?;
     machine.expect_console("ntp: starting a helper: ")?;
     machine.expect("[ \"$(sudo system-docker inspect -f '{{.State.Status}}' ntp)\" = running ]")

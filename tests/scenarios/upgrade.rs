@@ -92,7 +92,7 @@ fn an_upgrade_from_a_registry_proves_itself_on_uefi() -> Result<()> {
     let list = machine.run("sudo ros os list")?;
     assert!(list.contains(&format!("{image} remote latest")), "{list}");
     let staged = machine.run("sudo ros os upgrade --stage")?;
-    assert!(staged.contains("version 0.9.0 is here and whole"), "{staged}");
+    assert!(staged.contains("version 0.9.0 is staged and intact"), "{staged}");
     let passed: u64 = fs::read_to_string(folder.join("passed"))?.parse()?;
     let size = fs::metadata(release("next")?)?.len();
     assert!(passed > 160_000_000 && passed < size + size / 8, "{passed} bytes came for {size}");
@@ -130,7 +130,7 @@ fn kexec_restarts_and_upgrades() -> Result<()> {
     machine.expect_next_boot(&boot_id)?;
     assert!(version(&machine)?.starts_with("v0.1.0"));
     assert!(machine.run("sudo ros os list")?.contains("0.9.0 local default\n"), "only for once");
-    assert_eq!(menus(&machine), before, "the firmware was not asked");
+    assert_eq!(menus(&machine), before, "the firmware did not run");
     machine.check_alarms()
 }
 
@@ -198,7 +198,7 @@ fn fall_back(name: &str, seconds: u32, releases: &[Failing]) -> Result<()> {
 }
 
 #[test]
-fn a_release_that_nobody_vouches_for_is_refused() -> Result<()> {
+fn a_release_signed_by_an_unknown_key_is_refused() -> Result<()> {
     let folder = folder("upgrade-stranger")?;
     let disk = installed(&folder)?;
     let mut machine = start(&folder, &disk, "stranger", false)?;

@@ -400,7 +400,8 @@ impl Machine {
         }
         let (port, key) = (self.login.port, self.login.folder.join("key"));
         format!(
-            "log in by `ssh -p {port} -i {} {}@127.0.0.1`, see its console in {}, switch it off by `kill {processes}`",
+            "log in: `ssh -p {port} -i {} {}@127.0.0.1`; its console: {}; \
+             power it off: `kill {processes}`",
             key.display(),
             self.login.user,
             self.folder.join("console.log").display()

@@ -150,7 +150,7 @@ impl Sandbox {
             }
             if Instant::now() > deadline {
                 bail!(
-                    "in vain: {:#}",
+                    "timed out: {:#}",
                     last.map_or_else(|error| error, |_| anyhow::anyhow!("nothing"))
                 );
             }
@@ -167,7 +167,7 @@ impl Sandbox {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("docker {arguments} never says {text:?}; the last time: {last}");
+                bail!("docker {arguments} never printed {text:?}; its last output: {last}");
             }
             std::thread::park_timeout(Duration::from_millis(50));
         }
@@ -176,7 +176,7 @@ impl Sandbox {
     /// Waits until the engine has exited by itself.
     pub fn expect_end(&mut self) -> Result<()> {
         let status = wait(&mut self.engine.outer, TIMEOUT)?;
-        status.map(drop).context("the engine does not end")
+        status.map(drop).context("the engine does not exit")
     }
 
     /// Waits until the engine answers.
@@ -199,8 +199,11 @@ impl Sandbox {
         let archive = self.folder.join("busybox.tar");
         self.run(&format!(
             "set -e; r={}/root; mkdir -p $r/bin $r/etc $r/tmp $r/srv; cp {}/busybox $r/bin/busybox
-             for name in $($r/bin/busybox --list); do [ -e $r/bin/$name ] || ln -s busybox $r/bin/$name; done
-             printf 'root:x:0:0::/root:/bin/sh\\nann:x:1000:1000::/home/ann:/bin/sh\\n' > $r/etc/passwd
+             for name in $($r/bin/busybox --list); do
+               [ -e $r/bin/$name ] || ln -s busybox $r/bin/$name
+             done
+             printf 'root:x:0:0::/root:/bin/sh\\nann:x:1000:1000::/home/ann:/bin/sh\\n' \
+               > $r/etc/passwd
              printf 'root:x:0:\\nann:x:1000:\\n' > $r/etc/group
              tar -C $r --owner=0 --group=0 -cf {} .",
             self.folder.display(),

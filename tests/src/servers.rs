@@ -75,11 +75,13 @@ pub fn nfs(folder: &Path, export: &Path) -> Result<Server> {
     let recovery = folder.join("nfs-recovery");
     fs::create_dir_all(&recovery)?;
     let text = format!(
-        "NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = {port}; Bind_addr = 127.0.0.1; Enable_NLM = false; \
-           Enable_RQUOTA = false; allow_set_io_flusher_fail = true; Plugins_Dir = \"{plugins}\"; }}\n\
-         NFSV4 {{ Grace_Period = 5; Graceless = true; RecoveryBackend = fs; RecoveryRoot = \"{}\"; }}\n\
-         EXPORT {{ Export_Id = 1; Path = \"{}\"; Pseudo = \"/export\"; Access_Type = RW; Squash = None; \
-           SecType = sys; FSAL {{ Name = VFS; }} }}\n",
+        "NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = {port}; Bind_addr = 127.0.0.1; \
+           Enable_NLM = false; Enable_RQUOTA = false; allow_set_io_flusher_fail = true; \
+           Plugins_Dir = \"{plugins}\"; }}\n\
+         NFSV4 {{ Grace_Period = 5; Graceless = true; RecoveryBackend = fs; \
+           RecoveryRoot = \"{}\"; }}\n\
+         EXPORT {{ Export_Id = 1; Path = \"{}\"; Pseudo = \"/export\"; Access_Type = RW; \
+           Squash = None; SecType = sys; FSAL {{ Name = VFS; }} }}\n",
         recovery.display(),
         export.display()
     );
@@ -106,7 +108,8 @@ pub fn registry(folder: &Path) -> Result<Server> {
     let port = free_port()?;
     let config = folder.join("registry.yml");
     let text = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+         http: {{addr: 127.0.0.1:{port}}}\n",
         folder.join("registry").display()
     );
     fs::write(&config, text)?;

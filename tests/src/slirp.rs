@@ -80,7 +80,8 @@ impl Slirp {
     /// Forwards a port of loopback to one of the machine.
     pub(crate) fn forward(&self, ours: u16, theirs: u16) -> Result<()> {
         let request = format!(
-            r#"{{"execute": "add_hostfwd", "arguments": {{"proto": "tcp", "host_addr": "127.0.0.1", "host_port": {ours},
+            r#"{{"execute": "add_hostfwd",
+               "arguments": {{"proto": "tcp", "host_addr": "127.0.0.1", "host_port": {ours},
                "guest_addr": "{}", "guest_port": {theirs}}}}}"#,
             self.guest
         );

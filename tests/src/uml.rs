@@ -170,8 +170,8 @@ fn has_room_for(mebibytes: u32) -> Result<()> {
     let room = (data.f_blocks * data.f_frsize) >> 20;
     ensure!(
         room >= u64::from(mebibytes),
-        "{} has {room} MiB, the machine's memory of {mebibytes} MiB does not fit: enlarge it (docker run --shm-size=4g), \
-         or set TMPDIR to a larger folder",
+        "{} has {room} MiB, the machine's memory of {mebibytes} MiB does not fit: \
+         enlarge it (docker run --shm-size=4g), or set TMPDIR to a larger folder",
         folder.display()
     );
     Ok(())

@@ -71,6 +71,16 @@ pub(crate) fn search_unused() -> Result<Command> {
     Ok(machete)
 }
 
+/// Reads the lock file of the programs for libFuzzer, a workspace of its own that no other check
+/// builds; an error if it does not fit the manifests.
+pub(crate) fn read_lock_of_fuzzers() -> Command {
+    let mut metadata = sh::cargo();
+    metadata.args(["metadata", "--locked", "--quiet", "--format-version", "1", "--manifest-path"]);
+    metadata.arg(paths::root().join("fuzz/libfuzzer/Cargo.toml"));
+    metadata.stdout(std::process::Stdio::null());
+    metadata
+}
+
 /// The program, built if it is not there.
 fn install(tool: &Tool) -> Result<PathBuf> {
     let Tool { name, version } = *tool;

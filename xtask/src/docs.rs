@@ -69,7 +69,10 @@ impl Table {
 
 /// The table of services: what each may do, sees and shares, and why.
 fn services() -> Result<String> {
-    let mut table = "| service | capabilities | network, namespaces | mounts and devices | why |\n|---|---|---|---|---|\n".to_owned();
+    let mut table = String::from(
+        "| service | capabilities | network, namespaces | mounts and devices | why |\n\
+         |---|---|---|---|---|\n",
+    );
     let folder = paths::root().join("images");
     let os: serde_json::Value = yaml::from_str(&fs::read_to_string(folder.join("os.yml"))?)?;
     for name in os["services"].as_array().into_iter().flatten().filter_map(|name| name.as_str()) {

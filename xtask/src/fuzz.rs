@@ -10,8 +10,10 @@ use std::process::Command;
 
 /// What makes a program one for libFuzzer: counters at every edge, and comparisons reported.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-                     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-                     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions";
+                     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+                     -Cllvm-args=-sanitizer-coverage-pc-table \
+                     -Cllvm-args=-sanitizer-coverage-trace-compares \
+                     -Ccodegen-units=1 -Cdebug-assertions";
 const HOST: &str = "x86_64-unknown-linux-gnu";
 const PROGRAM: &str = "corral-libfuzzer";
 /// Bytes of the longest input: the start of a disk in which every superblock lies.

@@ -31,7 +31,8 @@ pub(crate) const MODULES: [&str; 4] = ["ldlinux.c32", "menu.c32", "libutil.c32",
 pub(crate) const MODULES_FOLDER: &str = "usr/lib/syslinux/modules/bios";
 
 /// Kernel parameters of the ISO: automatic login on both consoles, no state disk.
-const APPEND: &str = "console=tty1 console=ttyS0 rancher.autologin=tty1 rancher.autologin=ttyS0 printk.devkmsg=on panic=10 quiet";
+const APPEND: &str = "console=tty1 console=ttyS0 rancher.autologin=tty1 rancher.autologin=ttyS0 \
+                      printk.devkmsg=on panic=10 quiet";
 const DEBUG: &str = " rancher.debug=true loglevel=7";
 const RECOVERY: &str = " rancher.recovery=true";
 
@@ -131,7 +132,8 @@ fn write_efi_image(
     for (number, (suffix, title, more)) in variants().into_iter().enumerate() {
         let version = &release.version;
         let text = format!(
-            "title Corral {version}{title}\nsort-key corral-{number}\nlinux /boot/{version}/vmlinuz\ninitrd /boot/{version}/initrd\noptions {}{more}\n",
+            "title Corral {version}{title}\nsort-key corral-{number}\n\
+             linux /boot/{version}/vmlinuz\ninitrd /boot/{version}/initrd\noptions {}{more}\n",
             append(version)
         );
         fs::write(content.join(format!("loader/entries/corral-{version}{suffix}.conf")), text)?;
@@ -260,12 +262,15 @@ fn variants() -> [(&'static str, &'static str, &'static str); 3] {
 fn menu(version: &str) -> String {
     let entry = |(suffix, title, more): (&str, &str, &str)| {
         format!(
-            "LABEL corral{suffix}\n  MENU LABEL Corral {version}{title}\n  KERNEL /boot/{version}/vmlinuz\n  INITRD /boot/{version}/initrd\n  APPEND {}{more}\n",
+            "LABEL corral{suffix}\n  MENU LABEL Corral {version}{title}\n  \
+             KERNEL /boot/{version}/vmlinuz\n  INITRD /boot/{version}/initrd\n  \
+             APPEND {}{more}\n",
             append(version)
         )
     };
     format!(
-        "SERIAL 0 115200\nUI menu.c32\nMENU TITLE Corral\nTIMEOUT 30\nPROMPT 0\nDEFAULT corral\n{}LABEL next\n  MENU LABEL Boot next BIOS option\n  LOCALBOOT -1\n",
+        "SERIAL 0 115200\nUI menu.c32\nMENU TITLE Corral\nTIMEOUT 30\nPROMPT 0\nDEFAULT corral\n\
+         {}LABEL next\n  MENU LABEL Boot next BIOS option\n  LOCALBOOT -1\n",
         variants().map(entry).concat()
     )
 }

@@ -36,11 +36,13 @@ const FILES: [(&str, &str); 6] = [
     ("etc/containers/registries.conf", "unqualified-search-registries = []\n"),
     (
         "etc/containers/containers.conf",
-        "[containers]\nlog_driver = \"k8s-file\"\ndefault_ulimits = []\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nruntime = \"crun\"\n",
+        "[containers]\nlog_driver = \"k8s-file\"\ndefault_ulimits = []\n\
+         [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nruntime = \"crun\"\n",
     ),
     (
         "etc/containers/storage.conf",
-        "[storage]\ndriver = \"overlay\"\ngraphroot = \"/work/podman\"\nrunroot = \"/run/podman\"\n",
+        "[storage]\ndriver = \"overlay\"\ngraphroot = \"/work/podman\"\n\
+         runroot = \"/run/podman\"\n",
     ),
 ];
 

@@ -135,12 +135,14 @@ fn greet(machine: &Machine, folder: &Path, options: &Options) {
         false => format!("{:?}", machine.accelerator),
     };
     eprintln!(
-        "\nbooting ({emulator}, {} MiB); the console is this terminal, user rancher is logged in by itself",
+        "\nbooting ({emulator}, {} MiB); the console is this terminal, user rancher is \
+         logged in by itself",
         machine.memory
     );
     if options.cloud_config.is_some() {
         eprintln!(
-            "  log in:   ssh -p {ssh_port} rancher@127.0.0.1          (with a key of your cloud-config)"
+            "  log in:   ssh -p {ssh_port} rancher@127.0.0.1          \
+             (with a key of your cloud-config)"
         );
     } else {
         eprintln!(

@@ -31,7 +31,12 @@ pub(crate) struct Options {
     #[arg(long)]
     release_image: bool,
     /// Run each story so many times
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     times: u32,
     /// Keep the machines running that a story ends with, also where it fails, and print how to log
     /// in

@@ -173,8 +173,8 @@ fn crate_roots() -> Vec<PathBuf> {
 /// Words, the lengths of lines, functions and subjects of commits, and dependencies that no package
 /// takes.
 fn check_texts(documents: &[Text], code: &[Text], found: &mut Vec<String>) -> Result<()> {
-    found.extend(hits::judge(&words::hits(documents, code), "words::TO_DO", &words::TO_DO));
-    found.extend(hits::judge(&lines::hits(documents, code), "lines::TO_DO", &lines::TO_DO));
+    let hits = words::hits(documents, code).into_iter().chain(lines::hits(documents, code));
+    found.extend(hits.map(|hit| hit.shown()));
     found.extend(functions::check(code));
     found.extend(commits::check());
     let manifests = ARROWS.map(|(folder, ..)| paths::root().join(folder).join("Cargo.toml"));

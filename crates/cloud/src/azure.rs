@@ -70,16 +70,17 @@ fn report_ready(http: &Http) -> Result<()> {
 
 /// The report that answers a goal state.
 pub fn parse_goal_state(goal_state: &str) -> Result<String> {
-    let document = roxmltree::Document::parse(goal_state).context("the goal state is no XML")?;
+    let document = roxmltree::Document::parse(goal_state).context("the goal state is not XML")?;
     let text = |name: &str| {
         let node = document.descendants().find(|node| node.has_tag_name(name));
         let text = node.and_then(|node| node.text());
         text.map(escape).with_context(|| format!("the goal state has no {name}"))
     };
     Ok(format!(
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Health><GoalStateIncarnation>{}</GoalStateIncarnation><Container>\
-         <ContainerId>{}</ContainerId><RoleInstanceList><Role><InstanceId>{}</InstanceId><Health><State>Ready</State>\
-         </Health></Role></RoleInstanceList></Container></Health>",
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Health>\
+         <GoalStateIncarnation>{}</GoalStateIncarnation><Container><ContainerId>{}</ContainerId>\
+         <RoleInstanceList><Role><InstanceId>{}</InstanceId><Health><State>Ready</State></Health>\
+         </Role></RoleInstanceList></Container></Health>",
         text("Incarnation")?,
         text("ContainerId")?,
         text("InstanceId")?

@@ -57,7 +57,7 @@ impl Http {
         });
         let builder = Client::builder().connect_timeout(Duration::from_secs(5));
         let builder = builder.user_agent(concat!("corral/", env!("CARGO_PKG_VERSION")));
-        let client = adjust(builder).build().context("making an HTTP client")?;
+        let client = adjust(builder).build().context("creating an HTTP client")?;
         Ok(Http { client, deadline, attempts: u32::MAX })
     }
 
@@ -117,8 +117,8 @@ impl Http {
             let problem = match attempt(request().timeout(left.min(ATTEMPT))) {
                 Ok(Outcome::Document(bytes)) => return Ok(Some(bytes)),
                 Ok(Outcome::NotThere) => return Ok(None),
-                Ok(Outcome::Refused(status)) => bail!("{shown}: the server says {status}"),
-                Ok(Outcome::Busy(status)) => anyhow::anyhow!("{shown}: the server says {status}"),
+                Ok(Outcome::Refused(status)) => bail!("{shown}: HTTP status {status}"),
+                Ok(Outcome::Busy(status)) => anyhow::anyhow!("{shown}: HTTP status {status}"),
                 Err(error) => error.context(shown.clone()),
             };
             let left = self.deadline.saturating_duration_since(Instant::now());

@@ -88,7 +88,7 @@ fn conclude(sources: &[DataSource], answers: Vec<Option<Result<Option<InstanceDa
             Some(Ok(Some(found))) if !found.is_empty() => {
                 result.winner = result.winner.or(Some((source.clone(), found)));
             }
-            Some(Ok(_)) => result.failures.push(format!("{source}: nothing there")),
+            Some(Ok(_)) => result.failures.push(format!("{source}: nothing found")),
             Some(Err(error)) => result.failures.push(format!("{source}: {error:#}")),
             None => result.failures.push(format!("{source}: no answer in time")),
         }

@@ -111,7 +111,8 @@ fn texts(value: &Value, key: &str) -> Vec<String> {
     }
 }
 
-/// OpenStack's `network_data.json`. Cards only; bonds and VLANs of the provider are told in user-data.
+/// OpenStack's `network_data.json`. Cards only; bonds and VLANs of the provider are configured in
+/// user data.
 pub fn from_openstack(data: &Value) -> Option<Value> {
     let mut interfaces = Interfaces::default();
     for network in list(data, "networks") {
@@ -220,7 +221,8 @@ mod tests {
         });
         let v1 = json!({"version": 1, "config": [
             {"type": "physical", "name": "eth0", "mac_address": "AA:bb:cc:dd:ee:ff", "subnets": [
-                {"type": "static", "address": "192.168.1.5", "netmask": "255.255.255.0", "gateway": "192.168.1.1"}]},
+                {"type": "static", "address": "192.168.1.5", "netmask": "255.255.255.0",
+                    "gateway": "192.168.1.1"}]},
             {"type": "nameserver", "address": ["9.9.9.9"], "search": ["lan"]}]});
         let v2 = json!({"network": {"version": 2, "ethernets": {"id0": {
             "match": {"macaddress": "aa:bb:cc:dd:ee:ff"}, "addresses": ["192.168.1.5/24"],
@@ -234,8 +236,10 @@ mod tests {
     #[test]
     fn openstack_cards_go_by_their_mac() {
         let data = json!({
-            "links": [{"id": "tap1", "type": "ovs", "ethernet_mac_address": "fa:16:3e:00:00:01", "mtu": 1450}],
-            "networks": [{"link": "tap1", "type": "ipv4", "ip_address": "10.1.0.5", "netmask": "255.255.0.0",
+            "links": [{"id": "tap1", "type": "ovs", "ethernet_mac_address": "fa:16:3e:00:00:01",
+                "mtu": 1450}],
+            "networks": [{"link": "tap1", "type": "ipv4", "ip_address": "10.1.0.5",
+                "netmask": "255.255.0.0",
                 "routes": [{"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.1.0.1"}]}],
             "services": [{"type": "dns", "address": "10.1.0.2"}],
         });

@@ -12,7 +12,8 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     let Some(data) = http.get_json(&format!("{base}/metadata"), &[])? else { return Ok(None) };
     let user_data = http.get(&format!("{base}/userdata"));
     if let Some(url) = data["phone_home_url"].as_str() {
-        // The provider shows a machine as ready when it has called; it runs all the same if that fails.
+        // The provider shows a machine as ready when it has called; it runs all the same if that
+        // fails.
         let _ = http.post(url, &[("Content-Type", "application/json")], "{}");
     }
     let found = parse(&data);

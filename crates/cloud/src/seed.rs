@@ -46,7 +46,7 @@ pub fn read(folder: &Path) -> InstanceData {
     found
 }
 
-/// Reads a file with user-data.
+/// Reads a file with user data.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;

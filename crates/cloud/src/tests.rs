@@ -114,7 +114,8 @@ fn digitalocean_says_how_the_machine_is_connected() {
     assert_eq!(
         network["interfaces"]["mac=04:01:2a:0f:2a:01"],
         json!({"dhcp": false,
-            "addresses": ["104.131.20.105/18", "10.17.0.9/16", "2604:A880:0800:0010:0000:0000:017D:2001/64"],
+            "addresses": ["104.131.20.105/18", "10.17.0.9/16",
+                "2604:A880:0800:0010:0000:0000:017D:2001/64"],
             "gateway": "104.131.0.1", "gateway_ipv6": "2604:A880:0800:0010:0000:0000:0000:0001"})
     );
     assert_eq!(

@@ -55,9 +55,10 @@ pub fn parse_environment(text: &str) -> Result<(InstanceData, Option<String>)> {
     interpret(&mut |key| keys.get(key).cloned())
 }
 
-/// `<Property oe:key="guestinfo.hostname" oe:value="…"/>` of an OVF environment. One without a value is not set.
+/// `<Property oe:key="guestinfo.hostname" oe:value="…"/>` of an OVF environment. One without a
+/// value is not set.
 fn parse_ovf(text: &str) -> Result<BTreeMap<String, String>> {
-    let document = roxmltree::Document::parse(text).context("the OVF environment is no XML")?;
+    let document = roxmltree::Document::parse(text).context("the OVF environment is not XML")?;
     let attribute = |node: &roxmltree::Node<'_, '_>, name: &str| {
         let found = node.attributes().find(|attribute| attribute.name() == name);
         found.map(|attribute| attribute.value().to_owned())
@@ -83,7 +84,7 @@ fn interpret(get: Get<'_>) -> Result<(InstanceData, Option<String>)> {
     let user_data = match data {
         Some(data) => {
             let encoding = Encoding::parse(&name).with_context(|| {
-                format!("Unsupported encoding {name:?} in guestinfo.cloud-init.data.encoding")
+                format!("unsupported encoding {name:?} in guestinfo.cloud-init.data.encoding")
             })?;
             Some(
                 encoding
@@ -177,7 +178,11 @@ mod tests {
         assert_eq!(found.metadata.private_ipv4, "192.168.1.100");
         let expected = json!({
             "interfaces": {
-                "mac=00:0c:29:00:00:01": {"dhcp": false, "addresses": ["192.168.1.100/24"], "gateway": "192.168.1.1"},
+                "mac=00:0c:29:00:00:01": {
+                    "dhcp": false,
+                    "addresses": ["192.168.1.100/24"],
+                    "gateway": "192.168.1.1",
+                },
                 "eth1": {"dhcp": true, "addresses": []},
             },
             "dns": {"nameservers": ["8.8.8.8"], "search": []},
@@ -191,20 +196,23 @@ mod tests {
             [("cloud-init.config.data", "x"), ("cloud-init.data.encoding", "rot13")].into();
         let error =
             interpret(&mut |key| keys.get(key).map(|value| (*value).to_owned())).unwrap_err();
-        assert!(error.to_string().contains("Unsupported encoding \"rot13\""), "{error}");
+        assert!(error.to_string().contains("unsupported encoding \"rot13\""), "{error}");
     }
 
     #[test]
     fn an_ovf_environment_holds_the_same_keys() {
-        let text = r#"<?xml version="1.0"?><Environment xmlns="http://schemas.dmtf.org/ovf/environment/1"
+        let text = r#"<?xml version="1.0"?>
+            <Environment xmlns="http://schemas.dmtf.org/ovf/environment/1"
             xmlns:oe="http://schemas.dmtf.org/ovf/environment/1"><PropertySection>
-            <Property oe:key="guestinfo.hostname" oe:value="from-ovf"/><Property oe:key="other" oe:value="x"/>
-            <Property oe:key="guestinfo.cloud-init.config.data" oe:value=""/></PropertySection></Environment>"#;
+            <Property oe:key="guestinfo.hostname" oe:value="from-ovf"/>
+            <Property oe:key="other" oe:value="x"/>
+            <Property oe:key="guestinfo.cloud-init.config.data" oe:value=""/>
+            </PropertySection></Environment>"#;
         let keys = parse_ovf(text).unwrap();
         assert_eq!(keys["hostname"], "from-ovf");
         assert!(
             !keys.contains_key("cloud-init.config.data"),
-            "what nobody filled in does not stand before a URL"
+            "an empty property does not take precedence over a URL"
         );
         assert!(parse_ovf("{}").is_err());
     }

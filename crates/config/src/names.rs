@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} is no {what}: {why}")]
+#[error("{name:?} is not a {what}: {why}")]
 pub struct NameError {
     name: String,
     what: &'static str,
@@ -188,9 +188,10 @@ impl std::str::FromStr for DataSource {
             ("openstack", _) => Ok(DataSource::Service(Provider::OpenStack, argument)),
             ("packet" | "equinix", _) => Ok(DataSource::Service(Provider::Packet, argument)),
             ("azure" | "waagent", _) => Ok(DataSource::Service(Provider::Azure, argument)),
-            ("*", _) => refuse("* must stand alone in the list"),
+            ("*", _) => refuse("* must be the only entry of the list"),
             _ => refuse(
-                "known are configdrive, nocloud, file, url, cmdline, vmware, ec2, gce, digitalocean, openstack, packet, azure and *",
+                "supported: configdrive, nocloud, file, url, cmdline, vmware, ec2, gce, \
+                 digitalocean, openstack, packet, azure and *",
             ),
         }
     }

@@ -95,7 +95,10 @@ fn value(kind: &'static Type) -> BoxedStrategy<Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(300)
+    })]
 
     #[test]
     fn an_export_that_is_read_again_is_what_it_was(tree in value(&ROOT)) {

@@ -8,6 +8,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, EngineError> {
     let joined = tokio::task::spawn_blocking(work).await;
     joined.unwrap_or_else(|error| {
-        Err(EngineError::Failed(format!("a task of the engine ended: {error}")))
+        Err(EngineError::Failed(format!("an engine task ended early: {error}")))
     })
 }

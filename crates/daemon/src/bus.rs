@@ -47,7 +47,8 @@ impl Event {
     /// As a client gets it.
     pub(crate) fn to_json(&self) -> Value {
         let mut value = json!({
-            "Type": self.kind, "Action": self.action, "Actor": {"ID": self.id, "Attributes": self.attributes},
+            "Type": self.kind, "Action": self.action,
+            "Actor": {"ID": self.id, "Attributes": self.attributes},
             "scope": "local", "time": self.time / 1_000_000_000, "timeNano": self.time,
         });
         if self.kind == "container" {

@@ -42,6 +42,9 @@ impl Checks {
     pub(crate) fn to_json(&self, container: &Snapshot) -> Value {
         let known = self.with(&container.id, |check| (check.failures, check.results.clone()));
         let (failures, results) = known.unwrap_or_default();
-        json!({"Status": container.status.health.map_or("none", HealthState::word), "FailingStreak": failures, "Log": results})
+        json!({
+            "Status": container.status.health.map_or("none", HealthState::word),
+            "FailingStreak": failures, "Log": results,
+        })
     }
 }

@@ -88,8 +88,9 @@ fn launch(shared: &Shared, id: &str, exec: &Exec) -> Result<(Streams, String), E
         Request::Exec { container: exec.container.clone(), spec: Box::new(exec.spec.clone()) };
     let (delivery, streams) = if exec.spec.tty {
         let (reply, mut descriptors) = shared.client.call_with(request, &[])?;
-        let master =
-            descriptors.pop().ok_or_else(|| EngineError::Failed("no terminal came".to_owned()))?;
+        let master = descriptors
+            .pop()
+            .ok_or_else(|| EngineError::Failed("no terminal received".to_owned()))?;
         let copy =
             |fd: &OwnedFd| fd.try_clone().map_err(|error| EngineError::Failed(error.to_string()));
         shared.execs.with(id, |exec| exec.terminal = copy(&master).ok().map(Arc::new))?;

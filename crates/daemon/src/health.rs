@@ -54,7 +54,8 @@ async fn check(shared: Arc<Shared>, container: Arc<Snapshot>, health: Health) {
         let in_grace = state == HealthState::Starting && began.elapsed() < grace;
         let failures = shared.checks.with(&container.id, |check| {
             check.results.push(json!({
-                "Start": time::rfc3339(start), "End": time::rfc3339(time::now()), "ExitCode": code, "Output": output,
+                "Start": time::rfc3339(start), "End": time::rfc3339(time::now()),
+                "ExitCode": code, "Output": output,
             }));
             if check.results.len() > RESULTS {
                 check.results.remove(0);

@@ -100,7 +100,7 @@ async fn fetch(
     }
     // What is here already serves while the registry is away.
     if let Err(error) = pull(shared, name).await {
-        eprintln!("pulling {name}: {error}; going on with the one that is here");
+        eprintln!("pulling {name}: {error}; using the image in the store");
     }
     Ok(())
 }
@@ -120,7 +120,7 @@ async fn fetch_patiently(shared: &Arc<Shared>, id: &str, name: &str) -> Result<(
         }
         let problem = format!("pulling {name}: {error}");
         let Some(pause) = pauses.peek() else { return Err(EngineError::Failed(problem)) };
-        eprintln!("{problem}; again in {pause} s");
+        eprintln!("{problem}; retrying in {pause} s");
         shared.call(Request::NotPrepared { container: id.to_owned(), problem }).await?;
         // The pause ends early if a client requests the start, for which there may be a reason.
         let waiting = tokio::time::timeout(Duration::from_secs(**pause), changes.changed());
@@ -227,6 +227,6 @@ fn linked(
     let is_common = |id: &String| spec.endpoints.iter().any(|endpoint| endpoint.network_id == *id);
     let common = other.spec.endpoints.iter().find(|endpoint| is_common(&endpoint.network_id));
     common.map(|endpoint| endpoint.address).ok_or_else(|| {
-        EngineError::BadRequest(format!("link to {name}: it is in no network of this container"))
+        EngineError::BadRequest(format!("link to {name}: it shares no network with this container"))
     })
 }

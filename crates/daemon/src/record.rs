@@ -1,4 +1,4 @@
-//! What is kept of containers that clients made, so that they are there after a boot: one file each.
+//! Records of the containers that clients created, so that they exist after a boot: one file each.
 
 use corral_engine::durable;
 use corral_engine::paths;
@@ -17,7 +17,7 @@ pub(crate) struct Record {
     /// What the client asked for: `inspect` shows it as it was.
     pub(crate) config: Value,
     pub(crate) host_config: Value,
-    /// Somebody ended it: it does not come back by itself.
+    /// A client stopped it: it does not start again by itself.
     pub(crate) ended_by_hand: bool,
 }
 
@@ -83,7 +83,7 @@ impl Records {
             && paths::record(id).exists()
             && let Err(error) = durable::write_json(&paths::record(id), record)
         {
-            eprintln!("keeping what is known of {id}: {error:#}");
+            eprintln!("saving the record of {id}: {error:#}");
         }
     }
 }
@@ -99,11 +99,12 @@ mod tests {
     #[test]
     fn a_record_of_an_earlier_version_is_read() {
         let spec = json!({
-            "name": "web", "image": "busybox", "restart": "on-failure", "restart_limit": 3, "stop_signal": "15",
-            "stop_timeout": u64::MAX, "wants": null, "endpoints": [{
+            "name": "web", "image": "busybox", "restart": "on-failure", "restart_limit": 3,
+            "stop_signal": "15", "stop_timeout": u64::MAX, "wants": null, "endpoints": [{
                 "network": "bridge", "network_id": "1", "endpoint_id": "2", "bridge": "docker-sys",
-                "address": "172.18.0.2", "prefix": 16, "gateway": "172.18.42.1", "mac": "02:42:ac:12:00:02",
-                "aliases": [], "has_dns": false, "internal": false, "mtu": 0,
+                "address": "172.18.0.2", "prefix": 16, "gateway": "172.18.42.1",
+                "mac": "02:42:ac:12:00:02", "aliases": [], "has_dns": false, "internal": false,
+                "mtu": 0,
             }],
             "health": {"test": ["CMD", "true"], "interval": 2_000_000_000_u64, "timeout": 0},
         });
@@ -129,11 +130,15 @@ mod tests {
 
     #[test]
     fn what_an_earlier_version_did_not_check_costs_no_container() {
-        let spec = json!({"name": "web", "stop_signal": "SIGFOO", "restart": "sometimes", "endpoints": [{
+        let endpoint = json!({
             "network": "bridge", "network_id": "1", "endpoint_id": "2", "bridge": "docker-sys",
-            "address": "172.18.0.2", "prefix": 16, "gateway": "172.18.42.1", "mac": "0242.ac12.0002",
-            "aliases": [], "has_dns": false, "internal": false, "mtu": 0,
-        }]});
+            "address": "172.18.0.2", "prefix": 16, "gateway": "172.18.42.1",
+            "mac": "0242.ac12.0002", "aliases": [], "has_dns": false, "internal": false, "mtu": 0,
+        });
+        let spec = json!({
+            "name": "web", "stop_signal": "SIGFOO", "restart": "sometimes",
+            "endpoints": [endpoint],
+        });
         let spec: ContainerSpec = serde_json::from_value(spec).unwrap();
         assert_eq!((spec.stop_signal, spec.restart), (Signal::TERM, RestartPolicy::No));
         assert_eq!(spec.endpoints[0].mac, MacAddress::default());

@@ -23,7 +23,7 @@ pub(super) async fn restore(shared: Arc<Shared>) {
         let past = Some(record.past.clone());
         let create = Request::Create { id: id.clone(), spec: Box::new(record.spec.clone()), past };
         if let Err(error) = shared.call(create).await {
-            eprintln!("container {id} of an earlier boot: {error}");
+            eprintln!("restoring container {id}: {error}");
             continue;
         }
         let comes_back = match record.spec.restart {
@@ -36,7 +36,7 @@ pub(super) async fn restore(shared: Arc<Shared>) {
             let starting = Arc::clone(&shared);
             tokio::spawn(async move {
                 if let Err(error) = starting.call(Request::Start { container: id.clone() }).await {
-                    eprintln!("starting {id} again: {error}");
+                    eprintln!("restarting container {id}: {error}");
                 }
             });
         }

@@ -40,7 +40,7 @@ pub fn run(settings: impl Fn() -> Settings + Send + Sync + 'static) -> Result<()
 
 async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> {
     let (table, hubs, bus) = (Table::default(), Hubs::default(), Bus::default());
-    let (reports, happened) = unbounded_channel();
+    let (reports, changes) = unbounded_channel();
     let (orders, wanted) = unbounded_channel();
     let events =
         Events { table: table.clone(), hubs: hubs.clone(), bus: bus.clone(), reports, orders };
@@ -65,12 +65,12 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
     tokio::spawn(prepare::serve(Arc::clone(&shared), wanted));
     tokio::spawn(cleaner::run(Arc::clone(&shared)));
     tokio::spawn(restore::restore(Arc::clone(&shared)));
-    let following = follow(Arc::clone(&shared), happened);
+    let following = follow(Arc::clone(&shared), changes);
     tokio::select! {
         served = api::serve(shared, paths::API_SOCKET) => served,
         // PID 1 cuts off who does not read, or could not get all that belongs to a message. The
         // next daemon gets it again.
-        () = following => bail!("PID 1 hung up"),
+        () = following => bail!("PID 1 closed the connection"),
     }
 }
 
@@ -93,7 +93,7 @@ impl Events {
                         self.take_report(action, snapshot, Duration::from_millis(time))
                     }
                     None => {
-                        eprintln!("PID 1 reports {action:?} of a container that it did not define")
+                        eprintln!("PID 1 reports {action:?} of an undefined container")
                     }
                 }
             }
@@ -131,8 +131,8 @@ fn attribute(action: &Action) -> Option<(&'static str, String)> {
 }
 
 /// Does what follows from the events of containers, until PID 1 hangs up.
-async fn follow(shared: Arc<Shared>, mut happened: UnboundedReceiver<(Action, Arc<Snapshot>)>) {
-    while let Some((action, snapshot)) = happened.recv().await {
+async fn follow(shared: Arc<Shared>, mut changes: UnboundedReceiver<(Action, Arc<Snapshot>)>) {
+    while let Some((action, snapshot)) = changes.recv().await {
         if let Action::Create
         | Action::Start
         | Action::Die

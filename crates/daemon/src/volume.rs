@@ -56,7 +56,7 @@ pub(crate) fn create(name: &str, labels: BTreeMap<String, String>) -> Result<Vol
     }
     check(name)?;
     let volume = Volume { name: name.to_owned(), created: time::rfc3339(time::now()), labels };
-    let failed = |error| EngineError::Failed(format!("making volume {name}: {error}"));
+    let failed = |error| EngineError::Failed(format!("creating volume {name}: {error}"));
     fs::create_dir_all(volume.data()).map_err(failed)?;
     durable::write_json(&folder().join(name).join("volume.json"), &volume)?;
     Ok(volume)
@@ -66,7 +66,7 @@ pub(crate) fn create(name: &str, labels: BTreeMap<String, String>) -> Result<Vol
 pub(crate) fn remove(name: &str) -> Result<(), EngineError> {
     let volume = find(name)?;
     let failed = |error| EngineError::Failed(format!("removing volume {name}: {error}"));
-    // First it is no volume any more; what is left of it after a cut of power is in nobody's way.
+    // First it is no volume any more; what is left of it after a power cut does no harm.
     fs::remove_file(folder().join(&volume.name).join("volume.json")).map_err(failed)?;
     fs::remove_dir_all(folder().join(&volume.name)).map_err(failed)
 }
@@ -79,7 +79,8 @@ pub(crate) fn check(name: &str) -> Result<(), EngineError> {
         return Ok(());
     }
     Err(EngineError::BadRequest(format!(
-        "{name:?} is not a name for a volume: letters, digits, _ . and -; for a folder of the host give its whole path"
+        "{name:?} is not a valid volume name: use letters, digits, _ . and -; \
+         for a folder of the host give its absolute path"
     )))
 }
 

@@ -95,7 +95,7 @@ impl Client {
         let (sender, receiver) = channel();
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sender);
         let sent = packet::send(&*self.socket, &Call { number, request }, descriptors);
-        sent.map_err(|error| EngineError::Failed(format!("asking PID 1: {error}")))?;
+        sent.map_err(|error| EngineError::Failed(format!("sending a request to PID 1: {error}")))?;
         Ok((number, receiver))
     }
 
@@ -107,7 +107,8 @@ impl Client {
 /// Sends one request on a connection of its own, without a thread. It is for programs that must
 /// stay single-threaded, and for those with no further request.
 pub fn call(request: Request) -> Result<Reply, EngineError> {
-    let failed = |error: std::io::Error| EngineError::Failed(format!("asking PID 1: {error}"));
+    let failed =
+        |error: std::io::Error| EngineError::Failed(format!("sending a request to PID 1: {error}"));
     let socket = packet::connect_to(Path::new(paths::CONTROL_SOCKET)).map_err(failed)?;
     packet::send(&socket, &Call { number: 1, request }, &[]).map_err(failed)?;
     loop {
@@ -127,7 +128,7 @@ pub fn call(request: Request) -> Result<Reply, EngineError> {
 
 /// The error for a reply of the wrong kind: a bug of ours, reported instead of hidden.
 pub fn unexpected(reply: &Reply) -> EngineError {
-    EngineError::Failed(format!("PID 1 answered something else: {reply:?}"))
+    EngineError::Failed(format!("unexpected reply of PID 1: {reply:?}"))
 }
 
 fn gone() -> EngineError {

@@ -23,9 +23,10 @@ pub fn find<T>(
     }
     match named.or(begun.filter(|_| !are_several)) {
         Some(item) => Ok(item),
-        None if are_several => {
-            Err(EngineError::BadRequest(format!("{wanted} is the beginning of several ids")))
-        }
+        // Docker's text.
+        None if are_several => Err(EngineError::BadRequest(format!(
+            "multiple IDs found with provided prefix: {wanted}"
+        ))),
         None => Err(unknown(wanted.to_owned())),
     }
 }
@@ -49,20 +50,27 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
-        fn an_id_comes_before_a_name_and_a_name_before_a_beginning(items in items(), wanted in "[ab]{1,5}") {
-            let begun: Vec<&Item> = items.iter().filter(|(id, _)| id.starts_with(&wanted)).collect();
+        fn an_id_comes_before_a_name_and_a_name_before_a_prefix(
+            items in items(),
+            wanted in "[ab]{1,5}",
+        ) {
+            let begun: Vec<&Item> =
+                items.iter().filter(|(id, _)| id.starts_with(&wanted)).collect();
             let of_id = items.iter().find(|(id, _)| *id == wanted);
             let exact = of_id.or_else(|| items.iter().find(|(_, name)| *name == wanted));
             let expected = match (exact, begun.as_slice()) {
                 (Some(item), _) => Ok(item.clone()),
                 (None, [item]) => Ok((*item).clone()),
                 (None, []) => Err(EngineError::NoSuchContainer(wanted.clone())),
-                (None, _) => {
-                    Err(EngineError::BadRequest(format!("{wanted} is the beginning of several ids")))
-                }
+                (None, _) => Err(EngineError::BadRequest(format!(
+                    "multiple IDs found with provided prefix: {wanted}"
+                ))),
             };
             prop_assert_eq!(look(&items, &wanted), expected);
         }

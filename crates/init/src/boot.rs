@@ -75,6 +75,6 @@ fn begin(signals: std::io::Result<Signals>, boot: BootContext) -> Result<()> {
 
 fn cannot_go_on(ended: Result<()>) -> ExitCode {
     let error = ended.err().unwrap_or_else(|| anyhow::anyhow!("the loop ended"));
-    log(&format!("PID 1 cannot go on: {error:#}"));
+    log(&format!("PID 1 cannot continue: {error:#}"));
     ExitCode::FAILURE
 }

@@ -257,8 +257,9 @@ mod tests {
 
     #[test]
     fn a_container_is_the_same_after_its_way_through_a_message() {
-        let text = "s: {image: i, stop_grace_period: 1500ms, restart: 'on-failure:3', stop_signal: SIGRTMIN+3, \
-                    mac_address: '02:42:ac:12:00:02', healthcheck: {test: [CMD, a], interval: 1500ms}, links: [b]}";
+        let text = "s: {image: i, stop_grace_period: 1500ms, restart: 'on-failure:3', \
+                    stop_signal: SIGRTMIN+3, mac_address: '02:42:ac:12:00:02', \
+                    healthcheck: {test: [CMD, a], interval: 1500ms}, links: [b]}";
         let service = corral_plan::compose::parse("f", text).unwrap().services.remove(0);
         let spec = container(&service, &BTreeMap::new());
         let read: ContainerSpec =

@@ -46,18 +46,21 @@ mod tests {
             for (a, b) in edges.iter().filter(|(a, b)| b < a && *a < count) {
                 waits_for.entry(name(*a)).or_default().insert(name(*b));
             }
-            let as_up = |number| Up { id: number_id(number), name: name(number), is_stopping: false };
+            let as_up =
+                |number| Up { id: number_id(number), name: name(number), is_stopping: false };
             let mut up: Vec<Up> = (0..count).map(as_up).collect();
             let mut ends = ends.iter();
             while !up.is_empty() {
-                let free: Vec<String> = next(&up, &waits_for).into_iter().map(str::to_owned).collect();
+                let free: Vec<String> =
+                    next(&up, &waits_for).into_iter().map(str::to_owned).collect();
                 for container in up.iter_mut().filter(|container| free.contains(&container.id)) {
                     prop_assert!(!container.is_stopping);
                     container.is_stopping = true;
                 }
                 for stopping in up.iter().filter(|container| container.is_stopping) {
                     let waits = |other: &Up| {
-                        waits_for.get(&other.name).is_some_and(|names| names.contains(&stopping.name))
+                        let before = waits_for.get(&other.name);
+                        before.is_some_and(|names| names.contains(&stopping.name))
                     };
                     prop_assert!(!up.iter().any(waits), "{} is stopped too early", stopping.name);
                 }

@@ -98,7 +98,8 @@ pub fn to_perfetto(spans: &[Span]) -> serde_json::Value {
             let row = if span.kind == "step" { 0 } else { row };
             serde_json::json!({
                 "name": span.name, "cat": span.kind, "ph": "X", "pid": 1, "tid": row,
-                "ts": span.start, "dur": end.saturating_sub(span.start), "args": {"after": span.after},
+                "ts": span.start, "dur": end.saturating_sub(span.start),
+                "args": {"after": span.after},
             })
         })
         .collect();

@@ -12,7 +12,7 @@ pub const LUKS: &str = "crypto_LUKS";
 /// The superblock of every type that is known lies in so many bytes from the start.
 const SUPERBLOCKS: usize = 68 * 1024;
 
-/// A file system as its superblock tells it.
+/// A file system as its superblock describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSystem {
     /// Type as mount(2) takes it: `ext4`, `vfat`, `iso9660`, `erofs`, `xfs`, `btrfs`, `swap`;
@@ -127,8 +127,8 @@ fn read_up_to(file: &File, buffer: &mut [u8]) -> usize {
     filled
 }
 
-/// The file system whose superblock is in the first bytes of a device. They may be a stranger's: label and UUID are fit
-/// to be shown on a terminal, and the UUID to be part of a name.
+/// The file system whose superblock is in the first bytes of a device. They may be a stranger's:
+/// label and UUID are fit to be shown on a terminal, and the UUID to be part of a name.
 pub fn parse_file_system(start: &[u8]) -> Option<FileSystem> {
     [
         parse_luks,

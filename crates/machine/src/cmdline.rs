@@ -18,7 +18,7 @@ pub fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_last_value_counts_and_names_are_whole() {
+    fn the_last_value_wins_and_names_match_exactly() {
         let line = "corral.boot=a quiet corral.boot=UUID=B-1 corral.booted=c";
         assert_eq!(super::value(line, "corral.boot"), Some("UUID=B-1"));
         assert_eq!(super::value(line, "quiet"), None);

@@ -28,7 +28,7 @@ pub fn boot_once(entry: &str) -> Result<()> {
     }
     fs::write(&path, &bytes).with_context(|| format!("writing {}", path.display()))?;
     let kept = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    anyhow::ensure!(kept == bytes, "the firmware did not keep {}", path.display());
+    anyhow::ensure!(kept == bytes, "the firmware did not store {}", path.display());
     Ok(())
 }
 

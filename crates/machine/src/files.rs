@@ -73,10 +73,10 @@ pub fn lock(path: &Path) -> Result<File> {
 
 /// A regular file of at most so many bytes. Others can write what a program reads: it may be a
 /// pipe, a device or a terabyte.
-pub fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>> {
+pub fn read_complete(path: &Path, most: u64) -> Result<Vec<u8>> {
     let bytes = read_at_most(path, most.saturating_add(1))?;
     if bytes.len() as u64 > most {
-        bail!("{}: more than {most} bytes, which is all that is read of it", path.display());
+        bail!("{}: larger than the limit of {most} bytes", path.display());
     }
     Ok(bytes)
 }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_whole_with_its_mode() {
+    fn a_file_is_replaced_with_its_mode() {
         let folder = std::env::temp_dir().join(format!("corral-files-{}", std::process::id()));
         let path = folder.join("below/secret");
         write_atomic(&path, b"one", 0o600).unwrap();
@@ -199,11 +199,11 @@ mod tests {
         let (file, pipe) = (folder.join("file"), folder.join("pipe"));
         fs::write(&file, "12345").unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR).unwrap();
-        assert_eq!(read_whole(&file, 5).unwrap(), b"12345");
-        assert!(read_whole(&file, 4).is_err());
+        assert_eq!(read_complete(&file, 5).unwrap(), b"12345");
+        assert!(read_complete(&file, 4).is_err());
         assert_eq!(read_at_most(&file, 4).unwrap(), b"1234");
         for path in [pipe.as_path(), Path::new("/dev/zero"), folder.as_path()] {
-            assert!(read_whole(path, 100).is_err(), "{}", path.display());
+            assert!(read_complete(path, 100).is_err(), "{}", path.display());
         }
         fs::remove_dir_all(folder).unwrap();
     }

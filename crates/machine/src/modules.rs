@@ -72,7 +72,7 @@ impl Index {
         let (path, needs) = self
             .modules
             .get(&name)
-            .with_context(|| format!("loading module {name}: this kernel has none of that name"))?
+            .with_context(|| format!("loading module {name}: no such module in this kernel"))?
             .clone();
         for need in needs.iter().rev() {
             self.load_soft(&name_of(need));
@@ -100,7 +100,7 @@ impl Index {
         let names: Vec<String> =
             self.aliases.iter().filter(wanted).map(|(_, module)| module.clone()).collect();
         if names.is_empty() {
-            bail!("no module is called {alias}");
+            bail!("no module has the name or alias {alias}");
         }
         names.iter().try_for_each(|name| self.load(name))
     }
@@ -108,19 +108,19 @@ impl Index {
     /// Loads the soft dependencies of a module. What is not there may be built in: that is no
     /// error.
     fn load_soft(&mut self, name: &str) {
-        let wishes: Vec<String> = self
+        let dependencies: Vec<String> = self
             .soft
             .iter()
-            .filter(|(wisher, _)| wisher == name)
-            .flat_map(|(_, wishes)| wishes.clone())
+            .filter(|(module, _)| module == name)
+            .flat_map(|(_, dependencies)| dependencies.clone())
             .collect();
-        for wish in wishes {
+        for dependency in dependencies {
             let by_alias = |(pattern, _): &&(String, String)| {
-                *pattern == wish || *pattern == format!("crypto-{wish}")
+                *pattern == dependency || *pattern == format!("crypto-{dependency}")
             };
             let mut found: Vec<String> =
                 self.aliases.iter().filter(by_alias).map(|(_, module)| module.clone()).collect();
-            found.extend(self.modules.contains_key(&wish).then(|| wish.clone()));
+            found.extend(self.modules.contains_key(&dependency).then(|| dependency.clone()));
             for module in found {
                 // An implementation for another processor refuses to load; another one will do.
                 let _ = self.load(&module);
@@ -287,8 +287,7 @@ mod tests {
         let mut index = Index::open(&base).unwrap();
         index.load_all(&["ours", "ours parameter=1"]).unwrap();
         let error = index.load_all(&["no-such", "ours", "nor-this x=1"]).unwrap_err().to_string();
-        let missing =
-            |name: &str| format!("loading module {name}: this kernel has none of that name");
+        let missing = |name: &str| format!("loading module {name}: no such module in this kernel");
         assert_eq!(error, format!("{}; {}", missing("no_such"), missing("nor_this")));
         fs::remove_dir_all(base).unwrap();
     }

@@ -59,7 +59,7 @@ pub fn output(
     let Some(status) = wait(&mut child, deadline)? else {
         let _ = child.kill();
         let _ = wait(&mut child, deadline::after(KILL_TIME));
-        bail!("{program}: it was not done after {} s, and was killed", begin.elapsed().as_secs());
+        bail!("{program}: did not finish within {} s and was killed", begin.elapsed().as_secs());
     };
     Ok(Ended { program, status, stdout: text(stdout)?, stderr: text(stderr)? })
 }
@@ -71,7 +71,7 @@ pub fn wait(child: &mut Child, deadline: impl Into<Option<Instant>>) -> Result<O
         pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("watching a process")?;
     deadline::poll(&mut [PollFd::new(&handle, PollFlags::IN)], deadline)
         .context("watching a process")?;
-    child.try_wait().context("asking how a process ended")
+    child.try_wait().context("reading the exit status of a process")
 }
 
 impl Ended {
@@ -166,7 +166,7 @@ mod tests {
         let begin = Instant::now();
         let late = output(&mut shell("exec sleep 60"), &[], begin + Duration::from_millis(20))
             .unwrap_err();
-        assert!(late.to_string().starts_with("sh: it was not done after "), "{late}");
+        assert!(late.to_string().starts_with("sh: did not finish within "), "{late}");
         assert_eq!(run(&mut shell("sleep 60 & echo started")).unwrap(), "started\n");
         assert!(begin.elapsed() < Duration::from_secs(60));
         let mut child = Command::new("true").spawn().unwrap();

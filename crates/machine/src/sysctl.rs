@@ -10,7 +10,7 @@ pub fn apply(values: &BTreeMap<String, String>) {
     for (key, value) in values {
         let path = Path::new("/proc/sys").join(key.replace('.', "/"));
         if key.contains("..") {
-            log(&format!("rancher.sysctl: {key} is no key of sysctl"));
+            log(&format!("rancher.sysctl: {key} is not a sysctl key"));
         } else if let Err(error) = fs::write(&path, value) {
             log(&format!("rancher.sysctl: writing {value:?} to {}: {error}", path.display()));
         }

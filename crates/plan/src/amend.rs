@@ -43,7 +43,7 @@ pub struct Refusal {
 /// Adds an owner's definition to a built-in service. Returns what was left out.
 pub fn amend(service: &mut Service, definition: &Value, table: &Environment) -> Vec<Refusal> {
     let Value::Object(written) = definition else {
-        return vec![refuse("", "a mapping is wanted here".to_owned())];
+        return vec![refuse("", "expected a mapping".to_owned())];
     };
     let mut refusals = Vec::new();
     for (key, value) in written {
@@ -79,13 +79,13 @@ fn is_said_already(service: &Service, key: &str, value: &Value) -> bool {
 
 fn not_merged(service: &Service) -> String {
     let other = match service.name.as_str() {
-        "console" => "; for another console there is rancher.console",
-        "docker" => "; for another engine there is rancher.docker.engine",
+        "console" => "; rancher.console replaces it",
+        "docker" => "; rancher.docker.engine replaces it",
         _ => "",
     };
     format!(
-        "{} is a service of the system: only environment, labels, volumes and logging are added to it{other}; \
-         a service of your own needs another name",
+        "{} is a service of the system: only environment, labels, volumes and logging can be \
+         added{other}; a service of your own needs another name",
         service.name
     )
 }
@@ -110,7 +110,7 @@ fn parse_part(service: &Service, part: &Value, table: &Environment) -> Result<Se
     let file =
         Value::Object(Map::from_iter([(service.name.to_string(), Value::Object(definition))]));
     let parsed = parse_tree("", &Node::from_value(&file), table).map_err(|error| error.message)?;
-    parsed.services.into_iter().next().ok_or_else(|| "a service is wanted here".to_owned())
+    parsed.services.into_iter().next().ok_or_else(|| "expected a service".to_owned())
 }
 
 fn merge(service: &mut Service, key: &str, said: Service, refusals: &mut Vec<Refusal>) {
@@ -143,10 +143,10 @@ fn merge_environment(service: &mut Service, said: Vec<String>, refusals: &mut Ve
 fn check_variable(name: &str) -> Result<(), &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if name.is_empty() || !name.bytes().all(is_plain) || name.as_bytes()[0].is_ascii_digit() {
-        return Err("a name of letters, digits and _ is wanted for a service of the system");
+        return Err("variables of a service of the system have names of letters, digits and _");
     }
     if ["PATH", "ENV", "BASH_ENV", "IFS"].contains(&name) || name.starts_with("LD_") {
-        return Err("it decides which programs of the service run, and stays as it is");
+        return Err("it decides which programs of the service run and cannot be changed");
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ fn merge_labels(service: &mut Service, said: Service, refusals: &mut Vec<Refusal
             service.label_map.insert(label, value);
         } else if service.label_map.get(&label) != Some(&value) {
             let why =
-                format!("{label} says how the system runs {}, and stays as it is", service.name);
+                format!("{label} is set by the system for {} and cannot be changed", service.name);
             refusals.push(refuse("labels", why));
         }
     }
@@ -183,10 +183,10 @@ fn check_volume(service: &Service, volume: &Volume) -> Result<(), String> {
     let target = volume.target.trim_end_matches('/');
     let parts_are_plain = target.split('/').skip(1).all(|part| !["", ".", ".."].contains(&part));
     if !target.starts_with('/') || !parts_are_plain {
-        return Err("an absolute path without . and .. is wanted, and not /".to_owned());
+        return Err("expected an absolute path without . and .., other than /".to_owned());
     }
     if !matches!(&volume.source, Source::Path(path) if path.starts_with('/')) {
-        return Err("a service of the system takes paths of the host only".to_owned());
+        return Err("a service of the system accepts only paths of the host".to_owned());
     }
     let is_in =
         |inner: &str, outer: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
@@ -210,7 +210,9 @@ mod tests {
     use crate::compose::parse;
 
     fn console() -> Service {
-        let text = "console: {image: corral/os-console, command: [ros, console-init], net: host, environment: [A=1], volumes: ['/run:/run', '/home:/home'], labels: {io.rancher.os.scope: system}}";
+        let text = "console: {image: corral/os-console, command: [ros, console-init], net: host, \
+                    environment: [A=1], volumes: ['/run:/run', '/home:/home'], \
+                    labels: {io.rancher.os.scope: system}}";
         let mut service = parse("f", text).unwrap().services.remove(0);
         service.built_in = true;
         service

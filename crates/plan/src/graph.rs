@@ -52,7 +52,7 @@ impl std::fmt::Display for Cycle {
         let names = self.names.join(" → ");
         write!(
             formatter,
-            "these services wait for each other in a circle: {names}; {service} starts without waiting for {other}"
+            "dependency cycle detected: {names}; {service} starts without waiting for {other}"
         )
     }
 }
@@ -325,7 +325,9 @@ mod tests {
 
     #[test]
     fn labels_make_the_order_and_unknown_names_are_dropped() {
-        let text = "a: {image: i, labels: {io.rancher.os.after: 'c, nobody'}}\nb: {image: i, labels: {io.rancher.os.before: c}}\nc: {image: i, labels: {io.rancher.os.detach: 'false'}}\n";
+        let text = "a: {image: i, labels: {io.rancher.os.after: 'c, missing'}}\n\
+                    b: {image: i, labels: {io.rancher.os.before: c}}\n\
+                    c: {image: i, labels: {io.rancher.os.detach: 'false'}}\n";
         let plan = plan(text);
         let names: Vec<&str> = plan.services.iter().map(|service| service.name.as_str()).collect();
         assert_eq!(names, ["b", "c", "a"]);
@@ -337,7 +339,9 @@ mod tests {
     #[test]
     fn conditions_are_waited_for_and_what_stands_in_the_way_is_named() {
         let text = "services:
-  web: {image: i, depends_on: {db: {condition: service_healthy}, setup: {condition: service_completed_successfully}, gone: {condition: service_started, required: false}, away: {condition: service_started}}}
+  web: {image: i, depends_on: {db: {condition: service_healthy}, \
+    setup: {condition: service_completed_successfully}, \
+    gone: {condition: service_started, required: false}, away: {condition: service_started}}}
   db: {image: i}
   setup: {image: i}\n";
         let plan = plan(text);
@@ -360,7 +364,8 @@ mod tests {
 
     #[test]
     fn volumes_are_taken_from_others_which_took_them_from_others() {
-        let text = "all: {image: i, volumes_from: [user, system], labels: {io.rancher.os.createonly: 'true'}}
+        let text = "all: {image: i, volumes_from: [user, system], \
+  labels: {io.rancher.os.createonly: 'true'}}
 system: {image: i, volumes: ['/run:/run']}
 tool: {image: i, volumes: ['/own:/opt'], volumes_from: ['all:ro']}
 user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
@@ -391,9 +396,7 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
         let (plan, cycles) = broken("a: b, b: a");
         assert_eq!(
             cycles,
-            [
-                "these services wait for each other in a circle: a → b → a; b starts without waiting for a"
-            ]
+            ["dependency cycle detected: a → b → a; b starts without waiting for a"]
         );
         assert!(plan.is_ready(plan.get("b").unwrap(), |_| Progress::Waiting));
         assert!(!plan.is_ready(plan.get("a").unwrap(), |_| Progress::Waiting));

@@ -31,7 +31,7 @@ pub struct UserService {
 /// Reads a definition, in which variables were put in already.
 pub fn parse(name: &str, definition: &Value, table: &Environment) -> Result<UserService, String> {
     let Some(keys) = definition.as_object() else {
-        return Err(format!("{name}: a mapping is wanted"));
+        return Err(format!("{name}: expected a mapping"));
     };
     let image = definition.get("image").map(scalar).filter(|image| !image.is_empty());
     let image = image.ok_or_else(|| format!("{name}: image is missing"))?;
@@ -326,13 +326,15 @@ mod tests {
     fn a_definition_becomes_what_one_would_type() {
         let table: Environment = [("A".to_owned(), "1".to_owned())].into();
         let definition = json!({
-            "image": "nginx", "ports": ["80:80"], "privileged": "true", "restart": "always", "links": ["db:d"],
-            "environment": ["A", "B=2"], "labels": {"x": "y"}, "command": "sh -c 'echo \"a b\"'",
+            "image": "nginx", "ports": ["80:80"], "privileged": "true", "restart": "always",
+            "links": ["db:d"], "environment": ["A", "B=2"], "labels": {"x": "y"},
+            "command": "sh -c 'echo \"a b\"'",
             "entrypoint": ["/run", "-v"], "ulimits": {"nofile": {"soft": 1, "hard": 2}}, "scale": 3,
         });
         let service = parse("web", &definition, &table).unwrap();
         let expected = "--name web --label=x=y --link=db:d --publish=80:80 --privileged \
-                        --restart=always --ulimit=nofile=1:2 --entrypoint /run nginx -v sh -c echo \"a b\"";
+                        --restart=always --ulimit=nofile=1:2 --entrypoint /run \
+                        nginx -v sh -c echo \"a b\"";
         assert_eq!(service.arguments.join(" "), expected);
         assert_eq!(service.environment, ["A=1", "B=2"]);
         assert_eq!(
@@ -346,7 +348,13 @@ mod tests {
     fn keys_with_parts_become_flags() {
         let cases = [
             (
-                json!({"healthcheck": {"test": ["CMD", "test", "it's"], "interval": "1m30s", "retries": 3}}),
+                json!({
+                    "healthcheck": {
+                        "test": ["CMD", "test", "it's"],
+                        "interval": "1m30s",
+                        "retries": 3,
+                    },
+                }),
                 r"--health-cmd='test' 'it'\''s' --health-interval=90000ms --health-retries=3",
             ),
             (json!({"healthcheck": {"test": "true"}}), "--health-cmd=true"),
@@ -365,11 +373,20 @@ mod tests {
                 "--publish=127.0.0.1:8080:80/tcp",
             ),
             (
-                json!({"volumes": [{"type": "bind", "source": "/a", "target": "/b", "read_only": true}]}),
+                json!({
+                    "volumes": [
+                        {"type": "bind", "source": "/a", "target": "/b", "read_only": true},
+                    ],
+                }),
                 "--mount=type=bind,target=/b,source=/a,readonly",
             ),
             (
-                json!({"deploy": {"resources": {"limits": {"memory": "1g"}}, "restart_policy": {"condition": "on-failure", "max_attempts": 3}}}),
+                json!({
+                    "deploy": {
+                        "resources": {"limits": {"memory": "1g"}},
+                        "restart_policy": {"condition": "on-failure", "max_attempts": 3},
+                    },
+                }),
                 "--memory=1g --restart=on-failure:3",
             ),
             (json!({"stop_grace_period": "1m"}), "--stop-timeout=60"),
@@ -384,7 +401,16 @@ mod tests {
                 service.ignored
             );
         }
-        let definition = json!({"image": "i", "depends_on": {"db": {"condition": "service_healthy"}}, "profiles": ["x"], "networks": ["n"]});
+    }
+
+    #[test]
+    fn conditions_profiles_and_networks_are_not_flags() {
+        let definition = json!({
+            "image": "i",
+            "depends_on": {"db": {"condition": "service_healthy"}},
+            "profiles": ["x"],
+            "networks": ["n"],
+        });
         let service = parse("s", &definition, &Environment::new()).unwrap();
         assert_eq!(service.needs, [("db".to_owned(), Condition::ServiceHealthy)].into());
         assert_eq!(

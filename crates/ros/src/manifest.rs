@@ -66,10 +66,10 @@ impl Release {
     /// Reads a manifest.
     pub fn parse(manifest: Vec<u8>, signature: String) -> Result<Release> {
         let parsed: Manifest = serde_json::from_slice(&manifest)
-            .context("this is no release: reading its manifest")?;
+            .context("this is not a release: reading its manifest")?;
         let version = parsed.annotations.get(VERSION).cloned().unwrap_or_default();
         if !is_version(&version) {
-            bail!("this is no release: {version:?} is not a version");
+            bail!("this is not a release: {version:?} is not a version");
         }
         let mut files = Vec::new();
         for name in FILES {
@@ -77,12 +77,13 @@ impl Release {
                 .layers
                 .iter()
                 .find(|layer| layer.annotations.get(TITLE).is_some_and(|title| title == name));
-            let layer = found.with_context(|| format!("this is no release: it has no {name}"))?;
+            let layer =
+                found.with_context(|| format!("this is not a release: it has no {name}"))?;
             files.push(layer.part(name)?);
         }
         let contents = parsed.config.part("contents.json")?;
         if contents.size > LARGEST_CONTENTS {
-            bail!("this is no release: its contents.json is of {} bytes", contents.size);
+            bail!("this is not a release: its contents.json has {} bytes", contents.size);
         }
         Ok(Release { version, files, contents, manifest, signature })
     }
@@ -104,7 +105,7 @@ impl Descriptor {
         let hex = self.digest.strip_prefix("sha256:").unwrap_or_default();
         if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             bail!(
-                "this is no release: {:?} of {name} is not a digest that can be checked",
+                "this is not a release: {:?} of {name} is not a digest that can be checked",
                 self.digest
             );
         }
@@ -129,7 +130,7 @@ pub fn parse_index(index: &[u8]) -> Result<Index> {
         |entry: &Value| entry["annotations"][REF_NAME].as_str().unwrap_or_default().to_owned();
     let found = entries.iter().find(|entry| !name(entry).ends_with(".sig"));
     let manifest =
-        found.context("index.json names no release")?["digest"].as_str().unwrap_or_default();
+        found.context("index.json does not name a release")?["digest"].as_str().unwrap_or_default();
     let tag = signature_tag(manifest);
     let signature = entries.iter().find(|entry| name(entry) == tag);
     let signature = signature.and_then(|entry| entry["digest"].as_str()).map(str::to_owned);
@@ -150,7 +151,7 @@ pub fn parse_signature(manifest: &[u8]) -> Option<String> {
 /// Is a manifest signed with one of these keys?
 pub fn check_signature(manifest: &[u8], signature: &str, keys: &[Vec<u8>]) -> Result<()> {
     if signature.trim().is_empty() {
-        bail!("this release is not signed; --insecure takes it all the same");
+        bail!("this release is not signed; --insecure accepts it anyway");
     }
     let signature =
         hex::decode(signature.trim()).ok().context("the signature is not hexadecimal")?;
@@ -160,7 +161,8 @@ pub fn check_signature(manifest: &[u8], signature: &str, keys: &[Vec<u8>]) -> Re
         return Ok(());
     }
     bail!(
-        "the signature is by none of the {} keys that this system trusts; --insecure takes the release all the same",
+        "the signature is by none of the {} keys that this system trusts; --insecure accepts the \
+         release anyway",
         keys.len()
     )
 }
@@ -172,10 +174,15 @@ mod tests {
     use ring::signature::{Ed25519KeyPair, KeyPair};
 
     fn manifest(version: &str, digest: &str) -> Vec<u8> {
-        let layer = |name: &str| serde_json::json!({"digest": digest, "size": 5, "annotations": {TITLE: name}});
+        let layer = |name: &str| {
+            let annotations = serde_json::json!({TITLE: name});
+            serde_json::json!({"digest": digest, "size": 5, "annotations": annotations})
+        };
         let layers: Vec<_> = FILES.iter().map(|name| layer(name)).collect();
         serde_json::json!({
-            "config": {"digest": digest, "size": 2}, "layers": layers, "annotations": {VERSION: version},
+            "config": {"digest": digest, "size": 2},
+            "layers": layers,
+            "annotations": {VERSION: version},
         })
         .to_string()
         .into_bytes()
@@ -234,7 +241,10 @@ mod tests {
 
     #[test]
     fn an_index_names_a_release_and_its_signature() {
-        let entry = |digest: &str, name: &str| serde_json::json!({"digest": digest, "annotations": {REF_NAME: name}});
+        let entry = |digest: &str, name: &str| {
+            let annotations = serde_json::json!({REF_NAME: name});
+            serde_json::json!({"digest": digest, "annotations": annotations})
+        };
         let entries = [entry("sha256:b", "sha256-a.sig"), entry("sha256:a", "1.0")];
         let index = serde_json::json!({"manifests": entries}).to_string();
         let expected =

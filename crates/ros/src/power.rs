@@ -45,7 +45,7 @@ pub(crate) fn request(name: &str, options: &Options) -> Result<()> {
 
 fn reboot_by_kexec(options: &Options) -> Result<()> {
     let partition = booted::partition().context(
-        "this machine was not started from an installed disk: there is no version to start by kexec",
+        "this machine was not started from an installed disk; kexec has no version to start",
     )?;
     let versions = partition.versions()?;
     let version = if options.kexec_previous {

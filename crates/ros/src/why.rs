@@ -39,25 +39,31 @@ fn machine() -> Result<Vec<String>> {
     let mut lines = Vec::new();
     if let Ok(problem) = fs::read_to_string(state::PROBLEM_FILE) {
         lines.push(format!(
-            "state: {}; the machine runs from memory, nothing is kept. The disk was left as it is: `sudo e2fsck DEVICE` mends a file system, `ros config get rancher.state.dev` says which one is meant",
+            "state: {}; the machine runs from memory, nothing is kept. The disk is unchanged: \
+             `sudo e2fsck DEVICE` repairs a file system, `ros config get rancher.state.dev` shows \
+             which disk is meant",
             problem.trim()
         ));
     } else if load_config()?.rancher.state.dev.is_empty() && booted::partition().is_none() {
         lines.push(
-            "state: no disk is named (rancher.state.dev); the machine runs from memory, nothing is kept"
+            "state: no disk is named (rancher.state.dev); the machine runs from memory, nothing is \
+             kept"
                 .to_owned(),
         );
     }
     let left_out = fs::read_to_string(state::LEFT_OUT).unwrap_or_default();
     lines.extend(left_out.lines().map(|line| {
         format!(
-            "state: in memory, what is written there is not kept, is {line}; the rest is on the disk. \
+            "state: {line}; this folder is in memory and is not kept, the rest is on the disk. \
              `e2fsck DEVICE` in the recovery console (rancher.recovery=true) repairs it"
         )
     }));
     let damaged = fs::read_to_string(paths::DAMAGED).unwrap_or_default();
     lines.extend(damaged.lines().map(|line| {
-        format!("system engine: {line} cannot be used and is left as it is; remove it if it is of no use")
+        format!(
+            "system engine: {line} cannot be used and was left unchanged; remove it if you do not \
+             need it"
+        )
     }));
     if let Some(trial) = booted::partition().and_then(|partition| partition.trial())
         && trial.stage == Stage::Failed
@@ -90,7 +96,7 @@ fn docker_waits() -> Option<String> {
     let command =
         fs::read_to_string(commands::RUNNING).ok().filter(|_| !Path::new(CONSOLE_DONE).exists())?;
     Some(format!(
-        "docker: not started yet: it waits for the owner's commands, and this one is not done: {}",
+        "docker: not started yet: it waits for the owner's commands; this one still runs: {}",
         command.trim()
     ))
 }
@@ -126,21 +132,19 @@ fn explain(snapshot: &Snapshot) -> Option<String> {
     let logs = format!("see: system-docker logs {name}");
     if status.state == State::Starting && snapshot.spec.requirements.is_some() {
         return Some(match &status.error {
-            None => {
-                format!("{name}: not started yet: its image {} is fetched", snapshot.spec.image)
-            }
-            Some(error) => format!("{name}: not started yet: {error}; it is tried again"),
+            None => format!("{name}: not started yet: pulling its image {}", snapshot.spec.image),
+            Some(error) => format!("{name}: not started yet: {error}; it will be retried"),
         });
     }
     if let Some(error) = &status.error {
         return Some(format!("{name}: could not be started: {error}"));
     }
     if status.oom_killed {
-        return Some(format!("{name}: ended for want of memory; {logs}"));
+        return Some(format!("{name}: killed, out of memory; {logs}"));
     }
     match status.state {
         State::Restarting => Some(format!(
-            "{name}: ends again and again (exit status {}, {} restarts); {logs}",
+            "{name}: keeps exiting (exit status {}, {} restarts); {logs}",
             status.exit_code, status.restarts
         )),
         State::Exited if status.exit_code != 0 => {

@@ -34,7 +34,7 @@ const NEW_ROOT: &str = "/newroot";
 fn main() {
     let Err(error) = start();
     kmsg::write(Level::Error, "stage0", &format!("{error:#}"));
-    kmsg::write(Level::Error, "stage0", "cannot go on: the machine restarts in 30 seconds");
+    kmsg::write(Level::Error, "stage0", "cannot continue: the machine restarts in 30 seconds");
     let until = Instant::now() + Duration::from_secs(30);
     if let Ok(events) = Uevents::open() {
         while events.wait(until).unwrap_or(false) {}
@@ -126,14 +126,14 @@ fn note_trial(version: &str, modules: &mut Index) {
         .and_then(|()| partition.keep_trial(trial.as_ref()))
         .and_then(|()| mounts::remount(Path::new(MEDIUM), true));
     if let Err(error) = kept {
-        kmsg::write(Level::Error, "stage0", &format!("keeping the state of the trial: {error:#}"));
+        kmsg::write(Level::Error, "stage0", &format!("storing the state of the trial: {error:#}"));
     }
     if let Some(trial) = trial.filter(|_| begins) {
         let seconds = trial.deadline.saturating_add(GRACE);
         kmsg::write(
             Level::Info,
             "stage0",
-            &format!("version {version} is on trial: it has {} s to prove itself", trial.deadline),
+            &format!("version {version} is on trial: its checks have {} s", trial.deadline),
         );
         if let Err(error) = watchdog::start(modules, seconds) {
             kmsg::write(Level::Error, "stage0", &format!("no watchdog for the trial: {error:#}"));
@@ -154,7 +154,7 @@ fn no_system(boot: Option<&str>, volumes: &[Volume]) -> String {
         })
         .collect();
     let wanted = match boot {
-        Some(boot) => format!("no device is {boot}"),
+        Some(boot) => format!("no device matches {boot}"),
         None => format!("no device is labelled {IMAGE_LABEL} or {MEDIUM_LABEL}"),
     };
     format!(

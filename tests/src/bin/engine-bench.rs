@@ -50,7 +50,8 @@ impl Engine {
     fn ask(&mut self, method: &str, path: &str, body: &Value) -> Result<Vec<u8>> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let head = format!(
-            "{method} /v1.44{path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "{method} /v1.44{path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
             body.len()
         );
         self.0.get_mut().write_all(format!("{head}{body}").as_bytes())?;

@@ -31,8 +31,8 @@ set -eu
 export PATH=/usr/bin:/usr/sbin HOME=/root
 runs=$1 containers=$2 ours=$3 theirs=$4
 if [ ! -S "$theirs" ]; then
-    dockerd --bridge=none --iptables=false --ip6tables=false --data-root /work/docker --exec-root /run/docker \
-        -p /run/dockerd.pid -H "unix://$theirs" >/work/dockerd.log 2>&1 &
+    dockerd --bridge=none --iptables=false --ip6tables=false --data-root /work/docker \
+        --exec-root /run/docker -p /run/dockerd.pid -H "unix://$theirs" >/work/dockerd.log 2>&1 &
     tries=0
     until docker -H "unix://$theirs" version >/dev/null 2>&1; do
         tries=$((tries + 1)) && [ $tries -lt 300 ] || { tail -5 /work/dockerd.log >&2; exit 1; }
@@ -41,7 +41,8 @@ if [ ! -S "$theirs" ]; then
     trap 'kill $(cat /run/dockerd.pid); wait' EXIT
 fi
 busybox tar -C /bundle/rootfs -cf /work/busybox.tar .
-docker -H "unix://$theirs" import -q /work/busybox.tar busybox >/dev/null 2>&1 || docker -H "unix://$theirs" import /work/busybox.tar busybox >/dev/null
+docker -H "unix://$theirs" import -q /work/busybox.tar busybox >/dev/null 2>&1 ||
+    docker -H "unix://$theirs" import /work/busybox.tar busybox >/dev/null
 docker -H "unix://$ours" import /work/busybox.tar busybox >/dev/null
 model=$(docker -H "unix://$ours" run -d --network none busybox /bin/sleep 1000)
 /engine-bench bundle "$(echo /run/corral/*/$model/config.json)" /bundle
@@ -56,9 +57,12 @@ say life-ours /engine-bench lives "$ours" "$runs"
 say life-dockerd /engine-bench lives "$theirs" "$runs"
 say life-crun /engine-bench command "$runs" crun --root /run/crun run -b /bundle peer
 say life-runc /engine-bench command "$runs" runc --root /run/runc run -b /bundle peer
-say life-podman /engine-bench command "$runs" podman run --rm --network none --cgroups disabled busybox /bin/true
-say cli-ours /engine-bench command "$runs" docker -H "unix://$ours" run --rm --network none busybox /bin/true
-say cli-dockerd /engine-bench command "$runs" docker -H "unix://$theirs" run --rm --network none busybox /bin/true
+say life-podman /engine-bench command "$runs" \
+    podman run --rm --network none --cgroups disabled busybox /bin/true
+say cli-ours /engine-bench command "$runs" \
+    docker -H "unix://$ours" run --rm --network none busybox /bin/true
+say cli-dockerd /engine-bench command "$runs" \
+    docker -H "unix://$theirs" run --rm --network none busybox /bin/true
 say burst-ours /engine-bench burst "$ours" "$containers" system-docker,ros-engine
 say burst-dockerd /engine-bench burst "$theirs" "$containers" dockerd,containerd,containerd-shim
 "#;
@@ -100,7 +104,8 @@ fn host(options: &Options, root: &Path) -> Result<String> {
          mount -t tmpfs run {root}/run; mount --bind {} {root}/work
          mkdir {root}/run/corral; mount --bind /run/corral {root}/run/corral
          touch {root}/run/ours.sock; mount --bind /run/system-docker.sock {root}/run/ours.sock
-         exec unshare -m chroot {root} /usr/bin/bash /measure.sh {} {} /run/ours.sock /run/theirs.sock",
+         exec unshare -m chroot {root} /usr/bin/bash /measure.sh {} {} \
+         /run/ours.sock /run/theirs.sock",
         work.display(),
         options.runs,
         options.containers,
@@ -131,13 +136,15 @@ fn guest(options: &Options, root: &Path) -> Result<String> {
         "set -e; disk=$(sudo blkid -L {label})
          sudo mkdir -p /mnt/lower /mnt/upper /mnt/root && sudo mount -t erofs -o ro $disk /mnt/lower
          sudo mount -t tmpfs upper /mnt/upper && sudo mkdir /mnt/upper/u /mnt/upper/w
-         sudo mount -t overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper/u,workdir=/mnt/upper/w peers /mnt/root
+         sudo mount -t overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper/u,workdir=/mnt/upper/w \
+         peers /mnt/root
          for name in proc sys dev run; do sudo mount --rbind /$name /mnt/root/$name; done
          sudo mount -t tmpfs work /mnt/root/work",
         label = peers::LABEL,
     ))?;
     machine.run(&format!(
-        "sudo unshare -m chroot /mnt/root /usr/bin/bash /measure.sh {} {} /run/system-docker.sock /run/docker.sock",
+        "sudo unshare -m chroot /mnt/root /usr/bin/bash /measure.sh {} {} \
+         /run/system-docker.sock /run/docker.sock",
         options.runs, options.containers,
     ))
 }

@@ -4,8 +4,8 @@ use super::outcome::Outcome;
 use std::collections::BTreeMap;
 
 /// How to reach a machine whose story failed.
-const HOW_TO_KEEP: &str = "`cargo xtask test --story NAME --no-image --keep` leaves the machine on, \
-                           and prints how to log in\n";
+const HOW_TO_KEEP: &str = "`cargo xtask test --story NAME --no-image --keep` leaves the machine \
+                           on, and prints how to log in\n";
 
 /// How many stories ran on which kind of machine, and for how long.
 pub(crate) fn by_kind(outcomes: &[Outcome]) -> String {

@@ -1,7 +1,7 @@
 //! What a run of all tests counts and prints: how long its parts took, on which machines stories
 //! ran, what failed.
 
-use crate::dependencies::{Deny, search_unused};
+use crate::dependencies::{Deny, read_lock_of_fuzzers, search_unused};
 use crate::progress;
 use crate::stories::{self, Outcome, Stories};
 use anyhow::{Context, Result};
@@ -51,6 +51,7 @@ impl Report {
     pub(super) fn dependencies(&mut self) -> Result<()> {
         let Report { count, phases, without_advisories, .. } = self;
         phases.time("dependencies", || {
+            count.check("Cargo.lock of the fuzzers", read_lock_of_fuzzers())?;
             match search_unused() {
                 Ok(machete) => count.check("unused dependencies", machete)?,
                 Err(error) => count.record("unused dependencies", Err(error)),
@@ -178,7 +179,8 @@ mod tests {
     fn closing_lines_are_counted() {
         let mut count = Count::default();
         count.add(
-            "test result: FAILED. 6 passed; 8 failed; 1 ignored; 0 measured; 0 filtered out; finished in 3s",
+            "test result: FAILED. 6 passed; 8 failed; 1 ignored; 0 measured; 0 filtered out; \
+             finished in 3s",
         );
         count.add("test some::thing ... ok");
         assert_eq!((count.passed, count.failed, count.skipped), (6, 8, 1));

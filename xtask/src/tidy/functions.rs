@@ -80,8 +80,8 @@ mod tests {
     #[test]
     fn a_function_ends_with_its_brace() {
         let text = "trait T { fn none(&self) -> [u8; 4]; }\n\
-                    fn outer(a: fn(u8) -> [u8; 2]) -> X\n{\n    let b = \"}\"; // }\n    let c = '}';\n    \
-                    fn inner() {}\n    match c { '}' => {} }\n}\n";
+                    fn outer(a: fn(u8) -> [u8; 2]) -> X\n{\n    let b = \"}\"; // }\n    \
+                    let c = '}';\n    fn inner() {}\n    match c { '}' => {} }\n}\n";
         let found: Vec<(String, usize, usize)> =
             functions(text).into_iter().map(|each| (each.name, each.line, each.lines)).collect();
         let expected =

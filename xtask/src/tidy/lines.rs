@@ -7,22 +7,6 @@ use super::source::Text;
 /// Columns.
 const LONGEST: usize = 100;
 
-/// Where such lines still are: files and folders that are to be done. This list only shrinks.
-pub(super) const TO_DO: [&str; 12] = [
-    "CHANGELOG.md",
-    "crates/cloud/",
-    "crates/config/",
-    "crates/daemon/",
-    "crates/engine/",
-    "crates/init/",
-    "crates/machine/",
-    "crates/plan/",
-    "crates/ros/",
-    "docs/decisions/",
-    "tests/",
-    "xtask/",
-];
-
 /// All such lines.
 pub(super) fn hits(documents: &[Text], code: &[Text]) -> Vec<Hit> {
     let documents = documents.iter().flat_map(|file| found(file, in_document(&file.text)));
@@ -96,7 +80,8 @@ mod tests {
         let long = "a ".repeat(LONGEST);
         let link = "x".repeat(LONGEST);
         let text = format!(
-            "short\n{long}\n| {long} |\n```\n{long}\n```\n- {link}\n12. {link}\n[1]: {link}\nsee {link}\n\n    {long}\n"
+            "short\n{long}\n| {long} |\n```\n{long}\n```\n- {link}\n12. {link}\n\
+             [1]: {link}\nsee {link}\n\n    {long}\n"
         );
         let lines: Vec<usize> = in_document(&text).into_iter().map(|(line, _)| line).collect();
         assert_eq!(lines, [2, 10]);

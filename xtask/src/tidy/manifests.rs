@@ -30,8 +30,9 @@ mod tests {
 
     #[test]
     fn what_no_package_takes_is_named() {
-        let workspace = "[workspace]\nmembers = []\n\n[workspace.dependencies]\na = \"1\"\n# b = 2\n\
-                         c-d = { version = \"1\", features = [] }\ne = \"2\"\n\n[workspace.lints.rust]\nf = \"deny\"\n";
+        let workspace = "[workspace]\nmembers = []\n\n[workspace.dependencies]\na = \"1\"\n\
+                         # b = 2\nc-d = { version = \"1\", features = [] }\ne = \"2\"\n\n\
+                         [workspace.lints.rust]\nf = \"deny\"\n";
         let packages =
             ["a.workspace = true\n[lints]\nworkspace = true\n", "e = { workspace = true }\n"];
         let found = unused(workspace, &packages.map(str::to_owned));

@@ -69,7 +69,8 @@ impl Sizes {
             [50, 90, 99, 100].map(|part| percentile(&self.functions, part).to_string()).join("/");
         let (number, lines, of_functions) = (self.files.len(), self.lines(), self.functions.len());
         format!(
-            "{name:<14} {number:>6} {lines:>6} {share:>5.1}% {files:>15} {of_functions:>9} {functions:>15}\n"
+            "{name:<14} {number:>6} {lines:>6} {share:>5.1}% {files:>15} {of_functions:>9} \
+             {functions:>15}\n"
         )
     }
 

@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn comments_literals_and_names_are_kept_apart() {
-        let text = "//! Top\nfn a<'b>() { // in \"it\"\n  f(\"x // \\\" y\", 'c', '\\'', '\"'); /* 1 /* 2 */\n*/ }\nlet z;";
+        let text = "//! Top\nfn a<'b>() { // in \"it\"\n  \
+                    f(\"x // \\\" y\", 'c', '\\'', '\"'); /* 1 /* 2 */\n*/ }\nlet z;";
         assert_eq!(of(text, Kind::Comment), [(" Top", 1), (" in \"it\"", 2), (" 1 /* 2 */\n", 3)]);
         assert_eq!(of(text, Kind::Literal), [("x // \\\" y", 3)]);
         assert_eq!(

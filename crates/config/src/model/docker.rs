@@ -86,8 +86,8 @@ mod tests {
             tls_args: vec!["--tlsverify".to_owned()],
             ..Docker::default()
         };
-        let expected = "--host=unix:///a --host=tcp://b --insecure-registry=r:5000 --log-opt=max-size=1m \
-                        --userland-proxy=false --live-restore=false --x";
+        let expected = "--host=unix:///a --host=tcp://b --insecure-registry=r:5000 \
+                        --log-opt=max-size=1m --userland-proxy=false --live-restore=false --x";
         assert_eq!(docker.arguments().join(" "), expected);
         assert!(Docker { tls: true, ..docker }.arguments().contains(&"--tlsverify".to_owned()));
     }

@@ -174,7 +174,10 @@ mod tests {
             ("rancher.x=http://h:80/p?a=b", json!({"rancher": {"x": "http://h:80/p?a=b"}})),
             (
                 "cc.hostname=one -- cc.hostname=two",
-                json!({"hostname": "two", "rancher": {"environment": {"EXTRA_CMDLINE": "/init cc.hostname=two"}}}),
+                json!({
+                    "hostname": "two",
+                    "rancher": {"environment": {"EXTRA_CMDLINE": "/init cc.hostname=two"}},
+                }),
             ),
             ("rancher.n=5 rancher.\"s\"=\"a b\"", json!({"rancher": {"n": 5, "s": "a b"}})),
             (
@@ -186,8 +189,11 @@ mod tests {
                 json!({"rancher": {"password": "0123", "console": "yes", "n": 83}}),
             ),
             (
-                "rancher.ssh.port=5 \"rancher.ssh={daemon: no}\" rancher.ssh.listen_address=1.2.3.4",
-                json!({"rancher": {"ssh": {"port": 5, "daemon": false, "listen_address": "1.2.3.4"}}}),
+                "rancher.ssh.port=5 \"rancher.ssh={daemon: no}\" \
+                 rancher.ssh.listen_address=1.2.3.4",
+                json!({
+                    "rancher": {"ssh": {"port": 5, "daemon": false, "listen_address": "1.2.3.4"}},
+                }),
             ),
             (
                 "rancher.network.interfaces.eth0.100.dhcp=true",

@@ -63,7 +63,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn parts_add_up(hours in 0..10_000_u64, minutes in 0..60_u64, seconds in 0..60_u64) {

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_told_key_by_key() {
+    fn differences_are_reported_key_by_key() {
         let changes =
             diff(&json!({"a": {"b": 1, "c": 2}}), &json!({"a": {"b": 1, "c": 3, "d.e": 4}}));
         let shown: Vec<String> = changes

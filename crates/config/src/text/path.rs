@@ -101,7 +101,7 @@ mod tests {
     fn a_key_is_taken_out_and_what_is_not_there_is_no_error() {
         let mut tree = json!({"rancher": {"services_include": {"/a/b.yml": true, "web": true}}});
         assert_eq!(remove(&mut tree, "rancher.services_include.\"/a/b.yml\""), Some(json!(true)));
-        assert_eq!(remove(&mut tree, "rancher.services_include.nobody"), None);
+        assert_eq!(remove(&mut tree, "rancher.services_include.missing"), None);
         assert_eq!(remove(&mut tree, "rancher.nothing.here"), None);
         assert_eq!(tree, json!({"rancher": {"services_include": {"web": true}}}));
     }

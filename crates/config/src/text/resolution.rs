@@ -101,7 +101,7 @@ impl Refused {
             &source,
             at,
             &key,
-            format!("this does not fit and is left out{why}"),
+            format!("this value is invalid and is ignored{why}"),
         )
     }
 }
@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn what_the_model_refuses_costs_its_own_leaf() {
-        let text = "hostname: a\nusers:\n- {name: ann, uid: 7}\nrancher:\n  ssh: {port: 5}\n  password: p\n";
+        let text = "hostname: a\nusers:\n- {name: ann, uid: 7}\n\
+                    rancher:\n  ssh: {port: 5}\n  password: p\n";
         let mut layer = Layer::parse(Source::File("f.yml".to_owned()), text);
         // As if the table of keys had let it through.
         layer.value["users"] = json!([{"name": "ann", "uid": -1}, {"name": "joe"}]);
@@ -130,9 +131,11 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "f.yml:6:13: rancher.password: this does not fit and is left out",
-                "f.yml:5:15: rancher.ssh.port: this does not fit and is left out: invalid value: integer `70000`, expected u16",
-                "f.yml:3:3: users[0].uid: this does not fit and is left out: invalid value: integer `-1`, expected u32",
+                "f.yml:6:13: rancher.password: this value is invalid and is ignored",
+                "f.yml:5:15: rancher.ssh.port: this value is invalid and is ignored: \
+                 invalid value: integer `70000`, expected u16",
+                "f.yml:3:3: users[0].uid: this value is invalid and is ignored: \
+                 invalid value: integer `-1`, expected u32",
             ]
         );
     }

@@ -77,7 +77,7 @@ impl SshKey {
     pub fn parse(line: &str) -> Result<SshKey, String> {
         let line = line.trim();
         if line.contains(['\n', '\r']) {
-            return Err("it has several lines; one key is one line".to_owned());
+            return Err("it has several lines; a key is one line".to_owned());
         }
         let rest = if type_of(line).is_some() { line } else { skip_options(line)? };
         let Some((name, form, kind)) = type_of(rest) else { return Err(no_type(rest)) };
@@ -88,7 +88,7 @@ impl SshKey {
         let bits = Blob(&blob).check(name, form).ok_or_else(|| broken(text))?;
         if kind == "RSA" && bits < SMALLEST_RSA {
             return Err(format!(
-                "an RSA key of {bits} bits is refused by sshd; make one of type ed25519"
+                "an RSA key of {bits} bits is refused by sshd; create one of type ed25519"
             ));
         }
         let options = line.strip_suffix(rest).unwrap_or_default().trim();
@@ -121,17 +121,18 @@ fn type_of(text: &str) -> Option<(&'static str, Form, &'static str)> {
 
 fn no_type(text: &str) -> String {
     match text.split([' ', '\t']).next().unwrap_or_default() {
-        "" => "there is no key".to_owned(),
+        "" => "the key is missing".to_owned(),
         "-----BEGIN" => {
-            "this is a private key; the public one is wanted (the file *.pub)".to_owned()
+            "this is a private key; expected the public key (the file *.pub)".to_owned()
         }
         "ssh-dss" => {
-            "sshd takes no keys of type ssh-dss any more; make one of type ed25519".to_owned()
+            "sshd does not accept keys of type ssh-dss; create one of type ed25519".to_owned()
         }
         word => {
             let start: String = word.chars().take(30).collect();
             format!(
-                "{start:?} is no type of key; a line of *.pub such as `ssh-ed25519 AAAA… me` is wanted"
+                "{start:?} is not a key type; expected a line of *.pub such as `ssh-ed25519 \
+                 AAAA… me`"
             )
         }
     }
@@ -140,8 +141,7 @@ fn no_type(text: &str) -> String {
 fn broken(text: &str) -> String {
     match text {
         "" => "the key after its type is missing".to_owned(),
-        _ => "the key after its type is damaged: was a part of it lost when it was copied?"
-            .to_owned(),
+        _ => "the key after its type is damaged or truncated; copy the complete line".to_owned(),
     }
 }
 
@@ -167,7 +167,7 @@ fn skip_options(line: &str) -> Result<&str, String> {
         .into_iter()
         .find(|option| !OPTIONS.contains(&option_name(option).as_str()))
     {
-        Some(unknown) => Err(format!("{unknown:?} is no option that sshd knows")),
+        Some(unknown) => Err(format!("{unknown:?} is not an option that sshd knows")),
         None => Ok(rest),
     }
 }
@@ -288,8 +288,8 @@ mod tests {
         let huge = format!("ssh-rsa {}", STANDARD.encode([0xff; 8]));
         let option = format!("no-such-thing {ED25519}");
         for (line, reason) in [
-            ("", "there is no key"),
-            ("restrict", "there is no key"),
+            ("", "the key is missing"),
+            ("restrict", "the key is missing"),
             ("ssh-ed25519", "missing"),
             ("ssh-ed25519 AAAA... me@desk", "damaged"),
             (cut, "damaged"),
@@ -298,9 +298,9 @@ mod tests {
             (&short, "damaged"),
             (&huge, "damaged"),
             (&small, "511 bits"),
-            (&option, "\"no-such-thing\" is no option"),
-            ("hello world", "\"hello\" is no type of key"),
-            ("ssh-dss AAAA", "ssh-dss any more"),
+            (&option, "\"no-such-thing\" is not an option"),
+            ("hello world", "\"hello\" is not a key type"),
+            ("ssh-dss AAAA", "type ssh-dss; create"),
             ("-----BEGIN OPENSSH PRIVATE KEY-----", "private key"),
             (&format!("{ED25519}\n{ED25519}"), "several lines"),
         ] {

@@ -7,7 +7,7 @@ use mailparse::ParsedMail;
 /// How deep messages may stand in messages, and gzip in gzip.
 const DEPTH: usize = 4;
 
-/// A part of user-data, by its first line.
+/// A part of user data, by its first line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     /// `#cloud-config`: YAML.
@@ -16,7 +16,7 @@ pub enum Part {
     Compose(Vec<u8>),
     /// `#!`: a program, run by the console at each boot.
     Script(Vec<u8>),
-    /// `#include`: user-data that is elsewhere.
+    /// `#include`: user data that is elsewhere.
     Include(Vec<String>),
     /// Anything else; with what it begins with.
     Unknown(String),
@@ -66,7 +66,7 @@ struct Splitter {
 impl Splitter {
     fn take(&mut self, bytes: &[u8], depth: usize) {
         if depth == 0 {
-            self.problems.push("user-data: too many wrappings in one another".to_owned());
+            self.problems.push("user-data: nested too deeply".to_owned());
         } else if encoding::is_gzip(bytes) {
             match encoding::gunzip(bytes) {
                 Ok(inner) => self.take(&inner, depth - 1),
@@ -143,19 +143,19 @@ mod tests {
     fn a_mime_message_is_taken_apart() {
         let text = b"Content-Type: multipart/mixed; boundary=\"==X\"\nMIME-Version: 1.0\n\n\
             --==X\nContent-Type: text/cloud-config\n\nhostname: a\n\
-            --==X\nContent-Type: text/x-shellscript\nContent-Transfer-Encoding: base64\n\nIyEvYmluL3NoCg==\n\
+            --==X\nContent-Type: text/x-shellscript\nContent-Transfer-Encoding: base64\n\n\
+            IyEvYmluL3NoCg==\n\
             --==X\nContent-Type: text/plain\n\njust a letter\n--==X--\n";
         let (parts, problems) = split(text);
         assert_eq!(problems, Vec::<String>::new());
-        assert!(
-            matches!(&parts[0], Part::CloudConfig(text) if text.starts_with(b"#cloud-config\nhostname: a"))
-        );
+        let start = b"#cloud-config\nhostname: a";
+        assert!(matches!(&parts[0], Part::CloudConfig(text) if text.starts_with(start)));
         assert_eq!(parts[1], Part::Script(b"#!/bin/sh\n".to_vec()));
         assert_eq!(parts[2], Part::Unknown("just a letter".to_owned()));
     }
 
     #[test]
-    fn junk_is_told_not_taken() {
+    fn junk_is_reported_not_taken() {
         let (parts, problems) = split(&[0x1f, 0x8b, 1, 2, 3]);
         assert!(parts.is_empty() && problems.len() == 1, "{problems:?}");
     }

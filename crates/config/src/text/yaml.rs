@@ -183,7 +183,8 @@ fn to_error(error: &Error) -> YamlError {
     let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
     if is_too_much_text(error) {
         let message = format!(
-            "with every alias (*name) replaced by its text this is more than {MAX_EXPANDED} bytes; use fewer aliases"
+            "with every alias (*name) expanded this has more than {MAX_EXPANDED} bytes; use fewer \
+             aliases"
         );
         return YamlError { line, column, message };
     }

@@ -114,7 +114,8 @@ fn make(
     Ok(spec)
 }
 
-/// What a client says of a container, with what its image says: all that needs neither the store nor other containers.
+/// The spec of a container, from the client's request and the image: all that needs neither the
+/// store nor other containers.
 pub fn plan_spec(body: ContainerCreateBody, image: &Image) -> Result<ContainerSpec, EngineError> {
     let host = body.host_config.clone().unwrap_or_default();
     refuse(&host)?;
@@ -164,7 +165,7 @@ fn refuse(host: &HostConfig) -> Result<(), EngineError> {
         ),
         (
             host.links.as_ref().is_some_and(|list| !list.is_empty()),
-            "links: use a network, where names are found by themselves",
+            "links: use a network, where containers resolve each other by name",
         ),
         (
             host.log_config
@@ -176,7 +177,7 @@ fn refuse(host: &HostConfig) -> Result<(), EngineError> {
     ];
     match cases.iter().find(|(wanted, _)| *wanted) {
         Some((_, what)) => {
-            Err(EngineError::NotImplemented(format!("the system engine has no {what}")))
+            Err(EngineError::NotImplemented(format!("the system engine does not support {what}")))
         }
         None => Ok(()),
     }

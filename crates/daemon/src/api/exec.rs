@@ -81,11 +81,12 @@ pub(super) async fn inspect(state: State, parts: Parts) -> Result<Json<Value>, A
     Ok(state.execs.with(id, |exec| {
         Json(json!({
             "ID": id, "Running": exec.running, "ExitCode": exec.exit_code, "Pid": exec.pid,
-            "ContainerID": exec.container, "OpenStdin": exec.attach_stdin, "OpenStdout": true, "OpenStderr": true,
-            "CanRemove": false, "DetachKeys": "",
+            "ContainerID": exec.container, "OpenStdin": exec.attach_stdin, "OpenStdout": true,
+            "OpenStderr": true, "CanRemove": false, "DetachKeys": "",
             "ProcessConfig": {
-                "tty": exec.spec.tty, "entrypoint": exec.spec.args.first(), "arguments": exec.spec.args.get(1..),
-                "privileged": exec.spec.privileged, "user": exec.spec.user,
+                "tty": exec.spec.tty, "entrypoint": exec.spec.args.first(),
+                "arguments": exec.spec.args.get(1..), "privileged": exec.spec.privileged,
+                "user": exec.spec.user,
             },
         }))
     })?)

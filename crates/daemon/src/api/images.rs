@@ -61,8 +61,9 @@ pub(super) async fn list(
     };
     let row = |image: &Image| {
         json!({
-            "Id": image.id, "ParentId": "", "RepoTags": image.references, "RepoDigests": image.digests,
-            "Created": seconds(&image.created), "Size": image.size, "SharedSize": -1, "Labels": image.config.labels,
+            "Id": image.id, "ParentId": "", "RepoTags": image.references,
+            "RepoDigests": image.digests, "Created": seconds(&image.created), "Size": image.size,
+            "SharedSize": -1, "Labels": image.config.labels,
             "Containers": used.iter().filter(|id| **id == image.id).count(),
         })
     };
@@ -75,7 +76,8 @@ pub fn is_like(name: &str, pattern: &str) -> bool {
     [name, bare].iter().any(|text| fits_pattern(text.as_bytes(), pattern.as_bytes()))
 }
 
-/// Where it does not fit, the last star takes one more byte: an earlier one need never be tried again.
+/// Where it does not fit, the last star takes one more byte: an earlier one need never be tried
+/// again.
 fn fits_pattern(text: &[u8], pattern: &[u8]) -> bool {
     let (mut at, mut next, mut star) = (0, 0, None);
     while at < text.len() {
@@ -109,7 +111,7 @@ pub(super) async fn get(state: State, Path(parts): Named) -> Result<Response, Ap
 }
 
 fn unknown(_: &Shared, what: &str) -> EngineError {
-    EngineError::NotImplemented(format!("images have no {what:?} in the system engine"))
+    EngineError::NotImplemented(format!("the system engine does not support {what:?} of images"))
 }
 
 /// A name and the last part of a path.
@@ -155,12 +157,14 @@ fn inspect(name: &str) -> Result<Response, EngineError> {
         config = json!({});
     }
     Ok(Json(json!({
-        "Id": image.id, "RepoTags": image.references, "RepoDigests": image.digests, "Parent": "", "Comment": "",
-        "Created": image.created, "Author": image.raw["author"].as_str().unwrap_or_default(), "Config": config,
+        "Id": image.id, "RepoTags": image.references, "RepoDigests": image.digests, "Parent": "",
+        "Comment": "", "Created": image.created,
+        "Author": image.raw["author"].as_str().unwrap_or_default(), "Config": config,
         "DockerVersion": "", "Architecture": image.raw["architecture"].as_str().unwrap_or("amd64"),
         "Os": image.raw["os"].as_str().unwrap_or("linux"), "Size": image.size,
         "RootFS": {"Type": "layers", "Layers": image.raw["rootfs"]["diff_ids"]},
-        "GraphDriver": {"Name": "overlay2", "Data": {}}, "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        "GraphDriver": {"Name": "overlay2", "Data": {}},
+        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
     }))
     .into_response())
 }
@@ -170,7 +174,8 @@ fn history(name: &str) -> Result<Response, EngineError> {
     let mut rows: Vec<Value> = Vec::new();
     for step in image.raw["history"].as_array().into_iter().flatten() {
         rows.push(json!({
-            "Id": "<missing>", "Created": step["created"].as_str().map_or(0, seconds), "CreatedBy": step["created_by"].as_str().unwrap_or_default(),
+            "Id": "<missing>", "Created": step["created"].as_str().map_or(0, seconds),
+            "CreatedBy": step["created_by"].as_str().unwrap_or_default(),
             "Tags": null, "Size": 0, "Comment": step["comment"].as_str().unwrap_or_default(),
         }));
     }
@@ -304,7 +309,8 @@ async fn import(
     let source = text(parameters, "fromSrc");
     if source != "-" {
         return Err(EngineError::NotImplemented(
-            "import from a URL: fetch the archive first and give it as the body".to_owned(),
+            "import from a URL is not supported: download the archive and send it as the body"
+                .to_owned(),
         ));
     }
     let name = match (text(parameters, "repo"), text(parameters, "tag")) {
@@ -384,9 +390,9 @@ pub(super) async fn load(state: State, body: Body) -> Result<Response, ApiError>
 pub(super) async fn save(RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let uri: axum::http::Uri = format!("/?{}", query.unwrap_or_default())
         .parse()
-        .map_err(|_| EngineError::BadRequest("the parameters".to_owned()))?;
+        .map_err(|_| EngineError::BadRequest("invalid query parameters".to_owned()))?;
     let pairs: Query<Vec<(String, String)>> = Query::try_from_uri(&uri)
-        .map_err(|error| EngineError::BadRequest(format!("the parameters: {error}")))?;
+        .map_err(|error| EngineError::BadRequest(format!("invalid query parameters: {error}")))?;
     let names: Vec<String> = pairs
         .0
         .into_iter()
@@ -442,7 +448,7 @@ pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<V
 /// the client requests that.
 pub(super) async fn check(state: State, parameters: Parameters) -> Result<Json<Value>, ApiError> {
     let shared = Arc::clone(&state.0);
-    // `mend` is its name in earlier versions.
+    // Clients of earlier versions send the second name.
     let repair = ["repair", "mend"].iter().any(|name| is_true(&parameters, name));
     let found = blocking(move || Ok(shared.store.check(repair))).await?;
     let mut rows = Vec::new();
@@ -472,7 +478,10 @@ pub(super) async fn authenticate(state: State, body: Bytes) -> Result<Json<Value
 pub(super) fn disk_use() -> (Vec<Value>, u64) {
     let images = lookup::load_all();
     let rows = images.iter().filter(|image| image.tier == Tier::Stored).map(|image| {
-        json!({"Id": image.id, "RepoTags": image.references, "Size": image.size, "SharedSize": 0, "Containers": 0, "Created": seconds(&image.created)})
+        json!({
+            "Id": image.id, "RepoTags": image.references, "Size": image.size, "SharedSize": 0,
+            "Containers": 0, "Created": seconds(&image.created),
+        })
     });
     (rows.collect(), crate::volume::size(&layout::folder().join("layers")))
 }

@@ -85,14 +85,14 @@ pub(super) async fn logs(
     let follow = is_true(&parameters, "follow");
     let (reading, filter) = (path.clone(), wanted.clone());
     // The end is marked before the lines are read: only the follower reads a line in between.
-    let (old, news) = blocking(move || {
-        let news = follow.then(|| Tail::from_end(&reading));
-        let until = news.as_ref().map(Tail::position);
-        Ok((read_last(&reading, tail, until, &filter), news))
+    let (old, new_lines) = blocking(move || {
+        let new_lines = follow.then(|| Tail::from_end(&reading));
+        let until = new_lines.as_ref().map(Tail::position);
+        Ok((read_last(&reading, tail, until, &filter), new_lines))
     })
     .await?;
     let old = stream::iter(old.into_iter().map(Ok));
-    let Some(tail) = news else { return Ok(streamed(media_type(wanted.framed), old)) };
+    let Some(tail) = new_lines else { return Ok(streamed(media_type(wanted.framed), old)) };
     let hub = shared.hubs.get(&container.id);
     let changes = hub.watch();
     let id = container.id.clone();

@@ -130,7 +130,8 @@ fn of_networks_and_volumes() -> Router<Arc<Shared>> {
 async fn unsupported(uri: Uri, request: Request) -> ApiError {
     let path = uri.path();
     ApiError::from(EngineError::NotImplemented(format!(
-        "{} {path} is not supported by the system engine of this version; use the user's docker for it",
+        "{} {path} is not supported by the system engine of this version; \
+         use the user's docker for it",
         request.method()
     )))
 }

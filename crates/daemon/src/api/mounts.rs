@@ -9,7 +9,8 @@ use corral_engine::image::metadata::Image;
 use corral_engine::spec::{Bind, ContainerSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Binds and tmpfs as a client writes them. A volume has its name and no source yet; one without a name is new.
+/// Binds and tmpfs as a client writes them. A volume has its name and no source yet; one without a
+/// name is new.
 pub fn parse(host: &HostConfig) -> Result<(Vec<Bind>, Vec<String>), EngineError> {
     let (mut binds, mut tmpfs) = (Vec::new(), Vec::new());
     for text in host.binds.iter().flatten() {
@@ -79,7 +80,7 @@ fn parse_bind(text: &str) -> Result<Bind, EngineError> {
     };
     if !target.starts_with('/') {
         return Err(EngineError::BadRequest(format!(
-            "invalid volume specification: {text:?}: {target:?} is no absolute path"
+            "invalid volume specification: {text:?}: {target:?} is not an absolute path"
         )));
     }
     let has = |wanted: &str| options.split(',').any(|option| option == wanted);
@@ -99,7 +100,7 @@ fn parse_mount(mount: &Mount) -> Result<Bind, EngineError> {
     let source = mount.source.clone().unwrap_or_default();
     if !target.starts_with('/') {
         return Err(EngineError::BadRequest(format!(
-            "invalid mount: {target:?} is no absolute path"
+            "invalid mount: {target:?} is not an absolute path"
         )));
     }
     let mut bind = match mount.typ {
@@ -116,7 +117,7 @@ fn parse_mount(mount: &Mount) -> Result<Bind, EngineError> {
         }
         Some(other) => {
             return Err(EngineError::NotImplemented(format!(
-                "the system engine has no mounts of type {other}"
+                "the system engine does not support mounts of type {other}"
             )));
         }
     };

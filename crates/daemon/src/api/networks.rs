@@ -56,7 +56,8 @@ fn view(network: &Network, shared: Option<&Shared>) -> Value {
                 container.id.clone(),
                 json!({
                     "Name": container.spec.name, "EndpointID": endpoint.endpoint_id,
-                    "MacAddress": endpoint.mac, "IPv4Address": format!("{}/{}", endpoint.address, endpoint.prefix),
+                    "MacAddress": endpoint.mac,
+                    "IPv4Address": format!("{}/{}", endpoint.address, endpoint.prefix),
                     "IPv6Address": "",
                 }),
             );
@@ -65,7 +66,12 @@ fn view(network: &Network, shared: Option<&Shared>) -> Value {
     let ranges: Vec<Value> = network
         .subnet
         .iter()
-        .map(|subnet| json!({"Subnet": subnet.to_string(), "Gateway": network.gateway.map(|gateway| gateway.to_string())}))
+        .map(|subnet| {
+            json!({
+                "Subnet": subnet.to_string(),
+                "Gateway": network.gateway.map(|gateway| gateway.to_string()),
+            })
+        })
         .collect();
     let mut options = network.options.clone();
     if network.name == "bridge" {
@@ -73,10 +79,12 @@ fn view(network: &Network, shared: Option<&Shared>) -> Value {
         options.insert("com.docker.network.bridge.default_bridge".to_owned(), "true".to_owned());
     }
     json!({
-        "Name": network.name, "Id": network.id, "Created": network.created, "Scope": "local", "Driver": network.driver,
-        "EnableIPv6": false, "IPAM": {"Driver": "default", "Options": {}, "Config": ranges},
-        "Internal": network.internal, "Attachable": network.attachable, "Ingress": false, "ConfigFrom": {"Network": ""},
-        "ConfigOnly": false, "Containers": inside, "Options": options, "Labels": network.labels,
+        "Name": network.name, "Id": network.id, "Created": network.created, "Scope": "local",
+        "Driver": network.driver, "EnableIPv6": false,
+        "IPAM": {"Driver": "default", "Options": {}, "Config": ranges},
+        "Internal": network.internal, "Attachable": network.attachable, "Ingress": false,
+        "ConfigFrom": {"Network": ""}, "ConfigOnly": false, "Containers": inside,
+        "Options": options, "Labels": network.labels,
     })
 }
 
@@ -90,19 +98,19 @@ pub(super) async fn make(state: State, body: Bytes) -> Result<Response, ApiError
     let driver = body.driver.clone().unwrap_or_default();
     if !["", "bridge", "default"].contains(&driver.as_str()) {
         return Err(EngineError::NotImplemented(format!(
-            "network driver {driver}: the system engine has bridge, host and none"
+            "network driver {driver} is not supported: use bridge, host or none"
         ))
         .into());
     }
     if body.enable_ipv6 == Some(true) {
         return Err(EngineError::NotImplemented(
-            "the bridges of the system engine have no IPv6".to_owned(),
+            "the system engine does not support IPv6 on its bridges".to_owned(),
         )
         .into());
     }
     if body.name.is_empty() || is_predefined(&body.name) {
         return Err(EngineError::BadRequest(format!(
-            "{:?} is not a name for a network",
+            "{:?} is not a valid network name",
             body.name
         ))
         .into());
@@ -179,7 +187,7 @@ pub(super) async fn connect(
     let container = state.find(&body.container)?;
     if container.spec.host_network {
         return Err(EngineError::Forbidden(
-            "a container of the host's network cannot be in another".to_owned(),
+            "a container with host networking cannot be connected to another network".to_owned(),
         )
         .into());
     }

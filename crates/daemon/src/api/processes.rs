@@ -81,22 +81,22 @@ fn columns(wanted: &str) -> Result<Vec<&'static Column>, EngineError> {
         match flags.split_once('o') {
             Some((flags, rest)) if flags.chars().all(|flag| "eAax".contains(flag)) => {
                 let fields = if rest.is_empty() { words.next() } else { Some(rest) };
-                fields.ok_or_else(|| wrong("-o wants names of columns"))?.clone_into(&mut format);
+                fields.ok_or_else(|| wrong("-o expects column names"))?.clone_into(&mut format);
             }
             _ if flags.contains('u') && flags.chars().all(|flag| "eAaxu".contains(flag)) => {
                 LONG.clone_into(&mut format);
             }
             _ if flags.chars().all(|flag| "eAaxf".contains(flag)) => {}
-            _ => return Err(wrong("-ef, aux and -o COLUMNS are understood")),
+            _ => return Err(wrong("use -ef, aux or -o COLUMNS")),
         }
     }
     let find = |name: &str| {
         let found = COLUMNS.iter().find(|(names, ..)| names.contains(&name.trim()));
-        found.ok_or_else(|| wrong(&format!("there is no column {name:?}")))
+        found.ok_or_else(|| wrong(&format!("unknown column {name:?}")))
     };
     let columns: Vec<&Column> = format.split(',').map(find).collect::<Result<_, _>>()?;
     if !columns.iter().any(|(names, ..)| names.contains(&"pid")) {
-        return Err(wrong("the column pid must be among them, as in Docker"));
+        return Err(wrong("the column pid is required, as in Docker"));
     }
     Ok(columns)
 }
@@ -178,10 +178,10 @@ mod tests {
             assert_eq!(titles(wanted).unwrap(), "PID COMMAND", "{wanted}");
         }
         for (wanted, what) in [
-            ("-o", "wants names"),
-            ("-o comm", "column pid"),
-            ("-o pid,x", "no column"),
-            ("--forest", "understood"),
+            ("-o", "expects column names"),
+            ("-o comm", "column pid is required"),
+            ("-o pid,x", "unknown column"),
+            ("--forest", "use -ef"),
         ] {
             let error = titles(wanted).unwrap_err().to_string();
             assert!(error.contains(what), "{wanted}: {error}");

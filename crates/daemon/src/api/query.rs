@@ -29,7 +29,7 @@ pub(super) fn text<'a>(parameters: &'a Parameters, name: &str) -> &'a str {
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, EngineError> {
     let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
     serde_json::from_slice(body)
-        .map_err(|error| EngineError::BadRequest(format!("the request's body: {error}")))
+        .map_err(|error| EngineError::BadRequest(format!("invalid request body: {error}")))
 }
 
 /// What a list is filtered by.
@@ -37,13 +37,14 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, EngineError> {
 pub struct Filters(HashMap<String, Vec<String>>);
 
 impl Filters {
-    /// `{"name": ["a"]}`, or the older `{"name": {"a": true}}`. A key that is not known is an error, as in Docker.
+    /// `{"name": ["a"]}`, or the older `{"name": {"a": true}}`. A key that is not known is an
+    /// error, as in Docker.
     pub fn parse(parameters: &Parameters, known: &[&str]) -> Result<Filters, EngineError> {
         let Some(text) = parameters.get("filters").filter(|text| !text.is_empty()) else {
             return Ok(Filters::default());
         };
         let value: HashMap<String, Value> = serde_json::from_str(text)
-            .map_err(|error| EngineError::BadRequest(format!("filters: {error}")))?;
+            .map_err(|error| EngineError::BadRequest(format!("invalid filters: {error}")))?;
         let list = |value: Value| match value {
             Value::Array(items) => {
                 items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
@@ -57,7 +58,7 @@ impl Filters {
         };
         if let Some(key) = value.keys().find(|key| !known.contains(&key.as_str())) {
             return Err(EngineError::BadRequest(format!(
-                "invalid filter '{key}': there are {}",
+                "invalid filter '{key}': use one of {}",
                 known.join(", ")
             )));
         }

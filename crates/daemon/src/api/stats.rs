@@ -61,10 +61,15 @@ pub(super) async fn stats(
 fn sample(container: &Snapshot, previous: &Value) -> Value {
     let now = time::rfc3339(time::now());
     let mut value = json!({
-        "read": now, "preread": "0001-01-01T00:00:00Z", "id": container.id, "name": format!("/{}", container.spec.name),
-        "num_procs": 0, "storage_stats": {}, "precpu_stats": previous, "pids_stats": {}, "networks": {},
-        "cpu_stats": {"cpu_usage": {"total_usage": 0, "usage_in_usermode": 0, "usage_in_kernelmode": 0}, "throttling_data": {"periods": 0, "throttled_periods": 0, "throttled_time": 0}},
-        "memory_stats": {}, "blkio_stats": {"io_service_bytes_recursive": null, "io_serviced_recursive": null},
+        "read": now, "preread": "0001-01-01T00:00:00Z", "id": container.id,
+        "name": format!("/{}", container.spec.name), "num_procs": 0, "storage_stats": {},
+        "precpu_stats": previous, "pids_stats": {}, "networks": {},
+        "cpu_stats": {
+            "cpu_usage": {"total_usage": 0, "usage_in_usermode": 0, "usage_in_kernelmode": 0},
+            "throttling_data": {"periods": 0, "throttled_periods": 0, "throttled_time": 0},
+        },
+        "memory_stats": {},
+        "blkio_stats": {"io_service_bytes_recursive": null, "io_serviced_recursive": null},
     });
     if !container.status.is_up() {
         return value;
@@ -73,16 +78,24 @@ fn sample(container: &Snapshot, previous: &Value) -> Value {
     let cpu = table(&cgroup.join("cpu.stat"));
     let of = |key: &str| cpu.get(key).copied().unwrap_or(0) * 1000;
     value["cpu_stats"] = json!({
-        "cpu_usage": {"total_usage": of("usage_usec"), "usage_in_usermode": of("user_usec"), "usage_in_kernelmode": of("system_usec")},
-        "system_cpu_usage": system_time(), "online_cpus": std::thread::available_parallelism().map_or(1, usize::from),
-        "throttling_data": {"periods": of("nr_periods") / 1000, "throttled_periods": of("nr_throttled") / 1000, "throttled_time": of("throttled_usec")},
+        "cpu_usage": {
+            "total_usage": of("usage_usec"), "usage_in_usermode": of("user_usec"),
+            "usage_in_kernelmode": of("system_usec"),
+        },
+        "system_cpu_usage": system_time(),
+        "online_cpus": std::thread::available_parallelism().map_or(1, usize::from),
+        "throttling_data": {
+            "periods": of("nr_periods") / 1000, "throttled_periods": of("nr_throttled") / 1000,
+            "throttled_time": of("throttled_usec"),
+        },
     });
     let number = |file: &str| {
         fs::read_to_string(cgroup.join(file)).ok().and_then(|text| text.trim().parse::<u64>().ok())
     };
     let total = total_memory();
     value["memory_stats"] = json!({
-        "usage": number("memory.current").unwrap_or(0), "limit": number("memory.max").filter(|max| *max < total).unwrap_or(total),
+        "usage": number("memory.current").unwrap_or(0),
+        "limit": number("memory.max").filter(|max| *max < total).unwrap_or(total),
         "stats": table(&cgroup.join("memory.stat")),
     });
     value["pids_stats"] =
@@ -135,7 +148,10 @@ fn block_io(cgroup: &Path) -> Value {
             if let Some(operation) =
                 [("rbytes", "read"), ("wbytes", "write")].iter().find(|(name, _)| *name == key)
             {
-                bytes.push(json!({"major": number(major), "minor": number(minor), "op": operation.1, "value": number(value)}));
+                bytes.push(json!({
+                    "major": number(major), "minor": number(minor), "op": operation.1,
+                    "value": number(value),
+                }));
             }
         }
     }
@@ -153,8 +169,9 @@ fn interfaces(pid: i32) -> Value {
             all.insert(
                 name.trim().to_owned(),
                 json!({
-                    "rx_bytes": of(0), "rx_packets": of(1), "rx_errors": of(2), "rx_dropped": of(3),
-                    "tx_bytes": of(8), "tx_packets": of(9), "tx_errors": of(10), "tx_dropped": of(11),
+                    "rx_bytes": of(0), "rx_packets": of(1), "rx_errors": of(2),
+                    "rx_dropped": of(3), "tx_bytes": of(8), "tx_packets": of(9),
+                    "tx_errors": of(10), "tx_dropped": of(11),
                 }),
             );
         }

@@ -47,7 +47,10 @@ pub(super) async fn version() -> Json<Value> {
         "Arch": "amd64",
         "KernelVersion": kernel,
         "GitCommit": "", "GoVersion": "", "BuildTime": "",
-        "Components": [{"Name": "Engine", "Version": env!("CARGO_PKG_VERSION"), "Details": {"ApiVersion": API_VERSION, "MinAPIVersion": MIN_API_VERSION}}],
+        "Components": [{
+            "Name": "Engine", "Version": env!("CARGO_PKG_VERSION"),
+            "Details": {"ApiVersion": API_VERSION, "MinAPIVersion": MIN_API_VERSION},
+        }],
     }))
 }
 
@@ -65,9 +68,13 @@ pub(super) async fn info(state: State) -> Result<Json<Value>, ApiError> {
         "ContainersStopped": containers.len() - running - paused, "Images": images,
         "Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "overlayfs"]],
         "LoggingDriver": "json-file", "CgroupDriver": "cgroupfs", "CgroupVersion": "2",
-        "NCPU": std::thread::available_parallelism().map_or(1, usize::from), "MemTotal": total_memory(),
-        "KernelVersion": uname.release().to_string_lossy(), "SystemTime": time::rfc3339(time::now()),
-        "RegistryConfig": {"Mirrors": settings.mirrors, "InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}},
+        "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
+        "MemTotal": total_memory(), "KernelVersion": uname.release().to_string_lossy(),
+        "SystemTime": time::rfc3339(time::now()),
+        "RegistryConfig": {
+            "Mirrors": settings.mirrors, "InsecureRegistryCIDRs": ["127.0.0.0/8"],
+            "IndexConfigs": {},
+        },
     });
     if let (Some(info), Value::Object(abilities)) = (info.as_object_mut(), abilities()) {
         info.extend(abilities);
@@ -78,15 +85,21 @@ pub(super) async fn info(state: State) -> Result<Json<Value>, ApiError> {
 /// What this engine is and supports, whether or not it is used at the moment.
 fn abilities() -> Value {
     json!({
-        "MemoryLimit": true, "SwapLimit": true, "CpuCfsPeriod": true, "CpuCfsQuota": true, "CPUShares": true,
-        "CPUSet": true, "PidsLimit": true, "OomKillDisable": false, "IPv4Forwarding": true, "Debug": false,
+        "MemoryLimit": true, "SwapLimit": true, "CpuCfsPeriod": true, "CpuCfsQuota": true,
+        "CPUShares": true, "CPUSet": true, "PidsLimit": true, "OomKillDisable": false,
+        "IPv4Forwarding": true, "Debug": false,
         "OperatingSystem": "Corral", "OSVersion": env!("CARGO_PKG_VERSION"),
         "OSType": "linux", "Architecture": "x86_64",
         "ServerVersion": env!("CARGO_PKG_VERSION"),
-        "DockerRootDir": corral_engine::paths::STORE, "InitBinary": "docker-init", "DefaultRuntime": "libcontainer",
-        "Runtimes": {"libcontainer": {"path": "ros"}}, "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
-        "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": ["json-file", "local", "none"]},
-        "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": false, "NodeID": ""}, "IndexServerAddress": "https://index.docker.io/v1/",
+        "DockerRootDir": corral_engine::paths::STORE, "InitBinary": "docker-init",
+        "DefaultRuntime": "libcontainer", "Runtimes": {"libcontainer": {"path": "ros"}},
+        "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+        "Plugins": {
+            "Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": null,
+            "Log": ["json-file", "local", "none"],
+        },
+        "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": false, "NodeID": ""},
+        "IndexServerAddress": "https://index.docker.io/v1/",
         "LiveRestoreEnabled": true, "Isolation": "", "Labels": [], "Warnings": null,
     })
 }
@@ -169,7 +182,8 @@ pub(super) async fn disk_use(state: State) -> Result<Json<Value>, ApiError> {
             .iter()
             .map(|container| {
                 let mut row = view::summary(container, &state.networks);
-                row["SizeRw"] = json!(volume::size(&corral_engine::paths::overlay(&container.id).join("diff")));
+                let upper = corral_engine::paths::overlay(&container.id).join("diff");
+                row["SizeRw"] = json!(volume::size(&upper));
                 row
             })
             .collect();
@@ -181,12 +195,16 @@ pub(super) async fn disk_use(state: State) -> Result<Json<Value>, ApiError> {
             .iter()
             .map(|each| {
                 json!({
-                    "Name": each.name, "Driver": "local", "Mountpoint": each.data(), "Labels": each.labels, "Scope": "local", "Options": null,
+                    "Name": each.name, "Driver": "local", "Mountpoint": each.data(),
+                    "Labels": each.labels, "Scope": "local", "Options": null,
                     "UsageData": {"Size": volume::size(&each.data()), "RefCount": uses(&each.name)},
                 })
             })
             .collect();
-        Ok(Json(json!({"LayersSize": layers, "Images": images, "Containers": rows, "Volumes": volumes, "BuildCache": []})))
+        Ok(Json(json!({
+            "LayersSize": layers, "Images": images, "Containers": rows, "Volumes": volumes,
+            "BuildCache": [],
+        })))
     })
     .await?)
 }

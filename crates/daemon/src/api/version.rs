@@ -37,12 +37,15 @@ fn refuse(requested: (u32, u32)) -> Option<EngineError> {
     let (major, minor) = requested;
     if requested > known(API_VERSION) {
         return Some(EngineError::BadRequest(format!(
-            "client version {major}.{minor} is too new. Maximum supported API version is {API_VERSION}"
+            "client version {major}.{minor} is too new. \
+             Maximum supported API version is {API_VERSION}"
         )));
     }
     (requested < known(MIN_API_VERSION)).then(|| {
         EngineError::BadRequest(format!(
-            "client version {major}.{minor} is too old. Minimum supported API version is {MIN_API_VERSION}, please upgrade your client to a newer version"
+            "client version {major}.{minor} is too old. \
+             Minimum supported API version is {MIN_API_VERSION}, \
+             please upgrade your client to a newer version"
         ))
     })
 }

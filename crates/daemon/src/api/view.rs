@@ -16,8 +16,9 @@ use std::time::Duration;
 pub(super) fn summary(container: &Snapshot, networks: &Networks) -> Value {
     let (spec, status) = (&container.spec, &container.status);
     json!({
-        "Id": container.id, "Names": [format!("/{}", spec.name)], "Image": spec.image, "ImageID": spec.image_id,
-        "Command": command(spec).join(" "), "Created": status.created.as_secs(), "Ports": port_list(spec, status),
+        "Id": container.id, "Names": [format!("/{}", spec.name)], "Image": spec.image,
+        "ImageID": spec.image_id, "Command": command(spec).join(" "),
+        "Created": status.created.as_secs(), "Ports": port_list(spec, status),
         "Labels": spec.labels, "State": status.word(), "Status": spoken_status(status),
         "HostConfig": {"NetworkMode": network_mode(spec)},
         "NetworkSettings": {"Networks": endpoints(spec, status, networks)},
@@ -32,8 +33,10 @@ pub(super) fn inspect(container: &Snapshot, shared: &Shared) -> Value {
     let command = command(spec);
     let folder = paths::container(&container.id);
     json!({
-        "Id": container.id, "Name": format!("/{}", spec.name), "Created": time(Some(status.created)),
-        "Path": command.first().cloned().unwrap_or_default(), "Args": command.get(1..).unwrap_or_default(),
+        "Id": container.id, "Name": format!("/{}", spec.name),
+        "Created": time(Some(status.created)),
+        "Path": command.first().cloned().unwrap_or_default(),
+        "Args": command.get(1..).unwrap_or_default(),
         "Image": if spec.image_id.is_empty() { &spec.image } else { &spec.image_id },
         "Platform": "linux", "Driver": "overlay2", "RestartCount": status.restarts,
         "LogPath": paths::log(&container.id), "HostnamePath": folder.join("hostname"),
@@ -43,7 +46,8 @@ pub(super) fn inspect(container: &Snapshot, shared: &Shared) -> Value {
         "HostConfig": overlaid(record.host_config, host_config(spec)),
         "Config": overlaid(record.config, config(spec)),
         "GraphDriver": {"Name": "overlay2", "Data": {
-            "UpperDir": paths::overlay(&container.id).join("diff"), "MergedDir": paths::rootfs(&container.id),
+            "UpperDir": paths::overlay(&container.id).join("diff"),
+            "MergedDir": paths::rootfs(&container.id),
         }},
         "NetworkSettings": network_settings(spec, status, &shared.networks),
         "Mounts": spec.binds.iter().map(mount).collect::<Vec<_>>(),
@@ -54,8 +58,9 @@ fn state(container: &Snapshot, shared: &Shared) -> Value {
     let status = &container.status;
     let word = status.word();
     let mut state = json!({
-        "Status": word, "Running": matches!(word, "running" | "paused" | "restarting"), "Paused": status.paused,
-        "Restarting": word == "restarting", "OOMKilled": status.oom_killed, "Dead": false, "Pid": status.pid.unwrap_or(0),
+        "Status": word, "Running": matches!(word, "running" | "paused" | "restarting"),
+        "Paused": status.paused, "Restarting": word == "restarting",
+        "OOMKilled": status.oom_killed, "Dead": false, "Pid": status.pid.unwrap_or(0),
         "ExitCode": status.exit_code, "Error": status.error.as_deref().unwrap_or_default(),
         "StartedAt": time(status.started), "FinishedAt": time(status.finished),
     });
@@ -66,30 +71,32 @@ fn state(container: &Snapshot, shared: &Shared) -> Value {
 }
 
 /// What the client requested, with the active values over it.
-fn overlaid(said: Value, in_force: Value) -> Value {
-    let mut all = match said {
-        Value::Object(said) => said,
+fn overlaid(requested: Value, active: Value) -> Value {
+    let mut all = match requested {
+        Value::Object(requested) => requested,
         _ => Map::new(),
     };
-    if let Value::Object(in_force) = in_force {
-        all.extend(in_force);
+    if let Value::Object(active) = active {
+        all.extend(active);
     }
     Value::Object(all)
 }
 
 fn host_config(spec: &ContainerSpec) -> Value {
     let limits = &spec.limits;
+    let binds = spec.binds.iter().filter(|bind| bind.volume.is_none());
     let mut value = json!({
-        "Binds": spec.binds.iter().filter(|bind| bind.volume.is_none()).map(bind_text).collect::<Vec<_>>(),
-        "NetworkMode": network_mode(spec), "Privileged": spec.privileged, "ReadonlyRootfs": spec.read_only,
+        "Binds": binds.map(bind_text).collect::<Vec<_>>(), "NetworkMode": network_mode(spec),
+        "Privileged": spec.privileged, "ReadonlyRootfs": spec.read_only,
         "AutoRemove": spec.auto_remove,
-        "PidMode": shared_mode(spec.host_pid, &spec.pid_of), "IpcMode": shared_mode(spec.host_ipc, &spec.ipc_of),
+        "PidMode": shared_mode(spec.host_pid, &spec.pid_of),
+        "IpcMode": shared_mode(spec.host_ipc, &spec.ipc_of),
         "UTSMode": if spec.host_uts { "host" } else { "" }, "UsernsMode": "",
         "CapAdd": list_or_null(&spec.cap_add), "CapDrop": list_or_null(&spec.cap_drop),
         "ExtraHosts": list_or_null(&spec.extra_hosts), "GroupAdd": list_or_null(&spec.group_add),
         "Dns": spec.dns.servers, "DnsSearch": spec.dns.search, "DnsOptions": spec.dns.options,
-        "ShmSize": if spec.shm_size == 0 { 64 << 20 } else { spec.shm_size }, "OomScoreAdj": spec.oom_score_adj,
-        "PortBindings": port_bindings(spec), "Init": spec.init,
+        "ShmSize": if spec.shm_size == 0 { 64 << 20 } else { spec.shm_size },
+        "OomScoreAdj": spec.oom_score_adj, "PortBindings": port_bindings(spec), "Init": spec.init,
         "RestartPolicy": {"Name": spec.restart.name(), "MaximumRetryCount": spec.restart.limit()},
     });
     if let (Value::Object(all), Value::Object(limits)) = (&mut value, limits_view(limits)) {
@@ -113,8 +120,9 @@ fn log_view(log: &LogOptions) -> Value {
 
 fn limits_view(limits: &Limits) -> Value {
     json!({
-        "Memory": limits.memory, "MemoryReservation": limits.memory_reservation, "MemorySwap": limits.memory_swap,
-        "CpuQuota": limits.cpu_quota, "CpuPeriod": limits.cpu_period, "CpuShares": limits.cpu_shares,
+        "Memory": limits.memory, "MemoryReservation": limits.memory_reservation,
+        "MemorySwap": limits.memory_swap, "CpuQuota": limits.cpu_quota,
+        "CpuPeriod": limits.cpu_period, "CpuShares": limits.cpu_shares,
         "CpusetCpus": limits.cpus, "CpusetMems": limits.mems,
         "PidsLimit": if limits.pids > 0 { json!(limits.pids) } else { Value::Null },
     })
@@ -123,14 +131,16 @@ fn limits_view(limits: &Limits) -> Value {
 fn config(spec: &ContainerSpec) -> Value {
     let mut config = json!({
         "Image": spec.image, "Cmd": spec.command, "Entrypoint": spec.entrypoint, "Env": spec.env,
-        "Labels": spec.labels, "Tty": spec.tty, "OpenStdin": spec.open_stdin, "StdinOnce": spec.stdin_once,
-        "User": spec.user, "WorkingDir": spec.working_dir, "Hostname": spec.hostname, "Domainname": spec.domainname,
+        "Labels": spec.labels, "Tty": spec.tty, "OpenStdin": spec.open_stdin,
+        "StdinOnce": spec.stdin_once, "User": spec.user, "WorkingDir": spec.working_dir,
+        "Hostname": spec.hostname, "Domainname": spec.domainname,
         "StopSignal": spec.stop_signal, "StopTimeout": spec.stop_timeout.seconds(),
     });
     if let Some(health) = &spec.health {
         config["Healthcheck"] = json!({
-            "Test": health.test, "Interval": nanos(health.interval), "Timeout": nanos(health.timeout),
-            "Retries": health.retries, "StartPeriod": nanos(health.start_period),
+            "Test": health.test, "Interval": nanos(health.interval),
+            "Timeout": nanos(health.timeout), "Retries": health.retries,
+            "StartPeriod": nanos(health.start_period),
             "StartInterval": nanos(health.start_interval),
         });
     }
@@ -141,11 +151,15 @@ fn network_settings(spec: &ContainerSpec, status: &Status, networks: &Networks) 
     let endpoints = endpoints(spec, status, networks);
     let first = spec.endpoints.first().filter(|_| status.is_up());
     let of = |show: fn(&Endpoint) -> String| first.map(show).unwrap_or_default();
+    let namespace = status.pid.map(|pid| format!("/proc/{pid}/ns/net"));
     json!({
-        "Networks": endpoints, "Ports": if status.is_up() { port_bindings_all(spec) } else { json!({}) },
-        "Bridge": "", "SandboxID": "", "SandboxKey": status.pid.map(|pid| format!("/proc/{pid}/ns/net")).unwrap_or_default(),
-        "IPAddress": of(|first| first.address.to_string()), "Gateway": of(|first| first.gateway.to_string()),
-        "MacAddress": of(|first| first.mac.to_string()), "IPPrefixLen": first.map_or(0, |first| first.prefix),
+        "Networks": endpoints,
+        "Ports": if status.is_up() { port_bindings_all(spec) } else { json!({}) },
+        "Bridge": "", "SandboxID": "", "SandboxKey": namespace.unwrap_or_default(),
+        "IPAddress": of(|first| first.address.to_string()),
+        "Gateway": of(|first| first.gateway.to_string()),
+        "MacAddress": of(|first| first.mac.to_string()),
+        "IPPrefixLen": first.map_or(0, |first| first.prefix),
     })
 }
 
@@ -157,7 +171,10 @@ fn endpoints(spec: &ContainerSpec, status: &Status, networks: &Networks) -> Valu
         let id = networks.find(name).map(|network| network.id).unwrap_or_default();
         all.insert(
             name.to_owned(),
-            json!({"NetworkID": id, "EndpointID": "", "IPAddress": "", "Gateway": "", "MacAddress": ""}),
+            json!({
+                "NetworkID": id, "EndpointID": "", "IPAddress": "", "Gateway": "",
+                "MacAddress": "",
+            }),
         );
     }
     for endpoint in &spec.endpoints {
@@ -171,8 +188,9 @@ fn endpoints(spec: &ContainerSpec, status: &Status, networks: &Networks) -> Valu
 fn endpoint_view(endpoint: &Endpoint, is_up: bool, names: &[String]) -> Value {
     let shown = |address: Ipv4Addr| if is_up { address.to_string() } else { String::new() };
     json!({
-        "IPAMConfig": null, "Links": null, "Aliases": list_or_null(&endpoint.aliases), "DNSNames": names,
-        "NetworkID": endpoint.network_id, "EndpointID": endpoint.endpoint_id, "MacAddress": endpoint.mac,
+        "IPAMConfig": null, "Links": null, "Aliases": list_or_null(&endpoint.aliases),
+        "DNSNames": names, "NetworkID": endpoint.network_id,
+        "EndpointID": endpoint.endpoint_id, "MacAddress": endpoint.mac,
         "IPAddress": shown(endpoint.address), "Gateway": shown(endpoint.gateway),
         "IPPrefixLen": if is_up { endpoint.prefix } else { 0 },
         "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DriverOpts": null,
@@ -227,7 +245,10 @@ fn port_list(spec: &ContainerSpec, status: &Status) -> Vec<Value> {
     shown
         .map(|port| {
             let address = if port.host_ip.is_empty() { "0.0.0.0" } else { &port.host_ip };
-            json!({"IP": address, "PrivatePort": port.container_port, "PublicPort": port.host_port, "Type": port.protocol})
+            json!({
+                "IP": address, "PrivatePort": port.container_port, "PublicPort": port.host_port,
+                "Type": port.protocol,
+            })
         })
         .collect()
 }
@@ -286,12 +307,12 @@ fn mount(bind: &Bind) -> Value {
     let mode = if bind.read_only { "ro" } else { "" };
     match &bind.volume {
         Some(name) => json!({
-            "Type": "volume", "Name": name, "Source": bind.source, "Destination": bind.target, "Driver": "local",
-            "Mode": mode, "RW": !bind.read_only, "Propagation": "",
+            "Type": "volume", "Name": name, "Source": bind.source, "Destination": bind.target,
+            "Driver": "local", "Mode": mode, "RW": !bind.read_only, "Propagation": "",
         }),
         None => json!({
-            "Type": "bind", "Source": bind.source, "Destination": bind.target, "Mode": mode, "RW": !bind.read_only,
-            "Propagation": propagation,
+            "Type": "bind", "Source": bind.source, "Destination": bind.target, "Mode": mode,
+            "RW": !bind.read_only, "Propagation": propagation,
         }),
     }
 }

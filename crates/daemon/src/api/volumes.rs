@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 fn view(volume: &Volume) -> Value {
     json!({
-        "Name": volume.name, "Driver": "local", "Mountpoint": volume.data(), "CreatedAt": volume.created,
-        "Labels": volume.labels, "Scope": "local", "Options": null,
+        "Name": volume.name, "Driver": "local", "Mountpoint": volume.data(),
+        "CreatedAt": volume.created, "Labels": volume.labels, "Scope": "local", "Options": null,
     })
 }
 
@@ -55,13 +55,14 @@ pub(super) async fn create(state: State, body: Bytes) -> Result<Response, ApiErr
     let driver = body.driver.unwrap_or_default();
     if !["", "local"].contains(&driver.as_str()) {
         return Err(EngineError::NotImplemented(format!(
-            "volume driver {driver}: the system engine has local"
+            "volume driver {driver} is not supported: use local"
         ))
         .into());
     }
     if body.driver_opts.is_some_and(|options| !options.is_empty()) {
         return Err(EngineError::NotImplemented(
-            "options of volumes: mount it in the `mounts` of the cloud-config and bind the path"
+            "volume options are not supported: \
+             add the mount to `mounts` in the cloud-config and bind it"
                 .to_owned(),
         )
         .into());

@@ -49,10 +49,10 @@ impl Store {
         let value: Value =
             serde_json::from_slice(&raw).with_context(|| format!("reading {}", listed.config))?;
         let diff_ids: Vec<String> = serde_json::from_value(value["rootfs"]["diff_ids"].clone())
-            .with_context(|| format!("the layers that {} names", listed.config))?;
+            .with_context(|| format!("reading the layers that {} names", listed.config))?;
         if diff_ids.len() != listed.layers.len() {
             bail!(
-                "{} names {} layers, and the archive has {}",
+                "{} names {} layers, but the archive has {}",
                 listed.config,
                 diff_ids.len(),
                 listed.layers.len()
@@ -129,11 +129,16 @@ fn keep_config(config: &[u8], layers: Vec<Layer>) -> Result<StoredImage> {
     let id = Store::put_blob(config)?;
     let descriptors: Vec<Value> = layers
         .iter()
-        .map(|layer| json!({"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}))
+        .map(|layer| {
+            json!({"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size})
+        })
         .collect();
     let manifest = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": id, "size": config.len()},
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json", "digest": id,
+            "size": config.len(),
+        },
         "layers": descriptors,
     });
     let manifest = Store::put_blob(&serde_json::to_vec(&manifest)?)?;
@@ -222,14 +227,20 @@ fn write(images: &[(StoredImage, Vec<String>)], writer: impl Write) -> Result<()
         let layers: Vec<String> = kept.layers.iter().map(|layer| path_of(&layer.digest)).collect();
         listed.push(json!({"Config": path_of(&kept.id), "RepoTags": tags, "Layers": layers}));
         let size = fs::metadata(layout::blob(&kept.manifest))?.len();
-        let mut entry = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": kept.manifest, "size": size});
+        let mut entry = json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": kept.manifest,
+            "size": size,
+        });
         if let Some(tag) = tags.first() {
             entry["annotations"] =
                 json!({"io.containerd.image.name": tag, "org.opencontainers.image.ref.name": tag});
         }
         index.push(entry);
     }
-    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": index});
+    let index = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": index,
+    });
     for (name, value) in [
         ("index.json", index),
         ("manifest.json", json!(listed)),

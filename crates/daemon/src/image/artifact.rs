@@ -39,7 +39,7 @@ impl Artifact {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| EngineError::Failed(format!("asking for {name}: {error}")))?;
+            .map_err(|error| EngineError::Failed(format!("requesting {name}: {error}")))?;
         let target = reference::parse(name)?;
         let mut last = EngineError::NoSuchImage(name.to_owned());
         for endpoint in settings.endpoints(&target, None)? {
@@ -84,7 +84,7 @@ impl Artifact {
         download::check(digest, &self.endpoint.host)?;
         let mut partial = target.as_os_str().to_owned();
         partial.push(".partial");
-        let (sender, mut news) = channel(8);
+        let (sender, mut updates) = channel(8);
         let descriptor = OciDescriptor {
             digest: digest.to_owned(),
             size: i64::try_from(size).unwrap_or(i64::MAX),
@@ -101,8 +101,9 @@ impl Artifact {
             loop {
                 tokio::select! {
                     done = &mut work => return done,
-                    Some(each) = news.recv() => {
-                        each["progressDetail"]["current"].as_u64().into_iter().for_each(&mut report);
+                    Some(each) = updates.recv() => {
+                        let current = each["progressDetail"]["current"].as_u64();
+                        current.into_iter().for_each(&mut report);
                     }
                 }
             }

@@ -112,7 +112,7 @@ impl Download {
         file.flush().await.map_err(failed)?;
         if count < total {
             return Err(EngineError::Failed(format!(
-                "{} hung up after {count} of {total} bytes",
+                "{} closed the connection after {count} of {total} bytes",
                 self.endpoint.host
             )));
         }
@@ -136,7 +136,7 @@ fn verify(partial: &Path, target: &Path, wanted: &str) -> anyhow::Result<()> {
     let found = digest_text(hasher);
     if found != wanted {
         let _ = fs::remove_file(partial);
-        anyhow::bail!("{wanted} was damaged on its way: what came is {found}");
+        anyhow::bail!("{wanted} was damaged in transit: the download is {found}");
     }
     durable::rename(partial, target)
 }

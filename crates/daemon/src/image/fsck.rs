@@ -83,7 +83,7 @@ fn hash(path: &Path, wanted: &str) -> Result<()> {
     let mut hasher = Sha256::new();
     io::copy(&mut file, &mut Writer(&mut hasher)).context("it cannot be read")?;
     let found = digest_text(hasher);
-    if found == wanted { Ok(()) } else { bail!("its content is {found}") }
+    if found == wanted { Ok(()) } else { bail!("its digest is {found}") }
 }
 
 struct Writer<'a>(&'a mut Sha256);
@@ -114,9 +114,9 @@ fn rebuild(wanted: &Layer) -> Result<()> {
 
 /// Compares a layer's tree with its archive.
 fn compare(layer: &Layer) -> Result<()> {
-    let root = open_root(&layout::layer(&layer.diff_id)).context("its tree is not there")?;
+    let root = open_root(&layout::layer(&layer.diff_id)).context("its files are missing")?;
     let reader =
-        decompress(File::open(layout::blob(&layer.digest)).context("its blob is not there")?)?;
+        decompress(File::open(layout::blob(&layer.digest)).context("its blob is missing")?)?;
     let mut archive = tar::Archive::new(reader);
     // A name may be there twice: the last entry is the one that is compared.
     let mut last: Vec<(PathBuf, Fact)> = Vec::new();
@@ -171,7 +171,7 @@ impl Fact {
             Fact::Link(target) if kind == FileType::Symlink => {
                 let found = readlinkat(&parent, name, Vec::new())?;
                 let same = found.to_bytes() == target.as_os_str().as_encoded_bytes();
-                if same { Ok(()) } else { bail!("it leads elsewhere") }
+                if same { Ok(()) } else { bail!("its link target changed") }
             }
             Fact::File(digest, size) if kind == FileType::RegularFile => {
                 if u64::try_from(data.st_size).ok() != Some(*size) {
@@ -194,7 +194,7 @@ impl Fact {
                 }
                 if digest_text(hasher) == *digest { Ok(()) } else { bail!("its content changed") }
             }
-            _ => bail!("it is something else"),
+            _ => bail!("its file type changed"),
         }
     }
 }

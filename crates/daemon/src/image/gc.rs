@@ -103,7 +103,7 @@ impl Store {
         for name in names_in(&layout::folder().join("incoming")) {
             let path = incoming(&name);
             let is_download =
-                Path::new(&name).extension().is_some_and(|ending| ending == "partial");
+                Path::new(&name).extension().is_some_and(|extension| extension == "partial");
             if !is_download || is_stale(&path) {
                 let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
             }
@@ -119,7 +119,8 @@ fn is_damaged() -> bool {
     for file in &damaged {
         let file = file.display();
         eprintln!(
-            "the image store is not cleaned up: {file} cannot be read; remove it if it is of no use"
+            "the image store is not cleaned up: {file} cannot be read; \
+             remove it if you do not need it"
         );
     }
     !damaged.is_empty()

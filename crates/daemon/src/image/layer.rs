@@ -44,7 +44,8 @@ fn unpack_to(blob: &Path, diff_id: &str, folder: &Path) -> Result<Vec<String>> {
     let found = digest_text(reader.hasher);
     if found != diff_id {
         bail!(
-            "the layer is {found}, but the image says {diff_id}: it was damaged, or changed on its way"
+            "the layer is {found}, but the image names {diff_id}: \
+             it was damaged or changed in transit"
         );
     }
     Ok(unpacked.refused)

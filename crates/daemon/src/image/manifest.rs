@@ -1,4 +1,4 @@
-//! What a registry says of an image: an index of manifests, a manifest, a configuration. Only the
+//! How a registry describes an image: an index of manifests, a manifest, a configuration. Only the
 //! texts are read here; what they name is fetched by `pull`.
 
 use anyhow::{Context, Result, bail};
@@ -19,11 +19,12 @@ pub enum Named {
 
 /// Is a document a manifest, or an index of several? The platform is written `linux/amd64`.
 pub fn parse_named(raw: &[u8], platform: &str) -> Result<Named> {
-    let value: Value = serde_json::from_slice(raw).context("the manifest")?;
+    let value: Value = serde_json::from_slice(raw).context("reading the manifest")?;
     if !value["manifests"].is_array() {
         return Ok(Named::Manifest);
     }
-    let index: OciImageIndex = serde_json::from_value(value).context("the index of manifests")?;
+    let index: OciImageIndex =
+        serde_json::from_value(value).context("reading the index of manifests")?;
     let (os, architecture) = platform.split_once('/').unwrap_or(("linux", "amd64"));
     let entry = index.manifests.into_iter().find(|entry| {
         entry.platform.as_ref().is_some_and(|platform| {
@@ -35,16 +36,17 @@ pub fn parse_named(raw: &[u8], platform: &str) -> Result<Named> {
 
 /// Reads a manifest.
 pub fn parse_manifest(raw: &[u8]) -> Result<OciImageManifest> {
-    serde_json::from_slice(raw).context("the manifest")
+    serde_json::from_slice(raw).context("reading the manifest")
 }
 
 /// The digests of the unpacked layers, as the configuration of an image names them: one for each
 /// layer of its manifest, and each fit to be the name of a folder.
 pub fn parse_diff_ids(config: &[u8], manifest: &OciImageManifest) -> Result<Vec<String>> {
-    let config: Value = serde_json::from_slice(config).context("the image's configuration")?;
+    let config: Value =
+        serde_json::from_slice(config).context("reading the image's configuration")?;
     let named = &config["rootfs"]["diff_ids"];
     if named.is_null() {
-        bail!("this is not an image of containers: its configuration names no layers");
+        bail!("this is not a container image: its configuration names no layers");
     }
     let diff_ids: Vec<String> = serde_json::from_value(named.clone()).unwrap_or_default();
     let layers = manifest.layers.len();
@@ -72,7 +74,8 @@ mod tests {
             json!({"mediaType": "m", "size": 1, "digest": digest,
                 "platform": {"os": "linux", "architecture": architecture}})
         };
-        let index = json!({"schemaVersion": 2, "manifests": [entry("arm64", digest("a")), entry("amd64", digest("b"))]});
+        let manifests = [entry("arm64", digest("a")), entry("amd64", digest("b"))];
+        let index = json!({"schemaVersion": 2, "manifests": manifests});
         let raw = index.to_string().into_bytes();
         assert_eq!(parse_named(&raw, "linux/amd64").unwrap(), Named::Index(digest("b")));
         assert_eq!(parse_named(&raw, "linux/riscv64").unwrap(), Named::Missing);

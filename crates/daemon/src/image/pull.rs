@@ -85,8 +85,8 @@ impl Store {
         let (store, id) = (Arc::clone(self), kept.id.clone());
         blocking(move || Ok(store.commit(&kept, &names, &[by_digest])?)).await?;
         progress.send(json!({"status": format!("Digest: {found_digest}")})).await;
-        let news = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
-        progress.send(json!({"status": format!("Status: {news} {short}")})).await;
+        let change = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
+        progress.send(json!({"status": format!("Status: {change} {short}")})).await;
         Ok(id)
     }
 
@@ -142,7 +142,7 @@ impl Store {
         let descriptor = &found.manifest.config;
         if u64::try_from(descriptor.size).unwrap_or(u64::MAX) > LARGEST_CONFIG {
             return Err(EngineError::Failed(format!(
-                "the image's configuration is of {} bytes",
+                "the image's configuration is too large: {} bytes",
                 descriptor.size
             )));
         }
@@ -179,7 +179,7 @@ async fn find(endpoint: Endpoint, platform: &str) -> Result<RemoteManifest, Engi
         }
         Named::Missing => {
             let name = reference::name(&endpoint.reference);
-            return Err(EngineError::NoSuchImage(format!("{name}: not for {platform}")));
+            return Err(EngineError::NoSuchImage(format!("{name}: no image for {platform}")));
         }
     };
     let manifest = parse_manifest(&raw).map_err(said_by(&endpoint))?;
@@ -196,7 +196,7 @@ pub(super) async fn get_manifest(
     let found = digest(&raw);
     if let Some(wanted) = reference.digest().filter(|wanted| *wanted != found) {
         return Err(EngineError::Failed(format!(
-            "{} answered {found} when asked for {wanted}",
+            "{} sent {found} instead of {wanted}",
             endpoint.host
         )));
     }
@@ -226,7 +226,7 @@ impl Part {
             let name = diff_id.to_owned();
             let refused = blocking(move || Ok(layer::unpack(&blob, &name)?)).await?;
             for entry in refused {
-                self.progress.step(id, &format!("left out {entry}")).await;
+                self.progress.step(id, &format!("skipped {entry}")).await;
             }
             self.progress.step(id, "Pull complete").await;
         }

@@ -36,10 +36,9 @@ impl Store {
             Ok(archive::keep(&image)?)
         })
         .await?;
-        progress
-            .send(json!({"status": format!("The push refers to repository [{}]", reference::name(&target))}))
-            .await;
-        let mut last = EngineError::Failed("no registry to ask".to_owned());
+        let start = format!("The push refers to repository [{}]", reference::name(&target));
+        progress.send(json!({"status": start})).await;
+        let mut last = EngineError::Failed("no registry to push to".to_owned());
         for endpoint in settings.endpoints(&target, account)? {
             if endpoint.host != target.registry() {
                 continue;
@@ -47,7 +46,8 @@ impl Store {
             match push_to(&endpoint, &kept, &progress).await {
                 Ok(()) => {
                     let tag = target.tag().unwrap_or("latest");
-                    progress.send(json!({"status": format!("{tag}: digest: {} size: {}", kept.manifest, kept.size)})).await;
+                    let pushed = format!("{tag}: digest: {} size: {}", kept.manifest, kept.size);
+                    progress.send(json!({"status": pushed})).await;
                     return Ok(());
                 }
                 Err(error) => last = error,
@@ -73,13 +73,13 @@ async fn push_to(
         .await
         .map_err(|error| EngineError::Failed(format!("reading the manifest: {error}")))?;
     let manifest: oci_client::manifest::OciImageManifest = serde_json::from_slice(&raw)
-        .map_err(|error| EngineError::Failed(format!("the manifest: {error}")))?;
+        .map_err(|error| EngineError::Failed(format!("reading the manifest: {error}")))?;
     let media_type = manifest
         .media_type
         .unwrap_or_else(|| oci_client::manifest::OCI_IMAGE_MEDIA_TYPE.to_owned());
     let media_type = media_type
         .parse()
-        .map_err(|_| EngineError::Failed("the manifest's media type".to_owned()))?;
+        .map_err(|_| EngineError::Failed("unknown media type of the manifest".to_owned()))?;
     client.push_manifest_raw(reference, raw, media_type).await.map_err(explained)?;
     Ok(())
 }

@@ -120,7 +120,7 @@ impl Settings {
             ..ClientConfig::default()
         });
         let client =
-            client.map_err(|error| EngineError::Failed(format!("asking {host}: {error}")))?;
+            client.map_err(|error| EngineError::Failed(format!("querying {host}: {error}")))?;
         Ok(Endpoint { client, reference, auth, host: host.to_owned() })
     }
 
@@ -132,7 +132,7 @@ impl Settings {
         let host = if host.is_empty() || host == "index.docker.io" { "docker.io" } else { host };
         // The scope of a login is no repository; registries answer for any.
         let reference = corral_engine::image::reference::parse(&format!("{host}/library/login"))?;
-        let mut last = EngineError::BadRequest("no registry to ask".to_owned());
+        let mut last = EngineError::BadRequest("no registry to query".to_owned());
         for endpoint in self.endpoints(&reference, Some(account))? {
             if endpoint.host != reference.registry() {
                 continue;
@@ -179,7 +179,7 @@ fn certificates(host: &str) -> Vec<Certificate> {
         CERTIFICATES.iter().filter_map(|folder| fs::read_dir(Path::new(folder).join(host)).ok());
     files
         .flat_map(|items| items.flatten())
-        .filter(|item| item.path().extension().is_some_and(|ending| ending == "crt"))
+        .filter(|item| item.path().extension().is_some_and(|extension| extension == "crt"))
         .filter_map(|item| fs::read(item.path()).ok())
         .map(|data| Certificate { encoding: CertificateEncoding::Pem, data })
         .collect()
@@ -191,7 +191,7 @@ pub(super) fn explain(endpoint: &Endpoint, error: &OciDistributionError) -> Engi
         (&endpoint.host, corral_engine::image::reference::name(&endpoint.reference));
     match error {
         OciDistributionError::ImageManifestNotFoundError(_) => {
-            EngineError::NoSuchImage(format!("{reference}: not in {host}"))
+            EngineError::NoSuchImage(format!("{reference}: not found on {host}"))
         }
         OciDistributionError::RegistryError { envelope, .. } => {
             let missing = envelope.errors.iter().any(|each| {
@@ -202,13 +202,13 @@ pub(super) fn explain(endpoint: &Endpoint, error: &OciDistributionError) -> Engi
                 .iter()
                 .any(|each| matches!(each.code, OciErrorCode::Unauthorized | OciErrorCode::Denied));
             match (missing, denied) {
-                (true, _) => EngineError::NoSuchImage(format!("{reference}: not in {host}")),
+                (true, _) => EngineError::NoSuchImage(format!("{reference}: not found on {host}")),
                 (_, true) => unauthorized(&reference, host),
                 _ => EngineError::Failed(format!("{host}: {envelope}")),
             }
         }
         OciDistributionError::ServerError { code: 404, .. } => {
-            EngineError::NoSuchImage(format!("{reference}: not in {host}"))
+            EngineError::NoSuchImage(format!("{reference}: not found on {host}"))
         }
         OciDistributionError::UnauthorizedError { .. }
         | OciDistributionError::AuthenticationFailure(_)
@@ -216,7 +216,7 @@ pub(super) fn explain(endpoint: &Endpoint, error: &OciDistributionError) -> Engi
             unauthorized(&reference, host)
         }
         OciDistributionError::RequestError(error) => {
-            let mut text = format!("asking {host}: {error}");
+            let mut text = format!("querying {host}: {error}");
             let mut cause = std::error::Error::source(error);
             while let Some(error) = cause {
                 text = format!("{text}: {error}");
@@ -230,6 +230,7 @@ pub(super) fn explain(endpoint: &Endpoint, error: &OciDistributionError) -> Engi
 
 fn unauthorized(reference: &str, host: &str) -> EngineError {
     EngineError::Unauthorized(format!(
-        "{host} does not let you have {reference}: docker login {host}, or rancher.registry_auths"
+        "{host} denies access to {reference}: \
+         run docker login {host}, or set rancher.registry_auths"
     ))
 }

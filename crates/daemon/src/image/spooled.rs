@@ -108,7 +108,7 @@ impl Spooled {
     pub fn text(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Ok(file) = self.get(name) else { return Ok(None) };
         if file.size > LARGEST_JSON {
-            bail!("{name} is of {} bytes", file.size);
+            bail!("{name} is too large: {} bytes", file.size);
         }
         fs::read(&file.path).map(Some).with_context(|| format!("reading {name}"))
     }
@@ -125,7 +125,8 @@ impl Spooled {
         }
         let Some(index) = self.json::<Value>("index.json")? else {
             bail!(
-                "this is no archive of images: it has neither manifest.json nor index.json (docker import takes archives of files)"
+                "this is not an image archive: it has neither manifest.json nor index.json \
+                 (for an archive of files use docker import)"
             );
         };
         index["manifests"].as_array().into_iter().flatten().map(|entry| self.image(entry)).collect()
@@ -147,7 +148,7 @@ impl Spooled {
             };
             entry = inner.iter().find(fits).context("the archive has no image for amd64")?.clone();
         }
-        bail!("the archive has indexes that lead to indexes without an end")
+        bail!("the image indexes of the archive are nested too deeply")
     }
 }
 
@@ -214,13 +215,17 @@ mod tests {
     fn an_index_leads_to_the_image_and_not_in_circles() {
         let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
         let blob = |letter: &str| format!("blobs/sha256/{}", letter.repeat(64));
-        let to = |letter: &str| json!({"manifests": [{"digest": digest(letter), "platform": {"architecture": "amd64"}}]});
+        let to = |letter: &str| {
+            json!({"manifests": [
+                {"digest": digest(letter), "platform": {"architecture": "amd64"}},
+            ]})
+        };
         let image = json!({"config": {"digest": digest("c")}, "layers": [{"digest": digest("d")}]});
         let good = [("index.json".to_owned(), to("a")), (blob("a"), to("b")), (blob("b"), image)];
         let expected = Listed { config: blob("c"), repo_tags: None, layers: vec![blob("d")] };
         assert_eq!(read("good", &good).unwrap(), [expected]);
         let circle = [("index.json".to_owned(), to("a")), (blob("a"), to("a"))];
         let error = read("circle", &circle).unwrap_err().to_string();
-        assert!(error.contains("without an end"), "{error}");
+        assert!(error.contains("nested too deeply"), "{error}");
     }
 }

@@ -44,11 +44,11 @@ impl Servers {
         match bind_udp(at) {
             Ok(socket) => tasks
                 .push(tokio::spawn(Arc::clone(&server).run_udp(Arc::new(socket))).abort_handle()),
-            Err(error) => eprintln!("answering for names on {at}: {error}"),
+            Err(error) => eprintln!("starting the DNS server on {at}: {error}"),
         }
         match bind_tcp(at) {
             Ok(listener) => tasks.push(tokio::spawn(server.run_tcp(listener)).abort_handle()),
-            Err(error) => eprintln!("answering for names on {at}: {error}"),
+            Err(error) => eprintln!("starting the DNS server on {at}: {error}"),
         }
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address, tasks);
     }
@@ -141,7 +141,8 @@ impl Server {
     }
 }
 
-/// A question. What is none is dropped: two servers that answer each other's answers would not stop.
+/// A question. What is none is dropped: two servers that answer each other's answers would not
+/// stop.
 pub fn parse_question(bytes: &[u8]) -> Option<Message> {
     Message::from_vec(bytes)
         .ok()

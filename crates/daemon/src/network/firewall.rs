@@ -113,8 +113,7 @@ pub(super) fn apply(rules: &Option<String>) -> Result<()> {
         return restore(&empty);
     };
     // Without this the kernel passes nothing on between interfaces.
-    fs::write("/proc/sys/net/ipv4/ip_forward", "1")
-        .context("letting the kernel forward packets")?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("enabling IP forwarding")?;
     restore(rules)?;
     for (table, chain, from) in CHAINS {
         ensure_jump(table, from, chain)?;
@@ -148,7 +147,7 @@ fn command(name: &str) -> Result<Command> {
     let layers = ["console", "base"].map(|layer| format!("/usr/share/ros/layers/{layer}/usr"));
     let inside = format!("{}/sbin/xtables-nft-multi", layers[0]);
     if !Path::new(&inside).exists() {
-        bail!("there is no iptables on this machine: ports cannot be published");
+        bail!("iptables not found: ports cannot be published");
     }
     let libraries =
         layers.each_ref().map(|layer| format!("{layer}/lib/x86_64-linux-gnu")).join(":");

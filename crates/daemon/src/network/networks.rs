@@ -95,7 +95,7 @@ impl Networks {
                 subnet
             }
             None => subnet::free(&taken).ok_or_else(|| {
-                EngineError::Failed("no range of addresses is free: name one".to_owned())
+                EngineError::Failed("no free address range: set a subnet".to_owned())
             })?,
         };
         let first = subnet.hosts().next().unwrap_or_else(|| subnet.addr());
@@ -188,7 +188,7 @@ impl Networks {
             None => subnet
                 .hosts()
                 .find(|address| !taken.contains(address))
-                .ok_or_else(|| EngineError::Failed(format!("no address is free in {subnet}")))?,
+                .ok_or_else(|| EngineError::Failed(format!("no free address in {subnet}")))?,
         };
         let [a, b, c, d] = address.octets();
         Ok(Endpoint {

@@ -22,7 +22,7 @@ pub(crate) fn choose(
             port.host_port = (0..64)
                 .filter_map(|_| free(&port.protocol))
                 .find(|number| !is_taken(port, *number))
-                .ok_or_else(|| EngineError::Failed("no port of the host is free".to_owned()))?;
+                .ok_or_else(|| EngineError::Failed("no free port on the host".to_owned()))?;
         }
     }
     Ok(())

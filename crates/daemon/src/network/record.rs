@@ -80,7 +80,7 @@ pub(super) fn load() -> Vec<Network> {
     let mut known = read().unwrap_or_else(|error| {
         eprintln!("{error:#}; it is kept as {}", damaged_file().display());
         if let Err(error) = fs::rename(file(), damaged_file()) {
-            eprintln!("keeping it: {error}");
+            eprintln!("renaming it: {error}");
         }
         Vec::new()
     });

@@ -10,7 +10,7 @@ const PREFIXES: std::ops::RangeInclusive<u8> = 1..=30;
 /// A subnet of a client.
 pub(crate) fn parse(text: &str) -> Result<Ipv4Net, String> {
     let subnet = text.parse();
-    subnet.map_err(|_| format!("{text:?} is not a range of IPv4 addresses such as 10.1.0.0/16"))
+    subnet.map_err(|_| format!("{text:?} is not an IPv4 subnet such as 10.1.0.0/16"))
 }
 
 /// The subnet that this address is in, if there is room for containers.

@@ -32,7 +32,7 @@ pub fn each<R: Read>(
             let most = LARGEST_SPARSE >> 30;
             ensure!(
                 sparse <= LARGEST_SPARSE,
-                "the sparse files of the archive have more than {most} GiB"
+                "the sparse files of the archive are larger than {most} GiB"
             );
         }
         take(&mut entry)?;

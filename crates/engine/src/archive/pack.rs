@@ -39,7 +39,11 @@ pub fn pack(root: &OwnedFd, path: &Path, packed: Packed, writer: impl Write) -> 
             }
         }
     }
-    packer.builder.into_inner().and_then(|mut writer| writer.flush()).context("ending the archive")
+    packer
+        .builder
+        .into_inner()
+        .and_then(|mut writer| writer.flush())
+        .context("finishing the archive")
 }
 
 struct Packer<W: Write> {

@@ -211,7 +211,7 @@ fn clean(path: &Path) -> Result<PathBuf> {
             Component::Normal(name) => clean.push(name),
             Component::RootDir | Component::CurDir => {}
             Component::ParentDir | Component::Prefix(_) => {
-                bail!("{} leads out of the archive", path.display())
+                bail!("{} points outside the archive", path.display())
             }
         }
     }
@@ -221,8 +221,8 @@ fn clean(path: &Path) -> Result<PathBuf> {
 fn target<R: Read>(entry: &Entry<'_, R>) -> Result<PathBuf> {
     Ok(entry
         .link_name()
-        .context("where it leads")?
-        .context("a link that leads nowhere")?
+        .context("reading its link target")?
+        .context("a link without a target")?
         .into_owned())
 }
 
@@ -236,7 +236,7 @@ fn clear(folder: &OwnedFd, name: &OsStr) -> Result<()> {
     match unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR) => match unlinkat(folder, name, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY) => bail!("a folder that is not empty is in its destination"),
+            Err(Errno::NOTEMPTY) => bail!("its destination is a folder that is not empty"),
             other => Ok(other?),
         },
         Err(error) => Err(error.into()),
@@ -256,14 +256,14 @@ fn white_out(folder: &OwnedFd, name: &OsStr, hidden: &[u8]) -> Result<()> {
         .context("making a folder opaque");
     }
     if hidden == b"." || hidden == b".." {
-        bail!("the whiteout {} leads out of its folder", name.display());
+        bail!("the whiteout {} points outside its folder", name.display());
     }
     if hidden.starts_with(WHITEOUT) || hidden.is_empty() {
         // AUFS' own notes, such as .wh..wh.plnk, mean nothing here.
         return Ok(());
     }
-    let hidden = CString::new(hidden).context("the name that is hidden")?;
-    remove_tree(folder, &hidden).context("removing what the layer itself hides")?;
+    let hidden = CString::new(hidden).context("reading the name to hide")?;
+    remove_tree(folder, &hidden).context("removing the hidden file")?;
     mknodat(folder, &hidden, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
         .context("making a whiteout")
 }
@@ -293,7 +293,7 @@ fn set_attributes<R: Read>(entry: &mut Entry<'_, R>, destination: &Destination<'
     .context("changing its owner")?;
     let is_link = entry.header().entry_type().is_symlink();
     if !is_link {
-        let mode = entry.header().mode().context("its mode")?;
+        let mode = entry.header().mode().context("reading its mode")?;
         chmodat(folder, *name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())
             .context("changing its mode")?;
     }
@@ -310,12 +310,12 @@ fn set_attributes<R: Read>(entry: &mut Entry<'_, R>, destination: &Destination<'
 }
 
 fn xattrs<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<(String, Vec<u8>)>> {
-    let Some(extensions) = entry.pax_extensions().context("its extended header")? else {
+    let Some(extensions) = entry.pax_extensions().context("reading its extended header")? else {
         return Ok(Vec::new());
     };
     let mut found = Vec::new();
     for extension in extensions {
-        let extension = extension.context("its extended header")?;
+        let extension = extension.context("reading its extended header")?;
         let key = OsStr::from_bytes(extension.key_bytes()).to_string_lossy().into_owned();
         if let Some(name) = key.strip_prefix(XATTR) {
             found.push((name.to_owned(), extension.value_bytes().to_vec()));
@@ -371,8 +371,8 @@ mod tests {
     }
 
     #[test]
-    fn tricks_do_not_lead_out() {
-        let base = Folder::new("tricks");
+    fn malicious_input_does_not_lead_out() {
+        let base = Folder::new("malicious");
         let root = base.0.join("root");
         let secret = base.0.join("secret");
         fs::write(&secret, "as it was").unwrap();
@@ -430,17 +430,17 @@ mod tests {
         let own = entry(file, "a/b/own", "", "as it was");
         // Each with the error it is refused with; an empty text: no error.
         let cases = [
-            (".wh...", "leads out"),
-            (".wh..", "leads out"),
-            ("a/.wh...", "leads out"),
-            ("a/b/.wh...", "leads out"),
-            ("a/b/.wh.../", "leads out"),
-            ("./.wh..", "leads out"),
+            (".wh...", "points outside"),
+            (".wh..", "points outside"),
+            ("a/.wh...", "points outside"),
+            ("a/b/.wh...", "points outside"),
+            ("a/b/.wh.../", "points outside"),
+            ("./.wh..", "points outside"),
             (".wh.", ""),
             ("a/b/.wh.", ""),
             (".wh..wh.plnk", ""),
             (".wh..wh...", ""),
-            (".wh.a/../../secret", "leads out"),
+            (".wh.a/../../secret", "points outside"),
         ];
         for (name, expected) in cases {
             let _ = fs::remove_dir_all(&root);

@@ -55,7 +55,10 @@ impl Embedded {
             raw: json!({
                 "architecture": "amd64", "os": "linux", "created": created,
                 "config": self.config, "rootfs": {"type": "layers", "diff_ids": self.layers},
-                "history": [{"created": created, "created_by": "cargo xtask image", "comment": "part of the system image"}],
+                "history": [{
+                    "created": created, "created_by": "cargo xtask image",
+                    "comment": "part of the system image",
+                }],
             }),
             id,
             references: vec![self.reference],

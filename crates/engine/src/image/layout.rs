@@ -102,7 +102,9 @@ pub fn split_stored() -> (Vec<StoredImage>, Vec<PathBuf>) {
         {
             Some(kept) => all.push(kept),
             // What a power cut left of a write is not named as an image is.
-            None if path.extension().is_some_and(|ending| ending == "json") => damaged.push(path),
+            None if path.extension().is_some_and(|extension| extension == "json") => {
+                damaged.push(path);
+            }
             None => {}
         }
     }

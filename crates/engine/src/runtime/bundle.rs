@@ -121,7 +121,8 @@ fn environment(id: &str, spec: &ContainerSpec, image: &Image, account: &Account)
 }
 
 fn rlimit(limit: &Ulimit) -> Value {
-    json!({"type": format!("RLIMIT_{}", limit.name.to_uppercase()), "soft": limit.soft, "hard": limit.hard})
+    let name = format!("RLIMIT_{}", limit.name.to_uppercase());
+    json!({"type": name, "soft": limit.soft, "hard": limit.hard})
 }
 
 fn linux(id: &str, spec: &ContainerSpec, join: &Join) -> Result<Value> {

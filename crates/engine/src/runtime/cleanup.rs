@@ -52,7 +52,8 @@ pub fn sweep() {
 
 /// Kills everything in a cgroup and waits until the kernel says that it is empty.
 fn kill_all(cgroup: &Path) -> Result<()> {
-    fs::write(cgroup.join("cgroup.kill"), "1").context("ending the rest of the container")?;
+    fs::write(cgroup.join("cgroup.kill"), "1")
+        .context("killing the remaining processes of the container")?;
     let mut events = File::open(cgroup.join("cgroup.events"))?;
     let end = deadline::after(TIMEOUT);
     loop {

@@ -41,7 +41,8 @@ pub(super) fn rules(spec: &ContainerSpec, devices: &[Value]) -> Vec<Value> {
     for (device, text) in devices.iter().zip(&spec.devices) {
         let access = text.split(':').nth(2).unwrap_or("rwm");
         rules.push(json!({
-            "allow": true, "type": device["type"], "major": device["major"], "minor": device["minor"], "access": access,
+            "allow": true, "type": device["type"], "major": device["major"],
+            "minor": device["minor"], "access": access,
         }));
     }
     rules.extend(spec.device_rules.iter().filter_map(|text| rule(text)));
@@ -68,17 +69,18 @@ fn requested(text: &str) -> Result<Option<Value>> {
     let source = parts.next().unwrap_or_default();
     let target = parts.next().unwrap_or(source);
     let Ok(data) = stat(source) else { return Ok(None) };
-    node(&data, target).with_context(|| format!("{source} is not a device")).map(Some)
+    node(&data, target).with_context(|| format!("device {source}")).map(Some)
 }
 
 fn node(data: &Stat, target: &str) -> Result<Value> {
     let kind = match FileType::from_raw_mode(data.st_mode) {
         FileType::CharacterDevice => "c",
         FileType::BlockDevice => "b",
-        _ => bail!("it is something else"),
+        _ => bail!("neither a character nor a block device"),
     };
     Ok(json!({
-        "path": target, "type": kind, "major": rustix::fs::major(data.st_rdev), "minor": rustix::fs::minor(data.st_rdev),
+        "path": target, "type": kind, "major": rustix::fs::major(data.st_rdev),
+        "minor": rustix::fs::minor(data.st_rdev),
         "fileMode": data.st_mode & 0o7777, "uid": data.st_uid, "gid": data.st_gid,
     }))
 }

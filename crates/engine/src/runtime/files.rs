@@ -44,7 +44,8 @@ fn place_one(id: &str, spec: &ContainerSpec, file: &PlacedFile) -> Result<()> {
     fresh.push(".new");
     let _ = unlinkat(&folder, &fresh, AtFlags::empty());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target = openat(&folder, &fresh, flags, Mode::from_raw_mode(0o600)).context("making it")?;
+    let target =
+        openat(&folder, &fresh, flags, Mode::from_raw_mode(0o600)).context("creating it")?;
     let mut writer = fs::File::from(target.try_clone()?);
     writer.write_all(&content).context("writing it")?;
     if !file.owner.is_empty() {
@@ -52,7 +53,7 @@ fn place_one(id: &str, spec: &ContainerSpec, file: &PlacedFile) -> Result<()> {
         fchown(&target, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
     }
     fchmod(&target, Mode::from_raw_mode(file.mode))?;
-    renameat(&folder, &fresh, &folder, name).context("renaming it into its place")
+    renameat(&folder, &fresh, &folder, name).context("renaming it to its final name")
 }
 
 /// The folder of the host and the path below it that the container sees at `path`.

@@ -27,7 +27,7 @@ pub fn run(socket: &OwnedFd) -> i32 {
     super::kmsg_subscriber::install();
     let result = match packet::receive::<HelperRequest>(socket) {
         Ok(Received::Message(order, _)) => execute(order, socket),
-        other => Err(anyhow::anyhow!("no order came: {other:?}")),
+        other => Err(anyhow::anyhow!("no order received: {other:?}")),
     };
     let (report, code) = match result {
         Ok(report) => (report, 0),
@@ -65,7 +65,7 @@ fn execute(order: HelperRequest, socket: &OwnedFd) -> Result<Report> {
         HelperRequest::Network { pid, connect, disconnect } => {
             network(pid, connect.as_deref(), disconnect.as_deref())
         }
-        HelperRequest::Go => bail!("an order to go on before any other"),
+        HelperRequest::Go => bail!("an order to continue before any other"),
     }
 }
 
@@ -79,10 +79,7 @@ fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Resu
         if plain.binds.len() == spec.binds.len() {
             return Err(error);
         }
-        tracing::error!(
-            "{}: {error:#}; trying without the volumes that were added to it",
-            spec.name
-        );
+        tracing::error!("{}: {error:#}; retrying without its optional volumes", spec.name);
         create(id, &plain, &image, join)
     })?;
     let Created { mut container, pid, master } = created;
@@ -93,7 +90,7 @@ fn launch(id: &str, spec: &ContainerSpec, join: &Join, socket: &OwnedFd) -> Resu
     report(socket, &Report::Created { pid }, master.as_ref())?;
     match packet::receive::<HelperRequest>(socket)? {
         Received::Message(HelperRequest::Go, _) => {}
-        other => bail!("PID 1 does not want the container any more: {other:?}"),
+        other => bail!("PID 1 cancelled the start: {other:?}"),
     }
     container.start().with_context(|| format!("starting container {}", spec.name))?;
     Ok(Report::Started)
@@ -134,7 +131,7 @@ fn create(id: &str, spec: &ContainerSpec, image: &Image, join: &Join) -> Result<
         .with_detach(true)
         .build()
         .with_context(|| format!("creating container {}", spec.name))?;
-    let pid = container.pid().context("a container without a process")?.as_raw();
+    let pid = container.pid().context("the container has no process")?.as_raw();
     Ok(Created { container, pid, master: terminal.receive()? })
 }
 
@@ -185,7 +182,7 @@ impl Terminal {
         }
         let path = PathBuf::from(format!("/run/corral/tty-{name}.sock"));
         let _ = fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).context("making the console socket")?;
+        let listener = UnixListener::bind(&path).context("creating the console socket")?;
         Ok(Terminal(Some((listener, path))))
     }
 
@@ -208,8 +205,8 @@ fn receive_master(stream: &UnixStream) -> Result<OwnedFd> {
     recvmsg(stream, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(mut rights) = message {
-            return rights.next().context("the console socket carried no terminal");
+            return rights.next().context("no terminal received on the console socket");
         }
     }
-    bail!("the console socket carried no terminal")
+    bail!("no terminal received on the console socket")
 }

@@ -23,19 +23,20 @@ pub(super) fn show(spec: &ContainerSpec, pid: i32) -> Result<()> {
         | OpenTreeFlags::AT_RECURSIVE;
     let tree = open_tree(CWD, &bind.source, flags)
         .with_context(|| format!("copying the tree of {}", bind.source))?;
-    let ours = File::open("/proc/self/ns/mnt").context("remembering the way back")?;
-    let theirs =
-        File::open(format!("/proc/{pid}/ns/mnt")).context("finding the container's file system")?;
+    let ours =
+        File::open("/proc/self/ns/mnt").context("opening the mount namespace of the host")?;
+    let theirs = File::open(format!("/proc/{pid}/ns/mnt"))
+        .context("opening the mount namespace of the container")?;
     enter(&theirs)?;
     let attached = move_mount(&tree, "", CWD, TARGET, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .and_then(|()| {
             mount_change(TARGET, MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         });
     enter(&ours)?;
-    attached.with_context(|| format!("showing {} to {}", bind.source, spec.name))
+    attached.with_context(|| format!("mounting {} in {}", bind.source, spec.name))
 }
 
 fn enter(namespace: &File) -> Result<()> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
-        .context("changing the mount namespace")
+        .context("entering the mount namespace")
 }

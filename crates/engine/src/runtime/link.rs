@@ -63,10 +63,10 @@ fn run(work: impl AsyncFnOnce(Handle) -> Result<()>) -> Result<()> {
 }
 
 fn enter(pid: i32) -> Result<()> {
-    let namespace =
-        File::open(format!("/proc/{pid}/ns/net")).context("finding the container's network")?;
+    let namespace = File::open(format!("/proc/{pid}/ns/net"))
+        .context("opening the container's network namespace")?;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-        .context("entering the container's network")
+        .context("entering the container's network namespace")
 }
 
 fn host_end(endpoint: &Endpoint) -> String {
@@ -91,11 +91,7 @@ async fn find(handle: &Handle, name: &str) -> Result<Option<LinkMessage>> {
 }
 
 async fn index_of(handle: &Handle, name: &str) -> Result<u32> {
-    Ok(find(handle, name)
-        .await?
-        .with_context(|| format!("there is no interface {name}"))?
-        .header
-        .index)
+    Ok(find(handle, name).await?.with_context(|| format!("no interface {name}"))?.header.index)
 }
 
 async fn set_up(handle: &Handle, index: u32) -> Result<()> {
@@ -110,11 +106,13 @@ async fn ensure_bridge(handle: &Handle, endpoint: &Endpoint) -> Result<u32> {
     }
     let made = handle.link().add(LinkBridge::new(name).build()).execute().await;
     // Another helper may have been quicker.
-    let index = index_of(handle, name).await.with_context(|| format!("making {name}: {made:?}"))?;
+    let index = index_of(handle, name)
+        .await
+        .with_context(|| format!("creating bridge {name}: {made:?}"))?;
     let added =
         handle.address().add(index, endpoint.gateway.into(), endpoint.prefix).execute().await;
     if made.is_ok() {
-        added.with_context(|| format!("giving {name} its address"))?;
+        added.with_context(|| format!("setting the address of {name}"))?;
     }
     set_up(handle, index).await?;
     Ok(index)
@@ -131,13 +129,13 @@ async fn make_pair(handle: &Handle, endpoint: &Endpoint, bridge: u32, pid: i32) 
         .add(LinkVeth::new(&host, &other).build())
         .execute()
         .await
-        .context("making a pair of interfaces")?;
+        .context("creating a veth pair")?;
     let index = index_of(handle, &other).await?;
     let moved = LinkUnspec::new_with_index(index).setns_by_pid(pid.unsigned_abs()).build();
-    handle.link().set(moved).execute().await.context("moving one into the container")?;
+    handle.link().set(moved).execute().await.context("moving an interface into the container")?;
     let index = index_of(handle, &host).await?;
     let set = LinkUnspec::new_with_index(index).controller(bridge).up().build();
-    handle.link().set(set).execute().await.context("putting the other one on the bridge")
+    handle.link().set(set).execute().await.context("attaching an interface to the bridge")
 }
 
 async fn configure(
@@ -154,18 +152,18 @@ async fn configure(
     if endpoint.mtu > 0 {
         link = link.mtu(endpoint.mtu);
     }
-    handle.link().set(link.build()).execute().await.context("naming it")?;
+    handle.link().set(link.build()).execute().await.context("setting its name")?;
     let address = endpoint.address.into();
     handle
         .address()
         .add(index, address, endpoint.prefix)
         .execute()
         .await
-        .context("giving it its address")?;
+        .context("setting its address")?;
     set_up(handle, index).await.context("bringing it up")?;
     if !*has_route && !endpoint.internal {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(endpoint.gateway).build();
-        handle.route().add(route).execute().await.context("its way out")?;
+        handle.route().add(route).execute().await.context("adding its default route")?;
         *has_route = true;
     }
     Ok(())

@@ -32,7 +32,8 @@ pub fn mount(id: &str, keep: &str, image: &Image) -> Result<()> {
         return Ok(());
     }
     if !keep.is_empty() {
-        link_kept(&base, keep, image).with_context(|| format!("the file system {keep}"))?;
+        link_kept(&base, keep, image)
+            .with_context(|| format!("preparing the persistent file system {keep}"))?;
     }
     for name in ["diff", "work", "merged"] {
         fs::create_dir_all(base.join(name))
@@ -58,7 +59,7 @@ pub fn mount(id: &str, keep: &str, image: &Image) -> Result<()> {
     // Mounts that the container makes in its root stay its own: none of them may propagate to the
     // host's copy.
     mount_change(&merged, MountPropagationFlags::PRIVATE)
-        .context("keeping the container's mounts apart")
+        .context("making the container's mounts private")
 }
 
 /// Makes the container's folder a link to what is kept. What was kept over another image, or under
@@ -107,7 +108,7 @@ pub(super) fn leave_out_unusable(id: &str, spec: &ContainerSpec) -> Result<Conta
         match prepare_target(&root, &spec.binds, &bind) {
             Ok(()) => spec.binds.push(bind),
             Err(error) => tracing::error!(
-                "{}: it starts without the volume {}:{}: {error:#}",
+                "{}: starting without the volume {}:{}: {error:#}",
                 spec.name,
                 bind.source,
                 bind.target
@@ -121,7 +122,7 @@ pub(super) fn leave_out_unusable(id: &str, spec: &ContainerSpec) -> Result<Conta
 fn prepare_target(root: &OwnedFd, binds: &[Bind], bind: &Bind) -> Result<()> {
     let source = Path::new(&bind.source);
     if !source.exists() {
-        fs::create_dir_all(source).context("making the source")?;
+        fs::create_dir_all(source).context("creating the source")?;
     }
     let is_folder = source.is_dir();
     let outer = binds
@@ -139,9 +140,9 @@ fn prepare_target(root: &OwnedFd, binds: &[Bind], bind: &Bind) -> Result<()> {
         Ok(found) if FileType::from_raw_mode(fstat(&found)?.st_mode).is_dir() == is_folder => {
             Ok(())
         }
-        Ok(_) => bail!("one is a folder, the other is not"),
-        Err(Errno::NOENT) if read_only => bail!("it is within what is read-only"),
-        Err(Errno::NOENT) => make_target(&base, below, is_folder).context("making the target"),
+        Ok(_) => bail!("only one of source and target is a folder"),
+        Err(Errno::NOENT) if read_only => bail!("the target is missing in a read-only mount"),
+        Err(Errno::NOENT) => make_target(&base, below, is_folder).context("creating the target"),
         Err(error) => Err(error).context("looking for the target"),
     }
 }
@@ -167,7 +168,7 @@ pub(super) fn prepare_binds(id: &str, spec: &ContainerSpec) -> Result<()> {
                 );
             }
             fs::create_dir_all(&bind.source)
-                .with_context(|| format!("making {} for {}", bind.source, spec.name))?;
+                .with_context(|| format!("creating {} for {}", bind.source, spec.name))?;
         }
         if bind.volume.is_some() {
             fill(id, bind).with_context(|| format!("filling the volume at {}", bind.target))?;

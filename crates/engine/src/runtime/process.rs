@@ -13,9 +13,9 @@ use std::path::PathBuf;
 pub(super) fn write(id: &str, spec: &ExecSpec) -> Result<PathBuf> {
     let folder = paths::bundle(id);
     let text = fs::read(folder.join("config.json"))
-        .context("the container has no bundle: does it run?")?;
+        .context("the container has no bundle: is it running?")?;
     let config: Value = serde_json::from_slice(&text)?;
-    let mut process = config.get("process").cloned().context("a bundle without a process")?;
+    let mut process = config.get("process").cloned().context("the bundle has no process")?;
     process["args"] = serde_json::to_value(&spec.args)?;
     process["terminal"] = Value::Bool(spec.tty);
     if !spec.working_dir.is_empty() {

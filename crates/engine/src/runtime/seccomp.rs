@@ -86,7 +86,10 @@ fn convert(text: &str, capabilities: &[String], kernel: &str) -> Result<Value> {
     let rules: Vec<Value> = profile.syscalls.iter().filter(wanted).map(rule).collect();
     let architectures =
         profile.architectures.unwrap_or_else(|| ARCHITECTURES.map(str::to_owned).to_vec());
-    let mut value = json!({"defaultAction": profile.default_action, "architectures": architectures, "syscalls": rules});
+    let mut value = json!({
+        "defaultAction": profile.default_action, "architectures": architectures,
+        "syscalls": rules,
+    });
     if let Some(code) = profile.default_errno_ret {
         value["defaultErrnoRet"] = json!(code);
     }
@@ -127,9 +130,11 @@ mod tests {
         let text = r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "syscalls": [
             {"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"},
             {"names": ["bpf"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_BPF"]}},
-            {"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38, "excludes": {"caps": ["CAP_BPF"]}},
+            {"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38,
+             "excludes": {"caps": ["CAP_BPF"]}},
             {"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "4.8"}},
-            {"names": ["arm_only"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["arm"]}}]}"#;
+            {"names": ["arm_only"], "action": "SCMP_ACT_ALLOW",
+             "includes": {"arches": ["arm"]}}]}"#;
         let names = |caps: &[&str], kernel: &str| -> Vec<String> {
             let caps: Vec<String> = caps.iter().map(|cap| (*cap).to_owned()).collect();
             let value = convert(text, &caps, kernel).unwrap();

@@ -71,11 +71,13 @@ impl RestartPolicy {
 /// Text that names no restart policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid restart policy: unknown policy '{0}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+    "invalid restart policy: unknown policy '{0}'; \
+     use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
 )]
 pub struct UnknownPolicy(String);
 
-/// How long a container may take between its stop signal and the kill. In JSON seconds; the largest number for ever.
+/// How long a container may take between its stop signal and the kill. In JSON seconds; the largest
+/// number means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "u64", from = "u64")]
 pub enum Grace {

@@ -30,7 +30,7 @@ pub fn inherited(number: RawFd) -> Option<OwnedFd> {
 }
 
 /// A descriptor for reading and writing without blocking a thread.
-#[expect(unsafe_code, reason = "tokio wants a promise that the descriptor stays the same")]
+#[expect(unsafe_code, reason = "tokio requires that the descriptor stays the same")]
 pub fn open_async(descriptor: OwnedFd, interest: Interest) -> Option<AsyncFd<OwnedFd>> {
     rustix::io::ioctl_fionbio(&descriptor, true).ok()?;
     // SAFETY: an OwnedFd names one descriptor for as long as it lives, and closes it only when it

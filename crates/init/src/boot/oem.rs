@@ -23,7 +23,7 @@ pub(super) fn enter(rough: Resolved) -> Resolved {
             resolver::run().unwrap_or(rough)
         }
         Err(error) => {
-            log(&format!("oem: {error:#}; going on without it"));
+            log(&format!("oem: {error:#}; continuing without it"));
             rough
         }
     }

@@ -1,6 +1,6 @@
 //! The recovery console: a shell with the tools of the console and of the network, before the state
 //! disk is touched. It is requested by `rancher.recovery`, which the boot menu sets, or runs
-//! because a step failed that the owner requires. The boot goes on when the user leaves it.
+//! because a step failed that the owner requires. The boot continues when the user leaves it.
 
 use super::run_once;
 use corral_machine::console::log;
@@ -9,16 +9,16 @@ use corral_plan::resolved::Resolved;
 /// Runs it, and returns when the user has left it.
 pub(super) fn run(resolved: &Resolved, reason: &str) {
     log(&format!("recovery: {reason}"));
-    log("recovery: launching the recovery console; leaving it goes on with the boot");
+    log("recovery: launching the recovery console; exit it to continue the boot");
     let password = format!("RECOVERY_PASSWORD={}", resolved.config.rancher.password);
     if let Err(error) = run_once::run(resolved, "recovery", vec![password], None) {
-        log(&format!("recovery: {error:#}; going on with the boot"));
+        log(&format!("recovery: {error:#}; continuing the boot"));
     }
 }
 
 /// If the owner wants it.
 pub(super) fn run_if_asked(resolved: &Resolved) {
     if resolved.config.rancher.recovery {
-        run(resolved, "asked for by rancher.recovery");
+        run(resolved, "requested by rancher.recovery");
     }
 }

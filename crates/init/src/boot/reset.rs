@@ -29,22 +29,22 @@ const KEEP: [(&str, &[&str]); 3] = [
 
 /// Does what `ros reset` requested below `base`, the root of the state.
 pub(super) fn run_if_asked(base: &Path) {
-    let wish = base.join(RESET.trim_start_matches('/'));
-    let Ok(text) = fs::read_to_string(&wish) else { return };
+    let request = base.join(RESET.trim_start_matches('/'));
+    let Ok(text) = fs::read_to_string(&request) else { return };
     let words: Vec<&str> = text.lines().map(str::trim).collect();
     log(&format!("reset: deleting what is on the state disk; kept: {}", words.join(" ")));
-    let mut kept: Vec<PathBuf> = vec![wish.clone(), base.join("lost+found")];
+    let mut kept: Vec<PathBuf> = vec![request.clone(), base.join("lost+found")];
     for (word, paths) in KEEP {
         if words.contains(&word) {
             kept.extend(paths.iter().map(|path| base.join(path)));
         }
     }
     let done = clear(base, &kept).and_then(|()| {
-        fs::remove_file(&wish).with_context(|| format!("removing {}", wish.display()))
+        fs::remove_file(&request).with_context(|| format!("removing {}", request.display()))
     });
     rustix::fs::sync();
     if let Err(error) = done {
-        log(&format!("reset: {error:#}; the next start tries again"));
+        log(&format!("reset: {error:#}; the next boot tries again"));
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The name under which this binary resolves.
 pub const NAME: &str = "corral-resolve";
 /// Its argument when an unconfirmed change is to be rolled back first.
-pub const TAKE_BACK: &str = "--take-back";
+pub const ROLL_BACK: &str = "--roll-back";
 /// Its argument when modules and sysctl are to follow what changed; in a boot PID 1 does that
 /// first.
 pub const WITH_KERNEL: &str = "--with-kernel";
@@ -70,8 +70,10 @@ impl Resolver {
                     self.text.extend_from_slice(&buffer[..count])
                 }
                 Ok(_) => {
-                    self.given_up =
-                        Some(format!("resolving it gives more than {} MiB", MAX_OUTPUT >> 20));
+                    self.given_up = Some(format!(
+                        "the resolved configuration is larger than {} MiB",
+                        MAX_OUTPUT >> 20
+                    ));
                     let _ = self.child.kill();
                     return true;
                 }
@@ -94,7 +96,7 @@ impl Resolver {
     /// when the driver lets it.
     pub(crate) fn give_up(mut self) -> anyhow::Error {
         let _ = self.child.kill();
-        anyhow!("it was not resolved within {} s", TIMEOUT.as_secs())
+        anyhow!("the resolver did not finish within {} s", TIMEOUT.as_secs())
     }
 
     /// The same as `finish` for a resolver that no loop reaps: how it ended explains more than

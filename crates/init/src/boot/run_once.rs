@@ -51,7 +51,7 @@ pub(super) fn run(
     next_report(&cleaning)?;
     match code.with_context(|| format!("the container {name}"))? {
         0 => Ok(()),
-        code => bail!("the container {name} ended with {code}"),
+        code => bail!("the container {name} exited with {code}"),
     }
 }
 
@@ -60,7 +60,7 @@ fn next_report(helper: &Helper) -> Result<Report> {
     loop {
         match helper.report() {
             Received::Message(report, _) | Received::Stripped(report) => return Ok(report),
-            Received::Closed => bail!("the helper ended without a word"),
+            Received::Closed => bail!("the helper ended without a report"),
             Received::Nothing => {}
         }
         if !deadline::poll(&mut [PollFd::new(helper, PollFlags::IN)], end)? {
@@ -72,7 +72,7 @@ fn next_report(helper: &Helper) -> Result<Report> {
 /// Reaps until the process has ended, which its pidfd reports. Until its helper has ended, it is
 /// the helper's child and not ours.
 fn wait_for_end(pid: i32, end: Option<Instant>) -> Result<i32> {
-    let process = rustix::process::Pid::from_raw(pid).context("no process")?;
+    let process = rustix::process::Pid::from_raw(pid).context("invalid process id")?;
     let handle = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty())?;
     loop {
         while let Some(ended) = reap::next() {
@@ -82,7 +82,7 @@ fn wait_for_end(pid: i32, end: Option<Instant>) -> Result<i32> {
         }
         if end.is_some_and(|end| end <= Instant::now()) {
             let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
-            bail!("it did not end in time");
+            bail!("it did not exit in time");
         }
         // It may be a zombie of a helper that has not ended yet: look again soon.
         let again = deadline::after(Duration::from_millis(20));

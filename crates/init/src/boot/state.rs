@@ -55,7 +55,7 @@ pub(super) fn enter(rough: &Resolved) -> bool {
             device.is_some()
         }
         Err(error) => {
-            log(&format!("state: {error:#}; running from memory, nothing will be kept"));
+            log(&format!("state: {error:#}; running from memory, changes will be lost"));
             let _ = fs::write(PROBLEM_FILE, format!("{error:#}\n"));
             false
         }
@@ -84,7 +84,7 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     if state.directory.split('/').any(|part| part == "..") {
-        bail!("rancher.state.directory: {:?} leads out of the disk", state.directory);
+        bail!("rancher.state.directory: {:?} points outside the disk", state.directory);
     }
     if state.mdadm_scan {
         bootstrap(rough, "MDADM_SCAN=1").context("rancher.state.mdadm_scan")?;
@@ -103,7 +103,7 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         found = wait_for(&state.dev, waiting_time(state))?;
     }
     let device = match found.as_slice() {
-        [] => bail!("{} is not there", state.dev),
+        [] => bail!("{} not found", state.dev),
         [device] => device.clone(),
         several => {
             bail!("{} is ambiguous: {several:?}; name one device in rancher.state.dev", state.dev)
@@ -171,7 +171,7 @@ fn unlock(state: &State, rough: &Resolved) -> Result<()> {
     } else {
         let found = wait_for(named, waiting_time(state))?;
         if let [] | [_, _, ..] = found.as_slice() {
-            bail!("rancher.state.encryption.device: {named} stands for {} devices", found.len());
+            bail!("rancher.state.encryption.device: {named} matches {} devices", found.len());
         }
         found
     };
@@ -230,14 +230,16 @@ fn place_disk(rough: &Resolved) -> Result<()> {
         let placed =
             read_folder(&base, path).and_then(|source| mounts::bind(&source, Path::new(path)));
         if let Err(error) = placed {
-            log(&format!(
-                "state: {path} is in memory, what is written there is not kept: {error:#}"
-            ));
+            log(&format!("state: {path} is in memory, changes there will be lost: {error:#}"));
             left_out.push_str(&format!("{path}: {error:#}\n"));
             place_one_in_memory(path)?;
         }
     }
-    if left_out.is_empty() { Ok(()) } else { fs::write(LEFT_OUT, left_out).context("noting it") }
+    if left_out.is_empty() {
+        Ok(())
+    } else {
+        fs::write(LEFT_OUT, left_out).with_context(|| format!("writing {LEFT_OUT}"))
+    }
 }
 
 /// A folder of the state, made if it is not there.

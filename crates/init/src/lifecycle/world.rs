@@ -200,7 +200,8 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(|well| Step::PreparationEnds { well }),
         2 => Just(Step::HelperMakes),
         2 => any::<bool>().prop_map(|well| Step::HelperEnds { well }),
-        2 => (0..3_i32, any::<bool>()).prop_map(|(code, was_stable)| Step::ProcessEnds { code, was_stable }),
+        2 => (0..3_i32, any::<bool>())
+            .prop_map(|(code, was_stable)| Step::ProcessEnds { code, was_stable }),
         2 => Just(Step::CleanupEnds),
         1 => Just(Step::PauseEnds),
         1 => Just(Step::GraceEnds),
@@ -222,7 +223,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn whatever_comes_each_client_is_answered_and_the_last_request_wins(
+    fn any_client_is_answered_and_the_last_request_wins(
         rules in rules(),
         steps in prop::collection::vec(steps(), 0..60),
     ) {
@@ -238,7 +239,10 @@ proptest! {
         world.come_to_rest(rules);
         prop_assert!(world.life.waiting.is_empty() , "{world:?}");
         for (client, (request, answer)) in &world.asked {
-            prop_assert!(answer.is_some(), "client {client} waits for ever: {request:?}, {world:?}");
+            prop_assert!(
+                answer.is_some(),
+                "client {client} waits for ever: {request:?}, {world:?}"
+            );
         }
         let state = world.life.state();
         match world.last {
@@ -249,7 +253,10 @@ proptest! {
             Some(Request::Start | Request::Restart(_)) if rules.policy == RestartPolicy::Always => {
                 prop_assert_eq!(state, State::Running);
             }
-            _ => prop_assert!(matches!(state, State::Created | State::Exited | State::Running), "{world:?}"),
+            _ => prop_assert!(
+                matches!(state, State::Created | State::Exited | State::Running),
+                "{world:?}"
+            ),
         }
     }
 }

@@ -16,7 +16,7 @@ const LONGEST_QUEUE: usize = 10_000;
 /// The same in bytes.
 const LARGEST_QUEUE: usize = 64 << 20;
 /// What came along with a call is lost.
-const STRIPPED: &str = "PID 1 has no descriptor left for what came along: Too many open files";
+const STRIPPED: &str = "PID 1 has no descriptor left for those of the request: Too many open files";
 /// More clients than this are not let in: descriptors are for containers.
 const MOST_CONNECTIONS: usize = 200;
 
@@ -140,7 +140,7 @@ impl Clients {
                 Ok(None) => return true,
                 Err(error) => {
                     if !was_parked {
-                        log(&format!("no client is let in at the moment: {error}"));
+                        log(&format!("accepting a client: {error}"));
                     }
                     self.parked = Some(self.connections.len());
                     return false;
@@ -232,7 +232,7 @@ impl Clients {
         let bytes = match packet::encode(&Answer::Event(event.clone())) {
             Ok(bytes) => bytes,
             Err(error) => {
-                return log(&format!("the engine daemon is not told of a container: {error}"));
+                return log(&format!("sending an event to the engine daemon: {error}"));
             }
         };
         self.connections.retain(|_, connection| {

@@ -86,7 +86,9 @@ impl Supervisor {
             }
             Err(error) => {
                 note_failure(&error);
-                Some(EngineError::Failed(format!("{error:#}; what was active stays active")))
+                Some(EngineError::Failed(format!(
+                    "{error:#}; the active configuration is unchanged"
+                )))
             }
         };
         if finished.run.roll_back && failure.is_some() {
@@ -119,7 +121,8 @@ impl Supervisor {
         match within {
             Some(seconds) if !is_watched => {
                 log(&format!(
-                    "configuration: a change is rolled back in {seconds} s unless confirmed (ros config confirm)"
+                    "configuration: a change is rolled back in {seconds} s unless confirmed \
+                     (ros config confirm)"
                 ));
                 self.timers.set(Duration::from_secs(seconds), Timer::ConfirmLate);
             }

@@ -104,7 +104,7 @@ impl Supervisor {
             let other = self.containers.find(name).ok().and_then(|id| self.containers.get(&id));
             other.and_then(Container::pid).map(Some).ok_or_else(|| {
                 EngineError::Conflict(format!(
-                    "container {name}, whose namespace it shares, does not run"
+                    "container {name}, whose namespace it shares, is not running"
                 ))
             })
         };
@@ -211,7 +211,7 @@ impl Supervisor {
             Outcome::Done => None,
             Outcome::NotStarted => {
                 let failure = container.and_then(Container::failure);
-                let ended = || Failure::other("it ended while it was started");
+                let ended = || Failure::other("it exited while starting");
                 Some(EngineError::StartFailed(failure.unwrap_or_else(ended)))
             }
             Outcome::Stopped => {

@@ -59,7 +59,7 @@ impl Daemon {
 
     /// It ended: the pause before its next start, which is longer if it keeps ending.
     pub(super) fn ended(&mut self, code: i32) -> Duration {
-        log(&format!("the engine daemon ended with {code}; starting it again"));
+        log(&format!("the engine daemon ended with {code}; restarting it"));
         let was_stable =
             self.started.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
         self.failures = if was_stable { 0 } else { self.failures.saturating_add(1) };

@@ -35,7 +35,7 @@ pub(super) fn run(signals: &signals::Signals, action: PowerAction) -> Result<()>
 /// Restarts a machine whose PID 1 has lost what it knew. The processes end, and the disks are made
 /// clean as far as that can be done. Returns only if the kernel refuses.
 pub(super) fn restart(why: &str) {
-    log(&format!("PID 1 cannot go on: {why}; the machine restarts"));
+    log(&format!("PID 1 cannot continue: {why}; rebooting"));
     match signals::Signals::open() {
         Ok(signals) => {
             let ended = run(&signals, PowerAction::Reboot);

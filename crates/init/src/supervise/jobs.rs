@@ -152,7 +152,7 @@ impl Jobs {
         let failure = match job.result {
             Some(Report::Failed(failure)) => Some(failure),
             Some(_) => None,
-            None => Some(Failure::other(format!("the helper ended with {}", end.code))),
+            None => Some(Failure::other(format!("the helper exited with {}", end.code))),
         };
         Some(Ended { purpose: job.purpose, failure, made: job.made, terminal: job.terminal })
     }

@@ -80,11 +80,11 @@ impl Supervisor {
 
     /// Nothing that PID 1 knows is trusted any more. Comes back only if the machine cannot restart.
     fn give_up(&mut self) -> Result<()> {
-        log("PID 1 meets one bug after the other: the machine restarts");
+        log("too many bugs in PID 1: rebooting");
         if catch_unwind(AssertUnwindSafe(|| self.take_final_steps())).is_err() {
             final_steps::restart_at_once();
         }
-        bail!("the machine could not be restarted")
+        bail!("the machine could not be rebooted")
     }
 
     fn run_once(&mut self) -> Result<()> {
@@ -130,7 +130,7 @@ impl Supervisor {
         let timeout = self.timers.left().map(deadline::timespec);
         match poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("waiting for something to do"),
+            Err(error) => return Err(error).context("waiting for events"),
         }
         let ready = polled.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>();
         Ok(sources

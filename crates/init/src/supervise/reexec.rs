@@ -59,8 +59,8 @@ impl Supervisor {
             Ok(document) => sys::execute_again("system-docker", &document, &kept),
             Err(error) => error.into(),
         };
-        log(&format!("PID 1 could not execute itself again and goes on as it is: {error}"));
-        self.put_back(saved, &format!("PID 1 could not execute itself again: {error}"));
+        log(&format!("PID 1 could not re-execute itself and continues unchanged: {error}"));
+        self.put_back(saved, &format!("PID 1 could not re-execute itself: {error}"));
     }
 
     /// Moves out what cannot be copied; [`Supervisor::put_back`] undoes it.
@@ -106,12 +106,12 @@ pub(crate) fn resume(signals: Signals, document: &[u8]) -> Result<()> {
             return Err(error);
         }
         Err(_) => {
-            final_steps::restart("a bug in what reads what the last process knew");
-            bail!("the machine could not be restarted");
+            final_steps::restart("a bug while restoring the state of the previous PID 1");
+            bail!("the machine could not be rebooted");
         }
     };
     log(&format!(
-        "PID 1 goes on in a new process, with {} containers",
+        "PID 1 continues in a new process, with {} containers",
         supervisor.containers.len()
     ));
     // What ended on the way over is a zombie by now; the signal may have come to the old process.
@@ -121,9 +121,9 @@ pub(crate) fn resume(signals: Signals, document: &[u8]) -> Result<()> {
 
 fn read(document: &[u8]) -> Result<Saved> {
     let saved: Saved =
-        serde_json::from_slice(document).context("reading what the last process knew")?;
+        serde_json::from_slice(document).context("reading the state of the previous PID 1")?;
     if saved.version != VERSION {
-        bail!("the last process left version {}, not {VERSION}", saved.version);
+        bail!("the previous PID 1 saved version {}, not {VERSION}", saved.version);
     }
     Ok(saved)
 }

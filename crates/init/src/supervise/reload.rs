@@ -2,7 +2,7 @@
 //! began before a request may have read too early for it: the request waits for the next run.
 
 use super::clients::Caller;
-use crate::boot::resolver::{Resolver, TAKE_BACK, WITH_KERNEL};
+use crate::boot::resolver::{ROLL_BACK, Resolver, WITH_KERNEL};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -95,7 +95,7 @@ impl Reload {
 
     /// Starts the resolver for a run.
     pub(super) fn start(&mut self, run: Run) -> Result<()> {
-        let roll_back = run.roll_back.then_some(TAKE_BACK);
+        let roll_back = run.roll_back.then_some(ROLL_BACK);
         let arguments: Vec<&str> = roll_back.into_iter().chain([WITH_KERNEL]).collect();
         self.resolver =
             Some(Resolver::start(&arguments).context("reading the configuration again")?);
@@ -179,18 +179,24 @@ mod tests {
                     finished += 1;
                     for caller in done.callers {
                         let before = open.remove(&caller.number);
-                        prop_assert!(before.is_some_and(|before| before < finished && finished <= before + 2));
+                        let is_in_time =
+                            |before: u64| before < finished && finished <= before + 2;
+                        prop_assert!(before.is_some_and(is_in_time));
                     }
                     started += u64::from(done.next.is_some());
-                    rolled_back &= !done.run.roll_back || done.next.is_some_and(|next| next.roll_back);
+                    let rolls_back_next = done.next.is_some_and(|next| next.roll_back);
+                    rolled_back &= !done.run.roll_back || rolls_back_next;
                 }
             }
             while started > finished {
                 let done = requests.finish();
                 finished += 1;
-                open.retain(|number, _| !done.callers.iter().any(|caller| caller.number == *number));
+                let is_done =
+                    |number: u64| done.callers.iter().any(|caller| caller.number == number);
+                open.retain(|number, _| !is_done(*number));
                 started += u64::from(done.next.is_some());
-                rolled_back &= !done.run.roll_back || done.next.is_some_and(|next| next.roll_back);
+                let rolls_back_next = done.next.is_some_and(|next| next.roll_back);
+                rolled_back &= !done.run.roll_back || rolls_back_next;
             }
             prop_assert!(open.is_empty() && !rolled_back, "{open:?} {rolled_back}");
         }

@@ -84,7 +84,7 @@ impl Supervisor {
             (failure, made, caller) => {
                 made.map(|pid| self.jobs.take_exec(pid));
                 let failure =
-                    failure.unwrap_or_else(|| Failure::other("the helper made no process"));
+                    failure.unwrap_or_else(|| Failure::other("the helper started no process"));
                 match caller {
                     Some(caller) => {
                         self.clients.answer(

@@ -91,7 +91,9 @@ impl Supervisor {
                 self.containers.find_mut(&container)?.close_stdin();
                 Ok(Some(Reply::Done))
             }
-            other => Err(EngineError::BadRequest(format!("{other:?} is not asked of a container"))),
+            other => {
+                Err(EngineError::BadRequest(format!("{other:?} is not a request for a container")))
+            }
         }
     }
 
@@ -105,7 +107,7 @@ impl Supervisor {
     #[cfg(not(feature = "test-hooks"))]
     #[expect(clippy::unused_self, reason = "with the feature it answers")]
     fn handle_panic(&mut self, _: Caller) -> Answered {
-        Err(EngineError::BadRequest("only a build for tests has bugs on request".to_owned()))
+        Err(EngineError::BadRequest("only test builds panic on request".to_owned()))
     }
 
     fn handle_status(&self) -> Reply {
@@ -213,7 +215,7 @@ impl Supervisor {
         let container = self.containers.find_mut(name)?;
         if container.planned().is_some() {
             return Err(EngineError::Conflict(format!(
-                "{name} is a service of this machine: it keeps its name"
+                "{name} is a service of this machine: it cannot be renamed"
             )));
         }
         let id = container.id().to_owned();

@@ -20,7 +20,8 @@ impl Containers {
     fn assert_free(&self, name: &str) -> Result<(), EngineError> {
         let Some(other) = self.named(name) else { return Ok(()) };
         Err(EngineError::Conflict(format!(
-            "the container name \"/{name}\" is already in use by container \"{}\": remove or rename that container",
+            "the container name \"/{name}\" is already in use by container \"{}\": \
+             remove or rename that container",
             other.id()
         )))
     }
@@ -71,9 +72,9 @@ impl Containers {
         let mut found = self.0.keys().filter(|id| !name.is_empty() && id.starts_with(name));
         match (found.next(), found.next()) {
             (Some(id), None) => Ok(id.clone()),
-            (Some(_), Some(_)) => {
-                Err(EngineError::BadRequest(format!("{name} is the beginning of several ids")))
-            }
+            (Some(_), Some(_)) => Err(EngineError::BadRequest(format!(
+                "multiple IDs found with provided prefix: {name}"
+            ))),
             _ => Err(EngineError::NoSuchContainer(name.to_owned())),
         }
     }

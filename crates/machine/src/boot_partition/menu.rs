@@ -77,7 +77,8 @@ impl Arguments {
     /// The file for the owner's editor.
     pub fn to_file(&self) -> String {
         format!(
-            "# Kernel parameters of every entry of the boot menu, kept over upgrades. Edit with `ros config syslinux`.\nAPPEND {}\n",
+            "# Kernel parameters of every entry of the boot menu, kept over upgrades. Edit with \
+             `ros config syslinux`.\nAPPEND {}\n",
             self.line
         )
     }
@@ -106,7 +107,9 @@ pub(super) fn syslinux_entries(version: &str, arguments: &Arguments) -> String {
     for variant in Variant::ALL {
         let _ = write!(
             text,
-            "LABEL {version}{}\n  MENU LABEL {}Corral {version}{}\n  KERNEL /boot/{version}/vmlinuz\n  INITRD /boot/{version}/initrd\n  APPEND {}{}\n",
+            "LABEL {version}{}\n  MENU LABEL {}Corral {version}{}\n  \
+             KERNEL /boot/{version}/vmlinuz\n  INITRD /boot/{version}/initrd\n  \
+             APPEND {}{}\n",
             variant.suffix(),
             if variant == Variant::Plain { "" } else { "  " },
             variant.title(),
@@ -121,7 +124,8 @@ pub(super) fn syslinux_entries(version: &str, arguments: &Arguments) -> String {
 pub(super) fn loader_entries(version: &str, arguments: &Arguments) -> Vec<(Variant, String)> {
     let entry = |(number, variant): (usize, Variant)| {
         let text = format!(
-            "title Corral {version}{}\nversion {version}\nsort-key corral-{number}\nlinux /boot/{version}/vmlinuz\ninitrd /boot/{version}/initrd\noptions {}{}\n",
+            "title Corral {version}{}\nversion {version}\nsort-key corral-{number}\n\
+             linux /boot/{version}/vmlinuz\ninitrd /boot/{version}/initrd\noptions {}{}\n",
             variant.title(),
             arguments.command_line(version),
             variant.parameters(),
@@ -139,7 +143,7 @@ pub(super) fn current(versions: &Versions) -> Result<String> {
     }
     if text.len() > 512 {
         bail!(
-            "the menu has no place for so many versions: {}",
+            "too many versions for the boot menu: {}",
             versions.all().collect::<Vec<_>>().join(", ")
         );
     }

@@ -73,7 +73,7 @@ impl BootPartition {
             fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let versions = menu::parse_current(&text);
         if versions.default.is_empty() {
-            bail!("{} names no version", path.display());
+            bail!("{} does not name a version", path.display());
         }
         Ok(versions)
     }
@@ -81,8 +81,8 @@ impl BootPartition {
     /// Makes the menus offer these versions. This is the one step of an upgrade or rollback that
     /// takes effect.
     pub fn switch(&self, versions: &Versions) -> Result<()> {
-        if let Some(missing) = versions.all().find(|version| !self.is_whole(version)) {
-            bail!("version {missing} is not whole on {}", self.root.display());
+        if let Some(missing) = versions.all().find(|version| !self.is_complete(version)) {
+            bail!("version {missing} is incomplete on {}", self.root.display());
         }
         write_sector(&self.root.join(LOADER), &menu::loader_conf(versions))?;
         write_sector(&self.root.join(CURRENT), &menu::current(versions)?)
@@ -94,7 +94,7 @@ impl BootPartition {
         let text = fs::read_to_string(self.root.join(LOADER)).unwrap_or_default();
         let versions = self.versions()?;
         match menu::parse_loader(&text) {
-            Some(default) if default != versions.default && self.is_whole(&default) => {
+            Some(default) if default != versions.default && self.is_complete(&default) => {
                 write_sector(
                     &self.root.join(CURRENT),
                     &menu::current(&versions.with_default(&default))?,
@@ -105,7 +105,7 @@ impl BootPartition {
     }
 
     /// Are all files of a version there?
-    pub fn is_whole(&self, version: &str) -> bool {
+    pub fn is_complete(&self, version: &str) -> bool {
         FILES.iter().all(|name| self.folder(version).join(name).is_file())
     }
 
@@ -114,13 +114,13 @@ impl BootPartition {
     /// the default.
     pub fn write_entries(&self, version: &str, arguments: &Arguments) -> Result<()> {
         let folder = self.folder(version);
-        sector::write_whole(
+        sector::write_file(
             &folder.join("menu.cfg"),
             menu::syslinux_entries(version, arguments).as_bytes(),
         )?;
         for (variant, text) in menu::loader_entries(version, arguments) {
             let name = menu::entry_name(version, variant);
-            sector::write_whole(&self.root.join(ENTRIES).join(name), text.as_bytes())?;
+            sector::write_file(&self.root.join(ENTRIES).join(name), text.as_bytes())?;
         }
         Ok(())
     }
@@ -129,7 +129,7 @@ impl BootPartition {
     pub fn remove(&self, version: &str) -> Result<()> {
         let versions = self.versions()?;
         if versions.default == version {
-            bail!("{version} is the default version and stays");
+            bail!("{version} is the default version and cannot be removed");
         }
         if versions.others.iter().any(|other| other == version) {
             self.switch(&versions.without(version))?;
@@ -170,7 +170,7 @@ impl BootPartition {
 
     /// Keeps the owner's kernel parameters, and puts them into every entry.
     pub fn keep_arguments(&self, arguments: &Arguments) -> Result<()> {
-        sector::write_whole(&self.root.join("boot/global.cfg"), arguments.to_file().as_bytes())?;
+        sector::write_file(&self.root.join("boot/global.cfg"), arguments.to_file().as_bytes())?;
         for version in self.versions()?.all() {
             self.write_entries(version, arguments)?;
         }
@@ -186,7 +186,7 @@ impl BootPartition {
     /// Keeps them. They are public; nothing else of the configuration is kept here.
     pub fn keep_keys(&self, keys: &[String]) -> Result<()> {
         let text: String = keys.iter().map(|key| format!("{}\n", key.trim())).collect();
-        sector::write_whole(&self.root.join(KEYS), text.as_bytes())
+        sector::write_file(&self.root.join(KEYS), text.as_bytes())
     }
 
     /// The upgrade that has to prove itself, if there is one.
@@ -208,7 +208,7 @@ impl BootPartition {
 
     /// Bytes that are free.
     pub fn free(&self) -> Result<u64> {
-        let data = rustix::fs::statvfs(&self.root).context("asking for free space")?;
+        let data = rustix::fs::statvfs(&self.root).context("reading the free space")?;
         Ok(data.f_bavail * data.f_frsize)
     }
 }
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_between_the_two_loaders_is_mended() {
+    fn a_cut_between_the_two_loaders_is_repaired() {
         let partition = partition("cut");
         partition
             .switch(&Versions { default: "1".to_owned(), others: vec!["2".to_owned()] })

@@ -20,7 +20,7 @@ pub fn write_sector(path: &Path, text: &str) -> Result<()> {
     bytes.resize(SECTOR, b'\n');
     let is_there = fs::metadata(path).is_ok_and(|data| data.len() == SECTOR as u64);
     if !is_there {
-        return write_whole(path, &bytes);
+        return write_file(path, &bytes);
     }
     let file = OpenOptions::new()
         .write(true)
@@ -32,7 +32,7 @@ pub fn write_sector(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Replaces a file that nothing depends on yet.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().context("a path without a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let fresh = path.with_extension("new");

@@ -47,7 +47,10 @@ fn extend_within(
     if let Some(file) = extends.get("file") {
         return Err(reader.error(
             file.at,
-            format!("{name}: extends a service of another file: put it into this one, a machine reads each by itself"),
+            format!(
+                "{name}: extends a service of another file; copy it into this file, each file is \
+                 read on its own"
+            ),
         ));
     }
     let base = reader.string(extends.get("service").unwrap_or(extends))?;
@@ -58,7 +61,7 @@ fn extend_within(
     };
     if depth == 0 {
         return Err(
-            reader.error(extends.at, format!("{name}: extends itself, or through too many others"))
+            reader.error(extends.at, format!("{name}: extends itself, or has too many levels"))
         );
     }
     let base = extend_within(reader, (base_name, base), services, depth - 1)?;

@@ -40,7 +40,7 @@ impl Reader<'_> {
             Some("CMD" | "CMD-SHELL") if test.len() > 1 => Ok(test),
             _ => Err(self.error(
                 node.at,
-                "the test of a health check is a line, or a list that begins with CMD, CMD-SHELL or NONE",
+                "healthcheck: test: expected a string or a list with CMD, CMD-SHELL or NONE first",
             )),
         }
     }

@@ -104,7 +104,7 @@ impl Scope<'_> {
                 String::new()
             }
             (None, _) => {
-                self.complain(format!("${{{name}}} is not set; it is taken as empty"), false);
+                self.complain(format!("${{{name}}} is not set; an empty string is used"), false);
                 String::new()
             }
         }
@@ -192,11 +192,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told() {
+    fn what_is_missing_is_reported() {
         let (_, complaints) = replaced("${B:?say which} ${C}");
         assert_eq!(complaints[0].message, "s: ${B}: say which");
         assert!(complaints[0].is_fatal);
-        assert_eq!(complaints[1].message, "s: ${C} is not set; it is taken as empty");
+        assert_eq!(complaints[1].message, "s: ${C} is not set; an empty string is used");
         assert!(!complaints[1].is_fatal);
     }
 }

@@ -91,7 +91,7 @@ impl Reader<'_> {
                     let (soft, hard) = (get("soft")?, get("hard")?);
                     let one = soft
                         .or(hard)
-                        .ok_or_else(|| self.error(node.at, "soft and hard are wanted here"))?;
+                        .ok_or_else(|| self.error(node.at, "expected soft and hard"))?;
                     (soft.unwrap_or(one), hard.unwrap_or(one))
                 }
                 _ => (value(node)?, value(node)?),
@@ -132,9 +132,7 @@ impl Reader<'_> {
                 "replicas" if self.number::<u64>(value)? == 1 => {}
                 other => self.warn(
                     value.key_at,
-                    format!(
-                        "deploy: {other}: has no effect for a service of the system: one container is made"
-                    ),
+                    format!("deploy: {other}: has no effect here: each service has one container"),
                 ),
             }
         }

@@ -68,8 +68,8 @@ pub fn parse_tree(
     for (name, node) in &written {
         let checked = ServiceName::try_from(name.clone())
             .map_err(|error| reader.error(node.key_at, error.to_string()))?;
-        let whole = extends::extend(&reader, name, node, &written)?;
-        let node = reader.interpolate(&whole, name, table)?;
+        let complete = extends::extend(&reader, name, node, &written)?;
+        let node = reader.interpolate(&complete, name, table)?;
         services.push(service::parse(&mut reader, checked, &node)?);
     }
     Ok(ServiceFile { services, warnings: reader.warnings })

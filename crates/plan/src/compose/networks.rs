@@ -24,7 +24,8 @@ impl Reader<'_> {
                 _ => Err(self.error(
                     mode.at,
                     format!(
-                        "network {other:?} is not one of host, none, bridge, service:NAME, container:NAME"
+                        "network {other:?} is not one of host, none, bridge, service:NAME, \
+                         container:NAME"
                     ),
                 )),
             },
@@ -128,7 +129,7 @@ impl Reader<'_> {
     ) -> Result<Vec<Port>, ComposeError> {
         if !["tcp", "udp"].contains(&protocol) {
             return Err(
-                self.error(node.at, format!("protocol {protocol:?}: tcp and udp can be published"))
+                self.error(node.at, format!("protocol {protocol:?} is not one of tcp, udp"))
             );
         }
         let containers = self.range(node, container)?;

@@ -31,8 +31,7 @@ impl Reader<'_> {
                 }
                 "include" => self.warn(
                     node.key_at,
-                    "include: give each file to the machine by itself, in rancher.services_include"
-                        .to_owned(),
+                    "include: unsupported; list each file in rancher.services_include".to_owned(),
                 ),
                 other => self.warn(node.key_at, format!("{other}: unknown key")),
             }
@@ -76,9 +75,7 @@ impl Reader<'_> {
                     if !["", "bridge", "default"].contains(&driver.as_str()) {
                         return Err(self.error(
                             value.at,
-                            format!(
-                                "network {name}: driver {driver}: the engine of the system has bridge only"
-                            ),
+                            format!("network {name}: driver {driver}: only bridge is supported"),
                         ));
                     }
                 }
@@ -141,9 +138,7 @@ impl Reader<'_> {
                 "driver" | "driver_opts" => {
                     return Err(self.error(
                         value.at,
-                        format!(
-                            "volume {name}: {key}: the engine of the system has plain local volumes only"
-                        ),
+                        format!("volume {name}: {key}: only plain local volumes are supported"),
                     ));
                 }
                 other if other.starts_with("x-") => {}
@@ -158,15 +153,19 @@ impl Reader<'_> {
         let file = node.get("file").map(|file| self.string(file)).transpose()?;
         match file {
             Some(path) if path.starts_with('/') => {
-                let to =
-                    if kind == "secrets" { &mut self.project.secrets } else { &mut self.project.configs };
+                let to = if kind == "secrets" {
+                    &mut self.project.secrets
+                } else {
+                    &mut self.project.configs
+                };
                 to.insert(name.to_owned(), path);
                 Ok(())
             }
             _ => Err(self.error(
                 node.at,
                 format!(
-                    "{kind}: {name}: file: with an absolute path is wanted here; other sources have no place on this machine (write_files makes such a file)"
+                    "{kind}: {name}: expected `file` with an absolute path; other sources are not \
+                     supported (write_files can create the file)"
                 ),
             )),
         }

@@ -37,9 +37,7 @@ impl Reader<'_> {
     pub(super) fn mapping<'n>(&self, node: &'n Node) -> Result<&'n Items, ComposeError> {
         match &node.kind {
             Kind::Mapping(items) => Ok(items),
-            other => {
-                Err(self.error(node.at, format!("a mapping is wanted here, not {}", other.name())))
-            }
+            other => Err(self.error(node.at, format!("expected a mapping, not {}", other.name()))),
         }
     }
 

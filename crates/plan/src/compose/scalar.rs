@@ -9,7 +9,7 @@ use std::time::Duration;
 
 impl Reader<'_> {
     pub(super) fn wanted<T>(&self, node: &Node, what: &str) -> Result<T, ComposeError> {
-        Err(self.error(node.at, format!("{what} is wanted here, not {}", node.kind.name())))
+        Err(self.error(node.at, format!("expected {what}, not {}", node.kind.name())))
     }
 
     pub(super) fn string(&self, node: &Node) -> Result<String, ComposeError> {
@@ -51,8 +51,7 @@ impl Reader<'_> {
     /// A number, bare or in quotes.
     pub(super) fn number<T: FromStr>(&self, node: &Node) -> Result<T, ComposeError> {
         let text = self.string(node)?;
-        text.parse()
-            .map_err(|_| self.error(node.at, format!("{text:?} is not a number that fits here")))
+        text.parse().map_err(|_| self.error(node.at, format!("{text:?} is not a number in range")))
     }
 
     pub(super) fn strings(&self, node: &Node) -> Result<Vec<String>, ComposeError> {
@@ -126,8 +125,8 @@ impl Reader<'_> {
             "t" | "tb" | "tib" => 1 << 40,
             _ => return Err(wrong()),
         };
-        if let Ok(whole) = number.parse::<u64>() {
-            return whole.checked_mul(unit).ok_or_else(wrong);
+        if let Ok(integer) = number.parse::<u64>() {
+            return integer.checked_mul(unit).ok_or_else(wrong);
         }
         let value = number.parse::<f64>().map_err(|_| wrong())? * unit as f64;
         // The cast saturates, and what is larger than this is no size of memory.

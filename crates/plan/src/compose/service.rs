@@ -10,8 +10,8 @@ use corral_config::yaml::{Kind, Node};
 /// Keys of compose that mean nothing to this engine, and why.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("annotations", "the engine keeps labels only"),
-    ("attach", "there is no `up` in a terminal here"),
-    ("blkio_config", "disks are not shared out here"),
+    ("attach", "there is no `compose up` on this machine"),
+    ("blkio_config", "limits of disk I/O are not supported"),
     ("build", "images are not built on this machine: `image` is what runs"),
     ("cgroup", "every container has a cgroup of its own"),
     ("cgroup_parent", "every container has a cgroup below /system"),
@@ -31,14 +31,14 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("oom_kill_disable", "cgroup v2 has no such switch"),
     ("platform", "the machine has one platform"),
     ("post_start", "a service of its own with `depends_on` does that"),
-    ("pre_stop", "the stop signal is what a container hears"),
+    ("pre_stop", "a container is stopped by its stop signal only"),
     ("provider", "there are no providers on this machine"),
     ("runtime", "there is one runtime"),
-    ("scale", "one container is made of each service"),
+    ("scale", "each service has one container"),
     ("storage_opt", "the state disk is not divided"),
     ("use_api_socket", "mount /run/system-docker.sock as a volume"),
     ("userns_mode", "containers of the system have no user namespaces"),
-    ("volume_driver", "the engine of the system has plain local volumes only"),
+    ("volume_driver", "only plain local volumes are supported"),
 ];
 
 /// Keys that are fine and need nothing to be done: all ports are open within a bridge.
@@ -188,7 +188,7 @@ impl Reader<'_> {
         if let (false, Some(ports)) = (to.ports.is_empty(), node.get("ports")) {
             self.warn(
                 ports.key_at,
-                format!("{}: ports: it is not on a bridge: none is published", to.name),
+                format!("{}: ports: not published: the service is not on a bridge", to.name),
             );
             to.ports.clear();
         }
@@ -237,7 +237,7 @@ impl Reader<'_> {
             if path.starts_with('/') {
                 Ok(EnvFile { path, required })
             } else {
-                Err(self.error(item.at, format!("{path:?}: an absolute path is wanted here")))
+                Err(self.error(item.at, format!("{path:?}: expected an absolute path")))
             }
         };
         self.items(node)?.iter().map(file).collect()
@@ -302,7 +302,8 @@ impl Reader<'_> {
             other => Err(self.error(
                 node.at,
                 format!(
-                    "{other:?} is not one of service_started, service_healthy, service_completed_successfully"
+                    "{other:?} is not one of service_started, service_healthy, \
+                     service_completed_successfully"
                 ),
             )),
         }

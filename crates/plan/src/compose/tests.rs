@@ -14,7 +14,9 @@ fn service(text: &str) -> Service {
 
 #[test]
 fn v1_and_the_specification_mean_the_same() {
-    let body = "image: i\n  net: host\n  privileged: \"true\"\n  restart: on-failure:3\n  command: sh -c 'echo \"a b\"'\n  environment: {A: 1, B: }\n  volumes: ['/a:/b:ro,shared']\n  labels:\n  - io.rancher.os.scope=system\n";
+    let body = "image: i\n  net: host\n  privileged: \"true\"\n  restart: on-failure:3\n  \
+                command: sh -c 'echo \"a b\"'\n  environment: {A: 1, B: }\n  \
+                volumes: ['/a:/b:ro,shared']\n  labels:\n  - io.rancher.os.scope=system\n";
     let v1 = parse("f", &format!("s:\n  {body}")).unwrap();
     let spec = parse("f", &format!("services:\n s:\n  {body}")).unwrap();
     assert_eq!(v1.services, spec.services);
@@ -49,7 +51,8 @@ fn networks_and_volumes_are_those_that_the_file_defines() {
   s:
     image: i
     networks: {front: {aliases: [www], ipv4_address: 10.1.0.9}, back: }
-    volumes: [data:/data, logs:/logs:ro, /scratch, {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: 0700}}]
+    volumes: [data:/data, logs:/logs:ro, /scratch, \
+      {type: tmpfs, target: /t, tmpfs: {size: 1m, mode: 0700}}]
     secrets: [key, {source: key, target: other}]
 networks:
   front: {ipam: {config: [{subnet: 10.1.0.0/16, gateway: 10.1.0.1}]}}
@@ -80,7 +83,8 @@ secrets: {key: {file: /etc/key}}
 #[test]
 fn ports_are_read_in_every_form() {
     let service = service(
-        "{image: i, ports: ['80', '8080:80', '127.0.0.1:53:53/udp', '[::1]:7:7', '9000-9001:90-91', {target: 443, published: '8443', host_ip: 10.0.0.1}]}",
+        "{image: i, ports: ['80', '8080:80', '127.0.0.1:53:53/udp', '[::1]:7:7', \
+         '9000-9001:90-91', {target: 443, published: '8443', host_ip: 10.0.0.1}]}",
     );
     let port = |host_ip: &str, host_port, container_port, protocol: &str| Port {
         host_ip: host_ip.into(),
@@ -105,10 +109,14 @@ fn ports_are_read_in_every_form() {
 #[test]
 fn limits_checks_and_dependencies_are_typed() {
     let service = service(
-        "{image: i, pull_policy: always, cpus: 1.5, mem_limit: 64m, memswap_limit: -1, pids_limit: 9, init: true,
-        ulimits: {nofile: {soft: 1, hard: 2}, nproc: 7, core: -1}, sysctls: [net.core.somaxconn=1], pid: 'service:db',
-        logging: {driver: json-file, options: {max-size: 1m, max-file: 2}}, profiles: [debug], links: ['db:store'],
-        healthcheck: {test: 'wget -q x', interval: 1m30s, timeout: 2s, retries: 3, start_period: 500ms},
+        "{image: i, pull_policy: always, cpus: 1.5, mem_limit: 64m, memswap_limit: -1, \
+        pids_limit: 9, init: true,
+        ulimits: {nofile: {soft: 1, hard: 2}, nproc: 7, core: -1}, \
+        sysctls: [net.core.somaxconn=1], pid: 'service:db',
+        logging: {driver: json-file, options: {max-size: 1m, max-file: 2}}, profiles: [debug], \
+        links: ['db:store'],
+        healthcheck: {test: 'wget -q x', interval: 1m30s, timeout: 2s, retries: 3, \
+        start_period: 500ms},
         depends_on: {db: {condition: service_healthy}}}",
     );
     assert_eq!((service.pull, service.init), (Pull::Always, true));
@@ -144,7 +152,8 @@ fn limits_checks_and_dependencies_are_typed() {
 #[test]
 fn deploy_says_the_same_in_other_words() {
     let service = service(
-        "{image: i, deploy: {resources: {limits: {cpus: '0.5', memory: 1g, pids: 5}, reservations: {memory: 1m}}, restart_policy: {condition: on-failure, max_attempts: 4}}}",
+        "{image: i, deploy: {resources: {limits: {cpus: '0.5', memory: 1g, pids: 5}, \
+         reservations: {memory: 1m}}, restart_policy: {condition: on-failure, max_attempts: 4}}}",
     );
     assert_eq!(
         (service.limits.cpu_quota, service.limits.memory, service.limits.pids),
@@ -177,12 +186,9 @@ fn a_service_extends_another() {
 #[test]
 fn mistakes_have_a_place() {
     let cases = [
-        (
-            "s: {image: i, privileged: perhaps}",
-            "f:1:27: true or false is wanted here, not a string",
-        ),
+        ("s: {image: i, privileged: perhaps}", "f:1:27: expected true or false, not a string"),
         ("s: {command: x}", "f:1:4: s: image is missing"),
-        ("s: 1", "f:1:4: a mapping is wanted here, not a number"),
+        ("s: 1", "f:1:4: expected a mapping, not a number"),
         (
             "s: {image: i, volumes: [a]}",
             "f:1:25: volume: \"a\": the path in the container must be absolute",
@@ -201,7 +207,8 @@ fn mistakes_have_a_place() {
         ),
         (
             "services: {s: {image: i, depends_on: {d: {condition: soon}}}}",
-            "f:1:54: \"soon\" is not one of service_started, service_healthy, service_completed_successfully",
+            "f:1:54: \"soon\" is not one of service_started, service_healthy, \
+             service_completed_successfully",
         ),
         ("services: {s: {image: '${TAG:?which one}'}}", "f:1:23: s: ${TAG}: which one"),
     ];
@@ -220,7 +227,8 @@ fn unknown_keys_are_named_where_they_stand() {
         [
             "f:7:1: netwroks: unknown key",
             "f:4:5: s: imgae: unknown key",
-            "f:6:5: s: build: has no effect for a service of the system: images are not built on this machine: `image` is what runs",
+            "f:6:5: s: build: has no effect for a service of the system: images are not built on \
+             this machine: `image` is what runs",
         ]
     );
 }

@@ -36,7 +36,7 @@ impl Reader<'_> {
             _ => {
                 return Err(self.error(
                     node.at,
-                    format!("volume {text:?}: [SOURCE:]TARGET[:OPTIONS] is wanted"),
+                    format!("volume {text:?}: expected [SOURCE:]TARGET[:OPTIONS]"),
                 ));
             }
         };
@@ -91,7 +91,7 @@ impl Reader<'_> {
         if let Some(subpath) = inner("volume", "subpath") {
             self.warn(
                 subpath.key_at,
-                "subpath: has no effect here: the whole volume is mounted".to_owned(),
+                "subpath: has no effect here: the complete volume is mounted".to_owned(),
             );
         }
         Ok(Some(Volume {
@@ -125,7 +125,7 @@ impl Reader<'_> {
         if source.starts_with(['.', '~']) || source.contains('/') {
             return Err(self.error(
                 node.at,
-                format!("volume {source:?}: the path of the host must be absolute: a machine has no project folder"),
+                format!("volume {source:?}: expected an absolute path or the name of a volume"),
             ));
         }
         if source.is_empty() {
@@ -164,7 +164,7 @@ impl Reader<'_> {
                     self.warn(
                         value.key_at,
                         format!(
-                            "{kind}: {key}: has no effect here: the file is as it is on the host"
+                            "{kind}: {key}: has no effect here: the file keeps its owner and mode"
                         ),
                     );
                 }

@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<()> {
         let Some(status) = program::wait(&mut child, deadline)? else {
             let _ = child.kill();
             log(&format!(
-                "bootcmd: {item:?} was not done within {} s; going on without it",
+                "bootcmd: {item:?} did not finish within {} s; continuing without it",
                 TIMEOUT.as_secs()
             ));
             return Ok(());

@@ -112,7 +112,7 @@ fn make<'a>(candidates: impl Iterator<Item = &'a str>, state: &str) -> Result<()
             );
         }
         if start.is_empty() || start.iter().any(|byte| *byte != 0) {
-            println!("corral: {} is not blank, and stays as it is", device.display());
+            println!("corral: {} is not blank; left unchanged", device.display());
             continue;
         }
         return format(&device, label);

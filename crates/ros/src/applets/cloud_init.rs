@@ -38,7 +38,7 @@ pub(crate) fn run_local() -> Result<()> {
                 keep(Stage::Local, &source, &found, &mut mark);
                 break;
             }
-            Ok(_) => println!("{source}: nothing there"),
+            Ok(_) => println!("{source}: nothing found"),
             Err(error) => mark.problems.push(format!("{source}: {error:#}")),
         }
     }
@@ -59,7 +59,7 @@ pub(crate) fn run_network() -> Result<()> {
         .map(ToString::to_string)
         .chain(includes.iter().map(|url| shown_url(url)))
         .collect();
-    log(&format!("cloud-init: asking {} (at most {} s)", names.join(", "), patience.as_secs()));
+    log(&format!("cloud-init: querying {} (at most {} s)", names.join(", "), patience.as_secs()));
     let found = match fetch_includes(&includes, deadline) {
         Ok(Some(found)) => Some(("include".to_owned(), found)),
         Ok(None) => ask(&sources, patience, &mut mark),
@@ -74,7 +74,7 @@ pub(crate) fn run_network() -> Result<()> {
                 .extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
             save_with_includes(stage, source, found, &mut mark, deadline);
         }
-        None => log("cloud-init: no data source had anything; going on with what is known"),
+        None => log("cloud-init: no data source has data; continuing with what is known"),
     }
     finish(&mark)
 }
@@ -102,7 +102,7 @@ fn fetch_includes(urls: &[String], deadline: Instant) -> Result<Option<InstanceD
     let http = Http::new(deadline)?;
     let mut all = Vec::new();
     for url in urls {
-        let text = http.get(url)?.with_context(|| format!("{}: nothing there", shown_url(url)))?;
+        let text = http.get(url)?.with_context(|| format!("{}: not found", shown_url(url)))?;
         all.push(text);
     }
     // Several documents become one multipart message; a single one is kept as it is.

@@ -134,7 +134,7 @@ fn rebuild_if_asked(config: &Config) -> Result<()> {
         .unwrap_or_default();
     write_atomic(Path::new(REBUILDS), format!("{}\n", number + 1).as_bytes(), 0o600)?;
     store::set("rancher.force_console_rebuild", "false", None)?;
-    call(Request::Reload).context("putting it into force").map(drop)
+    call(Request::Reload).context("applying it").map(drop)
 }
 
 /// The image of a replacement console need not know the names under which this program is called.

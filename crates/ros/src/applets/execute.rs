@@ -43,7 +43,7 @@ fn grow_state() -> Result<()> {
         grow::partition(partition)?;
     }
     if behind.is_some() || growth::has_room_inside(&device) {
-        log(&format!("state: there is more room than {} uses; it grows", device.display()));
+        log(&format!("state: {} has unused space; growing its file system", device.display()));
         grow::file_system(&device)?;
     }
     Ok(())

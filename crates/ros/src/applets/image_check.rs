@@ -18,7 +18,7 @@ pub(crate) fn run(service: &str, mark: &str) -> Result<()> {
     }
     let row = SWITCHABLE.iter().find(|switchable| switchable.service == service);
     let switchable =
-        row.with_context(|| format!("{service} is no service that can be replaced"))?;
+        row.with_context(|| format!("{service} is not a service that can be replaced"))?;
     let is_there = |places: &&&[&str]| places.iter().any(|place| Path::new(place).exists());
     let required = switchable.required.iter();
     let mut missing: Vec<String> =
@@ -31,7 +31,7 @@ pub(crate) fn run(service: &str, mark: &str) -> Result<()> {
         return write_atomic(&Path::new(GOOD).join(mark), b"", 0o600);
     }
     let text =
-        format!("the image of another {service} has no {}: it is not used", missing.join(", no "));
+        format!("the replacement image of {service} has no {}: not used", missing.join(", no "));
     log(&text);
     bail!("{text}")
 }

@@ -81,13 +81,13 @@ fn save_cloud_init(arguments: &[String]) -> Result<()> {
     match arguments {
         [] => cloud_init::run_local(),
         [flag] if flag == "--network" => cloud_init::run_network(),
-        _ => bail!("cloud-init-save [--network]: {arguments:?} is neither"),
+        _ => bail!("cloud-init-save [--network]: not {arguments:?}"),
     }
 }
 
 /// `ros console-mount NUMBER`.
 fn mount_in_console(arguments: &[String]) -> Result<()> {
-    let [number] = arguments else { bail!("console-mount NUMBER: {arguments:?} is no number") };
+    let [number] = arguments else { bail!("console-mount NUMBER: {arguments:?} is not a number") };
     console::mounts::make_one(number.parse().with_context(|| format!("console-mount {number}"))?)
 }
 
@@ -100,7 +100,7 @@ fn check_image(arguments: &[String]) -> Result<()> {
 /// `ros preload-images system-docker|docker`.
 fn preload_images(arguments: &[String]) -> Result<()> {
     let engine = arguments.first().and_then(|name| Engine::from_str(name, false).ok());
-    preload::run(engine.with_context(|| format!("preload-images: {arguments:?} is no engine"))?)
+    preload::run(engine.with_context(|| format!("preload-images: {arguments:?} is not an engine"))?)
 }
 
 /// `ros service-files [--index] [FILE…]`.

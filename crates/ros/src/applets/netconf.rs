@@ -104,7 +104,7 @@ fn warn_without_address(entries: &[Entry<'_>], deadline: Instant) -> Result<()> 
         .map(|entry| format!("{}: link {}", entry.link.name, links::state(&entry.link.name)))
         .collect();
     log(&format!(
-        "network: no address from DHCP within {} s ({}); it is asked for further",
+        "network: no address from DHCP within {} s ({}); still requesting one",
         LEASE.as_secs(),
         states.join(", ")
     ));
@@ -125,7 +125,7 @@ fn warn_if_nothing_matches(config: &Config, entries: &[Entry<'_>]) {
             .map(|entry| format!("{} ({})", entry.link.name, entry.link.mac))
             .collect();
         log(&format!(
-            "network: no interface is configured: the configuration is about {keys:?}, here are {}",
+            "network: no interface matches: the configuration names {keys:?}, this machine has {}",
             here.join(", ")
         ));
     }

@@ -78,7 +78,7 @@ pub(crate) fn log_in() -> Result<()> {
 pub(crate) fn shell() -> Result<()> {
     fs::write(ENTERED, "")?;
     println!(
-        "The disks are as they were found. `exit` goes on with the boot; udhcpc -i eth0 asks for an address.\r"
+        "No disk was changed. `exit` continues the boot; `udhcpc -i eth0` requests an address.\r"
     );
     let error = Command::new("/bin/bash")
         .args(["--noprofile", "--norc", "-i"])

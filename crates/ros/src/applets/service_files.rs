@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// How long a server that does not answer is tried again. No command waits for it.
 const TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// The same when a user at a terminal waits.
-const SOMEBODY_WAITS: Duration = Duration::from_secs(30);
+const INTERACTIVE_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Parser)]
 pub(crate) struct Options {
@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     if !options.places.is_empty() {
-        let http = Http::new(Instant::now() + SOMEBODY_WAITS)?;
+        let http = Http::new(Instant::now() + INTERACTIVE_TIMEOUT)?;
         return options
             .places
             .iter()
@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The merged lists of all repositories. One that does not answer is left out.
 fn load_index(config: &Config) -> Result<Index> {
-    let http = Http::new(Instant::now() + SOMEBODY_WAITS)?.brief();
+    let http = Http::new(Instant::now() + INTERACTIVE_TIMEOUT)?.brief();
     let mut all = Index::default();
     for (name, repository) in &config.rancher.repositories {
         let url = format!("{}/index.yml", repository.url.trim_end_matches('/'));
@@ -79,7 +79,7 @@ fn load_index(config: &Config) -> Result<Index> {
 
 fn fetch_index(http: &Http, url: &str) -> Result<Index> {
     let shown = shown_url(url);
-    let text = http.get_text(url, &[])?.with_context(|| format!("{shown}: there is nothing"))?;
+    let text = http.get_text(url, &[])?.with_context(|| format!("{shown}: not found"))?;
     yaml::from_str(&text).map_err(|error| anyhow::anyhow!("{shown}:{error}"))
 }
 
@@ -97,5 +97,5 @@ fn fetch_first(http: &Http, urls: &[String]) -> Result<()> {
         return write_atomic(&catalogue::kept(url), text.as_bytes(), 0o600);
     }
     let places: Vec<String> = urls.iter().map(|url| shown_url(url)).collect();
-    bail!("{}: there is nothing", places.join(", "))
+    bail!("{}: not found", places.join(", "))
 }

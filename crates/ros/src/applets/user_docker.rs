@@ -56,7 +56,7 @@ pub(crate) fn run() -> Result<()> {
     let Reply::Container(console) =
         call(Request::Inspect { container: docker.storage_context.clone() })?
     else {
-        bail!("PID 1 answered something else");
+        bail!("unexpected answer from PID 1");
     };
     let other = open_other_engine()?;
     let not_running = || format!("{} does not run", docker.storage_context);
@@ -96,7 +96,7 @@ fn starting(program: &str) -> Command {
         return Command::new(program);
     }
     if let Err(error) = readable_by_the_shell() {
-        println!("{OPTIONS} is not sourced, mend it and restart docker: {error:#}");
+        println!("{OPTIONS} is not sourced; fix it and restart docker: {error:#}");
         return Command::new(program);
     }
     let mut shell = Command::new(SHELL);

@@ -61,7 +61,7 @@ pub(crate) fn run() -> Result<()> {
         done.insert(service.name);
     }
     failures.extend(open.iter().map(|service| {
-        format!("{}: it waits for itself, by way of {:?}", service.name, service.needs)
+        format!("{}: it depends on itself, through {:?}", service.name, service.needs)
     }));
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
 }

@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for span in trace::critical_path(&spans, &options.to) {
         print_span(span);
     }
-    println!("\nall of it:");
+    println!("\nall steps:");
     spans.iter().for_each(print_span);
     Ok(())
 }

@@ -51,7 +51,7 @@ fn check(repair: bool) -> Result<()> {
         0 => {
             println!(
                 "{}",
-                if rows.is_empty() { "all images are sound" } else { "everything was repaired" }
+                if rows.is_empty() { "all images are intact" } else { "everything was repaired" }
             );
             Ok(())
         }
@@ -67,13 +67,13 @@ pub(crate) fn clean(options: &Clean) -> Result<()> {
     for (action, what) in done.images_deleted.iter().flatten() {
         println!("{}: {}", action.to_lowercase(), what.as_str().unwrap_or_default());
     }
-    println!("{} are free again", megabytes(done.space_reclaimed));
+    println!("reclaimed {}", megabytes(done.space_reclaimed));
     Ok(())
 }
 
 /// PID 1 executes its binary again; containers and clients continue.
 pub(crate) fn reexec() -> Result<()> {
-    call(Request::Reexec).context("asking PID 1")?;
-    println!("PID 1 goes on in a new process");
+    call(Request::Reexec).context("calling PID 1")?;
+    println!("PID 1 continues in a new process");
     Ok(())
 }

@@ -27,14 +27,14 @@ use std::process::ExitCode;
     disable_version_flag = true,
     arg_required_else_help = true,
     after_help = "Examples:
-  ros config get hostname            what is in force
-  ros config set hostname web-1      kept over reboots
-  ros config apply --confirm 2m f    try a change; taken back unless confirmed
+  ros config get hostname            the active value
+  ros config set hostname web-1      persists across reboots
+  ros config apply --confirm 2m f    try a change; rolled back unless confirmed
   ros config validate -i my.yml      what is wrong with a file, and where
   ros why                            what is wrong, in plain words
   ros boot                           what the boot waited for
   ros os version                     which version runs
-  ros engine fsck                    whether the system's images are sound
+  ros engine fsck                    whether the system's images are intact
   sudo reboot                        containers first, then the machine"
 )]
 struct Cli {
@@ -53,10 +53,10 @@ enum Command {
         after_help = "Examples:
   ros config get rancher.network.dns
   ros config set rancher.docker.live_restore false
-  ros config explain rancher.network            who said what, and who won
+  ros config explain rancher.network            which source set what, and which one won
   ros config diff net.yml                       what merging a file would change
-  ros config apply --confirm 2m net.yml         try it; taken back unless confirmed
-  ros config confirm                            still here: keep it
+  ros config apply --confirm 2m net.yml         try it; rolled back unless confirmed
+  ros config confirm                            it works: keep it
   ros config validate -i my.yml                 exit status 1 if there are errors
   ros config export -p > all.yml                with secrets, to be merged elsewhere"
     )]
@@ -105,7 +105,7 @@ enum Command {
     #[command(after_help = "Examples:
   ros engine list
   ros engine switch https://example.com/docker-29.yml
-  ros engine fsck                                whether the system's images are sound")]
+  ros engine fsck                                whether the system's images are intact")]
     Engine {
         #[command(subcommand)]
         command: engine::Command,

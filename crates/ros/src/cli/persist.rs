@@ -49,7 +49,7 @@ pub(crate) fn show() -> Result<()> {
         println!("{kept:<10} {path:<24} {}", about(path));
     }
     println!(
-        "{:<10} {:<24} /etc, /usr, /root and all else: new from its image at each start",
+        "{:<10} {:<24} /etc, /usr, /root and the rest: recreated from its image at each start",
         "rebuilt", "the console"
     );
     for (path, what) in [
@@ -61,7 +61,7 @@ pub(crate) fn show() -> Result<()> {
     for path in ["/run", "/tmp"] {
         println!("{:<10} {path:<24}", "in memory");
     }
-    println!("{:<10} {:<24} what is mounted there is another disk's", "–", "/mnt, /media");
+    println!("{:<10} {:<24} mount points of other disks", "–", "/mnt, /media");
     if !on_disk {
         println!("\nThis machine runs from memory: nothing survives a restart.");
     }
@@ -90,7 +90,8 @@ pub(crate) fn reset(options: &Options) -> Result<()> {
     );
     if !options.keep.contains(&Keep::Config) && !options.keep.contains(&Keep::Keys) {
         println!(
-            "WARNING: without config and keys nobody can log in, unless the kernel's command line or a data source lets somebody"
+            "WARNING: without config and keys no user can log in, unless the kernel's command line \
+             or a data source provides a login"
         );
     }
     if !options.force && !confirm("Continue")? {
@@ -101,7 +102,7 @@ pub(crate) fn reset(options: &Options) -> Result<()> {
     }
     let names = options.keep.iter().filter_map(|keep| keep.to_possible_value());
     let text: String = names.map(|value| format!("{}\n", value.get_name())).collect();
-    write_atomic(Path::new(RESET), text.as_bytes(), 0o600).context("keeping the wish")?;
+    write_atomic(Path::new(RESET), text.as_bytes(), 0o600).context("storing the request")?;
     if options.no_reboot {
         return Ok(());
     }

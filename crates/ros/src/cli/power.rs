@@ -16,7 +16,7 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {
             "--kexec-previous" => options.kexec_previous = true,
             "--kexec-append" => {
                 let more =
-                    arguments.next().context("--kexec-append wants kernel parameters behind it")?;
+                    arguments.next().context("--kexec-append needs kernel parameters after it")?;
                 options.kexec_append = Some(more.clone());
             }
             "-f" | "--force" => options.force = true,
@@ -28,7 +28,8 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {
                 bail!("Sorry, can't parse '{other}' as time value (only 'now' supported)")
             }
             other => bail!(
-                "{name}: unknown option {other}; there are -f (at once), -H, -P, -r, --kexec, --kexec-previous and --kexec-append"
+                "{name}: unknown option {other}; the options are -f (at once), -H, -P, -r, \
+                 --kexec, --kexec-previous and --kexec-append"
             ),
         }
     }

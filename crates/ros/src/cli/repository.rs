@@ -23,17 +23,13 @@ pub(crate) fn index(config: &Config) -> Index {
 pub(crate) fn fetch(place: &str, config: &Config) -> Result<PathBuf> {
     let root = Root::machine();
     if let Some(file) = catalogue::find(&root, place, config)? {
-        return if Path::new(&file).is_file() {
-            Ok(file)
-        } else {
-            bail!("{place}: there is no such file")
-        };
+        return if Path::new(&file).is_file() { Ok(file) } else { bail!("{place}: no such file") };
     }
     let output = query(config, &[place])?;
     if !output.status.success() {
         bail!("it could not be fetched");
     }
-    catalogue::find(&root, place, config)?.context("it was fetched, and is not there")
+    catalogue::find(&root, place, config)?.context("it was fetched, but its file is missing")
 }
 
 /// Its error messages go to our stderr.

@@ -37,7 +37,7 @@ pub(crate) enum Command {
     },
     /// Apply the stored configuration, and wait until these services run
     #[command(after_help = "Examples:
-  ros service up                whatever is enabled and not there yet is made
+  ros service up                create what is enabled and does not exist yet
   ros service up web            and wait for this one
   ros service up --foreground web")]
     Up(run::Up),

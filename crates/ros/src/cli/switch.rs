@@ -96,11 +96,11 @@ impl Choice<'_> {
         let client = Client::of(Engine::System)?;
         client.remove(self.0.check, false)?;
         self.store(name)?;
-        call(Request::Reload).context("putting it into force")?;
+        call(Request::Reload).context("applying it")?;
         let Some(image) = image else { return Ok(()) };
         self.wait(&client, &image).or_else(|error| {
             self.store(&before)?;
-            call(Request::Reload).context("putting it into force")?;
+            call(Request::Reload).with_context(|| format!("rolling back to {before}"))?;
             Err(error.context(format!("the {} stays {before}", self.0.what)))
         })
     }
@@ -141,10 +141,10 @@ impl Choice<'_> {
 
     fn store(&self, name: &str) -> Result<()> {
         store::set(self.0.key, name, None)?;
-        let counts = self.name(&resolve::stored_config());
-        if counts != catalogue::other(name).unwrap_or(OURS) {
+        let effective = self.name(&resolve::stored_config());
+        if effective != catalogue::other(name).unwrap_or(OURS) {
             bail!(
-                "{}: {counts} counts more; ros config explain {} says why",
+                "{}: {effective} takes precedence; ros config explain {} shows why",
                 self.0.key,
                 self.0.key
             );
@@ -168,8 +168,8 @@ impl Choice<'_> {
             }
             Ok(None)
         })?;
-        changed.with_context(|| format!("it was not there after {} s", TIMEOUT.as_secs()))?;
-        println!("the {} changes", self.0.what);
+        changed.with_context(|| format!("it was not up after {} s", TIMEOUT.as_secs()))?;
+        println!("switching the {}", self.0.what);
         Ok(())
     }
 }

@@ -38,7 +38,12 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Names and addresses of the server
-    #[arg(short = 'H', long = "hostname", value_name = "HOST", default_values = ["localhost", "127.0.0.1"])]
+    #[arg(
+        short = 'H',
+        long = "hostname",
+        value_name = "HOST",
+        default_values = ["localhost", "127.0.0.1"]
+    )]
     hosts: Vec<String>,
     /// For the server; it takes effect when Docker restarts with rancher.docker.tls
     #[arg(short, long)]
@@ -116,7 +121,8 @@ impl Authority {
                 })
             }
             _ => bail!(
-                "rancher.docker.ca_cert and ca_key belong together, and one is missing: nothing can be signed"
+                "rancher.docker.ca_cert and ca_key belong together, and one is missing; set both, \
+                 or none"
             ),
         }
     }
@@ -168,10 +174,10 @@ fn parse_key(pem: &str) -> Result<KeyPair> {
         PrivateKeyDer::Pkcs8(key) => key.secret_pkcs8_der().to_vec(),
         PrivateKeyDer::Pkcs1(key) => to_pkcs8(key.secret_pkcs1_der()),
         _ => bail!(
-            "a key in the form of SEC 1 cannot be read: openssl pkcs8 -topk8 -nocrypt makes one that can"
+            "SEC 1 keys are not supported; convert it to PKCS #8: openssl pkcs8 -topk8 -nocrypt"
         ),
     };
-    KeyPair::try_from(&PrivatePkcs8KeyDer::from(der)).context("not a key that can sign")
+    KeyPair::try_from(&PrivatePkcs8KeyDer::from(der)).context("the key cannot sign")
 }
 
 /// The same key as PKCS #8: version 0, the algorithm rsaEncryption, and the PKCS #1 key.

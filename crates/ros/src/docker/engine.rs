@@ -27,10 +27,11 @@ impl Engine {
     pub(super) fn advice(self) -> &'static str {
         match self {
             Engine::System => {
-                "PID 1 starts its daemon again by itself; /var/log/system-docker.log shows why it ended"
+                "PID 1 restarts its daemon; /var/log/system-docker.log shows why it ended"
             }
             Engine::User => {
-                "`ros why docker` shows what it waits for, `ros service start docker` starts it if it was stopped"
+                "`ros why docker` shows what it waits for, `ros service start docker` starts it if \
+                 it was stopped"
             }
         }
     }

@@ -19,7 +19,7 @@ pub(crate) enum Error {
     /// No engine listens on its socket.
     #[error("{engine} does not answer at {}: {cause}; {}", .socket.display(), .engine.advice())]
     Absent { engine: Engine, socket: PathBuf, cause: io::Error },
-    #[error("{engine} is not for this user: {}: {cause}; try sudo", .socket.display())]
+    #[error("this user has no access to {engine}: {}: {cause}; try sudo", .socket.display())]
     Denied { engine: Engine, socket: PathBuf, cause: io::Error },
     #[error("{engine} has not answered within {} s: {request}", .time.as_secs())]
     Late { engine: Engine, request: String, time: Duration },

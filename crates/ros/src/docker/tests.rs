@@ -185,7 +185,8 @@ fn a_server_that_hangs_up_early_is_named() {
 #[test]
 fn a_socket_that_is_missing_or_left_over_is_named_with_what_to_do() {
     let folder = Folder::new();
-    for (engine, advice) in [(Engine::User, "`ros why docker`"), (Engine::System, "PID 1 starts")] {
+    for (engine, advice) in [(Engine::User, "`ros why docker`"), (Engine::System, "PID 1 restarts")]
+    {
         let client = Client::at(engine, folder.socket()).unwrap();
         let missing = client.ping(SOON).unwrap_err();
         drop(UnixListener::bind(folder.socket()).unwrap());

@@ -154,7 +154,8 @@ mod tests {
         let key =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO me";
         let mut access = parse(
-            "--hostname web-1 --address 10.0.0.5/24 --gateway 10.0.0.1 --dns 10.0.0.1,::1 --interface eth1",
+            "--hostname web-1 --address 10.0.0.5/24 --gateway 10.0.0.1 --dns 10.0.0.1,::1 \
+             --interface eth1",
         )
         .unwrap();
         access.password_hash = Some("$6$salt$hash".to_owned());
@@ -173,7 +174,13 @@ mod tests {
                 "rancher": {
                     "password": "$6$salt$hash",
                     "network": {
-                        "interfaces": {"eth1": {"address": "10.0.0.5/24", "gateway": "10.0.0.1", "dhcp": false}},
+                        "interfaces": {
+                            "eth1": {
+                                "address": "10.0.0.5/24",
+                                "gateway": "10.0.0.1",
+                                "dhcp": false,
+                            },
+                        },
                         "dns": {"nameservers": ["10.0.0.1", "::1"]},
                     },
                 },
@@ -197,7 +204,7 @@ mod tests {
             ("--hostname a_b..c", "host name"),
             ("--address 10.0.0.5", "10.0.0.5/24"),
             ("--address 10.0.0.5/33", "0 to 32"),
-            ("--address 10.0.0/8", "no IP address"),
+            ("--address 10.0.0/8", "not an IP address"),
             ("--gateway 10.0.0.1", "--address"),
             ("--interface eth0", "--address"),
             ("--dns here", "here"),

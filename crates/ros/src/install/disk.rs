@@ -28,11 +28,11 @@ impl Disk {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let sys = Path::new("/sys/class/block").join(&name);
         if !sys.exists() {
-            bail!("{} is no block device; there are: {}", device.display(), describe_all());
+            bail!("{} is not a block device; there are: {}", device.display(), describe_all());
         }
         if sys.join("partition").exists() {
             bail!(
-                "{} is a partition: name the whole disk, or install with -t noformat",
+                "{} is a partition: name its disk, or install with -t noformat",
                 device.display()
             );
         }

@@ -40,7 +40,7 @@ impl Document {
         let (name, bytes) = if from.starts_with("http://") || from.starts_with("https://") {
             let name = shown_url(from);
             let http = Http::new(Instant::now() + TIMEOUT)?;
-            let bytes = http.get(from)?.with_context(|| format!("{name}: there is nothing"))?;
+            let bytes = http.get(from)?.with_context(|| format!("{name}: not found"))?;
             (name, bytes)
         } else {
             (from.to_owned(), fs::read(from).with_context(|| format!("reading {from}"))?)
@@ -79,7 +79,8 @@ impl Document {
                 // They run on the new machine; who can log in afterwards is not known.
                 Part::Compose(_) | Part::Script(_) => {}
                 Part::Unknown(start) => bail!(
-                    "{name}: a part begins with {start:?}: #cloud-config, #compose, #include or #! is wanted; nothing was changed"
+                    "{name}: a part begins with {start:?}; expected #cloud-config, #compose, \
+                     #include or #!; nothing was changed"
                 ),
             }
         }
@@ -115,7 +116,8 @@ mod tests {
             ("#!/bin/sh\nhostname: a\n", Form::UserData, json!(null)),
             ("#compose\nweb: {image: nginx}\n", Form::UserData, json!(null)),
             (
-                "Content-Type: multipart/mixed; boundary=\"X\"\n\n--X\nContent-Type: text/cloud-config\n\nhostname: a\n\
+                "Content-Type: multipart/mixed; boundary=\"X\"\n\n\
+                 --X\nContent-Type: text/cloud-config\n\nhostname: a\n\
                  --X\nContent-Type: text/x-shellscript\n\n#!/bin/sh\n--X--\n",
                 Form::UserData,
                 json!("a"),
@@ -140,9 +142,8 @@ mod tests {
         let unknown: Vec<String> = document.unknown_keys().map(ToString::to_string).collect();
         assert_eq!(
             unknown,
-            [
-                "my.yml:2:22: ssh_authorised_keys: warning: unknown key; did you mean ssh_authorized_keys?"
-            ]
+            ["my.yml:2:22: ssh_authorised_keys: warning: unknown key; did you mean \
+                 ssh_authorized_keys?"]
         );
     }
 }

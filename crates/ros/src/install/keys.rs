@@ -49,9 +49,7 @@ pub(super) fn named(argument: &str) -> Result<Vec<Key>> {
         }
         // A path rarely has blanks in it, and a key always has.
         Err(why) if argument.contains([' ', '\t']) => bail!("--ssh-key: {why}"),
-        Err(_) => bail!(
-            "--ssh-key {argument}: neither a key, a file that is there, https://… nor gh:NAME"
-        ),
+        Err(_) => bail!("--ssh-key {argument}: not a key, an existing file, https://… or gh:NAME"),
     }
 }
 
@@ -63,7 +61,7 @@ fn github_url(name: &str) -> Result<String> {
         || name.starts_with('-')
         || !name.bytes().all(good)
     {
-        bail!("--ssh-key gh:{name}: this is no name of a user on GitHub");
+        bail!("--ssh-key gh:{name}: not the name of a GitHub user");
     }
     Ok(format!("https://github.com/{name}.keys"))
 }
@@ -73,7 +71,7 @@ fn fetch(url: &str, origin: &str) -> Result<Vec<Key>> {
     let http = Http::secure(Instant::now() + TIMEOUT)?.brief();
     let text = http.get_text(url, &[]).with_context(|| format!("--ssh-key {origin}"))?;
     listed(
-        &text.with_context(|| format!("--ssh-key {origin}: {} is not there", shown_url(url)))?,
+        &text.with_context(|| format!("--ssh-key {origin}: {}: not found", shown_url(url)))?,
         origin,
     )
 }
@@ -90,11 +88,11 @@ fn listed(text: &str, origin: &str) -> Result<Vec<Key>> {
     }
     if keys.is_empty() {
         let why = problems.first().map_or("it is empty", String::as_str);
-        bail!("--ssh-key {origin}: there is no key: {why}");
+        bail!("--ssh-key {origin}: no key found: {why}");
     }
     problems
         .iter()
-        .for_each(|why| println!("WARNING: --ssh-key {origin}: {why}; the line is left out"));
+        .for_each(|why| println!("WARNING: --ssh-key {origin}: {why}; the line is skipped"));
     Ok(keys)
 }
 
@@ -173,11 +171,11 @@ mod tests {
         assert_eq!(unique(found)[0].key.comment, "a");
         fs::write(&file, "nothing\n").unwrap();
         for (argument, reason) in [
-            (path.as_str(), "line 1: \"nothing\" is no type of key"),
+            (path.as_str(), "line 1: \"nothing\" is not a key type"),
             ("ssh-ed25519 AAAA", "damaged"),
-            ("/no/such/file", "neither a key"),
+            ("/no/such/file", "not a key, an existing file"),
             ("http://host/keys", "https:// only"),
-            ("gh:", "no name of a user"),
+            ("gh:", "not the name of a GitHub user"),
         ] {
             let why = format!("{:#}", named(argument).unwrap_err());
             assert!(why.contains(reason), "{argument}: {why}");

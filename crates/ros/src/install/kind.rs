@@ -38,11 +38,10 @@ impl Kind {
     /// instead.
     pub(super) fn supported(self) -> Result<Kind> {
         match self {
-            Kind::AmazonEbsPv => {
-                bail!(
-                    "amazon-ebs-pv: machines without hardware virtualisation are not supported; use hybrid"
-                )
-            }
+            Kind::AmazonEbsPv => bail!(
+                "amazon-ebs-pv: machines without hardware virtualisation are not supported; use \
+                 hybrid"
+            ),
             Kind::Arm => bail!("arm: this is a system for amd64"),
             Kind::Bootstrap => bail!("bootstrap: use amazon-ebs-hvm or googlecompute"),
             Kind::RancherUpgrade => bail!("an installed system is upgraded by `ros os upgrade`"),

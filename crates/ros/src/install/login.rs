@@ -21,7 +21,7 @@ const SHELLS: [&str; 4] = ["/bin/sh", "/bin/bash", "/usr/bin/bash", "/bin/ash"];
 const NO_LOGIN: [(&str, &str); 3] = [
     ("command", "runs one command only"),
     ("cert-authority", "signs certificates, and does not log in itself"),
-    ("expiry-time", "lets in for some time only"),
+    ("expiry-time", "is valid for a limited time only"),
 ];
 
 /// A way to log in.
@@ -111,7 +111,7 @@ impl Known<'_> {
             );
         }
         if user.shell.ends_with("/nologin") || user.shell.ends_with("/false") {
-            return blocker("its shell lets it do nothing");
+            return blocker("its shell allows no login");
         }
         if is_ours && !user.shell.is_empty() && !SHELLS.contains(&user.shell.as_str()) {
             return blocker(&format!("the console does not have its shell, {}", user.shell));
@@ -129,7 +129,7 @@ impl Known<'_> {
             blocker("root cannot log in by ssh");
         } else if !keys.is_empty() && !is_in_ssh_group(user) {
             blocker(
-                "it is not in the group docker, and sshd lets in its members only: groups: [docker]",
+                "it is not in the group docker, and sshd admits its members only: groups: [docker]",
             );
         } else {
             ways.ways.extend(keys.into_iter().flatten().map(|key| self.ssh(name, key, &origin)));
@@ -146,7 +146,7 @@ impl Known<'_> {
                 blocker("lock_passwd: its password does not take effect")
             }
             hash if !is_password_hash(hash) => {
-                blocker("passwd is no hash such as those in /etc/shadow: $6$…")
+                blocker("passwd is not a hash as in /etc/shadow: $6$…")
             }
             _ => ways.ways.push(Way::Console {
                 user: name.clone(),
@@ -172,7 +172,10 @@ impl Known<'_> {
         }
         let origin = self.origin("/rancher/autologin");
         ways.blockers.extend(absent.iter().map(|name| {
-            format!("{origin}: rancher.autologin: {name} has no login: tty1 to tty6 have one, and those of console=")
+            format!(
+                "{origin}: rancher.autologin: {name} has no login: tty1 to tty6 have one, and \
+                 those of console="
+            )
         }));
     }
 
@@ -227,7 +230,7 @@ fn drop_ssh(ways: &mut Ways) {
     let dropped = before - ways.ways.len();
     if dropped > 0 {
         ways.blockers.push(format!(
-            "rancher.ssh.daemon is false: {dropped} ssh key(s) or sources of keys do not take effect"
+            "rancher.ssh.daemon is false: {dropped} ssh key(s) or sources of keys have no effect"
         ));
     }
 }
@@ -331,7 +334,7 @@ mod tests {
             "ssh.daemon is false",
         ),
         ("ssh_authorized_keys: [KEY]", "cc.ssh_authorized_keys=[]", &[], ""),
-        ("", "cc.ssh_authorized_keys=\"[KEY]\"", &[], "no type of key"),
+        ("", "cc.ssh_authorized_keys=\"[KEY]\"", &[], "not a key type"),
         ("users: [{name: joe}]", "", &[], "users: joe: it has neither"),
         ("users: [joe]", "", &[], "users: joe: it has neither"),
         ("users: [{name: joe, ssh_authorized_keys: [KEY]}]", "", &[], "not in the group docker"),
@@ -350,7 +353,8 @@ mod tests {
         ("users: [{name: docker, ssh_authorized_keys: [KEY]}]", "", &["docker by ssh"], ""),
         ("users: [{name: default, ssh_authorized_keys: [KEY]}]", "", &[], "stands for rancher"),
         (
-            "users: [{name: joe, groups: [docker], shell: /usr/sbin/nologin, ssh_authorized_keys: [KEY]}]",
+            "users: [{name: joe, groups: [docker], shell: /usr/sbin/nologin, \
+             ssh_authorized_keys: [KEY]}]",
             "",
             &[],
             "its shell",
@@ -388,7 +392,7 @@ mod tests {
         ("ssh_authorized_keys: [\"# mine\\nKEY\\n\\nKEY\\n\"]", "", &["rancher", "rancher"], ""),
         ("ssh_authorized_keys: ['command=\"date\" KEY']", "", &[], "command runs one"),
         ("ssh_authorized_keys: ['cert-authority KEY']", "", &[], "signs certificates"),
-        ("ssh_authorized_keys: ['expiry-time=\"20200101\" KEY']", "", &[], "some time only"),
+        ("ssh_authorized_keys: ['expiry-time=\"20200101\" KEY']", "", &[], "limited time only"),
         (
             "users: [{name: joe, groups: [docker], ssh_authorized_keys: ['command=\"date\" KEY']}]",
             "",

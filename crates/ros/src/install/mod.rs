@@ -115,7 +115,8 @@ fn plan(options: &Options, document: Option<Document>) -> Result<Plan> {
 fn target(kind: Kind, options: &Options, size: u64) -> Result<Target> {
     if kind == Kind::Noformat && !options.encrypt.is_empty() {
         bail!(
-            "--encrypt: the partitions of -t noformat are yours; make a LUKS container, and name what is in it by -d"
+            "--encrypt: -t noformat uses your partitions as they are; create a LUKS container, \
+             open it, and name the opened device by -d"
         );
     }
     match (kind, options.device.as_slice()) {

@@ -21,8 +21,8 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Cidr, String> {
         let (ip, prefix) = text
             .split_once('/')
-            .ok_or_else(|| format!("it has no prefix length: {text}/24 or the like is wanted"))?;
-        let ip: IpAddr = ip.parse().map_err(|_| format!("{ip:?} is no IP address"))?;
+            .ok_or_else(|| format!("it has no prefix length; expected for example {text}/24"))?;
+        let ip: IpAddr = ip.parse().map_err(|_| format!("{ip:?} is not an IP address"))?;
         let most = if ip.is_ipv6() { 128 } else { 32 };
         let prefix = prefix.parse().ok().filter(|prefix| *prefix <= most);
         Ok(Cidr {
@@ -57,7 +57,7 @@ impl Static {
         interface: Option<&str>,
     ) -> Result<Static> {
         if let Some(gateway) = gateway.filter(|gateway| gateway.is_ipv6() != address.ip.is_ipv6()) {
-            bail!("--gateway {gateway}: it is of another family than --address {address}");
+            bail!("--gateway {gateway}: its address family is not that of --address {address}");
         }
         let (key, name) = match interface {
             Some(name) => (name.to_owned(), name.to_owned()),
@@ -157,6 +157,6 @@ mod tests {
         );
         let why =
             Static::find(address, Some("10.0.0.1".parse().unwrap()), Some("eth0")).unwrap_err();
-        assert!(why.to_string().contains("another family"), "{why}");
+        assert!(why.to_string().contains("address family"), "{why}");
     }
 }

@@ -16,10 +16,10 @@ pub(super) fn prompt(question: &str) -> Result<Option<String>> {
         if first.is_empty() {
             return Ok(None);
         }
-        if first == luks::prompt_here("The same again: ")?.bytes()? {
+        if first == luks::prompt_here("Repeat password: ")?.bytes()? {
             return hash(&first).map(Some);
         }
-        println!("they are not the same");
+        println!("they do not match");
     }
 }
 
@@ -27,7 +27,7 @@ pub(super) fn prompt(question: &str) -> Result<Option<String>> {
 pub(super) fn read_stdin() -> Result<String> {
     let input = std::io::stdin();
     if input.is_terminal() {
-        bail!("--password-stdin: what is typed would be shown; --password asks without showing it");
+        bail!("--password-stdin: a terminal would show the password; use --password");
     }
     read(input.lock())
 }

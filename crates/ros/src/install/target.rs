@@ -87,9 +87,9 @@ impl Target {
         let one = |label: &str, found: Vec<PathBuf>| match found.as_slice() {
             [device] => Ok(device.clone()),
             [] => bail!(
-                "-t noformat: no partition is labelled {label}: make one, and a file system on it"
+                "-t noformat: no partition is labelled {label}; create one, with a file system"
             ),
-            several => bail!("-t noformat: {label} is on several: {several:?}"),
+            several => bail!("-t noformat: several partitions are labelled {label}: {several:?}"),
         };
         let named = |label: &str, device: Option<&Path>| match device {
             Some(device) => Ok(device.to_path_buf()),
@@ -99,7 +99,8 @@ impl Target {
         match block::load_file_system(&boot)? {
             Some(system) if system.kind == "vfat" => {}
             found => bail!(
-                "-t noformat: {} holds {}; the firmware needs a FAT file system (mkfs.fat -F 32 -n {LABEL})",
+                "-t noformat: {} holds {}; the firmware needs a FAT file system (mkfs.fat -F 32 -n \
+                 {LABEL})",
                 boot.display(),
                 found.map_or("nothing", |system| system.kind)
             ),
@@ -202,7 +203,9 @@ fn partition(disk: &Disk, boot_size: u64, kind: Kind) -> Result<()> {
         let state_type = if kind == Kind::Raid { RAID } else { LINUX };
         let bios = if kind.has_bios() { ", attrs=LegacyBIOSBootable" } else { "" };
         format!(
-            "label: gpt\n{boot}: size={size}MiB, type={boot_type}, name={LABEL}{bios}\n{state}: type={state_type}, name={STATE_LABEL}\n"
+            "label: gpt\n\
+             {boot}: size={size}MiB, type={boot_type}, name={LABEL}{bios}\n\
+             {state}: type={state_type}, name={STATE_LABEL}\n"
         )
     } else {
         format!("label: dos\n{boot}: size={size}MiB, type=c, bootable\n{state}: type=83\n")
@@ -222,7 +225,7 @@ fn format(disks: &[Disk], encryption: Option<&Encryption>) -> Result<Partitions>
         bail!("{} did not appear after partitioning", missing.display());
     }
     let serial: String = fs::read_to_string("/proc/sys/kernel/random/uuid")
-        .context("asking for a serial number")?
+        .context("choosing a serial number")?
         .chars()
         .take(8)
         .collect();
@@ -264,7 +267,7 @@ fn mirror(devices: &[PathBuf]) -> Result<PathBuf> {
         "--homehost=any",
     ]);
     mdadm.args(["--name=RANCHER_STATE", &format!("--raid-devices={}", devices.len())]);
-    program::run(mdadm.args(devices)).context("making the mirror")?;
+    program::run(mdadm.args(devices)).context("creating the mirror")?;
     Ok(array)
 }
 

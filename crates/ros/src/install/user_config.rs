@@ -125,8 +125,8 @@ impl Draft<'_> {
         let mut lines = vec![
             "there is no way to log in to the new machine; nothing was changed".to_owned(),
             format!(
-                "looked at: ssh_authorized_keys, users, rancher.password, autologin and data sources of {name} \
-                 and of --append; ssh keys of this system"
+                "checked: ssh_authorized_keys, users, rancher.password, autologin and data sources \
+                 of {name} and of --append; ssh keys of this system"
             ),
         ];
         let unknown = self.document.into_iter().flat_map(Document::unknown_keys);
@@ -134,13 +134,13 @@ impl Draft<'_> {
         lines.extend(ways.blockers.iter().cloned());
         if let Some(document) = self.document.filter(|document| document.form == Form::UserData) {
             lines.push(format!(
-                "{}: what its scripts or services let in is not known",
+                "{}: logins that its scripts or services add are not known",
                 document.name
             ));
         }
         lines.push(
-            "--ssh-key KEY|FILE|gh:NAME adds a key, --password a password for the console; --no-login installs \
-             all the same"
+            "--ssh-key KEY|FILE|gh:NAME adds a key, --password a password for the console; \
+             --no-login installs anyway"
                 .to_owned(),
         );
         lines.join("\n  ")
@@ -166,7 +166,8 @@ impl Draft<'_> {
     fn user_data_source(&self) -> Result<Vec<u8>> {
         if self.append.value.pointer(SOURCES).is_some() {
             bail!(
-                "rancher.cloud_init.datasources in --append: {} would not be read, for it is user data and no cloud-config",
+                "rancher.cloud_init.datasources in --append: {} would not be read, because it is \
+                 user data, not a cloud-config",
                 self.document.map_or("the document", |document| &document.name)
             );
         }
@@ -345,7 +346,8 @@ mod tests {
         }
     }
 
-    const KEY_DOCUMENT: &str = "ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO other]";
+    const KEY_DOCUMENT: &str = "ssh_authorized_keys: [ssh-ed25519 \
+        AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO other]";
 
     #[test]
     fn keys_by_flags_stand_beside_those_of_the_document() {

@@ -123,5 +123,5 @@ fn is_there(answer: &str) -> Result<(), String> {
     if answer.contains("://") || Path::new(answer).exists() {
         return Ok(());
     }
-    Err(format!("{answer} is not there"))
+    Err(format!("{answer} does not exist"))
 }

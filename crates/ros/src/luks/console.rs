@@ -85,7 +85,7 @@ pub(super) fn prompt(question: &str, deadline: Instant) -> Result<Option<Secret>
 /// Asks on the controlling terminal of this command.
 pub(crate) fn prompt_here(question: &str) -> Result<Secret> {
     let mut terminal =
-        Quiet::open(Path::new("/dev/tty")).context("a secret is asked for on a terminal")?;
+        Quiet::open(Path::new("/dev/tty")).context("a secret is read from a terminal only")?;
     terminal.prompt(question)?;
     terminal.answer()
 }

@@ -48,7 +48,7 @@ impl KeyFile {
     /// Reads the key, all of its bytes.
     pub(crate) fn read(&self) -> Result<Secret> {
         let device = match self.wait_for_drive()?.as_slice() {
-            [] => bail!("key file {self}: the drive is not there"),
+            [] => bail!("key file {self}: the drive does not exist"),
             [device] => device.clone(),
             several => bail!("key file {self}: there are several such drives: {several:?}"),
         };

@@ -41,7 +41,7 @@ impl std::str::FromStr for Method {
             None if text == "passphrase" => Ok(Method::Passphrase),
             None if text == "tpm2" => Ok(Method::Tpm2),
             Some(("key-file", file)) => Ok(Method::KeyFile(file.parse()?)),
-            _ => bail!("{text:?} is none of passphrase, tpm2, key-file=DRIVE:/PATH"),
+            _ => bail!("{text:?} is not one of passphrase, tpm2, key-file=DRIVE:/PATH"),
         }
     }
 }
@@ -95,7 +95,7 @@ fn prompt_and_open(container: &Path) -> Result<Opened> {
     for _ in 0..TRIES {
         let Some(passphrase) = console::prompt(&question, Instant::now() + TIMEOUT)? else {
             bail!(
-                "nobody gave the passphrase of {} within {} s",
+                "no passphrase for {} was entered within {} s",
                 container.display(),
                 TIMEOUT.as_secs()
             );
@@ -159,11 +159,11 @@ pub(crate) fn has_tpm() -> bool {
 pub(crate) fn prompt_new() -> Result<Secret> {
     let prompt = |question: &str| console::prompt_here(question);
     loop {
-        let (first, second) = (prompt("New passphrase: ")?, prompt("The same again: ")?);
+        let (first, second) = (prompt("New passphrase: ")?, prompt("Repeat passphrase: ")?);
         if first.bytes()? != second.bytes()? {
-            println!("they are not the same");
+            println!("they do not match");
         } else if first.bytes()?.is_empty() {
-            println!("an empty one keeps nobody out");
+            println!("an empty passphrase protects nothing");
         } else {
             return Ok(first);
         }

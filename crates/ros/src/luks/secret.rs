@@ -19,9 +19,9 @@ impl Secret {
     pub(crate) fn new(bytes: &[u8]) -> Result<Secret> {
         // Without CLOEXEC: child processes read it.
         let file = rustix::fs::memfd_create("key", MemfdFlags::empty())
-            .context("making room for a key")?;
+            .context("creating memory for a key")?;
         let mut file = File::from(file);
-        file.write_all(bytes).context("keeping a key")?;
+        file.write_all(bytes).context("storing a key")?;
         Ok(Secret(file))
     }
 
@@ -32,7 +32,7 @@ impl Secret {
         const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
         let mut random = [0_u8; 40];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .context("asking for a key")?;
+            .context("generating a key")?;
         let letters: Vec<char> =
             random.iter().map(|byte| char::from(LETTERS[usize::from(*byte % 32)])).collect();
         let groups: Vec<String> = letters.chunks(5).map(|group| group.iter().collect()).collect();

@@ -30,7 +30,8 @@ impl BootSet {
         let line = cmdline::load()?;
         let Some(reference) = cmdline::value(&line, BOOT_PARAMETER) else {
             bail!(
-                "this machine was not started from an installed disk: `ros install` puts the system onto one"
+                "this machine was not started from an installed disk; `ros install` installs the \
+                 system onto one"
             );
         };
         let lock = File::create(LOCK).with_context(|| format!("making {LOCK}"))?;
@@ -44,7 +45,7 @@ impl BootSet {
             set.partitions.push(mount(device, number)?);
         }
         if set.partitions.is_empty() {
-            bail!("{reference}, which this machine was started from, is not there any more");
+            bail!("{reference}, which this machine was started from, no longer exists");
         }
         for partition in &set.partitions {
             partition.repair()?;

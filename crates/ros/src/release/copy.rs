@@ -60,7 +60,7 @@ pub(crate) fn check(source: &Source, release: &Release) -> Result<()> {
 /// Reads a version back from the disk and compares it with its manifest.
 pub(crate) fn verify(partition: &BootPartition, release: &Release) -> Result<()> {
     let folder = partition.folder(&release.version);
-    let mut progress = Progress::new("reading it back", release.size());
+    let mut progress = Progress::new("verifying the copy", release.size());
     for part in release.parts() {
         let path = folder.join(&part.name);
         let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;

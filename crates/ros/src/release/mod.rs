@@ -24,7 +24,7 @@ pub(crate) fn trust(release: &Release, insecure: bool) -> Result<()> {
     match check_signature(release) {
         Err(error) if insecure => {
             println!("WARNING: {error:#}");
-            println!("WARNING: nobody vouches for this release; it is taken because of --insecure");
+            println!("WARNING: this release is not verified; it is accepted because of --insecure");
             Ok(())
         }
         checked => checked,

@@ -45,7 +45,8 @@ impl Source {
         let folder = BootPartition::at(Path::new(MEDIUM)).folder(&running_version());
         if !folder.join("release.json").exists() {
             bail!(
-                "this system was not started from a medium with a release on it ({} is not there): name one with -i FILE or -i IMAGE",
+                "this system was not started from a medium with a release on it ({} does not \
+                 exist); name one with -i FILE or -i IMAGE",
                 folder.join("release.json").display()
             );
         }
@@ -65,7 +66,7 @@ impl Source {
         let signature = artifact.sibling(&tag).ok().and_then(|manifest| parse_signature(&manifest));
         let release = Release::parse(artifact.manifest.clone(), signature.unwrap_or_default())?;
         if !insecure {
-            // Not a byte more of what nobody vouches for.
+            // Not a byte more of what has no trusted signature.
             check_signature(&release)?;
         }
         let folder = Path::new(STAGE).join(artifact.digest.replace(':', "-"));
@@ -153,7 +154,7 @@ impl Archive {
             archive.entries_with_seek().with_context(|| format!("reading {}", path.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| {
-                no_release(path, "it is no tar archive with an OCI image layout")
+                no_release(path, "it is not a tar archive with an OCI image layout")
             })?;
             let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             members.insert(name, (entry.raw_file_position(), entry.size()));
@@ -190,5 +191,5 @@ impl Archive {
 }
 
 fn no_release(path: &Path, why: &str) -> String {
-    format!("{} is no release, or it is cut off: {why}", path.display())
+    format!("{} is not a release, or is truncated: {why}", path.display())
 }

@@ -137,7 +137,8 @@ pub(super) fn publication(resolved: &Resolved, is_applied: bool) -> Result<Vec<F
         FileChange::remove(NOTICE)
     } else {
         let text = format!(
-            "The configuration has {errors} error(s); what is wrong, and what takes effect: sudo ros config status\n"
+            "The configuration has {errors} error(s); what is wrong, and what takes effect: sudo \
+             ros config status\n"
         );
         FileChange::write(NOTICE, text, 0o644)
     });

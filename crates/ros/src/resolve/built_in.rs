@@ -195,7 +195,7 @@ mod tests {
             said.starts_with("a.yml:4:7: rancher.services.console.image: console is a service"),
             "{said}"
         );
-        assert!(said.contains("there is rancher.console"), "{said}");
+        assert!(said.contains("rancher.console replaces it"), "{said}");
     }
 
     #[test]

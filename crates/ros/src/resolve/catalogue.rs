@@ -107,11 +107,11 @@ pub(crate) fn urls(place: &str, config: &Config) -> Result<Vec<String>> {
     }
     let is_name = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     let Some(first) = place.chars().next().filter(|_| place.chars().all(is_name)) else {
-        bail!("{place:?} is no absolute path, no URL and no name of a service");
+        bail!("{place:?} is not an absolute path, a URL or the name of a service");
     };
     let repositories = &config.rancher.repositories;
     if repositories.is_empty() {
-        bail!("{place} is looked for in rancher.repositories, and there is none");
+        bail!("{place} is looked up in rancher.repositories, which is empty");
     }
     let url = |base: &str| format!("{}/{first}/{place}.yml", base.trim_end_matches('/'));
     Ok(repositories.values().map(|repository| url(&repository.url)).collect())

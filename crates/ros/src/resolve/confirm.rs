@@ -17,7 +17,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const NOTING: &str = "noting that a change waits to be confirmed";
-const ROLLING_BACK: &str = "taking an unconfirmed change back";
+const ROLLING_BACK: &str = "rolling back an unconfirmed change";
 
 /// A change that waits for its confirmation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,8 @@ impl Pending {
 pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
     if Pending::load(root).is_some() {
         anyhow::bail!(
-            "another change waits to be confirmed: ros config confirm, or wait until it is taken back"
+            "another change waits to be confirmed: ros config confirm, or wait until it is rolled \
+             back"
         );
     }
     let store = stored_file();
@@ -153,7 +154,7 @@ impl Fate {
             Fate::Waits { within } | Fate::WaitsAgain { within, .. } => {
                 AtBoot { confirm_within: Some(*within), problem: None }
             }
-            Fate::RolledBack(_) => AtBoot::report("a change that nobody confirmed was taken back"),
+            Fate::RolledBack(_) => AtBoot::report("an unconfirmed change was rolled back"),
             Fate::Unknown(reason) => AtBoot::report(reason),
         }
     }

@@ -1,6 +1,6 @@
 //! Faults of the resolver on request, so that a story can see what PID 1 makes of them. They are
-//! values of `corral.fault` on the kernel's command line. What is resolved without the owner's files
-//! has none of them.
+//! values of `corral.fault` on the kernel's command line. What is resolved without the owner's
+//! files has none of them.
 
 use rustix::process::{Signal, getpid, kill_process};
 use std::io::{Write, stdout};

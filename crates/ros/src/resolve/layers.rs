@@ -158,7 +158,7 @@ impl<'a> Document<'a> {
         let Some(good) = good else { return (layer, None) };
         let mut problems = layer.problems;
         let message =
-            format!("because of that, {} counts: the last one without errors", copy_path.display());
+            format!("{} takes effect instead: the last one without errors", copy_path.display());
         let at = Position::default();
         problems.push(Problem::new(
             Severity::Warning,
@@ -172,7 +172,8 @@ impl<'a> Document<'a> {
 }
 
 /// A file that has lost its content: an owner who wants none removes it.
-const EMPTY: &str = "the file is empty, as a power cut may leave it; remove it if nothing is to take effect in its place";
+const EMPTY: &str = "the file is empty, as a power cut may leave it; remove it if nothing is to \
+    take effect in its place";
 
 /// A file that exists but cannot be read.
 fn lost(path: &Path, reason: &str) -> Layer {

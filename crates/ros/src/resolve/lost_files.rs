@@ -65,7 +65,7 @@ fn last_resort(root: &Root) -> Option<FileChange> {
 /// Warnings for the files that were restored in this boot.
 pub(super) fn problems(root: &Root) -> Vec<Problem> {
     const MESSAGE: &str =
-        "the repair of the state disk had taken it away; its last good copy was put back";
+        "the repair of the state disk had removed it; its last good copy was restored";
     let text = root.text(PUT_BACK);
     let problem =
         |file| Problem::new(Severity::Warning, file, Position::default(), "", MESSAGE.to_owned());

@@ -10,7 +10,7 @@ use super::{
 use anyhow::Result;
 use corral_config::Config;
 use corral_engine::sys::signals;
-use corral_init::boot::resolver::{BUILT_IN, FAILURE, NO_SOURCES, TAKE_BACK, WITH_KERNEL};
+use corral_init::boot::resolver::{BUILT_IN, FAILURE, NO_SOURCES, ROLL_BACK, WITH_KERNEL};
 use corral_machine::{modules, sysctl};
 use corral_plan::resolved::Resolved;
 use std::collections::BTreeMap;
@@ -45,11 +45,11 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     let put_back = apply::settle_lost(&root, &lost_files::decide(&root));
     let mut resolved = resolve(&root, &request).apply(&root);
     if let Err(error) = rolled_back {
-        let message = format!("rolling an unconfirmed change back: {error:#}");
+        let message = format!("rolling back an unconfirmed change: {error:#}");
         resolved.problems.push(problem::error("confirm", &message));
     }
     if let Err(error) = put_back {
-        let message = format!("putting lost files of the configuration back: {error:#}");
+        let message = format!("restoring lost files of the configuration: {error:#}");
         resolved.problems.push(problem::error("state", &message));
     }
     if request.with_kernel {
@@ -93,7 +93,7 @@ impl Request {
         let at = |wanted: &str| arguments.iter().position(|argument| argument == wanted);
         let reason = |at: usize| arguments.get(at + 1).cloned().unwrap_or_default();
         Request {
-            roll_back: at(TAKE_BACK).is_some(),
+            roll_back: at(ROLL_BACK).is_some(),
             with_kernel: at(WITH_KERNEL).is_some(),
             built_in: at(BUILT_IN).map(reason),
             no_sources: at(NO_SOURCES).is_some(),
@@ -160,7 +160,7 @@ mod tests {
         };
         assert_eq!(parse(&[]), Request::default());
         let expected = Request { roll_back: true, with_kernel: true, ..Request::default() };
-        assert_eq!(parse(&[TAKE_BACK, WITH_KERNEL]), expected);
+        assert_eq!(parse(&[ROLL_BACK, WITH_KERNEL]), expected);
         let expected =
             Request { built_in: Some("why".to_owned()), no_sources: true, ..Request::default() };
         assert_eq!(parse(&[BUILT_IN, "why", NO_SOURCES]), expected);

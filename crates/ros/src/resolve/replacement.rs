@@ -33,7 +33,7 @@ struct Replacement {
 pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &mut Vec<Problem>) {
     for switchable in SWITCHABLE {
         let found = load(switchable, inputs).unwrap_or_else(|error| {
-            let text = format!("{error:#}: what is part of the system is used");
+            let text = format!("{error:#}; the built-in one is used");
             problems.push(Problem::new(
                 Severity::Warning,
                 switchable.key,
@@ -163,10 +163,13 @@ mod tests {
     #[test]
     fn another_console_has_all_that_ours_has() {
         let ours = service(
-            "console: {image: a, command: [ros, console-init], privileged: true, network_mode: host, pid: host, restart: always, volumes: ['/run:/run', '/home:/home'], labels: {io.rancher.os.after: cloud-init}}",
+            "console: {image: a, command: [ros, console-init], privileged: true, \
+             network_mode: host, pid: host, restart: always, \
+             volumes: ['/run:/run', '/home:/home'], labels: {io.rancher.os.after: cloud-init}}",
         );
         let other = service(
-            "console: {image: b, volumes: ['/data/home:/home'], labels: {io.rancher.os.after: network, io.docker.compose.rebuild: 'false'}}",
+            "console: {image: b, volumes: ['/data/home:/home'], \
+             labels: {io.rancher.os.after: network, io.docker.compose.rebuild: 'false'}}",
         );
         let mut merged = in_place_of(&ours, other);
         assert_eq!((merged.image.as_str(), merged.privileged), ("b", true));
@@ -181,7 +184,10 @@ mod tests {
     fn nothing_in_its_file_keeps_another_console_from_being_started_as_root() {
         let ours = service("console: {image: a, command: [ros, console-init], privileged: true}");
         let other = service(
-            "services: {console: {image: b, profiles: [never], read_only: true, user: '1000', security_opt: ['no-new-privileges:true'], depends_on: {db: {condition: service_healthy}}, labels: {io.rancher.os.createonly: 'true'}}}",
+            "services: {console: {image: b, profiles: [never], read_only: true, user: '1000', \
+             security_opt: ['no-new-privileges:true'], \
+             depends_on: {db: {condition: service_healthy}}, \
+             labels: {io.rancher.os.createonly: 'true'}}}",
         );
         assert!(other.labels.create_only && other.read_only && !other.profiles.is_empty());
         let merged = in_place_of(&ours, other);

@@ -111,10 +111,10 @@ impl Root {
     }
 
     /// The complete content of such a file, if it has at most so many bytes.
-    pub(super) fn read_whole(&self, path: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
+    pub(super) fn read_complete(&self, path: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
         match self.planned.get(path.as_ref()) {
             Some(planned) => Ok(planned.clone().ok_or_else(not_there)?),
-            None => files::read_whole(&self.path(path), most),
+            None => files::read_complete(&self.path(path), most),
         }
     }
 }
@@ -147,7 +147,7 @@ mod tests {
         );
         assert_eq!((root.text("/a/old"), after.text("/a/old")), ("old".to_owned(), String::new()));
         assert_eq!(after.read_at_most("/a/new", 2).unwrap(), b"ne");
-        assert_eq!(after.read_whole("/a/new", 10).unwrap(), b"new");
+        assert_eq!(after.read_complete("/a/new", 10).unwrap(), b"new");
         assert!(after.exists("/a/new") && !after.exists("/a/old") && root.exists("/a/old"));
         assert!(
             after

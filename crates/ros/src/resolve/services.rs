@@ -162,12 +162,11 @@ fn build(services: Vec<Service>, problems: &mut Vec<Problem>) -> Plan {
     let report = |text: &str| problem::error("rancher.services", text);
     problems.extend(cycles.shown.iter().map(|cycle| report(&cycle.to_string())));
     if cycles.more > 0 {
-        problems
-            .push(report(&format!("{} more circles of waiting services were broken", cycles.more)));
+        problems.push(report(&format!("{} more dependency cycles were broken", cycles.more)));
     }
     problems.extend(plan.missing().iter().map(|missing| {
         let text = format!(
-            "{} needs {}, which is no service of this machine: it starts without",
+            "{} needs {}, which is not a service of this machine; it starts without it",
             missing.service, missing.needs
         );
         let source = format!("rancher.services.{}", missing.service);
@@ -224,7 +223,8 @@ mod tests {
 
     #[test]
     fn values_that_only_the_engine_can_read_are_checked() {
-        let text = "s: {image: i, stop_signal: SIGNOTHING, mac_address: '02:42'}\nt: {image: i, stop_signal: SIGRTMIN+3}";
+        let text = "s: {image: i, stop_signal: SIGNOTHING, mac_address: '02:42'}\n\
+                    t: {image: i, stop_signal: SIGRTMIN+3}";
         let mut problems = Vec::new();
         build(corral_plan::compose::parse("f", text).unwrap().services, &mut problems);
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -43,7 +43,7 @@ pub(crate) fn apply(input: &Path, confirm_within: Option<u64>) -> Result<()> {
     let change = read_change(input)?;
     store(&change, confirm_within)?;
     if confirm_within.is_none() {
-        call(Request::Reload).context("putting it into force")?;
+        call(Request::Reload).context("applying it")?;
     }
     Ok(())
 }
@@ -55,8 +55,8 @@ pub(crate) fn confirm() -> Result<()> {
         bail!("no change waits to be confirmed")
     };
     apply::make(&root, &confirmation)?;
-    call(Request::Confirmed).context("telling PID 1")?;
-    println!("the change stays");
+    call(Request::Confirmed).context("calling PID 1")?;
+    println!("the change is confirmed");
     Ok(())
 }
 
@@ -81,8 +81,8 @@ fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     let (root, text) = (Root::machine(), to_text(&stored)?);
     apply::make_all(&root, &confirm::prepare(&root, seconds)?)?;
     write(&text)?;
-    call(Request::Reload).context("putting it into force")?;
-    println!("in force; it is taken back in {seconds} s unless you say: ros config confirm");
+    call(Request::Reload).context("applying it")?;
+    println!("applied; it is rolled back in {seconds} s unless you run: ros config confirm");
     Ok(())
 }
 
@@ -105,14 +105,14 @@ fn load() -> Result<Value> {
         Ok(text) if text.is_empty() => return lost(&file, "is empty, as a power cut may leave it"),
         Ok(text) => yaml::parse(&text)
             .map_err(|error| {
-                anyhow::anyhow!("{}:{error}; mend it first: nothing was changed", file.display())
+                anyhow::anyhow!("{}:{error}; fix it first; nothing was changed", file.display())
             })?
             .to_value(),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("reading {}", file.display()));
         }
         Err(_) if fs::symlink_metadata(&file).is_ok() => {
-            return lost(&file, "is a link that leads nowhere");
+            return lost(&file, "is a dangling link");
         }
         Err(_) => Value::Null,
     };
@@ -124,7 +124,8 @@ fn load() -> Result<Value> {
 fn lost(file: &Path, what: &str) -> Result<Value> {
     match last_good(file).filter(|spare| fs::metadata(spare).is_ok_and(|data| data.len() > 0)) {
         Some(spare) => bail!(
-            "{0} {what}; nothing was changed. Remove it, and copy the last good one there: `cp {1} {0}`",
+            "{0} {what}; nothing was changed. Remove it, and restore the last good one: \
+             `cp {1} {0}`",
             file.display(),
             spare.display()
         ),
@@ -134,7 +135,7 @@ fn lost(file: &Path, what: &str) -> Result<Value> {
 
 fn save(stored: &Value) -> Result<()> {
     write(&to_text(stored)?)?;
-    apply::refresh(&Root::machine()).context("telling the services")
+    apply::refresh(&Root::machine()).context("notifying the services")
 }
 
 /// The file's text, if the next boot can read it: it may have become too large.

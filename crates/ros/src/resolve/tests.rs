@@ -18,11 +18,13 @@ const FILES: [(&str, &str); 8] = [
     ("/usr/share/ros/os.yml", "services: [console, docker, ntp]\n"),
     (
         "/usr/share/ros/services/console/compose.yml",
-        "services:\n  console: {image: c, command: [ros, console-init]}\n  console-check: {image: c}\n",
+        "services:\n  console: {image: c, command: [ros, console-init]}\n  \
+         console-check: {image: c}\n",
     ),
     (
         "/usr/share/ros/services/docker/compose.yml",
-        "services:\n  docker: {image: d, command: [ros, user-docker]}\n  engine-check: {image: d}\n",
+        "services:\n  docker: {image: d, command: [ros, user-docker]}\n  \
+         engine-check: {image: d}\n",
     ),
     ("/usr/share/ros/services/ntp/compose.yml", "services:\n  ntp: {image: t}\n"),
     (BOOT, "hostname: from-boot\n"),
@@ -286,7 +288,7 @@ fn in_the_second_boot_a_change_is_rolled_back_and_seen_so_before_it_is_written()
             .resolved
             .problems
             .iter()
-            .any(|problem| problem.to_string().contains("was taken back"))
+            .any(|problem| problem.to_string().contains("was rolled back"))
     );
     let at_boot = apply::settle_unconfirmed(&machine.root(), &expected);
     let applied = resolve_after(&machine.root(), at_boot);
@@ -400,6 +402,6 @@ fn without_the_right_to_write_the_configuration_is_shown_all_the_same() {
     machine.set_modes(0o755, 0o644);
     assert_eq!(hostname(&shown), "before");
     let problem = written.problem.map(|problem| problem.to_string()).unwrap_or_default();
-    assert!(problem.contains("taking an unconfirmed change back: writing"), "{problem}");
+    assert!(problem.contains("rolling back an unconfirmed change: writing"), "{problem}");
     assert!(root.exists(PENDING));
 }

@@ -35,7 +35,7 @@ pub(super) fn decide(root: &Root, layers: &[Layer]) -> Option<FileChange> {
         return None;
     }
     let text = serde_json::to_vec(&of(layers)).ok()?;
-    let is_kept = root.read_whole(file(), LARGEST).ok().as_ref() == Some(&text);
+    let is_kept = root.read_complete(file(), LARGEST).ok().as_ref() == Some(&text);
     (!is_kept).then(|| FileChange::write(file(), text, 0o600))
 }
 
@@ -66,7 +66,7 @@ fn of(layers: &[Layer]) -> Value {
 /// The stored content, as a document; empty if there is none.
 pub(super) fn text(root: &Root) -> Vec<u8> {
     let is_empty = |value: &Value| value.as_object().is_none_or(Map::is_empty);
-    let text = root.read_whole(file(), LARGEST).unwrap_or_default();
+    let text = root.read_complete(file(), LARGEST).unwrap_or_default();
     match serde_json::from_slice::<Value>(&text) {
         Ok(value) if !is_empty(&value) => text,
         _ => Vec::new(),
@@ -75,7 +75,7 @@ pub(super) fn text(root: &Root) -> Vec<u8> {
 
 /// The stored content, as a layer.
 pub(super) fn load(root: &Root) -> Option<Layer> {
-    let text = root.read_whole(file(), LARGEST).ok()?;
+    let text = root.read_complete(file(), LARGEST).ok()?;
     let value: Value = serde_json::from_slice(&text).ok()?;
     let source = Source::File(file().display().to_string());
     Some(Layer::from_value(source, &value))
@@ -95,7 +95,8 @@ mod tests {
         let layers = [
             corral_config::defaults(),
             file(
-                "ssh_authorized_keys: [one]\nruncmd: [x]\nrancher: {debug: true, network: {dns: {search: [a]}}}\n",
+                "ssh_authorized_keys: [one]\nruncmd: [x]\n\
+                 rancher: {debug: true, network: {dns: {search: [a]}}}\n",
             ),
             Layer::from_command_line("rancher.password=once"),
         ];

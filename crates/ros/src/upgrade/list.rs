@@ -76,7 +76,8 @@ pub(super) fn find(image: Option<&str>, insecure: bool) -> Result<Source> {
     };
     if image.is_empty() {
         bail!(
-            "which release? -i FILE or -i IMAGE; the list of rancher.upgrade.url names no current one"
+            "no release was named: -i FILE or -i IMAGE; the list of rancher.upgrade.url has no \
+             current one"
         );
     }
     match as_file(&image) {
@@ -104,7 +105,7 @@ fn load() -> Result<Releases> {
         http.get(&format!("{url}{separator}current=v{}", running_version()))?
             .with_context(|| format!("{url}: there is no list of releases"))?
     };
-    let text = String::from_utf8(bytes).with_context(|| format!("{url} is no text"))?;
+    let text = String::from_utf8(bytes).with_context(|| format!("{url} is not text"))?;
     yaml::from_str(&text).map_err(|error| anyhow::anyhow!("{url}:{error}"))
 }
 

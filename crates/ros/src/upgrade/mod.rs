@@ -81,7 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("Upgrading from {running} to {}", release.version);
     if options.stage {
         copy::check(&source, &release)?;
-        println!("version {} is here and whole; nothing was changed", release.version);
+        println!("version {} is staged and intact; nothing was changed", release.version);
         return Ok(());
     }
     trial::refuse_changes()?;
@@ -102,7 +102,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     drop(set);
     println!(
-        "version {} is tried at the next start; {running} stays the default until it has proved itself",
+        "version {} is tried at the next start; {running} stays the default until the trial has \
+         passed",
         release.version
     );
     if options.no_reboot || (!options.force && !confirm("Continue with reboot")?) {
@@ -161,7 +162,7 @@ fn make_room(partition: &BootPartition, release: &Release) -> Result<()> {
     let free = partition.free()?;
     if free < needed {
         bail!(
-            "the boot partition has {} free and {} are needed; nothing was changed that counts",
+            "the boot partition has {} free and {} are needed; the default version is unchanged",
             megabytes(free),
             megabytes(needed)
         );
@@ -186,7 +187,7 @@ fn arm(set: &BootSet, version: &str, options: &Options) -> Result<()> {
     }
     if !options.kexec && efi::is_here() {
         efi::boot_once(&format!("corral-{version}.conf")).context(
-            "this firmware cannot be told to try an entry once; --kexec tries the new version without it",
+            "this firmware cannot boot an entry once; --kexec tries the new version without that",
         )?;
     }
     Ok(())

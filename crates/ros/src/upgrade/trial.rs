@@ -47,15 +47,12 @@ pub(crate) fn run() -> Result<()> {
     match prove(deadline) {
         Ok(()) => {
             accept(&trial)?;
-            log(&format!(
-                "version {} has proved itself: it is the default from now on",
-                trial.version
-            ));
+            log(&format!("version {} has passed its trial; it is now the default", trial.version));
             Ok(())
         }
         Err(error) => {
             log(&format!(
-                "version {} failed: {error:#}; going back to version {}",
+                "version {} failed: {error:#}; rolling back to version {}",
                 trial.version, trial.before
             ));
             refuse(&trial, &format!("{error:#}"))?;
@@ -105,10 +102,10 @@ fn check_running(service: &str) -> Result<bool> {
     match call(Request::Inspect { container: service.to_owned() }) {
         Ok(Reply::Container(found)) if found.status.pid.is_some() => Ok(true),
         Ok(Reply::Container(_)) => bail!("the container {service} does not run"),
-        Ok(_) => bail!("PID 1 answered something else"),
+        Ok(_) => bail!("unexpected answer from PID 1"),
         Err(EngineError::NoSuchContainer(_)) => {
             let Reply::Value(waiting) = call(Request::Waiting)? else {
-                bail!("PID 1 answered something else");
+                bail!("unexpected answer from PID 1");
             };
             if waiting.get(service).is_some() {
                 bail!("{service} was not started")
@@ -132,10 +129,10 @@ fn check_sshd(_: Instant) -> Result<()> {
     let address = ssh.listen_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let address = if address.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address };
     let port = if ssh.port == 0 { 22 } else { ssh.port };
-    let mut stream = TcpStream::connect((address, port)).context("asking sshd")?;
+    let mut stream = TcpStream::connect((address, port)).context("connecting to sshd")?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut banner = [0_u8; 4];
-    stream.read_exact(&mut banner).context("asking sshd")?;
+    stream.read_exact(&mut banner).context("reading sshd's banner")?;
     if &banner == b"SSH-" { Ok(()) } else { bail!("what answers on port {port} is not sshd") }
 }
 
@@ -162,7 +159,7 @@ fn check_docker(deadline: Instant) -> Result<()> {
     if said?.contains("version") {
         Ok(())
     } else {
-        bail!("the probe container said something else")
+        bail!("unexpected output of the probe container")
     }
 }
 

@@ -20,7 +20,8 @@ pub(super) fn clear_text(value: &Value, source: &Source) -> Option<&'static str>
     }
     Some(match source {
         Source::CommandLine => {
-            "every container can read this password in /proc/cmdline; give its hash: openssl passwd -6"
+            "every container can read this password in /proc/cmdline; use its hash: \
+             openssl passwd -6"
         }
         _ => "this password is clear text; its hash is safer: openssl passwd -6",
     })
@@ -32,6 +33,6 @@ pub(super) fn no_ssh_key(value: &Value, _: &Source) -> Option<&'static str> {
     let lines = value.as_array()?.iter().filter_map(Value::as_str);
     let is_wrong = |text: &str| ssh_key::parse_list(text).iter().any(Result::is_err);
     lines.into_iter().any(is_wrong).then_some(
-        "not every line is an ssh public key that sshd takes: `ssh-keygen -l -f FILE` names it",
+        "not every line is an ssh public key that sshd accepts; see `ssh-keygen -l -f FILE`",
     )
 }

@@ -68,7 +68,7 @@ impl Checker<'_> {
     }
 
     fn refuse(&mut self, node: &Node, kind: &Type, key: &str) -> Option<Value> {
-        let message = format!("{} is wanted here, not {}", describe(kind), self.shown(node, kind));
+        let message = format!("expected {}, not {}", describe(kind), self.shown(node, kind));
         self.problem(Severity::Error, node.at, key, message);
         None
     }
@@ -135,7 +135,7 @@ impl Checker<'_> {
         let fields = self.check_words(items, key)?;
         if !(2..=6).contains(&fields.len()) {
             let message =
-                format!("[device, target, type, options] is wanted, not {} fields", fields.len());
+                format!("expected [device, target, type, options], not {} fields", fields.len());
             self.problem(Severity::Error, node.at, key, message);
             return None;
         }
@@ -299,62 +299,72 @@ mod tests {
         Layer::parse(Source::File("f.yml".to_owned()), text)
     }
 
+    /// What is written, and the beginning of its only message.
+    const WRONG: [(&str, &str); 15] = [
+        ("hostname: [a]\n", "f.yml:1:11: hostname: expected a host name, not a list"),
+        (
+            "rancher:\n  debug: perhaps\n",
+            "f.yml:2:10: rancher.debug: expected true or false, not a string",
+        ),
+        (
+            "rancher:\n  shutdown_timeout: soon\n",
+            "f.yml:2:21: rancher.shutdown_timeout: expected a time such as 90s or 10m (0 to \
+             86400 s), not a string",
+        ),
+        (
+            "write_files:\n- {path: /a, permissions: rw}\n",
+            "f.yml:2:27: write_files[0].permissions: \"rw\" is not an octal mode such as \
+             \"0644\"",
+        ),
+        (
+            "users: [Bad]\n",
+            "f.yml:1:9: users[0].name: \"Bad\" is not a user name: lower-case letters, digits, \
+             _ and -, at most 32 characters, a letter first",
+        ),
+        (
+            "rancher:\n  ssh: {port: 70000}\n",
+            "f.yml:2:15: rancher.ssh.port: expected an integer from 1 to 65535 (or 0), \
+             not 70000",
+        ),
+        (
+            "users: [{name: a, uid: -1}]\n",
+            "f.yml:1:24: users[0].uid: expected an integer from 1 to 4294967294, not -1",
+        ),
+        (
+            "users:\n- {name: a, passwd: hush}\n",
+            "f.yml:2:21: users[0].passwd: expected a hash as in /etc/shadow, not the password; \
+             use: openssl passwd -6",
+        ),
+        (
+            "rancher: {password: \"hu\\nsh\"}\n",
+            "f.yml:1:21: rancher.password: a password must not contain line breaks or \
+             control characters",
+        ),
+        (
+            "mounts: [[/dev/vdb, [a], ext4]]\n",
+            "f.yml:1:21: mounts[0][1]: expected a string, not a list",
+        ),
+        (
+            "rancher: {password: 'hu:sh'}\n",
+            "f.yml:1:21: rancher.password: warning: this password is clear text",
+        ),
+        (
+            "ssh_pwauth: true\n",
+            "f.yml:1:13: ssh_pwauth: warning: passwords can be guessed over the network; keys \
+             (ssh_authorized_keys) are safer",
+        ),
+        (
+            "rancher: {password: hush}\n",
+            "f.yml:1:21: rancher.password: warning: this password is clear text; its hash is \
+             safer: openssl passwd -6",
+        ),
+        ("hostnam: a\n", "f.yml:1:10: hostnam: warning: unknown key; did you mean hostname?"),
+        ("a: [\n", "f.yml:1:4: "),
+    ];
+
     #[test]
     fn what_is_wrong_is_left_out_and_reported_with_its_position() {
-        let cases = [
-            ("hostname: [a]\n", "f.yml:1:11: hostname: a host name is wanted here, not a list"),
-            (
-                "rancher:\n  debug: perhaps\n",
-                "f.yml:2:10: rancher.debug: true or false is wanted here, not a string",
-            ),
-            (
-                "rancher:\n  shutdown_timeout: soon\n",
-                "f.yml:2:21: rancher.shutdown_timeout: a time such as 90s or 10m, 0 to 86400 s, is wanted here, not a string",
-            ),
-            (
-                "write_files:\n- {path: /a, permissions: rw}\n",
-                "f.yml:2:27: write_files[0].permissions: \"rw\" is not an octal mode such as \"0644\"",
-            ),
-            (
-                "users: [Bad]\n",
-                "f.yml:1:9: users[0].name: \"Bad\" is not a user name: small letters, digits, _ and -, at most 32, a letter first",
-            ),
-            (
-                "rancher:\n  ssh: {port: 70000}\n",
-                "f.yml:2:15: rancher.ssh.port: a whole number from 1 to 65535 (or 0) is wanted here, not 70000",
-            ),
-            (
-                "users: [{name: a, uid: -1}]\n",
-                "f.yml:1:24: users[0].uid: a whole number from 1 to 4294967294 is wanted here, not -1",
-            ),
-            (
-                "users:\n- {name: a, passwd: hush}\n",
-                "f.yml:2:21: users[0].passwd: a hash as in /etc/shadow is wanted here, not the password; make one with: openssl passwd -6",
-            ),
-            (
-                "rancher: {password: \"hu\\nsh\"}\n",
-                "f.yml:1:21: rancher.password: a password must not have a line end or another control character",
-            ),
-            (
-                "mounts: [[/dev/vdb, [a], ext4]]\n",
-                "f.yml:1:21: mounts[0][1]: a string is wanted here, not a list",
-            ),
-            (
-                "rancher: {password: 'hu:sh'}\n",
-                "f.yml:1:21: rancher.password: warning: this password is clear text",
-            ),
-            (
-                "ssh_pwauth: true\n",
-                "f.yml:1:13: ssh_pwauth: warning: passwords can be guessed over the network; keys (ssh_authorized_keys) are safer",
-            ),
-            (
-                "rancher: {password: hush}\n",
-                "f.yml:1:21: rancher.password: warning: this password is clear text; its hash is safer: openssl passwd -6",
-            ),
-            ("hostnam: a\n", "f.yml:1:10: hostnam: warning: unknown key; did you mean hostname?"),
-            ("a: [\n", "f.yml:1:4: "),
-        ];
-        for (text, expected) in cases {
+        for (text, expected) in WRONG {
             let found: Vec<String> = layer(text).problems.iter().map(ToString::to_string).collect();
             assert_eq!(found.len(), 1, "{text}: {found:?}");
             assert!(found[0].starts_with(expected), "{text}: {}", found[0]);
@@ -373,14 +383,22 @@ mod tests {
     #[test]
     fn loosely_written_values_are_taken_as_meant() {
         let value = layer(
-            "ssh_authorized_keys: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4\nwrite_files:\n- {path: /a, permissions: 0600, content: 5}\n- {path: /b, permissions: \"755\"}\nrancher:\n  debug: \"yes\"\n  shutdown_timeout: \"5\"\n  sysctl: {a.b: 1}\n",
+            "ssh_authorized_keys: ssh-ed25519 \
+             AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4\n\
+             write_files:\n- {path: /a, permissions: 0600, content: 5}\n\
+             - {path: /b, permissions: \"755\"}\n\
+             rancher:\n  debug: \"yes\"\n  shutdown_timeout: \"5\"\n  sysctl: {a.b: 1}\n",
         );
         assert_eq!(value.problems, Vec::new());
         assert_eq!(
             value.value,
             json!({
-                "ssh_authorized_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4"],
-                "write_files": [{"path": "/a", "permissions": "0600", "content": "5"}, {"path": "/b", "permissions": "755"}],
+                "ssh_authorized_keys": ["ssh-ed25519 \
+                    AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4"],
+                "write_files": [
+                    {"path": "/a", "permissions": "0600", "content": "5"},
+                    {"path": "/b", "permissions": "755"},
+                ],
                 "rancher": {"debug": true, "shutdown_timeout": 5, "sysctl": {"a.b": "1"}},
             })
         );
@@ -396,7 +414,8 @@ mod tests {
             assert_eq!(layer.value, json!({"rancher": {"shutdown_timeout": seconds}}), "{text}");
         }
         let found = layer("rancher: {shutdown_timeout: 25h}\n").problems;
-        let expected = "f.yml:1:29: rancher.shutdown_timeout: a time such as 90s or 10m, 0 to 86400 s, is wanted here, not 25h";
+        let expected = "f.yml:1:29: rancher.shutdown_timeout: expected a time such as 90s or 10m \
+                        (0 to 86400 s), not 25h";
         assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     }
 
@@ -407,9 +426,8 @@ mod tests {
         };
         assert_eq!(
             found("rancher.password=hush"),
-            [
-                "kernel command line:1:1: rancher.password: warning: every container can read this password in /proc/cmdline; give its hash: openssl passwd -6"
-            ]
+            ["kernel command line:1:1: rancher.password: warning: every container can read this \
+                 password in /proc/cmdline; use its hash: openssl passwd -6"]
         );
         assert_eq!(found("rancher.password=$6$salt$hash"), [""; 0]);
     }
@@ -424,7 +442,9 @@ mod tests {
     #[test]
     fn a_file_with_a_wrong_value_is_not_written_at_all() {
         let layer = layer(
-            "write_files:\n- {path: /secret, permissions: rw-------}\n- {path: /b, encoding: rot13}\n- {path: /c, owner: [a]}\n- {path: /d, permissions: null, contents: a}\n",
+            "write_files:\n- {path: /secret, permissions: rw-------}\n\
+             - {path: /b, encoding: rot13}\n- {path: /c, owner: [a]}\n\
+             - {path: /d, permissions: null, contents: a}\n",
         );
         assert_eq!(layer.value, json!({"write_files": [{"path": "/d"}]}));
         assert_eq!(layer.problems.len(), 4);

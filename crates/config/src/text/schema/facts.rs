@@ -26,7 +26,7 @@ pub(super) const ANYTHING: Form = Form { name: "a string", check: |_| Ok(()) };
 /// colons belong to the password.
 fn password(text: &str) -> Result<(), String> {
     if text.contains(char::is_control) {
-        return Err("a password must not have a line end or another control character".to_owned());
+        return Err("a password must not contain line breaks or control characters".to_owned());
     }
     Ok(())
 }
@@ -37,8 +37,7 @@ fn password_hash(text: &str) -> Result<(), String> {
     if hash.is_empty() || hash == "*" || is_password_hash(hash) {
         return Ok(());
     }
-    Err("a hash as in /etc/shadow is wanted here, not the password; make one with: openssl passwd -6"
-        .to_owned())
+    Err("expected a hash as in /etc/shadow, not the password; use: openssl passwd -6".to_owned())
 }
 
 fn mode(text: &str) -> Result<(), String> {
@@ -54,7 +53,7 @@ fn address(text: &str) -> Result<(), String> {
 
 fn network(text: &str) -> Result<(), String> {
     let Some((ip, length)) = text.split_once('/') else {
-        return Err(format!("{text:?} has no prefix length: write it as {text}/24 or the like"));
+        return Err(format!("{text:?} has no prefix length; expected for example {text}/24"));
     };
     address(ip)?;
     let most = if ip.contains(':') { 128 } else { 32 };
@@ -71,7 +70,7 @@ fn path(text: &str) -> Result<(), String> {
 fn encoding(text: &str) -> Result<(), String> {
     match crate::encoding::Encoding::parse(text) {
         Some(_) => Ok(()),
-        None => Err(format!("{text:?} is not an encoding: b64, gzip and gz+b64 are known")),
+        None => Err(format!("{text:?} is not an encoding; supported: b64, gzip, gz+b64")),
     }
 }
 
@@ -90,7 +89,8 @@ fn user(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{text:?} is not a user name: small letters, digits, _ and -, at most 32, a letter first"
+        "{text:?} is not a user name: lower-case letters, digits, _ and -, at most 32 characters, \
+         a letter first"
     ))
 }
 

@@ -28,7 +28,11 @@ fn of(kind: &Type) -> Value {
         Type::Keys(keys) => {
             let properties: Map<String, Value> =
                 keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
-            json!({"type": ["object", "null"], "properties": properties, "additionalProperties": false})
+            json!({
+                "type": ["object", "null"],
+                "properties": properties,
+                "additionalProperties": false,
+            })
         }
         Type::Named(keys) => json!({"anyOf": [{"type": "string"}, of(&Type::Keys(keys))]}),
         Type::Command => {

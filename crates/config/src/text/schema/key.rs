@@ -74,8 +74,8 @@ pub type Caution = fn(&Value, &Source) -> Option<&'static str>;
 /// The word for a type in messages.
 pub fn describe(kind: &Type) -> String {
     let word = match kind {
-        Type::Integer(range) => return format!("a whole number from {range}"),
-        Type::Seconds(range) => return format!("a time such as 90s or 10m, {range} s,"),
+        Type::Integer(range) => return format!("an integer from {range}"),
+        Type::Seconds(range) => return format!("a time such as 90s or 10m ({range} s)"),
         Type::BoolOr(inner) => return describe(inner),
         Type::Bool => "true or false",
         Type::String => "a string",

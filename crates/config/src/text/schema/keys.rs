@@ -78,7 +78,8 @@ pub const ROOT: Type = Type::Keys(&[
     key(
         "runcmd",
         COMMANDS,
-        "commands to run in the console, in order, before Docker starts; the first failure ends the sequence",
+        "commands to run in the console, in order, before Docker starts; the first failure ends \
+         the sequence",
     ),
     key("rancher", Type::Keys(RANCHER), "the keys of Corral and RancherOS"),
     old(
@@ -144,12 +145,14 @@ const RANCHER: &[Key] = &[
     key(
         "autologin",
         STRINGS,
-        "terminals that log rancher in without a password; as a kernel parameter it may be repeated",
+        "terminals that log rancher in without a password; as a kernel parameter it may be \
+         repeated",
     ),
     key(
         "password",
         Type::Secret(&facts::PASSWORD),
-        "password of rancher on terminals, and over ssh with `ssh_pwauth`: its hash (`openssl passwd -6`), or clear text",
+        "password of rancher on terminals, and over ssh with `ssh_pwauth`: its hash \
+         (`openssl passwd -6`), or clear text",
     )
     .warns(cautions::clear_text),
     key("modules", STRINGS, "kernel modules to load at boot: a name, then parameters"),
@@ -162,7 +165,8 @@ const RANCHER: &[Key] = &[
     key(
         "services",
         ANY_MAP,
-        "services in compose form; with the label `io.rancher.os.scope: system` a system service, else for the user's Docker",
+        "services in compose form; with the label `io.rancher.os.scope: system` a system \
+         service, else for the user's Docker",
     ),
     key(
         "shutdown_timeout",
@@ -175,9 +179,21 @@ const RANCHER: &[Key] = &[
     key("defaults", Type::Keys(DEFAULTS), "fallback values"),
     key("ssh", Type::Keys(SSH), "the ssh server"),
     key("docker", Type::Keys(DOCKER), "the user's Docker"),
-    key("resize_device", STRING, "disk whose first partition and file system grow to the end of the disk, once"),
-    key("restart_services", STRINGS, "system containers to restart when the boot has reached the console"),
-    key("registry_auths", Type::Map(&Type::Keys(REGISTRY_AUTH)), "logins for registries, by registry"),
+    key(
+        "resize_device",
+        STRING,
+        "disk whose first partition and file system grow to the end of the disk, once",
+    ),
+    key(
+        "restart_services",
+        STRINGS,
+        "system containers to restart when the boot has reached the console",
+    ),
+    key(
+        "registry_auths",
+        Type::Map(&Type::Keys(REGISTRY_AUTH)),
+        "logins for registries, by registry",
+    ),
     key(
         "system_docker",
         Type::Keys(DOCKER),
@@ -191,18 +207,21 @@ const RANCHER: &[Key] = &[
     key(
         "services_include",
         Type::Map(&Type::Bool),
-        "compose files with system services: absolute path, URL, or name in a repository → enabled; fetched files are kept in /var/lib/rancher/cache",
+        "compose files with system services: absolute path, URL, or name in a repository → \
+         enabled; fetched files are kept in /var/lib/rancher/cache",
     ),
     key(
         "repositories",
         Type::Map(&Type::Keys(REPOSITORY)),
-        "repositories where `services_include` finds files by name; the keys are names of your choice",
+        "repositories where `services_include` finds files by name; the keys are names of your \
+         choice",
     ),
     key("upgrade", Type::Keys(UPGRADE), "where releases are found"),
     key(
         "recovery",
         BOOL,
-        "recovery console before the state disk is mounted; on the kernel command line, or in the boot menu",
+        "recovery console before the state disk is mounted; on the kernel command line, or in the \
+         boot menu",
     ),
     key("force_console_rebuild", BOOL, "recreate a persistent console, once"),
     key(
@@ -210,7 +229,11 @@ const RANCHER: &[Key] = &[
         BOOL,
         "run the guest tools of VMware or Hyper-V, if a repository has them; default: true",
     ),
-    old("bootstrap_docker", Type::Keys(DOCKER), "there is one engine, PID 1, from the first moment"),
+    old(
+        "bootstrap_docker",
+        Type::Keys(DOCKER),
+        "there is one engine, PID 1, from the first moment",
+    ),
     old("bootstrap", ANY_MAP, "the bootstrap container is the image's"),
     old("cloud_init_services", ANY_MAP, "the cloud-init containers are the image's"),
     old("rm_usr", BOOL, "the system image is read-only, nothing is copied"),
@@ -253,7 +276,8 @@ const UPGRADE: &[Key] = &[
     key(
         "url",
         STRING,
-        "list of releases for `ros os list`: a URL, or the path of a file, with `current` and `available`",
+        "list of releases for `ros os list`: a URL, or the path of a file, with `current` and \
+         `available`",
     ),
     key(
         "image",
@@ -295,7 +319,8 @@ const ENCRYPTION: &[Key] = &[
     key(
         "device",
         STRING,
-        "device or `UUID=` of the LUKS container with the state disk; opened by the TPM, the key file, or a passphrase typed at the console",
+        "device or `UUID=` of the LUKS container with the state disk; opened by the TPM, the \
+         key file, or a passphrase typed at the console",
     ),
     key("key_file", STRING, "file with a key: `DRIVE:/PATH`, as in `LABEL=KEYS:/state.key`"),
 ];

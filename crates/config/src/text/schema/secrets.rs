@@ -62,7 +62,11 @@ mod tests {
     fn secrets_are_hidden_wherever_they_are() {
         let mut tree = json!({
             "users": [{"name": "ann", "passwd": "$6$s$h"}, "joe"],
-            "rancher": {"password": "p", "ssh": {"keys": {"rsa": "k"}}, "registry_auths": {"r": {"auth": "a"}}},
+            "rancher": {
+                "password": "p",
+                "ssh": {"keys": {"rsa": "k"}},
+                "registry_auths": {"r": {"auth": "a"}},
+            },
         });
         hide_secrets(&[], &mut tree);
         assert_eq!(

@@ -73,7 +73,8 @@ pub(super) fn save(stage: Stage, found: &InstanceData) -> Result<Saved> {
                     0o600,
                 )?;
                 saved.problems.push(format!(
-                    "user-data begins with {start:?}: #cloud-config, #compose, #include or #! is wanted; it was set aside"
+                    "user data begins with {start:?}; expected #cloud-config, #compose, #include \
+                     or #!; it was set aside"
                 ));
             }
         }
@@ -121,7 +122,7 @@ fn save_documents(stage: Stage, documents: &[Vec<u8>], saved: &mut Saved) -> Res
         let reason = layer.problems.first().map(ToString::to_string).unwrap_or_default();
         saved
             .problems
-            .push(format!("{reason}; it was set aside, and the last good configuration counts"));
+            .push(format!("{reason}; it was set aside, the last good configuration stays active"));
     }
     let good: Vec<&Layer> = layers.iter().filter(|layer| !layer.is_unreadable()).collect();
     let text = match good.as_slice() {

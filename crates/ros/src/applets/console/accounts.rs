@@ -248,7 +248,7 @@ fn sudoers<'a>(
         match if text.is_empty() { Ok(()) } else { check(&text) } {
             Ok(()) => all.push_str(&text),
             Err(error) => {
-                failures.push(format!("{}: its lines for sudo are not taken: {error:#}", user.name))
+                failures.push(format!("{}: its lines for sudo are not used: {error:#}", user.name))
             }
         }
     }
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_or_a_locked_account_of_another_console_shuts_nobody_out() {
+    fn a_group_or_a_locked_account_of_another_console_shuts_no_user_out() {
         let groups = "root:x:0:\ndocker:x:1101:rancher,joe\n";
         assert!(["rancher", "joe"].iter().all(|user| is_member(groups, user)));
         assert!(!is_member(groups, "ann") && !is_member("rancher:x:1100:\n", "rancher"));
@@ -291,7 +291,7 @@ mod tests {
             |text: &str| if text.contains("ALL=(\n") { bail!("syntax error") } else { Ok(()) };
         let (text, failures) = sudoers(users.iter(), check);
         assert_eq!(text, "ann ALL=(ALL) ALL\njoe ALL=(ALL) ALL\n");
-        assert_eq!(failures, ["bob: its lines for sudo are not taken: syntax error"]);
+        assert_eq!(failures, ["bob: its lines for sudo are not used: syntax error"]);
     }
 
     #[test]

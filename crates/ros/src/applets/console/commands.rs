@@ -54,7 +54,7 @@ pub(super) fn run_all(commands: &[model::Command]) -> Result<()> {
         note(&format!("runcmd: {}", shown(item)));
         let status = command.status().with_context(|| format!("starting {item:?}"))?;
         if !status.success() {
-            bail!("{item:?}: {status}; what comes after it is not run");
+            bail!("{item:?}: {status}; the commands after it are not run");
         }
     }
     Ok(())

@@ -45,7 +45,7 @@ fn put(kind: &str, file: &Path, key: &str) -> Result<()> {
     let ended = program::output(keygen.args(["-y", "-P", "", "-f"]).arg(&draft), &[], None);
     let _ = fs::remove_file(&draft);
     if !ended?.status.success() {
-        bail!("rancher.ssh.keys.{kind} is no private key that ssh can read: another one is used");
+        bail!("rancher.ssh.keys.{kind} is not a private key that ssh can read; another is used");
     }
     write_atomic(file, text.as_bytes(), 0o600).or_else(|error| {
         write_atomic(&in_memory(kind), text.as_bytes(), 0o600)?;
@@ -91,7 +91,7 @@ fn set_aside(file: &Path) -> Result<()> {
         Err(error) => format!("moving it to {}: {error}", aside.display()),
     };
     bail!(
-        "{} is no private key: {moved}; another one is used, and ssh clients warn of that",
+        "{} is not a private key: {moved}; another is used, and ssh clients warn of that",
         file.display()
     )
 }

@@ -119,11 +119,12 @@ fn check_target(target: &Path) -> Result<()> {
     let real = fs::canonicalize(target).unwrap_or_else(|_| target.components().collect());
     if let Some(needed) = NEEDED.iter().find(|needed| Path::new(needed).starts_with(&real)) {
         bail!(
-            "it is not made: it would hide {needed}, which a login needs; name another target, such as /mnt/NAME"
+            "not mounted: it would hide {needed}, which a login needs; use another target, such as \
+             /mnt/NAME"
         );
     }
     if TAKEN.iter().any(|taken| Path::new(taken) == real) {
-        bail!("it is not made: the system has a mount of its own there; name a folder below it");
+        bail!("not mounted: the system has a mount of its own there; use a folder below it");
     }
     Ok(())
 }
@@ -142,7 +143,7 @@ fn prepare_target(mount: &Mount, target: &Path, is_bind: bool) -> Result<()> {
 
 fn make_swap(mount: &Mount) -> Result<()> {
     let device = match block::resolve(&mount.device).as_slice() {
-        [] => bail!("it is not there"),
+        [] => bail!("no such device"),
         [device] => fs::canonicalize(device)?,
         several => bail!("it is ambiguous: {several:?}"),
     };

@@ -53,7 +53,7 @@ pub(super) fn write(config: &Config) -> Result<()> {
         match check(&all, config) {
             Ok(()) => text = all,
             Err(error) => {
-                left_out.push(format!("the files below /etc/ssh do not go together: {error:#}"))
+                left_out.push(format!("the files below /etc/ssh contradict each other: {error:#}"))
             }
         }
     }
@@ -163,7 +163,7 @@ fn check_for(user: &str, config: &Config) -> Result<()> {
     let connection = format!("user={user},host=elsewhere,addr=192.0.2.1");
     let said = program::run(Command::new(PROGRAM).args(["-T", "-f", DRAFT, "-C", &connection]))?;
     match missing(&said, config.ssh_pwauth) {
-        Some(line) => bail!("a file of /etc/ssh would undo {line:?} for {user}"),
+        Some(line) => bail!("a file of /etc/ssh would override {line:?} for {user}"),
         None => Ok(()),
     }
 }
@@ -192,7 +192,9 @@ mod tests {
 
     #[test]
     fn what_sshd_says_is_held_against_the_policy() {
-        let good = "permitrootlogin no\npermitemptypasswords no\nkbdinteractiveauthentication no\npasswordauthentication no\nauthenticationmethods publickey\nallowgroups docker\n";
+        let good = "permitrootlogin no\npermitemptypasswords no\n\
+                    kbdinteractiveauthentication no\npasswordauthentication no\n\
+                    authenticationmethods publickey\nallowgroups docker\n";
         assert_eq!(missing(good, false), None);
         let cases = [
             (

@@ -29,14 +29,12 @@ pub(super) fn edit() -> Result<()> {
     let _ = fs::remove_file(Path::new(DRAFT));
     let after = Arguments::parse(&text);
     if after.boot_reference() != before.boot_reference() {
-        bail!(
-            "{BOOT_PARAMETER} says where this system is, and stays as it is; nothing was changed"
-        );
+        bail!("{BOOT_PARAMETER} names the disk of this system and must stay; nothing was changed");
     }
     set.iter().try_for_each(|partition| partition.keep_arguments(&after))?;
     println!(
         "{}",
-        if after == before { "nothing was changed" } else { "counts from the next start on" }
+        if after == before { "nothing was changed" } else { "takes effect at the next start" }
     );
     Ok(())
 }

@@ -101,7 +101,7 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
 pub(super) fn explain(key: &str) -> Result<()> {
     let explanations = explain::explain(&load_layers(), key);
     if explanations.is_empty() {
-        bail!("{key}: nobody says anything of it");
+        bail!("{key}: no source sets it");
     }
     for explanation in explanations {
         let mut said = explanation.assignments.iter().rev();

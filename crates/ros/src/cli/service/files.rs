@@ -32,7 +32,7 @@ pub(super) fn list() -> Result<()> {
 /// `ros service enable`: a file is enabled only when it and its images are on this machine.
 pub(super) fn enable(file: &str) -> Result<()> {
     if file.starts_with('/') && !Path::new(file).starts_with(CONF) {
-        bail!("{file}: put it below {}, where it outlives restarts of the machine", CONF);
+        bail!("{file}: put it below {}, where it persists across reboots", CONF);
     }
     let config = resolve::stored_config();
     repository::fetch(file, &config).with_context(|| format!("{file} is not a valid service"))?;
@@ -53,7 +53,7 @@ pub(super) fn delete(file: &str) -> Result<()> {
     store::remove(&entry(file))?;
     if resolve::stored_config().rancher.services_include.contains_key(file) {
         bail!(
-            "{file} is in a part of the configuration that is not yours to change here: disable it"
+            "{file} is in a source of the configuration that this command cannot change; disable it"
         );
     }
     Ok(())

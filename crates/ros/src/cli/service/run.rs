@@ -108,7 +108,7 @@ pub(super) fn up(options: &Up) -> Result<()> {
     let stopped = |service: &Service| service.state_so_far().filter(|state| !state.is_running());
     let stopped: Vec<Option<String>> =
         services.iter().map(|service| stopped(service).map(|state| state.id)).collect();
-    call(Request::Reload).context("putting the configuration into force")?;
+    call(Request::Reload).context("applying the configuration")?;
     for (service, stopped) in services.iter().zip(&stopped) {
         service.wait(stopped.as_deref())?;
         println!("{}: up", service.name);
@@ -137,7 +137,7 @@ pub(super) fn remove(options: &Remove) -> Result<()> {
         return Ok(());
     }
     // What was disabled does not come back.
-    call(Request::Reload).context("putting the configuration into force")?;
+    call(Request::Reload).context("applying the configuration")?;
     for service in &services {
         if service.state()?.is_some() {
             Action::Remove { with_volumes: options.volumes }.run(service)?;
@@ -183,7 +183,7 @@ fn show(services: &[Service], lines: Option<u32>, follow: bool) -> Result<()> {
         let threads: Vec<_> =
             services.iter().map(|service| scope.spawn(move || print_log(service))).collect();
         for thread in threads {
-            let Ok(shown) = thread.join() else { bail!("a bug ended what reads a log") };
+            let Ok(shown) = thread.join() else { bail!("a bug ended the thread that reads a log") };
             shown?;
         }
         Ok(())

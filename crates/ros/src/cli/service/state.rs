@@ -130,7 +130,7 @@ impl Service {
             .watch(&[self.container.as_str()], deadline, || self.is_there(&client, stopped))?;
         there.with_context(|| {
             let name = &self.name;
-            format!("{name} is not there after {} s; ros why {name} says more", TIMEOUT.as_secs())
+            format!("{name} is not up after {} s; ros why {name} shows more", TIMEOUT.as_secs())
         })
     }
 
@@ -145,7 +145,7 @@ impl Service {
             ("exited", 0) => Ok(Some(())),
             ("exited", code) => {
                 let name = &self.name;
-                bail!("{name} ended with {code}; ros service logs {name} shows what it said")
+                bail!("{name} ended with {code}; ros service logs {name} shows its output")
             }
             _ => Ok(None),
         }

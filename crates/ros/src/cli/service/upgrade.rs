@@ -46,16 +46,18 @@ impl Service {
         let container = client.container(name)?.filter(|_| planned.is_some());
         let container = container.with_context(|| {
             format!(
-                "{name} is no service of this machine, or was not started; `system-docker ps -a` lists them"
+                "{name} is not a service of this machine, or was not started; \
+                 `system-docker ps -a` lists them"
             )
         })?;
         let reference = container.image_name().to_owned();
         if reference.starts_with(OURS) {
-            bail!("{name} is part of the system: `ros os upgrade` brings a newer one");
+            bail!("{name} is part of the system: `ros os upgrade` installs a newer one");
         }
         if reference.contains('@') {
             bail!(
-                "{name} has its image by digest ({reference}): change the configuration to have another"
+                "{name} has its image by digest ({reference}); change the configuration to use \
+                 another"
             );
         }
         Ok(Service { name: name.to_owned(), reference, container, client })
@@ -64,10 +66,10 @@ impl Service {
     fn upgrade(&self, time: Duration) -> Result<()> {
         cli::pull(Engine::System, &self.reference).context("nothing was changed")?;
         let newest = self.client.image_id(&self.reference)?;
-        let newest = newest
-            .with_context(|| format!("{} is not here after it was pulled", self.reference))?;
+        let newest =
+            newest.with_context(|| format!("{} is missing after it was pulled", self.reference))?;
         if newest == self.container.image {
-            println!("{}: {} is the newest there is", self.name, self.reference);
+            println!("{}: {} is up to date", self.name, self.reference);
             return Ok(());
         }
         let tried = match self.why_not_beside() {
@@ -79,14 +81,14 @@ impl Service {
         };
         if let Err(error) = tried {
             self.name_old_image()?;
-            return Err(error.context(format!("{} stays as it is", self.name)));
+            return Err(error.context(format!("{} is unchanged", self.name)));
         }
         if let Err(error) = self.replace(&newest, time) {
-            println!("{}: taking the old image back", self.name);
+            println!("{}: rolling back to the old image", self.name);
             self.name_old_image()?;
             self.replace(&self.container.image, time)
-                .context("the old image does not work any more either")?;
-            return Err(error.context(format!("{} has its old image again", self.name)));
+                .context("the old image no longer works either")?;
+            return Err(error.context(format!("{} was rolled back to its old image", self.name)));
         }
         println!("{}: runs the newest {}", self.name, self.reference);
         Ok(())
