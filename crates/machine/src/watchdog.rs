@@ -4,7 +4,7 @@
 
 use crate::modules::Index;
 use anyhow::{Context, Result};
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
@@ -28,10 +28,4 @@ pub fn stop() -> Result<()> {
     let mut device =
         OpenOptions::new().write(true).open(DEVICE).with_context(|| format!("opening {DEVICE}"))?;
     device.write_all(MAGIC_CLOSE).context("stopping the watchdog")
-}
-
-/// Does one run?
-pub fn runs() -> bool {
-    fs::read_to_string("/sys/class/watchdog/watchdog0/state")
-        .is_ok_and(|state| state.trim() == "active")
 }

@@ -7,7 +7,6 @@ pub mod packet;
 pub mod reap;
 pub mod signals;
 
-pub use corral_machine::deadline;
 use std::ffi::CString;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

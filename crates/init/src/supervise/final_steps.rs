@@ -3,8 +3,9 @@
 
 use anyhow::Result;
 use corral_engine::protocol::PowerAction;
-use corral_engine::sys::{deadline, reap, signals};
+use corral_engine::sys::{reap, signals};
 use corral_machine::console::log;
+use corral_machine::deadline;
 use corral_machine::{mounts, power};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs;

@@ -3,6 +3,7 @@
 use super::clients::Caller;
 use super::container::{self, Container};
 use corral_engine::error::EngineError;
+use corral_engine::identity;
 use std::collections::BTreeMap;
 
 /// All containers.
@@ -62,21 +63,13 @@ impl Containers {
 
     /// The id of one by its id, its name or the unique beginning of its id.
     pub(super) fn find(&self, name: &str) -> Result<String, EngineError> {
-        let name = name.trim_start_matches('/');
-        if self.0.contains_key(name) {
-            return Ok(name.to_owned());
-        }
-        if let Some(container) = self.named(name) {
-            return Ok(container.id().to_owned());
-        }
-        let mut found = self.0.keys().filter(|id| !name.is_empty() && id.starts_with(name));
-        match (found.next(), found.next()) {
-            (Some(id), None) => Ok(id.clone()),
-            (Some(_), Some(_)) => Err(EngineError::BadRequest(format!(
-                "multiple IDs found with provided prefix: {name}"
-            ))),
-            _ => Err(EngineError::NoSuchContainer(name.to_owned())),
-        }
+        let found = identity::find(
+            self.iter(),
+            name.trim_start_matches('/'),
+            |container| (container.id(), container.name()),
+            EngineError::NoSuchContainer,
+        );
+        found.map(|container| container.id().to_owned())
     }
 
     /// The same for one that is to be changed.

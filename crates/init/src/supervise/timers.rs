@@ -1,6 +1,6 @@
 //! What comes at a certain time, each at most once: setting it again moves it.
 
-use corral_engine::sys::deadline;
+use corral_machine::deadline;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 

@@ -124,7 +124,7 @@ pub(crate) fn kept(url: &str) -> PathBuf {
 
 /// A file name for any text.
 pub(super) fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 /// All files that have to be fetched, each with its possible URLs.

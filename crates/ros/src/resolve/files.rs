@@ -84,7 +84,7 @@ fn section_digest(name: &str, config: &Config) -> Option<String> {
 }
 
 fn short(digest: &[u8]) -> String {
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest.get(..8).unwrap_or(digest))
 }
 
 /// Contents and index for the creation helper, and a digest of all of it.
