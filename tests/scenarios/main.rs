@@ -18,6 +18,7 @@ mod login;
 mod media;
 mod network;
 mod others;
+mod owners_commands;
 mod power;
 mod power_cuts;
 mod preload;

@@ -9,6 +9,7 @@ mod keys;
 pub(crate) mod mounts;
 mod sshd;
 
+use super::owners_commands;
 use super::user_docker::CONSOLE_DONE;
 use crate::release::boot_set::BootSet;
 use crate::resolve::effective::load_config;
@@ -69,7 +70,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// `ros console-run`: mounts and the owner's commands, in their order. Docker starts when they are
-/// done.
+/// done, or when the first of them calls it.
 pub(crate) fn run_commands() -> Result<()> {
     let early = load_config()?;
     // Waits until configuration from the network has arrived, or its timeout is over.
@@ -81,16 +82,20 @@ pub(crate) fn run_commands() -> Result<()> {
         report("sshd", sshd::write(&config).and_then(|()| sshd::reload()));
     }
     report("mounts", mounts::make_all(&config.mounts));
-    report("runcmd", run_all(&config.runcmd));
+    let path = owners_commands::path().unwrap_or_else(|error| {
+        log(&format!("console: {error:#}; commands cannot use docker before they are done"));
+        std::env::var_os("PATH").unwrap_or_default()
+    });
+    report("runcmd", run_all(&config.runcmd, &path));
     let mut scripts = user_data_scripts(Path::new(CONF));
     scripts.push(PathBuf::from("/opt/rancher/bin/start.sh"));
     for script in scripts {
-        report(&script.display().to_string(), run_script(&script));
+        report(&script.display().to_string(), run_script(&script, &path));
     }
     report("keys on the boot partition", reserve_keys(&config.ssh_authorized_keys));
     fs::write(CONSOLE_DONE, "default\n").context("writing /run/console-done")?;
     let _ = fs::remove_file(commands::RUNNING);
-    report("/etc/rc.local", run_script(Path::new("/etc/rc.local")));
+    report("/etc/rc.local", run_script(Path::new("/etc/rc.local"), &path));
     Ok(())
 }
 

@@ -6,10 +6,12 @@ pub(crate) mod bootcmd;
 pub(crate) mod bootstrap;
 pub(crate) mod cloud_init;
 pub(crate) mod console;
+mod docker_when_ready;
 pub(crate) mod execute;
 pub(crate) mod image_check;
 pub(crate) mod modprobe;
 pub(crate) mod netconf;
+mod owners_commands;
 pub(crate) mod preload;
 pub(crate) mod recovery;
 pub(crate) mod respawn;
@@ -34,7 +36,7 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 25] = [
+const PROGRAMS: [(&str, Program); 26] = [
     ("autologin", autologin::run),
     ("bootcmd", |_| bootcmd::run()),
     ("bootstrap", |_| bootstrap::run()),
@@ -44,6 +46,7 @@ const PROGRAMS: [(&str, Program); 25] = [
     ("console-init", |_| console::run()),
     ("console-mount", mount_in_console),
     ("console-run", |_| console::run_commands()),
+    ("docker", docker_when_ready::run),
     (ENGINE_DAEMON, |_| corral_daemon::serve::run(registries::load)),
     ("entrypoint", entrypoint),
     ("image-check", check_image),

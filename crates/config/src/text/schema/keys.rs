@@ -78,8 +78,8 @@ pub const ROOT: Type = Type::Keys(&[
     key(
         "runcmd",
         COMMANDS,
-        "commands to run in the console, in order, before Docker starts; the first failure ends \
-         the sequence",
+        "commands to run in the console, in order; Docker starts after them, or when the first of \
+         them calls `docker`; the first failure ends the sequence",
     ),
     key("rancher", Type::Keys(RANCHER), "the keys of Corral and RancherOS"),
     old(

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use corral_config::model;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -47,12 +48,13 @@ pub(crate) fn prepare(item: &model::Command) -> Option<Command> {
     Some(command)
 }
 
-/// Runs commands one after the other; the first failure ends the sequence.
-pub(super) fn run_all(commands: &[model::Command]) -> Result<()> {
+/// Runs commands one after the other, with this `PATH`; the first failure ends the sequence.
+pub(super) fn run_all(commands: &[model::Command], path: &OsStr) -> Result<()> {
     for item in commands {
         let Some(mut command) = prepare(item) else { continue };
         note(&format!("runcmd: {}", shown(item)));
-        let status = command.status().with_context(|| format!("starting {item:?}"))?;
+        let status =
+            command.env("PATH", path).status().with_context(|| format!("starting {item:?}"))?;
         if !status.success() {
             bail!("{item:?}: {status}; the commands after it are not run");
         }
@@ -70,7 +72,7 @@ fn shown(item: &model::Command) -> String {
 
 /// Runs a script if it exists and is executable: directly if it begins with `#!`, else by the
 /// shell.
-pub(super) fn run_script(script: &Path) -> Result<()> {
+pub(super) fn run_script(script: &Path, path: &OsStr) -> Result<()> {
     let Ok(data) = fs::metadata(script) else { return Ok(()) };
     if data.permissions().mode() & 0o111 == 0 {
         bail!("it is not executable, so it is not run");
@@ -81,6 +83,6 @@ pub(super) fn run_script(script: &Path) -> Result<()> {
     if !direct {
         command.arg(script);
     }
-    let status = command.stdin(Stdio::null()).status()?;
+    let status = command.env("PATH", path).stdin(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { bail!("{status}") }
 }
