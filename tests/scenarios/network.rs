@@ -3,10 +3,10 @@
 //! entry stays down. The configuration comes from a cloud-config and from kernel parameters.
 
 use anyhow::Result;
+use std::fs;
 use std::net::UdpSocket;
 use std::time::Duration;
-use vmtest::folder;
-use vmtest::{Machine, Options};
+use vmtest::{Machine, Options, folder, servers};
 
 /// netconsole sends the kernel's log, with our messages in it, to another machine.
 #[test]
@@ -94,6 +94,57 @@ fn a_machine_that_gets_no_address_says_so() -> Result<()> {
         machine.packets(1)?.windows(4).any(|bytes| bytes == DHCP_COOKIE),
         "no DHCP packet on eth1"
     );
+    machine.check_alarms()
+}
+
+/// The system engine pulls, and `ros os list` fetches, names that only the proxy knows. The engine
+/// daemon restarts for that, and no container does. Shells of logins have the proxy too.
+#[test]
+fn what_the_system_fetches_goes_through_the_proxy() -> Result<()> {
+    let folder = folder("proxy")?;
+    let content = folder.join("www");
+    fs::create_dir_all(&content)?;
+    fs::write(content.join("list.yml"), "current: corral:9\navailable: [corral:9]\n")?;
+    let (registry, web) = (servers::registry(&folder)?, servers::web(&folder, &content)?);
+    let names = [("registry.test", registry.port), ("releases.test", web.port)];
+    let proxy = servers::proxy(&folder, &names)?;
+    let direct = format!("10.0.2.2:{}", registry.port);
+    let config = format!(
+        "rancher:\n  upgrade: {{url: \"http://releases.test/list.yml\"}}\n  \
+         system_docker: {{insecure_registry: [registry.test, \"{direct}\"]}}\n"
+    );
+    let mut machine = super::with_config(&folder, &config, Options::default())?;
+    machine.expect_login()?;
+    machine.run(&format!(
+        "tar -C / -cf /tmp/i.tar bin/busybox usr/bin/busybox && \
+         sudo system-docker import /tmp/i.tar {direct}/hello:1"
+    ))?;
+    let pid = "sudo system-docker inspect -f '{{.State.Pid}}' syslog";
+    let before = machine.run(pid)?;
+    let address = format!("http://me:secret@10.0.2.2:{}", proxy.port);
+    let apply = |proxy: &str| {
+        let text = format!("rancher: {{network: {{http_proxy: '{proxy}', no_proxy: 10.0.2.2}}}}");
+        format!("echo \"{text}\" > /tmp/p.yml && sudo ros config apply /tmp/p.yml")
+    };
+    machine.run(&apply(&address))?;
+    machine.expect_console("the engine daemon restarts, for its proxies change")?;
+    // Not by the proxy: `no_proxy`.
+    machine.expect(&format!("sudo system-docker push {direct}/hello:1"))?;
+    machine.expect("sudo system-docker pull registry.test/hello:1")?;
+    assert_eq!(machine.run("sudo ros os list | grep remote")?, "corral:9 remote latest");
+    assert_eq!(machine.run(pid)?, before, "no container notices");
+    let proxied = fs::read_to_string(folder.join("proxied"))?;
+    super::says_all(&proxied, &["registry.test Basic bWU6c2VjcmV0", "releases.test Basic "]);
+    assert!(!proxied.contains("10.0.2.2"), "{proxied}");
+    machine.expect("test -e /etc/profile.d/proxy.sh")?;
+    let shown = machine
+        .run("sh -lc 'echo $http_proxy $NO_PROXY'; stat -c '%a %G' /etc/profile.d/proxy.sh")?;
+    assert_eq!(shown, format!("{address} 10.0.2.2\n640 docker"));
+    machine.run(
+        "echo 'rancher: {network: {http_proxy: \"\", no_proxy: \"\"}}' > /tmp/p.yml && \
+         sudo ros config apply /tmp/p.yml",
+    )?;
+    machine.expect("! test -e /etc/profile.d/proxy.sh")?;
     machine.check_alarms()
 }
 

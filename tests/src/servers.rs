@@ -44,6 +44,32 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 "#;
 
+/// A proxy for http in Python that alone knows where names lead. Arguments: its port, the file for
+/// the names that were requested, then `NAME=PORT` of loopback.
+const PROXY: &str = r#"
+import http.client, http.server, sys
+names = dict(pair.split("=") for pair in sys.argv[3:])
+class Proxy(http.server.BaseHTTPRequestHandler):
+    def forward(self):
+        name, _, path = self.path.removeprefix("http://").partition("/")
+        login = self.headers.get("Proxy-Authorization", "no login")
+        open(sys.argv[2], "a").write(f"{name} {login}\n")
+        upstream = http.client.HTTPConnection("127.0.0.1", int(names[name]))
+        upstream.request(self.command, "/" + path, headers=dict(self.headers))
+        answer = upstream.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        for key, value in answer.getheaders():
+            if key.lower() not in ("transfer-encoding", "connection", "content-length"):
+                self.send_header(key, value)
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else len(body)
+        self.send_header("Content-Length", str(length or 0))
+        self.end_headers()
+        self.wfile.write(body)
+    do_GET = do_HEAD = forward
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Proxy).serve_forever()
+"#;
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -176,6 +202,18 @@ pub fn cutter(folder: &Path, server: &Server, limit: u64) -> Result<Server> {
     command.arg(script).args([port.to_string(), server.port.to_string(), limit.to_string()]);
     command.arg(folder.join("passed"));
     start(command, port, &folder.join("cutter.log"))
+}
+
+/// `PROXY`, which knows these names, each as a port of loopback. `folder/proxied` has the names
+/// that were requested.
+pub fn proxy(folder: &Path, names: &[(&str, u16)]) -> Result<Server> {
+    let port = free_port()?;
+    let script = folder.join("proxy.py");
+    fs::write(&script, PROXY)?;
+    let mut command = tied(Path::new("python3"));
+    command.arg(script).arg(port.to_string()).arg(folder.join("proxied"));
+    command.args(names.iter().map(|(name, port)| format!("{name}={port}")));
+    start(command, port, &folder.join("proxy.log"))
 }
 
 /// moto, a mock of Amazon's services; it also answers requests for 169.254.169.254.

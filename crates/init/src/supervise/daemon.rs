@@ -4,6 +4,7 @@
 use super::moment::Moment;
 use crate::restart;
 use corral_machine::console::log;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -20,6 +21,8 @@ pub(super) struct Daemon {
     started: Option<Moment>,
     /// Failures in a row, without a stable run in between.
     failures: u32,
+    /// It was sent a signal to end, and starts again at once.
+    restarts: bool,
 }
 
 impl Daemon {
@@ -27,8 +30,9 @@ impl Daemon {
         self.pid
     }
 
-    /// Starts it. The pause before the next try, if that cannot be done.
-    pub(super) fn start(&mut self) -> Option<Duration> {
+    /// Starts it with these variables: the proxies by which it reaches registries. The pause before
+    /// the next try, if that cannot be done.
+    pub(super) fn start(&mut self, proxies: Vec<(String, String)>) -> Option<Duration> {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(LOG);
         let output = || {
             file.as_ref()
@@ -40,6 +44,7 @@ impl Daemon {
             .arg0("ros")
             .arg("engine-daemon")
             .env("SSL_CERT_FILE", "/usr/share/ros/layers/base/etc/ssl/certs/ca-certificates.crt")
+            .envs(proxies)
             .stdin(Stdio::null())
             .stdout(output())
             .stderr(output())
@@ -57,8 +62,18 @@ impl Daemon {
         }
     }
 
+    /// Ends it, to be started again with another environment. No container notices.
+    pub(super) fn restart(&mut self) {
+        let pid = self.pid.and_then(Pid::from_raw);
+        self.restarts = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
+    }
+
     /// It ended: the pause before its next start, which is longer if it keeps ending.
     pub(super) fn ended(&mut self, code: i32) -> Duration {
+        if std::mem::take(&mut self.restarts) {
+            self.pid = None;
+            return Duration::ZERO;
+        }
         log(&format!("the engine daemon ended with {code}; restarting it"));
         let was_stable =
             self.started.take().is_some_and(|since| since.elapsed() >= restart::STABLE);

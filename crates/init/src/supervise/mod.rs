@@ -190,7 +190,8 @@ impl Supervisor {
     }
 
     fn start_daemon(&mut self) {
-        if let Some(pause) = self.daemon.start() {
+        let proxies = self.resolved.config.rancher.network.proxy_environment();
+        if let Some(pause) = self.daemon.start(proxies) {
             self.timers.set(pause, Timer::StartDaemon);
         }
     }

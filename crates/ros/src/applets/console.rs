@@ -7,6 +7,7 @@ pub(crate) mod commands;
 mod host_keys;
 mod keys;
 pub(crate) mod mounts;
+mod proxies;
 mod sshd;
 
 use super::owners_commands;
@@ -106,6 +107,7 @@ pub(crate) fn execute() -> Result<()> {
         ("users", accounts::make_users(&config.users)),
         ("ssh_authorized_keys", accounts::authorize(&config)),
         ("rancher.password", accounts::set_password(&config.rancher.password)),
+        ("proxies of logins", proxies::write(&config.rancher.network)),
         ("write_files", write_files(&config.write_files)),
         ("sshd", sshd::write(&config).and_then(|()| sshd::reload())),
         ("mounts", mounts::make_all(&config.mounts)),
@@ -175,6 +177,7 @@ fn let_in(config: &Config) {
     report("ssh_authorized_keys", accounts::authorize(config));
     report("rancher.password", accounts::set_password(&config.rancher.password));
     report("users", accounts::make_users(&config.users));
+    report("proxies of logins", proxies::write(&config.rancher.network));
 }
 
 fn report(what: &str, result: Result<()>) {

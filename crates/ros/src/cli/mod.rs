@@ -203,7 +203,17 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     if !is_root() && !works_for_everyone(&command) {
         return needs_root();
     }
+    if uses_network(&command)
+        && let Err(error) = environment::add_proxies(arguments)
+    {
+        return report(Err(error));
+    }
     dispatch(command)
+}
+
+/// These fetch lists, releases, documents and keys themselves. Images are fetched by the engines.
+fn uses_network(command: &Command) -> bool {
+    matches!(command, Command::Install(_) | Command::Os { command: Os::List | Os::Upgrade(_) })
 }
 
 fn run_program(name: &str, program: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {

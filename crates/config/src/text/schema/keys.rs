@@ -341,7 +341,8 @@ const NETWORK: &[Key] = &[
     key(
         "http_proxy",
         STRING,
-        "proxy for http, for Docker, data sources and services that request it",
+        "proxy for http: of both engines, data sources, `ros`, logins, and services that request \
+         it",
     ),
     key("https_proxy", STRING, "proxy for https"),
     key("no_proxy", STRING, "hosts to reach without a proxy, comma-separated"),
