@@ -140,12 +140,20 @@ fn a_reset_keeps_what_its_keep_flag_names() -> Result<()> {
         "echo mine > /home/rancher/data; sudo mkdir -p /opt/app; \
          sudo ros config set rancher.environment.MINE kept",
     )?;
+    // The same option is an argument of dockerd by default.
+    let file = r#"{"log-opts": {"max-size": "7m"}, "labels": ["of=the-file"]}"#;
+    machine.run(&format!("echo '{file}' | sudo tee /etc/docker/daemon.json"))?;
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
     let _ = machine.run("sudo ros reset --keep config -f");
     machine.expect_next_boot(&boot_id)?;
     machine.run("[ ! -e /home/rancher/data ] && [ ! -e /opt/app ]")?;
     assert_eq!(machine.run("sudo ros config get rancher.environment.MINE")?, "kept");
     assert_eq!(machine.run("hostname")?, "installed");
+    machine.expect("docker info --format '{{.Labels}}' | grep -q of=the-file")?;
+    let warning = "daemon.json wins over rancher.docker: log-opts";
+    machine.run(&format!("sudo system-docker logs docker 2>&1 | grep '{warning}'"))?;
+    // The system engine reads certificates there.
+    machine.run("sudo test -s /proc/1/root/etc/docker/daemon.json")?;
     machine.check_alarms()
 }
 

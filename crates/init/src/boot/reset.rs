@@ -14,7 +14,7 @@ pub const KEPT_KEYS: &str = "/var/lib/rancher/conf/cloud-config.d/kept-keys.yml"
 
 /// Paths below the state that each word keeps.
 const KEEP: [(&str, &[&str]); 3] = [
-    ("config", &["var/lib/rancher/conf"]),
+    ("config", &["var/lib/rancher/conf", "etc/docker"]),
     (
         "keys",
         &[
@@ -87,6 +87,7 @@ mod tests {
             "var/lib/rancher/conf/ssh/host_key",
             KEPT_KEYS.trim_start_matches('/'),
             "opt/app",
+            "etc/docker/daemon.json",
         ] {
             fs::create_dir_all(base.join(path).parent().unwrap()).unwrap();
             fs::write(base.join(path), path).unwrap();
@@ -99,7 +100,7 @@ mod tests {
             there("var/lib/rancher/conf/ssh/host_key") && there(KEPT_KEYS.trim_start_matches('/'))
         );
         assert!(!there("home/rancher/data") && !there("opt") && !there("var/lib/rancher/reset"));
-        assert!(!there("var/lib/rancher/conf/cloud-config.yml"));
+        assert!(!there("var/lib/rancher/conf/cloud-config.yml") && !there("etc"));
         run_if_asked(&base);
         assert!(there("var/lib/docker/image"));
         fs::remove_dir_all(base).unwrap();

@@ -17,8 +17,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What of the machine is kept on the state disk.
-pub const PERSISTENT_PATHS: [&str; 6] =
-    ["/home", "/opt", "/var/lib/docker", "/var/lib/system-docker", "/var/lib/rancher", "/var/log"];
+pub const PERSISTENT_PATHS: [&str; 7] = [
+    "/home",
+    "/opt",
+    "/etc/docker",
+    "/var/lib/docker",
+    "/var/lib/system-docker",
+    "/var/lib/rancher",
+    "/var/log",
+];
 /// Where the owner's configuration is.
 pub const CONF: &str = "/var/lib/rancher/conf";
 const MOUNT_POINT: &str = "/state";

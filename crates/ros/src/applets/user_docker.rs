@@ -1,6 +1,8 @@
 //! `ros user-docker`, in the docker container: waits until the console is ready, enters its file
 //! system, and becomes dockerd there. `docker run -v` then accepts every path that the user sees.
 
+mod daemon_json;
+
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Docker;
@@ -79,8 +81,13 @@ pub(crate) fn run() -> Result<()> {
         }
         None => (format!("{ENGINE}/usr/sbin/dockerd"), PATH.to_owned()),
     };
+    let (arguments, of_file) =
+        daemon_json::without_its_own(&docker.config_file, docker.arguments());
+    if !of_file.is_empty() {
+        println!("daemon.json wins over rancher.docker: {}", of_file.join(", "));
+    }
     let error = starting(&program)
-        .args(docker.arguments())
+        .args(arguments)
         .env_clear()
         .env("PATH", path)
         .envs(rancher.network.proxy_environment())

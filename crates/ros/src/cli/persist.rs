@@ -17,7 +17,7 @@ use std::path::Path;
 /// What may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Keep {
-    /// The configuration: what `ros config` and cloud-init stored
+    /// The configuration: what `ros config` and cloud-init stored, and /etc/docker
     Config,
     /// The ssh keys of the owner, and the machine's own
     Keys,
@@ -49,7 +49,7 @@ pub(crate) fn show() -> Result<()> {
         println!("{kept:<10} {path:<24} {}", about(path));
     }
     println!(
-        "{:<10} {:<24} /etc, /usr, /root and the rest: recreated from its image at each start",
+        "{:<10} {:<24} /usr, /root and the rest of /etc: recreated from its image at each start",
         "rebuilt", "the console"
     );
     for (path, what) in [
@@ -72,6 +72,7 @@ fn about(path: &str) -> &'static str {
     match path {
         "/home" => "homes of the users",
         "/opt" => "yours",
+        "/etc/docker" => "daemon.json, certificates of registries (certs.d) and of Docker",
         "/var/lib/docker" => "images, containers and volumes of your Docker",
         "/var/lib/system-docker" => "those of the system's engine",
         "/var/lib/rancher" => "configuration, keys",
