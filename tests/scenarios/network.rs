@@ -39,17 +39,22 @@ rancher:
     post_cmds: [note post_cmds]
     dns: {search: [mydomain.com, example.com], nameservers: [208.67.222.123, 208.67.220.123]}
     interfaces:
-      eth0: {dhcp: true, pre_up: ["note pre_up $iface"], post_up: ["note post_up $iface"]}
+      eth0: {dhcp: true, metric: 20, pre_up: ["note pre_up $iface"],
+             post_up: ["note post_up $iface"]}
       eth1: {vlans: "100,200:foobar"}
       eth1.100: {bridge: br0}
-      br0: {bridge: "true", vlans: "100", addresses: [10.9.0.1/24]}
+      br0: {bridge: "true", vlans: "100", addresses: [10.9.0.1/24], gateway: 10.9.0.254}
       br0.100: {address: 10.8.0.1/24}
-      bond0: {bond_opts: {mode: "1", miimon: "100"}, address: 10.7.0.1/24, mtu: 1400}
+      bond0: {bond_opts: {mode: "1", miimon: "100"}, address: 10.7.0.1/24,
+              gateway: 10.7.0.254, mtu: 1400}
       eth2: {bond: bond0}
       eth3: {bond: bond0}
       mac=52:54:00:12:34:5a: {address: 10.1.0.41/24, gateway_ipv6: "fd00::1",
                               addresses: ["fd00::41/64", "10.1.0.41/24"], dhcp: false}
 "##;
+
+/// Interface, gateway and metric. Static ones have 100 and more, in the order of all interfaces.
+const DEFAULT_ROUTES: &str = "eth0 10.0.2.2 20\nbond0 10.7.0.254 100\nbr0 10.9.0.254 101";
 
 #[test]
 fn links_are_made_and_what_is_static_stays_static() -> Result<()> {
@@ -179,14 +184,16 @@ fn addresses_are_those_of_the_configuration(machine: &Machine) -> Result<()> {
         "ip -6 address show dev eth4 | grep -q fd00::41/64 && \
          ip -6 route | grep -q '^default via fd00::1 dev eth4'",
     )?;
+    let routes = "ip -4 route show default | awk '{print $5, $3, $NF}'";
+    assert_eq!(machine.run(routes)?, DEFAULT_ROUTES);
     // The configuration has no entry for it.
     assert_eq!(machine.run("cat /sys/class/net/eth5/operstate")?, "down");
     Ok(())
 }
 
 fn a_change_removes_what_is_not_listed_any_more(machine: &mut Machine) -> Result<()> {
-    let change = "rancher: {network: {interfaces: {'mac=52:54:00:12:34:5a': \
-                  {address: 10.1.0.42/24, addresses: []}}}}";
+    let change = "rancher: {network: {interfaces: {bond0: {gateway: 10.7.0.253, metric: 7}, \
+                  'mac=52:54:00:12:34:5a': {address: 10.1.0.42/24, addresses: []}}}}";
     machine.run(&format!("echo \"{change}\" > /tmp/c.yml && sudo ros config apply /tmp/c.yml"))?;
     machine.expect("ip -4 -o address show dev eth4 | grep -q 10.1.0.42/24")?;
     assert_eq!(
@@ -196,5 +203,7 @@ fn a_change_removes_what_is_not_listed_any_more(machine: &mut Machine) -> Result
         )?,
         "1\n0"
     );
+    let route = machine.run("ip -4 route show default dev bond0")?;
+    assert_eq!(route.trim(), "default via 10.7.0.253 proto static metric 7");
     Ok(())
 }

@@ -290,6 +290,8 @@ pub struct Interface {
     pub addresses: Vec<String>,
     pub gateway: String,
     pub gateway_ipv6: String,
+    /// Of its default routes; 0: by the order of the interfaces.
+    pub metric: u32,
     /// 0: as the driver says.
     pub mtu: u32,
     /// In place of the key of the map.

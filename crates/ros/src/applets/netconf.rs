@@ -40,11 +40,11 @@ pub(crate) fn run() -> Result<()> {
     links::make(&network.interfaces);
     let entries = matching::entries(&network.interfaces, &links::load());
     warn_if_nothing_matches(&config, &entries);
-    for entry in &entries {
+    for (position, entry) in entries.iter().enumerate() {
         let silent = Interface::default();
         let interface = entry.interface.unwrap_or(&silent);
         interface.pre_up.iter().for_each(|command| run_words(command, &entry.link.name));
-        links::configure(entry, network.interfaces.is_empty());
+        links::configure(entry, position, network.interfaces.is_empty());
         addresses::note(entry);
         if !interface.dhcp {
             interface.post_up.iter().for_each(|command| run_words(command, &entry.link.name));
@@ -166,17 +166,26 @@ fn is_left_alone(entry: &Entry<'_>, nothing_is_said: bool) -> bool {
 fn write_dhcpcd_conf(entries: &[Entry<'_>]) -> Result<()> {
     let mut text = fs::read_to_string("/etc/dhcpcd.conf").context("reading /etc/dhcpcd.conf")?;
     for entry in entries {
-        let (dhcp, ipv4ll) =
-            entry.interface.map_or((true, false), |interface| (interface.dhcp, interface.ipv4ll));
-        text.push_str(&format!("\ninterface {}\n", entry.link.name));
-        if !dhcp {
-            text.push_str("nodhcp\nnodhcp6\nnoipv6rs\n");
-        }
-        if !ipv4ll {
-            text.push_str("noipv4ll\n");
-        }
+        text.push_str(&dhcpcd_section(&entry.link.name, entry.interface));
     }
     fs::write(DHCPCD_CONF, text).with_context(|| format!("writing {DHCPCD_CONF}"))
+}
+
+/// What dhcpcd does on one interface.
+fn dhcpcd_section(name: &str, interface: Option<&Interface>) -> String {
+    let (dhcp, ipv4ll, metric) = interface
+        .map_or((true, false, 0), |interface| (interface.dhcp, interface.ipv4ll, interface.metric));
+    let mut text = format!("\ninterface {name}\n");
+    if !dhcp {
+        text.push_str("nodhcp\nnodhcp6\nnoipv6rs\n");
+    }
+    if !ipv4ll {
+        text.push_str("noipv4ll\n");
+    }
+    if metric > 0 {
+        text.push_str(&format!("metric {metric}\n"));
+    }
+    text
 }
 
 fn common_arguments(config: &Config, dns_is_given: bool) -> Vec<&'static str> {
@@ -218,4 +227,22 @@ fn dhcpcd(config: &Config, dns_is_given: bool, entries: &[Entry<'_>]) -> Command
         command.args(["-Z", &entry.link.name]);
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dhcpcd_gets_a_section_for_each_interface() {
+        let interface =
+            |dhcp, ipv4ll, metric| Interface { dhcp, ipv4ll, metric, ..Interface::default() };
+        for (interface, expected) in [
+            (None, "\ninterface eth0\nnoipv4ll\n"),
+            (Some(interface(true, false, 20)), "\ninterface eth0\nnoipv4ll\nmetric 20\n"),
+            (Some(interface(false, true, 0)), "\ninterface eth0\nnodhcp\nnodhcp6\nnoipv6rs\n"),
+        ] {
+            assert_eq!(dhcpcd_section("eth0", interface.as_ref()), expected);
+        }
+    }
 }

@@ -30,6 +30,8 @@ const BOOL: Type = Type::Bool;
 const PORT: Type = Type::Integer(Range::or_zero(1, 65_535));
 /// IPv4 needs 68 bytes (RFC 791); no driver has more than 16 bits.
 const MTU: Type = Type::Integer(Range::or_zero(68, 65_535));
+/// The kernel has 32 bits for it.
+const METRIC: Type = Type::Integer(Range::or_zero(1, 4_294_967_295));
 /// 0 is root, and the last one stands for "no change" in chown(2).
 const UID: Type = Type::Integer(Range::new(1, 4_294_967_294));
 const STRING: Type = Type::String;
@@ -373,6 +375,12 @@ const INTERFACE: &[Key] = &[
     key("ipv4ll", BOOL, "a link-local address, 169.254.x.y"),
     key("gateway", ADDRESS, "default route"),
     key("gateway_ipv6", ADDRESS, "default route for IPv6"),
+    key(
+        "metric",
+        METRIC,
+        "of its default routes, also of DHCP's: the lowest wins; 0: static routes before DHCP's, \
+         by name",
+    ),
     key("mtu", MTU, "largest packet, in bytes; 0: the driver's default"),
     key("bridge", STRING, "`true`: this is a bridge; else the bridge to join, created if missing"),
     key("bond", STRING, "the bond to join, created if missing"),

@@ -14,6 +14,9 @@ use std::process::Command;
 const NOT_OURS: [&str; 9] =
     ["lo", "docker", "br-", "veth", "virbr", "cni", "flannel", "dummy", "bonding_masters"];
 
+/// Metric of the first link's default route.
+const FIRST_METRIC: u32 = 100;
+
 fn sysfs(name: &str) -> PathBuf {
     Path::new("/sys/class/net").join(name)
 }
@@ -117,8 +120,9 @@ fn set_bond_options(bond: &str, options: &BTreeMap<String, String>) {
     }
 }
 
-/// Configures a link. A card without an entry, where another link has one, is set down.
-pub(super) fn configure(entry: &Entry<'_>, nothing_is_said: bool) {
+/// Configures a link, the `position`-th of all. A card without an entry, where another link has
+/// one, is set down.
+pub(super) fn configure(entry: &Entry<'_>, position: usize, nothing_is_said: bool) {
     let name = entry.link.name.as_str();
     let Some(interface) = entry.interface else {
         if !nothing_is_said && entry.link.is_card {
@@ -139,10 +143,36 @@ pub(super) fn configure(entry: &Entry<'_>, nothing_is_said: bool) {
     for address in interface.static_addresses() {
         ip(&["address", "replace", address, "dev", name]);
     }
-    let gateways = [&interface.gateway, &interface.gateway_ipv6];
-    for gateway in gateways.into_iter().filter(|gateway| !gateway.is_empty()) {
-        ip(&["route", "replace", "default", "via", gateway, "dev", name]);
+    remove_default_routes(name, interface);
+    for route in default_routes(name, interface, position) {
+        ip(&route.split(' ').collect::<Vec<_>>());
     }
+}
+
+/// Removes the default routes that an earlier configuration left on this link.
+fn remove_default_routes(name: &str, interface: &Interface) {
+    for family in ["-4", "-6"] {
+        ip(&[family, "route", "flush", "default", "dev", name, "proto", "static"]);
+    }
+    if !interface.dhcp {
+        ip(&["-4", "route", "flush", "default", "dev", name, "proto", "dhcp"]);
+    }
+}
+
+/// The commands for its default routes. Each has a metric of its own: the kernel replaces a route
+/// by one with the same metric, whichever link that is on. dhcpcd's metrics begin at 1000.
+fn default_routes(name: &str, interface: &Interface, position: usize) -> Vec<String> {
+    let metric = match interface.metric {
+        0 => FIRST_METRIC.saturating_add(u32::try_from(position).unwrap_or(u32::MAX)),
+        metric => metric,
+    };
+    let gateways = [&interface.gateway, &interface.gateway_ipv6];
+    let gateways = gateways.into_iter().filter(|gateway| !gateway.is_empty());
+    gateways
+        .map(|gateway| {
+            format!("route replace default via {gateway} dev {name} proto static metric {metric}")
+        })
+        .collect()
 }
 
 /// Adds the link to its bridge or bond. False if it has neither.
@@ -177,6 +207,44 @@ fn remove_other_addresses(name: &str, wanted: &[&str]) {
         let address = words.nth(1).unwrap_or_default();
         if !address.is_empty() && !wanted.contains(&address) {
             ip(&["address", "del", address, "dev", name]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_link_has_a_default_route_of_its_own() {
+        let interface = |gateway: &str, gateway_ipv6: &str, metric| Interface {
+            gateway: gateway.to_owned(),
+            gateway_ipv6: gateway_ipv6.to_owned(),
+            metric,
+            ..Interface::default()
+        };
+        for (interface, position, expected) in [
+            (interface("", "", 5), 0, vec![]),
+            (
+                interface("10.0.0.1", "", 0),
+                0,
+                vec!["route replace default via 10.0.0.1 dev eth0 proto static metric 100"],
+            ),
+            (
+                interface("10.0.0.1", "fd00::1", 0),
+                3,
+                vec![
+                    "route replace default via 10.0.0.1 dev eth0 proto static metric 103",
+                    "route replace default via fd00::1 dev eth0 proto static metric 103",
+                ],
+            ),
+            (
+                interface("10.0.0.1", "", 7),
+                3,
+                vec!["route replace default via 10.0.0.1 dev eth0 proto static metric 7"],
+            ),
+        ] {
+            assert_eq!(default_routes("eth0", &interface, position), expected);
         }
     }
 }
