@@ -67,6 +67,7 @@ const USER_SERVICE: &str = r#"rancher:
       image: hello
       command: /bin/busybox sh -c "echo started with $$USER_VALUE; sleep 1000"
       environment: [USER_VALUE]
+      env_file: [/home/rancher/user.env, {path: /opt/none.env, required: false}]
       labels: {x: marked}
       restart: always
       networks: {user-net: {aliases: [store]}}
@@ -208,10 +209,13 @@ fn services_run(machine: &mut Machine) -> Result<()> {
         "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && ln -s busybox /tmp/r/bin/sh && \
          tar -C /tmp/r -c . | docker import - hello",
     )?;
+    machine.run("umask 077; printf 'USER_VALUE=no\\nOF_FILE=\"two words\"\\n' > user.env")?;
     machine.run(&format!(
         "cat > /tmp/user.yml <<'END'\n{USER_SERVICE}END\nsudo ros config apply /tmp/user.yml"
     ))?;
     machine.expect("docker logs for-the-user | grep -qx 'started with seen'")?;
+    let of_file = "docker exec for-the-user /bin/busybox sh -c 'echo $USER_VALUE, $OF_FILE'";
+    assert_eq!(machine.run(of_file)?, "seen, two words");
     let inspect = "docker inspect --format \
                    '{{.HostConfig.RestartPolicy.Name}} {{.Config.Labels.x}}' for-the-user";
     assert_eq!(machine.run(inspect)?, "always marked");

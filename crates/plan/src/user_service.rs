@@ -3,9 +3,9 @@
 
 mod flags;
 
-use crate::compose::duration;
+use crate::compose::{self, duration};
 use crate::resolved::Environment;
-use crate::service::Condition;
+use crate::service::{Condition, EnvFile};
 use flags::{LISTS, MAPS, SCALARS, SWITCHES};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ pub struct UserService {
     pub arguments: Vec<String>,
     /// `KEY=VALUE`: apart, as there may be secrets in it that no list of processes is to show.
     pub environment: Vec<String>,
+    /// Files with more of them, which these override: see [`UserService::add_files`].
+    pub env_files: Vec<EnvFile>,
     /// Names of services that must be there first, and how far they must be.
     pub needs: BTreeMap<String, Condition>,
     /// Networks that it is in: Docker is to make those that are not there.
@@ -40,6 +42,7 @@ pub fn parse(name: &str, definition: &Value, table: &Environment) -> Result<User
         name: container.clone(),
         arguments: vec!["--name".to_owned(), container],
         environment: Vec::new(),
+        env_files: Vec::new(),
         needs: BTreeMap::new(),
         networks: Vec::new(),
         profiles: Vec::new(),
@@ -51,6 +54,7 @@ pub fn parse(name: &str, definition: &Value, table: &Environment) -> Result<User
             "image" | "container_name" => {}
             "command" => command = words(value),
             "entrypoint" => entrypoint = words(value),
+            "env_file" => service.env_files = env_files(name, value)?,
             "environment" => service.add_environment(name, value, table),
             _ if service.add(key, value) || service.add_in_parts(key, value) => {}
             other => service.ignored.push(other.to_owned()),
@@ -68,6 +72,24 @@ pub fn parse(name: &str, definition: &Value, table: &Environment) -> Result<User
 impl UserService {
     fn flag(&mut self, flag: &str, value: String) {
         self.arguments.push(format!("{flag}={value}"));
+    }
+
+    /// Adds the variables of its `env_files`, given their texts in order. Of one name the last
+    /// file's is taken, and the service's own before all. A name alone has its value in the table.
+    pub fn add_files(&mut self, texts: &[String], table: &Environment) {
+        let name = |item: &str| item.split('=').next().unwrap_or_default().to_owned();
+        let lines = texts.iter().flat_map(|text| compose::env_file(text));
+        let mut read: BTreeMap<String, String> = BTreeMap::new();
+        for line in lines {
+            let item = if line.contains('=') {
+                Some(line)
+            } else {
+                table.get(&line).map(|value| format!("{line}={value}"))
+            };
+            read.extend(item.map(|item| (name(&item), item)));
+        }
+        self.environment.iter().for_each(|item| drop(read.remove(&name(item))));
+        self.environment.splice(0..0, read.into_values());
     }
 
     /// Takes one key; false if it is not known.
@@ -285,6 +307,20 @@ fn items(value: &Value) -> &[Value] {
     }
 }
 
+/// `env_file`: paths, or mappings with `path` and `required`.
+fn env_files(name: &str, value: &Value) -> Result<Vec<EnvFile>, String> {
+    let file = |item: &Value| {
+        let path = scalar(item.get("path").unwrap_or(item));
+        let required = item.get("required").is_none_or(|required| scalar(required) != "false");
+        if path.starts_with('/') {
+            Ok(EnvFile { path, required })
+        } else {
+            Err(format!("{name}: env_file: {path:?}: an absolute path is wanted here"))
+        }
+    };
+    items(value).iter().map(file).collect()
+}
+
 /// A port in either form, as `--publish` takes it.
 fn published(value: &Value) -> String {
     let Value::Object(_) = value else { return scalar(value) };
@@ -342,6 +378,25 @@ mod tests {
             ([("db".to_owned(), Condition::ServiceStarted)].into(), vec!["scale".to_owned()])
         );
         assert_eq!(parse("web", &json!({}), &table).unwrap_err(), "web: image is missing");
+    }
+
+    #[test]
+    fn variables_of_files_are_below_the_services_own() {
+        let table: Environment = [("T".to_owned(), "table".to_owned())].into();
+        let definition = json!({
+            "image": "i", "environment": {"A": "own"},
+            "env_file": ["/home/a.env", {"path": "/home/b.env", "required": "false"}],
+        });
+        let mut service = parse("s", &definition, &table).unwrap();
+        let files: Vec<(&str, bool)> =
+            service.env_files.iter().map(|file| (file.path.as_str(), file.required)).collect();
+        assert_eq!(files, [("/home/a.env", true), ("/home/b.env", false)]);
+        let texts = ["A=1\nB=1\n# no\nT\nMISSING\n", "export B='2 3'\n"].map(str::to_owned);
+        service.add_files(&texts, &table);
+        assert_eq!(service.environment, ["B=2 3", "T=table", "A=own"]);
+        assert_eq!(service.arguments.join(" "), "--name s i");
+        let relative = parse("s", &json!({"image": "i", "env_file": "a.env"}), &table);
+        assert!(relative.unwrap_err().contains("an absolute path"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) const SCALARS: [(&str, &str); 35] = [
 ];
 
 /// Keys that are a flag for each item of a list.
-pub(super) const LISTS: [(&str, &str); 17] = [
+pub(super) const LISTS: [(&str, &str); 16] = [
     ("expose", "--expose"),
     ("volumes_from", "--volumes-from"),
     ("links", "--link"),
@@ -54,7 +54,6 @@ pub(super) const LISTS: [(&str, &str); 17] = [
     ("dns_search", "--dns-search"),
     ("security_opt", "--security-opt"),
     ("tmpfs", "--tmpfs"),
-    ("env_file", "--env-file"),
     ("extra_hosts", "--add-host"),
     ("group_add", "--group-add"),
     ("label_file", "--label-file"),

@@ -10,7 +10,7 @@ use crate::resolve::services::is_of_system;
 use anyhow::{Context, Result, bail};
 use corral_config::model::RegistryAuth;
 use corral_config::yaml::Node;
-use corral_machine::files::{remove_durably, write_atomic};
+use corral_machine::files::{read_complete, remove_durably, write_atomic};
 use corral_machine::program;
 use corral_plan::compose;
 use corral_plan::resolved::Environment;
@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 const CLIENT_CONFIG: &str = "/var/lib/docker-client";
 /// How long a service waits for its dependencies.
 const TIMEOUT: Duration = Duration::from_secs(300);
+/// Limit of a file with variables: no text that a person wrote is larger.
+const LONGEST_FILE: u64 = 1 << 20;
 /// Hash of the definition that a container was created from.
 pub(crate) const HASH_LABEL: &str = "io.corral.hash";
 
@@ -70,9 +72,32 @@ fn parse(name: &str, definition: &Value, table: &Environment) -> Result<UserServ
     let (definition, complaints) =
         compose::interpolate_value(name, &Node::from_value(definition), table);
     complaints.iter().for_each(|complaint| println!("{complaint}"));
-    let service = user_service::parse(name, &definition, table)?;
+    let mut service = user_service::parse(name, &definition, table)?;
     service.ignored.iter().for_each(|key| println!("{name}: {key} has no effect in this version"));
+    let texts = read_env_files(&service).map_err(|error| format!("{name}: {error:#}"))?;
+    service.add_files(&texts, table);
     Ok(service)
+}
+
+/// The texts of its files with variables. They are read here, not by Docker's CLI: a container is
+/// recreated when one of them has changed.
+fn read_env_files(service: &UserService) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    for file in &service.env_files {
+        match read_complete(Path::new(&file.path), LONGEST_FILE) {
+            Ok(bytes) => texts.push(
+                String::from_utf8(bytes)
+                    .with_context(|| format!("env_file: {} is not UTF-8 text", file.path))?,
+            ),
+            Err(_) if !file.required => {}
+            Err(error) => {
+                return Err(error).context(
+                    "env_file; files are read below /home, /opt and /var/lib/rancher/conf",
+                );
+            }
+        }
+    }
+    Ok(texts)
 }
 
 fn is_ready(service: &UserService, ours: &BTreeSet<String>, done: &BTreeSet<String>) -> bool {
@@ -127,7 +152,7 @@ fn bring_up(client: &Client, service: &UserService) -> Result<()> {
 }
 
 /// Creates the container by Docker's CLI. `plan::user_service` writes a service as its arguments.
-/// The CLI also reads files of variables and pulls missing images, with the registry logins.
+/// The CLI also pulls missing images, with the registry logins.
 ///
 /// Values of variables go through the CLI's own environment or a file that only root reads. Its
 /// command line is visible to every user and to every container with the host's processes.
@@ -136,8 +161,7 @@ fn create(service: &UserService, hash: &str) -> Result<()> {
     let mut arguments = vec!["create".to_owned(), format!("--label={HASH_LABEL}={hash}")];
     arguments.extend(variables.flags);
     let file = Path::new(CLIENT_CONFIG).join("environment");
-    // After the owner's own files, which it overrides. The first word of the service's command may
-    // look like a flag.
+    // The first word of the service's command may look like a flag.
     let is_flag = |word: &&String| word.starts_with("--") && *word != "--entrypoint";
     let name = service.arguments.len().min(2);
     let flags = service.arguments[name..].iter().take_while(is_flag).count();
