@@ -24,6 +24,8 @@ write_files:
   - {path: /etc/packed, encoding: gz+b64, content: H4sIAAAAAAACA8tIzcnJV0grys9VSK/KLOACAHgtvXgQAAAA}
   - {path: /etc/ntp.conf, container: ntp, owner: _chrony, permissions: "0640", content: for ntp}
   - {path: /var/log/from-config, container: syslog, content: for syslog}
+  - {path: /etc/rsyslog.d/mine.conf, container: syslog,
+     content: ':msg, contains, "for mine" /var/log/mine.log'}
   - {path: /opt/rancher/bin/start.sh, permissions: "0755",
      content: "#!/bin/sh\ntouch /run/start-ran\n"}
   - {path: /var/lib/rancher/conf/docker,
@@ -103,6 +105,7 @@ fn every_kind_of_key_has_its_effect() -> Result<()> {
     machine.expect("test -e /run/rc-ran")?;
     println!("docker and rc.local after {:.0} s", machine.age().as_secs_f32());
     files_are_written(&machine)?;
+    messages_go_where_the_owner_wants(&mut machine)?;
     commands_ran(&machine)?;
     mounts_are_made(&mut machine)?;
     println!("mounts after {:.0} s", machine.age().as_secs_f32());
@@ -144,6 +147,13 @@ fn files_are_written(machine: &Machine) -> Result<()> {
         assert_eq!(machine.run(command)?, expected, "{command}");
     }
     Ok(())
+}
+
+/// rsyslog reads the owner's files.
+fn messages_go_where_the_owner_wants(machine: &mut Machine) -> Result<()> {
+    machine.run("logger 'this is for mine' && logger 'this is not'")?;
+    machine.expect("sudo grep -q 'this is for mine' /var/log/mine.log")?;
+    machine.run("! sudo grep 'this is not' /var/log/mine.log").map(drop)
 }
 
 fn commands_ran(machine: &Machine) -> Result<()> {
