@@ -26,6 +26,7 @@ fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {
     devices_are_closed(&machine)?;
     ports_are_published(&machine)?;
     pid_1_is_replaced(&machine)?;
+    the_log_of_the_daemon_is_bounded(&mut machine)?;
     without_processes_pid_1_waits(&mut machine)?;
     machine.run(
         "sudo system-docker run -d --name kept --restart always -v data:/data tiny /bin/busybox \
@@ -112,6 +113,16 @@ fn pid_1_is_replaced(machine: &Machine) -> Result<()> {
     );
     machine.run("sudo system-docker restart -t 1 ntp")?;
     Ok(())
+}
+
+/// The daemon checks at its start, and each minute.
+fn the_log_of_the_daemon_is_bounded(machine: &mut Machine) -> Result<()> {
+    let log = "/var/log/system-docker.log";
+    machine.run(&format!(
+        "head -c 11000000 /dev/zero | sudo tee -a {log} >/dev/null; sudo kill $(pidof ros-engine)"
+    ))?;
+    machine.expect(&format!("[ $(stat -c %s {log}.1) -ge 11000000 ]"))?;
+    machine.run(&format!("[ $(stat -c %s {log}) -lt 1000000 ]")).map(drop)
 }
 
 /// The kernel creates no more processes while a container exits that is to be restarted. Nothing in

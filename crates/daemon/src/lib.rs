@@ -17,6 +17,7 @@ mod hub;
 pub mod image;
 mod logs;
 pub mod network;
+mod own_log;
 mod prepare;
 mod record;
 mod removal;

@@ -12,7 +12,7 @@ use crate::network::networks::Networks;
 use crate::record::Records;
 use crate::shared::Shared;
 use crate::table::Table;
-use crate::{cleaner, health, prepare, removal, restore};
+use crate::{cleaner, health, own_log, prepare, removal, restore};
 use anyhow::{Context, Result, bail};
 use corral_engine::client::Client;
 use corral_engine::paths;
@@ -63,6 +63,7 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
     blocking(move || attaching.client.attach()).await.context("attaching to PID 1")?;
     shared.networks.serve(&shared.table);
     tokio::spawn(prepare::serve(Arc::clone(&shared), wanted));
+    tokio::spawn(own_log::bound());
     tokio::spawn(cleaner::run(Arc::clone(&shared)));
     tokio::spawn(restore::restore(Arc::clone(&shared)));
     let following = follow(Arc::clone(&shared), changes);
