@@ -36,6 +36,11 @@ system-docker cp sshd_config base:/etc/ssh/sshd_config
 system-docker export base | system-docker import - story/console:1
 system-docker rm base
 tar -C e -cf - engine | system-docker import - story/engine:1
+mkdir -p d/usr/local/bin
+sed 's/echo other/echo own-layout/' e/engine/dockerd > d/usr/local/bin/dockerd
+chmod 755 d/usr/local/bin/dockerd
+tar -C d -cf - usr | system-docker import - story/dind:1
+sed s,story/engine,story/dind, engine.yml > dind.yml
 "#;
 
 #[test]
@@ -57,6 +62,8 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     machine.expect("test -e /run/which-engine")?;
     machine.expect_docker()?;
     machine.run("docker version && sudo touch /etc/mine")?;
+
+    images_of_docker_are_engines_too(&mut machine)?;
 
     let current = "current  /opt/other/console.yml\ndisabled default";
     assert_eq!(machine.run("sudo ros console list")?, current);

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 mod docker;
+pub(crate) mod old_docker;
 pub use docker::Docker;
 
 /// The complete configuration.

@@ -1,5 +1,6 @@
 //! The user's Docker: keys of the configuration → arguments of dockerd.
 
+use super::old_docker;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -53,7 +54,7 @@ impl Docker {
         add("bip", &self.bip);
         add("registry-mirror", &self.registry_mirror);
         add("log-driver", &self.log_driver);
-        add("storage-driver", &self.storage_driver);
+        add("storage-driver", old_docker::storage_driver(&self.storage_driver));
         self.insecure_registry.iter().for_each(|registry| add("insecure-registry", registry));
         self.log_opts.iter().for_each(|(key, value)| add("log-opt", &format!("{key}={value}")));
         add("userland-proxy", if self.userland_proxy { "true" } else { "false" });
@@ -64,7 +65,7 @@ impl Docker {
         add("exec-root", &self.exec_root);
         add("pidfile", &self.pid_file);
         add("selinux-enabled", &self.selinux_enabled.map(|on| on.to_string()).unwrap_or_default());
-        arguments.extend(self.extra_args.iter().cloned());
+        arguments.extend(old_docker::arguments(&self.extra_args));
         if self.tls {
             arguments.extend(self.tls_args.iter().cloned());
         }

@@ -21,6 +21,9 @@ use std::process::Command;
 /// Written by the console when the owner's commands have run.
 pub(crate) const CONSOLE_DONE: &str = "/run/console-done";
 const ENGINE: &str = "/var/lib/rancher/engine";
+/// Where a replacement engine has dockerd: images of RancherOS, and Docker's own
+/// (`docker:28-dind`).
+const ENGINE_FOLDERS: [&str; 2] = ["/engine", "/usr/local/bin"];
 const OTHER_ENGINE: &str = "/run/corral/engine";
 /// A shell file of the owner's that is sourced before dockerd starts. Its DOCKER_OPTS are more
 /// arguments.
@@ -116,14 +119,15 @@ fn readable_by_the_shell() -> Result<()> {
     program::run(Command::new(SHELL).args(["-n", OPTIONS])).map(drop)
 }
 
-/// The programs of a replacement engine are in /engine of its image, as in RancherOS. The mount is
-/// carried into the console.
+/// The programs of a replacement engine are in one folder of its image. The mount is carried into
+/// the console.
 fn open_other_engine() -> Result<Option<OwnedFd>> {
-    if !Path::new("/engine/dockerd").exists() {
+    let Some(folder) = ENGINE_FOLDERS.iter().find(|path| Path::new(path).join("dockerd").exists())
+    else {
         return Ok(None);
-    }
+    };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    open_tree(CWD, "/engine", flags).context("opening /engine").map(Some)
+    open_tree(CWD, *folder, flags).with_context(|| format!("opening {folder}")).map(Some)
 }
 
 /// Mounts them in the file system of the console, where dockerd runs.

@@ -55,7 +55,8 @@ pub(crate) const ENGINE: Switchable = Switchable {
     configured: |config| &config.rancher.docker.engine,
     listed: |index| index.engines,
     consequences: "Switching engines will restart Docker",
-    required: &[&["/engine/dockerd"]],
+    // As in RancherOS, or as in Docker's own image.
+    required: &[&["/engine/dockerd", "/usr/local/bin/dockerd"]],
     users: &[],
 };
 

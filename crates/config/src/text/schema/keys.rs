@@ -409,7 +409,7 @@ const SSH: &[Key] = &[
 ];
 
 const DOCKER: &[Key] = &[
-    key("extra_args", STRINGS, "more arguments of dockerd"),
+    key("extra_args", STRINGS, "more arguments of dockerd").warns(cautions::old_arguments),
     key("environment", STRINGS, "variables of dockerd, `KEY=VALUE`"),
     key("host", STRINGS, "sockets to listen on"),
     key("group", STRING, "group of the socket"),
@@ -427,7 +427,7 @@ const DOCKER: &[Key] = &[
     key("log_driver", STRING, "log driver"),
     key("log_opts", STRING_MAP, "its options"),
     key("selinux_enabled", BOOL, "SELinux labels"),
-    key("storage_driver", STRING, "storage driver"),
+    key("storage_driver", STRING, "storage driver").warns(cautions::old_driver),
     key("userland_proxy", BOOL, "a proxy process for each published port"),
     key("storage_context", STRING, "the container whose file system dockerd uses"),
     key("tls", BOOL, "listen with TLS, with `tls_args`; requires certificate, key and authority"),
