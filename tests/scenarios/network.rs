@@ -35,7 +35,7 @@ write_files:
      content: "#!/bin/sh\necho $@ >> /var/log/net.log\n"}
 rancher:
   network:
-    pre_cmds: [note pre_cmds]
+    pre_cmds: ["sh -c 'note pre_cmds | cat'"]
     post_cmds: [note post_cmds]
     dns: {search: [mydomain.com, example.com], nameservers: [208.67.222.123, 208.67.220.123]}
     interfaces:
@@ -47,7 +47,7 @@ rancher:
       br0.100: {address: 10.8.0.1/24}
       bond0: {bond_opts: {mode: "1", miimon: "100"}, address: 10.7.0.1/24,
               gateway: 10.7.0.254, mtu: 1400}
-      eth2: {bond: bond0}
+      mac=52:54:*:58: {bond: bond0}
       eth3: {bond: bond0}
       mac=52:54:00:12:34:5a: {address: 10.1.0.41/24, gateway_ipv6: "fd00::1",
                               addresses: ["fd00::41/64", "10.1.0.41/24"], dhcp: false}

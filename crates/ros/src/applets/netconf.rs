@@ -10,7 +10,7 @@ mod netconsole;
 
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result};
-use commands::{ip, run_words};
+use commands::{ip, run_words, words};
 use corral_config::Config;
 use corral_config::model::Interface;
 use corral_machine::console::log;
@@ -210,8 +210,8 @@ fn start_own_clients(config: &Config, entries: &[Entry<'_>], dns_is_given: bool)
         else {
             continue;
         };
-        let mut words = interface.dhcp_args.split_whitespace();
-        let mut command = Command::new(words.next().unwrap_or("dhcpcd"));
+        let mut words = words(&interface.dhcp_args).into_iter();
+        let mut command = Command::new(words.next().unwrap_or_else(|| "dhcpcd".to_owned()));
         command.args(words).args(common_arguments(config, dns_is_given)).arg(&entry.link.name);
         if let Err(error) = command.stdin(Stdio::null()).spawn() {
             println!("{}: {}: {error}", entry.link.name, interface.dhcp_args);

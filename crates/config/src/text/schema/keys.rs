@@ -331,13 +331,15 @@ const NETWORK: &[Key] = &[
     key(
         "interfaces",
         Type::Map(&Type::Keys(INTERFACE)),
-        "by name, pattern (`eth*`) or `mac=…`; without any entry every interface uses DHCP",
+        "by name, `mac=…`, or a pattern of either (`eth*`, `mac=52:54:*`); without any entry every \
+         interface uses DHCP",
     ),
     key("dns", Type::Keys(DNS), "name servers"),
     key(
         "pre_cmds",
         STRINGS,
-        "commands before all interfaces, in the network container; words, no shell",
+        "commands before all interfaces, in the network container; words with a shell's quotes, no \
+         shell",
     ),
     key("post_cmds", STRINGS, "commands after all interfaces"),
     key(
@@ -363,7 +365,7 @@ const DNS: &[Key] = &[
 ];
 
 const INTERFACE: &[Key] = &[
-    key("match", STRING, "name, pattern or `mac=…`, instead of the key of the map"),
+    key("match", STRING, "name, `mac=…` or pattern, instead of the key of the map"),
     key("dhcp", BOOL, "get an address by DHCP"),
     key("dhcp_args", STRING, "full command line instead of `dhcpcd -MA4`"),
     key("address", NETWORK_ADDRESS, "address with prefix length"),

@@ -1,5 +1,5 @@
 //! Which entry of `rancher.network.interfaces` applies to which interface: MAC before exact name
-//! before pattern.
+//! before pattern of a MAC before pattern of a name.
 
 use corral_config::model::Interface;
 use std::collections::BTreeMap;
@@ -35,13 +35,21 @@ fn find<'a>(wanted: &'a BTreeMap<String, Interface>, link: &Link) -> Option<&'a 
     };
     let all: Vec<(&str, &Interface)> =
         wanted.iter().map(|(key, interface)| (matcher(key, interface), interface)).collect();
-    let by_mac = all.iter().find(|(text, _)| {
-        let mac = text.strip_prefix("mac").and_then(|rest| rest.get(1..));
-        link.is_card && mac.is_some_and(|mac| mac.eq_ignore_ascii_case(&link.mac))
-    });
+    let by_mac = |is_pattern: bool| {
+        all.iter().filter(|(text, _)| text.contains('*') == is_pattern).find(|(text, _)| {
+            link.is_card && mac_of(text).is_some_and(|mac| fits(&mac, &link.mac.to_lowercase()))
+        })
+    };
     let by_name = || all.iter().find(|(text, _)| *text == link.name);
     let by_pattern = || all.iter().find(|(text, _)| text.contains('*') && fits(text, &link.name));
-    by_mac.or_else(by_name).or_else(by_pattern).map(|(_, interface)| *interface)
+    let found = by_mac(false).or_else(by_name).or_else(|| by_mac(true)).or_else(by_pattern);
+    found.map(|(_, interface)| *interface)
+}
+
+/// The MAC, or a pattern of it, in `mac=…` or `mac:…`.
+fn mac_of(text: &str) -> Option<String> {
+    let mac = text.strip_prefix("mac")?.strip_prefix(['=', ':'])?;
+    Some(mac.to_lowercase())
 }
 
 /// `*` matches any number of characters.
@@ -71,6 +79,7 @@ mod tests {
             ("mac=AA:00:00:00:00:02".to_owned(), entry(3, "")),
             ("named".to_owned(), entry(4, "mac:aa:00:00:00:00:03")),
             ("br0".to_owned(), entry(5, "")),
+            ("mac=52:54:*:0A".to_owned(), entry(6, "")),
         ]
         .into();
         let link = |name: &str, mac: &str, is_card| Link {
@@ -84,6 +93,10 @@ mod tests {
             (link("eth1", "aa:00:00:00:00:02", true), Some(3)),
             (link("eth7", "aa:00:00:00:00:03", true), Some(4)),
             (link("br0", "aa:00:00:00:00:02", false), Some(5)),
+            (link("eth9", "52:54:00:12:34:0a", true), Some(6)),
+            (link("wlan9", "52:54:00:12:34:0a", true), Some(6)),
+            (link("wlan9", "52:54:00:12:34:0a", false), None),
+            (link("wlan9", "52:54:00:12:34:0b", true), None),
             (link("wlan0", "aa:00:00:00:00:09", true), None),
         ] {
             assert_eq!(find(&wanted, &link).map(|found| found.mtu), expected, "{link:?}");
