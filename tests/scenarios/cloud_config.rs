@@ -302,6 +302,18 @@ fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {
         "/tmp/b.yml:1:11: hostname: expected a host name, not a list\n\
          /tmp/b.yml:2:10: bad_key: warning: unknown key\n1"
     );
+    let silent = run("printf 'rancher:\\n  system_docker: {debug: true}\\n  services:\\n    \
+         a: {image: i, scale: 2}\\n' \
+         > /tmp/s.yml; ros config validate -i /tmp/s.yml")?;
+    super::says_all(
+        &silent,
+        &[
+            "/tmp/s.yml:2:26: rancher.system_docker.debug: warning: has no effect: ",
+            "/tmp/s.yml:4:19: rancher.services.a.scale: warning: has no effect for a service of",
+        ],
+    );
+    let why = run("sudo ros config validate; true")?;
+    assert!(why.contains("/etc/ntp.conf of the container ntp is not read"), "{why}");
     Ok(())
 }
 

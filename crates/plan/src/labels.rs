@@ -6,6 +6,20 @@ use std::collections::BTreeMap;
 
 const SCOPE: &str = "io.rancher.os.scope";
 
+/// Beginnings of the labels of this family.
+pub const FAMILIES: [&str; 2] = ["io.rancher.os.", "io.corral."];
+/// Those that an owner may use; `console` names a console's file system.
+pub const KNOWN: [&str; 8] = [
+    SCOPE,
+    "io.rancher.os.after",
+    "io.rancher.os.before",
+    "io.rancher.os.detach",
+    "io.rancher.os.createonly",
+    "io.rancher.os.reloadconfig",
+    "io.rancher.os.console",
+    "io.corral.kill-mode",
+];
+
 /// Which engine runs a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {

@@ -4,7 +4,9 @@ use super::error::ComposeError;
 use super::reader::Reader;
 use crate::labels;
 use crate::service::{Condition, Dependency, EnvFile, Network, Pull, Service, Sharing};
+use corral_config::Position;
 use corral_config::names::ServiceName;
+use corral_config::schema::nearest;
 use corral_config::yaml::{Kind, Node};
 
 /// Keys of compose that mean nothing to this engine, and why.
@@ -71,6 +73,9 @@ pub(super) fn parse(
         return Err(reader.error(node.at, format!("{}: image is missing", service.name)));
     }
     reader.connect(&mut service, node)?;
+    if let Some(written) = node.get("labels") {
+        reader.warn_of_labels(&service, written.key_at);
+    }
     service.labels = labels::parse(&service.label_map);
     Ok(service)
 }
@@ -193,6 +198,22 @@ impl Reader<'_> {
             to.ports.clear();
         }
         Ok(())
+    }
+
+    /// A label of this family that is none of its labels was probably meant to be one.
+    fn warn_of_labels(&mut self, service: &Service, at: Position) {
+        let all = service.label_map.keys();
+        for label in all.filter(|label| !labels::KNOWN.contains(&label.as_str())) {
+            let family = labels::FAMILIES.into_iter().find(|family| label.starts_with(*family));
+            let Some(family) = family else { continue };
+            let names = labels::KNOWN.into_iter().filter_map(|known| known.strip_prefix(family));
+            let near = nearest(&label[family.len()..], names).map(|near| format!("{family}{near}"));
+            let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            self.warn(
+                at,
+                format!("{}: labels: {label}: unknown label, without effect{near}", service.name),
+            );
+        }
     }
 
     fn security_options(&mut self, node: &Node) -> Result<Vec<String>, ComposeError> {

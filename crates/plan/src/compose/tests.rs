@@ -241,3 +241,19 @@ fn variables_are_put_in_with_their_defaults() {
     assert_eq!(file.services[0].image, "i:2");
     assert_eq!(file.services[0].command, Some(vec!["2".to_owned()]));
 }
+
+#[test]
+fn a_label_that_is_none_of_ours_is_a_warning_with_the_nearest() {
+    let text = "s:\n  image: i\n  labels:\n    io.rancher.os.scope: system\n    \
+                io.rancher.os.afer: console\n    io.corral.what: x\n    com.example.afer: x\n";
+    let file = parse("f.yml", text).unwrap();
+    let shown: Vec<String> = file.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    let expected = "s: labels: io.rancher.os.afer: unknown label, without effect; did you mean \
+                    io.rancher.os.after?";
+    assert!(
+        shown.iter().any(|line| line.starts_with("f.yml:3:") && line.ends_with(expected)),
+        "{shown:?}"
+    );
+    assert!(shown.iter().any(|line| line.contains("io.corral.what: unknown label")), "{shown:?}");
+}

@@ -4,9 +4,9 @@
 
 use super::file_change::FileChange;
 use super::problem;
-use corral_config::Config;
-use corral_config::error::Problem;
+use corral_config::error::{Problem, Severity};
 use corral_config::model::WriteFile;
+use corral_config::{Config, Position};
 use corral_engine::paths;
 use corral_engine::spec::{FILES_LABEL, PlacedFile};
 use corral_plan::Plan;
@@ -37,6 +37,9 @@ pub(super) fn decide(
             problems.push(problem::error("write_files", &message));
         }
     }
+    for file in &config.write_files {
+        problems.extend(unread(&file.container, &file.path));
+    }
     let mut all = Vec::new();
     for service in &mut plan.services {
         let name = service.name.to_string();
@@ -62,6 +65,17 @@ pub(super) fn decide(
         }
     }
     all
+}
+
+/// A file that a program of RancherOS read, and the program in its place does not.
+fn unread(container: &str, path: &str) -> Option<Problem> {
+    if (container, path) != ("ntp", "/etc/ntp.conf") {
+        return None;
+    }
+    let text = "/etc/ntp.conf of the container ntp is not read: the time service is chrony; write \
+                /etc/chrony/conf.d/NAME.conf, with lines such as: server time.example.com iburst";
+    let (source, at) = ("write_files", Position::default());
+    Some(Problem::new(Severity::Warning, source, at, "", text.to_owned()))
 }
 
 /// Removes the label: a container must not look for files that could not be written.
@@ -109,4 +123,20 @@ fn lay_out(name: &str, wanted: &[&WriteFile]) -> anyhow::Result<(String, Vec<Fil
     hash.update(&index);
     changes.push(FileChange::write(folder.join("index.json"), index, 0o600));
     Ok((short(&hash.finalize()), changes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unread;
+
+    #[test]
+    fn a_file_that_no_program_reads_is_a_warning() {
+        let said = unread("ntp", "/etc/ntp.conf").map(|problem| problem.to_string());
+        assert!(said.is_some_and(|text| text.contains("/etc/chrony/conf.d/")));
+        for (container, path) in
+            [("ntp", "/etc/chrony/conf.d/a.conf"), ("console", "/etc/ntp.conf")]
+        {
+            assert!(unread(container, path).is_none(), "{container} {path}");
+        }
+    }
 }

@@ -18,8 +18,9 @@ use corral_machine::boot_partition::booted;
 use corral_machine::growth;
 use corral_plan::compose::{self, ComposeError, ServiceFile, parse_tree, parse_with};
 use corral_plan::labels::{self, Scope};
+use corral_plan::resolved::Environment;
 use corral_plan::service::Pull;
-use corral_plan::{Plan, Service};
+use corral_plan::{Plan, Service, user_service};
 use serde_json::Value;
 use std::path::Path;
 
@@ -41,6 +42,9 @@ pub(super) fn plan(inputs: Inputs<'_>, layers: &[Layer], problems: &mut Vec<Prob
             parse_with(&format!("rancher.services.{name}"), &text, environment),
             problems,
         );
+    }
+    for (name, definition) in &user {
+        problems.extend(problems_of_user_service(name, definition));
     }
     for place in catalogue::included(root, config) {
         include(&mut services, &place, inputs, problems);
@@ -126,6 +130,26 @@ fn read_env_files(root: &Root, service: &mut Service, problems: &mut Vec<Problem
     }
     // The service's own variables override those of its files.
     service.environment.splice(0..0, read);
+}
+
+/// What is wrong with a service of the user's Docker, as far as its definition alone shows it: its
+/// variables are not put in.
+pub(crate) fn problems_of_user_service(name: &str, definition: &Value) -> Vec<Problem> {
+    let source = format!("rancher.services.{name}");
+    let problem = |severity, key: &str, text: String| {
+        Problem::new(severity, &source, Position::default(), key, text)
+    };
+    match user_service::parse(name, definition, &Environment::new()) {
+        Ok(service) => service
+            .ignored
+            .iter()
+            .map(|key| {
+                let text = "has no effect for a service of the user's Docker".to_owned();
+                problem(Severity::Warning, key, text)
+            })
+            .collect(),
+        Err(error) => vec![problem(Severity::Error, "", error)],
+    }
 }
 
 /// Services of the user's Docker are run by Docker, not by PID 1.
@@ -220,6 +244,20 @@ fn from_compose(error: &ComposeError, severity: Severity) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_user_services_without_effect_are_warnings() {
+        let definition = serde_json::json!({"image": "${IMAGE}", "scale": 2, "restart": "always"});
+        let shown: Vec<String> =
+            problems_of_user_service("web", &definition).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            ["rancher.services.web: scale: warning: has no effect for a service of the user's \
+                 Docker"]
+        );
+        let shown = problems_of_user_service("web", &serde_json::json!({}));
+        assert_eq!(shown[0].to_string(), "rancher.services.web: web: image is missing");
+    }
 
     #[test]
     fn values_that_only_the_engine_can_read_are_checked() {

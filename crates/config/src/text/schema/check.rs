@@ -263,15 +263,18 @@ fn join(above: &str, name: &str) -> String {
 }
 
 fn unknown(name: &str, keys: &[Key]) -> String {
-    // What is much longer than any key is near to none, and would take long to compare.
-    let likely = keys.iter().filter(|_| name.len() < 100);
-    let nearest = likely.map(|key| (distance(name, key.name), key.name)).min();
-    match nearest {
-        Some((distance, near)) if distance <= 2.max(name.len() / 3) => {
-            format!("unknown key; did you mean {near}?")
-        }
-        _ => "unknown key".to_owned(),
+    match nearest(name, keys.iter().map(|key| key.name)) {
+        Some(near) => format!("unknown key; did you mean {near}?"),
+        None => "unknown key".to_owned(),
     }
+}
+
+/// The one of these names that was probably meant.
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // What is much longer than any name is near to none, and would take long to compare.
+    let likely = names.filter(|_| name.len() < 100);
+    let (distance, near) = likely.map(|known| (distance(name, known), known)).min()?;
+    (distance <= 2.max(name.len() / 3)).then_some(near)
 }
 
 /// Edits between two words (Levenshtein).

@@ -196,11 +196,7 @@ const RANCHER: &[Key] = &[
         Type::Map(&Type::Keys(REGISTRY_AUTH)),
         "logins for registries, by registry",
     ),
-    key(
-        "system_docker",
-        Type::Keys(DOCKER),
-        "the system engine; only `insecure_registry` and `registry_mirror` take effect",
-    ),
+    key("system_docker", Type::Keys(SYSTEM_DOCKER), "the system engine"),
     key(
         "console",
         STRING,
@@ -446,4 +442,43 @@ const DOCKER: &[Key] = &[
     old("exec", BOOL, "PID 1 is the engine of the system"),
     old("restart", BOOL, "Docker dropped it"),
     old("args", STRINGS, "never had an effect: see `extra_args`"),
+];
+
+/// PID 1 is the engine, so the settings of a dockerd mean nothing to it.
+const fn unused(name: &'static str, kind: Type) -> Key {
+    old(name, kind, "the engine of the system is PID 1, not a dockerd")
+}
+
+const SYSTEM_DOCKER: &[Key] = &[
+    unused("extra_args", STRINGS),
+    unused("environment", STRINGS),
+    unused("host", STRINGS),
+    unused("group", STRING),
+    unused("debug", BOOL),
+    unused("graph", STRING),
+    unused("bridge", STRING),
+    unused("bip", STRING),
+    unused("config_file", STRING),
+    unused("containerd", STRING),
+    unused("exec_root", STRING),
+    unused("pid_file", STRING),
+    key("insecure_registry", STRINGS, "registries without TLS"),
+    key("registry_mirror", STRING, "mirror of Docker Hub"),
+    unused("live_restore", BOOL),
+    unused("log_driver", STRING),
+    unused("log_opts", STRING_MAP),
+    unused("selinux_enabled", BOOL),
+    unused("storage_driver", STRING),
+    unused("userland_proxy", BOOL),
+    unused("storage_context", STRING),
+    unused("tls", BOOL),
+    unused("tls_args", STRINGS),
+    unused("ca_cert", SECRET),
+    unused("ca_key", SECRET),
+    unused("server_cert", SECRET),
+    unused("server_key", SECRET),
+    unused("engine", STRING),
+    unused("exec", BOOL),
+    unused("restart", BOOL),
+    unused("args", STRINGS),
 ];

@@ -12,7 +12,7 @@ pub mod manual;
 mod range;
 mod secrets;
 
-pub use check::check;
+pub use check::{check, nearest};
 pub use key::{Caution, Form, Key, Support, Type, describe};
 pub use keys::ROOT;
 pub use range::Range;

@@ -4,7 +4,7 @@ use crate::resolve::cloud_init::CloudInitMark;
 use crate::resolve::confirm::Pending;
 use crate::resolve::effective::EffectiveConfig;
 use crate::resolve::root::Root;
-use crate::resolve::services::is_of_system;
+use crate::resolve::services::{is_of_system, problems_of_user_service};
 use crate::resolve::store::read_input;
 use crate::resolve::{self, built_in, layers};
 use anyhow::{Result, bail};
@@ -81,7 +81,12 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
     let definitions = path::get(&layer.value, "rancher.services").and_then(Value::as_object);
     for (service, definition) in definitions.into_iter().flatten() {
         let Some(node) = services.and_then(|services| services.get(service)) else { continue };
-        if built_in.contains(service) || !is_of_system(definition) {
+        if built_in.contains(service) {
+            continue;
+        }
+        if !is_of_system(definition) {
+            let found = problems_of_user_service(service, definition);
+            problems.extend(found.into_iter().map(|problem| placed(problem, name, service, node)));
             continue;
         }
         let one =
@@ -95,6 +100,13 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
     let problems = capped(name, problems);
     let resolution = resolve_with_problems(&[corral_config::defaults(), layer.clone()]);
     [layer.problems, resolution.problems, problems].concat()
+}
+
+/// A problem of a service with its position in the document.
+fn placed(problem: Problem, file: &str, service: &str, node: &yaml::Node) -> Problem {
+    let at = node.get(&problem.key).unwrap_or(node).key_at;
+    let key = format!("rancher.services.{service}.{}", problem.key);
+    Problem::new(problem.severity, file, at, key.trim_end_matches('.'), problem.message)
 }
 
 /// `ros config explain`.
