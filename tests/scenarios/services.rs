@@ -51,6 +51,10 @@ services:
   broken:
     image: corral/os-base
     command: "false"
+  made:
+    image: corral/os-base
+    command: echo started by hand
+    labels: {io.rancher.os.createonly: "true"}
 volumes: {data: }
 networks: {inner: {ipam: {config: [{subnet: 10.77.0.0/16}]}}}
 "#;
@@ -88,6 +92,11 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     // has an inactive profile.
     let found = machine.run(names)?;
     assert!(!found.lines().any(|name| ["web", "idle", "orphan"].contains(&name)), "{found}");
+    // Created only: a client starts it.
+    let status = "sudo system-docker inspect -f '{{.State.Status}}' made";
+    assert_eq!(machine.run(status)?, "created");
+    machine.run("sudo system-docker start made")?;
+    machine.expect("sudo system-docker logs made | grep -qx 'started by hand'")?;
     machine.expect_console("orphan: not started: broken has failed")?;
     machine.run("sudo system-docker exec store touch /data/ready")?;
     machine.expect("wget -T 5 -qO- http://10.77.0.1:8077/greeting | grep -qx hello")?;

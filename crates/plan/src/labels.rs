@@ -54,7 +54,7 @@ pub struct Labels {
     pub before: Vec<String>,
     /// False: services that come after it wait for its end, not only for its start.
     pub detach: bool,
-    /// Made, but never started.
+    /// Its container is created, and started by a client only.
     pub create_only: bool,
     /// When it has ended, the configuration is read again.
     pub reload_config: bool,

@@ -15,8 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Without these two, no user can work on the machine. When both run, it reports that it is up.
 const ESSENTIAL: [&str; 2] = ["console", "docker"];
 
+/// Lists of mounts, and what the boot itself runs, are services of the system image that need none.
+fn has_container(service: &Service) -> bool {
+    !(service.labels.create_only && service.built_in)
+}
+
 impl Supervisor {
-    /// Starts every service that may start now and was not started yet.
+    /// Starts every service that may start now and was not started yet. Of those that are created
+    /// only, the container is there for a client to start.
     pub(super) fn start_services(&mut self) {
         if self.shutdown.is_some() || self.reload.is_running() {
             return;
@@ -32,8 +38,7 @@ impl Supervisor {
             .services
             .iter()
             .filter(|service| {
-                !service.labels.create_only
-                    && self.containers.named(service.name.as_str()).is_none()
+                has_container(service) && self.containers.named(service.name.as_str()).is_none()
             })
             .filter(|service| self.resolved.plan.is_ready(service, |name| self.progress(name)))
             .cloned()
@@ -42,6 +47,13 @@ impl Supervisor {
         for service in ready {
             let spec = launch::container(&service, &self.resolved.environment);
             let name = service.name.to_string();
+            if service.labels.create_only {
+                let id = corral_engine::id::new_id();
+                if let Err(error) = self.create(Container::of_plan(id, spec)) {
+                    log(&format!("{name}: {error}"));
+                }
+                continue;
+            }
             let mut after: Vec<String> =
                 self.resolved.plan.waits_for.get(&name).into_iter().flatten().cloned().collect();
             after.push("sysctl".to_owned());

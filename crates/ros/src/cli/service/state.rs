@@ -37,6 +37,8 @@ pub(super) struct Service {
     pub(super) container: String,
     pub(super) image: String,
     pub(super) engine: Engine,
+    /// Its container is created, and not started.
+    create_only: bool,
 }
 
 impl Service {
@@ -64,6 +66,7 @@ impl Service {
             container: service.name.to_string(),
             image: service.image.clone(),
             engine: Engine::System,
+            create_only: service.labels.create_only,
         });
         let others =
             resolved.config.rancher.services.iter().filter(|(_, value)| !is_of_system(value));
@@ -75,6 +78,7 @@ impl Service {
                 container: text("container_name").unwrap_or_else(|| name.clone()),
                 image: text("image").unwrap_or_default(),
                 engine: Engine::User,
+                create_only: false,
             }
         });
         of_system.chain(of_user).collect()
@@ -87,6 +91,7 @@ impl Service {
             container: name.to_owned(),
             image: String::new(),
             engine,
+            create_only: false,
         };
         let is_planned = |found: &Snapshot| found.spec.name == name && found.status.planned;
         if inspect_in_system(name)?.as_ref().is_some_and(is_planned) {
@@ -121,8 +126,8 @@ impl Service {
         self.state().unwrap_or_default()
     }
 
-    /// Waits until it runs, or has exited with success. A container that was stopped before is
-    /// started.
+    /// Waits until it runs, or has exited with success; or is created, if it is created only. A
+    /// container that was stopped before is started.
     pub(super) fn wait(&self, stopped: Option<&str>) -> Result<()> {
         let client = self.client()?;
         let deadline = Instant::now() + TIMEOUT;
@@ -138,6 +143,7 @@ impl Service {
     fn is_there(&self, client: &Client, stopped: Option<&str>) -> Result<Option<()>> {
         let Some(state) = self.state_so_far() else { return Ok(None) };
         match (state.status.as_str(), state.exit_code) {
+            _ if self.create_only => Ok(Some(())),
             ("running", _) => Ok(Some(())),
             _ if stopped == Some(state.id.as_str()) => {
                 Ok(client.start(&self.container).map(Some)?)
