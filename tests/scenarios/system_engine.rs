@@ -71,7 +71,8 @@ fn limits_hold(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// A device node that a container makes cannot be opened; the default seccomp profile is active.
+/// A device node that a container makes cannot be opened, and one that the machine lacks is an
+/// error; the default seccomp profile is active.
 fn devices_are_closed(machine: &Machine) -> Result<()> {
     let shown = machine.run(
         "sudo system-docker run --rm tiny /bin/busybox sh -c \
@@ -80,6 +81,9 @@ fn devices_are_closed(machine: &Machine) -> Result<()> {
           /bin/busybox unshare -U /bin/busybox true 2>&1' || true",
     )?;
     assert!(shown.contains("Operation not permitted") && shown.contains("Seccomp:\t2"), "{shown}");
+    let said = machine
+        .run("! sudo system-docker run --rm --device /dev/ttyUSB9 tiny /bin/busybox true 2>&1")?;
+    assert!(said.contains("device /dev/ttyUSB9: this machine has none"), "{said}");
     Ok(())
 }
 

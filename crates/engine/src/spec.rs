@@ -45,6 +45,8 @@ pub struct ContainerSpec {
     pub bare_system_paths: bool,
     /// Device nodes of the host that the container may use: `source[:target[:rwm]]`.
     pub devices: Vec<String>,
+    /// One of these that the machine lacks is left out. Otherwise the container does not start.
+    pub devices_may_be_missing: bool,
     /// `c 13:* rwm`.
     pub device_rules: Vec<String>,
     pub group_add: Vec<String>,

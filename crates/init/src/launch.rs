@@ -44,6 +44,8 @@ pub(crate) fn container(
         },
         bare_system_paths: has_option("systempaths:unconfined"),
         devices: service.devices.clone(),
+        // They are made for any machine: one has no clock, the other no radio switch.
+        devices_may_be_missing: service.built_in,
         device_rules: service.device_rules.clone(),
         binds: binds(service),
         tmpfs: tmpfs(service),

@@ -14,17 +14,10 @@ const OWN: [&str; 12] = [
     "zero",
 ];
 
-/// The nodes that a container gets: those it requests. A privileged one gets all of the host's,
-/// unless it has the host's /dev.
+/// The nodes that a container gets: those it requests, first. A privileged one gets all of the
+/// host's, unless it has the host's /dev.
 pub(super) fn of(spec: &ContainerSpec) -> Result<Vec<Value>> {
-    let mut found: Vec<Value> = spec
-        .devices
-        .iter()
-        .map(|text| requested(text))
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut found: Vec<Value> = present(spec).map(requested).collect::<Result<_>>()?;
     let has_hosts = spec.binds.iter().any(|bind| bind.target == host_dev::TARGET);
     if spec.privileged && !has_hosts {
         add_all(Path::new("/dev"), &mut found);
@@ -38,7 +31,7 @@ pub(super) fn rules(spec: &ContainerSpec, devices: &[Value]) -> Vec<Value> {
     if spec.privileged {
         return rules;
     }
-    for (device, text) in devices.iter().zip(&spec.devices) {
+    for (device, text) in devices.iter().zip(present(spec)) {
         let access = text.split(':').nth(2).unwrap_or("rwm");
         rules.push(json!({
             "allow": true, "type": device["type"], "major": device["major"],
@@ -63,13 +56,24 @@ fn rule(text: &str) -> Option<Value> {
     Some(rule)
 }
 
-/// A device node of the host as the container gets it. One that this machine lacks is left out.
-fn requested(text: &str) -> Result<Option<Value>> {
-    let mut parts = text.split(':');
-    let source = parts.next().unwrap_or_default();
-    let target = parts.next().unwrap_or(source);
-    let Ok(data) = stat(source) else { return Ok(None) };
-    node(&data, target).with_context(|| format!("device {source}")).map(Some)
+/// The requested devices, without those that may be missing and are.
+fn present(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
+    let all = spec.devices.iter().map(String::as_str);
+    all.filter(move |text| !spec.devices_may_be_missing || Path::new(source(text)).exists())
+}
+
+fn source(text: &str) -> &str {
+    text.split(':').next().unwrap_or_default()
+}
+
+/// A device node of the host as the container gets it.
+fn requested(text: &str) -> Result<Value> {
+    let source = source(text);
+    let target = text.split(':').nth(1).unwrap_or(source);
+    let data = stat(source).with_context(|| {
+        format!("device {source}: this machine has none (`ls -l {source}`; is its module loaded?)")
+    })?;
+    node(&data, target).with_context(|| format!("{source} is not a device"))
 }
 
 fn node(data: &Stat, target: &str) -> Result<Value> {
@@ -101,5 +105,35 @@ fn add_all(folder: &Path, found: &mut Vec<Value>) {
             // Links and sockets are no devices.
             found.extend(node(&data, &target));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(devices: &[&str], devices_may_be_missing: bool) -> ContainerSpec {
+        let devices = devices.iter().map(|text| (*text).to_owned()).collect();
+        ContainerSpec { devices, devices_may_be_missing, ..ContainerSpec::default() }
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_an_error_with_its_name() {
+        let error = of(&spec(&["/dev/null", "/dev/no-such:/dev/x:r"], false)).unwrap_err();
+        assert!(format!("{error:#}").starts_with("device /dev/no-such: "), "{error:#}");
+        let error = of(&spec(&["/"], false)).unwrap_err();
+        assert!(format!("{error:#}").starts_with("/ is not a device"), "{error:#}");
+    }
+
+    #[test]
+    fn each_rule_is_that_of_its_own_device() {
+        let spec = spec(&["/dev/no-such::r", "/dev/null:/dev/nil:w", "/dev/zero"], true);
+        let devices = of(&spec).unwrap();
+        let paths: Vec<&str> = devices.iter().filter_map(|node| node["path"].as_str()).collect();
+        assert_eq!(paths, ["/dev/nil", "/dev/zero"]);
+        let rules = rules(&spec, &devices);
+        let accesses: Vec<&str> =
+            rules.iter().skip(1).filter_map(|rule| rule["access"].as_str()).collect();
+        assert_eq!(accesses, ["w", "rwm"]);
     }
 }

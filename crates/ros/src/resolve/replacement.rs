@@ -123,6 +123,8 @@ fn in_place_of(ours: &Service, mut other: Service) -> Service {
     // Settings that could keep it from starting, or its owner from logging in.
     other.depends_on = ours.depends_on.clone();
     other.profiles = ours.profiles.clone();
+    // It sees the host's /dev.
+    other.devices.clear();
     other.labels.create_only = ours.labels.create_only;
     other.user = "0".to_owned();
     other.read_only = ours.read_only;
@@ -185,6 +187,7 @@ mod tests {
         let ours = service("console: {image: a, command: [ros, console-init], privileged: true}");
         let other = service(
             "services: {console: {image: b, profiles: [never], read_only: true, user: '1000', \
+             devices: [/dev/nothing], \
              security_opt: ['no-new-privileges:true'], \
              depends_on: {db: {condition: service_healthy}}, \
              labels: {io.rancher.os.createonly: 'true'}}}",
@@ -192,7 +195,7 @@ mod tests {
         assert!(other.labels.create_only && other.read_only && !other.profiles.is_empty());
         let merged = in_place_of(&ours, other);
         assert_eq!(merged.user, "0");
-        assert!(!merged.labels.create_only && !merged.read_only);
+        assert!(!merged.labels.create_only && !merged.read_only && merged.devices.is_empty());
         assert!(
             merged.profiles.is_empty()
                 && merged.depends_on.is_empty()
