@@ -77,6 +77,7 @@ fn links_are_made_and_what_is_static_stays_static() -> Result<()> {
         resolv,
         "search mydomain.com example.com\nnameserver 208.67.222.123\nnameserver 208.67.220.123"
     );
+    time_servers_of_dhcp_are_used(&mut machine)?;
     a_change_removes_what_is_not_listed_any_more(&mut machine)?;
     for nic in recorded {
         let has_dhcp = machine.packets(nic)?.windows(4).any(|bytes| bytes == DHCP_COOKIE);
@@ -189,6 +190,23 @@ fn addresses_are_those_of_the_configuration(machine: &Machine) -> Result<()> {
     // The configuration has no entry for it.
     assert_eq!(machine.run("cat /sys/class/net/eth5/operstate")?, "down");
     Ok(())
+}
+
+/// The hook of dhcpcd is called as for a lease, which here has no time server.
+fn time_servers_of_dhcp_are_used(machine: &mut Machine) -> Result<()> {
+    let hook = |servers: &str| {
+        format!(
+            "sudo system-docker exec -e reason=RENEW -e interface=eth0 \
+             -e new_ntp_servers='{servers}' \
+             network sh /usr/lib/dhcpcd/dhcpcd-hooks/60-corral"
+        )
+    };
+    let sources = "sudo system-docker exec ntp chronyc -n sources";
+    machine.run(&hook("10.0.2.8 10.0.2.9"))?;
+    machine.expect(&format!("{sources} | grep 10.0.2.8 && {sources} | grep 10.0.2.9"))?;
+    machine.run(&hook("10.0.2.9"))?;
+    machine.expect(&format!("! {sources} | grep 10.0.2.8"))?;
+    machine.run(&format!("{sources} | grep 10.0.2.9")).map(drop)
 }
 
 fn a_change_removes_what_is_not_listed_any_more(machine: &mut Machine) -> Result<()> {

@@ -101,6 +101,19 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
         .map(drop)
 }
 
+fn images_of_docker_are_engines_too(machine: &mut Machine) -> Result<()> {
+    // Docker's own images have it elsewhere. An option of an old file does not end dockerd.
+    request(
+        machine,
+        "rancher: {docker: {engine: /opt/other/dind.yml, extra_args: [--storage-driver, overlay]}}",
+    )?;
+    machine.expect("grep own-layout /run/which-engine")?;
+    machine.expect("[ \"$(docker info --format '{{.Driver}}')\" = overlay2 ]")?;
+    request(machine, "rancher: {docker: {engine: /opt/other/engine.yml, extra_args: []}}")?;
+    machine.expect("grep other /run/which-engine")?;
+    machine.expect_docker()
+}
+
 /// One that is in no repository, and one whose image lacks a program.
 fn bad_ones_are_refused(machine: &mut Machine) -> Result<()> {
     request(machine, "rancher: {console: missing}")?;

@@ -11,6 +11,7 @@ pub(crate) mod execute;
 pub(crate) mod image_check;
 pub(crate) mod modprobe;
 pub(crate) mod netconf;
+pub(crate) mod ntp;
 mod owners_commands;
 pub(crate) mod preload;
 pub(crate) mod recovery;
@@ -36,7 +37,7 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 26] = [
+const PROGRAMS: [(&str, Program); 28] = [
     ("autologin", autologin::run),
     ("bootcmd", |_| bootcmd::run()),
     ("bootstrap", |_| bootstrap::run()),
@@ -53,6 +54,8 @@ const PROGRAMS: [(&str, Program); 26] = [
     ("modprobe", modprobe::run),
     ("netconf", |_| netconf::run()),
     ("netconf-after", |_| netconf::run_after()),
+    ("ntp", |_| ntp::run()),
+    ("ntp-sources", |_| ntp::follow()),
     ("os-trial", |_| upgrade::trial::run()),
     ("preload-images", preload_images),
     ("recovery", |_| recovery::run()),
