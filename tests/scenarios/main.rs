@@ -9,6 +9,7 @@ mod command_line;
 mod commands;
 mod config;
 mod confirm;
+mod daily_work;
 mod disk_faults;
 mod encryption;
 mod faults;

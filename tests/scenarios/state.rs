@@ -51,7 +51,7 @@ fn of_two_disks_with_one_label_none_is_taken() -> Result<()> {
     let options = Options { append: STATE.to_owned(), disks: disks.to_vec(), ..Options::default() };
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
-    let why = machine.run("sudo ros why")?;
+    let why = machine.run("sudo ros why; true")?;
     assert!(
         why.contains("ambiguous") && why.contains("/dev/vdb") && why.contains("/dev/vdc"),
         "{why}"
@@ -95,7 +95,7 @@ fn a_broken_disk_does_not_lock_the_owner_out() -> Result<()> {
     }
     let mut machine = boot_disk(&folder, &disk)?;
     machine.expect_login()?;
-    let why = machine.run("sudo ros why")?;
+    let why = machine.run("sudo ros why; true")?;
     assert!(why.starts_with("state: ") && why.contains("runs from memory"), "{why}");
     machine.expect_docker()?;
     machine.check_alarms()
@@ -109,7 +109,7 @@ fn a_full_disk_boots_and_says_so() -> Result<()> {
     machine.expect_docker()?;
     fill_disk(&machine)?;
     machine.restart()?;
-    let why = machine.run("sudo ros why")?;
+    let why = machine.run("sudo ros why; true")?;
     assert!(why.contains("the disk is full"), "{why}");
     machine.run("sudo rm /opt/fill /opt/rest")?;
     machine.check_alarms()

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fsync, open, syncfs};
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,8 +81,31 @@ pub fn read_complete(path: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The last bytes of a regular file, from the beginning of a line.
+pub fn read_tail(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let reading = || format!("reading {}", path.display());
+    let mut file = open_regular(path)?;
+    let length = file.metadata().with_context(reading)?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(most))).with_context(reading)?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes).with_context(reading)?;
+    let cut = (length > most).then(|| bytes.iter().position(|byte| *byte == b'\n')).flatten();
+    if let Some(end) = cut {
+        bytes.drain(..=end);
+    }
+    Ok(bytes)
+}
+
 /// The first bytes of a regular file.
 pub fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = open_regular(path)?;
+    let read = file.take(most).read_to_end(&mut bytes);
+    read.with_context(|| format!("reading {}", path.display()))?;
+    Ok(bytes)
+}
+
+fn open_regular(path: &Path) -> Result<File> {
     let reading = || format!("reading {}", path.display());
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut options = OpenOptions::new();
@@ -91,9 +114,7 @@ pub fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
     if !file.metadata().with_context(reading)?.is_file() {
         bail!("{} is not a regular file", path.display());
     }
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes).with_context(reading)?;
-    Ok(bytes)
+    Ok(file)
 }
 
 /// A name beside the file that no other writer has now: process id, a number within the process,
@@ -202,6 +223,10 @@ mod tests {
         assert_eq!(read_complete(&file, 5).unwrap(), b"12345");
         assert!(read_complete(&file, 4).is_err());
         assert_eq!(read_at_most(&file, 4).unwrap(), b"1234");
+        let lines = folder.join("lines");
+        fs::write(&lines, "one\ntwo\nthree\n").unwrap();
+        assert_eq!(read_tail(&lines, 8).unwrap(), b"three\n");
+        assert_eq!(read_tail(&lines, 100).unwrap(), b"one\ntwo\nthree\n");
         for path in [pipe.as_path(), Path::new("/dev/zero"), folder.as_path()] {
             assert!(read_complete(path, 100).is_err(), "{}", path.display());
         }

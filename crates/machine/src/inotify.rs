@@ -5,6 +5,7 @@ use crate::deadline;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::inotify;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
@@ -32,11 +33,51 @@ pub fn wait_for(
     Ok(true)
 }
 
+/// A folder that is watched: for files that are written, created or moved.
+#[derive(Debug)]
+pub struct Watch(OwnedFd);
+
+impl Watch {
+    /// Begins to watch.
+    pub fn new(folder: &Path) -> Result<Watch> {
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+        let flags = inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::MOVED_TO;
+        inotify::add_watch(&watch, folder, flags)
+            .with_context(|| format!("watching {}", folder.display()))?;
+        Ok(Watch(watch))
+    }
+
+    /// Waits for a change since the last call, or since the watch began.
+    pub fn wait(&self) -> Result<()> {
+        let mut buffer = [0_u8; 4096];
+        rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut buffer))
+            .map(drop)
+            .context("watching a folder")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
     use std::time::Duration;
+
+    #[test]
+    fn a_watch_reports_what_was_written_since_it_began() {
+        let folder = std::env::temp_dir().join(format!("corral-watch-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let watch = Watch::new(&folder).unwrap();
+        fs::write(folder.join("file"), "1").unwrap();
+        watch.wait().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| watch.wait().unwrap());
+            fs::write(folder.join("file"), "2").unwrap();
+            waiting.join().unwrap();
+        });
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn a_file_is_waited_for_until_it_is_there_or_the_time_is_over() {

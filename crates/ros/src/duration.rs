@@ -23,9 +23,43 @@ fn show(seconds: u64) -> String {
     }
 }
 
+/// A length of time without limits.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| format!("{text:?} is not a time such as 90s, 10m or 1h30m"))
+}
+
+/// How long something lasts, in its two largest units: `3 d 4 h`, `1 h 1 min`, `50 s`.
+pub(crate) fn spoken(seconds: u64) -> String {
+    let units = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min")];
+    let mut parts = units.into_iter().chain([(seconds % 60, "s")]);
+    let largest = parts.by_ref().find(|(count, _)| *count > 0);
+    let parts: Vec<String> = largest
+        .into_iter()
+        .chain(parts.next())
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
+    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_of_time_is_spoken_in_two_units() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (50, "50 s"),
+            (120, "2 min"),
+            (125, "2 min 5 s"),
+            (3700, "1 h 1 min"),
+            (86_400, "1 d"),
+            (273_600, "3 d 4 h"),
+        ] {
+            assert_eq!(spoken(seconds), text);
+        }
+    }
 
     #[test]
     fn a_flag_takes_units_and_plain_seconds_within_its_range() {

@@ -3,13 +3,18 @@
 //! This file only dispatches. PID 1 is the crate `init`, the engine daemon the crate `daemon`.
 
 mod applets;
+mod boots;
+mod bundle;
 mod cli;
 mod docker;
 mod duration;
 mod grow;
 mod install;
 mod kexec;
+mod logs;
 mod luks;
+mod net;
+mod output;
 mod power;
 mod progress;
 mod prompt;
@@ -17,6 +22,7 @@ mod registries;
 mod release;
 mod resolve;
 mod size;
+mod status;
 mod terminals;
 mod upgrade;
 mod why;

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 /// Asks on the terminal. Without a terminal it is an error that names `--force`.
 pub(crate) fn confirm(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("{question}? There is no terminal to answer on; -f (--force) answers yes");
+        bail!("{question}? There is no terminal to answer on; -f (-y) answers yes");
     }
     print!("{question} [y/N]: ");
     std::io::stdout().flush()?;

@@ -1,8 +1,9 @@
 //! `ros why`: a plain answer to "why is it not up?". It collects all problems that the parts of the
-//! system report.
+//! system report. `ros status` shows the same findings.
 
 use crate::applets::console::commands;
 use crate::applets::user_docker::CONSOLE_DONE;
+use crate::output::Output;
 use crate::resolve;
 use crate::resolve::effective::load_config;
 use crate::size::megabytes;
@@ -15,93 +16,127 @@ use corral_engine::spec::{HealthState, Snapshot, State};
 use corral_init::boot::state;
 use corral_machine::boot_partition::Stage;
 use corral_machine::boot_partition::booted;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Prints what is wrong with the machine, or with one service.
-pub(crate) fn run(service: Option<&str>) -> Result<()> {
-    let mut lines = services(service)?;
-    if service.is_none_or(|service| service == "docker") {
-        lines.splice(0..0, docker_waits());
-    }
-    if service.is_none() {
-        lines.splice(0..0, machine()?);
-    }
-    if lines.is_empty() {
-        println!("{}: nothing is wrong", service.unwrap_or("this machine"));
-    }
-    lines.iter().for_each(|line| println!("{line}"));
-    Ok(())
+/// Something that an owner should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    /// A service, or a part of the machine: `state`, `configuration`, `upgrade`, `system engine`.
+    pub(crate) subject: String,
+    pub(crate) message: String,
+    /// A note needs no repair: a machine without a disk runs from memory, as it was started.
+    pub(crate) is_problem: bool,
 }
 
-fn machine() -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    if let Ok(problem) = fs::read_to_string(state::PROBLEM_FILE) {
-        lines.push(format!(
-            "state: {}; the machine runs from memory, nothing is kept. The disk is unchanged: \
-             `sudo e2fsck DEVICE` repairs a file system, `ros config get rancher.state.dev` shows \
-             which disk is meant",
-            problem.trim()
-        ));
-    } else if load_config()?.rancher.state.dev.is_empty() && booted::partition().is_none() {
-        lines.push(
-            "state: no disk is named (rancher.state.dev); the machine runs from memory, nothing is \
-             kept"
-                .to_owned(),
-        );
+impl Finding {
+    pub(crate) fn problem(subject: &str, message: String) -> Finding {
+        Finding { subject: subject.to_owned(), message, is_problem: true }
     }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {}", self.subject, self.message)
+    }
+}
+
+/// Prints what is wrong with the machine, or with one service. False if something is.
+pub(crate) fn run(service: Option<&str>, output: Output) -> Result<bool> {
+    let mut findings = services(service, &snapshots()?)?;
+    if service.is_none() {
+        findings.splice(0..0, machine()?);
+    }
+    output.print(&findings, |findings| {
+        if findings.is_empty() {
+            println!("{}: nothing is wrong", service.unwrap_or("this machine"));
+        }
+        findings.iter().for_each(|finding| println!("{finding}"));
+    })?;
+    Ok(!findings.iter().any(|finding| finding.is_problem))
+}
+
+/// Every container of the system engine.
+pub(crate) fn snapshots() -> Result<Vec<Snapshot>> {
+    Ok(Client::connect(|_, _| {}).context("asking PID 1")?.list()?)
+}
+
+/// What is wrong with the machine apart from its services.
+pub(crate) fn machine() -> Result<Vec<Finding>> {
+    let mut findings: Vec<Finding> = state_disk()?.into_iter().collect();
     let left_out = fs::read_to_string(state::LEFT_OUT).unwrap_or_default();
-    lines.extend(left_out.lines().map(|line| {
-        format!(
-            "state: {line}; this folder is in memory and is not kept, the rest is on the disk. \
+    findings.extend(left_out.lines().map(|line| {
+        Finding::problem(
+            "state",
+            format!(
+                "{line}; this folder is in memory and is not kept, the rest is on the disk. \
              `e2fsck DEVICE` in the recovery console (rancher.recovery=true) repairs it"
+            ),
         )
     }));
     let damaged = fs::read_to_string(paths::DAMAGED).unwrap_or_default();
-    lines.extend(damaged.lines().map(|line| {
-        format!(
-            "system engine: {line} cannot be used and was left unchanged; remove it if you do not \
-             need it"
-        )
+    findings.extend(damaged.lines().map(|line| {
+        let message = format!(
+            "{line} cannot be used and was left unchanged; remove it if you do not need it"
+        );
+        Finding::problem("system engine", message)
     }));
     if let Some(trial) = booted::partition().and_then(|partition| partition.trial())
         && trial.stage == Stage::Failed
     {
-        lines.push(format!("upgrade: version {} failed: {}", trial.version, trial.reason));
+        let message = format!("version {} failed: {}", trial.version, trial.reason);
+        findings.push(Finding::problem("upgrade", message));
     }
-    if let Some(line) = nearly_full() {
-        lines.push(line);
-    }
+    findings.extend(nearly_full());
     let problems = resolve::problems();
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
-    lines.extend(errors.map(|problem| format!("configuration: {problem}")));
-    Ok(lines)
+    findings.extend(errors.map(|problem| Finding::problem("configuration", problem.to_string())));
+    Ok(findings)
+}
+
+fn state_disk() -> Result<Option<Finding>> {
+    if let Ok(problem) = fs::read_to_string(state::PROBLEM_FILE) {
+        let message = format!(
+            "{}; the machine runs from memory, nothing is kept. The disk is unchanged: \
+             `sudo e2fsck DEVICE` repairs a file system, `ros config get rancher.state.dev` shows \
+             which disk is meant",
+            problem.trim()
+        );
+        return Ok(Some(Finding::problem("state", message)));
+    }
+    if !load_config()?.rancher.state.dev.is_empty() || booted::partition().is_some() {
+        return Ok(None);
+    }
+    let message =
+        "no disk is named (rancher.state.dev); the machine runs from memory, nothing is kept";
+    let (subject, message) = ("state".to_owned(), message.to_owned());
+    Ok(Some(Finding { subject, message, is_problem: false }))
 }
 
 /// A full disk is the cause of many services that do not start.
-fn nearly_full() -> Option<String> {
+fn nearly_full() -> Option<Finding> {
     let data = rustix::fs::statvfs(state::STATE_VIEW).ok().filter(|_| state::is_on_disk())?;
     let free = data.f_bavail * data.f_frsize;
-    (free < data.f_blocks * data.f_frsize / 50).then(|| {
-        format!(
-            "state: the disk is full: {} are free; `docker system prune`, `ros gc`",
-            megabytes(free)
-        )
-    })
+    let message =
+        format!("the disk is full: {} are free; `docker system prune`, `ros gc`", megabytes(free));
+    (free < data.f_blocks * data.f_frsize / 50).then(|| Finding::problem("state", message))
 }
 
 /// Docker starts when the owner's commands are done.
-fn docker_waits() -> Option<String> {
+fn docker_waits() -> Option<Finding> {
     let command =
         fs::read_to_string(commands::RUNNING).ok().filter(|_| !Path::new(CONSOLE_DONE).exists())?;
-    Some(format!(
-        "docker: not started yet: it waits for the owner's commands; this one still runs: {}",
+    let message = format!(
+        "not started yet: it waits for the owner's commands; this one still runs: {}",
         command.trim()
-    ))
+    );
+    Some(Finding::problem("docker", message))
 }
 
-fn services(wanted: Option<&str>) -> Result<Vec<String>> {
+/// What is wrong with all services, or with one.
+pub(crate) fn services(wanted: Option<&str>, snapshots: &[Snapshot]) -> Result<Vec<Finding>> {
     let waiting: BTreeMap<String, Vec<String>> = match call(Request::Waiting)? {
         Reply::Value(value) => {
             serde_json::from_value(value).context("reading what PID 1 waits for")?
@@ -109,21 +144,23 @@ fn services(wanted: Option<&str>) -> Result<Vec<String>> {
         other => return Err(unexpected(&other).into()),
     };
     let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
-    let mut lines: Vec<String> = Client::connect(|_, _| {})?
-        .list()?
+    let mut findings: Vec<Finding> =
+        docker_waits().into_iter().filter(|finding| is_wanted(&finding.subject)).collect();
+    let planned = snapshots
         .iter()
-        .filter(|snapshot| snapshot.status.planned && is_wanted(&snapshot.spec.name))
-        .filter_map(explain)
-        .collect();
+        .filter(|snapshot| snapshot.status.planned && is_wanted(&snapshot.spec.name));
+    findings.extend(planned.filter_map(|snapshot| {
+        explain(snapshot).map(|message| Finding::problem(&snapshot.spec.name, message))
+    }));
     for (name, reasons) in waiting.into_iter().filter(|(name, _)| is_wanted(name)) {
         let reasons = if reasons.is_empty() {
             "it is about to be started".to_owned()
         } else {
             reasons.join(", ")
         };
-        lines.push(format!("{name}: not started yet: {reasons}"));
+        findings.push(Finding::problem(&name, format!("not started yet: {reasons}")));
     }
-    Ok(lines)
+    Ok(findings)
 }
 
 /// What is wrong with a container of the plan.
@@ -132,27 +169,63 @@ fn explain(snapshot: &Snapshot) -> Option<String> {
     let logs = format!("see: system-docker logs {name}");
     if status.state == State::Starting && snapshot.spec.requirements.is_some() {
         return Some(match &status.error {
-            None => format!("{name}: not started yet: pulling its image {}", snapshot.spec.image),
-            Some(error) => format!("{name}: not started yet: {error}; it will be retried"),
+            None => format!("not started yet: pulling its image {}", snapshot.spec.image),
+            Some(error) => format!("not started yet: {error}; it will be retried"),
         });
     }
     if let Some(error) = &status.error {
-        return Some(format!("{name}: could not be started: {error}"));
+        return Some(format!("could not be started: {error}"));
     }
     if status.oom_killed {
-        return Some(format!("{name}: killed, out of memory; {logs}"));
+        return Some(format!("killed, out of memory; {logs}"));
     }
     match status.state {
         State::Restarting => Some(format!(
-            "{name}: keeps exiting (exit status {}, {} restarts); {logs}",
+            "keeps exiting (exit status {}, {} restarts); {logs}",
             status.exit_code, status.restarts
         )),
         State::Exited if status.exit_code != 0 => {
-            Some(format!("{name}: ended with exit status {}; {logs}", status.exit_code))
+            Some(format!("ended with exit status {}; {logs}", status.exit_code))
         }
         _ if status.health == Some(HealthState::Unhealthy) => {
-            Some(format!("{name}: its health check fails; {logs}"))
+            Some(format!("its health check fails; {logs}"))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_engine::spec::{ContainerSpec, Status};
+
+    #[test]
+    fn what_does_not_work_is_named_with_the_next_step() {
+        let status = |state: State| Status { state, planned: true, ..Status::default() };
+        let all = [
+            (status(State::Running), None),
+            (status(State::Exited), None),
+            (
+                Status { exit_code: 3, ..status(State::Exited) },
+                Some("ended with exit status 3; see: system-docker logs web"),
+            ),
+            (
+                Status { exit_code: 1, restarts: 4, ..status(State::Restarting) },
+                Some("keeps exiting (exit status 1, 4 restarts); see: system-docker logs web"),
+            ),
+            (
+                Status { health: Some(HealthState::Unhealthy), ..status(State::Running) },
+                Some("its health check fails; see: system-docker logs web"),
+            ),
+            (
+                Status { error: Some("no such file".to_owned()), ..status(State::Created) },
+                Some("could not be started: no such file"),
+            ),
+        ];
+        for (status, expected) in all {
+            let spec = ContainerSpec { name: "web".to_owned(), ..ContainerSpec::default() };
+            let snapshot = Snapshot { id: String::new(), spec, status };
+            assert_eq!(explain(&snapshot).as_deref(), expected, "{:?}", snapshot.status);
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod commands;
-mod host_keys;
+pub(crate) mod host_keys;
 mod keys;
 pub(crate) mod mounts;
 mod proxies;
@@ -12,6 +12,7 @@ mod sshd;
 
 use super::owners_commands;
 use super::user_docker::CONSOLE_DONE;
+use crate::boots;
 use crate::release::boot_set::BootSet;
 use crate::resolve::effective::load_config;
 use crate::resolve::replacement::REBUILDS;
@@ -50,6 +51,7 @@ pub(crate) fn run() -> Result<()> {
         let _ = fs::remove_file(note);
     }
     report("persistent console", rebuild_if_asked(&config));
+    report("record of boots", boots::record());
     report("programs", link_programs());
     report("/etc/issue", link_issue());
     let_in(&config);

@@ -1,5 +1,6 @@
 //! `ros boot`: what the boot waited for.
 
+use crate::output::Output;
 use anyhow::{Context, Result};
 use clap::Args;
 use corral_engine::client::{call, unexpected};
@@ -16,6 +17,8 @@ pub(crate) struct Options {
     /// The service whose critical path is shown
     #[arg(long, default_value = "docker", value_name = "SERVICE")]
     to: String,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Prints the critical path, or writes the trace.
@@ -29,14 +32,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(file) = &options.trace {
         return write_atomic(file, trace::to_perfetto(&spans).to_string().as_bytes(), 0o644);
     }
-    println!("critical path to {} (seconds since the kernel started):", options.to);
+    options.output.print(&spans, |spans| print(spans, &options.to))
+}
+
+fn print(spans: &[Span], service: &str) {
+    println!("critical path to {service} (seconds since the kernel started):");
     println!("{:>9} {:>9} {:>9}  {:<8} what", "start", "end", "took", "kind");
-    for span in trace::critical_path(&spans, &options.to) {
+    for span in trace::critical_path(spans, service) {
         print_span(span);
     }
     println!("\nall steps:");
     spans.iter().for_each(print_span);
-    Ok(())
 }
 
 fn print_span(span: &Span) {

@@ -3,9 +3,11 @@
 
 mod boot_menu;
 mod show;
+mod state;
 mod window;
 
-use crate::cli::report::report;
+use crate::cli::report::{report, verdict};
+use crate::output::Output;
 use crate::resolve::store;
 use clap::Subcommand;
 use std::path::PathBuf;
@@ -18,6 +20,8 @@ pub(crate) enum Command {
     Get {
         /// Dotted key
         key: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Change a value; it lasts, and takes effect at the next start of what reads it
     Set {
@@ -62,19 +66,25 @@ pub(crate) enum Command {
         /// File to check; the complete configuration of this machine if none is given
         #[arg(short, long)]
         input: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Show where a value comes from and what it overrode: ros config explain rancher.network
     Explain {
         /// Dotted key; of a mapping, every key below it is explained
         key: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Show the differences of active and stored configuration, or what merging a file would change
     Diff {
         /// File that would be merged
         file: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Show where the configuration comes from, what was set aside, and what waits to be confirmed
-    Status,
+    Status(Output),
     /// Print a JSON Schema, for editors
     Schema,
     /// Edit the kernel parameters of the installed boot menu
@@ -84,14 +94,16 @@ pub(crate) enum Command {
         /// File to read
         #[arg(short, long)]
         input: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
 /// Runs the command.
 pub(crate) fn run(command: Command) -> ExitCode {
     match command {
-        Command::Validate { input } => show::validate(input.as_deref()),
-        Command::Get { key } => report(show::get(&key)),
+        Command::Validate { input, output } => verdict(show::validate(input.as_deref(), output)),
+        Command::Get { key, output } => report(show::get(&key, output)),
         Command::Set { key, value, window } => report(store::set(&key, &value, window.seconds())),
         Command::Merge { input, window } => {
             report(store::merge_file(input.as_deref(), window.seconds()))
@@ -101,11 +113,11 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Export { output, private, full } => {
             report(show::export(output.as_deref(), private, full))
         }
-        Command::Explain { key } => report(show::explain(&key)),
-        Command::Diff { file } => report(show::diff(file.as_deref())),
-        Command::Status => report(show::status()),
+        Command::Explain { key, output } => report(show::explain(&key, output)),
+        Command::Diff { file, output } => report(show::diff(file.as_deref(), output)),
+        Command::Status(output) => report(state::show(output)),
         Command::Schema => report(show::schema()),
         Command::Syslinux => report(boot_menu::edit()),
-        Command::Images { input } => report(show::images(input.as_deref())),
+        Command::Images { input, output } => report(show::images(input.as_deref(), output)),
     }
 }

@@ -1,9 +1,11 @@
 //! The `ros` command (also `rancherctl`): one file for each command; each match arm is one call.
 
 mod boot;
+mod completion;
 mod config;
 mod engine;
 mod environment;
+mod keys;
 pub(crate) mod persist;
 pub(crate) mod power;
 pub(crate) mod report;
@@ -11,13 +13,15 @@ mod repository;
 mod service;
 mod switch;
 mod tls;
+mod top;
 
+use crate::output::Output;
 use crate::resolve::switchable::CONSOLE;
-use crate::{applets, install, upgrade, why};
-use clap::{Parser, Subcommand};
+use crate::{applets, bundle, install, logs, net, status, upgrade, why};
+use clap::{CommandFactory, Parser, Subcommand};
 use corral_engine::sys::signals;
 use corral_machine::os_release::running_version;
-use report::report;
+use report::{report, verdict};
 use std::process::ExitCode;
 
 /// Control and configure Corral.
@@ -31,7 +35,9 @@ use std::process::ExitCode;
   ros config set hostname web-1      persists across reboots
   ros config apply --confirm 2m f    try a change; rolled back unless confirmed
   ros config validate -i my.yml      what is wrong with a file, and where
+  ros status                         the machine on one screen
   ros why                            what is wrong, in plain words
+  ros logs -f web                    what a service or a container writes
   ros boot                           what the boot waited for
   ros os version                     which version runs
   ros engine fsck                    whether the system's images are intact
@@ -64,11 +70,51 @@ enum Command {
         #[command(subcommand)]
         command: config::Command,
     },
-    /// Explain what is wrong with the machine, or with a service
+    /// Show the machine on one screen; exit status 1 if something is wrong
+    Status(Output),
+    /// Explain what is wrong with the machine, or with a service; exit status 1 if something is
     Why {
         /// Name of a service
         service: Option<String>,
+        #[command(flatten)]
+        output: Output,
     },
+    /// Show what is logged: services, containers, the kernel, files below /var/log
+    #[command(after_help = "Examples:
+  ros logs                           the last 100 lines of all
+  ros logs -f web kernel             a container and the kernel, as they write
+  ros logs --since 10m               all of the last ten minutes
+  ros logs --boot -1 -n 50           the end of the boot before this one
+  ros logs /var/log/messages")]
+    Logs(logs::Options),
+    /// Show interfaces, addresses and who gave them, routes, DNS servers
+    #[command(args_conflicts_with_subcommands = true)]
+    Net {
+        #[command(subcommand)]
+        command: Option<Net>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show what the services of the system use: processor, memory, restarts
+    Top(top::Options),
+    /// Manage the ssh keys that may log in
+    #[command(after_help = "Examples:
+  ros keys list
+  ros keys add gh:octocat            the keys of a user on GitHub
+  ros keys add ~/.ssh/id_ed25519.pub
+  ros keys remove me@laptop")]
+    Keys {
+        #[command(subcommand)]
+        command: keys::Command,
+    },
+    /// Set the password of rancher
+    #[command(after_help = "Examples:
+  ros password                       asks, without showing what is typed
+  ros password --stdin < file        its first line
+  ros password --hash '$6$…'         as openssl passwd -6 prints it")]
+    Password(keys::Password),
+    /// Pack what is needed to find a problem into an archive, without secrets
+    SupportBundle(bundle::Options),
     /// Show what the boot did and what it waited for
     Boot(boot::Options),
     /// Install the system onto a disk
@@ -142,7 +188,7 @@ enum Command {
     /// Remove images of the system engine that are not in use
     Gc(engine::Clean),
     /// Show what survives a restart
-    Persist,
+    Persist(Output),
     /// Delete what is on the state disk, at the next start of the machine
     #[command(after_help = "Examples:
   ros reset --keep config,keys     as new, with the same configuration
@@ -154,6 +200,18 @@ enum Command {
     Poweroff(crate::power::Options),
     /// Halt the machine
     Halt(crate::power::Options),
+    /// Print what completes these commands in a shell
+    Completion { shell: completion::Kind },
+    /// Write a manual page of each command
+    #[cfg(feature = "manual")]
+    #[command(hide = true)]
+    Manual { folder: std::path::PathBuf },
+}
+
+#[derive(Debug, Subcommand)]
+enum Net {
+    /// The same
+    Status(Output),
 }
 
 #[derive(Debug, Subcommand)]
@@ -161,7 +219,7 @@ enum Os {
     /// Print the version that runs, and the result of an upgrade
     Version,
     /// List versions
-    List,
+    List(Output),
     /// Upgrade to another version; it becomes the default once it has passed its trial
     Upgrade(upgrade::Options),
     /// Make the previous version the default again
@@ -213,7 +271,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 
 /// These fetch lists, releases, documents and keys themselves. Images are fetched by the engines.
 fn uses_network(command: &Command) -> bool {
-    matches!(command, Command::Install(_) | Command::Os { command: Os::List | Os::Upgrade(_) })
+    matches!(command, Command::Install(_) | Command::Os { command: Os::List(_) | Os::Upgrade(_) })
 }
 
 fn run_program(name: &str, program: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
@@ -228,17 +286,27 @@ fn is_root() -> bool {
 }
 
 fn needs_root() -> ExitCode {
-    eprintln!("ros: Need to be root");
+    eprintln!("ros: Need to be root; try sudo");
     ExitCode::FAILURE
 }
 
-/// Checking a file needs no privileges.
+/// What shows no secret, and what reads only files and sockets that are open to its user. PID 1's
+/// control socket, the system engine's socket and files with secrets are root's.
 fn works_for_everyone(command: &Command) -> bool {
+    #[cfg(feature = "manual")]
+    if matches!(command, Command::Manual { .. }) {
+        return true;
+    }
     matches!(
         command,
-        Command::Os { command: Os::Version }
+        Command::Os { command: Os::Version | Os::List(_) }
+            | Command::Status(_)
+            | Command::Logs(_)
+            | Command::Net { .. }
+            | Command::Persist(_)
+            | Command::Completion { .. }
             | Command::Config {
-                command: config::Command::Validate { input: Some(_) } | config::Command::Schema
+                command: config::Command::Validate { input: Some(_), .. } | config::Command::Schema
             }
     )
 }
@@ -249,7 +317,7 @@ fn os(command: &Os) -> anyhow::Result<()> {
             upgrade::list::version();
             Ok(())
         }
-        Os::List => upgrade::list::list(),
+        Os::List(output) => upgrade::list::list(*output),
         Os::Upgrade(options) => upgrade::run(options),
         Os::Rollback { version } => upgrade::rollback(version.as_deref()),
         Os::Reexec => engine::reexec(),
@@ -263,7 +331,15 @@ fn os(command: &Os) -> anyhow::Result<()> {
 fn dispatch(command: Command) -> ExitCode {
     match command {
         Command::Config { command } => config::run(command),
-        Command::Why { service } => report(why::run(service.as_deref())),
+        Command::Status(output) => verdict(status::run(output)),
+        Command::Why { service, output } => verdict(why::run(service.as_deref(), output)),
+        Command::Logs(options) => report(logs::run(&options)),
+        Command::Net { command: Some(Net::Status(output)), .. }
+        | Command::Net { command: None, output } => report(net::show(output)),
+        Command::Top(options) => report(top::run(&options)),
+        Command::Keys { command } => report(keys::run(&command)),
+        Command::Password(options) => report(keys::set_password(&options)),
+        Command::SupportBundle(options) => report(bundle::run(&options)),
         Command::Boot(options) => report(boot::run(&options)),
         Command::Install(options) => report(install::run(&options)),
         Command::Os { command } => report(os(&command)),
@@ -274,10 +350,18 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Engine { command } => report(engine::run(&command)),
         Command::Service { command } => report(service::run(&command)),
         Command::Gc(options) => report(engine::clean(&options)),
-        Command::Persist => report(persist::show()),
+        Command::Persist(output) => report(persist::show(output)),
         Command::Reset(options) => report(persist::reset(&options)),
         Command::Reboot(options) => report(crate::power::request("reboot", &options)),
         Command::Poweroff(options) => report(crate::power::request("poweroff", &options)),
         Command::Halt(options) => report(crate::power::request("halt", &options)),
+        Command::Completion { shell } => {
+            completion::print(shell, Cli::command());
+            ExitCode::SUCCESS
+        }
+        #[cfg(feature = "manual")]
+        Command::Manual { folder } => {
+            report(clap_mangen::generate_to(Cli::command(), folder).map_err(Into::into))
+        }
     }
 }

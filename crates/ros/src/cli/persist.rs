@@ -1,6 +1,7 @@
 //! `ros persist`: what survives a restart. `ros reset`: deletes the state, but for what is to be
 //! kept.
 
+use crate::output::Output;
 use crate::power;
 use crate::prompt::confirm;
 use crate::resolve::effective::load_config;
@@ -10,6 +11,7 @@ use corral_config::yaml;
 use corral_init::boot::reset::{KEPT_KEYS, RESET};
 use corral_init::boot::state::{self, PERSISTENT_PATHS, PROBLEM_FILE};
 use corral_machine::files::write_atomic;
+use serde::Serialize;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -31,41 +33,55 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
     keep: Vec<Keep>,
     /// Do not ask for confirmation
-    #[arg(short, long)]
+    #[arg(short, long, visible_alias = "yes", visible_short_alias = 'y')]
     force: bool,
     /// Do not restart: the reset is done at the next start
     #[arg(long)]
     no_reboot: bool,
 }
 
+/// What becomes of a path at a restart.
+#[derive(Debug, Serialize)]
+struct Row {
+    /// `kept`, `in memory`, `rebuilt`, or `–` for what this machine does not decide.
+    fate: &'static str,
+    path: &'static str,
+    about: &'static str,
+}
+
 /// `ros persist`.
-pub(crate) fn show() -> Result<()> {
+pub(crate) fn show(output: Output) -> Result<()> {
     let on_disk = state::is_on_disk();
-    if let Ok(problem) = fs::read_to_string(PROBLEM_FILE) {
-        println!("the state disk does not work: {}", problem.trim());
-    }
+    let problem = fs::read_to_string(PROBLEM_FILE).ok();
+    output.print(&rows(on_disk), |rows| {
+        if let Some(problem) = problem {
+            println!("the state disk does not work: {}", problem.trim());
+        }
+        for Row { fate, path, about } in rows {
+            println!("{}", format!("{fate:<10} {path:<24} {about}").trim_end());
+        }
+        if !on_disk {
+            println!("\nThis machine runs from memory: nothing survives a restart.");
+        }
+    })
+}
+
+fn rows(on_disk: bool) -> Vec<Row> {
     let kept = if on_disk { "kept" } else { "in memory" };
-    for path in PERSISTENT_PATHS {
-        println!("{kept:<10} {path:<24} {}", about(path));
-    }
-    println!(
-        "{:<10} {:<24} /usr, /root and the rest of /etc: recreated from its image at each start",
-        "rebuilt", "the console"
-    );
-    for (path, what) in [
-        ("/etc of the system", "rendered at each start from the configuration"),
-        ("/, /usr of the system", "read-only: the version that runs"),
-    ] {
-        println!("{:<10} {path:<24} {what}", "rebuilt");
-    }
-    for path in ["/run", "/tmp"] {
-        println!("{:<10} {path:<24}", "in memory");
-    }
-    println!("{:<10} {:<24} mount points of other disks", "–", "/mnt, /media");
-    if !on_disk {
-        println!("\nThis machine runs from memory: nothing survives a restart.");
-    }
-    Ok(())
+    let state = PERSISTENT_PATHS.into_iter().map(|path| (kept, path, about(path)));
+    let rest = [
+        (
+            "rebuilt",
+            "the console",
+            "/usr, /root and the rest of /etc: recreated from its image at each start",
+        ),
+        ("rebuilt", "/etc of the system", "rendered at each start from the configuration"),
+        ("rebuilt", "/, /usr of the system", "read-only: the version that runs"),
+        ("in memory", "/run", ""),
+        ("in memory", "/tmp", ""),
+        ("–", "/mnt, /media", "mount points of other disks"),
+    ];
+    state.chain(rest).map(|(fate, path, about)| Row { fate, path, about }).collect()
 }
 
 fn about(path: &str) -> &'static str {

@@ -7,14 +7,17 @@ mod run;
 mod state;
 mod upgrade;
 
+use crate::duration;
+use crate::output::Output;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use run::{Action, Names};
+use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List what the repositories have and what is enabled
-    List,
+    List(Output),
     /// Add compose files, by path, URL or name in a repository; they take effect at the next start,
     /// or `ros service up`
     #[command(after_help = "Examples:
@@ -61,6 +64,8 @@ pub(crate) enum Command {
         /// Only their ids
         #[arg(short)]
         quiet: bool,
+        #[command(flatten)]
+        output: Output,
         /// Names of services; all if none is given
         services: Vec<String>,
     },
@@ -77,36 +82,45 @@ pub(crate) enum Command {
     /// Switch a service to its newest image, if that works
     #[command(after_help = "Examples:
   ros service upgrade web             pull, try, switch; or all stays as it was
-  ros service upgrade web --time 600  its health check may take ten minutes")]
+  ros service upgrade web --time 10m  its health check may take ten minutes")]
     Upgrade(upgrade::Options),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Timed {
-    /// Seconds until it is killed
-    #[arg(short, long, default_value_t = 10)]
-    timeout: u32,
+    /// How long it may take to end before it is killed: 30s, 2m, or seconds
+    #[arg(short, long, default_value = "10s", value_name = "TIME", value_parser = parse_timeout)]
+    timeout: Duration,
     #[command(flatten)]
     names: Names,
 }
 
+/// At most what an engine waits for.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    duration::parse_within(text, 0..=86_400)
+}
+
+fn seconds(timeout: Duration) -> u32 {
+    u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)
+}
+
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
-        Command::List => files::list(),
+        Command::List(output) => files::list(*output),
         Command::Enable { files } => files.iter().try_for_each(|file| files::enable(file)),
         Command::Disable { files } => files.iter().try_for_each(|file| files::disable(file)),
         Command::Delete { files } => files.iter().try_for_each(|file| files::delete(file)),
         Command::Up(options) => run::up(options),
         Command::Start(names) => run::each(&names.services, Action::Start),
         Command::Stop(Timed { timeout, names }) => {
-            run::each(&names.services, Action::Stop(*timeout))
+            run::each(&names.services, Action::Stop(seconds(*timeout)))
         }
         Command::Restart(Timed { timeout, names }) => {
-            run::each(&names.services, Action::Restart(*timeout))
+            run::each(&names.services, Action::Restart(seconds(*timeout)))
         }
         Command::Kill { signal, names } => run::each(&names.services, Action::Kill(signal)),
         Command::Rm(options) => run::remove(options),
-        Command::Ps { quiet, services } => ps::run(services, *quiet),
+        Command::Ps { quiet, output, services } => ps::run(services, *quiet, *output),
         Command::Logs(options) => run::logs(options),
         Command::Pull { ignore_pull_failures, names } => {
             run::pull(&names.services, *ignore_pull_failures)

@@ -3,6 +3,7 @@
 
 use crate::cli::repository;
 use crate::docker::{Client, Container, Engine, cli};
+use crate::output::Output;
 use crate::prompt::confirm;
 use crate::resolve::effective::EffectiveConfig;
 use crate::resolve::switchable::Switchable;
@@ -13,6 +14,7 @@ use corral_config::Config;
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use corral_plan::compose::parse_with;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -25,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List current, enabled (for the next start) and disabled ones
-    List,
+    List(Output),
     /// Switch now
     Switch(Switch),
     /// Switch at the next start
@@ -38,7 +40,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Switch {
     /// Do not ask for confirmation
-    #[arg(short, long)]
+    #[arg(short, long, visible_alias = "yes", visible_short_alias = 'y')]
     force: bool,
     /// Do not pull the image: it is on this machine
     #[arg(long)]
@@ -47,11 +49,18 @@ pub(crate) struct Switch {
     name: String,
 }
 
+/// A row of the list.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    state: &'static str,
+}
+
 /// Runs the command for such a service.
 pub(crate) fn run(switchable: &Switchable, command: &Command) -> Result<()> {
     let choice = Choice(switchable);
     match command {
-        Command::List => choice.list(),
+        Command::List(output) => choice.list(*output),
         Command::Switch(options) => choice.switch(options),
         Command::Enable { name } => {
             choice.prepare(name, true)?;
@@ -64,21 +73,22 @@ pub(crate) fn run(switchable: &Switchable, command: &Command) -> Result<()> {
 struct Choice<'a>(&'a Switchable);
 
 impl Choice<'_> {
-    fn list(&self) -> Result<()> {
+    fn list(&self, output: Output) -> Result<()> {
         let stored = resolve::stored_config();
         let (current, enabled) = (self.current()?, self.name(&stored));
         let mut names: BTreeSet<String> =
             (self.0.listed)(repository::index(&stored)).into_iter().collect();
         names.extend([OURS.to_owned(), current.clone(), enabled.clone()]);
-        for name in names {
-            let word = match name {
-                _ if name == current => "current ",
-                _ if name == enabled => "enabled ",
-                _ => "disabled",
-            };
-            println!("{word} {name}");
-        }
-        Ok(())
+        let state = |name: &String| match name {
+            _ if *name == current => "current",
+            _ if *name == enabled => "enabled",
+            _ => "disabled",
+        };
+        let rows: Vec<Row> =
+            names.into_iter().map(|name| Row { state: state(&name), name }).collect();
+        output.print(&rows, |rows| {
+            rows.iter().for_each(|row| println!("{:<8} {}", row.state, row.name));
+        })
     }
 
     fn switch(&self, options: &Switch) -> Result<()> {

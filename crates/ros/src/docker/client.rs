@@ -5,7 +5,7 @@ use super::engine::Engine;
 use super::error::Error;
 use super::http::{Answer, Http, Piece};
 use super::lines::Lines;
-use super::model::{Container, Summary};
+use super::model::{Container, Summary, Version};
 use hyper::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -38,6 +38,11 @@ impl Client {
     /// Does it answer?
     pub(crate) fn ping(&self, time: Duration) -> Result<(), Error> {
         self.http.send(Method::GET, "/_ping", Vec::new(), time)?.read().map(drop)
+    }
+
+    /// The version of the engine.
+    pub(crate) fn version(&self) -> Result<String, Error> {
+        self.get::<Version>("/version").map(|version| version.version)
     }
 
     /// Every container, the newest first.
@@ -100,24 +105,21 @@ impl Client {
         Error::absence(self.act(Method::DELETE, &path, None, WORK)).map(drop)
     }
 
-    /// Calls `print` with each of the last lines of a container's log (None: with all). With
-    /// `follow` also with new lines, until the log ends or `print` returns false.
+    /// Calls `print` with each requested line of a container's log. With `follow` also with new
+    /// lines, until the log ends or `print` returns false.
     pub(crate) fn logs(
         &self,
         name: &str,
-        tail: Option<u32>,
-        follow: bool,
+        request: &LogRequest,
         mut print: impl FnMut(&str) -> bool,
     ) -> Result<(), Error> {
         let container: Container = self.get(&format!("/containers/{}/json", segment(name)))?;
         let mut lines = Lines::new(!container.has_terminal());
-        let tail = tail.map_or("all".to_owned(), |count| count.to_string());
-        let which = format!("stdout=1&stderr=1&tail={tail}&follow={}", u8::from(follow));
-        let path = format!("/containers/{}/logs?{which}", segment(name));
+        let path = format!("/containers/{}/logs?{}", segment(name), request.query());
         let mut answer = self.http.send(Method::GET, &path, Vec::new(), QUICK)?;
         loop {
             // No deadline with `follow`: a container may be silent for days.
-            let deadline = (!follow).then(|| Instant::now() + QUICK);
+            let deadline = (!request.follow).then(|| Instant::now() + QUICK);
             let piece = match answer.piece(deadline)? {
                 Piece::Data(piece) => piece,
                 Piece::End => break,
@@ -134,7 +136,8 @@ impl Client {
     /// The last lines of a container's log, for an error to show; none if there are no logs.
     pub(crate) fn last_lines(&self, name: &str, count: u32) -> String {
         let mut all = Vec::new();
-        let read = self.logs(name, Some(count), false, |line| {
+        let request = LogRequest { tail: Some(count), ..LogRequest::default() };
+        let read = self.logs(name, &request, |line| {
             all.push(line.to_owned());
             true
         });
@@ -168,6 +171,35 @@ impl Client {
     /// An answer that is streamed as long as the client reads it.
     pub(super) fn listen(&self, path: &str) -> Result<Answer<'_>, Error> {
         self.http.send(Method::GET, path, Vec::new(), QUICK)
+    }
+}
+
+/// What of a container's log is requested.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LogRequest {
+    /// Number of lines from the end; None: all.
+    pub(crate) tail: Option<u32>,
+    pub(crate) follow: bool,
+    /// Each line begins with its time (RFC 3339) and a blank.
+    pub(crate) timestamps: bool,
+    /// Since 1970, as the next one.
+    pub(crate) since: Option<Duration>,
+    pub(crate) until: Option<Duration>,
+}
+
+impl LogRequest {
+    fn query(&self) -> String {
+        let tail = self.tail.map_or("all".to_owned(), |count| count.to_string());
+        let follow = u8::from(self.follow);
+        let mut text = format!("stdout=1&stderr=1&tail={tail}&follow={follow}");
+        if self.timestamps {
+            text.push_str("&timestamps=1");
+        }
+        for (name, time) in [("since", self.since), ("until", self.until)] {
+            let time = time.map(|time| (time.as_secs(), time.subsec_nanos()));
+            text.extend(time.map(|(seconds, nanos)| format!("&{name}={seconds}.{nanos:09}")));
+        }
+        text
     }
 }
 

@@ -4,13 +4,15 @@ use corral_engine::paths;
 use std::fmt;
 
 /// An engine of this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 pub(crate) enum Engine {
     /// That of the system: PID 1 and the engine daemon.
     #[value(name = "system-docker")]
+    #[serde(rename = "system-docker")]
     System,
     /// The user's Docker.
     #[value(name = "docker")]
+    #[serde(rename = "docker")]
     User,
 }
 

@@ -19,6 +19,7 @@ mod networks;
 mod tests;
 mod watch;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, LogRequest};
 pub(crate) use engine::Engine;
-pub(crate) use model::{Container, Port, State};
+pub(crate) use error::Error;
+pub(crate) use model::{Container, Port, State, Summary};

@@ -1,7 +1,7 @@
 //! What an engine answers: the fields of each object that are needed here. A field that is missing
 //! or null is empty.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -79,6 +79,13 @@ pub(crate) struct NetworkSettings {
     pub(crate) networks: BTreeMap<String, Value>,
 }
 
+/// `GET /version`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Version {
+    pub(super) version: String,
+}
+
 /// A row of `GET /containers/json`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -88,14 +95,23 @@ pub(crate) struct Summary {
     #[serde(deserialize_with = "or_default")]
     pub(crate) names: Vec<String>,
     pub(crate) command: String,
+    /// `created`, `running`, `exited`, …
+    pub(crate) state: String,
     /// In words: `Up 2 minutes (healthy)`.
     pub(crate) status: String,
     #[serde(deserialize_with = "or_default")]
     pub(crate) ports: Vec<Port>,
 }
 
+impl Summary {
+    /// Its own name. The other names are those that links give it: `/other/name`.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.names.iter().filter_map(|name| name.strip_prefix('/')).find(|name| !name.contains('/'))
+    }
+}
+
 /// A port of a container.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Port {
     // Ports are listed in the order of these fields.

@@ -1,7 +1,7 @@
 //! The client against servers on real sockets. Each server does one thing that engines do, well or
 //! badly.
 
-use super::client::{Client, encoded};
+use super::client::{Client, LogRequest, encoded};
 use super::engine::Engine;
 use super::error::Error;
 use rustix::fs::Mode;
@@ -231,7 +231,8 @@ fn a_log_is_read_line_by_line_until_it_is_enough() {
         seen.push(line.to_owned());
         false
     };
-    client.logs("web", Some(1), true, &mut print).unwrap();
+    let request = LogRequest { tail: Some(1), follow: true, ..LogRequest::default() };
+    client.logs("web", &request, &mut print).unwrap();
     assert_eq!(seen, ["one"]);
     let paths: Vec<String> = requests.try_iter().collect();
     assert!(paths[1].starts_with("GET /containers/web/logs?stdout=1&stderr=1&tail=5&follow=0 "));

@@ -66,7 +66,7 @@ impl Access {
             }
             None => None,
         };
-        let named = self.ssh_key.iter().map(|argument| keys::named(argument));
+        let named = self.ssh_key.iter().map(|argument| keys::named(argument).context("--ssh-key"));
         let keys = named.collect::<Result<Vec<Vec<Key>>>>()?;
         let password_hash = match (&self.password_hash, self.password, self.password_stdin) {
             (Some(hash), ..) => Some(hash.clone()),

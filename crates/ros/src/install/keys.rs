@@ -1,4 +1,5 @@
-//! Public keys for the new machine: those of `--ssh-key`, and those of the running system.
+//! Public keys for a new machine, or for this one by `ros keys`: those that are named, and those of
+//! the running system.
 
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
@@ -23,13 +24,14 @@ const LONGEST_NAME: usize = 39;
 
 /// A key and where it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) key: SshKey,
-    pub(super) origin: String,
+pub(crate) struct Key {
+    pub(crate) key: SshKey,
+    pub(crate) origin: String,
 }
 
-/// Keys by one argument of `--ssh-key`: a line, a file, an https URL, `gh:NAME`.
-pub(super) fn named(argument: &str) -> Result<Vec<Key>> {
+/// Keys by one argument of `--ssh-key` or of `ros keys add`: a line, a file, an https URL,
+/// `gh:NAME`.
+pub(crate) fn named(argument: &str) -> Result<Vec<Key>> {
     let argument = argument.trim();
     if let Some(name) = argument.strip_prefix("gh:") {
         return fetch(&github_url(name)?, argument);
@@ -38,18 +40,18 @@ pub(super) fn named(argument: &str) -> Result<Vec<Key>> {
         return fetch(argument, &shown_url(argument));
     }
     if argument.starts_with("http://") {
-        bail!("--ssh-key {}: keys are fetched by https:// only", shown_url(argument));
+        bail!("{}: keys are fetched by https:// only", shown_url(argument));
     }
     match SshKey::parse(argument) {
         Ok(key) => Ok(vec![Key { key, origin: "--ssh-key".to_owned() }]),
         Err(_) if Path::new(argument).exists() => {
             let text =
-                fs::read_to_string(argument).with_context(|| format!("--ssh-key {argument}"))?;
+                fs::read_to_string(argument).with_context(|| format!("reading {argument}"))?;
             listed(&text, argument)
         }
         // A path rarely has blanks in it, and a key always has.
-        Err(why) if argument.contains([' ', '\t']) => bail!("--ssh-key: {why}"),
-        Err(_) => bail!("--ssh-key {argument}: not a key, an existing file, https://… or gh:NAME"),
+        Err(why) if argument.contains([' ', '\t']) => bail!("{why}"),
+        Err(_) => bail!("{argument}: not a key, an existing file, https://… or gh:NAME"),
     }
 }
 
@@ -61,7 +63,7 @@ fn github_url(name: &str) -> Result<String> {
         || name.starts_with('-')
         || !name.bytes().all(good)
     {
-        bail!("--ssh-key gh:{name}: not the name of a GitHub user");
+        bail!("gh:{name}: not the name of a GitHub user");
     }
     Ok(format!("https://github.com/{name}.keys"))
 }
@@ -69,11 +71,8 @@ fn github_url(name: &str) -> Result<String> {
 fn fetch(url: &str, origin: &str) -> Result<Vec<Key>> {
     println!("fetching {}", shown_url(url));
     let http = Http::secure(Instant::now() + TIMEOUT)?.brief();
-    let text = http.get_text(url, &[]).with_context(|| format!("--ssh-key {origin}"))?;
-    listed(
-        &text.with_context(|| format!("--ssh-key {origin}: {}: not found", shown_url(url)))?,
-        origin,
-    )
+    let text = http.get_text(url, &[]).with_context(|| origin.to_owned())?;
+    listed(&text.with_context(|| format!("{origin}: {}: not found", shown_url(url)))?, origin)
 }
 
 /// The keys of a list. Lines that sshd would reject are reported; it is an error if no key is left.
@@ -88,11 +87,9 @@ fn listed(text: &str, origin: &str) -> Result<Vec<Key>> {
     }
     if keys.is_empty() {
         let why = problems.first().map_or("it is empty", String::as_str);
-        bail!("--ssh-key {origin}: no key found: {why}");
+        bail!("{origin}: no key found: {why}");
     }
-    problems
-        .iter()
-        .for_each(|why| println!("WARNING: --ssh-key {origin}: {why}; the line is skipped"));
+    problems.iter().for_each(|why| println!("WARNING: {origin}: {why}; the line is skipped"));
     Ok(keys)
 }
 
@@ -117,7 +114,7 @@ pub(super) fn of_this_system() -> Result<Vec<Key>> {
 }
 
 /// Removes duplicates: keeps the first key of each blob.
-pub(super) fn unique(keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
+pub(crate) fn unique(keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
     let mut result: Vec<Key> = Vec::new();
     for key in keys {
         if !result.iter().any(|known| known.key.blob == key.key.blob) {
@@ -128,7 +125,7 @@ pub(super) fn unique(keys: impl IntoIterator<Item = Key>) -> Vec<Key> {
 }
 
 /// As `ssh-keygen -l` shows a key.
-pub(super) fn fingerprint(key: &SshKey) -> String {
+pub(crate) fn fingerprint(key: &SshKey) -> String {
     let digest = STANDARD_NO_PAD.encode(Sha256::digest(&key.blob));
     let comment = if key.comment.is_empty() { "no comment" } else { &key.comment };
     format!("{} SHA256:{digest} {comment} ({})", key.bits, key.kind)

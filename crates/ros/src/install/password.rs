@@ -1,5 +1,5 @@
-//! The password of rancher on the new machine. It is typed twice or read from a pipe, never given
-//! on a command line. Only its hash is stored (SHA-512 crypt, crypt(5)).
+//! The password of rancher, on a new machine or on this one. It is typed twice or read from a pipe,
+//! never given on a command line. Only its hash is stored (SHA-512 crypt, crypt(5)).
 
 use crate::luks;
 use anyhow::{Context, Result, bail};
@@ -10,7 +10,7 @@ use std::io::{BufRead, IsTerminal};
 const SALT: usize = 12;
 
 /// Asks on the terminal, without echo. None if the answer is empty.
-pub(super) fn prompt(question: &str) -> Result<Option<String>> {
+pub(crate) fn prompt(question: &str) -> Result<Option<String>> {
     loop {
         let first = luks::prompt_here(question)?.bytes()?;
         if first.is_empty() {
@@ -24,21 +24,24 @@ pub(super) fn prompt(question: &str) -> Result<Option<String>> {
 }
 
 /// The first line of standard input.
-pub(super) fn read_stdin() -> Result<String> {
+pub(crate) fn read_stdin() -> Result<String> {
     let input = std::io::stdin();
     if input.is_terminal() {
-        bail!("--password-stdin: a terminal would show the password; use --password");
+        bail!(
+            "standard input is a terminal, which would show the password; without this flag it is \
+             typed without being shown (ros install: --password)"
+        );
     }
     read(input.lock())
 }
 
 fn read(mut input: impl BufRead) -> Result<String> {
     let mut line = Vec::new();
-    input.read_until(b'\n', &mut line).context("--password-stdin: reading")?;
+    input.read_until(b'\n', &mut line).context("reading the password from standard input")?;
     let password = line.strip_suffix(b"\n").unwrap_or(&line);
     let password = password.strip_suffix(b"\r").unwrap_or(password);
     if password.is_empty() {
-        bail!("--password-stdin: the first line of the standard input is empty");
+        bail!("the password is empty: the first line of the standard input is empty");
     }
     hash(password)
 }

@@ -1,5 +1,7 @@
 //! `ros os list` and `ros os version`: the releases in the owner's list, and those on this machine.
 
+use crate::cli::report;
+use crate::output::Output;
 use crate::release::source::Source;
 use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
@@ -8,7 +10,7 @@ use corral_config::yaml;
 use corral_machine::boot_partition::Stage;
 use corral_machine::boot_partition::booted;
 use corral_machine::os_release::running_version;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -36,34 +38,51 @@ pub(crate) fn version() {
     }
 }
 
-/// `ros os list`.
-pub(crate) fn list() -> Result<()> {
+/// A version that is here, or can be had.
+#[derive(Debug, Serialize)]
+struct Row {
+    /// Of a remote one the name of its image.
+    version: String,
+    /// `local`, `remote`, or empty for a version that is on no disk.
+    place: &'static str,
+    /// `default`, `latest`, `available` or empty.
+    state: &'static str,
+    running: bool,
+}
+
+/// `ros os list`. Versions that are here are shown even if the list of releases cannot be read.
+pub(crate) fn list(output: Output) -> Result<()> {
     let running = running_version();
-    let mut seen_running = false;
+    let mut rows = Vec::new();
     if let Some(partition) = booted::partition() {
         let versions = partition.versions()?;
-        for version in versions.all() {
-            let default = if *version == versions.default { " default" } else { "" };
-            let mark = if version == running { " running" } else { "" };
-            seen_running |= version == running;
-            println!("{version} local{default}{mark}");
-        }
+        rows.extend(versions.all().map(|version| Row {
+            version: version.to_owned(),
+            place: "local",
+            state: if *version == versions.default { "default" } else { "" },
+            running: version == running,
+        }));
     }
     match load() {
-        Ok(releases) => {
-            for image in releases.available.iter().rev() {
-                let latest = if *image == releases.current { "latest" } else { "available" };
-                let mark = if tag(image) == running { " running" } else { "" };
-                seen_running |= !mark.is_empty();
-                println!("{image} remote {latest}{mark}");
-            }
+        Ok(releases) => rows.extend(releases.available.iter().rev().map(|image| Row {
+            version: image.clone(),
+            place: "remote",
+            state: if *image == releases.current { "latest" } else { "available" },
+            running: tag(image) == running,
+        })),
+        Err(error) => eprintln!("{}", report::text(&error)),
+    }
+    if !rows.iter().any(|row| row.running) {
+        rows.push(Row { version: running, place: "", state: "", running: true });
+    }
+    output.print(&rows, |rows| {
+        for row in rows {
+            let mark = if row.running { "running" } else { "" };
+            let words = [row.version.as_str(), row.place, row.state, mark];
+            let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            println!("{}", words.join(" "));
         }
-        Err(error) => println!("{error:#}"),
-    }
-    if !seen_running {
-        println!("{running} running");
-    }
-    Ok(())
+    })
 }
 
 /// The release to upgrade to.

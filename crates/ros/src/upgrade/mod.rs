@@ -33,7 +33,7 @@ pub(crate) struct Options {
     #[arg(short, long)]
     stage: bool,
     /// Do not ask for confirmation
-    #[arg(short, long)]
+    #[arg(short, long, visible_alias = "yes", visible_short_alias = 'y')]
     force: bool,
     /// Do not restart afterwards: the next restart tries the new version
     #[arg(long)]

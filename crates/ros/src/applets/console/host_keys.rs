@@ -54,7 +54,7 @@ fn put(kind: &str, file: &Path, key: &str) -> Result<()> {
 }
 
 /// Those that sshd can read.
-pub(super) fn find() -> Vec<PathBuf> {
+pub(crate) fn find() -> Vec<PathBuf> {
     KINDS.iter().filter_map(|kind| find_one(kind)).collect()
 }
 

@@ -1,7 +1,6 @@
 //! The effective configuration, where it comes from, and what is wrong with it.
 
-use crate::resolve::cloud_init::CloudInitMark;
-use crate::resolve::confirm::Pending;
+use crate::output::Output;
 use crate::resolve::effective::EffectiveConfig;
 use crate::resolve::root::Root;
 use crate::resolve::services::{is_of_system, problems_of_user_service};
@@ -15,17 +14,17 @@ use corral_init::boot::oem;
 use corral_machine::files::write_atomic;
 use corral_plan::compose;
 use corral_plan::resolved::Environment;
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::ExitCode;
 
 fn load_layers() -> Vec<Layer> {
     layers::load(&Root::machine()).layers
 }
 
 /// `ros config get`. A secret is printed only if it is requested by its own name.
-pub(super) fn get(key: &str) -> Result<()> {
+pub(super) fn get(key: &str, output: Output) -> Result<()> {
     let mut merged = corral_config::merged(&load_layers());
     let is_leaf =
         path::get(&merged, key).is_some_and(|value| !value.is_object() && !value.is_array());
@@ -34,8 +33,7 @@ pub(super) fn get(key: &str) -> Result<()> {
     }
     let value = path::get(&merged, key).unwrap_or(&Value::Null);
     let text = export::to_text(value).map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
-    println!("{}", text.trim_end_matches('\n'));
-    Ok(())
+    output.print(value, |_| println!("{}", text.trim_end_matches('\n')))
 }
 
 /// `ros config export`.
@@ -55,20 +53,19 @@ pub(super) fn export(output: Option<&Path>, private: bool, full: bool) -> Result
     }
 }
 
-/// `ros config validate`.
-pub(super) fn validate(input: Option<&Path>) -> ExitCode {
+/// `ros config validate`. False if there are errors.
+pub(super) fn validate(input: Option<&Path>, output: Output) -> Result<bool> {
     let problems = match input {
         None => resolve::problems(),
-        Some(_) => match read_input(input) {
-            Ok((name, bytes)) => check_file(&name, &bytes),
-            Err(error) => {
-                eprintln!("{error:#}");
-                return ExitCode::FAILURE;
-            }
-        },
+        Some(_) => {
+            let (name, bytes) = read_input(input)?;
+            check_file(&name, &bytes)
+        }
     };
-    problems.iter().for_each(|problem| println!("{problem}"));
-    ExitCode::from(u8::from(problems.iter().any(|problem| problem.severity == Severity::Error)))
+    output.print(&problems, |problems| {
+        problems.iter().for_each(|problem| println!("{problem}"));
+    })?;
+    Ok(!problems.iter().any(|problem| problem.severity == Severity::Error))
 }
 
 /// The document, and the services in it.
@@ -109,24 +106,56 @@ fn placed(problem: Problem, file: &str, service: &str, node: &yaml::Node) -> Pro
     Problem::new(problem.severity, file, at, key.trim_end_matches('.'), problem.message)
 }
 
+/// A key, and each source that sets it; the first one won.
+#[derive(Debug, Serialize)]
+struct Explained {
+    key: String,
+    sources: Vec<Setting>,
+}
+
+#[derive(Debug, Serialize)]
+struct Setting {
+    value: Value,
+    from: String,
+}
+
 /// `ros config explain`.
-pub(super) fn explain(key: &str) -> Result<()> {
+pub(super) fn explain(key: &str, output: Output) -> Result<()> {
     let explanations = explain::explain(&load_layers(), key);
     if explanations.is_empty() {
         bail!("{key}: no source sets it");
     }
-    for explanation in explanations {
-        let mut said = explanation.assignments.iter().rev();
-        let Some(winner) = said.next() else { continue };
-        println!("{}: {}", explanation.key, winner.value);
-        println!("  from {}", winner.place);
-        said.for_each(|other| println!("  overrides {} from {}", other.value, other.place));
-    }
-    Ok(())
+    let explained = explanations.into_iter().map(|explanation| Explained {
+        key: explanation.key,
+        sources: explanation
+            .assignments
+            .into_iter()
+            .rev()
+            .map(|assignment| Setting { value: assignment.value, from: assignment.place })
+            .collect(),
+    });
+    output.print(&explained.collect::<Vec<_>>(), |keys| {
+        for Explained { key, sources } in keys {
+            let Some((winner, others)) = sources.split_first() else { continue };
+            println!("{key}: {}", winner.value);
+            println!("  from {}", winner.from);
+            others
+                .iter()
+                .for_each(|other| println!("  overrides {} from {}", other.value, other.from));
+        }
+    })
+}
+
+/// A key that differs.
+#[derive(Debug, Serialize)]
+struct Difference {
+    key: String,
+    old: Option<Value>,
+    new: Option<Value>,
 }
 
 /// `ros config diff`.
-pub(super) fn diff(file: Option<&Path>) -> Result<()> {
+pub(super) fn diff(file: Option<&Path>, output: Output) -> Result<()> {
     let (old, new) = match file {
         None => (
             serde_json::to_value(EffectiveConfig::applied().config)?,
@@ -142,44 +171,15 @@ pub(super) fn diff(file: Option<&Path>) -> Result<()> {
             (old, new)
         }
     };
-    for change in explain::diff(&old, &new) {
-        change.old.iter().for_each(|value| println!("- {}: {value}", change.key));
-        change.new.iter().for_each(|value| println!("+ {}: {value}", change.key));
-    }
-    Ok(())
-}
-
-/// `ros config status`.
-pub(super) fn status() -> Result<()> {
-    println!("layers, later ones win:");
-    let root = Root::machine();
-    for layer in load_layers() {
-        let errors =
-            layer.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-        let note = if errors > 0 { format!(", {errors} errors") } else { String::new() };
-        println!("  {}{note}", layer.source);
-    }
-    let mark = CloudInitMark::load(&root);
-    let named = |source: Option<String>| source.unwrap_or_else(|| "nothing".to_owned());
-    println!(
-        "data sources: {} on this machine, {} on the network",
-        named(mark.local),
-        named(mark.network)
-    );
-    if let Some(pending) = Pending::load(&root) {
-        println!(
-            "a change waits to be confirmed within {} s{}: ros config confirm",
-            pending.within,
-            if pending.restarted { " of this boot" } else { "" }
-        );
-    }
-    if let Some(layer) = layers::load_rejected(&root) {
-        println!("set aside: {}", layer.source);
-    }
-    let problems = resolve::problems();
-    println!("problems: {}", problems.len());
-    problems.iter().for_each(|problem| println!("  {problem}"));
-    Ok(())
+    let changes = explain::diff(&old, &new).into_iter();
+    let changes: Vec<Difference> =
+        changes.map(|explain::Change { key, old, new }| Difference { key, old, new }).collect();
+    output.print(&changes, |changes| {
+        for Difference { key, old, new } in changes {
+            old.iter().for_each(|value| println!("- {key}: {value}"));
+            new.iter().for_each(|value| println!("+ {key}: {value}"));
+        }
+    })
 }
 
 /// `ros config schema`.
@@ -189,7 +189,7 @@ pub(super) fn schema() -> Result<()> {
 }
 
 /// `ros config images`.
-pub(super) fn images(input: Option<&Path>) -> Result<()> {
+pub(super) fn images(input: Option<&Path>, output: Output) -> Result<()> {
     let merged = match input {
         Some(_) => {
             let (name, bytes) = read_input(input)?;
@@ -206,6 +206,7 @@ pub(super) fn images(input: Option<&Path>) -> Result<()> {
             .filter_map(|(_, service)| service.get("image")?.as_str());
         images.extend(named.map(str::to_owned));
     }
-    println!("{}", images.into_iter().collect::<Vec<_>>().join(" "));
-    Ok(())
+    output.print(&images, |images| {
+        println!("{}", images.iter().map(String::as_str).collect::<Vec<_>>().join(" "));
+    })
 }

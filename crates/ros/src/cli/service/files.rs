@@ -3,6 +3,7 @@
 
 use crate::cli::repository;
 use crate::docker::{Client, Engine, cli};
+use crate::output::Output;
 use crate::resolve::root::Root;
 use crate::resolve::{self, catalogue, store};
 use anyhow::{Context, Result, bail};
@@ -10,23 +11,36 @@ use corral_config::Config;
 use corral_init::boot::state::CONF;
 use corral_plan::compose::parse_with;
 use corral_plan::service::Pull;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 const KEY: &str = "rancher.services_include";
 
+/// A compose file of the list.
+#[derive(Debug, Serialize)]
+struct Row {
+    file: String,
+    enabled: bool,
+}
+
 /// `ros service list`.
-pub(super) fn list() -> Result<()> {
+pub(super) fn list(output: Output) -> Result<()> {
     let config = resolve::stored_config();
     let included = &config.rancher.services_include;
     let listed: BTreeSet<String> = repository::index(&config).services.into_iter().collect();
     let others = included.keys().filter(|file| !listed.contains(*file));
-    for file in listed.iter().chain(others) {
-        let enabled = included.get(file).is_some_and(|enabled| *enabled);
-        println!("{} {file}", if enabled { "enabled " } else { "disabled" });
-    }
-    Ok(())
+    let row = |file: &String| Row {
+        file: file.clone(),
+        enabled: included.get(file).is_some_and(|enabled| *enabled),
+    };
+    let rows: Vec<Row> = listed.iter().chain(others).map(row).collect();
+    output.print(&rows, |rows| {
+        for Row { file, enabled } in rows {
+            println!("{} {file}", if *enabled { "enabled " } else { "disabled" });
+        }
+    })
 }
 
 /// `ros service enable`: a file is enabled only when it and its images are on this machine.

@@ -1,17 +1,42 @@
 //! `ros service ps`: a table of the containers of services, as `docker ps` shows them.
 
 use super::state::Service;
-use crate::docker::{Client, Engine, Port};
+use crate::docker::{Client, Engine, Port, Summary};
+use crate::output::{Output, table};
 use anyhow::Result;
+use serde::Serialize;
 
 /// How many characters of a command are shown, and of an id.
 const COMMAND: usize = 20;
 const ID: usize = 12;
 
+/// A container of a service.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    engine: Engine,
+    id: String,
+    command: String,
+    /// `running`, `exited`, …
+    state: String,
+    /// In words.
+    status: String,
+    ports: Vec<Port>,
+}
+
 /// `ros service ps`.
-pub(super) fn run(names: &[String], quiet: bool) -> Result<()> {
+pub(super) fn run(names: &[String], quiet: bool, output: Output) -> Result<()> {
+    let rows = load(names)?;
+    if quiet && output.is_text() {
+        rows.iter().for_each(|row| println!("{}", row.id.get(..ID).unwrap_or(&row.id)));
+        return Ok(());
+    }
+    output.print(&rows, |rows| print!("{}", table(&as_table(rows))))
+}
+
+fn load(names: &[String]) -> Result<Vec<Row>> {
     let services = Service::load(names)?;
-    let mut rows = vec![["NAME", "COMMAND", "STATUS", "PORTS"].map(str::to_owned)];
+    let mut rows = Vec::new();
     for engine in [Engine::System, Engine::User] {
         let wanted = |container: &str| {
             services
@@ -26,25 +51,22 @@ pub(super) fn run(names: &[String], quiet: bool) -> Result<()> {
             Vec::new()
         });
         for container in containers {
-            let Some(name) = own_name(&container.names).filter(|name| wanted(name)) else {
-                continue;
-            };
-            if quiet {
-                println!("{}", container.id.get(..ID).unwrap_or(&container.id));
-            }
-            let (command, ports) = (shortened(&container.command), spoken(container.ports));
-            rows.push([name.to_owned(), command, container.status, ports]);
+            let Some(name) = container.name().filter(|name| wanted(name)) else { continue };
+            let name = name.to_owned();
+            let Summary { id, command, state, status, ports, .. } = container;
+            rows.push(Row { name, engine, id, command, state, status, ports });
         }
     }
-    if !quiet {
-        print_table(&rows);
-    }
-    Ok(())
+    Ok(rows)
 }
 
-/// The other names of a container are those that links give it: `/other/name`.
-fn own_name(names: &[String]) -> Option<&str> {
-    names.iter().filter_map(|name| name.strip_prefix('/')).find(|name| !name.contains('/'))
+fn as_table(rows: &[Row]) -> Vec<[String; 4]> {
+    let mut lines = vec![["NAME", "COMMAND", "STATUS", "PORTS"].map(str::to_owned)];
+    lines.extend(rows.iter().map(|row| {
+        let ports = spoken(row.ports.clone());
+        [row.name.clone(), shortened(&row.command), row.status.clone(), ports]
+    }));
+    lines
 }
 
 /// In quotes, with an ellipsis where it is long.
@@ -98,16 +120,6 @@ fn address(host: &str, port: &str) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn print_table(rows: &[[String; 4]]) {
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
-    };
-    let [name, command, status] = [0, 1, 2].map(width);
-    for [a, b, c, d] in rows {
-        println!("{}", format!("{a:name$}  {b:command$}  {c:status$}  {d}").trim_end());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,8 +167,8 @@ mod tests {
 
     #[test]
     fn a_container_has_one_name_of_its_own() {
-        let names = ["/web/db", "/db"].map(str::to_owned);
-        assert_eq!(own_name(&names), Some("db"));
-        assert_eq!(own_name(&[]), None);
+        let names = ["/web/db", "/db"].map(str::to_owned).to_vec();
+        assert_eq!(Summary { names, ..Summary::default() }.name(), Some("db"));
+        assert_eq!(Summary::default().name(), None);
     }
 }

@@ -1,14 +1,17 @@
 //! `ros service`: an action on a service is an action on its container, by the engine that runs it.
 
 use super::state::Service;
-use crate::docker::{Client, Engine, cli};
+use crate::docker::{Client, Engine, LogRequest, cli};
+use crate::duration;
 use crate::prompt::confirm;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
+use corral_engine::time;
 use std::io::Write;
 use std::thread;
+use std::time::Duration;
 
 /// It creates the services of the user's Docker.
 const USER_SERVICES: &str = "user-services";
@@ -35,7 +38,7 @@ pub(crate) struct Up {
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
     /// Do not ask for confirmation
-    #[arg(short, long)]
+    #[arg(short, long, visible_alias = "yes", visible_short_alias = 'y')]
     force: bool,
     /// Also remove their anonymous volumes
     #[arg(short)]
@@ -47,11 +50,14 @@ pub(crate) struct Remove {
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// Number of lines from the end of the logs
-    #[arg(long, default_value_t = 100)]
+    #[arg(short = 'n', long, visible_alias = "tail", default_value_t = 100)]
     lines: u32,
     /// Follow the logs
-    #[arg(long)]
+    #[arg(short, long)]
     follow: bool,
+    /// Only lines that are younger than this: 90s, 10m, 1h30m
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    since: Option<Duration>,
     /// Names of services; all if none is given
     services: Vec<String>,
 }
@@ -113,7 +119,11 @@ pub(super) fn up(options: &Up) -> Result<()> {
         service.wait(stopped.as_deref())?;
         println!("{}: up", service.name);
     }
-    if options.foreground { show(&services, None, true) } else { Ok(()) }
+    if options.foreground {
+        show(&services, &LogRequest { follow: true, ..LogRequest::default() })
+    } else {
+        Ok(())
+    }
 }
 
 /// Removes the container. PID 1, or the service that creates those of the user's Docker, recreates
@@ -169,14 +179,16 @@ pub(super) fn logs(options: &Logs) -> Result<()> {
     if options.services.is_empty() {
         services.retain(|service| service.state_so_far().is_some());
     }
-    show(&services, Some(options.lines), options.follow)
+    let (tail, follow) = (Some(options.lines), options.follow);
+    let since = options.since.map(|age| time::now().saturating_sub(age));
+    show(&services, &LogRequest { tail, follow, since, ..LogRequest::default() })
 }
 
 /// Prints what they write, each line with the name of its service.
-fn show(services: &[Service], lines: Option<u32>, follow: bool) -> Result<()> {
+fn show(services: &[Service], request: &LogRequest) -> Result<()> {
     let print_log = |service: &Service| {
         let print = |line: &str| writeln!(std::io::stdout(), "{}_1 | {line}", service.name).is_ok();
-        let shown = service.client()?.logs(&service.container, lines, follow, print);
+        let shown = service.client()?.logs(&service.container, request, print);
         shown.with_context(|| format!("{}: there are no logs", service.name))
     };
     thread::scope(|scope| {

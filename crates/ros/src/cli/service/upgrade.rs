@@ -4,6 +4,7 @@
 
 use super::state::inspect_in_system;
 use crate::docker::{Client, Container, Engine, State, cli};
+use crate::duration;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -18,13 +19,17 @@ const OURS: &str = "corral/";
 pub(crate) struct Options {
     /// Name of a service of the system
     name: String,
-    /// Seconds until the new container must work
-    #[arg(long, default_value_t = 120)]
-    time: u64,
+    /// How long the new container may take until it works: 90s, 10m, or seconds
+    #[arg(long, default_value = "2m", value_name = "TIME", value_parser = parse_time)]
+    time: Duration,
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    Service::load(&options.name)?.upgrade(Duration::from_secs(options.time))
+    Service::load(&options.name)?.upgrade(options.time)
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    duration::parse_within(text, 1..=86_400)
 }
 
 /// A service, with the container and the image that it has now.

@@ -1,0 +1,97 @@
+//! The boots of this machine: `/var/log/boots`, a line each, the oldest first. `ros logs --boot`
+//! finds in it which lines of a log belong to which boot.
+
+use anyhow::Result;
+use corral_machine::files::write_atomic;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+const FILE: &str = "/var/log/boots";
+/// So many boots are recorded.
+const MOST: usize = 100;
+
+/// A boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Boot {
+    /// `/proc/sys/kernel/random/boot_id`.
+    id: String,
+    /// Start of the kernel, in seconds since 1970 by the clock of that time.
+    start: u64,
+}
+
+/// The time of a boot, since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) since: Duration,
+    /// The start of the boot after it; None for the current boot.
+    pub(crate) until: Option<Duration>,
+}
+
+/// Records this boot, once.
+pub(crate) fn record() -> Result<()> {
+    let now = current();
+    let mut boots = parse(&fs::read_to_string(FILE).unwrap_or_default());
+    if boots.iter().any(|boot| boot.id == now.id) {
+        return Ok(());
+    }
+    boots.push(now);
+    let boots = &boots[boots.len().saturating_sub(MOST)..];
+    let lines = boots.iter().map(|boot| format!("{} {}\n", boot.id, boot.start));
+    write_atomic(Path::new(FILE), lines.collect::<String>().as_bytes(), 0o644)
+}
+
+/// The time of a boot: 0 is the current one, -1 the one before it. None if it is not recorded.
+pub(crate) fn window(number: i32) -> Option<Window> {
+    let now = current();
+    let mut boots = parse(&fs::read_to_string(FILE).unwrap_or_default());
+    boots.retain(|boot| boot.id != now.id);
+    boots.push(now);
+    find(&boots, number)
+}
+
+fn find(boots: &[Boot], number: i32) -> Option<Window> {
+    let back = usize::try_from(number.checked_neg()?).ok()?;
+    let index = boots.len().checked_sub(1)?.checked_sub(back)?;
+    let time = |boot: &Boot| Duration::from_secs(boot.start);
+    Some(Window { since: time(boots.get(index)?), until: boots.get(index + 1).map(time) })
+}
+
+fn current() -> Boot {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let stat = read("/proc/stat");
+    let start = stat.lines().find_map(|line| line.strip_prefix("btime ")?.parse().ok());
+    Boot {
+        id: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
+        start: start.unwrap_or_default(),
+    }
+}
+
+/// Lines that are damaged are left out.
+fn parse(text: &str) -> Vec<Boot> {
+    let boot = |line: &str| {
+        let (id, start) = line.split_once(' ')?;
+        Some(Boot { id: id.to_owned(), start: start.parse().ok()? })
+    };
+    text.lines().filter_map(boot).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_lasts_until_the_next_one_starts() {
+        let boots = parse("a 100\nnonsense\nb 200\nc 300\n");
+        let window = |since, until: Option<u64>| {
+            let until = until.map(Duration::from_secs);
+            Some(Window { since: Duration::from_secs(since), until })
+        };
+        assert_eq!(find(&boots, 0), window(300, None));
+        assert_eq!(find(&boots, -1), window(200, Some(300)));
+        assert_eq!(find(&boots, -2), window(100, Some(200)));
+        for number in [1, -3, i32::MIN] {
+            assert_eq!(find(&boots, number), None, "{number}");
+        }
+    }
+}

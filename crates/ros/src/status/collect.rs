@@ -1,0 +1,201 @@
+//! Where each part of the status is read.
+
+use super::clock::Clock;
+use super::disk::StateDisk;
+use super::model::{Address, Docker, PendingChange, Services, Status, Trial, Upgrade};
+use crate::applets::console::host_keys;
+use crate::docker::{Client, Engine, Error};
+use crate::net::Network;
+use crate::resolve::confirm::Pending;
+use crate::resolve::root::Root;
+use crate::why::{self, Finding};
+use anyhow::Result;
+use corral_engine::spec::Snapshot;
+use corral_init::boot::resolver::NOTICE;
+use corral_machine::boot_partition::{Stage, booted};
+use corral_machine::os_release::running_version;
+use corral_machine::program;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+/// How long the user's Docker may take to answer: a status must not hang.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Status {
+    pub(super) fn load() -> Status {
+        let mut status = Status {
+            version: running_version(),
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            uptime_seconds: parse_uptime(&fs::read_to_string("/proc/uptime").unwrap_or_default()),
+            state: StateDisk::load(),
+            upgrade: upgrade(),
+            ..Status::default()
+        };
+        status.load_addresses();
+        if rustix::process::geteuid().is_root() {
+            status.load_for_root();
+        } else {
+            status.hidden = vec!["services", "ssh host keys", "clock", "pending change"];
+            status.findings.extend(notice());
+        }
+        status.load_docker();
+        status.is_well = !status.findings.iter().any(|finding| finding.is_problem);
+        status
+    }
+
+    fn load_addresses(&mut self) {
+        match Network::load() {
+            Ok(network) => self.addresses = own_addresses(network),
+            Err(error) => self.note_failure("network", &error),
+        }
+    }
+
+    /// What the control socket and files with secrets tell, which only root can open.
+    fn load_for_root(&mut self) {
+        self.host_keys = host_keys();
+        match why::machine() {
+            Ok(findings) => self.findings.extend(findings),
+            Err(error) => self.note_failure("machine", &error),
+        }
+        match why::snapshots()
+            .and_then(|snapshots| Ok((why::services(None, &snapshots)?, snapshots)))
+        {
+            Ok((findings, snapshots)) => {
+                self.services = Some(services(&snapshots, &findings));
+                self.findings.extend(findings);
+                self.clock = Clock::load(&snapshots);
+            }
+            Err(error) => self.note_failure("services", &error),
+        }
+        self.pending_change = Pending::load(&Root::machine()).map(|pending| PendingChange {
+            within_seconds: pending.within,
+            since_boot: pending.restarted,
+        });
+    }
+
+    fn load_docker(&mut self) {
+        match docker() {
+            Ok(docker) => self.docker = Some(docker),
+            Err(Error::Denied { .. }) => self.hidden.push("Docker"),
+            Err(error) => {
+                // It may be off on purpose. If it is not, PID 1 reports it among the services.
+                let state = error.to_string();
+                self.docker = Some(Docker { state, ..Docker::default() });
+            }
+        }
+    }
+
+    fn note_failure(&mut self, part: &str, error: &anyhow::Error) {
+        self.findings.push(Finding::problem(part, format!("it could not be read: {error:#}")));
+    }
+}
+
+fn own_addresses(network: Network) -> Vec<Address> {
+    let own = network.interfaces.into_iter().filter(|interface| !interface.of_containers);
+    own.flat_map(|interface| {
+        let name = interface.name;
+        interface.addresses.into_iter().map(move |address| Address {
+            interface: name.clone(),
+            address: address.address,
+            origin: address.origin,
+        })
+    })
+    .collect()
+}
+
+/// ssh-keygen reads the public part of a private key.
+fn host_keys() -> Vec<String> {
+    let fingerprint = |file: &std::path::PathBuf| {
+        program::run(Command::new("/usr/bin/ssh-keygen").arg("-lf").arg(file)).ok()
+    };
+    let keys = host_keys::find();
+    keys.iter().filter_map(fingerprint).map(|line| line.trim().to_owned()).collect()
+}
+
+fn services(snapshots: &[Snapshot], findings: &[Finding]) -> Services {
+    let planned: Vec<&Snapshot> =
+        snapshots.iter().filter(|snapshot| snapshot.status.planned).collect();
+    let mut unwell: Vec<String> = findings.iter().map(|finding| finding.subject.clone()).collect();
+    unwell.dedup();
+    Services {
+        running: planned.iter().filter(|snapshot| snapshot.status.is_up()).count(),
+        planned: planned.len(),
+        unwell,
+    }
+}
+
+fn docker() -> Result<Docker, Error> {
+    let client = Client::of(Engine::User)?;
+    client.ping(PATIENCE)?;
+    let containers = client.containers()?;
+    Ok(Docker {
+        version: client.version()?,
+        state: "answers".to_owned(),
+        running: containers.iter().filter(|container| container.state == "running").count(),
+        containers: containers.len(),
+    })
+}
+
+fn upgrade() -> Upgrade {
+    let running = running_version();
+    let Some(partition) = booted::partition() else {
+        return Upgrade { running, ..Upgrade::default() };
+    };
+    let trial = partition.trial().map(|trial| Trial {
+        stage: match trial.stage {
+            Stage::Armed => "armed",
+            Stage::Trying => "trying",
+            Stage::Failed => "failed",
+        },
+        version: trial.version,
+        reason: trial.reason,
+    });
+    let versions = partition.versions().ok();
+    let previous = versions
+        .as_ref()
+        .and_then(|versions| versions.all().find(|version| *version != running).map(str::to_owned));
+    Upgrade { running, default: versions.map(|versions| versions.default), previous, trial }
+}
+
+/// The errors of the configuration, as every login shows them.
+fn notice() -> Option<Finding> {
+    let text = fs::read_to_string(NOTICE).ok()?;
+    Some(Finding::problem("configuration", text.trim().to_owned()))
+}
+
+/// Seconds, from the first number of `/proc/uptime`.
+fn parse_uptime(text: &str) -> u64 {
+    let seconds = text.split(['.', ' ']).next().unwrap_or_default();
+    seconds.parse().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_engine::spec::{State, Status as OfContainer};
+
+    #[test]
+    fn the_uptime_is_in_complete_seconds() {
+        for (text, seconds) in [("350735.47 234388.90\n", 350_735), ("0.02 0.00", 0), ("", 0)] {
+            assert_eq!(parse_uptime(text), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn services_are_those_of_the_plan() {
+        let snapshot = |planned: bool, state: State| Snapshot {
+            id: String::new(),
+            spec: corral_engine::spec::ContainerSpec::default(),
+            status: OfContainer { planned, state, ..OfContainer::default() },
+        };
+        let snapshots = [
+            snapshot(true, State::Running),
+            snapshot(true, State::Exited),
+            snapshot(false, State::Running),
+        ];
+        let found = services(&snapshots, &[Finding::problem("web", "it ended".to_owned())]);
+        assert_eq!((found.planned, found.running), (2, 1));
+        assert_eq!(found.unwell, ["web"]);
+    }
+}

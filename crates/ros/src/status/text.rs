@@ -1,0 +1,187 @@
+//! The status as text: a line for each part, then what is wrong, with the next step.
+
+use super::clock::Clock;
+use super::disk::StateDisk;
+use super::model::{Address, Docker, Services, Status, Upgrade};
+use crate::duration;
+use crate::size::of_disk;
+use std::fmt::Write;
+
+/// Columns of the names on the left.
+const WIDTH: usize = 12;
+
+/// The screen.
+pub(super) fn render(status: &Status) -> String {
+    let mut text = String::new();
+    let uptime = duration::spoken(status.uptime_seconds);
+    let _ = writeln!(text, "Corral v{} on {}, up {uptime}\n", status.version, status.hostname);
+    part(&mut text, "addresses", &addresses(status));
+    part(&mut text, "ssh keys", &status.host_keys);
+    part(&mut text, "state", &[state(&status.state)]);
+    part(&mut text, "services", status.services.as_ref().map(services).as_slice());
+    part(&mut text, "docker", status.docker.as_ref().map(docker).as_slice());
+    part(&mut text, "clock", status.clock.as_ref().map(clock).as_slice());
+    part(&mut text, "version", &[upgrade(&status.upgrade)]);
+    part(&mut text, "change", pending(status).as_slice());
+    if !status.findings.is_empty() {
+        let _ = writeln!(text, "\n{}", if status.is_well { "notes:" } else { "what is wrong:" });
+    }
+    for finding in &status.findings {
+        let _ = writeln!(text, "  {finding}");
+    }
+    let unwell = status.services.iter().flat_map(|services| &services.unwell);
+    for name in unwell {
+        let _ = writeln!(text, "  next step: ros why {name}; ros logs {name}");
+    }
+    if !status.hidden.is_empty() {
+        let _ = writeln!(text, "\nonly root sees: {}; try sudo", status.hidden.join(", "));
+    }
+    text
+}
+
+/// A name and its lines; nothing without lines.
+fn part(text: &mut String, name: &str, lines: &[String]) {
+    let mut name = name;
+    for line in lines {
+        let _ = writeln!(text, "{name:WIDTH$}{line}");
+        name = "";
+    }
+}
+
+fn addresses(status: &Status) -> Vec<String> {
+    if status.addresses.is_empty() {
+        return vec!["none".to_owned()];
+    }
+    let line = |address: &Address| {
+        format!("{:<10} {:<28} {}", address.interface, address.address, address.origin)
+    };
+    status.addresses.iter().map(line).collect()
+}
+
+fn state(disk: &StateDisk) -> String {
+    match (&disk.problem, disk.is_kept) {
+        (_, true) => format!(
+            "{}: {} of {} used, {} free",
+            disk.device.as_deref().unwrap_or("a disk"),
+            of_disk(disk.used),
+            of_disk(disk.size),
+            of_disk(disk.free)
+        ),
+        (Some(problem), false) => format!("runs from memory: nothing is kept: {problem}"),
+        (None, false) => "runs from memory: nothing is kept".to_owned(),
+    }
+}
+
+fn services(services: &Services) -> String {
+    let well = format!("{} of {} run", services.running, services.planned);
+    match services.unwell.as_slice() {
+        [] => format!("{well}, the rest is done; all are well"),
+        unwell => format!("{well}; not well: {}", unwell.join(", ")),
+    }
+}
+
+fn docker(docker: &Docker) -> String {
+    if docker.version.is_empty() {
+        return docker.state.clone();
+    }
+    format!("{}, {} of {} containers run", docker.version, docker.running, docker.containers)
+}
+
+fn clock(clock: &Clock) -> String {
+    match (&clock.problem, clock.synchronised) {
+        (Some(problem), _) => format!("unknown: {problem}"),
+        (None, true) => {
+            format!("synchronised with {}, offset {:.6} s", clock.source, clock.offset_seconds)
+        }
+        (None, false) => "not synchronised: no time server has answered yet".to_owned(),
+    }
+}
+
+fn upgrade(upgrade: &Upgrade) -> String {
+    let mut line = upgrade.running.clone();
+    match &upgrade.default {
+        None => line.push_str(" runs; it was not started from an installed disk"),
+        Some(default) if *default == upgrade.running => line.push_str(" runs, and is the default"),
+        Some(default) => {
+            let _ = write!(line, " runs; the default is {default}");
+        }
+    }
+    if let Some(trial) = &upgrade.trial {
+        let _ = match trial.stage {
+            "armed" => write!(line, "; {} is tried at the next start", trial.version),
+            "trying" => write!(line, "; {} is on trial", trial.version),
+            _ => write!(line, "; {} failed: {}", trial.version, trial.reason),
+        };
+    }
+    if let Some(previous) = &upgrade.previous {
+        let _ = write!(line, "; ros os rollback: {previous}");
+    }
+    line
+}
+
+fn pending(status: &Status) -> Option<String> {
+    let pending = status.pending_change.as_ref()?;
+    let since = if pending.since_boot { " of this boot" } else { "" };
+    Some(format!(
+        "waits to be confirmed within {} s{since}: ros config confirm",
+        pending.within_seconds
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{PendingChange, Trial};
+    use super::*;
+
+    #[test]
+    fn a_status_is_one_screen_with_the_next_step() {
+        let status = Status {
+            version: "1.2.0".to_owned(),
+            hostname: "web-1".to_owned(),
+            uptime_seconds: 3700,
+            state: StateDisk {
+                is_kept: true,
+                device: Some("/dev/vda".to_owned()),
+                size: 20_000_000_000,
+                used: 5_000_000_000,
+                free: 15_000_000_000,
+                problem: None,
+            },
+            services: Some(Services { planned: 9, running: 7, unwell: vec!["web".to_owned()] }),
+            upgrade: Upgrade {
+                running: "1.2.0".to_owned(),
+                default: Some("1.2.0".to_owned()),
+                previous: Some("1.1.0".to_owned()),
+                trial: Some(Trial {
+                    version: "1.3.0".to_owned(),
+                    stage: "armed",
+                    reason: String::new(),
+                }),
+            },
+            pending_change: Some(PendingChange { within_seconds: 90, since_boot: false }),
+            ..Status::default()
+        };
+        let text = render(&status);
+        for line in [
+            "Corral v1.2.0 on web-1, up 1 h 1 min",
+            "addresses   none",
+            "state       /dev/vda: 5000 MB of 20.0 GB used, 15.0 GB free",
+            "services    7 of 9 run; not well: web",
+            "version     1.2.0 runs, and is the default; 1.3.0 is tried at the next start; \
+             ros os rollback: 1.1.0",
+            "change      waits to be confirmed within 90 s: ros config confirm",
+            "  next step: ros why web; ros logs web",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line:?} is not in:\n{text}");
+        }
+        assert!(!text.contains("only root sees"));
+    }
+
+    #[test]
+    fn a_machine_without_a_disk_says_so() {
+        assert_eq!(state(&StateDisk::default()), "runs from memory: nothing is kept");
+        let problem = Some("no such device".to_owned());
+        let text = state(&StateDisk { problem, ..StateDisk::default() });
+        assert_eq!(text, "runs from memory: nothing is kept: no such device");
+    }
+}
