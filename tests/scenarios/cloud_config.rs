@@ -294,7 +294,14 @@ fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {
         "2\n{"
     );
     ros_config_validates(machine)?;
-    Ok(())
+    // Fifty writers at the same time: no change of any writer is lost.
+    run("for n in $(seq 50); do sudo ros config set rancher.environment.P$n $n & done; wait")?;
+    assert_eq!(run("sudo ros config get rancher.environment | grep -c '^P'")?, "50");
+    // An export that is merged again changes nothing.
+    let again = "sudo ros config export --private > /tmp/e.yml && \
+                 sudo ros config merge -i /tmp/e.yml 2>/dev/null && \
+                 sudo ros config export --private | cmp - /tmp/e.yml";
+    run(again).map(drop)
 }
 
 fn ros_config_validates(machine: &Machine) -> Result<()> {
