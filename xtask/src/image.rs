@@ -301,7 +301,7 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     ] {
         tree.insert(folder, Entry::directory());
     }
-    tree.write("usr/share/ros/os-release", os_release(VERSION));
+    tree.write("usr/share/ros/os-release", os_release(VERSION, epoch));
     // Where the OEM partition is mounted.
     tree.insert("usr/share/ros/oem", Entry::directory());
     let images = paths::root().join("images");
@@ -334,10 +334,22 @@ fn image_manifest(layer: &Layer, epoch: u64) -> serde_json::Value {
     })
 }
 
-pub(crate) fn os_release(version: &str) -> String {
-    format!(
-        "NAME=\"Corral\"\nID=corral\nID_LIKE=rancheros\nVERSION=v{version}\nVERSION_ID={version}\nPRETTY_NAME=\"Corral v{version}\"\n"
-    )
+/// os-release(5). Its `ID_LIKE` is what tools for RancherOS look for. There are no addresses of web
+/// pages, because the project has none.
+pub(crate) fn os_release(version: &str, epoch: u64) -> String {
+    let lines = [
+        "NAME=\"Corral\"".to_owned(),
+        format!("PRETTY_NAME=\"Corral v{version}\""),
+        "ID=corral".to_owned(),
+        "ID_LIKE=rancheros".to_owned(),
+        format!("VERSION=\"v{version}\""),
+        format!("VERSION_ID=\"{version}\""),
+        format!("BUILD_ID=\"{epoch}\""),
+        "IMAGE_ID=corral".to_owned(),
+        format!("IMAGE_VERSION=\"{version}\""),
+        "ANSI_COLOR=\"0;36\"".to_owned(),
+    ];
+    lines.map(|line| line + "\n").concat()
 }
 
 fn parts(binaries: &Binaries, layers: &[Layer], modules: &Tree) -> Vec<(String, u64)> {

@@ -25,9 +25,9 @@ pub(crate) fn prepare(ingredients: &Ingredients) -> Result<()> {
     ingredients.building.replace()?;
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    let trees = ingredients.trees()?;
+    let (trees, epoch) = (ingredients.trees()?, image::epoch()?);
     progress::step("writing releases for the stories", || {
-        Maker { folder: &folder, ingredients, trees }.make_all()
+        Maker { folder: &folder, ingredients, trees, epoch }.make_all()
     })?;
     fs::write(stamp, &ingredients.stamp)?;
     Ok(())
@@ -37,6 +37,7 @@ struct Maker<'a> {
     folder: &'a Path,
     ingredients: &'a Ingredients,
     trees: &'a Trees,
+    epoch: u64,
 }
 
 impl Maker<'_> {
@@ -60,7 +61,7 @@ impl Maker<'_> {
     /// fails.
     fn system(&self, version: &str, broken: Option<&str>) -> Tree {
         let mut system = self.trees.system.clone();
-        system.write("usr/share/ros/os-release", image::os_release(version));
+        system.write("usr/share/ros/os-release", image::os_release(version, self.epoch));
         if let Some(path) = broken {
             let program = Entry::file(Blob::Bytes(FAILS.into()), 0o755);
             system.insert(&format!("usr/share/ros/layers/docker/usr/{path}"), program);
@@ -84,19 +85,18 @@ impl Maker<'_> {
         let work = self.folder.join(name);
         fs::create_dir_all(&work)?;
         let image = image::image_paths()?;
-        let epoch = image::epoch()?;
         let file = |name: &str| -> PathBuf { work.join(name) };
         erofs::write(
             &system,
             &file("system.erofs"),
             Density::Light,
             &self.ingredients.packages,
-            epoch,
+            self.epoch,
         )?;
         let initrd_file = match &early {
             None => image.initrd,
             Some(tree) => {
-                initrd::write(tree, &file("initrd"), epoch, 3)?;
+                initrd::write(tree, &file("initrd"), self.epoch, 3)?;
                 file("initrd")
             }
         };

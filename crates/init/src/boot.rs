@@ -2,6 +2,7 @@
 //! After these steps comes the loop that never ends.
 
 mod early;
+mod machine_id;
 pub mod oem;
 mod recovery;
 pub mod reset;
@@ -35,11 +36,13 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let signals = Signals::open();
     trace.step("etc", early::render_etc);
     trace.step("modules", early::load_modules);
+    trace.step("device-nodes", early::make_device_nodes);
     let rough = trace.step("rough-config", resolver::run).unwrap_or_default();
     let rough = trace.step("oem", || oem::enter(rough));
     trace.step("requested-modules", || modules::load_requested(&rough.config.rancher.modules));
     trace.step("recovery", || recovery::run_if_asked(&rough));
     let has_state = trace.step("state", || state::enter(&rough));
+    trace.step("machine-id", || machine_id::settle(has_state));
     let again =
         if has_state || state::has_problem() { trace.step("config", resolver::run) } else { None };
     let loaded = rough.config.rancher.modules.clone();

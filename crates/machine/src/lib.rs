@@ -8,6 +8,7 @@ pub mod boot_partition;
 pub mod cmdline;
 pub mod console;
 pub mod deadline;
+pub mod device_nodes;
 pub mod efi;
 pub mod files;
 pub mod growth;

@@ -59,8 +59,7 @@ impl Index {
     /// Loads a module and what it needs. A module that is built in or loaded already is no error;
     /// an unknown one is. Its parameters may stand behind its name: `softdog soft_margin=60`.
     pub fn load(&mut self, request: &str) -> Result<()> {
-        let (name, parameters) =
-            request.trim().split_once(char::is_whitespace).unwrap_or((request.trim(), ""));
+        let (name, parameters) = split_parameters(request);
         let name = canonical(name);
         let is_built_in = self.built_in.contains(&name);
         if is_built_in
@@ -89,10 +88,12 @@ impl Index {
     }
 
     /// Loads what the kernel requests by name or alias (`ipt_tcp`, `fs-ext4`, `net-pf-10`).
-    pub fn load_alias(&mut self, alias: &str) -> Result<()> {
+    /// Parameters may stand behind it.
+    pub fn load_alias(&mut self, request: &str) -> Result<()> {
+        let (alias, parameters) = split_parameters(request);
         let name = canonical(alias);
         if self.modules.contains_key(&name) || self.built_in.contains(&name) {
-            return self.load(alias);
+            return self.load(request);
         }
         let wanted = |(pattern, _): &&(String, String)| {
             matches(pattern, alias) || matches(&canonical(pattern), &canonical(alias))
@@ -102,7 +103,18 @@ impl Index {
         if names.is_empty() {
             bail!("no module has the name or alias {alias}");
         }
-        names.iter().try_for_each(|name| self.load(name))
+        names.iter().try_for_each(|name| self.load(&format!("{name} {parameters}")))
+    }
+
+    /// Is there a module, or a part of the kernel, of that name or alias?
+    pub fn knows(&self, alias: &str) -> bool {
+        let name = canonical(alias);
+        let is_alias = |(pattern, _): &(String, String)| {
+            matches(pattern, alias) || matches(&canonical(pattern), &name)
+        };
+        self.modules.contains_key(&name)
+            || self.built_in.contains(&name)
+            || self.aliases.iter().any(is_alias)
     }
 
     /// Loads the soft dependencies of a module. What is not there may be built in: that is no
@@ -168,6 +180,11 @@ pub fn load_requested(names: &[String]) {
     if let Err(error) = load(names) {
         log(&format!("rancher.modules: {error:#}"));
     }
+}
+
+/// `softdog soft_margin=60`: the name, and the parameters behind it.
+fn split_parameters(request: &str) -> (&str, &str) {
+    request.trim().split_once(char::is_whitespace).unwrap_or((request.trim(), ""))
 }
 
 fn load_loaded() -> BTreeSet<String> {

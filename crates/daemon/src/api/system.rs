@@ -18,6 +18,7 @@ use corral_engine::time;
 use corral_machine::deadline;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,8 +63,9 @@ pub(super) async fn info(state: State) -> Result<Json<Value>, ApiError> {
     let uname = rustix::system::uname();
     let images = blocking(|| Ok(lookup::load_all().len())).await?;
     let settings = state.settings();
+    let machine_id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let mut info = json!({
-        "ID": "corral", "Name": uname.nodename().to_string_lossy(),
+        "ID": engine_id(&machine_id), "Name": uname.nodename().to_string_lossy(),
         "Containers": containers.len(), "ContainersRunning": running, "ContainersPaused": paused,
         "ContainersStopped": containers.len() - running - paused, "Images": images,
         "Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "overlayfs"]],
@@ -80,6 +82,15 @@ pub(super) async fn info(state: State) -> Result<Json<Value>, ApiError> {
         info.extend(abilities);
     }
     Ok(Json(info))
+}
+
+/// A UUID of this engine alone: it does not give the id of the machine away, as machine-id(5) wants
+/// it.
+fn engine_id(machine_id: &str) -> String {
+    let digest = Sha256::digest(format!("corral system engine {}", machine_id.trim()));
+    let digits: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let parts = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)];
+    parts.map(|(from, to)| digits.get(from..to).unwrap_or_default()).join("-")
 }
 
 /// What this engine is and supports, whether or not it is used at the moment.
@@ -207,4 +218,18 @@ pub(super) async fn disk_use(state: State) -> Result<Json<Value>, ApiError> {
         })))
     })
     .await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::engine_id;
+
+    #[test]
+    fn an_engine_has_the_same_id_as_long_as_its_machine_has() {
+        let id = engine_id("4c4c4544004235108051b4c04f4e3832\n");
+        let lengths: Vec<usize> = id.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12], "{id}");
+        assert_eq!(id, engine_id("4c4c4544004235108051b4c04f4e3832"));
+        assert_ne!(id, engine_id("4c4c4544004235108051b4c04f4e3833"));
+    }
 }

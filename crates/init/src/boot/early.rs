@@ -3,7 +3,7 @@
 
 use corral_machine::console::log;
 use corral_machine::modules::Index;
-use corral_machine::mounts;
+use corral_machine::{device_nodes, mounts};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::path::Path;
@@ -85,11 +85,10 @@ fn prepare_cgroups() -> std::io::Result<()> {
 
 /// Renders /etc. This is done again at each boot.
 pub(super) fn render_etc() {
-    let files: [(&str, &str); 4] = [
+    let files: [(&str, &str); 3] = [
         ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"),
         ("/etc/resolv.conf", ""),
         ("/etc/hostname", "rancher\n"),
-        ("/etc/machine-id", ""),
     ];
     for (path, text) in files {
         if let Err(error) = fs::write(path, text) {
@@ -108,6 +107,13 @@ pub(super) fn load_modules() {
             }
         }
         Err(error) => log(&format!("{error:#}")),
+    }
+}
+
+/// Nodes of devices whose modules the kernel loads when a program opens them.
+pub(super) fn make_device_nodes() {
+    if let Err(error) = device_nodes::make_all(Path::new("/dev")) {
+        log(&format!("{error:#}"));
     }
 }
 
