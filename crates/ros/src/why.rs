@@ -21,6 +21,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+/// How the message of a service begins that only waits.
+const NOT_STARTED: &str = "not started yet: ";
+
 /// Something that an owner should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
@@ -56,6 +59,14 @@ pub(crate) fn run(service: Option<&str>, output: Output) -> Result<bool> {
         findings.iter().for_each(|finding| println!("{finding}"));
     })?;
     Ok(!findings.iter().any(|finding| finding.is_problem))
+}
+
+/// All that needs repair, without what only has not started yet.
+pub(crate) fn problems() -> Result<Vec<Finding>> {
+    let mut findings = machine()?;
+    findings.extend(services(None, &snapshots()?)?);
+    findings.retain(|finding| finding.is_problem && !finding.message.starts_with(NOT_STARTED));
+    Ok(findings)
 }
 
 /// Every container of the system engine.
@@ -129,7 +140,7 @@ fn docker_waits() -> Option<Finding> {
     let command =
         fs::read_to_string(commands::RUNNING).ok().filter(|_| !Path::new(CONSOLE_DONE).exists())?;
     let message = format!(
-        "not started yet: it waits for the owner's commands; this one still runs: {}",
+        "{NOT_STARTED}it waits for the owner's commands; this one still runs: {}",
         command.trim()
     );
     Some(Finding::problem("docker", message))
@@ -158,7 +169,7 @@ pub(crate) fn services(wanted: Option<&str>, snapshots: &[Snapshot]) -> Result<V
         } else {
             reasons.join(", ")
         };
-        findings.push(Finding::problem(&name, format!("not started yet: {reasons}")));
+        findings.push(Finding::problem(&name, format!("{NOT_STARTED}{reasons}")));
     }
     Ok(findings)
 }
@@ -169,8 +180,8 @@ fn explain(snapshot: &Snapshot) -> Option<String> {
     let logs = format!("see: system-docker logs {name}");
     if status.state == State::Starting && snapshot.spec.requirements.is_some() {
         return Some(match &status.error {
-            None => format!("not started yet: pulling its image {}", snapshot.spec.image),
-            Some(error) => format!("not started yet: {error}; it will be retried"),
+            None => format!("{NOT_STARTED}pulling its image {}", snapshot.spec.image),
+            Some(error) => format!("{NOT_STARTED}{error}; it will be retried"),
         });
     }
     if let Some(error) = &status.error {

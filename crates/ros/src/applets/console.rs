@@ -10,6 +10,7 @@ pub(crate) mod mounts;
 mod proxies;
 mod sshd;
 
+use super::banner;
 use super::owners_commands;
 use super::user_docker::CONSOLE_DONE;
 use crate::boots;
@@ -24,12 +25,10 @@ use corral_config::cmdline;
 use corral_config::model::WriteFile;
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
-use corral_init::boot::resolver::NOTICE;
 use corral_init::boot::state::{self, CONF};
 use corral_machine::boot_partition::booted;
 use corral_machine::console::log;
 use corral_machine::files::write_atomic;
-use corral_machine::os_release::running_version;
 use corral_machine::program;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -76,6 +75,8 @@ pub(crate) fn run() -> Result<()> {
 /// done, or when the first of them calls it.
 pub(crate) fn run_commands() -> Result<()> {
     let early = load_config()?;
+    report("fingerprints", banner::write_fingerprints());
+    report("banner", banner::write());
     // Waits until configuration from the network has arrived, or its timeout is over.
     call(Request::AwaitConfig)?;
     let config = load_config()?;
@@ -99,6 +100,7 @@ pub(crate) fn run_commands() -> Result<()> {
     fs::write(CONSOLE_DONE, "default\n").context("writing /run/console-done")?;
     let _ = fs::remove_file(commands::RUNNING);
     report("/etc/rc.local", run_script(Path::new("/etc/rc.local"), &path));
+    report("banner", banner::refresh());
     Ok(())
 }
 
@@ -127,6 +129,7 @@ pub(crate) fn config_applied() -> Result<()> {
     if let Err(error) = execute() {
         log(&format!("configuration: {error:#}"));
     }
+    report("banner", banner::refresh());
     Ok(())
 }
 
@@ -160,13 +163,18 @@ fn link_programs() -> Result<()> {
         "/usr/sbin/halt",
         "/usr/sbin/shutdown",
     ];
+    /// Docker's client, and the folder of compose and buildx.
+    const OF_ENGINE: [&str; 2] = ["/usr/bin/docker", "/usr/libexec/docker/cli-plugins"];
     let is_missing = |name: &&&str| fs::symlink_metadata(name).is_err();
     NAMES.iter().filter(is_missing).try_for_each(|name| symlink("/usr/bin/ros", name))?;
-    let engine = Path::new("/var/lib/rancher/engine/usr/bin/docker");
-    match fs::symlink_metadata("/usr/bin/docker") {
-        Err(_) => symlink(engine, "/usr/bin/docker").map_err(Into::into),
-        Ok(_) => Ok(()),
-    }
+    let engine = Path::new("/var/lib/rancher/engine");
+    let mut missing =
+        OF_ENGINE.iter().map(Path::new).filter(|link| fs::symlink_metadata(link).is_err());
+    missing.try_for_each(|link| {
+        fs::create_dir_all(link.parent().unwrap_or(link))?;
+        let target = engine.join(link.strip_prefix("/").unwrap_or(link));
+        symlink(target, link).with_context(|| format!("linking {}", link.display()))
+    })
 }
 
 /// Sets up who may log in. A failed step must not keep the owner out: it reports what is wrong, and
@@ -201,15 +209,11 @@ fn reserve_keys(keys: &[String]) -> Result<()> {
     }
 }
 
-/// The banner before a login shows the addresses. The network container writes it when it has some.
+/// The banner before a login. The network container writes it as well, when it has addresses.
 fn link_issue() -> Result<()> {
-    let issue = Path::new("/run/corral/issue");
-    if !issue.exists() {
-        let notice = fs::read_to_string(NOTICE).unwrap_or_default();
-        fs::write(issue, format!("Corral v{} on \\n (\\l)\n{notice}\n", running_version()))?;
-    }
+    banner::write()?;
     let _ = fs::remove_file("/etc/issue");
-    symlink(issue, "/etc/issue").context("linking it to /run/corral/issue")
+    symlink(banner::ISSUE, "/etc/issue").with_context(|| format!("linking it to {}", banner::ISSUE))
 }
 
 /// Writes the files for the console. If one fails, the others are still written.

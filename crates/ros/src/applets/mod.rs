@@ -2,6 +2,7 @@
 //! the executed file (a link to this binary), or the first word after `ros`, as in compose files.
 
 pub(crate) mod autologin;
+pub(crate) mod banner;
 pub(crate) mod bootcmd;
 pub(crate) mod bootstrap;
 pub(crate) mod cloud_init;
@@ -37,8 +38,9 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 28] = [
+const PROGRAMS: [(&str, Program); 29] = [
     ("autologin", autologin::run),
+    ("banner", banner::run),
     ("bootcmd", |_| bootcmd::run()),
     ("bootstrap", |_| bootstrap::run()),
     ("cloud-init-execute", execute_cloud_init),
