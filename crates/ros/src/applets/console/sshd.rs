@@ -27,14 +27,16 @@ const PROGRAM: &str = "/usr/sbin/sshd";
 const OF_OWNER: [&str; 2] = ["/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/"];
 /// What our own console has there: a note that refers to this file.
 const NOTE: &str = "# sshd does not read this file.";
-/// Comfort settings, for an sshd that knows them.
+/// Comfort settings, for an sshd that knows them. It prints the owner's `/etc/motd` itself, without
+/// PAM.
 const COMFORT: &str = "UsePAM no
 UseDNS no
 ClientAliveInterval 180
-PrintMotd no
-SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-AcceptEnv LANG LC_*
-";
+PrintMotd yes
+SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Our console has this one locale. With the client's own, every program would complain.
+const OUR_LOCALE: &str = " LANG=C.UTF-8\n";
+const LOCALE_OF_CLIENT: &str = "\nAcceptEnv LANG LC_*\n";
 const SFTP: &str = "Subsystem sftp internal-sftp\n";
 
 /// Writes the file. The owner's files are left out if sshd cannot read them, or if they would
@@ -68,7 +70,7 @@ pub(super) fn write(config: &Config) -> Result<()> {
 /// Without the owner's files: as many settings as this console's sshd accepts. Our tests check
 /// ours; another image may have any sshd.
 fn plain(policy: &str, config: &Config, left_out: &mut Vec<String>) -> String {
-    let text = [policy, COMFORT, SFTP].concat();
+    let text = [policy, &comfort(), SFTP].concat();
     if is_our_console() {
         return text;
     }
@@ -100,7 +102,11 @@ fn readable(
 
 /// sshd keeps the first value of each setting, so the owner's come before the comfort settings.
 fn with_files(policy: &str, files: &[PathBuf]) -> String {
-    [policy, subsystem(files), &lines("Include", files), COMFORT].concat()
+    [policy, subsystem(files), &lines("Include", files), &comfort()].concat()
+}
+
+fn comfort() -> String {
+    [COMFORT, if is_our_console() { OUR_LOCALE } else { LOCALE_OF_CLIENT }].concat()
 }
 
 fn is_our_console() -> bool {
