@@ -29,6 +29,7 @@ mod services;
 mod sources;
 mod state;
 mod system_engine;
+mod tools;
 mod upgrade;
 
 use anyhow::Result;
