@@ -359,6 +359,14 @@ impl Service {
         }
     }
 
+    /// Whether it is created and not started (`createonly`), so that cron or the owner can start
+    /// it. The lists of mounts of the system image, and what a step of the boot runs, have no
+    /// container.
+    pub fn is_startable_by_others(&self) -> bool {
+        let has_schedule = self.label_map.contains_key("cron.schedule");
+        self.labels.create_only && (has_schedule || !self.built_in)
+    }
+
     /// The services that it cannot be without.
     pub fn needs(&self) -> impl Iterator<Item = &str> {
         let required = self.depends_on.iter().filter(|(_, dependency)| dependency.required);

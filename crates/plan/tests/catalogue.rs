@@ -94,6 +94,7 @@ fn variables_ports_and_labels_of_the_catalogue_are_kept() {
     assert_eq!(service("catalogue", "docker-dind").image, "docker.io/docker:18.03.1-dind");
     let logrotate = service("catalogue", "logrotate");
     assert!(logrotate.labels.create_only && logrotate.label_map["cron.schedule"] == "@hourly");
+    assert!(logrotate.is_startable_by_others());
 }
 
 #[test]
