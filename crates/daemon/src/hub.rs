@@ -1,6 +1,7 @@
 //! The streams of a container. What it writes goes to its log and to every client that attached;
 //! none of them loses a byte. What clients write goes to its input.
 
+use crate::log_copies::{LogCopies, TextLog};
 use crate::logs::{Entry, Lines, Log};
 use crate::table::Table;
 use bytes::Bytes;
@@ -70,12 +71,18 @@ pub(crate) struct Hubs {
     hubs: Arc<Mutex<HashMap<String, Arc<Hub>>>>,
     offers: UnboundedSender<Offer>,
     waiting: Arc<Mutex<Option<UnboundedReceiver<Offer>>>>,
+    copies: LogCopies,
 }
 
 impl Default for Hubs {
     fn default() -> Hubs {
         let (offers, waiting) = unbounded_channel();
-        Hubs { hubs: Arc::default(), offers, waiting: Arc::new(Mutex::new(Some(waiting))) }
+        Hubs {
+            hubs: Arc::default(),
+            offers,
+            waiting: Arc::new(Mutex::new(Some(waiting))),
+            copies: LogCopies::default(),
+        }
     }
 }
 
@@ -144,7 +151,7 @@ impl Hubs {
                     .get(&offer.id)
                     .map(|container| container.spec.log.clone())
                     .unwrap_or_default();
-                tokio::spawn(read(hub, offer, options));
+                tokio::spawn(read(hub, offer, options, hubs.copies.clone()));
             }
         });
     }
@@ -287,9 +294,11 @@ pub(crate) async fn write_all(target: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> st
 }
 
 /// Reads one stream of a container until its end.
-async fn read(hub: Arc<Hub>, offer: Offer, options: LogOptions) {
+async fn read(hub: Arc<Hub>, offer: Offer, options: LogOptions, copies: LogCopies) {
+    let copy = options.copy.as_ref().and_then(|copy| copies.open(copy));
     let log = if options.none { None } else { open_log(&hub, &offer.id, &options).await };
-    let mut sink = Sink { name: offer.name, stream: offer.stream, log, lines: Lines::default() };
+    let mut sink =
+        Sink { name: offer.name, stream: offer.stream, log, copy, lines: Lines::default() };
     if let Some(source) = open_async(offer.descriptor, Interest::READABLE) {
         let mut buffer = vec![0_u8; 32 * 1024];
         loop {
@@ -328,6 +337,7 @@ struct Sink {
     name: String,
     stream: u8,
     log: Option<Arc<Mutex<Log>>>,
+    copy: Option<TextLog>,
     lines: Lines,
 }
 
@@ -339,6 +349,7 @@ impl Sink {
         if Path::new(paths::SHOW_LOGS).exists() {
             lines.iter().for_each(|line| show(&self.name, line));
         }
+        self.copy = self.copy.take().and_then(|copy| copy.append(&lines));
         let Some(log) = &self.log else { return };
         let (stream, time) =
             (if self.stream == 2 { "stderr" } else { "stdout" }, time::rfc3339(time::now()));

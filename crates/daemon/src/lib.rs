@@ -15,6 +15,8 @@ mod execs;
 mod health;
 mod hub;
 pub mod image;
+mod init_log;
+mod log_copies;
 mod logs;
 pub mod network;
 mod own_log;

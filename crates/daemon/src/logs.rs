@@ -5,8 +5,11 @@
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Result, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// Programs may write secrets: only root reads a log.
+const MODE: u32 = 0o600;
 
 /// One line of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,19 +37,28 @@ impl Log {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = OpenOptions::new().create(true).append(true).mode(MODE).open(path)?;
         let size = file.metadata()?.len();
         Ok(Log { path: path.to_path_buf(), file, size, max_bytes, max_files })
     }
 
+    /// Appends lines of Docker's format.
+    pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<()> {
+        let line = |entry| {
+            let mut line = serde_json::to_vec(entry)?;
+            line.push(b'\n');
+            Ok(line)
+        };
+        self.append_lines(&entries.iter().map(line).collect::<Result<Vec<_>>>()?)
+    }
+
     /// Appends lines, in one write for each file. A file that cannot be rotated grows until it can
     /// be: no line is lost.
-    pub(crate) fn append(&mut self, entries: &[Entry]) -> Result<()> {
+    pub(crate) fn append_lines(&mut self, lines: &[Vec<u8>]) -> Result<()> {
         let (mut bytes, mut rotated) = (Vec::new(), Ok(()));
-        for entry in entries {
+        for line in lines {
             let start = bytes.len();
-            serde_json::to_writer(&mut bytes, entry)?;
-            bytes.push(b'\n');
+            bytes.extend_from_slice(line);
             let is_full = self.size + bytes.len() as u64 > self.max_bytes;
             if is_full && self.size + start as u64 > 0 {
                 self.file.write_all(&bytes[..start])?;
@@ -66,7 +78,8 @@ impl Log {
             n => PathBuf::from(format!("{}.{n}", self.path.display())),
         };
         let fresh = PathBuf::from(format!("{}.new", self.path.display()));
-        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&fresh)?;
+        let file =
+            OpenOptions::new().create(true).write(true).truncate(true).mode(MODE).open(&fresh)?;
         for number in (0..self.max_files.saturating_sub(1)).rev() {
             let _ = fs::rename(numbered(number), numbered(number + 1));
         }

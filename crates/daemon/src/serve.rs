@@ -12,7 +12,7 @@ use crate::network::networks::Networks;
 use crate::record::Records;
 use crate::shared::Shared;
 use crate::table::Table;
-use crate::{cleaner, health, own_log, prepare, removal, restore};
+use crate::{cleaner, health, init_log, own_log, prepare, removal, restore};
 use anyhow::{Context, Result, bail};
 use corral_engine::client::Client;
 use corral_engine::paths;
@@ -65,6 +65,7 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
     tokio::spawn(prepare::serve(Arc::clone(&shared), wanted));
     tokio::spawn(own_log::bound());
     tokio::spawn(cleaner::run(Arc::clone(&shared)));
+    init_log::follow();
     tokio::spawn(restore::restore(Arc::clone(&shared)));
     let following = follow(Arc::clone(&shared), changes);
     tokio::select! {

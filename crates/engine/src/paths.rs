@@ -51,6 +51,15 @@ pub fn rootfs(id: &str) -> PathBuf {
     overlay(id).join("merged")
 }
 
+/// What the programs of the boot wrote, a file for each, as in RancherOS.
+pub const BOOT_LOGS: &str = "/var/log/boot";
+/// Number of the last record of the kernel's log that is in `init.log` of this boot.
+pub const INIT_LOGGED: &str = "/run/corral/init-logged";
+/// The output of the user's Docker.
+pub const DOCKER_LOG: &str = "/var/log/docker.log";
+/// The output of the engine daemon.
+pub const DAEMON_LOG: &str = "/var/log/system-docker.log";
+
 /// The log of a container, in Docker's json-file format.
 pub fn log(id: &str) -> PathBuf {
     container(id).join(format!("{id}-json.log"))

@@ -11,6 +11,7 @@ pub use policy::{Grace, RestartPolicy, UnknownPolicy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A container as it was requested.
@@ -283,6 +284,18 @@ pub struct LogOptions {
     pub max_bytes: u64,
     /// Files; 0: the default.
     pub max_files: u32,
+    /// A text file of the host that gets the same lines, for a service of the system image.
+    pub copy: Option<LogCopy>,
+}
+
+/// A second log, as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogCopy {
+    pub path: PathBuf,
+    /// Bytes of one file; there are two.
+    pub max_bytes: u64,
+    /// Each line begins with the time. Not if its program writes that itself.
+    pub with_time: bool,
 }
 
 /// The label of a container that has files to be placed; its value changes when they do.

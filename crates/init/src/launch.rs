@@ -1,14 +1,21 @@
 //! A service of the plan → a container of the engine: the only meeting of the two.
 
+use corral_engine::paths::{BOOT_LOGS, DOCKER_LOG};
 use corral_engine::spec::{
-    self, Bind, ContainerSpec, Dns, Grace, Health, Limits, LogOptions, NetworkAttachment, Port,
-    Requirements, RestartPolicy, Seccomp, Ulimit,
+    self, Bind, ContainerSpec, Dns, Grace, Health, Limits, LogCopy, LogOptions, NetworkAttachment,
+    Port, Requirements, RestartPolicy, Seccomp, Ulimit,
 };
 use corral_plan::Service;
 use corral_plan::labels::KillMode;
 use corral_plan::service::{Attachment, Network, Pull, Restart, Sharing, Source};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
+
+/// Bytes of a file with the output of a program of the boot.
+const BOOT_LOG_BYTES: u64 = 1 << 20;
+/// Bytes of a file with the output of the user's Docker.
+const DOCKER_LOG_BYTES: u64 = 10 << 20;
 
 /// What the engine is to make of a service.
 pub(crate) fn container(
@@ -88,6 +95,7 @@ fn limit(service: &Service, spec: &mut ContainerSpec) {
         none: service.logging.none,
         max_bytes: service.logging.max_bytes,
         max_files: service.logging.max_files,
+        copy: copy_of_log(service),
     };
     spec.health = service.health.clone().map(|check| Health {
         test: check.test,
@@ -99,6 +107,31 @@ fn limit(service: &Service, spec: &mut ContainerSpec) {
     });
     // As in Docker: no test, no check.
     spec.health.take_if(|check| check.command().is_none());
+}
+
+/// Where RancherOS had the logs of the programs of the boot and of Docker. Services of the owner
+/// have only the log of their container.
+fn copy_of_log(service: &Service) -> Option<LogCopy> {
+    if service.logging.none {
+        return None;
+    }
+    if service.name.as_str() == "docker" {
+        // dockerd writes the time itself.
+        return Some(LogCopy {
+            path: DOCKER_LOG.into(),
+            max_bytes: DOCKER_LOG_BYTES,
+            with_time: false,
+        });
+    }
+    if !service.built_in {
+        return None;
+    }
+    let program = match service.command.as_deref() {
+        Some([ros, program, ..]) if ros == "ros" => program.as_str(),
+        _ => service.name.as_str(),
+    };
+    let path = Path::new(BOOT_LOGS).join(program).with_extension("log");
+    Some(LogCopy { path, max_bytes: BOOT_LOG_BYTES, with_time: true })
 }
 
 /// The engine's unit, rounded up: no grace is shorter than it was written.
@@ -255,6 +288,25 @@ mod tests {
         let table =
             table.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         assert_eq!(expand(service, &table), ["A=1", "BB=2", "BC=2", "C=3"]);
+    }
+
+    #[test]
+    fn programs_of_the_boot_have_a_log_by_their_names() {
+        let cases = [
+            ("udev: {image: i, command: [udevd]}", Some("/var/log/boot/udev.log")),
+            ("network: {image: i, command: [ros, netconf]}", Some("/var/log/boot/netconf.log")),
+            ("docker: {image: i, command: [ros, user-docker]}", Some("/var/log/docker.log")),
+            ("udev: {image: i, logging: {driver: none}}", None),
+        ];
+        for (text, path) in cases {
+            let mut service = corral_plan::compose::parse("f", text).unwrap().services.remove(0);
+            if service.name.as_str() != "docker" {
+                assert_eq!(copy_of_log(&service), None, "{text}: a service of the owner");
+            }
+            service.built_in = true;
+            let copy = copy_of_log(&service).map(|copy| copy.path.display().to_string());
+            assert_eq!(copy.as_deref(), path, "{text}");
+        }
     }
 
     #[test]

@@ -299,6 +299,7 @@ fn limit(spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineError>
             none: log.typ.as_deref() == Some("none"),
             max_bytes: option("max-size").map_or(0, |text| bytes(text)),
             max_files: option("max-file").and_then(|text| text.parse().ok()).unwrap_or(0),
+            copy: None,
         };
     }
     Ok(())

@@ -3,6 +3,7 @@
 
 use super::moment::Moment;
 use crate::restart;
+use corral_engine::paths::DAEMON_LOG;
 use corral_machine::console::log;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,6 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const LOG: &str = "/var/log/system-docker.log";
 /// The exit code of one that could not be started, as shells have it.
 const NOT_STARTED: i32 = 127;
 
@@ -33,7 +33,7 @@ impl Daemon {
     /// Starts it with these variables: the proxies by which it reaches registries. The pause before
     /// the next try, if that cannot be done.
     pub(super) fn start(&mut self, proxies: Vec<(String, String)>) -> Option<Duration> {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(LOG);
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(DAEMON_LOG);
         let output = || {
             file.as_ref()
                 .ok()
