@@ -6,6 +6,7 @@ mod applets;
 mod boots;
 mod bundle;
 mod cli;
+mod cron;
 mod docker;
 mod duration;
 mod grow;

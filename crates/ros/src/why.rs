@@ -2,6 +2,7 @@
 //! system report. `ros status` shows the same findings.
 
 use crate::applets::console::commands;
+use crate::applets::crontab;
 use crate::applets::user_docker::CONSOLE_DONE;
 use crate::output::Output;
 use crate::resolve;
@@ -171,6 +172,10 @@ pub(crate) fn services(wanted: Option<&str>, snapshots: &[Snapshot]) -> Result<V
         };
         findings.push(Finding::problem(&name, format!("{NOT_STARTED}{reasons}")));
     }
+    findings.extend(crontab::problems(wanted).iter().map(|line| {
+        let (subject, message) = line.split_once(": ").unwrap_or(("cron", line));
+        Finding::problem(subject, message.to_owned())
+    }));
     Ok(findings)
 }
 

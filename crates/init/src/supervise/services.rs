@@ -17,7 +17,7 @@ const ESSENTIAL: [&str; 2] = ["console", "docker"];
 
 /// Lists of mounts, and what the boot itself runs, are services of the system image that need none.
 fn has_container(service: &Service) -> bool {
-    !(service.labels.create_only && service.built_in)
+    !service.labels.create_only || service.is_startable_by_others()
 }
 
 impl Supervisor {
@@ -44,7 +44,6 @@ impl Supervisor {
             .cloned()
             .collect();
         self.report_blockers();
-        self.create_dormant();
         for service in ready {
             let spec = launch::container(&service, &self.resolved.environment);
             let name = service.name.to_string();
@@ -63,23 +62,6 @@ impl Supervisor {
             match self.create(Container::of_plan(id.clone(), spec)) {
                 Ok(()) => self.handle_event(&id, Event::Start),
                 Err(error) => log(&format!("{name}: {error}")),
-            }
-        }
-    }
-
-    /// Creates the services that only another one starts (`createonly`), such as cron.
-    fn create_dormant(&mut self) {
-        let is_there = |service: &&Service| self.containers.named(service.name.as_str()).is_some();
-        let services = self.resolved.plan.services.iter();
-        let missing: Vec<Service> = services
-            .filter(|service| service.is_startable_by_others() && !is_there(service))
-            .cloned()
-            .collect();
-        for service in missing {
-            let spec = launch::container(&service, &self.resolved.environment);
-            let container = Container::of_plan(corral_engine::id::new_id(), spec);
-            if let Err(error) = self.create(container) {
-                log(&format!("{}: {error}", service.name));
             }
         }
     }

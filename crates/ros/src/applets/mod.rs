@@ -7,6 +7,7 @@ pub(crate) mod bootcmd;
 pub(crate) mod bootstrap;
 pub(crate) mod cloud_init;
 pub(crate) mod console;
+pub(crate) mod crontab;
 mod docker_when_ready;
 pub(crate) mod execute;
 pub(crate) mod image_check;
@@ -38,7 +39,7 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 29] = [
+const PROGRAMS: [(&str, Program); 30] = [
     ("autologin", autologin::run),
     ("banner", banner::run),
     ("bootcmd", |_| bootcmd::run()),
@@ -49,6 +50,7 @@ const PROGRAMS: [(&str, Program); 29] = [
     ("console-init", |_| console::run()),
     ("console-mount", mount_in_console),
     ("console-run", |_| console::run_commands()),
+    ("crontab", |_| crontab::run()),
     ("docker", docker_when_ready::run),
     (ENGINE_DAEMON, |_| corral_daemon::serve::run(registries::load)),
     ("entrypoint", entrypoint),

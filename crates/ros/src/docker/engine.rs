@@ -4,7 +4,7 @@ use corral_engine::paths;
 use std::fmt;
 
 /// An engine of this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize)]
 pub(crate) enum Engine {
     /// That of the system: PID 1 and the engine daemon.
     #[value(name = "system-docker")]

@@ -95,7 +95,9 @@ pub(crate) struct Summary {
     #[serde(deserialize_with = "or_default")]
     pub(crate) names: Vec<String>,
     pub(crate) command: String,
-    /// `created`, `running`, `exited`, …
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// As in [`State::status`].
     pub(crate) state: String,
     /// In words: `Up 2 minutes (healthy)`.
     pub(crate) status: String,

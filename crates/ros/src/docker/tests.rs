@@ -4,6 +4,7 @@
 use super::client::{Client, LogRequest, encoded};
 use super::engine::Engine;
 use super::error::Error;
+use super::model::Summary;
 use rustix::fs::Mode;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -267,6 +268,29 @@ fn a_watcher_gives_up_at_its_deadline_and_at_an_error() {
         anyhow::bail!("it has ended")
     });
     assert_eq!(failed.unwrap_err().to_string(), "it has ended");
+}
+
+#[test]
+fn a_follower_gets_all_containers_at_first_and_after_events() {
+    const EVENTS: &[u8] =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n0\r\n\r\n";
+    const LIST: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 54\r\n\r\n\
+        [{\"Names\":[\"/a\"],\"Labels\":{\"x\":\"y\"},\"State\":\"exited\"}]";
+    let (_folder, client, requests) = with(&[EVENTS, LIST, LIST, EVENTS, LIST]);
+    let mut lists = 0;
+    let mut take = |containers: Vec<Summary>| {
+        assert_eq!(
+            (containers[0].labels["x"].as_str(), containers[0].state.as_str()),
+            ("y", "exited")
+        );
+        lists += 1;
+        lists < 3
+    };
+    client.follow(&mut take).unwrap();
+    client.follow(&mut take).unwrap();
+    assert_eq!(lists, 3, "the first ends with the events, the second on request");
+    let request = requests.recv_timeout(SOON).unwrap();
+    assert!(request.starts_with("GET /events?filters="), "{request}");
 }
 
 #[test]

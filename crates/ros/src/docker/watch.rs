@@ -3,6 +3,7 @@
 use super::client::{Client, segment};
 use super::error::Error;
 use super::http::{Answer, Piece};
+use super::model::Summary;
 use anyhow::Result;
 use corral_machine::deadline::pause;
 use serde_json::json;
@@ -12,6 +13,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const PAUSE: Duration = Duration::from_millis(250);
 /// Interval of checks without an event: a timeout, for example, sends none.
 const RECHECK: Duration = Duration::from_secs(2);
+/// The events after which a list of containers is another one.
+const CHANGES: [&str; 5] = ["create", "start", "die", "destroy", "rename"];
+/// How long more events of a group are waited for.
+const QUIET: Duration = Duration::from_millis(100);
 
 impl Client {
     /// Calls `check` at once, and again after each event of these containers, until it returns
@@ -39,6 +44,29 @@ impl Client {
             // No event reports that an engine answers again.
             pause(PAUSE);
         }
+    }
+
+    /// Calls `take` with every container: at once, and again after events that change the list or
+    /// the state of one. Returns when `take` returns false or the engine sends no more events.
+    pub(crate) fn follow(&self, mut take: impl FnMut(Vec<Summary>) -> bool) -> Result<(), Error> {
+        let filters = json!({"type": ["container"], "event": CHANGES}).to_string();
+        let mut events = self.listen(&format!("/events?filters={}", segment(&filters)))?;
+        // Docker answers before it has subscribed itself. What comes in between is seen soon.
+        let mut wake = Some(Instant::now() + RECHECK);
+        while take(self.containers()?) {
+            match events.piece(wake)? {
+                Piece::Data(_) => {}
+                Piece::Late => {
+                    wake = None;
+                    continue;
+                }
+                Piece::End => return Ok(()),
+            }
+            // Events come in groups; one list is enough for all of them.
+            let quiet = Instant::now() + QUIET;
+            while matches!(events.piece(Some(quiet))?, Piece::Data(_)) {}
+        }
+        Ok(())
     }
 
     fn events(&self, containers: &[&str]) -> Result<Events<'_>, Error> {

@@ -18,13 +18,20 @@ use std::path::{Path, PathBuf};
 const CACHE: &str = "/var/lib/rancher/cache";
 /// The service that fetches missing files.
 pub(crate) const FETCHER: &str = "service-files";
+/// RancherOS's service for schedules of the user's Docker. `system-cron` does that here.
+pub(crate) const CRONTAB: &str = "crontab";
+/// Services of RancherOS's catalogue that are part of the system here.
+pub(crate) const IS_BUILT_IN: [&str; 1] = [CRONTAB];
 /// Names of the built-in console and engine.
 const OURS: [&str; 2] = ["", "default"];
 
 /// Files whose services are added to the system's.
 pub(super) fn included(root: &Root, config: &Config) -> Vec<String> {
     let rancher = &config.rancher;
-    let enabled = rancher.services_include.iter().filter(|(_, enabled)| **enabled);
+    let enabled = rancher
+        .services_include
+        .iter()
+        .filter(|(place, enabled)| **enabled && !IS_BUILT_IN.contains(&place.as_str()));
     let mut places: Vec<String> = enabled.map(|(place, _)| place.clone()).collect();
     if rancher.hypervisor_service && !rancher.repositories.is_empty() {
         let tools =
@@ -161,6 +168,10 @@ mod tests {
         Ok(())
     }
 
+    fn named((place, enabled): (&str, bool)) -> (String, bool) {
+        (place.to_owned(), enabled)
+    }
+
     #[test]
     fn another_console_and_engine_come_from_there_too() {
         let mut config = Config::default();
@@ -171,7 +182,7 @@ mod tests {
         config
             .rancher
             .services_include
-            .extend([("off".to_owned(), false), ("/here.yml".to_owned(), true)]);
+            .extend([("off", false), ("/here.yml", true), ("crontab", true)].map(named));
         config.rancher.console = "debian".to_owned();
         config.rancher.docker.engine = "default".to_owned();
         assert_eq!(remote(&Root::machine(), &config), [["http://one/d/debian.yml"]]);

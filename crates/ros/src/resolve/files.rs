@@ -2,6 +2,7 @@
 //! `apply` writes for the creation helper. Second, a digest of the sections that they read, so that
 //! they are recreated when those change.
 
+use super::catalogue::CRONTAB;
 use super::file_change::FileChange;
 use super::problem;
 use corral_config::error::{Problem, Severity};
@@ -91,6 +92,7 @@ fn section_digest(name: &str, config: &Config) -> Option<String> {
     let sections = match name {
         "network" => json!([config.hostname, rancher.network, rancher.defaults, rancher.debug]),
         "docker" => json!([rancher.docker, rancher.network.proxy_environment()]),
+        "system-cron" => json!(rancher.services_include.get(CRONTAB)),
         "user-services" => json!([rancher.services, rancher.registry_auths]),
         _ => return None,
     };

@@ -6,6 +6,7 @@ use super::preload;
 use super::problem;
 use super::root::Root;
 use super::{built_in, catalogue, replacement, user_file};
+use crate::cron;
 use crate::docker::Engine;
 use corral_config::error::{Problem, Severity};
 use corral_config::layer::Layer;
@@ -210,6 +211,9 @@ fn check_values(service: &Service, problems: &mut Vec<Problem>) {
     {
         warn("stop_signal", format!("{error}; SIGTERM is sent"));
     }
+    if let Some(Err(error)) = cron::job::parse(&service.label_map) {
+        warn("labels", format!("{error}; it is not started by it"));
+    }
     if !service.mac_address.is_empty()
         && let Err(error) = service.mac_address.parse::<MacAddress>()
     {
@@ -262,15 +266,16 @@ mod tests {
     #[test]
     fn values_that_only_the_engine_can_read_are_checked() {
         let text = "s: {image: i, stop_signal: SIGNOTHING, mac_address: '02:42'}\n\
-                    t: {image: i, stop_signal: SIGRTMIN+3}";
+                    t: {image: i, stop_signal: SIGRTMIN+3, labels: {cron.schedule: '* * *'}}";
         let mut problems = Vec::new();
         build(corral_plan::compose::parse("f", text).unwrap().services, &mut problems);
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(shown.len(), 2, "{shown:?}");
+        assert_eq!(shown.len(), 3, "{shown:?}");
         assert!(
             shown[0].starts_with("service s: stop_signal: warning: \"SIGNOTHING\" is not a signal"),
             "{shown:?}"
         );
         assert!(shown[1].contains("mac_address"), "{shown:?}");
+        assert!(shown[2].contains("label cron.schedule: \"* * *\": it has 3 fields"), "{shown:?}");
     }
 }

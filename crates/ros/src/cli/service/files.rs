@@ -48,6 +48,10 @@ pub(super) fn enable(file: &str) -> Result<()> {
     if file.starts_with('/') && !Path::new(file).starts_with(CONF) {
         bail!("{file}: put it below {}, where it persists across reboots", CONF);
     }
+    if catalogue::IS_BUILT_IN.contains(&file) {
+        println!("{file} is part of the system: nothing is fetched");
+        return store::set(&entry(file), "true", None);
+    }
     let config = resolve::stored_config();
     repository::fetch(file, &config).with_context(|| format!("{file} is not a valid service"))?;
     pull_images(file, &config)?;
@@ -56,7 +60,8 @@ pub(super) fn enable(file: &str) -> Result<()> {
 
 /// `ros service disable`.
 pub(super) fn disable(file: &str) -> Result<()> {
-    if resolve::stored_config().rancher.services_include.contains_key(file) {
+    let is_here = catalogue::IS_BUILT_IN.contains(&file);
+    if is_here || resolve::stored_config().rancher.services_include.contains_key(file) {
         store::set(&entry(file), "false", None)?;
     }
     Ok(())
