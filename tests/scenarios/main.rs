@@ -9,6 +9,7 @@ mod command_line;
 mod commands;
 mod config;
 mod confirm;
+mod cron;
 mod daily_work;
 mod disk_faults;
 mod encryption;
