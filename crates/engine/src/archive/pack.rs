@@ -19,15 +19,19 @@ use tar::{Builder, EntryType, Header};
 pub enum Packed {
     /// The inside of the folder, without the folder itself.
     Inside,
+    /// The same of an upper folder of overlayfs, as the layer of an image: what was removed is
+    /// named by whiteouts. <https://github.com/opencontainers/image-spec/blob/main/layer.md>
+    Layer,
     /// Under this name: `docker cp` renames so.
     As(OsString),
 }
 
 /// Packs what is at `path` below `root`.
 pub fn pack(root: &OwnedFd, path: &Path, packed: Packed, writer: impl Write) -> Result<()> {
-    let mut packer = Packer { builder: Builder::new(writer), names: HashMap::new() };
+    let is_layer = packed == Packed::Layer;
+    let mut packer = Packer { builder: Builder::new(writer), names: HashMap::new(), is_layer };
     match packed {
-        Packed::Inside => {
+        Packed::Inside | Packed::Layer => {
             let folder = open_in(root, path, OFlags::DIRECTORY)?;
             packer.add_inside(&folder, Path::new(""))?;
         }
@@ -50,6 +54,7 @@ struct Packer<W: Write> {
     builder: Builder<W>,
     /// Files with several names: device and inode → the name under which they are in the archive.
     names: HashMap<(u64, u64), PathBuf>,
+    is_layer: bool,
 }
 
 impl<W: Write> Packer<W> {
@@ -74,6 +79,9 @@ impl<W: Write> Packer<W> {
             other => other.with_context(context)?,
         };
         let kind = FileType::from_raw_mode(data.st_mode);
+        if self.is_layer && kind == FileType::CharacterDevice && data.st_rdev == 0 {
+            return self.add_whiteout(&name.with_file_name(removed(from))).with_context(context);
+        }
         let mut header = header(&data);
         self.builder.append_pax_extensions(
             attributes(&path_of(parent).join(from))
@@ -88,6 +96,9 @@ impl<W: Write> Packer<W> {
                     .with_context(context)?;
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let folder = rustix::fs::openat(parent, from, flags, rustix::fs::Mode::empty());
+                if self.is_layer && is_opaque(&path_of(parent).join(from)) {
+                    self.add_whiteout(&name.join(".wh..wh..opq")).with_context(context)?;
+                }
                 self.add_inside(&folder.with_context(context)?, name)
             }
             FileType::RegularFile => {
@@ -114,6 +125,14 @@ impl<W: Write> Packer<W> {
         }
     }
 
+    fn add_whiteout(&mut self, name: &Path) -> Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0o600);
+        header.set_size(0);
+        Ok(self.builder.append_data(&mut header, name, std::io::empty())?)
+    }
+
     fn add_file(
         &mut self,
         parent: &OwnedFd,
@@ -137,6 +156,19 @@ impl<W: Write> Packer<W> {
         let exact = std::io::Read::take(std::io::Read::chain(file, std::io::repeat(0)), size);
         Ok(self.builder.append_data(&mut header, name, exact)?)
     }
+}
+
+/// `name` → `.wh.name`.
+fn removed(name: &OsStr) -> OsString {
+    let mut whiteout = OsString::from(".wh.");
+    whiteout.push(name);
+    whiteout
+}
+
+/// Does the folder hide what lower layers have in it?
+fn is_opaque(path: &Path) -> bool {
+    let mut value = [0_u8; 1];
+    lgetxattr(path, "trusted.overlay.opaque", &mut value[..]).is_ok() && value == *b"y"
 }
 
 fn header(data: &Stat) -> Header {

@@ -567,6 +567,16 @@ mod tests {
                 .unwrap();
         assert_eq!(&value[..count], b"y");
         assert!(base.0.join("var/kept").exists());
+        // The same the other way, as docker commit needs it.
+        let mut bytes = Vec::new();
+        pack(&open_root(&base.0).unwrap(), Path::new(""), Packed::Layer, &mut bytes).unwrap();
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let names: Vec<String> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        assert_eq!(names, ["etc/", "etc/.wh.gone", "var/", "var/.wh..wh..opq", "var/kept"]);
     }
 
     #[test]
