@@ -257,7 +257,8 @@ impl<C: Copy> Life<C> {
     }
 
     fn request_removal(&mut self, client: C, force: bool) -> Result<Effects<C>, Refusal> {
-        if !self.is_down() && !force {
+        // One that pauses before its next start is up for clients of Docker.
+        if (!self.is_down() || self.phase == Phase::Pausing) && !force {
             return Err(Refusal::IsUp);
         }
         self.removal = Removal::ByClient;

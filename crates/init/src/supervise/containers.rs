@@ -257,7 +257,9 @@ fn refused(name: &str, container: &Container, refusal: Refusal) -> EngineError {
         Refusal::RunsAlready => EngineError::NotModified(format!("{name} is running")),
         Refusal::IsDown => EngineError::NotModified(format!("{name} is not running")),
         Refusal::IsUp => EngineError::Conflict(format!(
-            "cannot remove container {name:?}: container is {}: stop it first, or use force",
+            "cannot remove container \"/{}\": container is {}: stop the container before removing \
+             or force remove",
+            container.spec().name,
             container.status().word()
         )),
         Refusal::IsBeingRemoved if container.life.is_replaced() => EngineError::Conflict(format!(
