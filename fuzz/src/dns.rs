@@ -10,8 +10,9 @@ use std::sync::Arc;
 pub(crate) fn check(bytes: &[u8]) {
     let containers =
         [container("web", 2), container("db", 3), container("a.long.name-with_all", 4)];
+    let client = Ipv4Addr::new(172, 20, 0, 2).into();
     let Some(question) = parse_question(bytes) else { return };
-    if let Some(answer) = answer_from(&question, "network", &containers) {
+    if let Some(answer) = answer_from(&question, "network", &containers, client) {
         assert!(answer.answers.len() <= containers.len());
         let Ok(bytes) = answer.to_vec() else { return };
         let read = Message::from_vec(&bytes).expect("an answer is a message");
@@ -39,6 +40,9 @@ fn container(name: &str, number: u8) -> Arc<Snapshot> {
         has_dns: true,
         internal: false,
         mtu: 0,
+        v6: None,
+        links: vec![("db".to_owned(), "store".to_owned())],
+        requested: Default::default(),
     };
     let spec = ContainerSpec {
         name: name.to_owned(),

@@ -25,8 +25,12 @@ fn images_are_pushed_to_a_registry_and_pulled_again() -> Result<()> {
     assert_eq!(engine.docker("run --rm localhost:5000/team/bb:1 echo pulled")?, "pulled");
     let digest = engine.docker("images --digests --format '{{.Digest}}' localhost:5000/team/bb")?;
     engine.docker(&format!("pull localhost:5000/team/bb@{digest}"))?;
+    let script = "import docker; api = docker.from_env().api; \
+        print(api.inspect_distribution('localhost:5000/team/bb:1'))";
+    let shown = engine.run(&format!("docker-py -c \"{script}\""))?;
+    assert!(shown.contains(&digest) && shown.contains("amd64"), "{shown}");
     let missing = engine.run("docker pull localhost:5000/team/none 2>&1 || true")?;
-    assert!(missing.contains("no such image"), "{missing}");
+    assert!(missing.contains("No such image"), "{missing}");
     damage_is_found_and_repaired(&mut engine)
 }
 

@@ -3,6 +3,7 @@
 
 mod cli;
 mod compose;
+mod docker_api;
 mod images;
 mod limits;
 mod network;

@@ -60,6 +60,55 @@ assert client.images.load(saved)[0].id == image.id
 print("docker-py is content")
 "#;
 
+/// Streams as docker-py's low-level client reads them.
+const STREAMS: &str = r#"
+import docker, time
+client = docker.from_env(); api = client.api
+c = client.containers.run("busybox", "cat", detach=True, stdin_open=True)
+def start(command, tty=False, **how):
+    return api.exec_start(api.exec_create(c.id, command, tty=tty, stdin=tty), **how)
+both = "sh -c 'echo out; sleep 0.2; echo err >&2'"
+# Without `tty` at its start the output of a terminal comes in frames too.
+assert start(both, tty=True) == b"out\r\nerr\r\n"
+assert start(both, tty=True, demux=True) == (b"out\r\nerr\r\n", None)
+assert start(both, demux=True) == (b"out\n", b"err\n")
+sock = start("printf hi", tty=True, socket=True)
+assert sock.read(10) == b"\x01\0\0\0\0\0\0\x02hi"; sock.close()
+# Without a client the process continues, however much it writes.
+assert start("sh -c 'seq 100000; echo done > /tmp/done'", detach=True) == ""
+while c.exec_run("cat /tmp/done").output != b"done\n":
+    time.sleep(0.1)
+# Detach keys end the stream and not the process.
+exec_id = api.exec_create(c.id, "cat", stdin=True, tty=True)["Id"]
+sock = api.exec_start(exec_id, tty=True, socket=True)._sock
+sock.sendall(b"\x10"); time.sleep(0.2); sock.sendall(b"\x11")
+while sock.recv(100):
+    pass
+assert api.exec_inspect(exec_id)["Running"]
+# A client that requests no upgrade gets the output as the body of the response.
+exec_id = api.exec_create(c.id, "echo plain")["Id"]
+url = f"{api.base_url}/v1.44/exec/{exec_id}/start"
+assert api.post(url, json={"Tty": True, "Detach": False}).content == b"plain\n"
+done = client.containers.run("busybox", "echo hello", detach=True); done.wait()
+assert done.attach(stream=False, logs=True) == b"hello\n"
+try:
+    client.images.load(b"abc"); raise SystemExit("it is no archive")
+except docker.errors.ImageLoadError:
+    pass
+print("streams are as Docker's")
+"#;
+
+#[test]
+fn docker_py_reads_every_stream() -> Result<()> {
+    let engine = sandbox("streams")?;
+    let output =
+        engine.client("docker-py").args(["-c", STREAMS]).output().context("starting python")?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(printed.contains("streams are as Docker's"), "{printed}{errors}");
+    Ok(())
+}
+
 #[test]
 fn docker_py_manages_the_system() -> Result<()> {
     let engine = sandbox("python")?;

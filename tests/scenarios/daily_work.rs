@@ -162,7 +162,7 @@ fn keys_and_password_are_changed(machine: &mut Machine, folder: &Path) -> Result
 
 fn what_breaks_is_named(machine: &mut Machine) -> Result<()> {
     machine.run(&format!("echo \"{BROKEN}\" > /tmp/b.yml && sudo ros config apply /tmp/b.yml"))?;
-    machine.expect("sudo ros why broken | grep -q '^broken: ends again and again'")?;
+    machine.expect("sudo ros why broken | grep -q '^broken: keeps exiting'")?;
     // Between two tries it runs for a moment.
     machine.expect(
         "sudo ros status > /tmp/status; [ $? = 1 ] && grep -q 'not well: broken' /tmp/status && \
@@ -204,7 +204,7 @@ fn a_bundle_has_no_secret(machine: &Machine) -> Result<()> {
     for (file, text) in [
         ("logs.txt", "kernel | "),
         ("logs.txt", "broken | it breaks"),
-        ("why.txt", "broken: ends again and again"),
+        ("why.txt", "broken: keeps exiting"),
         ("config.yml", "hostname: daily"),
         ("disks.txt", "ext4"),
         ("docker.txt", "mine"),

@@ -16,6 +16,7 @@ pub(crate) struct Exec {
     pub(crate) container: String,
     pub(crate) spec: ExecSpec,
     pub(crate) attach_stdin: bool,
+    pub(crate) detach_keys: String,
     pub(crate) running: bool,
     pub(crate) exit_code: Option<i32>,
     pub(crate) pid: i32,

@@ -30,6 +30,8 @@ const LOG_BYTES: u64 = 25 << 20;
 const LOG_FILES: u32 = 2;
 /// Pieces of output that a client may be behind before the container waits for it.
 const BEHIND: usize = 64;
+/// The longest that a client waits for the last output of a container that has ended.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
 /// Until it is tried again whether there is a descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -191,6 +193,14 @@ impl Hub {
     /// Is something still to come of what it writes?
     pub(crate) fn is_open(&self) -> bool {
         self.lock().open > 0
+    }
+
+    /// Waits until all is read of what a container wrote that has ended.
+    pub(crate) async fn wait_for_end(&self) {
+        let mut changes = self.watch();
+        let closed = async { while self.is_open() && changes.changed().await.is_ok() {} };
+        // A process that was left over may keep the stream open for ever.
+        let _ = tokio::time::timeout(LAST_OUTPUT, closed).await;
     }
 
     /// Its terminal, if it has one.

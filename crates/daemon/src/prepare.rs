@@ -166,6 +166,7 @@ async fn equip(
             address: attachment.address,
             mac: attachment.mac,
             aliases: attachment.aliases.clone(),
+            ..EndpointSettings::default()
         };
         spec.endpoints.push(shared.networks.allocate(network, &containers, &settings)?);
     }

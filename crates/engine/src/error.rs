@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Why a request was not done; the API maps each to a status code of HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum EngineError {
-    #[error("no such container: {0}")]
+    #[error("No such container: {0}")]
     NoSuchContainer(String),
-    #[error("no such image: {0}")]
+    #[error("No such image: {0}")]
     NoSuchImage(String),
     #[error("{0}")]
     Conflict(String),

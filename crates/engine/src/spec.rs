@@ -10,7 +10,7 @@ pub use mac::{MacAddress, NotAMacAddress};
 pub use policy::{Grace, RestartPolicy, UnknownPolicy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ pub struct ContainerSpec {
     /// In bridge networks.
     pub endpoints: Vec<Endpoint>,
     pub ports: Vec<Port>,
+    /// Containers that it finds by its hosts file: there are no names on the default bridge.
+    pub links: Vec<Link>,
     pub dns: Dns,
     /// It has /etc/hostname, /etc/hosts and /etc/resolv.conf of its own.
     pub own_names: bool,
@@ -209,6 +211,45 @@ pub struct Endpoint {
     pub internal: bool,
     /// 0: the kernel's default.
     pub mtu: u32,
+    /// In a network that has IPv6.
+    #[serde(default)]
+    pub v6: Option<EndpointV6>,
+    /// Names by which it alone finds others in this network: (container, alias).
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
+    /// What the client requested of it.
+    #[serde(default)]
+    pub requested: EndpointRequest,
+}
+
+/// The IPv6 side of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointV6 {
+    pub address: Ipv6Addr,
+    pub prefix: u8,
+    /// The bridge's own address.
+    pub gateway: Ipv6Addr,
+}
+
+/// What a client requested of an endpoint: `inspect` shows it beside what takes effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointRequest {
+    pub address: Option<Ipv4Addr>,
+    pub address_v6: Option<Ipv6Addr>,
+    /// Shown only: the bridges have no options for one endpoint.
+    pub driver_options: BTreeMap<String, String>,
+}
+
+/// Another container on the default bridge, as `docker run --link` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its name.
+    pub container: String,
+    pub alias: String,
+    pub address: Ipv4Addr,
+    /// `ALIAS_PORT=…` and the like.
+    pub env: Vec<String>,
 }
 
 /// A port of the container that the host publishes.

@@ -53,7 +53,7 @@ const NAMES: [(&str, &str); 4] = [
 const EXCEPTIONS: [(&str, &str, &str); 3] = [
     ("xtask/src/tidy/words.rs", "", "the list itself"),
     ("crates/ros/src/cli/engine.rs", "mend", "the old name of --repair"),
-    ("crates/daemon/src/api/images.rs", "mend", "the old name of the parameter repair"),
+    ("crates/daemon/src/api/fsck.rs", "mend", "the old name of the parameter repair"),
 ];
 
 /// All such words in documents and in code, but for the exceptions.

@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::query::{Parameters, Parts, id_of, is_true, text};
 use super::state::State;
-use super::stream::{Connection, frame, hijack, hijacked};
+use super::stream::{frame, hijack, hijacked, unhijacked};
 use crate::hub::{Hub, Piece};
 use crate::logs;
 use crate::shared::Shared;
@@ -19,12 +19,16 @@ use hyper_util::rt::TokioIo;
 use rustix::termios::Winsize;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
 /// Keys that end an attachment and not the container: ctrl-p, ctrl-q.
 const DETACH: [u8; 2] = [16, 17];
+
+/// Between the head of a response and old output, which is ready at once.
+const AFTER_HEAD: Duration = Duration::from_millis(20);
 
 /// Which streams a client requests.
 #[derive(Debug, Clone, Copy)]
@@ -89,35 +93,75 @@ pub(super) async fn attach(
     let wanted = AttachOptions::of(&parameters, &container);
     let (with_logs, follow) = (is_true(&parameters, "logs"), is_true(&parameters, "stream"));
     let detach = text(&parameters, "detachKeys").to_owned();
-    let (upgrade, _) = hijack(request).await?;
+    let (upgrade, _) = hijack(request).await;
+    if !follow && !container.status.is_up() {
+        // It may have ended a moment ago: what it wrote last is on its way to the log.
+        shared.hubs.get(&container.id).wait_for_end().await;
+    }
     let (old, pieces, hub) = begin(&shared, &container, wanted, with_logs);
+    let attached = Attached { shared, container, hub, wanted, detach, follow };
+    let Some(upgrade) = upgrade else {
+        let (ours, response) = unhijacked(wanted.framed);
+        let (reader, writer) = tokio::io::split(ours);
+        tokio::spawn(attached.serve((reader, writer, pieces), old));
+        return Ok(response);
+    };
     tokio::spawn(async move {
         let Ok(connection) = upgrade.await else { return };
-        let (reader, mut writer) = tokio::io::split(TokioIo::new(connection));
+        if !old.is_empty() {
+            // docker-py reads the head into a buffer and loses what comes with it.
+            tokio::time::sleep(AFTER_HEAD).await;
+        }
+        let (reader, writer) = tokio::io::split(TokioIo::new(connection));
+        attached.serve((reader, writer, pieces), old).await;
+    });
+    Ok(hijacked(&headers, wanted.framed))
+}
+
+/// A client that attached.
+struct Attached {
+    shared: Arc<Shared>,
+    container: Arc<Snapshot>,
+    hub: Arc<Hub>,
+    wanted: AttachOptions,
+    detach: String,
+    follow: bool,
+}
+
+impl Attached {
+    async fn serve<R, W>(self, (reader, mut writer, pieces): Ends<R, W>, old: Vec<Bytes>)
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin,
+    {
         for bytes in old {
             if writer.write_all(&bytes).await.is_err() {
                 return;
             }
         }
-        if follow {
-            relay(&shared, &container, &hub, (wanted, detach), (reader, &mut writer, pieces)).await;
+        if self.follow {
+            let (wanted, detach) = (self.wanted, self.detach);
+            let ends = (reader, &mut writer, pieces);
+            relay(&self.shared, &self.container, &self.hub, (wanted, detach), ends).await;
         }
         // The client sees the end of the stream; there is no other channel to report it.
         let _ = writer.shutdown().await;
-    });
-    Ok(hijacked(&headers, wanted.framed))
+    }
 }
 
-type Ends<'a> = (ReadHalf<Connection>, &'a mut WriteHalf<Connection>, Receiver<Piece>);
+type Ends<R, W> = (R, W, Receiver<Piece>);
 
 /// Copies both ways until the container has ended or the client detaches.
-async fn relay(
+async fn relay<R, W>(
     shared: &Arc<Shared>,
     container: &Snapshot,
     hub: &Arc<Hub>,
     (wanted, detach): (AttachOptions, String),
-    (reader, writer, mut pieces): Ends<'_>,
-) {
+    (reader, writer, mut pieces): Ends<R, &mut W>,
+) where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin,
+{
     let stop = Arc::new(Notify::new());
     let input = tokio::spawn(copy_input(
         Arc::clone(shared),
@@ -158,7 +202,7 @@ async fn copy_input(
     container: Snapshot,
     wanted: AttachOptions,
     detach: String,
-    (mut reader, stop): (ReadHalf<Connection>, Arc<Notify>),
+    (mut reader, stop): (impl AsyncRead + Unpin, Arc<Notify>),
 ) {
     let hub = shared.hubs.get(&container.id);
     let keys = detach_keys(&detach);

@@ -4,8 +4,9 @@ use super::error::ApiError;
 use super::query::{Filters, Parameters, Parts, id_of, is_true, parse, text};
 use super::state::State;
 use super::stream::streamed;
-use super::{create, moment, processes, view};
+use super::{create, images, moment, processes, view};
 use crate::blocking::blocking;
+use crate::bus::Event;
 use crate::network::ports;
 use crate::removal::remove_container;
 use crate::shared::Shared;
@@ -24,7 +25,12 @@ use corral_engine::time;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+
+/// The longest that `kill` waits for the end of the container.
+const KILL_TIME: Duration = Duration::from_secs(10);
 
 const FILTERS: [&str; 14] = [
     "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name",
@@ -74,7 +80,11 @@ fn matches(shared: &Shared, container: &Snapshot, filters: &Filters) -> bool {
         && filters.any("status", |word| word == status.word())
         && filters.any("health", |word| word == status.health.map_or("none", HealthState::word))
         && filters.any("ancestor", |image| {
-            spec.image.starts_with(image) || spec.image_id.starts_with(image)
+            let id = &spec.image_id;
+            images::is_same(&spec.image, image)
+                || spec.image.starts_with(image)
+                || id.starts_with(image)
+                || id.trim_start_matches("sha256:").starts_with(image)
         })
         && filters
             .any("exited", |code| status.word() == "exited" && code == status.exit_code.to_string())
@@ -195,7 +205,25 @@ pub(super) async fn kill(
     if signal == Signal::KILL {
         state.records.ended_by_hand(&container.id, true);
     }
-    Ok(act(&state.0, Request::Kill { container: container.id.clone(), signal }).await?)
+    let (_, events) = state.bus.listen();
+    let done = act(&state.0, Request::Kill { container: container.id.clone(), signal }).await?;
+    if signal == Signal::KILL {
+        // Clients look at the container next: it is then no longer running, as in Docker.
+        wait_for_end(&state.0, &container.id, events).await;
+    }
+    Ok(done)
+}
+
+/// Waits until a container that was killed is down, or gone; not for ever.
+async fn wait_for_end(shared: &Shared, id: &str, mut events: Receiver<Arc<Event>>) {
+    let down = async {
+        while shared.table.get(id).is_some_and(|now| now.status.is_up()) {
+            if let Err(RecvError::Closed) = events.recv().await {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(KILL_TIME, down).await;
 }
 
 pub(super) async fn pause(state: State, parts: Parts) -> Result<StatusCode, ApiError> {

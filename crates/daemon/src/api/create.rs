@@ -1,12 +1,12 @@
 //! `POST /containers/create`: a client's request → the specification of a container.
 
+use super::endpoints::{NetworkRequest, published};
 use super::error::ApiError;
 use super::query::{Parameters, parse, text};
 use super::state::State;
 use super::{healthcheck, mounts};
 use crate::blocking::blocking;
 use crate::image::store;
-use crate::network::networks::EndpointSettings;
 use crate::network::ports;
 use crate::record::Record;
 use crate::shared::Shared;
@@ -14,22 +14,24 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use bollard_stubs::models::{ContainerCreateBody, HostConfig, NetworkingConfig};
+use bollard_stubs::models::{ContainerCreateBody, HostConfig};
 use corral_engine::client::unexpected;
 use corral_engine::error::EngineError;
 use corral_engine::id::new_id;
 use corral_engine::image::lookup;
 use corral_engine::image::metadata::Image;
-use corral_engine::image::reference;
 use corral_engine::protocol::{Reply, Request};
 use corral_engine::signal::NotASignal;
 use corral_engine::spec::{
-    ContainerSpec, Dns, Endpoint, Grace, Limits, LogOptions, NotAMacAddress, Port, RestartPolicy,
-    Seccomp, Ulimit,
+    ContainerSpec, Dns, Grace, Limits, LogOptions, RestartPolicy, Seccomp, Ulimit,
 };
 use serde_json::{Value, json};
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// <https://docs.docker.com/engine/logging/configure/#supported-logging-drivers>
+const DOCKERS_LOG_DRIVERS: [&str; 7] =
+    ["syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "gcplogs"];
 
 pub(super) async fn create(
     state: State,
@@ -37,28 +39,21 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let shared = state.0;
-    let said: Value = parse(&body)?;
-    let body: ContainerCreateBody = parse(&body)?;
+    let mut said: Value = parse(&body)?;
+    move_runtime(&mut said);
+    let body: ContainerCreateBody = serde_json::from_value(said.clone()).map_err(not_a_body)?;
     let name = text(&parameters, "name").trim_start_matches('/').to_owned();
     let id = new_id();
     let name = if name.is_empty() { free_name(&shared, &id) } else { name };
     check_name(&name)?;
-    let (making, network) =
-        (Arc::clone(&shared), body.networking_config.clone().unwrap_or_default());
-    let mode =
-        body.host_config.as_ref().and_then(|host| host.network_mode.clone()).unwrap_or_default();
+    let networks = NetworkRequest::parse(&said, &body)?;
+    let making = Arc::clone(&shared);
     let mut spec = blocking(move || make(&making, name, body)).await?;
     // No other container may get the same address or port before PID 1 knows of this one.
     let _allocation = shared.networks.allocation.lock().await;
-    connect(&shared, &mut spec, &mode, &network)?;
+    networks.connect(&shared, &mut spec)?;
     ports::choose(&shared.table.all(), &mut spec)?;
-    let host_config = said["HostConfig"].clone();
-    let mut config = said;
-    if let Value::Object(config) = &mut config {
-        config.remove("HostConfig");
-        config.remove("NetworkingConfig");
-    }
-    let record = Record { spec: spec.clone(), config, host_config, ..Record::default() };
+    let record = record(said, &spec);
     let (keeping, kept) = (Arc::clone(&shared), id.clone());
     blocking(move || Ok(keeping.records.add(&kept, record)?)).await?;
     match shared.call(Request::Create { id: id.clone(), spec: Box::new(spec), past: None }).await {
@@ -72,6 +67,36 @@ pub(super) async fn create(
             Err(error.into())
         }
     }
+}
+
+fn not_a_body(error: serde_json::Error) -> EngineError {
+    EngineError::BadRequest(format!("the request's body: {error}"))
+}
+
+/// Some clients set the runtime beside the host's part of a request.
+fn move_runtime(said: &mut Value) {
+    let Some(said) = said.as_object_mut() else { return };
+    let Some(runtime) = said.remove("Runtime").filter(|name| *name != "" && name.is_string())
+    else {
+        return;
+    };
+    let host = said.entry("HostConfig").or_insert(Value::Null);
+    if host.is_null() {
+        *host = json!({});
+    }
+    if let Value::Object(host) = host {
+        host.entry("Runtime").or_insert(runtime);
+    }
+}
+
+/// What is kept of a request.
+fn record(mut said: Value, spec: &ContainerSpec) -> Record {
+    let host_config = said.get_mut("HostConfig").map(Value::take).unwrap_or_default();
+    if let Value::Object(said) = &mut said {
+        said.remove("HostConfig");
+        said.remove("NetworkingConfig");
+    }
+    Record { spec: spec.clone(), config: said, host_config, ..Record::default() }
 }
 
 /// Two words of the id: short enough to type, and free.
@@ -104,13 +129,13 @@ fn make(
     let image = lookup::find(&wanted)?;
     store::touch(&image.id);
     let host = body.host_config.clone().unwrap_or_default();
+    let volumes = body.volumes.clone().unwrap_or_default();
     let mut spec = plan_spec(body, &image)?;
     spec.name = name;
-    spec.image =
-        reference::familiar(&wanted).ok().filter(|_| !image.id.contains(&wanted)).unwrap_or(wanted);
+    spec.image = wanted;
     join(shared, &mut spec, &host)?;
     mounts::of_others(shared, &host, &mut spec)?;
-    mounts::make_volumes(&mut spec, &image)?;
+    mounts::make_volumes(&mut spec, &volumes, &image)?;
     Ok(spec)
 }
 
@@ -119,6 +144,10 @@ fn make(
 pub fn plan_spec(body: ContainerCreateBody, image: &Image) -> Result<ContainerSpec, EngineError> {
     let host = body.host_config.clone().unwrap_or_default();
     refuse(&host)?;
+    check_log_driver(&host)?;
+    let exposed = body.exposed_ports.clone().unwrap_or_default();
+    let exposed: BTreeSet<String> =
+        exposed.into_iter().chain(image.config.exposed_ports.keys().cloned()).collect();
     let has_command = body.cmd.as_ref().is_some_and(|words| !words.is_empty())
         || body.entrypoint.as_ref().is_some_and(|words| words.iter().any(|word| !word.is_empty()))
         || !image.config.cmd.is_empty()
@@ -141,7 +170,7 @@ pub fn plan_spec(body: ContainerCreateBody, image: &Image) -> Result<ContainerSp
     spec.ports = published(
         &host.port_bindings.unwrap_or_default(),
         host.publish_all_ports == Some(true),
-        image,
+        &exposed,
     )?;
     Ok(spec)
 }
@@ -163,23 +192,25 @@ fn refuse(host: &HostConfig) -> Result<(), EngineError> {
                 .is_some_and(|name| !["", "libcontainer", "runc"].contains(&name)),
             "other runtimes",
         ),
-        (
-            host.links.as_ref().is_some_and(|list| !list.is_empty()),
-            "links: use a network, where containers resolve each other by name",
-        ),
-        (
-            host.log_config
-                .as_ref()
-                .and_then(|log| log.typ.as_deref())
-                .is_some_and(|kind| !["", "json-file", "none", "local"].contains(&kind)),
-            "log drivers other than json-file, local and none",
-        ),
     ];
     match cases.iter().find(|(wanted, _)| *wanted) {
         Some((_, what)) => {
             Err(EngineError::NotImplemented(format!("the system engine does not support {what}")))
         }
         None => Ok(()),
+    }
+}
+
+/// A driver that Docker has is not there; any other name is a mistake, in Docker's words.
+fn check_log_driver(host: &HostConfig) -> Result<(), EngineError> {
+    match host.log_config.as_ref().and_then(|log| log.typ.as_deref()).unwrap_or_default() {
+        "" | "json-file" | "none" | "local" => Ok(()),
+        kind if DOCKERS_LOG_DRIVERS.contains(&kind) => Err(EngineError::NotImplemented(format!(
+            "the system engine has no log driver {kind}: it has json-file, local and none"
+        ))),
+        kind => Err(EngineError::BadRequest(format!(
+            "logger: no log driver named '{kind}' is registered"
+        ))),
     }
 }
 
@@ -357,121 +388,4 @@ fn bytes(text: &str) -> u64 {
         _ => 0,
     };
     digits.parse::<u64>().unwrap_or(0) << unit
-}
-
-type Bindings = std::collections::HashMap<String, Option<Vec<bollard_stubs::models::PortBinding>>>;
-
-/// `80/tcp` → published ports; a host port of 0 is chosen later.
-fn published(
-    bindings: &Bindings,
-    publish_all: bool,
-    image: &Image,
-) -> Result<Vec<Port>, EngineError> {
-    let mut ports = Vec::new();
-    let split = |key: &str| -> Result<(u16, String), EngineError> {
-        let (port, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
-        let wrong = || EngineError::BadRequest(format!("invalid port {key:?}: such as 80/tcp"));
-        if !["tcp", "udp"].contains(&protocol) {
-            return Err(wrong());
-        }
-        Ok((port.parse().map_err(|_| wrong())?, protocol.to_owned()))
-    };
-    for (key, list) in bindings {
-        let (container_port, protocol) = split(key)?;
-        for binding in list.iter().flatten() {
-            let text = binding.host_port.clone().unwrap_or_default();
-            let host_port = match text.as_str() {
-                "" => 0,
-                text => text
-                    .parse()
-                    .map_err(|_| EngineError::BadRequest(format!("invalid host port {text:?}")))?,
-            };
-            let host_ip = binding.host_ip.clone().unwrap_or_default();
-            ports.push(Port { host_ip, host_port, container_port, protocol: protocol.clone() });
-        }
-    }
-    if publish_all {
-        for key in image.config.exposed_ports.keys() {
-            let (container_port, protocol) = split(key)?;
-            if !ports
-                .iter()
-                .any(|port| port.container_port == container_port && port.protocol == protocol)
-            {
-                ports.push(Port { container_port, protocol, ..Port::default() });
-            }
-        }
-    }
-    ports.sort_by_key(|port| (port.container_port, port.protocol.clone()));
-    Ok(ports)
-}
-
-/// Gives it its endpoints in networks.
-fn connect(
-    shared: &Shared,
-    spec: &mut ContainerSpec,
-    mode: &str,
-    config: &NetworkingConfig,
-) -> Result<(), EngineError> {
-    match mode {
-        "host" => {
-            spec.host_network = true;
-            return Ok(());
-        }
-        "none" => return Ok(()),
-        mode => {
-            if let Some(name) = mode.strip_prefix("container:") {
-                spec.network_of = shared.find(name)?.id.clone();
-                return Ok(());
-            }
-        }
-    }
-    let first = if ["", "default", "bridge"].contains(&mode) { "bridge" } else { mode };
-    let said = config.endpoints_config.clone().unwrap_or_default();
-    let mut names = vec![first.to_owned()];
-    names.extend(
-        said.keys()
-            .filter(|name| *name != first && !(first == "bridge" && *name == "default"))
-            .cloned(),
-    );
-    let containers = shared.table.all();
-    for name in names {
-        let network = shared.networks.find(&name)?;
-        let said = said.get(&name).cloned().unwrap_or_default();
-        let settings = endpoint_settings(&said)?;
-        spec.endpoints.push(shared.networks.allocate(&network, &containers, &settings)?);
-    }
-    Ok(())
-}
-
-/// The settings of a client's request for a container's endpoint in a network.
-pub(super) fn endpoint_settings(
-    said: &bollard_stubs::models::EndpointSettings,
-) -> Result<EndpointSettings, EngineError> {
-    let address = said
-        .ipam_config
-        .as_ref()
-        .and_then(|ipam| ipam.ipv4_address.clone())
-        .filter(|text| !text.is_empty());
-    let address: Option<Ipv4Addr> = address
-        .map(|text| {
-            text.parse()
-                .map_err(|_| EngineError::BadRequest(format!("{text:?} is not an IPv4 address")))
-        })
-        .transpose()?;
-    let mut aliases = said.aliases.clone().unwrap_or_default();
-    aliases.dedup();
-    let mac = said.mac_address.as_deref().filter(|text| !text.is_empty());
-    let mac = mac.map(str::parse).transpose();
-    let mac = mac.map_err(|error: NotAMacAddress| EngineError::BadRequest(error.to_string()))?;
-    Ok(EndpointSettings { address, mac, aliases })
-}
-
-/// A new endpoint of a container that is there.
-pub(super) fn allocate(
-    shared: &Shared,
-    network: &str,
-    settings: &EndpointSettings,
-) -> Result<Endpoint, EngineError> {
-    let network = shared.networks.find(network)?;
-    shared.networks.allocate(&network, &shared.table.all(), settings)
 }

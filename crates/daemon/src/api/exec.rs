@@ -1,11 +1,11 @@
 //! `/containers/{id}/exec` and `/exec`: a process in a running container, its streams hijacked from
 //! the connection.
 
-use super::attach::set_size;
+use super::attach::{detach_keys, find_keys, set_size};
 use super::error::ApiError;
 use super::query::{Parameters, Parts, id_of, parse};
 use super::state::State;
-use super::stream::{Connection, frame, hijack, hijacked};
+use super::stream::{frame, hijack, hijacked, unhijacked};
 use crate::exec::{Running, Streams, emit};
 use crate::execs::Exec;
 use crate::hub::{read_some, write_all};
@@ -20,8 +20,10 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::sync::Notify;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -33,6 +35,9 @@ pub(super) struct CreateBody {
     tty: bool,
     privileged: bool,
     attach_stdin: bool,
+    /// docker-py writes it so, which Docker's parser takes as well.
+    #[serde(alias = "detachKeys")]
+    detach_keys: String,
 }
 
 pub(super) async fn create(state: State, parts: Parts, body: Bytes) -> Result<Response, ApiError> {
@@ -55,6 +60,7 @@ pub(super) async fn create(state: State, parts: Parts, body: Bytes) -> Result<Re
         container: container.id.clone(),
         spec,
         attach_stdin: body.attach_stdin,
+        detach_keys: body.detach_keys,
         running: false,
         exit_code: None,
         pid: 0,
@@ -82,7 +88,7 @@ pub(super) async fn inspect(state: State, parts: Parts) -> Result<Json<Value>, A
         Json(json!({
             "ID": id, "Running": exec.running, "ExitCode": exec.exit_code, "Pid": exec.pid,
             "ContainerID": exec.container, "OpenStdin": exec.attach_stdin, "OpenStdout": true,
-            "OpenStderr": true, "CanRemove": false, "DetachKeys": "",
+            "OpenStderr": true, "CanRemove": false, "DetachKeys": exec.detach_keys,
             "ProcessConfig": {
                 "tty": exec.spec.tty, "entrypoint": exec.spec.args.first(),
                 "arguments": exec.spec.args.get(1..), "privileged": exec.spec.privileged,
@@ -108,6 +114,8 @@ pub(super) async fn resize(
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct StartBody {
     detach: bool,
+    /// The client takes the output as it is. Otherwise it comes in frames, also that of a terminal.
+    tty: bool,
 }
 
 pub(super) async fn start(
@@ -123,64 +131,110 @@ pub(super) async fn start(
     }
     let container = shared.find(&exec.container)?;
     check_running(&container)?;
-    let (upgrade, body) = hijack(request).await?;
+    let (upgrade, body) = hijack(request).await;
     let options: StartBody = parse(&body)?;
-    let is_tty = exec.spec.tty;
     let running = Running { shared, container, id };
     if options.detach {
-        running.launch(exec).await?;
+        let (streams, _) = running.launch(exec).await?;
+        discard(streams.stdout);
+        streams.stderr.into_iter().for_each(discard);
         return Ok(StatusCode::OK.into_response());
     }
+    let is_framed = !options.tty;
+    let Some(upgrade) = upgrade else {
+        let (ours, response) = unhijacked(is_framed);
+        let (reader, writer) = tokio::io::split(ours);
+        tokio::spawn(serve(running, exec, is_framed, reader, writer));
+        return Ok(response);
+    };
     tokio::spawn(async move {
         // The connection is a stream before the process writes to it: clients may not look for
         // output in the head.
         let Ok(connection) = upgrade.await else { return };
-        let (reader, mut writer) = tokio::io::split(TokioIo::new(connection));
-        match running.launch(exec).await {
-            Ok((streams, ended)) => {
-                relay(streams, reader, &mut writer).await;
+        let (reader, writer) = tokio::io::split(TokioIo::new(connection));
+        serve(running, exec, is_framed, reader, writer).await;
+    });
+    Ok(hijacked(&headers, is_framed))
+}
+
+/// Runs the process with a client at its streams.
+async fn serve<R, W>(running: Running, exec: Exec, is_framed: bool, reader: R, mut writer: W)
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin,
+{
+    let keys = exec.spec.tty.then(|| detach_keys(&exec.detach_keys));
+    match running.launch(exec).await {
+        Ok((streams, ended)) => {
+            if relay(streams, (reader, keys), (&mut writer, is_framed)).await {
                 // The client requests the exit code once the stream ends: it must be known by then.
                 let _ = ended.await;
             }
-            Err(error) => {
-                let text = format!("{error}\r\n");
-                let bytes = if is_tty { Bytes::from(text) } else { frame(2, text.as_bytes()) };
-                let _ = writer.write_all(&bytes).await;
-            }
         }
-        let _ = writer.shutdown().await;
-    });
-    Ok(hijacked(&headers, !is_tty))
-}
-
-/// Copies both ways until the process has closed its output.
-async fn relay(streams: Streams, reader: ReadHalf<Connection>, writer: &mut WriteHalf<Connection>) {
-    let input = streams.stdin.and_then(|stdin| open_async(stdin, Interest::WRITABLE));
-    let copying = tokio::spawn(copy_input(reader, input));
-    let stdout = open_async(streams.stdout, Interest::READABLE);
-    match streams.stderr {
-        None => copy_terminal(stdout, writer).await,
-        Some(stderr) => copy_framed(stdout, open_async(stderr, Interest::READABLE), writer).await,
+        Err(error) => {
+            let text = format!("{error}\r\n");
+            let bytes = if is_framed { frame(2, text.as_bytes()) } else { Bytes::from(text) };
+            let _ = writer.write_all(&bytes).await;
+        }
     }
-    copying.abort();
+    let _ = writer.shutdown().await;
 }
 
-async fn copy_input(mut reader: ReadHalf<Connection>, target: Option<AsyncFd<OwnedFd>>) {
-    let Some(target) = target else { return };
+/// Copies both ways until the process has closed its output; false if the client detached.
+async fn relay<R, W>(
+    streams: Streams,
+    (reader, keys): (R, Option<Vec<u8>>),
+    (writer, is_framed): (&mut W, bool),
+) -> bool
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin,
+{
+    let input = streams.stdin.and_then(|stdin| open_async(stdin, Interest::WRITABLE));
+    let stop = Arc::new(Notify::new());
+    let copying = tokio::spawn(copy_input(reader, input, keys, Arc::clone(&stop)));
+    let mut out = open_async(streams.stdout, Interest::READABLE);
+    let mut err = streams.stderr.and_then(|stderr| open_async(stderr, Interest::READABLE));
+    let ended = tokio::select! {
+        () = copy_output(&mut out, &mut err, writer, is_framed) => true,
+        () = stop.notified() => false,
+    };
+    copying.abort();
+    // Without a client the process goes on, and does not wait for a reader.
+    for source in [out, err].into_iter().flatten() {
+        tokio::spawn(read_to_end(source));
+    }
+    ended
+}
+
+/// Reads the output of a process that no client listens to.
+fn discard(output: OwnedFd) {
+    if let Some(source) = open_async(output, Interest::READABLE) {
+        tokio::spawn(read_to_end(source));
+    }
+}
+
+async fn read_to_end(source: AsyncFd<OwnedFd>) {
+    let mut buffer = vec![0_u8; 8 * 1024];
+    while read_some(&source, &mut buffer).await > 0 {}
+}
+
+async fn copy_input(
+    mut reader: impl AsyncRead + Unpin,
+    target: Option<AsyncFd<OwnedFd>>,
+    keys: Option<Vec<u8>>,
+    stop: Arc<Notify>,
+) {
+    let mut seen = 0;
     let mut buffer = vec![0_u8; 8 * 1024];
     while let Ok(count) = reader.read(&mut buffer).await {
-        if count == 0 || write_all(&target, &buffer[..count]).await.is_err() {
+        let mut bytes = buffer[..count].to_vec();
+        if keys.as_ref().is_some_and(|keys| find_keys(&mut bytes, keys, &mut seen)) {
+            stop.notify_one();
             return;
         }
-    }
-}
-
-async fn copy_terminal(source: Option<AsyncFd<OwnedFd>>, writer: &mut WriteHalf<Connection>) {
-    let Some(source) = source else { return };
-    let mut buffer = vec![0_u8; 8 * 1024];
-    loop {
-        let count = read_some(&source, &mut buffer).await;
-        if count == 0 || writer.write_all(&buffer[..count]).await.is_err() {
+        let Some(target) = &target else { return };
+        if count == 0 || write_all(target, &bytes).await.is_err() {
             return;
         }
     }
@@ -188,22 +242,34 @@ async fn copy_terminal(source: Option<AsyncFd<OwnedFd>>, writer: &mut WriteHalf<
 
 type Source = Option<AsyncFd<OwnedFd>>;
 
-async fn copy_framed(mut out: Source, mut err: Source, writer: &mut WriteHalf<Connection>) {
+/// A stream that has ended is None afterwards.
+async fn copy_output(
+    out: &mut Source,
+    err: &mut Source,
+    writer: &mut (impl AsyncWrite + Unpin),
+    is_framed: bool,
+) {
     let (mut out_buffer, mut err_buffer) = (vec![0_u8; 8 * 1024], vec![0_u8; 8 * 1024]);
     while out.is_some() || err.is_some() {
         let (kind, count) = tokio::select! {
-            count = read_open(&out, &mut out_buffer) => (1, count),
-            count = read_open(&err, &mut err_buffer) => (2, count),
+            count = read_open(out, &mut out_buffer) => (1, count),
+            count = read_open(err, &mut err_buffer) => (2, count),
         };
-        match (kind, count) {
-            (1, 0) => out = None,
-            (_, 0) => err = None,
-            (kind, count) => {
-                let data = if kind == 1 { &out_buffer[..count] } else { &err_buffer[..count] };
-                if writer.write_all(&frame(kind, data)).await.is_err() {
-                    return;
-                }
+        let data = match (kind, count) {
+            (1, 0) => {
+                *out = None;
+                continue;
             }
+            (_, 0) => {
+                *err = None;
+                continue;
+            }
+            (1, count) => &out_buffer[..count],
+            (_, count) => &err_buffer[..count],
+        };
+        let framed = is_framed.then(|| frame(kind, data));
+        if writer.write_all(framed.as_deref().unwrap_or(data)).await.is_err() {
+            return;
         }
     }
 }

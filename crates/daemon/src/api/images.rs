@@ -1,16 +1,17 @@
 //! `/images`.
 
+use super::changes::parse_changes;
 use super::error::ApiError;
-use super::moment::seconds;
-use super::query::{Filters, Parameters, is_true, parse, text};
+use super::moment::{self, seconds};
+use super::query::{Filters, Pairs, Parameters, all, is_true, parse, text};
 use super::state::State;
 use super::stream::{json_lines, readable, written};
 use crate::blocking::blocking;
-use crate::image::archive;
 use crate::image::gc::Which;
 use crate::image::progress::Progress;
 use crate::image::pull::PullRequest;
 use crate::image::registry::Account;
+use crate::image::{archive, distribution};
 use crate::shared::Shared;
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -110,6 +111,20 @@ pub(super) async fn get(state: State, Path(parts): Named) -> Result<Response, Ap
     }
 }
 
+/// `GET /distribution/{name}/json`.
+pub(super) async fn distribution(
+    state: State,
+    Path(parts): Named,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let (name, what) = split(&parts)?;
+    if what != "json" {
+        return Err(unknown(&state.0, what).into());
+    }
+    let account = account(&headers);
+    Ok(Json(distribution::inspect(&name, &state.settings(), account.as_ref()).await?))
+}
+
 fn unknown(_: &Shared, what: &str) -> EngineError {
     EngineError::NotImplemented(format!("the system engine does not support {what:?} of images"))
 }
@@ -157,9 +172,10 @@ fn inspect(name: &str) -> Result<Response, EngineError> {
         config = json!({});
     }
     Ok(Json(json!({
-        "Id": image.id, "RepoTags": image.references, "RepoDigests": image.digests, "Parent": "",
-        "Comment": "", "Created": image.created,
-        "Author": image.raw["author"].as_str().unwrap_or_default(), "Config": config,
+        "Id": image.id, "RepoTags": image.references, "RepoDigests": image.digests,
+        "Parent": image.raw["parent"].as_str().unwrap_or_default(), "Comment": comment(&image),
+        "Created": image.created, "Config": config,
+        "Author": image.raw["author"].as_str().unwrap_or_default(),
         "DockerVersion": "", "Architecture": image.raw["architecture"].as_str().unwrap_or("amd64"),
         "Os": image.raw["os"].as_str().unwrap_or("linux"), "Size": image.size,
         "RootFS": {"Type": "layers", "Layers": image.raw["rootfs"]["diff_ids"]},
@@ -167,6 +183,12 @@ fn inspect(name: &str) -> Result<Response, EngineError> {
         "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
     }))
     .into_response())
+}
+
+/// The comment of the last step.
+fn comment(image: &Image) -> &str {
+    let last = image.raw["history"].as_array().and_then(|steps| steps.last());
+    last.and_then(|step| step["comment"].as_str()).unwrap_or_default()
 }
 
 fn history(name: &str) -> Result<Response, EngineError> {
@@ -205,11 +227,12 @@ pub fn parse_account(text: &str) -> Option<Account> {
 pub(super) async fn create(
     state: State,
     parameters: Parameters,
+    pairs: Pairs,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     if !text(&parameters, "fromSrc").is_empty() {
-        return Ok(import(state, &parameters, body).await?);
+        return Ok(import(state, &parameters, &pairs.0, body).await?);
     }
     let (repository, tag) = (text(&parameters, "fromImage"), text(&parameters, "tag"));
     let name = match tag {
@@ -304,6 +327,7 @@ async fn report(
 async fn import(
     state: State,
     parameters: &Parameters,
+    pairs: &[(String, String)],
     body: Body,
 ) -> Result<Response, EngineError> {
     let source = text(parameters, "fromSrc");
@@ -313,14 +337,15 @@ async fn import(
                 .to_owned(),
         ));
     }
-    let name = match (text(parameters, "repo"), text(parameters, "tag")) {
-        ("", _) => None,
-        (repository, "") => Some(repository.to_owned()),
-        (repository, tag) => Some(format!("{repository}:{tag}")),
-    };
+    let name = image_name(text(parameters, "repo"), text(parameters, "tag"));
     let (shared, reader) = (Arc::clone(&state.0), readable(body));
-    let config = parse_changes(text(parameters, "changes"))?;
-    let id = blocking(move || shared.store.import(reader, name.as_deref(), config)).await?;
+    let config = parse_changes(&all(pairs, "changes").join("\n"))?;
+    let comment = match text(parameters, "message") {
+        "" => "imported".to_owned(),
+        message => message.to_owned(),
+    };
+    let id =
+        blocking(move || shared.store.import(reader, name.as_deref(), config, &comment)).await?;
     state.bus.emit("image", "import", &id, json!({"name": id}));
     let (sender, receiver) = channel(1);
     let _ = sender.send(json!({"status": id})).await;
@@ -328,53 +353,31 @@ async fn import(
     Ok(json_lines(receiver))
 }
 
-/// `CMD ["sh"]`, `ENV A=1` and the like, as the configuration of an image.
-pub fn parse_changes(text: &str) -> Result<Value, EngineError> {
-    let mut config = json!({});
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let list = || {
-            serde_json::from_str::<Value>(rest)
-                .ok()
-                .filter(Value::is_array)
-                .unwrap_or_else(|| json!(["/bin/sh", "-c", rest]))
-        };
-        match word.to_uppercase().as_str() {
-            "CMD" => config["Cmd"] = list(),
-            "ENTRYPOINT" => config["Entrypoint"] = list(),
-            "WORKDIR" => config["WorkingDir"] = json!(rest),
-            "USER" => config["User"] = json!(rest),
-            "ENV" => {
-                let item =
-                    if rest.contains('=') { rest.to_owned() } else { rest.replacen(' ', "=", 1) };
-                match config["Env"].as_array_mut() {
-                    Some(all) => all.push(json!(item)),
-                    None => config["Env"] = json!([item]),
-                }
-            }
-            "EXPOSE" => {
-                config["ExposedPorts"]
-                    [if rest.contains('/') { rest.to_owned() } else { format!("{rest}/tcp") }] =
-                    json!({})
-            }
-            "VOLUME" => config["Volumes"][rest] = json!({}),
-            "LABEL" => {
-                let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
-                config["Labels"][key] = json!(value.trim_matches('"'));
-            }
-            other => {
-                return Err(EngineError::BadRequest(format!(
-                    "{other} is not a valid change command"
-                )));
-            }
-        }
+/// The name that a client requests for a new image; None: it has only its id.
+pub(super) fn image_name(repository: &str, tag: &str) -> Option<String> {
+    match (repository, tag) {
+        ("", _) => None,
+        (repository, "") => Some(repository.to_owned()),
+        (repository, tag) => Some(format!("{repository}:{tag}")),
     }
-    Ok(config)
+}
+
+/// Does an image's name, as a client wrote it, mean the wanted one? A wanted name without a tag
+/// means every tag.
+pub(super) fn is_same(name: &str, wanted: &str) -> bool {
+    let full = |text: &str| reference::familiar(text).ok();
+    let (Some(name), Some(full_wanted)) = (full(name), full(wanted)) else { return name == wanted };
+    let bare = name.rsplit_once(':').map_or(name.as_str(), |(bare, _)| bare);
+    name == full_wanted || bare == wanted
 }
 
 pub(super) async fn load(state: State, body: Body) -> Result<Response, ApiError> {
     let (shared, reader) = (Arc::clone(&state.0), readable(body));
-    let loaded = blocking(move || shared.store.load(reader)).await?;
+    let loaded = match blocking(move || shared.store.load(reader)).await {
+        Ok(loaded) => loaded,
+        // In the stream, as in Docker: clients look for it there.
+        Err(error) => return Ok(failed(&error).await),
+    };
     for line in &loaded {
         state.bus.emit("image", "load", line.rsplit(' ').next().unwrap_or_default(), json!({}));
     }
@@ -384,6 +387,13 @@ pub(super) async fn load(state: State, body: Body) -> Result<Response, ApiError>
     }
     drop(sender);
     Ok(json_lines(receiver))
+}
+
+async fn failed(error: &EngineError) -> Response {
+    let message = error.to_string();
+    let (sender, receiver) = channel(1);
+    let _ = sender.send(json!({"errorDetail": {"message": message}, "error": message})).await;
+    json_lines(receiver)
 }
 
 /// `GET /images/get?names=a&names=b`.
@@ -438,34 +448,22 @@ pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<V
     let only_dangling = filters.any("dangling", |word| ["1", "true"].contains(&word));
     let shared = Arc::clone(&state.0);
     let which = if only_dangling { Which::Dangling } else { Which::Unused };
-    let cleaned = blocking(move || shared.store.clean(which, &shared.table.images())).await?;
+    let until = filters.first("until").map(moment::parse).transpose()?;
+    let until = until.map(|until| until.as_secs());
+    let cleaned = blocking(move || {
+        let mut kept = shared.table.images();
+        // What the filters leave out stays, as what is in use does.
+        kept.extend(lookup::load_all().into_iter().filter_map(|image| {
+            let is_old = until.is_none_or(|until| seconds(&image.created) < until);
+            let label = |key: &str| image.config.labels.get(key).map(String::as_str);
+            (!is_old || !filters.labels(label)).then_some(image.id)
+        }));
+        shared.store.clean(which, &kept)
+    })
+    .await?;
     Ok(Json(
         json!({"ImagesDeleted": removal_rows(&cleaned.images), "SpaceReclaimed": cleaned.bytes}),
     ))
-}
-
-/// `POST /images/fsck`, our own: reports damage in the store, and repairs what can be repaired if
-/// the client requests that.
-pub(super) async fn check(state: State, parameters: Parameters) -> Result<Json<Value>, ApiError> {
-    let shared = Arc::clone(&state.0);
-    // Clients of earlier versions send the second name.
-    let repair = ["repair", "mend"].iter().any(|name| is_true(&parameters, name));
-    let found = blocking(move || Ok(shared.store.check(repair))).await?;
-    let mut rows = Vec::new();
-    for damage in found {
-        let mut repaired = damage.repaired;
-        if repair && !repaired && !damage.image.starts_with("sha256:") {
-            let wanted = PullRequest {
-                name: damage.image.clone(),
-                settings: state.settings(),
-                account: None,
-                platform: "linux/amd64".to_owned(),
-            };
-            repaired = state.store.pull(wanted, Progress::silent()).await.is_ok();
-        }
-        rows.push(json!({"image": damage.image, "what": damage.what, "repaired": repaired}));
-    }
-    Ok(Json(json!(rows)))
 }
 
 pub(super) async fn authenticate(state: State, body: Bytes) -> Result<Json<Value>, ApiError> {
@@ -489,6 +487,20 @@ pub(super) fn disk_use() -> (Vec<Value>, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_without_a_tag_is_every_tag() {
+        for (name, wanted, expected) in [
+            ("busybox", "busybox:latest", true),
+            ("busybox:latest", "busybox", true),
+            ("busybox:1", "busybox", true),
+            ("busybox:1", "busybox:latest", false),
+            ("docker.io/library/busybox", "busybox", true),
+            ("busy", "busybox", false),
+        ] {
+            assert_eq!(is_same(name, wanted), expected, "{name} {wanted}");
+        }
+    }
 
     #[test]
     fn names_fit_patterns() {

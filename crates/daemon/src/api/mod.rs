@@ -3,13 +3,18 @@
 //! What is not there answers 501 with a sentence; see `docs/system-docker-api.md`.
 
 pub mod attach;
+pub mod changes;
+mod commit;
 mod containers;
 pub mod create;
+mod endpoints;
 mod error;
 mod exec;
 mod files;
+mod fsck;
 mod healthcheck;
 pub mod images;
+pub mod links;
 mod listener;
 mod log_stream;
 pub mod moment;
@@ -64,6 +69,7 @@ fn of_system() -> Router<Arc<Shared>> {
         .route("/version", get(system::version))
         .route("/info", get(system::info))
         .route("/events", get(system::events))
+        .route("/swarm/leave", post(system::no_swarm))
         .route("/system/df", get(system::disk_use))
         .route("/auth", post(images::authenticate))
         .route("/exec/{id}/start", post(exec::start))
@@ -73,6 +79,7 @@ fn of_system() -> Router<Arc<Shared>> {
 
 fn of_containers() -> Router<Arc<Shared>> {
     Router::new()
+        .route("/commit", post(commit::commit))
         .route("/containers/json", get(containers::list))
         .route("/containers/create", post(create::create))
         .route("/containers/prune", post(containers::prune))
@@ -109,7 +116,8 @@ fn of_images() -> Router<Arc<Shared>> {
         .route("/images/load", post(images::load).layer(DefaultBodyLimit::disable()))
         .route("/images/get", get(images::save))
         .route("/images/prune", post(images::prune))
-        .route("/images/fsck", post(images::check))
+        .route("/images/fsck", post(fsck::check))
+        .route("/distribution/{*path}", get(images::distribution))
         .route("/images/{*path}", get(images::get).post(images::post).delete(images::remove))
 }
 

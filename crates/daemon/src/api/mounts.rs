@@ -47,15 +47,26 @@ pub(super) fn of_others(
     Ok(())
 }
 
-/// Makes the volumes that are not there, those that the image wants too.
-pub(super) fn make_volumes(spec: &mut ContainerSpec, image: &Image) -> Result<(), EngineError> {
+/// Makes the volumes that are not there, also those without a name that the client (`-v /data`) and
+/// the image want.
+pub(super) fn make_volumes(
+    spec: &mut ContainerSpec,
+    unnamed: &[String],
+    image: &Image,
+) -> Result<(), EngineError> {
     let taken: BTreeSet<String> = spec
         .binds
         .iter()
         .map(|bind| bind.target.clone())
         .chain(spec.tmpfs.iter().filter_map(|text| Some(text.split(':').next()?.to_owned())))
         .collect();
-    let wanted = image.config.volumes.keys().filter(|target| !taken.contains(*target));
+    if let Some(target) = unnamed.iter().find(|target| !target.starts_with('/')) {
+        return Err(EngineError::BadRequest(format!(
+            "invalid mount path: '{target}' mount path must be absolute"
+        )));
+    }
+    let wanted: BTreeSet<&String> = image.config.volumes.keys().chain(unnamed).collect();
+    let wanted = wanted.into_iter().filter(|target| !taken.contains(*target));
     spec.binds.extend(wanted.map(|target| volume_bind("", target)));
     for bind in spec.binds.iter_mut().filter(|bind| bind.source.is_empty()) {
         let Some(name) = &mut bind.volume else { continue };
@@ -112,6 +123,13 @@ fn parse_mount(mount: &Mount) -> Result<Bind, EngineError> {
             Bind { source, target, shared, must_exist, ..Bind::default() }
         }
         Some(MountType::VOLUME) | None => {
+            let options = mount.volume_options.as_ref();
+            let subpath = options.and_then(|options| options.subpath.as_deref());
+            if subpath.is_some_and(|path| !path.is_empty()) {
+                return Err(EngineError::NotImplemented(
+                    "the system engine mounts complete volumes, not a subpath of one".to_owned(),
+                ));
+            }
             check_volume(&source)?;
             volume_bind(&source, &target)
         }

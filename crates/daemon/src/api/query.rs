@@ -11,6 +11,14 @@ pub(super) type Parts = Path<HashMap<String, String>>;
 /// The parameters of a request.
 pub type Parameters = Query<HashMap<String, String>>;
 
+/// All parameters in their order, where one may come several times.
+pub(super) type Pairs = Query<Vec<(String, String)>>;
+
+/// Every value of a parameter.
+pub(super) fn all<'a>(pairs: &'a [(String, String)], name: &str) -> Vec<&'a str> {
+    pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
+}
+
 /// The id or name of the container, or other object, in a path.
 pub(super) fn id_of(parts: &Parts) -> &str {
     parts.get("id").map(String::as_str).unwrap_or_default()

@@ -1,20 +1,16 @@
 //! Connections that become streams: `hijack` for attach and exec, and Docker's multiplexed frames.
 
-use super::error::ApiError;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use corral_engine::error::EngineError;
 use futures_util::Stream;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 use std::convert::Infallible;
+use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::mpsc::Receiver;
-
-/// A connection that is ours now.
-pub(super) type Connection = TokioIo<Upgraded>;
 
 /// A frame of Docker's multiplexed stream: kind, three zeros, length (big endian), data.
 pub fn frame(kind: u8, data: &[u8]) -> Bytes {
@@ -25,8 +21,9 @@ pub fn frame(kind: u8, data: &[u8]) -> Bytes {
     Bytes::from(frame)
 }
 
-/// Takes what makes a request's connection ours; the request's body comes back as well.
-pub(super) async fn hijack(request: Request) -> Result<(OnUpgrade, Bytes), ApiError> {
+/// Takes what makes a request's connection ours, if the client requests that; the request's body
+/// comes back as well.
+pub(super) async fn hijack(request: Request) -> (Option<OnUpgrade>, Bytes) {
     let (mut parts, body) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let has_length = parts.headers.get("content-length").is_some_and(|length| length != "0");
@@ -36,12 +33,22 @@ pub(super) async fn hijack(request: Request) -> Result<(OnUpgrade, Bytes), ApiEr
     } else {
         Bytes::new()
     };
-    let upgrade = upgrade
-        .ok_or_else(|| EngineError::BadRequest("this connection cannot be hijacked".to_owned()))?;
-    Ok((upgrade, body))
+    (upgrade, body)
 }
 
-/// The answer before the stream: 101 if the client requests an upgrade, 200 for the oldest ones.
+/// For a client that requests no upgrade: output alone, as the body of the response.
+pub(super) fn unhijacked(is_framed: bool) -> (DuplexStream, Response) {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let body = futures_util::stream::unfold(theirs, |mut theirs| async move {
+        let mut buffer = vec![0_u8; 32 * 1024];
+        let count = theirs.read(&mut buffer).await.unwrap_or(0);
+        buffer.truncate(count);
+        (count > 0).then(|| (Ok(Bytes::from(buffer)), theirs))
+    });
+    (ours, streamed(media_type(is_framed), body))
+}
+
+/// The answer before the stream: 101.
 pub(super) fn hijacked(headers: &HeaderMap, is_framed: bool) -> Response {
     let mut response = Response::new(Body::empty());
     if headers.contains_key("upgrade") {

@@ -12,6 +12,7 @@ use crate::bus::Event;
 use crate::volume;
 use axum::Json;
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use corral_engine::image::lookup;
 use corral_engine::time;
@@ -23,6 +24,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
+
+/// Clients show it, and some read it.
+const NO_GO: &str = "none (Rust)";
 
 pub(super) async fn ping() -> Response {
     (
@@ -47,12 +51,19 @@ pub(super) async fn version() -> Json<Value> {
         "Os": "linux",
         "Arch": "amd64",
         "KernelVersion": kernel,
-        "GitCommit": "", "GoVersion": "", "BuildTime": "",
-        "Components": [{
-            "Name": "Engine", "Version": env!("CARGO_PKG_VERSION"),
-            "Details": {"ApiVersion": API_VERSION, "MinAPIVersion": MIN_API_VERSION},
-        }],
+        "GitCommit": "unknown", "GoVersion": NO_GO, "BuildTime": "", "Experimental": false,
+        "Components": [{"Name": "Engine", "Version": env!("CARGO_PKG_VERSION"), "Details": {
+            "ApiVersion": API_VERSION, "MinAPIVersion": MIN_API_VERSION, "Os": "linux",
+            "Arch": "amd64", "KernelVersion": kernel, "GitCommit": "unknown",
+            "GoVersion": NO_GO, "BuildTime": "", "Experimental": "false",
+        }}],
     }))
+}
+
+/// `POST /swarm/leave`: SDKs call it before or after their work, and expect this response.
+pub(super) async fn no_swarm() -> Response {
+    let message = json!({"message": "This node is not part of a swarm"});
+    (StatusCode::SERVICE_UNAVAILABLE, Json(message)).into_response()
 }
 
 pub(super) async fn info(state: State) -> Result<Json<Value>, ApiError> {
@@ -98,7 +109,7 @@ fn abilities() -> Value {
     json!({
         "MemoryLimit": true, "SwapLimit": true, "CpuCfsPeriod": true, "CpuCfsQuota": true,
         "CPUShares": true, "CPUSet": true, "PidsLimit": true, "OomKillDisable": false,
-        "IPv4Forwarding": true, "Debug": false,
+        "ExperimentalBuild": false, "IPv4Forwarding": true, "Debug": false,
         "OperatingSystem": "Corral", "OSVersion": env!("CARGO_PKG_VERSION"),
         "OSType": "linux", "Architecture": "x86_64",
         "ServerVersion": env!("CARGO_PKG_VERSION"),
@@ -169,8 +180,7 @@ fn line(event: &Event, filters: &Filters) -> Option<Bytes> {
     };
     let image = |wanted: &str| match event.kind {
         "image" => event.id.starts_with(wanted) || named(wanted),
-        _ => attribute("image")
-            .is_some_and(|image| image == wanted || image.split(':').next() == Some(wanted)),
+        _ => attribute("image").is_some_and(|image| images::is_same(image, wanted)),
     };
     let fits = filters.any("type", |kind| kind == event.kind)
         && filters.any("event", |action| {

@@ -4,13 +4,16 @@ use crate::network::networks::Networks;
 use crate::shared::Shared;
 use corral_engine::paths;
 use corral_engine::spec::{
-    Bind, ContainerSpec, Endpoint, HealthState, Limits, LogOptions, Snapshot, Status,
+    Bind, ContainerSpec, Endpoint, HealthState, Limits, Link, LogOptions, Snapshot, Status,
 };
 use corral_engine::time;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
+
+/// Shown where a client names no runtime.
+const DEFAULT_RUNTIME: &str = "libcontainer";
 
 /// A row of `GET /containers/json`.
 pub(super) fn summary(container: &Snapshot, networks: &Networks) -> Value {
@@ -43,7 +46,7 @@ pub(super) fn inspect(container: &Snapshot, shared: &Shared) -> Value {
         "HostsPath": folder.join("hosts"), "ResolvConfPath": folder.join("resolv.conf"),
         "MountLabel": "", "ProcessLabel": "", "AppArmorProfile": "", "ExecIDs": null,
         "State": state(container, shared),
-        "HostConfig": overlaid(record.host_config, host_config(spec)),
+        "HostConfig": shown_host_config(record.host_config, spec),
         "Config": overlaid(record.config, config(spec)),
         "GraphDriver": {"Name": "overlay2", "Data": {
             "UpperDir": paths::overlay(&container.id).join("diff"),
@@ -68,6 +71,21 @@ fn state(container: &Snapshot, shared: &Shared) -> Value {
         state["Health"] = shared.checks.to_json(container);
     }
     state
+}
+
+/// As the client wrote it where this engine keeps it in another form.
+fn shown_host_config(said: Value, spec: &ContainerSpec) -> Value {
+    let log = log_view(&said["LogConfig"], &spec.log);
+    let runtime = said["Runtime"].as_str().filter(|name| !name.is_empty());
+    let runtime = runtime.unwrap_or(DEFAULT_RUNTIME).to_owned();
+    let mut shown = overlaid(said, host_config(spec));
+    shown["LogConfig"] = log;
+    shown["Runtime"] = json!(runtime);
+    if !spec.links.is_empty() {
+        let line = |link: &Link| format!("/{}:/{}/{}", link.container, spec.name, link.alias);
+        shown["Links"] = json!(spec.links.iter().map(line).collect::<Vec<_>>());
+    }
+    shown
 }
 
 /// What the client requested, with the active values over it.
@@ -101,19 +119,23 @@ fn host_config(spec: &ContainerSpec) -> Value {
     });
     if let (Value::Object(all), Value::Object(limits)) = (&mut value, limits_view(limits)) {
         all.extend(limits);
-        all.insert("LogConfig".to_owned(), log_view(&spec.log));
     }
     value
 }
 
-/// As Docker has it: options are text, and those that were not set are left out.
-fn log_view(log: &LogOptions) -> Value {
-    let mut options = Map::new();
+/// As Docker has it: what the client wrote. Otherwise options are text, and those that were not set
+/// are left out.
+fn log_view(said: &Value, log: &LogOptions) -> Value {
+    let mut options = said["Config"].as_object().cloned().unwrap_or_default();
+    let kind = said["Type"].as_str().filter(|kind| !kind.is_empty());
+    if let Some(kind) = kind {
+        return json!({"Type": kind, "Config": options});
+    }
     if log.max_bytes > 0 {
-        options.insert("max-size".to_owned(), json!(log.max_bytes.to_string()));
+        options.entry("max-size").or_insert_with(|| json!(log.max_bytes.to_string()));
     }
     if log.max_files > 0 {
-        options.insert("max-file".to_owned(), json!(log.max_files.to_string()));
+        options.entry("max-file").or_insert_with(|| json!(log.max_files.to_string()));
     }
     json!({"Type": if log.none { "none" } else { "json-file" }, "Config": options})
 }
@@ -152,6 +174,7 @@ fn network_settings(spec: &ContainerSpec, status: &Status, networks: &Networks) 
     let first = spec.endpoints.first().filter(|_| status.is_up());
     let of = |show: fn(&Endpoint) -> String| first.map(show).unwrap_or_default();
     let namespace = status.pid.map(|pid| format!("/proc/{pid}/ns/net"));
+    let v6 = first.and_then(|first| first.v6);
     json!({
         "Networks": endpoints,
         "Ports": if status.is_up() { port_bindings_all(spec) } else { json!({}) },
@@ -160,6 +183,9 @@ fn network_settings(spec: &ContainerSpec, status: &Status, networks: &Networks) 
         "Gateway": of(|first| first.gateway.to_string()),
         "MacAddress": of(|first| first.mac.to_string()),
         "IPPrefixLen": first.map_or(0, |first| first.prefix),
+        "GlobalIPv6Address": v6.map(|v6| v6.address.to_string()).unwrap_or_default(),
+        "IPv6Gateway": v6.map(|v6| v6.gateway.to_string()).unwrap_or_default(),
+        "GlobalIPv6PrefixLen": v6.map_or(0, |v6| v6.prefix),
     })
 }
 
@@ -187,14 +213,36 @@ fn endpoints(spec: &ContainerSpec, status: &Status, networks: &Networks) -> Valu
 
 fn endpoint_view(endpoint: &Endpoint, is_up: bool, names: &[String]) -> Value {
     let shown = |address: Ipv4Addr| if is_up { address.to_string() } else { String::new() };
+    let v6 = endpoint.v6.filter(|_| is_up);
+    let of_v6 = |address: Option<Ipv6Addr>| address.map(|it| it.to_string()).unwrap_or_default();
+    let line = |(container, alias): &(String, String)| format!("{container}:{alias}");
+    let links: Vec<String> = endpoint.links.iter().map(line).collect();
+    let options = &endpoint.requested.driver_options;
     json!({
-        "IPAMConfig": null, "Links": null, "Aliases": list_or_null(&endpoint.aliases),
-        "DNSNames": names, "NetworkID": endpoint.network_id,
-        "EndpointID": endpoint.endpoint_id, "MacAddress": endpoint.mac,
+        "IPAMConfig": requested_addresses(endpoint), "Links": list_or_null(&links),
+        "Aliases": list_or_null(&endpoint.aliases), "DNSNames": names,
+        "NetworkID": endpoint.network_id, "EndpointID": endpoint.endpoint_id,
+        "MacAddress": endpoint.mac,
         "IPAddress": shown(endpoint.address), "Gateway": shown(endpoint.gateway),
         "IPPrefixLen": if is_up { endpoint.prefix } else { 0 },
-        "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DriverOpts": null,
+        "IPv6Gateway": of_v6(v6.map(|v6| v6.gateway)),
+        "GlobalIPv6Address": of_v6(v6.map(|v6| v6.address)),
+        "GlobalIPv6PrefixLen": v6.map_or(0, |v6| v6.prefix),
+        "DriverOpts": if options.is_empty() { Value::Null } else { json!(options) },
     })
+}
+
+/// Null where the client left both addresses to the engine.
+fn requested_addresses(endpoint: &Endpoint) -> Value {
+    let requested = &endpoint.requested;
+    let mut shown = Map::new();
+    if let Some(address) = requested.address {
+        shown.insert("IPv4Address".to_owned(), json!(address));
+    }
+    if let Some(address) = requested.address_v6 {
+        shown.insert("IPv6Address".to_owned(), json!(address));
+    }
+    if shown.is_empty() { Value::Null } else { Value::Object(shown) }
 }
 
 fn network_mode(spec: &ContainerSpec) -> String {

@@ -19,7 +19,7 @@ use corral_engine::time;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tar::{Builder, Header};
 
 impl Store {
@@ -89,11 +89,12 @@ impl Store {
         reader: impl Read + 'static,
         name: Option<&str>,
         config: Value,
+        comment: &str,
     ) -> Result<String, EngineError> {
         let names = name.map(reference::familiar).transpose()?;
         let fresh = incoming(&format!("import-{}", new_id()));
         let digest = spool(layer::decompress(reader)?, &fresh)?.0;
-        let id = self.adopt_layer(&fresh, &digest, config, names.as_slice());
+        let id = self.adopt_layer(&fresh, &digest, (config, comment), names.as_slice());
         let _ = fs::remove_file(&fresh);
         Ok(id?)
     }
@@ -102,7 +103,7 @@ impl Store {
         &self,
         fresh: &Path,
         digest: &str,
-        config: Value,
+        (config, comment): (Value, &str),
         names: &[String],
     ) -> Result<String> {
         let blob = layout::blob(digest);
@@ -115,12 +116,99 @@ impl Store {
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": created, "config": config,
             "rootfs": {"type": "layers", "diff_ids": [digest]},
-            "history": [{"created": created, "comment": "imported"}],
+            "history": [{"created": created, "comment": comment}],
         });
         let media_type = media_type(&blob)?.to_owned();
         let layer =
             Layer { diff_id: digest.to_owned(), digest: digest.to_owned(), size, media_type };
         self.commit_new(&serde_json::to_vec(&config)?, vec![layer], names)
+    }
+}
+
+/// What an image is made of by `docker commit`.
+pub(crate) struct Commit {
+    /// The container's upper folder.
+    pub(crate) upper: PathBuf,
+    /// Its image.
+    pub(crate) base: Image,
+    pub(crate) config: Value,
+    pub(crate) created_by: String,
+    pub(crate) author: String,
+    pub(crate) comment: String,
+}
+
+/// A layer that was read from a container, and the image that it will be the top of.
+pub(crate) struct PackedCommit {
+    fresh: PathBuf,
+    layer: (String, u64),
+    base: StoredImage,
+    config: Value,
+}
+
+impl Drop for PackedCommit {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.fresh);
+    }
+}
+
+impl Store {
+    /// Reads the container's files: while it is paused, so no more than this.
+    pub(crate) fn pack_commit(&self, commit: &Commit) -> Result<PackedCommit> {
+        let fresh = incoming(&format!("commit-{}", new_id()));
+        let packed = pack_layer(&commit.upper, Packed::Layer, &fresh);
+        let layer = packed.inspect_err(|_| {
+            let _ = fs::remove_file(&fresh);
+        })?;
+        let base = &commit.base.raw;
+        let created = time::rfc3339(time::now());
+        let mut history = base["history"].as_array().cloned().unwrap_or_default();
+        history.push(json!({
+            "created": created, "created_by": commit.created_by, "author": commit.author,
+            "comment": commit.comment,
+        }));
+        let config = json!({
+            "architecture": base["architecture"].as_str().unwrap_or("amd64"),
+            "os": base["os"].as_str().unwrap_or("linux"), "created": created,
+            "author": commit.author, "config": commit.config, "history": history,
+            // Not of the OCI: Docker's clients look for it.
+            "parent": commit.base.id,
+        });
+        Ok(PackedCommit { fresh, layer, base: keep(&commit.base)?, config })
+    }
+
+    /// Makes the image; returns its id.
+    pub(crate) fn commit_packed(
+        &self,
+        packed: PackedCommit,
+        name: Option<&str>,
+    ) -> Result<String, EngineError> {
+        let names = name.map(reference::familiar).transpose()?;
+        Ok(self.adopt_commit(&packed, names.as_slice())?)
+    }
+
+    fn adopt_commit(&self, packed: &PackedCommit, names: &[String]) -> Result<String> {
+        let (digest, size) = &packed.layer;
+        let blob = layout::blob(digest);
+        if !blob.exists() {
+            durable::rename(&packed.fresh, &blob)?;
+        }
+        layer::unpack(&blob, digest)?;
+        let media_type = media_type(&blob)?.to_owned();
+        let mut layers = packed.base.layers.clone();
+        layers.push(Layer {
+            diff_id: digest.clone(),
+            digest: digest.clone(),
+            size: *size,
+            media_type,
+        });
+        let diff_ids: Vec<&String> = layers.iter().map(|layer| &layer.diff_id).collect();
+        let mut config = packed.config.clone();
+        config["rootfs"] = json!({"type": "layers", "diff_ids": diff_ids});
+        // The layers of an embedded image are only packed so far.
+        for layer in &layers {
+            layer::unpack(&layout::blob(&layer.digest), &layer.diff_id)?;
+        }
+        self.commit_new(&serde_json::to_vec(&config)?, layers, names)
     }
 }
 
@@ -155,7 +243,7 @@ pub(super) fn keep(image: &Image) -> Result<StoredImage> {
     let mut layers = Vec::new();
     for folder in image.lower.iter().rev() {
         let fresh = incoming(&format!("pack-{}", new_id()));
-        let packed = pack_layer(folder, &fresh);
+        let packed = pack_layer(folder, Packed::Inside, &fresh);
         let (digest, size) = match packed {
             Ok(packed) => packed,
             Err(error) => {
@@ -175,16 +263,11 @@ pub(super) fn keep(image: &Image) -> Result<StoredImage> {
     Ok(kept)
 }
 
-fn pack_layer(folder: &Path, fresh: &Path) -> Result<(String, u64)> {
+fn pack_layer(folder: &Path, packed: Packed, fresh: &Path) -> Result<(String, u64)> {
     if let Some(parent) = fresh.parent() {
         fs::create_dir_all(parent)?;
     }
-    pack(
-        &open_root(folder)?,
-        Path::new(""),
-        Packed::Inside,
-        io::BufWriter::new(File::create(fresh)?),
-    )?;
+    pack(&open_root(folder)?, Path::new(""), packed, io::BufWriter::new(File::create(fresh)?))?;
     let mut reader = Hashing::new(File::open(fresh)?);
     io::copy(&mut reader, &mut io::sink())?;
     Ok((digest_text(reader.hasher), reader.count))
@@ -195,9 +278,10 @@ pub(crate) fn save(names: &[String], writer: impl Write) -> Result<(), EngineErr
     let mut images: Vec<(StoredImage, Vec<String>)> = Vec::new();
     for name in names {
         let image = lookup::find(name)?;
+        // An image that is named by its id is saved without names, as in Docker.
         let tags: Vec<String> = match reference::familiar(name) {
             Ok(full) if image.references.contains(&full) => vec![full],
-            _ => image.references.clone(),
+            _ => Vec::new(),
         };
         let kept = keep(&image)?;
         match images.iter_mut().find(|(other, _)| other.id == kept.id) {

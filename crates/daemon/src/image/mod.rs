@@ -3,6 +3,7 @@
 
 pub(crate) mod archive;
 pub mod artifact;
+pub(crate) mod distribution;
 mod download;
 pub mod fsck;
 pub(crate) mod gc;

@@ -31,7 +31,7 @@ const ACCEPTED: [&str; 4] = [
 ];
 /// Layers at a time, as Docker does.
 const AT_ONCE: usize = 3;
-const LARGEST_CONFIG: u64 = 8 << 20;
+pub(super) const LARGEST_CONFIG: u64 = 8 << 20;
 
 /// What is to be pulled, and how.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 use crate::table::Table;
 use corral_engine::spec::Snapshot;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR};
+use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use rustix::net::sockopt::set_ip_freebind;
 use std::collections::HashMap;
@@ -96,7 +96,7 @@ impl Server {
                 (Arc::clone(&self), Arc::clone(&socket), buffer[..count].to_vec());
             tokio::spawn(async move {
                 let Ok(_slot) = server.slots.try_acquire() else { return };
-                if let Some(answer) = server.answer(&question, false).await {
+                if let Some(answer) = server.answer(&question, from.ip(), false).await {
                     // A client repeats its query if the answer is lost.
                     let _ = socket.send_to(&answer, from).await;
                 }
@@ -122,14 +122,15 @@ impl Server {
     async fn serve_stream(&self, mut stream: TcpStream) -> std::io::Result<()> {
         loop {
             let question = read_framed(&mut stream).await?;
-            let Some(answer) = self.answer(&question, true).await else { return Ok(()) };
+            let client = stream.peer_addr()?.ip();
+            let Some(answer) = self.answer(&question, client, true).await else { return Ok(()) };
             write_framed(&mut stream, &answer).await?;
         }
     }
 
-    async fn answer(&self, question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
+    async fn answer(&self, question: &[u8], client: IpAddr, by_stream: bool) -> Option<Vec<u8>> {
         let message = parse_question(question)?;
-        if let Some(answer) = answer_from(&message, &self.network, &self.table.all()) {
+        if let Some(answer) = answer_from(&message, &self.network, &self.table.all(), client) {
             return answer.to_vec().ok();
         }
         if let Some(answer) = query_upstream(question, by_stream).await {
@@ -149,16 +150,19 @@ pub fn parse_question(bytes: &[u8]) -> Option<Message> {
         .filter(|message| message.metadata.message_type == MessageType::Query)
 }
 
-/// The answer if the question is for a container of this network.
+/// The answer if the question is for a container of this network. A client may have names of its
+/// own for other containers.
 pub fn answer_from(
     message: &Message,
     network: &str,
     containers: &[Arc<Snapshot>],
+    client: IpAddr,
 ) -> Option<Message> {
     let query = message.queries.first()?;
     let mut answer = reply(message);
     let name = query.name().to_ascii();
     let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let linked = linked(&name, network, containers, client);
     let mut is_ours = false;
     for container in containers.iter().filter(|container| container.status.is_up()) {
         let mut endpoints = container.spec.endpoints.iter();
@@ -169,15 +173,15 @@ pub fn answer_from(
         let own =
             [container.spec.name.as_str(), &container.id[..12], container.spec.hostname.as_str()];
         let mut names = own.into_iter().chain(endpoint.aliases.iter().map(String::as_str));
-        if names.any(|own| !own.is_empty() && own.eq_ignore_ascii_case(&name)) {
+        let is_linked = linked.is_some_and(|other| is_named(container, other));
+        if is_linked || names.any(|own| !own.is_empty() && own.eq_ignore_ascii_case(&name)) {
             is_ours = true;
-            if query.query_type() == RecordType::A {
-                answer.add_answer(Record::from_rdata(
-                    query.name().clone(),
-                    LIFE,
-                    RData::A(A(address)),
-                ));
-            }
+            let data = match (query.query_type(), &endpoint.v6) {
+                (RecordType::A, _) => RData::A(A(address)),
+                (RecordType::AAAA, Some(v6)) => RData::AAAA(AAAA(v6.address)),
+                _ => continue,
+            };
+            answer.add_answer(Record::from_rdata(query.name().clone(), LIFE, data));
         } else if query.query_type() == RecordType::PTR && name == reverse(address) {
             is_ours = true;
             let full = format!("{}.{}.", container.spec.name, endpoint.network);
@@ -191,6 +195,28 @@ pub fn answer_from(
         }
     }
     is_ours.then_some(answer)
+}
+
+/// The container that the one at an address has this name for.
+fn linked<'a>(
+    name: &str,
+    network: &str,
+    containers: &'a [Arc<Snapshot>],
+    client: IpAddr,
+) -> Option<&'a str> {
+    let endpoints = containers.iter().flat_map(|container| &container.spec.endpoints);
+    let mut of_client = endpoints.filter(|endpoint| {
+        endpoint.network_id == network
+            && (IpAddr::V4(endpoint.address) == client
+                || endpoint.v6.is_some_and(|v6| IpAddr::V6(v6.address) == client))
+    });
+    let links = &of_client.next()?.links;
+    let link = links.iter().find(|(_, alias)| alias.eq_ignore_ascii_case(name));
+    link.map(|(container, _)| container.as_str())
+}
+
+fn is_named(container: &Snapshot, name: &str) -> bool {
+    container.spec.name == name || (name.len() >= 12 && container.id.starts_with(name))
 }
 
 fn reverse(address: Ipv4Addr) -> String {
@@ -298,13 +324,57 @@ mod tests {
             has_dns: true,
             internal: false,
             mtu: 0,
+            v6: None,
+            links: Vec::new(),
+            requested: Default::default(),
         });
         let containers = [Arc::new(web)];
+        let client = IpAddr::from([172, 20, 0, 9]);
         let asked = parse_question(&question("WEB.").to_vec().unwrap()).unwrap();
-        let answer = answer_from(&asked, "n", &containers).unwrap();
+        let answer = answer_from(&asked, "n", &containers, client).unwrap();
         assert_eq!((answer.answers.len(), answer.metadata.id), (1, 7));
-        assert!(answer_from(&asked, "another", &containers).is_none());
-        assert!(answer_from(&question("db."), "n", &containers).is_none());
+        assert!(answer_from(&asked, "another", &containers, client).is_none());
+        assert!(answer_from(&question("db."), "n", &containers, client).is_none());
         assert!(parse_question(&answer.to_vec().unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_link_is_a_name_for_one_container_only() {
+        let endpoint = |number: u8, links: Vec<(String, String)>| Endpoint {
+            network: "net".to_owned(),
+            network_id: "n".to_owned(),
+            endpoint_id: "e".to_owned(),
+            bridge: "br-n".to_owned(),
+            address: Ipv4Addr::new(172, 20, 0, number),
+            prefix: 16,
+            gateway: Ipv4Addr::new(172, 20, 0, 1),
+            mac: MacAddress::default(),
+            aliases: Vec::new(),
+            has_dns: true,
+            internal: false,
+            mtu: 0,
+            v6: None,
+            links,
+            requested: Default::default(),
+        };
+        let container = |name: &str, endpoint| {
+            let mut each = Snapshot {
+                id: name.repeat(32),
+                spec: Default::default(),
+                status: Default::default(),
+            };
+            each.spec.name = name.to_owned();
+            each.status.state = State::Running;
+            each.spec.endpoints.push(endpoint);
+            Arc::new(each)
+        };
+        let links = vec![("db".to_owned(), "store".to_owned())];
+        let containers =
+            [container("web", endpoint(2, links)), container("db", endpoint(3, vec![]))];
+        let asked = question("store.");
+        let from = |number: u8| IpAddr::from([172, 20, 0, number]);
+        let answer = answer_from(&asked, "n", &containers, from(2)).unwrap();
+        assert_eq!(answer.answers.len(), 1);
+        assert!(answer_from(&asked, "n", &containers, from(3)).is_none());
     }
 }

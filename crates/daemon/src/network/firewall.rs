@@ -8,6 +8,7 @@ use corral_engine::spec::Snapshot;
 use corral_machine::program;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -20,27 +21,79 @@ const CHAINS: [(&str, &str, &str); 4] = [
     ("filter", "CORRAL-FORWARD", "FORWARD"),
 ];
 
-/// The rules that the running containers need, as `iptables-restore` reads them. None if no running
-/// container is in a network.
-pub(super) fn rules(networks: &[Network], containers: &[Arc<Snapshot>]) -> Option<String> {
+/// The two families of addresses have tables of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn subnet(self, network: &Network) -> Option<String> {
+        match self {
+            Family::V4 => network.subnet.map(|subnet| subnet.to_string()),
+            Family::V6 => network.subnet_v6.map(|subnet| subnet.to_string()),
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        }
+    }
+
+    fn loopback(self) -> &'static str {
+        match self {
+            Family::V4 => "127.0.0.0/8",
+            Family::V6 => "::1/128",
+        }
+    }
+}
+
+/// The rules of both families; None where no running container needs any.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    v4: Option<String>,
+    v6: Option<String>,
+}
+
+impl Rules {
+    pub(super) fn has_v6(&self) -> bool {
+        self.v6.is_some()
+    }
+}
+
+/// The rules that the running containers need.
+pub(super) fn rules(networks: &[Network], containers: &[Arc<Snapshot>]) -> Rules {
+    let of = |family| rules_of(family, networks, containers);
+    Rules { v4: of(Family::V4), v6: of(Family::V6) }
+}
+
+/// As `iptables-restore` reads them. None if no running container is in a network of the family.
+fn rules_of(family: Family, networks: &[Network], containers: &[Arc<Snapshot>]) -> Option<String> {
     let running: Vec<Arc<Snapshot>> =
         containers.iter().filter(|each| each.status.is_up()).cloned().collect();
     let used: Vec<&Network> =
-        networks.iter().filter(|network| members(network, &running).next().is_some()).collect();
+        networks.iter().filter(|network| is_used(family, network, &running)).collect();
     if used.is_empty() {
         return None;
     }
     let mut text =
         String::from("*nat\n:CORRAL-IN - [0:0]\n:CORRAL-OUT - [0:0]\n:CORRAL-POST - [0:0]\n");
-    for (matching, target) in published(&used, &running) {
-        let _ = writeln!(text, "-A CORRAL-IN {matching} -j DNAT --to-destination {target}");
-        let _ = writeln!(
-            text,
-            "-A CORRAL-OUT ! -d 127.0.0.0/8 {matching} -j DNAT --to-destination {target}"
-        );
+    for (to, matching, target) in published(family, &used, &running) {
+        // One `-d` only: a port of one address needs no exception.
+        let from_host = match to.is_empty() {
+            true => format!("! -d {} -m addrtype --dst-type LOCAL", family.loopback()),
+            false => to.clone(),
+        };
+        let to = if to.is_empty() { "-m addrtype --dst-type LOCAL" } else { &to };
+        for (chain, to) in [("CORRAL-IN", to), ("CORRAL-OUT", &from_host)] {
+            let _ = writeln!(text, "-A {chain} {to} {matching} -j DNAT --to-destination {target}");
+        }
     }
     for network in &used {
-        let (Some(subnet), bridge) = (network.subnet, &network.bridge) else { continue };
+        let (Some(subnet), bridge) = (family.subnet(network), &network.bridge) else { continue };
         if !network.internal {
             let _ = writeln!(text, "-A CORRAL-POST -s {subnet} ! -o {bridge} -j MASQUERADE");
         }
@@ -54,6 +107,14 @@ pub(super) fn rules(networks: &[Network], containers: &[Arc<Snapshot>]) -> Optio
     text += &forwarded(&used);
     text += "COMMIT\n";
     Some(text)
+}
+
+fn is_used(family: Family, network: &Network, running: &[Arc<Snapshot>]) -> bool {
+    let mut endpoints = members(network, running).map(|(_, endpoint)| endpoint);
+    match family {
+        Family::V4 => endpoints.next().is_some(),
+        Family::V6 => endpoints.any(|endpoint| endpoint.v6.is_some()),
+    }
 }
 
 /// Networks do not see each other, but for published ports. An internal one sees nothing else.
@@ -80,8 +141,13 @@ fn forwarded(used: &[&Network]) -> String {
     text
 }
 
-/// Published ports: what is matched, and where it goes.
-fn published(used: &[&Network], running: &[Arc<Snapshot>]) -> Vec<(String, String)> {
+/// Published ports: the host's address (empty: every one), what else is matched, and where it goes.
+/// Those of the loopback addresses are not for the packet filter: see `loopback`.
+fn published(
+    family: Family,
+    used: &[&Network],
+    running: &[Arc<Snapshot>],
+) -> Vec<(String, String, String)> {
     let mut rules = Vec::new();
     for container in running {
         let endpoint = container.spec.endpoints.iter().find(|endpoint| {
@@ -89,52 +155,87 @@ fn published(used: &[&Network], running: &[Arc<Snapshot>]) -> Vec<(String, Strin
         });
         let Some(endpoint) = endpoint else { continue };
         for port in container.spec.ports.iter().filter(|port| port.host_port > 0) {
-            let to = match port.host_ip.as_str() {
-                "" | "0.0.0.0" | "::" => "-m addrtype --dst-type LOCAL".to_owned(),
-                address if address.contains(':') => continue,
-                address => format!("-d {address}/32"),
+            let to = match (port.host_ip.as_str(), port.host_ip.parse(), family) {
+                ("" | "0.0.0.0" | "::", ..) => String::new(),
+                (_, Ok(address), _) if IpAddr::is_loopback(&address) => continue,
+                (text, Ok(IpAddr::V4(_)), Family::V4) => format!("-d {text}/32"),
+                (text, Ok(IpAddr::V6(_)), Family::V6) => format!("-d {text}/128"),
+                _ => continue,
             };
-            rules.push((
-                format!("{to} -p {} --dport {}", port.protocol, port.host_port),
-                format!("{}:{}", endpoint.address, port.container_port),
-            ));
+            let target = match (family, endpoint.v6) {
+                (Family::V4, _) => format!("{}:{}", endpoint.address, port.container_port),
+                (Family::V6, Some(v6)) => format!("[{}]:{}", v6.address, port.container_port),
+                (Family::V6, None) => continue,
+            };
+            rules.push((to, format!("-p {} --dport {}", port.protocol, port.host_port), target));
         }
     }
     rules
 }
 
-/// Applies the rules; None: our chains are empty.
-pub(super) fn apply(rules: &Option<String>) -> Result<()> {
+/// Applies the rules; None: our chains are empty. Those of IPv6 are left alone where there are none
+/// and were none.
+pub(super) fn apply(rules: &Rules, had_v6: bool) -> Result<()> {
+    apply_of(Family::V4, rules.v4.as_deref())?;
+    match &rules.v6 {
+        Some(rules) => apply_of(Family::V6, Some(rules)),
+        None if had_v6 => {
+            // A host that has no such rules has none to be removed either.
+            let _ = apply_of(Family::V6, None);
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn apply_of(family: Family, rules: Option<&str>) -> Result<()> {
     let Some(rules) = rules else {
         let empty: String = CHAINS
             .iter()
             .map(|(table, chain, _)| format!("*{table}\n:{chain} - [0:0]\nCOMMIT\n"))
             .collect();
-        return restore(&empty);
+        return restore(family, &empty);
     };
-    // Without this the kernel passes nothing on between interfaces.
-    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("enabling IP forwarding")?;
-    restore(rules)?;
+    forward(family)?;
+    restore(family, rules)?;
     for (table, chain, from) in CHAINS {
-        ensure_jump(table, from, chain)?;
+        ensure_jump(family, table, from, chain)?;
     }
     Ok(())
 }
 
-fn ensure_jump(table: &str, from: &str, chain: &str) -> Result<()> {
-    if iptables(&["-t", table, "-C", from, "-j", chain]).is_ok() {
-        return Ok(());
+/// Without this the kernel passes nothing on between interfaces.
+fn forward(family: Family) -> Result<()> {
+    if family == Family::V4 {
+        return fs::write("/proc/sys/net/ipv4/ip_forward", "1")
+            .context("letting the kernel forward packets");
     }
-    iptables(&["-t", table, "-I", from, "-j", chain])
+    // A router ignores router advertisements, from which the host itself may have its address: 2
+    // accepts them all the same.
+    for item in fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten() {
+        let file = item.path().join("accept_ra");
+        if fs::read_to_string(&file).is_ok_and(|value| value.trim() == "1") {
+            fs::write(&file, "2").with_context(|| format!("writing {}", file.display()))?;
+        }
+    }
+    fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
+        .context("letting the kernel forward IPv6 packets")
 }
 
-fn restore(script: &str) -> Result<()> {
-    let mut command = command("iptables-restore")?;
+fn ensure_jump(family: Family, table: &str, from: &str, chain: &str) -> Result<()> {
+    if iptables(family, &["-t", table, "-C", from, "-j", chain]).is_ok() {
+        return Ok(());
+    }
+    iptables(family, &["-t", table, "-I", from, "-j", chain])
+}
+
+fn restore(family: Family, script: &str) -> Result<()> {
+    let mut command = command(&format!("{}-restore", family.program()))?;
     program::feed(command.args(["--wait", "5", "--noflush"]), script.as_bytes()).map(drop)
 }
 
-fn iptables(arguments: &[&str]) -> Result<()> {
-    program::run(command("iptables")?.args(["--wait", "5"]).args(arguments)).map(drop)
+fn iptables(family: Family, arguments: &[&str]) -> Result<()> {
+    program::run(command(family.program())?.args(["--wait", "5"]).args(arguments)).map(drop)
 }
 
 /// The host's own program, or that of our images by its own loader: nothing of the host is needed
@@ -160,8 +261,10 @@ fn command(name: &str) -> Result<Command> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corral_engine::spec::{ContainerSpec, Endpoint, MacAddress, Port, State, Status};
-    use std::net::Ipv4Addr;
+    use corral_engine::spec::{
+        ContainerSpec, Endpoint, EndpointV6, MacAddress, Port, State, Status,
+    };
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     #[test]
     fn a_published_port_leads_to_the_container() {
@@ -180,6 +283,9 @@ mod tests {
                 has_dns: false,
                 internal: false,
                 mtu: 0,
+                v6: None,
+                links: Vec::new(),
+                requested: Default::default(),
             }],
             ports: vec![Port {
                 host_port: 8080,
@@ -190,8 +296,9 @@ mod tests {
             ..ContainerSpec::default()
         };
         let status = Status { state: State::Running, ..Status::default() };
-        let running = Arc::new(Snapshot { id: "x".to_owned(), spec: spec.clone(), status });
-        let text = rules(&networks, &[running]).unwrap();
+        let (up, first) = (status.clone(), spec.clone());
+        let running = Arc::new(Snapshot { id: "x".to_owned(), spec: first, status: up });
+        let text = rules(&networks, &[running]).v4.unwrap();
         assert!(
             text.contains(
                 "--dst-type LOCAL -p tcp --dport 8080 -j DNAT --to-destination 172.18.0.1:80"
@@ -199,7 +306,24 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("-s 172.18.0.0/16 ! -o docker-sys -j MASQUERADE"), "{text}");
+        let on = |host_ip: &str, has_v6: bool| {
+            let mut spec = spec.clone();
+            spec.ports[0].host_ip = host_ip.to_owned();
+            let v6 = EndpointV6 {
+                address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2),
+                prefix: 64,
+                gateway: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1),
+            };
+            spec.endpoints[0].v6 = has_v6.then_some(v6);
+            let running = Arc::new(Snapshot { id: "x".to_owned(), spec, status: status.clone() });
+            rules(&networks, &[running])
+        };
+        let one = on("10.0.0.1", false).v4.unwrap();
+        assert!(one.contains("-A CORRAL-OUT -d 10.0.0.1/32 -p tcp --dport 8080"), "{one}");
+        assert!(!on("127.0.0.1", false).v4.unwrap().contains("8080"), "the daemon does that");
+        let both = on("", true);
+        assert!(both.v6.unwrap().contains("--to-destination [fd00::2]:80") && both.v4.is_some());
         let ended = Arc::new(Snapshot { id: "x".to_owned(), spec, status: Status::default() });
-        assert_eq!(rules(&networks, &[ended]), None);
+        assert_eq!(rules(&networks, &[ended]), Rules { v4: None, v6: None });
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod dns;
 mod firewall;
+mod loopback;
 pub(crate) mod networks;
 pub(crate) mod ports;
 pub(crate) mod record;

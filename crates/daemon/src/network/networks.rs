@@ -1,19 +1,23 @@
 //! All networks: what clients make and remove, and the endpoints that containers get in them.
 
 use super::record::{self, Network, is_predefined, members};
-use super::{dns, firewall, subnet};
+use super::{dns, firewall, loopback, subnet};
 use crate::blocking::blocking;
 use crate::table::Table;
 use corral_engine::error::EngineError;
 use corral_engine::id::new_id;
 use corral_engine::identity;
-use corral_engine::spec::{Endpoint, MacAddress, Snapshot};
+use corral_engine::spec::{Endpoint, EndpointRequest, EndpointV6, MacAddress, Snapshot};
 use corral_engine::time;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
+
+/// In Docker's words.
+const OVERLAP: &str = "Pool overlaps with other one on this address space";
 
 /// What a client requests of a new network.
 #[derive(Debug, Default)]
@@ -25,6 +29,15 @@ pub(crate) struct NetworkCreate {
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) subnet: Option<Ipv4Net>,
     pub(crate) gateway: Option<Ipv4Addr>,
+    pub(crate) has_v6: bool,
+    /// None: unique local addresses of its own.
+    pub(crate) subnet_v6: Option<Ipv6Net>,
+    pub(crate) gateway_v6: Option<Ipv6Addr>,
+    /// Addresses that containers get without naming one.
+    pub(crate) range: Option<Ipv4Net>,
+    pub(crate) range_v6: Option<Ipv6Net>,
+    /// Addresses that no container gets.
+    pub(crate) reserved: BTreeMap<String, IpAddr>,
 }
 
 /// All networks.
@@ -37,6 +50,9 @@ pub(crate) struct Networks {
     /// One change of the firewall at a time.
     applying: tokio::sync::Mutex<()>,
     dns: dns::Servers,
+    proxies: loopback::Proxies,
+    /// Rules for IPv6 were applied, maybe by an earlier daemon.
+    had_v6: AtomicBool,
 }
 
 impl Networks {
@@ -48,6 +64,8 @@ impl Networks {
             changed: Arc::default(),
             applying: tokio::sync::Mutex::default(),
             dns: dns::Servers::default(),
+            proxies: loopback::Proxies::default(),
+            had_v6: AtomicBool::new(true),
         }
     }
 
@@ -88,9 +106,7 @@ impl Networks {
                 let subnet = subnet::with_room(subnet).map_err(EngineError::BadRequest)?;
                 let mut others = known.iter().filter_map(|network| network.subnet);
                 if others.any(|other| subnet::overlap(&other, &subnet)) {
-                    return Err(EngineError::BadRequest(format!(
-                        "{subnet} overlaps with another network of this engine"
-                    )));
+                    return Err(EngineError::Forbidden(OVERLAP.to_owned()));
                 }
                 subnet
             }
@@ -106,6 +122,7 @@ impl Networks {
             )));
         }
         let id = new_id();
+        let v6 = choose_v6(&known, &wanted, &id)?;
         let named = wanted.options.get("com.docker.network.bridge.name").cloned();
         let network = Network {
             bridge: named.unwrap_or_else(|| format!("br-{}", &id[..12])),
@@ -119,6 +136,11 @@ impl Networks {
             options: wanted.options,
             subnet: Some(subnet),
             gateway: Some(gateway),
+            subnet_v6: v6.map(|(subnet, _)| subnet),
+            gateway_v6: v6.map(|(_, gateway)| gateway),
+            range: wanted.range,
+            range_v6: wanted.range_v6,
+            reserved: wanted.reserved,
         };
         known.push(network.clone());
         record::save(&known)?;
@@ -176,20 +198,23 @@ impl Networks {
         let taken: BTreeSet<Ipv4Addr> = members(network, containers)
             .map(|(_, endpoint)| endpoint.address)
             .chain([gateway])
+            .chain(network.reserved_v4())
             .collect();
         let address = match wanted.address {
             Some(address) if !subnet.contains(&address) => {
                 return Err(EngineError::BadRequest(format!("{address} is not in {subnet}")));
             }
             Some(address) if taken.contains(&address) => {
-                return Err(EngineError::Forbidden(format!("address {address} is already in use")));
+                return Err(EngineError::Forbidden("Address already in use".to_owned()));
             }
             Some(address) => address,
             None => subnet
                 .hosts()
+                .filter(|address| network.range.is_none_or(|range| range.contains(address)))
                 .find(|address| !taken.contains(address))
                 .ok_or_else(|| EngineError::Failed(format!("no free address in {subnet}")))?,
         };
+        let v6 = address_v6(network, containers, wanted.address_v6)?;
         let [a, b, c, d] = address.octets();
         Ok(Endpoint {
             network: network.name.clone(),
@@ -208,6 +233,13 @@ impl Networks {
                 .get("com.docker.network.driver.mtu")
                 .and_then(|mtu| mtu.parse().ok())
                 .unwrap_or(0),
+            v6,
+            links: wanted.links.clone(),
+            requested: EndpointRequest {
+                address: wanted.address,
+                address_v6: wanted.address_v6,
+                driver_options: wanted.driver_options.clone(),
+            },
         })
     }
 
@@ -245,8 +277,11 @@ impl Networks {
     /// Makes the rules of the firewall what the running containers need.
     pub(crate) async fn apply(&self, table: &Table) -> Result<(), EngineError> {
         let _only = self.applying.lock().await;
-        let rules = firewall::rules(&self.all(), &table.all());
-        blocking(move || Ok(firewall::apply(&rules)?)).await
+        let (networks, containers) = (self.all(), table.all());
+        self.proxies.apply(&loopback::routes(&networks, &containers));
+        let rules = firewall::rules(&networks, &containers);
+        let had_v6 = self.had_v6.swap(rules.has_v6(), Ordering::Relaxed);
+        blocking(move || Ok(firewall::apply(&rules, had_v6)?)).await
     }
 }
 
@@ -256,6 +291,72 @@ pub(crate) struct EndpointSettings {
     pub(crate) address: Option<Ipv4Addr>,
     pub(crate) mac: Option<MacAddress>,
     pub(crate) aliases: Vec<String>,
+    pub(crate) address_v6: Option<Ipv6Addr>,
+    /// (container, alias).
+    pub(crate) links: Vec<(String, String)>,
+    pub(crate) driver_options: BTreeMap<String, String>,
+}
+
+/// The IPv6 subnet and gateway of a new network, if it has any.
+fn choose_v6(
+    known: &[Network],
+    wanted: &NetworkCreate,
+    id: &str,
+) -> Result<Option<(Ipv6Net, Ipv6Addr)>, EngineError> {
+    if !wanted.has_v6 {
+        return Ok(None);
+    }
+    let subnet = wanted.subnet_v6.or_else(|| subnet::unique_local(id));
+    let subnet = subnet.ok_or_else(|| EngineError::Failed("no IPv6 subnet is free".to_owned()))?;
+    let subnet = subnet::with_room_v6(subnet).map_err(EngineError::BadRequest)?;
+    let mut others = known.iter().filter_map(|network| network.subnet_v6);
+    if others.any(|other| subnet::overlap_v6(&other, &subnet)) {
+        return Err(EngineError::Forbidden(OVERLAP.to_owned()));
+    }
+    let first = Ipv6Addr::from_bits(subnet.addr().to_bits() + 1);
+    let gateway = wanted.gateway_v6.unwrap_or(first);
+    if !subnet.contains(&gateway) {
+        return Err(EngineError::BadRequest(format!("the gateway {gateway} is not in {subnet}")));
+    }
+    Ok(Some((subnet, gateway)))
+}
+
+/// The IPv6 side of a new endpoint.
+fn address_v6(
+    network: &Network,
+    containers: &[Arc<Snapshot>],
+    wanted: Option<Ipv6Addr>,
+) -> Result<Option<EndpointV6>, EngineError> {
+    let (Some(subnet), Some(gateway)) = (network.subnet_v6, network.gateway_v6) else {
+        return match wanted {
+            Some(address) => Err(EngineError::BadRequest(format!(
+                "network {} has no IPv6 for {address}: create it with --ipv6",
+                network.name
+            ))),
+            None => Ok(None),
+        };
+    };
+    let taken: BTreeSet<Ipv6Addr> = members(network, containers)
+        .filter_map(|(_, endpoint)| endpoint.v6.map(|v6| v6.address))
+        .chain([gateway, subnet.addr()])
+        .chain(network.reserved_v6())
+        .collect();
+    let address = match wanted {
+        Some(address) if !subnet.contains(&address) => {
+            return Err(EngineError::BadRequest(format!("{address} is not in {subnet}")));
+        }
+        Some(address) if taken.contains(&address) => {
+            return Err(EngineError::Forbidden("Address already in use".to_owned()));
+        }
+        Some(address) => address,
+        None => network
+            .range_v6
+            .unwrap_or(subnet)
+            .hosts()
+            .find(|address| !taken.contains(address))
+            .ok_or_else(|| EngineError::Failed(format!("no address is free in {subnet}")))?,
+    };
+    Ok(Some(EndpointV6 { address, prefix: subnet.prefix_len(), gateway }))
 }
 
 /// The bridge of a network that is gone. One that was never used is not there.

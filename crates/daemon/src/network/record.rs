@@ -7,11 +7,11 @@ use corral_engine::durable;
 use corral_engine::image::digest::digest;
 use corral_engine::paths;
 use corral_engine::spec::{Endpoint, Snapshot};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +39,35 @@ pub(crate) struct Network {
     #[serde(with = "subnet::kept")]
     pub(crate) subnet: Option<Ipv4Net>,
     pub(crate) gateway: Option<Ipv4Addr>,
+    /// In a network that has IPv6, as the next one.
+    #[serde(default)]
+    pub(crate) subnet_v6: Option<Ipv6Net>,
+    #[serde(default)]
+    pub(crate) gateway_v6: Option<Ipv6Addr>,
+    /// Addresses that containers get without naming one; None: of the complete subnet.
+    #[serde(default)]
+    pub(crate) range: Option<Ipv4Net>,
+    #[serde(default)]
+    pub(crate) range_v6: Option<Ipv6Net>,
+    /// Addresses that other hosts of the network have, by their names.
+    #[serde(default)]
+    pub(crate) reserved: BTreeMap<String, IpAddr>,
+}
+
+impl Network {
+    pub(super) fn reserved_v4(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.reserved.values().filter_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    pub(super) fn reserved_v6(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.reserved.values().filter_map(|address| match address {
+            IpAddr::V6(address) => Some(*address),
+            IpAddr::V4(_) => None,
+        })
+    }
 }
 
 /// The containers in a network with their endpoints.
@@ -118,6 +147,11 @@ pub(super) fn predefined() -> [Network; 3] {
         bridge: String::new(),
         subnet: None,
         gateway: None,
+        subnet_v6: None,
+        gateway_v6: None,
+        range: None,
+        range_v6: None,
+        reserved: BTreeMap::new(),
     };
     let bridge = Network {
         bridge: DEFAULT_BRIDGE.to_owned(),

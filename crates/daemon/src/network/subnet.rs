@@ -1,16 +1,38 @@
 //! Subnets of networks: which are taken by the machine, and which are free.
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Subnets for containers: a smaller one has no address besides the gateway's.
 const PREFIXES: std::ops::RangeInclusive<u8> = 1..=30;
 
-/// A subnet of a client.
-pub(crate) fn parse(text: &str) -> Result<Ipv4Net, String> {
+/// IPv6 subnets for containers: addresses, and room for more than the gateway's.
+const PREFIXES_V6: std::ops::RangeInclusive<u8> = 8..=126;
+
+/// A subnet of a client, of either family.
+pub(crate) fn parse(text: &str) -> Result<IpNet, String> {
     let subnet = text.parse();
-    subnet.map_err(|_| format!("{text:?} is not an IPv4 subnet such as 10.1.0.0/16"))
+    subnet.map_err(|_| format!("{text:?} is not a range of addresses such as 10.1.0.0/16"))
+}
+
+/// The same for IPv6.
+pub(super) fn with_room_v6(subnet: Ipv6Net) -> Result<Ipv6Net, String> {
+    match PREFIXES_V6.contains(&subnet.prefix_len()) {
+        true => Ok(subnet.trunc()),
+        false => Err(format!("{subnet} is not for containers: use a prefix from /8 to /126")),
+    }
+}
+
+pub(super) fn overlap_v6(one: &Ipv6Net, other: &Ipv6Net) -> bool {
+    one.contains(other) || other.contains(one)
+}
+
+/// A subnet of the unique local addresses (RFC 4193), by the digits of a random id.
+pub(super) fn unique_local(id: &str) -> Option<Ipv6Net> {
+    let digits = u64::from_str_radix(id.get(..14)?, 16).ok()?;
+    let base = (0xfd << 56) | (digits & 0x00ff_ffff_ffff_ffff);
+    Ipv6Net::new(Ipv6Addr::from_bits(u128::from(base) << 64), 64).ok()
 }
 
 /// The subnet that this address is in, if there is room for containers.
@@ -98,12 +120,23 @@ mod tests {
 
     #[test]
     fn a_subnet_has_room_for_containers() {
-        let with_room =
-            |text: &str| parse(text).and_then(with_room).map(|subnet| subnet.to_string());
+        let v4 = |text: &str| match parse(text)? {
+            IpNet::V4(subnet) => with_room(subnet),
+            IpNet::V6(subnet) => Err(subnet.to_string()),
+        };
+        let with_room = |text: &str| v4(text).map(|subnet| subnet.to_string());
         assert_eq!(with_room("10.1.2.77/30"), Ok("10.1.2.76/30".to_owned()));
         for text in ["10.0.0.0", "10.0.0.0/31", "10.0.0.0/0", "fd00::/64"] {
             assert!(with_room(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_id_gives_a_unique_local_subnet() {
+        let subnet = unique_local("0123456789abcdef").unwrap();
+        assert_eq!(subnet.to_string(), "fd01:2345:6789:abcd::/64");
+        assert_eq!(with_room_v6(subnet), Ok(subnet));
+        assert!(with_room_v6("fd00::/127".parse().unwrap()).is_err());
     }
 
     #[test]

@@ -108,7 +108,8 @@ fn environment(id: &str, spec: &ContainerSpec, image: &Image, account: &Account)
         all.push("TERM=xterm".to_owned());
     }
     all.push(format!("HOME={}", account.home));
-    for item in image.config.env.iter().chain(&spec.env) {
+    let linked = spec.links.iter().flat_map(|link| &link.env);
+    for item in image.config.env.iter().chain(linked).chain(&spec.env) {
         let name = item.split('=').next().unwrap_or_default();
         match all.iter_mut().find(|known| known.split('=').next() == Some(name)) {
             Some(known) => item.clone_into(known),

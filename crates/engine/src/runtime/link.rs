@@ -9,7 +9,7 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 /// Connects a container whose first process is `pid` to its endpoints. Without endpoints, at least
@@ -102,6 +102,7 @@ async fn set_up(handle: &Handle, index: u32) -> Result<()> {
 async fn ensure_bridge(handle: &Handle, endpoint: &Endpoint) -> Result<u32> {
     let name = endpoint.bridge.as_str();
     if let Some(link) = find(handle, name).await? {
+        add_gateway_v6(handle, endpoint, link.header.index).await?;
         return Ok(link.header.index);
     }
     let made = handle.link().add(LinkBridge::new(name).build()).execute().await;
@@ -114,8 +115,34 @@ async fn ensure_bridge(handle: &Handle, endpoint: &Endpoint) -> Result<u32> {
     if made.is_ok() {
         added.with_context(|| format!("setting the address of {name}"))?;
     }
+    add_gateway_v6(handle, endpoint, index).await?;
     set_up(handle, index).await?;
     Ok(index)
+}
+
+/// The bridge's own IPv6 address. It may have it already.
+async fn add_gateway_v6(handle: &Handle, endpoint: &Endpoint, index: u32) -> Result<()> {
+    let Some(v6) = &endpoint.v6 else { return Ok(()) };
+    allow_v6(&endpoint.bridge)?;
+    let added = handle.address().add(index, v6.gateway.into(), v6.prefix).execute().await;
+    match added {
+        Err(rtnetlink::Error::NetlinkError(error))
+            if error.raw_code().abs() == rustix::io::Errno::EXIST.raw_os_error() =>
+        {
+            Ok(())
+        }
+        other => other.with_context(|| format!("giving {} its IPv6 address", endpoint.bridge)),
+    }
+}
+
+/// An interface takes IPv6 addresses, and uses them at once: the engine gives them, so that no
+/// other host of the bridge has the same.
+fn allow_v6(name: &str) -> Result<()> {
+    for (setting, value) in [("disable_ipv6", "0"), ("accept_dad", "0")] {
+        let file = format!("/proc/sys/net/ipv6/conf/{name}/{setting}");
+        std::fs::write(&file, value).with_context(|| format!("writing {file}"))?;
+    }
+    Ok(())
 }
 
 async fn make_pair(handle: &Handle, endpoint: &Endpoint, bridge: u32, pid: i32) -> Result<()> {
@@ -160,8 +187,17 @@ async fn configure(
         .execute()
         .await
         .context("setting its address")?;
+    if let Some(v6) = &endpoint.v6 {
+        allow_v6(name)?;
+        let added = handle.address().add(index, v6.address.into(), v6.prefix).execute().await;
+        added.context("setting its IPv6 address")?;
+    }
     set_up(handle, index).await.context("bringing it up")?;
     if !*has_route && !endpoint.internal {
+        if let Some(v6) = &endpoint.v6 {
+            let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(v6.gateway).build();
+            handle.route().add(route).execute().await.context("adding its IPv6 default route")?;
+        }
         let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(endpoint.gateway).build();
         handle.route().add(route).execute().await.context("adding its default route")?;
         *has_route = true;

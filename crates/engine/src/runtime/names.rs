@@ -83,6 +83,9 @@ fn hosts(id: &str, spec: &ContainerSpec) -> String {
             text += &format!("{address}\t{name}\n");
         }
     }
+    for link in &spec.links {
+        text += &format!("{}\t{} {}\n", link.address, link.alias, link.container);
+    }
     let hostname = hostname(id, spec);
     for endpoint in &spec.endpoints {
         let full = if spec.domainname.is_empty() {
@@ -91,6 +94,9 @@ fn hosts(id: &str, spec: &ContainerSpec) -> String {
             format!("{hostname}.{} ", spec.domainname)
         };
         text += &format!("{}\t{full}{hostname}\n", endpoint.address);
+        if let Some(v6) = &endpoint.v6 {
+            text += &format!("{}\t{full}{hostname}\n", v6.address);
+        }
     }
     text
 }
@@ -133,7 +139,7 @@ fn resolver(spec: &ContainerSpec, of_host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Dns, Endpoint, MacAddress};
+    use crate::spec::{Dns, Endpoint, EndpointRequest, MacAddress};
     use std::net::Ipv4Addr;
 
     #[test]
@@ -158,6 +164,9 @@ mod tests {
             has_dns: true,
             internal: false,
             mtu: 0,
+            v6: None,
+            links: Vec::new(),
+            requested: EndpointRequest::default(),
         };
         let named = ContainerSpec { endpoints: vec![endpoint], ..ContainerSpec::default() };
         assert_eq!(resolver(&named, host), "nameserver 172.19.0.1\nsearch lan\n");

@@ -177,6 +177,15 @@ pub(super) fn prepare_binds(id: &str, spec: &ContainerSpec) -> Result<()> {
     Ok(())
 }
 
+/// Fills a volume of a container that was not started yet: what comes into it before is added to
+/// what the image has there.
+pub fn fill_volume(id: &str, bind: &Bind) -> Result<()> {
+    match bind.volume {
+        Some(_) => fill(id, bind).with_context(|| format!("filling the volume at {}", bind.target)),
+        None => Ok(()),
+    }
+}
+
 /// A volume that is empty begins with what the image has at its place.
 fn fill(id: &str, bind: &Bind) -> Result<()> {
     let source = Path::new(&bind.source);
