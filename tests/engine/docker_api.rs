@@ -52,7 +52,7 @@ fn a_container_becomes_an_image() -> Result<()> {
          {folder}/own.tar"
     ))?;
     assert_eq!(engine.docker("run --rm own:1")?, "new");
-    assert_eq!(engine.ros("engine fsck")?, "all images are sound");
+    assert_eq!(engine.ros("engine fsck")?, "all images are intact");
     Ok(())
 }
 
