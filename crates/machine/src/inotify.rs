@@ -1,4 +1,4 @@
-//! Waiting for a file: the kernel reports what appears in a folder.
+//! Waiting for a file: the kernel reports what appears in a folder, or is removed from it.
 //! <https://man7.org/linux/man-pages/man7/inotify.7.html>
 
 use crate::deadline;
@@ -9,7 +9,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
-/// Waits until `is_there`, which is evaluated again whenever a file has appeared in the folder.
+/// Waits until `is_there`, which is evaluated again whenever a file has appeared in the folder, or
+/// was removed from it.
 /// False if it is not by the deadline; without one, this waits as long as it takes.
 pub fn wait_for(
     folder: &Path,
@@ -19,8 +20,9 @@ pub fn wait_for(
     let watching = || format!("watching {}", folder.display());
     let deadline = deadline.into();
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    inotify::add_watch(&watch, folder, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)
-        .with_context(watching)?;
+    let flags =
+        inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&watch, folder, flags).with_context(watching)?;
     while !is_there() {
         if !deadline::poll(&mut [PollFd::new(&watch, PollFlags::IN)], deadline)
             .with_context(watching)?
@@ -97,6 +99,11 @@ mod tests {
             wait_for(&folder, soon, || file.exists()).unwrap(),
             "one that is there is not waited for"
         );
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait_for(&folder, None, || !file.exists()).unwrap());
+            fs::remove_file(&file).unwrap();
+            assert!(waiting.join().unwrap());
+        });
         assert!(wait_for(&file.join("below"), None, || false).is_err());
         fs::remove_dir_all(folder).unwrap();
     }

@@ -2,7 +2,7 @@
 //! finds in it which lines of a log belong to which boot.
 
 use anyhow::Result;
-use corral_machine::files::write_atomic;
+use corral_machine::files::{read_tail, write_atomic};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use std::time::Duration;
 const FILE: &str = "/var/log/boots";
 /// So many boots are recorded.
 const MOST: usize = 100;
+/// So many bytes of the file are read: more than all of its lines have.
+const LARGEST: u64 = 64 << 10;
 
 /// A boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub(crate) struct Window {
 /// Records this boot, once.
 pub(crate) fn record() -> Result<()> {
     let now = current();
-    let mut boots = parse(&fs::read_to_string(FILE).unwrap_or_default());
+    let mut boots = load(Path::new(FILE));
     if boots.iter().any(|boot| boot.id == now.id) {
         return Ok(());
     }
@@ -44,7 +46,7 @@ pub(crate) fn record() -> Result<()> {
 /// The time of a boot: 0 is the current one, -1 the one before it. None if it is not recorded.
 pub(crate) fn window(number: i32) -> Option<Window> {
     let now = current();
-    let mut boots = parse(&fs::read_to_string(FILE).unwrap_or_default());
+    let mut boots = load(Path::new(FILE));
     boots.retain(|boot| boot.id != now.id);
     boots.push(now);
     find(&boots, number)
@@ -65,6 +67,11 @@ fn current() -> Boot {
         id: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
         start: start.unwrap_or_default(),
     }
+}
+
+/// What is no regular file has no boots, and is not waited for.
+fn load(file: &Path) -> Vec<Boot> {
+    parse(&String::from_utf8_lossy(&read_tail(file, LARGEST).unwrap_or_default()))
 }
 
 /// Lines that are damaged are left out.
@@ -93,5 +100,23 @@ mod tests {
         for number in [1, -3, i32::MIN] {
             assert_eq!(find(&boots, number), None, "{number}");
         }
+    }
+
+    #[test]
+    fn a_fifo_or_a_huge_file_delays_no_boot() {
+        let folder = std::env::temp_dir().join(format!("corral-boots-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (fifo, huge) = (folder.join("fifo"), folder.join("huge"));
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        assert_eq!(load(&fifo), []);
+        let file = fs::File::create(&huge).unwrap();
+        file.set_len(1 << 40).unwrap();
+        assert_eq!(load(&huge), []);
+        file.set_len(0).unwrap();
+        fs::write(&huge, "x 1\n".repeat(100_000) + "last 7\n").unwrap();
+        let boots = load(&huge);
+        assert_eq!(boots.last().map(|boot| boot.start), Some(7));
+        assert!(boots.len() < 20_000, "{}", boots.len());
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -5,7 +5,7 @@
 pub(crate) mod accounts;
 pub(crate) mod commands;
 pub(crate) mod host_keys;
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod mounts;
 mod proxies;
 mod sshd;
@@ -50,7 +50,6 @@ pub(crate) fn run() -> Result<()> {
         let _ = fs::remove_file(note);
     }
     report("persistent console", rebuild_if_asked(&config));
-    report("record of boots", boots::record());
     report("programs", link_programs());
     report("/etc/issue", link_issue());
     let_in(&config);
@@ -75,6 +74,7 @@ pub(crate) fn run() -> Result<()> {
 /// done, or when the first of them calls it.
 pub(crate) fn run_commands() -> Result<()> {
     let early = load_config()?;
+    report("record of boots", boots::record());
     report("fingerprints", banner::write_fingerprints());
     report("banner", banner::write());
     // Waits until configuration from the network has arrived, or its timeout is over.
@@ -96,7 +96,7 @@ pub(crate) fn run_commands() -> Result<()> {
     for script in scripts {
         report(&script.display().to_string(), run_script(&script, &path));
     }
-    report("keys on the boot partition", reserve_keys(&config.ssh_authorized_keys));
+    report("keys on the boot partition", reserve_keys());
     fs::write(CONSOLE_DONE, "default\n").context("writing /run/console-done")?;
     let _ = fs::remove_file(commands::RUNNING);
     report("/etc/rc.local", run_script(Path::new("/etc/rc.local"), &path));
@@ -115,6 +115,8 @@ pub(crate) fn execute() -> Result<()> {
         ("write_files", write_files(&config.write_files)),
         ("sshd", sshd::write(&config).and_then(|()| sshd::reload())),
         ("mounts", mounts::make_all(&config.mounts)),
+        // The last: it waits for an upgrade that writes the boot partition.
+        ("keys on the boot partition", reserve_keys()),
     ];
     let failures: Vec<String> = results
         .into_iter()
@@ -198,12 +200,15 @@ fn report(what: &str, result: Result<()>) {
 
 /// Copies the keys to the boot partitions, where they survive a broken state disk. While it is
 /// broken, nothing is copied.
-fn reserve_keys(keys: &[String]) -> Result<()> {
+fn reserve_keys() -> Result<()> {
     let is_rescue = Path::new(state::PROBLEM_FILE).exists();
+    let wanted = || Ok::<_, anyhow::Error>(keys::lines(&load_config()?.ssh_authorized_keys));
     match booted::partition() {
-        Some(partition) if !is_rescue && partition.load_keys() != keys => {
+        Some(partition) if !is_rescue && partition.load_keys() != wanted()? => {
             let set = BootSet::open()?;
-            set.iter().try_for_each(|partition| partition.keep_keys(keys))
+            // Loaded again: a newer configuration may have been written while this waited.
+            let keys = wanted()?;
+            set.iter().try_for_each(|partition| partition.keep_keys(&keys))
         }
         _ => Ok(()),
     }

@@ -271,7 +271,12 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 
 /// These fetch lists, releases, documents and keys themselves. Images are fetched by the engines.
 fn uses_network(command: &Command) -> bool {
-    matches!(command, Command::Install(_) | Command::Os { command: Os::List(_) | Os::Upgrade(_) })
+    matches!(
+        command,
+        Command::Install(_)
+            | Command::Os { command: Os::List(_) | Os::Upgrade(_) }
+            | Command::Keys { command: keys::Command::Add { .. } }
+    )
 }
 
 fn run_program(name: &str, program: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
@@ -362,6 +367,22 @@ fn dispatch(command: Command) -> ExitCode {
         #[cfg(feature = "manual")]
         Command::Manual { folder } => {
             report(clap_mangen::generate_to(Cli::command(), folder).map_err(Into::into))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fetches_by_itself_has_the_proxies() {
+        let parsed = |words: &str| Cli::try_parse_from(words.split(' ')).unwrap().command.unwrap();
+        for words in ["ros keys add gh:octocat", "ros keys fetch gh:octocat", "ros os list"] {
+            assert!(uses_network(&parsed(words)), "{words}");
+        }
+        for words in ["ros keys list", "ros keys remove me", "ros os version"] {
+            assert!(!uses_network(&parsed(words)), "{words}");
         }
     }
 }

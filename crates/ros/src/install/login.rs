@@ -69,6 +69,23 @@ pub(super) fn terminals(parameters: &str) -> Vec<String> {
     screens.chain(["ttyS0".to_owned()]).chain(named).collect()
 }
 
+/// Can this user log in by ssh with one of its keys, on a machine with this configuration?
+pub(crate) fn opens_by_ssh(user: &User, config: &Config) -> bool {
+    let known = Known { layers: &[], keys: &[], fetched: &[], terminals: &[] };
+    let mut ways = Ways::default();
+    known.add_user(user, has_our_console(config), &mut ways);
+    ways.has_ssh()
+}
+
+/// Does a text of one or more lines have a key that allows a login?
+pub(crate) fn has_key(text: &str) -> bool {
+    parse_lines(text).iter().any(Result::is_ok)
+}
+
+fn has_our_console(config: &Config) -> bool {
+    ["", "default"].contains(&config.rancher.console.as_str())
+}
+
 impl Known<'_> {
     /// Finds the ways to log in.
     pub(super) fn judge(&self) -> Ways {
@@ -77,7 +94,7 @@ impl Known<'_> {
         let config = corral_config::resolve(&layers);
         let mut ways = Ways::default();
         self.add_keys(&config, &mut ways);
-        let is_ours = ["", "default"].contains(&config.rancher.console.as_str());
+        let is_ours = has_our_console(&config);
         config.users.iter().for_each(|user| self.add_user(user, is_ours, &mut ways));
         self.add_console(&config, &mut ways);
         self.add_sources(&mut ways);
@@ -105,6 +122,9 @@ impl Known<'_> {
     fn add_user(&self, user: &User, is_ours: bool, ways: &mut Ways) {
         let (name, origin) = (user.name.as_str(), self.origin("/users"));
         let mut blocker = |why: &str| ways.blockers.push(format!("{origin}: users: {name}: {why}"));
+        if name.is_empty() {
+            return blocker("it has no name, and is not created");
+        }
         if name == "default" {
             return blocker(
                 "it stands for rancher and is skipped: ssh_authorized_keys has the keys of rancher",

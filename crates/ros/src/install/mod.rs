@@ -8,7 +8,7 @@ mod encryption;
 pub(crate) mod keys;
 mod kind;
 mod loader;
-mod login;
+pub(crate) mod login;
 mod network;
 pub(crate) mod options;
 pub(crate) mod password;

@@ -76,15 +76,21 @@ impl Pending {
     }
 }
 
-/// What to write before the store is changed: its current content, then the mark that a change
-/// waits.
-pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
+/// An error if a change waits: rolling it back would undo every change after it as well.
+pub(super) fn ensure_none_waits(root: &Root) -> Result<()> {
     if Pending::load(root).is_some() {
         anyhow::bail!(
             "another change waits to be confirmed: ros config confirm, or wait until it is rolled \
-             back"
+             back; nothing was changed"
         );
     }
+    Ok(())
+}
+
+/// What to write before the store is changed: its current content, then the mark that a change
+/// waits.
+pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
+    ensure_none_waits(root)?;
     let store = stored_file();
     let now = match root.read(&store) {
         Ok(bytes) => bytes,

@@ -91,6 +91,18 @@ pub(crate) fn merge(change: &Value) -> Result<()> {
     store(change, None)
 }
 
+/// Merges a change into the store, permanently. It is decided under the lock, so it can be based on
+/// what is stored then. False if it is None. An error while another change waits to be confirmed.
+pub(crate) fn change(decide: impl FnOnce() -> Result<Option<Value>>) -> Result<bool> {
+    let _lock = lock(&stored_file())?;
+    confirm::ensure_none_waits(&Root::machine())?;
+    let Some(change) = decide()? else { return Ok(false) };
+    let mut stored = load()?;
+    merge::merge_into(&mut stored, &change);
+    save(&stored)?;
+    Ok(true)
+}
+
 /// Removes a key from the store, if it is there.
 pub(crate) fn remove(key: &str) -> Result<()> {
     let _lock = lock(&stored_file())?;

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Where sshd finds them, one file per user name.
-pub(super) const FOLDER: &str = "/run/corral/ssh/authorized_keys.d";
+pub(crate) const FOLDER: &str = "/run/corral/ssh/authorized_keys.d";
 const OWN_FILE: &str = "authorized_keys";
 /// Size limit of a file of keys.
 const LARGEST: u64 = 1 << 20;
@@ -48,17 +48,21 @@ fn of(config: &Config) -> BTreeMap<String, Vec<String>> {
     let ours = ["rancher", "docker"].map(|name| (name, &config.ssh_authorized_keys));
     let users = config.users.iter().map(|user| (user.name.as_str(), &user.ssh_authorized_keys));
     for (name, keys) in ours.into_iter().chain(users) {
-        for key in
-            keys.iter().flat_map(|key| key.lines()).map(str::trim).filter(|key| !key.is_empty())
-        {
+        for key in lines(keys) {
             let known = all.entry(name.to_owned()).or_default();
-            if !known.iter().any(|other| other == key) {
-                known.push(key.to_owned());
+            if !known.contains(&key) {
+                known.push(key);
             }
         }
     }
     all.retain(|name, _| !name.is_empty() && !name.contains('/') && !name.starts_with('.'));
     all
+}
+
+/// The lines of these items. `|` in YAML makes an item of several lines.
+pub(crate) fn lines(items: &[String]) -> Vec<String> {
+    let lines = items.iter().flat_map(|item| item.lines()).map(str::trim);
+    lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 /// Earlier versions put the keys of the configuration into the user's own file, where they stayed
