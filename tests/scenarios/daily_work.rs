@@ -169,6 +169,8 @@ fn what_breaks_is_named(machine: &mut Machine) -> Result<()> {
          grep -q 'next step: ros why broken; ros logs broken' /tmp/status",
     )?;
     machine.expect("sudo ros why > /tmp/why; [ $? = 1 ]")?;
+    let misspelt = machine.run("! sudo ros why netwrok 2>&1")?;
+    super::says_all(&misspelt, &["netwrok", "ros service ps"]);
     machine.run("sudo ros why network").map(drop)
 }
 

@@ -1,6 +1,8 @@
 //! `ros why`: a plain answer to "why is it not up?". It collects all problems that the parts of the
 //! system report. `ros status` shows the same findings.
 
+mod of_docker;
+
 use crate::applets::console::commands;
 use crate::applets::crontab;
 use crate::applets::user_docker::CONSOLE_DONE;
@@ -49,9 +51,15 @@ impl std::fmt::Display for Finding {
 
 /// Prints what is wrong with the machine, or with one service. False if something is.
 pub(crate) fn run(service: Option<&str>, output: Output) -> Result<bool> {
-    let mut findings = services(service, &snapshots()?)?;
-    if service.is_none() {
-        findings.splice(0..0, machine()?);
+    let snapshots = snapshots()?;
+    let mut findings = services(service, &snapshots)?;
+    match service {
+        None => drop(findings.splice(0..0, machine()?)),
+        Some(name) if is_of_system(name, &snapshots, &findings) => {}
+        Some(name) => {
+            let found = of_docker::explain(name, &load_config()?)?;
+            findings.extend(found.map(|message| Finding::problem(name, message)));
+        }
     }
     output.print(&findings, |findings| {
         if findings.is_empty() {
@@ -60,6 +68,15 @@ pub(crate) fn run(service: Option<&str>, output: Output) -> Result<bool> {
         findings.iter().for_each(|finding| println!("{finding}"));
     })?;
     Ok(!findings.iter().any(|finding| finding.is_problem))
+}
+
+/// Has it a container in the system engine, or a place in the plan? One that only waits is among
+/// the findings; those of cron may be about a container of the user's Docker.
+fn is_of_system(name: &str, snapshots: &[Snapshot], findings: &[Finding]) -> bool {
+    let waits = |finding: &Finding| finding.message.starts_with(NOT_STARTED);
+    snapshots.iter().any(|snapshot| snapshot.spec.name == name)
+        || findings.iter().any(waits)
+        || resolve::stored().plan.get(name).is_some()
 }
 
 /// All that needs repair, without what only has not started yet.
