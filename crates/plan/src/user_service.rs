@@ -30,7 +30,7 @@ pub struct UserService {
     pub ignored: Vec<String>,
 }
 
-/// Reads a definition, in which variables were put in already.
+/// Reads a definition. Its variables were put in already, or only its form is checked.
 pub fn parse(name: &str, definition: &Value, table: &Environment) -> Result<UserService, String> {
     let Some(keys) = definition.as_object() else {
         return Err(format!("{name}: expected a mapping"));
@@ -307,12 +307,13 @@ fn items(value: &Value) -> &[Value] {
     }
 }
 
-/// `env_file`: paths, or mappings with `path` and `required`.
+/// `env_file`: paths, or mappings with `path` and `required`. A path with `$` is not checked: its
+/// variables may not be put in yet.
 fn env_files(name: &str, value: &Value) -> Result<Vec<EnvFile>, String> {
     let file = |item: &Value| {
         let path = scalar(item.get("path").unwrap_or(item));
         let required = item.get("required").is_none_or(|required| scalar(required) != "false");
-        if path.starts_with('/') {
+        if path.starts_with('/') || path.contains('$') {
             Ok(EnvFile { path, required })
         } else {
             Err(format!("{name}: env_file: {path:?}: an absolute path is wanted here"))
@@ -397,6 +398,8 @@ mod tests {
         assert_eq!(service.arguments.join(" "), "--name s i");
         let relative = parse("s", &json!({"image": "i", "env_file": "a.env"}), &table);
         assert!(relative.unwrap_err().contains("an absolute path"));
+        let variable = json!({"image": "i", "env_file": "${DIR}/a.env"});
+        assert_eq!(parse("s", &variable, &table).unwrap().env_files[0].path, "${DIR}/a.env");
     }
 
     #[test]

@@ -72,9 +72,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let range = range(options)?;
     let sources = source::find(&options.names, options.system, range.until.is_some())?;
     let now = time::now();
+    let limited = options.since.is_some() || options.boot.is_some();
+    let most = options.lines.unwrap_or(if limited { usize::MAX } else { LINES });
     let mut entries: Vec<Entry> = Vec::new();
     for source in &sources {
-        match source.read(range) {
+        match source.read(range, most) {
             Ok(read) => entries.extend(read),
             Err(error) if options.names.is_empty() => eprintln!("{source}: {error:#}"),
             Err(error) => return Err(error.context(source.to_string())),
@@ -84,8 +86,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         entries.retain(|entry| entry.time < now);
     }
     entries.sort_by_key(|entry| entry.time);
-    let limited = options.since.is_some() || options.boot.is_some();
-    let most = options.lines.unwrap_or(if limited { usize::MAX } else { LINES });
     let last = entries.split_off(entries.len().saturating_sub(most));
     options.output.print(&last, |entries| entries.iter().for_each(|entry| println!("{entry}")))?;
     if options.follow { follow(&sources, now) } else { Ok(()) }

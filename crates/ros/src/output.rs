@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// In which form a command prints its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -44,6 +45,20 @@ impl Output {
     }
 }
 
+/// Text of another program as one line for a terminal: control characters would be commands to it.
+/// A tab stays.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let is_command = |letter: char| letter.is_control() && letter != '\t';
+    if !text.contains(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::new();
+    for letter in text.chars() {
+        if is_command(letter) { line.extend(letter.escape_default()) } else { line.push(letter) }
+    }
+    Cow::Owned(line)
+}
+
 /// Rows with columns as wide as their longest field.
 pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let mut widths = [0; COLUMNS];
@@ -61,7 +76,18 @@ pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String 
 
 #[cfg(test)]
 mod tests {
-    use super::table;
+    use super::{printable, table};
+
+    #[test]
+    fn a_terminal_gets_no_commands() {
+        for (text, expected) in [
+            ("größer\tok \\ \"", "größer\tok \\ \""),
+            ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
+            ("a\rb\nc\u{7f}\u{9b}2J", "a\\rb\\nc\\u{7f}\\u{9b}2J"),
+        ] {
+            assert_eq!(printable(text), expected);
+        }
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_longest_field() {

@@ -3,11 +3,16 @@
 
 use super::moment::Moment;
 use crate::restart;
+use anyhow::{Context, Result, bail};
 use corral_engine::paths::DAEMON_LOG;
 use corral_machine::console::log;
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -33,7 +38,10 @@ impl Daemon {
     /// Starts it with these variables: the proxies by which it reaches registries. The pause before
     /// the next try, if that cannot be done.
     pub(super) fn start(&mut self, proxies: Vec<(String, String)>) -> Option<Duration> {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(DAEMON_LOG);
+        let file = open_log(Path::new(DAEMON_LOG));
+        if let Err(error) = &file {
+            log(&format!("the engine daemon logs nothing: {error:#}"));
+        }
         let output = || {
             file.as_ref()
                 .ok()
@@ -80,5 +88,45 @@ impl Daemon {
         self.failures = if was_stable { 0 } else { self.failures.saturating_add(1) };
         self.pid = None;
         restart::pause(self.failures)
+    }
+}
+
+/// Opens a log for appending. Containers may write in its folder: PID 1 must not wait at a pipe
+/// there, nor follow a link.
+fn open_log(path: &Path) -> Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).custom_flags(flags.bits().cast_signed());
+    let opening = || format!("opening {}; remove what is there", path.display());
+    let file = options.open(path).with_context(opening)?;
+    if !file.metadata().with_context(opening)?.is_file() {
+        bail!("{} is not a regular file; remove it", path.display());
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    use std::fs;
+    use std::io::Write;
+
+    #[test]
+    fn the_log_is_a_regular_file_or_none() {
+        let folder = std::env::temp_dir().join(format!("corral-pid1-log-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (file, link, pipe) = (folder.join("log"), folder.join("link"), folder.join("pipe"));
+        for _ in 0..2 {
+            open_log(&file).unwrap().write_all(b"line\n").unwrap();
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "line\nline\n");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        assert!(open_log(&link).is_err() && open_log(&pipe).is_err());
+        // With a reader, the pipe could be opened.
+        let _reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        assert!(open_log(&pipe).unwrap_err().to_string().contains("not a regular file"));
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -2,6 +2,8 @@
 //! system services, run by the user's Docker. A container with an unchanged definition is only
 //! started.
 
+mod variables;
+
 use super::wait_for_docker;
 use crate::docker::{Client, Container, Engine};
 use crate::resolve::effective::load_config;
@@ -19,9 +21,12 @@ use corral_plan::user_service::{self, UserService};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use variables::Variables;
 
 /// Where Docker's CLI finds the registry logins: in the memory of this container.
 const CLIENT_CONFIG: &str = "/var/lib/docker-client";
@@ -84,6 +89,9 @@ fn parse(name: &str, definition: &Value, table: &Environment) -> Result<UserServ
 fn read_env_files(service: &UserService) -> Result<Vec<String>> {
     let mut texts = Vec::new();
     for file in &service.env_files {
+        if !file.path.starts_with('/') {
+            bail!("env_file: {:?}: an absolute path is wanted here", file.path);
+        }
         match read_complete(Path::new(&file.path), LONGEST_FILE) {
             Ok(bytes) => texts.push(
                 String::from_utf8(bytes)
@@ -154,8 +162,8 @@ fn bring_up(client: &Client, service: &UserService) -> Result<()> {
 /// Creates the container by Docker's CLI. `plan::user_service` writes a service as its arguments.
 /// The CLI also pulls missing images, with the registry logins.
 ///
-/// Values of variables go through the CLI's own environment or a file that only root reads. Its
-/// command line is visible to every user and to every container with the host's processes.
+/// Values of variables go through a file that only root reads. The CLI's command line is visible to
+/// every user and to every container with the host's processes.
 fn create(service: &UserService, hash: &str) -> Result<()> {
     let variables = Variables::sort(&service.environment)?;
     let mut arguments = vec!["create".to_owned(), format!("--label={HASH_LABEL}={hash}")];
@@ -175,62 +183,6 @@ fn create(service: &UserService, hash: &str) -> Result<()> {
     let created = docker(docker_command().args(arguments).envs(variables.own));
     remove_durably(&file)?;
     created
-}
-
-/// How the variables get into a container.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Variables {
-    /// `--env=NAME`, and names without a value, which remove a variable.
-    flags: Vec<String>,
-    /// The client's own environment.
-    own: Vec<(String, String)>,
-    /// `NAME=VALUE` lines of a file.
-    lines: String,
-}
-
-impl Variables {
-    fn sort(environment: &[String]) -> Result<Variables> {
-        /// Longest line that the client reads (Go's bufio.MaxScanTokenSize).
-        const LONGEST_LINE: usize = 64 << 10;
-        /// Longest `NAME=VALUE` that the kernel accepts, its NUL included (MAX_ARG_STRLEN,
-        /// execve(2)).
-        const LONGEST: usize = 128 << 10;
-        let mut all = Variables::default();
-        for item in environment {
-            let Some((name, value)) = item.split_once('=').filter(|(name, _)| !name.is_empty())
-            else {
-                all.flags.push(format!("--env={item}"));
-                continue;
-            };
-            if is_heeded(name) && item.len() < LONGEST_LINE && !value.contains(['\n', '\r']) {
-                all.lines.push_str(&format!("{item}\n"));
-                continue;
-            }
-            if item.len() >= LONGEST {
-                bail!(
-                    "environment: {name}: a value may have 128 KiB; mount a file with it instead"
-                );
-            }
-            all.flags.push(format!("--env={name}"));
-            all.own.push((name.to_owned(), value.to_owned()));
-        }
-        Ok(all)
-    }
-}
-
-/// Variables that the client itself would interpret.
-fn is_heeded(name: &str) -> bool {
-    const HEEDED: [&str; 8] = [
-        "PATH",
-        "HOME",
-        "NO_COLOR",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "TMPDIR",
-        "GODEBUG",
-        "GOMAXPROCS",
-    ];
-    name.starts_with("DOCKER_") || HEEDED.contains(&name)
 }
 
 fn docker_command() -> Command {
@@ -263,33 +215,15 @@ fn write_logins(logins: &BTreeMap<String, RegistryAuth>) -> Result<()> {
         auths.insert(registry.clone(), Value::Object(entry));
     }
     let text = serde_json::to_vec(&json!({ "auths": auths }))?;
-    write_atomic(&Path::new(CLIENT_CONFIG).join("config.json"), &text, 0o600)
+    let folder = Path::new(CLIENT_CONFIG);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("making {CLIENT_CONFIG}"))?;
+    write_atomic(&folder.join("config.json"), &text, 0o600)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_value_is_on_the_command_line() {
-        let environment = [
-            "PASSWORD=secret",
-            "DOCKER_PASSWORD=secret",
-            "PATH=/secret",
-            "DOCKER_KEY=secret\nsecret",
-            "EMPTY=",
-            "GONE",
-        ]
-        .map(str::to_owned);
-        let found = Variables::sort(&environment).unwrap();
-        assert_eq!(
-            found.flags,
-            ["--env=PASSWORD", "--env=DOCKER_KEY", "--env=EMPTY", "--env=GONE"]
-        );
-        assert_eq!(found.lines, "DOCKER_PASSWORD=secret\nPATH=/secret\n");
-        let own: Vec<&str> = found.own.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(own, ["PASSWORD", "DOCKER_KEY", "EMPTY"]);
-    }
 
     #[test]
     fn a_service_waits_for_what_its_condition_names() {
@@ -317,17 +251,5 @@ mod tests {
                 .map_or_else(|error| error.to_string(), |met| met.to_string());
             assert_eq!(met, expected, "{state} for {condition:?}");
         }
-    }
-
-    #[test]
-    fn a_value_goes_where_it_fits_or_is_named() {
-        let long = |name: &str, length: usize| [format!("{name}={}", "x".repeat(length))];
-        assert_eq!(Variables::sort(&long("A", 100_000)).unwrap().own.len(), 1);
-        assert_eq!(Variables::sort(&long("DOCKER_A", 100_000)).unwrap().own.len(), 1);
-        let why = Variables::sort(&long("A", 131_072)).unwrap_err().to_string();
-        assert!(
-            why.contains("environment: A: ") && why.contains("128 KiB") && why.len() < 200,
-            "{why}"
-        );
     }
 }

@@ -4,9 +4,9 @@
 use super::owners_commands;
 use crate::docker::{Client, Engine};
 use anyhow::{Context, Result, bail};
-use corral_engine::client::call;
+use corral_engine::client::{call, unexpected};
 use corral_engine::error::EngineError;
-use corral_engine::protocol::Request;
+use corral_engine::protocol::{Reply, Request};
 use corral_machine::deadline::pause;
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,10 @@ pub(crate) fn run() -> Result<()> {
 pub(super) fn run_quietly() -> Result<()> {
     if owners_commands::is_owners_command() {
         owners_commands::let_docker_start()?;
+        // First what PID 1 is still to start: it may start it between the two requests.
+        let is_planned = is_planned(call(Request::Waiting)?)?;
         let found = call(Request::Inspect { container: SERVICE.to_owned() });
-        if let Err(EngineError::NoSuchContainer(_)) = found {
+        if !is_planned && matches!(found, Err(EngineError::NoSuchContainer(_))) {
             bail!("there is no service {SERVICE} on this machine: nothing to wait for");
         }
     }
@@ -44,4 +46,31 @@ pub(super) fn run_quietly() -> Result<()> {
         pause(PAUSE);
     }
     Ok(())
+}
+
+/// Is Docker among the services that PID 1 is still to start? Those have no container yet.
+fn is_planned(waiting: Reply) -> Result<bool> {
+    match waiting {
+        Reply::Value(services) => Ok(services.get(SERVICE).is_some()),
+        other => Err(unexpected(&other).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_service_that_waits_is_there() {
+        for (waiting, expected) in [
+            (json!({"docker": ["it waits for network"], "ntp": []}), true),
+            (json!({"docker": []}), true),
+            (json!({"ntp": []}), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(is_planned(Reply::Value(waiting.clone())).unwrap(), expected, "{waiting}");
+        }
+        assert!(is_planned(Reply::Done).is_err());
+    }
 }

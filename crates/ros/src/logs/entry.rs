@@ -1,5 +1,6 @@
 //! A line of a log, with its time.
 
+use crate::output::printable;
 use corral_engine::time;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -30,12 +31,13 @@ impl Entry {
     }
 }
 
-/// With milliseconds.
+/// With milliseconds. A line of a terminal ends with a carriage return.
 impl fmt::Display for Entry {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = time::rfc3339(self.time);
         let time = time.get(..23).unwrap_or(&time);
-        write!(formatter, "{time}Z {} | {}", self.source, self.text)
+        let text = self.text.strip_suffix('\r').unwrap_or(&self.text);
+        write!(formatter, "{time}Z {} | {}", printable(&self.source), printable(text))
     }
 }
 
@@ -64,6 +66,13 @@ mod tests {
         let second = Entry::parse("web", "  at line 7", first.time);
         assert_eq!((second.time, second.text.as_str()), (first.time, "  at line 7"));
         assert_eq!(Entry::parse("web", "", before).time, before);
+    }
+
+    #[test]
+    fn a_line_does_nothing_to_the_terminal() {
+        let shown = |text: &str| Entry::parse("web", text, Duration::ZERO).to_string();
+        assert_eq!(shown("\u{1b}[2J\tx\r"), "1970-01-01T00:00:00.000Z web | \\u{1b}[2J\tx");
+        assert_eq!(shown("a\rb"), "1970-01-01T00:00:00.000Z web | a\\rb");
     }
 
     #[test]

@@ -37,24 +37,35 @@ fn parse(name: &str, text: &str, written: Duration) -> Vec<Entry> {
 }
 
 /// Lines as they are written, until `print` returns false. When the file is rotated, the new one is
-/// followed.
+/// followed; one that is emptied is followed from its beginning.
 pub(super) fn follow(name: &str, since: Duration, print: &dyn Fn(&Entry) -> bool) -> Result<()> {
     let path = Path::new(FOLDER).join(name);
     let opening = || format!("opening {}", path.display());
-    let watch = Watch::new(Path::new(FOLDER))?;
     let mut file = File::open(&path).with_context(opening)?;
     file.seek(SeekFrom::End(0)).with_context(opening)?;
+    follow_from(file, &path, &|line| {
+        print(&Entry::parse(name, line, corral_engine::time::now().max(since)))
+    })
+}
+
+/// From the position of the file, which was opened at this path.
+fn follow_from(mut file: File, path: &Path, print: &dyn Fn(&str) -> bool) -> Result<()> {
+    let reading = || format!("reading {}", path.display());
+    let watch = Watch::new(path.parent().with_context(reading)?)?;
     let mut open_line = Vec::new();
     loop {
-        file.read_to_end(&mut open_line).with_context(opening)?;
+        if file.metadata().with_context(reading)?.len() < file.stream_position()? {
+            file.rewind().with_context(reading)?;
+            open_line.clear();
+        }
+        file.read_to_end(&mut open_line).with_context(reading)?;
         while let Some(end) = open_line.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = open_line.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            if !print(&Entry::parse(name, line.trim_end(), corral_engine::time::now().max(since))) {
+            if !print(String::from_utf8_lossy(&line).trim_end()) {
                 return Ok(());
             }
         }
-        match File::open(&path) {
+        match File::open(path) {
             Ok(newer) if newer.metadata()?.ino() != file.metadata()?.ino() => file = newer,
             _ => watch.wait()?,
         }
@@ -64,6 +75,8 @@ pub(super) fn follow(name: &str, since: Duration, print: &dyn Fn(&Entry) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
+    use std::io::Write;
 
     #[test]
     fn lines_without_a_time_follow_the_line_before() {
@@ -72,5 +85,34 @@ mod tests {
         let times: Vec<u64> =
             parse("syslog", text, written).iter().map(|entry| entry.time.as_secs()).collect();
         assert_eq!(times, [9, 1_700_000_000, 1_700_000_000]);
+    }
+
+    /// Each line makes the next write.
+    #[test]
+    fn a_file_that_is_emptied_or_replaced_is_followed() {
+        let folder = std::env::temp_dir().join(format!("corral-follow-{}", std::process::id()));
+        let path = folder.join("web.log");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(&path, "a line that was there before\n").unwrap();
+        let mut file = File::open(&path).unwrap();
+        file.seek(SeekFrom::End(0)).unwrap();
+        let mut writer = File::options().append(true).open(&path).unwrap();
+        writer.write_all(b"one\n").unwrap();
+        let lines = RefCell::new(Vec::new());
+        let print = |line: &str| {
+            lines.borrow_mut().push(line.to_owned());
+            match line {
+                "one" => std::fs::write(&path, "two\n").unwrap(),
+                "two" => {
+                    std::fs::rename(&path, folder.join("web.log.1")).unwrap();
+                    std::fs::write(&path, "three\n").unwrap();
+                }
+                _ => return false,
+            }
+            true
+        };
+        follow_from(file, &path, &print).unwrap();
+        assert_eq!(*lines.borrow(), ["one", "two", "three"]);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -6,7 +6,7 @@ use super::kernel;
 use super::range::Range;
 use crate::docker::{Client, Engine, LogRequest};
 use anyhow::{Result, bail};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -38,10 +38,10 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// The lines of a range.
-    pub(super) fn read(&self, range: Range) -> Result<Vec<Entry>> {
+    /// The last lines of a range.
+    pub(super) fn read(&self, range: Range, most: usize) -> Result<Vec<Entry>> {
         let mut entries = match self {
-            Source::Container(engine, name) => read_container(*engine, name, range)?,
+            Source::Container(engine, name) => return read_container(*engine, name, range, most),
             Source::Kernel => kernel::read()?,
             Source::File(name) => file::read(name)?,
             Source::SyslogOnly => {
@@ -51,7 +51,7 @@ impl Source {
             }
         };
         entries.retain(|entry| range.contains(entry.time));
-        Ok(entries)
+        Ok(entries.split_off(entries.len().saturating_sub(most)))
     }
 
     /// New lines, until `print` returns false or the log ends.
@@ -77,16 +77,36 @@ impl Source {
     }
 }
 
-fn read_container(engine: Engine, name: &str, range: Range) -> Result<Vec<Entry>> {
+/// The engine leaves out older lines where only their number is limited. A container may have
+/// logged more than fits in memory.
+fn read_container(engine: Engine, name: &str, range: Range, most: usize) -> Result<Vec<Entry>> {
     let Range { since, until } = range;
-    let request = LogRequest { timestamps: true, since, until, ..LogRequest::default() };
-    let mut entries: Vec<Entry> = Vec::new();
+    let tail = tail(range, most);
+    let request = LogRequest { timestamps: true, tail, since, until, ..LogRequest::default() };
+    let (mut last, mut before) = (VecDeque::new(), Duration::ZERO);
     Client::of(engine)?.logs(name, &request, |line| {
-        let before = entries.last().map(|entry| entry.time).unwrap_or_default();
-        entries.push(Entry::parse(name, line, before));
+        let entry = Entry::parse(name, line, before);
+        before = entry.time;
+        if range.contains(entry.time) {
+            push(&mut last, entry, most);
+        }
         true
     })?;
-    Ok(entries)
+    Ok(last.into())
+}
+
+/// With a range the number applies to the lines that are in it.
+fn tail(range: Range, most: usize) -> Option<u32> {
+    let is_all = range.since.is_none() && range.until.is_none();
+    is_all.then(|| u32::try_from(most).ok()).flatten()
+}
+
+/// Adds one, and drops the oldest where there would be more than `most`.
+fn push<T>(last: &mut VecDeque<T>, item: T, most: usize) {
+    last.push_back(item);
+    if last.len() > most {
+        last.pop_front();
+    }
 }
 
 /// A line of syslog after its time: host, program, text.
@@ -191,6 +211,16 @@ mod tests {
         ] {
             assert_eq!(is_of_kernel(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn no_more_lines_are_kept_than_are_shown() {
+        let mut last = VecDeque::new();
+        (0..10).for_each(|number| push(&mut last, number, 3));
+        assert_eq!(last, [7, 8, 9]);
+        let all = Range::default();
+        assert_eq!((tail(all, 20), tail(all, 0), tail(all, usize::MAX)), (Some(20), Some(0), None));
+        assert_eq!(tail(Range { since: Some(Duration::ZERO), ..all }, 20), None);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 const SERVICE: &str = "ntp";
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Limit of its output, which is one line. The container may be another one of the owner's.
+const MOST: usize = 64 << 10;
 
 /// The state of the clock.
 #[derive(Debug, PartialEq, Serialize)]
@@ -69,6 +71,9 @@ fn read_until_end(mut pipe: File, until: Instant) -> Result<String> {
     while deadline::poll(&mut [PollFd::new(&pipe, PollFlags::IN)], until)? {
         match pipe.read(&mut bytes).context("reading the output of chronyc")? {
             0 => return Ok(String::from_utf8_lossy(&all).into_owned()),
+            length if all.len() + length > MOST => {
+                bail!("chronyc has answered with more than {} KiB", MOST >> 10)
+            }
             length => all.extend_from_slice(&bytes[..length]),
         }
     }
@@ -94,6 +99,14 @@ fn parse(text: &str) -> Result<Clock> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn output_without_an_end_is_refused() {
+        let soon = || Instant::now() + Duration::from_secs(60);
+        let error = read_until_end(File::open("/dev/zero").unwrap(), soon()).unwrap_err();
+        assert!(error.to_string().contains("more than 64 KiB"));
+        assert_eq!(read_until_end(File::open("/dev/null").unwrap(), soon()).unwrap(), "");
+    }
 
     #[test]
     fn chrony_knows_its_server_or_has_none() {

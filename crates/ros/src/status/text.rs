@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::disk::StateDisk;
 use super::model::{Address, Docker, Services, Status, Upgrade};
 use crate::duration;
+use crate::output::printable;
 use crate::size::of_disk;
 use std::fmt::Write;
 
@@ -89,9 +90,10 @@ fn docker(docker: &Docker) -> String {
 
 fn clock(clock: &Clock) -> String {
     match (&clock.problem, clock.synchronised) {
-        (Some(problem), _) => format!("unknown: {problem}"),
+        (Some(problem), _) => format!("unknown: {}", printable(problem)),
         (None, true) => {
-            format!("synchronised with {}, offset {:.6} s", clock.source, clock.offset_seconds)
+            let source = printable(&clock.source);
+            format!("synchronised with {source}, offset {:.6} s", clock.offset_seconds)
         }
         (None, false) => "not synchronised: no time server has answered yet".to_owned(),
     }

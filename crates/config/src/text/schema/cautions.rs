@@ -43,7 +43,7 @@ pub(super) fn old_arguments(value: &Value, _: &Source) -> Option<&'static str> {
     (old_docker::arguments(&words) != words).then_some(
         "Docker has renamed or removed some of these, and they are translated: write --data-root \
          for -g and --graph, overlay2 for other storage drivers; leave out \
-         --disable-legacy-registry",
+         --disable-legacy-registry and storage options of dm and aufs",
     )
 }
 
@@ -73,6 +73,7 @@ mod tests {
             (json!(["--insecure-registry", "r:5000"]), false),
             (json!(["-g", "/mnt"]), true),
             (json!(["--graph=/mnt"]), true),
+            (json!(["--storage-opt", "dm.fs=xfs"]), true),
         ] {
             assert_eq!(old_arguments(&value, &Source::CommandLine).is_some(), warns, "{value}");
         }

@@ -24,6 +24,17 @@ const NAMES: [(&str, &str); 11] = [
     ("authorization-plugin", "authorization-plugins"),
 ];
 
+/// Options with a short name.
+const SHORT: [(char, &str); 7] = [
+    ('H', "host"),
+    ('l', "log-level"),
+    ('D', "debug"),
+    ('G', "group"),
+    ('b', "bridge"),
+    ('p', "pidfile"),
+    ('s', "storage-driver"),
+];
+
 /// The arguments that go with the file at `path` (empty: the default), and the names of the options
 /// that it has instead. A file that dockerd cannot read either changes nothing: dockerd reports it.
 pub(super) fn without_its_own(path: &str, arguments: Vec<String>) -> (Vec<String>, Vec<String>) {
@@ -34,20 +45,34 @@ pub(super) fn without_its_own(path: &str, arguments: Vec<String>) -> (Vec<String
 }
 
 fn separate(file: &Value, arguments: Vec<String>) -> (Vec<String>, Vec<String>) {
-    let mut left_out = Vec::new();
-    let kept = |argument: &String| {
-        let Some(flag) = argument.strip_prefix("--") else { return true };
-        let name = flag.split('=').next().unwrap_or_default();
-        let listed = NAMES.iter().find(|(flag, _)| *flag == name);
-        let key = listed.map_or(name, |(_, key)| *key);
-        let is_in_file = file.get(key).is_some();
-        if is_in_file && !left_out.iter().any(|other| other == key) {
-            left_out.push(key.to_owned());
+    let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+    let mut words = arguments.into_iter().peekable();
+    while let Some(word) = words.next() {
+        let (key, has_value) = option(&word).unwrap_or((String::new(), true));
+        // dockerd takes no other word than an option or its value.
+        let value = if has_value { None } else { words.next_if(|next| !next.starts_with('-')) };
+        if file.get(&key).is_none() {
+            kept.extend(std::iter::once(word).chain(value));
+        } else if !left_out.contains(&key) {
+            left_out.push(key);
         }
-        !is_in_file
+    }
+    (kept, left_out)
+}
+
+/// The key of an option in the file, and whether its value is in the same word: `--label=a=b`,
+/// `--label a=b`, `-lwarn`, `-l warn`.
+fn option(word: &str) -> Option<(String, bool)> {
+    let (name, has_value) = match word.strip_prefix("--") {
+        Some(long) => (long.split('=').next()?, long.contains('=')),
+        None => {
+            let letters = word.strip_prefix('-')?;
+            let (_, name) = SHORT.iter().find(|(letter, _)| letters.starts_with(*letter))?;
+            (*name, letters.len() > 1)
+        }
     };
-    let arguments = arguments.into_iter().filter(kept).collect();
-    (arguments, left_out)
+    let listed = NAMES.iter().find(|(option, _)| *option == name);
+    Some((listed.map_or(name, |(_, key)| *key).to_owned(), has_value))
 }
 
 #[cfg(test)]
@@ -86,6 +111,27 @@ mod tests {
                 (kept.join(" "), left_out.join(" ")),
                 (expected.to_owned(), names.to_owned())
             );
+        }
+    }
+
+    #[test]
+    fn an_option_goes_with_its_value() {
+        for (file, words, expected, names) in [
+            (json!({"labels": []}), "--label a=b --debug", "--debug", "labels"),
+            (json!({"labels": []}), "--debug --label a=b --label c", "--debug", "labels"),
+            (json!({"mtu": 1}), "--label a=b --mtu 9000", "--label a=b", "mtu"),
+            (json!({"hosts": []}), "-H unix:///a -Htcp://b -H=c -D", "-D", "hosts"),
+            (
+                json!({"debug": true, "log-level": "warn"}),
+                "-D -l info -linfo x",
+                "x",
+                "debug log-level",
+            ),
+            (json!({"labels": []}), "-D -l info --x", "-D -l info --x", ""),
+        ] {
+            let arguments = words.split(' ').map(str::to_owned).collect();
+            let (kept, left_out) = separate(&file, arguments);
+            assert_eq!((kept.join(" "), left_out.join(" ")), (expected.into(), names.into()));
         }
     }
 }
