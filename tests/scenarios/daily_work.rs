@@ -203,9 +203,11 @@ fn a_bundle_has_no_secret(machine: &Machine) -> Result<()> {
     super::says_all(&listed, &["config.yml", "disks.txt", "logs.txt", "network.json", "why.txt"]);
     let found = machine.run(&format!("! grep -rnE '{SECRETS}' /tmp/bundle"))?;
     assert_eq!(found, "");
+    // Nor logs and commands of the owner's services.
+    machine.run("! grep -rE 'it breaks|while sleep|all is well' /tmp/bundle")?;
     for (file, text) in [
         ("logs.txt", "kernel | "),
-        ("logs.txt", "broken | it breaks"),
+        ("services.json", "broken"),
         ("why.txt", "broken: keeps exiting"),
         ("config.yml", "hostname: daily"),
         ("disks.txt", "ext4"),

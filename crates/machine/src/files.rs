@@ -3,7 +3,7 @@
 //! reads of files that others wrote.
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, fsync, open, syncfs};
+use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, fchown, flock, fsync, open, syncfs};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -12,11 +12,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Puts `bytes` at `path` with `mode`, and makes the folders above it.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    write_atomic_for(path, bytes, mode, None)
+}
+
+/// The same for an owner. The file belongs to it before it has its name: what another user puts at
+/// that name is not changed, and no link is followed.
+pub fn write_atomic_for(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<(Uid, Gid)>,
+) -> Result<()> {
     let folder = path.parent().context("a path without a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let temporary = temporary(path)?;
     let _ = fs::remove_file(&temporary);
-    let written = write_new(&temporary, bytes, mode)
+    let written = write_new(&temporary, bytes, mode, owner)
         .and_then(|()| fs::rename(&temporary, path).context("renaming"));
     if written.is_err() {
         // What a full disk cut short would take its room for good.
@@ -129,10 +140,13 @@ fn temporary(path: &Path) -> Result<PathBuf> {
     Ok(path.with_file_name(format!(".{name}.{unique}.new")))
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32, owner: Option<(Uid, Gid)>) -> Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
+    if let Some((user, group)) = owner {
+        fchown(&file, Some(user), Some(group)).context("changing its owner")?;
+    }
     file.sync_all()?;
     Ok(())
 }
@@ -145,6 +159,7 @@ fn sync_folder(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_file_is_replaced_with_its_mode() {
@@ -155,6 +170,30 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_what_it_names_is_left_alone() {
+        let folder = std::env::temp_dir().join(format!("corral-owner-{}", std::process::id()));
+        let (path, other) = (folder.join("file"), folder.join("other"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(&other, "other").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        // Only root may give a file away.
+        let is_root = rustix::process::geteuid().is_root();
+        let owner = |id: u32| if is_root { id + 7 } else { id };
+        let user = owner(rustix::process::geteuid().as_raw());
+        let group = owner(rustix::process::getegid().as_raw());
+        let both = Some((Uid::from_raw(user), Gid::from_raw(group)));
+        let before = fs::metadata(&other).unwrap();
+        write_atomic_for(&path, b"new", 0o600, both).unwrap();
+        let written = fs::symlink_metadata(&path).unwrap();
+        assert!(written.is_file());
+        assert_eq!((written.uid(), written.gid()), (user, group));
+        let after = fs::metadata(&other).unwrap();
+        assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+        assert_eq!(fs::read(&other).unwrap(), b"other");
         fs::remove_dir_all(folder).unwrap();
     }
 

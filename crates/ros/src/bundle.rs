@@ -1,21 +1,29 @@
 //! `ros support-bundle`: one archive with what is needed to find out what is wrong with a machine,
 //! and without its secrets. Logs of the owner's containers are not in it.
 
+mod config;
+mod line;
+mod names;
 mod redact;
+mod secrets;
 
 use crate::output::Output;
 use crate::resolve::layers;
 use crate::resolve::root::Root;
 use anyhow::{Context, Result};
 use clap::Args;
+use corral_config::{Layer, Source};
 use corral_engine::time;
-use corral_machine::files::write_atomic;
+use corral_machine::files::{read_at_most, write_atomic_for};
 use corral_machine::program;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use redact::Redactor;
-use rustix::fs::{Gid, Uid, chown};
+use rustix::fs::{Gid, Uid};
+use secrets::Secrets;
 use serde::Serialize;
+use serde_json::Value;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -24,17 +32,17 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of each file; of a longer one the end.
 const MOST: usize = 8 << 20;
+/// Bytes of a file of the configuration.
+const LARGEST: u64 = 16 << 20;
 const ROS: &str = "/usr/bin/ros";
 
 /// Each file of the archive, with the programs whose output it is.
-const FILES: [(&str, &[&[&str]]); 16] = [
+const FILES: [(&str, &[&[&str]]); 14] = [
     ("status.txt", &[&[ROS, "status"]]),
     ("status.json", &[&[ROS, "status", "--format", "json"]]),
     ("why.txt", &[&[ROS, "why"]]),
-    ("config.yml", &[&[ROS, "config", "export", "--full"]]),
     ("config-status.txt", &[&[ROS, "config", "status"]]),
     ("boot.txt", &[&[ROS, "boot"]]),
-    ("services.txt", &[&[ROS, "service", "ps"]]),
     ("services-usage.txt", &[&[ROS, "top", "--once"]]),
     ("network.txt", &[&[ROS, "net"], &["/usr/bin/ip", "-s", "link"], &["/usr/bin/ip", "rule"]]),
     ("network.json", &[&[ROS, "net", "--format", "json"]]),
@@ -63,7 +71,7 @@ const FILES: [(&str, &[&[&str]]); 16] = [
             &["docker", "system", "df"],
         ],
     ),
-    ("logs.txt", &[&[ROS, "logs", "--system", "-n", "20000"]]),
+    ("logs.txt", &[&[ROS, "logs", "--built-in", "-n", "20000"]]),
 ];
 
 #[derive(Debug, Args)]
@@ -90,14 +98,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let moment: String = moment.chars().take(19).filter(char::is_ascii_alphanumeric).collect();
     let name = format!("support-{host}-{moment}Z");
     let file = options.output.clone().unwrap_or_else(|| format!("{name}.tar.gz").into());
-    let redactor = Redactor::new(&corral_config::merged(&layers::load(&Root::machine()).layers));
-    let files: Vec<(&str, String)> =
-        FILES.iter().map(|(name, programs)| (*name, collect(programs, &redactor))).collect();
+    let root = Root::machine();
+    let layers = layers::load(&root).layers;
+    let redactor = Redactor::new(&secrets_of(&layers, layers::load_rejected(&root).as_ref()));
+    let mut files = vec![
+        ("config.yml", redactor.redact(&configuration(&layers))),
+        ("services.json", redactor.redact(&services())),
+    ];
+    files.extend(FILES.iter().map(|(name, programs)| (*name, collect(programs, &redactor))));
     let bytes = pack(&name, &files)?;
     // Readable by its owner only: addresses and names are no secrets, but not for all either.
     let file = std::path::absolute(&file).with_context(|| format!("writing {}", file.display()))?;
-    write_atomic(&file, &bytes, 0o600)?;
-    give_to_caller(&file)?;
+    write_atomic_for(&file, &bytes, 0o600, caller())?;
     let files = files.iter().map(|(name, _)| (*name).to_owned()).collect();
     options.format.print(&Written { archive: file, bytes: bytes.len(), files }, |written| {
         println!(
@@ -106,6 +118,52 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             written.files.len()
         );
     })
+}
+
+/// The secrets of every source, also of one that was overridden, rejected or replaced by its last
+/// good copy.
+fn secrets_of(layers: &[Layer], rejected: Option<&Layer>) -> Secrets {
+    let mut secrets = Secrets::default();
+    for layer in layers.iter().chain(rejected) {
+        secrets.add_layer(layer);
+        if let Source::File(path) = &layer.source
+            && let Ok(bytes) = read_at_most(Path::new(path), LARGEST)
+        {
+            secrets.add_document(&bytes);
+        }
+    }
+    secrets.add_command_line(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    secrets
+}
+
+/// The merged configuration.
+fn configuration(layers: &[Layer]) -> String {
+    let tree = corral_config::merged(layers);
+    config::shown(tree).unwrap_or_else(|error| format!("the configuration is left out: {error}\n"))
+}
+
+/// The containers of services, without their commands.
+fn services() -> String {
+    let arguments = ["service", "ps", "--format", "json"];
+    let deadline = Instant::now() + PATIENCE;
+    match program::output(Command::new(ROS).args(arguments), &[], deadline) {
+        Ok(ended) => format!("{}{}", without_commands(&ended.stdout), ended.stderr),
+        Err(error) => format!("{error:#}\n"),
+    }
+}
+
+fn without_commands(rows: &str) -> String {
+    const SHOWN: [&str; 5] = ["name", "engine", "state", "status", "ports"];
+    let Ok(Value::Array(mut rows)) = serde_json::from_str(rows) else {
+        return "the services are left out: `ros service ps` did not list them\n".to_owned();
+    };
+    for row in &mut rows {
+        match row.as_object_mut() {
+            Some(row) => row.retain(|key, _| SHOWN.contains(&key.as_str())),
+            None => *row = Value::Null,
+        }
+    }
+    format!("{:#}\n", Value::Array(rows))
 }
 
 /// The output of programs one after the other, without secrets.
@@ -149,19 +207,19 @@ fn pack(folder: &str, files: &[(&str, String)]) -> Result<Vec<u8>> {
     archive.into_inner().and_then(GzEncoder::finish).context("packing the archive")
 }
 
-/// The user who called sudo fetches the file, for example by scp.
-fn give_to_caller(file: &Path) -> Result<()> {
+/// The user who called sudo, and who fetches the file, for example by scp.
+fn caller() -> Option<(Uid, Gid)> {
     let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else { return Ok(()) };
-    chown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
-        .with_context(|| format!("chown {}", file.display()))
+    let (user, group) = (id("SUDO_UID")?, id("SUDO_GID")?);
+    // The last one stands for no user.
+    let is_id = user != u32::MAX && group != u32::MAX;
+    is_id.then(|| (Uid::from_raw(user), Gid::from_raw(group)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use flate2::read::GzDecoder;
-    use serde_json::json;
     use std::io::Read;
 
     #[test]
@@ -179,9 +237,19 @@ mod tests {
 
     #[test]
     fn a_program_that_is_missing_is_part_of_the_answer() {
-        let redactor = Redactor::new(&json!({"rancher": {"password": "hunter22"}}));
+        let mut secrets = Secrets::default();
+        secrets.add_document(b"rancher: {password: hunter22}");
+        let redactor = Redactor::new(&secrets);
         let text = collect(&[&["/no/such/program"], &["echo", "hunter22 is here"]], &redactor);
         assert!(text.contains("starting /no/such/program"), "{text}");
         assert!(text.contains("(hidden) is here") && !text.contains("hunter22"), "{text}");
+    }
+
+    #[test]
+    fn services_have_no_commands() {
+        let rows = r#"[{"name": "web", "command": "app hush", "status": "Up", "new": "hush"}]"#;
+        let text = without_commands(rows);
+        assert!(text.contains("web") && text.contains("Up") && !text.contains("hush"), "{text}");
+        assert!(!without_commands("hush [").contains("hush"));
     }
 }

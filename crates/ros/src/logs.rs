@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use corral_engine::time;
 use entry::Entry;
 use range::Range;
-use source::Source;
+use source::{Containers, Source};
 use std::io::Write;
 use std::thread;
 use std::time::Duration;
@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// Leave out the containers of the user's Docker
     #[arg(long, conflicts_with = "names")]
     system: bool,
+    /// Of all containers, only those of the system image's services: for `ros support-bundle`
+    #[arg(long, hide = true, conflicts_with = "names")]
+    built_in: bool,
     #[command(flatten)]
     output: Output,
     /// Services, containers, `kernel`, files below /var/log; all but the files if none is given
@@ -58,6 +61,15 @@ fn range(options: &Options) -> Result<Range> {
     Ok(Range { since: Some(since), until: window.until })
 }
 
+/// The containers that the flags select.
+fn containers(options: &Options) -> Containers {
+    match options {
+        Options { built_in: true, .. } => Containers::BuiltIn,
+        Options { system: true, .. } => Containers::System,
+        _ => Containers::All,
+    }
+}
+
 /// `ros logs`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.list {
@@ -70,7 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("--follow shows text of the current boot: leave --format and --boot out");
     }
     let range = range(options)?;
-    let sources = source::find(&options.names, options.system, range.until.is_some())?;
+    let sources = source::find(&options.names, containers(options), range.until.is_some())?;
     let now = time::now();
     let limited = options.since.is_some() || options.boot.is_some();
     let most = options.lines.unwrap_or(if limited { usize::MAX } else { LINES });

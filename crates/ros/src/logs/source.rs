@@ -5,6 +5,7 @@ use super::file::{self, FOLDER};
 use super::kernel;
 use super::range::Range;
 use crate::docker::{Client, Engine, LogRequest};
+use crate::resolve;
 use anyhow::{Result, bail};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -25,6 +26,17 @@ pub(super) enum Source {
     File(String),
     /// The file of syslog without the kernel's messages, which are shown by themselves.
     SyslogOnly,
+}
+
+/// Which containers are meant if no log is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Containers {
+    All,
+    /// Those of the system engine.
+    System,
+    /// Those of the system image's services. The owner's services, replacements and
+    /// `system-docker run` are not.
+    BuiltIn,
 }
 
 impl fmt::Display for Source {
@@ -118,7 +130,7 @@ fn is_of_kernel(text: &str) -> bool {
 /// boot the kernel's messages are in that file only.
 pub(super) fn find(
     names: &[String],
-    of_system: bool,
+    wanted: Containers,
     is_earlier_boot: bool,
 ) -> Result<Vec<Source>> {
     if !names.is_empty() {
@@ -126,10 +138,11 @@ pub(super) fn find(
             names.iter().map(|name| named(name)).collect::<Result<_>>()?;
         return Ok(found.concat());
     }
-    let mut sources: Vec<Source> = containers();
-    if of_system {
-        sources.retain(|source| !matches!(source, Source::Container(Engine::User, _)));
-    }
+    let mut sources = match wanted {
+        Containers::All => containers(),
+        Containers::System => of_system(containers()),
+        Containers::BuiltIn => of_services(of_system(containers()), &built_in()),
+    };
     if is_earlier_boot {
         sources.push(Source::File(SYSLOG.to_owned()));
     } else {
@@ -138,6 +151,23 @@ pub(super) fn find(
     }
     sources.retain(|source| *source != Source::SyslogOnly || is_file(SYSLOG));
     Ok(sources)
+}
+
+fn of_system(mut sources: Vec<Source>) -> Vec<Source> {
+    sources.retain(|source| matches!(source, Source::Container(Engine::System, _)));
+    sources
+}
+
+fn of_services(mut sources: Vec<Source>, names: &BTreeSet<String>) -> Vec<Source> {
+    sources.retain(|source| matches!(source, Source::Container(_, name) if names.contains(name)));
+    sources
+}
+
+/// The names of the system image's services, without those that a replacement has taken over.
+fn built_in() -> BTreeSet<String> {
+    let services = resolve::stored().plan.services;
+    let built_in = services.iter().filter(|service| service.built_in);
+    built_in.map(|service| service.name.to_string()).collect()
 }
 
 /// A container and a file may have the same name, as those of syslog: then both are meant.
@@ -221,6 +251,18 @@ mod tests {
         let all = Range::default();
         assert_eq!((tail(all, 20), tail(all, 0), tail(all, usize::MAX)), (Some(20), Some(0), None));
         assert_eq!(tail(Range { since: Some(Duration::ZERO), ..all }, 20), None);
+    }
+
+    #[test]
+    fn only_services_of_the_image_are_built_in() {
+        let source = |engine, name: &str| Source::Container(engine, name.to_owned());
+        let all = vec![
+            source(Engine::System, "syslog"),
+            source(Engine::System, "mine"),
+            source(Engine::User, "ntp"),
+        ];
+        let names = ["syslog", "ntp"].map(str::to_owned).into();
+        assert_eq!(of_services(of_system(all), &names), [source(Engine::System, "syslog")]);
     }
 
     #[test]
