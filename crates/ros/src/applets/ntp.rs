@@ -5,7 +5,8 @@
 use anyhow::{Context, Result};
 use corral_machine::{inotify, program};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,6 +19,10 @@ const SOCKET: &str = "/run/chrony/chronyd.sock";
 const START: Duration = Duration::from_secs(60);
 
 pub(crate) fn run() -> Result<()> {
+    // ntp-sources watches it from its first moment. chronyd refuses one that others may write to.
+    let folder = Path::new(SOCKET).parent().unwrap_or(Path::new(SOCKET));
+    let made = DirBuilder::new().recursive(true).mode(0o750).create(folder);
+    made.with_context(|| format!("making {}", folder.display()))?;
     Command::new("/usr/bin/ros")
         .arg("ntp-sources")
         .stdin(Stdio::null())
