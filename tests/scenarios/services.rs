@@ -153,7 +153,7 @@ fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path)
         format!("printf '{config}' > /tmp/more.yml && sudo ros config apply /tmp/more.yml")
     };
     machine.run(&apply(&config))?;
-    machine.expect_console("n/missing.yml: not found")?;
+    machine.expect_console("m/missing.yml: not found")?;
     let names = "sudo system-docker ps --format '{{.Names}}'";
     machine.expect(&format!("{names} | grep -qx nap"))?;
     machine.run(&apply(&format!("rancher: {{services_include: {{\"{url}/doze.yml\": true}}}}")))?;
