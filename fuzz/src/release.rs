@@ -1,7 +1,7 @@
 //! Manifests of releases, indexes of them, and signatures. A version is the name of a folder, and
 //! without a key of ours no signature is good.
 
-use corral_ros::manifest::{Release, check_signature, parse_index, parse_signature};
+use corral_install::manifest::{Release, check_signature, parse_index, parse_signature};
 use std::path::Path;
 
 pub(crate) fn check(bytes: &[u8]) {

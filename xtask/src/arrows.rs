@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Each folder, its crate, and which others that may use: the arrows of ARCHITECTURE.md.
-pub(crate) const ARROWS: [(&str, &str, &[&str]); 13] = [
+pub(crate) const ARROWS: [(&str, &str, &[&str]); 17] = [
     ("crates/config", "corral-config", &[]),
     ("crates/plan", "corral-plan", &["corral-config"]),
     ("crates/machine", "corral-machine", &[]),
@@ -20,6 +20,34 @@ pub(crate) const ARROWS: [(&str, &str, &[&str]); 13] = [
         "corral-init",
         &["corral-config", "corral-engine", "corral-machine", "corral-plan"],
     ),
+    ("crates/docker", "corral-docker", &["corral-engine", "corral-machine"]),
+    ("crates/terminal", "corral-terminal", &["corral-config"]),
+    (
+        "crates/resolve",
+        "corral-resolve",
+        &[
+            "corral-cloud",
+            "corral-config",
+            "corral-docker",
+            "corral-engine",
+            "corral-init",
+            "corral-machine",
+            "corral-plan",
+        ],
+    ),
+    (
+        "crates/install",
+        "corral-install",
+        &[
+            "corral-cloud",
+            "corral-config",
+            "corral-daemon",
+            "corral-engine",
+            "corral-machine",
+            "corral-resolve",
+            "corral-terminal",
+        ],
+    ),
     (
         "crates/ros",
         "corral-ros",
@@ -27,10 +55,14 @@ pub(crate) const ARROWS: [(&str, &str, &[&str]); 13] = [
             "corral-cloud",
             "corral-config",
             "corral-daemon",
+            "corral-docker",
             "corral-engine",
             "corral-init",
+            "corral-install",
             "corral-machine",
             "corral-plan",
+            "corral-resolve",
+            "corral-terminal",
         ],
     ),
     (
@@ -42,8 +74,8 @@ pub(crate) const ARROWS: [(&str, &str, &[&str]); 13] = [
             "corral-daemon",
             "corral-engine",
             "corral-machine",
+            "corral-install",
             "corral-plan",
-            "corral-ros",
         ],
     ),
     ("xtask", "xtask", &["corral-config", "corral-plan", "vmtest"]),

@@ -5,6 +5,8 @@
 pub mod amend;
 #[cfg(feature = "compose")]
 pub mod compose;
+#[cfg(feature = "compose")]
+pub mod cron;
 pub mod graph;
 pub mod labels;
 pub mod resolved;

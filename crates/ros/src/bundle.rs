@@ -7,15 +7,15 @@ mod names;
 mod redact;
 mod secrets;
 
-use crate::output::Output;
-use crate::resolve::layers;
-use crate::resolve::root::Root;
 use anyhow::{Context, Result};
 use clap::Args;
 use corral_config::{Layer, Source};
 use corral_engine::time;
 use corral_machine::files::{read_at_most, write_atomic_for};
 use corral_machine::program;
+use corral_resolve::layers;
+use corral_resolve::root::Root;
+use corral_terminal::output::Output;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use redact::Redactor;

@@ -8,9 +8,9 @@ mod range;
 mod source;
 
 use crate::boots;
-use crate::output::Output;
 use anyhow::{Context, Result, bail};
 use corral_engine::time;
+use corral_terminal::output::Output;
 use entry::Entry;
 use range::Range;
 use source::{Containers, Source};

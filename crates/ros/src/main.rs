@@ -6,30 +6,14 @@ mod applets;
 mod boots;
 mod bundle;
 mod cli;
-mod cron;
-mod docker;
-mod duration;
 mod grow;
-mod install;
-mod kexec;
 mod logs;
-mod luks;
 mod net;
-mod output;
-mod power;
-mod progress;
-mod prompt;
-mod registries;
-mod release;
-mod resolve;
-mod size;
 mod status;
-mod terminals;
-mod upgrade;
 mod why;
 
-use cli::report::report;
 use corral_init::boot;
+use corral_terminal::report::report;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -41,7 +25,7 @@ fn main() -> ExitCode {
         "init" | "system-docker" if std::process::id() == 1 => boot::run(&arguments),
         "engine-alone" if std::process::id() == 1 => boot::run_engine_alone(),
         corral_engine::pid1::HELPER_NAME => applets::helper(&arguments),
-        boot::resolver::NAME => resolve::process::main(&arguments),
+        boot::resolver::NAME => corral_resolve::process::main(&arguments),
         "system-docker" => applets::system_docker::run(&arguments),
         "reboot" | "poweroff" | "halt" | "shutdown" => report(cli::power::run(name, &arguments)),
         _ => match applets::find(name) {

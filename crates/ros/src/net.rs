@@ -5,9 +5,9 @@ mod ip;
 mod origin;
 mod resolver;
 
-use crate::output::{Output, table};
 use anyhow::Result;
 use corral_machine::program;
+use corral_terminal::output::{Output, table};
 use ip::{Link, Route};
 pub(crate) use origin::Origin;
 use resolver::Dns;

@@ -7,8 +7,8 @@ mod disk;
 mod model;
 mod text;
 
-use crate::output::Output;
 use anyhow::Result;
+use corral_terminal::output::Output;
 use model::Status;
 
 /// Prints the status. False if something is wrong.

@@ -6,10 +6,6 @@ mod of_docker;
 use crate::applets::console::commands;
 use crate::applets::crontab;
 use crate::applets::user_docker::CONSOLE_DONE;
-use crate::output::Output;
-use crate::resolve;
-use crate::resolve::effective::load_config;
-use crate::size::megabytes;
 use anyhow::{Context, Result};
 use corral_config::error::Severity;
 use corral_engine::client::{Client, call, unexpected};
@@ -19,6 +15,9 @@ use corral_engine::spec::{HealthState, Snapshot, State};
 use corral_init::boot::state;
 use corral_machine::boot_partition::Stage;
 use corral_machine::boot_partition::booted;
+use corral_resolve::effective::load_config;
+use corral_terminal::output::Output;
+use corral_terminal::size::megabytes;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -76,7 +75,7 @@ fn is_of_system(name: &str, snapshots: &[Snapshot], findings: &[Finding]) -> boo
     let waits = |finding: &Finding| finding.message.starts_with(NOT_STARTED);
     snapshots.iter().any(|snapshot| snapshot.spec.name == name)
         || findings.iter().any(waits)
-        || resolve::stored().plan.get(name).is_some()
+        || corral_resolve::stored().plan.get(name).is_some()
 }
 
 /// All that needs repair, without what only has not started yet.
@@ -119,7 +118,7 @@ pub(crate) fn machine() -> Result<Vec<Finding>> {
         findings.push(Finding::problem("upgrade", message));
     }
     findings.extend(nearly_full());
-    let problems = resolve::problems();
+    let problems = corral_resolve::problems();
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     findings.extend(errors.map(|problem| Finding::problem("configuration", problem.to_string())));
     Ok(findings)

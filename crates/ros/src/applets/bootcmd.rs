@@ -2,10 +2,10 @@
 //! network and console. A command that hangs is killed: it would keep everyone from logging in.
 
 use super::console::commands;
-use crate::resolve::effective::load_config;
 use anyhow::Result;
 use corral_machine::console::log;
 use corral_machine::program;
+use corral_resolve::effective::load_config;
 use std::time::{Duration, Instant};
 
 /// Timeout for all commands together.

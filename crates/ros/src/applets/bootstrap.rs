@@ -3,9 +3,9 @@
 //! marked.
 
 use crate::grow;
-use crate::luks::{self, KeyFile};
 use anyhow::{Context, Result, bail};
 use corral_init::boot::state::REPAIRED;
+use corral_install::luks::{self, KeyFile};
 use corral_machine::mounts::{self, Mount};
 use corral_machine::{block, growth, modules, program};
 use rustix::mount::MountFlags;

@@ -5,11 +5,6 @@
 
 mod save;
 
-use crate::resolve::cloud_init::{
-    CONFIG_DRIVE, CloudInitMark, MARK, NOCLOUD_DRIVE, local_sources, network_sources,
-};
-use crate::resolve::effective::load_config;
-use crate::resolve::root::Root;
 use anyhow::{Context, Result, bail};
 use corral_cloud::{InstanceData, fetch_all, http::Http, seed, vmware};
 use corral_config::names::{DataSource, shown_url};
@@ -18,6 +13,11 @@ use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_machine::modules;
 use corral_machine::mounts::{self, Mount};
+use corral_resolve::cloud_init::{
+    CONFIG_DRIVE, CloudInitMark, MARK, NOCLOUD_DRIVE, local_sources, network_sources,
+};
+use corral_resolve::effective::load_config;
+use corral_resolve::root::Root;
 use rustix::mount::MountFlags;
 use save::Stage;
 use std::path::Path;

@@ -8,12 +8,12 @@ mod key;
 mod records;
 mod table;
 
-use crate::docker::Engine;
-use crate::resolve::catalogue::CRONTAB;
-use crate::resolve::effective::load_config;
 use anyhow::{Context, Result};
 use chrono::Local;
+use corral_docker::Engine;
 use corral_machine::console::log;
+use corral_resolve::catalogue::CRONTAB;
+use corral_resolve::effective::load_config;
 use engines::Message;
 use records::Records;
 use std::fs;

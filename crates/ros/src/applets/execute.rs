@@ -2,7 +2,6 @@
 //! and services to restart once the boot has reached the console.
 
 use crate::grow;
-use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
@@ -12,6 +11,7 @@ use corral_machine::block;
 use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_machine::growth::{self, Partition};
+use corral_resolve::effective::load_config;
 use std::path::{Path, PathBuf};
 
 /// Marks that the disk has grown; it is not tried again.

@@ -1,11 +1,11 @@
 //! `ros image-check`, in a container of an image that is to replace one of ours: checks for the
 //! files and users that it must have. Only an image that passed becomes the console or the engine.
 
-use crate::resolve::replacement::GOOD;
-use crate::resolve::switchable::SWITCHABLE;
 use anyhow::{Context, Result, bail};
 use corral_machine::console::log;
 use corral_machine::files::write_atomic;
+use corral_resolve::replacement::GOOD;
+use corral_resolve::switchable::SWITCHABLE;
 use std::fs;
 use std::path::Path;
 

@@ -24,10 +24,10 @@ pub(crate) mod user_docker;
 pub(crate) mod user_services;
 pub(crate) mod wait_for_docker;
 
-use crate::docker::Engine;
-use crate::{registries, upgrade};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use corral_docker::Engine;
+use corral_install::{registries, upgrade};
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{self, ExitCode};

@@ -8,13 +8,13 @@ mod links;
 mod matching;
 mod netconsole;
 
-use crate::resolve::effective::load_config;
 use anyhow::{Context, Result};
 use commands::{ip, run_words, words};
 use corral_config::Config;
 use corral_config::model::Interface;
 use corral_machine::console::log;
 use corral_machine::inotify;
+use corral_resolve::effective::load_config;
 use matching::Entry;
 use std::fs;
 use std::os::unix::process::CommandExt;

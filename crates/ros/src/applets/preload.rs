@@ -1,15 +1,15 @@
 //! `ros preload-images`, in system containers if there is something to load: the archives of an
-//! engine (`resolve::preload`). It runs Docker's own client, which streams an archive of any size.
+//! engine (`corral_resolve::preload`). It runs Docker's own client, which streams an archive of any size.
 //! What the client prints of each image goes to the log.
 
 use super::wait_for_docker;
-use crate::docker::Engine;
-use crate::resolve::preload::{stamp, waiting};
-use crate::resolve::root::Root;
 use anyhow::{Result, bail};
+use corral_docker::Engine;
 use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_machine::program;
+use corral_resolve::preload::{stamp, waiting};
+use corral_resolve::root::Root;
 use std::path::Path;
 use std::process::Command;
 

@@ -2,8 +2,8 @@
 //! of them, the boot continues. If the owner set `rancher.password`, the login needs it.
 
 use super::console::accounts::chpasswd_arguments;
-use crate::terminals::consoles;
 use anyhow::{Context, Result};
+use corral_install::terminals::consoles;
 use corral_machine::os_release::running_version;
 use corral_machine::program;
 use rustix::event::{PollFd, PollFlags, poll};

@@ -3,10 +3,6 @@
 //! the configuration is resolved again with the fetched files. `ros service`, `ros console` and
 //! `ros engine` fetch through it.
 
-use crate::resolve::catalogue;
-use crate::resolve::effective::load_config;
-use crate::resolve::index::Index;
-use crate::resolve::root::Root;
 use anyhow::{Context, Result, bail};
 use corral_cloud::http::Http;
 use corral_config::names::shown_url;
@@ -15,6 +11,10 @@ use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_plan::compose;
 use corral_plan::resolved::Environment;
+use corral_resolve::catalogue;
+use corral_resolve::effective::load_config;
+use corral_resolve::index::Index;
+use corral_resolve::root::Root;
 use std::time::{Duration, Instant};
 
 /// How long a server that does not answer is tried again. No command waits for it.

@@ -3,13 +3,13 @@
 
 mod daemon_json;
 
-use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Docker;
 use corral_engine::client::call;
 use corral_engine::protocol::{Reply, Request};
 use corral_machine::files::write_atomic;
 use corral_machine::{inotify, modules, program};
+use corral_resolve::effective::load_config;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use std::fs::{self, File};

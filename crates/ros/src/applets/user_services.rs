@@ -5,19 +5,19 @@
 mod variables;
 
 use super::wait_for_docker;
-use crate::docker::{Client, Container, Engine};
-use crate::resolve::effective::load_config;
-use crate::resolve::environment;
-use crate::resolve::services::is_of_system;
 use anyhow::{Context, Result, bail};
 use corral_config::model::RegistryAuth;
 use corral_config::yaml::Node;
+use corral_docker::{Client, Container, Engine};
 use corral_machine::files::{read_complete, remove_durably, write_atomic};
 use corral_machine::program;
 use corral_plan::compose;
 use corral_plan::resolved::Environment;
 use corral_plan::service::Condition;
 use corral_plan::user_service::{self, UserService};
+use corral_resolve::effective::load_config;
+use corral_resolve::environment;
+use corral_resolve::services::is_of_system;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,8 +2,8 @@
 //! boot, it lets Docker start at once: Docker waits for those commands otherwise.
 
 use super::owners_commands;
-use crate::docker::{Client, Engine};
 use anyhow::{Context, Result, bail};
+use corral_docker::{Client, Engine};
 use corral_engine::client::{call, unexpected};
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Reply, Request};

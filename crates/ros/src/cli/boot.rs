@@ -1,12 +1,12 @@
 //! `ros boot`: what the boot waited for.
 
-use crate::output::Output;
 use anyhow::{Context, Result};
 use clap::Args;
 use corral_engine::client::{call, unexpected};
 use corral_engine::protocol::{Reply, Request};
 use corral_init::trace::{self, Span, seconds};
 use corral_machine::files::write_atomic;
+use corral_terminal::output::Output;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]

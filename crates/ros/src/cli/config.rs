@@ -6,10 +6,10 @@ mod show;
 mod state;
 mod window;
 
-use crate::cli::report::{report, verdict};
-use crate::output::Output;
-use crate::resolve::store;
 use clap::Subcommand;
+use corral_resolve::store;
+use corral_terminal::output::Output;
+use corral_terminal::report::{report, verdict};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use window::Window;

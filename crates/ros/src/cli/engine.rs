@@ -1,13 +1,13 @@
 //! `ros gc`, `ros engine`, `ros os reexec`: what the engines can do beyond the docker CLI.
 
 use super::switch;
-use crate::docker::{Client, Engine};
-use crate::resolve::switchable::ENGINE;
-use crate::size::megabytes;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use corral_docker::{Client, Engine};
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
+use corral_resolve::switchable::ENGINE;
+use corral_terminal::size::megabytes;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

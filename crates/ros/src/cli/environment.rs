@@ -1,9 +1,9 @@
 //! `ros env` and `ros dev`, for scripts. Also the proxies of commands that use the network.
 
-use crate::resolve::effective::load_config;
-use crate::resolve::environment;
 use anyhow::{Context, Result, bail};
 use corral_machine::block;
+use corral_resolve::effective::load_config;
+use corral_resolve::environment;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 

@@ -2,11 +2,6 @@
 //! stored and takes effect at once.
 
 use crate::applets::console::keys::{FOLDER, lines as lines_of};
-use crate::install::keys::{Key, fingerprint, named, unique};
-use crate::install::login::{has_key, opens_by_ssh};
-use crate::install::password;
-use crate::output::{Output, table};
-use crate::resolve::{self, store};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_config::Config;
@@ -14,8 +9,13 @@ use corral_config::names::is_password_hash;
 use corral_config::ssh_key::SshKey;
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
+use corral_install::installer::keys::{Key, fingerprint, named, unique};
+use corral_install::installer::login::{has_key, opens_by_ssh};
+use corral_install::installer::password;
 use corral_machine::files::read_at_most;
 use corral_machine::inotify;
+use corral_resolve::{self, store};
+use corral_terminal::output::{Output, table};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fs;
@@ -86,7 +86,7 @@ pub(crate) fn set_password(options: &Password) -> Result<()> {
             .context("the password is empty; nothing was changed")?,
     };
     change(|_| Ok(Some(json!({"rancher": {"password": hash}}))))?;
-    if resolve::stored_config().rancher.password != hash {
+    if corral_resolve::stored_config().rancher.password != hash {
         bail!(
             "the password is stored, but another source overrides it, so it does not take effect; \
              `ros config explain rancher.password` shows which"
@@ -116,7 +116,7 @@ struct Row {
 }
 
 fn list(output: Output) -> Result<()> {
-    let configured = lines(&resolve::stored_config().ssh_authorized_keys);
+    let configured = lines(&corral_resolve::stored_config().ssh_authorized_keys);
     let mut rows: Vec<Row> = configured.iter().map(|line| row(line, KEY)).collect();
     for file in BY_HAND {
         rows.extend(lines(&[text_of(file)]).iter().map(|line| row(line, file)));
@@ -272,7 +272,7 @@ fn change_keys(
 
 /// Stores a change and applies it. It is decided under the lock of the store.
 fn change(decide: impl FnOnce(&Config) -> Result<Option<Value>>) -> Result<()> {
-    if store::change(|| decide(&resolve::stored_config()))? {
+    if store::change(|| decide(&corral_resolve::stored_config()))? {
         call(Request::Reload).context(
             "it is stored, and could not be applied now; it takes effect at the next boot",
         )?;
@@ -289,7 +289,7 @@ fn finish(
 ) -> Result<()> {
     let Some(stored) = stored else { return Ok(()) };
     let names = changed.iter().map(|line| shown(line)).collect::<Vec<_>>().join(", ");
-    if resolve::stored_config().ssh_authorized_keys != stored {
+    if corral_resolve::stored_config().ssh_authorized_keys != stored {
         bail!(
             "{done} in the stored configuration: {names}; but another source overrides {KEY}, so \
              this does not take effect; `ros config explain {KEY}` shows which"

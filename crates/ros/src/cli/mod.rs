@@ -8,20 +8,20 @@ mod environment;
 mod keys;
 pub(crate) mod persist;
 pub(crate) mod power;
-pub(crate) mod report;
 mod repository;
 mod service;
 mod switch;
 mod tls;
 mod top;
 
-use crate::output::Output;
-use crate::resolve::switchable::CONSOLE;
-use crate::{applets, bundle, install, logs, net, status, upgrade, why};
+use crate::{applets, bundle, logs, net, status, why};
 use clap::{CommandFactory, Parser, Subcommand};
 use corral_engine::sys::signals;
+use corral_install::{installer as install, upgrade};
 use corral_machine::os_release::running_version;
-use report::{report, verdict};
+use corral_resolve::switchable::CONSOLE;
+use corral_terminal::output::Output;
+use corral_terminal::report::{report, verdict};
 use std::process::ExitCode;
 
 /// Control and configure Corral.
@@ -195,11 +195,11 @@ enum Command {
   ros reset --keep config,keys,images")]
     Reset(persist::Options),
     /// Restart the machine
-    Reboot(crate::power::Options),
+    Reboot(corral_install::power::Options),
     /// Switch the machine off
-    Poweroff(crate::power::Options),
+    Poweroff(corral_install::power::Options),
     /// Halt the machine
-    Halt(crate::power::Options),
+    Halt(corral_install::power::Options),
     /// Print what completes these commands in a shell
     Completion { shell: completion::Kind },
     /// Write a manual page of each command
@@ -357,9 +357,9 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Gc(options) => report(engine::clean(&options)),
         Command::Persist(output) => report(persist::show(output)),
         Command::Reset(options) => report(persist::reset(&options)),
-        Command::Reboot(options) => report(crate::power::request("reboot", &options)),
-        Command::Poweroff(options) => report(crate::power::request("poweroff", &options)),
-        Command::Halt(options) => report(crate::power::request("halt", &options)),
+        Command::Reboot(options) => report(corral_install::power::request("reboot", &options)),
+        Command::Poweroff(options) => report(corral_install::power::request("poweroff", &options)),
+        Command::Halt(options) => report(corral_install::power::request("halt", &options)),
         Command::Completion { shell } => {
             completion::print(shell, Cli::command());
             ExitCode::SUCCESS

@@ -1,16 +1,16 @@
 //! `ros persist`: what survives a restart. `ros reset`: deletes the state, but for what is to be
 //! kept.
 
-use crate::output::Output;
-use crate::power;
-use crate::prompt::confirm;
-use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use corral_config::yaml;
 use corral_init::boot::reset::{KEPT_KEYS, RESET};
 use corral_init::boot::state::{self, PERSISTENT_PATHS, PROBLEM_FILE};
+use corral_install::power;
 use corral_machine::files::write_atomic;
+use corral_resolve::effective::load_config;
+use corral_terminal::output::Output;
+use corral_terminal::prompt::confirm;
 use serde::Serialize;
 use serde_json::json;
 use std::fs;

@@ -1,8 +1,8 @@
 //! `reboot`, `poweroff`, `halt`, `shutdown`: requests to PID 1, under any name or path of the
 //! command.
 
-use crate::power::{self, Options};
 use anyhow::{Context, Result, bail};
+use corral_install::power::{self, Options};
 
 /// The old commands with their flags: `-f -H -P -r -h`, and `now` after shutdown.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {

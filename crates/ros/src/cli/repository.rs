@@ -1,11 +1,11 @@
 //! What the repositories of the configuration have. A separate process fetches it, because it
 //! parses data from the network.
 
-use crate::resolve::catalogue;
-use crate::resolve::index::Index;
-use crate::resolve::root::Root;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
+use corral_resolve::catalogue;
+use corral_resolve::index::Index;
+use corral_resolve::root::Root;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

@@ -7,10 +7,10 @@ mod run;
 mod state;
 mod upgrade;
 
-use crate::duration;
-use crate::output::Output;
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use corral_terminal::duration;
+use corral_terminal::output::Output;
 use run::{Action, Names};
 use std::time::Duration;
 

@@ -2,18 +2,18 @@
 //! another. The image of a replacement is checked first; the current one stays active until then.
 
 use crate::cli::repository;
-use crate::docker::{Client, Container, Engine, cli};
-use crate::output::Output;
-use crate::prompt::confirm;
-use crate::resolve::effective::EffectiveConfig;
-use crate::resolve::switchable::Switchable;
-use crate::resolve::{self, catalogue, store};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_config::Config;
+use corral_docker::{Client, Container, Engine, cli};
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use corral_plan::compose::parse_with;
+use corral_resolve::effective::EffectiveConfig;
+use corral_resolve::switchable::Switchable;
+use corral_resolve::{self, catalogue, store};
+use corral_terminal::output::Output;
+use corral_terminal::prompt::confirm;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;
@@ -74,7 +74,7 @@ struct Choice<'a>(&'a Switchable);
 
 impl Choice<'_> {
     fn list(&self, output: Output) -> Result<()> {
-        let stored = resolve::stored_config();
+        let stored = corral_resolve::stored_config();
         let (current, enabled) = (self.current()?, self.name(&stored));
         let mut names: BTreeSet<String> =
             (self.0.listed)(repository::index(&stored)).into_iter().collect();
@@ -101,7 +101,7 @@ impl Choice<'_> {
         if !options.force && !confirm("Continue")? {
             return Ok(());
         }
-        let before = self.name(&resolve::stored_config());
+        let before = self.name(&corral_resolve::stored_config());
         // The result of checking an earlier image of that name is not valid for this one.
         let client = Client::of(Engine::System)?;
         client.remove(self.0.check, false)?;
@@ -131,12 +131,12 @@ impl Choice<'_> {
 
     /// Fetches file and image. Returns the image, or None for the built-in one.
     fn prepare(&self, name: &str, pull: bool) -> Result<Option<String>> {
-        let config = resolve::stored_config();
+        let config = corral_resolve::stored_config();
         let Some(place) = catalogue::other(name) else { return Ok(None) };
         let invalid = || format!("{name} is not a valid {}", self.0.what);
         let file = repository::fetch(place, &config).with_context(invalid)?;
         let text = fs::read_to_string(&file).with_context(invalid)?;
-        let services = parse_with(place, &text, &resolve::environment(&config))
+        let services = parse_with(place, &text, &corral_resolve::environment(&config))
             .with_context(invalid)?
             .services;
         let found = services.into_iter().find(|service| service.name.as_str() == self.0.service);
@@ -151,7 +151,7 @@ impl Choice<'_> {
 
     fn store(&self, name: &str) -> Result<()> {
         store::set(self.0.key, name, None)?;
-        let effective = self.name(&resolve::stored_config());
+        let effective = self.name(&corral_resolve::stored_config());
         if effective != catalogue::other(name).unwrap_or(OURS) {
             bail!(
                 "{}: {effective} takes precedence; ros config explain {} shows why",

@@ -2,11 +2,11 @@
 //! created once. It is kept in the configuration, as is the server's pair. The client's pair is
 //! written where the docker CLI looks for it.
 
-use crate::resolve::{self, store};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_config::model::Docker;
 use corral_machine::files::write_atomic;
+use corral_resolve::{self, store};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
@@ -55,7 +55,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(command: &Command) -> Result<()> {
     let Command::Generate(options) = command;
-    let docker = resolve::stored_config().rancher.docker;
+    let docker = corral_resolve::stored_config().rancher.docker;
     let authority = Authority::of(&docker)?;
     let pair = authority.sign(options)?;
     let mut kept = json!({});

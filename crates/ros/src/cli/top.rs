@@ -1,12 +1,12 @@
 //! `ros top`: what the services of the system use, by their cgroups.
 
-use crate::output::{Output, table};
-use crate::size::megabytes;
 use crate::why;
 use anyhow::Result;
 use corral_engine::paths;
 use corral_engine::spec::Snapshot;
 use corral_machine::deadline::pause;
+use corral_terminal::output::{Output, table};
+use corral_terminal::size::megabytes;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;

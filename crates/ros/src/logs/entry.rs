@@ -1,7 +1,7 @@
 //! A line of a log, with its time.
 
-use crate::output::printable;
 use corral_engine::time;
+use corral_terminal::output::printable;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::time::Duration;

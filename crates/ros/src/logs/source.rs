@@ -4,9 +4,8 @@ use super::entry::Entry;
 use super::file::{self, FOLDER};
 use super::kernel;
 use super::range::Range;
-use crate::docker::{Client, Engine, LogRequest};
-use crate::resolve;
 use anyhow::{Result, bail};
+use corral_docker::{Client, Engine, LogRequest};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::fs;
@@ -165,7 +164,7 @@ fn of_services(mut sources: Vec<Source>, names: &BTreeSet<String>) -> Vec<Source
 
 /// The names of the system image's services, without those that a replacement has taken over.
 fn built_in() -> BTreeSet<String> {
-    let services = resolve::stored().plan.services;
+    let services = corral_resolve::stored().plan.services;
     let built_in = services.iter().filter(|service| service.built_in);
     built_in.map(|service| service.name.to_string()).collect()
 }

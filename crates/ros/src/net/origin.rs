@@ -3,7 +3,7 @@
 
 use super::ip::AddressInfo;
 use crate::applets::netconf::addresses::FOLDER;
-use crate::resolve::effective::load_config;
+use corral_resolve::effective::load_config;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

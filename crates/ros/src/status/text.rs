@@ -3,9 +3,9 @@
 use super::clock::Clock;
 use super::disk::StateDisk;
 use super::model::{Address, Docker, Services, Status, Upgrade};
-use crate::duration;
-use crate::output::printable;
-use crate::size::of_disk;
+use corral_terminal::duration;
+use corral_terminal::output::printable;
+use corral_terminal::size::of_disk;
 use std::fmt::Write;
 
 /// Columns of the names on the left.

@@ -1,8 +1,8 @@
 //! What is wrong with a service or a container of the user's Docker, if that answers.
 
-use crate::docker::{Client, Container, Engine, State};
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
+use corral_docker::{Client, Container, Engine, State};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,11 +1,11 @@
 //! `mounts` of the configuration, in the console: file systems, binds, swap, NFS. No mount delays a
 //! login. A server that does not answer delays Docker until a timeout, or with `nofail` not at all.
 
-use crate::resolve::effective::load_config;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Mount;
 use corral_machine::console::log;
 use corral_machine::{block, mounts, program};
+use corral_resolve::effective::load_config;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

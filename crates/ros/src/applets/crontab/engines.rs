@@ -3,8 +3,8 @@
 
 use super::key::Key;
 use super::table::{Listed, Run, Verb};
-use crate::docker::{Client, Engine, Summary};
 use anyhow::{Context, Result};
+use corral_docker::{Client, Engine, Summary};
 use corral_machine::deadline::pause;
 use std::sync::mpsc::Sender;
 use std::thread;

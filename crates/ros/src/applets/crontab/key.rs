@@ -1,6 +1,6 @@
 //! What a container with a schedule is known by.
 
-use crate::docker::Engine;
+use corral_docker::Engine;
 use std::fmt;
 
 /// A container by its engine and name. A container that is recreated keeps its place.

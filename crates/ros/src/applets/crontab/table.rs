@@ -6,11 +6,11 @@ mod tests;
 
 use super::key::{Key, prefix};
 use super::records::Records;
-use crate::cron::calendar::Calendar;
-use crate::cron::job::{self, Action, Job, Missed, Overlap};
-use crate::cron::schedule::Schedule;
-use crate::docker::{Engine, Summary};
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
+use corral_docker::{Engine, Summary};
+use corral_plan::cron::calendar::Calendar;
+use corral_plan::cron::job::{self, Action, Job, Missed, Overlap};
+use corral_plan::cron::schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! `ros config syslinux`: edits the kernel parameters of the installed boot menu. They are put into
 //! every entry of both boot loaders, and kept over upgrades.
 
-use crate::release::boot_set::BootSet;
 use anyhow::{Context, Result, bail};
+use corral_install::release::boot_set::BootSet;
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER};
 use std::fs;
 use std::path::Path;

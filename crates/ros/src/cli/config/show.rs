@@ -1,11 +1,5 @@
 //! The effective configuration, where it comes from, and what is wrong with it.
 
-use crate::output::Output;
-use crate::resolve::effective::EffectiveConfig;
-use crate::resolve::root::Root;
-use crate::resolve::services::{is_of_system, problems_of_user_service};
-use crate::resolve::store::read_input;
-use crate::resolve::{self, built_in, layers};
 use anyhow::{Result, bail};
 use corral_config::error::{Problem, Severity, capped};
 use corral_config::{Layer, Position, Source};
@@ -14,6 +8,12 @@ use corral_init::boot::oem;
 use corral_machine::files::write_atomic;
 use corral_plan::compose;
 use corral_plan::resolved::Environment;
+use corral_resolve::effective::EffectiveConfig;
+use corral_resolve::root::Root;
+use corral_resolve::services::{is_of_system, problems_of_user_service};
+use corral_resolve::store::read_input;
+use corral_resolve::{self, built_in, layers};
+use corral_terminal::output::Output;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -56,7 +56,7 @@ pub(super) fn export(output: Option<&Path>, private: bool, full: bool) -> Result
 /// `ros config validate`. False if there are errors.
 pub(super) fn validate(input: Option<&Path>, output: Output) -> Result<bool> {
     let problems = match input {
-        None => resolve::problems(),
+        None => corral_resolve::problems(),
         Some(_) => {
             let (name, bytes) = read_input(input)?;
             check_file(&name, &bytes)
@@ -159,7 +159,7 @@ pub(super) fn diff(file: Option<&Path>, output: Output) -> Result<()> {
     let (old, new) = match file {
         None => (
             serde_json::to_value(EffectiveConfig::applied().config)?,
-            serde_json::to_value(resolve::stored_config())?,
+            serde_json::to_value(corral_resolve::stored_config())?,
         ),
         Some(_) => {
             let (name, bytes) = read_input(file)?;

@@ -1,13 +1,13 @@
 //! `ros config status`: where the configuration comes from, what was set aside, what waits to be
 //! confirmed, and its problems.
 
-use crate::output::Output;
-use crate::resolve::cloud_init::CloudInitMark;
-use crate::resolve::confirm::Pending;
-use crate::resolve::root::Root;
-use crate::resolve::{self, layers};
 use anyhow::Result;
 use corral_config::error::{Problem, Severity};
+use corral_resolve::cloud_init::CloudInitMark;
+use corral_resolve::confirm::Pending;
+use corral_resolve::root::Root;
+use corral_resolve::{self, layers};
+use corral_terminal::output::Output;
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -47,7 +47,7 @@ fn load() -> State {
         network_source: mark.network,
         pending: Pending::load(&root),
         set_aside: layers::load_rejected(&root).map(|layer| layer.source.to_string()),
-        problems: resolve::problems(),
+        problems: corral_resolve::problems(),
     }
 }
 

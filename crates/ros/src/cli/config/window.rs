@@ -1,6 +1,6 @@
 //! `--confirm`: how long a change may stand unconfirmed.
 
-use crate::duration;
+use corral_terminal::duration;
 use std::time::Duration;
 
 /// How long a change may stand unconfirmed.

@@ -2,15 +2,15 @@
 //! enabled.
 
 use crate::cli::repository;
-use crate::docker::{Client, Engine, cli};
-use crate::output::Output;
-use crate::resolve::root::Root;
-use crate::resolve::{self, catalogue, store};
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
+use corral_docker::{Client, Engine, cli};
 use corral_init::boot::state::CONF;
 use corral_plan::compose::parse_with;
 use corral_plan::service::Pull;
+use corral_resolve::root::Root;
+use corral_resolve::{self, catalogue, store};
+use corral_terminal::output::Output;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +27,7 @@ struct Row {
 
 /// `ros service list`.
 pub(super) fn list(output: Output) -> Result<()> {
-    let config = resolve::stored_config();
+    let config = corral_resolve::stored_config();
     let included = &config.rancher.services_include;
     let listed: BTreeSet<String> = repository::index(&config).services.into_iter().collect();
     let others = included.keys().filter(|file| !listed.contains(*file));
@@ -52,7 +52,7 @@ pub(super) fn enable(file: &str) -> Result<()> {
         println!("{file} is part of the system: nothing is fetched");
         return store::set(&entry(file), "true", None);
     }
-    let config = resolve::stored_config();
+    let config = corral_resolve::stored_config();
     repository::fetch(file, &config).with_context(|| format!("{file} is not a valid service"))?;
     pull_images(file, &config)?;
     store::set(&entry(file), "true", None)
@@ -61,7 +61,7 @@ pub(super) fn enable(file: &str) -> Result<()> {
 /// `ros service disable`.
 pub(super) fn disable(file: &str) -> Result<()> {
     let is_here = catalogue::IS_BUILT_IN.contains(&file);
-    if is_here || resolve::stored_config().rancher.services_include.contains_key(file) {
+    if is_here || corral_resolve::stored_config().rancher.services_include.contains_key(file) {
         store::set(&entry(file), "false", None)?;
     }
     Ok(())
@@ -70,7 +70,7 @@ pub(super) fn disable(file: &str) -> Result<()> {
 /// `ros service delete`.
 pub(super) fn delete(file: &str) -> Result<()> {
     store::remove(&entry(file))?;
-    if resolve::stored_config().rancher.services_include.contains_key(file) {
+    if corral_resolve::stored_config().rancher.services_include.contains_key(file) {
         bail!(
             "{file} is in a source of the configuration that this command cannot change; disable it"
         );
@@ -87,7 +87,7 @@ fn pull_images(place: &str, config: &Config) -> Result<()> {
     let Some(file) = catalogue::find(&Root::machine(), place, config)? else { return Ok(()) };
     let text = fs::read_to_string(&file).with_context(|| format!("reading {place}"))?;
     let of_user = catalogue::names_of_user(&text);
-    for service in parse_with(place, &text, &resolve::environment(config))?.services {
+    for service in parse_with(place, &text, &corral_resolve::environment(config))?.services {
         let engine =
             if of_user.contains(&service.name.to_string()) { Engine::User } else { Engine::System };
         if service.pull != Pull::Never && Client::of(engine)?.image_id(&service.image)?.is_none() {

@@ -1,9 +1,9 @@
 //! `ros service ps`: a table of the containers of services, as `docker ps` shows them.
 
 use super::state::Service;
-use crate::docker::{Client, Engine, Port, Summary};
-use crate::output::{Output, table};
 use anyhow::Result;
+use corral_docker::{Client, Engine, Port, Summary};
+use corral_terminal::output::{Output, table};
 use serde::Serialize;
 
 /// How many characters of a command are shown, and of an id.

@@ -1,14 +1,14 @@
 //! `ros service`: an action on a service is an action on its container, by the engine that runs it.
 
 use super::state::Service;
-use crate::docker::{Client, Engine, LogRequest, cli};
-use crate::duration;
-use crate::prompt::confirm;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use corral_docker::{Client, Engine, LogRequest, cli};
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use corral_engine::time;
+use corral_terminal::duration;
+use corral_terminal::prompt::confirm;
 use std::io::Write;
 use std::thread;
 use std::time::Duration;

@@ -1,14 +1,13 @@
 //! Services by their names: the container of each, its image, its engine, and its state.
 
 use crate::applets::user_services::HASH_LABEL;
-use crate::docker::{Client, Engine};
-use crate::resolve;
-use crate::resolve::services::is_of_system;
 use anyhow::{Context, Result, bail};
+use corral_docker::{Client, Engine};
 use corral_engine::client::{call, unexpected};
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{Reply, Request};
 use corral_engine::spec::{self, Snapshot};
+use corral_resolve::services::is_of_system;
 use std::time::{Duration, Instant};
 
 /// How long a service may take to start: its image may have to be pulled, and it may wait for
@@ -60,7 +59,7 @@ impl Service {
     }
 
     fn load_all() -> Vec<Service> {
-        let resolved = resolve::stored();
+        let resolved = corral_resolve::stored();
         let of_system = resolved.plan.services.iter().map(|service| Service {
             name: service.name.to_string(),
             container: service.name.to_string(),

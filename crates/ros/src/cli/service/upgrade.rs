@@ -3,10 +3,10 @@
 //! back to its old image.
 
 use super::state::inspect_in_system;
-use crate::docker::{Client, Container, Engine, State, cli};
-use crate::duration;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use corral_docker::{Client, Container, Engine, State, cli};
+use corral_terminal::duration;
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,36 @@
+//! What is requested of an engine's images.
+
+use super::client::{Client, LONG, encoded, segment};
+use super::error::Error;
+use super::model::{Damage, Image, Pruned};
+use hyper::Method;
+
+/// Characters of image names besides letters and digits.
+const UNENCODED: &str = "/:@";
+
+impl Client {
+    /// The digest of an image; None if it is not here.
+    pub fn image_id(&self, name: &str) -> Result<Option<String>, Error> {
+        let found: Result<Image, Error> =
+            self.get(&format!("/images/{}/json", encoded(name, UNENCODED)));
+        Ok(Error::absence(found)?.map(|image| image.id))
+    }
+
+    /// Gives an image one more name.
+    pub fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), Error> {
+        let (repository, tag) = (segment(repository), segment(tag));
+        let path = format!("/images/{}/tag?repo={repository}&tag={tag}", encoded(image, UNENCODED));
+        self.act(Method::POST, &path, None, LONG)
+    }
+
+    /// Removes images that no container uses: those without a name, or all.
+    pub fn prune_images(&self, all: bool) -> Result<Pruned, Error> {
+        let filters = segment(&format!(r#"{{"dangling":["{}"]}}"#, !all));
+        self.post(&format!("/images/prune?filters={filters}"))
+    }
+
+    /// Compares images with their digests; only the system engine can.
+    pub fn check_images(&self, repair: bool) -> Result<Vec<Damage>, Error> {
+        self.post(&format!("/images/fsck?repair={repair}"))
+    }
+}

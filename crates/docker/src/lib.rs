@@ -1,0 +1,25 @@
+//! The one client of an engine, the system's or the user's: Docker's API over HTTP on its socket.
+//!
+//! It blocks, as the rest of this program does. Every request has a deadline. An error is the
+//! engine's own message with its status, or names the engine that does not answer and what to do.
+//! Paths have no API version: an engine then uses its own. Docker's CLI is used only for output
+//! that the user sees (`cli.rs`).
+//! <https://docs.docker.com/reference/api/engine/>
+
+pub mod cli;
+mod client;
+mod engine;
+mod error;
+mod http;
+mod images;
+mod lines;
+mod model;
+mod networks;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use client::{Client, LogRequest};
+pub use engine::Engine;
+pub use error::Error;
+pub use model::{Container, Port, State, Summary};

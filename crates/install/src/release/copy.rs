@@ -1,0 +1,121 @@
+//! Writes a complete version to a boot partition. The data is checked while it is written, flushed,
+//! and checked again as read back from the disk. It cannot boot before the menu is switched.
+
+use super::source::Source;
+use super::{Part, Release};
+use anyhow::{Context, Result, bail};
+use corral_engine::image::digest::digest_text;
+use corral_machine::boot_partition::{Arguments, BootPartition};
+use corral_machine::files::write_atomic;
+use corral_terminal::progress::Progress;
+use rustix::fs::{Advice, fadvise};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::num::NonZeroU64;
+use std::path::Path;
+
+const CHUNK: usize = 256 * 1024;
+
+/// Writes a version, with its menu entries.
+pub(crate) fn write_version(
+    partition: &BootPartition,
+    source: &Source,
+    release: &Release,
+    arguments: &Arguments,
+) -> Result<()> {
+    let folder = partition.folder(&release.version);
+    partition.clear(&release.version)?;
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let mut progress =
+        Progress::new(&format!("writing version {}", release.version), release.size());
+    for part in release.parts() {
+        write_part(&folder.join(&part.name), source.read(part)?, part, &mut progress)?;
+    }
+    write_atomic(&folder.join("release.json"), &release.manifest, 0o644)?;
+    write_atomic(&folder.join("release.sig"), release.signature.as_bytes(), 0o644)?;
+    progress.done();
+    verify(partition, release)?;
+    partition.write_entries(&release.version, arguments)
+}
+
+/// Reads a complete release from its source, and compares it with its manifest.
+pub(crate) fn check(source: &Source, release: &Release) -> Result<()> {
+    let mut progress =
+        Progress::new(&format!("checking version {}", release.version), release.size());
+    for part in release.parts() {
+        let found = copy_hashed(source.read(part)?, std::io::sink(), part, &mut progress)?;
+        if found != part.digest {
+            bail!(
+                "{} of the release is damaged: it is {found} instead of {}",
+                part.name,
+                part.digest
+            );
+        }
+    }
+    progress.done();
+    Ok(())
+}
+
+/// Reads a version back from the disk and compares it with its manifest.
+pub(crate) fn verify(partition: &BootPartition, release: &Release) -> Result<()> {
+    let folder = partition.folder(&release.version);
+    let mut progress = Progress::new("verifying the copy", release.size());
+    for part in release.parts() {
+        let path = folder.join(&part.name);
+        let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        // The page cache has what was written; this check is about what the disk has.
+        fadvise(&file, 0, None::<NonZeroU64>, Advice::DontNeed)?;
+        let found = copy_hashed(file, std::io::sink(), part, &mut progress)?;
+        if found != part.digest {
+            bail!(
+                "{} was damaged on its way to the disk: it is {found} instead of {}",
+                path.display(),
+                part.digest
+            );
+        }
+    }
+    progress.done();
+    Ok(())
+}
+
+fn write_part(
+    path: &Path,
+    from: Box<dyn Read>,
+    part: &Part,
+    progress: &mut Progress,
+) -> Result<()> {
+    let mut file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+    let found = copy_hashed(from, &mut file, part, progress)
+        .with_context(|| format!("writing {}", path.display()))?;
+    if found != part.digest {
+        bail!("{} of the release is damaged: it is {found} instead of {}", part.name, part.digest);
+    }
+    file.sync_all().with_context(|| format!("flushing {}", path.display()))
+}
+
+/// Copies no more than the size of the part, and returns the digest of the copied bytes.
+fn copy_hashed(
+    mut from: impl Read,
+    mut to: impl Write,
+    part: &Part,
+    progress: &mut Progress,
+) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0_u8; CHUNK];
+    let mut count = 0_u64;
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        count += read as u64;
+        if count > part.size {
+            bail!("{} is longer than the {} bytes of the manifest", part.name, part.size);
+        }
+        hash.update(&buffer[..read]);
+        to.write_all(&buffer[..read])?;
+        progress.add(read as u64);
+    }
+    Ok(digest_text(hash))
+}

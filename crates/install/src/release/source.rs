@@ -1,0 +1,195 @@
+//! Where a release comes from: the medium from which this system was started, one file, or a
+//! registry.
+
+use super::{Part, Release, check_signature};
+use crate::manifest::{parse_index, parse_signature, signature_tag};
+use crate::registries;
+use anyhow::{Context, Result, bail};
+use corral_daemon::image::artifact::Artifact;
+use corral_machine::boot_partition::BootPartition;
+use corral_machine::boot_partition::booted::MEDIUM;
+use corral_machine::files::write_atomic;
+use corral_machine::os_release::running_version;
+use corral_terminal::progress::Progress;
+use corral_terminal::size::megabytes;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Take};
+use std::path::{Path, PathBuf};
+
+/// Download folder for releases from registries.
+const STAGE: &str = "/var/lib/rancher/releases";
+/// Size limit of manifests.
+const LARGEST_TEXT: u64 = 4 << 20;
+
+/// A release that can be read.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A folder with the files of a version, as boot partitions and the ISO have it.
+    Folder(PathBuf),
+    /// An OCI image layout in a tar archive.
+    Archive(Archive),
+}
+
+/// A tar archive whose members are read in place.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    path: PathBuf,
+    /// name → (offset, length)
+    members: BTreeMap<String, (u64, u64)>,
+}
+
+impl Source {
+    /// The running version, from the medium from which it was started.
+    pub(crate) fn running() -> Result<Source> {
+        let folder = BootPartition::at(Path::new(MEDIUM)).folder(&running_version());
+        if !folder.join("release.json").exists() {
+            bail!(
+                "this system was not started from a medium with a release on it ({} does not \
+                 exist); name one with -i FILE or -i IMAGE",
+                folder.join("release.json").display()
+            );
+        }
+        Ok(Source::Folder(folder))
+    }
+
+    /// A release in a file.
+    pub(crate) fn open(path: &Path) -> Result<Source> {
+        Ok(Source::Archive(Archive::open(path)?))
+    }
+
+    /// A release from a registry, fetched into a folder of the state disk. An interrupted download
+    /// continues there. Nothing of it is trusted before its signature was checked.
+    pub(crate) fn fetch(image: &str, insecure: bool) -> Result<Source> {
+        let artifact = Artifact::find(image, &registries::load())?;
+        let tag = signature_tag(&artifact.digest);
+        let signature = artifact.sibling(&tag).ok().and_then(|manifest| parse_signature(&manifest));
+        let release = Release::parse(artifact.manifest.clone(), signature.unwrap_or_default())?;
+        if !insecure {
+            // Not a byte more of what has no trusted signature.
+            check_signature(&release)?;
+        }
+        let folder = Path::new(STAGE).join(artifact.digest.replace(':', "-"));
+        clear_others(&folder);
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        check_room(&folder, release.size())?;
+        for part in release.parts() {
+            let target = folder.join(&part.name);
+            if !target.exists() {
+                let mut progress = Progress::new(&format!("fetching {}", part.name), part.size);
+                artifact.fetch((&part.digest, part.size), &target, |count| progress.set(count))?;
+                progress.done();
+            }
+        }
+        write_atomic(&folder.join("release.json"), &release.manifest, 0o644)?;
+        write_atomic(&folder.join("release.sig"), release.signature.as_bytes(), 0o644)?;
+        Ok(Source::Folder(folder))
+    }
+
+    /// Deletes the download: it is on the boot partition now.
+    pub(crate) fn forget_stage() {
+        let _ = fs::remove_dir_all(STAGE);
+    }
+
+    /// Its manifest.
+    pub(crate) fn release(&self) -> Result<Release> {
+        match self {
+            Source::Folder(folder) => {
+                let manifest = folder.join("release.json");
+                let bytes = fs::read(&manifest)
+                    .with_context(|| format!("reading {}", manifest.display()))?;
+                let signature = fs::read_to_string(folder.join("release.sig")).unwrap_or_default();
+                Release::parse(bytes, signature)
+            }
+            Source::Archive(archive) => archive.release(),
+        }
+    }
+
+    /// The bytes of a part. The caller checks them.
+    pub(crate) fn read(&self, part: &Part) -> Result<Box<dyn Read>> {
+        match self {
+            Source::Folder(folder) => {
+                let path = folder.join(&part.name);
+                Ok(Box::new(
+                    File::open(&path).with_context(|| format!("opening {}", path.display()))?,
+                ))
+            }
+            Source::Archive(archive) => Ok(Box::new(archive.member(&blob(&part.digest))?)),
+        }
+    }
+}
+
+/// Deletes the downloads of other releases.
+fn clear_others(folder: &Path) {
+    let items = fs::read_dir(STAGE).into_iter().flatten().flatten();
+    for item in items.filter(|item| item.path() != folder) {
+        let _ = fs::remove_dir_all(item.path());
+    }
+}
+
+fn check_room(folder: &Path, needed: u64) -> Result<()> {
+    let data = rustix::fs::statvfs(folder)?;
+    let free = data.f_bavail * data.f_frsize;
+    if free < needed {
+        bail!(
+            "{} has {} free, and the release needs {}; nothing was changed",
+            folder.display(),
+            megabytes(free),
+            megabytes(needed)
+        );
+    }
+    Ok(())
+}
+
+fn blob(digest: &str) -> String {
+    format!("blobs/sha256/{}", digest.trim_start_matches("sha256:"))
+}
+
+impl Archive {
+    fn open(path: &Path) -> Result<Archive> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let mut archive = tar::Archive::new(file);
+        let mut members = BTreeMap::new();
+        let entries =
+            archive.entries_with_seek().with_context(|| format!("reading {}", path.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| {
+                no_release(path, "it is not a tar archive with an OCI image layout")
+            })?;
+            let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+            members.insert(name, (entry.raw_file_position(), entry.size()));
+        }
+        Ok(Archive { path: path.to_path_buf(), members })
+    }
+
+    fn member(&self, name: &str) -> Result<Take<File>> {
+        let (offset, length) = self
+            .members
+            .get(name)
+            .with_context(|| no_release(&self.path, &format!("it has no {name}")))?;
+        let mut file =
+            File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
+        file.seek(SeekFrom::Start(*offset))?;
+        Ok(file.take(*length))
+    }
+
+    fn text(&self, name: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.member(name)?.take(LARGEST_TEXT).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The first release manifest of the index, and its signature.
+    fn release(&self) -> Result<Release> {
+        let index = parse_index(&self.text("index.json")?)
+            .with_context(|| format!("reading {}", self.path.display()))?;
+        let manifest = self.text(&blob(&index.manifest))?;
+        let signature =
+            index.signature.and_then(|digest| parse_signature(&self.text(&blob(&digest)).ok()?));
+        Release::parse(manifest, signature.unwrap_or_default())
+    }
+}
+
+fn no_release(path: &Path, why: &str) -> String {
+    format!("{} is not a release, or is truncated: {why}", path.display())
+}

@@ -1,0 +1,227 @@
+//! `ros os upgrade` and related commands: a preflight check with numbers, the new version beside
+//! the old one, and a boot on trial. The old version stays the default until the new one has passed
+//! its trial (`trial`).
+
+pub mod list;
+mod plan;
+pub mod trial;
+
+use crate::power;
+use crate::release::boot_set::BootSet;
+use crate::release::source::Source;
+use crate::release::{Release, copy, trust};
+use anyhow::{Context, Result, bail};
+use corral_machine::boot_partition::{Arguments, BootPartition, Stage, Trial};
+use corral_machine::os_release::running_version;
+use corral_machine::{efi, program};
+use corral_resolve::store;
+use corral_terminal::duration;
+use corral_terminal::prompt::confirm;
+use corral_terminal::size::megabytes;
+use std::process::Command;
+use std::time::Duration;
+
+/// Space that a FAT file system needs besides the files.
+const SPARE: u64 = 4 << 20;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Release to upgrade to: a file, or the name of an image in a registry
+    #[arg(short, long, value_name = "FILE|IMAGE")]
+    image: Option<String>,
+    /// Fetch and check the release, and change nothing
+    #[arg(short, long)]
+    stage: bool,
+    /// Do not ask for confirmation
+    #[arg(short, long, visible_alias = "yes", visible_short_alias = 'y')]
+    pub force: bool,
+    /// Do not restart afterwards: the next restart tries the new version
+    #[arg(long)]
+    no_reboot: bool,
+    /// Start the new version by kexec, without the firmware
+    #[arg(short, long)]
+    pub kexec: bool,
+    /// Kernel parameters to add, permanently
+    #[arg(long, default_value = "", value_name = "PARAMETERS")]
+    append: String,
+    /// Recreate a persistent console with the new version
+    #[arg(long)]
+    upgrade_console: bool,
+    /// Show what would change, and do nothing
+    #[arg(long)]
+    plan: bool,
+    /// Accept a release whose signature is missing or unknown
+    #[arg(long)]
+    insecure: bool,
+    /// How long the new version may take to pass its trial: 90s, 10m, 1h30m, or seconds
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_trial_time)]
+    trial_time: Duration,
+    /// Verbose output
+    #[arg(long, hide = true)]
+    debug: bool,
+}
+
+fn parse_trial_time(text: &str) -> Result<Duration, String> {
+    duration::parse_within(text, 30..=7200)
+}
+
+/// Runs the upgrade.
+pub fn run(options: &Options) -> Result<()> {
+    let source = list::find(options.image.as_deref(), options.insecure)?;
+    let release = source.release()?;
+    trust(&release, options.insecure)?;
+    let running = running_version();
+    if options.plan {
+        return plan::show(&source, &release);
+    }
+    if release.version == running {
+        println!("Already at version {running}");
+        return Ok(());
+    }
+    println!("Upgrading from {running} to {}", release.version);
+    if options.stage {
+        copy::check(&source, &release)?;
+        println!("version {} is staged and intact; nothing was changed", release.version);
+        return Ok(());
+    }
+    trial::refuse_changes()?;
+    if !options.force && !confirm("Continue")? {
+        bail!("nothing was changed");
+    }
+    let set = BootSet::open()?;
+    install_beside(&set, &source, &release, &options.append)?;
+    arm(&set, &release.version, options)?;
+    if options.upgrade_console {
+        store::set("rancher.force_console_rebuild", "true", None)?;
+    }
+    Source::forget_stage();
+    if options.kexec {
+        crate::kexec::load(set.first(), &release.version, "")?;
+        drop(set);
+        return crate::kexec::start();
+    }
+    drop(set);
+    println!(
+        "version {} is tried at the next start; {running} stays the default until the trial has \
+         passed",
+        release.version
+    );
+    if options.no_reboot || (!options.force && !confirm("Continue with reboot")?) {
+        return Ok(());
+    }
+    power::request("reboot", &power::Options::default())
+}
+
+/// Writes the version to every boot partition, as a menu entry that is not the default.
+fn install_beside(set: &BootSet, source: &Source, release: &Release, append: &str) -> Result<()> {
+    for partition in set.iter() {
+        // The previous trial ends here: its files may be among those that are removed now.
+        partition.keep_trial(None)?;
+        make_room(partition, release)?;
+        let mut arguments = partition.load_arguments();
+        add_parameters(&mut arguments, append);
+        copy::write_version(partition, source, release, &arguments)?;
+        let mut versions = partition.versions()?.without(&release.version);
+        versions.others.insert(0, release.version.clone());
+        partition.switch(&versions)?;
+        if !append.is_empty() {
+            partition.keep_arguments(&arguments)?;
+        }
+    }
+    Ok(())
+}
+
+/// Parameters that exist already are not added again.
+fn add_parameters(arguments: &mut Arguments, more: &str) {
+    for word in more.split_whitespace() {
+        if !arguments.line.split_whitespace().any(|known| known == word) {
+            arguments.line = format!("{} {word}", arguments.line).trim().to_owned();
+        }
+    }
+}
+
+/// Removes versions until the new one fits: first the rest of an interrupted upgrade, then the
+/// oldest versions. The default and the running version stay.
+fn make_room(partition: &BootPartition, release: &Release) -> Result<()> {
+    let running = running_version();
+    let needed = release.size() + SPARE;
+    for leftover in partition.leftovers()? {
+        if leftover != running {
+            partition.clear(&leftover)?;
+        }
+    }
+    let versions = partition.versions()?;
+    let removable = versions.others.iter().rev().filter(|version| **version != running);
+    for version in removable {
+        if partition.free()? >= needed && *version != release.version {
+            break;
+        }
+        println!("removing version {version} from the boot partition");
+        partition.remove(version)?;
+    }
+    let free = partition.free()?;
+    if free < needed {
+        bail!(
+            "the boot partition has {} free and {} are needed; the default version is unchanged",
+            megabytes(free),
+            megabytes(needed)
+        );
+    }
+    Ok(())
+}
+
+/// Makes the next boot, and only that one, start the new version.
+fn arm(set: &BootSet, version: &str, options: &Options) -> Result<()> {
+    for partition in set.iter() {
+        let trial = Trial {
+            version: version.to_owned(),
+            before: partition.versions()?.default,
+            stage: Stage::Armed,
+            deadline: u32::try_from(options.trial_time.as_secs())?,
+            reason: String::new(),
+        };
+        partition.keep_trial(Some(&trial))?;
+        if !options.kexec && !efi::is_here() {
+            boot_once(partition, version)?;
+        }
+    }
+    if !options.kexec && efi::is_here() {
+        efi::boot_once(&format!("corral-{version}.conf")).context(
+            "this firmware cannot boot an entry once; --kexec tries the new version without that",
+        )?;
+    }
+    Ok(())
+}
+
+/// extlinux deletes the setting before it starts the entry.
+fn boot_once(partition: &BootPartition, version: &str) -> Result<()> {
+    let folder = partition.root().join("boot/syslinux");
+    let mut extlinux = Command::new("/usr/bin/extlinux");
+    program::run(extlinux.arg(format!("--once={version}")).arg(&folder)).map(drop)
+}
+
+/// `ros os rollback`: the previous version is the default again.
+pub fn rollback(to: Option<&str>) -> Result<()> {
+    trial::refuse_changes()?;
+    let set = BootSet::open()?;
+    let versions = set.first().versions()?;
+    let running = running_version();
+    let candidates: Vec<&str> = versions.all().filter(|version| *version != running).collect();
+    let wanted = match to {
+        Some(version) if !candidates.contains(&version) => {
+            bail!("version {version} is not on this machine; there are: {}", candidates.join(", "))
+        }
+        Some(version) => version.to_owned(),
+        None => {
+            (*candidates.first().context("there is no other version on this machine")?).to_owned()
+        }
+    };
+    for partition in set.iter() {
+        let folder = partition.folder(&wanted);
+        copy::verify(partition, &Source::Folder(folder).release()?)?;
+        partition.keep_trial(None)?;
+        partition.switch(&versions.with_default(&wanted))?;
+    }
+    println!("version {wanted} is the default from the next start on");
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Service files that are not part of the system: by path, by URL, or by name in a repository
+//! (`rancher.repositories`, at `<url>/<first letter>/<name>.yml`). A fetched file is cached, and
+//! used from then on.
+
+use super::root::Root;
+use super::switchable::SWITCHABLE;
+use super::{built_in, user_file};
+use anyhow::{Result, bail};
+use corral_cloud::vmware;
+use corral_config::Config;
+use corral_config::yaml::{self, Kind, Node};
+use corral_plan::labels::{self, Scope};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// Cached files, named by the digest of their URL, in a folder that RancherOS had as well. A
+/// deleted file is fetched again.
+const CACHE: &str = "/var/lib/rancher/cache";
+/// The service that fetches missing files.
+pub(crate) const FETCHER: &str = "service-files";
+/// RancherOS's service for schedules of the user's Docker. `system-cron` does that here.
+pub const CRONTAB: &str = "crontab";
+/// Services of RancherOS's catalogue that are part of the system here.
+pub const IS_BUILT_IN: [&str; 1] = [CRONTAB];
+/// Names of the built-in console and engine.
+const OURS: [&str; 2] = ["", "default"];
+
+/// Files whose services are added to the system's.
+pub(super) fn included(root: &Root, config: &Config) -> Vec<String> {
+    let rancher = &config.rancher;
+    let enabled = rancher
+        .services_include
+        .iter()
+        .filter(|(place, enabled)| **enabled && !IS_BUILT_IN.contains(&place.as_str()));
+    let mut places: Vec<String> = enabled.map(|(place, _)| place.clone()).collect();
+    if rancher.hypervisor_service && !rancher.repositories.is_empty() {
+        let tools =
+            hypervisor_tools(root).filter(|tools| !rancher.services_include.contains_key(*tools));
+        places.extend(tools.map(str::to_owned));
+    }
+    places
+}
+
+/// The services of a compose file for the user's Docker, not for the system engine. These are the
+/// services that declare it. In files of compose version 1 (RancherOS's own) also the services that
+/// declare nothing.
+fn of_user(file: &Node) -> impl Iterator<Item = &(String, Node)> {
+    let services = file.get("services");
+    let unsaid = if services.is_some() { Scope::System } else { Scope::User };
+    let items = match &services.unwrap_or(file).kind {
+        Kind::Mapping(items) => items.as_slice(),
+        _ => &[],
+    };
+    items.iter().filter(move |(_, definition)| {
+        labels::scope(&definition.to_value()).unwrap_or(unsaid) == Scope::User
+    })
+}
+
+/// Their names.
+pub fn names_of_user(file: &str) -> Vec<String> {
+    let tree = yaml::parse(file).unwrap_or_else(|_| Node::null());
+    of_user(&tree).map(|(name, _)| name.clone()).collect()
+}
+
+/// Adds those of the included files to the services of the configuration. Unreadable files are
+/// reported elsewhere.
+pub(super) fn add_of_user(root: &Root, config: &mut Config) {
+    let places = included(root, config);
+    if places.is_empty() {
+        return;
+    }
+    let built_in = built_in::names(root);
+    for place in places {
+        let Ok(Some(file)) = find(root, &place, config) else { continue };
+        let Ok(text) = user_file::read(root, &file) else { continue };
+        let Ok(tree) = yaml::parse(&text) else { continue };
+        for (name, definition) in of_user(&tree).filter(|(name, _)| !built_in.contains(name)) {
+            config.rancher.services.entry(name.clone()).or_insert_with(|| definition.to_value());
+        }
+    }
+}
+
+/// The name of the guest tools in RancherOS's catalogue, for the hypervisors that have some.
+fn hypervisor_tools(root: &Root) -> Option<&'static str> {
+    let dmi = |name: &str| root.text(Path::new("/sys/class/dmi/id").join(name));
+    if vmware::is_here() {
+        Some("open-vm-tools")
+    } else if dmi("sys_vendor").trim() == "Microsoft Corporation"
+        && dmi("product_name").trim() == "Virtual Machine"
+    {
+        Some("hyperv-vm-tools")
+    } else {
+        None
+    }
+}
+
+/// The file of a replacement console or engine; None for the built-in one.
+pub fn other(name: &str) -> Option<&str> {
+    Some(name).filter(|name| !OURS.contains(name))
+}
+
+/// Where the file of that name is on this machine; None if it has to be fetched first.
+pub fn find(root: &Root, place: &str, config: &Config) -> Result<Option<PathBuf>> {
+    if place.starts_with('/') {
+        return Ok(Some(PathBuf::from(place)));
+    }
+    Ok(urls(place, config)?.iter().map(|url| kept(url)).find(|file| root.exists(file)))
+}
+
+/// URLs of a file that is not on this machine, in order.
+pub fn urls(place: &str, config: &Config) -> Result<Vec<String>> {
+    if place.starts_with("http://") || place.starts_with("https://") {
+        return Ok(vec![place.to_owned()]);
+    }
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let Some(first) = place.chars().next().filter(|_| place.chars().all(is_name)) else {
+        bail!("{place:?} is not an absolute path, a URL or the name of a service");
+    };
+    let repositories = &config.rancher.repositories;
+    if repositories.is_empty() {
+        bail!("{place} is looked up in rancher.repositories, which is empty");
+    }
+    let url = |base: &str| format!("{}/{first}/{place}.yml", base.trim_end_matches('/'));
+    Ok(repositories.values().map(|repository| url(&repository.url)).collect())
+}
+
+/// The cached file of a URL.
+pub fn kept(url: &str) -> PathBuf {
+    Path::new(CACHE).join(digest(url)).with_extension("yml")
+}
+
+/// A file name for any text.
+pub(super) fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// All files that have to be fetched, each with its possible URLs.
+pub(super) fn remote(root: &Root, config: &Config) -> Vec<Vec<String>> {
+    let mut places = included(root, config);
+    let others = SWITCHABLE.iter().filter_map(|switchable| other((switchable.configured)(config)));
+    places.extend(others.map(str::to_owned));
+    places.retain(|place| !place.starts_with('/'));
+    places.iter().filter_map(|place| urls(place, config).ok()).collect()
+}
+
+/// Those that are not on this machine yet.
+pub fn missing(root: &Root, config: &Config) -> Vec<Vec<String>> {
+    let is_here = |urls: &Vec<String>| urls.iter().any(|url| root.exists(kept(url)));
+    remote(root, config).into_iter().filter(|urls| !is_here(urls)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_config::model::Repository;
+
+    #[test]
+    fn a_name_is_looked_for_in_every_repository_and_a_url_where_it_says() -> Result<()> {
+        let mut config = Config::default();
+        assert!(urls("web", &config).is_err(), "there is no repository");
+        for (name, url) in [("b", "http://two/"), ("a", "http://one")] {
+            config.rancher.repositories.insert(name.to_owned(), Repository { url: url.to_owned() });
+        }
+        assert_eq!(urls("web", &config)?, ["http://one/w/web.yml", "http://two/w/web.yml"]);
+        assert_eq!(urls("https://host/x.yml", &config)?, ["https://host/x.yml"]);
+        assert!(urls("../etc/passwd", &config).is_err());
+        assert!(urls("", &config).is_err());
+        Ok(())
+    }
+
+    fn named((place, enabled): (&str, bool)) -> (String, bool) {
+        (place.to_owned(), enabled)
+    }
+
+    #[test]
+    fn another_console_and_engine_come_from_there_too() {
+        let mut config = Config::default();
+        config
+            .rancher
+            .repositories
+            .insert("a".to_owned(), Repository { url: "http://one".to_owned() });
+        config
+            .rancher
+            .services_include
+            .extend([("off", false), ("/here.yml", true), ("crontab", true)].map(named));
+        config.rancher.console = "debian".to_owned();
+        config.rancher.docker.engine = "default".to_owned();
+        assert_eq!(remote(&Root::machine(), &config), [["http://one/d/debian.yml"]]);
+    }
+
+    #[test]
+    fn without_the_label_services_of_the_first_version_are_the_users() {
+        let cases = [
+            ("a: {image: i}", vec!["a"]),
+            ("a: {image: i, labels: {io.rancher.os.scope: system}}", vec![]),
+            (
+                "a: {image: i, labels: [io.rancher.os.scope=system]}\nb: {image: i, labels: [x=y]}",
+                vec!["b"],
+            ),
+            (
+                "services: {a: {image: i}, b: {image: i, labels: {io.rancher.os.scope: user}}}",
+                vec!["b"],
+            ),
+            ("[no, mapping]", vec![]),
+            ("{", vec![]),
+        ];
+        for (file, expected) in cases {
+            assert_eq!(names_of_user(file), expected, "{file}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Changes that are rolled back unless their owner confirms them in time, even across a reboot or a
+//! power cut.
+//!
+//! `confirm/previous.yml` is the store before the change; `confirm/pending.json` marks that it
+//! waits. The order of writing is safe at any moment: previous, pending, then the change itself.
+//! Rolling back: the store, then pending. This module decides what to write; `apply` writes it.
+
+use super::file_change::FileChange;
+use super::layers::{last_good, stored_file};
+use super::problem;
+use super::root::Root;
+use anyhow::{Context, Result};
+use corral_config::error::Problem;
+use corral_init::boot::state::CONF;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+const NOTING: &str = "noting that a change waits to be confirmed";
+const ROLLING_BACK: &str = "rolling back an unconfirmed change";
+
+/// A change that waits for its confirmation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Seconds from the change, or from the boot after it.
+    pub within: u64,
+    /// The boot in which it was made, then the one after it.
+    pub(crate) boot_id: String,
+    /// The machine has rebooted since the change.
+    pub restarted: bool,
+}
+
+/// The outcome of a change that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// None waits.
+    None,
+    /// It was made in this boot, or is already marked with this boot: its time runs.
+    Waits { within: u64 },
+    /// This is the first boot after it. It gets its time again, so that its owner can log in and
+    /// confirm.
+    WaitsAgain { within: u64, note: FileChange },
+    /// This is the second boot after it: it is rolled back at once.
+    RolledBack(Vec<FileChange>),
+    /// It cannot be decided, for this reason.
+    Unknown(String),
+}
+
+/// What that means for this boot.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct AtBoot {
+    pub(super) confirm_within: Option<u64>,
+    pub(super) problem: Option<Problem>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(CONF).join("confirm")
+}
+
+fn boot_id(root: &Root) -> String {
+    root.text("/proc/sys/kernel/random/boot_id").trim().to_owned()
+}
+
+impl Pending {
+    fn file() -> PathBuf {
+        folder().join("pending.json")
+    }
+
+    /// The change that waits now.
+    pub fn load(root: &Root) -> Option<Pending> {
+        serde_json::from_slice(&root.read(Pending::file()).ok()?).ok()
+    }
+
+    fn note(&self) -> Result<FileChange> {
+        Ok(FileChange::write(Pending::file(), serde_json::to_vec(self)?, 0o600))
+    }
+}
+
+/// An error if a change waits: rolling it back would undo every change after it as well.
+pub(super) fn ensure_none_waits(root: &Root) -> Result<()> {
+    if Pending::load(root).is_some() {
+        anyhow::bail!(
+            "another change waits to be confirmed: ros config confirm, or wait until it is rolled \
+             back; nothing was changed"
+        );
+    }
+    Ok(())
+}
+
+/// What to write before the store is changed: its current content, then the mark that a change
+/// waits.
+pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
+    ensure_none_waits(root)?;
+    let store = stored_file();
+    let now = match root.read(&store) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", store.display())),
+    };
+    let previous = FileChange::write(folder().join("previous.yml"), now, 0o600);
+    let pending = Pending { within, boot_id: boot_id(root), restarted: false };
+    Ok([previous, pending.note()?])
+}
+
+/// The change that confirms. None if no change waits.
+pub(super) fn confirm(root: &Root) -> Option<FileChange> {
+    Pending::load(root).map(|_| FileChange::remove(Pending::file()))
+}
+
+/// The changes that restore the store. Empty if no change waits.
+pub(super) fn roll_back(root: &Root) -> Result<Vec<FileChange>> {
+    if Pending::load(root).is_none() {
+        return Ok(Vec::new());
+    }
+    let previous = root.read(folder().join("previous.yml")).context("reading what was before")?;
+    let store = stored_file();
+    let mut changes = Vec::new();
+    if previous.is_empty() {
+        // There was no store. An empty file would look like one that lost its content, and its last
+        // good copy is the change.
+        let copy = last_good(&store);
+        changes.extend([Some(store), copy].into_iter().flatten().map(FileChange::remove));
+    } else {
+        changes.push(FileChange::write(store, previous, 0o600));
+    }
+    changes.push(FileChange::remove(Pending::file()));
+    Ok(changes)
+}
+
+/// The outcome of a waiting change in this boot.
+pub(super) fn decide(root: &Root) -> Fate {
+    let Some(pending) = Pending::load(root) else { return Fate::None };
+    let (boot_id, within) = (boot_id(root), pending.within);
+    if pending.boot_id == boot_id {
+        return Fate::Waits { within };
+    }
+    let decided = if pending.restarted {
+        roll_back(root).map(Fate::RolledBack).context(ROLLING_BACK)
+    } else {
+        let note = Pending { boot_id, restarted: true, ..pending }.note();
+        note.map(|note| Fate::WaitsAgain { within, note }).context(NOTING)
+    };
+    decided.unwrap_or_else(|error| Fate::Unknown(format!("{error:#}")))
+}
+
+impl Fate {
+    /// What has to be written for it, in this order.
+    pub(super) fn changes(&self) -> &[FileChange] {
+        match self {
+            Fate::WaitsAgain { note, .. } => std::slice::from_ref(note),
+            Fate::RolledBack(changes) => changes,
+            Fate::None | Fate::Waits { .. } | Fate::Unknown(_) => &[],
+        }
+    }
+
+    /// The result once that was written.
+    pub(super) fn at_boot(&self) -> AtBoot {
+        match self {
+            Fate::None => AtBoot::default(),
+            Fate::Waits { within } | Fate::WaitsAgain { within, .. } => {
+                AtBoot { confirm_within: Some(*within), problem: None }
+            }
+            Fate::RolledBack(_) => AtBoot::report("an unconfirmed change was rolled back"),
+            Fate::Unknown(reason) => AtBoot::report(reason),
+        }
+    }
+
+    /// The result if that could not be written.
+    pub(super) fn at_boot_unwritten(&self, error: &anyhow::Error) -> AtBoot {
+        let what = if matches!(self, Fate::WaitsAgain { .. }) { NOTING } else { ROLLING_BACK };
+        AtBoot::report(&format!("{what}: {error:#}"))
+    }
+}
+
+impl AtBoot {
+    fn report(text: &str) -> AtBoot {
+        AtBoot { confirm_within: None, problem: Some(problem::error("confirm", text)) }
+    }
+}

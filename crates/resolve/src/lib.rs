@@ -1,0 +1,178 @@
+//! Sources → configuration, plan, and the changes that follow from them. Deciding changes nothing
+//! on the machine: commands that show something stop there. `apply` makes the changes, for the
+//! resolver of PID 1 (`process`) and for commands that change the configuration (`store`).
+
+mod apply;
+pub mod built_in;
+pub mod catalogue;
+pub mod cloud_init;
+pub mod confirm;
+pub mod effective;
+mod fault;
+mod file_change;
+mod files;
+pub mod index;
+mod inputs;
+pub mod layers;
+mod lost_files;
+pub mod preload;
+mod problem;
+pub mod process;
+pub mod replacement;
+pub mod root;
+pub mod services;
+pub mod store;
+pub mod switchable;
+#[cfg(test)]
+mod tests;
+mod user_file;
+mod way_in;
+
+use cloud_init::CloudInitMark;
+use confirm::AtBoot;
+use corral_config::Config;
+use corral_config::error::{Problem, capped};
+use corral_config::layer::Layer;
+use corral_init::boot::resolver::FAILURE;
+use corral_init::boot::state::CONF;
+use corral_plan::resolved::{Environment, Resolved};
+use effective::EffectiveConfig;
+use file_change::FileChange;
+use files::ServiceFiles;
+use inputs::Inputs;
+use root::Root;
+
+/// The result of resolving.
+#[derive(Debug)]
+struct Resolution {
+    resolved: Resolved,
+    effects: Effects,
+}
+
+/// What has to be written for it, in this order. An unconfirmed change and lost files are handled
+/// before: their documents are read only then (`confirm::Fate`, `lost_files::LostFiles`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Effects {
+    /// Copies of files of the configuration that have no errors.
+    last_good: Vec<FileChange>,
+    /// Who may log in, for a boot in which nothing else can be resolved.
+    way_in: Option<FileChange>,
+    /// `write_files` for the containers of services.
+    service_files: Vec<ServiceFiles>,
+}
+
+/// All problems of this machine's configuration. If resolving failed, only the recorded problems:
+/// another attempt would end this program as well.
+pub fn problems() -> Vec<Problem> {
+    let Ok(reason) = std::fs::read_to_string(FAILURE) else { return stored().problems };
+    let mut problems = vec![problem::error("resolver", reason.trim())];
+    problems.extend(EffectiveConfig::load().unwrap_or_default().problems);
+    problems
+}
+
+/// The configuration that is stored.
+pub fn stored_config() -> Config {
+    load_config(&Root::machine())
+}
+
+/// The same with its services.
+pub fn stored() -> Resolved {
+    resolve(&Root::machine()).resolved
+}
+
+fn load_config(root: &Root) -> Config {
+    settle(root, corral_config::resolve(&layers::load(root).layers))
+}
+
+/// Settings that follow from other keys.
+fn settle(root: &Root, mut config: Config) -> Config {
+    config.rancher.docker.debug |= config.rancher.debug;
+    built_in::take_from(root, &mut config);
+    catalogue::add_of_user(root, &mut config);
+    config
+}
+
+/// Resolves as if the outcome of an unconfirmed change were already written.
+fn resolve(root: &Root) -> Resolution {
+    let fate = confirm::decide(root);
+    resolve_after(&root.after(fate.changes()), fate.at_boot())
+}
+
+/// Resolves once that is written.
+fn resolve_after(root: &Root, at_boot: AtBoot) -> Resolution {
+    resolve_loaded(root, load(root, at_boot))
+}
+
+/// The configuration of all sources. What its services name is not read yet.
+struct Loaded {
+    layers: Vec<Layer>,
+    problems: Vec<Problem>,
+    confirm_within: Option<u64>,
+    /// The copies to keep: a file that a service names may end this process.
+    copies: Effects,
+}
+
+fn load(root: &Root, at_boot: AtBoot) -> Loaded {
+    let sources = layers::load(root);
+    let rejected = layers::load_rejected(root);
+    // A change that may be rolled back does not decide who may log in from now on.
+    let is_final = at_boot.confirm_within.is_none();
+    let way_in = if is_final { way_in::decide(root, &sources.layers) } else { None };
+    let mut problems: Vec<Problem> =
+        sources.layers.iter().chain(&rejected).flat_map(|layer| layer.problems.clone()).collect();
+    problems.extend(at_boot.problem);
+    problems.extend(lost_files::problems(root));
+    let mark = CloudInitMark::load(root).problems;
+    problems.extend(capped(
+        "cloud-init",
+        mark.iter().map(|text| problem::error("cloud-init", text)).collect(),
+    ));
+    let copies = Effects { last_good: sources.last_good, way_in, service_files: Vec::new() };
+    Loaded { layers: sources.layers, problems, confirm_within: at_boot.confirm_within, copies }
+}
+
+fn resolve_loaded(root: &Root, loaded: Loaded) -> Resolution {
+    let mut resolution = assemble(root, &loaded.layers, loaded.problems);
+    resolution.resolved.confirm_within = loaded.confirm_within;
+    let service_files = std::mem::take(&mut resolution.effects.service_files);
+    resolution.effects = Effects { service_files, ..loaded.copies };
+    resolution
+}
+
+/// Without the owner's files, except for logins and addresses. A waiting change is still rolled
+/// back in time.
+fn resolve_built_in(root: &Root, at_boot: &AtBoot, reason: &str, with_sources: bool) -> Resolution {
+    let message = format!(
+        "{reason}; the machine runs with what is built in, the kernel's command line, and the \
+         logins and addresses that worked last. Repair the files below {CONF} and restart"
+    );
+    let problems = vec![problem::error("configuration", &message)];
+    let mut resolution = assemble(root, &layers::built_in(root, with_sources), problems);
+    resolution.resolved.confirm_within = at_boot.confirm_within;
+    resolution
+}
+
+fn assemble(root: &Root, layers: &[Layer], mut problems: Vec<Problem>) -> Resolution {
+    let resolution = corral_config::resolve_with_problems(layers);
+    problems.extend(resolution.problems);
+    let config = settle(root, resolution.config);
+    let environment = environment(&config);
+    let inputs = Inputs { root, config: &config, environment: &environment };
+    let mut of_services = Vec::new();
+    let mut plan = services::plan(inputs, layers, &mut of_services);
+    let service_files = files::decide(&config, &mut plan, &mut of_services);
+    problems.extend(capped("services", of_services));
+    Resolution {
+        resolved: Resolved { config, plan, problems, environment, confirm_within: None },
+        effects: Effects { service_files, ..Effects::default() },
+    }
+}
+
+/// Variables that services may use by name.
+pub fn environment(config: &Config) -> Environment {
+    let mut table = config.rancher.environment.clone();
+    table.extend(config.rancher.network.proxy_environment());
+    let kernel = rustix::system::uname();
+    table.insert("KERNEL_VERSION".to_owned(), kernel.release().to_string_lossy().into_owned());
+    table
+}

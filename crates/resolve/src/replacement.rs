@@ -1,0 +1,255 @@
+//! A replacement for the built-in console (`rancher.console`) or engine (`rancher.docker.engine`).
+//! The built-in one stays active until the replacement's compose file and image are present and the
+//! image check has found the programs that it needs: a broken replacement locks no owner out.
+
+use super::inputs::Inputs;
+use super::root::Root;
+use super::switchable::{SWITCHABLE, Switchable};
+use super::{catalogue, user_file};
+use anyhow::{Context, Result};
+use corral_config::Position;
+use corral_config::error::{Problem, Severity};
+use corral_engine::image::lookup;
+use corral_plan::Service;
+use corral_plan::compose::parse_with;
+use corral_plan::service::Pull;
+use std::path::Path;
+
+/// Marks of images that passed the check, by image id.
+pub const GOOD: &str = "/var/lib/rancher/cache/images";
+/// How often the persistent console was recreated on request.
+pub const REBUILDS: &str = "/var/lib/rancher/conf/console-rebuilds";
+
+/// The service that is configured instead of the built-in one, and the state of its image.
+#[derive(Debug, Clone, PartialEq)]
+struct Replacement {
+    service: Service,
+    /// Empty until the image is on this machine.
+    image_id: String,
+    is_checked: bool,
+}
+
+/// Uses the replacements, or has their images checked first.
+pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &mut Vec<Problem>) {
+    for switchable in SWITCHABLE {
+        let found = load(switchable, inputs).unwrap_or_else(|error| {
+            let text = format!("{error:#}; the built-in one is used");
+            problems.push(Problem::new(
+                Severity::Warning,
+                switchable.key,
+                Position::default(),
+                "",
+                text,
+            ));
+            None
+        });
+        put(switchable, services, found);
+    }
+}
+
+/// The replacement; None for the built-in one, or until the replacement's file is fetched.
+fn load(switchable: &Switchable, inputs: Inputs<'_>) -> Result<Option<Replacement>> {
+    let Inputs { root, config, environment } = inputs;
+    let Some(place) = catalogue::other((switchable.configured)(config)) else { return Ok(None) };
+    let Some(file) = catalogue::find(root, place, config)? else { return Ok(None) };
+    let text = user_file::read(root, &file)?;
+    let mut services = parse_with(place, &text, environment)?.services;
+    services.retain(|service| service.name.as_str() == switchable.service);
+    let service = services
+        .pop()
+        .with_context(|| format!("{place} defines no service {}", switchable.service))?;
+    // By its id: another image of the same name must be checked too.
+    let image_id = lookup::find(&service.image).map(|image| image.id).unwrap_or_default();
+    let mark = Path::new(GOOD).join(mark(switchable, &image_id));
+    let is_checked = !image_id.is_empty() && root.exists(mark);
+    Ok(Some(Replacement { service, image_id, is_checked }))
+}
+
+fn put(switchable: &Switchable, services: &mut Vec<Service>, replacement: Option<Replacement>) {
+    let Some(Replacement { service: other, image_id, is_checked }) = replacement else {
+        return services.retain(|service| service.name.as_str() != switchable.check);
+    };
+    if is_checked {
+        services.retain(|service| service.name.as_str() != switchable.check);
+        for ours in
+            services.iter_mut().filter(|service| service.name.as_str() == switchable.service)
+        {
+            *ours = in_place_of(ours, pinned(other.clone(), &image_id));
+        }
+        return;
+    }
+    let mark = mark(switchable, &image_id);
+    let words = ["image-check", switchable.service, mark.as_str()].map(str::to_owned);
+    for check in services.iter_mut().filter(|service| service.name.as_str() == switchable.check) {
+        check.image.clone_from(&other.image);
+        check.command = Some(words.to_vec());
+        if !image_id.is_empty() {
+            *check = pinned(check.clone(), &image_id);
+        }
+    }
+}
+
+/// Name of the file that marks an image as checked. Empty without an id, because the image has to
+/// be fetched first.
+fn mark(switchable: &Switchable, id: &str) -> String {
+    if id.is_empty() {
+        return String::new();
+    }
+    catalogue::digest(&format!("{} {id}", switchable.service))
+}
+
+/// Pins the service to this image, even if its name moves to another one.
+fn pinned(service: Service, id: &str) -> Service {
+    Service { image_id: id.to_owned(), pull: Pull::Never, ..service }
+}
+
+/// The replacement gets all that the built-in service has, even against its own file. Without that
+/// it could not do what the rest of the system needs.
+fn in_place_of(ours: &Service, mut other: Service) -> Service {
+    if other.entrypoint.is_none() && other.command.is_none() {
+        other.entrypoint = ours.command.clone();
+        other.command = Some(Vec::new());
+    }
+    let is_there =
+        |target: &str, all: &Service| all.volumes.iter().any(|volume| volume.target == target);
+    let missing = ours.volumes.iter().filter(|volume| !is_there(&volume.target, &other));
+    let missing: Vec<_> = missing.cloned().collect();
+    other.volumes.extend(missing);
+    other.environment.splice(0..0, ours.environment.iter().cloned());
+    other.privileged = true;
+    other.network = ours.network.clone();
+    (other.pid, other.ipc, other.uts) = (ours.pid.clone(), ours.ipc.clone(), ours.uts.clone());
+    other.restart = ours.restart;
+    // Settings that could keep it from starting, or its owner from logging in.
+    other.depends_on = ours.depends_on.clone();
+    other.profiles = ours.profiles.clone();
+    // It sees the host's /dev.
+    other.devices.clear();
+    other.labels.create_only = ours.labels.create_only;
+    other.user = "0".to_owned();
+    other.read_only = ours.read_only;
+    other.cap_drop = ours.cap_drop.clone();
+    other.security_opt = ours.security_opt.clone();
+    other.labels.system = true;
+    other.labels.detach = true;
+    other.labels.kill_mode = ours.labels.kill_mode;
+    other.labels.after.extend(ours.labels.after.iter().cloned());
+    other
+}
+
+/// Names the file system that a service keeps across restarts of the machine, if its label requests
+/// it.
+pub(super) fn keep(root: &Root, service: &mut Service) {
+    if service.labels.rebuild != Some(false) {
+        return;
+    }
+    let identity = service.label_map.get("io.rancher.os.console").cloned().unwrap_or_default();
+    let rebuilds = match service.name.as_str() {
+        "console" => root.text(REBUILDS),
+        _ => String::new(),
+    };
+    let digest = catalogue::digest(&format!("{} {identity} {}", service.image, rebuilds.trim()));
+    service.keep = format!("{}-{}", service.name, digest.get(..16).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::switchable::CONSOLE;
+    use super::*;
+    use corral_plan::compose::parse;
+
+    fn service(text: &str) -> Service {
+        parse("f", text).unwrap().services.remove(0)
+    }
+
+    #[test]
+    fn another_console_has_all_that_ours_has() {
+        let ours = service(
+            "console: {image: a, command: [ros, console-init], privileged: true, \
+             network_mode: host, pid: host, restart: always, \
+             volumes: ['/run:/run', '/home:/home'], labels: {io.rancher.os.after: cloud-init}}",
+        );
+        let other = service(
+            "console: {image: b, volumes: ['/data/home:/home'], \
+             labels: {io.rancher.os.after: network, io.docker.compose.rebuild: 'false'}}",
+        );
+        let mut merged = in_place_of(&ours, other);
+        assert_eq!((merged.image.as_str(), merged.privileged), ("b", true));
+        assert_eq!(merged.entrypoint, ours.command);
+        assert_eq!(merged.volumes.len(), 2, "its own /home, our /run");
+        assert_eq!(merged.labels.after, ["network", "cloud-init"]);
+        keep(&Root::machine(), &mut merged);
+        assert!(merged.keep.starts_with("console-"), "{}", merged.keep);
+    }
+
+    #[test]
+    fn nothing_in_its_file_keeps_another_console_from_being_started_as_root() {
+        let ours = service("console: {image: a, command: [ros, console-init], privileged: true}");
+        let other = service(
+            "services: {console: {image: b, profiles: [never], read_only: true, user: '1000', \
+             devices: [/dev/nothing], \
+             security_opt: ['no-new-privileges:true'], \
+             depends_on: {db: {condition: service_healthy}}, \
+             labels: {io.rancher.os.createonly: 'true'}}}",
+        );
+        assert!(other.labels.create_only && other.read_only && !other.profiles.is_empty());
+        let merged = in_place_of(&ours, other);
+        assert_eq!(merged.user, "0");
+        assert!(!merged.labels.create_only && !merged.read_only && merged.devices.is_empty());
+        assert!(
+            merged.profiles.is_empty()
+                && merged.depends_on.is_empty()
+                && merged.security_opt.is_empty()
+        );
+    }
+
+    /// The services after the console was replaced by that image.
+    fn with_replacement(image_id: &str, is_checked: bool) -> Vec<Service> {
+        let mut services = vec![
+            service("console: {image: ours, command: [ros, console-init]}"),
+            service("console-check: {image: none}"),
+        ];
+        let other = service("console: {image: other}");
+        let replacement = Replacement { service: other, image_id: image_id.to_owned(), is_checked };
+        put(&CONSOLE, &mut services, Some(replacement));
+        services
+    }
+
+    #[test]
+    fn ours_stays_until_the_image_of_the_replacement_is_here_and_checked() {
+        let seen = |services: &[Service]| -> Vec<(String, String, String)> {
+            let seen = |service: &Service| {
+                (service.name.to_string(), service.image.clone(), service.image_id.clone())
+            };
+            services.iter().map(seen).collect()
+        };
+        let rows = |rows: &[(&str, &str, &str)]| -> Vec<(String, String, String)> {
+            rows.iter()
+                .map(|(a, b, c)| ((*a).to_owned(), (*b).to_owned(), (*c).to_owned()))
+                .collect()
+        };
+        let fetched = with_replacement("", false);
+        assert_eq!(
+            seen(&fetched),
+            rows(&[("console", "ours", ""), ("console-check", "other", "")])
+        );
+        assert_eq!(
+            fetched[1].command.as_deref().unwrap_or_default(),
+            ["image-check", "console", ""]
+        );
+        let unchecked = with_replacement("sha256:1", false);
+        assert_eq!(
+            seen(&unchecked),
+            rows(&[("console", "ours", ""), ("console-check", "other", "sha256:1")])
+        );
+        let mark = &unchecked[1].command.as_deref().unwrap_or_default()[2];
+        assert_eq!(*mark, catalogue::digest("console sha256:1"));
+        assert_eq!(
+            seen(&with_replacement("sha256:1", true)),
+            rows(&[("console", "other", "sha256:1")])
+        );
+        let mut services = vec![service("console-check: {image: none}")];
+        put(&CONSOLE, &mut services, None);
+        assert!(services.is_empty(), "without a replacement nothing is checked");
+    }
+}

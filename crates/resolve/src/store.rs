@@ -1,0 +1,193 @@
+//! Changes of the stored configuration: they are checked by themselves, merged, and written so that
+//! a power cut leaves the old or the new. With a timeout, a change is rolled back unless it is
+//! confirmed in time.
+
+use super::layers::{last_good, stored_file};
+use super::root::Root;
+use super::{apply, built_in, confirm};
+use anyhow::{Context, Result, bail};
+use corral_config::error::Severity;
+use corral_config::{Layer, Source};
+use corral_config::{merge, path, yaml};
+use corral_engine::client::call;
+use corral_engine::protocol::Request;
+use corral_machine::files::{lock, write_atomic};
+use serde_json::{Map, Value};
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+/// Changes a value, given as YAML: `ros config set`.
+pub fn set(key: &str, value: &str, confirm_within: Option<u64>) -> Result<()> {
+    let layer = Layer::from_setting(key, value);
+    let of_services = built_in::check(&Root::machine(), &layer);
+    let mut problems = layer.problems.iter().chain(&of_services);
+    if let Some(problem) = problems.find(|problem| problem.severity == Severity::Error) {
+        bail!("{}: {}; nothing was changed", problem.key, problem.message);
+    }
+    layer
+        .problems
+        .iter()
+        .for_each(|problem| eprintln!("{}: warning: {}", problem.key, problem.message));
+    store(&layer.value, confirm_within)
+}
+
+/// `ros config merge`.
+pub fn merge_file(input: Option<&Path>, confirm_within: Option<u64>) -> Result<()> {
+    store(&read_change(input)?, confirm_within)
+}
+
+/// `ros config apply`.
+pub fn apply(input: &Path, confirm_within: Option<u64>) -> Result<()> {
+    let input = Some(input).filter(|path| path.as_os_str() != "-");
+    let change = read_change(input)?;
+    store(&change, confirm_within)?;
+    if confirm_within.is_none() {
+        call(Request::Reload).context("applying it")?;
+    }
+    Ok(())
+}
+
+/// `ros config confirm`.
+pub fn confirm() -> Result<()> {
+    let root = Root::machine();
+    let Some(confirmation) = confirm::confirm(&root) else {
+        bail!("no change waits to be confirmed")
+    };
+    apply::make(&root, &confirmation)?;
+    call(Request::Confirmed).context("calling PID 1")?;
+    println!("the change is confirmed");
+    Ok(())
+}
+
+fn read_change(input: Option<&Path>) -> Result<Value> {
+    let (name, bytes) = read_input(input)?;
+    let layer = Layer::parse_bytes(Source::File(name), &bytes);
+    let of_services = built_in::check(&Root::machine(), &layer);
+    layer.problems.iter().chain(&of_services).for_each(|problem| eprintln!("{problem}"));
+    if layer.has_errors() || of_services.iter().any(|problem| problem.severity == Severity::Error) {
+        eprintln!("EXITING: Failed to parse configuration");
+        bail!("nothing was changed");
+    }
+    Ok(layer.value)
+}
+
+/// Merges a change into the store, with a timeout if one is given.
+fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
+    let _lock = lock(&stored_file())?;
+    let mut stored = load()?;
+    merge::merge_into(&mut stored, change);
+    let Some(seconds) = confirm_within else { return save(&stored) };
+    let (root, text) = (Root::machine(), to_text(&stored)?);
+    apply::make_all(&root, &confirm::prepare(&root, seconds)?)?;
+    write(&text)?;
+    call(Request::Reload).context("applying it")?;
+    println!("applied; it is rolled back in {seconds} s unless you run: ros config confirm");
+    Ok(())
+}
+
+/// Merges a change into the store, permanently.
+pub fn merge(change: &Value) -> Result<()> {
+    store(change, None)
+}
+
+/// Merges a change into the store, permanently. It is decided under the lock, so it can be based on
+/// what is stored then. False if it is None. An error while another change waits to be confirmed.
+pub fn change(decide: impl FnOnce() -> Result<Option<Value>>) -> Result<bool> {
+    let _lock = lock(&stored_file())?;
+    confirm::ensure_none_waits(&Root::machine())?;
+    let Some(change) = decide()? else { return Ok(false) };
+    let mut stored = load()?;
+    merge::merge_into(&mut stored, &change);
+    save(&stored)?;
+    Ok(true)
+}
+
+/// Removes a key from the store, if it is there.
+pub fn remove(key: &str) -> Result<()> {
+    let _lock = lock(&stored_file())?;
+    let mut stored = load()?;
+    if path::remove(&mut stored, key).is_some() { save(&stored) } else { Ok(()) }
+}
+
+/// The store; a mapping.
+fn load() -> Result<Value> {
+    let file = stored_file();
+    let stored = match fs::read_to_string(&file) {
+        Ok(text) if text.is_empty() => return lost(&file, "is empty, as a power cut may leave it"),
+        Ok(text) => yaml::parse(&text)
+            .map_err(|error| {
+                anyhow::anyhow!("{}:{error}; fix it first; nothing was changed", file.display())
+            })?
+            .to_value(),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("reading {}", file.display()));
+        }
+        Err(_) if fs::symlink_metadata(&file).is_ok() => {
+            return lost(&file, "is a dangling link");
+        }
+        Err(_) => Value::Null,
+    };
+    Ok(if stored.is_object() { stored } else { Value::Object(Map::new()) })
+}
+
+/// A file that has lost its content must not be read as an empty one: the next change would make
+/// the loss final.
+fn lost(file: &Path, what: &str) -> Result<Value> {
+    match last_good(file).filter(|spare| fs::metadata(spare).is_ok_and(|data| data.len() > 0)) {
+        Some(spare) => bail!(
+            "{0} {what}; nothing was changed. Remove it, and restore the last good one: \
+             `cp {1} {0}`",
+            file.display(),
+            spare.display()
+        ),
+        None => Ok(Value::Object(Map::new())),
+    }
+}
+
+fn save(stored: &Value) -> Result<()> {
+    write(&to_text(stored)?)?;
+    apply::refresh(&Root::machine()).context("notifying the services")
+}
+
+/// The file's text, if the next boot can read it: it may have become too large.
+fn to_text(stored: &Value) -> Result<String> {
+    let text = yaml::to_string(stored).map_err(|error| anyhow::anyhow!("{error}"))?;
+    yaml::parse(&text).map_err(|error| anyhow::anyhow!("{error}; nothing was changed"))?;
+    Ok(text)
+}
+
+fn write(text: &str) -> Result<()> {
+    write_atomic(&stored_file(), text.as_bytes(), 0o600)
+}
+
+/// The name and the bytes of a file, or of standard input.
+pub fn read_input(input: Option<&Path>) -> Result<(String, Vec<u8>)> {
+    match input {
+        Some(file) => {
+            let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+            Ok((file.display().to_string(), bytes))
+        }
+        None => {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).context("reading standard input")?;
+            Ok(("standard input".to_owned(), bytes))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_text;
+    use corral_config::yaml::MAX_BYTES;
+    use serde_json::json;
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_stored() {
+        let small = json!({"hostname": "a"});
+        assert_eq!(to_text(&small).unwrap(), "hostname: a\n");
+        let large = json!({"write_files": [{"path": "/a", "content": "x".repeat(MAX_BYTES)}]});
+        let error = to_text(&large).unwrap_err().to_string();
+        assert!(error.ends_with("nothing was changed"), "{error}");
+    }
+}

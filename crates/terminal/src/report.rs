@@ -1,0 +1,35 @@
+//! How a command reports an error.
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+/// Errors go to stderr in one line, with the chain of their contexts.
+pub fn report(result: anyhow::Result<()>) -> ExitCode {
+    verdict(result.map(|()| true))
+}
+
+/// The same for a command that judges: exit status 1 if something is wrong.
+pub fn verdict(result: anyhow::Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{}", text(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error with its causes, and what helps a user who lacks rights.
+pub fn text(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let is_denied = error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == ErrorKind::PermissionDenied)
+    });
+    if is_denied && !rustix::process::geteuid().is_root() && !text.ends_with("try sudo") {
+        format!("{text}; try sudo")
+    } else {
+        text
+    }
+}
