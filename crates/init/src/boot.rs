@@ -40,14 +40,14 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let rough = trace.step("rough-config", resolver::run).unwrap_or_default();
     let rough = trace.step("oem", || oem::enter(rough));
     trace.step("requested-modules", || modules::load_requested(&rough.config.rancher.modules));
-    trace.step("recovery", || recovery::run_if_asked(&rough));
+    trace.step("recovery", || recovery::run_if_requested(&rough));
     let has_state = trace.step("state", || state::enter(&rough));
     trace.step("machine-id", || machine_id::settle(has_state));
     let again =
         if has_state || state::has_problem() { trace.step("config", resolver::run) } else { None };
     let loaded = rough.config.rancher.modules.clone();
     let resolved = again.unwrap_or(rough);
-    let added = more(&resolved.config.rancher.modules, &loaded);
+    let added = added_modules(&resolved.config.rancher.modules, &loaded);
     trace.step("modules-of-the-state", || modules::load_requested(&added));
     trace.step("sysctl", || sysctl::apply(&resolved.config.rancher.sysctl));
     log(&format!("{} is up {:.1} s after the kernel", title(), trace::seconds(trace::now())));
@@ -58,7 +58,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
 
 /// Modules that the configuration on the state disk adds. The others were loaded before the disk
 /// was looked for.
-fn more(all: &[String], loaded: &[String]) -> Vec<String> {
+fn added_modules(all: &[String], loaded: &[String]) -> Vec<String> {
     all.iter().filter(|module| !loaded.contains(module)).cloned().collect()
 }
 

@@ -1,9 +1,9 @@
-//! PID 1. `boot` is the boot, a file for each step; `supervise` is what PID 1 does ever after. It
-//! reads JSON of the resolver, messages of its own processes and small files that `ros` wrote. It
-//! reads no text of an owner or a network.
+//! PID 1. `boot` is the boot, a file for each step; `supervise` is the loop after it. PID 1 reads
+//! JSON of the resolver, messages of Corral's processes and small files that `ros` wrote. It parses
+//! no text of an owner and none from a network.
 
 pub mod boot;
-mod launch;
+mod container_spec;
 mod lifecycle;
 pub mod restart;
 mod stop_order;

@@ -32,7 +32,9 @@ enum Phase {
         ran: bool,
     },
     Exited,
-    Pausing,
+    /// Its policy starts it again when the time since its end is over.
+    #[serde(alias = "Pausing")]
+    BackingOff,
 }
 
 /// What follows from this run.
@@ -112,7 +114,7 @@ impl<C: Copy> Life<C> {
         match self.phase {
             Phase::Created => State::Created,
             Phase::Exited => State::Exited,
-            Phase::Pausing => State::Restarting,
+            Phase::BackingOff => State::Restarting,
             _ if is_stopping => State::Stopping,
             Phase::Running | Phase::CleaningUp { ran: true, .. } => State::Running,
             _ => State::Starting,
@@ -121,7 +123,7 @@ impl<C: Copy> Life<C> {
 
     /// No process, helper or preparation of it is left.
     pub(crate) fn is_down(&self) -> bool {
-        matches!(self.phase, Phase::Created | Phase::Exited | Phase::Pausing)
+        matches!(self.phase, Phase::Created | Phase::Exited | Phase::BackingOff)
     }
 
     /// Its first process runs the program, and was not requested to stop.
@@ -138,7 +140,7 @@ impl<C: Copy> Life<C> {
         matches!(self.goal, Goal::Down(_))
     }
 
-    /// It is down, and no pause leads to its next start.
+    /// It is down, and no backoff leads to its next start.
     pub(crate) fn is_at_rest(&self) -> bool {
         matches!(self.phase, Phase::Created | Phase::Exited)
     }
@@ -178,7 +180,7 @@ impl<C: Copy> Life<C> {
     /// What follows from an event. One that means nothing in this phase has no effect.
     pub(crate) fn handle(&mut self, event: Event, rules: Rules) -> Effects<C> {
         match (event, self.phase) {
-            (Event::Start, Phase::Created | Phase::Exited | Phase::Pausing) => self.begin(rules),
+            (Event::Start, Phase::Created | Phase::Exited | Phase::BackingOff) => self.begin(rules),
             (Event::Stop, _) if !self.is_at_rest() && !self.is_going_down() => {
                 self.stop(Stop::AsDefined)
             }
@@ -204,7 +206,7 @@ impl<C: Copy> Life<C> {
                 self.ended(code, was_stable)
             }
             (Event::CleanedUp, Phase::CleaningUp { code, .. }) => self.finish(code, rules.policy),
-            (Event::PauseOver, Phase::Pausing) => self.begin(rules),
+            (Event::BackoffOver, Phase::BackingOff) => self.begin(rules),
             (Event::GraceOver, Phase::Running) if self.state() == State::Stopping => {
                 vec![Effect::Kill]
             }
@@ -217,7 +219,7 @@ impl<C: Copy> Life<C> {
             return Err(Refusal::IsBeingRemoved);
         }
         match (self.phase, self.goal) {
-            (Phase::Created | Phase::Exited | Phase::Pausing, _) => {
+            (Phase::Created | Phase::Exited | Phase::BackingOff, _) => {
                 self.restarts = 0;
                 Ok(self.begin(rules))
             }
@@ -257,8 +259,8 @@ impl<C: Copy> Life<C> {
     }
 
     fn request_removal(&mut self, client: C, force: bool) -> Result<Effects<C>, Refusal> {
-        // One that pauses before its next start is up for clients of Docker.
-        if (!self.is_down() || self.phase == Phase::Pausing) && !force {
+        // One in its backoff is up for clients of Docker.
+        if (!self.is_down() || self.phase == Phase::BackingOff) && !force {
             return Err(Refusal::IsUp);
         }
         self.removal = Removal::ByClient;
@@ -278,7 +280,9 @@ impl<C: Copy> Life<C> {
     fn end_for_removal(&mut self, how: Stop) -> Effects<C> {
         match self.phase {
             Phase::Created | Phase::Exited => self.forget(),
-            Phase::Pausing => std::iter::once(Effect::ClearPause).chain(self.forget()).collect(),
+            Phase::BackingOff => {
+                std::iter::once(Effect::ClearBackoff).chain(self.forget()).collect()
+            }
             _ => self.stop(how),
         }
     }
@@ -287,8 +291,8 @@ impl<C: Copy> Life<C> {
     fn begin(&mut self, rules: Rules) -> Effects<C> {
         self.goal = Goal::Up { killed: Kill::No };
         let mut effects = Vec::new();
-        if self.phase == Phase::Pausing {
-            effects.push(Effect::ClearPause);
+        if self.phase == Phase::BackingOff {
+            effects.push(Effect::ClearBackoff);
         }
         if rules.needs_preparation {
             self.phase = Phase::Preparing;
@@ -356,7 +360,7 @@ impl<C: Copy> Life<C> {
         self.goal = Goal::Down(how);
         let mut effects = self.answer(Until::Started, Outcome::Stopped);
         effects.extend(match self.phase {
-            Phase::Pausing => self.settle(),
+            Phase::BackingOff => self.settle(),
             Phase::Preparing => {
                 let rest = self.finish(NOT_STARTED, RestartPolicy::No);
                 std::iter::once(Effect::CancelPreparation).chain(rest).collect()
@@ -375,10 +379,10 @@ impl<C: Copy> Life<C> {
         }
     }
 
-    /// The pause leads to no start any more.
+    /// Its backoff leads to no start any more.
     fn settle(&mut self) -> Effects<C> {
         self.phase = Phase::Exited;
-        let mut effects = vec![Effect::ClearPause, Effect::Report(Change::Settled)];
+        let mut effects = vec![Effect::ClearBackoff, Effect::Report(Change::Settled)];
         effects.extend(self.answer(Until::Stopped, Outcome::Done));
         effects
     }
@@ -399,10 +403,10 @@ impl<C: Copy> Life<C> {
                 effects.push(Effect::StartAgain);
                 return effects;
             }
-            Goal::Up { killed: Kill::No } if restart::wanted(policy, code, self.restarts) => {
-                self.phase = Phase::Pausing;
+            Goal::Up { killed: Kill::No } if restart::is_due(policy, code, self.restarts) => {
+                self.phase = Phase::BackingOff;
                 self.restarts = self.restarts.saturating_add(1);
-                effects.push(Effect::SetPause(restart::pause(self.failures)));
+                effects.push(Effect::SetBackoff(restart::backoff(self.failures)));
             }
             Goal::Up { .. } | Goal::Down(_) => {}
         }

@@ -3,19 +3,19 @@
 use corral_engine::spec::RestartPolicy;
 use std::time::Duration;
 
-/// A container that ran this long was up: the next failure begins at the shortest pause again.
+/// A container that ran this long was up: the next failure begins at the shortest backoff again.
 pub const STABLE: Duration = Duration::from_secs(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
-/// The pause before a start, after so many failures in a row: 0.1 s, then twice as long each time,
-/// at most a minute.
-pub fn pause(failures: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.min(20))).min(LONGEST_PAUSE)
+/// The backoff before a start, after so many failures in a row: 0.1 s, then twice as long each
+/// time, at most a minute.
+pub fn backoff(failures: u32) -> Duration {
+    FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.min(20))).min(LONGEST_BACKOFF)
 }
 
-/// Whether the policy wants another start after this end.
-pub fn wanted(policy: RestartPolicy, exit_code: i32, restarts: u32) -> bool {
+/// Does the policy require another start after this exit?.
+pub fn is_due(policy: RestartPolicy, exit_code: i32, restarts: u32) -> bool {
     match policy {
         RestartPolicy::No => false,
         RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
@@ -30,10 +30,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_minute() {
-        let pauses: Vec<u128> =
-            [0, 1, 2, 9, 10, 4_000_000_000].iter().map(|n| pause(*n).as_millis()).collect();
-        assert_eq!(pauses, [100, 200, 400, 51_200, 60_000, 60_000]);
+    fn backoffs_double_up_to_a_minute() {
+        let backoffs: Vec<u128> =
+            [0, 1, 2, 9, 10, 4_000_000_000].iter().map(|n| backoff(*n).as_millis()).collect();
+        assert_eq!(backoffs, [100, 200, 400, 51_200, 60_000, 60_000]);
     }
 
     #[test]
@@ -46,7 +46,7 @@ mod tests {
             (RestartPolicy::OnFailure(None), 0, 0, false),
         ];
         for (policy, code, restarts, expected) in cases {
-            assert_eq!(wanted(policy, code, restarts), expected, "{policy:?} {code} {restarts}");
+            assert_eq!(is_due(policy, code, restarts), expected, "{policy:?} {code} {restarts}");
         }
     }
 }

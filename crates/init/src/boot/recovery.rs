@@ -17,7 +17,7 @@ pub(super) fn run(resolved: &Resolved, reason: &str) {
 }
 
 /// If the owner wants it.
-pub(super) fn run_if_asked(resolved: &Resolved) {
+pub(super) fn run_if_requested(resolved: &Resolved) {
     if resolved.config.rancher.recovery {
         run(resolved, "requested by rancher.recovery");
     }

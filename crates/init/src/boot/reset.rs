@@ -28,7 +28,7 @@ const KEEP: [(&str, &[&str]); 3] = [
 ];
 
 /// Does what `ros reset` requested below `base`, the root of the state.
-pub(super) fn run_if_asked(base: &Path) {
+pub(super) fn run_if_requested(base: &Path) {
     let request = base.join(RESET.trim_start_matches('/'));
     let Ok(text) = fs::read_to_string(&request) else { return };
     let words: Vec<&str> = text.lines().map(str::trim).collect();
@@ -93,7 +93,7 @@ mod tests {
             fs::write(base.join(path), path).unwrap();
         }
         fs::write(base.join("var/lib/rancher/reset"), "keys\nimages\n").unwrap();
-        run_if_asked(&base);
+        run_if_requested(&base);
         let there = |path: &str| base.join(path).exists();
         assert!(there("home/rancher/.ssh/authorized_keys") && there("var/lib/docker/image"));
         assert!(
@@ -101,7 +101,7 @@ mod tests {
         );
         assert!(!there("home/rancher/data") && !there("opt") && !there("var/lib/rancher/reset"));
         assert!(!there("var/lib/rancher/conf/cloud-config.yml") && !there("etc"));
-        run_if_asked(&base);
+        run_if_requested(&base);
         assert!(there("var/lib/docker/image"));
         fs::remove_dir_all(base).unwrap();
     }

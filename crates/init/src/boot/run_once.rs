@@ -1,6 +1,6 @@
 //! A container that a step of the boot runs once, to its exit, before the loop begins.
 
-use crate::launch;
+use crate::container_spec;
 use anyhow::{Context, Result, bail};
 use corral_engine::pid1::{Helper, Streams};
 use corral_engine::protocol::{HelperRequest, Join, Report};
@@ -25,7 +25,7 @@ pub(super) fn run(
 ) -> Result<()> {
     let service = resolved.plan.get(name);
     let service = service.with_context(|| format!("the system image has no service {name}"))?;
-    let mut spec = launch::container(service, &resolved.environment);
+    let mut spec = container_spec::of_service(service, &resolved.environment);
     spec.env.extend(environment);
     let id = corral_engine::id::new_id();
     let console = fs::OpenOptions::new()

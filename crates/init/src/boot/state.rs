@@ -37,7 +37,7 @@ pub const PROBLEM_FILE: &str = "/run/corral/state-problem";
 pub const LEFT_OUT: &str = "/run/corral/state-left-out";
 /// There if the check of the disk found something to repair in this boot: files may be gone.
 pub const REPAIRED: &str = "/run/corral/state-repaired";
-/// A disk may be late; one that is said to be (`rancher.state.wait`) may be later.
+/// How long a disk is waited for; LONG_WAIT with `rancher.state.wait`.
 const WAIT: Duration = Duration::from_secs(10);
 const LONG_WAIT: Duration = Duration::from_secs(60);
 const BOOTSTRAP_TIME: Duration = Duration::from_secs(300);
@@ -231,7 +231,7 @@ fn base(rough: &Resolved) -> PathBuf {
 /// are not affected.
 fn place_disk(rough: &Resolved) -> Result<()> {
     let base = base(rough);
-    reset::run_if_asked(&base);
+    reset::run_if_requested(&base);
     let mut left_out = String::new();
     for path in PERSISTENT_PATHS {
         let placed =

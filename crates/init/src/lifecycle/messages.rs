@@ -52,8 +52,8 @@ pub(crate) enum Event {
     Ended { code: i32, was_stable: bool },
     /// Nothing of the ended container is left.
     CleanedUp,
-    /// The pause before the next start is over.
-    PauseOver,
+    /// The backoff before the next start is over.
+    BackoffOver,
     /// The time between stop signal and kill is over.
     GraceOver,
 }
@@ -74,9 +74,9 @@ pub(crate) enum Effect<C> {
     Kill,
     /// End what its first process left behind.
     CleanUp,
-    /// Come back with [`Event::PauseOver`] after this time.
-    SetPause(Duration),
-    ClearPause,
+    /// Come back with [`Event::BackoffOver`] after this time.
+    SetBackoff(Duration),
+    ClearBackoff,
     ClearGrace,
     /// Come back with [`Event::Start`] when this state was reported.
     StartAgain,
@@ -93,7 +93,7 @@ pub(crate) enum Effect<C> {
 pub(crate) enum Change {
     Started,
     Died,
-    /// It does not start again after its pause.
+    /// It does not start again after its backoff.
     Settled,
     Destroyed,
 }

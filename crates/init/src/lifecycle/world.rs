@@ -18,7 +18,7 @@ enum Step {
     HelperEnds { well: bool },
     ProcessEnds { code: i32, was_stable: bool },
     CleanupEnds,
-    PauseEnds,
+    BackoffEnds,
     GraceEnds,
 }
 
@@ -33,7 +33,7 @@ struct World {
     process: bool,
     killed: bool,
     cleaning: bool,
-    pause: bool,
+    backoff: bool,
     grace: bool,
     forgotten: bool,
     clients: u32,
@@ -72,7 +72,7 @@ impl World {
                 Event::Ended { code, was_stable }
             }
             Step::CleanupEnds if std::mem::take(&mut self.cleaning) => Event::CleanedUp,
-            Step::PauseEnds if std::mem::take(&mut self.pause) => Event::PauseOver,
+            Step::BackoffEnds if std::mem::take(&mut self.backoff) => Event::BackoffOver,
             Step::GraceEnds if std::mem::take(&mut self.grace) => Event::GraceOver,
             _ => return,
         };
@@ -122,8 +122,8 @@ impl World {
                     assert!(!self.process && !self.helper && !self.cleaning);
                     self.cleaning = true;
                 }
-                Effect::SetPause(_) => self.pause = true,
-                Effect::ClearPause => self.pause = false,
+                Effect::SetBackoff(_) => self.backoff = true,
+                Effect::ClearBackoff => self.backoff = false,
                 Effect::ClearGrace => self.grace = false,
                 Effect::StartAgain => self.handle(Event::Start, rules),
                 Effect::Report(_) => assert!(!self.forgotten),
@@ -165,7 +165,7 @@ impl World {
                 self.take(Step::ProcessEnds { code: 137, was_stable: true }, rules);
             }
             self.take(Step::CleanupEnds, rules);
-            self.take(Step::PauseEnds, rules);
+            self.take(Step::BackoffEnds, rules);
         }
     }
 }
@@ -203,7 +203,7 @@ fn steps() -> impl Strategy<Value = Step> {
         2 => (0..3_i32, any::<bool>())
             .prop_map(|(code, was_stable)| Step::ProcessEnds { code, was_stable }),
         2 => Just(Step::CleanupEnds),
-        1 => Just(Step::PauseEnds),
+        1 => Just(Step::BackoffEnds),
         1 => Just(Step::GraceEnds),
     ]
 }
@@ -327,7 +327,7 @@ fn a_policy_with_a_limit_ends_where_nothing_can_be_started() {
     world.take(Step::Event(Event::Start), twice);
     for _ in 0..3 {
         world.take(Step::HelperEnds { well: false }, twice);
-        world.take(Step::PauseEnds, twice);
+        world.take(Step::BackoffEnds, twice);
     }
     assert_eq!((world.life.state(), world.life.restarts()), (State::Exited, 2));
 }
@@ -352,7 +352,7 @@ fn what_was_stopped_during_its_pause_can_be_replaced() {
     world.take(Step::CleanupEnds, ALWAYS);
     assert_eq!(world.life.state(), State::Restarting);
     world.take(Step::Request(Request::Stop(Stop::AsDefined)), ALWAYS);
-    assert_eq!((world.life.state(), world.pause), (State::Exited, false));
+    assert_eq!((world.life.state(), world.backoff), (State::Exited, false));
     world.take(Step::Event(Event::Replace), ALWAYS);
     assert!(world.forgotten);
 }

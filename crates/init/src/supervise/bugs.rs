@@ -37,7 +37,7 @@ impl Bugs {
 /// In builds for tests each turn has a bug as long as a test leaves a file there.
 #[cfg(feature = "test-hooks")]
 #[expect(clippy::panic, reason = "this is the bug that tests ask for")]
-pub(super) fn break_if_asked() {
+pub(super) fn break_if_requested() {
     if std::path::Path::new("/run/corral/broken").exists() {
         panic!("a test asked for it in each turn");
     }

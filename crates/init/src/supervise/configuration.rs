@@ -9,7 +9,7 @@ use super::reload::Run;
 use super::supervisor::Supervisor;
 use super::timers::Timer;
 use crate::boot::resolver::{Resolver, TIMEOUT, note_failure};
-use crate::launch;
+use crate::container_spec;
 use crate::lifecycle::Event;
 use anyhow::Result;
 use corral_engine::error::EngineError;
@@ -167,7 +167,7 @@ impl Supervisor {
     fn is_outdated(&self, container: &Container) -> bool {
         match self.resolved.plan.get(container.name()) {
             Some(service) => {
-                let defined = launch::container(service, &self.resolved.environment);
+                let defined = container_spec::of_service(service, &self.resolved.environment);
                 container.planned() != Some(&defined)
             }
             // What has ended does no harm, and may be looked at.

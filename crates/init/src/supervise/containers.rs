@@ -63,8 +63,10 @@ impl Supervisor {
                 Effect::Signal(how) => self.signal(id, how),
                 Effect::Kill => self.kill(id),
                 Effect::CleanUp => self.clean_up(id),
-                Effect::SetPause(pause) => self.timers.set(pause, Timer::PauseOver(id.to_owned())),
-                Effect::ClearPause => self.timers.clear(&Timer::PauseOver(id.to_owned())),
+                Effect::SetBackoff(time) => {
+                    self.timers.set(time, Timer::BackoffOver(id.to_owned()));
+                }
+                Effect::ClearBackoff => self.timers.clear(&Timer::BackoffOver(id.to_owned())),
                 Effect::ClearGrace => self.timers.clear(&Timer::GraceOver(id.to_owned())),
                 // In a shutdown nothing starts any more.
                 Effect::StartAgain if self.shutdown.is_some() => {}

@@ -35,8 +35,8 @@ impl Daemon {
         self.pid
     }
 
-    /// Starts it with these variables: the proxies by which it reaches registries. The pause before
-    /// the next try, if that cannot be done.
+    /// Starts it with these variables: the proxies by which it reaches registries. Returns
+    /// the backoff before the next try if that cannot be done.
     pub(super) fn start(&mut self, proxies: Vec<(String, String)>) -> Option<Duration> {
         let file = open_log(Path::new(DAEMON_LOG));
         if let Err(error) = &file {
@@ -76,7 +76,7 @@ impl Daemon {
         self.restarts = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
     }
 
-    /// It ended: the pause before its next start, which is longer if it keeps ending.
+    /// It ended: the backoff before its next start, which is longer if it keeps ending.
     pub(super) fn ended(&mut self, code: i32) -> Duration {
         if std::mem::take(&mut self.restarts) {
             self.pid = None;
@@ -87,7 +87,7 @@ impl Daemon {
             self.started.take().is_some_and(|since| since.elapsed() >= restart::STABLE);
         self.failures = if was_stable { 0 } else { self.failures.saturating_add(1) };
         self.pid = None;
-        restart::pause(self.failures)
+        restart::backoff(self.failures)
     }
 }
 

@@ -1,6 +1,6 @@
-//! What PID 1 does ever after: one thread, one poll over signals, the control socket, helpers and
-//! timers. It decides by `lifecycle` and `plan::graph`, has helpers do what takes time, and never
-//! waits for anything else.
+//! What PID 1 does after the boot: one thread, one poll over signals, the control socket, helpers
+//! and timers. It decides by `lifecycle` and `plan::graph`, has helpers do what takes time, and
+//! never waits for anything else.
 //!
 //! `supervisor` holds the state, in parts that own what is theirs. The files of the parts know
 //! nothing of each other. Those with an `impl Supervisor` wire them together, each for one kind of
@@ -52,9 +52,9 @@ enum Source {
 }
 
 impl Supervisor {
-    /// Starts what the machine is for. Returns only if PID 1 gives up and the machine cannot
-    /// restart: an error in one turn is reported and does not end the loop. What can go wrong is
-    /// done in the loop, where a bug is survived.
+    /// Runs the loop. Returns only if PID 1 gives up and the machine cannot restart: an error in
+    /// one turn is reported and does not end the loop. All that can fail is done within the
+    /// loop, which survives a panic.
     pub(crate) fn run(&mut self) -> Result<()> {
         self.timers.set(Duration::ZERO, Timer::StartDaemon);
         self.watch_confirmation(self.resolved.confirm_within);
@@ -90,7 +90,7 @@ impl Supervisor {
 
     fn run_once(&mut self) -> Result<()> {
         #[cfg(feature = "test-hooks")]
-        bugs::break_if_asked();
+        bugs::break_if_requested();
         for source in self.wait()? {
             match source {
                 Source::Signals => self.take_signals(),
@@ -146,8 +146,8 @@ impl Supervisor {
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
                 // In a shutdown nothing starts any more.
-                Timer::PauseOver(_) if self.shutdown.is_some() => {}
-                Timer::PauseOver(id) => self.handle_event(&id, Event::PauseOver),
+                Timer::BackoffOver(_) if self.shutdown.is_some() => {}
+                Timer::BackoffOver(id) => self.handle_event(&id, Event::BackoffOver),
                 Timer::GraceOver(id) => self.handle_event(&id, Event::GraceOver),
                 Timer::HelperLate(helper) => self.jobs.give_up(helper),
                 Timer::StartDaemon => self.start_daemon(),
@@ -181,8 +181,8 @@ impl Supervisor {
             } else if let Some(exec) = self.jobs.take_exec(end.pid) {
                 self.exec_ended(exec, end.code);
             } else if self.daemon.pid() == Some(end.pid) {
-                let pause = self.daemon.ended(end.code);
-                self.timers.set(pause, Timer::StartDaemon);
+                let backoff = self.daemon.ended(end.code);
+                self.timers.set(backoff, Timer::StartDaemon);
             } else if let Some(id) = self.containers.of_process(end.pid) {
                 self.process_ended(&id, end.code);
             }
@@ -191,8 +191,8 @@ impl Supervisor {
 
     fn start_daemon(&mut self) {
         let proxies = self.resolved.config.rancher.network.proxy_environment();
-        if let Some(pause) = self.daemon.start(proxies) {
-            self.timers.set(pause, Timer::StartDaemon);
+        if let Some(backoff) = self.daemon.start(proxies) {
+            self.timers.set(backoff, Timer::StartDaemon);
         }
     }
 }

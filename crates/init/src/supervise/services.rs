@@ -4,7 +4,7 @@
 use super::container::Container;
 use super::reload::Run;
 use super::supervisor::Supervisor;
-use crate::launch;
+use crate::container_spec;
 use crate::lifecycle::Event;
 use crate::trace;
 use corral_machine::console::log;
@@ -45,7 +45,7 @@ impl Supervisor {
             .collect();
         self.report_blockers();
         for service in ready {
-            let spec = launch::container(&service, &self.resolved.environment);
+            let spec = container_spec::of_service(&service, &self.resolved.environment);
             let name = service.name.to_string();
             if service.labels.create_only {
                 let id = corral_engine::id::new_id();
@@ -84,7 +84,7 @@ impl Supervisor {
             .services
             .iter()
             .filter(|service| self.containers.named(service.name.as_str()).is_none());
-        let said: BTreeSet<String> = open
+        let blockers: BTreeSet<String> = open
             .filter_map(|service| {
                 let unmet_dependency =
                     plan.unmet_dependency(service, |name| self.progress(name))?;
@@ -94,8 +94,8 @@ impl Supervisor {
                 ))
             })
             .collect();
-        said.difference(&self.blockers).for_each(|line| log(line));
-        self.blockers = said;
+        blockers.difference(&self.blockers).for_each(|line| log(line));
+        self.blockers = blockers;
     }
 
     /// Services that were not started yet: name → those that it waits for.

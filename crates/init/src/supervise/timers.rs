@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 /// What comes at a certain time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Timer {
-    /// The pause before the restart of a container is over.
-    PauseOver(String),
+    /// The backoff before the restart of a container is over.
+    #[serde(alias = "PauseOver")]
+    BackoffOver(String),
     /// The grace of a container that was requested to stop is over.
     GraceOver(String),
     /// A helper takes too long.
@@ -81,23 +82,23 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    fn pause(id: u8) -> Timer {
-        Timer::PauseOver(id.to_string())
+    fn backoff(id: u8) -> Timer {
+        Timer::BackoffOver(id.to_string())
     }
 
     #[test]
     fn those_that_are_due_come_in_the_order_of_their_times() {
         let mut timers = Timers::default();
-        timers.set(LONG, pause(1));
+        timers.set(LONG, backoff(1));
         timers.set(Duration::ZERO, Timer::Reap);
-        timers.set(LONG / 2, pause(2));
+        timers.set(LONG / 2, backoff(2));
         assert_eq!(timers.left(), Some(Duration::ZERO));
         assert_eq!(timers.take_due(Instant::now()), Some(Timer::Reap));
         assert_eq!(timers.take_due(Instant::now()), None);
         assert!(timers.left().is_some_and(|left| left > LONG / 4 && left <= LONG / 2));
         let late = Instant::now() + LONG;
-        assert_eq!(timers.take_due(late), Some(pause(2)));
-        assert_eq!(timers.take_due(late), Some(pause(1)));
+        assert_eq!(timers.take_due(late), Some(backoff(2)));
+        assert_eq!(timers.take_due(late), Some(backoff(1)));
         assert_eq!(timers.left(), None);
     }
 
@@ -119,13 +120,13 @@ mod tests {
             for (id, step) in steps {
                 match step {
                     Some(is_due) => {
-                        timers.set(if is_due { Duration::ZERO } else { LONG }, pause(id));
-                        expected.insert((pause(id), is_due));
-                        expected.remove(&(pause(id), !is_due));
+                        timers.set(if is_due { Duration::ZERO } else { LONG }, backoff(id));
+                        expected.insert((backoff(id), is_due));
+                        expected.remove(&(backoff(id), !is_due));
                     }
                     None => {
-                        timers.clear(&pause(id));
-                        expected.retain(|(timer, _)| *timer != pause(id));
+                        timers.clear(&backoff(id));
+                        expected.retain(|(timer, _)| *timer != backoff(id));
                     }
                 }
                 timers = Timers::restore(timers.save());

@@ -103,6 +103,6 @@ impl Program {
         let stable = self.started.elapsed() >= Duration::from_secs(2);
         self.failures = if stable { 0 } else { self.failures + 1 };
         self.due =
-            Instant::now() + if stable { Duration::ZERO } else { restart::pause(self.failures) };
+            Instant::now() + if stable { Duration::ZERO } else { restart::backoff(self.failures) };
     }
 }

@@ -1,4 +1,5 @@
-//! A service of the plan → a container of the engine: the only meeting of the two.
+//! A service of the plan → the specification of a container. Pure: the only file that knows both
+//! the crate `plan` and the crate `engine`.
 
 use corral_engine::paths::{BOOT_LOGS, DOCKER_LOG};
 use corral_engine::spec::{
@@ -17,8 +18,8 @@ const BOOT_LOG_BYTES: u64 = 1 << 20;
 /// Bytes of a file with the output of the user's Docker.
 const DOCKER_LOG_BYTES: u64 = 10 << 20;
 
-/// What the engine is to make of a service.
-pub(crate) fn container(
+/// The specification of a service's container.
+pub(crate) fn of_service(
     service: &Service,
     environment: &BTreeMap<String, String>,
 ) -> ContainerSpec {
@@ -75,17 +76,17 @@ pub(crate) fn container(
 }
 
 fn limit(service: &Service, spec: &mut ContainerSpec) {
-    let said = service.limits.clone();
+    let limits = service.limits.clone();
     spec.limits = Limits {
-        memory: said.memory,
-        memory_reservation: said.memory_reservation,
-        memory_swap: said.memory_swap,
-        cpu_quota: said.cpu_quota,
-        cpu_period: said.cpu_period,
-        cpu_shares: said.cpu_shares,
-        cpus: said.cpuset,
+        memory: limits.memory,
+        memory_reservation: limits.memory_reservation,
+        memory_swap: limits.memory_swap,
+        cpu_quota: limits.cpu_quota,
+        cpu_period: limits.cpu_period,
+        cpu_shares: limits.cpu_shares,
+        cpus: limits.cpuset,
         mems: String::new(),
-        pids: said.pids,
+        pids: limits.pids,
     };
     let ulimits = service.ulimits.iter().cloned();
     spec.ulimits = ulimits
@@ -315,7 +316,7 @@ mod tests {
                     stop_signal: SIGRTMIN+3, mac_address: '02:42:ac:12:00:02', \
                     healthcheck: {test: [CMD, a], interval: 1500ms}, links: [b]}";
         let service = corral_plan::compose::parse("f", text).unwrap().services.remove(0);
-        let spec = container(&service, &BTreeMap::new());
+        let spec = of_service(&service, &BTreeMap::new());
         let read: ContainerSpec =
             serde_json::from_slice(&serde_json::to_vec(&spec).unwrap()).unwrap();
         assert_eq!(read, spec);
@@ -327,7 +328,7 @@ mod tests {
         let requirements = |text: &str, pull| {
             let mut service = corral_plan::compose::parse("f", text).unwrap().services.remove(0);
             service.pull = pull;
-            container(&service, &BTreeMap::new()).requirements
+            of_service(&service, &BTreeMap::new()).requirements
         };
         assert_eq!(requirements("s: {image: i, net: host, volumes: ['/a:/a']}", Pull::Never), None);
         assert!(requirements("s: {image: i, net: host}", Pull::Missing).is_some());
