@@ -2,7 +2,7 @@
 
 use super::changes::{apply_changes, variable};
 use super::error::ApiError;
-use super::images::image_name;
+use super::image_name::image_name;
 use super::query::{Pairs, Parameters, all, parse, text};
 use super::state::State;
 use crate::blocking::blocking;

@@ -4,7 +4,7 @@ use super::error::ApiError;
 use super::query::{Filters, Parameters, Parts, id_of, is_true, parse, text};
 use super::state::State;
 use super::stream::streamed;
-use super::{create, images, moment, processes, view};
+use super::{create, image_name, moment, processes, view};
 use crate::blocking::blocking;
 use crate::bus::Event;
 use crate::network::ports;
@@ -81,7 +81,7 @@ fn matches(shared: &Shared, container: &Snapshot, filters: &Filters) -> bool {
         && filters.any("health", |word| word == status.health.map_or("none", HealthState::word))
         && filters.any("ancestor", |image| {
             let id = &spec.image_id;
-            images::is_same(&spec.image, image)
+            image_name::is_same(&spec.image, image)
                 || spec.image.starts_with(image)
                 || id.starts_with(image)
                 || id.trim_start_matches("sha256:").starts_with(image)
@@ -250,10 +250,10 @@ pub(super) async fn update(
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let container = state.find(id_of(&parts))?;
-    let said: HostConfig = parse(&body)?;
-    let limits = create::limits(&said, &container.spec.limits);
+    let requested: HostConfig = parse(&body)?;
+    let limits = create::limits(&requested, &container.spec.limits);
     let limits = Some(limits).filter(|limits| *limits != container.spec.limits);
-    let restart = create::restart(&said)?;
+    let restart = create::restart(&requested)?;
     state.call(Request::Update { container: container.id.clone(), limits, restart }).await?;
     Ok(Json(json!({"Warnings": null})))
 }

@@ -1,33 +1,28 @@
-//! `/images`.
+//! `/images`: lists, one image, removal. What brings images or sends them is in `image_transfer`.
 
-use super::changes::parse_changes;
 use super::error::ApiError;
+use super::image_name::is_like;
+use super::image_transfer::{account, push};
 use super::moment::{self, seconds};
-use super::query::{Filters, Pairs, Parameters, all, is_true, parse, text};
+use super::query::{Filters, Parameters, is_true, parse, text};
 use super::state::State;
-use super::stream::{json_lines, readable, written};
+use super::stream::written;
 use crate::blocking::blocking;
 use crate::image::gc::Which;
-use crate::image::progress::Progress;
-use crate::image::pull::PullRequest;
 use crate::image::registry::Account;
 use crate::image::{archive, distribution};
 use crate::shared::Shared;
 use axum::Json;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, RawQuery};
+use axum::body::Bytes;
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use corral_engine::error::EngineError;
 use corral_engine::image::metadata::{Image, Tier};
-use corral_engine::image::reference;
 use corral_engine::image::{layout, lookup};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::mpsc::channel;
 
 type Named = Path<HashMap<String, String>>;
 
@@ -69,35 +64,6 @@ pub(super) async fn list(
         })
     };
     Ok(Json(images.iter().filter(fits).map(row).collect()))
-}
-
-/// A pattern as in a shell, of a name without or with a tag.
-pub fn is_like(name: &str, pattern: &str) -> bool {
-    let bare = name.rsplit_once(':').map_or(name, |(bare, _)| bare);
-    [name, bare].iter().any(|text| fits_pattern(text.as_bytes(), pattern.as_bytes()))
-}
-
-/// Where it does not fit, the last star takes one more byte: an earlier one need never be tried
-/// again.
-fn fits_pattern(text: &[u8], pattern: &[u8]) -> bool {
-    let (mut at, mut next, mut star) = (0, 0, None);
-    while at < text.len() {
-        match (pattern.get(next), star) {
-            (Some(b'*'), _) => {
-                star = Some((next, at));
-                next += 1;
-            }
-            (Some(byte), _) if *byte == b'?' || *byte == text[at] => {
-                (at, next) = (at + 1, next + 1)
-            }
-            (_, Some((after, taken))) => {
-                star = Some((after, taken + 1));
-                (at, next) = (taken + 1, after + 1);
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern[next..].iter().all(|byte| *byte == b'*')
 }
 
 /// `GET /images/{name}/json` and the other requests by GET for one image; names have slashes.
@@ -210,210 +176,6 @@ fn history(name: &str) -> Result<Response, EngineError> {
     Ok(Json(rows).into_response())
 }
 
-fn account(headers: &HeaderMap) -> Option<Account> {
-    parse_account(headers.get("x-registry-auth")?.to_str().ok()?)
-}
-
-/// `X-Registry-Auth`: JSON in base64 for URLs. What cannot be read is no account, as in Docker.
-pub fn parse_account(text: &str) -> Option<Account> {
-    let bytes = URL_SAFE
-        .decode(text)
-        .or_else(|_| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')))
-        .ok()?;
-    serde_json::from_slice(&bytes).ok()
-}
-
-/// `POST /images/create`: a pull, or an import.
-pub(super) async fn create(
-    state: State,
-    parameters: Parameters,
-    pairs: Pairs,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    if !text(&parameters, "fromSrc").is_empty() {
-        return Ok(import(state, &parameters, &pairs.0, body).await?);
-    }
-    let (repository, tag) = (text(&parameters, "fromImage"), text(&parameters, "tag"));
-    let name = match tag {
-        "" => repository.to_owned(),
-        tag if tag.starts_with("sha256:") => format!("{repository}@{tag}"),
-        tag => format!("{repository}:{tag}"),
-    };
-    reference::parse(&name)?;
-    let platform = match text(&parameters, "platform") {
-        "" => "linux/amd64",
-        platform => platform,
-    };
-    let wanted = PullRequest {
-        name: name.clone(),
-        settings: state.settings(),
-        account: account(&headers),
-        platform: platform.to_owned(),
-    };
-    let (sender, receiver) = channel(64);
-    let shared = state.0;
-    Ok(report(sender.clone(), receiver, async move {
-        let id = shared.store.pull(wanted, Progress::to(sender)).await?;
-        shared.bus.emit("image", "pull", &name, json!({"name": name, "id": id}));
-        Ok(())
-    })
-    .await?)
-}
-
-async fn push(
-    state: State,
-    name: String,
-    parameters: &Parameters,
-    headers: &HeaderMap,
-) -> Result<Response, EngineError> {
-    let full = match text(parameters, "tag") {
-        "" => name,
-        tag => format!("{name}:{tag}"),
-    };
-    let (shared, account) = (state.0, account(headers));
-    let (sender, receiver) = channel(64);
-    report(sender.clone(), receiver, async move {
-        shared
-            .store
-            .push(&full, &shared.settings(), account.as_ref(), Progress::to(sender))
-            .await?;
-        shared.bus.emit("image", "push", &full, json!({"name": full}));
-        Ok(())
-    })
-    .await
-}
-
-/// Answers with the progress that work reports. A failure before the first report has a status of
-/// its own. A later one is reported in the stream, as in Docker. The work goes on when the client
-/// hangs up.
-async fn report(
-    sender: tokio::sync::mpsc::Sender<Value>,
-    mut receiver: tokio::sync::mpsc::Receiver<Value>,
-    work: impl Future<Output = Result<(), EngineError>> + Send + 'static,
-) -> Result<Response, EngineError> {
-    let (failed, failure) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        if let Err(error) = work.await {
-            let message = error.to_string();
-            let _ = failed.send(error);
-            let _ =
-                sender.send(json!({"errorDetail": {"message": message}, "error": message})).await;
-        }
-    });
-    let Some(first) = receiver.recv().await else {
-        return Ok(json_lines(receiver));
-    };
-    if first.get("error").is_some() {
-        return Err(failure
-            .await
-            .unwrap_or_else(|_| EngineError::Failed(first["error"].to_string())));
-    }
-    let (again, replayed) = channel(64);
-    tokio::spawn(async move {
-        let mut next = Some(first);
-        while let Some(value) = next {
-            if again.send(value).await.is_err() {
-                break;
-            }
-            next = receiver.recv().await;
-        }
-        // The work does not wait for a client that is gone.
-        while receiver.recv().await.is_some() {}
-    });
-    Ok(json_lines(replayed))
-}
-
-async fn import(
-    state: State,
-    parameters: &Parameters,
-    pairs: &[(String, String)],
-    body: Body,
-) -> Result<Response, EngineError> {
-    let source = text(parameters, "fromSrc");
-    if source != "-" {
-        return Err(EngineError::NotImplemented(
-            "import from a URL is not supported: download the archive and send it as the body"
-                .to_owned(),
-        ));
-    }
-    let name = image_name(text(parameters, "repo"), text(parameters, "tag"));
-    let (shared, reader) = (Arc::clone(&state.0), readable(body));
-    let config = parse_changes(&all(pairs, "changes").join("\n"))?;
-    let comment = match text(parameters, "message") {
-        "" => "imported".to_owned(),
-        message => message.to_owned(),
-    };
-    let id =
-        blocking(move || shared.store.import(reader, name.as_deref(), config, &comment)).await?;
-    state.bus.emit("image", "import", &id, json!({"name": id}));
-    let (sender, receiver) = channel(1);
-    let _ = sender.send(json!({"status": id})).await;
-    drop(sender);
-    Ok(json_lines(receiver))
-}
-
-/// The name that a client requests for a new image; None: it has only its id.
-pub(super) fn image_name(repository: &str, tag: &str) -> Option<String> {
-    match (repository, tag) {
-        ("", _) => None,
-        (repository, "") => Some(repository.to_owned()),
-        (repository, tag) => Some(format!("{repository}:{tag}")),
-    }
-}
-
-/// Does an image's name, as a client wrote it, mean the wanted one? A wanted name without a tag
-/// means every tag.
-pub(super) fn is_same(name: &str, wanted: &str) -> bool {
-    let full = |text: &str| reference::familiar(text).ok();
-    let (Some(name), Some(full_wanted)) = (full(name), full(wanted)) else { return name == wanted };
-    let bare = name.rsplit_once(':').map_or(name.as_str(), |(bare, _)| bare);
-    name == full_wanted || bare == wanted
-}
-
-pub(super) async fn load(state: State, body: Body) -> Result<Response, ApiError> {
-    let (shared, reader) = (Arc::clone(&state.0), readable(body));
-    let loaded = match blocking(move || shared.store.load(reader)).await {
-        Ok(loaded) => loaded,
-        // In the stream, as in Docker: clients look for it there.
-        Err(error) => return Ok(failed(&error).await),
-    };
-    for line in &loaded {
-        state.bus.emit("image", "load", line.rsplit(' ').next().unwrap_or_default(), json!({}));
-    }
-    let (sender, receiver) = channel(loaded.len().max(1));
-    for line in loaded {
-        let _ = sender.send(json!({"stream": format!("{line}\n")})).await;
-    }
-    drop(sender);
-    Ok(json_lines(receiver))
-}
-
-async fn failed(error: &EngineError) -> Response {
-    let message = error.to_string();
-    let (sender, receiver) = channel(1);
-    let _ = sender.send(json!({"errorDetail": {"message": message}, "error": message})).await;
-    json_lines(receiver)
-}
-
-/// `GET /images/get?names=a&names=b`.
-pub(super) async fn save(RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let uri: axum::http::Uri = format!("/?{}", query.unwrap_or_default())
-        .parse()
-        .map_err(|_| EngineError::BadRequest("invalid query parameters".to_owned()))?;
-    let pairs: Query<Vec<(String, String)>> = Query::try_from_uri(&uri)
-        .map_err(|error| EngineError::BadRequest(format!("invalid query parameters: {error}")))?;
-    let names: Vec<String> = pairs
-        .0
-        .into_iter()
-        .filter(|(key, _)| key == "names")
-        .flat_map(|(_, value)| value.split(',').map(str::to_owned).collect::<Vec<_>>())
-        .collect();
-    // A missing image is reported before the archive begins.
-    names.iter().try_for_each(|name| lookup::find(name).map(drop))?;
-    Ok(written(move |writer| archive::save(&names, writer)))
-}
-
 pub(super) async fn remove(
     state: State,
     Path(parts): Named,
@@ -482,43 +244,4 @@ pub(super) fn disk_use() -> (Vec<Value>, u64) {
         })
     });
     (rows.collect(), crate::volume::size(&layout::folder().join("layers")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_without_a_tag_is_every_tag() {
-        for (name, wanted, expected) in [
-            ("busybox", "busybox:latest", true),
-            ("busybox:latest", "busybox", true),
-            ("busybox:1", "busybox", true),
-            ("busybox:1", "busybox:latest", false),
-            ("docker.io/library/busybox", "busybox", true),
-            ("busy", "busybox", false),
-        ] {
-            assert_eq!(is_same(name, wanted), expected, "{name} {wanted}");
-        }
-    }
-
-    #[test]
-    fn names_fit_patterns() {
-        for (name, pattern, expected) in [
-            ("busybox:latest", "busybox", true),
-            ("busybox:latest", "busy*", true),
-            ("busybox:1", "busybox:2", false),
-            ("corral/os-base:1", "corral/*", true),
-            ("a:1", "?:1", true),
-            ("abcabd:1", "*ab?:1", true),
-            ("abc", "a*b*c*", true),
-            ("abc", "*b", false),
-            ("", "**", true),
-            ("", "?", false),
-            (&"a".repeat(200), &"*a".repeat(100), true),
-            (&"a".repeat(200), &format!("{}b", "*a".repeat(100)), false),
-        ] {
-            assert_eq!(is_like(name, pattern), expected, "{name} {pattern}");
-        }
-    }
 }

@@ -13,7 +13,9 @@ mod exec;
 mod files;
 mod fsck;
 mod healthcheck;
-pub mod images;
+pub mod image_name;
+pub mod image_transfer;
+mod images;
 pub mod links;
 mod listener;
 mod log_stream;
@@ -112,9 +114,9 @@ fn of_containers() -> Router<Arc<Shared>> {
 fn of_images() -> Router<Arc<Shared>> {
     Router::new()
         .route("/images/json", get(images::list))
-        .route("/images/create", post(images::create).layer(DefaultBodyLimit::disable()))
-        .route("/images/load", post(images::load).layer(DefaultBodyLimit::disable()))
-        .route("/images/get", get(images::save))
+        .route("/images/create", post(image_transfer::create).layer(DefaultBodyLimit::disable()))
+        .route("/images/load", post(image_transfer::load).layer(DefaultBodyLimit::disable()))
+        .route("/images/get", get(image_transfer::save))
         .route("/images/prune", post(images::prune))
         .route("/images/fsck", post(fsck::check))
         .route("/distribution/{*path}", get(images::distribution))

@@ -6,7 +6,7 @@ use super::state::State;
 use super::stats::total_memory;
 use super::stream::streamed;
 use super::version::{API_VERSION, MIN_API_VERSION};
-use super::{images, moment, view};
+use super::{image_name, images, moment, view};
 use crate::blocking::blocking;
 use crate::bus::Event;
 use crate::volume;
@@ -180,7 +180,7 @@ fn line(event: &Event, filters: &Filters) -> Option<Bytes> {
     };
     let image = |wanted: &str| match event.kind {
         "image" => event.id.starts_with(wanted) || named(wanted),
-        _ => attribute("image").is_some_and(|image| images::is_same(image, wanted)),
+        _ => attribute("image").is_some_and(|image| image_name::is_same(image, wanted)),
     };
     let fits = filters.any("type", |kind| kind == event.kind)
         && filters.any("event", |action| {
