@@ -304,32 +304,42 @@ mod tests {
         question
     }
 
-    #[test]
-    fn a_container_is_found_by_its_name_and_answers_are_not_answered() {
-        let mut web =
-            Snapshot { id: "ab".repeat(32), spec: Default::default(), status: Default::default() };
-        web.spec.name = "web".to_owned();
-        web.status.state = State::Running;
-        let address = Ipv4Addr::new(172, 20, 0, 2);
-        web.spec.endpoints.push(Endpoint {
+    fn address(number: u8) -> Ipv4Addr {
+        Ipv4Addr::new(172, 20, 0, number)
+    }
+
+    /// A running container in the network `n`, with names that it alone knows.
+    fn container(name: &str, number: u8, links: &[(&str, &str)]) -> Arc<Snapshot> {
+        let own = |(container, alias): &(&str, &str)| (container.to_string(), alias.to_string());
+        let endpoint = Endpoint {
             network: "net".to_owned(),
             network_id: "n".to_owned(),
             endpoint_id: "e".to_owned(),
             bridge: "br-n".to_owned(),
-            address,
+            address: address(number),
             prefix: 16,
-            gateway: Ipv4Addr::new(172, 20, 0, 1),
+            gateway: address(1),
             mac: MacAddress::default(),
             aliases: Vec::new(),
             has_dns: true,
             internal: false,
             mtu: 0,
             v6: None,
-            links: Vec::new(),
+            links: links.iter().map(own).collect(),
             requested: Default::default(),
-        });
-        let containers = [Arc::new(web)];
-        let client = IpAddr::from([172, 20, 0, 9]);
+        };
+        let mut container =
+            Snapshot { id: name.repeat(32), spec: Default::default(), status: Default::default() };
+        container.spec.name = name.to_owned();
+        container.status.state = State::Running;
+        container.spec.endpoints.push(endpoint);
+        Arc::new(container)
+    }
+
+    #[test]
+    fn a_container_is_found_by_its_name_and_answers_are_not_answered() {
+        let containers = [container("web", 2, &[])];
+        let client = address(9).into();
         let asked = parse_question(&question("WEB.").to_vec().unwrap()).unwrap();
         let answer = answer_from(&asked, "n", &containers, client).unwrap();
         assert_eq!((answer.answers.len(), answer.metadata.id), (1, 7));
@@ -340,41 +350,10 @@ mod tests {
 
     #[test]
     fn a_link_is_a_name_for_one_container_only() {
-        let endpoint = |number: u8, links: Vec<(String, String)>| Endpoint {
-            network: "net".to_owned(),
-            network_id: "n".to_owned(),
-            endpoint_id: "e".to_owned(),
-            bridge: "br-n".to_owned(),
-            address: Ipv4Addr::new(172, 20, 0, number),
-            prefix: 16,
-            gateway: Ipv4Addr::new(172, 20, 0, 1),
-            mac: MacAddress::default(),
-            aliases: Vec::new(),
-            has_dns: true,
-            internal: false,
-            mtu: 0,
-            v6: None,
-            links,
-            requested: Default::default(),
-        };
-        let container = |name: &str, endpoint| {
-            let mut each = Snapshot {
-                id: name.repeat(32),
-                spec: Default::default(),
-                status: Default::default(),
-            };
-            each.spec.name = name.to_owned();
-            each.status.state = State::Running;
-            each.spec.endpoints.push(endpoint);
-            Arc::new(each)
-        };
-        let links = vec![("db".to_owned(), "store".to_owned())];
-        let containers =
-            [container("web", endpoint(2, links)), container("db", endpoint(3, vec![]))];
+        let containers = [container("web", 2, &[("db", "store")]), container("db", 3, &[])];
         let asked = question("store.");
-        let from = |number: u8| IpAddr::from([172, 20, 0, number]);
-        let answer = answer_from(&asked, "n", &containers, from(2)).unwrap();
+        let answer = answer_from(&asked, "n", &containers, address(2).into()).unwrap();
         assert_eq!(answer.answers.len(), 1);
-        assert!(answer_from(&asked, "n", &containers, from(3)).is_none());
+        assert!(answer_from(&asked, "n", &containers, address(3).into()).is_none());
     }
 }
