@@ -1,5 +1,5 @@
-//! `POST /containers/create`: what a client says becomes what PID 1 is asked for, and goes to it in
-//! one message.
+//! `POST /containers/create`: the body of a client becomes a request to PID 1, which fits into one
+//! message.
 
 use corral_daemon::api::create::plan_spec;
 use corral_daemon::api::query;

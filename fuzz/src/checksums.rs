@@ -1,5 +1,5 @@
-//! Archives with the right checksums: without them no change that a fuzzer makes would get past the
-//! first header.
+//! Repairs the checksums of tar headers after a fuzzer has changed them. Otherwise no changed
+//! archive would get past its first header.
 
 use tar::Header;
 

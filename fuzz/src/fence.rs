@@ -1,4 +1,5 @@
-//! A folder to work in, and another one beside it that nothing may touch.
+//! A folder to unpack into, with a second folder beside it: a test fails if an archive changes the
+//! second one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;

@@ -1,4 +1,4 @@
-//! What must hold of all that a data source says.
+//! Invariants of the data of every data source.
 
 use corral_cloud::InstanceData;
 use corral_config::metadata::Metadata;

@@ -1,6 +1,6 @@
-//! What strangers write, and what must hold of all that reads it. A target is a function of bytes
-//! that panics where something does not hold. `cargo xtask fuzz` runs the targets under libFuzzer
-//! (`libfuzzer/`, which is built with other flags); the test below feeds every seed to every
+//! Fuzz targets for parsers of untrusted input. A target is a function of bytes that panics if an
+//! invariant of the parser does not hold. `cargo xtask fuzz` runs the targets under libFuzzer
+//! (`libfuzzer/`, which is built with other flags). The test below feeds every seed to every
 //! target.
 
 #![allow(

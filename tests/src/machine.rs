@@ -257,8 +257,8 @@ impl Machine {
     }
 
     fn how_it_ended(&self, status: ExitStatus) -> String {
-        let said = fs::read_to_string(self.folder.join("machine.log")).unwrap_or_default();
-        format!("the machine ended ({status}) {said}\n{}", self.last_lines())
+        let log = fs::read_to_string(self.folder.join("machine.log")).unwrap_or_default();
+        format!("the machine ended ({status}) {log}\n{}", self.last_lines())
     }
 
     /// Cuts the power without any warning to the machine.
@@ -386,11 +386,11 @@ impl Machine {
     /// The last lines of the kernel's log, with call traces whose level is too low for the console.
     /// No lines if the machine does not answer any more.
     fn kernel_log(&self) -> String {
-        let said = self
+        let log = self
             .login
             .run_within(Duration::from_secs(60), "sudo dmesg | tail -n 80")
             .unwrap_or_default();
-        format!("last lines of the kernel's log:\n{said}")
+        format!("last lines of the kernel's log:\n{log}")
     }
 
     fn how_to_log_in(&mut self) -> String {

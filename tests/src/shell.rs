@@ -102,10 +102,10 @@ impl Login {
             .stdin(Stdio::null())
             .output()
             .context("starting ssh")?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let message = String::from_utf8_lossy(&output.stderr);
         let methods =
-            said.split_once("Permission denied (").and_then(|(_, rest)| rest.split_once(')'));
-        Ok(methods.with_context(|| format!("no methods are offered: {said}"))?.0.to_owned())
+            message.split_once("Permission denied (").and_then(|(_, rest)| rest.split_once(')'));
+        Ok(methods.with_context(|| format!("no methods are offered: {message}"))?.0.to_owned())
     }
 
     /// Runs a script on a terminal, and answers each prompt once it is shown. Returns the output.

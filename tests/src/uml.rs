@@ -155,8 +155,8 @@ impl Uml {
         // An error number, "more follows", the length, and the message.
         let mut reply = [0; 12 + MCONSOLE_DATA];
         let length = socket.recv(&mut reply).with_context(|| format!("{request}: no answer"))?;
-        let said = String::from_utf8_lossy(reply.get(12..length).unwrap_or_default());
-        ensure!(reply[..4] == [0; 4], "{request}: {said}");
+        let answer = String::from_utf8_lossy(reply.get(12..length).unwrap_or_default());
+        ensure!(reply[..4] == [0; 4], "{request}: {answer}");
         Ok(())
     }
 }

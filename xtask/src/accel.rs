@@ -49,5 +49,5 @@ fn try_kvm(image: &Image) -> bool {
         .args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel"])
         .arg(&image.kernel)
         .args(["-append", "console=ttyS0 panic=-1"]);
-    sh::output(&mut guest).is_ok_and(|said| said.contains("Kernel panic"))
+    sh::output(&mut guest).is_ok_and(|output| output.contains("Kernel panic"))
 }

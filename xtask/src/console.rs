@@ -27,7 +27,7 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// Saves the settings.
-    pub(crate) fn keep() -> Result<Terminal> {
+    pub(crate) fn save() -> Result<Terminal> {
         if !std::io::stdin().is_terminal() {
             return Ok(Terminal { restorer: None });
         }
@@ -62,7 +62,7 @@ fn stty(arguments: &[&str]) -> Result<String> {
 
 /// Connects the machine's first serial line with this terminal until the machine has ended.
 pub(crate) fn attend(line: UnixStream, machine: &mut Child) -> Result<()> {
-    let terminal = Terminal::keep()?;
+    let terminal = Terminal::save()?;
     terminal.pass_all_keys()?;
     let leave = Arc::new(AtomicBool::new(false));
     let (keyboard, left) = (line.try_clone()?, leave.clone());

@@ -137,7 +137,7 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
         true => binaries::build("release", Hooks::None),
         false => binaries::build("quick", Hooks::ForStories),
     })?;
-    binaries.ros = keep(&binaries.ros, &building)?;
+    binaries.ros = copy_for_engine_tests(&binaries.ros, &building)?;
     let key = Key::load(options.signing_key.as_deref())?;
     let stamp = format!("{} {}", stamp(options, &binaries, &packages)?, key.public());
     Ok(Ingredients {
@@ -154,7 +154,7 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
 
 /// `target/corral/ros`: the program in the last images, in either profile. The engine's tests run
 /// it.
-fn keep(ros: &Path, building: &Building) -> Result<PathBuf> {
+fn copy_for_engine_tests(ros: &Path, building: &Building) -> Result<PathBuf> {
     let kept = paths::cache("ros");
     let bytes = fs::read(ros).with_context(|| format!("reading {}", ros.display()))?;
     if !fs::read(&kept).is_ok_and(|old| old == bytes) {

@@ -35,7 +35,7 @@ pub(crate) fn build(recipes: &[(String, Recipe)], packages: &[Package]) -> Resul
             recipe.from.as_ref().is_none_or(|below| layers.iter().any(|layer| &layer.name == below))
         };
         let Some(position) = open.iter().position(|item| ready(item)) else {
-            bail!("images/{}/image.yml: `from` names no image, or goes in a circle", open[0].0);
+            bail!("images/{}/image.yml: `from` names no image, or goes in a cycle", open[0].0);
         };
         let (name, recipe) = open.remove(position);
         let below =

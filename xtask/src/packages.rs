@@ -96,7 +96,7 @@ fn resolve(list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
         .context("downloading Debian packages")?;
     let mut packages = files
         .iter()
-        .map(|(file, _)| keep(&archives.join(file), file))
+        .map(|(file, _)| add_to_pool(&archives.join(file), file))
         .collect::<Result<Vec<_>>>()?;
     packages.sort_by(|a, b| a.name.cmp(&b.name));
     if packages.is_empty() {
@@ -112,8 +112,8 @@ fn parse_uri(line: &str) -> Option<(&str, &str)> {
     Some((file, fields.nth(1)?.strip_prefix("SHA256:").unwrap_or_default()))
 }
 
-/// Keeps a downloaded package (its hash was checked by apt) in the pool under its own hash.
-fn keep(downloaded: &Path, file: &str) -> Result<Package> {
+/// Adds a downloaded package to the pool, under its own hash (which apt has checked).
+fn add_to_pool(downloaded: &Path, file: &str) -> Result<Package> {
     let bytes =
         fs::read(downloaded).with_context(|| format!("reading {}", downloaded.display()))?;
     let sha256 = hex::encode(Sha256::digest(&bytes));

@@ -1,4 +1,4 @@
-//! The engines that ours is compared with, from Debian trixie: one root file system with all of
+//! The engines that Corral's is compared with, from Debian trixie: one root file system with all of
 //! them. It is entered by chroot, on this machine and in a guest.
 
 use crate::packages::{self, Package};

@@ -103,7 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut qemu = machine.command(&image, &folder);
     qemu.args(["-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"]);
     qemu.args(["-mon", "chardev=console,mode=readline"]);
-    let _terminal = Terminal::keep()?;
+    let _terminal = Terminal::save()?;
     sh::run(&mut qemu).context("running the machine")
 }
 

@@ -17,7 +17,7 @@ const LONGEST: usize = 300;
 pub enum Severity {
     /// It works, but not quite as written.
     Warning,
-    /// What was said here has no effect.
+    /// The key has no effect.
     Error,
 }
 

@@ -1,9 +1,9 @@
 //! What the machine should be. Pure: text goes in, values come out; no I/O, no clock.
 //!
-//! The complete path: each source's text becomes a [`Layer`] (what it said, with where it said it);
-//! layers are merged in order, later ones win; the result is resolved into a [`Config`] (what is
-//! meant, nothing optional that has a default). What reads and explains text is the module `text`:
-//! a feature, which PID 1 does without.
+//! The path of a value: the text of each source becomes a [`Layer`] (the keys that it sets, with
+//! their lines). Layers are merged in order; later ones win. The result is resolved into a
+//! [`Config`], in which no key that has a default is optional. All that reads and explains text is
+//! in the module `text`: a feature, which PID 1 does without.
 
 pub mod encoding;
 pub mod error;

@@ -1,5 +1,6 @@
-//! From text to the configuration, and back: what owners, providers and the kernel's command line
-//! say, how it is merged, and how it is explained. Its parts are seen at the root of the crate.
+//! From text to the configuration and back: reads cloud-configs, user data and the kernel's command
+//! line, merges them, and explains the result. Its public parts are exported at the root of the
+//! crate.
 
 pub mod cmdline;
 pub mod duration;
@@ -28,7 +29,7 @@ pub fn defaults() -> Layer {
     Layer::parse(Source::Defaults, include_str!("defaults.yml"))
 }
 
-/// What all layers mean together. What a layer said wrongly was left out when it was parsed, and is
+/// The configuration of all layers. Wrong keys of a layer were left out when it was parsed, and are
 /// in its problems.
 pub fn resolve(layers: &[Layer]) -> Config {
     resolve_with_problems(layers).config

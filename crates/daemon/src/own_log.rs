@@ -41,15 +41,15 @@ fn rotate(log: BorrowedFd<'_>, most: u64) -> Result<()> {
     }
     let own = format!("/proc/self/fd/{}", log.as_raw_fd());
     let path = fs::read_link(&own).with_context(|| format!("reading {own}"))?;
-    let kept = keep(Path::new(&own), &path);
+    let copied = copy_to_old_log(Path::new(&own), &path);
     // It is opened for appending: the next line is its first.
     ftruncate(log, 0)?;
-    kept.with_context(|| format!("keeping the old log of {}", path.display()))
+    copied.with_context(|| format!("keeping the old log of {}", path.display()))
 }
 
 /// Copies the log to its name with `.1`. Containers may write in its folder. So no link is
 /// followed, neither at a name nor in the path.
-fn keep(own: &Path, path: &Path) -> Result<()> {
+fn copy_to_old_log(own: &Path, path: &Path) -> Result<()> {
     let mut log = File::open(own).context("opening the log")?;
     let folder = path.parent().context("a path without a folder")?;
     let name = path.file_name().context("a path without a name")?;
@@ -120,9 +120,9 @@ mod tests {
         log.write_all(b"second\n").unwrap();
         let own = format!("/proc/self/fd/{}", log.as_raw_fd());
         fs::write(&path, "").unwrap();
-        assert!(keep(Path::new(&own), &path).is_err());
+        assert!(copy_to_old_log(Path::new(&own), &path).is_err());
         symlink(&folder, folder.join("link")).unwrap();
-        assert!(keep(Path::new(&own), &folder.join("link/moved")).is_err());
+        assert!(copy_to_old_log(Path::new(&own), &folder.join("link/moved")).is_err());
         fs::create_dir(folder.join("moved.1")).unwrap();
         assert!(rotate(log.as_fd(), 0).is_err());
         assert_eq!(log.metadata().unwrap().len(), 0, "it is bounded all the same");

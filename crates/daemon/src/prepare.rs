@@ -1,6 +1,7 @@
-//! The requirements of a service of the plan that need the network, the store or the table of
-//! addresses. They are prepared before PID 1 can have the service made. Its image is pulled, its
-//! volumes and networks are made, and it gets its addresses and ports.
+//! Prepares services of the plan for PID 1: pulls the image, creates volumes and networks,
+//! allocates addresses and ports. In: `Event::Prepare` with a specification. Out:
+//! `Request::Prepared` with the finished specification, or the reason why not. It creates no
+//! container.
 
 use crate::blocking::blocking;
 use crate::image::progress::Progress;
@@ -22,24 +23,24 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
-/// The pauses between attempts to reach a registry, in seconds: the network may not be there yet.
-const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
+/// The delays between attempts to reach a registry, in seconds: the network may not be there yet.
+const RETRY_DELAYS: [u64; 5] = [1, 2, 4, 8, 15];
 
 /// The id of a container, and what is to be prepared; None if that is not needed any more.
 pub(super) type Preparation = (String, Option<Box<ContainerSpec>>);
 
 /// Prepares what PID 1 requests, each by itself. A later request for a container replaces the
 /// earlier one.
-pub(super) async fn serve(shared: Arc<Shared>, mut orders: UnboundedReceiver<Preparation>) {
+pub(super) async fn serve(shared: Arc<Shared>, mut requests: UnboundedReceiver<Preparation>) {
     // Each task ends its fetching when its sender is dropped.
-    let mut at_work: HashMap<String, oneshot::Sender<()>> = HashMap::new();
-    while let Some((id, spec)) = orders.recv().await {
-        at_work.retain(|_, cancel| !cancel.is_closed());
-        at_work.remove(&id);
+    let mut running: HashMap<String, oneshot::Sender<()>> = HashMap::new();
+    while let Some((id, spec)) = requests.recv().await {
+        running.retain(|_, cancel| !cancel.is_closed());
+        running.remove(&id);
         if let Some(spec) = spec {
             let (cancel, cancelled) = oneshot::channel();
             tokio::spawn(prepare(Arc::clone(&shared), id.clone(), *spec, cancelled));
-            at_work.insert(id, cancel);
+            running.insert(id, cancel);
         }
     }
 }
@@ -62,7 +63,7 @@ async fn prepare(
             if spec.image_id.is_empty() {
                 spec.image_id = lookup::find(&spec.image).map(|image| image.id).unwrap_or_default();
             }
-            equip(&shared, &id, spec, requirements).await
+            allocate(&shared, &id, spec, requirements).await
         }
         Err(error) => Err(error),
     };
@@ -96,7 +97,7 @@ async fn fetch(
         Pull::Missing | Pull::Always => {}
     }
     if !is_here {
-        return fetch_patiently(shared, id, name).await;
+        return fetch_with_retries(shared, id, name).await;
     }
     // What is here already serves while the registry is away.
     if let Err(error) = pull(shared, name).await {
@@ -106,9 +107,9 @@ async fn fetch(
 }
 
 /// Tries again where the registry cannot be reached; PID 1 knows why meanwhile.
-async fn fetch_patiently(shared: &Arc<Shared>, id: &str, name: &str) -> Result<(), EngineError> {
+async fn fetch_with_retries(shared: &Arc<Shared>, id: &str, name: &str) -> Result<(), EngineError> {
     let mut changes = shared.hubs.get(id).watch();
-    let mut pauses = PAUSES.iter().peekable();
+    let mut delays = RETRY_DELAYS.iter().peekable();
     loop {
         let error = match pull(shared, name).await {
             Err(EngineError::Failed(error)) => error,
@@ -119,13 +120,13 @@ async fn fetch_patiently(shared: &Arc<Shared>, id: &str, name: &str) -> Result<(
             return Ok(());
         }
         let problem = format!("pulling {name}: {error}");
-        let Some(pause) = pauses.peek() else { return Err(EngineError::Failed(problem)) };
-        eprintln!("{problem}; retrying in {pause} s");
+        let Some(delay) = delays.peek() else { return Err(EngineError::Failed(problem)) };
+        eprintln!("{problem}; retrying in {delay} s");
         shared.call(Request::NotPrepared { container: id.to_owned(), problem }).await?;
-        // The pause ends early if a client requests the start, for which there may be a reason.
-        let waiting = tokio::time::timeout(Duration::from_secs(**pause), changes.changed());
+        // The delay ends early if a client requests the start, for which there may be a reason.
+        let waiting = tokio::time::timeout(Duration::from_secs(**delay), changes.changed());
         if waiting.await.is_err() {
-            pauses.next();
+            delays.next();
         }
         if lookup::find(name).is_ok() {
             return Ok(());
@@ -147,7 +148,7 @@ async fn pull(shared: &Arc<Shared>, name: &str) -> Result<(), EngineError> {
 }
 
 /// Volumes, endpoints and ports. PID 1 knows of them before another container is given any.
-async fn equip(
+async fn allocate(
     shared: &Arc<Shared>,
     id: &str,
     mut spec: ContainerSpec,

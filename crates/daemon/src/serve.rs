@@ -40,10 +40,15 @@ pub fn run(settings: impl Fn() -> Settings + Send + Sync + 'static) -> Result<()
 
 async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> {
     let (table, hubs, bus) = (Table::default(), Hubs::default(), Bus::default());
-    let (reports, changes) = unbounded_channel();
-    let (orders, wanted) = unbounded_channel();
-    let events =
-        Events { table: table.clone(), hubs: hubs.clone(), bus: bus.clone(), reports, orders };
+    let (changes, changed) = unbounded_channel();
+    let (preparations, requested) = unbounded_channel();
+    let events = Events {
+        table: table.clone(),
+        hubs: hubs.clone(),
+        bus: bus.clone(),
+        changes,
+        preparations,
+    };
     let client = Client::connect(move |event, descriptors| events.take(event, descriptors))
         .context("connecting to PID 1")?;
     let shared = Arc::new(Shared {
@@ -62,12 +67,12 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
     let attaching = Arc::clone(&shared);
     blocking(move || attaching.client.attach()).await.context("attaching to PID 1")?;
     shared.networks.serve(&shared.table);
-    tokio::spawn(prepare::serve(Arc::clone(&shared), wanted));
+    tokio::spawn(prepare::serve(Arc::clone(&shared), requested));
     tokio::spawn(own_log::bound());
     tokio::spawn(cleaner::run(Arc::clone(&shared)));
     init_log::follow();
     tokio::spawn(restore::restore(Arc::clone(&shared)));
-    let following = follow(Arc::clone(&shared), changes);
+    let following = follow(Arc::clone(&shared), changed);
     tokio::select! {
         served = api::serve(shared, paths::API_SOCKET) => served,
         // PID 1 cuts off who does not read, or could not get all that belongs to a message. The
@@ -81,8 +86,8 @@ struct Events {
     table: Table,
     hubs: Hubs,
     bus: Bus,
-    reports: UnboundedSender<(Action, Arc<Snapshot>)>,
-    orders: UnboundedSender<prepare::Preparation>,
+    changes: UnboundedSender<(Action, Arc<Snapshot>)>,
+    preparations: UnboundedSender<prepare::Preparation>,
 }
 
 impl Events {
@@ -92,7 +97,7 @@ impl Events {
                 let definition = definition.map(|spec| *spec);
                 match self.table.update(id, &action, *status, definition) {
                     Some(snapshot) => {
-                        self.take_report(action, snapshot, Duration::from_millis(time))
+                        self.take_change(action, snapshot, Duration::from_millis(time))
                     }
                     None => {
                         eprintln!("PID 1 reports {action:?} of an undefined container")
@@ -106,12 +111,12 @@ impl Events {
             }
             Event::ExecEnded { exec, exit_code } => self.bus.exec_ended(&exec, exit_code),
             Event::TryAgain { id } => self.hubs.wake(&id),
-            Event::Prepare { id, spec } => drop(self.orders.send((id, Some(spec)))),
-            Event::CancelPreparation { id } => drop(self.orders.send((id, None))),
+            Event::Prepare { id, spec } => drop(self.preparations.send((id, Some(spec)))),
+            Event::CancelPreparation { id } => drop(self.preparations.send((id, None))),
         }
     }
 
-    fn take_report(&self, action: Action, snapshot: Arc<Snapshot>, time: Duration) {
+    fn take_change(&self, action: Action, snapshot: Arc<Snapshot>, time: Duration) {
         if action == Action::Die && snapshot.status.error.is_some() {
             self.hubs.not_started(&snapshot.id);
         }
@@ -119,7 +124,7 @@ impl Events {
         if action != Action::Known {
             self.bus.container(&action.word(), &snapshot, time, attribute(&action));
         }
-        drop(self.reports.send((action, snapshot)));
+        drop(self.changes.send((action, snapshot)));
     }
 }
 
@@ -133,8 +138,8 @@ fn attribute(action: &Action) -> Option<(&'static str, String)> {
 }
 
 /// Does what follows from the events of containers, until PID 1 hangs up.
-async fn follow(shared: Arc<Shared>, mut changes: UnboundedReceiver<(Action, Arc<Snapshot>)>) {
-    while let Some((action, snapshot)) = changes.recv().await {
+async fn follow(shared: Arc<Shared>, mut changed: UnboundedReceiver<(Action, Arc<Snapshot>)>) {
+    while let Some((action, snapshot)) = changed.recv().await {
         if let Action::Create
         | Action::Start
         | Action::Die

@@ -117,14 +117,14 @@ fn an_error_is_the_engines_own() {
         b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
     ]);
     assert_eq!(client.remove("web", false).unwrap_err().to_string(), "in use (HTTP status 409)");
-    let said = client.start("web").unwrap_err().to_string();
-    assert_eq!(said, "Internal Server Error (HTTP status 500)");
+    let error = client.start("web").unwrap_err().to_string();
+    assert_eq!(error, "Internal Server Error (HTTP status 500)");
     assert_eq!(client.start("web").unwrap_err().to_string(), "no engine is here (HTTP status 502)");
     assert!(client.container("a b/c").unwrap().is_none());
     client.start("web").unwrap();
     client.remove("gone", true).unwrap();
-    let said = client.containers().unwrap_err();
-    assert!(matches!(said, Error::Malformed { .. }), "{said}");
+    let error = client.containers().unwrap_err();
+    assert!(matches!(error, Error::Malformed { .. }), "{error}");
     let requests: Vec<String> = requests.try_iter().collect();
     assert!(requests[0].starts_with("DELETE /containers/web?force=1 HTTP/1.1\r\n"), "{requests:?}");
     assert!(requests[3].starts_with("GET /containers/a%20b%2Fc/json "), "{requests:?}");

@@ -41,8 +41,8 @@ pub fn overlay(id: &str) -> PathBuf {
     Path::new(STORE).join("overlay").join(id)
 }
 
-/// A file system that outlives its container.
-pub fn kept(name: &str) -> PathBuf {
+/// The file system of a container that persists when the container goes, by its name.
+pub fn persistent(name: &str) -> PathBuf {
     Path::new(STORE).join("kept").join(name)
 }
 

@@ -81,15 +81,15 @@ impl Ended {
             return Ok(self.stdout);
         }
         match last_lines(&self.stderr) {
-            said if said.is_empty() => bail!("{}: {}", self.program, self.status),
-            said => bail!("{}: {}: {said}", self.program, self.status),
+            lines if lines.is_empty() => bail!("{}: {}", self.program, self.status),
+            lines => bail!("{}: {}: {lines}", self.program, self.status),
         }
     }
 
     /// In a line what it wrote last to its standard error; its exit status if it wrote nothing.
     pub fn complaint(&self) -> String {
-        let said = last_lines(&self.stderr);
-        if said.is_empty() { self.status.to_string() } else { said }
+        let lines = last_lines(&self.stderr);
+        if lines.is_empty() { self.status.to_string() } else { lines }
     }
 }
 

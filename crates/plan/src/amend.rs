@@ -99,7 +99,7 @@ fn merge_one(
     refusals: &mut Vec<Refusal>,
 ) {
     match parse_part(service, part, table) {
-        Ok(said) => merge(service, key, said, refusals),
+        Ok(added) => merge(service, key, added, refusals),
         Err(why) => refusals.push(refuse(key, why)),
     }
 }
@@ -113,24 +113,24 @@ fn parse_part(service: &Service, part: &Value, table: &Environment) -> Result<Se
     parsed.services.into_iter().next().ok_or_else(|| "expected a service".to_owned())
 }
 
-fn merge(service: &mut Service, key: &str, said: Service, refusals: &mut Vec<Refusal>) {
+fn merge(service: &mut Service, key: &str, added: Service, refusals: &mut Vec<Refusal>) {
     match key {
-        "environment" => merge_environment(service, said.environment, refusals),
-        "labels" => merge_labels(service, said, refusals),
-        "volumes" => merge_volumes(service, said.volumes, refusals),
+        "environment" => merge_environment(service, added.environment, refusals),
+        "labels" => merge_labels(service, added, refusals),
+        "volumes" => merge_volumes(service, added.volumes, refusals),
         "ports" if matches!(service.network, Network::Bridges(_)) => {
-            service.ports.extend(said.ports)
+            service.ports.extend(added.ports)
         }
         "ports" => refusals.push(refuse(
             key,
             format!("{} has the host's network: its ports need not be published", service.name),
         )),
-        _ => service.logging = said.logging,
+        _ => service.logging = added.logging,
     }
 }
 
-fn merge_environment(service: &mut Service, said: Vec<String>, refusals: &mut Vec<Refusal>) {
-    for item in said {
+fn merge_environment(service: &mut Service, added: Vec<String>, refusals: &mut Vec<Refusal>) {
+    for item in added {
         let name = item.split('=').next().unwrap_or_default();
         match check_variable(name) {
             Ok(()) => service.environment.push(item),
@@ -151,8 +151,8 @@ fn check_variable(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn merge_labels(service: &mut Service, said: Service, refusals: &mut Vec<Refusal>) {
-    for (label, value) in said.label_map {
+fn merge_labels(service: &mut Service, added: Service, refusals: &mut Vec<Refusal>) {
+    for (label, value) in added.label_map {
         let is_of_system = LABELS_OF_THE_SYSTEM.iter().any(|prefix| label.starts_with(prefix));
         if !is_of_system {
             service.label_map.insert(label, value);
@@ -164,8 +164,8 @@ fn merge_labels(service: &mut Service, said: Service, refusals: &mut Vec<Refusal
     }
 }
 
-fn merge_volumes(service: &mut Service, said: Vec<Volume>, refusals: &mut Vec<Refusal>) {
-    for volume in said {
+fn merge_volumes(service: &mut Service, added: Vec<Volume>, refusals: &mut Vec<Refusal>) {
+    for volume in added {
         if service.volumes.contains(&volume) {
             continue;
         }

@@ -100,11 +100,12 @@ impl Plan {
     /// what a built-in one defines.
     pub fn new(mut services: Vec<Service>) -> (Plan, Cycles) {
         let built_in =
-            services.iter().filter(|service| service.built_in).flat_map(said_by).collect();
-        let mut sorting = Sorting { waits_for: waits(&services), built_in, ..Sorting::default() };
+            services.iter().filter(|service| service.built_in).flat_map(waits_of).collect();
+        let mut sorting =
+            Sorting { waits_for: all_waits(&services), built_in, ..Sorting::default() };
         let names: Vec<String> = sorting.waits_for.keys().cloned().collect();
         names.iter().for_each(|name| sorting.visit(name));
-        forget(&mut services, &sorting.dropped);
+        remove_dropped(&mut services, &sorting.dropped);
         (Plan::ordered(services, sorting.waits_for, &sorting.order), sorting.cycles)
     }
 
@@ -164,7 +165,7 @@ impl Plan {
             }
             let progress = progress(name);
             let in_order = other.labels.detach || progress.is_over();
-            in_order && progress != Progress::Waiting && holds(service, name, progress)
+            in_order && progress != Progress::Waiting && condition_is_met(service, name, progress)
         };
         self.waits_for.get(service.name.as_str()).is_none_or(|names| names.iter().all(satisfied))
     }
@@ -192,7 +193,7 @@ impl Plan {
 }
 
 /// Is the other service as far as this one needs it?
-fn holds(service: &Service, other: &str, progress: Progress) -> bool {
+fn condition_is_met(service: &Service, other: &str, progress: Progress) -> bool {
     let Some(dependency) = service.depends_on.get(other) else { return true };
     match dependency.condition {
         Condition::ServiceStarted => true,
@@ -204,11 +205,11 @@ fn holds(service: &Service, other: &str, progress: Progress) -> bool {
 }
 
 /// Who starts after whom; only names that are there.
-fn waits(services: &[Service]) -> BTreeMap<String, BTreeSet<String>> {
+fn all_waits(services: &[Service]) -> BTreeMap<String, BTreeSet<String>> {
     let mut waits_for: BTreeMap<String, BTreeSet<String>> =
         services.iter().map(|service| (service.name.to_string(), BTreeSet::new())).collect();
     for service in services {
-        for Wait { service, other } in said_by(service) {
+        for Wait { service, other } in waits_of(service) {
             if waits_for.contains_key(&other)
                 && let Some(others) = waits_for.get_mut(&service)
             {
@@ -220,7 +221,7 @@ fn waits(services: &[Service]) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// What the definition of one service sets for the order.
-fn said_by(service: &Service) -> impl Iterator<Item = Wait> {
+fn waits_of(service: &Service) -> impl Iterator<Item = Wait> {
     let name = service.name.as_str();
     let others = service.labels.after.iter().chain(service.depends_on.keys());
     let after = others.map(|other| Wait { service: name.to_owned(), other: other.clone() });
@@ -229,7 +230,7 @@ fn said_by(service: &Service) -> impl Iterator<Item = Wait> {
 }
 
 /// Takes out of the definitions what is not waited for any more.
-fn forget(services: &mut [Service], dropped: &Dropped) {
+fn remove_dropped(services: &mut [Service], dropped: &Dropped) {
     let is_dropped = |service: &str, other: &str| {
         dropped.get(service).is_some_and(|others| others.contains(other))
     };
@@ -274,7 +275,7 @@ impl Sorting {
                 continue;
             }
             let start = trail.iter().position(|above| *above == next).unwrap_or_default();
-            let after = start + self.break_circle(&trail[start..]);
+            let after = start + self.break_cycle(&trail[start..]);
             for gone in trail.drain(after..) {
                 on_trail.remove(&gone);
             }
@@ -287,7 +288,7 @@ impl Sorting {
 
     /// Each name waits for the next, the last one for the first. Returns the number of names up to
     /// the one that waits less now.
-    fn break_circle(&mut self, names: &[String]) -> usize {
+    fn break_cycle(&mut self, names: &[String]) -> usize {
         let wait = |at: usize| Wait {
             service: names[at].clone(),
             other: names[(at + 1) % names.len()].clone(),
@@ -440,9 +441,9 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
     fn a_long_chain_and_a_thousand_circles_are_no_matter() {
         let chain: Vec<String> = (0..20_000).map(|at| format!("s{at}: s{}", at + 1)).collect();
         assert_eq!(broken(&chain.join(", ")).1.len(), 0);
-        let circles: Vec<String> =
+        let cycles: Vec<String> =
             (0..1000).map(|at| format!("a{at}: b{at}, b{at}: a{at}")).collect();
-        let (plan, shown) = broken(&circles.join(", "));
+        let (plan, shown) = broken(&cycles.join(", "));
         assert_eq!((plan.services.len(), shown.len()), (2000, MOST_SHOWN));
     }
 

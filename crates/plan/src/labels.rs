@@ -1,4 +1,5 @@
-//! The labels of this family, typed. The only place that knows the strings.
+//! The labels `io.rancher.os.*` and `io.corral.*` of a service, as types. No other file knows their
+//! names.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,16 +32,17 @@ pub enum Scope {
 
 /// The engine that the labels of a definition choose, in either form; None if they do not.
 pub fn scope(definition: &Value) -> Option<Scope> {
-    let said = match definition.get("labels")? {
+    let scope = match definition.get("labels")? {
         Value::Object(map) => map.get(SCOPE)?.as_str(),
         Value::Array(list) => {
             let labels = list.iter().filter_map(Value::as_str);
-            let mut said = labels.filter_map(|label| label.strip_prefix(SCOPE)?.strip_prefix('='));
-            Some(said.next()?)
+            let mut values =
+                labels.filter_map(|label| label.strip_prefix(SCOPE)?.strip_prefix('='));
+            Some(values.next()?)
         }
         _ => return None,
     };
-    Some(if said == Some("system") { Scope::System } else { Scope::User })
+    Some(if scope == Some("system") { Scope::System } else { Scope::User })
 }
 
 /// What a service's labels mean.

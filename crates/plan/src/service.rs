@@ -1,4 +1,4 @@
-//! One container that is wanted: what a compose file defines for a service, normalised and typed.
+//! A service: what its compose file defines, normalised and as types.
 
 use crate::labels::Labels;
 use core::net::Ipv4Addr;

@@ -190,12 +190,12 @@ mod tests {
             (services[0].image.as_str(), services[0].environment.as_slice()),
             ("corral/os-console", &["A=1".to_owned()][..])
         );
-        let said = problems[0].to_string();
+        let problem = problems[0].to_string();
         assert!(
-            said.starts_with("a.yml:4:7: rancher.services.console.image: console is a service"),
-            "{said}"
+            problem.starts_with("a.yml:4:7: rancher.services.console.image: console is a service"),
+            "{problem}"
         );
-        assert!(said.contains("rancher.console replaces it"), "{said}");
+        assert!(problem.contains("rancher.console replaces it"), "{problem}");
     }
 
     #[test]

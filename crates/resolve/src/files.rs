@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn a_file_that_no_program_reads_is_a_warning() {
-        let said = unread("ntp", "/etc/ntp.conf").map(|problem| problem.to_string());
-        assert!(said.is_some_and(|text| text.contains("/etc/chrony/conf.d/")));
+        let problem = unread("ntp", "/etc/ntp.conf").map(|problem| problem.to_string());
+        assert!(problem.is_some_and(|text| text.contains("/etc/chrony/conf.d/")));
         for (container, path) in
             [("ntp", "/etc/chrony/conf.d/a.conf"), ("console", "/etc/ntp.conf")]
         {

@@ -81,11 +81,11 @@ pub fn stored() -> Resolved {
 }
 
 fn load_config(root: &Root) -> Config {
-    settle(root, corral_config::resolve(&layers::load(root).layers))
+    derive_settings(root, corral_config::resolve(&layers::load(root).layers))
 }
 
 /// Settings that follow from other keys.
-fn settle(root: &Root, mut config: Config) -> Config {
+fn derive_settings(root: &Root, mut config: Config) -> Config {
     config.rancher.docker.debug |= config.rancher.debug;
     built_in::take_from(root, &mut config);
     catalogue::add_of_user(root, &mut config);
@@ -155,7 +155,7 @@ fn resolve_built_in(root: &Root, at_boot: &AtBoot, reason: &str, with_sources: b
 fn assemble(root: &Root, layers: &[Layer], mut problems: Vec<Problem>) -> Resolution {
     let resolution = corral_config::resolve_with_problems(layers);
     problems.extend(resolution.problems);
-    let config = settle(root, resolution.config);
+    let config = derive_settings(root, resolution.config);
     let environment = environment(&config);
     let inputs = Inputs { root, config: &config, environment: &environment };
     let mut of_services = Vec::new();

@@ -1,4 +1,5 @@
-//! One static binary for all our programs above stage 0. Its name (argv[0]) selects the program.
+//! One static binary for all programs of Corral but stage 0. The name by which it is called
+//! (argv[0]) selects the program.
 //!
 //! This file only dispatches. PID 1 is the crate `init`, the engine daemon the crate `daemon`.
 

@@ -166,10 +166,10 @@ const ROWS: [(&str, &str, usize, &str); 13] = [
     ("                          dockerd", "burst-dockerd", 2, "/s"),
 ];
 
-fn print(place: &str, options: &Options, said: &str) {
+fn print(place: &str, options: &Options, output: &str) {
     println!("\non {place}: medians of {}, bursts of {}", options.runs, options.containers);
     for (title, line, column, unit) in ROWS {
-        let found = said.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(' '));
+        let found = output.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(' '));
         let value = found.and_then(|numbers| numbers.split(' ').nth(column)).unwrap_or("-");
         println!("{title:<46} {value:>9} {unit}");
     }

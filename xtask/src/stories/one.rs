@@ -99,7 +99,7 @@ impl Run<'_> {
             )));
         };
         Ok(match status.success() {
-            true => closing_line(&said(&self.log)),
+            true => closing_line(&read_output(&self.log)),
             false => Verdict::Failed(status.to_string()),
         })
     }
@@ -142,7 +142,7 @@ impl Outcome {
         let mut text =
             format!("test {} ... {verdict} ({:.1} s, {kinds})", self.name, self.took.seconds);
         if self.verdict != Verdict::Passed || keep {
-            text.push_str(&format!("\n---- {}\n{}----", self.name, said(&self.log)));
+            text.push_str(&format!("\n---- {}\n{}----", self.name, read_output(&self.log)));
         }
         text
     }
@@ -152,14 +152,17 @@ impl Outcome {
     }
 }
 
-fn said(log: &Path) -> String {
+fn read_output(log: &Path) -> String {
     String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
 }
 
 /// A runner that finds no test of this name exits with 0 too, and so does one that ignores it.
-fn closing_line(said: &str) -> Verdict {
-    let line =
-        said.lines().rev().find_map(|line| line.strip_prefix("test result: ")).unwrap_or_default();
+fn closing_line(output: &str) -> Verdict {
+    let line = output
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("test result: "))
+        .unwrap_or_default();
     if line.starts_with("ok. 1 passed; 0 failed; 0 ignored;") {
         Verdict::Passed
     } else if line.starts_with("ok. 0 passed; 0 failed; 1 ignored;") {

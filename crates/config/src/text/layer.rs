@@ -1,4 +1,4 @@
-//! What one source said.
+//! The keys that one source sets.
 
 use crate::error::{Problem, Severity, capped};
 use crate::position::Position;
@@ -7,8 +7,8 @@ use crate::text::yaml::{self, Node};
 use crate::text::{cmdline, schema};
 use serde_json::Value;
 
-/// What one source said: a tree in which every value has the type that its key takes. Wrong keys
-/// are not in it; they are in `problems`, which has an upper limit.
+/// The keys that one source sets: a tree in which every value has the type that its key takes.
+/// Wrong keys are not in it; they are in `problems`, which has an upper limit.
 #[derive(Debug, Clone)]
 pub struct Layer {
     pub source: Source,
@@ -53,12 +53,12 @@ impl Layer {
         Layer::from_tree(Source::CommandLine, &cmdline::parse(text), "")
     }
 
-    /// Has it anything that has no effect as it was said?
+    /// Has it a key that has no effect, because it is wrong?
     pub fn has_errors(&self) -> bool {
         self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 
-    /// A layer that says nothing.
+    /// A layer that sets no key.
     pub fn empty(source: Source) -> Layer {
         Layer {
             source,

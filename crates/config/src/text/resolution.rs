@@ -1,6 +1,5 @@
-//! Layers → the configuration that they mean together. What the model refuses costs its own leaf
-//! and nothing else; the table of keys is to admit nothing of the kind (`tests/every_key.rs`), so
-//! this is the second net.
+//! Layers → the configuration. If the model refuses a value, only that value is left out. The table
+//! of keys should have refused it before (`tests/every_key.rs`): this is the second check.
 
 use crate::error::{Problem, Severity, capped};
 use crate::model::Config;
@@ -18,7 +17,7 @@ pub struct Resolution {
     pub problems: Vec<Problem>,
 }
 
-/// What all layers mean together, with what does not fit.
+/// The configuration of all layers, and the values that the model refuses.
 pub fn resolve_with_problems(layers: &[Layer]) -> Resolution {
     let tree = merged(layers);
     if let Ok(config) = serde_json::from_value(tree.clone()) {

@@ -39,21 +39,22 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let shared = state.0;
-    let mut said: Value = parse(&body)?;
-    move_runtime(&mut said);
-    let body: ContainerCreateBody = serde_json::from_value(said.clone()).map_err(not_a_body)?;
+    let mut requested: Value = parse(&body)?;
+    move_runtime(&mut requested);
+    let body: ContainerCreateBody =
+        serde_json::from_value(requested.clone()).map_err(not_a_body)?;
     let name = text(&parameters, "name").trim_start_matches('/').to_owned();
     let id = new_id();
     let name = if name.is_empty() { free_name(&shared, &id) } else { name };
     check_name(&name)?;
-    let networks = NetworkRequest::parse(&said, &body)?;
+    let networks = NetworkRequest::parse(&requested, &body)?;
     let making = Arc::clone(&shared);
     let mut spec = blocking(move || make(&making, name, body)).await?;
     // No other container may get the same address or port before PID 1 knows of this one.
     let _allocation = shared.networks.allocation.lock().await;
     networks.connect(&shared, &mut spec)?;
     ports::choose(&shared.table.all(), &mut spec)?;
-    let record = record(said, &spec);
+    let record = record(requested, &spec);
     let (keeping, kept) = (Arc::clone(&shared), id.clone());
     blocking(move || Ok(keeping.records.add(&kept, record)?)).await?;
     match shared.call(Request::Create { id: id.clone(), spec: Box::new(spec), past: None }).await {
@@ -74,13 +75,13 @@ fn not_a_body(error: serde_json::Error) -> EngineError {
 }
 
 /// Some clients set the runtime beside the host's part of a request.
-fn move_runtime(said: &mut Value) {
-    let Some(said) = said.as_object_mut() else { return };
-    let Some(runtime) = said.remove("Runtime").filter(|name| *name != "" && name.is_string())
+fn move_runtime(requested: &mut Value) {
+    let Some(requested) = requested.as_object_mut() else { return };
+    let Some(runtime) = requested.remove("Runtime").filter(|name| *name != "" && name.is_string())
     else {
         return;
     };
-    let host = said.entry("HostConfig").or_insert(Value::Null);
+    let host = requested.entry("HostConfig").or_insert(Value::Null);
     if host.is_null() {
         *host = json!({});
     }
@@ -90,13 +91,13 @@ fn move_runtime(said: &mut Value) {
 }
 
 /// What is kept of a request.
-fn record(mut said: Value, spec: &ContainerSpec) -> Record {
-    let host_config = said.get_mut("HostConfig").map(Value::take).unwrap_or_default();
-    if let Value::Object(said) = &mut said {
-        said.remove("HostConfig");
-        said.remove("NetworkingConfig");
+fn record(mut requested: Value, spec: &ContainerSpec) -> Record {
+    let host_config = requested.get_mut("HostConfig").map(Value::take).unwrap_or_default();
+    if let Value::Object(requested) = &mut requested {
+        requested.remove("HostConfig");
+        requested.remove("NetworkingConfig");
     }
-    Record { spec: spec.clone(), config: said, host_config, ..Record::default() }
+    Record { spec: spec.clone(), config: requested, host_config, ..Record::default() }
 }
 
 /// Two words of the id: short enough to type, and free.
@@ -352,8 +353,8 @@ pub(super) fn restart(host: &HostConfig) -> Result<Option<RestartPolicy>, Engine
 
 /// The limits of a client's request; what it does not set stays as it was.
 pub(super) fn limits(host: &HostConfig, before: &Limits) -> Limits {
-    let or = |said: Option<i64>, before: u64| {
-        said.filter(|value| *value != 0).map_or(before, |value| value.unsigned_abs())
+    let or = |value: Option<i64>, before: u64| {
+        value.filter(|value| *value != 0).map_or(before, |value| value.unsigned_abs())
     };
     let (quota, period) = match host.nano_cpus.filter(|cpus| *cpus > 0) {
         Some(cpus) => (cpus / 10_000, 100_000),
@@ -362,8 +363,8 @@ pub(super) fn limits(host: &HostConfig, before: &Limits) -> Limits {
             or(host.cpu_period, before.cpu_period),
         ),
     };
-    let list = |said: &Option<String>, before: &String| {
-        said.clone().filter(|list| !list.is_empty()).unwrap_or_else(|| before.clone())
+    let list = |value: &Option<String>, before: &String| {
+        value.clone().filter(|list| !list.is_empty()).unwrap_or_else(|| before.clone())
     };
     Limits {
         memory: or(host.memory, before.memory),

@@ -24,12 +24,12 @@ pub(super) struct NetworkRequest {
 
 impl NetworkRequest {
     pub(super) fn parse(
-        said: &Value,
+        requested: &Value,
         body: &ContainerCreateBody,
     ) -> Result<NetworkRequest, EngineError> {
         let host = body.host_config.clone().unwrap_or_default();
         // Clients before API 1.44 set it beside the endpoints.
-        let mac = said["MacAddress"].as_str().filter(|text| !text.is_empty());
+        let mac = requested["MacAddress"].as_str().filter(|text| !text.is_empty());
         Ok(NetworkRequest {
             mode: host.network_mode.unwrap_or_default(),
             endpoints: body.networking_config.clone().unwrap_or_default(),
@@ -120,10 +120,11 @@ fn connect(
         }
     }
     let first = if ["", "default", "bridge"].contains(&mode) { "bridge" } else { mode };
-    let said = config.endpoints_config.clone().unwrap_or_default();
+    let requested = config.endpoints_config.clone().unwrap_or_default();
     let mut names = vec![first.to_owned()];
     names.extend(
-        said.keys()
+        requested
+            .keys()
             .filter(|name| *name != first && !(first == "bridge" && *name == "default"))
             .cloned(),
     );
@@ -132,17 +133,18 @@ fn connect(
         let network = shared.networks.find(&name)?;
         // Clients call the default bridge so where they name no network.
         let is_default = name == "bridge";
-        let said = said.get(&name).or_else(|| said.get("default").filter(|_| is_default));
-        let said = said.cloned().unwrap_or_default();
-        let settings = endpoint_settings(&said)?;
+        let requested =
+            requested.get(&name).or_else(|| requested.get("default").filter(|_| is_default));
+        let requested = requested.cloned().unwrap_or_default();
+        let settings = endpoint_settings(&requested)?;
         spec.endpoints.push(shared.networks.allocate(&network, &containers, &settings)?);
     }
     Ok(())
 }
 
 /// The settings of a client's request for a container's endpoint in a network.
-pub(super) fn endpoint_settings(said: &Requested) -> Result<EndpointSettings, EngineError> {
-    let address = said
+pub(super) fn endpoint_settings(requested: &Requested) -> Result<EndpointSettings, EngineError> {
+    let address = requested
         .ipam_config
         .as_ref()
         .and_then(|ipam| ipam.ipv4_address.clone())
@@ -153,17 +155,17 @@ pub(super) fn endpoint_settings(said: &Requested) -> Result<EndpointSettings, En
                 .map_err(|_| EngineError::BadRequest(format!("{text:?} is not an IPv4 address")))
         })
         .transpose()?;
-    let mut aliases = said.aliases.clone().unwrap_or_default();
+    let mut aliases = requested.aliases.clone().unwrap_or_default();
     aliases.dedup();
-    let mac = said.mac_address.as_deref().filter(|text| !text.is_empty());
+    let mac = requested.mac_address.as_deref().filter(|text| !text.is_empty());
     let mac = mac.map(parse_mac).transpose()?;
-    let links = said.links.iter().flatten().map(|text| links::parse(text));
-    let driver_options = said.driver_opts.clone().unwrap_or_default();
+    let links = requested.links.iter().flatten().map(|text| links::parse(text));
+    let driver_options = requested.driver_opts.clone().unwrap_or_default();
     Ok(EndpointSettings {
         address,
         mac,
         aliases,
-        address_v6: address_v6(said)?,
+        address_v6: address_v6(requested)?,
         links: links.collect::<Result<_, _>>()?,
         driver_options: driver_options.into_iter().collect(),
     })
@@ -173,8 +175,8 @@ fn parse_mac(text: &str) -> Result<MacAddress, EngineError> {
     text.parse().map_err(|error: NotAMacAddress| EngineError::BadRequest(error.to_string()))
 }
 
-fn address_v6(said: &Requested) -> Result<Option<Ipv6Addr>, EngineError> {
-    let Some(ipam) = &said.ipam_config else { return Ok(None) };
+fn address_v6(requested: &Requested) -> Result<Option<Ipv6Addr>, EngineError> {
+    let Some(ipam) = &requested.ipam_config else { return Ok(None) };
     if ipam.link_local_ips.as_ref().is_some_and(|list| !list.is_empty()) {
         return Err(EngineError::NotImplemented(
             "the system engine has no link-local addresses of endpoints".to_owned(),

@@ -6,14 +6,14 @@ use corral_engine::spec::Health;
 use std::time::Duration;
 
 /// The client's check. If it has no test, it changes only values of the image's check.
-pub(super) fn merged(said: Option<HealthConfig>, image: &Image) -> Option<Health> {
-    let said = said.map(|said| Health {
-        test: said.test.unwrap_or_default(),
-        interval: nanos(said.interval),
-        timeout: nanos(said.timeout),
-        start_period: nanos(said.start_period),
-        start_interval: nanos(said.start_interval),
-        retries: said.retries.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+pub(super) fn merged(requested: Option<HealthConfig>, image: &Image) -> Option<Health> {
+    let requested = requested.map(|requested| Health {
+        test: requested.test.unwrap_or_default(),
+        interval: nanos(requested.interval),
+        timeout: nanos(requested.timeout),
+        start_period: nanos(requested.start_period),
+        start_interval: nanos(requested.start_interval),
+        retries: requested.retries.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
     });
     let of_image = image.config.healthcheck.as_ref().map(|check| {
         let time = |key: &str| nanos(check[key].as_i64());
@@ -29,16 +29,16 @@ pub(super) fn merged(said: Option<HealthConfig>, image: &Image) -> Option<Health
                 .unwrap_or(0),
         }
     });
-    let merged = match (said, of_image) {
-        (Some(said), Some(of_image)) if said.test.is_empty() => Health {
+    let merged = match (requested, of_image) {
+        (Some(requested), Some(of_image)) if requested.test.is_empty() => Health {
             test: of_image.test,
-            interval: said.interval.or(of_image.interval),
-            timeout: said.timeout.or(of_image.timeout),
-            start_period: said.start_period.or(of_image.start_period),
-            start_interval: said.start_interval.or(of_image.start_interval),
-            retries: if said.retries == 0 { of_image.retries } else { said.retries },
+            interval: requested.interval.or(of_image.interval),
+            timeout: requested.timeout.or(of_image.timeout),
+            start_period: requested.start_period.or(of_image.start_period),
+            start_interval: requested.start_interval.or(of_image.start_interval),
+            retries: if requested.retries == 0 { of_image.retries } else { requested.retries },
         },
-        (Some(said), _) => said,
+        (Some(requested), _) => requested,
         (None, Some(of_image)) => of_image,
         (None, None) => return None,
     };

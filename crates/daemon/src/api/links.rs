@@ -70,13 +70,13 @@ fn variables(
     let of_image = image.as_ref().map(|image| image.config.env.as_slice()).unwrap_or_default();
     let env: Vec<String> = of_image.iter().chain(&other.spec.env).cloned().collect();
     let record = shared.records.get(&other.id).unwrap_or_default();
-    let said = record.config["ExposedPorts"].as_object();
-    let said = said.into_iter().flat_map(serde_json::Map::keys).cloned();
+    let exposed = record.config["ExposedPorts"].as_object();
+    let exposed = exposed.into_iter().flat_map(serde_json::Map::keys).cloned();
     let of_image = image.iter().flat_map(|image| image.config.exposed_ports.keys()).cloned();
     let published = other.spec.ports.iter();
     let published = published.map(|port| format!("{}/{}", port.container_port, port.protocol));
     let ports: BTreeSet<(u16, String)> =
-        said.chain(of_image).chain(published).filter_map(|text| port(&text)).collect();
+        exposed.chain(of_image).chain(published).filter_map(|text| port(&text)).collect();
     render(own_name, alias, address, &ports, &env)
 }
 

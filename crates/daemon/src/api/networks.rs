@@ -159,8 +159,8 @@ fn range_view(
 fn ranges(body: &NetworkCreateRequest) -> Result<NetworkCreate, EngineError> {
     let mut found = NetworkCreate::default();
     let ipam = body.ipam.as_ref().and_then(|ipam| ipam.config.as_ref());
-    for said in ipam.into_iter().flatten() {
-        add_range(&mut found, said)?;
+    for requested in ipam.into_iter().flatten() {
+        add_range(&mut found, requested)?;
     }
     if found.subnet_v6.is_some() && body.enable_ipv6 != Some(true) {
         return Err(EngineError::BadRequest(
@@ -170,15 +170,15 @@ fn ranges(body: &NetworkCreateRequest) -> Result<NetworkCreate, EngineError> {
     Ok(found)
 }
 
-fn add_range(found: &mut NetworkCreate, said: &IpamConfig) -> Result<(), EngineError> {
+fn add_range(found: &mut NetworkCreate, requested: &IpamConfig) -> Result<(), EngineError> {
     let wrong = |text: &str| EngineError::BadRequest(format!("{text:?} is not an IP address"));
     let address = |text: &str| text.parse::<IpAddr>().map_err(|_| wrong(text));
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let network = |text: Option<String>| text.as_deref().map(subnet::parse).transpose();
-    let gateway = given(&said.gateway).as_deref().map(address).transpose()?;
-    let subnet = network(given(&said.subnet)).map_err(EngineError::BadRequest)?;
-    let range = network(given(&said.ip_range)).map_err(EngineError::BadRequest)?;
-    for (name, text) in said.auxiliary_addresses.iter().flatten() {
+    let gateway = given(&requested.gateway).as_deref().map(address).transpose()?;
+    let subnet = network(given(&requested.subnet)).map_err(EngineError::BadRequest)?;
+    let range = network(given(&requested.ip_range)).map_err(EngineError::BadRequest)?;
+    for (name, text) in requested.auxiliary_addresses.iter().flatten() {
         found.reserved.insert(name.clone(), address(text)?);
     }
     if let (Some(subnet), Some(range)) = (subnet, range)

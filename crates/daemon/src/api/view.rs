@@ -74,11 +74,11 @@ fn state(container: &Snapshot, shared: &Shared) -> Value {
 }
 
 /// As the client wrote it where this engine keeps it in another form.
-fn shown_host_config(said: Value, spec: &ContainerSpec) -> Value {
-    let log = log_view(&said["LogConfig"], &spec.log);
-    let runtime = said["Runtime"].as_str().filter(|name| !name.is_empty());
+fn shown_host_config(requested: Value, spec: &ContainerSpec) -> Value {
+    let log = log_view(&requested["LogConfig"], &spec.log);
+    let runtime = requested["Runtime"].as_str().filter(|name| !name.is_empty());
     let runtime = runtime.unwrap_or(DEFAULT_RUNTIME).to_owned();
-    let mut shown = overlaid(said, host_config(spec));
+    let mut shown = overlaid(requested, host_config(spec));
     shown["LogConfig"] = log;
     shown["Runtime"] = json!(runtime);
     if !spec.links.is_empty() {
@@ -125,9 +125,9 @@ fn host_config(spec: &ContainerSpec) -> Value {
 
 /// As Docker has it: what the client wrote. Otherwise options are text, and those that were not set
 /// are left out.
-fn log_view(said: &Value, log: &LogOptions) -> Value {
-    let mut options = said["Config"].as_object().cloned().unwrap_or_default();
-    let kind = said["Type"].as_str().filter(|kind| !kind.is_empty());
+fn log_view(requested: &Value, log: &LogOptions) -> Value {
+    let mut options = requested["Config"].as_object().cloned().unwrap_or_default();
+    let kind = requested["Type"].as_str().filter(|kind| !kind.is_empty());
     if let Some(kind) = kind {
         return json!({"Type": kind, "Config": options});
     }

@@ -78,9 +78,9 @@ impl Store {
 
     /// Commits an image of which there is no manifest yet.
     fn commit_new(&self, config: &[u8], layers: Vec<Layer>, names: &[String]) -> Result<String> {
-        let kept = keep_config(config, layers)?;
-        self.commit(&kept, names, &[])?;
-        Ok(kept.id)
+        let stored = store_config(config, layers)?;
+        self.commit(&stored, names, &[])?;
+        Ok(stored.id)
     }
 
     /// Makes an image of an archive of files.
@@ -173,7 +173,7 @@ impl Store {
             // Not of the OCI: Docker's clients look for it.
             "parent": commit.base.id,
         });
-        Ok(PackedCommit { fresh, layer, base: keep(&commit.base)?, config })
+        Ok(PackedCommit { fresh, layer, base: into_store(&commit.base)?, config })
     }
 
     /// Makes the image; returns its id.
@@ -213,7 +213,7 @@ impl Store {
 }
 
 /// Puts a configuration and the manifest that it makes with its layers into the store.
-fn keep_config(config: &[u8], layers: Vec<Layer>) -> Result<StoredImage> {
+fn store_config(config: &[u8], layers: Vec<Layer>) -> Result<StoredImage> {
     let id = Store::put_blob(config)?;
     let descriptors: Vec<Value> = layers
         .iter()
@@ -235,7 +235,7 @@ fn keep_config(config: &[u8], layers: Vec<Layer>) -> Result<StoredImage> {
 }
 
 /// What an image is made of; an embedded one is packed into the store for it.
-pub(super) fn keep(image: &Image) -> Result<StoredImage> {
+pub(super) fn into_store(image: &Image) -> Result<StoredImage> {
     if image.tier == Tier::Stored {
         return layout::load_stored(&image.id)
             .with_context(|| format!("{} is not in the store any more", image.id));
@@ -258,9 +258,9 @@ pub(super) fn keep(image: &Image) -> Result<StoredImage> {
     let mut config = image.raw.clone();
     config["rootfs"]["diff_ids"] =
         json!(layers.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>());
-    let mut kept = keep_config(&serde_json::to_vec(&config)?, layers)?;
-    kept.size = image.size;
-    Ok(kept)
+    let mut stored = store_config(&serde_json::to_vec(&config)?, layers)?;
+    stored.size = image.size;
+    Ok(stored)
 }
 
 fn pack_layer(folder: &Path, packed: Packed, fresh: &Path) -> Result<(String, u64)> {
@@ -283,10 +283,10 @@ pub(crate) fn save(names: &[String], writer: impl Write) -> Result<(), EngineErr
             Ok(full) if image.references.contains(&full) => vec![full],
             _ => Vec::new(),
         };
-        let kept = keep(&image)?;
-        match images.iter_mut().find(|(other, _)| other.id == kept.id) {
+        let stored = into_store(&image)?;
+        match images.iter_mut().find(|(other, _)| other.id == stored.id) {
             Some((_, known)) => known.extend(tags),
-            None => images.push((kept, tags)),
+            None => images.push((stored, tags)),
         }
     }
     Ok(write(&images, writer)?)
@@ -298,8 +298,9 @@ fn write(images: &[(StoredImage, Vec<String>)], writer: impl Write) -> Result<()
     let mut listed = Vec::new();
     let mut index = Vec::new();
     let path_of = |digest: &str| format!("blobs/sha256/{}", hex(digest));
-    for (kept, tags) in images {
-        let blobs = kept.layers.iter().map(|layer| &layer.digest).chain([&kept.id, &kept.manifest]);
+    for (stored, tags) in images {
+        let blobs =
+            stored.layers.iter().map(|layer| &layer.digest).chain([&stored.id, &stored.manifest]);
         for digest in blobs {
             if !written.contains(digest) {
                 written.push(digest.clone());
@@ -308,11 +309,12 @@ fn write(images: &[(StoredImage, Vec<String>)], writer: impl Write) -> Result<()
                 builder.append_file(path_of(digest), &mut file)?;
             }
         }
-        let layers: Vec<String> = kept.layers.iter().map(|layer| path_of(&layer.digest)).collect();
-        listed.push(json!({"Config": path_of(&kept.id), "RepoTags": tags, "Layers": layers}));
-        let size = fs::metadata(layout::blob(&kept.manifest))?.len();
+        let layers: Vec<String> =
+            stored.layers.iter().map(|layer| path_of(&layer.digest)).collect();
+        listed.push(json!({"Config": path_of(&stored.id), "RepoTags": tags, "Layers": layers}));
+        let size = fs::metadata(layout::blob(&stored.manifest))?.len();
         let mut entry = json!({
-            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": kept.manifest,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": stored.manifest,
             "size": size,
         });
         if let Some(tag) = tags.first() {

@@ -96,7 +96,7 @@ impl Artifact {
             descriptor,
         };
         self.runtime.block_on(async {
-            let work = download.keep(Path::new(&partial), target);
+            let work = download.download_to(Path::new(&partial), target);
             tokio::pin!(work);
             loop {
                 tokio::select! {

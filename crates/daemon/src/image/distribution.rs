@@ -56,10 +56,10 @@ fn media_type(manifest: &Value) -> &str {
 }
 
 /// A platform of an index, or the configuration of an image, which has the same names.
-fn platform(said: &Value) -> Value {
+fn platform(source: &Value) -> Value {
     let mut platform = json!({});
     for key in ["architecture", "os", "os.version", "variant"] {
-        if let Some(text) = said[key].as_str() {
+        if let Some(text) = source[key].as_str() {
             platform[key] = json!(text);
         }
     }

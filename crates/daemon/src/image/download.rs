@@ -41,8 +41,12 @@ pub(super) fn check(digest: &str, host: &str) -> Result<(), EngineError> {
 }
 
 impl Download {
-    /// Puts the blob at `target`; what has come so far is kept in `partial`.
-    pub(super) async fn keep(&self, partial: &Path, target: &Path) -> Result<(), EngineError> {
+    /// Puts the blob at `target`; what has been received so far is in `partial`.
+    pub(super) async fn download_to(
+        &self,
+        partial: &Path,
+        target: &Path,
+    ) -> Result<(), EngineError> {
         let digest = &self.descriptor.digest;
         let mut attempt = 0;
         while let Err(error) = self.attempt(partial).await {

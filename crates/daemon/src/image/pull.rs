@@ -98,7 +98,7 @@ impl Store {
     ) -> Result<StoredImage, EngineError> {
         let config = self.fetch_config(found).await?;
         let diff_ids =
-            parse_diff_ids(&config, &found.manifest).map_err(said_by(&found.endpoint))?;
+            parse_diff_ids(&config, &found.manifest).map_err(from_registry(&found.endpoint))?;
         let layers = &found.manifest.layers;
         for each in layers {
             progress.step(short(&each.digest), "Pulling fs layer").await;
@@ -156,8 +156,8 @@ impl Store {
     }
 }
 
-/// An error in what a registry said.
-fn said_by(endpoint: &Endpoint) -> impl Fn(anyhow::Error) -> EngineError {
+/// An error in the answer of a registry, with its name.
+fn from_registry(endpoint: &Endpoint) -> impl Fn(anyhow::Error) -> EngineError {
     let host = endpoint.host.clone();
     move |error| EngineError::Failed(format!("{host}: {error:#}"))
 }
@@ -171,7 +171,7 @@ async fn find(endpoint: Endpoint, platform: &str) -> Result<RemoteManifest, Engi
         .await
         .map_err(explained)?;
     let (raw, named) = get_manifest(&endpoint, &endpoint.reference).await?;
-    let raw = match parse_named(&raw, platform).map_err(said_by(&endpoint))? {
+    let raw = match parse_named(&raw, platform).map_err(from_registry(&endpoint))? {
         Named::Manifest => raw,
         Named::Index(digest) => {
             let exact = endpoint.reference.clone_with_digest(digest);
@@ -182,7 +182,7 @@ async fn find(endpoint: Endpoint, platform: &str) -> Result<RemoteManifest, Engi
             return Err(EngineError::NoSuchImage(format!("{name}: no image for {platform}")));
         }
     };
-    let manifest = parse_manifest(&raw).map_err(said_by(&endpoint))?;
+    let manifest = parse_manifest(&raw).map_err(from_registry(&endpoint))?;
     Ok(RemoteManifest { endpoint: Arc::new(endpoint), manifest, raw, digest: named })
 }
 
@@ -253,7 +253,7 @@ impl Part {
             progress: self.progress.clone(),
             descriptor: self.descriptor.clone(),
         };
-        from.keep(&partial, &target).await?;
+        from.download_to(&partial, &target).await?;
         Ok(target)
     }
 }

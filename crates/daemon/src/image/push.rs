@@ -31,9 +31,9 @@ impl Store {
     ) -> Result<(), EngineError> {
         let target = reference::parse(name)?;
         let wanted = name.to_owned();
-        let kept = blocking(move || {
+        let stored = blocking(move || {
             let image = lookup::find(&wanted)?;
-            Ok(archive::keep(&image)?)
+            Ok(archive::into_store(&image)?)
         })
         .await?;
         let start = format!("The push refers to repository [{}]", reference::name(&target));
@@ -43,10 +43,11 @@ impl Store {
             if endpoint.host != target.registry() {
                 continue;
             }
-            match push_to(&endpoint, &kept, &progress).await {
+            match push_to(&endpoint, &stored, &progress).await {
                 Ok(()) => {
                     let tag = target.tag().unwrap_or("latest");
-                    let pushed = format!("{tag}: digest: {} size: {}", kept.manifest, kept.size);
+                    let pushed =
+                        format!("{tag}: digest: {} size: {}", stored.manifest, stored.size);
                     progress.send(json!({"status": pushed})).await;
                     return Ok(());
                 }
@@ -59,17 +60,17 @@ impl Store {
 
 async fn push_to(
     endpoint: &Endpoint,
-    kept: &StoredImage,
+    stored: &StoredImage,
     progress: &Progress,
 ) -> Result<(), EngineError> {
     let explained = |error: OciDistributionError| explain(endpoint, &error);
     let Endpoint { client, reference, auth, .. } = endpoint;
     client.auth(reference, auth, RegistryOperation::Push).await.map_err(explained)?;
-    for layer in &kept.layers {
+    for layer in &stored.layers {
         push_blob(endpoint, &layer.digest, progress).await?;
     }
-    push_blob(endpoint, &kept.id, &Progress::silent()).await?;
-    let raw = tokio::fs::read(layout::blob(&kept.manifest))
+    push_blob(endpoint, &stored.id, &Progress::silent()).await?;
+    let raw = tokio::fs::read(layout::blob(&stored.manifest))
         .await
         .map_err(|error| EngineError::Failed(format!("reading the manifest: {error}")))?;
     let manifest: oci_client::manifest::OciImageManifest = serde_json::from_slice(&raw)

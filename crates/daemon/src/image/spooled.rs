@@ -224,8 +224,8 @@ mod tests {
         let good = [("index.json".to_owned(), to("a")), (blob("a"), to("b")), (blob("b"), image)];
         let expected = Listed { config: blob("c"), repo_tags: None, layers: vec![blob("d")] };
         assert_eq!(read("good", &good).unwrap(), [expected]);
-        let circle = [("index.json".to_owned(), to("a")), (blob("a"), to("a"))];
-        let error = read("circle", &circle).unwrap_err().to_string();
+        let loops = [("index.json".to_owned(), to("a")), (blob("a"), to("a"))];
+        let error = read("loops", &loops).unwrap_err().to_string();
         assert!(error.contains("nested too deeply"), "{error}");
     }
 }

@@ -32,7 +32,7 @@ pub fn mount(id: &str, keep: &str, image: &Image) -> Result<()> {
         return Ok(());
     }
     if !keep.is_empty() {
-        link_kept(&base, keep, image)
+        link_persistent(&base, keep, image)
             .with_context(|| format!("preparing the persistent file system {keep}"))?;
     }
     for name in ["diff", "work", "merged"] {
@@ -62,22 +62,23 @@ pub fn mount(id: &str, keep: &str, image: &Image) -> Result<()> {
         .context("making the container's mounts private")
 }
 
-/// Makes the container's folder a link to what is kept. What was kept over another image, or under
-/// the service's former name for it, is of no use any more and is removed.
-fn link_kept(base: &Path, keep: &str, image: &Image) -> Result<()> {
-    let kept = paths::kept(keep);
+/// Makes the container's folder a link to its persistent file system. File systems of the same
+/// service that are over another image, or have another name, are removed.
+fn link_persistent(base: &Path, keep: &str, image: &Image) -> Result<()> {
+    let persistent = paths::persistent(keep);
     let service = |name: &str| name.rsplit_once('-').map(|(service, _)| service.to_owned());
-    for item in fs::read_dir(paths::kept("")).into_iter().flatten().flatten() {
+    for item in fs::read_dir(paths::persistent("")).into_iter().flatten().flatten() {
         let name = item.file_name().to_string_lossy().into_owned();
-        let is_of_image = || fs::read_to_string(kept.join("image")).is_ok_and(|id| id == image.id);
+        let is_of_image =
+            || fs::read_to_string(persistent.join("image")).is_ok_and(|id| id == image.id);
         if service(&name) == service(keep) && (name != keep || !is_of_image()) {
             fs::remove_dir_all(item.path())?;
         }
     }
-    fs::create_dir_all(&kept)?;
-    durable::write(&kept.join("image"), image.id.as_bytes())?;
+    fs::create_dir_all(&persistent)?;
+    durable::write(&persistent.join("image"), image.id.as_bytes())?;
     fs::create_dir_all(paths::overlay(""))?;
-    match symlink(&kept, base) {
+    match symlink(&persistent, base) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
         _ => Ok(()),
     }

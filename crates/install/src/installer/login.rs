@@ -11,7 +11,7 @@ use corral_config::{Config, cmdline, merge};
 use serde_json::Value;
 
 /// The users of every machine: they are in the group docker.
-const OURS: [&str; 2] = ["rancher", "docker"];
+const BUILT_IN_USERS: [&str; 2] = ["rancher", "docker"];
 /// sshd lets in members of this group only (`AllowGroups` in its configuration).
 const SSH_GROUP: &str = "docker";
 
@@ -203,8 +203,8 @@ impl Known<'_> {
     /// do not mean that keys will come.
     fn add_sources(&self, ways: &mut Ways) {
         const POINTER: &str = "/rancher/cloud_init/datasources";
-        let said = merge::merge(self.layers.iter().map(|layer| &layer.value));
-        let names = said.pointer(POINTER).and_then(Value::as_array).into_iter().flatten();
+        let merged = merge::merge(self.layers.iter().map(|layer| &layer.value));
+        let names = merged.pointer(POINTER).and_then(Value::as_array).into_iter().flatten();
         for name in names.filter_map(Value::as_str) {
             let from = match name.parse::<DataSource>() {
                 // It is a URL on the kernel's command line, which is already in `fetched`.
@@ -270,7 +270,7 @@ fn parse_lines(text: &str) -> Vec<Result<SshKey, String>> {
 }
 
 fn is_in_ssh_group(user: &User) -> bool {
-    OURS.contains(&user.name.as_str())
+    BUILT_IN_USERS.contains(&user.name.as_str())
         || user.primary_group == SSH_GROUP
         || user.groups.iter().any(|group| group == SSH_GROUP)
 }

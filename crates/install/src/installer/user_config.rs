@@ -80,20 +80,21 @@ impl Draft<'_> {
     /// What the dialogue has to ask for.
     pub(super) fn missing(&self, access: &Access) -> Result<Missing> {
         let ways = self.judge(&Resolved::default());
-        let said = merge::merge(self.layers(&Resolved::default()).iter().map(|layer| &layer.value));
+        let merged =
+            merge::merge(self.layers(&Resolved::default()).iter().map(|layer| &layer.value));
         let key = access.ssh_key.is_empty() && !ways.has_ssh() && !ways.expects_keys();
         Ok(Missing {
             key: key && keys::of_this_system()?.is_empty(),
             password: !access.password && !ways.has_password(),
-            hostname: access.hostname.is_none() && said.get("hostname").is_none(),
+            hostname: access.hostname.is_none() && merged.get("hostname").is_none(),
             address: access.address.is_none()
-                && said.pointer("/rancher/network/interfaces").is_none(),
+                && merged.pointer("/rancher/network/interfaces").is_none(),
         })
     }
 
-    fn layers(&self, said: &Resolved) -> Vec<Layer> {
+    fn layers(&self, resolved: &Resolved) -> Vec<Layer> {
         let source = Source::File("the flags of this command".to_owned());
-        let flags = Layer::from_value(source, &said.to_value(&self.keys_of_document()));
+        let flags = Layer::from_value(source, &resolved.to_value(&self.keys_of_document()));
         self.document
             .map(|document| document.layer.clone())
             .into_iter()
@@ -108,11 +109,11 @@ impl Draft<'_> {
         keys.filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    fn judge(&self, said: &Resolved) -> Ways {
-        let layers = self.layers(said);
+    fn judge(&self, resolved: &Resolved) -> Ways {
+        let layers = self.layers(resolved);
         Known {
             layers: &layers,
-            keys: &said.keys,
+            keys: &resolved.keys,
             fetched: &self.fetched,
             terminals: &self.terminals,
         }
@@ -146,8 +147,8 @@ impl Draft<'_> {
         lines.join("\n  ")
     }
 
-    fn files(&self, said: &Resolved) -> Result<Vec<File>> {
-        let value = said.to_value(&self.keys_of_document());
+    fn files(&self, resolved: &Resolved) -> Result<Vec<File>> {
+        let value = resolved.to_value(&self.keys_of_document());
         let has_flags = value.as_object().is_some_and(|value| !value.is_empty());
         let flags = has_flags.then(|| cloud_config(&value)).transpose()?;
         let of_form = |form| self.document.filter(|document| document.form == form);
@@ -188,20 +189,24 @@ impl UserConfig {
     /// Adds the keys of this system if there are no others. It is an error if no way to log in
     /// remains.
     fn judge(
-        mut said: Resolved,
+        mut resolved: Resolved,
         draft: &Draft<'_>,
         no_login: bool,
         keys_here: impl FnOnce() -> Result<Vec<Key>>,
     ) -> Result<UserConfig> {
-        let mut lines = said.describe();
-        let mut ways = draft.judge(&said);
-        if said.keys.is_empty() && !ways.has_ssh() && !ways.expects_keys() {
-            said.keys = keys_here()?;
-            ways = draft.judge(&said);
+        let mut lines = resolved.describe();
+        let mut ways = draft.judge(&resolved);
+        if resolved.keys.is_empty() && !ways.has_ssh() && !ways.expects_keys() {
+            resolved.keys = keys_here()?;
+            ways = draft.judge(&resolved);
             if !ways.has_ssh() {
-                said.keys.clear();
+                resolved.keys.clear();
             } else {
-                lines.push(format!("ssh keys   {} from {}", said.keys.len(), keys::THIS_SYSTEM));
+                lines.push(format!(
+                    "ssh keys   {} from {}",
+                    resolved.keys.len(),
+                    keys::THIS_SYSTEM
+                ));
             }
         }
         if ways.ways.is_empty() && !no_login {
@@ -209,7 +214,7 @@ impl UserConfig {
         }
         ways.blockers.iter().for_each(|blocker| println!("WARNING: {blocker}"));
         lines.extend(ways.describe());
-        Ok(UserConfig { files: draft.files(&said)?, lines })
+        Ok(UserConfig { files: draft.files(&resolved)?, lines })
     }
 
     /// Writes everything where the first boot reads it, readable only by root. Files of an earlier
@@ -353,13 +358,14 @@ mod tests {
     fn keys_by_flags_stand_beside_those_of_the_document() {
         let other =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB two";
-        let said = Resolved {
+        let resolved = Resolved {
             keys: vec![Key { key: SshKey::parse(other).unwrap(), origin: "--ssh-key".to_owned() }],
             ..Resolved::default()
         };
         let document = document(KEY_DOCUMENT);
         let config =
-            UserConfig::judge(said, &Draft::new(Some(&document), ""), false, nothing_here).unwrap();
+            UserConfig::judge(resolved, &Draft::new(Some(&document), ""), false, nothing_here)
+                .unwrap();
         assert_eq!(config.lines.len(), 2);
         assert!(config.lines[0].ends_with("other (ED25519), from my.yml"), "{:?}", config.lines);
         assert!(config.lines[1].ends_with("two (ED25519), from --ssh-key"), "{:?}", config.lines);

@@ -154,9 +154,9 @@ fn check_docker(deadline: Instant) -> Result<()> {
         "/ros",
         "--version",
     ];
-    let said = docker(&run, &[], deadline);
+    let output = docker(&run, &[], deadline);
     let _ = docker(&["rmi", "-f", PROBE], &[], deadline);
-    if said?.contains("version") {
+    if output?.contains("version") {
         Ok(())
     } else {
         bail!("unexpected output of the probe container")

@@ -70,8 +70,8 @@ fn extend_within(
         let own = |key: &String| OWN.contains(&key.as_str());
         items.retain(|(key, _)| !own(key) || (key != "extends" && node.get(key).is_some()));
         for (key, value) in items.iter_mut().filter(|(key, _)| own(key)) {
-            if let Some(said) = node.get(key) {
-                *value = said.clone();
+            if let Some(own) = node.get(key) {
+                *value = own.clone();
             }
         }
     }

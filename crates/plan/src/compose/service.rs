@@ -308,7 +308,7 @@ impl Reader<'_> {
                 value.get("required").map_or(Ok(true), |required| self.boolean(required))?;
             let condition = match value.get("condition") {
                 None => Condition::ServiceStarted,
-                Some(said) => self.condition(said)?,
+                Some(condition) => self.condition(condition)?,
             };
             Ok((name.clone(), Dependency { condition, required }))
         };

@@ -179,8 +179,8 @@ fn a_service_extends_another() {
         ("NET_ADMIN SYS_TIME", Some(vec!["b".into()]))
     );
     assert!(service.depends_on.is_empty());
-    let circle = "services: {a: {extends: b}, b: {extends: a}}";
-    assert!(parse("f", circle).unwrap_err().to_string().contains("extends itself"));
+    let cycle = "services: {a: {extends: b}, b: {extends: a}}";
+    assert!(parse("f", cycle).unwrap_err().to_string().contains("extends itself"));
 }
 
 #[test]

@@ -70,8 +70,8 @@ pub(crate) fn refresh() -> Result<()> {
 pub(super) fn write_fingerprints() -> Result<()> {
     let mut lines = Vec::new();
     for key in host_keys::find() {
-        let said = program::run(Command::new("/usr/bin/ssh-keygen").arg("-lf").arg(&key))?;
-        lines.extend(shorten(&said));
+        let output = program::run(Command::new("/usr/bin/ssh-keygen").arg("-lf").arg(&key))?;
+        lines.extend(shorten(&output));
     }
     lines.iter().for_each(|line| log(&format!("ssh host key: {line}")));
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -215,8 +215,8 @@ mod tests {
 
     #[test]
     fn of_a_key_its_fingerprint_and_kind_are_shown() {
-        let said = "256 SHA256:abc root@some host (ED25519)\n";
-        assert_eq!(shorten(said).as_deref(), Some("SHA256:abc (ED25519)"));
+        let output = "256 SHA256:abc root@some host (ED25519)\n";
+        assert_eq!(shorten(output).as_deref(), Some("SHA256:abc (ED25519)"));
         assert_eq!(shorten(""), None);
     }
 }
