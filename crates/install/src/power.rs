@@ -26,11 +26,11 @@ pub struct Options {
 /// Sends the request to PID 1. Returns when the shutdown has begun.
 pub fn request(name: &str, options: &Options) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        bail!("{name}: Need to be root");
+        bail!("{name}: Need to be root; try sudo");
     }
     if options.kexec || options.kexec_previous || options.kexec_append.is_some() {
         if name != "reboot" {
-            bail!("{name}: --kexec is for reboot");
+            bail!("{name}: --kexec is for reboot only; leave it out");
         }
         return reboot_by_kexec(options);
     }
@@ -49,7 +49,9 @@ fn reboot_by_kexec(options: &Options) -> Result<()> {
     )?;
     let versions = partition.versions()?;
     let version = if options.kexec_previous {
-        versions.others.first().context("there is no version before this one")?
+        versions.others.first().context(
+            "--kexec-previous: there is no version before this one; `ros os list` shows them",
+        )?
     } else {
         &versions.default
     };

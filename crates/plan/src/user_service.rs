@@ -316,7 +316,10 @@ fn env_files(name: &str, value: &Value) -> Result<Vec<EnvFile>, String> {
         if path.starts_with('/') || path.contains('$') {
             Ok(EnvFile { path, required })
         } else {
-            Err(format!("{name}: env_file: {path:?}: an absolute path is wanted here"))
+            Err(format!(
+                "{name}: env_file: {path:?}: the path must be absolute, such as \
+                 /home/rancher/web.env"
+            ))
         }
     };
     items(value).iter().map(file).collect()
@@ -397,7 +400,7 @@ mod tests {
         assert_eq!(service.environment, ["B=2 3", "T=table", "A=own"]);
         assert_eq!(service.arguments.join(" "), "--name s i");
         let relative = parse("s", &json!({"image": "i", "env_file": "a.env"}), &table);
-        assert!(relative.unwrap_err().contains("an absolute path"));
+        assert!(relative.unwrap_err().contains("must be absolute"));
         let variable = json!({"image": "i", "env_file": "${DIR}/a.env"});
         assert_eq!(parse("s", &variable, &table).unwrap().env_files[0].path, "${DIR}/a.env");
     }

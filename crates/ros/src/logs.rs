@@ -55,8 +55,11 @@ fn range(options: &Options) -> Result<Range> {
     let Some(number) = options.boot else {
         return Ok(Range { since: options.since, until: None });
     };
-    let window = boots::window(number)
-        .with_context(|| format!("--boot {number}: this boot is not recorded in /var/log/boots"))?;
+    let window = boots::window(number).with_context(|| {
+        format!(
+            "--boot {number}: this boot is not recorded in /var/log/boots, which lists all that are"
+        )
+    })?;
     let since = options.since.map_or(window.since, |since| since.max(window.since));
     Ok(Range { since: Some(since), until: window.until })
 }

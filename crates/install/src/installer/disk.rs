@@ -37,7 +37,11 @@ impl Disk {
             );
         }
         if read(&sys.join("ro")) == "1" {
-            bail!("{} is read-only", device.display());
+            bail!(
+                "{} is read-only; choose another one by -d; there are: {}",
+                device.display(),
+                describe_all()
+            );
         }
         let size = read(&sys.join("size")).parse::<u64>().unwrap_or(0) * 512;
         let disk = Disk {
@@ -47,7 +51,10 @@ impl Disk {
             model: read(&sys.join("device/model")),
         };
         match disk.user() {
-            Some(user) => bail!("{} is in use: {user}; nothing was changed", disk.path.display()),
+            Some(user) => bail!(
+                "{} is in use: {user}; nothing was changed; free it, or choose another one by -d",
+                disk.path.display()
+            ),
             None => Ok(disk),
         }
     }

@@ -40,7 +40,9 @@ impl Document {
         let (name, bytes) = if from.starts_with("http://") || from.starts_with("https://") {
             let name = shown_url(from);
             let http = Http::new(Instant::now() + TIMEOUT)?;
-            let bytes = http.get(from)?.with_context(|| format!("{name}: not found"))?;
+            let bytes = http
+                .get(from)?
+                .with_context(|| format!("{name}: not found; check the address of -c"))?;
             (name, bytes)
         } else {
             (from.to_owned(), fs::read(from).with_context(|| format!("reading {from}"))?)
@@ -48,7 +50,10 @@ impl Document {
         let document = Document::parse(name, bytes)?;
         document.layer.problems.iter().for_each(|problem| eprintln!("{problem}"));
         if document.layer.has_errors() {
-            bail!("{} has errors; nothing was changed", document.name);
+            bail!(
+                "{} has errors; nothing was changed; repair the lines above and install again",
+                document.name
+            );
         }
         Ok(document)
     }

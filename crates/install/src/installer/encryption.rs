@@ -29,7 +29,10 @@ impl Encryption {
                     plan.key_file = Some(file.clone());
                 }
                 Method::Tpm2 if luks::has_tpm() => plan.tpm = true,
-                Method::Tpm2 => bail!("--encrypt tpm2: this machine has no TPM 2.0"),
+                Method::Tpm2 => bail!(
+                    "--encrypt tpm2: this machine has no TPM 2.0; use passphrase or \
+                     key-file=DRIVE:/PATH"
+                ),
             }
         }
         if plan.keys.is_empty() {

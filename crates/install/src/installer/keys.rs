@@ -40,7 +40,10 @@ pub fn named(argument: &str) -> Result<Vec<Key>> {
         return fetch(argument, &shown_url(argument));
     }
     if argument.starts_with("http://") {
-        bail!("{}: keys are fetched by https:// only", shown_url(argument));
+        bail!(
+            "{}: keys are fetched by https:// only; download it, and name the file",
+            shown_url(argument)
+        );
     }
     match SshKey::parse(argument) {
         Ok(key) => Ok(vec![Key { key, origin: "--ssh-key".to_owned() }]),

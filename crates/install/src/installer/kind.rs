@@ -39,12 +39,16 @@ impl Kind {
     pub(super) fn supported(self) -> Result<Kind> {
         match self {
             Kind::AmazonEbsPv => bail!(
-                "amazon-ebs-pv: machines without hardware virtualisation are not supported; use \
+                "-t amazon-ebs-pv: machines without hardware virtualisation are not supported; use \
                  hybrid"
             ),
-            Kind::Arm => bail!("arm: this is a system for amd64"),
-            Kind::Bootstrap => bail!("bootstrap: use amazon-ebs-hvm or googlecompute"),
-            Kind::RancherUpgrade => bail!("an installed system is upgraded by `ros os upgrade`"),
+            Kind::Arm => bail!("-t arm: this is a system for amd64, there is none for ARM"),
+            Kind::Bootstrap => bail!(
+                "-t bootstrap: it does not exist any more; use amazon-ebs-hvm or googlecompute"
+            ),
+            Kind::RancherUpgrade => {
+                bail!("-t rancher-upgrade: an installed system is upgraded by `ros os upgrade`")
+            }
             other => Ok(other),
         }
     }

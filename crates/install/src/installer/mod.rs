@@ -130,7 +130,7 @@ fn target(kind: Kind, options: &Options, size: u64) -> Result<Target> {
                 devices.iter().map(|device| Disk::open(device)).collect::<Result<Vec<Disk>>>()?;
             Target::disks(disks, size)
         }
-        _ => bail!("several disks are for -t raid only"),
+        _ => bail!("-d: several disks are for -t raid only; name one"),
     }
 }
 
@@ -175,7 +175,11 @@ impl Plan {
         if partition.is_installed()
             && partition.versions()?.all().any(|version| version == self.release.version)
         {
-            bail!("version {} is on {} already", self.release.version, device.display());
+            bail!(
+                "version {} is on {} already; `ros os list` shows the versions there",
+                self.release.version,
+                device.display()
+            );
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Target {
             .enumerate()
             .find_map(|(at, disk)| disks[..at].iter().find(|other| other.path == disk.path))
         {
-            bail!("{} is named twice", twice.path.display());
+            bail!("-d: {} is named twice; a mirror needs two disks", twice.path.display());
         }
         let smallest = disks.iter().map(|disk| disk.size).min().unwrap_or(0);
         let boot = if smallest >= SMALL_DISK { BOOT_SIZE } else { SMALL_BOOT_SIZE };
@@ -89,7 +89,9 @@ impl Target {
             [] => bail!(
                 "-t noformat: no partition is labelled {label}; create one, with a file system"
             ),
-            several => bail!("-t noformat: several partitions are labelled {label}: {several:?}"),
+            several => bail!(
+                "-t noformat: several partitions are labelled {label}: {several:?}; name one by -d"
+            ),
         };
         let named = |label: &str, device: Option<&Path>| match device {
             Some(device) => Ok(device.to_path_buf()),
@@ -106,7 +108,11 @@ impl Target {
             ),
         }
         if block::load_file_system(&state)?.is_none() {
-            bail!("-t noformat: {} has no file system for the state", state.display());
+            bail!(
+                "-t noformat: {} has no file system for the state; create one (mkfs.ext4 -L \
+                 {STATE_LABEL})",
+                state.display()
+            );
         }
         Ok(Target::Existing { boot, state })
     }

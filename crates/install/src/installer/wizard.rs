@@ -20,7 +20,7 @@ use std::str::FromStr;
 pub(super) fn fill_in(options: &Options) -> Result<(Options, Option<Document>)> {
     let mut disks = disk::candidates();
     if disks.is_empty() {
-        bail!("there is no disk to install to");
+        bail!("there is no disk to install to; attach one and run ros install again");
     }
     println!("Arrow keys and Enter choose; Esc leaves and changes nothing.");
     let kinds: Vec<Kind> =
@@ -75,7 +75,7 @@ fn fill_in_access(access: &Access, draft: &Draft<'_>) -> Result<Access> {
 /// Chooses one of the disks, and removes it from the list.
 fn take(what: &str, disks: &mut Vec<Candidate>) -> Result<PathBuf> {
     if disks.is_empty() {
-        bail!("there is no other disk");
+        bail!("there is no second disk for the mirror; choose a type with one disk");
     }
     let shown: Vec<String> = disks.iter().map(ToString::to_string).collect();
     Ok(disks.remove(choose(what, &shown, 0)?).path)

@@ -48,9 +48,14 @@ impl KeyFile {
     /// Reads the key, all of its bytes.
     pub(crate) fn read(&self) -> Result<Secret> {
         let device = match self.wait_for_drive()?.as_slice() {
-            [] => bail!("key file {self}: the drive does not exist"),
+            [] => {
+                bail!("key file {self}: the drive does not exist; attach it, or name another one")
+            }
             [device] => device.clone(),
-            several => bail!("key file {self}: there are several such drives: {several:?}"),
+            several => bail!(
+                "key file {self}: there are several such drives: {several:?}; detach all but \
+                 one, or name it by UUID="
+            ),
         };
         let system = block::load_file_system(&device)?;
         let kind =

@@ -105,7 +105,10 @@ fn prompt_and_open(container: &Path) -> Result<Opened> {
             Some(why) => console::log(&format!("corral: {why}"))?,
         }
     }
-    bail!("{TRIES} wrong passphrases for {}", container.display())
+    bail!(
+        "{TRIES} wrong passphrases for {}; restart, and enter its passphrase or its recovery key",
+        container.display()
+    )
 }
 
 /// Opens a container with a known key.

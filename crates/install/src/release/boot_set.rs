@@ -45,7 +45,10 @@ impl BootSet {
             set.partitions.push(mount(device, number)?);
         }
         if set.partitions.is_empty() {
-            bail!("{reference}, which this machine was started from, no longer exists");
+            bail!(
+                "{reference}, which this machine was started from, no longer exists; is its disk \
+                 attached?"
+            );
         }
         for partition in &set.partitions {
             partition.repair()?;

@@ -47,7 +47,8 @@ pub(crate) fn check(source: &Source, release: &Release) -> Result<()> {
         let found = copy_hashed(source.read(part)?, std::io::sink(), part, &mut progress)?;
         if found != part.digest {
             bail!(
-                "{} of the release is damaged: it is {found} instead of {}",
+                "{} of the release is damaged: it is {found} instead of {}; fetch the release \
+                 again",
                 part.name,
                 part.digest
             );
@@ -89,7 +90,11 @@ fn write_part(
     let found = copy_hashed(from, &mut file, part, progress)
         .with_context(|| format!("writing {}", path.display()))?;
     if found != part.digest {
-        bail!("{} of the release is damaged: it is {found} instead of {}", part.name, part.digest);
+        bail!(
+            "{} of the release is damaged: it is {found} instead of {}; fetch the release again",
+            part.name,
+            part.digest
+        );
     }
     file.sync_all().with_context(|| format!("flushing {}", path.display()))
 }

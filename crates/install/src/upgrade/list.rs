@@ -114,7 +114,10 @@ fn as_file(name: &str) -> Option<PathBuf> {
 fn load() -> Result<Releases> {
     let url = load_config()?.rancher.upgrade.url;
     if url.is_empty() {
-        bail!("rancher.upgrade.url is not set: there is no list of releases");
+        bail!(
+            "rancher.upgrade.url is not set: there is no list of releases; name a release by \
+             -i FILE or -i IMAGE"
+        );
     }
     let bytes = if url.starts_with('/') {
         fs::read(&url).with_context(|| format!("reading {url}"))?

@@ -212,9 +212,10 @@ pub fn rollback(to: Option<&str>) -> Result<()> {
             bail!("version {version} is not on this machine; there are: {}", candidates.join(", "))
         }
         Some(version) => version.to_owned(),
-        None => {
-            (*candidates.first().context("there is no other version on this machine")?).to_owned()
-        }
+        None => (*candidates
+            .first()
+            .context("there is no other version on this machine; `ros os upgrade` installs one")?)
+        .to_owned(),
     };
     for partition in set.iter() {
         let folder = partition.folder(&wanted);

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 /// Becomes the docker CLI.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("system-docker: Need to be root");
+        eprintln!("system-docker: Need to be root; try sudo");
         return ExitCode::FAILURE;
     }
     let error = Command::new("/usr/bin/docker")

@@ -56,12 +56,12 @@ pub(crate) fn run() -> Result<()> {
             Err(error) => failures.push(error),
         }
     }
-    let ours: BTreeSet<String> = open.iter().map(|service| service.name.clone()).collect();
+    let names: BTreeSet<String> = open.iter().map(|service| service.name.clone()).collect();
     let mut done = BTreeSet::new();
-    while let Some(at) = open.iter().position(|service| is_ready(service, &ours, &done)) {
+    while let Some(at) = open.iter().position(|service| is_ready(service, &names, &done)) {
         let service = open.remove(at);
         if let Err(error) =
-            wait_for_others(&client, &service, &ours).and_then(|()| bring_up(&client, &service))
+            wait_for_others(&client, &service, &names).and_then(|()| bring_up(&client, &service))
         {
             failures.push(format!("{}: {error:#}", service.name));
         }
@@ -90,7 +90,10 @@ fn read_env_files(service: &UserService) -> Result<Vec<String>> {
     let mut texts = Vec::new();
     for file in &service.env_files {
         if !file.path.starts_with('/') {
-            bail!("env_file: {:?}: an absolute path is wanted here", file.path);
+            bail!(
+                "env_file: {:?}: the path must be absolute, such as /home/rancher/web.env",
+                file.path
+            );
         }
         match read_complete(Path::new(&file.path), LONGEST_FILE) {
             Ok(bytes) => texts.push(
@@ -108,14 +111,14 @@ fn read_env_files(service: &UserService) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-fn is_ready(service: &UserService, ours: &BTreeSet<String>, done: &BTreeSet<String>) -> bool {
-    service.needs.keys().all(|need| !ours.contains(need) || done.contains(need))
+fn is_ready(service: &UserService, names: &BTreeSet<String>, done: &BTreeSet<String>) -> bool {
+    service.needs.keys().all(|need| !names.contains(need) || done.contains(need))
 }
 
 /// Waits until the services that it depends on meet their conditions.
-fn wait_for_others(client: &Client, service: &UserService, ours: &BTreeSet<String>) -> Result<()> {
+fn wait_for_others(client: &Client, service: &UserService, names: &BTreeSet<String>) -> Result<()> {
     let deadline = Instant::now() + TIMEOUT;
-    for (name, condition) in service.needs.iter().filter(|(name, _)| ours.contains(*name)) {
+    for (name, condition) in service.needs.iter().filter(|(name, _)| names.contains(*name)) {
         let met = client.watch(&[name.as_str()], deadline, || {
             let found =
                 client.container(name)?.with_context(|| format!("{name} has no container"))?;

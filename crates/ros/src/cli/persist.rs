@@ -99,7 +99,7 @@ fn about(path: &str) -> &'static str {
 /// `ros reset`.
 pub(crate) fn reset(options: &Options) -> Result<()> {
     if !state::is_on_disk() {
-        bail!("this machine runs from memory: a restart is a reset");
+        bail!("this machine runs from memory: a restart is a reset; `sudo reboot` does it");
     }
     println!(
         "At the next start everything on the state disk is deleted but: {}",

@@ -123,7 +123,7 @@ struct Setting {
 pub(super) fn explain(key: &str, output: Output) -> Result<()> {
     let explanations = explain::explain(&load_layers(), key);
     if explanations.is_empty() {
-        bail!("{key}: no source sets it");
+        bail!("{key}: no source sets it; `ros config schema` lists all keys");
     }
     let explained = explanations.into_iter().map(|explanation| Explained {
         key: explanation.key,
