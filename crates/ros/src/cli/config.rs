@@ -16,7 +16,10 @@ use window::Window;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print a value, for example: ros config get rancher.state.dev
+    /// Print a value
+    #[command(after_help = "Examples:
+  ros config get rancher.state.dev
+  ros config get --format json rancher.network")]
     Get {
         /// Dotted key
         key: String,
@@ -24,6 +27,9 @@ pub(crate) enum Command {
         output: Output,
     },
     /// Change a value; it lasts, and takes effect at the next start of what reads it
+    #[command(after_help = "Examples:
+  ros config set hostname web-1
+  ros config set rancher.network.dns.nameservers '[192.168.1.1]'")]
     Set {
         /// Dotted key
         key: String,
@@ -33,6 +39,9 @@ pub(crate) enum Command {
         window: Window,
     },
     /// Merge a cloud-config into the configuration
+    #[command(after_help = "Examples:
+  ros config merge -i net.yml
+  ssh web-1 cat all.yml | sudo ros config merge")]
     Merge {
         /// File to read; standard input if none is given
         #[arg(short, long)]
@@ -40,7 +49,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         window: Window,
     },
-    /// Merge a cloud-config and apply it now, for example: ros config apply --confirm 2m net.yml
+    /// Merge a cloud-config and apply it now
+    #[command(after_help = "Examples:
+  ros config apply net.yml
+  ros config apply --confirm 2m net.yml    rolled back unless `ros config confirm` is run")]
     Apply {
         #[command(flatten)]
         window: Window,
@@ -48,8 +60,14 @@ pub(crate) enum Command {
         file: PathBuf,
     },
     /// Keep the change that waits to be confirmed
+    #[command(after_help = "Examples:
+  ros config apply --confirm 2m net.yml
+  ros config confirm")]
     Confirm,
     /// Print the configuration as YAML, without secrets
+    #[command(after_help = "Examples:
+  ros config export                      what differs from the defaults
+  ros config export --private -o all.yml with secrets, to be merged elsewhere")]
     Export {
         /// File to write, instead of standard output
         #[arg(short, long)]
@@ -62,6 +80,9 @@ pub(crate) enum Command {
         full: bool,
     },
     /// Show errors with file, line, column and key; exit status 1 if there are any
+    #[command(after_help = "Examples:
+  ros config validate                    the configuration of this machine
+  ros config validate -i my.yml          a file, before it is used")]
     Validate {
         /// File to check; the complete configuration of this machine if none is given
         #[arg(short, long)]
@@ -69,7 +90,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Show where a value comes from and what it overrode: ros config explain rancher.network
+    /// Show where a value comes from, and what it overrode
+    #[command(after_help = "Examples:
+  ros config explain hostname
+  ros config explain rancher.network     every key below it")]
     Explain {
         /// Dotted key; of a mapping, every key below it is explained
         key: String,
@@ -77,6 +101,9 @@ pub(crate) enum Command {
         output: Output,
     },
     /// Show the differences of active and stored configuration, or what merging a file would change
+    #[command(after_help = "Examples:
+  ros config diff                        what takes effect at the next start
+  ros config diff net.yml                what merging it would change")]
     Diff {
         /// File that would be merged
         file: Option<PathBuf>,
@@ -84,12 +111,22 @@ pub(crate) enum Command {
         output: Output,
     },
     /// Show where the configuration comes from, what was set aside, and what waits to be confirmed
+    #[command(after_help = "Examples:
+  ros config status
+  ros config status --format json")]
     Status(Output),
     /// Print a JSON Schema, for editors
+    #[command(after_help = "Examples:
+  ros config schema > corral.schema.json")]
     Schema,
     /// Edit the kernel parameters of the installed boot menu
+    #[command(after_help = "Examples:
+  sudo ros config syslinux               in $EDITOR, else in vi")]
     Syslinux,
     /// Print the images that the services of a file use, or those of this machine
+    #[command(after_help = "Examples:
+  ros config images                      of this machine
+  ros config images -i site.yml          of a file")]
     Images {
         /// File to read
         #[arg(short, long)]

@@ -37,14 +37,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the keys that may log in as rancher or docker
+    #[command(after_help = "Examples:
+  ros keys list
+  ros keys list --format json")]
     List(Output),
     /// Add keys: a key, a file of keys, https://…, or gh:NAME for those of a user on GitHub
-    #[command(visible_alias = "fetch")]
+    #[command(
+        visible_alias = "fetch",
+        after_help = "Examples:
+  ros keys add ~/.ssh/id_ed25519.pub
+  ros keys add gh:octocat https://example.com/team.keys"
+    )]
     Add {
         #[arg(required = true)]
         keys: Vec<String>,
     },
     /// Remove keys
+    #[command(after_help = "Examples:
+  ros keys remove me@laptop
+  ros keys remove SHA256:…               a fingerprint, as `ros keys list` shows it")]
     Remove {
         /// Allow to remove the last way to log in over ssh
         #[arg(short, long, visible_alias = "yes", visible_short_alias = 'y')]

@@ -71,8 +71,14 @@ enum Command {
         command: config::Command,
     },
     /// Show the machine on one screen; exit status 1 if something is wrong
+    #[command(after_help = "Examples:
+  ros status
+  ros status --format json | jq .findings")]
     Status(Output),
     /// Explain what is wrong with the machine, or with a service; exit status 1 if something is
+    #[command(after_help = "Examples:
+  ros why                            all that is wrong
+  ros why web                        why this service or container is not up")]
     Why {
         /// Name of a service
         service: Option<String>,
@@ -88,7 +94,12 @@ enum Command {
   ros logs /var/log/messages")]
     Logs(logs::Options),
     /// Show interfaces, addresses and who gave them, routes, DNS servers
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:
+  ros net
+  ros net --format json"
+    )]
     Net {
         #[command(subcommand)]
         command: Option<Net>,
@@ -96,6 +107,9 @@ enum Command {
         output: Output,
     },
     /// Show what the services of the system use: processor, memory, restarts
+    #[command(after_help = "Examples:
+  ros top                            until Ctrl-C
+  ros top --once --format json")]
     Top(top::Options),
     /// Manage the ssh keys that may log in
     #[command(after_help = "Examples:
@@ -114,8 +128,15 @@ enum Command {
   ros password --hash '$6$…'         as openssl passwd -6 prints it")]
     Password(keys::Password),
     /// Pack what is needed to find a problem into an archive, without secrets
+    #[command(after_help = "Examples:
+  ros support-bundle                 support-HOST-TIME.tar.gz in this folder
+  ros support-bundle -o /tmp/web-1.tar.gz")]
     SupportBundle(bundle::Options),
     /// Show what the boot did and what it waited for
+    #[command(after_help = "Examples:
+  ros boot                           until the user's Docker ran
+  ros boot --to console              until one could log in
+  ros boot --trace boot.json         everything, for Perfetto")]
     Boot(boot::Options),
     /// Install the system onto a disk
     #[command(after_help = "Examples:
@@ -178,6 +199,9 @@ enum Command {
         command: tls::Command,
     },
     /// Run a command with rancher.environment added to its environment
+    #[command(after_help = "Examples:
+  ros env ./backup.sh
+  ros env sh -c 'echo $EXTRA'")]
     Env {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
@@ -188,6 +212,9 @@ enum Command {
     /// Remove images of the system engine that are not in use
     Gc(engine::Clean),
     /// Show what survives a restart
+    #[command(after_help = "Examples:
+  ros persist
+  ros persist --format json")]
     Persist(Output),
     /// Delete what is on the state disk, at the next start of the machine
     #[command(after_help = "Examples:
@@ -195,12 +222,25 @@ enum Command {
   ros reset --keep config,keys,images")]
     Reset(persist::Options),
     /// Restart the machine
+    #[command(after_help = "Examples:
+  ros reboot                         containers first, then the machine
+  ros reboot --kexec                 without the firmware
+  ros reboot --force                 containers are not stopped")]
     Reboot(corral_install::power::Options),
     /// Switch the machine off
+    #[command(after_help = "Examples:
+  ros poweroff
+  ros poweroff --force               containers are not stopped")]
     Poweroff(corral_install::power::Options),
     /// Halt the machine
+    #[command(after_help = "Examples:
+  ros halt
+  ros halt --force                   containers are not stopped")]
     Halt(corral_install::power::Options),
     /// Print what completes these commands in a shell
+    #[command(after_help = "Examples:
+  eval \"$(ros completion bash)\"
+  ros completion fish > ~/.config/fish/completions/ros.fish")]
     Completion { shell: completion::Kind },
     /// Write a manual page of each command
     #[cfg(feature = "manual")]
@@ -211,23 +251,40 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Net {
     /// The same
+    #[command(after_help = "Examples:
+  ros net status")]
     Status(Output),
 }
 
 #[derive(Debug, Subcommand)]
 enum Os {
     /// Print the version that runs, and the result of an upgrade
+    #[command(after_help = "Examples:
+  ros os version")]
     Version,
     /// List versions
+    #[command(after_help = "Examples:
+  ros os list                        here, and those that rancher.upgrade.url lists
+  ros os list --format json")]
     List(Output),
     /// Upgrade to another version; it becomes the default once it has passed its trial
+    #[command(after_help = "Examples:
+  ros os upgrade -i corral-1.2.0.oci.tar
+  ros os upgrade -i host/corral:1.2.0
+  ros os upgrade --plan -i host/corral:1.2.0      what would change
+  ros os upgrade -y --kexec --trial-time 5m -i host/corral:1.2.0")]
     Upgrade(upgrade::Options),
     /// Make the previous version the default again
+    #[command(after_help = "Examples:
+  ros os rollback
+  ros os rollback 1.1.0              a version of `ros os list`")]
     Rollback {
         /// Another version that is on this machine
         version: Option<String>,
     },
     /// Make PID 1 execute its binary again; containers, logs and clients continue
+    #[command(after_help = "Examples:
+  ros os reexec")]
     Reexec,
     /// Make PID 1 panic
     #[cfg(feature = "test-hooks")]
@@ -374,6 +431,28 @@ fn dispatch(command: Command) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Commands whose examples are those of the group: `ros console --help`.
+    const GROUPS: [&str; 3] = ["console", "engine", "service"];
+
+    fn without_example(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        let path = format!("{path} {}", command.get_name());
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        if !help.starts_with("Examples:\n") {
+            found.push(path.clone());
+        }
+        let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
+        if !GROUPS.contains(&command.get_name()) {
+            commands.for_each(|command| without_example(command, &path, found));
+        }
+    }
+
+    #[test]
+    fn the_help_of_each_command_has_an_example() {
+        let mut found = Vec::new();
+        without_example(&Cli::command(), "", &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
 
     #[test]
     fn what_fetches_by_itself_has_the_proxies() {

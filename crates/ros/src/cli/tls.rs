@@ -31,7 +31,12 @@ const GRACE: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Generate a certificate and its key for the client, or for the server
-    #[command(visible_alias = "gen")]
+    #[command(
+        visible_alias = "gen",
+        after_help = "Examples:
+  ros tls generate --server -H docker.example.com -H 192.0.2.7
+  ros tls generate                       for the client: ~rancher/.docker"
+    )]
     Generate(Options),
 }
 
@@ -177,7 +182,8 @@ fn parse_key(pem: &str) -> Result<KeyPair> {
             "SEC 1 keys are not supported; convert it to PKCS #8: openssl pkcs8 -topk8 -nocrypt"
         ),
     };
-    KeyPair::try_from(&PrivatePkcs8KeyDer::from(der)).context("the key cannot sign")
+    KeyPair::try_from(&PrivatePkcs8KeyDer::from(der))
+        .context("the key cannot sign; expected a key of RSA, ECDSA or Ed25519")
 }
 
 /// The same key as PKCS #8: version 0, the algorithm rsaEncryption, and the PKCS #1 key.
