@@ -66,18 +66,40 @@ enum Command {
     /// the tests
     Setup,
     /// Build vmlinuz, initrd, system.erofs, the ISO and manifest.json into target/image/
+    #[command(after_help = "Examples:
+  cargo xtask image
+  cargo xtask image --release               as it is released: smaller, takes minutes longer")]
     Image(image::Options),
     /// Build what changed, then boot it in QEMU with the console in this terminal
+    #[command(after_help = "Examples:
+  cargo xtask run --quick                   under User-Mode Linux: up in a second
+  cargo xtask run --cloud-config my.yml --disk 10G
+  cargo xtask run --iso --uefi --disk 8G    by UEFI, with a disk for `ros install`")]
     Run(run::Options),
     /// Formatting, lints, house rules, unit tests, then the stories in virtual machines
+    #[command(after_help = "Examples:
+  cargo xtask test                          everything, as root
+  cargo xtask test --no-machines            formatting, lints, house rules, unit tests
+  cargo xtask test --story login --keep     leaves the machine on, and prints how to log in")]
     Test(test::Options),
     /// Measure size, boot times and memory; prints medians
+    #[command(after_help = "Examples:
+  cargo xtask bench                         sizes, boot times, memory
+  cargo xtask bench engine                  the system engine beside other engines
+  cargo xtask bench upgrade                 how long an upgrade takes")]
     Bench(bench::Options),
     /// Check the house rules: arrows, purity, sizes, words, compose files, documentation
+    #[command(after_help = "Examples:
+  cargo xtask tidy
+  cargo xtask tidy --words docs             each word in docs/ that the house style replaces
+  cargo xtask tidy --measures               sizes of files, functions and crates")]
     Tidy(tidy::Options),
     /// Write the tables of the manual that come from the code: keys and services
     Docs,
     /// Run a fuzz target (or all) for some time each; --list names them
+    #[command(after_help = "Examples:
+  cargo xtask fuzz --list
+  cargo xtask fuzz dns --seconds 60")]
     Fuzz(fuzz::Options),
 }
 
