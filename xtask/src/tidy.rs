@@ -7,9 +7,11 @@ mod hits;
 mod lines;
 mod manifests;
 mod measures;
+mod named_files;
 mod source;
 mod words;
 
+use self::hits::Hit;
 use self::source::Text;
 use crate::arrows::{self, ARROWS};
 use crate::{docs, module_graph, paths, progress, recipe};
@@ -65,7 +67,7 @@ pub(crate) struct Options {
 /// Prints what is asked for, or checks.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let (documents, code) = (load(&documents()?)?, load(&rust_files()?)?);
-    let folders: Vec<&str> = ARROWS.iter().map(|(folder, ..)| *folder).chain(["fuzz"]).collect();
+    let folders: Vec<&str> = ARROWS.iter().map(|(folder, ..)| *folder).collect();
     let text = match options {
         Options { words: Some(path), .. } => hits::table(&words::hits(&documents, &code), path),
         Options { lines: Some(path), .. } => hits::table(&lines::hits(&documents, &code), path),
@@ -145,15 +147,15 @@ fn shown(path: &Path) -> String {
 /// always below it.
 fn check_loops(found: &mut Vec<String>) -> Result<()> {
     for root in crate_roots() {
-        for circle in module_graph::loops(&root)? {
-            let uses = circle.uses.iter().map(|(from, to, names)| {
+        for cycle in module_graph::loops(&root)? {
+            let uses = cycle.uses.iter().map(|(from, to, names)| {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 format!("\n    {} uses {} of {}", shown(from), names.join(", "), shown(to))
             });
             found.push(format!(
                 "{}: {} files use each other in a loop:{}",
                 shown(&root),
-                circle.files.len(),
+                cycle.files.len(),
                 uses.collect::<String>()
             ));
         }
@@ -170,11 +172,15 @@ fn crate_roots() -> Vec<PathBuf> {
     roots.filter(|root| root.exists()).collect()
 }
 
-/// Words, the lengths of lines, functions and subjects of commits, and dependencies that no package
-/// takes.
+/// Words, the lengths of lines, functions and subjects of commits, names of files in documents, and
+/// dependencies that no package takes.
 fn check_texts(documents: &[Text], code: &[Text], found: &mut Vec<String>) -> Result<()> {
-    let hits = words::hits(documents, code).into_iter().chain(lines::hits(documents, code));
-    found.extend(hits.map(|hit| hit.shown()));
+    let hits = [
+        words::hits(documents, code),
+        lines::hits(documents, code),
+        named_files::hits(documents, code),
+    ];
+    found.extend(hits.iter().flatten().map(Hit::shown));
     found.extend(functions::check(code));
     found.extend(commits::check());
     let manifests = ARROWS.map(|(folder, ..)| paths::root().join(folder).join("Cargo.toml"));
