@@ -34,7 +34,7 @@ impl Blob {
     }
 }
 
-/// What stands at a path.
+/// The kind of an entry.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Directory,
@@ -42,7 +42,7 @@ pub(crate) enum Kind {
     Symlink(String),
 }
 
-/// One entry: what, with which mode and owner.
+/// An entry of the tree, with its mode and owner.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,

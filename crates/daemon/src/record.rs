@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
-/// What is kept of one.
+/// The record of a container: what a new boot needs to create it again.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) spec: ContainerSpec,
     pub(crate) past: Past,
-    /// What the client asked for: `inspect` shows it as it was.
+    /// The client's request, which `inspect` shows unchanged.
     pub(crate) config: Value,
     pub(crate) host_config: Value,
     /// A client stopped it: it does not start again by itself.
@@ -41,18 +41,18 @@ impl Records {
         records.extend(found.iter().cloned());
     }
 
-    /// What is known of one.
+    /// The record of a container.
     pub(crate) fn get(&self, id: &str) -> Option<Record> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    /// A client ended it, or wants it to run.
+    /// Records whether a client stopped the container: then no boot starts it again.
     pub(crate) fn ended_by_hand(&self, id: &str, ended: bool) {
         self.change(id, |record| record.ended_by_hand = ended);
     }
 
-    /// It is another now, or has another past.
-    pub(super) fn note(&self, snapshot: &Snapshot) {
+    /// Updates the record of a container that has changed, started or ended.
+    pub(super) fn update(&self, snapshot: &Snapshot) {
         let status = &snapshot.status;
         self.change(&snapshot.id, |record| {
             record.spec = snapshot.spec.clone();
@@ -69,7 +69,7 @@ impl Records {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
-    /// It was not made after all.
+    /// Removes the record of a container that could not be created, with its folder.
     pub(crate) fn discard(&self, id: &str) {
         self.forget(id);
         let _ = fs::remove_dir_all(paths::container(id));

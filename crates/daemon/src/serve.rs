@@ -146,7 +146,7 @@ async fn follow(shared: Arc<Shared>, mut changed: UnboundedReceiver<(Action, Arc
         | Action::Rename { .. }
         | Action::Update = action
         {
-            shared.records.note(&snapshot);
+            shared.records.update(&snapshot);
         }
         let is_on_network = !snapshot.spec.endpoints.is_empty();
         match action {

@@ -1,6 +1,6 @@
 //! Containers, for three processes:
 //!
-//! - PID 1 (crate `init`) holds the table of containers, starts helpers ((`pid1`)), and never does
+//! - PID 1 (crate `init`) holds the table of containers, starts helpers (`pid1`), and never does
 //!   more than bookkeeping;
 //! - a creation helper (`runtime`), single-threaded and short-lived, builds or tears down one
 //!   container;

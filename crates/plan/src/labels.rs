@@ -45,7 +45,7 @@ pub fn scope(definition: &Value) -> Option<Scope> {
     Some(if scope == Some("system") { Scope::System } else { Scope::User })
 }
 
-/// What a service's labels mean.
+/// The labels of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Labels {
     /// The engine of the system runs it; otherwise it is a service of the user's Docker.

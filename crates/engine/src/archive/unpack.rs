@@ -27,7 +27,7 @@ pub enum Whiteouts {
     Keep,
 }
 
-/// What came out of an archive.
+/// The result of unpacking an archive.
 #[derive(Debug, Default)]
 pub struct Unpacked {
     /// Bytes of regular files.

@@ -98,7 +98,7 @@ pub fn send(
     send_bytes(socket, &encode(message)?, descriptors).map(|_| ())
 }
 
-/// What came in.
+/// The result of receiving a packet.
 #[derive(Debug)]
 pub enum Received<T> {
     Message(T, Vec<OwnedFd>),

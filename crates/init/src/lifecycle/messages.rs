@@ -88,7 +88,7 @@ pub(crate) enum Effect<C> {
     },
 }
 
-/// What is reported to others.
+/// A change that is reported to the engine daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     Started,

@@ -200,7 +200,7 @@ impl BootPartition {
         self.trial().map_or(AtBoot::Nothing, |trial| trial.at_boot(version, &default))
     }
 
-    /// Keeps what became of it.
+    /// Writes the record of a trial; None: there is none any more.
     pub fn keep_trial(&self, trial: Option<&Trial>) -> Result<()> {
         let text = trial.map(Trial::to_file).unwrap_or_default();
         write_sector(&self.root.join("boot/trial"), &text)

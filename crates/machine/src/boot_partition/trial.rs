@@ -6,34 +6,34 @@ use std::fmt::Write;
 /// How far the trial has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The next boot is to try it.
+    /// The next boot tries the new version.
     Armed,
-    /// A boot of it began; if nothing more is written it did not come up.
+    /// A boot of it began. If a later boot finds this stage, that boot did not succeed.
     Trying,
-    /// It did not prove itself.
+    /// Its checks failed.
     Failed,
 }
 
-/// A version that has to prove itself before it is the default.
+/// A version on trial: it becomes the default when its checks have passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trial {
     pub version: String,
-    /// The default while it is tried.
+    /// The version that stays the default during the trial.
     pub before: String,
     pub stage: Stage,
-    /// Seconds within which it must have proved itself.
+    /// Seconds within which its checks must pass.
     pub deadline: u32,
     /// Why it failed.
     pub reason: String,
 }
 
-/// What a boot makes of a trial.
+/// What stage 0 writes about a trial at a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AtBoot {
     Nothing,
-    /// There is nothing more to be proved.
+    /// The trial is over: its record is emptied.
     Over,
-    /// This is to be kept.
+    /// The new record.
     Keep(Trial),
 }
 

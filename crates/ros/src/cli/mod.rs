@@ -250,7 +250,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Net {
-    /// The same
+    /// The same as `ros net`
     #[command(after_help = "Examples:
   ros net status")]
     Status(Output),
