@@ -1,14 +1,20 @@
 //! What is meant: the typed configuration. No field is optional that has a default.
 
 use crate::encoding::Encoding;
-use crate::names::{DataSource, Hostname};
+use crate::names::DataSource;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 mod docker;
+mod logins;
+mod machine;
 pub(crate) mod old_docker;
 pub use docker::Docker;
+pub use logins::{Chpasswd, DEFAULT_USER, HostKeys, PasswordOf, Secret};
+pub use machine::{
+    CaCerts, Condition, KEYMAPS, Keyboard, Ntp, Power, Swap, VendorData, certificates,
+};
 
 /// The complete configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -16,10 +22,31 @@ pub use docker::Docker;
 pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fqdn: Option<String>,
+    pub prefer_fqdn_over_hostname: bool,
+    /// Leave the name to DHCP.
+    pub preserve_hostname: bool,
     pub ssh_authorized_keys: Vec<String>,
+    /// See `names::KeyId`.
+    pub ssh_import_id: Vec<String>,
     /// Does sshd take passwords too?
     pub ssh_pwauth: bool,
     pub users: Vec<User>,
+    /// A user with the rights of rancher; without a name, there is none.
+    pub user: User,
+    /// Of `user`, or of rancher.
+    pub password: String,
+    pub chpasswd: Chpasswd,
+    pub ssh_keys: HostKeys,
+    /// Below /usr/share/zoneinfo; empty: UTC.
+    pub timezone: String,
+    pub ntp: Ntp,
+    pub keyboard: Keyboard,
+    pub ca_certs: CaCerts,
+    pub swap: Swap,
+    pub power_state: Power,
+    pub vendor_data: VendorData,
     pub write_files: Vec<WriteFile>,
     pub mounts: Vec<Mount>,
     pub bootcmd: Vec<Command>,
@@ -81,8 +108,11 @@ pub struct User {
     pub system: bool,
     pub shell: String,
     pub ssh_authorized_keys: Vec<String>,
+    pub ssh_import_id: Vec<String>,
     /// As in /etc/shadow.
     pub passwd: String,
+    pub hashed_passwd: String,
+    pub plain_text_passwd: String,
     pub lock_passwd: Option<bool>,
     pub sudo: Sudo,
 }
@@ -379,14 +409,6 @@ pub struct Ssh {
     /// 0: sshd's own default, 22.
     pub port: u16,
     pub listen_address: String,
-}
-
-impl Config {
-    /// The name that the machine is to have before it uses DHCP.
-    pub fn effective_hostname(&self) -> &str {
-        let valid = |name: &&str| Hostname::try_from((*name).to_owned()).is_ok();
-        self.hostname.as_deref().filter(valid).unwrap_or(&self.rancher.defaults.hostname)
-    }
 }
 
 #[cfg(test)]

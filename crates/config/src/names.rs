@@ -197,6 +197,54 @@ impl std::str::FromStr for DataSource {
     }
 }
 
+/// Whose public keys to fetch: `gh:NAME` of GitHub, `lp:NAME` or `NAME` of Launchpad.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyId {
+    GitHub(String),
+    Launchpad(String),
+}
+
+impl KeyId {
+    /// Where the keys are, one on each line.
+    pub fn url(&self) -> String {
+        match self {
+            KeyId::GitHub(name) => format!("https://github.com/{name}.keys"),
+            KeyId::Launchpad(name) => format!("https://launchpad.net/~{name}/+sshkeys"),
+        }
+    }
+}
+
+impl std::str::FromStr for KeyId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (service, name) = text.split_once(':').unwrap_or(("lp", text));
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
+        let is_name = !name.is_empty()
+            && name.len() <= 64
+            && name.bytes().all(good)
+            && !name.starts_with(['.', '-']);
+        match service {
+            "gh" if is_name => Ok(KeyId::GitHub(name.to_owned())),
+            "lp" if is_name => Ok(KeyId::Launchpad(name.to_owned())),
+            _ => Err(NameError {
+                name: text.to_owned(),
+                what: "name of an account with keys",
+                why: "expected gh:NAME (GitHub) or lp:NAME (Launchpad)",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyId::GitHub(name) => write!(formatter, "gh:{name}"),
+            KeyId::Launchpad(name) => write!(formatter, "lp:{name}"),
+        }
+    }
+}
+
 /// A URL as it may be shown: without user, password and query, in which people put tokens.
 pub fn shown_url(url: &str) -> String {
     let (plain, query) = url.split_once('?').map_or((url, ""), |(plain, _)| (plain, "?…"));

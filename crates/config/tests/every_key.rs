@@ -29,8 +29,18 @@ fn sample(kind: &'static Type) -> Value {
         Type::Integer(range) | Type::Seconds(range) => range.max.into(),
         Type::String | Type::Any | Type::Command => "text".into(),
         Type::Text(form) | Type::Secret(form) => {
-            let samples =
-                ["text", "0755", "10.0.0.1", "fd00::1/64", "/text", "b64", "url:http://h", "100"];
+            let samples = [
+                "text",
+                "0755",
+                "10.0.0.1",
+                "fd00::1/64",
+                "/text",
+                "b64",
+                "url:http://h",
+                "100",
+                "gh:me",
+                "reboot",
+            ];
             let good =
                 samples.into_iter().chain(["$6$salt$hash"]).find(|text| (form.check)(text).is_ok());
             good.unwrap_or_else(|| panic!("no sample of {}", form.name)).into()

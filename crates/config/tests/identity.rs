@@ -51,6 +51,9 @@ fn formed(check: fn(&str) -> Result<(), String>) -> BoxedStrategy<Value> {
         "b64",
         "url:http://h/?a=b",
         "100,200:x",
+        "gh:me",
+        "hash",
+        "reboot",
     ];
     let good: Vec<&str> = samples.into_iter().filter(|sample| check(sample).is_ok()).collect();
     assert!(!good.is_empty(), "no sample for a form");

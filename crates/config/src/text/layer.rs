@@ -95,7 +95,10 @@ impl Layer {
     }
 
     fn from_tree(source: Source, tree: &Node, text: &str) -> Layer {
-        let (value, problems) = schema::check(tree, &source, text);
+        let (value, mut problems) = schema::check(tree, &source, text);
+        if matches!(source, Source::Vendor(_)) {
+            problems.retain(|problem| problem.severity == Severity::Error);
+        }
         let problems = capped(&source.to_string(), problems);
         Layer { source, value, tree: tree.clone(), problems }
     }

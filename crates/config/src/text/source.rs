@@ -13,13 +13,15 @@ pub enum Source {
     CommandLine,
     /// The metadata of the machine's provider: host name and keys.
     Metadata,
+    /// The provider's own configuration, by its path. Its author does not read our warnings.
+    Vendor(String),
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Defaults => formatter.write_str("defaults"),
-            Source::File(path) => formatter.write_str(path),
+            Source::File(path) | Source::Vendor(path) => formatter.write_str(path),
             Source::CommandLine => formatter.write_str("kernel command line"),
             Source::Metadata => formatter.write_str("metadata"),
         }

@@ -1,7 +1,7 @@
 //! What an owner is to know of values that are right. Warnings only, and never with the value: some
 //! are secrets.
 
-use crate::model::old_docker;
+use crate::model::{Keyboard, old_docker};
 use crate::names::is_password_hash;
 use crate::text::source::Source;
 use crate::text::ssh_key;
@@ -55,6 +55,88 @@ pub(super) fn no_ssh_key(value: &Value, _: &Source) -> Option<&'static str> {
     lines.into_iter().any(is_wrong).then_some(
         "not every line is an ssh public key that sshd accepts; see `ssh-keygen -l -f FILE`",
     )
+}
+
+/// `users`: sshd lets in the group docker only. Who may use sudo is put into it.
+pub(super) fn no_way_in(value: &Value, _: &Source) -> Option<&'static str> {
+    let is_out = |user: &Value| {
+        let has =
+            |key: &str| user.get(key).and_then(Value::as_array).is_some_and(|v| !v.is_empty());
+        let groups = user.get("groups").and_then(Value::as_array).into_iter().flatten();
+        let mut groups = groups.filter_map(Value::as_str).flat_map(|group| group.split(','));
+        let has_keys = has("ssh_authorized_keys") || has("ssh_import_id");
+        has_keys && !has("sudo") && !groups.any(|group| group.trim() == "docker")
+    };
+    value.as_array()?.iter().any(is_out).then_some(
+        "a user here has keys, but cannot log in over ssh: that takes the group docker, or sudo",
+    )
+}
+
+/// `user`
+pub(super) fn root_as_user(value: &Value, _: &Source) -> Option<&'static str> {
+    (value.get("name").and_then(Value::as_str) == Some("root"))
+        .then_some("root never logs in over ssh; log in as rancher and use sudo")
+}
+
+/// `disable_root`
+pub(super) fn root_login(value: &Value, _: &Source) -> Option<&'static str> {
+    (*value == Value::Bool(false) || value.as_i64() == Some(0))
+        .then_some("root never logs in over ssh; log in as rancher and use sudo")
+}
+
+/// `chpasswd.list`
+pub(super) fn password_lines(value: &Value, source: &Source) -> Option<&'static str> {
+    let items = value.as_array()?.iter().filter_map(Value::as_str);
+    let mut lines = items.flat_map(str::lines).map(str::trim).filter(|line| !line.is_empty());
+    lines.find_map(|line| match line.split_once(':') {
+        None | Some((_, "")) => Some("a line here is not user:password; it has no effect"),
+        Some((_, "R" | "RANDOM")) => Some(RANDOM),
+        Some((_, password)) => clear_text(&password.into(), source),
+    })
+}
+
+const RANDOM: &str = "no random password is made; give the hash of one: openssl passwd -6";
+
+/// `chpasswd.users`
+pub(super) fn random_password(value: &Value, source: &Source) -> Option<&'static str> {
+    value.as_array()?.iter().find_map(|user| {
+        if user.get("type").and_then(Value::as_str) == Some("RANDOM") {
+            return Some(RANDOM);
+        }
+        clear_text(user.get("password")?, source)
+    })
+}
+
+/// `chpasswd.expire`
+pub(super) fn expiry(value: &Value, _: &Source) -> Option<&'static str> {
+    (*value == Value::Bool(true)).then_some(
+        "passwords do not expire: each boot sets them again, and sshd would refuse keys too",
+    )
+}
+
+/// The zones of the image's tzdata.
+const ZONES: &str = include_str!("zones.txt");
+
+/// `timezone`
+pub(super) fn unknown_zone(value: &Value, _: &Source) -> Option<&'static str> {
+    let zone = value.as_str()?;
+    (!ZONES.lines().any(|known| known == zone))
+        .then_some("unknown time zone; the names are those below /usr/share/zoneinfo; UTC is used")
+}
+
+/// `keyboard.layout`
+pub(super) fn unknown_layout(value: &Value, _: &Source) -> Option<&'static str> {
+    Keyboard::map(value.as_str()?, "")
+        .is_none()
+        .then_some("no keymap for this layout; the manual lists those that there are; us is used")
+}
+
+/// `ca_certs.trusted`
+pub(super) fn no_certificate(value: &Value, _: &Source) -> Option<&'static str> {
+    let mut items = value.as_array()?.iter().filter_map(Value::as_str);
+    items
+        .any(|text| crate::model::certificates(text).is_empty())
+        .then_some("not every item is a certificate in PEM form; such an item has no effect")
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl Checker<'_> {
             (Type::List(inner), Kind::Sequence(items)) => self.check_list(items, inner, key),
             (Type::Keys(_) | Type::Map(_) | Type::List(_), Kind::Null) => None,
             (Type::List(inner), Kind::String(_) | Kind::Number(_) | Kind::Bool(_))
-                if is_scalar(inner) =>
+                if is_scalar(inner) || is_name(inner, node) =>
             {
                 Some(Value::Array(vec![self.check(node, inner, key)?]))
             }
@@ -96,7 +96,7 @@ impl Checker<'_> {
         let mut is_complete = true;
         for (name, node) in items {
             let path = join(above, name);
-            let Some(known) = keys.iter().find(|known| known.name == name) else {
+            let Some(known) = find(keys, name) else {
                 // What is not going to be shown needs no search for the nearest key.
                 let near = if self.problems.len() < MOST { keys } else { &[] };
                 self.problem(Severity::Warning, node.at, &path, unknown(name, near));
@@ -105,7 +105,7 @@ impl Checker<'_> {
             self.note_standing(known, node.at, &path);
             if let Some(value) = self.check(node, &known.kind, &path) {
                 self.note_caution(known, &value, node.at, &path);
-                result.insert(name.clone(), value);
+                result.insert(known.name.to_owned(), value);
             } else if known.vital && node.kind != Kind::Null {
                 is_complete = false;
             }
@@ -122,7 +122,7 @@ impl Checker<'_> {
     fn note_standing(&mut self, known: &Key, at: Position, path: &str) {
         let message = match known.support {
             _ if *self.source == Source::Defaults => return,
-            Support::Supported => return,
+            Support::Supported | Support::Accepted => return,
             Support::Obsolete => format!("has no effect: {}", known.about),
             Support::Planned => "accepted, but has no effect in this version".to_owned(),
         };
@@ -213,6 +213,10 @@ impl Checker<'_> {
             {
                 Some(Value::Bool(false))
             }
+            Kind::Number(number) if number.as_i64() == Some(1) => Some(Value::Bool(true)),
+            Kind::Number(number) if number.as_i64() == Some(0) => Some(Value::Bool(false)),
+            // `ssh_pwauth: unchanged` of cloud-init says nothing.
+            Kind::String(text) if text == "unchanged" => None,
             Kind::Null => None,
             _ => self.refuse(node, &Type::Bool, key),
         }
@@ -251,10 +255,21 @@ impl Checker<'_> {
     }
 }
 
+/// Old names of cloud-init have hyphens: `ca-certs`, `ssh-authorized-keys`.
+fn find<'a>(keys: &'a [Key], name: &str) -> Option<&'a Key> {
+    let exact = keys.iter().find(|known| known.name == name);
+    exact.or_else(|| keys.iter().find(|known| known.name == name.replace('-', "_")))
+}
+
 /// May one value stand for a list of one?
 fn is_scalar(kind: &Type) -> bool {
     use Type::{Bool, Command, Integer, Seconds, Secret, String, Text};
     matches!(kind, Bool | Integer(_) | Seconds(_) | String | Secret(_) | Text(_) | Command)
+}
+
+/// `users: default`
+fn is_name(kind: &Type, node: &Node) -> bool {
+    matches!(kind, Type::Named(_)) && matches!(node.kind, Kind::String(_))
 }
 
 /// Clipped, for what is below a long key would be long as often.

@@ -1,7 +1,8 @@
 //! The forms of text that keys take. Each check says what is wrong, not only that something is.
 
 use super::key::Form;
-use crate::names::{DataSource, Hostname, is_password_hash};
+use crate::model::{Power, Swap};
+use crate::names::{DataSource, Hostname, KeyId, is_password_hash};
 use core::net::IpAddr;
 
 pub(super) const HOSTNAME: Form = Form {
@@ -20,6 +21,16 @@ pub(super) const VLANS: Form = Form { name: "a list of VLANs such as 100,200:nam
 pub(super) const PASSWORD: Form = Form { name: "a password or its hash", check: password };
 pub(super) const PASSWORD_HASH: Form =
     Form { name: "the hash of a password, as in /etc/shadow,", check: password_hash };
+pub(super) const KEY_ID: Form =
+    Form { name: "an account with public keys such as gh:NAME", check: key_id };
+pub(super) const PASSWORD_TYPE: Form =
+    Form { name: "a type of password (text, hash)", check: password_type };
+pub(super) const ZONE: Form = Form { name: "a time zone such as Europe/Berlin", check: zone };
+pub(super) const SERVER: Form = Form { name: "a name or address", check: server };
+pub(super) const SIZE: Form = Form { name: "a size such as 512M or 2G", check: size };
+pub(super) const POWER_MODE: Form =
+    Form { name: "poweroff, halt or reboot", check: |text| one_of(text, &POWER_MODES) };
+pub(super) const DELAY: Form = Form { name: "a delay (now, or minutes such as +5)", check: delay };
 pub(super) const ANYTHING: Form = Form { name: "a string", check: |_| Ok(()) };
 
 /// It goes to chpasswd(8) as one line, `user:password`. That is split at its first colon: further
@@ -102,4 +113,56 @@ fn vlans(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+const POWER_MODES: [&str; 3] = ["poweroff", "halt", "reboot"];
+
+fn one_of(text: &str, words: &[&str]) -> Result<(), String> {
+    if words.contains(&text) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not one of {}", words.join(", ")))
+}
+
+fn password_type(text: &str) -> Result<(), String> {
+    one_of(text, &["text", "hash", "RANDOM"])
+}
+
+fn key_id(text: &str) -> Result<(), String> {
+    text.parse::<KeyId>().map(drop).map_err(|error| error.to_string())
+}
+
+/// A path below /usr/share/zoneinfo. Which zones there are is a matter of that folder.
+fn zone(text: &str) -> Result<(), String> {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
+    };
+    if text.len() <= 64 && text.split('/').all(is_part) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a time zone such as Europe/Berlin"))
+}
+
+/// It becomes a word of chrony's configuration.
+fn server(text: &str) -> Result<(), String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-/".contains(&byte);
+    if !text.is_empty() && text.bytes().all(good) && !text.starts_with('-') {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a name or address"))
+}
+
+fn size(text: &str) -> Result<(), String> {
+    if text == "auto" || Swap::parse_size(text).is_some() {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a size such as 512M, 2G or auto"))
+}
+
+fn delay(text: &str) -> Result<(), String> {
+    if Power::parse_delay(text).is_some() {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a delay; expected now, or minutes such as +5"))
 }

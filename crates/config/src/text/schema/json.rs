@@ -72,7 +72,7 @@ fn property(key: &Key) -> Value {
     let mut schema = of(&key.kind);
     if let Value::Object(map) = &mut schema {
         map.insert("description".to_owned(), json!(key.about));
-        if key.support != Support::Supported {
+        if !matches!(key.support, Support::Supported | Support::Accepted) {
             map.insert("deprecated".to_owned(), json!(true));
         }
         if matches!(key.kind, Type::Secret(_)) {

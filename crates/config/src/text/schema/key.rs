@@ -1,5 +1,6 @@
 //! What a key is, and what it takes.
 
+use super::facts;
 use super::range::Range;
 use crate::text::source::Source;
 use serde_json::Value;
@@ -49,6 +50,9 @@ pub struct Form {
 pub enum Support {
     /// It has its effect.
     Supported,
+    /// Accepted, and nothing needs to be done: it happens anyway, or there is no such thing here that
+    /// an owner would miss. No warning.
+    Accepted,
     /// Accepted so that old files stay valid; there is nothing any more that it could do.
     Obsolete,
     /// Accepted, and will have its effect in a later version.
@@ -70,6 +74,41 @@ pub struct Key {
 
 /// What the owner is to know of a value that is right: a warning, if there is one.
 pub type Caution = fn(&Value, &Source) -> Option<&'static str>;
+
+pub(super) const fn key(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key { name, kind, about, support: Support::Supported, caution: None, vital: false }
+}
+
+pub(super) const fn later(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key { support: Support::Planned, ..key(name, kind, about) }
+}
+
+pub(super) const fn old(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key { support: Support::Obsolete, ..key(name, kind, about) }
+}
+
+pub(super) const fn taken(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key { support: Support::Accepted, ..key(name, kind, about) }
+}
+
+pub(super) const fn vital(name: &'static str, kind: Type, about: &'static str) -> Key {
+    Key { vital: true, ..key(name, kind, about) }
+}
+
+impl Key {
+    pub(super) const fn warns(self, caution: Caution) -> Key {
+        Key { caution: Some(caution), ..self }
+    }
+}
+
+pub(super) const BOOL: Type = Type::Bool;
+pub(super) const STRING: Type = Type::String;
+pub(super) const SECRET: Type = Type::Secret(&facts::ANYTHING);
+pub(super) const STRINGS: Type = Type::List(&Type::String);
+pub(super) const STRING_MAP: Type = Type::Map(&Type::String);
+pub(super) const ANY: Type = Type::Any;
+pub(super) const PATH: Type = Type::Text(&facts::PATH);
+pub(super) const HOSTNAME: Type = Type::Text(&facts::HOSTNAME);
 
 /// The word for a type in messages.
 pub fn describe(kind: &Type) -> String {

@@ -1,66 +1,33 @@
 //! The table of all keys.
 
-use super::key::{Caution, Key, Support, Type};
+use super::key::{
+    ANY, BOOL, HOSTNAME, Key, PATH, SECRET, STRING, STRING_MAP, STRINGS, Type, key, later, old,
+    vital,
+};
 use super::range::Range;
-use super::{cautions, facts};
+use super::{cautions, facts, logins, of_cloud_init};
 
-const fn key(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { name, kind, about, support: Support::Supported, caution: None, vital: false }
-}
-
-const fn later(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { support: Support::Planned, ..key(name, kind, about) }
-}
-
-const fn old(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { support: Support::Obsolete, ..key(name, kind, about) }
-}
-
-const fn vital(name: &'static str, kind: Type, about: &'static str) -> Key {
-    Key { vital: true, ..key(name, kind, about) }
-}
-
-impl Key {
-    const fn warns(self, caution: Caution) -> Key {
-        Key { caution: Some(caution), ..self }
-    }
-}
-
-const BOOL: Type = Type::Bool;
 const PORT: Type = Type::Integer(Range::or_zero(1, 65_535));
 /// IPv4 needs 68 bytes (RFC 791); no driver has more than 16 bits.
 const MTU: Type = Type::Integer(Range::or_zero(68, 65_535));
 /// The kernel has 32 bits for it.
 const METRIC: Type = Type::Integer(Range::or_zero(1, 4_294_967_295));
-/// 0 is root, and the last one stands for "no change" in chown(2).
-const UID: Type = Type::Integer(Range::new(1, 4_294_967_294));
-const STRING: Type = Type::String;
-const SECRET: Type = Type::Secret(&facts::ANYTHING);
-const STRINGS: Type = Type::List(&Type::String);
 const COMMANDS: Type = Type::List(&Type::Command);
-const STRING_MAP: Type = Type::Map(&Type::String);
-const ANY: Type = Type::Any;
 const ANY_MAP: Type = Type::Map(&Type::Any);
 const ADDRESS: Type = Type::Text(&facts::ADDRESS);
 const NETWORK_ADDRESS: Type = Type::Text(&facts::NETWORK);
-const PATH: Type = Type::Text(&facts::PATH);
-const HOSTNAME: Type = Type::Text(&facts::HOSTNAME);
 
 /// The complete document.
-pub const ROOT: Type = Type::Keys(&[
+pub const ROOT: Type = Type::Keys(&ALL);
+
+const ALL: [Key; OURS.len() + logins::KEYS.len() + of_cloud_init::KEYS.len()] =
+    joined(OURS, logins::KEYS, of_cloud_init::KEYS);
+
+const OURS: &[Key] = &[
     key(
         "hostname",
         HOSTNAME,
         "host name; without it the DHCP server's is used, then `rancher.defaults.hostname`",
-    ),
-    key("ssh_authorized_keys", STRINGS, "public keys that may log in as rancher and docker")
-        .warns(cautions::no_ssh_key),
-    key("ssh_pwauth", BOOL, "sshd accepts passwords too, of users that have one; default: false")
-        .warns(cautions::ssh_passwords),
-    key(
-        "users",
-        Type::List(&Type::Named(USER)),
-        "additional users; `default` stands for rancher and is skipped",
     ),
     key(
         "write_files",
@@ -89,9 +56,25 @@ pub const ROOT: Type = Type::Keys(&[
         STRING,
         "RancherOS's copy of the words after `--`; see `rancher.environment`",
     ),
-    old("manage_etc_hosts", ANY, "cloud-init's; /etc/hosts always names the machine"),
     old("coreos", ANY, "CoreOS's"),
-]);
+];
+
+/// One table of three.
+const fn joined<const N: usize>(ours: &[Key], logins: &[Key], others: &[Key]) -> [Key; N] {
+    let mut all = [ours[0]; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < ours.len() {
+            ours[at]
+        } else if at < ours.len() + logins.len() {
+            logins[at - ours.len()]
+        } else {
+            others[at - ours.len() - logins.len()]
+        };
+        at += 1;
+    }
+    all
+}
 
 const WRITE_FILE: &[Key] = &[
     vital("path", PATH, "path of the file; missing folders are created"),
@@ -104,41 +87,6 @@ const WRITE_FILE: &[Key] = &[
     vital("permissions", Type::Text(&facts::MODE), "octal mode; default: 0644"),
     vital("owner", STRING, "`user` or `user:group`, by name or number; default: root"),
     vital("container", STRING, "the system container to write into; default: console"),
-];
-
-const USER: &[Key] = &[
-    key("name", Type::Text(&facts::USER), "its name; an existing user of this name is changed"),
-    key("gecos", STRING, "its full name"),
-    key("primary_group", STRING, "its primary group; default: a group with the user's name"),
-    key(
-        "groups",
-        STRINGS,
-        "additional groups, created if missing; `docker` is required for ssh and for Docker",
-    ),
-    key("uid", UID, "its user id; default: the next free one from 1200"),
-    key("homedir", PATH, "its home folder; default: /home/NAME"),
-    key("no_create_home", BOOL, "create no home folder"),
-    key("system", BOOL, "a user for a program: no home folder"),
-    key("shell", PATH, "its shell; default: /bin/bash"),
-    key("ssh_authorized_keys", STRINGS, "public keys that may log in as this user")
-        .warns(cautions::no_ssh_key),
-    key(
-        "passwd",
-        Type::Secret(&facts::PASSWORD_HASH),
-        "hash of its password, as in /etc/shadow (`openssl passwd -6`); `*` and `!`: none",
-    ),
-    key("lock_passwd", BOOL, "no login by password; default: true unless `passwd` is set"),
-    key(
-        "sudo",
-        Type::BoolOr(&STRINGS),
-        "sudoers lines without the user name, such as `ALL=(ALL) NOPASSWD:ALL`; false: none",
-    ),
-    old("plain_text_passwd", SECRET, "ignored: set a hash (`passwd`)"),
-    old("ssh_import_id", STRINGS, "ignored: list the keys"),
-    old("inactive", ANY, "cloud-init's"),
-    old("expiredate", ANY, "cloud-init's"),
-    old("no_user_group", ANY, "cloud-init's"),
-    old("no_log_init", ANY, "cloud-init's"),
 ];
 
 const RANCHER: &[Key] = &[

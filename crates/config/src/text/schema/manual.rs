@@ -22,6 +22,7 @@ fn rows(keys: &[Key], above: &str, defaults: Option<&Value>, text: &mut String) 
         let (inner, suffix) = nested(&key.kind);
         let support = match key.support {
             Support::Supported => String::new(),
+            Support::Accepted => "*accepted:* ".to_owned(),
             Support::Obsolete => "*kept for old files:* ".to_owned(),
             Support::Planned => "*no effect in this version:* ".to_owned(),
         };
@@ -49,6 +50,7 @@ fn nested(kind: &Type) -> (Option<&'static [Key]>, &'static str) {
     match kind {
         Type::Keys(keys) => (Some(keys), ""),
         Type::Map(Type::Keys(keys)) => (Some(keys), ".NAME"),
+        // A user is described at `users`.
         Type::List(Type::Keys(keys) | Type::Named(keys)) => (Some(keys), "[]"),
         _ => (None, ""),
     }

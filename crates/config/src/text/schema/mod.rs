@@ -8,7 +8,9 @@ mod facts;
 pub mod json;
 mod key;
 mod keys;
+mod logins;
 pub mod manual;
+mod of_cloud_init;
 mod range;
 mod secrets;
 

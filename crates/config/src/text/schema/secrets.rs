@@ -10,7 +10,7 @@ const HIDDEN: &str = "(secret)";
 
 /// Is the value at this path a secret? Any part stands for an element of a list.
 pub fn is_secret(path: &[String]) -> bool {
-    matches!(type_at(path), Some(Type::Secret(_)))
+    matches!(type_at(path), Some(Type::Secret(_) | Type::List(Type::Secret(_))))
 }
 
 /// Is the value at this path a text, which is taken as it was written?
@@ -62,6 +62,7 @@ mod tests {
     fn secrets_are_hidden_wherever_they_are() {
         let mut tree = json!({
             "users": [{"name": "ann", "passwd": "$6$s$h"}, "joe"],
+            "chpasswd": {"list": ["a:b"]},
             "rancher": {
                 "password": "p",
                 "ssh": {"keys": {"rsa": "k"}},
@@ -73,6 +74,7 @@ mod tests {
             tree,
             json!({
                 "users": [{"name": "ann", "passwd": "(secret)"}, "joe"],
+                "chpasswd": {"list": ["(secret)"]},
                 "rancher": {
                     "password": "(secret)",
                     "ssh": {"keys": {"rsa": "(secret)"}},
