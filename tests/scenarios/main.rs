@@ -14,6 +14,7 @@ mod daily_work;
 mod disk_faults;
 mod encryption;
 mod faults;
+mod first_hour;
 mod install;
 mod lockout;
 mod login;

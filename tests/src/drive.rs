@@ -71,6 +71,17 @@ pub fn make_with_metadata(folder: &Path, user_data: &[u8], metadata: &str) -> Re
     write_iso("config-2", &folder.join("drive"), &folder.join("config.img"))
 }
 
+/// Makes a NoCloud drive with vendor data beside the user data.
+pub fn make_with_vendor_data(
+    folder: &Path,
+    user_data: &[u8],
+    vendor_data: &str,
+) -> Result<PathBuf> {
+    make(folder, Kind::NoCloud, user_data)?;
+    fs::write(folder.join("drive/vendor-data"), vendor_data)?;
+    write_iso("cidata", &folder.join("drive"), &folder.join("config.img"))
+}
+
 /// Makes an ext4 disk of 64 MiB with a label and one file in it.
 pub fn make_ext4(path: &Path, label: &str, file: (&str, &str)) -> Result<()> {
     let content = path.with_extension("content");

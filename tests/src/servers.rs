@@ -129,6 +129,34 @@ pub fn web(folder: &Path, content: &Path) -> Result<Server> {
     start(command, port, &folder.join("web.log"))
 }
 
+/// A web server with TLS in Python. Arguments: its port, the folder, certificate and key.
+const WEB_TLS: &str = r#"
+import functools, http.server, ssl, sys
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[2])
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[3], sys.argv[4])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"#;
+
+/// The same with TLS, by a certificate of its own for machines that reach it at 10.0.2.2. Returns
+/// the certificate too.
+pub fn web_tls(folder: &Path, content: &Path) -> Result<(Server, String)> {
+    let (key, cert) = (folder.join("web.key"), folder.join("web.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9"]);
+    openssl.args(["-subj", "/CN=first-hour", "-addext", "subjectAltName=IP:10.0.2.2"]);
+    let made = openssl.arg("-keyout").arg(&key).arg("-out").arg(&cert).output()?;
+    if !made.status.success() {
+        bail!("openssl: {}", String::from_utf8_lossy(&made.stderr));
+    }
+    let port = free_port()?;
+    let mut command = tied(Path::new("python3"));
+    command.args(["-c", WEB_TLS, &port.to_string()]).arg(content).arg(&cert).arg(&key);
+    Ok((start(command, port, &folder.join("web-tls.log"))?, fs::read_to_string(&cert)?))
+}
+
 /// Debian's docker-registry, without TLS.
 pub fn registry(folder: &Path) -> Result<Server> {
     let port = free_port()?;

@@ -36,7 +36,10 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
         public_ipv6: data("ipv6"),
         private_ipv6: String::new(),
     };
-    Ok(Some(InstanceData::with_user_data(http.get_with(&at("user-data"), headers), metadata)))
+    // Amazon has none; clouds with the same service do.
+    let vendor_data = brief.get_with(&at("vendor-data"), headers).ok().flatten();
+    let user_data = http.get_with(&at("user-data"), headers);
+    Ok(Some(InstanceData::with_user_data(user_data, metadata).with_vendor_data(vendor_data)))
 }
 
 fn keys(list: &str, data: &dyn Fn(&str) -> String) -> BTreeMap<String, String> {

@@ -8,6 +8,8 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct InstanceData {
     pub user_data: Option<Vec<u8>>,
+    /// A cloud-config of the provider, below the owner's.
+    pub vendor_data: Option<Vec<u8>>,
     pub metadata: Metadata,
     /// The value of `rancher.network`, where the provider says how the machine is connected.
     pub network: Option<Value>,
@@ -26,7 +28,14 @@ impl InstanceData {
             Ok(user_data) => (user_data, Vec::new()),
             Err(error) => (None, vec![format!("user-data: {error:#}")]),
         };
-        InstanceData { user_data, metadata, network: None, problems }
+        InstanceData { user_data, metadata, problems, ..InstanceData::default() }
+    }
+
+    /// The same with the provider's configuration. Without one, or if it cannot be read, the owner's
+    /// takes effect alone.
+    pub(super) fn with_vendor_data(self, vendor_data: Option<Vec<u8>>) -> InstanceData {
+        let is_some = |data: &Vec<u8>| !data.trim_ascii().is_empty();
+        InstanceData { vendor_data: vendor_data.filter(is_some), ..self }
     }
 
     /// Nothing in it that would make a difference?
@@ -34,5 +43,6 @@ impl InstanceData {
         self.user_data.as_ref().is_none_or(|data| data.trim_ascii().is_empty())
             && self.metadata.is_empty()
             && self.network.is_none()
+            && self.vendor_data.is_none()
     }
 }

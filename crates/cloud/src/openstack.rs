@@ -14,7 +14,25 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     let user_data = http.get(&at("user_data"));
     let network = http.get_json(&at("network_data.json"), &[]).ok().flatten();
     let network = network.and_then(|data| network_data::from_openstack(&data));
-    Ok(Some(InstanceData { network, ..InstanceData::with_user_data(user_data, metadata(&data)) }))
+    let vendor = http.brief().get_json(&at("vendor_data.json"), &[]).ok().flatten();
+    let found = InstanceData::with_user_data(user_data, metadata(&data))
+        .with_vendor_data(vendor.as_ref().and_then(vendor_data));
+    Ok(Some(InstanceData { network, ..found }))
+}
+
+/// `vendor_data.json`: a text, or a mapping with a text or a list of texts at `cloud-init`. Mappings
+/// of other programs say nothing here.
+pub fn vendor_data(data: &Value) -> Option<Vec<u8>> {
+    let data = if data.is_object() { data.get("cloud-init")? } else { data };
+    let text = match data {
+        Value::String(text) => Some(text.as_str()),
+        Value::Array(items) => {
+            let texts = items.iter().filter_map(Value::as_str);
+            texts.into_iter().find(|text| text.trim_start().starts_with("#cloud-config"))
+        }
+        _ => None,
+    };
+    text.map(|text| text.as_bytes().to_vec())
 }
 
 /// `meta_data.json`, or NoCloud's `meta-data`: the same things under a few names.

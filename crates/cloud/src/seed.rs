@@ -23,6 +23,18 @@ pub fn read(folder: &Path) -> InstanceData {
             Err(error) => found.problems.push(format!("{error:#}")),
         }
     }
+    if let Some(path) = first(&["vendor-data"]) {
+        match read_file(&path) {
+            Ok(bytes) => found = found.with_vendor_data(Some(bytes)),
+            Err(error) => found.problems.push(format!("{error:#}")),
+        }
+    }
+    if let Some(path) = first(&["openstack/latest/vendor_data.json"]) {
+        match read_tree(&path) {
+            Ok(tree) => found = found.with_vendor_data(openstack::vendor_data(&tree)),
+            Err(error) => found.problems.push(format!("vendor data: {error:#}")),
+        }
+    }
     if let Some(path) = first(&["openstack/latest/meta_data.json", "meta-data", "meta_data.json"]) {
         match read_tree(&path) {
             Ok(tree) => found.metadata = openstack::metadata(&tree),

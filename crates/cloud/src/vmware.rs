@@ -106,7 +106,7 @@ fn interpret(get: Get<'_>) -> Result<(InstanceData, Option<String>)> {
     }
     let network = (!network.is_empty()).then_some(Value::Object(network));
     let metadata = Metadata { hostname: get("hostname"), ..metadata };
-    Ok((InstanceData { user_data, metadata, network, problems: Vec::new() }, url))
+    Ok((InstanceData { user_data, metadata, network, ..InstanceData::default() }, url))
 }
 
 fn indexed<T>(get: Get<'_>, item: impl Fn(Get<'_>, u32) -> Option<T>) -> Vec<T> {

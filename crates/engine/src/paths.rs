@@ -20,6 +20,9 @@ pub const SHOW_LOGS: &str = "/run/corral/show-logs";
 /// The active configuration, and the errors in its sources.
 pub const CONFIG: &str = "/run/corral/config.json";
 
+/// The authorities to trust, if the configuration has others than the image.
+pub const CERTIFICATES: &str = "/run/corral/ca-certificates.crt";
+
 /// What of containers and images could not be read when the engine daemon started, a line each. The
 /// file is absent if all could be read.
 pub const DAMAGED: &str = "/run/corral/engine-damaged";

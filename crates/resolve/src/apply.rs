@@ -101,6 +101,13 @@ impl Resolution {
         let Resolution { mut resolved, effects } = self;
         keep_copies(root, &effects);
         let mut failed = Vec::new();
+        let certificates = match &effects.certificates {
+            Some(bundle) => FileChange::write(paths::CERTIFICATES, bundle.as_str(), 0o644),
+            None => FileChange::remove(paths::CERTIFICATES),
+        };
+        if let Err(error) = make(root, &certificates) {
+            failed.push(problem::error("ca_certs", &format!("{error:#}")));
+        }
         for ServiceFiles { service, changes } in &effects.service_files {
             if let Err(error) = make_all(root, changes) {
                 unlabel(&mut resolved.plan, service);

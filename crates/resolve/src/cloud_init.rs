@@ -1,6 +1,7 @@
 //! The stages of cloud-init: which data sources they read, and what those gave in this boot.
 
 use super::root::Root;
+use crate::imported_keys;
 use corral_cloud::{url_on_command_line, vmware};
 use corral_config::Config;
 use corral_config::explain;
@@ -84,11 +85,20 @@ pub(super) fn needs_network(root: &Root, config: &Config, layers: &[Layer]) -> b
     if !mark.includes.is_empty() {
         return true;
     }
-    if network_sources(config).is_empty() {
+    let has_imports = !imported_keys::wanted(config).is_empty();
+    if network_sources(config).is_empty() && !has_imports {
         return false;
     }
     if !root.exists(MARK) && !local_sources(config).is_empty() {
         // The local sources have not been read yet.
+        return false;
+    }
+    has_imports || reads_sources(&mark, config, layers)
+}
+
+/// Are the sources on the network read in this boot?
+pub(crate) fn reads_sources(mark: &CloudInitMark, config: &Config, layers: &[Layer]) -> bool {
+    if network_sources(config).is_empty() {
         return false;
     }
     let said = explain::explain(layers, "rancher.cloud_init.datasources");

@@ -6,7 +6,7 @@ use super::catalogue::CRONTAB;
 use super::file_change::FileChange;
 use super::problem;
 use corral_config::error::{Problem, Severity};
-use corral_config::model::WriteFile;
+use corral_config::model::{CaCerts, Ntp, WriteFile};
 use corral_config::{Config, Position};
 use corral_engine::paths;
 use corral_engine::spec::{FILES_LABEL, PlacedFile};
@@ -30,6 +30,7 @@ pub(super) struct ServiceFiles {
 pub(super) fn decide(
     config: &Config,
     plan: &mut Plan,
+    certificates: Option<&str>,
     problems: &mut Vec<Problem>,
 ) -> Vec<ServiceFiles> {
     for file in config.write_files.iter().filter(|file| file.container != CONSOLE) {
@@ -41,15 +42,17 @@ pub(super) fn decide(
     for file in &config.write_files {
         problems.extend(unread(&file.container, &file.path));
     }
+    let ours = of_keys(config, certificates);
     let mut all = Vec::new();
     for service in &mut plan.services {
         let name = service.name.to_string();
         if let Some(digest) = section_digest(&name, config) {
             service.label_map.insert(CONFIG_LABEL.to_owned(), digest);
         }
-        let wanted: Vec<&WriteFile> = config
-            .write_files
+        // A file of the owner's replaces ours.
+        let wanted: Vec<&WriteFile> = ours
             .iter()
+            .chain(&config.write_files)
             .filter(|file| file.container == name && name != CONSOLE)
             .collect();
         if wanted.is_empty() {
@@ -66,6 +69,31 @@ pub(super) fn decide(
         }
     }
     all
+}
+
+/// Where services find the authorities that they trust.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// The services that fetch something over TLS.
+const FETCHERS: [&str; 2] = ["cloud-init-network", "service-files"];
+/// The image has the default servers in this file.
+const SERVERS: &str = "/etc/chrony/conf.d/00-servers.conf";
+
+/// Files that other keys stand for.
+fn of_keys(config: &Config, certificates: Option<&str>) -> Vec<WriteFile> {
+    let file = |container: &str, path: &str, content: String| WriteFile {
+        container: container.to_owned(),
+        path: path.to_owned(),
+        content,
+        ..WriteFile::default()
+    };
+    let mut files = Vec::new();
+    if config.ntp != Ntp::default() {
+        files.push(file("ntp", SERVERS, config.ntp.chrony_lines()));
+    }
+    if let Some(bundle) = certificates {
+        files.extend(FETCHERS.map(|service| file(service, CERTIFICATES, bundle.to_owned())));
+    }
+    files
 }
 
 /// A file that a program of RancherOS read, and the program in its place does not.
@@ -90,8 +118,16 @@ pub(super) fn unlabel(plan: &mut Plan, name: &str) {
 fn section_digest(name: &str, config: &Config) -> Option<String> {
     let rancher = &config.rancher;
     let sections = match name {
-        "network" => json!([config.hostname, rancher.network, rancher.defaults, rancher.debug]),
-        "docker" => json!([rancher.docker, rancher.network.proxy_environment()]),
+        "network" => {
+            let names = json!([config.given_hostname(), config.fqdn]);
+            json!([names, rancher.network, rancher.defaults, rancher.debug])
+        }
+        // dockerd reads the certificates once.
+        "docker" => {
+            let trusted = json!([config.ca_certs.trusted, config.ca_certs.remove_defaults]);
+            let trusted = (config.ca_certs != CaCerts::default()).then_some(trusted);
+            json!([rancher.docker, rancher.network.proxy_environment(), trusted])
+        }
         "system-cron" => json!(rancher.services_include.get(CRONTAB)),
         "user-services" => json!([rancher.services, rancher.registry_auths]),
         _ => return None,

@@ -4,18 +4,21 @@
 use super::file_change::FileChange;
 use super::root::Root;
 use super::way_in;
-use corral_config::Position;
 use corral_config::error::{Problem, Severity};
 use corral_config::metadata::Metadata;
+use corral_config::{Config, Position};
 use corral_config::{Layer, Source};
 use corral_init::boot::oem;
 use corral_init::boot::state::{self, CONF};
 use corral_machine::boot_partition::booted;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// The network configuration of the provider. The owner's settings override it.
 const NETWORK_FILE: &str = "network.yml";
+
+/// The provider's own configuration, below the owner's files.
+pub(crate) const VENDOR_DATA: &str = "vendor-data.yml";
 
 /// Below the configuration: the last good copy of each file, by its name.
 pub(super) const LAST_GOOD: &str = "last-good";
@@ -63,15 +66,21 @@ pub fn load(root: &Root) -> Sources {
         // the logins.
         layers.extend(way_in::load(root));
     }
+    let vendor = vendor_data(root, &of_files);
+    layers.extend(vendor);
     layers.extend(of_files);
     layers.extend(rescue_keys(root));
     layers.extend(command_line(root));
     if !metadata.is_empty() {
         let config = corral_config::resolve(&layers);
-        let value = metadata.to_layer(config.hostname.is_some(), &config.ssh_authorized_keys);
+        let value = metadata.to_layer(has_name(&config), &config.ssh_authorized_keys);
         layers.push(Layer::from_value(Source::Metadata, &value));
     }
     Sources { layers, last_good: copies.into_iter().flatten().collect() }
+}
+
+fn has_name(config: &Config) -> bool {
+    config.hostname.is_some() || config.fqdn.is_some()
 }
 
 /// The layers without the owner's files; logins and addresses are the last ones.
@@ -85,6 +94,17 @@ pub(super) fn built_in(root: &Root, with_sources: bool) -> Vec<Layer> {
     layers.extend(rescue_keys(root));
     layers.extend(command_line(root));
     layers
+}
+
+/// What the provider adds, unless the owner wants none of it.
+fn vendor_data(root: &Root, of_owner: &[Layer]) -> Option<Layer> {
+    let path = Path::new(CONF).join(VENDOR_DATA);
+    let bytes = root.read_at_most(&path, LARGEST).ok()?;
+    let said = corral_config::merged(of_owner);
+    if said.pointer("/vendor_data/enabled") == Some(&Value::Bool(false)) {
+        return None;
+    }
+    Some(Layer::parse_bytes(Source::Vendor(path.display().to_string()), &bytes))
 }
 
 fn command_line(root: &Root) -> Option<Layer> {

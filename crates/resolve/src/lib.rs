@@ -59,6 +59,8 @@ struct Effects {
     way_in: Option<FileChange>,
     /// `write_files` for the containers of services.
     service_files: Vec<ServiceFiles>,
+    /// The authorities to trust, if they are not those of the image.
+    certificates: Option<String>,
 }
 
 /// All problems of this machine's configuration. If resolving failed, only the recorded problems:
@@ -127,15 +129,15 @@ fn load(root: &Root, at_boot: AtBoot) -> Loaded {
         "cloud-init",
         mark.iter().map(|text| problem::error("cloud-init", text)).collect(),
     ));
-    let copies = Effects { last_good: sources.last_good, way_in, service_files: Vec::new() };
+    let copies = Effects { last_good: sources.last_good, way_in, ..Effects::default() };
     Loaded { layers: sources.layers, problems, confirm_within: at_boot.confirm_within, copies }
 }
 
 fn resolve_loaded(root: &Root, loaded: Loaded) -> Resolution {
     let mut resolution = assemble(root, &loaded.layers, loaded.problems);
     resolution.resolved.confirm_within = loaded.confirm_within;
-    let service_files = std::mem::take(&mut resolution.effects.service_files);
-    resolution.effects = Effects { service_files, ..loaded.copies };
+    let Effects { service_files, certificates, .. } = resolution.effects;
+    resolution.effects = Effects { service_files, certificates, ..loaded.copies };
     resolution
 }
 
@@ -160,18 +162,26 @@ fn assemble(root: &Root, layers: &[Layer], mut problems: Vec<Problem>) -> Resolu
     let inputs = Inputs { root, config: &config, environment: &environment };
     let mut of_services = Vec::new();
     let mut plan = services::plan(inputs, layers, &mut of_services);
-    let service_files = files::decide(&config, &mut plan, &mut of_services);
+    let certificates = config.ca_certs.bundle(&root.text(OF_IMAGE));
+    let service_files =
+        files::decide(&config, &mut plan, certificates.as_deref(), &mut of_services);
     problems.extend(capped("services", of_services));
     Resolution {
         resolved: Resolved { config, plan, problems, environment, confirm_within: None },
-        effects: Effects { service_files, ..Effects::default() },
+        effects: Effects { service_files, certificates, ..Effects::default() },
     }
 }
+
+/// The authorities that the image trusts.
+const OF_IMAGE: &str = "/usr/share/ros/layers/base/etc/ssl/certs/ca-certificates.crt";
 
 /// Variables that services may use by name.
 pub fn environment(config: &Config) -> Environment {
     let mut table = config.rancher.environment.clone();
     table.extend(config.rancher.network.proxy_environment());
+    if !config.timezone.is_empty() {
+        table.entry("TZ".to_owned()).or_insert_with(|| config.timezone.clone());
+    }
     let kernel = rustix::system::uname();
     table.insert("KERNEL_VERSION".to_owned(), kernel.release().to_string_lossy().into_owned());
     table

@@ -164,6 +164,7 @@ fn is_needed(name: &str, inputs: Inputs<'_>, layers: &[Layer], has_user_services
     match name {
         "cloud-init" => !local_sources(config).is_empty(),
         "cloud-init-network" => needs_network(root, config, layers),
+        "ntp" => config.ntp.enabled,
         "bootcmd" => !config.bootcmd.is_empty(),
         "cloud-init-execute" => {
             !config.rancher.resize_device.is_empty()

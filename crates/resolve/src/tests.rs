@@ -188,7 +188,7 @@ fn good_files_are_copied_and_who_may_log_in_is_kept() {
             FileChange::write(COPY_OF_STORE, "hostname: stored\n", 0o600),
         ],
         way_in: Some(FileChange::write(WAY_IN, json!({"hostname": "stored"}).to_string(), 0o600)),
-        service_files: Vec::new(),
+        ..Effects::default()
     };
     let resolution = resolve(&machine.root());
     assert_eq!(resolution.effects, expected);
@@ -408,4 +408,33 @@ fn without_the_right_to_write_the_configuration_is_shown_all_the_same() {
     let problem = written.problem.map(|problem| problem.to_string()).unwrap_or_default();
     assert!(problem.contains("rolling back an unconfirmed change: writing"), "{problem}");
     assert!(root.exists(PENDING));
+}
+
+#[test]
+fn vendor_data_is_below_the_owners_files_unless_they_want_none() {
+    const VENDOR: &str = "/var/lib/rancher/conf/vendor-data.yml";
+    let vendor = "#cloud-config\nhostname: vendor\ntimezone: UTC\nunknown: 1\ndisable_root: 0\n";
+    for (name, store, zone) in [
+        ("vendor", "hostname: stored\n", "UTC"),
+        ("no-vendor", "hostname: stored\nvendor_data: {enabled: false}\n", ""),
+    ] {
+        let machine = Machine::new(name, &[(VENDOR, vendor), (STORE, store)]);
+        let resolution = resolve(&machine.root());
+        assert_eq!(hostname(&resolution), "stored");
+        assert_eq!(resolution.resolved.config.timezone, zone, "{name}");
+        assert_eq!(resolution.resolved.problems, [], "{name}");
+    }
+}
+
+#[test]
+fn time_servers_become_a_file_of_the_time_service() {
+    let machine = Machine::new("ntp-servers", &[(STORE, "ntp: {servers: [10.0.0.1]}\n")]);
+    let resolution = resolve(&machine.root());
+    let files = &resolution.effects.service_files;
+    assert_eq!(files.len(), 1, "{files:?}");
+    let text = b"server 10.0.0.1 iburst\n";
+    let blob = FileChange::write("/run/corral/files/ntp/0", &text[..], 0o600);
+    assert_eq!(files[0].changes[0], blob);
+    let machine = Machine::new("ntp-off", &[(STORE, "ntp: {enabled: false}\n")]);
+    assert!(resolve(&machine.root()).resolved.plan.get("ntp").is_none());
 }

@@ -11,10 +11,18 @@ use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// What a login needs, and nothing else.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 18] = [
+    "chpasswd",
+    "fqdn",
     "hostname",
+    "password",
+    "prefer_fqdn_over_hostname",
+    "preserve_hostname",
     "ssh_authorized_keys",
+    "ssh_import_id",
+    "ssh_keys",
     "ssh_pwauth",
+    "user",
     "users",
     "rancher.autologin",
     "rancher.defaults",

@@ -155,8 +155,53 @@ pub struct Keyboard {
     pub variant: String,
 }
 
-/// Layout and variant as XKB names them, and the keymap that the image has for it.
-pub const KEYMAPS: [(&str, &str, &str); 1] = [("us", "", "us")];
+/// Layout and variant as XKB names them, and the keymap that the image has for it. `uk` stands for
+/// `gb`: people write it.
+pub const KEYMAPS: [(&str, &str, &str); 43] = [
+    ("us", "", "us"),
+    ("us", "intl", "us-intl.iso15"),
+    ("us", "dvorak", "dvorak"),
+    ("at", "", "de-latin1"),
+    ("be", "", "be2-latin1"),
+    ("bg", "", "bg"),
+    ("br", "", "br-abnt2"),
+    ("by", "", "by"),
+    ("ca", "", "ca-multi"),
+    ("ch", "", "sg-latin1"),
+    ("ch", "fr", "fr_CH-latin1"),
+    ("cz", "", "cz-lat2"),
+    ("de", "", "de-latin1"),
+    ("de", "nodeadkeys", "de-latin1-nodeadkeys"),
+    ("dk", "", "dk-latin1"),
+    ("ee", "", "et"),
+    ("es", "", "es"),
+    ("fi", "", "fi-latin1"),
+    ("fr", "", "fr-latin9"),
+    ("gb", "", "uk"),
+    ("gr", "", "gr-utf8"),
+    ("hr", "", "croat"),
+    ("hu", "", "hu"),
+    ("is", "", "is-latin1"),
+    ("it", "", "it"),
+    ("jp", "", "jp106"),
+    ("latam", "", "la-latin1"),
+    ("lt", "", "lt"),
+    ("lv", "", "lv-latin7"),
+    ("mk", "", "mk"),
+    ("nl", "", "nl"),
+    ("no", "", "no-latin1"),
+    ("pl", "", "pl"),
+    ("pt", "", "pt-latin1"),
+    ("ro", "", "ro"),
+    ("rs", "", "sr"),
+    ("ru", "", "ru"),
+    ("se", "", "se-latin1"),
+    ("si", "", "slovene"),
+    ("sk", "", "sk-qwertz"),
+    ("tr", "", "trqu"),
+    ("ua", "", "ua-utf"),
+    ("uk", "", "uk"),
+];
 
 impl Keyboard {
     /// The name of the keymap of a layout. A variant that there is no map for is left out.
@@ -325,6 +370,19 @@ mod tests {
         let bundle = certs(&[pem], false).bundle("image\n");
         assert_eq!(bundle.as_deref(), Some(&*format!("image\n{}", &pem[2..])));
         assert_eq!(certs(&[pem], true).bundle("image\n").as_deref(), Some(&pem[2..]));
+    }
+
+    #[test]
+    fn layouts_have_keymaps() {
+        for (layout, variant, map) in [
+            ("de", "", Some("de-latin1")),
+            ("de", "nodeadkeys", Some("de-latin1-nodeadkeys")),
+            ("de", "neo", Some("de-latin1")),
+            ("xx", "", None),
+            ("../x", "", None),
+        ] {
+            assert_eq!(Keyboard::map(layout, variant), map, "{layout} {variant}");
+        }
     }
 
     #[test]

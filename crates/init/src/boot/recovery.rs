@@ -3,6 +3,7 @@
 //! because a step failed that the owner requires. The boot continues when the user leaves it.
 
 use super::run_once;
+use corral_config::model::{DEFAULT_USER, Secret};
 use corral_machine::console::log;
 use corral_plan::resolved::Resolved;
 
@@ -10,7 +11,9 @@ use corral_plan::resolved::Resolved;
 pub(super) fn run(resolved: &Resolved, reason: &str) {
     log(&format!("recovery: {reason}"));
     log("recovery: launching the recovery console; exit it to continue the boot");
-    let password = format!("RECOVERY_PASSWORD={}", resolved.config.rancher.password);
+    let passwords = resolved.config.passwords();
+    let password = passwords.get(DEFAULT_USER).map_or("", Secret::text);
+    let password = format!("RECOVERY_PASSWORD={password}");
     if let Err(error) = run_once::run(resolved, "recovery", vec![password], None) {
         log(&format!("recovery: {error:#}; continuing the boot"));
     }

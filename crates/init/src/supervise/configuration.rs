@@ -111,11 +111,16 @@ impl Supervisor {
         let new = resolved.problems.iter().filter(|problem| !known.contains(problem));
         new.for_each(|problem| log(&format!("configuration: {problem}")));
         self.watch_confirmation(resolved.confirm_within);
-        let proxies = |resolved: &Resolved| resolved.config.rancher.network.proxy_environment();
-        let has_other_proxies = proxies(&resolved) != proxies(&self.resolved);
+        let read = |resolved: &Resolved| {
+            let config = &resolved.config;
+            (config.rancher.network.proxy_environment(), config.ca_certs.clone())
+        };
+        let is_other = read(&resolved) != read(&self.resolved);
         self.resolved = resolved;
-        if has_other_proxies && self.shutdown.is_none() {
-            log("configuration: the engine daemon restarts, for its proxies change");
+        if is_other && self.shutdown.is_none() {
+            log(
+                "configuration: the engine daemon restarts, for its proxies or certificates change",
+            );
             self.daemon.restart();
         }
         self.replace_changed();

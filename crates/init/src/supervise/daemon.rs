@@ -4,7 +4,7 @@
 use super::moment::Moment;
 use crate::restart;
 use anyhow::{Context, Result, bail};
-use corral_engine::paths::DAEMON_LOG;
+use corral_engine::paths::{self, DAEMON_LOG};
 use corral_machine::console::log;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,6 +30,13 @@ pub(super) struct Daemon {
     restarts: bool,
 }
 
+/// The authorities of the configuration, or those of the image.
+fn certificates() -> &'static Path {
+    let own = Path::new(paths::CERTIFICATES);
+    let of_image = Path::new("/usr/share/ros/layers/base/etc/ssl/certs/ca-certificates.crt");
+    if own.exists() { own } else { of_image }
+}
+
 impl Daemon {
     pub(super) fn pid(&self) -> Option<i32> {
         self.pid
@@ -51,7 +58,7 @@ impl Daemon {
         let spawned = Command::new("/proc/self/exe")
             .arg0("ros")
             .arg("engine-daemon")
-            .env("SSL_CERT_FILE", "/usr/share/ros/layers/base/etc/ssl/certs/ca-certificates.crt")
+            .env("SSL_CERT_FILE", certificates())
             .envs(proxies)
             .stdin(Stdio::null())
             .stdout(output())

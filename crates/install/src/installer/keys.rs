@@ -107,7 +107,7 @@ fn with_comment(mut key: SshKey, origin: &str) -> SshKey {
 
 /// Keys that open the running system: those of its configuration, and those added by hand.
 pub(super) fn of_this_system() -> Result<Vec<Key>> {
-    let mut lines = load_config()?.ssh_authorized_keys;
+    let mut lines = load_config()?.admin_keys();
     for file in FILES {
         let text = fs::read_to_string(file).unwrap_or_default();
         lines.extend(text.lines().map(str::to_owned));

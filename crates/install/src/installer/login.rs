@@ -3,7 +3,7 @@
 
 use super::keys::{Key, fingerprint};
 use corral_config::layer::Layer;
-use corral_config::model::User;
+use corral_config::model::{DEFAULT_USER, User};
 use corral_config::names::is_password_hash;
 use corral_config::names::{DataSource, shown_url};
 use corral_config::ssh_key::{SshKey, parse_list};
@@ -82,6 +82,11 @@ pub fn has_key(text: &str) -> bool {
     parse_lines(text).iter().any(Result::is_ok)
 }
 
+fn password_of(user: &User) -> &str {
+    let all = [&user.passwd, &user.hashed_passwd, &user.plain_text_passwd];
+    all.into_iter().find(|text| !text.is_empty()).map_or("", String::as_str)
+}
+
 fn has_our_console(config: &Config) -> bool {
     ["", "default"].contains(&config.rancher.console.as_str())
 }
@@ -95,7 +100,7 @@ impl Known<'_> {
         let mut ways = Ways::default();
         self.add_keys(&config, &mut ways);
         let is_ours = has_our_console(&config);
-        config.users.iter().for_each(|user| self.add_user(user, is_ours, &mut ways));
+        config.accounts().iter().for_each(|user| self.add_user(user, is_ours, &mut ways));
         self.add_console(&config, &mut ways);
         self.add_sources(&mut ways);
         if !config.rancher.ssh.daemon {
@@ -105,7 +110,7 @@ impl Known<'_> {
     }
 
     fn add_keys(&self, config: &Config, ways: &mut Ways) {
-        for (number, line) in config.ssh_authorized_keys.iter().enumerate() {
+        for (number, line) in config.admin_keys().iter().enumerate() {
             let origin = self.origin_of_key(line);
             for found in parse_lines(line) {
                 match found {
@@ -136,7 +141,7 @@ impl Known<'_> {
         if is_ours && !user.shell.is_empty() && !SHELLS.contains(&user.shell.as_str()) {
             return blocker(&format!("the console does not have its shell, {}", user.shell));
         }
-        if user.ssh_authorized_keys.is_empty() && user.passwd.is_empty() {
+        if user.ssh_authorized_keys.is_empty() && password_of(user).is_empty() {
             return blocker("it has neither ssh_authorized_keys nor passwd");
         }
         let (keys, problems): (Vec<_>, Vec<_>) = user
@@ -160,12 +165,12 @@ impl Known<'_> {
     fn add_password_of(&self, user: &User, origin: &str, ways: &mut Ways) {
         let name = &user.name;
         let mut blocker = |why: &str| ways.blockers.push(format!("{origin}: users: {name}: {why}"));
-        match user.passwd.as_str() {
+        match password_of(user) {
             "" => {}
             _ if user.lock_passwd == Some(true) => {
                 blocker("lock_passwd: its password does not take effect")
             }
-            hash if !is_password_hash(hash) => {
+            hash if !is_password_hash(hash) && user.plain_text_passwd.is_empty() => {
                 blocker("passwd is not a hash as in /etc/shadow: $6$…")
             }
             _ => ways.ways.push(Way::Console {
@@ -181,7 +186,7 @@ impl Known<'_> {
             let origin = self.origin(pointer);
             ways.ways.push(Way::Console { user: "rancher".to_owned(), how, origin });
         };
-        if !config.rancher.password.is_empty() {
+        if config.passwords().contains_key(DEFAULT_USER) {
             add("password".to_owned(), "/rancher/password");
         }
         let autologin = config.rancher.autologin.iter().cloned();

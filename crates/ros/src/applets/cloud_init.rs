@@ -5,6 +5,7 @@
 
 mod save;
 
+use crate::imported_keys;
 use anyhow::{Context, Result, bail};
 use corral_cloud::{InstanceData, fetch_all, http::Http, seed, vmware};
 use corral_config::names::{DataSource, shown_url};
@@ -14,9 +15,10 @@ use corral_machine::files::write_atomic;
 use corral_machine::modules;
 use corral_machine::mounts::{self, Mount};
 use corral_resolve::cloud_init::{
-    CONFIG_DRIVE, CloudInitMark, MARK, NOCLOUD_DRIVE, local_sources, network_sources,
+    CONFIG_DRIVE, CloudInitMark, MARK, NOCLOUD_DRIVE, local_sources, network_sources, reads_sources,
 };
 use corral_resolve::effective::load_config;
+use corral_resolve::layers;
 use corral_resolve::root::Root;
 use rustix::mount::MountFlags;
 use save::Stage;
@@ -53,6 +55,11 @@ pub(crate) fn run_network() -> Result<()> {
     let includes = std::mem::take(&mut mark.includes);
     let patience = Duration::from_secs(config.rancher.cloud_init.timeout.max(1));
     let deadline = Instant::now() + patience;
+    if includes.is_empty() && !reads_sources(&mark, &config, &layers::load(&Root::machine()).layers)
+    {
+        import_keys(&mut mark);
+        return finish(&mark);
+    }
     let sources = network_sources(&config);
     let names: Vec<String> = sources
         .iter()
@@ -76,7 +83,17 @@ pub(crate) fn run_network() -> Result<()> {
         }
         None => log("cloud-init: no data source has data; continuing with what is known"),
     }
+    import_keys(&mut mark);
     finish(&mark)
+}
+
+/// Fetches the keys of `ssh_import_id`, also of the user data that has just been saved.
+fn import_keys(mark: &mut CloudInitMark) {
+    let config = corral_config::resolve(&layers::load(&Root::machine()).layers);
+    if !imported_keys::wanted(&config).is_empty() {
+        log("cloud-init: fetching the keys of ssh_import_id");
+        mark.problems.extend(imported_keys::fetch(&config));
+    }
 }
 
 fn ask(

@@ -3,12 +3,17 @@
 //! beside it: one that hangs locks no user out.
 
 pub(crate) mod accounts;
+mod certificates;
 pub(crate) mod commands;
 pub(crate) mod host_keys;
+mod keyboard;
 pub(crate) mod keys;
 pub(crate) mod mounts;
+mod power_state;
 mod proxies;
 mod sshd;
+mod swap;
+mod zone;
 
 use super::banner;
 use super::owners_commands;
@@ -85,7 +90,10 @@ pub(crate) fn run_commands() -> Result<()> {
         report("write_files", write_files(&config.write_files));
         report("sshd", sshd::write(&config).and_then(|()| sshd::reload()));
     }
+    // The network stage may have fetched keys, which are not part of the configuration.
+    report("ssh_authorized_keys", accounts::authorize(&config));
     report("mounts", mounts::make_all(&config.mounts));
+    report("swap", swap::make(&config.swap));
     let path = owners_commands::path().unwrap_or_else(|error| {
         log(&format!("console: {error:#}; commands cannot use docker before they are done"));
         std::env::var_os("PATH").unwrap_or_default()
@@ -101,6 +109,7 @@ pub(crate) fn run_commands() -> Result<()> {
     let _ = fs::remove_file(commands::RUNNING);
     report("/etc/rc.local", run_script(Path::new("/etc/rc.local"), &path));
     report("banner", banner::refresh());
+    report("power_state", power_state::apply(&config.power_state, &path));
     Ok(())
 }
 
@@ -108,13 +117,17 @@ pub(crate) fn run_commands() -> Result<()> {
 pub(crate) fn execute() -> Result<()> {
     let config = load_config()?;
     let results = [
-        ("users", accounts::make_users(&config.users)),
+        ("users", accounts::make_users(&config)),
         ("ssh_authorized_keys", accounts::authorize(&config)),
-        ("rancher.password", accounts::set_password(&config.rancher.password)),
+        ("passwords", accounts::set_passwords(&config)),
+        ("timezone", zone::apply(&config.timezone)),
+        ("keyboard", keyboard::load(&config.keyboard)),
+        ("ca_certs", certificates::apply()),
         ("proxies of logins", proxies::write(&config.rancher.network)),
         ("write_files", write_files(&config.write_files)),
         ("sshd", sshd::write(&config).and_then(|()| sshd::reload())),
         ("mounts", mounts::make_all(&config.mounts)),
+        ("swap", swap::make(&config.swap)),
         // The last: it waits for an upgrade that writes the boot partition.
         ("keys on the boot partition", reserve_keys()),
     ];
@@ -187,8 +200,11 @@ fn let_in(config: &Config) {
     report("homes", accounts::make_homes());
     report("group docker", accounts::admit_ours());
     report("ssh_authorized_keys", accounts::authorize(config));
-    report("rancher.password", accounts::set_password(&config.rancher.password));
-    report("users", accounts::make_users(&config.users));
+    report("users", accounts::make_users(config));
+    report("passwords", accounts::set_passwords(config));
+    report("timezone", zone::apply(&config.timezone));
+    report("keyboard", keyboard::load(&config.keyboard));
+    report("ca_certs", certificates::apply());
     report("proxies of logins", proxies::write(&config.rancher.network));
 }
 
@@ -202,7 +218,7 @@ fn report(what: &str, result: Result<()>) {
 /// broken, nothing is copied.
 fn reserve_keys() -> Result<()> {
     let is_rescue = Path::new(state::PROBLEM_FILE).exists();
-    let wanted = || Ok::<_, anyhow::Error>(keys::lines(&load_config()?.ssh_authorized_keys));
+    let wanted = || Ok::<_, anyhow::Error>(keys::lines(&load_config()?.admin_keys()));
     match booted::partition() {
         Some(partition) if !is_rescue && partition.load_keys() != wanted()? => {
             let set = BootSet::open()?;

@@ -134,8 +134,9 @@ fn warn_if_nothing_matches(config: &Config, entries: &[Entry<'_>]) {
 fn set_hostname(config: &Config) -> Result<()> {
     let name = config.effective_hostname();
     rustix::system::sethostname(name.as_bytes()).context("setting the host name")?;
+    let names = config.host_names().join(" ");
     let hosts = format!(
-        "127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n"
+        "127.0.0.1 localhost\n127.0.1.1 {names}\n::1 localhost ip6-localhost ip6-loopback\n"
     );
     // Written in place, not by rename: other containers have this very file mounted.
     fs::write("/etc/hosts", hosts).context("writing /etc/hosts")
@@ -190,7 +191,7 @@ fn dhcpcd_section(name: &str, interface: Option<&Interface>) -> String {
 
 fn common_arguments(config: &Config, dns_is_given: bool) -> Vec<&'static str> {
     let mut arguments = Vec::new();
-    if config.hostname.is_none() {
+    if config.given_hostname().is_none() {
         arguments.extend(["-e", "force_hostname=true"]);
     } else {
         arguments.extend(["--nohook", "hostname"]);

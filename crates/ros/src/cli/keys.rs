@@ -5,6 +5,7 @@ use crate::applets::console::keys::{FOLDER, lines as lines_of};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_config::Config;
+use corral_config::model::DEFAULT_USER;
 use corral_config::names::is_password_hash;
 use corral_config::ssh_key::SshKey;
 use corral_engine::client::call;
@@ -263,10 +264,15 @@ fn without(item: &str, is_removed: &impl Fn(&str) -> bool) -> Option<String> {
 
 /// Can a user log in over ssh with these keys of the configuration, or in another way?
 fn has_way_in(config: &Config, keys: &[String]) -> bool {
-    let by_password = config.ssh_pwauth && !config.rancher.password.is_empty();
+    let by_password = config.ssh_pwauth && config.passwords().contains_key(DEFAULT_USER);
     let by_hand = || BY_HAND.iter().any(|file| has_key(&text_of(file)));
-    let of_users = || config.users.iter().any(|user| opens_by_ssh(user, config));
+    let of_users = || without_keys(config).accounts().iter().any(|user| opens_by_ssh(user, config));
     keys.iter().any(|text| has_key(text)) || by_password || by_hand() || of_users()
+}
+
+/// Without the keys of rancher, which `user` has as well.
+fn without_keys(config: &Config) -> Config {
+    Config { ssh_authorized_keys: Vec::new(), ..config.clone() }
 }
 
 /// Changes the list of keys. The stored list, if it was changed.

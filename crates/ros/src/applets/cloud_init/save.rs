@@ -1,6 +1,7 @@
 //! What a data source gave → files of the owner's configuration: `boot.yml`, scripts, metadata, the
 //! provider's network.
 
+use corral_resolve::layers::VENDOR_DATA;
 use anyhow::Result;
 use corral_cloud::InstanceData;
 use corral_config::user_data::{self, Part};
@@ -8,7 +9,7 @@ use corral_config::{Layer, Source};
 use corral_config::{merge, yaml};
 use corral_init::boot::state::CONF;
 use corral_machine::files::{remove_durably, write_atomic};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,9 @@ pub(super) fn save(stage: Stage, found: &InstanceData) -> Result<Saved> {
         write_atomic(&conf("metadata"), text.as_bytes(), 0o600)?;
     }
     save_network(stage, found)?;
+    if stage != Stage::NetworkAfterLocal {
+        save_vendor_data(found.vendor_data.as_deref())?;
+    }
     let Some(bytes) = &found.user_data else { return Ok(saved) };
     let (parts, problems) = user_data::split(bytes);
     saved.problems.extend(problems);
@@ -96,6 +100,25 @@ fn save_network(stage: Stage, found: &InstanceData) -> Result<()> {
         None if stage == Stage::NetworkAfterLocal => Ok(()),
         None => remove_durably(&file),
     }
+}
+
+/// The cloud-configs of the provider's vendor data, below the owner's files. Its scripts do not run.
+fn save_vendor_data(bytes: Option<&[u8]>) -> Result<()> {
+    let file = conf(VENDOR_DATA);
+    let (parts, _) = bytes.map(user_data::split).unwrap_or_default();
+    let configs = parts.into_iter().filter_map(|part| match part {
+        Part::CloudConfig(text) => {
+            Some(Layer::parse_bytes(Source::Vendor(VENDOR_DATA.to_owned()), &text).value)
+        }
+        _ => None,
+    });
+    let configs: Vec<Value> = configs.collect();
+    if configs.is_empty() {
+        return remove_durably(&file);
+    }
+    let text = yaml::to_string(&merge::merge(configs.iter()))
+        .map_err(|error| anyhow::anyhow!("vendor data: {error}"))?;
+    write_atomic(&file, format!("#cloud-config\n{text}").as_bytes(), 0o600)
 }
 
 /// `#compose` is short for a cloud-config with services.

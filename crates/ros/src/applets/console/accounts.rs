@@ -3,9 +3,9 @@
 //! uid that owns it.
 
 use super::keys;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use corral_config::Config;
-use corral_config::model::{Sudo, User};
+use corral_config::model::{Secret, Sudo, User};
 use corral_config::names::is_password_hash;
 use corral_machine::files::write_atomic;
 use corral_machine::program;
@@ -88,21 +88,29 @@ fn own(path: &Path, uid: u32, gid: u32) -> Result<()> {
 pub(super) fn authorize(config: &Config) -> Result<()> {
     keys::authorize(config)?;
     let ours = OURS.map(|(name, _)| (name.to_owned(), Path::new("/home").join(name)));
-    let users = config.users.iter().map(|user| (user.name.clone(), home_of(user)));
+    let users = config.accounts().into_iter().map(|user| (user.name.clone(), home_of(&user)));
     for (name, home) in ours.into_iter().chain(users) {
         keys::leave_own_file(&name, &home)?;
     }
     Ok(())
 }
 
-/// Sets rancher's password, or its hash. It goes to chpasswd's standard input, never to a command
-/// line.
-pub(super) fn set_password(password: &str) -> Result<()> {
-    if password.is_empty() {
-        Ok(())
-    } else {
-        chpasswd(chpasswd_arguments(password), "rancher", password)
+/// Sets the passwords of the configuration, or their hashes. They go to chpasswd's standard input,
+/// never to a command line. If one fails, the others are still set.
+pub(super) fn set_passwords(config: &Config) -> Result<()> {
+    let mut failures = Vec::new();
+    for (user, secret) in config.passwords() {
+        let arguments: &[&str] = match secret {
+            Secret::Hash(_) => &["-e"],
+            Secret::Clear(_) => &["-c", "SHA512"],
+        };
+        let result = match lookup("/etc/passwd", &user) {
+            Some(_) => chpasswd(arguments, &user, secret.text()),
+            None => Err(anyhow!("there is no such user; `users` creates one")),
+        };
+        failures.extend(result.err().map(|error| format!("{user}: {error:#}")));
     }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
 /// How chpasswd has to take a password, or a hash of one.
@@ -116,15 +124,15 @@ fn chpasswd(arguments: &[&str], user: &str, secret: &str) -> Result<()> {
 }
 
 /// Creates the users of the configuration. If one fails, the others are still created.
-pub(super) fn make_users(users: &[User]) -> Result<()> {
+pub(super) fn make_users(config: &Config) -> Result<()> {
     let mut failures = Vec::new();
-    let users = || users.iter().filter(|user| !user.name.is_empty() && user.name != "default");
-    for user in users() {
+    let users = config.accounts();
+    for user in &users {
         if let Err(error) = make_user(user) {
             failures.push(format!("{}: {error:#}", user.name));
         }
     }
-    if let Err(error) = write_sudoers(users()) {
+    if let Err(error) = write_sudoers(users.iter()) {
         failures.push(format!("{error:#}"));
     }
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
@@ -153,9 +161,6 @@ fn make_user(user: &User) -> Result<()> {
     if !user.no_create_home && !user.system {
         steps
             .push(make_home(&home, uid, gid).with_context(|| format!("making {}", home.display())));
-    }
-    if !user.passwd.is_empty() && user.lock_passwd != Some(true) {
-        steps.push(chpasswd(&["-e"], &user.name, &user.passwd));
     }
     let failures: Vec<String> =
         steps.into_iter().filter_map(|step| Some(format!("{:#}", step.err()?))).collect();

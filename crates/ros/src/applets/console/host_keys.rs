@@ -22,7 +22,7 @@ const GENERATED: [&str; 2] = ["ed25519", "ecdsa"];
 pub(super) fn make_host_keys(config: &Config) -> Result<()> {
     let mut failures = Vec::new();
     for kind in KINDS {
-        let given = config.rancher.ssh.keys.get(kind).map(|key| put(kind, &kept(kind), key));
+        let given = config.host_key(kind).map(|key| put(kind, &kept(kind), key));
         failures.extend(given.and_then(Result::err));
         failures.extend(set_aside(&kept(kind)).and_then(|()| protect(&kept(kind))).err());
         if GENERATED.contains(&kind) && find_one(kind).is_none() {
@@ -45,7 +45,9 @@ fn put(kind: &str, file: &Path, key: &str) -> Result<()> {
     let ended = program::output(keygen.args(["-y", "-P", "", "-f"]).arg(&draft), &[], None);
     let _ = fs::remove_file(&draft);
     if !ended?.status.success() {
-        bail!("rancher.ssh.keys.{kind} is not a private key that ssh can read; another is used");
+        bail!(
+            "the {kind} host key of the configuration is not a private key that ssh can read; another is used"
+        );
     }
     write_atomic(file, text.as_bytes(), 0o600).or_else(|error| {
         write_atomic(&in_memory(kind), text.as_bytes(), 0o600)?;

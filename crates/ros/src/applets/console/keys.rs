@@ -3,8 +3,10 @@
 //! `~/.ssh/authorized_keys` belongs to the user. The folder is in memory: a full disk removes no
 //! key.
 
+use crate::imported_keys::{self, Imported};
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
+use corral_config::model::User;
 use corral_machine::files::write_atomic;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, open, openat, renameat, unlinkat,
@@ -23,7 +25,7 @@ const LARGEST: u64 = 1 << 20;
 
 /// Lets in the users of the configuration with its keys, and no others.
 pub(super) fn authorize(config: &Config) -> Result<()> {
-    let wanted = of(config);
+    let wanted = of(config, &imported_keys::load());
     let mut failures = Vec::new();
     fs::create_dir_all(FOLDER)?;
     for item in fs::read_dir(FOLDER)?.flatten() {
@@ -43,13 +45,18 @@ pub(super) fn authorize(config: &Config) -> Result<()> {
 }
 
 /// The keys of each user that has some.
-fn of(config: &Config) -> BTreeMap<String, Vec<String>> {
+fn of(config: &Config, imported: &Imported) -> BTreeMap<String, Vec<String>> {
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let ours = ["rancher", "docker"].map(|name| (name, &config.ssh_authorized_keys));
-    let users = config.users.iter().map(|user| (user.name.as_str(), &user.ssh_authorized_keys));
-    for (name, keys) in ours.into_iter().chain(users) {
-        for key in lines(keys) {
-            let known = all.entry(name.to_owned()).or_default();
+    let ours = ["rancher", "docker"].map(|name| User {
+        name: name.to_owned(),
+        ssh_authorized_keys: config.admin_keys(),
+        ssh_import_id: config.admin_ids(),
+        ..User::default()
+    });
+    for user in ours.into_iter().chain(config.accounts()) {
+        let fetched = user.ssh_import_id.iter().filter_map(|id| imported.get(id)).flatten();
+        for key in lines(&user.ssh_authorized_keys).into_iter().chain(fetched.cloned()) {
+            let known = all.entry(user.name.clone()).or_default();
             if !known.contains(&key) {
                 known.push(key);
             }
@@ -109,13 +116,13 @@ fn replace_own(folder: &OwnedFd, (uid, gid): (u32, u32), text: &str) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corral_config::model::User;
 
     #[test]
     fn each_user_has_the_keys_that_the_configuration_says_and_each_once() {
         let user = User {
             name: "joe".to_owned(),
             ssh_authorized_keys: vec!["c".to_owned(), " c\nd ".to_owned(), String::new()],
+            ssh_import_id: vec!["gh:x".to_owned()],
             ..User::default()
         };
         let evil = User {
@@ -128,10 +135,11 @@ mod tests {
             users: vec![user, evil],
             ..Config::default()
         };
-        let found: Vec<String> = of(&config)
+        let imported = Imported::from([("gh:x".to_owned(), vec!["f".to_owned(), "c".to_owned()])]);
+        let found: Vec<String> = of(&config, &imported)
             .into_iter()
             .map(|(name, keys)| format!("{name}: {}", keys.join(",")))
             .collect();
-        assert_eq!(found, ["docker: a", "joe: c,d", "rancher: a"]);
+        assert_eq!(found, ["docker: a", "joe: c,d,f", "rancher: a"]);
     }
 }

@@ -159,7 +159,8 @@ fn subsystem(files: &[PathBuf]) -> &'static str {
 /// Has sshd check a configuration.
 fn check(text: &str, config: &Config) -> Result<()> {
     write_atomic(Path::new(DRAFT), text.as_bytes(), 0o600)?;
-    let users = config.users.iter().map(|user| user.name.as_str()).filter(|name| !name.is_empty());
+    let accounts = config.accounts();
+    let users = accounts.iter().map(|user| user.name.as_str());
     let users = ["rancher", "root"].into_iter().chain(users);
     users.into_iter().try_for_each(|user| check_for(user, config))
 }

@@ -1,0 +1,119 @@
+//! `ssh_import_id`: the public keys of accounts at GitHub and Launchpad. The network stage of
+//! cloud-init fetches them, and the console lets them in. They are kept on the state disk: without
+//! a network, the keys that were fetched last still open the machine.
+
+use anyhow::{Context, Result, bail};
+use corral_cloud::http::Http;
+use corral_config::Config;
+use corral_config::names::KeyId;
+use corral_config::ssh_key::parse_list;
+use corral_init::boot::state::CONF;
+use corral_machine::files::{read_at_most, write_atomic};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// By account, as the configuration names it: lines of `authorized_keys`.
+pub(crate) type Imported = BTreeMap<String, Vec<String>>;
+
+/// Size limit of the answer of a service, and of the file.
+const LARGEST: usize = 256 << 10;
+/// Most keys of one account.
+const MOST: usize = 100;
+/// Timeout for all accounts together.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+fn file() -> PathBuf {
+    Path::new(CONF).join("imported-keys.json")
+}
+
+/// The keys that were fetched last.
+pub(crate) fn load() -> Imported {
+    let text = read_at_most(&file(), LARGEST as u64).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// The accounts that the configuration names.
+pub(crate) fn wanted(config: &Config) -> Vec<String> {
+    let of_users = config.accounts().into_iter().flat_map(|user| user.ssh_import_id);
+    let mut ids: Vec<String> = config.admin_ids().into_iter().chain(of_users).collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+/// Fetches the keys of all accounts. What cannot be fetched keeps what it had, and is reported.
+pub(crate) fn fetch(config: &Config) -> Vec<String> {
+    let ids = wanted(config);
+    let known = load();
+    let mut problems = Vec::new();
+    let mut all = Imported::new();
+    let deadline = Instant::now() + TIMEOUT;
+    for id in ids {
+        match fetch_one(&id, deadline) {
+            Ok(keys) => drop(all.insert(id, keys)),
+            Err(error) => {
+                problems.push(format!("ssh_import_id: {id}: {error:#}"));
+                all.extend(known.get(&id).map(|keys| (id.clone(), keys.clone())));
+            }
+        }
+    }
+    if all != known
+        && let Err(error) = store(&all)
+    {
+        problems.push(format!("ssh_import_id: {error:#}"));
+    }
+    problems
+}
+
+fn store(all: &Imported) -> Result<()> {
+    write_atomic(&file(), &serde_json::to_vec(all)?, 0o600)
+}
+
+fn fetch_one(id: &str, deadline: Instant) -> Result<Vec<String>> {
+    let url = id.parse::<KeyId>()?.url();
+    let text = Http::secure(deadline)?.brief().get_text(&url, &[])?;
+    keys_in(&text.with_context(|| format!("{url}: there is no such account"))?, id)
+}
+
+/// The keys of an answer. Lines that are no keys are left out, and so are options: an account is
+/// not to say what its keys may do.
+fn keys_in(text: &str, id: &str) -> Result<Vec<String>> {
+    if text.len() > LARGEST {
+        bail!("the answer has more than {} KiB", LARGEST >> 10);
+    }
+    let keys = parse_list(text).into_iter().filter_map(Result::ok);
+    let keys = keys.filter(|key| key.options.is_empty()).take(MOST);
+    let with_origin = |line: String| format!("{line} # {id}");
+    let lines: Vec<String> = keys.map(|key| with_origin(key.line)).collect();
+    if lines.is_empty() {
+        bail!("the account has no keys");
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 \
+        AAAAC3NzaC1lZDI1NTE5AAAAIBFEMcvpCmwCo8TmHT0Y3uVtbCTgPWHG0XaLCiSwGvc4";
+
+    #[test]
+    fn only_lines_with_keys_are_taken() {
+        let text = format!("<html>\n{KEY}\ncommand=\"rm\" {KEY}\n\nssh-ed25519 AAAA\n");
+        assert_eq!(keys_in(&text, "gh:me").unwrap(), [format!("{KEY} # gh:me")]);
+        assert!(keys_in("Not Found", "gh:me").is_err());
+        assert!(keys_in(&format!("{KEY}\n").repeat(5000), "gh:me").is_err());
+        assert_eq!(keys_in(&format!("{KEY}\n").repeat(200), "gh:me").unwrap().len(), MOST);
+    }
+
+    #[test]
+    fn each_account_is_fetched_once() {
+        let config = Config {
+            ssh_import_id: vec!["gh:b".to_owned(), "gh:a".to_owned(), "gh:b".to_owned()],
+            ..Config::default()
+        };
+        assert_eq!(wanted(&config), ["gh:a", "gh:b"]);
+    }
+}
