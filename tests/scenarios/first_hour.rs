@@ -13,7 +13,7 @@ hostname: vm-100
 manage_etc_hosts: true
 fqdn: vm-100.lab.example
 user: ops
-password: $6$saltsalt$0ushZ7aRclYWYXvoVMNARkHM0A9uB22/ti8rbbwiIcb0Y3NpaBw6P7ZwHytuhXGxncH6TznnSqrLohWoEFD.b/
+password: @HASH@
 ssh_authorized_keys:
   - @KEY@
 chpasswd:
@@ -36,12 +36,15 @@ keyboard: {layout: de}
 growpart: {mode: auto}
 "#;
 
+const HASH: &str = "$6$saltsalt$0ushZ7aRclYWYXvoVMNARkHM0A9uB22/ti8rbbwiIcb0Y3NpaBw6P7ZwHytu\
+    hXGxncH6TznnSqrLohWoEFD.b/";
+
 const VENDOR_DATA: &str = "#cloud-config\nhostname: vendor\ndisable_root: false\n\
     write_files: [{path: /etc/from-vendor, content: here}]\n";
 
 fn text(template: &str, key: &str, cert: &str) -> String {
     let cert: String = cert.lines().map(|line| format!("      {line}\n")).collect();
-    template.replace("@KEY@", key).replace("@CERT@\n", &cert)
+    template.replace("@HASH@", HASH).replace("@KEY@", key).replace("@CERT@\n", &cert)
 }
 
 #[test]

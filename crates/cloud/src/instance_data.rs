@@ -31,8 +31,8 @@ impl InstanceData {
         InstanceData { user_data, metadata, problems, ..InstanceData::default() }
     }
 
-    /// The same with the provider's configuration. Without one, or if it cannot be read, the owner's
-    /// takes effect alone.
+    /// The same with the provider's configuration. Without one, or if it cannot be read, the
+    /// owner's takes effect alone.
     pub(super) fn with_vendor_data(self, vendor_data: Option<Vec<u8>>) -> InstanceData {
         let is_some = |data: &Vec<u8>| !data.trim_ascii().is_empty();
         InstanceData { vendor_data: vendor_data.filter(is_some), ..self }

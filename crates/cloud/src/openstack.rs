@@ -20,8 +20,8 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     Ok(Some(InstanceData { network, ..found }))
 }
 
-/// `vendor_data.json`: a text, or a mapping with a text or a list of texts at `cloud-init`. Mappings
-/// of other programs say nothing here.
+/// `vendor_data.json`: a text, or a mapping with a text or a list of texts at `cloud-init`.
+/// Mappings of other programs say nothing here.
 pub fn vendor_data(data: &Value) -> Option<Vec<u8>> {
     let data = if data.is_object() { data.get("cloud-init")? } else { data };
     let text = match data {

@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+mod accounts;
 mod docker;
+mod host_names;
 mod logins;
 mod machine;
 pub(crate) mod old_docker;
 pub use docker::Docker;
-pub use logins::{Chpasswd, DEFAULT_USER, HostKeys, PasswordOf, Secret};
+pub use logins::{Chpasswd, DEFAULT_USER, HostKeys, PasswordOf, Secret, Sudo, User};
 pub use machine::{
-    CaCerts, Condition, KEYMAPS, Keyboard, Ntp, Power, Swap, VendorData, certificates,
+    CaCerts, Command, Condition, KEYMAPS, Keyboard, Ntp, Power, Swap, VendorData, certificates,
 };
 
 /// The complete configuration.
@@ -94,45 +96,6 @@ impl WriteFile {
     }
 }
 
-/// A user besides rancher and docker.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct User {
-    pub name: String,
-    pub gecos: String,
-    pub primary_group: String,
-    pub groups: Vec<String>,
-    pub uid: Option<u32>,
-    pub homedir: String,
-    pub no_create_home: bool,
-    pub system: bool,
-    pub shell: String,
-    pub ssh_authorized_keys: Vec<String>,
-    pub ssh_import_id: Vec<String>,
-    /// As in /etc/shadow.
-    pub passwd: String,
-    pub hashed_passwd: String,
-    pub plain_text_passwd: String,
-    pub lock_passwd: Option<bool>,
-    pub sudo: Sudo,
-}
-
-/// What a user may do by sudo.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Sudo {
-    /// False: nothing. True stands for nothing that sudo knows, and is taken as nothing.
-    Bool(bool),
-    /// Lines of sudoers, without the name.
-    Lines(Vec<String>),
-}
-
-impl Default for Sudo {
-    fn default() -> Self {
-        Sudo::Bool(false)
-    }
-}
-
 /// A mount, a bind or a swap space.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Vec<String>", into = "Vec<String>")]
@@ -164,16 +127,6 @@ impl From<Mount> for Vec<String> {
     fn from(mount: Mount) -> Self {
         vec![mount.device, mount.target, mount.kind, mount.options.join(",")]
     }
-}
-
-/// A command to run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Command {
-    /// Given to `sh -c`.
-    Shell(String),
-    /// Executed as it is.
-    Words(Vec<String>),
 }
 
 /// What is this system's own.

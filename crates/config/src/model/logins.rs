@@ -1,14 +1,53 @@
-//! Who may log in, as cloud-init's keys say it: users, and the passwords of users.
+//! Who may log in, as cloud-init's keys say it: users, passwords, host keys. What follows from them
+//! together is in `accounts`.
 
-use super::{Config, Sudo, User};
 use crate::names::is_password_hash;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+
+/// sshd lets in its members only.
+const SSH_GROUP: &str = "docker";
+
+/// A user besides rancher and docker.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct User {
+    pub name: String,
+    pub gecos: String,
+    pub primary_group: String,
+    pub groups: Vec<String>,
+    pub uid: Option<u32>,
+    pub homedir: String,
+    pub no_create_home: bool,
+    pub system: bool,
+    pub shell: String,
+    pub ssh_authorized_keys: Vec<String>,
+    pub ssh_import_id: Vec<String>,
+    /// As in /etc/shadow.
+    pub passwd: String,
+    pub hashed_passwd: String,
+    pub plain_text_passwd: String,
+    pub lock_passwd: Option<bool>,
+    pub sudo: Sudo,
+}
+
+/// What a user may do by sudo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Sudo {
+    /// False: nothing. True stands for nothing that sudo knows, and is taken as nothing.
+    Bool(bool),
+    /// Lines of sudoers, without the name.
+    Lines(Vec<String>),
+}
+
+impl Default for Sudo {
+    fn default() -> Self {
+        Sudo::Bool(false)
+    }
+}
 
 /// The user of every machine.
 pub const DEFAULT_USER: &str = "rancher";
-/// The groups that make an administrator: ssh and Docker, and sudo without a password.
-const GROUPS: [&str; 2] = ["docker", "sudo"];
 
 /// Passwords of users that exist.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -54,7 +93,7 @@ impl Secret {
     }
 
     /// chpasswd takes a line for each user.
-    fn is_line(&self) -> bool {
+    pub(super) fn is_line(&self) -> bool {
         !self.text().is_empty() && !self.text().contains(char::is_control)
     }
 }
@@ -69,7 +108,7 @@ pub struct HostKeys {
 }
 
 impl PasswordOf {
-    fn secret(&self) -> Option<(String, Secret)> {
+    pub(super) fn secret(&self) -> Option<(String, Secret)> {
         let secret = match self.kind.as_str() {
             "RANDOM" => return None,
             "text" => Secret::Clear(self.password.clone()),
@@ -81,7 +120,7 @@ impl PasswordOf {
 
 impl User {
     /// None if there is none, or it is locked.
-    fn secret(&self) -> Option<Secret> {
+    pub(super) fn secret(&self) -> Option<Secret> {
         let hash = [&self.passwd, &self.hashed_passwd].into_iter().find(|hash| !hash.is_empty());
         let clear = Some(&self.plain_text_passwd).filter(|text| !text.is_empty());
         let given = hash.map(|hash| Secret::Hash(hash.clone()));
@@ -89,196 +128,22 @@ impl User {
     }
 
     /// Its groups. Who has keys and may use sudo is let in by sshd.
-    fn all_groups(&self) -> Vec<String> {
+    pub(super) fn all_groups(&self) -> Vec<String> {
         let names = self.groups.iter().flat_map(|item| item.split(','));
         let mut groups: Vec<String> =
             names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
         let has_keys = !self.ssh_authorized_keys.is_empty() || !self.ssh_import_id.is_empty();
         let is_admin = matches!(&self.sudo, Sudo::Lines(lines) if !lines.is_empty());
         if has_keys && is_admin {
-            add(&mut groups, GROUPS[0]);
+            add(&mut groups, SSH_GROUP);
         }
         groups
     }
 }
 
-impl Config {
-    /// The users to create, each once: those of `users`, and the one of `user`. The latter has the
-    /// keys and the rights of rancher.
-    pub fn accounts(&self) -> Vec<User> {
-        let users = self.users.iter().filter(|user| !is_there(&user.name));
-        let mut all: Vec<User> =
-            users.map(|user| User { groups: user.all_groups(), ..user.clone() }).collect();
-        let name = self.user.name.as_str();
-        if is_there(name) {
-            return all;
-        }
-        let mut user = User { groups: self.user.all_groups(), ..self.user.clone() };
-        if let Some(at) = all.iter().position(|other| other.name == name) {
-            user = both(all.remove(at), user);
-        }
-        GROUPS.iter().for_each(|group| add(&mut user.groups, group));
-        user.ssh_authorized_keys.extend(self.admin_keys());
-        user.ssh_import_id.extend(self.admin_ids());
-        all.push(user);
-        all
-    }
-
-    /// The keys that let in rancher and docker. Those of root are among them: root never logs in
-    /// over ssh, and its keys are not to keep their owner out.
-    pub fn admin_keys(&self) -> Vec<String> {
-        let of_root = self.roots().flat_map(|user| &user.ssh_authorized_keys);
-        self.ssh_authorized_keys.iter().chain(of_root).cloned().collect()
-    }
-
-    /// The accounts whose keys let in rancher and docker.
-    pub fn admin_ids(&self) -> Vec<String> {
-        let of_root = self.roots().flat_map(|user| &user.ssh_import_id);
-        self.ssh_import_id.iter().chain(of_root).cloned().collect()
-    }
-
-    fn roots(&self) -> impl Iterator<Item = &User> {
-        self.users.iter().chain([&self.user]).filter(|user| user.name == "root")
-    }
-
-    /// The user that `password` belongs to.
-    fn default_user(&self) -> &str {
-        match self.user.name.as_str() {
-            "" | "default" => DEFAULT_USER,
-            name => name,
-        }
-    }
-
-    /// The password of each user that has one. A user with a line break or a colon in its name is
-    /// none.
-    pub fn passwords(&self) -> BTreeMap<String, Secret> {
-        let mut all = Vec::new();
-        for user in self.users.iter().chain([&self.user]) {
-            all.extend(user.secret().map(|secret| (user.name.clone(), secret)));
-        }
-        all.push((self.default_user().to_owned(), Secret::of(&self.password)));
-        let lines = self.chpasswd.list.iter().flat_map(|item| item.lines()).map(str::trim);
-        let pairs = lines.filter_map(|line| line.split_once(':'));
-        let pairs = pairs.filter(|(_, secret)| !["R", "RANDOM"].contains(secret));
-        all.extend(pairs.map(|(name, secret)| (name.to_owned(), Secret::of(secret))));
-        all.extend(self.chpasswd.users.iter().filter_map(PasswordOf::secret));
-        all.push((DEFAULT_USER.to_owned(), Secret::of(&self.rancher.password)));
-        all.retain(|(name, secret)| {
-            !name.is_empty() && !name.contains([':', '\n', '/']) && secret.is_line()
-        });
-        all.into_iter().collect()
-    }
-
-    /// The private host keys, by kind.
-    pub fn host_key(&self, kind: &str) -> Option<&str> {
-        let keys = &self.ssh_keys;
-        let other = match kind {
-            "rsa" => keys.rsa_private.as_str(),
-            "ecdsa" => keys.ecdsa_private.as_str(),
-            "ed25519" => keys.ed25519_private.as_str(),
-            _ => "",
-        };
-        let own = self.rancher.ssh.keys.get(kind).map(String::as_str);
-        own.or(Some(other)).filter(|key| !key.is_empty())
-    }
-}
-
-fn add(groups: &mut Vec<String>, group: &str) {
+/// Adds a group, once.
+pub(super) fn add(groups: &mut Vec<String>, group: &str) {
     if !groups.iter().any(|other| other == group) {
         groups.push(group.to_owned());
-    }
-}
-
-/// `default` is rancher.
-fn is_there(name: &str) -> bool {
-    ["", "default", "root"].contains(&name)
-}
-
-/// A user of `users` that `user` names as well.
-fn both(listed: User, named: User) -> User {
-    User {
-        groups: [listed.groups, named.groups].concat(),
-        ssh_authorized_keys: [listed.ssh_authorized_keys, named.ssh_authorized_keys].concat(),
-        ssh_import_id: [listed.ssh_import_id, named.ssh_import_id].concat(),
-        ..listed
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn user(name: &str) -> User {
-        User { name: name.to_owned(), ..User::default() }
-    }
-
-    #[test]
-    fn the_named_user_has_keys_and_rights_of_rancher() {
-        let config = Config {
-            ssh_authorized_keys: vec!["k".to_owned()],
-            user: user("ann"),
-            users: vec![user("default"), User { groups: vec!["a, b".to_owned()], ..user("joe") }],
-            password: "$6$salt$hash".to_owned(),
-            ..Config::default()
-        };
-        let accounts = config.accounts();
-        let shown: Vec<String> = accounts
-            .iter()
-            .map(|user| format!("{} {:?} {:?}", user.name, user.groups, user.ssh_authorized_keys))
-            .collect();
-        assert_eq!(shown, [r#"joe ["a", "b"] []"#, r#"ann ["docker", "sudo"] ["k"]"#]);
-        assert_eq!(Secret::of("$6$salt$hash"), Secret::Hash("$6$salt$hash".to_owned()));
-        let expected = BTreeMap::from([("ann".to_owned(), Secret::of("$6$salt$hash"))]);
-        assert_eq!(config.passwords(), expected);
-    }
-
-    #[test]
-    fn who_may_use_sudo_and_has_keys_gets_in() {
-        let lines = Sudo::Lines(vec!["ALL=(ALL) ALL".to_owned()]);
-        let keys = vec!["k".to_owned()];
-        let admin =
-            User { sudo: lines.clone(), ssh_authorized_keys: keys.clone(), ..user("admin") };
-        assert_eq!(admin.all_groups(), ["docker"]);
-        assert!(User { sudo: lines, ..user("a") }.all_groups().is_empty());
-        assert!(User { ssh_authorized_keys: keys, ..user("b") }.all_groups().is_empty());
-    }
-
-    #[test]
-    fn a_later_way_to_say_a_password_wins_and_wrong_lines_say_nothing() {
-        let list = vec!["rancher:one\nann:R\n nonsense\nroot:a:b".to_owned()];
-        let users = vec![PasswordOf {
-            name: "rancher".to_owned(),
-            password: "two".to_owned(),
-            ..PasswordOf::default()
-        }];
-        let config = Config {
-            password: "zero".to_owned(),
-            chpasswd: Chpasswd { list, users, expire: true },
-            ..Config::default()
-        };
-        let pair = |name: &str, secret: &str| (name.to_owned(), Secret::Clear(secret.to_owned()));
-        let expected = BTreeMap::from([pair("rancher", "two"), pair("root", "a:b")]);
-        assert_eq!(config.passwords(), expected);
-    }
-
-    #[test]
-    fn keys_of_root_let_in_as_rancher() {
-        let root = User { ssh_authorized_keys: vec!["r".to_owned()], ..user("root") };
-        let config = Config {
-            ssh_authorized_keys: vec!["k".to_owned()],
-            users: vec![root],
-            ..Config::default()
-        };
-        assert_eq!(config.admin_keys(), ["k", "r"]);
-        assert!(config.accounts().is_empty());
-    }
-
-    #[test]
-    fn a_locked_user_has_no_password() {
-        let joe = User { plain_text_passwd: "p".to_owned(), ..user("joe") };
-        let locked = User { lock_passwd: Some(true), ..joe.clone() };
-        let passwords = |user| Config { users: vec![user], ..Config::default() }.passwords();
-        assert!(passwords(locked).is_empty());
-        assert_eq!(passwords(joe).len(), 1);
     }
 }

@@ -1,6 +1,5 @@
 //! What a key is, and what it takes.
 
-use super::facts;
 use super::range::Range;
 use crate::text::source::Source;
 use serde_json::Value;
@@ -50,8 +49,8 @@ pub struct Form {
 pub enum Support {
     /// It has its effect.
     Supported,
-    /// Accepted, and nothing needs to be done: it happens anyway, or there is no such thing here that
-    /// an owner would miss. No warning.
+    /// Accepted without a warning: it is so anyway, or there is nothing here that an owner would
+    /// miss.
     Accepted,
     /// Accepted so that old files stay valid; there is nothing any more that it could do.
     Obsolete,
@@ -100,15 +99,6 @@ impl Key {
         Key { caution: Some(caution), ..self }
     }
 }
-
-pub(super) const BOOL: Type = Type::Bool;
-pub(super) const STRING: Type = Type::String;
-pub(super) const SECRET: Type = Type::Secret(&facts::ANYTHING);
-pub(super) const STRINGS: Type = Type::List(&Type::String);
-pub(super) const STRING_MAP: Type = Type::Map(&Type::String);
-pub(super) const ANY: Type = Type::Any;
-pub(super) const PATH: Type = Type::Text(&facts::PATH);
-pub(super) const HOSTNAME: Type = Type::Text(&facts::HOSTNAME);
 
 /// The word for a type in messages.
 pub fn describe(kind: &Type) -> String {

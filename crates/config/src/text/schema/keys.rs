@@ -1,9 +1,7 @@
 //! The table of all keys.
 
-use super::key::{
-    ANY, BOOL, HOSTNAME, Key, PATH, SECRET, STRING, STRING_MAP, STRINGS, Type, key, later, old,
-    vital,
-};
+use super::key::{Key, Type, key, later, old, vital};
+use super::kinds::{ANY, BOOL, HOSTNAME, PATH, SECRET, STRING, STRING_MAP, STRINGS};
 use super::range::Range;
 use super::{cautions, facts, logins, of_cloud_init};
 

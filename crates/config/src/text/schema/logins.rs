@@ -1,7 +1,8 @@
 //! The keys of logins, as cloud-init documents them: names, keys, passwords, the ssh server. What
 //! they say never takes a login away that the configuration gives elsewhere.
 
-use super::key::{ANY, BOOL, Key, PATH, SECRET, STRING, STRINGS, Type, key, old, taken};
+use super::key::{Key, Type, key, old, taken};
+use super::kinds::{ANY, BOOL, PATH, SECRET, STRING, STRINGS};
 use super::range::Range;
 use super::{cautions, facts};
 

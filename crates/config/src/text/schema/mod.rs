@@ -8,6 +8,7 @@ mod facts;
 pub mod json;
 mod key;
 mod keys;
+mod kinds;
 mod logins;
 pub mod manual;
 mod of_cloud_init;

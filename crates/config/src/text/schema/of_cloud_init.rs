@@ -1,8 +1,9 @@
-//! The other keys of cloud-init's modules. Each has its effect, or is accepted because it happens
-//! here anyway, or has no effect and a reason. No documented key is unknown.
+//! The other keys of cloud-init's modules. Each has its effect, or is accepted because it is so
+//! anyway, or has no effect and a reason. No documented key is unknown.
 //! <https://cloudinit.readthedocs.io/en/latest/reference/modules.html>
 
-use super::key::{ANY, BOOL, HOSTNAME, Key, PATH, STRING, STRINGS, Type, key, old, taken};
+use super::key::{Key, Type, key, old, taken};
+use super::kinds::{ANY, BOOL, HOSTNAME, PATH, STRING, STRINGS};
 use super::range::Range;
 use super::{cautions, facts};
 

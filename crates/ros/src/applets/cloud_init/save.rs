@@ -102,7 +102,7 @@ fn save_network(stage: Stage, found: &InstanceData) -> Result<()> {
     }
 }
 
-/// The cloud-configs of the provider's vendor data, below the owner's files. Its scripts do not run.
+/// The cloud-configs of the provider's vendor data, below the owner's files. Scripts do not run.
 fn save_vendor_data(bytes: Option<&[u8]>) -> Result<()> {
     let file = conf(VENDOR_DATA);
     let (parts, _) = bytes.map(user_data::split).unwrap_or_default();

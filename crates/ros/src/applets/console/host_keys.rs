@@ -46,7 +46,8 @@ fn put(kind: &str, file: &Path, key: &str) -> Result<()> {
     let _ = fs::remove_file(&draft);
     if !ended?.status.success() {
         bail!(
-            "the {kind} host key of the configuration is not a private key that ssh can read; another is used"
+            "the {kind} host key of the configuration is not a private key that ssh can read; \
+             another is used"
         );
     }
     write_atomic(file, text.as_bytes(), 0o600).or_else(|error| {

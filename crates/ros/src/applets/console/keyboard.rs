@@ -1,5 +1,5 @@
-//! `keyboard` of the configuration: the keymap of the machine's own terminals. A machine without any,
-//! or a serial console, has no keymap: the keyboard is then that of another machine.
+//! `keyboard` of the configuration: the keymap of the machine's own terminals. A serial console has
+//! no keymap: the keyboard is that of another machine.
 
 use anyhow::{Context, Result, bail};
 use corral_config::model::Keyboard;
