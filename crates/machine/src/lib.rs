@@ -12,6 +12,7 @@ pub mod device_nodes;
 pub mod efi;
 pub mod files;
 pub mod growth;
+pub mod hypervisor;
 pub mod inotify;
 pub mod kmsg;
 pub mod modules;

@@ -6,6 +6,7 @@
 use crate::console::log;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fs;
@@ -155,6 +156,21 @@ impl Index {
             .collect()
     }
 
+    /// Loads those of these modules that this kernel has and that find their hardware. Returns why
+    /// others failed.
+    pub fn load_if_useful(&mut self, names: &[&str]) -> Vec<String> {
+        let known: Vec<&str> = names.iter().copied().filter(|name| self.knows(name)).collect();
+        let is_without_hardware = |error: &anyhow::Error| {
+            error.downcast_ref::<Errno>().is_some_and(|errno| *errno == Errno::NODEV)
+        };
+        known
+            .into_iter()
+            .filter_map(|name| self.load(name).err())
+            .filter(|error| !is_without_hardware(error))
+            .map(|error| format!("{error:#}"))
+            .collect()
+    }
+
     fn insert(&mut self, path: &str, parameters: &str) -> Result<()> {
         let name = name_of(path);
         let parameters =
@@ -169,7 +185,7 @@ impl Index {
         )
         .with_context(|| format!("loading module {name}: opening {path}"))?;
         match rustix::system::finit_module(&file, &parameters, 0) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error).with_context(|| format!("loading module {name}")),
         }
     }

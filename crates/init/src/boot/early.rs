@@ -2,6 +2,7 @@
 //! a machine that boots degraded can still be repaired.
 
 use corral_machine::console::log;
+use corral_machine::hypervisor::Facts;
 use corral_machine::modules::Index;
 use corral_machine::{device_nodes, mounts};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -98,13 +99,15 @@ pub(super) fn render_etc() {
     let _ = std::os::unix::fs::symlink("/usr/share/ros/os-release", "/etc/os-release");
 }
 
-/// Modules for what is plugged in, without waiting for udev: network cards above all.
+/// Modules for what is plugged in, without waiting for udev: network cards above all. Then those of
+/// a guest of this hypervisor, not all of which have a device.
 pub(super) fn load_modules() {
     match Index::running() {
         Ok(mut index) => {
-            for failure in index.load_for_devices(needed_early) {
-                log(&failure);
-            }
+            let mut failures = index.load_for_devices(needed_early);
+            let guest = Facts::load(Path::new("/")).row().map_or(&[][..], |row| row.modules);
+            failures.extend(index.load_if_useful(guest));
+            failures.iter().for_each(|failure| log(failure));
         }
         Err(error) => log(&format!("{error:#}")),
     }

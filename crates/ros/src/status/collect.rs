@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::disk::StateDisk;
-use super::model::{Address, Docker, PendingChange, Services, Status, Trial, Upgrade};
+use super::model::{Address, Docker, Hypervisor, PendingChange, Services, Status, Trial, Upgrade};
 use crate::applets::console::host_keys;
 use crate::net::Network;
 use crate::why::{self, Finding};
@@ -11,11 +11,13 @@ use corral_docker::{Client, Engine, Error};
 use corral_engine::spec::Snapshot;
 use corral_init::boot::resolver::NOTICE;
 use corral_machine::boot_partition::{Stage, booted};
+use corral_machine::hypervisor::Facts;
 use corral_machine::os_release::running_version;
 use corral_machine::program;
 use corral_resolve::confirm::Pending;
 use corral_resolve::root::Root;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ impl Status {
             version: running_version(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             uptime_seconds: parse_uptime(&fs::read_to_string("/proc/uptime").unwrap_or_default()),
+            hypervisor: hypervisor(),
             state: StateDisk::load(),
             upgrade: upgrade(),
             ..Status::default()
@@ -89,6 +92,11 @@ impl Status {
     fn note_failure(&mut self, part: &str, error: &anyhow::Error) {
         self.findings.push(Finding::problem(part, format!("it could not be read: {error:#}")));
     }
+}
+
+fn hypervisor() -> Option<Hypervisor> {
+    let facts = Facts::load(Path::new("/"));
+    facts.row().map(|row| Hypervisor { name: row.name, agent: facts.agent() })
 }
 
 fn own_addresses(network: Network) -> Vec<Address> {

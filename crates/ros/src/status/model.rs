@@ -12,6 +12,8 @@ pub(super) struct Status {
     pub(super) version: String,
     pub(super) hostname: String,
     pub(super) uptime_seconds: u64,
+    /// None on a real machine.
+    pub(super) hypervisor: Option<Hypervisor>,
     pub(super) addresses: Vec<Address>,
     /// As `ssh-keygen -l` shows them.
     pub(super) host_keys: Vec<String>,
@@ -25,6 +27,14 @@ pub(super) struct Status {
     /// Parts that only root can see.
     pub(super) hidden: Vec<&'static str>,
     pub(super) is_well: bool,
+}
+
+/// The hypervisor that the machine runs under.
+#[derive(Debug, Serialize)]
+pub(super) struct Hypervisor {
+    pub(super) name: &'static str,
+    /// The service that its tools talk to, if its channel is there.
+    pub(super) agent: Option<&'static str>,
 }
 
 /// An address of the machine itself, not of its containers.

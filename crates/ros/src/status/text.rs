@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::disk::StateDisk;
-use super::model::{Address, Docker, Services, Status, Upgrade};
+use super::model::{Address, Docker, Hypervisor, Services, Status, Upgrade};
 use corral_terminal::duration;
 use corral_terminal::output::printable;
 use corral_terminal::size::of_disk;
@@ -16,6 +16,7 @@ pub(super) fn render(status: &Status) -> String {
     let mut text = String::new();
     let uptime = duration::spoken(status.uptime_seconds);
     let _ = writeln!(text, "Corral v{} on {}, up {uptime}\n", status.version, status.hostname);
+    part(&mut text, "hypervisor", status.hypervisor.as_ref().map(hypervisor).as_slice());
     part(&mut text, "addresses", &addresses(status));
     part(&mut text, "ssh keys", &status.host_keys);
     part(&mut text, "state", &[state(&status.state)]);
@@ -46,6 +47,13 @@ fn part(text: &mut String, name: &str, lines: &[String]) {
     for line in lines {
         let _ = writeln!(text, "{name:WIDTH$}{line}");
         name = "";
+    }
+}
+
+fn hypervisor(hypervisor: &Hypervisor) -> String {
+    match hypervisor.agent {
+        Some(agent) => format!("{}, which talks to {agent}", hypervisor.name),
+        None => hypervisor.name.to_owned(),
     }
 }
 
@@ -141,6 +149,7 @@ mod tests {
             version: "1.2.0".to_owned(),
             hostname: "web-1".to_owned(),
             uptime_seconds: 3700,
+            hypervisor: Some(Hypervisor { name: "KVM", agent: Some("qemu-guest-agent") }),
             state: StateDisk {
                 is_kept: true,
                 device: Some("/dev/vda".to_owned()),
@@ -166,6 +175,7 @@ mod tests {
         let text = render(&status);
         for line in [
             "Corral v1.2.0 on web-1, up 1 h 1 min",
+            "hypervisor  KVM, which talks to qemu-guest-agent",
             "addresses   none",
             "state       /dev/vda: 5000 MB of 20.0 GB used, 15.0 GB free",
             "services    7 of 9 run; not well: web",
