@@ -4,6 +4,7 @@
 //! `cargo xtask test` runs them, three at a time, at most two of them in QEMU.
 //! `cargo xtask test --story login` runs one.
 
+mod catalogue;
 mod cloud_config;
 mod command_line;
 mod commands;
@@ -15,6 +16,7 @@ mod disk_faults;
 mod encryption;
 mod faults;
 mod first_hour;
+mod guests;
 mod install;
 mod lockout;
 mod login;

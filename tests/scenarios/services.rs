@@ -2,7 +2,6 @@
 //! volumes, health checks and conditions. Also the least privilege of the built-in services.
 
 use anyhow::Result;
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use vmtest::folder;
@@ -108,27 +107,6 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     a_newer_image_is_tried_before_it_takes_effect(&mut machine, &host)?;
     files_come_from_a_repository_and_by_url(&mut machine, &folder)?;
     a_change_recreates_only_what_changed(&mut machine)
-}
-
-/// The firmware reports Hyper-V: its tools are included from the repository that has them.
-#[test]
-fn a_hypervisor_gets_its_tools() -> Result<()> {
-    let folder = folder("hypervisor")?;
-    let content = folder.join("www");
-    fs::create_dir_all(content.join("h"))?;
-    let tools = "hyperv-vm-tools: {image: corral/os-base, command: sleep 1000, net: none, \
-                 labels: {io.rancher.os.scope: system}}\n";
-    fs::write(content.join("h/hyperv-vm-tools.yml"), tools)?;
-    let web = servers::web(&folder, &content)?;
-    let config =
-        format!("rancher:\n  repositories: {{mine: {{url: \"http://10.0.2.2:{}\"}}}}\n", web.port);
-    let firmware = "type=1,manufacturer=Microsoft Corporation,product=Virtual Machine";
-    let extra = ["-smbios", firmware].map(OsString::from).to_vec();
-    let mut machine =
-        super::with_config(&folder, &config, Options { extra, ..Options::default() })?;
-    machine.expect_login()?;
-    machine.expect("sudo system-docker ps --format '{{.Names}}' | grep -qx hyperv-vm-tools")?;
-    machine.check_alarms()
 }
 
 fn files_come_from_a_repository_and_by_url(machine: &mut Machine, folder: &Path) -> Result<()> {

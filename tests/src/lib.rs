@@ -4,6 +4,7 @@
 //!
 //! Machines reach only their own user network; ports are forwarded from loopback.
 
+pub mod agent;
 mod cgroup;
 mod console;
 mod disk_logs;

@@ -41,7 +41,7 @@ pub(crate) fn outdated() -> Result<Vec<&'static str>> {
     Ok(pages)
 }
 
-fn tables() -> Result<[Table; 2]> {
+fn tables() -> Result<[Table; 3]> {
     Ok([
         Table {
             page: "docs/configuration.md",
@@ -52,6 +52,11 @@ fn tables() -> Result<[Table; 2]> {
             page: "docs/system-services.md",
             begin: "<!-- table of services: written by `cargo xtask docs`, checked by tidy -->\n",
             text: services()?,
+        },
+        Table {
+            page: "docs/service-catalogue.md",
+            begin: "<!-- catalogue: written by `cargo xtask docs`, checked by tidy -->\n",
+            text: catalogue()?,
         },
     ])
 }
@@ -97,6 +102,40 @@ fn services() -> Result<String> {
         }
     }
     Ok(table)
+}
+
+/// The catalogue: each name with what it is for and where it runs, or what to use instead.
+fn catalogue() -> Result<String> {
+    let mut table =
+        String::from("| name | what it is for | runs in, or use instead |\n|---|---|---|\n");
+    let mut files = fs::read_dir(paths::root().join("images/catalog"))?
+        .map(|item| Ok(item?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    files.sort();
+    for file in files {
+        let shown = file.display().to_string();
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {shown}"))?;
+        let tree = yaml::parse(&text)?;
+        let value = |key: &str| tree.get(key)?.to_value().as_str().map(str::to_owned);
+        let about = value("x-about").with_context(|| format!("{shown} has no x-about"))?;
+        let rest = match value("x-not-available") {
+            Some(why) => why,
+            None => runs_in(&corral_plan::compose::parse(&shown, &text)?.services),
+        };
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        writeln!(table, "| `{name}` | {about} | {rest} |")?;
+    }
+    Ok(table)
+}
+
+/// The engine, and the images.
+fn runs_in(services: &[Service]) -> String {
+    let is_of_system = services.iter().any(|service| service.labels.system);
+    let mut images: Vec<String> =
+        services.iter().map(|service| format!("`{}`", service.image)).collect();
+    images.dedup();
+    let engine = if is_of_system { "the system engine" } else { "your Docker" };
+    format!("{engine}: {}", images.join(", "))
 }
 
 fn capabilities(service: &Service) -> String {

@@ -309,6 +309,8 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     for (path, entry) in crate::tree::read_folder(&images)? {
         if path.ends_with("/compose.yml") {
             tree.insert(&format!("usr/share/ros/services/{path}"), entry);
+        } else if path.starts_with("catalog/") && path.ends_with(".yml") {
+            tree.insert(&format!("usr/share/ros/{path}"), entry);
         }
     }
     for layer in layers {

@@ -18,6 +18,7 @@ use crate::{docs, module_graph, paths, progress, recipe};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use corral_config::{Layer, Source};
+use corral_plan::Service;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -228,12 +229,21 @@ fn check_images(found: &mut Vec<String>) -> Result<()> {
     recipe::load_modules()?;
     let mut files = Vec::new();
     collect(&paths::root().join("images"), "yml", &mut files)?;
-    for file in files.iter().filter(|file| file.ends_with("compose.yml")) {
-        match corral_plan::compose::parse(&shown(file), &fs::read_to_string(file)?) {
+    for file in &files {
+        let text = fs::read_to_string(file)?;
+        // The catalogue may name images of registries, and has files without a service.
+        let is_of_catalogue = shown(file).starts_with("images/catalog/");
+        if !file.ends_with("compose.yml") && !(is_of_catalogue && text.contains("\nservices:")) {
+            continue;
+        }
+        match corral_plan::compose::parse(&shown(file), &text) {
             Ok(parsed) => {
                 found.extend(parsed.warnings.iter().map(ToString::to_string));
-                let missing =
-                    parsed.services.iter().filter(|service| !images.contains(&service.image));
+                let is_missing = |service: &&Service| {
+                    !images.contains(&service.image)
+                        && (!is_of_catalogue || service.image.starts_with("corral/"))
+                };
+                let missing = parsed.services.iter().filter(is_missing);
                 found.extend(
                     missing.map(|service| {
                         format!("{}: no recipe makes {}", shown(file), service.image)

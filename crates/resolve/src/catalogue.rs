@@ -1,14 +1,14 @@
-//! Service files that are not part of the system: by path, by URL, or by name in a repository
-//! (`rancher.repositories`, at `<url>/<first letter>/<name>.yml`). A fetched file is cached, and
-//! used from then on.
+//! Service files that are added to the system's: by path, by URL, or by name. A name is looked up
+//! in the catalogue of the system image, then in the repositories (`rancher.repositories`, at
+//! `<url>/<first letter>/<name>.yml`). A fetched file is cached, and used from then on.
 
 use super::root::Root;
 use super::switchable::SWITCHABLE;
-use super::{built_in, user_file};
+use super::{built_in, shipped, user_file};
 use anyhow::{Result, bail};
-use corral_cloud::vmware;
 use corral_config::Config;
 use corral_config::yaml::{self, Kind, Node};
+use corral_machine::hypervisor::Facts;
 use corral_plan::labels::{self, Scope};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -33,12 +33,21 @@ pub(super) fn included(root: &Root, config: &Config) -> Vec<String> {
         .iter()
         .filter(|(place, enabled)| **enabled && !IS_BUILT_IN.contains(&place.as_str()));
     let mut places: Vec<String> = enabled.map(|(place, _)| place.clone()).collect();
-    if rancher.hypervisor_service && !rancher.repositories.is_empty() {
-        let tools =
-            hypervisor_tools(root).filter(|tools| !rancher.services_include.contains_key(*tools));
-        places.extend(tools.map(str::to_owned));
-    }
+    places.extend(agent(root, config).map(str::to_owned));
     places
+}
+
+/// The agent that the hypervisor of this machine talks to. The owner's word about a service of that
+/// name comes first.
+pub(crate) fn agent(root: &Root, config: &Config) -> Option<&'static str> {
+    let rancher = &config.rancher;
+    if !rancher.hypervisor_service {
+        return None;
+    }
+    let is_named = |agent: &&str| {
+        rancher.services_include.contains_key(*agent) || rancher.services.contains_key(*agent)
+    };
+    Facts::load(&root.path("/")).agent().filter(|agent| !is_named(agent))
 }
 
 /// The services of a compose file for the user's Docker, not for the system engine. These are the
@@ -80,20 +89,6 @@ pub(super) fn add_of_user(root: &Root, config: &mut Config) {
     }
 }
 
-/// The name of the guest tools in RancherOS's catalogue, for the hypervisors that have some.
-fn hypervisor_tools(root: &Root) -> Option<&'static str> {
-    let dmi = |name: &str| root.text(Path::new("/sys/class/dmi/id").join(name));
-    if vmware::is_here() {
-        Some("open-vm-tools")
-    } else if dmi("sys_vendor").trim() == "Microsoft Corporation"
-        && dmi("product_name").trim() == "Virtual Machine"
-    {
-        Some("hyperv-vm-tools")
-    } else {
-        None
-    }
-}
-
 /// The file of a replacement console or engine; None for the built-in one.
 pub fn other(name: &str) -> Option<&str> {
     Some(name).filter(|name| !OURS.contains(name))
@@ -103,6 +98,14 @@ pub fn other(name: &str) -> Option<&str> {
 pub fn find(root: &Root, place: &str, config: &Config) -> Result<Option<PathBuf>> {
     if place.starts_with('/') {
         return Ok(Some(PathBuf::from(place)));
+    }
+    if let Some(file) = shipped::file(root, place) {
+        return Ok(Some(file));
+    }
+    if config.rancher.repositories.is_empty()
+        && let Some(why) = shipped::why_not(root, place)
+    {
+        bail!("{place}: {why}");
     }
     Ok(urls(place, config)?.iter().map(|url| kept(url)).find(|file| root.exists(file)))
 }
@@ -118,7 +121,10 @@ pub fn urls(place: &str, config: &Config) -> Result<Vec<String>> {
     };
     let repositories = &config.rancher.repositories;
     if repositories.is_empty() {
-        bail!("{place} is looked up in rancher.repositories, which is empty");
+        bail!(
+            "{place} is not in the catalogue of the system (`ros service list`), and \
+             rancher.repositories names no other"
+        );
     }
     let url = |base: &str| format!("{}/{first}/{place}.yml", base.trim_end_matches('/'));
     Ok(repositories.values().map(|repository| url(&repository.url)).collect())
@@ -139,7 +145,7 @@ pub(super) fn remote(root: &Root, config: &Config) -> Vec<Vec<String>> {
     let mut places = included(root, config);
     let others = SWITCHABLE.iter().filter_map(|switchable| other((switchable.configured)(config)));
     places.extend(others.map(str::to_owned));
-    places.retain(|place| !place.starts_with('/'));
+    places.retain(|place| !place.starts_with('/') && shipped::file(root, place).is_none());
     places.iter().filter_map(|place| urls(place, config).ok()).collect()
 }
 
@@ -185,7 +191,60 @@ mod tests {
             .extend([("off", false), ("/here.yml", true), ("crontab", true)].map(named));
         config.rancher.console = "debian".to_owned();
         config.rancher.docker.engine = "default".to_owned();
-        assert_eq!(remote(&Root::machine(), &config), [["http://one/d/debian.yml"]]);
+        assert_eq!(remote(&Root::at("/no-such"), &config), [["http://one/d/debian.yml"]]);
+    }
+
+    /// A folder that represents a machine with these files.
+    fn machine(name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("corral-{name}-{}", std::process::id()));
+        for (path, text) in files {
+            let path = folder.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn the_catalogue_of_the_system_comes_before_repositories() {
+        let folder = machine(
+            "catalogue",
+            &[
+                ("usr/share/ros/catalog/web.yml", "x-about: w\nservices: {web: {image: i}}\n"),
+                ("usr/share/ros/catalog/zfs.yml", "x-about: z\nx-not-available: use ext4\n"),
+            ],
+        );
+        let root = Root::at(&folder);
+        let mut config = Config::default();
+        let web = Path::new("/usr/share/ros/catalog/web.yml");
+        assert_eq!(find(&root, "web", &config).unwrap().as_deref(), Some(web));
+        assert_eq!(find(&root, "zfs", &config).unwrap_err().to_string(), "zfs: use ext4");
+        let unknown = find(&root, "other", &config).unwrap_err().to_string();
+        assert!(unknown.contains("not in the catalogue"), "{unknown}");
+        // An owner may have what the system has not.
+        let ours = Repository { url: "http://one".to_owned() };
+        config.rancher.repositories.insert("ours".to_owned(), ours);
+        config.rancher.services_include.extend([("web", true), ("zfs", true)].map(named));
+        assert_eq!(find(&root, "web", &config).unwrap().as_deref(), Some(web));
+        assert_eq!(remote(&root, &config), [["http://one/z/zfs.yml"]]);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_agent_of_the_hypervisor_is_included_unless_the_owner_decides() {
+        let port = ("sys/class/virtio-ports/vport1p1/name", "org.qemu.guest_agent.0\n");
+        let folder = machine("agent", &[("sys/class/dmi/id/sys_vendor", "QEMU\n"), port]);
+        let root = Root::at(&folder);
+        let mut config = Config::default();
+        config.rancher.hypervisor_service = true;
+        assert_eq!(included(&root, &config), ["qemu-guest-agent"]);
+        assert_eq!(agent(&Root::at("/no-such"), &config), None);
+        config.rancher.services_include.extend([named(("qemu-guest-agent", false))]);
+        assert_eq!(included(&root, &config), [""; 0]);
+        config.rancher.services_include.clear();
+        config.rancher.hypervisor_service = false;
+        assert_eq!(included(&root, &config), [""; 0]);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

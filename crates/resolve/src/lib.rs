@@ -21,6 +21,7 @@ pub mod process;
 pub mod replacement;
 pub mod root;
 pub mod services;
+pub mod shipped;
 pub mod store;
 pub mod switchable;
 #[cfg(test)]

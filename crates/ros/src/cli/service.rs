@@ -16,12 +16,12 @@ use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List what the repositories have and what is enabled
+    /// List what the catalogue and the repositories have, and what is enabled
     List(Output),
-    /// Add compose files, by path, URL or name in a repository; they take effect at the next start,
-    /// or `ros service up`
+    /// Add compose files, by path, URL or name (`ros service list`); they take effect at the next
+    /// start, or `ros service up`
     #[command(after_help = "Examples:
-  ros service enable open-vm-tools
+  ros service enable node-exporter && ros service up node-exporter
   ros service enable /var/lib/rancher/conf/site.yml && ros service up web
   ros service enable https://example.com/backup.yml")]
     Enable {

@@ -151,8 +151,8 @@ const RANCHER: &[Key] = &[
     key(
         "services_include",
         Type::Map(&Type::Bool),
-        "compose files with system services: absolute path, URL, or name in a repository → \
-         enabled; fetched files are kept in /var/lib/rancher/cache",
+        "compose files with system services: absolute path, URL, or name in the catalogue or in a \
+         repository → enabled; fetched files are kept in /var/lib/rancher/cache",
     ),
     key(
         "repositories",
@@ -171,7 +171,7 @@ const RANCHER: &[Key] = &[
     key(
         "hypervisor_service",
         BOOL,
-        "run the guest tools of VMware or Hyper-V, if a repository has them; default: true",
+        "run the agent that the hypervisor talks to (QEMU, VMware, Hyper-V); default: true",
     ),
     old(
         "bootstrap_docker",

@@ -1,7 +1,6 @@
 //! What a data source gave → files of the owner's configuration: `boot.yml`, scripts, metadata, the
 //! provider's network.
 
-use corral_resolve::layers::VENDOR_DATA;
 use anyhow::Result;
 use corral_cloud::InstanceData;
 use corral_config::user_data::{self, Part};
@@ -9,6 +8,7 @@ use corral_config::{Layer, Source};
 use corral_config::{merge, yaml};
 use corral_init::boot::state::CONF;
 use corral_machine::files::{remove_durably, write_atomic};
+use corral_resolve::layers::VENDOR_DATA;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};

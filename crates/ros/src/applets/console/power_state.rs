@@ -2,10 +2,10 @@
 //! It does so once for each value of the key, or a machine would restart for ever.
 
 use super::commands::prepare;
-use corral_install::power::{self, Options};
 use anyhow::{Context, Result, bail};
 use corral_config::model::{Condition, Power};
 use corral_init::boot::state::{CONF, is_on_disk};
+use corral_install::power::{self, Options};
 use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use sha2::{Digest, Sha256};

@@ -9,10 +9,10 @@ use corral_init::boot::state::CONF;
 use corral_plan::compose::parse_with;
 use corral_plan::service::Pull;
 use corral_resolve::root::Root;
-use corral_resolve::{self, catalogue, store};
-use corral_terminal::output::Output;
+use corral_resolve::{self, catalogue, shipped, store};
+use corral_terminal::output::{Output, table};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -23,24 +23,77 @@ const KEY: &str = "rancher.services_include";
 struct Row {
     file: String,
     enabled: bool,
+    /// Where it comes from.
+    source: Source,
+    /// What it is for; empty if the catalogue does not have it.
+    about: String,
+    /// Why it cannot be enabled, and what to use instead.
+    not_available: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    /// Of the system image.
+    Catalogue,
+    Repository,
+    /// A path or a URL, or a name that no catalogue has.
+    Configuration,
 }
 
 /// `ros service list`.
 pub(super) fn list(output: Output) -> Result<()> {
     let config = corral_resolve::stored_config();
-    let included = &config.rancher.services_include;
-    let listed: BTreeSet<String> = repository::index(&config).services.into_iter().collect();
-    let others = included.keys().filter(|file| !listed.contains(*file));
-    let row = |file: &String| Row {
-        file: file.clone(),
-        enabled: included.get(file).is_some_and(|enabled| *enabled),
-    };
-    let rows: Vec<Row> = listed.iter().chain(others).map(row).collect();
+    let rows = rows(&Root::machine(), &config, repository::index(&config).services);
     output.print(&rows, |rows| {
-        for Row { file, enabled } in rows {
-            println!("{} {file}", if *enabled { "enabled " } else { "disabled" });
-        }
+        let cells = rows.iter().map(|row| [row.state(), row.file.clone(), row.note()]);
+        print!("{}", table(&cells.collect::<Vec<_>>()));
     })
+}
+
+/// Those of the catalogue, of the repositories and of the configuration, by name.
+fn rows(root: &Root, config: &Config, listed: Vec<String>) -> Vec<Row> {
+    let included = &config.rancher.services_include;
+    let agent = catalogue::agent(root, config);
+    let is_enabled = |file: &str| {
+        included.get(file).is_some_and(|enabled| *enabled) || agent.is_some_and(|name| name == file)
+    };
+    let row = |file: String, source| Row {
+        enabled: is_enabled(&file),
+        source,
+        file,
+        about: String::new(),
+        not_available: None,
+    };
+    let configured = included.keys().map(|file| row(file.clone(), Source::Configuration));
+    let of_repositories = listed.into_iter().map(|file| row(file, Source::Repository));
+    let shipped = shipped::entries(root).into_iter().map(|entry| Row {
+        about: entry.about,
+        not_available: entry.not_available,
+        ..row(entry.name, Source::Catalogue)
+    });
+    // The last one of a name stays.
+    let all = configured.chain(of_repositories).chain(shipped);
+    let by_name: BTreeMap<String, Row> = all.map(|row| (row.file.clone(), row)).collect();
+    by_name.into_values().collect()
+}
+
+impl Row {
+    fn state(&self) -> String {
+        match (self.enabled, &self.not_available) {
+            (true, _) => "enabled",
+            (false, None) => "disabled",
+            (false, Some(_)) => "-",
+        }
+        .to_owned()
+    }
+
+    fn note(&self) -> String {
+        match &self.not_available {
+            Some(why) => format!("{}: {why}", self.about),
+            None => self.about.clone(),
+        }
+    }
 }
 
 /// `ros service enable`: a file is enabled only when it and its images are on this machine.
@@ -53,14 +106,15 @@ pub(super) fn enable(file: &str) -> Result<()> {
         return store::set(&entry(file), "true", None);
     }
     let config = corral_resolve::stored_config();
-    repository::fetch(file, &config).with_context(|| format!("{file} is not a valid service"))?;
+    fetch(file, &config)?;
     pull_images(file, &config)?;
     store::set(&entry(file), "true", None)
 }
 
 /// `ros service disable`.
 pub(super) fn disable(file: &str) -> Result<()> {
-    let is_here = catalogue::IS_BUILT_IN.contains(&file);
+    let is_here =
+        catalogue::IS_BUILT_IN.contains(&file) || shipped::find(&Root::machine(), file).is_some();
     if is_here || corral_resolve::stored_config().rancher.services_include.contains_key(file) {
         store::set(&entry(file), "false", None)?;
     }
@@ -76,6 +130,15 @@ pub(super) fn delete(file: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A name that the catalogue only explains may be in a repository of the owner's.
+fn fetch(file: &str, config: &Config) -> Result<()> {
+    match (repository::fetch(file, config), shipped::why_not(&Root::machine(), file)) {
+        (Ok(_), _) => Ok(()),
+        (Err(_), Some(why)) => bail!("{file}: {why}"),
+        (Err(error), None) => Err(error.context(format!("{file} is not a valid service"))),
+    }
 }
 
 fn entry(file: &str) -> String {
