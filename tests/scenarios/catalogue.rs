@@ -20,7 +20,7 @@ done
 /// its publisher asks for is there.
 const IN_DOCKER: [(&str, &str, &str); 7] = [
     ("registry", "registry", "ls -d /var/lib/registry"),
-    ("node-exporter", "node-exporter", "cat /host/etc/os-release"),
+    ("node-exporter", "node-exporter", "cat /host/etc/passwd"),
     ("portainer", "portainer", "ls -d /data /var/run/docker.sock"),
     ("dockge", "dockge", "ls -d /app/data /opt/stacks /var/run/docker.sock"),
     ("tailscale", "tailscale", "tunctl -t ts0"),

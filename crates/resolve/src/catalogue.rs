@@ -39,7 +39,7 @@ pub(super) fn included(root: &Root, config: &Config) -> Vec<String> {
 
 /// The agent that the hypervisor of this machine talks to. The owner's word about a service of that
 /// name comes first.
-pub(crate) fn agent(root: &Root, config: &Config) -> Option<&'static str> {
+pub fn agent(root: &Root, config: &Config) -> Option<&'static str> {
     let rancher = &config.rancher;
     if !rancher.hypervisor_service {
         return None;

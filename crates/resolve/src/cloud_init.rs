@@ -97,7 +97,7 @@ pub(super) fn needs_network(root: &Root, config: &Config, layers: &[Layer]) -> b
 }
 
 /// Are the sources on the network read in this boot?
-pub(crate) fn reads_sources(mark: &CloudInitMark, config: &Config, layers: &[Layer]) -> bool {
+pub fn reads_sources(mark: &CloudInitMark, config: &Config, layers: &[Layer]) -> bool {
     if network_sources(config).is_empty() {
         return false;
     }

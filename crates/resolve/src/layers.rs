@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const NETWORK_FILE: &str = "network.yml";
 
 /// The provider's own configuration, below the owner's files.
-pub(crate) const VENDOR_DATA: &str = "vendor-data.yml";
+pub const VENDOR_DATA: &str = "vendor-data.yml";
 
 /// Below the configuration: the last good copy of each file, by its name.
 pub(super) const LAST_GOOD: &str = "last-good";

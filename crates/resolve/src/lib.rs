@@ -11,6 +11,7 @@ pub mod effective;
 mod fault;
 mod file_change;
 mod files;
+pub mod imported_keys;
 pub mod index;
 mod inputs;
 pub mod layers;

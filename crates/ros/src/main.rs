@@ -8,7 +8,6 @@ mod boots;
 mod bundle;
 mod cli;
 mod grow;
-mod imported_keys;
 mod logs;
 mod net;
 mod status;

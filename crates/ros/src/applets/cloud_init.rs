@@ -5,7 +5,6 @@
 
 mod save;
 
-use crate::imported_keys;
 use anyhow::{Context, Result, bail};
 use corral_cloud::{InstanceData, fetch_all, http::Http, seed, vmware};
 use corral_config::names::{DataSource, shown_url};
@@ -18,6 +17,7 @@ use corral_resolve::cloud_init::{
     CONFIG_DRIVE, CloudInitMark, MARK, NOCLOUD_DRIVE, local_sources, network_sources, reads_sources,
 };
 use corral_resolve::effective::load_config;
+use corral_resolve::imported_keys;
 use corral_resolve::layers;
 use corral_resolve::root::Root;
 use rustix::mount::MountFlags;

@@ -3,11 +3,11 @@
 //! `~/.ssh/authorized_keys` belongs to the user. The folder is in memory: a full disk removes no
 //! key.
 
-use crate::imported_keys::{self, Imported};
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_config::model::User;
 use corral_machine::files::write_atomic;
+pub use corral_resolve::imported_keys::{self, Imported};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, open, openat, renameat, unlinkat,
 };

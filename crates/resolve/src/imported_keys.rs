@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// By account, as the configuration names it: lines of `authorized_keys`.
-pub(crate) type Imported = BTreeMap<String, Vec<String>>;
+pub type Imported = BTreeMap<String, Vec<String>>;
 
 /// Size limit of the answer of a service, and of the file.
 const LARGEST: usize = 256 << 10;
@@ -28,13 +28,13 @@ fn file() -> PathBuf {
 }
 
 /// The keys that were fetched last.
-pub(crate) fn load() -> Imported {
+pub fn load() -> Imported {
     let text = read_at_most(&file(), LARGEST as u64).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// The accounts that the configuration names.
-pub(crate) fn wanted(config: &Config) -> Vec<String> {
+pub fn wanted(config: &Config) -> Vec<String> {
     let of_users = config.accounts().into_iter().flat_map(|user| user.ssh_import_id);
     let mut ids: Vec<String> = config.admin_ids().into_iter().chain(of_users).collect();
     ids.sort();
@@ -43,7 +43,7 @@ pub(crate) fn wanted(config: &Config) -> Vec<String> {
 }
 
 /// Fetches the keys of all accounts. What cannot be fetched keeps what it had, and is reported.
-pub(crate) fn fetch(config: &Config) -> Vec<String> {
+pub fn fetch(config: &Config) -> Vec<String> {
     let ids = wanted(config);
     let known = load();
     let mut problems = Vec::new();
