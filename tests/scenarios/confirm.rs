@@ -40,8 +40,7 @@ fn an_unconfirmed_change_is_rolled_back_even_after_a_power_cut() -> Result<()> {
         "[ $(hostname) = changed ] && grep -q new /etc/new && id ann && \
          grep -q 192.0.2.1 /etc/resolv.conf",
     )?;
-    let second = machine.run("sudo ros config set --confirm 30s hostname second 2>&1; true")?;
-    assert!(second.contains("another change waits to be confirmed"), "{second}");
+    no_other_change_is_stored_meanwhile(&machine)?;
     assert!(machine.run("sudo ros config status")?.contains("a change waits to be confirmed"));
     machine.expect_console("the change was not confirmed; it is rolled back")?;
     machine.expect("[ $(hostname) = rancher ] && ! grep -q 192.0.2.1 /etc/resolv.conf")?;
@@ -68,6 +67,23 @@ fn an_unconfirmed_change_is_rolled_back_even_after_a_power_cut() -> Result<()> {
     let machine = start(&folder, "")?;
     assert_eq!(machine.run("hostname")?, "changed");
     machine.check_alarms()
+}
+
+/// The roll-back would undo it as well.
+fn no_other_change_is_stored_meanwhile(machine: &Machine) -> Result<()> {
+    for command in [
+        "config set --confirm 30s hostname second",
+        "config set hostname second",
+        "tls generate",
+        "service disable crontab",
+        "service delete crontab",
+        "console enable default",
+        "password --hash '$6$a$b'",
+    ] {
+        let said = machine.run(&format!("! sudo ros {command} 2>&1"))?;
+        assert!(said.contains("another change waits to be confirmed"), "{command}: {said}");
+    }
+    machine.run("! test -e .docker/key.pem").map(drop)
 }
 
 #[test]

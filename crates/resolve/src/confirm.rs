@@ -87,6 +87,19 @@ pub(super) fn ensure_none_waits(root: &Root) -> Result<()> {
     Ok(())
 }
 
+/// The content of the store before the change that waits. None if no change waits.
+pub(super) fn previous(root: &Root) -> Result<Option<String>> {
+    if Pending::load(root).is_none() {
+        return Ok(None);
+    }
+    let bytes = root.read(previous_file()).context("reading what was before")?;
+    String::from_utf8(bytes).map(Some).context("what was before is no text")
+}
+
+pub(super) fn previous_file() -> PathBuf {
+    folder().join("previous.yml")
+}
+
 /// What to write before the store is changed: its current content, then the mark that a change
 /// waits.
 pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
@@ -97,7 +110,7 @@ pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error).with_context(|| format!("reading {}", store.display())),
     };
-    let previous = FileChange::write(folder().join("previous.yml"), now, 0o600);
+    let previous = FileChange::write(previous_file(), now, 0o600);
     let pending = Pending { within, boot_id: boot_id(root), restarted: false };
     Ok([previous, pending.note()?])
 }
@@ -112,7 +125,7 @@ pub(super) fn roll_back(root: &Root) -> Result<Vec<FileChange>> {
     if Pending::load(root).is_none() {
         return Ok(Vec::new());
     }
-    let previous = root.read(folder().join("previous.yml")).context("reading what was before")?;
+    let previous = root.read(previous_file()).context("reading what was before")?;
     let store = stored_file();
     let mut changes = Vec::new();
     if previous.is_empty() {

@@ -72,13 +72,16 @@ fn read_change(input: Option<&Path>) -> Result<Value> {
     Ok(layer.value)
 }
 
-/// Merges a change into the store, with a timeout if one is given.
+/// Merges a change into the store, with a timeout if one is given. An error while another change
+/// waits to be confirmed.
 fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     let _lock = lock(&stored_file())?;
+    let root = Root::machine();
+    confirm::ensure_none_waits(&root)?;
     let mut stored = load()?;
     merge::merge_into(&mut stored, change);
     let Some(seconds) = confirm_within else { return save(&stored) };
-    let (root, text) = (Root::machine(), to_text(&stored)?);
+    let text = to_text(&stored)?;
     apply::make_all(&root, &confirm::prepare(&root, seconds)?)?;
     write(&text)?;
     call(Request::Reload).context("applying it")?;
@@ -89,6 +92,26 @@ fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
 /// Merges a change into the store, permanently.
 pub fn merge(change: &Value) -> Result<()> {
     store(change, None)
+}
+
+/// An error while a change waits to be confirmed: for what has effects before it changes the store.
+pub(crate) fn ensure_free() -> Result<()> {
+    confirm::ensure_none_waits(&Root::machine())
+}
+
+/// Notes what the system has done, permanently: also in the content that replaces a change that
+/// waits to be confirmed.
+pub(crate) fn note(change: &Value) -> Result<()> {
+    let _lock = lock(&stored_file())?;
+    let root = Root::machine();
+    if let Some(previous) = confirm::previous(&root)? {
+        let mut before = parse(&confirm::previous_file(), &previous)?;
+        merge::merge_into(&mut before, change);
+        write_atomic(&confirm::previous_file(), to_text(&before)?.as_bytes(), 0o600)?;
+    }
+    let mut stored = load()?;
+    merge::merge_into(&mut stored, change);
+    save(&stored)
 }
 
 /// Merges a change into the store, permanently. It is decided under the lock, so it can be based on
@@ -106,6 +129,7 @@ pub fn change(decide: impl FnOnce() -> Result<Option<Value>>) -> Result<bool> {
 /// Removes a key from the store, if it is there.
 pub fn remove(key: &str) -> Result<()> {
     let _lock = lock(&stored_file())?;
+    confirm::ensure_none_waits(&Root::machine())?;
     let mut stored = load()?;
     if path::remove(&mut stored, key).is_some() { save(&stored) } else { Ok(()) }
 }
@@ -113,22 +137,25 @@ pub fn remove(key: &str) -> Result<()> {
 /// The store; a mapping.
 fn load() -> Result<Value> {
     let file = stored_file();
-    let stored = match fs::read_to_string(&file) {
-        Ok(text) if text.is_empty() => return lost(&file, "is empty, as a power cut may leave it"),
-        Ok(text) => yaml::parse(&text)
-            .map_err(|error| {
-                anyhow::anyhow!("{}:{error}; fix it first; nothing was changed", file.display())
-            })?
-            .to_value(),
+    match fs::read_to_string(&file) {
+        Ok(text) if text.is_empty() => lost(&file, "is empty, as a power cut may leave it"),
+        Ok(text) => parse(&file, &text),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("reading {}", file.display()));
+            Err(error).with_context(|| format!("reading {}", file.display()))
         }
-        Err(_) if fs::symlink_metadata(&file).is_ok() => {
-            return lost(&file, "is a dangling link");
-        }
-        Err(_) => Value::Null,
-    };
-    Ok(if stored.is_object() { stored } else { Value::Object(Map::new()) })
+        Err(_) if fs::symlink_metadata(&file).is_ok() => lost(&file, "is a dangling link"),
+        Err(_) => Ok(Value::Object(Map::new())),
+    }
+}
+
+/// A mapping, also of a file that is empty.
+fn parse(file: &Path, text: &str) -> Result<Value> {
+    let value = yaml::parse(text)
+        .map_err(|error| {
+            anyhow::anyhow!("{}:{error}; fix it first; nothing was changed", file.display())
+        })?
+        .to_value();
+    Ok(if value.is_object() { value } else { Value::Object(Map::new()) })
 }
 
 /// A file that has lost its content must not be read as an empty one: the next change would make

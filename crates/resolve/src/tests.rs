@@ -323,8 +323,11 @@ fn before_a_change_the_store_is_written_down_and_then_that_it_waits() {
     ];
     assert_eq!(confirm::prepare(&machine.root(), 60).unwrap(), expected);
     assert_eq!(confirm::confirm(&machine.root()), None);
+    assert_eq!(confirm::previous(&machine.root()).unwrap(), None);
     confirm::ensure_none_waits(&machine.root()).unwrap();
     apply::make_all(&machine.root(), &expected).unwrap();
+    let before = confirm::previous(&machine.root()).unwrap();
+    assert_eq!(before.as_deref(), Some("hostname: stored\n"));
     assert!(confirm::prepare(&machine.root(), 60).is_err(), "one change waits already");
     // Keys and passwords: what is rolled back must not let a removed key in again.
     let why = confirm::ensure_none_waits(&machine.root()).unwrap_err().to_string();

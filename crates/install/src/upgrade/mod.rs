@@ -85,6 +85,9 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     trial::refuse_changes()?;
+    if options.upgrade_console {
+        store::ensure_free()?;
+    }
     if !options.force && !confirm("Continue")? {
         bail!("nothing was changed");
     }

@@ -35,6 +35,7 @@ use corral_machine::program;
 use corral_resolve::effective::load_config;
 use corral_resolve::replacement::REBUILDS;
 use corral_resolve::store;
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -160,7 +161,7 @@ fn rebuild_if_asked(config: &Config) -> Result<()> {
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or_default();
     write_atomic(Path::new(REBUILDS), format!("{}\n", number + 1).as_bytes(), 0o600)?;
-    store::set("rancher.force_console_rebuild", "false", None)?;
+    store::note(&json!({"rancher": {"force_console_rebuild": false}}))?;
     call(Request::Reload).context("applying it").map(drop)
 }
 

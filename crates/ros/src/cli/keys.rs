@@ -32,6 +32,8 @@ const BY_HAND: [&str; 2] =
 const LARGEST: u64 = 1 << 20;
 /// Who has the keys of `KEY`: names of files in `FOLDER`.
 const USERS: [&str; 2] = ["rancher", "docker"];
+/// The passwords of the console, in which this runs.
+const ACCOUNTS: &str = "/etc/shadow";
 /// So long this waits for the console to apply a change.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -104,11 +106,28 @@ pub(crate) fn set_password(options: &Password) -> Result<()> {
              `ros config explain rancher.password` shows which"
         );
     }
+    let is_applied = || {
+        let accounts = fs::read_to_string(ACCOUNTS).unwrap_or_default();
+        password_of(&accounts, "rancher") == Some(&hash)
+    };
+    let folder = Path::new(ACCOUNTS).parent().context("no folder")?;
+    if !inotify::wait_for(folder, Instant::now() + PATIENCE, is_applied)? {
+        bail!(
+            "the password is stored, but the console does not use it yet. It takes effect when the \
+             console applies the configuration, at the latest at the next boot; `ros logs console` \
+             shows why it did not"
+        );
+    }
     println!(
-        "the password of rancher is stored, the console applies it now; ssh takes it only with \
-         ssh_pwauth"
+        "the password of rancher takes effect on the console; ssh takes it only with ssh_pwauth"
     );
     Ok(())
+}
+
+/// The hash of a user's password in shadow(5).
+fn password_of<'a>(accounts: &'a str, user: &str) -> Option<&'a str> {
+    let mut fields = accounts.lines().map(|line| line.split(':'));
+    fields.find_map(|mut line| (line.next() == Some(user)).then(|| line.next())).flatten()
 }
 
 /// A key of the list.
@@ -388,6 +407,13 @@ mod tests {
         assert_eq!(kept, [format!("# ours\n  {}", keys(&["b"])[0])]);
         assert_eq!(removed, keys(&["a", "a"]));
         assert_eq!(parsed(&kept).len(), 1);
+    }
+
+    #[test]
+    fn a_password_is_found_by_its_user() {
+        let accounts = "root:*:1::::::\nrancher:$6$a$b:1::::::\nranch:x\n";
+        assert_eq!(password_of(accounts, "rancher"), Some("$6$a$b"));
+        assert_eq!(password_of(accounts, "ranche"), None);
     }
 
     #[test]

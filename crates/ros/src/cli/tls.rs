@@ -72,7 +72,9 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         kept["server_cert"] = json!(pair.certificate);
         kept["server_key"] = json!(pair.key);
     }
-    store::merge(&json!({"rancher": {"docker": kept}}))?;
+    if kept != json!({}) {
+        store::merge(&json!({"rancher": {"docker": kept}}))?;
+    }
     let default = if options.server { SERVER_FOLDER } else { CLIENT_FOLDER };
     let folder = options.dir.as_deref().unwrap_or(Path::new(default));
     let prefix = if options.server { "server-" } else { "" };

@@ -8,7 +8,7 @@ use corral_config::{Layer, Source};
 use corral_config::{merge, yaml};
 use corral_init::boot::state::CONF;
 use corral_machine::files::{remove_durably, write_atomic};
-pub use corral_resolve::layers::VENDOR_DATA;
+use corral_resolve::layers::VENDOR_DATA;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};

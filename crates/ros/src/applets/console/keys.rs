@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_config::model::User;
 use corral_machine::files::write_atomic;
-pub use corral_resolve::imported_keys::{self, Imported};
+use corral_resolve::imported_keys::{self, Imported};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, open, openat, renameat, unlinkat,
 };
