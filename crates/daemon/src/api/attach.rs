@@ -227,6 +227,8 @@ async fn copy_input(
         }
     }
     if wanted.stdin && container.spec.stdin_once && !container.spec.tty {
+        // Before the start there is nothing to close: the program would wait for input forever.
+        wait_for_input(&shared, &container, &hub).await;
         close_input(&shared, &container, &hub).await;
     }
 }
