@@ -35,6 +35,7 @@ fn a_docker_host_has_its_usual_tools() -> Result<()> {
     the_console_has_its_tools(&machine)?;
     a_terminal_works(&machine)?;
     nothing_is_kept_and_the_machine_says_so(&mut machine)?;
+    a_toolbox_sees_the_machine(&machine)?;
     machine.expect_docker()?;
     docker_has_its_plug_ins(&machine)?;
     a_client_elsewhere_reaches_docker_over_ssh(&machine, &folder)?;
@@ -68,7 +69,8 @@ fn the_console_has_its_tools(machine: &Machine) -> Result<()> {
     let release = machine.run("cat /etc/os-release")?;
     says_all(&release, &["ID=corral\n", "ID_LIKE=rancheros\n", "BUILD_ID=", "IMAGE_ID=corral\n"]);
     // Several modules, and one with parameters.
-    machine.run("sudo ros modprobe -a tun loop && sudo ros modprobe zram num_devices=3")?;
+    machine
+        .run("sudo ros modprobe -a tun loop && sudo ros modprobe tun zram num_devices=3 loop")?;
     assert_eq!(machine.run("ls /sys/block | grep -c zram")?, "3");
     let said = machine.run("sudo ros modprobe -r zram 2>&1; true")?;
     says_all(&said, &["no option -r"]);
@@ -105,6 +107,25 @@ fn nothing_is_kept_and_the_machine_says_so(machine: &mut Machine) -> Result<()> 
         &["Corral v", "10.0.2.15/24", "(ED25519)", "ssh rancher@10.0.2.15", "nothing is kept"],
     );
     machine.expect_console("ssh host key: SHA256:")
+}
+
+/// From the image that is here; on a terminal, and with commands from a pipe.
+fn a_toolbox_sees_the_machine(machine: &Machine) -> Result<()> {
+    let count = "sudo system-docker ps -aq | wc -l";
+    let before = machine.run(count)?;
+    let script = "pwd; cat /proc/1/comm; hostname; ls -d /host/usr/bin/ros /dev/vda; \
+                  ip -4 -o addr show eth0; grep CapEff /proc/self/status";
+    let said = machine.run(&format!("echo '{script}' | sudo ros toolbox"))?;
+    let of_console = machine.run("sudo grep CapEff /proc/self/status")?;
+    says_all(
+        &said,
+        &["/host\n", "web-1\n", "/usr/bin/ros\n", "/dev/vda", "10.0.2.15", &of_console],
+    );
+    machine.login.answer("sudo ros toolbox", &[("# ", "exit 0")])?;
+    machine.run("sudo ros toolbox corral/os-base test -e /host/usr/share/ros/os.yml")?;
+    assert_eq!(machine.run(count)?, before, "they are removed");
+    says_all(&machine.run("! ros toolbox 2>&1")?, &["try sudo"]);
+    Ok(())
 }
 
 fn docker_has_its_plug_ins(machine: &Machine) -> Result<()> {

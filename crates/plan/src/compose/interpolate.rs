@@ -6,6 +6,9 @@ use crate::resolved::Environment;
 use corral_config::Position;
 use corral_config::yaml::{Kind, Node};
 
+/// The end of the warning about a variable without a value.
+pub const UNSET: &str = "is not set; an empty string is used";
+
 /// References within references that are followed.
 const MAX_DEPTH: usize = 8;
 
@@ -104,7 +107,7 @@ impl Scope<'_> {
                 String::new()
             }
             (None, _) => {
-                self.complain(format!("${{{name}}} is not set; an empty string is used"), false);
+                self.complain(format!("${{{name}}} {UNSET}"), false);
                 String::new()
             }
         }

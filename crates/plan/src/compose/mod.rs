@@ -23,6 +23,7 @@ use crate::service::Service;
 use corral_config::names::ServiceName;
 use corral_config::yaml::{self, Node};
 pub use error::ComposeError;
+pub use interpolate::UNSET;
 use reader::{Project, Reader};
 pub use scalar::{duration, env_file, split_words};
 

@@ -1,11 +1,10 @@
 //! `/sbin/modprobe` of the system image: the kernel calls it when it needs a module. `ros modprobe`
 //! is the same for its owner.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use corral_machine::modules::Index;
 
-const USAGE: &str =
-    "modprobe [-q] MODULE [PARAMETER=VALUE…], or modprobe [-q] -a MODULE…; it removes none";
+const USAGE: &str = "modprobe [-q] MODULE [PARAMETER=VALUE…] [MODULE…]; it removes none";
 
 /// What is to be loaded.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,28 +32,27 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 fn parse(arguments: &[String]) -> Result<Request> {
-    let (mut is_quiet, mut takes_all, mut only_names) = (false, false, false);
-    let mut words = Vec::new();
+    let (mut is_quiet, mut only_names) = (false, false);
+    let mut modules: Vec<String> = Vec::new();
     for argument in arguments {
         match argument.as_str() {
             "--" if !only_names => only_names = true,
             flag if flag.starts_with('-') && !only_names => match flag {
-                "-q" | "--quiet" => is_quiet = true,
-                "-a" | "--all" => takes_all = true,
-                "-aq" | "-qa" => (is_quiet, takes_all) = (true, true),
+                "-q" | "--quiet" | "-aq" | "-qa" => is_quiet = true,
+                // Several names need no flag here.
+                "-a" | "--all" => {}
                 _ => bail!("modprobe: no option {flag}: {USAGE}"),
             },
-            word => words.push(word.to_owned()),
+            word => match modules.last_mut().filter(|_| word.contains('=')) {
+                Some(module) => *module = format!("{module} {word}"),
+                None => modules.push(word.to_owned()),
+            },
         }
     }
-    let first = words.first().with_context(|| format!("modprobe: no module is named: {USAGE}"))?;
-    if takes_all {
-        return Ok(Request { is_quiet, modules: words });
+    if modules.is_empty() {
+        bail!("modprobe: no module is named: {USAGE}");
     }
-    if let Some(word) = words.iter().skip(1).find(|word| !word.contains('=')) {
-        bail!("modprobe: {word} is no parameter of {first}; `modprobe -a` loads several modules");
-    }
-    Ok(Request { is_quiet, modules: vec![words.join(" ")] })
+    Ok(Request { is_quiet, modules })
 }
 
 #[cfg(test)]
@@ -71,7 +69,8 @@ mod tests {
             ),
             ("-a tun fuse", Ok((false, vec!["tun", "fuse"]))),
             ("-aq tun", Ok((true, vec!["tun"]))),
-            ("tun fuse", Err("fuse is no parameter of tun")),
+            ("tun fuse", Ok((false, vec!["tun", "fuse"]))),
+            ("zram num_devices=3 loop", Ok((false, vec!["zram num_devices=3", "loop"]))),
             ("-r tun", Err("no option -r")),
             ("", Err("no module is named")),
         ];

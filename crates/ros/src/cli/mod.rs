@@ -12,6 +12,7 @@ mod repository;
 mod service;
 mod switch;
 mod tls;
+mod toolbox;
 mod top;
 
 use crate::{applets, bundle, logs, net, status, why};
@@ -198,6 +199,13 @@ enum Command {
         #[command(subcommand)]
         command: tls::Command,
     },
+    /// Open a shell in a container that sees all of the machine, with its files at /host
+    #[command(after_help = "Examples:
+  ros toolbox                                    from the console's image; no network is needed
+  ros toolbox nicolaka/netshoot                  any image with the tools that you need
+  ros toolbox nicolaka/netshoot tcpdump -i eth0
+  ros toolbox corral/os-console ls /host")]
+    Toolbox(toolbox::Options),
     /// Run a command with rancher.environment added to its environment
     #[command(after_help = "Examples:
   ros env ./backup.sh
@@ -368,7 +376,9 @@ fn works_for_everyone(command: &Command) -> bool {
             | Command::Persist(_)
             | Command::Completion { .. }
             | Command::Config {
-                command: config::Command::Validate { input: Some(_), .. } | config::Command::Schema
+                command: config::Command::Validate { input: Some(_), .. }
+                    | config::Command::Images { input: Some(_), .. }
+                    | config::Command::Schema
             }
     )
 }
@@ -407,6 +417,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Os { command } => report(os(&command)),
         Command::Console { command } => report(switch::run(&CONSOLE, &command)),
         Command::Tls { command } => report(tls::run(&command)),
+        Command::Toolbox(options) => report(toolbox::run(&options)),
         Command::Env { command } => report(environment::run(&command)),
         Command::Dev { reference } => report(environment::device(&reference)),
         Command::Engine { command } => report(engine::run(&command)),

@@ -6,7 +6,7 @@ use corral_config::{Layer, Position, Source};
 use corral_config::{explain, export, merge, path, resolve_with_problems, schema, yaml};
 use corral_init::boot::oem;
 use corral_machine::files::write_atomic;
-use corral_plan::compose;
+use corral_plan::compose::{self, ComposeError, UNSET};
 use corral_plan::resolved::Environment;
 use corral_resolve::effective::EffectiveConfig;
 use corral_resolve::root::Root;
@@ -71,6 +71,8 @@ pub(super) fn validate(input: Option<&Path>, output: Output) -> Result<bool> {
 /// The document, and the services in it.
 fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
     let layer = Layer::parse_bytes(Source::File(name.to_owned()), bytes);
+    let resolution = resolve_with_problems(&[corral_config::defaults(), layer.clone()]);
+    let environment = corral_resolve::environment(&resolution.config);
     let root = Root::machine();
     let built_in = built_in::names(&root);
     let mut problems = built_in::check(&root, &layer);
@@ -88,15 +90,33 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
         }
         let one =
             yaml::Node::new(node.at, yaml::Kind::Mapping(vec![(service.clone(), node.clone())]));
-        if let Err(error) = compose::parse_tree(name, &one, &Environment::new()) {
-            let at = Position { line: error.line, column: error.column };
-            let key = format!("rancher.services.{service}");
-            problems.push(Problem::new(Severity::Error, name, at, &key, error.message));
-        }
+        problems.extend(problems_of_system_service(name, service, &one, &environment));
     }
     let problems = capped(name, problems);
-    let resolution = resolve_with_problems(&[corral_config::defaults(), layer.clone()]);
     [layer.problems, resolution.problems, problems].concat()
+}
+
+/// The error of a system service, or its warnings. A variable that the document does not set may
+/// have its value from another source.
+fn problems_of_system_service(
+    file: &str,
+    service: &str,
+    tree: &yaml::Node,
+    environment: &Environment,
+) -> Vec<Problem> {
+    let problem = |severity, error: ComposeError| {
+        let at = Position { line: error.line, column: error.column };
+        let key = format!("rancher.services.{service}");
+        Problem::new(severity, file, at, &key, error.message)
+    };
+    match compose::parse_tree(file, tree, environment) {
+        Ok(parsed) => {
+            let is_known = |warning: &ComposeError| !warning.message.ends_with(UNSET);
+            let warnings = parsed.warnings.into_iter().filter(is_known);
+            warnings.map(|warning| problem(Severity::Warning, warning)).collect()
+        }
+        Err(error) => vec![problem(Severity::Error, error)],
+    }
 }
 
 /// A problem of a service with its position in the document.
@@ -209,4 +229,19 @@ pub(super) fn images(input: Option<&Path>, output: Output) -> Result<()> {
     output.print(&images, |images| {
         println!("{}", images.iter().map(String::as_str).collect::<Vec<_>>().join(" "));
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_of_system_services_have_their_place() {
+        let text = "rancher:\n  environment: {A: a}\n  services:\n    web:\n      \
+                    image: ${A}${B}\n      labels: {io.rancher.os.scope: system}\n      scale: 2\n";
+        let shown: Vec<String> =
+            check_file("f.yml", text.as_bytes()).iter().map(ToString::to_string).collect();
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert!(shown[0].starts_with("f.yml:7:7: rancher.services.web: warning: "), "{shown:?}");
+    }
 }
