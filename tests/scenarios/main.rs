@@ -20,6 +20,7 @@ mod guests;
 mod install;
 mod lockout;
 mod login;
+mod manual;
 mod media;
 mod network;
 mod others;

@@ -12,6 +12,7 @@ pub mod drive;
 pub mod folder;
 pub mod image;
 pub mod machine;
+pub mod manual;
 pub mod options;
 pub mod process;
 pub mod qemu;

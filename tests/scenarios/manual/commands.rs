@@ -1,0 +1,201 @@
+//! The commands of the manual, run line by line on one machine, in the order of the pages. Each
+//! ends with status 0, unless a row of the table says otherwise.
+
+use super::stage::Stage;
+use anyhow::{Result, ensure};
+use vmtest::Machine;
+use vmtest::manual::{Block, Command};
+
+/// What is done with a command instead of running it as it is.
+enum Rule {
+    /// This stands in for it.
+    As(&'static str),
+    /// It runs until it is interrupted.
+    Follows,
+    /// It cannot succeed on this machine, but its words are right: it ends with this message, and
+    /// not as a wrong command line.
+    Fails(&'static str),
+    /// It is not run, for this reason.
+    Elsewhere(&'static str),
+}
+use Rule::{As, Elsewhere, Fails, Follows};
+
+const README: &str = "README.md";
+const CONFIGURATION: &str = "docs/configuration.md";
+const CONSOLE: &str = "docs/console.md";
+const DAILY: &str = "docs/daily-work.md";
+const DEBUGGING: &str = "docs/debugging.md";
+const INSTALLING: &str = "docs/installing.md";
+const API: &str = "docs/system-docker-api.md";
+const SERVICES: &str = "docs/system-services.md";
+
+/// `ros install` finds no release: this machine was not started from a medium.
+const NO_MEDIUM: Rule = Fails("this system was not started from a medium");
+const NO_REGISTRY: Rule = Fails("registry.example.com");
+const RECOVERY: Rule = Elsewhere("for the recovery console, in which stories of `power` type");
+
+/// Page, the beginning of the command, and the rule.
+const ROWS: [(&str, &str, Rule); 33] = [
+    (README, "docker run ...", As("docker run --rm nginx true")),
+    (
+        README,
+        "sudo ros config apply",
+        As("sudo ros config apply --confirm 2m net.yml && sudo ros config confirm"),
+    ),
+    (README, "sudo ros logs -f docker", Follows),
+    (README, "sudo ros install -d /dev/sda", NO_MEDIUM),
+    (README, "sudo ros os upgrade", NO_REGISTRY),
+    (README, "sudo reboot", Elsewhere("many stories restart their machine")),
+    (CONFIGURATION, "openssl passwd", Elsewhere("for any other machine: it is not in the console")),
+    (CONSOLE, "docker -H ssh://", Elsewhere("the story of `tools` does it from another machine")),
+    (
+        CONSOLE,
+        "sudo ros toolbox nicolaka/netshoot",
+        As("sudo ros toolbox alpine test -e /host/usr/bin/ros"),
+    ),
+    (DAILY, "sudo ros logs -f", Follows),
+    (DAILY, "sudo ros keys add gh:octocat", Fails("github.com")),
+    (DAILY, "sudo ros keys add 'ssh-ed25519", As("sudo ros keys add \"$(cat .ssh/laptop.pub)\"")),
+    (DAILY, "sudo ros keys add ~/.ssh/other.pub", Fails("github.com")),
+    (DAILY, "sudo ros password --stdin", As("sudo ros password --stdin < file")),
+    (DAILY, "sudo ros password", Fails("terminal")),
+    (DAILY, "sudo ros top --once", As("sudo ros top --once")),
+    (DAILY, "sudo ros top", Follows),
+    (DEBUGGING, "docker logs NAME", As("docker logs rancher-web-1")),
+    (DEBUGGING, "blkid", RECOVERY),
+    (DEBUGGING, "e2fsck", RECOVERY),
+    (DEBUGGING, "udhcpc", RECOVERY),
+    (DEBUGGING, "exit", RECOVERY),
+    (DEBUGGING, "sudo ros os panic", Elsewhere("stories of `resilience` do it")),
+    (INSTALLING, "sudo ros install -d /dev/sda", NO_MEDIUM),
+    (INSTALLING, "echo \"$PASSWORD\"", NO_MEDIUM),
+    (INSTALLING, "sudo ros os upgrade -i registry", NO_REGISTRY),
+    (INSTALLING, "sudo ros os upgrade -i /mnt", Fails("/mnt/corral-1.2.0-amd64.oci.tar")),
+    (INSTALLING, "sudo ros reset", Fails("terminal")),
+    (
+        API,
+        "sudo system-docker run -d --name web",
+        As("sudo system-docker run -d --name s --network six --ip6 fd00:77::80 -p 8080:80 nginx"),
+    ),
+    (SERVICES, "sudo tail -f", Follows),
+    (SERVICES, "sudo ros service logs --follow", Follows),
+    (SERVICES, "sudo ros service upgrade web", Fails("nginx")),
+    (SERVICES, "sudo ros console switch debian", Fails("debian is not a valid console")),
+];
+
+/// Programs whose commands are run without a row, also with sudo.
+const PROGRAMS: [&str; 13] = [
+    "ros",
+    "docker",
+    "system-docker",
+    "wait-for-docker",
+    "curl",
+    "tar",
+    "ls",
+    "less",
+    "cat",
+    "rm",
+    "mkdir",
+    "cp",
+    "dmesg",
+];
+
+/// What the commands find: a service `web`, and files in the home folder.
+const MACHINE: &str = "hostname: web-1
+rancher:
+  services:
+    web: {image: nginx, net: none, restart: always, labels: {io.rancher.os.scope: system}}
+";
+const HOME: &str = "set -e; mkdir -p .ssh
+for name in laptop other; do ssh-keygen -q -t ed25519 -N '' -C you@$name -f .ssh/$name; done
+echo 'rancher: {network: {dns: {search: [example.com]}}}' > net.yml
+echo 'hostname: new' > my.yml; cp my.yml my-cloud-config.yml; echo secret > file
+printf 'FROM nginx\\n' > Dockerfile
+echo 'services: {web: {image: nginx, ports: [\"8081:80\"]}}' > compose.yml";
+
+/// The commands for a machine. What is for a checkout has a command of cargo.
+fn commands(blocks: &[Block]) -> impl Iterator<Item = (&Block, Command)> {
+    let is_of_checkout =
+        |block: &Block| block.commands().iter().any(|command| command.text.contains("cargo "));
+    let of_machine = move |block: &&Block| block.language == "sh" && !is_of_checkout(block);
+    blocks
+        .iter()
+        .filter(of_machine)
+        .flat_map(|block| block.commands().into_iter().map(move |command| (block, command)))
+}
+
+fn row(block: &Block, command: &Command) -> Option<&'static Rule> {
+    let is_it = |(file, begin, _): &&(&str, &str, Rule)| {
+        *file == block.file && command.text.starts_with(begin)
+    };
+    ROWS.iter().find(is_it).map(|(_, _, rule)| rule)
+}
+
+/// What is missing in the table, and what it has in vain.
+pub(super) fn without_row(blocks: &[Block]) -> Vec<String> {
+    let is_plain = |command: &Command| {
+        let words = command.text.trim_start_matches("sudo ");
+        PROGRAMS.contains(&words.split(' ').next().unwrap_or_default())
+    };
+    let mut missing: Vec<String> = commands(blocks)
+        .filter(|(block, command)| row(block, command).is_none() && !is_plain(command))
+        .map(|(_, Command { place, text })| {
+            format!("{place}: {text:?}: add a row to tests/scenarios/manual/commands.rs")
+        })
+        .collect();
+    for (file, begin, _) in &ROWS {
+        let is_it = |(block, command): (&Block, Command)| {
+            block.file == *file && command.text.starts_with(begin)
+        };
+        if !commands(blocks).any(is_it) {
+            missing.push(format!("{file}: no command begins with {begin:?}; remove its row"));
+        }
+    }
+    missing
+}
+
+/// Runs them all; reports all that do not do what they should.
+pub(super) fn run(stage: &Stage<'_>, blocks: &[Block]) -> Result<()> {
+    let mut machine = stage.start("commands", 1, &[MACHINE.to_owned()])?;
+    machine.expect_docker()?;
+    machine.run(HOME)?;
+    machine.expect_of_boot("sudo ros status && sudo ros why")?;
+    let mut failures = Vec::new();
+    for (block, command) in commands(blocks) {
+        println!("{}: {}", command.place, command.text);
+        if let Err(error) = run_one(stage, &machine, &command, row(block, &command)) {
+            println!("FAILED: {error:#}");
+            failures.push(format!("{}: {error:#}", command.place));
+        }
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    machine.check_alarms()
+}
+
+fn run_one(
+    stage: &Stage<'_>,
+    machine: &Machine,
+    command: &Command,
+    rule: Option<&Rule>,
+) -> Result<()> {
+    let text = stage.filled(&command.text);
+    match rule {
+        None => machine.run(&text).map(drop),
+        Some(As(other)) => machine.run(other).map(drop),
+        Some(Follows) => {
+            // busybox's timeout ends as what it has ended: by SIGTERM.
+            let check = format!("timeout 10 {text}; code=$?; [ $code = 124 ] || [ $code = 143 ]");
+            machine.run(&check).map(drop)
+        }
+        Some(Fails(with)) => {
+            let said = machine
+                .run(&format!("{{ {text}\n}} 2>&1; code=$?; [ $code != 0 ] && [ $code != 2 ]"))?;
+            ensure!(said.contains(with), "{text}: {with:?} is not in: {said}");
+            Ok(())
+        }
+        Some(Elsewhere(reason)) => {
+            println!("not run: {reason}");
+            Ok(())
+        }
+    }
+}
