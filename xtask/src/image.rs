@@ -9,7 +9,7 @@ use crate::packages::{self, Package};
 use crate::recipe::{ModuleList, Recipe};
 use crate::release::{Key, Release};
 use crate::tree::{Blob, Entry, Tree};
-use crate::{initrd, iso, manifest, paths, progress, recipe, setup, sh};
+use crate::{elsewhere, initrd, iso, manifest, paths, progress, recipe, setup, sh};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
@@ -189,6 +189,8 @@ fn assemble(ingredients: &Ingredients) -> Result<Trees> {
     system.insert("usr/share/ros/seccomp.json", Entry::file(Blob::Host(seccomp), 0o644));
     system.write("usr/share/ros/release-keys/release.pub", format!("{}\n", key.public()));
     insert_loaders(&mut system, packages)?;
+    elsewhere::insert(&mut system, &layers, &recipe::load_elsewhere()?)
+        .context("images/console/elsewhere.yml")?;
     let early = initrd_tree(binaries, early_modules, &kernel);
     Ok(Trees { kernel, layers, modules, system, early })
 }

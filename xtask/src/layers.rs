@@ -4,7 +4,7 @@
 use crate::packages::Package;
 use crate::recipe::Recipe;
 use crate::tree::{Blob, Entry, Kind, Tree, read_folder};
-use crate::{elf, paths, sh};
+use crate::{elf, paths, private_loader, sh};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -81,6 +81,10 @@ impl PackageTree {
         let mut tree = Tree::default();
         self.take_files(recipe, &mut tree)?;
         self.take_libraries(&mut tree, under)?;
+        use_our_loader(&mut tree)?;
+        if recipe.loader {
+            add_loader(&mut tree)?;
+        }
         if recipe.busybox {
             link_busybox(&mut tree)?;
         }
@@ -177,7 +181,7 @@ fn merge_usr(path: &str) -> String {
 }
 
 /// `*` matches within a name, `**` at the end everything below.
-fn matches(pattern: &str, path: &str) -> bool {
+pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let pattern = pattern.trim_start_matches('/');
     match pattern.strip_suffix("/**") {
         Some(folder) => path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
@@ -211,6 +215,32 @@ fn bundle_certificates(tree: &mut Tree) -> Result<()> {
         bail!("certificates: true, but no certificate is among the files");
     }
     tree.write("etc/ssl/certs/ca-certificates.crt", bundle);
+    Ok(())
+}
+
+/// Programs start with our loader in every image, so that they are in the system image once.
+fn use_our_loader(tree: &mut Tree) -> Result<()> {
+    for entry in tree.entries.values_mut() {
+        let Kind::File(blob) = &entry.kind else { continue };
+        let Blob::Host(path) = blob else { continue };
+        if private_loader::concerns(&blob.read()?) {
+            entry.kind = Kind::File(Blob::Program(path.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// The loader, and its folders of libraries: Debian's own, of all layers.
+fn add_loader(tree: &mut Tree) -> Result<()> {
+    const OF_DEBIAN: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+    let Some(Entry { kind: Kind::File(blob), .. }) = tree.entries.get(OF_DEBIAN) else {
+        bail!("loader: true, but /{OF_DEBIAN} is not among the files");
+    };
+    let bytes = private_loader::loader(blob.read()?)?;
+    let path = |name: &str| format!("{}/{name}", private_loader::FOLDER);
+    tree.insert(&path("ld.so"), Entry::file(Blob::Bytes(bytes), 0o755));
+    tree.insert(&path("lib64"), Entry::symlink("../x86_64-linux-gnu"));
+    tree.insert(&path("s"), Entry::symlink("../../libexec/sudo"));
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use crate::layers::Layer;
 use crate::packages::Package;
-use crate::tree::{Blob, Kind};
+use crate::tree::Kind;
 use anyhow::Result;
 use serde::Serialize;
 use std::fs;
@@ -50,7 +50,7 @@ fn shipped<'a>(layers: &[Layer], packages: &'a [Package]) -> Vec<&'a Package> {
     let hosts =
         layers.iter().flat_map(|layer| layer.tree.entries.values()).filter_map(
             |entry| match &entry.kind {
-                Kind::File(Blob::Host(path)) => Some(path.clone()),
+                Kind::File(blob) => blob.host().map(Path::to_path_buf),
                 _ => None,
             },
         );

@@ -30,6 +30,9 @@ pub(crate) struct Recipe {
     /// Put a link to busybox for each of its applets that nothing else provides.
     #[serde(default)]
     pub(crate) busybox: bool,
+    /// Add the loader that the programs of all images start with.
+    #[serde(default)]
+    pub(crate) loader: bool,
     /// Make the certificate bundle that programs read, from the single certificates among the
     /// files.
     #[serde(default)]
@@ -60,6 +63,20 @@ pub(crate) struct ImageConfig {
     pub(crate) env: Vec<String>,
 }
 
+/// What a console of another image gets from ours.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Elsewhere {
+    /// Paths of programs; their libraries are added automatically.
+    pub(crate) programs: Vec<String>,
+    /// Patterns of paths of libraries that programs open by name.
+    pub(crate) plugins: Vec<String>,
+    /// Paths of other files, kept as they are.
+    pub(crate) copies: Vec<String>,
+    /// Files of our own: path below the folder → text.
+    pub(crate) files: BTreeMap<String, String>,
+}
+
 /// Which kernel modules the image has, besides their dependencies.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +99,11 @@ pub(crate) fn load(name: &str) -> Result<Recipe> {
 /// Reads `images/modules.yml`.
 pub(crate) fn load_modules() -> Result<ModuleList> {
     parse(&paths::root().join("images/modules.yml"))
+}
+
+/// Reads `images/console/elsewhere.yml`.
+pub(crate) fn load_elsewhere() -> Result<Elsewhere> {
+    parse(&paths::root().join("images/console/elsewhere.yml"))
 }
 
 /// Every image that has a recipe, by name.

@@ -88,9 +88,13 @@ pub(crate) fn install_missing(needs: &[Need]) -> Result<()> {
     }
 }
 
-/// What only the benchmark of upgrades needs.
+/// What the benchmark of upgrades and the stories of consoles need.
 pub(crate) fn need_mmdebstrap() -> Result<()> {
-    install_missing(&[need("mmdebstrap", "a plain Debian to compare with", "/usr/bin/mmdebstrap")])
+    install_missing(&[need(
+        "mmdebstrap",
+        "a plain Debian, as an image and to compare with",
+        "/usr/bin/mmdebstrap",
+    )])
 }
 
 /// What only fuzzing needs, besides the rest.

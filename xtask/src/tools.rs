@@ -3,7 +3,7 @@
 //! host, and no service of it is started.
 
 use crate::packages::{self, Package};
-use crate::{image, paths, progress, sh};
+use crate::{image, paths, progress, sh, stock_images};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -21,13 +21,14 @@ pub(crate) fn prepare() -> Result<()> {
     prepare_emulators()?;
     prepare_nfs_server()?;
     prepare_python()?;
+    stock_images::prepare()?;
     prepare_engine_clients()
 }
 
 /// Are all of them there, from an earlier run?
 pub(crate) fn are_there() -> bool {
     // It is made last.
-    paths::cache("tools").join("seccomp.json").exists()
+    paths::cache("tools").join("seccomp.json").exists() && stock_images::are_there()
 }
 
 /// What the engine's tests start: Docker's own clients and a registry, and files of packages that

@@ -2,6 +2,7 @@
 //! sorted, so that it is always written in the same order. Owners and modes come from the tree, not
 //! from the build machine.
 
+use crate::private_loader;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, btree_map};
@@ -18,6 +19,8 @@ const WORTH_SHARING: usize = 4096;
 pub(crate) enum Blob {
     /// A file of the build machine.
     Host(PathBuf),
+    /// The same, a program that gets our loader.
+    Program(PathBuf),
     /// Bytes made by the build.
     Bytes(Vec<u8>),
 }
@@ -26,12 +29,24 @@ impl Blob {
     /// The content.
     pub(crate) fn read(&self) -> Result<Vec<u8>> {
         match self {
-            Blob::Host(path) => {
-                fs::read(path).with_context(|| format!("reading {}", path.display()))
-            }
+            Blob::Host(path) => read(path),
+            Blob::Program(path) => private_loader::program(read(path)?)
+                .with_context(|| format!("changing the loader of {}", path.display())),
             Blob::Bytes(bytes) => Ok(bytes.clone()),
         }
     }
+
+    /// The file of the build machine that it is made of.
+    pub(crate) fn host(&self) -> Option<&Path> {
+        match self {
+            Blob::Host(path) | Blob::Program(path) => Some(path),
+            Blob::Bytes(_) => None,
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
 /// The kind of an entry.
@@ -112,8 +127,10 @@ impl Tree {
     /// Sum of the sizes of the files, in bytes.
     pub(crate) fn size(&self) -> u64 {
         let size = |entry: &Entry| match &entry.kind {
-            Kind::File(Blob::Host(path)) => fs::metadata(path).map_or(0, |data| data.len()),
             Kind::File(Blob::Bytes(bytes)) => bytes.len() as u64,
+            Kind::File(Blob::Host(path) | Blob::Program(path)) => {
+                fs::metadata(path).map_or(0, |data| data.len())
+            }
             _ => 0,
         };
         self.entries.values().map(size).sum()
