@@ -6,13 +6,12 @@ use corral_engine::client::call;
 use corral_engine::protocol::{PowerAction, Request};
 use corral_machine::boot_partition::BootPartition;
 use corral_machine::program;
-use std::process::Command;
 
 /// Loads a version of a boot partition.
 pub(crate) fn load(partition: &BootPartition, version: &str, more: &str) -> Result<()> {
     let folder = partition.folder(version);
     let line = format!("{} {more}", partition.load_arguments().command_line(version));
-    let mut command = Command::new("/usr/sbin/kexec");
+    let mut command = program::of_system("/usr/sbin/kexec");
     command.arg("--kexec-file-syscall").arg("--load").arg(folder.join("vmlinuz"));
     command.arg(format!("--initrd={}", folder.join("initrd").display()));
     command.arg(format!("--command-line={}", line.trim()));

@@ -11,7 +11,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,39 @@ const LAST_LINES: usize = 10;
 /// How long a killed program may take to end. One that hangs in a driver ends when the driver lets
 /// it.
 const KILL_TIME: Duration = Duration::from_secs(1);
+
+/// Our programs, in a console of another image: each by its name. See
+/// docs/decisions/0017-a-console-needs-a-shell-from-its-image.md.
+const ELSEWHERE: &str = "/usr/lib/corral/bin";
+/// What some of them read there, by a variable.
+const VARIABLES: [(&str, &str); 2] = [
+    ("MKE2FS_CONFIG", "/usr/lib/corral/etc/mke2fs.conf"),
+    ("XTABLES_LIBDIR", "/usr/lib/corral/lib64/xtables"),
+];
+
+/// Is this a console of another image, with our programs in a folder of their own?
+pub fn is_elsewhere() -> bool {
+    Path::new(ELSEWHERE).exists()
+}
+
+/// Variables that our programs need there; none in our own images.
+pub fn variables() -> &'static [(&'static str, &'static str)] {
+    if is_elsewhere() { &VARIABLES } else { &[] }
+}
+
+/// Where a program of ours is: in our own images at this path.
+pub fn path(own: &str) -> PathBuf {
+    let name = Path::new(own).file_name().unwrap_or_default();
+    let elsewhere = Path::new(ELSEWHERE).join(name);
+    if elsewhere.exists() { elsewhere } else { PathBuf::from(own) }
+}
+
+/// A command that starts it.
+pub fn of_system(own: &str) -> Command {
+    let mut command = Command::new(path(own));
+    command.envs(variables().iter().copied());
+    command
+}
 
 /// A program that has ended, and what it wrote.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use ip::{Link, Route};
 pub(crate) use origin::Origin;
 use resolver::Dns;
 use serde::Serialize;
-use std::process::Command;
 
 /// The network of this machine.
 #[derive(Debug, Serialize)]
@@ -72,7 +71,7 @@ fn interface(link: Link, known: &origin::Known) -> Interface {
 
 /// ip(8), which prints JSON.
 fn ip(arguments: &[&str]) -> Result<String> {
-    program::run(Command::new("/usr/bin/ip").arg("-json").args(arguments))
+    program::run(program::of_system("/usr/bin/ip").arg("-json").args(arguments))
 }
 
 /// `ros net`.

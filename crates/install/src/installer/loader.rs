@@ -9,7 +9,6 @@ use corral_machine::program;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Command;
 
 const LOADERS: &str = "/usr/share/ros/loaders";
 const MODULES: [&str; 3] = ["menu.c32", "libutil.c32", "libcom32.c32"];
@@ -42,7 +41,7 @@ pub(super) fn install(partition: &BootPartition, kind: Kind) -> Result<()> {
             copy(module, &folder.join(module))?;
         }
         fs::write(folder.join("syslinux.cfg"), SYSLINUX).context("writing syslinux.cfg")?;
-        program::run(Command::new("/usr/bin/extlinux").arg("--install").arg(&folder))
+        program::run(program::of_system("/usr/bin/extlinux").arg("--install").arg(&folder))
             .context("installing extlinux")?;
     }
     Ok(())

@@ -18,7 +18,6 @@ use rustix::mount::MountFlags;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const STATE_LABEL: &str = "RANCHER_STATE";
 const MIB: u64 = 1 << 20;
@@ -216,7 +215,7 @@ fn partition(disk: &Disk, boot_size: u64, kind: Kind) -> Result<()> {
     } else {
         format!("label: dos\n{boot}: size={size}MiB, type=c, bootable\n{state}: type=83\n")
     };
-    let mut sfdisk = Command::new("/usr/sbin/sfdisk");
+    let mut sfdisk = program::of_system("/usr/sbin/sfdisk");
     sfdisk.args(["--quiet", "--wipe", "always", "--wipe-partitions", "always"]).arg(&disk.path);
     let partitioning = || format!("partitioning {}", disk.path.display());
     program::feed(&mut sfdisk, script.as_bytes()).map(drop).with_context(partitioning)
@@ -238,7 +237,7 @@ fn format(disks: &[Disk], encryption: Option<&Encryption>) -> Result<Partitions>
     println!("formatting {} and {}", names(&boot), names(&states));
     for device in &boot {
         program::run(
-            Command::new("/usr/sbin/mkfs.fat")
+            program::of_system("/usr/sbin/mkfs.fat")
                 .args(["-F", "32", "-n", LABEL, "-i", &serial])
                 .arg(device),
         )?;
@@ -252,7 +251,7 @@ fn format(disks: &[Disk], encryption: Option<&Encryption>) -> Result<Partitions>
         None => None,
     };
     let state = container.as_ref().map_or(state, |(_, opened)| opened.device.clone());
-    let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
+    let mut mkfs = program::of_system("/usr/sbin/mkfs.ext4");
     // Container images are many small files: twice as many inodes as usual.
     program::run(mkfs.args(["-q", "-F", "-i", "8192", "-L", STATE_LABEL]).arg(&state))?;
     Ok(Partitions { boot, state, container })
@@ -265,7 +264,7 @@ fn mirror(devices: &[PathBuf]) -> Result<PathBuf> {
     let free = (0..=127).rev().map(|number| PathBuf::from(format!("/dev/md{number}")));
     let mut free = free.filter(|device| !device.exists());
     let array = free.next().context("there are too many arrays")?;
-    let mut mdadm = Command::new("/usr/sbin/mdadm");
+    let mut mdadm = program::of_system("/usr/sbin/mdadm");
     mdadm.arg("--create").arg(&array).args([
         "--run",
         "--level=1",

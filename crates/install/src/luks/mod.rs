@@ -65,7 +65,7 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         if !self.leave {
-            let _ = run(Command::new(CRYPTSETUP).arg("close").arg(&self.device));
+            let _ = run(program::of_system(CRYPTSETUP).arg("close").arg(&self.device));
         }
     }
 }
@@ -122,7 +122,7 @@ pub(crate) fn open(container: &Path, key: &Secret) -> Result<Opened> {
 /// Formats a container; all that is on the device is lost.
 pub(crate) fn format(device: &Path, key: &Secret) -> Result<()> {
     load_modules();
-    let mut cryptsetup = Command::new(CRYPTSETUP);
+    let mut cryptsetup = program::of_system(CRYPTSETUP);
     cryptsetup
         .args(["luksFormat", "--type", "luks2", "--batch-mode", "--key-file"])
         .arg(key.path());
@@ -133,7 +133,7 @@ pub(crate) fn format(device: &Path, key: &Secret) -> Result<()> {
 
 /// Adds a key to the container.
 pub(crate) fn add_key(container: &Path, old: &Secret, new: &Secret) -> Result<()> {
-    let mut cryptsetup = Command::new(CRYPTSETUP);
+    let mut cryptsetup = program::of_system(CRYPTSETUP);
     cryptsetup.args([
         "luksAddKey",
         "--batch-mode",
@@ -147,7 +147,7 @@ pub(crate) fn add_key(container: &Path, old: &Secret, new: &Secret) -> Result<()
 
 /// Enrolls the TPM of this machine as a key.
 pub(crate) fn enroll_tpm(container: &Path, key: &Secret) -> Result<()> {
-    let mut enroll = Command::new(ENROLL);
+    let mut enroll = program::of_system(ENROLL);
     enroll.arg("--unlock-key-file").arg(key.path());
     enroll.args(["--tpm2-device=auto", TPM_POLICY]).arg(container);
     run(&mut enroll)?.map_or(Ok(()), |why| bail!("enrolling the TPM: {why}"))
@@ -175,7 +175,7 @@ pub(crate) fn prompt_new() -> Result<Secret> {
 
 /// None if it is open now, else the error.
 fn try_open(container: &Path, options: &[&str], key: Option<&Secret>) -> Result<Option<String>> {
-    let mut cryptsetup = Command::new(CRYPTSETUP);
+    let mut cryptsetup = program::of_system(CRYPTSETUP);
     cryptsetup.args(["open", "--type", "luks", "--batch-mode", "--tries", "1"]).args(options);
     if let Some(key) = key {
         cryptsetup.arg("--key-file").arg(key.path());

@@ -11,7 +11,6 @@ use rustix::mount::MountFlags;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const LOCK: &str = "/run/corral/boot.lock";
 const MOUNTS: &str = "/run/corral/boot";
@@ -88,7 +87,7 @@ fn mount(device: &Path, number: usize) -> Result<BootPartition> {
         return Ok(BootPartition::at(Path::new(MEDIUM)));
     }
     // It repairs what it can; other errors show when the partition is mounted.
-    let _ = program::run(Command::new("/usr/sbin/fsck.fat").arg("-a").arg(device));
+    let _ = program::run(program::of_system("/usr/sbin/fsck.fat").arg("-a").arg(device));
     let target = PathBuf::from(format!("{MOUNTS}{number}"));
     mount_partition(device, &target)?;
     Ok(BootPartition::at(&target))

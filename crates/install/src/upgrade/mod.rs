@@ -18,7 +18,6 @@ use corral_resolve::store;
 use corral_terminal::duration;
 use corral_terminal::prompt::confirm;
 use corral_terminal::size::megabytes;
-use std::process::Command;
 use std::time::Duration;
 
 /// Space that a FAT file system needs besides the files.
@@ -199,7 +198,7 @@ fn arm(set: &BootSet, version: &str, options: &Options) -> Result<()> {
 /// extlinux deletes the setting before it starts the entry.
 fn boot_once(partition: &BootPartition, version: &str) -> Result<()> {
     let folder = partition.root().join("boot/syslinux");
-    let mut extlinux = Command::new("/usr/bin/extlinux");
+    let mut extlinux = program::of_system("/usr/bin/extlinux");
     program::run(extlinux.arg(format!("--once={version}")).arg(&folder)).map(drop)
 }
 

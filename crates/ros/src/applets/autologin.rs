@@ -3,8 +3,8 @@
 use super::banner;
 use anyhow::{Context, Result};
 use corral_machine::os_release::running_version;
+use corral_machine::program;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 /// Prints version, host name, addresses and host keys of this machine, then executes login.
 pub(crate) fn run(_arguments: &[String]) -> Result<()> {
@@ -18,6 +18,6 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     for line in banner::shown_without_getty().lines() {
         println!("{line}\r");
     }
-    let error = Command::new("/usr/bin/login").args(["-f", "rancher"]).exec();
+    let error = program::of_system("/usr/bin/login").args(["-f", "rancher"]).exec();
     Err(error).context("starting login")
 }

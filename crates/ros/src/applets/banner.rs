@@ -19,7 +19,6 @@ use corral_machine::program;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 /// What getty shows.
 pub(crate) const ISSUE: &str = "/run/corral/issue";
@@ -70,7 +69,7 @@ pub(crate) fn refresh() -> Result<()> {
 pub(super) fn write_fingerprints() -> Result<()> {
     let mut lines = Vec::new();
     for key in host_keys::find() {
-        let output = program::run(Command::new("/usr/bin/ssh-keygen").arg("-lf").arg(&key))?;
+        let output = program::run(program::of_system("/usr/bin/ssh-keygen").arg("-lf").arg(&key))?;
         lines.extend(shorten(&output));
     }
     lines.iter().for_each(|line| log(&format!("ssh host key: {line}")));

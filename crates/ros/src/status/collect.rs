@@ -18,7 +18,6 @@ use corral_resolve::confirm::Pending;
 use corral_resolve::root::Root;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 /// How long the user's Docker may take to answer: a status must not hang.
@@ -115,7 +114,7 @@ fn own_addresses(network: Network) -> Vec<Address> {
 /// ssh-keygen reads the public part of a private key.
 fn host_keys() -> Vec<String> {
     let fingerprint = |file: &std::path::PathBuf| {
-        program::run(Command::new("/usr/bin/ssh-keygen").arg("-lf").arg(file)).ok()
+        program::run(program::of_system("/usr/bin/ssh-keygen").arg("-lf").arg(file)).ok()
     };
     let keys = host_keys::find();
     keys.iter().filter_map(fingerprint).map(|line| line.trim().to_owned()).collect()

@@ -8,7 +8,6 @@ use corral_machine::program;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
 /// In memory: a key that ssh-keygen checks, and keys for which the state disk has no room.
@@ -19,7 +18,7 @@ const GENERATED: [&str; 2] = ["ed25519", "ecdsa"];
 
 /// Makes sure that there are host keys, even if a key of the configuration is invalid or the disk
 /// is full.
-pub(super) fn make_host_keys(config: &Config) -> Result<()> {
+pub(crate) fn make_host_keys(config: &Config) -> Result<()> {
     let mut failures = Vec::new();
     for kind in KINDS {
         let given = config.host_key(kind).map(|key| put(kind, &kept(kind), key));
@@ -41,7 +40,7 @@ fn put(kind: &str, file: &Path, key: &str) -> Result<()> {
     }
     let draft = Path::new(MEMORY).join("host_key.draft");
     write_atomic(&draft, text.as_bytes(), 0o600)?;
-    let mut keygen = Command::new("/usr/bin/ssh-keygen");
+    let mut keygen = program::of_system("/usr/bin/ssh-keygen");
     let ended = program::output(keygen.args(["-y", "-P", "", "-f"]).arg(&draft), &[], None);
     let _ = fs::remove_file(&draft);
     if !ended?.status.success() {
@@ -114,7 +113,7 @@ fn make_host_key(kind: &str) -> Result<()> {
     let fresh = Path::new(MEMORY).join(format!("host_key.{kind}"));
     fs::create_dir_all(MEMORY).with_context(|| format!("making {MEMORY}"))?;
     let _ = fs::remove_file(&fresh);
-    let mut keygen = Command::new("/usr/bin/ssh-keygen");
+    let mut keygen = program::of_system("/usr/bin/ssh-keygen");
     program::run(keygen.args(["-q", "-t", kind, "-N", "", "-f"]).arg(&fresh))?;
     let public_file = fresh.with_extension(format!("{kind}.pub"));
     let (key, public) = (fs::read(&fresh)?, fs::read(&public_file)?);

@@ -103,7 +103,7 @@ fn make(mount: &Mount) -> Result<()> {
     prepare_target(mount, target, is_bind)?;
     let options: Vec<&str> =
         mount.options.iter().map(String::as_str).filter(|option| !OURS.contains(option)).collect();
-    let mut command = Command::new("/usr/bin/mount");
+    let mut command = program::of_system("/usr/bin/mount");
     if !is_bind && mount.kind != "none" {
         command.args(["-t", &mount.kind]);
     }
@@ -154,7 +154,7 @@ fn make_swap(mount: &Mount) -> Result<()> {
     {
         return Ok(());
     }
-    let mut command = Command::new("/usr/sbin/swapon");
+    let mut command = program::of_system("/usr/sbin/swapon");
     if let Some(priority) = mount.options.iter().find_map(|option| option.strip_prefix("pri=")) {
         command.args(["-p", priority]);
     }
