@@ -10,6 +10,7 @@ mod command_line;
 mod commands;
 mod config;
 mod confirm;
+mod consoles;
 mod cron;
 mod daily_work;
 mod disk_faults;

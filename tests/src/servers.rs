@@ -4,7 +4,7 @@
 use crate::image::Image;
 use crate::process::tied;
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -195,6 +195,40 @@ pub fn push_layout(registry: &Server, archive: &Path, repository: &str, work: &P
         output(curl().args(["-H", &kind, "-T"]).arg(&manifest).arg(target))?;
     }
     Ok(())
+}
+
+/// Pushes an archive of files as an image of one layer, with the tag `1`.
+pub fn push_files(registry: &Server, archive: &Path, repository: &str, work: &Path) -> Result<()> {
+    let base = format!("http://127.0.0.1:{}/v2/{repository}", registry.port);
+    let layer = describe("application/vnd.oci.image.layer.v1.tar", archive)?;
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let config = work.join("config.json");
+    let text = json!({
+        "architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"], "Env": [path]},
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+    });
+    fs::write(&config, text.to_string())?;
+    let described = describe("application/vnd.oci.image.config.v1+json", &config)?;
+    for (blob, file) in [(&layer, archive), (&described, config.as_path())] {
+        push_blob(&base, blob["digest"].as_str().unwrap_or_default(), file)?;
+    }
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = work.join("manifest.json");
+    let text = json!({
+        "schemaVersion": 2, "mediaType": kind, "config": described, "layers": [layer],
+    });
+    fs::write(&manifest, text.to_string())?;
+    let header = format!("Content-Type: {kind}");
+    output(curl().args(["-H", &header, "-T"]).arg(manifest).arg(format!("{base}/manifests/1")))
+        .map(drop)
+}
+
+/// A file as a part of an image.
+fn describe(kind: &str, file: &Path) -> Result<Value> {
+    let sum = output(Command::new("sha256sum").arg(file))?;
+    let digest = sum.split(' ').next().unwrap_or_default();
+    let size = fs::metadata(file)?.len();
+    Ok(json!({"mediaType": kind, "digest": format!("sha256:{digest}"), "size": size}))
 }
 
 fn push_blob(base: &str, digest: &str, file: &Path) -> Result<()> {

@@ -143,8 +143,11 @@ pub(super) fn digest(text: &str) -> String {
 /// All files that have to be fetched, each with its possible URLs.
 pub(super) fn remote(root: &Root, config: &Config) -> Vec<Vec<String>> {
     let mut places = included(root, config);
-    let others = SWITCHABLE.iter().filter_map(|switchable| other((switchable.configured)(config)));
-    places.extend(others.map(str::to_owned));
+    for switchable in SWITCHABLE {
+        // An image has no file.
+        let name = other((switchable.configured)(config));
+        places.extend(name.filter(|name| (switchable.image)(name).is_none()).map(str::to_owned));
+    }
     places.retain(|place| !place.starts_with('/') && shipped::file(root, place).is_none());
     places.iter().filter_map(|place| urls(place, config).ok()).collect()
 }
@@ -189,9 +192,9 @@ mod tests {
             .rancher
             .services_include
             .extend([("off", false), ("/here.yml", true), ("crontab", true)].map(named));
-        config.rancher.console = "debian".to_owned();
+        config.rancher.console = "site".to_owned();
         config.rancher.docker.engine = "default".to_owned();
-        assert_eq!(remote(&Root::at("/no-such"), &config), [["http://one/d/debian.yml"]]);
+        assert_eq!(remote(&Root::at("/no-such"), &config), [["http://one/s/site.yml"]]);
     }
 
     /// A folder that represents a machine with these files.

@@ -7,6 +7,7 @@ pub mod built_in;
 pub mod catalogue;
 pub mod cloud_init;
 pub mod confirm;
+mod console_images;
 pub mod effective;
 mod fault;
 mod file_change;

@@ -1,28 +1,39 @@
 //! A replacement for the built-in console (`rancher.console`) or engine (`rancher.docker.engine`).
-//! The built-in one stays active until the replacement's compose file and image are present and the
-//! image check has found the programs that it needs: a broken replacement locks no owner out.
+//! The built-in one stays active until the replacement's image is present and was checked: a
+//! console's by a login in a container of its own. The built-in console also returns if no login
+//! works in the replacement itself: a broken one locks no owner out.
 
 use super::inputs::Inputs;
 use super::root::Root;
-use super::switchable::{SWITCHABLE, Switchable};
-use super::{catalogue, user_file};
+use super::switchable::{CONSOLE, SWITCHABLE, Switchable};
+use super::{catalogue, console_images, user_file};
 use anyhow::{Context, Result};
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};
 use corral_engine::image::lookup;
 use corral_plan::Service;
 use corral_plan::compose::parse_with;
-use corral_plan::service::Pull;
+use corral_plan::service::{Pull, Source, Volume};
 use std::path::Path;
 
 /// Marks of images that passed the check, by image id.
 pub const GOOD: &str = "/var/lib/rancher/cache/images";
+/// A login has worked in the console that runs now.
+pub const LOGIN_WORKED: &str = "/run/corral/console/login-worked";
+/// A console in which no login worked in this boot: its name, and the reason.
+pub const REFUSED: &str = "/run/corral/console/refused";
+/// Our programs, in a console of another image.
+const PROGRAMS: &str = "/usr/lib/corral";
+/// Part of the names of marks. Another number has every image checked again.
+const CHECK: &str = "login 1";
 /// How often the persistent console was recreated on request.
 pub const REBUILDS: &str = "/var/lib/rancher/conf/console-rebuilds";
 
 /// The service that is configured instead of the built-in one, and the state of its image.
 #[derive(Debug, Clone, PartialEq)]
 struct Replacement {
+    /// As it is configured.
+    name: String,
     service: Service,
     /// Empty until the image is on this machine.
     image_id: String,
@@ -32,27 +43,55 @@ struct Replacement {
 /// Uses the replacements, or has their images checked first.
 pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &mut Vec<Problem>) {
     for switchable in SWITCHABLE {
+        let mut report = |severity, text: String| {
+            let source = switchable.key;
+            problems.push(Problem::new(severity, source, Position::default(), "", text));
+        };
+        let name = (switchable.configured)(inputs.config);
+        if switchable.guard.is_some()
+            && let Some(reason) = refusal(&inputs.root.text(REFUSED), name)
+        {
+            report(Severity::Error, refused_text(name, reason));
+            put(switchable, services, None);
+            continue;
+        }
         let found = load(switchable, inputs).unwrap_or_else(|error| {
-            let text = format!("{error:#}; the built-in one is used");
-            problems.push(Problem::new(
-                Severity::Warning,
-                switchable.key,
-                Position::default(),
-                "",
-                text,
-            ));
+            report(Severity::Warning, format!("{error:#}; the built-in one is used"));
             None
         });
+        if let Some(Replacement { service, is_checked: false, .. }) = &found {
+            let text = "is not on this machine yet, or was not checked yet";
+            let until = "the built-in one is used until then";
+            report(Severity::Warning, format!("the image {} {text}; {until}", service.image));
+        }
         put(switchable, services, found);
     }
+}
+
+/// Why the console of that name was refused in this boot.
+pub fn refusal<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (refused, reason) = text.split_once('\n')?;
+    (refused == name).then_some(reason.trim_end())
+}
+
+fn refused_text(name: &str, reason: &str) -> String {
+    format!(
+        "the console {name} was tried and is not used: {reason}; sudo ros console switch {name} \
+         tries it again, rancher.force_console_rebuild gives it a new file system"
+    )
 }
 
 /// The replacement; None for the built-in one, or until the replacement's file is fetched.
 fn load(switchable: &Switchable, inputs: Inputs<'_>) -> Result<Option<Replacement>> {
     let Inputs { root, config, environment } = inputs;
     let Some(place) = catalogue::other((switchable.configured)(config)) else { return Ok(None) };
-    let Some(file) = catalogue::find(root, place, config)? else { return Ok(None) };
-    let text = user_file::read(root, &file)?;
+    let text = match (switchable.image)(place) {
+        Some(image) => console_images::file(place, &image),
+        None => match catalogue::find(root, place, config)? {
+            Some(file) => user_file::read(root, &file)?,
+            None => return Ok(None),
+        },
+    };
     let mut services = parse_with(place, &text, environment)?.services;
     services.retain(|service| service.name.as_str() == switchable.service);
     let service = services
@@ -62,22 +101,27 @@ fn load(switchable: &Switchable, inputs: Inputs<'_>) -> Result<Option<Replacemen
     let image_id = lookup::find(&service.image).map(|image| image.id).unwrap_or_default();
     let mark = Path::new(GOOD).join(mark(switchable, &image_id));
     let is_checked = !image_id.is_empty() && root.exists(mark);
-    Ok(Some(Replacement { service, image_id, is_checked }))
+    Ok(Some(Replacement { name: place.to_owned(), service, image_id, is_checked }))
 }
 
 fn put(switchable: &Switchable, services: &mut Vec<Service>, replacement: Option<Replacement>) {
-    let Some(Replacement { service: other, image_id, is_checked }) = replacement else {
-        return services.retain(|service| service.name.as_str() != switchable.check);
+    let mut drop_service = |name| services.retain(|service| service.name.as_str() != name);
+    let Some(Replacement { name, service: other, image_id, is_checked }) = replacement else {
+        drop_service(switchable.check);
+        return switchable.guard.into_iter().for_each(drop_service);
     };
     if is_checked {
-        services.retain(|service| service.name.as_str() != switchable.check);
-        for ours in
-            services.iter_mut().filter(|service| service.name.as_str() == switchable.service)
-        {
-            *ours = in_place_of(ours, pinned(other.clone(), &image_id));
+        drop_service(switchable.check);
+        for service in services.iter_mut() {
+            if service.name.as_str() == switchable.service {
+                *service = in_place_of(service, pinned(other.clone(), &image_id));
+            } else if Some(service.name.as_str()) == switchable.guard {
+                service.command = Some(vec!["console-guard".to_owned(), name.clone()]);
+            }
         }
         return;
     }
+    switchable.guard.into_iter().for_each(drop_service);
     let mark = mark(switchable, &image_id);
     let words = ["image-check", switchable.service, mark.as_str()].map(str::to_owned);
     for check in services.iter_mut().filter(|service| service.name.as_str() == switchable.check) {
@@ -95,7 +139,7 @@ fn mark(switchable: &Switchable, id: &str) -> String {
     if id.is_empty() {
         return String::new();
     }
-    catalogue::digest(&format!("{} {id}", switchable.service))
+    catalogue::digest(&format!("{} {CHECK} {id}", switchable.service))
 }
 
 /// Pins the service to this image, even if its name moves to another one.
@@ -115,6 +159,10 @@ fn in_place_of(ours: &Service, mut other: Service) -> Service {
     let missing = ours.volumes.iter().filter(|volume| !is_there(&volume.target, &other));
     let missing: Vec<_> = missing.cloned().collect();
     other.volumes.extend(missing);
+    if ours.name.as_str() == CONSOLE.service {
+        other.volumes.retain(|volume| volume.target != PROGRAMS);
+        other.volumes.push(programs());
+    }
     other.environment.splice(0..0, ours.environment.iter().cloned());
     other.privileged = true;
     other.network = ours.network.clone();
@@ -137,6 +185,18 @@ fn in_place_of(ours: &Service, mut other: Service) -> Service {
     other
 }
 
+/// Our programs in a console of another image: these let the owner in.
+fn programs() -> Volume {
+    Volume {
+        source: Source::Path(PROGRAMS.to_owned()),
+        target: PROGRAMS.to_owned(),
+        read_only: true,
+        shared: false,
+        must_exist: true,
+        optional: false,
+    }
+}
+
 /// Names the file system that a service keeps across restarts of the machine, if its label requests
 /// it.
 pub(super) fn keep(root: &Root, service: &mut Service) {
@@ -154,7 +214,6 @@ pub(super) fn keep(root: &Root, service: &mut Service) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::switchable::CONSOLE;
     use super::*;
     use corral_plan::compose::parse;
 
@@ -176,7 +235,8 @@ mod tests {
         let mut merged = in_place_of(&ours, other);
         assert_eq!((merged.image.as_str(), merged.privileged), ("b", true));
         assert_eq!(merged.entrypoint, ours.command);
-        assert_eq!(merged.volumes.len(), 2, "its own /home, our /run");
+        let targets: Vec<&str> = merged.volumes.iter().map(|v| v.target.as_str()).collect();
+        assert_eq!(targets, ["/home", "/run", PROGRAMS], "its own /home, our /run and programs");
         assert_eq!(merged.labels.after, ["network", "cloud-init"]);
         keep(&Root::machine(), &mut merged);
         assert!(merged.keep.starts_with("console-"), "{}", merged.keep);
@@ -208,11 +268,21 @@ mod tests {
         let mut services = vec![
             service("console: {image: ours, command: [ros, console-init]}"),
             service("console-check: {image: none}"),
+            service("console-guard: {image: guard}"),
         ];
         let other = service("console: {image: other}");
-        let replacement = Replacement { service: other, image_id: image_id.to_owned(), is_checked };
+        let (name, image_id) = ("site".to_owned(), image_id.to_owned());
+        let replacement = Replacement { name, service: other, image_id, is_checked };
         put(&CONSOLE, &mut services, Some(replacement));
         services
+    }
+
+    #[test]
+    fn a_refused_console_is_not_used_and_another_is() {
+        let text = "debian:trixie\nno login worked\n";
+        assert_eq!(refusal(text, "debian:trixie"), Some("no login worked"));
+        assert_eq!((refusal(text, "debian"), refusal("", "")), (None, None));
+        assert!(refused_text("site", "x").contains("ros console switch site"));
     }
 
     #[test]
@@ -243,10 +313,10 @@ mod tests {
             rows(&[("console", "ours", ""), ("console-check", "other", "sha256:1")])
         );
         let mark = &unchecked[1].command.as_deref().unwrap_or_default()[2];
-        assert_eq!(*mark, catalogue::digest("console sha256:1"));
+        assert_eq!(*mark, catalogue::digest("console login 1 sha256:1"));
         assert_eq!(
             seen(&with_replacement("sha256:1", true)),
-            rows(&[("console", "other", "sha256:1")])
+            rows(&[("console", "other", "sha256:1"), ("console-guard", "guard", "")])
         );
         let mut services = vec![service("console-check: {image: none}")];
         put(&CONSOLE, &mut services, None);

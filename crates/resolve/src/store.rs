@@ -95,13 +95,13 @@ pub fn merge(change: &Value) -> Result<()> {
 }
 
 /// An error while a change waits to be confirmed: for what has effects before it changes the store.
-pub(crate) fn ensure_free() -> Result<()> {
+pub fn ensure_free() -> Result<()> {
     confirm::ensure_none_waits(&Root::machine())
 }
 
 /// Notes what the system has done, permanently: also in the content that replaces a change that
 /// waits to be confirmed.
-pub(crate) fn note(change: &Value) -> Result<()> {
+pub fn note(change: &Value) -> Result<()> {
     let _lock = lock(&stored_file())?;
     let root = Root::machine();
     if let Some(previous) = confirm::previous(&root)? {

@@ -9,10 +9,12 @@ pub(crate) mod host_keys;
 mod keyboard;
 pub(crate) mod keys;
 pub(crate) mod mounts;
+pub(crate) mod other_image;
 mod power_state;
 mod proxies;
-mod sshd;
+pub(crate) mod sshd;
 mod swap;
+pub(crate) mod trial;
 mod zone;
 
 use super::banner;
@@ -33,7 +35,7 @@ use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_machine::program;
 use corral_resolve::effective::load_config;
-use corral_resolve::replacement::REBUILDS;
+use corral_resolve::replacement::{LOGIN_WORKED, REBUILDS, REFUSED};
 use corral_resolve::store;
 use serde_json::json;
 use std::fs;
@@ -46,18 +48,23 @@ const RESPAWN_CONF: &str = "/etc/respawn.conf";
 /// The console was already recreated in this boot. Once is enough, even if the kernel's command
 /// line requests it.
 const REBUILT: &str = "/run/corral/console-rebuilt";
-/// Our path first, then those of replacement consoles.
-const GETTY: [&str; 3] = ["/usr/sbin/getty", "/sbin/getty", "/sbin/agetty"];
 
 /// Sets the console up and becomes `respawn`.
 pub(crate) fn run() -> Result<()> {
     let config = load_config()?;
-    for note in [CONSOLE_DONE, commands::RUNNING] {
+    for note in [CONSOLE_DONE, commands::RUNNING, LOGIN_WORKED] {
         let _ = fs::remove_file(note);
     }
-    report("persistent console", rebuild_if_asked(&config));
+    let rebuilt = rebuild_if_asked(&config);
+    let is_replaced = matches!(rebuilt, Ok(true));
+    report("persistent console", rebuilt.map(drop));
     report("programs", link_programs());
     report("/etc/issue", link_issue());
+    if program::is_elsewhere() {
+        report("accounts", other_image::prepare());
+    } else {
+        other_image::leave();
+    }
     let_in(&config);
     report("write_files", write_files(&config.write_files));
     for result in [host_keys::make_host_keys(&config), sshd::write(&config)] {
@@ -67,6 +74,10 @@ pub(crate) fn run() -> Result<()> {
     }
     let programs = programs(&config, &corral_machine::cmdline::load().unwrap_or_default());
     fs::write(RESPAWN_CONF, programs).context("writing /etc/respawn.conf")?;
+    // Not in a file system that a new one replaces now.
+    if program::is_elsewhere() && !is_replaced {
+        report("trial of a login", note_trial(&config));
+    }
     Command::new("/usr/bin/ros")
         .arg("console-run")
         .stdin(Stdio::null())
@@ -74,6 +85,17 @@ pub(crate) fn run() -> Result<()> {
         .context("starting the owner's commands")?;
     let error = Command::new("/usr/bin/ros").arg0("respawn").args(["-f", RESPAWN_CONF]).exec();
     Err(error).context("starting respawn")
+}
+
+/// A console of another image in which no login works gives way to the built-in one.
+fn note_trial(config: &Config) -> Result<()> {
+    let Err(error) = trial::log_in(config) else {
+        return write_atomic(Path::new(LOGIN_WORKED), b"", 0o644);
+    };
+    log(&format!("console {}: {error:#}", config.rancher.console));
+    let text = format!("{}\n{error:#}\n", config.rancher.console);
+    write_atomic(Path::new(REFUSED), text.as_bytes(), 0o644)?;
+    call(Request::Reload).context("starting the built-in console").map(drop)
 }
 
 /// `ros console-run`: mounts and the owner's commands, in their order. Docker starts when they are
@@ -151,9 +173,10 @@ pub(crate) fn config_applied() -> Result<()> {
 
 /// `rancher.force_console_rebuild`: increments the number, which gives the console a new file
 /// system. Then the key is reset, the configuration is read again, and PID 1 recreates the console.
-fn rebuild_if_asked(config: &Config) -> Result<()> {
+/// True if it does.
+fn rebuild_if_asked(config: &Config) -> Result<bool> {
     if !config.rancher.force_console_rebuild || Path::new(REBUILT).exists() {
-        return Ok(());
+        return Ok(false);
     }
     fs::write(REBUILT, "")?;
     let number: u64 = fs::read_to_string(REBUILDS)
@@ -162,7 +185,8 @@ fn rebuild_if_asked(config: &Config) -> Result<()> {
         .unwrap_or_default();
     write_atomic(Path::new(REBUILDS), format!("{}\n", number + 1).as_bytes(), 0o600)?;
     store::note(&json!({"rancher": {"force_console_rebuild": false}}))?;
-    call(Request::Reload).context("applying it").map(drop)
+    call(Request::Reload).context("applying it")?;
+    Ok(true)
 }
 
 /// The image of a replacement console need not know the names under which this program is called.
@@ -182,6 +206,7 @@ fn link_programs() -> Result<()> {
     /// Docker's client, and the folder of compose and buildx.
     const OF_ENGINE: [&str; 2] = ["/usr/bin/docker", "/usr/libexec/docker/cli-plugins"];
     let is_missing = |name: &&&str| fs::symlink_metadata(name).is_err();
+    fs::create_dir_all("/usr/sbin").context("making /usr/sbin")?;
     NAMES.iter().filter(is_missing).try_for_each(|name| symlink("/usr/bin/ros", name))?;
     let engine = Path::new("/var/lib/rancher/engine");
     let mut missing =
@@ -256,7 +281,8 @@ fn write_file(file: &WriteFile) -> Result<()> {
     if file.owner.is_empty() {
         return Ok(());
     }
-    program::run(Command::new("chown").arg(&file.owner).arg(path)).map(drop)
+    let mut busybox = program::of_system("/usr/bin/busybox");
+    program::run(busybox.args(["chown", &file.owner]).arg(path)).map(drop)
 }
 
 /// What `respawn` runs: a getty on each terminal, and sshd.
@@ -270,12 +296,17 @@ fn programs(config: &Config, command_line: &str) -> String {
         }
     }
     let mut text = String::new();
-    let getty = GETTY.iter().find(|path| Path::new(path).exists()).unwrap_or(&GETTY[0]);
+    let getty = program::path("/usr/sbin/getty").display().to_string();
     for name in terminals.iter().filter(|name| Path::new("/dev").join(name).exists()) {
-        let auto =
-            if config.rancher.autologin.contains(name) { "-n -l /usr/bin/autologin " } else { "" };
+        let login = match config.rancher.autologin.contains(name) {
+            true => "-n -l /usr/bin/autologin ".to_owned(),
+            false if program::is_elsewhere() => {
+                format!("-l {} ", program::path("/usr/bin/login").display())
+            }
+            false => String::new(),
+        };
         let kind = if name.starts_with("ttyS") { "vt100" } else { "linux" };
-        text.push_str(&format!("{getty} {auto}-L 115200 {name} {kind}\n"));
+        text.push_str(&format!("{getty} {login}-L 115200 {name} {kind}\n"));
     }
     let ssh = &config.rancher.ssh;
     if ssh.daemon && !host_keys::find().is_empty() {
@@ -284,7 +315,9 @@ fn programs(config: &Config, command_line: &str) -> String {
             "" => String::new(),
             address => format!(" -o ListenAddress={address}"),
         };
-        text.push_str(&format!("/usr/sbin/sshd -D -e -f {}{port}{address}\n", sshd::CONFIG));
+        let program = program::path(sshd::PROGRAM);
+        let (program, file) = (program.display(), sshd::CONFIG);
+        text.push_str(&format!("{program} -D -e -f {file}{port}{address}\n"));
     }
     text
 }

@@ -7,6 +7,7 @@ pub(crate) mod bootcmd;
 pub(crate) mod bootstrap;
 pub(crate) mod cloud_init;
 pub(crate) mod console;
+pub(crate) mod console_guard;
 pub(crate) mod crontab;
 mod docker_when_ready;
 pub(crate) mod execute;
@@ -39,7 +40,7 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 30] = [
+const PROGRAMS: [(&str, Program); 31] = [
     ("autologin", autologin::run),
     ("banner", banner::run),
     ("bootcmd", |_| bootcmd::run()),
@@ -47,6 +48,7 @@ const PROGRAMS: [(&str, Program); 30] = [
     ("cloud-init-execute", execute_cloud_init),
     ("cloud-init-save", save_cloud_init),
     ("config-applied", |_| console::config_applied()),
+    ("console-guard", guard_console),
     ("console-init", |_| console::run()),
     ("console-mount", mount_in_console),
     ("console-run", |_| console::run_commands()),
@@ -93,6 +95,12 @@ fn save_cloud_init(arguments: &[String]) -> Result<()> {
         [flag] if flag == "--network" => cloud_init::run_network(),
         _ => bail!("cloud-init-save [--network]: not {arguments:?}"),
     }
+}
+
+/// `ros console-guard NAME`.
+fn guard_console(arguments: &[String]) -> Result<()> {
+    let [name] = arguments else { bail!("console-guard NAME: {arguments:?} is not a name") };
+    console_guard::run(name)
 }
 
 /// `ros console-mount NUMBER`.

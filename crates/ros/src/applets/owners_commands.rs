@@ -3,11 +3,12 @@
 
 use super::user_docker::CONSOLE_DONE;
 use anyhow::{Context, Result};
+use corral_machine::program;
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The folder with the link `docker`.
 const FOLDER: &str = "/run/corral/owners-commands";
@@ -22,7 +23,9 @@ pub(super) fn path() -> Result<OsString> {
         _ => {}
     }
     let others = std::env::var_os("PATH").unwrap_or_default();
+    let elsewhere = program::is_elsewhere().then(|| PathBuf::from("/usr/lib/corral/bin"));
     let folders = std::iter::once(FOLDER.into()).chain(std::env::split_paths(&others));
+    let folders = folders.chain(elsewhere);
     Ok(std::env::join_paths(folders)?)
 }
 

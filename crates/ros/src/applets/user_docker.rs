@@ -77,26 +77,32 @@ pub(crate) fn run() -> Result<()> {
     if let Err(error) = write_config(docker) {
         println!("{error:#}");
     }
-    let (program, path) = match other {
+    let (dockerd, path) = match other {
         Some(tree) => {
             show_here(&tree)?;
-            (format!("{OTHER_ENGINE}/dockerd"), format!("{OTHER_ENGINE}:{PATH}"))
+            (format!("{OTHER_ENGINE}/dockerd"), format!("{OTHER_ENGINE}:{}", path()))
         }
-        None => (format!("{ENGINE}/usr/sbin/dockerd"), PATH.to_owned()),
+        None => (format!("{ENGINE}/usr/sbin/dockerd"), path()),
     };
     let (arguments, of_file) =
         daemon_json::without_its_own(&docker.config_file, docker.arguments());
     if !of_file.is_empty() {
         println!("daemon.json wins over rancher.docker: {}", of_file.join(", "));
     }
-    let error = starting(&program)
+    let error = starting(&dockerd)
         .args(arguments)
         .env_clear()
         .env("PATH", path)
+        .envs(program::variables().iter().copied())
         .envs(rancher.network.proxy_environment())
         .envs(docker.environment.iter().filter_map(|item| item.split_once('=')))
         .exec();
     Err(error).context("starting dockerd")
+}
+
+/// Our programs first, in a console of another image: dockerd works with our iptables.
+fn path() -> String {
+    if program::is_elsewhere() { format!("/usr/lib/corral/bin:{PATH}") } else { PATH.to_owned() }
 }
 
 /// The command that starts a program, without its arguments. A shell exits at a file that it cannot

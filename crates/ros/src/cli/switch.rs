@@ -8,8 +8,10 @@ use corral_config::Config;
 use corral_docker::{Client, Container, Engine, cli};
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
+use corral_machine::files::remove_durably;
 use corral_plan::compose::parse_with;
 use corral_resolve::effective::EffectiveConfig;
+use corral_resolve::replacement::REFUSED;
 use corral_resolve::switchable::Switchable;
 use corral_resolve::{self, catalogue, store};
 use corral_terminal::output::Output;
@@ -17,6 +19,7 @@ use corral_terminal::prompt::confirm;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The built-in one.
@@ -32,7 +35,7 @@ pub(crate) enum Command {
     Switch(Switch),
     /// Switch at the next start
     Enable {
-        /// A name that `list` shows, a path, or a URL
+        /// A name that `list` shows, an image (consoles), a path, or a URL
         name: String,
     },
 }
@@ -45,7 +48,7 @@ pub(crate) struct Switch {
     /// Do not pull the image: it is on this machine
     #[arg(long)]
     no_pull: bool,
-    /// A name that `list` shows, a path, or a URL
+    /// A name that `list` shows, an image (consoles), a path, or a URL
     name: String,
 }
 
@@ -78,6 +81,7 @@ impl Choice<'_> {
         let (current, enabled) = (self.current()?, self.name(&stored));
         let mut names: BTreeSet<String> =
             (self.0.listed)(repository::index(&stored)).into_iter().collect();
+        names.extend(self.0.stock.iter().map(|(name, _)| (*name).to_owned()));
         names.extend([OURS.to_owned(), current.clone(), enabled.clone()]);
         let state = |name: &String| match name {
             _ if *name == current => "current",
@@ -105,6 +109,10 @@ impl Choice<'_> {
         // The result of checking an earlier image of that name is not valid for this one.
         let client = Client::of(Engine::System)?;
         client.remove(self.0.check, false)?;
+        if self.0.guard.is_some() {
+            // It may be repaired: it is tried again.
+            remove_durably(Path::new(REFUSED))?;
+        }
         self.store(name)?;
         call(Request::Reload).context("applying it")?;
         let Some(image) = image else { return Ok(()) };
@@ -133,20 +141,29 @@ impl Choice<'_> {
     fn prepare(&self, name: &str, pull: bool) -> Result<Option<String>> {
         let config = corral_resolve::stored_config();
         let Some(place) = catalogue::other(name) else { return Ok(None) };
-        let invalid = || format!("{name} is not a valid {}", self.0.what);
-        let file = repository::fetch(place, &config).with_context(invalid)?;
+        let image = match (self.0.image)(place) {
+            Some(image) => image,
+            None => self.image_of_file(place, &config)?,
+        };
+        if pull && corral_engine::image::lookup::find(&image).is_err() {
+            cli::pull(Engine::System, &image).context("nothing was changed")?;
+        }
+        Ok(Some(image))
+    }
+
+    /// The image that a service file names.
+    fn image_of_file(&self, place: &str, config: &Config) -> Result<String> {
+        let invalid = || format!("{place} is not a valid {}", self.0.what);
+        let file = repository::fetch(place, config).with_context(invalid)?;
         let text = fs::read_to_string(&file).with_context(invalid)?;
-        let services = parse_with(place, &text, &corral_resolve::environment(&config))
+        let services = parse_with(place, &text, &corral_resolve::environment(config))
             .with_context(invalid)?
             .services;
         let found = services.into_iter().find(|service| service.name.as_str() == self.0.service);
-        let Some(service) = found else {
-            bail!("{}: it defines no service {}", invalid(), self.0.service)
-        };
-        if pull && corral_engine::image::lookup::find(&service.image).is_err() {
-            cli::pull(Engine::System, &service.image).context("nothing was changed")?;
+        match found {
+            Some(service) => Ok(service.image),
+            None => bail!("{}: it defines no service {}", invalid(), self.0.service),
         }
-        Ok(Some(service.image))
     }
 
     fn store(&self, name: &str) -> Result<()> {

@@ -146,7 +146,8 @@ const RANCHER: &[Key] = &[
     key(
         "console",
         STRING,
-        "name in a repository, absolute path or URL of a file with a replacement service `console`",
+        "default, alpine, centos, debian, fedora, ubuntu; an image such as `debian:trixie`; or a \
+         file with a service `console`: absolute path, URL, or name in a repository",
     ),
     key(
         "services_include",

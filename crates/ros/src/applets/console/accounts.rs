@@ -13,10 +13,9 @@ use rustix::fs::{Gid, Uid, chown};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The users of every machine.
-const OURS: [(&str, u32); 2] = [("rancher", 1100), ("docker", 1101)];
+pub(super) const OURS: [(&str, u32); 2] = [("rancher", 1100), ("docker", 1101)];
 /// The first uid for other users.
 const FIRST_UID: u32 = 1200;
 /// sshd lets in members of this group only (`AllowGroups`).
@@ -24,7 +23,7 @@ const SSH_GROUP: &str = "docker";
 const SUDOERS: &str = "/etc/sudoers.d/90-corral-users";
 
 /// The homes of rancher and docker.
-pub(super) fn make_homes() -> Result<()> {
+pub(crate) fn make_homes() -> Result<()> {
     for (name, id) in OURS {
         make_home(&Path::new("/home").join(name), id, id)?;
     }
@@ -33,7 +32,7 @@ pub(super) fn make_homes() -> Result<()> {
 
 /// A replacement console may lack the group that sshd lets in. It may also have our users locked,
 /// and sshd accepts no key for a locked user. In our own console both are right, so nothing is run.
-pub(super) fn admit_ours() -> Result<()> {
+pub(crate) fn admit_ours() -> Result<()> {
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
     let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
     let mut failures = Vec::new();
@@ -54,7 +53,7 @@ pub(super) fn admit_ours() -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
-fn usermod(change: &[&str], user: &str) -> Result<()> {
+pub(super) fn usermod(change: &[&str], user: &str) -> Result<()> {
     run("/usr/sbin/usermod", &[change, &[user]].concat())
 }
 
@@ -120,7 +119,8 @@ pub(crate) fn chpasswd_arguments(password: &str) -> &'static [&'static str] {
 
 fn chpasswd(arguments: &[&str], user: &str, secret: &str) -> Result<()> {
     let line = format!("{user}:{secret}\n");
-    program::feed(Command::new("/usr/sbin/chpasswd").args(arguments), line.as_bytes()).map(drop)
+    program::feed(program::of_system("/usr/sbin/chpasswd").args(arguments), line.as_bytes())
+        .map(drop)
 }
 
 /// Creates the users of the configuration. If one fails, the others are still created.
@@ -171,7 +171,7 @@ fn add_user(user: &User, home: &Path) -> Result<()> {
     let uid = user.uid.or_else(|| owner_of(home)).unwrap_or_else(next_uid);
     let group = if user.primary_group.is_empty() { &user.name } else { &user.primary_group };
     make_group(group, user.primary_group.is_empty().then_some(uid))?;
-    let shell = if user.shell.is_empty() { "/bin/bash" } else { &user.shell };
+    let shell = if user.shell.is_empty() { shell() } else { &user.shell };
     let home = home.to_string_lossy();
     let uid = uid.to_string();
     // `*` is no valid password, but the account is not locked: sshd rejects locked accounts, even
@@ -181,13 +181,19 @@ fn add_user(user: &User, home: &Path) -> Result<()> {
     run("/usr/sbin/useradd", &[place.as_slice(), person.as_slice()].concat())
 }
 
-fn make_group(name: &str, gid: Option<u32>) -> Result<()> {
+pub(super) fn make_group(name: &str, gid: Option<u32>) -> Result<()> {
     if lookup("/etc/group", name).is_some() {
         return Ok(());
     }
     let gid =
         gid.filter(|gid| !is_taken("/etc/group", *gid)).unwrap_or_else(|| next_id("/etc/group"));
     run("/usr/sbin/groupadd", &["-g", &gid.to_string(), name])
+}
+
+/// The best shell that is here.
+pub(super) fn shell() -> &'static str {
+    let is_there = |path: &&str| Path::new(path).exists();
+    ["/bin/bash", "/usr/bin/bash"].into_iter().find(is_there).unwrap_or("/bin/sh")
 }
 
 /// The owner of a home that outlived its user. Uids below `FIRST_UID` are never reused.
@@ -214,7 +220,7 @@ fn field(file: &str, name: &str, number: usize) -> Option<u32> {
     line.split(':').nth(number)?.parse().ok()
 }
 
-fn lookup(file: &str, name: &str) -> Option<u32> {
+pub(super) fn lookup(file: &str, name: &str) -> Option<u32> {
     field(file, name, 2)
 }
 
@@ -260,8 +266,8 @@ fn sudoers<'a>(
     (all, failures)
 }
 
-fn run(path: &str, arguments: &[&str]) -> Result<()> {
-    program::run(Command::new(path).args(arguments)).map(drop)
+pub(super) fn run(path: &str, arguments: &[&str]) -> Result<()> {
+    program::run(program::of_system(path).args(arguments)).map(drop)
 }
 
 #[cfg(test)]

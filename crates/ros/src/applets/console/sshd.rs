@@ -11,7 +11,6 @@ use corral_machine::files::write_atomic;
 use corral_machine::program;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The file that sshd is started with. It is in memory: a full disk keeps no owner out.
 pub(super) const CONFIG: &str = "/run/corral/ssh/sshd_config";
@@ -22,7 +21,7 @@ const POLICY: &str = include_str!("sshd_policy.conf");
 const WITH_PASSWORDS: &str =
     "PasswordAuthentication yes\nAuthenticationMethods publickey password\n";
 const PID: &str = "/run/corral/ssh/sshd.pid";
-const PROGRAM: &str = "/usr/sbin/sshd";
+pub(super) const PROGRAM: &str = "/usr/sbin/sshd";
 /// Where the owner's files are read.
 const OF_OWNER: [&str; 2] = ["/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/"];
 /// What our own console has there: a note that refers to this file.
@@ -34,6 +33,11 @@ UseDNS no
 ClientAliveInterval 180
 PrintMotd yes
 SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// In a console of another image: our programs after the image's own, and those that sshd starts.
+const OF_ELSEWHERE: &str = ":/usr/lib/corral/bin";
+const PARTS: &str = "SshdSessionPath /usr/lib/corral/bin/sshd-session
+SshdAuthPath /usr/lib/corral/bin/sshd-auth
+";
 /// Our console has this one locale. With the client's own, every program would complain.
 const OUR_LOCALE: &str = " LANG=C.UTF-8\n";
 const LOCALE_OF_CLIENT: &str = "\nAcceptEnv LANG LC_*\n";
@@ -41,12 +45,12 @@ const SFTP: &str = "Subsystem sftp internal-sftp\n";
 
 /// Writes the file. The owner's files are left out if sshd cannot read them, or if they would
 /// weaken the policy.
-pub(super) fn write(config: &Config) -> Result<()> {
+pub(crate) fn write(config: &Config) -> Result<()> {
     let host_keys = host_keys::find();
     if host_keys.is_empty() {
         bail!("there is no host key");
     }
-    let policy: String = [policy(config), lines("HostKey", &host_keys)].concat();
+    let policy = with_host_keys(config, &host_keys);
     let mut left_out = Vec::new();
     let mut text = plain(&policy, config, &mut left_out);
     let files = readable(files_of_owner(config), &policy, config, &mut left_out);
@@ -65,6 +69,19 @@ pub(super) fn write(config: &Config) -> Result<()> {
     } else {
         bail!("settings are left out: {}", left_out.join("; "))
     }
+}
+
+/// For a trial login: without the owner's files, which take effect in every console.
+pub(super) fn of_trial(config: &Config) -> String {
+    [with_host_keys(config, &host_keys::find()).as_str(), &comfort(), SFTP].concat()
+}
+
+fn with_host_keys(config: &Config, host_keys: &[PathBuf]) -> String {
+    [parts(), &policy(config), &lines("HostKey", host_keys)].concat()
+}
+
+fn parts() -> &'static str {
+    if program::is_elsewhere() { PARTS } else { "" }
 }
 
 /// Without the owner's files: as many settings as this console's sshd accepts. Our tests check
@@ -106,7 +123,9 @@ fn with_files(policy: &str, files: &[PathBuf]) -> String {
 }
 
 fn comfort() -> String {
-    [COMFORT, if is_our_console() { OUR_LOCALE } else { LOCALE_OF_CLIENT }].concat()
+    let programs = if program::is_elsewhere() { OF_ELSEWHERE } else { "" };
+    let locale = if is_our_console() { OUR_LOCALE } else { LOCALE_OF_CLIENT };
+    [COMFORT, programs, locale].concat()
 }
 
 fn is_our_console() -> bool {
@@ -168,7 +187,8 @@ fn check(text: &str, config: &Config) -> Result<()> {
 /// `Match` blocks may change settings for each user and each address.
 fn check_for(user: &str, config: &Config) -> Result<()> {
     let connection = format!("user={user},host=elsewhere,addr=192.0.2.1");
-    let said = program::run(Command::new(PROGRAM).args(["-T", "-f", DRAFT, "-C", &connection]))?;
+    let said =
+        program::run(program::of_system(PROGRAM).args(["-T", "-f", DRAFT, "-C", &connection]))?;
     match missing(&said, config.ssh_pwauth) {
         Some(line) => bail!("a file of /etc/ssh would override {line:?} for {user}"),
         None => Ok(()),

@@ -1,0 +1,209 @@
+//! Consoles of other images, as their distributions publish them: nothing is prepared in them. The
+//! images are Debian's two releases, and one that has a shell and nothing else.
+
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use vmtest::image::Image;
+use vmtest::servers::{self, Server};
+use vmtest::{Machine, Options, drive, folder};
+
+/// A container of the user that runs through all switches.
+const SURVIVOR: &str = "tar -C / -cf - bin usr/bin/busybox | docker import - story/box && \
+                        docker run -d --name survivor story/box /usr/bin/busybox sleep 100000";
+const STARTED: &str = "docker inspect -f '{{.State.StartedAt}} {{.State.Status}}' survivor";
+
+/// A machine with a state disk, and a registry with these images as `stock/NAME:1`.
+fn machine(
+    name: &str,
+    images: &[&str],
+) -> Result<(Machine, Server, vmtest::folder::Folder, String)> {
+    let folder = folder(name)?;
+    let registry = servers::registry(&folder)?;
+    for image in images {
+        let archive = stock(image)?;
+        servers::push_files(&registry, &archive, &format!("stock/{image}"), &folder)?;
+    }
+    let host = format!("10.0.2.2:{}", registry.port);
+    let disk = folder.join("disk.img");
+    drive::blank(&disk, 8192)?;
+    let options =
+        Options { disks: vec![disk], append: super::STATE.to_owned(), ..Options::default() };
+    let config = format!(
+        "hostname: stocked\nrancher:\n  system_docker: {{insecure_registry: [\"{host}\"]}}\n"
+    );
+    let machine = super::with_config(&folder, &config, options)?;
+    Ok((machine, registry, folder, host))
+}
+
+fn stock(name: &str) -> Result<PathBuf> {
+    Ok(Image::find()?.tools.join("stock").join(format!("{name}.tar")))
+}
+
+/// Detached, because the session that requests it ends.
+fn switch(machine: &Machine, name: &str) -> Result<()> {
+    let switch = format!("sudo setsid ros console switch -f {name}");
+    machine.run(&format!("{switch} < /dev/null > /home/rancher/switch.log 2>&1 &")).map(drop)
+}
+
+#[test]
+fn a_console_needs_from_its_image_a_shell_and_nothing_else() -> Result<()> {
+    let (mut machine, _registry, folder, host) = machine("console-shell", &["musl"])?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run(SURVIVOR)?;
+    let started = machine.run(STARTED)?;
+    let stock = "alpine\ncentos\ndebian\ndefault\nfedora\nubuntu";
+    assert_eq!(machine.run("sudo ros console list | sed 's/.* //'")?, stock);
+    switch(&machine, &format!("{host}/stock/musl:1"))?;
+    machine.expect_of_boot("test -e /lib/ld-musl-x86_64.so.1")?;
+    everything_works(&mut machine, &folder)?;
+    assert_eq!(machine.run(STARTED)?, started);
+    assert_eq!(machine.run("echo $0; test -e /usr/bin/awk || echo bare")?, "sh\nbare");
+    it_survives_a_restart(&mut machine)?;
+    everything_works(&mut machine, &folder)?;
+    ours_returns(&mut machine)?;
+    machine.run("docker inspect survivor > /dev/null").map(drop)
+}
+
+#[test]
+fn a_stock_debian_is_a_console_unchanged() -> Result<()> {
+    let images = ["trixie", "bookworm"];
+    let (mut machine, _registry, folder, host) = machine("console-debian", &images)?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run(SURVIVOR)?;
+    let started = machine.run(STARTED)?;
+    for (release, number) in [("trixie", "13"), ("bookworm", "12")] {
+        switch(&machine, &format!("{host}/stock/{release}:1"))?;
+        machine.expect_of_boot(&format!("grep -q '^{number}' /etc/debian_version"))?;
+        everything_works(&mut machine, &folder)?;
+        assert_eq!(machine.run(STARTED)?, started);
+        assert_eq!(machine.run("echo $BASH_VERSION | cut -c1")?, "5");
+        assert_eq!(machine.run("sudo dpkg --audit && dpkg -l sudo | grep -c ^ii || echo 0")?, "0");
+    }
+    it_survives_a_restart(&mut machine)?;
+    ours_returns(&mut machine)
+}
+
+/// What an owner does in a console, with the programs that we add.
+fn everything_works(machine: &mut Machine, folder: &Path) -> Result<()> {
+    machine.expect_of_boot("test -e /run/corral/console/login-worked")?;
+    assert_eq!(machine.run("id -un; sudo -n id -u")?, "rancher\n0");
+    machine.expect_docker()?;
+    machine.run("docker ps && sudo system-docker ps && sudo ros status && ros --version")?;
+    // A login shell has our programs too, after the image's own.
+    let path = machine.run("sh -lc 'echo $PATH; command -v sudo docker ros'")?;
+    assert!(path.lines().next().unwrap_or_default().ends_with("/usr/lib/corral/bin"), "{path}");
+    machine.run(
+        "docker run --rm -v /etc:/from story/box /usr/bin/busybox test -e /from/passwd && \
+         docker run -d --name web -p 8080:80 story/box /usr/bin/busybox httpd -f -p 80 && \
+         docker rm -f web",
+    )?;
+    machine.run("sudo ros net status && sudo iptables -S > /dev/null && modprobe --version")?;
+    installing_is_possible(machine)?;
+    files_go_both_ways(machine, folder)
+}
+
+/// `ros install`, `ros os upgrade` and kexec start these programs. None has a library of the image.
+fn installing_is_possible(machine: &Machine) -> Result<()> {
+    machine.run(
+        "cd /home/rancher && busybox dd if=/dev/zero of=disk bs=1M count=64 2> /dev/null && \
+         sudo mkfs.ext4 -q -F disk && sudo e2fsck -f -p disk && sudo mkfs.fat disk && \
+         echo ,,L | sudo sfdisk -q disk && sudo kexec --version && cryptsetup --version && \
+         mdadm --version && busybox rm disk",
+    )?;
+    let libraries = machine.run(
+        "for program in /usr/lib/corral/bin/*; do \
+         /usr/lib/corral/ld.so --list $program 2> /dev/null; done | grep '=>' || true",
+    )?;
+    let foreign: Vec<&str> =
+        libraries.lines().filter(|line| !line.contains("=> /usr/lib/corral/")).collect();
+    assert!(foreign.is_empty() && libraries.contains("libcrypto"), "{foreign:?}");
+    Ok(())
+}
+
+/// By sftp, and by the older protocol of scp, which runs a program on the machine.
+fn files_go_both_ways(machine: &Machine, folder: &Path) -> Result<()> {
+    let (here, back) = (folder.join("sent"), folder.join("returned"));
+    std::fs::write(&here, "a file\n")?;
+    for old in [false, true] {
+        let port = machine.login.port.to_string();
+        let scp = |from: &str, to: &str| -> Result<()> {
+            let mut scp = Command::new("scp");
+            scp.args(["-F", "none", "-q", "-o", "StrictHostKeyChecking=no", "-P", &port]);
+            scp.args(["-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "-i"]);
+            scp.arg(folder.join("key")).args(old.then_some("-O")).args([from, to]);
+            let status = scp.status().context("starting scp")?;
+            anyhow::ensure!(status.success(), "scp {from} {to} (old: {old}): {status}");
+            Ok(())
+        };
+        let there = "rancher@127.0.0.1:/home/rancher/sent";
+        scp(&here.to_string_lossy(), there)?;
+        scp(there, &back.to_string_lossy())?;
+        assert_eq!(std::fs::read_to_string(&back)?, "a file\n");
+    }
+    Ok(())
+}
+
+fn it_survives_a_restart(machine: &mut Machine) -> Result<()> {
+    machine.run("sudo touch /etc/mine")?;
+    machine.restart()?;
+    machine.expect_of_boot("test -e /etc/mine")
+}
+
+fn ours_returns(machine: &mut Machine) -> Result<()> {
+    switch(machine, "default")?;
+    machine.expect_of_boot("grep -q ID=corral /etc/os-release && ! test -e /etc/mine")?;
+    assert_eq!(machine.run("sudo -n id -u")?, "0");
+    machine.expect_docker()
+}
+
+#[test]
+fn what_cannot_be_a_console_changes_nothing() -> Result<()> {
+    let (mut machine, _registry, _folder, host) = machine("console-bad", &[])?;
+    machine.expect_login()?;
+    machine.run(
+        "mkdir -p /tmp/i/bin /tmp/i/etc && cd /tmp/i && \
+         pack() { tar -cf - . | sudo system-docker import - story/$1:1; } && \
+         touch etc/passwd && pack empty && \
+         cp /usr/bin/busybox bin/sh && \
+         echo 'joe:x:1100:1100::/:/bin/sh' > etc/passwd && pack taken && : > etc/passwd && \
+         printf '\\267' | dd of=bin/sh bs=1 seek=18 conv=notrunc 2>/dev/null && pack foreign",
+    )?;
+    for (image, reason) in [
+        ("empty", "it has no /bin/sh; a console needs a shell"),
+        ("taken", "its user joe has uid 1100, which is rancher's"),
+        ("foreign", "its /bin/sh is not for this processor"),
+    ] {
+        let said = machine.run(&format!("! sudo ros console switch -f story/{image}:1 2>&1"))?;
+        assert!(said.contains(reason) && said.contains("the console stays default"), "{said}");
+        assert_eq!(machine.run("sudo ros config get rancher.console")?, "default");
+    }
+    // No registry answers: the built-in console runs, and says so.
+    machine.run(&format!("sudo ros config set rancher.console {host}/stock/none:1"))?;
+    machine.restart()?;
+    machine.expect_of_boot("grep -q ID=corral /etc/os-release")?;
+    machine.expect("sudo ros why | grep -q 'stock/none:1 is not on this machine yet'")
+}
+
+#[test]
+fn a_console_that_lets_its_owner_in_no_longer_gives_way() -> Result<()> {
+    let (mut machine, _registry, _folder, host) = machine("console-broken", &["musl"])?;
+    machine.expect_login()?;
+    let name = format!("{host}/stock/musl:1");
+    switch(&machine, &name)?;
+    machine.expect_of_boot("test -e /lib/ld-musl-x86_64.so.1")?;
+    // The owner removes the shell. The file system is kept, and so is this.
+    let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
+    let busybox = "/usr/lib/corral/bin/busybox";
+    let remove = format!("{busybox} rm /bin/busybox; exec /usr/sbin/reboot");
+    let _ = machine.run(&format!("sudo {busybox} sh -c '{remove}'"));
+    machine.expect_next_boot(&boot_id)?;
+    machine.expect_of_boot("grep -q ID=corral /etc/os-release")?;
+    machine.expect("sudo ros why | grep -q 'tried and is not used'")?;
+    // A new file system repairs it.
+    machine.run("sudo ros config set rancher.force_console_rebuild true")?;
+    machine.restart()?;
+    machine.expect_of_boot("test -e /lib/ld-musl-x86_64.so.1 && sudo -n id -u")
+}
