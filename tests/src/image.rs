@@ -16,6 +16,8 @@ pub struct Image {
     pub archive: PathBuf,
     /// Releases that only stories upgrade to.
     pub releases: PathBuf,
+    /// Archives of replacement engines.
+    pub engines: PathBuf,
     /// Where stories keep the disk that they all start from: this image, installed.
     pub installed: PathBuf,
     /// Programs that stories start on the host.
@@ -62,6 +64,7 @@ impl Image {
         let folder = target.join("image");
         let image = Image {
             ros: target.join("corral/ros"),
+            engines: target.join("engines"),
             installed: target.join("corral/installed"),
             tools: target.join("corral/tools"),
             kernel: folder.join("vmlinuz"),

@@ -15,7 +15,7 @@ use clap::Args;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +23,9 @@ use std::process::Command;
 /// The default seccomp profile of containers is the one that Debian's Podman uses.
 pub(crate) const SECCOMP_PACKAGE: &str = "golang-github-containers-common";
 pub(crate) const SECCOMP_PROFILE: &str = "usr/share/containers/seccomp.json";
+
+/// The label with the version of what an image holds, and that annotation of its manifest.
+pub(crate) const VERSION_LABEL: &str = "org.opencontainers.image.version";
 
 /// The version of Corral.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -315,6 +318,7 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
             tree.insert(&format!("usr/share/ros/{path}"), entry);
         }
     }
+    tree.write("usr/share/ros/engines.json", engine_list()?);
     for layer in layers {
         tree.graft(&format!("usr/share/ros/layers/{}", layer.name), &layer.tree);
         let manifest = serde_json::to_vec_pretty(&image_manifest(layer, epoch))?;
@@ -323,18 +327,31 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     Ok(tree)
 }
 
+/// The engines that `cargo xtask engines` makes, for `ros engine list`.
+fn engine_list() -> Result<Vec<u8>> {
+    let rows: Vec<_> = recipe::engines()?
+        .into_iter()
+        .map(|(name, recipe)| json!({"name": name, "about": recipe.about}))
+        .collect();
+    Ok(serde_json::to_vec_pretty(&rows)?)
+}
+
 /// What `engine::image::embedded` reads: name, layers lowest first, and an OCI image configuration.
 fn image_manifest(layer: &Layer, epoch: u64) -> serde_json::Value {
     let config = &layer.recipe.config;
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
     let env = if config.env.is_empty() { vec![path] } else { config.env.clone() };
+    let labels: BTreeMap<&str, &String> =
+        layer.version.iter().map(|version| (VERSION_LABEL, version)).collect();
     json!({
         "reference": format!("corral/os-{}:{VERSION}", layer.name),
         "about": layer.recipe.about,
         "created": epoch,
         "size": layer.tree.size(),
         "layers": layer.stack,
-        "config": { "Entrypoint": config.entrypoint, "Cmd": config.cmd, "Env": env },
+        "config": {
+            "Entrypoint": config.entrypoint, "Cmd": config.cmd, "Env": env, "Labels": labels,
+        },
     })
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Layer {
     pub(crate) recipe: Recipe,
     pub(crate) tree: Tree,
     pub(crate) stack: Vec<String>,
+    /// Of the package that its recipe names.
+    pub(crate) version: Option<String>,
 }
 
 /// Every file of every package that was fetched, by path; and the libraries among them, by name.
@@ -50,9 +52,27 @@ pub(crate) fn build(recipes: &[(String, Recipe)], packages: &[Package]) -> Resul
             .layer(name, recipe, &under)
             .with_context(|| format!("images/{name}/image.yml"))?;
         stack.push(name.clone());
-        layers.push(Layer { name: name.clone(), recipe: recipe.clone(), tree, stack });
+        let version = version(recipe, packages)?;
+        layers.push(Layer { name: name.clone(), recipe: recipe.clone(), tree, stack, version });
     }
     Ok(layers)
+}
+
+/// The files of an engine, which stands on no other image.
+pub(crate) fn alone(name: &str, recipe: &Recipe, packages: &[Package]) -> Result<Tree> {
+    PackageTree::open(packages)?
+        .layer(name, recipe, &[])
+        .with_context(|| format!("images/{name}.yml"))
+}
+
+/// Debian's version of the package that a recipe names, as its authors call it: without what Debian
+/// adds.
+pub(crate) fn version(recipe: &Recipe, packages: &[Package]) -> Result<Option<String>> {
+    let Some(name) = &recipe.version else { return Ok(None) };
+    let package = packages.iter().find(|package| &package.name == name);
+    let version = &package.with_context(|| format!("version: {name} was not fetched"))?.version;
+    let bare = version.split_once(':').map_or(version.as_str(), |(_, rest)| rest);
+    Ok(bare.split(['+', '-', '~']).next().map(str::to_owned))
 }
 
 impl PackageTree {

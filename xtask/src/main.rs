@@ -14,6 +14,7 @@ mod dependencies;
 mod docs;
 mod elf;
 mod elsewhere;
+mod engines;
 mod erofs;
 mod fuzz;
 mod image;
@@ -73,6 +74,8 @@ enum Command {
   cargo xtask image
   cargo xtask image --release               as it is released: smaller, takes minutes longer")]
     Image(image::Options),
+    /// Build replacement engines for the user's Docker into target/engines/
+    Engines(engines::Options),
     /// Build what changed, then boot it in QEMU with the console in this terminal
     #[command(after_help = "Examples:
   cargo xtask run --quick                   under User-Mode Linux: up in a second
@@ -126,6 +129,7 @@ fn dispatch() -> Result<()> {
     match Cli::parse().command {
         Command::Setup => set_up(),
         Command::Image(options) => image::build(&options).map(|_| ()),
+        Command::Engines(options) => engines::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),

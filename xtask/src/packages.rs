@@ -14,6 +14,8 @@ use std::process::Command;
 
 /// The release of Debian that the image is made of.
 pub(crate) const SUITE: &str = "trixie";
+/// Releases without suites of updates: what is new goes into the release itself.
+const ROLLING: [&str; 2] = ["forky", "sid"];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// One package as it went into the image.
@@ -47,13 +49,23 @@ pub(crate) fn fetch(
     mirror: Option<&str>,
     refresh: bool,
 ) -> Result<Vec<Package>> {
+    fetch_of(SUITE, wanted, mirror, refresh)
+}
+
+/// The same from another release of Debian.
+pub(crate) fn fetch_of(
+    suite: &str,
+    wanted: &BTreeSet<String>,
+    mirror: Option<&str>,
+    refresh: bool,
+) -> Result<Vec<Package>> {
     let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-    let key = hex::encode(Sha256::digest(format!("{SUITE} {mirror:?} {list}")));
+    let key = hex::encode(Sha256::digest(format!("{suite} {mirror:?} {list}")));
     let index = paths::cache("resolved").join(format!("{key}.json"));
     if !refresh && let Some(packages) = load(&index) {
         return Ok(packages);
     }
-    let packages = progress::step("fetching Debian packages", || resolve(&list, mirror))?;
+    let packages = progress::step("fetching Debian packages", || resolve(suite, &list, mirror))?;
     progress::step("unpacking Debian packages", || packages.iter().try_for_each(unpack))?;
     fs::create_dir_all(paths::cache("resolved"))?;
     fs::write(&index, serde_json::to_vec_pretty(&packages)?)?;
@@ -74,8 +86,8 @@ fn load(index: &Path) -> Option<Vec<Package>> {
     packages.iter().all(|package| package.files().exists()).then_some(packages)
 }
 
-fn resolve(list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
-    let root = private_root(mirror)?;
+fn resolve(suite: &str, list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
+    let root = private_root(suite, mirror)?;
     sh::output(apt_get(&root).args(["update", "-q"])).context("reading Debian's package lists")?;
     let names: Vec<&str> = list.split(' ').collect();
     // With an empty archive cache, so that packages that were fetched before are listed too.
@@ -164,8 +176,9 @@ fn apt_get(root: &Path) -> Command {
 
 /// Our own apt root: sources, lists, and an empty dpkg status, so that the resolver returns all
 /// dependencies.
-fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
-    let root = paths::cache("apt");
+fn private_root(suite: &str, mirror: Option<&str>) -> Result<PathBuf> {
+    let folder = if suite == SUITE { "apt".to_owned() } else { format!("apt-{suite}") };
+    let root = paths::cache(&folder);
     for folder in [
         "etc/apt",
         "var/lib/apt/lists/partial",
@@ -177,13 +190,13 @@ fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
     }
     fs::write(root.join("var/lib/dpkg/status"), "")?;
     let sources = match mirror {
-        Some(mirror) => BTreeSet::from([(mirror.to_owned(), SUITE.to_owned())]),
-        None => host_mirrors()?,
+        Some(mirror) => BTreeSet::from([(mirror.to_owned(), suite.to_owned())]),
+        None => host_mirrors(suite)?,
     };
     // Only packages that no other suite has come from there, by apt's priority for backports.
     let backports: Vec<_> = sources
         .iter()
-        .filter(|(_, suite)| suite == SUITE)
+        .filter(|(_, of_mirror)| of_mirror == SUITE)
         .map(|(mirror, _)| (mirror.clone(), format!("{SUITE}-backports")))
         .collect();
     let lines: Vec<String> = sources
@@ -197,17 +210,17 @@ fn private_root(mirror: Option<&str>) -> Result<PathBuf> {
 
 /// The list of mirrors that the image's packages come from, as apt reads it.
 pub(crate) fn sources(mirror: Option<&str>) -> Result<PathBuf> {
-    Ok(private_root(mirror)?.join("etc/apt/sources.list"))
+    Ok(private_root(SUITE, mirror)?.join("etc/apt/sources.list"))
 }
 
-/// The host's own Debian mirrors, each with our suite in place of the host's: `bookworm-updates` →
+/// The host's own Debian mirrors, each with this suite in place of the host's: `bookworm-updates` →
 /// `trixie-updates`.
-fn host_mirrors() -> Result<BTreeSet<(String, String)>> {
-    let mut mirrors = load_mirrors()?;
+fn host_mirrors(suite: &str) -> Result<BTreeSet<(String, String)>> {
+    let mut mirrors = load_mirrors(suite)?;
     if mirrors.is_empty() {
         // apt reports only sources of which it has fetched a list.
         setup::update_lists()?;
-        mirrors = load_mirrors()?;
+        mirrors = load_mirrors(suite)?;
     }
     if mirrors.is_empty() {
         bail!("the host's apt knows no Debian mirror: give one with --mirror URL");
@@ -215,18 +228,40 @@ fn host_mirrors() -> Result<BTreeSet<(String, String)>> {
     Ok(mirrors)
 }
 
-fn load_mirrors() -> Result<BTreeSet<(String, String)>> {
+fn load_mirrors(suite: &str) -> Result<BTreeSet<(String, String)>> {
     let format = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)";
     let targets = sh::output(Command::new("apt-get").args(["indextargets", "--format", format]))
         .context("asking apt for its sources")?;
-    Ok(targets.lines().filter_map(debian_mirror).collect())
+    Ok(targets.lines().filter_map(|target| debian_mirror(target, suite)).collect())
 }
 
-fn debian_mirror(target: &str) -> Option<(String, String)> {
+fn debian_mirror(target: &str, suite: &str) -> Option<(String, String)> {
     let fields: Vec<&str> = target.split(' ').collect();
     let [uri, release, "main", "Debian"] = fields.as_slice() else { return None };
     let suffix =
         release.split_once('-').map(|(_, suffix)| format!("-{suffix}")).unwrap_or_default();
-    matches!(suffix.as_str(), "" | "-updates" | "-security")
-        .then(|| (uri.trim_end_matches('/').to_owned(), format!("{SUITE}{suffix}")))
+    let is_wanted = match suffix.as_str() {
+        "" => true,
+        "-updates" | "-security" => !ROLLING.contains(&suite),
+        _ => false,
+    };
+    is_wanted.then(|| (uri.trim_end_matches('/').to_owned(), format!("{suite}{suffix}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::debian_mirror;
+
+    #[test]
+    fn a_mirror_of_the_host_has_other_releases_too() {
+        let mirror = |release: &str, suite: &str| {
+            debian_mirror(&format!("http://m/debian/ {release} main Debian"), suite)
+                .map(|(_, suite)| suite)
+        };
+        assert_eq!(mirror("bookworm", "trixie").as_deref(), Some("trixie"));
+        assert_eq!(mirror("bookworm-security", "trixie").as_deref(), Some("trixie-security"));
+        assert_eq!(mirror("bookworm-security", "forky"), None, "it has no such suite");
+        assert_eq!(mirror("bookworm-backports", "trixie"), None);
+        assert_eq!(debian_mirror("http://m/other x main Another", "trixie"), None);
+    }
 }

@@ -17,6 +17,10 @@ pub(crate) struct Recipe {
     pub(crate) about: String,
     /// The image below this one.
     pub(crate) from: Option<String>,
+    /// The release of Debian that the packages of an engine come from. All else is from one.
+    pub(crate) suite: Option<String>,
+    /// The package whose version is that of the image; a label of it.
+    pub(crate) version: Option<String>,
     /// Debian packages whose files may be taken.
     #[serde(default)]
     pub(crate) packages: Vec<String>,
@@ -94,6 +98,22 @@ pub(crate) struct ModuleList {
 /// Reads `images/NAME/image.yml`.
 pub(crate) fn load(name: &str) -> Result<Recipe> {
     parse(&paths::root().join("images").join(name).join("image.yml"))
+}
+
+/// The replacement engines: `images/engines/NAME.yml`.
+pub(crate) fn engines() -> Result<Vec<(String, Recipe)>> {
+    let mut recipes = Vec::new();
+    for item in fs::read_dir(paths::root().join("images/engines"))? {
+        let path = item?.path();
+        if let (Some("yml"), Some(name)) = (
+            path.extension().and_then(|extension| extension.to_str()),
+            path.file_stem().and_then(|name| name.to_str()),
+        ) {
+            recipes.push((name.to_owned(), parse(&path)?));
+        }
+    }
+    recipes.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(recipes)
 }
 
 /// Reads `images/modules.yml`.

@@ -89,6 +89,11 @@ impl Stories {
         !self.names.iter().all(|(_, name)| self.known.get(name).is_some_and(|took| took.is_uml()))
     }
 
+    /// Is one of them in this module?
+    pub(crate) fn have(&self, module: &str) -> bool {
+        self.names.iter().any(|(_, name)| name.starts_with(module))
+    }
+
     /// Those of them that started a machine of this kind.
     pub(crate) fn that_ran_in(&self, kind: Kind, outcomes: &[Outcome]) -> Stories {
         let mut those = self.clone();

@@ -8,7 +8,7 @@ use crate::image::{self, Ingredients};
 use crate::lock::{Building, InUse};
 use crate::stories::{self, Stories};
 use crate::test_kernel::{self, Availability};
-use crate::{binaries, setup, sh, tidy, tools, uml_image, variants};
+use crate::{binaries, engines, setup, sh, tidy, tools, uml_image, variants};
 use anyhow::{Result, ensure};
 use clap::Args;
 use std::process::Command;
@@ -122,7 +122,7 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
     let stories = report.phases.time("building the stories", || Stories::build(&options.story))?;
     let mut images = match options.no_image {
         true => Images::find(report)?,
-        false => Images::prepare(options, stories.need_qemu() || options.all, report)?,
+        false => Images::prepare(options, &stories, stories.need_qemu() || options.all, report)?,
     };
     let has_uml = report.without_uml.is_none();
     let run = stories::Options {
@@ -137,7 +137,7 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
         // What they booted in QEMU may be an old image. It is replaced, so it must be released
         // first.
         drop(images);
-        images = Images::prepare(options, true, report)?;
+        images = Images::prepare(options, &late, true, report)?;
         report.outcomes.retain(|outcome| !late.has(outcome));
         report.run_stories("stories that need QEMU now", &late, &run)?;
     }
@@ -176,7 +176,12 @@ impl Images {
         Ok(Images { _in_use: building.done()?, for_qemu: true })
     }
 
-    fn prepare(options: &Options, for_qemu: bool, report: &mut Report) -> Result<Images> {
+    fn prepare(
+        options: &Options,
+        stories: &Stories,
+        for_qemu: bool,
+        report: &mut Report,
+    ) -> Result<Images> {
         let wanted = image::Options { release: options.release_image, ..image::Options::default() };
         let ingredients = report.phases.time("packages and programs", || image::gather(&wanted))?;
         report.without_uml = without_uml(&ingredients, report);
@@ -186,6 +191,9 @@ impl Images {
             report.phases.time("releases", || variants::prepare(&ingredients))?;
         }
         report.phases.time("tools", tools::prepare)?;
+        if stories.have("engines::") {
+            report.phases.time("engines", engines::prepare)?;
+        }
         if options.story.is_empty() && for_qemu && report.without_uml.is_none() {
             let Report { count, phases, .. } = report;
             phases.time("both images hold one system", || {

@@ -1,0 +1,148 @@
+//! `cargo xtask engines`: replacement engines for the user's Docker, as image archives below
+//! `target/engines`. Recipes are `images/engines/NAME.yml`.
+//!
+//! An engine runs in the file system of a console, which may have another C library or none. So its
+//! programs are started by a loader of its own, which looks for libraries in the engine's folder
+//! only.
+
+mod archive;
+
+use crate::lock::Building;
+use crate::packages::{self, Package};
+use crate::recipe::{self, Recipe};
+use crate::tree::{Blob, Entry, Kind, Tree};
+use crate::{elf, layers, paths, progress, setup};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+/// The folder of an engine in its image. It is mounted at `MOUNT` where dockerd runs.
+const FOLDER: &str = "engine";
+const MOUNT: &str = "run/corral/engine";
+/// Its libraries. This is as long as the first folder in which Debian's loader looks.
+const LIBRARIES: &str = "/run/corral/engine/so/";
+const DEBIANS: &str = "/lib/x86_64-linux-gnu/";
+const LOADER: &str = "ld-linux-x86-64.so.2";
+/// Not there, and as long as the path of the console's list of libraries.
+const NO_CACHE: &str = "/run/corral/none";
+
+/// To be raised with each change of how an archive is written.
+const FORMAT: u32 = 2;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cargo xtask engines               all of them
+  cargo xtask engines docker-28.5   then on the machine: ros engine switch FILE")]
+pub(crate) struct Options {
+    /// Names of recipes in images/engines; without one: all
+    names: Vec<String>,
+    /// Debian mirror to use instead of the host's own
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Ask the mirror for newer packages even if the list of packages is unchanged
+    #[arg(long)]
+    refresh: bool,
+}
+
+/// Builds the named engines, or all, and prints their sizes.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::install()?;
+    let _building = Building::begin()?;
+    let recipes = recipe::engines()?;
+    if let Some(name) =
+        options.names.iter().find(|name| !recipes.iter().any(|(known, _)| known == *name))
+    {
+        bail!("there is no images/engines/{name}.yml");
+    }
+    let chosen =
+        recipes.iter().filter(|(name, _)| options.names.is_empty() || options.names.contains(name));
+    for (name, recipe) in chosen {
+        let file = build(name, recipe, options)?;
+        let megabytes = fs::metadata(&file)?.len() as f64 / 1e6;
+        progress::say(&format!("{megabytes:>9.2} MB  {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Builds those that stories switch to, unless they are there.
+pub(crate) fn prepare() -> Result<()> {
+    let options = Options { names: Vec::new(), mirror: None, refresh: false };
+    recipe::engines()?.iter().try_for_each(|(name, recipe)| build(name, recipe, &options).map(drop))
+}
+
+/// Writes the archive of an engine, unless it is made of the same already.
+fn build(name: &str, recipe: &Recipe, options: &Options) -> Result<PathBuf> {
+    let suite = recipe.suite.as_deref().unwrap_or(packages::SUITE);
+    let wanted: BTreeSet<String> = recipe.packages.iter().cloned().collect();
+    let packages = packages::fetch_of(suite, &wanted, options.mirror.as_deref(), options.refresh)?;
+    let version = layers::version(recipe, &packages)?.context("the recipe has no `version`")?;
+    // A rolling release moves on, and the name must stay true.
+    let promised = name.split_once('-').map_or("", |(_, version)| version);
+    ensure!(
+        version.starts_with(promised),
+        "images/engines/{name}.yml: {suite} has version {version} now; rename the recipe"
+    );
+    let target = paths::target().join("engines").join(format!("{name}.tar"));
+    let stamp = stamp(name, recipe, &packages)?;
+    let stamp_file = paths::cache("engines").join(format!("{name}.stamp"));
+    if target.exists() && fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
+        return Ok(target);
+    }
+    let _ = fs::remove_file(&stamp_file);
+    progress::step(&format!("writing {}", target.display()), || {
+        let tree = relocate(&layers::alone(&format!("engines/{name}"), recipe, &packages)?)?;
+        archive::write(&tree, &archive::About { name, recipe, version: &version }, &target)
+    })?;
+    fs::create_dir_all(paths::cache("engines"))?;
+    fs::write(stamp_file, stamp)?;
+    Ok(target)
+}
+
+/// A hash over all that an archive is made of.
+fn stamp(name: &str, recipe: &Recipe, packages: &[Package]) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(format!("{FORMAT} {recipe:?} {packages:?}"));
+    let own = paths::root().join("images/engines").join(name);
+    for (path, entry) in if own.exists() { crate::tree::read_folder(&own)? } else { Vec::new() } {
+        hash.update(path);
+        if let Kind::File(blob) = entry.kind {
+            hash.update(blob.read()?);
+        }
+    }
+    Ok(hex::encode(hash.finalize()))
+}
+
+/// All programs in one folder, libraries in another, the rest in a third: as an engine is mounted.
+fn relocate(tree: &Tree) -> Result<Tree> {
+    let mut engine = Tree::default();
+    for (path, entry) in &tree.entries {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let place = match &entry.kind {
+            Kind::Directory => continue,
+            _ if name == LOADER => continue,
+            _ if path.starts_with("usr/lib/x86_64-linux-gnu/") => format!("{FOLDER}/so/{name}"),
+            _ if entry.mode & 0o111 != 0 => format!("{FOLDER}/{name}"),
+            _ => format!("{FOLDER}/etc/{name}"),
+        };
+        engine.insert(&place, with_own_loader(entry).with_context(|| format!("changing {path}"))?);
+    }
+    let loader = tree.entries.get(&format!("usr/lib/x86_64-linux-gnu/{LOADER}"));
+    let Some(Entry { kind: Kind::File(blob), .. }) = loader else { bail!("there is no {LOADER}") };
+    let mut bytes = blob.read()?;
+    elf::replace_text(&mut bytes, DEBIANS, LIBRARIES)?;
+    elf::replace_text(&mut bytes, "/etc/ld.so.cache", NO_CACHE)?;
+    engine.insert(&format!("{FOLDER}/so/ld"), Entry::file(Blob::Bytes(bytes), 0o755));
+    // So that the programs also run in a container of the image, where they are checked.
+    engine.insert(MOUNT, Entry::symlink(&format!("/{FOLDER}")));
+    Ok(engine)
+}
+
+fn with_own_loader(entry: &Entry) -> Result<Entry> {
+    let Kind::File(blob) = &entry.kind else { return Ok(entry.clone()) };
+    let mut bytes = blob.read()?;
+    elf::set_loader(&mut bytes, &format!("{LIBRARIES}ld"))?;
+    Ok(Entry { kind: Kind::File(Blob::Bytes(bytes)), ..entry.clone() })
+}
