@@ -17,7 +17,7 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 const ENGINE_LABEL: &str = "dev.corral.engine";
 const LEVEL: i32 = 3;
 
-/// What the image says of itself.
+/// What the labels of the image say.
 pub(super) struct About<'a> {
     pub(super) name: &'a str,
     pub(super) recipe: &'a Recipe,
