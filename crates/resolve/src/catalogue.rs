@@ -145,8 +145,10 @@ pub(super) fn remote(root: &Root, config: &Config) -> Vec<Vec<String>> {
     let mut places = included(root, config);
     for switchable in SWITCHABLE {
         // An image has no file.
-        let name = other((switchable.configured)(config));
-        places.extend(name.filter(|name| (switchable.image)(name).is_none()).map(str::to_owned));
+        let name = (switchable.configured)(config);
+        if !(switchable.is_built_in)(name) && (switchable.image)(name).is_none() {
+            places.push(name.to_owned());
+        }
     }
     places.retain(|place| !place.starts_with('/') && shipped::file(root, place).is_none());
     places.iter().filter_map(|place| urls(place, config).ok()).collect()

@@ -5,8 +5,8 @@
 
 use super::inputs::Inputs;
 use super::root::Root;
-use super::switchable::{CONSOLE, SWITCHABLE, Switchable};
-use super::{catalogue, console_images, user_file};
+use super::switchable::{CONSOLE, ENGINE, SWITCHABLE, Switchable};
+use super::{catalogue, console_images, engines, user_file};
 use anyhow::{Context, Result};
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};
@@ -17,7 +17,7 @@ use corral_plan::service::{Pull, Source, Volume};
 use std::path::Path;
 
 /// Marks of images that passed the check, by image id.
-pub const GOOD: &str = "/var/lib/rancher/cache/images";
+pub const GOOD: &str = engines::MARKS;
 /// A login has worked in the console that runs now.
 pub const LOGIN_WORKED: &str = "/run/corral/console/login-worked";
 /// A console in which no login worked in this boot: its name, and the reason.
@@ -43,29 +43,39 @@ struct Replacement {
 /// Uses the replacements, or has their images checked first.
 pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &mut Vec<Problem>) {
     for switchable in SWITCHABLE {
-        let mut report = |severity, text: String| {
-            let source = switchable.key;
-            problems.push(Problem::new(severity, source, Position::default(), "", text));
-        };
         let name = (switchable.configured)(inputs.config);
         if switchable.guard.is_some()
             && let Some(reason) = refusal(&inputs.root.text(REFUSED), name)
         {
-            report(Severity::Error, refused_text(name, reason));
+            problems.push(problem(switchable, Severity::Error, refused_text(name, reason)));
             put(switchable, services, None);
             continue;
         }
-        let found = load(switchable, inputs).unwrap_or_else(|error| {
-            report(Severity::Warning, format!("{error:#}; the built-in one is used"));
-            None
+        let found = load(switchable, name, inputs).and_then(|found| {
+            let mark = on_trial(switchable, inputs.root, found.as_ref())?;
+            if switchable.service == ENGINE.service {
+                engines::arrange_trial(services, name, mark.as_deref());
+            }
+            Ok(found)
+        });
+        let found = found.unwrap_or_else(|error| {
+            let (instead, what) = instead_of(switchable, services, inputs);
+            let text = format!("{error:#}; {what} is used");
+            problems.push(problem(switchable, Severity::Warning, text));
+            instead
         });
         if let Some(Replacement { service, is_checked: false, .. }) = &found {
             let text = "is not on this machine yet, or was not checked yet";
             let until = "the built-in one is used until then";
-            report(Severity::Warning, format!("the image {} {text}; {until}", service.image));
+            let text = format!("the image {} {text}; {until}", service.image);
+            problems.push(problem(switchable, Severity::Warning, text));
         }
         put(switchable, services, found);
     }
+}
+
+fn problem(switchable: &Switchable, severity: Severity, text: String) -> Problem {
+    Problem::new(severity, switchable.key, Position::default(), "", text)
 }
 
 /// Why the console of that name was refused in this boot.
@@ -81,27 +91,71 @@ fn refused_text(name: &str, reason: &str) -> String {
     )
 }
 
-/// The replacement; None for the built-in one, or until the replacement's file is fetched.
-fn load(switchable: &Switchable, inputs: Inputs<'_>) -> Result<Option<Replacement>> {
-    let Inputs { root, config, environment } = inputs;
-    let Some(place) = catalogue::other((switchable.configured)(config)) else { return Ok(None) };
-    let text = match (switchable.image)(place) {
-        Some(image) => console_images::file(place, &image),
-        None => match catalogue::find(root, place, config)? {
-            Some(file) => user_file::read(root, &file)?,
-            None => return Ok(None),
-        },
-    };
-    let mut services = parse_with(place, &text, environment)?.services;
+/// The mark of an engine that has not proved itself yet. An error if it has failed.
+fn on_trial(
+    switchable: &Switchable,
+    root: &Root,
+    found: Option<&Replacement>,
+) -> Result<Option<String>> {
+    let is_engine = switchable.service == ENGINE.service;
+    let Some(found) = found.filter(|found| is_engine && found.is_checked) else { return Ok(None) };
+    let mark = mark(switchable, &found.image_id);
+    Ok(engines::is_on_trial(root, &mark)?.then_some(mark))
+}
+
+/// What runs where the configured one cannot: of engines the one before, if it has proved itself.
+fn instead_of(
+    switchable: &Switchable,
+    services: &mut Vec<Service>,
+    inputs: Inputs<'_>,
+) -> (Option<Replacement>, String) {
+    let ours = (None, "the built-in one".to_owned());
+    if switchable.service != ENGINE.service {
+        return ours;
+    }
+    engines::arrange_trial(services, "", None);
+    let before = engines::before(inputs.root);
+    match load(switchable, &before, inputs) {
+        Ok(Some(found))
+            if matches!(on_trial(switchable, inputs.root, Some(&found)), Ok(None))
+                && found.is_checked =>
+        {
+            (Some(found), format!("the engine {before}"))
+        }
+        _ => ours,
+    }
+}
+
+/// The replacement of that name; None for the built-in one, or until its file is fetched.
+fn load(switchable: &Switchable, name: &str, inputs: Inputs<'_>) -> Result<Option<Replacement>> {
+    let Inputs { root, environment, .. } = inputs;
+    if (switchable.is_built_in)(name) {
+        return Ok(None);
+    }
+    let Some(text) = definition(switchable, name, inputs)? else { return Ok(None) };
+    let mut services = parse_with(name, &text, environment)?.services;
     services.retain(|service| service.name.as_str() == switchable.service);
     let service = services
         .pop()
-        .with_context(|| format!("{place} defines no service {}", switchable.service))?;
+        .with_context(|| format!("{name} defines no service {}", switchable.service))?;
     // By its id: another image of the same name must be checked too.
     let image_id = lookup::find(&service.image).map(|image| image.id).unwrap_or_default();
     let mark = Path::new(GOOD).join(mark(switchable, &image_id));
     let is_checked = !image_id.is_empty() && root.exists(mark);
-    Ok(Some(Replacement { name: place.to_owned(), service, image_id, is_checked }))
+    Ok(Some(Replacement { name: name.to_owned(), service, image_id, is_checked }))
+}
+
+/// Its compose file; None until it is fetched. An image needs none of its own.
+fn definition(switchable: &Switchable, name: &str, inputs: Inputs<'_>) -> Result<Option<String>> {
+    if let Some(image) = (switchable.image)(name) {
+        return match switchable.service == ENGINE.service {
+            true => engines::compose(&image),
+            false => Ok(console_images::file(name, &image)),
+        }
+        .map(Some);
+    }
+    let Some(file) = catalogue::find(inputs.root, name, inputs.config)? else { return Ok(None) };
+    user_file::read(inputs.root, &file).map(Some)
 }
 
 fn put(switchable: &Switchable, services: &mut Vec<Service>, replacement: Option<Replacement>) {
@@ -135,7 +189,7 @@ fn put(switchable: &Switchable, services: &mut Vec<Service>, replacement: Option
 
 /// Name of the file that marks an image as checked. Empty without an id, because the image has to
 /// be fetched first.
-fn mark(switchable: &Switchable, id: &str) -> String {
+pub(crate) pub fn mark(switchable: &Switchable, id: &str) -> String {
     if id.is_empty() {
         return String::new();
     }

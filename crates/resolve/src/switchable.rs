@@ -1,7 +1,7 @@
 //! The services that can be replaced, a row each. `resolve::replacement` decides when,
 //! `cli::switch` has the commands, `applets::image_check` checks the image.
 
-use super::console_images;
+use super::{console_images, engines};
 use super::index::Index;
 use corral_config::Config;
 
@@ -18,6 +18,8 @@ pub struct Switchable {
     pub key: &'static str,
     /// Its value in the configuration.
     pub configured: fn(&Config) -> &str,
+    /// Is it a name of the built-in one?
+    pub is_built_in: fn(&str) -> bool,
     /// The replacements that a repository lists.
     pub listed: fn(Index) -> Vec<String>,
     /// Names that need no repository.
@@ -37,6 +39,7 @@ pub const CONSOLE: Switchable = Switchable {
     guard: Some("console-guard"),
     key: "rancher.console",
     configured: |config| &config.rancher.console,
+    is_built_in: |name| ["", "default"].contains(&name),
     listed: |index| index.consoles,
     stock: &console_images::STOCK,
     image: console_images::image,
@@ -55,12 +58,13 @@ pub const ENGINE: Switchable = Switchable {
     guard: None,
     key: "rancher.docker.engine",
     configured: |config| &config.rancher.docker.engine,
+    is_built_in: engines::is_built_in,
     listed: |index| index.engines,
     stock: &[],
-    image: |_| None,
+    image: engines::image,
     consequences: "Switching engines will restart Docker",
     // As in RancherOS, or as in Docker's own image.
-    required: &[&["/engine/dockerd", "/usr/local/bin/dockerd"]],
+    required: &[&["/engine/dockerd", "/usr/local/bin/dockerd", "/engine/podman"]],
 };
 
 /// All of them.

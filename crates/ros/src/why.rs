@@ -16,6 +16,8 @@ use corral_init::boot::state;
 use corral_machine::boot_partition::Stage;
 use corral_machine::boot_partition::booted;
 use corral_resolve::effective::load_config;
+use corral_resolve::engines::Failure;
+use corral_resolve::root::Root;
 use corral_terminal::output::Output;
 use corral_terminal::size::megabytes;
 use serde::Serialize;
@@ -117,6 +119,13 @@ pub(crate) fn machine() -> Result<Vec<Finding>> {
         let message = format!("version {} failed: {}", trial.version, trial.reason);
         findings.push(Finding::problem("upgrade", message));
     }
+    findings.extend(Failure::load(&Root::machine()).map(|failure| {
+        let message = format!(
+            "{} failed its trial: {}; the engine before it runs",
+            failure.name, failure.reason
+        );
+        Finding::problem("engine", message)
+    }));
     findings.extend(nearly_full());
     let problems = corral_resolve::problems();
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 #[serde(default)]
 pub struct Docker {
     pub engine: String,
+    /// The repository of a registry that has engines, each under its name as the tag.
+    pub engine_images: String,
     pub extra_args: Vec<String>,
     pub environment: Vec<String>,
     pub host: Vec<String>,

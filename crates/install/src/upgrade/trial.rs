@@ -5,6 +5,7 @@
 
 use crate::release::boot_set::BootSet;
 use anyhow::{Context, Result, bail};
+use corral_docker::probe;
 use corral_engine::client::call;
 use corral_engine::error::EngineError;
 use corral_engine::protocol::{PowerAction, Reply, Request};
@@ -12,11 +13,10 @@ use corral_machine::boot_partition::booted;
 use corral_machine::boot_partition::{Stage, Trial};
 use corral_machine::console::log;
 use corral_machine::deadline::pause;
-use corral_machine::{program, watchdog};
+use corral_machine::watchdog;
 use corral_resolve::effective::load_config;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A check that has to pass; it gives up at the deadline.
@@ -24,9 +24,6 @@ type Check = fn(Instant) -> Result<()>;
 
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(2);
-const PROBE: &str = "corral/probe:trial";
-/// An empty tar archive: the image of the probe contains only its bind mounts.
-const EMPTY_ARCHIVE: [u8; 1024] = [0; 1024];
 
 /// A version on trial must not be changed: the watchdog could end the change halfway.
 pub(super) fn refuse_changes() -> Result<()> {
@@ -141,33 +138,5 @@ fn check_docker(deadline: Instant) -> Result<()> {
     if !check_running("docker")? {
         return Ok(());
     }
-    docker(&["info", "--format", "{{.ServerVersion}}"], &[], deadline)?;
-    docker(&["import", "-", PROBE], &EMPTY_ARCHIVE, deadline)?;
-    let run = [
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "-v",
-        "/usr/bin/ros:/ros:ro",
-        PROBE,
-        "/ros",
-        "--version",
-    ];
-    let output = docker(&run, &[], deadline);
-    let _ = docker(&["rmi", "-f", PROBE], &[], deadline);
-    if output?.contains("version") {
-        Ok(())
-    } else {
-        bail!("unexpected output of the probe container")
-    }
-}
-
-/// Docker's own CLI, until the deadline, but at least for a second. A version on trial has to prove
-/// that the CLI works, too.
-fn docker(arguments: &[&str], input: &[u8], deadline: Instant) -> Result<String> {
-    let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
-    program::output(Command::new("/usr/bin/docker").args(arguments), input, deadline)
-        .and_then(program::Ended::success)
-        .with_context(|| format!("docker {}", arguments.first().unwrap_or(&"")))
+    probe::run("none", deadline)
 }

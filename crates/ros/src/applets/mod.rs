@@ -10,6 +10,7 @@ pub(crate) mod console;
 pub(crate) mod console_guard;
 pub(crate) mod crontab;
 mod docker_when_ready;
+pub(crate) mod engine_trial;
 pub(crate) mod execute;
 pub(crate) mod image_check;
 pub(crate) mod modprobe;
@@ -55,6 +56,7 @@ const PROGRAMS: [(&str, Program); 31] = [
     ("crontab", |_| crontab::run()),
     ("docker", docker_when_ready::run),
     (ENGINE_DAEMON, |_| corral_daemon::serve::run(registries::load)),
+    ("engine-trial", try_engine),
     ("entrypoint", entrypoint),
     ("image-check", check_image),
     ("modprobe", modprobe::run),
@@ -113,6 +115,12 @@ fn mount_in_console(arguments: &[String]) -> Result<()> {
 fn check_image(arguments: &[String]) -> Result<()> {
     let [service, mark] = arguments else { bail!("image-check SERVICE MARK: not {arguments:?}") };
     image_check::run(service, mark)
+}
+
+/// `ros engine-trial MARK NAME`.
+fn try_engine(arguments: &[String]) -> Result<()> {
+    let [mark, name] = arguments else { bail!("engine-trial MARK NAME: not {arguments:?}") };
+    engine_trial::run(mark, name)
 }
 
 /// `ros preload-images system-docker|docker`.

@@ -2,16 +2,20 @@
 //! system, and becomes dockerd there. `docker run -v` then accepts every path that the user sees.
 
 mod daemon_json;
+mod known_options;
+mod podman;
 
 use anyhow::{Context, Result, bail};
 use corral_config::model::Docker;
 use corral_engine::client::call;
 use corral_engine::protocol::{Reply, Request};
+use corral_machine::console::log;
 use corral_machine::files::write_atomic;
 use corral_machine::{inotify, modules, program};
 use corral_resolve::effective::load_config;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -24,6 +28,8 @@ const ENGINE: &str = "/var/lib/rancher/engine";
 /// Where a replacement engine has dockerd: images of RancherOS, and Docker's own
 /// (`docker:28-dind`).
 const ENGINE_FOLDERS: [&str; 2] = ["/engine", "/usr/local/bin"];
+/// The program of an engine: Docker's, or Podman with Docker's API.
+const PROGRAMS: [&str; 2] = ["dockerd", "podman"];
 const OTHER_ENGINE: &str = "/run/corral/engine";
 /// A shell file of the owner's that is sourced before dockerd starts. Its DOCKER_OPTS are more
 /// arguments.
@@ -77,26 +83,49 @@ pub(crate) fn run() -> Result<()> {
     if let Err(error) = write_config(docker) {
         println!("{error:#}");
     }
-    let (dockerd, path) = match other {
-        Some(tree) => {
-            show_here(&tree)?;
-            (format!("{OTHER_ENGINE}/dockerd"), format!("{OTHER_ENGINE}:{}", path()))
-        }
-        None => (format!("{ENGINE}/usr/sbin/dockerd"), path()),
+    let is_other = other.is_some();
+    other.iter().try_for_each(show_here)?;
+    let path = if is_other { format!("{OTHER_ENGINE}:{}", path()) } else { path() };
+    let environment = [("PATH".to_owned(), path)]
+        .into_iter()
+        .chain(
+            program::variables().iter().map(|(name, value)| (name.to_string(), value.to_string())),
+        )
+        .chain(rancher.network.proxy_environment())
+        .chain(docker.environment.iter().filter_map(|item| {
+            item.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+        }))
+        .collect();
+    if is_other && podman::is_in(OTHER_ENGINE) {
+        return podman::run(OTHER_ENGINE, docker, environment);
+    }
+    run_dockerd(docker, is_other, environment)
+}
+
+/// Becomes dockerd, with the options that it knows.
+fn run_dockerd(
+    docker: &Docker,
+    is_other: bool,
+    environment: BTreeMap<String, String>,
+) -> Result<()> {
+    let program = match is_other {
+        true => format!("{OTHER_ENGINE}/dockerd"),
+        false => format!("{ENGINE}/usr/sbin/dockerd"),
     };
-    let (arguments, of_file) =
+    let (mut arguments, of_file) =
         daemon_json::without_its_own(&docker.config_file, docker.arguments());
     if !of_file.is_empty() {
         println!("daemon.json wins over rancher.docker: {}", of_file.join(", "));
     }
-    let error = starting(&dockerd)
-        .args(arguments)
-        .env_clear()
-        .env("PATH", path)
-        .envs(program::variables().iter().copied())
-        .envs(rancher.network.proxy_environment())
-        .envs(docker.environment.iter().filter_map(|item| item.split_once('=')))
-        .exec();
+    // The options of ours for the built-in one are known.
+    if is_other || !docker.extra_args.is_empty() {
+        let unknown;
+        (arguments, unknown) = known_options::only(&program, arguments);
+        if !unknown.is_empty() {
+            log(&format!("docker: this engine has no {}; left out", unknown.join(", ")));
+        }
+    }
+    let error = starting(&program).args(arguments).env_clear().envs(environment).exec();
     Err(error).context("starting dockerd")
 }
 
@@ -128,8 +157,9 @@ fn readable_by_the_shell() -> Result<()> {
 /// The programs of a replacement engine are in one folder of its image. The mount is carried into
 /// the console.
 fn open_other_engine() -> Result<Option<OwnedFd>> {
-    let Some(folder) = ENGINE_FOLDERS.iter().find(|path| Path::new(path).join("dockerd").exists())
-    else {
+    let has_program =
+        |path: &&&str| PROGRAMS.iter().any(|name| Path::new(path).join(name).exists());
+    let Some(folder) = ENGINE_FOLDERS.iter().find(has_program) else {
         return Ok(None);
     };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-pub(super) fn run_quietly() -> Result<()> {
+pub(crate) fn run_quietly() -> Result<()> {
     if owners_commands::is_owners_command() {
         owners_commands::let_docker_start()?;
         // First what PID 1 is still to start: it may start it between the two requests.

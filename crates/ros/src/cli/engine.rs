@@ -1,18 +1,38 @@
 //! `ros gc`, `ros engine`, `ros os reexec`: what the engines can do beyond the docker CLI.
 
-use super::switch;
+mod archive;
+mod check;
+mod choice;
+mod data;
+mod list;
+mod switch;
+
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use corral_docker::{Client, Engine};
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use corral_resolve::switchable::ENGINE;
+use corral_terminal::output::Output;
 use corral_terminal::size::megabytes;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    #[command(flatten)]
-    Choice(switch::Command),
+    /// List the engines for the user's Docker: current, enabled (for the next start), disabled
+    List(Output),
+    /// Switch now; the engine before it runs again if the new one runs no container
+    #[command(after_help = "Examples:
+  ros engine switch docker-28.5              a name that `list` shows
+  ros engine switch /mnt/docker-28.5.tar     an image archive, as OCI or `docker save` has it
+  ros engine switch /mnt/docker-28.5.2.tgz   Docker's own static programs
+  ros engine switch docker:28-dind           an image
+  ros engine switch /opt/engine.yml          a file with a service `docker`")]
+    Switch(switch::Options),
+    /// Switch at the next start
+    Enable {
+        /// A name that `list` shows, an archive, an image, or the path or URL of a service file
+        name: String,
+    },
     /// Check the images of the system engine: every digest, every unpacked file
     #[command(after_help = "Examples:
   ros engine fsck            report what is damaged; exit status 1 if something is
@@ -36,7 +56,9 @@ pub(crate) struct Clean {
 
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
-        Command::Choice(command) => switch::run(&ENGINE, command),
+        Command::List(output) => list::run(*output),
+        Command::Switch(options) => switch::run(options),
+        Command::Enable { name } => switch::enable(name),
         Command::Fsck { repair } => check(*repair),
     }
 }

@@ -172,7 +172,7 @@ enum Command {
     /// List and switch Docker engines; check the images of the system engine
     #[command(after_help = "Examples:
   ros engine list
-  ros engine switch https://example.com/docker-29.yml
+  ros engine switch /mnt/docker-28.5.tar
   ros engine fsck                                whether the system's images are intact")]
     Engine {
         #[command(subcommand)]

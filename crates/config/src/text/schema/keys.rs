@@ -384,7 +384,13 @@ const DOCKER: &[Key] = &[
     key(
         "engine",
         STRING,
-        "name in a repository, absolute path or URL of a file with a replacement service `docker`",
+        "a replacement engine: its name, an image, or the absolute path or URL of a file with a \
+         service `docker`",
+    ),
+    key(
+        "engine_images",
+        STRING,
+        "repository of a registry with engines; the name of an engine is its tag there",
     ),
     old("exec", BOOL, "PID 1 is the engine of the system"),
     old("restart", BOOL, "Docker dropped it"),

@@ -1,0 +1,64 @@
+//! The image check of an engine, before anything is changed: a container of the image without
+//! rights and without a network.
+
+use anyhow::{Context, Result, bail};
+use corral_docker::{Client, Engine};
+use corral_engine::image::lookup;
+use corral_resolve::engines::MARKS;
+use corral_resolve::replacement::mark;
+use corral_resolve::switchable::ENGINE;
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const NAME: &str = "engine-check-now";
+const ROS: &str = "/usr/bin/ros";
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Checks an image that is on this machine; returns its mark.
+pub(super) fn run(image: &str) -> Result<String> {
+    let found = lookup::find(image)?;
+    let architecture = found.raw["architecture"].as_str().unwrap_or("amd64");
+    if architecture != "amd64" {
+        bail!("{image} is for {architecture}, this machine is amd64; nothing was changed");
+    }
+    let mark = mark(&ENGINE, &found.id);
+    fs::create_dir_all(MARKS).with_context(|| format!("making {MARKS}"))?;
+    let client = Client::of(Engine::System)?;
+    client.remove(NAME, false)?;
+    let checked = in_container(&client, &found.id, &mark);
+    client.remove(NAME, false)?;
+    checked.context("nothing was changed").map(|()| mark)
+}
+
+/// The version that the check found.
+pub(super) fn version(mark: &str) -> Option<String> {
+    let text = fs::read_to_string(Path::new(MARKS).join(mark)).ok()?;
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn in_container(client: &Client, image: &str, mark: &str) -> Result<()> {
+    let body = json!({
+        "Image": image,
+        "Entrypoint": [ROS],
+        "Cmd": ["image-check", ENGINE.service, mark],
+        "User": "0",
+        "HostConfig": {
+            "NetworkMode": "none",
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "Binds": [format!("{MARKS}:{MARKS}"), format!("{ROS}:{ROS}:ro")],
+        },
+    });
+    client.create(NAME, &body)?;
+    client.start(NAME)?;
+    let ended = client.watch(&[NAME], Instant::now() + TIMEOUT, || {
+        let state = client.container(NAME)?.unwrap_or_default().state;
+        Ok(Some(state.exit_code).filter(|_| state.status == "exited"))
+    })?;
+    match ended.with_context(|| format!("the check did not end in {} s", TIMEOUT.as_secs()))? {
+        0 => Ok(()),
+        _ => bail!("{}", client.last_lines(NAME, 1)),
+    }
+}

@@ -1,0 +1,142 @@
+//! What an owner named → the value of `rancher.docker.engine`, and the image, which is then on this
+//! machine.
+
+use super::archive;
+use crate::cli::repository;
+use anyhow::{Context, Result, bail};
+use corral_config::Config;
+use corral_docker::{Engine, cli};
+use corral_engine::image::lookup;
+use corral_plan::compose::parse_with;
+use corral_resolve::engines::{self, REPOSITORY};
+use corral_resolve::switchable::ENGINE;
+use corral_resolve::{self, catalogue};
+use std::fs;
+use std::path::Path;
+
+/// The built-in one.
+pub(super) const OURS: &str = "default";
+
+/// An engine that can be switched to.
+#[derive(Debug)]
+pub(super) struct Choice {
+    /// The value for the configuration.
+    pub(super) name: String,
+    /// None for the built-in one.
+    pub(super) image: Option<String>,
+}
+
+/// Loads or pulls what is not on this machine. Changes no setting.
+pub(super) fn prepare(name: &str, pull: bool) -> Result<Choice> {
+    if engines::is_built_in(name) {
+        return Ok(Choice { name: OURS.to_owned(), image: None });
+    }
+    if is_archive(name) {
+        let name = archive::load(Path::new(name)).context("nothing was changed")?;
+        return Ok(Choice { image: Some(format!("{REPOSITORY}:{name}")), name });
+    }
+    let config = corral_resolve::stored_config();
+    let image = match find(name, &config)? {
+        Source::Image(image) => image,
+        Source::Remote(image) => {
+            fetch(&image, pull)?;
+            archive::tag(&image, name)?;
+            format!("{REPOSITORY}:{name}")
+        }
+        Source::File => image_of_file(name, &config)?,
+    };
+    fetch(&image, pull)?;
+    Ok(Choice { name: name.to_owned(), image: Some(image) })
+}
+
+/// Where an engine of that name is.
+enum Source {
+    Image(String),
+    Remote(String),
+    File,
+}
+
+fn find(name: &str, config: &Config) -> Result<Source> {
+    if let Some(image) = engines::image(name) {
+        return Ok(Source::Image(image));
+    }
+    if !engines::is_plain(name) {
+        return Ok(Source::File);
+    }
+    let images = &config.rancher.docker.engine_images;
+    if !images.is_empty() {
+        return Ok(Source::Remote(format!("{images}:{name}")));
+    }
+    if config.rancher.repositories.is_empty() {
+        bail!(
+            "the engine {name} is not on this machine. Name its file (`ros engine switch \
+             /mnt/{name}.tar`), or the registry that has it: `ros config set \
+             {}_images REGISTRY/REPOSITORY`",
+            ENGINE.key
+        );
+    }
+    Ok(Source::File)
+}
+
+/// A file that is no service file.
+fn is_archive(name: &str) -> bool {
+    let is_path = name.starts_with('/') || name.starts_with("./") || name.starts_with("../");
+    let is_service = [".yml", ".yaml"].iter().any(|extension| name.ends_with(extension));
+    is_path && !is_service
+}
+
+fn fetch(image: &str, pull: bool) -> Result<()> {
+    if pull && lookup::find(image).is_err() {
+        cli::pull(Engine::System, image).context("nothing was changed")?;
+    }
+    Ok(())
+}
+
+/// The image of the service `docker` in a file, which is fetched unless it is here.
+fn image_of_file(name: &str, config: &Config) -> Result<String> {
+    let invalid = || format!("{name} is not a valid {}", ENGINE.what);
+    let file = repository::fetch(name, config).with_context(invalid)?;
+    let text = fs::read_to_string(&file).with_context(invalid)?;
+    let services = parse_with(name, &text, &corral_resolve::environment(config))
+        .with_context(invalid)?
+        .services;
+    let found = services.into_iter().find(|service| service.name.as_str() == ENGINE.service);
+    let Some(service) = found else {
+        bail!("{}: it defines no service {}", invalid(), ENGINE.service)
+    };
+    Ok(service.image)
+}
+
+/// The configured one.
+pub(super) fn configured(config: &Config) -> String {
+    catalogue::other((ENGINE.configured)(config)).unwrap_or(OURS).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_an_archive_or_a_service_file() {
+        for (name, expected) in [
+            ("/mnt/docker-28.5.tar", true),
+            ("./docker-28.5.2.tgz", true),
+            ("/opt/engine.yml", false),
+            ("docker-28.5", false),
+            ("docker:28-dind", false),
+            ("https://example.com/x.yml", false),
+        ] {
+            assert_eq!(is_archive(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_looked_up_in_the_configured_registry() {
+        let mut config = Config::default();
+        let error = find("docker-28.5", &config).err().unwrap().to_string();
+        assert!(error.contains("/mnt/docker-28.5.tar"), "{error}");
+        config.rancher.docker.engine_images = "r.example.com/engines".to_owned();
+        let Ok(Source::Remote(image)) = find("docker-28.5", &config) else { panic!("not found") };
+        assert_eq!(image, "r.example.com/engines:docker-28.5");
+    }
+}

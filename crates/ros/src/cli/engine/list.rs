@@ -1,0 +1,186 @@
+//! `ros engine list`: the engines of this machine, and those that can be had.
+
+use super::check;
+use super::choice::{OURS, configured};
+use super::data::Kind;
+use crate::cli::repository;
+use anyhow::{Context, Result};
+use corral_config::Config;
+use corral_daemon::image::artifact::Artifact;
+use corral_docker::{Client, Engine};
+use corral_engine::image::lookup;
+use corral_engine::image::metadata::Image;
+use corral_install::registries;
+use corral_resolve::effective::EffectiveConfig;
+use corral_resolve::engines::{self, NAME_LABEL, REPOSITORY};
+use corral_resolve::replacement::mark;
+use corral_resolve::switchable::ENGINE;
+use corral_terminal::output::{Output, table};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+
+/// The engines that belong to this version of the system, by the build.
+const KNOWN: &str = "/usr/share/ros/engines.json";
+
+/// A row of the list.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Row {
+    name: String,
+    state: &'static str,
+    /// Empty if it is not known.
+    version: String,
+    /// Where it comes from.
+    from: String,
+    /// Is it on this machine?
+    here: bool,
+}
+
+/// An engine that `cargo xtask engines` makes.
+#[derive(Debug, Deserialize)]
+struct Known {
+    name: String,
+    about: String,
+}
+
+pub(super) fn run(output: Output) -> Result<()> {
+    let stored = corral_resolve::stored_config();
+    let (current, enabled) = (current()?, shown_name(&configured(&stored)));
+    let mut rows = rows(&stored);
+    for name in [&current, &enabled] {
+        rows.entry(name.clone()).or_insert_with(|| named(name));
+    }
+    let state = |name: &str| match name {
+        _ if name == current => "current",
+        _ if name == enabled => "enabled",
+        _ => "disabled",
+    };
+    let rows: Vec<Row> =
+        rows.into_values().map(|row| Row { state: state(&row.name), ..row }).collect();
+    output.print(&rows, |rows| {
+        let head = ["STATE", "NAME", "VERSION", "HERE", "FROM"].map(str::to_owned);
+        let lines = rows.iter().map(|row| {
+            let here = if row.here { "yes" } else { "no" }.to_owned();
+            let version = if row.version.is_empty() { "-" } else { &row.version }.to_owned();
+            [row.state.to_owned(), row.name.clone(), version, here, row.from.clone()]
+        });
+        print!("{}", table(&std::iter::once(head).chain(lines).collect::<Vec<_>>()));
+    })
+}
+
+/// The name of the engine that runs.
+pub(super) fn current() -> Result<String> {
+    let service = ENGINE.service;
+    let found = Client::of(Engine::System)?.container(service)?;
+    let found =
+        found.with_context(|| format!("there is no container {service}; ros why {service}"))?;
+    let image = found.image_name();
+    if lookup::is_embedded(image) {
+        return Ok(shown_name(OURS));
+    }
+    let stored = image.strip_prefix(REPOSITORY).and_then(|rest| rest.strip_prefix(':'));
+    Ok(stored.map_or_else(|| configured(&EffectiveConfig::applied().config), str::to_owned))
+}
+
+/// What is known of the engine of that name.
+pub(super) fn kind(name: &str) -> Kind {
+    let image = if engines::is_built_in(name) {
+        lookup::find(engines::BUILT_IN).ok()
+    } else {
+        engines::image(name).and_then(|image| lookup::find(&image).ok())
+    };
+    let version = image.as_ref().map(version_of).unwrap_or_default();
+    Kind { name: shown_name(name), version }
+}
+
+/// The built-in one is shown by its version.
+fn shown_name(name: &str) -> String {
+    let own = engines::is_built_in(name).then(engines::built_in_name).flatten();
+    own.unwrap_or_else(|| name.to_owned())
+}
+
+/// Of its label, or as its program printed it.
+fn version_of(image: &Image) -> String {
+    let checked = || check::version(&mark(&ENGINE, &image.id));
+    engines::version(image).or_else(checked).unwrap_or_default()
+}
+
+fn rows(config: &Config) -> BTreeMap<String, Row> {
+    let mut rows = BTreeMap::new();
+    let mut add = |row: Row| {
+        rows.entry(row.name.clone()).or_insert(row);
+    };
+    add(built_in());
+    lookup::load_all().iter().filter_map(of_image).for_each(&mut add);
+    let images = &config.rancher.docker.engine_images;
+    known().into_iter().for_each(|known| {
+        let remote = if images.is_empty() { None } else { remote(images, &known.name) };
+        let row = Row { name: known.name, from: known.about, ..Row::default() };
+        add(remote.map_or(row.clone(), |(from, version)| Row { from, version, ..row }));
+    });
+    for name in repository::index(config).engines {
+        add(Row { name, from: "a file of rancher.repositories".to_owned(), ..Row::default() });
+    }
+    rows
+}
+
+fn built_in() -> Row {
+    let image = lookup::find(engines::BUILT_IN).ok();
+    Row {
+        name: shown_name(OURS),
+        version: image.as_ref().map(version_of).unwrap_or_default(),
+        from: "built in, also named default".to_owned(),
+        here: true,
+        ..Row::default()
+    }
+}
+
+/// An engine that was loaded or pulled.
+fn of_image(image: &Image) -> Option<Row> {
+    let own = format!("{REPOSITORY}:");
+    let reference = image.references.iter().find(|name| name.starts_with(&own))?;
+    let about = image.config.labels.get("org.opencontainers.image.description");
+    let of_archive = image.config.labels.get(NAME_LABEL).map(|_| "a file".to_owned());
+    Some(Row {
+        name: reference.strip_prefix(&own)?.to_owned(),
+        version: version_of(image),
+        from: about.cloned().or(of_archive).unwrap_or_else(|| "an image".to_owned()),
+        here: true,
+        ..Row::default()
+    })
+}
+
+/// A service file or an image that the configuration names.
+fn named(name: &str) -> Row {
+    let image = engines::image(name);
+    let found = image.as_deref().and_then(|image| lookup::find(image).ok());
+    Row {
+        name: name.to_owned(),
+        version: found.as_ref().map(version_of).unwrap_or_default(),
+        from: if image.is_some() { "an image" } else { "a service file" }.to_owned(),
+        here: found.is_some() || name.starts_with('/'),
+        ..Row::default()
+    }
+}
+
+fn known() -> Vec<Known> {
+    let text = fs::read(KNOWN).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Its reference in the owner's registry, and its version by the annotation there. None if it is
+/// not there.
+fn remote(images: &str, name: &str) -> Option<(String, String)> {
+    let reference = format!("{images}:{name}");
+    let artifact = match Artifact::find(&reference, &registries::load()) {
+        Ok(artifact) => artifact,
+        Err(error) => {
+            eprintln!("{reference}: {error}");
+            return None;
+        }
+    };
+    let manifest: Value = serde_json::from_slice(&artifact.manifest).unwrap_or_default();
+    let version = manifest["annotations"][engines::VERSION_LABEL].as_str().unwrap_or_default();
+    Some((reference, version.to_owned()))
+}
