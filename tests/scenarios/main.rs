@@ -15,6 +15,8 @@ mod cron;
 mod daily_work;
 mod disk_faults;
 mod encryption;
+mod engine_trial;
+mod engines;
 mod faults;
 mod first_hour;
 mod guests;

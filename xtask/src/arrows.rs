@@ -42,6 +42,7 @@ pub(crate) const ARROWS: [(&str, &str, &[&str]); 17] = [
             "corral-cloud",
             "corral-config",
             "corral-daemon",
+            "corral-docker",
             "corral-engine",
             "corral-machine",
             "corral-resolve",

@@ -15,7 +15,7 @@ mod images;
 mod lines;
 mod model;
 mod networks;
-pub(crate) mod probe;
+pub mod probe;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -189,7 +189,7 @@ fn put(switchable: &Switchable, services: &mut Vec<Service>, replacement: Option
 
 /// Name of the file that marks an image as checked. Empty without an id, because the image has to
 /// be fetched first.
-pub(crate) pub fn mark(switchable: &Switchable, id: &str) -> String {
+pub fn mark(switchable: &Switchable, id: &str) -> String {
     if id.is_empty() {
         return String::new();
     }

@@ -1,8 +1,8 @@
 //! The services that can be replaced, a row each. `resolve::replacement` decides when,
 //! `cli::switch` has the commands, `applets::image_check` checks the image.
 
-use super::{console_images, engines};
 use super::index::Index;
+use super::{console_images, engines};
 use corral_config::Config;
 
 /// A service that may be replaced.

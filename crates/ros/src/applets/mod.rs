@@ -41,7 +41,7 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 31] = [
+const PROGRAMS: [(&str, Program); 32] = [
     ("autologin", autologin::run),
     ("banner", banner::run),
     ("bootcmd", |_| bootcmd::run()),

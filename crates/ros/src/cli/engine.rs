@@ -12,7 +12,6 @@ use clap::{Args, Subcommand};
 use corral_docker::{Client, Engine};
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
-use corral_resolve::switchable::ENGINE;
 use corral_terminal::output::Output;
 use corral_terminal::size::megabytes;
 

@@ -1,0 +1,114 @@
+//! Replacement engines for the user's Docker, from the archives that `cargo xtask engines` makes.
+
+use super::says_all;
+use anyhow::{Result, ensure};
+use std::path::Path;
+use std::process::Command;
+use vmtest::{Image, Machine, Options, drive, folder};
+
+/// A busybox that the user's Docker runs.
+const BUSYBOX: &str = "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ &&
+    tar -C /tmp/r -cf - . | docker import - busybox:1 > /dev/null";
+pub(super) const RUN: &str = "docker run --rm busybox:1 /bin/busybox echo it runs";
+pub(super) const SWITCH: &str = "sudo ros engine switch -y";
+/// A machine with a state disk, these archives as further disks, and an image for Docker.
+pub(super) fn start(name: &str, sticks: &[&str]) -> Result<Machine> {
+    let folder = folder(name)?;
+    let disk = folder.join("state.img");
+    drive::blank(&disk, 6144)?;
+    let engines = Image::find()?.engines;
+    let options = Options {
+        disks: vec![disk],
+        sticks: sticks.iter().map(|name| engines.join(format!("{name}.tar"))).collect(),
+        append: super::STATE.to_owned(),
+        memory: 1536,
+        ..Options::default()
+    };
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run(BUSYBOX)?;
+    Ok(machine)
+}
+
+pub(super) fn version(machine: &Machine) -> Result<String> {
+    machine.run("docker version --format '{{.Server.Version}}'")
+}
+
+/// The archive is on the second disk, as it is.
+fn copy_archive(machine: &Machine, name: &str) -> Result<()> {
+    let size = std::fs::metadata(Image::find()?.engines.join(format!("{name}.tar")))?.len();
+    machine.run(&format!("sudo head -c {size} /dev/vdb | sudo tee /opt/{name}.tar > /dev/null"))?;
+    Ok(())
+}
+
+#[test]
+fn an_engine_of_an_archive_runs_containers_and_the_way_back_too() -> Result<()> {
+    let mut machine = start("engines", &["docker-28.5"])?;
+    let list = machine.run("sudo ros engine list")?;
+    says_all(&list, &["current   docker-26.1", "26.1.5", "docker-20.10", "podman", "no "]);
+    machine.run("docker run -d --name kept busybox:1 /bin/busybox sleep 100000")?;
+    copy_archive(&machine, "docker-28.5")?;
+    let said = machine.run(&format!("{SWITCH} /opt/docker-28.5.tar 2>&1"))?;
+    says_all(&said, &["may write data that docker-26.1 (26.1.5) does not read", "28.5 runs"]);
+    ensure!(version(&machine)?.starts_with("28.5"));
+    assert_eq!(machine.run(RUN)?, "it runs");
+    assert_eq!(machine.run("docker inspect -f '{{.State.Running}}' kept")?, "true");
+    says_all(&machine.run("sudo ros engine list")?, &["current   docker-28.5"]);
+    let over_ssh = over_ssh(&machine)?;
+    ensure!(over_ssh.starts_with("28.5"), "{over_ssh}");
+
+    machine.restart()?;
+    machine.expect_docker()?;
+    ensure!(version(&machine)?.starts_with("28.5"));
+
+    let said = machine.run(&format!("{SWITCH} default 2>&1"))?;
+    says_all(&said, &["docker-26.1 (26.1.5) is older than docker-28.5"]);
+    ensure!(version(&machine)?.starts_with("26.1"));
+    assert_eq!(machine.run(RUN)?, "it runs");
+    machine.check_alarms()
+}
+
+#[test]
+fn podman_answers_as_docker() -> Result<()> {
+    let mut machine = start("engines-podman", &["podman"])?;
+    copy_archive(&machine, "podman")?;
+    let said = machine.run(&format!("{SWITCH} /opt/podman.tar 2>&1"))?;
+    says_all(&said, &["Podman has a storage of its own", "podman runs"]);
+    says_all(&machine.run("docker version")?, &["Podman Engine"]);
+    machine.run(BUSYBOX)?;
+    assert_eq!(machine.run(RUN)?, "it runs");
+    machine.run(&format!("{SWITCH} default"))?;
+    ensure!(version(&machine)?.starts_with("26.1"));
+    assert_eq!(machine.run(RUN)?, "it runs");
+    machine.check_alarms()
+}
+
+/// The version that a client on another machine sees.
+fn over_ssh(machine: &Machine) -> Result<String> {
+    let (folder, port) = (&machine.login.folder, machine.login.port);
+    let programs = folder.join("bin");
+    std::fs::create_dir_all(&programs)?;
+    let script = format!(
+        "#!/bin/sh\nexec /usr/bin/ssh -F none -i {} -o IdentitiesOnly=yes -o IdentityAgent=none \
+         -o LogLevel=ERROR -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \"$@\"\n",
+        folder.join("key").display()
+    );
+    write_program(&programs.join("ssh"), &script)?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new(Image::find()?.tools.join("docker"))
+        .args(["-H", &format!("ssh://rancher@127.0.0.1:{port}")])
+        .args(["version", "--format", "{{.Server.Version}}"])
+        .env("PATH", format!("{}:{path}", programs.display()))
+        .env("DOCKER_CONFIG", folder.join("client"))
+        .output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn write_program(path: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
