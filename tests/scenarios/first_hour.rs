@@ -70,16 +70,14 @@ fn the_first_hour_on_a_platform() -> Result<()> {
     let mut machine = Machine::start(&folder, Options { config_drive: None, ..options })?;
     machine.expect_login()?;
     everything_has_its_effect(&mut machine, web.port)?;
+    // A lease of DHCP leaves the names as they are.
+    assert_eq!(machine.run("hostname -f")?, "vm-100.lab.example");
     machine.check_alarms()
 }
 
 fn everything_has_its_effect(machine: &mut Machine, port: u16) -> Result<()> {
     users_and_passwords(machine)?;
-    assert_eq!(
-        machine.run("hostname; hostname -f; cat /etc/from-vendor")?,
-        "vm-100\nvm-100.lab.example\nhere"
-    );
-    machine.run("grep -qx '127.0.1.1 vm-100.lab.example vm-100' /etc/hosts")?;
+    assert_eq!(machine.run("hostname; cat /etc/from-vendor")?, "vm-100\nhere");
     let zone = machine.run("cat /etc/timezone; readlink /etc/localtime; date +%Z | cut -c1-2")?;
     assert_eq!(zone, "Europe/Berlin\n/usr/share/zoneinfo/Europe/Berlin\nCE");
     machine.expect("sudo system-docker exec syslog sh -c 'echo $TZ' | grep -qx Europe/Berlin")?;
@@ -94,8 +92,8 @@ fn everything_has_its_effect(machine: &mut Machine, port: u16) -> Result<()> {
     machine.expect("[ $(awk '/swap.img/ {print $3}' /proc/swaps) -gt 16000 ]")?;
     // The loader finds the keymap, and all that it includes.
     assert_eq!(machine.run("loadkeys -q -u -b de-latin1 | wc -c")?, "2823");
-    let said = machine.run("sudo ros config validate 2>&1")?;
-    assert!(!said.contains("warning") && !said.contains("unknown"), "{said}");
+    let said = machine.run("sudo ros config validate 2>&1 | grep -v 'is clear text'; true")?;
+    assert_eq!(said, "", "only the password of joe is a warning");
     Ok(())
 }
 
@@ -149,7 +147,7 @@ fn wrong_values_of_platforms_keep_no_owner_out() -> Result<()> {
     says_all(
         &said,
         &[
-            "user_data:4:11: hostname: ",
+            "boot.yml:4:11: hostname: ",
             "timezone: warning: unknown time zone",
             "user.name: ",
             "chpasswd.expire: warning: ",
