@@ -93,7 +93,8 @@ fn everything_works(machine: &mut Machine, folder: &Path) -> Result<()> {
     machine.expect_docker()?;
     machine.run("docker ps && sudo system-docker ps && sudo ros status && ros --version")?;
     // A login shell has our programs too, after the image's own.
-    let path = machine.run("sh -lc 'echo $PATH; command -v sudo docker ros'")?;
+    let found = "command -v sudo && command -v docker && command -v ros";
+    let path = machine.run(&format!("sh -lc 'echo $PATH && {found}'"))?;
     assert!(path.lines().next().unwrap_or_default().ends_with("/usr/lib/corral/bin"), "{path}");
     machine.run(
         "docker run --rm -v /etc:/from story/box /usr/bin/busybox test -e /from/passwd && \

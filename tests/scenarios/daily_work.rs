@@ -126,7 +126,9 @@ fn lists_are_for_programs_too(machine: &Machine) -> Result<()> {
     let services = json(machine, "sudo ros service ps --format json")?;
     assert!(services.to_string().contains(r#""name":"well""#), "{services}");
     let consoles = json(machine, "sudo ros console list --format json")?;
-    assert_eq!(consoles[0]["state"], "current", "{consoles}");
+    let rows = consoles.as_array().context("no rows")?;
+    let ours = rows.iter().find(|row| row["name"] == "default").context("no default")?;
+    assert_eq!(ours["state"], "current", "{consoles}");
     let explained = json(machine, "sudo ros config explain hostname --format json")?;
     assert_eq!(explained[0]["sources"][0]["value"], "daily", "{explained}");
     let yaml = machine.run("sudo ros persist --format yaml")?;

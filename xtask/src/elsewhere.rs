@@ -40,6 +40,9 @@ pub(crate) fn insert(system: &mut Tree, layers: &[Layer], wanted: &Elsewhere) ->
         let (_, entry) = files.find(path)?;
         tree.insert(&format!("etc/{}", name(path)), entry.clone());
     }
+    for (path, target) in &wanted.links {
+        tree.insert(path, Entry::symlink(target));
+    }
     for (path, text) in &wanted.files {
         tree.insert(path, Entry::file(Blob::Bytes(text.clone().into_bytes()), 0o440));
     }

@@ -75,6 +75,8 @@ pub(crate) struct Elsewhere {
     pub(crate) programs: Vec<String>,
     /// Patterns of paths of libraries that programs open by name.
     pub(crate) plugins: Vec<String>,
+    /// Links to make: path below the folder → target.
+    pub(crate) links: BTreeMap<String, String>,
     /// Paths of other files, kept as they are.
     pub(crate) copies: Vec<String>,
     /// Files of our own: path below the folder → text.

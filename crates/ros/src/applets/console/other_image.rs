@@ -3,9 +3,10 @@
 //! See docs/decisions/0017-a-console-needs-a-shell-from-its-image.md.
 
 use super::accounts;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use corral_machine::files::write_atomic;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -86,7 +87,8 @@ fn collision(passwd: &str) -> Option<String> {
 pub(crate) fn prepare() -> Result<()> {
     let mut failures = Vec::new();
     let steps = [
-        ("tables of users", make_tables as fn() -> Result<()>),
+        ("/var/run", link_run as fn() -> Result<()>),
+        ("tables of users", make_tables),
         ("users", make_users),
         ("group sudo", join_sudo),
         ("files", write_files),
@@ -102,6 +104,20 @@ pub(crate) fn prepare() -> Result<()> {
 /// After a switch to our own console: its sudo has its own configuration.
 pub(super) fn leave() {
     let _ = fs::remove_file(SUDO_CONF);
+}
+
+/// Docker has its socket and the state of containers at /var/run, which is /run of the host. What
+/// an image has there is kept beside it.
+fn link_run() -> Result<()> {
+    let path = Path::new("/var/run");
+    if fs::canonicalize(path).is_ok_and(|real| real == Path::new("/run")) {
+        return Ok(());
+    }
+    if fs::symlink_metadata(path).is_ok() {
+        fs::rename(path, "/var/run.of-image").context("moving the image's /var/run")?;
+    }
+    fs::create_dir_all("/var")?;
+    symlink("/run", path).context("linking /var/run to /run")
 }
 
 fn make_tables() -> Result<()> {
