@@ -11,9 +11,17 @@ const UNENCODED: &str = "/:@";
 impl Client {
     /// The digest of an image; None if it is not here.
     pub fn image_id(&self, name: &str) -> Result<Option<String>, Error> {
-        let found: Result<Image, Error> =
-            self.get(&format!("/images/{}/json", encoded(name, UNENCODED)));
-        Ok(Error::absence(found)?.map(|image| image.id))
+        Ok(self.image(name)?.map(|image| image.id))
+    }
+
+    /// An image; None if it is not here.
+    pub fn image(&self, name: &str) -> Result<Option<Image>, Error> {
+        Error::absence(self.get(&format!("/images/{}/json", encoded(name, UNENCODED))))
+    }
+
+    /// Every image.
+    pub fn images(&self) -> Result<Vec<Image>, Error> {
+        self.get("/images/json")
     }
 
     /// Gives an image one more name.

@@ -23,4 +23,4 @@ mod watch;
 pub use client::{Client, LogRequest};
 pub use engine::Engine;
 pub use error::Error;
-pub use model::{Container, Port, State, Summary};
+pub use model::{Container, Image, Port, State, Summary};

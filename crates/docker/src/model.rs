@@ -126,11 +126,22 @@ pub struct Port {
     pub protocol: String,
 }
 
-/// `GET /images/{name}/json`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Image {
+/// `GET /images/{name}/json`, and a row of `GET /images/json`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Image {
     pub id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub repo_tags: Vec<String>,
+    /// Not in a row of the list, as the next one.
+    pub architecture: String,
+    config: Value,
+}
+
+impl Image {
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.config["Labels"][key].as_str()
+    }
 }
 
 /// A row of `POST /images/fsck`, which only the system engine has.

@@ -7,7 +7,6 @@
 use super::root::Root;
 use anyhow::{Context, Result};
 use corral_engine::image::lookup;
-use corral_engine::image::metadata::Image;
 use corral_machine::files::{remove_durably, write_atomic};
 use corral_plan::Service;
 use serde::{Deserialize, Serialize};
@@ -56,7 +55,7 @@ impl Failure {
 }
 
 /// The engine that was configured before the one on trial.
-pub(crate) fn before(root: &Root) -> String {
+pub fn before(root: &Root) -> String {
     root.text(before_file()).trim().to_owned()
 }
 
@@ -84,7 +83,7 @@ fn proof(mark: &str) -> PathBuf {
 }
 
 /// An error if the engine with this mark failed. True if it is still to be tried.
-pub(crate) fn is_on_trial(root: &Root, mark: &str) -> Result<bool> {
+pub fn is_on_trial(root: &Root, mark: &str) -> Result<bool> {
     match Failure::load(root).filter(|failure| failure.mark == mark) {
         Some(failure) => anyhow::bail!(
             "the engine {0} failed its trial: {1}. `ros engine switch {0}` tries it again",
@@ -101,7 +100,7 @@ pub(super) fn arrange_trial(services: &mut Vec<Service>, name: &str, mark: Optio
         return services.retain(|service| service.name.as_str() != TRIAL);
     };
     for trial in services.iter_mut().filter(|service| service.name.as_str() == TRIAL) {
-        trial.command = Some([TRIAL, mark, name].map(str::to_owned).to_vec());
+        trial.command = Some(["ros", TRIAL, mark, name].map(str::to_owned).to_vec());
     }
 }
 
@@ -112,7 +111,7 @@ pub fn is_built_in(name: &str) -> bool {
 
 /// `docker-26.1`, by the version that the system image records.
 pub fn built_in_name() -> Option<String> {
-    named_by_version(&version(&lookup::find(BUILT_IN).ok()?)?)
+    named_by_version(lookup::find(BUILT_IN).ok()?.config.labels.get(VERSION_LABEL)?)
 }
 
 fn named_by_version(version: &str) -> Option<String> {
@@ -120,13 +119,13 @@ fn named_by_version(version: &str) -> Option<String> {
     Some(format!("docker-{}.{}", parts.next()?, parts.next()?))
 }
 
-/// The version that an image's label has.
-pub fn version(image: &Image) -> Option<String> {
-    image.config.labels.get(VERSION_LABEL).cloned()
-}
-
 /// The image of an engine of that name or reference; None if the name is that of a service file.
 pub fn image(name: &str) -> Option<String> {
+    image_among(name, |stored| lookup::find(stored).is_ok())
+}
+
+/// The same for a program that does not see the image store: `is_here` finds an image by its name.
+pub fn image_among(name: &str, is_here: impl Fn(&str) -> bool) -> Option<String> {
     if name.starts_with('/') || name.contains("://") {
         return None;
     }
@@ -134,7 +133,7 @@ pub fn image(name: &str) -> Option<String> {
         return Some(name.to_owned());
     }
     let stored = format!("{REPOSITORY}:{name}");
-    lookup::find(&stored).is_ok().then_some(stored)
+    is_here(&stored).then_some(stored)
 }
 
 /// A name, and not the reference of an image, a path or a URL.

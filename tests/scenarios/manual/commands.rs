@@ -35,7 +35,7 @@ const NO_REGISTRY: Rule = Fails("registry.example.com");
 const RECOVERY: Rule = Elsewhere("for the recovery console, in which stories of `power` type");
 
 /// Page, the beginning of the command, and the rule.
-const ROWS: [(&str, &str, Rule); 33] = [
+const ROWS: [(&str, &str, Rule); 31] = [
     (README, "docker run ...", As("docker run --rm nginx true")),
     (
         README,
@@ -59,8 +59,6 @@ const ROWS: [(&str, &str, Rule); 33] = [
     (DAILY, "sudo ros keys add ~/.ssh/other.pub", Fails("github.com")),
     (DAILY, "sudo ros password --stdin", As("sudo ros password --stdin < file")),
     (DAILY, "sudo ros password", Fails("terminal")),
-    (DAILY, "sudo ros top --once", As("sudo ros top --once")),
-    (DAILY, "sudo ros top", Follows),
     (DEBUGGING, "docker logs NAME", As("docker logs rancher-web-1")),
     (DEBUGGING, "blkid", RECOVERY),
     (DEBUGGING, "e2fsck", RECOVERY),
@@ -75,7 +73,7 @@ const ROWS: [(&str, &str, Rule); 33] = [
     (
         API,
         "sudo system-docker run -d --name web",
-        As("sudo system-docker run -d --name s --network six --ip6 fd00:77::80 -p 8080:80 nginx"),
+        As("sudo system-docker run -d --name v6 --network six --ip6 fd00:77::80 -p 8080:80 nginx"),
     ),
     (SERVICES, "sudo tail -f", Follows),
     (SERVICES, "sudo ros service logs --follow", Follows),

@@ -2,7 +2,7 @@
 //! programs (a tar archive with a folder `docker`), of which an image is made.
 
 use anyhow::{Context, Result, bail, ensure};
-use corral_engine::image::lookup;
+use corral_docker::{Client, Engine};
 use corral_machine::files::remove_durably;
 use corral_machine::program;
 use corral_resolve::engines::{NAME_LABEL, REPOSITORY, is_plain};
@@ -35,8 +35,9 @@ pub(super) fn load(file: &Path) -> Result<String> {
         .with_context(|| format!("loading {shown}"))?;
     let loaded = said.lines().filter_map(loaded_image).next_back();
     let image = loaded.with_context(|| format!("{shown}: it has no image"))?;
-    let labelled = lookup::find(image)?.config.labels.get(NAME_LABEL).cloned();
-    let name = labelled.filter(|name| is_plain(name)).unwrap_or(of_file);
+    let loaded = Client::of(Engine::System)?.image(image)?.unwrap_or_default();
+    let labelled = loaded.label(NAME_LABEL).filter(|name| is_plain(name)).map(str::to_owned);
+    let name = labelled.unwrap_or(of_file);
     tag(image, &name)?;
     Ok(name)
 }

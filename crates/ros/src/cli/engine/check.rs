@@ -3,7 +3,6 @@
 
 use anyhow::{Context, Result, bail};
 use corral_docker::{Client, Engine};
-use corral_engine::image::lookup;
 use corral_resolve::engines::MARKS;
 use corral_resolve::replacement::mark;
 use corral_resolve::switchable::ENGINE;
@@ -18,14 +17,14 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Checks an image that is on this machine; returns its mark.
 pub(super) fn run(image: &str) -> Result<String> {
-    let found = lookup::find(image)?;
-    let architecture = found.raw["architecture"].as_str().unwrap_or("amd64");
-    if architecture != "amd64" {
+    let client = Client::of(Engine::System)?;
+    let found = client.image(image)?.with_context(|| format!("{image} is not on this machine"))?;
+    let architecture = found.architecture.as_str();
+    if !["", "amd64"].contains(&architecture) {
         bail!("{image} is for {architecture}, this machine is amd64; nothing was changed");
     }
     let mark = mark(&ENGINE, &found.id);
     fs::create_dir_all(MARKS).with_context(|| format!("making {MARKS}"))?;
-    let client = Client::of(Engine::System)?;
     client.remove(NAME, false)?;
     let checked = in_container(&client, &found.id, &mark);
     client.remove(NAME, false)?;

@@ -5,8 +5,7 @@ use super::archive;
 use crate::cli::repository;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
-use corral_docker::{Engine, cli};
-use corral_engine::image::lookup;
+use corral_docker::{Client, Engine, cli};
 use corral_plan::compose::parse_with;
 use corral_resolve::engines::{self, REPOSITORY};
 use corral_resolve::switchable::ENGINE;
@@ -57,7 +56,7 @@ enum Source {
 }
 
 fn find(name: &str, config: &Config) -> Result<Source> {
-    if let Some(image) = engines::image(name) {
+    if let Some(image) = engines::image_among(name, is_here) {
         return Ok(Source::Image(image));
     }
     if !engines::is_plain(name) {
@@ -86,10 +85,15 @@ fn is_archive(name: &str) -> bool {
 }
 
 fn fetch(image: &str, pull: bool) -> Result<()> {
-    if pull && lookup::find(image).is_err() {
+    if pull && !is_here(image) {
         cli::pull(Engine::System, image).context("nothing was changed")?;
     }
     Ok(())
+}
+
+/// Is the image on this machine? Not if the system engine does not answer: then pulling it fails.
+fn is_here(image: &str) -> bool {
+    Client::of(Engine::System).and_then(|client| client.image(image)).is_ok_and(|it| it.is_some())
 }
 
 /// The image of the service `docker` in a file, which is fetched unless it is here.

@@ -7,9 +7,8 @@ use crate::cli::repository;
 use anyhow::{Context, Result};
 use corral_config::Config;
 use corral_daemon::image::artifact::Artifact;
-use corral_docker::{Client, Engine};
+use corral_docker::{Client, Engine, Image};
 use corral_engine::image::lookup;
-use corral_engine::image::metadata::Image;
 use corral_install::registries;
 use corral_resolve::effective::EffectiveConfig;
 use corral_resolve::engines::{self, NAME_LABEL, REPOSITORY};
@@ -47,9 +46,10 @@ struct Known {
 pub(super) fn run(output: Output) -> Result<()> {
     let stored = corral_resolve::stored_config();
     let (current, enabled) = (current()?, shown_name(&configured(&stored)));
-    let mut rows = rows(&stored);
+    let client = Client::of(Engine::System)?;
+    let mut rows = rows(&client, &stored)?;
     for name in [&current, &enabled] {
-        rows.entry(name.clone()).or_insert_with(|| named(name));
+        rows.entry(name.clone()).or_insert_with(|| named(&client, name));
     }
     let state = |name: &str| match name {
         _ if name == current => "current",
@@ -84,14 +84,21 @@ pub(super) fn current() -> Result<String> {
 }
 
 /// What is known of the engine of that name.
-pub(super) fn kind(name: &str) -> Kind {
+pub(super) fn kind(name: &str) -> Result<Kind> {
+    let client = Client::of(Engine::System)?;
     let image = if engines::is_built_in(name) {
-        lookup::find(engines::BUILT_IN).ok()
+        client.image(engines::BUILT_IN)?
     } else {
-        engines::image(name).and_then(|image| lookup::find(&image).ok())
+        find(&client, name)
     };
     let version = image.as_ref().map(version_of).unwrap_or_default();
-    Kind { name: shown_name(name), version }
+    Ok(Kind { name: shown_name(name), version })
+}
+
+/// The image of an engine, if it is on this machine.
+fn find(client: &Client, name: &str) -> Option<Image> {
+    let get = |name: &str| client.image(name).ok().flatten();
+    get(&engines::image_among(name, |stored| get(stored).is_some())?)
 }
 
 /// The built-in one is shown by its version.
@@ -103,16 +110,22 @@ fn shown_name(name: &str) -> String {
 /// Of its label, or as its program printed it.
 fn version_of(image: &Image) -> String {
     let checked = || check::version(&mark(&ENGINE, &image.id));
-    engines::version(image).or_else(checked).unwrap_or_default()
+    let labelled = image.label(engines::VERSION_LABEL).map(str::to_owned);
+    labelled.or_else(checked).unwrap_or_default()
 }
 
-fn rows(config: &Config) -> BTreeMap<String, Row> {
+fn rows(client: &Client, config: &Config) -> Result<BTreeMap<String, Row>> {
     let mut rows = BTreeMap::new();
     let mut add = |row: Row| {
         rows.entry(row.name.clone()).or_insert(row);
     };
-    add(built_in());
-    lookup::load_all().iter().filter_map(of_image).for_each(&mut add);
+    add(built_in(client));
+    let own = format!("{REPOSITORY}:");
+    let stored = client.images()?.into_iter().flat_map(|image| image.repo_tags);
+    for name in stored.filter_map(|tag| tag.strip_prefix(&own).map(str::to_owned)) {
+        let image = client.image(&format!("{own}{name}"))?.unwrap_or_default();
+        add(of_image(name, &image));
+    }
     let images = &config.rancher.docker.engine_images;
     known().into_iter().for_each(|known| {
         let remote = if images.is_empty() { None } else { remote(images, &known.name) };
@@ -122,11 +135,11 @@ fn rows(config: &Config) -> BTreeMap<String, Row> {
     for name in repository::index(config).engines {
         add(Row { name, from: "a file of rancher.repositories".to_owned(), ..Row::default() });
     }
-    rows
+    Ok(rows)
 }
 
-fn built_in() -> Row {
-    let image = lookup::find(engines::BUILT_IN).ok();
+fn built_in(client: &Client) -> Row {
+    let image = client.image(engines::BUILT_IN).ok().flatten();
     Row {
         name: shown_name(OURS),
         version: image.as_ref().map(version_of).unwrap_or_default(),
@@ -137,28 +150,26 @@ fn built_in() -> Row {
 }
 
 /// An engine that was loaded or pulled.
-fn of_image(image: &Image) -> Option<Row> {
-    let own = format!("{REPOSITORY}:");
-    let reference = image.references.iter().find(|name| name.starts_with(&own))?;
-    let about = image.config.labels.get("org.opencontainers.image.description");
-    let of_archive = image.config.labels.get(NAME_LABEL).map(|_| "a file".to_owned());
-    Some(Row {
-        name: reference.strip_prefix(&own)?.to_owned(),
+fn of_image(name: String, image: &Image) -> Row {
+    let about = image.label("org.opencontainers.image.description");
+    let of_archive = image.label(NAME_LABEL).map(|_| "a file");
+    Row {
+        name,
         version: version_of(image),
-        from: about.cloned().or(of_archive).unwrap_or_else(|| "an image".to_owned()),
+        from: about.or(of_archive).unwrap_or("an image").to_owned(),
         here: true,
         ..Row::default()
-    })
+    }
 }
 
 /// A service file or an image that the configuration names.
-fn named(name: &str) -> Row {
-    let image = engines::image(name);
-    let found = image.as_deref().and_then(|image| lookup::find(image).ok());
+fn named(client: &Client, name: &str) -> Row {
+    let found = find(client, name);
+    let is_image = found.is_some() || (!name.starts_with('/') && !engines::is_plain(name));
     Row {
         name: name.to_owned(),
         version: found.as_ref().map(version_of).unwrap_or_default(),
-        from: if image.is_some() { "an image" } else { "a service file" }.to_owned(),
+        from: if is_image { "an image" } else { "a service file" }.to_owned(),
         here: found.is_some() || name.starts_with('/'),
         ..Row::default()
     }

@@ -37,12 +37,14 @@ pub(crate) struct Options {
 pub(super) fn run(options: &Options) -> Result<()> {
     let current = list::current()?;
     let chosen = choice::prepare(&options.name, !options.no_pull)?;
-    let (from, to) = (list::kind(&current), list::kind(&chosen.name));
+    let (from, to) = (list::kind(&current)?, list::kind(&chosen.name)?);
     if from == to {
         println!("warning: the engine {} is the current one already", to.name);
     }
     let mark = chosen.image.as_deref().map(check::run).transpose()?;
-    consequences(&from, &list::kind(&chosen.name)).iter().for_each(|line| println!("{line}"));
+    // The check may have found its version.
+    let to = list::kind(&chosen.name).unwrap_or(to);
+    consequences(&from, &to).iter().for_each(|line| println!("{line}"));
     if !options.force && !confirm("Continue")? {
         return Ok(());
     }
