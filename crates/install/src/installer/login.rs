@@ -100,7 +100,11 @@ impl Known<'_> {
         let mut ways = Ways::default();
         self.add_keys(&config, &mut ways);
         let is_ours = has_our_console(&config);
-        config.accounts().iter().for_each(|user| self.add_user(user, is_ours, &mut ways));
+        // Names that no user is created for: what is wrong with them is reported too.
+        let no_user = |user: &&User| ["", "default", "root"].contains(&user.name.as_str());
+        let accounts = config.accounts();
+        let users = config.users.iter().filter(no_user).chain(&accounts);
+        users.for_each(|user| self.add_user(user, is_ours, &mut ways));
         self.add_console(&config, &mut ways);
         self.add_sources(&mut ways);
         if !config.rancher.ssh.daemon {
