@@ -1,6 +1,6 @@
-//! A replacement console and a replacement engine, by service files. A console that cannot work locks no user out.
-//! What was installed in a persistent console is there after a restart, until the owner requests a
-//! new one.
+//! A replacement console and a replacement engine, by service files. A console that cannot work
+//! locks no user out. What was installed in a persistent console is there after a restart, until
+//! the owner requests a new one.
 
 use anyhow::Result;
 use vmtest::{Machine, Options, drive, folder};
