@@ -71,7 +71,7 @@ fn an_engine_of_an_archive_runs_containers_and_the_way_back_too() -> Result<()> 
 
 #[test]
 fn podman_answers_as_docker() -> Result<()> {
-    let mut machine = start("engines-podman", &["podman"])?;
+    let machine = start("engines-podman", &["podman"])?;
     copy_archive(&machine, "podman")?;
     let said = machine.run(&format!("{SWITCH} /opt/podman.tar 2>&1"))?;
     says_all(&said, &["Podman has a storage of its own", "podman runs"]);

@@ -233,7 +233,7 @@ fn check_images(found: &mut Vec<String>) -> Result<()> {
         let text = fs::read_to_string(file)?;
         // The catalogue may name images of registries, and has files without a service.
         let is_of_catalogue = shown(file).starts_with("images/catalog/");
-        if !file.ends_with("compose.yml") && !(is_of_catalogue && text.contains("\nservices:")) {
+        if !(file.ends_with("compose.yml") || is_of_catalogue && text.contains("\nservices:")) {
             continue;
         }
         match corral_plan::compose::parse(&shown(file), &text) {

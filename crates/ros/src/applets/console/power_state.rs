@@ -8,6 +8,8 @@ use corral_init::boot::state::{CONF, is_on_disk};
 use corral_install::power::{self, Options};
 use corral_machine::console::log;
 use corral_machine::files::write_atomic;
+use corral_machine::{deadline, inotify};
+use corral_resolve::effective::load_config;
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fs;
@@ -33,8 +35,20 @@ pub(super) fn apply(power: &Power, path: &OsStr) -> Result<()> {
     let minutes = Power::parse_delay(&power.delay).unwrap_or_default();
     let when = if minutes == 0 { "now".to_owned() } else { format!("in {minutes} min") };
     log(format!("power_state: {} {when} {}", power.mode, power.message).trim_end());
-    std::thread::sleep(Duration::from_secs(minutes.saturating_mul(60)));
+    if !waited(power, minutes)? {
+        log("power_state: changed by its owner; no shutdown");
+        return Ok(());
+    }
     power::request(&power.mode, &Options::default())
+}
+
+/// Waits for the delay. False if the owner changes the key meanwhile.
+fn waited(power: &Power, minutes: u64) -> Result<bool> {
+    let end = deadline::after(Duration::from_secs(minutes.saturating_mul(60)));
+    let config = Path::new(corral_engine::paths::CONFIG);
+    let folder = config.parent().unwrap_or(config);
+    let is_changed = || load_config().is_ok_and(|config| config.power_state != *power);
+    inotify::wait_for(folder, end, is_changed).map(|changed| !changed)
 }
 
 fn stamp() -> PathBuf {
