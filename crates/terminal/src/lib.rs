@@ -1,5 +1,5 @@
-//! What commands print and ask: listings, progress, errors, sizes and durations. It knows nothing of
-//! machines or containers.
+//! What commands print and ask: listings, progress, errors, sizes and durations. It knows nothing
+//! of machines or containers.
 
 pub mod duration;
 pub mod output;

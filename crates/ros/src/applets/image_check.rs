@@ -1,6 +1,6 @@
 //! `ros image-check`, in a container of an image that is to replace one of ours. In a console's, a
-//! login is tried. An engine's must have its program, which runs for its version. Only an image that
-//! passed becomes the console or the engine.
+//! login is tried. An engine's must have its program, which runs for its version. Only an image
+//! that passed becomes the console or the engine.
 
 use super::console::{accounts, host_keys, other_image, sshd, trial};
 use anyhow::{Context, Result, bail};

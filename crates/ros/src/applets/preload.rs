@@ -1,6 +1,6 @@
 //! `ros preload-images`, in system containers if there is something to load: the archives of an
-//! engine (`corral_resolve::preload`). It runs Docker's own client, which streams an archive of any size.
-//! What the client prints of each image goes to the log.
+//! engine (`corral_resolve::preload`). It runs Docker's own client, which streams an archive of any
+//! size. What the client prints of each image goes to the log.
 
 use super::wait_for_docker;
 use anyhow::{Result, bail};
