@@ -28,6 +28,8 @@ const DEBUGGING: &str = "docs/debugging.md";
 const INSTALLING: &str = "docs/installing.md";
 const API: &str = "docs/system-docker-api.md";
 const SERVICES: &str = "docs/system-services.md";
+const CATALOGUE: &str = "docs/service-catalogue.md";
+const ENGINES: &str = "docs/engines.md";
 
 /// `ros install` finds no release: this machine was not started from a medium.
 const NO_MEDIUM: Rule = Fails("this system was not started from a medium");
@@ -35,7 +37,7 @@ const NO_REGISTRY: Rule = Fails("registry.example.com");
 const RECOVERY: Rule = Elsewhere("for the recovery console, in which stories of `power` type");
 
 /// Page, the beginning of the command, and the rule.
-const ROWS: [(&str, &str, Rule); 31] = [
+const ROWS: [(&str, &str, Rule); 40] = [
     (README, "docker run ...", As("docker run --rm nginx true")),
     (
         README,
@@ -78,7 +80,20 @@ const ROWS: [(&str, &str, Rule); 31] = [
     (SERVICES, "sudo tail -f", Follows),
     (SERVICES, "sudo ros service logs --follow", Follows),
     (SERVICES, "sudo ros service upgrade web", Fails("nginx")),
-    (SERVICES, "sudo ros console switch debian", Fails("debian is not a valid console")),
+    (SERVICES, "sudo ros console switch debian", Fails("debian:stable-slim")),
+    (SERVICES, "sudo ros console switch registry", NO_REGISTRY),
+    (CATALOGUE, "sudo ros service up node-exporter", Fails("node-exporter")),
+    (CATALOGUE, "virsh", Elsewhere("for the host; the story of `guests` calls the agent")),
+    (
+        CATALOGUE,
+        "sudo system-docker exec open-iscsi iscsiadm -m discovery",
+        As("! sudo system-docker exec open-iscsi iscsiadm -m discovery -t st -p 127.0.0.1"),
+    ),
+    (CATALOGUE, "sudo system-docker exec open-iscsi iscsiadm -m node", Fails("No records found")),
+    (ENGINES, "sudo ros engine switch /mnt/docker-28.5.tar", Fails("/mnt/docker-28.5.tar")),
+    (ENGINES, "sudo ros engine switch /mnt/docker-28.5.2.tgz", Fails("/mnt/docker-28.5.2.tgz")),
+    (ENGINES, "sudo ros engine switch docker:28-dind", Fails("docker:28-dind")),
+    (ENGINES, "sudo ros engine switch docker-28.5", Fails("docker-28.5")),
 ];
 
 /// Programs whose commands are run without a row, also with sudo.

@@ -24,9 +24,10 @@ const CONFIGURATION: &str = "docs/configuration.md";
 const CONSOLE: &str = "docs/console.md";
 const INSTALLING: &str = "docs/installing.md";
 const SERVICES: &str = "docs/system-services.md";
+const CATALOGUE: &str = "docs/service-catalogue.md";
 
 /// The machines. Their disks have what `super::PREPARE` makes.
-pub(super) const SETUPS: [Setup; 7] = [
+pub(super) const SETUPS: [Setup; 9] = [
     Setup {
         name: "a-first-server",
         nics: 1,
@@ -189,6 +190,50 @@ pub(super) const SETUPS: [Setup; 7] = [
         ],
     },
     Setup {
+        name: "what-platforms-write",
+        nics: 1,
+        more: "",
+        examples: &[
+            Example {
+                file: CONFIGURATION,
+                has: "hostname: vm-100",
+                check: "set -e; [ $(hostname) = vm-100 ]; [ $(hostname -f) = vm-100.lab.example ]
+                    id -nG ops | grep -qw docker; sudo grep -qF 'ops:$6$salt$ABCDEF' /etc/shadow
+                    sudo grep -q me@desk /run/corral/ssh/authorized_keys.d/ops
+                    sudo grep -q me@desk /run/corral/ssh/authorized_keys.d/rancher
+                    [ $(cat /etc/timezone) = Europe/Berlin ]; grep -q swap /proc/swaps
+                    sudo system-docker exec ntp grep -r time.example.com /etc/chrony",
+            },
+            Example {
+                file: CATALOGUE,
+                has: "qemu-guest-agent: false",
+                check: "[ \"$(sudo ros config get rancher.hypervisor_service)\" = true ] &&
+                    ! sudo system-docker inspect qemu-guest-agent",
+            },
+        ],
+    },
+    Setup {
+        name: "a-catalogue",
+        nics: 1,
+        more: "",
+        examples: &[
+            Example {
+                file: CATALOGUE,
+                has: "QEMU_GUEST_AGENT_BLOCKED:",
+                check: "[ \"$(sudo ros env printenv QEMU_GUEST_AGENT_BLOCKED)\" = \
+                    guest-set-user-password,guest-set-time ]",
+            },
+            Example {
+                file: CATALOGUE,
+                has: "TS_AUTHKEY: tskey-auth-0123",
+                check:
+                    "set -e; format='{{.State.Status}}'
+                    [ $(sudo system-docker inspect -f $format open-iscsi) = running ]
+                    docker inspect -f '{{.Config.Env}}' tailscale | grep TS_AUTHKEY=tskey-auth-0123",
+            },
+        ],
+    },
+    Setup {
         name: "replacements",
         nics: 1,
         more: "rancher: {console: /opt/console.yml, docker: {engine: /opt/engine.yml}}\n",
@@ -224,7 +269,7 @@ pub(super) const ONLY_VALIDATED: [(&str, &str, &str); 1] = [(
 
 /// Names of other machines and parts that test machines do not have, and what stands in for them.
 /// `@…@` is filled in by the story.
-pub(super) const STAND_INS: [(&str, &str); 13] = [
+pub(super) const STAND_INS: [(&str, &str); 14] = [
     ("ssh-ed25519 AAAA...", "@KEY@"),
     ("https://example.com/", "@WEB@/"),
     ("nas.example.com:/media", "10.0.2.2:/export"),
@@ -238,4 +283,5 @@ pub(super) const STAND_INS: [(&str, &str); 13] = [
     ("[192.168.1.10/24]", "[10.0.2.15/24]"),
     ("gateway: 192.168.1.1", "gateway: 10.0.2.2"),
     ("timeout: 30", "timeout: 10"),
+    ("swap: {size: 1G}", "swap: {size: 64M}"),
 ];

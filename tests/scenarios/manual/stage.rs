@@ -17,7 +17,7 @@ mkdir -p r/bin r/www && cp /usr/bin/busybox r/bin/ && echo stand-in > r/www/inde
 for name in sh httpd test true; do ln -s busybox r/bin/$name; done
 for name in apt-get strace; do echo '#!/bin/sh' > r/bin/$name; chmod 755 r/bin/$name; done
 tar -C r -cf image.tar .
-for name in nginx alpine tailscale/tailscale example/report; do
+for name in nginx alpine tailscale/tailscale tailscale/tailscale:stable example/report; do
   docker import --change 'ENV PATH=/bin' --change 'CMD ["httpd", "-f", "-h", "/www"]' \
     image.tar $name
 done
