@@ -145,7 +145,8 @@ impl Choice<'_> {
             Some(image) => image,
             None => self.image_of_file(place, &config)?,
         };
-        if pull && corral_engine::image::lookup::find(&image).is_err() {
+        // The console does not see the image store.
+        if pull && Client::of(Engine::System)?.image_id(&image)?.is_none() {
             cli::pull(Engine::System, &image).context("nothing was changed")?;
         }
         Ok(Some(image))
