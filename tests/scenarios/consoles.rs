@@ -12,6 +12,9 @@ use vmtest::{Machine, Options, drive, folder};
 const SURVIVOR: &str = "tar -C / -cf - bin usr/bin/busybox | docker import - story/box && \
                         docker run -d --name survivor story/box /usr/bin/busybox sleep 100000";
 
+/// It runs on while consoles change.
+const IT_RUNS: &str = "[ $(docker inspect -f '{{.State.Status}}' survivor) = running ]";
+
 /// A machine with a state disk, and a registry with these images as `stock/NAME:1`.
 fn machine(
     name: &str,
@@ -56,6 +59,7 @@ fn a_console_needs_from_its_image_a_shell_and_nothing_else() -> Result<()> {
     switch(&machine, &format!("{host}/stock/musl:1"))?;
     machine.expect_of_boot("test -e /lib/ld-musl-x86_64.so.1")?;
     everything_works(&mut machine, &folder)?;
+    machine.run(IT_RUNS)?;
     assert_eq!(machine.run("echo $0; test -e /usr/bin/awk || echo bare")?, "sh\nbare");
     it_survives_a_restart(&mut machine)?;
     everything_works(&mut machine, &folder)?;
@@ -74,6 +78,7 @@ fn a_stock_debian_is_a_console_unchanged() -> Result<()> {
         switch(&machine, &format!("{host}/stock/{release}:1"))?;
         machine.expect_of_boot(&format!("grep -q '^{number}' /etc/debian_version"))?;
         everything_works(&mut machine, &folder)?;
+        machine.run(IT_RUNS)?;
         assert_eq!(machine.run("echo $BASH_VERSION | cut -c1")?, "5");
         assert_eq!(machine.run("sudo dpkg --audit && dpkg -l sudo | grep -c ^ii || true")?, "0");
     }

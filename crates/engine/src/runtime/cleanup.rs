@@ -14,10 +14,14 @@ use std::time::Duration;
 /// How long the kernel may take to end what was killed.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Ends what is left of a container and forgets it; with `remove` also its files and its log.
+/// Ends what is left of a container, unless its children are kept, and forgets it; with `remove`
+/// also its files and its log.
 pub(super) fn run(id: &str, keep_children: bool, remove: bool) -> Result<Report> {
     let cgroup = paths::cgroup(id);
-    if cgroup.exists() && (remove || !keep_children) {
+    if keep_children {
+        // Only an empty one can be removed.
+        let _ = fs::remove_dir(&cgroup);
+    } else if cgroup.exists() {
         kill_all(&cgroup)?;
         fs::remove_dir(&cgroup).with_context(|| format!("removing {}", cgroup.display()))?;
     }

@@ -225,14 +225,15 @@ impl Supervisor {
         self.clients.answer(client, error.map_or(Reply::Done, Reply::Error), &[]);
     }
 
-    /// Takes a container out of the table, and its files off the disk where no client does.
+    /// Takes a container out of the table, and its files off the disk if it was replaced. What its
+    /// definition lets live on, lives on: the user's containers outlive a new definition of dockerd.
     fn forget(&mut self, id: &str, with_files: bool) {
+        let keep_children = self.containers.get(id).is_some_and(|it| it.spec().keep_children);
         self.containers.remove(id);
         if !with_files {
             return;
         }
-        let order =
-            HelperRequest::Cleanup { id: id.to_owned(), keep_children: false, remove: true };
+        let order = HelperRequest::Cleanup { id: id.to_owned(), keep_children, remove: true };
         if let Err(error) = self.start_job(Purpose::Remove, &order, Streams::default()) {
             log(&format!("removing a container: {error}"));
         }
