@@ -291,7 +291,7 @@ fn ros_config_reads_and_writes(machine: &Machine) -> Result<()> {
         run(
             "ros config schema | grep -c '\"ssh_authorized_keys\"'; ros config schema | head -c 1"
         )?,
-        "2\n{"
+        "3\n{"
     );
     ros_config_validates(machine)?;
     // Fifty writers at the same time: no change of any writer is lost.
