@@ -133,7 +133,7 @@ fn what_the_system_fetches_goes_through_the_proxy() -> Result<()> {
         format!("echo \"{text}\" > /tmp/p.yml && sudo ros config apply /tmp/p.yml")
     };
     machine.run(&apply(&address))?;
-    machine.expect_console("the engine daemon restarts, for its proxies change")?;
+    machine.expect_console("the engine daemon restarts, for its proxies or certificates change")?;
     // Not by the proxy: `no_proxy`.
     machine.expect(&format!("sudo system-docker push {direct}/hello:1"))?;
     machine.expect("sudo system-docker pull registry.test/hello:1")?;

@@ -29,6 +29,9 @@ const LOADER: &str = "ld-linux-x86-64.so.2";
 /// Not there, and as long as the path of the console's list of libraries.
 const NO_CACHE: &str = "/run/corral/none";
 
+/// The engines that stories switch to (tests/scenarios/engines.rs).
+const IN_STORIES: [&str; 2] = ["docker-28.5", "podman"];
+
 /// To be raised with each change of how an archive is written.
 const FORMAT: u32 = 2;
 
@@ -67,10 +70,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds those that stories switch to, unless they are there.
+/// Builds those that stories switch to, unless they are there. Without their packages this takes
+/// longer than a minute, and needs a mirror.
 pub(crate) fn prepare() -> Result<()> {
     let options = Options { names: Vec::new(), mirror: None, refresh: false };
-    recipe::engines()?.iter().try_for_each(|(name, recipe)| build(name, recipe, &options).map(drop))
+    let recipes = recipe::engines()?;
+    let is_used = |name: &String| IN_STORIES.contains(&name.as_str());
+    recipes
+        .iter()
+        .filter(|(name, _)| is_used(name))
+        .try_for_each(|(name, recipe)| build(name, recipe, &options).map(drop))
 }
 
 /// Writes the archive of an engine, unless it is made of the same already.

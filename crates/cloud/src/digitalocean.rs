@@ -13,7 +13,7 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     };
     let Some(found) = parse(&data) else { return Ok(None) };
     let user_data = http.get(&format!("{base}/metadata/v1/user-data"));
-    let vendor_data = http.brief().get(&format!("{base}/metadata/v1/vendor-data")).ok().flatten();
+    let vendor_data = http.brief().get(&format!("{base}/metadata/v1/vendor-data"));
     Ok(Some(InstanceData {
         network: found.network,
         ..InstanceData::with_user_data(user_data, found.metadata).with_vendor_data(vendor_data)

@@ -66,6 +66,12 @@ impl Http {
         Http { client: self.client.clone(), deadline: self.deadline, attempts: 3 }
     }
 
+    /// The same client for what not every server knows: one attempt, which ends after `limit`.
+    pub(super) fn once(&self, limit: Duration) -> Http {
+        let deadline = self.deadline.min(Instant::now() + limit);
+        Http { client: self.client.clone(), deadline, attempts: 1 }
+    }
+
     /// GETs a document; None if the server says that there is none.
     pub fn get(&self, url: &str) -> Result<Option<Vec<u8>>> {
         self.get_with(url, &[])

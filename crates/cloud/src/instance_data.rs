@@ -4,6 +4,15 @@ use anyhow::Result;
 use corral_config::metadata::Metadata;
 use serde_json::Value;
 
+/// What a data source has but did not give. What is stored of it stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// At least one ssh key of the provider, or their list.
+    pub keys: bool,
+    pub network: bool,
+    pub vendor_data: bool,
+}
+
 /// What a data source holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct InstanceData {
@@ -15,6 +24,7 @@ pub struct InstanceData {
     pub network: Option<Value>,
     /// What could not be read of it.
     pub problems: Vec<String>,
+    pub unread: Unread,
 }
 
 impl InstanceData {
@@ -31,11 +41,28 @@ impl InstanceData {
         InstanceData { user_data, metadata, problems, ..InstanceData::default() }
     }
 
-    /// The same with the provider's configuration. Without one, or if it cannot be read, the
-    /// owner's takes effect alone.
-    pub(super) fn with_vendor_data(self, vendor_data: Option<Vec<u8>>) -> InstanceData {
-        let is_some = |data: &Vec<u8>| !data.trim_ascii().is_empty();
-        InstanceData { vendor_data: vendor_data.filter(is_some), ..self }
+    /// The same with the provider's configuration.
+    pub(super) fn with_vendor_data(mut self, vendor_data: Result<Option<Vec<u8>>>) -> InstanceData {
+        match vendor_data {
+            Ok(data) => self.vendor_data = data.filter(|data| !data.trim_ascii().is_empty()),
+            Err(error) => {
+                self.unread.vendor_data = true;
+                self.problems.push(format!("vendor data: {error:#}"));
+            }
+        }
+        self
+    }
+
+    /// The same with the provider's network.
+    pub(super) fn with_network(mut self, network: Result<Option<Value>>) -> InstanceData {
+        match network {
+            Ok(network) => self.network = network,
+            Err(error) => {
+                self.unread.network = true;
+                self.problems.push(format!("network: {error:#}"));
+            }
+        }
+        self
     }
 
     /// Nothing in it that would make a difference?

@@ -17,7 +17,7 @@ pub mod vmware;
 use anyhow::Result;
 use corral_config::names::{DataSource, Provider};
 use http::Http;
-pub use instance_data::InstanceData;
+pub use instance_data::{InstanceData, Unread};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};

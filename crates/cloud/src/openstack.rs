@@ -12,12 +12,12 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     let at = |name: &str| format!("{base}/openstack/latest/{name}");
     let Some(data) = http.get_json(&at("meta_data.json"), &[])? else { return Ok(None) };
     let user_data = http.get(&at("user_data"));
-    let network = http.get_json(&at("network_data.json"), &[]).ok().flatten();
-    let network = network.and_then(|data| network_data::from_openstack(&data));
-    let vendor = http.brief().get_json(&at("vendor_data.json"), &[]).ok().flatten();
-    let found = InstanceData::with_user_data(user_data, metadata(&data))
-        .with_vendor_data(vendor.as_ref().and_then(vendor_data));
-    Ok(Some(InstanceData { network, ..found }))
+    let network = http.get_json(&at("network_data.json"), &[]);
+    let network = network.map(|data| network_data::from_openstack(&data?));
+    let vendor = http.brief().get_json(&at("vendor_data.json"), &[]);
+    let vendor = vendor.map(|data| vendor_data(&data?));
+    let found = InstanceData::with_user_data(user_data, metadata(&data));
+    Ok(Some(found.with_network(network).with_vendor_data(vendor)))
 }
 
 /// `vendor_data.json`: a text, or a mapping with a text or a list of texts at `cloud-init`.

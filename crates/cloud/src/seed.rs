@@ -24,16 +24,11 @@ pub fn read(folder: &Path) -> InstanceData {
         }
     }
     if let Some(path) = first(&["vendor-data"]) {
-        match read_file(&path) {
-            Ok(bytes) => found = found.with_vendor_data(Some(bytes)),
-            Err(error) => found.problems.push(format!("{error:#}")),
-        }
+        found = found.with_vendor_data(read_file(&path).map(Some));
     }
     if let Some(path) = first(&["openstack/latest/vendor_data.json"]) {
-        match read_tree(&path) {
-            Ok(tree) => found = found.with_vendor_data(openstack::vendor_data(&tree)),
-            Err(error) => found.problems.push(format!("vendor data: {error:#}")),
-        }
+        let tree = read_tree(&path);
+        found = found.with_vendor_data(tree.map(|tree| openstack::vendor_data(&tree)));
     }
     if let Some(path) = first(&["openstack/latest/meta_data.json", "meta-data", "meta_data.json"]) {
         match read_tree(&path) {
@@ -51,7 +46,10 @@ pub fn read(folder: &Path) -> InstanceData {
         if path.is_file() {
             match read_tree(&path) {
                 Ok(tree) => found.network = found.network.or_else(|| convert(&tree)),
-                Err(error) => found.problems.push(format!("network: {error:#}")),
+                Err(error) => {
+                    found.unread.network = true;
+                    found.problems.push(format!("network: {error:#}"));
+                }
             }
         }
     }

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 enum Manner {
     /// Serves the files below `fixtures/NAME`. EC2's requires a token, GCE's its header.
     Files(&'static str),
+    /// The same, but answers 500 to what ends with this.
+    FilesBut(&'static str, &'static str),
     /// Takes the connection, and says nothing.
     Hangs,
     /// Answers 500 to everything.
@@ -51,7 +53,8 @@ fn answer(mut stream: TcpStream, manner: &Manner) {
         Manner::Files("ec2") if !has("X-aws-ec2-metadata-token: a-token") => (401, Vec::new()),
         Manner::Files("gce") if !has("Metadata-Flavor: Google") => (403, Vec::new()),
         Manner::Files("azure") if !has("Metadata: true") => (400, Vec::new()),
-        Manner::Files(name) => {
+        Manner::FilesBut(_, failing) if path.ends_with(failing) => (500, Vec::new()),
+        Manner::Files(name) | Manner::FilesBut(name, _) => {
             read_fixture(name, path).map_or((404, Vec::new()), |body| (200, body))
         }
         Manner::StartsSlowly(left)
@@ -156,6 +159,39 @@ fn azure_gives_user_data_and_keys() {
     assert_eq!(found.metadata.hostname.as_deref(), Some("examplevmname"));
     assert_eq!(found.metadata.ssh_public_keys["000"], "ssh-rsa AAAAB3 azure");
     assert_eq!(found.metadata.public_ipv4, "20.1.2.3");
+}
+
+#[test]
+fn vendor_data_that_fails_is_not_taken_for_none() {
+    for (source, name) in
+        [("ec2", "vendor-data"), ("digitalocean", "vendor-data"), ("openstack", "vendor_data.json")]
+    {
+        let url = serve(Manner::FilesBut(source, name));
+        let failed = request(source, &url, Duration::from_secs(20)).unwrap().unwrap();
+        assert!(failed.unread.vendor_data && failed.user_data.is_some(), "{source}: {failed:?}");
+        assert!(failed.problems[0].starts_with("vendor data: "), "{source}: {failed:?}");
+        let none = found(source, source);
+        assert_eq!((none.unread, none.problems), (Unread::default(), Vec::new()), "{source}");
+    }
+}
+
+/// Vendor data takes no time from user data.
+#[test]
+fn what_not_every_server_knows_is_asked_for_once() {
+    let begin = Instant::now();
+    let http = Http::direct(begin + Duration::from_secs(60)).unwrap();
+    for manner in [Manner::Hangs, Manner::Fails] {
+        let url = serve(manner);
+        assert!(http.once(Duration::from_millis(300)).get(&url).is_err());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_network_that_fails_is_not_taken_for_none() {
+    let url = serve(Manner::FilesBut("openstack", "network_data.json"));
+    let found = request("openstack", &url, Duration::from_secs(3)).unwrap().unwrap();
+    assert!(found.unread.network && found.network.is_none(), "{found:?}");
 }
 
 /// What every provider says is what the configuration takes.

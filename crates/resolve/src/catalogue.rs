@@ -99,7 +99,8 @@ pub fn find(root: &Root, place: &str, config: &Config) -> Result<Option<PathBuf>
     if place.starts_with('/') {
         return Ok(Some(PathBuf::from(place)));
     }
-    if let Some(file) = shipped::file(root, place) {
+    // What an owner has fetched stays what it is after an upgrade that ships the same name.
+    if let Some(file) = cached(root, place, config).or_else(|| shipped::file(root, place)) {
         return Ok(Some(file));
     }
     if config.rancher.repositories.is_empty()
@@ -107,7 +108,13 @@ pub fn find(root: &Root, place: &str, config: &Config) -> Result<Option<PathBuf>
     {
         bail!("{place}: {why}");
     }
-    Ok(urls(place, config)?.iter().map(|url| kept(url)).find(|file| root.exists(file)))
+    urls(place, config).map(|_| None)
+}
+
+/// The file of that name or URL that was fetched before.
+pub(super) fn cached(root: &Root, place: &str, config: &Config) -> Option<PathBuf> {
+    let urls = urls(place, config).ok()?;
+    urls.iter().map(|url| kept(url)).find(|file| root.exists(file))
 }
 
 /// URLs of a file that is not on this machine, in order.

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 /// Marks of images, by image id. An empty one passed the check of a console; that of an engine has
 /// the version that its program printed.
 pub const MARKS: &str = "/var/lib/rancher/cache/images";
+/// What trials found. An image check cannot write here: it runs programs of the image.
+const TRIALS: &str = "/var/lib/rancher/cache/engines";
 /// The service that tries an engine.
 pub const TRIAL: &str = "engine-trial";
 /// Engines are loaded and pulled under this name, each with its own tag.
@@ -36,7 +38,7 @@ pub struct Failure {
 
 impl Failure {
     fn file() -> PathBuf {
-        Path::new(MARKS).join("engine-failed.json")
+        Path::new(TRIALS).join("failed.json")
     }
 
     /// The last one, unless another engine was requested since.
@@ -65,7 +67,7 @@ pub fn keep_before(name: &str) -> Result<()> {
 }
 
 fn before_file() -> PathBuf {
-    Path::new(MARKS).join("engine-before")
+    Path::new(TRIALS).join("before")
 }
 
 /// Marks an engine that has run a container.
@@ -79,7 +81,7 @@ pub fn has_proof(root: &Root, mark: &str) -> bool {
 }
 
 fn proof(mark: &str) -> PathBuf {
-    Path::new(MARKS).join(format!("{mark}.works"))
+    Path::new(TRIALS).join(format!("{mark}.works"))
 }
 
 /// An error if the engine with this mark failed. True if it is still to be tried.

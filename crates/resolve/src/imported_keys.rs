@@ -2,7 +2,7 @@
 //! cloud-init fetches them, and the console lets them in. They are kept on the state disk: without
 //! a network, the keys that were fetched last still open the machine.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use corral_cloud::http::Http;
 use corral_config::Config;
 use corral_config::names::KeyId;
@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 /// By account, as the configuration names it: lines of `authorized_keys`.
 pub type Imported = BTreeMap<String, Vec<String>>;
 
-/// Size limit of the answer of a service, and of the file.
+/// Size limit of the answer of a service.
 const LARGEST: usize = 256 << 10;
+/// Size limit of the file: one account cannot push out the keys of the others.
+const LARGEST_FILE: u64 = 64 << 20;
 /// Most keys of one account.
 const MOST: usize = 100;
 /// Timeout for all accounts together.
@@ -29,7 +31,7 @@ fn file() -> PathBuf {
 
 /// The keys that were fetched last.
 pub fn load() -> Imported {
-    let text = read_at_most(&file(), LARGEST as u64).unwrap_or_default();
+    let text = read_at_most(&file(), LARGEST_FILE).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
@@ -42,7 +44,8 @@ pub fn wanted(config: &Config) -> Vec<String> {
     ids
 }
 
-/// Fetches the keys of all accounts. What cannot be fetched keeps what it had, and is reported.
+/// Fetches the keys of all accounts. What cannot be fetched keeps what it had, and is reported. An
+/// account that is gone, or has no keys, has none here either.
 pub fn fetch(config: &Config) -> Vec<String> {
     let ids = wanted(config);
     let known = load();
@@ -51,7 +54,12 @@ pub fn fetch(config: &Config) -> Vec<String> {
     let deadline = Instant::now() + TIMEOUT;
     for id in ids {
         match fetch_one(&id, deadline) {
-            Ok(keys) => drop(all.insert(id, keys)),
+            Ok(keys) => {
+                if keys.is_empty() {
+                    problems.push(format!("ssh_import_id: {id}: there is no key of this account"));
+                }
+                all.insert(id, keys);
+            }
             Err(error) => {
                 problems.push(format!("ssh_import_id: {id}: {error:#}"));
                 all.extend(known.get(&id).map(|keys| (id.clone(), keys.clone())));
@@ -73,7 +81,7 @@ fn store(all: &Imported) -> Result<()> {
 fn fetch_one(id: &str, deadline: Instant) -> Result<Vec<String>> {
     let url = id.parse::<KeyId>()?.url();
     let text = Http::secure(deadline)?.brief().get_text(&url, &[])?;
-    keys_in(&text.with_context(|| format!("{url}: there is no such account"))?, id)
+    keys_in(&text.unwrap_or_default(), id)
 }
 
 /// The keys of an answer. Lines that are no keys are left out, and so are options: an account is
@@ -85,11 +93,7 @@ fn keys_in(text: &str, id: &str) -> Result<Vec<String>> {
     let keys = parse_list(text).into_iter().filter_map(Result::ok);
     let keys = keys.filter(|key| key.options.is_empty()).take(MOST);
     let with_origin = |line: String| format!("{line} # {id}");
-    let lines: Vec<String> = keys.map(|key| with_origin(key.line)).collect();
-    if lines.is_empty() {
-        bail!("the account has no keys");
-    }
-    Ok(lines)
+    Ok(keys.map(|key| with_origin(key.line)).collect())
 }
 
 #[cfg(test)]
@@ -103,7 +107,7 @@ mod tests {
     fn only_lines_with_keys_are_taken() {
         let text = format!("<html>\n{KEY}\ncommand=\"rm\" {KEY}\n\nssh-ed25519 AAAA\n");
         assert_eq!(keys_in(&text, "gh:me").unwrap(), [format!("{KEY} # gh:me")]);
-        assert!(keys_in("Not Found", "gh:me").is_err());
+        assert_eq!(keys_in("Not Found", "gh:me").unwrap(), [""; 0], "an account without keys");
         assert!(keys_in(&format!("{KEY}\n").repeat(5000), "gh:me").is_err());
         assert_eq!(keys_in(&format!("{KEY}\n").repeat(200), "gh:me").unwrap().len(), MOST);
     }

@@ -66,11 +66,11 @@ pub fn load(root: &Root) -> Sources {
         // the logins.
         layers.extend(way_in::load(root));
     }
-    let vendor = vendor_data(root, &of_files);
-    layers.extend(vendor);
-    layers.extend(of_files);
-    layers.extend(rescue_keys(root));
-    layers.extend(command_line(root));
+    let mut of_owner = of_files;
+    of_owner.extend(rescue_keys(root));
+    of_owner.extend(command_line(root));
+    layers.extend(vendor_data(root, &of_owner));
+    layers.extend(of_owner);
     if !metadata.is_empty() {
         let config = corral_config::resolve(&layers);
         let value = metadata.to_layer(has_name(&config), &config.ssh_authorized_keys);

@@ -147,6 +147,9 @@ fn load(switchable: &Switchable, name: &str, inputs: Inputs<'_>) -> Result<Optio
 
 /// Its compose file; None until it is fetched. An image needs none of its own.
 fn definition(switchable: &Switchable, name: &str, inputs: Inputs<'_>) -> Result<Option<String>> {
+    if let Some(file) = catalogue::cached(inputs.root, name, inputs.config) {
+        return user_file::read(inputs.root, &file).map(Some);
+    }
     if let Some(image) = (switchable.image)(name) {
         return match switchable.service == ENGINE.service {
             true => engines::compose(&image),

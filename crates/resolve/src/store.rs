@@ -83,7 +83,11 @@ fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     let Some(seconds) = confirm_within else { return save(&stored) };
     let text = to_text(&stored)?;
     apply::make_all(&root, &confirm::prepare(&root, seconds)?)?;
-    write(&text)?;
+    if let Err(error) = write(&text) {
+        // Without a change there is nothing to confirm, and the next change is not refused.
+        confirm::confirm(&root).map_or(Ok(()), |undone| apply::make(&root, &undone))?;
+        return Err(error);
+    }
     call(Request::Reload).context("applying it")?;
     println!("applied; it is rolled back in {seconds} s unless you run: ros config confirm");
     Ok(())

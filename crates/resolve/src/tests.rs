@@ -427,6 +427,9 @@ fn vendor_data_is_below_the_owners_files_unless_they_want_none() {
         assert_eq!(resolution.resolved.config.timezone, zone, "{name}");
         assert_eq!(resolution.resolved.problems, [], "{name}");
     }
+    let line = ("/proc/cmdline", "quiet cc.vendor_data.enabled=false");
+    let machine = Machine::new("no-vendor-on-line", &[(VENDOR, vendor), line]);
+    assert_eq!(resolve(&machine.root()).resolved.config.timezone, "");
 }
 
 #[test]

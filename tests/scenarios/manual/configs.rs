@@ -24,6 +24,7 @@ const CONFIGURATION: &str = "docs/configuration.md";
 const CONSOLE: &str = "docs/console.md";
 const INSTALLING: &str = "docs/installing.md";
 const SERVICES: &str = "docs/system-services.md";
+const ENGINES: &str = "docs/engines.md";
 const CATALOGUE: &str = "docs/service-catalogue.md";
 
 /// The machines. Their disks have what `super::PREPARE` makes.
@@ -226,10 +227,10 @@ pub(super) const SETUPS: [Setup; 9] = [
             Example {
                 file: CATALOGUE,
                 has: "TS_AUTHKEY: tskey-auth-0123",
-                check:
-                    "set -e; format='{{.State.Status}}'
+                check: "set -e; format='{{.State.Status}}'
                     [ $(sudo system-docker inspect -f $format open-iscsi) = running ]
-                    docker inspect -f '{{.Config.Env}}' tailscale | grep TS_AUTHKEY=tskey-auth-0123",
+                    docker inspect -f '{{.Config.Env}}' tailscale |
+                    grep TS_AUTHKEY=tskey-auth-0123",
             },
         ],
     },
@@ -261,11 +262,14 @@ pub(super) const FILES: [(&str, &str, &str); 3] = [
 ];
 
 /// Examples that are only checked by `ros config validate`, and why.
-pub(super) const ONLY_VALIDATED: [(&str, &str, &str); 1] = [(
-    INSTALLING,
-    "encryption: {device:",
-    "the test kernel has no dm-crypt; stories of `encryption` boot such a machine in QEMU",
-)];
+pub(super) const ONLY_VALIDATED: [(&str, &str, &str); 2] = [
+    (
+        INSTALLING,
+        "encryption: {device:",
+        "the test kernel has no dm-crypt; stories of `encryption` boot such a machine in QEMU",
+    ),
+    (ENGINES, "engine_images:", "no registry has engines; stories of `engines` switch to some"),
+];
 
 /// Names of other machines and parts that test machines do not have, and what stands in for them.
 /// `@…@` is filled in by the story.

@@ -14,14 +14,14 @@ const HEADER: &str = "#cloud-config\n";
 /// Images made on the spot under the names of the manual, and files that its examples refer to.
 const PREPARE: &str = r#"set -e
 mkdir -p r/bin r/www && cp /usr/bin/busybox r/bin/ && echo stand-in > r/www/index.html
-for name in sh httpd test true; do ln -s busybox r/bin/$name; done
+for name in sh httpd test true grep; do ln -s busybox r/bin/$name; done
 for name in apt-get strace; do echo '#!/bin/sh' > r/bin/$name; chmod 755 r/bin/$name; done
 tar -C r -cf image.tar .
 for name in nginx alpine tailscale/tailscale tailscale/tailscale:stable example/report; do
   docker import --change 'ENV PATH=/bin' --change 'CMD ["httpd", "-f", "-h", "/www"]' \
     image.tar $name
 done
-for name in nginx alpine prom/node-exporter registry.example.com/backup debian:12; do
+for name in nginx alpine busybox prom/node-exporter registry.example.com/backup debian:12; do
   sudo system-docker import --change 'ENV PATH=/bin' \
     --change 'CMD ["httpd", "-f", "-h", "/www"]' image.tar $name
 done

@@ -1,7 +1,7 @@
 //! The users of a machine, their keys and passwords, as all keys of logins mean them together.
 
 use super::Config;
-use super::logins::{DEFAULT_USER, PasswordOf, Secret, User, add};
+use super::logins::{DEFAULT_USER, PasswordOf, Secret, Sudo, User, add};
 use std::collections::BTreeMap;
 
 /// The groups that make an administrator: ssh and Docker, and sudo without a password.
@@ -9,7 +9,7 @@ const GROUPS: [&str; 2] = ["docker", "sudo"];
 
 impl Config {
     /// The users to create, each once: those of `users`, and the one of `user`. The latter has the
-    /// keys and the rights of rancher.
+    /// keys and the rights of rancher; if `sudo` is false there, not those of sudo.
     pub fn accounts(&self) -> Vec<User> {
         let users = self.users.iter().filter(|user| !is_there(&user.name));
         let mut all: Vec<User> =
@@ -22,28 +22,34 @@ impl Config {
         if let Some(at) = all.iter().position(|other| other.name == name) {
             user = both(all.remove(at), user);
         }
-        GROUPS.iter().for_each(|group| add(&mut user.groups, group));
+        let refused = Some(Sudo::Bool(false));
+        let has_sudo = user.sudo != refused && self.user.sudo != refused;
+        let groups = GROUPS.iter().filter(|group| has_sudo || **group != "sudo");
+        groups.for_each(|group| add(&mut user.groups, group));
         user.ssh_authorized_keys.extend(self.admin_keys());
         user.ssh_import_id.extend(self.admin_ids());
         all.push(user);
         all
     }
 
-    /// The keys that let in rancher and docker. Those of root are among them: root never logs in
-    /// over ssh, and its keys are not to keep their owner out.
+    /// The keys that let in rancher and docker. Those of the default user are among them, and those
+    /// of root: root never logs in over ssh, and its keys are not to keep their owner out.
     pub fn admin_keys(&self) -> Vec<String> {
-        let of_root = self.roots().flat_map(|user| &user.ssh_authorized_keys);
-        self.ssh_authorized_keys.iter().chain(of_root).cloned().collect()
+        let of_admins = self.admins().flat_map(|user| &user.ssh_authorized_keys);
+        self.ssh_authorized_keys.iter().chain(of_admins).cloned().collect()
     }
 
     /// The accounts whose keys let in rancher and docker.
     pub fn admin_ids(&self) -> Vec<String> {
-        let of_root = self.roots().flat_map(|user| &user.ssh_import_id);
-        self.ssh_import_id.iter().chain(of_root).cloned().collect()
+        let of_admins = self.admins().flat_map(|user| &user.ssh_import_id);
+        self.ssh_import_id.iter().chain(of_admins).cloned().collect()
     }
 
-    fn roots(&self) -> impl Iterator<Item = &User> {
-        self.users.iter().chain([&self.user]).filter(|user| user.name == "root")
+    /// Root and the default user. The latter is `user` too, if it has no name.
+    fn admins(&self) -> impl Iterator<Item = &User> {
+        let is_admin = |user: &&User| ["default", "root"].contains(&user.name.as_str());
+        let named = Some(&self.user).filter(|user| user.name.is_empty() || is_admin(user));
+        self.users.iter().filter(is_admin).chain(named)
     }
 
     /// The user that `password` belongs to.
@@ -58,8 +64,12 @@ impl Config {
     /// none.
     pub fn passwords(&self) -> BTreeMap<String, Secret> {
         let mut all = Vec::new();
-        for user in self.users.iter().chain([&self.user]) {
-            all.extend(user.secret().map(|secret| (user.name.clone(), secret)));
+        let listed = self.users.iter().map(|user| match user.name.as_str() {
+            "default" => (DEFAULT_USER, user),
+            name => (name, user),
+        });
+        for (name, user) in listed.chain([(self.default_user(), &self.user)]) {
+            all.extend(user.secret().map(|secret| (name.to_owned(), secret)));
         }
         all.push((self.default_user().to_owned(), Secret::of(&self.password)));
         let lines = self.chpasswd.list.iter().flat_map(|item| item.lines()).map(str::trim);
@@ -99,6 +109,7 @@ fn both(listed: User, named: User) -> User {
         groups: [listed.groups, named.groups].concat(),
         ssh_authorized_keys: [listed.ssh_authorized_keys, named.ssh_authorized_keys].concat(),
         ssh_import_id: [listed.ssh_import_id, named.ssh_import_id].concat(),
+        sudo: listed.sudo.or(named.sudo),
         ..listed
     }
 }
@@ -133,14 +144,53 @@ mod tests {
     }
 
     #[test]
-    fn who_may_use_sudo_and_has_keys_gets_in() {
-        let lines = Sudo::Lines(vec!["ALL=(ALL) ALL".to_owned()]);
+    fn who_is_root_by_sudo_and_has_keys_gets_in() {
+        let of = |line: &str| Some(Sudo::Lines(vec![line.to_owned()]));
+        let lines = of("ALL=(ALL) NOPASSWD:ALL");
         let keys = vec!["k".to_owned()];
         let admin =
             User { sudo: lines.clone(), ssh_authorized_keys: keys.clone(), ..user("admin") };
         assert_eq!(admin.all_groups(), ["docker"]);
         assert!(User { sudo: lines, ..user("a") }.all_groups().is_empty());
-        assert!(User { ssh_authorized_keys: keys, ..user("b") }.all_groups().is_empty());
+        let with_keys = User { ssh_authorized_keys: keys, ..user("b") };
+        assert!(with_keys.all_groups().is_empty());
+        for line in ["ALL=(root) /usr/bin/reboot", "ALL=(ALL) ALL"] {
+            let limited = User { sudo: of(line), ..with_keys.clone() };
+            assert!(limited.all_groups().is_empty(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_named_user_has_no_sudo_if_it_is_refused() {
+        let refused = User { sudo: Some(Sudo::Bool(false)), ..user("ann") };
+        let groups = |users: Vec<User>, user: User| {
+            let all = Config { users, user, ..Config::default() }.accounts();
+            all.into_iter().map(|user| user.groups).collect::<Vec<_>>()
+        };
+        assert_eq!(groups(vec![], refused.clone()), [["docker"]]);
+        assert_eq!(groups(vec![refused.clone()], user("ann")), [["docker"]]);
+        assert_eq!(groups(vec![user("ann")], refused), [["docker"]]);
+        assert_eq!(groups(vec![], user("ann")), [["docker", "sudo"]]);
+    }
+
+    #[test]
+    fn the_default_user_is_rancher() {
+        let of = |name: &str, text: &str| User {
+            ssh_authorized_keys: vec![format!("k{text}")],
+            ssh_import_id: vec![format!("gh:{text}")],
+            passwd: format!("$6$salt${text}"),
+            ..user(name)
+        };
+        let listed = Config { users: vec![of("default", "a"), of("", "b")], ..Config::default() };
+        let nameless = Config { user: of("", "a"), ..Config::default() };
+        let named = Config { user: of("default", "a"), ..Config::default() };
+        for config in [listed, nameless, named] {
+            assert!(config.accounts().is_empty());
+            assert_eq!(config.admin_keys(), ["ka"]);
+            assert_eq!(config.admin_ids(), ["gh:a"]);
+            let secret = Secret::Hash("$6$salt$a".to_owned());
+            assert_eq!(config.passwords(), BTreeMap::from([(DEFAULT_USER.to_owned(), secret)]));
+        }
     }
 
     #[test]

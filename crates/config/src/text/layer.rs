@@ -2,10 +2,15 @@
 
 use crate::error::{Problem, Severity, capped};
 use crate::position::Position;
+use crate::text::explain::find_position;
 use crate::text::source::Source;
 use crate::text::yaml::{self, Node};
 use crate::text::{cmdline, schema};
 use serde_json::Value;
+
+/// What vendor data may not set: sshd's passwords, the end of the machine, and the system itself.
+const OF_OWNER: [&str; 3] = ["power_state", "rancher", "ssh_pwauth"];
+const ONLY_THE_OWNER: &str = "only the owner may set it; vendor data has no effect on it";
 
 /// The keys that one source sets: a tree in which every value has the type that its key takes.
 /// Wrong keys are not in it; they are in `problems`, which has an upper limit.
@@ -95,19 +100,70 @@ impl Layer {
     }
 
     fn from_tree(source: Source, tree: &Node, text: &str) -> Layer {
-        let (value, mut problems) = schema::check(tree, &source, text);
+        let (mut value, mut problems) = schema::check(tree, &source, text);
+        let mut tree = tree.clone();
         if matches!(source, Source::Vendor(_)) {
             problems.retain(|problem| problem.severity == Severity::Error);
+            problems.extend(drop_owners_keys(&source, &mut tree, &mut value));
         }
         let problems = capped(&source.to_string(), problems);
-        Layer { source, value, tree: tree.clone(), problems }
+        Layer { source, value, tree, problems }
     }
+}
+
+/// Removes what only the owner may set, with a warning for each key.
+fn drop_owners_keys(source: &Source, tree: &mut Node, value: &mut Value) -> Vec<Problem> {
+    let name = source.to_string();
+    let mut problems = Vec::new();
+    for key in OF_OWNER {
+        let key = key.to_owned();
+        let keys: Vec<Vec<String>> = match value.as_object_mut().and_then(|map| map.remove(&key)) {
+            // It asks for nothing.
+            None | Some(Value::Bool(false)) => continue,
+            Some(Value::Object(below)) if key == "rancher" => {
+                below.into_iter().map(|(inner, _)| vec![key.clone(), inner]).collect()
+            }
+            Some(_) => vec![vec![key]],
+        };
+        for parts in keys {
+            let at = find_position(tree, &parts).unwrap_or_default();
+            let message = ONLY_THE_OWNER.to_owned();
+            problems.push(Problem::new(Severity::Warning, &name, at, &parts.join("."), message));
+        }
+    }
+    if let yaml::Kind::Mapping(items) = &mut tree.kind {
+        items.retain(|(key, _)| !OF_OWNER.contains(&key.replace('-', "_").as_str()));
+    }
+    problems
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::text::yaml::MAX_BYTES;
+
+    #[test]
+    fn vendor_data_does_not_set_what_only_the_owner_may_set() {
+        let text = "timezone: UTC\nunknown: 1\nssh_pwauth: 1\npower-state: {mode: reboot}\n\
+                    rancher:\n  debug: true\n  ssh: {port: 23}\n  nonsense: 1\n";
+        let layer = Layer::parse(Source::Vendor("v".to_owned()), text);
+        assert_eq!(layer.value, serde_json::json!({"timezone": "UTC"}));
+        assert!(layer.tree.get("rancher").is_none() && layer.tree.get("power-state").is_none());
+        let mut said: Vec<String> = layer.problems.iter().map(ToString::to_string).collect();
+        said.sort();
+        let line = |start: &str| format!("v:{start}: warning: {ONLY_THE_OWNER}");
+        let expected = [
+            line(" power_state"),
+            line("3:13: ssh_pwauth"),
+            line("6:10: rancher.debug"),
+            line("7:8: rancher.ssh"),
+        ];
+        assert_eq!(said, expected);
+        let nothing = Layer::parse(Source::Vendor("v".to_owned()), "ssh_pwauth: unchanged\n");
+        assert_eq!(nothing.problems, []);
+        let of_owner = Layer::parse(Source::File("f".to_owned()), text);
+        assert_eq!(of_owner.value["ssh_pwauth"], true);
+    }
 
     #[test]
     fn no_document_makes_a_long_report() {

@@ -28,6 +28,8 @@ pub const PERSISTENT_PATHS: [&str; 7] = [
 ];
 /// Where the owner's configuration is.
 pub const CONF: &str = "/var/lib/rancher/conf";
+/// What can be fetched again, and the results of image checks.
+const CACHE: &str = "/var/lib/rancher/cache";
 const MOUNT_POINT: &str = "/state";
 /// A path of the state that the console and other containers see as well.
 pub const STATE_VIEW: &str = "/var/lib/rancher";
@@ -277,10 +279,12 @@ fn place_one_in_memory(path: &str) -> Result<()> {
     })
 }
 
-/// The owner's configuration holds keys and passwords.
+/// The owner's configuration holds keys and passwords, and image checks write into the cache.
 fn secure() -> Result<()> {
-    fs::create_dir_all(CONF)?;
-    fs::set_permissions(CONF, fs::Permissions::from_mode(0o700))?;
+    for folder in [CONF, CACHE] {
+        fs::create_dir_all(folder)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
     corral_engine::runtime::sweep();
     Ok(())
 }

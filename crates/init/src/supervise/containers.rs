@@ -226,7 +226,7 @@ impl Supervisor {
     }
 
     /// Takes a container out of the table, and its files off the disk if it was replaced. What its
-    /// definition lets live on, lives on: the user's containers outlive a new definition of dockerd.
+    /// definition keeps lives on: the user's containers outlive a new definition of dockerd.
     fn forget(&mut self, id: &str, with_files: bool) {
         let keep_children = self.containers.get(id).is_some_and(|it| it.spec().keep_children);
         self.containers.remove(id);

@@ -135,9 +135,10 @@ impl Known<'_> {
             return blocker("it has no name, and is not created");
         }
         if name == "default" {
-            return blocker(
-                "it stands for rancher and is skipped: ssh_authorized_keys has the keys of rancher",
-            );
+            if user.ssh_authorized_keys.is_empty() && password_of(user).is_empty() {
+                blocker("it stands for rancher, and has neither ssh_authorized_keys nor passwd");
+            }
+            return;
         }
         if user.shell.ends_with("/nologin") || user.shell.ends_with("/false") {
             return blocker("its shell allows no login");
@@ -344,7 +345,7 @@ mod tests {
     }
 
     /// Document, kernel parameters, a part of each way to log in, and a part of the blocker.
-    const CASES: [(&str, &str, &[&str], &str); 36] = [
+    const CASES: [(&str, &str, &[&str], &str); 37] = [
         ("", "", &[], ""),
         ("hostname: a", "", &[], ""),
         ("ssh_authorised_keys: [KEY]", "", &[], ""),
@@ -380,7 +381,8 @@ mod tests {
             "",
         ),
         ("users: [{name: docker, ssh_authorized_keys: [KEY]}]", "", &["docker by ssh"], ""),
-        ("users: [{name: default, ssh_authorized_keys: [KEY]}]", "", &[], "stands for rancher"),
+        ("users: [default]", "", &[], "stands for rancher"),
+        ("users: [{name: default, ssh_authorized_keys: [KEY]}]", "", &["rancher by ssh"], ""),
         (
             "users: [{name: joe, groups: [docker], shell: /usr/sbin/nologin, \
              ssh_authorized_keys: [KEY]}]",

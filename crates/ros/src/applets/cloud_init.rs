@@ -37,7 +37,9 @@ pub(crate) fn run_local() -> Result<()> {
                 mark.problems
                     .extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
                 mark.includes.extend(url);
-                keep(Stage::Local, &source, &found, &mut mark);
+                if keep(Stage::Local, &source, &found, &mut mark) && !asks_network(&mark) {
+                    forget_fetched(&mut mark);
+                }
                 break;
             }
             Ok(_) => println!("{source}: nothing found"),
@@ -45,6 +47,20 @@ pub(crate) fn run_local() -> Result<()> {
         }
     }
     finish(&mark)
+}
+
+/// Does what has just been saved name URLs or sources on the network?
+fn asks_network(mark: &CloudInitMark) -> bool {
+    let layers = layers::load(&Root::machine()).layers;
+    !mark.includes.is_empty() || reads_sources(mark, &corral_config::resolve(&layers), &layers)
+}
+
+/// What an earlier boot fetched has no effect once user data names nothing to fetch. Until then it
+/// stays until it has been fetched again.
+fn forget_fetched(mark: &mut CloudInitMark) {
+    if let Err(error) = save::remove_fetched() {
+        mark.problems.push(format!("{error:#}"));
+    }
 }
 
 /// Reads the sources on the network, and fetches what local user data includes.
@@ -138,10 +154,14 @@ fn save_with_includes(
     mark: &mut CloudInitMark,
     deadline: Instant,
 ) {
-    keep(stage, &source, found, mark);
+    if keep(stage, &source, found, mark) && stage == Stage::Network {
+        forget_fetched(mark);
+    }
     let more = std::mem::take(&mut mark.includes);
     match fetch_includes(&more, deadline) {
-        Ok(Some(included)) => keep(Stage::NetworkAfterLocal, &"include", &included, mark),
+        Ok(Some(included)) => {
+            keep(Stage::NetworkAfterLocal, &"include", &included, mark);
+        }
         Ok(None) => {}
         Err(error) => mark.problems.push(format!("#include: {error:#}")),
     }
@@ -149,11 +169,19 @@ fn save_with_includes(
     mark.includes.clear();
 }
 
-fn keep(stage: Stage, source: &dyn ToString, found: &InstanceData, mark: &mut CloudInitMark) {
+/// True if its user data replaces what was there, with nothing of it still to be fetched.
+fn keep(
+    stage: Stage,
+    source: &dyn ToString,
+    found: &InstanceData,
+    mark: &mut CloudInitMark,
+) -> bool {
     let name = source.to_string();
     println!("{name}: taken");
+    let mut is_complete = false;
     match save::save(stage, found) {
         Ok(saved) => {
+            is_complete = saved.is_complete;
             mark.problems.extend(saved.problems);
             mark.includes.extend(saved.includes);
         }
@@ -163,6 +191,7 @@ fn keep(stage: Stage, source: &dyn ToString, found: &InstanceData, mark: &mut Cl
         Stage::Local => mark.local = Some(name),
         Stage::Network | Stage::NetworkAfterLocal => mark.network = Some(name),
     }
+    is_complete
 }
 
 fn finish(mark: &CloudInitMark) -> Result<()> {

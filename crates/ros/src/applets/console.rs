@@ -8,6 +8,7 @@ pub(crate) mod commands;
 pub(crate) mod host_keys;
 mod keyboard;
 pub(crate) mod keys;
+mod made;
 pub(crate) mod mounts;
 pub(crate) mod other_image;
 mod power_state;
@@ -32,7 +33,7 @@ use corral_init::boot::state::{self, CONF};
 use corral_install::release::boot_set::BootSet;
 use corral_machine::boot_partition::booted;
 use corral_machine::console::log;
-use corral_machine::files::write_atomic;
+use corral_machine::files::{write_atomic, write_atomic_for};
 use corral_machine::program;
 use corral_resolve::effective::load_config;
 use corral_resolve::replacement::{LOGIN_WORKED, REBUILDS, REFUSED};
@@ -244,7 +245,7 @@ fn report(what: &str, result: Result<()>) {
 /// broken, nothing is copied.
 fn reserve_keys() -> Result<()> {
     let is_rescue = Path::new(state::PROBLEM_FILE).exists();
-    let wanted = || Ok::<_, anyhow::Error>(keys::lines(&load_config()?.admin_keys()));
+    let wanted = || Ok::<_, anyhow::Error>(keys::of_rescue(&load_config()?));
     match booted::partition() {
         Some(partition) if !is_rescue && partition.load_keys() != wanted()? => {
             let set = BootSet::open()?;
@@ -275,14 +276,10 @@ fn write_files(files: &[WriteFile]) -> Result<()> {
 }
 
 fn write_file(file: &WriteFile) -> Result<()> {
-    let path = Path::new(&file.path);
     let content = file.bytes().map_err(anyhow::Error::msg)?;
-    write_atomic(path, &content, file.mode().map_err(anyhow::Error::msg)?)?;
-    if file.owner.is_empty() {
-        return Ok(());
-    }
-    let mut busybox = program::of_system("/usr/bin/busybox");
-    program::run(busybox.args(["chown", &file.owner]).arg(path)).map(drop)
+    let mode = file.mode().map_err(anyhow::Error::msg)?;
+    let owner = accounts::owner(&file.owner).context("its owner")?;
+    write_atomic_for(Path::new(&file.path), &content, mode, owner)
 }
 
 /// What `respawn` runs: a getty on each terminal, and sshd.

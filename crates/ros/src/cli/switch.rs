@@ -11,7 +11,7 @@ use corral_engine::protocol::Request;
 use corral_machine::files::remove_durably;
 use corral_plan::compose::parse_with;
 use corral_resolve::effective::EffectiveConfig;
-use corral_resolve::replacement::REFUSED;
+use corral_resolve::replacement::{LOGIN_WORKED, REFUSED};
 use corral_resolve::switchable::Switchable;
 use corral_resolve::{self, catalogue, store};
 use corral_terminal::output::Output;
@@ -109,8 +109,10 @@ impl Choice<'_> {
         // The result of checking an earlier image of that name is not valid for this one.
         let client = Client::of(Engine::System)?;
         client.remove(self.0.check, false)?;
-        if self.0.guard.is_some() {
-            // It may be repaired: it is tried again.
+        if let Some(guard) = self.0.guard {
+            // It may be repaired: it is tried again, and the login before is not one in it.
+            client.remove(guard, false)?;
+            remove_durably(Path::new(LOGIN_WORKED))?;
             remove_durably(Path::new(REFUSED))?;
         }
         self.store(name)?;

@@ -1,10 +1,11 @@
 //! What an owner is to know of values that are right. Warnings only, and never with the value: some
 //! are secrets.
 
-use crate::model::{Keyboard, old_docker};
+use crate::model::{Keyboard, Sudo, old_docker};
 use crate::names::is_password_hash;
 use crate::text::source::Source;
 use crate::text::ssh_key;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// `ssh_pwauth`
@@ -57,7 +58,8 @@ pub(super) fn no_ssh_key(value: &Value, _: &Source) -> Option<&'static str> {
     )
 }
 
-/// `users`: sshd lets in the group docker only. Who may use sudo is put into it.
+/// `users`: sshd lets in the group docker only. Who is root by sudo anyway is put into it, and the
+/// keys of `default` are rancher's.
 pub(super) fn no_way_in(value: &Value, _: &Source) -> Option<&'static str> {
     let is_out = |user: &Value| {
         let has =
@@ -65,10 +67,15 @@ pub(super) fn no_way_in(value: &Value, _: &Source) -> Option<&'static str> {
         let groups = user.get("groups").and_then(Value::as_array).into_iter().flatten();
         let mut groups = groups.filter_map(Value::as_str).flat_map(|group| group.split(','));
         let has_keys = has("ssh_authorized_keys") || has("ssh_import_id");
-        has_keys && !has("sudo") && !groups.any(|group| group.trim() == "docker")
+        let sudo = user.get("sudo").and_then(|sudo| Sudo::deserialize(sudo).ok());
+        let is_in = sudo.is_some_and(|sudo| sudo.is_unlimited())
+            || user.get("name").and_then(Value::as_str) == Some("default")
+            || groups.any(|group| group.trim() == "docker");
+        has_keys && !is_in
     };
     value.as_array()?.iter().any(is_out).then_some(
-        "a user here has keys, but cannot log in over ssh: that takes the group docker, or sudo",
+        "a user here has keys, but cannot log in over ssh: that takes the group docker, or sudo \
+         for all without a password",
     )
 }
 
@@ -143,6 +150,25 @@ pub(super) fn no_certificate(value: &Value, _: &Source) -> Option<&'static str> 
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn keys_without_a_way_in_are_a_warning() {
+        for (more, warns) in [
+            (json!({}), true),
+            (json!({"sudo": false}), true),
+            (json!({"sudo": ["ALL=(root) /usr/bin/reboot"]}), true),
+            (json!({"sudo": ["ALL=(ALL) NOPASSWD:ALL"]}), false),
+            (json!({"groups": ["staff, docker"]}), false),
+            (json!({"name": "default"}), false),
+        ] {
+            let mut user = json!({"name": "ann", "ssh_authorized_keys": ["k"]});
+            for (key, value) in more.as_object().unwrap() {
+                user[key.as_str()] = value.clone();
+            }
+            let found = no_way_in(&json!([user]), &Source::CommandLine);
+            assert_eq!(found.is_some(), warns, "{more}");
+        }
+    }
 
     #[test]
     fn what_docker_does_not_take_any_more_is_a_warning() {

@@ -24,14 +24,15 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "users",
         Type::List(&Type::Named(USER)),
-        "additional users; `default` stands for rancher and is skipped",
+        "additional users; `default` stands for rancher: its keys and password are those of \
+         rancher",
     )
     .warns(cautions::no_way_in),
     key(
         "user",
         Type::Named(USER),
         "a user with the rights and keys of rancher: its name, or the keys of `users[]`; rancher \
-         stays",
+         stays; without a name: rancher, as `default` of `users`",
     )
     .warns(cautions::root_as_user),
     key(
@@ -60,18 +61,22 @@ pub(super) const KEYS: &[Key] = &[
 
 pub(super) const USER: &[Key] = &[
     key("name", Type::Text(&facts::USER), "its name; an existing user of this name is changed"),
-    key("gecos", STRING, "its full name"),
-    key("primary_group", STRING, "its primary group; default: a group with the user's name"),
+    key("gecos", STRING, "its full name; a colon becomes a blank"),
+    key(
+        "primary_group",
+        STRING,
+        "its primary group; default: a group with the user's name, also if it cannot be created",
+    ),
     key(
         "groups",
         STRINGS,
         "additional groups, created if missing; `docker` is required for ssh and for Docker",
     ),
-    key("uid", UID, "its user id; default: the next free one from 1200"),
+    key("uid", UID, "its user id; default: the next free one from 1200, also if it is taken"),
     key("homedir", PATH, "its home folder; default: /home/NAME"),
     key("no_create_home", BOOL, "create no home folder"),
     key("system", BOOL, "a user for a program: no home folder"),
-    key("shell", PATH, "its shell; default: /bin/bash"),
+    key("shell", PATH, "its shell; default: /bin/bash, also for a usual shell that is missing"),
     key("ssh_authorized_keys", STRINGS, "public keys that may log in as this user")
         .warns(cautions::no_ssh_key),
     key("ssh_import_id", IDS, "accounts whose public keys may log in: `gh:NAME`, `lp:NAME`"),
@@ -87,7 +92,8 @@ pub(super) const USER: &[Key] = &[
     key(
         "sudo",
         Type::BoolOr(&STRINGS),
-        "sudoers lines without the user name, such as `ALL=(ALL) NOPASSWD:ALL`; false: none",
+        "sudoers lines without the user name, such as `ALL=(ALL) NOPASSWD:ALL`; false: none, also \
+         for `user`",
     ),
     taken("no_user_group", ANY, "set `primary_group`"),
     taken("no_log_init", ANY, "there is no lastlog"),

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use corral_cloud::InstanceData;
+use corral_config::metadata::Metadata;
 use corral_config::user_data::{self, Part};
 use corral_config::{Layer, Source};
 use corral_config::{merge, yaml};
@@ -28,6 +29,39 @@ pub(super) enum Stage {
 pub(super) struct Saved {
     pub(super) problems: Vec<String>,
     pub(super) includes: Vec<String>,
+    /// Does this user data replace what was there, with nothing of it still to be fetched?
+    pub(super) is_complete: bool,
+}
+
+/// The parts of user data.
+#[derive(Debug, Default)]
+struct Sorted {
+    documents: Vec<Vec<u8>>,
+    scripts: Vec<Vec<u8>>,
+    includes: Vec<String>,
+    /// The beginnings of parts of an unknown kind.
+    unknown: Vec<String>,
+}
+
+impl Sorted {
+    fn new(parts: Vec<Part>) -> Sorted {
+        let mut sorted = Sorted::default();
+        for part in parts {
+            match part {
+                Part::CloudConfig(text) => sorted.documents.push(text),
+                Part::Compose(text) => sorted.documents.push(from_compose(&text)),
+                Part::Script(text) => sorted.scripts.push(text),
+                Part::Include(urls) => sorted.includes.extend(urls),
+                Part::Unknown(start) => sorted.unknown.push(start),
+            }
+        }
+        sorted
+    }
+
+    fn is_complete(&self) -> bool {
+        let is_something = !self.documents.is_empty() || !self.scripts.is_empty();
+        is_something && self.includes.is_empty() && self.unknown.is_empty()
+    }
 }
 
 fn conf(name: &str) -> PathBuf {
@@ -49,43 +83,57 @@ pub(super) fn save(stage: Stage, found: &InstanceData) -> Result<Saved> {
     let mut saved = Saved::default();
     if stage != Stage::NetworkAfterLocal {
         remove_durably(&conf("rejected/user-data"))?;
-        remove_durably(&Stage::NetworkAfterLocal.file())?;
     }
-    if !found.metadata.is_empty() {
-        let text =
-            found.metadata.to_yaml().map_err(|error| anyhow::anyhow!("metadata: {error}"))?;
-        write_atomic(&conf("metadata"), text.as_bytes(), 0o600)?;
-    }
+    save_metadata(found)?;
     save_network(stage, found)?;
-    if stage != Stage::NetworkAfterLocal {
+    if stage != Stage::NetworkAfterLocal && !found.unread.vendor_data {
         save_vendor_data(found.vendor_data.as_deref())?;
     }
     let Some(bytes) = &found.user_data else { return Ok(saved) };
     let (parts, problems) = user_data::split(bytes);
     saved.problems.extend(problems);
-    let (mut documents, mut scripts) = (Vec::new(), Vec::new());
-    for part in parts {
-        match part {
-            Part::CloudConfig(text) => documents.push(text),
-            Part::Compose(text) => documents.push(from_compose(&text)),
-            Part::Script(text) => scripts.push(text),
-            Part::Include(urls) => saved.includes.extend(urls),
-            Part::Unknown(start) => {
-                write_atomic(
-                    &conf("rejected/user-data"),
-                    &bytes[..bytes.len().min(yaml::MAX_BYTES)],
-                    0o600,
-                )?;
-                saved.problems.push(format!(
-                    "user data begins with {start:?}; expected #cloud-config, #compose, #include \
-                     or #!; it was set aside"
-                ));
-            }
-        }
+    let sorted = Sorted::new(parts);
+    for start in &sorted.unknown {
+        let start_of_it = &bytes[..bytes.len().min(yaml::MAX_BYTES)];
+        write_atomic(&conf("rejected/user-data"), start_of_it, 0o600)?;
+        saved.problems.push(format!(
+            "user data begins with {start:?}; expected #cloud-config, #compose, #include or #!; \
+             it was set aside"
+        ));
     }
-    save_documents(stage, &documents, &mut saved)?;
-    save_scripts(stage, &scripts, documents.is_empty())?;
+    save_documents(stage, &sorted.documents, &mut saved)?;
+    save_scripts(stage, &sorted.scripts, sorted.documents.is_empty())?;
+    saved.is_complete = sorted.is_complete() && saved.problems.is_empty();
+    if stage == Stage::NetworkAfterLocal && saved.is_complete && sorted.documents.is_empty() {
+        remove_fetched()?;
+    }
+    saved.includes = sorted.includes;
     Ok(saved)
+}
+
+/// Removes what was fetched in this boot or an earlier one because user data named it.
+pub(super) fn remove_fetched() -> Result<()> {
+    remove_durably(&Stage::NetworkAfterLocal.file())
+}
+
+fn save_metadata(found: &InstanceData) -> Result<()> {
+    if found.metadata.is_empty() {
+        return Ok(());
+    }
+    let mut metadata = found.metadata.clone();
+    if found.unread.keys {
+        let stored = fs::read_to_string(conf("metadata")).unwrap_or_default();
+        metadata = with_keys_of(metadata, Metadata::parse(&stored).unwrap_or_default());
+    }
+    let text = metadata.to_yaml().map_err(|error| anyhow::anyhow!("metadata: {error}"))?;
+    write_atomic(&conf("metadata"), text.as_bytes(), 0o600)
+}
+
+/// Metadata with the keys that are stored, for those that could not be read now.
+fn with_keys_of(mut now: Metadata, stored: Metadata) -> Metadata {
+    let read = std::mem::replace(&mut now.ssh_public_keys, stored.ssh_public_keys);
+    now.ssh_public_keys.extend(read);
+    now
 }
 
 fn save_network(stage: Stage, found: &InstanceData) -> Result<()> {
@@ -97,18 +145,19 @@ fn save_network(stage: Stage, found: &InstanceData) -> Result<()> {
                 yaml::to_string(&layer).map_err(|error| anyhow::anyhow!("network: {error}"))?;
             write_atomic(&file, text.as_bytes(), 0o600)
         }
-        None if stage == Stage::NetworkAfterLocal => Ok(()),
+        None if stage == Stage::NetworkAfterLocal || found.unread.network => Ok(()),
         None => remove_durably(&file),
     }
 }
 
 /// The cloud-configs of the provider's vendor data, below the owner's files. Scripts do not run.
+/// Keys that only the owner may set are saved too: each boot warns of them.
 fn save_vendor_data(bytes: Option<&[u8]>) -> Result<()> {
     let file = conf(VENDOR_DATA);
     let (parts, _) = bytes.map(user_data::split).unwrap_or_default();
     let configs = parts.into_iter().filter_map(|part| match part {
         Part::CloudConfig(text) => {
-            Some(Layer::parse_bytes(Source::Vendor(VENDOR_DATA.to_owned()), &text).value)
+            Some(Layer::parse_bytes(Source::File(VENDOR_DATA.to_owned()), &text).value)
         }
         _ => None,
     });
@@ -205,4 +254,42 @@ pub(super) fn join(documents: &[Vec<u8>]) -> Vec<u8> {
     }
     message.extend_from_slice(format!("--{BOUNDARY}--\n").as_bytes());
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_data_with_more_to_fetch_does_not_replace_what_was_fetched() {
+        let mixed = join(&[b"#cloud-config\n".to_vec(), b"#include\nhttps://a/b\n".to_vec()]);
+        let cases: [(&[u8], bool); 6] = [
+            (b"#cloud-config\nhostname: a\n", true),
+            (b"#!/bin/sh\n", true),
+            (b"#include\nhttps://a/b\n", false),
+            (&mixed, false),
+            (b"<html>", false),
+            (b"", false),
+        ];
+        for (bytes, expected) in cases {
+            let sorted = Sorted::new(user_data::split(bytes).0);
+            assert_eq!(sorted.is_complete(), expected, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn keys_that_could_not_be_read_stay() {
+        let metadata = |keys: &[(&str, &str)], hostname: &str| Metadata {
+            hostname: Some(hostname.to_owned()),
+            ssh_public_keys: keys
+                .iter()
+                .map(|(name, key)| ((*name).to_owned(), (*key).to_owned()))
+                .collect(),
+            ..Metadata::default()
+        };
+        let now = metadata(&[("a", "new")], "now");
+        let stored = metadata(&[("a", "old"), ("b", "kept")], "before");
+        let expected = metadata(&[("a", "new"), ("b", "kept")], "now");
+        assert_eq!(with_keys_of(now, stored), expected);
+    }
 }

@@ -1,8 +1,9 @@
 //! Who may log in: rancher and docker, which are always there, and the users of the configuration.
-//! The console is recreated at each boot, so the users are too. A user whose home exists keeps the
-//! uid that owns it.
+//! A user whose home exists keeps the uid that owns it. A console of another image is kept, and its
+//! users with it: `made` knows which of them the configuration has no more.
 
 use super::keys;
+use super::made::Made;
 use anyhow::{Context, Result, anyhow, bail};
 use corral_config::Config;
 use corral_config::model::{Secret, Sudo, User};
@@ -20,6 +21,9 @@ pub(super) const OURS: [(&str, u32); 2] = [("rancher", 1100), ("docker", 1101)];
 const FIRST_UID: u32 = 1200;
 /// sshd lets in members of this group only (`AllowGroups`).
 const SSH_GROUP: &str = "docker";
+/// Shells that any other of them stands in for. Others may be there to allow less.
+const SHELLS: [&str; 10] =
+    ["ash", "bash", "csh", "dash", "fish", "ksh", "mksh", "sh", "tcsh", "zsh"];
 const SUDOERS: &str = "/etc/sudoers.d/90-corral-users";
 
 /// The homes of rancher and docker.
@@ -95,20 +99,30 @@ pub(super) fn authorize(config: &Config) -> Result<()> {
 }
 
 /// Sets the passwords of the configuration, or their hashes. They go to chpasswd's standard input,
-/// never to a command line. If one fails, the others are still set.
+/// never to a command line. If one fails, the others are still set. Those that it set before, and
+/// that the configuration has no more, are taken back.
 pub(super) fn set_passwords(config: &Config) -> Result<()> {
-    let mut failures = Vec::new();
-    for (user, secret) in config.passwords() {
+    let (mut failures, mut made) = (Vec::new(), Made::load());
+    let passwords = config.passwords();
+    for (user, secret) in &passwords {
         let arguments: &[&str] = match secret {
             Secret::Hash(_) => &["-e"],
             Secret::Clear(_) => &["-c", "SHA512"],
         };
-        let result = match lookup("/etc/passwd", &user) {
-            Some(_) => chpasswd(arguments, &user, secret.text()),
+        let result = match lookup("/etc/passwd", user) {
+            Some(_) => chpasswd(arguments, user, secret.text()),
             None => Err(anyhow!("there is no such user; `users` creates one")),
         };
-        failures.extend(result.err().map(|error| format!("{user}: {error:#}")));
+        match result {
+            Ok(()) => {
+                made.passwords.insert(user.clone());
+            }
+            Err(error) => failures.push(format!("{user}: {error:#}")),
+        }
     }
+    let is_wanted = |name: &str| passwords.contains_key(name);
+    failures.extend(made.take_passwords(is_wanted, |name| change(name, &["-p", "*"])));
+    failures.extend(made.store().err().map(|error| format!("{error:#}")));
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
@@ -123,15 +137,20 @@ fn chpasswd(arguments: &[&str], user: &str, secret: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Creates the users of the configuration. If one fails, the others are still created.
+/// Creates the users of the configuration, and closes those that it had before. If one fails, the
+/// others are still created.
 pub(super) fn make_users(config: &Config) -> Result<()> {
-    let mut failures = Vec::new();
+    let (mut failures, mut made) = (Vec::new(), Made::load());
     let users = config.accounts();
     for user in &users {
-        if let Err(error) = make_user(user) {
+        if let Err(error) = make_user(user, &mut made) {
             failures.push(format!("{}: {error:#}", user.name));
         }
     }
+    let is_wanted = |name: &str| users.iter().any(|user| user.name == name);
+    let closing = ["-p", "*", "-s", "/bin/false", "-G", ""];
+    failures.extend(made.close_users(is_wanted, |name| change(name, &closing)));
+    failures.extend(made.store().err().map(|error| format!("{error:#}")));
     if let Err(error) = write_sudoers(users.iter()) {
         failures.push(format!("{error:#}"));
     }
@@ -145,33 +164,99 @@ fn home_of(user: &User) -> PathBuf {
     }
 }
 
-fn make_user(user: &User) -> Result<()> {
+/// Changes a user that may have been removed by hand.
+fn change(name: &str, arguments: &[&str]) -> Result<()> {
+    lookup("/etc/passwd", name).map_or(Ok(()), |_| usermod(arguments, name))
+}
+
+fn make_user(user: &User, made: &mut Made) -> Result<()> {
     let home = home_of(user);
-    if lookup("/etc/passwd", &user.name).is_none() {
-        add_user(user, &home)?;
-    }
+    let added = open_user(user, &home, made)?;
     let uid = lookup("/etc/passwd", &user.name).context("it is not in /etc/passwd")?;
     let gid = field("/etc/passwd", &user.name, 3).context("it has no group")?;
-    // Each step by itself: a group that cannot be created must not keep the user out of the group
-    // that sshd lets in.
-    let join = |group: &String| {
-        make_group(group, None).and_then(|()| usermod(&["-a", "-G", group], &user.name))
-    };
-    let mut steps: Vec<Result<()>> = user.groups.iter().map(join).collect();
+    let mut steps = join(user, made.users.contains(&user.name));
     if !user.no_create_home && !user.system {
         steps
             .push(make_home(&home, uid, gid).with_context(|| format!("making {}", home.display())));
     }
-    let failures: Vec<String> =
-        steps.into_iter().filter_map(|step| Some(format!("{:#}", step.err()?))).collect();
+    let failed = steps.into_iter().filter_map(|step| Some(format!("{:#}", step.err()?)));
+    let failures: Vec<String> = added.into_iter().chain(failed).collect();
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join(", ")) }
 }
 
-fn add_user(user: &User, home: &Path) -> Result<()> {
+/// Creates the user, or opens it again. Returns what was wrong.
+fn open_user(user: &User, home: &Path, made: &mut Made) -> Result<Vec<String>> {
+    let wrong = if lookup("/etc/passwd", &user.name).is_none() {
+        add_user(user, home)?
+    } else if made.closed.contains(&user.name) {
+        let (user, wrong) = possible(user, |path| Path::new(path).exists());
+        usermod(&["-s", shell_of(&user)], &user.name)?;
+        wrong
+    } else {
+        return Ok(Vec::new());
+    };
+    made.closed.remove(&user.name);
+    made.users.insert(user.name.clone());
+    Ok(wrong)
+}
+
+/// Puts the user into its groups. One that Corral created is in no others.
+fn join(user: &User, is_ours: bool) -> Vec<Result<()>> {
+    // A group that cannot be created must not keep the user out of the group that sshd lets in.
+    let (mut there, mut steps) = (Vec::new(), Vec::new());
+    for group in &user.groups {
+        match make_group(group, None) {
+            Ok(()) => there.push(group.as_str()),
+            Err(error) => steps.push(Err(error)),
+        }
+    }
+    if is_ours {
+        steps.push(usermod(&["-G", &there.join(",")], &user.name));
+    } else {
+        steps.extend(there.iter().map(|group| usermod(&["-a", "-G", group], &user.name)));
+    }
+    steps
+}
+
+/// Adds the user. A value that is not possible here costs itself, not the account: the default
+/// takes its place. Returns what was wrong.
+fn add_user(user: &User, home: &Path) -> Result<Vec<String>> {
+    let (user, mut wrong) = possible(user, |path| Path::new(path).exists());
+    let Err(error) = use_values(&user, home) else { return Ok(wrong) };
+    let own = User { primary_group: String::new(), ..user.clone() };
+    let others = [User { uid: None, ..user.clone() }, own.clone(), User { uid: None, ..own }];
+    if !others.iter().filter(|other| **other != user).any(|other| use_values(other, home).is_ok()) {
+        return Err(error);
+    }
+    wrong.push(format!("the default takes the place of its uid or its group: {error:#}"));
+    Ok(wrong)
+}
+
+/// The user with values that useradd and sshd take, and what was wrong with the others.
+fn possible(user: &User, exists: impl Fn(&str) -> bool) -> (User, Vec<String>) {
+    let (mut user, mut wrong) = (user.clone(), Vec::new());
+    let name = user.shell.rsplit('/').next().unwrap_or_default();
+    if SHELLS.contains(&name) && !exists(&user.shell) {
+        wrong.push(format!("there is no {}; its shell is the default", user.shell));
+        user.shell.clear();
+    }
+    if user.gecos.contains(is_separator) {
+        wrong.push("gecos: blanks take the place of colons and line breaks".to_owned());
+        user.gecos = user.gecos.replace(is_separator, " ");
+    }
+    (user, wrong)
+}
+
+/// /etc/passwd has a line for each user, with fields between colons.
+fn is_separator(char: char) -> bool {
+    char == ':' || char.is_control()
+}
+
+fn use_values(user: &User, home: &Path) -> Result<()> {
     let uid = user.uid.or_else(|| owner_of(home)).unwrap_or_else(next_uid);
     let group = if user.primary_group.is_empty() { &user.name } else { &user.primary_group };
     make_group(group, user.primary_group.is_empty().then_some(uid))?;
-    let shell = if user.shell.is_empty() { shell() } else { &user.shell };
+    let shell = shell_of(user);
     let home = home.to_string_lossy();
     let uid = uid.to_string();
     // `*` is no valid password, but the account is not locked: sshd rejects locked accounts, even
@@ -188,6 +273,10 @@ pub(super) fn make_group(name: &str, gid: Option<u32>) -> Result<()> {
     let gid =
         gid.filter(|gid| !is_taken("/etc/group", *gid)).unwrap_or_else(|| next_id("/etc/group"));
     run("/usr/sbin/groupadd", &["-g", &gid.to_string(), name])
+}
+
+fn shell_of(user: &User) -> &str {
+    if user.shell.is_empty() { shell() } else { &user.shell }
 }
 
 /// The best shell that is here.
@@ -218,6 +307,27 @@ fn field(file: &str, name: &str, number: usize) -> Option<u32> {
     let table = fs::read_to_string(file).ok()?;
     let line = table.lines().find(|line| line.split(':').next() == Some(name))?;
     line.split(':').nth(number)?.parse().ok()
+}
+
+/// The ids of `user`, `user:group`, `user:` (with its own group) or `:group`, by name or number, as
+/// chown(1) takes them. None if nothing is named.
+pub(super) fn owner(text: &str) -> Result<Option<(Uid, Gid)>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (user, group) = text.split_once(':').map_or((text, None), |(a, b)| (a, Some(b)));
+    let id = |file: &str, name: &str| match name {
+        "" => Ok(0),
+        _ => lookup(file, name)
+            .or_else(|| name.parse().ok())
+            .with_context(|| format!("{file} has no {name}")),
+    };
+    let group = match group {
+        Some("") => field("/etc/passwd", user, 3).unwrap_or_default(),
+        Some(name) => id("/etc/group", name)?,
+        None => 0,
+    };
+    Ok(Some((Uid::from_raw(id("/etc/passwd", user)?), Gid::from_raw(group))))
 }
 
 pub(super) fn lookup(file: &str, name: &str) -> Option<u32> {
@@ -254,7 +364,7 @@ fn sudoers<'a>(
 ) -> (String, Vec<String>) {
     let (mut all, mut failures) = (String::new(), Vec::new());
     for user in users {
-        let Sudo::Lines(lines) = &user.sudo else { continue };
+        let Some(Sudo::Lines(lines)) = &user.sudo else { continue };
         let text: String = lines.iter().map(|line| format!("{} {line}\n", user.name)).collect();
         match if text.is_empty() { Ok(()) } else { check(&text) } {
             Ok(()) => all.push_str(&text),
@@ -293,7 +403,7 @@ mod tests {
     fn wrong_lines_for_sudo_cost_their_own_user_only() {
         let user = |name: &str, line: &str| User {
             name: name.to_owned(),
-            sudo: Sudo::Lines(vec![line.to_owned()]),
+            sudo: Some(Sudo::Lines(vec![line.to_owned()])),
             ..User::default()
         };
         let users =
@@ -303,6 +413,27 @@ mod tests {
         let (text, failures) = sudoers(users.iter(), check);
         assert_eq!(text, "ann ALL=(ALL) ALL\njoe ALL=(ALL) ALL\n");
         assert_eq!(failures, ["bob: its lines for sudo are not used: syntax error"]);
+    }
+
+    #[test]
+    fn a_value_that_is_not_possible_costs_itself_only() {
+        let of = |shell: &str, gecos: &str| {
+            let (shell, gecos) = (shell.to_owned(), gecos.to_owned());
+            let user = User { name: "ann".to_owned(), shell, gecos, ..User::default() };
+            let (user, wrong) = possible(&user, |path| path == "/bin/bash");
+            (user.shell, user.gecos, wrong.len())
+        };
+        for (shell, gecos, expected) in [
+            ("", "Ann Doe, R&D", ("", "Ann Doe, R&D", 0)),
+            ("/bin/bash", "Ann: ops\n", ("/bin/bash", "Ann  ops ", 1)),
+            ("/usr/bin/zsh", "a", ("", "a", 1)),
+            ("/usr/sbin/nologin", "", ("/usr/sbin/nologin", "", 0)),
+            ("/bin/false", "", ("/bin/false", "", 0)),
+            ("/usr/bin/git-shell", "", ("/usr/bin/git-shell", "", 0)),
+        ] {
+            let (shell, gecos, wrong) = of(shell, gecos);
+            assert_eq!((&*shell, &*gecos, wrong), expected);
+        }
     }
 
     #[test]

@@ -66,6 +66,20 @@ fn of(config: &Config, imported: &Imported) -> BTreeMap<String, Vec<String>> {
     all
 }
 
+/// The keys that open a machine whose state disk is broken: those of rancher, and of `user:`.
+pub(super) fn of_rescue(config: &Config) -> Vec<String> {
+    let all = of(config, &imported_keys::load());
+    let mut keys = Vec::new();
+    for name in ["rancher", config.user.name.as_str()] {
+        for key in all.get(name).into_iter().flatten() {
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+    }
+    keys
+}
+
 /// The lines of these items. `|` in YAML makes an item of several lines.
 pub(crate) fn lines(items: &[String]) -> Vec<String> {
     let lines = items.iter().flat_map(|item| item.lines()).map(str::trim);

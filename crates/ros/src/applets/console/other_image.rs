@@ -13,6 +13,8 @@ use std::process::Command;
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 const SUDO_GROUP: &str = "sudo";
+/// Exists: no password of the image is left.
+const CLEARED: &str = "/etc/.corral-passwords-cleared";
 /// The user of sshd's processes that have no rights.
 const SSHD: &str = "sshd";
 /// Read by our sudo. In memory: our own console must not read it after a switch.
@@ -91,6 +93,7 @@ pub(crate) fn prepare() -> Result<()> {
         ("tables of users", make_tables),
         ("users", make_users),
         ("group sudo", join_sudo),
+        ("passwords", clear_passwords),
         ("files", write_files),
     ];
     for (what, step) in steps {
@@ -163,6 +166,18 @@ fn join_sudo() -> Result<()> {
     accounts::make_group(SUDO_GROUP, None)?;
     let join = |(name, _): &(&str, u32)| accounts::usermod(&["-a", "-G", SUDO_GROUP], name);
     accounts::OURS.iter().try_for_each(join)
+}
+
+/// The first start in a file system: its passwords are those of the image's author.
+fn clear_passwords() -> Result<()> {
+    if Path::new(CLEARED).exists() {
+        return Ok(());
+    }
+    let ours = accounts::OURS.iter().map(|(name, _)| *name);
+    for name in ours.chain(["root"]) {
+        accounts::usermod(&["-p", "*"], name)?;
+    }
+    write_atomic(Path::new(CLEARED), b"", 0o600)
 }
 
 fn write_files() -> Result<()> {

@@ -4,7 +4,7 @@
 use super::commands::prepare;
 use anyhow::{Context, Result, bail};
 use corral_config::model::{Condition, Power};
-use corral_init::boot::state::{CONF, is_on_disk};
+use corral_init::boot::state::{CONF, PROBLEM_FILE, is_on_disk};
 use corral_install::power::{self, Options};
 use corral_machine::console::log;
 use corral_machine::files::write_atomic;
@@ -24,6 +24,9 @@ pub(super) fn apply(power: &Power, path: &OsStr) -> Result<()> {
     let (stamp, digest) = (stamp(), digest(power)?);
     if fs::read_to_string(&stamp).is_ok_and(|done| done.trim() == digest) {
         return Ok(());
+    }
+    if Path::new(PROBLEM_FILE).exists() {
+        bail!("no {}: the state disk does not work, and each boot would do it again", power.mode);
     }
     if power.mode == "reboot" && !is_on_disk() {
         bail!("not restarted: without a state disk, each boot would restart the machine again");

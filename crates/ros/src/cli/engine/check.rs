@@ -3,9 +3,11 @@
 
 use anyhow::{Context, Result, bail};
 use corral_docker::{Client, Engine};
+use corral_machine::files::read_at_most;
 use corral_resolve::engines::MARKS;
 use corral_resolve::replacement::mark;
 use corral_resolve::switchable::ENGINE;
+use corral_terminal::output::printable;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -33,8 +35,10 @@ pub(super) fn run(image: &str) -> Result<String> {
 
 /// The version that the check found.
 pub(super) fn version(mark: &str) -> Option<String> {
-    let text = fs::read_to_string(Path::new(MARKS).join(mark)).ok()?;
-    Some(text).filter(|text| !text.is_empty())
+    // The image could write this file.
+    let bytes = read_at_most(&Path::new(MARKS).join(mark), 100).ok()?;
+    let text: String = String::from_utf8(bytes).ok()?;
+    Some(printable(&text).into_owned()).filter(|text| !text.is_empty())
 }
 
 fn in_container(client: &Client, image: &str, mark: &str) -> Result<()> {
@@ -46,6 +50,8 @@ fn in_container(client: &Client, image: &str, mark: &str) -> Result<()> {
         "HostConfig": {
             "NetworkMode": "none",
             "CapDrop": ["ALL"],
+            "Memory": 512 << 20,
+            "PidsLimit": 200,
             "SecurityOpt": ["no-new-privileges"],
             "Binds": [format!("{MARKS}:{MARKS}"), format!("{ROS}:{ROS}:ro")],
         },

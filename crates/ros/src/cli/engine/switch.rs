@@ -49,8 +49,11 @@ pub(super) fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let before = configured(&corral_resolve::stored_config());
+    // Nothing is stopped for a switch that is refused.
+    set(&before, &chosen)?;
     let stopped = stop_containers()?;
-    let result = replace(&before, &chosen).and_then(|()| wait(&chosen, mark.as_deref()));
+    let result =
+        call(Request::Reload).context("applying it").and_then(|_| wait(&chosen, mark.as_deref()));
     let result = match result {
         Ok(()) => {
             println!("{} runs", to.name);
@@ -75,20 +78,20 @@ pub(super) fn enable(name: &str) -> Result<()> {
     set(&configured(&corral_resolve::stored_config()), &chosen)
 }
 
-/// Stores the choice and applies it.
-fn replace(before: &str, chosen: &Choice) -> Result<()> {
-    set(before, chosen)?;
-    call(Request::Reload).context("applying it").map(drop)
-}
-
 /// First what the next boot needs if power is cut: it tries the new one, and uses the one before it
 /// if that fails.
 fn set(before: &str, chosen: &Choice) -> Result<()> {
+    store::ensure_free()?;
     Failure::forget()?;
-    engines::keep_before(before)?;
+    // Its trial before is not one of this image.
+    Client::of(Engine::System)?.remove(engines::TRIAL, false)?;
+    if before != chosen.name {
+        engines::keep_before(before)?;
+    }
     store::set(ENGINE.key, &chosen.name, None)?;
     let effective = configured(&corral_resolve::stored_config());
     if effective != chosen.name {
+        store::set(ENGINE.key, before, None)?;
         bail!("{0}: {effective} takes precedence; ros config explain {0} shows why", ENGINE.key);
     }
     Ok(())
@@ -105,7 +108,9 @@ fn stop_containers() -> Result<Vec<String>> {
     containers.retain(|container| container.state == "running");
     for container in &containers {
         println!("stopping {}", container.name().unwrap_or(&container.id));
-        client.stop(&container.id, None)?;
+        if let Err(error) = client.stop(&container.id, None) {
+            eprintln!("warning: it is not stopped: {error}");
+        }
     }
     Ok(containers.into_iter().map(|container| container.id).collect())
 }
@@ -168,8 +173,12 @@ fn roll_back(
     let reason = format!("{error:#}");
     log(&format!("ros engine switch: {reason}; {before} runs again"));
     store::set(ENGINE.key, before, None)?;
-    if Failure::load(&Root::machine()).is_none() {
-        Failure { mark: mark.unwrap_or_default(), name, reason }.store()?;
+    let root = Root::machine();
+    // One that has worked is not refused for good because of one bad moment.
+    if let Some(mark) = mark.filter(|mark| !engines::has_proof(&root, mark))
+        && Failure::load(&root).is_none()
+    {
+        Failure { mark, name, reason }.store()?;
     }
     call(Request::Reload).with_context(|| format!("rolling back to {before}"))?;
     if before == chosen.name {
