@@ -84,7 +84,8 @@ fn boot(
         parts.extend(is_config(block).then(|| stage.filled(&block.text)));
     }
     let mut machine = stage.start(setup.name, setup.nics, &parts)?;
-    machine.expect_docker()?;
+    // A login ends where the example replaces the console.
+    machine.expect_of_boot("wait-for-docker")?;
     for Example { file, has, check } in setup.examples {
         let place = find(blocks, file, has)?.place();
         println!("{place}: {has}");

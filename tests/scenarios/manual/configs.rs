@@ -227,8 +227,8 @@ pub(super) const SETUPS: [Setup; 9] = [
             Example {
                 file: CATALOGUE,
                 has: "TS_AUTHKEY: tskey-auth-0123",
-                check: "set -e; format='{{.State.Status}}'
-                    [ $(sudo system-docker inspect -f $format open-iscsi) = running ]
+                // The test kernel has no iSCSI.
+                check: "set -e; sudo system-docker inspect open-iscsi > /dev/null
                     docker inspect -f '{{.Config.Env}}' tailscale |
                     grep TS_AUTHKEY=tskey-auth-0123",
             },
