@@ -129,9 +129,11 @@ fn run_dockerd(
     Err(error).context("starting dockerd")
 }
 
-/// Our programs first, in a console of another image: dockerd works with our iptables.
+/// Our programs first, in a console of another image: dockerd works with our iptables. containerd
+/// records the path of its shims, and has to find them there in the next console.
 fn path() -> String {
-    if program::is_elsewhere() { format!("/usr/lib/corral/bin:{PATH}") } else { PATH.to_owned() }
+    let of_console = if program::is_elsewhere() { "/usr/lib/corral/bin:" } else { "" };
+    format!("{of_console}{ENGINE}/usr/bin:{ENGINE}/usr/sbin:{PATH}")
 }
 
 /// The command that starts a program, without its arguments. A shell exits at a file that it cannot
