@@ -1,13 +1,11 @@
 //! Why a value is what it is: which layers set it, where, and which one won. Also what differs
 //! between two configurations.
 
-use crate::position::Position;
 use crate::text::layer::Layer;
 use crate::text::merge::merged;
 use crate::text::path;
 use crate::text::schema;
 use crate::text::source::Source;
-use crate::text::yaml::{Kind, Node};
 use serde_json::Value;
 
 /// The value that one layer has for a key.
@@ -86,7 +84,7 @@ fn collect_leaves(value: &Value, parts: &mut Vec<String>, leaves: &mut Vec<Vec<S
 fn all_assignments(layers: &[Layer], parts: &[String]) -> Vec<Assignment> {
     let assignments = |layer: &Layer| {
         let value = path::get_parts(&layer.value, parts)?;
-        let at = find_position(&layer.tree, parts).unwrap_or_default();
+        let at = layer.tree.position(parts).unwrap_or_default();
         let place = if at.line == 0 || layer.source == Source::CommandLine {
             layer.source.to_string()
         } else {
@@ -95,15 +93,6 @@ fn all_assignments(layers: &[Layer], parts: &[String]) -> Vec<Assignment> {
         Some(Assignment { place, value: hide(parts, value.clone()) })
     };
     layers.iter().filter_map(assignments).collect()
-}
-
-/// Where a layer's document says it.
-pub(crate) fn find_position(tree: &Node, parts: &[String]) -> Option<Position> {
-    let Some((first, rest)) = parts.split_first() else { return Some(tree.at) };
-    match &tree.kind {
-        Kind::Mapping(_) => find_position(tree.get(first)?, rest),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

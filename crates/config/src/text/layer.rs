@@ -2,13 +2,12 @@
 
 use crate::error::{Problem, Severity, capped};
 use crate::position::Position;
-use crate::text::explain::find_position;
 use crate::text::source::Source;
 use crate::text::yaml::{self, Node};
 use crate::text::{cmdline, schema};
 use serde_json::Value;
 
-/// What vendor data may not set: sshd's passwords, the end of the machine, and the system itself.
+/// What vendor data may not set: sshd's passwords, a shutdown, and the system itself.
 const OF_OWNER: [&str; 3] = ["power_state", "rancher", "ssh_pwauth"];
 const ONLY_THE_OWNER: &str = "only the owner may set it; vendor data has no effect on it";
 
@@ -126,7 +125,7 @@ fn drop_owners_keys(source: &Source, tree: &mut Node, value: &mut Value) -> Vec<
             Some(_) => vec![vec![key]],
         };
         for parts in keys {
-            let at = find_position(tree, &parts).unwrap_or_default();
+            let at = tree.position(&parts).unwrap_or_default();
             let message = ONLY_THE_OWNER.to_owned();
             problems.push(Problem::new(Severity::Warning, &name, at, &parts.join("."), message));
         }

@@ -3,7 +3,6 @@
 
 use crate::error::{Problem, Severity, capped};
 use crate::model::Config;
-use crate::text::explain::find_position;
 use crate::text::layer::Layer;
 use crate::text::merge::merged;
 use crate::text::{path, schema};
@@ -88,7 +87,7 @@ impl Refused {
         let length = self.path.iter().position(is_element).unwrap_or(self.path.len());
         let (named, _) = self.path.split_at(length);
         let layer = layers.iter().rfind(|layer| path::get_parts(&layer.value, named).is_some());
-        let at = layer.and_then(|layer| find_position(&layer.tree, named)).unwrap_or_default();
+        let at = layer.and_then(|layer| layer.tree.position(named)).unwrap_or_default();
         let source =
             layer.map_or_else(|| "configuration".to_owned(), |layer| layer.source.to_string());
         let key = path::join(&self.path).replace(".[", "[");

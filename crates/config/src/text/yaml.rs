@@ -68,6 +68,15 @@ impl Kind {
 }
 
 impl Node {
+    /// Where the value of a key is, by the names from the top down.
+    pub(crate) fn position(&self, parts: &[String]) -> Option<Position> {
+        let Some((first, rest)) = parts.split_first() else { return Some(self.at) };
+        match &self.kind {
+            Kind::Mapping(_) => self.get(first)?.position(rest),
+            _ => None,
+        }
+    }
+
     /// A value at a place.
     pub fn new(at: Position, kind: Kind) -> Node {
         Node { at, key_at: at, kind }

@@ -100,7 +100,7 @@ pub(super) fn authorize(config: &Config) -> Result<()> {
 
 /// Sets the passwords of the configuration, or their hashes. They go to chpasswd's standard input,
 /// never to a command line. If one fails, the others are still set. Those that it set before, and
-/// that the configuration has no more, are taken back.
+/// that the configuration has no more, are removed.
 pub(super) fn set_passwords(config: &Config) -> Result<()> {
     let (mut failures, mut made) = (Vec::new(), Made::load());
     let passwords = config.passwords();
