@@ -37,7 +37,7 @@ const NO_REGISTRY: Rule = Fails("registry.example.com");
 const RECOVERY: Rule = Elsewhere("for the recovery console, in which stories of `power` type");
 
 /// Page, the beginning of the command, and the rule.
-const ROWS: [(&str, &str, Rule); 42] = [
+const ROWS: [(&str, &str, Rule); 44] = [
     (README, "docker run ...", As("docker run --rm nginx true")),
     (
         README,
@@ -78,6 +78,17 @@ const ROWS: [(&str, &str, Rule); 42] = [
         API,
         "sudo system-docker run -d --name web",
         As("sudo system-docker run -d --name v6 --network six --ip6 fd00:77::80 -p 8080:80 nginx"),
+    ),
+    // A clean-up of images has removed what no container uses.
+    (
+        API,
+        "sudo system-docker run --rm busybox grep",
+        As("sudo system-docker run --rm nginx grep Cap /proc/self/status"),
+    ),
+    (
+        API,
+        "sudo system-docker run --rm --ulimit",
+        As("sudo system-docker run --rm --ulimit nofile=1024 nginx sh -c 'ulimit -n' | grep 1024"),
     ),
     (
         API,
