@@ -55,7 +55,9 @@ pub(crate) fn window(number: i32) -> Option<Window> {
 fn find(boots: &[Boot], number: i32) -> Option<Window> {
     let back = usize::try_from(number.checked_neg()?).ok()?;
     let index = boots.len().checked_sub(1)?.checked_sub(back)?;
-    let time = |boot: &Boot| Duration::from_secs(boot.start);
+    // The kernel computes its start from the clock, which is adjusted: a second later, its first
+    // lines may lie before it.
+    let time = |boot: &Boot| Duration::from_secs(boot.start.saturating_sub(1));
     Some(Window { since: time(boots.get(index)?), until: boots.get(index + 1).map(time) })
 }
 
@@ -94,9 +96,9 @@ mod tests {
             let until = until.map(Duration::from_secs);
             Some(Window { since: Duration::from_secs(since), until })
         };
-        assert_eq!(find(&boots, 0), window(300, None));
-        assert_eq!(find(&boots, -1), window(200, Some(300)));
-        assert_eq!(find(&boots, -2), window(100, Some(200)));
+        assert_eq!(find(&boots, 0), window(299, None));
+        assert_eq!(find(&boots, -1), window(199, Some(299)));
+        assert_eq!(find(&boots, -2), window(99, Some(199)));
         for number in [1, -3, i32::MIN] {
             assert_eq!(find(&boots, number), None, "{number}");
         }
