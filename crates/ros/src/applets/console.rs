@@ -278,8 +278,10 @@ fn write_files(files: &[WriteFile]) -> Result<()> {
 fn write_file(file: &WriteFile) -> Result<()> {
     let content = file.bytes().map_err(anyhow::Error::msg)?;
     let mode = file.mode().map_err(anyhow::Error::msg)?;
-    let owner = accounts::owner(&file.owner).context("its owner")?;
-    write_atomic_for(Path::new(&file.path), &content, mode, owner)
+    let owner = accounts::owner(&file.owner);
+    // Without its owner it is root's, and not lost.
+    write_atomic_for(Path::new(&file.path), &content, mode, *owner.as_ref().unwrap_or(&None))?;
+    owner.context("it belongs to root").map(drop)
 }
 
 /// What `respawn` runs: a getty on each terminal, and sshd.
