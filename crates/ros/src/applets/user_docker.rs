@@ -4,6 +4,7 @@
 mod daemon_json;
 mod known_options;
 mod podman;
+mod unfinished;
 
 use anyhow::{Context, Result, bail};
 use corral_config::model::Docker;
@@ -108,6 +109,7 @@ fn run_dockerd(
     is_other: bool,
     environment: BTreeMap<String, String>,
 ) -> Result<()> {
+    unfinished::remove(&daemon_json::data_root(docker));
     let program = match is_other {
         true => format!("{OTHER_ENGINE}/dockerd"),
         false => format!("{ENGINE}/usr/sbin/dockerd"),

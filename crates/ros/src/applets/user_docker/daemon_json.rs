@@ -1,12 +1,15 @@
 //! The owner's `daemon.json`. dockerd refuses to start if an option is in it and is an argument as
 //! well. So the file wins: arguments for its options are left out.
 
+use corral_config::model::Docker;
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file that dockerd reads if its arguments name no other.
 const DEFAULT: &str = "/etc/docker/daemon.json";
+/// dockerd's own choice, if nothing names another.
+const DATA_ROOT: &str = "/var/lib/docker";
 
 /// Options that may be given more than once have another name in the file.
 /// <https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file>
@@ -38,10 +41,21 @@ const SHORT: [(char, &str); 7] = [
 /// The arguments that go with the file at `path` (empty: the default), and the names of the options
 /// that it has instead. A file that dockerd cannot read either changes nothing: dockerd reports it.
 pub(super) fn without_its_own(path: &str, arguments: Vec<String>) -> (Vec<String>, Vec<String>) {
+    separate(&load(path), arguments)
+}
+
+/// Where dockerd keeps images, containers and volumes.
+pub(super) fn data_root(docker: &Docker) -> PathBuf {
+    let file = load(&docker.config_file);
+    let of_file = file.get("data-root").and_then(Value::as_str);
+    let configured = Some(docker.graph.as_str()).filter(|path| !path.is_empty());
+    PathBuf::from(of_file.or(configured).unwrap_or(DATA_ROOT))
+}
+
+fn load(path: &str) -> Value {
     let path = if path.is_empty() { DEFAULT } else { path };
     let text = fs::read_to_string(Path::new(path)).unwrap_or_default();
-    let file = serde_json::from_str(&text).unwrap_or_default();
-    separate(&file, arguments)
+    serde_json::from_str(&text).unwrap_or_default()
 }
 
 fn separate(file: &Value, arguments: Vec<String>) -> (Vec<String>, Vec<String>) {
