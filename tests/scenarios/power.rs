@@ -3,10 +3,10 @@
 
 use super::STATE;
 use anyhow::{Result, bail};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
-use vmtest::folder;
-use vmtest::{Options, drive};
+use vmtest::{Machine, Options, drive, folder, servers};
 
 #[test]
 fn state_survives_reboot_and_power_off() -> Result<()> {
@@ -44,6 +44,60 @@ fn state_survives_reboot_and_power_off() -> Result<()> {
     machine.expect("docker inspect --format '{{.State.Running}}' app | grep -q true")?;
     machine.power_off()?;
     check_clean(&disk)
+}
+
+/// A container that never stops writing, a swap file, and a server that has not got all of a file
+/// yet. The disk is clean after the shutdown, and the server has the file. When the server is gone,
+/// the machine still powers off, and its disk is clean.
+#[test]
+fn a_busy_machine_powers_off_with_a_clean_disk() -> Result<()> {
+    let folder = folder("busy")?;
+    let disk = folder.join("state.img");
+    drive::blank(&disk, 2048)?;
+    let export = folder.join("export");
+    fs::create_dir_all(&export)?;
+    let server = servers::nfs(&folder, &export)?;
+    let config = format!(
+        "swap: {{filename: /home/swap, size: 64M}}\n\
+         mounts:\n  - [\"10.0.2.2:/export\", /mnt/nfs, nfs4, \"port={}\"]\n",
+        server.port
+    );
+    let options =
+        Options { append: STATE.to_owned(), disks: vec![disk.clone()], ..Options::default() };
+    let mut machine = super::with_config(&folder, &config, options.clone())?;
+    write_on_and_on(&mut machine)?;
+    machine
+        .run("grep -q /home/swap /proc/swaps; seq 1000000 | sudo tee /mnt/nfs/file > /dev/null")?;
+    machine.power_off()?;
+    check_clean(&disk)?;
+    let expected: String = (1..=1_000_000).map(|number| format!("{number}\n")).collect();
+    assert!(fs::read_to_string(export.join("file"))? == expected, "the file is not complete");
+
+    let mut machine = super::with_config(&folder, &config, options)?;
+    write_on_and_on(&mut machine)?;
+    machine.run(
+        "sudo sh -c 'while :; do echo line; done > /mnt/nfs/other 2> /dev/null &'
+         until sudo test -e /mnt/nfs/other; do :; done",
+    )?;
+    drop(server);
+    machine.power_off()?;
+    assert!(machine.console().contains("does not finish its writes"), "{}", machine.last_lines());
+    check_clean(&disk)
+}
+
+/// Starts a container that writes as fast as the disk takes it.
+fn write_on_and_on(machine: &mut Machine) -> Result<()> {
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run(
+        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && \
+         tar -C /tmp/r -c . | docker import - writer
+         docker rm -f writer 2>/dev/null
+         docker run -d --restart always --name writer -v /home:/home writer /bin/busybox sh -c \
+           'trap \"\" TERM; while :; do /bin/busybox dd if=/dev/zero of=/home/data bs=64k \
+            count=1000 conv=notrunc; done'",
+    )?;
+    machine.expect("test $(stat -c %s /home/data) -gt 1000000")
 }
 
 #[test]

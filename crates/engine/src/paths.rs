@@ -20,6 +20,9 @@ pub const SHOW_LOGS: &str = "/run/corral/show-logs";
 /// The active configuration, and the errors in its sources.
 pub const CONFIG: &str = "/run/corral/config.json";
 
+/// The swap file on the state disk, if one is in use.
+pub const SWAP_FILE: &str = "/run/corral/swap-file";
+
 /// The authorities to trust, if the configuration has others than the image.
 pub const CERTIFICATES: &str = "/run/corral/ca-certificates.crt";
 

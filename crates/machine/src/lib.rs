@@ -16,6 +16,7 @@ pub mod hypervisor;
 pub mod inotify;
 pub mod kmsg;
 pub mod modules;
+pub mod mount_table;
 pub mod mounts;
 pub mod os_release;
 pub mod power;

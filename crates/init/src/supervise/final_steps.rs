@@ -1,26 +1,38 @@
 //! The last steps of a shutdown: what is left of processes ends, the disks are made clean, and the
-//! kernel gets the last call. These steps need nothing that PID 1 knows.
+//! kernel gets the last call. These steps need nothing that PID 1 knows, and each has a deadline.
 
-use anyhow::Result;
+use anyhow::{Error, Result};
+use corral_engine::paths::SWAP_FILE;
 use corral_engine::protocol::PowerAction;
 use corral_engine::sys::{reap, signals};
 use corral_machine::console::log;
-use corral_machine::deadline;
-use corral_machine::{mounts, power};
+use corral_machine::mount_table::{self, Mounted};
+use corral_machine::{deadline, mounts, power, program};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
 use std::time::Duration;
 
 /// What containers of the user's Docker get between the first signal and the last.
 const GRACE: Duration = Duration::from_secs(5);
+/// A killed process first writes what it has begun, and gives up its mounts.
+const AFTER_KILL: Duration = Duration::from_secs(10);
+/// For what a disk still writes before it is clean.
+const DISKS: Duration = Duration::from_secs(20);
+/// For file systems on the network, whose server may be gone.
+const NETWORK: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Ends what runs, makes the disks clean, and does what was requested of the machine. Returns only
 /// if the kernel refuses.
 pub(super) fn run(signals: &signals::Signals, action: PowerAction) -> Result<()> {
     end_processes(signals);
-    unmount_disks();
-    rustix::fs::sync();
+    release_disks();
     log(&format!("{action:?}"));
     match action {
         PowerAction::Reboot => power::reboot(),
@@ -54,63 +66,137 @@ pub(super) fn restart_at_once() {
 
 /// Sends SIGTERM to every process that is left, then SIGKILL. Containers of the user's Docker are
 /// among them.
-fn end_processes(signals_fd: &signals::Signals) {
-    for (signal, patience) in [(15, GRACE), (9, Duration::from_secs(2))] {
-        let Some(signal) = rustix::process::Signal::from_named_raw(signal) else { continue };
-        send_to_all(signal);
-        let end = deadline::after(patience);
-        while has_processes() {
-            while reap::next().is_some() {}
-            if deadline::left(end).is_none() {
-                break;
-            }
-            let pause = deadline::timespec(Duration::from_millis(50));
-            let _ = poll(&mut [PollFd::new(signals_fd, PollFlags::IN)], Some(&pause));
-        }
+fn end_processes(signals: &signals::Signals) {
+    send_to_all(Signal::TERM);
+    if wait_for_their_end(signals, GRACE, || {}) {
+        return;
+    }
+    // Again and again: a process may have made another one meanwhile.
+    if !wait_for_their_end(signals, AFTER_KILL, || send_to_all(Signal::KILL)) {
+        log(&format!("shutdown: these processes do not end: {:?}", user_processes()));
     }
 }
 
-fn send_to_all(signal: rustix::process::Signal) {
-    for pid in user_processes() {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-            let _ = rustix::process::kill_process(pid, signal);
-        }
+fn send_to_all(signal: Signal) {
+    for pid in user_processes().into_iter().filter_map(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, signal);
     }
 }
 
-/// Every process but PID 1 and the kernel's own threads, which have no command line.
+/// False if some are left at the end of the time.
+fn wait_for_their_end(
+    signals: &signals::Signals,
+    time: Duration,
+    in_each_round: impl Fn(),
+) -> bool {
+    let end = deadline::after(time);
+    loop {
+        in_each_round();
+        while reap::next().is_some() {}
+        if user_processes().is_empty() {
+            return true;
+        }
+        if deadline::left(end).is_none() {
+            return false;
+        }
+        let pause = deadline::timespec(PAUSE);
+        let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], Some(&pause));
+    }
+}
+
+/// Every process but PID 1 and the kernel's own threads. A process is there until it is reaped: only
+/// then are its files closed and its mounts gone.
 fn user_processes() -> Vec<i32> {
     let Ok(items) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = items.flatten().filter_map(|item| item.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| *pid != 1)
-        .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty()))
-        .collect()
+    let is_users = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+        *pid != 1 && stat.is_ok_and(|stat| !is_of_kernel(&stat))
+    };
+    pids.filter(is_users).collect()
 }
 
-fn has_processes() -> bool {
-    !user_processes().is_empty()
+/// The ninth field of proc_pid_stat(5) has the flags of the task.
+fn is_of_kernel(stat: &str) -> bool {
+    /// The kernel's name of it is PF_KTHREAD.
+    const KERNEL_THREAD: u64 = 0x0020_0000;
+    // The name of the program, before the last parenthesis, may have spaces.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let flags = fields.split_whitespace().nth(6).and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & KERNEL_THREAD != 0)
 }
 
-/// Unmounts file systems, innermost first. If the state disk is still busy, it is made read-only,
-/// which leaves it clean as well.
-fn unmount_disks() {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mut targets: Vec<&str> = table.lines().filter_map(|line| line.split(' ').nth(4)).collect();
-    targets.reverse();
-    let kept = ["/", "/proc", "/sys", "/dev", "/run"];
-    for target in targets.into_iter().filter(|target| !kept.contains(target)) {
-        if !target.starts_with("/proc/")
-            && !target.starts_with("/sys/")
-            && !target.starts_with("/dev/")
-        {
-            // What is mounted below it was unmounted before it: the table is in the order of
-            // mounting.
-            let _ = mounts::unmount(Path::new(target), false);
-        }
+/// A file system may wait for a disk or a server, and PID 1 waits for neither: a thread does.
+fn release_disks() {
+    let (sender, done) = mpsc::channel();
+    let started = thread::Builder::new().name("disks".to_owned()).spawn(move || {
+        make_clean(&sender);
+        unmount_all();
+        rustix::fs::sync();
+        let _ = sender.send(());
+    });
+    let in_time = started.is_ok()
+        && done.recv_timeout(DISKS + NETWORK).is_ok()
+        && done.recv_timeout(NETWORK).is_ok();
+    if !in_time {
+        log("shutdown: a file system does not finish its writes; continuing without it");
     }
-    if mounts::is_mount_point(Path::new("/state")) {
-        let _ = mounts::remount(Path::new("/state"), true).inspect_err(|error| {
-            log(&format!("the state disk will be checked at the next boot: {error:#}"))
-        });
+}
+
+/// Makes the file systems of disks read-only: they write out all that they hold, and are clean.
+fn make_clean(done: &Sender<()>) {
+    stop_swapping();
+    let end = deadline::after(DISKS);
+    let mut errors = make_read_only();
+    // Nothing reports when a file system is no longer in use.
+    while errors.iter().any(is_busy) && deadline::left(end).is_some() {
+        deadline::pause(PAUSE);
+        errors = make_read_only();
+    }
+    for error in errors {
+        log(&format!("shutdown: the disk will be checked at the next boot: {error:#}"));
+    }
+    let _ = done.send(());
+}
+
+fn is_busy(error: &Error) -> bool {
+    error.downcast_ref() == Some(&Errno::BUSY)
+}
+
+fn make_read_only() -> Vec<Error> {
+    let is_open = |mount: &Mounted| mount.is_on_disk() && !mount.is_read_only;
+    let open = mount_table::load().into_iter().filter(is_open);
+    open.filter_map(|mount| mounts::remount(&mount.target, true).err()).collect()
+}
+
+/// A swap file keeps its file system in use.
+fn stop_swapping() {
+    if let Ok(file) = fs::read_to_string(SWAP_FILE) {
+        let stopped = program::run(Command::new("/usr/bin/busybox").args(["swapoff", &file]));
+        let _ = stopped.inspect_err(|error| log(&format!("shutdown: {error:#}")));
+    }
+}
+
+/// Unmounts file systems, innermost first: the table is in the order of mounting.
+fn unmount_all() {
+    let kept = ["/", "/proc", "/sys", "/dev", "/run"].map(Path::new);
+    let is_kernels =
+        |target: &Path| ["/proc", "/sys", "/dev"].iter().any(|folder| target.starts_with(folder));
+    let targets = mount_table::load().into_iter().rev().map(|mount| mount.target);
+    for target in targets.filter(|target| !kept.contains(&&**target) && !is_kernels(target)) {
+        let _ = mounts::unmount(&target, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_kernel;
+
+    #[test]
+    fn threads_of_the_kernel_are_told_from_programs() {
+        assert!(is_of_kernel("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"));
+        assert!(is_of_kernel("9 (kworker/0:1) x) I 2 0 0 0 -1 69238880 0 0"));
+        assert!(!is_of_kernel("77 (2129984 ) S 1) S 1 77 77 0 -1 4194560 0 0"));
+        assert!(!is_of_kernel("broken"));
     }
 }

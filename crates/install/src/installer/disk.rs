@@ -1,7 +1,7 @@
 //! Disks: which there are, what is on them, and whether they are in use.
 
 use anyhow::{Context, Result, bail};
-use corral_machine::block;
+use corral_machine::{block, mount_table};
 use corral_terminal::size;
 use rustix::fs::FlockOperation;
 use std::fmt;
@@ -154,11 +154,9 @@ fn parts(disk: &Path) -> Vec<PathBuf> {
 fn mounted_at(number: &str) -> Option<String> {
     let items = fs::read_dir("/proc").ok()?.flatten();
     let tables = items.filter_map(|item| fs::read_to_string(item.path().join("mountinfo")).ok());
-    let mut tables = tables;
-    tables.find_map(|table| {
-        let line = table.lines().find(|line| line.split(' ').nth(2) == Some(number))?;
-        line.split(' ').nth(4).map(str::to_owned)
-    })
+    let mut mounts = tables.flat_map(|table| mount_table::parse(&table));
+    let mount = mounts.find(|mount| mount.device == number)?;
+    Some(mount.target.display().to_string())
 }
 
 fn describe_content(disk: &Path) -> Vec<String> {

@@ -1,8 +1,10 @@
 //! The state disk: which device it is, and how much room it has.
 
 use corral_init::boot::state::{self, PROBLEM_FILE, STATE_VIEW};
+use corral_machine::mount_table::{self, Mounted};
 use serde::Serialize;
 use std::fs;
+use std::path::Path;
 
 /// Where the state is.
 #[derive(Debug, Default, Serialize)]
@@ -24,8 +26,7 @@ impl StateDisk {
         if !state::is_on_disk() {
             return StateDisk { problem, ..StateDisk::default() };
         }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let device = device_of(&mounts, STATE_VIEW);
+        let device = device_of(mount_table::load(), STATE_VIEW);
         let Ok(data) = rustix::fs::statvfs(STATE_VIEW) else {
             return StateDisk { is_kept: true, device, problem, ..StateDisk::default() };
         };
@@ -40,28 +41,24 @@ impl StateDisk {
     }
 }
 
-/// The device that is mounted there, from the last line of mountinfo (proc(5)) for it: later mounts
-/// hide earlier ones.
-fn device_of(mountinfo: &str, target: &str) -> Option<String> {
-    let source = |line: &str| {
-        let (place, file_system) = line.split_once(" - ")?;
-        let is_there = place.split(' ').nth(4) == Some(target);
-        is_there.then(|| file_system.split(' ').nth(1))?.map(str::to_owned)
-    };
-    mountinfo.lines().rev().find_map(source)
+/// The device that is mounted there. Later mounts hide earlier ones.
+fn device_of(mounts: Vec<Mounted>, target: &str) -> Option<String> {
+    let at_target = |mount: &Mounted| mount.target == Path::new(target);
+    mounts.into_iter().rev().find(at_target).map(|mount| mount.source)
 }
 
 #[cfg(test)]
 mod tests {
     use super::device_of;
+    use corral_machine::mount_table::parse;
 
     #[test]
     fn the_device_is_that_of_the_last_mount() {
         let text = "22 1 0:5 / /var rw - tmpfs var rw\n\
             30 22 254:0 /rancher /var/lib/rancher rw,relatime shared:3 - ext4 /dev/vda rw\n\
             31 22 0:9 / /var/lib/docker rw - tmpfs none rw\n";
-        assert_eq!(device_of(text, "/var/lib/rancher").as_deref(), Some("/dev/vda"));
-        assert_eq!(device_of(text, "/var/lib/docker").as_deref(), Some("none"));
-        assert_eq!(device_of(text, "/home"), None);
+        assert_eq!(device_of(parse(text), "/var/lib/rancher").as_deref(), Some("/dev/vda"));
+        assert_eq!(device_of(parse(text), "/var/lib/docker").as_deref(), Some("none"));
+        assert_eq!(device_of(parse(text), "/home"), None);
     }
 }

@@ -3,7 +3,9 @@
 
 use anyhow::{Context, Result, bail};
 use corral_config::model::Swap;
+use corral_engine::paths::SWAP_FILE;
 use corral_machine::console::log;
+use corral_machine::files::write_atomic;
 use corral_machine::program;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use std::fs::{self, OpenOptions};
@@ -48,6 +50,8 @@ pub(super) fn make(swap: &Swap) -> Result<()> {
         create(&file, bytes).inspect_err(|_| drop(fs::remove_file(&file)))?;
         log(&format!("swap: {} has {} MiB", file.display(), bytes >> 20));
     }
+    // Recorded first: as long as the file is in use, its disk cannot be made clean.
+    write_atomic(Path::new(SWAP_FILE), file.as_os_str().as_encoded_bytes(), 0o644)?;
     program::run(Command::new("/usr/sbin/swapon").arg(&file)).map(drop)
 }
 
