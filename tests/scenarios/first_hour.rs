@@ -162,19 +162,27 @@ fn wrong_values_of_platforms_keep_no_owner_out() -> Result<()> {
     machine.check_alarms()
 }
 
-/// The shutdown is requested when the commands have ended, and once.
+/// A service of the owner that ends after the owner's commands, once.
+const WORK: &str = "rancher: {services: {work: {image: corral/os-base, network_mode: none, \
+    volumes: ['/opt:/opt', '/run:/run'], \
+    labels: {io.rancher.os.scope: system, io.rancher.os.detach: 'false'}, \
+    command: [sh, -c, 'until test -e /run/console-done; do sleep 1; done; sleep 2; \
+    test -e /opt/worked || cat /proc/sys/kernel/random/boot_id > /opt/worked']}}}\n";
+
+/// The shutdown is requested when the commands and the rest of the boot have ended, and once.
 #[test]
 fn power_state_restarts_the_machine_once() -> Result<()> {
     let folder = folder("power-state")?;
     let disk = folder.join("state.img");
     drive::blank(&disk, 1024)?;
     let more = "runcmd: [\"echo $(cat /proc/sys/kernel/random/boot_id) >> /opt/boots\"]\n\
-                power_state: {mode: reboot, delay: now, message: bye}\n";
+                power_state: {mode: reboot, delay: now, message: bye, timeout: 60}\n";
     let options = Options { append: STATE.to_owned(), disks: vec![disk], ..Options::default() };
-    let mut machine = super::with_config(&folder, more, options)?;
+    let mut machine = super::with_config(&folder, &[more, WORK].concat(), options)?;
     machine.expect_console("power_state: reboot now bye")?;
     machine.expect("[ $(wc -l < /opt/boots) = 2 ] && test -e /run/console-done")?;
     assert_eq!(machine.run("wc -l < /opt/boots")?, "2");
+    machine.run("test \"$(cat /opt/worked)\" = \"$(head -n 1 /opt/boots)\"")?;
     machine.check_alarms()
 }
 

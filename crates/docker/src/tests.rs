@@ -256,6 +256,10 @@ fn a_watcher_looks_again_after_an_event_and_after_the_end_of_events() {
     assert!(request.starts_with("GET /events?since="), "{request}");
     assert!(request.contains("%22container%22%3A%5B%22web%22%5D"), "{request}");
     assert!(Instant::now() < deadline);
+    let (_folder, client, requests) = with(&[EVENTS]);
+    client.watch(&[], deadline, || Ok(Some(()))).unwrap();
+    let request = requests.recv_timeout(SOON).unwrap();
+    assert!(!request.contains("%22container%22%3A"), "{request}");
 }
 
 #[test]

@@ -19,9 +19,9 @@ const CHANGES: [&str; 5] = ["create", "start", "die", "destroy", "rename"];
 const QUIET: Duration = Duration::from_millis(100);
 
 impl Client {
-    /// Calls `check` at once, and again after each event of these containers, until it returns
-    /// something or an error. None when the deadline has passed. An engine that stops answering may
-    /// come back until then.
+    /// Calls `check` at once, and again after each event of these containers, or of all if none is
+    /// named. Returns when that returns something or an error. None when the deadline has passed.
+    /// An engine that stops answering may come back until then.
     pub fn watch<T>(
         &self,
         containers: &[&str],
@@ -70,7 +70,11 @@ impl Client {
     }
 
     fn events(&self, containers: &[&str]) -> Result<Events<'_>, Error> {
-        let filters = json!({"type": ["container"], "container": containers}).to_string();
+        let mut filters = json!({"type": ["container"]});
+        if !containers.is_empty() {
+            filters["container"] = json!(containers);
+        }
+        let filters = filters.to_string();
         // Docker answers before it has subscribed itself: `since` includes what comes in between.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let path = format!("/events?since={since}&filters={}", segment(&filters));

@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Time servers.
@@ -219,7 +220,7 @@ pub struct Power {
     pub mode: String,
     pub delay: String,
     pub message: String,
-    /// Seconds; None: 30.
+    /// Seconds to wait for the rest of the boot; None: 30.
     pub timeout: Option<u64>,
     pub condition: Option<Condition>,
 }
@@ -243,6 +244,11 @@ pub enum Condition {
 }
 
 impl Power {
+    /// How long the rest of the boot is waited for.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.timeout.unwrap_or(30))
+    }
+
     /// Minutes: `now` and nothing are none.
     pub fn parse_delay(text: &str) -> Option<u64> {
         match text.trim() {
@@ -337,5 +343,7 @@ mod tests {
         for (text, minutes) in [("now", Some(0)), ("+5", Some(5)), ("5", Some(5)), ("soon", None)] {
             assert_eq!(Power::parse_delay(text), minutes, "{text}");
         }
+        let patience = |timeout| Power { timeout, ..Power::default() }.patience().as_secs();
+        assert_eq!((patience(None), patience(Some(0)), patience(Some(5))), (30, 0, 5));
     }
 }

@@ -3,6 +3,7 @@
 //! beside it: one that hangs locks no user out.
 
 pub(crate) mod accounts;
+mod boot_work;
 mod certificates;
 pub(crate) mod commands;
 pub(crate) mod host_keys;

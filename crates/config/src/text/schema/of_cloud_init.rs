@@ -133,7 +133,7 @@ const POWER: &[Key] = &[
     key(
         "timeout",
         Type::Seconds(Range::new(0, 86_400)),
-        "how long to wait for commands that still run; default: 30 s",
+        "how long to wait for services that still start or work; default: 30 s",
     ),
     key(
         "condition",

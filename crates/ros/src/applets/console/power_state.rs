@@ -1,6 +1,8 @@
-//! `power_state` of the configuration: the machine shuts down when the owner's commands have ended.
-//! It does so once for each value of the key, or a machine would restart for ever.
+//! `power_state` of the configuration: the machine shuts down when the owner's commands have ended,
+//! and the rest of the boot with them. It does so once for each value of the key, or a machine
+//! would restart for ever.
 
+use super::boot_work;
 use super::commands::prepare;
 use anyhow::{Context, Result, bail};
 use corral_config::model::{Condition, Power};
@@ -34,6 +36,7 @@ pub(super) fn apply(power: &Power, path: &OsStr) -> Result<()> {
     if !is_true(power.condition.as_ref(), path)? {
         return Ok(());
     }
+    await_boot(power.patience());
     write_atomic(&stamp, format!("{digest}\n").as_bytes(), 0o600)?;
     let minutes = Power::parse_delay(&power.delay).unwrap_or_default();
     let when = if minutes == 0 { "now".to_owned() } else { format!("in {minutes} min") };
@@ -43,6 +46,19 @@ pub(super) fn apply(power: &Power, path: &OsStr) -> Result<()> {
         return Ok(());
     }
     power::request(&power.mode, &Options::default())
+}
+
+/// Waits for the rest of the boot. As in cloud-init, what does not end in time keeps no machine on.
+fn await_boot(limit: Duration) {
+    match boot_work::await_rest(limit) {
+        Ok(open) if open.is_empty() => {}
+        Ok(open) => log(&format!(
+            "power_state: still at work after {} s (`timeout`): {}; not waited for any longer",
+            limit.as_secs(),
+            open.join(", ")
+        )),
+        Err(error) => log(&format!("power_state: waiting for the rest of the boot: {error:#}")),
+    }
 }
 
 /// Waits for the delay. False if the owner changes the key meanwhile.
