@@ -6,7 +6,9 @@ use corral_config::names::shown_url;
 use corral_machine::deadline;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder};
-use std::io::Read;
+use rustls::CertificateError;
+use std::error::Error;
+use std::io::{self, Read};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
@@ -138,6 +140,28 @@ impl Http {
     }
 }
 
+/// Was a server refused because its certificate is not valid at the time of this machine's clock?
+pub fn is_of_clock(error: &anyhow::Error) -> bool {
+    error.chain().any(is_wrong_time)
+}
+
+fn is_wrong_time(error: &(dyn Error + 'static)) -> bool {
+    // What an I/O error is made of is not among its sources.
+    if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        return is_wrong_time(inner);
+    }
+    let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref::<rustls::Error>() else {
+        return false;
+    };
+    matches!(
+        why,
+        CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+            | CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+    )
+}
+
 fn with(mut request: RequestBuilder, headers: Headers<'_>) -> RequestBuilder {
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -174,4 +198,28 @@ fn attempt(request: RequestBuilder) -> Result<Outcome> {
         bail!("the answer has more than {MAX_BYTES} bytes");
     }
     Ok(Outcome::Document(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_valid_now_is_a_matter_of_the_clock() {
+        let refused = |why| rustls::Error::InvalidCertificate(why);
+        // As a client of HTTP wraps it.
+        let wrapped = |error: rustls::Error| {
+            let inner = io::Error::new(io::ErrorKind::InvalidData, error);
+            anyhow::Error::from(io::Error::other(inner)).context("https://host")
+        };
+        for (error, expected) in [
+            (refused(CertificateError::NotValidYet), true),
+            (refused(CertificateError::Expired), true),
+            (refused(CertificateError::UnknownIssuer), false),
+            (rustls::Error::DecryptError, false),
+        ] {
+            assert_eq!(is_of_clock(&wrapped(error.clone())), expected, "{error}");
+        }
+        assert!(!is_of_clock(&anyhow::anyhow!("HTTP status 503")));
+    }
 }

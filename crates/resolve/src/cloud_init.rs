@@ -27,6 +27,9 @@ pub struct CloudInitMark {
     pub includes: Vec<String>,
     /// What went wrong.
     pub problems: Vec<String>,
+    /// The keys of `ssh_import_id` are fetched again when the clock is set.
+    #[serde(default)]
+    pub keys_are_late: bool,
 }
 
 impl CloudInitMark {

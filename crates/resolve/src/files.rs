@@ -74,7 +74,7 @@ pub(super) fn decide(
 /// Where services find the authorities that they trust.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The services that fetch something over TLS.
-const FETCHERS: [&str; 2] = ["cloud-init-network", "service-files"];
+const FETCHERS: [&str; 3] = ["cloud-init-network", "imported-keys", "service-files"];
 /// The image has the default servers in this file.
 const SERVERS: &str = "/etc/chrony/conf.d/00-servers.conf";
 

@@ -3,7 +3,7 @@
 //! a network, the keys that were fetched last still open the machine.
 
 use anyhow::{Result, bail};
-use corral_cloud::http::Http;
+use corral_cloud::http::{Http, is_of_clock};
 use corral_config::Config;
 use corral_config::names::KeyId;
 use corral_config::ssh_key::parse_list;
@@ -24,6 +24,18 @@ const LARGEST_FILE: u64 = 64 << 20;
 const MOST: usize = 100;
 /// Timeout for all accounts together.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What is wrong while the clock is.
+pub const LATE: &str = "ssh_import_id: the certificates of the server are not valid at the time of \
+    this machine's clock; the keys are fetched again when the clock is set";
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub problems: Vec<String>,
+    /// A server was refused because the clock is wrong. That is not among the problems.
+    pub clock_is_wrong: bool,
+}
 
 fn file() -> PathBuf {
     Path::new(CONF).join("imported-keys.json")
@@ -46,10 +58,10 @@ pub fn wanted(config: &Config) -> Vec<String> {
 
 /// Fetches the keys of all accounts. What cannot be fetched keeps what it had, and is reported. An
 /// account that is gone, or has no keys, has none here either.
-pub fn fetch(config: &Config) -> Vec<String> {
+pub fn fetch(config: &Config) -> Outcome {
     let ids = wanted(config);
     let known = load();
-    let mut problems = Vec::new();
+    let (mut problems, mut clock_is_wrong) = (Vec::new(), false);
     let mut all = Imported::new();
     let deadline = Instant::now() + TIMEOUT;
     for id in ids {
@@ -61,7 +73,11 @@ pub fn fetch(config: &Config) -> Vec<String> {
                 all.insert(id, keys);
             }
             Err(error) => {
-                problems.push(format!("ssh_import_id: {id}: {error:#}"));
+                if is_of_clock(&error) {
+                    clock_is_wrong = true;
+                } else {
+                    problems.push(format!("ssh_import_id: {id}: {error:#}"));
+                }
                 all.extend(known.get(&id).map(|keys| (id.clone(), keys.clone())));
             }
         }
@@ -71,7 +87,7 @@ pub fn fetch(config: &Config) -> Vec<String> {
     {
         problems.push(format!("ssh_import_id: {error:#}"));
     }
-    problems
+    Outcome { problems, clock_is_wrong }
 }
 
 fn store(all: &Imported) -> Result<()> {

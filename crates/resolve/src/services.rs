@@ -1,6 +1,6 @@
 //! The services of the system image and the owner's, as a plan. A wrong file affects only itself.
 
-use super::cloud_init::{local_sources, needs_network};
+use super::cloud_init::{CloudInitMark, local_sources, needs_network};
 use super::inputs::Inputs;
 use super::preload;
 use super::problem;
@@ -164,6 +164,7 @@ fn is_needed(name: &str, inputs: Inputs<'_>, layers: &[Layer], has_user_services
     match name {
         "cloud-init" => !local_sources(config).is_empty(),
         "cloud-init-network" => needs_network(root, config, layers),
+        "imported-keys" => CloudInitMark::load(root).keys_are_late,
         "ntp" => config.ntp.enabled,
         "bootcmd" => !config.bootcmd.is_empty(),
         "cloud-init-execute" => {

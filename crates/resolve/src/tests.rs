@@ -444,3 +444,19 @@ fn time_servers_become_a_file_of_the_time_service() {
     let machine = Machine::new("ntp-off", &[(STORE, "ntp: {enabled: false}\n")]);
     assert!(resolve(&machine.root()).resolved.plan.get("ntp").is_none());
 }
+
+#[test]
+fn keys_are_fetched_again_only_where_the_clock_was_wrong() {
+    const COMPOSE: &str = "services:\n  imported-keys: {image: b, command: [ros, import-keys]}\n";
+    let files = [
+        ("/usr/share/ros/os.yml", "services: [cloud-init, console]\n"),
+        ("/usr/share/ros/services/cloud-init/compose.yml", COMPOSE),
+    ];
+    let machine = Machine::new("late-keys", &files);
+    for (late, expected) in [(true, true), (false, false)] {
+        let mark = CloudInitMark { keys_are_late: late, ..CloudInitMark::default() };
+        machine.write(cloud_init::MARK, &serde_json::to_string(&mark).unwrap());
+        let plan = resolve(&machine.root()).resolved.plan;
+        assert_eq!(plan.get("imported-keys").is_some(), expected);
+    }
+}

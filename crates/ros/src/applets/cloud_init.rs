@@ -108,7 +108,11 @@ fn import_keys(mark: &mut CloudInitMark) {
     let config = corral_config::resolve(&layers::load(&Root::machine()).layers);
     if !imported_keys::wanted(&config).is_empty() {
         log("cloud-init: fetching the keys of ssh_import_id");
-        mark.problems.extend(imported_keys::fetch(&config));
+        let outcome = imported_keys::fetch(&config);
+        mark.problems.extend(outcome.problems);
+        // `ros import-keys` fetches them then.
+        mark.keys_are_late = outcome.clock_is_wrong;
+        mark.problems.extend(mark.keys_are_late.then(|| imported_keys::LATE.to_owned()));
     }
 }
 
@@ -194,7 +198,7 @@ fn keep(
     is_complete
 }
 
-fn finish(mark: &CloudInitMark) -> Result<()> {
+pub(super) fn finish(mark: &CloudInitMark) -> Result<()> {
     mark.problems.iter().for_each(|problem| println!("{problem}"));
     write_atomic(Path::new(MARK), &serde_json::to_vec(mark)?, 0o600)
 }

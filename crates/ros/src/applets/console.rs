@@ -20,6 +20,7 @@ pub(crate) mod trial;
 mod zone;
 
 use super::banner;
+use super::import_keys;
 use super::owners_commands;
 use super::user_docker::CONSOLE_DONE;
 use crate::boots;
@@ -35,9 +36,11 @@ use corral_install::release::boot_set::BootSet;
 use corral_machine::boot_partition::booted;
 use corral_machine::console::log;
 use corral_machine::files::{write_atomic, write_atomic_for};
-use corral_machine::program;
+use corral_machine::{inotify, program};
+use corral_resolve::cloud_init::{CloudInitMark, MARK};
 use corral_resolve::effective::load_config;
 use corral_resolve::replacement::{LOGIN_WORKED, REBUILDS, REFUSED};
+use corral_resolve::root::Root;
 use corral_resolve::store;
 use serde_json::json;
 use std::fs;
@@ -45,6 +48,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 const RESPAWN_CONF: &str = "/etc/respawn.conf";
 /// The console was already recreated in this boot. Once is enough, even if the kernel's command
@@ -117,6 +121,7 @@ pub(crate) fn run_commands() -> Result<()> {
     }
     // The network stage may have fetched keys, which are not part of the configuration.
     report("ssh_authorized_keys", accounts::authorize(&config));
+    let late_keys = std::thread::spawn(let_late_keys_in);
     report("mounts", mounts::make_all(&config.mounts));
     report("swap", swap::make(&config.swap));
     let path = owners_commands::path().unwrap_or_else(|error| {
@@ -135,7 +140,22 @@ pub(crate) fn run_commands() -> Result<()> {
     report("/etc/rc.local", run_script(Path::new("/etc/rc.local"), &path));
     report("banner", banner::refresh());
     report("power_state", power_state::apply(&config.power_state, &path));
+    report("ssh_import_id", late_keys.join().unwrap_or(Ok(())));
     Ok(())
+}
+
+/// Keys of `ssh_import_id` for which the clock had to be set first. The owner's commands, which may
+/// take long, do not delay them.
+fn let_late_keys_in() -> Result<()> {
+    let are_late = || CloudInitMark::load(&Root::machine()).keys_are_late;
+    if !are_late() {
+        return Ok(());
+    }
+    let mark = Path::new(MARK);
+    let end = Instant::now() + import_keys::TIMEOUT + Duration::from_secs(60);
+    inotify::wait_for(mark.parent().unwrap_or(mark), end, || !are_late())?;
+    accounts::authorize(&load_config()?)?;
+    reserve_keys()
 }
 
 /// `cloud-init-execute`: applies users, keys, files and mounts again.

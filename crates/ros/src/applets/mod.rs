@@ -13,6 +13,7 @@ mod docker_when_ready;
 pub(crate) mod engine_trial;
 pub(crate) mod execute;
 pub(crate) mod image_check;
+pub(crate) mod import_keys;
 pub(crate) mod modprobe;
 pub(crate) mod netconf;
 pub(crate) mod ntp;
@@ -41,7 +42,7 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 32] = [
+const PROGRAMS: [(&str, Program); 33] = [
     ("autologin", autologin::run),
     ("banner", banner::run),
     ("bootcmd", |_| bootcmd::run()),
@@ -59,6 +60,7 @@ const PROGRAMS: [(&str, Program); 32] = [
     ("engine-trial", try_engine),
     ("entrypoint", entrypoint),
     ("image-check", check_image),
+    ("import-keys", |_| import_keys::run()),
     ("modprobe", modprobe::run),
     ("netconf", |_| netconf::run()),
     ("netconf-after", |_| netconf::run_after()),
