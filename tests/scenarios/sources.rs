@@ -15,7 +15,8 @@ fn a_url_is_fetched_while_a_dead_source_delays_no_login() -> Result<()> {
         content.join("user-data"),
         "#cloud-config\nhostname: from-url\nwrite_files: [{path: /etc/from-url, content: here}]\n\
          runcmd: [touch /run/from-url]\n\
-         rancher: {log: true, sysctl: {kernel.domainname: from-url}}\n",
+         rancher: {log: true, sysctl: {kernel.domainname: from-url}, \
+         network: {no_proxy: from-url}}\n",
     )?;
     let web = servers::web(&folder, &content)?;
     let dead = servers::free_port()?;
@@ -38,6 +39,10 @@ fn a_url_is_fetched_while_a_dead_source_delays_no_login() -> Result<()> {
     let status = machine.run("sudo ros config status")?;
     assert!(status.contains("configdrive on this machine, url:http://10.0.2.2:"), "{status}");
     machine.expect_docker()?;
+    // Its proxies changed by what it fetched itself: it is not run again for that.
+    let queries = "sudo dmesg | grep -c 'cloud-init: querying'";
+    assert_eq!(machine.run(queries)?, "1");
+    machine.run("! sudo dmesg | grep -q 'configuration: cloud-init-network changes'")?;
     machine.check_alarms()
 }
 

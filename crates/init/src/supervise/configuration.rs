@@ -81,7 +81,7 @@ impl Supervisor {
         let finished = self.reload.finish();
         let failure = match outcome {
             Ok(resolved) => {
-                self.adopt(resolved);
+                self.adopt(resolved, finished.run);
                 None
             }
             Err(error) => {
@@ -106,7 +106,7 @@ impl Supervisor {
         }
     }
 
-    fn adopt(&mut self, resolved: Resolved) {
+    fn adopt(&mut self, resolved: Resolved, run: Run) {
         let known = &self.resolved.problems;
         let new = resolved.problems.iter().filter(|problem| !known.contains(problem));
         new.for_each(|problem| log(&format!("configuration: {problem}")));
@@ -123,7 +123,24 @@ impl Supervisor {
             );
             self.daemon.restart();
         }
+        if !run.apply {
+            self.keep_stages();
+        }
         self.replace_changed();
+    }
+
+    /// What a stage of cloud-init has fetched may define it differently, as certificates and
+    /// proxies do. For its own result it must not run again, or it does so for ever if that differs
+    /// each time. A change that is applied on request still lets it run again.
+    fn keep_stages(&mut self) {
+        let done = STAGES.map(|name| self.progress(name).is_over().then_some(name));
+        for name in done.into_iter().flatten() {
+            let Some(service) = self.resolved.plan.get(name) else { continue };
+            let defined = container_spec::of_service(service, &self.resolved.environment);
+            if let Some(container) = self.containers.named_mut(name) {
+                container.redefine(defined);
+            }
+        }
     }
 
     /// Sets the time at which an unconfirmed change is rolled back; one that is set already stays.

@@ -157,6 +157,14 @@ impl Container {
         Snapshot { id: self.id.clone(), spec: self.spec.clone(), status: self.status() }
     }
 
+    /// The plan defines it differently. It does not run again for that; its next run is like it.
+    pub(super) fn redefine(&mut self, spec: ContainerSpec) {
+        if self.planned().is_some_and(|planned| *planned != spec) {
+            self.planned = Some(Box::new(spec.clone()));
+            self.define(spec);
+        }
+    }
+
     fn define(&mut self, spec: ContainerSpec) {
         self.spec = spec;
         self.is_redefined = true;
@@ -414,5 +422,26 @@ impl Saved {
     /// Those that must stay open.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.streams.iter().map(|(_, stream)| *stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_of_the_plan_takes_another_definition_and_one_of_a_client_does_not() {
+        let spec = |image: &str| ContainerSpec { image: image.to_owned(), ..Default::default() };
+        let mut planned = Container::of_plan("1".to_owned(), spec("a"));
+        planned.take_definition(false);
+        planned.redefine(spec("a"));
+        assert_eq!(planned.take_definition(false), None, "nothing has changed");
+        planned.redefine(spec("b"));
+        assert_eq!(planned.planned(), Some(&spec("b")));
+        assert_eq!(planned.take_definition(false), Some(spec("b")));
+        assert_eq!(planned.life.state(), State::Created);
+        let mut of_client = Container::new("2".to_owned(), spec("a"));
+        of_client.redefine(spec("b"));
+        assert_eq!((of_client.planned(), of_client.spec()), (None, &spec("a")));
     }
 }
