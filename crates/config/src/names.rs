@@ -12,7 +12,7 @@ pub struct NameError {
     why: &'static str,
 }
 
-/// A host name: letters, digits, hyphens and dots, at most 64 bytes (sethostname(2)).
+/// A host name: letters, digits, hyphens and dots, at most 253 bytes (RFC 1035).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Hostname(String);
@@ -21,6 +21,24 @@ pub struct Hostname(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ServiceName(String);
+
+/// The kernel's limit in bytes: sethostname(2).
+const LONGEST_HOSTNAME: usize = 64;
+
+/// Is it longer than the kernel takes?
+pub fn is_too_long(hostname: &str) -> bool {
+    hostname.len() > LONGEST_HOSTNAME
+}
+
+/// What the kernel takes of a host name: all of it, or the first part of one that is too long.
+pub fn for_kernel(hostname: &str) -> &str {
+    if !is_too_long(hostname) {
+        return hostname;
+    }
+    let first = hostname.split('.').next().unwrap_or_default();
+    // In DNS, no part is longer than 63 bytes.
+    first.get(..LONGEST_HOSTNAME - 1).unwrap_or(first).trim_end_matches('-')
+}
 
 impl Hostname {
     /// The name.
@@ -41,8 +59,8 @@ impl TryFrom<String> for Hostname {
 
     fn try_from(name: String) -> Result<Self, NameError> {
         let refuse = |why| Err(NameError { name: name.clone(), what: "host name", why });
-        if name.is_empty() || name.len() > 64 {
-            return refuse("it must have 1 to 64 characters");
+        if name.is_empty() || name.len() > 253 {
+            return refuse("it must have 1 to 253 characters");
         }
         if !name.bytes().all(|byte| {
             byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.' || byte == b'_'
@@ -306,6 +324,24 @@ mod tests {
             assert_eq!(text.parse::<DataSource>().unwrap().to_string(), shown);
         }
         assert!("url".parse::<DataSource>().is_err() && "floppy".parse::<DataSource>().is_err());
+    }
+
+    #[test]
+    fn of_a_host_name_that_is_too_long_the_kernel_gets_the_first_part() {
+        let (most, more) = ("a".repeat(64), "a".repeat(65));
+        let full = format!("web-1.{}", "x".repeat(60));
+        let cut = format!("{}-b", "a".repeat(62));
+        for (name, expected) in [
+            (most.as_str(), most.as_str()),
+            (&full, "web-1"),
+            (&more, &most[..63]),
+            (&format!("{cut}cd"), &most[..62]),
+            ("a.b", "a.b"),
+        ] {
+            assert_eq!(for_kernel(name), expected, "{name}");
+            assert!(Hostname::try_from(name.to_owned()).is_ok(), "{name}");
+        }
+        assert!(Hostname::try_from("a.".repeat(126) + "aa").is_err());
     }
 
     #[test]

@@ -1,32 +1,31 @@
 //! The names of a machine: `hostname`, `fqdn`, and which of them take effect.
 
 use super::Config;
-use crate::names::Hostname;
+use crate::names::{Hostname, for_kernel};
 
 impl Config {
     /// The name that the owner or the provider gave it: `hostname`, or the first part of `fqdn`.
+    /// Of one that is too long for the kernel it is the first part.
     pub fn given_hostname(&self) -> Option<&str> {
-        let valid = |name: &&str| Hostname::try_from((*name).to_owned()).is_ok();
-        let fqdn = self.fqdn.as_deref().filter(valid);
+        let fqdn = valid(self.fqdn.as_deref());
         let short = fqdn.and_then(|name| name.split('.').next());
-        let name = self.hostname.as_deref().filter(valid).or(short);
+        let name = valid(self.hostname.as_deref()).or(short);
         let name = if self.prefer_fqdn_over_hostname { fqdn.or(name) } else { name };
-        name.filter(|_| !self.preserve_hostname)
+        name.filter(|_| !self.preserve_hostname).map(for_kernel)
     }
 
     /// The name that the machine is to have before it uses DHCP.
     pub fn effective_hostname(&self) -> &str {
-        self.given_hostname().unwrap_or(&self.rancher.defaults.hostname)
+        self.given_hostname().unwrap_or_else(|| for_kernel(&self.rancher.defaults.hostname))
     }
 
     /// All its names for /etc/hosts, the full one first.
     pub fn host_names(&self) -> Vec<&str> {
         let name = self.effective_hostname();
-        let fqdn = self.fqdn.as_deref().filter(|fqdn| {
-            !self.preserve_hostname && Hostname::try_from((*fqdn).to_owned()).is_ok()
-        });
+        let full = valid(self.fqdn.as_deref()).or(valid(self.hostname.as_deref()));
+        let full = full.filter(|_| !self.preserve_hostname);
         let short = name.split('.').next().unwrap_or(name);
-        let mut names = vec![fqdn.unwrap_or(name)];
+        let mut names = vec![full.unwrap_or(name)];
         for other in [name, short] {
             if !names.contains(&other) {
                 names.push(other);
@@ -34,6 +33,10 @@ impl Config {
         }
         names
     }
+}
+
+fn valid(name: Option<&str>) -> Option<&str> {
+    name.filter(|name| Hostname::try_from((*name).to_owned()).is_ok())
 }
 
 #[cfg(test)]
@@ -63,6 +66,11 @@ mod tests {
         ] {
             assert_eq!(config.effective_hostname(), name);
             assert_eq!(config.host_names().join(" "), hosts);
+        }
+        let long = format!("a.{}", "b".repeat(63));
+        for config in [named(Some(&long), None, false), named(None, Some(&long), true)] {
+            assert_eq!(config.effective_hostname(), "a");
+            assert_eq!(config.host_names(), [long.as_str(), "a"]);
         }
         let kept = Config { preserve_hostname: true, ..named(Some("a"), Some("a.b"), true) };
         assert_eq!(kept.host_names(), ["rancher"]);

@@ -2,11 +2,19 @@
 //! are secrets.
 
 use crate::model::{Keyboard, Sudo, old_docker};
-use crate::names::is_password_hash;
+use crate::names::{is_password_hash, is_too_long};
 use crate::text::source::Source;
 use crate::text::ssh_key;
 use serde::Deserialize;
 use serde_json::Value;
+
+/// `hostname`, `fqdn`
+pub(super) fn long_name(value: &Value, _: &Source) -> Option<&'static str> {
+    value.as_str().is_some_and(is_too_long).then_some(
+        "this name is longer than the 64 bytes that the kernel takes; its first part is used, and \
+         /etc/hosts has all of it",
+    )
+}
 
 /// `ssh_pwauth`
 pub(super) fn ssh_passwords(value: &Value, _: &Source) -> Option<&'static str> {

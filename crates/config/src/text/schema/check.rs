@@ -318,7 +318,7 @@ mod tests {
     }
 
     /// What is written, and the beginning of its only message.
-    const WRONG: [(&str, &str); 15] = [
+    const WRONG: [(&str, &str); 16] = [
         ("hostname: [a]\n", "f.yml:1:11: hostname: expected a host name, not a list"),
         (
             "rancher:\n  debug: perhaps\n",
@@ -375,6 +375,10 @@ mod tests {
             "rancher: {password: hush}\n",
             "f.yml:1:21: rancher.password: warning: this password is clear text; its hash is \
              safer: openssl passwd -6",
+        ),
+        (
+            "fqdn: vm-1.a-long-name-of-a-machine.of-a-department.of-a-company.cloud.example.com\n",
+            "f.yml:1:7: fqdn: warning: this name is longer than the 64 bytes",
         ),
         ("hostnam: a\n", "f.yml:1:10: hostnam: warning: unknown key; did you mean hostname?"),
         ("a: [\n", "f.yml:1:4: "),

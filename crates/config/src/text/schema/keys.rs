@@ -26,7 +26,8 @@ const OURS: &[Key] = &[
         "hostname",
         HOSTNAME,
         "host name; without it the DHCP server's is used, then `rancher.defaults.hostname`",
-    ),
+    )
+    .warns(cautions::long_name),
     key(
         "write_files",
         Type::List(&Type::Keys(WRITE_FILE)),
@@ -340,7 +341,7 @@ const INTERFACE: &[Key] = &[
 ];
 
 const DEFAULTS: &[Key] = &[
-    key("hostname", HOSTNAME, "the host name if no source has one"),
+    key("hostname", HOSTNAME, "the host name if no source has one").warns(cautions::long_name),
     key("network", Type::Keys(NETWORK), "the network if no source configures it"),
     old("docker", Type::Keys(DOCKER), "the engine is the image's"),
     old("system_docker_logs", STRING, "always /var/log/system-docker.log"),

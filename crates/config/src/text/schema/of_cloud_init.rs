@@ -11,7 +11,8 @@ const SERVERS: Type = Type::List(&Type::Text(&facts::SERVER));
 const SIZE: Type = Type::Text(&facts::SIZE);
 
 pub(super) const KEYS: &[Key] = &[
-    key("fqdn", HOSTNAME, "full name of the machine; `hostname` defaults to its first part"),
+    key("fqdn", HOSTNAME, "full name of the machine; `hostname` defaults to its first part")
+        .warns(cautions::long_name),
     key("prefer_fqdn_over_hostname", BOOL, "`hostname` prints the full name"),
     key(
         "preserve_hostname",
