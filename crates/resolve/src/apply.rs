@@ -79,11 +79,7 @@ fn put_back_all(
 }
 
 fn line_of(change: &FileChange) -> String {
-    match change {
-        FileChange::Write { path, .. } | FileChange::Remove { path } => {
-            format!("{}\n", path.display())
-        }
-    }
+    format!("{}\n", change.path().display())
 }
 
 /// Keeps copies of good files, and who may log in. Without room for them there are none; nothing

@@ -1,6 +1,6 @@
 //! A change of one file that was decided but not made yet: a value, which only `apply` writes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The new state of a file. The change is atomic and durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,5 +22,12 @@ impl FileChange {
 
     pub(super) fn remove(path: impl Into<PathBuf>) -> FileChange {
         FileChange::Remove { path: path.into() }
+    }
+
+    /// The file that it changes.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            FileChange::Write { path, .. } | FileChange::Remove { path } => path,
+        }
     }
 }

@@ -33,7 +33,7 @@ mod user_file;
 mod way_in;
 
 use cloud_init::CloudInitMark;
-use confirm::AtBoot;
+use confirm::{AtBoot, Pending};
 use corral_config::Config;
 use corral_config::error::{Problem, capped};
 use corral_config::layer::Layer;
@@ -119,11 +119,16 @@ struct Loaded {
 }
 
 fn load(root: &Root, at_boot: AtBoot) -> Loaded {
-    let sources = layers::load(root);
+    let mut sources = layers::load(root);
     let rejected = layers::load_rejected(root);
-    // A change that may be rolled back does not decide who may log in from now on.
-    let is_final = at_boot.confirm_within.is_none();
+    // A change that may be rolled back does not decide who may log in from now on, and is not the
+    // last good one.
+    let is_final = Pending::load(root).is_none();
     let way_in = if is_final { way_in::decide(root, &sources.layers) } else { None };
+    if !is_final {
+        let of_store = layers::last_good(&layers::stored_file());
+        sources.last_good.retain(|copy| Some(copy.path()) != of_store.as_deref());
+    }
     let mut problems: Vec<Problem> =
         sources.layers.iter().chain(&rejected).flat_map(|layer| layer.problems.clone()).collect();
     problems.extend(at_boot.problem);

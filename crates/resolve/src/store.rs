@@ -57,7 +57,8 @@ pub fn confirm() -> Result<()> {
     apply::make(&root, &confirmation)?;
     call(Request::Confirmed).context("calling PID 1")?;
     println!("the change is confirmed");
-    Ok(())
+    // From now on it is the last good one.
+    apply::refresh(&root).context("keeping a copy of it")
 }
 
 fn read_change(input: Option<&Path>) -> Result<Value> {

@@ -299,6 +299,25 @@ fn in_the_second_boot_a_change_is_rolled_back_and_seen_so_before_it_is_written()
 }
 
 #[test]
+fn a_change_becomes_the_last_good_one_when_it_is_confirmed() {
+    let before = (PREVIOUS, "hostname: before\n");
+    let machine = Machine::new("last-good", &[before, (COPY_OF_STORE, "hostname: before\n")]);
+    let of_boot = FileChange::write(COPY_OF_BOOT, "hostname: from-boot\n", 0o600);
+    for pending in [NOW, ONCE] {
+        machine.write(PENDING, pending);
+        let copies = resolve(&machine.root()).effects.last_good;
+        assert_eq!(copies, std::slice::from_ref(&of_boot), "{pending}");
+    }
+    // A power cut that empties the store brings back what was before.
+    machine.write(STORE, "");
+    assert_eq!(hostname(&resolve(&machine.root())), "before");
+    machine.write(STORE, "hostname: stored\n");
+    apply::make(&machine.root(), &confirm::confirm(&machine.root()).unwrap()).unwrap();
+    let of_store = FileChange::write(COPY_OF_STORE, "hostname: stored\n", 0o600);
+    assert_eq!(resolve(&machine.root()).effects.last_good, [of_boot, of_store]);
+}
+
+#[test]
 fn a_store_that_was_not_there_is_gone_after_the_rollback() {
     let machine = Machine::new(
         "nothing-before",
