@@ -72,7 +72,18 @@ fn the_first_hour_on_a_platform() -> Result<()> {
     everything_has_its_effect(&mut machine, web.port)?;
     // A lease of DHCP leaves the names as they are.
     assert_eq!(machine.run("hostname -f")?, "vm-100.lab.example");
+    a_link_of_a_user_does_not_lead_root_elsewhere(&mut machine)?;
     machine.check_alarms()
+}
+
+fn a_link_of_a_user_does_not_lead_root_elsewhere(machine: &mut Machine) -> Result<()> {
+    machine.login_as("joe").run("ln -s /etc link")?;
+    machine.run(
+        "echo 'write_files: [{path: /home/joe/link/of-root, content: x}]' > /tmp/files.yml && \
+         sudo ros config apply /tmp/files.yml",
+    )?;
+    machine.expect_console("/home/joe/link is a link that the user")?;
+    machine.run("! test -e /etc/of-root").map(drop)
 }
 
 fn everything_has_its_effect(machine: &mut Machine, port: u16) -> Result<()> {

@@ -3,11 +3,16 @@
 //! reads of files that others wrote.
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, Gid, Mode, OFlags, Uid, fchown, flock, fsync, open, syncfs};
+use rustix::fs::{
+    AtFlags, FlockOperation, Gid, Mode, OFlags, Uid, fchown, flock, fsync, open, openat, renameat,
+    syncfs, unlinkat,
+};
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Puts `bytes` at `path` with `mode`, and makes the folders above it.
@@ -25,16 +30,38 @@ pub fn write_atomic_for(
 ) -> Result<()> {
     let folder = path.parent().context("a path without a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let temporary = temporary(path)?;
-    let _ = fs::remove_file(&temporary);
-    let written = write_new(&temporary, bytes, mode, owner)
-        .and_then(|()| fs::rename(&temporary, path).context("renaming"));
+    let folder = open_folder(folder).with_context(|| format!("writing {}", path.display()))?;
+    write_in(&folder, path, bytes, mode, owner)
+}
+
+/// The same in a folder that is open, whatever is at its path by now. Of the path, the last part is
+/// the file's name; the rest is shown.
+pub fn write_in(
+    folder: &OwnedFd,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<(Uid, Gid)>,
+) -> Result<()> {
+    let writing = || format!("writing {}", path.display());
+    let name = path.file_name().context("a path without a name")?;
+    let temporary = temporary(name);
+    let temporary = temporary.as_str();
+    let _ = unlinkat(folder, temporary, AtFlags::empty());
+    let written = write_new(folder, temporary, bytes, mode, owner)
+        .and_then(|()| rename_in(folder, temporary.as_ref(), name).context("renaming"));
     if written.is_err() {
         // What a full disk cut short would take its room for good.
-        let _ = fs::remove_file(&temporary);
+        let _ = unlinkat(folder, temporary, AtFlags::empty());
     }
-    written.with_context(|| format!("writing {}", path.display()))?;
-    sync_folder(folder).with_context(|| format!("writing {}", path.display()))
+    written.with_context(writing)
+}
+
+/// Renames a file within an open folder so that its new name lasts; its content must be on the disk
+/// by then.
+pub fn rename_in(folder: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    renameat(folder, from, folder, to)?;
+    Ok(fsync(folder)?)
 }
 
 /// Removes a file so that it stays removed; one that is not there is fine.
@@ -130,18 +157,23 @@ fn open_regular(path: &Path) -> Result<File> {
 
 /// A name beside the file that no other writer has now: process id, a number within the process,
 /// time.
-fn temporary(path: &Path) -> Result<PathBuf> {
+fn temporary(name: &OsStr) -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().context("a path without a name")?.to_string_lossy();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     // Containers have process ids of their own: the time makes their names differ.
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let unique = format!("{}-{number}-{}{:09}", std::process::id(), time.tv_sec, time.tv_nsec);
-    Ok(path.with_file_name(format!(".{name}.{unique}.new")))
+    format!(".{}.{unique}.new", name.to_string_lossy())
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32, owner: Option<(Uid, Gid)>) -> Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+fn write_new(
+    folder: &OwnedFd,
+    name: &str,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<(Uid, Gid)>,
+) -> Result<()> {
+    let mut file = create_in(folder, name.as_ref(), mode)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     if let Some((user, group)) = owner {
@@ -151,9 +183,19 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32, owner: Option<(Uid, Gid)>) ->
     Ok(())
 }
 
+/// Makes a file in an open folder, for reading and writing. An error if there is one.
+pub fn create_in(folder: &OwnedFd, name: &OsStr, mode: u32) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(openat(folder, name, flags, Mode::from_raw_mode(mode))?))
+}
+
+fn open_folder(folder: &Path) -> io::Result<OwnedFd> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    Ok(open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 fn sync_folder(folder: &Path) -> Result<()> {
-    let folder = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(fsync(&folder)?)
+    Ok(fsync(open_folder(folder)?)?)
 }
 
 #[cfg(test)]

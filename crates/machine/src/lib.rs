@@ -24,5 +24,6 @@ pub mod power;
 pub mod program;
 pub mod switch_root;
 pub mod sysctl;
+pub mod trusted;
 pub mod uevent;
 pub mod watchdog;

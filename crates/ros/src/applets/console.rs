@@ -35,8 +35,8 @@ use corral_init::boot::state::{self, CONF};
 use corral_install::release::boot_set::BootSet;
 use corral_machine::boot_partition::booted;
 use corral_machine::console::log;
-use corral_machine::files::{write_atomic, write_atomic_for};
-use corral_machine::{inotify, program};
+use corral_machine::files::{write_atomic, write_in};
+use corral_machine::{inotify, program, trusted};
 use corral_resolve::cloud_init::{CloudInitMark, MARK};
 use corral_resolve::effective::load_config;
 use corral_resolve::replacement::{LOGIN_WORKED, REBUILDS, REFUSED};
@@ -296,12 +296,15 @@ fn write_files(files: &[WriteFile]) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
+/// The path may be in the home of a user, who must not lead root elsewhere by a link.
 fn write_file(file: &WriteFile) -> Result<()> {
     let content = file.bytes().map_err(anyhow::Error::msg)?;
     let mode = file.mode().map_err(anyhow::Error::msg)?;
     let owner = accounts::owner(&file.owner);
+    let path = Path::new(&file.path);
+    let folder = trusted::make_folder(path.parent().context("a path without a folder")?)?;
     // Without its owner it is root's, and not lost.
-    write_atomic_for(Path::new(&file.path), &content, mode, *owner.as_ref().unwrap_or(&None))?;
+    write_in(&folder, path, &content, mode, *owner.as_ref().unwrap_or(&None))?;
     owner.context("it belongs to root").map(drop)
 }
 
