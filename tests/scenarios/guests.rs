@@ -34,7 +34,7 @@ fn guests_of_qemu_have_an_agent_that_answers_on_its_channel() -> Result<()> {
     says_all(&interfaces, &["eth0", "10.0.2.15"]);
     says_all(&agent.call("guest-get-osinfo", json!({}))?.to_string(), &["Corral"]);
     what_would_run_programs_is_refused(&mut agent)?;
-    iscsi_is_part_of_the_image(&machine)?;
+    iscsi_is_part_of_the_image(&mut machine)?;
     the_state_disk_is_frozen_for_a_snapshot(&mut agent)?;
     machine.run("sudo touch /var/lib/rancher/after-the-snapshot && sudo ros why")?;
     machine.check_alarms()?;
@@ -70,10 +70,17 @@ fn the_state_disk_is_frozen_for_a_snapshot(agent: &mut Agent) -> Result<()> {
 
 /// Only the product's own kernel has iSCSI. There is no server here: the daemon runs, and its
 /// client reaches it.
-fn iscsi_is_part_of_the_image(machine: &Machine) -> Result<()> {
+fn iscsi_is_part_of_the_image(machine: &mut Machine) -> Result<()> {
     let client = "sudo system-docker exec open-iscsi iscsiadm";
     machine.run("sudo ros service enable open-iscsi && sudo ros service up open-iscsi")?;
-    machine.run("sudo grep -q ^InitiatorName=iqn /var/lib/rancher/iscsi/initiatorname.iscsi")?;
+    let has_name = "sudo grep -q ^InitiatorName=iqn /var/lib/rancher/iscsi/initiatorname.iscsi";
+    machine.run(has_name)?;
+    // As a power cut may leave it.
+    machine.run(
+        "sudo sh -c ': > /var/lib/rancher/iscsi/initiatorname.iscsi' && \
+         sudo system-docker restart open-iscsi",
+    )?;
+    machine.expect(has_name)?;
     let said = machine.run(&format!("! {client} -m discovery -t st -p 127.0.0.1 2>&1"))?;
     says_all(&said, &["Connection refused"]);
     Ok(())
