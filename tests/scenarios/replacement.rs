@@ -46,7 +46,7 @@ sed s,story/engine,story/dind, engine.yml > dind.yml
 
 #[test]
 fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
-    let folder = folder("others")?;
+    let folder = folder("replacement")?;
     let disk = folder.join("disk.img");
     drive::blank(&disk, 4096)?;
     let append = super::STATE.to_owned();
