@@ -9,9 +9,10 @@ mod archive;
 
 use crate::lock::Building;
 use crate::packages::{self, Package};
+use crate::private_loader::OF_ENGINES;
 use crate::recipe::{self, Recipe};
 use crate::tree::{Blob, Entry, Kind, Tree};
-use crate::{elf, layers, paths, progress, setup};
+use crate::{layers, paths, progress, setup};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use sha2::{Digest, Sha256};
@@ -22,18 +23,13 @@ use std::path::PathBuf;
 /// The folder of an engine in its image. It is mounted at `MOUNT` where dockerd runs.
 const FOLDER: &str = "engine";
 const MOUNT: &str = "run/corral/engine";
-/// Its libraries. This is as long as the first folder in which Debian's loader looks.
-const LIBRARIES: &str = "/run/corral/engine/so/";
-const DEBIANS: &str = "/lib/x86_64-linux-gnu/";
 const LOADER: &str = "ld-linux-x86-64.so.2";
-/// Not there, and as long as the path of the console's list of libraries.
-const NO_CACHE: &str = "/run/corral/none";
 
 /// The engines that stories switch to (tests/scenarios/engines.rs).
 const IN_STORIES: [&str; 2] = ["docker-28.5", "podman"];
 
 /// To be raised with each change of how an archive is written.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -140,9 +136,7 @@ fn relocate(tree: &Tree) -> Result<Tree> {
     }
     let loader = tree.entries.get(&format!("usr/lib/x86_64-linux-gnu/{LOADER}"));
     let Some(Entry { kind: Kind::File(blob), .. }) = loader else { bail!("there is no {LOADER}") };
-    let mut bytes = blob.read()?;
-    elf::replace_text(&mut bytes, DEBIANS, LIBRARIES)?;
-    elf::replace_text(&mut bytes, "/etc/ld.so.cache", NO_CACHE)?;
+    let bytes = OF_ENGINES.of_debians(blob.read()?)?;
     engine.insert(&format!("{FOLDER}/so/ld"), Entry::file(Blob::Bytes(bytes), 0o755));
     // So that the programs also run in a container of the image, where they are checked.
     engine.insert(MOUNT, Entry::symlink(&format!("/{FOLDER}")));
@@ -152,6 +146,6 @@ fn relocate(tree: &Tree) -> Result<Tree> {
 fn with_own_loader(entry: &Entry) -> Result<Entry> {
     let Kind::File(blob) = &entry.kind else { return Ok(entry.clone()) };
     let mut bytes = blob.read()?;
-    elf::set_loader(&mut bytes, &format!("{LIBRARIES}ld"))?;
+    OF_ENGINES.start(&mut bytes)?;
     Ok(Entry { kind: Kind::File(Blob::Bytes(bytes)), ..entry.clone() })
 }

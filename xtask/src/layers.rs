@@ -256,7 +256,7 @@ fn add_loader(tree: &mut Tree) -> Result<()> {
     let Some(Entry { kind: Kind::File(blob), .. }) = tree.entries.get(OF_DEBIAN) else {
         bail!("loader: true, but /{OF_DEBIAN} is not among the files");
     };
-    let bytes = private_loader::loader(blob.read()?)?;
+    let bytes = private_loader::OF_CONSOLES.of_debians(blob.read()?)?;
     let path = |name: &str| format!("{}/{name}", private_loader::FOLDER);
     tree.insert(&path("ld.so"), Entry::file(Blob::Bytes(bytes), 0o755));
     tree.insert(&path("lib64"), Entry::symlink("../x86_64-linux-gnu"));

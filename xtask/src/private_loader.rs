@@ -1,5 +1,6 @@
-//! Programs that run in a console of any image: each starts with a loader of its own, which looks
-//! for libraries in a folder of ours and nowhere else.
+//! Programs that run in a console of any image, ours and those of a replacement engine: each starts
+//! with a loader of its own, which looks for libraries in a folder of its own first, and reads no
+//! list of the image's.
 //! See docs/decisions/0017-a-console-needs-a-shell-from-its-image.md.
 //!
 //! A text in a file of Debian's is replaced by one that is no longer, and NULs fill the rest. So no
@@ -8,15 +9,29 @@
 use crate::elf;
 use anyhow::{Result, ensure};
 
+/// Where programs find their loader, and the loader their libraries.
+#[derive(Debug)]
+pub(crate) struct PrivateLoader {
+    /// The path of the loader, with its NUL.
+    path: &'static [u8],
+    /// What it has instead of `DEBIANS_FOLDERS`: two paths of the same lengths.
+    folders: &'static [u8],
+}
+
 /// The folder of the programs, of their libraries and of the loader, in every console.
 pub(crate) const FOLDER: &str = "usr/lib/corral";
-const LOADER: &[u8] = b"/usr/lib/corral/ld.so\0";
+pub(crate) const OF_CONSOLES: PrivateLoader = PrivateLoader {
+    path: b"/usr/lib/corral/ld.so\0",
+    folders: b"/usr/lib/corral/lib64/\0/usr/lib/corral/lib64/////\0",
+};
+/// Of a replacement engine, below the path at which `ros user-docker` mounts it.
+pub(crate) const OF_ENGINES: PrivateLoader = PrivateLoader {
+    path: b"/run/corral/engine/so/ld\0",
+    folders: b"/run/corral/engine/so/\0/run/corral/engine/so/////\0",
+};
 
-/// Where Debian's loader looks for libraries, in its order. The second path is as long as Debian's.
-const LIBRARY_FOLDERS: (&[u8], &[u8]) = (
-    b"/lib/x86_64-linux-gnu/\0/usr/lib/x86_64-linux-gnu/\0",
-    b"/usr/lib/corral/lib64/\0/usr/lib/corral/lib64/////\0",
-);
+/// Where Debian's loader looks for libraries, in its order.
+const DEBIANS_FOLDERS: &[u8] = b"/lib/x86_64-linux-gnu/\0/usr/lib/x86_64-linux-gnu/\0";
 /// What it reads of the image in which it runs: a list of libraries, and a library for every
 /// program. Both paths lead nowhere now.
 const OF_IMAGE: [(&[u8], &[u8]); 2] = [
@@ -40,14 +55,9 @@ pub(crate) fn concerns(bytes: &[u8]) -> bool {
             && OF_SUDO.iter().any(|(old, _)| contains(bytes, old)))
 }
 
-/// The program with our loader.
+/// The program with the loader of consoles, and with our sudo's files.
 pub(crate) fn program(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
-    if let Some(place) = elf::interpreter(&bytes) {
-        let path = &mut bytes[place];
-        ensure!(path.len() >= LOADER.len(), "a program with too short a path of its loader");
-        path.fill(0);
-        path[..LOADER.len()].copy_from_slice(LOADER);
-    }
+    OF_CONSOLES.start(&mut bytes)?;
     if bytes.len() < SEARCHED {
         for (old, new) in OF_SUDO {
             replace(&mut bytes, old, new);
@@ -56,13 +66,25 @@ pub(crate) fn program(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Debian's loader as ours.
-pub(crate) fn loader(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
-    for (old, new) in std::iter::once(LIBRARY_FOLDERS).chain(OF_IMAGE) {
-        let count = replace(&mut bytes, old, new);
-        ensure!(count > 0, "Debian's loader has no {:?}", String::from_utf8_lossy(old));
+impl PrivateLoader {
+    /// Makes it the loader that starts a program. What has no loader stays as it is.
+    pub(crate) fn start(&self, program: &mut [u8]) -> Result<()> {
+        let Some(place) = elf::interpreter(program) else { return Ok(()) };
+        let path = &mut program[place];
+        ensure!(path.len() >= self.path.len(), "a program with too short a path of its loader");
+        path.fill(0);
+        path[..self.path.len()].copy_from_slice(self.path);
+        Ok(())
     }
-    Ok(bytes)
+
+    /// Debian's loader as this one.
+    pub(crate) fn of_debians(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
+        for (old, new) in std::iter::once((DEBIANS_FOLDERS, self.folders)).chain(OF_IMAGE) {
+            let count = replace(&mut bytes, old, new);
+            ensure!(count > 0, "Debian's loader has no {:?}", String::from_utf8_lossy(old));
+        }
+        Ok(bytes)
+    }
 }
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {
@@ -100,14 +122,29 @@ mod tests {
 
     #[test]
     fn no_text_grows_and_no_byte_moves() {
-        for (old, new) in std::iter::once(LIBRARY_FOLDERS).chain(OF_IMAGE).chain(OF_SUDO) {
+        for (old, new) in OF_IMAGE.iter().chain(&OF_SUDO) {
             assert!(new.len() <= old.len(), "{}", String::from_utf8_lossy(new));
         }
         // The lengths of these folders are numbers in the loader's code.
         let lengths = |list: &[u8]| -> Vec<usize> {
             list.split(|byte| *byte == 0).map(<[u8]>::len).collect()
         };
-        assert_eq!(lengths(LIBRARY_FOLDERS.0), lengths(LIBRARY_FOLDERS.1));
+        for loader in [OF_CONSOLES, OF_ENGINES] {
+            assert_eq!(lengths(loader.folders), lengths(DEBIANS_FOLDERS));
+            assert!(loader.path.len() <= b"/lib64/ld-linux-x86-64.so.2\0".len());
+        }
+    }
+
+    #[test]
+    fn a_loader_of_an_engine_reads_nothing_of_the_image() {
+        let debians =
+            [DEBIANS_FOLDERS, b"/lib/\0".as_slice(), OF_IMAGE[0].0, OF_IMAGE[1].0].concat();
+        let ours = OF_ENGINES.of_debians(debians.clone()).unwrap();
+        assert_eq!(ours.len(), debians.len());
+        assert!(ours.starts_with(b"/run/corral/engine/so/\0/run/corral/engine/so/////\0/lib/\0"));
+        assert!(contains(&ours, b"/dev/null/cache\0") && contains(&ours, b"/dev/null/preload\0"));
+        let error = OF_ENGINES.of_debians(DEBIANS_FOLDERS.to_vec()).unwrap_err().to_string();
+        assert!(error.contains("/etc/ld.so.cache"), "{error}");
     }
 
     #[test]
