@@ -6,6 +6,7 @@ use super::confirm::{self, AtBoot, Fate};
 use super::effective::{APPLIED, EffectiveConfig};
 use super::file_change::FileChange;
 use super::files::{ServiceFiles, unlabel};
+use super::layers::stored_file;
 use super::lost_files::{LostFiles, PUT_BACK};
 use super::root::Root;
 use super::{Effects, Resolution, problem};
@@ -14,8 +15,9 @@ use corral_config::error::{Severity, capped};
 use corral_engine::paths;
 use corral_init::boot::resolver::NOTICE;
 use corral_init::boot::state::REPAIRED;
-use corral_machine::files::{remove_durably, write_atomic};
+use corral_machine::files::{lock, remove_durably, write_atomic};
 use corral_plan::resolved::Resolved;
+use std::fs::File;
 
 /// Makes one change, durably.
 pub(super) fn make(root: &Root, change: &FileChange) -> Result<()> {
@@ -28,6 +30,21 @@ pub(super) fn make(root: &Root, change: &FileChange) -> Result<()> {
 /// Makes changes in order, up to the first that fails.
 pub(super) fn make_all(root: &Root, changes: &[FileChange]) -> Result<()> {
     changes.iter().try_for_each(|change| make(root, change))
+}
+
+/// Confirms the change that waits; None if there is none. The result is the lock of changes: a
+/// roll-back that its timer starts now waits, and then finds nothing to undo.
+pub(super) fn confirm(root: &Root) -> Result<Option<File>> {
+    let locked = lock(&root.path(stored_file()))?;
+    let Some(confirmation) = confirm::confirm(root) else { return Ok(None) };
+    make(root, &confirmation)?;
+    Ok(Some(locked))
+}
+
+/// Rolls the change back that waits, if there is one: under the same lock.
+pub(super) fn roll_back(root: &Root) -> Result<()> {
+    let _lock = lock(&root.path(stored_file()))?;
+    make_all(root, &confirm::roll_back(root)?)
 }
 
 /// Writes the outcome of an unconfirmed change; returns what it means for this boot.

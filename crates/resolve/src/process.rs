@@ -7,7 +7,6 @@ use super::root::Root;
 use super::{
     Resolution, apply, confirm, fault, load, lost_files, problem, resolve_built_in, resolve_loaded,
 };
-use anyhow::Result;
 use corral_config::Config;
 use corral_engine::sys::signals;
 use corral_init::boot::resolver::{BUILT_IN, FAILURE, NO_SOURCES, ROLL_BACK, WITH_KERNEL};
@@ -41,7 +40,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
     let root = Root::machine();
     // Before any document is parsed: one that ends this process must not keep a rollback from
     // working.
-    let rolled_back = if request.roll_back { roll_back(&root) } else { Ok(()) };
+    let rolled_back = if request.roll_back { apply::roll_back(&root) } else { Ok(()) };
     let put_back = apply::settle_lost(&root, &lost_files::decide(&root));
     let mut resolved = resolve(&root, &request).apply(&root);
     if let Err(error) = rolled_back {
@@ -63,10 +62,6 @@ pub fn main(arguments: &[String]) -> ExitCode {
         let _ = std::fs::remove_file(FAILURE);
     }
     code
-}
-
-fn roll_back(root: &Root) -> Result<()> {
-    apply::make_all(root, &confirm::roll_back(root)?)
 }
 
 fn resolve(root: &Root, request: &Request) -> Resolution {

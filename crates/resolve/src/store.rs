@@ -48,13 +48,11 @@ pub fn apply(input: &Path, confirm_within: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// `ros config confirm`.
+/// `ros config confirm`. The next change waits until PID 1 has stopped the timer of this one.
 pub fn confirm() -> Result<()> {
-    let root = Root::machine();
-    let Some(confirmation) = confirm::confirm(&root) else {
+    let Some(_lock) = apply::confirm(&Root::machine())? else {
         bail!("no change waits to be confirmed")
     };
-    apply::make(&root, &confirmation)?;
     call(Request::Confirmed).context("calling PID 1")?;
     println!("the change is confirmed");
     // From now on it is the last good one.
@@ -76,7 +74,7 @@ fn read_change(input: Option<&Path>) -> Result<Value> {
 /// Merges a change into the store, with a timeout if one is given. An error while another change
 /// waits to be confirmed.
 fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
-    let _lock = lock(&stored_file())?;
+    let locked = lock(&stored_file())?;
     let root = Root::machine();
     confirm::ensure_none_waits(&root)?;
     let mut stored = load()?;
@@ -89,6 +87,8 @@ fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
         confirm::confirm(&root).map_or(Ok(()), |undone| apply::make(&root, &undone))?;
         return Err(error);
     }
+    // PID 1 answers when its resolver is done, and a resolver that rolls back takes the lock.
+    drop(locked);
     call(Request::Reload).context("applying it")?;
     println!("applied; it is rolled back in {seconds} s unless you run: ros config confirm");
     Ok(())

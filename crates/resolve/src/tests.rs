@@ -355,6 +355,32 @@ fn before_a_change_the_store_is_written_down_and_then_that_it_waits() {
 }
 
 #[test]
+fn a_confirmation_and_a_roll_back_wait_for_the_lock_and_one_of_them_is_done() {
+    let machine = Machine::new("lock", &[(PENDING, NOW), (PREVIOUS, "hostname: before\n")]);
+    let locked = corral_machine::files::lock(&machine.root().path(STORE)).unwrap();
+    let (sender, done) = std::sync::mpsc::channel();
+    let is_confirmed = std::thread::scope(|scope| {
+        let (confirmed, rolled_back) = (sender.clone(), sender);
+        let (root, same) = (machine.root(), machine.root());
+        let confirming = scope.spawn(move || {
+            let result = apply::confirm(&root).unwrap().is_some();
+            confirmed.send(()).unwrap();
+            result
+        });
+        scope.spawn(move || {
+            apply::roll_back(&same).unwrap();
+            rolled_back.send(()).unwrap();
+        });
+        assert!(done.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+        drop(locked);
+        confirming.join().unwrap()
+    });
+    let stored = if is_confirmed { "stored" } else { "before" };
+    assert_eq!(hostname(&resolve(&machine.root())), stored);
+    assert_eq!(confirm::decide(&machine.root()), Fate::None);
+}
+
+#[test]
 fn lost_files_come_back_after_a_repair_and_removed_ones_are_forgotten() {
     const REPAIRED: &str = "/run/corral/state-repaired";
     let machine = Machine::new(
