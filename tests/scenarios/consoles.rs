@@ -60,6 +60,8 @@ fn a_console_needs_from_its_image_a_shell_and_nothing_else() -> Result<()> {
     machine.expect_of_boot("test -e /lib/ld-musl-x86_64.so.1")?;
     everything_works(&mut machine, &folder)?;
     machine.run(IT_RUNS)?;
+    // The image has a real folder there.
+    machine.run("cd /var/run && test -S docker.sock && test -e /var/run.of-image/of-image")?;
     assert_eq!(machine.run("echo $0; test -e /usr/bin/awk || echo bare")?, "sh\nbare");
     it_survives_a_restart(&mut machine)?;
     everything_works(&mut machine, &folder)?;

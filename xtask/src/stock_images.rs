@@ -88,9 +88,11 @@ fn busybox(packages: &[Package]) -> Result<Tree> {
     for applet in APPLETS {
         tree.insert(&format!("bin/{applet}"), Entry::symlink("busybox"));
     }
-    for name in ["dev", "etc", "proc", "root", "sys", "usr", "var"] {
+    for name in ["dev", "etc", "proc", "root", "sys", "usr"] {
         tree.insert(name, Entry::directory());
     }
+    // A real folder, where most images have a link to /run.
+    tree.write("var/run/of-image", "");
     tree.insert("tmp", Entry { mode: 0o1777, ..Entry::directory() });
     tree.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
     tree.write("etc/group", "root:x:0:\n");

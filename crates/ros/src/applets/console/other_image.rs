@@ -6,7 +6,8 @@ use super::accounts;
 use anyhow::{Context, Result, bail};
 use corral_machine::files::write_atomic;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -117,10 +118,35 @@ fn link_run() -> Result<()> {
         return Ok(());
     }
     if fs::symlink_metadata(path).is_ok() {
-        fs::rename(path, "/var/run.of-image").context("moving the image's /var/run")?;
+        move_all(path, Path::new("/var/run.of-image")).context("moving the image's /var/run")?;
     }
     fs::create_dir_all("/var")?;
     symlink("/run", path).context("linking /var/run to /run")
+}
+
+/// Moves a file or a folder within a file system. An overlay refuses to rename a folder of its
+/// lower layers (EXDEV): its content is moved instead. An earlier attempt that was cut short is
+/// completed.
+fn move_all(from: &Path, to: &Path) -> Result<()> {
+    let act = || format!("moving {} to {}", from.display(), to.display());
+    let data = fs::symlink_metadata(from).with_context(act)?;
+    match fs::rename(from, to) {
+        Err(error) if data.is_dir() && needs_parts(error.kind()) => {}
+        result => return result.with_context(act),
+    }
+    fs::create_dir_all(to).with_context(act)?;
+    chown(to, Some(data.uid()), Some(data.gid())).with_context(act)?;
+    fs::set_permissions(to, data.permissions()).with_context(act)?;
+    let items: Vec<_> =
+        fs::read_dir(from).with_context(act)?.collect::<Result<_, _>>().with_context(act)?;
+    for item in items {
+        move_all(&item.path(), &to.join(item.file_name()))?;
+    }
+    fs::remove_dir(from).with_context(act)
+}
+
+fn needs_parts(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::CrossesDevices | ErrorKind::DirectoryNotEmpty)
 }
 
 fn make_tables() -> Result<()> {
@@ -198,6 +224,26 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_folder_that_cannot_be_renamed_is_moved_file_by_file() {
+        let folder = std::env::temp_dir().join(format!("corral-move-{}", std::process::id()));
+        let (from, to) = (folder.join("run"), folder.join("run.of-image"));
+        fs::create_dir_all(from.join("lock/deep")).unwrap();
+        fs::write(from.join("lock/deep/file"), "new").unwrap();
+        symlink("lock", from.join("link")).unwrap();
+        fs::set_permissions(from.join("lock"), fs::Permissions::from_mode(0o1777)).unwrap();
+        // Not empty, so that neither folder can be renamed.
+        fs::create_dir_all(to.join("lock")).unwrap();
+        fs::write(to.join("lock/old"), "old").unwrap();
+        move_all(&from, &to).unwrap();
+        assert!(fs::symlink_metadata(&from).is_err());
+        assert_eq!(fs::read_to_string(to.join("lock/deep/file")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(to.join("link/old")).unwrap(), "old");
+        assert_eq!(fs::metadata(to.join("lock")).unwrap().permissions().mode() & 0o7777, 0o1777);
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn users_with_our_numbers_or_our_names_are_refused() {
