@@ -12,8 +12,8 @@ use corral_plan::Service;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Marks of images, by image id. An empty one passed the check of a console; that of an engine has
-/// the version that its program printed.
+/// Marks of images, by image id. An empty one passed the check of a console. That of an engine has
+/// the version that its program printed, and the name of the program.
 pub const MARKS: &str = "/var/lib/rancher/cache/images";
 /// What trials found. An image check cannot write here: it runs programs of the image.
 const TRIALS: &str = "/var/lib/rancher/cache/engines";

@@ -3,6 +3,7 @@
 //! that passed becomes the console or the engine.
 
 use super::console::{accounts, host_keys, other_image, sshd, trial};
+use super::user_docker::other_program;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_machine::console::log;
@@ -32,7 +33,7 @@ pub(crate) fn run(service: &str, mark: &str) -> Result<()> {
     let switchable =
         row.with_context(|| format!("{service} is not a service that can be replaced"))?;
     match check(switchable) {
-        Ok(version) => write_atomic(&Path::new(GOOD).join(mark), version.as_bytes(), 0o600),
+        Ok(found) => write_atomic(&Path::new(GOOD).join(mark), found.as_bytes(), 0o600),
         Err(error) => {
             let text = format!("the replacement image of {service} is not used: {error:#}");
             log(&text);
@@ -41,13 +42,16 @@ pub(crate) fn run(service: &str, mark: &str) -> Result<()> {
     }
 }
 
-/// The version of an engine; empty for a console.
+/// What its mark records: of an engine the version and the name of its program, a line each.
 fn check(switchable: &Switchable) -> Result<String> {
     has_files(switchable)?;
     if switchable.service == CONSOLE.service {
         try_console()?;
     }
-    version(switchable)
+    let program = if switchable.service == ENGINE.service { other_program() } else { None };
+    let Some(program) = program else { return Ok(String::new()) };
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    Ok(format!("{}\n{name}\n", version(&program)?))
 }
 
 fn has_files(switchable: &Switchable) -> Result<()> {
@@ -61,27 +65,21 @@ fn has_files(switchable: &Switchable) -> Result<()> {
 
 /// Runs the program of an engine, for its version. A script is not run: it is one of the console's
 /// shell.
-fn version(switchable: &Switchable) -> Result<String> {
-    if switchable.service != ENGINE.service {
-        return Ok(String::new());
-    }
-    let programs = switchable.required.iter().copied().flatten();
-    let Some(program) = programs.into_iter().find(|path| Path::new(path).exists()) else {
-        return Ok(String::new());
-    };
+fn version(program: &Path) -> Result<String> {
+    let shown = program.display();
     let mut start = [0_u8; 20];
     let read = File::open(program).and_then(|mut file| file.read_exact(&mut start));
     if read.is_err() || !start.starts_with(b"\x7fELF") {
         return Ok(String::new());
     }
     if start[18..] != AMD64 {
-        bail!("its {program} is for another processor");
+        bail!("its {shown} is for another processor");
     }
     let deadline = Instant::now() + TIMEOUT;
     program::output(Command::new(program).arg("--version").env("HOME", "/tmp"), &[], deadline)
         .and_then(program::Ended::success)
         .map(|said| version_in(&said))
-        .with_context(|| format!("its {program} does not run"))
+        .with_context(|| format!("its {shown} does not run"))
 }
 
 /// `Docker version 26.1.5+dfsg1, build a72d7cd` → `26.1.5`.

@@ -3,7 +3,7 @@
 
 mod daemon_json;
 mod known_options;
-mod podman;
+pub(crate) mod podman;
 mod unfinished;
 
 use anyhow::{Context, Result, bail};
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Written by the console when the owner's commands have run.
@@ -29,8 +29,8 @@ const ENGINE: &str = "/var/lib/rancher/engine";
 /// Where a replacement engine has dockerd: images of RancherOS, and Docker's own
 /// (`docker:28-dind`).
 const ENGINE_FOLDERS: [&str; 2] = ["/engine", "/usr/local/bin"];
-/// The program of an engine: Docker's, or Podman with Docker's API.
-const PROGRAMS: [&str; 2] = ["dockerd", "podman"];
+/// The program of an engine: Podman with Docker's API, or Docker's.
+const PROGRAMS: [&str; 2] = [podman::PROGRAM, "dockerd"];
 const OTHER_ENGINE: &str = "/run/corral/engine";
 /// A shell file of the owner's that is sourced before dockerd starts. Its DOCKER_OPTS are more
 /// arguments.
@@ -161,13 +161,16 @@ fn readable_by_the_shell() -> Result<()> {
 /// The programs of a replacement engine are in one folder of its image. The mount is carried into
 /// the console.
 fn open_other_engine() -> Result<Option<OwnedFd>> {
-    let has_program =
-        |path: &&&str| PROGRAMS.iter().any(|name| Path::new(path).join(name).exists());
-    let Some(folder) = ENGINE_FOLDERS.iter().find(has_program) else {
-        return Ok(None);
-    };
+    let program = other_program();
+    let Some(folder) = program.as_deref().and_then(Path::parent) else { return Ok(None) };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    open_tree(CWD, *folder, flags).with_context(|| format!("opening {folder}")).map(Some)
+    open_tree(CWD, folder, flags).with_context(|| format!("opening {}", folder.display())).map(Some)
+}
+
+/// The program of the replacement engine that this image is.
+pub(crate) fn other_program() -> Option<PathBuf> {
+    let in_folder = |folder| PROGRAMS.map(|name| Path::new(folder).join(name));
+    ENGINE_FOLDERS.into_iter().flat_map(in_folder).find(|program| program.exists())
 }
 
 /// Mounts them in the file system of the console, where dockerd runs.

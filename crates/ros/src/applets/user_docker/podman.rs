@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const PROGRAM: &str = "podman";
+pub(crate) const PROGRAM: &str = "podman";
 const SOCKET: &str = "/var/run/docker.sock";
 const POLICY: &str = "/etc/containers/policy.json";
 const GROUPS: &str = "/etc/group";

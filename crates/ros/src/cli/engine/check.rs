@@ -1,6 +1,7 @@
 //! The image check of an engine, before anything is changed: a container of the image without
 //! rights and without a network.
 
+use crate::applets::user_docker::podman::PROGRAM as PODMAN;
 use anyhow::{Context, Result, bail};
 use corral_docker::{Client, Engine};
 use corral_machine::files::read_at_most;
@@ -33,12 +34,24 @@ pub(super) fn run(image: &str) -> Result<String> {
     checked.context("nothing was changed").map(|()| mark)
 }
 
-/// The version that the check found.
-pub(super) fn version(mark: &str) -> Option<String> {
+/// What the check found in an engine; nothing if there was none.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Empty if it is not known.
+    pub(super) version: String,
+    pub(super) is_podman: bool,
+}
+
+pub(super) fn found(mark: &str) -> Found {
     // The image could write this file.
-    let bytes = read_at_most(&Path::new(MARKS).join(mark), 100).ok()?;
-    let text: String = String::from_utf8(bytes).ok()?;
-    Some(printable(&text).into_owned()).filter(|text| !text.is_empty())
+    let bytes = read_at_most(&Path::new(MARKS).join(mark), 100).unwrap_or_default();
+    parse(&String::from_utf8_lossy(&bytes))
+}
+
+fn parse(mark: &str) -> Found {
+    let mut lines = mark.lines();
+    let version = printable(lines.next().unwrap_or_default()).into_owned();
+    Found { version, is_podman: lines.next() == Some(PODMAN) }
 }
 
 fn in_container(client: &Client, image: &str, mark: &str) -> Result<()> {
@@ -65,5 +78,23 @@ fn in_container(client: &Client, image: &str, mark: &str) -> Result<()> {
     match ended.with_context(|| format!("the check did not end in {} s", TIMEOUT.as_secs()))? {
         0 => Ok(()),
         _ => bail!("{}", client.last_lines(NAME, 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Found, parse};
+
+    #[test]
+    fn an_engine_is_podman_by_its_program() {
+        for (mark, version, is_podman) in [
+            ("5.4.2\npodman\n", "5.4.2", true),
+            ("28.5.2\ndockerd\n", "28.5.2", false),
+            ("\ndockerd\n", "", false),
+            ("podman", "podman", false),
+            ("", "", false),
+        ] {
+            assert_eq!(parse(mark), Found { version: version.to_owned(), is_podman }, "{mark:?}");
+        }
     }
 }

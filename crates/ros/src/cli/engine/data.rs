@@ -7,13 +7,10 @@ pub(super) struct Kind {
     pub(super) name: String,
     /// Empty if it is not known.
     pub(super) version: String,
+    pub(super) is_podman: bool,
 }
 
 impl Kind {
-    pub(super) fn is_podman(&self) -> bool {
-        self.name.contains("podman")
-    }
-
     /// Major and minor version.
     fn release(&self) -> Option<(u32, u32)> {
         let mut parts = self.version.split('.').map(str::parse);
@@ -24,7 +21,7 @@ impl Kind {
 /// The text that is shown before a switch.
 pub(super) fn consequences(from: &Kind, to: &Kind) -> Vec<String> {
     let mut lines = vec![format!("Docker is restarted as {}.", shown(to))];
-    match (from.is_podman(), to.is_podman()) {
+    match (from.is_podman, to.is_podman) {
         (false, true) => lines.push(
             "Podman has a storage of its own, /var/lib/docker/podman: Docker's containers are \
              stopped, and its images, containers, volumes and networks are not shown. They are \
@@ -78,7 +75,7 @@ mod tests {
     use super::*;
 
     fn kind(name: &str, version: &str) -> Kind {
-        Kind { name: name.to_owned(), version: version.to_owned() }
+        Kind { name: name.to_owned(), version: version.to_owned(), is_podman: false }
     }
 
     #[test]
@@ -88,7 +85,7 @@ mod tests {
             kind("docker-26.1", "26.1.5"),
             kind("docker-28.5", "28.5.2"),
         );
-        let podman = kind("podman", "5.4.2");
+        let podman = Kind { is_podman: true, ..kind("registry:5000/engine:5", "5.4.2") };
         for (from, to, expected) in [
             (&new, &old, "is older than docker-28.5 (28.5.2)"),
             (&built_in, &new, "may write data that docker-26.1 (26.1.5) does not read"),

@@ -91,8 +91,17 @@ pub(super) fn kind(name: &str) -> Result<Kind> {
     } else {
         find(&client, name)
     };
-    let version = image.as_ref().map(version_of).unwrap_or_default();
-    Ok(Kind { name: shown_name(name), version })
+    Ok(kind_of(name, image.as_ref()))
+}
+
+/// The same of an image; None if it is not on this machine.
+fn kind_of(name: &str, image: Option<&Image>) -> Kind {
+    let found = image.map(|image| check::found(&mark(&ENGINE, &image.id))).unwrap_or_default();
+    Kind {
+        name: shown_name(name),
+        version: image.map(version_of).unwrap_or_default(),
+        is_podman: found.is_podman,
+    }
 }
 
 /// The image of an engine, if it is on this machine.
@@ -109,9 +118,8 @@ fn shown_name(name: &str) -> String {
 
 /// Of its label, or as its program printed it.
 fn version_of(image: &Image) -> String {
-    let checked = || check::version(&mark(&ENGINE, &image.id));
     let labelled = image.label(engines::VERSION_LABEL).map(str::to_owned);
-    labelled.or_else(checked).unwrap_or_default()
+    labelled.unwrap_or_else(|| check::found(&mark(&ENGINE, &image.id)).version)
 }
 
 fn rows(client: &Client, config: &Config) -> Result<BTreeMap<String, Row>> {

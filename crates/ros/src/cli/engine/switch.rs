@@ -42,7 +42,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         println!("warning: the engine {} is the current one already", to.name);
     }
     let mark = chosen.image.as_deref().map(check::run).transpose()?;
-    // The check may have found its version.
+    // The check may have found its version and its program.
     let to = list::kind(&chosen.name).unwrap_or(to);
     consequences(&from, &to).iter().for_each(|line| println!("{line}"));
     if !options.force && !confirm("Continue")? {
@@ -57,7 +57,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let result = match result {
         Ok(()) => {
             println!("{} runs", to.name);
-            Ok(from.is_podman() == to.is_podman())
+            Ok(from.is_podman == to.is_podman)
         }
         Err(error) => roll_back(&before, &chosen, mark, &error)
             .and_then(|()| Err(error.context(format!("{} runs again", from.name)))),
