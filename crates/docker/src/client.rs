@@ -6,9 +6,11 @@ use super::error::Error;
 use super::http::{Answer, Http, Piece};
 use super::lines::Lines;
 use super::model::{Container, Summary, Version};
+use super::upload::Upload;
 use hyper::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -154,6 +156,16 @@ impl Client {
     /// A request without a body that may take long.
     pub(super) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         self.http.send(Method::POST, path, Vec::new(), LONG)?.json()
+    }
+
+    /// A request with a tar archive as its body. It returns a stream of messages, which is read to
+    /// its end.
+    pub(super) fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        archive: File,
+    ) -> Result<Vec<T>, Error> {
+        self.http.upload(path, Upload(archive), LONG)?.json_lines()
     }
 
     /// A request that returns no data, only success or an error.

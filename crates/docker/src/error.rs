@@ -16,6 +16,9 @@ pub enum Error {
     /// The engine's own message.
     #[error("{message} (HTTP status {status})")]
     Refused { status: u16, message: String },
+    /// The same, of work that failed after the head of the answer.
+    #[error("{0}")]
+    Failed(String),
     /// No engine listens on its socket.
     #[error("{engine} does not answer at {}: {cause}; {}", .socket.display(), .engine.advice())]
     Absent { engine: Engine, socket: PathBuf, cause: io::Error },

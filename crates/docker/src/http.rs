@@ -4,6 +4,8 @@
 
 use super::engine::Engine;
 use super::error::Error;
+use super::upload::Upload;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -11,6 +13,7 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
@@ -18,6 +21,9 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Size limit of an engine's answer, in bytes.
 const LARGEST: usize = 64 << 20;
+
+/// What a request carries.
+type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A server on a socket, and the runtime that its requests run on.
 #[derive(Debug)]
@@ -43,13 +49,36 @@ impl Http {
         body: Vec<u8>,
         time: Duration,
     ) -> Result<Answer<'_>, Error> {
-        let deadline = Instant::now() + time;
         let name = format!("{method} {path}");
         let mut request = Request::builder().method(method).uri(path).header(HOST, "docker");
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::new(Bytes::from(body)));
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+        let request = request.body(UnsyncBoxBody::new(body));
+        self.request(name, request, time)
+    }
+
+    /// Sends a tar archive in the same way.
+    pub(super) fn upload(
+        &self,
+        path: &str,
+        archive: Upload,
+        time: Duration,
+    ) -> Result<Answer<'_>, Error> {
+        let request = Request::post(path).header(HOST, "docker");
+        let request = request.header(CONTENT_TYPE, "application/x-tar");
+        let request = request.body(UnsyncBoxBody::new(archive));
+        self.request(format!("POST {path}"), request, time)
+    }
+
+    fn request(
+        &self,
+        name: String,
+        request: Result<Request<Body>, hyper::http::Error>,
+        time: Duration,
+    ) -> Result<Answer<'_>, Error> {
+        let deadline = Instant::now() + time;
         let request = request.map_err(|error| self.malformed(&name, &error))?;
         let response = self.within(Some(deadline), self.exchange(&name, request));
         let response = response.unwrap_or_else(|| Err(self.late(&name, time)))?;
@@ -66,7 +95,7 @@ impl Http {
     async fn exchange(
         &self,
         name: &str,
-        request: Request<Full<Bytes>>,
+        request: Request<Body>,
     ) -> Result<Response<Incoming>, Error> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|cause| Error::connecting(self.engine, &self.socket, cause))?;
@@ -165,6 +194,14 @@ impl Answer<'_> {
         let (http, request) = (self.http, self.request.clone());
         let body = self.read()?;
         serde_json::from_slice(&body).map_err(|error| http.malformed(&request, &error))
+    }
+
+    /// The complete body, of JSON values that follow each other.
+    pub(super) fn json_lines<T: DeserializeOwned>(self) -> Result<Vec<T>, Error> {
+        let (http, request) = (self.http, self.request.clone());
+        let body = self.read()?;
+        let values = serde_json::Deserializer::from_slice(&body).into_iter::<T>();
+        values.collect::<Result<_, _>>().map_err(|error| http.malformed(&request, &error))
     }
 
     pub(super) fn late(&self) -> Error {

@@ -2,8 +2,9 @@
 
 use super::client::{Client, LONG, encoded, segment};
 use super::error::Error;
-use super::model::{Damage, Image, Pruned};
+use super::model::{Damage, Image, Loading, Pruned};
 use hyper::Method;
+use std::fs::File;
 
 /// Characters of image names besides letters and digits.
 const UNENCODED: &str = "/:@";
@@ -29,6 +30,27 @@ impl Client {
         let (repository, tag) = (segment(repository), segment(tag));
         let path = format!("/images/{}/tag?repo={repository}&tag={tag}", encoded(image, UNENCODED));
         self.act(Method::POST, &path, None, LONG)
+    }
+
+    /// Loads the images of an archive without the names that they have there, so that no name moves
+    /// to another image. Returns their digests. Only the system engine can.
+    pub fn load_unnamed(&self, archive: File) -> Result<Vec<String>, Error> {
+        let messages: Vec<Loading> = self.upload("/images/load?names=false", archive)?;
+        let mut loaded = Vec::new();
+        for Loading { stream, error } in messages {
+            if !error.is_empty() {
+                return Err(Error::Failed(error));
+            }
+            loaded.extend(stream.trim().strip_prefix("Loaded image ID: ").map(str::to_owned));
+        }
+        Ok(loaded)
+    }
+
+    /// Removes a name of an image. The image is removed with its last name, unless a container uses
+    /// it. It is no error if the name is already gone.
+    pub fn untag(&self, name: &str) -> Result<(), Error> {
+        let path = format!("/images/{}?force=1", encoded(name, UNENCODED));
+        Error::absence(self.act(Method::DELETE, &path, None, LONG)).map(drop)
     }
 
     /// Removes images that no container uses: those without a name, or all.

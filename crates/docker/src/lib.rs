@@ -18,6 +18,7 @@ mod networks;
 pub mod probe;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod watch;
 
 pub use client::{Client, LogRequest};

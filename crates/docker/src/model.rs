@@ -144,6 +144,15 @@ impl Image {
     }
 }
 
+/// A message of `POST /images/load`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Loading {
+    pub(super) stream: String,
+    /// Empty unless it failed.
+    pub(super) error: String,
+}
+
 /// A row of `POST /images/fsck`, which only the system engine has.
 #[derive(Debug, Deserialize)]
 pub struct Damage {

@@ -79,6 +79,12 @@ fn read_request(stream: &mut UnixStream) -> String {
         assert!(count > 0, "the client hung up within its request");
         let text = String::from_utf8_lossy(&all).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        if head.contains("transfer-encoding: chunked") {
+            match body.ends_with("0\r\n\r\n") {
+                true => return text,
+                false => continue,
+            }
+        }
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
             return text;
@@ -138,6 +144,24 @@ fn a_body_is_sent_as_json() {
     let request = requests.recv_timeout(SOON).unwrap();
     assert!(request.contains("content-type: application/json\r\n"), "{request}");
     assert!(request.ends_with("\r\n\r\n{\"Image\":\"busybox\"}"), "{request}");
+}
+
+#[test]
+fn an_archive_is_loaded_without_its_names() {
+    let (folder, client, requests) = with(&[
+        b"HTTP/1.1 200 OK\r\n\r\n\
+          {\"stream\":\"Loaded image ID: sha256:1\\n\"}\n{\"stream\":\"something else\"}\n",
+        b"HTTP/1.1 200 OK\r\n\r\n\
+          {\"errorDetail\":{\"message\":\"x\"},\"error\":\"x\"}\n",
+    ]);
+    let file = folder.0.join("archive");
+    std::fs::write(&file, "all of it").unwrap();
+    let load = || client.load_unnamed(std::fs::File::open(&file).unwrap());
+    assert_eq!(load().unwrap(), ["sha256:1"]);
+    assert_eq!(load().unwrap_err().to_string(), "x");
+    let request = requests.recv_timeout(SOON).unwrap();
+    assert!(request.starts_with("POST /images/load?names=false HTTP/1.1\r\n"), "{request}");
+    assert!(request.ends_with("\r\n\r\n9\r\nall of it\r\n0\r\n\r\n"), "{request}");
 }
 
 #[test]

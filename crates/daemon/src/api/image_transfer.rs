@@ -154,10 +154,15 @@ async fn import(
     Ok(json_lines(receiver))
 }
 
-/// `POST /images/load`.
-pub(super) async fn load(state: State, body: Body) -> Result<Response, ApiError> {
+/// `POST /images/load`. With `names=false`, which is not Docker's, no name moves to another image.
+pub(super) async fn load(
+    state: State,
+    parameters: Parameters,
+    body: Body,
+) -> Result<Response, ApiError> {
     let (shared, reader) = (Arc::clone(&state.0), readable(body));
-    let loaded = match blocking(move || shared.store.load(reader)).await {
+    let with_names = text(&parameters, "names") != "false";
+    let loaded = match blocking(move || shared.store.load(reader, with_names)).await {
         Ok(loaded) => loaded,
         // In the stream, as in Docker: clients look for it there.
         Err(error) => return Ok(failed(&error).await),

@@ -23,13 +23,18 @@ use std::path::{Path, PathBuf};
 use tar::{Builder, Header};
 
 impl Store {
-    /// Takes every image of an archive; returns Docker's messages of what came, a line each.
-    pub fn load(&self, reader: impl Read + 'static) -> Result<Vec<String>, EngineError> {
+    /// Takes every image of an archive, with the names that it has there or without any. Returns
+    /// Docker's messages of what came, a line each.
+    pub fn load(
+        &self,
+        reader: impl Read + 'static,
+        with_names: bool,
+    ) -> Result<Vec<String>, EngineError> {
         let folder = incoming(&format!("load-{}", new_id()));
         let spooled = Spooled::read(layer::decompress(reader)?, folder)?;
         let mut lines = Vec::new();
         for listed in spooled.images()? {
-            let names = listed.repo_tags.clone().unwrap_or_default();
+            let names = listed.repo_tags.clone().filter(|_| with_names).unwrap_or_default();
             let names = names
                 .iter()
                 .map(|name| reference::familiar(name))
