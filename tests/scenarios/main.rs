@@ -15,6 +15,7 @@ mod cron;
 mod daily_work;
 mod disk_faults;
 mod encryption;
+mod engine_switch;
 mod engine_trial;
 mod engines;
 mod faults;

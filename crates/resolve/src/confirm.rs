@@ -57,10 +57,6 @@ fn folder() -> PathBuf {
     Path::new(CONF).join("confirm")
 }
 
-fn boot_id(root: &Root) -> String {
-    root.text("/proc/sys/kernel/random/boot_id").trim().to_owned()
-}
-
 impl Pending {
     fn file() -> PathBuf {
         folder().join("pending.json")
@@ -111,7 +107,7 @@ pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
         Err(error) => return Err(error).with_context(|| format!("reading {}", store.display())),
     };
     let previous = FileChange::write(previous_file(), now, 0o600);
-    let pending = Pending { within, boot_id: boot_id(root), restarted: false };
+    let pending = Pending { within, boot_id: root.boot_id(), restarted: false };
     Ok([previous, pending.note()?])
 }
 
@@ -143,7 +139,7 @@ pub(super) fn roll_back(root: &Root) -> Result<Vec<FileChange>> {
 /// The outcome of a waiting change in this boot.
 pub(super) fn decide(root: &Root) -> Fate {
     let Some(pending) = Pending::load(root) else { return Fate::None };
-    let (boot_id, within) = (boot_id(root), pending.within);
+    let (boot_id, within) = (root.boot_id(), pending.within);
     if pending.boot_id == boot_id {
         return Fate::Waits { within };
     }

@@ -16,11 +16,13 @@ use std::path::{Path, PathBuf};
 /// the version that its program printed, and the name of the program.
 pub const MARKS: &str = "/var/lib/rancher/cache/images";
 /// What trials found. An image check cannot write here: it runs programs of the image.
-const TRIALS: &str = "/var/lib/rancher/cache/engines";
+pub(super) const TRIALS: &str = "/var/lib/rancher/cache/engines";
 /// The service that tries an engine.
 pub const TRIAL: &str = "engine-trial";
 /// Engines are loaded and pulled under this name, each with its own tag.
 pub const REPOSITORY: &str = "corral/engine";
+/// The same for an image whose name belongs to another one until it has proved itself.
+pub const CANDIDATES: &str = "corral/engine-candidate";
 /// The image of the built-in one.
 pub const BUILT_IN: &str = "corral/os-docker";
 /// Labels of the images of engines.

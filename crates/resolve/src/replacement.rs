@@ -3,10 +3,11 @@
 //! console's by a login in a container of its own. The built-in console also returns if no login
 //! works in the replacement itself: a broken one locks no owner out.
 
+use super::engine_switch::Candidate;
 use super::inputs::Inputs;
 use super::root::Root;
 use super::switchable::{CONSOLE, ENGINE, SWITCHABLE, Switchable};
-use super::{catalogue, console_images, engines, user_file};
+use super::{catalogue, console_images, engine_switch, engines, user_file};
 use anyhow::{Context, Result};
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};
@@ -43,7 +44,7 @@ struct Replacement {
 /// Uses the replacements, or has their images checked first.
 pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &mut Vec<Problem>) {
     for switchable in SWITCHABLE {
-        let name = (switchable.configured)(inputs.config);
+        let (name, candidate) = &wanted(switchable, inputs);
         if switchable.guard.is_some()
             && let Some(reason) = refusal(&inputs.root.text(REFUSED), name)
         {
@@ -51,7 +52,7 @@ pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &
             put(switchable, services, None);
             continue;
         }
-        let found = load(switchable, name, inputs).and_then(|found| {
+        let found = load(switchable, name, candidate.as_ref(), inputs).and_then(|found| {
             let mark = on_trial(switchable, inputs.root, found.as_ref())?;
             if switchable.service == ENGINE.service {
                 engines::arrange_trial(services, name, mark.as_deref());
@@ -71,6 +72,15 @@ pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &
             problems.push(problem(switchable, Severity::Warning, text));
         }
         put(switchable, services, found);
+    }
+}
+
+/// The name of what is to run, and the image that is tried under it.
+fn wanted(switchable: &Switchable, inputs: Inputs<'_>) -> (String, Option<Candidate>) {
+    let configured = (switchable.configured)(inputs.config);
+    match switchable.service == ENGINE.service {
+        true => engine_switch::of_this_boot(inputs.root, configured),
+        false => (configured.to_owned(), None),
     }
 }
 
@@ -115,7 +125,7 @@ fn instead_of(
     }
     engines::arrange_trial(services, "", None);
     let before = engines::before(inputs.root);
-    match load(switchable, &before, inputs) {
+    match load(switchable, &before, None, inputs) {
         Ok(Some(found))
             if matches!(on_trial(switchable, inputs.root, Some(&found)), Ok(None))
                 && found.is_checked =>
@@ -127,7 +137,12 @@ fn instead_of(
 }
 
 /// The replacement of that name; None for the built-in one, or until its file is fetched.
-fn load(switchable: &Switchable, name: &str, inputs: Inputs<'_>) -> Result<Option<Replacement>> {
+fn load(
+    switchable: &Switchable,
+    name: &str,
+    candidate: Option<&Candidate>,
+    inputs: Inputs<'_>,
+) -> Result<Option<Replacement>> {
     let Inputs { root, environment, .. } = inputs;
     if (switchable.is_built_in)(name) {
         return Ok(None);
@@ -139,7 +154,9 @@ fn load(switchable: &Switchable, name: &str, inputs: Inputs<'_>) -> Result<Optio
         .pop()
         .with_context(|| format!("{name} defines no service {}", switchable.service))?;
     // By its id: another image of the same name must be checked too.
-    let image_id = lookup::find(&service.image).map(|image| image.id).unwrap_or_default();
+    let tried = candidate.and_then(|candidate| lookup::find(&candidate.image_id).ok());
+    let image = tried.or_else(|| lookup::find(&service.image).ok());
+    let image_id = image.map(|image| image.id).unwrap_or_default();
     let mark = Path::new(GOOD).join(mark(switchable, &image_id));
     let is_checked = !image_id.is_empty() && root.exists(mark);
     Ok(Some(Replacement { name: name.to_owned(), service, image_id, is_checked }))

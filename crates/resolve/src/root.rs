@@ -98,6 +98,11 @@ impl Root {
         self.read(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
+    /// The id of this boot.
+    pub(super) fn boot_id(&self) -> String {
+        self.text("/proc/sys/kernel/random/boot_id").trim().to_owned()
+    }
+
     /// The first bytes of a regular file that other users may have written.
     pub(super) fn read_at_most(&self, path: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
         match self.planned.get(path.as_ref()) {

@@ -11,8 +11,10 @@ use corral_engine::spec::Snapshot;
 use corral_machine::console::log;
 use corral_machine::deadline::pause;
 use corral_machine::inotify;
+use corral_resolve::engine_switch::Candidate;
 use corral_resolve::engines::{self, Failure};
 use corral_resolve::replacement;
+use corral_resolve::root::Root;
 use corral_resolve::switchable::ENGINE;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -41,7 +43,12 @@ pub(crate) fn run(mark: &str, name: &str) -> Result<()> {
         Err(error) => {
             let reason = format!("{error:#}");
             log(&format!("engine {name} failed its trial: {reason}; the one before it runs again"));
-            Failure { mark: mark.to_owned(), name: name.to_owned(), reason }.store()
+            Failure { mark: mark.to_owned(), name: name.to_owned(), reason }.store()?;
+            // The configured name is that of the image before it again.
+            let root = Root::machine();
+            let before = engines::before(&root);
+            let is_it = |other: Candidate| other.mark == mark && other.name == before;
+            if Candidate::load(&root).is_some_and(is_it) { Candidate::forget() } else { Ok(()) }
         }
     }
 }

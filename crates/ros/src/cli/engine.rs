@@ -1,10 +1,12 @@
 //! `ros gc`, `ros engine`, `ros os reexec`: what the engines can do beyond the docker CLI.
 
 mod archive;
+mod candidate;
 mod check;
 mod choice;
 mod data;
 mod list;
+mod stopped;
 mod switch;
 
 use anyhow::{Context, Result, bail};

@@ -1,11 +1,12 @@
 //! An engine in a file: an image archive, which the system engine loads, or Docker's own static
-//! programs (a tar archive with a folder `docker`), of which an image is made.
+//! programs (a tar archive with a folder `docker`), of which an image is made. No name of an image
+//! that is there already moves (`candidate`).
 
 use anyhow::{Context, Result, bail, ensure};
 use corral_docker::{Client, Engine};
 use corral_machine::files::remove_durably;
 use corral_machine::program;
-use corral_resolve::engines::{NAME_LABEL, REPOSITORY, is_plain};
+use corral_resolve::engines::{NAME_LABEL, is_plain};
 use flate2::read::MultiGzDecoder;
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek};
@@ -20,8 +21,8 @@ const OF_IMAGES: [&str; 3] = ["manifest.json", "index.json", "oci-layout"];
 const STATIC: &str = "docker/";
 const EXTENSIONS: [&str; 4] = [".tgz", ".tar.gz", ".tar.zst", ".tar"];
 
-/// Loads a file; returns the name of the engine.
-pub(super) fn load(file: &Path) -> Result<String> {
+/// Loads a file; returns the name of the engine and the id of its image, which has no name yet.
+pub(super) fn load(file: &Path) -> Result<(String, String)> {
     let shown = file.display();
     println!("loading {shown}");
     let of_file = name_of(file).with_context(|| format!("{shown}: its name is no engine's"))?;
@@ -29,31 +30,16 @@ pub(super) fn load(file: &Path) -> Result<String> {
         let draft = Path::new(DRAFT);
         let imported = convert(file, draft).and_then(|()| import(draft, &of_file));
         remove_durably(draft)?;
-        return imported.map(|()| of_file).with_context(|| format!("taking {shown}"));
+        return imported.map(|id| (of_file, id)).with_context(|| format!("taking {shown}"));
     }
-    let said = program::run(Command::new(CLIENT).args(["load", "--quiet", "--input"]).arg(file))
-        .with_context(|| format!("loading {shown}"))?;
-    let loaded = said.lines().filter_map(loaded_image).next_back();
-    let image = loaded.with_context(|| format!("{shown}: it has no image"))?;
-    let loaded = Client::of(Engine::System)?.image(image)?.unwrap_or_default();
-    let labelled = loaded.label(NAME_LABEL).filter(|name| is_plain(name)).map(str::to_owned);
-    let name = labelled.unwrap_or(of_file);
-    tag(image, &name)?;
-    Ok(name)
-}
-
-/// Gives an image the name under which an engine is found.
-pub(super) fn tag(image: &str, name: &str) -> Result<()> {
-    let target = format!("{REPOSITORY}:{name}");
-    if image == target {
-        return Ok(());
-    }
-    program::run(Command::new(CLIENT).args(["tag", image, &target])).map(drop)
-}
-
-/// `Loaded image: NAME` or `Loaded image ID: ID`.
-fn loaded_image(line: &str) -> Option<&str> {
-    ["Loaded image: ", "Loaded image ID: "].iter().find_map(|start| line.strip_prefix(start))
+    let client = Client::of(Engine::System)?;
+    let archive = File::open(file).with_context(|| format!("opening {shown}"))?;
+    let loaded = client.load_unnamed(archive).with_context(|| format!("loading {shown}"))?;
+    let id = loaded.into_iter().next_back();
+    let id = id.with_context(|| format!("{shown}: it has no image"))?;
+    let image = client.image(&id)?.unwrap_or_default();
+    let labelled = image.label(NAME_LABEL).filter(|name| is_plain(name)).map(str::to_owned);
+    Ok((labelled.unwrap_or(of_file), id))
 }
 
 /// `docker-28.5.2` of `/mnt/docker-28.5.2.tgz`.
@@ -63,11 +49,11 @@ fn name_of(file: &Path) -> Option<String> {
     is_plain(bare).then(|| bare.to_owned())
 }
 
-fn import(draft: &Path, name: &str) -> Result<()> {
+/// Returns the id of the image.
+fn import(draft: &Path, name: &str) -> Result<String> {
     let label = format!("LABEL {NAME_LABEL}={name}");
-    let mut client = Command::new(CLIENT);
-    client.args(["import", "--change", &label]).arg(draft).arg(format!("{REPOSITORY}:{name}"));
-    program::run(&mut client).map(drop)
+    let said = program::run(Command::new(CLIENT).args(["import", "--change", &label]).arg(draft))?;
+    Ok(said.trim().to_owned())
 }
 
 fn open(file: &Path) -> Result<tar::Archive<Box<dyn Read>>> {
@@ -162,12 +148,5 @@ mod tests {
         ] {
             assert_eq!(program_name(Path::new(path)).as_deref(), expected, "{path}");
         }
-    }
-
-    #[test]
-    fn the_client_says_what_it_loaded() {
-        assert_eq!(loaded_image("Loaded image: a/b:c"), Some("a/b:c"));
-        assert_eq!(loaded_image("Loaded image ID: sha256:1"), Some("sha256:1"));
-        assert_eq!(loaded_image("The image a already exists"), None);
     }
 }

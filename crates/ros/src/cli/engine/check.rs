@@ -18,8 +18,15 @@ const NAME: &str = "engine-check-now";
 const ROS: &str = "/usr/bin/ros";
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Checks an image that is on this machine; returns its mark.
-pub(super) fn run(image: &str) -> Result<String> {
+/// An image that passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Checked {
+    pub(super) image_id: String,
+    pub(super) mark: String,
+}
+
+/// Checks an image that is on this machine.
+pub(super) fn run(image: &str) -> Result<Checked> {
     let client = Client::of(Engine::System)?;
     let found = client.image(image)?.with_context(|| format!("{image} is not on this machine"))?;
     let architecture = found.architecture.as_str();
@@ -31,7 +38,7 @@ pub(super) fn run(image: &str) -> Result<String> {
     client.remove(NAME, false)?;
     let checked = in_container(&client, &found.id, &mark);
     client.remove(NAME, false)?;
-    checked.context("nothing was changed").map(|()| mark)
+    checked.context("nothing was changed").map(|()| Checked { image_id: found.id, mark })
 }
 
 /// What the check found in an engine; nothing if there was none.

@@ -1,13 +1,13 @@
 //! What an owner named → the value of `rancher.docker.engine`, and the image, which is then on this
 //! machine.
 
-use super::archive;
+use super::{archive, candidate};
 use crate::cli::repository;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_docker::{Client, Engine, cli};
 use corral_plan::compose::parse_with;
-use corral_resolve::engines::{self, REPOSITORY};
+use corral_resolve::engines;
 use corral_resolve::switchable::ENGINE;
 use corral_resolve::{self, catalogue};
 use std::fs;
@@ -25,22 +25,31 @@ pub(super) struct Choice {
     pub(super) image: Option<String>,
 }
 
+impl Choice {
+    /// Does another image have its name?
+    pub(super) fn is_candidate(&self) -> bool {
+        self.image.as_deref().is_some_and(candidate::is_one)
+    }
+}
+
 /// Loads or pulls what is not on this machine. Changes no setting.
 pub(super) fn prepare(name: &str, pull: bool) -> Result<Choice> {
     if engines::is_built_in(name) {
         return Ok(Choice { name: OURS.to_owned(), image: None });
     }
     if is_archive(name) {
-        let name = archive::load(Path::new(name)).context("nothing was changed")?;
-        return Ok(Choice { image: Some(format!("{REPOSITORY}:{name}")), name });
+        let (name, id) = archive::load(Path::new(name)).context("nothing was changed")?;
+        return Ok(Choice { image: Some(candidate::name(&id, &name)?), name });
+    }
+    if let Some(image) = candidate::of(name) {
+        return Ok(Choice { name: name.to_owned(), image: Some(image) });
     }
     let config = corral_resolve::stored_config();
     let image = match find(name, &config)? {
         Source::Image(image) => image,
         Source::Remote(image) => {
             fetch(&image, pull)?;
-            archive::tag(&image, name)?;
-            format!("{REPOSITORY}:{name}")
+            candidate::name(&image, name)?
         }
         Source::File => image_of_file(name, &config)?,
     };

@@ -1,18 +1,20 @@
 //! `ros engine list`: the engines of this machine, and those that can be had.
 
 use super::check;
-use super::choice::{OURS, configured};
+use super::choice::{Choice, OURS, configured};
 use super::data::Kind;
 use crate::cli::repository;
 use anyhow::{Context, Result};
 use corral_config::Config;
 use corral_daemon::image::artifact::Artifact;
-use corral_docker::{Client, Engine, Image};
+use corral_docker::{Client, Container, Engine, Image};
 use corral_engine::image::lookup;
 use corral_install::registries;
 use corral_resolve::effective::EffectiveConfig;
+use corral_resolve::engine_switch::{Candidate, running};
 use corral_resolve::engines::{self, NAME_LABEL, REPOSITORY};
 use corral_resolve::replacement::mark;
+use corral_resolve::root::Root;
 use corral_resolve::switchable::ENGINE;
 use corral_terminal::output::{Output, table};
 use serde::{Deserialize, Serialize};
@@ -71,31 +73,36 @@ pub(super) fn run(output: Output) -> Result<()> {
 
 /// The name of the engine that runs.
 pub(super) fn current() -> Result<String> {
-    let service = ENGINE.service;
-    let found = Client::of(Engine::System)?.container(service)?;
-    let found =
-        found.with_context(|| format!("there is no container {service}; ros why {service}"))?;
-    let image = found.image_name();
+    let image = container()?;
+    let image = image.image_name();
     if lookup::is_embedded(image) {
         return Ok(shown_name(OURS));
     }
     let stored = image.strip_prefix(REPOSITORY).and_then(|rest| rest.strip_prefix(':'));
-    Ok(stored.map_or_else(|| configured(&EffectiveConfig::applied().config), str::to_owned))
+    let applied = || configured(&EffectiveConfig::applied().config);
+    Ok(stored.map_or_else(|| running(&Root::machine(), &applied()), str::to_owned))
 }
 
-/// What is known of the engine of that name.
-pub(super) fn kind(name: &str) -> Result<Kind> {
-    let client = Client::of(Engine::System)?;
-    let image = if engines::is_built_in(name) {
-        client.image(engines::BUILT_IN)?
-    } else {
-        find(&client, name)
-    };
-    Ok(kind_of(name, image.as_ref()))
+/// What is known of it.
+pub(super) fn current_kind() -> Result<Kind> {
+    let image = Client::of(Engine::System)?.image(&container()?.image)?;
+    Ok(kind(&current()?, image.as_ref()))
 }
 
-/// The same of an image; None if it is not on this machine.
-fn kind_of(name: &str, image: Option<&Image>) -> Kind {
+fn container() -> Result<Container> {
+    let service = ENGINE.service;
+    let found = Client::of(Engine::System)?.container(service)?;
+    found.with_context(|| format!("there is no container {service}; ros why {service}"))
+}
+
+/// What is known of an engine that can be switched to.
+pub(super) fn kind_of(chosen: &Choice) -> Result<Kind> {
+    let image = chosen.image.as_deref().unwrap_or(engines::BUILT_IN);
+    let image = Client::of(Engine::System)?.image(image)?;
+    Ok(kind(&chosen.name, image.as_ref()))
+}
+
+fn kind(name: &str, image: Option<&Image>) -> Kind {
     let found = image.map(|image| check::found(&mark(&ENGINE, &image.id))).unwrap_or_default();
     Kind {
         name: shown_name(name),
@@ -107,7 +114,15 @@ fn kind_of(name: &str, image: Option<&Image>) -> Kind {
 /// The image of an engine, if it is on this machine.
 fn find(client: &Client, name: &str) -> Option<Image> {
     let get = |name: &str| client.image(name).ok().flatten();
-    get(&engines::image_among(name, |stored| get(stored).is_some())?)
+    let image = engines::image_among(name, |stored| get(stored).is_some())?;
+    get(&candidate_of(name).unwrap_or(image))
+}
+
+/// The image that has proved itself, and is to have that name.
+fn candidate_of(name: &str) -> Option<String> {
+    let root = Root::machine();
+    let candidate = Candidate::load(&root)?;
+    (candidate.name == name && candidate.has_proof(&root)).then_some(candidate.image_id)
 }
 
 /// The built-in one is shown by its version.
@@ -131,7 +146,7 @@ fn rows(client: &Client, config: &Config) -> Result<BTreeMap<String, Row>> {
     let own = format!("{REPOSITORY}:");
     let stored = client.images()?.into_iter().flat_map(|image| image.repo_tags);
     for name in stored.filter_map(|tag| tag.strip_prefix(&own).map(str::to_owned)) {
-        let image = client.image(&format!("{own}{name}"))?.unwrap_or_default();
+        let image = find(client, &name).unwrap_or_default();
         add(of_image(name, &image));
     }
     let images = &config.rancher.docker.engine_images;

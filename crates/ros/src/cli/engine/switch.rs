@@ -1,9 +1,10 @@
 //! `ros engine switch` and `enable`. The new engine is checked before anything changes, and tried
 //! after the switch (`applets::engine_trial`). If it fails, the engine before it runs again.
 
+use super::check::Checked;
 use super::choice::{self, Choice, configured};
-use super::data::consequences;
-use super::{check, list};
+use super::data::{Kind, consequences};
+use super::{candidate, check, list, stopped};
 use crate::applets::wait_for_docker;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -12,6 +13,7 @@ use corral_engine::client::call;
 use corral_engine::image::lookup;
 use corral_engine::protocol::Request;
 use corral_machine::console::log;
+use corral_resolve::engine_switch::{self, Candidate, Enabled};
 use corral_resolve::engines::{self, Failure};
 use corral_resolve::root::Root;
 use corral_resolve::switchable::ENGINE;
@@ -34,111 +36,122 @@ pub(crate) struct Options {
     name: String,
 }
 
+/// The engine before a switch.
+#[derive(Debug)]
+struct Before {
+    /// As it is configured.
+    configured: String,
+    /// The one that runs: the configured one may wait for the next boot, or have failed.
+    running: String,
+}
+
+impl Before {
+    fn load() -> Before {
+        let configured = configured(&corral_resolve::stored_config());
+        let running = engine_switch::running(&Root::machine(), &configured);
+        Before { configured, running }
+    }
+}
+
 pub(super) fn run(options: &Options) -> Result<()> {
-    let current = list::current()?;
+    candidate::settle()?;
     let chosen = choice::prepare(&options.name, !options.no_pull)?;
-    let (from, to) = (list::kind(&current)?, list::kind(&chosen.name)?);
-    if from == to {
+    let (from, to) = (list::current_kind()?, list::kind_of(&chosen)?);
+    if from == to && !chosen.is_candidate() {
         println!("warning: the engine {} is the current one already", to.name);
     }
-    let mark = chosen.image.as_deref().map(check::run).transpose()?;
+    let checked = chosen.image.as_deref().map(check::run).transpose()?;
     // The check may have found its version and its program.
-    let to = list::kind(&chosen.name).unwrap_or(to);
+    let to = list::kind_of(&chosen).unwrap_or(to);
     consequences(&from, &to).iter().for_each(|line| println!("{line}"));
     if !options.force && !confirm("Continue")? {
         return Ok(());
     }
-    let before = configured(&corral_resolve::stored_config());
-    // Nothing is stopped for a switch that is refused.
-    set(&before, &chosen)?;
-    let stopped = stop_containers()?;
-    let result =
-        call(Request::Reload).context("applying it").and_then(|_| wait(&chosen, mark.as_deref()));
-    let result = match result {
-        Ok(()) => {
-            println!("{} runs", to.name);
-            Ok(from.is_podman == to.is_podman)
-        }
-        Err(error) => roll_back(&before, &chosen, mark, &error)
-            .and_then(|()| Err(error.context(format!("{} runs again", from.name)))),
-    };
-    // Podman and Docker do not know each other's containers.
-    if *result.as_ref().unwrap_or(&true) {
-        start_again(&stopped)?;
-    }
-    result.map(drop)
+    switch(&from, &to, &chosen, checked)
 }
 
-/// Stores the choice for the next start, which tries it.
-pub(super) fn enable(name: &str) -> Result<()> {
-    let chosen = choice::prepare(name, true)?;
-    if let Some(image) = &chosen.image {
-        check::run(image)?;
+fn switch(from: &Kind, to: &Kind, chosen: &Choice, checked: Option<Checked>) -> Result<()> {
+    let before = Before::load();
+    // Nothing is stopped for a switch that is refused.
+    set(&before, chosen, checked.as_ref())?;
+    Enabled::forget()?;
+    let stopped = stopped::stop()?;
+    let result =
+        call(Request::Reload).context("applying it").and_then(|_| wait(chosen, checked.as_ref()));
+    if let Err(error) = result {
+        let rolled_back = roll_back(&before, chosen, checked, &error);
+        stopped::start(&stopped)?;
+        return rolled_back.and_then(|()| Err(error.context(format!("{} runs again", from.name))));
     }
-    set(&configured(&corral_resolve::stored_config()), &chosen)
+    if let Err(error) = candidate::settle() {
+        eprintln!("warning: {error:#}; the next `ros engine switch` or `enable` does it");
+    }
+    println!("{} runs", to.name);
+    // Podman and Docker do not know each other's containers.
+    if from.is_podman == to.is_podman { stopped::start(&stopped) } else { Ok(()) }
+}
+
+/// Stores the choice for the next boot, which tries it. In this boot, no reload of the configuration
+/// applies it.
+pub(super) fn enable(name: &str) -> Result<()> {
+    candidate::settle()?;
+    let chosen = choice::prepare(name, true)?;
+    let checked = chosen.image.as_deref().map(check::run).transpose()?;
+    let before = Before::load();
+    store::ensure_free()?;
+    Enabled::keep(&chosen.name, &before.running)?;
+    set(&before, &chosen, checked.as_ref()).inspect_err(|_| {
+        // What was configured may still wait for the next boot.
+        let _ = match before.configured == before.running {
+            true => Enabled::forget(),
+            false => Enabled::keep(&before.configured, &before.running),
+        };
+    })
 }
 
 /// First what the next boot needs if power is cut: it tries the new one, and uses the one before it
 /// if that fails.
-fn set(before: &str, chosen: &Choice) -> Result<()> {
+fn set(before: &Before, chosen: &Choice, checked: Option<&Checked>) -> Result<()> {
     store::ensure_free()?;
     Failure::forget()?;
     // Its trial before is not one of this image.
     Client::of(Engine::System)?.remove(engines::TRIAL, false)?;
-    if before != chosen.name {
-        engines::keep_before(before)?;
+    if before.running != chosen.name || chosen.is_candidate() {
+        engines::keep_before(&before.running)?;
     }
-    store::set(ENGINE.key, &chosen.name, None)?;
+    match checked.filter(|_| chosen.is_candidate()).cloned() {
+        Some(Checked { image_id, mark }) => {
+            Candidate { name: chosen.name.clone(), image_id, mark }.store()?;
+        }
+        None => Candidate::forget()?,
+    }
+    store_choice(&before.configured, &chosen.name).inspect_err(|_| {
+        // The name that is configured may be the same.
+        let _ = Candidate::forget();
+    })
+}
+
+fn store_choice(before: &str, chosen: &str) -> Result<()> {
+    store::set(ENGINE.key, chosen, None)?;
     let effective = configured(&corral_resolve::stored_config());
-    if effective != chosen.name {
+    if effective != chosen {
         store::set(ENGINE.key, before, None)?;
         bail!("{0}: {effective} takes precedence; ros config explain {0} shows why", ENGINE.key);
     }
     Ok(())
 }
 
-/// An engine does not take over the running containers of another version. Returns their ids.
-fn stop_containers() -> Result<Vec<String>> {
-    let client = Client::of(Engine::User)?;
-    // An engine that does not answer is replaced all the same.
-    let mut containers = client.containers().unwrap_or_else(|error| {
-        eprintln!("warning: containers are not stopped: {error}");
-        Vec::new()
-    });
-    containers.retain(|container| container.state == "running");
-    for container in &containers {
-        println!("stopping {}", container.name().unwrap_or(&container.id));
-        if let Err(error) = client.stop(&container.id, None) {
-            eprintln!("warning: it is not stopped: {error}");
-        }
-    }
-    Ok(containers.into_iter().map(|container| container.id).collect())
-}
-
-fn start_again(containers: &[String]) -> Result<()> {
-    let client = Client::of(Engine::User)?;
-    for id in containers {
-        if let Err(error) = client.start(id) {
-            eprintln!("warning: a container is not started again: {error}");
-        }
-    }
-    Ok(())
-}
-
 /// Waits until the engine has run a container. An error if it fails.
-fn wait(chosen: &Choice, mark: Option<&str>) -> Result<()> {
+fn wait(chosen: &Choice, checked: Option<&Checked>) -> Result<()> {
     let client = Client::of(Engine::System)?;
     let deadline = Instant::now() + TIMEOUT;
+    let mark = checked.map(|checked| checked.mark.as_str());
     let is_there = client.watch(&[ENGINE.service], deadline, || {
         check_failure(mark)?;
-        let found = client.container(ENGINE.service).unwrap_or_default().unwrap_or_default();
-        let is_chosen = match &chosen.image {
-            Some(image) => found.image_name() == image,
-            None => lookup::is_embedded(found.image_name()),
-        };
-        Ok(is_chosen.then_some(()))
+        Ok(runs(&client, checked).then_some(()))
     })?;
-    is_there.with_context(|| format!("it was not started in {} s", TIMEOUT.as_secs()))?;
+    is_there
+        .with_context(|| format!("{} was not started in {} s", chosen.name, TIMEOUT.as_secs()))?;
     let Some(mark) = mark else { return prove(deadline) };
     let root = Root::machine();
     let tried = client.watch(&[engines::TRIAL, ENGINE.service], deadline, || {
@@ -148,6 +161,16 @@ fn wait(chosen: &Choice, mark: Option<&str>) -> Result<()> {
     tried.with_context(|| format!("its trial did not end in {} s", TIMEOUT.as_secs()))?;
     // One that worked before is not tried by the system.
     prove(deadline)
+}
+
+/// Is the engine of this image the one that runs? None is the built-in one. Not by its name: another
+/// build may have the same.
+fn runs(client: &Client, checked: Option<&Checked>) -> bool {
+    let found = client.container(ENGINE.service).unwrap_or_default().unwrap_or_default();
+    match checked {
+        Some(checked) => found.image == checked.image_id,
+        None => lookup::is_embedded(found.image_name()),
+    }
 }
 
 fn prove(deadline: Instant) -> Result<()> {
@@ -164,32 +187,33 @@ fn check_failure(mark: Option<&str>) -> Result<()> {
 
 /// Lets the engine before it run again.
 fn roll_back(
-    before: &str,
+    before: &Before,
     chosen: &Choice,
-    mark: Option<String>,
+    checked: Option<Checked>,
     error: &anyhow::Error,
 ) -> Result<()> {
     let name = chosen.name.clone();
     let reason = format!("{error:#}");
-    log(&format!("ros engine switch: {reason}; {before} runs again"));
-    store::set(ENGINE.key, before, None)?;
+    let Before { running, .. } = before;
+    log(&format!("ros engine switch: {reason}; {running} runs again"));
+    store::set(ENGINE.key, running, None)?;
+    Candidate::forget()?;
     let root = Root::machine();
     // One that has worked is not refused for good because of one bad moment.
+    let mark = checked.as_ref().map(|checked| checked.mark.clone());
     if let Some(mark) = mark.filter(|mark| !engines::has_proof(&root, mark))
         && Failure::load(&root).is_none()
     {
         Failure { mark, name, reason }.store()?;
     }
-    call(Request::Reload).with_context(|| format!("rolling back to {before}"))?;
-    if before == chosen.name {
+    call(Request::Reload).with_context(|| format!("rolling back to {running}"))?;
+    if *running == chosen.name && !chosen.is_candidate() {
         return Ok(());
     }
     let client = Client::of(Engine::System)?;
-    let failed = chosen.image.as_deref().unwrap_or(engines::BUILT_IN);
     let is_back = client.watch(&[ENGINE.service], Instant::now() + TIMEOUT, || {
-        let found = client.container(ENGINE.service).unwrap_or_default().unwrap_or_default();
-        Ok((found.image_name() != failed).then_some(()))
+        Ok((!runs(&client, checked.as_ref())).then_some(()))
     })?;
-    is_back.with_context(|| format!("{before} was not started again"))?;
+    is_back.with_context(|| format!("{running} was not started again"))?;
     wait_for_docker::run_quietly()
 }

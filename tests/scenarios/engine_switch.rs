@@ -1,0 +1,66 @@
+//! A switch of the engine that fails or waits for the next boot: the image that ran before runs.
+
+use super::engines::{SWITCH, start, version};
+use super::says_all;
+use anyhow::{Result, ensure};
+use vmtest::Machine;
+
+/// Builds of one name, as Docker's archives, of the programs of the built-in engine. Their dockerd
+/// is a script: `old` and `new` work, `bad` does not.
+const BUILDS: &str = r#"set -e
+build() {
+  mkdir -p /tmp/s/docker /opt/$1 && cd /var/lib/rancher/engine/usr
+  cp sbin/runc bin/containerd bin/containerd-shim-runc-v2 /tmp/s/docker/
+  printf '#!/bin/sh\n# %s\n%s\n' $1 "$2" > /tmp/s/docker/dockerd
+  chmod 755 /tmp/s/docker/dockerd
+  tar -C /tmp/s -czf /opt/$1/docker-26.1.5.tgz docker && rm -r /tmp/s
+}
+build old 'exec /var/lib/rancher/engine/usr/sbin/dockerd "$@"'
+build new 'exec /var/lib/rancher/engine/usr/sbin/dockerd "$@"'
+build bad 'case $* in *--help) exit 0;; esac; echo it is broken; exit 1'
+"#;
+const NAME: &str = "docker-26.1.5";
+
+/// The image of the engine that runs.
+fn running(machine: &Machine) -> Result<String> {
+    machine.run("sudo system-docker inspect -f '{{.Image}}' docker")
+}
+
+/// The image that has the name.
+fn named(machine: &Machine) -> Result<String> {
+    machine.run(&format!("sudo system-docker inspect -f '{{{{.Id}}}}' corral/engine:{NAME}"))
+}
+
+#[test]
+fn another_build_of_an_engine_has_its_name_when_it_works() -> Result<()> {
+    let mut machine = start("engine-builds", None)?;
+    machine.run(&format!("sudo sh -c '{}'", BUILDS.replace('\'', "'\\''")))?;
+    machine.run(&format!("{SWITCH} /opt/old/{NAME}.tgz"))?;
+    let old = running(&machine)?;
+    assert_eq!(named(&machine)?, old);
+
+    let said = machine.run(&format!("! {SWITCH} /opt/bad/{NAME}.tgz 2>&1"))?;
+    says_all(&said, &[&format!("{NAME} runs again"), "it is broken"]);
+    assert_eq!((running(&machine)?, named(&machine)?), (old.clone(), old.clone()));
+    ensure!(version(&machine)?.starts_with("26.1"));
+
+    machine.run(&format!("{SWITCH} /opt/new/{NAME}.tgz"))?;
+    let new = running(&machine)?;
+    ensure!(new != old, "{new} is the old one");
+    assert_eq!(named(&machine)?, new);
+    machine.run("! sudo system-docker images | grep engine-candidate")?;
+
+    // Enabled for the next boot: no reload of the configuration applies it.
+    machine.run(&format!("sudo ros engine enable /opt/old/{NAME}.tgz"))?;
+    machine.run("echo 'hostname: other' > /tmp/c.yml && sudo ros config apply /tmp/c.yml")?;
+    machine.expect("[ $(hostname) = other ]")?;
+    assert_eq!((running(&machine)?, named(&machine)?), (new.clone(), new.clone()));
+    machine.run("sudo ros engine enable default && sudo ros config apply /tmp/c.yml")?;
+    assert_eq!(running(&machine)?, new);
+    let list = machine.run("sudo ros engine list")?;
+    says_all(&list, &[&format!("current   {NAME}"), "enabled   docker-26.1 "]);
+    machine.restart()?;
+    machine.expect_docker()?;
+    says_all(&machine.run("sudo ros engine list")?, &["current   docker-26.1 "]);
+    machine.check_alarms()
+}
