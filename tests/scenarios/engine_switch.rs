@@ -1,9 +1,11 @@
-//! A switch of the engine that fails or waits for the next boot: the image that ran before runs.
+//! A switch of the engine that fails, waits or is cut short: the image that ran before runs again,
+//! and so do the user's containers.
 
-use super::engines::{SWITCH, start, version};
+use super::engines::{BUSYBOX, SWITCH, start, version};
 use super::says_all;
 use anyhow::{Result, ensure};
-use vmtest::Machine;
+use std::path::Path;
+use vmtest::{Machine, Options, drive, folder};
 
 /// Builds of one name, as Docker's archives, of the programs of the built-in engine. Their dockerd
 /// is a script: `old` and `new` work, `bad` does not.
@@ -62,5 +64,47 @@ fn another_build_of_an_engine_has_its_name_when_it_works() -> Result<()> {
     machine.restart()?;
     machine.expect_docker()?;
     says_all(&machine.run("sudo ros engine list")?, &["current   docker-26.1 "]);
+    machine.check_alarms()
+}
+
+/// An engine that never answers: its trial takes two minutes.
+const HANGS: &str = "mkdir -p /tmp/h/engine && \
+    printf '#!/bin/sh\\ncase $* in *--help) exit 0;; esac\\nexec sleep 100000\\n' \
+    > /tmp/h/engine/dockerd && chmod 755 /tmp/h/engine/dockerd && \
+    tar -C /tmp/h -cf - engine | sudo system-docker import - corral/engine:hangs";
+
+fn boot(folder: &Path) -> Result<Machine> {
+    let disks = vec![folder.join("state.img")];
+    let append = super::STATE.to_owned();
+    let options = Options { disks, append, memory: 1536, ..Options::default() };
+    let mut machine = super::with_config(folder, "", options)?;
+    machine.expect_login()?;
+    Ok(machine)
+}
+
+#[test]
+fn containers_run_again_after_a_power_cut_in_a_switch() -> Result<()> {
+    let folder = folder("engine-cut")?;
+    drive::blank(&folder.join("state.img"), 6144)?;
+    let mut machine = boot(&folder)?;
+    machine.expect_docker()?;
+    machine.run(BUSYBOX)?;
+    let run = "busybox:1 /bin/busybox sleep 100000";
+    machine.run(&format!("docker run -d --name kept --restart unless-stopped {run}"))?;
+    machine.run(&format!("docker run -d --name stopped --restart unless-stopped {run}"))?;
+    machine.run("docker stop -t 1 stopped")?;
+    machine.run(HANGS)?;
+    let switch = "sudo setsid ros engine switch -y hangs < /dev/null > /tmp/switch.log 2>&1 &";
+    machine.run(switch)?;
+    machine.expect(
+        "[ $(sudo system-docker inspect -f '{{.Config.Image}}' docker) = corral/engine:hangs ]",
+    )?;
+    machine.run("sync")?;
+    machine.cut_power()?;
+    let mut machine = boot(&folder)?;
+    machine.expect_console("engine hangs failed its trial")?;
+    let state = |name: &str| format!("docker inspect -f '{{{{.State.Running}}}}' {name}");
+    machine.expect_of_boot(&format!("[ $({}) = true ]", state("kept")))?;
+    assert_eq!(machine.run(&state("stopped"))?, "false", "its owner stopped it");
     machine.check_alarms()
 }

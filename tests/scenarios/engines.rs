@@ -8,7 +8,7 @@ use vmtest::report::skipped;
 use vmtest::{Image, Machine, Options, drive, folder};
 
 /// A busybox that the user's Docker runs.
-const BUSYBOX: &str = "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ &&
+pub(super) const BUSYBOX: &str = "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ &&
     tar -C /tmp/r -cf - . | docker import - busybox:1 > /dev/null";
 pub(super) const RUN: &str = "docker run --rm busybox:1 /bin/busybox echo it runs";
 pub(super) const SWITCH: &str = "sudo ros engine switch -y";

@@ -31,6 +31,12 @@ impl Container {
         self.config["Labels"][key].as_str()
     }
 
+    /// Does its engine start it after a restart of the machine, unless it was stopped by hand?
+    pub fn starts_at_boot(&self) -> bool {
+        let policy = self.host_config["RestartPolicy"]["Name"].as_str().unwrap_or_default();
+        !["", "no"].contains(&policy)
+    }
+
     pub fn has_terminal(&self) -> bool {
         self.config["Tty"] == true
     }

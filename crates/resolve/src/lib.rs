@@ -26,6 +26,7 @@ pub mod replacement;
 pub mod root;
 pub mod services;
 pub mod shipped;
+pub mod stopped;
 pub mod store;
 pub mod switchable;
 #[cfg(test)]

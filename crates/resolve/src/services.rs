@@ -5,6 +5,7 @@ use super::inputs::Inputs;
 use super::preload;
 use super::problem;
 use super::root::Root;
+use super::stopped::{STARTER, Stopped};
 use super::{built_in, catalogue, replacement, user_file};
 use corral_config::error::{Problem, Severity};
 use corral_config::layer::Layer;
@@ -177,6 +178,7 @@ fn is_needed(name: &str, inputs: Inputs<'_>, layers: &[Layer], has_user_services
         "preload-user-images" => !preload::waiting(Engine::User, root).is_empty(),
         catalogue::FETCHER => !catalogue::missing(root, config).is_empty(),
         "os-trial" => booted::is_on_trial(),
+        STARTER => Stopped::of_earlier_boot(root).is_some(),
         _ => true,
     }
 }

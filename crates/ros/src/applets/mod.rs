@@ -22,6 +22,7 @@ pub(crate) mod preload;
 pub(crate) mod recovery;
 pub(crate) mod respawn;
 pub(crate) mod service_files;
+pub(crate) mod start_containers;
 pub(crate) mod system_docker;
 pub(crate) mod user_docker;
 pub(crate) mod user_services;
@@ -31,6 +32,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use corral_docker::Engine;
 use corral_install::{registries, upgrade};
+use corral_resolve::stopped::STARTER;
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{self, ExitCode};
@@ -73,6 +75,7 @@ const PROGRAMS: [(&str, Program); 33] = [
     ("recovery-shell", |_| recovery::shell()),
     ("respawn", respawn::run),
     ("service-files", fetch_service_files),
+    (STARTER, |_| start_containers::run()),
     ("user-docker", |_| user_docker::run()),
     ("user-services", |_| user_services::run()),
     ("wait-for-docker", |_| wait_for_docker::run()),

@@ -1,8 +1,10 @@
 //! The user's containers over a switch: an engine does not take over the running containers of
-//! another version. They are stopped, and started again.
+//! another version. They are stopped, and started again. If this is cut short, the next boot starts
+//! those that a boot usually starts (`applets::start_containers`).
 
 use anyhow::Result;
-use corral_docker::{Client, Engine};
+use corral_docker::{Client, Engine, Summary};
+use corral_resolve::stopped::Stopped;
 
 /// Stops those that run; returns their ids.
 pub(super) fn stop() -> Result<Vec<String>> {
@@ -13,6 +15,9 @@ pub(super) fn stop() -> Result<Vec<String>> {
         Vec::new()
     });
     containers.retain(|container| container.state == "running");
+    if let Err(error) = Stopped::keep(of_boot(&client, &containers)) {
+        eprintln!("warning: if power is cut now, they are not started again: {error:#}");
+    }
     for container in &containers {
         println!("stopping {}", container.name().unwrap_or(&container.id));
         if let Err(error) = client.stop(&container.id, None) {
@@ -22,13 +27,24 @@ pub(super) fn stop() -> Result<Vec<String>> {
     Ok(containers.into_iter().map(|container| container.id).collect())
 }
 
-/// Starts them again.
+/// Those that a boot starts: dockerd remembers them as stopped by hand.
+fn of_boot(client: &Client, containers: &[Summary]) -> Vec<String> {
+    let ids = containers.iter().map(|container| container.id.clone());
+    let starts = |id: &String| {
+        client.container(id).is_ok_and(|found| found.is_some_and(|found| found.starts_at_boot()))
+    };
+    ids.filter(starts).collect()
+}
+
+/// Starts them again. What fails is left to the next boot too.
 pub(super) fn start(containers: &[String]) -> Result<()> {
     let client = Client::of(Engine::User)?;
+    let mut all_run = true;
     for id in containers {
         if let Err(error) = client.start(id) {
             eprintln!("warning: a container is not started again: {error}");
+            all_run = false;
         }
     }
-    Ok(())
+    if all_run { Stopped::forget() } else { Ok(()) }
 }

@@ -16,6 +16,7 @@ use corral_machine::console::log;
 use corral_resolve::engine_switch::{self, Candidate, Enabled};
 use corral_resolve::engines::{self, Failure};
 use corral_resolve::root::Root;
+use corral_resolve::stopped::Stopped;
 use corral_resolve::switchable::ENGINE;
 use corral_resolve::{self, store};
 use corral_terminal::prompt::confirm;
@@ -88,7 +89,7 @@ fn switch(from: &Kind, to: &Kind, chosen: &Choice, checked: Option<Checked>) -> 
     }
     println!("{} runs", to.name);
     // Podman and Docker do not know each other's containers.
-    if from.is_podman == to.is_podman { stopped::start(&stopped) } else { Ok(()) }
+    if from.is_podman == to.is_podman { stopped::start(&stopped) } else { Stopped::forget() }
 }
 
 /// Stores the choice for the next boot, which tries it. In this boot, no reload of the configuration
