@@ -133,7 +133,7 @@ impl Options {
                     log.display()
                 ),
                 // A flush would wait for this machine's disk, whose power no story cuts.
-                _ => format!("file={disk},format=raw,if=virtio,cache=unsafe"),
+                _ => format!("file={disk},format=raw,if=virtio,cache=unsafe,discard=unmap,detect-zeroes=unmap"),
             });
         }
         for drive in self.sticks.iter().chain(&self.config_drive) {

@@ -34,8 +34,8 @@ pub fn write_atomic_for(
     write_in(&folder, path, bytes, mode, owner)
 }
 
-/// The same in a folder that is open, whatever is at its path by now. Of the path, the last part is
-/// the file's name; the rest is shown.
+/// The same in a folder that is open, also if another one is at its path by now. Of the path, the
+/// last part is the file's name; the rest is shown.
 pub fn write_in(
     folder: &OwnedFd,
     path: &Path,

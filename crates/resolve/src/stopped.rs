@@ -1,6 +1,6 @@
-//! Containers of the user that a switch of the engine stops. dockerd takes those for stopped by hand,
-//! and starts them at no boot. They are listed on the state disk until they run again: a boot that
-//! finds the list starts them.
+//! Containers of the user that a switch of the engine stops. dockerd takes those for stopped by
+//! hand, and starts them at no boot. They are listed on the state disk until they run again: a boot
+//! that finds the list starts them.
 
 use super::engines::TRIALS;
 use super::root::Root;

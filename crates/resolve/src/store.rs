@@ -50,9 +50,8 @@ pub fn apply(input: &Path, confirm_within: Option<u64>) -> Result<()> {
 
 /// `ros config confirm`. The next change waits until PID 1 has stopped the timer of this one.
 pub fn confirm() -> Result<()> {
-    let Some(_lock) = apply::confirm(&Root::machine())? else {
-        bail!("no change waits to be confirmed")
-    };
+    let root = Root::machine();
+    let Some(_lock) = apply::confirm(&root)? else { bail!("no change waits to be confirmed") };
     call(Request::Confirmed).context("calling PID 1")?;
     println!("the change is confirmed");
     // From now on it is the last good one.

@@ -104,8 +104,8 @@ fn wait_for_their_end(
     }
 }
 
-/// Every process but PID 1 and the kernel's own threads. A process is there until it is reaped: only
-/// then are its files closed and its mounts gone.
+/// Every process but PID 1 and the kernel's own threads. A process is there until it is reaped:
+/// only then are its files closed and its mounts gone.
 fn user_processes() -> Vec<i32> {
     let Ok(items) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = items.flatten().filter_map(|item| item.file_name().to_str()?.parse::<i32>().ok());
@@ -193,7 +193,7 @@ mod tests {
     use super::is_of_kernel;
 
     #[test]
-    fn threads_of_the_kernel_are_told_from_programs() {
+    fn threads_of_the_kernel_are_no_programs() {
         assert!(is_of_kernel("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"));
         assert!(is_of_kernel("9 (kworker/0:1) x) I 2 0 0 0 -1 69238880 0 0"));
         assert!(!is_of_kernel("77 (2129984 ) S 1) S 1 77 77 0 -1 4194560 0 0"));

@@ -1,6 +1,6 @@
-//! `ros start-containers`, in a container of its own after a boot: starts the user's containers that
-//! `ros engine switch` had stopped when power was cut or the command was ended. dockerd takes them
-//! for stopped by hand. A trial of the engine is over by then.
+//! `ros start-containers`, in a container of its own after a boot: starts the user's containers
+//! that `ros engine switch` had stopped when power was cut or the command was ended. dockerd takes
+//! them for stopped by hand. A trial of the engine is over by then.
 
 use super::wait_for_docker;
 use anyhow::{Context, Result};

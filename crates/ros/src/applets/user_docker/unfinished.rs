@@ -33,7 +33,7 @@ fn items(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|item| item.path()).collect()
 }
 
-/// bbolt creates a file anew that has no bytes.
+/// A file without bytes is fine: bbolt creates its pages.
 fn is_unfinished(file: &Path) -> bool {
     let is_database = file.extension().is_some_and(|extension| extension == "db");
     let data = fs::symlink_metadata(file).ok().filter(fs::Metadata::is_file);

@@ -1,6 +1,6 @@
-//! The name of an image that was loaded. If another image has the name of its engine, the new one is
-//! a candidate: it takes the name when it runs and has run a container. Until then a roll-back finds
-//! the other image under the name, also after a power cut.
+//! The name of an image that was loaded. If another image has the name of its engine, the new one
+//! is a candidate: it takes the name when it runs and has run a container. Until then a roll-back
+//! finds the other image under the name, also after a power cut.
 
 use anyhow::{Context, Result};
 use corral_docker::{Client, Engine};

@@ -43,22 +43,22 @@ pub(super) fn run(image: &str) -> Result<Checked> {
 
 /// What the check found in an engine; nothing if there was none.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct EngineProgram {
     /// Empty if it is not known.
     pub(super) version: String,
     pub(super) is_podman: bool,
 }
 
-pub(super) fn found(mark: &str) -> Found {
+pub(super) fn found(mark: &str) -> EngineProgram {
     // The image could write this file.
     let bytes = read_at_most(&Path::new(MARKS).join(mark), 100).unwrap_or_default();
     parse(&String::from_utf8_lossy(&bytes))
 }
 
-fn parse(mark: &str) -> Found {
+fn parse(mark: &str) -> EngineProgram {
     let mut lines = mark.lines();
     let version = printable(lines.next().unwrap_or_default()).into_owned();
-    Found { version, is_podman: lines.next() == Some(PODMAN) }
+    EngineProgram { version, is_podman: lines.next() == Some(PODMAN) }
 }
 
 fn in_container(client: &Client, image: &str, mark: &str) -> Result<()> {
@@ -90,7 +90,7 @@ fn in_container(client: &Client, image: &str, mark: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, parse};
+    use super::{EngineProgram, parse};
 
     #[test]
     fn an_engine_is_podman_by_its_program() {
@@ -101,7 +101,11 @@ mod tests {
             ("podman", "podman", false),
             ("", "", false),
         ] {
-            assert_eq!(parse(mark), Found { version: version.to_owned(), is_podman }, "{mark:?}");
+            assert_eq!(
+                parse(mark),
+                EngineProgram { version: version.to_owned(), is_podman },
+                "{mark:?}"
+            );
         }
     }
 }

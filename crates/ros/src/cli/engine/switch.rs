@@ -92,8 +92,8 @@ fn switch(from: &Kind, to: &Kind, chosen: &Choice, checked: Option<Checked>) -> 
     if from.is_podman == to.is_podman { stopped::start(&stopped) } else { Stopped::forget() }
 }
 
-/// Stores the choice for the next boot, which tries it. In this boot, no reload of the configuration
-/// applies it.
+/// Stores the choice for the next boot, which tries it. In this boot, no reload of the
+/// configuration applies it.
 pub(super) fn enable(name: &str) -> Result<()> {
     candidate::settle()?;
     let chosen = choice::prepare(name, true)?;
@@ -164,8 +164,8 @@ fn wait(chosen: &Choice, checked: Option<&Checked>) -> Result<()> {
     prove(deadline)
 }
 
-/// Is the engine of this image the one that runs? None is the built-in one. Not by its name: another
-/// build may have the same.
+/// Is the engine of this image the one that runs? None is the built-in one. Not by its name:
+/// another build may have the same.
 fn runs(client: &Client, checked: Option<&Checked>) -> bool {
     let found = client.container(ENGINE.service).unwrap_or_default().unwrap_or_default();
     match checked {
