@@ -190,7 +190,9 @@ fn what_cannot_be_a_console_changes_nothing() -> Result<()> {
     machine.run(&format!("sudo ros config set rancher.console {host}/stock/none:1"))?;
     machine.restart()?;
     machine.expect_of_boot("grep -q ID=corral /etc/os-release")?;
-    machine.expect_console("stock/none:1 is not on this machine yet")
+    machine.expect_console("stock/none:1 is not on this machine yet")?;
+    let banner = format!("The console {host}/stock/none:1 is not used: the built-in one runs.");
+    machine.expect(&format!("grep -q '{banner}' /etc/issue"))
 }
 
 #[test]

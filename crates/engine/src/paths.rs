@@ -20,9 +20,6 @@ pub const SHOW_LOGS: &str = "/run/corral/show-logs";
 /// The active configuration, and the errors in its sources.
 pub const CONFIG: &str = "/run/corral/config.json";
 
-/// The swap file on the state disk, if one is in use.
-pub const SWAP_FILE: &str = "/run/corral/swap-file";
-
 /// The authorities to trust, if the configuration has others than the image.
 pub const CERTIFICATES: &str = "/run/corral/ca-certificates.crt";
 
@@ -34,6 +31,8 @@ pub const DAMAGED: &str = "/run/corral/engine-damaged";
 pub const SECCOMP: &str = "/usr/share/ros/seccomp.json";
 /// The init of containers that request one.
 pub const INIT_PROGRAM: &str = "/usr/share/ros/layers/docker/usr/bin/tini-static";
+/// busybox of the system image, for PID 1: it needs no library.
+pub const BUSYBOX: &str = "/usr/share/ros/layers/base/usr/bin/busybox";
 /// What the engine keeps on the state disk.
 pub const STORE: &str = "/var/lib/system-docker";
 

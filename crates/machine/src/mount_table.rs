@@ -51,7 +51,7 @@ fn parse_line(line: &str) -> Option<Mounted> {
 }
 
 /// The kernel writes a space, a tab, a newline and a backslash as `\` and three octal digits.
-fn unescape(field: &str) -> OsString {
+pub fn unescape(field: &str) -> OsString {
     let mut rest = field.as_bytes();
     let mut bytes = Vec::with_capacity(rest.len());
     while let [first, tail @ ..] = rest {

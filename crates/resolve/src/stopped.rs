@@ -30,10 +30,22 @@ impl Stopped {
         write_atomic(&Stopped::file(), &serde_json::to_vec(&stopped)?, 0o644)
     }
 
+    /// Those that still wait.
+    pub fn load(root: &Root) -> Option<Stopped> {
+        serde_json::from_slice(&root.read(Stopped::file()).ok()?).ok()
+    }
+
     /// Those of a switch that was cut short by the end of its boot.
     pub fn of_earlier_boot(root: &Root) -> Option<Stopped> {
-        let stopped: Stopped = serde_json::from_slice(&root.read(Stopped::file()).ok()?).ok()?;
-        (stopped.boot_id != root.boot_id()).then_some(stopped)
+        Stopped::load(root).filter(|stopped| stopped.boot_id != root.boot_id())
+    }
+
+    /// Of those that wait, only these are left.
+    pub fn keep_only(left: &[String]) -> Result<()> {
+        let waiting = Stopped::load(&Root::machine()).map(|stopped| stopped.containers);
+        let mut waiting = waiting.unwrap_or_default();
+        waiting.retain(|id| left.contains(id));
+        if waiting.is_empty() { Stopped::forget() } else { Stopped::keep(waiting) }
     }
 
     pub fn forget() -> Result<()> {

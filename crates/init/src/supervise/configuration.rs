@@ -130,14 +130,17 @@ impl Supervisor {
     }
 
     /// What a stage of cloud-init has fetched may define it differently, as certificates and
-    /// proxies do. For its own result it must not run again, or it does so for ever if that differs
-    /// each time. A change that is applied on request still lets it run again.
+    /// proxies do. It runs once more, with them: the rest may be reached only so. But not again,
+    /// or it does so for ever if its result differs each time. A change that is applied on request
+    /// always lets it run again.
     fn keep_stages(&mut self) {
         let done = STAGES.map(|name| self.progress(name).is_over().then_some(name));
         for name in done.into_iter().flatten() {
             let Some(service) = self.resolved.plan.get(name) else { continue };
             let defined = container_spec::of_service(service, &self.resolved.environment);
-            if let Some(container) = self.containers.named_mut(name) {
+            let Some(container) = self.containers.named_mut(name) else { continue };
+            let is_as_defined = container.planned() == Some(&defined);
+            if !is_as_defined && !self.reload.take_repetition(name) {
                 container.redefine(defined);
             }
         }

@@ -2,7 +2,7 @@
 //! kernel gets the last call. These steps need nothing that PID 1 knows, and each has a deadline.
 
 use anyhow::{Error, Result};
-use corral_engine::paths::SWAP_FILE;
+use corral_engine::paths::BUSYBOX;
 use corral_engine::protocol::PowerAction;
 use corral_engine::sys::{reap, signals};
 use corral_machine::console::log;
@@ -12,20 +12,25 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What containers of the user's Docker get between the first signal and the last.
 const GRACE: Duration = Duration::from_secs(5);
 /// A killed process first writes what it has begun, and gives up its mounts.
 const AFTER_KILL: Duration = Duration::from_secs(10);
-/// For what a disk still writes before it is clean.
+/// For disks that write nothing and are not clean.
 const DISKS: Duration = Duration::from_secs(20);
 /// For file systems on the network, whose server may be gone.
 const NETWORK: Duration = Duration::from_secs(10);
+/// For what has to be read again from a swap file.
+const SWAP: Duration = Duration::from_secs(15);
+/// Nothing takes longer than this, even if it makes progress.
+const LONGEST: Duration = Duration::from_secs(900);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Ends what runs, makes the disks clean, and does what was requested of the machine. Returns only
@@ -83,25 +88,70 @@ fn send_to_all(signal: Signal) {
     }
 }
 
-/// False if some are left at the end of the time.
+/// False if some are left at the end of the time. The last process of a container writes out what
+/// was mounted there: as long as it does, it has time.
 fn wait_for_their_end(
     signals: &signals::Signals,
     time: Duration,
     in_each_round: impl Fn(),
 ) -> bool {
-    let end = deadline::after(time);
-    loop {
+    Progress::begin(time).wait(|| {
         in_each_round();
         while reap::next().is_some() {}
-        if user_processes().is_empty() {
-            return true;
+        let are_gone = user_processes().is_empty();
+        if !are_gone {
+            let pause = deadline::timespec(PAUSE);
+            let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], Some(&pause));
         }
-        if deadline::left(end).is_none() {
-            return false;
-        }
-        let pause = deadline::timespec(PAUSE);
-        let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], Some(&pause));
+        are_gone
+    })
+}
+
+/// A wait that gets more time whenever less is unwritten than before.
+struct Progress {
+    patience: Duration,
+    end: Instant,
+    at_the_latest: Instant,
+    unwritten: u64,
+}
+
+impl Progress {
+    fn begin(patience: Duration) -> Progress {
+        let (end, at_the_latest) = (deadline::after(patience), deadline::after(LONGEST));
+        Progress { patience, end, at_the_latest, unwritten: unwritten() }
     }
+
+    /// Repeats an attempt, which takes a moment, until it succeeds; false if time is over.
+    fn wait(mut self, mut attempt: impl FnMut() -> bool) -> bool {
+        while !attempt() {
+            self.note(unwritten());
+            if deadline::left(self.end).is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn note(&mut self, unwritten: u64) {
+        if unwritten < self.unwritten {
+            self.unwritten = unwritten;
+            self.end = deadline::after(self.patience).min(self.at_the_latest);
+        }
+    }
+}
+
+/// What is in memory and belongs on a disk or a server, in KiB: proc_meminfo(5).
+fn unwritten() -> u64 {
+    sum_of(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), &["Dirty:", "Writeback:"])
+}
+
+fn sum_of(meminfo: &str, names: &[&str]) -> u64 {
+    let value = |line: &str| {
+        let (name, value) = line.split_once(char::is_whitespace)?;
+        let value = value.split_whitespace().next()?;
+        names.contains(&name).then(|| value.parse::<u64>().ok())?
+    };
+    meminfo.lines().filter_map(value).sum()
 }
 
 /// Every process but PID 1 and the kernel's own threads. A process is there until it is reaped:
@@ -126,26 +176,78 @@ fn is_of_kernel(stat: &str) -> bool {
     flags.is_some_and(|flags| flags & KERNEL_THREAD != 0)
 }
 
-/// A file system may wait for a disk or a server, and PID 1 waits for neither: a thread does.
+/// A file system may wait for a disk or a server, and PID 1 waits for neither: a thread does. As
+/// long as less and less is unwritten, it has time.
 fn release_disks() {
+    // A PID 1 of namespaces sees disks that are not its own.
+    if !is_of_machine() {
+        return;
+    }
     let (sender, done) = mpsc::channel();
     let started = thread::Builder::new().name("disks".to_owned()).spawn(move || {
-        make_clean(&sender);
+        sync_disks();
+        stop_swapping();
+        make_clean();
+        let _ = sender.send(());
         unmount_all();
         rustix::fs::sync();
         let _ = sender.send(());
     });
-    let in_time = started.is_ok()
-        && done.recv_timeout(DISKS + NETWORK).is_ok()
-        && done.recv_timeout(NETWORK).is_ok();
-    if !in_time {
+    let in_time = |time| Progress::begin(time).wait(|| done.recv_timeout(PAUSE).is_ok());
+    if started.is_err() || !in_time(DISKS) || !in_time(NETWORK) {
         log("shutdown: a file system does not finish its writes; continuing without it");
     }
 }
 
+/// Is this PID 1 that of the kernel, and not one of a namespace?
+fn is_of_machine() -> bool {
+    /// The kernel's name of it is PID_NS_INIT_INO.
+    const FIRST_NAMESPACE: u64 = 0xEFFF_FFFC;
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() == FIRST_NAMESPACE)
+}
+
+/// What can be written to on disks.
+fn disks() -> Vec<Mounted> {
+    let is_open = |mount: &Mounted| mount.is_on_disk() && !mount.is_read_only;
+    mount_table::load().into_iter().filter(is_open).collect()
+}
+
+/// Each by itself: `sync` would begin with the one that hangs.
+fn sync_disks() {
+    for mount in disks() {
+        let _ = fs::File::open(&mount.target).map(rustix::fs::syncfs);
+    }
+}
+
+/// A swap file keeps its file system in use.
+fn stop_swapping() {
+    // What was in memory only need not be read again.
+    for target in ["/tmp", "/dev/shm"] {
+        let _ = mounts::unmount(Path::new(target), false);
+    }
+    let disks = disks();
+    for file in swap_files(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
+        // The kernel shows its path in a mount that may be gone.
+        let below = |mount: &Mounted| mount.target.join(file.strip_prefix("/").unwrap_or(&file));
+        let paths = disks.iter().map(below).chain([file.clone()]).filter(|path| path.exists());
+        let mut command = Command::new(BUSYBOX);
+        // All but one are other files, which it reports.
+        let _ = program::output(command.arg("swapoff").args(paths), &[], deadline::after(SWAP));
+    }
+}
+
+/// The files among what the kernel swaps to.
+fn swap_files(swaps: &str) -> Vec<PathBuf> {
+    let file = |line: &str| {
+        let mut words = line.split_whitespace();
+        let path = words.next().map(|path| PathBuf::from(mount_table::unescape(path)));
+        path.filter(|_| words.next() == Some("file"))
+    };
+    swaps.lines().filter_map(file).collect()
+}
+
 /// Makes the file systems of disks read-only: they write out all that they hold, and are clean.
-fn make_clean(done: &Sender<()>) {
-    stop_swapping();
+fn make_clean() {
     let end = deadline::after(DISKS);
     let mut errors = make_read_only();
     // Nothing reports when a file system is no longer in use.
@@ -156,7 +258,6 @@ fn make_clean(done: &Sender<()>) {
     for error in errors {
         log(&format!("shutdown: the disk will be checked at the next boot: {error:#}"));
     }
-    let _ = done.send(());
 }
 
 fn is_busy(error: &Error) -> bool {
@@ -164,17 +265,7 @@ fn is_busy(error: &Error) -> bool {
 }
 
 fn make_read_only() -> Vec<Error> {
-    let is_open = |mount: &Mounted| mount.is_on_disk() && !mount.is_read_only;
-    let open = mount_table::load().into_iter().filter(is_open);
-    open.filter_map(|mount| mounts::remount(&mount.target, true).err()).collect()
-}
-
-/// A swap file keeps its file system in use.
-fn stop_swapping() {
-    if let Ok(file) = fs::read_to_string(SWAP_FILE) {
-        let stopped = program::run(Command::new("/usr/bin/busybox").args(["swapoff", &file]));
-        let _ = stopped.inspect_err(|error| log(&format!("shutdown: {error:#}")));
-    }
+    disks().iter().filter_map(|mount| mounts::remount(&mount.target, true).err()).collect()
 }
 
 /// Unmounts file systems, innermost first: the table is in the order of mounting.
@@ -190,7 +281,7 @@ fn unmount_all() {
 
 #[cfg(test)]
 mod tests {
-    use super::is_of_kernel;
+    use super::*;
 
     #[test]
     fn threads_of_the_kernel_are_no_programs() {
@@ -198,5 +289,29 @@ mod tests {
         assert!(is_of_kernel("9 (kworker/0:1) x) I 2 0 0 0 -1 69238880 0 0"));
         assert!(!is_of_kernel("77 (2129984 ) S 1) S 1 77 77 0 -1 4194560 0 0"));
         assert!(!is_of_kernel("broken"));
+    }
+
+    #[test]
+    fn files_are_swap_files_and_partitions_are_not() {
+        let swaps = "Filename\tType\tSize\n/my\\040swap file 65532 0 -2\n\
+            /dev/vdc partition 65532 0 -3\n";
+        assert_eq!(swap_files(swaps), [PathBuf::from("/my swap")]);
+    }
+
+    #[test]
+    fn a_wait_gets_more_time_only_for_less_that_is_unwritten() {
+        let meminfo = "MemTotal: 9 kB\nDirty:             120 kB\nWriteback:  3 kB\nDirtyX: 1 kB\n";
+        assert_eq!(sum_of(meminfo, &["Dirty:", "Writeback:"]), 123);
+        let mut progress = Progress::begin(Duration::ZERO);
+        let (begin, end) = (progress.unwritten, progress.end);
+        progress.patience = Duration::from_secs(60);
+        progress.note(begin + 1);
+        assert_eq!(progress.end, end);
+        progress.unwritten = 100;
+        progress.note(99);
+        assert!(progress.end > end && progress.unwritten == 99);
+        progress.at_the_latest = end;
+        progress.note(98);
+        assert_eq!(progress.end, end);
     }
 }

@@ -5,6 +5,7 @@ use super::clients::Caller;
 use crate::boot::resolver::{ROLL_BACK, Resolver, WITH_KERNEL};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// What a run of the resolver is for.
@@ -75,9 +76,16 @@ impl Requests {
 pub(super) struct Reload {
     requests: Requests,
     resolver: Option<Resolver>,
+    /// Stages of cloud-init that run again in this boot for what they have fetched.
+    repeated: BTreeSet<&'static str>,
 }
 
 impl Reload {
+    /// May this stage run again for its own result? Only once.
+    pub(super) fn take_repetition(&mut self, stage: &'static str) -> bool {
+        self.repeated.insert(stage)
+    }
+
     /// Is a run at work? What was resolved before it may be out of date.
     pub(super) fn is_running(&self) -> bool {
         self.requests.running.is_some()
@@ -146,7 +154,7 @@ impl Reload {
     /// The run that was at work reports to no process any more: it is to be started again.
     pub(super) fn restore(requests: Requests) -> (Reload, Option<Run>) {
         let run = requests.running;
-        (Reload { requests, resolver: None }, run)
+        (Reload { requests, ..Reload::default() }, run)
     }
 }
 

@@ -10,12 +10,16 @@ use super::console::host_keys;
 use super::netconf::addresses;
 use crate::why;
 use anyhow::{Context, Result, bail};
+use corral_docker::{Client, Engine};
+use corral_engine::image::lookup::is_embedded;
 use corral_init::boot::resolver::NOTICE;
 use corral_init::boot::state;
 use corral_machine::console::log;
 use corral_machine::files::{lock, write_atomic};
 use corral_machine::os_release::running_version;
 use corral_machine::program;
+use corral_resolve::effective::EffectiveConfig;
+use corral_resolve::switchable::CONSOLE;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -24,8 +28,9 @@ use std::path::Path;
 pub(crate) const ISSUE: &str = "/run/corral/issue";
 /// What `/etc/profile` shows.
 const LOGIN_MESSAGE: &str = "/run/corral/login-message";
-/// A line for each host key, and the number of problems, as the console found them.
+/// A line for each host key, as the console found them.
 const FINGERPRINTS: &str = "/run/corral/ssh/fingerprints";
+/// The number of problems, and the console that is configured if the built-in one runs instead.
 const PROBLEMS: &str = "/run/corral/problems";
 
 /// Where the state is.
@@ -44,6 +49,8 @@ struct Facts {
     fingerprints: Vec<String>,
     kept: Survival,
     problems: usize,
+    /// Not the one that runs.
+    configured_console: Option<String>,
     notice: String,
 }
 
@@ -60,8 +67,18 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 pub(crate) fn refresh() -> Result<()> {
     // What is not known is not shown; `ros why` reports why PID 1 does not answer.
     let problems = why::problems().map_or(0, |problems| problems.len());
-    write_atomic(Path::new(PROBLEMS), format!("{problems}\n").as_bytes(), 0o644)?;
+    let console = console_that_does_not_run().unwrap_or_default();
+    write_atomic(Path::new(PROBLEMS), format!("{problems}\n{console}\n").as_bytes(), 0o644)?;
     write()
+}
+
+/// The console that is configured, if the built-in one runs instead.
+fn console_that_does_not_run() -> Option<String> {
+    let config = EffectiveConfig::applied().config;
+    let configured = (CONSOLE.configured)(&config);
+    let runs = Client::of(Engine::System).ok()?.container(CONSOLE.service).ok()??;
+    let is_other = !(CONSOLE.is_built_in)(configured) && is_embedded(runs.image_name());
+    is_other.then(|| configured.to_owned())
 }
 
 /// The fingerprints of the host keys; each is also shown on the console, so that the first
@@ -115,11 +132,14 @@ impl Facts {
         } else {
             Survival::InMemory
         };
+        let found = read(PROBLEMS);
+        let mut found = found.lines();
         Facts {
             addresses: addresses::all(),
             fingerprints: read(FINGERPRINTS).lines().map(str::to_owned).collect(),
             kept,
-            problems: read(PROBLEMS).trim().parse().unwrap_or(0),
+            problems: found.next().and_then(|line| line.parse().ok()).unwrap_or(0),
+            configured_console: found.next().filter(|name| !name.is_empty()).map(str::to_owned),
             notice: read(NOTICE),
         }
     }
@@ -157,6 +177,9 @@ fn message(facts: &Facts) -> String {
             "The state disk does not work: the machine runs from memory, nothing is kept.\n"
         }
     });
+    if let Some(name) = &facts.configured_console {
+        text.push_str(&format!("The console {name} is not used: the built-in one runs.\n"));
+    }
     match facts.problems {
         0 => {}
         1 => text.push_str("1 problem; `sudo ros why` shows it.\n"),
@@ -181,6 +204,7 @@ mod tests {
             fingerprints: vec!["SHA256:abc (ED25519)".to_owned()],
             kept: Survival::OnDisk,
             problems: 0,
+            configured_console: None,
             notice: String::new(),
         }
     }
@@ -200,6 +224,10 @@ mod tests {
             (Facts { kept: Survival::DiskBroken, ..facts() }, "The state disk does not work"),
             (Facts { problems: 1, ..facts() }, "1 problem; `sudo ros why` shows it."),
             (Facts { problems: 2, ..facts() }, "2 problems; `sudo ros why` shows them."),
+            (
+                Facts { configured_console: Some("alpine".to_owned()), ..facts() },
+                "The console alpine is not used: the built-in one runs.",
+            ),
             (Facts { notice: "1 error(s)\n".to_owned(), ..facts() }, "1 error(s)"),
         ];
         for (facts, expected) in cases {

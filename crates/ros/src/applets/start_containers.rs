@@ -4,7 +4,7 @@
 
 use super::wait_for_docker;
 use anyhow::{Context, Result};
-use corral_docker::{Client, Engine};
+use corral_docker::{Client, Engine, Error};
 use corral_machine::console::log;
 use corral_machine::deadline::pause;
 use corral_resolve::root::Root;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const TIME: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Tries until all of them run, or the time is over.
+/// Tries until all of them run, or the time is over: then the next boot tries it.
 pub(crate) fn run() -> Result<()> {
     let Some(Stopped { containers, .. }) = Stopped::of_earlier_boot(&Root::machine()) else {
         return Ok(());
@@ -30,14 +30,18 @@ pub(crate) fn run() -> Result<()> {
         let left: Vec<String> = failed.into_iter().map(|(id, _)| id).collect();
         failed = start(&client, &left);
     }
-    for (id, reason) in failed {
+    for (id, reason) in &failed {
         log(&format!("the container {id}, which a switch of the engine had stopped: {reason}"));
     }
-    Stopped::forget()
+    let left: Vec<String> = failed.into_iter().map(|(id, _)| id).collect();
+    Stopped::keep_only(&left)
 }
 
-/// Those that fail, and why. One that runs already is fine.
-fn start(client: &Client, containers: &[String]) -> Vec<(String, String)> {
-    let fails = |id: &String| Some((id.clone(), client.start(id).err()?.to_string()));
+/// Those that fail, and why. One that runs already is fine, and so is one that was removed.
+fn start(client: &Client, containers: &[String]) -> Vec<(String, Error)> {
+    let fails = |id: &String| match client.start(id) {
+        Ok(()) | Err(Error::Refused { status: 404, .. }) => None,
+        Err(error) => Some((id.clone(), error)),
+    };
     containers.iter().filter_map(fails).collect()
 }

@@ -4,9 +4,8 @@
 
 use anyhow::{Context, Result, bail};
 use corral_config::model::Swap;
-use corral_engine::paths::SWAP_FILE;
 use corral_machine::console::log;
-use corral_machine::files::{create_in, rename_in, write_atomic};
+use corral_machine::files::{create_in, rename_in};
 use corral_machine::{program, trusted};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatvfs, openat, unlinkat};
 use rustix::io::Errno;
@@ -43,8 +42,6 @@ pub(super) fn make(swap: &Swap) -> Result<()> {
         found => found,
     };
     let Some(file) = file else { return Ok(()) };
-    // Recorded first: as long as the file is in use, its disk cannot be made clean.
-    write_atomic(Path::new(SWAP_FILE), path.as_os_str().as_encoded_bytes(), 0o644)?;
     program::run(program::of_system("/usr/sbin/swapon").arg(by_descriptor(&file))).map(drop)
 }
 
@@ -67,10 +64,22 @@ fn usable(folder: &OwnedFd, name: &OsStr) -> Result<Option<File>> {
         file.set_permissions(Permissions::from_mode(0o600))?;
         return Ok(Some(file));
     }
-    if page.iter().any(|byte| *byte != 0) {
+    if page.iter().any(|byte| *byte != 0) || has_content(&mut file)? {
         bail!("it is not a swap file, and has other content; remove it, or choose another name");
     }
     Ok(None)
+}
+
+/// Is there anything but zeros in the rest of it? The images of some file systems begin with zeros.
+fn has_content(file: &mut File) -> Result<bool> {
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(false),
+            read if block.iter().take(read).any(|byte| *byte != 0) => return Ok(true),
+            _ => {}
+        }
+    }
 }
 
 /// A path by which a program opens this very file.

@@ -4,9 +4,11 @@
 
 use anyhow::Result;
 use corral_docker::{Client, Engine, Summary};
+use corral_resolve::root::Root;
 use corral_resolve::stopped::Stopped;
+use std::collections::BTreeSet;
 
-/// Stops those that run; returns their ids.
+/// Stops those that run; returns their ids, and those of a switch before that still wait.
 pub(super) fn stop() -> Result<Vec<String>> {
     let client = Client::of(Engine::User)?;
     // An engine that does not answer is replaced all the same.
@@ -15,7 +17,10 @@ pub(super) fn stop() -> Result<Vec<String>> {
         Vec::new()
     });
     containers.retain(|container| container.state == "running");
-    if let Err(error) = Stopped::keep(of_boot(&client, &containers)) {
+    let waiting = Stopped::load(&Root::machine()).map(|stopped| stopped.containers);
+    let waiting = waiting.unwrap_or_default();
+    let of_boot = of_boot(&client, &containers).into_iter().chain(waiting.clone());
+    if let Err(error) = Stopped::keep(of_boot.collect()) {
         eprintln!("warning: if power is cut now, they are not started again: {error:#}");
     }
     for container in &containers {
@@ -24,7 +29,9 @@ pub(super) fn stop() -> Result<Vec<String>> {
             eprintln!("warning: it is not stopped: {error}");
         }
     }
-    Ok(containers.into_iter().map(|container| container.id).collect())
+    let stopped = containers.into_iter().map(|container| container.id);
+    let stopped: BTreeSet<String> = stopped.chain(waiting).collect();
+    Ok(stopped.into_iter().collect())
 }
 
 /// Those that a boot starts: dockerd remembers them as stopped by hand.
@@ -39,12 +46,12 @@ fn of_boot(client: &Client, containers: &[Summary]) -> Vec<String> {
 /// Starts them again. What fails is left to the next boot too.
 pub(super) fn start(containers: &[String]) -> Result<()> {
     let client = Client::of(Engine::User)?;
-    let mut all_run = true;
+    let mut failed = Vec::new();
     for id in containers {
         if let Err(error) = client.start(id) {
             eprintln!("warning: a container is not started again: {error}");
-            all_run = false;
+            failed.push(id.clone());
         }
     }
-    if all_run { Stopped::forget() } else { Ok(()) }
+    Stopped::keep_only(&failed)
 }
