@@ -165,6 +165,7 @@ fn keys_and_password_are_changed(machine: &mut Machine, folder: &Path) -> Result
 fn what_breaks_is_named(machine: &mut Machine) -> Result<()> {
     machine.run(&format!("echo \"{BROKEN}\" > /tmp/b.yml && sudo ros config apply /tmp/b.yml"))?;
     machine.expect("sudo ros why broken | grep -q '^broken: keeps exiting'")?;
+    machine.expect("sudo ros why broken | grep -q '^  .*it breaks'")?;
     // Between two tries it runs for a moment.
     machine.expect(
         "sudo ros status > /tmp/status; [ $? = 1 ] && grep -q 'not well: broken' /tmp/status && \

@@ -8,6 +8,7 @@ use crate::applets::crontab;
 use crate::applets::user_docker::CONSOLE_DONE;
 use anyhow::{Context, Result};
 use corral_config::error::Severity;
+use corral_docker::{self as docker, Engine};
 use corral_engine::client::{Client, call, unexpected};
 use corral_engine::paths;
 use corral_engine::protocol::{Reply, Request};
@@ -27,6 +28,9 @@ use std::path::Path;
 
 /// How the message of a service begins that only waits.
 const NOT_STARTED: &str = "not started yet: ";
+
+/// How many lines of a service's log are shown: the last ones say why it ended.
+const LAST_LINES: u32 = 3;
 
 /// Something that an owner should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,9 +58,10 @@ impl std::fmt::Display for Finding {
 pub(crate) fn run(service: Option<&str>, output: Output) -> Result<bool> {
     let snapshots = snapshots()?;
     let mut findings = services(service, &snapshots)?;
+    let mut log = String::new();
     match service {
         None => drop(findings.splice(0..0, machine()?)),
-        Some(name) if is_of_system(name, &snapshots, &findings) => {}
+        Some(name) if is_of_system(name, &snapshots, &findings) => log = last_words(name),
         Some(name) => {
             let found = of_docker::explain(name, &load_config()?)?;
             findings.extend(found.map(|message| Finding::problem(name, message)));
@@ -67,8 +72,17 @@ pub(crate) fn run(service: Option<&str>, output: Output) -> Result<bool> {
             println!("{}: nothing is wrong", service.unwrap_or("this machine"));
         }
         findings.iter().for_each(|finding| println!("{finding}"));
+        if findings.iter().any(|finding| finding.is_problem) {
+            log.lines().for_each(|line| println!("  {line}"));
+        }
     })?;
     Ok(!findings.iter().any(|finding| finding.is_problem))
+}
+
+/// What a service of the system wrote last; nothing if its log cannot be read.
+fn last_words(name: &str) -> String {
+    let client = docker::Client::of(Engine::System);
+    client.map(|client| client.last_lines(name, LAST_LINES)).unwrap_or_default()
 }
 
 /// Has it a container in the system engine, or a place in the plan? One that only waits is among
