@@ -200,7 +200,17 @@ fn a_console_that_lets_its_owner_in_no_longer_gives_way() -> Result<()> {
     let (mut machine, _registry, _folder, host) = machine("console-broken", &["musl"])?;
     machine.expect_login()?;
     let name = format!("{host}/stock/musl:1");
-    switch(&machine, &name)?;
+    // What is enabled waits for the next boot, also over a reload of the configuration.
+    machine.run(&format!(
+        "sudo ros console enable {name} && echo 'rancher: {{environment: {{A: b}}}}' > /tmp/a.yml \
+         && sudo ros config apply /tmp/a.yml && grep -q ID=corral /etc/os-release"
+    ))?;
+    let list = machine.run("sudo ros console list")?;
+    assert!(
+        list.contains("current  default") && list.contains(&format!("enabled  {name}")),
+        "{list}"
+    );
+    machine.restart()?;
     machine.expect_of_boot("test -e /lib/ld-musl-x86_64.so.1")?;
     // The owner removes the shell. The file system is kept, and so is this.
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;

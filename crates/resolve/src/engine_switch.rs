@@ -1,11 +1,12 @@
 //! What a switch of the engine leaves on the state disk, for a roll-back and for the next boot: the
-//! image that is tried under a name, and the engine that runs until the next boot.
+//! image that is tried under a name.
 
+use super::enabled::Enabled;
 use super::engines::{self, Failure, TRIALS};
 use super::root::Root;
+use super::switchable::ENGINE;
 use anyhow::Result;
 use corral_machine::files::{remove_durably, write_atomic};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -24,11 +25,11 @@ impl Candidate {
     }
 
     pub fn load(root: &Root) -> Option<Candidate> {
-        load(root, &Candidate::file())
+        serde_json::from_slice(&root.read(Candidate::file()).ok()?).ok()
     }
 
     pub fn store(&self) -> Result<()> {
-        store(&Candidate::file(), self)
+        write_atomic(&Candidate::file(), &serde_json::to_vec(self)?, 0o644)
     }
 
     /// Its name is that of the other image again.
@@ -42,41 +43,9 @@ impl Candidate {
     }
 }
 
-/// An engine that is to run from the next boot on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Enabled {
-    /// The boot in which it was enabled.
-    boot_id: String,
-    name: String,
-    /// The engine that runs in that boot.
-    until_then: String,
-}
-
-impl Enabled {
-    fn file() -> PathBuf {
-        Path::new(TRIALS).join("enabled.json")
-    }
-
-    pub fn keep(name: &str, until_then: &str) -> Result<()> {
-        let (name, until_then) = (name.to_owned(), until_then.to_owned());
-        store(&Enabled::file(), &Enabled { boot_id: Root::machine().boot_id(), name, until_then })
-    }
-
-    pub fn forget() -> Result<()> {
-        remove_durably(&Enabled::file())
-    }
-
-    /// The engine that runs in this boot instead of the configured one.
-    pub fn until_next_boot(root: &Root, configured: &str) -> Option<String> {
-        let enabled: Enabled = load(root, &Enabled::file())?;
-        let waits = enabled.name == configured && enabled.boot_id == root.boot_id();
-        waits.then_some(enabled.until_then)
-    }
-}
-
 /// What is to run in this boot: the name of an engine, and the image that is tried under it.
 pub(super) fn of_this_boot(root: &Root, configured: &str) -> (String, Option<Candidate>) {
-    match Enabled::until_next_boot(root, configured) {
+    match Enabled::until_next_boot(root, ENGINE.service, configured) {
         Some(before) => (before, None),
         None => {
             let candidate = Candidate::load(root).filter(|candidate| candidate.name == configured);
@@ -94,14 +63,6 @@ pub fn running(root: &Root, configured: &str) -> String {
     }
     let before = engines::before(root);
     if before.is_empty() { "default".to_owned() } else { before }
-}
-
-fn load<T: DeserializeOwned>(root: &Root, file: &Path) -> Option<T> {
-    serde_json::from_slice(&root.read(file).ok()?).ok()
-}
-
-fn store(file: &Path, value: &impl Serialize) -> Result<()> {
-    write_atomic(file, &serde_json::to_vec(value)?, 0o644)
 }
 
 #[cfg(test)]
@@ -128,7 +89,7 @@ mod tests {
         for before in ["old", "new"] {
             let (boot_id, name) = ("first".to_owned(), "new".to_owned());
             let enabled = Enabled { boot_id, name, until_then: before.to_owned() };
-            let root = with(&root, Enabled::file(), &enabled);
+            let root = with(&root, Enabled::file(ENGINE.service), &enabled);
             assert_eq!(of_this_boot(&root, "new"), (before.to_owned(), None));
             assert_eq!(running(&root, "new"), before);
             assert_eq!(of_this_boot(&root, "third"), ("third".to_owned(), None));

@@ -9,6 +9,7 @@ pub mod cloud_init;
 pub mod confirm;
 mod console_images;
 pub mod effective;
+pub mod enabled;
 pub mod engine_switch;
 pub mod engines;
 mod fault;

@@ -3,6 +3,7 @@
 //! console's by a login in a container of its own. The built-in console also returns if no login
 //! works in the replacement itself: a broken one locks no owner out.
 
+use super::enabled::Enabled;
 use super::engine_switch::Candidate;
 use super::inputs::Inputs;
 use super::root::Root;
@@ -78,10 +79,11 @@ pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &
 /// The name of what is to run, and the image that is tried under it.
 fn wanted(switchable: &Switchable, inputs: Inputs<'_>) -> (String, Option<Candidate>) {
     let configured = (switchable.configured)(inputs.config);
-    match switchable.service == ENGINE.service {
-        true => engine_switch::of_this_boot(inputs.root, configured),
-        false => (configured.to_owned(), None),
+    if switchable.service == ENGINE.service {
+        return engine_switch::of_this_boot(inputs.root, configured);
     }
+    let before = Enabled::until_next_boot(inputs.root, switchable.service, configured);
+    (before.unwrap_or_else(|| configured.to_owned()), None)
 }
 
 fn problem(switchable: &Switchable, severity: Severity, text: String) -> Problem {

@@ -19,6 +19,8 @@ use corral_machine::files::{lock, write_atomic};
 use corral_machine::os_release::running_version;
 use corral_machine::program;
 use corral_resolve::effective::EffectiveConfig;
+use corral_resolve::enabled::Enabled;
+use corral_resolve::root::Root;
 use corral_resolve::switchable::CONSOLE;
 use std::collections::BTreeMap;
 use std::fs;
@@ -76,9 +78,11 @@ pub(crate) fn refresh() -> Result<()> {
 fn console_that_does_not_run() -> Option<String> {
     let config = EffectiveConfig::applied().config;
     let configured = (CONSOLE.configured)(&config);
+    let waits = Enabled::until_next_boot(&Root::machine(), CONSOLE.service, configured);
+    let wanted = waits.unwrap_or_else(|| configured.to_owned());
     let runs = Client::of(Engine::System).ok()?.container(CONSOLE.service).ok()??;
-    let is_other = !(CONSOLE.is_built_in)(configured) && is_embedded(runs.image_name());
-    is_other.then(|| configured.to_owned())
+    let is_other = !(CONSOLE.is_built_in)(&wanted) && is_embedded(runs.image_name());
+    is_other.then_some(wanted)
 }
 
 /// The fingerprints of the host keys; each is also shown on the console, so that the first

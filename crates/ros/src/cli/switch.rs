@@ -11,7 +11,9 @@ use corral_engine::protocol::Request;
 use corral_machine::files::remove_durably;
 use corral_plan::compose::parse_with;
 use corral_resolve::effective::EffectiveConfig;
+use corral_resolve::enabled::Enabled;
 use corral_resolve::replacement::{LOGIN_WORKED, REFUSED};
+use corral_resolve::root::Root;
 use corral_resolve::switchable::Switchable;
 use corral_resolve::{self, catalogue, store};
 use corral_terminal::output::Output;
@@ -65,10 +67,7 @@ pub(crate) fn run(switchable: &Switchable, command: &Command) -> Result<()> {
     match command {
         Command::List(output) => choice.list(*output),
         Command::Switch(options) => choice.switch(options),
-        Command::Enable { name } => {
-            choice.prepare(name, true)?;
-            choice.store(name)
-        }
+        Command::Enable { name } => choice.enable(name),
     }
 }
 
@@ -115,6 +114,7 @@ impl Choice<'_> {
             remove_durably(Path::new(LOGIN_WORKED))?;
             remove_durably(Path::new(REFUSED))?;
         }
+        Enabled::forget(self.0.service)?;
         self.store(name)?;
         call(Request::Reload).context("applying it")?;
         let Some(image) = image else { return Ok(()) };
@@ -125,6 +125,24 @@ impl Choice<'_> {
         })
     }
 
+    /// Stores the choice for the next boot. In this boot, no reload of the configuration applies it.
+    fn enable(&self, name: &str) -> Result<()> {
+        self.prepare(name, true)?;
+        let stored = corral_resolve::stored_config();
+        let configured = (self.0.configured)(&stored);
+        let running = self.until_next_boot(configured);
+        store::ensure_free()?;
+        Enabled::keep(self.0.service, name, &running)?;
+        self.store(name).inspect_err(|_| {
+            let _ = Enabled::restore(self.0.service, configured, &running);
+        })
+    }
+
+    fn until_next_boot(&self, configured: &str) -> String {
+        Enabled::until_next_boot(&Root::machine(), self.0.service, configured)
+            .unwrap_or_else(|| configured.to_owned())
+    }
+
     /// The name of the active one.
     fn current(&self) -> Result<String> {
         let service = self.0.service;
@@ -132,7 +150,12 @@ impl Choice<'_> {
         let found =
             found.with_context(|| format!("there is no container {service}; ros why {service}"))?;
         let is_ours = corral_engine::image::lookup::is_embedded(found.image_name());
-        Ok(if is_ours { OURS.to_owned() } else { self.name(&EffectiveConfig::applied().config) })
+        if is_ours {
+            return Ok(OURS.to_owned());
+        }
+        let applied = EffectiveConfig::applied().config;
+        let running = self.until_next_boot((self.0.configured)(&applied));
+        Ok(catalogue::other(&running).unwrap_or(OURS).to_owned())
     }
 
     fn name(&self, config: &Config) -> String {

@@ -13,7 +13,8 @@ use corral_engine::client::call;
 use corral_engine::image::lookup;
 use corral_engine::protocol::Request;
 use corral_machine::console::log;
-use corral_resolve::engine_switch::{self, Candidate, Enabled};
+use corral_resolve::enabled::Enabled;
+use corral_resolve::engine_switch::{self, Candidate};
 use corral_resolve::engines::{self, Failure};
 use corral_resolve::root::Root;
 use corral_resolve::stopped::Stopped;
@@ -75,7 +76,7 @@ fn switch(from: &Kind, to: &Kind, chosen: &Choice, checked: Option<Checked>) -> 
     let before = Before::load();
     // Nothing is stopped for a switch that is refused.
     set(&before, chosen, checked.as_ref())?;
-    Enabled::forget()?;
+    Enabled::forget(ENGINE.service)?;
     let stopped = stopped::stop()?;
     let result =
         call(Request::Reload).context("applying it").and_then(|_| wait(chosen, checked.as_ref()));
@@ -100,13 +101,9 @@ pub(super) fn enable(name: &str) -> Result<()> {
     let checked = chosen.image.as_deref().map(check::run).transpose()?;
     let before = Before::load();
     store::ensure_free()?;
-    Enabled::keep(&chosen.name, &before.running)?;
+    Enabled::keep(ENGINE.service, &chosen.name, &before.running)?;
     set(&before, &chosen, checked.as_ref()).inspect_err(|_| {
-        // What was configured may still wait for the next boot.
-        let _ = match before.configured == before.running {
-            true => Enabled::forget(),
-            false => Enabled::keep(&before.configured, &before.running),
-        };
+        let _ = Enabled::restore(ENGINE.service, &before.configured, &before.running);
     })
 }
 
