@@ -69,8 +69,8 @@ fn a_busy_machine_powers_off_with_a_clean_disk() -> Result<()> {
     // Corral's swap file, and one that the owner's command made.
     machine.expect("grep -q '^/home/swap ' /proc/swaps")?;
     machine.run(
-        "sudo sh -c 'fallocate -l 16M /opt/own && chmod 600 /opt/own && mkswap /opt/own > /dev/null && \
-         swapon /opt/own && seq 1000000 > /mnt/nfs/file'",
+        "sudo sh -c 'cd /opt && fallocate -l 16M own && chmod 600 own && mkswap own > /dev/null && \
+         swapon own && seq 1000000 > /mnt/nfs/file'",
     )?;
     machine.power_off()?;
     check_clean(&disk)?;

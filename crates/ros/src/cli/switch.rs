@@ -125,7 +125,8 @@ impl Choice<'_> {
         })
     }
 
-    /// Stores the choice for the next boot. In this boot, no reload of the configuration applies it.
+    /// Stores the choice for the next boot. In this boot, no reload of the configuration applies
+    /// it.
     fn enable(&self, name: &str) -> Result<()> {
         self.prepare(name, true)?;
         let stored = corral_resolve::stored_config();
