@@ -35,7 +35,7 @@ fn named(machine: &Machine) -> Result<String> {
 
 #[test]
 fn another_build_of_an_engine_has_its_name_when_it_works() -> Result<()> {
-    let mut machine = start("engine-builds", None)?;
+    let (mut machine, _folder) = start("engine-builds", None)?;
     machine.run(&format!("sudo sh -c '{}'", BUILDS.replace('\'', "'\\''")))?;
     machine.run(&format!("{SWITCH} /opt/old/{NAME}.tgz"))?;
     let old = running(&machine)?;

@@ -25,7 +25,7 @@ broken hangs 'case $* in *--help) exit 0;; esac; exec sleep 100000'
 
 #[test]
 fn an_engine_that_does_not_work_does_not_stay() -> Result<()> {
-    let mut machine = start("engines-broken", None)?;
+    let (mut machine, _folder) = start("engines-broken", None)?;
     machine.run(&format!("sudo sh -c '{}'", BROKEN.replace('\'', "'\\''")))?;
     for (name, reason) in [("exits", "it is broken"), ("hangs", "did not answer within")] {
         let said = machine.run(&format!("! {SWITCH} {name} 2>&1"))?;

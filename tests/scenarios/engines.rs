@@ -4,6 +4,7 @@ use super::says_all;
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use vmtest::folder::Folder;
 use vmtest::report::skipped;
 use vmtest::{Image, Machine, Options, drive, folder};
 
@@ -12,8 +13,10 @@ pub(super) const BUSYBOX: &str = "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tm
     tar -C /tmp/r -cf - . | docker import - busybox:1 > /dev/null";
 pub(super) const RUN: &str = "docker run --rm busybox:1 /bin/busybox echo it runs";
 pub(super) const SWITCH: &str = "sudo ros engine switch -y";
-/// A machine with a state disk, this archive as a further disk, and an image for Docker.
-pub(super) fn start(name: &str, archive: Option<&Path>) -> Result<Machine> {
+
+/// A machine with a state disk, this archive as a further disk, and an image for Docker. Its disk
+/// is there as long as its folder.
+pub(super) fn start(name: &str, archive: Option<&Path>) -> Result<(Machine, Folder)> {
     let folder = folder(name)?;
     let disk = folder.join("state.img");
     drive::blank(&disk, 6144)?;
@@ -28,7 +31,7 @@ pub(super) fn start(name: &str, archive: Option<&Path>) -> Result<Machine> {
     machine.expect_login()?;
     machine.expect_docker()?;
     machine.run(BUSYBOX)?;
-    Ok(machine)
+    Ok((machine, folder))
 }
 
 pub(super) fn version(machine: &Machine) -> Result<String> {
@@ -58,7 +61,7 @@ fn copy_archive(machine: &Machine, archive: &Path, target: &str) -> Result<()> {
 #[test]
 fn an_engine_of_an_archive_runs_containers_and_the_way_back_too() -> Result<()> {
     let Some(archive) = archive("docker-28.5")? else { return Ok(()) };
-    let mut machine = start("engines", Some(&archive))?;
+    let (mut machine, _folder) = start("engines", Some(&archive))?;
     let list = machine.run("sudo ros engine list")?;
     says_all(&list, &["current   docker-26.1", "26.1.5", "docker-20.10", "podman", "no "]);
     machine.run("docker run -d --name kept busybox:1 /bin/busybox sleep 100000")?;
@@ -86,7 +89,7 @@ fn an_engine_of_an_archive_runs_containers_and_the_way_back_too() -> Result<()> 
 #[test]
 fn podman_answers_as_docker() -> Result<()> {
     let Some(archive) = archive("podman")? else { return Ok(()) };
-    let machine = start("engines-podman", Some(&archive))?;
+    let (machine, _folder) = start("engines-podman", Some(&archive))?;
     copy_archive(&machine, &archive, "/opt/podman.tar")?;
     let said = machine.run(&format!("{SWITCH} /opt/podman.tar 2>&1"))?;
     says_all(&said, &["Podman has a storage of its own", "podman runs"]);

@@ -73,11 +73,13 @@ pub(super) fn restart_at_once() {
 /// among them.
 fn end_processes(signals: &signals::Signals) {
     send_to_all(Signal::TERM);
-    if wait_for_their_end(signals, GRACE, || {}) {
+    if wait_for_their_end(signals, Progress::begin(GRACE, GRACE), || {}) {
         return;
     }
-    // Again and again: a process may have made another one meanwhile.
-    if !wait_for_their_end(signals, AFTER_KILL, || send_to_all(Signal::KILL)) {
+    // The last process of a container writes out what was mounted there: as long as it does, it has
+    // time. Signalled again and again: a process may have made another one meanwhile.
+    let killed = Progress::begin(AFTER_KILL, LONGEST);
+    if !wait_for_their_end(signals, killed, || send_to_all(Signal::KILL)) {
         log(&format!("shutdown: these processes do not end: {:?}", user_processes()));
     }
 }
@@ -88,14 +90,13 @@ fn send_to_all(signal: Signal) {
     }
 }
 
-/// False if some are left at the end of the time. The last process of a container writes out what
-/// was mounted there: as long as it does, it has time.
+/// False if some are left at the end of the time.
 fn wait_for_their_end(
     signals: &signals::Signals,
-    time: Duration,
+    time: Progress,
     in_each_round: impl Fn(),
 ) -> bool {
-    Progress::begin(time).wait(|| {
+    time.wait(|| {
         in_each_round();
         while reap::next().is_some() {}
         let are_gone = user_processes().is_empty();
@@ -116,8 +117,8 @@ struct Progress {
 }
 
 impl Progress {
-    fn begin(patience: Duration) -> Progress {
-        let (end, at_the_latest) = (deadline::after(patience), deadline::after(LONGEST));
+    fn begin(patience: Duration, longest: Duration) -> Progress {
+        let (end, at_the_latest) = (deadline::after(patience), deadline::after(longest));
         Progress { patience, end, at_the_latest, unwritten: unwritten() }
     }
 
@@ -193,7 +194,7 @@ fn release_disks() {
         rustix::fs::sync();
         let _ = sender.send(());
     });
-    let in_time = |time| Progress::begin(time).wait(|| done.recv_timeout(PAUSE).is_ok());
+    let in_time = |time| Progress::begin(time, LONGEST).wait(|| done.recv_timeout(PAUSE).is_ok());
     if started.is_err() || !in_time(DISKS) || !in_time(NETWORK) {
         log("shutdown: a file system does not finish its writes; continuing without it");
     }
@@ -302,7 +303,7 @@ mod tests {
     fn a_wait_gets_more_time_only_for_less_that_is_unwritten() {
         let meminfo = "MemTotal: 9 kB\nDirty:             120 kB\nWriteback:  3 kB\nDirtyX: 1 kB\n";
         assert_eq!(sum_of(meminfo, &["Dirty:", "Writeback:"]), 123);
-        let mut progress = Progress::begin(Duration::ZERO);
+        let mut progress = Progress::begin(Duration::ZERO, LONGEST);
         let (begin, end) = (progress.unwritten, progress.end);
         progress.patience = Duration::from_secs(60);
         progress.note(begin + 1);
