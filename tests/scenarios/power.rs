@@ -66,13 +66,17 @@ fn a_busy_machine_powers_off_with_a_clean_disk() -> Result<()> {
         Options { append: STATE.to_owned(), disks: vec![disk.clone()], ..Options::default() };
     let mut machine = super::with_config(&folder, &config, options.clone())?;
     write_on_and_on(&mut machine)?;
-    // Corral's swap file, and one that the owner's command made.
+    // Corral's swap file, one that the owner's command made, and a file system in a file.
     machine.expect("grep -q '^/home/swap ' /proc/swaps")?;
     machine.run(
         "sudo sh -c 'cd /opt && fallocate -l 16M own && chmod 600 own && mkswap own > /dev/null && \
-         swapon own && seq 1000000 > /mnt/nfs/file'",
+         swapon own && fallocate -l 16M loop && mkfs.ext4 -q loop && mkdir -p /mnt/loop && \
+         mount -o loop loop /mnt/loop && echo in it > /mnt/loop/file && \
+         seq 1000000 > /mnt/nfs/file'",
     )?;
     machine.power_off()?;
+    let console = machine.console();
+    assert!(!console.contains("will be checked at the next boot"), "{}", machine.last_lines());
     check_clean(&disk)?;
     let expected: String = (1..=1_000_000).map(|number| format!("{number}\n")).collect();
     assert!(fs::read_to_string(export.join("file"))? == expected, "the file is not complete");

@@ -9,6 +9,7 @@ use corral_machine::console::log;
 use corral_machine::mount_table::{self, Mounted};
 use corral_machine::{deadline, mounts, power, program};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use std::fs;
@@ -190,7 +191,7 @@ fn release_disks() {
         stop_swapping();
         make_clean();
         let _ = sender.send(());
-        unmount_all();
+        unmount(|_| true);
         rustix::fs::sync();
         let _ = sender.send(());
     });
@@ -216,7 +217,10 @@ fn disks() -> Vec<Mounted> {
 /// Each by itself: `sync` would begin with the one that hangs.
 fn sync_disks() {
     for mount in disks() {
-        let _ = fs::File::open(&mount.target).map(rustix::fs::syncfs);
+        // A pipe of the owner's that is mounted somewhere would wait for its other end.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&mount.target, flags, Mode::empty());
+        let _ = opened.map(rustix::fs::syncfs);
     }
 }
 
@@ -253,6 +257,8 @@ fn make_clean() {
     let mut errors = make_read_only();
     // Nothing reports when a file system is no longer in use.
     while errors.iter().any(is_busy) && deadline::left(end).is_some() {
+        // The file of a loop device is in use until what is on it is unmounted.
+        unmount(Mounted::is_on_disk);
         deadline::pause(PAUSE);
         errors = make_read_only();
     }
@@ -269,12 +275,13 @@ fn make_read_only() -> Vec<Error> {
     disks().iter().filter_map(|mount| mounts::remount(&mount.target, true).err()).collect()
 }
 
-/// Unmounts file systems, innermost first: the table is in the order of mounting.
-fn unmount_all() {
+/// Unmounts those file systems, innermost first: the table is in the order of mounting.
+fn unmount(are_meant: impl Fn(&Mounted) -> bool) {
     let kept = ["/", "/proc", "/sys", "/dev", "/run"].map(Path::new);
     let is_kernels =
         |target: &Path| ["/proc", "/sys", "/dev"].iter().any(|folder| target.starts_with(folder));
-    let targets = mount_table::load().into_iter().rev().map(|mount| mount.target);
+    let meant = mount_table::load().into_iter().rev().filter(are_meant);
+    let targets = meant.map(|mount| mount.target);
     for target in targets.filter(|target| !kept.contains(&&**target) && !is_kernels(target)) {
         let _ = mounts::unmount(&target, false);
     }
