@@ -10,7 +10,6 @@ use super::console::host_keys;
 use super::netconf::addresses;
 use crate::why;
 use anyhow::{Context, Result, bail};
-use corral_docker::{Client, Engine};
 use corral_engine::image::lookup::is_embedded;
 use corral_init::boot::resolver::NOTICE;
 use corral_init::boot::state;
@@ -80,8 +79,10 @@ fn console_that_does_not_run() -> Option<String> {
     let configured = (CONSOLE.configured)(&config);
     let waits = Enabled::until_next_boot(&Root::machine(), CONSOLE.service, configured);
     let wanted = waits.unwrap_or_else(|| configured.to_owned());
-    let runs = Client::of(Engine::System).ok()?.container(CONSOLE.service).ok()??;
-    let is_other = !(CONSOLE.is_built_in)(&wanted) && is_embedded(runs.image_name());
+    // PID 1 answers also while the engine daemon does not: no login waits for that.
+    let all = why::snapshots().ok()?;
+    let runs = all.into_iter().find(|snapshot| snapshot.spec.name == CONSOLE.service)?;
+    let is_other = !(CONSOLE.is_built_in)(&wanted) && is_embedded(&runs.spec.image);
     is_other.then_some(wanted)
 }
 
