@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         "system-docker" => applets::system_docker::run(&arguments),
         "reboot" | "poweroff" | "halt" | "shutdown" => report(cli::power::run(name, &arguments)),
         _ => match applets::find(name) {
-            Some(program) => report(program(&arguments)),
+            Some(program) => report(applets::run(program, &arguments)),
             None => cli::run(&arguments),
         },
     }

@@ -66,6 +66,27 @@ pub fn unblock_all() {
     let _ = SigSet::all().thread_unblock();
 }
 
+/// Has this process end on SIGTERM and SIGINT, if it is the first of a PID namespace. To such a
+/// process the kernel delivers only signals for which it has a handler (pid_namespaces(7)): without
+/// one, it runs until it is killed. What it executes has no handler any more.
+#[expect(unsafe_code, reason = "nix takes any change of a signal's disposition for unsafe")]
+pub fn end_as_first_process() -> Result<()> {
+    extern "C" fn end(signal: nix::libc::c_int) {
+        // SAFETY: the call ends the process. It runs no code of ours, and is one that a handler may
+        // make: signal-safety(7).
+        unsafe { nix::libc::_exit(128 + signal) }
+    }
+    if std::process::id() != 1 {
+        return Ok(());
+    }
+    for signal in [Named::SIGTERM, Named::SIGINT] {
+        let handler = nix::sys::signal::SigHandler::Handler(end);
+        // SAFETY: the handler above does nothing but end the process.
+        unsafe { nix::sys::signal::signal(signal, handler) }?;
+    }
+    Ok(())
+}
+
 /// Sends a signal to a process that is known to exist (or to be a zombie that we have not reaped).
 pub fn send(pid: i32, signal: Signal) -> Result<()> {
     let pid = rustix::process::Pid::from_raw(pid).ok_or(ErrorKind::InvalidInput)?;

@@ -31,6 +31,7 @@ pub(crate) mod wait_for_docker;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use corral_docker::Engine;
+use corral_engine::sys::signals;
 use corral_install::{registries, upgrade};
 use corral_resolve::stopped::STARTER;
 use std::os::fd::RawFd;
@@ -84,6 +85,14 @@ const PROGRAMS: [(&str, Program); 34] = [
 /// The program of that name.
 pub(crate) fn find(name: &str) -> Option<Program> {
     PROGRAMS.iter().find(|(of_program, _)| *of_program == name).map(|(_, program)| *program)
+}
+
+/// Runs a program. As the first process of a container it can be stopped.
+pub(crate) fn run(program: Program, arguments: &[String]) -> Result<()> {
+    if let Err(error) = signals::end_as_first_process() {
+        eprintln!("ros: a stop takes effect only by a kill: waiting for SIGTERM: {error}");
+    }
+    program(arguments)
 }
 
 /// `cloud-init-execute [-pre-console] [-console]`.

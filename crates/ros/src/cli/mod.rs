@@ -306,7 +306,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     if let [name, arguments @ ..] = arguments
         && let Some(program) = applets::find(name)
     {
-        return run_program(name, || program(arguments));
+        return run_program(name, || applets::run(program, arguments));
     }
     let cli = match Cli::try_parse_from(
         std::iter::once("ros".to_owned()).chain(arguments.iter().cloned()),
