@@ -140,6 +140,14 @@ impl<C: Copy> Life<C> {
         matches!(self.goal, Goal::Down(_))
     }
 
+    /// How it is being stopped, if it is.
+    pub(crate) fn stop_in_progress(&self) -> Option<Stop> {
+        match self.goal {
+            Goal::Down(how) | Goal::Again(how) if !self.is_down() => Some(how),
+            _ => None,
+        }
+    }
+
     /// It is down, and no backoff leads to its next start.
     pub(crate) fn is_at_rest(&self) -> bool {
         matches!(self.phase, Phase::Created | Phase::Exited)

@@ -172,15 +172,23 @@ impl Supervisor {
             log(&format!("stopping {}: {error}", container.name()));
         }
         let timer = Timer::GraceOver(id.to_owned());
-        let grace = match how {
-            Stop::AsDefined => container.spec().stop_timeout,
-            Stop::Within(grace) => grace,
-            Stop::Kill => Grace::Limited(Duration::ZERO),
-        };
-        match grace {
+        match grace(container, how) {
             Grace::Limited(time) => self.timers.set(time, timer),
             Grace::Unlimited => self.timers.clear(&timer),
         }
+    }
+
+    /// The time between the stop signal and the kill is over. The owner may want to know which
+    /// programs do not end by themselves: each makes a shutdown longer.
+    pub(super) fn grace_over(&mut self, id: &str) {
+        let Some(container) = self.containers.get(id) else { return };
+        let how = container.life.stop_in_progress().filter(|_| container.pid().is_some());
+        if let Some(Grace::Limited(time)) = how.map(|how| grace(container, how))
+            && !time.is_zero()
+        {
+            log(&format!("{} did not stop within {} s: killed", container.name(), time.as_secs()));
+        }
+        self.handle_event(id, Event::GraceOver);
     }
 
     fn kill(&self, id: &str) {
@@ -252,6 +260,15 @@ impl Supervisor {
             time: u64::try_from(time::now().as_millis()).unwrap_or(0),
         };
         self.clients.broadcast(&event, &[]);
+    }
+}
+
+/// How long a container has to stop.
+fn grace(container: &Container, how: Stop) -> Grace {
+    match how {
+        Stop::AsDefined => container.spec().stop_timeout,
+        Stop::Within(grace) => grace,
+        Stop::Kill => Grace::Limited(Duration::ZERO),
     }
 }
 

@@ -20,7 +20,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What containers of the user's Docker get between the first signal and the last.
+/// Between the first signal to the processes that are left and the last.
 const GRACE: Duration = Duration::from_secs(5);
 /// A killed process first writes what it has begun, and gives up its mounts.
 const AFTER_KILL: Duration = Duration::from_secs(10);
@@ -70,18 +70,22 @@ pub(super) fn restart_at_once() {
     let _ = power::reboot().inspect_err(|error| log(&format!("{error:#}")));
 }
 
-/// Sends SIGTERM to every process that is left, then SIGKILL. Containers of the user's Docker are
-/// among them.
+/// Sends SIGTERM to every process that is left, then SIGKILL. If the shutdown is forced, all
+/// containers are among them.
 fn end_processes(signals: &signals::Signals) {
     send_to_all(Signal::TERM);
+    // One that is stopped acts on no signal before it continues.
+    send_to_all(Signal::CONT);
     if wait_for_their_end(signals, Progress::begin(GRACE, GRACE), || {}) {
         return;
     }
+    let (left, seconds) = (names_of_processes(), GRACE.as_secs());
+    log(&format!("shutdown: these processes did not end within {seconds} s: killed: {left}"));
     // The last process of a container writes out what was mounted there: as long as it does, it has
     // time. Signalled again and again: a process may have made another one meanwhile.
     let killed = Progress::begin(AFTER_KILL, LONGEST);
     if !wait_for_their_end(signals, killed, || send_to_all(Signal::KILL)) {
-        log(&format!("shutdown: these processes do not end: {:?}", user_processes()));
+        log(&format!("shutdown: these processes do not end: {}", names_of_processes()));
     }
 }
 
@@ -166,6 +170,22 @@ fn user_processes() -> Vec<i32> {
         *pid != 1 && stat.is_ok_and(|stat| !is_of_kernel(&stat))
     };
     pids.filter(is_users).collect()
+}
+
+/// For the console: `sleep (812), sh (810)`.
+fn names_of_processes() -> String {
+    /// There may be thousands.
+    const MOST: usize = 20;
+    let describe = |pid: &i32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        format!("{} ({pid})", name.trim_end())
+    };
+    let pids = user_processes();
+    let mut names: Vec<String> = pids.iter().take(MOST).map(describe).collect();
+    if pids.len() > MOST {
+        names.push(format!("{} more", pids.len() - MOST));
+    }
+    names.join(", ")
 }
 
 /// The ninth field of proc_pid_stat(5) has the flags of the task.

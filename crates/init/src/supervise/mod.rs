@@ -148,12 +148,12 @@ impl Supervisor {
                 // In a shutdown nothing starts any more.
                 Timer::BackoffOver(_) if self.shutdown.is_some() => {}
                 Timer::BackoffOver(id) => self.handle_event(&id, Event::BackoffOver),
-                Timer::GraceOver(id) => self.handle_event(&id, Event::GraceOver),
+                Timer::GraceOver(id) => self.grace_over(&id),
                 Timer::HelperLate(helper) => self.jobs.give_up(helper),
                 Timer::StartDaemon => self.start_daemon(),
                 Timer::ConfirmLate => self.confirm_late(),
                 Timer::ResolverLate => self.resolver_late(),
-                Timer::ShutdownLate => self.take_final_steps(),
+                Timer::ShutdownLate => self.shutdown_late(),
                 Timer::Accept => self.accept(),
                 Timer::Reap => self.reap(),
             }

@@ -30,10 +30,7 @@ impl Supervisor {
         if self.shutdown.is_some() {
             return;
         }
-        let timeout = match self.resolved.config.rancher.shutdown_timeout {
-            0 => DEFAULT_TIMEOUT,
-            seconds => seconds.max(SHORTEST_TIMEOUT),
-        };
+        let timeout = self.shutdown_timeout();
         log(&format!("shutdown ({action:?}): stopping containers, at most {timeout} s"));
         self.shutdown = Some(action);
         self.timers.set(Duration::from_secs(timeout), Timer::ShutdownLate);
@@ -66,6 +63,22 @@ impl Supervisor {
             is_stopping: container.life.is_going_down(),
         });
         up.collect()
+    }
+
+    /// Containers had all the time of a shutdown.
+    pub(super) fn shutdown_late(&mut self) {
+        let names: Vec<String> = self.up().into_iter().map(|container| container.name).collect();
+        let seconds = self.shutdown_timeout();
+        log(&format!("shutdown: {} did not stop within {seconds} s: killed", names.join(", ")));
+        self.take_final_steps();
+    }
+
+    /// In seconds.
+    fn shutdown_timeout(&self) -> u64 {
+        match self.resolved.config.rancher.shutdown_timeout {
+            0 => DEFAULT_TIMEOUT,
+            seconds => seconds.max(SHORTEST_TIMEOUT),
+        }
     }
 
     /// From here on there is nothing to wait for but the disks. Comes back if the kernel refuses.
