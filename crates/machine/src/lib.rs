@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod boot_partition;
+pub mod cgroup;
 pub mod clock;
 pub mod cmdline;
 pub mod console;

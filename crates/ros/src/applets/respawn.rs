@@ -1,11 +1,14 @@
 //! `respawn`: keeps the programs of the console running (sshd, a getty on each terminal). A program
 //! that keeps exiting is restarted after longer and longer pauses. It is never given up: it may be
 //! the owner's only way to log in.
+//!
+//! When the console is stopped, `logins` ends what runs in it.
+
+mod logins;
 
 use anyhow::{Context, Result};
-use corral_engine::signal::Signal;
 use corral_engine::sys::reap;
-use corral_engine::sys::signals::{self, SignalAction, Signals};
+use corral_engine::sys::signals::{SignalAction, Signals};
 use corral_init::restart;
 use corral_machine::deadline;
 use rustix::event::{PollFd, PollFlags};
@@ -37,13 +40,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         while let Some(action) = signals.take() {
             match action {
                 SignalAction::Reap => reap_all(&mut programs),
-                _ => {
-                    programs
-                        .iter()
-                        .filter_map(|program| program.pid)
-                        .for_each(|pid| drop(signals::send(pid, Signal::TERM)));
-                    return Ok(());
-                }
+                SignalAction::Power(_) => return logins::end(),
             }
         }
     }
