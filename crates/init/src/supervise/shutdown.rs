@@ -9,7 +9,13 @@ use crate::lifecycle::Event;
 use crate::stop_order::{self, Up};
 use corral_engine::protocol::PowerAction;
 use corral_machine::console::log;
+use corral_machine::{deadline, program};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
+
+/// The service that is the user's Docker.
+const DOCKER: &str = "docker";
 
 const DEFAULT_TIMEOUT: u64 = 60;
 const SHORTEST_TIMEOUT: u64 = 5;
@@ -41,6 +47,7 @@ impl Supervisor {
         while self.shutdown.is_some() {
             let up = self.up();
             if up.is_empty() {
+                self.stop_user_containers();
                 return self.take_final_steps();
             }
             let free: Vec<String> = stop_order::next(&up, &self.resolved.plan.waits_for)
@@ -63,6 +70,21 @@ impl Supervisor {
             is_stopping: container.life.is_going_down(),
         });
         up.collect()
+    }
+
+    /// Containers of the user's Docker outlive dockerd. They have what is left of the time of a
+    /// shutdown.
+    fn stop_user_containers(&self) {
+        if self.resolved.plan.get(DOCKER).is_none() {
+            return;
+        }
+        let left = self.timers.left_of(&Timer::ShutdownLate).unwrap_or_default();
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("ros").arg("stop-user-containers");
+        let ended = program::output(&mut command, &[], deadline::after(left));
+        if let Err(error) = ended.and_then(program::Ended::success) {
+            log(&format!("shutdown: stopping the containers of Docker: {error:#}"));
+        }
     }
 
     /// Containers had all the time of a shutdown.

@@ -49,6 +49,12 @@ impl Timers {
         self.0.iter().any(|(_, other)| other == timer)
     }
 
+    /// How long until this one, if it is set.
+    pub(super) fn left_of(&self, timer: &Timer) -> Option<Duration> {
+        let (at, _) = self.0.iter().find(|(_, other)| other == timer)?;
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
     /// How long until the next one.
     pub(super) fn left(&self) -> Option<Duration> {
         let next = self.0.iter().map(|(at, _)| *at).min()?;

@@ -45,7 +45,7 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 34] = [
+const PROGRAMS: [(&str, Program); 35] = [
     ("autologin", autologin::run),
     ("banner", banner::run),
     ("bootcmd", |_| bootcmd::run()),
@@ -77,6 +77,7 @@ const PROGRAMS: [(&str, Program); 34] = [
     ("respawn", respawn::run),
     ("service-files", fetch_service_files),
     (STARTER, |_| start_containers::run()),
+    ("stop-user-containers", |_| user_docker::stop::run()),
     ("user-docker", |_| user_docker::run()),
     ("user-services", |_| user_services::run()),
     ("wait-for-docker", |_| wait_for_docker::run()),

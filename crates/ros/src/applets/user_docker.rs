@@ -4,6 +4,7 @@
 mod daemon_json;
 mod known_options;
 pub(crate) mod podman;
+pub(crate) mod stop;
 mod unfinished;
 
 use anyhow::{Context, Result, bail};
