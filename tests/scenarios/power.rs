@@ -107,6 +107,61 @@ fn write_on_and_on(machine: &mut Machine) -> Result<()> {
     machine.expect("test $(stat -c %s /home/data) -gt 1000000")
 }
 
+/// Programs that end when they are requested to, some of them after a moment in which they save
+/// something. `bash` on a terminal ignores SIGTERM, and dockerd waits for its clients.
+const SESSION: &str = "docker events > /home/rancher/events & exec bash -i";
+const SAVES: &str = "trap 'sleep 1; echo saved > /home/rancher/by-user; exit' TERM; \
+                     touch /home/rancher/ready; while :; do sleep 0.1; done";
+/// It needs longer than what is left at the end of a shutdown has without a stop timeout.
+const CONTAINER: &str = "docker run -d --name saves --stop-signal USR1 --stop-timeout 120 \
+     -v /home/rancher:/data saver /bin/busybox sh -c 'trap \"\" TERM; \
+     trap \"/bin/busybox sleep 7; echo saved > /data/by-container; exit\" USR1; \
+     echo ready; while :; do /bin/busybox sleep 0.1; done'";
+/// What PID 1 and the programs of the shutdown log of each process that they kill.
+const KILLS: [&str; 3] = ["did not stop within", "did not end within", "do not end"];
+
+/// Users are logged in over ssh and on the console, with a client of Docker's events. Nothing has
+/// to be killed for the shutdown, and nothing that is being saved is lost. What has to be killed is
+/// named.
+#[test]
+fn a_shutdown_kills_only_what_does_not_end_by_itself() -> Result<()> {
+    let folder = folder("requests")?;
+    let disk = folder.join("state.img");
+    drive::blank(&disk, 1024)?;
+    let append = format!("{STATE} rancher.autologin=ttyS0");
+    let options = Options { append, disks: vec![disk], ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options.clone())?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.type_until("echo on the console $((40 + 2))", "on the console 42")?;
+    let login = machine.login.clone();
+    let session = std::thread::spawn(move || login.answer(SESSION, &[]));
+    machine.run(&format!("nohup bash -c \"{SAVES}\" > /dev/null 2>&1 < /dev/null &"))?;
+    machine.run(
+        "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ && \
+         tar -C /tmp/r -c . | docker import - saver",
+    )?;
+    machine.run(CONTAINER)?;
+    machine.expect("docker logs saves | grep -q ready && test -e /home/rancher/ready")?;
+    machine.expect("pgrep -f 'docker [e]vents' && pgrep -f '[b]ash -i'")?;
+    machine.power_off()?;
+    let console = machine.console();
+    assert!(!KILLS.iter().any(|text| console.contains(text)), "{}", machine.last_lines());
+    assert!(session.join().is_ok_and(|ended| ended.is_err()), "the session outlived its machine");
+
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    assert_eq!(machine.run("cd /home/rancher; cat by-user by-container")?, "saved\nsaved");
+    machine.run(
+        "sudo system-docker run -d --name stubborn --stop-timeout 1 corral/os-base \
+         sh -c 'trap \"\" TERM; while :; do sleep 1; done'",
+    )?;
+    machine.power_off()?;
+    let console = machine.console();
+    assert!(console.contains("stubborn did not stop within 1 s: killed"), "{console}");
+    Ok(())
+}
+
 #[test]
 fn a_power_cut_is_repaired_at_the_next_boot() -> Result<()> {
     let folder = folder("cut")?;
