@@ -133,6 +133,8 @@ fn a_shutdown_kills_only_what_does_not_end_by_itself() -> Result<()> {
     let mut machine = super::with_config(&folder, "", options.clone())?;
     machine.expect_login()?;
     machine.expect_docker()?;
+    let blocked = machine.run("grep SigBlk /proc/self/status")?;
+    assert_eq!(blocked, "SigBlk:\t0000000000000000", "a program of a user ignores signals");
     machine.type_until("echo on the console $((40 + 2))", "on the console 42")?;
     let login = machine.login.clone();
     let session = std::thread::spawn(move || login.answer(SESSION, &[]));

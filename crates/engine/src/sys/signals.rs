@@ -6,6 +6,8 @@ use nix::sys::signal::{SigSet, Signal as Named};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io::{Error, ErrorKind, Result};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// The signals that PID 1 acts on, blocked and readable.
 #[derive(Debug)]
@@ -66,6 +68,19 @@ pub fn unblock_all() {
     let _ = SigSet::all().thread_unblock();
 }
 
+/// Has the program of a command start with no signal blocked. It would inherit what
+/// [`Signals::open`] blocks, and act on no SIGTERM.
+#[expect(unsafe_code, reason = "std takes any code between fork and exec for unsafe")]
+pub fn start_unblocked(command: &mut Command) -> &mut Command {
+    let unblock = || {
+        unblock_all();
+        Ok(())
+    };
+    // SAFETY: the closure makes one system call. It allocates nothing, and takes no lock that
+    // another thread may have held at the fork.
+    unsafe { command.pre_exec(unblock) }
+}
+
 /// Has this process end on SIGTERM and SIGINT, if it is the first of a PID namespace. To such a
 /// process the kernel delivers only signals for which it has a handler (pid_namespaces(7)): without
 /// one, it runs until it is killed. What it executes has no handler any more.
@@ -122,7 +137,22 @@ pub fn end_on_closed_pipe() {
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
+
+    #[test]
+    fn a_program_starts_with_no_signal_blocked_if_that_is_requested() {
+        let blocked = |start: fn(&mut Command) -> &mut Command| {
+            let of_child = std::thread::spawn(move || {
+                let _signals = Signals::open().unwrap();
+                let mut command = Command::new("grep");
+                command.args(["^SigBlk:", "/proc/self/status"]);
+                String::from_utf8(start(&mut command).output().unwrap().stdout).unwrap()
+            });
+            of_child.join().unwrap().trim_end().trim_start_matches("SigBlk:\t").to_owned()
+        };
+        assert_eq!(blocked(start_unblocked), "0000000000000000");
+        assert_ne!(blocked(|command| command), "0000000000000000");
+    }
 
     #[test]
     fn every_signal_that_has_a_name_can_be_sent() {

@@ -8,7 +8,7 @@ mod logins;
 
 use anyhow::{Context, Result};
 use corral_engine::sys::reap;
-use corral_engine::sys::signals::{SignalAction, Signals};
+use corral_engine::sys::signals::{self, SignalAction, Signals};
 use corral_init::restart;
 use corral_machine::deadline;
 use rustix::event::{PollFd, PollFlags};
@@ -86,7 +86,7 @@ impl Program {
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).stdin(Stdio::null());
         self.started = Instant::now();
-        match command.spawn() {
+        match signals::start_unblocked(&mut command).spawn() {
             Ok(child) => self.pid = Some(child.id().cast_signed()),
             Err(error) => {
                 println!("respawn: {}: {error}", self.line);
