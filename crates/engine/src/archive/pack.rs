@@ -1,7 +1,7 @@
 //! From a folder into an archive.
 
 use super::root::{open_in, path_of};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{
     AtFlags, Dir, FileType, OFlags, Stat, lgetxattr, llistxattr, major, minor, readlinkat, statat,
 };
@@ -13,6 +13,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
+
+/// Folders within each other; each is open while its inside is packed. A container could make so
+/// many that no descriptor is left.
+const DEEPEST: usize = 512;
+/// Characters of a path in a message.
+const SHOWN: usize = 200;
 
 /// Under which name the archive holds what is packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +39,13 @@ pub fn pack(root: &OwnedFd, path: &Path, packed: Packed, writer: impl Write) -> 
     match packed {
         Packed::Inside | Packed::Layer => {
             let folder = open_in(root, path, OFlags::DIRECTORY)?;
-            packer.add_inside(&folder, Path::new(""))?;
+            packer.add_inside(Folder::read(folder, PathBuf::new())?)?;
         }
         Packed::As(name) => {
             let parent = open_in(root, path.parent().unwrap_or(Path::new("")), OFlags::DIRECTORY)?;
-            match path.file_name() {
-                Some(from) => packer.add(&parent, from, &PathBuf::from(name))?,
-                None => packer.add(&parent, OsStr::new("."), &PathBuf::from(name))?,
+            let from = path.file_name().unwrap_or(OsStr::new("."));
+            if let Some(folder) = packer.add(&parent, from, &PathBuf::from(name))? {
+                packer.add_inside(folder)?;
             }
         }
     }
@@ -57,10 +63,19 @@ struct Packer<W: Write> {
     is_layer: bool,
 }
 
-impl<W: Write> Packer<W> {
-    fn add_inside(&mut self, folder: &OwnedFd, name: &Path) -> Result<()> {
+/// A folder whose inside is being packed.
+struct Folder {
+    folder: OwnedFd,
+    /// In the archive.
+    name: PathBuf,
+    /// What is left of it.
+    items: std::vec::IntoIter<OsString>,
+}
+
+impl Folder {
+    fn read(folder: OwnedFd, name: PathBuf) -> Result<Folder> {
         let reading =
-            Dir::read_from(folder).with_context(|| format!("reading {}", name.display()))?;
+            Dir::read_from(&folder).with_context(|| format!("reading {}", name.display()))?;
         let mut items: Vec<OsString> = reading
             .flatten()
             .map(|item| OsString::from_vec(item.file_name().to_bytes().to_vec()))
@@ -68,19 +83,44 @@ impl<W: Write> Packer<W> {
             .collect();
         // One folder gives one archive, however the disk keeps it.
         items.sort();
-        items.iter().try_for_each(|item| self.add(folder, item, &name.join(item)))
+        Ok(Folder { folder, name, items: items.into_iter() })
+    }
+}
+
+impl<W: Write> Packer<W> {
+    /// Adds what is in a folder. The folders on the way down are a list, not nested calls: a
+    /// container decides how deep they are.
+    fn add_inside(&mut self, folder: Folder) -> Result<()> {
+        let mut open = vec![folder];
+        while let Some(Folder { folder, name, items }) = open.last_mut() {
+            let Some(item) = items.next() else {
+                open.pop();
+                continue;
+            };
+            if let Some(deeper) = self.add(folder, &item, &name.join(&item))? {
+                ensure!(
+                    open.len() < DEEPEST,
+                    "packing {}: more than {DEEPEST} folders are within each other; remove them",
+                    beginning(&deeper.name)
+                );
+                open.push(deeper);
+            }
+        }
+        Ok(())
     }
 
-    fn add(&mut self, parent: &OwnedFd, from: &OsStr, name: &Path) -> Result<()> {
+    /// Adds one file. A folder comes back, opened; its inside is still to be added.
+    fn add(&mut self, parent: &OwnedFd, from: &OsStr, name: &Path) -> Result<Option<Folder>> {
         let context = || format!("packing {}", name.display());
         let data = match statat(parent, from, AtFlags::SYMLINK_NOFOLLOW) {
             // It went away since the folder was read, as files of a running container do.
-            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
             other => other.with_context(context)?,
         };
         let kind = FileType::from_raw_mode(data.st_mode);
         if self.is_layer && kind == FileType::CharacterDevice && data.st_rdev == 0 {
-            return self.add_whiteout(&name.with_file_name(removed(from))).with_context(context);
+            self.add_whiteout(&name.with_file_name(removed(from))).with_context(context)?;
+            return Ok(None);
         }
         let mut header = header(&data);
         self.builder.append_pax_extensions(
@@ -88,27 +128,37 @@ impl<W: Write> Packer<W> {
                 .iter()
                 .map(|(key, value)| (key.as_str(), value.as_slice())),
         )?;
+        if kind == FileType::Directory {
+            header.set_entry_type(EntryType::Directory);
+            self.builder
+                .append_data(&mut header, name.join(""), std::io::empty())
+                .with_context(context)?;
+            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let folder = rustix::fs::openat(parent, from, flags, rustix::fs::Mode::empty());
+            if self.is_layer && is_opaque(&path_of(parent).join(from)) {
+                self.add_whiteout(&name.join(".wh..wh..opq")).with_context(context)?;
+            }
+            return Folder::read(folder.with_context(context)?, name.to_path_buf()).map(Some);
+        }
+        self.add_file(parent, from, name, (&data, header)).with_context(context).map(|()| None)
+    }
+
+    /// Adds what is no folder.
+    fn add_file(
+        &mut self,
+        parent: &OwnedFd,
+        from: &OsStr,
+        name: &Path,
+        (data, mut header): (&Stat, Header),
+    ) -> Result<()> {
+        let kind = FileType::from_raw_mode(data.st_mode);
         match kind {
-            FileType::Directory => {
-                header.set_entry_type(EntryType::Directory);
-                self.builder
-                    .append_data(&mut header, name.join(""), std::io::empty())
-                    .with_context(context)?;
-                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let folder = rustix::fs::openat(parent, from, flags, rustix::fs::Mode::empty());
-                if self.is_layer && is_opaque(&path_of(parent).join(from)) {
-                    self.add_whiteout(&name.join(".wh..wh..opq")).with_context(context)?;
-                }
-                self.add_inside(&folder.with_context(context)?, name)
-            }
-            FileType::RegularFile => {
-                self.add_file(parent, from, name, (&data, header)).with_context(context)
-            }
+            FileType::RegularFile => self.add_content(parent, from, name, (data, header)),
             FileType::Symlink => {
                 header.set_entry_type(EntryType::Symlink);
-                let target = readlinkat(parent, from, Vec::new()).with_context(context)?;
+                let target = readlinkat(parent, from, Vec::new())?;
                 let target = OsStr::from_bytes(target.as_bytes());
-                self.builder.append_link(&mut header, name, target).with_context(context)
+                Ok(self.builder.append_link(&mut header, name, target)?)
             }
             FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
                 header.set_entry_type(match kind {
@@ -118,7 +168,7 @@ impl<W: Write> Packer<W> {
                 });
                 header.set_device_major(major(data.st_rdev))?;
                 header.set_device_minor(minor(data.st_rdev))?;
-                self.builder.append_data(&mut header, name, std::io::empty()).with_context(context)
+                Ok(self.builder.append_data(&mut header, name, std::io::empty())?)
             }
             // A socket is a name for a program that runs: there is nothing to pack.
             _ => Ok(()),
@@ -133,7 +183,7 @@ impl<W: Write> Packer<W> {
         Ok(self.builder.append_data(&mut header, name, std::io::empty())?)
     }
 
-    fn add_file(
+    fn add_content(
         &mut self,
         parent: &OwnedFd,
         from: &OsStr,
@@ -155,6 +205,15 @@ impl<W: Write> Packer<W> {
         // A file that shrinks or grows meanwhile must not break the archive.
         let exact = std::io::Read::take(std::io::Read::chain(file, std::io::repeat(0)), size);
         Ok(self.builder.append_data(&mut header, name, exact)?)
+    }
+}
+
+/// The beginning of a path that may be very long.
+fn beginning(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into_owned(),
     }
 }
 

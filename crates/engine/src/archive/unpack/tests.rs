@@ -267,3 +267,23 @@ fn what_is_packed_comes_out_the_same() {
     let count = rustix::fs::lgetxattr(to.join("a/file"), "user.note", &mut value[..]).unwrap();
     assert_eq!(&value[..count], b"kept");
 }
+
+/// Packs so many folders within each other; returns how many entries the archive has.
+fn pack_folders(name: &str, depth: usize) -> Result<usize> {
+    let base = Folder::new(name);
+    fs::create_dir_all(base.0.join("d/".repeat(depth))).unwrap();
+    let root = open_root(&base.0)?;
+    let mut bytes = Vec::new();
+    pack(&root, Path::new(""), Packed::Inside, &mut bytes)?;
+    Ok(tar::Archive::new(bytes.as_slice()).entries()?.count())
+}
+
+#[test]
+fn deep_folders_need_no_stack_and_folders_that_are_too_deep_are_an_error_with_their_path() {
+    let small = std::thread::Builder::new().stack_size(256 << 10);
+    let packed = small.spawn(|| pack_folders("deep", 500)).unwrap().join().unwrap();
+    assert_eq!(packed.unwrap(), 500);
+    let error = pack_folders("too-deep", 600).unwrap_err().to_string();
+    assert!(error.starts_with("packing d/d/d/") && error.len() < 300, "{error}");
+    assert!(error.contains("…: more than 512 folders are within each other; remove them"));
+}
