@@ -1,7 +1,7 @@
 //! Messages that containers send to the name server of their network: only questions are answered,
 //! and by messages that belong to them.
 
-use corral_daemon::network::dns::{answer_from, parse_question};
+use corral_daemon::network::dns::{answer_from, datagram_size, encode, parse_question};
 use corral_engine::spec::{ContainerSpec, Endpoint, MacAddress, Snapshot, State, Status};
 use hickory_proto::op::{Message, MessageType};
 use std::net::Ipv4Addr;
@@ -14,6 +14,11 @@ pub(crate) fn check(bytes: &[u8]) {
     let Some(question) = parse_question(bytes) else { return };
     if let Some(answer) = answer_from(&question, "network", &containers, client) {
         assert!(answer.answers.len() <= containers.len());
+        let size = datagram_size(&question);
+        if let Some(bytes) = encode(answer.clone(), size) {
+            let cut = Message::from_vec(&bytes).expect("an answer is a message");
+            assert!(bytes.len() <= usize::from(size) || cut.answers.is_empty(), "{}", bytes.len());
+        }
         let Ok(bytes) = answer.to_vec() else { return };
         let read = Message::from_vec(&bytes).expect("an answer is a message");
         assert_eq!(read.metadata.message_type, MessageType::Response);

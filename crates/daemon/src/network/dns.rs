@@ -3,7 +3,7 @@
 
 use crate::table::Table;
 use corral_engine::spec::Snapshot;
-use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use rustix::net::sockopt::set_ip_freebind;
@@ -26,6 +26,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Questions at a time in one network.
 const AT_ONCE: usize = 256;
 const PORT: u16 = 53;
+/// Bytes of a datagram that each client takes: RFC 1035, 4.2.1.
+const SMALLEST: u16 = 512;
+/// More would be sent in several packets, of which one may be lost: RFC 9715.
+const LARGEST: u16 = 1232;
 
 /// The servers at work, by the address of the bridge.
 #[derive(Debug, Default)]
@@ -86,7 +90,7 @@ struct Server {
 
 impl Server {
     async fn run_udp(self: Arc<Server>, socket: Arc<UdpSocket>) {
-        let mut buffer = vec![0_u8; 4096];
+        let mut buffer = vec![0_u8; usize::from(u16::MAX)];
         loop {
             let Ok((count, from)) = socket.recv_from(&mut buffer).await else {
                 sleep(PAUSE).await;
@@ -131,7 +135,7 @@ impl Server {
     async fn answer(&self, question: &[u8], client: IpAddr, by_stream: bool) -> Option<Vec<u8>> {
         let message = parse_question(question)?;
         if let Some(answer) = answer_from(&message, &self.network, &self.table.all(), client) {
-            return answer.to_vec().ok();
+            return encode(answer, if by_stream { u16::MAX } else { datagram_size(&message) });
         }
         if let Some(answer) = query_upstream(question, by_stream).await {
             return Some(answer);
@@ -139,6 +143,29 @@ impl Server {
         let mut failed = reply(&message);
         failed.metadata.response_code = ResponseCode::ServFail;
         failed.to_vec().ok()
+    }
+}
+
+/// Bytes of a datagram that this client takes, and that is sent in one packet.
+pub fn datagram_size(question: &Message) -> u16 {
+    let wanted = question.edns.as_ref().map_or(SMALLEST, |edns| edns.max_payload());
+    wanted.clamp(SMALLEST, LARGEST)
+}
+
+/// The bytes of an answer, at most so many. One that is cut says so in its header: the client then
+/// queries by TCP. One that does not has some of the addresses.
+pub fn encode(mut answer: Message, size: u16) -> Option<Vec<u8>> {
+    let size = usize::from(size);
+    loop {
+        let bytes = answer.to_vec().ok()?;
+        if bytes.len() <= size || answer.answers.is_empty() {
+            return Some(bytes);
+        }
+        // No record takes more than its share of the message.
+        let records = answer.answers.len();
+        let dropped = (records * (bytes.len() - size)).div_ceil(bytes.len());
+        answer.answers.truncate(records - dropped);
+        answer.metadata.truncation = true;
     }
 }
 
@@ -229,6 +256,11 @@ fn reply(to: &Message) -> Message {
     answer.metadata.recursion_desired = to.metadata.recursion_desired;
     answer.metadata.recursion_available = true;
     answer.add_queries(to.queries.iter().cloned());
+    answer.edns = to.edns.as_ref().map(|_| {
+        let mut edns = Edns::new();
+        edns.set_max_payload(LARGEST);
+        edns
+    });
     answer
 }
 
@@ -264,7 +296,8 @@ async fn query_by_datagram(question: &[u8], server: SocketAddr) -> std::io::Resu
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     socket.send(question).await?;
-    let mut answer = vec![0_u8; 4096];
+    // As large as the client allows: this is its own question.
+    let mut answer = vec![0_u8; usize::from(u16::MAX)];
     loop {
         let count = socket.recv(&mut answer).await?;
         if answer.get(..2) == question.get(..2) {
@@ -295,6 +328,7 @@ async fn write_framed(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corral_engine::protocol::Action;
     use corral_engine::spec::{Endpoint, MacAddress, State};
     use hickory_proto::op::{OpCode, Query};
 
@@ -346,6 +380,62 @@ mod tests {
         assert!(answer_from(&asked, "another", &containers, client).is_none());
         assert!(answer_from(&question("db."), "n", &containers, client).is_none());
         assert!(parse_question(&answer.to_vec().unwrap()).is_none());
+    }
+
+    /// So many containers that have the name `all` too.
+    fn replicas(count: u8) -> Vec<Arc<Snapshot>> {
+        let replica = |number: u8| {
+            let mut replica = container(&format!("{number:02x}"), number, &[]);
+            Arc::make_mut(&mut replica).spec.endpoints[0].aliases.push("all".to_owned());
+            replica
+        };
+        (2..2 + count).map(replica).collect()
+    }
+
+    #[test]
+    fn a_datagram_has_what_fits_and_says_that_it_is_cut() {
+        let all = replicas(200);
+        // What the client takes, the bytes that it gets at most, and the records at least.
+        for (wanted, most, records) in
+            [(None, 512, 29), (Some(100), 512, 28), (Some(1000), 1000, 58), (Some(4096), 1232, 73)]
+        {
+            let mut question = question("all.");
+            question.edns = wanted.map(|size| {
+                let mut edns = Edns::new();
+                edns.set_max_payload(size);
+                edns
+            });
+            let answer = answer_from(&question, "n", &all, address(9).into()).unwrap();
+            let bytes = encode(answer, datagram_size(&question)).unwrap();
+            let cut = Message::from_vec(&bytes).unwrap();
+            assert!(bytes.len() <= most && cut.metadata.truncation, "{wanted:?}: {}", bytes.len());
+            assert!(cut.answers.len() >= records, "{wanted:?}: {}", cut.answers.len());
+            assert_eq!(cut.edns.is_some(), wanted.is_some());
+        }
+        let answer = answer_from(&question("all."), "n", &all[..9], address(9).into()).unwrap();
+        let fits = Message::from_vec(&encode(answer, SMALLEST).unwrap()).unwrap();
+        assert_eq!((fits.answers.len(), fits.metadata.truncation), (9, false));
+    }
+
+    #[test]
+    fn a_client_gets_by_tcp_what_was_cut() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (at, table) = (Ipv4Addr::new(127, 53, 0, 1), Table::default());
+            for replica in replicas(200) {
+                let Snapshot { id, status, spec } = Arc::unwrap_or_clone(replica);
+                table.update(id, &Action::Known, status, Some(spec));
+            }
+            let servers = Servers::default();
+            servers.serve(at, "n", &table);
+            let bytes = question("all.").to_vec().unwrap();
+            let server = SocketAddr::new(at.into(), PORT);
+            let cut = query_by_datagram(&bytes, server).await.unwrap();
+            assert!(cut.len() <= 512 && Message::from_vec(&cut).unwrap().metadata.truncation);
+            let all = query_by_stream(&bytes, server).await.unwrap();
+            assert_eq!(Message::from_vec(&all).unwrap().answers.len(), 200);
+            servers.forget(at);
+        });
     }
 
     #[test]
