@@ -4,7 +4,9 @@
 //! A path belongs to the file of its longest module: what a module re-exports belongs to that
 //! module.
 
+use crate::sh;
 use anyhow::{Context, Result};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,18 @@ pub(crate) struct Loop {
     pub(crate) uses: Vec<(PathBuf, PathBuf, BTreeSet<String>)>,
 }
 
-/// The loops among the files of the crate whose root is this `lib.rs` or `main.rs`.
+/// The first file of each library, program and test of the workspace, as cargo knows them.
+pub(crate) fn roots() -> Result<Vec<PathBuf>> {
+    let mut cargo = sh::cargo();
+    let metadata = ["metadata", "--locked", "--no-deps", "--format-version", "1"];
+    let text = sh::output(cargo.args(metadata))?;
+    let metadata: Value = serde_json::from_str(&text).context("reading the packages of cargo")?;
+    let packages = metadata["packages"].as_array().context("cargo names no packages")?;
+    let targets = packages.iter().filter_map(|package| package["targets"].as_array()).flatten();
+    Ok(targets.filter_map(|target| target["src_path"].as_str()).map(PathBuf::from).collect())
+}
+
+/// The loops among the files of the crate that begins with this file.
 pub(crate) fn loops(root: &Path) -> Result<Vec<Loop>> {
     let crate_files = CrateFiles::load(root)?;
     let uses = crate_files.uses();
@@ -283,8 +296,23 @@ fn is_test(attributes: &[Attribute]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::loops;
+    use super::{loops, roots};
     use std::fs;
+
+    #[test]
+    fn every_library_program_and_test_is_read() {
+        let roots = roots().unwrap();
+        for file in [
+            "crates/config/src/lib.rs",
+            "crates/stage0/src/main.rs",
+            "crates/plan/tests/catalogue.rs",
+            "tests/engine/engine-sandbox.rs",
+            "tests/scenarios/main.rs",
+            "tests/src/bin/engine-bench.rs",
+        ] {
+            assert!(roots.iter().any(|root| root.ends_with(file)), "{file}");
+        }
+    }
 
     #[test]
     fn a_loop_is_found_with_its_names_and_tests_make_none() {

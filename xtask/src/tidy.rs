@@ -147,7 +147,7 @@ fn shown(path: &Path) -> String {
 /// No two files of a crate use each other, directly or through others: what a file depends on is
 /// always below it.
 fn check_loops(found: &mut Vec<String>) -> Result<()> {
-    for root in crate_roots() {
+    for root in module_graph::roots()? {
         for cycle in module_graph::loops(&root)? {
             let uses = cycle.uses.iter().map(|(from, to, names)| {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -162,15 +162,6 @@ fn check_loops(found: &mut Vec<String>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The `lib.rs` and `main.rs` of each package, and the `main.rs` of its tests.
-fn crate_roots() -> Vec<PathBuf> {
-    let folders = ARROWS.iter().map(|(folder, ..)| paths::root().join(folder));
-    let roots = folders.flat_map(|folder| {
-        ["src/lib.rs", "src/main.rs", "main.rs", "scenarios/main.rs"].map(|file| folder.join(file))
-    });
-    roots.filter(|root| root.exists()).collect()
 }
 
 /// Words, the lengths of lines, functions and subjects of commits, names of files in documents, and
