@@ -17,6 +17,15 @@ pub struct Resolved {
     pub problems: Vec<Problem>,
     /// `rancher.environment`, the proxies, the kernel's version.
     pub environment: Environment,
-    /// A change waits to be confirmed: seconds until it is rolled back.
-    pub confirm_within: Option<u64>,
+    /// A change waits to be confirmed.
+    pub unconfirmed: Option<Unconfirmed>,
+}
+
+/// A change that is rolled back unless it is confirmed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unconfirmed {
+    /// Of this change: another one is not rolled back in its place.
+    pub id: String,
+    /// Seconds until then.
+    pub within: u64,
 }

@@ -41,10 +41,10 @@ pub(super) fn confirm(root: &Root) -> Result<Option<File>> {
     Ok(Some(locked))
 }
 
-/// Rolls the change back that waits, if there is one: under the same lock.
-pub(super) fn roll_back(root: &Root) -> Result<()> {
+/// Rolls that change back, if it still waits: under the same lock.
+pub(super) fn roll_back(root: &Root, id: &str) -> Result<()> {
     let _lock = lock(&root.path(stored_file()))?;
-    make_all(root, &confirm::roll_back(root)?)
+    make_all(root, &confirm::roll_back(root, id)?)
 }
 
 /// Writes the outcome of an unconfirmed change; returns what it means for this boot.

@@ -12,6 +12,7 @@ use super::root::Root;
 use anyhow::{Context, Result};
 use corral_config::error::Problem;
 use corral_init::boot::state::CONF;
+use corral_plan::resolved::Unconfirmed;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,9 @@ const ROLLING_BACK: &str = "rolling back an unconfirmed change";
 /// A change that waits for its confirmation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
+    /// Of this change: a timer that was set for one rolls no other back.
+    #[serde(default)]
+    pub(crate) id: String,
     /// Seconds from the change, or from the boot after it.
     pub within: u64,
     /// The boot in which it was made, then the one after it.
@@ -36,10 +40,10 @@ pub(super) enum Fate {
     /// None waits.
     None,
     /// It was made in this boot, or is already marked with this boot: its time runs.
-    Waits { within: u64 },
+    Waits(Unconfirmed),
     /// This is the first boot after it. It gets its time again, so that its owner can log in and
     /// confirm.
-    WaitsAgain { within: u64, note: FileChange },
+    WaitsAgain { change: Unconfirmed, note: FileChange },
     /// This is the second boot after it: it is rolled back at once.
     RolledBack(Vec<FileChange>),
     /// It cannot be decided, for this reason.
@@ -49,7 +53,7 @@ pub(super) enum Fate {
 /// What that means for this boot.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct AtBoot {
-    pub(super) confirm_within: Option<u64>,
+    pub(super) unconfirmed: Option<Unconfirmed>,
     pub(super) problem: Option<Problem>,
 }
 
@@ -98,7 +102,7 @@ pub(super) fn previous_file() -> PathBuf {
 
 /// What to write before the store is changed: its current content, then the mark that a change
 /// waits.
-pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
+pub(super) fn prepare(root: &Root, change: Unconfirmed) -> Result<[FileChange; 2]> {
     ensure_none_waits(root)?;
     let store = stored_file();
     let now = match root.read(&store) {
@@ -107,7 +111,8 @@ pub(super) fn prepare(root: &Root, within: u64) -> Result<[FileChange; 2]> {
         Err(error) => return Err(error).with_context(|| format!("reading {}", store.display())),
     };
     let previous = FileChange::write(previous_file(), now, 0o600);
-    let pending = Pending { within, boot_id: root.boot_id(), restarted: false };
+    let Unconfirmed { id, within } = change;
+    let pending = Pending { id, within, boot_id: root.boot_id(), restarted: false };
     Ok([previous, pending.note()?])
 }
 
@@ -116,9 +121,10 @@ pub(super) fn confirm(root: &Root) -> Option<FileChange> {
     Pending::load(root).map(|_| FileChange::remove(Pending::file()))
 }
 
-/// The changes that restore the store. Empty if no change waits.
-pub(super) fn roll_back(root: &Root) -> Result<Vec<FileChange>> {
-    if Pending::load(root).is_none() {
+/// The changes that restore the store. Empty if that change does not wait any more: it was
+/// confirmed, and the one that waits now is a later one.
+pub(super) fn roll_back(root: &Root, id: &str) -> Result<Vec<FileChange>> {
+    if Pending::load(root).is_none_or(|pending| pending.id != id) {
         return Ok(Vec::new());
     }
     let previous = root.read(previous_file()).context("reading what was before")?;
@@ -139,15 +145,16 @@ pub(super) fn roll_back(root: &Root) -> Result<Vec<FileChange>> {
 /// The outcome of a waiting change in this boot.
 pub(super) fn decide(root: &Root) -> Fate {
     let Some(pending) = Pending::load(root) else { return Fate::None };
-    let (boot_id, within) = (root.boot_id(), pending.within);
+    let boot_id = root.boot_id();
+    let change = Unconfirmed { id: pending.id.clone(), within: pending.within };
     if pending.boot_id == boot_id {
-        return Fate::Waits { within };
+        return Fate::Waits(change);
     }
     let decided = if pending.restarted {
-        roll_back(root).map(Fate::RolledBack).context(ROLLING_BACK)
+        roll_back(root, &change.id).map(Fate::RolledBack).context(ROLLING_BACK)
     } else {
         let note = Pending { boot_id, restarted: true, ..pending }.note();
-        note.map(|note| Fate::WaitsAgain { within, note }).context(NOTING)
+        note.map(|note| Fate::WaitsAgain { change, note }).context(NOTING)
     };
     decided.unwrap_or_else(|error| Fate::Unknown(format!("{error:#}")))
 }
@@ -158,7 +165,7 @@ impl Fate {
         match self {
             Fate::WaitsAgain { note, .. } => std::slice::from_ref(note),
             Fate::RolledBack(changes) => changes,
-            Fate::None | Fate::Waits { .. } | Fate::Unknown(_) => &[],
+            Fate::None | Fate::Waits(_) | Fate::Unknown(_) => &[],
         }
     }
 
@@ -166,8 +173,8 @@ impl Fate {
     pub(super) fn at_boot(&self) -> AtBoot {
         match self {
             Fate::None => AtBoot::default(),
-            Fate::Waits { within } | Fate::WaitsAgain { within, .. } => {
-                AtBoot { confirm_within: Some(*within), problem: None }
+            Fate::Waits(change) | Fate::WaitsAgain { change, .. } => {
+                AtBoot { unconfirmed: Some(change.clone()), problem: None }
             }
             Fate::RolledBack(_) => AtBoot::report("an unconfirmed change was rolled back"),
             Fate::Unknown(reason) => AtBoot::report(reason),
@@ -183,6 +190,6 @@ impl Fate {
 
 impl AtBoot {
     fn report(text: &str) -> AtBoot {
-        AtBoot { confirm_within: None, problem: Some(problem::error("confirm", text)) }
+        AtBoot { unconfirmed: None, problem: Some(problem::error("confirm", text)) }
     }
 }

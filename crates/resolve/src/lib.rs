@@ -42,7 +42,7 @@ use corral_config::error::{Problem, capped};
 use corral_config::layer::Layer;
 use corral_init::boot::resolver::FAILURE;
 use corral_init::boot::state::CONF;
-use corral_plan::resolved::{Environment, Resolved};
+use corral_plan::resolved::{Environment, Resolved, Unconfirmed};
 use effective::EffectiveConfig;
 use file_change::FileChange;
 use files::ServiceFiles;
@@ -116,7 +116,7 @@ fn resolve_after(root: &Root, at_boot: AtBoot) -> Resolution {
 struct Loaded {
     layers: Vec<Layer>,
     problems: Vec<Problem>,
-    confirm_within: Option<u64>,
+    unconfirmed: Option<Unconfirmed>,
     /// The copies to keep: a file that a service names may end this process.
     copies: Effects,
 }
@@ -142,12 +142,12 @@ fn load(root: &Root, at_boot: AtBoot) -> Loaded {
         mark.iter().map(|text| problem::error("cloud-init", text)).collect(),
     ));
     let copies = Effects { last_good: sources.last_good, way_in, ..Effects::default() };
-    Loaded { layers: sources.layers, problems, confirm_within: at_boot.confirm_within, copies }
+    Loaded { layers: sources.layers, problems, unconfirmed: at_boot.unconfirmed, copies }
 }
 
 fn resolve_loaded(root: &Root, loaded: Loaded) -> Resolution {
     let mut resolution = assemble(root, &loaded.layers, loaded.problems);
-    resolution.resolved.confirm_within = loaded.confirm_within;
+    resolution.resolved.unconfirmed = loaded.unconfirmed;
     let Effects { service_files, certificates, .. } = resolution.effects;
     resolution.effects = Effects { service_files, certificates, ..loaded.copies };
     resolution
@@ -162,7 +162,7 @@ fn resolve_built_in(root: &Root, at_boot: &AtBoot, reason: &str, with_sources: b
     );
     let problems = vec![problem::error("configuration", &message)];
     let mut resolution = assemble(root, &layers::built_in(root, with_sources), problems);
-    resolution.resolved.confirm_within = at_boot.confirm_within;
+    resolution.resolved.unconfirmed.clone_from(&at_boot.unconfirmed);
     resolution
 }
 
@@ -179,7 +179,7 @@ fn assemble(root: &Root, layers: &[Layer], mut problems: Vec<Problem>) -> Resolu
         files::decide(&config, &mut plan, certificates.as_deref(), &mut of_services);
     problems.extend(capped("services", of_services));
     Resolution {
-        resolved: Resolved { config, plan, problems, environment, confirm_within: None },
+        resolved: Resolved { config, plan, problems, environment, unconfirmed: None },
         effects: Effects { service_files, certificates, ..Effects::default() },
     }
 }

@@ -22,8 +22,8 @@ const LEAST_MEMORY: u64 = 256 << 20;
 /// What PID 1 requests.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Request {
-    /// Roll an unconfirmed change back first.
-    roll_back: bool,
+    /// Roll this unconfirmed change back first.
+    roll_back: Option<String>,
     /// Apply changed modules and sysctls.
     with_kernel: bool,
     /// Resolve without the owner's files, for this reason.
@@ -40,7 +40,8 @@ pub fn main(arguments: &[String]) -> ExitCode {
     let root = Root::machine();
     // Before any document is parsed: one that ends this process must not keep a rollback from
     // working.
-    let rolled_back = if request.roll_back { apply::roll_back(&root) } else { Ok(()) };
+    let rolled_back =
+        request.roll_back.as_ref().map_or(Ok(()), |change| apply::roll_back(&root, change));
     let put_back = apply::settle_lost(&root, &lost_files::decide(&root));
     let mut resolved = resolve(&root, &request).apply(&root);
     if let Err(error) = rolled_back {
@@ -86,11 +87,11 @@ fn resolve(root: &Root, request: &Request) -> Resolution {
 impl Request {
     fn parse(arguments: &[String]) -> Request {
         let at = |wanted: &str| arguments.iter().position(|argument| argument == wanted);
-        let reason = |at: usize| arguments.get(at + 1).cloned().unwrap_or_default();
+        let value = |at: usize| arguments.get(at + 1).cloned().unwrap_or_default();
         Request {
-            roll_back: at(ROLL_BACK).is_some(),
+            roll_back: at(ROLL_BACK).map(value),
             with_kernel: at(WITH_KERNEL).is_some(),
-            built_in: at(BUILT_IN).map(reason),
+            built_in: at(BUILT_IN).map(value),
             no_sources: at(NO_SOURCES).is_some(),
         }
     }
@@ -154,8 +155,9 @@ mod tests {
             )
         };
         assert_eq!(parse(&[]), Request::default());
-        let expected = Request { roll_back: true, with_kernel: true, ..Request::default() };
-        assert_eq!(parse(&[ROLL_BACK, WITH_KERNEL]), expected);
+        let roll_back = Some("change".to_owned());
+        let expected = Request { roll_back, with_kernel: true, ..Request::default() };
+        assert_eq!(parse(&[ROLL_BACK, "change", WITH_KERNEL]), expected);
         let expected =
             Request { built_in: Some("why".to_owned()), no_sources: true, ..Request::default() };
         assert_eq!(parse(&[BUILT_IN, "why", NO_SOURCES]), expected);

@@ -10,8 +10,10 @@ use corral_config::error::Severity;
 use corral_config::{Layer, Source};
 use corral_config::{merge, path, yaml};
 use corral_engine::client::call;
+use corral_engine::id::new_id;
 use corral_engine::protocol::Request;
 use corral_machine::files::{lock, write_atomic};
+use corral_plan::resolved::Unconfirmed;
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::Read;
@@ -80,7 +82,8 @@ fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     merge::merge_into(&mut stored, change);
     let Some(seconds) = confirm_within else { return save(&stored) };
     let text = to_text(&stored)?;
-    apply::make_all(&root, &confirm::prepare(&root, seconds)?)?;
+    let waiting = Unconfirmed { id: new_id(), within: seconds };
+    apply::make_all(&root, &confirm::prepare(&root, waiting)?)?;
     if let Err(error) = write(&text) {
         // Without a change there is nothing to confirm, and the next change is not refused.
         confirm::confirm(&root).map_or(Ok(()), |undone| apply::make(&root, &undone))?;

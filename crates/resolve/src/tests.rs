@@ -40,9 +40,14 @@ const WAY_IN: &str = "/var/lib/rancher/conf/last-good/way-in.json";
 const PREVIOUS: &str = "/var/lib/rancher/conf/confirm/previous.yml";
 const PENDING: &str = "/var/lib/rancher/conf/confirm/pending.json";
 /// A change that was made in the boot before, and in the one before that.
-const ONCE: &str = r#"{"within":60,"boot_id":"first","restarted":false}"#;
-const TWICE: &str = r#"{"within":60,"boot_id":"first","restarted":true}"#;
-const NOW: &str = r#"{"within":60,"boot_id":"second","restarted":false}"#;
+const ONCE: &str = r#"{"id":"one","within":60,"boot_id":"first","restarted":false}"#;
+const TWICE: &str = r#"{"id":"one","within":60,"boot_id":"first","restarted":true}"#;
+const NOW: &str = r#"{"id":"one","within":60,"boot_id":"second","restarted":false}"#;
+
+/// That change, as PID 1 knows it.
+fn one() -> Unconfirmed {
+    Unconfirmed { id: "one".to_owned(), within: 60 }
+}
 
 /// The files of a machine, in a folder that is removed with it.
 struct Machine(PathBuf);
@@ -120,8 +125,8 @@ fn decide_everything(root: &Root) {
     let fate = confirm::decide(root);
     resolve_built_in(root, &fate.at_boot(), "why", true);
     resolve_after(root, fate.at_boot());
-    drop(confirm::roll_back(root));
-    drop(confirm::prepare(root, 60));
+    drop(confirm::roll_back(root, "one"));
+    drop(confirm::prepare(root, one()));
     confirm::confirm(root);
 }
 
@@ -262,16 +267,17 @@ fn a_replacement_is_checked_before_it_is_used() {
 fn a_change_has_its_time_in_its_boot_and_in_the_next() {
     let before = (PREVIOUS, "hostname: before\n");
     let machine = Machine::new("pending", &[(PENDING, NOW), before]);
-    assert_eq!(confirm::decide(&machine.root()), Fate::Waits { within: 60 });
+    assert_eq!(confirm::decide(&machine.root()), Fate::Waits(one()));
     machine.write(PENDING, ONCE);
-    let note = r#"{"within":60,"boot_id":"second","restarted":true}"#;
-    let expected = Fate::WaitsAgain { within: 60, note: FileChange::write(PENDING, note, 0o600) };
+    let note = r#"{"id":"one","within":60,"boot_id":"second","restarted":true}"#;
+    let expected =
+        Fate::WaitsAgain { change: one(), note: FileChange::write(PENDING, note, 0o600) };
     assert_eq!(confirm::decide(&machine.root()), expected);
     let resolution = resolve(&machine.root());
-    assert_eq!((hostname(&resolution), resolution.resolved.confirm_within), ("stored", Some(60)));
+    assert_eq!((hostname(&resolution), resolution.resolved.unconfirmed), ("stored", Some(one())));
     assert_eq!(resolution.effects.way_in, None, "it is not kept as long as it may be rolled back");
     apply::settle_unconfirmed(&machine.root(), &expected);
-    assert_eq!(confirm::decide(&machine.root()), Fate::Waits { within: 60 });
+    assert_eq!(confirm::decide(&machine.root()), Fate::Waits(one()));
 }
 
 #[test]
@@ -284,7 +290,7 @@ fn in_the_second_boot_a_change_is_rolled_back_and_seen_so_before_it_is_written()
     ]);
     assert_eq!(confirm::decide(&machine.root()), expected);
     let shown = resolve(&machine.root());
-    assert_eq!((hostname(&shown), shown.resolved.confirm_within), ("before", None));
+    assert_eq!((hostname(&shown), shown.resolved.unconfirmed), ("before", None));
     assert!(
         shown
             .resolved
@@ -342,18 +348,36 @@ fn before_a_change_the_store_is_written_down_and_then_that_it_waits() {
         FileChange::write(PREVIOUS, "hostname: stored\n", 0o600),
         FileChange::write(PENDING, NOW, 0o600),
     ];
-    assert_eq!(confirm::prepare(&machine.root(), 60).unwrap(), expected);
+    assert_eq!(confirm::prepare(&machine.root(), one()).unwrap(), expected);
     assert_eq!(confirm::confirm(&machine.root()), None);
     assert_eq!(confirm::previous(&machine.root()).unwrap(), None);
     confirm::ensure_none_waits(&machine.root()).unwrap();
     apply::make_all(&machine.root(), &expected).unwrap();
     let before = confirm::previous(&machine.root()).unwrap();
     assert_eq!(before.as_deref(), Some("hostname: stored\n"));
-    assert!(confirm::prepare(&machine.root(), 60).is_err(), "one change waits already");
+    assert!(confirm::prepare(&machine.root(), one()).is_err(), "one change waits already");
     // Keys and passwords: what is rolled back must not let a removed key in again.
     let why = confirm::ensure_none_waits(&machine.root()).unwrap_err().to_string();
     assert!(why.ends_with("nothing was changed"), "{why}");
     assert_eq!(confirm::confirm(&machine.root()), Some(FileChange::remove(PENDING)));
+}
+
+/// The timer of a change may come when that is just confirmed, and another one waits.
+#[test]
+fn a_roll_back_is_of_its_own_change_and_of_no_later_one() {
+    let machine = Machine::new("later", &[(PENDING, NOW), (PREVIOUS, "hostname: before\n")]);
+    assert_eq!(confirm::roll_back(&machine.root(), "zero").unwrap(), []);
+    apply::roll_back(&machine.root(), "zero").unwrap();
+    assert_eq!(machine.root().text(STORE), "hostname: stored\n");
+    assert_eq!(confirm::decide(&machine.root()), Fate::Waits(one()));
+    apply::roll_back(&machine.root(), "one").unwrap();
+    assert_eq!(machine.root().text(STORE), "hostname: before\n");
+    // A change of a version without ids.
+    let old = r#"{"within":60,"boot_id":"second","restarted":false}"#;
+    machine.write(PENDING, old);
+    let change = Unconfirmed { id: String::new(), within: 60 };
+    assert_eq!(confirm::decide(&machine.root()), Fate::Waits(change));
+    assert!(!confirm::roll_back(&machine.root(), "").unwrap().is_empty());
 }
 
 #[test]
@@ -370,7 +394,7 @@ fn a_confirmation_and_a_roll_back_wait_for_the_lock_and_one_of_them_is_done() {
             result
         });
         scope.spawn(move || {
-            apply::roll_back(&same).unwrap();
+            apply::roll_back(&same, "one").unwrap();
             rolled_back.send(()).unwrap();
         });
         assert!(done.recv_timeout(std::time::Duration::from_millis(100)).is_err());

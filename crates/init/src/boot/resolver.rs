@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// The name under which this binary resolves.
 pub const NAME: &str = "corral-resolve";
-/// Its argument when an unconfirmed change is to be rolled back first.
+/// Its argument when an unconfirmed change is to be rolled back first, before the id of the change.
 pub const ROLL_BACK: &str = "--roll-back";
 /// Its argument when modules and sysctl are to follow what changed; in a boot PID 1 does that
 /// first.

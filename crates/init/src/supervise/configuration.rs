@@ -17,7 +17,7 @@ use corral_engine::pid1::Streams;
 use corral_engine::protocol::{HelperRequest, Reply};
 use corral_engine::spec::{ExecSpec, State};
 use corral_machine::console::log;
-use corral_plan::resolved::Resolved;
+use corral_plan::resolved::{Resolved, Unconfirmed};
 use std::time::Duration;
 
 /// The containers of cloud-init. Other services that read the configuration again are not waited
@@ -31,11 +31,11 @@ impl Supervisor {
     /// Reads the configuration again; the loop goes on meanwhile.
     pub(super) fn reload(&mut self, run: Run, caller: Option<Caller>) {
         if let Some(run) = self.reload.request(run, caller) {
-            self.start_resolver(run);
+            self.start_resolver(&run);
         }
     }
 
-    pub(super) fn start_resolver(&mut self, run: Run) {
+    pub(super) fn start_resolver(&mut self, run: &Run) {
         match self.reload.start(run) {
             Ok(()) => self.timers.set(TIMEOUT, Timer::ResolverLate),
             Err(error) => self.conclude(Err(error)),
@@ -49,14 +49,14 @@ impl Supervisor {
 
     /// The change stays.
     pub(super) fn handle_confirmed(&mut self) {
-        self.resolved.confirm_within = None;
-        self.timers.clear(&Timer::ConfirmLate);
+        self.watch_confirmation(None);
+        self.resolved.unconfirmed = None;
     }
 
-    /// It was not confirmed in time.
-    pub(super) fn confirm_late(&mut self) {
+    /// This change was not confirmed in time.
+    pub(super) fn confirm_late(&mut self, change: String) {
         log("configuration: the change was not confirmed; it is rolled back");
-        self.reload(Run { roll_back: true, apply: true }, None);
+        self.reload(Run { roll_back: Some(change), apply: true }, None);
     }
 
     /// Takes the output of the resolver; when that is complete, it is the configuration.
@@ -81,7 +81,7 @@ impl Supervisor {
         let finished = self.reload.finish();
         let failure = match outcome {
             Ok(resolved) => {
-                self.adopt(resolved, finished.run);
+                self.adopt(resolved, &finished.run);
                 None
             }
             Err(error) => {
@@ -91,9 +91,9 @@ impl Supervisor {
                 )))
             }
         };
-        if finished.run.roll_back && failure.is_some() {
+        if let Some(change) = finished.run.roll_back.clone().filter(|_| failure.is_some()) {
             // What is stored was rolled back, and is not active yet.
-            self.timers.set(ANOTHER_TRY, Timer::ConfirmLate);
+            self.timers.set(ANOTHER_TRY, Timer::ConfirmLate(change));
         }
         for caller in finished.callers {
             self.clients.answer(caller, failure.clone().map_or(Reply::Done, Reply::Error), &[]);
@@ -102,15 +102,15 @@ impl Supervisor {
             self.apply_in_console();
         }
         if let Some(next) = finished.next {
-            self.start_resolver(next);
+            self.start_resolver(&next);
         }
     }
 
-    fn adopt(&mut self, resolved: Resolved, run: Run) {
+    fn adopt(&mut self, resolved: Resolved, run: &Run) {
         let known = &self.resolved.problems;
         let new = resolved.problems.iter().filter(|problem| !known.contains(problem));
         new.for_each(|problem| log(&format!("configuration: {problem}")));
-        self.watch_confirmation(resolved.confirm_within);
+        self.watch_confirmation(resolved.unconfirmed.clone());
         let read = |resolved: &Resolved| {
             let config = &resolved.config;
             (config.rancher.network.proxy_environment(), config.ca_certs.clone())
@@ -146,19 +146,19 @@ impl Supervisor {
         }
     }
 
-    /// Sets the time at which an unconfirmed change is rolled back; one that is set already stays.
-    pub(super) fn watch_confirmation(&mut self, within: Option<u64>) {
-        let is_watched = self.timers.is_set(&Timer::ConfirmLate);
-        match within {
-            Some(seconds) if !is_watched => {
-                log(&format!(
-                    "configuration: a change is rolled back in {seconds} s unless confirmed \
-                     (ros config confirm)"
-                ));
-                self.timers.set(Duration::from_secs(seconds), Timer::ConfirmLate);
-            }
-            Some(_) => {}
-            None => self.timers.clear(&Timer::ConfirmLate),
+    /// Sets the time at which an unconfirmed change is rolled back; that of the same change stays.
+    pub(super) fn watch_confirmation(&mut self, change: Option<Unconfirmed>) {
+        let timer = change.as_ref().map(|change| Timer::ConfirmLate(change.id.clone()));
+        self.timers.clear_all(|other| {
+            matches!(other, Timer::ConfirmLate(_)) && Some(other) != timer.as_ref()
+        });
+        let Some((timer, Unconfirmed { within, .. })) = timer.zip(change) else { return };
+        if !self.timers.is_set(&timer) {
+            log(&format!(
+                "configuration: a change is rolled back in {within} s unless confirmed \
+                 (ros config confirm)"
+            ));
+            self.timers.set(Duration::from_secs(within), timer);
         }
     }
 

@@ -57,7 +57,7 @@ impl Supervisor {
     /// loop, which survives a panic.
     pub(crate) fn run(&mut self) -> Result<()> {
         self.timers.set(Duration::ZERO, Timer::StartDaemon);
-        self.watch_confirmation(self.resolved.confirm_within);
+        self.watch_confirmation(self.resolved.unconfirmed.clone());
         self.run_loop()
     }
 
@@ -151,7 +151,7 @@ impl Supervisor {
                 Timer::GraceOver(id) => self.grace_over(&id),
                 Timer::HelperLate(helper) => self.jobs.give_up(helper),
                 Timer::StartDaemon => self.start_daemon(),
-                Timer::ConfirmLate => self.confirm_late(),
+                Timer::ConfirmLate(change) => self.confirm_late(change),
                 Timer::ResolverLate => self.resolver_late(),
                 Timer::ShutdownLate => self.shutdown_late(),
                 Timer::Accept => self.accept(),

@@ -27,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// Both sides must agree on the shape of [`Saved`].
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// All that PID 1 knows; descriptors by their numbers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -143,7 +143,7 @@ fn restore(signals: Signals, saved: Saved) -> Result<Supervisor> {
     supervisor.reload = reload;
     if let Some(run) = run {
         // The old one's child reports to no process any more; a new one reads the same files.
-        supervisor.start_resolver(run);
+        supervisor.start_resolver(&run);
     }
     for caller in saved.callers {
         supervisor.clients.answer(caller, Reply::Done, &[]);

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// What a run of the resolver is for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
-    /// It rolls an unconfirmed change back first.
-    pub(super) roll_back: bool,
+    /// It rolls this unconfirmed change back first.
+    pub(super) roll_back: Option<String>,
     /// The console applies what is its own afterwards.
     pub(super) apply: bool,
 }
@@ -44,12 +44,13 @@ impl Requests {
     /// Requests a run. The one to start now, if none is at work.
     pub(super) fn add(&mut self, run: Run, caller: Option<Caller>) -> Option<Run> {
         if self.running.is_none() {
-            self.running = Some(run);
+            self.running = Some(run.clone());
             self.callers.extend(caller);
             return Some(run);
         }
         let next = self.next.get_or_insert_default();
-        next.roll_back |= run.roll_back;
+        // Only one change waits at a time, the last one.
+        next.roll_back = run.roll_back.or_else(|| next.roll_back.take());
         next.apply |= run.apply;
         self.next_callers.extend(caller);
         None
@@ -60,7 +61,7 @@ impl Requests {
         self.running = self.next.take();
         let next_callers = std::mem::take(&mut self.next_callers);
         let callers = std::mem::replace(&mut self.callers, next_callers);
-        Finished { run, callers, next: self.running }
+        Finished { run, callers, next: self.running.clone() }
     }
 
     /// Forgets clients that are gone.
@@ -102,9 +103,9 @@ impl Reload {
     }
 
     /// Starts the resolver for a run.
-    pub(super) fn start(&mut self, run: Run) -> Result<()> {
-        let roll_back = run.roll_back.then_some(ROLL_BACK);
-        let arguments: Vec<&str> = roll_back.into_iter().chain([WITH_KERNEL]).collect();
+    pub(super) fn start(&mut self, run: &Run) -> Result<()> {
+        let roll_back = run.roll_back.iter().flat_map(|change| [ROLL_BACK, change.as_str()]);
+        let arguments: Vec<&str> = roll_back.chain([WITH_KERNEL]).collect();
         self.resolver =
             Some(Resolver::start(&arguments).context("reading the configuration again")?);
         Ok(())
@@ -153,7 +154,7 @@ impl Reload {
 
     /// The run that was at work reports to no process any more: it is to be started again.
     pub(super) fn restore(requests: Requests) -> (Reload, Option<Run>) {
-        let run = requests.running;
+        let run = requests.running.clone();
         (Reload { requests, ..Reload::default() }, run)
     }
 }
@@ -173,12 +174,14 @@ mod tests {
             let (mut started, mut finished) = (0_u64, 0);
             // Client → runs that had begun when it came.
             let mut open = BTreeMap::new();
-            let mut rolled_back = false;
+            // The change that is to be rolled back: the last one of those requested.
+            let mut waiting = None;
             for (number, (is_request, roll_back)) in (0..).zip(steps) {
                 if is_request {
                     let caller = Caller { connection: number, number };
                     open.insert(number, started);
-                    rolled_back |= roll_back;
+                    let roll_back = roll_back.then(|| number.to_string());
+                    waiting = roll_back.clone().or(waiting);
                     if requests.add(Run { roll_back, apply: true }, Some(caller)).is_some() {
                         started += 1;
                     }
@@ -192,8 +195,9 @@ mod tests {
                         prop_assert!(before.is_some_and(is_in_time));
                     }
                     started += u64::from(done.next.is_some());
-                    let rolls_back_next = done.next.is_some_and(|next| next.roll_back);
-                    rolled_back &= !done.run.roll_back || rolls_back_next;
+                    if done.run.roll_back == waiting {
+                        waiting = None;
+                    }
                 }
             }
             while started > finished {
@@ -203,10 +207,11 @@ mod tests {
                     |number: u64| done.callers.iter().any(|caller| caller.number == number);
                 open.retain(|number, _| !is_done(*number));
                 started += u64::from(done.next.is_some());
-                let rolls_back_next = done.next.is_some_and(|next| next.roll_back);
-                rolled_back &= !done.run.roll_back || rolls_back_next;
+                if done.run.roll_back == waiting {
+                    waiting = None;
+                }
             }
-            prop_assert!(open.is_empty() && !rolled_back, "{open:?} {rolled_back}");
+            prop_assert!(open.is_empty() && waiting.is_none(), "{open:?} {waiting:?}");
         }
     }
 }

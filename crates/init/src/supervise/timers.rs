@@ -16,8 +16,8 @@ pub(super) enum Timer {
     HelperLate(i32),
     /// Start the engine daemon again.
     StartDaemon,
-    /// A change should have been confirmed by now.
-    ConfirmLate,
+    /// The change with this id should have been confirmed by now.
+    ConfirmLate(String),
     /// The output of the resolver should be complete by now.
     ResolverLate,
     /// The containers should have ended by now, for the machine shuts down.
@@ -43,6 +43,11 @@ impl Timers {
 
     pub(super) fn clear(&mut self, timer: &Timer) {
         self.0.retain(|(_, other)| other != timer);
+    }
+
+    /// Clears those that are meant.
+    pub(super) fn clear_all(&mut self, are_meant: impl Fn(&Timer) -> bool) {
+        self.0.retain(|(_, timer)| !are_meant(timer));
     }
 
     pub(super) fn is_set(&self, timer: &Timer) -> bool {
