@@ -4,11 +4,16 @@
 use super::clients::{Caller, ClientRequest};
 use super::supervisor::Supervisor;
 use super::timers::Timer;
-use corral_engine::protocol::{Action, Event as DaemonEvent};
+use corral_engine::error::EngineError;
+use corral_engine::protocol::{Action, Event as DaemonEvent, Reply};
 use std::time::Duration;
 
 /// Until it is tried again whether there is a descriptor for a client.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a client reads whose request had no end.
+const BUG: &str = "PID 1 met a bug and may have done a part of this: `dmesg` shows the bug; run \
+                   `ros why`, then try again";
 
 impl Supervisor {
     /// Lets new clients in, now or as soon as there is a descriptor.
@@ -25,7 +30,17 @@ impl Supervisor {
         while let Some(ClientRequest { caller, request, descriptors }) =
             self.clients.next_request(number)
         {
+            self.serving = Some(caller);
             self.handle(caller, request, descriptors);
+            self.serving = None;
+        }
+    }
+
+    /// Answers the clients that a bug in the last turn would leave without a reply.
+    pub(super) fn answer_interrupted(&mut self) {
+        let applying = self.reload.take_concluding();
+        for caller in self.serving.take().into_iter().chain(applying) {
+            self.clients.answer(caller, Reply::Error(EngineError::Failed(BUG.to_owned())), &[]);
         }
     }
 

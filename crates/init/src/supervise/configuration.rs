@@ -95,7 +95,7 @@ impl Supervisor {
             // What is stored was rolled back, and is not active yet.
             self.timers.set(ANOTHER_TRY, Timer::ConfirmLate(change));
         }
-        for caller in finished.callers {
+        for caller in self.reload.take_concluding() {
             self.clients.answer(caller, failure.clone().map_or(Reply::Done, Reply::Error), &[]);
         }
         if finished.run.apply && failure.is_none() {

@@ -52,6 +52,10 @@ struct Saved {
 impl Supervisor {
     /// Between two turns nothing is half done: the time to go over into a new process.
     pub(super) fn execute_again_if_requested(&mut self) {
+        if self.reexec.is_none() {
+            return;
+        }
+        self.answer_interrupted();
         let Some(request) = self.reexec.take() else { return };
         let saved = self.save(request.callers);
         let kept = saved.descriptors();
@@ -156,5 +160,49 @@ impl Saved {
     fn descriptors(&self) -> Vec<RawFd> {
         let of_containers = self.containers.iter().flat_map(container::Saved::descriptors);
         self.clients.descriptors().chain(of_containers).chain(self.jobs.descriptors()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervise::reload::Run;
+    use corral_engine::protocol::Answer;
+    use corral_engine::sys::packet::{self, Received};
+
+    #[test]
+    fn clients_whose_requests_a_bug_interrupts_are_answered() {
+        let path = std::env::temp_dir().join(format!("corral-reexec-{}", std::process::id()));
+        let clients = Clients::new(packet::listen_at(&path).unwrap());
+        let boot = BootContext { resolved: Resolved::default(), trace: Trace::default() };
+        let mut supervisor = Supervisor::with_clients(Signals::open().unwrap(), clients, boot);
+        let client = packet::connect_to(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        supervisor.accept();
+        let receive = || match packet::receive::<Answer>(&client).unwrap() {
+            Received::Message(Answer::Reply { number, reply }, _) => (number, reply),
+            other => panic!("{other:?}"),
+        };
+        let is_bug = |reply: Reply| match reply {
+            Reply::Error(error) => error.to_string().contains("bug"),
+            _ => false,
+        };
+
+        // While what was resolved is applied.
+        let caller = Caller { connection: 1, number: 7 };
+        supervisor.reload.request(Run::default(), Some(caller));
+        supervisor.reload.finish();
+        supervisor.answer_interrupted();
+        let (number, reply) = receive();
+        assert!(number == 7 && is_bug(*reply));
+
+        // While its request is handled, and once only.
+        supervisor.serving = Some(Caller { number: 8, ..caller });
+        supervisor.answer_interrupted();
+        supervisor.answer_interrupted();
+        supervisor.clients.answer(Caller { number: 9, ..caller }, Reply::Done, &[]);
+        let (number, reply) = receive();
+        assert!(number == 8 && is_bug(*reply));
+        assert_eq!(receive().0, 9);
     }
 }

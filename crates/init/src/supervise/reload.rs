@@ -26,6 +26,8 @@ pub(super) struct Requests {
     /// Clients that wait for the run at work, and for the next one.
     callers: Vec<Caller>,
     next_callers: Vec<Caller>,
+    /// Those of the last run, while its outcome is applied.
+    concluding: Vec<Caller>,
     /// Clients that wait until no source of the boot can change the configuration any more.
     settling: Vec<Caller>,
 }
@@ -34,8 +36,6 @@ pub(super) struct Requests {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finished {
     pub(super) run: Run,
-    /// They waited for it.
-    pub(super) callers: Vec<Caller>,
     /// This one starts now.
     pub(super) next: Option<Run>,
 }
@@ -56,12 +56,17 @@ impl Requests {
         None
     }
 
+    /// Those who waited for the run are taken once its outcome is applied.
     pub(super) fn finish(&mut self) -> Finished {
         let run = self.running.take().unwrap_or_default();
         self.running = self.next.take();
         let next_callers = std::mem::take(&mut self.next_callers);
-        let callers = std::mem::replace(&mut self.callers, next_callers);
-        Finished { run, callers, next: self.running.clone() }
+        self.concluding.extend(std::mem::replace(&mut self.callers, next_callers));
+        Finished { run, next: self.running.clone() }
+    }
+
+    pub(super) fn take_concluding(&mut self) -> Vec<Caller> {
+        std::mem::take(&mut self.concluding)
     }
 
     /// Forgets clients that are gone.
@@ -123,6 +128,11 @@ impl Reload {
 
     pub(super) fn finish(&mut self) -> Finished {
         self.requests.finish()
+    }
+
+    /// Who waited for the run that is over.
+    pub(super) fn take_concluding(&mut self) -> Vec<Caller> {
+        self.requests.take_concluding()
     }
 
     /// A client is answered when no source of the boot can change the configuration any more.
@@ -188,7 +198,7 @@ mod tests {
                 } else if started > finished {
                     let done = requests.finish();
                     finished += 1;
-                    for caller in done.callers {
+                    for caller in requests.take_concluding() {
                         let before = open.remove(&caller.number);
                         let is_in_time =
                             |before: u64| before < finished && finished <= before + 2;
@@ -203,8 +213,8 @@ mod tests {
             while started > finished {
                 let done = requests.finish();
                 finished += 1;
-                let is_done =
-                    |number: u64| done.callers.iter().any(|caller| caller.number == number);
+                let callers = requests.take_concluding();
+                let is_done = |number: u64| callers.iter().any(|caller| caller.number == number);
                 open.retain(|number, _| !is_done(*number));
                 started += u64::from(done.next.is_some());
                 if done.run.roll_back == waiting {

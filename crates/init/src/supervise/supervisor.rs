@@ -46,6 +46,8 @@ pub(crate) struct Supervisor {
     pub(super) resolved: Resolved,
     pub(super) trace: Trace,
     pub(super) bugs: Bugs,
+    /// Whose request this turn is about.
+    pub(super) serving: Option<Caller>,
     pub(super) reexec: Option<ReexecRequest>,
     /// How often it was executed again.
     pub(super) resumed: u32,
@@ -85,6 +87,7 @@ impl Supervisor {
             resolved: boot.resolved,
             trace: boot.trace,
             bugs: Bugs::default(),
+            serving: None,
             reexec: None,
             resumed: 0,
             shutdown: None,
