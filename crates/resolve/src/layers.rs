@@ -71,19 +71,25 @@ pub fn load(root: &Root) -> Sources {
     of_owner.extend(command_line(root));
     layers.extend(vendor_data(root, &of_owner));
     layers.extend(of_owner);
+    add_metadata(&metadata, &mut layers);
+    Sources { layers, last_good: copies.into_iter().flatten().collect() }
+}
+
+/// The provider's name and keys, after those of the owner.
+fn add_metadata(metadata: &Metadata, layers: &mut Vec<Layer>) {
     if !metadata.is_empty() {
-        let config = corral_config::resolve(&layers);
+        let config = corral_config::resolve(layers);
         let value = metadata.to_layer(has_name(&config), &config.ssh_authorized_keys);
         layers.push(Layer::from_value(Source::Metadata, &value));
     }
-    Sources { layers, last_good: copies.into_iter().flatten().collect() }
 }
 
 fn has_name(config: &Config) -> bool {
     config.hostname.is_some() || config.fqdn.is_some()
 }
 
-/// The layers without the owner's files; logins and addresses are the last ones.
+/// The layers without the owner's files. Logins and addresses are the last ones, and the keys are
+/// also those of the provider: at a first boot there are no others.
 pub(super) fn built_in(root: &Root, with_sources: bool) -> Vec<Layer> {
     let mut layers = vec![corral_config::defaults()];
     if !with_sources {
@@ -93,6 +99,7 @@ pub(super) fn built_in(root: &Root, with_sources: bool) -> Vec<Layer> {
     layers.extend(way_in::load(root));
     layers.extend(rescue_keys(root));
     layers.extend(command_line(root));
+    add_metadata(&load_metadata(root), &mut layers);
     layers
 }
 

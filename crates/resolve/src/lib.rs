@@ -158,7 +158,8 @@ fn resolve_loaded(root: &Root, loaded: Loaded) -> Resolution {
 fn resolve_built_in(root: &Root, at_boot: &AtBoot, reason: &str, with_sources: bool) -> Resolution {
     let message = format!(
         "{reason}; the machine runs with what is built in, the kernel's command line, and the \
-         logins and addresses that worked last. Repair the files below {CONF} and restart"
+         logins and addresses that worked last or that the provider names. Repair the files below \
+         {CONF} and restart"
     );
     let problems = vec![problem::error("configuration", &message)];
     let mut resolution = assemble(root, &layers::built_in(root, with_sources), problems);

@@ -281,6 +281,18 @@ fn a_change_has_its_time_in_its_boot_and_in_the_next() {
 }
 
 #[test]
+fn without_the_owners_files_the_keys_of_the_provider_open_a_first_boot() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
+    let metadata = format!("SSHPublicKeys: {{one: {key}}}\n");
+    let metadata = ("/var/lib/rancher/conf/metadata", metadata.as_str());
+    let machine = Machine::new("first-boot", &[metadata]);
+    let resolution = resolve_built_in(&machine.root(), &AtBoot::default(), "why", true);
+    assert_eq!(resolution.resolved.config.ssh_authorized_keys, [key]);
+    assert!(resolution.resolved.config.has_login());
+    assert_ne!(hostname(&resolution), "from-boot");
+}
+
+#[test]
 fn in_the_second_boot_a_change_is_rolled_back_and_seen_so_before_it_is_written() {
     let machine =
         Machine::new("rolled-back", &[(PENDING, TWICE), (PREVIOUS, "hostname: before\n")]);

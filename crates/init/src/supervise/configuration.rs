@@ -56,7 +56,7 @@ impl Supervisor {
     /// This change was not confirmed in time.
     pub(super) fn confirm_late(&mut self, change: String) {
         log("configuration: the change was not confirmed; it is rolled back");
-        self.reload(Run { roll_back: Some(change), apply: true }, None);
+        self.reload(Run { roll_back: Some(change), apply: true, built_in: None }, None);
     }
 
     /// Takes the output of the resolver; when that is complete, it is the configuration.
@@ -74,35 +74,50 @@ impl Supervisor {
     }
 
     /// Takes the result of the resolver as the configuration; on a failure, what was active stays
-    /// active. Answers the clients that waited.
+    /// active, if users can log in with it. Answers the clients that waited.
     fn conclude(&mut self, outcome: Result<Resolved>) {
         self.timers.clear(&Timer::ResolverLate);
         // Before the outcome is applied: a bug in that must not come back with the same run.
         let finished = self.reload.finish();
         let failure = match outcome {
-            Ok(resolved) => {
+            Ok(resolved) if finished.run.accepts(&resolved.config) => {
                 self.adopt(resolved, &finished.run);
+                None
+            }
+            Ok(_) => {
+                log("configuration: no login is known without the owner's files either");
                 None
             }
             Err(error) => {
                 note_failure(&error);
-                Some(EngineError::Failed(format!(
-                    "{error:#}; the active configuration is unchanged"
-                )))
+                Some(format!("{error:#}"))
             }
         };
         if let Some(change) = finished.run.roll_back.clone().filter(|_| failure.is_some()) {
             // What is stored was rolled back, and is not active yet.
             self.timers.set(ANOTHER_TRY, Timer::ConfirmLate(change));
         }
+        let refused = failure.as_ref().map(|reason| {
+            EngineError::Failed(format!("{reason}; the active configuration is unchanged"))
+        });
         for caller in self.reload.take_concluding() {
-            self.clients.answer(caller, failure.clone().map_or(Reply::Done, Reply::Error), &[]);
+            self.clients.answer(caller, refused.clone().map_or(Reply::Done, Reply::Error), &[]);
         }
         if finished.run.apply && failure.is_none() {
             self.apply_in_console();
         }
-        if let Some(next) = finished.next {
-            self.start_resolver(&next);
+        match (finished.next, failure) {
+            (Some(next), _) => self.start_resolver(&next),
+            (None, Some(reason)) => self.fall_back(&finished.run, &reason),
+            (None, None) => {}
+        }
+    }
+
+    /// After a failure, lets users log in at least.
+    fn fall_back(&mut self, run: &Run, reason: &str) {
+        if let Some(fallback) = run.fallback(&self.resolved.config, reason) {
+            log("configuration: no user could log in; resolving again without the owner's files");
+            self.reload(fallback, None);
         }
     }
 

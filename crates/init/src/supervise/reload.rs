@@ -2,8 +2,9 @@
 //! began before a request may have read too early for it: the request waits for the next run.
 
 use super::clients::Caller;
-use crate::boot::resolver::{ROLL_BACK, Resolver, WITH_KERNEL};
+use crate::boot::resolver::{BUILT_IN, ROLL_BACK, Resolver, WITH_KERNEL};
 use anyhow::{Context, Result};
+use corral_config::Config;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,6 +16,8 @@ pub(super) struct Run {
     pub(super) roll_back: Option<String>,
     /// The console applies what is its own afterwards.
     pub(super) apply: bool,
+    /// It leaves the owner's files out: they ended the run before it, for this reason.
+    pub(super) built_in: Option<String>,
 }
 
 /// The requests, without the process that serves them.
@@ -38,6 +41,22 @@ pub(super) struct Finished {
     pub(super) run: Run,
     /// This one starts now.
     pub(super) next: Option<Run>,
+}
+
+impl Run {
+    /// What follows if it fails. The active configuration stays, unless this is a boot and no user
+    /// can log in with it: then the logins that are known without the owner's files are used.
+    pub(super) fn fallback(&self, active: &Config, reason: &str) -> Option<Run> {
+        let is_of_boot = !self.apply && self.built_in.is_none();
+        let is_needed = is_of_boot && !active.has_login();
+        let built_in = Some(reason.to_owned());
+        is_needed.then(|| Run { apply: true, built_in, ..Run::default() })
+    }
+
+    /// Is that to be used? Not if the owner's files were left out and no user can log in either.
+    pub(super) fn accepts(&self, resolved: &Config) -> bool {
+        self.built_in.is_none() || resolved.has_login()
+    }
 }
 
 impl Requests {
@@ -110,7 +129,8 @@ impl Reload {
     /// Starts the resolver for a run.
     pub(super) fn start(&mut self, run: &Run) -> Result<()> {
         let roll_back = run.roll_back.iter().flat_map(|change| [ROLL_BACK, change.as_str()]);
-        let arguments: Vec<&str> = roll_back.chain([WITH_KERNEL]).collect();
+        let built_in = run.built_in.iter().flat_map(|reason| [BUILT_IN, reason.as_str()]);
+        let arguments: Vec<&str> = roll_back.chain(built_in).chain([WITH_KERNEL]).collect();
         self.resolver =
             Some(Resolver::start(&arguments).context("reading the configuration again")?);
         Ok(())
@@ -175,6 +195,21 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
+    #[test]
+    fn a_run_that_fails_is_repeated_without_the_owners_files_if_no_user_can_log_in() {
+        let empty = Config::default();
+        let mut owner = empty.clone();
+        owner.ssh_authorized_keys.push("ssh-ed25519 AAAA owner".to_owned());
+        let run = Run::default();
+        let fallback = run.fallback(&empty, "why").unwrap();
+        assert_eq!((fallback.built_in.as_deref(), fallback.apply), (Some("why"), true));
+        assert_eq!(run.fallback(&owner, "why"), None);
+        assert_eq!(fallback.fallback(&empty, "again"), None);
+        let of_client = Run { apply: true, ..Run::default() };
+        assert_eq!(of_client.fallback(&empty, "why"), None);
+        assert!(fallback.accepts(&owner) && !fallback.accepts(&empty) && run.accepts(&empty));
+    }
+
     proptest! {
         /// Each client is answered once, by a run that began after its request, and waits for two
         /// runs at most.
@@ -192,7 +227,8 @@ mod tests {
                     open.insert(number, started);
                     let roll_back = roll_back.then(|| number.to_string());
                     waiting = roll_back.clone().or(waiting);
-                    if requests.add(Run { roll_back, apply: true }, Some(caller)).is_some() {
+                    let run = Run { roll_back, apply: true, built_in: None };
+                    if requests.add(run, Some(caller)).is_some() {
                         started += 1;
                     }
                 } else if started > finished {
