@@ -3,12 +3,11 @@
 //! daemon has `pull`.
 
 use super::download::{self, Download};
+use super::manifest_request::get_manifest;
 use super::progress::Progress;
-use super::pull::get_manifest;
-use super::registry::{Endpoint, Settings, explain};
+use super::registry::{Endpoint, Settings};
 use corral_engine::error::EngineError;
 use corral_engine::image::reference;
-use oci_client::RegistryOperation;
 use oci_client::manifest::OciDescriptor;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,10 +43,7 @@ impl Artifact {
         let mut last = EngineError::NoSuchImage(name.to_owned());
         for endpoint in settings.endpoints(&target, None)? {
             let asked = runtime.block_on(async {
-                let operation = RegistryOperation::Pull;
-                let allowed =
-                    endpoint.client.auth(&endpoint.reference, &endpoint.auth, operation).await;
-                allowed.map_err(|error| explain(&endpoint, &error))?;
+                endpoint.authorize().await?;
                 get_manifest(&endpoint, &endpoint.reference).await
             });
             match asked {

@@ -1,14 +1,14 @@
 //! What a registry has under a name, without pulling it: the descriptor and the platforms.
 
 use super::manifest::parse_manifest;
-use super::pull::{LARGEST_CONFIG, get_manifest};
+use super::manifest_request::get_manifest;
+use super::pull::LARGEST_CONFIG;
 use super::registry::{Account, Endpoint, Settings, explain};
 use anyhow::{Context, Result, bail, ensure};
 use corral_engine::error::EngineError;
 use corral_engine::image::digest::digest;
 use corral_engine::image::reference;
 use futures_util::StreamExt;
-use oci_client::RegistryOperation;
 use serde_json::{Value, json};
 
 /// As `GET /distribution/{name}/json` shows it, from the first registry that has the name.
@@ -29,9 +29,7 @@ pub(crate) async fn inspect(
 }
 
 async fn described(endpoint: &Endpoint) -> Result<Value, EngineError> {
-    let (client, auth) = (&endpoint.client, &endpoint.auth);
-    let logged_in = client.auth(&endpoint.reference, auth, RegistryOperation::Pull).await;
-    logged_in.map_err(|error| explain(endpoint, &error))?;
+    endpoint.authorize().await?;
     let (raw, digest) = get_manifest(endpoint, &endpoint.reference).await?;
     let manifest: Value = serde_json::from_slice(&raw).context("the manifest")?;
     let platforms = match manifest["manifests"].as_array() {

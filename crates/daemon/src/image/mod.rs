@@ -9,6 +9,7 @@ pub mod fsck;
 pub(crate) mod gc;
 pub(crate) mod layer;
 pub mod manifest;
+mod manifest_request;
 pub mod progress;
 pub mod pull;
 mod push;

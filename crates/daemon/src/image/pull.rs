@@ -4,31 +4,22 @@
 use super::download::{self, Download};
 use super::layer;
 use super::manifest::{Named, parse_diff_ids, parse_manifest, parse_named};
+use super::manifest_request::get_manifest;
 use super::progress::Progress;
-use super::registry::{Account, Endpoint, Settings, explain};
+use super::registry::{Account, Endpoint, Settings};
 use super::store::{Store, incoming};
 use crate::blocking::blocking;
 use corral_engine::error::EngineError;
-use corral_engine::image::digest::{self, digest, short};
+use corral_engine::image::digest::{self, short};
 use corral_engine::image::layout::{self, Layer, StoredImage};
 use corral_engine::image::reference;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use oci_client::manifest::{
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
-    OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest,
-};
-use oci_client::{Reference, RegistryOperation};
+use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-const ACCEPTED: [&str; 4] = [
-    OCI_IMAGE_MEDIA_TYPE,
-    IMAGE_MANIFEST_MEDIA_TYPE,
-    OCI_IMAGE_INDEX_MEDIA_TYPE,
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE,
-];
 /// Layers at a time, as Docker does.
 const AT_ONCE: usize = 3;
 pub(super) const LARGEST_CONFIG: u64 = 8 << 20;
@@ -164,12 +155,7 @@ fn from_registry(endpoint: &Endpoint) -> impl Fn(anyhow::Error) -> EngineError {
 
 /// The manifest for our platform.
 async fn find(endpoint: Endpoint, platform: &str) -> Result<RemoteManifest, EngineError> {
-    let explained = |error| explain(&endpoint, &error);
-    endpoint
-        .client
-        .auth(&endpoint.reference, &endpoint.auth, RegistryOperation::Pull)
-        .await
-        .map_err(explained)?;
+    endpoint.authorize().await?;
     let (raw, named) = get_manifest(&endpoint, &endpoint.reference).await?;
     let raw = match parse_named(&raw, platform).map_err(from_registry(&endpoint))? {
         Named::Manifest => raw,
@@ -184,23 +170,6 @@ async fn find(endpoint: Endpoint, platform: &str) -> Result<RemoteManifest, Engi
     };
     let manifest = parse_manifest(&raw).map_err(from_registry(&endpoint))?;
     Ok(RemoteManifest { endpoint: Arc::new(endpoint), manifest, raw, digest: named })
-}
-
-/// A manifest and its digest, which is computed, not believed.
-pub(super) async fn get_manifest(
-    endpoint: &Endpoint,
-    reference: &Reference,
-) -> Result<(Vec<u8>, String), EngineError> {
-    let got = endpoint.client.pull_manifest_raw(reference, &endpoint.auth, &ACCEPTED).await;
-    let (raw, _) = got.map_err(|error| explain(endpoint, &error))?;
-    let found = digest(&raw);
-    if let Some(wanted) = reference.digest().filter(|wanted| *wanted != found) {
-        return Err(EngineError::Failed(format!(
-            "{} sent {found} instead of {wanted}",
-            endpoint.host
-        )));
-    }
-    Ok((raw.to_vec(), found))
 }
 
 /// A blob to be fetched.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where the certificates of a private CA lie: `<folder>/<host[:port]>/*.crt`, in PEM.
@@ -16,6 +17,7 @@ const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/var/lib/rancher/certs.
 const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// A registry that sends nothing for so long is given up.
 const SILENCE: Duration = Duration::from_secs(60);
+const USER_AGENT: &str = concat!("corral/", env!("CARGO_PKG_VERSION"));
 
 /// The registry settings of the configuration.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +48,30 @@ pub(super) struct Endpoint {
     pub(super) auth: RegistryAuth,
     /// For messages.
     pub(super) host: String,
+    /// For what `client` does not do.
+    pub(super) http: reqwest::Client,
+    /// `https` or `http`.
+    pub(super) scheme: &'static str,
+    /// What the registry gave at the last login.
+    token: Mutex<Option<String>>,
+}
+
+impl Endpoint {
+    /// Logs in for pulling.
+    pub(super) async fn authorize(&self) -> Result<(), EngineError> {
+        self.log_in().await.map_err(|error| explain(self, &error))
+    }
+
+    /// The same with the error of the registry.
+    pub(super) async fn log_in(&self) -> Result<(), OciDistributionError> {
+        let token = self.client.auth(&self.reference, &self.auth, RegistryOperation::Pull).await?;
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+        Ok(())
+    }
+
+    pub(super) fn token(&self) -> Option<String> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Settings {
@@ -110,18 +136,32 @@ impl Settings {
         auth: RegistryAuth,
         protocol: ClientProtocol,
     ) -> Result<Endpoint, EngineError> {
+        let failed =
+            |error: OciDistributionError| EngineError::Failed(format!("querying {host}: {error}"));
+        let accept_invalid_certificates = self.is_insecure(host);
+        let extra_root_certificates = certificates(host);
+        let scheme = if protocol == ClientProtocol::Http { "http" } else { "https" };
+        let roots = extra_root_certificates.iter().map(reqwest::Certificate::try_from);
+        let http = reqwest::Client::builder()
+            .danger_accept_invalid_certs(accept_invalid_certificates)
+            .tls_certs_merge(roots.collect::<Result<Vec<_>, _>>().map_err(failed)?)
+            .connect_timeout(CONNECT_TIME)
+            .read_timeout(SILENCE)
+            .user_agent(USER_AGENT)
+            .build()
+            .map_err(|error| failed(error.into()))?;
         let client = Client::try_from(ClientConfig {
             protocol,
-            accept_invalid_certificates: self.is_insecure(host),
-            extra_root_certificates: certificates(host),
+            accept_invalid_certificates,
+            extra_root_certificates,
             connect_timeout: Some(CONNECT_TIME),
             read_timeout: Some(SILENCE),
-            user_agent: concat!("corral/", env!("CARGO_PKG_VERSION")),
+            user_agent: USER_AGENT,
             ..ClientConfig::default()
         });
-        let client =
-            client.map_err(|error| EngineError::Failed(format!("querying {host}: {error}")))?;
-        Ok(Endpoint { client, reference, auth, host: host.to_owned() })
+        let (client, host) = (client.map_err(failed)?, host.to_owned());
+        let token = Mutex::default();
+        Ok(Endpoint { client, reference, auth, host, http, scheme, token })
     }
 
     /// Are these a user and a password that a registry takes?
