@@ -41,9 +41,12 @@ fn another_build_of_an_engine_has_its_name_when_it_works() -> Result<()> {
     let old = running(&machine)?;
     assert_eq!(named(&machine)?, old);
 
+    let images = "sudo system-docker images -aq | sort";
+    let before = machine.run(images)?;
     let said = machine.run(&format!("! {SWITCH} /opt/bad/{NAME}.tgz 2>&1"))?;
     says_all(&said, &[&format!("{NAME} runs again"), "it is broken"]);
     assert_eq!((running(&machine)?, named(&machine)?), (old.clone(), old.clone()));
+    assert_eq!(machine.run(images)?, before, "the image that failed is gone");
     ensure!(version(&machine)?.starts_with("26.1"));
 
     machine.run(&format!("{SWITCH} /opt/new/{NAME}.tgz"))?;

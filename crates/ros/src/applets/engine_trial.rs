@@ -47,10 +47,21 @@ pub(crate) fn run(mark: &str, name: &str) -> Result<()> {
             // The configured name is that of the image before it again.
             let root = Root::machine();
             let before = engines::before(&root);
-            let is_it = |other: Candidate| other.mark == mark && other.name == before;
-            if Candidate::load(&root).is_some_and(is_it) { Candidate::forget() } else { Ok(()) }
+            let is_it = |other: &Candidate| other.mark == mark && other.name == before;
+            match Candidate::load(&root).filter(is_it) {
+                Some(candidate) => forget(&candidate),
+                None => Ok(()),
+            }
         }
     }
+}
+
+/// The image is in use until the engine before it runs. Without a name, it is removed after that by
+/// the next switch, or by `ros gc`.
+fn forget(candidate: &Candidate) -> Result<()> {
+    Candidate::forget()?;
+    let name = format!("{}:{}", engines::CANDIDATES, candidate.name);
+    Client::of(Engine::System)?.untag(&name).with_context(|| format!("removing the name {name}"))
 }
 
 /// Tries until a container has run or the deadline has passed. False if another engine is the one

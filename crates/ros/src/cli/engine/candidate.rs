@@ -5,7 +5,8 @@
 use anyhow::{Context, Result};
 use corral_docker::{Client, Engine};
 use corral_resolve::engine_switch::Candidate;
-use corral_resolve::engines::{CANDIDATES, REPOSITORY};
+use corral_resolve::engines::{CANDIDATES, Failure, REPOSITORY};
+use corral_resolve::replacement::mark;
 use corral_resolve::root::Root;
 use corral_resolve::switchable::ENGINE;
 
@@ -31,9 +32,38 @@ pub(super) fn of(engine: &str) -> Option<String> {
     (found == candidate.image_id).then_some(name)
 }
 
-/// Moves the name to a candidate that runs and has proved itself.
+/// Removes a candidate that does not take the name: its own name, and the image if it has no other.
+pub(super) fn remove(image: &str) -> Result<()> {
+    let client = Client::of(Engine::System)?;
+    let Some(found) = client.image(image)? else { return Ok(()) };
+    let (candidates, others): (Vec<&String>, Vec<&String>) =
+        found.repo_tags.iter().partition(|name| is_one(name));
+    for name in candidates {
+        client.untag(name).with_context(|| format!("removing the image {name}"))?;
+    }
+    // The name may have been removed while the engine still ran.
+    if others.is_empty() {
+        client.untag(&found.id).with_context(|| format!("removing the image {}", found.id))?;
+    }
+    Ok(())
+}
+
+/// Removes what failed in a boot: it was in use then.
+fn remove_failed(root: &Root) -> Result<()> {
+    let Some(failure) = Failure::load(root) else { return Ok(()) };
+    let waiting = Candidate::load(root).map(|candidate| candidate.image_id);
+    let client = Client::of(Engine::System)?;
+    let failed = |id: &String| mark(&ENGINE, id) == failure.mark && Some(id) != waiting.as_ref();
+    let images = client.images()?.into_iter().map(|image| image.id);
+    images.filter(failed).try_for_each(|id| remove(&id))
+}
+
+/// Moves the name to a candidate that runs and has proved itself, and removes one that failed.
 pub(super) fn settle() -> Result<()> {
     let root = Root::machine();
+    if let Err(error) = remove_failed(&root) {
+        eprintln!("warning: {error:#}; `ros gc` removes it");
+    }
     let Some(candidate) = Candidate::load(&root).filter(|candidate| candidate.has_proof(&root))
     else {
         return Ok(());

@@ -213,5 +213,10 @@ fn roll_back(
         Ok((!runs(&client, checked.as_ref())).then_some(()))
     })?;
     is_back.with_context(|| format!("{running} was not started again"))?;
+    if let Some(checked) = checked.filter(|_| chosen.is_candidate())
+        && let Err(error) = candidate::remove(&checked.image_id)
+    {
+        eprintln!("warning: {error:#}; `ros gc --all` removes it");
+    }
     wait_for_docker::run_quietly()
 }
