@@ -66,12 +66,17 @@ fn a_busy_machine_powers_off_with_a_clean_disk() -> Result<()> {
         Options { append: STATE.to_owned(), disks: vec![disk.clone()], ..Options::default() };
     let mut machine = super::with_config(&folder, &config, options.clone())?;
     write_on_and_on(&mut machine)?;
-    // Corral's swap file, one that the owner's command made, and a file system in a file.
+    // Corral's swap file, one that the owner's command made, and a file system in a file. Then a
+    // swap file and a file system on devices that do not give up their files by themselves.
     machine.expect("grep -q '^/home/swap ' /proc/swaps")?;
     machine.run(
         "sudo sh -c 'cd /opt && fallocate -l 16M own && chmod 600 own && mkswap own > /dev/null && \
          swapon own && fallocate -l 16M loop && mkfs.ext4 -q loop && mkdir -p /mnt/loop && \
          mount -o loop loop /mnt/loop && echo in it > /mnt/loop/file && \
+         fallocate -l 16M kept && mkfs.ext4 -q kept && losetup /dev/loop6 kept && \
+         mkdir -p /mnt/kept && mount /dev/loop6 /mnt/kept && echo in it > /mnt/kept/file && \
+         fallocate -l 16M device && mkswap device > /dev/null && losetup /dev/loop7 device && \
+         swapon /dev/loop7 && \
          seq 1000000 > /mnt/nfs/file'",
     )?;
     machine.power_off()?;

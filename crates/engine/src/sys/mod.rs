@@ -3,6 +3,7 @@
 //! The rules: `unsafe` is allowed here and nowhere else in the workspace, each block with the
 //! invariant it relies on and who upholds it.
 
+pub mod loop_devices;
 pub mod packet;
 pub mod reap;
 pub mod signals;

@@ -4,7 +4,7 @@
 use anyhow::{Error, Result};
 use corral_engine::paths::BUSYBOX;
 use corral_engine::protocol::PowerAction;
-use corral_engine::sys::{reap, signals};
+use corral_engine::sys::{loop_devices, reap, signals};
 use corral_machine::console::log;
 use corral_machine::mount_table::{self, Mounted};
 use corral_machine::{deadline, mounts, power, program};
@@ -261,12 +261,13 @@ fn stop_swapping() {
     }
 }
 
-/// The files among what the kernel swaps to.
+/// The files among what the kernel swaps to, and the loop devices, which have files.
 fn swap_files(swaps: &str) -> Vec<PathBuf> {
     let file = |line: &str| {
         let mut words = line.split_whitespace();
         let path = words.next().map(|path| PathBuf::from(mount_table::unescape(path)));
-        path.filter(|_| words.next() == Some("file"))
+        let is_file = words.next() == Some("file");
+        path.filter(|path| is_file || path.to_string_lossy().starts_with("/dev/loop"))
     };
     swaps.lines().filter_map(file).collect()
 }
@@ -277,13 +278,22 @@ fn make_clean() {
     let mut errors = make_read_only();
     // Nothing reports when a file system is no longer in use.
     while errors.iter().any(is_busy) && deadline::left(end).is_some() {
-        // The file of a loop device is in use until what is on it is unmounted.
+        // The file of a loop device is in use until what is on it is unmounted, and after that
+        // too, unless the device gives it up by itself.
         unmount(Mounted::is_on_disk);
+        detach_loop_devices();
         deadline::pause(PAUSE);
         errors = make_read_only();
     }
     for error in errors {
         log(&format!("shutdown: the disk will be checked at the next boot: {error:#}"));
+    }
+}
+
+fn detach_loop_devices() {
+    for device in loop_devices::attached() {
+        let opened = rustix::fs::open(&device, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let _ = opened.and_then(|device| loop_devices::detach(&device));
     }
 }
 
@@ -322,8 +332,8 @@ mod tests {
     #[test]
     fn files_are_swap_files_and_partitions_are_not() {
         let swaps = "Filename\tType\tSize\n/my\\040swap file 65532 0 -2\n\
-            /dev/vdc partition 65532 0 -3\n";
-        assert_eq!(swap_files(swaps), [PathBuf::from("/my swap")]);
+            /dev/vdc partition 65532 0 -3\n/dev/loop3 partition 65532 0 -4\n";
+        assert_eq!(swap_files(swaps), [PathBuf::from("/my swap"), PathBuf::from("/dev/loop3")]);
     }
 
     #[test]
