@@ -139,6 +139,8 @@ pub struct Image {
     pub id: String,
     #[serde(deserialize_with = "or_default")]
     pub repo_tags: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub repo_digests: Vec<String>,
     /// Not in a row of the list, as the next one.
     pub architecture: String,
     config: Value,

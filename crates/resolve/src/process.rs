@@ -52,6 +52,10 @@ pub fn main(arguments: &[String]) -> ExitCode {
         let message = format!("restoring lost files of the configuration: {error:#}");
         resolved.problems.push(problem::error("state", &message));
     }
+    if request.is_in_vain(&resolved) {
+        eprintln!("no login is known without the owner's files either");
+        return ExitCode::FAILURE;
+    }
     if request.with_kernel {
         KernelChange::decide(&EffectiveConfig::applied().config, &resolved.config).apply();
     }
@@ -94,6 +98,11 @@ impl Request {
             built_in: at(BUILT_IN).map(value),
             no_sources: at(NO_SOURCES).is_some(),
         }
+    }
+
+    /// While a machine runs, the owner's files are left out only to let users log in.
+    fn is_in_vain(&self, resolved: &Resolved) -> bool {
+        self.with_kernel && self.built_in.is_some() && !resolved.config.has_remote_login()
     }
 }
 

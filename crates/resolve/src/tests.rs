@@ -288,7 +288,7 @@ fn without_the_owners_files_the_keys_of_the_provider_open_a_first_boot() {
     let machine = Machine::new("first-boot", &[metadata]);
     let resolution = resolve_built_in(&machine.root(), &AtBoot::default(), "why", true);
     assert_eq!(resolution.resolved.config.ssh_authorized_keys, [key]);
-    assert!(resolution.resolved.config.has_login());
+    assert!(resolution.resolved.config.has_remote_login());
     assert_ne!(hostname(&resolution), "from-boot");
 }
 

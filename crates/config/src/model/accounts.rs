@@ -84,14 +84,13 @@ impl Config {
         all.into_iter().collect()
     }
 
-    /// Does it name a key or a password of any user, or a terminal that needs none?
-    pub fn has_login(&self) -> bool {
+    /// Does it let any user log in over the network? A terminal is out of reach of many owners.
+    pub fn has_remote_login(&self) -> bool {
         let has_keys = |keys: &[String], ids: &[String]| !keys.is_empty() || !ids.is_empty();
         let is_let_in = |user: &User| has_keys(&user.ssh_authorized_keys, &user.ssh_import_id);
         has_keys(&self.admin_keys(), &self.admin_ids())
             || self.accounts().iter().any(is_let_in)
-            || !self.passwords().is_empty()
-            || !self.rancher.autologin.is_empty()
+            || self.ssh_pwauth && !self.passwords().is_empty()
     }
 
     /// The private host keys, by kind.
@@ -234,23 +233,24 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_a_key_a_password_or_a_terminal_without_one() {
-        assert!(!Config::default().has_login());
+    fn over_the_network_a_login_is_a_key_or_a_password_that_sshd_takes() {
         let with_key = User { ssh_authorized_keys: vec!["k".to_owned()], ..user("joe") };
-        let mut terminal = Config::default();
-        terminal.rancher.autologin.push("tty1".to_owned());
         let mut password = Config::default();
         password.rancher.password = "secret".to_owned();
+        let mut terminal = Config::default();
+        terminal.rancher.autologin.push("tty1".to_owned());
+        let without_key = Config { users: vec![user("joe")], ..Config::default() };
+        for config in [Config::default(), without_key, terminal, password.clone()] {
+            assert!(!config.has_remote_login(), "{config:?}");
+        }
         for config in [
             Config { ssh_authorized_keys: vec!["k".to_owned()], ..Config::default() },
             Config { ssh_import_id: vec!["gh:ann".to_owned()], ..Config::default() },
             Config { users: vec![with_key], ..Config::default() },
-            terminal,
-            password,
+            Config { ssh_pwauth: true, ..password },
         ] {
-            assert!(config.has_login(), "{config:?}");
+            assert!(config.has_remote_login(), "{config:?}");
         }
-        assert!(!Config { users: vec![user("joe")], ..Config::default() }.has_login());
     }
 
     #[test]

@@ -80,16 +80,15 @@ impl Supervisor {
         // Before the outcome is applied: a bug in that must not come back with the same run.
         let finished = self.reload.finish();
         let failure = match outcome {
-            Ok(resolved) if finished.run.accepts(&resolved.config) => {
+            Ok(resolved) => {
                 self.adopt(resolved, &finished.run);
                 None
             }
-            Ok(_) => {
-                log("configuration: no login is known without the owner's files either");
-                None
-            }
             Err(error) => {
-                note_failure(&error);
+                match finished.run.built_in {
+                    None => note_failure(&error),
+                    Some(_) => log("configuration: no login is known without them either"),
+                }
                 Some(format!("{error:#}"))
             }
         };

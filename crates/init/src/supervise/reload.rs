@@ -44,18 +44,13 @@ pub(super) struct Finished {
 }
 
 impl Run {
-    /// What follows if it fails. The active configuration stays, unless this is a boot and no user
-    /// can log in with it: then the logins that are known without the owner's files are used.
+    /// What follows if it fails. The active configuration stays, unless no user can log in with it
+    /// over the network, as in a first boot: then the logins that are known without the owner's
+    /// files are used.
     pub(super) fn fallback(&self, active: &Config, reason: &str) -> Option<Run> {
-        let is_of_boot = !self.apply && self.built_in.is_none();
-        let is_needed = is_of_boot && !active.has_login();
+        let is_needed = self.built_in.is_none() && !active.has_remote_login();
         let built_in = Some(reason.to_owned());
         is_needed.then(|| Run { apply: true, built_in, ..Run::default() })
-    }
-
-    /// Is that to be used? Not if the owner's files were left out and no user can log in either.
-    pub(super) fn accepts(&self, resolved: &Config) -> bool {
-        self.built_in.is_none() || resolved.has_login()
     }
 }
 
@@ -205,9 +200,8 @@ mod tests {
         assert_eq!((fallback.built_in.as_deref(), fallback.apply), (Some("why"), true));
         assert_eq!(run.fallback(&owner, "why"), None);
         assert_eq!(fallback.fallback(&empty, "again"), None);
-        let of_client = Run { apply: true, ..Run::default() };
-        assert_eq!(of_client.fallback(&empty, "why"), None);
-        assert!(fallback.accepts(&owner) && !fallback.accepts(&empty) && run.accepts(&empty));
+        let with_client = Run { apply: true, ..Run::default() };
+        assert!(with_client.fallback(&empty, "why").is_some(), "a client's run was joined to it");
     }
 
     proptest! {

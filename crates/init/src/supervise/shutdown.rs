@@ -73,7 +73,7 @@ impl Supervisor {
     }
 
     /// Containers of the user's Docker outlive dockerd. They have what is left of the time of a
-    /// shutdown.
+    /// shutdown. As in the steps after it, PID 1 has nothing else to do: no client is left.
     fn stop_user_containers(&self) {
         if self.resolved.plan.get(DOCKER).is_none() {
             return;

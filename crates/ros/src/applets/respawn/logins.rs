@@ -4,6 +4,9 @@
 //! gets SIGHUP too, as if its connection were lost, and passes it on to its jobs. Clients of sshd
 //! see that their connection is closed. A process that ignores both has the stop timeout of the
 //! console: then PID 1 kills it.
+//!
+//! Clients of Docker are killed instead. `docker run` passes SIGTERM on, and `docker compose up`
+//! stops its project: containers are to outlive the console.
 
 use anyhow::{Context, Result};
 use corral_engine::sys::reap;
@@ -17,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Between two looks: others may have been started and have ended.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Clients of Docker and Podman, as the kernel names their processes: 15 bytes at most.
+const CLIENTS: [&str; 4] = ["docker", "docker-compose", "podman", "podman-remote"];
 
 /// Returns when no other process is left in this container.
 pub(super) fn end() -> Result<()> {
@@ -51,6 +56,11 @@ fn others(cgroup: &Path) -> Result<Vec<Pid>> {
 
 /// One that has ended in the meantime needs no signal.
 fn request_end(pid: Pid) {
+    let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_pid())).unwrap_or_default();
+    if CLIENTS.contains(&name.trim_end()) {
+        let _ = kill_process(pid, Signal::KILL);
+        return;
+    }
     let leads = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid()))
         .is_ok_and(|stat| leads_terminal(&stat));
     let hang_up = leads.then_some(Signal::HUP);

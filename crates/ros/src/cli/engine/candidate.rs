@@ -41,8 +41,9 @@ pub(super) fn remove(image: &str) -> Result<()> {
     for name in candidates {
         client.untag(name).with_context(|| format!("removing the image {name}"))?;
     }
-    // The name may have been removed while the engine still ran.
-    if others.is_empty() {
+    // The name may have been removed while the engine still ran. An image that came by its digest
+    // never was a candidate.
+    if others.is_empty() && found.repo_digests.is_empty() {
         client.untag(&found.id).with_context(|| format!("removing the image {}", found.id))?;
     }
     Ok(())
