@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 use vmtest::folder;
-use vmtest::{Machine, Options};
+use vmtest::{Machine, Options, servers};
 
 const CONFIG: &str = "hostname: story-host
 write_files:
@@ -236,4 +236,39 @@ fn the_system_engine_can_be_looked_into(machine: &Machine) -> Result<()> {
     let refused = machine.run("sudo system-docker plugin ls 2>&1; true")?;
     assert!(refused.contains("not supported"), "{refused}");
     Ok(())
+}
+
+/// GitHub's certificate is not valid yet, as a clock that is a day behind has it. The keys are
+/// fetched when the clock is set. GitHub is behind a proxy, which leads to the story's own server.
+#[test]
+fn keys_of_an_account_are_fetched_when_the_clock_is_set() -> Result<()> {
+    let folder = folder("late-keys")?;
+    let content = folder.join("www");
+    std::fs::create_dir_all(&content)?;
+    let key = vmtest::shell::make_key(&folder)?;
+    std::fs::write(content.join("octocat.keys"), format!("{key}\n"))?;
+    let (web, authority) = servers::web_of_tomorrow(&folder, &content, "github.com")?;
+    let proxy = servers::proxy(&folder, &[("github.com", web.port)])?;
+    let authority: String = authority.lines().map(|line| format!("      {line}\n")).collect();
+    let config = format!(
+        "users: [default, {{name: joe, groups: [docker], ssh_import_id: [gh:octocat]}}]\n\
+         ntp: {{enabled: false}}\n\
+         rancher:\n  network:\n    https_proxy: \"http://10.0.2.2:{}\"\n    \
+         interfaces: {{eth0: {{address: 10.0.2.15/24, gateway: 10.0.2.2}}}}\n\
+         ca_certs:\n  trusted:\n    - |\n{authority}",
+        proxy.port
+    );
+    let mut machine = super::with_config(&folder, &config, Options::default())?;
+    machine.expect_login()?;
+    machine.expect("sudo system-docker inspect imported-keys > /dev/null")?;
+    let why = machine.run("sudo ros why; true")?;
+    assert!(why.contains("are not valid at the time of this machine's clock"), "{why}");
+    let keys = "sudo cat /run/corral/ssh/authorized_keys.d/joe; true";
+    assert!(!machine.run(keys)?.contains("octocat"));
+    machine.run("sudo date -s @$(($(date +%s) + 2 * 86400))")?;
+    machine.expect_console("the clock was set, and the keys of ssh_import_id were fetched")?;
+    machine.expect("sudo grep -q gh:octocat /run/corral/ssh/authorized_keys.d/joe")?;
+    assert_eq!(machine.login_as("joe").run("id -un")?, "joe");
+    machine.run("! sudo ros why | grep 'are not valid at the time'")?;
+    machine.check_alarms()
 }

@@ -44,16 +44,30 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 "#;
 
-/// A proxy for http in Python that alone knows where names lead. Arguments: its port, the file for
-/// the names that were requested, then `NAME=PORT` of loopback.
+/// A proxy in Python that alone knows where names lead. Arguments: its port, the file for the names
+/// that were requested, then `NAME=PORT` of loopback.
 const PROXY: &str = r#"
-import http.client, http.server, sys
+import http.client, http.server, shutil, socket, sys, threading
 names = dict(pair.split("=") for pair in sys.argv[3:])
 class Proxy(http.server.BaseHTTPRequestHandler):
-    def forward(self):
-        name, _, path = self.path.removeprefix("http://").partition("/")
+    def note(self, name):
         login = self.headers.get("Proxy-Authorization", "no login")
         open(sys.argv[2], "a").write(f"{name} {login}\n")
+    def do_CONNECT(self):
+        name = self.path.partition(":")[0]
+        self.note(name)
+        upstream = socket.create_connection(("127.0.0.1", int(names[name])))
+        self.send_response(200)
+        self.end_headers()
+        def back():
+            shutil.copyfileobj(upstream.makefile("rb", 0), self.wfile)
+            self.connection.shutdown(socket.SHUT_WR)
+        threading.Thread(target=back, daemon=True).start()
+        shutil.copyfileobj(self.rfile.raw, upstream.makefile("wb", 0))
+        upstream.shutdown(socket.SHUT_WR)
+    def forward(self):
+        name, _, path = self.path.removeprefix("http://").partition("/")
+        self.note(name)
         upstream = http.client.HTTPConnection("127.0.0.1", int(names[name]))
         upstream.request(self.command, "/" + path, headers=dict(self.headers))
         answer = upstream.getresponse()
@@ -151,10 +165,52 @@ pub fn web_tls(folder: &Path, content: &Path) -> Result<(Server, String)> {
     if !made.status.success() {
         bail!("openssl: {}", String::from_utf8_lossy(&made.stderr));
     }
+    Ok((start_web_tls(folder, content, &cert, &key)?, fs::read_to_string(&cert)?))
+}
+
+fn start_web_tls(folder: &Path, content: &Path, cert: &Path, key: &Path) -> Result<Server> {
     let port = free_port()?;
     let mut command = tied(Path::new("python3"));
-    command.args(["-c", WEB_TLS, &port.to_string()]).arg(content).arg(&cert).arg(&key);
-    Ok((start(command, port, &folder.join("web-tls.log"))?, fs::read_to_string(&cert)?))
+    command.args(["-c", WEB_TLS, &port.to_string()]).arg(content).arg(cert).arg(key);
+    start(command, port, &folder.join("web-tls.log"))
+}
+
+/// An authority, and a server's certificate that becomes valid tomorrow, in Python. Arguments: the
+/// server's name, and the files for the authority, the certificate and the key.
+const OF_TOMORROW: &str = r#"
+import sys
+from datetime import datetime, timedelta, timezone
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+name, now = sys.argv[1], datetime.now(timezone.utc)
+def named(text):
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+def sign(subject, key, start, is_authority):
+    draft = x509.CertificateBuilder().not_valid_before(start).not_valid_after(now + timedelta(9))
+    draft = draft.subject_name(named(subject)).issuer_name(named("story"))
+    draft = draft.public_key(key.public_key()).serial_number(x509.random_serial_number())
+    draft = draft.add_extension(x509.BasicConstraints(is_authority, None), True)
+    draft = draft.add_extension(x509.SubjectAlternativeName([x509.DNSName(subject)]), False)
+    return draft.sign(root, hashes.SHA256())
+def write(path, data):
+    open(path, "wb").write(data)
+root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+pem = serialization.Encoding.PEM
+write(sys.argv[2], sign("story", root, now - timedelta(1), True).public_bytes(pem))
+write(sys.argv[3], sign(name, key, now + timedelta(1), False).public_bytes(pem))
+form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+write(sys.argv[4], key.private_bytes(pem, form, none))
+"#;
+
+/// A web server with TLS for a name, whose certificate becomes valid tomorrow. Returns its
+/// authority too.
+pub fn web_of_tomorrow(folder: &Path, content: &Path, name: &str) -> Result<(Server, String)> {
+    let files = ["authority.pem", "web.pem", "web.key"].map(|name| folder.join(name));
+    let mut python = Command::new(Image::find()?.tools.join("docker-py"));
+    output(python.args(["-c", OF_TOMORROW, name]).args(&files))?;
+    let [authority, cert, key] = &files;
+    Ok((start_web_tls(folder, content, cert, key)?, fs::read_to_string(authority)?))
 }
 
 /// Debian's docker-registry, without TLS.
