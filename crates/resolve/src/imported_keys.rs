@@ -2,15 +2,17 @@
 //! cloud-init fetches them, and the console lets them in. They are kept on the state disk: without
 //! a network, the keys that were fetched last still open the machine.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use corral_cloud::http::{Http, is_of_clock};
 use corral_config::Config;
 use corral_config::names::KeyId;
 use corral_config::ssh_key::parse_list;
 use corral_init::boot::state::CONF;
+use corral_machine::deadline;
 use corral_machine::files::{read_at_most, write_atomic};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 /// By account, as the configuration names it: lines of `authorized_keys`.
@@ -24,6 +26,9 @@ const LARGEST_FILE: u64 = 64 << 20;
 const MOST: usize = 100;
 /// Timeout for all accounts together.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is wrong while the clock is.
 pub const LATE: &str = "ssh_import_id: the certificates of the server are not valid at the time of \
@@ -57,15 +62,16 @@ pub fn wanted(config: &Config) -> Vec<String> {
 }
 
 /// Fetches the keys of all accounts. What cannot be fetched keeps what it had, and is reported. An
-/// account that is gone, or has no keys, has none here either.
+/// account that is gone, or has no keys, has none here either. An account without keys is waited
+/// for, because the network may have no address yet.
 pub fn fetch(config: &Config) -> Outcome {
     let ids = wanted(config);
     let known = load();
     let (mut problems, mut clock_is_wrong) = (Vec::new(), false);
     let mut all = Imported::new();
-    let deadline = Instant::now() + TIMEOUT;
-    for id in ids {
-        match fetch_one(&id, deadline) {
+    let answers = fetch_all(&ids, &known);
+    for (id, answer) in ids.into_iter().zip(answers) {
+        match answer {
             Ok(keys) => {
                 if keys.is_empty() {
                     problems.push(format!("ssh_import_id: {id}: there is no key of this account"));
@@ -94,10 +100,34 @@ fn store(all: &Imported) -> Result<()> {
     write_atomic(&file(), &serde_json::to_vec(all)?, 0o600)
 }
 
-fn fetch_one(id: &str, deadline: Instant) -> Result<Vec<String>> {
+/// All at the same time: one that does not answer takes no time from the others.
+fn fetch_all(ids: &[String], known: &Imported) -> Vec<Result<Vec<String>>> {
+    let deadline = Instant::now() + TIMEOUT;
+    std::thread::scope(|scope| {
+        let mut running = Vec::new();
+        for id in ids {
+            let is_known = known.contains_key(id);
+            running.push(scope.spawn(move || fetch_one(id, is_known, deadline)));
+        }
+        let end = |thread: ScopedJoinHandle<'_, Result<Vec<String>>>| {
+            thread.join().unwrap_or_else(|_| Err(anyhow!("the request was not finished")))
+        };
+        running.into_iter().map(end).collect()
+    })
+}
+
+fn fetch_one(id: &str, is_known: bool, deadline: Instant) -> Result<Vec<String>> {
     let url = id.parse::<KeyId>()?.url();
-    let text = Http::secure(deadline)?.brief().get_text(&url, &[])?;
-    keys_in(&text.unwrap_or_default(), id)
+    let http = Http::secure(deadline)?.brief();
+    loop {
+        match http.get_text(&url, &[]) {
+            Ok(text) => return keys_in(&text.unwrap_or_default(), id),
+            Err(error) if is_known || is_of_clock(&error) => return Err(error),
+            Err(error) if Instant::now() + PAUSE > deadline => return Err(error),
+            // Nothing reports that the network has a way to the server.
+            Err(_) => deadline::pause(PAUSE),
+        }
+    }
 }
 
 /// The keys of an answer. Lines that are no keys are left out, and so are options: an account is
