@@ -11,3 +11,13 @@ pub mod registries;
 pub mod release;
 pub mod terminals;
 pub mod upgrade;
+
+/// `--debug` of `ros install` and `ros os upgrade`: scripts of RancherOS have it.
+fn warn_of_debug(is_given: bool) {
+    if is_given {
+        eprintln!(
+            "warning: --debug has no effect: every step is printed, and an error names its cause; \
+             `rancher.debug` sets what services log"
+        );
+    }
+}

@@ -16,10 +16,10 @@ mod target;
 mod user_config;
 mod wizard;
 
-use crate::power;
 use crate::release::copy;
 use crate::release::source::Source;
 use crate::release::{Release, boot_set, trust};
+use crate::{power, warn_of_debug};
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, Versions};
 use corral_machine::mounts;
@@ -57,6 +57,7 @@ struct Plan {
 
 /// Installs.
 pub fn run(options: &Options) -> Result<()> {
+    warn_of_debug(options.debug);
     let asked;
     let (options, document) = if options.device.is_empty()
         && options.install_type != Kind::Noformat

@@ -45,7 +45,7 @@ pub struct Options {
     /// Accept a release whose signature is missing or unknown
     #[arg(long)]
     pub(super) insecure: bool,
-    /// Verbose output
+    /// A flag of RancherOS
     #[arg(long, hide = true)]
     pub(super) debug: bool,
 }

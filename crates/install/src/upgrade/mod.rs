@@ -6,10 +6,10 @@ pub mod list;
 mod plan;
 pub mod trial;
 
-use crate::power;
 use crate::release::boot_set::BootSet;
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
+use crate::{power, warn_of_debug};
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BootPartition, Stage, Trial};
 use corral_machine::os_release::running_version;
@@ -55,7 +55,7 @@ pub struct Options {
     /// How long the new version may take to pass its trial: 90s, 10m, 1h30m, or seconds
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_trial_time)]
     trial_time: Duration,
-    /// Verbose output
+    /// A flag of RancherOS
     #[arg(long, hide = true)]
     debug: bool,
 }
@@ -66,6 +66,7 @@ fn parse_trial_time(text: &str) -> Result<Duration, String> {
 
 /// Runs the upgrade.
 pub fn run(options: &Options) -> Result<()> {
+    warn_of_debug(options.debug);
     let source = list::find(options.image.as_deref(), options.insecure)?;
     let release = source.release()?;
     trust(&release, options.insecure)?;
