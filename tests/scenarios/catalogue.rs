@@ -3,7 +3,7 @@
 
 use crate::says_all;
 use anyhow::Result;
-use vmtest::{Machine, Options, folder};
+use vmtest::{Machine, Options, folder, servers};
 
 /// Images with a busybox that keeps running, under names of the publishers.
 const STAND_INS: &str = r#"set -e
@@ -28,16 +28,12 @@ const IN_DOCKER: [(&str, &str, &str); 7] = [
     ("amazon-ecs-agent", "ecs-agent", "ls -d /data /log /var/run/docker.sock"),
 ];
 /// Names of RancherOS's catalogue that are explained, with a word of what to use instead.
-const EXPLAINED: [(&str, &str); 11] = [
-    ("amazon-metadata", "datasources: [ec2]"),
+const EXPLAINED: [(&str, &str); 7] = [
     ("hyperv-vm-tools", "hyperv-daemons"),
     ("kernel-extras", "linux-image-VERSION"),
     ("kernel-headers", "linux-headers-VERSION"),
     ("kernel-headers-system-docker", "linux-headers-VERSION"),
     ("rancher-server-stable", "ros service enable rancher-server"),
-    ("volume-cifs", "--opt type=cifs"),
-    ("volume-efs", "nfsvers=4.1"),
-    ("volume-nfs", "--opt type=nfs"),
     ("waagent", "data source azure"),
     ("zfs", "ext4, xfs and btrfs"),
 ];
@@ -87,6 +83,45 @@ fn services_for_docker_start_by_name(machine: &mut Machine) -> Result<()> {
         IN_DOCKER.map(|(name, _, _)| name).join(" ")
     ))?;
     machine.run("! docker inspect registry >/dev/null 2>&1").map(drop)
+}
+
+/// What RancherOS's plug-in did, Docker does by itself. The facts of EC2 are those of moto.
+#[test]
+fn services_of_the_catalogue_give_nfs_volumes_and_facts_of_ec2() -> Result<()> {
+    let folder = folder("catalogue-volumes")?;
+    let export = folder.join("export");
+    std::fs::create_dir_all(&export)?;
+    std::fs::write(export.join("file"), "over nfs\n")?;
+    let (nfs, moto) = (servers::nfs(&folder, &export)?, servers::moto(&folder)?);
+    let config = format!(
+        "rancher:\n  services_include: {{volume-nfs: true, amazon-metadata: true}}\n  \
+         cloud_init: {{datasources: [configdrive, \"ec2:http://10.0.2.2:{}\"]}}\n  \
+         services:\n    facts:\n      image: corral/os-base\n      \
+         command: sh -c 'echo $$AWS_INSTANCE_ID in $$AWS_DEFAULT_REGION'\n      \
+         environment: [\"AWS_*\"]\n      \
+         labels: {{io.rancher.os.scope: system, io.rancher.os.after: amazon-metadata}}\n",
+        moto.port
+    );
+    let mut machine = super::with_config(&folder, &config, Options::default())?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run("lsmod | grep -q ^nfsv4")?;
+    machine.expect("[ $(sudo ros config get rancher.environment | grep -c ^AWS_) = 13 ]")?;
+    machine.expect("sudo system-docker logs facts | grep -qx 'i-fake in us-east-1'")?;
+    machine.run(STAND_INS)?;
+    // As in the text of the catalogue; the port is the server's of the story.
+    machine.run(&format!(
+        "docker volume create --opt type=nfs --opt o=addr=10.0.2.2,port={},rw,nfsvers=4.2 \
+         --opt device=:/export shared",
+        nfs.port
+    ))?;
+    let inside = "docker run --rm --entrypoint /bin/sh -v shared:/shared nginx -c";
+    let read = format!("{inside} 'cat /shared/file && echo back > /shared/written'");
+    assert_eq!(machine.run(&read)?, "over nfs");
+    assert_eq!(std::fs::read_to_string(export.join("written"))?, "back\n");
+    machine.run("docker volume rm shared && ! grep 10.0.2.2:/export /proc/*/mounts")?;
+    machine.run("! sudo ros why | grep -E 'volume-nfs|amazon-metadata'")?;
+    machine.check_alarms()
 }
 
 /// As Tailscale's manual has it: a machine of the network for another container.

@@ -124,7 +124,7 @@ fn fetch_service(
     let http = Http::direct(deadline)?;
     let base = |default: &str| base.unwrap_or(default).trim_end_matches('/').to_owned();
     match provider {
-        Provider::Ec2 => ec2::fetch(&http, &base("http://169.254.169.254")),
+        Provider::Ec2 => ec2::fetch(&http, &base(ec2::ADDRESS)),
         Provider::Gce => gce::fetch(&http, &base("http://metadata.google.internal")),
         Provider::DigitalOcean => digitalocean::fetch(&http, &base("http://169.254.169.254")),
         Provider::OpenStack => openstack::fetch(&http, &base("http://169.254.169.254")),

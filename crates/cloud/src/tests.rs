@@ -101,6 +101,22 @@ fn ec2_gives_its_data_for_a_token() {
 }
 
 #[test]
+fn facts_of_an_ec2_machine_are_variables_and_other_servers_have_none() {
+    let facts = |manner| {
+        ec2::facts(Some(&serve(manner)), Instant::now() + Duration::from_secs(20)).unwrap()
+    };
+    for failing in ["nothing", "/local-ipv4"] {
+        let found = facts(Manner::FilesBut("ec2", failing)).unwrap();
+        assert_eq!(found["AWS_INSTANCE_ID"], "i-0abcdef1234567890");
+        assert_eq!(found["AWS_AVAILABILITY_ZONE"], "eu-central-1a");
+        assert_eq!(found["AWS_SECURITY_GROUPS"], "default web");
+        assert_eq!(found.contains_key("AWS_LOCAL_IPV4"), failing == "nothing");
+        assert!(!found.contains_key("AWS_AMI_ID"), "it has none");
+    }
+    assert!(facts(Manner::Page).is_none());
+}
+
+#[test]
 fn gce_gives_keys_of_the_project_and_of_the_instance() {
     let found = found("gce", "gce");
     assert!(found.user_data.unwrap().starts_with(b"#!/bin/sh"));

@@ -1,6 +1,7 @@
 //! What this binary is besides `ros`: a table of programs. A program is selected by name: that of
 //! the executed file (a link to this binary), or the first word after `ros`, as in compose files.
 
+pub(crate) mod amazon_metadata;
 pub(crate) mod autologin;
 pub(crate) mod banner;
 pub(crate) mod bootcmd;
@@ -45,7 +46,8 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 35] = [
+const PROGRAMS: [(&str, Program); 34] = [
+    ("amazon-metadata", |_| amazon_metadata::run()),
     ("autologin", autologin::run),
     ("banner", banner::run),
     ("bootcmd", |_| bootcmd::run()),
