@@ -4,6 +4,7 @@
 mod cli;
 mod compose;
 mod docker_api;
+mod docker_py;
 mod images;
 mod limits;
 mod network;

@@ -15,6 +15,11 @@ use std::process::Command;
 /// The packages from PyPI, each with its version and the hashes of its files.
 const FROM_PYPI: &str = "tests/requirements.txt";
 
+/// Its folder among the tools.
+const SUITE: &str = "docker-py-suite";
+/// The source of docker-py that has its tests, with its hash.
+const TESTS_OF_DOCKER_PY: &str = "tests/docker-py.txt";
+
 /// Makes `target/corral/tools`: one executable for each program.
 pub(crate) fn prepare() -> Result<()> {
     fs::create_dir_all(paths::cache("tools"))?;
@@ -28,7 +33,8 @@ pub(crate) fn prepare() -> Result<()> {
 /// Are all of them there, from an earlier run?
 pub(crate) fn are_there() -> bool {
     // It is made last.
-    paths::cache("tools").join("seccomp.json").exists() && stock_images::are_there()
+    let made = ["seccomp.json", SUITE].map(|name| paths::cache("tools").join(name));
+    made.iter().all(|path| path.exists()) && stock_images::are_there()
 }
 
 /// What the engine's tests start: Docker's own clients and a registry, and files of packages that
@@ -156,7 +162,34 @@ fn prepare_python() -> Result<()> {
         .with_context(|| format!("installing {FROM_PYPI} from PyPI for tests"))?;
     let start = format!("#!/bin/sh\nPYTHONPATH={} exec python3", folder.display());
     write(&paths::cache("tools/moto_server"), &format!("{start} -m moto.server \"$@\"\n"))?;
-    write(&paths::cache("tools/docker-py"), &format!("{start} \"$@\"\n"))
+    write(&paths::cache("tools/docker-py"), &format!("{start} \"$@\"\n"))?;
+    fetch_tests_of_docker_py(&folder)
+        .with_context(|| format!("fetching {TESTS_OF_DOCKER_PY} from PyPI for tests"))
+}
+
+/// No package of PyPI has these tests, only its source. For a source pip runs its `setup.py`, here
+/// with setuptools of the list.
+fn fetch_tests_of_docker_py(setuptools: &Path) -> Result<()> {
+    let list = paths::root().join(TESTS_OF_DOCKER_PY);
+    let wanted = fs::read_to_string(&list)?;
+    let folder = paths::cache("tools").join(SUITE);
+    if fs::read_to_string(folder.join("fetched")).is_ok_and(|text| text == wanted) {
+        return Ok(());
+    }
+    let fresh = folder.with_extension("new");
+    let _ = fs::remove_dir_all(&fresh);
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"]);
+    pip.args(["--require-hashes", "--no-binary", ":all:", "--no-deps", "--no-build-isolation"]);
+    pip.arg("--dest").arg(&fresh).arg("--requirement").arg(&list).env("PYTHONPATH", setuptools);
+    sh::output(&mut pip)?;
+    let source = fs::read_dir(&fresh)?.next().context("pip fetched nothing")??.path();
+    let mut tar = Command::new("tar");
+    tar.args(["--strip-components=1", "--wildcards", "-C"]).arg(&fresh).arg("-xf").arg(&source);
+    sh::output(tar.arg("*/tests"))?;
+    fs::write(fresh.join("fetched"), wanted)?;
+    let _ = fs::remove_dir_all(&folder);
+    fs::rename(fresh, folder).context("keeping them")
 }
 
 /// Installs files with the listed hashes only, and runs no code during the installation.
