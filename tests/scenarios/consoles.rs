@@ -43,7 +43,7 @@ fn stock(name: &str) -> Result<PathBuf> {
 }
 
 /// Detached, because the session that requests it ends.
-fn switch(machine: &Machine, name: &str) -> Result<()> {
+pub(crate) fn switch(machine: &Machine, name: &str) -> Result<()> {
     let switch = format!("sudo busybox setsid ros console switch -f {name}");
     machine.run(&format!("{switch} < /dev/null > /home/rancher/switch.log 2>&1 &")).map(drop)
 }

@@ -103,7 +103,8 @@ fn an_upgrade_from_a_registry_proves_itself_on_uefi() -> Result<()> {
     machine.check_alarms()
 }
 
-/// Without the firmware: a restart, and an upgrade whose trial needs no boot menu.
+/// Without the firmware: a restart, and an upgrade whose trial needs no boot menu. All of it from a
+/// console that is not the built-in one, whose files stay.
 #[test]
 fn kexec_restarts_and_upgrades() -> Result<()> {
     let folder = folder("kexec")?;
@@ -111,17 +112,20 @@ fn kexec_restarts_and_upgrades() -> Result<()> {
     let mut machine = start(&folder, &disk, "next", false)?;
     machine.expect_login()?;
     machine.expect_docker()?;
+    into_a_console_of_its_own(&mut machine)?;
     let menus = |machine: &Machine| machine.console().matches("SYSLINUX").count();
     let before = menus(&machine);
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
     let _ = machine.run("sudo reboot --kexec-append corral.mine=1");
     machine.expect_next_boot(&boot_id)?;
     assert!(machine.run("cat /proc/cmdline")?.contains("corral.mine=1"));
+    machine.expect_of_boot(ITS_FILES)?;
 
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
     let _ = machine.run(&format!("{UPGRADE} 600 {FROM_STICK} --kexec"));
     machine.expect_next_boot(&boot_id)?;
     assert!(version(&machine)?.starts_with("v0.9.0"));
+    machine.expect_of_boot(ITS_FILES)?;
     machine.expect_docker()?;
     machine.expect_of_boot("sudo ros os list | grep -q '0.9.0 local default running'")?;
 
@@ -132,6 +136,25 @@ fn kexec_restarts_and_upgrades() -> Result<()> {
     assert!(machine.run("sudo ros os list")?.contains("0.9.0 local default\n"), "only for once");
     assert_eq!(menus(&machine), before, "the firmware did not run");
     machine.check_alarms()
+}
+
+/// What the story has put into its console.
+const ITS_FILES: &str = "test -e /etc/mine && grep -q ID=own /etc/os-release";
+
+/// A console of one program.
+fn into_a_console_of_its_own(machine: &mut Machine) -> Result<()> {
+    machine.run(
+        "mkdir -p own/bin own/etc own/dev own/proc own/root own/sys own/tmp own/usr && \
+         cp /usr/bin/busybox own/bin/ && \
+         for name in sh cat echo grep id ls rm sleep test touch; do
+           ln -s busybox own/bin/$name
+         done && echo ID=own > own/etc/os-release && \
+         echo root:x:0:0:root:/root:/bin/sh > own/etc/passwd && echo root:x:0: > own/etc/group && \
+         tar -C own -cf - . | sudo system-docker import - story/own:1",
+    )?;
+    super::consoles::switch(machine, "--no-pull story/own:1")?;
+    machine.expect_of_boot("grep -q ID=own /etc/os-release")?;
+    machine.run("sudo touch /etc/mine").map(drop)
 }
 
 /// The machine tries the new version, and makes it the default itself once Docker runs a container.
