@@ -46,7 +46,7 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 34] = [
+const PROGRAMS: [(&str, Program); 36] = [
     ("amazon-metadata", |_| amazon_metadata::run()),
     ("autologin", autologin::run),
     ("banner", banner::run),
