@@ -14,6 +14,7 @@ mod consoles;
 mod cron;
 mod daily_work;
 mod disk_faults;
+mod disk_images;
 mod encryption;
 mod engine_switch;
 mod engine_trial;

@@ -11,6 +11,7 @@ mod disk_logs;
 pub mod drive;
 pub mod folder;
 pub mod image;
+pub mod installer;
 pub mod machine;
 pub mod manual;
 pub mod options;
