@@ -2,7 +2,7 @@
 
 use crate::{paths, sh};
 use anyhow::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The target triple. Given explicitly, so that build scripts and macros are not linked statically
@@ -50,6 +50,16 @@ pub(crate) fn of_workshop(command: &str) -> Command {
     let mut cargo = sh::cargo();
     cargo.args([command, "--locked"]);
     cargo.args(WORKSHOP.iter().flat_map(|package| ["--package", package]));
+    cargo
+}
+
+/// `ros manual FOLDER`, built if necessary: writes a manual page for each command. What ships does
+/// not have this command.
+pub(crate) fn manual(folder: &Path) -> Command {
+    let mut cargo = cargo();
+    cargo.args(["run", "--locked", "--quiet", "--package", "corral-ros", "--bin", "ros"]);
+    cargo.args(["--profile", "quick", "--target", TARGET, "--features", "manual", "--", "manual"]);
+    cargo.arg(folder);
     cargo
 }
 

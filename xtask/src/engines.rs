@@ -66,6 +66,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Builds all of them; returns their names and archives.
+pub(crate) fn build_all(mirror: Option<&str>) -> Result<Vec<(String, PathBuf)>> {
+    let options = Options { names: Vec::new(), mirror: mirror.map(str::to_owned), refresh: false };
+    let recipes = recipe::engines()?;
+    recipes
+        .into_iter()
+        .map(|(name, recipe)| {
+            let file = build(&name, &recipe, &options)?;
+            Ok((name, file))
+        })
+        .collect()
+}
+
 /// Builds those that stories switch to, unless they are there. Without their packages this takes
 /// longer than a minute, and needs a mirror.
 pub(crate) fn prepare() -> Result<()> {

@@ -129,13 +129,7 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     let building = Building::begin()?;
     let recipes = recipe::all()?;
     let modules = recipe::load_modules()?;
-    let mut wanted: BTreeSet<String> =
-        recipes.iter().flat_map(|(_, recipe)| recipe.packages.clone()).collect();
-    wanted.extend(iso::PACKAGES.map(str::to_owned));
-    wanted.insert(erofs::PACKAGE.to_owned());
-    wanted.insert(SECCOMP_PACKAGE.to_owned());
-    wanted.insert(modules.kernel.clone());
-    let packages = packages::fetch(&wanted, options.mirror.as_deref(), options.refresh)?;
+    let packages = packages::fetch(&package_names()?, options.mirror.as_deref(), options.refresh)?;
     let mut binaries = progress::step("building ros and stage0", || match options.release {
         true => binaries::build("release", Hooks::None),
         false => binaries::build("quick", Hooks::ForStories),
@@ -153,6 +147,18 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
         stamp,
         trees: OnceCell::new(),
     })
+}
+
+/// The packages that an image is made of, without their dependencies.
+pub(crate) fn package_names() -> Result<BTreeSet<String>> {
+    let recipes = recipe::all()?;
+    let mut names: BTreeSet<String> =
+        recipes.iter().flat_map(|(_, recipe)| recipe.packages.clone()).collect();
+    names.extend(iso::PACKAGES.map(str::to_owned));
+    names.insert(erofs::PACKAGE.to_owned());
+    names.insert(SECCOMP_PACKAGE.to_owned());
+    names.insert(recipe::load_modules()?.kernel);
+    Ok(names)
 }
 
 /// `target/corral/ros`: the program in the last images, in either profile. The engine's tests run
@@ -338,21 +344,24 @@ fn engine_list() -> Result<Vec<u8>> {
 
 /// What `engine::image::embedded` reads: name, layers lowest first, and an OCI image configuration.
 fn image_manifest(layer: &Layer, epoch: u64) -> serde_json::Value {
-    let config = &layer.recipe.config;
-    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
-    let env = if config.env.is_empty() { vec![path] } else { config.env.clone() };
-    let labels: BTreeMap<&str, &String> =
-        layer.version.iter().map(|version| (VERSION_LABEL, version)).collect();
     json!({
         "reference": format!("corral/os-{}:{VERSION}", layer.name),
         "about": layer.recipe.about,
         "created": epoch,
         "size": layer.tree.size(),
         "layers": layer.stack,
-        "config": {
-            "Entrypoint": config.entrypoint, "Cmd": config.cmd, "Env": env, "Labels": labels,
-        },
+        "config": oci_config(layer),
     })
+}
+
+/// The part of an OCI image configuration that says how an image is run.
+pub(crate) fn oci_config(layer: &Layer) -> serde_json::Value {
+    let config = &layer.recipe.config;
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+    let env = if config.env.is_empty() { vec![path] } else { config.env.clone() };
+    let labels: BTreeMap<&str, &String> =
+        layer.version.iter().map(|version| (VERSION_LABEL, version)).collect();
+    json!({"Entrypoint": config.entrypoint, "Cmd": config.cmd, "Env": env, "Labels": labels})
 }
 
 /// os-release(5). Its `ID_LIKE` is what tools for RancherOS look for. There are no addresses of web

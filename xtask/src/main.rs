@@ -30,6 +30,7 @@ mod paths;
 mod peers;
 mod private_loader;
 mod progress;
+mod publish;
 mod recipe;
 mod release;
 mod run;
@@ -57,7 +58,8 @@ use std::process::ExitCode;
   cargo xtask run                                   build what changed and boot it here
   cargo xtask run --cloud-config my.yml --disk 10G  with a configuration and a state disk
   cargo xtask test                                  everything that must pass
-  cargo xtask image --release                       the dense image, in target/image/"
+  cargo xtask image --release                       the dense image, in target/image/
+  cargo xtask release                               all that is published"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -74,6 +76,12 @@ enum Command {
   cargo xtask image
   cargo xtask image --release               as it is released: smaller, takes minutes longer")]
     Image(image::Options),
+    /// Write target/release-VERSION/ with everything that a person downloads: ISO, disks for each
+    /// platform, netboot, Vagrant boxes, registry images, SBOM, licences, digests, signature
+    #[command(after_help = "Examples:
+  cargo xtask release --signing-key key.pk8
+  cargo xtask release --quick               to try it out: the image is not packed densely")]
+    Release(publish::Options),
     /// Build replacement engines for the user's Docker into target/engines/
     Engines(engines::Options),
     /// Build what changed, then boot it in QEMU with the console in this terminal
@@ -129,6 +137,7 @@ fn dispatch() -> Result<()> {
     match Cli::parse().command {
         Command::Setup => set_up(),
         Command::Image(options) => image::build(&options).map(|_| ()),
+        Command::Release(options) => publish::run(&options),
         Command::Engines(options) => engines::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),

@@ -78,11 +78,21 @@ impl Key {
 
     /// The public half as the image carries it: hexadecimal.
     pub(crate) fn public(&self) -> String {
-        hex::encode(self.0.public_key())
+        hex::encode(self.public_bytes())
+    }
+
+    /// The public half: 32 bytes.
+    pub(crate) fn public_bytes(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    /// A signature: 64 bytes.
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.0.sign(bytes).as_ref().to_vec()
     }
 
     fn sign(&self, bytes: &[u8]) -> String {
-        hex::encode(self.0.sign(bytes))
+        hex::encode(self.sign_bytes(bytes))
     }
 }
 

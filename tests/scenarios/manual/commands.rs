@@ -34,10 +34,14 @@ const ENGINES: &str = "docs/engines.md";
 /// `ros install` finds no release: this machine was not started from a medium.
 const NO_MEDIUM: Rule = Fails("this system was not started from a medium");
 const NO_REGISTRY: Rule = Fails("registry.example.com");
+const CHECKED: Rule = Elsewhere("for a download; unit tests of xtask check both files so");
+const OF_PLATFORM: Rule = Elsewhere("for a host or a cloud of another project");
 const RECOVERY: Rule = Elsewhere("for the recovery console, in which stories of `power` type");
 
 /// Page, the beginning of the command, and the rule.
-const ROWS: [(&str, &str, Rule); 44] = [
+const ROWS: [(&str, &str, Rule); 52] = [
+    (README, "sha256sum --check", CHECKED),
+    (README, "ssh-keygen -Y verify", CHECKED),
     (README, "docker run ...", As("docker run --rm nginx true")),
     (
         README,
@@ -68,6 +72,12 @@ const ROWS: [(&str, &str, Rule); 44] = [
     (DEBUGGING, "udhcpc", RECOVERY),
     (DEBUGGING, "exit", RECOVERY),
     (DEBUGGING, "sudo ros os panic", Elsewhere("stories of `resilience` do it")),
+    (INSTALLING, "qm ", OF_PLATFORM),
+    (INSTALLING, "aws ", OF_PLATFORM),
+    (INSTALLING, "gcloud ", OF_PLATFORM),
+    (INSTALLING, "az ", OF_PLATFORM),
+    (INSTALLING, "openstack ", OF_PLATFORM),
+    (INSTALLING, "vagrant ", OF_PLATFORM),
     (INSTALLING, "sudo ros install -d /dev/sda", NO_MEDIUM),
     (INSTALLING, "echo \"$PASSWORD\"", NO_MEDIUM),
     (INSTALLING, "sudo ros os upgrade -i registry", NO_REGISTRY),

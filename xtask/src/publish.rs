@@ -1,0 +1,306 @@
+//! `cargo xtask release`: writes `target/release-VERSION` with everything that a person downloads,
+//! and prints what is in it. A file is written again only if what it is made of has changed.
+
+mod components;
+mod disks;
+mod gce;
+mod gzip;
+mod licences;
+mod made;
+mod manual;
+mod netboot;
+mod oci;
+mod ova;
+mod ovf;
+mod platform;
+mod sbom;
+mod sshsig;
+mod sums;
+mod vagrant;
+mod version;
+mod vhd;
+
+use self::components::Manifest;
+use self::made::{Job, Made, key, make_all};
+use self::platform::{FILES, File};
+use self::version::Version;
+use crate::image::{self, Image, VERSION};
+use crate::lock::{Building, InUse};
+use crate::packages::{self, Package};
+use crate::release::Key;
+use crate::test_kernel::{self, Availability};
+use crate::{engines, layers, paths, progress, recipe, setup, tools, uml_image};
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::Args;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Pack the image loosely, in seconds, with the hooks of the stories: not to be published
+    #[arg(long)]
+    quick: bool,
+    /// Build no image: use the one that is there
+    #[arg(long, conflicts_with = "mirror")]
+    no_image: bool,
+    /// Debian mirror to use instead of the host's own
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Key that signs the release (ed25519, PKCS#8) instead of the one that this working copy makes
+    /// for itself
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+}
+
+/// What a release is made of.
+struct Ingredients {
+    image: Image,
+    /// Of the image: a hash over all that it is made of.
+    stamp: String,
+    key: Key,
+    /// All packages, also those of which no file is in the image.
+    packages: Vec<Package>,
+    engines: Vec<(String, PathBuf)>,
+    manifest: Manifest,
+    version: Version,
+    folder: PathBuf,
+    _in_use: InUse,
+}
+
+/// Writes the release, and prints its files.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::install()?;
+    let ingredients = gather(options)?;
+    let begin = Instant::now();
+    let mut made = ingredients.make()?;
+    made.sort_by(|a, b| a.path.cmp(&b.path));
+    remove_others(&ingredients.folder, &made)?;
+    let named = made
+        .iter()
+        .map(|made| Ok((ingredients.name(&made.path)?, made.digest.clone())))
+        .collect::<Result<Vec<_>>>()?;
+    sums::write(&ingredients.folder, &named, &ingredients.key)?;
+    print(&ingredients, &made)?;
+    eprintln!("the release: {:.0} s after the image", begin.elapsed().as_secs_f32());
+    warn(&ingredients, options)
+}
+
+fn gather(options: &Options) -> Result<Ingredients> {
+    let wanted = image::Options {
+        release: !options.quick,
+        mirror: options.mirror.clone(),
+        signing_key: options.signing_key.clone(),
+        ..image::Options::default()
+    };
+    let key = Key::load(options.signing_key.as_deref())?;
+    let (image, packages, building) = match options.no_image {
+        true => {
+            let building = Building::begin()?;
+            ensure!(
+                image::is_complete(),
+                "there is no complete image: run `cargo xtask release` without --no-image"
+            );
+            let packages = packages::fetch(&image::package_names()?, None, false)?;
+            (image::image_paths()?, packages, building)
+        }
+        false => {
+            let ingredients = image::gather(&wanted)?;
+            let image = image::write(&ingredients, &wanted)?;
+            match test_kernel::prepare()? {
+                Availability::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel)?,
+                Availability::Unavailable(why) => {
+                    eprintln!("the disks are installed in QEMU, which takes minutes: {why:#}");
+                }
+            }
+            (image, ingredients.packages, ingredients.building)
+        }
+    };
+    tools::prepare_emulators()?;
+    let engines = engines::build_all(options.mirror.as_deref())?;
+    let stamp = fs::read_to_string(paths::cache("image.stamp")).context("reading image.stamp")?;
+    let folder = paths::target().join(format!("release-{VERSION}"));
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(Ingredients {
+        image,
+        stamp,
+        key,
+        packages,
+        engines,
+        manifest: Manifest::load()?,
+        version: Version::find()?,
+        folder,
+        _in_use: building.done()?,
+    })
+}
+
+impl Ingredients {
+    /// Makes all files: the disks in a machine, the rest meanwhile.
+    fn make(&self) -> Result<Vec<Made>> {
+        let (plain, installed) = thread::scope(|scope| {
+            let plain = scope.spawn(|| make_all(self.plain_jobs()?));
+            let installed = disks::install(&self.image.archive, &self.stamp);
+            (plain.join(), installed)
+        });
+        let mut made = plain.map_err(|_| anyhow!("writing the release was interrupted"))??;
+        let installed = installed?;
+        let is_package = |file: &File| file.part().is_some();
+        let (packages, single): (Vec<File>, Vec<File>) = FILES.into_iter().partition(is_package);
+        made.extend(make_all(self.disk_jobs(&single, &installed))?);
+        made.extend(make_all(self.disk_jobs(&packages, &installed))?);
+        made.retain(|made| made.path.starts_with(&self.folder));
+        Ok(made)
+    }
+
+    fn disk_jobs(&self, files: &[File], installed: &str) -> Vec<Job<'_>> {
+        let job = |file: File| Job {
+            output: self.place(file),
+            inputs: key(&[installed, &format!("{file:?}")]),
+            make: Box::new(move |output: &Path| {
+                let part = file.part().map(|part| self.place(part));
+                disks::write(file, part.as_deref(), output, self.version.epoch)
+            }),
+        };
+        files.iter().copied().map(job).collect()
+    }
+
+    /// Where a file is written: what is only a part of others is not in the release.
+    fn place(&self, file: File) -> PathBuf {
+        let folder = if file.is_part() { paths::cache("publish") } else { self.folder.clone() };
+        folder.join(file.name(VERSION))
+    }
+
+    /// What needs no disk.
+    fn plain_jobs(&self) -> Result<Vec<Job<'_>>> {
+        let file = |name: &str| self.folder.join(format!("corral-{VERSION}{name}"));
+        let netboot = |name: &str| self.folder.join(netboot::FOLDER).join(name);
+        let epoch = self.version.epoch;
+        let components = components::all(&self.manifest)?;
+        let full = self.version.full();
+        let product = sbom::Product { version: &full, created: &self.version.created };
+        let stamp = self.stamp.as_str();
+        let engines = self
+            .engines
+            .iter()
+            .map(|(name, file)| Ok(format!("{name} {:?}", fs::metadata(file)?.modified()?)));
+        let engines = engines.collect::<Result<Vec<String>>>()?.join("\n");
+        let mut jobs = vec![
+            self.copy(&self.image.iso, file("-amd64.iso")),
+            self.copy(&self.image.archive, file("-amd64.oci.tar")),
+            self.copy(&self.image.kernel, netboot("vmlinuz")),
+            self.copy(&self.image.initrd, netboot("initrd")),
+            self.copy(&self.image.system, netboot("system.erofs")),
+            text(netboot(netboot::SCRIPT), netboot::script(VERSION)),
+            text(file("-sbom.spdx.json"), pretty(&sbom::spdx(product, &components))?),
+            text(file("-sbom.cdx.json"), pretty(&sbom::cyclonedx(product, &components))?),
+            text(
+                self.folder.join("version.json"),
+                pretty(&self.version.to_json(&self.manifest.kernel))?,
+            ),
+            Job {
+                output: file("-licences.tar.gz"),
+                inputs: key(&[stamp, &format!("{components:?}")]),
+                make: Box::new(move |output| licences::write(&self.manifest, output, epoch)),
+            },
+            Job {
+                output: file("-manual.tar.gz"),
+                inputs: key(&[stamp, "manual"]),
+                make: Box::new(move |output| manual::write(output, epoch)),
+            },
+            Job {
+                output: file("-registry.oci.tar"),
+                inputs: key(&[stamp, &engines]),
+                make: Box::new(|output| self.write_registry(output)),
+            },
+        ];
+        for name in ["CHANGELOG.md", "LICENSE", "NOTICE"] {
+            let content = fs::read_to_string(paths::root().join(name))?;
+            jobs.push(text(self.folder.join(name), content));
+        }
+        Ok(jobs)
+    }
+
+    fn copy<'a>(&self, from: &'a Path, output: PathBuf) -> Job<'a> {
+        Job {
+            output,
+            inputs: key(&[&self.stamp, "copy"]),
+            make: Box::new(move |output| {
+                fs::copy(from, output)
+                    .map(drop)
+                    .with_context(|| format!("copying {}", from.display()))
+            }),
+        }
+    }
+
+    fn write_registry(&self, output: &Path) -> Result<()> {
+        let mut layout = oci::Layout::default();
+        layout.add_archive(&self.image.archive, "corral")?;
+        for (_, file) in &self.engines {
+            layout.add_archive(file, "corral-engine")?;
+        }
+        let all = layers::build(&recipe::all()?, &self.packages)?;
+        for name in oci::names_in_catalogue()? {
+            let layer = all.iter().find(|layer| layer.name == name);
+            let layer =
+                layer.with_context(|| format!("images/{name}/image.yml: no such recipe"))?;
+            layout.add_image(layer, &all, self.version.epoch)?;
+        }
+        layout.write(output)
+    }
+
+    /// The name of a file relative to the release.
+    fn name(&self, path: &Path) -> Result<String> {
+        Ok(path.strip_prefix(&self.folder)?.display().to_string())
+    }
+}
+
+fn text(output: PathBuf, content: String) -> Job<'static> {
+    Job {
+        output,
+        inputs: key(&[&content]),
+        make: Box::new(move |output| fs::write(output, content).context("writing a text")),
+    }
+}
+
+fn pretty(value: &serde_json::Value) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// Removes files of an earlier release from the folder.
+fn remove_others(folder: &Path, made: &[Made]) -> Result<()> {
+    let keep: BTreeSet<&Path> = made.iter().map(|made| made.path.as_path()).collect();
+    for (name, _) in crate::tree::read_folder(folder)? {
+        let path = folder.join(name);
+        if path.is_file() && !keep.contains(path.as_path()) {
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn print(ingredients: &Ingredients, made: &[Made]) -> Result<()> {
+    progress::say(&format!("{:>12}  {:<64}  name", "bytes", "SHA-256"))?;
+    for file in made {
+        let name = ingredients.name(&file.path)?;
+        progress::say(&format!("{:>12}  {}  {name}", file.bytes, file.digest))?;
+    }
+    let total: u64 = made.iter().map(|made| made.bytes).sum();
+    progress::say(&format!("{total:>12}  in {}", ingredients.folder.display()))
+}
+
+/// What makes a release one that is not to be published.
+fn warn(ingredients: &Ingredients, options: &Options) -> Result<()> {
+    if options.quick {
+        eprintln!("warning: it is not packed densely, and tests can trigger bugs in it (--quick)");
+    }
+    if ingredients.version.is_changed {
+        eprintln!("warning: the checkout has changes that no commit has");
+    }
+    if let Some(line) = sums::unknown_signer(&ingredients.key)? {
+        eprintln!("warning: its key is not in keys/allowed_signers; the line of the key is");
+        eprintln!("{line}");
+    }
+    Ok(())
+}

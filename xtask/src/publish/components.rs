@@ -1,0 +1,165 @@
+//! What the system is made of: Debian's packages, from the image's manifest, and Rust's crates,
+//! from cargo.
+
+use crate::packages::Package;
+use crate::{paths, sh};
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The programs in the image.
+const PROGRAMS: [&str; 2] = ["corral-ros", "corral-stage0"];
+/// Our own crates; they are the product.
+const OURS: &str = "corral-";
+
+/// One part of the system, by another project.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Component {
+    pub(super) name: String,
+    pub(super) version: String,
+    /// Package URL: its name in the world (github.com/package-url/purl-spec).
+    pub(super) purl: String,
+    /// An SPDX expression.
+    pub(super) licence: Option<String>,
+    /// SHA-256 of the package file.
+    pub(super) sha256: Option<String>,
+}
+
+/// The parts of `manifest.json` that are read here.
+#[derive(Debug, Deserialize)]
+pub(super) struct Manifest {
+    pub(super) kernel: String,
+    pub(super) packages: Vec<Package>,
+}
+
+impl Manifest {
+    /// Reads that of the image.
+    pub(super) fn load() -> Result<Manifest> {
+        let path = paths::image().join("manifest.json");
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))
+    }
+}
+
+/// Debian's packages and the crates, sorted.
+pub(super) fn all(manifest: &Manifest) -> Result<Vec<Component>> {
+    let mut components: BTreeSet<Component> = manifest.packages.iter().map(of_package).collect();
+    components.extend(crates()?);
+    Ok(components.into_iter().collect())
+}
+
+fn of_package(package: &Package) -> Component {
+    let architecture = package.file.trim_end_matches(".deb").rsplit('_').next();
+    Component {
+        purl: format!(
+            "pkg:deb/debian/{}@{}?arch={}",
+            escape(&package.name),
+            escape(&package.version),
+            architecture.unwrap_or("amd64")
+        ),
+        name: package.name.clone(),
+        version: package.version.clone(),
+        licence: None,
+        sha256: Some(package.sha256.clone()),
+    }
+}
+
+/// The crates of other projects that our programs are linked with.
+pub(super) fn crates() -> Result<BTreeSet<Component>> {
+    let mut cargo = sh::cargo();
+    cargo.args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--target", TARGET]);
+    cargo.args(["--prefix", "none", "--format", "{p}|{l}"]);
+    cargo.args(PROGRAMS.iter().flat_map(|program| ["--package", program]));
+    let tree = sh::output(&mut cargo).context("listing crates")?;
+    Ok(tree.lines().filter_map(of_crate).collect())
+}
+
+/// `name v1.2.3|MIT OR Apache-2.0 (*)`; the star is at crates that were listed before.
+fn of_crate(line: &str) -> Option<Component> {
+    let (package, licence) = line.split_once('|')?;
+    let mut fields = package.split(' ');
+    let (name, version) = (fields.next()?, fields.next()?.strip_prefix('v')?);
+    let licence = licence.trim_end_matches("(*)").trim();
+    (!name.starts_with(OURS)).then(|| Component {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        purl: format!("pkg:cargo/{}@{}", escape(name), escape(version)),
+        // An old way to write it.
+        licence: (!licence.is_empty()).then(|| licence.replace('/', " OR ")),
+        sha256: None,
+    })
+}
+
+/// Folders with the sources of crates: (name, version, folder).
+pub(super) fn sources() -> Result<Vec<(String, String, PathBuf)>> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Crate>,
+    }
+    #[derive(Deserialize)]
+    struct Crate {
+        name: String,
+        version: String,
+        manifest_path: PathBuf,
+    }
+    let mut cargo = sh::cargo();
+    cargo.args(["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET]);
+    let text = sh::output(&mut cargo).context("finding the sources of crates")?;
+    let metadata: Metadata = serde_json::from_str(&text).context("reading cargo's metadata")?;
+    let folder = |package: Crate| {
+        let folder = package.manifest_path.parent()?.to_path_buf();
+        Some((package.name, package.version, folder))
+    };
+    Ok(metadata.packages.into_iter().filter_map(folder).collect())
+}
+
+/// What is not allowed in a part of a package URL.
+fn escape(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn package_urls_are_those_of_the_specification() {
+        let package = |name: &str, version: &str, file: &str| {
+            of_package(&Package {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                sha256: String::new(),
+                file: file.to_owned(),
+            })
+            .purl
+        };
+        assert_eq!(
+            package("libstdc++6", "1:2.0-1+b1", "libstdc++6_1%3a2.0-1+b1_amd64.deb"),
+            "pkg:deb/debian/libstdc%2B%2B6@1%3A2.0-1%2Bb1?arch=amd64"
+        );
+        assert_eq!(
+            package("tzdata", "2026a-1", "tzdata_2026a-1_all.deb"),
+            "pkg:deb/debian/tzdata@2026a-1?arch=all"
+        );
+    }
+
+    #[test]
+    fn lines_of_cargo_tree_become_components() {
+        let component = of_crate("arraydeque v0.5.1|MIT/Apache-2.0 (*)").unwrap();
+        assert_eq!(component.purl, "pkg:cargo/arraydeque@0.5.1");
+        assert_eq!(component.licence.as_deref(), Some("MIT OR Apache-2.0"));
+        assert_eq!(of_crate("corral-ros v0.1.0 (/here)|Apache-2.0"), None);
+        assert_eq!(of_crate(""), None);
+        assert_eq!(of_crate("x v1.0.0|").unwrap().licence, None);
+    }
+}

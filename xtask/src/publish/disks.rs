@@ -1,0 +1,115 @@
+//! Disks with the system on them, in the formats of the platforms. `ros install` writes them in a
+//! machine (`vmtest::installer`), qemu-img converts them.
+
+use super::made::key;
+use super::ova;
+use super::ovf::{Host, Package};
+use super::platform::{DISKS, Disk, File, Format, MEBIBYTES};
+use super::{gce, gzip, vagrant, vhd};
+use crate::{paths, progress, sh};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use vmtest::installer;
+
+const BYTES: u64 = MEBIBYTES << 20;
+/// The disk in a package of OVF.
+const DISK_IN_PACKAGE: &str = "corral-disk1.vmdk";
+
+/// The raw disk of this name.
+pub(super) fn raw(name: &str) -> PathBuf {
+    let name = if name.is_empty() { "any" } else { name };
+    paths::cache("publish").join("disks").join(format!("{name}.raw"))
+}
+
+/// Installs all disks from a release in one file, unless that was done. Returns what they were made
+/// of, as a hash. `stamp` is the image's.
+pub(super) fn install(archive: &Path, stamp: &str) -> Result<String> {
+    let inputs = key(&[stamp, &format!("{DISKS:?} {MEBIBYTES}"), &vagrant::document()]);
+    let folder = paths::cache("publish").join("disks");
+    let record = folder.join("made-of");
+    let is_there = |disk: &Disk| raw(disk.name).exists();
+    if fs::read_to_string(&record).is_ok_and(|old| old == inputs) && DISKS.iter().all(is_there) {
+        return Ok(inputs);
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let _ = fs::remove_file(&record);
+    let disks = DISKS.map(|disk| installer::Disk {
+        path: raw(disk.name),
+        mebibytes: MEBIBYTES,
+        arguments: disk.arguments(),
+        document: disk.vagrant.then(vagrant::document),
+    });
+    progress::step("installing to disks", || {
+        installer::install(&vmtest::folder("release")?, archive, &disks)
+    })?;
+    for disk in &disks {
+        let mut dig = Command::new("fallocate");
+        sh::output(dig.arg("--dig-holes").arg(&disk.path)).context("giving back empty blocks")?;
+    }
+    fs::write(&record, &inputs)?;
+    Ok(inputs)
+}
+
+/// Writes a file of the release. `part` is the disk of a package that was written before.
+pub(super) fn write(file: File, part: Option<&Path>, output: &Path, epoch: u64) -> Result<()> {
+    let disk = raw(file.disk);
+    match (file.format, part) {
+        (Format::Raw, _) => {
+            let mut copy = Command::new("cp");
+            copy.args(["--reflink=auto", "--sparse=always"]);
+            sh::output(copy.arg(&disk).arg(output)).map(drop)
+        }
+        (Format::RawGz, _) => gzip::write(&disk, output),
+        (Format::Gce, _) => gce::write(&disk, output, epoch),
+        (Format::VagrantLibvirt, _) => {
+            let qcow2 = output.with_extension("qcow2");
+            convert(Format::Qcow2, &disk, &qcow2)?;
+            vagrant::libvirt(&qcow2, BYTES, output, epoch)?;
+            fs::remove_file(qcow2).context("removing the disk of the box")
+        }
+        (Format::VagrantVirtualbox, Some(part)) => vagrant::virtualbox(part, BYTES, output, epoch),
+        (Format::OvaVmware, Some(part)) => package(Host::Vmware, part, output, epoch),
+        (Format::OvaVirtualbox, Some(part)) => package(Host::Virtualbox, part, output, epoch),
+        (format, _) => convert(format, &disk, output),
+    }
+}
+
+fn package(host: Host, disk: &Path, output: &Path, epoch: u64) -> Result<()> {
+    let bytes = fs::metadata(disk).with_context(|| format!("reading {}", disk.display()))?.len();
+    let package = Package {
+        host,
+        name: "corral",
+        version: crate::image::VERSION,
+        disk: (DISK_IN_PACKAGE, bytes),
+        capacity: BYTES,
+    };
+    ova::write(&package, disk, output, epoch)
+}
+
+/// Writes a disk in another format, and compares both.
+fn convert(format: Format, disk: &Path, output: &Path) -> Result<()> {
+    let (name, options, packed) = match format {
+        Format::Qcow2 => ("qcow2", "cluster_size=65536", true),
+        Format::Vmdk => ("vmdk", "adapter_type=lsilogic,subformat=streamOptimized,compat6", false),
+        Format::Vhd => ("vpc", "subformat=fixed,force_size=on", false),
+        Format::Vhdx => ("vhdx", "subformat=dynamic,block_size=1048576", false),
+        other => anyhow::bail!("{other:?} is not a format of qemu-img"),
+    };
+    let mut convert = Command::new("qemu-img");
+    convert.args(["convert", "-f", "raw", "-O", name, "-o", options]);
+    if packed {
+        convert.arg("-c");
+    }
+    sh::output(convert.arg(disk).arg(output)).context("converting the disk")?;
+    if format == Format::Vhd {
+        vhd::check_file(output)?;
+    } else {
+        let mut check = Command::new("qemu-img");
+        sh::output(check.args(["check", "-q", "-f", name]).arg(output)).context("checking it")?;
+    }
+    let mut compare = Command::new("qemu-img");
+    compare.args(["compare", "-q", "-f", "raw", "-F", name]).arg(disk).arg(output);
+    sh::output(&mut compare).context("comparing it with the disk").map(drop)
+}

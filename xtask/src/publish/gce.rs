@@ -1,0 +1,98 @@
+//! Google's format: a tar archive of GNU's old format, packed by gzip, with the one sparse member
+//! `disk.raw` of full GiB.
+
+use crate::sh;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+
+const MEMBER: &str = "disk.raw";
+const HEADER: usize = 512;
+const GIB: u64 = 1 << 30;
+
+/// Writes the archive of a raw disk.
+pub(super) fn write(disk: &Path, output: &Path, epoch: u64) -> Result<()> {
+    let (folder, archive) = (output.with_extension("folder"), output.with_extension("tar"));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    fs::hard_link(disk, folder.join(MEMBER)).context("linking the disk")?;
+    let mut tar = Command::new("tar");
+    tar.args(["--format=oldgnu", "--sparse", "--owner=root:0", "--group=root:0", "--mode=0644"]);
+    tar.arg(format!("--mtime=@{epoch}")).arg("-C").arg(&folder).arg("-cf").arg(&archive);
+    sh::output(tar.arg(MEMBER)).context("packing the disk")?;
+    let mut header = [0; HEADER];
+    File::open(&archive)?.read_exact(&mut header)?;
+    check(&header, fs::metadata(disk)?.len()).context("the header of the archive")?;
+    super::gzip::write(&archive, output)?;
+    fs::remove_file(&archive)?;
+    fs::remove_dir_all(&folder)?;
+    let listed = sh::output(Command::new("tar").args(["--list", "--gzip", "--file"]).arg(output))?;
+    ensure!(listed.trim() == MEMBER, "tar lists {listed:?}");
+    Ok(())
+}
+
+/// Checks the header of the first member: GNU's old format, sparse, of this size.
+fn check(header: &[u8; HEADER], size: u64) -> Result<()> {
+    ensure!(text(&header[..100]) == MEMBER, "its name is {:?}", text(&header[..100]));
+    ensure!(&header[257..265] == b"ustar  \0", "it is not of GNU's old format");
+    ensure!(header[156] == b'S', "its type is {:?}: not sparse", char::from(header[156]));
+    let real = octal(&header[483..495])?;
+    ensure!(real == size, "its size is {real} bytes instead of {size}");
+    ensure!(size.is_multiple_of(GIB), "{size} bytes are not full GiB");
+    let written = octal(&header[148..156])?;
+    ensure!(written == checksum(header), "its checksum is {written}");
+    Ok(())
+}
+
+/// The sum of all bytes, those of the checksum as blanks.
+fn checksum(header: &[u8; HEADER]) -> u64 {
+    let byte = |(at, byte): (usize, &u8)| match at {
+        148..156 => u64::from(b' '),
+        _ => u64::from(*byte),
+    };
+    header.iter().enumerate().map(byte).sum()
+}
+
+fn text(field: &[u8]) -> String {
+    let length = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    String::from_utf8_lossy(&field[..length]).into_owned()
+}
+
+fn octal(field: &[u8]) -> Result<u64> {
+    if field.first().is_some_and(|byte| byte & 0x80 != 0) {
+        bail!("a number in base 256");
+    }
+    let text = text(field);
+    u64::from_str_radix(text.trim(), 8).with_context(|| format!("{text:?} is not octal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> [u8; HEADER] {
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(MEMBER.as_bytes());
+        header[124..135].copy_from_slice(b"00700000000");
+        header[156] = b'S';
+        header[257..265].copy_from_slice(b"ustar  \0");
+        header[483..494].copy_from_slice(b"20000000000");
+        let sum = checksum(&header);
+        header[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+        header
+    }
+
+    #[test]
+    fn a_sparse_member_of_the_old_format_is_accepted() {
+        assert!(check(&header(), 2 * GIB).is_ok());
+        assert!(check(&header(), GIB).is_err());
+        // Name, type, magic number, size and checksum.
+        for at in [0, 149, 156, 262, 483] {
+            let mut changed = header();
+            changed[at] ^= 1;
+            assert!(check(&changed, 2 * GIB).is_err(), "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Files that are made in parallel, each only if what it is made of has changed. A record of each
+//! file is in `target/corral/publish`: what it was made of, its size and its digest.
+
+use crate::{paths, progress};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+/// To be raised when any file is written in another way.
+const FORMAT: u32 = 1;
+
+type Make<'a> = Box<dyn FnOnce(&Path) -> Result<()> + Send + 'a>;
+
+/// A file to make.
+pub(super) struct Job<'a> {
+    pub(super) output: PathBuf,
+    /// What the file is made of, as a hash or in words.
+    pub(super) inputs: String,
+    /// Writes the file at another path, from which it is then renamed.
+    pub(super) make: Make<'a>,
+}
+
+/// A file of the release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Made {
+    pub(super) path: PathBuf,
+    inputs: String,
+    pub(super) bytes: u64,
+    /// SHA-256 in hexadecimal.
+    pub(super) digest: String,
+}
+
+/// A hash over texts.
+pub(super) fn key(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(format!("{}:{part}", part.len())));
+    hex::encode(hash.finalize())
+}
+
+/// Makes the files, as many at a time as there are processors. In the order of the jobs.
+pub(super) fn make_all(jobs: Vec<Job<'_>>) -> Result<Vec<Made>> {
+    let count = jobs.len();
+    let queue = Mutex::new(jobs.into_iter().enumerate().collect::<VecDeque<_>>());
+    let results = Mutex::new((0..count).map(|_| None).collect::<Vec<Option<Result<Made>>>>());
+    let workers = thread::available_parallelism().map_or(2, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| work_off(&queue, &results));
+        }
+    });
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.into_iter().map(|made| made.context("a job did not run")?).collect()
+}
+
+fn work_off(queue: &Mutex<VecDeque<(usize, Job<'_>)>>, results: &Mutex<Vec<Option<Result<Made>>>>) {
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    while let Some((number, job)) = next() {
+        let made = make(job);
+        results.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(made);
+    }
+}
+
+/// Makes one file, unless it was made of the same before.
+fn make(job: Job<'_>) -> Result<Made> {
+    let inputs = key(&[&FORMAT.to_string(), &job.inputs]);
+    let record = record_of(&job.output);
+    if let Some(made) = load(&record).filter(|made| made.inputs == inputs && made.is_there()) {
+        return Ok(made);
+    }
+    let _ = fs::remove_file(&record);
+    let folder = job.output.parent().context("a file without a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let name = job.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let fresh = job.output.with_file_name(format!("{name}.new"));
+    let _ = fs::remove_file(&fresh);
+    let work = job.make;
+    progress::step(&format!("writing {name}"), || work(&fresh))
+        .with_context(|| format!("making {name}"))?;
+    fs::rename(&fresh, &job.output).with_context(|| format!("making {}", job.output.display()))?;
+    let made = Made {
+        bytes: fs::metadata(&job.output)?.len(),
+        digest: digest(&job.output)?,
+        path: job.output,
+        inputs,
+    };
+    fs::create_dir_all(paths::cache("publish"))?;
+    fs::write(&record, serde_json::to_vec_pretty(&made)?)?;
+    Ok(made)
+}
+
+impl Made {
+    fn is_there(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|data| data.len() == self.bytes)
+    }
+}
+
+fn record_of(output: &Path) -> PathBuf {
+    let path = output.display().to_string();
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    paths::cache("publish").join(format!("{name}.{}.json", &key(&[&path])[..8]))
+}
+
+fn load(record: &Path) -> Option<Made> {
+    serde_json::from_slice(&fs::read(record).ok()?).ok()
+}
+
+/// SHA-256 of a file, in hexadecimal.
+pub(super) fn digest(path: &Path) -> Result<String> {
+    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut hash).with_context(|| format!("reading {}", path.display()))?;
+    Ok(hex::encode(hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key;
+
+    #[test]
+    fn parts_of_a_key_do_not_run_into_each_other() {
+        assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
+        assert_eq!(key(&["ab", "c"]), key(&["ab", "c"]));
+    }
+}

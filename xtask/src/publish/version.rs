@@ -1,0 +1,78 @@
+//! The version of a release: semantic, with the build id that the machine shows as `BUILD_ID`.
+
+use crate::image::{self, VERSION};
+use crate::{paths, sh};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// A version, and what it was built from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Version {
+    /// Seconds since 1970: of the last commit.
+    pub(super) epoch: u64,
+    /// That time in RFC 3339, in UTC.
+    pub(super) created: String,
+    commit: String,
+    /// Does the checkout differ from the commit?
+    pub(super) is_changed: bool,
+}
+
+impl Version {
+    /// Of this checkout.
+    pub(super) fn find() -> Result<Version> {
+        let epoch = image::epoch()?;
+        let git = |arguments: &[&str]| {
+            sh::output(Command::new("git").current_dir(paths::root()).args(arguments))
+        };
+        let mut date = Command::new("date");
+        date.args(["-u", "-d", &format!("@{epoch}"), "+%Y-%m-%dT%H:%M:%SZ"]);
+        Ok(Version {
+            epoch,
+            created: sh::output(&mut date).context("formatting a time")?.trim().to_owned(),
+            commit: git(&["rev-parse", "HEAD"]).context("finding the commit")?.trim().to_owned(),
+            is_changed: !git(&["status", "--porcelain"])?.trim().is_empty(),
+        })
+    }
+
+    /// `1.2.3+1760000000`
+    pub(super) fn full(&self) -> String {
+        format!("{VERSION}+{}", self.epoch)
+    }
+
+    /// `version.json`, for programs.
+    pub(super) fn to_json(&self, kernel: &str) -> Value {
+        json!({
+            "version": VERSION,
+            "build": self.epoch.to_string(),
+            "full": self.full(),
+            "created": self.created,
+            "commit": self.commit,
+            "kernel": kernel,
+            "architecture": "amd64",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_semantic_and_has_a_build_id() {
+        let version = Version {
+            epoch: 1_760_000_000,
+            created: String::new(),
+            commit: String::new(),
+            is_changed: false,
+        };
+        let full = version.full();
+        let (number, build) = full.split_once('+').unwrap();
+        let numbers: Vec<&str> = number.split('-').next().unwrap().split('.').collect();
+        assert_eq!(numbers.len(), 3);
+        let is_number = |text: &&str| text.parse::<u32>().is_ok_and(|n| n.to_string() == **text);
+        assert!(numbers.iter().all(is_number), "{full}");
+        assert!(build.bytes().all(|byte| byte.is_ascii_digit()), "{full}");
+        assert_eq!(version.to_json("6.12")["full"], full);
+    }
+}

@@ -1,0 +1,98 @@
+//! The footer of a VHD of fixed size, as Azure requires it. qemu-img writes the file; this checks
+//! what it wrote. Microsoft: Virtual Hard Disk Image Format Specification, version 1.0.
+
+use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+const FOOTER: usize = 512;
+const COOKIE: &[u8; 8] = b"conectix";
+const VERSION: u32 = 0x0001_0000;
+const FIXED: u32 = 2;
+const CHECKSUM: usize = 64;
+const MIB: u64 = 1 << 20;
+
+/// Checks the footer of a file.
+pub(super) fn check_file(path: &Path) -> Result<()> {
+    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let size = file.seek(SeekFrom::End(0))?;
+    let mut footer = [0; FOOTER];
+    file.seek(SeekFrom::End(-(FOOTER as i64)))?;
+    file.read_exact(&mut footer)?;
+    check(&footer, size).with_context(|| format!("the footer of {}", path.display()))
+}
+
+/// Checks the footer of a file of this size.
+fn check(footer: &[u8; FOOTER], file: u64) -> Result<()> {
+    ensure!(&footer[..8] == COOKIE, "it does not begin with conectix");
+    ensure!(word(footer, 8) & 2 == 2, "the reserved feature is missing");
+    ensure!(word(footer, 12) == VERSION, "version {:#x}", word(footer, 12));
+    ensure!(long(footer, 16) == u64::MAX, "a fixed disk has no other header");
+    let (original, current) = (long(footer, 40), long(footer, 48));
+    ensure!(original == current, "its sizes differ: {original} and {current}");
+    ensure!(current.is_multiple_of(MIB), "{current} bytes are not full MiB");
+    ensure!(file == current + FOOTER as u64, "{file} bytes of file for a disk of {current} bytes");
+    ensure!(word(footer, 60) == FIXED, "type {}, which is not fixed", word(footer, 60));
+    ensure!(word(footer, CHECKSUM) == checksum(footer), "its checksum is wrong");
+    Ok(())
+}
+
+/// The complement of the sum of all bytes but those of the checksum.
+fn checksum(footer: &[u8; FOOTER]) -> u32 {
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    !(sum(&footer[..CHECKSUM]) + sum(&footer[CHECKSUM + 4..]))
+}
+
+fn word(footer: &[u8; FOOTER], at: usize) -> u32 {
+    footer[at..at + 4].iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
+}
+
+fn long(footer: &[u8; FOOTER], at: usize) -> u64 {
+    u64::from(word(footer, at)) << 32 | u64::from(word(footer, at + 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A footer for a disk of `size` bytes, byte for byte from the specification.
+    fn footer(size: u64) -> [u8; FOOTER] {
+        let mut footer = [0; FOOTER];
+        footer[..8].copy_from_slice(COOKIE);
+        footer[11] = 2;
+        footer[13] = 1;
+        footer[16..24].fill(0xff);
+        footer[28..32].copy_from_slice(b"qem2");
+        footer[36..40].copy_from_slice(b"Wi2k");
+        footer[40..48].copy_from_slice(&size.to_be_bytes());
+        footer[48..56].copy_from_slice(&size.to_be_bytes());
+        footer[63] = 2;
+        let checksum = checksum(&footer);
+        footer[64..68].copy_from_slice(&checksum.to_be_bytes());
+        footer
+    }
+
+    #[test]
+    fn a_footer_by_the_specification_is_accepted_and_each_change_of_it_is_not() {
+        let size = 2048 * MIB;
+        assert!(check(&footer(size), size + 512).is_ok());
+        assert!(check(&footer(size), size).is_err());
+        assert!(check(&footer(size + 512), size + 1024).is_err());
+        for at in (0..68).chain([511]) {
+            let mut changed = footer(size);
+            changed[at] ^= 0x40;
+            assert!(check(&changed, size + 512).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_the_specification() {
+        // All bytes zero but one: the complement of that byte.
+        let mut footer = [0; FOOTER];
+        footer[0] = 0x63;
+        assert_eq!(checksum(&footer), !0x63);
+        footer[CHECKSUM] = 9;
+        assert_eq!(checksum(&footer), !0x63);
+    }
+}
