@@ -202,7 +202,9 @@ impl Ingredients {
             Job {
                 output: file("-licences.tar.gz"),
                 inputs: key(&[stamp, &format!("{components:?}")]),
-                make: Box::new(move |output| licences::write(&self.manifest, output, epoch)),
+                make: Box::new(move |output| {
+                    licences::write(&self.manifest, &self.packages, output, epoch)
+                }),
             },
             Job {
                 output: file("-manual.tar.gz"),

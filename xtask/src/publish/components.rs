@@ -1,5 +1,5 @@
-//! What the system is made of: Debian's packages, from the image's manifest, and Rust's crates,
-//! from cargo.
+//! What the system is made of: Debian's packages, from the image's manifest; Rust's crates, from
+//! cargo; and the C libraries of the build machine that are linked into our programs.
 
 use crate::packages::Package;
 use crate::{paths, sh};
@@ -8,12 +8,17 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The programs in the image.
 const PROGRAMS: [&str; 2] = ["corral-ros", "corral-stage0"];
 /// Our own crates; they are the product.
 const OURS: &str = "corral-";
+
+/// Packages of the build machine whose libraries are linked statically into our programs.
+pub(super) const LINKED: [&str; 5] =
+    ["libc6-dev", "libelf-dev", "libseccomp-dev", "libzstd-dev", "zlib1g-dev"];
 
 /// One part of the system, by another project.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,26 +49,38 @@ impl Manifest {
     }
 }
 
-/// Debian's packages and the crates, sorted.
+/// All of them, sorted.
 pub(super) fn all(manifest: &Manifest) -> Result<Vec<Component>> {
     let mut components: BTreeSet<Component> = manifest.packages.iter().map(of_package).collect();
     components.extend(crates()?);
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${Package} ${Version} ${Architecture}\n"]).args(LINKED);
+    let listed = sh::output(&mut query).context("finding the linked libraries")?;
+    components.extend(listed.lines().filter_map(of_line));
     Ok(components.into_iter().collect())
 }
 
 fn of_package(package: &Package) -> Component {
     let architecture = package.file.trim_end_matches(".deb").rsplit('_').next();
+    let sha256 = Some(package.sha256.clone());
+    let architecture = architecture.unwrap_or("amd64");
+    Component { sha256, ..of_debian(&package.name, &package.version, architecture) }
+}
+
+/// `name version architecture`
+fn of_line(line: &str) -> Option<Component> {
+    let fields: Vec<&str> = line.split(' ').collect();
+    let [name, version, architecture] = fields.as_slice() else { return None };
+    Some(of_debian(name, version, architecture))
+}
+
+fn of_debian(name: &str, version: &str, architecture: &str) -> Component {
     Component {
-        purl: format!(
-            "pkg:deb/debian/{}@{}?arch={}",
-            escape(&package.name),
-            escape(&package.version),
-            architecture.unwrap_or("amd64")
-        ),
-        name: package.name.clone(),
-        version: package.version.clone(),
+        purl: format!("pkg:deb/debian/{}@{}?arch={architecture}", escape(name), escape(version)),
+        name: name.to_owned(),
+        version: version.to_owned(),
         licence: None,
-        sha256: Some(package.sha256.clone()),
+        sha256: None,
     }
 }
 
@@ -82,13 +99,14 @@ fn of_crate(line: &str) -> Option<Component> {
     let (package, licence) = line.split_once('|')?;
     let mut fields = package.split(' ');
     let (name, version) = (fields.next()?, fields.next()?.strip_prefix('v')?);
-    let licence = licence.trim_end_matches("(*)").trim();
+    // A slash is an old way to write OR.
+    let licence = licence.trim_end_matches("(*)").replace('/', " OR ");
+    let licence = licence.split_whitespace().collect::<Vec<_>>().join(" ");
     (!name.starts_with(OURS)).then(|| Component {
         name: name.to_owned(),
         version: version.to_owned(),
         purl: format!("pkg:cargo/{}@{}", escape(name), escape(version)),
-        // An old way to write it.
-        licence: (!licence.is_empty()).then(|| licence.replace('/', " OR ")),
+        licence: (!licence.is_empty()).then_some(licence),
         sha256: None,
     })
 }
@@ -151,6 +169,9 @@ mod tests {
             package("tzdata", "2026a-1", "tzdata_2026a-1_all.deb"),
             "pkg:deb/debian/tzdata@2026a-1?arch=all"
         );
+        let linked = of_line("zlib1g-dev 1:1.2.13 amd64").unwrap();
+        assert_eq!(linked.purl, "pkg:deb/debian/zlib1g-dev@1%3A1.2.13?arch=amd64");
+        assert_eq!(of_line(""), None);
     }
 
     #[test]
@@ -158,6 +179,8 @@ mod tests {
         let component = of_crate("arraydeque v0.5.1|MIT/Apache-2.0 (*)").unwrap();
         assert_eq!(component.purl, "pkg:cargo/arraydeque@0.5.1");
         assert_eq!(component.licence.as_deref(), Some("MIT OR Apache-2.0"));
+        let component = of_crate("fnv v1.0.7|Apache-2.0 / MIT").unwrap();
+        assert_eq!(component.licence.as_deref(), Some("Apache-2.0 OR MIT"));
         assert_eq!(of_crate("corral-ros v0.1.0 (/here)|Apache-2.0"), None);
         assert_eq!(of_crate(""), None);
         assert_eq!(of_crate("x v1.0.0|").unwrap().licence, None);

@@ -1,5 +1,6 @@
-//! The licences of everything in the system as one archive: ours, those of Debian's packages (their
-//! `copyright` files, and the texts that these refer to), and those of the crates.
+//! The licences of everything in the system as one archive: ours, those of Debian's packages and
+//! of linked libraries (their `copyright` files, and the texts that these refer to), and those of
+//! the crates.
 
 use super::components::{self, Manifest};
 use super::gzip;
@@ -17,16 +18,26 @@ const TEXTS: &str = "/usr/share/common-licenses";
 /// How names of files with licences begin, in capitals.
 const NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
 
-/// Writes the archive.
-pub(super) fn write(manifest: &Manifest, output: &Path, epoch: u64) -> Result<()> {
+/// Writes the archive. `fetched` are all packages, also those of which no file is in the image.
+pub(super) fn write(
+    manifest: &Manifest,
+    fetched: &[Package],
+    output: &Path,
+    epoch: u64,
+) -> Result<()> {
     let mut tree = Tree::default();
     for name in ["LICENSE", "NOTICE"] {
         insert(&mut tree, &format!("corral/{name}"), &paths::root().join(name));
     }
     for package in &manifest.packages {
-        let file = copyright(package, &manifest.packages)
+        let file = copyright(package, fetched)
             .with_context(|| format!("package {} has no file with its licence", package.name))?;
         insert(&mut tree, &format!("debian/{}/copyright", package.name), &file);
+    }
+    for name in components::LINKED {
+        let file = fs::canonicalize(format!("/usr/share/doc/{name}/copyright"))
+            .with_context(|| format!("finding the licence of {name}"))?;
+        insert(&mut tree, &format!("linked/{name}/copyright"), &file);
     }
     for item in fs::read_dir(TEXTS).with_context(|| format!("reading {TEXTS}"))? {
         let path = fs::canonicalize(item?.path())?;
@@ -44,7 +55,8 @@ fn insert(tree: &mut Tree, path: &str, file: &Path) {
     tree.insert(path, Entry::file(Blob::Host(file.to_path_buf()), 0o644));
 }
 
-/// The file of a package. The documentation of some packages is a link to that of another one.
+/// The file of a package. The documentation of some packages is a link to that of another one, of
+/// which nothing else may be in the image.
 fn copyright(package: &Package, all: &[Package]) -> Option<PathBuf> {
     let folder = package.files().join("usr/share/doc").join(&package.name);
     let name = match fs::read_link(&folder) {
@@ -55,7 +67,7 @@ fn copyright(package: &Package, all: &[Package]) -> Option<PathBuf> {
     let own = package.files().join(&place);
     let of_others = all.iter().map(|package| package.files().join(&place));
     let file = [own].into_iter().chain(of_others).find(|file| file.exists())?;
-    // That one may be a link too, to a package that has nothing else in the image.
+    // The file itself may be a link too.
     fs::canonicalize(file).ok()
 }
 
