@@ -3,6 +3,7 @@
 use crate::binaries::{self, Binaries, Hooks};
 use crate::erofs::{self, Density};
 use crate::layers::{self, Layer};
+use crate::lean_engine::{self, LeanEngine};
 use crate::lock::Building;
 use crate::modules::{self, Kernel};
 use crate::packages::{self, Package};
@@ -32,7 +33,8 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Options {
-    /// Pack as densely as a release: smaller, but takes minutes longer
+    /// Build what is released: packed densely, with Docker built from its sources. Takes minutes
+    /// longer
     #[arg(long)]
     pub(crate) release: bool,
     /// Debian mirror to use instead of the host's own
@@ -66,6 +68,8 @@ pub(crate) struct Ingredients {
     modules: ModuleList,
     pub(crate) packages: Vec<Package>,
     binaries: Binaries,
+    /// Instead of Debian's programs, in a release.
+    lean_engine: Option<LeanEngine>,
     pub(crate) key: Key,
     /// A hash over all of it.
     pub(crate) stamp: String,
@@ -114,7 +118,8 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
         erofs::write(system, &image.system, density, packages, epoch)
     })?;
     let parts = parts(&ingredients.binaries, layers, modules);
-    manifest::write(&paths::image(), VERSION, &kernel.release, layers, (packages, parts))?;
+    let shipped = ingredients.shipped(layers);
+    manifest::write(&paths::image(), VERSION, &kernel.release, shipped, parts)?;
     let release = image.release(VERSION);
     release.sign(&ingredients.key)?;
     progress::step("writing the ISO", || iso::write(&release, &image.iso, packages, epoch))?;
@@ -127,22 +132,30 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
 /// Fetches packages and compiles our programs, unless that was already done.
 pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     let building = Building::begin()?;
-    let recipes = recipe::all()?;
+    let mut recipes = recipe::all()?;
     let modules = recipe::load_modules()?;
-    let packages = packages::fetch(&package_names()?, options.mirror.as_deref(), options.refresh)?;
+    let mirror = options.mirror.as_deref();
+    let packages = packages::fetch(&package_names()?, mirror, options.refresh)?;
+    let lean_engine =
+        options.release.then(|| lean_engine::prepare(mirror, options.refresh)).transpose()?;
+    if let Some(engine) = &lean_engine {
+        engine.trim(&mut recipes);
+    }
     let mut binaries = progress::step("building ros and stage0", || match options.release {
         true => binaries::build("release", Hooks::None),
         false => binaries::build("quick", Hooks::ForStories),
     })?;
     binaries.ros = copy_for_engine_tests(&binaries.ros, &building)?;
     let key = Key::load(options.signing_key.as_deref())?;
-    let stamp = format!("{} {}", stamp(options, &binaries, &packages)?, key.public());
+    let engine = lean_engine.as_ref().map_or("", LeanEngine::key);
+    let stamp = format!("{} {} {engine}", stamp(options, &binaries, &packages)?, key.public());
     Ok(Ingredients {
         building,
         recipes,
         modules,
         packages,
         binaries,
+        lean_engine,
         key,
         stamp,
         trees: OnceCell::new(),
@@ -184,12 +197,21 @@ impl Ingredients {
         let trees = assemble(self)?;
         Ok(self.trees.get_or_init(|| trees))
     }
+
+    /// The packages of which the image has something.
+    fn shipped(&self, layers: &[Layer]) -> Vec<&Package> {
+        let sources = self.lean_engine.iter().flat_map(LeanEngine::packages);
+        manifest::shipped(layers, &self.packages).into_iter().chain(sources).collect()
+    }
 }
 
 fn assemble(ingredients: &Ingredients) -> Result<Trees> {
     let Ingredients { recipes, packages, binaries, key, .. } = ingredients;
     let kernel = Kernel::open(packages)?;
-    let layers = progress::step("collecting layers", || layers::build(recipes, packages))?;
+    let mut layers = progress::step("collecting layers", || layers::build(recipes, packages))?;
+    if let Some(engine) = &ingredients.lean_engine {
+        engine.insert(&mut layers)?;
+    }
     let (early_modules, modules) = progress::step("choosing kernel modules", || {
         modules::select(&kernel, &ingredients.modules)
     })?;

@@ -21,6 +21,7 @@ mod image;
 mod initrd;
 mod iso;
 mod layers;
+mod lean_engine;
 mod lock;
 mod manifest;
 mod module_graph;
@@ -84,6 +85,8 @@ enum Command {
     Release(publish::Options),
     /// Build replacement engines for the user's Docker into target/engines/
     Engines(engines::Options),
+    /// Build the Docker of a release from its sources, unless it is there, and print its sizes
+    LeanEngine(lean_engine::Options),
     /// Build what changed, then boot it in QEMU with the console in this terminal
     #[command(after_help = "Examples:
   cargo xtask run --quick                   under User-Mode Linux: up in a second
@@ -139,6 +142,7 @@ fn dispatch() -> Result<()> {
         Command::Image(options) => image::build(&options).map(|_| ()),
         Command::Release(options) => publish::run(&options),
         Command::Engines(options) => engines::run(&options),
+        Command::LeanEngine(options) => lean_engine::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),

@@ -1,5 +1,5 @@
-//! `manifest.json`: which packages the image holds, in which versions and with which hashes, and
-//! the sizes of its parts. A release includes it as its contents.
+//! `manifest.json`: which packages the image holds or is built from, in which versions and with
+//! which hashes, and the sizes of its parts. A release includes it as its contents.
 
 use crate::layers::Layer;
 use crate::packages::Package;
@@ -23,11 +23,10 @@ pub(crate) fn write(
     folder: &Path,
     version: &str,
     kernel: &str,
-    layers: &[Layer],
-    (packages, parts): (&[Package], Vec<(String, u64)>),
+    packages: Vec<&Package>,
+    parts: Vec<(String, u64)>,
 ) -> Result<()> {
     print_table("part of system.erofs, uncompressed", &parts);
-    let packages = shipped(layers, packages);
     let manifest = Manifest { version, kernel, parts, packages };
     fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
     Ok(())
@@ -46,7 +45,7 @@ pub(crate) fn print(folder: &Path) -> Result<()> {
 }
 
 /// The packages of which at least one file is in the image, and the kernel's.
-fn shipped<'a>(layers: &[Layer], packages: &'a [Package]) -> Vec<&'a Package> {
+pub(crate) fn shipped<'a>(layers: &[Layer], packages: &'a [Package]) -> Vec<&'a Package> {
     let hosts =
         layers.iter().flat_map(|layer| layer.tree.entries.values()).filter_map(
             |entry| match &entry.kind {

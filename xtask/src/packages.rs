@@ -1,7 +1,9 @@
 //! Debian packages for the image: resolved and fetched by apt in a private root, unpacked, cached
-//! by hash.
+//! by hash. Sources of packages are in `source`.
 //!
 //! No mirror is named here: it is read from the host's apt configuration, or given by `--mirror`.
+
+pub(crate) mod source;
 
 use crate::{paths, progress, setup, sh};
 use anyhow::{Context, Result, bail};
@@ -35,6 +37,11 @@ impl Package {
     /// The folder with its unpacked files.
     pub(crate) fn files(&self) -> PathBuf {
         paths::shared_cache("unpacked").join(&self.sha256)
+    }
+
+    /// The .deb file.
+    pub(crate) fn archive(&self) -> PathBuf {
+        Package::deb(&self.sha256)
     }
 
     fn deb(sha256: &str) -> PathBuf {
@@ -72,6 +79,17 @@ pub(crate) fn fetch_of(
     Ok(packages)
 }
 
+/// The newest versions of `wanted` and of all dependencies in a release of Debian, as .deb files:
+/// nothing is unpacked.
+pub(crate) fn download(
+    suite: &str,
+    wanted: &BTreeSet<String>,
+    mirror: Option<&str>,
+) -> Result<Vec<Package>> {
+    let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+    progress::step("fetching Debian packages", || resolve(suite, &list, mirror))
+}
+
 /// A file of one of the packages, by its path in the package.
 pub(crate) fn find(packages: &[Package], path: &str) -> Result<PathBuf> {
     packages
@@ -88,7 +106,7 @@ fn load(index: &Path) -> Option<Vec<Package>> {
 
 fn resolve(suite: &str, list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
     let root = private_root(suite, mirror)?;
-    sh::output(apt_get(&root).args(["update", "-q"])).context("reading Debian's package lists")?;
+    update(&root)?;
     let names: Vec<&str> = list.split(' ').collect();
     // With an empty archive cache, so that packages that were fetched before are listed too.
     let nowhere = format!("Dir::Cache::Archives={}", root.join("nowhere").display());
@@ -160,6 +178,12 @@ fn unpack(package: &Package) -> Result<()> {
     }
 }
 
+fn update(root: &Path) -> Result<()> {
+    sh::output(apt_get(root).args(["update", "-q"]))
+        .context("reading Debian's package lists")
+        .map(drop)
+}
+
 fn apt_get(root: &Path) -> Command {
     let mut command = Command::new("apt-get");
     command
@@ -178,7 +202,12 @@ fn apt_get(root: &Path) -> Command {
 /// dependencies.
 fn private_root(suite: &str, mirror: Option<&str>) -> Result<PathBuf> {
     let folder = if suite == SUITE { "apt".to_owned() } else { format!("apt-{suite}") };
-    let root = paths::cache(&folder);
+    make_root(&folder, "deb", suite, mirror)
+}
+
+/// `kind` is `deb` for packages, or `deb-src` for their sources.
+fn make_root(folder: &str, kind: &str, suite: &str, mirror: Option<&str>) -> Result<PathBuf> {
+    let root = paths::cache(folder);
     for folder in [
         "etc/apt",
         "var/lib/apt/lists/partial",
@@ -202,7 +231,7 @@ fn private_root(suite: &str, mirror: Option<&str>) -> Result<PathBuf> {
     let lines: Vec<String> = sources
         .iter()
         .chain(&backports)
-        .map(|(uri, suite)| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n"))
+        .map(|(uri, suite)| format!("{kind} [signed-by={KEYRING}] {uri} {suite} main\n"))
         .collect();
     fs::write(root.join("etc/apt/sources.list"), lines.concat())?;
     Ok(root)

@@ -1,0 +1,90 @@
+//! Files of Debian's source packages, fetched by apt and kept by hash. The hashes come from the
+//! signed lists.
+//!
+//! Only the files that a recipe names are needed: a mirror that lacks another one is good enough.
+
+use super::{Package, apt_get, make_root, update};
+use crate::{paths, progress};
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The file of a source package in the pool.
+pub(crate) fn file(package: &Package) -> PathBuf {
+    paths::shared_cache("pool").join(format!("{}.source", package.sha256))
+}
+
+/// The newest version of a source package: its files whose names end as `wanted` says, in the same
+/// order. Each is returned as a package of the source package's name.
+pub(crate) fn fetch(
+    suite: &str,
+    name: &str,
+    wanted: &[String],
+    mirror: Option<&str>,
+) -> Result<Vec<Package>> {
+    let root = make_root(&format!("apt-{suite}-sources"), "deb-src", suite, mirror)?;
+    progress::step(&format!("fetching the source of {name}"), || {
+        update(&root)?;
+        let all = list(&root, name)?;
+        let files = wanted
+            .iter()
+            .map(|end| {
+                all.iter()
+                    .find(|package| package.file.ends_with(end.as_str()))
+                    .cloned()
+                    .with_context(|| format!("source package {name} has no file …{end}"))
+            })
+            .collect::<Result<Vec<Package>>>()?;
+        if !files.iter().all(|package| file(package).exists()) {
+            download(&root, name, &files)?;
+        }
+        Ok(files)
+    })
+}
+
+/// `'http://…/name_version.dsc' name_version.dsc 1234 SHA256:…`
+fn list(root: &Path, name: &str) -> Result<Vec<Package>> {
+    let output = apt_get(root).args(["source", "--print-uris", "-q", name]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let files: Vec<(&str, &str)> = text.lines().filter_map(super::parse_uri).collect();
+    let control = files.iter().find_map(|(file, _)| file.strip_suffix(".dsc"));
+    let control = control.with_context(|| {
+        format!("apt knows no source of {name}: {}", String::from_utf8_lossy(&output.stderr))
+    })?;
+    let version = control.split_once('_').map_or(control, |(_, version)| version);
+    let package = |(file, sha256): &(&str, &str)| Package {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        sha256: (*sha256).to_owned(),
+        file: (*file).to_owned(),
+    };
+    Ok(files.iter().map(package).collect())
+}
+
+/// apt stops at the first file that a mirror lacks, but has fetched the others.
+fn download(root: &Path, name: &str, files: &[Package]) -> Result<()> {
+    let folder = root.join("sources");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(paths::shared_cache("pool"))?;
+    let mut apt = apt_get(root);
+    let output = apt.args(["source", "--download-only", "-q", name]).current_dir(&folder).output();
+    let output = output.context("starting apt-get")?;
+    for package in files {
+        let bytes = fs::read(folder.join(&package.file)).with_context(|| {
+            format!(
+                "{} of Debian's source package {name} could not be fetched (give another mirror \
+                 with --mirror URL); apt says: {}",
+                package.file,
+                String::from_utf8_lossy(&output.stderr).trim()
+            )
+        })?;
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        ensure!(sha256 == package.sha256, "{} has not the hash that Debian signed", package.file);
+        let fresh = file(package).with_extension(std::process::id().to_string());
+        fs::write(&fresh, bytes)?;
+        fs::rename(fresh, file(package)).context("keeping a source")?;
+    }
+    fs::remove_dir_all(folder).context("removing the rest of a source")
+}
