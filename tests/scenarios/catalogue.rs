@@ -111,7 +111,7 @@ fn services_of_the_catalogue_give_nfs_volumes_and_facts_of_ec2() -> Result<()> {
     machine.run(STAND_INS)?;
     // As in the text of the catalogue; the port is the server's of the story.
     machine.run(&format!(
-        "docker volume create --opt type=nfs --opt o=addr=10.0.2.2,port={},rw,nfsvers=4.2 \
+        "docker volume create --opt type=nfs --opt o=addr=10.0.2.2,port={},nfsvers=4,rw \
          --opt device=:/export shared",
         nfs.port
     ))?;
