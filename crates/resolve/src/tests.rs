@@ -274,7 +274,10 @@ fn a_change_has_its_time_in_its_boot_and_in_the_next() {
         Fate::WaitsAgain { change: one(), note: FileChange::write(PENDING, note, 0o600) };
     assert_eq!(confirm::decide(&machine.root()), expected);
     let resolution = resolve(&machine.root());
-    assert_eq!((hostname(&resolution), resolution.resolved.unconfirmed), ("stored", Some(one())));
+    assert_eq!(
+        (hostname(&resolution), resolution.resolved.unconfirmed.clone()),
+        ("stored", Some(one()))
+    );
     assert_eq!(resolution.effects.way_in, None, "it is not kept as long as it may be rolled back");
     apply::settle_unconfirmed(&machine.root(), &expected);
     assert_eq!(confirm::decide(&machine.root()), Fate::Waits(one()));
@@ -302,7 +305,7 @@ fn in_the_second_boot_a_change_is_rolled_back_and_seen_so_before_it_is_written()
     ]);
     assert_eq!(confirm::decide(&machine.root()), expected);
     let shown = resolve(&machine.root());
-    assert_eq!((hostname(&shown), shown.resolved.unconfirmed), ("before", None));
+    assert_eq!((hostname(&shown), shown.resolved.unconfirmed.clone()), ("before", None));
     assert!(
         shown
             .resolved
