@@ -1,6 +1,7 @@
 //! `mounts` of the configuration, in the console: file systems, binds, swap, NFS. No mount delays a
 //! login. A server that does not answer delays Docker until a timeout, or with `nofail` not at all.
 
+use crate::applets::netconf::addresses;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Mount;
 use corral_machine::console::log;
@@ -10,10 +11,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Timeout of one mount.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two attempts while the machine has no address yet.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Options for us (or for other readers of fstab), not for mount(8).
 const OURS: [&str; 5] = ["auto", "noauto", "nofail", "_netdev", "defaults"];
 
@@ -48,8 +52,9 @@ pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
             make_in_background(number)
         } else {
             let (mount, sender) = (mount.clone(), sender.clone());
-            std::thread::spawn(move || {
-                let _ = sender.send(make(&mount).map_err(|error| describe(&mount, &error)));
+            thread::spawn(move || {
+                let made = make_on_network(&mount);
+                let _ = sender.send(made.map_err(|error| describe(&mount, &error)));
             });
             Ok(())
         };
@@ -72,7 +77,7 @@ fn make_in_background(number: usize) -> Result<()> {
 pub(crate) fn make_one(number: usize) -> Result<()> {
     let config = load_config()?;
     let mount = config.mounts.get(number).context("there is no mount of this number")?;
-    make(mount).inspect_err(|error| log(&format!("mounts: {}", describe(mount, error))))
+    make_on_network(mount).inspect_err(|error| log(&format!("mounts: {}", describe(mount, error))))
 }
 
 fn describe(mount: &Mount, error: &anyhow::Error) -> String {
@@ -85,6 +90,20 @@ fn has(mount: &Mount, option: &str) -> bool {
 
 fn is_on_network(mount: &Mount) -> bool {
     ["nfs", "nfs4", "cifs"].contains(&mount.kind.as_str()) || has(mount, "_netdev")
+}
+
+/// The console may be quicker than DHCP: a mount that fails before the machine has an address is
+/// tried again.
+fn make_on_network(mount: &Mount) -> Result<()> {
+    let end = Instant::now() + TIMEOUT;
+    loop {
+        // An address that comes during the attempt may come too late for it.
+        let has_address = !addresses::all().is_empty();
+        match make(mount) {
+            Err(_) if !has_address && Instant::now() < end => thread::park_timeout(PAUSE),
+            result => return result,
+        }
+    }
 }
 
 fn make(mount: &Mount) -> Result<()> {
