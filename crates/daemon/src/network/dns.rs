@@ -397,7 +397,7 @@ mod tests {
         let all = replicas(200);
         // What the client takes, the bytes that it gets at most, and the records at least.
         for (wanted, most, records) in
-            [(None, 512, 29), (Some(100), 512, 28), (Some(1000), 1000, 58), (Some(4096), 1232, 73)]
+            [(None, 512, 29), (Some(100), 512, 28), (Some(1000), 1000, 57), (Some(4096), 1232, 70)]
         {
             let mut question = question("all.");
             question.edns = wanted.map(|size| {
