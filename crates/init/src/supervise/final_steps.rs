@@ -261,13 +261,19 @@ fn stop_swapping() {
     }
 }
 
-/// The files among what the kernel swaps to, and the loop devices, which have files.
+/// The files among what the kernel swaps to, and the loop devices, which have files. The kernel
+/// shows the path of a device without `/dev` if the console's mount of that is gone.
 fn swap_files(swaps: &str) -> Vec<PathBuf> {
     let file = |line: &str| {
         let mut words = line.split_whitespace();
-        let path = words.next().map(|path| PathBuf::from(mount_table::unescape(path)));
-        let is_file = words.next() == Some("file");
-        path.filter(|path| is_file || path.to_string_lossy().starts_with("/dev/loop"))
+        let path = words.next().map(|path| PathBuf::from(mount_table::unescape(path)))?;
+        let device = Path::new("/dev").join(path.file_name()?);
+        let is_loop = device.to_string_lossy().starts_with("/dev/loop");
+        match words.next()? {
+            "file" => Some(path),
+            "partition" if is_loop => Some(device),
+            _ => None,
+        }
     };
     swaps.lines().filter_map(file).collect()
 }
@@ -332,8 +338,9 @@ mod tests {
     #[test]
     fn files_are_swap_files_and_partitions_are_not() {
         let swaps = "Filename\tType\tSize\n/my\\040swap file 65532 0 -2\n\
-            /dev/vdc partition 65532 0 -3\n/dev/loop3 partition 65532 0 -4\n";
-        assert_eq!(swap_files(swaps), [PathBuf::from("/my swap"), PathBuf::from("/dev/loop3")]);
+            /dev/vdc partition 65532 0 -3\n/dev/loop3 partition 65532 0 -4\n\
+            /loop4 partition 65532 0 -5\n";
+        assert_eq!(swap_files(swaps), ["/my swap", "/dev/loop3", "/dev/loop4"].map(PathBuf::from));
     }
 
     #[test]
