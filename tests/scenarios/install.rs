@@ -1,4 +1,5 @@
-//! From the ISO onto disks, and from each of them by the firmware it is for.
+//! Onto disks, and from each of them by the firmware it is for. Two stories install from the ISO in
+//! QEMU. The others install in User-Mode Linux, which takes seconds: the program is the same.
 
 use anyhow::{Context, Result};
 use std::collections::hash_map::DefaultHasher;
@@ -7,6 +8,7 @@ use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use vmtest::folder;
+use vmtest::installer::{self, device};
 use vmtest::{Image, Machine, Medium, Options, drive, servers, shell};
 
 /// MiB of a disk to install to; the file is sparse.
@@ -25,6 +27,10 @@ const TYPES: [(&str, bool, bool); 6] = [
     ("googlecompute", false, true),
 ];
 
+/// Two more disks: one with partitions that the owner has made, and one that boots as an NVMe disk.
+const NOFORMAT: &str = "noformat";
+const NVME: &str = "nvme";
+
 /// The type that is installed to its disk through a loop device.
 const BY_LOOP: &str = "googlecompute";
 
@@ -35,44 +41,38 @@ pub(crate) const SERIAL: &str = "console=ttyS0";
 fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Result<()> {
     let folder = folder("install")?;
     let mut disks = Vec::new();
-    for name in TYPES.map(|(name, ..)| name).into_iter().chain(["noformat"]) {
+    for name in TYPES.map(|(name, ..)| name).into_iter().chain([NOFORMAT, NVME]) {
         let disk = folder.join(format!("{name}.img"));
         drive::blank(&disk, DISK)?;
         disks.push(disk);
     }
     // The proxy is invalid: a step that needed the network would fail.
     let proxy = "rancher:\n  network: {http_proxy: invalid, https_proxy: invalid}\n";
-    let extra = nvme(&folder)?;
-    let options =
-        Options { medium: Medium::Iso, disks: disks.clone(), extra, ..Options::default() };
+    let sticks = vec![Image::find()?.archive];
+    let options = Options { disks: disks.clone(), sticks, ..Options::default() };
     let mut machine = super::with_config(&folder, proxy, options)?;
     machine.expect_login()?;
-    refusals(&machine)?;
+    let release = device(disks.len())?;
+    refusals(&machine, &release)?;
     machine.run(&write_config(&shell::make_key(&folder)?))?;
+    let install = format!("sudo ros install -i {release} -a {SERIAL} --no-reboot");
     for (number, (name, ..)) in TYPES.iter().enumerate() {
-        let mut device = format!("/dev/vd{}", char::from(b'a' + number as u8));
+        let mut device = device(number)?;
         if *name == BY_LOOP {
             machine.run(&format!("sudo modprobe loop; sudo losetup -P /dev/loop7 {device}"))?;
             "/dev/loop7".clone_into(&mut device);
         }
         let said = if *name == "generic" {
-            by_choosing(&machine)?
+            by_choosing(&machine, &install)?
         } else {
-            machine.run(&format!(
-                "sudo ros install -t {name} -d {device} -c /tmp/my.yml -a {SERIAL} --no-reboot -f"
-            ))?
+            machine.run(&format!("{install} -t {name} -d {device} -c /tmp/my.yml -f"))?
         };
         assert!(said.contains("is installed on"), "{said}");
     }
-    machine.run(&format!(
-        "sudo ros install -d /dev/nvme0n1 -c /tmp/my.yml -a {SERIAL} --no-reboot -f"
-    ))?;
-    onto_partitions_of_the_owner(&machine)?;
-    // The label by which users of RancherOS know the partition.
-    assert_eq!(
-        machine.run("sudo blkid -s LABEL -o value /dev/vda1 /dev/vdd1")?,
-        "RANCHER_STATE\nRANCHER_STATE"
-    );
+    let [owners, nvme] = [TYPES.len(), TYPES.len() + 1].map(device);
+    machine.run(&format!("{install} -d {} -c /tmp/my.yml -f", nvme?))?;
+    onto_partitions_of_the_owner(&machine, &owners?, &install)?;
+    is_as_users_of_rancheros_know_it(&machine)?;
     machine.power_off()?;
     for ((name, bios, uefi), disk) in TYPES.iter().zip(&disks) {
         for by_uefi in
@@ -82,19 +82,25 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
             println!("{name} boots by {}", if by_uefi { "UEFI" } else { "BIOS" });
         }
     }
-    boot(&folder, &folder.join("noformat.img"), true, "vda2")?;
-    let extra = nvme(&folder)?;
+    boot(&folder, &folder.join(format!("{NOFORMAT}.img")), true, "vda2")?;
+    let drive = format!("if=none,id=nvme,format=raw,file={}/{NVME}.img", folder.display());
+    let extra = ["-drive", &drive, "-device", "nvme,drive=nvme,serial=story"];
+    let extra = extra.map(OsString::from).to_vec();
     start(&folder, Options { uefi: true, extra, ..Options::default() }, "nvme0n1p1")
 }
 
-/// A disk that is not a virtio disk.
-fn nvme(folder: &Path) -> Result<Vec<OsString>> {
-    let disk = folder.join("nvme.img");
-    if !disk.exists() {
-        drive::blank(&disk, DISK)?;
-    }
-    let drive = format!("if=none,id=nvme,format=raw,file={}", disk.display());
-    Ok(["-drive", &drive, "-device", "nvme,drive=nvme,serial=story"].map(OsString::from).to_vec())
+/// The label of the state, and the modes of the configuration in it.
+fn is_as_users_of_rancheros_know_it(machine: &Machine) -> Result<()> {
+    let (hybrid, generic) = (device(0)?, device(3)?);
+    let labels = machine.run(&format!("sudo blkid -s LABEL -o value {hybrid}1 {generic}1"))?;
+    assert_eq!(labels, "RANCHER_STATE\nRANCHER_STATE");
+    let conf = "/run/state/var/lib/rancher/conf";
+    let modes = machine.run(&format!(
+        "sudo mkdir -p /run/state && sudo mount {hybrid}1 /run/state && \
+         sudo stat -c %a {conf} {conf}/cloud-config.d/user_config.yml && sudo umount /run/state"
+    ))?;
+    assert_eq!(modes, "700\n600");
+    Ok(())
 }
 
 #[test]
@@ -231,55 +237,57 @@ fn flags_let_their_owner_in(machine: &Machine, key: &str) -> Result<()> {
 }
 
 /// Without a disk, a type and a document, on a terminal: the installer prompts for what it needs.
-fn by_choosing(machine: &Machine) -> Result<String> {
-    let down = "\u{1b}[B";
-    let (generic, vdd) = (down.repeat(3), down.repeat(4));
+fn by_choosing(machine: &Machine, install: &str) -> Result<String> {
+    // It is the fourth of the types and of the disks.
+    let fourth = "\u{1b}[B".repeat(3);
+    let last = device(TYPES.len() + 1)?;
     let questions = [
-        ("As hybrid, on two disks", generic.as_str()),
-        ("/dev/vdg", vdd.as_str()),
+        ("As hybrid, on two disks", fourth.as_str()),
+        (last.as_str(), fourth.as_str()),
         ("cloud-config (file or URL), empty for none: ", "/tmp/my.yml"),
         // Key and host name are in the document, so there is no prompt for them.
         ("Password of rancher for the console, empty for none: ", ""),
         ("Static address (192.168.1.5/24), empty for DHCP: ", ""),
         ("Continue [y/N]: ", "y"),
     ];
-    machine.login.answer(&format!("sudo ros install -a {SERIAL} --no-reboot"), &questions)
+    machine.login.answer(install, &questions)
 }
 
-/// Partitions that were made by hand, on the last disk, with a folder for the state.
-fn onto_partitions_of_the_owner(machine: &Machine) -> Result<()> {
-    machine.run("printf 'label: gpt\\n,1GiB,U\\n,,L\\n' | sudo sfdisk -q /dev/vdg")?;
-    machine.run(
-        "sudo mkfs.fat -F 32 -n CORRAL_BOOT /dev/vdg1 && \
-         sudo mkfs.ext4 -q -L RANCHER_STATE /dev/vdg2",
-    )?;
-    let command = "sudo ros install -t noformat --statedir mine -c /tmp/my.yml --no-reboot -f";
+/// Partitions that were made by hand, with a folder for the state.
+fn onto_partitions_of_the_owner(machine: &Machine, disk: &str, install: &str) -> Result<()> {
+    machine.run(&format!("printf 'label: gpt\\n,1GiB,U\\n,,L\\n' | sudo sfdisk -q {disk}"))?;
+    machine.run(&format!(
+        "sudo mkfs.fat -F 32 -n CORRAL_BOOT {disk}1 && \
+         sudo mkfs.ext4 -q -L RANCHER_STATE {disk}2",
+    ))?;
+    let command = format!("{install} -t noformat --statedir mine -c /tmp/my.yml -f");
     let said = machine.run(&format!("! {command} 2>&1"))?;
     assert!(said.contains("several partitions are labelled CORRAL_BOOT"), "{said}");
-    let said = machine.run(&format!("{command} -p /dev/vdg1 -d /dev/vdg2 -a {SERIAL}"))?;
-    assert!(said.contains("is installed on /dev/vdg1"), "{said}");
+    let said = machine.run(&format!("{command} -p {disk}1 -d {disk}2"))?;
+    assert!(said.contains(&format!("is installed on {disk}1")), "{said}");
     Ok(())
 }
 
-fn refusals(machine: &Machine) -> Result<()> {
+fn refusals(machine: &Machine, release: &str) -> Result<()> {
+    let disk = device(0)?;
     for (arguments, reason) in [
-        ("-d /dev/vdz", "no such disk"),
-        ("-d /dev/sr0", "read-only"),
-        ("-d /dev/vda -c /tmp/bad.yml", "has errors"),
-        ("-d /dev/vda", "There is no terminal"),
-        ("", "which disk?"),
-        ("-t noformat", "CORRAL_BOOT"),
-        ("-t amazon-ebs-pv -d /dev/vda", "hybrid"),
+        ("-d /dev/vdz".to_owned(), "no such disk"),
+        (format!("-d {release}"), "read-only"),
+        (format!("-d {disk} -c /tmp/bad.yml"), "has errors"),
+        (format!("-d {disk}"), "There is no terminal"),
+        (String::new(), "which disk?"),
+        ("-t noformat".to_owned(), "CORRAL_BOOT"),
+        (format!("-t amazon-ebs-pv -d {disk}"), "hybrid"),
     ] {
         let script = format!(
             "echo '#cloud-config' > /tmp/bad.yml; echo 'hostname: [' >> /tmp/bad.yml; \
-             ! sudo ros install {arguments} </dev/null 2>&1"
+             ! sudo ros install -i {release} {arguments} </dev/null 2>&1"
         );
         let said = machine.run(&script)?;
         assert!(said.contains(reason), "ros install {arguments}: {said}");
     }
     // Nothing was written.
-    machine.run("[ -z \"$(sudo blkid /dev/vda)\" ]").map(|_| ())
+    machine.run(&format!("[ -z \"$(sudo blkid {disk})\" ]")).map(|_| ())
 }
 
 /// A script that writes the cloud-config of an installed machine.
@@ -316,7 +324,7 @@ pub(crate) fn installed(folder: &Path) -> Result<PathBuf> {
 fn stamp(iso: &Path) -> Result<String> {
     let of_iso = fs::metadata(iso)?;
     let mut how = DefaultHasher::new();
-    [include_str!("install.rs"), include_str!("main.rs")].hash(&mut how);
+    [include_str!("install.rs"), include_str!("../src/installer.rs")].hash(&mut how);
     Ok(format!("{:?} {} {:x}", of_iso.modified()?, of_iso.len(), how.finish()))
 }
 
@@ -329,21 +337,11 @@ fn copy_installed(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn install_to(folder: &Path) -> Result<()> {
-    let disk = folder.join(DISK_NAME);
-    drive::blank(&disk, DISK)?;
-    let options = Options { medium: Medium::Iso, disks: vec![disk.clone()], ..Options::default() };
-    let mut machine = super::with_config(folder, "", options)?;
-    machine.expect_login()?;
-    machine.run(&write_config(&shell::make_key(folder)?))?;
-    machine
-        .run(&format!("sudo ros install -d /dev/vda -c /tmp/my.yml -a {SERIAL} --no-reboot -f"))?;
-    let conf = "/run/state/var/lib/rancher/conf";
-    let mode = format!(
-        "sudo mkdir -p /run/state && sudo mount /dev/vda1 /run/state && \
-         sudo stat -c %a {conf} {conf}/cloud-config.d/user_config.yml && sudo umount /run/state"
-    );
-    assert_eq!(machine.run(&mode)?, "700\n600");
-    machine.power_off()
+    let document = Some(config(&shell::make_key(folder)?));
+    let (path, arguments) = (folder.join(DISK_NAME), format!("-a {SERIAL}"));
+    let disk = installer::Disk { path, mebibytes: DISK, arguments, document };
+    // With a key of its own, which must not be on the disk.
+    installer::install(&vmtest::folder("installer")?, &Image::find()?.archive, &[disk])
 }
 
 fn boot(folder: &Path, disk: &Path, uefi: bool, state: &str) -> Result<()> {

@@ -80,7 +80,7 @@ fn has_no_key_of_ours(machine: &Machine, device: &str, key: &str) -> Result<()> 
 }
 
 /// The name of a disk in the machine; the first one is the system image.
-fn device(number: usize) -> Result<String> {
+pub fn device(number: usize) -> Result<String> {
     let letter = ('b'..='p').nth(number).context("more disks than a machine has")?;
     Ok(format!("/dev/vd{letter}"))
 }
