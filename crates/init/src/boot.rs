@@ -14,6 +14,7 @@ mod trial;
 use crate::supervise::{BootContext, Supervisor, resume};
 use crate::trace::{self, Trace};
 use anyhow::Result;
+use corral_config::Config;
 use corral_engine::sys::signals::Signals;
 use corral_engine::sys::take_document;
 use corral_machine::console::{log, title};
@@ -50,6 +51,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
     let added = added_modules(&resolved.config.rancher.modules, &loaded);
     trace.step("modules-of-the-state", || modules::load_requested(&added));
     trace.step("sysctl", || sysctl::apply(&resolved.config.rancher.sysctl));
+    trace.step("host-name", || set_host_name(&resolved.config));
     log(&format!("{} is up {:.1} s after the kernel", title(), trace::seconds(trace::now())));
     mounted.iter().for_each(|problem| log(problem));
     trial::announce();
@@ -60,6 +62,15 @@ pub fn run(arguments: &[String]) -> ExitCode {
 /// was looked for.
 fn added_modules(all: &[String], loaded: &[String]) -> Vec<String> {
     all.iter().filter(|module| !loaded.contains(module)).cloned().collect()
+}
+
+/// The network container sets it again, with what DHCP and data sources have. The console may show
+/// its prompt before that.
+fn set_host_name(config: &Config) {
+    let name = config.effective_hostname();
+    if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
+        log(&format!("setting the host name {name}: {error}"));
+    }
 }
 
 /// PID 1 of namespaces on some other Linux, with nothing but the engine. For the engine's tests and
