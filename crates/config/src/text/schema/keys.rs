@@ -370,10 +370,15 @@ const DOCKER: &[Key] = &[
     key("insecure_registry", STRINGS, "registries without TLS"),
     key("registry_mirror", STRING, "mirror of Docker Hub"),
     key("live_restore", BOOL, "containers keep running while dockerd restarts; false for Swarm"),
-    key("log_driver", STRING, "log driver"),
+    key("log_driver", STRING, "log driver; not `awslogs` in a release, see docs/engines.md"),
     key("log_opts", STRING_MAP, "its options"),
     key("selinux_enabled", BOOL, "SELinux labels"),
-    key("storage_driver", STRING, "storage driver").warns(cautions::old_driver),
+    key(
+        "storage_driver",
+        STRING,
+        "storage driver; not `btrfs` or `zfs` in a release, see docs/engines.md",
+    )
+    .warns(cautions::old_driver),
     key("userland_proxy", BOOL, "a proxy process for each published port"),
     key("storage_context", STRING, "the container whose file system dockerd uses"),
     key("tls", BOOL, "listen with TLS, with `tls_args`; requires certificate, key and authority"),
