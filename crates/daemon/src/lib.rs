@@ -1,9 +1,10 @@
 //! The engine daemon, a child of PID 1: serves the Docker Engine API, pulls images, and writes the
-//! logs of containers. It holds no state that matters. When it dies, PID 1 starts it again, reports
-//! every container to it and hands it the streams; the rest lies on the state disk.
+//! logs of containers. It may die at any time: PID 1 starts it again, reports every container to it
+//! and passes the streams. Records, images and networks are on the state disk.
 //!
-//! `serve` brings it up. What every part of it can reach is in `shared`. All that a client or a
-//! network sends to the engine is read here, and by no other process of it.
+//! `serve` brings it up. What every part of it can reach is in `shared`. What a client or a network
+//! sends to the engine is read in this process only. Seccomp profiles are the exception: the
+//! creation helper reads them.
 
 pub mod api;
 mod blocking;

@@ -33,7 +33,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
     }
     let mut trace = Trace::default();
     log(&format!("PID 1 of {} begins", title()));
-    let mounted = trace.step("mounts", early::mount_all);
+    let mount_problems = trace.step("mounts", early::mount_all);
     let signals = Signals::open();
     trace.step("etc", early::render_etc);
     trace.step("modules", early::load_modules);
@@ -53,13 +53,12 @@ pub fn run(arguments: &[String]) -> ExitCode {
     trace.step("sysctl", || sysctl::apply(&resolved.config.rancher.sysctl));
     trace.step("host-name", || set_host_name(&resolved.config));
     log(&format!("{} is up {:.1} s after the kernel", title(), trace::seconds(trace::now())));
-    mounted.iter().for_each(|problem| log(problem));
+    mount_problems.iter().for_each(|problem| log(problem));
     trial::announce();
     cannot_go_on(begin(signals, BootContext { resolved, trace }))
 }
 
-/// Modules that the configuration on the state disk adds. The others were loaded before the disk
-/// was looked for.
+/// Modules that the configuration on the state disk adds. The others are loaded already.
 fn added_modules(all: &[String], loaded: &[String]) -> Vec<String> {
     all.iter().filter(|module| !loaded.contains(module)).cloned().collect()
 }

@@ -1,5 +1,5 @@
-//! The host: facts read from it, effects applied to it. Every module is one interface of the
-//! kernel.
+//! The host: facts read from it, effects applied to it. Most modules are one interface of the
+//! kernel each; others are files and disks (`files`, `boot_partition`) and programs (`program`).
 //!
 //! Nothing in here knows of containers. The engine mounts the file systems of containers by itself.
 

@@ -393,7 +393,7 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
     }
 
     #[test]
-    fn a_circle_is_named_and_broken() {
+    fn a_cycle_is_named_and_broken() {
         let (plan, cycles) = broken("a: b, b: a");
         assert_eq!(
             cycles,
@@ -404,7 +404,7 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
     }
 
     #[test]
-    fn of_many_circles_all_are_broken_and_every_service_stays() {
+    fn of_many_cycles_all_are_broken_and_every_service_stays() {
         let cases = [
             ("a: b, b: a, c: d, d: c, E: f", 2),
             ("a: 'b,c', b: 'a', c: 'a'", 2),
@@ -438,7 +438,7 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
     }
 
     #[test]
-    fn a_long_chain_and_a_thousand_circles_are_no_matter() {
+    fn a_long_chain_and_a_thousand_cycles_are_no_matter() {
         let chain: Vec<String> = (0..20_000).map(|at| format!("s{at}: s{}", at + 1)).collect();
         assert_eq!(broken(&chain.join(", ")).1.len(), 0);
         let cycles: Vec<String> =
@@ -448,7 +448,7 @@ user: {image: i, volumes: ['/home:/home', '/opt:/opt']}\n";
     }
 
     #[test]
-    fn of_services_that_all_wait_for_all_the_first_circles_are_shown() {
+    fn of_services_that_all_wait_for_all_the_first_cycles_are_shown() {
         const COUNT: usize = 430;
         let names: Vec<String> = (0..COUNT).map(|at| format!("s{at}")).collect();
         let services = names.iter().map(|name| {

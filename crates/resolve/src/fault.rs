@@ -1,6 +1,6 @@
-//! Faults of the resolver on request, so that a story can see what PID 1 makes of them. They are
-//! values of `corral.fault` on the kernel's command line. What is resolved without the owner's
-//! files has none of them.
+//! Fault injection for the stories: `corral.fault` on the kernel's command line makes the resolver
+//! crash, hang or flood its pipe. What is resolved without the owner's files has none of these
+//! faults.
 
 use rustix::process::{Signal, getpid, kill_process};
 use std::io::{Write, stdout};

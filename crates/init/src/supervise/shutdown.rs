@@ -1,6 +1,6 @@
-//! The shutdown of the machine: containers are stopped, those first that wait for others; then come
-//! the final steps. They come after `rancher.shutdown_timeout` at the latest, even if a container
-//! hangs.
+//! The shutdown of the machine: system containers are stopped, each once no running one depends on
+//! it; then the containers of the user's Docker; then come the final steps. They come after
+//! `rancher.shutdown_timeout` at the latest, even if a container hangs.
 
 use super::final_steps;
 use super::supervisor::Supervisor;
@@ -87,7 +87,7 @@ impl Supervisor {
         }
     }
 
-    /// Containers had all the time of a shutdown.
+    /// The timeout is over: the final steps terminate what still runs.
     pub(super) fn shutdown_late(&mut self) {
         let names: Vec<String> = self.up().into_iter().map(|container| container.name).collect();
         let seconds = self.shutdown_timeout();
@@ -103,7 +103,9 @@ impl Supervisor {
         }
     }
 
-    /// From here on there is nothing to wait for but the disks. Comes back if the kernel refuses.
+    /// Terminates the processes that are left, unmounts the disks and makes the last system call.
+    /// Returns only if the kernel refuses. Without a request (PID 1 gave up after too many bugs)
+    /// the machine reboots.
     pub(super) fn take_final_steps(&mut self) {
         let action = *self.shutdown.get_or_insert(PowerAction::Reboot);
         if let Err(error) = final_steps::run(&self.signals, action) {

@@ -18,7 +18,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Between two looks: others may have been started and have ended.
+/// How long to wait for one process before all are listed again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Clients of Docker and Podman, as the kernel names their processes: 15 bytes at most.
 const CLIENTS: [&str; 4] = ["docker", "docker-compose", "podman", "podman-remote"];
@@ -34,8 +34,8 @@ pub(super) fn end() -> Result<()> {
     }
 }
 
-/// Each process gets the signals once, and also what one of them started before it got them. What
-/// it starts afterwards, to save its work, runs on.
+/// Signals each process once. Lists them again until no new one appears: a process may have forked
+/// before its signal arrived. What one starts later, to save its work, is left alone.
 fn request_all(cgroup: &Path) -> Result<()> {
     let mut signalled = HashSet::new();
     loop {

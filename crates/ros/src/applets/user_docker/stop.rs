@@ -18,8 +18,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Docker's own, for a container that has none.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Docker's default for a container without a stop timeout.
+const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The part of Docker's record of a container (`config.v2.json`) that is used here.
 #[derive(Debug, Deserialize)]
@@ -75,7 +75,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// A record that cannot be read is that of no container that dockerd could start.
+/// Skips records that cannot be read: dockerd starts no container from them.
 fn records(folder: &Path) -> impl Iterator<Item = Record> {
     let items = fs::read_dir(folder).into_iter().flatten().flatten();
     let texts = items.filter_map(|item| fs::read(item.path().join("config.v2.json")).ok());
@@ -83,7 +83,8 @@ fn records(folder: &Path) -> impl Iterator<Item = Record> {
 }
 
 impl Running {
-    /// None if it does not run: the process of that number is another one, or there is none.
+    /// None if it does not run. A stale record may name the process id of another program, so the
+    /// cgroup is checked too.
     fn find(record: Record) -> Option<Running> {
         let pid = Pid::from_raw(record.state.pid)?;
         let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
@@ -110,7 +111,8 @@ impl Running {
 
     fn send(&self, signal: Signal) {
         if let Err(error) = signals::send(self.record.state.pid, signal) {
-            println!("{}: {signal}: {error}", self.record.name);
+            let name = self.record.name.trim_start_matches('/');
+            log(&format!("docker: sending {signal} to {name}: {error}"));
         }
     }
 }
@@ -124,7 +126,7 @@ impl Config {
     /// None: unlimited.
     fn timeout(&self) -> Option<Duration> {
         match self.stop_timeout {
-            None => Some(TIMEOUT),
+            None => Some(DEFAULT_STOP_TIMEOUT),
             Some(seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
         }
     }
