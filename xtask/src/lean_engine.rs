@@ -14,21 +14,22 @@ use crate::lock::Building;
 use crate::packages::{self, Package};
 use crate::recipe::Recipe as ImageRecipe;
 use crate::setup::{self, Need, need};
+use crate::sum::Sum;
 use crate::tree::{Blob, Entry};
-use crate::{paths, progress, sh};
+use crate::{durable, paths, progress, sh};
 use anyhow::{Context, Result};
 use clap::Args;
 use recipe::Recipe;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sources::Sources;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Incremented when the steps of a build change.
-const STEPS: u32 = 1;
+const STEPS: u32 = 2;
 /// The image that it is part of.
 const IMAGE: &str = "docker";
 const NEEDS: [Need; 4] = [
@@ -66,6 +67,8 @@ struct Built {
     key: String,
     /// The sources that are linked, and the compiler.
     packages: Vec<Package>,
+    /// Every file of the result, by its path in the folder.
+    files: BTreeMap<String, Sum>,
 }
 
 /// Builds the programs and prints their sizes.
@@ -96,7 +99,7 @@ pub(crate) fn prepare(mirror: Option<&str>, refresh: bool) -> Result<LeanEngine>
     let lock = File::create(folder.join("lock"))?;
     lock.lock().context("waiting for another build of Docker")?;
     let last = folder.join(format!("{recipe_key}.json"));
-    let known = load(&last).filter(|built| folder.join(&built.key).exists());
+    let known = load(&last).filter(|built| built.is_complete(&folder));
     let sources = match &known {
         Some(_) if !refresh => None,
         _ => Some(Sources::fetch(&recipe, mirror)?),
@@ -115,8 +118,8 @@ pub(crate) fn prepare(mirror: Option<&str>, refresh: bool) -> Result<LeanEngine>
     .context("images/docker/lean")?;
     let target = folder.join(&built.key);
     let _ = fs::remove_dir_all(&target);
-    fs::rename(work.join("made"), &target).context("keeping Docker")?;
-    fs::write(last, serde_json::to_vec_pretty(&built)?)?;
+    durable::rename(&work.join("made"), &target).context("keeping Docker")?;
+    durable::write(&last, &serde_json::to_vec_pretty(&built)?)?;
     fs::remove_dir_all(&work)?;
     Ok(LeanEngine::of(&recipe, &folder, built))
 }
@@ -156,7 +159,30 @@ fn build(
     let mut packages = sources.named(&names);
     packages.extend(compiler.iter().cloned());
     let key = hex::encode(Sha256::digest(format!("{recipe_key} {packages:?}")))[..16].to_owned();
-    Ok(Built { version: sources.version(recipe::VERSION_OF)?, key, packages })
+    let version = sources.version(recipe::VERSION_OF)?;
+    Ok(Built { version, key, packages, files: sync(&work.join("made"))? })
+}
+
+/// Waits until a folder is on the disk; returns its files.
+fn sync(folder: &Path) -> Result<BTreeMap<String, Sum>> {
+    let mut files = BTreeMap::new();
+    for (path, _) in crate::tree::read_folder(folder)? {
+        let file = folder.join(&path);
+        durable::sync(&file)?;
+        if file.is_file() {
+            files.insert(path, Sum::of(&file)?);
+        }
+    }
+    durable::sync(folder)?;
+    Ok(files)
+}
+
+impl Built {
+    /// Is the result what the build has made? A power cut, or a cleaned cache, may have left less.
+    fn is_complete(&self, folder: &Path) -> bool {
+        let made = folder.join(&self.key);
+        self.files.iter().all(|(path, sum)| sum.is_of(&made.join(path)))
+    }
 }
 
 impl LeanEngine {

@@ -6,7 +6,7 @@
 //! `sha256-<digest>.sig`.
 
 use crate::tree::{Blob, Entry, Tree};
-use crate::{paths, progress};
+use crate::{paths, progress, sum};
 use anyhow::{Context, Result};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -140,7 +140,7 @@ impl Release {
                 &fs::read_to_string(self.folder.join("release.sig"))?,
             );
             for path in [&self.kernel, &self.initrd, &self.system, &self.contents] {
-                let name = format!("blobs/sha256/{}", digest_of(path)?);
+                let name = format!("blobs/sha256/{}", sum::digest(path)?);
                 tree.insert(&name, Entry::file(Blob::Host(path.clone()), 0o644));
             }
             let index = json!({
@@ -201,16 +201,7 @@ fn entry(manifest: &[u8], tag: &str) -> Value {
 fn descriptor(kind: &str, path: &Path) -> Result<Value> {
     Ok(json!({
         "mediaType": kind,
-        "digest": format!("sha256:{}", digest_of(path)?),
+        "digest": format!("sha256:{}", sum::digest(path)?),
         "size": fs::metadata(path)?.len(),
     }))
-}
-
-fn digest_of(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    std::io::copy(
-        &mut File::open(path).with_context(|| format!("opening {}", path.display()))?,
-        &mut hash,
-    )?;
-    Ok(hex::encode(hash.finalize()))
 }
