@@ -132,13 +132,24 @@ fn load(file: &Path) -> Option<Built> {
 fn recipe_key(compiler: &[Package]) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(format!("{STEPS} {compiler:?}"));
-    hash.update(sh::output(Command::new("gcc").arg("--version"))?);
-    hash.update(sh::output(Command::new("pkg-config").args(["--modversion", "libseccomp"]))?);
+    hash.update(of_host()?);
     for (path, file) in recipe::files()? {
         hash.update(path);
         hash.update(fs::read(&file).with_context(|| format!("reading {}", file.display()))?);
     }
     Ok(hex::encode(hash.finalize())[..16].to_owned())
+}
+
+/// The packages of this machine that runc is built with, and their versions.
+fn of_host() -> Result<String> {
+    // gcc's own package is a name for that of its version.
+    let version = sh::output(Command::new("/usr/bin/gcc").arg("-dumpversion"))?;
+    let version = version.trim();
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${Package} ${Version}\n", "binutils"]);
+    query.args(NEEDS.iter().map(|need| need.package));
+    query.args([format!("gcc-{version}"), format!("libgcc-{version}-dev")]);
+    sh::output(&mut query).context("finding the versions of the C compiler and its libraries")
 }
 
 /// Leaves the programs in `work/made`.

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// A package of the host, what it is for, and a file that shows that it is there.
 pub(crate) struct Need {
-    package: &'static str,
+    pub(crate) package: &'static str,
     why: &'static str,
     proof: &'static str,
 }

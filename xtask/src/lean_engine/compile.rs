@@ -9,6 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Where the C compiler and pkg-config are.
+const PATH: &str = "/usr/bin:/bin";
+
 /// The compiler, and what it is given for all programs.
 #[derive(Debug)]
 pub(super) struct Go {
@@ -82,11 +85,9 @@ impl Go {
         let mut go = Command::new(self.root.join("bin/go"));
         let code = [self.work.join("tree/usr/share/gocode"), otherwise_folder(&self.work)];
         let code = code.map(|folder| folder.display().to_string()).join(":");
-        // Nothing of the caller's settings of Go takes effect, and nothing is downloaded.
-        let settings = std::env::vars_os().map(|(name, _)| name);
-        for name in settings.filter(|name| name.to_string_lossy().starts_with("GO")) {
-            go.env_remove(name);
-        }
+        // No setting of the caller's for Go, the C compiler or pkg-config takes effect, and nothing
+        // is downloaded.
+        go.env_clear().env("PATH", PATH).env("HOME", &self.work);
         go.env("GOROOT", &self.root).env("GOPATH", code).env("GOCACHE", &self.cache);
         go.envs([("GO111MODULE", "off"), ("GOENV", "off"), ("GOTOOLCHAIN", "local")]);
         go.envs([("GOPROXY", "off"), ("GOOS", "linux"), ("GOARCH", "amd64"), ("GOAMD64", "v1")]);
