@@ -1,5 +1,8 @@
 //! `cargo xtask image`: from recipes, packages and our programs to the files that boot.
 
+mod record;
+
+pub(crate) use self::record::{Checkout, Record};
 use crate::binaries::{self, Binaries, Hooks};
 use crate::erofs::{self, Density};
 use crate::layers::{self, Layer};
@@ -93,21 +96,20 @@ pub(crate) fn build(options: &Options) -> Result<Image> {
 
 /// Is there a complete image?
 pub(crate) fn is_complete() -> bool {
-    paths::cache("image.stamp").exists() && image_paths().is_ok_and(|image| image.iso.exists())
+    Record::load().is_ok() && image_paths().is_ok_and(|image| image.iso.exists())
 }
 
 /// Writes the image, unless it was built from these ingredients.
 pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Image> {
     let image = image_paths()?;
-    let stamp_file = paths::cache("image.stamp");
-    if fs::read_to_string(&stamp_file).is_ok_and(|old| old == ingredients.stamp)
-        && image.iso.exists()
-    {
+    let is_same = |old: &Record| old.stamp == ingredients.stamp && image.iso.exists();
+    if let Some(old) = Record::load().ok().filter(is_same) {
         eprintln!("image is up to date");
+        Record { checkout: Checkout::now().ok(), ..old }.write()?;
         return Ok(image);
     }
     ingredients.building.replace()?;
-    let _ = fs::remove_file(&stamp_file);
+    Record::remove();
     let Trees { kernel, layers, modules, system, early } = ingredients.trees()?;
     let packages = &ingredients.packages;
     fs::copy(&kernel.image, &image.kernel)?;
@@ -125,7 +127,7 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
     progress::step("writing the ISO", || iso::write(&release, &image.iso, packages, epoch))?;
     release.archive(&image.archive)?;
     manifest::print(&paths::image())?;
-    fs::write(&stamp_file, &ingredients.stamp)?;
+    Record::of(&image, ingredients, options)?.write()?;
     Ok(image)
 }
 

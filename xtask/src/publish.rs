@@ -24,7 +24,7 @@ use self::components::Manifest;
 use self::made::{Job, Made, key, make_all};
 use self::platform::{FILES, File};
 use self::version::Version;
-use crate::image::{self, Image, VERSION};
+use crate::image::{self, Checkout, Image, Record, VERSION};
 use crate::lock::{Building, InUse};
 use crate::packages::{self, Package};
 use crate::release::Key;
@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// Pack the image loosely, in seconds, with the hooks of the stories: not to be published
     #[arg(long)]
     quick: bool,
-    /// Build no image: use the one that is there
+    /// Build no image: use the one that is there. A quick one needs --quick too
     #[arg(long, conflicts_with = "mirror")]
     no_image: bool,
     /// Debian mirror to use instead of the host's own
@@ -58,8 +58,7 @@ pub(crate) struct Options {
 /// What a release is made of.
 struct Ingredients {
     image: Image,
-    /// Of the image: a hash over all that it is made of.
-    stamp: String,
+    record: Record,
     key: Key,
     /// All packages, also those of which no file is in the image.
     packages: Vec<Package>,
@@ -85,55 +84,64 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     sums::write(&ingredients.folder, &named, &ingredients.key)?;
     print(&ingredients, &made)?;
     eprintln!("the release: {:.0} s after the image", begin.elapsed().as_secs_f32());
-    warn(&ingredients, options)
+    warn(&ingredients)
 }
 
 fn gather(options: &Options) -> Result<Ingredients> {
+    let key = Key::load(options.signing_key.as_deref())?;
+    let (image, packages, building) =
+        if options.no_image { take_image(options.quick)? } else { build_image(options)? };
+    let record = Record::load()?;
+    progress::step("checking the image", || {
+        record.check(&image)?;
+        image.release(VERSION).verify(&key)
+    })?;
+    tools::prepare_emulators()?;
+    let engines = engines::build_all(options.mirror.as_deref())?;
+    let folder = paths::target().join(format!("release-{VERSION}"));
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(Ingredients {
+        image,
+        key,
+        packages,
+        engines,
+        manifest: Manifest::load()?,
+        version: Version::of(&record)?,
+        record,
+        folder,
+        _in_use: building.done()?,
+    })
+}
+
+fn build_image(options: &Options) -> Result<(Image, Vec<Package>, Building)> {
     let wanted = image::Options {
         release: !options.quick,
         mirror: options.mirror.clone(),
         signing_key: options.signing_key.clone(),
         ..image::Options::default()
     };
-    let key = Key::load(options.signing_key.as_deref())?;
-    let (image, packages, building) = match options.no_image {
-        true => {
-            let building = Building::begin()?;
-            ensure!(
-                image::is_complete(),
-                "there is no complete image: run `cargo xtask release` without --no-image"
-            );
-            let packages = packages::fetch(&image::package_names()?, None, false)?;
-            (image::image_paths()?, packages, building)
+    let ingredients = image::gather(&wanted)?;
+    let image = image::write(&ingredients, &wanted)?;
+    match test_kernel::prepare()? {
+        Availability::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel)?,
+        Availability::Unavailable(why) => {
+            eprintln!("the disks are installed in QEMU, which takes minutes: {why:#}");
         }
-        false => {
-            let ingredients = image::gather(&wanted)?;
-            let image = image::write(&ingredients, &wanted)?;
-            match test_kernel::prepare()? {
-                Availability::Kernel(kernel) => uml_image::prepare(&ingredients, &kernel)?,
-                Availability::Unavailable(why) => {
-                    eprintln!("the disks are installed in QEMU, which takes minutes: {why:#}");
-                }
-            }
-            (image, ingredients.packages, ingredients.building)
-        }
-    };
-    tools::prepare_emulators()?;
-    let engines = engines::build_all(options.mirror.as_deref())?;
-    let stamp = fs::read_to_string(paths::cache("image.stamp")).context("reading image.stamp")?;
-    let folder = paths::target().join(format!("release-{VERSION}"));
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    Ok(Ingredients {
-        image,
-        stamp,
-        key,
-        packages,
-        engines,
-        manifest: Manifest::load()?,
-        version: Version::find()?,
-        folder,
-        _in_use: building.done()?,
-    })
+    }
+    Ok((image, ingredients.packages, ingredients.building))
+}
+
+/// The image that is there. One with the hooks of the stories must be wanted.
+fn take_image(quick: bool) -> Result<(Image, Vec<Package>, Building)> {
+    let building = Building::begin()?;
+    let advice = "run `cargo xtask release` without --no-image";
+    let record = Record::load().with_context(|| format!("there is no complete image: {advice}"))?;
+    ensure!(
+        record.release || quick,
+        "the image that is there has the hooks of the stories: {advice}, or add --quick"
+    );
+    let packages = packages::fetch(&image::package_names()?, None, false)?;
+    Ok((image::image_paths()?, packages, building))
 }
 
 impl Ingredients {
@@ -141,7 +149,7 @@ impl Ingredients {
     fn make(&self) -> Result<Vec<Made>> {
         let (plain, installed) = thread::scope(|scope| {
             let plain = scope.spawn(|| make_all(self.plain_jobs()?));
-            let installed = disks::install(&self.image.archive, &self.stamp);
+            let installed = disks::install(&self.image.archive, &self.record.stamp);
             (plain.join(), installed)
         });
         let mut made = plain.map_err(|_| anyhow!("writing the release was interrupted"))??;
@@ -180,7 +188,7 @@ impl Ingredients {
         let components = components::all(&self.manifest)?;
         let full = self.version.full();
         let product = sbom::Product { version: &full, created: &self.version.created };
-        let stamp = self.stamp.as_str();
+        let stamp = self.record.stamp.as_str();
         let engines = self
             .engines
             .iter()
@@ -227,7 +235,7 @@ impl Ingredients {
     fn copy<'a>(&self, from: &'a Path, output: PathBuf) -> Job<'a> {
         Job {
             output,
-            inputs: key(&[&self.stamp, "copy"]),
+            inputs: key(&[&self.record.stamp, "copy"]),
             make: Box::new(move |output| {
                 fs::copy(from, output)
                     .map(drop)
@@ -293,12 +301,16 @@ fn print(ingredients: &Ingredients, made: &[Made]) -> Result<()> {
 }
 
 /// What makes a release one that is not to be published.
-fn warn(ingredients: &Ingredients, options: &Options) -> Result<()> {
-    if options.quick {
+fn warn(ingredients: &Ingredients) -> Result<()> {
+    let record = &ingredients.record;
+    if !record.release {
         eprintln!("warning: it is not packed densely, and tests can trigger bugs in it (--quick)");
     }
-    if ingredients.version.is_changed {
-        eprintln!("warning: the checkout has changes that no commit has");
+    if record.checkout.as_ref().is_some_and(|checkout| checkout.is_changed) {
+        eprintln!("warning: the checkout had changes that no commit has");
+    }
+    if record.checkout != Some(Checkout::now()?) {
+        eprintln!("warning: the checkout is not what the image was built from (--no-image)");
     }
     if let Some(line) = sums::unknown_signer(&ingredients.key)? {
         eprintln!("warning: its key is not in keys/allowed_signers; the line of the key is");

@@ -7,9 +7,9 @@
 
 use crate::tree::{Blob, Entry, Tree};
 use crate::{paths, progress, sum};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ring::rand::SystemRandom;
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -108,6 +108,33 @@ impl Release {
 
     /// Writes `release.json` and `release.sig`.
     pub(crate) fn sign(&self, key: &Key) -> Result<()> {
+        let bytes = serde_json::to_vec_pretty(&self.manifest()?)?;
+        fs::write(self.folder.join("release.json"), &bytes)?;
+        fs::write(self.folder.join("release.sig"), key.sign(&bytes))?;
+        Ok(())
+    }
+
+    /// Checks that this key signed these files.
+    pub(crate) fn verify(&self, key: &Key) -> Result<()> {
+        let bytes = fs::read(self.folder.join("release.json")).context("reading release.json")?;
+        let signature = fs::read_to_string(self.folder.join("release.sig"));
+        let signature = hex::decode(signature.context("reading release.sig")?.trim())
+            .map_err(|error| anyhow::anyhow!("release.sig: {error}"))?;
+        ensure!(
+            UnparsedPublicKey::new(&ED25519, key.public_bytes()).verify(&bytes, &signature).is_ok(),
+            "release.sig is not a signature by this key: build the image again"
+        );
+        let signed: Value = serde_json::from_slice(&bytes).context("reading release.json")?;
+        ensure!(
+            signed == self.manifest()?,
+            "the files in {} are not those that were signed: build the image again",
+            self.folder.display()
+        );
+        Ok(())
+    }
+
+    /// `release.json`: what is signed.
+    fn manifest(&self) -> Result<Value> {
         let files =
             [("vmlinuz", &self.kernel), ("initrd", &self.initrd), ("system.erofs", &self.system)];
         let layers = files.into_iter().map(|(name, path)| {
@@ -115,18 +142,14 @@ impl Release {
             descriptor["annotations"] = json!({"org.opencontainers.image.title": name});
             Ok(descriptor)
         });
-        let manifest = json!({
+        Ok(json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "artifactType": RELEASE,
             "config": descriptor(CONTENTS, &self.contents)?,
             "layers": layers.collect::<Result<Vec<Value>>>()?,
             "annotations": {"org.opencontainers.image.version": self.version},
-        });
-        let bytes = serde_json::to_vec_pretty(&manifest)?;
-        fs::write(self.folder.join("release.json"), &bytes)?;
-        fs::write(self.folder.join("release.sig"), key.sign(&bytes))?;
-        Ok(())
+        }))
     }
 
     /// Writes the release as one file.
@@ -204,4 +227,40 @@ fn descriptor(kind: &str, path: &Path) -> Result<Value> {
         "digest": format!("sha256:{}", sum::digest(path)?),
         "size": fs::metadata(path)?.len(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_key_and_another_file_are_found_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, name).unwrap();
+            path
+        };
+        let release = Release {
+            version: "1.2.3".to_owned(),
+            kernel: file("vmlinuz"),
+            initrd: file("initrd"),
+            system: file("system.erofs"),
+            contents: file("contents.json"),
+            folder: folder.path().to_path_buf(),
+        };
+        let key = Key::stranger().unwrap();
+        release.sign(&key).unwrap();
+        release.verify(&key).unwrap();
+        let error = release.verify(&Key::stranger().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("by this key"), "{error}");
+        for changed in [&release.system, &release.contents] {
+            let old = fs::read(changed).unwrap();
+            fs::write(changed, "other").unwrap();
+            let error = release.verify(&key).unwrap_err().to_string();
+            assert!(error.contains("not those that were signed"), "{error}");
+            fs::write(changed, old).unwrap();
+        }
+        release.verify(&key).unwrap();
+    }
 }

@@ -1,8 +1,8 @@
 //! Archives with a fixed order of their members: OVA packages and Vagrant boxes. A package is an
 //! archive in POSIX's format (ustar) of the description, the digests of the files, and the disk.
 
-use super::made::digest;
 use super::ovf::{self, Package};
+use crate::sum::digest;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::fs::File;

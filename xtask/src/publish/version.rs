@@ -1,7 +1,7 @@
 //! The version of a release: semantic, with the build id that the machine shows as `BUILD_ID`.
 
-use crate::image::{self, VERSION};
-use crate::{paths, sh};
+use crate::image::{Record, VERSION};
+use crate::sh;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::process::Command;
@@ -14,24 +14,20 @@ pub(super) struct Version {
     /// That time in RFC 3339, in UTC.
     pub(super) created: String,
     commit: String,
-    /// Does the checkout differ from the commit?
-    pub(super) is_changed: bool,
 }
 
 impl Version {
-    /// Of this checkout.
-    pub(super) fn find() -> Result<Version> {
-        let epoch = image::epoch()?;
-        let git = |arguments: &[&str]| {
-            sh::output(Command::new("git").current_dir(paths::root()).args(arguments))
-        };
+    /// Of an image.
+    pub(super) fn of(record: &Record) -> Result<Version> {
+        let epoch = record.epoch;
+        let checkout = record.checkout.as_ref();
+        let checkout = checkout.context("the image was built from no commit of git")?;
         let mut date = Command::new("date");
         date.args(["-u", "-d", &format!("@{epoch}"), "+%Y-%m-%dT%H:%M:%SZ"]);
         Ok(Version {
             epoch,
             created: sh::output(&mut date).context("formatting a time")?.trim().to_owned(),
-            commit: git(&["rev-parse", "HEAD"]).context("finding the commit")?.trim().to_owned(),
-            is_changed: !git(&["status", "--porcelain"])?.trim().is_empty(),
+            commit: checkout.commit.clone(),
         })
     }
 
@@ -60,12 +56,8 @@ mod tests {
 
     #[test]
     fn the_version_is_semantic_and_has_a_build_id() {
-        let version = Version {
-            epoch: 1_760_000_000,
-            created: String::new(),
-            commit: String::new(),
-            is_changed: false,
-        };
+        let version =
+            Version { epoch: 1_760_000_000, created: String::new(), commit: String::new() };
         let full = version.full();
         let (number, build) = full.split_once('+').unwrap();
         let numbers: Vec<&str> = number.split('-').next().unwrap().split('.').collect();

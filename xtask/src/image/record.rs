@@ -1,0 +1,97 @@
+//! What the last image is, for runs that take it as it is: a record beside it, written last.
+
+use super::{Image, Ingredients, Options, epoch};
+use crate::sum::Sum;
+use crate::{durable, paths, sh};
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// An image that was written completely.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// A hash over all that it is made of.
+    pub(crate) stamp: String,
+    /// Is it packed densely, without the hooks of the stories?
+    pub(crate) release: bool,
+    /// None if there was no git.
+    pub(crate) checkout: Option<Checkout>,
+    /// Seconds since 1970: the time of all its files.
+    pub(crate) epoch: u64,
+    /// The key of the Docker that was built for it.
+    pub(crate) engine: Option<String>,
+    pub(super) iso: Sum,
+    pub(super) archive: Sum,
+}
+
+/// The sources that something was built from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Checkout {
+    pub(crate) commit: String,
+    /// Did the files differ from it?
+    pub(crate) is_changed: bool,
+}
+
+impl Checkout {
+    /// As it is now.
+    pub(crate) fn now() -> Result<Checkout> {
+        let git = |arguments: &[&str]| {
+            sh::output(Command::new("git").current_dir(paths::root()).args(arguments))
+        };
+        Ok(Checkout {
+            commit: git(&["rev-parse", "HEAD"]).context("finding the commit")?.trim().to_owned(),
+            is_changed: !git(&["status", "--porcelain"])?.trim().is_empty(),
+        })
+    }
+}
+
+impl Record {
+    pub(super) fn of(
+        image: &Image,
+        ingredients: &Ingredients,
+        options: &Options,
+    ) -> Result<Record> {
+        Ok(Record {
+            stamp: ingredients.stamp.clone(),
+            release: options.release,
+            checkout: Checkout::now().ok(),
+            epoch: epoch()?,
+            engine: ingredients.lean_engine.as_ref().map(|engine| engine.key().to_owned()),
+            iso: Sum::of(&image.iso)?,
+            archive: Sum::of(&image.archive)?,
+        })
+    }
+
+    pub(crate) fn load() -> Result<Record> {
+        let file = file();
+        let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display()))
+    }
+
+    pub(super) fn write(&self) -> Result<()> {
+        durable::write(&file(), &serde_json::to_vec_pretty(self)?)
+    }
+
+    /// Before the image is replaced.
+    pub(super) fn remove() {
+        let _ = fs::remove_file(file());
+    }
+
+    /// Checks the two files that no signature is of.
+    pub(crate) fn check(&self, image: &Image) -> Result<()> {
+        for (sum, path) in [(&self.iso, &image.iso), (&self.archive, &image.archive)] {
+            ensure!(
+                sum.is_of(path),
+                "{} is not what the last build wrote: remove it, and build the image again",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn file() -> PathBuf {
+    paths::cache("image.json")
+}
