@@ -12,7 +12,7 @@ use crate::packages::{self, Package};
 use crate::private_loader::OF_ENGINES;
 use crate::recipe::{self, Recipe};
 use crate::tree::{Blob, Entry, Kind, Tree};
-use crate::{layers, paths, progress, setup};
+use crate::{layers, manifest, paths, progress, setup};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use sha2::{Digest, Sha256};
@@ -66,15 +66,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds all of them; returns their names and archives.
-pub(crate) fn build_all(mirror: Option<&str>) -> Result<Vec<(String, PathBuf)>> {
+/// A built engine.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) name: String,
+    pub(crate) archive: PathBuf,
+    /// The packages of which it has something.
+    pub(crate) packages: Vec<Package>,
+    /// The same with all dependencies.
+    pub(crate) fetched: Vec<Package>,
+}
+
+/// Builds all of them.
+pub(crate) fn build_all(mirror: Option<&str>) -> Result<Vec<Engine>> {
     let options = Options { names: Vec::new(), mirror: mirror.map(str::to_owned), refresh: false };
     let recipes = recipe::engines()?;
     recipes
         .into_iter()
         .map(|(name, recipe)| {
-            let file = build(&name, &recipe, &options)?;
-            Ok((name, file))
+            let archive = build(&name, &recipe, &options)?;
+            let fetched = fetch(&recipe, &options)?;
+            let tree = layers::alone(&format!("engines/{name}"), &recipe, &fetched)?;
+            let packages = manifest::shipped(&[&tree], &fetched).into_iter().cloned().collect();
+            Ok(Engine { name, archive, packages, fetched })
         })
         .collect()
 }
@@ -93,15 +107,14 @@ pub(crate) fn prepare() -> Result<()> {
 
 /// Writes the archive of an engine, unless it is made of the same already.
 fn build(name: &str, recipe: &Recipe, options: &Options) -> Result<PathBuf> {
-    let suite = recipe.suite.as_deref().unwrap_or(packages::SUITE);
-    let wanted: BTreeSet<String> = recipe.packages.iter().cloned().collect();
-    let packages = packages::fetch_of(suite, &wanted, options.mirror.as_deref(), options.refresh)?;
+    let packages = fetch(recipe, options)?;
     let version = layers::version(recipe, &packages)?.context("the recipe has no `version`")?;
     // A rolling release moves on, and the name must stay true.
     let promised = name.split_once('-').map_or("", |(_, version)| version);
     ensure!(
         version.starts_with(promised),
-        "images/engines/{name}.yml: {suite} has version {version} now; rename the recipe"
+        "images/engines/{name}.yml: {} has version {version} now; rename the recipe",
+        suite(recipe)
     );
     let target = paths::target().join("engines").join(format!("{name}.tar"));
     let stamp = stamp(name, recipe, &packages)?;
@@ -117,6 +130,15 @@ fn build(name: &str, recipe: &Recipe, options: &Options) -> Result<PathBuf> {
     fs::create_dir_all(paths::cache("engines"))?;
     fs::write(stamp_file, stamp)?;
     Ok(target)
+}
+
+fn suite(recipe: &Recipe) -> &str {
+    recipe.suite.as_deref().unwrap_or(packages::SUITE)
+}
+
+fn fetch(recipe: &Recipe, options: &Options) -> Result<Vec<Package>> {
+    let wanted: BTreeSet<String> = recipe.packages.iter().cloned().collect();
+    packages::fetch_of(suite(recipe), &wanted, options.mirror.as_deref(), options.refresh)
 }
 
 /// A hash over all that an archive is made of.

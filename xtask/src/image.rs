@@ -203,7 +203,8 @@ impl Ingredients {
     /// The packages of which the image has something.
     fn shipped(&self, layers: &[Layer]) -> Vec<&Package> {
         let sources = self.lean_engine.iter().flat_map(LeanEngine::packages);
-        manifest::shipped(layers, &self.packages).into_iter().chain(sources).collect()
+        let trees: Vec<&Tree> = layers.iter().map(|layer| &layer.tree).collect();
+        manifest::shipped(&trees, &self.packages).into_iter().chain(sources).collect()
     }
 }
 

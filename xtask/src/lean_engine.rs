@@ -6,6 +6,7 @@
 //! newer version of any other package does not lead to another build.
 
 mod compile;
+mod licences;
 mod recipe;
 mod sources;
 
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Incremented when the steps of a build change.
-const STEPS: u32 = 2;
+const STEPS: u32 = 3;
 /// The image that it is part of.
 const IMAGE: &str = "docker";
 const NEEDS: [Need; 4] = [
@@ -124,6 +125,11 @@ pub(crate) fn prepare(mirror: Option<&str>, refresh: bool) -> Result<LeanEngine>
     Ok(LeanEngine::of(&recipe, &folder, built))
 }
 
+/// The folder with the licence of each package of a result, by its SHA-256.
+pub(crate) fn licences(key: &str) -> PathBuf {
+    paths::shared_cache("lean-engine").join(key).join(licences::FOLDER)
+}
+
 fn load(file: &Path) -> Option<Built> {
     serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
@@ -170,6 +176,7 @@ fn build(
     let mut packages = sources.named(&names);
     packages.extend(compiler.iter().cloned());
     let key = hex::encode(Sha256::digest(format!("{recipe_key} {packages:?}")))[..16].to_owned();
+    licences::keep(&packages, work)?;
     let version = sources.version(recipe::VERSION_OF)?;
     Ok(Built { version, key, packages, files: sync(&work.join("made"))? })
 }

@@ -1,9 +1,8 @@
 //! `manifest.json`: which packages the image holds or is built from, in which versions and with
 //! which hashes, and the sizes of its parts. A release includes it as its contents.
 
-use crate::layers::Layer;
 use crate::packages::Package;
-use crate::tree::Kind;
+use crate::tree::{Kind, Tree};
 use anyhow::Result;
 use serde::Serialize;
 use std::fs;
@@ -44,15 +43,13 @@ pub(crate) fn print(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The packages of which at least one file is in the image, and the kernel's.
-pub(crate) fn shipped<'a>(layers: &[Layer], packages: &'a [Package]) -> Vec<&'a Package> {
-    let hosts =
-        layers.iter().flat_map(|layer| layer.tree.entries.values()).filter_map(
-            |entry| match &entry.kind {
-                Kind::File(blob) => blob.host().map(Path::to_path_buf),
-                _ => None,
-            },
-        );
+/// The packages of which at least one file is in these trees, and the kernel's.
+pub(crate) fn shipped<'a>(trees: &[&Tree], packages: &'a [Package]) -> Vec<&'a Package> {
+    let entries = trees.iter().flat_map(|tree| tree.entries.values());
+    let hosts = entries.filter_map(|entry| match &entry.kind {
+        Kind::File(blob) => blob.host().map(Path::to_path_buf),
+        _ => None,
+    });
     let files: Vec<_> = hosts.collect();
     let is_shipped = |package: &&Package| {
         let folder = package.files();

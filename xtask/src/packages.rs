@@ -44,6 +44,11 @@ impl Package {
         Package::deb(&self.sha256)
     }
 
+    /// Is it a file of a source package?
+    pub(crate) fn is_source(&self) -> bool {
+        !self.file.ends_with(".deb")
+    }
+
     fn deb(sha256: &str) -> PathBuf {
         paths::shared_cache("pool").join(format!("{sha256}.deb"))
     }

@@ -24,12 +24,13 @@ use self::components::Manifest;
 use self::made::{Job, Made, key, make_all};
 use self::platform::{FILES, File};
 use self::version::Version;
+use crate::engines::Engine;
 use crate::image::{self, Checkout, Image, Record, VERSION};
 use crate::lock::{Building, InUse};
 use crate::packages::{self, Package};
 use crate::release::Key;
 use crate::test_kernel::{self, Availability};
-use crate::{engines, layers, paths, progress, recipe, setup, tools, uml_image};
+use crate::{engines, layers, lean_engine, paths, progress, recipe, setup, tools, uml_image};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use std::collections::BTreeSet;
@@ -62,7 +63,7 @@ struct Ingredients {
     key: Key,
     /// All packages, also those of which no file is in the image.
     packages: Vec<Package>,
-    engines: Vec<(String, PathBuf)>,
+    engines: Vec<Engine>,
     manifest: Manifest,
     version: Version,
     folder: PathBuf,
@@ -189,10 +190,10 @@ impl Ingredients {
         let full = self.version.full();
         let product = sbom::Product { version: &full, created: &self.version.created };
         let stamp = self.record.stamp.as_str();
-        let engines = self
-            .engines
-            .iter()
-            .map(|(name, file)| Ok(format!("{name} {:?}", fs::metadata(file)?.modified()?)));
+        let engines = self.engines.iter().map(|engine| {
+            let time = fs::metadata(&engine.archive)?.modified()?;
+            Ok(format!("{} {time:?} {:?}", engine.name, engine.packages))
+        });
         let engines = engines.collect::<Result<Vec<String>>>()?.join("\n");
         let mut jobs = vec![
             self.copy(&self.image.iso, file("-amd64.iso")),
@@ -209,10 +210,8 @@ impl Ingredients {
             ),
             Job {
                 output: file("-licences.tar.gz"),
-                inputs: key(&[stamp, &format!("{components:?}")]),
-                make: Box::new(move |output| {
-                    licences::write(&self.manifest, &self.packages, output, epoch)
-                }),
+                inputs: key(&[stamp, &format!("{components:?}"), &engines]),
+                make: Box::new(move |output| licences::write(&self.shipped(), output, epoch)),
             },
             Job {
                 output: file("-manual.tar.gz"),
@@ -232,6 +231,15 @@ impl Ingredients {
         Ok(jobs)
     }
 
+    fn shipped(&self) -> licences::Shipped<'_> {
+        licences::Shipped {
+            packages: &self.manifest.packages,
+            fetched: &self.packages,
+            docker: self.record.engine.as_deref().map(lean_engine::licences),
+            engines: &self.engines,
+        }
+    }
+
     fn copy<'a>(&self, from: &'a Path, output: PathBuf) -> Job<'a> {
         Job {
             output,
@@ -247,8 +255,8 @@ impl Ingredients {
     fn write_registry(&self, output: &Path) -> Result<()> {
         let mut layout = oci::Layout::default();
         layout.add_archive(&self.image.archive, "corral")?;
-        for (_, file) in &self.engines {
-            layout.add_archive(file, "corral-engine")?;
+        for engine in &self.engines {
+            layout.add_archive(&engine.archive, "corral-engine")?;
         }
         let all = layers::build(&recipe::all()?, &self.packages)?;
         for name in oci::names_in_catalogue()? {

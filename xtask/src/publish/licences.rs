@@ -1,9 +1,10 @@
-//! The licences of everything in the system as one archive: ours, those of Debian's packages and
-//! of linked libraries (their `copyright` files, and the texts that these refer to), and those of
-//! the crates.
+//! The licences of everything in the system and in the replacement engines as one archive: ours,
+//! those of Debian's packages and of linked libraries and sources (their `copyright` files, and the
+//! texts that these refer to), and those of the crates.
 
-use super::components::{self, Manifest};
+use super::components;
 use super::gzip;
+use crate::engines::Engine;
 use crate::packages::Package;
 use crate::paths;
 use crate::tree::{Blob, Entry, Tree};
@@ -18,21 +19,35 @@ const TEXTS: &str = "/usr/share/common-licenses";
 /// How names of files with licences begin, in capitals.
 const NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
 
-/// Writes the archive. `fetched` are all packages, also those of which no file is in the image.
-pub(super) fn write(
-    manifest: &Manifest,
-    fetched: &[Package],
-    output: &Path,
-    epoch: u64,
-) -> Result<()> {
+/// Whose licences are wanted.
+#[derive(Debug)]
+pub(super) struct Shipped<'a> {
+    /// What the image holds or is built from.
+    pub(super) packages: &'a [Package],
+    /// All packages, also those of which no file is in the image.
+    pub(super) fetched: &'a [Package],
+    /// The licences of a Docker that was built for the image, by the SHA-256 of the packages.
+    pub(super) docker: Option<PathBuf>,
+    /// The replacement engines.
+    pub(super) engines: &'a [Engine],
+}
+
+/// Writes the archive.
+pub(super) fn write(shipped: &Shipped<'_>, output: &Path, epoch: u64) -> Result<()> {
     let mut tree = Tree::default();
     for name in ["LICENSE", "NOTICE"] {
         insert(&mut tree, &format!("corral/{name}"), &paths::root().join(name));
     }
-    for package in &manifest.packages {
-        let file = copyright(package, fetched)
-            .with_context(|| format!("package {} has no file with its licence", package.name))?;
-        insert(&mut tree, &format!("debian/{}/copyright", package.name), &file);
+    for package in shipped.packages {
+        let (place, file) = shipped.licence(package)?;
+        insert(&mut tree, &format!("{place}/{}/copyright", package.name), &file);
+    }
+    for engine in shipped.engines {
+        for package in &engine.packages {
+            let file = copyright(package, &engine.fetched)?;
+            let place = format!("engines/{}/{}", engine.name, package.name);
+            insert(&mut tree, &format!("{place}/copyright"), &file);
+        }
     }
     for name in components::LINKED {
         let file = fs::canonicalize(format!("/usr/share/doc/{name}/copyright"))
@@ -55,9 +70,29 @@ fn insert(tree: &mut Tree, path: &str, file: &Path) {
     tree.insert(path, Entry::file(Blob::Host(file.to_path_buf()), 0o644));
 }
 
-/// The file of a package. The documentation of some packages is a link to that of another one, of
-/// which nothing else may be in the image.
-fn copyright(package: &Package, all: &[Package]) -> Option<PathBuf> {
+impl Shipped<'_> {
+    /// The folder in the archive, and the file. What is linked into Docker is not unpacked here,
+    /// and a package of another version may have its name.
+    fn licence(&self, package: &Package) -> Result<(&'static str, PathBuf)> {
+        let linked = self.docker.as_ref().map(|folder| folder.join(&package.sha256));
+        match linked.filter(|file| file.exists()) {
+            Some(file) => Ok(("docker", file)),
+            None => Ok(("debian", copyright(package, self.fetched)?)),
+        }
+    }
+}
+
+/// The file of an unpacked package.
+fn copyright(package: &Package, all: &[Package]) -> Result<PathBuf> {
+    let file = package.files().exists().then(|| find_copyright(package, all)).flatten();
+    file.with_context(|| {
+        format!("{} {}: there is no file with its licence", package.name, package.version)
+    })
+}
+
+/// The documentation of some packages is a link to that of another one, of which nothing else may
+/// be in the image.
+fn find_copyright(package: &Package, all: &[Package]) -> Option<PathBuf> {
     let folder = package.files().join("usr/share/doc").join(&package.name);
     let name = match fs::read_link(&folder) {
         Ok(target) => target.file_name()?.to_string_lossy().into_owned(),
@@ -103,7 +138,25 @@ fn is_licence(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_licence;
+    use super::*;
+
+    #[test]
+    fn what_is_linked_into_docker_has_its_own_licence_and_no_package_of_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("00aa"), "Apache-2.0").unwrap();
+        let package = |sha256: &str| Package {
+            name: "docker.io".to_owned(),
+            version: "28.5".to_owned(),
+            sha256: sha256.to_owned(),
+            file: "docker.io_28.5.debian.tar.xz".to_owned(),
+        };
+        let docker = Some(folder.path().to_path_buf());
+        let shipped = Shipped { packages: &[], fetched: &[], docker, engines: &[] };
+        let found = shipped.licence(&package("00aa")).unwrap();
+        assert_eq!(found, ("docker", folder.path().join("00aa")));
+        let error = shipped.licence(&package("00bb")).unwrap_err().to_string();
+        assert_eq!(error, "docker.io 28.5: there is no file with its licence");
+    }
 
     #[test]
     fn files_with_licences_are_known_by_their_names() {
