@@ -80,7 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     remove_others(&ingredients.folder, &made)?;
     let named = made
         .iter()
-        .map(|made| Ok((ingredients.name(&made.path)?, made.digest.clone())))
+        .map(|made| Ok((ingredients.name(&made.path)?, made.sum.sha256.clone())))
         .collect::<Result<Vec<_>>>()?;
     sums::write(&ingredients.folder, &named, &ingredients.key)?;
     print(&ingredients, &made)?;
@@ -302,9 +302,9 @@ fn print(ingredients: &Ingredients, made: &[Made]) -> Result<()> {
     progress::say(&format!("{:>12}  {:<64}  name", "bytes", "SHA-256"))?;
     for file in made {
         let name = ingredients.name(&file.path)?;
-        progress::say(&format!("{:>12}  {}  {name}", file.bytes, file.digest))?;
+        progress::say(&format!("{:>12}  {}  {name}", file.sum.bytes, file.sum.sha256))?;
     }
-    let total: u64 = made.iter().map(|made| made.bytes).sum();
+    let total: u64 = made.iter().map(|made| made.sum.bytes).sum();
     progress::say(&format!("{total:>12}  in {}", ingredients.folder.display()))
 }
 

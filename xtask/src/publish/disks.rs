@@ -4,10 +4,12 @@
 use super::made::key;
 use super::ova;
 use super::ovf::{Host, Package};
-use super::platform::{DISKS, Disk, File, Format, MEBIBYTES};
+use super::platform::{DISKS, File, Format, MEBIBYTES};
 use super::{gce, gzip, vagrant, vhd};
-use crate::{paths, progress, sh};
+use crate::sum::Sum;
+use crate::{durable, paths, progress, sh};
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,14 +25,34 @@ pub(super) fn raw(name: &str) -> PathBuf {
     paths::cache("publish").join("disks").join(format!("{name}.raw"))
 }
 
+/// The disks of an earlier run.
+#[derive(Debug, Serialize, Deserialize)]
+struct Installed {
+    /// What they were made of, as a hash.
+    inputs: String,
+    /// In the order of `DISKS`.
+    sums: Vec<Sum>,
+}
+
+impl Installed {
+    fn load(record: &Path) -> Option<Installed> {
+        serde_json::from_slice(&fs::read(record).ok()?).ok()
+    }
+
+    fn is_there(&self) -> bool {
+        let mut all = self.sums.iter().zip(DISKS);
+        self.sums.len() == DISKS.len() && all.all(|(sum, disk)| sum.is_of(&raw(disk.name)))
+    }
+}
+
 /// Installs all disks from a release in one file, unless that was done. Returns what they were made
 /// of, as a hash. `stamp` is the image's.
 pub(super) fn install(archive: &Path, stamp: &str) -> Result<String> {
     let inputs = key(&[stamp, &format!("{DISKS:?} {MEBIBYTES}"), &vagrant::document()]);
     let folder = paths::cache("publish").join("disks");
-    let record = folder.join("made-of");
-    let is_there = |disk: &Disk| raw(disk.name).exists();
-    if fs::read_to_string(&record).is_ok_and(|old| old == inputs) && DISKS.iter().all(is_there) {
+    let record = folder.join("installed.json");
+    let is_same = |old: &Installed| old.inputs == inputs && old.is_there();
+    if Installed::load(&record).is_some_and(|old| is_same(&old)) {
         return Ok(inputs);
     }
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -47,8 +69,11 @@ pub(super) fn install(archive: &Path, stamp: &str) -> Result<String> {
     for disk in &disks {
         let mut dig = Command::new("fallocate");
         sh::output(dig.arg("--dig-holes").arg(&disk.path)).context("giving back empty blocks")?;
+        durable::sync(&disk.path)?;
     }
-    fs::write(&record, &inputs)?;
+    let sums = disks.iter().map(|disk| Sum::of(&disk.path)).collect::<Result<_>>()?;
+    let installed = Installed { inputs: inputs.clone(), sums };
+    durable::write(&record, &serde_json::to_vec_pretty(&installed)?)?;
     Ok(inputs)
 }
 

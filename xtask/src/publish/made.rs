@@ -1,12 +1,14 @@
 //! Files that are made in parallel, each only if what it is made of has changed. A record of each
-//! file is in `target/corral/publish`: what it was made of, its size and its digest.
+//! file is in `target/corral/publish`: what it was made of, its size and its digest. What an earlier
+//! run has made is read again: the digests that are published are of the files as they are now.
 
-use crate::{paths, progress};
+use crate::sum::Sum;
+use crate::{durable, paths, progress};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -30,9 +32,7 @@ pub(super) struct Job<'a> {
 pub(super) struct Made {
     pub(super) path: PathBuf,
     inputs: String,
-    pub(super) bytes: u64,
-    /// SHA-256 in hexadecimal.
-    pub(super) digest: String,
+    pub(super) sum: Sum,
 }
 
 /// A hash over texts.
@@ -69,7 +69,9 @@ fn work_off(queue: &Mutex<VecDeque<(usize, Job<'_>)>>, results: &Mutex<Vec<Optio
 fn make(job: Job<'_>) -> Result<Made> {
     let inputs = key(&[&FORMAT.to_string(), &job.inputs]);
     let record = record_of(&job.output);
-    if let Some(made) = load(&record).filter(|made| made.inputs == inputs && made.is_there()) {
+    if let Some(made) =
+        load(&record).filter(|made| made.inputs == inputs && made.sum.is_of(&made.path))
+    {
         return Ok(made);
     }
     let _ = fs::remove_file(&record);
@@ -81,22 +83,12 @@ fn make(job: Job<'_>) -> Result<Made> {
     let work = job.make;
     progress::step(&format!("writing {name}"), || work(&fresh))
         .with_context(|| format!("making {name}"))?;
-    fs::rename(&fresh, &job.output).with_context(|| format!("making {}", job.output.display()))?;
-    let made = Made {
-        bytes: fs::metadata(&job.output)?.len(),
-        digest: digest(&job.output)?,
-        path: job.output,
-        inputs,
-    };
+    durable::sync(&fresh)?;
+    durable::rename(&fresh, &job.output)?;
+    let made = Made { sum: Sum::of(&job.output)?, path: job.output, inputs };
     fs::create_dir_all(paths::cache("publish"))?;
-    fs::write(&record, serde_json::to_vec_pretty(&made)?)?;
+    durable::write(&record, &serde_json::to_vec_pretty(&made)?)?;
     Ok(made)
-}
-
-impl Made {
-    fn is_there(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|data| data.len() == self.bytes)
-    }
 }
 
 fn record_of(output: &Path) -> PathBuf {
@@ -109,17 +101,24 @@ fn load(record: &Path) -> Option<Made> {
     serde_json::from_slice(&fs::read(record).ok()?).ok()
 }
 
-/// SHA-256 of a file, in hexadecimal.
-pub(super) fn digest(path: &Path) -> Result<String> {
-    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let mut hash = Sha256::new();
-    std::io::copy(&mut file, &mut hash).with_context(|| format!("reading {}", path.display()))?;
-    Ok(hex::encode(hash.finalize()))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::key;
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_changed_since_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("file");
+        let run = || {
+            let make = Box::new(|path: &Path| fs::write(path, "made").context("writing"));
+            make_all(vec![Job { output: output.clone(), inputs: String::new(), make }]).unwrap()
+        };
+        let made = run();
+        fs::write(&output, "MADE").unwrap();
+        assert_eq!(run(), made);
+        assert_eq!(fs::read(&output).unwrap(), b"made");
+        fs::remove_file(record_of(&output)).unwrap();
+    }
 
     #[test]
     fn parts_of_a_key_do_not_run_into_each_other() {

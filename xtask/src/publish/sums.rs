@@ -1,8 +1,8 @@
 //! `SHA256SUMS` as `sha256sum -c` reads it, its signature, and the check of both.
 
 use super::sshsig;
-use crate::paths;
 use crate::release::Key;
+use crate::{durable, paths};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -21,9 +21,9 @@ fn lines(files: &[(String, String)]) -> String {
 /// Writes the digests of these files (name, digest), and the signature.
 pub(super) fn write(folder: &Path, files: &[(String, String)], key: &Key) -> Result<()> {
     let text = lines(files);
-    fs::write(folder.join(NAME), &text).context("writing the digests")?;
+    durable::write(&folder.join(NAME), text.as_bytes())?;
     let signature = sshsig::sign(key, text.as_bytes())?;
-    fs::write(folder.join(format!("{NAME}.sig")), signature).context("writing their signature")
+    durable::write(&folder.join(format!("{NAME}.sig")), signature.as_bytes())
 }
 
 /// Which key signed, if it is none of the project's: its line for the list of signers.
@@ -48,7 +48,7 @@ mod tests {
         let files: Vec<(String, String)> = names
             .map(|name| {
                 fs::write(folder.path().join(name), name).unwrap();
-                let digest = crate::publish::made::digest(&folder.path().join(name)).unwrap();
+                let digest = crate::sum::digest(&folder.path().join(name)).unwrap();
                 (name.to_owned(), digest)
             })
             .to_vec();
