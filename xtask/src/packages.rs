@@ -184,7 +184,8 @@ fn unpack(package: &Package) -> Result<()> {
 }
 
 fn update(root: &Path) -> Result<()> {
-    sh::output(apt_get(root).args(["update", "-q"]))
+    // By itself apt takes old lists when new ones cannot be fetched.
+    sh::output(apt_get(root).args(["-o", "APT::Update::Error-Mode=any", "update", "-q"]))
         .context("reading Debian's package lists")
         .map(drop)
 }
