@@ -5,8 +5,8 @@
 
 pub(crate) mod source;
 
-use crate::{paths, progress, setup, sh};
-use anyhow::{Context, Result, bail};
+use crate::{durable, paths, progress, setup, sh, sum};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -131,7 +131,7 @@ fn resolve(suite: &str, list: &str, mirror: Option<&str>) -> Result<Vec<Package>
         .context("downloading Debian packages")?;
     let mut packages = files
         .iter()
-        .map(|(file, _)| add_to_pool(&archives.join(file), file))
+        .map(|(file, sha256)| add_to_pool(&archives.join(file), file, sha256))
         .collect::<Result<Vec<_>>>()?;
     packages.sort_by(|a, b| a.name.cmp(&b.name));
     if packages.is_empty() {
@@ -147,17 +147,21 @@ fn parse_uri(line: &str) -> Option<(&str, &str)> {
     Some((file, fields.nth(1)?.strip_prefix("SHA256:").unwrap_or_default()))
 }
 
-/// Adds a downloaded package to the pool, under its own hash (which apt has checked).
-fn add_to_pool(downloaded: &Path, file: &str) -> Result<Package> {
-    let bytes =
-        fs::read(downloaded).with_context(|| format!("reading {}", downloaded.display()))?;
-    let sha256 = hex::encode(Sha256::digest(&bytes));
+/// Adds a downloaded package to the pool, under the hash that Debian signed.
+fn add_to_pool(downloaded: &Path, file: &str, signed: &str) -> Result<Package> {
+    let sha256 = sum::digest(downloaded)?;
+    ensure!(
+        sha256 == signed,
+        "{} has not the hash that Debian signed: remove it, and try again",
+        downloaded.display()
+    );
     let pool = Package::deb(&sha256);
     if !pool.exists() {
         fs::create_dir_all(paths::shared_cache("pool"))?;
         let fresh = pool.with_extension(std::process::id().to_string());
         fs::copy(downloaded, &fresh)?;
-        fs::rename(fresh, pool)?;
+        durable::sync(&fresh)?;
+        durable::rename(&fresh, &pool)?;
     }
     let (name, rest) = file.split_once('_').context("a package file name without a version")?;
     let version = rest.split('_').next().unwrap_or_default().replace("%3a", ":");
@@ -285,7 +289,17 @@ fn debian_mirror(target: &str, suite: &str) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::debian_mirror;
+    use super::*;
+
+    #[test]
+    fn a_package_with_another_hash_than_the_signed_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tzdata_2026a-1_all.deb");
+        fs::write(&file, "changed").unwrap();
+        let signed = hex::encode(Sha256::digest("package"));
+        let error = add_to_pool(&file, "tzdata_2026a-1_all.deb", &signed).unwrap_err().to_string();
+        assert!(error.contains("has not the hash that Debian signed"), "{error}");
+    }
 
     #[test]
     fn a_mirror_of_the_host_has_other_releases_too() {
