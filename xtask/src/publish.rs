@@ -26,7 +26,7 @@ use self::platform::{FILES, File};
 use self::version::Version;
 use crate::engines::Engine;
 use crate::image::{self, Checkout, Image, Record, VERSION};
-use crate::lock::{Building, InUse};
+use crate::lock::{self, Building, InUse};
 use crate::packages::{self, Package};
 use crate::release::Key;
 use crate::test_kernel::{self, Availability};
@@ -73,6 +73,7 @@ struct Ingredients {
 /// Writes the release, and prints its files.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install()?;
+    let _alone = lock::alone("release.lock", "which writes a release")?;
     let ingredients = gather(options)?;
     let begin = Instant::now();
     let mut made = ingredients.make()?;
