@@ -2,7 +2,7 @@
 //!
 //! Vagrant logs in as `vagrant` with keys that are public, and replaces them by a new one at the
 //! first `up`. So they are not in the configuration, which would restore them at each boot: a
-//! command writes them when there is no file of keys yet.
+//! command writes them once in the life of a machine, also if all keys are removed later.
 
 use super::gzip;
 use super::ova::{Content, pack};
@@ -23,6 +23,8 @@ const KEYS: [&str; 2] = [
      insecure public key",
 ];
 const GIB: u64 = 1 << 30;
+/// It stays on the state disk once the keys are written.
+const MARK: &str = "/var/lib/rancher/vagrant-keys";
 
 /// The cloud-config of the machine.
 pub(super) fn document() -> String {
@@ -37,12 +39,17 @@ users:
 runcmd:
   - |
       home=/home/vagrant/.ssh
-      [ -s $home/authorized_keys ] && exit 0
+      [ -e {MARK} ] && exit 0
+      if [ ! -s $home/authorized_keys ]; then
       install -d -m 700 -o vagrant -g vagrant $home
       cat > $home/authorized_keys <<'KEYS'
 {keys}      KEYS
       chmod 600 $home/authorized_keys
       chown vagrant:vagrant $home/authorized_keys
+      fi
+      sync
+      touch {MARK}
+      sync
 "
     )
 }
@@ -136,6 +143,11 @@ mod tests {
             assert!(command.lines().any(|line| line == key), "{command}");
         }
         assert!(command.lines().any(|line| line == "KEYS"), "{command}");
+        // In this order: a power cut in between must not leave a machine without a key.
+        let place = |line: &str| command.lines().position(|other| other == line);
+        assert_eq!(place(&format!("[ -e {MARK} ] && exit 0")), Some(1));
+        let tail: Vec<&str> = command.lines().rev().take(4).collect();
+        assert_eq!(tail, ["sync", &format!("touch {MARK}"), "sync", "fi"]);
     }
 
     #[test]
