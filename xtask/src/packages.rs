@@ -195,7 +195,12 @@ fn update(root: &Path) -> Result<()> {
 }
 
 fn apt_get(root: &Path) -> Command {
-    let mut command = Command::new("apt-get");
+    apt("apt-get", root)
+}
+
+/// One of apt's programs, with our root.
+fn apt(program: &str, root: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .arg("-o")
         .arg(format!("Dir={}", root.display()))

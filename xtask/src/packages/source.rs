@@ -3,8 +3,8 @@
 //!
 //! Only the files that a recipe names are needed: a mirror that lacks another one is good enough.
 
-use super::{Package, apt_get, make_root, update};
-use crate::{paths, progress};
+use super::{Package, apt, apt_get, make_root, update};
+use crate::{paths, progress, sh};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -52,7 +52,12 @@ fn list(root: &Path, name: &str) -> Result<Vec<Package>> {
     let control = control.with_context(|| {
         format!("apt knows no source of {name}: {}", String::from_utf8_lossy(&output.stderr))
     })?;
-    let version = control.split_once('_').map_or(control, |(_, version)| version);
+    // The name of a file has no epoch.
+    let bare = control.split_once('_').map_or(control, |(_, version)| version);
+    let known = sh::output(apt("apt-cache", root).args(["showsrc", "--only-source", name]))?;
+    let version = with_epoch(&known, bare);
+    let version =
+        version.with_context(|| format!("apt knows no version {bare} of source package {name}"))?;
     let package = |(file, sha256): &(&str, &str)| Package {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -60,6 +65,14 @@ fn list(root: &Path, name: &str) -> Result<Vec<Package>> {
         file: (*file).to_owned(),
     };
     Ok(files.iter().map(package).collect())
+}
+
+/// A version in the lines of a package list, given without its epoch.
+fn with_epoch<'a>(known: &'a str, bare: &str) -> Option<&'a str> {
+    let mut versions = known.lines().filter_map(|line| line.strip_prefix("Version: "));
+    versions.find(|version| {
+        *version == bare || version.split_once(':').is_some_and(|(_, rest)| rest == bare)
+    })
 }
 
 /// apt stops at the first file that a mirror lacks, but has fetched the others.
@@ -87,4 +100,17 @@ fn download(root: &Path, name: &str, files: &[Package]) -> Result<()> {
         fs::rename(fresh, file(package)).context("keeping a source")?;
     }
     fs::remove_dir_all(folder).context("removing the rest of a source")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_epoch;
+
+    #[test]
+    fn the_version_of_a_source_keeps_its_epoch() {
+        let known = "Package: a\nVersion: 2.0-1\n\nPackage: a\nVersion: 1:2.1-3\n";
+        assert_eq!(with_epoch(known, "2.0-1"), Some("2.0-1"));
+        assert_eq!(with_epoch(known, "2.1-3"), Some("1:2.1-3"));
+        assert_eq!(with_epoch(known, "1-3"), None);
+    }
 }

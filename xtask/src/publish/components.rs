@@ -60,7 +60,11 @@ pub(super) fn all(manifest: &Manifest) -> Result<Vec<Component>> {
     Ok(components.into_iter().collect())
 }
 
+/// A source package has several files: they are one component, without a digest.
 fn of_package(package: &Package) -> Component {
+    if package.is_source() {
+        return of_debian(&package.name, &package.version, "source");
+    }
     let architecture = package.file.trim_end_matches(".deb").rsplit('_').next();
     let sha256 = Some(package.sha256.clone());
     let architecture = architecture.unwrap_or("amd64");
@@ -169,6 +173,13 @@ mod tests {
             package("tzdata", "2026a-1", "tzdata_2026a-1_all.deb"),
             "pkg:deb/debian/tzdata@2026a-1?arch=all"
         );
+        let files = ["docker.io_2.0+dfsg-1.debian.tar.xz", "docker.io_2.0+dfsg.orig.tar.xz"];
+        for file in files {
+            assert_eq!(
+                package("docker.io", "1:2.0+dfsg-1", file),
+                "pkg:deb/debian/docker.io@1%3A2.0%2Bdfsg-1?arch=source"
+            );
+        }
         let linked = of_line("zlib1g-dev 1:1.2.13 amd64").unwrap();
         assert_eq!(linked.purl, "pkg:deb/debian/zlib1g-dev@1%3A1.2.13?arch=amd64");
         assert_eq!(of_line(""), None);
