@@ -72,7 +72,8 @@ pub(crate) fn fetch_of(
     refresh: bool,
 ) -> Result<Vec<Package>> {
     let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-    let key = hex::encode(Sha256::digest(format!("{suite} {mirror:?} {list}")));
+    // Without the mirror: all of them have the same packages.
+    let key = hex::encode(Sha256::digest(format!("{suite} {list}")));
     let index = paths::cache("resolved").join(format!("{key}.json"));
     if !refresh && let Some(packages) = load(&index) {
         return Ok(packages);
