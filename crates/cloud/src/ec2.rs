@@ -32,8 +32,8 @@ const FACTS: [(&str, &str); 14] = [
     ("AWS_SECURITY_GROUPS", "security-groups"),
 ];
 
-/// What a machine is at Amazon, as variables; what it has no value for is left out. The address is
-/// Amazon's unless one is given. None if there is no service.
+/// What a machine is at Amazon, as variables. What it has no value for is empty, what could not be
+/// read is left out. The address is Amazon's unless one is given. None if there is no service.
 pub fn facts(base: Option<&str>, deadline: Instant) -> Result<Option<BTreeMap<String, String>>> {
     let http = Http::direct(deadline)?;
     let base = base.unwrap_or(ADDRESS).trim_end_matches('/');
@@ -41,9 +41,8 @@ pub fn facts(base: Option<&str>, deadline: Instant) -> Result<Option<BTreeMap<St
     let mut facts = BTreeMap::new();
     for (name, path) in FACTS {
         // A list has a line for each item.
-        let value = service.get(path).unwrap_or_default();
-        let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
-        if !value.is_empty() {
+        if let Ok(value) = service.get(path) {
+            let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
             facts.insert(name.to_owned(), value);
         }
     }

@@ -109,15 +109,26 @@ pub fn ensure_free() -> Result<()> {
 /// Notes what the system has done, permanently: also in the content that replaces a change that
 /// waits to be confirmed.
 pub fn note(change: &Value) -> Result<()> {
+    replace(change, &[])
+}
+
+/// The same, and removes keys.
+pub fn replace(change: &Value, gone: &[String]) -> Result<()> {
+    let edit = |value: &mut Value| {
+        merge::merge_into(value, change);
+        for key in gone {
+            path::remove(value, key);
+        }
+    };
     let _lock = lock(&stored_file())?;
     let root = Root::machine();
     if let Some(previous) = confirm::previous(&root)? {
         let mut before = parse(&confirm::previous_file(), &previous)?;
-        merge::merge_into(&mut before, change);
+        edit(&mut before);
         write_atomic(&confirm::previous_file(), to_text(&before)?.as_bytes(), 0o600)?;
     }
     let mut stored = load()?;
-    merge::merge_into(&mut stored, change);
+    edit(&mut stored);
     save(&stored)
 }
 
