@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Timeout of one mount.
+/// Timeout of one mount, with all its attempts.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two attempts while the machine has no address yet.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -47,7 +47,7 @@ pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
     let mut failures = Vec::new();
     for (number, mount) in wanted.iter().enumerate().filter(|(_, mount)| !has(mount, "noauto")) {
         let result = if !is_on_network(mount) {
-            make(mount)
+            make(mount, Instant::now() + TIMEOUT)
         } else if has(mount, "nofail") {
             make_in_background(number)
         } else {
@@ -96,24 +96,25 @@ fn is_on_network(mount: &Mount) -> bool {
 /// tried again.
 fn make_on_network(mount: &Mount) -> Result<()> {
     let end = Instant::now() + TIMEOUT;
+    if mount.kind != "swap" {
+        // No later attempt would be allowed.
+        check_target(Path::new(&mount.target))?;
+    }
     loop {
         // An address that comes during the attempt may come too late for it.
         let has_address = !addresses::all().is_empty();
-        match make(mount) {
+        match make(mount, end) {
             Err(_) if !has_address && Instant::now() < end => thread::park_timeout(PAUSE),
             result => return result,
         }
     }
 }
 
-fn make(mount: &Mount) -> Result<()> {
+fn make(mount: &Mount, end: Instant) -> Result<()> {
     if mount.kind == "swap" {
-        return make_swap(mount);
+        return make_swap(mount, end);
     }
     let target = Path::new(&mount.target);
-    if !target.is_absolute() {
-        bail!("the target must be an absolute path");
-    }
     check_target(target)?;
     if mounts::is_mount_point(target) {
         return Ok(());
@@ -130,11 +131,14 @@ fn make(mount: &Mount) -> Result<()> {
         command.arg("-o").arg(options.join(","));
     }
     command.arg(&mount.device).arg(target);
-    run(command)
+    run(command, end)
 }
 
 /// Rejects a target that would hide a part of the system.
 fn check_target(target: &Path) -> Result<()> {
+    if !target.is_absolute() {
+        bail!("the target must be an absolute path");
+    }
     let real = fs::canonicalize(target).unwrap_or_else(|_| target.components().collect());
     if let Some(needed) = NEEDED.iter().find(|needed| Path::new(needed).starts_with(&real)) {
         bail!(
@@ -160,7 +164,7 @@ fn prepare_target(mount: &Mount, target: &Path, is_bind: bool) -> Result<()> {
     fs::create_dir_all(target).with_context(|| format!("making {}", target.display()))
 }
 
-fn make_swap(mount: &Mount) -> Result<()> {
+fn make_swap(mount: &Mount, end: Instant) -> Result<()> {
     let device = match block::resolve(&mount.device).as_slice() {
         [] => bail!("no such device"),
         [device] => fs::canonicalize(device)?,
@@ -178,12 +182,12 @@ fn make_swap(mount: &Mount) -> Result<()> {
         command.args(["-p", priority]);
     }
     command.arg(device);
-    run(command)
+    run(command, end)
 }
 
 /// Runs a program up to its deadline.
-fn run(mut command: Command) -> Result<()> {
-    program::output(&mut command, &[], Instant::now() + TIMEOUT)?.success().map(drop)
+fn run(mut command: Command, end: Instant) -> Result<()> {
+    program::output(&mut command, &[], end)?.success().map(drop)
 }
 
 #[cfg(test)]
@@ -196,6 +200,7 @@ mod tests {
         for target in ["/", "/etc", "/run", "/usr", "/var", "//etc/", "/tmp/../etc", "/home"] {
             assert!(check_target(Path::new(target)).is_err(), "{target}");
         }
+        assert!(check_target(Path::new("mnt/data")).is_err(), "it is relative");
         for target in [
             "/mnt/data",
             "/home/data",
