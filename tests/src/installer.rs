@@ -68,14 +68,19 @@ fn install_to(machine: &Machine, disk: &Disk, device: &str, release: &str) -> Re
     Ok(())
 }
 
-/// Any user of these disks could be logged in to by a key that the installer copied.
+/// Any user of these disks could be logged in to by a key that the installer copied, whatever it
+/// wrote around the key.
 fn has_no_key_of_ours(machine: &Machine, device: &str, key: &str) -> Result<()> {
+    let bare = key.split_whitespace().nth(1).context("a key without a second field")?;
     let mount = "/run/installed";
-    let found = machine.run(&format!(
-        "sudo mkdir -p {mount} && sudo mount -r {device}1 {mount} && \
-         {{ sudo grep -rlF '{key}' {mount} || true; }}; sudo umount {mount}"
-    ))?;
-    ensure!(found.is_empty(), "the key of this machine is on the new disk: {found}");
+    // The state and the boot partition.
+    for number in [1, 2] {
+        let found = machine.run(&format!(
+            "sudo mkdir -p {mount} && sudo mount -r {device}{number} {mount} && \
+             {{ sudo grep -rlF '{bare}' {mount} || true; }}; sudo umount {mount}"
+        ))?;
+        ensure!(found.is_empty(), "the key of this machine is on the new disk: {found}");
+    }
     Ok(())
 }
 
