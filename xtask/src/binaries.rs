@@ -71,10 +71,26 @@ pub(crate) fn build_bench() -> Result<PathBuf> {
     Ok(paths::target().join(TARGET).join("quick/engine-bench"))
 }
 
+/// How programs for the target are compiled.
+const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
+
 fn cargo() -> Command {
     let mut cargo = sh::cargo();
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+    cargo.env("RUSTFLAGS", FLAGS);
     cargo
+}
+
+/// The same for what ships: it has no path of this machine, so that another one builds the same.
+fn flags_of_release() -> String {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let crates = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let folders = [crates, Some(paths::root().to_owned()), Some(paths::target())];
+    let names = ["/cargo", "/corral", "/target"];
+    let renamed = folders.into_iter().zip(names).filter_map(|(folder, name)| {
+        Some(format!("--remap-path-prefix={}={name}", folder?.display()))
+    });
+    // The separator that cargo reads: a path may have spaces.
+    FLAGS.split(' ').map(str::to_owned).chain(renamed).collect::<Vec<_>>().join("\x1f")
 }
 
 /// Hooks let tests trigger a bug in what they boot. What ships has none.
@@ -87,6 +103,9 @@ pub(crate) enum Hooks {
 /// Builds both with the given cargo profile (`quick` or `release`).
 pub(crate) fn build(profile: &str, hooks: Hooks) -> Result<Binaries> {
     let mut cargo = cargo();
+    if profile == "release" {
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags_of_release());
+    }
     cargo
         .args([
             "build",
@@ -108,4 +127,20 @@ pub(crate) fn build(profile: &str, hooks: Hooks) -> Result<Binaries> {
     sh::run(&mut cargo)?;
     let folder = paths::target().join(TARGET).join(profile);
     Ok(Binaries { ros: folder.join("ros"), stage0: folder.join("stage0") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FLAGS, flags_of_release};
+    use crate::paths;
+
+    #[test]
+    fn what_ships_is_compiled_alike_but_without_paths_of_this_machine() {
+        let flags = flags_of_release();
+        let flags: Vec<&str> = flags.split('\x1f').collect();
+        assert_eq!(flags[..4].join(" "), FLAGS);
+        let checkout = format!("--remap-path-prefix={}=/corral", paths::root().display());
+        assert!(flags.contains(&checkout.as_str()), "{flags:?}");
+        assert_eq!(flags.len(), 7, "{flags:?}");
+    }
 }
