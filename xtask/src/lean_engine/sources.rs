@@ -75,6 +75,7 @@ impl Sources {
     pub(super) fn unpack(&self, recipe: &Recipe, work: &Path) -> Result<Tree> {
         let root = work.join("tree");
         let mut tree = Tree { code: root.join(IN_PACKAGES), owners: BTreeMap::new() };
+        fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
         for package in &self.packages {
             tree.unpack(package, &root)
                 .with_context(|| format!("unpacking {} {}", package.name, package.version))?;
