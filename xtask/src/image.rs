@@ -105,7 +105,7 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
     let is_same = |old: &Record| old.stamp == ingredients.stamp && image.iso.exists();
     if let Some(old) = Record::load().ok().filter(is_same) {
         eprintln!("image is up to date");
-        Record { checkout: Checkout::now().ok(), ..old }.write()?;
+        old.of_this_checkout().write()?;
         return Ok(image);
     }
     ingredients.building.replace()?;

@@ -7,7 +7,7 @@
 
 use crate::tree::{Blob, Entry, Tree};
 use crate::{paths, progress, sum};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
@@ -119,7 +119,7 @@ impl Release {
         let bytes = fs::read(self.folder.join("release.json")).context("reading release.json")?;
         let signature = fs::read_to_string(self.folder.join("release.sig"));
         let signature = hex::decode(signature.context("reading release.sig")?.trim())
-            .map_err(|error| anyhow::anyhow!("release.sig: {error}"))?;
+            .map_err(|error| anyhow!("release.sig is not hexadecimal: {error}"))?;
         ensure!(
             UnparsedPublicKey::new(&ED25519, key.public_bytes()).verify(&bytes, &signature).is_ok(),
             "release.sig is not a signature by this key: build the image again"

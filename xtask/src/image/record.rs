@@ -70,6 +70,11 @@ impl Record {
         serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display()))
     }
 
+    /// The same image, which the checkout as it is now would be as well.
+    pub(super) fn of_this_checkout(self) -> Record {
+        Record { checkout: Checkout::now().ok(), ..self }
+    }
+
     pub(super) fn write(&self) -> Result<()> {
         durable::write(&file(), &serde_json::to_vec_pretty(self)?)
     }
