@@ -233,13 +233,11 @@ fn unpack_source(source: &Source, files: &[Package], folder: &Path) -> Result<()
         // `.orig-cli.tar.xz` is unpacked as `cli`, Debian's own part beside the rest.
         let name = package.file.rsplit_once(".orig-").and_then(|(_, rest)| rest.split_once('.'));
         let target = name.map_or_else(|| folder.to_owned(), |(name, _)| folder.join(name));
-        fs::create_dir_all(&target)?;
-        let mut tar = Command::new("tar");
-        tar.arg("-xf").arg(source::file(package)).arg("-C").arg(&target);
-        if package.file.contains(".orig") {
-            tar.arg("--strip-components=1");
+        match package.file.contains(".orig") {
+            true => unpack_original(&source::file(package), &target),
+            false => unpack_archive(&source::file(package), &target),
         }
-        sh::output(&mut tar).with_context(|| format!("unpacking {}", package.file))?;
+        .with_context(|| format!("unpacking {}", package.file))?;
     }
     let patches = folder.join("debian/patches");
     let series = fs::read_to_string(patches.join("series")).unwrap_or_default();
@@ -248,6 +246,30 @@ fn unpack_source(source: &Source, files: &[Package], folder: &Path) -> Result<()
         apply(&patches.join(name), &source.changed, folder, folder)?;
     }
     Ok(())
+}
+
+/// Puts what its authors published in place of `target`. If it has a single folder at its top, that
+/// is what is put there, as `dpkg-source` does it: `./cli/README.md` becomes `README.md`.
+fn unpack_original(archive: &Path, target: &Path) -> Result<()> {
+    let name = target.file_name().context("its target has no name")?.to_string_lossy();
+    let fresh = target.with_file_name(format!("{name}.fresh"));
+    let _ = fs::remove_dir_all(&fresh);
+    unpack_archive(archive, &fresh)?;
+    let tops = fs::read_dir(&fresh)?.collect::<Result<Vec<_>, _>>()?;
+    let _ = fs::remove_dir_all(target);
+    match tops.as_slice() {
+        [top] if top.file_type()?.is_dir() => {
+            fs::rename(top.path(), target)?;
+            fs::remove_dir(&fresh)?;
+        }
+        _ => fs::rename(&fresh, target)?,
+    }
+    Ok(())
+}
+
+fn unpack_archive(archive: &Path, target: &Path) -> Result<()> {
+    fs::create_dir_all(target)?;
+    sh::output(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(target)).map(drop)
 }
 
 /// Applies a patch to these folders of `folder`, or to all. `top` is where a search for a working
