@@ -117,7 +117,9 @@ fn resolve(suite: &str, list: &str, mirror: Option<&str>) -> Result<Vec<Package>
     // With an empty archive cache, so that packages that were fetched before are listed too.
     let nowhere = format!("Dir::Cache::Archives={}", root.join("nowhere").display());
     let uris = apt_get(&root)
-        .args(["-o", &nowhere, "install", "--print-uris", "-y", "-q"])
+        // By itself `install` prints MD5 sums, or nothing where a list has none.
+        .args(["-o", &nowhere, "-o", "Acquire::ForceHash=SHA256"])
+        .args(["install", "--print-uris", "-y", "-q"])
         .args(&names)
         .output()?;
     let uris = String::from_utf8_lossy(&uris.stdout).into_owned();
