@@ -109,10 +109,12 @@ pub fn ensure_free() -> Result<()> {
 /// Notes what the system has done, permanently: also in the content that replaces a change that
 /// waits to be confirmed.
 pub fn note(change: &Value) -> Result<()> {
-    replace(change, &[])
+    replace(change, &[])?;
+    apply::refresh(&Root::machine()).context("notifying the services")
 }
 
-/// The same, and removes keys.
+/// The same, and removes keys. It becomes effective when PID 1 resolves the configuration again: a
+/// service has the label for that.
 pub fn replace(change: &Value, gone: &[String]) -> Result<()> {
     let edit = |value: &mut Value| {
         merge::merge_into(value, change);
@@ -129,7 +131,7 @@ pub fn replace(change: &Value, gone: &[String]) -> Result<()> {
     }
     let mut stored = load()?;
     edit(&mut stored);
-    save(&stored)
+    write(&to_text(&stored)?)
 }
 
 /// Merges a change into the store, permanently. It is decided under the lock, so it can be based on
