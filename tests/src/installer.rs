@@ -68,8 +68,8 @@ fn install_to(machine: &Machine, disk: &Disk, device: &str, release: &str) -> Re
     Ok(())
 }
 
-/// Any user of these disks could be logged in to by a key that the installer copied, whatever it
-/// wrote around the key.
+/// Any user of these disks could be logged in to by a key that the installer copied. It may have
+/// written other options or another comment with the key.
 fn has_no_key_of_ours(machine: &Machine, device: &str, key: &str) -> Result<()> {
     let bare = key.split_whitespace().nth(1).context("a key without a second field")?;
     let mount = "/run/installed";

@@ -12,6 +12,7 @@ use crate::modules::{self, Kernel};
 use crate::packages::{self, Package};
 use crate::recipe::{ModuleList, Recipe};
 use crate::release::{Key, Release};
+use crate::sum::Sum;
 use crate::tree::{Blob, Entry, Tree};
 use crate::{elsewhere, initrd, iso, manifest, paths, progress, recipe, setup, sh};
 use anyhow::{Context, Result};
@@ -127,8 +128,20 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
     progress::step("writing the ISO", || iso::write(&release, &image.iso, packages, epoch))?;
     release.archive(&image.archive)?;
     manifest::print(&paths::image())?;
-    Record::of(&image, ingredients, options)?.write()?;
+    record(&image, ingredients, options)?.write()?;
     Ok(image)
+}
+
+fn record(image: &Image, ingredients: &Ingredients, options: &Options) -> Result<Record> {
+    Ok(Record {
+        stamp: ingredients.stamp.clone(),
+        release: options.release,
+        checkout: Checkout::now().ok(),
+        epoch: epoch()?,
+        engine: ingredients.lean_engine.as_ref().map(|engine| engine.key().to_owned()),
+        iso: Sum::of(&image.iso)?,
+        archive: Sum::of(&image.archive)?,
+    })
 }
 
 /// Fetches packages and compiles our programs, unless that was already done.

@@ -95,7 +95,7 @@ fn gather(options: &Options) -> Result<Ingredients> {
         if options.no_image { take_image(options.quick)? } else { build_image(options)? };
     let record = Record::load()?;
     progress::step("checking the image", || {
-        record.check(&image)?;
+        record.check(&image.iso, &image.archive)?;
         image.release(VERSION).verify(&key)
     })?;
     tools::prepare_emulators()?;

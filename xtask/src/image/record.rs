@@ -1,12 +1,11 @@
 //! What the last image is, for runs that take it as it is: a record beside it, written last.
 
-use super::{Image, Ingredients, Options, epoch};
 use crate::sum::Sum;
 use crate::{durable, paths, sh};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// An image that was written completely.
@@ -48,22 +47,6 @@ impl Checkout {
 }
 
 impl Record {
-    pub(super) fn of(
-        image: &Image,
-        ingredients: &Ingredients,
-        options: &Options,
-    ) -> Result<Record> {
-        Ok(Record {
-            stamp: ingredients.stamp.clone(),
-            release: options.release,
-            checkout: Checkout::now().ok(),
-            epoch: epoch()?,
-            engine: ingredients.lean_engine.as_ref().map(|engine| engine.key().to_owned()),
-            iso: Sum::of(&image.iso)?,
-            archive: Sum::of(&image.archive)?,
-        })
-    }
-
     pub(crate) fn load() -> Result<Record> {
         let file = file();
         let bytes = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
@@ -85,8 +68,8 @@ impl Record {
     }
 
     /// Checks the two files that no signature is of.
-    pub(crate) fn check(&self, image: &Image) -> Result<()> {
-        for (sum, path) in [(&self.iso, &image.iso), (&self.archive, &image.archive)] {
+    pub(crate) fn check(&self, iso: &Path, archive: &Path) -> Result<()> {
+        for (sum, path) in [(&self.iso, iso), (&self.archive, archive)] {
             ensure!(
                 sum.is_of(path),
                 "{} is not what the last build wrote: remove it, and build the image again",

@@ -1,6 +1,7 @@
 //! Files that are made in parallel, each only if what it is made of has changed. A record of each
-//! file is in `target/corral/publish`: what it was made of, its size and its digest. What an earlier
-//! run has made is read again: the digests that are published are of the files as they are now.
+//! file is in `target/corral/publish`: what it was made of, its size and its digest. What an
+//! earlier run has made is read again: the digests that are published are of the files as they are
+//! now.
 
 use crate::sum::Sum;
 use crate::{durable, paths, progress};
