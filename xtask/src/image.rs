@@ -11,7 +11,7 @@ use crate::lock::Building;
 use crate::modules::{self, Kernel};
 use crate::packages::{self, Package};
 use crate::recipe::{ModuleList, Recipe};
-use crate::release::{Key, Release};
+use crate::signed_release::{Key, Release};
 use crate::sum::Sum;
 use crate::tree::{Blob, Entry, Tree};
 use crate::{elsewhere, initrd, iso, manifest, paths, progress, recipe, setup, sh};

@@ -6,7 +6,7 @@
 //! directory says that `vmlinuz` and `initrd` begin where the FAT image has them.
 
 use crate::packages::{self, Package};
-use crate::release::Release;
+use crate::signed_release::Release;
 use crate::{paths, sh};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};

@@ -32,12 +32,12 @@ mod paths;
 mod peers;
 mod private_loader;
 mod progress;
-mod publish;
 mod recipe;
 mod release;
 mod run;
 mod setup;
 mod sh;
+mod signed_release;
 mod stock_images;
 mod stories;
 mod sum;
@@ -84,7 +84,7 @@ enum Command {
     #[command(after_help = "Examples:
   cargo xtask release --signing-key key.pk8
   cargo xtask release --quick               to try it out: the image is not packed densely")]
-    Release(publish::Options),
+    Release(release::Options),
     /// Build replacement engines for the user's Docker into target/engines/
     Engines(engines::Options),
     /// Build the Docker of a release from its sources, unless it is there, and print its sizes
@@ -142,7 +142,7 @@ fn dispatch() -> Result<()> {
     match Cli::parse().command {
         Command::Setup => set_up(),
         Command::Image(options) => image::build(&options).map(|_| ()),
-        Command::Release(options) => publish::run(&options),
+        Command::Release(options) => release::run(&options),
         Command::Engines(options) => engines::run(&options),
         Command::LeanEngine(options) => lean_engine::run(&options),
         Command::Run(options) => run::run(&options),

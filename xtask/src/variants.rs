@@ -3,7 +3,7 @@
 
 use crate::erofs::{self, Density};
 use crate::image::{self, Ingredients, Trees};
-use crate::release::{Key, Release};
+use crate::signed_release::{Key, Release};
 use crate::tree::{Blob, Entry, Tree};
 use crate::{initrd, packages, paths, progress};
 use anyhow::Result;

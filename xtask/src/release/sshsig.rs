@@ -1,7 +1,7 @@
 //! Signatures that `ssh-keygen -Y verify` checks (PROTOCOL.sshsig of OpenSSH), and the line by
 //! which it knows who signed.
 
-use crate::release::Key;
+use crate::signed_release::Key;
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -28,7 +28,7 @@ use crate::engines::Engine;
 use crate::image::{self, Checkout, Image, Record, VERSION};
 use crate::lock::{self, Building, InUse};
 use crate::packages::{self, Package};
-use crate::release::Key;
+use crate::signed_release::Key;
 use crate::test_kernel::{self, Availability};
 use crate::{engines, layers, lean_engine, paths, progress, recipe, setup, tools, uml_image};
 use anyhow::{Context, Result, anyhow, ensure};

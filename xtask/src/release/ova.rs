@@ -80,7 +80,7 @@ fn manifest_of(files: &[(&str, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::ovf::Host;
+    use crate::release::ovf::Host;
 
     #[test]
     fn the_description_comes_first_and_the_disk_last() {

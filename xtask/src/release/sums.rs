@@ -1,7 +1,7 @@
 //! `SHA256SUMS` as `sha256sum -c` reads it, its signature, and the check of both.
 
 use super::sshsig;
-use crate::release::Key;
+use crate::signed_release::Key;
 use crate::{durable, paths};
 use anyhow::{Context, Result};
 use std::fs;
