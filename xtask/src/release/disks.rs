@@ -1,7 +1,7 @@
 //! Disks with the system on them, in the formats of the platforms. `ros install` writes them in a
 //! machine (`vmtest::installer`), qemu-img converts them.
 
-use super::made::key;
+use super::artifact::key;
 use super::ova;
 use super::ovf::{Host, Package};
 use super::platform::{DISKS, File, Format, MEBIBYTES};

@@ -1,12 +1,12 @@
 //! `cargo xtask release`: writes `target/release-VERSION` with everything that a person downloads,
 //! and prints what is in it. A file is written again only if what it is made of has changed.
 
+mod artifact;
 mod components;
 mod disks;
 mod gce;
 mod gzip;
 mod licences;
-mod made;
 mod manual;
 mod netboot;
 mod oci;
@@ -20,8 +20,8 @@ mod vagrant;
 mod version;
 mod vhd;
 
+use self::artifact::{Artifact, Job, key, make_all};
 use self::components::Manifest;
-use self::made::{Job, Made, key, make_all};
 use self::platform::{FILES, File};
 use self::version::Version;
 use crate::engines::Engine;
@@ -76,15 +76,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let _alone = lock::alone("release.lock", "which writes a release")?;
     let ingredients = gather(options)?;
     let begin = Instant::now();
-    let mut made = ingredients.make()?;
-    made.sort_by(|a, b| a.path.cmp(&b.path));
-    remove_others(&ingredients.folder, &made)?;
-    let named = made
+    let mut artifacts = ingredients.make()?;
+    artifacts.sort_by(|a, b| a.path.cmp(&b.path));
+    remove_others(&ingredients.folder, &artifacts)?;
+    let named = artifacts
         .iter()
-        .map(|made| Ok((ingredients.name(&made.path)?, made.sum.sha256.clone())))
+        .map(|artifact| Ok((ingredients.name(&artifact.path)?, artifact.sum.sha256.clone())))
         .collect::<Result<Vec<_>>>()?;
     sums::write(&ingredients.folder, &named, &ingredients.key)?;
-    print(&ingredients, &made)?;
+    print(&ingredients, &artifacts)?;
     eprintln!("the release: {:.0} s after the image", begin.elapsed().as_secs_f32());
     warn(&ingredients)
 }
@@ -148,20 +148,20 @@ fn take_image(quick: bool) -> Result<(Image, Vec<Package>, Building)> {
 
 impl Ingredients {
     /// Makes all files: the disks in a machine, the rest meanwhile.
-    fn make(&self) -> Result<Vec<Made>> {
+    fn make(&self) -> Result<Vec<Artifact>> {
         let (plain, installed) = thread::scope(|scope| {
             let plain = scope.spawn(|| make_all(self.plain_jobs()?));
             let installed = disks::install(&self.image.archive, &self.record.stamp);
             (plain.join(), installed)
         });
-        let mut made = plain.map_err(|_| anyhow!("writing the release was interrupted"))??;
+        let mut artifacts = plain.map_err(|_| anyhow!("writing the release was interrupted"))??;
         let installed = installed?;
         let is_package = |file: &File| file.part().is_some();
         let (packages, single): (Vec<File>, Vec<File>) = FILES.into_iter().partition(is_package);
-        made.extend(make_all(self.disk_jobs(&single, &installed))?);
-        made.extend(make_all(self.disk_jobs(&packages, &installed))?);
-        made.retain(|made| made.path.starts_with(&self.folder));
-        Ok(made)
+        artifacts.extend(make_all(self.disk_jobs(&single, &installed))?);
+        artifacts.extend(make_all(self.disk_jobs(&packages, &installed))?);
+        artifacts.retain(|artifact| artifact.path.starts_with(&self.folder));
+        Ok(artifacts)
     }
 
     fn disk_jobs(&self, files: &[File], installed: &str) -> Vec<Job<'_>> {
@@ -288,8 +288,8 @@ fn pretty(value: &serde_json::Value) -> Result<String> {
 }
 
 /// Removes files of an earlier release from the folder.
-fn remove_others(folder: &Path, made: &[Made]) -> Result<()> {
-    let keep: BTreeSet<&Path> = made.iter().map(|made| made.path.as_path()).collect();
+fn remove_others(folder: &Path, artifacts: &[Artifact]) -> Result<()> {
+    let keep: BTreeSet<&Path> = artifacts.iter().map(|artifact| artifact.path.as_path()).collect();
     for (name, _) in crate::tree::read_folder(folder)? {
         let path = folder.join(name);
         if path.is_file() && !keep.contains(path.as_path()) {
@@ -299,13 +299,13 @@ fn remove_others(folder: &Path, made: &[Made]) -> Result<()> {
     Ok(())
 }
 
-fn print(ingredients: &Ingredients, made: &[Made]) -> Result<()> {
+fn print(ingredients: &Ingredients, artifacts: &[Artifact]) -> Result<()> {
     progress::say(&format!("{:>12}  {:<64}  name", "bytes", "SHA-256"))?;
-    for file in made {
+    for file in artifacts {
         let name = ingredients.name(&file.path)?;
         progress::say(&format!("{:>12}  {}  {name}", file.sum.bytes, file.sum.sha256))?;
     }
-    let total: u64 = made.iter().map(|made| made.sum.bytes).sum();
+    let total: u64 = artifacts.iter().map(|artifact| artifact.sum.bytes).sum();
     progress::say(&format!("{total:>12}  in {}", ingredients.folder.display()))
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Job<'a> {
 
 /// A file of the release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Made {
+pub(super) struct Artifact {
     pub(super) path: PathBuf,
     inputs: String,
     pub(super) sum: Sum,
@@ -44,10 +44,10 @@ pub(super) fn key(parts: &[&str]) -> String {
 }
 
 /// Makes the files, as many at a time as there are processors. In the order of the jobs.
-pub(super) fn make_all(jobs: Vec<Job<'_>>) -> Result<Vec<Made>> {
+pub(super) fn make_all(jobs: Vec<Job<'_>>) -> Result<Vec<Artifact>> {
     let count = jobs.len();
     let queue = Mutex::new(jobs.into_iter().enumerate().collect::<VecDeque<_>>());
-    let results = Mutex::new((0..count).map(|_| None).collect::<Vec<Option<Result<Made>>>>());
+    let results = Mutex::new((0..count).map(|_| None).collect::<Vec<Option<Result<Artifact>>>>());
     let workers = thread::available_parallelism().map_or(2, usize::from);
     thread::scope(|scope| {
         for _ in 0..workers {
@@ -55,25 +55,27 @@ pub(super) fn make_all(jobs: Vec<Job<'_>>) -> Result<Vec<Made>> {
         }
     });
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.into_iter().map(|made| made.context("a job did not run")?).collect()
+    results.into_iter().map(|artifact| artifact.context("a job did not run")?).collect()
 }
 
-fn work_off(queue: &Mutex<VecDeque<(usize, Job<'_>)>>, results: &Mutex<Vec<Option<Result<Made>>>>) {
+fn work_off(
+    queue: &Mutex<VecDeque<(usize, Job<'_>)>>,
+    results: &Mutex<Vec<Option<Result<Artifact>>>>,
+) {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     while let Some((number, job)) = next() {
-        let made = make(job);
-        results.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(made);
+        let artifact = make(job);
+        results.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(artifact);
     }
 }
 
 /// Makes one file, unless it was made of the same before.
-fn make(job: Job<'_>) -> Result<Made> {
+fn make(job: Job<'_>) -> Result<Artifact> {
     let inputs = key(&[&FORMAT.to_string(), &job.inputs]);
     let record = record_of(&job.output);
-    if let Some(made) =
-        load(&record).filter(|made| made.inputs == inputs && made.sum.is_of(&made.path))
-    {
-        return Ok(made);
+    let is_same = |old: &Artifact| old.inputs == inputs && old.sum.is_of(&old.path);
+    if let Some(old) = load(&record).filter(is_same) {
+        return Ok(old);
     }
     let _ = fs::remove_file(&record);
     let folder = job.output.parent().context("a file without a folder")?;
@@ -86,10 +88,10 @@ fn make(job: Job<'_>) -> Result<Made> {
         .with_context(|| format!("making {name}"))?;
     durable::sync(&fresh)?;
     durable::rename(&fresh, &job.output)?;
-    let made = Made { sum: Sum::of(&job.output)?, path: job.output, inputs };
+    let artifact = Artifact { sum: Sum::of(&job.output)?, path: job.output, inputs };
     fs::create_dir_all(paths::cache("publish"))?;
-    durable::write(&record, &serde_json::to_vec_pretty(&made)?)?;
-    Ok(made)
+    durable::write(&record, &serde_json::to_vec_pretty(&artifact)?)?;
+    Ok(artifact)
 }
 
 fn record_of(output: &Path) -> PathBuf {
@@ -98,7 +100,7 @@ fn record_of(output: &Path) -> PathBuf {
     paths::cache("publish").join(format!("{name}.{}.json", &key(&[&path])[..8]))
 }
 
-fn load(record: &Path) -> Option<Made> {
+fn load(record: &Path) -> Option<Artifact> {
     serde_json::from_slice(&fs::read(record).ok()?).ok()
 }
 
@@ -114,9 +116,9 @@ mod tests {
             let make = Box::new(|path: &Path| fs::write(path, "made").context("writing"));
             make_all(vec![Job { output: output.clone(), inputs: String::new(), make }]).unwrap()
         };
-        let made = run();
+        let artifact = run();
         fs::write(&output, "MADE").unwrap();
-        assert_eq!(run(), made);
+        assert_eq!(run(), artifact);
         assert_eq!(fs::read(&output).unwrap(), b"made");
         fs::remove_file(record_of(&output)).unwrap();
     }
