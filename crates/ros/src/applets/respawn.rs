@@ -2,9 +2,9 @@
 //! that keeps exiting is restarted after longer and longer pauses. It is never given up: it may be
 //! the owner's only way to log in.
 //!
-//! When the console is stopped, `logins` ends what runs in it.
+//! When the console is stopped, `terminate` ends what runs in it.
 
-mod logins;
+mod terminate;
 
 use anyhow::{Context, Result};
 use corral_engine::sys::reap;
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         while let Some(action) = signals.take() {
             match action {
                 SignalAction::Reap => reap_all(&mut programs),
-                SignalAction::Power(_) => return logins::end(),
+                SignalAction::Power(_) => return terminate::all(),
             }
         }
     }

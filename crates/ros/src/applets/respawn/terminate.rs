@@ -1,4 +1,4 @@
-//! Ends all that runs in the console: its programs, the logins, and what users started.
+//! Terminates all that runs in the console: its programs, the logins, and what users started.
 //!
 //! Every process gets SIGTERM. An interactive shell ignores that. As the leader of a terminal it
 //! gets SIGHUP too, as if its connection were lost, and passes it on to its jobs. Clients of sshd
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const CLIENTS: [&str; 4] = ["docker", "docker-compose", "podman", "podman-remote"];
 
 /// Returns when no other process is left in this container.
-pub(super) fn end() -> Result<()> {
+pub(super) fn all() -> Result<()> {
     let cgroup = cgroup::own()?;
     request_all(&cgroup)?;
     loop {
