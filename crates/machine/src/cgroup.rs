@@ -1,4 +1,4 @@
-//! The cgroup of this process, and the processes in it: cgroups(7), version 2. The file system of
+//! The cgroup of a process, and the processes in it: cgroups(7), version 2. The file system of
 //! cgroups is mounted, and this process is in the host's cgroup namespace.
 
 use anyhow::{Context, Result};
@@ -6,12 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const MOUNT: &str = "/sys/fs/cgroup";
-const OWN: &str = "/proc/self/cgroup";
 
 /// The folder of this process's cgroup.
 pub fn own() -> Result<PathBuf> {
-    let text = fs::read_to_string(OWN).with_context(|| format!("reading {OWN}"))?;
-    parse(&text).with_context(|| format!("{OWN} has no line of cgroup version 2"))
+    read("/proc/self/cgroup")
+}
+
+/// The folder of a process's cgroup.
+pub fn of_process(pid: i32) -> Result<PathBuf> {
+    read(&format!("/proc/{pid}/cgroup"))
 }
 
 /// The processes in a cgroup and those below it. Zombies are not among them.
@@ -31,6 +34,11 @@ pub fn processes(cgroup: &Path) -> Result<Vec<i32>> {
         folders.extend(below.map(|item| item.path()));
     }
     Ok(found)
+}
+
+fn read(file: &str) -> Result<PathBuf> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {file}"))?;
+    parse(&text).with_context(|| format!("{file} has no line of cgroup version 2"))
 }
 
 fn parse(text: &str) -> Option<PathBuf> {

@@ -8,14 +8,14 @@ use anyhow::Result;
 use corral_engine::signal::Signal;
 use corral_engine::sys::signals;
 use corral_machine::console::log;
-use corral_machine::deadline;
+use corral_machine::{cgroup, deadline};
 use corral_resolve::effective::load_config;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Docker's default for a container without a stop timeout.
@@ -88,7 +88,7 @@ impl Running {
     fn find(record: Record) -> Option<Running> {
         let pid = Pid::from_raw(record.state.pid)?;
         let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        cgroup(&record)?;
+        cgroup_of(&record)?;
         Some(Running { record, process, end: None })
     }
 
@@ -96,8 +96,8 @@ impl Running {
         self.end = self.record.config.timeout().map(deadline::after);
         self.send(self.record.config.signal());
         // One that is paused acts on no signal before it continues.
-        if let Some(cgroup) = cgroup(&self.record) {
-            let _ = fs::write(format!("/sys/fs/cgroup{cgroup}/cgroup.freeze"), "0");
+        if let Some(cgroup) = cgroup_of(&self.record) {
+            let _ = fs::write(cgroup.join("cgroup.freeze"), "0");
         }
     }
 
@@ -133,15 +133,14 @@ impl Config {
 }
 
 /// The cgroup of its first process, if that belongs to the container.
-fn cgroup(record: &Record) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{}/cgroup", record.state.pid)).ok()?;
-    of_container(&text, &record.id)
+fn cgroup_of(record: &Record) -> Option<PathBuf> {
+    let cgroup = cgroup::of_process(record.state.pid).ok()?;
+    is_named_by(&cgroup, &record.id).then_some(cgroup)
 }
 
 /// Docker names the cgroup of a container by its id.
-fn of_container(text: &str, id: &str) -> Option<String> {
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    (!id.is_empty() && path.contains(id)).then(|| path.to_owned())
+fn is_named_by(cgroup: &Path, id: &str) -> bool {
+    !id.is_empty() && cgroup.to_string_lossy().contains(id)
 }
 
 #[cfg(test)]
@@ -173,10 +172,9 @@ mod tests {
 
     #[test]
     fn a_process_belongs_to_the_container_that_its_cgroup_names() {
-        let text = "0::/docker/4f5e\n";
-        assert_eq!(of_container(text, "4f5e").as_deref(), Some("/docker/4f5e"));
-        assert_eq!(of_container(text, "77aa"), None);
-        assert_eq!(of_container(text, ""), None);
-        assert_eq!(of_container("", "4f5e"), None);
+        let cgroup = Path::new("/sys/fs/cgroup/docker/4f5e");
+        assert!(is_named_by(cgroup, "4f5e"));
+        assert!(!is_named_by(cgroup, "77aa"));
+        assert!(!is_named_by(cgroup, ""));
     }
 }
