@@ -17,8 +17,8 @@ use std::time::Duration;
 /// The service that is the user's Docker.
 const DOCKER: &str = "docker";
 
-const DEFAULT_TIMEOUT: u64 = 60;
-const SHORTEST_TIMEOUT: u64 = 5;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     /// Shuts the machine down at a client's request.
@@ -37,9 +37,10 @@ impl Supervisor {
             return;
         }
         let timeout = self.shutdown_timeout();
-        log(&format!("shutdown ({action:?}): stopping containers, at most {timeout} s"));
+        let seconds = timeout.as_secs();
+        log(&format!("shutdown ({action:?}): stopping containers, at most {seconds} s"));
         self.shutdown = Some(action);
-        self.timers.set(Duration::from_secs(timeout), Timer::ShutdownLate);
+        self.timers.set(timeout, Timer::ShutdownLate);
     }
 
     /// Stops each container as soon as nothing that is up waits for it.
@@ -90,16 +91,15 @@ impl Supervisor {
     /// The timeout is over: the final steps terminate what still runs.
     pub(super) fn shutdown_late(&mut self) {
         let names: Vec<String> = self.up().into_iter().map(|container| container.name).collect();
-        let seconds = self.shutdown_timeout();
+        let seconds = self.shutdown_timeout().as_secs();
         log(&format!("shutdown: {} did not stop within {seconds} s: killed", names.join(", ")));
         self.take_final_steps();
     }
 
-    /// In seconds.
-    fn shutdown_timeout(&self) -> u64 {
+    fn shutdown_timeout(&self) -> Duration {
         match self.resolved.config.rancher.shutdown_timeout {
             0 => DEFAULT_TIMEOUT,
-            seconds => seconds.max(SHORTEST_TIMEOUT),
+            seconds => Duration::from_secs(seconds).max(SHORTEST_TIMEOUT),
         }
     }
 
