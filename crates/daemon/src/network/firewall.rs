@@ -2,7 +2,7 @@
 //! function of the containers that run. `iptables-restore` applies them all at once. It is the same
 //! program that the user's Docker uses, so each sees what the other did.
 
-use super::record::{Network, members};
+use super::record::{self, Network, members};
 use anyhow::{Context, Result, bail};
 use corral_engine::spec::Snapshot;
 use corral_machine::program;
@@ -150,10 +150,7 @@ fn published(
 ) -> Vec<(String, String, String)> {
     let mut rules = Vec::new();
     for container in running {
-        let endpoint = container.spec.endpoints.iter().find(|endpoint| {
-            used.iter().any(|network| network.id == endpoint.network_id && !network.internal)
-        });
-        let Some(endpoint) = endpoint else { continue };
+        let Some(endpoint) = record::published(container, used) else { continue };
         for port in container.spec.ports.iter().filter(|port| port.host_port > 0) {
             let to = match (port.host_ip.as_str(), port.host_ip.parse(), family) {
                 ("" | "0.0.0.0" | "::", ..) => String::new(),

@@ -2,7 +2,7 @@
 //! the loopback interface without opening the host's local services to the containers. So a
 //! connection is passed on by the daemon, as docker-proxy does.
 
-use super::record::{Network, members};
+use super::record::{self, Network};
 use corral_engine::spec::{Port, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -61,24 +61,18 @@ impl Proxies {
 
 /// What the running containers publish. A port of every address is one of 127.0.0.1 too.
 pub(super) fn routes(networks: &[Network], containers: &[Arc<Snapshot>]) -> BTreeSet<Route> {
-    let mut routes = BTreeSet::new();
-    for network in networks.iter().filter(|network| !network.internal) {
-        for (container, endpoint) in members(network, containers) {
-            if !container.status.is_up() {
-                continue;
-            }
-            for port in &container.spec.ports {
-                if let Some(at) = entrance(port) {
-                    let to = SocketAddr::new(endpoint.address.into(), port.container_port);
-                    routes.insert((at, to));
-                }
+    let networks: Vec<&Network> = networks.iter().collect();
+    let mut routes = BTreeMap::new();
+    for container in containers.iter().filter(|container| container.status.is_up()) {
+        let Some(endpoint) = record::published(container, &networks) else { continue };
+        for port in &container.spec.ports {
+            if let Some(at) = entrance(port) {
+                let to = SocketAddr::new(endpoint.address.into(), port.container_port);
+                routes.entry(at).or_insert(to);
             }
         }
     }
-    // A container in two networks is reached by one of them.
-    let mut seen = BTreeSet::new();
-    routes.retain(|(at, _)| seen.insert(*at));
-    routes
+    routes.into_iter().collect()
 }
 
 fn entrance(port: &Port) -> Option<Entrance> {
@@ -180,6 +174,47 @@ async fn return_answers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::record::predefined;
+    use corral_engine::spec::{ContainerSpec, Endpoint, State, Status};
+    use serde_json::json;
+
+    fn endpoint(network: &str, address: &str) -> Endpoint {
+        serde_json::from_value(json!({
+            "network": network, "network_id": network, "endpoint_id": address, "bridge": network,
+            "address": address, "prefix": 16, "gateway": "10.0.0.1", "mac": "02:42:0a:00:00:02",
+            "aliases": [], "has_dns": true, "internal": false, "mtu": 0,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_port_leads_to_the_first_network_that_is_not_internal() {
+        let network = |name: &str, internal| {
+            let [bridge, ..] = predefined();
+            Network { id: name.to_owned(), name: name.to_owned(), internal, ..bridge }
+        };
+        let networks = [network("a", true), network("b", false), network("c", false)];
+        let endpoints = [("a", "10.1.0.2"), ("c", "10.3.0.2"), ("b", "10.2.0.2")];
+        let spec = ContainerSpec {
+            endpoints: endpoints.map(|(network, address)| endpoint(network, address)).into(),
+            ports: vec![Port {
+                host_port: 8080,
+                container_port: 80,
+                protocol: "tcp".to_owned(),
+                ..Port::default()
+            }],
+            ..ContainerSpec::default()
+        };
+        let at = |state| {
+            let status = Status { state, ..Status::default() };
+            let container = Snapshot { id: "x".to_owned(), spec: spec.clone(), status };
+            routes(&networks, &[Arc::new(container)])
+        };
+        let entrance = (Protocol::Tcp, "127.0.0.1:8080".parse().unwrap());
+        let expected = BTreeSet::from([(entrance, "10.3.0.2:80".parse().unwrap())]);
+        assert_eq!(at(State::Running), expected);
+        assert_eq!(at(Status::default().state), BTreeSet::new());
+    }
 
     #[test]
     fn loopback_is_where_a_port_says_or_where_it_says_nothing() {

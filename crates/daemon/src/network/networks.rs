@@ -11,6 +11,7 @@ use corral_engine::spec::{Endpoint, EndpointRequest, EndpointV6, MacAddress, Sna
 use corral_engine::time;
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -200,20 +201,11 @@ impl Networks {
             .chain([gateway])
             .chain(network.reserved_v4())
             .collect();
-        let address = match wanted.address {
-            Some(address) if !subnet.contains(&address) => {
-                return Err(EngineError::BadRequest(format!("{address} is not in {subnet}")));
-            }
-            Some(address) if taken.contains(&address) => {
-                return Err(EngineError::Forbidden("Address already in use".to_owned()));
-            }
-            Some(address) => address,
-            None => subnet
-                .hosts()
-                .filter(|address| network.range.is_none_or(|range| range.contains(address)))
-                .find(|address| !taken.contains(address))
-                .ok_or_else(|| EngineError::Failed(format!("no free address in {subnet}")))?,
-        };
+        let is_inside = |address: &Ipv4Addr| subnet.contains(address);
+        let in_range =
+            |address: &Ipv4Addr| network.range.is_none_or(|range| range.contains(address));
+        let hosts = subnet.hosts().filter(in_range);
+        let address = choose_address(wanted.address, hosts, &taken, &subnet, is_inside)?;
         let v6 = address_v6(network, containers, wanted.address_v6)?;
         let [a, b, c, d] = address.octets();
         Ok(Endpoint {
@@ -321,6 +313,28 @@ fn choose_v6(
     Ok(Some((subnet, gateway)))
 }
 
+/// An address for a new endpoint: the requested one, or the first of `hosts` that is not taken.
+fn choose_address<A: Copy + Ord + fmt::Display>(
+    requested: Option<A>,
+    mut hosts: impl Iterator<Item = A>,
+    taken: &BTreeSet<A>,
+    subnet: &impl fmt::Display,
+    is_inside: impl Fn(&A) -> bool,
+) -> Result<A, EngineError> {
+    match requested {
+        Some(address) if !is_inside(&address) => {
+            Err(EngineError::BadRequest(format!("{address} is not in {subnet}")))
+        }
+        Some(address) if taken.contains(&address) => {
+            Err(EngineError::Forbidden("Address already in use".to_owned()))
+        }
+        Some(address) => Ok(address),
+        None => hosts
+            .find(|address| !taken.contains(address))
+            .ok_or_else(|| EngineError::Failed(format!("no free address in {subnet}"))),
+    }
+}
+
 /// The IPv6 side of a new endpoint.
 fn address_v6(
     network: &Network,
@@ -341,21 +355,9 @@ fn address_v6(
         .chain([gateway, subnet.addr()])
         .chain(network.reserved_v6())
         .collect();
-    let address = match wanted {
-        Some(address) if !subnet.contains(&address) => {
-            return Err(EngineError::BadRequest(format!("{address} is not in {subnet}")));
-        }
-        Some(address) if taken.contains(&address) => {
-            return Err(EngineError::Forbidden("Address already in use".to_owned()));
-        }
-        Some(address) => address,
-        None => network
-            .range_v6
-            .unwrap_or(subnet)
-            .hosts()
-            .find(|address| !taken.contains(address))
-            .ok_or_else(|| EngineError::Failed(format!("no address is free in {subnet}")))?,
-    };
+    let is_inside = |address: &Ipv6Addr| subnet.contains(address);
+    let hosts = network.range_v6.unwrap_or(subnet).hosts();
+    let address = choose_address(wanted, hosts, &taken, &subnet, is_inside)?;
     Ok(Some(EndpointV6 { address, prefix: subnet.prefix_len(), gateway }))
 }
 

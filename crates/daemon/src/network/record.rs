@@ -83,6 +83,18 @@ pub(crate) fn members<'a>(
     })
 }
 
+/// The endpoint that the published ports of a container lead to: its first in one of these networks
+/// that is not internal.
+pub(super) fn published<'a>(
+    container: &'a Snapshot,
+    networks: &[&Network],
+) -> Option<&'a Endpoint> {
+    let leads_out = |endpoint: &&Endpoint| {
+        networks.iter().any(|network| network.id == endpoint.network_id && !network.internal)
+    };
+    container.spec.endpoints.iter().find(leads_out)
+}
+
 /// Is it one of the three that are always there?
 pub(crate) fn is_predefined(name: &str) -> bool {
     ["bridge", "host", "none"].contains(&name)
