@@ -6,13 +6,11 @@ use super::registry::{Endpoint, explain};
 use crate::blocking::blocking;
 use corral_engine::durable;
 use corral_engine::error::EngineError;
-use corral_engine::image::digest::{self, digest_text, short};
+use corral_engine::image::digest::{self, digest_of, short};
 use futures_util::StreamExt;
 use oci_client::client::BlobResponse;
 use oci_client::manifest::OciDescriptor;
-use sha2::{Digest, Sha256};
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,17 +125,7 @@ impl Download {
 /// Checks the digest of a complete download and renames it to its target. One that is wrong is
 /// removed: resuming it would never repair it.
 fn verify(partial: &Path, target: &Path, wanted: &str) -> anyhow::Result<()> {
-    let mut file = fs::File::open(partial)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0_u8; 256 * 1024];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        hasher.update(&buffer[..count]);
-    }
-    let found = digest_text(hasher);
+    let found = digest_of(fs::File::open(partial)?)?;
     if found != wanted {
         let _ = fs::remove_file(partial);
         anyhow::bail!("{wanted} was damaged in transit: the download is {found}");

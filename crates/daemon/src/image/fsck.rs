@@ -5,13 +5,11 @@ use super::layer::{self, decompress};
 use super::store::{Store, incoming};
 use anyhow::{Context, Result, bail};
 use corral_engine::archive::root::{open_in, open_root};
-use corral_engine::image::digest::digest_text;
+use corral_engine::image::digest::digest_of;
 use corral_engine::image::layout::{self, Layer, StoredImage};
-use rustix::fs::{AtFlags, FileType, OFlags, readlinkat, statat};
-use sha2::{Digest, Sha256};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, readlinkat, statat};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
@@ -79,23 +77,9 @@ fn check_blobs(
 }
 
 fn hash(path: &Path, wanted: &str) -> Result<()> {
-    let mut file = File::open(path).context("it cannot be read")?;
-    let mut hasher = Sha256::new();
-    io::copy(&mut file, &mut Writer(&mut hasher)).context("it cannot be read")?;
-    let found = digest_text(hasher);
+    let file = File::open(path).context("it cannot be read")?;
+    let found = digest_of(file).context("it cannot be read")?;
     if found == wanted { Ok(()) } else { bail!("its digest is {found}") }
-}
-
-struct Writer<'a>(&'a mut Sha256);
-
-impl io::Write for Writer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Unpacks a layer again. Containers that run keep the old tree until they end.
@@ -129,9 +113,7 @@ fn compare(layer: &Layer) -> Result<()> {
             .collect();
         let kind = entry.header().entry_type();
         let fact = if kind.is_file() {
-            let mut hasher = Sha256::new();
-            io::copy(&mut entry, &mut Writer(&mut hasher))?;
-            Fact::File(digest_text(hasher), entry.header().size()?)
+            Fact::File(digest_of(&mut entry)?, entry.header().size()?)
         } else if kind.is_symlink() {
             Fact::Link(entry.link_name()?.unwrap_or_default().into_owned())
         } else if kind.is_dir() {
@@ -178,21 +160,9 @@ impl Fact {
                     bail!("it has {} bytes instead of {size}", data.st_size);
                 }
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mut file = File::from(rustix::fs::openat(
-                    &parent,
-                    name,
-                    flags,
-                    rustix::fs::Mode::empty(),
-                )?);
-                let mut hasher = Sha256::new();
-                let mut buffer = vec![0_u8; 128 * 1024];
-                loop {
-                    match file.read(&mut buffer)? {
-                        0 => break,
-                        count => hasher.update(&buffer[..count]),
-                    }
-                }
-                if digest_text(hasher) == *digest { Ok(()) } else { bail!("its content changed") }
+                let opened = rustix::fs::openat(&parent, name, flags, Mode::empty())?;
+                let found = digest_of(File::from(opened))?;
+                if found == *digest { Ok(()) } else { bail!("its content changed") }
             }
             _ => bail!("its file type changed"),
         }

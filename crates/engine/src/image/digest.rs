@@ -1,10 +1,18 @@
 //! Digests, as images, blobs and layers are named by them: `sha256:` and 64 hexadecimal digits.
 
 use sha2::{Digest, Sha256};
+use std::io::{self, Read};
 
 /// `sha256:` and the hexadecimal digest of bytes.
 pub fn digest(bytes: &[u8]) -> String {
     digest_text(Sha256::new_with_prefix(bytes))
+}
+
+/// The digest of all that can be read.
+pub fn digest_of(mut reader: impl Read) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut reader, &mut hasher)?;
+    Ok(digest_text(hasher))
 }
 
 /// The digest that a hasher came to.
