@@ -29,7 +29,7 @@ const LOADER: &str = "ld-linux-x86-64.so.2";
 const IN_STORIES: [&str; 2] = ["docker-28.5", "podman"];
 
 /// To be raised with each change of how an archive is written.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

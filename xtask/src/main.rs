@@ -27,6 +27,7 @@ mod lock;
 mod manifest;
 mod module_graph;
 mod modules;
+mod oci_layout;
 mod packages;
 mod paths;
 mod peers;

@@ -5,23 +5,23 @@
 //! The signature is a separate artifact, under the tag that registries use for signatures:
 //! `sha256-<digest>.sig`.
 
-use crate::tree::{Blob, Entry, Tree};
+use crate::oci_layout::{self, Layout, MANIFEST, REF_NAME};
 use crate::{paths, progress, sum};
 use anyhow::{Context, Result, anyhow, ensure};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const RELEASE: &str = "application/vnd.corral.release.v1";
 const CONTENTS: &str = "application/vnd.corral.release.contents.v1+json";
 const FILE: &str = "application/vnd.corral.release.file.v1";
 const SIGNATURE: &str = "application/vnd.corral.signature.v1";
+/// An object without members, where a manifest must have something.
+const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
 /// The annotation with the signature, in hexadecimal.
 const SIGNATURE_KEY: &str = "dev.corral.signature";
 
@@ -138,7 +138,7 @@ impl Release {
         let files =
             [("vmlinuz", &self.kernel), ("initrd", &self.initrd), ("system.erofs", &self.system)];
         let layers = files.into_iter().map(|(name, path)| {
-            let mut descriptor = descriptor(FILE, path)?;
+            let mut descriptor = oci_layout::descriptor_of_file(FILE, path)?;
             descriptor["annotations"] = json!({"org.opencontainers.image.title": name});
             Ok(descriptor)
         });
@@ -146,7 +146,7 @@ impl Release {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "artifactType": RELEASE,
-            "config": descriptor(CONTENTS, &self.contents)?,
+            "config": oci_layout::descriptor_of_file(CONTENTS, &self.contents)?,
             "layers": layers.collect::<Result<Vec<Value>>>()?,
             "annotations": {"org.opencontainers.image.version": self.version},
         }))
@@ -155,78 +155,33 @@ impl Release {
     /// Writes the release as one file.
     pub(crate) fn archive(&self, output: &Path) -> Result<()> {
         progress::step(&format!("writing {}", output.display()), || {
-            let mut tree = Tree::default();
-            tree.write("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
             let manifest = fs::read(self.folder.join("release.json"))?;
-            let signature = signature_manifest(
-                &manifest,
-                &fs::read_to_string(self.folder.join("release.sig"))?,
-            );
+            let signature = fs::read_to_string(self.folder.join("release.sig"))?;
+            let mut layout = Layout::default();
             for path in [&self.kernel, &self.initrd, &self.system, &self.contents] {
-                let name = format!("blobs/sha256/{}", sum::digest(path)?);
-                tree.insert(&name, Entry::file(Blob::Host(path.clone()), 0o644));
+                layout.file(path)?;
             }
-            let index = json!({
-                "schemaVersion": 2,
-                "mediaType": "application/vnd.oci.image.index.v1+json",
-                "manifests": [
-                    entry(&manifest, &self.version),
-                    entry(&signature, &signature_tag(&manifest)),
-                ],
-            });
-            for blob in [&manifest, &signature, &b"{}".to_vec()] {
-                tree.write(
-                    &format!("blobs/sha256/{}", hex::encode(Sha256::digest(blob))),
-                    blob.clone(),
-                );
-            }
-            tree.write("index.json", serde_json::to_vec_pretty(&index)?);
-            tree.write_tar(std::io::BufWriter::new(File::create(output)?), 0)
+            let empty = layout.blob(EMPTY.0, EMPTY.1.to_vec());
+            let signed = signature_manifest(&manifest, &signature, &empty);
+            let tag = format!("sha256-{}.sig", sum::digest_of_bytes(&manifest));
+            layout.add_manifest(signed, json!({REF_NAME: tag}));
+            layout.add_manifest(manifest, json!({REF_NAME: self.version}));
+            layout.write(output)
         })
     }
 }
 
-fn signature_tag(manifest: &[u8]) -> String {
-    format!("sha256-{}.sig", hex::encode(Sha256::digest(manifest)))
-}
-
-fn signature_manifest(manifest: &[u8], signature: &str) -> Vec<u8> {
-    let empty = json!({
-        "mediaType": "application/vnd.oci.empty.v1+json",
-        "digest": format!("sha256:{}", hex::encode(Sha256::digest(b"{}"))),
-        "size": 2,
-    });
+fn signature_manifest(manifest: &[u8], signature: &str, empty: &Value) -> Vec<u8> {
     let value = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "artifactType": SIGNATURE,
         "config": empty,
         "layers": [empty],
-        "subject": {
-            "mediaType": MANIFEST,
-            "digest": format!("sha256:{}", hex::encode(Sha256::digest(manifest))),
-            "size": manifest.len(),
-        },
+        "subject": oci_layout::descriptor_of_bytes(MANIFEST, manifest),
         "annotations": {SIGNATURE_KEY: signature.trim()},
     });
     value.to_string().into_bytes()
-}
-
-fn entry(manifest: &[u8], tag: &str) -> Value {
-    json!({
-        "mediaType": MANIFEST,
-        "digest": format!("sha256:{}", hex::encode(Sha256::digest(manifest))),
-        "size": manifest.len(),
-        "annotations": {"org.opencontainers.image.ref.name": tag},
-    })
-}
-
-fn descriptor(kind: &str, path: &Path) -> Result<Value> {
-    Ok(json!({
-        "mediaType": kind,
-        "digest": format!("sha256:{}", sum::digest(path)?),
-        "size": fs::metadata(path)?.len(),
-    }))
 }
 
 #[cfg(test)]

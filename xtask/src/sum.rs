@@ -1,4 +1,5 @@
-//! By what a file is recognised that an earlier run has made: its size and its SHA-256.
+//! SHA-256 of files and bytes. By it and by its size a file is recognised that an earlier run has
+//! made.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,11 @@ pub(crate) fn digest(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).with_context(|| format!("reading {}", path.display()))?;
     Ok(hex::encode(hash.finalize()))
+}
+
+/// SHA-256 of bytes, in hexadecimal.
+pub(crate) fn digest_of_bytes(bytes: impl AsRef<[u8]>) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use self::version::Version;
 use crate::engines::Engine;
 use crate::image::{self, Checkout, Image, Record, VERSION};
 use crate::lock::{self, Building, InUse};
+use crate::oci_layout::Layout;
 use crate::packages::{self, Package};
 use crate::signed_release::Key;
 use crate::test_kernel::{self, Availability};
@@ -253,8 +254,10 @@ impl Ingredients {
         }
     }
 
+    /// All that registries serve, as one layout: the release with its signature, the replacement
+    /// engines, the images of the catalogue. Their tags have a repository before them.
     fn write_registry(&self, output: &Path) -> Result<()> {
-        let mut layout = oci::Layout::default();
+        let mut layout = Layout::default();
         layout.add_archive(&self.image.archive, "corral")?;
         for engine in &self.engines {
             layout.add_archive(&engine.archive, "corral-engine")?;
@@ -264,7 +267,7 @@ impl Ingredients {
             let layer = all.iter().find(|layer| layer.name == name);
             let layer =
                 layer.with_context(|| format!("images/{name}/image.yml: no such recipe"))?;
-            layout.add_image(layer, &all, self.version.epoch)?;
+            oci::add_image(&mut layout, layer, &all, self.version.epoch)?;
         }
         layout.write(output)
     }
