@@ -293,20 +293,8 @@ fn stamp(options: &Options, binaries: &Binaries, packages: &[Package]) -> Result
     }
     let mut recipes = Tree::default();
     recipes.insert_folder(&paths::root().join("images"))?;
-    recipes.write_tar(HashWriter(&mut hash), 0)?;
+    recipes.write_tar(&mut hash, 0)?;
     Ok(hex::encode(hash.finalize()))
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// SOURCE_DATE_EPOCH, else the time of the last commit: the same sources give the same bytes.

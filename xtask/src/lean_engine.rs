@@ -15,7 +15,7 @@ use crate::lock::Building;
 use crate::packages::{self, Package};
 use crate::recipe::Recipe as ImageRecipe;
 use crate::setup::{self, Need, need};
-use crate::sum::Sum;
+use crate::sum::{self, Sum};
 use crate::tree::{Blob, Entry};
 use crate::{durable, paths, progress, sh};
 use anyhow::{Context, Result};
@@ -175,7 +175,7 @@ fn build(
     }
     let mut packages = sources.named(&names);
     packages.extend(compiler.iter().cloned());
-    let key = hex::encode(Sha256::digest(format!("{recipe_key} {packages:?}")))[..16].to_owned();
+    let key = sum::digest_of_bytes(format!("{recipe_key} {packages:?}"))[..16].to_owned();
     licences::keep(&packages, work)?;
     let version = sources.version(recipe::VERSION_OF)?;
     Ok(Built { version, key, packages, files: sync(&work.join("made"))? })

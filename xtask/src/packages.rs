@@ -8,7 +8,6 @@ pub(crate) mod source;
 use crate::{durable, paths, progress, setup, sh, sum};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,7 +72,7 @@ pub(crate) fn fetch_of(
 ) -> Result<Vec<Package>> {
     let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     // Without the mirror: all of them have the same packages.
-    let key = hex::encode(Sha256::digest(format!("{suite} {list}")));
+    let key = sum::digest_of_bytes(format!("{suite} {list}"));
     let index = paths::cache("resolved").join(format!("{key}.json"));
     if !refresh && let Some(packages) = load(&index) {
         return Ok(packages);
@@ -304,7 +303,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tzdata_2026a-1_all.deb");
         fs::write(&file, "changed").unwrap();
-        let signed = hex::encode(Sha256::digest("package"));
+        let signed = sum::digest_of_bytes("package");
         let error = add_to_pool(&file, "tzdata_2026a-1_all.deb", &signed).unwrap_err().to_string();
         assert!(error.contains("has not the hash that Debian signed"), "{error}");
     }

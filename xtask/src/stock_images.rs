@@ -4,9 +4,8 @@
 
 use crate::packages::{self, Package};
 use crate::tree::{Blob, Entry, Tree};
-use crate::{paths, progress, setup, sh};
+use crate::{paths, progress, setup, sh, sum};
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,7 +53,7 @@ fn link(name: &str, archive: &Path) -> Result<()> {
 
 fn debian(release: &str) -> Result<PathBuf> {
     let sources = fs::read_to_string(packages::sources(None)?)?.replace(packages::SUITE, release);
-    let key = hex::encode(Sha256::digest(format!("{release} {VARIANT} {sources}")));
+    let key = sum::digest_of_bytes(format!("{release} {VARIANT} {sources}"));
     let archive = paths::shared_cache("stock").join(format!("{key}.tar"));
     if archive.exists() {
         return Ok(archive);

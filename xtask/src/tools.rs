@@ -3,9 +3,8 @@
 //! host, and no service of it is started.
 
 use crate::packages::{self, Package};
-use crate::{image, paths, progress, sh, stock_images};
+use crate::{image, paths, progress, sh, stock_images, sum};
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -128,7 +127,7 @@ fn write_program(
 fn link_libraries(packages: &[Package]) -> Result<PathBuf> {
     let paths: Vec<String> =
         packages.iter().map(|package| package.files().display().to_string()).collect();
-    let key = hex::encode(Sha256::digest(paths.join("\n")));
+    let key = sum::digest_of_bytes(paths.join("\n"));
     let folder = paths::cache("tools/libraries").join(&key[..16]);
     if folder.exists() {
         return Ok(folder);

@@ -4,9 +4,8 @@
 //! Only the files that a recipe names are needed: a mirror that lacks another one is good enough.
 
 use super::{Package, apt, apt_get, make_root, update};
-use crate::{paths, progress, sh};
+use crate::{paths, progress, sh, sum};
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -93,7 +92,7 @@ fn download(root: &Path, name: &str, files: &[Package]) -> Result<()> {
                 String::from_utf8_lossy(&output.stderr).trim()
             )
         })?;
-        let sha256 = hex::encode(Sha256::digest(&bytes));
+        let sha256 = sum::digest_of_bytes(&bytes);
         ensure!(sha256 == package.sha256, "{} has not the hash that Debian signed", package.file);
         let fresh = file(package).with_extension(std::process::id().to_string());
         fs::write(&fresh, bytes)?;

@@ -2,9 +2,8 @@
 //! archive in POSIX's format (ustar) of the description, the digests of the files, and the disk.
 
 use super::ovf::{self, Package};
-use crate::sum::digest;
+use crate::sum::{digest, digest_of_bytes};
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
@@ -57,10 +56,8 @@ fn add<W: Write>(
 pub(super) fn write(package: &Package<'_>, disk: &Path, output: &Path, epoch: u64) -> Result<()> {
     let (description, manifest) = (format!("{}.ovf", package.name), format!("{}.mf", package.name));
     let envelope = ovf::envelope(package);
-    let digests = manifest_of(&[
-        (&description, hex::encode(Sha256::digest(&envelope))),
-        (package.disk.0, digest(disk)?),
-    ]);
+    let digests =
+        manifest_of(&[(&description, digest_of_bytes(&envelope)), (package.disk.0, digest(disk)?)]);
     pack(
         &[
             (&description, Content::Text(&envelope)),
@@ -106,14 +103,10 @@ mod tests {
         }
         let names: Vec<&str> = texts.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["corral.ovf", "corral.mf", "corral-disk1.vmdk"]);
-        let (ovf, of_disk) = (Sha256::digest(&texts[0].1), Sha256::digest("content"));
+        let (ovf, of_disk) = (digest_of_bytes(&texts[0].1), digest_of_bytes("content"));
         assert_eq!(
             texts[1].1,
-            format!(
-                "SHA256(corral.ovf)= {}\nSHA256(corral-disk1.vmdk)= {}\n",
-                hex::encode(ovf),
-                hex::encode(of_disk)
-            )
+            format!("SHA256(corral.ovf)= {ovf}\nSHA256(corral-disk1.vmdk)= {of_disk}\n")
         );
     }
 }
