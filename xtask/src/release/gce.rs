@@ -1,6 +1,7 @@
 //! Google's format: a tar archive of GNU's old format, packed by gzip, with the one sparse member
 //! `disk.raw` of full GiB.
 
+use super::gzip;
 use crate::sh;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
@@ -14,23 +15,27 @@ const GIB: u64 = 1 << 30;
 
 /// Writes the archive of a raw disk.
 pub(super) fn write(disk: &Path, output: &Path, epoch: u64) -> Result<()> {
-    let (folder, archive) = (output.with_extension("folder"), output.with_extension("tar"));
+    let folder = output.with_extension("folder");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     fs::hard_link(disk, folder.join(MEMBER)).context("linking the disk")?;
-    let mut tar = Command::new("tar");
-    tar.args(["--format=oldgnu", "--sparse", "--owner=root:0", "--group=root:0", "--mode=0644"]);
-    tar.arg(format!("--mtime=@{epoch}")).arg("-C").arg(&folder).arg("-cf").arg(&archive);
-    sh::output(tar.arg(MEMBER)).context("packing the disk")?;
-    let mut header = [0; HEADER];
-    File::open(&archive)?.read_exact(&mut header)?;
-    check(&header, fs::metadata(disk)?.len()).context("the header of the archive")?;
-    super::gzip::write(&archive, output)?;
-    fs::remove_file(&archive)?;
+    gzip::write_archive(output, |archive| {
+        pack(&folder, archive, epoch)?;
+        let mut header = [0; HEADER];
+        File::open(archive)?.read_exact(&mut header)?;
+        check(&header, fs::metadata(disk)?.len()).context("the header of the archive")
+    })?;
     fs::remove_dir_all(&folder)?;
     let listed = sh::output(Command::new("tar").args(["--list", "--gzip", "--file"]).arg(output))?;
     ensure!(listed.trim() == MEMBER, "tar lists {listed:?}");
     Ok(())
+}
+
+fn pack(folder: &Path, archive: &Path, epoch: u64) -> Result<()> {
+    let mut tar = Command::new("tar");
+    tar.args(["--format=oldgnu", "--sparse", "--owner=root:0", "--group=root:0", "--mode=0644"]);
+    tar.arg(format!("--mtime=@{epoch}")).arg("-C").arg(folder).arg("-cf").arg(archive);
+    sh::output(tar.arg(MEMBER)).context("packing the disk").map(drop)
 }
 
 /// Checks the header of the first member: GNU's old format, sparse, of this size.

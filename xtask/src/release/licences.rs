@@ -10,8 +10,7 @@ use crate::paths;
 use crate::tree::{Blob, Entry, Tree};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::BufWriter;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Debian's copies of the usual licences, to which its packages refer.
@@ -60,10 +59,7 @@ pub(super) fn write(shipped: &Shipped<'_>, output: &Path, epoch: u64) -> Result<
         insert(&mut tree, &format!("debian/common-licenses/{name}"), &path);
     }
     insert_crates(&mut tree)?;
-    let archive = output.with_extension("tar");
-    tree.write_tar(BufWriter::new(File::create(&archive)?), epoch)?;
-    gzip::write(&archive, output)?;
-    fs::remove_file(&archive).context("removing the unpacked archive")
+    gzip::write_tree(&tree, output, epoch)
 }
 
 fn insert(tree: &mut Tree, path: &str, file: &Path) {

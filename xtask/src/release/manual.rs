@@ -4,8 +4,7 @@ use super::gzip;
 use crate::tree::Tree;
 use crate::{binaries, paths, sh};
 use anyhow::{Context, Result, ensure};
-use std::fs::{self, File};
-use std::io::BufWriter;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -34,9 +33,6 @@ pub(super) fn write(output: &Path, epoch: u64) -> Result<()> {
             .with_context(|| format!("asking ros what {shell} completes"))?;
         tree.write(path, text);
     }
-    let archive = output.with_extension("tar");
-    tree.write_tar(BufWriter::new(File::create(&archive)?), epoch)?;
-    gzip::write(&archive, output)?;
-    fs::remove_dir_all(&folder)?;
-    fs::remove_file(&archive).context("removing the unpacked archive")
+    gzip::write_tree(&tree, output, epoch)?;
+    fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))
 }

@@ -120,10 +120,7 @@ pub(super) fn virtualbox(disk: &Path, size: u64, output: &Path, epoch: u64) -> R
 }
 
 fn pack_box(members: &[(&str, Content<'_>)], output: &Path, epoch: u64) -> Result<()> {
-    let archive = output.with_extension("tar");
-    pack(members, &archive, epoch)?;
-    gzip::write(&archive, output)?;
-    fs::remove_file(&archive).context("removing the unpacked box")
+    gzip::write_archive(output, |archive| pack(members, archive, epoch))
 }
 
 #[cfg(test)]
