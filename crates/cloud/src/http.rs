@@ -123,10 +123,10 @@ impl Http {
             attempts += 1;
             let left = self.deadline.saturating_duration_since(Instant::now());
             let problem = match attempt(request().timeout(left.min(ATTEMPT))) {
-                Ok(Outcome::Document(bytes)) => return Ok(Some(bytes)),
-                Ok(Outcome::NotThere) => return Ok(None),
-                Ok(Outcome::Refused(status)) => bail!("{shown}: HTTP status {status}"),
-                Ok(Outcome::Busy(status)) => anyhow::anyhow!("{shown}: HTTP status {status}"),
+                Ok(Reply::Document(bytes)) => return Ok(Some(bytes)),
+                Ok(Reply::NotThere) => return Ok(None),
+                Ok(Reply::Refused(status)) => bail!("{shown}: HTTP status {status}"),
+                Ok(Reply::Busy(status)) => anyhow::anyhow!("{shown}: HTTP status {status}"),
                 Err(error) => error.context(shown.clone()),
             };
             let left = self.deadline.saturating_duration_since(Instant::now());
@@ -169,14 +169,17 @@ fn with(mut request: RequestBuilder, headers: Headers<'_>) -> RequestBuilder {
     request
 }
 
-enum Outcome {
+/// What a server answered to one attempt.
+enum Reply {
     Document(Vec<u8>),
     NotThere,
+    /// Another attempt would get the same.
     Refused(StatusCode),
+    /// Worth another attempt.
     Busy(StatusCode),
 }
 
-fn attempt(request: RequestBuilder) -> Result<Outcome> {
+fn attempt(request: RequestBuilder) -> Result<Reply> {
     // The caller adds the address to the error, once.
     let response = request.send().map_err(reqwest::Error::without_url)?;
     let status = response.status();
@@ -184,20 +187,20 @@ fn attempt(request: RequestBuilder) -> Result<Outcome> {
         || status == StatusCode::GONE
         || status == StatusCode::NO_CONTENT
     {
-        return Ok(Outcome::NotThere);
+        return Ok(Reply::NotThere);
     }
     if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
-        return Ok(Outcome::Refused(status));
+        return Ok(Reply::Refused(status));
     }
     if !status.is_success() {
-        return Ok(Outcome::Busy(status));
+        return Ok(Reply::Busy(status));
     }
     let mut bytes = Vec::new();
     response.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
         bail!("the answer has more than {MAX_BYTES} bytes");
     }
-    Ok(Outcome::Document(bytes))
+    Ok(Reply::Document(bytes))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub mod packet;
 pub mod seed;
 pub mod vmware;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use corral_config::names::{DataSource, Provider};
 use http::Http;
 pub use instance_data::{InstanceData, Unread};
@@ -48,52 +48,77 @@ pub fn fetch_all(
     for (number, source) in sources.iter().cloned().enumerate() {
         let (sender, command_line) = (sender.clone(), Arc::clone(&command_line));
         std::thread::spawn(move || {
+            let outcome = Outcome::of(fetch(&source, &command_line, inner));
             // The receiver is gone if the deadline is over.
-            let _ = sender.send((number, fetch(&source, &command_line, inner)));
+            let _ = sender.send((number, outcome));
         });
     }
     drop(sender);
-    let mut answers: Vec<Option<Result<Option<InstanceData>>>> =
-        sources.iter().map(|_| None).collect();
-    while !is_decided(&answers) {
+    let mut outcomes: Vec<Outcome> = sources.iter().map(|_| Outcome::Open).collect();
+    while !is_decided(&outcomes) {
         let left = deadline.saturating_duration_since(Instant::now());
         match results.recv_timeout(left.min(Duration::from_secs(10))) {
-            Ok((number, answer)) => answers[number] = Some(answer),
+            Ok((number, outcome)) => outcomes[number] = outcome,
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) if left.is_zero() => break,
             Err(RecvTimeoutError::Timeout) => {
-                let open = sources.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
+                let open = sources.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_open());
                 let names: Vec<String> = open.map(|(source, _)| source.to_string()).collect();
                 progress(&names, deadline.saturating_duration_since(Instant::now()).as_secs());
             }
         }
     }
-    conclude(sources, answers)
+    conclude(sources, outcomes)
 }
 
-fn has_something(answer: &Option<Result<Option<InstanceData>>>) -> bool {
-    matches!(answer, Some(Ok(Some(found))) if !found.is_empty())
+/// What came of the request to one source.
+#[derive(Debug)]
+enum Outcome {
+    /// There is no answer yet.
+    Open,
+    Found(Box<InstanceData>),
+    /// The source has nothing for this machine, or is not there.
+    Nothing,
+    Failed(Error),
+}
+
+impl Outcome {
+    fn of(fetched: Result<Option<InstanceData>>) -> Outcome {
+        match fetched {
+            Ok(Some(found)) if !found.is_empty() => Outcome::Found(Box::new(found)),
+            Ok(_) => Outcome::Nothing,
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Outcome::Open)
+    }
+
+    fn is_found(&self) -> bool {
+        matches!(self, Outcome::Found(_))
+    }
 }
 
 /// Has a source something, and can no source before it still have something?
-fn is_decided(answers: &[Option<Result<Option<InstanceData>>>]) -> bool {
-    let first_open = answers.iter().position(Option::is_none).unwrap_or(answers.len());
-    first_open == answers.len() || answers[..first_open].iter().any(has_something)
+fn is_decided(outcomes: &[Outcome]) -> bool {
+    let first_open = outcomes.iter().position(Outcome::is_open).unwrap_or(outcomes.len());
+    first_open == outcomes.len() || outcomes[..first_open].iter().any(Outcome::is_found)
 }
 
-fn conclude(sources: &[DataSource], answers: Vec<Option<Result<Option<InstanceData>>>>) -> Answer {
-    let mut result = Answer { winner: None, failures: Vec::new() };
-    for (source, answer) in sources.iter().zip(answers) {
-        match answer {
-            Some(Ok(Some(found))) if !found.is_empty() => {
-                result.winner = result.winner.or(Some((source.clone(), found)));
+fn conclude(sources: &[DataSource], outcomes: Vec<Outcome>) -> Answer {
+    let mut answer = Answer { winner: None, failures: Vec::new() };
+    for (source, outcome) in sources.iter().zip(outcomes) {
+        match outcome {
+            Outcome::Found(found) => {
+                answer.winner = answer.winner.or(Some((source.clone(), *found)));
             }
-            Some(Ok(_)) => result.failures.push(format!("{source}: nothing found")),
-            Some(Err(error)) => result.failures.push(format!("{source}: {error:#}")),
-            None => result.failures.push(format!("{source}: no answer in time")),
+            Outcome::Nothing => answer.failures.push(format!("{source}: nothing found")),
+            Outcome::Failed(error) => answer.failures.push(format!("{source}: {error:#}")),
+            Outcome::Open => answer.failures.push(format!("{source}: no answer in time")),
         }
     }
-    result
+    answer
 }
 
 /// Requests the data of one source; None if it is not there.
