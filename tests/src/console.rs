@@ -1,13 +1,12 @@
 //! Writes the serial console of a User-Mode Linux machine to a file. A separate process writes it.
 //! That process keeps running if its machine is kept.
 
-use crate::process::{tied_unless_kept, wait};
+use crate::process::{KillOnDrop, tied_unless_kept, wait};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Child;
 use std::time::Duration;
 
 /// How long to wait for the last bytes of a machine that has exited.
@@ -16,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Ends when this is dropped, or with the machine.
 #[derive(Debug)]
 pub(crate) struct ConsoleLog {
-    writer: Child,
+    writer: KillOnDrop,
 }
 
 impl ConsoleLog {
@@ -27,20 +26,13 @@ impl ConsoleLog {
             .stdout(File::create(file)?)
             .spawn()
             .context("starting cat by setpriv (util-linux)")?;
-        Ok(ConsoleLog { writer })
+        Ok(ConsoleLog { writer: KillOnDrop(writer) })
     }
 
     /// Waits until the file has all the console output of a machine that has exited, and whose line
     /// is closed.
     pub(crate) fn finish(&mut self) {
         // A writer that keeps running after the timeout has written all output so far.
-        let _ = wait(&mut self.writer, TIMEOUT);
-    }
-}
-
-impl Drop for ConsoleLog {
-    fn drop(&mut self) {
-        let _ = self.writer.kill();
-        let _ = self.writer.wait();
+        let _ = wait(&mut self.writer.0, TIMEOUT);
     }
 }

@@ -38,6 +38,17 @@ pub(crate) fn tied_unless_kept(program: &Path) -> Command {
     if is_kept() { Command::new(program) } else { tied(program) }
 }
 
+/// A program that is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct KillOnDrop(pub(crate) Child);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Waits until a child exits, or until the timeout. Returns its status; none if it still runs.
 pub fn wait(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
     // Once its status was read, its process id may belong to another process.

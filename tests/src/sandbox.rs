@@ -5,7 +5,7 @@
 use crate::cgroup::Cgroup;
 use crate::folder::{Folder, folder};
 use crate::image::Image;
-use crate::process::{tied, wait};
+use crate::process::{KillOnDrop, tied, wait};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -228,7 +228,7 @@ impl Drop for Sandbox {
 /// namespace, and is gone when the process that holds it exits.
 #[derive(Debug)]
 struct Store {
-    holder: Child,
+    holder: KillOnDrop,
     folder: PathBuf,
 }
 
@@ -244,7 +244,7 @@ impl Store {
             .spawn()
             .context("starting unshare by setpriv (util-linux)")?;
         let output = holder.stdout.take();
-        let store = Store { holder, folder: folder.to_path_buf() };
+        let store = Store { holder: KillOnDrop(holder), folder: folder.to_path_buf() };
         let mut line = String::new();
         BufReader::new(output.context("unshare has no output")?).read_line(&mut line)?;
         ensure!(
@@ -258,14 +258,7 @@ impl Store {
     /// The path on this machine.
     fn path(&self) -> PathBuf {
         let folder = self.folder.strip_prefix("/").unwrap_or(&self.folder);
-        Path::new(&format!("/proc/{}/root", self.holder.id())).join(folder)
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
+        Path::new(&format!("/proc/{}/root", self.holder.0.id())).join(folder)
     }
 }
 
@@ -286,7 +279,7 @@ impl Engine {
         let log = File::create(folder.join("log"))?;
         // It runs in the mount namespace that has the store.
         let outer = tied(Path::new("nsenter"))
-            .args(["-t", &store.holder.id().to_string(), "-m", "--", program])
+            .args(["-t", &store.holder.0.id().to_string(), "-m", "--", program])
             .arg(&image.ros)
             .arg(folder)
             .arg(cgroup.path())

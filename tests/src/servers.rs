@@ -2,14 +2,14 @@
 //! EC2's metadata. Each one ends with the story that started it.
 
 use crate::image::Image;
-use crate::process::tied;
+use crate::process::{KillOnDrop, tied};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -87,15 +87,8 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Proxy).serve_fo
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    program: KillOnDrop,
     pub port: u16,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// A port of loopback that no process listens on.
@@ -357,11 +350,11 @@ fn start(mut command: Command, port: u16, log: &Path) -> Result<Server> {
     let output = File::create(log)?;
     let errors = output.try_clone()?;
     let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
-    let mut server =
-        Server { child: child.with_context(|| format!("starting {command:?}"))?, port };
+    let child = child.with_context(|| format!("starting {command:?}"))?;
+    let mut server = Server { program: KillOnDrop(child), port };
     let deadline = Instant::now() + TIMEOUT;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if let Some(status) = server.child.try_wait()? {
+        if let Some(status) = server.program.0.try_wait()? {
             bail!("{command:?}: {status}: {}", fs::read_to_string(log).unwrap_or_default());
         }
         if Instant::now() > deadline {

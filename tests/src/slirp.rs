@@ -2,7 +2,7 @@
 //! 10.0.N.15 by DHCP and reaches this machine's loopback at 10.0.N.2. QEMU's own network does the
 //! same, with the same library.
 
-use crate::process::{is_readable, tied_unless_kept};
+use crate::process::{KillOnDrop, is_readable, tied_unless_kept};
 use anyhow::{Context, Result, ensure};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -12,7 +12,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,7 +22,7 @@ const READY: i32 = 10;
 /// Killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Slirp {
-    child: Child,
+    program: KillOnDrop,
     socket: PathBuf,
     log: PathBuf,
     /// The machine's address in this network.
@@ -61,7 +61,7 @@ impl Slirp {
         // the wait ends.
         drop(command);
         let guest = format!("10.0.{network}.15");
-        let slirp = Slirp { child, socket, log, guest };
+        let slirp = Slirp { program: KillOnDrop(child), socket, log, guest };
         slirp.wait_until_it_listens(File::from(ready))?;
         Ok(slirp)
     }
@@ -94,17 +94,8 @@ impl Slirp {
         ensure!(reply.contains("\"return\""), "forwarding port {ours}: {reply}");
         Ok(())
     }
-}
 
-impl Slirp {
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Slirp {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.program.0.id()
     }
 }

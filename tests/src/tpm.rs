@@ -1,13 +1,13 @@
 //! A TPM 2.0 for a machine: swtpm. Its state is in the machine's folder, and persists over starts.
 
-use crate::process::tied;
+use crate::process::{KillOnDrop, tied};
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 /// The descriptor of the socket that it serves.
 const SOCKET: i32 = 10;
@@ -15,7 +15,7 @@ const SOCKET: i32 = 10;
 /// Killed when this is dropped.
 #[derive(Debug)]
 pub struct Tpm {
-    child: Child,
+    _program: KillOnDrop,
     socket: PathBuf,
 }
 
@@ -37,7 +37,7 @@ impl Tpm {
             .fd_mappings(vec![FdMapping { parent_fd: listener.into(), child_fd: SOCKET }])
             .context("two descriptors with one number")?;
         let child = command.spawn().context("starting swtpm by setpriv (util-linux)")?;
-        Ok(Tpm { child, socket })
+        Ok(Tpm { _program: KillOnDrop(child), socket })
     }
 
     /// The arguments of QEMU for it.
@@ -53,12 +53,5 @@ impl Tpm {
         ]
         .map(OsString::from)
         .into()
-    }
-}
-
-impl Drop for Tpm {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
