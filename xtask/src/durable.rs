@@ -1,6 +1,7 @@
 //! Files that survive a power cut, complete or not at all.
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -13,6 +14,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(&fresh).with_context(writing)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).with_context(writing)?;
     rename(&fresh, path)
+}
+
+/// Reads a record that `write` wrote as JSON; None if there is none, or one of an older xtask.
+pub(crate) fn load_record<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 /// Renames what is on the disk already.

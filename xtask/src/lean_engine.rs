@@ -100,7 +100,7 @@ pub(crate) fn prepare(mirror: Option<&str>, refresh: bool) -> Result<LeanEngine>
     let lock = File::create(folder.join("lock"))?;
     lock.lock().context("waiting for another build of Docker")?;
     let last = folder.join(format!("{recipe_key}.json"));
-    let known = load(&last).filter(|built| built.is_complete(&folder));
+    let known = durable::load_record(&last).filter(|built: &Built| built.is_complete(&folder));
     let sources = match &known {
         Some(_) if !refresh => None,
         _ => Some(Sources::fetch(&recipe, mirror)?),
@@ -128,10 +128,6 @@ pub(crate) fn prepare(mirror: Option<&str>, refresh: bool) -> Result<LeanEngine>
 /// The folder with the licence of each package of a result, by its SHA-256.
 pub(crate) fn licences(key: &str) -> PathBuf {
     paths::shared_cache("lean-engine").join(key).join(licences::FOLDER)
-}
-
-fn load(file: &Path) -> Option<Built> {
-    serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 
 /// A hash over all inputs but the sources.

@@ -80,7 +80,7 @@ pub(crate) fn fetch_of(
     let packages = progress::step("fetching Debian packages", || resolve(suite, &list, mirror))?;
     progress::step("unpacking Debian packages", || packages.iter().try_for_each(unpack))?;
     fs::create_dir_all(paths::cache("resolved"))?;
-    fs::write(&index, serde_json::to_vec_pretty(&packages)?)?;
+    durable::write(&index, &serde_json::to_vec_pretty(&packages)?)?;
     Ok(packages)
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn find(packages: &[Package], path: &str) -> Result<PathBuf> {
 }
 
 fn load(index: &Path) -> Option<Vec<Package>> {
-    let packages: Vec<Package> = serde_json::from_slice(&fs::read(index).ok()?).ok()?;
+    let packages: Vec<Package> = durable::load_record(index)?;
     packages.iter().all(|package| package.files().exists()).then_some(packages)
 }
 

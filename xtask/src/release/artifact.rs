@@ -74,7 +74,7 @@ fn make(job: Job<'_>) -> Result<Artifact> {
     let inputs = key(&[&FORMAT.to_string(), &job.inputs]);
     let record = record_of(&job.output);
     let is_same = |old: &Artifact| old.inputs == inputs && old.sum.is_of(&old.path);
-    if let Some(old) = load(&record).filter(is_same) {
+    if let Some(old) = durable::load_record(&record).filter(is_same) {
         return Ok(old);
     }
     let _ = fs::remove_file(&record);
@@ -98,10 +98,6 @@ fn record_of(output: &Path) -> PathBuf {
     let path = output.display().to_string();
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     paths::cache("publish").join(format!("{name}.{}.json", &key(&[&path])[..8]))
-}
-
-fn load(record: &Path) -> Option<Artifact> {
-    serde_json::from_slice(&fs::read(record).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -35,10 +35,6 @@ struct Installed {
 }
 
 impl Installed {
-    fn load(record: &Path) -> Option<Installed> {
-        serde_json::from_slice(&fs::read(record).ok()?).ok()
-    }
-
     fn is_there(&self) -> bool {
         let mut all = self.sums.iter().zip(DISKS);
         self.sums.len() == DISKS.len() && all.all(|(sum, disk)| sum.is_of(&raw(disk.name)))
@@ -52,7 +48,7 @@ pub(super) fn install(archive: &Path, stamp: &str) -> Result<String> {
     let folder = paths::cache("publish").join("disks");
     let record = folder.join("installed.json");
     let is_same = |old: &Installed| old.inputs == inputs && old.is_there();
-    if Installed::load(&record).is_some_and(|old| is_same(&old)) {
+    if durable::load_record(&record).is_some_and(|old| is_same(&old)) {
         return Ok(inputs);
     }
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
