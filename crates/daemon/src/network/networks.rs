@@ -100,28 +100,7 @@ impl Networks {
                 wanted.name
             )));
         }
-        let taken: Vec<Ipv4Net> =
-            known.iter().filter_map(|network| network.subnet).chain(subnet::of_host()).collect();
-        let subnet = match wanted.subnet {
-            Some(subnet) => {
-                let subnet = subnet::with_room(subnet).map_err(EngineError::BadRequest)?;
-                let mut others = known.iter().filter_map(|network| network.subnet);
-                if others.any(|other| subnet::overlap(&other, &subnet)) {
-                    return Err(EngineError::Forbidden(OVERLAP.to_owned()));
-                }
-                subnet
-            }
-            None => subnet::free(&taken).ok_or_else(|| {
-                EngineError::Failed("no free address range: set a subnet".to_owned())
-            })?,
-        };
-        let first = subnet.hosts().next().unwrap_or_else(|| subnet.addr());
-        let gateway = wanted.gateway.unwrap_or(first);
-        if !subnet.contains(&gateway) {
-            return Err(EngineError::BadRequest(format!(
-                "the gateway {gateway} is not in {subnet}"
-            )));
-        }
+        let (subnet, gateway) = choose_v4(&known, &wanted)?;
         let id = new_id();
         let v6 = choose_v6(&known, &wanted, &id)?;
         let named = wanted.options.get("com.docker.network.bridge.name").cloned();
@@ -287,6 +266,35 @@ pub(crate) struct EndpointSettings {
     /// (container, alias).
     pub(crate) links: Vec<(String, String)>,
     pub(crate) driver_options: BTreeMap<String, String>,
+}
+
+/// The IPv4 subnet and gateway of a new network.
+fn choose_v4(
+    known: &[Network],
+    wanted: &NetworkCreate,
+) -> Result<(Ipv4Net, Ipv4Addr), EngineError> {
+    let mut others = known.iter().filter_map(|network| network.subnet);
+    let subnet = match wanted.subnet {
+        Some(subnet) => {
+            let subnet = subnet::with_room(subnet).map_err(EngineError::BadRequest)?;
+            if others.any(|other| subnet::overlap(&other, &subnet)) {
+                return Err(EngineError::Forbidden(OVERLAP.to_owned()));
+            }
+            subnet
+        }
+        None => {
+            let taken: Vec<Ipv4Net> = others.chain(subnet::of_host()).collect();
+            subnet::free(&taken).ok_or_else(|| {
+                EngineError::Failed("no free address range: set a subnet".to_owned())
+            })?
+        }
+    };
+    let first = subnet.hosts().next().unwrap_or_else(|| subnet.addr());
+    let gateway = wanted.gateway.unwrap_or(first);
+    if !subnet.contains(&gateway) {
+        return Err(EngineError::BadRequest(format!("the gateway {gateway} is not in {subnet}")));
+    }
+    Ok((subnet, gateway))
 }
 
 /// The IPv6 subnet and gateway of a new network, if it has any.
