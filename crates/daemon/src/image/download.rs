@@ -8,7 +8,7 @@ use corral_engine::durable;
 use corral_engine::error::EngineError;
 use corral_engine::image::digest::{self, digest_of, short};
 use futures_util::StreamExt;
-use oci_client::client::BlobResponse;
+use oci_client::client::{BlobResponse, SizedStream};
 use oci_client::manifest::OciDescriptor;
 use std::fs;
 use std::path::Path;
@@ -62,6 +62,21 @@ impl Download {
         Ok(())
     }
 
+    /// The body of a blob of which `done` bytes are here; true: it has only the rest.
+    async fn request(&self, done: u64) -> Result<(SizedStream, bool), EngineError> {
+        let Endpoint { client, reference, .. } = &*self.endpoint;
+        let failed = |error| explain(&self.endpoint, &error);
+        if done == 0 {
+            let got = client.pull_blob_stream(reference, &self.descriptor).await;
+            return Ok((got.map_err(failed)?, false));
+        }
+        let got = client.pull_blob_stream_partial(reference, &self.descriptor, done, None).await;
+        Ok(match got.map_err(failed)? {
+            BlobResponse::Partial(body) => (body, true),
+            BlobResponse::Full(body) => (body, false),
+        })
+    }
+
     /// Goes on with a download where it was cut off.
     async fn attempt(&self, partial: &Path) -> Result<(), EngineError> {
         let failed =
@@ -77,18 +92,7 @@ impl Download {
         if done == total && total > 0 {
             return Ok(());
         }
-        let Endpoint { client, reference, .. } = &*self.endpoint;
-        let (mut body, append) = if done == 0 {
-            let got = client.pull_blob_stream(reference, &self.descriptor).await;
-            (got.map_err(|error| explain(&self.endpoint, &error))?, false)
-        } else {
-            let got =
-                client.pull_blob_stream_partial(reference, &self.descriptor, done, None).await;
-            match got.map_err(|error| explain(&self.endpoint, &error))? {
-                BlobResponse::Partial(body) => (body, true),
-                BlobResponse::Full(body) => (body, false),
-            }
-        };
+        let (mut body, append) = self.request(done).await?;
         let mut options = tokio::fs::OpenOptions::new();
         let options = options.create(true).append(append).write(true).truncate(!append);
         let mut file = options.open(partial).await.map_err(failed)?;
