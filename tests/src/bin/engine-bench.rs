@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// A request and the body of its answer; an error for a status of 400 and above.
-    fn ask(&mut self, method: &str, path: &str, body: &Value) -> Result<Vec<u8>> {
+    fn request(&mut self, method: &str, path: &str, body: &Value) -> Result<Vec<u8>> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let head = format!(
             "{method} /v1.44{path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\n\
@@ -107,16 +107,16 @@ impl Engine {
         let body =
             json!({"Image": "busybox", "Cmd": program, "HostConfig": {"NetworkMode": "none"}});
         let answer: Value =
-            serde_json::from_slice(&self.ask("POST", "/containers/create", &body)?)?;
+            serde_json::from_slice(&self.request("POST", "/containers/create", &body)?)?;
         Ok(answer["Id"].as_str().context("an id")?.to_owned())
     }
 
     fn start(&mut self, id: &str) -> Result<()> {
-        self.ask("POST", &format!("/containers/{id}/start"), &Value::Null).map(drop)
+        self.request("POST", &format!("/containers/{id}/start"), &Value::Null).map(drop)
     }
 
     fn remove(&mut self, id: &str) -> Result<()> {
-        self.ask("DELETE", &format!("/containers/{id}?force=1"), &Value::Null).map(drop)
+        self.request("DELETE", &format!("/containers/{id}?force=1"), &Value::Null).map(drop)
     }
 }
 
@@ -128,7 +128,7 @@ fn lives(socket: &str, count: usize) -> Result<()> {
         let begin = Instant::now();
         let id = engine.create(&["/bin/true"])?;
         engine.start(&id)?;
-        engine.ask("POST", &format!("/containers/{id}/wait"), &Value::Null)?;
+        engine.request("POST", &format!("/containers/{id}/wait"), &Value::Null)?;
         engine.remove(&id)?;
         if number > 0 {
             times.push(begin.elapsed());
@@ -190,7 +190,7 @@ fn burst(socket: &str, count: usize, comms: &str) -> Result<()> {
     let (begin, mut lists) = (Instant::now(), 0_u32);
     while begin.elapsed() < LISTING {
         let list: Value =
-            serde_json::from_slice(&engine.ask("GET", "/containers/json", &Value::Null)?)?;
+            serde_json::from_slice(&engine.request("GET", "/containers/json", &Value::Null)?)?;
         if list.as_array().map_or(0, Vec::len) < count {
             bail!("a list without all {count}");
         }

@@ -103,7 +103,7 @@ fn compare(layer: &Layer) -> Result<()> {
         decompress(File::open(layout::blob(&layer.digest)).context("its blob is missing")?)?;
     let mut archive = tar::Archive::new(reader);
     // A name may be there twice: the last entry is the one that is compared.
-    let mut last: Vec<(PathBuf, Fact)> = Vec::new();
+    let mut last: Vec<(PathBuf, Expected)> = Vec::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path: PathBuf = entry
@@ -112,36 +112,36 @@ fn compare(layer: &Layer) -> Result<()> {
             .filter(|part| matches!(part, Component::Normal(_)))
             .collect();
         let kind = entry.header().entry_type();
-        let fact = if kind.is_file() {
-            Fact::File(digest_of(&mut entry)?, entry.header().size()?)
+        let expected = if kind.is_file() {
+            Expected::File(digest_of(&mut entry)?, entry.header().size()?)
         } else if kind.is_symlink() {
-            Fact::Link(entry.link_name()?.unwrap_or_default().into_owned())
+            Expected::Link(entry.link_name()?.unwrap_or_default().into_owned())
         } else if kind.is_dir() {
-            Fact::Folder
+            Expected::Folder
         } else {
             continue;
         };
-        last.push((path, fact));
+        last.push((path, expected));
     }
     let mut seen = BTreeSet::new();
-    for (path, fact) in last.iter().rev() {
+    for (path, expected) in last.iter().rev() {
         let hidden =
             path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".wh."));
         if !hidden && seen.insert(path.clone()) {
-            fact.check(&root, path).with_context(|| path.display().to_string())?;
+            expected.check(&root, path).with_context(|| path.display().to_string())?;
         }
     }
     Ok(())
 }
 
 /// What an archive has at a path.
-enum Fact {
+enum Expected {
     File(String, u64),
     Link(PathBuf),
     Folder,
 }
 
-impl Fact {
+impl Expected {
     fn check(&self, root: &OwnedFd, path: &Path) -> Result<()> {
         let parent = open_in(root, path.parent().unwrap_or(Path::new("")), OFlags::DIRECTORY)
             .context("missing")?;
@@ -149,13 +149,13 @@ impl Fact {
         let data = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).context("missing")?;
         let kind = FileType::from_raw_mode(data.st_mode);
         match self {
-            Fact::Folder if kind == FileType::Directory => Ok(()),
-            Fact::Link(target) if kind == FileType::Symlink => {
+            Expected::Folder if kind == FileType::Directory => Ok(()),
+            Expected::Link(target) if kind == FileType::Symlink => {
                 let found = readlinkat(&parent, name, Vec::new())?;
                 let same = found.to_bytes() == target.as_os_str().as_encoded_bytes();
                 if same { Ok(()) } else { bail!("its link target changed") }
             }
-            Fact::File(digest, size) if kind == FileType::RegularFile => {
+            Expected::File(digest, size) if kind == FileType::RegularFile => {
                 if u64::try_from(data.st_size).ok() != Some(*size) {
                     bail!("it has {} bytes instead of {size}", data.st_size);
                 }

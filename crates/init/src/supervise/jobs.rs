@@ -64,7 +64,7 @@ pub(super) struct Jobs {
 
 /// A helper has made the first process of a container, which waits for [`Jobs::go`].
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct FirstProcess {
     pub(super) container: String,
     pub(super) pid: i32,
     pub(super) terminal: Option<OwnedFd>,
@@ -117,7 +117,7 @@ impl Jobs {
     }
 
     /// Takes what a helper reports. The process that it made is known before that can end.
-    pub(super) fn read(&mut self, helper: i32) -> Option<Made> {
+    pub(super) fn read(&mut self, helper: i32) -> Option<FirstProcess> {
         let job = self.helpers.get_mut(&helper)?;
         let made = job.read()?;
         if job.has_failed() {
@@ -126,9 +126,11 @@ impl Jobs {
             let _ = signals::send(made, Signal::KILL);
         }
         match &job.purpose {
-            Purpose::Launch { id } => {
-                Some(Made { container: id.clone(), pid: made, terminal: job.terminal.take() })
-            }
+            Purpose::Launch { id } => Some(FirstProcess {
+                container: id.clone(),
+                pid: made,
+                terminal: job.terminal.take(),
+            }),
             Purpose::Exec { exec, .. } => {
                 self.execs.insert(made, exec.clone());
                 None

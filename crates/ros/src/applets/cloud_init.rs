@@ -37,7 +37,7 @@ pub(crate) fn run_local() -> Result<()> {
                 mark.problems
                     .extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
                 mark.includes.extend(url);
-                if keep(Stage::Local, &source, &found, &mut mark) && !asks_network(&mark) {
+                if keep(Stage::Local, &source, &found, &mut mark) && !needs_network(&mark) {
                     forget_fetched(&mut mark);
                 }
                 break;
@@ -50,7 +50,7 @@ pub(crate) fn run_local() -> Result<()> {
 }
 
 /// Does what has just been saved name URLs or sources on the network?
-fn asks_network(mark: &CloudInitMark) -> bool {
+fn needs_network(mark: &CloudInitMark) -> bool {
     let layers = layers::load(&Root::machine()).layers;
     !mark.includes.is_empty() || reads_sources(mark, &corral_config::resolve(&layers), &layers)
 }
@@ -85,7 +85,7 @@ pub(crate) fn run_network() -> Result<()> {
     log(&format!("cloud-init: querying {} (at most {} s)", names.join(", "), patience.as_secs()));
     let found = match fetch_includes(&includes, deadline) {
         Ok(Some(found)) => Some(("include".to_owned(), found)),
-        Ok(None) => ask(&sources, patience, &mut mark),
+        Ok(None) => query_network(&sources, patience, &mut mark),
         Err(error) => {
             mark.problems.push(format!("#include: {error:#}"));
             None
@@ -116,7 +116,7 @@ fn import_keys(mark: &mut CloudInitMark) {
     }
 }
 
-fn ask(
+fn query_network(
     sources: &[DataSource],
     patience: Duration,
     mark: &mut CloudInitMark,

@@ -1,9 +1,9 @@
 //! Who may log in: rancher and docker, which are always there, and the users of the configuration.
 //! A user whose home exists keeps the uid that owns it. A console of another image is kept, and its
-//! users with it: `made` knows which of them the configuration has no more.
+//! users with it: `own_accounts` knows which of them the configuration has no more.
 
 use super::keys;
-use super::made::Made;
+use super::own_accounts::OwnAccounts;
 use anyhow::{Context, Result, anyhow, bail};
 use corral_config::Config;
 use corral_config::model::{Secret, Sudo, User};
@@ -102,7 +102,7 @@ pub(super) fn authorize(config: &Config) -> Result<()> {
 /// never to a command line. If one fails, the others are still set. Those that it set before, and
 /// that the configuration has no more, are removed.
 pub(super) fn set_passwords(config: &Config) -> Result<()> {
-    let (mut failures, mut made) = (Vec::new(), Made::load());
+    let (mut failures, mut own) = (Vec::new(), OwnAccounts::load());
     let passwords = config.passwords();
     for (user, secret) in &passwords {
         let arguments: &[&str] = match secret {
@@ -115,14 +115,14 @@ pub(super) fn set_passwords(config: &Config) -> Result<()> {
         };
         match result {
             Ok(()) => {
-                made.passwords.insert(user.clone());
+                own.passwords.insert(user.clone());
             }
             Err(error) => failures.push(format!("{user}: {error:#}")),
         }
     }
     let is_wanted = |name: &str| passwords.contains_key(name);
-    failures.extend(made.take_passwords(is_wanted, |name| change(name, &["-p", "*"])));
-    failures.extend(made.store().err().map(|error| format!("{error:#}")));
+    failures.extend(own.take_passwords(is_wanted, |name| change(name, &["-p", "*"])));
+    failures.extend(own.store().err().map(|error| format!("{error:#}")));
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }
 
@@ -140,17 +140,17 @@ fn chpasswd(arguments: &[&str], user: &str, secret: &str) -> Result<()> {
 /// Creates the users of the configuration, and closes those that it had before. If one fails, the
 /// others are still created.
 pub(super) fn make_users(config: &Config) -> Result<()> {
-    let (mut failures, mut made) = (Vec::new(), Made::load());
+    let (mut failures, mut own) = (Vec::new(), OwnAccounts::load());
     let users = config.accounts();
     for user in &users {
-        if let Err(error) = make_user(user, &mut made) {
+        if let Err(error) = make_user(user, &mut own) {
             failures.push(format!("{}: {error:#}", user.name));
         }
     }
     let is_wanted = |name: &str| users.iter().any(|user| user.name == name);
     let closing = ["-p", "*", "-s", "/bin/false", "-G", ""];
-    failures.extend(made.close_users(is_wanted, |name| change(name, &closing)));
-    failures.extend(made.store().err().map(|error| format!("{error:#}")));
+    failures.extend(own.close_users(is_wanted, |name| change(name, &closing)));
+    failures.extend(own.store().err().map(|error| format!("{error:#}")));
     if let Err(error) = write_sudoers(users.iter()) {
         failures.push(format!("{error:#}"));
     }
@@ -169,12 +169,12 @@ fn change(name: &str, arguments: &[&str]) -> Result<()> {
     lookup("/etc/passwd", name).map_or(Ok(()), |_| usermod(arguments, name))
 }
 
-fn make_user(user: &User, made: &mut Made) -> Result<()> {
+fn make_user(user: &User, own: &mut OwnAccounts) -> Result<()> {
     let home = home_of(user);
-    let added = open_user(user, &home, made)?;
+    let added = open_user(user, &home, own)?;
     let uid = lookup("/etc/passwd", &user.name).context("it is not in /etc/passwd")?;
     let gid = field("/etc/passwd", &user.name, 3).context("it has no group")?;
-    let mut steps = join(user, made.users.contains(&user.name));
+    let mut steps = join(user, own.users.contains(&user.name));
     if !user.no_create_home && !user.system {
         steps
             .push(make_home(&home, uid, gid).with_context(|| format!("making {}", home.display())));
@@ -185,18 +185,18 @@ fn make_user(user: &User, made: &mut Made) -> Result<()> {
 }
 
 /// Creates the user, or opens it again. Returns what was wrong.
-fn open_user(user: &User, home: &Path, made: &mut Made) -> Result<Vec<String>> {
+fn open_user(user: &User, home: &Path, own: &mut OwnAccounts) -> Result<Vec<String>> {
     let wrong = if lookup("/etc/passwd", &user.name).is_none() {
         add_user(user, home)?
-    } else if made.closed.contains(&user.name) {
+    } else if own.closed.contains(&user.name) {
         let (user, wrong) = possible(user, |path| Path::new(path).exists());
         usermod(&["-s", shell_of(&user)], &user.name)?;
         wrong
     } else {
         return Ok(Vec::new());
     };
-    made.closed.remove(&user.name);
-    made.users.insert(user.name.clone());
+    own.closed.remove(&user.name);
+    own.users.insert(user.name.clone());
     Ok(wrong)
 }
 

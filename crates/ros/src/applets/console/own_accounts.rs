@@ -12,7 +12,7 @@ const FILE: &str = "/etc/corral-accounts";
 
 /// Names of users.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Made {
+pub(super) struct OwnAccounts {
     /// Those that Corral created, and that are open.
     pub(super) users: BTreeSet<String>,
     /// Those that it created and closed.
@@ -21,30 +21,30 @@ pub(super) struct Made {
     pub(super) passwords: BTreeSet<String>,
 }
 
-impl Made {
-    pub(super) fn load() -> Made {
-        Made::parse(&fs::read_to_string(FILE).unwrap_or_default())
+impl OwnAccounts {
+    pub(super) fn load() -> OwnAccounts {
+        OwnAccounts::parse(&fs::read_to_string(FILE).unwrap_or_default())
     }
 
     pub(super) fn store(&self) -> Result<()> {
-        if *self == Made::load() {
+        if *self == OwnAccounts::load() {
             return Ok(());
         }
         write_atomic(Path::new(FILE), self.text().as_bytes(), 0o600)
     }
 
-    fn parse(text: &str) -> Made {
-        let mut made = Made::default();
+    fn parse(text: &str) -> OwnAccounts {
+        let mut own = OwnAccounts::default();
         for (kind, name) in text.lines().filter_map(|line| line.split_once(' ')) {
             let names = match kind {
-                "user" => &mut made.users,
-                "closed" => &mut made.closed,
-                "password" => &mut made.passwords,
+                "user" => &mut own.users,
+                "closed" => &mut own.closed,
+                "password" => &mut own.passwords,
                 _ => continue,
             };
             names.insert(name.to_owned());
         }
-        made
+        own
     }
 
     fn text(&self) -> String {
@@ -112,18 +112,18 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_configured_is_removed_once() {
-        let mut made = Made::parse(
+        let mut own = OwnAccounts::parse(
             "user ann\nuser joe\nuser eve\nclosed bob\npassword ann\npassword eve\n?\n",
         );
         let is_wanted = |name: &str| name == "ann";
         let undo = |name: &str| if name == "eve" { bail!("busy") } else { Ok(()) };
-        assert_eq!(made.close_users(is_wanted, undo), ["closing the account of eve: busy"]);
-        let failures = made.take_passwords(is_wanted, |_| Ok(()));
+        assert_eq!(own.close_users(is_wanted, undo), ["closing the account of eve: busy"]);
+        let failures = own.take_passwords(is_wanted, |_| Ok(()));
         assert!(failures.is_empty(), "{failures:?}");
         let expected = "user ann\nuser eve\nclosed bob\nclosed joe\npassword ann\n";
-        assert_eq!(made.text(), expected);
-        assert_eq!(Made::parse(expected), made);
-        made.close_users(is_wanted, |name| {
+        assert_eq!(own.text(), expected);
+        assert_eq!(OwnAccounts::parse(expected), own);
+        own.close_users(is_wanted, |name| {
             assert_eq!(name, "eve", "the others are closed");
             Ok(())
         });
