@@ -22,6 +22,7 @@ pub mod mount_table;
 pub mod mounts;
 pub mod os_release;
 pub mod power;
+pub mod proc_stat;
 pub mod program;
 pub mod switch_root;
 pub mod sysctl;

@@ -6,6 +6,7 @@ use corral_engine::error::EngineError;
 use corral_engine::paths;
 use corral_engine::spec::Snapshot;
 use corral_engine::time;
+use corral_machine::proc_stat;
 use serde_json::{Value, json};
 use std::fs;
 use std::time::Duration;
@@ -105,15 +106,12 @@ impl Process {
     /// None for one that has ended.
     fn load_from_proc(pid: &str) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name is in parentheses and may hold anything, such as a space or another parenthesis.
-        let (start, rest) = stat.rsplit_once(')')?;
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        let number = |index: usize| {
-            fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0)
-        };
+        let field = |number: usize| proc_stat::field(&stat, number);
+        let value =
+            |number: usize| field(number).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned();
-        let name = start.split_once('(').map_or("", |(_, name)| name).to_owned();
+        let name = field(2)?.to_owned();
         let status = text(&format!("/proc/{pid}/status"));
         let of_status = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key))?;
@@ -122,18 +120,18 @@ impl Process {
         let uptime = text("/proc/uptime");
         let up_since =
             uptime.split(['.', ' ']).next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        let age = up_since.saturating_sub(number(19) / TICKS);
+        let age = up_since.saturating_sub(value(22) / TICKS);
         Some(Process {
             uid: of_status("Uid:").unwrap_or_else(|| "0".to_owned()),
             pid: pid.to_owned(),
-            ppid: fields.get(1)?.to_string(),
-            state: fields.first()?.to_string(),
+            ppid: field(4)?.to_owned(),
+            state: field(3)?.to_owned(),
             command: if line.is_empty() { format!("[{name}]") } else { line },
             name,
-            used: (number(11) + number(12)) / TICKS,
+            used: (value(14) + value(15)) / TICKS,
             age,
             began: time::now().saturating_sub(Duration::from_secs(age)).as_secs() % 86_400,
-            virtual_size: number(20) / 1024,
+            virtual_size: value(23) / 1024,
             resident: of_status("VmRSS:").and_then(|size| size.parse().ok()).unwrap_or(0),
         })
     }

@@ -7,7 +7,7 @@ use corral_engine::protocol::PowerAction;
 use corral_engine::sys::{loop_devices, reap, signals};
 use corral_machine::console::log;
 use corral_machine::mount_table::{self, Mounted};
-use corral_machine::{deadline, mounts, power, program};
+use corral_machine::{deadline, mounts, power, proc_stat, program};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -188,13 +188,10 @@ fn names_of_processes() -> String {
     names.join(", ")
 }
 
-/// The ninth field of proc_pid_stat(5) has the flags of the task.
 fn is_of_kernel(stat: &str) -> bool {
     /// The kernel's name of it is PF_KTHREAD.
     const KERNEL_THREAD: u64 = 0x0020_0000;
-    // The name of the program, before the last parenthesis, may have spaces.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let flags = fields.split_whitespace().nth(6).and_then(|flags| flags.parse::<u64>().ok());
+    let flags = proc_stat::field(stat, 9).and_then(|flags| flags.parse::<u64>().ok());
     flags.is_some_and(|flags| flags & KERNEL_THREAD != 0)
 }
 

@@ -10,7 +10,7 @@
 
 use anyhow::{Context, Result};
 use corral_engine::sys::reap;
-use corral_machine::{cgroup, deadline};
+use corral_machine::{cgroup, deadline, proc_stat};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::collections::HashSet;
@@ -70,13 +70,10 @@ fn request_end(pid: Pid) {
     }
 }
 
-/// Is it the leader of a session that has a terminal? See proc_pid_stat(5).
+/// Is it the leader of a session that has a terminal?
 fn leads_terminal(stat: &str) -> bool {
-    // The name of the program, before the last parenthesis, may have spaces.
-    let Some((start, fields)) = stat.rsplit_once(')') else { return false };
-    let pid = start.split_whitespace().next();
-    let mut fields = fields.split_whitespace().skip(3);
-    fields.next() == pid && fields.next().is_some_and(|terminal| terminal != "0")
+    let [pid, session, terminal] = [1, 6, 7].map(|number| proc_stat::field(stat, number));
+    session == pid && terminal.is_some_and(|terminal| terminal != "0")
 }
 
 /// Returns when it has ended, or after a moment.
