@@ -111,7 +111,7 @@ fn run_xorriso(stage: &Path, output: &Path, packages: &[Package], epoch: u64) ->
     Ok(())
 }
 
-/// What UEFI starts: systemd-boot with its menu, kernel and initrd.
+/// What UEFI starts: a FAT file system with systemd-boot, its menu, kernel and initrd.
 fn write_efi_image(
     release: &Release,
     image: &Path,
@@ -120,6 +120,27 @@ fn write_efi_image(
 ) -> Result<()> {
     let content = paths::cache("efi");
     let _ = fs::remove_dir_all(&content);
+    let size = write_efi_folder(release, &content, packages)?;
+    let date = format!("@{epoch}");
+    sh::output(
+        Command::new("find").arg(&content).args(["-exec", "touch", "-d", &date, "{}", "+"]),
+    )?;
+    File::create(image)?.set_len((256 * 1024 + size).next_multiple_of(64 * 1024))?;
+    // Clusters of one CD block, so that files begin at blocks.
+    let mut format = Command::new("/sbin/mkfs.vfat");
+    format.args(["--invariant", "-s", "4", "-n", EFI_LABEL]).arg(image);
+    sh::output(format.env("SOURCE_DATE_EPOCH", epoch.to_string()))?;
+    // One by one and in order: a copy into an empty file system is contiguous.
+    for name in ["boot", "EFI", "loader"] {
+        let mut copy = Command::new("mcopy");
+        copy.env("SOURCE_DATE_EPOCH", epoch.to_string()).env("TZ", "UTC");
+        sh::output(copy.args(["-s", "-m", "-i"]).arg(image).arg(content.join(name)).arg("::"))?;
+    }
+    Ok(())
+}
+
+/// Returns the bytes of kernel and initrd.
+fn write_efi_folder(release: &Release, content: &Path, packages: &[Package]) -> Result<u64> {
     let boot = content.join("boot").join(&release.version);
     for folder in [&content.join("EFI/BOOT"), &content.join("loader/entries"), &boot] {
         fs::create_dir_all(folder)?;
@@ -138,27 +159,12 @@ fn write_efi_image(
         );
         fs::write(content.join(format!("loader/entries/corral-{version}{suffix}.conf")), text)?;
     }
-    let mut size = 256 * 1024;
+    let mut size = 0;
     for (name, file) in [("vmlinuz", &release.kernel), ("initrd", &release.initrd)] {
         fs::copy(file, boot.join(name))?;
         size += fs::metadata(file)?.len();
     }
-    let date = format!("@{epoch}");
-    sh::output(
-        Command::new("find").arg(&content).args(["-exec", "touch", "-d", &date, "{}", "+"]),
-    )?;
-    File::create(image)?.set_len(size.next_multiple_of(64 * 1024))?;
-    // Clusters of one CD block, so that files begin at blocks.
-    let mut format = Command::new("/sbin/mkfs.vfat");
-    format.args(["--invariant", "-s", "4", "-n", EFI_LABEL]).arg(image);
-    sh::output(format.env("SOURCE_DATE_EPOCH", epoch.to_string()))?;
-    // One by one and in order: a copy into an empty file system is contiguous.
-    for name in ["boot", "EFI", "loader"] {
-        let mut copy = Command::new("mcopy");
-        copy.env("SOURCE_DATE_EPOCH", epoch.to_string()).env("TZ", "UTC");
-        sh::output(copy.args(["-s", "-m", "-i"]).arg(image).arg(content.join(name)).arg("::"))?;
-    }
-    Ok(())
+    Ok(size)
 }
 
 /// The unique content of a placeholder file, until the ISO is written.
