@@ -76,7 +76,7 @@ pub fn fetch_all(
 enum Outcome {
     /// There is no answer yet.
     Open,
-    Found(Box<InstanceData>),
+    Answered(Box<InstanceData>),
     /// The source has nothing for this machine, or is not there.
     Nothing,
     Failed(Error),
@@ -85,7 +85,7 @@ enum Outcome {
 impl Outcome {
     fn of(fetched: Result<Option<InstanceData>>) -> Outcome {
         match fetched {
-            Ok(Some(found)) if !found.is_empty() => Outcome::Found(Box::new(found)),
+            Ok(Some(found)) if !found.is_empty() => Outcome::Answered(Box::new(found)),
             Ok(_) => Outcome::Nothing,
             Err(error) => Outcome::Failed(error),
         }
@@ -95,22 +95,22 @@ impl Outcome {
         matches!(self, Outcome::Open)
     }
 
-    fn is_found(&self) -> bool {
-        matches!(self, Outcome::Found(_))
+    fn has_answered(&self) -> bool {
+        matches!(self, Outcome::Answered(_))
     }
 }
 
 /// Has a source something, and can no source before it still have something?
 fn is_decided(outcomes: &[Outcome]) -> bool {
     let first_open = outcomes.iter().position(Outcome::is_open).unwrap_or(outcomes.len());
-    first_open == outcomes.len() || outcomes[..first_open].iter().any(Outcome::is_found)
+    first_open == outcomes.len() || outcomes[..first_open].iter().any(Outcome::has_answered)
 }
 
 fn conclude(sources: &[DataSource], outcomes: Vec<Outcome>) -> Answer {
     let mut answer = Answer { winner: None, failures: Vec::new() };
     for (source, outcome) in sources.iter().zip(outcomes) {
         match outcome {
-            Outcome::Found(found) => {
+            Outcome::Answered(found) => {
                 answer.winner = answer.winner.or(Some((source.clone(), *found)));
             }
             Outcome::Nothing => answer.failures.push(format!("{source}: nothing found")),
