@@ -12,8 +12,10 @@ use corral_docker::{self as docker, Engine};
 use corral_engine::client::{Client, call, unexpected};
 use corral_engine::paths;
 use corral_engine::protocol::{Reply, Request};
-use corral_engine::spec::{HealthState, Snapshot, State};
+use corral_engine::spec::{HealthState, Snapshot, State, Status};
+use corral_engine::time;
 use corral_init::boot::state;
+use corral_init::restart;
 use corral_machine::boot_partition::Stage;
 use corral_machine::boot_partition::booted;
 use corral_resolve::effective::load_config;
@@ -25,6 +27,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// How the message of a service begins that only waits.
 const NOT_STARTED: &str = "not started yet: ";
@@ -201,7 +204,7 @@ pub(crate) fn services(wanted: Option<&str>, snapshots: &[Snapshot]) -> Result<V
         .iter()
         .filter(|snapshot| snapshot.status.planned && is_wanted(&snapshot.spec.name));
     findings.extend(planned.filter_map(|snapshot| {
-        explain(snapshot).map(|message| Finding::problem(&snapshot.spec.name, message))
+        explain(snapshot, time::now()).map(|message| Finding::problem(&snapshot.spec.name, message))
     }));
     for (name, reasons) in waiting.into_iter().filter(|(name, _)| is_wanted(name)) {
         let reasons = if reasons.is_empty() {
@@ -218,8 +221,11 @@ pub(crate) fn services(wanted: Option<&str>, snapshots: &[Snapshot]) -> Result<V
     Ok(findings)
 }
 
-/// What is wrong with a container of the plan.
-fn explain(snapshot: &Snapshot) -> Option<String> {
+/// After so many restarts, a container that has just started is expected to fail again.
+const MANY_RESTARTS: u32 = 2;
+
+/// What is wrong with a container of the plan, `now` being since 1970.
+fn explain(snapshot: &Snapshot, now: Duration) -> Option<String> {
     let (name, status) = (&snapshot.spec.name, &snapshot.status);
     let logs = format!("see: system-docker logs {name}");
     if status.state == State::Starting && snapshot.spec.requirements.is_some() {
@@ -235,7 +241,7 @@ fn explain(snapshot: &Snapshot) -> Option<String> {
         return Some(format!("killed, out of memory; {logs}"));
     }
     match status.state {
-        State::Restarting => Some(format!(
+        _ if keeps_exiting(status, now) => Some(format!(
             "keeps exiting (exit status {}, {} restarts); {logs}",
             status.exit_code, status.restarts
         )),
@@ -249,16 +255,42 @@ fn explain(snapshot: &Snapshot) -> Option<String> {
     }
 }
 
+/// It waits for its next start, or it is in the moment between a start and the next failure.
+fn keeps_exiting(status: &Status, now: Duration) -> bool {
+    let failed_often = status.restarts >= MANY_RESTARTS;
+    let is_young = |started| now.saturating_sub(started) < restart::STABLE;
+    match status.state {
+        State::Restarting => true,
+        State::Starting => failed_often,
+        State::Running => failed_often && status.started.is_some_and(is_young),
+        State::Created | State::Stopping | State::Exited => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corral_engine::spec::{ContainerSpec, Status};
+    use corral_engine::spec::ContainerSpec;
 
     #[test]
     fn what_does_not_work_is_named_with_the_next_step() {
+        let now = Duration::from_secs(1000);
         let status = |state: State| Status { state, planned: true, ..Status::default() };
+        let runs = |restarts: u32, seconds: u64| Status {
+            exit_code: 1,
+            restarts,
+            started: Some(now - Duration::from_secs(seconds)),
+            ..status(State::Running)
+        };
         let all = [
             (status(State::Running), None),
+            (runs(0, 1), None),
+            (runs(1, 1), None),
+            (
+                runs(3, 1),
+                Some("keeps exiting (exit status 1, 3 restarts); see: system-docker logs web"),
+            ),
+            (runs(3, 10), None),
             (status(State::Exited), None),
             (
                 Status { exit_code: 3, ..status(State::Exited) },
@@ -280,7 +312,7 @@ mod tests {
         for (status, expected) in all {
             let spec = ContainerSpec { name: "web".to_owned(), ..ContainerSpec::default() };
             let snapshot = Snapshot { id: String::new(), spec, status };
-            assert_eq!(explain(&snapshot).as_deref(), expected, "{:?}", snapshot.status);
+            assert_eq!(explain(&snapshot, now).as_deref(), expected, "{:?}", snapshot.status);
         }
     }
 }
