@@ -1,11 +1,12 @@
-//! The cgroup of an engine that runs in a sandbox: `corral-test-PID-N`, with the id of the process
-//! that made it. It is removed with all groups below it. What killed processes left behind is
-//! removed when the next one is made.
+//! The cgroup of an engine that runs in a sandbox, or of a story: `corral-test-PID-N`, with the id
+//! of the process that made it. It is removed with all groups below it. What killed processes left
+//! behind is removed when the next one is made.
 
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 const PREFIX: &str = "corral-test-";
 /// A hybrid hierarchy has cgroup v2 in a folder of its own.
@@ -14,10 +15,11 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Empty at the start.
 #[derive(Debug)]
-pub(crate) struct Cgroup(PathBuf);
+pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    pub(crate) fn make() -> Result<Cgroup> {
+    /// It needs root, and cgroup v2.
+    pub fn make() -> Result<Cgroup> {
         let hierarchy =
             HIERARCHIES.map(Path::new).into_iter().find(|path| path.join("cgroup.procs").exists());
         let hierarchy = hierarchy.context("this machine has no cgroup hierarchy of version 2")?;
@@ -31,6 +33,22 @@ impl Cgroup {
 
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Moves a process into it. The processes that this one starts from now on are in it too.
+    pub fn add(&self, process: u32) -> Result<()> {
+        fs::write(self.0.join("cgroup.procs"), process.to_string())
+            .with_context(|| format!("moving a process into {}", self.0.display()))
+    }
+
+    /// The processor time of all processes that are or were in it.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let file = self.0.join("cpu.stat");
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let microseconds = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+        let microseconds = microseconds.context("no usage_usec in cpu.stat")?.parse()?;
+        Ok(Duration::from_micros(microseconds))
     }
 }
 

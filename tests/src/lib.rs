@@ -5,7 +5,7 @@
 //! Machines reach only their own user network; ports are forwarded from loopback.
 
 pub mod agent;
-mod cgroup;
+pub mod cgroup;
 mod console;
 mod disk_logs;
 pub mod drive;

@@ -64,7 +64,7 @@ mod tests {
     fn outcome(verdict: Verdict, seconds: f64, kinds: &[&str]) -> Outcome {
         let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
         let (name, took) = ("story".to_owned(), Took { seconds, kinds });
-        Outcome { name, verdict, took, log: PathBuf::new(), folders: Vec::new() }
+        Outcome { name, verdict, took, cpu_seconds: None, log: PathBuf::new(), folders: Vec::new() }
     }
 
     #[test]

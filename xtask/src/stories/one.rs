@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use vmtest::Kind;
+use vmtest::cgroup::Cgroup;
 use vmtest::options::KIND_VARIABLE;
 use vmtest::process::{KEEP_VARIABLE, tied, wait};
 use vmtest::report::{FOLDER, REPORT_VARIABLE, SKIPPED};
@@ -48,16 +49,21 @@ impl Run<'_> {
     /// Runs it to its end. An error that keeps it from running is a failure too.
     pub(super) fn finish(self) -> Outcome {
         let begin = Instant::now();
-        let mut verdict =
-            self.start().unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
+        // It only measures: a story runs without it too.
+        let group = Cgroup::make().ok();
+        let mut verdict = self
+            .start(group.as_ref())
+            .unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
         let seconds = begin.elapsed().as_secs_f64();
+        let used = group.and_then(|group| group.processor_time().ok());
+        let cpu_seconds = used.map(|time| time.as_secs_f64());
         let reported = Reported::read(&fs::read_to_string(self.report()).unwrap_or_default());
         if reported.is_skipped && verdict == Verdict::Passed {
             verdict = Verdict::Skipped;
         }
         let took = Took { seconds, kinds: reported.kinds };
         let (name, folders) = (self.name.to_owned(), reported.folders);
-        Outcome { name, verdict, took, log: self.log, folders }
+        Outcome { name, verdict, took, cpu_seconds, log: self.log, folders }
     }
 
     /// The file to which each machine adds its kind. A story adds its folder, or that it does
@@ -66,7 +72,7 @@ impl Run<'_> {
         self.log.with_extension("machines")
     }
 
-    fn start(&self) -> Result<Verdict> {
+    fn start(&self, group: Option<&Cgroup>) -> Result<Verdict> {
         let output =
             File::create(&self.log).with_context(|| format!("writing {}", self.log.display()))?;
         let mut command = tied(self.program);
@@ -90,6 +96,9 @@ impl Run<'_> {
             command.env(KEEP_VARIABLE, "yes");
         }
         let mut child = command.spawn().context("starting a story")?;
+        if let Some(group) = group {
+            let _ = group.add(child.id());
+        }
         let Some(status) = wait(&mut child, self.deadline).context("waiting for a story")? else {
             child.kill().context("killing a story")?;
             child.wait()?;
@@ -139,8 +148,9 @@ impl Outcome {
             Verdict::Skipped => "skipped".to_owned(),
             Verdict::Failed(why) => format!("FAILED: {why}"),
         };
-        let mut text =
-            format!("test {} ... {verdict} ({:.1} s, {kinds})", self.name, self.took.seconds);
+        let used = self.cpu_seconds.map(|cpu| format!(", {cpu:.1} s of CPU")).unwrap_or_default();
+        let (name, seconds) = (&self.name, self.took.seconds);
+        let mut text = format!("test {name} ... {verdict} ({seconds:.1} s{used}, {kinds})");
         if self.verdict != Verdict::Passed || keep {
             text.push_str(&format!("\n---- {}\n{}----", self.name, read_output(&self.log)));
         }

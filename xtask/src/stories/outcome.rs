@@ -20,6 +20,8 @@ pub(crate) struct Outcome {
     pub(super) name: String,
     pub(super) verdict: Verdict,
     pub(super) took: Took,
+    /// Processor seconds of all its processes but engines in sandboxes; None without root.
+    pub(super) cpu_seconds: Option<f64>,
     pub(super) log: PathBuf,
     /// Its own folders: consoles, and other files that its machines left.
     pub(super) folders: Vec<PathBuf>,

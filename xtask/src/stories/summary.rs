@@ -7,24 +7,28 @@ use std::collections::BTreeMap;
 const HOW_TO_KEEP: &str = "`cargo xtask test --story NAME --no-image --keep` leaves the machine \
                            on, and prints how to log in\n";
 
-/// How many stories ran on which kind of machine, and for how long.
+/// How many stories ran on which kind of machine, for how long, and the processor time that they
+/// used.
 pub(crate) fn by_kind(outcomes: &[Outcome]) -> String {
-    let mut kinds: BTreeMap<String, (usize, f64)> = BTreeMap::new();
+    let mut kinds: BTreeMap<String, (usize, f64, f64)> = BTreeMap::new();
     for outcome in outcomes {
         let kind = outcome.took.kinds.iter().cloned().collect::<Vec<_>>().join(" and ");
-        let entry = kinds.entry(kind).or_default();
-        *entry = (entry.0 + 1, entry.1 + outcome.took.seconds);
+        let (stories, seconds, cpu) = kinds.entry(kind).or_default();
+        *stories += 1;
+        *seconds += outcome.took.seconds;
+        *cpu += outcome.cpu_seconds.unwrap_or_default();
     }
-    let lines = kinds.into_iter().map(|(kind, (stories, seconds))| {
+    let lines = kinds.into_iter().map(|(kind, (stories, seconds, cpu))| {
         let kind = match kind.as_str() {
             "uml" => "User-Mode Linux",
             "qemu" => "QEMU",
             "" => "the engine alone, in a sandbox",
             other => other,
         };
-        format!("{kind:<44} {stories:>8} {seconds:>10.0}\n")
+        format!("{kind:<44} {stories:>8} {seconds:>10.0} {cpu:>10.0}\n")
     });
-    table(format!("{:<44} {:>8} {:>10}", "stories by kind of machine", "stories", "seconds"), lines)
+    let title = "stories by kind of machine";
+    table(format!("{title:<44} {:>8} {:>10} {:>10}", "stories", "seconds", "of CPU"), lines)
 }
 
 /// The shortest, the median and the longest run of each.
@@ -97,6 +101,7 @@ mod tests {
             name: name.to_owned(),
             verdict,
             took,
+            cpu_seconds: None,
             log,
             folders: vec![format!("/files/{name}").into()],
         }
