@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: the size of the image, how long it takes until it is usable, and how much
 //! memory it needs. `cargo xtask bench engine`: the engine beside its peers.
-//! `cargo xtask bench upgrade`: how long an upgrade takes a machine away. All values are medians,
-//! measured here and now, and never asserted.
+//! `cargo xtask bench upgrade`: how long an upgrade takes a machine away. `cargo xtask bench size`:
+//! what each part of the image weighs. All times are medians, measured here and now, and never
+//! asserted.
 
 mod engine;
 mod median;
+mod size;
 mod upgrade;
 
 use crate::lock::InUse;
@@ -40,6 +42,8 @@ enum What {
     /// Containers created, run and removed, beside crun, runc, podman and dockerd; on this machine
     /// and in a guest
     Engine(engine::Options),
+    /// What each part of the image that is released weighs, and which grew since the last release
+    Size(size::Options),
     /// How long an upgrade takes a machine away, beside a plain Debian's reboot
     Upgrade(upgrade::Options),
 }
@@ -64,6 +68,7 @@ type Row = (&'static str, fn(&Sample) -> f64, &'static str, &'static str);
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.what {
         Some(What::Engine(options)) => engine::run(options),
+        Some(What::Size(options)) => size::run(options),
         Some(What::Upgrade(options)) => upgrade::run(options),
         None => boots(options),
     }

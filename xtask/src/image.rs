@@ -14,7 +14,7 @@ use crate::recipe::{ModuleList, Recipe};
 use crate::signed_release::{Key, Release};
 use crate::sum::Sum;
 use crate::tree::{Blob, Entry, Tree};
-use crate::{elsewhere, initrd, iso, manifest, paths, progress, recipe, setup, sh};
+use crate::{elsewhere, initrd, iso, manifest, parts, paths, progress, recipe, setup, sh};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
@@ -120,7 +120,13 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
     progress::step("writing system.erofs", || {
         erofs::write(system, &image.system, density, packages, epoch)
     })?;
-    let parts = parts(&ingredients.binaries, layers, modules);
+    let mut parts = parts::of(&ingredients.binaries, layers, modules)?;
+    if options.release {
+        progress::step("weighing the parts of system.erofs", || {
+            parts::weigh(&mut parts, packages, epoch)
+        })?;
+    }
+    let parts = parts.into_iter().map(|part| part.weight).collect();
     let shipped = ingredients.shipped(layers);
     manifest::write(&paths::image(), VERSION, &kernel.release, shipped, parts)?;
     let release = image.release(VERSION);
@@ -406,15 +412,4 @@ pub(crate) fn os_release(version: &str, epoch: u64) -> String {
         "ANSI_COLOR=\"0;36\"".to_owned(),
     ];
     lines.map(|line| line + "\n").concat()
-}
-
-fn parts(binaries: &Binaries, layers: &[Layer], modules: &Tree) -> Vec<(String, u64)> {
-    let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
-    let mut parts = vec![
-        ("ros".to_owned(), size(&binaries.ros)),
-        ("stage0 (in the initrd)".to_owned(), size(&binaries.stage0)),
-        ("kernel modules".to_owned(), modules.size()),
-    ];
-    parts.extend(layers.iter().map(|layer| (format!("image {}", layer.name), layer.tree.size())));
-    parts
 }

@@ -29,6 +29,7 @@ mod module_graph;
 mod modules;
 mod oci_layout;
 mod packages;
+mod parts;
 mod paths;
 mod peers;
 mod private_loader;

@@ -2,6 +2,7 @@
 //! which hashes, and the sizes of its parts. A release includes it as its contents.
 
 use crate::packages::Package;
+use crate::parts::Weight;
 use crate::tree::{Kind, Tree};
 use anyhow::Result;
 use serde::Serialize;
@@ -12,8 +13,8 @@ use std::path::Path;
 struct Manifest<'a> {
     version: &'a str,
     kernel: &'a str,
-    /// Bytes of each part of system.erofs, before compression.
-    parts: Vec<(String, u64)>,
+    /// What system.erofs is made of.
+    parts: Vec<Weight>,
     packages: Vec<&'a Package>,
 }
 
@@ -23,9 +24,16 @@ pub(crate) fn write(
     version: &str,
     kernel: &str,
     packages: Vec<&Package>,
-    parts: Vec<(String, u64)>,
+    parts: Vec<Weight>,
 ) -> Result<()> {
-    print_table("part of system.erofs, uncompressed", &parts);
+    let packed = parts.iter().filter_map(|part| Some((part.name.clone(), part.packed?)));
+    match packed.collect::<Vec<_>>() {
+        packed if !packed.is_empty() => print_table("part of system.erofs, packed", &packed),
+        _ => {
+            let sizes: Vec<_> = parts.iter().map(|part| (part.name.clone(), part.bytes)).collect();
+            print_table("part of system.erofs, not packed", &sizes);
+        }
+    }
     let manifest = Manifest { version, kernel, parts, packages };
     fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
     Ok(())

@@ -1,0 +1,142 @@
+//! `cargo xtask bench size`: what each part of the image weighs, beside the last release.
+
+use crate::image::{self, VERSION};
+use crate::parts::Weight;
+use crate::{durable, paths, progress};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What the last release weighs.
+const LAST: &str = "tests/sizes.json";
+/// Differences below this are noise of the packer.
+const NOISE: i64 = 1000;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Compare with this file, which an earlier `--keep` wrote
+    #[arg(long, value_name = "FILE", default_value = LAST)]
+    with: PathBuf,
+    /// Write the sizes to that file: they are the last release's from now on
+    #[arg(long)]
+    keep: bool,
+}
+
+/// What a release weighs.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Sizes {
+    version: String,
+    /// Bytes by the name of the file or of the part.
+    files: BTreeMap<String, u64>,
+    parts: BTreeMap<String, u64>,
+}
+
+/// Builds the image that is released, unless it is there, and prints the comparison.
+pub(super) fn run(options: &Options) -> Result<()> {
+    let built = image::build(&image::Options { release: true, ..image::Options::default() })?;
+    let files = [&built.iso, &built.kernel, &built.initrd, &built.system];
+    let named = files.into_iter().zip(["ISO", "kernel", "initrd", "system.erofs"]);
+    let now = Sizes {
+        version: VERSION.to_owned(),
+        files: named
+            .map(|(path, name)| Ok((name.to_owned(), fs::metadata(path)?.len())))
+            .collect::<Result<_>>()?,
+        parts: packed(&paths::image().join("manifest.json"))?,
+    };
+    let file = paths::root().join(&options.with);
+    let last = file.exists().then(|| load(&file)).transpose()?;
+    for line in compare(&now, last.as_ref()) {
+        progress::say(&line)?;
+    }
+    if options.keep {
+        durable::write(&file, &[&serde_json::to_vec_pretty(&now)?[..], b"\n"].concat())?;
+    }
+    Ok(())
+}
+
+fn load(file: &Path) -> Result<Sizes> {
+    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display()))
+}
+
+fn packed(manifest: &Path) -> Result<BTreeMap<String, u64>> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        parts: Vec<Weight>,
+    }
+    let bytes = fs::read(manifest).with_context(|| format!("reading {}", manifest.display()))?;
+    let Manifest { parts } = serde_json::from_slice(&bytes)
+        .with_context(|| format!("reading {}", manifest.display()))?;
+    let packed: BTreeMap<_, _> =
+        parts.into_iter().filter_map(|part| Some((part.name, part.packed?))).collect();
+    ensure!(!packed.is_empty(), "{}: no part was weighed", manifest.display());
+    Ok(packed)
+}
+
+/// A line for each file and each part, the heaviest first, and which of them grew.
+fn compare(now: &Sizes, last: Option<&Sizes>) -> Vec<String> {
+    let title = last.map_or("no earlier release", |last| last.version.as_str());
+    let mut lines = vec![format!("{:>11} {:>10}  since {title}", "bytes", "")];
+    let mut grew = Vec::new();
+    let none = BTreeMap::new();
+    for (sizes, old) in [
+        (&now.files, last.map_or(&none, |last| &last.files)),
+        (&now.parts, last.map_or(&none, |last| &last.parts)),
+    ] {
+        let names = sizes.keys().chain(old.keys().filter(|name| !sizes.contains_key(*name)));
+        let mut rows: Vec<(u64, Option<i64>, &String)> = names
+            .map(|name| {
+                let bytes = sizes.get(name).copied().unwrap_or_default();
+                let before = old.get(name).copied().unwrap_or_default();
+                (bytes, last.map(|_| bytes.cast_signed() - before.cast_signed()), name)
+            })
+            .collect();
+        rows.sort_by(|a, b| b.cmp(a));
+        for (bytes, difference, name) in rows {
+            let shown = difference.map(|bytes| format!("{bytes:+}")).unwrap_or_default();
+            lines.push(format!("{bytes:>11} {shown:>10}  {name}"));
+            if difference.is_some_and(|bytes| bytes > NOISE) {
+                grew.push(name.as_str());
+            }
+        }
+    }
+    if !grew.is_empty() {
+        lines.push(format!("grew: {}", grew.join(", ")));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sizes, compare};
+
+    fn sizes(iso: u64, parts: &[(&str, u64)]) -> Sizes {
+        Sizes {
+            version: "1.0.0".to_owned(),
+            files: [("ISO".to_owned(), iso)].into(),
+            parts: parts.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect(),
+        }
+    }
+
+    #[test]
+    fn what_grew_is_named() {
+        let last = sizes(59_000_000, &[("ros", 4_000_000), ("gone", 10)]);
+        let now = sizes(59_500_000, &[("ros", 3_900_000), ("new", 600_000)]);
+        let lines = compare(&now, Some(&last));
+        assert_eq!(
+            lines,
+            [
+                "      bytes             since 1.0.0",
+                "   59500000    +500000  ISO",
+                "    3900000    -100000  ros",
+                "     600000    +600000  new",
+                "          0        -10  gone",
+                "grew: ISO, new",
+            ]
+        );
+        assert!(compare(&now, None).iter().all(|line| !line.contains('+')));
+    }
+}
