@@ -12,7 +12,9 @@ pub struct Image {
     pub initrd: PathBuf,
     pub system: PathBuf,
     pub iso: PathBuf,
-    /// The same as one file, for upgrades.
+    /// The ISO with all drivers, if it was built (`cargo xtask image --full`).
+    pub full_iso: Option<PathBuf>,
+    /// The release as one file, for upgrades.
     pub archive: PathBuf,
     /// Releases that only stories upgrade to.
     pub releases: PathBuf,
@@ -62,7 +64,9 @@ impl Image {
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let folder = target.join("image");
+        let full = folder.join(concat!("corral-", env!("CARGO_PKG_VERSION"), "-amd64-full.iso"));
         let image = Image {
+            full_iso: full.exists().then_some(full),
             ros: target.join("corral/ros"),
             engines: target.join("engines"),
             installed: target.join("corral/installed"),

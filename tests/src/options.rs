@@ -42,6 +42,8 @@ pub enum Medium {
     Direct,
     /// The ISO in a CD drive, by the firmware.
     Iso,
+    /// The same with the ISO that has all drivers.
+    FullIso,
     /// The ISO as a USB stick, by the firmware.
     UsbStick,
     /// The first disk, by the firmware.
@@ -74,6 +76,8 @@ pub struct Options {
     pub memory: u32,
     /// Network cards; the first one has the forwarded ports.
     pub nics: u32,
+    /// Models of the first ones, as QEMU calls them; the rest are virtio's.
+    pub cards: Vec<&'static str>,
     pub network: Network,
     /// Cards, other than the first, whose packets are kept: see `Machine::packets`.
     pub recorded: Vec<u32>,
@@ -103,6 +107,7 @@ impl Default for Options {
             variables: None,
             memory: 1024,
             nics: 1,
+            cards: Vec::new(),
             network: Network::Usual,
             recorded: Vec::new(),
             append: String::new(),
@@ -130,6 +135,7 @@ impl Options {
             || self.uefi
             || self.network != Network::Usual
             || self.write_log.is_some()
+            || !self.cards.is_empty()
             || !self.extra.is_empty();
         let wanted = std::env::var_os(KIND_VARIABLE).is_some_and(|kind| kind == Kind::Qemu.name());
         if needs_a_pc || wanted || image.uml.is_none() { Kind::Qemu } else { Kind::Uml }

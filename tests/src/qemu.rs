@@ -116,6 +116,11 @@ impl Options {
             Medium::Iso => {
                 command.arg("-boot").arg("d").arg("-cdrom").arg(&image.iso);
             }
+            Medium::FullIso => {
+                // Without one, QEMU reports that there is no such file.
+                let iso = image.full_iso.as_deref().unwrap_or(Path::new("full.iso"));
+                command.arg("-boot").arg("d").arg("-cdrom").arg(iso);
+            }
             Medium::UsbStick => {
                 let stick =
                     format!("file={},format=raw,if=none,id=stick,readonly=on", image.iso.display());
@@ -197,7 +202,8 @@ impl Options {
                 _ => format!("net=10.0.{}.0/24", number + 2),
             };
             command.arg("-netdev").arg(format!("user,id=net{number},{network}{}", rules.concat()));
-            command.arg("-device").arg(format!("virtio-net-pci,netdev=net{number},romfile="));
+            let card = self.cards.get(number as usize).copied().unwrap_or("virtio-net-pci");
+            command.arg("-device").arg(format!("{card},netdev=net{number},romfile="));
             if self.recorded.contains(&number) {
                 let file = folder.join(format!("net{number}.packets"));
                 let dump = format!(

@@ -11,7 +11,9 @@ use std::path::Path;
 use std::process::Command;
 
 /// Volume label: how stage 0 knows the image on a bare block device.
-pub(crate) const LABEL: &str = "CORRAL_SYSTEM";
+pub(crate) const SYSTEM: &str = "CORRAL_SYSTEM";
+/// That of the second tier of drivers.
+pub(crate) const DRIVERS: &str = "CORRAL_DRIVERS";
 
 /// The package with the program; its libraries are among what apt fetches with it.
 pub(crate) const PACKAGE: &str = "erofs-utils";
@@ -27,24 +29,29 @@ pub(crate) enum Density {
     Dense,
 }
 
+/// How an image is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packing<'a> {
+    pub(crate) label: &'a str,
+    pub(crate) density: Density,
+    /// The time of all files.
+    pub(crate) epoch: u64,
+}
+
 /// Writes `tree` to `output`.
 pub(crate) fn write(
     tree: &Tree,
     output: &Path,
-    density: Density,
+    packing: Packing<'_>,
     packages: &[Package],
-    epoch: u64,
 ) -> Result<()> {
+    let Packing { label, density, epoch } = packing;
     let _ = fs::remove_file(output);
     let mut command = mkfs(packages)?;
-    command.arg("-L").arg(LABEL);
-    command.args([
-        "-T",
-        &epoch.to_string(),
-        "--all-time",
-        "-U",
-        "c0a1c0a1-0000-4000-8000-000000000001",
-    ]);
+    command.arg("-L").arg(label);
+    let number = if label == SYSTEM { 1 } else { 2 };
+    command.args(["-T", &epoch.to_string(), "--all-time"]);
+    command.arg("-U").arg(format!("c0a1c0a1-0000-4000-8000-{number:012}"));
     let source = match density {
         Density::None | Density::Light => {
             let archive = paths::cache("system.tar");
@@ -66,7 +73,8 @@ pub(crate) fn write(
             folder
         }
     };
-    sh::output(command.arg(output).arg(&source)).context("writing system.erofs")?;
+    sh::output(command.arg(output).arg(&source))
+        .with_context(|| format!("writing {}", output.display()))?;
     if source.is_dir() {
         fs::remove_dir_all(&source)?
     } else {

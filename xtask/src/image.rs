@@ -1,10 +1,14 @@
 //! `cargo xtask image`: from recipes, packages and our programs to the files that boot.
 
+mod full;
 mod record;
 
+pub(crate) use self::full::Full;
+use self::record::FullRecord;
 pub(crate) use self::record::{Checkout, Record};
 use crate::binaries::{self, Binaries, Hooks};
-use crate::erofs::{self, Density};
+use crate::drivers::{self, Drivers, Tiers};
+use crate::erofs::{self, Density, Packing};
 use crate::layers::{self, Layer};
 use crate::lean_engine::{self, LeanEngine};
 use crate::lock::Building;
@@ -41,6 +45,9 @@ pub(crate) struct Options {
     /// longer
     #[arg(long)]
     pub(crate) release: bool,
+    /// Also write drivers.erofs and the ISO with it; part of what is released
+    #[arg(long)]
+    pub(crate) full: bool,
     /// Debian mirror to use instead of the host's own
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Option<String>,
@@ -62,6 +69,8 @@ pub(crate) struct Image {
     pub(crate) iso: PathBuf,
     /// The release as one file, for upgrades.
     pub(crate) archive: PathBuf,
+    /// What `--full` adds.
+    pub(crate) full: Option<Full>,
 }
 
 /// What an image is made of, fetched and compiled.
@@ -71,6 +80,8 @@ pub(crate) struct Ingredients {
     recipes: Vec<(String, Recipe)>,
     modules: ModuleList,
     pub(crate) packages: Vec<Package>,
+    /// The packages of firmware, for a full image.
+    pub(crate) firmware: Vec<Package>,
     binaries: Binaries,
     /// Instead of Debian's programs, in a release.
     lean_engine: Option<LeanEngine>,
@@ -89,6 +100,12 @@ pub(crate) struct Trees {
     pub(crate) early: Tree,
 }
 
+/// `cargo xtask image`. What is released is full.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let full = options.full || options.release;
+    build(&Options { full, ..options.clone() }).map(drop)
+}
+
 /// Builds what changed since the last build.
 pub(crate) fn build(options: &Options) -> Result<Image> {
     setup::install()?;
@@ -102,8 +119,13 @@ pub(crate) fn is_complete() -> bool {
 
 /// Writes the image, unless it was built from these ingredients.
 pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Image> {
-    let image = image_paths()?;
-    let is_same = |old: &Record| old.stamp == ingredients.stamp && image.iso.exists();
+    let mut image = image_paths()?;
+    let drivers = options.full.then(|| ingredients.drivers(options)).transpose()?;
+    let is_same = |old: &Record| {
+        old.stamp == ingredients.stamp
+            && image.iso.exists()
+            && drivers.as_ref().is_none_or(|drivers| image.full.is_some() && old.has(drivers))
+    };
     if let Some(old) = Record::load().ok().filter(is_same) {
         eprintln!("image is up to date");
         old.of_this_checkout().write()?;
@@ -113,12 +135,14 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
     Record::remove();
     let Trees { kernel, layers, modules, system, early } = ingredients.trees()?;
     let packages = &ingredients.packages;
+    image.full = Full::at(&paths::image(), VERSION).replace(drivers.as_ref())?;
     fs::copy(&kernel.image, &image.kernel)?;
-    let (level, density) = if options.release { (19, Density::Dense) } else { (3, Density::Light) };
+    let (level, density) = (if options.release { 19 } else { 3 }, options.density());
     let epoch = epoch()?;
     progress::step("writing initrd", || initrd::write(early, &image.initrd, epoch, level))?;
     progress::step("writing system.erofs", || {
-        erofs::write(system, &image.system, density, packages, epoch)
+        let packing = Packing { label: erofs::SYSTEM, density, epoch };
+        erofs::write(system, &image.system, packing, packages)
     })?;
     let mut parts = parts::of(&ingredients.binaries, layers, modules)?;
     if options.release {
@@ -127,11 +151,19 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
         })?;
     }
     let parts = parts.into_iter().map(|part| part.weight).collect();
-    let shipped = ingredients.shipped(layers);
+    let mut shipped = ingredients.shipped(layers);
+    if options.full {
+        shipped.extend(ingredients.sources(kernel, options).shipped_firmware()?);
+    }
     manifest::write(&paths::image(), VERSION, &kernel.release, shipped, parts)?;
     let release = image.release(VERSION);
     release.sign(&ingredients.key)?;
-    progress::step("writing the ISO", || iso::write(&release, &image.iso, packages, epoch))?;
+    progress::step("writing the ISO", || iso::write(&release, None, &image.iso, packages, epoch))?;
+    if let Some(full) = &image.full {
+        progress::step("writing the full ISO", || {
+            iso::write(&release, Some(&full.drivers), &full.iso, packages, epoch)
+        })?;
+    }
     release.archive(&image.archive)?;
     manifest::print(&paths::image())?;
     record(&image, ingredients, options)?.write()?;
@@ -147,6 +179,7 @@ fn record(image: &Image, ingredients: &Ingredients, options: &Options) -> Result
         engine: ingredients.lean_engine.as_ref().map(|engine| engine.key().to_owned()),
         iso: Sum::of(&image.iso)?,
         archive: Sum::of(&image.archive)?,
+        full: image.full.as_ref().map(FullRecord::of).transpose()?,
     })
 }
 
@@ -157,6 +190,10 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     let modules = recipe::load_modules()?;
     let mirror = options.mirror.as_deref();
     let packages = packages::fetch(&package_names()?, mirror, options.refresh)?;
+    let firmware = match options.full {
+        true => packages::fetch_firmware(&modules.drivers.firmware, mirror, options.refresh)?,
+        false => Vec::new(),
+    };
     let lean_engine =
         options.release.then(|| lean_engine::prepare(mirror, options.refresh)).transpose()?;
     if let Some(engine) = &lean_engine {
@@ -175,6 +212,7 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
         recipes,
         modules,
         packages,
+        firmware,
         binaries,
         lean_engine,
         key,
@@ -219,6 +257,21 @@ impl Ingredients {
         Ok(self.trees.get_or_init(|| trees))
     }
 
+    /// The second tier of drivers, made if necessary.
+    fn drivers(&self, options: &Options) -> Result<Drivers> {
+        self.sources(&self.trees()?.kernel, options).build()
+    }
+
+    fn sources<'a>(&'a self, kernel: &'a Kernel, options: &Options) -> drivers::Sources<'a> {
+        drivers::Sources {
+            kernel,
+            list: &self.modules,
+            firmware: &self.firmware,
+            packages: &self.packages,
+            density: options.density(),
+        }
+    }
+
     /// The packages of which the image has something.
     fn shipped(&self, layers: &[Layer]) -> Vec<&Package> {
         let sources = self.lean_engine.iter().flat_map(LeanEngine::packages);
@@ -242,6 +295,8 @@ fn assemble(ingredients: &Ingredients) -> Result<Trees> {
     system.insert("usr/share/ros/seccomp.json", Entry::file(Blob::Host(seccomp), 0o644));
     system.write("usr/share/ros/release-keys/release.pub", format!("{}\n", key.public()));
     insert_loaders(&mut system, packages)?;
+    let list = &ingredients.modules;
+    Tiers::choose(&kernel, list)?.describe(&kernel, &list.drivers, &mut system)?;
     elsewhere::insert(&mut system, &layers, &recipe::load_elsewhere()?)
         .context("images/console/elsewhere.yml")?;
     let early = initrd_tree(binaries, early_modules, &kernel);
@@ -251,13 +306,21 @@ fn assemble(ingredients: &Ingredients) -> Result<Trees> {
 pub(crate) fn image_paths() -> Result<Image> {
     let folder = paths::image();
     fs::create_dir_all(&folder)?;
+    let full = Full::at(&folder, VERSION);
     Ok(Image {
         kernel: folder.join("vmlinuz"),
         initrd: folder.join("initrd"),
         system: folder.join("system.erofs"),
         iso: folder.join(format!("corral-{VERSION}-amd64.iso")),
         archive: folder.join(format!("corral-{VERSION}-amd64.oci.tar")),
+        full: full.iso.exists().then_some(full),
     })
+}
+
+impl Options {
+    fn density(&self) -> Density {
+        if self.release { Density::Dense } else { Density::Light }
+    }
 }
 
 impl Image {
@@ -268,6 +331,7 @@ impl Image {
             kernel: self.kernel.clone(),
             initrd: self.initrd.clone(),
             system: self.system.clone(),
+            drivers: self.full.as_ref().map(|full| full.drivers.clone()),
             contents: paths::image().join("manifest.json"),
             folder: paths::image(),
         }

@@ -1,10 +1,11 @@
 //! The ISO: a version of the system in `boot/<version>/`, isolinux for BIOS and systemd-boot for
 //! UEFI. xorriso writes it as a hybrid image, so that it boots from a CD and from a USB stick.
 //!
-//! UEFI reads only FAT, so kernel and initrd are in a small FAT image within the ISO. isolinux and
+//! UEFI reads only FAT, so kernel and initrds are in a small FAT image within the ISO. isolinux and
 //! Linux read the ISO's own file system. The files are stored once all the same: the ISO's
-//! directory says that `vmlinuz` and `initrd` begin where the FAT image has them.
+//! directory says that they begin where the FAT image has them.
 
+use crate::drivers::Drivers;
 use crate::packages::{self, Package};
 use crate::signed_release::Release;
 use crate::{paths, sh};
@@ -39,9 +40,10 @@ const RECOVERY: &str = " rancher.recovery=true";
 /// A block of a CD.
 const BLOCK: usize = 2048;
 
-/// Writes the ISO of a release.
+/// Writes the ISO of a release. The full one has its `drivers` too.
 pub(crate) fn write(
     release: &Release,
+    drivers: Option<&Drivers>,
     output: &Path,
     packages: &[Package],
     epoch: u64,
@@ -51,15 +53,16 @@ pub(crate) fn write(
     let folder = stage.join("boot").join(&release.version);
     fs::create_dir_all(&folder)?;
     fs::create_dir_all(stage.join("boot/isolinux"))?;
-    for (name, file) in
-        release.small_files().into_iter().chain([("system.erofs", release.system.clone())])
-    {
+    let images = [("system.erofs", release.system.clone())];
+    let images =
+        images.into_iter().chain(drivers.map(|drivers| ("drivers.erofs", drivers.image.clone())));
+    for (name, file) in release.small_files().into_iter().chain(images) {
         fs::hard_link(&file, folder.join(name))
             .or_else(|_| fs::copy(&file, folder.join(name)).map(|_| ()))?;
     }
-    let marks = ["vmlinuz", "initrd"].map(|name| (name, mark(name)));
-    for (name, mark) in &marks {
-        fs::write(folder.join(name), mark)?;
+    let boot_files = boot_files(release, drivers);
+    for (name, _) in &boot_files {
+        fs::write(folder.join(name), mark(name))?;
     }
     fs::copy(
         packages::find(packages, "usr/lib/ISOLINUX/isolinux.bin")?,
@@ -69,11 +72,21 @@ pub(crate) fn write(
         let from = packages::find(packages, &format!("{MODULES_FOLDER}/{module}"))?;
         fs::copy(from, stage.join("boot/isolinux").join(module))?;
     }
-    fs::write(stage.join("boot/isolinux/isolinux.cfg"), menu(&release.version))?;
+    fs::write(stage.join("boot/isolinux/isolinux.cfg"), menu(&release.version, drivers.is_some()))?;
     let efi = stage.join("boot/efi.img");
-    write_efi_image(release, &efi, packages, epoch)?;
+    write_efi_image(&release.version, &boot_files, &efi, packages, epoch)?;
     run_xorriso(&stage, output, packages, epoch)?;
-    point_into(output, &efi, release, &marks)
+    point_into(output, &efi, &boot_files)?;
+    verify(output, &release.version, &boot_files)
+}
+
+/// A file that the firmware's loaders read: its name, and where it is.
+type BootFile = (&'static str, PathBuf);
+
+fn boot_files(release: &Release, drivers: Option<&Drivers>) -> Vec<BootFile> {
+    let mut files = vec![("vmlinuz", release.kernel.clone()), ("initrd", release.initrd.clone())];
+    files.extend(drivers.map(|drivers| ("drivers.initrd", drivers.initrd.clone())));
+    files
 }
 
 fn run_xorriso(stage: &Path, output: &Path, packages: &[Package], epoch: u64) -> Result<()> {
@@ -113,14 +126,15 @@ fn run_xorriso(stage: &Path, output: &Path, packages: &[Package], epoch: u64) ->
 
 /// What UEFI starts: a FAT file system with systemd-boot, its menu, kernel and initrd.
 fn write_efi_image(
-    release: &Release,
+    version: &str,
+    files: &[BootFile],
     image: &Path,
     packages: &[Package],
     epoch: u64,
 ) -> Result<()> {
     let content = paths::cache("efi");
     let _ = fs::remove_dir_all(&content);
-    let size = write_efi_folder(release, &content, packages)?;
+    let size = write_efi_folder(version, files, &content, packages)?;
     let date = format!("@{epoch}");
     sh::output(
         Command::new("find").arg(&content).args(["-exec", "touch", "-d", &date, "{}", "+"]),
@@ -139,28 +153,36 @@ fn write_efi_image(
     Ok(())
 }
 
-/// Returns the bytes of kernel and initrd.
-fn write_efi_folder(release: &Release, content: &Path, packages: &[Package]) -> Result<u64> {
-    let boot = content.join("boot").join(&release.version);
+/// Returns the bytes of kernel and initrds.
+fn write_efi_folder(
+    version: &str,
+    files: &[BootFile],
+    content: &Path,
+    packages: &[Package],
+) -> Result<u64> {
+    let boot = content.join("boot").join(version);
     for folder in [&content.join("EFI/BOOT"), &content.join("loader/entries"), &boot] {
         fs::create_dir_all(folder)?;
     }
     fs::copy(packages::find(packages, SYSTEMD_BOOT)?, content.join("EFI/BOOT/BOOTX64.EFI"))?;
     fs::write(
         content.join("loader/loader.conf"),
-        format!("default corral-{}.conf\ntimeout 3\neditor yes\n", release.version),
+        format!("default corral-{version}.conf\ntimeout 3\neditor yes\n"),
     )?;
     for (number, (suffix, title, more)) in variants().into_iter().enumerate() {
-        let version = &release.version;
+        let initrds: String = initrds(version, files.len() > 2)
+            .iter()
+            .map(|path| format!("initrd {path}\n"))
+            .collect();
         let text = format!(
             "title Corral {version}{title}\nsort-key corral-{number}\n\
-             linux /boot/{version}/vmlinuz\ninitrd /boot/{version}/initrd\noptions {}{more}\n",
+             linux /boot/{version}/vmlinuz\n{initrds}options {}{more}\n",
             append(version)
         );
         fs::write(content.join(format!("loader/entries/corral-{version}{suffix}.conf")), text)?;
     }
     let mut size = 0;
-    for (name, file) in [("vmlinuz", &release.kernel), ("initrd", &release.initrd)] {
+    for (name, file) in files {
         fs::copy(file, boot.join(name))?;
         size += fs::metadata(file)?.len();
     }
@@ -172,25 +194,21 @@ fn mark(name: &str) -> Vec<u8> {
     format!("in the place of {name}\n").into_bytes()
 }
 
-/// Makes the ISO's directories point to kernel and initrd in the FAT image.
-fn point_into(
-    iso: &Path,
-    efi: &Path,
-    release: &Release,
-    marks: &[(&str, Vec<u8>); 2],
-) -> Result<()> {
+/// Makes the ISO's directories point to these files in the FAT image.
+fn point_into(iso: &Path, efi: &Path, files: &[BootFile]) -> Result<()> {
     let mut bytes = fs::read(iso)?;
     let efi = fs::read(efi)?;
     let efi_at =
         find_blocks(&bytes, &efi).context("the FAT image is not in the ISO in one piece")?;
     let file = File::options().write(true).open(iso)?;
-    for (name, mark) in marks {
-        let content = fs::read(source(release, name))?;
+    for (name, source) in files {
+        let mark = mark(name);
+        let content = fs::read(source)?;
         let at = find_blocks(&efi, &content).with_context(|| {
             format!("{name} is not in the FAT image in one piece, from a block on")
         })?;
         let stand_in =
-            find_blocks(&bytes, mark).with_context(|| format!("nothing stands in for {name}"))?;
+            find_blocks(&bytes, &mark).with_context(|| format!("nothing stands in for {name}"))?;
         let old = extent(stand_in, mark.len());
         let new = extent(efi_at + at, content.len());
         let mut places = 0;
@@ -206,19 +224,18 @@ fn point_into(
         // The ISO's own directory and Joliet's.
         ensure!(places == 2, "{name} is in {places} directories of the ISO instead of two");
     }
-    file.sync_all()?;
-    verify(iso, release)
+    file.sync_all().context("writing the ISO")
 }
 
 /// Reads the files from the ISO as any reader does, and compares them.
-fn verify(iso: &Path, release: &Release) -> Result<()> {
-    for name in ["vmlinuz", "initrd"] {
+fn verify(iso: &Path, version: &str, files: &[BootFile]) -> Result<()> {
+    for (name, source) in files {
         let copy = paths::cache("iso-check");
         let _ = fs::remove_file(&copy);
         let mut command = Command::new("xorriso");
         command.args(["-osirrox", "on", "-indev"]).arg(iso).arg("-extract");
-        sh::output(command.arg(format!("/boot/{}/{name}", release.version)).arg(&copy))?;
-        if !same(&copy, &source(release, name))? {
+        sh::output(command.arg(format!("/boot/{version}/{name}")).arg(&copy))?;
+        if !same(&copy, source)? {
             bail!("{name} of the ISO is not what it should be");
         }
     }
@@ -230,10 +247,6 @@ fn same(one: &Path, other: &Path) -> Result<bool> {
     File::open(one)?.read_to_end(&mut left)?;
     File::open(other)?.read_to_end(&mut right)?;
     Ok(left == right)
-}
-
-fn source(release: &Release, name: &str) -> PathBuf {
-    if name == "vmlinuz" { release.kernel.clone() } else { release.initrd.clone() }
 }
 
 /// Where `content` begins, if it begins at a block.
@@ -265,11 +278,19 @@ fn variants() -> [(&'static str, &'static str, &'static str); 3] {
     ]
 }
 
-fn menu(version: &str) -> String {
+/// What the loaders unpack, in this order.
+fn initrds(version: &str, with_drivers: bool) -> Vec<String> {
+    let names = ["initrd", "drivers.initrd"];
+    let count = if with_drivers { 2 } else { 1 };
+    names[..count].iter().map(|name| format!("/boot/{version}/{name}")).collect()
+}
+
+fn menu(version: &str, with_drivers: bool) -> String {
+    let initrds = initrds(version, with_drivers).join(",");
     let entry = |(suffix, title, more): (&str, &str, &str)| {
         format!(
             "LABEL corral{suffix}\n  MENU LABEL Corral {version}{title}\n  \
-             KERNEL /boot/{version}/vmlinuz\n  INITRD /boot/{version}/initrd\n  \
+             KERNEL /boot/{version}/vmlinuz\n  INITRD {initrds}\n  \
              APPEND {}{more}\n",
             append(version)
         )

@@ -12,6 +12,7 @@ mod console;
 mod debian;
 mod dependencies;
 mod docs;
+mod drivers;
 mod durable;
 mod elf;
 mod elsewhere;
@@ -79,6 +80,7 @@ enum Command {
     /// Build vmlinuz, initrd, system.erofs, the ISO and manifest.json into target/image/
     #[command(after_help = "Examples:
   cargo xtask image
+  cargo xtask image --full                  also the ISO with all drivers and firmware
   cargo xtask image --release               as it is released: smaller, takes minutes longer")]
     Image(image::Options),
     /// Write target/release-VERSION/ with everything that a person downloads: ISO, disks for each
@@ -143,7 +145,7 @@ fn set_up() -> Result<()> {
 fn dispatch() -> Result<()> {
     match Cli::parse().command {
         Command::Setup => set_up(),
-        Command::Image(options) => image::build(&options).map(|_| ()),
+        Command::Image(options) => image::run(&options),
         Command::Release(options) => release::run(&options),
         Command::Engines(options) => engines::run(&options),
         Command::LeanEngine(options) => lean_engine::run(&options),

@@ -17,6 +17,8 @@ use std::process::Command;
 pub(crate) struct Kernel {
     /// `uname -r`.
     pub(crate) release: String,
+    /// A hash of the package that it is from, or of its sources.
+    pub(crate) key: String,
     /// The compressed kernel.
     pub(crate) image: PathBuf,
     /// All of the package's modules, unpacked, with `modules.dep`.
@@ -47,26 +49,33 @@ impl Kernel {
             })?;
         }
         let image = package.files().join("boot").join(format!("vmlinuz-{release}"));
-        Kernel::index_of(release, image, &modules.join("lib/modules"))
+        let key = package.sha256.clone();
+        Kernel::index_of(release, key, image, &modules.join("lib/modules"))
     }
 
     /// The test kernel.
     pub(crate) fn built(kernel: &TestKernel) -> Result<Kernel> {
-        Kernel::index_of(first_name(&kernel.modules)?, kernel.linux.clone(), &kernel.modules)
+        let release = first_name(&kernel.modules)?;
+        Kernel::index_of(release, kernel.key.clone(), kernel.linux.clone(), &kernel.modules)
     }
 
-    fn index_of(release: String, image: PathBuf, modules: &Path) -> Result<Kernel> {
+    fn index_of(release: String, key: String, image: PathBuf, modules: &Path) -> Result<Kernel> {
         let modules = modules.join(&release);
         let dependencies = parse_dependencies(&fs::read_to_string(modules.join("modules.dep"))?);
         let built_in = fs::read_to_string(modules.join("modules.builtin"))?
             .lines()
             .map(str::to_owned)
             .collect();
-        Ok(Kernel { release, image, modules, dependencies, built_in })
+        Ok(Kernel { release, key, image, modules, dependencies, built_in })
     }
 
     /// The chosen modules as a tree `usr/lib/modules/RELEASE/…` with an index of only these.
     pub(crate) fn select(&self, wanted: &[String], exclude: &[String], name: &str) -> Result<Tree> {
+        self.index(&self.choose(wanted, exclude)?, name)
+    }
+
+    /// The paths of the chosen modules, and of all that they need.
+    pub(crate) fn choose(&self, wanted: &[String], exclude: &[String]) -> Result<BTreeSet<String>> {
         let mut chosen = BTreeSet::new();
         let mut unknown = Vec::new();
         for pattern in wanted {
@@ -86,10 +95,28 @@ impl Kernel {
         if !unknown.is_empty() {
             bail!("images/modules.yml: {} has no module {}", self.release, unknown.join(", "));
         }
-        self.index(&chosen, name)
+        Ok(chosen)
     }
 
-    fn index(&self, chosen: &BTreeSet<String>, name: &str) -> Result<Tree> {
+    /// The file of a module.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        self.modules.join(path)
+    }
+
+    /// (pattern, name of the module) of all modules of the package.
+    pub(crate) fn aliases(&self) -> Result<Vec<(String, String)>> {
+        let file = self.modules.join("modules.alias");
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let alias = |line: &str| {
+            let (pattern, module) = line.strip_prefix("alias ")?.rsplit_once(' ')?;
+            Some((pattern.to_owned(), module.to_owned()))
+        };
+        Ok(text.lines().filter_map(alias).collect())
+    }
+
+    /// These modules as a tree `usr/lib/modules/RELEASE/…`, with an index.
+    pub(crate) fn index(&self, chosen: &BTreeSet<String>, name: &str) -> Result<Tree> {
         let scratch = paths::cache("depmod").join(name);
         let base = scratch.join("lib/modules").join(&self.release);
         let _ = fs::remove_dir_all(&scratch);
@@ -118,9 +145,20 @@ impl Kernel {
 /// Chooses the initrd's and the system's modules.
 pub(crate) fn select(kernel: &Kernel, list: &ModuleList) -> Result<(Tree, Tree)> {
     let initrd = kernel.select(&list.initrd, &[], "initrd")?;
-    let everything = [list.initrd.as_slice(), list.system.as_slice()].concat();
-    let system = kernel.select(&everything, &list.exclude, "system")?;
+    let system = kernel.index(&of_system(kernel, list)?, "system")?;
     Ok((initrd, system))
+}
+
+/// The modules of the system image.
+pub(crate) fn of_system(kernel: &Kernel, list: &ModuleList) -> Result<BTreeSet<String>> {
+    let everything = [list.initrd.as_slice(), list.system.as_slice()].concat();
+    kernel.choose(&everything, &list.exclude)
+}
+
+/// The name of a module as aliases have it.
+pub(crate) fn name_of(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.trim_end_matches(".ko").replace('-', "_")
 }
 
 /// The file that stage 0 reads first: the kernel release that the modules are for.
@@ -128,17 +166,19 @@ pub(crate) fn release_file(kernel: &Kernel) -> Entry {
     Entry::file(Blob::Bytes(kernel.release.clone().into_bytes()), 0o644)
 }
 
-/// A pattern with a slash is a path below `kernel/` (`**` at its end: everything below). Any other
-/// pattern is a module's name. `**` alone is every module.
-fn names(pattern: &str, path: &str) -> bool {
+/// A pattern with a slash is a path below `kernel/` (`**` at its end: everything below; `*` at its
+/// end: all that begin like that). Any other pattern is a module's name. `**` alone is every
+/// module.
+pub(crate) fn names(pattern: &str, path: &str) -> bool {
     let inner = path.trim_start_matches("kernel/");
     match pattern.strip_suffix("/**") {
         _ if pattern == "**" => true,
         Some(folder) => inner.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
+        None if pattern.ends_with('*') => inner.starts_with(pattern.trim_end_matches('*')),
         None if pattern.contains('/') => inner.trim_end_matches(".ko") == pattern,
-        None => inner.rsplit('/').next().is_some_and(|file| {
-            file.trim_end_matches(".ko").replace('-', "_") == pattern.replace('-', "_")
-        }),
+        None => {
+            inner.rsplit('/').next().is_some_and(|file| name_of(file) == pattern.replace('-', "_"))
+        }
     }
 }
 

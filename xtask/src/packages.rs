@@ -17,6 +17,9 @@ use std::process::Command;
 pub(crate) const SUITE: &str = "trixie";
 /// Releases without suites of updates: what is new goes into the release itself.
 const ROLLING: [&str; 2] = ["forky", "sid"];
+/// The part of Debian's archive with programs, and that with firmware too.
+const MAIN: &str = "main";
+const WITH_FIRMWARE: &str = "main non-free-firmware";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// One package as it went into the image.
@@ -63,6 +66,23 @@ pub(crate) fn fetch(
     fetch_of(SUITE, wanted, mirror, refresh)
 }
 
+/// The same for packages of firmware.
+pub(crate) fn fetch_firmware(
+    wanted: &[String],
+    mirror: Option<&str>,
+    refresh: bool,
+) -> Result<Vec<Package>> {
+    let origin = Origin { suite: SUITE, areas: WITH_FIRMWARE };
+    fetch_from(origin, &wanted.iter().cloned().collect(), mirror, refresh)
+}
+
+/// A release of Debian, and parts of its archive.
+#[derive(Debug, Clone, Copy)]
+struct Origin<'a> {
+    suite: &'a str,
+    areas: &'static str,
+}
+
 /// The same from another release of Debian.
 pub(crate) fn fetch_of(
     suite: &str,
@@ -70,6 +90,16 @@ pub(crate) fn fetch_of(
     mirror: Option<&str>,
     refresh: bool,
 ) -> Result<Vec<Package>> {
+    fetch_from(Origin { suite, areas: MAIN }, wanted, mirror, refresh)
+}
+
+fn fetch_from(
+    origin: Origin<'_>,
+    wanted: &BTreeSet<String>,
+    mirror: Option<&str>,
+    refresh: bool,
+) -> Result<Vec<Package>> {
+    let suite = origin.suite;
     let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
     // Without the mirror: all of them have the same packages.
     let key = sum::digest_of_bytes(format!("{suite} {list}"));
@@ -77,7 +107,7 @@ pub(crate) fn fetch_of(
     if !refresh && let Some(packages) = load(&index) {
         return Ok(packages);
     }
-    let packages = progress::step("fetching Debian packages", || resolve(suite, &list, mirror))?;
+    let packages = progress::step("fetching Debian packages", || resolve(origin, &list, mirror))?;
     progress::step("unpacking Debian packages", || packages.iter().try_for_each(unpack))?;
     fs::create_dir_all(paths::cache("resolved"))?;
     durable::write(&index, &serde_json::to_vec_pretty(&packages)?)?;
@@ -92,7 +122,8 @@ pub(crate) fn download(
     mirror: Option<&str>,
 ) -> Result<Vec<Package>> {
     let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-    progress::step("fetching Debian packages", || resolve(suite, &list, mirror))
+    let origin = Origin { suite, areas: MAIN };
+    progress::step("fetching Debian packages", || resolve(origin, &list, mirror))
 }
 
 /// A file of one of the packages, by its path in the package.
@@ -109,8 +140,8 @@ fn load(index: &Path) -> Option<Vec<Package>> {
     packages.iter().all(|package| package.files().exists()).then_some(packages)
 }
 
-fn resolve(suite: &str, list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
-    let root = private_root(suite, mirror)?;
+fn resolve(origin: Origin<'_>, list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
+    let root = private_root(origin, mirror)?;
     update(&root)?;
     let names: Vec<&str> = list.split(' ').collect();
     // With an empty archive cache, so that packages that were fetched before are listed too.
@@ -217,13 +248,23 @@ fn apt(program: &str, root: &Path) -> Command {
 
 /// Our own apt root: sources, lists, and an empty dpkg status, so that the resolver returns all
 /// dependencies.
-fn private_root(suite: &str, mirror: Option<&str>) -> Result<PathBuf> {
-    let folder = if suite == SUITE { "apt".to_owned() } else { format!("apt-{suite}") };
-    make_root(&folder, "deb", suite, mirror)
+fn private_root(origin: Origin<'_>, mirror: Option<&str>) -> Result<PathBuf> {
+    let folder = match origin {
+        Origin { areas: WITH_FIRMWARE, .. } => "apt-firmware".to_owned(),
+        Origin { suite: SUITE, .. } => "apt".to_owned(),
+        Origin { suite, .. } => format!("apt-{suite}"),
+    };
+    make_root(&folder, "deb", origin, mirror)
 }
 
 /// `kind` is `deb` for packages, or `deb-src` for their sources.
-fn make_root(folder: &str, kind: &str, suite: &str, mirror: Option<&str>) -> Result<PathBuf> {
+fn make_root(
+    folder: &str,
+    kind: &str,
+    origin: Origin<'_>,
+    mirror: Option<&str>,
+) -> Result<PathBuf> {
+    let Origin { suite, areas } = origin;
     let root = paths::cache(folder);
     for folder in [
         "etc/apt",
@@ -248,7 +289,7 @@ fn make_root(folder: &str, kind: &str, suite: &str, mirror: Option<&str>) -> Res
     let lines: Vec<String> = sources
         .iter()
         .chain(&backports)
-        .map(|(uri, suite)| format!("{kind} [signed-by={KEYRING}] {uri} {suite} main\n"))
+        .map(|(uri, suite)| format!("{kind} [signed-by={KEYRING}] {uri} {suite} {areas}\n"))
         .collect();
     fs::write(root.join("etc/apt/sources.list"), lines.concat())?;
     Ok(root)
@@ -256,7 +297,7 @@ fn make_root(folder: &str, kind: &str, suite: &str, mirror: Option<&str>) -> Res
 
 /// The list of mirrors that the image's packages come from, as apt reads it.
 pub(crate) fn sources(mirror: Option<&str>) -> Result<PathBuf> {
-    Ok(private_root(SUITE, mirror)?.join("etc/apt/sources.list"))
+    Ok(private_root(Origin { suite: SUITE, areas: MAIN }, mirror)?.join("etc/apt/sources.list"))
 }
 
 /// The host's own Debian mirrors, each with this suite in place of the host's: `bookworm-updates` →

@@ -1,7 +1,7 @@
 //! The parts of system.erofs, and what each of them weighs.
 
 use crate::binaries::Binaries;
-use crate::erofs::{self, Density};
+use crate::erofs::{self, Density, Packing};
 use crate::layers::Layer;
 use crate::packages::Package;
 use crate::paths;
@@ -44,8 +44,9 @@ pub(crate) fn of(binaries: &Binaries, layers: &[Layer], modules: &Tree) -> Resul
 /// once.
 pub(crate) fn weigh(parts: &mut [Part], packages: &[Package], epoch: u64) -> Result<()> {
     let output = paths::cache("part.erofs");
+    let packing = Packing { label: erofs::SYSTEM, density: Density::Dense, epoch };
     for part in parts {
-        erofs::write(&part.files, &output, Density::Dense, packages, epoch)
+        erofs::write(&part.files, &output, packing, packages)
             .with_context(|| format!("weighing {}", part.weight.name))?;
         part.weight.packed = Some(fs::metadata(&output)?.len());
     }

@@ -95,6 +95,26 @@ pub(crate) struct ModuleList {
     pub(crate) system: Vec<String>,
     /// Patterns of paths that are left out of the above.
     pub(crate) exclude: Vec<String>,
+    /// What drivers.erofs has.
+    pub(crate) drivers: DriverList,
+}
+
+/// The second tier of modules, and firmware.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DriverList {
+    /// Patterns; modules of the system image are not taken again.
+    pub(crate) modules: Vec<String>,
+    /// Patterns of paths that are left out of them.
+    pub(crate) exclude: Vec<String>,
+    /// Modules of the second initrd, which finds a disk behind any controller.
+    pub(crate) initrd: Vec<String>,
+    /// Patterns of paths that are left out of it.
+    pub(crate) not_in_initrd: Vec<String>,
+    /// Modules that a device without a driver is reported for.
+    pub(crate) reported: Vec<String>,
+    /// Packages with firmware.
+    pub(crate) firmware: Vec<String>,
 }
 
 /// Reads `images/NAME/image.yml`.

@@ -5,6 +5,7 @@
 //! The signature is a separate artifact, under the tag that registries use for signatures:
 //! `sha256-<digest>.sig`.
 
+use crate::drivers::Drivers;
 use crate::oci_layout::{self, Layout, MANIFEST, REF_NAME};
 use crate::{paths, progress, sum};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -32,6 +33,8 @@ pub(crate) struct Release {
     pub(crate) kernel: PathBuf,
     pub(crate) initrd: PathBuf,
     pub(crate) system: PathBuf,
+    /// The second tier of drivers, if it was built.
+    pub(crate) drivers: Option<Drivers>,
     /// What the release contains: `manifest.json` of the image.
     pub(crate) contents: PathBuf,
     /// Where manifest and signature are written.
@@ -106,6 +109,19 @@ impl Release {
         ]
     }
 
+    /// The files that boot, by their names in a release.
+    fn files(&self) -> Vec<(&'static str, &PathBuf)> {
+        let mut files = vec![
+            ("vmlinuz", &self.kernel),
+            ("initrd", &self.initrd),
+            ("system.erofs", &self.system),
+        ];
+        if let Some(Drivers { image, initrd, .. }) = &self.drivers {
+            files.extend([("drivers.erofs", image), ("drivers.initrd", initrd)]);
+        }
+        files
+    }
+
     /// Writes `release.json` and `release.sig`.
     pub(crate) fn sign(&self, key: &Key) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(&self.manifest()?)?;
@@ -135,9 +151,7 @@ impl Release {
 
     /// `release.json`: what is signed.
     fn manifest(&self) -> Result<Value> {
-        let files =
-            [("vmlinuz", &self.kernel), ("initrd", &self.initrd), ("system.erofs", &self.system)];
-        let layers = files.into_iter().map(|(name, path)| {
+        let layers = self.files().into_iter().map(|(name, path)| {
             let mut descriptor = oci_layout::descriptor_of_file(FILE, path)?;
             descriptor["annotations"] = json!({"org.opencontainers.image.title": name});
             Ok(descriptor)
@@ -158,7 +172,8 @@ impl Release {
             let manifest = fs::read(self.folder.join("release.json"))?;
             let signature = fs::read_to_string(self.folder.join("release.sig"))?;
             let mut layout = Layout::default();
-            for path in [&self.kernel, &self.initrd, &self.system, &self.contents] {
+            let files = self.files().into_iter().map(|(_, path)| path);
+            for path in files.chain([&self.contents]) {
                 layout.file(path)?;
             }
             let empty = layout.blob(EMPTY.0, EMPTY.1.to_vec());
@@ -201,6 +216,11 @@ mod tests {
             kernel: file("vmlinuz"),
             initrd: file("initrd"),
             system: file("system.erofs"),
+            drivers: Some(Drivers {
+                image: file("drivers.erofs"),
+                initrd: file("drivers.initrd"),
+                key: String::new(),
+            }),
             contents: file("contents.json"),
             folder: folder.path().to_path_buf(),
         };
@@ -209,7 +229,8 @@ mod tests {
         release.verify(&key).unwrap();
         let error = release.verify(&Key::stranger().unwrap()).unwrap_err().to_string();
         assert!(error.contains("by this key"), "{error}");
-        for changed in [&release.system, &release.contents] {
+        let drivers = release.drivers.as_ref().unwrap();
+        for changed in [&release.system, &drivers.image, &release.contents] {
             let old = fs::read(changed).unwrap();
             fs::write(changed, "other").unwrap();
             let error = release.verify(&key).unwrap_err().to_string();

@@ -182,7 +182,13 @@ impl Images {
         for_qemu: bool,
         report: &mut Report,
     ) -> Result<Images> {
-        let wanted = image::Options { release: options.release_image, ..image::Options::default() };
+        // Packages of firmware need a mirror that has them, as archives of engines do.
+        let is_named = options.all || !options.story.is_empty();
+        let wanted = image::Options {
+            release: options.release_image,
+            full: stories.have("drivers::") && is_named,
+            ..image::Options::default()
+        };
         let ingredients = report.phases.time("packages and programs", || image::gather(&wanted))?;
         report.without_uml = without_uml(&ingredients, report);
         let for_qemu = for_qemu || report.without_uml.is_some();

@@ -1,7 +1,7 @@
 //! What User-Mode Linux machines boot: the system image, with the modules of the test kernel
 //! instead of the product's.
 
-use crate::erofs::{self, Density};
+use crate::erofs::{self, Density, Packing};
 use crate::image::{self, Ingredients, Trees};
 use crate::modules::Kernel;
 use crate::test_kernel::TestKernel;
@@ -54,7 +54,8 @@ fn write(
     let mut system = without_modules(&trees.system);
     system.graft("", &modules);
     let written = folder.join("system.erofs");
-    erofs::write(&system, &written, Density::None, &ingredients.packages, epoch)?;
+    let packing = Packing { label: erofs::SYSTEM, density: Density::None, epoch };
+    erofs::write(&system, &written, packing, &ingredients.packages)?;
     let mut early = without_modules(&trees.early);
     // The drivers of disks are built in: the initrd has an index without modules.
     early.graft("", &kernel.select(&[], &[], "uml-initrd")?);

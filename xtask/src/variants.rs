@@ -1,7 +1,7 @@
 //! Releases that only stories upgrade to: the next version, five that are broken, each in its own
 //! way, and one with an unknown signer.
 
-use crate::erofs::{self, Density};
+use crate::erofs::{self, Density, Packing};
 use crate::image::{self, Ingredients, Trees};
 use crate::signed_release::{Key, Release};
 use crate::tree::{Blob, Entry, Tree};
@@ -86,13 +86,8 @@ impl Maker<'_> {
         fs::create_dir_all(&work)?;
         let image = image::image_paths()?;
         let file = |name: &str| -> PathBuf { work.join(name) };
-        erofs::write(
-            &system,
-            &file("system.erofs"),
-            Density::Light,
-            &self.ingredients.packages,
-            self.epoch,
-        )?;
+        let packing = Packing { label: erofs::SYSTEM, density: Density::Light, epoch: self.epoch };
+        erofs::write(&system, &file("system.erofs"), packing, &self.ingredients.packages)?;
         let initrd_file = match &early {
             None => image.initrd,
             Some(tree) => {
@@ -105,6 +100,7 @@ impl Maker<'_> {
             kernel: image.kernel,
             initrd: initrd_file,
             system: file("system.erofs"),
+            drivers: None,
             contents: paths::image().join("manifest.json"),
             folder: work.clone(),
         };

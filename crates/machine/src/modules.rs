@@ -118,6 +118,18 @@ impl Index {
             || self.aliases.iter().any(is_alias)
     }
 
+    /// Is there a module of this name, or a part of the kernel?
+    pub fn has(&self, name: &str) -> bool {
+        self.modules.contains_key(name) || self.built_in.contains(name)
+    }
+
+    /// Does it have each module and each alias of another index? A damaged one does not.
+    pub fn covers(&self, other: &Index) -> bool {
+        let aliases: BTreeSet<&(String, String)> = self.aliases.iter().collect();
+        other.modules.keys().all(|name| self.modules.contains_key(name))
+            && other.aliases.iter().all(|alias| aliases.contains(alias))
+    }
+
     /// Loads the soft dependencies of a module. What is not there may be built in: that is no
     /// error.
     fn load_soft(&mut self, name: &str) {
@@ -248,13 +260,13 @@ fn parse_soft_dependency(line: &str) -> Option<(String, Vec<String>)> {
     Some((canonical(name), before.split_whitespace().map(str::to_owned).collect()))
 }
 
-fn parse_alias(line: &str) -> Option<(String, String)> {
+pub(crate) fn parse_alias(line: &str) -> Option<(String, String)> {
     let mut words = line.strip_prefix("alias ")?.split_whitespace();
     Some((words.next()?.to_owned(), canonical(words.next()?)))
 }
 
 /// Shell pattern of depmod: `*`, `?` and `[a-z]`.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.as_bytes(), text.as_bytes());
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
@@ -322,6 +334,25 @@ mod tests {
         let error = index.load_all(&["no-such", "ours", "nor-this x=1"]).unwrap_err().to_string();
         let missing = |name: &str| format!("loading module {name}: no such module in this kernel");
         assert_eq!(error, format!("{}; {}", missing("no_such"), missing("nor_this")));
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn an_index_with_a_piece_missing_does_not_cover_the_other() {
+        let base = std::env::temp_dir().join(format!("corral-covers-{}", std::process::id()));
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let index = |tier: &str, dep: &str, alias: &str| {
+            let folder = base.join(tier).join(&release);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("modules.dep"), dep).unwrap();
+            fs::write(folder.join("modules.alias"), alias).unwrap();
+            Index::open(&base.join(tier)).unwrap()
+        };
+        let first = index("first", "a.ko:\n", "alias pci:a* a\n");
+        let both = index("both", "a.ko:\nb.ko: a.ko\n", "alias pci:a* a\nalias pci:b* b\n");
+        assert!(both.covers(&first) && both.has("b") && !first.has("b"));
+        assert!(!first.covers(&both));
+        assert!(!index("cut", "a.ko:\nb.ko: a.ko\n", "").covers(&first));
         fs::remove_dir_all(base).unwrap();
     }
 

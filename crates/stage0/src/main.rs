@@ -2,6 +2,8 @@
 //! it the root, and start PID 1's program from it. It knows nothing of configuration. It is a
 //! separate binary so that `ros` is not shipped twice.
 
+mod drivers;
+
 use anyhow::{Context, Result, bail};
 use corral_machine::block::{self, Volume};
 use corral_machine::boot_partition::{
@@ -53,6 +55,8 @@ fn start() -> Result<std::convert::Infallible> {
     }
     mount_system(&mut modules)?;
     keep_medium()?;
+    let line = cmdline::load().unwrap_or_default();
+    drivers::add(Path::new(NEW_ROOT), cmdline::value(&line, VERSION_PARAMETER));
     switch_root::switch(Path::new(NEW_ROOT))?;
     let error = Command::new("/usr/bin/ros").arg0("init").env_clear().exec();
     Err(error).context("starting /usr/bin/ros")

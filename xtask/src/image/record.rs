@@ -1,5 +1,7 @@
 //! What the last image is, for runs that take it as it is: a record beside it, written last.
 
+use super::full::Full;
+use crate::drivers::Drivers;
 use crate::sum::Sum;
 use crate::{durable, paths, sh};
 use anyhow::{Context, Result, ensure};
@@ -23,6 +25,22 @@ pub(crate) struct Record {
     pub(crate) engine: Option<String>,
     pub(super) iso: Sum,
     pub(super) archive: Sum,
+    /// What `--full` added.
+    #[serde(default)]
+    pub(super) full: Option<FullRecord>,
+}
+
+/// The full ISO, and the key of the drivers in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FullRecord {
+    drivers: String,
+    iso: Sum,
+}
+
+impl FullRecord {
+    pub(super) fn of(full: &Full) -> Result<FullRecord> {
+        Ok(FullRecord { drivers: full.drivers.key.clone(), iso: Sum::of(&full.iso)? })
+    }
 }
 
 /// The sources that something was built from.
@@ -62,14 +80,27 @@ impl Record {
         durable::write(&file(), &serde_json::to_vec_pretty(self)?)
     }
 
+    /// The key of its drivers; empty if it has none.
+    pub(crate) fn drivers(&self) -> &str {
+        self.full.as_ref().map_or("", |full| full.drivers.as_str())
+    }
+
+    /// Has it these drivers?
+    pub(super) fn has(&self, drivers: &Drivers) -> bool {
+        self.full.as_ref().is_some_and(|full| full.drivers == drivers.key)
+    }
+
     /// Before the image is replaced.
     pub(super) fn remove() {
         let _ = fs::remove_file(file());
     }
 
-    /// Checks the two files that no signature is of.
-    pub(crate) fn check(&self, iso: &Path, archive: &Path) -> Result<()> {
-        for (sum, path) in [(&self.iso, iso), (&self.archive, archive)] {
+    /// Checks the files that no signature is of.
+    pub(crate) fn check(&self, iso: &Path, archive: &Path, full: Option<&Full>) -> Result<()> {
+        let full = self.full.as_ref().zip(full);
+        let full = full.map(|(record, full)| (&record.iso, full.iso.as_path()));
+        let plain = [(&self.iso, iso), (&self.archive, archive)];
+        for (sum, path) in plain.into_iter().chain(full) {
             ensure!(
                 sum.is_of(path),
                 "{} is not what the last build wrote: remove it, and build the image again",

@@ -3,7 +3,7 @@
 //!
 //! Only the files that a recipe names are needed: a mirror that lacks another one is good enough.
 
-use super::{Package, apt, apt_get, make_root, update};
+use super::{MAIN, Origin, Package, apt, apt_get, make_root, update};
 use crate::{paths, progress, sh, sum};
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -22,7 +22,8 @@ pub(crate) fn fetch(
     wanted: &[String],
     mirror: Option<&str>,
 ) -> Result<Vec<Package>> {
-    let root = make_root(&format!("apt-{suite}-sources"), "deb-src", suite, mirror)?;
+    let origin = Origin { suite, areas: MAIN };
+    let root = make_root(&format!("apt-{suite}-sources"), "deb-src", origin, mirror)?;
     progress::step(&format!("fetching the source of {name}"), || {
         update(&root)?;
         let all = list(&root, name)?;

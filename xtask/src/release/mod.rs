@@ -96,7 +96,7 @@ fn gather(options: &Options) -> Result<Ingredients> {
         if options.no_image { take_image(options.quick)? } else { build_image(options)? };
     let record = Record::load()?;
     progress::step("checking the image", || {
-        record.check(&image.iso, &image.archive)?;
+        record.check(&image.iso, &image.archive, image.full.as_ref())?;
         image.release(VERSION).verify(&key)
     })?;
     tools::prepare_emulators()?;
@@ -119,6 +119,7 @@ fn gather(options: &Options) -> Result<Ingredients> {
 fn build_image(options: &Options) -> Result<(Image, Vec<Package>, Building)> {
     let wanted = image::Options {
         release: !options.quick,
+        full: true,
         mirror: options.mirror.clone(),
         signing_key: options.signing_key.clone(),
         ..image::Options::default()
@@ -131,7 +132,8 @@ fn build_image(options: &Options) -> Result<(Image, Vec<Package>, Building)> {
             eprintln!("the disks are installed in QEMU, which takes minutes: {why:#}");
         }
     }
-    Ok((image, ingredients.packages, ingredients.building))
+    let packages = [ingredients.packages, ingredients.firmware].concat();
+    Ok((image, packages, ingredients.building))
 }
 
 /// The image that is there. One with the hooks of the stories must be wanted.
@@ -143,8 +145,15 @@ fn take_image(quick: bool) -> Result<(Image, Vec<Package>, Building)> {
         record.release || quick,
         "the image that is there has the hooks of the stories: {advice}, or add --quick"
     );
-    let packages = packages::fetch(&image::package_names()?, None, false)?;
-    Ok((image::image_paths()?, packages, building))
+    let image = image::image_paths()?;
+    ensure!(
+        image.full.is_some(),
+        "the image that is there has no drivers.erofs: {advice}, or `cargo xtask image --full`"
+    );
+    let mut packages = packages::fetch(&image::package_names()?, None, false)?;
+    let firmware = recipe::load_modules()?.drivers.firmware;
+    packages.extend(packages::fetch_firmware(&firmware, None, false)?);
+    Ok((image, packages, building))
 }
 
 impl Ingredients {
@@ -191,7 +200,8 @@ impl Ingredients {
         let components = components::all(&self.manifest)?;
         let full = self.version.full();
         let product = sbom::Product { version: &full, created: &self.version.created };
-        let stamp = self.record.stamp.as_str();
+        let made_of = self.made_of();
+        let stamp = made_of.as_str();
         let engines = self.engines.iter().map(|engine| {
             let time = fs::metadata(&engine.archive)?.modified()?;
             Ok(format!("{} {time:?} {:?}", engine.name, engine.packages))
@@ -203,7 +213,8 @@ impl Ingredients {
             self.copy(&self.image.kernel, netboot("vmlinuz")),
             self.copy(&self.image.initrd, netboot("initrd")),
             self.copy(&self.image.system, netboot("system.erofs")),
-            text(netboot(netboot::SCRIPT), netboot::script(VERSION)),
+            text(netboot(netboot::SCRIPT), netboot::script(netboot::SCRIPT, VERSION)),
+            text(netboot(netboot::FULL), netboot::script(netboot::FULL, VERSION)),
             text(file("-sbom.spdx.json"), pretty(&sbom::spdx(product, &components))?),
             text(file("-sbom.cdx.json"), pretty(&sbom::cyclonedx(product, &components))?),
             text(
@@ -226,11 +237,21 @@ impl Ingredients {
                 make: Box::new(|output| self.write_registry(output)),
             },
         ];
+        if let Some(full) = &self.image.full {
+            jobs.push(self.copy(&full.iso, file("-amd64-full.iso")));
+            jobs.push(self.copy(&full.drivers.image, netboot("drivers.erofs")));
+            jobs.push(self.copy(&full.drivers.initrd, netboot("drivers.initrd")));
+        }
         for name in ["CHANGELOG.md", "LICENSE", "NOTICE"] {
             let content = fs::read_to_string(paths::root().join(name))?;
             jobs.push(text(self.folder.join(name), content));
         }
         Ok(jobs)
+    }
+
+    /// The image and its drivers, as a hash.
+    fn made_of(&self) -> String {
+        format!("{} {}", self.record.stamp, self.record.drivers())
     }
 
     fn shipped(&self) -> licences::Shipped<'_> {
@@ -245,7 +266,7 @@ impl Ingredients {
     fn copy<'a>(&self, from: &'a Path, output: PathBuf) -> Job<'a> {
         Job {
             output,
-            inputs: key(&[&self.record.stamp, "copy"]),
+            inputs: key(&[&self.made_of(), "copy"]),
             make: Box::new(move |output| {
                 fs::copy(from, output)
                     .map(drop)
