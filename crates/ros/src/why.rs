@@ -18,6 +18,7 @@ use corral_init::boot::state;
 use corral_init::restart;
 use corral_machine::boot_partition::Stage;
 use corral_machine::boot_partition::booted;
+use corral_machine::drivers;
 use corral_resolve::effective::load_config;
 use corral_resolve::engines::Failure;
 use corral_resolve::root::Root;
@@ -144,6 +145,7 @@ pub(crate) fn machine() -> Result<Vec<Finding>> {
         Finding::problem("engine", message)
     }));
     findings.extend(nearly_full());
+    findings.extend(missing_drivers());
     let problems = corral_resolve::problems();
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
     findings.extend(errors.map(|problem| Finding::problem("configuration", problem.to_string())));
@@ -167,6 +169,20 @@ fn state_disk() -> Result<Option<Finding>> {
         "no disk is named (rancher.state.dev); the machine runs from memory, nothing is kept";
     let (subject, message) = ("state".to_owned(), message.to_owned());
     Ok(Some(Finding { subject, message, is_problem: false }))
+}
+
+/// Devices that nothing drives, although the full image could. A machine may do without them.
+fn missing_drivers() -> Vec<Finding> {
+    let wanted = drivers::load_wanted().unwrap_or_default();
+    let finding = |concerned: drivers::Concerned| Finding {
+        subject: "drivers".to_owned(),
+        message: format!(
+            "{concerned}, which only the full image has: start the full ISO, or add it with \
+             `ros os upgrade --drivers always`"
+        ),
+        is_problem: false,
+    };
+    wanted.into_iter().map(finding).collect()
 }
 
 /// A full disk is the cause of many services that do not start.

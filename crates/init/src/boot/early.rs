@@ -4,7 +4,7 @@
 use corral_machine::console::log;
 use corral_machine::hypervisor::Facts;
 use corral_machine::modules::Index;
-use corral_machine::{device_nodes, mounts};
+use corral_machine::{device_nodes, drivers, mounts};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::path::Path;
@@ -110,6 +110,14 @@ pub(super) fn load_modules() {
             failures.iter().for_each(|failure| log(failure));
         }
         Err(error) => log(&format!("{error:#}")),
+    }
+    name_missing_drivers();
+}
+
+/// Names devices whose drivers are only in the full image, as `ros why` does later.
+fn name_missing_drivers() {
+    for concerned in drivers::load_wanted().unwrap_or_default() {
+        log(&format!("{concerned}, which only the full image has"));
     }
 }
 
