@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::FILES;
+use corral_machine::drivers;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Deserialize;
 use serde_json::Value;
@@ -30,6 +31,9 @@ pub struct Release {
     pub version: String,
     /// `vmlinuz`, `initrd`, `system.erofs`.
     pub files: Vec<Part>,
+    /// `drivers.erofs` and `drivers.initrd`; none in a release without them, and none if they are
+    /// not wanted here.
+    pub drivers: Vec<Part>,
     /// The list of packages and weights.
     pub contents: Part,
     /// As it was signed.
@@ -71,26 +75,39 @@ impl Release {
         if !is_version(&version) {
             bail!("this is not a release: {version:?} is not a version");
         }
+        let find = |name: &str| {
+            let is_it = |layer: &&Descriptor| {
+                layer.annotations.get(TITLE).is_some_and(|title| title == name)
+            };
+            parsed.layers.iter().find(is_it)
+        };
         let mut files = Vec::new();
         for name in FILES {
-            let found = parsed
-                .layers
-                .iter()
-                .find(|layer| layer.annotations.get(TITLE).is_some_and(|title| title == name));
             let layer =
-                found.with_context(|| format!("this is not a release: it has no {name}"))?;
+                find(name).with_context(|| format!("this is not a release: it has no {name}"))?;
             files.push(layer.part(name)?);
         }
+        let drivers = drivers::FILES.map(|name| find(name).map(|layer| layer.part(name)));
+        // One without the other is of no use.
+        let drivers = match drivers {
+            [Some(image), Some(initrd)] => vec![image?, initrd?],
+            _ => Vec::new(),
+        };
         let contents = parsed.config.part("contents.json")?;
         if contents.size > LARGEST_CONTENTS {
             bail!("this is not a release: its contents.json has {} bytes", contents.size);
         }
-        Ok(Release { version, files, contents, manifest, signature })
+        Ok(Release { version, files, drivers, contents, manifest, signature })
     }
 
     /// Everything that is to be fetched.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.files.iter().chain([&self.contents])
+        self.files.iter().chain(&self.drivers).chain([&self.contents])
+    }
+
+    /// Bytes of the second tier of drivers.
+    pub fn size_of_drivers(&self) -> u64 {
+        self.drivers.iter().map(|part| part.size).fold(0, u64::saturating_add)
     }
 
     /// Bytes of all that goes onto the boot partition.
@@ -193,6 +210,7 @@ mod tests {
         let digest = format!("sha256:{}", "ab".repeat(32));
         let release = Release::parse(manifest("1.2.3-rc1", &digest), String::new()).unwrap();
         assert_eq!((release.version.as_str(), release.files.len()), ("1.2.3-rc1", 3));
+        assert_eq!((release.drivers.len(), release.parts().count()), (0, 4));
         for (version, digest) in [
             ("../../etc", digest.as_str()),
             ("", &digest),
@@ -206,6 +224,22 @@ mod tests {
             );
         }
         assert!(Release::parse(b"{}".to_vec(), String::new()).is_err());
+    }
+
+    #[test]
+    fn drivers_are_optional_and_come_as_a_pair() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let mut value: Value = serde_json::from_slice(&manifest("1", &digest)).unwrap();
+        for (name, count) in [("drivers.erofs", 0), ("drivers.initrd", 2), ("other", 2)] {
+            let annotations = serde_json::json!({TITLE: name});
+            let layer =
+                serde_json::json!({"digest": digest, "size": 7, "annotations": annotations});
+            value["layers"].as_array_mut().unwrap().push(layer);
+            let release = Release::parse(value.to_string().into_bytes(), String::new()).unwrap();
+            assert_eq!((release.files.len(), release.drivers.len()), (3, count), "{name}");
+            let expected = release.manifest.len() as u64 + 17 + 7 * count as u64;
+            assert_eq!(release.size(), expected, "{name}");
+        }
     }
 
     #[test]

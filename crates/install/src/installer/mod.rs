@@ -17,6 +17,7 @@ mod user_config;
 mod wizard;
 
 use crate::release::copy;
+use crate::release::drivers::Choice;
 use crate::release::source::Source;
 use crate::release::{Release, boot_set, trust};
 use crate::{power, warn_of_debug};
@@ -47,6 +48,7 @@ struct Plan {
     target: Target,
     source: Source,
     release: Release,
+    drivers: Choice,
     /// The name of its document.
     document: Option<String>,
     user_config: UserConfig,
@@ -97,8 +99,10 @@ fn plan(options: &Options, document: Option<Document>) -> Result<Plan> {
         Some(file) => Source::open(file)?,
         None => Source::running()?,
     };
-    let release = source.release()?;
+    let mut release = source.release()?;
     trust(&release, options.insecure)?;
+    let drivers = Choice::load(options.drivers);
+    drivers.apply(&mut release)?;
     let document = match (document, &options.cloud_config) {
         (None, Some(from)) => Some(Document::load(from)?),
         (document, _) => document,
@@ -110,7 +114,18 @@ fn plan(options: &Options, document: Option<Document>) -> Result<Plan> {
     let encryption = Encryption::plan(&options.encrypt)?;
     let document = document.map(|document| document.name);
     let statedir = options.statedir.clone();
-    Ok(Plan { kind, target, source, release, document, user_config, encryption, append, statedir })
+    Ok(Plan {
+        kind,
+        target,
+        source,
+        release,
+        drivers,
+        document,
+        user_config,
+        encryption,
+        append,
+        statedir,
+    })
 }
 
 fn target(kind: Kind, options: &Options, size: u64) -> Result<Target> {
@@ -140,6 +155,8 @@ impl Plan {
         println!("Installing Corral {} to {}", self.release.version, self.target);
         println!("  type       {}", self.kind.about());
         self.target.describe().iter().for_each(|line| println!("  {line}"));
+        let drivers = self.drivers.describe(&self.release);
+        drivers.iter().for_each(|line| println!("  drivers    {line}"));
         if let Some(encryption) = &self.encryption {
             println!("  encryption {}", encryption.describe());
         }

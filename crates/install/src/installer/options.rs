@@ -3,6 +3,7 @@
 use super::access::Access;
 use super::kind::Kind;
 use crate::luks::Method;
+use crate::release::drivers::When;
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +28,9 @@ pub struct Options {
     /// Release to install instead of the running one: a file
     #[arg(short, long, value_name = "FILE")]
     pub(super) image: Option<PathBuf>,
+    /// Install all drivers and firmware (drivers.erofs)
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub(super) drivers: When,
     /// Folder of the state partition that holds the state, if several systems share it
     #[arg(long, default_value = "", value_name = "FOLDER")]
     pub(super) statedir: String,

@@ -5,9 +5,10 @@ use super::source::Source;
 use super::{Part, Release};
 use anyhow::{Context, Result, bail};
 use corral_engine::image::digest::digest_text;
-use corral_machine::boot_partition::{Arguments, BootPartition};
+use corral_machine::boot_partition::{Arguments, BootPartition, name_of_copy};
 use corral_machine::files::write_atomic;
 use corral_terminal::progress::Progress;
+use corral_terminal::size::megabytes;
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -39,6 +40,36 @@ pub(crate) fn write_version(
     partition.write_entries(&release.version, arguments)
 }
 
+/// Adds the drivers to a version that boots already: verified copies get their names last.
+pub(crate) fn add_drivers(
+    partition: &BootPartition,
+    source: &Source,
+    release: &Release,
+) -> Result<()> {
+    let size = release.size_of_drivers();
+    let free = partition.free()?;
+    if free < size {
+        bail!(
+            "the boot partition has {} free and {} are needed; nothing was changed",
+            megabytes(free),
+            megabytes(size)
+        );
+    }
+    let folder = partition.folder(&release.version);
+    let mut progress = Progress::new("writing the drivers", size);
+    let copies: Vec<Part> = release
+        .drivers
+        .iter()
+        .map(|part| Part { name: name_of_copy(&part.name), ..part.clone() })
+        .collect();
+    for (part, copy) in release.drivers.iter().zip(&copies) {
+        write_part(&folder.join(&copy.name), source.read(part)?, part, &mut progress)?;
+    }
+    progress.done();
+    verify_parts(&folder, &copies, size)?;
+    partition.take_drivers(&release.version, &partition.load_arguments())
+}
+
 /// Reads a complete release from its source, and compares it with its manifest.
 pub(crate) fn check(source: &Source, release: &Release) -> Result<()> {
     let mut progress =
@@ -60,9 +91,16 @@ pub(crate) fn check(source: &Source, release: &Release) -> Result<()> {
 
 /// Reads a version back from the disk and compares it with its manifest.
 pub(crate) fn verify(partition: &BootPartition, release: &Release) -> Result<()> {
-    let folder = partition.folder(&release.version);
-    let mut progress = Progress::new("verifying the copy", release.size());
-    for part in release.parts() {
+    verify_parts(&partition.folder(&release.version), release.parts(), release.size())
+}
+
+fn verify_parts<'a>(
+    folder: &Path,
+    parts: impl IntoIterator<Item = &'a Part>,
+    size: u64,
+) -> Result<()> {
+    let mut progress = Progress::new("verifying the copy", size);
+    for part in parts {
         let path = folder.join(&part.name);
         let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
         // The page cache has what was written; this check is about what the disk has.

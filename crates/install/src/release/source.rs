@@ -1,6 +1,7 @@
 //! Where a release comes from: the medium from which this system was started, one file, or a
 //! registry.
 
+use super::drivers::Choice;
 use super::{Part, Release, check_signature};
 use crate::manifest::{parse_index, parse_signature, signature_tag};
 use crate::registries;
@@ -59,15 +60,19 @@ impl Source {
     }
 
     /// A release from a registry, fetched into a folder of the state disk. An interrupted download
-    /// continues there. Nothing of it is trusted before its signature was checked.
-    pub(crate) fn fetch(image: &str, insecure: bool) -> Result<Source> {
+    /// continues there. Nothing of it is trusted before its signature was checked. The second tier
+    /// of drivers is fetched only if it is wanted.
+    pub(crate) fn fetch(image: &str, insecure: bool, drivers: &Choice) -> Result<Source> {
         let artifact = Artifact::find(image, &registries::load())?;
         let tag = signature_tag(&artifact.digest);
         let signature = artifact.sibling(&tag).ok().and_then(|manifest| parse_signature(&manifest));
-        let release = Release::parse(artifact.manifest.clone(), signature.unwrap_or_default())?;
+        let mut release = Release::parse(artifact.manifest.clone(), signature.unwrap_or_default())?;
         if !insecure {
             // Not a byte more of what has no trusted signature.
             check_signature(&release)?;
+        }
+        if !drivers.is_taken() {
+            release.drivers.clear();
         }
         let folder = Path::new(STAGE).join(artifact.digest.replace(':', "-"));
         clear_others(&folder);
@@ -91,17 +96,29 @@ impl Source {
         let _ = fs::remove_dir_all(STAGE);
     }
 
-    /// Its manifest.
+    /// Its manifest, without the drivers that it names if they are not there: the small ISO has the
+    /// same manifest as the full one.
     pub(crate) fn release(&self) -> Result<Release> {
-        match self {
+        let mut release = match self {
             Source::Folder(folder) => {
                 let manifest = folder.join("release.json");
                 let bytes = fs::read(&manifest)
                     .with_context(|| format!("reading {}", manifest.display()))?;
                 let signature = fs::read_to_string(folder.join("release.sig")).unwrap_or_default();
-                Release::parse(bytes, signature)
+                Release::parse(bytes, signature)?
             }
-            Source::Archive(archive) => archive.release(),
+            Source::Archive(archive) => archive.release()?,
+        };
+        if !release.drivers.iter().all(|part| self.has(part)) {
+            release.drivers.clear();
+        }
+        Ok(release)
+    }
+
+    fn has(&self, part: &Part) -> bool {
+        match self {
+            Source::Folder(folder) => folder.join(&part.name).is_file(),
+            Source::Archive(archive) => archive.members.contains_key(&blob(&part.digest)),
         }
     }
 

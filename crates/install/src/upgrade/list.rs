@@ -1,5 +1,6 @@
 //! `ros os list` and `ros os version`: the releases in the owner's list, and those on this machine.
 
+use crate::release::drivers::Choice;
 use crate::release::source::Source;
 use anyhow::{Context, Result, bail};
 use corral_cloud::http::Http;
@@ -86,7 +87,7 @@ pub fn list(output: Output) -> Result<()> {
 }
 
 /// The release to upgrade to.
-pub(super) fn find(image: Option<&str>, insecure: bool) -> Result<Source> {
+pub(super) fn find(image: Option<&str>, insecure: bool, drivers: &Choice) -> Result<Source> {
     let config = load_config()?;
     let image = match image {
         Some(image) => image.to_owned(),
@@ -101,7 +102,7 @@ pub(super) fn find(image: Option<&str>, insecure: bool) -> Result<Source> {
     }
     match as_file(&image) {
         Some(path) => Source::open(&path),
-        None => Source::fetch(&image, insecure),
+        None => Source::fetch(&image, insecure, drivers),
     }
 }
 

@@ -7,6 +7,7 @@ mod plan;
 pub mod trial;
 
 use crate::release::boot_set::BootSet;
+use crate::release::drivers::{Choice, When};
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
 use crate::{power, warn_of_debug};
@@ -43,6 +44,9 @@ pub struct Options {
     /// Kernel parameters to add, permanently
     #[arg(long, default_value = "", value_name = "PARAMETERS")]
     append: String,
+    /// Take all drivers and firmware along (drivers.erofs); with the running version: add them
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    drivers: When,
     /// Recreate a persistent console with the new version
     #[arg(long)]
     upgrade_console: bool,
@@ -67,17 +71,23 @@ fn parse_trial_time(text: &str) -> Result<Duration, String> {
 /// Runs the upgrade.
 pub fn run(options: &Options) -> Result<()> {
     warn_of_debug(options.debug);
-    let source = list::find(options.image.as_deref(), options.insecure)?;
-    let release = source.release()?;
+    let drivers = Choice::load(options.drivers);
+    let source = list::find(options.image.as_deref(), options.insecure, &drivers)?;
+    let mut release = source.release()?;
     trust(&release, options.insecure)?;
+    drivers.apply(&mut release)?;
     let running = running_version();
     if options.plan {
-        return plan::show(&source, &release);
+        return plan::show(&source, &release, &drivers);
+    }
+    if release.version == running && options.drivers == When::Always {
+        return add_drivers(&source, &release, options);
     }
     if release.version == running {
         println!("Already at version {running}");
         return Ok(());
     }
+    drivers.describe(&release).iter().for_each(|line| println!("drivers: {line}"));
     println!("Upgrading from {running} to {}", release.version);
     if options.stage {
         copy::check(&source, &release)?;
@@ -131,6 +141,35 @@ fn install_beside(set: &BootSet, source: &Source, release: &Release, append: &st
             partition.keep_arguments(&arguments)?;
         }
     }
+    Ok(())
+}
+
+/// Adds the drivers of this very release to the running version.
+fn add_drivers(source: &Source, release: &Release, options: &Options) -> Result<()> {
+    trial::refuse_changes()?;
+    let set = BootSet::open()?;
+    let version = &release.version;
+    if set.iter().all(|partition| partition.has_drivers(version)) {
+        println!("version {version} has all drivers");
+        return Ok(());
+    }
+    for partition in set.iter() {
+        let installed = Source::Folder(partition.folder(version)).release()?;
+        if installed.manifest != release.manifest {
+            bail!(
+                "this release and the one that runs are both called {version} but differ; the \
+                 drivers must be those of the release that was installed"
+            );
+        }
+    }
+    if !options.force && !confirm("Add all drivers and firmware to the running version")? {
+        bail!("nothing was changed");
+    }
+    for partition in set.iter() {
+        copy::add_drivers(partition, source, release)?;
+    }
+    Source::forget_stage();
+    println!("version {version} has all drivers from the next start on");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `ros os upgrade --plan`: shows what would change, and changes nothing.
 
 use crate::release::Release;
+use crate::release::drivers::Choice;
 use crate::release::source::Source;
 use anyhow::{Context, Result};
 use corral_machine::boot_partition::booted;
@@ -26,7 +27,7 @@ struct Package {
 }
 
 /// Prints it.
-pub(super) fn show(source: &Source, release: &Release) -> Result<()> {
+pub(super) fn show(source: &Source, release: &Release, drivers: &Choice) -> Result<()> {
     let new = load(source, release)?;
     let old =
         Source::running().and_then(|source| load(&source, &source.release()?)).unwrap_or_default();
@@ -38,6 +39,7 @@ pub(super) fn show(source: &Source, release: &Release) -> Result<()> {
     if let Some(partition) = booted::partition() {
         println!("          {} of it are free now", megabytes(partition.free()?));
     }
+    drivers.describe(release).iter().for_each(|line| println!("drivers   {line}"));
     println!("config    stays as it is");
     println!("nothing was changed");
     Ok(())

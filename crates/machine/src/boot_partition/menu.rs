@@ -101,14 +101,16 @@ pub(super) fn entry_name(version: &str, variant: Variant) -> String {
     format!("corral-{version}{}.conf", variant.suffix())
 }
 
-/// A version's part of the menu of syslinux.
-pub(super) fn syslinux_entries(version: &str, arguments: &Arguments) -> String {
+/// A version's part of the menu of syslinux. The archives are unpacked in their order.
+pub(super) fn syslinux_entries(version: &str, initrds: &[&str], arguments: &Arguments) -> String {
+    let paths: Vec<String> = initrds.iter().map(|name| format!("/boot/{version}/{name}")).collect();
+    let initrds = paths.join(",");
     let mut text = String::new();
     for variant in Variant::ALL {
         let _ = write!(
             text,
             "LABEL {version}{}\n  MENU LABEL {}Corral {version}{}\n  \
-             KERNEL /boot/{version}/vmlinuz\n  INITRD /boot/{version}/initrd\n  \
+             KERNEL /boot/{version}/vmlinuz\n  INITRD {initrds}\n  \
              APPEND {}{}\n",
             variant.suffix(),
             if variant == Variant::Plain { "" } else { "  " },
@@ -121,11 +123,17 @@ pub(super) fn syslinux_entries(version: &str, arguments: &Arguments) -> String {
 }
 
 /// A version's entries of systemd-boot.
-pub(super) fn loader_entries(version: &str, arguments: &Arguments) -> Vec<(Variant, String)> {
+pub(super) fn loader_entries(
+    version: &str,
+    initrds: &[&str],
+    arguments: &Arguments,
+) -> Vec<(Variant, String)> {
+    let initrds: String =
+        initrds.iter().map(|name| format!("initrd /boot/{version}/{name}\n")).collect();
     let entry = |(number, variant): (usize, Variant)| {
         let text = format!(
             "title Corral {version}{}\nversion {version}\nsort-key corral-{number}\n\
-             linux /boot/{version}/vmlinuz\ninitrd /boot/{version}/initrd\noptions {}{}\n",
+             linux /boot/{version}/vmlinuz\n{initrds}options {}{}\n",
             variant.title(),
             arguments.command_line(version),
             variant.parameters(),

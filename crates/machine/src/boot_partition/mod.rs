@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! boot/<version>/{vmlinuz,initrd,system.erofs,release.json,release.sig}
+//! boot/<version>/drivers.{erofs,initrd} the second tier of drivers, if this machine has it
 //! boot/<version>/menu.cfg               its lines in the menu of syslinux
 //! loader/entries/corral-<version>*.conf its lines in the menu of systemd-boot
 //! boot/global.cfg                       kernel parameters of the owner, kept over upgrades
@@ -21,7 +22,7 @@ mod sector;
 mod trial;
 mod versions;
 
-use crate::block;
+use crate::{block, drivers};
 use anyhow::{Context, Result, bail};
 pub use menu::{Arguments, Variant};
 pub use sector::write_sector;
@@ -109,16 +110,39 @@ impl BootPartition {
         FILES.iter().all(|name| self.folder(version).join(name).is_file())
     }
 
+    /// Has a version the second tier of drivers?
+    pub fn has_drivers(&self, version: &str) -> bool {
+        drivers::FILES.iter().all(|name| self.folder(version).join(name).is_file())
+    }
+
+    /// The archives that the kernel unpacks when a version boots, in their order.
+    pub fn initrds(&self, version: &str) -> Vec<&'static str> {
+        let more = self.has_drivers(version).then_some(drivers::FILES[1]);
+        Some("initrd").into_iter().chain(more).collect()
+    }
+
+    /// Makes the copies of the second tier part of a version that boots already. What is read back
+    /// from the disk before has another name.
+    pub fn take_drivers(&self, version: &str, arguments: &Arguments) -> Result<()> {
+        for name in drivers::FILES {
+            let path = self.folder(version).join(name);
+            fs::rename(self.folder(version).join(name_of_copy(name)), &path)
+                .with_context(|| format!("renaming {}", path.display()))?;
+        }
+        sector::flush(&self.root)?;
+        self.write_entries(version, arguments)
+    }
+
     /// Writes the menu entries of a version whose files are there. Nothing offers them before
     /// `switch`, except systemd-boot, which shows every entry there is. By itself it starts only
     /// the default.
     pub fn write_entries(&self, version: &str, arguments: &Arguments) -> Result<()> {
-        let folder = self.folder(version);
+        let (folder, initrds) = (self.folder(version), self.initrds(version));
         sector::write_file(
             &folder.join("menu.cfg"),
-            menu::syslinux_entries(version, arguments).as_bytes(),
+            menu::syslinux_entries(version, &initrds, arguments).as_bytes(),
         )?;
-        for (variant, text) in menu::loader_entries(version, arguments) {
+        for (variant, text) in menu::loader_entries(version, &initrds, arguments) {
             let name = menu::entry_name(version, variant);
             sector::write_file(&self.root.join(ENTRIES).join(name), text.as_bytes())?;
         }
@@ -213,6 +237,11 @@ impl BootPartition {
     }
 }
 
+/// The name of a copy that is not part of a version yet.
+pub fn name_of_copy(name: &str) -> String {
+    format!("{name}.new")
+}
+
 /// The partitions that this machine may have been started from: those of `corral.boot`, or all with
 /// the label.
 pub fn find(reference: Option<&str>) -> Vec<PathBuf> {
@@ -278,6 +307,24 @@ mod tests {
         assert_eq!(partition.leftovers().unwrap(), ["2"]);
         partition.clear("2").unwrap();
         assert!(partition.leftovers().unwrap().is_empty());
+        fs::remove_dir_all(partition.root).unwrap();
+    }
+
+    #[test]
+    fn drivers_that_are_there_are_unpacked_after_the_initrd() {
+        let partition = partition("drivers");
+        let arguments = Arguments::default();
+        partition.write_entries("1", &arguments).unwrap();
+        for name in drivers::FILES {
+            fs::write(partition.folder("2").join(name_of_copy(name)), "copy").unwrap();
+        }
+        assert!(!partition.has_drivers("2"));
+        partition.take_drivers("2", &arguments).unwrap();
+        let read = |path: &str| fs::read_to_string(partition.root.join(path)).unwrap();
+        assert!(read("boot/1/menu.cfg").contains("INITRD /boot/1/initrd\n"));
+        assert!(read("boot/2/menu.cfg").contains("INITRD /boot/2/initrd,/boot/2/drivers.initrd\n"));
+        let entry = read("loader/entries/corral-2.conf");
+        assert!(entry.contains("initrd /boot/2/initrd\ninitrd /boot/2/drivers.initrd\noptions"));
         fs::remove_dir_all(partition.root).unwrap();
     }
 

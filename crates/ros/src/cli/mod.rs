@@ -147,6 +147,7 @@ enum Command {
   ros install -d /dev/sda --ssh-key my.pub --password        also on the console
   ros install -d /dev/sda --ssh-key my.pub --address 192.168.1.5/24 \\
     --gateway 192.168.1.1 --dns 192.168.1.1
+  ros install -d /dev/sda -c my.yml --drivers always         for any other hardware too
   ros install -d /dev/vda -t generic -a rancher.debug=true")]
     Install(Box<install::options::Options>),
     /// The operating system: versions, upgrades
@@ -154,6 +155,7 @@ enum Command {
   ros os list                             versions here, and those that rancher.upgrade.url lists
   ros os upgrade -i corral-1.2.0.oci.tar  from a file; no network is needed
   ros os upgrade -i host/corral:1.2.0     from a registry
+  ros os upgrade -i corral-1.2.0.oci.tar --drivers always  with all drivers
   ros os upgrade --plan -i host/corral:1.2.0
   ros os rollback                         the version before is the default again")]
     Os {

@@ -1,0 +1,172 @@
+//! Which installations have the second tier of drivers: those that need it for a device of this
+//! machine, and those whose owner requests it.
+
+use super::Release;
+use anyhow::{Result, bail, ensure};
+use corral_machine::boot_partition::booted;
+use corral_machine::drivers::{self, Concerned};
+use corral_machine::os_release::running_version;
+use corral_terminal::size::megabytes;
+
+/// `--drivers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum When {
+    /// If a device of this machine needs one, or the running version has them
+    Auto,
+    Always,
+    Never,
+}
+
+/// What is done with the drivers of a release, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Choice {
+    when: When,
+    machine: Machine,
+}
+
+/// What this machine has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Machine {
+    /// Devices that run with such a driver: disks and network cards.
+    used: Vec<Concerned>,
+    /// Devices that would have a driver.
+    wanted: Vec<Concerned>,
+    /// Does the running version have the drivers?
+    has_drivers: bool,
+}
+
+impl Choice {
+    /// Examines this machine. An older system has no list of devices: then none needs a driver.
+    pub(crate) fn load(when: When) -> Choice {
+        let version = running_version();
+        let is_installed = booted::partition().is_some_and(|boot| boot.has_drivers(&version));
+        let machine = Machine {
+            used: drivers::load_used().unwrap_or_default(),
+            wanted: drivers::load_wanted().unwrap_or_default(),
+            has_drivers: is_installed,
+        };
+        Choice { when, machine }
+    }
+
+    /// Are drivers to be taken from a release that has them?
+    pub(crate) fn is_taken(&self) -> bool {
+        let Machine { used, wanted, has_drivers } = &self.machine;
+        match self.when {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => *has_drivers || !used.is_empty() || !wanted.is_empty(),
+        }
+    }
+
+    /// Leaves the drivers in the release that are to be taken. An error if there are none although
+    /// a disk or a network card of this machine runs with one.
+    pub(crate) fn apply(&self, release: &mut Release) -> Result<()> {
+        if !self.is_taken() {
+            release.drivers.clear();
+            return Ok(());
+        }
+        let has_none = release.drivers.is_empty();
+        if has_none && self.when == When::Always {
+            bail!(
+                "version {} comes without drivers.erofs here: use the full ISO, the archive of the \
+                 release (-i FILE), or a registry",
+                release.version
+            );
+        }
+        let used: Vec<String> = self.machine.used.iter().map(ToString::to_string).collect();
+        ensure!(
+            !has_none || used.is_empty(),
+            "version {} comes without drivers.erofs here, and {}; nothing was changed. Use a full \
+             release; --drivers never goes on without the drivers",
+            release.version,
+            used.join("; ")
+        );
+        Ok(())
+    }
+
+    /// Lines for the owner, once `apply` has chosen.
+    pub(crate) fn describe(&self, release: &Release) -> Vec<String> {
+        let Machine { used, wanted, has_drivers } = &self.machine;
+        let devices = used.iter().chain(wanted).map(ToString::to_string);
+        if !release.drivers.is_empty() {
+            let first = format!("all, {}", megabytes(release.size_of_drivers()));
+            return Some(first).into_iter().chain(devices).collect();
+        }
+        let mut lines = Vec::new();
+        if self.when == When::Never {
+            lines.extend(devices.map(|line| format!("{line}, which is left out")));
+        } else {
+            lines.extend(devices.map(|line| format!("{line}, which only a full release has")));
+            if lines.is_empty() && *has_drivers {
+                lines.push("the running version has all; this release comes without".to_owned());
+            }
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Part;
+
+    fn concerned() -> Vec<Concerned> {
+        let device = "the disk controller 1000:0054 at 0000:00:05.0 (pci)".to_owned();
+        vec![Concerned { device, drivers: vec!["mptsas".to_owned()] }]
+    }
+
+    fn release(has_drivers: bool) -> Release {
+        let part =
+            |name: &str| Part { name: name.to_owned(), digest: String::new(), size: 1 << 20 };
+        Release {
+            version: "2.0".to_owned(),
+            files: Vec::new(),
+            drivers: if has_drivers { drivers::FILES.map(part).to_vec() } else { Vec::new() },
+            contents: part("contents.json"),
+            manifest: Vec::new(),
+            signature: String::new(),
+        }
+    }
+
+    /// What happens: taken, left out, or refused.
+    fn outcome(when: When, machine: &Machine, full: bool) -> &'static str {
+        let mut release = release(full);
+        match (Choice { when, machine: machine.clone() }).apply(&mut release) {
+            Err(_) => "refused",
+            Ok(()) if release.drivers.is_empty() => "without",
+            Ok(()) => "with",
+        }
+    }
+
+    #[test]
+    fn drivers_are_taken_where_they_are_needed_and_their_lack_is_an_error_where_they_are_in_use() {
+        let plain = Machine::default();
+        let uses = Machine { used: concerned(), ..Machine::default() };
+        let wants = Machine { wanted: concerned(), ..Machine::default() };
+        let has = Machine { has_drivers: true, ..Machine::default() };
+        for (when, machine, full, bare) in [
+            (When::Auto, &plain, "without", "without"),
+            (When::Auto, &uses, "with", "refused"),
+            (When::Auto, &wants, "with", "without"),
+            (When::Auto, &has, "with", "without"),
+            (When::Always, &plain, "with", "refused"),
+            (When::Never, &uses, "without", "without"),
+        ] {
+            assert_eq!(outcome(when, machine, true), full, "{when:?} {machine:?}");
+            assert_eq!(outcome(when, machine, false), bare, "{when:?} {machine:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_the_device() {
+        let machine = Machine { wanted: concerned(), ..Machine::default() };
+        let choice = Choice { when: When::Auto, machine };
+        let lines = choice.describe(&release(false));
+        assert_eq!(
+            lines,
+            ["the disk controller 1000:0054 at 0000:00:05.0 (pci) needs the driver mptsas, which \
+              only a full release has"]
+        );
+        assert_eq!(choice.describe(&release(true)).len(), 2);
+    }
+}
