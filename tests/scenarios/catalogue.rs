@@ -30,7 +30,7 @@ const IN_DOCKER: [(&str, &str, &str); 7] = [
 /// Names of RancherOS's catalogue that are explained, with a word of what to use instead.
 const EXPLAINED: [(&str, &str); 7] = [
     ("hyperv-vm-tools", "hyperv-daemons"),
-    ("kernel-extras", "linux-image-VERSION"),
+    ("kernel-extras", "--drivers always"),
     ("kernel-headers", "linux-headers-VERSION"),
     ("kernel-headers-system-docker", "linux-headers-VERSION"),
     ("rancher-server-stable", "ros service enable rancher-server"),

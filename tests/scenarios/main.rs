@@ -15,6 +15,7 @@ mod cron;
 mod daily_work;
 mod disk_faults;
 mod disk_images;
+mod drivers;
 mod encryption;
 mod engine_switch;
 mod engine_trial;
