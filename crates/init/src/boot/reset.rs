@@ -24,7 +24,7 @@ const KEEP: [(&str, &[&str]); 3] = [
             "home/docker/.ssh",
         ],
     ),
-    ("images", &["var/lib/docker", "var/lib/system-docker"]),
+    ("images", &["var/lib/docker", "var/lib/system-docker", "var/lib/system-docker.corral"]),
 ];
 
 /// Does what `ros reset` requested below `base`, the root of the state.

@@ -5,6 +5,7 @@
 use super::{recovery, reset, run_once};
 use anyhow::{Context, Result, bail};
 use corral_config::model::State;
+use corral_engine::paths;
 use corral_machine::console::log;
 use corral_machine::mounts::{self, Mount};
 use corral_machine::uevent::Uevents;
@@ -26,6 +27,9 @@ pub const PERSISTENT_PATHS: [&str; 7] = [
     "/var/lib/rancher",
     "/var/log",
 ];
+/// Where the engine's folder is on a disk on which RancherOS has its own at the usual path: System
+/// Docker's images and containers are of another format, and RancherOS may be started again.
+pub const ENGINE_BESIDE: &str = "/var/lib/system-docker.corral";
 /// Where the owner's configuration is.
 pub const CONF: &str = "/var/lib/rancher/conf";
 /// What can be fetched again, and the results of image checks.
@@ -119,9 +123,9 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         }
     };
     mount_device(&device, rough)?;
-    if let Err(error) =
-        PERSISTENT_PATHS.iter().try_for_each(|path| read_folder(&base(rough), path).map(drop))
-    {
+    let root = base(rough);
+    let mut folders = PERSISTENT_PATHS.iter().map(|path| read_folder(&root, on_disk(&root, path)));
+    if let Some(Err(error)) = folders.find(Result::is_err) {
         // The kernel has met errors that it did not know of when it mounted the disk. It has
         // recorded them on the disk.
         log(&format!("state: {error:#}"));
@@ -236,8 +240,8 @@ fn place_disk(rough: &Resolved) -> Result<()> {
     reset::run_if_requested(&base);
     let mut left_out = String::new();
     for path in PERSISTENT_PATHS {
-        let placed =
-            read_folder(&base, path).and_then(|source| mounts::bind(&source, Path::new(path)));
+        let placed = read_folder(&base, on_disk(&base, path))
+            .and_then(|source| mounts::bind(&source, Path::new(path)));
         if let Err(error) = placed {
             log(&format!("state: {path} is in memory, changes there will be lost: {error:#}"));
             left_out.push_str(&format!("{path}: {error:#}\n"));
@@ -251,9 +255,26 @@ fn place_disk(rough: &Resolved) -> Result<()> {
     }
 }
 
+/// Where a path of the machine is on its state disk.
+fn on_disk<'a>(base: &Path, path: &'a str) -> &'a str {
+    let is_beside = path == paths::STORE
+        && (below(base, ENGINE_BESIDE).is_dir() || is_of_docker(&below(base, path)));
+    if is_beside { ENGINE_BESIDE } else { path }
+}
+
+/// Does a folder have the images of a Docker? It keeps them by its storage driver.
+fn is_of_docker(folder: &Path) -> bool {
+    let drivers = fs::read_dir(folder.join("image")).into_iter().flatten().flatten();
+    drivers.map(|driver| driver.path()).any(|driver| driver.join("imagedb").is_dir())
+}
+
+fn below(base: &Path, path: &str) -> PathBuf {
+    base.join(path.trim_start_matches('/'))
+}
+
 /// A folder of the state, made if it is not there.
 fn read_folder(base: &Path, path: &str) -> Result<PathBuf> {
-    let folder = base.join(path.trim_start_matches('/'));
+    let folder = below(base, path);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
     Ok(folder)
@@ -299,4 +320,26 @@ fn bootstrap(rough: &Resolved, more: &str) -> Result<()> {
     ];
     environment.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
     run_once::run(rough, "bootstrap", environment, Some(BOOTSTRAP_TIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_of_rancheros_keeps_its_folder() {
+        let base = std::env::temp_dir().join(format!("corral-state-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&base);
+        let store = below(&base, paths::STORE);
+        fs::create_dir_all(store.join("image/blobs/sha256")).unwrap();
+        assert_eq!(on_disk(&base, paths::STORE), paths::STORE);
+        fs::create_dir_all(store.join("image/overlay/imagedb")).unwrap();
+        assert_eq!(on_disk(&base, paths::STORE), ENGINE_BESIDE);
+        assert_eq!(on_disk(&base, "/var/lib/docker"), "/var/lib/docker");
+        // Its owner has removed what RancherOS had.
+        read_folder(&base, ENGINE_BESIDE).unwrap();
+        fs::remove_dir_all(&store).unwrap();
+        assert_eq!(on_disk(&base, paths::STORE), ENGINE_BESIDE);
+        fs::remove_dir_all(base).unwrap();
+    }
 }
