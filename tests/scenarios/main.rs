@@ -4,6 +4,7 @@
 //! `cargo xtask test` runs them, three at a time, at most two of them in QEMU.
 //! `cargo xtask test --story login` runs one.
 
+mod adopt;
 mod catalogue;
 mod cloud_config;
 mod command_line;

@@ -99,14 +99,35 @@ pub fn make_partitioned(path: &Path, disk: u64, partition: u64, label: &str) -> 
         .args(["-q", "-F", "-L", label, "-E", "offset=1048576"])
         .arg(path)
         .arg(format!("{}k", partition << 10)))?;
-    // An MBR's first entry: Linux, from sector 2048 on; its signature.
-    let mut entry = vec![0_u8, 0, 0, 0, 0x83, 0, 0, 0];
+    write_first_partition(path, partition, 0)
+}
+
+/// The MBR of a disk with one partition of so many MiB, which begins at 1 MiB.
+fn write_first_partition(path: &Path, partition: u64, active: u8) -> Result<()> {
+    // The first entry: Linux, from sector 2048 on; the signature.
+    let mut entry = vec![active, 0, 0, 0, 0x83, 0, 0, 0];
     entry.extend(2048_u32.to_le_bytes());
     entry.extend(u32::try_from(partition << 11)?.to_le_bytes());
     let file = File::options().write(true).open(path)?;
     file.write_all_at(&entry, 446)?;
     file.write_all_at(&[0x55, 0xaa], 510)?;
     Ok(())
+}
+
+/// Makes a disk of so many MiB as RancherOS and BurmillaOS install it: an MBR, and one partition
+/// from 1 MiB to the end, with these files in its file system.
+pub fn make_rancheros(path: &Path, mebibytes: u64, content: &Path) -> Result<()> {
+    blank(path, mebibytes)?;
+    let partition = mebibytes - 1;
+    // As `formatdevice` of their `ros install`.
+    let mkfs = ["-q", "-F", "-i", "4096", "-O", "^64bit", "-L", "RANCHER_STATE"];
+    run(Command::new("/sbin/mkfs.ext4")
+        .args(mkfs)
+        .args(["-E", "offset=1048576,root_owner=0:0", "-d"])
+        .arg(content)
+        .arg(path)
+        .arg(format!("{}k", partition << 10)))?;
+    write_first_partition(path, partition, 0x80)
 }
 
 /// Makes a disk that requests formatting as Docker Machine's disks do: a tar archive with an ssh

@@ -26,6 +26,7 @@ const CONSOLE: &str = "docs/console.md";
 const DAILY: &str = "docs/daily-work.md";
 const DEBUGGING: &str = "docs/debugging.md";
 const INSTALLING: &str = "docs/installing.md";
+const MIGRATING: &str = "docs/migrating-from-rancheros.md";
 const API: &str = "docs/system-docker-api.md";
 const SERVICES: &str = "docs/system-services.md";
 const CATALOGUE: &str = "docs/service-catalogue.md";
@@ -36,10 +37,11 @@ const NO_MEDIUM: Rule = Fails("this system was not started from a medium");
 const NO_REGISTRY: Rule = Fails("registry.example.com");
 const CHECKED: Rule = Elsewhere("for a download; unit tests of xtask check both files so");
 const OF_PLATFORM: Rule = Elsewhere("for a host or a cloud of another project");
+const IN_RANCHEROS: Rule = Elsewhere("for the old system, before it is adopted");
 const RECOVERY: Rule = Elsewhere("for the recovery console, in which stories of `power` type");
 
 /// Page, the beginning of the command, and the rule.
-const ROWS: [(&str, &str, Rule); 52] = [
+const ROWS: [(&str, &str, Rule); 56] = [
     (README, "sha256sum --check", CHECKED),
     (README, "ssh-keygen -Y verify", CHECKED),
     (README, "docker run ...", As("docker run --rm nginx true")),
@@ -72,6 +74,10 @@ const ROWS: [(&str, &str, Rule); 52] = [
     (DEBUGGING, "udhcpc", RECOVERY),
     (DEBUGGING, "exit", RECOVERY),
     (DEBUGGING, "sudo ros os panic", Elsewhere("stories of `resilience` do it")),
+    (MIGRATING, "sudo ros install --adopt", NO_MEDIUM),
+    (MIGRATING, "docker info --format", IN_RANCHEROS),
+    (MIGRATING, "sudo mkdir -p /var/lib/rancher/preload", IN_RANCHEROS),
+    (MIGRATING, "docker save", IN_RANCHEROS),
     (INSTALLING, "qm ", OF_PLATFORM),
     (INSTALLING, "aws ", OF_PLATFORM),
     (INSTALLING, "gcloud ", OF_PLATFORM),

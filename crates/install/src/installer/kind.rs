@@ -3,6 +3,9 @@
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+/// Kernel parameters of an installed system, besides its consoles and partitions.
+pub(super) const PARAMETERS: &str = "printk.devkmsg=on panic=10 quiet rancher.state.wait";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// GPT; BIOS and UEFI

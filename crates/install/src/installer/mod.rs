@@ -2,6 +2,7 @@
 //! run, in order.
 
 mod access;
+mod adopt;
 mod disk;
 mod document;
 mod encryption;
@@ -9,6 +10,7 @@ pub mod keys;
 mod kind;
 mod loader;
 pub mod login;
+mod mounted;
 mod network;
 pub mod options;
 pub mod password;
@@ -19,27 +21,22 @@ mod wizard;
 use crate::release::copy;
 use crate::release::drivers::Choice;
 use crate::release::source::Source;
-use crate::release::{Release, boot_set, trust};
+use crate::release::{Release, trust};
 use crate::{power, warn_of_debug};
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, Versions};
-use corral_machine::mounts;
 use corral_terminal::prompt::confirm;
 use disk::Disk;
 use document::Document;
 use encryption::Encryption;
-use kind::Kind;
+use kind::{Kind, PARAMETERS};
+use mounted::{on_boot, on_state};
 use options::Options;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use target::{Partitions, Target};
 use user_config::{Draft, UserConfig};
-
-const BOOT: &str = "/run/corral/install/boot";
-const STATE: &str = "/run/corral/install/state";
-/// Kernel parameters of an installed system, besides its partitions.
-const PARAMETERS: &str = "printk.devkmsg=on panic=10 quiet rancher.state.wait";
 
 /// What is going to be done. Nothing has been written when the plan is ready.
 #[derive(Debug)]
@@ -60,6 +57,12 @@ struct Plan {
 /// Installs.
 pub fn run(options: &Options) -> Result<()> {
     warn_of_debug(options.debug);
+    if options.adopt {
+        return adopt::run(options);
+    }
+    if options.plan || !options.output.is_text() {
+        bail!("--plan and --format are for --adopt; without -f, every installation shows its plan");
+    }
     let asked;
     let (options, document) = if options.device.is_empty()
         && options.install_type != Kind::Noformat
@@ -204,7 +207,7 @@ impl Plan {
 
     fn write_boot(&self, partition: &BootPartition, arguments: &Arguments) -> Result<()> {
         copy::write_version(partition, &self.source, &self.release, arguments)?;
-        loader::install(partition, self.kind)?;
+        loader::install(partition, self.kind, None)?;
         let versions = match partition.versions() {
             Ok(versions) if partition.is_installed() => {
                 versions.with_default(&self.release.version)
@@ -242,27 +245,12 @@ impl Plan {
     }
 
     fn write_state(&self, device: &Path) -> Result<()> {
-        target::mount_state(device, Path::new(STATE))?;
-        let written =
-            self.user_config.write(&Path::new(STATE).join(self.statedir.trim_matches('/')));
-        let closed = mounts::unmount(Path::new(STATE), false);
-        written.and(closed)
+        on_state(device, |root| self.user_config.write(&root.join(self.statedir.trim_matches('/'))))
     }
-}
-
-/// Runs an action on a boot partition while it is mounted.
-fn on_boot(device: &Path, action: impl FnOnce(&BootPartition) -> Result<()>) -> Result<()> {
-    boot_set::mount_partition(device, Path::new(BOOT))?;
-    let done = action(&BootPartition::at(Path::new(BOOT)));
-    let closed = mounts::unmount(Path::new(BOOT), false);
-    done.and(closed)
 }
 
 fn start_by_kexec(plan: &Plan, partitions: &Partitions) -> Result<()> {
     let device = partitions.boot.first().context("no boot partition")?;
-    boot_set::mount_partition(device, Path::new(BOOT))?;
-    let loaded = crate::kexec::load(&BootPartition::at(Path::new(BOOT)), &plan.release.version, "");
-    mounts::unmount(Path::new(BOOT), false)?;
-    loaded?;
+    on_boot(device, |partition| crate::kexec::load(partition, &plan.release.version, ""))?;
     crate::kexec::start()
 }

@@ -4,6 +4,7 @@ use super::access::Access;
 use super::kind::Kind;
 use crate::luks::Method;
 use crate::release::drivers::When;
+use corral_terminal::output::Output;
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -34,6 +35,18 @@ pub struct Options {
     /// Folder of the state partition that holds the state, if several systems share it
     #[arg(long, default_value = "", value_name = "FOLDER")]
     pub(super) statedir: String,
+    /// Take over RancherOS or BurmillaOS on the disk, with its configuration, data and containers
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "install_type", "partition", "cloud_config", "statedir", "encrypt", "kexec", "ssh_key",
+            "password", "password_stdin", "hostname", "address", "dns",
+        ]
+    )]
+    pub(super) adopt: bool,
+    /// Only show what --adopt would keep and change; nothing is written
+    #[arg(long, requires = "adopt")]
+    pub(super) plan: bool,
     /// Encrypt the state (LUKS2) with keys, comma-separated: passphrase, tpm2, key-file=DRIVE:/PATH
     #[arg(long, value_name = "HOW", value_delimiter = ',')]
     pub(super) encrypt: Vec<Method>,
@@ -46,6 +59,8 @@ pub struct Options {
     /// Start the new system by kexec, without the firmware
     #[arg(short, long)]
     pub kexec: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
     /// Accept a release whose signature is missing or unknown
     #[arg(long)]
     pub(super) insecure: bool,

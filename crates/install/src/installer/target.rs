@@ -67,8 +67,7 @@ impl Target {
             bail!("-d: {} is named twice; a mirror needs two disks", twice.path.display());
         }
         let smallest = disks.iter().map(|disk| disk.size).min().unwrap_or(0);
-        let boot = if smallest >= SMALL_DISK { BOOT_SIZE } else { SMALL_BOOT_SIZE };
-        let boot_size = boot.max((release * 2 + 32 * MIB).next_multiple_of(MIB));
+        let boot_size = boot_size(smallest, release);
         let needed = boot_size + SMALLEST_STATE;
         if let Some(disk) = disks.iter().find(|disk| disk.size < needed) {
             bail!(
@@ -157,6 +156,12 @@ impl Target {
                 .collect(),
         }
     }
+}
+
+/// The size of the boot partition of a disk, for releases of this size.
+pub(super) fn boot_size(disk: u64, release: u64) -> u64 {
+    let size = if disk >= SMALL_DISK { BOOT_SIZE } else { SMALL_BOOT_SIZE };
+    size.max((release * 2 + 32 * MIB).next_multiple_of(MIB))
 }
 
 fn describe_disk(disk: &Disk, boot_size: u64, mirrored: bool) -> Vec<String> {

@@ -192,9 +192,12 @@ impl BootPartition {
         Arguments::parse(&text)
     }
 
-    /// Keeps the owner's kernel parameters, and puts them into every entry.
+    /// Keeps the owner's kernel parameters, and puts them into every entry of the menu.
     pub fn keep_arguments(&self, arguments: &Arguments) -> Result<()> {
         sector::write_file(&self.root.join("boot/global.cfg"), arguments.to_file().as_bytes())?;
+        if !self.is_installed() {
+            return Ok(());
+        }
         for version in self.versions()?.all() {
             self.write_entries(version, arguments)?;
         }

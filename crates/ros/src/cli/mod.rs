@@ -148,7 +148,10 @@ enum Command {
   ros install -d /dev/sda --ssh-key my.pub --address 192.168.1.5/24 \\
     --gateway 192.168.1.1 --dns 192.168.1.1
   ros install -d /dev/sda -c my.yml --drivers always         for any other hardware too
-  ros install -d /dev/vda -t generic -a rancher.debug=true")]
+  ros install -d /dev/vda -t generic -a rancher.debug=true
+  ros install --adopt --plan -d /dev/sda             takes over RancherOS or BurmillaOS: what it
+                                                     would keep and change, without doing it
+  ros install --adopt -d /dev/sda")]
     Install(Box<install::options::Options>),
     /// The operating system: versions, upgrades
     #[command(after_help = "Examples:
