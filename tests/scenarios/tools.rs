@@ -170,17 +170,25 @@ fn a_client_elsewhere_reaches_docker_over_ssh(machine: &Machine, folder: &Path) 
     );
     fs::write(programs.join("ssh"), script)?;
     fs::set_permissions(programs.join("ssh"), fs::Permissions::from_mode(0o755))?;
+    let address = format!("ssh://rancher@127.0.0.1:{}", machine.login.port);
+    let docker = |arguments: &[&str]| client_elsewhere(folder, &programs, arguments);
+    assert_eq!(docker(&["-H", &address, "info", "--format", "{{.Name}}"])?, "web-1");
+    docker(&["context", "create", "web-1", "--docker", &format!("host={address}")])?;
+    assert_eq!(docker(&["--context", "web-1", "info", "--format", "{{.Name}}"])?, "web-1");
+    Ok(())
+}
+
+/// Docker's client of the test host; returns what it prints.
+fn client_elsewhere(folder: &Path, programs: &Path, arguments: &[&str]) -> Result<String> {
     let path = std::env::var("PATH").unwrap_or_default();
     let output = Command::new(Image::find()?.tools.join("docker"))
-        .args(["-H", &format!("ssh://rancher@127.0.0.1:{}", machine.login.port)])
-        .args(["info", "--format", "{{.Name}}"])
+        .args(arguments)
         .env("PATH", format!("{}:{path}", programs.display()))
         .env("DOCKER_CONFIG", folder.join("client"))
         .output()
         .context("starting docker")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "web-1");
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// dockerd has a certificate of an authority that only its owner knows.

@@ -1,27 +1,14 @@
 //! Checks of what we depend on, by external tools: cargo-deny (licenses, bans, sources, advisories)
-//! and cargo-machete (dependencies that no code names). Each is built once for all checkouts of
-//! this machine.
+//! and cargo-machete (dependencies that no code names).
 
-use crate::{paths, progress, sh};
+use crate::cargo_tools::Tool;
+use crate::{paths, sh};
 use anyhow::{Context, Result};
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A program on crates.io.
-struct Tool {
-    name: &'static str,
-    version: &'static str,
-}
-
-const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
-const MACHETE: Tool = Tool { name: "cargo-machete", version: "0.9.2" };
-/// They run for seconds only, so they are built fast, without optimizations.
-const PROFILE: [(&str, &str); 3] = [
-    ("CARGO_PROFILE_RELEASE_LTO", "off"),
-    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
-    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
-];
+const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", features: &[] };
+const MACHETE: Tool = Tool { name: "cargo-machete", version: "0.9.2", features: &[] };
 /// In seconds. A network that drops packets gives no error for minutes.
 const TIMEOUT: &str = "120";
 
@@ -33,7 +20,7 @@ pub(crate) struct Deny {
 
 impl Deny {
     pub(crate) fn prepare() -> Result<Deny> {
-        Ok(Deny { program: install(&DENY)? })
+        Ok(Deny { program: DENY.install()? })
     }
 
     /// A check of licenses, banned crates and sources.
@@ -65,7 +52,7 @@ impl Deny {
 
 /// A search for dependencies that no code of their package names.
 pub(crate) fn search_unused() -> Result<Command> {
-    let mut machete = Command::new(install(&MACHETE)?);
+    let mut machete = Command::new(MACHETE.install()?);
     // With this variable, it takes its first argument for the name of a cargo subcommand.
     machete.env_remove("CARGO").current_dir(paths::root()).args(["--skip-target-dir", "."]);
     Ok(machete)
@@ -79,27 +66,4 @@ pub(crate) fn read_lock_of_fuzzers() -> Command {
     metadata.arg(paths::root().join("fuzz/libfuzzer/Cargo.toml"));
     metadata.stdout(std::process::Stdio::null());
     metadata
-}
-
-/// The program, built if it is not there.
-fn install(tool: &Tool) -> Result<PathBuf> {
-    let Tool { name, version } = *tool;
-    let folder = paths::shared_cache("cargo-tools");
-    let kept = folder.join(format!("{name}-{version}"));
-    if kept.exists() {
-        return Ok(kept);
-    }
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    // Another checkout may build the same at the same time: the second one replaces the first one
-    // by the same.
-    let work = folder.join(format!("{name}-{}", std::process::id()));
-    let mut cargo = sh::cargo();
-    cargo.env(paths::TARGET_VARIABLE, work.join("target")).envs(PROFILE);
-    cargo.args(["install", "--locked", "--version", version, "--root"]).arg(&work).arg(name);
-    let title = format!("building {name} {version} (some minutes, once)");
-    progress::step(&title, || sh::output(&mut cargo))
-        .with_context(|| format!("installing {name}"))?;
-    fs::rename(work.join("bin").join(name), &kept).with_context(|| format!("keeping {name}"))?;
-    fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
-    Ok(kept)
 }

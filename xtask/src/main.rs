@@ -8,6 +8,7 @@ mod accel;
 mod arrows;
 mod bench;
 mod binaries;
+mod cargo_tools;
 mod console;
 mod debian;
 mod dependencies;
@@ -117,8 +118,12 @@ enum Command {
   cargo xtask tidy --words docs             each word in docs/ that the house style replaces
   cargo xtask tidy --measures               sizes of files, functions and crates")]
     Tidy(tidy::Options),
-    /// Write the tables of the manual that come from the code: keys and services
-    Docs,
+    /// Write the tables of the manual that come from the code, and build the manual as a book
+    #[command(after_help = "Examples:
+  cargo xtask docs                          the book, in target/book/
+  cargo xtask docs --tables                 the tables of keys and services only
+  cargo xtask docs --check                  what is wrong with the pages; writes nothing")]
+    Docs(docs::Options),
     /// Run a fuzz target (or all) for some time each; --list names them
     #[command(after_help = "Examples:
   cargo xtask fuzz --list
@@ -153,7 +158,7 @@ fn dispatch() -> Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Tidy(options) => tidy::run(&options),
-        Command::Docs => docs::write(),
+        Command::Docs(options) => docs::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
     }
 }

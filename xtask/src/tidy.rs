@@ -67,7 +67,7 @@ pub(crate) struct Options {
 
 /// Prints what is asked for, or checks.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let (documents, code) = (load(&documents()?)?, load(&rust_files()?)?);
+    let (documents, code) = (load(&docs::documents::files()?)?, load(&rust_files()?)?);
     let folders: Vec<&str> = ARROWS.iter().map(|(folder, ..)| *folder).collect();
     let text = match options {
         Options { words: Some(path), .. } => hits::table(&words::hits(&documents, &code), path),
@@ -87,11 +87,11 @@ pub(crate) fn check() -> Result<()> {
     for file in &sources {
         check_source(file, &mut found)?;
     }
-    check_texts(&load(&documents()?)?, &load(&sources)?, &mut found)?;
+    check_texts(&load(&docs::documents::files()?)?, &load(&sources)?, &mut found)?;
     check_images(&mut found)?;
     check_sshd(&mut found)?;
     check_documents(&mut found)?;
-    check_tables(&mut found)?;
+    found.extend(docs::problems()?);
     check_mirrors(&mut found)?;
     if found.is_empty() {
         return Ok(());
@@ -118,17 +118,6 @@ fn collect(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) -> Result<(
     }
     files.sort();
     Ok(())
-}
-
-/// The documents: those at the root, and the manual.
-fn documents() -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-            .iter()
-            .map(|name| paths::root().join(name))
-            .collect();
-    collect(&paths::root().join("docs"), "md", &mut files)?;
-    Ok(files)
 }
 
 fn load(files: &[PathBuf]) -> Result<Vec<Text>> {
@@ -281,9 +270,9 @@ fn check_sshd(found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Each ```yaml block that begins with #cloud-config is valid, and each relative link has a target.
+/// Each ```yaml block that begins with #cloud-config is valid.
 fn check_documents(found: &mut Vec<String>) -> Result<()> {
-    for file in &documents()? {
+    for file in &docs::documents::files()? {
         let text =
             fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next()) {
@@ -294,25 +283,7 @@ fn check_documents(found: &mut Vec<String>) -> Result<()> {
                 found.extend(layer.problems.iter().map(ToString::to_string));
             }
         }
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let target = link.split('#').next().unwrap_or_default();
-            let is_local = !target.is_empty() && !target.contains("://");
-            if is_local && !file.parent().unwrap_or(paths::root()).join(target).exists() {
-                found.push(format!("{}: the link {link} leads nowhere", shown(file)));
-            }
-        }
     }
-    Ok(())
-}
-
-/// The tables of the manual are those that the code generates.
-fn check_tables(found: &mut Vec<String>) -> Result<()> {
-    let outdated = docs::outdated()?;
-    found.extend(
-        outdated
-            .iter()
-            .map(|page| format!("{page}: its table is not the code's; run cargo xtask docs")),
-    );
     Ok(())
 }
 

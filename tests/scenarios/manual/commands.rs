@@ -31,17 +31,33 @@ const API: &str = "docs/system-docker-api.md";
 const SERVICES: &str = "docs/system-services.md";
 const CATALOGUE: &str = "docs/service-catalogue.md";
 const ENGINES: &str = "docs/engines.md";
+const BARE_METAL: &str = "docs/bare-metal.md";
+const DOCKER: &str = "docs/docker.md";
+const FAQ: &str = "docs/faq.md";
+const LOGS: &str = "docs/logs-and-monitoring.md";
+const NETWORK: &str = "docs/network.md";
+const PLATFORMS: &str = "docs/platforms.md";
+const QUICK_START: &str = "docs/quick-start.md";
+const STORAGE: &str = "docs/storage.md";
+const TROUBLE: &str = "docs/troubleshooting.md";
+const UPGRADES: &str = "docs/upgrades.md";
+const VERIFYING: &str = "docs/verifying.md";
 
 /// `ros install` finds no release: this machine was not started from a medium.
 const NO_MEDIUM: Rule = Fails("this system was not started from a medium");
 const NO_REGISTRY: Rule = Fails("registry.example.com");
+const NOT_INSTALLED: Rule = Fails("not started from an installed disk");
+/// Commands before it may have left something that is wrong.
+const WHY: Rule = As("sudo ros why || [ $? = 1 ]");
+const STATUS: Rule = As("sudo ros status || [ $? = 1 ]");
+const FROM_ELSEWHERE: Rule = Elsewhere("the story of `tools` does it from another machine");
 const CHECKED: Rule = Elsewhere("for a download; unit tests of xtask check both files so");
 const OF_PLATFORM: Rule = Elsewhere("for a host or a cloud of another project");
 const IN_RANCHEROS: Rule = Elsewhere("for the old system, before it is adopted");
 const RECOVERY: Rule = Elsewhere("for the recovery console, in which stories of `power` type");
 
 /// Page, the beginning of the command, and the rule.
-const ROWS: [(&str, &str, Rule); 56] = [
+const ROWS: [(&str, &str, Rule); 94] = [
     (README, "sha256sum --check", CHECKED),
     (README, "ssh-keygen -Y verify", CHECKED),
     (README, "docker run ...", As("docker run --rm nginx true")),
@@ -55,7 +71,7 @@ const ROWS: [(&str, &str, Rule); 56] = [
     (README, "sudo ros os upgrade", NO_REGISTRY),
     (README, "sudo reboot", Elsewhere("many stories restart their machine")),
     (CONFIGURATION, "openssl passwd", Elsewhere("for any other machine: it is not in the console")),
-    (CONSOLE, "docker -H ssh://", Elsewhere("the story of `tools` does it from another machine")),
+    (CONSOLE, "docker -H ssh://", FROM_ELSEWHERE),
     (
         CONSOLE,
         "sudo ros toolbox nicolaka/netshoot",
@@ -79,11 +95,6 @@ const ROWS: [(&str, &str, Rule); 56] = [
     (MIGRATING, "sudo mkdir -p /var/lib/rancher/preload", IN_RANCHEROS),
     (MIGRATING, "docker save", IN_RANCHEROS),
     (INSTALLING, "qm ", OF_PLATFORM),
-    (INSTALLING, "aws ", OF_PLATFORM),
-    (INSTALLING, "gcloud ", OF_PLATFORM),
-    (INSTALLING, "az ", OF_PLATFORM),
-    (INSTALLING, "openstack ", OF_PLATFORM),
-    (INSTALLING, "vagrant ", OF_PLATFORM),
     (INSTALLING, "sudo ros install -d /dev/sda", NO_MEDIUM),
     (INSTALLING, "echo \"$PASSWORD\"", NO_MEDIUM),
     (INSTALLING, "sudo ros os upgrade -i registry", NO_REGISTRY),
@@ -131,10 +142,66 @@ const ROWS: [(&str, &str, Rule); 56] = [
     ),
     (ENGINES, "sudo ros engine switch /mnt/docker-28.5.tar", Fails("/mnt/docker-28.5.tar")),
     (ENGINES, "sudo ros engine switch default", Fails("no terminal")),
+    (BARE_METAL, "sudo dd", Elsewhere("for the PC that writes the stick; stories boot the ISO so")),
+    (BARE_METAL, "sudo ros install", NO_MEDIUM),
+    (BARE_METAL, "sudo ros status", STATUS),
+    (BARE_METAL, "sudo ros why", WHY),
+    (DOCKER, "docker login", Fails("interactive login")),
+    (DOCKER, "docker -H ssh://", FROM_ELSEWHERE),
+    (DOCKER, "docker context", FROM_ELSEWHERE),
+    (DOCKER, "docker --context", FROM_ELSEWHERE),
+    (FAQ, "sudo ros why", WHY),
+    (
+        LOGS,
+        "ssh rancher@",
+        Elsewhere("for another machine; the story of `daily_work` runs it here"),
+    ),
+    (
+        NETWORK,
+        "sudo ros config apply",
+        As("sudo ros config apply --confirm 2m net.yml && sudo ros config confirm"),
+    ),
+    (NETWORK, "sudo ros why network", As("sudo ros why network || [ $? = 1 ]")),
+    (PLATFORMS, "xorriso ", Elsewhere("for the host; the stories make their drives so")),
+    (PLATFORMS, "qemu-img ", Elsewhere("for the host; a story of `disk_images` enlarges a disk")),
+    (PLATFORMS, "virt-install ", OF_PLATFORM),
+    (PLATFORMS, "virsh ", OF_PLATFORM),
+    (PLATFORMS, "qm ", OF_PLATFORM),
+    (PLATFORMS, "govc ", OF_PLATFORM),
+    (PLATFORMS, "VBoxManage ", OF_PLATFORM),
+    (PLATFORMS, "ssh ", OF_PLATFORM),
+    (PLATFORMS, "aws ", OF_PLATFORM),
+    (PLATFORMS, "gcloud ", OF_PLATFORM),
+    (PLATFORMS, "az ", OF_PLATFORM),
+    (PLATFORMS, "doctl ", OF_PLATFORM),
+    (PLATFORMS, "openstack ", OF_PLATFORM),
+    (PLATFORMS, "vagrant ", OF_PLATFORM),
+    (PLATFORMS, "docker context", FROM_ELSEWHERE),
+    (PLATFORMS, "docker --context", FROM_ELSEWHERE),
+    (
+        QUICK_START,
+        "qemu-img ",
+        Elsewhere("for the host; a story of `disk_images` boots such a disk"),
+    ),
+    (QUICK_START, "xorriso ", Elsewhere("for the host; the stories make their drives so")),
+    (QUICK_START, "qemu-system-x86_64 ", Elsewhere("for the host; stories start it so")),
+    (QUICK_START, "ssh ", Elsewhere("for the host; every story logs in so")),
+    (STORAGE, "sudo ros status", STATUS),
+    // The pages after it run containers of these images.
+    (STORAGE, "sudo ros gc --all", As("sudo ros gc")),
+    (STORAGE, "sudo ros reset", Fails("terminal")),
+    (TROUBLE, "sudo ros why web", As("sudo ros why web || [ $? = 1 ]")),
+    (TROUBLE, "sudo ros why docker", As("sudo ros why docker || [ $? = 1 ]")),
+    (TROUBLE, "sudo ros why", WHY),
+    (UPGRADES, "sudo ros os upgrade", NO_REGISTRY),
+    (UPGRADES, "sudo ros os rollback", NOT_INSTALLED),
+    (UPGRADES, "sudo ros status", STATUS),
+    (VERIFYING, "sha256sum --check", CHECKED),
+    (VERIFYING, "ssh-keygen -Y verify", CHECKED),
 ];
 
 /// Programs whose commands are run without a row, also with sudo.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 15] = [
     "ros",
     "docker",
     "system-docker",
@@ -148,6 +215,8 @@ const PROGRAMS: [&str; 13] = [
     "mkdir",
     "cp",
     "dmesg",
+    "df",
+    "/usr/sbin/sshd",
 ];
 
 /// What the commands find: a service `web`, and files in the home folder.

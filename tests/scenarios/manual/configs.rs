@@ -26,6 +26,11 @@ const INSTALLING: &str = "docs/installing.md";
 const SERVICES: &str = "docs/system-services.md";
 const ENGINES: &str = "docs/engines.md";
 const CATALOGUE: &str = "docs/service-catalogue.md";
+const DOCKER: &str = "docs/docker.md";
+const NETWORK: &str = "docs/network.md";
+const QUICK_START: &str = "docs/quick-start.md";
+const SECURITY: &str = "docs/security.md";
+const STORAGE: &str = "docs/storage.md";
 
 /// The machines. Their disks have what `super::PREPARE` makes.
 pub(super) const SETUPS: [Setup; 9] = [
@@ -168,6 +173,21 @@ pub(super) const SETUPS: [Setup; 9] = [
                 check: "[ $(sudo ros config get rancher.environment.FROM_URL) = yes ] &&
                     sudo ros config status | grep 'url.*on the network'",
             },
+            Example {
+                file: NETWORK,
+                has: "search: [lab.example]",
+                check: "set -e; [ $(hostname) = db-1 ]
+                    sudo ros net | grep 10.0.2.15/24 | grep static
+                    ip route show default | grep 'via 10.0.2.2 dev eth0'
+                    grep -qx 'nameserver 10.0.2.2' /etc/resolv.conf
+                    grep -q '^search.* lab.example' /etc/resolv.conf",
+            },
+            Example {
+                file: NETWORK,
+                has: "iptables -I DOCKER-USER",
+                check: "sudo iptables -S DOCKER-USER | grep -F -- '! -s 10.0.0.0/8' | grep DROP &&
+                    sudo iptables -S INPUT | grep -- '--dport 9100 -j DROP'",
+            },
         ],
     },
     Setup {
@@ -187,6 +207,15 @@ pub(super) const SETUPS: [Setup; 9] = [
                 check: "ip route show default | head -n 1 |
                     grep 'via 10.0.3.2 dev eth1 .*metric 50' &&
                     ip route show default | grep 'via 10.0.2.2 dev eth0 proto static metric 100'",
+            },
+            Example {
+                file: SECURITY,
+                has: "kernel.kptr_restrict",
+                check: "set -e; [ $(cat /proc/sys/kernel/kptr_restrict) = 2 ]
+                    [ $(cat /proc/sys/net/ipv4/conf/all/rp_filter) = 1 ]
+                    sudo ros config get rancher.cloud_init.datasources | grep -w nocloud
+                    sudo /usr/sbin/sshd -T -f /run/corral/ssh/sshd_config |
+                    grep -qx 'listenaddress 0.0.0.0:22'",
             },
         ],
     },
@@ -211,6 +240,11 @@ pub(super) const SETUPS: [Setup; 9] = [
                 check: "[ \"$(sudo ros config get rancher.hypervisor_service)\" = true ] &&
                     ! sudo system-docker inspect qemu-guest-agent",
             },
+            Example {
+                file: STORAGE,
+                has: "[LABEL=data, /mnt/files",
+                check: "grep ' /mnt/files ext4 .*noatime' /proc/mounts",
+            },
         ],
     },
     Setup {
@@ -231,6 +265,20 @@ pub(super) const SETUPS: [Setup; 9] = [
                 check: "set -e; sudo system-docker inspect open-iscsi > /dev/null
                     docker inspect -f '{{.Config.Env}}' tailscale |
                     grep TS_AUTHKEY=tskey-auth-0123",
+            },
+            Example {
+                file: QUICK_START,
+                has: "hostname: web-2",
+                check: "set -e; [ $(hostname) = web-2 ]
+                    sudo grep -q you@home /run/corral/ssh/authorized_keys.d/rancher
+                    curl -s http://127.0.0.1:8091/ | grep stand-in",
+            },
+            Example {
+                file: DOCKER,
+                has: "registry_auths:",
+                check: "set -e; sudo ros config get rancher.registry_auths | grep puller
+                    docker info --format '{{json .RegistryConfig}}' |
+                    grep https://mirror.example.com | grep registry.lab:5000",
             },
         ],
     },
@@ -262,7 +310,12 @@ pub(super) const FILES: [(&str, &str, &str); 3] = [
 ];
 
 /// Examples that are only checked by `ros config validate`, and why.
-pub(super) const ONLY_VALIDATED: [(&str, &str, &str); 2] = [
+pub(super) const ONLY_VALIDATED: [(&str, &str, &str); 3] = [
+    (
+        STORAGE,
+        "autoformat: [/dev/vdb, /dev/vda]",
+        "user data comes after the state disk; stories of `state` boot with these parameters",
+    ),
     (
         INSTALLING,
         "encryption: {device:",

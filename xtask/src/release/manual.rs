@@ -1,6 +1,8 @@
-//! Manual pages of `ros` and what shells complete, from the definition of its command line.
+//! The manual: the book, and from the definition of `ros`' command line its manual pages and what
+//! shells complete.
 
 use super::gzip;
+use crate::docs::book;
 use crate::tree::Tree;
 use crate::{binaries, paths, sh};
 use anyhow::{Context, Result, ensure};
@@ -16,14 +18,15 @@ const SHELLS: [(&str, &str); 3] = [
     ("fish", "completions/fish/ros.fish"),
 ];
 
-/// Writes the archive: `man1/ros*.1` and `completions/SHELL/`.
+/// Writes the archive: `book/`, `man1/ros*.1` and `completions/SHELL/`.
 pub(super) fn write(output: &Path, epoch: u64) -> Result<()> {
     let folder = output.with_extension("folder");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     sh::run(&mut binaries::manual(&folder)).context("writing the manual pages")?;
     let mut tree = Tree::default();
-    for (name, entry) in crate::tree::read_folder(&folder)? {
+    let pages = crate::tree::read_folder(&folder)?;
+    for (name, entry) in pages.into_iter().filter(|(name, _)| name.ends_with(".1")) {
         tree.insert(&format!("man1/{name}"), entry);
     }
     ensure!(tree.contains("man1/ros.1"), "there is no page ros.1");
@@ -32,6 +35,11 @@ pub(super) fn write(output: &Path, epoch: u64) -> Result<()> {
         let text = sh::output(ros.arg0("ros").args(["completion", shell]))
             .with_context(|| format!("asking ros what {shell} completes"))?;
         tree.write(path, text);
+    }
+    let book = folder.join("book");
+    book::write(&book)?;
+    for (name, entry) in crate::tree::read_folder(&book)? {
+        tree.insert(&format!("book/{name}"), entry);
     }
     gzip::write_tree(&tree, output, epoch)?;
     fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))

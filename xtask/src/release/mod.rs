@@ -24,6 +24,7 @@ use self::artifact::{Artifact, Job, key, make_all};
 use self::components::Manifest;
 use self::platform::{FILES, File};
 use self::version::Version;
+use crate::docs::book;
 use crate::engines::Engine;
 use crate::image::{self, Checkout, Image, Record, VERSION};
 use crate::lock::{self, Building, InUse};
@@ -228,7 +229,7 @@ impl Ingredients {
             },
             Job {
                 output: file("-manual.tar.gz"),
-                inputs: key(&[stamp, "manual"]),
+                inputs: key(&[stamp, &book::inputs()?]),
                 make: Box::new(move |output| manual::write(output, epoch)),
             },
             Job {

@@ -7,9 +7,13 @@ use super::source::Text;
 /// Columns.
 const LONGEST: usize = 100;
 
+/// mdBook reads a link of it from one line.
+const TABLE_OF_CONTENTS: &str = "docs/SUMMARY.md";
+
 /// All such lines.
 pub(super) fn hits(documents: &[Text], code: &[Text]) -> Vec<Hit> {
-    let documents = documents.iter().flat_map(|file| found(file, in_document(&file.text)));
+    let documents = documents.iter().filter(|file| file.name != TABLE_OF_CONTENTS);
+    let documents = documents.flat_map(|file| found(file, in_document(&file.text)));
     let code = code.iter().flat_map(|file| found(file, in_code(&file.text)));
     documents.chain(code).collect()
 }

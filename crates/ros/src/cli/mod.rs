@@ -8,6 +8,8 @@ mod environment;
 mod keys;
 pub(crate) mod persist;
 pub(crate) mod power;
+#[cfg(any(feature = "manual", test))]
+mod reference;
 mod repository;
 mod service;
 mod switch;
@@ -255,7 +257,7 @@ enum Command {
   eval \"$(ros completion bash)\"
   ros completion fish > ~/.config/fish/completions/ros.fish")]
     Completion { shell: completion::Kind },
-    /// Write a manual page of each command
+    /// Write a manual page of each command, and `ros.md`, the page of all in the book
     #[cfg(feature = "manual")]
     #[command(hide = true)]
     Manual { folder: std::path::PathBuf },
@@ -438,10 +440,14 @@ fn dispatch(command: Command) -> ExitCode {
             ExitCode::SUCCESS
         }
         #[cfg(feature = "manual")]
-        Command::Manual { folder } => {
-            report(clap_mangen::generate_to(Cli::command(), folder).map_err(Into::into))
-        }
+        Command::Manual { folder } => report(write_manual(&folder)),
     }
+}
+
+#[cfg(feature = "manual")]
+fn write_manual(folder: &std::path::Path) -> anyhow::Result<()> {
+    clap_mangen::generate_to(Cli::command(), folder)?;
+    Ok(std::fs::write(folder.join("ros.md"), reference::page(Cli::command()))?)
 }
 
 #[cfg(test)]
