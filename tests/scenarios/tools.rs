@@ -3,6 +3,7 @@
 
 use super::{says_all, second_boot, with_config};
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -33,6 +34,7 @@ fn a_docker_host_has_its_usual_tools() -> Result<()> {
     let mut machine = with_config(&folder, GREETING, Options::default())?;
     machine.expect_login()?;
     the_console_has_its_tools(&machine)?;
+    each_part_has_its_licence(&machine)?;
     a_terminal_works(&machine)?;
     nothing_is_kept_and_the_machine_says_so(&mut machine)?;
     a_toolbox_sees_the_machine(&machine)?;
@@ -76,6 +78,29 @@ fn the_console_has_its_tools(machine: &Machine) -> Result<()> {
     says_all(&said, &["no option -r"]);
     says_all(&machine.run("sudo ros modprobe no-such 2>&1; true")?, &["no-such"]);
     Ok(())
+}
+
+/// For every user, and from the image.
+fn each_part_has_its_licence(machine: &Machine) -> Result<()> {
+    let parts: Vec<Value> = serde_json::from_str(&machine.run("ros licenses --format json")?)?;
+    let of_kind = |kind: &str| parts.iter().filter(|part| part["kind"] == kind).count();
+    let counts = ["debian", "crates", "linked", "corral"].map(of_kind);
+    ensure!(counts[0] > 80 && counts[1] > 200 && counts[2] >= 3 && counts[3] == 1, "{counts:?}");
+    let without = parts.iter().find(|part| {
+        ["name", "version", "license"]
+            .iter()
+            .any(|key| part[*key].as_str().is_none_or(str::is_empty))
+    });
+    ensure!(without.is_none(), "{without:?}");
+    says_all(&machine.run("ros licenses")?, &["NAME ", "libcontainer ", "linux-image-"]);
+    // Of a package, with the text that it refers to; of a crate whose source has no text.
+    let bash = machine.run("ros licenses bash")?;
+    says_all(&bash, &["bash ", "GNU GENERAL PUBLIC LICENSE", "---- copyright ----"]);
+    says_all(&machine.run("ros licenses libcontainer")?, &["Apache License"]);
+    says_all(&machine.run("ros licenses corral")?, &["Apache-2.0", "---- NOTICE ----"]);
+    let refused = machine.run("! ros licenses no-such-part 2>&1")?;
+    says_all(&refused, &["no part of the system is named no-such-part"]);
+    machine.run("sudo test -s /proc/1/root/usr/share/licenses/licenses.json.zst").map(drop)
 }
 
 /// A login, `bash` and `sudo -s` on a terminal.

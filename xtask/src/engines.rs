@@ -71,6 +71,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) struct Engine {
     pub(crate) name: String,
     pub(crate) archive: PathBuf,
+    /// The release of Debian that its packages are from.
+    pub(crate) suite: String,
     /// The packages of which it has something.
     pub(crate) packages: Vec<Package>,
     /// The same with all dependencies.
@@ -88,7 +90,8 @@ pub(crate) fn build_all(mirror: Option<&str>) -> Result<Vec<Engine>> {
             let fetched = fetch(&recipe, &options)?;
             let tree = layers::alone(&format!("engines/{name}"), &recipe, &fetched)?;
             let packages = manifest::shipped(&[&tree], &fetched).into_iter().cloned().collect();
-            Ok(Engine { name, archive, packages, fetched })
+            let suite = suite(&recipe).to_owned();
+            Ok(Engine { name, archive, suite, packages, fetched })
         })
         .collect()
 }

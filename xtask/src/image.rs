@@ -11,6 +11,7 @@ use crate::drivers::{self, Drivers, Tiers};
 use crate::erofs::{self, Density, Packing};
 use crate::layers::{self, Layer};
 use crate::lean_engine::{self, LeanEngine};
+use crate::licences::{self, Shipped, packed};
 use crate::lock::Building;
 use crate::modules::{self, Kernel};
 use crate::packages::{self, Package};
@@ -98,6 +99,8 @@ pub(crate) struct Trees {
     modules: Tree,
     pub(crate) system: Tree,
     pub(crate) early: Tree,
+    /// The packages of which the image has something, and the sources that are in it.
+    shipped: Vec<Package>,
 }
 
 /// `cargo xtask image`. What is released is full.
@@ -133,7 +136,7 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
     }
     ingredients.building.replace()?;
     Record::remove();
-    let Trees { kernel, layers, modules, system, early } = ingredients.trees()?;
+    let Trees { kernel, layers, modules, system, early, shipped } = ingredients.trees()?;
     let packages = &ingredients.packages;
     image.full = Full::at(&paths::image(), VERSION).replace(drivers.as_ref())?;
     fs::copy(&kernel.image, &image.kernel)?;
@@ -151,11 +154,12 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
         })?;
     }
     let parts = parts.into_iter().map(|part| part.weight).collect();
-    let mut shipped = ingredients.shipped(layers);
+    let mut shipped = shipped.clone();
     if options.full {
-        shipped.extend(ingredients.sources(kernel, options).shipped_firmware()?);
+        let firmware = ingredients.sources(kernel, options).shipped_firmware()?;
+        shipped.extend(firmware.into_iter().cloned());
     }
-    manifest::write(&paths::image(), VERSION, &kernel.release, shipped, parts)?;
+    manifest::write(&paths::image(), VERSION, &kernel.release, &shipped, parts)?;
     let release = image.release(VERSION);
     release.sign(&ingredients.key)?;
     progress::step("writing the ISO", || iso::write(&release, None, &image.iso, packages, epoch))?;
@@ -272,11 +276,26 @@ impl Ingredients {
         }
     }
 
-    /// The packages of which the image has something.
-    fn shipped(&self, layers: &[Layer]) -> Vec<&Package> {
+    /// The packages of which the image has something, and the sources of its Docker. The loaders
+    /// of the ISO are in none of the trees.
+    fn shipped(&self, trees: &[&Tree]) -> Vec<Package> {
+        let in_trees = manifest::shipped(trees, &self.packages);
+        let is_loader = |package: &&Package| iso::PACKAGES.contains(&package.name.as_str());
+        let loaders = self.packages.iter().filter(is_loader);
         let sources = self.lean_engine.iter().flat_map(LeanEngine::packages);
-        let trees: Vec<&Tree> = layers.iter().map(|layer| &layer.tree).collect();
-        manifest::shipped(&trees, &self.packages).into_iter().chain(sources).collect()
+        let all = in_trees.into_iter().chain(loaders).chain(sources);
+        let mut known = BTreeSet::new();
+        all.filter(|package| known.insert(&package.sha256)).cloned().collect()
+    }
+
+    /// Puts the licences of all parts into the image.
+    fn insert_licences(&self, shipped: &[Package], system: &mut Tree) -> Result<()> {
+        let docker = self.lean_engine.as_ref().map(|engine| lean_engine::licences(engine.key()));
+        let shipped = Shipped { packages: shipped, fetched: &self.packages, docker };
+        let parts = licences::gather(&shipped).context("gathering licences")?;
+        system.write(packed::PATH, packed::pack(&parts)?);
+        system.insert(packed::USUAL_FOLDER, Entry::symlink(packed::LINK));
+        Ok(())
     }
 }
 
@@ -300,7 +319,9 @@ fn assemble(ingredients: &Ingredients) -> Result<Trees> {
     elsewhere::insert(&mut system, &layers, &recipe::load_elsewhere()?)
         .context("images/console/elsewhere.yml")?;
     let early = initrd_tree(binaries, early_modules, &kernel);
-    Ok(Trees { kernel, layers, modules, system, early })
+    let shipped = ingredients.shipped(&[&system, &early]);
+    progress::step("collecting licences", || ingredients.insert_licences(&shipped, &mut system))?;
+    Ok(Trees { kernel, layers, modules, system, early, shipped })
 }
 
 pub(crate) fn image_paths() -> Result<Image> {

@@ -9,6 +9,7 @@ mod arrows;
 mod bench;
 mod binaries;
 mod cargo_tools;
+mod components;
 mod console;
 mod debian;
 mod dependencies;
@@ -25,6 +26,7 @@ mod initrd;
 mod iso;
 mod layers;
 mod lean_engine;
+mod licences;
 mod lock;
 mod manifest;
 mod module_graph;
@@ -88,6 +90,7 @@ enum Command {
     /// platform, netboot, Vagrant boxes, registry images, SBOM, licences, digests, signature
     #[command(after_help = "Examples:
   cargo xtask release --signing-key key.pk8
+  cargo xtask release --sources             with the sources of the parts under the GPL
   cargo xtask release --quick               to try it out: the image is not packed densely")]
     Release(release::Options),
     /// Build replacement engines for the user's Docker into target/engines/

@@ -3,9 +3,10 @@
 
 use crate::packages::Package;
 use crate::parts::Weight;
+use crate::paths;
 use crate::tree::{Kind, Tree};
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 
@@ -15,7 +16,21 @@ struct Manifest<'a> {
     kernel: &'a str,
     /// What system.erofs is made of.
     parts: Vec<Weight>,
-    packages: Vec<&'a Package>,
+    packages: &'a [Package],
+}
+
+/// What a release reads in the manifest of its image.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Contents {
+    pub(crate) kernel: String,
+    pub(crate) packages: Vec<Package>,
+}
+
+/// Reads that of the image.
+pub(crate) fn load() -> Result<Contents> {
+    let path = paths::image().join("manifest.json");
+    let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))
 }
 
 /// Writes the manifest, and prints the sizes of the parts.
@@ -23,7 +38,7 @@ pub(crate) fn write(
     folder: &Path,
     version: &str,
     kernel: &str,
-    packages: Vec<&Package>,
+    packages: &[Package],
     parts: Vec<Weight>,
 ) -> Result<()> {
     let packed = parts.iter().filter_map(|part| Some((part.name.clone(), part.packed?)));

@@ -8,6 +8,7 @@ mod boots;
 mod bundle;
 mod cli;
 mod grow;
+mod licenses;
 mod logs;
 mod net;
 mod status;

@@ -1,13 +1,16 @@
 //! Files of Debian's source packages, fetched by apt and kept by hash. The hashes come from the
 //! signed lists.
 //!
-//! Only the files that a recipe names are needed: a mirror that lacks another one is good enough.
+//! What is built needs only the files that a recipe names: a mirror that lacks another one is good
+//! enough. What is published with a release has all files of exactly one version.
 
 use super::{MAIN, Origin, Package, apt, apt_get, make_root, update};
 use crate::{paths, progress, sh, sum};
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The file of a source package in the pool.
 pub(crate) fn file(package: &Package) -> PathBuf {
@@ -26,7 +29,7 @@ pub(crate) fn fetch(
     let root = make_root(&format!("apt-{suite}-sources"), "deb-src", origin, mirror)?;
     progress::step(&format!("fetching the source of {name}"), || {
         update(&root)?;
-        let all = list(&root, name)?;
+        let all = list(&root, name, None)?;
         let files = wanted
             .iter()
             .map(|end| {
@@ -37,15 +40,49 @@ pub(crate) fn fetch(
             })
             .collect::<Result<Vec<Package>>>()?;
         if !files.iter().all(|package| file(package).exists()) {
-            download(&root, name, &files)?;
+            download(&root, name, None, &files)?;
         }
         Ok(files)
     })
 }
 
+/// All files of these versions of source packages, given as (name, version).
+pub(crate) fn fetch_versions(
+    suite: &str,
+    wanted: &BTreeSet<(String, String)>,
+    mirror: Option<&str>,
+) -> Result<Vec<Package>> {
+    let origin = Origin { suite, areas: MAIN };
+    let root = make_root(&format!("apt-{suite}-sources"), "deb-src", origin, mirror)?;
+    progress::step(&format!("fetching {} sources of {suite}", wanted.len()), || {
+        update(&root)?;
+        let mut all = Vec::new();
+        for (name, version) in wanted {
+            let files = list(&root, name, Some(version))
+                .with_context(|| format!("the source of {name} {version}"))?;
+            if !files.iter().all(|package| file(package).exists()) {
+                download(&root, name, Some(version), &files)?;
+            }
+            all.extend(files);
+        }
+        Ok(all)
+    })
+}
+
+/// `apt-get source` of a version, or of the newest one.
+fn apt_source(root: &Path, name: &str, version: Option<&str>, action: &str) -> Command {
+    let mut command = apt_get(root);
+    command.args(["source", "--only-source", action, "-q"]);
+    command.arg(match version {
+        Some(version) => format!("{name}={version}"),
+        None => name.to_owned(),
+    });
+    command
+}
+
 /// `'http://…/name_version.dsc' name_version.dsc 1234 SHA256:…`
-fn list(root: &Path, name: &str) -> Result<Vec<Package>> {
-    let output = apt_get(root).args(["source", "--print-uris", "-q", name]).output()?;
+fn list(root: &Path, name: &str, version: Option<&str>) -> Result<Vec<Package>> {
+    let output = apt_source(root, name, version, "--print-uris").output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let files: Vec<(&str, &str)> = text.lines().filter_map(super::parse_uri).collect();
     let control = files.iter().find_map(|(file, _)| file.strip_suffix(".dsc"));
@@ -76,13 +113,12 @@ fn with_epoch<'a>(known: &'a str, bare: &str) -> Option<&'a str> {
 }
 
 /// apt stops at the first file that a mirror lacks, but has fetched the others.
-fn download(root: &Path, name: &str, files: &[Package]) -> Result<()> {
+fn download(root: &Path, name: &str, version: Option<&str>, files: &[Package]) -> Result<()> {
     let folder = root.join("sources");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     fs::create_dir_all(paths::shared_cache("pool"))?;
-    let mut apt = apt_get(root);
-    let output = apt.args(["source", "--download-only", "-q", name]).current_dir(&folder).output();
+    let output = apt_source(root, name, version, "--download-only").current_dir(&folder).output();
     let output = output.context("starting apt-get")?;
     for package in files {
         let bytes = fs::read(folder.join(&package.file)).with_context(|| {

@@ -2,7 +2,6 @@
 //! and prints what is in it. A file is written again only if what it is made of has changed.
 
 mod artifact;
-mod components;
 mod disks;
 mod gce;
 mod gzip;
@@ -14,6 +13,7 @@ mod ova;
 mod ovf;
 mod platform;
 mod sbom;
+mod sources;
 mod sshsig;
 mod sums;
 mod vagrant;
@@ -21,18 +21,21 @@ mod version;
 mod vhd;
 
 use self::artifact::{Artifact, Job, key, make_all};
-use self::components::Manifest;
 use self::platform::{FILES, File};
 use self::version::Version;
 use crate::docs::book;
 use crate::engines::Engine;
 use crate::image::{self, Checkout, Image, Record, VERSION};
+use crate::licences::Shipped;
 use crate::lock::{self, Building, InUse};
+use crate::manifest::{self, Contents};
 use crate::oci_layout::Layout;
 use crate::packages::{self, Package};
 use crate::signed_release::Key;
 use crate::test_kernel::{self, Availability};
-use crate::{engines, layers, lean_engine, paths, progress, recipe, setup, tools, uml_image};
+use crate::{
+    components, engines, layers, lean_engine, paths, progress, recipe, setup, tools, uml_image,
+};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use std::collections::BTreeSet;
@@ -56,6 +59,10 @@ pub(crate) struct Options {
     /// for itself
     #[arg(long, value_name = "FILE")]
     signing_key: Option<PathBuf>,
+    /// Also fetch the sources of all parts under the GPL, the LGPL and the MPL, into `sources/` of
+    /// the release: some hundred megabytes
+    #[arg(long)]
+    sources: bool,
 }
 
 /// What a release is made of.
@@ -66,7 +73,7 @@ struct Ingredients {
     /// All packages, also those of which no file is in the image.
     packages: Vec<Package>,
     engines: Vec<Engine>,
-    manifest: Manifest,
+    manifest: Contents,
     version: Version,
     folder: PathBuf,
     _in_use: InUse,
@@ -79,6 +86,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let ingredients = gather(options)?;
     let begin = Instant::now();
     let mut artifacts = ingredients.make()?;
+    if options.sources {
+        artifacts.extend(make_all(ingredients.source_jobs(options.mirror.as_deref())?)?);
+    }
     artifacts.sort_by(|a, b| a.path.cmp(&b.path));
     remove_others(&ingredients.folder, &artifacts)?;
     let named = artifacts
@@ -109,7 +119,7 @@ fn gather(options: &Options) -> Result<Ingredients> {
         key,
         packages,
         engines,
-        manifest: Manifest::load()?,
+        manifest: manifest::load()?,
         version: Version::of(&record)?,
         record,
         folder,
@@ -198,7 +208,7 @@ impl Ingredients {
         let file = |name: &str| self.folder.join(format!("corral-{VERSION}{name}"));
         let netboot = |name: &str| self.folder.join(netboot::FOLDER).join(name);
         let epoch = self.version.epoch;
-        let components = components::all(&self.manifest)?;
+        let components = components::all(&self.manifest.packages)?;
         let full = self.version.full();
         let product = sbom::Product { version: &full, created: &self.version.created };
         let made_of = self.made_of();
@@ -225,7 +235,9 @@ impl Ingredients {
             Job {
                 output: file("-licences.tar.gz"),
                 inputs: key(&[stamp, &format!("{components:?}"), &engines]),
-                make: Box::new(move |output| licences::write(&self.shipped(), output, epoch)),
+                make: Box::new(move |output| {
+                    licences::write(&self.shipped(), &self.engines, output, epoch)
+                }),
             },
             Job {
                 output: file("-manual.tar.gz"),
@@ -255,13 +267,28 @@ impl Ingredients {
         format!("{} {}", self.record.stamp, self.record.drivers())
     }
 
-    fn shipped(&self) -> licences::Shipped<'_> {
-        licences::Shipped {
+    fn shipped(&self) -> Shipped<'_> {
+        Shipped {
             packages: &self.manifest.packages,
             fetched: &self.packages,
             docker: self.record.engine.as_deref().map(lean_engine::licences),
-            engines: &self.engines,
         }
+    }
+
+    /// The sources, out of the pool.
+    fn source_jobs(&self, mirror: Option<&str>) -> Result<Vec<Job<'_>>> {
+        let files = sources::fetch(&self.shipped(), &self.engines, mirror)?;
+        let job = |package: Package| Job {
+            output: self.folder.join(sources::FOLDER).join(&package.file),
+            inputs: key(&[&package.sha256, "source"]),
+            make: Box::new(move |output: &Path| {
+                let from = packages::source::file(&package);
+                fs::copy(&from, output)
+                    .map(drop)
+                    .with_context(|| format!("copying {}", from.display()))
+            }),
+        };
+        Ok(files.into_iter().map(job).collect())
     }
 
     fn copy<'a>(&self, from: &'a Path, output: PathBuf) -> Job<'a> {

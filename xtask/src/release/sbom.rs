@@ -1,6 +1,6 @@
 //! The bill of materials: SPDX 2.3 and CycloneDX 1.6, both as JSON, with the same components.
 
-use super::components::Component;
+use crate::components::Component;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

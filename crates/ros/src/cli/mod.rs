@@ -17,7 +17,7 @@ mod tls;
 mod toolbox;
 mod top;
 
-use crate::{applets, bundle, logs, net, status, why};
+use crate::{applets, bundle, licenses, logs, net, status, why};
 use clap::{CommandFactory, Parser, Subcommand};
 use corral_engine::sys::signals;
 use corral_install::{installer as install, upgrade};
@@ -252,6 +252,12 @@ enum Command {
   ros halt
   ros halt --force                   containers are not stopped")]
     Halt(corral_install::power::Options),
+    /// List the parts of the system with their licences, or print the texts of one
+    #[command(after_help = "Examples:
+  ros licenses
+  ros licenses busybox               the texts of one part
+  ros licenses --format json | jq -r '.[].license' | sort | uniq -c")]
+    Licenses(licenses::Options),
     /// Print what completes these commands in a shell
     #[command(after_help = "Examples:
   eval \"$(ros completion bash)\"
@@ -381,6 +387,7 @@ fn works_for_everyone(command: &Command) -> bool {
             | Command::Logs(_)
             | Command::Net { .. }
             | Command::Persist(_)
+            | Command::Licenses(_)
             | Command::Completion { .. }
             | Command::Config {
                 command: config::Command::Validate { input: Some(_), .. }
@@ -435,6 +442,7 @@ fn dispatch(command: Command) -> ExitCode {
         Command::Reboot(options) => report(corral_install::power::request("reboot", &options)),
         Command::Poweroff(options) => report(corral_install::power::request("poweroff", &options)),
         Command::Halt(options) => report(corral_install::power::request("halt", &options)),
+        Command::Licenses(options) => report(licenses::run(&options)),
         Command::Completion { shell } => {
             completion::print(shell, Cli::command());
             ExitCode::SUCCESS

@@ -1,13 +1,13 @@
-//! What the system is made of: Debian's packages, from the image's manifest; Rust's crates, from
-//! cargo; and the C libraries of the build machine that are linked into our programs.
+//! What the system is made of: Debian's packages; Rust's crates, from cargo; and the C libraries of
+//! the build machine that are linked into our programs.
 
 use crate::packages::Package;
-use crate::{paths, sh};
+use crate::sh;
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -17,51 +17,40 @@ const PROGRAMS: [&str; 2] = ["corral-ros", "corral-stage0"];
 const OURS: &str = "corral-";
 
 /// Packages of the build machine whose libraries are linked statically into our programs.
-pub(super) const LINKED: [&str; 5] =
+pub(crate) const LINKED: [&str; 5] =
     ["libc6-dev", "libelf-dev", "libseccomp-dev", "libzstd-dev", "zlib1g-dev"];
 
 /// One part of the system, by another project.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Component {
-    pub(super) name: String,
-    pub(super) version: String,
+pub(crate) struct Component {
+    pub(crate) name: String,
+    pub(crate) version: String,
     /// Package URL: its name in the world (github.com/package-url/purl-spec).
-    pub(super) purl: String,
+    pub(crate) purl: String,
     /// An SPDX expression.
-    pub(super) licence: Option<String>,
+    pub(crate) licence: Option<String>,
     /// SHA-256 of the package file.
-    pub(super) sha256: Option<String>,
+    pub(crate) sha256: Option<String>,
 }
 
-/// The parts of `manifest.json` that are read here.
-#[derive(Debug, Deserialize)]
-pub(super) struct Manifest {
-    pub(super) kernel: String,
-    pub(super) packages: Vec<Package>,
-}
-
-impl Manifest {
-    /// Reads that of the image.
-    pub(super) fn load() -> Result<Manifest> {
-        let path = paths::image().join("manifest.json");
-        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))
-    }
-}
-
-/// All of them, sorted.
-pub(super) fn all(manifest: &Manifest) -> Result<Vec<Component>> {
-    let mut components: BTreeSet<Component> = manifest.packages.iter().map(of_package).collect();
+/// All of them, sorted. The packages are those of which the image has something.
+pub(crate) fn all(packages: &[Package]) -> Result<Vec<Component>> {
+    let mut components: BTreeSet<Component> = packages.iter().map(of_package).collect();
     components.extend(crates()?);
-    let mut query = Command::new("dpkg-query");
-    query.args(["--show", "--showformat", "${Package} ${Version} ${Architecture}\n"]).args(LINKED);
-    let listed = sh::output(&mut query).context("finding the linked libraries")?;
-    components.extend(listed.lines().filter_map(of_line));
+    components.extend(linked()?);
     Ok(components.into_iter().collect())
 }
 
+/// The libraries of the build machine that are linked into our programs.
+pub(crate) fn linked() -> Result<Vec<Component>> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${Package} ${Version} ${Architecture}\n"]).args(LINKED);
+    let listed = sh::output(&mut query).context("finding the linked libraries")?;
+    Ok(listed.lines().filter_map(of_line).collect())
+}
+
 /// A source package has several files: they are one component, without a digest.
-fn of_package(package: &Package) -> Component {
+pub(crate) fn of_package(package: &Package) -> Component {
     if package.is_source() {
         return of_debian(&package.name, &package.version, "source");
     }
@@ -89,7 +78,7 @@ fn of_debian(name: &str, version: &str, architecture: &str) -> Component {
 }
 
 /// The crates of other projects that our programs are linked with.
-pub(super) fn crates() -> Result<BTreeSet<Component>> {
+pub(crate) fn crates() -> Result<BTreeSet<Component>> {
     let mut cargo = sh::cargo();
     cargo.args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--target", TARGET]);
     cargo.args(["--prefix", "none", "--format", "{p}|{l}"]);
@@ -115,27 +104,79 @@ fn of_crate(line: &str) -> Option<Component> {
     })
 }
 
-/// Folders with the sources of crates: (name, version, folder).
-pub(super) fn sources() -> Result<Vec<(String, String, PathBuf)>> {
+/// The folders with the sources of these crates, by name and version.
+pub(crate) fn sources(crates: &BTreeSet<Component>) -> Result<BTreeMap<(&str, &str), PathBuf>> {
+    let folders = registries();
+    let source = |component: &Component| {
+        let name = format!("{}-{}", component.name, component.version);
+        folders.iter().map(|folder| folder.join(&name)).find(|folder| folder.is_dir())
+    };
+    let mut found = BTreeMap::new();
+    for component in crates {
+        // Without one, cargo takes it from elsewhere.
+        let Some(folder) = source(component) else { return sources_of_cargo(crates) };
+        found.insert((component.name.as_str(), component.version.as_str()), folder);
+    }
+    Ok(found)
+}
+
+/// Where cargo has unpacked what it has built.
+fn registries() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let items = cargo.and_then(|cargo| fs::read_dir(cargo.join("registry/src")).ok());
+    let mut folders: Vec<PathBuf> =
+        items.into_iter().flatten().flatten().map(|item| item.path()).collect();
+    folders.sort();
+    folders
+}
+
+/// As cargo reports them. It fetches what the tests need, too.
+fn sources_of_cargo(crates: &BTreeSet<Component>) -> Result<BTreeMap<(&str, &str), PathBuf>> {
+    let mut cargo = sh::cargo();
+    cargo.args(["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET]);
+    let packages = metadata(&mut cargo)?;
+    let source = |component: &Component| {
+        let is_it = |package: &&Crate| {
+            package.name == component.name && package.version == component.version
+        };
+        Some(packages.iter().find(is_it)?.manifest_path.parent()?.to_path_buf())
+    };
+    crates
+        .iter()
+        .map(|component| {
+            let Component { name, version, .. } = component;
+            let folder = source(component);
+            let folder = folder.with_context(|| format!("cargo has no {name} {version}"))?;
+            Ok(((name.as_str(), version.as_str()), folder))
+        })
+        .collect()
+}
+
+/// Who wrote the crate with its source there.
+pub(crate) fn authors(folder: &Path) -> Result<Vec<String>> {
+    let mut cargo = sh::cargo();
+    cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path"]);
+    let packages = metadata(cargo.arg(folder.join("Cargo.toml")))?;
+    Ok(packages.into_iter().next().context("cargo names no package")?.authors)
+}
+
+#[derive(Debug, Deserialize)]
+struct Crate {
+    name: String,
+    version: String,
+    manifest_path: PathBuf,
+    authors: Vec<String>,
+}
+
+fn metadata(cargo: &mut Command) -> Result<Vec<Crate>> {
     #[derive(Deserialize)]
     struct Metadata {
         packages: Vec<Crate>,
     }
-    #[derive(Deserialize)]
-    struct Crate {
-        name: String,
-        version: String,
-        manifest_path: PathBuf,
-    }
-    let mut cargo = sh::cargo();
-    cargo.args(["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET]);
-    let text = sh::output(&mut cargo).context("finding the sources of crates")?;
+    let text = sh::output(cargo).context("finding the sources of crates")?;
     let metadata: Metadata = serde_json::from_str(&text).context("reading cargo's metadata")?;
-    let folder = |package: Crate| {
-        let folder = package.manifest_path.parent()?.to_path_buf();
-        Some((package.name, package.version, folder))
-    };
-    Ok(metadata.packages.into_iter().filter_map(folder).collect())
+    Ok(metadata.packages)
 }
 
 /// What is not allowed in a part of a package URL.
