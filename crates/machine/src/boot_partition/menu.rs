@@ -1,6 +1,8 @@
 //! What the two boot loaders read: one menu, written twice.
 
+use super::FILES;
 use super::versions::{BOOT_PARAMETER, VERSION_PARAMETER, Versions};
+use crate::drivers;
 use anyhow::{Result, bail};
 use std::fmt::Write;
 
@@ -101,25 +103,42 @@ pub(super) fn entry_name(version: &str, variant: Variant) -> String {
     format!("corral-{version}{}.conf", variant.suffix())
 }
 
-/// A version's part of the menu of syslinux. The archives are unpacked in their order.
-pub(super) fn syslinux_entries(version: &str, initrds: &[&str], arguments: &Arguments) -> String {
-    let paths: Vec<String> = initrds.iter().map(|name| format!("/boot/{version}/{name}")).collect();
-    let initrds = paths.join(",");
-    let mut text = String::new();
-    for variant in Variant::ALL {
-        let _ = write!(
-            text,
+/// The archives that the kernel may unpack, in their order.
+pub(super) const INITRDS: [&str; 2] = [FILES[1], drivers::FILES[1]];
+
+/// The lines that name the archives. Empty lines take the room of those that are left out: so the
+/// drivers come and go within one sector of an entry, whatever follows.
+fn initrd_lines(initrds: &[&str], lines: impl Fn(&[&str]) -> String) -> String {
+    let longest = lines(&INITRDS).len();
+    let mut text = lines(initrds);
+    text.extend(std::iter::repeat_n('\n', longest.saturating_sub(text.len())));
+    text
+}
+
+/// A version's part of the menu of syslinux, an entry each. The archives are unpacked in their
+/// order.
+pub(super) fn syslinux_entries(
+    version: &str,
+    initrds: &[&str],
+    arguments: &Arguments,
+) -> Vec<String> {
+    let initrds = initrd_lines(initrds, |names| {
+        let paths: Vec<String> =
+            names.iter().map(|name| format!("/boot/{version}/{name}")).collect();
+        format!("  INITRD {}\n", paths.join(","))
+    });
+    let entry = |variant: Variant| {
+        format!(
             "LABEL {version}{}\n  MENU LABEL {}Corral {version}{}\n  \
-             KERNEL /boot/{version}/vmlinuz\n  INITRD {initrds}\n  \
-             APPEND {}{}\n",
+             KERNEL /boot/{version}/vmlinuz\n{initrds}  APPEND {}{}\n",
             variant.suffix(),
             if variant == Variant::Plain { "" } else { "  " },
             variant.title(),
             arguments.command_line(version),
             variant.parameters(),
-        );
-    }
-    text
+        )
+    };
+    Variant::ALL.into_iter().map(entry).collect()
 }
 
 /// A version's entries of systemd-boot.
@@ -128,8 +147,9 @@ pub(super) fn loader_entries(
     initrds: &[&str],
     arguments: &Arguments,
 ) -> Vec<(Variant, String)> {
-    let initrds: String =
-        initrds.iter().map(|name| format!("initrd /boot/{version}/{name}\n")).collect();
+    let initrds = initrd_lines(initrds, |names| {
+        names.iter().map(|name| format!("initrd /boot/{version}/{name}\n")).collect()
+    });
     let entry = |(number, variant): (usize, Variant)| {
         let text = format!(
             "title Corral {version}{}\nversion {version}\nsort-key corral-{number}\n\

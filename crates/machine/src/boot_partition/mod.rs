@@ -14,7 +14,8 @@
 //!
 //! FAT has no journal. So a version is written completely, flushed and read back while no menu
 //! names it. The files that decide which version is booted (`current.cfg`, `loader.conf`, `trial`)
-//! have one sector each and are written in place. A power loss leaves the old content or the new.
+//! have one sector each and are written in place. A power loss leaves the old content or the new. So does
+//! each entry of a menu when drivers are added to a version or removed.
 
 pub mod booted;
 mod menu;
@@ -38,6 +39,8 @@ pub const FILES: [&str; 3] = ["vmlinuz", "initrd", "system.erofs"];
 const CURRENT: &str = "boot/current.cfg";
 const LOADER: &str = "loader/loader.conf";
 const ENTRIES: &str = "loader/entries";
+/// In the folder of a version.
+const MENU: &str = "menu.cfg";
 const KEYS: &str = "boot/authorized_keys";
 
 /// A mounted boot partition.
@@ -105,6 +108,37 @@ impl BootPartition {
         }
     }
 
+    /// Makes the entries of each version name the drivers exactly if they are there: a loader does
+    /// not start an entry with a missing archive. Returns the versions that have lost theirs.
+    pub fn repair_entries(&self) -> Result<Vec<String>> {
+        let mut lost = Vec::new();
+        for version in self.versions()?.all().filter(|version| self.is_complete(version)) {
+            let has_drivers = self.has_drivers(version);
+            let named = self.entries_with_drivers(version);
+            if named.iter().all(|named| *named == has_drivers) {
+                continue;
+            }
+            self.write_entries(version, &self.load_arguments())?;
+            if !has_drivers {
+                lost.push(version.to_owned());
+            }
+        }
+        Ok(lost)
+    }
+
+    /// For each file of the menu that a version has: does it name the drivers?
+    fn entries_with_drivers(&self, version: &str) -> Vec<bool> {
+        let entries = Variant::ALL
+            .into_iter()
+            .map(|variant| self.root.join(ENTRIES).join(menu::entry_name(version, variant)));
+        let files = Some(self.folder(version).join(MENU)).into_iter().chain(entries);
+        let path = format!("/boot/{version}/{}", menu::INITRDS[1]);
+        files
+            .filter_map(|file| fs::read(file).ok())
+            .map(|text| String::from_utf8_lossy(&text).contains(&path))
+            .collect()
+    }
+
     /// Are all files of a version there?
     pub fn is_complete(&self, version: &str) -> bool {
         FILES.iter().all(|name| self.folder(version).join(name).is_file())
@@ -117,34 +151,71 @@ impl BootPartition {
 
     /// The archives that the kernel unpacks when a version boots, in their order.
     pub fn initrds(&self, version: &str) -> Vec<&'static str> {
-        let more = self.has_drivers(version).then_some(drivers::FILES[1]);
-        Some("initrd").into_iter().chain(more).collect()
+        let count = if self.has_drivers(version) { 2 } else { 1 };
+        menu::INITRDS.into_iter().take(count).collect()
     }
 
     /// Makes the copies of the second tier part of a version that boots already. What is read back
-    /// from the disk before has another name.
+    /// from the disk before has another name. A file without a copy is there already.
     pub fn take_drivers(&self, version: &str, arguments: &Arguments) -> Result<()> {
         for name in drivers::FILES {
-            let path = self.folder(version).join(name);
-            fs::rename(self.folder(version).join(name_of_copy(name)), &path)
-                .with_context(|| format!("renaming {}", path.display()))?;
+            let (path, copy) = (self.folder(version).join(name), self.copy(version, name));
+            if copy.exists() {
+                fs::rename(copy, &path).with_context(|| format!("renaming {}", path.display()))?;
+            }
+        }
+        if let Some(missing) =
+            drivers::FILES.iter().find(|name| !self.folder(version).join(name).is_file())
+        {
+            bail!("version {version} has no {missing} on {}", self.root.display());
         }
         sector::flush(&self.root)?;
         self.write_entries(version, arguments)
+    }
+
+    /// Deletes a file of the second tier that is damaged, once no entry names the drivers.
+    pub fn remove_driver(&self, version: &str, name: &str) -> Result<()> {
+        self.write_entries_of(version, &menu::INITRDS[..1], &self.load_arguments())?;
+        let path = self.folder(version).join(name);
+        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        sector::flush(&self.root)
+    }
+
+    /// Deletes the copies that an interrupted command left: they take room and were not checked.
+    pub fn clear_copies(&self, version: &str) -> Result<()> {
+        for copy in drivers::FILES.map(|name| self.copy(version, name)) {
+            match fs::remove_file(&copy) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("removing {}", copy.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn copy(&self, version: &str, name: &str) -> PathBuf {
+        self.folder(version).join(name_of_copy(name))
     }
 
     /// Writes the menu entries of a version whose files are there. Nothing offers them before
     /// `switch`, except systemd-boot, which shows every entry there is. By itself it starts only
     /// the default.
     pub fn write_entries(&self, version: &str, arguments: &Arguments) -> Result<()> {
-        let (folder, initrds) = (self.folder(version), self.initrds(version));
-        sector::write_file(
-            &folder.join("menu.cfg"),
-            menu::syslinux_entries(version, &initrds, arguments).as_bytes(),
-        )?;
-        for (variant, text) in menu::loader_entries(version, &initrds, arguments) {
+        self.write_entries_of(version, &self.initrds(version), arguments)
+    }
+
+    fn write_entries_of(
+        &self,
+        version: &str,
+        initrds: &[&str],
+        arguments: &Arguments,
+    ) -> Result<()> {
+        let blocks = menu::syslinux_entries(version, initrds, arguments);
+        sector::write_blocks(&self.folder(version).join(MENU), &blocks)?;
+        for (variant, text) in menu::loader_entries(version, initrds, arguments) {
             let name = menu::entry_name(version, variant);
-            sector::write_file(&self.root.join(ENTRIES).join(name), text.as_bytes())?;
+            sector::write_blocks(&self.root.join(ENTRIES).join(name), &[text])?;
         }
         Ok(())
     }
@@ -328,6 +399,57 @@ mod tests {
         assert!(read("boot/2/menu.cfg").contains("INITRD /boot/2/initrd,/boot/2/drivers.initrd\n"));
         let entry = read("loader/entries/corral-2.conf");
         assert!(entry.contains("initrd /boot/2/initrd\ninitrd /boot/2/drivers.initrd\noptions"));
+        fs::remove_dir_all(partition.root).unwrap();
+    }
+
+    #[test]
+    fn the_drivers_come_and_go_in_place() {
+        use std::os::unix::fs::MetadataExt;
+        let partition = partition("in-place");
+        // An entry of more than one sector.
+        let arguments = Arguments { line: format!("console=ttyS0 long={}", "x".repeat(700)) };
+        partition.keep_arguments(&arguments).unwrap();
+        partition
+            .switch(&Versions { default: "1".to_owned(), others: vec!["2".to_owned()] })
+            .unwrap();
+        partition.write_entries("1", &arguments).unwrap();
+        let files = ["boot/1/menu.cfg", "loader/entries/corral-1-debug.conf"];
+        let numbers = || files.map(|file| fs::metadata(partition.root.join(file)).unwrap().ino());
+        let named = || {
+            let texts = files.map(|file| fs::read_to_string(partition.root.join(file)).unwrap());
+            texts.map(|text| text.contains("/boot/1/drivers.initrd"))
+        };
+        let before = numbers();
+        for name in drivers::FILES {
+            fs::write(partition.folder("1").join(name), "driver").unwrap();
+        }
+        assert_eq!(partition.repair_entries().unwrap(), Vec::<String>::new());
+        assert_eq!((named(), numbers()), ([true; 2], before));
+        // fsck.fat, or an owner.
+        fs::remove_file(partition.folder("1").join(drivers::FILES[1])).unwrap();
+        assert_eq!(partition.repair_entries().unwrap(), ["1"]);
+        assert_eq!((named(), numbers()), ([false; 2], before));
+        assert_eq!(partition.repair_entries().unwrap(), Vec::<String>::new());
+        fs::remove_dir_all(partition.root).unwrap();
+    }
+
+    #[test]
+    fn half_of_the_drivers_is_completed() {
+        let partition = partition("half");
+        let [image, initrd] = drivers::FILES;
+        let folder = partition.folder("1");
+        fs::write(folder.join(image), "there").unwrap();
+        assert!(partition.take_drivers("1", &Arguments::default()).is_err());
+        for name in drivers::FILES {
+            fs::write(folder.join(name_of_copy(name)), "copy").unwrap();
+        }
+        partition.clear_copies("1").unwrap();
+        partition.clear_copies("1").unwrap();
+        assert!(!folder.join(name_of_copy(image)).exists());
+        fs::write(folder.join(name_of_copy(initrd)), "copy").unwrap();
+        partition.take_drivers("1", &Arguments::default()).unwrap();
+        assert!(partition.has_drivers("1"));
+        assert_eq!(fs::read_to_string(folder.join(image)).unwrap(), "there");
         fs::remove_dir_all(partition.root).unwrap();
     }
 
