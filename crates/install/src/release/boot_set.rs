@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::booted::MEDIUM;
 use corral_machine::boot_partition::{self, BOOT_PARAMETER, BootPartition};
 use corral_machine::mounts::{self, Mount};
-use corral_machine::{block, cmdline, program};
+use corral_machine::{block, cmdline, drivers, program};
 use rustix::fs::FlockOperation;
 use rustix::mount::MountFlags;
 use std::fs::{self, File};
@@ -51,6 +51,15 @@ impl BootSet {
         }
         for partition in &set.partitions {
             partition.repair()?;
+            for version in partition.repair_entries()? {
+                println!(
+                    "version {version} has lost its drivers ({} are not both on {}): its menu \
+                     entries no longer name them; `ros os upgrade -i RELEASE --drivers always` \
+                     adds them to the running version",
+                    drivers::FILES.join(" and "),
+                    partition.root().display()
+                );
+            }
         }
         Ok(set)
     }

@@ -40,34 +40,58 @@ pub(crate) fn write_version(
     partition.write_entries(&release.version, arguments)
 }
 
-/// Adds the drivers to a version that boots already: verified copies get their names last.
+/// Adds the drivers to a version that boots already: verified copies get their names last. After a
+/// power cut at any step this can be repeated, and goes on with what is there.
 pub(crate) fn add_drivers(
     partition: &BootPartition,
     source: &Source,
     release: &Release,
 ) -> Result<()> {
-    let size = release.size_of_drivers();
+    let folder = partition.folder(&release.version);
+    partition.clear_copies(&release.version)?;
+    let missing = missing_drivers(partition, release)?;
+    let size = missing.iter().map(|part| part.size).sum();
     let free = partition.free()?;
     if free < size {
         bail!(
-            "the boot partition has {} free and {} are needed; nothing was changed",
+            "the boot partition has {} free and {} are needed; no driver was added",
             megabytes(free),
             megabytes(size)
         );
     }
-    let folder = partition.folder(&release.version);
     let mut progress = Progress::new("writing the drivers", size);
-    let copies: Vec<Part> = release
-        .drivers
+    let copies: Vec<Part> = missing
         .iter()
-        .map(|part| Part { name: name_of_copy(&part.name), ..part.clone() })
+        .map(|part| Part { name: name_of_copy(&part.name), ..(*part).clone() })
         .collect();
-    for (part, copy) in release.drivers.iter().zip(&copies) {
+    for (part, copy) in missing.iter().zip(&copies) {
         write_part(&folder.join(&copy.name), source.read(part)?, part, &mut progress)?;
     }
     progress.done();
     verify_parts(&folder, &copies, size)?;
     partition.take_drivers(&release.version, &partition.load_arguments())
+}
+
+/// The drivers that are not on the partition; what is damaged there is deleted.
+fn missing_drivers<'a>(partition: &BootPartition, release: &'a Release) -> Result<Vec<&'a Part>> {
+    let folder = partition.folder(&release.version);
+    let mut missing = Vec::new();
+    for part in &release.drivers {
+        if !folder.join(&part.name).exists() {
+            missing.push(part);
+        } else if verify_parts(&folder, [part], part.size).is_err() {
+            partition.remove_driver(&release.version, &part.name)?;
+            missing.push(part);
+        }
+    }
+    Ok(missing)
+}
+
+/// Has the version the drivers of this release, undamaged?
+pub(crate) fn has_drivers(partition: &BootPartition, release: &Release) -> bool {
+    let folder = partition.folder(&release.version);
+    partition.has_drivers(&release.version)
+        && verify_parts(&folder, &release.drivers, release.size_of_drivers()).is_ok()
 }
 
 /// Reads a complete release from its source, and compares it with its manifest.
@@ -161,4 +185,83 @@ fn copy_hashed(
         progress.add(read as u64);
     }
     Ok(digest_text(hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_machine::drivers;
+
+    fn part(name: &str, bytes: &[u8]) -> Part {
+        let digest = digest_text(Sha256::new_with_prefix(bytes));
+        Part { name: name.to_owned(), digest, size: bytes.len() as u64 }
+    }
+
+    /// A boot partition and a source with the same version.
+    fn folders(name: &str, contents: [&str; 2]) -> (BootPartition, Source, Release) {
+        let root = std::env::temp_dir().join(format!("corral-copy-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let partition = BootPartition::at(&root);
+        let source = root.join("source");
+        fs::create_dir_all(partition.folder("1")).unwrap();
+        fs::create_dir_all(&source).unwrap();
+        let named = drivers::FILES.into_iter().zip(contents);
+        let drivers: Vec<Part> = named.map(|(name, text)| part(name, text.as_bytes())).collect();
+        for (part, text) in drivers.iter().zip(contents) {
+            fs::write(source.join(&part.name), text).unwrap();
+        }
+        let release = Release {
+            version: "1".to_owned(),
+            files: Vec::new(),
+            drivers,
+            contents: part("contents.json", b""),
+            manifest: Vec::new(),
+            signature: String::new(),
+        };
+        (partition, Source::Folder(source), release)
+    }
+
+    #[test]
+    fn drivers_are_added_again_after_any_cut() {
+        let contents = ["the image", "the archive"];
+        // What is in the folder of the version: its name, and its text.
+        let cases: [&[(&str, &str)]; 5] = [
+            &[],
+            &[("drivers.erofs.new", "the im"), ("drivers.initrd.new", "the archive")],
+            &[("drivers.erofs", "the image"), ("drivers.initrd.new", "the archive")],
+            &[("drivers.erofs", "damaged"), ("drivers.initrd", "the archive")],
+            &[("drivers.erofs", "the image"), ("drivers.initrd", "the archive")],
+        ];
+        for (number, files) in cases.into_iter().enumerate() {
+            let (partition, source, release) = folders(&format!("cut-{number}"), contents);
+            let folder = partition.folder("1");
+            for (name, text) in files {
+                fs::write(folder.join(name), text).unwrap();
+            }
+            add_drivers(&partition, &source, &release).unwrap();
+            let mut names: Vec<_> =
+                fs::read_dir(&folder).unwrap().map(|item| item.unwrap().file_name()).collect();
+            names.sort();
+            assert_eq!(names, ["drivers.erofs", "drivers.initrd", "menu.cfg"], "{files:?}");
+            for (name, text) in drivers::FILES.into_iter().zip(contents) {
+                assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), text, "{files:?}");
+            }
+            let menu = fs::read_to_string(folder.join("menu.cfg")).unwrap();
+            assert!(menu.contains(",/boot/1/drivers.initrd\n"), "{files:?}");
+            fs::remove_dir_all(partition.root()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_not_read_from_the_source() {
+        let (partition, source, release) = folders("kept", ["the image", "the archive"]);
+        let [image, initrd] = drivers::FILES;
+        fs::write(partition.folder("1").join(image), "the image").unwrap();
+        fs::write(partition.root().join("source").join(image), "of another build").unwrap();
+        add_drivers(&partition, &source, &release).unwrap();
+        fs::remove_file(partition.folder("1").join(image)).unwrap();
+        assert!(add_drivers(&partition, &source, &release).is_err());
+        assert!(partition.folder("1").join(initrd).exists());
+        fs::remove_dir_all(partition.root()).unwrap();
+    }
 }

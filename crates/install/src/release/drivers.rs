@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// What happens: taken, left out, or refused.
+    /// What becomes of the drivers: taken, left out, or refused.
     fn outcome(when: When, machine: &Machine, full: bool) -> &'static str {
         let mut release = release(full);
         match (Choice { when, machine: machine.clone() }).apply(&mut release) {

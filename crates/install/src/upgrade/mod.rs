@@ -14,7 +14,7 @@ use crate::{power, warn_of_debug};
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BootPartition, Stage, Trial};
 use corral_machine::os_release::running_version;
-use corral_machine::{efi, program};
+use corral_machine::{drivers, efi, program};
 use corral_resolve::store;
 use corral_terminal::duration;
 use corral_terminal::prompt::confirm;
@@ -64,6 +64,28 @@ pub struct Options {
     debug: bool,
 }
 
+impl Options {
+    /// To add drivers to the running version is no upgrade: these would be silently ignored.
+    fn refuse_those_of_new_versions(&self) -> Result<()> {
+        let given = [
+            (!self.append.is_empty(), "--append", "`ros config syslinux` edits the parameters"),
+            (self.kexec, "--kexec", "`ros reboot --kexec` restarts with the drivers afterwards"),
+            (
+                self.upgrade_console,
+                "--upgrade-console",
+                "`ros config set rancher.force_console_rebuild true` recreates the console",
+            ),
+        ];
+        match given.into_iter().find(|(is_given, ..)| *is_given) {
+            Some((_, flag, instead)) => bail!(
+                "{flag} does not go with the release that runs, to which only drivers are added; \
+                 {instead}. Nothing was changed"
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
 fn parse_trial_time(text: &str) -> Result<Duration, String> {
     duration::parse_within(text, 30..=7200)
 }
@@ -80,20 +102,31 @@ pub fn run(options: &Options) -> Result<()> {
     if options.plan {
         return plan::show(&source, &release, &drivers);
     }
-    if release.version == running && options.drivers == When::Always {
-        return add_drivers(&source, &release, options);
-    }
-    if release.version == running {
+    let is_running = release.version == running;
+    if is_running && options.drivers != When::Always {
         println!("Already at version {running}");
         return Ok(());
     }
-    drivers.describe(&release).iter().for_each(|line| println!("drivers: {line}"));
-    println!("Upgrading from {running} to {}", release.version);
+    if is_running {
+        options.refuse_those_of_new_versions()?;
+    } else {
+        drivers.describe(&release).iter().for_each(|line| println!("drivers: {line}"));
+        println!("Upgrading from {running} to {}", release.version);
+    }
     if options.stage {
         copy::check(&source, &release)?;
         println!("version {} is staged and intact; nothing was changed", release.version);
         return Ok(());
     }
+    if is_running {
+        return add_drivers(&source, &release, options);
+    }
+    start_trial(&source, &release, options)
+}
+
+/// Installs the release beside the running version, and makes the next start try it.
+fn start_trial(source: &Source, release: &Release, options: &Options) -> Result<()> {
+    let running = running_version();
     trial::refuse_changes()?;
     if options.upgrade_console {
         store::ensure_free()?;
@@ -102,7 +135,7 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("nothing was changed");
     }
     let set = BootSet::open()?;
-    install_beside(&set, &source, &release, &options.append)?;
+    install_beside(&set, source, release, &options.append)?;
     arm(&set, &release.version, options)?;
     if options.upgrade_console {
         store::set("rancher.force_console_rebuild", "true", None)?;
@@ -149,10 +182,6 @@ fn add_drivers(source: &Source, release: &Release, options: &Options) -> Result<
     trial::refuse_changes()?;
     let set = BootSet::open()?;
     let version = &release.version;
-    if set.iter().all(|partition| partition.has_drivers(version)) {
-        println!("version {version} has all drivers");
-        return Ok(());
-    }
     for partition in set.iter() {
         let installed = Source::Folder(partition.folder(version)).release()?;
         if installed.manifest != release.manifest {
@@ -162,12 +191,16 @@ fn add_drivers(source: &Source, release: &Release, options: &Options) -> Result<
             );
         }
     }
+    let lacking: Vec<&BootPartition> =
+        set.iter().filter(|partition| !copy::has_drivers(partition, release)).collect();
+    if lacking.is_empty() {
+        println!("version {version} has all drivers");
+        return Ok(());
+    }
     if !options.force && !confirm("Add all drivers and firmware to the running version")? {
         bail!("nothing was changed");
     }
-    for partition in set.iter() {
-        copy::add_drivers(partition, source, release)?;
-    }
+    lacking.into_iter().try_for_each(|partition| copy::add_drivers(partition, source, release))?;
     Source::forget_stage();
     println!("version {version} has all drivers from the next start on");
     Ok(())
@@ -262,6 +295,13 @@ pub fn rollback(to: Option<&str>) -> Result<()> {
     for partition in set.iter() {
         let folder = partition.folder(&wanted);
         copy::verify(partition, &Source::Folder(folder).release()?)?;
+    }
+    if !set.iter().all(|partition| partition.has_drivers(&wanted)) {
+        for concerned in drivers::load_used().unwrap_or_default() {
+            println!("{concerned}, which version {wanted} does not have here");
+        }
+    }
+    for partition in set.iter() {
         partition.keep_trial(None)?;
         partition.switch(&versions.with_default(&wanted))?;
     }
