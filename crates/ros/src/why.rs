@@ -18,7 +18,8 @@ use corral_init::boot::state;
 use corral_init::restart;
 use corral_machine::boot_partition::Stage;
 use corral_machine::boot_partition::booted;
-use corral_machine::drivers;
+use corral_machine::os_release::running_version;
+use corral_machine::{drivers, mounts};
 use corral_resolve::effective::load_config;
 use corral_resolve::engines::Failure;
 use corral_resolve::root::Root;
@@ -145,6 +146,7 @@ pub(crate) fn machine() -> Result<Vec<Finding>> {
         Finding::problem("engine", message)
     }));
     findings.extend(nearly_full());
+    findings.extend(unused_drivers());
     findings.extend(missing_drivers());
     let problems = corral_resolve::problems();
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
@@ -183,6 +185,30 @@ fn missing_drivers() -> Vec<Finding> {
         is_problem: false,
     };
     wanted.into_iter().map(finding).collect()
+}
+
+/// Drivers that were installed, and are not there or not used.
+fn unused_drivers() -> Option<Finding> {
+    let partition = booted::partition()?;
+    let folder = partition.folder(&running_version());
+    let are_there = drivers::FILES.map(|name| folder.join(name).is_file());
+    let message = explain_drivers(are_there, mounts::is_mount_point(Path::new(drivers::MOUNT)))?;
+    Some(Finding::problem("drivers", message))
+}
+
+/// `are_there`: in the order of `drivers::FILES`.
+fn explain_drivers(are_there: [bool; 2], is_used: bool) -> Option<String> {
+    const REPAIR: &str = "`ros os upgrade --drivers always -i RELEASE` of the version that runs";
+    let [image, initrd] = drivers::FILES;
+    match are_there {
+        [true, false] => Some(format!("{initrd} is missing beside {image}; {REPAIR} adds it")),
+        [false, true] => Some(format!("{image} is missing beside {initrd}; {REPAIR} adds it")),
+        [true, true] if !is_used => Some(format!(
+            "{image} is installed and not used. If it was added since the last start, restart; \
+             else `dmesg | grep drivers.erofs` has the reason, and {REPAIR} replaces what is damaged"
+        )),
+        _ => None,
+    }
 }
 
 /// A full disk is the cause of many services that do not start.
@@ -329,6 +355,22 @@ mod tests {
             let spec = ContainerSpec { name: "web".to_owned(), ..ContainerSpec::default() };
             let snapshot = Snapshot { id: String::new(), spec, status };
             assert_eq!(explain(&snapshot, now).as_deref(), expected, "{:?}", snapshot.status);
+        }
+    }
+
+    #[test]
+    fn drivers_that_are_lost_or_not_used_are_named() {
+        for (are_there, is_used, named) in [
+            ([false, false], false, None),
+            ([true, true], true, None),
+            ([true, true], false, Some("drivers.erofs is installed and not used")),
+            ([true, false], true, Some("drivers.initrd is missing")),
+            ([false, true], false, Some("drivers.erofs is missing")),
+        ] {
+            let said = explain_drivers(are_there, is_used);
+            assert_eq!(said.is_some(), named.is_some(), "{are_there:?} {is_used}");
+            let begins = |said: String| named.is_some_and(|named| said.starts_with(named));
+            assert!(said.is_none_or(begins), "{are_there:?} {is_used}");
         }
     }
 }
