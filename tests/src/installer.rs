@@ -62,7 +62,8 @@ fn install_to(machine: &Machine, disk: &Disk, device: &str, release: &str) -> Re
         arguments.push_str(&format!(" -c {DOCUMENT}"));
     }
     let said = machine.run(&format!(
-        "sudo ros install -d {device} -i {release} --drivers never --no-login --no-reboot -f {arguments} 2>&1"
+        "sudo ros install -d {device} -i {release} --drivers never --no-login --no-reboot -f \
+         {arguments} 2>&1"
     ))?;
     ensure!(said.contains("is installed on"), "ros install reported:\n{said}");
     Ok(())

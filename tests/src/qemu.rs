@@ -111,8 +111,17 @@ impl Options {
         command.args(["-vga", "std", "-device", "virtio-rng-pci"]);
         command.args(["-m", &self.memory.to_string()]);
         self.add_firmware(&mut command);
+        self.add_medium(&mut command, image);
+        self.add_drives(&mut command);
+        self.connect(&mut command, folder);
+        command.args(&self.extra);
+        command
+    }
+
+    /// What the machine starts from, apart from its disks.
+    fn add_medium(&self, command: &mut Command, image: &Image) {
         match self.medium {
-            Medium::Direct => self.boot_directly(&mut command, image),
+            Medium::Direct => self.boot_directly(command, image),
             Medium::Iso => {
                 command.arg("-boot").arg("d").arg("-cdrom").arg(&image.iso);
             }
@@ -134,6 +143,9 @@ impl Options {
             }
             Medium::Disk => {}
         }
+    }
+
+    fn add_drives(&self, command: &mut Command) {
         for (number, disk) in self.disks.iter().enumerate() {
             let disk = disk.display();
             command.arg("-drive").arg(match &self.write_log {
@@ -150,9 +162,6 @@ impl Options {
                 .arg("-drive")
                 .arg(format!("file={},format=raw,if=virtio,readonly=on", drive.display()));
         }
-        self.connect(&mut command, folder);
-        command.args(&self.extra);
-        command
     }
 
     fn add_firmware(&self, command: &mut Command) {
