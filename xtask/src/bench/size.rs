@@ -36,18 +36,10 @@ struct Sizes {
 
 /// Builds the image that is released, unless it is there, and prints the comparison.
 pub(super) fn run(options: &Options) -> Result<()> {
-    let built = image::build(&image::Options { release: true, ..image::Options::default() })?;
-    let files = [&built.iso, &built.kernel, &built.initrd, &built.system];
-    let named = files.into_iter().zip(["ISO", "kernel", "initrd", "system.erofs"]);
-    let now = Sizes {
-        version: VERSION.to_owned(),
-        files: named
-            .map(|(path, name)| Ok((name.to_owned(), fs::metadata(path)?.len())))
-            .collect::<Result<_>>()?,
-        parts: packed(&paths::image().join("manifest.json"))?,
-    };
     let file = paths::root().join(&options.with);
-    let last = file.exists().then(|| load(&file)).transpose()?;
+    let last = load(options, &file)?;
+    let what = image::Options { release: true, full: true, ..image::Options::default() };
+    let now = weigh(&image::build(&what)?)?;
     for line in compare(&now, last.as_ref()) {
         progress::say(&line)?;
     }
@@ -57,9 +49,36 @@ pub(super) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn load(file: &Path) -> Result<Sizes> {
+fn weigh(built: &image::Image) -> Result<Sizes> {
+    let full = built.full.as_ref().context("the image was built without its drivers")?;
+    let named = [
+        ("ISO", &built.iso),
+        ("full ISO", &full.iso),
+        ("kernel", &built.kernel),
+        ("initrd", &built.initrd),
+        ("system.erofs", &built.system),
+        ("drivers.erofs", &full.drivers.image),
+        ("drivers.initrd", &full.drivers.initrd),
+    ];
+    let size = |(name, path): (&str, &PathBuf)| {
+        let data = fs::metadata(path).with_context(|| format!("reading {}", path.display()))?;
+        Ok((name.to_owned(), data.len()))
+    };
+    Ok(Sizes {
+        version: VERSION.to_owned(),
+        files: named.into_iter().map(size).collect::<Result<_>>()?,
+        parts: packed(&paths::image().join("manifest.json"))?,
+    })
+}
+
+/// What the last release weighs. Before the first one there is no such file; but one that was named
+/// is there, unless it is to be written.
+fn load(options: &Options, file: &Path) -> Result<Option<Sizes>> {
+    if !file.exists() && (options.keep || options.with == Path::new(LAST)) {
+        return Ok(None);
+    }
     let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display()))
+    serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display())).map(Some)
 }
 
 fn packed(manifest: &Path) -> Result<BTreeMap<String, u64>> {
@@ -78,8 +97,10 @@ fn packed(manifest: &Path) -> Result<BTreeMap<String, u64>> {
 
 /// A line for each file and each part, the heaviest first, and which of them grew.
 fn compare(now: &Sizes, last: Option<&Sizes>) -> Vec<String> {
-    let title = last.map_or("no earlier release", |last| last.version.as_str());
-    let mut lines = vec![format!("{:>11} {:>10}  since {title}", "bytes", "")];
+    let title = last.map_or("no earlier release to compare with".to_owned(), |last| {
+        format!("since {}", last.version)
+    });
+    let mut lines = vec![format!("{:>11} {:>10}  {title}", "bytes", "")];
     let mut grew = Vec::new();
     let none = BTreeMap::new();
     for (sizes, old) in [
@@ -111,7 +132,8 @@ fn compare(now: &Sizes, last: Option<&Sizes>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Sizes, compare};
+    use super::{LAST, Options, Sizes, compare, load};
+    use std::path::{Path, PathBuf};
 
     fn sizes(iso: u64, parts: &[(&str, u64)]) -> Sizes {
         Sizes {
@@ -137,6 +159,20 @@ mod tests {
                 "grew: ISO, new",
             ]
         );
-        assert!(compare(&now, None).iter().all(|line| !line.contains('+')));
+        let alone = compare(&now, None);
+        assert!(alone[0].ends_with("no earlier release to compare with"), "{}", alone[0]);
+        assert!(alone.iter().all(|line| !line.contains('+')));
+    }
+
+    #[test]
+    fn a_mistyped_file_is_an_error() {
+        let loaded = |with: &str, keep: bool| {
+            let options = Options { with: PathBuf::from(with), keep };
+            load(&options, Path::new("/nonexistent/sizes.json"))
+        };
+        assert_eq!(loaded(LAST, false).unwrap(), None);
+        assert_eq!(loaded("new.json", true).unwrap(), None);
+        let error = loaded("mistyped.json", false).unwrap_err().to_string();
+        assert_eq!(error, "reading /nonexistent/sizes.json");
     }
 }
