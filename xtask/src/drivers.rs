@@ -41,8 +41,19 @@ pub(crate) struct Tiers {
 pub(crate) struct Drivers {
     pub(crate) image: PathBuf,
     pub(crate) initrd: PathBuf,
-    /// The hash that both are kept by.
-    pub(crate) key: String,
+}
+
+impl Drivers {
+    pub(crate) fn at(folder: &Path) -> Drivers {
+        Drivers { image: folder.join("drivers.erofs"), initrd: folder.join("drivers.initrd") }
+    }
+
+    /// The hash of what they are made of: the name of their folder in the shared cache, where
+    /// `Sources::build` has them.
+    pub(crate) fn key(&self) -> String {
+        let folder = self.image.parent().and_then(Path::file_name);
+        folder.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
 }
 
 impl Tiers {
@@ -102,24 +113,23 @@ impl<'a> Sources<'a> {
     /// Makes both files, unless they were made of the same before.
     pub(crate) fn build(&self) -> Result<Drivers> {
         let tiers = Tiers::choose(self.kernel, self.list)?;
-        let key = self.key(&tiers)?;
-        let folder = paths::shared_cache("drivers").join(&key);
-        let files = |folder: &Path| Drivers {
-            image: folder.join("drivers.erofs"),
-            initrd: folder.join("drivers.initrd"),
-            key: key.clone(),
-        };
-        let kept = files(&folder);
-        if folder.exists() {
-            return Ok(kept);
+        let folder = paths::shared_cache("drivers").join(self.key(&tiers)?);
+        if !folder.exists() {
+            let fresh = folder.with_extension(std::process::id().to_string());
+            self.write_into(&fresh, &tiers)?;
+            publish(&fresh, &folder)?;
         }
-        let fresh = folder.with_extension(std::process::id().to_string());
-        let _ = fs::remove_dir_all(&fresh);
-        fs::create_dir_all(&fresh).with_context(|| format!("making {}", fresh.display()))?;
-        let new = files(&fresh);
+        Ok(Drivers::at(&folder))
+    }
+
+    /// Packs both files into a folder, which is emptied first.
+    fn write_into(&self, folder: &Path, tiers: &Tiers) -> Result<()> {
+        clear(folder)?;
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        let new = Drivers::at(folder);
         let packing = Packing { label: erofs::DRIVERS, density: self.density, epoch: EPOCH };
         progress::step("writing drivers.erofs", || {
-            erofs::write(&self.image(&tiers)?, &new.image, packing, self.packages)
+            erofs::write(&self.image(tiers)?, &new.image, packing, self.packages)
         })?;
         let level = if self.density == Density::Dense { 19 } else { 3 };
         progress::step("writing drivers.initrd", || {
@@ -127,12 +137,7 @@ impl<'a> Sources<'a> {
         })?;
         durable::sync(&new.image)?;
         durable::sync(&new.initrd)?;
-        match durable::rename(&fresh, &folder) {
-            // Another checkout has just made the same.
-            Err(_) if folder.exists() => fs::remove_dir_all(&fresh)?,
-            renamed => renamed?,
-        }
-        Ok(kept)
+        durable::sync(folder)
     }
 
     fn key(&self, tiers: &Tiers) -> Result<String> {
@@ -210,6 +215,24 @@ impl<'a> Sources<'a> {
     }
 }
 
+/// Gives a folder its name, unless another checkout has just made the same.
+fn publish(fresh: &Path, folder: &Path) -> Result<()> {
+    match durable::rename(fresh, folder) {
+        Err(_) if folder.exists() => clear(fresh),
+        renamed => renamed,
+    }
+}
+
+/// Removes a folder, if it is there.
+fn clear(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The names after `firmware=` in a module's `.modinfo`: strings that end with a zero byte.
 fn requested(module: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"\0firmware=";
@@ -248,6 +271,25 @@ mod tests {
         assert_eq!(requested(module), ["qed/one.bin", "two.fw"]);
         assert_eq!(requested(b"\0firmware=../../etc/passwd\0"), Vec::<String>::new());
         assert_eq!(requested(b"\0firmware="), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_first_of_two_builds_is_kept() {
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join("key");
+        for made in ["first", "second"] {
+            let fresh = cache.path().join(made);
+            clear(&fresh).unwrap();
+            fs::create_dir(&fresh).unwrap();
+            fs::write(fresh.join("drivers.erofs"), made).unwrap();
+            publish(&fresh, &folder).unwrap();
+            assert!(!fresh.exists());
+        }
+        let drivers = Drivers::at(&folder);
+        assert_eq!(fs::read_to_string(&drivers.image).unwrap(), "first");
+        assert_eq!(drivers.key(), "key");
+        // A file is no folder: that error is not dropped.
+        assert!(clear(&drivers.image).is_err());
     }
 
     #[test]

@@ -170,7 +170,9 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
     }
     release.archive(&image.archive)?;
     manifest::print(&paths::image())?;
-    record(&image, ingredients, options)?.write()?;
+    let full = image.full.as_ref().zip(drivers.as_ref());
+    let full = full.map(|(full, drivers)| FullRecord::of(full, drivers)).transpose()?;
+    Record { full, ..record(&image, ingredients, options)? }.write()?;
     Ok(image)
 }
 
@@ -183,7 +185,7 @@ fn record(image: &Image, ingredients: &Ingredients, options: &Options) -> Result
         engine: ingredients.lean_engine.as_ref().map(|engine| engine.key().to_owned()),
         iso: Sum::of(&image.iso)?,
         archive: Sum::of(&image.archive)?,
-        full: image.full.as_ref().map(FullRecord::of).transpose()?,
+        full: None,
     })
 }
 

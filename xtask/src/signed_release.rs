@@ -116,7 +116,7 @@ impl Release {
             ("initrd", &self.initrd),
             ("system.erofs", &self.system),
         ];
-        if let Some(Drivers { image, initrd, .. }) = &self.drivers {
+        if let Some(Drivers { image, initrd }) = &self.drivers {
             files.extend([("drivers.erofs", image), ("drivers.initrd", initrd)]);
         }
         files
@@ -216,11 +216,7 @@ mod tests {
             kernel: file("vmlinuz"),
             initrd: file("initrd"),
             system: file("system.erofs"),
-            drivers: Some(Drivers {
-                image: file("drivers.erofs"),
-                initrd: file("drivers.initrd"),
-                key: String::new(),
-            }),
+            drivers: Some(Drivers { image: file("drivers.erofs"), initrd: file("drivers.initrd") }),
             contents: file("contents.json"),
             folder: folder.path().to_path_buf(),
         };

@@ -15,20 +15,18 @@ pub(crate) struct Full {
 
 impl Full {
     pub(super) fn at(folder: &Path, version: &str) -> Full {
-        let [image, initrd] = ["drivers.erofs", "drivers.initrd"].map(|name| folder.join(name));
         let iso = folder.join(format!("corral-{version}-amd64-full.iso"));
-        Full { iso, drivers: Drivers { image, initrd, key: String::new() } }
+        Full { iso, drivers: Drivers::at(folder) }
     }
 
     /// Replaces what the last build left by these files, or by nothing.
-    pub(super) fn replace(mut self, drivers: Option<&Drivers>) -> Result<Option<Full>> {
+    pub(super) fn replace(self, drivers: Option<&Drivers>) -> Result<Option<Full>> {
         for old in [&self.iso, &self.drivers.image, &self.drivers.initrd] {
             let _ = fs::remove_file(old);
         }
         let Some(drivers) = drivers else { return Ok(None) };
         fs::copy(&drivers.image, &self.drivers.image).context("copying drivers.erofs")?;
         fs::copy(&drivers.initrd, &self.drivers.initrd).context("copying drivers.initrd")?;
-        self.drivers.key.clone_from(&drivers.key);
         Ok(Some(self))
     }
 }

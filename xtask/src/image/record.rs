@@ -38,8 +38,9 @@ pub(crate) struct FullRecord {
 }
 
 impl FullRecord {
-    pub(super) fn of(full: &Full) -> Result<FullRecord> {
-        Ok(FullRecord { drivers: full.drivers.key.clone(), iso: Sum::of(&full.iso)? })
+    /// `drivers` are those of the cache, of which the image has copies.
+    pub(super) fn of(full: &Full, drivers: &Drivers) -> Result<FullRecord> {
+        Ok(FullRecord { drivers: drivers.key(), iso: Sum::of(&full.iso)? })
     }
 }
 
@@ -87,7 +88,7 @@ impl Record {
 
     /// Has it these drivers?
     pub(super) fn has(&self, drivers: &Drivers) -> bool {
-        self.full.as_ref().is_some_and(|full| full.drivers == drivers.key)
+        self.full.as_ref().is_some_and(|full| full.drivers == drivers.key())
     }
 
     /// Before the image is replaced.
