@@ -205,7 +205,8 @@ fn explain_drivers(are_there: [bool; 2], is_used: bool) -> Option<String> {
         [false, true] => Some(format!("{image} is missing beside {initrd}; {REPAIR} adds it")),
         [true, true] if !is_used => Some(format!(
             "{image} is installed and not used. If it was added since the last start, restart; \
-             else `dmesg | grep drivers.erofs` has the reason, and {REPAIR} replaces what is damaged"
+             else `dmesg | grep drivers.erofs` has the reason, and {REPAIR} replaces what is \
+             damaged"
         )),
         _ => None,
     }

@@ -14,8 +14,8 @@
 //!
 //! FAT has no journal. So a version is written completely, flushed and read back while no menu
 //! names it. The files that decide which version is booted (`current.cfg`, `loader.conf`, `trial`)
-//! have one sector each and are written in place. A power loss leaves the old content or the new. So does
-//! each entry of a menu when drivers are added to a version or removed.
+//! have one sector each and are written in place. A power loss leaves the old content or the new.
+//! So does each entry of a menu when drivers are added to a version or removed.
 
 pub mod booted;
 mod menu;
