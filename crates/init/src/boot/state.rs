@@ -255,10 +255,13 @@ fn place_disk(rough: &Resolved) -> Result<()> {
     }
 }
 
-/// Where a path of the machine is on its state disk.
+/// Where a path of the machine is on its state disk. An engine that is in use stays where it is,
+/// also beside what a System Docker has left there.
 fn on_disk<'a>(base: &Path, path: &'a str) -> &'a str {
+    let usual = below(base, path);
     let is_beside = path == paths::STORE
-        && (below(base, ENGINE_BESIDE).is_dir() || is_of_docker(&below(base, path)));
+        && (below(base, ENGINE_BESIDE).is_dir()
+            || (is_of_docker(&usual) && !is_of_engine(base, &usual)));
     if is_beside { ENGINE_BESIDE } else { path }
 }
 
@@ -266,6 +269,15 @@ fn on_disk<'a>(base: &Path, path: &'a str) -> &'a str {
 fn is_of_docker(folder: &Path) -> bool {
     let drivers = fs::read_dir(folder.join("image")).into_iter().flatten().flatten();
     drivers.map(|driver| driver.path()).any(|driver| driver.join("imagedb").is_dir())
+}
+
+/// Does it have what the engine keeps over a boot? No Docker has anything at these paths.
+fn is_of_engine(base: &Path, folder: &Path) -> bool {
+    const OWN: [&str; 5] = ["image/blobs", "image/layers", "image/images", "kept", "networks.json"];
+    let containers = fs::read_dir(folder.join("containers")).into_iter().flatten().flatten();
+    let mut ids = containers.filter_map(|item| item.file_name().into_string().ok());
+    OWN.iter().any(|path| folder.join(path).exists())
+        || ids.any(|id| below(base, &paths::record(&id).to_string_lossy()).is_file())
 }
 
 fn below(base: &Path, path: &str) -> PathBuf {
@@ -326,20 +338,51 @@ fn bootstrap(rough: &Resolved, more: &str) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// An empty disk.
+    fn disk(name: &str) -> PathBuf {
+        let base = std::env::temp_dir().join(format!("corral-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&base);
+        base
+    }
+
+    fn make_system_docker(base: &Path) {
+        let store = below(base, paths::STORE);
+        for path in ["image/overlay/imagedb", "containers/0123", "overlay/0123", "network/files"] {
+            fs::create_dir_all(store.join(path)).unwrap();
+        }
+        fs::write(store.join("containers/0123/config.v2.json"), "{}").unwrap();
+    }
+
     #[test]
     fn the_engine_of_rancheros_keeps_its_folder() {
-        let base = std::env::temp_dir().join(format!("corral-state-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&base);
-        let store = below(&base, paths::STORE);
-        fs::create_dir_all(store.join("image/blobs/sha256")).unwrap();
+        let base = disk("state");
         assert_eq!(on_disk(&base, paths::STORE), paths::STORE);
-        fs::create_dir_all(store.join("image/overlay/imagedb")).unwrap();
+        make_system_docker(&base);
         assert_eq!(on_disk(&base, paths::STORE), ENGINE_BESIDE);
         assert_eq!(on_disk(&base, "/var/lib/docker"), "/var/lib/docker");
         // Its owner has removed what RancherOS had.
         read_folder(&base, ENGINE_BESIDE).unwrap();
-        fs::remove_dir_all(&store).unwrap();
+        fs::remove_dir_all(below(&base, paths::STORE)).unwrap();
         assert_eq!(on_disk(&base, paths::STORE), ENGINE_BESIDE);
         fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn an_engine_that_is_in_use_stays_beside_what_system_docker_has_left() {
+        let record = paths::record("4567");
+        let record = record.strip_prefix(paths::STORE).unwrap();
+        let own = ["image/blobs/sha256/89", "image/layers/ab", "networks.json", "kept/console/etc"];
+        for path in own.map(Path::new).into_iter().chain([record]) {
+            let base = disk("state-both");
+            make_system_docker(&base);
+            let file = below(&base, paths::STORE).join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+            assert_eq!(on_disk(&base, paths::STORE), paths::STORE, "{}", path.display());
+            // One that was moved stays there.
+            read_folder(&base, ENGINE_BESIDE).unwrap();
+            assert_eq!(on_disk(&base, paths::STORE), ENGINE_BESIDE, "{}", path.display());
+            fs::remove_dir_all(base).unwrap();
+        }
     }
 }
