@@ -4,11 +4,11 @@
 //! Docker passes over what another driver has made; it deletes none of it.
 
 use super::difference::Difference;
+use super::inside::{self, names};
 use corral_machine::files::read_complete;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 const ROOT: &str = "/var/lib/docker";
@@ -64,15 +64,15 @@ pub(super) fn load(base: &Path, graph: &str) -> (Vec<Graph>, usize) {
     if !["", ROOT].contains(&graph.trim_end_matches('/')) {
         return (Vec::new(), 0);
     }
-    let root = base.join(ROOT.trim_start_matches('/'));
+    let root = Path::new(ROOT);
     let mut found: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    for driver in names(&root.join("image")) {
-        let images = names(&root.join("image").join(&driver).join("imagedb/content/sha256"));
-        found.entry(driver).or_default().0 = images.len();
+    for driver in names(base, &root.join("image")) {
+        let images = root.join("image").join(&driver).join("imagedb/content/sha256");
+        found.entry(driver).or_default().0 = names(base, &images).len();
     }
-    for id in names(&root.join("containers")) {
-        let record =
-            read_complete(&root.join("containers").join(id).join("config.v2.json"), LARGEST);
+    for id in names(base, &root.join("containers")) {
+        let record = root.join("containers").join(id).join("config.v2.json");
+        let record = inside::find(base, record).and_then(|record| read_complete(&record, LARGEST));
         let record: Value =
             record.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         // Docker 1.11 and older left it out for aufs.
@@ -86,15 +86,18 @@ pub(super) fn load(base: &Path, graph: &str) -> (Vec<Graph>, usize) {
         images,
         containers,
     };
-    let volumes = names(&root.join("volumes"));
-    let volumes = volumes.iter().filter(|name| root.join("volumes").join(name).is_dir()).count();
+    let is_volume = |name: &String| {
+        inside::find(base, root.join("volumes").join(name)).is_ok_and(|path| path.is_dir())
+    };
+    let volumes = names(base, &root.join("volumes")).iter().filter(|name| is_volume(name)).count();
     (found.into_iter().map(graph).collect(), volumes)
 }
 
 /// Options in the owner's file that keep a current Docker from starting.
 pub(super) fn of_daemon_file(base: &Path) -> Vec<Difference> {
     let source = format!("/{DAEMON_FILE}");
-    let Ok(bytes) = read_complete(&base.join(DAEMON_FILE), LARGEST) else { return Vec::new() };
+    let file = inside::find(base, DAEMON_FILE);
+    let Ok(bytes) = file.and_then(|file| read_complete(&file, LARGEST)) else { return Vec::new() };
     let file: Value = match serde_json::from_slice(&bytes) {
         Ok(file) => file,
         Err(error) => {
@@ -116,14 +119,10 @@ pub(super) fn of_daemon_file(base: &Path) -> Vec<Difference> {
     REMOVED.iter().filter(|key| is_removed(key)).map(|key| difference(key)).collect()
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let items = fs::read_dir(folder).into_iter().flatten().flatten();
-    items.filter_map(|item| item.file_name().into_string().ok()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn write(base: &Path, path: &str, text: &str) {
         let file = base.join(path);

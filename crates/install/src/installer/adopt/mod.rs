@@ -6,9 +6,11 @@
 //! Each step leaves a disk that starts one of the two systems, except for shrinking the file
 //! system. An adoption that was cut off is completed by the same command.
 
+mod configuration;
 mod difference;
 mod docker;
 mod file_system;
+mod inside;
 mod old_system;
 mod report;
 mod survey;
@@ -24,9 +26,9 @@ use crate::power;
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
 use anyhow::{Context, Result, bail, ensure};
+use configuration::BEFORE;
 use corral_machine::block::{self, FileSystem};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, LABEL, Versions};
-use corral_machine::files::{rename_durably, write_atomic};
 use corral_machine::program;
 use corral_terminal::prompt::confirm;
 use corral_terminal::size;
@@ -34,7 +36,7 @@ use old_system::OldSystem;
 use report::PowerLoss::{Harmless, MayLoseData, Repeat};
 use report::{Boot, Report, State, Step};
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use survey::Survey;
 use table::{Room, Sector, Table};
@@ -42,8 +44,6 @@ use table::{Room, Sector, Table};
 const STATE_LABEL: &str = "RANCHER_STATE";
 /// BIOS starts these disks from an MBR, and Corral as well.
 const KIND: Kind = Kind::Generic;
-/// A copy of the configuration as the old system had it, beside it.
-const CONF_BEFORE: &str = "var/lib/rancher/conf.before-adoption";
 /// What must be free on the state after it was made smaller: both systems write there.
 const SPARE: u64 = 256 << 20;
 const KEPT: [&str; 5] = [
@@ -77,7 +77,8 @@ struct Old {
     system: OldSystem,
     directory: String,
     survey: Survey,
-    /// Bytes: free on its partition, and of its kernel and initrd.
+    /// Bytes: free on its partition after the configuration was copied, and of its kernel and
+    /// initrd.
     free: u64,
     size: u64,
 }
@@ -151,10 +152,14 @@ impl Old {
         let system = OldSystem::load(root)?;
         let directory = system.directory()?;
         let parameters = join(&system.owners_parameters(), append);
-        let survey = Survey::load(&root.join(&directory), &system, &parameters)?;
+        let base = inside::find(root, &directory)?;
+        let survey = Survey::load(&base, &system, &parameters)?;
         let data = rustix::fs::statvfs(root).context("reading the free space")?;
+        // Without what ext4 keeps for root: services of both systems cannot use that.
+        let available = data.f_bavail * data.f_frsize;
+        let free = available.saturating_sub(configuration::measure(&base)?);
         let size = way_back::size(&system, root)?;
-        Ok(Old { system, directory, survey, free: data.f_bfree * data.f_frsize, size })
+        Ok(Old { system, directory, survey, free, size })
     }
 }
 
@@ -287,7 +292,7 @@ impl Adoption {
             let what = format!("create {boot} with a copy of the old system, and start it there");
             steps.push(step(what, if self.room.shrinks { Repeat } else { Harmless }));
         }
-        steps.push(step(format!("copy the configuration to /{CONF_BEFORE}"), Harmless));
+        steps.push(step(format!("copy the configuration to /{BEFORE}"), Harmless));
         let version = &self.release.version;
         let what = format!("write Corral {version} to {boot}; it becomes the default");
         steps.push(step(what, Harmless));
@@ -300,7 +305,7 @@ impl Adoption {
                 "the entry \"{}\" of the boot menu starts the old kernel with its own parameters",
                 way_back::title(system)
             ),
-            format!("/{CONF_BEFORE} has the configuration as it is now"),
+            format!("/{BEFORE} has the configuration as it is now"),
         ];
         if self.room.shrinks {
             lines.push(
@@ -322,7 +327,7 @@ impl Adoption {
         } else {
             self.start_old_system_by_boot()?;
         }
-        on_state(&self.state, |root| keep_configuration(&root.join(&self.directory)))?;
+        on_state(&self.state, |root| configuration::keep(&inside::find(root, &self.directory)?))?;
         let arguments = self.arguments()?;
         on_boot(&self.boot, |partition| self.write_version(partition, &arguments))
     }
@@ -395,61 +400,9 @@ fn without_password(parameters: &str) -> String {
     parameters.split_whitespace().map(word).collect::<Vec<String>>().join(" ")
 }
 
-/// Copies the configuration of the old system. A copy of an earlier attempt stays: it is older than
-/// any change by Corral.
-fn keep_configuration(base: &Path) -> Result<()> {
-    let (conf, copy) = (base.join(survey::CONF), base.join(CONF_BEFORE));
-    if copy.exists() || !conf.exists() {
-        return Ok(());
-    }
-    let fresh = copy.with_extension("new");
-    if fresh.exists() {
-        fs::remove_dir_all(&fresh).with_context(|| format!("removing {}", fresh.display()))?;
-    }
-    copy_tree(&conf, &fresh)?;
-    rename_durably(&fresh, &copy)
-}
-
-/// Regular files and folders, readable only by root: they hold keys.
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    let copying = || format!("copying {}", from.display());
-    fs::DirBuilder::new().mode(0o700).create(to).with_context(copying)?;
-    for item in fs::read_dir(from).with_context(copying)? {
-        let item = item.with_context(copying)?;
-        let (path, target) = (item.path(), to.join(item.file_name()));
-        let kind = item.file_type().with_context(copying)?;
-        if kind.is_dir() {
-            copy_tree(&path, &target)?;
-        } else if kind.is_file() {
-            let bytes = fs::read(&path).with_context(copying)?;
-            write_atomic(&target, &bytes, 0o600)?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn the_configuration_is_copied_once() {
-        let base = std::env::temp_dir().join(format!("corral-before-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&base);
-        let file = base.join(survey::CONF).join("cloud-config.d/user_config.yml");
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        // What an attempt left that was cut off.
-        fs::create_dir_all(base.join(CONF_BEFORE).with_extension("new/rest")).unwrap();
-        for text in ["old", "changed by Corral"] {
-            fs::write(&file, text).unwrap();
-            keep_configuration(&base).unwrap();
-            let copy = base.join(CONF_BEFORE).join("cloud-config.d/user_config.yml");
-            assert_eq!(fs::read_to_string(&copy).unwrap(), "old");
-            assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
-        }
-        fs::remove_dir_all(base).unwrap();
-    }
 
     #[test]
     fn a_password_is_not_shown() {

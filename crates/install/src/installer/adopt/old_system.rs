@@ -4,6 +4,7 @@
 //! `linux-current.cfg` has the entry, `global.cfg` the command line of all entries. Layout and
 //! names are those of `scripts/isolinux_label.cfg` and `cmd/control/install.go` of both projects.
 
+use super::inside;
 use anyhow::{Context, Result, bail};
 use corral_machine::files::read_complete;
 use std::path::{Path, PathBuf};
@@ -48,8 +49,8 @@ impl OldSystem {
     /// Reads it from a mounted partition.
     pub(super) fn load(root: &Path) -> Result<OldSystem> {
         let read = |name: &str| -> Result<String> {
-            let path = root.join(FOLDER).join(name);
-            let bytes = read_complete(&path, LARGEST).with_context(|| {
+            let path = inside::find(root, Path::new(FOLDER).join(name));
+            let bytes = path.and_then(|path| read_complete(&path, LARGEST)).with_context(|| {
                 format!(
                     "this is no disk of RancherOS or BurmillaOS with syslinux: reading \
                      /{FOLDER}/{name}"
@@ -59,7 +60,7 @@ impl OldSystem {
         };
         let system = OldSystem::parse(&read(CURRENT)?, &read(GLOBAL)?)?;
         for file in [&system.kernel, &system.initrd] {
-            if !root.join(file).is_file() {
+            if !inside::find(root, file).is_ok_and(|file| file.is_file()) {
                 bail!(
                     "/{}, which /{FOLDER}/{CURRENT} names, is not there; repair the old system \
                      first",

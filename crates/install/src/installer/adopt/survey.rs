@@ -3,6 +3,7 @@
 
 use super::difference::Difference;
 use super::docker::{self, Graph};
+use super::inside;
 use super::old_system::OldSystem;
 use crate::installer::login::{self, Known, Way, Ways};
 use anyhow::{Context, Result};
@@ -12,7 +13,6 @@ use corral_config::{Config, Layer, Source};
 use corral_machine::files::{read_at_most, read_complete};
 use corral_resolve::root::Root;
 use corral_resolve::shipped;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 pub(super) const CONF: &str = "var/lib/rancher/conf";
@@ -21,6 +21,8 @@ const NETWORK_FILE: &str = "network.yml";
 /// As the boot reads them.
 const LARGEST: u64 = 16 << 20;
 const LARGEST_LIST: u64 = 1 << 20;
+/// All files of the configuration together, in bytes.
+const LARGEST_IN_ALL: u64 = 64 << 20;
 /// Keys that RancherOS and its users have put there.
 const KEYS: [(&str, &str); 2] = [
     ("rancher", "home/rancher/.ssh/authorized_keys"),
@@ -62,21 +64,27 @@ impl Survey {
 
 /// The files of the configuration, in the order in which later ones win.
 fn load_layers(base: &Path) -> Result<Vec<Layer>> {
-    let folder = base.join(CONF).join("cloud-config.d");
-    let items = fs::read_dir(&folder).into_iter().flatten().flatten().map(|item| item.path());
-    let is_layer = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        !name.starts_with('.') && path.is_file()
-    };
-    let mut files: Vec<PathBuf> = items.filter(is_layer).collect();
+    let folder = Path::new(CONF).join("cloud-config.d");
+    let mut files: Vec<PathBuf> = inside::names(base, &folder)
+        .into_iter()
+        .filter(|name| !name.starts_with('.'))
+        .map(|name| folder.join(name))
+        .collect();
     files.sort_by_key(|path| (!path.ends_with(NETWORK_FILE), path.clone()));
-    files.extend(Some(base.join(CONF).join("cloud-config.yml")).filter(|path| path.is_file()));
-    let layer = |path: PathBuf| -> Result<Layer> {
-        let bytes = read_complete(&path, LARGEST)?;
-        let name = Path::new("/").join(path.strip_prefix(base).context("a path elsewhere")?);
-        Ok(Layer::parse_bytes(Source::File(name.display().to_string()), &bytes))
-    };
-    files.into_iter().map(layer).collect()
+    files.push(Path::new(CONF).join("cloud-config.yml"));
+    let mut rest = LARGEST_IN_ALL;
+    let mut layers = Vec::new();
+    for path in files {
+        let Ok(found) = inside::find(base, &path) else { continue };
+        if !found.is_file() {
+            continue;
+        }
+        let name = format!("/{}", path.display());
+        let bytes = read_complete(&found, LARGEST.min(rest)).with_context(|| name.clone())?;
+        rest -= bytes.len() as u64;
+        layers.push(Layer::parse_bytes(Source::File(name), &bytes));
+    }
+    Ok(layers)
 }
 
 /// What is valid, and nevertheless not the same.
@@ -133,7 +141,9 @@ fn ways(layers: &[Layer], parameters: &str) -> Ways {
 
 fn add_keys_of_homes(base: &Path, ways: &mut Ways) {
     for (user, file) in KEYS {
-        let text = read_at_most(&base.join(file), LARGEST_LIST).unwrap_or_default();
+        let text = inside::find(base, file)
+            .and_then(|path| read_at_most(&path, LARGEST_LIST))
+            .unwrap_or_default();
         for key in parse_list(&String::from_utf8_lossy(&text)).into_iter().flatten() {
             if login::has_key(&key.line) && !is_known(ways, &key) {
                 let (user, origin) = (user.to_owned(), format!("/{file}"));
@@ -151,7 +161,8 @@ fn is_known(ways: &Ways, key: &SshKey) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
+    use std::fs;
+    use std::os::unix::fs::symlink;
 
     const KEY: &str = "ssh-ed25519 \
         AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO me";
@@ -211,6 +222,20 @@ mod tests {
         assert_eq!(survey.ways.ways.len(), 1);
         let closed = "rancher.ssh.daemon=false";
         assert!(Survey::load(&base, &system(closed), closed).unwrap().ways.ways.is_empty());
+        // Links are those of the old system: they lead to no file of the running one.
+        let outside = base.with_extension("outside");
+        write(&outside, "keys", KEY);
+        for (link, target) in [
+            ("home/rancher/.ssh/authorized_keys", outside.join("keys")),
+            (format!("{CONF}/cloud-config.d/init.yml").as_str(), outside.join("keys")),
+        ] {
+            fs::remove_file(base.join(link)).unwrap();
+            symlink(target, base.join(link)).unwrap();
+        }
+        let survey = Survey::load(&base, &system(line), line).unwrap();
+        assert!(survey.ways.ways.is_empty());
+        assert_eq!(load_layers(&base).unwrap().len(), 1);
+        fs::remove_dir_all(outside).unwrap();
         fs::remove_dir_all(base).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! The copies are beside the versions of Corral, in a folder that no upgrade touches.
 
+use super::inside;
 use super::old_system::OldSystem;
 use crate::installer::loader::OtherEntry;
 use anyhow::{Context, Result, ensure};
@@ -23,13 +24,15 @@ const FOLDER: &str = "before";
 const KERNEL: &str = "vmlinuz";
 const INITRD: &str = "initrd";
 const MENU: &str = "menu.cfg";
+/// What a kernel or an initrd may have, in bytes.
+const LARGEST: u64 = 512 << 20;
 
 /// Copies it from its mounted partition. What was written is read back from the disk.
 pub(super) fn write(partition: &BootPartition, system: &OldSystem, root: &Path) -> Result<()> {
     let folder = partition.root().join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     for (from, name) in [(&system.kernel, KERNEL), (&system.initrd, INITRD)] {
-        copy(&root.join(from), &folder.join(name))?;
+        copy(&inside::find(root, from)?, &folder.join(name))?;
     }
     write_atomic(&folder.join(MENU), entry(system).as_bytes(), 0o644)
 }
@@ -37,8 +40,14 @@ pub(super) fn write(partition: &BootPartition, system: &OldSystem, root: &Path) 
 /// How many bytes the copies have.
 pub(super) fn size(system: &OldSystem, root: &Path) -> Result<u64> {
     let size = |path: &Path| {
-        let data = fs::metadata(root.join(path));
-        data.map(|data| data.len()).with_context(|| format!("reading /{}", path.display()))
+        let data = fs::metadata(inside::find(root, path)?)
+            .with_context(|| format!("reading /{}", path.display()))?;
+        ensure!(
+            data.is_file() && data.len() <= LARGEST,
+            "/{} is no kernel or initrd: it is no regular file, or larger than {LARGEST} bytes",
+            path.display()
+        );
+        Ok::<u64, anyhow::Error>(data.len())
     };
     Ok(size(&system.kernel)? + size(&system.initrd)?)
 }
