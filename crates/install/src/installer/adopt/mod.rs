@@ -23,18 +23,21 @@ use super::mounted::{on_boot, on_state, read_boot, read_state};
 use super::options::Options;
 use super::{loader, target};
 use crate::power;
+use crate::release::drivers::Choice;
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
 use anyhow::{Context, Result, bail, ensure};
 use configuration::BEFORE;
 use corral_machine::block::{self, FileSystem};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, LABEL, Versions};
+use corral_machine::os_release::running_version;
 use corral_machine::program;
 use corral_terminal::prompt::confirm;
 use corral_terminal::size;
 use old_system::OldSystem;
 use report::PowerLoss::{Harmless, MayLoseData, Repeat};
 use report::{Boot, Report, State, Step};
+use semver::Version;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -67,6 +70,7 @@ struct Adoption {
     directory: String,
     source: Source,
     release: Release,
+    drivers: Choice,
     /// The owner's kernel parameters: those of the old system, and `--append`.
     parameters: String,
 }
@@ -120,8 +124,11 @@ fn plan(options: &Options) -> Result<(Adoption, Report)> {
         Some(file) => Source::open(file)?,
         None => Source::running()?,
     };
-    let release = source.release()?;
+    let mut release = source.release()?;
     trust(&release, options.insecure)?;
+    check_age(&release.version, &running_version())?;
+    let drivers = Choice::load(options.drivers);
+    drivers.apply(&mut release)?;
     let disk = match options.device.as_slice() {
         [device] => Disk::open(device)?,
         [] => bail!("which disk? -d DISK; there are: {}", disk::describe_all()),
@@ -137,8 +144,18 @@ fn plan(options: &Options) -> Result<(Adoption, Report)> {
     let room = find_room(&disk, &table, &system, &old, release.size()).with_context(not_adopted)?;
     let parameters = join(&old.system.owners_parameters(), append);
     let directory = old.directory.clone();
-    let adoption =
-        Adoption { disk, table, room, state, boot, directory, source, release, parameters };
+    let adoption = Adoption {
+        disk,
+        table,
+        room,
+        state,
+        boot,
+        directory,
+        source,
+        release,
+        drivers,
+        parameters,
+    };
     let report = adoption.report(old, &system);
     Ok((adoption, report))
 }
@@ -248,6 +265,22 @@ fn find_room(
     Ok(room)
 }
 
+/// A release from before Corral left System Docker's folder alone would remove its containers.
+fn check_age(release: &str, running: &str) -> Result<()> {
+    let parse = |text: &str| {
+        Version::parse(text).with_context(|| format!("comparing the versions: {text:?}"))
+    };
+    if release == running {
+        return Ok(());
+    }
+    ensure!(
+        parse(release)?.cmp_precedence(&parse(running)?).is_ge(),
+        "version {release} is older than {running}, which is running: a disk is adopted with the \
+         running version or a newer one; nothing was changed"
+    );
+    Ok(())
+}
+
 impl Adoption {
     fn report(&self, old: Old, system: &FileSystem) -> Report {
         let Survey { differences, ways, docker, volumes } = old.survey;
@@ -265,6 +298,7 @@ impl Adoption {
                 clean: !system.dirty,
             },
             boot: Boot { device: self.boot.clone(), size: self.room.boot.bytes() },
+            drivers: self.drivers.describe(&self.release),
             kept: KEPT.to_vec(),
             docker,
             volumes,
@@ -403,6 +437,21 @@ fn without_password(parameters: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_older_release_is_refused() {
+        for (release, running, accepted) in [
+            ("0.1.0", "0.1.0", true),
+            ("0.10.0", "0.9.0", true),
+            ("0.9.0", "0.10.0", false),
+            ("1.0.0-rc.1", "1.0.0", false),
+            ("1.0.0+build.1", "1.0.0+build.2", true),
+            ("nightly", "nightly", true),
+            ("nightly", "1.0.0", false),
+        ] {
+            assert_eq!(check_age(release, running).is_ok(), accepted, "{release} {running}");
+        }
+    }
 
     #[test]
     fn a_password_is_not_shown() {

@@ -18,6 +18,8 @@ pub(super) struct Report {
     pub(super) version: String,
     pub(super) state: State,
     pub(super) boot: Boot,
+    /// Whether the second tier of drivers is installed, and why.
+    pub(super) drivers: Vec<String>,
     pub(super) kept: Vec<&'static str>,
     pub(super) docker: Vec<Graph>,
     pub(super) volumes: usize,
@@ -111,6 +113,7 @@ impl Report {
                 size::of_disk(self.boot.size)
             ),
         ];
+        lines.extend(self.drivers.iter().map(|line| format!("  drivers    {line}")));
         lines.extend(self.docker.iter().map(|graph| {
             format!(
                 "  docker     {} images, {} containers ({})",
@@ -161,6 +164,7 @@ mod tests {
                 clean: false,
             },
             boot: Boot { device: "/dev/sda2".into(), size: 1 << 30 },
+            drivers: vec!["all, 90 MB".to_owned()],
             kept: vec!["/home"],
             docker: Vec::new(),
             volumes: 2,
@@ -178,6 +182,7 @@ mod tests {
             "Adopting RancherOS v1.1.0 on /dev/sda (21.5 GB) with Corral 1.0.0",
             "  state      /dev/sda1 21.5 GB, 10.7 GB free, was not unmounted cleanly: it is \
              checked first",
+            "  drivers    all, 90 MB",
             "  docker     2 volumes",
             "  /f.yml:3: a.b: it differs",
             "  1. shrink — A POWER LOSS HERE MAY LOSE DATA",
