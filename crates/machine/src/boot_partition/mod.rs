@@ -246,9 +246,10 @@ impl BootPartition {
         }
     }
 
-    /// Folders of versions that nothing offers: what an upgrade left that was cut off.
+    /// Folders of versions that nothing offers: what an upgrade left that was cut off, or an
+    /// installation.
     pub fn leftovers(&self) -> Result<Vec<String>> {
-        let versions = self.versions()?;
+        let versions = if self.is_installed() { self.versions()? } else { Versions::default() };
         let items = fs::read_dir(self.root.join("boot")).context("reading the boot partition")?;
         let names = items.flatten().filter(|item| item.path().is_dir());
         let names = names.filter_map(|item| item.file_name().into_string().ok());

@@ -6,6 +6,7 @@
 //! Each step leaves a disk that starts one of the two systems, except for shrinking the file
 //! system. An adoption that was cut off is completed by the same command.
 
+mod boot;
 mod configuration;
 mod difference;
 mod docker;
@@ -19,7 +20,7 @@ mod way_back;
 
 use super::disk::{self, Disk};
 use super::kind::{Kind, PARAMETERS};
-use super::mounted::{on_boot, on_state, read_boot, read_state};
+use super::mounted::{on_boot, on_state, read_state};
 use super::options::Options;
 use super::{loader, target};
 use crate::power;
@@ -27,6 +28,7 @@ use crate::release::drivers::Choice;
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
 use anyhow::{Context, Result, bail, ensure};
+use boot::Sizes;
 use configuration::BEFORE;
 use corral_machine::block::{self, FileSystem};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, LABEL, Versions};
@@ -47,8 +49,6 @@ use table::{Room, Sector, Table};
 const STATE_LABEL: &str = "RANCHER_STATE";
 /// BIOS starts these disks from an MBR, and Corral as well.
 const KIND: Kind = Kind::Generic;
-/// What must be free on the state after it was made smaller: both systems write there.
-const SPARE: u64 = 256 << 20;
 const KEPT: [&str; 5] = [
     "/home, /opt, /var/log",
     "/var/lib/rancher: the configuration, ssh host keys, preloaded images",
@@ -138,10 +138,17 @@ fn plan(options: &Options) -> Result<(Adoption, Report)> {
     let table = read_table(&disk).with_context(not_adopted)?;
     let (state, boot) = (block::numbered(&disk.path, 1), block::numbered(&disk.path, 2));
     let system = check_state(&state).with_context(not_adopted)?;
-    check_boot(&table, &boot).with_context(not_adopted)?;
+    boot::check(&table, &boot).with_context(not_adopted)?;
     let append = options.append.trim();
     let old = read_state(&state, |root| Old::load(root, append)).with_context(not_adopted)?;
-    let room = find_room(&disk, &table, &system, &old, release.size()).with_context(not_adopted)?;
+    let sizes = Sizes {
+        disk: disk.size,
+        state: system.size,
+        free: old.free,
+        release: release.size(),
+        old: old.size,
+    };
+    let room = boot::find_room(&table, sizes).with_context(not_adopted)?;
     let parameters = join(&old.system.owners_parameters(), append);
     let directory = old.directory.clone();
     let adoption = Adoption {
@@ -205,64 +212,6 @@ fn check_state(device: &Path) -> Result<FileSystem> {
         system.label
     );
     Ok(system)
-}
-
-/// The second partition, if there is one, must be what an adoption left that was cut off.
-fn check_boot(table: &Table, device: &Path) -> Result<()> {
-    if table.boot.is_none() {
-        return Ok(());
-    }
-    match block::load_file_system(device)? {
-        None => return Ok(()),
-        Some(system) if system.kind == "vfat" && system.label == LABEL => {}
-        Some(system) => bail!(
-            "{} holds {} labelled {:?}; RancherOS has no second partition",
-            device.display(),
-            system.kind,
-            system.label
-        ),
-    }
-    if read_boot(device, |partition| Ok(partition.is_installed()))? == Some(true) {
-        bail!(
-            "Corral is installed on {}; start it, and upgrade it by `ros os upgrade`",
-            device.display()
-        );
-    }
-    Ok(())
-}
-
-/// Where the boot partition goes, if there is room for it.
-fn find_room(
-    disk: &Disk,
-    table: &Table,
-    system: &FileSystem,
-    old: &Old,
-    release: u64,
-) -> Result<Room> {
-    let needed = target::boot_size(disk.size, release) + old.size.next_multiple_of(1 << 20);
-    if let Some(boot) = table.boot {
-        ensure!(
-            boot.bytes() >= needed && boot.start >= table.state.start + table.state.length,
-            "its second partition has {}, and a boot partition needs {}",
-            size::of_disk(boot.bytes()),
-            size::of_disk(needed)
-        );
-        return Ok(Room { state: table.state, boot, shrinks: false });
-    }
-    let room = table.room(disk.size, system.size, needed)?;
-    let moved = system.size.saturating_sub(room.state.bytes());
-    if room.shrinks && old.free < moved + SPARE {
-        bail!(
-            "there is too little room for the boot partition: {} of {} are free, and {} are \
-             needed; remove data in the old system (docker system prune), or enlarge the disk by \
-             {}, which also leaves the file system as it is",
-            size::of_disk(old.free),
-            size::of_disk(system.size),
-            size::of_disk(moved + SPARE),
-            size::of_disk(needed)
-        );
-    }
-    Ok(room)
 }
 
 /// A release from before Corral left System Docker's folder alone would remove its containers.
@@ -372,6 +321,9 @@ impl Adoption {
         if self.room.shrinks {
             file_system::shrink(&self.state, self.room.state.bytes())?;
         }
+        if self.table.boot.is_none() {
+            boot::clear(&self.disk.path, self.room.boot)?;
+        }
         self.write_table(&self.table.with_boot(self.room)?)?;
         self.make_boot()?;
         let table = read_table(&self.disk)?;
@@ -418,6 +370,10 @@ impl Adoption {
 
     /// Corral beside the old system. The last write makes it the default.
     fn write_version(&self, partition: &BootPartition, arguments: &Arguments) -> Result<()> {
+        // An adoption with another release may have been cut off.
+        for version in partition.leftovers()? {
+            partition.clear(&version)?;
+        }
         copy::write_version(partition, &self.source, &self.release, arguments)?;
         partition.keep_trial(None)?;
         partition.keep_arguments(arguments)?;
