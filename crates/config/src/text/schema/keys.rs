@@ -46,8 +46,8 @@ const OURS: &[Key] = &[
     key(
         "runcmd",
         COMMANDS,
-        "commands to run in the console, in order; Docker starts after them, or when the first of \
-         them calls `docker`; the first failure ends the sequence",
+        "commands to run in the console at each boot, in order; Docker starts after them, or when \
+         the first of them calls `docker`; the first failure ends the sequence",
     ),
     key("rancher", Type::Keys(RANCHER), "the keys of Corral and RancherOS"),
     old(
