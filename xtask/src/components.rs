@@ -17,7 +17,7 @@ const PROGRAMS: [&str; 2] = ["corral-ros", "corral-stage0"];
 const OURS: &str = "corral-";
 
 /// Packages of the build machine whose libraries are linked statically into our programs.
-pub(crate) const LINKED: [&str; 5] =
+const LINKED: [&str; 5] =
     ["libc6-dev", "libelf-dev", "libseccomp-dev", "libzstd-dev", "zlib1g-dev"];
 
 /// One part of the system, by another project.
@@ -43,10 +43,26 @@ pub(crate) fn all(packages: &[Package]) -> Result<Vec<Component>> {
 
 /// The libraries of the build machine that are linked into our programs.
 pub(crate) fn linked() -> Result<Vec<Component>> {
+    Ok(query_linked("${Package} ${Version} ${Architecture}\n")?
+        .lines()
+        .filter_map(of_line)
+        .collect())
+}
+
+/// Their source packages, as (name, version).
+pub(crate) fn sources_of_linked() -> Result<Vec<(String, String)>> {
+    let listed = query_linked("${source:Package} ${source:Version}\n")?;
+    let source = |line: &str| {
+        let (name, version) = line.split_once(' ')?;
+        Some((name.to_owned(), version.to_owned()))
+    };
+    Ok(listed.lines().filter_map(source).collect())
+}
+
+fn query_linked(format: &str) -> Result<String> {
     let mut query = Command::new("dpkg-query");
-    query.args(["--show", "--showformat", "${Package} ${Version} ${Architecture}\n"]).args(LINKED);
-    let listed = sh::output(&mut query).context("finding the linked libraries")?;
-    Ok(listed.lines().filter_map(of_line).collect())
+    query.args(["--show", "--showformat", format]).args(LINKED);
+    sh::output(&mut query).context("finding the linked libraries")
 }
 
 /// A source package has several files: they are one component, without a digest.
@@ -105,7 +121,9 @@ fn of_crate(line: &str) -> Option<Component> {
 }
 
 /// The folders with the sources of these crates, by name and version.
-pub(crate) fn sources(crates: &BTreeSet<Component>) -> Result<BTreeMap<(&str, &str), PathBuf>> {
+pub(crate) fn crate_folders(
+    crates: &BTreeSet<Component>,
+) -> Result<BTreeMap<(&str, &str), PathBuf>> {
     let folders = registries();
     let source = |component: &Component| {
         let name = format!("{}-{}", component.name, component.version);
@@ -114,7 +132,7 @@ pub(crate) fn sources(crates: &BTreeSet<Component>) -> Result<BTreeMap<(&str, &s
     let mut found = BTreeMap::new();
     for component in crates {
         // Without one, cargo takes it from elsewhere.
-        let Some(folder) = source(component) else { return sources_of_cargo(crates) };
+        let Some(folder) = source(component) else { return crate_folders_of_cargo(crates) };
         found.insert((component.name.as_str(), component.version.as_str()), folder);
     }
     Ok(found)
@@ -132,7 +150,7 @@ fn registries() -> Vec<PathBuf> {
 }
 
 /// As cargo reports them. It fetches what the tests need, too.
-fn sources_of_cargo(crates: &BTreeSet<Component>) -> Result<BTreeMap<(&str, &str), PathBuf>> {
+fn crate_folders_of_cargo(crates: &BTreeSet<Component>) -> Result<BTreeMap<(&str, &str), PathBuf>> {
     let mut cargo = sh::cargo();
     cargo.args(["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET]);
     let packages = metadata(&mut cargo)?;

@@ -130,6 +130,14 @@ pub(crate) fn licences(key: &str) -> PathBuf {
     paths::shared_cache("lean-engine").join(key).join(licences::FOLDER)
 }
 
+/// The release of Debian that has a package which is linked into Docker. The compiler, whose
+/// library is linked too, is of the image's own.
+pub(crate) fn suite_of(package: &Package) -> Result<String> {
+    let recipe = Recipe::load()?;
+    let is_compiler = package.name.starts_with(recipe.go.trim_end_matches("go"));
+    Ok(if is_compiler { packages::SUITE.to_owned() } else { recipe.suite })
+}
+
 /// A hash over all inputs but the sources.
 fn recipe_key(compiler: &[Package]) -> Result<String> {
     let mut hash = Sha256::new();

@@ -6,9 +6,9 @@
 //! their licence (`standard`).
 
 pub(crate) mod packed;
-mod standard;
+pub(crate) mod standard;
 
-use crate::components::{self, Component, LINKED};
+use crate::components::{self, Component};
 use crate::packages::Package;
 use crate::paths;
 use crate::tree::Blob;
@@ -17,8 +17,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Debian's copies of the usual licences, to which its packages refer.
-pub(crate) const TEXTS: &str = "/usr/share/common-licenses";
 /// How names of files with licences begin, in capitals.
 const NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
 
@@ -48,7 +46,7 @@ pub(crate) enum Kind {
 
 /// A part of the system, with its texts by name.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct Licensed {
     pub(crate) kind: Kind,
     pub(crate) component: Component,
     pub(crate) texts: BTreeMap<String, Blob>,
@@ -62,24 +60,24 @@ impl Kind {
             Kind::Debian => "debian",
             Kind::Docker => "docker",
             Kind::Linked => "linked",
-            Kind::Crate => "crates",
+            Kind::Crate => "crate",
         }
     }
 }
 
 /// All parts, in the order of their kinds and names.
-pub(crate) fn gather(shipped: &Shipped<'_>) -> Result<Vec<Part>> {
+pub(crate) fn gather(shipped: &Shipped<'_>) -> Result<Vec<Licensed>> {
     let mut parts = vec![of_corral()];
     for package in shipped.packages {
         let (kind, file) = shipped.licence(package)?;
-        parts.push(Part {
+        parts.push(Licensed {
             kind,
             component: components::of_package(package),
             texts: BTreeMap::from([("copyright".to_owned(), Blob::Host(file))]),
         });
     }
     for component in components::linked()? {
-        parts.push(Part { kind: Kind::Linked, texts: of_linked(&component)?, component });
+        parts.push(Licensed { kind: Kind::Linked, texts: of_linked(&component)?, component });
     }
     parts.extend(of_crates()?);
     parts.sort_by(|a, b| (a.kind, &a.component).cmp(&(b.kind, &b.component)));
@@ -88,10 +86,10 @@ pub(crate) fn gather(shipped: &Shipped<'_>) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-fn of_corral() -> Part {
+fn of_corral() -> Licensed {
     let version = env!("CARGO_PKG_VERSION");
     let text = |name: &str| (name.to_owned(), Blob::Host(paths::root().join(name)));
-    Part {
+    Licensed {
         kind: Kind::Corral,
         component: Component {
             name: "corral".to_owned(),
@@ -104,18 +102,17 @@ fn of_corral() -> Part {
     }
 }
 
-/// dpkg may name the architecture too: `libc6-dev:amd64`.
 fn of_linked(component: &Component) -> Result<BTreeMap<String, Blob>> {
-    let name = LINKED.into_iter().find(|name| *name == component.name).context("not linked")?;
+    let name = &component.name;
     let file = fs::canonicalize(format!("/usr/share/doc/{name}/copyright"))
         .with_context(|| format!("finding the licence of {name}"))?;
     Ok(BTreeMap::from([("copyright".to_owned(), Blob::Host(file))]))
 }
 
 impl Shipped<'_> {
-    /// What is linked into Docker is not unpacked here, and a package of another version may have
-    /// its name.
-    fn licence(&self, package: &Package) -> Result<(Kind, PathBuf)> {
+    /// What a package is, and the file with its licence. What is linked into Docker is not unpacked
+    /// here, and a package of another version may have its name.
+    pub(crate) fn licence(&self, package: &Package) -> Result<(Kind, PathBuf)> {
         let linked = self.docker.as_ref().map(|folder| folder.join(&package.sha256));
         match linked.filter(|file| file.exists()) {
             Some(file) => Ok((Kind::Docker, file)),
@@ -149,15 +146,15 @@ fn find_copyright(package: &Package, all: &[Package]) -> Option<PathBuf> {
 }
 
 /// The crates that our programs are linked with.
-fn of_crates() -> Result<Vec<Part>> {
+fn of_crates() -> Result<Vec<Licensed>> {
     let crates = components::crates()?;
-    let folders = components::sources(&crates)?;
+    let folders = components::crate_folders(&crates)?;
     let part = |component: &Component| {
         let Component { name, version, licence, .. } = component;
         let folder = &folders[&(name.as_str(), version.as_str())];
         let texts = texts_of_crate(folder, licence.as_deref().unwrap_or_default())
             .with_context(|| format!("the licence of crate {name} {version}"))?;
-        Ok(Part { kind: Kind::Crate, component: component.clone(), texts })
+        Ok(Licensed { kind: Kind::Crate, component: component.clone(), texts })
     };
     crates.iter().map(part).collect()
 }
@@ -165,7 +162,7 @@ fn of_crates() -> Result<Vec<Part>> {
 fn texts_of_crate(folder: &Path, licence: &str) -> Result<BTreeMap<String, Blob>> {
     let mut texts = BTreeMap::new();
     for item in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = item?.path();
+        let path = item.with_context(|| format!("reading {}", folder.display()))?.path();
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_file() && is_licence(&file) {
             texts.insert(file, Blob::Host(path));

@@ -29,7 +29,7 @@ struct Packed {
 struct Part {
     name: String,
     version: String,
-    /// `corral`, `debian`, `docker`, `linked` or `crates`.
+    /// `corral`, `debian`, `docker`, `linked` or `crate`.
     kind: String,
     /// An SPDX expression; of Debian's packages, the licences that its `copyright` file names.
     license: String,
@@ -129,8 +129,10 @@ mod tests {
     }
 
     const PARTS: &str = r#"{"parts": [
-        {"name": "a", "version": "1", "kind": "crates", "license": "MIT", "texts": [["LICENSE", 1]]},
-        {"name": "a", "version": "2", "kind": "crates", "license": "MIT", "texts": [["LICENSE", 1]]},
+        {"name": "a", "version": "1", "kind": "crate", "license": "MIT",
+         "texts": [["LICENSE", 1]]},
+        {"name": "a", "version": "2", "kind": "crate", "license": "MIT",
+         "texts": [["LICENSE", 1]]},
         {"name": "busybox", "version": "1:1.37", "kind": "debian", "license": "GPL-2",
          "texts": [["GPL-2", 0], ["copyright", 2]]}
     ], "texts": ["the GPL\n", "same\n", "busybox is free\n"]}"#;
@@ -141,8 +143,8 @@ mod tests {
         assert_eq!(
             shown(&packed.rows(None).unwrap(), false),
             "NAME     VERSION  KIND    LICENSE\n\
-             a        1        crates  MIT\n\
-             a        2        crates  MIT\n\
+             a        1        crate   MIT\n\
+             a        2        crate   MIT\n\
              busybox  1:1.37   debian  GPL-2\n"
         );
     }

@@ -1,7 +1,8 @@
 //! The licences in the image: one file for `ros licenses`, in which each text is once. Many crates
 //! share the same one, and what is left packs well together.
 
-use super::{Kind, Part, TEXTS};
+use super::standard::TEXTS;
+use super::{Kind, Licensed};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +38,7 @@ struct Row {
 }
 
 /// The bytes of the file.
-pub(crate) fn pack(parts: &[Part]) -> Result<Vec<u8>> {
+pub(crate) fn pack(parts: &[Licensed]) -> Result<Vec<u8>> {
     let mut texts = Texts::default();
     let rows = parts.iter().map(|part| row(part, &mut texts)).collect::<Result<_>>()?;
     let packed = Packed { parts: rows, texts: texts.list };
@@ -62,7 +63,7 @@ impl Texts {
     }
 }
 
-fn row(part: &Part, texts: &mut Texts) -> Result<Row> {
+fn row(part: &Licensed, texts: &mut Texts) -> Result<Row> {
     let component = &part.component;
     let reading = || format!("the licence of {} {}", component.name, component.version);
     let mut named = BTreeMap::new();
@@ -119,11 +120,11 @@ mod tests {
     use crate::components::Component;
     use crate::tree::Blob;
 
-    fn part(kind: Kind, name: &str, licence: Option<&str>, texts: &[(&str, &str)]) -> Part {
+    fn part(kind: Kind, name: &str, licence: Option<&str>, texts: &[(&str, &str)]) -> Licensed {
         let texts = texts
             .iter()
             .map(|(name, text)| (name.to_string(), Blob::Bytes(text.as_bytes().to_vec())));
-        Part {
+        Licensed {
             kind,
             component: Component {
                 name: name.to_owned(),
@@ -152,7 +153,7 @@ mod tests {
             packed["parts"][0]["texts"].as_array().unwrap().iter().map(|text| &text[0]).collect();
         assert_eq!(texts, ["GPL-2", "copyright"]);
         assert_eq!(packed["parts"][1]["texts"][0][1], packed["parts"][2]["texts"][0][1]);
-        assert_eq!(packed["parts"][2]["kind"], "crates");
+        assert_eq!(packed["parts"][2]["kind"], "crate");
     }
 
     #[test]
@@ -165,7 +166,8 @@ mod tests {
 
     #[test]
     fn names_of_common_licences_end_before_their_sentence_does() {
-        let text = "see /usr/share/common-licenses/GPL-2, or\n`/usr/share/common-licenses/LGPL-2.1'.\n\
+        let text = "see /usr/share/common-licenses/GPL-2, or\n\
+                    `/usr/share/common-licenses/LGPL-2.1'.\n\
                     /usr/share/common-licenses/NONE /usr/share/common-licenses/GPL-3.";
         let found: Vec<&str> = referred(text).into_iter().collect();
         assert_eq!(found, ["GPL-2", "GPL-3", "LGPL-2.1"]);

@@ -1,10 +1,12 @@
 //! The text of a licence for a crate whose source has none: its authors have published it in their
 //! repository only.
 
-use super::TEXTS;
 use crate::tree::Blob;
 use anyhow::{Result, bail, ensure};
 use std::path::Path;
+
+/// Debian's copies of the usual licences, to which its packages refer.
+pub(crate) const TEXTS: &str = "/usr/share/common-licenses";
 
 /// <https://spdx.org/licenses/MIT.html>
 const MIT: &str = "Permission is hereby granted, free of charge, to any person obtaining a copy

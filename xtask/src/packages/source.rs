@@ -4,7 +4,7 @@
 //! What is built needs only the files that a recipe names: a mirror that lacks another one is good
 //! enough. What is published with a release has all files of exactly one version.
 
-use super::{MAIN, Origin, Package, apt, apt_get, make_root, update};
+use super::{MAIN, Origin, Package, SUITE, WITH_FIRMWARE, apt, apt_get, make_root, update};
 use crate::{paths, progress, sh, sum};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
@@ -52,7 +52,9 @@ pub(crate) fn fetch_versions(
     wanted: &BTreeSet<(String, String)>,
     mirror: Option<&str>,
 ) -> Result<Vec<Package>> {
-    let origin = Origin { suite, areas: MAIN };
+    // Packages of firmware are from the image's own release of Debian only.
+    let areas = if suite == SUITE { WITH_FIRMWARE } else { MAIN };
+    let origin = Origin { suite, areas };
     let root = make_root(&format!("apt-{suite}-sources"), "deb-src", origin, mirror)?;
     progress::step(&format!("fetching {} sources of {suite}", wanted.len()), || {
         update(&root)?;

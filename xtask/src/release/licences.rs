@@ -3,7 +3,8 @@
 
 use super::gzip;
 use crate::engines::Engine;
-use crate::licences::{self, Shipped, TEXTS};
+use crate::licences::standard::TEXTS;
+use crate::licences::{self, Shipped};
 use crate::tree::{Blob, Entry, Tree};
 use anyhow::{Context, Result};
 use std::fs;
@@ -31,7 +32,7 @@ pub(super) fn write(
         }
     }
     for item in fs::read_dir(TEXTS).with_context(|| format!("reading {TEXTS}"))? {
-        let path = fs::canonicalize(item?.path())?;
+        let path = fs::canonicalize(item?.path()).with_context(|| format!("reading {TEXTS}"))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let entry = Entry::file(Blob::Host(path), 0o644);
         tree.insert(&format!("debian/common-licenses/{name}"), entry);
@@ -40,7 +41,7 @@ pub(super) fn write(
 }
 
 /// There may be several versions of a crate.
-fn folder(part: &licences::Part) -> String {
+fn folder(part: &licences::Licensed) -> String {
     let (kind, component) = (part.kind.name(), &part.component);
     match part.kind {
         licences::Kind::Corral => kind.to_owned(),

@@ -2,9 +2,10 @@
 //! versions that are in it, also of libraries that are linked into our programs. Who passes on the
 //! release has to offer them.
 
-use crate::components::LINKED;
+use crate::components;
 use crate::engines::Engine;
-use crate::licences::{self, Shipped};
+use crate::lean_engine;
+use crate::licences::{Kind, Shipped};
 use crate::packages::{self, Package, source};
 use crate::sh;
 use anyhow::{Context, Result, ensure};
@@ -19,7 +20,7 @@ const COPYLEFT: [&str; 5] =
     ["GPL", "GNU General Public", "Lesser General", "MPL", "Mozilla Public"];
 
 /// Source packages by the release of Debian that has them, as (name, version).
-type Wanted = BTreeMap<String, BTreeSet<(String, String)>>;
+type Request = BTreeMap<String, BTreeSet<(String, String)>>;
 
 /// Fetches them; returns their files, each once.
 pub(super) fn fetch(
@@ -27,14 +28,16 @@ pub(super) fn fetch(
     engines: &[Engine],
     mirror: Option<&str>,
 ) -> Result<Vec<Package>> {
-    let mut wanted = Wanted::new();
-    of_packages(packages::SUITE, shipped.packages, shipped.fetched, &mut wanted)?;
+    let mut request = Request::new();
+    add(packages::SUITE, shipped, &mut request)?;
     for engine in engines {
-        of_packages(&engine.suite, &engine.packages, &engine.fetched, &mut wanted)?;
+        let Engine { suite, packages, fetched, .. } = engine;
+        add(suite, &Shipped { packages, fetched, docker: None }, &mut request)
+            .with_context(|| format!("the engine {}", engine.name))?;
     }
-    wanted.entry(suite_of_host()?).or_default().extend(of_linked()?);
+    request.entry(suite_of_host()?).or_default().extend(components::sources_of_linked()?);
     let mut files: BTreeMap<String, Package> = BTreeMap::new();
-    for (suite, sources) in &wanted {
+    for (suite, sources) in &request {
         for package in source::fetch_versions(suite, sources, mirror)? {
             if let Some(other) = files.get(&package.file) {
                 let file = &package.file;
@@ -46,30 +49,32 @@ pub(super) fn fetch(
     Ok(files.into_values().collect())
 }
 
-/// Adds the sources of those packages that need it. Sources that a package is built from are in it.
-fn of_packages(
-    suite: &str,
-    packages: &[Package],
-    all: &[Package],
-    wanted: &mut Wanted,
-) -> Result<()> {
-    let of_suite = wanted.entry(suite.to_owned()).or_default();
-    // What is linked into Docker is a source already, and not unpacked.
-    let unpacked =
-        packages.iter().filter(|package| !package.is_source() && package.files().exists());
-    for package in unpacked {
-        let file = licences::copyright(package, all)?;
+/// Adds the sources of those packages that need it.
+fn add(suite: &str, shipped: &Shipped<'_>, request: &mut Request) -> Result<()> {
+    for package in shipped.packages {
+        let (kind, file) = shipped.licence(package)?;
         let text = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-        if !is_copyleft(&String::from_utf8_lossy(&text)) {
-            continue;
+        if is_copyleft(&String::from_utf8_lossy(&text)) {
+            let suite = match kind {
+                Kind::Docker => lean_engine::suite_of(package)?,
+                _ => suite.to_owned(),
+            };
+            request.entry(suite).or_default().extend(sources_of(package)?);
         }
-        let mut dpkg = Command::new("dpkg-deb");
-        dpkg.args(["--show", "--showformat", FORMAT]).arg(package.archive());
-        let text = sh::output(&mut dpkg)
-            .with_context(|| format!("finding the source of {}", package.name))?;
-        of_suite.extend(parse(&text));
     }
     Ok(())
+}
+
+/// The source package of a package, and those that are linked into it.
+fn sources_of(package: &Package) -> Result<Vec<(String, String)>> {
+    if package.is_source() {
+        return Ok(vec![(package.name.clone(), package.version.clone())]);
+    }
+    let mut dpkg = Command::new("dpkg-deb");
+    dpkg.args(["--show", "--showformat", FORMAT]).arg(package.archive());
+    let text =
+        sh::output(&mut dpkg).with_context(|| format!("finding the source of {}", package.name))?;
+    Ok(parse(&text))
 }
 
 /// Source and version on a line, what is linked into it on the next one.
@@ -93,14 +98,6 @@ fn is_copyleft(text: &str) -> bool {
     COPYLEFT.iter().any(|word| text.contains(word))
 }
 
-/// The libraries of the build machine.
-fn of_linked() -> Result<Vec<(String, String)>> {
-    let mut query = Command::new("dpkg-query");
-    query.args(["--show", "--showformat", "${source:Package} ${source:Version}\n"]).args(LINKED);
-    let listed = sh::output(&mut query).context("finding the sources of the linked libraries")?;
-    Ok(listed.lines().flat_map(parse).collect())
-}
-
 /// The release of Debian that the build machine runs.
 fn suite_of_host() -> Result<String> {
     let text = fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
@@ -121,6 +118,18 @@ mod tests {
         );
         assert_eq!(parse("elfutils 0.192-4\n\n"), [owned("elfutils", "0.192-4")]);
         assert_eq!(parse(""), []);
+    }
+
+    #[test]
+    fn a_source_package_is_its_own_source() {
+        let package = Package {
+            name: "docker.io".to_owned(),
+            version: "1:28.5-1".to_owned(),
+            sha256: String::new(),
+            file: "docker.io_28.5-1.debian.tar.xz".to_owned(),
+        };
+        let found = sources_of(&package).unwrap();
+        assert_eq!(found, [("docker.io".to_owned(), "1:28.5-1".to_owned())]);
     }
 
     #[test]
