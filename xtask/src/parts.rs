@@ -48,7 +48,9 @@ pub(crate) fn weigh(parts: &mut [Part], packages: &[Package], epoch: u64) -> Res
     for part in parts {
         erofs::write(&part.files, &output, packing, packages)
             .with_context(|| format!("weighing {}", part.weight.name))?;
-        part.weight.packed = Some(fs::metadata(&output)?.len());
+        part.weight.packed = Some(
+            fs::metadata(&output).with_context(|| format!("weighing {}", part.weight.name))?.len(),
+        );
     }
     fs::remove_file(&output).context("removing the last weighed part")
 }

@@ -22,7 +22,7 @@ const SHELLS: [(&str, &str); 3] = [
 pub(super) fn write(output: &Path, epoch: u64) -> Result<()> {
     let folder = output.with_extension("folder");
     let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     sh::run(&mut binaries::manual(&folder)).context("writing the manual pages")?;
     let mut tree = Tree::default();
     let pages = crate::tree::read_folder(&folder)?;

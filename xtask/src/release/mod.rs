@@ -90,7 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         artifacts.extend(make_all(ingredients.source_jobs(options.mirror.as_deref())?)?);
     }
     artifacts.sort_by(|a, b| a.path.cmp(&b.path));
-    remove_others(&ingredients.folder, &artifacts)?;
+    remove_others(&ingredients.folder, &artifacts, options.sources)?;
     let named = artifacts
         .iter()
         .map(|artifact| Ok((ingredients.name(&artifact.path)?, artifact.sum.sha256.clone())))
@@ -98,7 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     sums::write(&ingredients.folder, &named, &ingredients.key)?;
     print(&ingredients, &artifacts)?;
     eprintln!("the release: {:.0} s after the image", begin.elapsed().as_secs_f32());
-    warn(&ingredients)
+    warn(&ingredients, options.sources)
 }
 
 fn gather(options: &Options) -> Result<Ingredients> {
@@ -214,7 +214,9 @@ impl Ingredients {
         let made_of = self.made_of();
         let stamp = made_of.as_str();
         let engines = self.engines.iter().map(|engine| {
-            let time = fs::metadata(&engine.archive)?.modified()?;
+            let archive = &engine.archive;
+            let time = fs::metadata(archive).and_then(|metadata| metadata.modified());
+            let time = time.with_context(|| format!("reading {}", archive.display()))?;
             Ok(format!("{} {time:?} {:?}", engine.name, engine.packages))
         });
         let engines = engines.collect::<Result<Vec<String>>>()?.join("\n");
@@ -256,7 +258,8 @@ impl Ingredients {
             jobs.push(self.copy(&full.drivers.initrd, netboot("drivers.initrd")));
         }
         for name in ["CHANGELOG.md", "LICENSE", "NOTICE"] {
-            let content = fs::read_to_string(paths::root().join(name))?;
+            let content = fs::read_to_string(paths::root().join(name))
+                .with_context(|| format!("reading {name}"))?;
             jobs.push(text(self.folder.join(name), content));
         }
         Ok(jobs)
@@ -323,7 +326,9 @@ impl Ingredients {
 
     /// The name of a file relative to the release.
     fn name(&self, path: &Path) -> Result<String> {
-        Ok(path.strip_prefix(&self.folder)?.display().to_string())
+        let name = path.strip_prefix(&self.folder);
+        let name = name.with_context(|| format!("{} is not in the release", path.display()))?;
+        Ok(name.display().to_string())
     }
 }
 
@@ -336,15 +341,18 @@ fn text(output: PathBuf, content: String) -> Job<'static> {
 }
 
 fn pretty(value: &serde_json::Value) -> Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
+    Ok(serde_json::to_string_pretty(value).context("writing JSON")? + "\n")
 }
 
-/// Removes files of an earlier release from the folder.
-fn remove_others(folder: &Path, artifacts: &[Artifact]) -> Result<()> {
+/// Removes files of an earlier release from the folder. Sources, which may not be on any mirror
+/// any more, are removed only by a release that has fetched its own.
+fn remove_others(folder: &Path, artifacts: &[Artifact], has_sources: bool) -> Result<()> {
     let keep: BTreeSet<&Path> = artifacts.iter().map(|artifact| artifact.path.as_path()).collect();
+    let sources = folder.join(sources::FOLDER);
     for (name, _) in crate::tree::read_folder(folder)? {
         let path = folder.join(name);
-        if path.is_file() && !keep.contains(path.as_path()) {
+        let is_kept = keep.contains(path.as_path()) || (!has_sources && path.starts_with(&sources));
+        if path.is_file() && !is_kept {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }
@@ -362,8 +370,11 @@ fn print(ingredients: &Ingredients, artifacts: &[Artifact]) -> Result<()> {
 }
 
 /// What makes a release one that is not to be published.
-fn warn(ingredients: &Ingredients) -> Result<()> {
+fn warn(ingredients: &Ingredients, has_sources: bool) -> Result<()> {
     let record = &ingredients.record;
+    if !has_sources && ingredients.folder.join(sources::FOLDER).exists() {
+        eprintln!("warning: sources/ is of an earlier release, and not in SHA256SUMS (--sources)");
+    }
     if !record.release {
         eprintln!("warning: it is not packed densely, and tests can trigger bugs in it (--quick)");
     }
@@ -378,4 +389,23 @@ fn warn(ingredients: &Ingredients) -> Result<()> {
         eprintln!("{line}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_of_an_earlier_release_stay_until_new_ones_are_fetched() {
+        let folder = tempfile::tempdir().unwrap();
+        let [old, source] = ["old.iso", "sources/a.tar.xz"].map(|name| folder.path().join(name));
+        fs::create_dir(folder.path().join(sources::FOLDER)).unwrap();
+        for file in [&old, &source] {
+            fs::write(file, "old").unwrap();
+        }
+        remove_others(folder.path(), &[], false).unwrap();
+        assert_eq!((old.exists(), source.exists()), (false, true));
+        remove_others(folder.path(), &[], true).unwrap();
+        assert!(!source.exists());
+    }
 }
