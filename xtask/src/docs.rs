@@ -10,7 +10,6 @@ mod tables;
 use crate::paths;
 use anyhow::{Result, bail};
 use clap::Args;
-use std::fs;
 
 /// Without a flag, everything is written.
 #[derive(Debug, Args)]
@@ -40,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// What is wrong with the pages, their order and their links.
 pub(crate) fn problems() -> Result<Vec<String>> {
     let documents = documents::load()?;
-    let pages = summary::pages(&fs::read_to_string(paths::root().join(documents::SUMMARY))?);
+    let pages = summary::pages(&documents::summary()?);
     let outdated = tables::outdated()?
         .into_iter()
         .map(|page| format!("{page}: its table is not the code's; run cargo xtask docs --tables"));

@@ -2,7 +2,7 @@
 //! pages are collected below `target/`, at the same paths as in the checkout, so that their links
 //! lead to the same places; what they link to besides pages is copied too.
 
-use super::documents::{self, COMMANDS, SUMMARY};
+use super::documents::{self, COMMANDS, Document};
 use super::{links, summary};
 use crate::cargo_tools::Tool;
 use crate::{binaries, paths, progress, sh};
@@ -31,7 +31,8 @@ pub(crate) fn write(output: &Path) -> Result<()> {
     let made = work.join("made");
     let mut command = Command::new(mdbook);
     command.arg("build").arg("--dest-dir").arg(&made).arg(&work);
-    progress::step("building the book", || sh::output(&mut command))?;
+    progress::step("building the book", || sh::output(&mut command))
+        .context("building the book")?;
     check(&made, &pages)?;
     let _ = fs::remove_dir_all(output);
     fs::rename(&made, output).with_context(|| format!("keeping {}", output.display()))
@@ -50,7 +51,7 @@ pub(crate) fn inputs() -> Result<String> {
 
 /// The files of the checkout that the book has, by their paths in it.
 fn sources() -> Result<BTreeMap<String, Vec<u8>>> {
-    let text = fs::read_to_string(paths::root().join(SUMMARY))?;
+    let text = documents::summary()?;
     let pages = summary::pages(&text);
     let documents = documents::load()?;
     let mut sources = BTreeMap::new();
@@ -78,7 +79,9 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 fn collect(work: &Path) -> Result<Vec<String>> {
     let mut sources = sources()?;
     let settings = sources.remove(SETTINGS).context("there are no settings")?;
-    sources.insert(COMMANDS.to_owned(), commands(work)?);
+    let commands = commands(work)?;
+    check_links(&commands)?;
+    sources.insert(COMMANDS.to_owned(), commands.into_bytes());
     for (name, text) in sources.iter().map(|(name, text)| (format!("src/{name}"), text)) {
         put(&work.join(name), text)?;
     }
@@ -87,11 +90,21 @@ fn collect(work: &Path) -> Result<Vec<String>> {
 }
 
 /// The page of the commands of `ros`.
-fn commands(work: &Path) -> Result<Vec<u8>> {
+fn commands(work: &Path) -> Result<String> {
     let folder = work.join("ros");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     sh::run(&mut binaries::manual(&folder)).context("writing the page of the commands")?;
-    read(&folder.join("ros.md"))
+    let file = folder.join("ros.md");
+    fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
+}
+
+/// Checks all links again, with those to headings of the page of the commands, and its own.
+fn check_links(commands: &str) -> Result<()> {
+    let mut documents = documents::load()?;
+    documents.push(Document { name: COMMANDS.to_owned(), text: commands.to_owned() });
+    let found = links::problems(&documents, &summary::pages(&documents::summary()?));
+    ensure!(found.is_empty(), "the manual has wrong links:\n  {}", found.join("\n  "));
+    Ok(())
 }
 
 fn put(file: &Path, bytes: &[u8]) -> Result<()> {
@@ -128,7 +141,6 @@ mod tests {
         }
         let summary = String::from_utf8(sources["SUMMARY.md"].clone()).unwrap();
         assert!(summary.contains("(docs/installing.md)"), "{summary}");
-        assert_eq!(inputs().unwrap(), inputs().unwrap());
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub(crate) fn files() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The text of the list of pages.
+pub(super) fn summary() -> Result<String> {
+    fs::read_to_string(paths::root().join(SUMMARY)).with_context(|| format!("reading {SUMMARY}"))
+}
+
 /// All of them.
 pub(super) fn load() -> Result<Vec<Document>> {
     let load = |file: PathBuf| -> Result<Document> {

@@ -1,5 +1,5 @@
-//! Links of documents: each leads to a file of the checkout, to a heading that is there, and, from a
-//! page of the book, to what the book has.
+//! Links of documents: each leads to a file of the checkout, to a heading that is there, and, from
+//! a page of the book, to what the book has.
 
 use super::documents::{Document, GENERATED, SUMMARY};
 use crate::paths;
@@ -36,11 +36,13 @@ fn problem(
 ) -> Option<&'static str> {
     let (file, anchor) = link.target.split_once('#').unwrap_or((&link.target, ""));
     let name = if file.is_empty() { from.name.clone() } else { resolve(&from.name, file) };
-    if GENERATED.contains(&name.as_str()) {
+    let is_loaded = documents.iter().any(|document| document.name == name);
+    // Its headings are known only when it has been generated, for the book.
+    if GENERATED.contains(&name.as_str()) && !is_loaded {
         return None;
     }
     let path = paths::root().join(&name);
-    if !path.exists() {
+    if !is_loaded && !path.exists() {
         return Some("leads nowhere");
     }
     // A server of files, and the book, show this page of a folder.
@@ -190,11 +192,25 @@ mod tests {
             problems(&documents, &pages),
             [
                 "README.md:3: the link docs/no.md leads nowhere",
-                "README.md:4: the link docs/installing.md#gone leads to a heading that is not there",
+                "README.md:4: the link docs/installing.md#gone leads to a heading that is not \
+                 there",
                 "README.md:4: the link CONTRIBUTING.md leads to a page that docs/SUMMARY.md does \
                  not have",
                 "README.md:4: the link xtask leads to a folder without a README.md",
             ]
+        );
+    }
+
+    #[test]
+    fn headings_of_a_generated_page_are_checked_once_it_is_there() {
+        let pages = ["README.md", "docs/ros.md"].map(str::to_owned);
+        let mut documents =
+            vec![document("README.md", "[a](docs/ros.md#ros-why) [b](docs/ros.md#gone)\n")];
+        assert_eq!(problems(&documents, &pages), Vec::<String>::new());
+        documents.push(document("docs/ros.md", "## ros why\n[c](../README.md)\n"));
+        assert_eq!(
+            problems(&documents, &pages),
+            ["README.md:1: the link docs/ros.md#gone leads to a heading that is not there"]
         );
     }
 

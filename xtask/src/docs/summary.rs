@@ -1,5 +1,5 @@
-//! `docs/SUMMARY.md`: which pages the book has, and in which order. Its links are relative to itself,
-//! so that a forge shows them; mdBook reads a copy at the root of the pages.
+//! `docs/SUMMARY.md`: which pages the book has, and in which order. Its links are relative to
+//! itself, so that a forge shows them; mdBook reads a copy at the root of the pages.
 
 use super::documents::{Document, GENERATED, SUMMARY};
 use super::links;

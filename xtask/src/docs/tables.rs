@@ -7,6 +7,7 @@ use corral_config::yaml;
 use corral_plan::service::{Network, Service, Sharing, Source};
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
 const END: &str = "<!-- end of the table -->";
 
@@ -21,9 +22,9 @@ struct Table {
 /// Writes the tables into the manual.
 pub(super) fn write() -> Result<()> {
     for table in tables()? {
-        let file = paths::root().join(table.page);
-        let text = table.put_into(&fs::read_to_string(&file)?)?;
-        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        let text = table.put_into(&read(&paths::root().join(table.page))?)?;
+        fs::write(paths::root().join(table.page), text)
+            .with_context(|| format!("writing {}", table.page))?;
     }
     Ok(())
 }
@@ -32,12 +33,16 @@ pub(super) fn write() -> Result<()> {
 pub(super) fn outdated() -> Result<Vec<&'static str>> {
     let mut pages = Vec::new();
     for table in tables()? {
-        let text = fs::read_to_string(paths::root().join(table.page))?;
+        let text = read(&paths::root().join(table.page))?;
         if table.put_into(&text)? != text {
             pages.push(table.page);
         }
     }
     Ok(pages)
+}
+
+fn read(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))
 }
 
 fn tables() -> Result<[Table; 3]> {
@@ -78,13 +83,14 @@ fn services() -> Result<String> {
          |---|---|---|---|---|\n",
     );
     let folder = paths::root().join("images");
-    let os: serde_json::Value = yaml::from_str(&fs::read_to_string(folder.join("os.yml"))?)?;
+    let os: serde_json::Value =
+        yaml::from_str(&read(&folder.join("os.yml"))?).context("reading images/os.yml")?;
     for name in os["services"].as_array().into_iter().flatten().filter_map(|name| name.as_str()) {
         let file = folder.join(name).join("compose.yml");
-        let text =
-            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-        let tree = yaml::parse(&text)?;
-        for service in corral_plan::compose::parse(name, &text)?.services {
+        let text = read(&file)?;
+        let parsing = || format!("reading {}", file.display());
+        let tree = yaml::parse(&text).with_context(parsing)?;
+        for service in corral_plan::compose::parse(name, &text).with_context(parsing)?.services {
             let definition = tree.get("services").and_then(|all| all.get(service.name.as_str()));
             let why = definition.and_then(|keys| keys.get("x-why")).map(yaml::Node::to_value);
             let why = why.as_ref().and_then(|why| why.as_str());
@@ -107,14 +113,14 @@ fn services() -> Result<String> {
 fn catalogue() -> Result<String> {
     let mut table =
         String::from("| name | what it is for | runs in, or use instead |\n|---|---|---|\n");
-    let mut files = fs::read_dir(paths::root().join("images/catalog"))?
-        .map(|item| Ok(item?.path()))
-        .collect::<Result<Vec<_>>>()?;
+    let mut files = fs::read_dir(paths::root().join("images/catalog"))
+        .and_then(|items| items.map(|item| Ok(item?.path())).collect::<Result<Vec<_>, _>>())
+        .context("reading images/catalog")?;
     files.sort();
     for file in files {
         let shown = file.display().to_string();
-        let text = fs::read_to_string(&file).with_context(|| format!("reading {shown}"))?;
-        let tree = yaml::parse(&text)?;
+        let text = read(&file)?;
+        let tree = yaml::parse(&text).with_context(|| format!("reading {shown}"))?;
         let value = |key: &str| tree.get(key)?.to_value().as_str().map(str::to_owned);
         let about = value("x-about").with_context(|| format!("{shown} has no x-about"))?;
         let rest = match value("x-not-available") {
