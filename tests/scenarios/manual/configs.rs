@@ -211,11 +211,12 @@ pub(super) const SETUPS: [Setup; 9] = [
             Example {
                 file: SECURITY,
                 has: "kernel.kptr_restrict",
+                // sshd listens on port 22 of 10.0.2.15, and of no other address.
                 check: "set -e; [ $(cat /proc/sys/kernel/kptr_restrict) = 2 ]
                     [ $(cat /proc/sys/net/ipv4/conf/all/rp_filter) = 1 ]
                     sudo ros config get rancher.cloud_init.datasources | grep -w nocloud
-                    sudo /usr/sbin/sshd -T -f /run/corral/ssh/sshd_config |
-                    grep -qx 'listenaddress 0.0.0.0:22'",
+                    [ \"$(awk '$2 ~ /:0016$/ && $4 == \"0A\" {print $2}' /proc/net/tcp \
+                    /proc/net/tcp6)\" = 0F02000A:0016 ]",
             },
         ],
     },
@@ -268,8 +269,8 @@ pub(super) const SETUPS: [Setup; 9] = [
             },
             Example {
                 file: QUICK_START,
-                has: "hostname: web-2",
-                check: "set -e; [ $(hostname) = web-2 ]
+                has: "hostname: web-1",
+                check: "set -e; [ $(hostname) = web-1 ]
                     sudo grep -q you@home /run/corral/ssh/authorized_keys.d/rancher
                     curl -s http://127.0.0.1:8091/ | grep stand-in",
             },
@@ -326,7 +327,7 @@ pub(super) const ONLY_VALIDATED: [(&str, &str, &str); 3] = [
 
 /// Names of other machines and parts that test machines do not have, and what stands in for them.
 /// `@…@` is filled in by the story.
-pub(super) const STAND_INS: [(&str, &str); 14] = [
+pub(super) const STAND_INS: [(&str, &str); 15] = [
     ("ssh-ed25519 AAAA...", "@KEY@"),
     ("https://example.com/", "@WEB@/"),
     ("nas.example.com:/media", "10.0.2.2:/export"),
@@ -335,6 +336,7 @@ pub(super) const STAND_INS: [(&str, &str); 14] = [
     ("[wireguard]", "[zram]"),
     ("logs.example.com", "127.0.0.1"),
     ("address: 10.0.0.5/24", "address: 10.0.2.15/24"),
+    ("listen_address: 10.0.0.5", "listen_address: 10.0.2.15"),
     ("gateway: 10.0.0.1", "gateway: 10.0.2.2"),
     ("nameservers: [10.0.0.1]", "nameservers: [10.0.2.2]"),
     ("[192.168.1.10/24]", "[10.0.2.15/24]"),
