@@ -127,7 +127,7 @@ fn adopted(folder: &Path, disk: &Path) -> Result<()> {
     drive::blank(blank, 64)?;
     drive::blank(gpt, 64)?;
     drive::make_partitioned(small, 600, 599, "RANCHER_STATE")?;
-    drive::make_rancheros(full, 700, &folder.join("content"))?;
+    drive::make_rancheros(full, 900, &folder.join("content"))?;
     let mut disks = vec![disk.to_path_buf()];
     disks.extend(others);
     let sticks = vec![Image::find()?.archive];

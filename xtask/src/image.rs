@@ -1,9 +1,11 @@
 //! `cargo xtask image`: from recipes, packages and our programs to the files that boot.
 
 mod full;
+mod os_release;
 mod record;
 
 pub(crate) use self::full::Full;
+pub(crate) use self::os_release::os_release;
 use self::record::FullRecord;
 pub(crate) use self::record::{Checkout, Record};
 use crate::binaries::{self, Binaries, Hooks};
@@ -481,22 +483,4 @@ pub(crate) fn oci_config(layer: &Layer) -> serde_json::Value {
     let labels: BTreeMap<&str, &String> =
         layer.version.iter().map(|version| (VERSION_LABEL, version)).collect();
     json!({"Entrypoint": config.entrypoint, "Cmd": config.cmd, "Env": env, "Labels": labels})
-}
-
-/// os-release(5). Its `ID_LIKE` is what tools for RancherOS look for. There are no addresses of web
-/// pages, because the project has none.
-pub(crate) fn os_release(version: &str, epoch: u64) -> String {
-    let lines = [
-        "NAME=\"Corral\"".to_owned(),
-        format!("PRETTY_NAME=\"Corral v{version}\""),
-        "ID=corral".to_owned(),
-        "ID_LIKE=rancheros".to_owned(),
-        format!("VERSION=\"v{version}\""),
-        format!("VERSION_ID=\"{version}\""),
-        format!("BUILD_ID=\"{epoch}\""),
-        "IMAGE_ID=corral".to_owned(),
-        format!("IMAGE_VERSION=\"{version}\""),
-        "ANSI_COLOR=\"0;36\"".to_owned(),
-    ];
-    lines.map(|line| line + "\n").concat()
 }

@@ -1,6 +1,5 @@
 //! What the two boot loaders read: one menu, written twice.
 
-use super::FILES;
 use super::versions::{BOOT_PARAMETER, VERSION_PARAMETER, Versions};
 use crate::drivers;
 use anyhow::{Result, bail};
@@ -104,10 +103,10 @@ pub(super) fn entry_name(version: &str, variant: Variant) -> String {
 }
 
 /// The archives that the kernel may unpack, in their order.
-pub(super) const INITRDS: [&str; 2] = [FILES[1], drivers::FILES[1]];
+pub(super) const INITRDS: [&str; 2] = ["initrd", drivers::FILES[1]];
 
-/// The lines that name the archives. Empty lines take the room of those that are left out: so the
-/// drivers come and go within one sector of an entry, whatever follows.
+/// The lines that name the archives. Empty lines take the room of those that are left out: so all
+/// other lines stay where they are when drivers come and go, which changes one sector of an entry.
 fn initrd_lines(initrds: &[&str], lines: impl Fn(&[&str]) -> String) -> String {
     let longest = lines(&INITRDS).len();
     let mut text = lines(initrds);
