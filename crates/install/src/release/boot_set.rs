@@ -51,14 +51,10 @@ impl BootSet {
         }
         for partition in &set.partitions {
             partition.repair()?;
-            for version in partition.repair_entries()? {
-                println!(
-                    "version {version} has lost its drivers ({} are not both on {}): its menu \
-                     entries no longer name them; `ros os upgrade -i RELEASE --drivers always` \
-                     adds them to the running version",
-                    drivers::FILES.join(" and "),
-                    partition.root().display()
-                );
+            // The command that follows may be the one that helps.
+            match partition.repair_entries() {
+                Ok(lost) => lost.iter().for_each(|version| println!("{}", lost_drivers(version))),
+                Err(error) => eprintln!("the menu could not be repaired: {error:#}"),
             }
         }
         Ok(set)
@@ -73,6 +69,14 @@ impl BootSet {
     pub fn iter(&self) -> impl Iterator<Item = &BootPartition> {
         self.partitions.iter()
     }
+}
+
+fn lost_drivers(version: &str) -> String {
+    let [_, archive] = drivers::FILES;
+    format!(
+        "version {version} has lost {archive}: its menu entries no longer name it; \
+         `ros os upgrade -i RELEASE --drivers always` adds all drivers to the running version"
+    )
 }
 
 impl Drop for BootSet {

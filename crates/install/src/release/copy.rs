@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use corral_engine::image::digest::digest_text;
 use corral_machine::boot_partition::{Arguments, BootPartition, name_of_copy};
 use corral_machine::files::write_atomic;
+use corral_machine::{drivers, mounts};
 use corral_terminal::progress::Progress;
 use corral_terminal::size::megabytes;
 use rustix::fs::{Advice, fadvise};
@@ -17,6 +18,8 @@ use std::num::NonZeroU64;
 use std::path::Path;
 
 const CHUNK: usize = 256 * 1024;
+/// Bytes that stay free for the menu.
+const SPARE: u64 = 1 << 20;
 
 /// Writes a version, with its menu entries.
 pub(crate) fn write_version(
@@ -50,9 +53,9 @@ pub(crate) fn add_drivers(
     let folder = partition.folder(&release.version);
     partition.clear_copies(&release.version)?;
     let missing = missing_drivers(partition, release)?;
-    let size = missing.iter().map(|part| part.size).sum();
+    let size: u64 = missing.iter().map(|part| part.size).sum();
     let free = partition.free()?;
-    if free < size {
+    if free < size.saturating_add(SPARE) {
         bail!(
             "the boot partition has {} free and {} are needed; no driver was added",
             megabytes(free),
@@ -72,17 +75,27 @@ pub(crate) fn add_drivers(
     partition.take_drivers(&release.version, &partition.load_arguments())
 }
 
-/// The drivers that are not on the partition; what is damaged there is deleted.
+/// The drivers that are not on the partition, or are damaged there. What is in use cannot be
+/// replaced: its blocks would be free only after a restart.
 fn missing_drivers<'a>(partition: &BootPartition, release: &'a Release) -> Result<Vec<&'a Part>> {
     let folder = partition.folder(&release.version);
+    let [image, _] = drivers::FILES;
+    let is_mounted = mounts::is_mount_point(Path::new(drivers::MOUNT));
     let mut missing = Vec::new();
     for part in &release.drivers {
-        if !folder.join(&part.name).exists() {
-            missing.push(part);
-        } else if verify_parts(&folder, [part], part.size).is_err() {
-            partition.remove_driver(&release.version, &part.name)?;
-            missing.push(part);
+        if folder.join(&part.name).exists() {
+            match verify_parts(&folder, [part], part.size) {
+                Ok(()) => continue,
+                Err(error) if part.name == image && is_mounted => {
+                    return Err(error).context(
+                        "the drivers are in use and cannot be replaced; upgrade to another \
+                         version, which brings its own",
+                    );
+                }
+                Err(_) => {}
+            }
         }
+        missing.push(part);
     }
     Ok(missing)
 }

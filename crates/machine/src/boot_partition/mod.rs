@@ -37,6 +37,7 @@ pub const LABEL: &str = "CORRAL_BOOT";
 /// The files of a version, in the order in which they are read when it boots.
 pub const FILES: [&str; 3] = ["vmlinuz", "initrd", "system.erofs"];
 const CURRENT: &str = "boot/current.cfg";
+const GLOBAL: &str = "boot/global.cfg";
 const LOADER: &str = "loader/loader.conf";
 const ENTRIES: &str = "loader/entries";
 /// In the folder of a version.
@@ -108,18 +109,26 @@ impl BootPartition {
         }
     }
 
-    /// Makes the entries of each version name the drivers exactly if they are there: a loader does
-    /// not start an entry with a missing archive. Returns the versions that have lost theirs.
+    /// Makes the entries of each version name `drivers.initrd` exactly if it is there: a loader does
+    /// not start an entry with a missing archive. Returns the versions that have lost it.
     pub fn repair_entries(&self) -> Result<Vec<String>> {
         let mut lost = Vec::new();
         for version in self.versions()?.all().filter(|version| self.is_complete(version)) {
-            let has_drivers = self.has_drivers(version);
+            let has_archive = self.initrds(version).len() > 1;
             let named = self.entries_with_drivers(version);
-            if named.iter().all(|named| *named == has_drivers) {
+            if named.iter().all(|named| *named == has_archive) {
                 continue;
             }
-            self.write_entries(version, &self.load_arguments())?;
-            if !has_drivers {
+            let arguments = self.load_arguments();
+            if arguments.boot_reference().is_none() {
+                bail!(
+                    "{GLOBAL} on {} has lost the kernel parameters; the menu of version {version} \
+                     stays as it is",
+                    self.root.display()
+                );
+            }
+            self.write_entries(version, &arguments)?;
+            if !has_archive {
                 lost.push(version.to_owned());
             }
         }
@@ -149,10 +158,12 @@ impl BootPartition {
         drivers::FILES.iter().all(|name| self.folder(version).join(name).is_file())
     }
 
-    /// The archives that the kernel unpacks when a version boots, in their order.
+    /// The archives that the kernel unpacks when a version boots, in their order. The second one
+    /// finds disks also where `drivers.erofs` is lost.
     pub fn initrds(&self, version: &str) -> Vec<&'static str> {
-        let count = if self.has_drivers(version) { 2 } else { 1 };
-        menu::INITRDS.into_iter().take(count).collect()
+        let [first, second] = menu::INITRDS;
+        let is_there = self.folder(version).join(second).is_file();
+        Some(first).into_iter().chain(is_there.then_some(second)).collect()
     }
 
     /// Makes the copies of the second tier part of a version that boots already. What is read back
@@ -171,14 +182,6 @@ impl BootPartition {
         }
         sector::flush(&self.root)?;
         self.write_entries(version, arguments)
-    }
-
-    /// Deletes a file of the second tier that is damaged, once no entry names the drivers.
-    pub fn remove_driver(&self, version: &str, name: &str) -> Result<()> {
-        self.write_entries_of(version, &menu::INITRDS[..1], &self.load_arguments())?;
-        let path = self.folder(version).join(name);
-        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
-        sector::flush(&self.root)
     }
 
     /// Deletes the copies that an interrupted command left: they take room and were not checked.
@@ -202,18 +205,10 @@ impl BootPartition {
     /// `switch`, except systemd-boot, which shows every entry there is. By itself it starts only
     /// the default.
     pub fn write_entries(&self, version: &str, arguments: &Arguments) -> Result<()> {
-        self.write_entries_of(version, &self.initrds(version), arguments)
-    }
-
-    fn write_entries_of(
-        &self,
-        version: &str,
-        initrds: &[&str],
-        arguments: &Arguments,
-    ) -> Result<()> {
-        let blocks = menu::syslinux_entries(version, initrds, arguments);
+        let initrds = self.initrds(version);
+        let blocks = menu::syslinux_entries(version, &initrds, arguments);
         sector::write_blocks(&self.folder(version).join(MENU), &blocks)?;
-        for (variant, text) in menu::loader_entries(version, initrds, arguments) {
+        for (variant, text) in menu::loader_entries(version, &initrds, arguments) {
             let name = menu::entry_name(version, variant);
             sector::write_blocks(&self.root.join(ENTRIES).join(name), &[text])?;
         }
@@ -249,24 +244,28 @@ impl BootPartition {
     /// Folders of versions that nothing offers: what an upgrade left that was cut off, or an
     /// installation.
     pub fn leftovers(&self) -> Result<Vec<String>> {
-        let versions = if self.is_installed() { self.versions()? } else { Versions::default() };
+        let versions = self.versions()?;
+        let is_known = |name: &String| versions.all().any(|known| known == name);
+        Ok(self.folders()?.into_iter().filter(|name| !is_known(name)).collect())
+    }
+
+    /// The folders of all versions.
+    pub fn folders(&self) -> Result<Vec<String>> {
         let items = fs::read_dir(self.root.join("boot")).context("reading the boot partition")?;
         let names = items.flatten().filter(|item| item.path().is_dir());
         let names = names.filter_map(|item| item.file_name().into_string().ok());
-        Ok(names
-            .filter(|name| name != "syslinux" && !versions.all().any(|known| known == name))
-            .collect())
+        Ok(names.filter(|name| name != "syslinux").collect())
     }
 
     /// The owner's kernel parameters.
     pub fn load_arguments(&self) -> Arguments {
-        let text = fs::read_to_string(self.root.join("boot/global.cfg")).unwrap_or_default();
+        let text = fs::read_to_string(self.root.join(GLOBAL)).unwrap_or_default();
         Arguments::parse(&text)
     }
 
     /// Keeps the owner's kernel parameters, and puts them into every entry of the menu.
     pub fn keep_arguments(&self, arguments: &Arguments) -> Result<()> {
-        sector::write_file(&self.root.join("boot/global.cfg"), arguments.to_file().as_bytes())?;
+        sector::write_file(&self.root.join(GLOBAL), arguments.to_file().as_bytes())?;
         if !self.is_installed() {
             return Ok(());
         }
@@ -408,7 +407,8 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let partition = partition("in-place");
         // An entry of more than one sector.
-        let arguments = Arguments { line: format!("console=ttyS0 long={}", "x".repeat(700)) };
+        let line = format!("console=ttyS0 {BOOT_PARAMETER}=LABEL=x long={}", "x".repeat(700));
+        let arguments = Arguments { line };
         partition.keep_arguments(&arguments).unwrap();
         partition
             .switch(&Versions { default: "1".to_owned(), others: vec!["2".to_owned()] })
@@ -426,11 +426,19 @@ mod tests {
         }
         assert_eq!(partition.repair_entries().unwrap(), Vec::<String>::new());
         assert_eq!((named(), numbers()), ([true; 2], before));
-        // fsck.fat, or an owner.
+        // fsck.fat, or an owner. Disks are found without the image, so it is still named.
+        fs::remove_file(partition.folder("1").join(drivers::FILES[0])).unwrap();
+        assert_eq!(partition.repair_entries().unwrap(), Vec::<String>::new());
+        assert_eq!((named(), numbers()), ([true; 2], before));
         fs::remove_file(partition.folder("1").join(drivers::FILES[1])).unwrap();
         assert_eq!(partition.repair_entries().unwrap(), ["1"]);
         assert_eq!((named(), numbers()), ([false; 2], before));
         assert_eq!(partition.repair_entries().unwrap(), Vec::<String>::new());
+        // Without the parameters the entries are not written: they would not find the disk.
+        fs::write(partition.folder("1").join(drivers::FILES[1]), "driver").unwrap();
+        fs::remove_file(partition.root.join(GLOBAL)).unwrap();
+        assert!(partition.repair_entries().is_err());
+        assert_eq!((named(), numbers()), ([false; 2], before));
         fs::remove_dir_all(partition.root).unwrap();
     }
 

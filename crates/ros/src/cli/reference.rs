@@ -149,7 +149,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
-        assert!(!text.contains("dev") && !text.contains("help"), "{text}");
+        assert!(!text.contains("`ros dev`") && !text.contains("`ros help`"), "{text}");
     }
 
     #[test]

@@ -371,7 +371,7 @@ impl Adoption {
     /// Corral beside the old system. The last write makes it the default.
     fn write_version(&self, partition: &BootPartition, arguments: &Arguments) -> Result<()> {
         // An adoption with another release may have been cut off.
-        for version in partition.leftovers()? {
+        for version in partition.folders()? {
             partition.clear(&version)?;
         }
         copy::write_version(partition, &self.source, &self.release, arguments)?;
