@@ -283,6 +283,10 @@ pub(super) fn run(stage: &Stage<'_>, blocks: &[Block]) -> Result<()> {
     let mut failures = Vec::new();
     for (block, command) in commands(blocks) {
         println!("{}: {}", command.place, command.text);
+        // Docker restarts when `ros config apply` puts an earlier change of its keys into effect.
+        if ["docker", "ros service"].iter().any(|name| command.text.contains(name)) {
+            machine.expect_docker()?;
+        }
         if let Err(error) = run_one(stage, &machine, &command, row(block, &command)) {
             println!("FAILED: {error:#}");
             failures.push(format!("{}: {error:#}", command.place));
