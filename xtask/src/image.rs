@@ -155,13 +155,13 @@ pub(crate) fn write(ingredients: &Ingredients, options: &Options) -> Result<Imag
             parts::weigh(&mut parts, packages, epoch)
         })?;
     }
-    let parts = parts.into_iter().map(|part| part.weight).collect();
+    let parts: Vec<_> = parts.into_iter().map(|part| part.weight).collect();
     let mut shipped = shipped.clone();
     if options.full {
         let firmware = ingredients.sources(kernel, options).shipped_firmware()?;
         shipped.extend(firmware.into_iter().cloned());
     }
-    manifest::write(&paths::image(), VERSION, &kernel.release, &shipped, parts)?;
+    manifest::write(&paths::image(), VERSION, &kernel.release, &shipped, &parts)?;
     let release = image.release(VERSION);
     release.sign(&ingredients.key)?;
     progress::step("writing the ISO", || iso::write(&release, None, &image.iso, packages, epoch))?;

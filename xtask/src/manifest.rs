@@ -7,6 +7,7 @@ use crate::paths;
 use crate::tree::{Kind, Tree};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -14,8 +15,11 @@ use std::path::Path;
 struct Manifest<'a> {
     version: &'a str,
     kernel: &'a str,
-    /// What system.erofs is made of.
-    parts: Vec<Weight>,
+    /// Bytes of each part of system.erofs, before compression. Machines that upgrade read this.
+    parts: Vec<(&'a str, u64)>,
+    /// What each part weighs when it is packed by itself; only of a release.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    packed: BTreeMap<&'a str, u64>,
     packages: &'a [Package],
 }
 
@@ -39,17 +43,17 @@ pub(crate) fn write(
     version: &str,
     kernel: &str,
     packages: &[Package],
-    parts: Vec<Weight>,
+    parts: &[Weight],
 ) -> Result<()> {
-    let packed = parts.iter().filter_map(|part| Some((part.name.clone(), part.packed?)));
-    match packed.collect::<Vec<_>>() {
-        packed if !packed.is_empty() => print_table("part of system.erofs, packed", &packed),
-        _ => {
-            let sizes: Vec<_> = parts.iter().map(|part| (part.name.clone(), part.bytes)).collect();
-            print_table("part of system.erofs, not packed", &sizes);
-        }
+    let sizes: Vec<_> = parts.iter().map(|part| (part.name.as_str(), part.bytes)).collect();
+    let packed: Vec<_> =
+        parts.iter().filter_map(|part| Some((part.name.as_str(), part.packed?))).collect();
+    match packed.is_empty() {
+        true => print_table("part of system.erofs, not packed", &sizes),
+        false => print_table("part of system.erofs, packed", &packed),
     }
-    let manifest = Manifest { version, kernel, parts, packages };
+    let packed = packed.into_iter().collect();
+    let manifest = Manifest { version, kernel, parts: sizes, packed, packages };
     fs::write(folder.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
     Ok(())
 }
@@ -82,9 +86,9 @@ pub(crate) fn shipped<'a>(trees: &[&Tree], packages: &'a [Package]) -> Vec<&'a P
     packages.iter().filter(is_shipped).collect()
 }
 
-fn print_table(title: &str, rows: &[(String, u64)]) {
+fn print_table(title: &str, rows: &[(impl AsRef<str>, u64)]) {
     eprintln!("\n{:>9}  {title}", "MB");
     for (name, bytes) in rows {
-        eprintln!("{:>9.2}  {name}", *bytes as f64 / 1e6);
+        eprintln!("{:>9.2}  {}", *bytes as f64 / 1e6, name.as_ref());
     }
 }

@@ -7,7 +7,6 @@ use crate::packages::Package;
 use crate::paths;
 use crate::tree::{Blob, Entry, Tree};
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 use std::fs;
 
 /// A part of system.erofs.
@@ -17,13 +16,12 @@ pub(crate) struct Part {
 }
 
 /// What a part weighs, in bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Weight {
     pub(crate) name: String,
     /// Of its files.
     pub(crate) bytes: u64,
     /// Packed by itself as densely as a release. None if the image is not packed so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) packed: Option<u64>,
 }
 

@@ -1,7 +1,6 @@
 //! `cargo xtask bench size`: what each part of the image weighs, beside the last release.
 
 use crate::image::{self, VERSION};
-use crate::parts::Weight;
 use crate::{durable, paths, progress};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -84,13 +83,12 @@ fn load(options: &Options, file: &Path) -> Result<Option<Sizes>> {
 fn packed(manifest: &Path) -> Result<BTreeMap<String, u64>> {
     #[derive(Deserialize)]
     struct Manifest {
-        parts: Vec<Weight>,
+        #[serde(default)]
+        packed: BTreeMap<String, u64>,
     }
     let bytes = fs::read(manifest).with_context(|| format!("reading {}", manifest.display()))?;
-    let Manifest { parts } = serde_json::from_slice(&bytes)
+    let Manifest { packed } = serde_json::from_slice(&bytes)
         .with_context(|| format!("reading {}", manifest.display()))?;
-    let packed: BTreeMap<_, _> =
-        parts.into_iter().filter_map(|part| Some((part.name, part.packed?))).collect();
     ensure!(!packed.is_empty(), "{}: no part was weighed", manifest.display());
     Ok(packed)
 }
