@@ -234,7 +234,10 @@ fn starts_the_old_system(machine: &Machine, disk: &str) -> Result<()> {
 
 /// Everything that the old system had.
 fn has_all(machine: &mut Machine, host_key: &str) -> Result<()> {
-    assert_eq!(machine.run("hostname; cat /home/rancher/data; ls /opt")?, "old\nmine\napp");
+    assert_eq!(
+        machine.run("hostname; cat /home/rancher/data; ls -d /opt/app")?,
+        "old\nmine\n/opt/app"
+    );
     assert_eq!(machine.run("sudo ros config get rancher.environment.OLD")?, "kept");
     let file = "/var/lib/rancher/conf/ssh/ssh_host_ed25519_key";
     let shown = machine.run(&format!("sudo ssh-keygen -y -f {file}"))?;
@@ -249,7 +252,7 @@ fn has_all(machine: &mut Machine, host_key: &str) -> Result<()> {
     // What the old system needs.
     machine.run(
         "sudo mkdir -p /run/old && sudo mount /dev/vda1 /run/old && cd /run/old/var/lib && \
-         sudo test -d system-docker.corral/image && \
+         sudo ls system-docker system-docker.corral && \
          sudo cmp rancher/conf/cloud-config.yml rancher/conf.before-adoption/cloud-config.yml",
     )?;
     for path in SYSTEM_DOCKER {
