@@ -109,8 +109,8 @@ impl BootPartition {
         }
     }
 
-    /// Makes the entries of each version name `drivers.initrd` exactly if it is there: a loader does
-    /// not start an entry with a missing archive. Returns the versions that have lost it.
+    /// Makes the entries of each version name `drivers.initrd` exactly if it is there: a loader
+    /// does not start an entry with a missing archive. Returns the versions that have lost it.
     pub fn repair_entries(&self) -> Result<Vec<String>> {
         let mut lost = Vec::new();
         for version in self.versions()?.all().filter(|version| self.is_complete(version)) {
