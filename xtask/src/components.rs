@@ -3,7 +3,7 @@
 
 use crate::packages::Package;
 use crate::sh;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,6 +19,10 @@ const OURS: &str = "corral-";
 /// Packages of the build machine whose libraries are linked statically into our programs.
 const LINKED: [&str; 5] =
     ["libc6-dev", "libelf-dev", "libseccomp-dev", "libzstd-dev", "zlib1g-dev"];
+
+/// Crates that declare no licence: name, version, and what the text in their source is. A newer
+/// version has to be read again.
+const UNDECLARED: [(&str, &str, &str); 1] = [("rust-criu", "0.6.1", "MIT")];
 
 /// One part of the system, by another project.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,7 +104,15 @@ pub(crate) fn crates() -> Result<BTreeSet<Component>> {
     cargo.args(["--prefix", "none", "--format", "{p}|{l}"]);
     cargo.args(PROGRAMS.iter().flat_map(|program| ["--package", program]));
     let tree = sh::output(&mut cargo).context("listing crates")?;
-    Ok(tree.lines().filter_map(of_crate).collect())
+    let crates: BTreeSet<Component> = tree.lines().filter_map(of_crate).collect();
+    if let Some(Component { name, version, .. }) =
+        crates.iter().find(|component| component.licence.is_none())
+    {
+        bail!(
+            "crate {name} {version} declares no licence: read its text, and add it to UNDECLARED"
+        );
+    }
+    Ok(crates)
 }
 
 /// `name v1.2.3|MIT OR Apache-2.0 (*)`; the star is at crates that were listed before.
@@ -111,11 +123,13 @@ fn of_crate(line: &str) -> Option<Component> {
     // A slash is an old way to write OR.
     let licence = licence.trim_end_matches("(*)").replace('/', " OR ");
     let licence = licence.split_whitespace().collect::<Vec<_>>().join(" ");
+    let is_it = |(known, at, _): &&(&str, &str, &str)| *known == name && *at == version;
+    let undeclared = UNDECLARED.iter().find(is_it).map(|(.., licence)| (*licence).to_owned());
     (!name.starts_with(OURS)).then(|| Component {
         name: name.to_owned(),
         version: version.to_owned(),
         purl: format!("pkg:cargo/{}@{}", escape(name), escape(version)),
-        licence: (!licence.is_empty()).then_some(licence),
+        licence: Some(licence).filter(|licence| !licence.is_empty()).or(undeclared),
         sha256: None,
     })
 }
@@ -254,5 +268,8 @@ mod tests {
         assert_eq!(of_crate("corral-ros v0.1.0 (/here)|Apache-2.0"), None);
         assert_eq!(of_crate(""), None);
         assert_eq!(of_crate("x v1.0.0|").unwrap().licence, None);
+        let licence = |line| of_crate(line).unwrap().licence;
+        assert_eq!(licence("rust-criu v0.6.1|").as_deref(), Some("MIT"));
+        assert_eq!(licence("rust-criu v99.0.0|"), None);
     }
 }
