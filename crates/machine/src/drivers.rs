@@ -42,9 +42,9 @@ impl fmt::Display for Concerned {
     }
 }
 
-/// Devices without a driver that would have one with `drivers.erofs`.
-pub fn load_wanted() -> Result<Vec<Concerned>> {
-    let known = Index::running()?;
+/// Devices without a driver that would have one with `drivers.erofs`. `known` are the modules that
+/// this system has.
+pub fn load_wanted(known: &Index) -> Result<Vec<Concerned>> {
     Ok(wanted(&load_list()?, &load_devices(Path::new("/sys/devices")), |name| known.has(name)))
 }
 

@@ -18,6 +18,7 @@ use corral_init::boot::state;
 use corral_init::restart;
 use corral_machine::boot_partition::Stage;
 use corral_machine::boot_partition::booted;
+use corral_machine::modules::Index;
 use corral_machine::os_release::running_version;
 use corral_machine::{drivers, mounts};
 use corral_resolve::effective::load_config;
@@ -175,7 +176,7 @@ fn state_disk() -> Result<Option<Finding>> {
 
 /// Devices that nothing drives, although the full image could. A machine may do without them.
 fn missing_drivers() -> Vec<Finding> {
-    let wanted = drivers::load_wanted().unwrap_or_default();
+    let wanted = Index::running().and_then(|index| drivers::load_wanted(&index));
     let finding = |concerned: drivers::Concerned| Finding {
         subject: "drivers".to_owned(),
         message: format!(
@@ -184,7 +185,7 @@ fn missing_drivers() -> Vec<Finding> {
         ),
         is_problem: false,
     };
-    wanted.into_iter().map(finding).collect()
+    wanted.unwrap_or_default().into_iter().map(finding).collect()
 }
 
 /// Drivers that were installed, and are not there or not used.

@@ -108,15 +108,15 @@ pub(super) fn load_modules() {
             let guest = Facts::load(Path::new("/")).row().map_or(&[][..], |row| row.modules);
             failures.extend(index.load_if_useful(guest));
             failures.iter().for_each(|failure| log(failure));
+            name_missing_drivers(&index);
         }
         Err(error) => log(&format!("{error:#}")),
     }
-    name_missing_drivers();
 }
 
 /// Names devices whose drivers are only in the full image, as `ros why` does later.
-fn name_missing_drivers() {
-    for concerned in drivers::load_wanted().unwrap_or_default() {
+fn name_missing_drivers(index: &Index) {
+    for concerned in drivers::load_wanted(index).unwrap_or_default() {
         log(&format!("{concerned}, which only the full image has"));
     }
 }

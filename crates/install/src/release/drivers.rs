@@ -5,6 +5,7 @@ use super::Release;
 use anyhow::{Result, bail, ensure};
 use corral_machine::boot_partition::booted;
 use corral_machine::drivers::{self, Concerned};
+use corral_machine::modules::Index;
 use corral_machine::os_release::running_version;
 use corral_terminal::size::megabytes;
 
@@ -42,7 +43,9 @@ impl Choice {
         let is_installed = booted::partition().is_some_and(|boot| boot.has_drivers(&version));
         let machine = Machine {
             used: drivers::load_used().unwrap_or_default(),
-            wanted: drivers::load_wanted().unwrap_or_default(),
+            wanted: Index::running()
+                .and_then(|index| drivers::load_wanted(&index))
+                .unwrap_or_default(),
             has_drivers: is_installed,
         };
         Choice { when, machine }
