@@ -1,10 +1,9 @@
 //! The kernel's command line and the OEM partition as sources: words after ` -- `, modules by
-//! kernel parameter, the host name by DHCP, the state in a subdirectory, a console without a
-//! network.
+//! kernel parameter, the state in a subdirectory, a console without a network.
 
 use anyhow::Result;
 use vmtest::folder;
-use vmtest::{Machine, Network, Options, drive};
+use vmtest::{Machine, Options, drive};
 
 const SERVICE: &str = r#"rancher:
   services:
@@ -62,17 +61,6 @@ fn words_after_two_hyphens_take_effect_and_win() -> Result<()> {
         "echo three | su -c 'id -un' rancher 2>&1 | grep -q rancher || \
          sudo grep -q '^rancher:[$]6[$]' /etc/shadow",
     )?;
-    machine.check_alarms()
-}
-
-#[test]
-fn the_host_name_comes_from_dhcp_if_no_source_has_one() -> Result<()> {
-    let folder = folder("dhcp-name")?;
-    let network = Network::HostName("rancher-dev".to_owned());
-    let mut machine = super::with_config(&folder, "", Options { network, ..Options::default() })?;
-    machine.expect_login()?;
-    machine
-        .expect("[ $(hostname) = rancher-dev ] && grep -q '127.0.1.1 rancher-dev' /etc/hosts")?;
     machine.check_alarms()
 }
 

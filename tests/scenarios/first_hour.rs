@@ -201,15 +201,3 @@ fn power_state_restarts_the_machine_once() -> Result<()> {
     machine.run("test \"$(cat /opt/worked)\" = \"$(head -n 1 /opt/boots)\"")?;
     machine.check_alarms()
 }
-
-/// The key beside T is a Z on a German keyboard: key 21 of the plain map.
-#[test]
-fn a_keymap_is_loaded_on_terminals() -> Result<()> {
-    let folder = folder("keymap")?;
-    let options = Options { needs_qemu: true, ..Options::default() };
-    let mut machine = super::with_config(&folder, "keyboard: {layout: de}\n", options)?;
-    machine.expect_login()?;
-    let key = "sudo sh -c 'dumpkmap < /dev/tty1' | od -An -tx1 -j$((7 + 256 + 21 * 2)) -N1";
-    assert_eq!(machine.run(key)?.trim(), "7a");
-    machine.check_alarms()
-}

@@ -31,6 +31,7 @@ mod manual;
 mod media;
 mod network;
 mod owners_commands;
+mod pc;
 mod power;
 mod power_cuts;
 mod preload;

@@ -1,8 +1,6 @@
 //! The media that a machine boots from, and how little it needs.
 
 use anyhow::Result;
-use std::ffi::OsString;
-use std::fs;
 use vmtest::folder;
 use vmtest::{Machine, Medium, Options, drive, shell};
 
@@ -61,26 +59,6 @@ fn a_vfat_config_drive_is_read() -> Result<()> {
 #[test]
 fn nocloud_is_read_with_its_metadata() -> Result<()> {
     from_drive("nocloud", drive::Kind::NoCloud, "", "from-metadata")
-}
-
-/// A folder that QEMU shares, as RancherOS's own runner shared one with its machines.
-#[test]
-fn a_shared_folder_is_a_config_drive() -> Result<()> {
-    let folder = folder("9p")?;
-    let shared = folder.join("shared");
-    let user_data = shared.join("openstack/latest/user_data");
-    fs::create_dir_all(shared.join("openstack/latest"))?;
-    let key = shell::make_key(&folder)?;
-    fs::write(
-        user_data,
-        format!("#cloud-config\nhostname: by-9p\nssh_authorized_keys: [{key}]\n"),
-    )?;
-    let share = format!("local,path={},mount_tag=config-2,security_model=none", shared.display());
-    let extra = ["-virtfs", &share].map(OsString::from).to_vec();
-    let mut machine = Machine::start(&folder, Options { extra, ..Options::default() })?;
-    machine.expect_login()?;
-    assert_eq!(machine.run("hostname")?, "by-9p");
-    machine.check_alarms()
 }
 
 /// The OVF properties of an appliance, as a hypervisor passes them on a CD.

@@ -193,23 +193,8 @@ fn a_power_cut_is_repaired_at_the_next_boot() -> Result<()> {
     machine.check_alarms()
 }
 
-#[test]
-fn the_power_button_shuts_the_machine_down_cleanly() -> Result<()> {
-    let folder = folder("button")?;
-    let disk = folder.join("state.img");
-    drive::blank(&disk, 1024)?;
-    let (append, disks) = (STATE.to_owned(), vec![disk.clone()]);
-    let options = Options { needs_qemu: true, append, disks, ..Options::default() };
-    let mut machine = super::with_config(&folder, "", options)?;
-    machine.expect_login()?;
-    machine.expect("sudo system-docker logs acpid 2>&1 | grep -q 'waiting for events'")?;
-    machine.press_power_button()?;
-    machine.expect_end()?;
-    check_clean(&disk)
-}
-
 /// The file system was unmounted, and has no errors.
-fn check_clean(disk: &Path) -> Result<()> {
+pub(crate) fn check_clean(disk: &Path) -> Result<()> {
     let output = Command::new("/sbin/e2fsck").arg("-n").arg(disk).env("LC_ALL", "C").output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() || !text.contains("RANCHER_STATE: clean") {

@@ -253,15 +253,3 @@ fn a_machine_keeps_its_identity() -> Result<()> {
     says_all(&said, &["problem", "sudo ros why"]);
     machine.check_alarms()
 }
-
-/// Only the product's own kernel has `tun` as a module.
-#[test]
-fn a_device_node_loads_its_module() -> Result<()> {
-    let folder = folder("device-node")?;
-    let mut machine = with_config(&folder, "", Options { needs_qemu: true, ..Options::default() })?;
-    machine.expect_login()?;
-    machine.run("test -c /dev/net/tun && ! lsmod | grep -q '^tun '")?;
-    machine.expect("[ $(stat -c %a /dev/net/tun) = 666 ]")?;
-    machine.run("(exec 3<>/dev/net/tun) && lsmod | grep '^tun '")?;
-    machine.check_alarms()
-}
