@@ -1,9 +1,6 @@
 //! The first hour of a new user: log in, look around, run a container, publish a port.
 
 use anyhow::Result;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
 use vmtest::folder;
 use vmtest::{Machine, Options, servers};
 
@@ -85,7 +82,7 @@ fn a_newcomer_logs_in_and_runs_containers() -> Result<()> {
     machine.expect_docker()?;
     docker_runs_a_container_made_on_the_spot(&machine)?;
     files_can_be_opened(&machine)?;
-    a_published_port_answers_from_outside(&machine)?;
+    a_published_port_answers_from_outside(&mut machine)?;
     nothing_runs_outside_a_container(&machine)?;
     the_system_engine_can_be_looked_into(&machine)?;
     mounts_below_mnt_are_shared(&machine)?;
@@ -160,19 +157,13 @@ fn files_can_be_opened(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-fn a_published_port_answers_from_outside(machine: &Machine) -> Result<()> {
+fn a_published_port_answers_from_outside(machine: &mut Machine) -> Result<()> {
     machine.run(
         "mkdir -p /home/rancher/www && echo it works > /home/rancher/www/index.html
          docker run -d --name web -p 8080:80 -v /home/rancher/www:/www hello \
            /bin/httpd -f -p 80 -h /www",
     )?;
-    let mut stream = TcpStream::connect(("127.0.0.1", machine.web_port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    assert!(answer.contains("it works"), "{answer}");
-    Ok(())
+    machine.expect_page("it works")
 }
 
 /// A mount below /mnt in the console is visible on the host.

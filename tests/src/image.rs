@@ -39,6 +39,8 @@ pub struct UmlImage {
     pub system: PathBuf,
     /// The program that provides the network of these machines.
     pub slirp: PathBuf,
+    /// Where machines note which processors they run on.
+    pub(crate) cpus: PathBuf,
 }
 
 impl UmlImage {
@@ -49,6 +51,7 @@ impl UmlImage {
             initrd: folder.join("initrd"),
             system: folder.join("system.erofs"),
             slirp: target.join("corral/tools/slirp4netns"),
+            cpus: folder.join("cpus"),
         };
         [&image.kernel, &image.initrd, &image.system, &image.slirp]
             .iter()

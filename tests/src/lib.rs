@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod cgroup;
 mod console;
+mod cpu;
 mod disk_logs;
 pub mod drive;
 pub mod folder;

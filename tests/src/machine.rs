@@ -8,7 +8,7 @@ use crate::options::{Kind, Options};
 use crate::process::{self, is_kept};
 use crate::qemu::Qemu;
 use crate::report;
-use crate::servers::free_port;
+use crate::servers::{self, free_port};
 use crate::shell::{self, Login};
 use crate::uml::{Line, Uml};
 use anyhow::{Context, Result, bail, ensure};
@@ -50,7 +50,7 @@ pub struct Machine {
     folder: PathBuf,
     pub login: Login,
     /// Port of this machine that reaches port 8080 of the guest.
-    pub web_port: u16,
+    web_port: u16,
     started: Instant,
     /// How many boots the console had shown when a login was last waited for.
     boots: usize,
@@ -219,6 +219,14 @@ impl Machine {
     /// The same for what a boot starts by itself, with the timeout of a boot.
     pub fn expect_of_boot(&mut self, script: &str) -> Result<()> {
         self.wait_for_script(BOOT, script, script)
+    }
+
+    /// Waits until a web server on port 8080 of the machine answers with this text. Docker forwards
+    /// connections as soon as its container runs, and resets them until a server listens there.
+    pub fn expect_page(&mut self, text: &str) -> Result<()> {
+        self.wait(Duration::from_secs(60), text, |machine| {
+            Ok(servers::page(machine.web_port).is_ok_and(|page| page.contains(text)))
+        })
     }
 
     /// Waits until sshd offers these methods to a user.

@@ -2,7 +2,7 @@
 //! 10.0.N.15 by DHCP and reaches this machine's loopback at 10.0.N.2. QEMU's own network does the
 //! same, with the same library.
 
-use crate::process::{KillOnDrop, is_readable, tied_unless_kept};
+use crate::process::{KillOnDrop, is_readable};
 use anyhow::{Context, Result, ensure};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -12,7 +12,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -30,19 +30,18 @@ pub(crate) struct Slirp {
 }
 
 impl Slirp {
-    /// Starts the network of card `number`.
+    /// Starts the network of card `number` by `command`, which runs the program.
     pub(crate) fn start(
         folder: &Path,
         number: u32,
         cable: UnixDatagram,
-        program: &Path,
+        mut command: Command,
     ) -> Result<Slirp> {
         let (socket, log) =
             (folder.join(format!("slirp{number}.sock")), folder.join(format!("slirp{number}.log")));
         let _ = fs::remove_file(&socket);
         let network = number + 2;
         let (ready, theirs) = pipe_with(PipeFlags::CLOEXEC).context("making a pipe")?;
-        let mut command = tied_unless_kept(program);
         command
             .arg("--netns-type=tapfd")
             .arg(format!("--cidr=10.0.{network}.0/24"))
@@ -56,7 +55,7 @@ impl Slirp {
             .stderr(File::create(&log)?)
             .fd_mappings(vec![FdMapping { parent_fd: theirs, child_fd: READY }])
             .context("two descriptors with one number")?;
-        let child = command.spawn().context("starting slirp4netns by setpriv (util-linux)")?;
+        let child = command.spawn().context("starting slirp4netns by util-linux")?;
         // This closes our copy of the pipe's other end. If slirp4netns exits, no copy is left and
         // the wait ends.
         drop(command);

@@ -3,9 +3,9 @@
 //! <https://docs.kernel.org/virt/uml/user_mode_linux_howto_v2.html>
 
 use crate::console::ConsoleLog;
+use crate::cpu::Cpu;
 use crate::image::UmlImage;
 use crate::options::{APPEND, Options};
-use crate::process::tied_unless_kept;
 use crate::slirp::Slirp;
 use anyhow::{Context, Result, ensure};
 use command_fds::{CommandFdExt, FdMapping};
@@ -38,6 +38,7 @@ pub struct Uml {
     networks: Vec<Slirp>,
     folder: PathBuf,
     next_disk: usize,
+    _cpu: Cpu,
 }
 
 /// Where the first serial line goes.
@@ -53,6 +54,7 @@ impl Uml {
     /// Starts a machine. Two machines cannot use `folder` at the same time.
     pub fn start(folder: &Path, options: &Options, image: &UmlImage, line: Line) -> Result<Uml> {
         has_room_for(options.memory)?;
+        let cpu = Cpu::claim(&image.cpus)?;
         let mut networks = Vec::new();
         let mut cards = Vec::new();
         let mut arguments: Vec<OsString> = Vec::new();
@@ -69,7 +71,7 @@ impl Uml {
             if options.recorded.contains(&number) {
                 record(ours, &folder.join(format!("net{number}.packets")))?;
             } else {
-                networks.push(Slirp::start(folder, number, ours, &image.slirp)?);
+                networks.push(Slirp::start(folder, number, ours, cpu.command(&image.slirp))?);
             }
         }
         for (ours, theirs) in &options.forwards {
@@ -83,7 +85,7 @@ impl Uml {
         // The kernel warns about a socket that an earlier run left.
         let _ = fs::remove_dir_all(folder.join("uml"));
         fs::create_dir_all(folder.join("uml"))?;
-        let mut command = tied_unless_kept(&image.kernel);
+        let mut command = cpu.command(&image.kernel);
         command.arg(format!("mem={}M", options.memory)).arg("umid=machine");
         command.arg(argument("uml_dir=", &folder.join("uml"), "/"));
         command.arg(argument("initrd=", &image.initrd, "")).arg("seccomp=on");
@@ -102,8 +104,9 @@ impl Uml {
         command.stdin(OwnedFd::from(stream.try_clone()?)).stdout(OwnedFd::from(stream));
         command.stderr(File::create(folder.join("machine.log"))?);
         command.fd_mappings(cards).context("two cards with one descriptor")?;
-        let child = command.spawn().context("starting User-Mode Linux by setpriv (util-linux)")?;
-        Ok(Uml { child, keyboard, console, networks, folder: folder.to_path_buf(), next_disk })
+        let child = command.spawn().context("starting User-Mode Linux by util-linux")?;
+        let folder = folder.to_path_buf();
+        Ok(Uml { child, keyboard, console, networks, folder, next_disk, _cpu: cpu })
     }
 
     /// Process ids of the networks.
