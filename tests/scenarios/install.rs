@@ -1,5 +1,5 @@
-//! Onto disks, and from each of them by the firmware it is for. Two stories install from the ISO in
-//! QEMU. The others install in User-Mode Linux, which takes seconds: the program is the same.
+//! Onto disks, and from each of them by the firmware it is for. The mirror is installed from the ISO
+//! in QEMU, and so is an encrypted state. The others are installed in User-Mode Linux, which takes seconds: the program is the same.
 
 use anyhow::{Context, Result};
 use std::collections::hash_map::DefaultHasher;
@@ -154,8 +154,8 @@ fn an_installation_that_would_lock_its_owner_out_is_refused() -> Result<()> {
          sudo: ALL=(ALL) NOPASSWD:ALL\n    ssh_authorized_keys: [{key}]\n"
     );
     let config_drive = Some(drive::make(&folder, drive::Kind::ConfigDriveIso, ann.as_bytes())?);
-    let disks = vec![disk.clone()];
-    let options = Options { medium: Medium::Iso, disks, config_drive, ..Options::default() };
+    let (disks, sticks) = (vec![disk.clone()], vec![Image::find()?.archive]);
+    let options = Options { disks, sticks, config_drive, ..Options::default() };
     let mut machine = Machine::start(&folder, options)?;
     "ann".clone_into(&mut machine.login.user);
     machine.expect_login()?;
@@ -191,7 +191,7 @@ fn without_a_way_in_nothing_is_written(machine: &Machine, key: &str) -> Result<(
             "ssh_authorized_keys[0]: the key after its type is damaged",
         ),
     ];
-    let install = "sudo ros install -d /dev/vda";
+    let (disk, install) = (device(0)?, install()?);
     for (document, reason) in documents {
         machine.run(&format!("printf '#cloud-config\\n%s\\n' '{document}' > /tmp/my.yml"))?;
         let said = machine.run(&format!("! {install} -c /tmp/my.yml -f 2>&1"))?;
@@ -207,7 +207,12 @@ fn without_a_way_in_nothing_is_written(machine: &Machine, key: &str) -> Result<(
         let said = machine.run(&format!("! {install} {arguments} 2>&1 < /dev/null"))?;
         assert!(said.contains(reason), "{arguments}: {said}");
     }
-    machine.run("[ $(sudo head -c 1048576 /dev/vda | tr -d '\\0' | wc -c) = 0 ]").map(|_| ())
+    machine.run(&format!("[ $(sudo head -c 1048576 {disk} | tr -d '\\0' | wc -c) = 0 ]")).map(drop)
+}
+
+/// Onto the first disk, from the release on the second one.
+fn install() -> Result<String> {
+    Ok(format!("sudo ros install -d {} -i {}", device(0)?, device(1)?))
 }
 
 /// The document has no way to log in; the flags have one, and they override the document.
@@ -218,8 +223,9 @@ fn flags_let_their_owner_in(machine: &Machine, key: &str) -> Result<()> {
     )?;
     let network = "--address 10.0.2.15/25 --gateway 10.0.2.2 --dns 10.0.2.3";
     let said = machine.run(&format!(
-        "echo 'open sesame' | sudo ros install -d /dev/vda -c /tmp/my.yml --ssh-key '{key}' \
-         --hostname flagged {network} --password-stdin -a {SERIAL} --no-reboot -f"
+        "echo 'open sesame' | {} -c /tmp/my.yml --ssh-key '{key}' --hostname flagged {network} \
+         --password-stdin -a {SERIAL} --no-reboot -f",
+        install()?
     ))?;
     let fingerprint =
         machine.run(&format!("echo '{key}' > /tmp/key.pub && ssh-keygen -lf /tmp/key.pub"))?;
