@@ -107,12 +107,15 @@ impl Client {
 /// Sends one request on a connection of its own, without a thread. It is for programs that must
 /// stay single-threaded, and for those with no further request.
 pub fn call(request: Request) -> Result<Reply, EngineError> {
-    let failed =
-        |error: std::io::Error| EngineError::Failed(format!("sending a request to PID 1: {error}"));
-    let socket = packet::connect_to(Path::new(paths::CONTROL_SOCKET)).map_err(failed)?;
-    packet::send(&socket, &Call { number: 1, request }, &[]).map_err(failed)?;
+    let failed = |act: &'static str| {
+        move |error: std::io::Error| EngineError::Failed(format!("{act} PID 1: {error}"))
+    };
+    let socket = packet::connect_to(Path::new(paths::CONTROL_SOCKET));
+    let socket = socket.map_err(failed("connecting to"))?;
+    let sent = packet::send(&socket, &Call { number: 1, request }, &[]);
+    sent.map_err(failed("sending a request to"))?;
     loop {
-        match packet::receive::<Answer>(&socket).map_err(failed)? {
+        match packet::receive::<Answer>(&socket).map_err(failed("waiting for the reply of"))? {
             Received::Message(Answer::Reply { reply, .. }, _)
             | Received::Stripped(Answer::Reply { reply, .. }) => {
                 return match *reply {

@@ -7,9 +7,9 @@ pub const CONTROL_SOCKET: &str = "/run/corral/control.sock";
 /// The Docker Engine API of the system.
 pub const API_SOCKET: &str = "/run/system-docker.sock";
 /// Images and their layers inside the system image.
-pub const EMBEDDED: &str = "/usr/share/ros";
+pub(crate) const EMBEDDED: &str = "/usr/share/ros";
 /// Where libcontainer keeps its own state, one folder a container.
-pub const RUNTIME_STATE: &str = "/run/corral/runtime";
+pub(crate) const RUNTIME_STATE: &str = "/run/corral/runtime";
 /// The cgroup of all system containers.
 pub const CGROUP: &str = "/system";
 
@@ -28,9 +28,9 @@ pub const CERTIFICATES: &str = "/run/corral/ca-certificates.crt";
 pub const DAMAGED: &str = "/run/corral/engine-damaged";
 
 /// The default seccomp profile.
-pub const SECCOMP: &str = "/usr/share/ros/seccomp.json";
+pub(crate) const SECCOMP: &str = "/usr/share/ros/seccomp.json";
 /// The init of containers that request one.
-pub const INIT_PROGRAM: &str = "/usr/share/ros/layers/docker/usr/bin/tini-static";
+pub(crate) const INIT_PROGRAM: &str = "/usr/share/ros/layers/docker/usr/bin/tini-static";
 /// busybox of the system image, for PID 1: it needs no library.
 pub const BUSYBOX: &str = "/usr/share/ros/layers/base/usr/bin/busybox";
 /// What the engine keeps on the state disk.

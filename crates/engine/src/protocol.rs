@@ -245,7 +245,7 @@ impl Action {
     }
 }
 
-/// PID 1's order to a creation helper.
+/// PID 1's request to a creation helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum HelperRequest {
     /// Mount, create, report, wait for `Go`, start. The helper's own standard streams become the

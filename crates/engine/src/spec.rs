@@ -263,7 +263,7 @@ pub struct Port {
     pub protocol: String,
 }
 
-/// How the engine checks whether a container is well. None: Docker's defaults.
+/// How the engine checks whether a container is healthy. None: Docker's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Health {
@@ -447,6 +447,11 @@ impl Status {
     /// Does its first process run?
     pub fn is_up(&self) -> bool {
         matches!(self.state, State::Running | State::Stopping)
+    }
+
+    /// Is it `created` or `exited`, in Docker's words? One in its backoff is not.
+    pub fn is_down(&self) -> bool {
+        matches!(self.state, State::Created | State::Starting | State::Exited)
     }
 }
 

@@ -113,27 +113,9 @@ impl Unpacker<'_> {
             clear(folder, name)?;
         }
         match kind {
-            EntryType::Directory => match mkdirat(folder, *name, Mode::from_raw_mode(0o755)) {
-                Err(Errno::EXIST) if is_folder(folder, name) => {}
-                Err(Errno::EXIST) => {
-                    clear(folder, name)?;
-                    mkdirat(folder, *name, Mode::from_raw_mode(0o755))?;
-                }
-                other => other?,
-            },
+            EntryType::Directory => make_folder(destination)?,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let flags = OFlags::WRONLY
-                    | OFlags::CREATE
-                    | OFlags::EXCL
-                    | OFlags::NOFOLLOW
-                    | OFlags::CLOEXEC;
-                let file = openat(folder, *name, flags, Mode::from_raw_mode(0o600))?;
-                let mut file = fs::File::from(file);
-                let size = match kind {
-                    EntryType::GNUSparse => copy_sparse(entry, &mut file),
-                    _ => std::io::copy(entry, &mut file),
-                };
-                self.done.size += size.context("writing it")?;
+                self.done.size += write_file(entry, destination)?;
             }
             EntryType::Symlink => symlinkat(target(entry)?.as_path(), folder, *name)?,
             EntryType::Link => {
@@ -183,6 +165,34 @@ impl Unpacker<'_> {
         }
         Ok(self.done)
     }
+}
+
+/// Makes a folder. One that is there already stays; anything else in its place goes.
+fn make_folder(Destination { folder, name }: &Destination<'_>) -> Result<()> {
+    let mode = Mode::from_raw_mode(0o755);
+    match mkdirat(folder, *name, mode) {
+        Err(Errno::EXIST) if is_folder(folder, name) => Ok(()),
+        Err(Errno::EXIST) => {
+            clear(folder, name)?;
+            Ok(mkdirat(folder, *name, mode)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Writes the content of an entry into a new file; returns its bytes.
+fn write_file<R: Read>(
+    entry: &mut Entry<'_, R>,
+    Destination { folder, name }: &Destination<'_>,
+) -> Result<u64> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(folder, *name, flags, Mode::from_raw_mode(0o600))?;
+    let mut file = fs::File::from(file);
+    let size = match entry.header().entry_type() {
+        EntryType::GNUSparse => copy_sparse(entry, &mut file),
+        _ => std::io::copy(entry, &mut file),
+    };
+    size.context("writing it")
 }
 
 /// Copies what is not zero; the rest stays a hole.

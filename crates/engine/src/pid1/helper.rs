@@ -28,11 +28,11 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// Starts a helper with an order.
-    pub fn start(order: &HelperRequest, streams: Streams) -> Result<Helper> {
+    /// Starts a helper with its request.
+    pub fn start(request: &HelperRequest, streams: Streams) -> Result<Helper> {
         let (ours, theirs) = packet::pair()?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        packet::send(&ours, order, &[])?;
+        packet::send(&ours, request, &[])?;
         fcntl_setfd(&theirs, FdFlags::empty())?;
         let stdio = |fd: Option<OwnedFd>| fd.map_or_else(Stdio::null, Stdio::from);
         let child = Command::new("/proc/self/exe")
@@ -57,7 +57,7 @@ impl Helper {
         packet::receive(&self.socket).unwrap_or(Received::Closed)
     }
 
-    /// Sends the helper its order to go on.
+    /// Sends the helper the request to go on.
     pub fn go(&self) -> Result<()> {
         packet::send(&self.socket, &HelperRequest::Go, &[])
     }

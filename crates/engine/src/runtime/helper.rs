@@ -1,5 +1,5 @@
-//! The creation helper: takes one order from PID 1, does it, reports, exits. The container's first
-//! process, its child, is then PID 1's.
+//! The creation helper: takes one request from PID 1, executes it, reports and exits. The
+//! container's first process, its child, is then PID 1's.
 
 use super::{bundle, cleanup, files, host_dev, link, names, overlay, private, process};
 use crate::error::{Failure, FailureKind};
@@ -26,8 +26,8 @@ pub fn run(socket: &OwnedFd) -> i32 {
     sys::signals::unblock_all();
     super::kmsg_subscriber::install();
     let result = match packet::receive::<HelperRequest>(socket) {
-        Ok(Received::Message(order, _)) => execute(order, socket),
-        other => Err(anyhow::anyhow!("no order received: {other:?}")),
+        Ok(Received::Message(request, _)) => execute(request, socket),
+        other => Err(anyhow::anyhow!("no request received: {other:?}")),
     };
     let (report, code) = match result {
         Ok(report) => (report, 0),
@@ -55,8 +55,8 @@ fn explain(message: &str) -> Failure {
     }
 }
 
-fn execute(order: HelperRequest, socket: &OwnedFd) -> Result<Report> {
-    match order {
+fn execute(request: HelperRequest, socket: &OwnedFd) -> Result<Report> {
+    match request {
         HelperRequest::Launch { id, spec, join } => launch(&id, &spec, &join, socket),
         HelperRequest::Exec { id, spec } => exec(&id, &spec, socket),
         HelperRequest::Cleanup { id, keep_children, remove } => {
@@ -65,7 +65,7 @@ fn execute(order: HelperRequest, socket: &OwnedFd) -> Result<Report> {
         HelperRequest::Network { pid, connect, disconnect } => {
             network(pid, connect.as_deref(), disconnect.as_deref())
         }
-        HelperRequest::Go => bail!("an order to continue before any other"),
+        HelperRequest::Go => bail!("a request to continue before any other"),
     }
 }
 

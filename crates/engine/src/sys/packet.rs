@@ -18,7 +18,7 @@ use std::time::Duration;
 /// The largest message, in bytes.
 pub const MAX_MESSAGE: usize = 160 * 1024;
 /// The most descriptors in one message.
-pub const MAX_DESCRIPTORS: usize = 8;
+const MAX_DESCRIPTORS: usize = 8;
 /// Until it is tried again whether there is room for descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -118,7 +118,7 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
 /// Receives one message with all its descriptors. As long as this process has no room for them, it
 /// waits, and the message stays in the socket. Otherwise the kernel would drop the descriptors that
 /// do not fit.
-pub fn receive_complete<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
+pub(crate) fn receive_complete<T: DeserializeOwned>(socket: impl AsFd) -> Result<Received<T>> {
     loop {
         match take(&socket, RecvFlags::CMSG_CLOEXEC | RecvFlags::PEEK)? {
             // The kernel does not report when there is room for descriptors again.
