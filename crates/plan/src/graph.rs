@@ -20,9 +20,9 @@ pub enum Progress {
     Waiting,
     /// It runs, or ran.
     Started,
-    /// It runs, and its check says that it is well.
+    /// It runs, and its check reports it as healthy.
     Healthy,
-    /// It runs, and its check says that it is not.
+    /// It runs, and its check reports it as unhealthy.
     Unhealthy,
     /// It ended well.
     Completed,
@@ -35,6 +35,12 @@ pub enum Progress {
 pub struct UnmetDependency {
     pub service: String,
     pub what: &'static str,
+}
+
+impl std::fmt::Display for UnmetDependency {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}", self.service, self.what)
+    }
 }
 
 /// Services that wait for each other in a cycle, and what was left out so that they start all the

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 const SCOPE: &str = "io.rancher.os.scope";
 
-/// Beginnings of the labels of this family.
-pub const FAMILIES: [&str; 2] = ["io.rancher.os.", "io.corral."];
+/// Beginnings of the labels of RancherOS and of Corral.
+pub const PREFIXES: [&str; 2] = ["io.rancher.os.", "io.corral."];
 /// Those that an owner may use; `console` names a console's file system.
 pub const KNOWN: [&str; 8] = [
     SCOPE,

@@ -144,7 +144,7 @@ pub struct BridgeNetwork {
     pub labels: BTreeMap<String, String>,
 }
 
-/// The bridge of the original for system containers that name no network.
+/// The bridge of RancherOS for system containers that name no network.
 pub const DEFAULT_BRIDGE: &str = "bridge";
 
 impl Network {
@@ -267,7 +267,7 @@ pub struct Logging {
     pub max_files: u32,
 }
 
-/// How the engine looks whether a container is well. A time of 0: the engine's default.
+/// How the engine checks whether a container is healthy. A time of 0: the engine's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// `NONE`; or `CMD`, words…; or `CMD-SHELL`, line.
@@ -293,7 +293,7 @@ pub struct Dependency {
 pub enum Condition {
     /// It runs, or ran.
     ServiceStarted,
-    /// Its check says that it is well.
+    /// Its check reports that it is healthy.
     ServiceHealthy,
     /// It ended, and well.
     ServiceCompletedSuccessfully,

@@ -203,15 +203,16 @@ impl UserService {
 
     fn add_networks(&mut self, value: &Value) {
         for name in names(value) {
-            let place = &value[&name];
+            let endpoint = &value[&name];
             let mut words = vec![format!("name={name}")];
             words.extend(
-                pairs(&place["aliases"], "=").into_iter().map(|alias| format!("alias={alias}")),
+                pairs(&endpoint["aliases"], "=").into_iter().map(|alias| format!("alias={alias}")),
             );
             for (key, word) in
                 [("ipv4_address", "ip"), ("ipv6_address", "ip6"), ("mac_address", "mac-address")]
             {
-                words.extend(place.get(key).map(|address| format!("{word}={}", scalar(address))));
+                words
+                    .extend(endpoint.get(key).map(|address| format!("{word}={}", scalar(address))));
             }
             self.flag("--network", words.join(","));
             self.networks.push(name);

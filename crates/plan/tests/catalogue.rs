@@ -1,4 +1,4 @@
-//! The service files of the original's catalogue, rewritten from what is known of them: built-in
+//! The service files of RancherOS's catalogue, rewritten from what is known of them: built-in
 //! and optional services, consoles, engines. Also some in the language of today. All of them are
 //! read, and nothing in them is lost.
 
@@ -15,7 +15,7 @@ use corral_plan::{Plan, Service};
 use std::fs;
 use std::path::Path;
 
-/// Service files of the original, all versions together.
+/// Service files of RancherOS, all versions together.
 const CATALOGUE: usize = 63;
 
 fn files(folder: &str) -> Vec<(String, ServiceFile)> {

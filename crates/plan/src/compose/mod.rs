@@ -1,6 +1,6 @@
 //! Compose files → services: v1 (services at the top), v2, v3 and the Compose Specification
-//! (`services:`), as far as they mean something on one machine. They are read leniently, as the
-//! original did (`privileged: "true"`). An unknown key is a warning, a wrong type an error, both
+//! (`services:`), as far as they mean something on one machine. They are read leniently, as
+//! RancherOS did (`privileged: "true"`). An unknown key is a warning, a wrong type an error, both
 //! with line and column.
 //! <https://github.com/compose-spec/compose-spec/blob/main/spec.md>
 

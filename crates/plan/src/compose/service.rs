@@ -200,14 +200,14 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A label of this family that is none of its labels was probably meant to be one.
+    /// A label that begins like those of RancherOS or Corral and is none was probably meant as one.
     fn warn_of_labels(&mut self, service: &Service, at: Position) {
         let all = service.label_map.keys();
         for label in all.filter(|label| !labels::KNOWN.contains(&label.as_str())) {
-            let family = labels::FAMILIES.into_iter().find(|family| label.starts_with(*family));
-            let Some(family) = family else { continue };
-            let names = labels::KNOWN.into_iter().filter_map(|known| known.strip_prefix(family));
-            let near = nearest(&label[family.len()..], names).map(|near| format!("{family}{near}"));
+            let prefix = labels::PREFIXES.into_iter().find(|prefix| label.starts_with(*prefix));
+            let Some(prefix) = prefix else { continue };
+            let names = labels::KNOWN.into_iter().filter_map(|known| known.strip_prefix(prefix));
+            let near = nearest(&label[prefix.len()..], names).map(|near| format!("{prefix}{near}"));
             let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
             self.warn(
                 at,
