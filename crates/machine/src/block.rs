@@ -40,7 +40,7 @@ pub fn load_devices() -> Vec<PathBuf> {
     let mut devices: Vec<PathBuf> = items
         .flatten()
         .map(|item| Path::new("/dev").join(item.file_name()))
-        .filter(|device| !is_idle_pseudo_device(device))
+        .filter(|device| !is_without_volumes(device))
         .collect();
     devices.sort();
     devices
@@ -58,10 +58,7 @@ pub fn load_volumes() -> Vec<Volume> {
 
 /// Reads the superblock of a device (or of a file with a file system in it).
 pub fn load_file_system(device: &Path) -> Result<Option<FileSystem>> {
-    let file = File::open(device).with_context(|| format!("opening {}", device.display()))?;
-    let mut start = vec![0_u8; SUPERBLOCKS];
-    let read = read_up_to(&file, &mut start);
-    Ok(parse_file_system(&start[..read]))
+    Ok(parse_file_system(&load_start(device, SUPERBLOCKS)?))
 }
 
 /// Devices that `LABEL=x`, `UUID=x` or `/dev/x` stand for. With more than one, the owner must
@@ -108,12 +105,12 @@ pub fn load_start(device: &Path, length: usize) -> Result<Vec<u8>> {
     Ok(start)
 }
 
-fn is_idle_pseudo_device(device: &Path) -> bool {
+/// RAM disks and floppies, and what has no size: loop devices and the like that are not in use.
+fn is_without_volumes(device: &Path) -> bool {
     let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let pseudo = ["ram", "zram", "loop", "nbd", "fd"].iter().any(|prefix| name.starts_with(prefix));
     let size = fs::read_to_string(Path::new("/sys/class/block").join(&name).join("size"))
         .unwrap_or_default();
-    size.trim() == "0" || (pseudo && name.starts_with("ram")) || name.starts_with("fd")
+    size.trim() == "0" || name.starts_with("ram") || name.starts_with("fd")
 }
 
 fn read_up_to(file: &File, buffer: &mut [u8]) -> usize {

@@ -37,7 +37,7 @@ pub fn poll(watched: &mut [PollFd<'_>], deadline: impl Into<Option<Instant>>) ->
 
 /// Waits for so long, where there is nothing that could be waited for: each caller says why.
 pub fn pause(time: Duration) {
-    // With nothing to watch poll(2) fails only for want of memory: then the pause is a short one.
+    // With nothing to watch poll(2) fails only if memory runs out: then the pause is short.
     let _ = poll(&mut [], after(time));
 }
 

@@ -54,7 +54,7 @@ impl Index {
         let soft = soft.lines().filter_map(parse_soft_dependency).collect();
         let built_in = fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
         let built_in = built_in.lines().map(name_of).collect();
-        Ok(Index { folder, modules, aliases, soft, built_in, loaded: load_loaded() })
+        Ok(Index { folder, modules, aliases, soft, built_in, loaded: load_names_of_loaded() })
     }
 
     /// Loads a module and what it needs. A module that is built in or loaded already is no error;
@@ -92,15 +92,10 @@ impl Index {
     /// Parameters may stand behind it.
     pub fn load_alias(&mut self, request: &str) -> Result<()> {
         let (alias, parameters) = split_parameters(request);
-        let name = canonical(alias);
-        if self.modules.contains_key(&name) || self.built_in.contains(&name) {
+        if self.has(&canonical(alias)) {
             return self.load(request);
         }
-        let wanted = |(pattern, _): &&(String, String)| {
-            matches(pattern, alias) || matches(&canonical(pattern), &canonical(alias))
-        };
-        let names: Vec<String> =
-            self.aliases.iter().filter(wanted).map(|(_, module)| module.clone()).collect();
+        let names: Vec<String> = self.of_alias(alias).map(str::to_owned).collect();
         if names.is_empty() {
             bail!("no module has the name or alias {alias}");
         }
@@ -109,13 +104,16 @@ impl Index {
 
     /// Is there a module, or a part of the kernel, of that name or alias?
     pub fn knows(&self, alias: &str) -> bool {
+        self.has(&canonical(alias)) || self.of_alias(alias).next().is_some()
+    }
+
+    /// The modules that have this alias. Its hyphens and underscores mean the same.
+    fn of_alias(&self, alias: &str) -> impl Iterator<Item = &str> {
         let name = canonical(alias);
-        let is_alias = |(pattern, _): &(String, String)| {
+        let has_alias = move |(pattern, _): &&(String, String)| {
             matches(pattern, alias) || matches(&canonical(pattern), &name)
         };
-        self.modules.contains_key(&name)
-            || self.built_in.contains(&name)
-            || self.aliases.iter().any(is_alias)
+        self.aliases.iter().filter(has_alias).map(|(_, module)| module.as_str())
     }
 
     /// Is there a module of this name, or a part of the kernel?
@@ -215,7 +213,7 @@ fn split_parameters(request: &str) -> (&str, &str) {
     request.trim().split_once(char::is_whitespace).unwrap_or((request.trim(), ""))
 }
 
-fn load_loaded() -> BTreeSet<String> {
+fn load_names_of_loaded() -> BTreeSet<String> {
     let text = fs::read_to_string("/proc/modules").unwrap_or_default();
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }

@@ -69,7 +69,7 @@ impl Variant {
 }
 
 impl Arguments {
-    /// Reads `global.cfg`: the line `APPEND …`, as it always was in this family.
+    /// Reads `global.cfg`: the line `APPEND …`, as in RancherOS.
     pub fn parse(text: &str) -> Arguments {
         let line = text.lines().map(str::trim).find_map(|line| line.strip_prefix("APPEND"));
         Arguments { line: line.unwrap_or_default().trim().to_owned() }

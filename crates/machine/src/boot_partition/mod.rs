@@ -26,7 +26,7 @@ mod versions;
 use crate::{block, drivers};
 use anyhow::{Context, Result, bail};
 pub use menu::{Arguments, Variant};
-pub use sector::write_sector;
+use sector::write_sector;
 use std::fs;
 use std::path::{Path, PathBuf};
 pub use trial::{AtBoot, Stage, Trial};

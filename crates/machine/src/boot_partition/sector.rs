@@ -11,7 +11,7 @@ const SECTOR: usize = 512;
 
 /// Puts a text into a file of one sector. A file that is there is written in place: neither the
 /// table of clusters nor its folder changes, and a power loss leaves the old text or the new.
-pub fn write_sector(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write_sector(path: &Path, text: &str) -> Result<()> {
     let mut bytes = text.as_bytes().to_vec();
     if bytes.len() > SECTOR {
         bail!("{}: {} bytes do not fit into one sector", path.display(), bytes.len());
