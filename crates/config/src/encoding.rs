@@ -51,7 +51,7 @@ pub fn is_gzip(bytes: &[u8]) -> bool {
 }
 
 /// Unpacks gzip, up to a limit.
-pub fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut result = Vec::new();
     let mut reader = flate2::read::MultiGzDecoder::new(bytes).take(MAX_BYTES + 1);
     reader.read_to_end(&mut result).map_err(|error| format!("this is not gzip: {error}"))?;

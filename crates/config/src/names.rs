@@ -26,12 +26,12 @@ pub struct ServiceName(String);
 const LONGEST_HOSTNAME: usize = 64;
 
 /// Is it longer than the kernel takes?
-pub fn is_too_long(hostname: &str) -> bool {
+pub(crate) fn is_too_long(hostname: &str) -> bool {
     hostname.len() > LONGEST_HOSTNAME
 }
 
 /// What the kernel takes of a host name: all of it, or the first part of one that is too long.
-pub fn for_kernel(hostname: &str) -> &str {
+pub(crate) fn for_kernel(hostname: &str) -> &str {
     if !is_too_long(hostname) {
         return hostname;
     }

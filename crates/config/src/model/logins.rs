@@ -27,7 +27,7 @@ pub struct User {
     pub hashed_passwd: String,
     pub plain_text_passwd: String,
     pub lock_passwd: Option<bool>,
-    /// None: nothing is said about it.
+    /// None: it is not set.
     pub sudo: Option<Sudo>,
 }
 

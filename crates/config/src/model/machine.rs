@@ -111,7 +111,7 @@ pub struct Swap {
 
 impl Swap {
     /// `512M` in bytes; a number without a unit is bytes. None for `auto`.
-    pub fn parse_size(text: &str) -> Option<u64> {
+    pub(crate) fn parse_size(text: &str) -> Option<u64> {
         let text = text.trim().to_ascii_uppercase();
         let text = text.strip_suffix('B').unwrap_or(&text);
         let unit = |shift: u32| (text.get(..text.len().saturating_sub(1)).unwrap_or(""), shift);
@@ -245,7 +245,7 @@ pub enum Condition {
 
 impl Power {
     /// How long the rest of the boot is waited for.
-    pub fn patience(&self) -> Duration {
+    pub fn boot_timeout(&self) -> Duration {
         Duration::from_secs(self.timeout.unwrap_or(30))
     }
 
@@ -343,7 +343,7 @@ mod tests {
         for (text, minutes) in [("now", Some(0)), ("+5", Some(5)), ("5", Some(5)), ("soon", None)] {
             assert_eq!(Power::parse_delay(text), minutes, "{text}");
         }
-        let patience = |timeout| Power { timeout, ..Power::default() }.patience().as_secs();
-        assert_eq!((patience(None), patience(Some(0)), patience(Some(5))), (30, 0, 5));
+        let boot_timeout = |timeout| Power { timeout, ..Power::default() }.boot_timeout().as_secs();
+        assert_eq!((boot_timeout(None), boot_timeout(Some(0)), boot_timeout(Some(5))), (30, 0, 5));
     }
 }

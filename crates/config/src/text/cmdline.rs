@@ -28,7 +28,7 @@ pub fn values<'a>(words: &'a [String], name: &str) -> Vec<&'a str> {
     words.iter().filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).collect()
 }
 
-/// The words after ` -- `, which the original hid from /proc/cmdline; None if there are none.
+/// The words after ` -- `, which RancherOS hid from /proc/cmdline; None if there are none.
 pub fn hidden_words(text: &str) -> Option<String> {
     let words = words(text);
     let at = words.iter().position(|word| word == "--")?;

@@ -1,5 +1,5 @@
 //! The metadata of a machine, as its provider gives it. It is kept in
-//! `/var/lib/rancher/conf/metadata`, in the original's form.
+//! `/var/lib/rancher/conf/metadata`, in the form of RancherOS.
 
 use crate::text::yaml::{self, Kind, Node};
 use serde_json::{Map, Value, json};

@@ -1,8 +1,8 @@
 //! The only module that uses the YAML crate: text → a tree that remembers where each value stood;
 //! and values → text.
 //!
-//! Text is read as YAML 1.1 with old octal numbers, as the files of this family were written. Alias
-//! bombs, duplicate keys and NUL bytes are errors with a line and a column.
+//! Text is read as YAML 1.1 with old octal numbers, as RancherOS read it. Alias bombs, duplicate
+//! keys and NUL bytes are errors with a line and a column.
 
 use crate::error::clip;
 use crate::position::Position;

@@ -102,9 +102,9 @@ impl Checker<'_> {
                 self.problem(Severity::Warning, node.at, &path, unknown(name, near));
                 continue;
             };
-            self.note_standing(known, node.at, &path);
+            self.warn_of_support(known, node.at, &path);
             if let Some(value) = self.check(node, &known.kind, &path) {
-                self.note_caution(known, &value, node.at, &path);
+                self.warn_of_caution(known, &value, node.at, &path);
                 result.insert(known.name.to_owned(), value);
             } else if known.vital && node.kind != Kind::Null {
                 is_complete = false;
@@ -113,13 +113,13 @@ impl Checker<'_> {
         is_complete.then_some(Value::Object(result))
     }
 
-    fn note_caution(&mut self, known: &Key, value: &Value, at: Position, path: &str) {
+    fn warn_of_caution(&mut self, known: &Key, value: &Value, at: Position, path: &str) {
         if let Some(message) = known.caution.and_then(|caution| caution(value, self.source)) {
             self.problem(Severity::Warning, at, path, message.to_owned());
         }
     }
 
-    fn note_standing(&mut self, known: &Key, at: Position, path: &str) {
+    fn warn_of_support(&mut self, known: &Key, at: Position, path: &str) {
         let message = match known.support {
             _ if *self.source == Source::Defaults => return,
             Support::Supported | Support::Accepted => return,
@@ -155,9 +155,9 @@ impl Checker<'_> {
     /// Elements that are wrong or empty are left out. A list of which nothing is left replaces no
     /// other.
     fn check_list(&mut self, items: &[Node], inner: &Type, key: &str) -> Option<Value> {
-        let said = items.iter().enumerate().filter(|(_, item)| item.kind != Kind::Null);
+        let set = items.iter().enumerate().filter(|(_, item)| item.kind != Kind::Null);
         let list: Vec<Value> =
-            said.filter_map(|(n, item)| self.check(item, inner, &format!("{key}[{n}]"))).collect();
+            set.filter_map(|(n, item)| self.check(item, inner, &format!("{key}[{n}]"))).collect();
         (items.is_empty() || !list.is_empty()).then_some(Value::Array(list))
     }
 
@@ -189,7 +189,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Nothing at all is the empty text, if the form takes that; else nothing was said.
+    /// A key without a value is the empty text, if the form takes that; else it is not set.
     fn check_form(&mut self, node: &Node, kind: &Type, form: &Form, key: &str) -> Option<Value> {
         let text = self.check_string(node, kind, key)?;
         match (form.check)(&text) {
@@ -215,7 +215,7 @@ impl Checker<'_> {
             }
             Kind::Number(number) if number.as_i64() == Some(1) => Some(Value::Bool(true)),
             Kind::Number(number) if number.as_i64() == Some(0) => Some(Value::Bool(false)),
-            // `ssh_pwauth: unchanged` of cloud-init says nothing.
+            // `ssh_pwauth: unchanged` of cloud-init sets nothing.
             Kind::String(text) if text == "unchanged" => None,
             Kind::Null => None,
             _ => self.refuse(node, &Type::Bool, key),
@@ -396,10 +396,10 @@ mod tests {
     #[test]
     fn a_key_that_was_cut_off_is_warned_about() {
         let found = layer("ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1l]\n").problems;
-        let said = found.iter().map(ToString::to_string).collect::<String>();
+        let shown = found.iter().map(ToString::to_string).collect::<String>();
         let expected =
             "f.yml:1:22: ssh_authorized_keys: warning: not every line is an ssh public key";
-        assert!(said.starts_with(expected), "{said}");
+        assert!(shown.starts_with(expected), "{shown}");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) fn apply(power: &Power, path: &OsStr) -> Result<()> {
     if !is_true(power.condition.as_ref(), path)? {
         return Ok(());
     }
-    await_boot(power.patience());
+    await_boot(power.boot_timeout());
     write_atomic(&stamp, format!("{digest}\n").as_bytes(), 0o600)?;
     let minutes = Power::parse_delay(&power.delay).unwrap_or_default();
     let when = if minutes == 0 { "now".to_owned() } else { format!("in {minutes} min") };
