@@ -117,7 +117,7 @@ fn no_time_is_too_long_for_a_stop() -> Result<()> {
     assert_eq!(said, "-1");
     assert!(
         !engine.inside("tr '\\0' ' ' < /proc/1/cmdline")?.contains("--resume"),
-        "PID 1 met a bug"
+        "PID 1 panicked"
     );
     Ok(())
 }

@@ -17,7 +17,8 @@ pub(super) fn become_pid_1() {
     let _ = rustix::thread::set_name(c"system-docker");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     set_limits();
-    std::panic::set_hook(Box::new(|info| log(&format!("PID 1 met a bug: {info}"))));
+    // The text of a panic begins with "panicked at" and its place.
+    std::panic::set_hook(Box::new(|info| log(&format!("PID 1 {info}"))));
 }
 
 /// Every process inherits these. The kernel starts PID 1 with 1,024 descriptors (4,096 at most),

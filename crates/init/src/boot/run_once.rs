@@ -46,8 +46,8 @@ pub(super) fn run(
     };
     helper.go()?;
     let code = wait_for_end(pid, time.map(deadline::after));
-    let order = HelperRequest::Cleanup { id, keep_children: false, remove: true };
-    let cleaning = Helper::start(&order, Streams::default())?;
+    let request = HelperRequest::Cleanup { id, keep_children: false, remove: true };
+    let cleaning = Helper::start(&request, Streams::default())?;
     next_report(&cleaning)?;
     match code.with_context(|| format!("the container {name}"))? {
         0 => Ok(()),

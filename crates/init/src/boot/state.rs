@@ -29,7 +29,7 @@ pub const PERSISTENT_PATHS: [&str; 7] = [
 ];
 /// Where the engine's folder is on a disk on which RancherOS has its own at the usual path: System
 /// Docker's images and containers are of another format, and RancherOS may be started again.
-pub const ENGINE_BESIDE: &str = "/var/lib/system-docker.corral";
+const ENGINE_BESIDE: &str = "/var/lib/system-docker.corral";
 /// Where the owner's configuration is.
 pub const CONF: &str = "/var/lib/rancher/conf";
 /// What can be fetched again, and the results of image checks.
@@ -60,7 +60,7 @@ pub(super) fn enter(rough: &Resolved) -> bool {
         recovery::run(rough, &format!("the state disk is required, but {error:#}"));
         mounted = mount(state, rough);
     }
-    let on_disk = match mounted {
+    let is_on_disk = match mounted {
         Ok(device) => {
             if let Some(device) = &device {
                 log(&format!("state: {} is on {}", PERSISTENT_PATHS.join(" "), device.display()));
@@ -73,11 +73,12 @@ pub(super) fn enter(rough: &Resolved) -> bool {
             false
         }
     };
-    let placed = if on_disk { place_disk(rough) } else { place_memory() };
-    if let Err(error) = placed.and_then(|()| secure()) {
-        log(&format!("state: {error:#}"));
+    let placed = if is_on_disk { place_disk(rough) } else { place_memory() };
+    match placed.and_then(|()| secure()) {
+        Ok(()) => corral_engine::runtime::sweep(),
+        Err(error) => log(&format!("state: {error:#}")),
     }
-    on_disk
+    is_on_disk
 }
 
 /// Is the state on a disk, as far as this process sees?
@@ -91,7 +92,7 @@ pub(super) fn has_problem() -> bool {
     Path::new(PROBLEM_FILE).exists()
 }
 
-/// Mounts the state disk; None if none is wanted.
+/// Mounts the state disk; None if none is configured.
 fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     if state.dev.is_empty() {
         return Ok(None);
@@ -107,24 +108,11 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         bootstrap(rough, &format!("STATE_SCRIPT={}", state.script))
             .context("rancher.state.script")?;
     }
-    let mut found = find(&state.dev);
-    if found.is_empty() && !state.autoformat.is_empty() {
-        bootstrap(rough, "").context("formatting a disk")?;
-        found = find(&state.dev);
-    }
-    if found.is_empty() {
-        found = wait_for(&state.dev, waiting_time(state))?;
-    }
-    let device = match found.as_slice() {
-        [] => bail!("{} not found", state.dev),
-        [device] => device.clone(),
-        several => {
-            bail!("{} is ambiguous: {several:?}; name one device in rancher.state.dev", state.dev)
-        }
-    };
+    let device = find_device(state, rough)?;
     mount_device(&device, rough)?;
-    let root = base(rough);
-    let mut folders = PERSISTENT_PATHS.iter().map(|path| read_folder(&root, on_disk(&root, path)));
+    let base = base(rough);
+    let mut folders =
+        PERSISTENT_PATHS.iter().map(|path| make_folder(&base, path_on_disk(&base, path)));
     if let Some(Err(error)) = folders.find(Result::is_err) {
         // The kernel has met errors that it did not know of when it mounted the disk. It has
         // recorded them on the disk.
@@ -133,6 +121,25 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         mount_device(&device, rough)?;
     }
     Ok(Some(device))
+}
+
+/// The one device that the configuration means. A disk is formatted first, or waited for.
+fn find_device(state: &State, rough: &Resolved) -> Result<PathBuf> {
+    let mut found = find(&state.dev);
+    if found.is_empty() && !state.autoformat.is_empty() {
+        bootstrap(rough, "").context("formatting a disk")?;
+        found = find(&state.dev);
+    }
+    if found.is_empty() {
+        found = wait_for(&state.dev, waiting_time(state))?;
+    }
+    match found.as_slice() {
+        [] => bail!("{} not found", state.dev),
+        [device] => Ok(device.clone()),
+        several => {
+            bail!("{} is ambiguous: {several:?}; name one device in rancher.state.dev", state.dev)
+        }
+    }
 }
 
 /// Mounts the disk. Its file system is repaired first if it is marked as dirty, or if it cannot be
@@ -145,8 +152,8 @@ fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
         bootstrap(rough, "").with_context(|| format!("checking {}", device.display()))?;
         system = block::load_file_system(device)?.unwrap_or(system);
     }
-    let asked = &rough.config.rancher.state.fstype;
-    let kind = if ["", "auto"].contains(&asked.as_str()) { system.kind } else { asked };
+    let configured = &rough.config.rancher.state.fstype;
+    let kind = if ["", "auto"].contains(&configured.as_str()) { system.kind } else { configured };
     if let Err(error) = modules::load(&[kind]) {
         log(&format!("state: {error:#}"));
     }
@@ -240,7 +247,7 @@ fn place_disk(rough: &Resolved) -> Result<()> {
     reset::run_if_requested(&base);
     let mut left_out = String::new();
     for path in PERSISTENT_PATHS {
-        let placed = read_folder(&base, on_disk(&base, path))
+        let placed = make_folder(&base, path_on_disk(&base, path))
             .and_then(|source| mounts::bind(&source, Path::new(path)));
         if let Err(error) = placed {
             log(&format!("state: {path} is in memory, changes there will be lost: {error:#}"));
@@ -257,7 +264,7 @@ fn place_disk(rough: &Resolved) -> Result<()> {
 
 /// Where a path of the machine is on its state disk. An engine that is in use stays where it is,
 /// also beside what a System Docker has left there.
-fn on_disk<'a>(base: &Path, path: &'a str) -> &'a str {
+fn path_on_disk<'a>(base: &Path, path: &'a str) -> &'a str {
     let usual = below(base, path);
     let is_beside = path == paths::STORE
         && (below(base, ENGINE_BESIDE).is_dir()
@@ -284,8 +291,8 @@ fn below(base: &Path, path: &str) -> PathBuf {
     base.join(path.trim_start_matches('/'))
 }
 
-/// A folder of the state, made if it is not there.
-fn read_folder(base: &Path, path: &str) -> Result<PathBuf> {
+/// A folder of the state, made if it is not there. An error if it cannot be read.
+fn make_folder(base: &Path, path: &str) -> Result<PathBuf> {
     let folder = below(base, path);
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
@@ -318,7 +325,6 @@ fn secure() -> Result<()> {
         fs::create_dir_all(folder)?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     }
-    corral_engine::runtime::sweep();
     Ok(())
 }
 
@@ -356,14 +362,14 @@ mod tests {
     #[test]
     fn the_engine_of_rancheros_keeps_its_folder() {
         let base = disk("state");
-        assert_eq!(on_disk(&base, paths::STORE), paths::STORE);
+        assert_eq!(path_on_disk(&base, paths::STORE), paths::STORE);
         make_system_docker(&base);
-        assert_eq!(on_disk(&base, paths::STORE), ENGINE_BESIDE);
-        assert_eq!(on_disk(&base, "/var/lib/docker"), "/var/lib/docker");
+        assert_eq!(path_on_disk(&base, paths::STORE), ENGINE_BESIDE);
+        assert_eq!(path_on_disk(&base, "/var/lib/docker"), "/var/lib/docker");
         // Its owner has removed what RancherOS had.
-        read_folder(&base, ENGINE_BESIDE).unwrap();
+        make_folder(&base, ENGINE_BESIDE).unwrap();
         fs::remove_dir_all(below(&base, paths::STORE)).unwrap();
-        assert_eq!(on_disk(&base, paths::STORE), ENGINE_BESIDE);
+        assert_eq!(path_on_disk(&base, paths::STORE), ENGINE_BESIDE);
         fs::remove_dir_all(base).unwrap();
     }
 
@@ -378,10 +384,10 @@ mod tests {
             let file = below(&base, paths::STORE).join(path);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, "").unwrap();
-            assert_eq!(on_disk(&base, paths::STORE), paths::STORE, "{}", path.display());
+            assert_eq!(path_on_disk(&base, paths::STORE), paths::STORE, "{}", path.display());
             // One that was moved stays there.
-            read_folder(&base, ENGINE_BESIDE).unwrap();
-            assert_eq!(on_disk(&base, paths::STORE), ENGINE_BESIDE, "{}", path.display());
+            make_folder(&base, ENGINE_BESIDE).unwrap();
+            assert_eq!(path_on_disk(&base, paths::STORE), ENGINE_BESIDE, "{}", path.display());
             fs::remove_dir_all(base).unwrap();
         }
     }

@@ -12,8 +12,8 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a client reads whose request had no end.
-const BUG: &str = "PID 1 met a bug and may have done a part of this: `dmesg` shows the bug; run \
-                   `ros why`, then try again";
+const BUG: &str = "PID 1 panicked, a bug, and may have done a part of this: `dmesg` shows where; \
+                   run `ros why`, then try again";
 
 impl Supervisor {
     /// Lets new clients in, now or as soon as there is a descriptor.

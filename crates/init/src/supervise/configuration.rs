@@ -233,8 +233,8 @@ impl Supervisor {
             ..ExecSpec::default()
         };
         let purpose = Purpose::Exec { exec: corral_engine::id::new_id(), caller: None };
-        let order = HelperRequest::Exec { id: console.id().to_owned(), spec: Box::new(spec) };
-        if let Err(error) = self.start_job(purpose, &order, Streams::default()) {
+        let request = HelperRequest::Exec { id: console.id().to_owned(), spec: Box::new(spec) };
+        if let Err(error) = self.start_job(purpose, &request, Streams::default()) {
             log(&format!("applying the configuration in the console: {error}"));
         }
     }

@@ -50,7 +50,7 @@ struct Run {
     started: Option<Duration>,
     finished: Option<Duration>,
     up_since: Option<Moment>,
-    /// The kernel ended it for want of memory.
+    /// The kernel killed it because memory ran out.
     oom_killed: bool,
     paused: bool,
     /// What its check found last, if it has one.
@@ -116,7 +116,7 @@ impl Container {
         self.run.paused
     }
 
-    /// The kernel ended its last run for want of memory.
+    /// The kernel killed its last run because memory ran out.
     pub(super) fn was_oom_killed(&self) -> bool {
         self.run.oom_killed
     }
@@ -135,7 +135,7 @@ impl Container {
         Rules { policy: self.spec.restart, needs_preparation: self.spec.requirements.is_some() }
     }
 
-    /// How it is.
+    /// Its status, as clients and the engine daemon see it.
     pub(super) fn status(&self) -> Status {
         Status {
             state: self.life.state(),

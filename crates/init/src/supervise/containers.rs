@@ -85,14 +85,15 @@ impl Supervisor {
             Err(error) => return self.launch_failed(id, &Failure::other(error.to_string())),
         };
         let Some(container) = self.containers.get_mut(id) else { return };
-        let order = HelperRequest::Launch {
+        let request = HelperRequest::Launch {
             id: id.to_owned(),
             spec: Box::new(container.spec().clone()),
             join,
         };
         let streams = container.begin();
         self.offer_streams(id);
-        if let Err(error) = self.start_job(Purpose::Launch { id: id.to_owned() }, &order, streams) {
+        if let Err(error) = self.start_job(Purpose::Launch { id: id.to_owned() }, &request, streams)
+        {
             self.launch_failed(id, &Failure::other(format!("starting a helper: {error}")));
         }
     }
@@ -147,9 +148,9 @@ impl Supervisor {
         if !keep_children && cgroup::forget_empty(id) {
             return self.cleaned(id);
         }
-        let order = HelperRequest::Cleanup { id: id.to_owned(), keep_children, remove: false };
+        let request = HelperRequest::Cleanup { id: id.to_owned(), keep_children, remove: false };
         let purpose = Purpose::Cleanup { id: id.to_owned() };
-        if let Err(error) = self.start_job(purpose, &order, Streams::default()) {
+        if let Err(error) = self.start_job(purpose, &request, Streams::default()) {
             log(&format!("cleaning up: {error}"));
             self.cleaned(id);
         }
@@ -241,8 +242,8 @@ impl Supervisor {
         if !with_files {
             return;
         }
-        let order = HelperRequest::Cleanup { id: id.to_owned(), keep_children, remove: true };
-        if let Err(error) = self.start_job(Purpose::Remove, &order, Streams::default()) {
+        let request = HelperRequest::Cleanup { id: id.to_owned(), keep_children, remove: true };
+        if let Err(error) = self.start_job(Purpose::Remove, &request, Streams::default()) {
             log(&format!("removing a container: {error}"));
         }
     }

@@ -115,16 +115,16 @@ fn wait_for_their_end(
 
 /// A wait that gets more time whenever less is unwritten than before.
 struct Progress {
-    patience: Duration,
+    timeout: Duration,
     end: Instant,
     at_the_latest: Instant,
     unwritten: u64,
 }
 
 impl Progress {
-    fn begin(patience: Duration, longest: Duration) -> Progress {
-        let (end, at_the_latest) = (deadline::after(patience), deadline::after(longest));
-        Progress { patience, end, at_the_latest, unwritten: unwritten() }
+    fn begin(timeout: Duration, longest: Duration) -> Progress {
+        let (end, at_the_latest) = (deadline::after(timeout), deadline::after(longest));
+        Progress { timeout, end, at_the_latest, unwritten: unwritten() }
     }
 
     /// Repeats an attempt, which takes a moment, until it succeeds; false if time is over.
@@ -141,7 +141,7 @@ impl Progress {
     fn note(&mut self, unwritten: u64) {
         if unwritten < self.unwritten {
             self.unwritten = unwritten;
-            self.end = deadline::after(self.patience).min(self.at_the_latest);
+            self.end = deadline::after(self.timeout).min(self.at_the_latest);
         }
     }
 }
@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(sum_of(meminfo, &["Dirty:", "Writeback:"]), 123);
         let mut progress = Progress::begin(Duration::ZERO, LONGEST);
         let (begin, end) = (progress.unwritten, progress.end);
-        progress.patience = Duration::from_secs(60);
+        progress.timeout = Duration::from_secs(60);
         progress.note(begin + 1);
         assert_eq!(progress.end, end);
         progress.unwritten = 100;

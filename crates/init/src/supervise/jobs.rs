@@ -86,10 +86,10 @@ impl Jobs {
     pub(super) fn start(
         &mut self,
         purpose: Purpose,
-        order: &HelperRequest,
+        request: &HelperRequest,
         streams: Streams,
     ) -> std::io::Result<i32> {
-        let helper = Helper::start(order, streams)?;
+        let helper = Helper::start(request, streams)?;
         let pid = helper.pid;
         let job =
             Job { helper, purpose, listening: true, result: None, made: None, terminal: None };

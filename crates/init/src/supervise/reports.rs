@@ -20,10 +20,10 @@ impl Supervisor {
     pub(super) fn start_job(
         &mut self,
         purpose: Purpose,
-        order: &HelperRequest,
+        request: &HelperRequest,
         streams: Streams,
     ) -> std::io::Result<()> {
-        let helper = self.jobs.start(purpose, order, streams)?;
+        let helper = self.jobs.start(purpose, request, streams)?;
         self.timers.set(TIMEOUT, Timer::HelperLate(helper));
         Ok(())
     }

@@ -299,8 +299,8 @@ impl Supervisor {
     ) -> Answered {
         let Some(pid) = pid else { return Ok(Some(Reply::Done)) };
         let (connect, disconnect) = (connect.map(Box::new), disconnect.map(Box::new));
-        let order = HelperRequest::Network { pid, connect, disconnect };
-        self.start_job(Purpose::Network { caller }, &order, Streams::default())
+        let request = HelperRequest::Network { pid, connect, disconnect };
+        self.start_job(Purpose::Network { caller }, &request, Streams::default())
             .map_err(no_helper)?;
         Ok(None)
     }
@@ -328,8 +328,8 @@ impl Supervisor {
             stdout: descriptors.next(),
             stderr: descriptors.next(),
         };
-        let order = HelperRequest::Exec { id, spec: Box::new(spec) };
-        self.start_job(Purpose::Exec { exec: new_id(), caller: Some(caller) }, &order, streams)
+        let request = HelperRequest::Exec { id, spec: Box::new(spec) };
+        self.start_job(Purpose::Exec { exec: new_id(), caller: Some(caller) }, &request, streams)
             .map_err(no_helper)?;
         Ok(None)
     }

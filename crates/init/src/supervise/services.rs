@@ -32,38 +32,39 @@ impl Supervisor {
             // What follows may be another plan.
             return;
         }
-        let ready: Vec<_> = self
-            .resolved
-            .plan
-            .services
-            .iter()
-            .filter(|service| {
-                has_container(service) && self.containers.named(service.name.as_str()).is_none()
-            })
+        let ready: Vec<Service> = self
+            .open_services()
+            .filter(|service| has_container(service))
             .filter(|service| self.resolved.plan.is_ready(service, |name| self.progress(name)))
             .cloned()
             .collect();
         self.report_blockers();
-        for service in ready {
-            let spec = container_spec::of_service(&service, &self.resolved.environment);
-            let name = service.name.to_string();
-            if service.labels.create_only {
-                let id = corral_engine::id::new_id();
-                if let Err(error) = self.create(Container::of_plan(id, spec)) {
-                    log(&format!("{name}: {error}"));
-                }
-                continue;
-            }
-            let mut after: Vec<String> =
-                self.resolved.plan.waits_for.get(&name).into_iter().flatten().cloned().collect();
+        ready.iter().for_each(|service| self.start_service(service));
+    }
+
+    /// Creates the container of a service, and starts it unless it is to be created only.
+    fn start_service(&mut self, service: &Service) {
+        let name = service.name.as_str();
+        let starts = !service.labels.create_only;
+        if starts {
+            let waits = self.resolved.plan.waits_for.get(name);
+            let mut after: Vec<String> = waits.into_iter().flatten().cloned().collect();
             after.push("sysctl".to_owned());
-            self.trace.begin(&name, after);
-            let id = corral_engine::id::new_id();
-            match self.create(Container::of_plan(id.clone(), spec)) {
-                Ok(()) => self.handle_event(&id, Event::Start),
-                Err(error) => log(&format!("{name}: {error}")),
-            }
+            self.trace.begin(name, after);
         }
+        let spec = container_spec::of_service(service, &self.resolved.environment);
+        let id = corral_engine::id::new_id();
+        match self.create(Container::of_plan(id.clone(), spec)) {
+            Ok(()) if starts => self.handle_event(&id, Event::Start),
+            Ok(()) => {}
+            Err(error) => log(&format!("{name}: {error}")),
+        }
+    }
+
+    /// The services of the plan that have no container yet.
+    fn open_services(&self) -> impl Iterator<Item = &Service> {
+        let is_open = |service: &&Service| self.containers.named(service.name.as_str()).is_none();
+        self.resolved.plan.services.iter().filter(is_open)
     }
 
     /// How far a service is.
@@ -79,21 +80,11 @@ impl Supervisor {
     /// Reports, once for each, what keeps a service from being started where waiting alone does not
     /// help.
     fn report_blockers(&mut self) {
-        let plan = &self.resolved.plan;
-        let open = plan
-            .services
-            .iter()
-            .filter(|service| self.containers.named(service.name.as_str()).is_none());
-        let blockers: BTreeSet<String> = open
-            .filter_map(|service| {
-                let unmet_dependency =
-                    plan.unmet_dependency(service, |name| self.progress(name))?;
-                Some(format!(
-                    "{}: not started: {} {}",
-                    service.name, unmet_dependency.service, unmet_dependency.what
-                ))
-            })
-            .collect();
+        let blocker = |service: &Service| {
+            let unmet = self.resolved.plan.unmet_dependency(service, |name| self.progress(name))?;
+            Some(format!("{}: not started: {unmet}", service.name))
+        };
+        let blockers: BTreeSet<String> = self.open_services().filter_map(blocker).collect();
         blockers.difference(&self.blockers).for_each(|line| log(line));
         self.blockers = blockers;
     }
@@ -101,19 +92,15 @@ impl Supervisor {
     /// Services that were not started yet: name → those that it waits for.
     pub(super) fn waiting(&self) -> BTreeMap<String, Vec<String>> {
         let plan = &self.resolved.plan;
-        let open = plan.services.iter().filter(|service| {
-            !service.labels.create_only && self.containers.named(service.name.as_str()).is_none()
-        });
+        let open = self.open_services().filter(|service| !service.labels.create_only);
         let with_reasons = open.map(|service| {
             let names = plan.waits_for.get(service.name.as_str()).into_iter().flatten();
             let holding =
                 names.filter(|name| plan.get(name).is_some_and(|other| self.holds_up(other)));
             let mut reasons: Vec<String> =
                 holding.map(|name| format!("it waits for {name}")).collect();
-            let unmet_dependency = plan.unmet_dependency(service, |name| self.progress(name));
-            reasons.extend(unmet_dependency.map(|unmet_dependency| {
-                format!("{} {}", unmet_dependency.service, unmet_dependency.what)
-            }));
+            let unmet = plan.unmet_dependency(service, |name| self.progress(name));
+            reasons.extend(unmet.map(|unmet| unmet.to_string()));
             (service.name.to_string(), reasons)
         });
         with_reasons.collect()
@@ -152,7 +139,7 @@ impl Supervisor {
     fn announce(&mut self) {
         if !self.announced && ESSENTIAL.iter().all(|name| self.is_up(name)) {
             self.announced = true;
-            log(&format!("started {:.1} s after the kernel", trace::now() as f64 / 1e6));
+            log(&format!("started {:.1} s after the kernel", trace::seconds(trace::now())));
         }
     }
 }
