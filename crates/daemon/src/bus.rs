@@ -27,15 +27,15 @@ pub(crate) struct Event {
 
 /// The bus; copies are the same bus.
 #[derive(Debug, Clone)]
-pub(crate) struct Bus {
+pub(crate) struct EventBus {
     events: broadcast::Sender<Arc<Event>>,
     past: Arc<Mutex<VecDeque<Arc<Event>>>>,
     execs: broadcast::Sender<(String, i32)>,
 }
 
-impl Default for Bus {
-    fn default() -> Bus {
-        Bus {
+impl Default for EventBus {
+    fn default() -> EventBus {
+        EventBus {
             events: broadcast::channel(CAPACITY).0,
             past: Arc::default(),
             execs: broadcast::channel(CAPACITY).0,
@@ -60,7 +60,7 @@ impl Event {
     }
 }
 
-impl Bus {
+impl EventBus {
     /// Listens from now on, with what is kept from before.
     pub(crate) fn listen(&self) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);

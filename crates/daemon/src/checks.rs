@@ -10,11 +10,15 @@ use tokio::task::AbortHandle;
 #[derive(Debug, Default)]
 pub(crate) struct Checks(Mutex<HashMap<String, Check>>);
 
+/// Results that are kept of each.
+const RESULTS: usize = 5;
+
 #[derive(Debug)]
-pub(super) struct Check {
+struct Check {
     task: AbortHandle,
-    pub(super) failures: u32,
-    pub(super) results: Vec<Value>,
+    /// Failures in a row.
+    failures: u32,
+    results: Vec<Value>,
 }
 
 impl Checks {
@@ -27,7 +31,24 @@ impl Checks {
         }
     }
 
-    pub(super) fn with<T>(&self, id: &str, work: impl FnOnce(&mut Check) -> T) -> Option<T> {
+    /// Adds a result, which `inspect` of the container shows. Returns the failures in a row; those
+    /// in a start period do not add to them. None if the container has ended.
+    pub(super) fn add(&self, id: &str, code: i32, result: Value, in_grace: bool) -> Option<u32> {
+        self.with(id, |check| {
+            check.results.push(result);
+            if check.results.len() > RESULTS {
+                check.results.remove(0);
+            }
+            check.failures = match code {
+                0 => 0,
+                _ if in_grace => check.failures,
+                _ => check.failures + 1,
+            };
+            check.failures
+        })
+    }
+
+    fn with<T>(&self, id: &str, work: impl FnOnce(&mut Check) -> T) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(id).map(work)
     }
 

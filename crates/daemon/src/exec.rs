@@ -123,14 +123,14 @@ fn with_pipes(
     Ok((reply, Streams { stdin, stdout: from_stdout, stderr: Some(from_stderr) }))
 }
 
-/// Runs a process to its end: its exit code and the beginning of its output. One that takes too
-/// long is killed.
+/// Runs a process to its end: its exit code and the beginning of its output. None if it took too
+/// long and was killed.
 pub(crate) async fn run(
     shared: &Arc<Shared>,
     container: &str,
     spec: ExecSpec,
-    patience: Duration,
-) -> Result<(i32, String), EngineError> {
+    timeout: Duration,
+) -> Result<Option<(i32, String)>, EngineError> {
     let ends = shared.bus.listen_to_execs();
     let (asking, request) = (
         Arc::clone(shared),
@@ -154,11 +154,11 @@ pub(crate) async fn run(
         }
         (end_of(ends, &exec).await, String::from_utf8_lossy(&output).into_owned())
     };
-    match tokio::time::timeout(patience, work).await {
-        Ok(found) => Ok(found),
+    match tokio::time::timeout(timeout, work).await {
+        Ok(found) => Ok(Some(found)),
         Err(_) => {
             let _ = signals::send(pid, Signal::KILL);
-            Ok((-1, format!("Health check exceeded timeout ({patience:?})")))
+            Ok(None)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::api;
 use crate::blocking::blocking;
-use crate::bus::Bus;
+use crate::bus::EventBus;
 use crate::checks::Checks;
 use crate::execs::Execs;
 use crate::hub::Hubs;
@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use corral_engine::client::Client;
 use corral_engine::paths;
 use corral_engine::protocol::{Action, Event};
-use corral_engine::spec::Snapshot;
+use corral_engine::spec::{Snapshot, State};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub fn run(settings: impl Fn() -> Settings + Send + Sync + 'static) -> Result<()
 }
 
 async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> {
-    let (table, hubs, bus) = (Table::default(), Hubs::default(), Bus::default());
+    let (table, hubs, bus) = (Table::default(), Hubs::default(), EventBus::default());
     let (changes, changed) = unbounded_channel();
     let (preparations, requested) = unbounded_channel();
     let events = Events {
@@ -85,7 +85,7 @@ async fn serve(settings: Box<dyn Fn() -> Settings + Send + Sync>) -> Result<()> 
 struct Events {
     table: Table,
     hubs: Hubs,
-    bus: Bus,
+    bus: EventBus,
     changes: UnboundedSender<(Action, Arc<Snapshot>)>,
     preparations: UnboundedSender<prepare::Preparation>,
 }
@@ -161,7 +161,7 @@ async fn follow(shared: Arc<Shared>, mut changed: UnboundedReceiver<(Action, Arc
                 if is_on_network {
                     shared.networks.apply_soon();
                 }
-                if snapshot.spec.auto_remove && snapshot.status.word() == "exited" {
+                if snapshot.spec.auto_remove && snapshot.status.state == State::Exited {
                     tokio::spawn(removal::remove_ended(Arc::clone(&shared), snapshot.id.clone()));
                 }
             }

@@ -1,7 +1,7 @@
 //! What every request of the API and every task of the daemon can reach.
 
 use crate::blocking::blocking;
-use crate::bus::Bus;
+use crate::bus::EventBus;
 use crate::checks::Checks;
 use crate::execs::Execs;
 use crate::hub::Hubs;
@@ -22,7 +22,7 @@ pub(crate) struct Shared {
     /// Every container as PID 1 last reported it.
     pub(crate) table: Table,
     /// All events.
-    pub(crate) bus: Bus,
+    pub(crate) bus: EventBus,
     /// The streams of containers.
     pub(crate) hubs: Hubs,
     pub(crate) checks: Checks,

@@ -3,10 +3,8 @@
 use super::error::ApiError;
 use super::query::{Filters, Parameters, Parts, id_of, is_true, parse, text};
 use super::state::State;
-use super::stream::streamed;
-use super::{create, image_name, moment, processes, view};
+use super::{create, image_name, limits, moment, processes, view, wait};
 use crate::blocking::blocking;
-use crate::bus::Event;
 use crate::network::ports;
 use crate::removal::remove_container;
 use crate::shared::Shared;
@@ -14,23 +12,16 @@ use crate::volume;
 use axum::Json;
 use axum::body::Bytes;
 use axum::http::StatusCode;
-use axum::response::Response;
 use bollard_stubs::models::HostConfig;
 use corral_engine::error::EngineError;
 use corral_engine::image::lookup;
+use corral_engine::paths;
 use corral_engine::protocol::Request;
 use corral_engine::signal::{NotASignal, Signal};
-use corral_engine::spec::{Grace, HealthState, Snapshot};
+use corral_engine::spec::{self, Grace, HealthState, Snapshot};
 use corral_engine::time;
 use serde_json::{Value, json};
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
-
-/// The longest that `kill` waits for the end of the container.
-const KILL_TIME: Duration = Duration::from_secs(10);
 
 const FILTERS: [&str; 14] = [
     "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name",
@@ -51,8 +42,7 @@ pub(super) async fn list(
         || limit < usize::MAX;
     let mut containers = shared.table.all();
     containers.retain(|container| {
-        (all || ["running", "paused", "restarting"].contains(&container.status.word()))
-            && matches(shared, container, &filters)
+        (all || !container.status.is_down()) && matches(shared, container, &filters)
     });
     containers.sort_by_key(|container| std::cmp::Reverse(container.status.created));
     containers.truncate(limit);
@@ -60,10 +50,7 @@ pub(super) async fn list(
     let view = |container: &Arc<Snapshot>| {
         let mut row = view::summary(container, &shared.networks);
         if has_size {
-            row["SizeRw"] =
-                json!(volume::size(&corral_engine::paths::overlay(&container.id).join("diff")));
-            row["SizeRootFs"] =
-                json!(lookup::find(&container.spec.image_id).map_or(0, |image| image.size));
+            add_sizes(&mut row, container);
         }
         row
     };
@@ -86,12 +73,13 @@ fn matches(shared: &Shared, container: &Snapshot, filters: &Filters) -> bool {
                 || id.starts_with(image)
                 || id.trim_start_matches("sha256:").starts_with(image)
         })
-        && filters
-            .any("exited", |code| status.word() == "exited" && code == status.exit_code.to_string())
+        && filters.any("exited", |code| {
+            status.state == spec::State::Exited && code == status.exit_code.to_string()
+        })
         && filters.any("network", |name| {
             spec.endpoints
                 .iter()
-                .any(|place| place.network == name || place.network_id.starts_with(name))
+                .any(|endpoint| endpoint.network == name || endpoint.network_id.starts_with(name))
         })
         && filters.any("volume", |name| {
             spec.binds
@@ -123,12 +111,20 @@ pub(super) async fn inspect(
     let container = state.find(id_of(&parts))?;
     let mut value = view::inspect(&container, &state.0);
     if is_true(&parameters, "size") {
-        value["SizeRw"] =
-            json!(volume::size(&corral_engine::paths::overlay(&container.id).join("diff")));
-        value["SizeRootFs"] =
-            json!(lookup::find(&container.spec.image_id).map_or(0, |image| image.size));
+        add_sizes(&mut value, &container);
     }
     Ok(Json(value))
+}
+
+/// Bytes that the container has written, and those of its image.
+fn add_sizes(value: &mut Value, container: &Snapshot) {
+    value["SizeRw"] = json!(written(container));
+    value["SizeRootFs"] =
+        json!(lookup::find(&container.spec.image_id).map_or(0, |image| image.size));
+}
+
+fn written(container: &Snapshot) -> u64 {
+    volume::size(&paths::overlay(&container.id).join("diff"))
 }
 
 /// A call without a body, answered by 204.
@@ -209,21 +205,9 @@ pub(super) async fn kill(
     let done = act(&state.0, Request::Kill { container: container.id.clone(), signal }).await?;
     if signal == Signal::KILL {
         // Clients look at the container next: it is then no longer running, as in Docker.
-        wait_for_end(&state.0, &container.id, events).await;
+        wait::until_down(&state.0, &container.id, events).await;
     }
     Ok(done)
-}
-
-/// Waits until a container that was killed is down, or gone; not for ever.
-async fn wait_for_end(shared: &Shared, id: &str, mut events: Receiver<Arc<Event>>) {
-    let down = async {
-        while shared.table.get(id).is_some_and(|now| now.status.is_up()) {
-            if let Err(RecvError::Closed) = events.recv().await {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(KILL_TIME, down).await;
 }
 
 pub(super) async fn pause(state: State, parts: Parts) -> Result<StatusCode, ApiError> {
@@ -251,9 +235,9 @@ pub(super) async fn update(
 ) -> Result<Json<Value>, ApiError> {
     let container = state.find(id_of(&parts))?;
     let requested: HostConfig = parse(&body)?;
-    let limits = create::limits(&requested, &container.spec.limits);
+    let limits = limits::resources(&requested, &container.spec.limits);
     let limits = Some(limits).filter(|limits| *limits != container.spec.limits);
-    let restart = create::restart(&requested)?;
+    let restart = limits::restart_policy(&requested)?;
     state.call(Request::Update { container: container.id.clone(), limits, restart }).await?;
     Ok(Json(json!({"Warnings": null})))
 }
@@ -275,75 +259,18 @@ pub(super) async fn prune(state: State, parameters: Parameters) -> Result<Json<V
     let mut removed = Vec::new();
     let mut space = 0;
     for container in state.table.all() {
-        let is_down = ["created", "exited"].contains(&container.status.word());
         let is_old = until.is_none_or(|until| container.status.created < until);
         let fits = filters.labels(|key| container.spec.labels.get(key).map(String::as_str));
-        if !is_down || !is_old || !fits || container.status.planned {
+        if !container.status.is_down() || !is_old || !fits || container.status.planned {
             continue;
         }
-        let size = volume::size(&corral_engine::paths::overlay(&container.id).join("diff"));
+        let size = written(&container);
         if remove_container(&state.0, &container, false, false).await.is_ok() {
             removed.push(container.id.clone());
             space += size;
         }
     }
     Ok(Json(json!({"ContainersDeleted": removed, "SpaceReclaimed": space})))
-}
-
-/// Answers when the container has ended (or is gone), with its exit code. The head of the answer
-/// goes out at once, so that the client knows that the rest follows.
-pub(super) async fn wait(
-    state: State,
-    parts: Parts,
-    parameters: Parameters,
-) -> Result<Response, ApiError> {
-    let shared = state.0;
-    // Listen first: an end between the look and the wait is then in the queue.
-    let (_, mut events) = shared.bus.listen();
-    let container = shared.find(id_of(&parts))?;
-    let until = match text(&parameters, "condition") {
-        "" | "not-running" => "not-running",
-        "next-exit" => "next-exit",
-        "removed" => "removed",
-        other => {
-            return Err(EngineError::BadRequest(format!("invalid condition: {other:?}")).into());
-        }
-    };
-    let answer = |code: i64| Bytes::from(json!({"StatusCode": code}).to_string());
-    let is_down = ["created", "exited"].contains(&container.status.word());
-    let wait = async move {
-        if until == "not-running" && is_down {
-            return Ok::<Bytes, Infallible>(answer(container.status.exit_code.into()));
-        }
-        let mut code = i64::from(container.status.exit_code);
-        loop {
-            match events.recv().await {
-                Ok(event) if event.kind == "container" && event.id == container.id => {
-                    let exit = event.attributes.get("exitCode").and_then(Value::as_str);
-                    code = exit.and_then(|code| code.parse().ok()).unwrap_or(code);
-                    let is_over =
-                        event.action == "destroy" || (event.action == "die" && until != "removed");
-                    if is_over {
-                        return Ok(answer(code));
-                    }
-                }
-                Ok(_) => {}
-                // So many events occurred that its end may be among those that were missed.
-                Err(RecvError::Lagged(_)) => match shared.table.get(&container.id) {
-                    None => return Ok(answer(code)),
-                    Some(now)
-                        if now.status.finished > container.status.finished
-                            && until != "removed" =>
-                    {
-                        return Ok(answer(now.status.exit_code.into()));
-                    }
-                    Some(_) => {}
-                },
-                Err(RecvError::Closed) => return Ok(answer(code)),
-            }
-        }
-    };
-    Ok(streamed("application/json", futures_util::stream::once(wait)))
 }
 
 pub(super) async fn top(

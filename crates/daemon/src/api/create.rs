@@ -4,7 +4,7 @@ use super::endpoints::{NetworkRequest, published};
 use super::error::ApiError;
 use super::query::{Parameters, parse, text};
 use super::state::State;
-use super::{healthcheck, mounts};
+use super::{healthcheck, limits, mounts};
 use crate::blocking::blocking;
 use crate::image::store;
 use crate::network::ports;
@@ -14,7 +14,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use bollard_stubs::models::{ContainerCreateBody, HostConfig};
+use bollard_stubs::models::{ContainerCreateBody, DeviceMapping, HostConfig};
 use corral_engine::client::unexpected;
 use corral_engine::error::EngineError;
 use corral_engine::id::new_id;
@@ -22,9 +22,7 @@ use corral_engine::image::lookup;
 use corral_engine::image::metadata::Image;
 use corral_engine::protocol::{Reply, Request};
 use corral_engine::signal::NotASignal;
-use corral_engine::spec::{
-    ContainerSpec, Dns, Grace, Limits, LogOptions, RestartPolicy, Seccomp, Ulimit,
-};
+use corral_engine::spec::{ContainerSpec, Dns, Grace, Seccomp};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -100,7 +98,7 @@ fn record(mut requested: Value, spec: &ContainerSpec) -> Record {
     Record { spec: spec.clone(), config: requested, host_config, ..Record::default() }
 }
 
-/// Two words of the id: short enough to type, and free.
+/// `c` and the beginning of the id, as short as it can be for a name that is free.
 fn free_name(shared: &Shared, id: &str) -> String {
     let taken = |name: &str| shared.table.all().iter().any(|container| container.spec.name == name);
     let lengths = 11..id.len();
@@ -160,7 +158,7 @@ pub fn plan_spec(body: ContainerCreateBody, image: &Image) -> Result<ContainerSp
     spec.image_id = image.id.clone();
     spec.own_names = true;
     isolate(&mut spec, &host)?;
-    limit(&mut spec, &host)?;
+    limits::apply(&mut spec, &host)?;
     (spec.binds, spec.tmpfs) = mounts::parse(&host)?;
     spec.dns = Dns {
         servers: host.dns.unwrap_or_default(),
@@ -270,25 +268,31 @@ fn isolate(spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineErro
     spec.init = host.init.unwrap_or(false);
     spec.device_rules = host.device_cgroup_rules.clone().unwrap_or_default();
     spec.sysctls = host.sysctls.clone().unwrap_or_default().into_iter().collect();
-    let words = |device: &bollard_stubs::models::DeviceMapping| {
-        let source = device.path_on_host.clone().unwrap_or_default();
-        let target = device
-            .path_in_container
-            .clone()
-            .filter(|path| !path.is_empty())
-            .unwrap_or_else(|| source.clone());
-        let access = device
-            .cgroup_permissions
-            .clone()
-            .filter(|access| !access.is_empty())
-            .unwrap_or_else(|| "rwm".to_owned());
-        format!("{source}:{target}:{access}")
-    };
-    spec.devices = host.devices.iter().flatten().map(words).collect();
+    spec.devices = host.devices.iter().flatten().map(device).collect();
     let is_host = |mode: &Option<String>| mode.as_deref() == Some("host");
     spec.host_pid = is_host(&host.pid_mode);
     spec.host_ipc = is_host(&host.ipc_mode);
     spec.host_uts = is_host(&host.uts_mode);
+    set_security_options(spec, host)?;
+    if host.masked_paths.as_ref().is_some_and(Vec::is_empty)
+        && host.readonly_paths.as_ref().is_some_and(Vec::is_empty)
+    {
+        spec.bare_system_paths = true;
+    }
+    Ok(())
+}
+
+/// As the specification has it: `source:target:rwm`.
+fn device(device: &DeviceMapping) -> String {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let source = device.path_on_host.clone().unwrap_or_default();
+    let target = given(&device.path_in_container).unwrap_or_else(|| source.clone());
+    let access = given(&device.cgroup_permissions).unwrap_or_else(|| "rwm".to_owned());
+    format!("{source}:{target}:{access}")
+}
+
+/// `--security-opt`: `key=value`, or `key:value` as older clients write it.
+fn set_security_options(spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineError> {
     for option in host.security_opt.iter().flatten() {
         let (key, value) = option.split_once(['=', ':']).unwrap_or((option, "true"));
         match (key, value) {
@@ -303,90 +307,5 @@ fn isolate(spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineErro
             }
         }
     }
-    if host.masked_paths.as_ref().is_some_and(Vec::is_empty)
-        && host.readonly_paths.as_ref().is_some_and(Vec::is_empty)
-    {
-        spec.bare_system_paths = true;
-    }
     Ok(())
-}
-
-/// What it may use, and how it is restarted.
-fn limit(spec: &mut ContainerSpec, host: &HostConfig) -> Result<(), EngineError> {
-    spec.limits = limits(host, &Limits::default());
-    spec.oom_score_adj = host.oom_score_adj.unwrap_or(0);
-    spec.shm_size = number(host.shm_size);
-    spec.auto_remove = host.auto_remove.unwrap_or(false);
-    let limit = |limit: &bollard_stubs::models::ResourcesUlimits| Ulimit {
-        name: limit.name.clone().unwrap_or_default(),
-        // -1 is "no limit".
-        soft: limit.soft.map_or(0, i64::cast_unsigned),
-        hard: limit.hard.map_or(0, i64::cast_unsigned),
-    };
-    spec.ulimits = host.ulimits.iter().flatten().map(limit).collect();
-    spec.restart = restart(host)?.unwrap_or_default();
-    if let Some(log) = &host.log_config {
-        let option = |key: &str| log.config.as_ref().and_then(|config| config.get(key));
-        spec.log = LogOptions {
-            none: log.typ.as_deref() == Some("none"),
-            max_bytes: option("max-size").map_or(0, |text| bytes(text)),
-            max_files: option("max-file").and_then(|text| text.parse().ok()).unwrap_or(0),
-            copy: None,
-        };
-    }
-    Ok(())
-}
-
-fn number(value: Option<i64>) -> u64 {
-    value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
-}
-
-/// The restart policy, if the client sets one.
-pub(super) fn restart(host: &HostConfig) -> Result<Option<RestartPolicy>, EngineError> {
-    let Some(policy) = &host.restart_policy else { return Ok(None) };
-    let name = policy.name.as_ref().map(ToString::to_string).filter(|name| !name.is_empty());
-    let Some(name) = name else { return Ok(None) };
-    let limit = policy.maximum_retry_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-    let policy = RestartPolicy::parse(&name, limit);
-    policy.map(Some).map_err(|error| EngineError::BadRequest(error.to_string()))
-}
-
-/// The limits of a client's request; what it does not set stays as it was.
-pub(super) fn limits(host: &HostConfig, before: &Limits) -> Limits {
-    let or = |value: Option<i64>, before: u64| {
-        value.filter(|value| *value != 0).map_or(before, |value| value.unsigned_abs())
-    };
-    let (quota, period) = match host.nano_cpus.filter(|cpus| *cpus > 0) {
-        Some(cpus) => (cpus / 10_000, 100_000),
-        None => (
-            host.cpu_quota.filter(|quota| *quota != 0).unwrap_or(before.cpu_quota),
-            or(host.cpu_period, before.cpu_period),
-        ),
-    };
-    let list = |value: &Option<String>, before: &String| {
-        value.clone().filter(|list| !list.is_empty()).unwrap_or_else(|| before.clone())
-    };
-    Limits {
-        memory: or(host.memory, before.memory),
-        memory_reservation: or(host.memory_reservation, before.memory_reservation),
-        memory_swap: host.memory_swap.filter(|swap| *swap != 0).unwrap_or(before.memory_swap),
-        cpu_quota: quota,
-        cpu_period: period,
-        cpu_shares: or(host.cpu_shares, before.cpu_shares),
-        cpus: list(&host.cpuset_cpus, &before.cpus),
-        mems: list(&host.cpuset_mems, &before.mems),
-        pids: host.pids_limit.filter(|limit| *limit != 0).unwrap_or(before.pids),
-    }
-}
-
-/// `10m`, `1g` or plain bytes.
-fn bytes(text: &str) -> u64 {
-    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => 0,
-    };
-    digits.parse::<u64>().unwrap_or(0) << unit
 }

@@ -14,6 +14,7 @@ use axum::body::Bytes;
 use axum::response::Response;
 use corral_engine::error::EngineError;
 use corral_engine::paths;
+use corral_engine::spec::{self, Snapshot};
 use corral_engine::time;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -154,9 +155,7 @@ impl Follower {
     }
 
     fn is_over(&self) -> bool {
-        let is_up = self.shared.table.get(&self.id).is_some_and(|container| {
-            container.status.is_up() || ["created", "restarting"].contains(&container.status.word())
-        });
-        !is_up && !self.hub.is_open()
+        let may_write = |container: Arc<Snapshot>| container.status.state != spec::State::Exited;
+        !self.shared.table.get(&self.id).is_some_and(may_write) && !self.hub.is_open()
     }
 }

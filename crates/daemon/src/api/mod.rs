@@ -16,6 +16,7 @@ mod healthcheck;
 pub mod image_name;
 pub mod image_transfer;
 mod images;
+mod limits;
 pub mod links;
 mod listener;
 mod log_stream;
@@ -32,6 +33,7 @@ mod system;
 mod version;
 mod view;
 mod volumes;
+mod wait;
 
 use self::error::ApiError;
 use crate::shared::Shared;
@@ -95,7 +97,7 @@ fn of_containers() -> Router<Arc<Shared>> {
         .route("/containers/{id}/unpause", post(containers::unpause))
         .route("/containers/{id}/rename", post(containers::rename))
         .route("/containers/{id}/update", post(containers::update))
-        .route("/containers/{id}/wait", post(containers::wait))
+        .route("/containers/{id}/wait", post(wait::wait))
         .route("/containers/{id}/top", get(containers::top))
         .route("/containers/{id}/stats", get(stats::stats))
         .route("/containers/{id}/logs", get(log_stream::logs))

@@ -61,7 +61,7 @@ fn state(container: &Snapshot, shared: &Shared) -> Value {
     let status = &container.status;
     let word = status.word();
     let mut state = json!({
-        "Status": word, "Running": matches!(word, "running" | "paused" | "restarting"),
+        "Status": word, "Running": !status.is_down(),
         "Paused": status.paused, "Restarting": word == "restarting",
         "OOMKilled": status.oom_killed, "Dead": false, "Pid": status.pid.unwrap_or(0),
         "ExitCode": status.exit_code, "Error": status.error.as_deref().unwrap_or_default(),

@@ -14,6 +14,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
 /// How often a download goes on after it was cut off.
@@ -79,12 +80,11 @@ impl Download {
 
     /// Goes on with a download where it was cut off.
     async fn attempt(&self, partial: &Path) -> Result<(), EngineError> {
-        let failed =
-            |error: std::io::Error| EngineError::Failed(format!("{}: {error}", self.endpoint.host));
+        let failed = |error| self.failed(&error);
         if let Some(folder) = partial.parent() {
             tokio::fs::create_dir_all(folder).await.map_err(failed)?;
         }
-        let total = u64::try_from(self.descriptor.size).unwrap_or(0);
+        let total = self.total();
         let mut done = tokio::fs::metadata(partial).await.map_or(0, |data| data.len());
         if done > total {
             done = 0;
@@ -92,30 +92,11 @@ impl Download {
         if done == total && total > 0 {
             return Ok(());
         }
-        let (mut body, append) = self.request(done).await?;
+        let (body, append) = self.request(done).await?;
         let mut options = tokio::fs::OpenOptions::new();
         let options = options.create(true).append(append).write(true).truncate(!append);
         let mut file = options.open(partial).await.map_err(failed)?;
-        let mut count = if append { done } else { 0 };
-        let mut reported = count;
-        while let Some(bytes) = body.stream.next().await {
-            let bytes = bytes.map_err(failed)?;
-            count += bytes.len() as u64;
-            if count > total {
-                return Err(EngineError::BadRequest(format!(
-                    "{}: {} is longer than the {total} bytes of the manifest",
-                    self.endpoint.host, self.descriptor.digest
-                )));
-            }
-            file.write_all(&bytes).await.map_err(failed)?;
-            if count - reported >= STEP {
-                reported = count;
-                self.progress
-                    .count(short(&self.descriptor.digest), "Downloading", (count, total))
-                    .await;
-            }
-        }
-        file.flush().await.map_err(failed)?;
+        let count = self.receive(body, &mut file, if append { done } else { 0 }).await?;
         if count < total {
             return Err(EngineError::Failed(format!(
                 "{} closed the connection after {count} of {total} bytes",
@@ -123,6 +104,44 @@ impl Download {
             )));
         }
         Ok(())
+    }
+
+    /// Appends a body to the file, in which there are `count` bytes; returns how many there are
+    /// then.
+    async fn receive(
+        &self,
+        mut body: SizedStream,
+        file: &mut File,
+        mut count: u64,
+    ) -> Result<u64, EngineError> {
+        let (digest, total) = (&self.descriptor.digest, self.total());
+        let failed = |error| self.failed(&error);
+        let mut reported = count;
+        while let Some(bytes) = body.stream.next().await {
+            let bytes = bytes.map_err(failed)?;
+            count += bytes.len() as u64;
+            if count > total {
+                return Err(EngineError::BadRequest(format!(
+                    "{}: {digest} is longer than the {total} bytes of the manifest",
+                    self.endpoint.host
+                )));
+            }
+            file.write_all(&bytes).await.map_err(failed)?;
+            if count - reported >= STEP {
+                reported = count;
+                self.progress.count(short(digest), "Downloading", (count, total)).await;
+            }
+        }
+        file.flush().await.map_err(failed)?;
+        Ok(count)
+    }
+
+    fn total(&self) -> u64 {
+        u64::try_from(self.descriptor.size).unwrap_or(0)
+    }
+
+    fn failed(&self, error: &std::io::Error) -> EngineError {
+        EngineError::Failed(format!("{}: {error}", self.endpoint.host))
     }
 }
 

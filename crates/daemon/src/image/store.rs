@@ -6,7 +6,7 @@ use corral_engine::durable;
 use corral_engine::error::EngineError;
 use corral_engine::image::digest::{digest, hex};
 use corral_engine::image::layout::{References, StoredImage, blob, folder, stored_file};
-use corral_engine::image::metadata::Tier;
+use corral_engine::image::metadata::{Image, Tier};
 use corral_engine::image::{lookup, reference};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -117,25 +117,8 @@ impl Store {
         used: &[String],
     ) -> Result<Vec<(&'static str, String)>, EngineError> {
         let image = lookup::find(name)?;
-        let full = reference::familiar(name).unwrap_or_default();
-        let is_name = image.references.contains(&full) || image.digests.contains(&full);
-        if image.tier == Tier::Embedded && (!is_name || image.references.first() == Some(&full)) {
-            return Err(EngineError::Conflict(format!(
-                "{name} is part of the system image and cannot be removed"
-            )));
-        }
-        let others = image.references.iter().filter(|other| **other != full).count();
         let in_use = used.contains(&image.id);
-        let short = &hex(&image.id)[..12];
-        if !is_name && image.references.len() > 1 && !force {
-            return Err(EngineError::Conflict(format!(
-                "image {short} has several names: remove them, or use force"
-            )));
-        }
-        let takes_all = image.tier == Tier::Stored && (!is_name || others == 0);
-        if takes_all && in_use && !(force && is_name) {
-            return Err(EngineError::Conflict(format!("image {short} is in use by a container")));
-        }
+        let Removal { full, is_name, takes_all } = Removal::plan(&image, name, force, in_use)?;
         let _writing = self.writing();
         let mut references = References::load();
         let mut done = Vec::new();
@@ -158,6 +141,41 @@ impl Store {
             done.push(("Deleted", image.id));
         }
         Ok(done)
+    }
+}
+
+/// What of an image is to be removed.
+struct Removal {
+    /// The name, in the form of the store.
+    full: String,
+    /// It is a name of the image, and not its id.
+    is_name: bool,
+    /// The image itself goes too.
+    takes_all: bool,
+}
+
+impl Removal {
+    /// An error if the image, or that name of it, must stay.
+    fn plan(image: &Image, name: &str, force: bool, in_use: bool) -> Result<Removal, EngineError> {
+        let full = reference::familiar(name).unwrap_or_default();
+        let is_name = image.references.contains(&full) || image.digests.contains(&full);
+        if image.tier == Tier::Embedded && (!is_name || image.references.first() == Some(&full)) {
+            return Err(EngineError::Conflict(format!(
+                "{name} is part of the system image and cannot be removed"
+            )));
+        }
+        let short = &hex(&image.id)[..12];
+        if !is_name && image.references.len() > 1 && !force {
+            return Err(EngineError::Conflict(format!(
+                "image {short} has several names: remove them, or use force"
+            )));
+        }
+        let has_others = image.references.iter().any(|other| *other != full);
+        let takes_all = image.tier == Tier::Stored && (!is_name || !has_others);
+        if takes_all && in_use && !(force && is_name) {
+            return Err(EngineError::Conflict(format!("image {short} is in use by a container")));
+        }
+        Ok(Removal { full, is_name, takes_all })
     }
 }
 

@@ -272,14 +272,14 @@ async fn query_upstream(question: &[u8], by_stream: bool) -> Option<Vec<u8>> {
         .filter_map(|line| line.strip_prefix("nameserver")?.trim().parse::<IpAddr>().ok());
     for server in servers {
         let at = SocketAddr::new(server, PORT);
-        let asked = async {
+        let answered = async {
             if by_stream {
                 query_by_stream(question, at).await
             } else {
                 query_by_datagram(question, at).await
             }
         };
-        if let Ok(Ok(answer)) = timeout(TIMEOUT, asked).await {
+        if let Ok(Ok(answer)) = timeout(TIMEOUT, answered).await {
             return Some(answer);
         }
     }

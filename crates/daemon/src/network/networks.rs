@@ -169,22 +169,7 @@ impl Networks {
         containers: &[Arc<Snapshot>],
         wanted: &EndpointSettings,
     ) -> Result<Endpoint, EngineError> {
-        let (Some(subnet), Some(gateway)) = (network.subnet, network.gateway) else {
-            return Err(EngineError::BadRequest(format!(
-                "network {} has no addresses",
-                network.name
-            )));
-        };
-        let taken: BTreeSet<Ipv4Addr> = members(network, containers)
-            .map(|(_, endpoint)| endpoint.address)
-            .chain([gateway])
-            .chain(network.reserved_v4())
-            .collect();
-        let is_inside = |address: &Ipv4Addr| subnet.contains(address);
-        let in_range =
-            |address: &Ipv4Addr| network.range.is_none_or(|range| range.contains(address));
-        let hosts = subnet.hosts().filter(in_range);
-        let address = choose_address(wanted.address, hosts, &taken, &subnet, is_inside)?;
+        let (address, prefix, gateway) = address_v4(network, containers, wanted.address)?;
         let v6 = address_v6(network, containers, wanted.address_v6)?;
         let [a, b, c, d] = address.octets();
         Ok(Endpoint {
@@ -193,7 +178,7 @@ impl Networks {
             endpoint_id: new_id(),
             bridge: network.bridge.clone(),
             address,
-            prefix: subnet.prefix_len(),
+            prefix,
             gateway,
             mac: wanted.mac.unwrap_or(MacAddress([0x02, 0x42, a, b, c, d])),
             aliases: wanted.aliases.clone(),
@@ -341,6 +326,27 @@ fn choose_address<A: Copy + Ord + fmt::Display>(
             .find(|address| !taken.contains(address))
             .ok_or_else(|| EngineError::Failed(format!("no free address in {subnet}"))),
     }
+}
+
+/// The IPv4 side of a new endpoint: address, length of the prefix, gateway.
+fn address_v4(
+    network: &Network,
+    containers: &[Arc<Snapshot>],
+    wanted: Option<Ipv4Addr>,
+) -> Result<(Ipv4Addr, u8, Ipv4Addr), EngineError> {
+    let (Some(subnet), Some(gateway)) = (network.subnet, network.gateway) else {
+        return Err(EngineError::BadRequest(format!("network {} has no addresses", network.name)));
+    };
+    let taken: BTreeSet<Ipv4Addr> = members(network, containers)
+        .map(|(_, endpoint)| endpoint.address)
+        .chain([gateway])
+        .chain(network.reserved_v4())
+        .collect();
+    let is_inside = |address: &Ipv4Addr| subnet.contains(address);
+    let in_range = |address: &Ipv4Addr| network.range.is_none_or(|range| range.contains(address));
+    let hosts = subnet.hosts().filter(in_range);
+    let address = choose_address(wanted, hosts, &taken, &subnet, is_inside)?;
+    Ok((address, subnet.prefix_len(), gateway))
 }
 
 /// The IPv6 side of a new endpoint.

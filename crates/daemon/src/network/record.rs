@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The bridge of containers that name no network, as in the original.
+/// The bridge of containers that name no network, as in RancherOS.
 const DEFAULT_BRIDGE: &str = "docker-sys";
 const DEFAULT_SUBNET: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 0);
 const DEFAULT_PREFIX: u8 = 16;
