@@ -35,7 +35,7 @@ struct Request {
 /// Resolves, applies, and prints the result as JSON.
 pub fn main(arguments: &[String]) -> ExitCode {
     signals::unblock_all();
-    be_the_first_to_go();
+    limit_memory();
     let request = Request::parse(arguments);
     let root = Root::machine();
     // Before any document is parsed: one that ends this process must not keep a rollback from
@@ -108,7 +108,7 @@ impl Request {
 
 /// If memory is short, the OOM killer ends the resolver and no login. A document that needs too
 /// much memory reaches the resolver's own limit before that.
-fn be_the_first_to_go() {
+fn limit_memory() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let memory = rustix::system::sysinfo().totalram as u64;
     let limit = rustix::process::Rlimit {
