@@ -29,7 +29,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long each program may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of each file; of a longer one the end.
 const MOST: usize = 8 << 20;
 /// Bytes of a file of the configuration.
@@ -145,7 +145,7 @@ fn configuration(layers: &[Layer]) -> String {
 /// The containers of services, without their commands.
 fn services() -> String {
     let arguments = ["service", "ps", "--format", "json"];
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     match program::output(Command::new(ROS).args(arguments), &[], deadline) {
         Ok(ended) => format!("{}{}", without_commands(&ended.stdout), ended.stderr),
         Err(error) => format!("{error:#}\n"),
@@ -185,7 +185,7 @@ fn collect(programs: &[&[&str]], redactor: &Redactor) -> String {
 /// What a program wrote. One that fails or is missing is a part of the answer.
 fn output_of(words: &[&str]) -> String {
     let Some((program, arguments)) = words.split_first() else { return String::new() };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     match program::output(Command::new(program).args(arguments), &[], deadline) {
         Ok(ended) => format!("{}{}", ended.stdout, ended.stderr),
         Err(error) => format!("{error:#}\n"),

@@ -32,9 +32,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// How the message of a service begins that only waits.
-const NOT_STARTED: &str = "not started yet: ";
-
 /// How many lines of a service's log are shown: the last ones say why it ended.
 const LAST_LINES: u32 = 3;
 
@@ -46,11 +43,23 @@ pub(crate) struct Finding {
     pub(crate) message: String,
     /// A note needs no repair: a machine without a disk runs from memory, as it was started.
     pub(crate) is_problem: bool,
+    /// A service that only waits for its start.
+    #[serde(skip)]
+    only_waits: bool,
 }
 
 impl Finding {
     pub(crate) fn problem(subject: &str, message: String) -> Finding {
-        Finding { subject: subject.to_owned(), message, is_problem: true }
+        Finding { subject: subject.to_owned(), message, is_problem: true, only_waits: false }
+    }
+
+    fn note(subject: &str, message: String) -> Finding {
+        Finding { is_problem: false, ..Finding::problem(subject, message) }
+    }
+
+    fn waiting(subject: &str, reason: &str) -> Finding {
+        let message = format!("not started yet: {reason}");
+        Finding { only_waits: true, ..Finding::problem(subject, message) }
     }
 }
 
@@ -94,9 +103,8 @@ fn last_words(name: &str) -> String {
 /// Has it a container in the system engine, or a place in the plan? One that only waits is among
 /// the findings; those of cron may be about a container of the user's Docker.
 fn is_of_system(name: &str, snapshots: &[Snapshot], findings: &[Finding]) -> bool {
-    let waits = |finding: &Finding| finding.message.starts_with(NOT_STARTED);
     snapshots.iter().any(|snapshot| snapshot.spec.name == name)
-        || findings.iter().any(waits)
+        || findings.iter().any(|finding| finding.only_waits)
         || corral_resolve::stored().plan.get(name).is_some()
 }
 
@@ -104,7 +112,7 @@ fn is_of_system(name: &str, snapshots: &[Snapshot], findings: &[Finding]) -> boo
 pub(crate) fn problems() -> Result<Vec<Finding>> {
     let mut findings = machine()?;
     findings.extend(services(None, &snapshots()?)?);
-    findings.retain(|finding| finding.is_problem && !finding.message.starts_with(NOT_STARTED));
+    findings.retain(|finding| finding.is_problem && !finding.only_waits);
     Ok(findings)
 }
 
@@ -170,20 +178,18 @@ fn state_disk() -> Result<Option<Finding>> {
     }
     let message =
         "no disk is named (rancher.state.dev); the machine runs from memory, nothing is kept";
-    let (subject, message) = ("state".to_owned(), message.to_owned());
-    Ok(Some(Finding { subject, message, is_problem: false }))
+    Ok(Some(Finding::note("state", message.to_owned())))
 }
 
 /// Devices that nothing drives, although the full image could. A machine may do without them.
 fn missing_drivers() -> Vec<Finding> {
     let wanted = Index::running().and_then(|index| drivers::load_wanted(&index));
-    let finding = |concerned: drivers::Concerned| Finding {
-        subject: "drivers".to_owned(),
-        message: format!(
+    let finding = |concerned: drivers::Concerned| {
+        let message = format!(
             "{concerned}, which only the full image has: start the full ISO, or add it with \
              `ros os upgrade --drivers always`"
-        ),
-        is_problem: false,
+        );
+        Finding::note("drivers", message)
     };
     wanted.unwrap_or_default().into_iter().map(finding).collect()
 }
@@ -226,11 +232,9 @@ fn nearly_full() -> Option<Finding> {
 fn docker_waits() -> Option<Finding> {
     let command =
         fs::read_to_string(commands::RUNNING).ok().filter(|_| !Path::new(CONSOLE_DONE).exists())?;
-    let message = format!(
-        "{NOT_STARTED}it waits for the owner's commands; this one still runs: {}",
-        command.trim()
-    );
-    Some(Finding::problem("docker", message))
+    let reason =
+        format!("it waits for the owner's commands; this one still runs: {}", command.trim());
+    Some(Finding::waiting("docker", &reason))
 }
 
 /// What is wrong with all services, or with one.
@@ -247,16 +251,14 @@ pub(crate) fn services(wanted: Option<&str>, snapshots: &[Snapshot]) -> Result<V
     let planned = snapshots
         .iter()
         .filter(|snapshot| snapshot.status.planned && is_wanted(&snapshot.spec.name));
-    findings.extend(planned.filter_map(|snapshot| {
-        explain(snapshot, time::now()).map(|message| Finding::problem(&snapshot.spec.name, message))
-    }));
+    findings.extend(planned.filter_map(|snapshot| explain(snapshot, time::now())));
     for (name, reasons) in waiting.into_iter().filter(|(name, _)| is_wanted(name)) {
         let reasons = if reasons.is_empty() {
             "it is about to be started".to_owned()
         } else {
             reasons.join(", ")
         };
-        findings.push(Finding::problem(&name, format!("{NOT_STARTED}{reasons}")));
+        findings.push(Finding::waiting(&name, &reasons));
     }
     findings.extend(crontab::problems(wanted).iter().map(|line| {
         let (subject, message) = line.split_once(": ").unwrap_or(("cron", line));
@@ -269,15 +271,20 @@ pub(crate) fn services(wanted: Option<&str>, snapshots: &[Snapshot]) -> Result<V
 const MANY_RESTARTS: u32 = 2;
 
 /// What is wrong with a container of the plan, `now` being since 1970.
-fn explain(snapshot: &Snapshot, now: Duration) -> Option<String> {
+fn explain(snapshot: &Snapshot, now: Duration) -> Option<Finding> {
     let (name, status) = (&snapshot.spec.name, &snapshot.status);
-    let logs = format!("see: system-docker logs {name}");
     if status.state == State::Starting && snapshot.spec.requirements.is_some() {
-        return Some(match &status.error {
-            None => format!("{NOT_STARTED}pulling its image {}", snapshot.spec.image),
-            Some(error) => format!("{NOT_STARTED}{error}; it will be retried"),
-        });
+        let reason = match &status.error {
+            None => format!("pulling its image {}", snapshot.spec.image),
+            Some(error) => format!("{error}; it will be retried"),
+        };
+        return Some(Finding::waiting(name, &reason));
     }
+    explain_status(name, status, now).map(|message| Finding::problem(name, message))
+}
+
+fn explain_status(name: &str, status: &Status, now: Duration) -> Option<String> {
+    let logs = format!("see: system-docker logs {name}");
     if let Some(error) = &status.error {
         return Some(format!("could not be started: {error}"));
     }
@@ -356,7 +363,8 @@ mod tests {
         for (status, expected) in all {
             let spec = ContainerSpec { name: "web".to_owned(), ..ContainerSpec::default() };
             let snapshot = Snapshot { id: String::new(), spec, status };
-            assert_eq!(explain(&snapshot, now).as_deref(), expected, "{:?}", snapshot.status);
+            let found = explain(&snapshot, now).map(|finding| finding.message);
+            assert_eq!(found.as_deref(), expected, "{:?}", snapshot.status);
         }
     }
 

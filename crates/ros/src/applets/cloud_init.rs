@@ -69,8 +69,8 @@ pub(crate) fn run_network() -> Result<()> {
     let mut mark = CloudInitMark::load(&Root::machine());
     let stage = if mark.local.is_some() { Stage::NetworkAfterLocal } else { Stage::Network };
     let includes = std::mem::take(&mut mark.includes);
-    let patience = Duration::from_secs(config.rancher.cloud_init.timeout.max(1));
-    let deadline = Instant::now() + patience;
+    let timeout = Duration::from_secs(config.rancher.cloud_init.timeout.max(1));
+    let deadline = Instant::now() + timeout;
     if includes.is_empty() && !reads_sources(&mark, &config, &layers::load(&Root::machine()).layers)
     {
         import_keys(&mut mark);
@@ -82,10 +82,10 @@ pub(crate) fn run_network() -> Result<()> {
         .map(ToString::to_string)
         .chain(includes.iter().map(|url| shown_url(url)))
         .collect();
-    log(&format!("cloud-init: querying {} (at most {} s)", names.join(", "), patience.as_secs()));
+    log(&format!("cloud-init: querying {} (at most {} s)", names.join(", "), timeout.as_secs()));
     let found = match fetch_includes(&includes, deadline) {
         Ok(Some(found)) => Some(("include".to_owned(), found)),
-        Ok(None) => query_network(&sources, patience, &mut mark),
+        Ok(None) => query_network(&sources, timeout, &mut mark),
         Err(error) => {
             mark.problems.push(format!("#include: {error:#}"));
             None
@@ -118,11 +118,11 @@ fn import_keys(mark: &mut CloudInitMark) {
 
 fn query_network(
     sources: &[DataSource],
-    patience: Duration,
+    timeout: Duration,
     mark: &mut CloudInitMark,
 ) -> Option<(String, InstanceData)> {
     let line = corral_machine::cmdline::load().unwrap_or_default();
-    let answer = fetch_all(sources, &line, patience, |open, left| {
+    let answer = fetch_all(sources, &line, timeout, |open, left| {
         log(&format!("cloud-init: waiting for {} ({left} s left)", open.join(", ")));
     });
     answer.failures.iter().for_each(|failure| println!("{failure}"));

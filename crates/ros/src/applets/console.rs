@@ -20,6 +20,7 @@ pub(crate) mod trial;
 mod zone;
 
 use super::banner;
+use super::failures;
 use super::import_keys;
 use super::owners_commands;
 use super::user_docker::CONSOLE_DONE;
@@ -61,7 +62,7 @@ pub(crate) fn run() -> Result<()> {
     for note in [CONSOLE_DONE, commands::RUNNING, LOGIN_WORKED] {
         let _ = fs::remove_file(note);
     }
-    let rebuilt = rebuild_if_asked(&config);
+    let rebuilt = rebuild_if_requested(&config);
     let is_replaced = matches!(rebuilt, Ok(true));
     report("persistent console", rebuilt.map(drop));
     report("programs", link_programs());
@@ -196,7 +197,7 @@ pub(crate) fn config_applied() -> Result<()> {
 /// `rancher.force_console_rebuild`: increments the number, which gives the console a new file
 /// system. Then the key is reset, the configuration is read again, and PID 1 recreates the console.
 /// True if it does.
-fn rebuild_if_asked(config: &Config) -> Result<bool> {
+fn rebuild_if_requested(config: &Config) -> Result<bool> {
     if !config.rancher.force_console_rebuild || Path::new(REBUILT).exists() {
         return Ok(false);
     }
@@ -293,7 +294,7 @@ fn write_files(files: &[WriteFile]) -> Result<()> {
             failures.push(format!("{}: {error:#}", file.path));
         }
     }
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    failures::as_error(&failures)
 }
 
 /// The path may be in the home of a user, who must not lead root elsewhere by a link.

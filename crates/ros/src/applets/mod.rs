@@ -1,6 +1,7 @@
 //! What this binary is besides `ros`: a table of programs. A program is selected by name: that of
 //! the executed file (a link to this binary), or the first word after `ros`, as in compose files.
 
+pub(crate) mod account_table;
 pub(crate) mod amazon_metadata;
 pub(crate) mod autologin;
 pub(crate) mod banner;
@@ -13,6 +14,7 @@ pub(crate) mod crontab;
 mod docker_when_ready;
 pub(crate) mod engine_trial;
 pub(crate) mod execute;
+pub(crate) mod failures;
 pub(crate) mod image_check;
 pub(crate) mod import_keys;
 pub(crate) mod modprobe;

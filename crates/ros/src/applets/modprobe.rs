@@ -1,6 +1,7 @@
 //! `/sbin/modprobe` of the system image: the kernel calls it when it needs a module. `ros modprobe`
 //! is the same for its owner.
 
+use super::failures;
 use anyhow::{Result, bail};
 use corral_machine::modules::Index;
 
@@ -28,7 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         }
         failures.extend(index.load_alias(module).err().map(|error| format!("{error:#}")));
     }
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    failures::as_error(&failures)
 }
 
 fn parse(arguments: &[String]) -> Result<Request> {

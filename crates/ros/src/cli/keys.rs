@@ -1,6 +1,7 @@
 //! `ros keys`: who may log in over ssh (`ssh_authorized_keys`), and `ros password`. A change is
 //! stored and takes effect at once.
 
+use crate::applets::account_table;
 use crate::applets::console::keys::{FOLDER, lines as lines_of};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -35,7 +36,7 @@ const USERS: [&str; 2] = ["rancher", "docker"];
 /// The passwords of the console, in which this runs.
 const ACCOUNTS: &str = "/etc/shadow";
 /// So long this waits for the console to apply a change.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -108,10 +109,10 @@ pub(crate) fn set_password(options: &Password) -> Result<()> {
     }
     let is_applied = || {
         let accounts = fs::read_to_string(ACCOUNTS).unwrap_or_default();
-        password_of(&accounts, "rancher") == Some(&hash)
+        account_table::field(&accounts, "rancher", 1) == Some(&hash)
     };
     let folder = Path::new(ACCOUNTS).parent().context("no folder")?;
-    if !inotify::wait_for(folder, Instant::now() + PATIENCE, is_applied)? {
+    if !inotify::wait_for(folder, Instant::now() + TIMEOUT, is_applied)? {
         bail!(
             "the password is stored, but the console does not use it yet. It takes effect when the \
              console applies the configuration, at the latest at the next boot; `ros logs console` \
@@ -122,12 +123,6 @@ pub(crate) fn set_password(options: &Password) -> Result<()> {
         "the password of rancher takes effect on the console; ssh takes it only with ssh_pwauth"
     );
     Ok(())
-}
-
-/// The hash of a user's password in shadow(5).
-fn password_of<'a>(accounts: &'a str, user: &str) -> Option<&'a str> {
-    let mut fields = accounts.lines().map(|line| line.split(':'));
-    fields.find_map(|mut line| (line.next() == Some(user)).then(|| line.next())).flatten()
 }
 
 /// A key of the list.
@@ -335,7 +330,7 @@ fn finish(
         let is_done = |keys: &Vec<String>| changed.iter().all(|line| is_applied(line, keys));
         accepted(Path::new(FOLDER)).is_some_and(|all| all.iter().all(is_done))
     };
-    let in_time = inotify::wait_for(Path::new(FOLDER), Instant::now() + PATIENCE, is_done)
+    let in_time = inotify::wait_for(Path::new(FOLDER), Instant::now() + TIMEOUT, is_done)
         .with_context(|| {
             format!("{done} in the stored configuration: {names}; whether sshd uses it is unknown")
         })?;
@@ -407,13 +402,6 @@ mod tests {
         assert_eq!(kept, [format!("# ours\n  {}", keys(&["b"])[0])]);
         assert_eq!(removed, keys(&["a", "a"]));
         assert_eq!(parsed(&kept).len(), 1);
-    }
-
-    #[test]
-    fn a_password_is_found_by_its_user() {
-        let accounts = "root:*:1::::::\nrancher:$6$a$b:1::::::\nranch:x\n";
-        assert_eq!(password_of(accounts, "rancher"), Some("$6$a$b"));
-        assert_eq!(password_of(accounts, "ranche"), None);
     }
 
     #[test]

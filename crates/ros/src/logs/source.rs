@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Messages of /dev/log and of the kernel.
 const SYSLOG: &str = "syslog";
 /// How long the user's Docker may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,7 +196,7 @@ fn containers() -> Vec<Source> {
     let mut seen = BTreeSet::new();
     for engine in [Engine::System, Engine::User] {
         let listed = Client::of(engine).and_then(|client| {
-            client.ping(PATIENCE)?;
+            client.ping(TIMEOUT)?;
             client.containers()
         });
         let listed = listed.unwrap_or_else(|error| {

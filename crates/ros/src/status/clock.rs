@@ -15,7 +15,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 const SERVICE: &str = "ntp";
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Limit of its output, which is one line. The container may be another one of the owner's.
 const MOST: usize = 64 << 10;
 
@@ -62,7 +62,7 @@ fn tracking() -> Result<String> {
         (other, _) => return Err(corral_engine::client::unexpected(&other).into()),
     }
     drop(writer);
-    read_until_end(File::from(reader), Instant::now() + PATIENCE)
+    read_until_end(File::from(reader), Instant::now() + TIMEOUT)
 }
 
 /// The pipe ends with the program that writes to it.
@@ -77,7 +77,7 @@ fn read_until_end(mut pipe: File, until: Instant) -> Result<String> {
             length => all.extend_from_slice(&bytes[..length]),
         }
     }
-    bail!("chronyc has not answered within {} s", PATIENCE.as_secs())
+    bail!("chronyc has not answered within {} s", TIMEOUT.as_secs())
 }
 
 /// The fields of chronyc(1), `tracking`: reference id, address, stratum, time, offset, …, state of

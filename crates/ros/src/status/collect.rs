@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long the user's Docker may take to answer: a status must not hang.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Status {
     pub(super) fn load() -> Status {
@@ -134,7 +134,7 @@ fn services(snapshots: &[Snapshot], findings: &[Finding]) -> Services {
 
 fn docker() -> Result<Docker, Error> {
     let client = Client::of(Engine::User)?;
-    client.ping(PATIENCE)?;
+    client.ping(TIMEOUT)?;
     let containers = client.containers()?;
     Ok(Docker {
         version: client.version()?,

@@ -5,13 +5,13 @@ use corral_config::Config;
 use corral_docker::{Client, Container, Engine, State};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A message if something is wrong. An error if there is nothing of this name: it is misspelt.
 pub(super) fn explain(name: &str, config: &Config) -> Result<Option<String>> {
     let container = container_of(name, config);
     let found = Client::of(Engine::User).and_then(|client| {
-        client.ping(PATIENCE)?;
+        client.ping(TIMEOUT)?;
         client.container(container.as_deref().unwrap_or(name))
     });
     match (found, container) {

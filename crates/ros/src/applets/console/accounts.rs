@@ -4,6 +4,7 @@
 
 use super::keys;
 use super::own_accounts::OwnAccounts;
+use crate::applets::{account_table, failures};
 use anyhow::{Context, Result, anyhow, bail};
 use corral_config::Config;
 use corral_config::model::{Secret, Sudo, User};
@@ -54,7 +55,7 @@ pub(crate) fn admit_ours() -> Result<()> {
             steps.into_iter().filter_map(|step| Some(format!("{name}: {:#}", step.err()?))),
         );
     }
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    failures::as_error(&failures)
 }
 
 pub(super) fn usermod(change: &[&str], user: &str) -> Result<()> {
@@ -63,14 +64,12 @@ pub(super) fn usermod(change: &[&str], user: &str) -> Result<()> {
 
 /// Is it one of the members of the group that sshd lets in?
 fn is_member(groups: &str, user: &str) -> bool {
-    let line = groups.lines().find(|line| line.split(':').next() == Some(SSH_GROUP));
-    let members = line.and_then(|line| line.split(':').nth(3)).unwrap_or_default();
+    let members = account_table::field(groups, SSH_GROUP, 3).unwrap_or_default();
     members.split(',').any(|member| member == user)
 }
 
 fn is_locked(shadow: &str, user: &str) -> bool {
-    let line = shadow.lines().find(|line| line.split(':').next() == Some(user));
-    line.and_then(|line| line.split(':').nth(1)).is_some_and(|hash| hash.starts_with('!'))
+    account_table::field(shadow, user, 1).is_some_and(|hash| hash.starts_with('!'))
 }
 
 fn make_home(home: &Path, uid: u32, gid: u32) -> Result<()> {
@@ -123,7 +122,7 @@ pub(super) fn set_passwords(config: &Config) -> Result<()> {
     let is_wanted = |name: &str| passwords.contains_key(name);
     failures.extend(own.take_passwords(is_wanted, |name| change(name, &["-p", "*"])));
     failures.extend(own.store().err().map(|error| format!("{error:#}")));
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    failures::as_error(&failures)
 }
 
 /// How chpasswd has to take a password, or a hash of one.
@@ -154,7 +153,7 @@ pub(super) fn make_users(config: &Config) -> Result<()> {
     if let Err(error) = write_sudoers(users.iter()) {
         failures.push(format!("{error:#}"));
     }
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    failures::as_error(&failures)
 }
 
 fn home_of(user: &User) -> PathBuf {
@@ -173,7 +172,7 @@ fn make_user(user: &User, own: &mut OwnAccounts) -> Result<()> {
     let home = home_of(user);
     let added = open_user(user, &home, own)?;
     let uid = lookup("/etc/passwd", &user.name).context("it is not in /etc/passwd")?;
-    let gid = field("/etc/passwd", &user.name, 3).context("it has no group")?;
+    let gid = id_in_field("/etc/passwd", &user.name, 3).context("it has no group")?;
     let mut steps = join(user, own.users.contains(&user.name));
     if !user.no_create_home && !user.system {
         steps
@@ -303,10 +302,9 @@ fn next_id(file: &str) -> u32 {
     (FIRST_UID..60_000).find(|id| !is_taken(file, *id)).unwrap_or(FIRST_UID)
 }
 
-fn field(file: &str, name: &str, number: usize) -> Option<u32> {
+fn id_in_field(file: &str, name: &str, number: usize) -> Option<u32> {
     let table = fs::read_to_string(file).ok()?;
-    let line = table.lines().find(|line| line.split(':').next() == Some(name))?;
-    line.split(':').nth(number)?.parse().ok()
+    account_table::field(&table, name, number)?.parse().ok()
 }
 
 /// The ids of `user`, `user:group`, `user:` (with its own group) or `:group`, by name or number, as
@@ -323,7 +321,7 @@ pub(super) fn owner(text: &str) -> Result<Option<(Uid, Gid)>> {
             .with_context(|| format!("{file} has no {name}")),
     };
     let group = match group {
-        Some("") => field("/etc/passwd", user, 3).unwrap_or_default(),
+        Some("") => id_in_field("/etc/passwd", user, 3).unwrap_or_default(),
         Some(name) => id("/etc/group", name)?,
         None => 0,
     };
@@ -331,7 +329,7 @@ pub(super) fn owner(text: &str) -> Result<Option<(Uid, Gid)>> {
 }
 
 pub(super) fn lookup(file: &str, name: &str) -> Option<u32> {
-    field(file, name, 2)
+    id_in_field(file, name, 2)
 }
 
 fn is_taken(file: &str, id: u32) -> bool {
@@ -354,7 +352,7 @@ fn write_sudoers<'a>(users: impl Iterator<Item = &'a User>) -> Result<()> {
     } else {
         write_atomic(Path::new(SUDOERS), text.as_bytes(), 0o440)?;
     }
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    failures::as_error(&failures)
 }
 
 /// The valid lines of all users, and the errors of the rest.

@@ -1,5 +1,6 @@
 //! The host keys of sshd: those of the configuration, those of the last boot, or new ones.
 
+use crate::applets::failures;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_init::boot::state::CONF;
@@ -29,7 +30,7 @@ pub(crate) fn make_host_keys(config: &Config) -> Result<()> {
         }
     }
     let failures: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    failures::as_error(&failures)
 }
 
 /// Stores a key of the configuration, if it is valid and not stored yet.

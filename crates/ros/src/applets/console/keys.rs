@@ -3,7 +3,8 @@
 //! `~/.ssh/authorized_keys` belongs to the user. The folder is in memory: a full disk removes no
 //! key.
 
-use anyhow::{Context, Result, bail};
+use crate::applets::failures;
+use anyhow::{Context, Result};
 use corral_config::Config;
 use corral_config::model::User;
 use corral_machine::files::write_atomic;
@@ -41,7 +42,7 @@ pub(super) fn authorize(config: &Config) -> Result<()> {
             failures.push(format!("{error:#}"));
         }
     }
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    failures::as_error(&failures)
 }
 
 /// The keys of each user that has some.

@@ -1,11 +1,12 @@
 //! `mounts` of the configuration, in the console: file systems, binds, swap, NFS. No mount delays a
 //! login. A server that does not answer delays Docker until a timeout, or with `nofail` not at all.
 
+use crate::applets::failures;
 use crate::applets::netconf::addresses;
 use anyhow::{Context, Result, bail};
 use corral_config::model::Mount;
 use corral_machine::console::log;
-use corral_machine::{block, mounts, program};
+use corral_machine::{block, deadline, mounts, program};
 use corral_resolve::effective::load_config;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
     }
     drop(sender);
     failures.extend(results.iter().filter_map(Result::err));
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    failures::as_error(&failures)
 }
 
 fn make_in_background(number: usize) -> Result<()> {
@@ -104,7 +105,8 @@ fn make_on_network(mount: &Mount) -> Result<()> {
         // An address that comes during the attempt may come too late for it.
         let has_address = !addresses::all().is_empty();
         match make(mount, end) {
-            Err(_) if !has_address && Instant::now() < end => thread::park_timeout(PAUSE),
+            // Nothing reports that a server can be reached.
+            Err(_) if !has_address && Instant::now() < end => deadline::pause(PAUSE),
             result => return result,
         }
     }

@@ -3,6 +3,7 @@
 //! See docs/decisions/0017-a-console-needs-a-shell-from-its-image.md.
 
 use super::accounts;
+use crate::applets::{account_table, failures};
 use anyhow::{Context, Result, bail};
 use corral_machine::files::write_atomic;
 use std::fs;
@@ -102,7 +103,7 @@ pub(crate) fn prepare() -> Result<()> {
             failures.push(format!("{what}: {error:#}"));
         }
     }
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
+    failures::as_error(&failures)
 }
 
 /// After a switch to our own console: its sudo has its own configuration.
@@ -183,8 +184,7 @@ fn useradd(arguments: &[&str]) -> Result<()> {
 /// True if the shell of that user is on this image.
 fn has_shell(user: &str) -> bool {
     let table = fs::read_to_string(PASSWD).unwrap_or_default();
-    let row = table.lines().find(|line| line.split(':').next() == Some(user));
-    let shell = row.and_then(|line| line.split(':').nth(6)).unwrap_or_default();
+    let shell = account_table::field(&table, user, 6).unwrap_or_default();
     !shell.ends_with("nologin") && !shell.ends_with("false") && Path::new(shell).exists()
 }
 

@@ -1,6 +1,7 @@
 //! The proxies of the configuration, for the shells of logins. The file may hold a password, as in
 //! `http://me:secret@proxy:3128`: only those who may log in can read it.
 
+use crate::applets::account_table;
 use anyhow::{Context, Result};
 use corral_config::model::Network;
 use corral_machine::files::{remove_durably, write_atomic};
@@ -22,7 +23,7 @@ pub(super) fn write(network: &Network) -> Result<()> {
     }
     write_atomic(file, script(&variables).as_bytes(), 0o640)?;
     let groups = fs::read_to_string("/etc/group").context("reading /etc/group")?;
-    let group = group_id(&groups, GROUP).with_context(|| format!("no group {GROUP}"))?;
+    let group = account_table::group_id(&groups, GROUP)?;
     chown(file, None, Some(Gid::from_raw(group))).with_context(|| format!("chown {FILE}"))
 }
 
@@ -32,11 +33,6 @@ fn script(variables: &[(String, String)]) -> String {
         text.push_str(&format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
     }
     text
-}
-
-fn group_id(groups: &str, name: &str) -> Option<u32> {
-    let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    lines.find(|fields| fields.first() == Some(&name))?.get(2)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -49,12 +45,5 @@ mod tests {
         let text = script(&variables);
         let expected = r"export http_proxy='http://it'\''s:$x@proxy:3128'";
         assert_eq!(text.lines().nth(1), Some(expected));
-    }
-
-    #[test]
-    fn a_group_is_found_by_its_complete_name() {
-        let groups = "dockers:x:7:\ndocker:x:1101:rancher\nbroken\n";
-        assert_eq!(group_id(groups, "docker"), Some(1101));
-        assert_eq!((group_id(groups, "staff"), group_id(groups, "broken")), (None, None));
     }
 }

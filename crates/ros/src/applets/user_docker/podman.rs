@@ -2,7 +2,8 @@
 //! the console. Its configuration is in the folder of the engine; of `rancher.docker` only
 //! `environment` and the proxies mean something to it.
 
-use anyhow::{Context, Result, bail};
+use crate::applets::account_table;
+use anyhow::{Context, Result};
 use corral_config::model::Docker;
 use corral_machine::files::write_atomic;
 use corral_machine::program;
@@ -83,32 +84,7 @@ fn listen() -> Result<UnixListener> {
     let _ = fs::remove_file(SOCKET);
     let listener = UnixListener::bind(SOCKET)?;
     let groups = fs::read_to_string(GROUPS).with_context(|| format!("reading {GROUPS}"))?;
-    chown(SOCKET, None, Some(Gid::from_raw(id_of(&groups, GROUP)?)))?;
+    chown(SOCKET, None, Some(Gid::from_raw(account_table::group_id(&groups, GROUP)?)))?;
     chmod(SOCKET, Mode::from_raw_mode(0o660))?;
     Ok(listener)
-}
-
-/// `docker:x:1101:rancher` → 1101.
-fn id_of(groups: &str, name: &str) -> Result<u32> {
-    for line in groups.lines() {
-        let fields: Vec<&str> = line.split(':').collect();
-        if let [found, _, id, ..] = fields.as_slice()
-            && *found == name
-        {
-            return id.parse().with_context(|| format!("the id of the group {name}: {id}"));
-        }
-    }
-    bail!("there is no group {name}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::id_of;
-
-    #[test]
-    fn the_group_of_the_socket_is_found_by_name() {
-        let groups = "root:x:0:\ndockers:x:7:\ndocker:x:1101:rancher\n";
-        assert_eq!(id_of(groups, "docker").unwrap(), 1101);
-        assert!(id_of(groups, "none").is_err());
-    }
 }
