@@ -106,7 +106,7 @@ impl Release {
     }
 
     /// Bytes of the second tier of drivers.
-    pub fn size_of_drivers(&self) -> u64 {
+    pub(crate) fn size_of_drivers(&self) -> u64 {
         self.drivers.iter().map(|part| part.size).fold(0, u64::saturating_add)
     }
 
@@ -155,7 +155,7 @@ pub fn parse_index(index: &[u8]) -> Result<Index> {
 }
 
 /// The tag of the manifest with the signature over that of this digest.
-pub fn signature_tag(digest: &str) -> String {
+pub(crate) fn signature_tag(digest: &str) -> String {
     format!("{}.sig", digest.replace(':', "-"))
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct Access {
     /// Public key that may log in, repeatable: a line, a file, an https URL, or gh:NAME (GitHub)
     #[arg(long, value_name = "KEY|FILE|URL|gh:NAME")]
     pub(super) ssh_key: Vec<String>,
-    /// Ask for rancher's password for the console (ssh takes keys)
+    /// Prompt for rancher's password for the console (ssh takes keys)
     #[arg(long, conflicts_with = "password_stdin")]
     pub(super) password: bool,
     /// Read that password from the first line of standard input

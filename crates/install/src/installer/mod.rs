@@ -63,14 +63,14 @@ pub fn run(options: &Options) -> Result<()> {
     if options.plan || !options.output.is_text() {
         bail!("--plan and --format are for --adopt; without -f, every installation shows its plan");
     }
-    let asked;
+    let answered;
     let (options, document) = if options.device.is_empty()
         && options.install_type != Kind::Noformat
         && std::io::stdin().is_terminal()
     {
         let (filled_in, document) = wizard::fill_in(options)?;
-        asked = filled_in;
-        (&asked, document)
+        answered = filled_in;
+        (&answered, document)
     } else {
         (options, None)
     };
