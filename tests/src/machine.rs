@@ -33,7 +33,7 @@ const ALARMS: [&str; 11] = [
     "Out of memory",
     "oom-kill",
     "Call Trace:",
-    "PID 1 met a bug",
+    "PID 1 panicked",
     "general protection",
     "blocked for more than",
     "panicked at",
@@ -355,15 +355,15 @@ impl Machine {
     /// gains. It is work for a slow machine, and sshd refuses an address that closes too many.
     fn wait_for_sshd(&mut self, what: &str) -> Result<()> {
         let begin = Instant::now();
-        let patience = Cell::new(Duration::from_secs(2));
+        let timeout = Cell::new(Duration::from_secs(2));
         self.wait(BOOT, what, |machine| {
             let boots = machine.boots_seen();
             if boots == machine.boots && begin.elapsed() < BOOT / 3 {
                 // Before a restart, the old boot would answer.
                 return Ok(machine.boots == 0 && machine.has_ssh_banner(Duration::from_secs(1)));
             }
-            patience.set((patience.get() * 2).min(Duration::from_secs(60)));
-            Ok(machine.has_ssh_banner(patience.get()))
+            timeout.set((timeout.get() * 2).min(Duration::from_secs(60)));
+            Ok(machine.has_ssh_banner(timeout.get()))
         })?;
         self.boots = self.boots_seen();
         Ok(())
@@ -380,10 +380,10 @@ impl Machine {
 
     /// The server sends its version first. QEMU's forwarding closes the connection as long as no
     /// server listens.
-    fn has_ssh_banner(&self, patience: Duration) -> bool {
+    fn has_ssh_banner(&self, timeout: Duration) -> bool {
         let banner = || -> std::io::Result<bool> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.login.port))?;
-            stream.set_read_timeout(Some(patience))?;
+            stream.set_read_timeout(Some(timeout))?;
             let mut start = [0_u8; 4];
             stream.read_exact(&mut start)?;
             Ok(&start == b"SSH-")
@@ -418,12 +418,12 @@ impl Machine {
 
     /// A script that hangs is killed, and run again while there is time. The pause between two
     /// tries is as long as a try took, so that a slow machine has time for its own work.
-    fn wait_for_script(&mut self, patience: Duration, what: &str, script: &str) -> Result<()> {
-        self.wait(patience, what, |machine| {
+    fn wait_for_script(&mut self, timeout: Duration, what: &str, script: &str) -> Result<()> {
+        self.wait(timeout, what, |machine| {
             let begin = Instant::now();
-            let done = machine.login.run_within(patience, script).is_ok();
+            let done = machine.login.run_within(timeout, script).is_ok();
             if !done {
-                std::thread::park_timeout(begin.elapsed().min(Duration::from_secs(5)));
+                process::pause(begin.elapsed().min(Duration::from_secs(5)));
             }
             Ok(done)
         })
@@ -431,11 +431,11 @@ impl Machine {
 
     fn wait(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         what: &str,
         done: impl Fn(&Machine) -> Result<bool>,
     ) -> Result<()> {
-        let waited = self.try_for(patience, what, done);
+        let waited = self.try_for(timeout, what, done);
         if waited.is_err() {
             self.keep_what_it_does();
         }
@@ -444,11 +444,11 @@ impl Machine {
 
     fn try_for(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         what: &str,
         done: impl Fn(&Machine) -> Result<bool>,
     ) -> Result<()> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         timed(what, || {
             while !done(self)? {
                 if let Some(status) = self.emulator.ended()? {
@@ -457,7 +457,7 @@ impl Machine {
                 if Instant::now() > deadline {
                     bail!(
                         "waiting for {what}: {} s are over\n{}",
-                        patience.as_secs(),
+                        timeout.as_secs(),
                         self.last_lines()
                     );
                 }

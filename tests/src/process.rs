@@ -50,20 +50,26 @@ impl Drop for KillOnDrop {
 }
 
 /// Waits until a child exits, or until the timeout. Returns its status; none if it still runs.
-pub fn wait(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>> {
+pub fn wait(child: &mut Child, timeout: Duration) -> Result<Option<ExitStatus>> {
     // Once its status was read, its process id may belong to another process.
     if let Some(status) = child.try_wait().context("asking for the end of a process")? {
         return Ok(Some(status));
     }
     let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty());
-    is_readable(process.context("opening a process")?, patience)?;
+    is_readable(process.context("opening a process")?, timeout)?;
     child.try_wait().context("asking for the end of a process")
+}
+
+/// The time between two looks at what reports no change: a port of another program, a machine's
+/// console.
+pub(crate) fn pause(time: Duration) {
+    std::thread::park_timeout(time);
 }
 
 /// Waits until a descriptor is readable or its other end is closed; false at the timeout. A pidfd
 /// is readable once its process has exited (pidfd_open(2)).
-pub(crate) fn is_readable(descriptor: impl AsFd, patience: Duration) -> Result<bool> {
-    let deadline = Instant::now() + patience;
+pub(crate) fn is_readable(descriptor: impl AsFd, timeout: Duration) -> Result<bool> {
+    let deadline = Instant::now() + timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let left =

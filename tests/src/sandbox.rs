@@ -5,7 +5,7 @@
 use crate::cgroup::Cgroup;
 use crate::folder::{Folder, folder};
 use crate::image::Image;
-use crate::process::{KillOnDrop, tied, wait};
+use crate::process::{KillOnDrop, pause, tied, wait};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -154,7 +154,7 @@ impl Sandbox {
                     last.map_or_else(|error| error, |_| anyhow::anyhow!("nothing"))
                 );
             }
-            std::thread::park_timeout(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
         }
     }
 
@@ -169,7 +169,7 @@ impl Sandbox {
             if Instant::now() > deadline {
                 bail!("docker {arguments} never printed {text:?}; its last output: {last}");
             }
-            std::thread::park_timeout(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
         }
     }
 
@@ -189,7 +189,7 @@ impl Sandbox {
                     fs::read_to_string(self.folder.join("log")).unwrap_or_default()
                 );
             }
-            std::thread::park_timeout(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
         }
         Ok(())
     }
@@ -303,7 +303,7 @@ impl Engine {
                 bail!("the sandbox ended with {status}: {}", log());
             }
             ensure!(Instant::now() < deadline, "the sandbox did not start: {}", log());
-            std::thread::park_timeout(Duration::from_millis(20));
+            pause(Duration::from_millis(20));
         }
     }
 

@@ -2,7 +2,7 @@
 //! EC2's metadata. Each one ends with the story that started it.
 
 use crate::image::Image;
-use crate::process::{KillOnDrop, tied};
+use crate::process::{KillOnDrop, pause, tied};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -371,7 +371,7 @@ fn start(mut command: Command, port: u16, log: &Path) -> Result<Server> {
         if Instant::now() > deadline {
             bail!("{command:?} does not listen: {}", fs::read_to_string(log).unwrap_or_default());
         }
-        std::thread::park_timeout(Duration::from_millis(100));
+        pause(Duration::from_millis(100));
     }
     Ok(server)
 }

@@ -40,8 +40,8 @@ pub struct Login {
 impl Login {
     /// The ssh client, up to the name of the machine, with a timeout. One connection serves all
     /// commands.
-    fn command(&self, patience: Duration) -> Command {
-        let mut command = limited("ssh", patience);
+    fn command(&self, timeout: Duration) -> Command {
+        let mut command = limited("ssh", timeout);
         command
             // No settings and no other keys of the developer.
             .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
@@ -68,12 +68,12 @@ impl Login {
     }
 
     /// The same with another timeout.
-    pub(crate) fn run_within(&self, patience: Duration, script: &str) -> Result<String> {
-        let mut command = self.command(patience);
+    pub(crate) fn run_within(&self, timeout: Duration, script: &str) -> Result<String> {
+        let mut command = self.command(timeout);
         let output = command.arg(script).stdin(Stdio::null()).output().context("starting ssh")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.code() == Some(TIMED_OUT) {
-            bail!("{script}\nit took longer than {} s: {text}", patience.as_secs());
+            bail!("{script}\nit took longer than {} s: {text}", timeout.as_secs());
         }
         if !output.status.success() {
             bail!("{script}\n{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
@@ -142,8 +142,8 @@ impl Login {
 
 /// A program with a timeout by timeout(1); in the foreground, so that Ctrl-C in a terminal reaches
 /// it.
-fn limited(program: &str, patience: Duration) -> Command {
+fn limited(program: &str, timeout: Duration) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--foreground", "--kill-after=5", &patience.as_secs().to_string(), program]);
+    command.args(["--foreground", "--kill-after=5", &timeout.as_secs().to_string(), program]);
     command
 }
