@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// Debian mirror to use instead of the host's own
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
-    /// Ask the mirror for newer packages even if the list of packages is unchanged
+    /// Query the mirror for newer packages even if the list of packages is unchanged
     #[arg(long)]
     refresh: bool,
 }

@@ -54,7 +54,7 @@ pub(crate) struct Options {
     /// Debian mirror to use instead of the host's own
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Option<String>,
-    /// Ask the mirror for newer packages even if the list of packages is unchanged
+    /// Query the mirror for newer packages even if the list of packages is unchanged
     #[arg(long)]
     pub(crate) refresh: bool,
     /// Key that signs the release (ed25519, PKCS#8) instead of the one that this working copy makes

@@ -35,6 +35,13 @@ pub(crate) struct Package {
     pub(crate) file: String,
 }
 
+/// A release of Debian, and parts of its archive.
+#[derive(Debug, Clone, Copy)]
+struct Origin<'a> {
+    suite: &'a str,
+    areas: &'static str,
+}
+
 impl Package {
     /// The folder with its unpacked files.
     pub(crate) fn files(&self) -> PathBuf {
@@ -66,7 +73,7 @@ pub(crate) fn fetch(
     fetch_of(SUITE, wanted, mirror, refresh)
 }
 
-/// The same for packages of firmware.
+/// Fetches packages of firmware in the same way.
 pub(crate) fn fetch_firmware(
     wanted: &[String],
     mirror: Option<&str>,
@@ -76,14 +83,7 @@ pub(crate) fn fetch_firmware(
     fetch_from(origin, &wanted.iter().cloned().collect(), mirror, refresh)
 }
 
-/// A release of Debian, and parts of its archive.
-#[derive(Debug, Clone, Copy)]
-struct Origin<'a> {
-    suite: &'a str,
-    areas: &'static str,
-}
-
-/// The same from another release of Debian.
+/// Fetches packages in the same way from another release of Debian.
 pub(crate) fn fetch_of(
     suite: &str,
     wanted: &BTreeSet<String>,
