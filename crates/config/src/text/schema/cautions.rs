@@ -45,6 +45,13 @@ pub(super) fn old_driver(value: &Value, _: &Source) -> Option<&'static str> {
     )
 }
 
+/// `rancher.docker.selinux_enabled`
+pub(super) fn no_selinux(value: &Value, _: &Source) -> Option<&'static str> {
+    (*value == Value::Bool(true)).then_some(
+        "this system has no SELinux: dockerd logs a warning, and no container gets a label",
+    )
+}
+
 /// `rancher.docker.extra_args`
 pub(super) fn old_arguments(value: &Value, _: &Source) -> Option<&'static str> {
     let items = value.as_array()?.iter().filter_map(Value::as_str);
@@ -192,6 +199,9 @@ mod tests {
             (json!(["--storage-opt", "dm.fs=xfs"]), true),
         ] {
             assert_eq!(old_arguments(&value, &Source::CommandLine).is_some(), warns, "{value}");
+        }
+        for (value, warns) in [(true, true), (false, false)] {
+            assert_eq!(no_selinux(&json!(value), &Source::CommandLine).is_some(), warns, "{value}");
         }
     }
 }

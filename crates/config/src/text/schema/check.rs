@@ -473,6 +473,15 @@ mod tests {
     }
 
     #[test]
+    fn of_the_default_network_only_name_servers_are_read() {
+        let text = "rancher: {defaults: {network: {dns: {search: [a]}, http_proxy: x}}}\n";
+        let found: Vec<String> = layer(text).problems.iter().map(ToString::to_string).collect();
+        let expected = "f.yml:1:64: rancher.defaults.network.http_proxy: warning: has no effect: \
+                        only `dns` is read here: see `rancher.network`";
+        assert_eq!(found, [expected]);
+    }
+
+    #[test]
     fn the_defaults_are_right() {
         assert_eq!(crate::defaults().problems, Vec::new());
     }

@@ -182,6 +182,8 @@ const RANCHER: &[Key] = &[
     ),
     old("bootstrap", ANY_MAP, "the bootstrap container is the image's"),
     old("cloud_init_services", ANY_MAP, "the cloud-init containers are the image's"),
+    old("http_load_retries", ANY, "see `rancher.cloud_init.timeout`"),
+    old("preload_wait", BOOL, "services that may need a preloaded image always wait for it"),
     old("rm_usr", BOOL, "the system image is read-only, nothing is copied"),
     old("no_sharedroot", BOOL, "the root is always shared"),
     old("disable", STRINGS, "never had an effect"),
@@ -342,9 +344,32 @@ const INTERFACE: &[Key] = &[
 
 const DEFAULTS: &[Key] = &[
     key("hostname", HOSTNAME, "the host name if no source has one").warns(cautions::long_name),
-    key("network", Type::Keys(NETWORK), "the network if no source configures it"),
+    key("network", Type::Keys(DEFAULT_NETWORK), "the network if no source configures it"),
     old("docker", Type::Keys(DOCKER), "the engine is the image's"),
     old("system_docker_logs", STRING, "always /var/log/system-docker.log"),
+];
+
+/// Only name servers have a default that is the owner's.
+const fn no_default(name: &'static str, kind: Type) -> Key {
+    old(name, kind, "only `dns` is read here: see `rancher.network`")
+}
+
+const DEFAULT_DNS: &[Key] = &[
+    key("nameservers", Type::List(&ADDRESS), "used if neither the configuration nor DHCP has any"),
+    key("search", STRINGS, "domains to search"),
+];
+
+const DEFAULT_NETWORK: &[Key] = &[
+    key("dns", Type::Keys(DEFAULT_DNS), "name servers"),
+    no_default("interfaces", Type::Map(&Type::Keys(INTERFACE))),
+    no_default("pre_cmds", STRINGS),
+    no_default("post_cmds", STRINGS),
+    no_default("http_proxy", STRING),
+    no_default("https_proxy", STRING),
+    no_default("no_proxy", STRING),
+    no_default("dhcp_timeout", ANY),
+    no_default("wifi_networks", ANY_MAP),
+    no_default("modem_networks", ANY_MAP),
 ];
 
 const SSH: &[Key] = &[
@@ -372,7 +397,8 @@ const DOCKER: &[Key] = &[
     key("live_restore", BOOL, "containers keep running while dockerd restarts; false for Swarm"),
     key("log_driver", STRING, "log driver; not `awslogs` in a release, see docs/engines.md"),
     key("log_opts", STRING_MAP, "its options"),
-    key("selinux_enabled", BOOL, "SELinux labels"),
+    key("selinux_enabled", BOOL, "passed to dockerd; there is no SELinux here that it could use")
+        .warns(cautions::no_selinux),
     key(
         "storage_driver",
         STRING,

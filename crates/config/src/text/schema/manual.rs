@@ -26,8 +26,6 @@ fn rows(keys: &[Key], above: &str, defaults: Option<&Value>, text: &mut String) 
             Support::Obsolete => "*kept for old files:* ".to_owned(),
             Support::Planned => "*no effect in this version:* ".to_owned(),
         };
-        // A block that is described elsewhere in full, and one of old keys, is one row.
-        let again = matches!(path.as_str(), "rancher.defaults.network");
         let shown = default
             .filter(|_| inner.is_none())
             .map_or_else(String::new, |value| format!("`{value}`"));
@@ -36,9 +34,9 @@ fn rows(keys: &[Key], above: &str, defaults: Option<&Value>, text: &mut String) 
             type_name(&key.kind),
             key.about
         ));
+        // A block of old keys is one row.
         if let Some(inner) = inner
             && key.support == Support::Supported
-            && !again
         {
             rows(inner, &format!("{path}{suffix}"), default, text);
         }
