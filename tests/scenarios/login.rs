@@ -107,6 +107,8 @@ fn the_configuration_has_its_effect(machine: &Machine) -> Result<()> {
             .run("sudo ros config set rancher.debug maybe 2>&1; true")?
             .contains("expected true or false")
     );
+    assert_eq!(machine.run("sudo ros config get rancher.recovery")?, "false");
+    super::says_all(&machine.run("sudo ros config images")?, &["corral/os-console"]);
     assert!(machine.run("sudo ros config export")?.contains("story-host"));
     assert_eq!(machine.run("ros -v")?, format!("ros version v{}", env!("CARGO_PKG_VERSION")));
     assert_eq!(

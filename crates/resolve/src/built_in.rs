@@ -47,6 +47,14 @@ pub fn names(root: &Root) -> BTreeSet<String> {
     trees.flat_map(|tree| names_in(&tree)).collect()
 }
 
+/// Their images.
+pub fn images(root: &Root) -> BTreeSet<String> {
+    load(root, &Environment::default(), &mut Vec::new())
+        .into_iter()
+        .map(|service| service.image)
+        .collect()
+}
+
 fn names_in(tree: &Node) -> Vec<String> {
     match tree.get("services").map(|services| &services.kind) {
         Some(Kind::Mapping(items)) => items.iter().map(|(name, _)| name.clone()).collect(),

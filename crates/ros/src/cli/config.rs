@@ -6,11 +6,11 @@ mod show;
 mod state;
 mod window;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use corral_resolve::store;
 use corral_terminal::output::Output;
 use corral_terminal::report::{report, verdict};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use window::Window;
 
@@ -38,14 +38,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         window: Window,
     },
-    /// Merge a cloud-config into the configuration
+    /// Merge a cloud-config into the configuration; without a file, that of standard input
     #[command(after_help = "Examples:
-  ros config merge -i net.yml
+  ros config merge net.yml
   ssh web-1 cat all.yml | sudo ros config merge")]
     Merge {
-        /// File to read; standard input if none is given
-        #[arg(short, long)]
-        input: Option<PathBuf>,
+        #[command(flatten)]
+        document: Document,
         #[command(flatten)]
         window: Window,
     },
@@ -56,8 +55,8 @@ pub(crate) enum Command {
     Apply {
         #[command(flatten)]
         window: Window,
-        /// File to read; - for standard input
-        file: PathBuf,
+        #[command(flatten)]
+        document: Required,
     },
     /// Keep the change that waits to be confirmed
     #[command(after_help = "Examples:
@@ -82,11 +81,10 @@ pub(crate) enum Command {
     /// Show errors with file, line, column and key; exit status 1 if there are any
     #[command(after_help = "Examples:
   ros config validate                    the configuration of this machine
-  ros config validate -i my.yml          a file, before it is used")]
+  ros config validate my.yml             a file, before it is used")]
     Validate {
-        /// File to check; the complete configuration of this machine if none is given
-        #[arg(short, long)]
-        input: Option<PathBuf>,
+        #[command(flatten)]
+        document: Document,
         #[command(flatten)]
         output: Output,
     },
@@ -105,8 +103,8 @@ pub(crate) enum Command {
   ros config diff                        what takes effect at the next start
   ros config diff net.yml                what merging it would change")]
     Diff {
-        /// File that would be merged
-        file: Option<PathBuf>,
+        #[command(flatten)]
+        document: Document,
         #[command(flatten)]
         output: Output,
     },
@@ -126,35 +124,123 @@ pub(crate) enum Command {
     /// Print the images that the services of a file use, or those of this machine
     #[command(after_help = "Examples:
   ros config images                      of this machine
-  ros config images -i site.yml          of a file")]
+  ros config images site.yml             of a file")]
     Images {
-        /// File to read
-        #[arg(short, long)]
-        input: Option<PathBuf>,
+        #[command(flatten)]
+        document: Document,
         #[command(flatten)]
         output: Output,
     },
 }
 
+/// A cloud-config, by position or by `-i` as in RancherOS.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct Document {
+    /// File to read
+    file: Option<PathBuf>,
+    /// The same
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+}
+
+impl Document {
+    fn path(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.input.as_deref())
+    }
+}
+
+/// The same, where there is no other source.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Required {
+    /// File to read; - for standard input
+    file: Option<PathBuf>,
+    /// The same
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+}
+
+impl Required {
+    fn path(&self) -> &Path {
+        self.file.as_deref().or(self.input.as_deref()).unwrap_or(Path::new("-"))
+    }
+}
+
+impl Command {
+    /// True for what reads only the caller's own file, or none.
+    pub(super) fn works_for_everyone(&self) -> bool {
+        match self {
+            Command::Validate { document, .. } | Command::Images { document, .. } => {
+                document.path().is_some()
+            }
+            Command::Schema => true,
+            _ => false,
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(command: Command) -> ExitCode {
     match command {
-        Command::Validate { input, output } => verdict(show::validate(input.as_deref(), output)),
+        Command::Validate { document, output } => verdict(show::validate(document.path(), output)),
         Command::Get { key, output } => report(show::get(&key, output)),
         Command::Set { key, value, window } => report(store::set(&key, &value, window.seconds())),
-        Command::Merge { input, window } => {
-            report(store::merge_file(input.as_deref(), window.seconds()))
+        Command::Merge { document, window } => {
+            report(store::merge_file(document.path(), window.seconds()))
         }
-        Command::Apply { window, file } => report(store::apply(&file, window.seconds())),
+        Command::Apply { window, document } => {
+            report(store::apply(document.path(), window.seconds()))
+        }
         Command::Confirm => report(store::confirm()),
         Command::Export { output, private, full } => {
             report(show::export(output.as_deref(), private, full))
         }
         Command::Explain { key, output } => report(show::explain(&key, output)),
-        Command::Diff { file, output } => report(show::diff(file.as_deref(), output)),
+        Command::Diff { document, output } => report(show::diff(document.path(), output)),
         Command::Status(output) => report(state::show(output)),
         Command::Schema => report(show::schema()),
         Command::Syslinux => report(boot_menu::edit()),
-        Command::Images { input, output } => report(show::images(input.as_deref(), output)),
+        Command::Images { document, output } => report(show::images(document.path(), output)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Config {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[test]
+    fn a_document_is_named_by_position_or_by_a_flag() {
+        for command in ["apply", "merge", "validate", "diff", "images"] {
+            let parse = |more: &str| {
+                Config::try_parse_from(format!("config {command}{more}").split(' ')).is_ok()
+            };
+            assert!(parse(" f.yml") && parse(" -i f.yml"), "{command}");
+            assert!(!parse(" f.yml -i g.yml"), "{command}: two");
+            assert_eq!(parse(""), command != "apply", "{command}: none");
+        }
+    }
+
+    #[test]
+    fn only_what_reads_a_file_of_the_caller_works_without_root() {
+        for (words, works) in [
+            ("config validate f.yml", true),
+            ("config images -i f.yml", true),
+            ("config schema", true),
+            ("config validate", false),
+            ("config images", false),
+            ("config diff f.yml", false),
+            ("config get hostname", false),
+        ] {
+            let Config { command } = Config::try_parse_from(words.split(' ')).unwrap();
+            assert_eq!(command.works_for_everyone(), works, "{words}");
+        }
     }
 }

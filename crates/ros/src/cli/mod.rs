@@ -381,6 +381,9 @@ fn works_for_everyone(command: &Command) -> bool {
     if matches!(command, Command::Manual { .. }) {
         return true;
     }
+    if let Command::Config { command } = command {
+        return command.works_for_everyone();
+    }
     matches!(
         command,
         Command::Os { command: Os::Version | Os::List(_) }
@@ -390,11 +393,6 @@ fn works_for_everyone(command: &Command) -> bool {
             | Command::Persist(_)
             | Command::Licenses(_)
             | Command::Completion { .. }
-            | Command::Config {
-                command: config::Command::Validate { input: Some(_), .. }
-                    | config::Command::Images { input: Some(_), .. }
-                    | config::Command::Schema
-            }
     )
 }
 

@@ -25,15 +25,26 @@ fn load_layers() -> Vec<Layer> {
 
 /// `ros config get`. A secret is printed only if it is requested by its own name.
 pub(super) fn get(key: &str, output: Output) -> Result<()> {
-    let mut merged = corral_config::merged(&load_layers());
+    let layers = load_layers();
+    let mut merged = corral_config::merged(&layers);
     let is_leaf =
         path::get(&merged, key).is_some_and(|value| !value.is_object() && !value.is_array());
     if !is_leaf {
         export::remove_secrets(&mut merged);
     }
-    let value = path::get(&merged, key).unwrap_or(&Value::Null);
-    let text = export::to_text(value).map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
-    output.print(value, |_| println!("{}", text.trim_end_matches('\n')))
+    let value = match path::get(&merged, key) {
+        Some(value) => value.clone(),
+        None => unset(&layers, key),
+    };
+    let text = export::to_text(&value).map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
+    output.print(&value, |_| println!("{}", text.trim_end_matches('\n')))
+}
+
+/// The value of a key that no source sets: `true` or `false`, as scripts of RancherOS compare it.
+/// Nothing for other types.
+fn unset(layers: &[Layer], key: &str) -> Value {
+    let effective = serde_json::to_value(corral_config::resolve(layers)).unwrap_or_default();
+    path::get(&effective, key).filter(|value| value.is_boolean()).cloned().unwrap_or_default()
 }
 
 /// `ros config export`.
@@ -217,7 +228,10 @@ pub(super) fn images(input: Option<&Path>, output: Output) -> Result<()> {
         }
         None => corral_config::merged(&load_layers()),
     };
-    let mut images = BTreeSet::new();
+    let mut images = match input {
+        Some(_) => BTreeSet::new(),
+        None => built_in::images(&Root::machine()),
+    };
     for section in ["rancher.bootstrap", "rancher.services"] {
         let services = path::get(&merged, section).and_then(Value::as_object);
         let named = services
@@ -234,6 +248,24 @@ pub(super) fn images(input: Option<&Path>, output: Output) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_switch_that_no_source_sets_is_false_unless_its_default_is_true() {
+        let layers = [
+            corral_config::defaults(),
+            Layer::parse(Source::File("f.yml".to_owned()), "rancher: {log: true}"),
+        ];
+        for (key, expected) in [
+            ("rancher.debug", Value::Bool(false)),
+            ("rancher.recovery", Value::Bool(false)),
+            ("rancher.log", Value::Bool(true)),
+            ("vendor_data.enabled", Value::Bool(true)),
+            ("hostname", Value::Null),
+            ("rancher.no.such.key", Value::Null),
+        ] {
+            assert_eq!(unset(&layers, key), expected, "{key}");
+        }
+    }
 
     #[test]
     fn warnings_of_system_services_have_their_place() {
