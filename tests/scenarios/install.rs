@@ -46,16 +46,20 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
         drive::blank(&disk, DISK)?;
         disks.push(disk);
     }
+    let release = device(disks.len())?;
+    let install = format!("sudo ros install -i {release} -a {SERIAL} --no-reboot");
+    let by_service = format!("{install} -d {} -c /tmp/my.yml -f", device(TYPES.len() + 1)?);
     // The proxy is invalid: a step that needed the network would fail.
-    let proxy = "rancher:\n  network: {http_proxy: invalid, https_proxy: invalid}\n";
+    let config = format!(
+        "rancher:\n  network: {{http_proxy: invalid, https_proxy: invalid}}\n{}",
+        service(&by_service)
+    );
     let sticks = vec![Image::find()?.archive];
     let options = Options { disks: disks.clone(), sticks, ..Options::default() };
-    let mut machine = super::with_config(&folder, proxy, options)?;
+    let mut machine = super::with_config(&folder, &config, options)?;
     machine.expect_login()?;
-    let release = device(disks.len())?;
     refusals(&machine, &release)?;
     machine.run(&write_config(&shell::make_key(&folder)?))?;
-    let install = format!("sudo ros install -i {release} -a {SERIAL} --no-reboot");
     for (number, (name, ..)) in TYPES.iter().enumerate() {
         let mut device = device(number)?;
         if *name == BY_LOOP {
@@ -69,9 +73,9 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
         };
         assert!(said.contains("is installed on"), "{said}");
     }
-    let [owners, nvme] = [TYPES.len(), TYPES.len() + 1].map(device);
-    machine.run(&format!("{install} -d {} -c /tmp/my.yml -f", nvme?))?;
-    onto_partitions_of_the_owner(&machine, &owners?, &install)?;
+    let said = machine.run("sudo system-docker start -a installer 2>&1")?;
+    assert!(said.contains("is installed on"), "{said}");
+    onto_partitions_of_the_owner(&machine, &device(TYPES.len())?, &install)?;
     is_as_users_of_rancheros_know_it(&machine)?;
     machine.power_off()?;
     for ((name, bios, uefi), disk) in TYPES.iter().zip(&disks) {
@@ -87,6 +91,17 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
     let extra = ["-drive", &drive, "-device", "nvme,drive=nvme,serial=story"];
     let extra = extra.map(OsString::from).to_vec();
     start(&folder, Options { uefi: true, extra, ..Options::default() }, "nvme0n1p1")
+}
+
+/// A service of the system that installs in the console, by `system-docker`. It has the mounts of
+/// RancherOS's volume containers, and no client of its own.
+fn service(command: &str) -> String {
+    format!(
+        "  services:\n    installer:\n      image: corral/os-base\n      \
+         command: [system-docker, exec, console, sh, -c, '{command}']\n      \
+         volumes_from: [all-volumes]\n      \
+         labels: {{io.rancher.os.scope: system, io.rancher.os.createonly: 'true'}}\n"
+    )
 }
 
 /// The label of the state, and the modes of the configuration in it.
