@@ -2,6 +2,7 @@
 //! locks no user out. What was installed in a persistent console is there after a restart, until
 //! the owner requests a new one.
 
+use super::STATE;
 use anyhow::Result;
 use vmtest::{Machine, Options, drive, folder};
 
@@ -49,8 +50,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     let folder = folder("replacement")?;
     let disk = folder.join("disk.img");
     drive::blank(&disk, 4096)?;
-    let append = super::STATE.to_owned();
-    let options = Options { disks: vec![disk], append, ..Options::default() };
+    let options = Options { append: STATE.to_owned(), disks: vec![disk], ..Options::default() };
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
     machine.run(&format!("sudo sh -c '{}'", FILES.replace('\'', "'\\''")))?;
@@ -81,6 +81,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     assert!(said.contains("permitrootlogin no") && said.contains("allowgroups docker"), "{said}");
     machine.expect_docker()?;
     assert_eq!(machine.run("cat /run/which-engine")?, "other");
+    are_named(&machine, "/opt/other/console.yml", "/opt/other/engine.yml")?;
 
     machine.run("sudo ros config set rancher.force_console_rebuild true")?;
     machine.restart()?;
@@ -92,6 +93,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     machine.expect("! test -e /etc/other-release")?;
     assert_eq!(machine.run(list)?, "current  default");
     machine.expect_docker()?;
+    are_named(&machine, "default", "default")?;
 
     // A different image under the name of one that was good must be checked again.
     machine.run("sudo system-docker tag story/bad:1 story/console:1")?;
@@ -103,6 +105,13 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     machine
         .run("! test -e /etc/other-release && sudo system-docker ps | grep -q corral/os-console")
         .map(drop)
+}
+
+/// As scripts of RancherOS's time read it.
+fn are_named(machine: &Machine, console: &str, engine: &str) -> Result<()> {
+    let names = machine.run("cat /run/console-done /run/docker-done")?;
+    assert_eq!(names, format!("{console}\n{engine}"));
+    Ok(())
 }
 
 fn images_of_docker_are_engines_too(machine: &mut Machine) -> Result<()> {

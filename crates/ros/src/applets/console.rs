@@ -136,13 +136,19 @@ pub(crate) fn run_commands() -> Result<()> {
         report(&script.display().to_string(), run_script(&script, &path));
     }
     report("keys on the boot partition", reserve_keys());
-    fs::write(CONSOLE_DONE, "default\n").context("writing /run/console-done")?;
+    fs::write(CONSOLE_DONE, name(&config)).context("writing /run/console-done")?;
     let _ = fs::remove_file(commands::RUNNING);
     report("/etc/rc.local", run_script(Path::new("/etc/rc.local"), &path));
     report("banner", banner::refresh());
     report("power_state", power_state::apply(&config.power_state, &path));
     report("ssh_import_id", late_keys.join().unwrap_or(Ok(())));
     Ok(())
+}
+
+/// The console that runs: that of the configuration may have been refused.
+fn name(config: &Config) -> String {
+    let is_ours = !program::is_elsewhere();
+    format!("{}\n", if is_ours { "default" } else { config.rancher.console.as_str() })
 }
 
 /// Keys of `ssh_import_id` for which the clock had to be set first. The owner's commands, which may

@@ -26,6 +26,8 @@ use std::process::Command;
 
 /// Written by the console when the owner's commands have run.
 pub(crate) const CONSOLE_DONE: &str = "/run/console-done";
+/// The engine that runs, for scripts of RancherOS's time.
+const DOCKER_DONE: &str = "/run/docker-done";
 const ENGINE: &str = "/var/lib/rancher/engine";
 /// Where a replacement engine has dockerd: images of RancherOS, and Docker's own
 /// (`docker:28-dind`).
@@ -87,6 +89,11 @@ pub(crate) fn run() -> Result<()> {
     }
     let is_other = other.is_some();
     other.iter().try_for_each(show_here)?;
+    if let Err(error) =
+        write_atomic(Path::new(DOCKER_DONE), name(docker, is_other).as_bytes(), 0o644)
+    {
+        println!("{error:#}");
+    }
     let path = if is_other { format!("{OTHER_ENGINE}:{}", path()) } else { path() };
     let environment = [("PATH".to_owned(), path)]
         .into_iter()
@@ -102,6 +109,11 @@ pub(crate) fn run() -> Result<()> {
         return podman::run(OTHER_ENGINE, docker, environment);
     }
     run_dockerd(docker, is_other, environment)
+}
+
+/// The name of the engine, as the configuration has it. One that was not accepted does not run.
+fn name(docker: &Docker, is_other: bool) -> String {
+    if is_other { format!("{}\n", docker.engine) } else { "default\n".to_owned() }
 }
 
 /// Becomes dockerd, with the options that it knows.
