@@ -15,20 +15,26 @@ use corral_engine::error::EngineError;
 use corral_engine::paths;
 use corral_engine::protocol::Request;
 use corral_engine::spec::Snapshot;
+use corral_engine::sys::unread::has_unread;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade::downcast;
 use rustix::termios::Winsize;
+use std::io::Cursor;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
 /// Keys that end an attachment and not the container: ctrl-p, ctrl-q.
 const DETACH: [u8; 2] = [16, 17];
 
-/// Between the head of a response and old output, which is ready at once.
-const AFTER_HEAD: Duration = Duration::from_millis(20);
+/// A client has this long to read the head of a response. Then old output follows.
+const HEAD_TIME: Duration = Duration::from_secs(1);
+/// How often it is checked: the kernel reports no event for it.
+const STEP: Duration = Duration::from_millis(1);
 
 /// Which streams a client requests.
 #[derive(Debug, Clone, Copy)]
@@ -108,14 +114,27 @@ pub(super) async fn attach(
     };
     tokio::spawn(async move {
         let Ok(connection) = upgrade.await else { return };
+        let Ok(parts) = downcast::<TokioIo<UnixStream>>(connection) else {
+            eprintln!("attach: this connection is not one of the socket");
+            return;
+        };
+        let stream = parts.io.into_inner();
         if !old.is_empty() {
             // docker-py reads the head into a buffer and loses what comes with it.
-            tokio::time::sleep(AFTER_HEAD).await;
+            let _ = tokio::time::timeout(HEAD_TIME, head_is_read(&stream)).await;
         }
-        let (reader, writer) = tokio::io::split(TokioIo::new(connection));
+        let (reader, writer) = stream.into_split();
+        let reader = Cursor::new(parts.read_buf).chain(reader);
         attached.serve((reader, writer, pieces), old).await;
     });
     Ok(hijacked(&headers, wanted.framed))
+}
+
+/// Waits until the client has read what was written. A socket that cannot say so is not waited for.
+async fn head_is_read(stream: &UnixStream) {
+    while has_unread(stream).unwrap_or(false) {
+        tokio::time::sleep(STEP).await;
+    }
 }
 
 /// A client that attached.

@@ -7,6 +7,7 @@ pub mod loop_devices;
 pub mod packet;
 pub mod reap;
 pub mod signals;
+pub mod unread;
 
 use std::ffi::CString;
 use std::io::{Read, Seek, Write};
