@@ -5,8 +5,9 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use vmtest::image::Image;
+use vmtest::installer::device;
 use vmtest::servers::{self, Server};
-use vmtest::{Machine, Options, drive, folder};
+use vmtest::{Machine, Options, drive, folder, shell};
 
 /// A container of the user that is there after all switches.
 const SURVIVOR: &str = "tar -C / -cf - bin usr/bin/busybox | docker import - story/box && \
@@ -15,7 +16,11 @@ const SURVIVOR: &str = "tar -C / -cf - bin usr/bin/busybox | docker import - sto
 /// It runs on while consoles change.
 const IT_RUNS: &str = "[ $(docker inspect -f '{{.State.Status}}' survivor) = running ]";
 
-/// A machine with a state disk, and a registry with these images as `stock/NAME:1`.
+/// MiB of a disk to install to; the file is sparse.
+const TARGET: u64 = 4096;
+
+/// A machine with a state disk, a blank one, and the release on a stick. Also a registry with these
+/// images as `stock/NAME:1`.
 fn machine(
     name: &str,
     images: &[&str],
@@ -27,10 +32,12 @@ fn machine(
         servers::push_files(&registry, &archive, &format!("stock/{image}"), &folder)?;
     }
     let host = format!("10.0.2.2:{}", registry.port);
-    let disk = folder.join("disk.img");
-    drive::blank(&disk, 8192)?;
-    let options =
-        Options { disks: vec![disk], append: super::STATE.to_owned(), ..Options::default() };
+    let disks = vec![folder.join("disk.img"), folder.join("target.img")];
+    drive::blank(&disks[0], 8192)?;
+    drive::blank(&disks[1], TARGET)?;
+    let sticks = vec![Image::find()?.archive];
+    let append = super::STATE.to_owned();
+    let options = Options { disks, sticks, append, ..Options::default() };
     let config = format!(
         "hostname: stocked\nrancher:\n  system_docker: {{insecure_registry: [\"{host}\"]}}\n"
     );
@@ -65,6 +72,7 @@ fn a_console_needs_from_its_image_a_shell_and_nothing_else() -> Result<()> {
     assert_eq!(machine.run("echo $0; test -e /usr/bin/awk || echo bare")?, "sh\nbare");
     it_survives_a_restart(&mut machine)?;
     everything_works(&mut machine, &folder)?;
+    it_installs_to_a_disk(&machine, &folder)?;
     ours_returns(&mut machine)?;
     machine.run("docker inspect survivor > /dev/null").map(drop)
 }
@@ -125,6 +133,20 @@ fn installing_is_possible(machine: &Machine) -> Result<()> {
     let foreign: Vec<&str> =
         libraries.lines().filter(|line| !line.contains("=> /usr/lib/corral/")).collect();
     assert!(foreign.is_empty() && libraries.contains("libcrypto"), "{foreign:?}");
+    Ok(())
+}
+
+/// With a loader, two file systems, and all files read back.
+fn it_installs_to_a_disk(machine: &Machine, folder: &Path) -> Result<()> {
+    let (disk, release) = (device(1)?, device(2)?);
+    machine.run(&super::install::write_config(&shell::make_key(folder)?))?;
+    let said = machine.run(&format!(
+        "sudo ros install -i {release} -d {disk} -a {} -c /tmp/my.yml -f --no-reboot",
+        super::install::SERIAL
+    ))?;
+    assert!(said.contains("is installed on"), "{said}");
+    let label = |number: u32| machine.run(&format!("sudo blkid -s LABEL -o value {disk}{number}"));
+    assert_eq!([label(1)?, label(2)?], ["RANCHER_STATE", "CORRAL_BOOT"]);
     Ok(())
 }
 

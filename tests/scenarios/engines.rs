@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use vmtest::folder::Folder;
 use vmtest::report::skipped;
-use vmtest::{Image, Machine, Options, drive, folder};
+use vmtest::{Image, Machine, Options, drive, folder, servers};
 
 /// A busybox that the user's Docker runs.
 pub(super) const BUSYBOX: &str = "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tmp/r/bin/ &&
@@ -111,6 +111,31 @@ fn podman_answers_as_docker() -> Result<()> {
     says_all(&said, &["Podman has a storage of its own", "podman runs"]);
     says_all(&machine.run("docker version")?, &["Podman Engine"]);
     machine.run(BUSYBOX)?;
+    assert_eq!(machine.run(RUN)?, "it runs");
+    machine.run(&format!("{SWITCH} default"))?;
+    assert_eq!(version(&machine)?, own);
+    assert_eq!(machine.run(RUN)?, "it runs");
+    machine.check_alarms()
+}
+
+/// `rancher.docker.engine_images` names the registry.
+#[test]
+fn an_older_engine_comes_from_a_registry_by_its_name() -> Result<()> {
+    let Some(archive) = archive("docker-20.10")? else { return Ok(()) };
+    let work = folder("engines-registry")?;
+    let registry = servers::registry(&work)?;
+    servers::push_layout(&registry, &archive, "engines", &work.join("layout"))?;
+    let (machine, _folder) = start("engines-old", None)?;
+    let own = version(&machine)?;
+    let host = format!("10.0.2.2:{}", registry.port);
+    machine.run(&format!(
+        "echo 'rancher: {{system_docker: {{insecure_registry: [\"{host}\"]}}, \
+         docker: {{engine_images: \"{host}/engines\"}}}}' > /tmp/r.yml && \
+         sudo ros config apply /tmp/r.yml"
+    ))?;
+    let said = machine.run(&format!("{SWITCH} docker-20.10 2>&1"))?;
+    says_all(&said, &["20.10 runs"]);
+    ensure!(version(&machine)?.starts_with("20.10"));
     assert_eq!(machine.run(RUN)?, "it runs");
     machine.run(&format!("{SWITCH} default"))?;
     assert_eq!(version(&machine)?, own);

@@ -1,10 +1,19 @@
 //! Data sources, on the disk and on the network: the first one of the list that has data wins. One
-//! that does not answer costs its timeout, never a login; the same without a network.
+//! that does not answer costs its timeout, never a login; the same without a network. The list, and
+//! the network itself, may come from a source.
 
 use anyhow::Result;
 use std::fs;
 use vmtest::folder;
-use vmtest::{Machine, Network, Options, servers, shell};
+use vmtest::{Machine, Network, Options, drive, servers, shell};
+
+/// What the second boot fetches: a cloud-config and a script in one document.
+const PARTS: &str = "Content-Type: multipart/mixed; boundary=\"part\"\nMIME-Version: 1.0\n\n\
+    --part\nContent-Type: text/cloud-config\n\n\
+    #cloud-config\nhostname: from-list\nssh_authorized_keys: [\"@KEY@\"]\n\
+    --part\nContent-Type: text/x-shellscript\n\n\
+    #!/bin/sh\ntouch /run/by-script\n\
+    --part--\n";
 
 #[test]
 fn a_url_is_fetched_while_a_dead_source_delays_no_login() -> Result<()> {
@@ -16,8 +25,11 @@ fn a_url_is_fetched_while_a_dead_source_delays_no_login() -> Result<()> {
         "#cloud-config\nhostname: from-url\nwrite_files: [{path: /etc/from-url, content: here}]\n\
          runcmd: [touch /run/from-url]\n\
          rancher: {log: true, sysctl: {kernel.domainname: from-url}, \
-         network: {no_proxy: from-url}}\n",
+         network: {no_proxy: from-url, interfaces: {eth0: {dhcp: true, vlans: \"100\"}, \
+         eth0.100: {bridge: br0}, br0: {bridge: \"true\", address: 10.9.0.1/24}}}}\n",
     )?;
+    let parts = PARTS.replace("@KEY@", &shell::make_key(&folder)?);
+    fs::write(content.join("parts"), parts)?;
     let web = servers::web(&folder, &content)?;
     let dead = servers::free_port()?;
     let sources = format!(
@@ -26,7 +38,11 @@ fn a_url_is_fetched_while_a_dead_source_delays_no_login() -> Result<()> {
          - url:http://10.0.2.2:{}/user-data\n",
         web.port
     );
-    let mut machine = super::with_config(&folder, &sources, Options::default())?;
+    let disk = folder.join("disk.img");
+    drive::blank(&disk, 512)?;
+    let append = super::STATE.to_owned();
+    let options = Options { append, disks: vec![disk], ..Options::default() };
+    let mut machine = super::with_config(&folder, &sources, options)?;
     machine.expect_login()?;
     // The user is logged in while the machine still waits for the dead source: the console reports
     // it.
@@ -43,7 +59,24 @@ fn a_url_is_fetched_while_a_dead_source_delays_no_login() -> Result<()> {
     machine.expect("[ $(sudo dmesg | grep -c 'cloud-init: querying') = 2 ]")?;
     machine.expect("! sudo system-docker ps | grep -q cloud-init-network")?;
     assert_eq!(machine.run("sudo dmesg | grep -c 'cloud-init: querying'")?, "2");
+    machine.expect(
+        "ip -4 -o address show dev br0 | grep -q 10.9.0.1/24 && \
+         ip -o link show dev eth0.100 | grep -q 'master br0'",
+    )?;
+    a_file_on_the_disk_names_the_sources(&mut machine, web.port)?;
     machine.check_alarms()
+}
+
+/// The drive is there, and is not in the list any more.
+fn a_file_on_the_disk_names_the_sources(machine: &mut Machine, port: u16) -> Result<()> {
+    machine.run(&format!(
+        "echo 'rancher: {{cloud_init: {{datasources: [\"url:http://10.0.2.2:{port}/parts\"]}}}}' | \
+         sudo tee /var/lib/rancher/conf/cloud-config.d/sources.yml"
+    ))?;
+    machine.restart()?;
+    machine.expect("[ $(hostname) = from-list ] && test -e /run/by-script")?;
+    assert_eq!(machine.run("sudo ros config get rancher.log")?, "false", "no longer of the drive");
+    Ok(())
 }
 
 /// moto (Python) answers at Amazon's own address. The machine reaches it in the network that DHCP

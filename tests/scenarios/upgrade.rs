@@ -52,16 +52,18 @@ fn an_upgrade_proves_itself_and_keeps_everything() -> Result<()> {
     let refused = machine.run("! sudo ros install -d /dev/vda -f 2>&1")?;
     assert!(refused.contains("in use"), "{refused}");
 
+    kernel_parameters_are_edited(&machine)?;
     let plan = machine.run("sudo ros os upgrade -i /dev/vdb --plan")?;
     assert!(plan.contains("0.1.0 → 0.9.0") && plan.contains("nothing was changed"), "{plan}");
     upgrade(&mut machine, &format!("{FROM_STICK} --append corral.mine=1"))?;
     machine.expect("[ \"$(cat /sys/class/watchdog/watchdog0/state)\" = inactive ]")?;
-    assert!(machine.run("cat /proc/cmdline")?.contains("corral.mine=1"));
+    super::says_all(&machine.run("cat /proc/cmdline")?, &["corral.mine=1", "corral.edited=1"]);
     check_kept(&machine)?;
 
     machine.run("sudo ros os rollback")?;
     machine.restart()?;
     assert_eq!(version(&machine)?, "v0.1.0");
+    super::says_all(&machine.run("cat /proc/cmdline")?, &["corral.edited=1"]);
     machine.expect_docker()?;
     check_kept(&machine)?;
 
@@ -82,6 +84,16 @@ fn what_an_unknown_key_has_signed_is_refused(machine: &Machine) -> Result<()> {
     let said = machine.run(&format!("{UPGRADE} 60 -i /dev/vdc --insecure --stage"))?;
     assert!(said.contains("WARNING") && said.contains("nothing was changed"), "{said}");
     assert_eq!(version(machine)?, "v0.1.0");
+    Ok(())
+}
+
+/// By `ros config syslinux`, in an editor that is a script.
+fn kernel_parameters_are_edited(machine: &Machine) -> Result<()> {
+    let said = machine.run(
+        "printf '#!/bin/sh\nsed -i \"s/^APPEND/APPEND corral.edited=1/\" \"$1\"\n' > /tmp/edit && \
+         chmod +x /tmp/edit && sudo EDITOR=/tmp/edit ros config syslinux",
+    )?;
+    assert_eq!(said, "takes effect at the next start");
     Ok(())
 }
 
