@@ -47,6 +47,7 @@ fn a_rancheros_disk_is_adopted_and_rancheros_can_still_be_started() -> Result<()
     let mut machine = Machine::start(&folder, boot.clone())?;
     machine.expect_login()?;
     has_all(&mut machine, &host_key)?;
+    a_release_must_leave_system_docker_alone(&machine)?;
     machine.power_off()?;
 
     let mut machine = Machine::start(&folder, boot)?;
@@ -260,4 +261,31 @@ fn has_all(machine: &mut Machine, host_key: &str) -> Result<()> {
     }
     machine.run("sudo umount /run/old")?;
     machine.check_alarms()
+}
+
+/// A release that does not declare that it does is refused, whatever its version and the flags are.
+/// Its manifest is enough for that.
+fn a_release_must_leave_system_docker_alone(machine: &Machine) -> Result<()> {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let layers = ["vmlinuz", "initrd", "system.erofs"].map(|name| {
+        let annotations = serde_json::json!({"org.opencontainers.image.title": name});
+        serde_json::json!({"digest": digest, "size": 1, "annotations": annotations})
+    });
+    for version in ["0.0.1", "9.0.0"] {
+        let manifest = serde_json::json!({
+            "config": {"digest": digest, "size": 1},
+            "layers": layers,
+            "annotations": {"org.opencontainers.image.version": version},
+        });
+        machine.run(&format!(
+            "mkdir -p old/blobs/sha256 && echo '{manifest}' > old/blobs/sha256/1 && \
+             echo '{{\"manifests\":[{{\"digest\":\"sha256:1\"}}]}}' > old/index.json && \
+             tar -C old -cf old.tar index.json blobs"
+        ))?;
+        let said = machine.run(
+            "! sudo ros os upgrade -i ./old.tar --insecure --downgrade --force --no-reboot 2>&1",
+        )?;
+        says_all(&said, &["System Docker of RancherOS", "nothing was changed"]);
+    }
+    Ok(())
 }

@@ -36,12 +36,17 @@ fn version(machine: &Machine) -> Result<String> {
 }
 
 /// A stranger's release is refused. Then N → N+1 → N → N+1, with a file of the user, an image and a
-/// changed configuration.
+/// changed configuration. An upgrade from N+1 to N is refused, `ros os rollback` is not.
 #[test]
 fn an_upgrade_proves_itself_and_keeps_everything() -> Result<()> {
     let folder = folder("upgrade")?;
-    let disk = installed(&folder)?;
-    let mut machine = start(&folder, &disk, &["next", "stranger"], false)?;
+    let options = Options {
+        medium: Medium::Disk,
+        disks: vec![installed(&folder)?],
+        sticks: vec![release("next")?, release("stranger")?, Image::find()?.archive],
+        ..Options::default()
+    };
+    let mut machine = Machine::start(&folder, options)?;
     machine.expect_login()?;
     what_an_unknown_key_has_signed_is_refused(&machine)?;
     machine.expect_docker()?;
@@ -59,6 +64,7 @@ fn an_upgrade_proves_itself_and_keeps_everything() -> Result<()> {
     machine.expect("[ \"$(cat /sys/class/watchdog/watchdog0/state)\" = inactive ]")?;
     super::says_all(&machine.run("cat /proc/cmdline")?, &["corral.mine=1", "corral.edited=1"]);
     check_kept(&machine)?;
+    an_older_release_must_be_requested(&machine)?;
 
     machine.run("sudo ros os rollback")?;
     machine.restart()?;
@@ -94,6 +100,22 @@ fn kernel_parameters_are_edited(machine: &Machine) -> Result<()> {
          chmod +x /tmp/edit && sudo EDITOR=/tmp/edit ros config syslinux",
     )?;
     assert_eq!(said, "takes effect at the next start");
+    Ok(())
+}
+
+/// 0.9.0 runs, and the third release is 0.1.0.
+fn an_older_release_must_be_requested(machine: &Machine) -> Result<()> {
+    let upgrade = "sudo ros os upgrade -i /dev/vdd --force --no-reboot";
+    for more in ["", "--stage"] {
+        let said = machine.run(&format!("! {upgrade} {more} 2>&1"))?;
+        let refused = "version 0.1.0 is older than 0.9.0, which is running; --downgrade accepts it";
+        assert!(said.contains(refused) && said.contains("nothing was changed"), "{said}");
+    }
+    let plan = machine.run("sudo ros os upgrade -i /dev/vdd --plan")?;
+    assert!(plan.contains("0.9.0 → 0.1.0") && plan.contains("is older than 0.9.0"), "{plan}");
+    let said = machine.run(&format!("{upgrade} --downgrade --stage"))?;
+    assert!(said.contains("version 0.1.0 is staged and intact"), "{said}");
+    assert!(machine.run("sudo ros os list")?.contains("0.9.0 local default running"));
     Ok(())
 }
 

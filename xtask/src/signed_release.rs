@@ -26,6 +26,9 @@ const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
 /// The annotation with the signature, in hexadecimal.
 const SIGNATURE_KEY: &str = "dev.corral.signature";
 
+/// What installers have to know of a release, in words (crates/install/src/manifest.rs).
+const SUPPORTS: (&str, &str) = ("dev.corral.supports", "engine-beside-system-docker");
+
 /// The files of a release.
 #[derive(Debug, Clone)]
 pub(crate) struct Release {
@@ -162,7 +165,10 @@ impl Release {
             "artifactType": RELEASE,
             "config": oci_layout::descriptor_of_file(CONTENTS, &self.contents)?,
             "layers": layers.collect::<Result<Vec<Value>>>()?,
-            "annotations": {"org.opencontainers.image.version": self.version},
+            "annotations": {
+                "org.opencontainers.image.version": self.version,
+                SUPPORTS.0: SUPPORTS.1,
+            },
         }))
     }
 

@@ -13,6 +13,11 @@ const TITLE: &str = "org.opencontainers.image.title";
 const VERSION: &str = "org.opencontainers.image.version";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const SIGNATURE: &str = "dev.corral.signature";
+/// What a release declares, in words with blanks between them.
+const SUPPORTS: &str = "dev.corral.supports";
+/// On a disk of RancherOS its engine has a folder beside that of System Docker. A release without
+/// this word may remove the containers of System Docker.
+const ENGINE_BESIDE: &str = "engine-beside-system-docker";
 /// The list of packages is read into memory.
 const LARGEST_CONTENTS: u64 = 16 << 20;
 
@@ -36,6 +41,8 @@ pub struct Release {
     pub drivers: Vec<Part>,
     /// The list of packages and weights.
     pub contents: Part,
+    /// Does it leave System Docker of RancherOS alone?
+    pub keeps_system_docker: bool,
     /// As it was signed.
     pub manifest: Vec<u8>,
     /// In hexadecimal; empty if there is none.
@@ -97,7 +104,9 @@ impl Release {
         if contents.size > LARGEST_CONTENTS {
             bail!("this is not a release: its contents.json has {} bytes", contents.size);
         }
-        Ok(Release { version, files, drivers, contents, manifest, signature })
+        let supports = parsed.annotations.get(SUPPORTS).map_or("", String::as_str);
+        let keeps_system_docker = supports.split(' ').any(|word| word == ENGINE_BESIDE);
+        Ok(Release { version, files, drivers, contents, keeps_system_docker, manifest, signature })
     }
 
     /// Everything that is to be fetched.
@@ -224,6 +233,25 @@ mod tests {
             );
         }
         assert!(Release::parse(b"{}".to_vec(), String::new()).is_err());
+    }
+
+    #[test]
+    fn a_release_declares_that_it_leaves_system_docker_alone() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let mut value: Value = serde_json::from_slice(&manifest("1", &digest)).unwrap();
+        for (declared, expected) in [
+            (None, false),
+            (Some(""), false),
+            (Some("not-engine-beside-system-docker"), false),
+            (Some("engine-beside-system-docker"), true),
+            (Some("another engine-beside-system-docker"), true),
+        ] {
+            if let Some(words) = declared {
+                value["annotations"][SUPPORTS] = words.into();
+            }
+            let release = Release::parse(value.to_string().into_bytes(), String::new()).unwrap();
+            assert_eq!(release.keeps_system_docker, expected, "{declared:?}");
+        }
     }
 
     #[test]

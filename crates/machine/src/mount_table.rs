@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub struct Mounted {
     /// `major:minor` of the file system.
     pub device: String,
+    /// What of the file system is mounted: `/` is all of it.
+    pub root: PathBuf,
     pub target: PathBuf,
     /// Such as `ext4`.
     pub kind: String,
@@ -43,6 +45,7 @@ fn parse_line(line: &str) -> Option<Mounted> {
     let mut file_system = file_system.split(' ');
     Some(Mounted {
         device: (*mount.get(2)?).to_owned(),
+        root: PathBuf::from(unescape(mount.get(3)?)),
         target: PathBuf::from(unescape(mount.get(4)?)),
         kind: file_system.next()?.to_owned(),
         source: unescape(file_system.next()?).to_string_lossy().into_owned(),
@@ -75,6 +78,7 @@ mod tests {
             broken\n";
         let var = Mounted {
             device: "0:5".to_owned(),
+            root: "/".into(),
             target: "/var".into(),
             kind: "tmpfs".to_owned(),
             source: "var".to_owned(),
@@ -82,6 +86,7 @@ mod tests {
         };
         let disk = Mounted {
             device: "254:0".to_owned(),
+            root: "/rancher".into(),
             target: "/mnt/my disk\\".into(),
             kind: "ext4".to_owned(),
             source: "/dev/vda".to_owned(),

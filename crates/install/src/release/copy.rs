@@ -228,6 +228,7 @@ mod tests {
             files: Vec::new(),
             drivers,
             contents: part("contents.json", b""),
+            keeps_system_docker: true,
             manifest: Vec::new(),
             signature: String::new(),
         };

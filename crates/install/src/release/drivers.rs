@@ -126,6 +126,7 @@ mod tests {
             files: Vec::new(),
             drivers: if has_drivers { drivers::FILES.map(part).to_vec() } else { Vec::new() },
             contents: part("contents.json"),
+            keeps_system_docker: true,
             manifest: Vec::new(),
             signature: String::new(),
         }

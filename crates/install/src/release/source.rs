@@ -61,8 +61,13 @@ impl Source {
 
     /// A release from a registry, fetched into a folder of the state disk. An interrupted download
     /// continues there. Nothing of it is trusted before its signature was checked. The second tier
-    /// of drivers is fetched only if it is wanted.
-    pub(crate) fn fetch(image: &str, insecure: bool, drivers: &Choice) -> Result<Source> {
+    /// of drivers is fetched only if it is wanted, and nothing of what `accept` refuses.
+    pub(crate) fn fetch(
+        image: &str,
+        insecure: bool,
+        drivers: &Choice,
+        accept: impl FnOnce(&Release) -> Result<()>,
+    ) -> Result<Source> {
         let artifact = Artifact::find(image, &registries::load())?;
         let tag = signature_tag(&artifact.digest);
         let signature = artifact.sibling(&tag).ok().and_then(|manifest| parse_signature(&manifest));
@@ -71,6 +76,7 @@ impl Source {
             // Not a byte more of what has no trusted signature.
             check_signature(&release)?;
         }
+        accept(&release)?;
         if !drivers.is_taken() {
             release.drivers.clear();
         }

@@ -1,5 +1,6 @@
 //! `ros os list` and `ros os version`: the releases in the owner's list, and those on this machine.
 
+use crate::release::Release;
 use crate::release::drivers::Choice;
 use crate::release::source::Source;
 use anyhow::{Context, Result, bail};
@@ -86,8 +87,13 @@ pub fn list(output: Output) -> Result<()> {
     })
 }
 
-/// The release to upgrade to.
-pub(super) fn find(image: Option<&str>, insecure: bool, drivers: &Choice) -> Result<Source> {
+/// The release to upgrade to. `accept` judges that of a registry before it is fetched.
+pub(super) fn find(
+    image: Option<&str>,
+    insecure: bool,
+    drivers: &Choice,
+    accept: impl FnOnce(&Release) -> Result<()>,
+) -> Result<Source> {
     let config = load_config()?;
     let image = match image {
         Some(image) => image.to_owned(),
@@ -102,7 +108,7 @@ pub(super) fn find(image: Option<&str>, insecure: bool, drivers: &Choice) -> Res
     }
     match as_file(&image) {
         Some(path) => Source::open(&path),
-        None => Source::fetch(&image, insecure, drivers),
+        None => Source::fetch(&image, insecure, drivers, accept),
     }
 }
 

@@ -2,6 +2,7 @@
 //! the old one, and a boot on trial. The old version stays the default until the new one has passed
 //! its trial (`trial`).
 
+mod downgrade;
 pub mod list;
 mod plan;
 pub mod trial;
@@ -50,6 +51,9 @@ pub struct Options {
     /// Recreate a persistent console with the new version
     #[arg(long)]
     upgrade_console: bool,
+    /// Accept a release that is older than the running version
+    #[arg(long)]
+    downgrade: bool,
     /// Show what would change, and do nothing
     #[arg(long)]
     plan: bool,
@@ -94,14 +98,19 @@ fn parse_trial_time(text: &str) -> Result<Duration, String> {
 pub fn run(options: &Options) -> Result<()> {
     warn_of_debug(options.debug);
     let drivers = Choice::load(options.drivers);
-    let source = list::find(options.image.as_deref(), options.insecure, &drivers)?;
+    let judge = |release: &Release| downgrade::judge(release, options.downgrade);
+    let accept = |release: &Release| if options.plan { Ok(()) } else { judge(release).check() };
+    let source = list::find(options.image.as_deref(), options.insecure, &drivers, accept)?;
     let mut release = source.release()?;
     trust(&release, options.insecure)?;
     drivers.apply(&mut release)?;
     let running = running_version();
+    let verdict = judge(&release);
     if options.plan {
-        return plan::show(&source, &release, &drivers);
+        return plan::show(&source, &release, &drivers, verdict.line());
     }
+    verdict.check()?;
+    verdict.line().iter().for_each(|line| println!("{line}"));
     let is_running = release.version == running;
     if is_running && options.drivers != When::Always {
         println!("Already at version {running}");

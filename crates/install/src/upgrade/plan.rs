@@ -26,12 +26,18 @@ struct Package {
     version: String,
 }
 
-/// Prints it.
-pub(super) fn show(source: &Source, release: &Release, drivers: &Choice) -> Result<()> {
+/// Prints it. `verdict` is what there is to say about an older version.
+pub(super) fn show(
+    source: &Source,
+    release: &Release,
+    drivers: &Choice,
+    verdict: Option<&str>,
+) -> Result<()> {
     let new = load(source, release)?;
     let old =
         Source::running().and_then(|source| load(&source, &source.release()?)).unwrap_or_default();
     println!("version   {} → {}", running_version(), release.version);
+    verdict.iter().for_each(|line| println!("          {line}"));
     println!("kernel    {} → {}", old.kernel, new.kernel);
     describe("packages", &versions(&old), &versions(&new));
     describe("images", &images(&old), &images(&new));

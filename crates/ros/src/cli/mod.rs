@@ -294,6 +294,7 @@ enum Os {
   ros os upgrade -i host/corral:1.2.0
   ros os upgrade --plan -i host/corral:1.2.0      what would change
   ros os upgrade --drivers always -i FILE         of the version that runs: add all drivers
+  ros os upgrade --downgrade -i FILE              of an older version
   ros os upgrade -y --kexec --trial-time 5m -i host/corral:1.2.0")]
     Upgrade(upgrade::Options),
     /// Make the previous version the default again

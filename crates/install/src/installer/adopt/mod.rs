@@ -127,6 +127,12 @@ fn plan(options: &Options) -> Result<(Adoption, Report)> {
     let mut release = source.release()?;
     trust(&release, options.insecure)?;
     check_age(&release.version, &running_version())?;
+    ensure!(
+        release.keeps_system_docker,
+        "version {} does not declare that it leaves System Docker of RancherOS alone: it may \
+         remove its containers; adopt with the running version; nothing was changed",
+        release.version
+    );
     let drivers = Choice::load(options.drivers);
     drivers.apply(&mut release)?;
     let disk = match options.device.as_slice() {

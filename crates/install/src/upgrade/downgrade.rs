@@ -1,0 +1,167 @@
+//! Releases that are older than what runs: refused unless an older one is requested. Versions are
+//! compared as <https://semver.org> orders them: a build id makes no difference.
+//!
+//! If RancherOS's System Docker is on the state disk, a release must declare that it leaves it
+//! alone. That is no question of versions, and no flag accepts another one.
+
+use crate::manifest::Release;
+use anyhow::{Result, bail};
+use corral_machine::mount_table::{self, Mounted};
+use corral_machine::os_release::running_version;
+use semver::Version;
+use std::cmp::Ordering;
+use std::fs;
+use std::path::Path;
+
+/// The engine's folder on the machine, and its name on the disk if System Docker has the usual one.
+const STORE: &str = "/var/lib/system-docker";
+const BESIDE: &str = "var/lib/system-docker.corral";
+
+/// What is to be said about a release before it is installed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is newer, or the same.
+    Fits,
+    /// It is installed, and this is printed.
+    Warn(String),
+    /// It is not installed, for this reason.
+    Refuse(String),
+}
+
+/// Judges a release on this machine. `accepted`: an older one was requested.
+pub(super) fn judge(release: &Release, accepted: bool) -> Verdict {
+    if !release.keeps_system_docker && is_beside_system_docker() {
+        return Verdict::Refuse(format!(
+            "version {} does not declare that it leaves System Docker of RancherOS alone, which is \
+             on the state disk of this machine: it may remove its containers; --downgrade does not \
+             accept such a release",
+            release.version
+        ));
+    }
+    judge_version(&release.version, &running_version(), accepted)
+}
+
+impl Verdict {
+    /// Ends an upgrade that is refused.
+    pub(super) fn check(&self) -> Result<()> {
+        match self {
+            Verdict::Refuse(text) => bail!("{text}; nothing was changed"),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to be printed.
+    pub(super) fn line(&self) -> Option<&str> {
+        match self {
+            Verdict::Fits => None,
+            Verdict::Warn(text) | Verdict::Refuse(text) => Some(text),
+        }
+    }
+}
+
+fn judge_version(release: &str, running: &str, accepted: bool) -> Verdict {
+    if release == running {
+        return Verdict::Fits;
+    }
+    let (new, old) = match (parse(release), parse(running)) {
+        (Some(new), Some(old)) => (new, old),
+        (new, _) => {
+            let unknown = if new.is_none() { release } else { running };
+            return Verdict::Warn(format!(
+                "{unknown:?} is no version like 1.2.3, so it is not known whether {release} is \
+                 older than {running}, which is running"
+            ));
+        }
+    };
+    match (new.cmp_precedence(&old), accepted) {
+        (Ordering::Less, false) => Verdict::Refuse(format!(
+            "version {release} is older than {running}, which is running; --downgrade accepts it, \
+             and `ros os rollback` starts a version that is still on this machine"
+        )),
+        (Ordering::Less, true) => {
+            Verdict::Warn(format!("version {release} is older than {running} (--downgrade)"))
+        }
+        _ => Verdict::Fits,
+    }
+}
+
+/// RancherOS wrote a `v` before its versions.
+fn parse(text: &str) -> Option<Version> {
+    Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
+}
+
+/// Is the engine's folder not at the usual path of the state disk? PID 1 has decided that.
+fn is_beside_system_docker() -> bool {
+    let table = fs::read_to_string("/proc/1/mountinfo").unwrap_or_default();
+    is_beside(&mount_table::parse(&table))
+}
+
+fn is_beside(mounts: &[Mounted]) -> bool {
+    let store = mounts.iter().rfind(|mount| mount.target == Path::new(STORE));
+    store.is_some_and(|mount| mount.root.ends_with(BESIDE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_version_is_refused_unless_it_is_requested() {
+        for (release, running, is_older) in [
+            ("0.1.0", "0.9.0", true),
+            ("0.9.0", "0.10.0", true),
+            ("0.10.0", "0.9.0", false),
+            ("1.0.0-rc.1", "1.0.0", true),
+            ("1.0.0-rc.2", "1.0.0-rc.10", true),
+            ("1.0.0", "1.0.0-rc.1", false),
+            ("1.0.0+build.1", "1.0.0+build.2", false),
+            ("0.9.0+2", "1.0.0+1", true),
+            ("v1.0.0", "1.5.8", true),
+            ("v1.5.8", "v1.5.7", false),
+            ("1.0.0", "1.0.0", false),
+        ] {
+            let refused = judge_version(release, running, false);
+            assert_eq!(matches!(refused, Verdict::Refuse(_)), is_older, "{release} {running}");
+            let requested = judge_version(release, running, true);
+            assert_eq!(matches!(requested, Verdict::Warn(_)), is_older, "{release} {running}");
+            assert_eq!(refused.line().is_some(), is_older);
+        }
+        let error = judge_version("0.1.0", "0.9.0", false).check().unwrap_err().to_string();
+        for part in ["0.1.0", "0.9.0", "--downgrade", "nothing was changed"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn versions_that_cannot_be_compared_are_named_and_accepted() {
+        for (release, running, named) in [
+            ("nightly", "1.0.0", "\"nightly\""),
+            ("1.0.0", "nightly", "\"nightly\""),
+            ("v1.2", "1.0.0", "\"v1.2\""),
+            ("1.0.0", "2026.11", "\"2026.11\""),
+        ] {
+            match judge_version(release, running, false) {
+                Verdict::Warn(text) => assert!(text.contains(named), "{text}"),
+                other => panic!("{release} {running}: {other:?}"),
+            }
+        }
+        assert_eq!(judge_version("nightly", "nightly", false), Verdict::Fits);
+    }
+
+    #[test]
+    fn the_folder_beside_that_of_system_docker_is_recognised() {
+        let line = |root: &str, target: &str| {
+            let text = format!("30 22 254:1 {root} {target} rw shared:3 - ext4 /dev/vda1 rw\n");
+            mount_table::parse(&text)
+        };
+        for (root, target, expected) in [
+            ("/var/lib/system-docker.corral", STORE, true),
+            ("/rancher/var/lib/system-docker.corral", STORE, true),
+            ("/var/lib/system-docker", STORE, false),
+            ("/var/lib/system-docker.corral", "/mnt", false),
+        ] {
+            assert_eq!(is_beside(&line(root, target)), expected, "{root} {target}");
+        }
+        assert!(!is_beside(&[]));
+    }
+}
