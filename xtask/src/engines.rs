@@ -8,7 +8,7 @@
 mod archive;
 
 use crate::lock::Building;
-use crate::packages::{self, Package};
+use crate::packages::{self, Package, Request};
 use crate::private_loader::OF_ENGINES;
 use crate::recipe::{self, Recipe};
 use crate::tree::{Blob, Entry, Kind, Tree};
@@ -41,7 +41,7 @@ pub(crate) struct Options {
     /// Debian mirror to use instead of the host's own
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
-    /// Query the mirror for newer packages even if the list of packages is unchanged
+    /// Take the newest packages that the mirror has into packages.lock, and show what changes
     #[arg(long)]
     refresh: bool,
 }
@@ -87,7 +87,7 @@ pub(crate) fn build_all(mirror: Option<&str>) -> Result<Vec<Engine>> {
         .into_iter()
         .map(|(name, recipe)| {
             let archive = build(&name, &recipe, &options)?;
-            let fetched = fetch(&recipe, &options)?;
+            let fetched = fetch(&name, &recipe, &options)?;
             let tree = layers::alone(&format!("engines/{name}"), &recipe, &fetched)?;
             let packages = manifest::shipped(&[&tree], &fetched).into_iter().cloned().collect();
             let suite = suite(&recipe).to_owned();
@@ -110,7 +110,7 @@ pub(crate) fn prepare() -> Result<()> {
 
 /// Writes the archive of an engine, unless it is made of the same already.
 fn build(name: &str, recipe: &Recipe, options: &Options) -> Result<PathBuf> {
-    let packages = fetch(recipe, options)?;
+    let packages = fetch(name, recipe, options)?;
     let version = layers::version(recipe, &packages)?.context("the recipe has no `version`")?;
     // A rolling release moves on, and the name must stay true.
     let promised = name.split_once('-').map_or("", |(_, version)| version);
@@ -139,9 +139,23 @@ fn suite(recipe: &Recipe) -> &str {
     recipe.suite.as_deref().unwrap_or(packages::SUITE)
 }
 
-fn fetch(recipe: &Recipe, options: &Options) -> Result<Vec<Package>> {
-    let wanted: BTreeSet<String> = recipe.packages.iter().cloned().collect();
-    packages::fetch_of(suite(recipe), &wanted, options.mirror.as_deref(), options.refresh)
+fn fetch(name: &str, recipe: &Recipe, options: &Options) -> Result<Vec<Package>> {
+    let request = Request {
+        name: &format!("engine {name}"),
+        suite: suite(recipe),
+        wanted: &recipe.packages.iter().cloned().collect(),
+        mirror: options.mirror.as_deref(),
+        refresh: options.refresh,
+    };
+    request.fetch()
+}
+
+/// Fetches the packages of all of them. Returns how many there are.
+pub(crate) fn fetch_all(mirror: Option<&str>, refresh: bool) -> Result<usize> {
+    let options = Options { names: Vec::new(), mirror: mirror.map(str::to_owned), refresh };
+    let recipes = recipe::engines()?;
+    let count = |(name, recipe): &(String, Recipe)| Ok(fetch(name, recipe, &options)?.len());
+    recipes.iter().map(count).sum()
 }
 
 /// A hash over all that an archive is made of.

@@ -2,10 +2,12 @@
 
 mod full;
 mod os_release;
+mod packages_of;
 mod record;
 
 pub(crate) use self::full::Full;
 pub(crate) use self::os_release::os_release;
+pub(crate) use self::packages_of::{fetch_firmware, fetch_packages};
 use self::record::FullRecord;
 pub(crate) use self::record::{Checkout, Record};
 use crate::binaries::{self, Binaries, Hooks};
@@ -54,7 +56,7 @@ pub(crate) struct Options {
     /// Debian mirror to use instead of the host's own
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Option<String>,
-    /// Query the mirror for newer packages even if the list of packages is unchanged
+    /// Take the newest packages that the mirror has into packages.lock, and show what changes
     #[arg(long)]
     pub(crate) refresh: bool,
     /// Key that signs the release (ed25519, PKCS#8) instead of the one that this working copy makes
@@ -197,9 +199,9 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     let mut recipes = recipe::all()?;
     let modules = recipe::load_modules()?;
     let mirror = options.mirror.as_deref();
-    let packages = packages::fetch(&package_names()?, mirror, options.refresh)?;
+    let packages = fetch_packages(mirror, options.refresh)?;
     let firmware = match options.full {
-        true => packages::fetch_firmware(&modules.drivers.firmware, mirror, options.refresh)?,
+        true => fetch_firmware(&modules, mirror, options.refresh)?,
         false => Vec::new(),
     };
     let lean_engine =
@@ -227,18 +229,6 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
         stamp,
         trees: OnceCell::new(),
     })
-}
-
-/// The packages that an image is made of, without their dependencies.
-pub(crate) fn package_names() -> Result<BTreeSet<String>> {
-    let recipes = recipe::all()?;
-    let mut names: BTreeSet<String> =
-        recipes.iter().flat_map(|(_, recipe)| recipe.packages.clone()).collect();
-    names.extend(iso::PACKAGES.map(str::to_owned));
-    names.insert(erofs::PACKAGE.to_owned());
-    names.insert(SECCOMP_PACKAGE.to_owned());
-    names.insert(recipe::load_modules()?.kernel);
-    Ok(names)
 }
 
 /// `target/corral/ros`: the program in the last images, in either profile. The engine's tests run
@@ -438,7 +428,7 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     tree.insert("usr/share/ros/oem", Entry::directory());
     let images = paths::root().join("images");
     tree.insert("usr/share/ros/os.yml", Entry::file(Blob::Host(images.join("os.yml")), 0o644));
-    for (path, entry) in crate::tree::read_folder(&images)? {
+    for (path, entry) in crate::tree::read_own_folder(&images)? {
         if path.ends_with("/compose.yml") {
             tree.insert(&format!("usr/share/ros/services/{path}"), entry);
         } else if path.starts_with("catalog/") && path.ends_with(".yml") {

@@ -12,7 +12,7 @@ mod sources;
 
 use crate::layers::Layer;
 use crate::lock::Building;
-use crate::packages::{self, Package};
+use crate::packages::{self, Package, Request};
 use crate::recipe::Recipe as ImageRecipe;
 use crate::setup::{self, Need, need};
 use crate::sum::{self, Sum};
@@ -45,7 +45,8 @@ pub(crate) struct Options {
     /// Debian mirror to use instead of the host's own
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
-    /// Ask the mirror for newer sources, and build again if one of them is linked
+    /// Take the newest sources that the mirror has into packages.lock, and build again if one of
+    /// them is linked
     #[arg(long)]
     refresh: bool,
 }
@@ -89,9 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// `refresh`.
 pub(crate) fn prepare(mirror: Option<&str>, refresh: bool) -> Result<LeanEngine> {
     let recipe = Recipe::load()?;
-    let compiler = packages::fetch(&[recipe.go.clone()].into(), mirror, refresh)?;
-    let compiler: Vec<Package> =
-        compiler.into_iter().filter(|package| package.name.starts_with("golang-")).collect();
+    let compiler = fetch_compiler(&recipe, mirror, refresh)?;
     setup::install_missing(&NEEDS)?;
     let recipe_key = recipe_key(&compiler)?;
     let folder = paths::shared_cache("lean-engine");
@@ -102,8 +101,8 @@ pub(crate) fn prepare(mirror: Option<&str>, refresh: bool) -> Result<LeanEngine>
     let last = folder.join(format!("{recipe_key}.json"));
     let known = durable::load_record(&last).filter(|built: &Built| built.is_complete(&folder));
     let sources = match &known {
-        Some(_) if !refresh => None,
-        _ => Some(Sources::fetch(&recipe, mirror)?),
+        Some(built) if !refresh && is_of_list(&recipe, built)? => None,
+        _ => Some(Sources::fetch(&recipe, mirror, refresh)?),
     };
     let is_newest = |built: &Built| sources.as_ref().is_none_or(|all| all.have(&built.packages));
     if let Some(built) = known.filter(is_newest) {
@@ -123,6 +122,34 @@ pub(crate) fn prepare(mirror: Option<&str>, refresh: bool) -> Result<LeanEngine>
     durable::write(&last, &serde_json::to_vec_pretty(&built)?)?;
     fs::remove_dir_all(&work)?;
     Ok(LeanEngine::of(&recipe, &folder, built))
+}
+
+/// Is a result made of the sources in `packages.lock`? Without any there, it is taken as it is.
+fn is_of_list(recipe: &Recipe, built: &Built) -> Result<bool> {
+    let listed = Sources::listed(recipe)?;
+    if listed.is_none() {
+        eprintln!(
+            "warning: packages.lock does not have the sources of Docker, so another machine may \
+             build another one: run `cargo xtask lean-engine --refresh`"
+        );
+    }
+    Ok(listed.is_none_or(|sources| sources.have(&built.packages)))
+}
+
+fn fetch_compiler(recipe: &Recipe, mirror: Option<&str>, refresh: bool) -> Result<Vec<Package>> {
+    let wanted = &[recipe.go.clone()].into();
+    let suite = packages::SUITE;
+    let request = Request { name: "docker compiler", suite, wanted, mirror, refresh };
+    let mut packages = request.fetch()?;
+    packages.retain(|package| package.name.starts_with("golang-"));
+    Ok(packages)
+}
+
+/// Fetches the compiler and the sources. Returns how many packages they are.
+pub(crate) fn fetch(mirror: Option<&str>, refresh: bool) -> Result<usize> {
+    let recipe = Recipe::load()?;
+    let compiler = fetch_compiler(&recipe, mirror, refresh)?;
+    Ok(compiler.len() + Sources::fetch(&recipe, mirror, refresh)?.count())
 }
 
 /// The folder with the licence of each package of a result, by its SHA-256.

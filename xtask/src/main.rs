@@ -93,6 +93,12 @@ enum Command {
   cargo xtask release --sources             with the sources of the parts under the GPL
   cargo xtask release --quick               to try it out: the image is not packed densely")]
     Release(release::Options),
+    /// Fetch the Debian packages that packages.lock lists
+    #[command(after_help = "Examples:
+  cargo xtask packages
+  cargo xtask packages --refresh            the newest, and shows what changes
+  cargo xtask packages --refresh --docker   also the sources of the Docker of a release")]
+    Packages(packages::command::Options),
     /// Build replacement engines for the user's Docker into target/engines/
     Engines(engines::Options),
     /// Build the Docker of a release from its sources, unless it is there, and print its sizes
@@ -155,6 +161,7 @@ fn dispatch() -> Result<()> {
         Command::Setup => set_up(),
         Command::Image(options) => image::run(&options),
         Command::Release(options) => release::run(&options),
+        Command::Packages(options) => packages::command::run(&options),
         Command::Engines(options) => engines::run(&options),
         Command::LeanEngine(options) => lean_engine::run(&options),
         Command::Run(options) => run::run(&options),

@@ -1,11 +1,18 @@
 //! Debian packages for the image: resolved and fetched by apt in a private root, unpacked, cached
-//! by hash. Sources of packages are in `source`.
+//! by hash. What is published is made of packages in a committed list (`locked`). Where packages
+//! come from is in `origin`, their sources are in `source`.
 //!
 //! No mirror is named here: it is read from the host's apt configuration, or given by `--mirror`.
 
+pub(crate) mod command;
+mod locked;
+mod origin;
 pub(crate) mod source;
 
-use crate::{durable, paths, progress, setup, sh, sum};
+use self::locked::{List, Lock};
+pub(crate) use self::origin::SUITE;
+use self::origin::{MAIN, Origin, WITH_FIRMWARE, make_root};
+use crate::{durable, paths, progress, sh, sum};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -13,17 +20,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The release of Debian that the image is made of.
-pub(crate) const SUITE: &str = "trixie";
-/// Releases without suites of updates: what is new goes into the release itself.
-const ROLLING: [&str; 2] = ["forky", "sid"];
-/// The part of Debian's archive with programs, and that with firmware too.
-const MAIN: &str = "main";
-const WITH_FIRMWARE: &str = "main non-free-firmware";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
 /// One package as it went into the image.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Package {
     /// Debian's name of it.
     pub(crate) name: String,
@@ -33,13 +31,6 @@ pub(crate) struct Package {
     pub(crate) sha256: String,
     /// Name of the .deb file in the pool.
     pub(crate) file: String,
-}
-
-/// A release of Debian, and parts of its archive.
-#[derive(Debug, Clone, Copy)]
-struct Origin<'a> {
-    suite: &'a str,
-    areas: &'static str,
 }
 
 impl Package {
@@ -63,67 +54,149 @@ impl Package {
     }
 }
 
-/// Resolves `wanted` with all dependencies, fetches and unpacks them. Contacts the mirror only when
-/// the list is new or a package is missing, or with `refresh`.
+/// Resolves `wanted` with all dependencies, fetches and unpacks them: for tools and tests, whose
+/// packages are in no list. Contacts the mirror only when the request is new or a package is
+/// missing, or with `refresh`.
 pub(crate) fn fetch(
     wanted: &BTreeSet<String>,
     mirror: Option<&str>,
     refresh: bool,
 ) -> Result<Vec<Package>> {
-    fetch_of(SUITE, wanted, mirror, refresh)
-}
-
-/// Fetches packages of firmware in the same way.
-pub(crate) fn fetch_firmware(
-    wanted: &[String],
-    mirror: Option<&str>,
-    refresh: bool,
-) -> Result<Vec<Package>> {
-    let origin = Origin { suite: SUITE, areas: WITH_FIRMWARE };
-    fetch_from(origin, &wanted.iter().cloned().collect(), mirror, refresh)
-}
-
-/// Fetches packages in the same way from another release of Debian.
-pub(crate) fn fetch_of(
-    suite: &str,
-    wanted: &BTreeSet<String>,
-    mirror: Option<&str>,
-    refresh: bool,
-) -> Result<Vec<Package>> {
-    fetch_from(Origin { suite, areas: MAIN }, wanted, mirror, refresh)
-}
-
-fn fetch_from(
-    origin: Origin<'_>,
-    wanted: &BTreeSet<String>,
-    mirror: Option<&str>,
-    refresh: bool,
-) -> Result<Vec<Package>> {
-    let suite = origin.suite;
-    let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-    // Without the mirror: all of them have the same packages.
-    let key = sum::digest_of_bytes(format!("{suite} {list}"));
-    let index = paths::cache("resolved").join(format!("{key}.json"));
-    if !refresh && let Some(packages) = load(&index) {
+    let origin = Origin { suite: SUITE, areas: MAIN };
+    if !refresh && let Some(packages) = load_resolved(origin, wanted) {
         return Ok(packages);
     }
-    let packages = progress::step("fetching Debian packages", || resolve(origin, &list, mirror))?;
-    progress::step("unpacking Debian packages", || packages.iter().try_for_each(unpack))?;
+    let how = How { mirror, pins: &[] };
+    let packages = progress::step("fetching Debian packages", || resolve(origin, wanted, how))?;
+    unpack_all(&packages)?;
     fs::create_dir_all(paths::cache("resolved"))?;
-    durable::write(&index, &serde_json::to_vec_pretty(&packages)?)?;
+    durable::write(&resolved(origin, wanted), &serde_json::to_vec_pretty(&packages)?)?;
     Ok(packages)
 }
 
-/// The newest versions of `wanted` and of all dependencies in a release of Debian, as .deb files:
-/// nothing is unpacked.
-pub(crate) fn download(
-    suite: &str,
-    wanted: &BTreeSet<String>,
-    mirror: Option<&str>,
-) -> Result<Vec<Package>> {
+/// What is published, or goes into it: `packages.lock` has it under a name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) name: &'a str,
+    /// A release of Debian.
+    pub(crate) suite: &'a str,
+    pub(crate) wanted: &'a BTreeSet<String>,
+    /// Instead of those of this machine.
+    pub(crate) mirror: Option<&'a str>,
+    /// Takes the newest packages, and records them.
+    pub(crate) refresh: bool,
+}
+
+impl Request<'_> {
+    /// The packages, unpacked. The mirror is contacted for those that were never fetched here.
+    pub(crate) fn fetch(self) -> Result<Vec<Package>> {
+        let packages = self.locked(MAIN, |_| true)?;
+        unpack_all(&packages)?;
+        Ok(packages)
+    }
+
+    /// The same for packages of firmware.
+    pub(crate) fn fetch_firmware(self) -> Result<Vec<Package>> {
+        let packages = self.locked(WITH_FIRMWARE, |_| true)?;
+        unpack_all(&packages)?;
+        Ok(packages)
+    }
+
+    /// Those of the packages that are kept, as .deb files: nothing is unpacked.
+    pub(crate) fn download(self, is_kept: impl Fn(&Package) -> bool) -> Result<Vec<Package>> {
+        self.locked(MAIN, is_kept)
+    }
+
+    /// What the list has, if it is of this request; nothing is fetched.
+    pub(crate) fn listed(self) -> Result<Option<Vec<Package>>> {
+        let origin = Origin { suite: self.suite, areas: MAIN };
+        Ok(Lock::load()?.get(self.name).filter(|list| self.is_of(list, origin)).map(packages_of))
+    }
+
+    fn is_of(self, list: &List, origin: Origin<'_>) -> bool {
+        list.origin == origin.text() && list.wanted == *self.wanted
+    }
+
+    fn locked(
+        self,
+        areas: &'static str,
+        is_kept: impl Fn(&Package) -> bool,
+    ) -> Result<Vec<Package>> {
+        let origin = Origin { suite: self.suite, areas };
+        let lock = Lock::load()?;
+        let old = lock.get(self.name).filter(|list| list.origin == origin.text());
+        if let Some(list) = old.filter(|list| !self.refresh && self.is_of(list, origin)) {
+            fetch_exactly(origin, &list.packages, self.mirror)
+                .with_context(|| format!("the list {} of {}", self.name, locked::NAME))?;
+            return Ok(list.packages.clone());
+        }
+        // Of what stays in the list, the same version is taken if the mirror has it.
+        let pins = old.filter(|_| !self.refresh).map(packages_of).unwrap_or_default();
+        let how = How { mirror: self.mirror, pins: &pins };
+        let mut packages = match load_resolved(origin, self.wanted).filter(|_| !self.refresh) {
+            Some(packages) => packages,
+            None => progress::step(&format!("fetching Debian packages ({})", self.name), || {
+                resolve(origin, self.wanted, how)
+            })?,
+        };
+        packages.retain(is_kept);
+        let list = List { origin: origin.text(), wanted: self.wanted.clone(), packages };
+        let packages = list.packages.clone();
+        lock.replace(self.name, list)?;
+        Ok(packages)
+    }
+}
+
+fn packages_of(list: &List) -> Vec<Package> {
+    list.packages.clone()
+}
+
+fn unpack_all(packages: &[Package]) -> Result<()> {
+    if packages.iter().all(|package| package.files().exists()) {
+        return Ok(());
+    }
+    progress::step("unpacking Debian packages", || packages.iter().try_for_each(unpack))
+}
+
+/// The record of what a request was resolved to in this checkout.
+fn resolved(origin: Origin<'_>, wanted: &BTreeSet<String>) -> PathBuf {
     let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-    let origin = Origin { suite, areas: MAIN };
-    progress::step("fetching Debian packages", || resolve(origin, &list, mirror))
+    // Without the mirror: all of them have the same packages.
+    let key = sum::digest_of_bytes(format!("{} {list}", origin.suite));
+    paths::cache("resolved").join(format!("{key}.json"))
+}
+
+fn load_resolved(origin: Origin<'_>, wanted: &BTreeSet<String>) -> Option<Vec<Package>> {
+    let packages: Vec<Package> = durable::load_record(&resolved(origin, wanted))?;
+    packages.iter().all(|package| package.files().exists()).then_some(packages)
+}
+
+/// Fetches these very packages, as far as the pool lacks them.
+fn fetch_exactly(origin: Origin<'_>, packages: &[Package], mirror: Option<&str>) -> Result<()> {
+    let missing: Vec<&Package> =
+        packages.iter().filter(|package| !package.archive().exists()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    progress::step(&format!("fetching {} Debian packages", missing.len()), || {
+        let root = private_root(origin, mirror)?;
+        update(&root)?;
+        let folder = root.join("exactly");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder)?;
+        let versions =
+            missing.iter().map(|package| format!("{}={}", package.name, package.version));
+        let mut download = apt_get(&root);
+        download.current_dir(&folder).args(["download", "-q"]).args(versions);
+        sh::output(&mut download).with_context(|| {
+            "the mirror may not have these versions any more: give one that keeps old versions \
+             with --mirror URL, or take the newest with `cargo xtask packages --refresh`"
+        })?;
+        for package in missing {
+            add_to_pool(&folder.join(&package.file), &package.file, &package.sha256)?;
+        }
+        fs::remove_dir_all(&folder).context("removing what is in the pool now")
+    })
 }
 
 /// A file of one of the packages, by its path in the package.
@@ -135,22 +208,29 @@ pub(crate) fn find(packages: &[Package], path: &str) -> Result<PathBuf> {
         .with_context(|| format!("{path} is in none of the packages fetched"))
 }
 
-fn load(index: &Path) -> Option<Vec<Package>> {
-    let packages: Vec<Package> = durable::load_record(index)?;
-    packages.iter().all(|package| package.files().exists()).then_some(packages)
+/// How packages are resolved.
+#[derive(Debug, Clone, Copy)]
+struct How<'a> {
+    mirror: Option<&'a str>,
+    /// Versions that are preferred to newer ones.
+    pins: &'a [Package],
 }
 
-fn resolve(origin: Origin<'_>, list: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
-    let root = private_root(origin, mirror)?;
+fn resolve(origin: Origin<'_>, wanted: &BTreeSet<String>, how: How<'_>) -> Result<Vec<Package>> {
+    let root = private_root(origin, how.mirror)?;
+    let pin = |package: &Package| {
+        let Package { name, version, .. } = package;
+        format!("Package: {name}\nPin: version {version}\nPin-Priority: 990\n\n")
+    };
+    fs::write(root.join("etc/apt/preferences"), how.pins.iter().map(pin).collect::<String>())?;
     update(&root)?;
-    let names: Vec<&str> = list.split(' ').collect();
     // With an empty archive cache, so that packages that were fetched before are listed too.
     let nowhere = format!("Dir::Cache::Archives={}", root.join("nowhere").display());
     let uris = apt_get(&root)
         // By itself `install` prints MD5 sums, or nothing where a list has none.
         .args(["-o", &nowhere, "-o", "Acquire::ForceHash=SHA256"])
         .args(["install", "--print-uris", "-y", "-q"])
-        .args(&names)
+        .args(wanted)
         .output()?;
     let uris = String::from_utf8_lossy(&uris.stdout).into_owned();
     let files = uris.lines().filter_map(parse_uri).collect::<Vec<_>>();
@@ -160,7 +240,7 @@ fn resolve(origin: Origin<'_>, list: &str, mirror: Option<&str>) -> Result<Vec<P
         // them.
         let _ = fs::hard_link(Package::deb(sha256), archives.join(file));
     }
-    sh::output(apt_get(&root).args(["install", "--download-only", "-y", "-q"]).args(&names))
+    sh::output(apt_get(&root).args(["install", "--download-only", "-y", "-q"]).args(wanted))
         .context("downloading Debian packages")?;
     let mut packages = files
         .iter()
@@ -168,7 +248,7 @@ fn resolve(origin: Origin<'_>, list: &str, mirror: Option<&str>) -> Result<Vec<P
         .collect::<Result<Vec<_>>>()?;
     packages.sort_by(|a, b| a.name.cmp(&b.name));
     if packages.is_empty() {
-        bail!("apt resolved no packages for {list}");
+        bail!("apt resolved no packages for {wanted:?}");
     }
     Ok(packages)
 }
@@ -257,82 +337,9 @@ fn private_root(origin: Origin<'_>, mirror: Option<&str>) -> Result<PathBuf> {
     make_root(&folder, "deb", origin, mirror)
 }
 
-/// `kind` is `deb` for packages, or `deb-src` for their sources.
-fn make_root(
-    folder: &str,
-    kind: &str,
-    origin: Origin<'_>,
-    mirror: Option<&str>,
-) -> Result<PathBuf> {
-    let Origin { suite, areas } = origin;
-    let root = paths::cache(folder);
-    for folder in [
-        "etc/apt",
-        "var/lib/apt/lists/partial",
-        "var/lib/dpkg",
-        "var/cache/apt/archives/partial",
-        "nowhere/partial",
-    ] {
-        fs::create_dir_all(root.join(folder))?;
-    }
-    fs::write(root.join("var/lib/dpkg/status"), "")?;
-    let sources = match mirror {
-        Some(mirror) => BTreeSet::from([(mirror.to_owned(), suite.to_owned())]),
-        None => host_mirrors(suite)?,
-    };
-    // Only packages that no other suite has come from there, by apt's priority for backports.
-    let backports: Vec<_> = sources
-        .iter()
-        .filter(|(_, of_mirror)| of_mirror == SUITE)
-        .map(|(mirror, _)| (mirror.clone(), format!("{SUITE}-backports")))
-        .collect();
-    let lines: Vec<String> = sources
-        .iter()
-        .chain(&backports)
-        .map(|(uri, suite)| format!("{kind} [signed-by={KEYRING}] {uri} {suite} {areas}\n"))
-        .collect();
-    fs::write(root.join("etc/apt/sources.list"), lines.concat())?;
-    Ok(root)
-}
-
 /// The list of mirrors that the image's packages come from, as apt reads it.
 pub(crate) fn sources(mirror: Option<&str>) -> Result<PathBuf> {
     Ok(private_root(Origin { suite: SUITE, areas: MAIN }, mirror)?.join("etc/apt/sources.list"))
-}
-
-/// The host's own Debian mirrors, each with this suite in place of the host's: `bookworm-updates` →
-/// `trixie-updates`.
-fn host_mirrors(suite: &str) -> Result<BTreeSet<(String, String)>> {
-    let mut mirrors = load_mirrors(suite)?;
-    if mirrors.is_empty() {
-        // apt reports only sources of which it has fetched a list.
-        setup::update_lists()?;
-        mirrors = load_mirrors(suite)?;
-    }
-    if mirrors.is_empty() {
-        bail!("the host's apt knows no Debian mirror: give one with --mirror URL");
-    }
-    Ok(mirrors)
-}
-
-fn load_mirrors(suite: &str) -> Result<BTreeSet<(String, String)>> {
-    let format = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)";
-    let targets = sh::output(Command::new("apt-get").args(["indextargets", "--format", format]))
-        .context("asking apt for its sources")?;
-    Ok(targets.lines().filter_map(|target| debian_mirror(target, suite)).collect())
-}
-
-fn debian_mirror(target: &str, suite: &str) -> Option<(String, String)> {
-    let fields: Vec<&str> = target.split(' ').collect();
-    let [uri, release, "main", "Debian"] = fields.as_slice() else { return None };
-    let suffix =
-        release.split_once('-').map(|(_, suffix)| format!("-{suffix}")).unwrap_or_default();
-    let is_wanted = match suffix.as_str() {
-        "" => true,
-        "-updates" | "-security" => !ROLLING.contains(&suite),
-        _ => false,
-    };
-    is_wanted.then(|| (uri.trim_end_matches('/').to_owned(), format!("{suite}{suffix}")))
 }
 
 #[cfg(test)]
@@ -347,18 +354,5 @@ mod tests {
         let signed = sum::digest_of_bytes("package");
         let error = add_to_pool(&file, "tzdata_2026a-1_all.deb", &signed).unwrap_err().to_string();
         assert!(error.contains("has not the hash that Debian signed"), "{error}");
-    }
-
-    #[test]
-    fn a_mirror_of_the_host_has_other_releases_too() {
-        let mirror = |release: &str, suite: &str| {
-            debian_mirror(&format!("http://m/debian/ {release} main Debian"), suite)
-                .map(|(_, suite)| suite)
-        };
-        assert_eq!(mirror("bookworm", "trixie").as_deref(), Some("trixie"));
-        assert_eq!(mirror("bookworm-security", "trixie").as_deref(), Some("trixie-security"));
-        assert_eq!(mirror("bookworm-security", "forky"), None, "it has no such suite");
-        assert_eq!(mirror("bookworm-backports", "trixie"), None);
-        assert_eq!(debian_mirror("http://m/other x main Another", "trixie"), None);
     }
 }

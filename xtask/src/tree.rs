@@ -109,9 +109,9 @@ impl Tree {
         self.entries.contains_key(path.trim_matches('/'))
     }
 
-    /// Adds all that stands in a folder of the build machine.
+    /// Adds all that stands in a folder of the checkout, or of what a build has written.
     pub(crate) fn insert_folder(&mut self, folder: &Path) -> Result<()> {
-        for (path, entry) in read_folder(folder)? {
+        for (path, entry) in read_own_folder(folder)? {
             self.insert(&path, entry);
         }
         Ok(())
@@ -268,6 +268,20 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Vec<(String, Entry)>> {
     Ok(found)
 }
 
+/// The same of the checkout, or of what a build has written. Only whether a file is a program is
+/// taken from it, as git does: the rest depends on the umask of this machine.
+pub(crate) fn read_own_folder(folder: &Path) -> Result<Vec<(String, Entry)>> {
+    let mut found = read_folder(folder)?;
+    for (_, entry) in &mut found {
+        entry.mode = match entry.kind {
+            Kind::Symlink(_) => entry.mode,
+            Kind::File(_) if entry.mode & 0o100 == 0 => 0o644,
+            _ => 0o755,
+        };
+    }
+    Ok(found)
+}
+
 fn read_entry(path: &Path) -> Result<Entry> {
     let data = fs::symlink_metadata(path)?;
     let mode = data.permissions().mode() & 0o7777;
@@ -279,5 +293,28 @@ fn read_entry(path: &Path) -> Result<Entry> {
         Ok(Entry::file(Blob::Host(path.to_path_buf()), mode))
     } else {
         bail!("{} is neither a file, a directory nor a link", path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_of_the_checkout_do_not_depend_on_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        let modes = [("program", 0o775, 0o755), ("text", 0o664, 0o644), ("secret", 0o600, 0o644)];
+        for (name, mode, _) in modes {
+            let file = folder.path().join(name);
+            fs::write(&file, name).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let mut tree = Tree::default();
+        tree.insert_folder(folder.path()).unwrap();
+        for (name, _, expected) in modes {
+            assert_eq!(tree.entries[name].mode, expected, "{name}");
+        }
+        let as_it_is = read_folder(folder.path()).unwrap();
+        assert_eq!(as_it_is[1].1.mode, 0o600, "packages keep their modes");
     }
 }

@@ -2,7 +2,7 @@
 //! They become one tree, as Go looks for it without modules, with Debian's patches and ours.
 
 use super::recipe::{self, Recipe, Source};
-use crate::packages::{self, Package, source};
+use crate::packages::{Package, Request, source};
 use crate::sh;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,15 +31,36 @@ pub(super) struct Tree {
 }
 
 impl Sources {
-    /// Fetches the newest versions.
-    pub(super) fn fetch(recipe: &Recipe, mirror: Option<&str>) -> Result<Sources> {
-        let packages = packages::download(&recipe.suite, &recipe.packages, mirror)?;
+    /// Fetches those of `packages.lock`, or the newest ones into it.
+    pub(super) fn fetch(recipe: &Recipe, mirror: Option<&str>, refresh: bool) -> Result<Sources> {
+        let packages = request(recipe, mirror, refresh).download(is_code)?;
         let fetch = |source: &Source| {
-            let files = source::fetch(&recipe.suite, &source.name, &source.files, mirror)?;
-            Ok((source.name.clone(), files))
+            let (name, wanted) = of_source(source);
+            let request =
+                Request { name: &name, wanted: &wanted, ..request(recipe, mirror, refresh) };
+            Ok((source.name.clone(), source::fetch(request, &source.name, &source.files)?))
         };
         let files = recipe.sources.iter().map(fetch).collect::<Result<_>>()?;
-        Ok(Sources { packages: packages.into_iter().filter(is_code).collect(), files })
+        Ok(Sources { packages, files })
+    }
+
+    /// Those of `packages.lock`, if it has all; nothing is fetched.
+    pub(super) fn listed(recipe: &Recipe) -> Result<Option<Sources>> {
+        let request = request(recipe, None, false);
+        let Some(packages) = request.listed()? else { return Ok(None) };
+        let mut files = BTreeMap::new();
+        for source in &recipe.sources {
+            let (name, wanted) = of_source(source);
+            let request = Request { name: &name, wanted: &wanted, ..request };
+            let Some(listed) = request.listed()? else { return Ok(None) };
+            files.insert(source.name.clone(), listed);
+        }
+        Ok(Some(Sources { packages, files }))
+    }
+
+    /// How many files they are.
+    pub(super) fn count(&self) -> usize {
+        self.packages.len() + self.files.values().map(Vec::len).sum::<usize>()
     }
 
     /// Are these what was fetched? The compiler, which is from another release, is not compared.
@@ -93,6 +114,16 @@ impl Sources {
         copy(&recipe::folder().join("programs"), &tree.code.join("corral"))?;
         Ok(tree)
     }
+}
+
+fn request<'a>(recipe: &'a Recipe, mirror: Option<&'a str>, refresh: bool) -> Request<'a> {
+    let (suite, wanted) = (recipe.suite.as_str(), &recipe.packages);
+    Request { name: "docker", suite, wanted, mirror, refresh }
+}
+
+/// The list of a source package, and what is taken of it.
+fn of_source(source: &Source) -> (String, BTreeSet<String>) {
+    (format!("docker source {}", source.name), source.files.iter().cloned().collect())
 }
 
 /// What code depends on has programs too, and even compilers.

@@ -4,7 +4,9 @@
 //! What is built needs only the files that a recipe names: a mirror that lacks another one is good
 //! enough. What is published with a release has all files of exactly one version.
 
-use super::{MAIN, Origin, Package, SUITE, WITH_FIRMWARE, apt, apt_get, make_root, update};
+use super::locked::{List, Lock};
+use super::{MAIN, Origin, Package, Request, SUITE, WITH_FIRMWARE};
+use super::{apt, apt_get, make_root, update};
 use crate::{paths, progress, sh, sum};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
@@ -17,33 +19,47 @@ pub(crate) fn file(package: &Package) -> PathBuf {
     paths::shared_cache("pool").join(format!("{}.source", package.sha256))
 }
 
-/// The newest version of a source package: its files whose names end as `wanted` says, in the same
-/// order. Each is returned as a package of the source package's name.
-pub(crate) fn fetch(
-    suite: &str,
-    name: &str,
-    wanted: &[String],
-    mirror: Option<&str>,
-) -> Result<Vec<Package>> {
+/// A source package: its files whose names end as `wanted` says, in the same order. Each is
+/// returned as a package of the source package's name. The version is that of `packages.lock`, or
+/// the newest one.
+pub(crate) fn fetch(request: Request<'_>, name: &str, wanted: &[String]) -> Result<Vec<Package>> {
+    let Request { suite, mirror, refresh, .. } = request;
     let origin = Origin { suite, areas: MAIN };
+    let lock = Lock::load()?;
+    let listed = lock.get(request.name).filter(|list| !refresh && request.is_of(list, origin));
+    let listed = listed.map(|list| ordered(&list.packages, name, wanted)).transpose()?;
+    if let Some(files) = listed.as_ref().filter(|files| are_here(files)) {
+        return Ok(files.clone());
+    }
     let root = make_root(&format!("apt-{suite}-sources"), "deb-src", origin, mirror)?;
     progress::step(&format!("fetching the source of {name}"), || {
         update(&root)?;
-        let all = list(&root, name, None)?;
-        let files = wanted
-            .iter()
-            .map(|end| {
-                all.iter()
-                    .find(|package| package.file.ends_with(end.as_str()))
-                    .cloned()
-                    .with_context(|| format!("source package {name} has no file …{end}"))
-            })
-            .collect::<Result<Vec<Package>>>()?;
-        if !files.iter().all(|package| file(package).exists()) {
+        if let Some(files) = listed {
+            let version = files.first().map(|file| file.version.clone());
+            download(&root, name, version.as_deref(), &files)?;
+            return Ok(files);
+        }
+        let files = ordered(&list(&root, name, None)?, name, wanted)?;
+        if !are_here(&files) {
             download(&root, name, None, &files)?;
         }
+        let packages = files.clone();
+        let list = List { origin: origin.text(), wanted: request.wanted.clone(), packages };
+        lock.replace(request.name, list)?;
         Ok(files)
     })
+}
+
+fn are_here(files: &[Package]) -> bool {
+    files.iter().all(|package| file(package).exists())
+}
+
+fn ordered(all: &[Package], name: &str, wanted: &[String]) -> Result<Vec<Package>> {
+    let find = |end: &String| {
+        let found = all.iter().find(|package| package.file.ends_with(end.as_str()));
+        found.cloned().with_context(|| format!("source package {name} has no file …{end}"))
+    };
+    wanted.iter().map(find).collect()
 }
 
 /// All files of these versions of source packages, given as (name, version).

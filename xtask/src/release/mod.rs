@@ -161,9 +161,8 @@ fn take_image(quick: bool) -> Result<(Image, Vec<Package>, Building)> {
         image.full.is_some(),
         "the image that is there has no drivers.erofs: {advice}, or `cargo xtask image --full`"
     );
-    let mut packages = packages::fetch(&image::package_names()?, None, false)?;
-    let firmware = recipe::load_modules()?.drivers.firmware;
-    packages.extend(packages::fetch_firmware(&firmware, None, false)?);
+    let mut packages = image::fetch_packages(None, false)?;
+    packages.extend(image::fetch_firmware(&recipe::load_modules()?, None, false)?);
     Ok((image, packages, building))
 }
 

@@ -1,0 +1,202 @@
+//! Where packages come from: the mirrors of this machine, or one that was named, and the suites of
+//! a release of Debian there. Its security suite is always among them.
+
+use crate::{paths, setup, sh};
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The release of Debian that the image is made of.
+pub(crate) const SUITE: &str = "trixie";
+/// Releases without suites of updates: what is new goes into the release itself.
+const ROLLING: [&str; 2] = ["forky", "sid"];
+/// The part of Debian's archive with programs, and that with firmware too.
+pub(super) const MAIN: &str = "main";
+pub(super) const WITH_FIRMWARE: &str = "main non-free-firmware";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const UPDATES: &str = "-updates";
+const SECURITY: &str = "-security";
+
+/// A release of Debian, and parts of its archive.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) suite: &'a str,
+    pub(super) areas: &'static str,
+}
+
+impl Origin<'_> {
+    /// As `packages.lock` names it.
+    pub(super) fn text(self) -> String {
+        format!("{} {}", self.suite, self.areas)
+    }
+}
+
+/// A mirror, and a suite of it.
+type Source = (String, String);
+
+/// `kind` is `deb` for packages, or `deb-src` for their sources.
+pub(super) fn make_root(
+    folder: &str,
+    kind: &str,
+    origin: Origin<'_>,
+    mirror: Option<&str>,
+) -> Result<PathBuf> {
+    let Origin { suite, areas } = origin;
+    let root = paths::cache(folder);
+    for folder in [
+        "etc/apt",
+        "var/lib/apt/lists/partial",
+        "var/lib/dpkg",
+        "var/cache/apt/archives/partial",
+        "nowhere/partial",
+    ] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    fs::write(root.join("var/lib/dpkg/status"), "")?;
+    fs::write(root.join("etc/apt/preferences"), "")?;
+    let sources = suites(suite, mirror)?;
+    // Only packages that no other suite has come from there, by apt's priority for backports.
+    let backports: Vec<_> = sources
+        .iter()
+        .filter(|(_, of_mirror)| of_mirror == SUITE)
+        .map(|(mirror, _)| (mirror.clone(), format!("{SUITE}-backports")))
+        .collect();
+    let lines: Vec<String> = sources
+        .iter()
+        .chain(&backports)
+        .map(|(uri, suite)| format!("{kind} [signed-by={KEYRING}] {uri} {suite} {areas}\n"))
+        .collect();
+    fs::write(root.join("etc/apt/sources.list"), lines.concat())?;
+    Ok(root)
+}
+
+/// All suites of a release of Debian, each with its mirror.
+fn suites(suite: &str, mirror: Option<&str>) -> Result<BTreeSet<Source>> {
+    let sources = match mirror {
+        Some(mirror) => {
+            let mirror = mirror.trim_end_matches('/');
+            let host = if of_security(mirror).is_some() || ROLLING.contains(&suite) {
+                BTreeSet::new()
+            } else {
+                load_mirrors(suite)?
+            };
+            of_mirror(mirror, suite, &host)
+        }
+        None => with_security(host_mirrors(suite)?, suite),
+    };
+    let wanted = format!("{suite}{SECURITY}");
+    ensure!(
+        ROLLING.contains(&suite) || sources.iter().any(|(_, suite)| *suite == wanted),
+        "no mirror with the security updates ({wanted}) is known: name one by --mirror whose \
+         address ends with /debian and that has debian-security beside it, or add its suite to the \
+         sources of this machine's apt"
+    );
+    Ok(sources)
+}
+
+/// Those of a mirror that was named; `host` are this machine's own.
+fn of_mirror(mirror: &str, suite: &str, host: &BTreeSet<Source>) -> BTreeSet<Source> {
+    let mut sources = BTreeSet::from([(mirror.to_owned(), suite.to_owned())]);
+    if ROLLING.contains(&suite) {
+        return sources;
+    }
+    sources.insert((mirror.to_owned(), format!("{suite}{UPDATES}")));
+    sources.extend(host.iter().filter(|(_, suite)| suite.ends_with(SECURITY)).cloned());
+    with_security(sources, suite)
+}
+
+/// Adds the security suite where it usually is, unless it is there already.
+fn with_security(mut sources: BTreeSet<Source>, suite: &str) -> BTreeSet<Source> {
+    let wanted = format!("{suite}{SECURITY}");
+    if ROLLING.contains(&suite) || sources.iter().any(|(_, suite)| *suite == wanted) {
+        return sources;
+    }
+    let beside = sources.iter().find_map(|(mirror, _)| of_security(mirror));
+    sources.extend(beside.map(|mirror| (mirror, wanted)));
+    sources
+}
+
+/// `http://mirror/debian` has `http://mirror/debian-security` beside it.
+fn of_security(mirror: &str) -> Option<String> {
+    mirror.ends_with("/debian").then(|| format!("{mirror}{SECURITY}"))
+}
+
+/// The host's own Debian mirrors, each with this suite in place of the host's: `bookworm-updates` →
+/// `trixie-updates`.
+fn host_mirrors(suite: &str) -> Result<BTreeSet<(String, String)>> {
+    let mut mirrors = load_mirrors(suite)?;
+    if mirrors.is_empty() {
+        // apt reports only sources of which it has fetched a list.
+        setup::update_lists()?;
+        mirrors = load_mirrors(suite)?;
+    }
+    if mirrors.is_empty() {
+        bail!("the host's apt knows no Debian mirror: give one with --mirror URL");
+    }
+    Ok(mirrors)
+}
+
+fn load_mirrors(suite: &str) -> Result<BTreeSet<(String, String)>> {
+    let format = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)";
+    let targets = sh::output(Command::new("apt-get").args(["indextargets", "--format", format]))
+        .context("asking apt for its sources")?;
+    Ok(targets.lines().filter_map(|target| debian_mirror(target, suite)).collect())
+}
+
+fn debian_mirror(target: &str, suite: &str) -> Option<(String, String)> {
+    let fields: Vec<&str> = target.split(' ').collect();
+    let [uri, release, "main", "Debian"] = fields.as_slice() else { return None };
+    let suffix =
+        release.split_once('-').map(|(_, suffix)| format!("-{suffix}")).unwrap_or_default();
+    let is_wanted = match suffix.as_str() {
+        "" => true,
+        "-updates" | "-security" => !ROLLING.contains(&suite),
+        _ => false,
+    };
+    is_wanted.then(|| (uri.trim_end_matches('/').to_owned(), format!("{suite}{suffix}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_of_the_host_has_other_releases_too() {
+        let mirror = |release: &str, suite: &str| {
+            debian_mirror(&format!("http://m/debian/ {release} main Debian"), suite)
+                .map(|(_, suite)| suite)
+        };
+        assert_eq!(mirror("bookworm", "trixie").as_deref(), Some("trixie"));
+        assert_eq!(mirror("bookworm-security", "trixie").as_deref(), Some("trixie-security"));
+        assert_eq!(mirror("bookworm-security", "forky"), None, "it has no such suite");
+        assert_eq!(mirror("bookworm-backports", "trixie"), None);
+        assert_eq!(debian_mirror("http://m/other x main Another", "trixie"), None);
+    }
+
+    fn sources(all: &[(&str, &str)]) -> BTreeSet<Source> {
+        all.iter().map(|(mirror, suite)| ((*mirror).to_owned(), (*suite).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_security_suite_is_always_among_them() {
+        let found = of_mirror("http://m/debian", "trixie", &BTreeSet::new());
+        let expected = [
+            ("http://m/debian", "trixie"),
+            ("http://m/debian", "trixie-updates"),
+            ("http://m/debian-security", "trixie-security"),
+        ];
+        assert_eq!(found, sources(&expected));
+        let host = sources(&[("http://h/debian", "trixie"), ("http://h/s", "trixie-security")]);
+        let found = of_mirror("http://m/copy", "trixie", &host);
+        assert!(found.contains(&("http://h/s".to_owned(), "trixie-security".to_owned())));
+        assert_eq!(found.len(), 3, "{found:?}");
+        // A machine whose apt has none: it is beside the others.
+        let found = with_security(sources(&[("http://h/debian", "trixie")]), "trixie");
+        assert!(found.contains(&("http://h/debian-security".into(), "trixie-security".into())));
+        assert_eq!(with_security(host.clone(), "trixie"), host);
+        let rolling = of_mirror("http://m/debian", "forky", &host);
+        assert_eq!(rolling, sources(&[("http://m/debian", "forky")]));
+    }
+}
