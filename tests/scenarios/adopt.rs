@@ -263,7 +263,7 @@ fn has_all(machine: &mut Machine, host_key: &str) -> Result<()> {
     machine.check_alarms()
 }
 
-/// A release that does not declare that it does is refused, whatever its version and the flags are.
+/// A release that does not declare that it does is refused, in any version and with any flag.
 /// Its manifest is enough for that.
 fn a_release_must_leave_system_docker_alone(machine: &Machine) -> Result<()> {
     let digest = format!("sha256:{}", "0".repeat(64));

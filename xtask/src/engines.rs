@@ -16,7 +16,6 @@ use crate::{layers, manifest, paths, progress, setup};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 

@@ -110,9 +110,9 @@ fn mkfs(packages: &[Package]) -> Result<Command> {
     program("usr/bin/mkfs.erofs", packages)
 }
 
-/// A program of erofs-utils, started by its own dynamic linker, so that the host's C library does
-/// not matter.
-fn program(path: &str, packages: &[Package]) -> Result<Command> {
+/// A program of a package, such as erofs-utils, started by its own dynamic linker, so that the
+/// host's C library does not matter.
+pub(crate) fn program(path: &str, packages: &[Package]) -> Result<Command> {
     let libraries: Vec<String> = packages
         .iter()
         .map(|package| package.files().join("usr/lib/x86_64-linux-gnu"))

@@ -7,7 +7,7 @@ mod record;
 
 pub(crate) use self::full::Full;
 pub(crate) use self::os_release::os_release;
-pub(crate) use self::packages_of::{fetch_firmware, fetch_packages};
+pub(crate) use self::packages_of::{SECCOMP_PACKAGE, fetch_firmware, fetch_packages};
 use self::record::FullRecord;
 pub(crate) use self::record::{Checkout, Record};
 use crate::binaries::{self, Binaries, Hooks};
@@ -34,8 +34,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The default seccomp profile of containers is the one that Debian's Podman uses.
-pub(crate) const SECCOMP_PACKAGE: &str = "golang-github-containers-common";
+/// The default seccomp profile of containers, in Podman's package.
 pub(crate) const SECCOMP_PROFILE: &str = "usr/share/containers/seccomp.json";
 
 /// The label with the version of what an image holds, and that annotation of its manifest.

@@ -91,7 +91,8 @@ enum Command {
     #[command(after_help = "Examples:
   cargo xtask release --signing-key key.pk8
   cargo xtask release --sources             with the sources of the parts under the GPL
-  cargo xtask release --quick               to try it out: the image is not packed densely")]
+  cargo xtask release --quick               to try it out: the image is not packed densely
+  cargo xtask release --verify              twice, in different folders, and compares both")]
     Release(release::Options),
     /// Fetch the Debian packages that packages.lock lists
     #[command(after_help = "Examples:

@@ -7,52 +7,19 @@
 pub(crate) mod command;
 mod locked;
 mod origin;
+mod package;
 pub(crate) mod source;
 
 use self::locked::{List, Lock};
 pub(crate) use self::origin::SUITE;
 use self::origin::{MAIN, Origin, WITH_FIRMWARE, make_root};
+pub(crate) use self::package::Package;
 use crate::{durable, paths, progress, sh, sum};
 use anyhow::{Context, Result, bail, ensure};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// One package as it went into the image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Package {
-    /// Debian's name of it.
-    pub(crate) name: String,
-    /// Debian's version of it.
-    pub(crate) version: String,
-    /// SHA-256 of the .deb file.
-    pub(crate) sha256: String,
-    /// Name of the .deb file in the pool.
-    pub(crate) file: String,
-}
-
-impl Package {
-    /// The folder with its unpacked files.
-    pub(crate) fn files(&self) -> PathBuf {
-        paths::shared_cache("unpacked").join(&self.sha256)
-    }
-
-    /// The .deb file.
-    pub(crate) fn archive(&self) -> PathBuf {
-        Package::deb(&self.sha256)
-    }
-
-    /// Is it a file of a source package?
-    pub(crate) fn is_source(&self) -> bool {
-        !self.file.ends_with(".deb")
-    }
-
-    fn deb(sha256: &str) -> PathBuf {
-        paths::shared_cache("pool").join(format!("{sha256}.deb"))
-    }
-}
 
 /// Resolves `wanted` with all dependencies, fetches and unpacks them: for tools and tests, whose
 /// packages are in no list. Contacts the mirror only when the request is new or a package is
@@ -95,7 +62,7 @@ impl Request<'_> {
         Ok(packages)
     }
 
-    /// The same for packages of firmware.
+    /// Fetches packages of firmware in the same way.
     pub(crate) fn fetch_firmware(self) -> Result<Vec<Package>> {
         let packages = self.locked(WITH_FIRMWARE, |_| true)?;
         unpack_all(&packages)?;

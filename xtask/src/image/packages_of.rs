@@ -1,11 +1,13 @@
 //! Which packages of Debian an image is made of.
 
-use super::SECCOMP_PACKAGE;
 use crate::packages::{self, Package, Request};
 use crate::recipe::{self, ModuleList};
 use crate::{erofs, iso};
 use anyhow::Result;
 use std::collections::BTreeSet;
+
+/// The default seccomp profile of containers is the one that Debian's Podman uses.
+pub(crate) const SECCOMP_PACKAGE: &str = "golang-github-containers-common";
 
 /// All packages that an image is made of.
 pub(crate) fn fetch_packages(mirror: Option<&str>, refresh: bool) -> Result<Vec<Package>> {

@@ -2,7 +2,7 @@
 //! made of. It is committed: every checkout builds from the same packages. A list that is not in it
 //! yet, or of which other packages are requested now, is resolved and added.
 
-use super::Package;
+use super::package::Package;
 use crate::{durable, paths};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};

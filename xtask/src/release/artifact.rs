@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// To be raised when any file is written in another way.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 type Make<'a> = Box<dyn FnOnce(&Path) -> Result<()> + Send + 'a>;
 

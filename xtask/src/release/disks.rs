@@ -2,10 +2,13 @@
 //! machine (`vmtest::installer`), qemu-img converts them.
 
 use super::artifact::key;
-use super::ova;
+use super::identity::Identity;
 use super::ovf::{Host, Package};
-use super::platform::{DISKS, File, Format, MEBIBYTES};
+use super::platform::{DISKS, Disk as DiskOfRelease, File, Format, MEBIBYTES};
+use super::settle::{self, Settings};
+use super::{formats, ova};
 use super::{gce, gzip, vagrant, vhd};
+use crate::image::VERSION;
 use crate::sum::Sum;
 use crate::{durable, paths, progress, sh};
 use anyhow::{Context, Result};
@@ -43,8 +46,9 @@ impl Installed {
 
 /// Installs all disks from a release in one file, unless that was done. Returns what they were made
 /// of, as a hash. `stamp` is the image's.
-pub(super) fn install(archive: &Path, stamp: &str) -> Result<String> {
-    let inputs = key(&[stamp, &format!("{DISKS:?} {MEBIBYTES}"), &vagrant::document()]);
+pub(super) fn install(archive: &Path, stamp: &str, settings: Settings<'_>) -> Result<String> {
+    let how = format!("{} {} {DISKS:?} {MEBIBYTES}", settle::FORMAT, settings.epoch);
+    let inputs = key(&[stamp, &how, &vagrant::document()]);
     let folder = paths::cache("publish").join("disks");
     let record = folder.join("installed.json");
     let is_same = |old: &Installed| old.inputs == inputs && old.is_there();
@@ -62,7 +66,12 @@ pub(super) fn install(archive: &Path, stamp: &str) -> Result<String> {
     progress::step("installing to disks", || {
         installer::install(&vmtest::folder("release")?, archive, &disks)
     })?;
-    for disk in &disks {
+    for (disk, DiskOfRelease { name, .. }) in disks.iter().zip(DISKS) {
+        let identity = Identity::new(&format!("disk {name}"), VERSION, settings.epoch);
+        progress::step(&format!("settling {}", disk.path.display()), || {
+            settle::disk(&disk.path, &identity, settings)
+        })
+        .with_context(|| format!("settling {}", disk.path.display()))?;
         let mut dig = Command::new("fallocate");
         sh::output(dig.arg("--dig-holes").arg(&disk.path)).context("giving back empty blocks")?;
         durable::sync(&disk.path)?;
@@ -86,14 +95,14 @@ pub(super) fn write(file: File, part: Option<&Path>, output: &Path, epoch: u64) 
         (Format::Gce, _) => gce::write(&disk, output, epoch),
         (Format::VagrantLibvirt, _) => {
             let qcow2 = output.with_extension("qcow2");
-            convert(Format::Qcow2, &disk, &qcow2)?;
+            convert(file, Format::Qcow2, (&disk, &qcow2), epoch)?;
             vagrant::libvirt(&qcow2, BYTES, output, epoch)?;
             fs::remove_file(qcow2).context("removing the disk of the box")
         }
         (Format::VagrantVirtualbox, Some(part)) => vagrant::virtualbox(part, BYTES, output, epoch),
         (Format::OvaVmware, Some(part)) => package(Host::Vmware, part, output, epoch),
         (Format::OvaVirtualbox, Some(part)) => package(Host::Virtualbox, part, output, epoch),
-        (format, _) => convert(format, &disk, output),
+        (format, _) => convert(file, format, (&disk, output), epoch),
     }
 }
 
@@ -102,15 +111,16 @@ fn package(host: Host, disk: &Path, output: &Path, epoch: u64) -> Result<()> {
     let package = Package {
         host,
         name: "corral",
-        version: crate::image::VERSION,
+        version: VERSION,
         disk: (DISK_IN_PACKAGE, bytes),
         capacity: BYTES,
     };
     ova::write(&package, disk, output, epoch)
 }
 
-/// Writes a disk in another format, and compares both.
-fn convert(format: Format, disk: &Path, output: &Path) -> Result<()> {
+/// Writes a disk in another format, for a file of the release, and compares both.
+fn convert(file: File, format: Format, paths: (&Path, &Path), epoch: u64) -> Result<()> {
+    let (disk, output) = paths;
     let (name, options, packed) = match format {
         Format::Qcow2 => ("qcow2", "cluster_size=65536", true),
         Format::Vmdk => ("vmdk", "adapter_type=lsilogic,subformat=streamOptimized,compat6", false),
@@ -124,9 +134,14 @@ fn convert(format: Format, disk: &Path, output: &Path) -> Result<()> {
         convert.arg("-c");
     }
     sh::output(convert.arg(disk).arg(output)).context("converting the disk")?;
-    if format == Format::Vhd {
-        vhd::check_file(output)?;
-    } else {
+    let identity = Identity::new(&file.name(VERSION), VERSION, epoch);
+    match format {
+        Format::Vhd => vhd::settle(output, &identity, epoch)?,
+        Format::Vhdx => formats::settle_vhdx(output, &identity)?,
+        Format::Vmdk => formats::settle_vmdk(output, &identity)?,
+        _ => {}
+    }
+    if format != Format::Vhd {
         let mut check = Command::new("qemu-img");
         sh::output(check.args(["check", "-q", "-f", name]).arg(output)).context("checking it")?;
     }

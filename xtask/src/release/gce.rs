@@ -33,7 +33,15 @@ pub(super) fn write(disk: &Path, output: &Path, epoch: u64) -> Result<()> {
 
 fn pack(folder: &Path, archive: &Path, epoch: u64) -> Result<()> {
     let mut tar = Command::new("tar");
-    tar.args(["--format=oldgnu", "--sparse", "--owner=root:0", "--group=root:0", "--mode=0644"]);
+    // By the content: not every file system reports the same holes.
+    tar.args([
+        "--format=oldgnu",
+        "--sparse",
+        "--hole-detection=raw",
+        "--owner=root:0",
+        "--group=root:0",
+        "--mode=0644",
+    ]);
     tar.arg(format!("--mtime=@{epoch}")).arg("-C").arg(folder).arg("-cf").arg(archive);
     sh::output(tar.arg(MEMBER)).context("packing the disk").map(drop)
 }

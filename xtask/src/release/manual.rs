@@ -25,7 +25,7 @@ pub(super) fn write(output: &Path, epoch: u64) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     sh::run(&mut binaries::manual(&folder)).context("writing the manual pages")?;
     let mut tree = Tree::default();
-    let pages = crate::tree::read_folder(&folder)?;
+    let pages = crate::tree::read_own_folder(&folder)?;
     for (name, entry) in pages.into_iter().filter(|(name, _)| name.ends_with(".1")) {
         tree.insert(&format!("man1/{name}"), entry);
     }
@@ -38,7 +38,7 @@ pub(super) fn write(output: &Path, epoch: u64) -> Result<()> {
     }
     let book = folder.join("book");
     book::write(&book)?;
-    for (name, entry) in crate::tree::read_folder(&book)? {
+    for (name, entry) in crate::tree::read_own_folder(&book)? {
         tree.insert(&format!("book/{name}"), entry);
     }
     gzip::write_tree(&tree, output, epoch)?;

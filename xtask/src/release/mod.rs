@@ -2,9 +2,12 @@
 //! and prints what is in it. A file is written again only if what it is made of has changed.
 
 mod artifact;
+mod compare;
 mod disks;
+mod formats;
 mod gce;
 mod gzip;
+mod identity;
 mod licences;
 mod manual;
 mod netboot;
@@ -13,15 +16,18 @@ mod ova;
 mod ovf;
 mod platform;
 mod sbom;
+mod settle;
 mod sources;
 mod sshsig;
 mod sums;
 mod vagrant;
+mod verify;
 mod version;
 mod vhd;
 
 use self::artifact::{Artifact, Job, key, make_all};
 use self::platform::{FILES, File};
+use self::settle::Settings;
 use self::version::Version;
 use crate::docs::book;
 use crate::engines::Engine;
@@ -63,6 +69,10 @@ pub(crate) struct Options {
     /// the release: some hundred megabytes
     #[arg(long)]
     sources: bool,
+    /// Write the release twice, the second time from a copy of the last commit in another folder,
+    /// and compare them; fails if a file differs
+    #[arg(long, conflicts_with_all = ["no_image", "sources"])]
+    verify: bool,
 }
 
 /// What a release is made of.
@@ -82,6 +92,13 @@ struct Ingredients {
 /// Writes the release, and prints its files.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install()?;
+    if options.verify {
+        return verify::run(&verify::How {
+            quick: options.quick,
+            mirror: options.mirror.as_deref(),
+            signing_key: options.signing_key.as_deref(),
+        });
+    }
     let _alone = lock::alone("release.lock", "which writes a release")?;
     let ingredients = gather(options)?;
     let begin = Instant::now();
@@ -112,7 +129,7 @@ fn gather(options: &Options) -> Result<Ingredients> {
     })?;
     tools::prepare_emulators()?;
     let engines = engines::build_all(options.mirror.as_deref())?;
-    let folder = paths::target().join(format!("release-{VERSION}"));
+    let folder = version::folder(&paths::target());
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     Ok(Ingredients {
         image,
@@ -171,7 +188,8 @@ impl Ingredients {
     fn make(&self) -> Result<Vec<Artifact>> {
         let (plain, installed) = thread::scope(|scope| {
             let plain = scope.spawn(|| make_all(self.plain_jobs()?));
-            let installed = disks::install(&self.image.archive, &self.record.stamp);
+            let settings = Settings { packages: &self.packages, epoch: self.version.epoch };
+            let installed = disks::install(&self.image.archive, &self.record.stamp, settings);
             (plain.join(), installed)
         });
         let mut artifacts = plain.map_err(|_| anyhow!("writing the release was interrupted"))??;

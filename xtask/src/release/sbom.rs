@@ -1,5 +1,6 @@
 //! The bill of materials: SPDX 2.3 and CycloneDX 1.6, both as JSON, with the same components.
 
+use super::identity;
 use crate::components::Component;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -54,7 +55,7 @@ pub(super) fn spdx(product: Product<'_>, components: &[Component]) -> Value {
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
         "documentNamespace":
-            format!("{NAMESPACE}/{name}-{}", uuid(&fingerprint(product, components))),
+            format!("{NAMESPACE}/{name}-{}", fingerprint(product, components)),
         "name": name,
         "creationInfo": {"created": product.created, "creators": ["Tool: cargo-xtask-release"]},
         "packages": packages,
@@ -111,7 +112,7 @@ pub(super) fn cyclonedx(product: Product<'_>, components: &[Component]) -> Value
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": format!("urn:uuid:{}", uuid(&fingerprint(product, components))),
+        "serialNumber": format!("urn:uuid:{}", fingerprint(product, components)),
         "version": 1,
         "metadata": {
             "timestamp": product.created,
@@ -128,19 +129,10 @@ pub(super) fn cyclonedx(product: Product<'_>, components: &[Component]) -> Value
     })
 }
 
-/// A hash over what the documents are about.
-fn fingerprint(product: Product<'_>, components: &[Component]) -> [u8; 32] {
-    Sha256::digest(format!("{product:?} {components:?}")).into()
-}
-
-/// A UUID of version 8, whose bits are free to choose (RFC 9562): the same parts have the same.
-fn uuid(hash: &[u8; 32]) -> String {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash[..16]);
-    bytes[6] = bytes[6] & 0x0f | 0x80;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let text = hex::encode(bytes);
-    [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
+/// A UUID of what the documents are about.
+fn fingerprint(product: Product<'_>, components: &[Component]) -> String {
+    let hash = Sha256::digest(format!("{product:?} {components:?}"));
+    identity::text(identity::of_hash(&hash.into()))
 }
 
 #[cfg(test)]

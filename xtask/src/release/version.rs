@@ -4,7 +4,13 @@ use crate::image::{Record, VERSION};
 use crate::sh;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The folder of the release, below a target folder.
+pub(super) fn folder(target: &Path) -> PathBuf {
+    target.join(format!("release-{VERSION}"))
+}
 
 /// A version, and what it was built from.
 #[derive(Debug, Clone, PartialEq, Eq)]

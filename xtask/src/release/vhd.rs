@@ -1,26 +1,47 @@
 //! The footer of a VHD of fixed size, as Azure requires it. qemu-img writes the file; this checks
-//! what it wrote. Microsoft: Virtual Hard Disk Image Format Specification, version 1.0.
+//! what it wrote, and replaces time and identifier by those of the release. Microsoft: Virtual Hard
+//! Disk Image Format Specification, version 1.0.
 
+use super::identity::Identity;
 use anyhow::{Context, Result, ensure};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 const FOOTER: usize = 512;
 const COOKIE: &[u8; 8] = b"conectix";
 const VERSION: u32 = 0x0001_0000;
 const FIXED: u32 = 2;
+const TIME: usize = 24;
 const CHECKSUM: usize = 64;
+const IDENTIFIER: usize = 68;
+/// 2000-01-01, from which the format counts seconds.
+const EPOCH: u64 = 946_684_800;
 const MIB: u64 = 1 << 20;
 
-/// Checks the footer of a file.
-pub(super) fn check_file(path: &Path) -> Result<()> {
-    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let size = file.seek(SeekFrom::End(0))?;
+/// Settles and checks the footer of a file.
+pub(super) fn settle(path: &Path, identity: &Identity, epoch: u64) -> Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.with_context(|| format!("opening {}", path.display()))?;
+    let size = file.metadata()?.len();
+    let at = size.checked_sub(FOOTER as u64).context("it has no footer")?;
     let mut footer = [0; FOOTER];
-    file.seek(SeekFrom::End(-(FOOTER as i64)))?;
-    file.read_exact(&mut footer)?;
-    check(&footer, size).with_context(|| format!("the footer of {}", path.display()))
+    file.read_exact_at(&mut footer, at)?;
+    let of_file = || format!("the footer of {}", path.display());
+    check(&footer, size).with_context(of_file)?;
+    let footer = settled(footer, identity.uuid("disk"), epoch);
+    check(&footer, size).with_context(of_file)?;
+    file.write_all_at(&footer, at)?;
+    file.sync_all().with_context(|| format!("writing {}", path.display()))
+}
+
+fn settled(mut footer: [u8; FOOTER], identifier: [u8; 16], epoch: u64) -> [u8; FOOTER] {
+    let time = u32::try_from(epoch.saturating_sub(EPOCH)).unwrap_or(u32::MAX);
+    footer[TIME..TIME + 4].copy_from_slice(&time.to_be_bytes());
+    footer[IDENTIFIER..IDENTIFIER + 16].copy_from_slice(&identifier);
+    let checksum = checksum(&footer);
+    footer[CHECKSUM..CHECKSUM + 4].copy_from_slice(&checksum.to_be_bytes());
+    footer
 }
 
 /// Checks the footer of a file of this size.
@@ -84,6 +105,18 @@ mod tests {
             changed[at] ^= 0x40;
             assert!(check(&changed, size + 512).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn time_and_identifier_are_those_of_the_release() {
+        let size = 2048 * MIB;
+        let [mut one, mut other] = [footer(size), footer(size)];
+        one[TIME] = 7;
+        other[IDENTIFIER + 15] = 9;
+        let settled = settled(one, [1; 16], EPOCH + 5);
+        assert_eq!(settled, super::settled(other, [1; 16], EPOCH + 5));
+        assert!(check(&settled, size + 512).is_ok());
+        assert_eq!((word(&settled, TIME), settled[IDENTIFIER + 15]), (5, 1));
     }
 
     #[test]
