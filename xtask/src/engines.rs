@@ -8,7 +8,7 @@
 mod archive;
 
 use crate::lock::Building;
-use crate::packages::{self, Package, Request};
+use crate::packages::{self, Package, Request, Versions};
 use crate::private_loader::OF_ENGINES;
 use crate::recipe::{self, Recipe};
 use crate::tree::{Blob, Entry, Kind, Tree};
@@ -144,7 +144,7 @@ fn fetch(name: &str, recipe: &Recipe, options: &Options) -> Result<Vec<Package>>
         suite: suite(recipe),
         wanted: &recipe.packages.iter().cloned().collect(),
         mirror: options.mirror.as_deref(),
-        refresh: options.refresh,
+        versions: Versions::listed_unless(options.refresh),
     };
     request.fetch()
 }

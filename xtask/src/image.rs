@@ -18,7 +18,7 @@ use crate::lean_engine::{self, LeanEngine};
 use crate::licences::{self, Shipped, packed};
 use crate::lock::Building;
 use crate::modules::{self, Kernel};
-use crate::packages::{self, Package};
+use crate::packages::{self, Package, Versions};
 use crate::recipe::{ModuleList, Recipe};
 use crate::signed_release::{Key, Release};
 use crate::sum::Sum;
@@ -198,9 +198,14 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     let mut recipes = recipe::all()?;
     let modules = recipe::load_modules()?;
     let mirror = options.mirror.as_deref();
-    let packages = fetch_packages(mirror, options.refresh)?;
+    let versions = match (options.refresh, options.release) {
+        (true, _) => Versions::Newest,
+        (false, true) => Versions::Listed,
+        (false, false) => Versions::Available,
+    };
+    let packages = fetch_packages(mirror, versions)?;
     let firmware = match options.full {
-        true => fetch_firmware(&modules, mirror, options.refresh)?,
+        true => fetch_firmware(&modules, mirror, versions)?,
         false => Vec::new(),
     };
     let lean_engine =

@@ -12,7 +12,7 @@ mod sources;
 
 use crate::layers::Layer;
 use crate::lock::Building;
-use crate::packages::{self, Package, Request};
+use crate::packages::{self, Package, Request, Versions};
 use crate::recipe::Recipe as ImageRecipe;
 use crate::setup::{self, Need, need};
 use crate::sum::{self, Sum};
@@ -139,7 +139,8 @@ fn is_of_list(recipe: &Recipe, built: &Built) -> Result<bool> {
 fn fetch_compiler(recipe: &Recipe, mirror: Option<&str>, refresh: bool) -> Result<Vec<Package>> {
     let wanted = &[recipe.go.clone()].into();
     let suite = packages::SUITE;
-    let request = Request { name: "docker compiler", suite, wanted, mirror, refresh };
+    let versions = Versions::listed_unless(refresh);
+    let request = Request { name: "docker compiler", suite, wanted, mirror, versions };
     let mut packages = request.fetch()?;
     packages.retain(|package| package.name.starts_with("golang-"));
     Ok(packages)

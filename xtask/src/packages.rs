@@ -50,8 +50,25 @@ pub(crate) struct Request<'a> {
     pub(crate) wanted: &'a BTreeSet<String>,
     /// Instead of those of this machine.
     pub(crate) mirror: Option<&'a str>,
-    /// Takes the newest packages, and records them.
-    pub(crate) refresh: bool,
+    pub(crate) versions: Versions,
+}
+
+/// Which versions of packages are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Versions {
+    /// Those of the list, and no others: what is published.
+    Listed,
+    /// Those of the list, or the newest ones if the mirror has dropped one: what is tried. A mirror
+    /// keeps a package until the next point release of Debian.
+    Available,
+    /// The newest ones, which the list has from then on.
+    Newest,
+}
+
+impl Versions {
+    pub(crate) fn listed_unless(refresh: bool) -> Versions {
+        if refresh { Versions::Newest } else { Versions::Listed }
+    }
 }
 
 impl Request<'_> {
@@ -92,25 +109,44 @@ impl Request<'_> {
         let origin = Origin { suite: self.suite, areas };
         let lock = Lock::load()?;
         let old = lock.get(self.name).filter(|list| list.origin == origin.text());
-        if let Some(list) = old.filter(|list| !self.refresh && self.is_of(list, origin)) {
-            fetch_exactly(origin, &list.packages, self.mirror)
-                .with_context(|| format!("the list {} of {}", self.name, locked::NAME))?;
-            return Ok(list.packages.clone());
-        }
         // Of what stays in the list, the same version is taken if the mirror has it.
-        let pins = old.filter(|_| !self.refresh).map(packages_of).unwrap_or_default();
-        let how = How { mirror: self.mirror, pins: &pins };
-        let mut packages = match load_resolved(origin, self.wanted).filter(|_| !self.refresh) {
-            Some(packages) => packages,
-            None => progress::step(&format!("fetching Debian packages ({})", self.name), || {
-                resolve(origin, self.wanted, how)
-            })?,
+        let pins = old.filter(|_| !self.takes_newest()).map(packages_of).unwrap_or_default();
+        let resolved = || -> Result<Vec<Package>> {
+            let mut packages = self.resolved(origin, &pins)?;
+            packages.retain(is_kept);
+            Ok(packages)
         };
-        packages.retain(is_kept);
+        if let Some(list) = old.filter(|list| !self.takes_newest() && self.is_of(list, origin)) {
+            let fetched = fetch_exactly(origin, &list.packages, self.mirror)
+                .with_context(|| format!("the list {} of {}", self.name, locked::NAME));
+            return match fetched {
+                Err(error) if self.versions == Versions::Available => {
+                    eprintln!("{error:#}\nWARNING: this image has newer packages instead");
+                    resolved()
+                }
+                fetched => fetched.map(|()| list.packages.clone()),
+            };
+        }
+        let packages = resolved()?;
         let list = List { origin: origin.text(), wanted: self.wanted.clone(), packages };
         let packages = list.packages.clone();
         lock.replace(self.name, list)?;
         Ok(packages)
+    }
+
+    fn takes_newest(self) -> bool {
+        self.versions == Versions::Newest
+    }
+
+    /// The packages as apt resolves the request; as it did before, unless the newest are requested.
+    fn resolved(self, origin: Origin<'_>, pins: &[Package]) -> Result<Vec<Package>> {
+        let before = load_resolved(origin, self.wanted).filter(|_| !self.takes_newest());
+        let how = How { mirror: self.mirror, pins };
+        let resolve = || resolve(origin, self.wanted, how);
+        match before {
+            Some(packages) => Ok(packages),
+            None => progress::step(&format!("fetching Debian packages ({})", self.name), resolve),
+        }
     }
 }
 

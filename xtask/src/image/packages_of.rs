@@ -1,6 +1,6 @@
 //! Which packages of Debian an image is made of.
 
-use crate::packages::{self, Package, Request};
+use crate::packages::{self, Package, Request, Versions};
 use crate::recipe::{self, ModuleList};
 use crate::{erofs, iso};
 use anyhow::Result;
@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 pub(crate) const SECCOMP_PACKAGE: &str = "golang-github-containers-common";
 
 /// All packages that an image is made of.
-pub(crate) fn fetch_packages(mirror: Option<&str>, refresh: bool) -> Result<Vec<Package>> {
+pub(crate) fn fetch_packages(mirror: Option<&str>, versions: Versions) -> Result<Vec<Package>> {
     let wanted = &package_names()?;
-    let request = Request { name: "image", suite: packages::SUITE, wanted, mirror, refresh };
+    let request = Request { name: "image", suite: packages::SUITE, wanted, mirror, versions };
     request.fetch()
 }
 
@@ -20,10 +20,10 @@ pub(crate) fn fetch_packages(mirror: Option<&str>, refresh: bool) -> Result<Vec<
 pub(crate) fn fetch_firmware(
     modules: &ModuleList,
     mirror: Option<&str>,
-    refresh: bool,
+    versions: Versions,
 ) -> Result<Vec<Package>> {
     let wanted = &modules.drivers.firmware.iter().cloned().collect();
-    let request = Request { name: "firmware", suite: packages::SUITE, wanted, mirror, refresh };
+    let request = Request { name: "firmware", suite: packages::SUITE, wanted, mirror, versions };
     request.fetch_firmware()
 }
 

@@ -2,7 +2,7 @@
 //! They become one tree, as Go looks for it without modules, with Debian's patches and ours.
 
 use super::recipe::{self, Recipe, Source};
-use crate::packages::{Package, Request, source};
+use crate::packages::{Package, Request, Versions, source};
 use crate::sh;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,7 +118,7 @@ impl Sources {
 
 fn request<'a>(recipe: &'a Recipe, mirror: Option<&'a str>, refresh: bool) -> Request<'a> {
     let (suite, wanted) = (recipe.suite.as_str(), &recipe.packages);
-    Request { name: "docker", suite, wanted, mirror, refresh }
+    Request { name: "docker", suite, wanted, mirror, versions: Versions::listed_unless(refresh) }
 }
 
 /// The list of a source package, and what is taken of it.

@@ -1,5 +1,6 @@
 //! `cargo xtask packages`: fetches what `packages.lock` lists, or the newest packages into it.
 
+use super::Versions;
 use crate::lock::Building;
 use crate::{engines, image, lean_engine, progress, recipe, setup};
 use anyhow::Result;
@@ -24,8 +25,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install()?;
     let _building = Building::begin()?;
     let (mirror, refresh) = (options.mirror.as_deref(), options.refresh);
-    let mut count = image::fetch_packages(mirror, refresh)?.len();
-    count += image::fetch_firmware(&recipe::load_modules()?, mirror, refresh)?.len();
+    let versions = Versions::listed_unless(refresh);
+    let mut count = image::fetch_packages(mirror, versions)?.len();
+    count += image::fetch_firmware(&recipe::load_modules()?, mirror, versions)?.len();
     count += engines::fetch_all(mirror, refresh)?;
     if options.docker {
         count += lean_engine::fetch(mirror, refresh)?;

@@ -23,10 +23,11 @@ pub(crate) fn file(package: &Package) -> PathBuf {
 /// returned as a package of the source package's name. The version is that of `packages.lock`, or
 /// the newest one.
 pub(crate) fn fetch(request: Request<'_>, name: &str, wanted: &[String]) -> Result<Vec<Package>> {
-    let Request { suite, mirror, refresh, .. } = request;
+    let Request { suite, mirror, .. } = request;
     let origin = Origin { suite, areas: MAIN };
     let lock = Lock::load()?;
-    let listed = lock.get(request.name).filter(|list| !refresh && request.is_of(list, origin));
+    let is_taken = |list: &&List| !request.takes_newest() && request.is_of(list, origin);
+    let listed = lock.get(request.name).filter(is_taken);
     let listed = listed.map(|list| ordered(&list.packages, name, wanted)).transpose()?;
     if let Some(files) = listed.as_ref().filter(|files| are_here(files)) {
         return Ok(files.clone());

@@ -36,7 +36,7 @@ use crate::licences::Shipped;
 use crate::lock::{self, Building, InUse};
 use crate::manifest::{self, Contents};
 use crate::oci_layout::Layout;
-use crate::packages::{self, Package};
+use crate::packages::{self, Package, Versions};
 use crate::signed_release::Key;
 use crate::test_kernel::{self, Availability};
 use crate::{
@@ -178,8 +178,8 @@ fn take_image(quick: bool) -> Result<(Image, Vec<Package>, Building)> {
         image.full.is_some(),
         "the image that is there has no drivers.erofs: {advice}, or `cargo xtask image --full`"
     );
-    let mut packages = image::fetch_packages(None, false)?;
-    packages.extend(image::fetch_firmware(&recipe::load_modules()?, None, false)?);
+    let mut packages = image::fetch_packages(None, Versions::Listed)?;
+    packages.extend(image::fetch_firmware(&recipe::load_modules()?, None, Versions::Listed)?);
     Ok((image, packages, building))
 }
 

@@ -7,6 +7,7 @@
 use super::compare::{self, Comparison};
 use super::version::folder;
 use crate::image::{self, Checkout, VERSION};
+use crate::packages::Versions;
 use crate::signed_release::Key;
 use crate::{binaries, paths, progress, sh};
 use anyhow::{Context, Result, bail, ensure};
@@ -145,7 +146,7 @@ fn share(from: &Path, to: &Path, own: &[&str]) -> Result<()> {
 /// Prints how each file compares. Returns how many differ.
 fn compare(one: &Path, other: &Path, second: &Second) -> Result<usize> {
     let (sums, others) = (compare::sums(one)?, compare::sums(other)?);
-    let packages = image::fetch_packages(None, false)?;
+    let packages = image::fetch_packages(None, Versions::Listed)?;
     let work = second.folder.join("compare");
     let comparison = Comparison { work: &work, packages: &packages };
     let names: BTreeSet<&String> = sums.keys().chain(others.keys()).collect();
