@@ -124,6 +124,44 @@ fn services_of_the_catalogue_give_nfs_volumes_and_facts_of_ec2() -> Result<()> {
     machine.check_alarms()
 }
 
+/// A user of the server logs in with a password, as in the text of the catalogue.
+#[test]
+fn services_of_the_catalogue_give_volumes_of_an_smb_server() -> Result<()> {
+    let folder = folder("catalogue-smb")?;
+    let content = folder.join("share");
+    std::fs::create_dir_all(&content)?;
+    std::fs::write(content.join("file"), "over smb\n")?;
+    let (smb, user) = servers::smb(&folder, &content)?;
+    let config = "rancher: {services_include: {volume-cifs: true}}\n";
+    // The test kernel of User-Mode Linux has no CIFS.
+    let options = Options { needs_qemu: true, ..Options::default() };
+    let mut machine = super::with_config(&folder, config, options)?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run("lsmod | grep -q ^cifs")?;
+    machine.run(STAND_INS)?;
+    let create = |volume: &str, password: &str| {
+        format!(
+            "docker volume create --opt type=cifs --opt device=//10.0.2.2/share \
+             --opt o=port={},username={user},password={password} {volume}",
+            smb.port
+        )
+    };
+    machine.run(&create("shared", servers::SMB_PASSWORD))?;
+    machine.run(&create("refused", "wrong"))?;
+    let inside = |volume: &str, command: &str| {
+        format!("docker run --rm --entrypoint /bin/sh -v {volume}:/shared nginx -c '{command}'")
+    };
+    let read = inside("shared", "cat /shared/file && echo back > /shared/written");
+    assert_eq!(machine.run(&read)?, "over smb");
+    assert_eq!(std::fs::read_to_string(content.join("written"))?, "back\n");
+    let said = machine.run(&format!("! {} 2>&1", inside("refused", "ls /shared")))?;
+    says_all(&said, &["failed to mount local volume", "permission denied"]);
+    machine.run("docker volume rm shared refused && ! grep 10.0.2.2/share /proc/*/mounts")?;
+    machine.run("! sudo ros why | grep volume-cifs")?;
+    machine.check_alarms()
+}
+
 /// As Tailscale's manual has it: a machine of the network for another container.
 const TAILSCALE: &str = r#"
 services:

@@ -1,5 +1,5 @@
-//! Servers of other projects, on loopback of this machine: an NFS server, a web server, a registry,
-//! EC2's metadata. Each one ends with the story that started it.
+//! Servers of other projects, on loopback of this machine: NFS, SMB, web servers, a registry, EC2's
+//! metadata. Each one ends with the story that started it.
 
 use crate::image::Image;
 use crate::process::{KillOnDrop, pause, tied};
@@ -135,6 +135,45 @@ pub fn nfs(folder: &Path, export: &Path) -> Result<Server> {
     command.arg("-F").arg("-f").arg(&config).arg("-p").arg(folder.join("ganesha.pid"));
     command.args(["-L", "STDERR"]);
     start(command, port, &folder.join("ganesha.out"))
+}
+
+/// The password of `smb`, and its hash as Windows has it (MD4 of UTF-16).
+pub const SMB_PASSWORD: &str = "password";
+const SMB_HASH: &str = "8846F7EAEE8FB117AD06BDD830B7586C";
+
+/// Samba, which shares `content` as `share`. Returns also the name that logs in: that of the user
+/// who runs the story.
+pub fn smb(folder: &Path, content: &Path) -> Result<(Server, String)> {
+    let port = free_port()?;
+    let [user, id] = ["-un", "-u"].map(|flag| output(Command::new("id").arg(flag)));
+    let (user, id) = (user?.trim().to_owned(), id?.trim().to_owned());
+    let own = folder.join("samba");
+    fs::create_dir_all(&own)?;
+    // The older of the two hashes is never accepted: 32 letters that are no digits.
+    let none = "X".repeat(32);
+    let account = format!("{user}:{id}:{none}:{SMB_HASH}:[U          ]:LCT-00000001:\n");
+    let passwords = own.join("smbpasswd");
+    fs::write(&passwords, account)?;
+    fs::set_permissions(&passwords, fs::Permissions::from_mode(0o600))?;
+    let folders = ["private dir", "pid directory", "lock directory", "state directory"];
+    let folders = folders.into_iter().chain(["cache directory", "ncalrpc dir"]);
+    let folders: String =
+        folders.map(|name| format!("{name} = {}\n", own.join("run").display())).collect();
+    let text = format!(
+        "[global]\nserver role = standalone server\nsmb ports = {port}\n\
+         interfaces = 127.0.0.1\nbind interfaces only = yes\ndisable netbios = yes\n{folders}\
+         passdb backend = smbpasswd:{}\nload printers = no\ndisable spoolss = yes\n\
+         [share]\npath = {}\nread only = no\n",
+        passwords.display(),
+        content.display()
+    );
+    fs::create_dir_all(own.join("run"))?;
+    let config = own.join("smb.conf");
+    fs::write(&config, text)?;
+    let mut command = tied(&Image::find()?.tools.join("smbd"));
+    command.args(["--foreground", "--no-process-group", "--debug-stdout"]);
+    command.arg("--log-basename").arg(&own).arg("--configfile").arg(&config);
+    Ok((start(command, port, &folder.join("smbd.out"))?, user))
 }
 
 /// Python's own web server over a folder.

@@ -1,6 +1,6 @@
-//! Programs that only the stories need, from their usual sources: an NFS server from Debian, a mock
-//! of EC2's metadata service from PyPI. They stay below `target/`. Nothing is installed on the
-//! host, and no service of it is started.
+//! Programs that only the stories need, from their usual sources: servers of NFS and SMB from
+//! Debian, a mock of EC2's metadata service from PyPI. They stay below `target/`. Nothing is
+//! installed on the host, and no service of it is started.
 
 use crate::packages::{self, Package};
 use crate::{image, paths, progress, sh, stock_images, sum};
@@ -24,6 +24,7 @@ pub(crate) fn prepare() -> Result<()> {
     fs::create_dir_all(paths::cache("tools"))?;
     prepare_emulators()?;
     prepare_nfs_server()?;
+    prepare_smb_server()?;
     prepare_python()?;
     stock_images::prepare()?;
     prepare_engine_clients()
@@ -103,6 +104,12 @@ fn prepare_nfs_server() -> Result<()> {
     write_program("ganesha.nfsd", "usr/bin/ganesha.nfsd", &packages, &setting, "")
 }
 
+fn prepare_smb_server() -> Result<()> {
+    let wanted: BTreeSet<String> = ["samba", "libc6"].map(str::to_owned).into();
+    let packages = packages::fetch(&wanted, None, false)?;
+    write_program("smbd", "usr/sbin/smbd", &packages, "", "")
+}
+
 /// A script that starts a program of these packages with its own linker, so that the host's C
 /// library does not matter.
 fn write_program(
@@ -140,6 +147,7 @@ fn link_libraries(packages: &[Package]) -> Result<PathBuf> {
             "usr/lib/x86_64-linux-gnu",
             "usr/lib/x86_64-linux-gnu/ganesha",
             "usr/lib/ganesha",
+            "usr/lib/x86_64-linux-gnu/samba",
             "usr/lib",
         ] {
             for item in fs::read_dir(package.files().join(place)).into_iter().flatten().flatten() {
