@@ -28,11 +28,9 @@ const IN_DOCKER: [(&str, &str, &str); 7] = [
     ("amazon-ecs-agent", "ecs-agent", "ls -d /data /log /var/run/docker.sock"),
 ];
 /// Names of RancherOS's catalogue that are explained, with a word of what to use instead.
-const EXPLAINED: [(&str, &str); 7] = [
+const EXPLAINED: [(&str, &str); 5] = [
     ("hyperv-vm-tools", "hyperv-daemons"),
-    ("kernel-extras", "--drivers always"),
-    ("kernel-headers", "linux-headers-VERSION"),
-    ("kernel-headers-system-docker", "linux-headers-VERSION"),
+    ("kernel-headers-system-docker", "ros service enable kernel-headers"),
     ("rancher-server-stable", "ros service enable rancher-server"),
     ("waagent", "data source azure"),
     ("zfs", "ext4, xfs and btrfs"),
@@ -51,7 +49,7 @@ fn services_of_the_catalogue_need_no_repository() -> Result<()> {
     says_all(&json, &[r#""source": "catalogue""#, r#""not_available": "#]);
     // What is configured and cannot be is named, not left out silently.
     let wrong = machine.run("! sudo ros why 2>&1")?;
-    says_all(&wrong, &["zfs: Debian's main archive has no ZFS"]);
+    says_all(&wrong, &["zfs: Debian has the module for the kernel as source only"]);
     machine.run("sudo ros service disable zfs")?;
     for (name, instead) in EXPLAINED {
         let said = machine.run(&format!("! sudo ros service enable {name} 2>&1"))?;

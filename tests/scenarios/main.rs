@@ -25,6 +25,7 @@ mod faults;
 mod first_hour;
 mod guests;
 mod install;
+mod kernel;
 mod lockout;
 mod login;
 mod manual;

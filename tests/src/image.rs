@@ -20,6 +20,8 @@ pub struct Image {
     pub releases: PathBuf,
     /// Archives of replacement engines.
     pub engines: PathBuf,
+    /// Archives of images that services of the catalogue take from a release.
+    pub services: PathBuf,
     /// Where stories keep the disk that they all start from: this image, installed.
     pub installed: PathBuf,
     /// Programs that stories start on the host.
@@ -72,6 +74,7 @@ impl Image {
             full_iso: full.exists().then_some(full),
             ros: target.join("corral/ros"),
             engines: target.join("engines"),
+            services: target.join("services"),
             installed: target.join("corral/installed"),
             tools: target.join("corral/tools"),
             kernel: folder.join("vmlinuz"),

@@ -24,6 +24,9 @@ const FOLDER: &str = "engine";
 const MOUNT: &str = "run/corral/engine";
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
+/// Its repository in the registry of a release.
+pub(crate) const REPOSITORY: &str = "corral-engine";
+
 /// The engines that stories switch to (tests/scenarios/engines.rs).
 const IN_STORIES: [&str; 2] = ["docker-28.5", "podman"];
 
@@ -65,10 +68,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A built engine.
+/// A built engine, or another image that a release has apart from the system image.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) name: String,
+    /// Its repository in the registry of a release.
+    pub(crate) repository: &'static str,
     pub(crate) archive: PathBuf,
     /// The release of Debian that its packages are from.
     pub(crate) suite: String,
@@ -90,7 +95,7 @@ pub(crate) fn build_all(mirror: Option<&str>) -> Result<Vec<Engine>> {
             let tree = layers::alone(&format!("engines/{name}"), &recipe, &fetched)?;
             let packages = manifest::shipped(&[&tree], &fetched).into_iter().cloned().collect();
             let suite = suite(&recipe).to_owned();
-            Ok(Engine { name, archive, suite, packages, fetched })
+            Ok(Engine { name, repository: REPOSITORY, archive, suite, packages, fetched })
         })
         .collect()
 }

@@ -24,6 +24,7 @@ mod fuzz;
 mod image;
 mod initrd;
 mod iso;
+mod kernel_headers;
 mod layers;
 mod lean_engine;
 mod licences;
@@ -102,6 +103,8 @@ enum Command {
     Packages(packages::command::Options),
     /// Build replacement engines for the user's Docker into target/engines/
     Engines(engines::Options),
+    /// Build the image of the service kernel-headers: target/services/kernel-headers.tar
+    KernelHeaders(kernel_headers::Options),
     /// Build the Docker of a release from its sources, unless it is there, and print its sizes
     LeanEngine(lean_engine::Options),
     /// Build what changed, then boot it in QEMU with the console in this terminal
@@ -164,6 +167,7 @@ fn dispatch() -> Result<()> {
         Command::Release(options) => release::run(&options),
         Command::Packages(options) => packages::command::run(&options),
         Command::Engines(options) => engines::run(&options),
+        Command::KernelHeaders(options) => kernel_headers::run(&options),
         Command::LeanEngine(options) => lean_engine::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),

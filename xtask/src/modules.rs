@@ -98,6 +98,16 @@ impl Kernel {
         Ok(chosen)
     }
 
+    /// Where programs that build modules find the headers, as in Debian's packages.
+    fn build_link(&self) -> String {
+        format!("usr/lib/modules/{}/build", self.release)
+    }
+
+    /// Where a container mounts the headers.
+    fn headers(&self) -> String {
+        format!("/usr/src/linux-headers-{}", self.release)
+    }
+
     /// The file of a module.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         self.modules.join(path)
@@ -145,7 +155,8 @@ impl Kernel {
 /// Chooses the initrd's and the system's modules.
 pub(crate) fn select(kernel: &Kernel, list: &ModuleList) -> Result<(Tree, Tree)> {
     let initrd = kernel.select(&list.initrd, &[], "initrd")?;
-    let system = kernel.index(&of_system(kernel, list)?, "system")?;
+    let mut system = kernel.index(&of_system(kernel, list)?, "system")?;
+    system.insert(&kernel.build_link(), Entry::symlink(&kernel.headers()));
     Ok((initrd, system))
 }
 

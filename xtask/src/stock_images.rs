@@ -14,6 +14,8 @@ use std::process::Command;
 /// The releases of Debian: the image's own, and the one before it.
 const RELEASES: [&str; 2] = [packages::SUITE, "bookworm"];
 const VARIANT: &str = "--variant=minbase";
+/// With what builds a module of the kernel.
+const COMPILER: &str = "--include=gcc-14,libelf1t64,make";
 /// All that the smallest image has: no user but root, no `/etc/shadow`, no PAM.
 const APPLETS: [&str; 10] =
     ["sh", "cat", "echo", "grep", "id", "ls", "rm", "sleep", "touch", "test"];
@@ -22,7 +24,7 @@ const APPLETS: [&str; 10] =
 pub(crate) fn prepare() -> Result<()> {
     fs::create_dir_all(folder())?;
     for release in RELEASES {
-        link(release, &debian(release)?)?;
+        link(release, &debian(release, &[])?)?;
     }
     let archive = folder().join("musl.fresh");
     let tree = busybox(&packages::fetch(
@@ -32,6 +34,12 @@ pub(crate) fn prepare() -> Result<()> {
     )?)?;
     tree.write_tar(fs::File::create(&archive)?, 0)?;
     fs::rename(archive, folder().join("musl.tar")).context("keeping the image of busybox and musl")
+}
+
+/// Makes one more: the image's own release of Debian with a compiler.
+pub(crate) fn prepare_compiler() -> Result<()> {
+    fs::create_dir_all(folder())?;
+    link("compiler", &debian(packages::SUITE, &[COMPILER])?)
 }
 
 /// Are all of them there?
@@ -51,9 +59,9 @@ fn link(name: &str, archive: &Path) -> Result<()> {
         .with_context(|| format!("linking {}", target.display()))
 }
 
-fn debian(release: &str) -> Result<PathBuf> {
+fn debian(release: &str, more: &[&str]) -> Result<PathBuf> {
     let sources = fs::read_to_string(packages::sources(None)?)?.replace(packages::SUITE, release);
-    let key = sum::digest_of_bytes(format!("{release} {VARIANT} {sources}"));
+    let key = sum::digest_of_bytes(format!("{release} {VARIANT}{} {sources}", more.concat()));
     let archive = paths::shared_cache("stock").join(format!("{key}.tar"));
     if archive.exists() {
         return Ok(archive);
@@ -64,7 +72,7 @@ fn debian(release: &str) -> Result<PathBuf> {
     let list = folder().join(format!("{release}.list"));
     fs::write(&list, sources)?;
     let mut mmdebstrap = Command::new("mmdebstrap");
-    mmdebstrap.args(["--quiet", VARIANT]);
+    mmdebstrap.args(["--quiet", VARIANT]).args(more);
     mmdebstrap.arg(release).arg(&fresh).arg(&list);
     progress::step(&format!("making an image of Debian {release}"), || {
         sh::output(&mut mmdebstrap).context("mmdebstrap").map(drop)

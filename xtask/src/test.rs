@@ -8,7 +8,9 @@ use crate::image::{self, Ingredients};
 use crate::lock::{Building, InUse};
 use crate::stories::{self, Stories};
 use crate::test_kernel::{self, Availability};
-use crate::{binaries, engines, setup, sh, tidy, tools, uml_image, variants};
+use crate::{
+    binaries, engines, kernel_headers, setup, sh, stock_images, tidy, tools, uml_image, variants,
+};
 use anyhow::{Result, ensure};
 use clap::Args;
 use std::process::Command;
@@ -186,7 +188,7 @@ impl Images {
         let is_named = options.all || !options.story.is_empty();
         let wanted = image::Options {
             release: options.release_image,
-            full: stories.have("drivers::") && is_named,
+            full: (stories.have("drivers::") || stories.have("kernel::")) && is_named,
             ..image::Options::default()
         };
         let ingredients = report.phases.time("packages and programs", || image::gather(&wanted))?;
@@ -198,9 +200,16 @@ impl Images {
         }
         report.phases.time("tools", tools::prepare)?;
         // Archives are slow to build, and need a mirror. Without one its story is skipped.
-        if stories.have("engines::") && (options.all || !options.story.is_empty()) {
+        if stories.have("engines::") && is_named {
             let made = report.phases.time("engines", engines::prepare);
             report.count.record("archives of engines", made);
+        }
+        if stories.have("kernel::") && is_named {
+            let made = report.phases.time("headers and a compiler", || {
+                kernel_headers::prepare(&ingredients.packages)?;
+                stock_images::prepare_compiler()
+            });
+            report.count.record("headers of the kernel, and a compiler", made);
         }
         if options.story.is_empty() && for_qemu && report.without_uml.is_none() {
             let Report { count, phases, .. } = report;

@@ -14,7 +14,7 @@ mod words;
 use self::hits::Hit;
 use self::source::Text;
 use crate::arrows::{self, ARROWS};
-use crate::{docs, module_graph, paths, progress, recipe};
+use crate::{docs, kernel_headers, module_graph, paths, progress, recipe};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use corral_config::{Layer, Source};
@@ -219,10 +219,12 @@ fn check_images(found: &mut Vec<String>) -> Result<()> {
         match corral_plan::compose::parse(&shown(file), &text) {
             Ok(parsed) => {
                 found.extend(parsed.warnings.iter().map(ToString::to_string));
-                let is_missing = |service: &&Service| {
-                    !images.contains(&service.image)
-                        && (!is_of_catalogue || service.image.starts_with("corral/"))
+                let is_ours = |image: &str| image.starts_with("corral/") || !is_of_catalogue;
+                let is_made = |image: &String| {
+                    images.contains(image) || image.starts_with(kernel_headers::REFERENCE)
                 };
+                let is_missing =
+                    |service: &&Service| is_ours(&service.image) && !is_made(&service.image);
                 let missing = parsed.services.iter().filter(is_missing);
                 found.extend(
                     missing.map(|service| {

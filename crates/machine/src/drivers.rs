@@ -53,6 +53,15 @@ pub fn load_used() -> Result<Vec<Concerned>> {
     Ok(used(&load_list()?, &load_devices(Path::new("/sys/devices"))))
 }
 
+/// Does this system have the second tier? `known` are the modules that it has.
+pub fn are_here(known: &Index) -> Result<bool> {
+    Ok(has_all(&load_list()?, |name| known.has(name)))
+}
+
+fn has_all(list: &[(String, String)], is_here: impl Fn(&str) -> bool) -> bool {
+    !list.is_empty() && list.iter().all(|(_, module)| is_here(module))
+}
+
 fn load_list() -> Result<Vec<(String, String)>> {
     let text = fs::read_to_string(LIST).with_context(|| format!("reading {LIST}"))?;
     Ok(text.lines().filter_map(parse_alias).collect())
@@ -189,6 +198,13 @@ mod tests {
         let named = used(&list(), &devices);
         assert_eq!(named.len(), 1);
         assert_eq!(named[0].drivers, ["e100"]);
+    }
+
+    #[test]
+    fn the_second_tier_is_here_with_all_of_its_drivers() {
+        assert!(has_all(&list(), |_| true));
+        assert!(!has_all(&list(), |name| name == "e100"));
+        assert!(!has_all(&[], |_| true), "an image without a second tier");
     }
 
     #[test]

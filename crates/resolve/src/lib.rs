@@ -195,7 +195,14 @@ pub fn environment(config: &Config) -> Environment {
     if !config.timezone.is_empty() {
         table.entry("TZ".to_owned()).or_insert_with(|| config.timezone.clone());
     }
-    let kernel = rustix::system::uname();
-    table.insert("KERNEL_VERSION".to_owned(), kernel.release().to_string_lossy().into_owned());
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    table.insert("KERNEL_TAG".to_owned(), kernel_tag(&kernel));
+    table.insert("KERNEL_VERSION".to_owned(), kernel);
     table
+}
+
+/// The version of a kernel as the tag of an image, which has no `+`.
+fn kernel_tag(version: &str) -> String {
+    let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    version.chars().map(|letter| if is_allowed(letter) { letter } else { '-' }).collect()
 }

@@ -58,7 +58,7 @@ const OF_PLATFORM: Rule = Elsewhere("for a host or a cloud of another project");
 const RECOVERY: Rule = Elsewhere("for the recovery console, in which stories of `power` type");
 
 /// Page, the beginning of the command, and the rule.
-const ROWS: [(&str, &str, Rule); 89] = [
+const ROWS: [(&str, &str, Rule); 95] = [
     (README, "sha256sum --check", CHECKED),
     (README, "docker run ...", As("docker run --rm nginx true")),
     (
@@ -126,6 +126,12 @@ const ROWS: [(&str, &str, Rule); 89] = [
     (SERVICES, "sudo ros console switch registry", NO_REGISTRY),
     (CATALOGUE, "sudo ros service enable node-exporter", Fails("prom/node-exporter")),
     (CATALOGUE, "sudo ros service up node-exporter", Fails("node-exporter")),
+    (CATALOGUE, "sudo ros service enable kernel-extras", NOT_INSTALLED),
+    (CATALOGUE, "sudo reboot", Elsewhere("many stories restart their machine")),
+    (CATALOGUE, "sudo ros service enable kernel-headers", Fails("/mnt/kernel-headers.tar")),
+    (CATALOGUE, "sudo ros service up kernel-headers", Fails("kernel-headers")),
+    (CATALOGUE, "docker run --rm -v /var/lib/rancher/kernel-headers", Fails("debian:trixie")),
+    (CATALOGUE, "sudo insmod hello.ko", Fails("hello.ko")),
     (CATALOGUE, "virsh", Elsewhere("for the host; the story of `guests` calls the agent")),
     (
         CATALOGUE,

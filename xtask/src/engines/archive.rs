@@ -1,7 +1,7 @@
 //! An engine as an OCI image layout in a tar archive: one layer, packed by zstd.
 
 use crate::image::VERSION_LABEL;
-use crate::oci_layout::{Image, Layout, REF_NAME};
+use crate::oci_layout::{Image, LOADED_NAME, Layout, REF_NAME};
 use crate::recipe::Recipe;
 use crate::tree::Tree;
 use anyhow::{Context, Result};
@@ -11,8 +11,6 @@ use std::path::Path;
 
 /// The label with the engine's name, which `ros engine` shows.
 const ENGINE_LABEL: &str = "dev.corral.engine";
-/// The annotation with the name after `docker load`.
-const LOADED_NAME: &str = "io.containerd.image.name";
 const LEVEL: i32 = 3;
 
 /// What the labels of the image say.

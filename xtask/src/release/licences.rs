@@ -1,8 +1,8 @@
 //! The licences of a release as one archive: those of all parts of the system, and those of the
-//! replacement engines, which are files of their own.
+//! replacement engines and of the kernel's headers, which are files of their own.
 
 use super::gzip;
-use crate::engines::Engine;
+use crate::engines::{Engine, REPOSITORY};
 use crate::licences::standard::TEXTS;
 use crate::licences::{self, Shipped};
 use crate::tree::{Blob, Entry, Tree};
@@ -27,7 +27,10 @@ pub(super) fn write(
     for engine in engines {
         for package in &engine.packages {
             let file = licences::copyright(package, &engine.fetched)?;
-            let folder = format!("engines/{}/{}", engine.name, package.name);
+            let folder = match engine.repository {
+                REPOSITORY => format!("engines/{}/{}", engine.name, package.name),
+                _ => format!("services/{}/{}", engine.name, package.name),
+            };
             tree.insert(&format!("{folder}/copyright"), Entry::file(Blob::Host(file), 0o644));
         }
     }

@@ -40,7 +40,8 @@ use crate::packages::{self, Package, Versions};
 use crate::signed_release::Key;
 use crate::test_kernel::{self, Availability};
 use crate::{
-    components, engines, layers, lean_engine, paths, progress, recipe, setup, tools, uml_image,
+    components, engines, kernel_headers, layers, lean_engine, paths, progress, recipe, setup,
+    tools, uml_image,
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
@@ -82,7 +83,8 @@ struct Ingredients {
     key: Key,
     /// All packages, also those of which no file is in the image.
     packages: Vec<Package>,
-    engines: Vec<Engine>,
+    /// The replacement engines, and the headers of the kernel.
+    archives: Vec<Engine>,
     manifest: Contents,
     version: Version,
     folder: PathBuf,
@@ -128,14 +130,15 @@ fn gather(options: &Options) -> Result<Ingredients> {
         image.release(VERSION).verify(&key)
     })?;
     tools::prepare_emulators()?;
-    let engines = engines::build_all(options.mirror.as_deref())?;
+    let mut archives = engines::build_all(options.mirror.as_deref())?;
+    archives.push(kernel_headers::build(&packages, options.mirror.as_deref())?);
     let folder = version::folder(&paths::target());
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     Ok(Ingredients {
         image,
         key,
         packages,
-        engines,
+        archives,
         manifest: manifest::load()?,
         version: Version::of(&record)?,
         record,
@@ -230,13 +233,13 @@ impl Ingredients {
         let product = sbom::Product { version: &full, created: &self.version.created };
         let made_of = self.made_of();
         let stamp = made_of.as_str();
-        let engines = self.engines.iter().map(|engine| {
+        let archives = self.archives.iter().map(|engine| {
             let archive = &engine.archive;
             let time = fs::metadata(archive).and_then(|metadata| metadata.modified());
             let time = time.with_context(|| format!("reading {}", archive.display()))?;
             Ok(format!("{} {time:?} {:?}", engine.name, engine.packages))
         });
-        let engines = engines.collect::<Result<Vec<String>>>()?.join("\n");
+        let archives = archives.collect::<Result<Vec<String>>>()?.join("\n");
         let mut jobs = vec![
             self.copy(&self.image.iso, file("-amd64.iso")),
             self.copy(&self.image.archive, file("-amd64.oci.tar")),
@@ -253,9 +256,9 @@ impl Ingredients {
             ),
             Job {
                 output: file("-licences.tar.gz"),
-                inputs: key(&[stamp, &format!("{components:?}"), &engines]),
+                inputs: key(&[stamp, &format!("{components:?}"), &archives]),
                 make: Box::new(move |output| {
-                    licences::write(&self.shipped(), &self.engines, output, epoch)
+                    licences::write(&self.shipped(), &self.archives, output, epoch)
                 }),
             },
             Job {
@@ -265,7 +268,7 @@ impl Ingredients {
             },
             Job {
                 output: file("-registry.oci.tar"),
-                inputs: key(&[stamp, &engines]),
+                inputs: key(&[stamp, &archives]),
                 make: Box::new(|output| self.write_registry(output)),
             },
         ];
@@ -297,7 +300,7 @@ impl Ingredients {
 
     /// The sources, out of the pool.
     fn source_jobs(&self, mirror: Option<&str>) -> Result<Vec<Job<'_>>> {
-        let files = sources::fetch(&self.shipped(), &self.engines, mirror)?;
+        let files = sources::fetch(&self.shipped(), &self.archives, mirror)?;
         let job = |package: Package| Job {
             output: self.folder.join(sources::FOLDER).join(&package.file),
             inputs: key(&[&package.sha256, "source"]),
@@ -324,12 +327,13 @@ impl Ingredients {
     }
 
     /// All that registries serve, as one layout: the release with its signature, the replacement
-    /// engines, the images of the catalogue. Their tags have a repository before them.
+    /// engines, the headers of the kernel, the images of the catalogue. Their tags have a
+    /// repository before them.
     fn write_registry(&self, output: &Path) -> Result<()> {
         let mut layout = Layout::default();
         layout.add_archive(&self.image.archive, "corral")?;
-        for engine in &self.engines {
-            layout.add_archive(&engine.archive, "corral-engine")?;
+        for engine in &self.archives {
+            layout.add_archive(&engine.archive, engine.repository)?;
         }
         let all = layers::build(&recipe::all()?, &self.packages)?;
         for name in oci::names_in_catalogue()? {

@@ -1,6 +1,7 @@
 //! The document of the new machine (`-c`): a cloud-config, or any other form of user data. It is
 //! checked before the disk is written, and copied to the new machine byte for byte.
 
+use crate::release::drivers;
 use anyhow::{Context, Result, bail};
 use corral_cloud::http::Http;
 use corral_config::names::shown_url;
@@ -90,6 +91,11 @@ impl Document {
             }
         }
         Ok(Document { name, bytes, form: Form::UserData, layer, includes })
+    }
+
+    /// Does it enable `kernel-extras`?
+    pub(super) fn enables_extras(&self) -> bool {
+        drivers::are_enabled(&corral_config::resolve(std::slice::from_ref(&self.layer)))
     }
 
     /// Unknown keys: they have no effect.

@@ -104,12 +104,13 @@ fn plan(options: &Options, document: Option<Document>) -> Result<Plan> {
     };
     let mut release = source.release()?;
     trust(&release, options.insecure)?;
-    let drivers = Choice::load(options.drivers);
-    drivers.apply(&mut release)?;
     let document = match (document, &options.cloud_config) {
         (None, Some(from)) => Some(Document::load(from)?),
         (document, _) => document,
     };
+    let is_enabled = document.as_ref().is_some_and(Document::enables_extras);
+    let drivers = Choice::load(options.drivers, is_enabled);
+    drivers.apply(&mut release)?;
     let target = target(kind, options, release.size())?;
     let append = options.append.trim().to_owned();
     let user_config =

@@ -3,16 +3,21 @@
 
 use super::Release;
 use anyhow::{Result, bail, ensure};
+use corral_config::Config;
 use corral_machine::boot_partition::booted;
 use corral_machine::drivers::{self, Concerned};
 use corral_machine::modules::Index;
 use corral_machine::os_release::running_version;
 use corral_terminal::size::megabytes;
 
+/// The name of all drivers in the catalogue of services.
+pub const KERNEL_EXTRAS: &str = "kernel-extras";
+
 /// `--drivers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum When {
-    /// If a device of this machine needs one, or the running version has them
+    /// If a device of this machine needs one, kernel-extras is enabled, or the running version has
+    /// them
     Auto,
     Always,
     Never,
@@ -34,11 +39,18 @@ struct Machine {
     wanted: Vec<Concerned>,
     /// Does the running version have the drivers?
     has_drivers: bool,
+    /// Does the configuration enable `kernel-extras`?
+    is_enabled: bool,
+}
+
+/// Does the configuration enable them?
+pub(crate) fn are_enabled(config: &Config) -> bool {
+    config.rancher.services_include.get(KERNEL_EXTRAS).is_some_and(|enabled| *enabled)
 }
 
 impl Choice {
     /// Examines this machine. An older system has no list of devices: then none needs a driver.
-    pub(crate) fn load(when: When) -> Choice {
+    pub(crate) fn load(when: When, is_enabled: bool) -> Choice {
         let version = running_version();
         let is_installed = booted::partition().is_some_and(|boot| boot.has_drivers(&version));
         let machine = Machine {
@@ -47,17 +59,18 @@ impl Choice {
                 .and_then(|index| drivers::load_wanted(&index))
                 .unwrap_or_default(),
             has_drivers: is_installed,
+            is_enabled,
         };
         Choice { when, machine }
     }
 
     /// Are drivers to be taken from a release that has them?
     pub(crate) fn is_taken(&self) -> bool {
-        let Machine { used, wanted, has_drivers } = &self.machine;
+        let Machine { used, wanted, has_drivers, is_enabled } = &self.machine;
         match self.when {
             When::Always => true,
             When::Never => false,
-            When::Auto => *has_drivers || !used.is_empty() || !wanted.is_empty(),
+            When::Auto => *has_drivers || *is_enabled || !used.is_empty() || !wanted.is_empty(),
         }
     }
 
@@ -89,7 +102,7 @@ impl Choice {
 
     /// Lines for the owner, once `apply` has chosen.
     pub(crate) fn describe(&self, release: &Release) -> Vec<String> {
-        let Machine { used, wanted, has_drivers } = &self.machine;
+        let Machine { used, wanted, has_drivers, is_enabled } = &self.machine;
         let devices = used.iter().chain(wanted).map(ToString::to_string);
         if !release.drivers.is_empty() {
             let first = format!("all, {}", megabytes(release.size_of_drivers()));
@@ -102,6 +115,9 @@ impl Choice {
             lines.extend(devices.map(|line| format!("{line}, which only a full release has")));
             if lines.is_empty() && *has_drivers {
                 lines.push("the running version has all; this release comes without".to_owned());
+            }
+            if *is_enabled {
+                lines.push(format!("{KERNEL_EXTRAS} is enabled; this release comes without"));
             }
         }
         lines
@@ -148,16 +164,29 @@ mod tests {
         let uses = Machine { used: concerned(), ..Machine::default() };
         let wants = Machine { wanted: concerned(), ..Machine::default() };
         let has = Machine { has_drivers: true, ..Machine::default() };
+        let enabled = Machine { is_enabled: true, ..Machine::default() };
         for (when, machine, full, bare) in [
             (When::Auto, &plain, "without", "without"),
             (When::Auto, &uses, "with", "refused"),
             (When::Auto, &wants, "with", "without"),
             (When::Auto, &has, "with", "without"),
+            (When::Auto, &enabled, "with", "without"),
+            (When::Never, &enabled, "without", "without"),
             (When::Always, &plain, "with", "refused"),
             (When::Never, &uses, "without", "without"),
         ] {
             assert_eq!(outcome(when, machine, true), full, "{when:?} {machine:?}");
             assert_eq!(outcome(when, machine, false), bare, "{when:?} {machine:?}");
+        }
+    }
+
+    #[test]
+    fn only_true_enables_them() {
+        let mut config = Config::default();
+        assert!(!are_enabled(&config));
+        for enabled in [true, false] {
+            config.rancher.services_include.insert(KERNEL_EXTRAS.to_owned(), enabled);
+            assert_eq!(are_enabled(&config), enabled);
         }
     }
 
@@ -172,5 +201,9 @@ mod tests {
               only a full release has"]
         );
         assert_eq!(choice.describe(&release(true)).len(), 2);
+        let machine = Machine { is_enabled: true, ..Machine::default() };
+        let choice = Choice { when: When::Auto, machine };
+        let lines = choice.describe(&release(false));
+        assert_eq!(lines, ["kernel-extras is enabled; this release comes without"]);
     }
 }

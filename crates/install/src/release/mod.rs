@@ -3,7 +3,7 @@
 
 pub mod boot_set;
 pub(crate) mod copy;
-pub(crate) mod drivers;
+pub mod drivers;
 pub(crate) mod source;
 
 use crate::manifest;

@@ -54,8 +54,11 @@ impl Source {
         Ok(Source::Folder(folder))
     }
 
-    /// A release in a file.
+    /// A release in a file, or on a medium that is mounted at a folder: an ISO.
     pub(crate) fn open(path: &Path) -> Result<Source> {
+        if path.is_dir() {
+            return Ok(Source::Folder(folder_below(path)?));
+        }
         Ok(Source::Archive(Archive::open(path)?))
     }
 
@@ -142,6 +145,22 @@ impl Source {
     }
 }
 
+/// The only version below `boot` of a medium.
+fn folder_below(medium: &Path) -> Result<PathBuf> {
+    let boot = medium.join("boot");
+    let items = fs::read_dir(&boot).with_context(|| format!("reading {}", boot.display()))?;
+    let folders = items.flatten().map(|item| item.path());
+    let mut versions: Vec<PathBuf> =
+        folders.filter(|folder| folder.join("release.json").is_file()).collect();
+    match (versions.pop(), versions.len()) {
+        (Some(folder), 0) => Ok(folder),
+        (Some(_), more) => {
+            bail!("{} has {} versions; name the file of the release", boot.display(), more + 1)
+        }
+        (None, _) => bail!("{} has no version with a release.json", boot.display()),
+    }
+}
+
 /// Deletes the downloads of other releases.
 fn clear_others(folder: &Path) {
     let items = fs::read_dir(STAGE).into_iter().flatten().flatten();
@@ -215,4 +234,29 @@ impl Archive {
 
 fn no_release(path: &Path, why: &str) -> String {
     format!("{} is not a release, or is truncated: {why}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_medium_has_one_version() {
+        let medium = std::env::temp_dir().join(format!("corral-medium-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&medium);
+        let version = |name: &str| {
+            fs::create_dir_all(medium.join("boot").join(name)).unwrap();
+            fs::write(medium.join("boot").join(name).join("release.json"), "{}").unwrap();
+        };
+        assert!(folder_below(&medium).is_err());
+        fs::create_dir_all(medium.join("boot/syslinux")).unwrap();
+        let error = folder_below(&medium).unwrap_err().to_string();
+        assert!(error.contains("no version with a release.json"), "{error}");
+        version("1.0");
+        assert_eq!(folder_below(&medium).unwrap(), medium.join("boot/1.0"));
+        version("2.0");
+        let error = folder_below(&medium).unwrap_err().to_string();
+        assert!(error.contains("has 2 versions"), "{error}");
+        fs::remove_dir_all(&medium).unwrap();
+    }
 }

@@ -106,14 +106,29 @@ pub(super) fn find(
              current one"
         );
     }
-    match as_file(&image) {
+    open(&image, insecure, drivers, accept)
+}
+
+/// A release in a file, in a folder or in a registry.
+pub(super) fn open(
+    image: &str,
+    insecure: bool,
+    drivers: &Choice,
+    accept: impl FnOnce(&Release) -> Result<()>,
+) -> Result<Source> {
+    match as_file(image) {
         Some(path) => Source::open(&path),
-        None => Source::fetch(&image, insecure, drivers, accept),
+        None => Source::fetch(image, insecure, drivers, accept),
     }
 }
 
+/// The image of this version in the owner's list.
+pub(super) fn image_of(version: &str) -> Result<Option<String>> {
+    Ok(load()?.available.into_iter().find(|image| tag(image) == version))
+}
+
 /// A file that an owner named; none if it is the name of an image.
-fn as_file(name: &str) -> Option<PathBuf> {
+pub(super) fn as_file(name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(name);
     (name.starts_with('/') || name.starts_with('.') || path.is_file()).then_some(path)
 }

@@ -3,12 +3,13 @@
 //! its trial (`trial`).
 
 mod downgrade;
+pub mod extras;
 pub mod list;
 mod plan;
 pub mod trial;
 
 use crate::release::boot_set::BootSet;
-use crate::release::drivers::{Choice, When};
+use crate::release::drivers::{Choice, When, are_enabled};
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
 use crate::{power, warn_of_debug};
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BootPartition, Stage, Trial};
 use corral_machine::os_release::running_version;
 use corral_machine::{drivers, efi, program};
+use corral_resolve::effective::load_config;
 use corral_resolve::store;
 use corral_terminal::duration;
 use corral_terminal::prompt::confirm;
@@ -97,7 +99,7 @@ fn parse_trial_time(text: &str) -> Result<Duration, String> {
 /// Runs the upgrade.
 pub fn run(options: &Options) -> Result<()> {
     warn_of_debug(options.debug);
-    let drivers = Choice::load(options.drivers);
+    let drivers = Choice::load(options.drivers, are_enabled(&load_config()?));
     let judge = |release: &Release| downgrade::judge(release, options.downgrade);
     let accept = |release: &Release| if options.plan { Ok(()) } else { judge(release).check() };
     let source = list::find(options.image.as_deref(), options.insecure, &drivers, accept)?;
@@ -128,7 +130,7 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     if is_running {
-        return add_drivers(&source, &release, options);
+        return add_drivers(&source, &release, options.force);
     }
     start_trial(&source, &release, options)
 }
@@ -187,7 +189,7 @@ fn install_beside(set: &BootSet, source: &Source, release: &Release, append: &st
 }
 
 /// Adds the drivers of this very release to the running version.
-fn add_drivers(source: &Source, release: &Release, options: &Options) -> Result<()> {
+fn add_drivers(source: &Source, release: &Release, is_confirmed: bool) -> Result<()> {
     trial::refuse_changes()?;
     let set = BootSet::open()?;
     let version = &release.version;
@@ -206,7 +208,7 @@ fn add_drivers(source: &Source, release: &Release, options: &Options) -> Result<
         println!("version {version} has all drivers");
         return Ok(());
     }
-    if !options.force && !confirm("Add all drivers and firmware to the running version")? {
+    if !is_confirmed && !confirm("Add all drivers and firmware to the running version")? {
         bail!("nothing was changed");
     }
     lacking.into_iter().try_for_each(|partition| copy::add_drivers(partition, source, release))?;

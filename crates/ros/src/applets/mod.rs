@@ -17,6 +17,8 @@ pub(crate) mod execute;
 pub(crate) mod failures;
 pub(crate) mod image_check;
 pub(crate) mod import_keys;
+mod kernel_extras;
+mod kernel_headers;
 pub(crate) mod modprobe;
 pub(crate) mod netconf;
 pub(crate) mod ntp;
@@ -48,7 +50,7 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 36] = [
+const PROGRAMS: [(&str, Program); 38] = [
     ("amazon-metadata", |_| amazon_metadata::run()),
     ("autologin", autologin::run),
     ("banner", banner::run),
@@ -68,6 +70,8 @@ const PROGRAMS: [(&str, Program); 36] = [
     ("entrypoint", entrypoint),
     ("image-check", check_image),
     ("import-keys", |_| import_keys::run()),
+    ("kernel-extras", |_| kernel_extras::run()),
+    ("kernel-headers", |_| kernel_headers::run()),
     ("modprobe", modprobe::run),
     ("netconf", |_| netconf::run()),
     ("netconf-after", |_| netconf::run_after()),

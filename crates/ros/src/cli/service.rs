@@ -2,12 +2,13 @@
 //! Also the compose files that are added to the system's (`rancher.services_include`).
 
 mod files;
+mod of_release;
 mod ps;
 mod run;
 mod state;
 mod upgrade;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 use corral_terminal::duration;
 use corral_terminal::output::Output;
@@ -23,11 +24,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   ros service enable node-exporter && ros service up node-exporter
   ros service enable /var/lib/rancher/conf/site.yml && ros service up web
-  ros service enable https://example.com/backup.yml")]
-    Enable {
-        #[arg(required = true)]
-        files: Vec<String>,
-    },
+  ros service enable https://example.com/backup.yml
+  ros service enable kernel-extras --from /mnt/corral-1.2.0-amd64.oci.tar")]
+    Enable(Enable),
     /// Keep compose files in the configuration, but do not use them
     Disable {
         #[arg(required = true)]
@@ -87,6 +86,16 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Enable {
+    #[arg(required = true)]
+    files: Vec<String>,
+    /// Where kernel-extras or kernel-headers comes from, if not from the registry of the releases:
+    /// a file, the folder of a mounted ISO, or an image
+    #[arg(long, value_name = "FILE|IMAGE")]
+    from: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Timed {
     /// How long it may take to end before it is killed: 30s, 2m, or seconds
     #[arg(short, long, default_value = "10s", value_name = "TIME", value_parser = parse_timeout)]
@@ -104,10 +113,20 @@ fn seconds(timeout: Duration) -> u32 {
     u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)
 }
 
+/// A source is that of one name.
+fn enable(options: &Enable) -> Result<()> {
+    let Enable { files, from } = options;
+    ensure!(
+        from.is_none() || files.len() == 1,
+        "--from goes with one name; enable the others with commands of their own"
+    );
+    files.iter().try_for_each(|file| files::enable(file, from.as_deref()))
+}
+
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::List(output) => files::list(*output),
-        Command::Enable { files } => files.iter().try_for_each(|file| files::enable(file)),
+        Command::Enable(options) => enable(options),
         Command::Disable { files } => files.iter().try_for_each(|file| files::disable(file)),
         Command::Delete { files } => files.iter().try_for_each(|file| files::delete(file)),
         Command::Up(options) => run::up(options),

@@ -133,8 +133,6 @@ fn plan(options: &Options) -> Result<(Adoption, Report)> {
          remove its containers; adopt with the running version; nothing was changed",
         release.version
     );
-    let drivers = Choice::load(options.drivers);
-    drivers.apply(&mut release)?;
     let disk = match options.device.as_slice() {
         [device] => Disk::open(device)?,
         [] => bail!("which disk? -d DISK; there are: {}", disk::describe_all()),
@@ -147,6 +145,8 @@ fn plan(options: &Options) -> Result<(Adoption, Report)> {
     boot::check(&table, &boot).with_context(not_adopted)?;
     let append = options.append.trim();
     let old = read_state(&state, |root| Old::load(root, append)).with_context(not_adopted)?;
+    let drivers = Choice::load(options.drivers, old.survey.has_extras);
+    drivers.apply(&mut release)?;
     let sizes = Sizes {
         disk: disk.size,
         state: system.size,
@@ -238,7 +238,7 @@ fn check_age(release: &str, running: &str) -> Result<()> {
 
 impl Adoption {
     fn report(&self, old: Old, system: &FileSystem) -> Report {
-        let Survey { differences, ways, docker, volumes } = old.survey;
+        let Survey { differences, ways, docker, volumes, .. } = old.survey;
         let logins = if ways.ways.is_empty() { Vec::new() } else { ways.describe() };
         let logins = logins.iter().map(|line| line.trim_start_matches("log in").trim().to_owned());
         Report {

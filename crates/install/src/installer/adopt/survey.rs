@@ -6,6 +6,7 @@ use super::docker::{self, Graph};
 use super::inside;
 use super::old_system::OldSystem;
 use crate::installer::login::{self, Known, Way, Ways};
+use crate::release::drivers;
 use anyhow::{Context, Result};
 use corral_cloud::url_on_command_line;
 use corral_config::ssh_key::{SshKey, parse_list};
@@ -37,6 +38,8 @@ pub(super) struct Survey {
     pub(super) docker: Vec<Graph>,
     /// Named volumes of Docker.
     pub(super) volumes: usize,
+    /// Is `kernel-extras` enabled?
+    pub(super) has_extras: bool,
 }
 
 impl Survey {
@@ -58,7 +61,8 @@ impl Survey {
         if config.rancher.ssh.daemon {
             add_keys_of_homes(base, &mut ways);
         }
-        Ok(Survey { differences, ways, docker, volumes })
+        let has_extras = drivers::are_enabled(&config);
+        Ok(Survey { differences, ways, docker, volumes, has_extras })
     }
 }
 

@@ -1,11 +1,16 @@
 //! The compose files that are added to the system's: what the repositories have, and what is
 //! enabled.
 
+use super::of_release;
 use crate::cli::repository;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_docker::{Client, Engine, cli};
+use corral_engine::image::lookup;
 use corral_init::boot::state::CONF;
+use corral_install::release::drivers::KERNEL_EXTRAS;
+use corral_install::upgrade::extras;
+use corral_plan::Service;
 use corral_plan::compose::parse_with;
 use corral_plan::service::Pull;
 use corral_resolve::root::Root;
@@ -97,7 +102,7 @@ impl Row {
 }
 
 /// `ros service enable`: a file is enabled only when it and its images are on this machine.
-pub(super) fn enable(file: &str) -> Result<()> {
+pub(super) fn enable(file: &str, from: Option<&str>) -> Result<()> {
     if file.starts_with('/') && !Path::new(file).starts_with(CONF) {
         bail!("{file}: put it below {}, where it persists across reboots", CONF);
     }
@@ -107,8 +112,19 @@ pub(super) fn enable(file: &str) -> Result<()> {
     }
     let config = corral_resolve::stored_config();
     fetch(file, &config)?;
-    pull_images(file, &config)?;
+    if is_extras(file, &config)? {
+        extras::add(from)?;
+    } else {
+        pull_images(file, from, &config)?;
+    }
     store::set(&entry(file), "true", None)
+}
+
+/// All drivers; not a file of the owner's with that name.
+fn is_extras(place: &str, config: &Config) -> Result<bool> {
+    let root = Root::machine();
+    let shipped = shipped::find(&root, place).map(|entry| entry.file);
+    Ok(place == KERNEL_EXTRAS && catalogue::find(&root, place, config)? == shipped)
 }
 
 /// `ros service disable`.
@@ -145,15 +161,26 @@ fn entry(file: &str) -> String {
     format!("{KEY}.\"{file}\"")
 }
 
-/// Pulls images that the engine does not have yet.
-fn pull_images(place: &str, config: &Config) -> Result<()> {
+/// Pulls images that the engine does not have yet. `from` is where those of a release come from.
+fn pull_images(place: &str, from: Option<&str>, config: &Config) -> Result<()> {
     let Some(file) = catalogue::find(&Root::machine(), place, config)? else { return Ok(()) };
     let text = fs::read_to_string(&file).with_context(|| format!("reading {place}"))?;
     let of_user = catalogue::names_of_user(&text);
-    for service in parse_with(place, &text, &corral_resolve::environment(config))?.services {
+    let services = parse_with(place, &text, &corral_resolve::environment(config))?.services;
+    let is_of_release = |service: &&Service| {
+        of_release::is_one(&service.image) && !lookup::is_embedded(&service.image)
+    };
+    if from.is_some() && !services.iter().any(|service| is_of_release(&service)) {
+        bail!("--from: {place} takes nothing of a release; leave it out");
+    }
+    for service in &services {
         let engine =
             if of_user.contains(&service.name.to_string()) { Engine::User } else { Engine::System };
-        if service.pull != Pull::Never && Client::of(engine)?.image_id(&service.image)?.is_none() {
+        if is_of_release(&service) {
+            of_release::provide(&service.image, from)?;
+        } else if service.pull != Pull::Never
+            && Client::of(engine)?.image_id(&service.image)?.is_none()
+        {
             cli::pull(engine, &service.image)?;
         }
     }

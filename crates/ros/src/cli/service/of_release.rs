@@ -1,0 +1,112 @@
+//! What a service of the catalogue needs of a release besides the system image: all drivers, or an
+//! image that belongs to one kernel. It comes from the registry that has the releases
+//! (`rancher.upgrade.image`, `rancher.upgrade.url`), or from what `--from` names.
+
+use anyhow::{Context, Result, bail, ensure};
+use corral_docker::{Client, Engine, cli};
+use corral_install::upgrade::extras;
+use std::fs::File;
+use std::path::Path;
+
+/// Images of a release, as a service names them. No registry is asked for that name.
+const PREFIX: &str = "corral/";
+/// The label with the version of the kernel that the image belongs to.
+const KERNEL_LABEL: &str = "dev.corral.kernel";
+
+/// Is it an image of a release?
+pub(super) fn is_one(image: &str) -> bool {
+    image.starts_with(PREFIX)
+}
+
+/// Makes the image known by its name. One that is here already is replaced only by that of a named
+/// source.
+pub(super) fn provide(image: &str, from: Option<&str>) -> Result<()> {
+    let client = Client::of(Engine::System)?;
+    if from.is_none() && client.image_id(image)?.is_some() {
+        return Ok(());
+    }
+    let id = match from {
+        Some(file) if is_path(file) => load(&client, Path::new(file))?,
+        Some(remote) => pull(&client, remote)?,
+        None => pull(&client, &remote(image)?)?,
+    };
+    if let Err(error) = check_kernel(&client, &id) {
+        remove_unnamed(&client, &id)?;
+        return Err(error);
+    }
+    let (repository, tag) = image.rsplit_once(':').context("an image without a tag")?;
+    client.tag(&id, repository, tag).with_context(|| format!("naming the image {image}"))
+}
+
+fn is_path(from: &str) -> bool {
+    from.starts_with('/') || from.starts_with('.')
+}
+
+/// Loads an archive; returns the id of its image.
+fn load(client: &Client, file: &Path) -> Result<String> {
+    let shown = file.display();
+    println!("loading {shown}");
+    let archive = File::open(file).with_context(|| format!("opening {shown}"))?;
+    let loaded = client.load_unnamed(archive).with_context(|| format!("loading {shown}"))?;
+    loaded.into_iter().next_back().with_context(|| format!("{shown}: it has no image"))
+}
+
+fn pull(client: &Client, remote: &str) -> Result<String> {
+    cli::pull(Engine::System, remote)?;
+    client.image_id(remote)?.with_context(|| format!("{remote} was pulled, and is not here"))
+}
+
+/// Beside the releases: `host/corral:1.2` and `corral/kernel-headers:6.12` are
+/// `host/corral-kernel-headers:6.12`.
+fn remote(image: &str) -> Result<String> {
+    let release = extras::image_of_running()?;
+    let name = image.strip_prefix(PREFIX).unwrap_or(image);
+    Ok(format!("{}-{name}", extras::repository(&release)))
+}
+
+fn check_kernel(client: &Client, id: &str) -> Result<()> {
+    let image = client.image(id)?.unwrap_or_default();
+    let Some(kernel) = image.label(KERNEL_LABEL) else {
+        bail!("the image has no label {KERNEL_LABEL}: it is not of a release; nothing was changed");
+    };
+    let uname = rustix::system::uname();
+    let running = uname.release().to_string_lossy();
+    ensure!(
+        kernel == running,
+        "the image belongs to the kernel {kernel}, and {running} runs; take it from the release \
+         that runs (`ros os version`). Nothing was changed"
+    );
+    Ok(())
+}
+
+/// Removes an image that has no other name.
+fn remove_unnamed(client: &Client, id: &str) -> Result<()> {
+    let image = client.image(id)?.unwrap_or_default();
+    if image.repo_tags.is_empty() && image.repo_digests.is_empty() {
+        client.untag(id).with_context(|| format!("removing the image {id}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_of_a_release_has_no_registry_in_its_name() {
+        assert!(is_one("corral/kernel-headers:6.12"));
+        assert!(!is_one("registry.example.com/corral/kernel-headers:6.12"));
+        assert!(!is_one("nginx"));
+    }
+
+    #[test]
+    fn a_file_is_named_by_its_path() {
+        for (from, expected) in [
+            ("/mnt/kernel-headers.tar", true),
+            ("./kernel-headers.tar", true),
+            ("host:5000/corral-kernel-headers:6.12", false),
+        ] {
+            assert_eq!(is_path(from), expected, "{from}");
+        }
+    }
+}
