@@ -2,7 +2,7 @@
 
 use corral_machine::block::{LUKS, parse_file_system};
 
-const KINDS: [&str; 8] = [LUKS, "ext4", "erofs", "iso9660", "xfs", "btrfs", "swap", "vfat"];
+const KINDS: [&str; 9] = [LUKS, "ext4", "erofs", "iso9660", "udf", "xfs", "btrfs", "swap", "vfat"];
 
 pub(crate) fn check(bytes: &[u8]) {
     let Some(found) = parse_file_system(bytes) else { return };

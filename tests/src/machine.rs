@@ -90,7 +90,7 @@ impl Machine {
         let (ssh_port, web_port) = (free_port()?, free_port()?);
         let mut options = options;
         if options.nics > 0 {
-            options.forwards = vec![(ssh_port, 22), (web_port, 8080)];
+            options.forwards.extend([(ssh_port, 22), (web_port, 8080)]);
         }
         let _ = fs::remove_file(folder.join("console.log"));
         let kind = options.kind(&image);

@@ -31,9 +31,10 @@ pub(crate) const MODULES: [&str; 4] = ["ldlinux.c32", "menu.c32", "libutil.c32",
 /// Where Debian has them.
 pub(crate) const MODULES_FOLDER: &str = "usr/lib/syslinux/modules/bios";
 
-/// Kernel parameters of the ISO: automatic login on both consoles, no state disk.
+/// Kernel parameters of the ISO: automatic login on both consoles; no state disk, but one of Docker
+/// Machine, whose driver for VirtualBox starts an ISO without any configuration.
 const APPEND: &str = "console=tty1 console=ttyS0 rancher.autologin=tty1 rancher.autologin=ttyS0 \
-                      printk.devkmsg=on panic=10 quiet";
+                      rancher.state.docker_machine=true printk.devkmsg=on panic=10 quiet";
 const DEBUG: &str = " rancher.debug=true loglevel=7";
 const RECOVERY: &str = " rancher.recovery=true";
 

@@ -11,7 +11,7 @@ mod docker;
 mod host_names;
 mod logins;
 mod machine;
-pub(crate) mod old_docker;
+pub mod old_docker;
 pub use docker::Docker;
 pub use logins::{Chpasswd, DEFAULT_USER, HostKeys, PasswordOf, Secret, Sudo, User};
 pub use machine::{
@@ -145,6 +145,8 @@ pub struct Rancher {
     pub services_include: BTreeMap<String, bool>,
     pub repositories: BTreeMap<String, Repository>,
     pub console: String,
+    /// Empty: that of the image.
+    pub os_release_id: String,
     pub force_console_rebuild: bool,
     pub hypervisor_service: bool,
     pub shutdown_timeout: u64,
@@ -231,6 +233,8 @@ pub struct State {
     pub wait: bool,
     pub required: bool,
     pub autoformat: Vec<String>,
+    /// Without `dev`: the disk that Docker Machine gave the machine.
+    pub docker_machine: bool,
     /// Folder of the disk to use as its root.
     pub directory: String,
     pub script: String,

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use std::fs::{self, File};
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,8 @@ const SUPERBLOCKS: usize = 68 * 1024;
 /// A file system as its superblock describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSystem {
-    /// Type as mount(2) takes it: `ext4`, `vfat`, `iso9660`, `erofs`, `xfs`, `btrfs`, `swap`;
-    /// [`LUKS`] for what is encrypted.
+    /// Type as mount(2) takes it: `ext4`, `vfat`, `iso9660`, `udf`, `erofs`, `xfs`, `btrfs`,
+    /// `swap`; [`LUKS`] for what is encrypted.
     pub kind: &'static str,
     pub label: String,
     /// As blkid(8) prints it; empty where the type has none.
@@ -105,6 +106,17 @@ pub fn load_start(device: &Path, length: usize) -> Result<Vec<u8>> {
     Ok(start)
 }
 
+/// The last `length` bytes: some tables of partitions and of arrays are there.
+pub fn load_end(device: &Path, length: usize) -> Result<Vec<u8>> {
+    let mut file = File::open(device).with_context(|| format!("opening {}", device.display()))?;
+    let size = file.seek(SeekFrom::End(0)).context("finding the end of a device")?;
+    let mut end = vec![0_u8; length];
+    let start = size.saturating_sub(length as u64);
+    let read = file.read_at(&mut end, start).context("reading the end of a device")?;
+    end.truncate(read);
+    Ok(end)
+}
+
 /// RAM disks and floppies, and what has no size: loop devices and the like that are not in use.
 fn is_without_volumes(device: &Path) -> bool {
     let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -132,6 +144,7 @@ pub fn parse_file_system(start: &[u8]) -> Option<FileSystem> {
         parse_ext,
         parse_erofs,
         parse_iso9660,
+        parse_udf,
         parse_xfs,
         parse_btrfs,
         parse_swap,
@@ -221,6 +234,16 @@ fn parse_iso9660(start: &[u8]) -> Option<FileSystem> {
     (&block[1..6] == b"CD001").then(|| found("iso9660", text(&block[40..72]), String::new()))?
 }
 
+/// The descriptors of ECMA-167, one a sector of a CD: `BEA01`, then `NSR02` or `NSR03`. The label
+/// is elsewhere on the medium, and is not read.
+fn parse_udf(start: &[u8]) -> Option<FileSystem> {
+    const SECTOR: usize = 2048;
+    let block = field(start, 32 * 1024, 2 * SECTOR)?;
+    let is_udf = &block[1..6] == b"BEA01"
+        && [&b"NSR02"[..], b"NSR03"].contains(&&block[SECTOR + 1..SECTOR + 6]);
+    is_udf.then(|| found("udf", String::new(), String::new()))?
+}
+
 fn parse_xfs(start: &[u8]) -> Option<FileSystem> {
     let block = field(start, 0, 120)?;
     (&block[..4] == b"XFSB").then(|| found("xfs", text(&block[108..120]), uuid(&block[32..48])))?
@@ -267,6 +290,17 @@ mod tests {
         ] {
             assert_eq!(numbered(Path::new(disk), 1), Path::new(expected));
         }
+    }
+
+    #[test]
+    fn a_cd_may_have_either_file_system() {
+        let mut start = vec![0_u8; 40 * 1024];
+        start[0x8001..0x8006].copy_from_slice(b"BEA01");
+        assert_eq!(parse_file_system(&start), None);
+        start[0x8801..0x8806].copy_from_slice(b"NSR02");
+        assert_eq!(parse_file_system(&start).unwrap().kind, "udf");
+        start[0x8001..0x8006].copy_from_slice(b"CD001");
+        assert_eq!(parse_file_system(&start).unwrap().kind, "iso9660");
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod cmdline;
 pub mod console;
 pub mod deadline;
 pub mod device_nodes;
+pub mod docker_machine;
 pub mod drivers;
 pub mod efi;
 pub mod files;

@@ -173,7 +173,8 @@ fn state_disk() -> Result<Option<Finding>> {
         );
         return Ok(Some(Finding::problem("state", message)));
     }
-    if !load_config()?.rancher.state.dev.is_empty() || booted::partition().is_some() {
+    let is_named = !load_config()?.rancher.state.dev.is_empty();
+    if is_named || booted::partition().is_some() || state::is_on_disk() {
         return Ok(None);
     }
     let message =

@@ -55,10 +55,12 @@ const CHECKED: Rule = Elsewhere(
     "not by busybox's sha256sum; a unit test of xtask checks such a file with coreutils'",
 );
 const OF_PLATFORM: Rule = Elsewhere("for a host or a cloud of another project");
+const OF_DOCKER_MACHINE: Rule =
+    Elsewhere("for the host; stories of `docker_machine` do to a machine what it does");
 const RECOVERY: Rule = Elsewhere("for the recovery console, in which stories of `power` type");
 
 /// Page, the beginning of the command, and the rule.
-const ROWS: [(&str, &str, Rule); 95] = [
+const ROWS: [(&str, &str, Rule); 98] = [
     (README, "sha256sum --check", CHECKED),
     (README, "docker run ...", As("docker run --rm nginx true")),
     (
@@ -179,6 +181,13 @@ const ROWS: [(&str, &str, Rule); 95] = [
     (PLATFORMS, "doctl ", OF_PLATFORM),
     (PLATFORMS, "openstack ", OF_PLATFORM),
     (PLATFORMS, "vagrant ", OF_PLATFORM),
+    (PLATFORMS, "docker-machine ", OF_DOCKER_MACHINE),
+    (PLATFORMS, "eval ", OF_DOCKER_MACHINE),
+    (
+        PLATFORMS,
+        "sudo cloud-init-execute",
+        As("sudo cloud-init-execute; grep -qx ID=rancheros /etc/os-release"),
+    ),
     (PLATFORMS, "docker context", FROM_ELSEWHERE),
     (PLATFORMS, "docker --context", FROM_ELSEWHERE),
     (

@@ -20,7 +20,7 @@ pub(crate) fn storage_driver(name: &str) -> &str {
 }
 
 /// The arguments as today's Docker takes them. The value of an option may be a word of its own.
-pub(crate) fn arguments(words: &[String]) -> Vec<String> {
+pub fn arguments(words: &[String]) -> Vec<String> {
     let mut result: Vec<String> = Vec::new();
     let mut words = words.iter().filter(|word| word.split('=').next() != Some(REMOVED));
     while let Some(word) = words.next() {

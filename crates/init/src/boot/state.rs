@@ -9,7 +9,7 @@ use corral_engine::paths;
 use corral_machine::console::log;
 use corral_machine::mounts::{self, Mount};
 use corral_machine::uevent::Uevents;
-use corral_machine::{block, modules};
+use corral_machine::{block, docker_machine, modules};
 use corral_plan::resolved::Resolved;
 use rustix::mount::MountFlags;
 use std::fs;
@@ -94,18 +94,21 @@ pub(super) fn has_problem() -> bool {
 
 /// Mounts the state disk; None if none is configured.
 fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
-    if state.dev.is_empty() {
+    if state.dev.is_empty() && !state.docker_machine {
         return Ok(None);
     }
     if state.directory.split('/').any(|part| part == "..") {
         bail!("rancher.state.directory: {:?} points outside the disk", state.directory);
     }
+    if state.dev.is_empty() {
+        return mount_of_docker_machine(rough);
+    }
     if state.mdadm_scan {
-        bootstrap(rough, "MDADM_SCAN=1").context("rancher.state.mdadm_scan")?;
+        bootstrap(rough, &state.dev, "MDADM_SCAN=1").context("rancher.state.mdadm_scan")?;
     }
     unlock(state, rough)?;
     if !state.script.is_empty() {
-        bootstrap(rough, &format!("STATE_SCRIPT={}", state.script))
+        bootstrap(rough, &state.dev, &format!("STATE_SCRIPT={}", state.script))
             .context("rancher.state.script")?;
     }
     let device = find_device(state, rough)?;
@@ -127,7 +130,7 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
 fn find_device(state: &State, rough: &Resolved) -> Result<PathBuf> {
     let mut found = find(&state.dev);
     if found.is_empty() && !state.autoformat.is_empty() {
-        bootstrap(rough, "").context("formatting a disk")?;
+        bootstrap(rough, &state.dev, "").context("formatting a disk")?;
         found = find(&state.dev);
     }
     if found.is_empty() {
@@ -142,6 +145,24 @@ fn find_device(state: &State, rough: &Resolved) -> Result<PathBuf> {
     }
 }
 
+/// Mounts the disk that Docker Machine gave the machine, formatted if it is new; None if there is
+/// none. It is not waited for: most machines that start the ISO have no such disk.
+fn mount_of_docker_machine(rough: &Resolved) -> Result<Option<PathBuf>> {
+    let reference = format!("LABEL={}", docker_machine::LABEL);
+    let mut found = block::resolve(&reference);
+    if found.is_empty() && !docker_machine::marked_disks().is_empty() {
+        bootstrap(rough, "", "DOCKER_MACHINE=1").context("formatting a disk of Docker Machine")?;
+        found = block::resolve(&reference);
+    }
+    match found.as_slice() {
+        [] => Ok(None),
+        [device] => mount_device(device, rough).map(|()| Some(device.clone())),
+        several => {
+            bail!("{reference} is ambiguous: {several:?}; name one device in rancher.state.dev")
+        }
+    }
+}
+
 /// Mounts the disk. Its file system is repaired first if it is marked as dirty, or if it cannot be
 /// mounted as it is.
 fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
@@ -149,7 +170,8 @@ fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
         .with_context(|| format!("{} has no file system", device.display()))?;
     if system.kind == "ext4" && system.dirty {
         log(&format!("state: {} was not unmounted cleanly; checking it", device.display()));
-        bootstrap(rough, "").with_context(|| format!("checking {}", device.display()))?;
+        bootstrap(rough, &device.to_string_lossy(), "")
+            .with_context(|| format!("checking {}", device.display()))?;
         system = block::load_file_system(device)?.unwrap_or(system);
     }
     let configured = &rough.config.rancher.state.fstype;
@@ -160,7 +182,7 @@ fn mount_device(device: &Path, rough: &Resolved) -> Result<()> {
     match mount_as(device, kind) {
         Err(error) if system.kind == "ext4" => {
             log(&format!("state: {error:#}; checking {}", device.display()));
-            bootstrap(rough, "CHECK=careful")
+            bootstrap(rough, &device.to_string_lossy(), "CHECK=careful")
                 .with_context(|| format!("checking {}", device.display()))?;
             mount_as(device, kind)
         }
@@ -214,7 +236,7 @@ fn waiting_time(state: &State) -> Duration {
 fn find(reference: &str) -> Vec<PathBuf> {
     let found = block::resolve(reference);
     if found.is_empty() && reference == "LABEL=RANCHER_STATE" {
-        return block::resolve("LABEL=B2D_STATE");
+        return block::resolve(&format!("LABEL={}", docker_machine::LABEL));
     }
     found
 }
@@ -329,13 +351,12 @@ fn secure() -> Result<()> {
 }
 
 /// Runs the bootstrap container to its end: the tools for file systems are in it, not on the system
-/// image. `more` is one variable besides the usual ones.
-fn bootstrap(rough: &Resolved, more: &str) -> Result<()> {
+/// image. `device` is the state disk, or what refers to it. `more` is one variable besides the
+/// usual ones.
+fn bootstrap(rough: &Resolved, device: &str, more: &str) -> Result<()> {
     let state = &rough.config.rancher.state;
-    let mut environment = vec![
-        format!("STATE_DEV={}", state.dev),
-        format!("AUTOFORMAT={}", state.autoformat.join(" ")),
-    ];
+    let mut environment =
+        vec![format!("STATE_DEV={device}"), format!("AUTOFORMAT={}", state.autoformat.join(" "))];
     environment.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
     run_once::run(rough, "bootstrap", environment, Some(BOOTSTRAP_TIME))
 }

@@ -1,29 +1,24 @@
 //! `ros bootstrap`, in the bootstrap container: repairs the state disk, or formats a blank disk
-//! that the owner named. It never formats a disk with other content, except one that Docker Machine
-//! marked.
+//! that the owner named. It never formats a disk with other content, except one that is named and
+//! that Docker Machine marked.
+
+mod marked;
 
 use crate::grow;
 use anyhow::{Context, Result, bail};
 use corral_init::boot::state::REPAIRED;
 use corral_install::luks::{self, KeyFile};
-use corral_machine::mounts::{self, Mount};
-use corral_machine::{block, growth, modules, program};
-use rustix::mount::MountFlags;
+use corral_machine::{block, docker_machine, growth, modules, program};
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A disk is blank if so many bytes at its start are zero.
 const BLANK: usize = 1 << 20;
 const LABEL: &str = "RANCHER_STATE";
-/// How a disk of Docker Machine requests to be formatted: the name of the first file of a tar
-/// archive.
-const BOOT2DOCKER: &[u8] = b"boot2docker, please format-me";
-const BOOT2DOCKER_ARCHIVE: usize = 8192;
-const BOOT2DOCKER_LABEL: &str = "B2D_STATE";
 
-/// Does what the environment says: STATE_DEV, AUTOFORMAT, CHECK, MDADM_SCAN, UNLOCK, STATE_SCRIPT.
+/// Does what the environment says: STATE_DEV, AUTOFORMAT, CHECK, DOCKER_MACHINE, MDADM_SCAN,
+/// UNLOCK, STATE_SCRIPT.
 pub(crate) fn run() -> Result<()> {
     if std::env::var_os("MDADM_SCAN").is_some() {
         return assemble();
@@ -33,6 +28,9 @@ pub(crate) fn run() -> Result<()> {
     }
     if let Ok(script) = std::env::var("STATE_SCRIPT") {
         return run_script(&script);
+    }
+    if std::env::var_os("DOCKER_MACHINE").is_some() {
+        return format_for_docker_machine();
     }
     let state = std::env::var("STATE_DEV").unwrap_or_default();
     let format = std::env::var("AUTOFORMAT").unwrap_or_default();
@@ -104,12 +102,8 @@ fn make<'a>(candidates: impl Iterator<Item = &'a str>, state: &str) -> Result<()
     let label = state.strip_prefix("LABEL=").unwrap_or(LABEL);
     for device in candidates.map(PathBuf::from).filter(|device| device.exists()) {
         let start = block::load_start(&device, BLANK)?;
-        if start.starts_with(BOOT2DOCKER) {
-            format(&device, BOOT2DOCKER_LABEL)?;
-            return keep_keys_of_boot2docker(
-                &device,
-                &start[..BOOT2DOCKER_ARCHIVE.min(start.len())],
-            );
+        if start.starts_with(docker_machine::MARK) {
+            return format_marked(&device, &start);
         }
         if start.is_empty() || start.iter().any(|byte| *byte != 0) {
             println!("corral: {} is not blank; left unchanged", device.display());
@@ -120,6 +114,21 @@ fn make<'a>(candidates: impl Iterator<Item = &'a str>, state: &str) -> Result<()
     Ok(())
 }
 
+/// `rancher.state.docker_machine`: formats the disk that Docker Machine marked.
+fn format_for_docker_machine() -> Result<()> {
+    match marked::find()? {
+        Some(device) => format_marked(&device, &block::load_start(&device, marked::ARCHIVE)?),
+        None => Ok(()),
+    }
+}
+
+/// `start` is the start of the disk: the archive with the key, which is kept.
+fn format_marked(device: &Path, start: &[u8]) -> Result<()> {
+    let keys = marked::keys(&start[..marked::ARCHIVE.min(start.len())])?;
+    format(device, docker_machine::LABEL)?;
+    marked::configure(device, &keys)
+}
+
 fn format(device: &Path, label: &str) -> Result<()> {
     println!("corral: formatting {} as {label}", device.display());
     let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
@@ -127,47 +136,4 @@ fn format(device: &Path, label: &str) -> Result<()> {
     program::run(mkfs.args(["-q", "-F", "-L", label]).arg(device))
         .map(drop)
         .with_context(formatting)
-}
-
-/// Docker Machine puts a tar archive with its ssh key at the start of a disk that is to be
-/// formatted. The key is kept.
-fn keep_keys_of_boot2docker(device: &Path, archive: &[u8]) -> Result<()> {
-    let mut keys = Vec::new();
-    for entry in tar::Archive::new(archive).entries()? {
-        // After the archive comes what was on the disk before.
-        let Ok(mut entry) = entry else { break };
-        if entry.path()?.ends_with(".ssh/authorized_keys")
-            || entry.path()?.ends_with(".ssh/authorized_keys2")
-        {
-            let mut text = String::new();
-            entry.read_to_string(&mut text).context("reading the ssh key of Docker Machine")?;
-            keys.extend(
-                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned),
-            );
-        }
-    }
-    keys.sort();
-    keys.dedup();
-    let root = Path::new("/tmp/state");
-    mounts::mount(&Mount {
-        source: &device.to_string_lossy(),
-        target: &root.to_string_lossy(),
-        kind: "ext4",
-        flags: MountFlags::NODEV | MountFlags::NOSUID,
-        data: "",
-    })?;
-    let config = serde_json::json!({
-        "ssh_authorized_keys": keys,
-        "rancher": {"network": {"interfaces": {"eth0": {"dhcp": true}, "eth1": {"dhcp": true}}}},
-    });
-    let text =
-        corral_config::yaml::to_string(&config).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let file = root.join("var/lib/rancher/conf/cloud-config.d/machine.yml");
-    let written = corral_machine::files::write_atomic(
-        &file,
-        format!("#cloud-config\n{text}").as_bytes(),
-        0o600,
-    );
-    let closed = mounts::unmount(root, false);
-    written.and(closed)
 }

@@ -10,6 +10,7 @@ pub(crate) mod host_keys;
 mod keyboard;
 pub(crate) mod keys;
 pub(crate) mod mounts;
+mod os_release;
 pub(crate) mod other_image;
 mod own_accounts;
 mod power_state;
@@ -73,6 +74,7 @@ pub(crate) fn run() -> Result<()> {
         other_image::leave();
     }
     let_in(&config);
+    report("/etc/os-release", os_release::apply(&config.rancher.os_release_id));
     report("write_files", write_files(&config.write_files));
     for result in [host_keys::make_host_keys(&config), sshd::write(&config)] {
         if let Err(error) = result {
@@ -176,6 +178,7 @@ pub(crate) fn execute() -> Result<()> {
         ("keyboard", keyboard::load(&config.keyboard)),
         ("ca_certs", certificates::apply()),
         ("proxies of logins", proxies::write(&config.rancher.network)),
+        ("/etc/os-release", os_release::apply(&config.rancher.os_release_id)),
         ("write_files", write_files(&config.write_files)),
         ("sshd", sshd::write(&config).and_then(|()| sshd::reload())),
         ("mounts", mounts::make_all(&config.mounts)),

@@ -50,7 +50,7 @@ pub(crate) type Program = fn(&[String]) -> Result<()>;
 pub(crate) const ENGINE_DAEMON: &str = "engine-daemon";
 
 /// Every program and its name.
-const PROGRAMS: [(&str, Program); 38] = [
+const PROGRAMS: [(&str, Program); 39] = [
     ("amazon-metadata", |_| amazon_metadata::run()),
     ("autologin", autologin::run),
     ("banner", banner::run),
@@ -65,6 +65,7 @@ const PROGRAMS: [(&str, Program); 38] = [
     ("console-run", |_| console::run_commands()),
     ("crontab", |_| crontab::run()),
     ("docker", docker_when_ready::run),
+    (user_docker::STARTER, user_docker::start_with_old_words),
     (ENGINE_DAEMON, |_| corral_daemon::serve::run(registries::load)),
     ("engine-trial", try_engine),
     ("entrypoint", entrypoint),

@@ -8,7 +8,7 @@ pub(crate) mod stop;
 mod unfinished;
 
 use anyhow::{Context, Result, bail};
-use corral_config::model::Docker;
+use corral_config::model::{Docker, old_docker};
 use corral_engine::client::call;
 use corral_engine::protocol::{Reply, Request};
 use corral_machine::console::log;
@@ -39,8 +39,11 @@ const OTHER_ENGINE: &str = "/run/corral/engine";
 /// arguments.
 const OPTIONS: &str = "/var/lib/rancher/conf/docker";
 const SHELL: &str = "/bin/sh";
-/// `$0` is that file.
+/// `$0` is that file. Its words are written for dockerd of its time, as Docker Machine's are.
 const SOURCE_AND_START: &str = ". \"$0\"; exec \"$@\" $DOCKER_OPTS";
+/// The applet that starts dockerd with them.
+pub(crate) const STARTER: &str = "dockerd-with-options";
+const ROS: &str = "/usr/bin/ros";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Kernel modules that Docker's networks need.
@@ -162,8 +165,17 @@ fn starting(program: &str) -> Command {
         return Command::new(program);
     }
     let mut shell = Command::new(SHELL);
-    shell.args(["-c", SOURCE_AND_START, OPTIONS, program]);
+    shell.args(["-c", SOURCE_AND_START, OPTIONS, ROS, STARTER, program]);
     shell
+}
+
+/// `ros dockerd-with-options PROGRAM WORD…`: becomes dockerd, with the words as today's takes them.
+pub(crate) fn start_with_old_words(words: &[String]) -> Result<()> {
+    let Some((program, words)) = words.split_first() else {
+        bail!("{STARTER}: no program is given")
+    };
+    Err(Command::new(program).args(old_docker::arguments(words)).exec())
+        .with_context(|| format!("starting {program}"))
 }
 
 /// Checks the syntax by `sh -n`. An error has the shell's message with the line.

@@ -31,6 +31,7 @@ pub(super) const SIZE: Form = Form { name: "a size such as 512M or 2G", check: s
 pub(super) const POWER_MODE: Form =
     Form { name: "poweroff, halt or reboot", check: |text| one_of(text, &POWER_MODES) };
 pub(super) const DELAY: Form = Form { name: "a delay (now, or minutes such as +5)", check: delay };
+pub(super) const OS_ID: Form = Form { name: "an id such as rancheros", check: os_id };
 pub(super) const ANYTHING: Form = Form { name: "a string", check: |_| Ok(()) };
 
 /// It goes to chpasswd(8) as one line, `user:password`. That is split at its first colon: further
@@ -151,6 +152,16 @@ fn server(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{text:?} is not a name or address"))
+}
+
+/// os-release(5).
+fn os_id(text: &str) -> Result<(), String> {
+    let good =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    if text.len() <= 64 && text.bytes().all(good) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not an id: lower-case letters, digits, `.`, `_` and `-`"))
 }
 
 fn size(text: &str) -> Result<(), String> {

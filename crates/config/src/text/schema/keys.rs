@@ -169,6 +169,11 @@ const RANCHER: &[Key] = &[
         "recovery console before the state disk is mounted; on the kernel command line, or in the \
          boot menu",
     ),
+    key(
+        "os_release_id",
+        Type::Text(&facts::OS_ID),
+        "the `ID` in /etc/os-release of the built-in console; `rancheros` for Docker Machine",
+    ),
     key("force_console_rebuild", BOOL, "recreate a persistent console, once"),
     key(
         "hypervisor_service",
@@ -246,6 +251,12 @@ const STATE: &[Key] = &[
     key("wait", BOOL, "wait for the disk up to a minute instead of 10 seconds"),
     key("required", BOOL, "start the recovery console if the disk is missing"),
     key("autoformat", STRINGS, "disks; the first blank one is formatted as the state disk"),
+    key(
+        "docker_machine",
+        BOOL,
+        "without `dev`: the disk that Docker Machine marked, or that was formatted for it, is the \
+         state disk; set on the ISO",
+    ),
     key("directory", STRING, "folder of the disk to use as its root"),
     key("script", STRING, "script to run first, in the bootstrap container"),
     key("oem_dev", STRING, "OEM partition, with oem-config.yml"),
