@@ -35,7 +35,7 @@ pub(crate) fn check(bytes: &[u8]) {
 }
 
 fn check_tree(tree: &Value) {
-    if let Ok(Some(said)) = azure::parse(tree) {
+    if let Some(said) = azure::parse(tree) {
         instance_data::check(&said);
     }
     if let Some(said) = digitalocean::parse(tree) {

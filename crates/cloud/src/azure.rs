@@ -1,40 +1,46 @@
-//! Microsoft Azure: the instance metadata service, and the report that the machine is provisioned.
-//! Without that report the platform takes the machine for failed.
+//! Microsoft Azure: the instance metadata service. The provisioning CD completes what it says, and
+//! the wireserver gets the report that the machine is provisioned.
 //! <https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service>
+
+pub mod provisioning;
+mod wire;
 
 use super::http::Http;
 use super::instance_data::InstanceData;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use corral_config::encoding;
 use corral_config::metadata::{Metadata, keys_from};
 use serde_json::Value;
+use std::time::{Duration, Instant};
+pub use wire::parse_goal_state;
 
 const METADATA: [(&str, &str); 1] = [("Metadata", "true")];
-/// The platform's own address, the same everywhere.
-const WIRE_SERVER: &str = "http://168.63.129.16";
-const VERSION: [(&str, &str); 2] =
-    [("x-ms-version", "2012-11-30"), ("Content-Type", "text/xml; charset=utf-8")];
+/// Where the service is.
+pub(super) const ADDRESS: &str = "http://169.254.169.254";
+/// How long the wireserver is waited for: what the sources gave takes effect only afterwards.
+const REPORT: Duration = Duration::from_secs(10);
 
 pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
     let url = format!("{base}/metadata/instance?api-version=2021-02-01");
-    let Some(data) = http.get_json(&url, &METADATA)? else { return Ok(None) };
-    let found = parse(&data)?;
-    if found.is_some() && base.contains("169.254.169.254") {
-        // The machine runs all the same if the report is not taken.
-        let _ = report_ready(http);
-    }
-    Ok(found)
+    // A service that has just begun answers 404 or 410.
+    Ok(http.insistent().get_json(&url, &METADATA)?.as_ref().and_then(parse))
+}
+
+/// Reports that the machine is provisioned. `base` is where the services of a test are.
+pub fn report_ready(base: Option<&str>) -> Result<()> {
+    let http = Http::direct(Instant::now() + REPORT)?;
+    wire::report_ready(&http, base.unwrap_or(wire::ADDRESS).trim_end_matches('/'))
 }
 
 /// What the answer says; None if it is not of Azure's service.
-pub fn parse(data: &Value) -> Result<Option<InstanceData>> {
-    let Some(compute) = data.get("compute") else { return Ok(None) };
+pub fn parse(data: &Value) -> Option<InstanceData> {
+    let compute = data.get("compute")?;
+    let mut problems = Vec::new();
     let user_data = match compute["userData"].as_str().unwrap_or_default() {
         "" => None,
-        text => Some(
-            encoding::base64(text.as_bytes())
-                .map_err(|error| anyhow::anyhow!("userData: {error}"))?,
-        ),
+        text => encoding::base64(text.as_bytes())
+            .map_err(|error| problems.push(format!("userData: {error}")))
+            .ok(),
     };
     let address =
         |path: &str| data.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -52,59 +58,10 @@ pub fn parse(data: &Value) -> Result<Option<InstanceData>> {
         private_ipv6: address(&format!("{first}/ipv6/ipAddress/0/privateIpAddress")),
         public_ipv6: String::new(),
     };
-    Ok(Some(InstanceData { user_data, metadata, ..InstanceData::default() }))
+    Some(InstanceData { user_data, metadata, problems, ..InstanceData::default() })
 }
 
 fn keys(compute: &Value) -> Value {
     let keys = compute["publicKeys"].as_array().into_iter().flatten();
     keys.filter_map(|key| key.get("keyData").cloned()).collect()
-}
-
-/// Fetches the goal state, and reports the health that it requests.
-fn report_ready(http: &Http) -> Result<()> {
-    let url = format!("{WIRE_SERVER}/machine/?comp=goalstate");
-    let text = http.get_text(&url, &VERSION)?.context("no goal state")?;
-    let health = parse_goal_state(&text)?;
-    http.post(&format!("{WIRE_SERVER}/machine?comp=health"), &VERSION, &health).map(drop)
-}
-
-/// The report that answers a goal state.
-pub fn parse_goal_state(goal_state: &str) -> Result<String> {
-    let document = roxmltree::Document::parse(goal_state).context("the goal state is not XML")?;
-    let text = |name: &str| {
-        let node = document.descendants().find(|node| node.has_tag_name(name));
-        let text = node.and_then(|node| node.text());
-        text.map(escape).with_context(|| format!("the goal state has no {name}"))
-    };
-    Ok(format!(
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><Health>\
-         <GoalStateIncarnation>{}</GoalStateIncarnation><Container><ContainerId>{}</ContainerId>\
-         <RoleInstanceList><Role><InstanceId>{}</InstanceId><Health><State>Ready</State></Health>\
-         </Role></RoleInstanceList></Container></Health>",
-        text("Incarnation")?,
-        text("ContainerId")?,
-        text("InstanceId")?
-    ))
-}
-
-/// Text as XML writes it.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\r', "&#13;")
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_report_names_what_the_goal_state_names() {
-        let state = "<GoalState><Version>2012</Version><Incarnation>1</Incarnation><Container><ContainerId>c</ContainerId>\
-            <RoleInstanceList><RoleInstance><InstanceId>i</InstanceId></RoleInstance></RoleInstanceList></Container></GoalState>";
-        let health = super::parse_goal_state(state).unwrap();
-        assert!(
-            health.contains("<GoalStateIncarnation>1<") && health.contains("<InstanceId>i<"),
-            "{health}"
-        );
-        assert!(super::parse_goal_state("<html>").is_err());
-        let health = super::parse_goal_state(&state.replace(">i<", ">&lt;i&amp;<")).unwrap();
-        assert!(health.contains("<InstanceId>&lt;i&amp;<"), "{health}");
-    }
 }

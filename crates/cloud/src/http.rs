@@ -28,6 +28,8 @@ pub struct Http {
     client: Client,
     deadline: Instant,
     attempts: u32,
+    /// Is an answer that there is nothing a reason to try again?
+    is_insistent: bool,
 }
 
 /// Headers of a request.
@@ -60,18 +62,27 @@ impl Http {
         let builder = Client::builder().connect_timeout(Duration::from_secs(5));
         let builder = builder.user_agent(concat!("corral/", env!("CARGO_PKG_VERSION")));
         let client = adjust(builder).build().context("creating an HTTP client")?;
-        Ok(Http { client, deadline, attempts: u32::MAX })
+        Ok(Http { client, deadline, attempts: u32::MAX, is_insistent: false })
     }
 
     /// The same client for what can be done without: three attempts.
     pub fn brief(&self) -> Http {
-        Http { client: self.client.clone(), deadline: self.deadline, attempts: 3 }
+        Http { attempts: 3, ..self.copy() }
     }
 
     /// The same client for what not every server knows: one attempt, which ends after `limit`.
     pub(super) fn once(&self, limit: Duration) -> Http {
         let deadline = self.deadline.min(Instant::now() + limit);
-        Http { client: self.client.clone(), deadline, attempts: 1 }
+        Http { deadline, attempts: 1, ..self.copy() }
+    }
+
+    /// The same client for a server that is there before it knows what it is to serve.
+    pub(super) fn insistent(&self) -> Http {
+        Http { is_insistent: true, ..self.copy() }
+    }
+
+    fn copy(&self) -> Http {
+        Http { client: self.client.clone(), ..*self }
     }
 
     /// GETs a document; None if the server says that there is none.
@@ -124,7 +135,8 @@ impl Http {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let problem = match attempt(request().timeout(left.min(ATTEMPT))) {
                 Ok(Reply::Document(bytes)) => return Ok(Some(bytes)),
-                Ok(Reply::NotThere) => return Ok(None),
+                Ok(Reply::NotThere) if !self.is_insistent => return Ok(None),
+                Ok(Reply::NotThere) => anyhow::anyhow!("{shown}: the server has nothing there"),
                 Ok(Reply::Refused(status)) => bail!("{shown}: HTTP status {status}"),
                 Ok(Reply::Busy(status)) => anyhow::anyhow!("{shown}: HTTP status {status}"),
                 Err(error) => error.context(shown.clone()),

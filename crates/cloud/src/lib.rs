@@ -150,11 +150,11 @@ fn fetch_service(
     let base = |default: &str| base.unwrap_or(default).trim_end_matches('/').to_owned();
     match provider {
         Provider::Ec2 => ec2::fetch(&http, &base(ec2::ADDRESS)),
-        Provider::Gce => gce::fetch(&http, &base("http://metadata.google.internal")),
+        Provider::Gce => gce::fetch(&http, &base(gce::ADDRESS)),
         Provider::DigitalOcean => digitalocean::fetch(&http, &base("http://169.254.169.254")),
         Provider::OpenStack => openstack::fetch(&http, &base("http://169.254.169.254")),
         Provider::Packet => packet::fetch(&http, &base("https://metadata.platformequinix.com")),
-        Provider::Azure => azure::fetch(&http, &base("http://169.254.169.254")),
+        Provider::Azure => azure::fetch(&http, &base(azure::ADDRESS)),
     }
 }
 

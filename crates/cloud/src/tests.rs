@@ -3,9 +3,10 @@
 
 use super::*;
 use serde_json::json;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 /// How a server of a test behaves.
 #[derive(Debug, Clone)]
@@ -20,6 +21,10 @@ enum Manner {
     Fails,
     /// Answers 500 so many times, then with a document.
     StartsSlowly(Arc<std::sync::atomic::AtomicI32>),
+    /// Answers so many times that it has nothing any more, then as Azure's.
+    BeginsEmpty(Arc<std::sync::atomic::AtomicI32>),
+    /// Azure's wireserver; it keeps the reports.
+    Wire(Arc<Mutex<Vec<String>>>),
     /// Answers everything with a page.
     Page,
 }
@@ -41,7 +46,8 @@ fn serve(manner: Manner) -> String {
 }
 
 fn answer(mut stream: TcpStream, manner: &Manner) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut lines = reader.by_ref().lines();
     let request = lines.next().unwrap().unwrap();
     let headers: Vec<String> =
         lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
@@ -62,6 +68,19 @@ fn answer(mut stream: TcpStream, manner: &Manner) {
         {
             (200, b"#cloud-config\n".to_vec())
         }
+        Manner::BeginsEmpty(left) if left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) > 0 => {
+            (410, Vec::new())
+        }
+        Manner::BeginsEmpty(_) => (200, read_fixture("azure", path).unwrap()),
+        Manner::Wire(_) if !has("x-ms-version: 2012-11-30") || !has("x-ms-agent-name: corral") => {
+            (400, Vec::new())
+        }
+        Manner::Wire(reports) => {
+            if method == "POST" {
+                reports.lock().unwrap().push(read_body(&mut reader, &headers));
+            }
+            (200, read_fixture("azure", path).unwrap())
+        }
         Manner::Page => (200, b"<html><body>Please log in to this network</body></html>".to_vec()),
         _ => (500, Vec::new()),
     };
@@ -71,6 +90,16 @@ fn answer(mut stream: TcpStream, manner: &Manner) {
         body.len()
     );
     let _ = stream.write_all(&body);
+}
+
+fn read_body(reader: &mut impl Read, headers: &[String]) -> String {
+    let mut lengths = headers.iter().filter_map(|header| {
+        let (name, value) = header.split_once(": ")?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.parse().unwrap())
+    });
+    let mut body = vec![0; lengths.next_back().unwrap_or(0)];
+    reader.read_exact(&mut body).unwrap();
+    String::from_utf8(body).unwrap()
 }
 
 fn read_fixture(name: &str, path: &str) -> Option<Vec<u8>> {
@@ -178,6 +207,30 @@ fn azure_gives_user_data_and_keys() {
 }
 
 #[test]
+fn azures_service_is_asked_until_it_knows_the_machine() {
+    let url = serve(Manner::BeginsEmpty(Arc::new(std::sync::atomic::AtomicI32::new(2))));
+    let found = request("azure", &url, Duration::from_secs(20)).unwrap().unwrap();
+    assert_eq!(found.metadata.hostname.as_deref(), Some("examplevmname"));
+}
+
+#[test]
+fn azure_gets_the_report_that_the_machine_of_its_goal_state_is_ready() {
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    azure::report_ready(Some(&serve(Manner::Wire(Arc::clone(&reports))))).unwrap();
+    let reports = reports.lock().unwrap();
+    assert_eq!(reports.len(), 1);
+    for part in [
+        "<GoalStateIncarnation>1<",
+        "<ContainerId>a511aa6d-29e7-4f53-8788-55655dfe848f<",
+        "<InstanceId>f6cd1d7ef1644557b9059345e5ba890c.web-1<",
+        "<State>Ready<",
+    ] {
+        assert!(reports[0].contains(part), "{part} is not in {}", reports[0]);
+    }
+    assert!(azure::report_ready(Some(&serve(Manner::Page))).is_err());
+}
+
+#[test]
 fn vendor_data_that_fails_is_not_taken_for_none() {
     for (source, name) in
         [("ec2", "vendor-data"), ("digitalocean", "vendor-data"), ("openstack", "vendor_data.json")]
@@ -233,7 +286,7 @@ fn a_server_that_starts_slowly_is_asked_again() {
 #[test]
 fn pages_are_not_taken_for_metadata() {
     let url = serve(Manner::Page);
-    for source in ["ec2", "digitalocean", "openstack", "packet", "azure"] {
+    for source in ["ec2", "gce", "digitalocean", "openstack", "packet", "azure"] {
         let answer = request(source, &url, Duration::from_secs(20));
         assert!(matches!(answer, Ok(None) | Err(_)), "{source} took a page: {answer:?}");
     }

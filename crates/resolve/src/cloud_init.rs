@@ -6,8 +6,8 @@ use corral_cloud::{url_on_command_line, vmware};
 use corral_config::Config;
 use corral_config::explain;
 use corral_config::layer::Layer;
-use corral_config::names::DataSource;
-use corral_machine::block;
+use corral_config::names::{DataSource, Provider};
+use corral_machine::block::{self, Volume};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -16,6 +16,9 @@ pub const CONFIG_DRIVE: &str = "config-2";
 pub const NOCLOUD_DRIVE: &str = "cidata";
 /// What this boot's data sources gave, for the resolver and for `ros config status`.
 pub const MARK: &str = "/run/corral/cloud-init/mark.json";
+
+/// A copy of the file on Azure's provisioning CD.
+pub const AZURE_CD: &str = "/run/corral/cloud-init/ovf-env.xml";
 
 /// What the stages of cloud-init did in this boot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -39,14 +42,20 @@ impl CloudInitMark {
     }
 }
 
-/// The sources of the list that are on this machine. On VMware machines, VMware's is added.
+/// The sources of the list that are on this machine, or of which a part is: Azure's CD. On VMware
+/// machines, VMware's is added.
 pub fn local_sources(config: &Config) -> Vec<DataSource> {
     let mut sources = config.rancher.cloud_init.sources();
     if vmware::is_here() && !sources.iter().any(|source| matches!(source, DataSource::Vmware(_))) {
         sources.push(DataSource::Vmware(None));
     }
-    sources.retain(|source| source.is_local() && is_here(source));
+    sources.retain(is_here);
     sources
+}
+
+/// May this be the CD that Azure provisions a machine by? It has no label of its own.
+pub fn is_like_azures_cd(volume: &Volume) -> bool {
+    ["udf", "iso9660"].contains(&volume.system.kind)
 }
 
 fn is_here(source: &DataSource) -> bool {
@@ -66,6 +75,9 @@ fn is_here(source: &DataSource) -> bool {
             vmware::is_here() || vmware::CDS.iter().any(|label| has_volume(label))
         }
         DataSource::File(_) | DataSource::Vmware(Some(_)) => true,
+        DataSource::Service(Provider::Azure, _) => {
+            block::load_volumes().iter().any(is_like_azures_cd)
+        }
         DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => false,
     }
 }

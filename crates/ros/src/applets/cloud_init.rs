@@ -3,16 +3,17 @@
 //! the same time, with one deadline. At worst, malicious input makes this container exit with an
 //! error. The boot then continues with the configuration that is there.
 
+mod azure;
+mod drives;
 mod save;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use corral_cloud::{InstanceData, fetch_all, http::Http, seed, vmware};
-use corral_config::names::{DataSource, shown_url};
-use corral_machine::block::{self, Volume};
+use corral_config::names::{DataSource, Provider, shown_url};
+use corral_machine::block;
 use corral_machine::console::log;
 use corral_machine::files::write_atomic;
-use corral_machine::modules;
-use corral_machine::mounts::{self, Mount};
+use corral_machine::mounts;
 use corral_resolve::cloud_init::{
     CONFIG_DRIVE, CloudInitMark, MARK, NOCLOUD_DRIVE, local_sources, network_sources, reads_sources,
 };
@@ -20,12 +21,10 @@ use corral_resolve::effective::load_config;
 use corral_resolve::imported_keys;
 use corral_resolve::layers;
 use corral_resolve::root::Root;
-use rustix::mount::MountFlags;
+use drives::{MOUNT_POINT, mount, mount_shared};
 use save::Stage;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-const MOUNT_POINT: &str = "/media/config-2";
 
 /// Reads the sources of this machine.
 pub(crate) fn run_local() -> Result<()> {
@@ -126,10 +125,11 @@ fn query_network(
         log(&format!("cloud-init: waiting for {} ({left} s left)", open.join(", ")));
     });
     answer.failures.iter().for_each(|failure| println!("{failure}"));
-    if answer.winner.is_none() {
+    let winner = azure::complete(sources, answer.winner, &mut mark.problems);
+    if winner.is_none() {
         mark.problems.extend(answer.failures);
     }
-    answer.winner.map(|(source, found)| (source.to_string(), found))
+    winner.map(|(source, found)| (source.to_string(), found))
 }
 
 fn fetch_includes(urls: &[String], deadline: Instant) -> Result<Option<InstanceData>> {
@@ -231,6 +231,7 @@ fn read_local(source: &DataSource) -> Result<Held> {
             let on_cd = on_cd.filter(|(found, url)| is_something(found, url.as_ref()));
             on_cd.map_or_else(|| vmware::read(None), |held| Ok(Some(held)))
         }
+        DataSource::Service(Provider::Azure, _) => azure::copy_from_cd().map(|()| None),
         DataSource::Url(_) | DataSource::CommandLine | DataSource::Service(..) => Ok(None),
     }
 }
@@ -252,32 +253,4 @@ fn read_drive(labels: &[&str], read: impl Fn(&Path) -> Result<Held>) -> Result<H
     let held = read(Path::new(MOUNT_POINT));
     mounts::unmount(Path::new(MOUNT_POINT), true)?;
     held
-}
-
-fn mount(volume: &Volume) -> Result<()> {
-    let kind = volume.system.kind;
-    match kind {
-        "iso9660" => modules::load(&["isofs"])?,
-        "vfat" => modules::load(&["vfat", "nls_cp437", "nls_ascii"])?,
-        "swap" => bail!("{} is a swap space", volume.device.display()),
-        other => modules::load(&[other])?,
-    }
-    mounts::mount(&Mount {
-        source: &volume.device.to_string_lossy(),
-        target: MOUNT_POINT,
-        kind,
-        flags: read_only(),
-        data: "",
-    })
-}
-
-/// A folder that the hypervisor shares, as `-virtfs` of QEMU does.
-fn mount_shared(tag: &str) -> Result<()> {
-    modules::load(&["9p"])?;
-    let data = "trans=virtio,version=9p2000.L,cache=none";
-    mounts::mount(&Mount { source: tag, target: MOUNT_POINT, kind: "9p", flags: read_only(), data })
-}
-
-fn read_only() -> MountFlags {
-    MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC
 }
