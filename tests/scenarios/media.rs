@@ -4,13 +4,19 @@ use anyhow::Result;
 use vmtest::folder;
 use vmtest::{Machine, Medium, Options, drive, shell};
 
+/// With the disk that the driver of Docker Machine for VirtualBox makes for each ISO.
 #[test]
 fn the_iso_boots_with_512_mb() -> Result<()> {
     let folder = folder("iso")?;
-    let options = Options { medium: Medium::Iso, memory: 512, ..Options::default() };
+    let disk = folder.join("docker-machine.img");
+    drive::make_boot2docker(&disk, 512, &shell::make_key(&folder)?)?;
+    let disks = vec![disk];
+    let options = Options { medium: Medium::Iso, memory: 512, disks, ..Options::default() };
     let mut machine = super::with_config(&folder, "", options)?;
     machine.expect_login()?;
     machine.expect_docker()?;
+    machine
+        .run("grep -q '^/dev/vda /home ' /proc/mounts && grep -qx ID=rancheros /etc/os-release")?;
     println!("{}", machine.run("free -m")?);
     machine.check_alarms()
 }
@@ -51,9 +57,25 @@ fn without_a_network_card_there_is_a_console_all_the_same() -> Result<()> {
     machine.check_alarms()
 }
 
+/// As DigitalOcean and OpenStack have them where there is no DHCP server.
 #[test]
-fn a_vfat_config_drive_is_read() -> Result<()> {
-    from_drive("vfat", drive::Kind::ConfigDriveVfat, "hostname: by-vfat\n", "by-vfat")
+fn a_vfat_config_drive_is_read_with_its_network() -> Result<()> {
+    let folder = folder("vfat")?;
+    let key = shell::make_key(&folder)?;
+    let config_drive = Some(drive::make_of_openstack(
+        &folder,
+        &[
+            ("user_data", "#cloud-config\nhostname: by-vfat\n"),
+            ("meta_data.json", &drive::openstack_metadata("by-metadata", &key)),
+            ("network_data.json", drive::STATIC_NETWORK),
+        ],
+    )?);
+    let mut machine = Machine::start(&folder, Options { config_drive, ..Options::default() })?;
+    machine.expect_login()?;
+    assert_eq!(machine.run("hostname")?, "by-vfat");
+    machine.run("sudo ros net | grep 10.0.2.15/24 | grep static")?;
+    machine.run("ip route | grep -q '^default via 10.0.2.2 '")?;
+    machine.check_alarms()
 }
 
 #[test]

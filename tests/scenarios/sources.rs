@@ -2,9 +2,14 @@
 //! that does not answer costs its timeout, never a login; the same without a network. The list, and
 //! the network itself, may come from a source.
 
-use anyhow::Result;
+use super::says_all;
+use anyhow::{Context, Result, ensure};
 use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use vmtest::folder;
+use vmtest::metadata::Service;
 use vmtest::{Machine, Network, Options, drive, servers, shell};
 
 /// What the second boot fetches: a cloud-config and a script in one document.
@@ -14,6 +19,13 @@ const PARTS: &str = "Content-Type: multipart/mixed; boundary=\"part\"\nMIME-Vers
     --part\nContent-Type: text/x-shellscript\n\n\
     #!/bin/sh\ntouch /run/by-script\n\
     --part--\n";
+
+/// What a machine of Azure's reports on.
+pub(super) const AZURE_GOAL_STATE: &str =
+    include_str!("../../crates/cloud/src/fixtures/azure/machine/index");
+/// Of Azure's provisioning CD: `HostName` is web-1.
+const AZURE_ENVIRONMENT: &str = include_str!("../../crates/cloud/src/fixtures/azure/ovf-env.xml");
+const CUSTOM_DATA: &str = "I2Nsb3VkLWNvbmZpZwpob3N0bmFtZTogY3VzdG9tCg==";
 
 #[test]
 fn a_url_is_fetched_while_a_dead_source_delays_no_login() -> Result<()> {
@@ -86,7 +98,7 @@ fn ec2_is_queried_at_its_own_address() -> Result<()> {
     let folder = folder("ec2")?;
     let moto = servers::moto(&folder)?;
     let relay = servers::relay(&folder, moto.port)?;
-    let network = Network::Metadata(relay);
+    let network = Network::metadata(relay);
     let key = shell::make_key(&folder)?;
     let append = format!(
         "rancher.cloud_init.datasources=[ec2] rancher.cloud_init.timeout=15 \
@@ -100,6 +112,68 @@ fn ec2_is_queried_at_its_own_address() -> Result<()> {
     let metadata = machine.run("sudo cat /var/lib/rancher/conf/metadata")?;
     assert!(metadata.contains("198.51.100.1"), "{metadata}");
     machine.check_alarms()
+}
+
+/// Custom data is on a CD, keys are in the metadata service, and the platform waits for a report.
+/// The stage that mounts the CD has no network, the one on the network mounts nothing.
+#[test]
+fn azure_is_read_from_its_cd_and_its_service_and_gets_its_report() -> Result<()> {
+    let folder = folder("azure")?;
+    let key = shell::make_key(&folder)?;
+    let service = Service::start(
+        &folder,
+        &[("metadata/instance", &azure_instance(&key)), ("machine/index", AZURE_GOAL_STATE)],
+        &["/metadata=Metadata: true", "/machine=x-ms-version: 2012-11-30"],
+    )?;
+    let config_drive = Some(azure_cd(
+        &folder,
+        "#cloud-config\nwrite_files: [{path: /etc/custom, content: data}]\n",
+    )?);
+    let append =
+        format!("rancher.cloud_init.datasources=[azure:http://10.0.2.2:{}]", service.server.port);
+    let mut machine =
+        Machine::start(&folder, Options { config_drive, append, ..Options::default() })?;
+    machine.expect_console("corral: started")?;
+    machine.expect_login()?;
+    machine.expect("[ $(hostname) = web-1 ] && [ $(cat /etc/custom) = data ]")?;
+    azure_got_its_report(&service)?;
+    says_all(&machine.run("sudo ros config status")?, &["azure:http://10.0.2.2:"]);
+    machine.check_alarms()
+}
+
+/// The answer of Azure's metadata service to a machine without user data.
+pub(super) fn azure_instance(key: &str) -> String {
+    format!(
+        r#"{{"compute": {{"name": "web-1", "osProfile": {{"computerName": "web-1"}}, "userData": "",
+            "publicKeys": [{{"keyData": "{key}", "path": "/home/rancher/.ssh/authorized_keys"}}]}},
+            "network": {{"interface": []}}}}"#
+    )
+}
+
+/// Azure's provisioning CD with this custom data.
+pub(super) fn azure_cd(folder: &Path, custom_data: &str) -> Result<PathBuf> {
+    let encoded = base64(custom_data)?;
+    drive::make_azure_cd(folder, &AZURE_ENVIRONMENT.replace(CUSTOM_DATA, &encoded))
+}
+
+fn base64(text: &str) -> Result<String> {
+    let mut command = Command::new("base64");
+    command.args(["-w", "0"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().context("starting base64")?;
+    child.stdin.take().context("no standard input")?.write_all(text.as_bytes())?;
+    let ended = child.wait_with_output()?;
+    ensure!(ended.status.success(), "base64: {}", ended.status);
+    Ok(String::from_utf8(ended.stdout)?)
+}
+
+/// The report names what the goal state names.
+pub(super) fn azure_got_its_report(service: &Service) -> Result<()> {
+    let requests = service.requests()?;
+    let report = requests.lines().find(|line| line.starts_with("POST /machine?comp=health "));
+    let report = report.with_context(|| format!("there is no report in:\n{requests}"))?;
+    let instance = "<InstanceId>f6cd1d7ef1644557b9059345e5ba890c.web-1<";
+    says_all(report, &["<State>Ready<", "<GoalStateIncarnation>1<", instance]);
+    Ok(())
 }
 
 #[test]

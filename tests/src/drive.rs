@@ -38,20 +38,19 @@ pub fn make(folder: &Path, kind: Kind, user_data: &[u8]) -> Result<PathBuf> {
     let _ = fs::remove_file(&drive);
     match kind {
         Kind::ConfigDriveVfat => {
-            blank(&drive, 16)?;
-            run(Command::new("/sbin/mkfs.vfat").args(["-n", label]).arg(&drive))?;
-            run(Command::new("mcopy")
-                .arg("-s")
-                .arg("-i")
-                .arg(&drive)
-                .arg(content.join("openstack"))
-                .arg("::"))?;
+            write_vfat(label, &content.join("openstack"), &drive)?;
         }
         _ => {
             write_iso(label, &content, &drive)?;
         }
     }
     Ok(drive)
+}
+
+fn write_vfat(label: &str, content: &Path, drive: &Path) -> Result<()> {
+    blank(drive, 16)?;
+    run(Command::new("/sbin/mkfs.vfat").args(["-n", label]).arg(drive))?;
+    run(Command::new("mcopy").arg("-s").arg("-i").arg(drive).arg(content).arg("::"))
 }
 
 fn write_iso(label: &str, content: &Path, drive: &Path) -> Result<PathBuf> {
@@ -61,6 +60,45 @@ fn write_iso(label: &str, content: &Path, drive: &Path) -> Result<PathBuf> {
         .arg(drive)
         .arg(content))?;
     Ok(drive.to_path_buf())
+}
+
+/// `network_data.json` of a machine whose network has no DHCP server: the addresses are those that
+/// the networks of stories give.
+pub const STATIC_NETWORK: &str = r#"{
+  "links": [{"id": "interface0", "type": "phy", "ethernet_mac_address": "52:54:00:12:34:56"}],
+  "networks": [{"id": "network0", "type": "ipv4", "link": "interface0",
+    "ip_address": "10.0.2.15", "netmask": "255.255.255.0",
+    "routes": [{"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.0.2.2"}]}],
+  "services": [{"type": "dns", "address": "10.0.2.3"}]
+}"#;
+
+/// `meta_data.json` with a name and a key.
+pub fn openstack_metadata(hostname: &str, key: &str) -> String {
+    let uuid = "d8e02d56-2648-49a3-bf97-6be8f1204f38";
+    format!(
+        r#"{{"uuid": "{uuid}", "hostname": "{hostname}", "name": "{hostname}",
+            "public_keys": {{"me": "{key}"}}}}"#
+    )
+}
+
+/// Makes a config drive (vfat) of these files of `openstack/latest`.
+pub fn make_of_openstack(folder: &Path, files: &[(&str, &str)]) -> Result<PathBuf> {
+    let latest = folder.join("drive/openstack/latest");
+    make(folder, Kind::ConfigDriveVfat, b"")?;
+    for (name, text) in files {
+        fs::write(latest.join(name), text).with_context(|| format!("writing {name}"))?;
+    }
+    let drive = folder.join("config.img");
+    write_vfat("config-2", &folder.join("drive/openstack"), &drive)?;
+    Ok(drive)
+}
+
+/// Makes Azure's provisioning CD.
+pub fn make_azure_cd(folder: &Path, environment: &str) -> Result<PathBuf> {
+    let content = folder.join("cd");
+    fs::create_dir_all(&content)?;
+    fs::write(content.join("ovf-env.xml"), environment)?;
+    write_iso("CDROM", &content, &folder.join("cd.iso"))
 }
 
 /// Makes a config drive with `meta_data.json` beside the user data.

@@ -56,8 +56,19 @@ pub enum Network {
     Usual,
     /// The DHCP server gives this host name.
     HostName(String),
-    /// Amazon's: this program answers metadata requests at Amazon's own address.
-    Metadata(PathBuf),
+    /// A provider's: these addresses, and programs that answer at some of them.
+    Provider {
+        addresses: &'static str,
+        services: Vec<(&'static str, PathBuf)>,
+    },
+}
+
+impl Network {
+    /// This program answers requests at the address of most metadata services.
+    pub fn metadata(program: PathBuf) -> Network {
+        let services = vec![("169.254.169.254:80", program)];
+        Network::Provider { addresses: "169.254.0.0/16", services }
+    }
 }
 
 /// A machine to boot.

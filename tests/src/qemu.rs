@@ -204,9 +204,12 @@ impl Options {
                 Network::HostName(name) if number == 0 => {
                     format!("net=10.0.2.0/24,hostname={name}")
                 }
-                Network::Metadata(program) if number == 0 => {
-                    let program = program.display();
-                    format!("net=169.254.0.0/16,guestfwd=tcp:169.254.169.254:80-cmd:{program}")
+                Network::Provider { addresses, services } if number == 0 => {
+                    let forward = |(address, program): &(&str, PathBuf)| {
+                        format!(",guestfwd=tcp:{address}-cmd:{}", program.display())
+                    };
+                    let forwards: String = services.iter().map(forward).collect();
+                    format!("net={addresses}{forwards}")
                 }
                 _ => format!("net=10.0.{}.0/24", number + 2),
             };

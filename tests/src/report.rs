@@ -8,6 +8,9 @@ use std::path::Path;
 
 /// Names the file to which each machine adds its kind, and each story its folder, a line each.
 pub const REPORT_VARIABLE: &str = "CORRAL_STORY_REPORT";
+/// Set if stories run that no person named, and not all: those that take long for what they show
+/// are left out then.
+pub const USUAL_VARIABLE: &str = "CORRAL_USUAL_STORIES";
 /// The line of a story that did nothing.
 pub const SKIPPED: &str = "skipped";
 /// The prefix of the line with a story's folder.
@@ -23,6 +26,16 @@ pub(crate) fn started(kind: Kind) {
 pub(crate) fn uses(folder: &Path) {
     println!("files are in {}", folder.display());
     add(&format!("{FOLDER}{}", folder.display()));
+}
+
+/// Does this story, which takes long for what it shows, do nothing in this run? Then that is
+/// recorded. `word` is a word of its name.
+pub fn is_left_out(word: &str) -> bool {
+    let is_usual = std::env::var_os(USUAL_VARIABLE).is_some();
+    if is_usual {
+        skipped(&format!("only `cargo xtask test --all` and `--story {word}` run it"));
+    }
+    is_usual
 }
 
 /// Records that this story does nothing here, and why.

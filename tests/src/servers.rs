@@ -396,7 +396,7 @@ pub fn relay(folder: &Path, port: u16) -> Result<PathBuf> {
     Ok(file)
 }
 
-fn start(mut command: Command, port: u16, log: &Path) -> Result<Server> {
+pub(crate) fn start(mut command: Command, port: u16, log: &Path) -> Result<Server> {
     let output = File::create(log)?;
     let errors = output.try_clone()?;
     let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();

@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) in_qemu: bool,
     /// Machines that still run at the end of a story keep running.
     pub(crate) keep: bool,
+    /// Stories that take long for what they show are left out.
+    pub(crate) is_usual: bool,
     /// How often each is run.
     pub(crate) times: u32,
     /// How many run at a time, and how many of them may need QEMU.
@@ -178,10 +180,11 @@ impl Stories {
 impl Runner {
     fn run(&self, job: &Job, logs: &Path, options: &Options) -> Outcome {
         let log = logs.join(format!("{}-{}.log", job.name.replace("::", "-"), job.round));
-        let Options { in_qemu, keep, .. } = *options;
+        let Options { in_qemu, keep, is_usual, .. } = *options;
         let (program, folder, name) =
             (self.program.as_path(), self.folder.as_path(), job.name.as_str());
-        Run { program, folder, name, log, in_qemu, keep, deadline: deadline(job.seconds) }.finish()
+        let deadline = deadline(job.seconds);
+        Run { program, folder, name, log, in_qemu, keep, is_usual, deadline }.finish()
     }
 }
 

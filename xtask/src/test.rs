@@ -130,6 +130,7 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
     let run = stories::Options {
         in_qemu: !has_uml,
         keep: options.keep,
+        is_usual: !options.all && options.story.is_empty(),
         times: options.times,
         slots: SLOTS,
     };

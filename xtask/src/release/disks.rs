@@ -4,7 +4,7 @@
 use super::artifact::key;
 use super::identity::Identity;
 use super::ovf::{Host, Package};
-use super::platform::{DISKS, Disk as DiskOfRelease, File, Format, MEBIBYTES};
+use super::platform::{File, Format};
 use super::settle::{self, Settings};
 use super::{formats, ova};
 use super::{gce, gzip, vagrant, vhd};
@@ -17,6 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use vmtest::installer;
+use vmtest::platform::{DISKS, Disk as DiskOfRelease, MEBIBYTES};
 
 const BYTES: u64 = MEBIBYTES << 20;
 /// The disk in a package of OVF.
@@ -57,12 +58,8 @@ pub(super) fn install(archive: &Path, stamp: &str, settings: Settings<'_>) -> Re
     }
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let _ = fs::remove_file(&record);
-    let disks = DISKS.map(|disk| installer::Disk {
-        path: raw(disk.name),
-        mebibytes: MEBIBYTES,
-        arguments: disk.arguments(),
-        document: disk.vagrant.then(vagrant::document),
-    });
+    let disks =
+        DISKS.map(|disk| disk.to_install(raw(disk.name), disk.vagrant.then(vagrant::document)));
     progress::step("installing to disks", || {
         installer::install(&vmtest::folder("release")?, archive, &disks)
     })?;

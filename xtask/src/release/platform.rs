@@ -1,29 +1,4 @@
-//! Which disks a release has, and in which files each platform gets one. A table, nothing else.
-//!
-//! All disks have the layout of `ros install`. They differ in kernel parameters only: where the
-//! machine looks for its user data, and which console is the first. A metadata service is queried
-//! only on the platform that has it: elsewhere a stranger on the network could answer as one.
-
-/// Virtual size of the disks in MiB; the state grows at the first boot. Google requires full GiB.
-pub(super) const MEBIBYTES: u64 = 2048;
-
-/// Kernel messages and PID 1's go to the first serial line, as clouds show them.
-const SERIAL: &str = "console=ttyS0";
-
-/// A disk that is installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Disk {
-    /// A part of the names of its files; empty for the disk that is for any machine.
-    pub(super) name: &'static str,
-    /// `--install-type`.
-    pub(super) kind: &'static str,
-    /// `rancher.cloud_init.datasources`; the default of the product if it is empty.
-    pub(super) sources: &'static str,
-    /// Is its console a serial line?
-    pub(super) serial: bool,
-    /// Does it have a user that Vagrant logs in as?
-    pub(super) vagrant: bool,
-}
+//! In which files each platform gets one of the disks of `vmtest::platform`. A table, nothing else.
 
 /// A file that is made of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,21 +27,6 @@ pub(super) enum Format {
     VagrantVirtualbox,
 }
 
-const DISK: Disk = Disk { name: "", kind: "hybrid", sources: "", serial: false, vagrant: false };
-const CLOUD: Disk = Disk { serial: true, ..DISK };
-
-/// The disks.
-pub(super) const DISKS: [Disk; 7] = [
-    DISK,
-    Disk { name: "openstack", sources: "[configdrive,openstack]", ..CLOUD },
-    Disk { name: "ec2", kind: "amazon-ebs-hvm", sources: "[ec2]", ..CLOUD },
-    Disk { name: "gce", kind: "googlecompute", sources: "[gce]", ..CLOUD },
-    Disk { name: "azure", sources: "[azure]", ..CLOUD },
-    // Its config drive has no keys if the droplet was made without one.
-    Disk { name: "digitalocean", sources: "[configdrive,digitalocean]", ..CLOUD },
-    Disk { name: "vagrant", vagrant: true, ..DISK },
-];
-
 /// The files.
 pub(super) const FILES: [File; 14] = [
     file("", Format::Raw, ""),
@@ -87,23 +47,6 @@ pub(super) const FILES: [File; 14] = [
 
 const fn file(disk: &'static str, format: Format, name: &'static str) -> File {
     File { disk, format, name }
-}
-
-impl Disk {
-    /// Arguments of `ros install`.
-    pub(super) fn arguments(&self) -> String {
-        let sources = match self.sources {
-            "" => String::new(),
-            sources => format!("rancher.cloud_init.datasources={sources}"),
-        };
-        // The types of clouds have that console already.
-        let console = if self.serial && self.kind == DISK.kind { SERIAL } else { "" };
-        let parameters = format!("{sources} {console}");
-        match parameters.trim() {
-            "" => format!("-t {}", self.kind),
-            parameters => format!("-t {} -a '{parameters}'", self.kind),
-        }
-    }
 }
 
 impl File {
@@ -149,6 +92,7 @@ impl Format {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use vmtest::platform::DISKS;
 
     #[test]
     fn each_file_has_a_disk_and_a_name_of_its_own() {

@@ -12,7 +12,7 @@ use vmtest::Kind;
 use vmtest::cgroup::Cgroup;
 use vmtest::options::KIND_VARIABLE;
 use vmtest::process::{KEEP_VARIABLE, tied, wait};
-use vmtest::report::{FOLDER, REPORT_VARIABLE, SKIPPED};
+use vmtest::report::{FOLDER, REPORT_VARIABLE, SKIPPED, USUAL_VARIABLE};
 
 /// Variables that developers set for themselves. Servers on loopback are not behind a proxy, keys
 /// of an agent log in to no machine, and the engine is the test's.
@@ -41,6 +41,8 @@ pub(super) struct Run<'a> {
     pub(super) in_qemu: bool,
     /// Machines that still run at its end keep running.
     pub(super) keep: bool,
+    /// A story that takes long for what it shows is left out.
+    pub(super) is_usual: bool,
     /// When it is killed, if it has not exited by itself.
     pub(super) deadline: Duration,
 }
@@ -91,6 +93,9 @@ impl Run<'_> {
         }
         if self.in_qemu {
             command.env(KIND_VARIABLE, Kind::Qemu.name());
+        }
+        if self.is_usual {
+            command.env(USUAL_VARIABLE, "yes");
         }
         if self.keep {
             command.env(KEEP_VARIABLE, "yes");
