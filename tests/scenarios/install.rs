@@ -1,5 +1,6 @@
-//! Onto disks, and from each of them by the firmware it is for. The mirror is installed from the ISO
-//! in QEMU, and so is an encrypted state. The others are installed in User-Mode Linux, which takes seconds: the program is the same.
+//! Onto disks, and from each of them by the firmware it is for. The mirror is installed from the
+//! ISO in QEMU, and so is an encrypted state. The others are installed in User-Mode Linux, which
+//! takes seconds: the program is the same.
 
 use anyhow::{Context, Result};
 use std::collections::hash_map::DefaultHasher;

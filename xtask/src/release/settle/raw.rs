@@ -9,11 +9,11 @@ use std::process::Command;
 
 /// What all disks of a release have in common.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::release) struct Settings<'a> {
+pub(crate) struct Settings<'a> {
     /// With the tools of the file systems.
-    pub(in crate::release) packages: &'a [Package],
+    pub(crate) packages: &'a [Package],
     /// The time of all files.
-    pub(in crate::release) epoch: u64,
+    pub(crate) epoch: u64,
 }
 
 pub(super) fn open(path: &Path) -> Result<File> {
