@@ -78,9 +78,7 @@ fn fetch(release: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
     let wanted = BTreeSet::from([format!("linux-headers-{release}")]);
     let versions = Versions::Listed;
     let request = Request { name: NAME, suite: packages::SUITE, wanted: &wanted, mirror, versions };
-    request
-        .fetch()
-        .with_context(|| format!("fetching the headers of the kernel {release}"))
+    request.fetch().with_context(|| format!("fetching the headers of the kernel {release}"))
 }
 
 fn is_taken(package: &Package) -> bool {
