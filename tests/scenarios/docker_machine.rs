@@ -81,7 +81,12 @@ fn docker_machine_makes_a_machine_its_own_by_the_commands_for_rancheros() -> Res
     );
     fs::remove_file(folder.join("certs/key.pem"))?;
     fs::remove_file(folder.join("certs/cert.pem"))?;
-    ensure!(!client(&folder, port, &["version"])?.status.success(), "any client is let in");
+    let refused = client(&folder, port, &["version"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(
+        !refused.status.success() && said.contains("certificate"),
+        "a client without a certificate: {said}"
+    );
     // Its own clients have their socket as before.
     assert_eq!(machine.run("docker info --format '{{.Name}}'")?, NAME);
     machine.run(

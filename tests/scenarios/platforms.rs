@@ -274,7 +274,8 @@ fn install(folder: &Path, name: &str) -> Result<PathBuf> {
     let file = folder.join("root.img");
     let disk = Disk::find(name).with_context(|| format!("no disk is called {name}"))?;
     let disks = [disk.to_install(file.clone(), None)];
-    installer::install(folder, &Image::find()?.archive, &disks)?;
+    // In its own folder: that of the machine has its config drive already.
+    installer::install(&vmtest::folder("platform-disk")?, &Image::find()?.archive, &disks)?;
     Ok(file)
 }
 

@@ -8,7 +8,7 @@
 use crate::process::tied_unless_kept;
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::process::Command;
 
@@ -31,8 +31,12 @@ impl Cpu {
                 let path = folder.join(format!("{number}-{machines}.lock"));
                 let lock =
                     File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-                if lock.try_lock().is_ok() {
-                    return Ok(Cpu { number: *number, _lock: lock });
+                match lock.try_lock() {
+                    Ok(()) => return Ok(Cpu { number: *number, _lock: lock }),
+                    Err(TryLockError::WouldBlock) => {}
+                    Err(TryLockError::Error(error)) => {
+                        return Err(error).with_context(|| format!("locking {}", path.display()));
+                    }
                 }
             }
             machines += 1;

@@ -24,7 +24,8 @@ pub(super) fn fetch(http: &Http, base: &str) -> Result<Option<InstanceData>> {
         |path: &str| -> Result<String> { Ok(get(path)?.unwrap_or_default().trim().to_owned()) };
     let Some(hostname) = get("instance/hostname")? else { return Ok(None) };
     // Some networks answer every request with a page of theirs.
-    let Ok(hostname) = Hostname::try_from(hostname.trim().to_owned()) else { return Ok(None) };
+    let hostname = hostname.trim().trim_end_matches('.').to_owned();
+    let Ok(hostname) = Hostname::try_from(hostname) else { return Ok(None) };
     let attribute = |name: &str| {
         http.get_with(&format!("{base}/computeMetadata/v1/instance/attributes/{name}"), &FLAVOR)
     };
@@ -50,11 +51,10 @@ fn keys(text: &dyn Fn(&str) -> Result<String>) -> Result<BTreeMap<String, String
     let blocks = text("instance/attributes/block-project-ssh-keys")?.eq_ignore_ascii_case("true");
     // The old name of the instance's own keys replaces those of the project as well.
     if !blocks && of_instance.is_empty() {
-        for place in ["project/attributes/sshKeys", "project/attributes/ssh-keys"] {
-            keys.extend(parse_keys(&text(place)?, "project"));
-        }
+        keys.extend(parse_keys(&text("project/attributes/sshKeys")?, "project-old"));
+        keys.extend(parse_keys(&text("project/attributes/ssh-keys")?, "project"));
     }
-    keys.extend(parse_keys(&of_instance, "instance"));
+    keys.extend(parse_keys(&of_instance, "instance-old"));
     keys.extend(parse_keys(&text("instance/attributes/ssh-keys")?, "instance"));
     Ok(keys)
 }
@@ -78,12 +78,19 @@ pub fn parse_keys(text: &str, origin: &str) -> BTreeMap<String, String> {
     keys.filter(|(_, key)| !key.is_empty() && !has_expired(key, now)).collect()
 }
 
-/// `TYPE KEY google-ssh {"userName":"joe","expireOn":"2030-12-04T20:12:00+0000"}`
+/// `TYPE KEY google-ssh {"userName":"joe","expireOn":"2030-12-04T20:12:00+0000"}`. A time that
+/// cannot be read has passed, as for Google's own agent: such a key was to end some time.
 fn has_expired(key: &str, now: u64) -> bool {
-    let Some((_, comment)) = key.split_once(COMMENT) else { return false };
+    let comment = key.split_once(COMMENT).map_or("", |(_, comment)| comment.trim());
+    if comment.is_empty() {
+        return false;
+    }
     let said: Value = serde_json::from_str(comment).unwrap_or_default();
-    let time = said["expireOn"].as_str().and_then(|text| DateTime::parse_from_str(text, TIME).ok());
-    time.is_some_and(|time| time.timestamp() <= i64::try_from(now).unwrap_or(i64::MAX))
+    let time = said["expireOn"].as_str().and_then(|text| {
+        let google = || DateTime::parse_from_str(text, TIME).ok();
+        DateTime::parse_from_rfc3339(text).ok().or_else(google)
+    });
+    time.is_none_or(|time| time.timestamp() <= i64::try_from(now).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -98,7 +105,10 @@ mod tests {
         for (key, expected) in [
             (key("1970-01-01T00:01:00+0000"), true),
             (key("1970-01-01T00:02:00+0000"), false),
-            (key("never"), false),
+            (key("1970-01-01T00:01:00Z"), true),
+            (key("1970-01-01T00:02:00Z"), false),
+            (key("never"), true),
+            ("ssh-rsa A google-ssh {".to_owned(), true),
             ("ssh-rsa A joe@google".to_owned(), false),
             ("ssh-rsa A google-ssh".to_owned(), false),
         ] {

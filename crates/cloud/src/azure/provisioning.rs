@@ -56,12 +56,15 @@ fn key<'a>(node: Node<'a, 'a>) -> Option<String> {
 }
 
 /// What the metadata service said, completed by the CD. Custom data wins over user data, as with
-/// cloud-init.
+/// cloud-init. A key of either lets its owner in: each is known to list some in a form of its own.
 pub fn complete(mut found: InstanceData, cd: InstanceData) -> InstanceData {
     found.user_data = cd.user_data.or(found.user_data);
     found.metadata.hostname = found.metadata.hostname.or(cd.metadata.hostname);
-    if found.metadata.ssh_public_keys.is_empty() {
-        found.metadata.ssh_public_keys = cd.metadata.ssh_public_keys;
+    let keys = &mut found.metadata.ssh_public_keys;
+    for (name, key) in cd.metadata.ssh_public_keys {
+        if !keys.values().any(|known| *known == key) {
+            keys.insert(format!("cd-{name}"), key);
+        }
     }
     found.problems.extend(cd.problems);
     found
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn custom_data_wins_and_the_service_knows_the_keys() {
+    fn custom_data_wins_and_the_keys_of_both_let_in() {
         let cd = parse(CD).unwrap().unwrap();
         let metadata = Metadata {
             hostname: Some("service".to_owned()),
@@ -116,9 +119,19 @@ mod tests {
             ..InstanceData::default()
         };
         let found = complete(service.clone(), cd.clone());
-        assert_eq!((&found.metadata, &found.user_data), (&metadata, &cd.user_data));
+        assert_eq!(
+            (&found.metadata.hostname, &found.user_data),
+            (&metadata.hostname, &cd.user_data)
+        );
+        let keys: Vec<&str> = found.metadata.ssh_public_keys.values().map(String::as_str).collect();
+        assert_eq!(keys, ["ssh-rsa B service", "ssh-rsa AAAAB3 cd"]);
+        assert_eq!(complete(found.clone(), cd.clone()).metadata, found.metadata, "each key once");
         let found = complete(service, InstanceData::default());
         assert_eq!(found.user_data.unwrap(), b"service");
-        assert_eq!(complete(InstanceData::default(), cd.clone()), cd);
+        let found = complete(InstanceData::default(), cd.clone());
+        assert_eq!(
+            (found.user_data, found.metadata.hostname),
+            (cd.user_data, cd.metadata.hostname)
+        );
     }
 }

@@ -95,6 +95,7 @@ pub(crate) fn run_network() -> Result<()> {
             mark.problems
                 .extend(found.problems.iter().map(|problem| format!("{source}: {problem}")));
             save_with_includes(stage, source, found, &mut mark, deadline);
+            azure::report(&sources, source, &mut mark.problems);
         }
         None => log("cloud-init: no data source has data; continuing with what is known"),
     }

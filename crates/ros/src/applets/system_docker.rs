@@ -1,5 +1,6 @@
 //! `system-docker`: the docker CLI, pointed at the engine of the system.
 
+use super::owners_commands::{self, DOCKER};
 use corral_engine::client::call;
 use corral_engine::paths;
 use corral_engine::protocol::{Reply, Request};
@@ -46,6 +47,10 @@ fn wait_for_planned(arguments: &[String]) {
         && Instant::now() < deadline
     {
         if !is_said {
+            if name == DOCKER && owners_commands::is_owners_command() {
+                // Else it would wait for the command that waits for it.
+                let _ = owners_commands::let_docker_start();
+            }
             eprintln!("system-docker: {name} has not been started yet; waiting for it");
             is_said = true;
         }
@@ -63,8 +68,15 @@ fn waiting() -> Value {
 
 fn first_planned<'a>(arguments: &'a [String], waiting: &Value) -> Option<&'a str> {
     let (command, names) = arguments.split_first()?;
-    let mut names = names.iter().filter(|name| waiting.get(name.as_str()).is_some());
+    let is_coming = |name: &&String| waiting.get(name.as_str()).is_some_and(needs_only_time);
+    let mut names = names.iter().filter(is_coming);
     OF_A_RUN.contains(&command.as_str()).then(|| names.next().map(String::as_str)).flatten()
+}
+
+/// It waits for others, and none of them has failed.
+fn needs_only_time(reasons: &Value) -> bool {
+    let mut reasons = reasons.as_array().into_iter().flatten().filter_map(Value::as_str);
+    reasons.all(|reason| reason.starts_with("it waits for "))
 }
 
 #[cfg(test)]
@@ -75,6 +87,7 @@ mod tests {
     #[test]
     fn only_a_start_or_a_stop_waits_for_a_service_of_the_plan() {
         let plan = json!({"docker": ["it waits for cloud-init-network"]});
+        let failed = json!({"docker": ["console has not worked"]});
         for (line, waiting, expected) in [
             ("stop docker", &plan, Some("docker")),
             ("restart -t 5 docker", &plan, Some("docker")),
@@ -82,6 +95,7 @@ mod tests {
             ("logs docker", &plan, None),
             ("", &plan, None),
             ("stop docker", &Value::Null, None),
+            ("stop docker", &failed, None),
         ] {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             assert_eq!(first_planned(&words, waiting), expected, "{line}");

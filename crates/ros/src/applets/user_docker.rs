@@ -143,7 +143,7 @@ fn run_dockerd(
             log(&format!("docker: this engine has no {}; left out", unknown.join(", ")));
         }
     }
-    let error = starting(&program).args(arguments).env_clear().envs(environment).exec();
+    let error = starting(&program, is_other).args(arguments).env_clear().envs(environment).exec();
     Err(error).context("starting dockerd")
 }
 
@@ -156,7 +156,9 @@ fn path() -> String {
 
 /// The command that starts a program, without its arguments. A shell exits at a file that it cannot
 /// parse. Such a file is reported and left out, so that Docker starts without it.
-fn starting(program: &str) -> Command {
+///
+/// Words that today's Docker does not know are translated for the built-in one only.
+fn starting(program: &str, is_other: bool) -> Command {
     if !Path::new(OPTIONS).exists() {
         return Command::new(program);
     }
@@ -165,7 +167,8 @@ fn starting(program: &str) -> Command {
         return Command::new(program);
     }
     let mut shell = Command::new(SHELL);
-    shell.args(["-c", SOURCE_AND_START, OPTIONS, ROS, STARTER, program]);
+    shell.args(["-c", SOURCE_AND_START, OPTIONS]);
+    shell.args(if is_other { &[][..] } else { &[ROS, STARTER] }).arg(program);
     shell
 }
 

@@ -10,6 +10,9 @@ use std::path::Path;
 
 const FILE: &str = "/etc/os-release";
 const KEY: &str = "ID=";
+/// Lines that differ between the versions of Corral.
+const OF_A_VERSION: [&str; 5] =
+    ["VERSION=", "VERSION_ID=", "BUILD_ID=", "IMAGE_VERSION=", "PRETTY_NAME="];
 
 /// Sets the id; an empty one is the image's. The file of a console of another image is its own.
 pub(super) fn apply(id: &str) -> Result<()> {
@@ -25,9 +28,9 @@ fn set(of_image: &Path, file: &Path, id: &str) -> Result<()> {
     if !id.is_empty() {
         return write_atomic(file, with_id(&text, id).as_bytes(), 0o644);
     }
-    // What was written before is replaced; a file of the owner's is not.
+    // What was written before is replaced, also by another version; a file of the owner's is not.
     let now = fs::read_to_string(file).unwrap_or_default();
-    if file.is_symlink() || with_id(&now, "") != with_id(&text, "") {
+    if file.is_symlink() || of_all_versions(&now) != of_all_versions(&text) {
         return Ok(());
     }
     let fresh = file.with_extension("new");
@@ -43,6 +46,12 @@ fn with_id(text: &str, id: &str) -> String {
         false => format!("{line}\n"),
     };
     text.lines().map(line).collect()
+}
+
+/// The lines that neither the id nor the version changes.
+fn of_all_versions(text: &str) -> Vec<&str> {
+    let differs = |line: &&str| OF_A_VERSION.iter().any(|key| line.starts_with(key));
+    text.lines().filter(|line| !line.starts_with(KEY) && !differs(line)).collect()
 }
 
 #[cfg(test)]
@@ -63,6 +72,11 @@ mod tests {
         assert!(fs::read_to_string(&of_image).unwrap().contains("\nID=corral\n"));
         set(&of_image, &file, "").unwrap();
         assert!(file.is_symlink() && text().contains("\nID=corral\n"));
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "NAME=\"Corral\"\nID=rancheros\nID_LIKE=rancheros\nVERSION=old\n")
+            .unwrap();
+        set(&of_image, &file, "").unwrap();
+        assert!(file.is_symlink(), "an older version wrote it");
         fs::remove_file(&file).unwrap();
         fs::write(&file, "ID=own\n").unwrap();
         set(&of_image, &file, "").unwrap();
