@@ -48,7 +48,7 @@ fn a_module_is_built_in_a_container_with_the_headers_of_the_catalogue() -> Resul
     machine.run("sudo ros service enable kernel-headers && sudo ros service up kernel-headers")?;
     machine.run(
         "[ $(cat /var/lib/rancher/kernel-headers/linux-headers-$(uname -r)/include/config/\
-         kernel.release) = $(uname -r) ] && ls -d /usr/src/linux-headers-$(uname -r)",
+         kernel.release) = $(uname -r) ]",
     )?;
     machine.run("sudo sh -c 'docker import - compiler:1 < /dev/vdd'")?;
     machine.run(MODULE)?;
@@ -57,10 +57,13 @@ fn a_module_is_built_in_a_container_with_the_headers_of_the_catalogue() -> Resul
     what_is_no_headers_is_refused(&machine, &headers)?;
     let said = machine.run(&format!("sudo ros service enable kernel-headers --from {HEADERS}"))?;
     says_all(&said, &["loading /opt/kernel-headers.tar"]);
+    machine.run("sudo mkdir /usr/src/mine-1.0 /var/lib/rancher/kernel-headers/mine-1.0")?;
     machine.restart()?;
     machine.expect_login()?;
     machine.expect("sudo ros service up kernel-headers")?;
     machine.run("! sudo ros why | grep kernel-headers")?;
+    machine.run("ls -d /usr/src/mine-1.0 /var/lib/rancher/kernel-headers/mine-1.0")?;
+    machine.run("ls /usr/src/linux-headers-$(uname -r)/include/config/kernel.release")?;
     machine.check_alarms()
 }
 

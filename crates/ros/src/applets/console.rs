@@ -6,6 +6,7 @@ pub(crate) mod accounts;
 mod boot_work;
 mod certificates;
 pub(crate) mod commands;
+mod headers;
 pub(crate) mod host_keys;
 mod keyboard;
 pub(crate) mod keys;
@@ -67,6 +68,7 @@ pub(crate) fn run() -> Result<()> {
     let is_replaced = matches!(rebuilt, Ok(true));
     report("persistent console", rebuilt.map(drop));
     report("programs", link_programs());
+    report("/usr/src", headers::link());
     report("/etc/issue", link_issue());
     if program::is_elsewhere() {
         report("accounts", other_image::prepare());

@@ -1,10 +1,10 @@
 //! `ros kernel-headers`, in the container of the catalogue's service of that name: copies the
 //! headers of its image to the state disk, where containers of both engines mount them. Each folder
-//! gets its name when it is complete. Folders of other kernels are removed.
+//! gets its name when it is complete. Headers of other kernels are removed; what is not ours stays.
 
 use anyhow::{Context, Result, bail, ensure};
 use corral_machine::files::rename_durably;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry};
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -14,23 +14,36 @@ const SOURCE: &str = "/usr/src";
 const TARGET: &str = "/headers";
 /// Folders in each other; a link back up would go on for ever.
 const DEEPEST: usize = 32;
+/// A folder that is not complete.
+const DRAFT: &str = ".draft";
+/// What the names of folders of headers begin with.
+const NAMES: [&str; 2] = ["linux-headers-", "linux-kbuild-"];
 
 pub(crate) fn run() -> Result<()> {
     update(Path::new(SOURCE), Path::new(TARGET))
 }
 
-/// Makes `target` have the folders of `source`, and no others.
+/// Is it the name of a folder of headers? Others are the owner's.
+pub(crate) fn are_headers(name: &OsStr) -> bool {
+    NAMES.iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes()))
+}
+
+/// Makes `target` have the headers of `source`, and no others.
 fn update(source: &Path, target: &Path) -> Result<()> {
-    let names: Vec<OsString> = items(source)?.iter().map(DirEntry::file_name).collect();
+    let found = items(source)?;
+    let names = found.iter().map(DirEntry::file_name).filter(|name| are_headers(name));
+    let names: Vec<OsString> = names.collect();
     ensure!(!names.is_empty(), "the image has no headers in {}", source.display());
     for item in items(target)? {
-        if !names.contains(&item.file_name()) {
+        let name = item.file_name();
+        let is_ours = name == DRAFT || (are_headers(&name) && !names.contains(&name));
+        if is_ours && item.file_type().is_ok_and(|kind| kind.is_dir()) {
             let removed = fs::remove_dir_all(item.path());
             removed.with_context(|| format!("removing {}", item.path().display()))?;
         }
     }
     for name in names {
-        let (complete, draft) = (target.join(&name), target.join(".draft"));
+        let (complete, draft) = (target.join(&name), target.join(DRAFT));
         if complete.is_dir() {
             continue;
         }
@@ -78,26 +91,56 @@ mod tests {
         let base = std::env::temp_dir().join(format!("corral-headers-{}", std::process::id()));
         let _ = fs::remove_dir_all(&base);
         let (source, target) = (base.join("source"), base.join("target"));
-        fs::create_dir_all(source.join("linux-2/scripts")).unwrap();
-        fs::write(source.join("linux-2/scripts/run"), "#!/bin/sh\n").unwrap();
+        fs::create_dir_all(source.join("linux-headers-2/scripts")).unwrap();
+        fs::write(source.join("linux-headers-2/scripts/run"), "#!/bin/sh\n").unwrap();
         let program = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(source.join("linux-2/scripts/run"), program).unwrap();
-        symlink("../kbuild/tools", source.join("linux-2/tools")).unwrap();
+        fs::set_permissions(source.join("linux-headers-2/scripts/run"), program).unwrap();
+        symlink("../kbuild/tools", source.join("linux-headers-2/tools")).unwrap();
         // What an older kernel and a power cut have left.
-        fs::create_dir_all(target.join("linux-1")).unwrap();
+        fs::create_dir_all(target.join("linux-headers-1")).unwrap();
         fs::create_dir_all(target.join(".draft/half")).unwrap();
         update(&source, &target).unwrap();
         let names: Vec<OsString> =
             items(&target).unwrap().iter().map(DirEntry::file_name).collect();
-        assert_eq!(names, ["linux-2"]);
-        let run = fs::metadata(target.join("linux-2/scripts/run")).unwrap();
+        assert_eq!(names, ["linux-headers-2"]);
+        let run = fs::metadata(target.join("linux-headers-2/scripts/run")).unwrap();
         assert_eq!(run.permissions().mode() & 0o777, 0o755);
-        let link = fs::read_link(target.join("linux-2/tools")).unwrap();
+        let link = fs::read_link(target.join("linux-headers-2/tools")).unwrap();
         assert_eq!(link, Path::new("../kbuild/tools"));
         // A folder that is there is complete.
-        fs::write(target.join("linux-2/kept"), "").unwrap();
+        fs::write(target.join("linux-headers-2/kept"), "").unwrap();
         update(&source, &target).unwrap();
-        assert!(target.join("linux-2/kept").exists());
+        assert!(target.join("linux-headers-2/kept").exists());
+        fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
+    fn what_is_the_owners_stays() {
+        let base = std::env::temp_dir().join(format!("corral-own-headers-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&base);
+        let (source, target) = (base.join("source"), base.join("target"));
+        for folder in ["linux-headers-2", "linux-kbuild-2", "not-ours"] {
+            fs::create_dir_all(source.join(folder)).unwrap();
+        }
+        for folder in ["linux-kbuild-1", "mine-1.0"] {
+            fs::create_dir_all(target.join(folder)).unwrap();
+        }
+        fs::write(target.join("note.txt"), "").unwrap();
+        fs::write(target.join("linux-headers-note"), "").unwrap();
+        symlink("mine-1.0", target.join("linux-headers-mine")).unwrap();
+        update(&source, &target).unwrap();
+        let mut names: Vec<OsString> =
+            items(&target).unwrap().iter().map(DirEntry::file_name).collect();
+        names.sort();
+        let expected = [
+            "linux-headers-2",
+            "linux-headers-mine",
+            "linux-headers-note",
+            "linux-kbuild-2",
+            "mine-1.0",
+            "note.txt",
+        ];
+        assert_eq!(names, expected);
         fs::remove_dir_all(&base).unwrap();
     }
 
@@ -105,9 +148,9 @@ mod tests {
     fn an_image_without_headers_removes_none() {
         let base = std::env::temp_dir().join(format!("corral-no-headers-{}", std::process::id()));
         fs::create_dir_all(base.join("source")).unwrap();
-        fs::create_dir_all(base.join("target/linux-1")).unwrap();
+        fs::create_dir_all(base.join("target/linux-headers-1")).unwrap();
         assert!(update(&base.join("source"), &base.join("target")).is_err());
-        assert!(base.join("target/linux-1").exists());
+        assert!(base.join("target/linux-headers-1").exists());
         fs::remove_dir_all(&base).unwrap();
     }
 }
