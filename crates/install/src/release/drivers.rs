@@ -100,6 +100,44 @@ impl Choice {
         Ok(())
     }
 
+    /// Leaves out drivers that do not fit into `room` bytes if this machine runs without them now,
+    /// and returns lines for the owner: an optional service must block no upgrade. A machine that
+    /// has them keeps them: also a driver of the first tier may need their firmware.
+    pub(crate) fn leave_out(
+        &self,
+        release: &mut Release,
+        room: u64,
+        place: &str,
+    ) -> Option<Vec<String>> {
+        let Machine { used, wanted, has_drivers, .. } = &self.machine;
+        let has_none_now = self.when == When::Auto && used.is_empty() && !has_drivers;
+        let size = release.size_of_drivers();
+        let is_all_that_is_too_much =
+            release.size() > room && release.size().saturating_sub(size) <= room;
+        if size == 0 || !has_none_now || !is_all_that_is_too_much {
+            return None;
+        }
+        release.drivers.clear();
+        let first = format!(
+            "WARNING: left out, as {} do not fit on {place}; this machine runs without them now. \
+             `sudo ros service enable {KERNEL_EXTRAS}` adds them once there is room",
+            megabytes(size)
+        );
+        let devices = wanted.iter().map(|device| format!("{device}, which is left out"));
+        Some(Some(first).into_iter().chain(devices).collect())
+    }
+
+    /// What helps if a release with drivers does not fit, for an error; empty if it has none.
+    pub(crate) fn hint(&self, release: &Release) -> String {
+        if self.when != When::Auto || release.drivers.is_empty() {
+            return String::new();
+        }
+        let used: Vec<String> = self.machine.used.iter().map(ToString::to_string).collect();
+        let but = if used.is_empty() { "" } else { ", but " };
+        let size = megabytes(release.size_of_drivers());
+        format!(" ({size} for all drivers: --drivers never goes on without{but}{})", used.join("; "))
+    }
+
     /// Lines for the owner, once `apply` has chosen.
     pub(crate) fn describe(&self, release: &Release) -> Vec<String> {
         let Machine { used, wanted, has_drivers, is_enabled } = &self.machine;
@@ -178,6 +216,37 @@ mod tests {
             assert_eq!(outcome(when, machine, true), full, "{when:?} {machine:?}");
             assert_eq!(outcome(when, machine, false), bare, "{when:?} {machine:?}");
         }
+    }
+
+    #[test]
+    fn drivers_that_do_not_fit_are_left_out_where_the_machine_runs_without_them() {
+        let enabled = Machine { is_enabled: true, ..Machine::default() };
+        let wants = Machine { wanted: concerned(), ..Machine::default() };
+        let uses = Machine { used: concerned(), is_enabled: true, ..Machine::default() };
+        let has = Machine { has_drivers: true, is_enabled: true, ..Machine::default() };
+        // With its drivers the release has three MiB, and without them one.
+        for (when, machine, room, expected) in [
+            (When::Auto, &enabled, 3, false),
+            (When::Auto, &enabled, 2, true),
+            (When::Auto, &enabled, 1, true),
+            (When::Auto, &enabled, 0, false),
+            (When::Auto, &wants, 2, true),
+            (When::Auto, &uses, 2, false),
+            (When::Auto, &has, 2, false),
+            (When::Always, &enabled, 2, false),
+        ] {
+            let (choice, mut release) = (Choice { when, machine: machine.clone() }, release(true));
+            let lines = choice.leave_out(&mut release, room << 20, "the boot partition");
+            assert_eq!(lines.is_some(), expected, "{when:?} {machine:?} {room}");
+            assert_eq!(release.drivers.is_empty(), expected, "{when:?} {machine:?} {room}");
+            for line in lines.iter().flatten() {
+                assert!(line.contains("left out"), "{line}");
+            }
+        }
+        let choice = |machine: &Machine| Choice { when: When::Auto, machine: machine.clone() };
+        assert!(choice(&has).hint(&release(true)).contains("--drivers never"));
+        assert!(choice(&uses).hint(&release(true)).contains("0000:00:05.0"));
+        assert_eq!(choice(&has).hint(&release(false)), "");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use corral_terminal::size::megabytes;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Take};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Download folder for releases from registries.
@@ -86,7 +87,10 @@ impl Source {
         let folder = Path::new(STAGE).join(artifact.digest.replace(':', "-"));
         clear_others(&folder);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        check_room(&folder, release.size())?;
+        let room = room(&folder)?;
+        let left_out = drivers.leave_out(&mut release, room, &folder.display().to_string());
+        left_out.iter().flatten().for_each(|line| println!("drivers: {line}"));
+        check_room(&folder, &release, room, drivers)?;
         for part in release.parts() {
             let target = folder.join(&part.name);
             if !target.exists() {
@@ -169,15 +173,25 @@ fn clear_others(folder: &Path) {
     }
 }
 
-fn check_room(folder: &Path, needed: u64) -> Result<()> {
-    let data = rustix::fs::statvfs(folder)?;
-    let free = data.f_bavail * data.f_frsize;
-    if free < needed {
+/// Bytes that the files of a download can have: some may be there already.
+fn room(folder: &Path) -> Result<u64> {
+    let data = rustix::fs::statvfs(folder)
+        .with_context(|| format!("reading the free space of {}", folder.display()))?;
+    let items = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    let files = items.flatten().filter_map(|item| item.metadata().ok());
+    let downloaded: u64 = files.map(|data| data.blocks() * 512).sum();
+    Ok(data.f_bavail * data.f_frsize + downloaded)
+}
+
+fn check_room(folder: &Path, release: &Release, room: u64, drivers: &Choice) -> Result<()> {
+    let needed = release.size();
+    if room < needed {
         bail!(
-            "{} has {} free, and the release needs {}; nothing was changed",
+            "{} has room for {}, and the release needs {}{}; nothing was changed",
             folder.display(),
-            megabytes(free),
-            megabytes(needed)
+            megabytes(room),
+            megabytes(needed),
+            drivers.hint(release)
         );
     }
     Ok(())

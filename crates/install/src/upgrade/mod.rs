@@ -6,6 +6,7 @@ mod downgrade;
 pub mod extras;
 pub mod list;
 mod plan;
+mod room;
 pub mod trial;
 
 use crate::release::boot_set::BootSet;
@@ -14,18 +15,14 @@ use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
 use crate::{power, warn_of_debug};
 use anyhow::{Context, Result, bail};
-use corral_machine::boot_partition::{Arguments, BootPartition, Stage, Trial};
+use corral_machine::boot_partition::{Arguments, BootPartition, Stage, Trial, booted};
 use corral_machine::os_release::running_version;
 use corral_machine::{drivers, efi, program};
 use corral_resolve::effective::load_config;
 use corral_resolve::store;
 use corral_terminal::duration;
 use corral_terminal::prompt::confirm;
-use corral_terminal::size::megabytes;
 use std::time::Duration;
-
-/// Space that a FAT file system needs besides the files.
-const SPARE: u64 = 4 << 20;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -108,12 +105,19 @@ pub fn run(options: &Options) -> Result<()> {
     drivers.apply(&mut release)?;
     let running = running_version();
     let verdict = judge(&release);
+    let is_running = release.version == running;
+    let of_drivers = match booted::partition() {
+        Some(partition) if !is_running => {
+            drivers.leave_out(&mut release, room::available(&partition)?, "the boot partition")
+        }
+        _ => None,
+    };
+    let of_drivers = of_drivers.unwrap_or_else(|| drivers.describe(&release));
     if options.plan {
-        return plan::show(&source, &release, &drivers, verdict.line());
+        return plan::show(&source, &release, &of_drivers, verdict.line());
     }
     verdict.check()?;
     verdict.line().iter().for_each(|line| println!("{line}"));
-    let is_running = release.version == running;
     if is_running && options.drivers != When::Always {
         println!("Already at version {running}");
         return Ok(());
@@ -121,7 +125,7 @@ pub fn run(options: &Options) -> Result<()> {
     if is_running {
         options.refuse_those_of_new_versions()?;
     } else {
-        drivers.describe(&release).iter().for_each(|line| println!("drivers: {line}"));
+        of_drivers.iter().for_each(|line| println!("drivers: {line}"));
         println!("Upgrading from {running} to {}", release.version);
     }
     if options.stage {
@@ -132,11 +136,16 @@ pub fn run(options: &Options) -> Result<()> {
     if is_running {
         return add_drivers(&source, &release, options.force);
     }
-    start_trial(&source, &release, options)
+    start_trial(&source, &release, &drivers, options)
 }
 
 /// Installs the release beside the running version, and makes the next start try it.
-fn start_trial(source: &Source, release: &Release, options: &Options) -> Result<()> {
+fn start_trial(
+    source: &Source,
+    release: &Release,
+    drivers: &Choice,
+    options: &Options,
+) -> Result<()> {
     let running = running_version();
     trial::refuse_changes()?;
     if options.upgrade_console {
@@ -146,6 +155,7 @@ fn start_trial(source: &Source, release: &Release, options: &Options) -> Result<
         bail!("nothing was changed");
     }
     let set = BootSet::open()?;
+    set.iter().try_for_each(|partition| room::check(partition, release, drivers))?;
     install_beside(&set, source, release, &options.append)?;
     arm(&set, &release.version, options)?;
     if options.upgrade_console {
@@ -174,7 +184,7 @@ fn install_beside(set: &BootSet, source: &Source, release: &Release, append: &st
     for partition in set.iter() {
         // The previous trial ends here: its files may be among those that are removed now.
         partition.keep_trial(None)?;
-        make_room(partition, release)?;
+        room::make(partition, release)?;
         let mut arguments = partition.load_arguments();
         add_parameters(&mut arguments, append);
         copy::write_version(partition, source, release, &arguments)?;
@@ -224,36 +234,6 @@ fn add_parameters(arguments: &mut Arguments, more: &str) {
             arguments.line = format!("{} {word}", arguments.line).trim().to_owned();
         }
     }
-}
-
-/// Removes versions until the new one fits: first the rest of an interrupted upgrade, then the
-/// oldest versions. The default and the running version stay.
-fn make_room(partition: &BootPartition, release: &Release) -> Result<()> {
-    let running = running_version();
-    let needed = release.size() + SPARE;
-    for leftover in partition.leftovers()? {
-        if leftover != running {
-            partition.clear(&leftover)?;
-        }
-    }
-    let versions = partition.versions()?;
-    let removable = versions.others.iter().rev().filter(|version| **version != running);
-    for version in removable {
-        if partition.free()? >= needed && *version != release.version {
-            break;
-        }
-        println!("removing version {version} from the boot partition");
-        partition.remove(version)?;
-    }
-    let free = partition.free()?;
-    if free < needed {
-        bail!(
-            "the boot partition has {} free and {} are needed; the default version is unchanged",
-            megabytes(free),
-            megabytes(needed)
-        );
-    }
-    Ok(())
 }
 
 /// Makes the next boot, and only that one, start the new version.

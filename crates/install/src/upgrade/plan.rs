@@ -1,7 +1,6 @@
 //! `ros os upgrade --plan`: shows what would change, and changes nothing.
 
 use crate::release::Release;
-use crate::release::drivers::Choice;
 use crate::release::source::Source;
 use anyhow::{Context, Result};
 use corral_machine::boot_partition::booted;
@@ -26,11 +25,11 @@ struct Package {
     version: String,
 }
 
-/// Prints it. `verdict` is what there is to say about an older version.
+/// Prints it. `drivers` is what there is to say about them, and `verdict` about an older version.
 pub(super) fn show(
     source: &Source,
     release: &Release,
-    drivers: &Choice,
+    drivers: &[String],
     verdict: Option<&str>,
 ) -> Result<()> {
     let new = load(source, release)?;
@@ -45,7 +44,7 @@ pub(super) fn show(
     if let Some(partition) = booted::partition() {
         println!("          {} of it are free now", megabytes(partition.free()?));
     }
-    drivers.describe(release).iter().for_each(|line| println!("drivers   {line}"));
+    drivers.iter().for_each(|line| println!("drivers   {line}"));
     println!("config    stays as it is");
     println!("nothing was changed");
     Ok(())

@@ -28,6 +28,7 @@ use anyhow::{Context, Result, bail};
 pub use menu::{Arguments, Variant};
 use sector::write_sector;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 pub use trial::{AtBoot, Stage, Trial};
 pub use versions::{BOOT_PARAMETER, VERSION_PARAMETER, Versions};
@@ -255,6 +256,13 @@ impl BootPartition {
         let names = items.flatten().filter(|item| item.path().is_dir());
         let names = names.filter_map(|item| item.file_name().into_string().ok());
         Ok(names.filter(|name| name != "syslinux").collect())
+    }
+
+    /// Bytes that the files of a version take. One that cannot be read frees nothing, and adds
+    /// nothing here.
+    pub fn size(&self, version: &str) -> u64 {
+        let items = fs::read_dir(self.folder(version)).into_iter().flatten().flatten();
+        items.filter_map(|item| item.metadata().ok()).map(|data| data.blocks() * 512).sum()
     }
 
     /// The owner's kernel parameters.
