@@ -2,11 +2,12 @@
 //! fetched from where upgrades come from, or taken from a file or a mounted medium.
 
 use super::list;
+use crate::release::boot_set::BootSet;
 use crate::release::drivers::{Choice, When};
 use crate::release::source::Source;
-use crate::release::{Release, trust};
+use crate::release::{Release, copy, trust};
 use anyhow::{Context, Result, ensure};
-use corral_machine::boot_partition::booted;
+use corral_machine::boot_partition::{BootPartition, booted};
 use corral_machine::os_release::running_version;
 use corral_machine::{drivers, mounts};
 use corral_resolve::effective::load_config;
@@ -15,7 +16,7 @@ use std::path::Path;
 /// Adds all drivers to the version that runs. `from` is a file, a folder or an image.
 pub fn add(from: Option<&str>) -> Result<()> {
     let running = running_version();
-    if from.is_none() && are_here(&running) {
+    if from.is_none() && are_here(&running)? {
         println!("version {running} has all drivers");
         return Ok(());
     }
@@ -38,10 +39,20 @@ pub fn image_of_running() -> Result<String> {
     image_of(&running_version())
 }
 
-/// They are in use, or will be after a restart.
-fn are_here(running: &str) -> bool {
-    mounts::is_mount_point(Path::new(drivers::MOUNT))
-        || booted::partition().is_some_and(|partition| partition.has_drivers(running))
+/// They came with the medium, or each boot partition has those of this version.
+fn are_here(running: &str) -> Result<bool> {
+    if booted::partition().is_none() {
+        return Ok(mounts::is_mount_point(Path::new(drivers::MOUNT)));
+    }
+    Ok(BootSet::open()?.iter().all(|partition| has_drivers(partition, running)))
+}
+
+/// Has a version the drivers that its own release names, undamaged?
+fn has_drivers(partition: &BootPartition, version: &str) -> bool {
+    let release = Source::Folder(partition.folder(version)).release();
+    release.is_ok_and(|release| {
+        !release.drivers.is_empty() && copy::has_drivers(partition, &release)
+    })
 }
 
 fn check_version(release: &Release, running: &str) -> Result<()> {
@@ -91,6 +102,55 @@ pub fn repository(image: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corral_engine::image::digest::digest_text;
+    use serde_json::json;
+    use sha2::{Digest, Sha256};
+    use std::fs;
+
+    /// The manifest of version 1, with the drivers that have these texts.
+    fn manifest(drivers: &[(&str, &str)]) -> String {
+        let layer = |name: &str, text: &str| {
+            let digest = digest_text(Sha256::new_with_prefix(text));
+            let annotations = json!({"org.opencontainers.image.title": name});
+            json!({"digest": digest, "size": text.len(), "annotations": annotations})
+        };
+        let boot = ["vmlinuz", "initrd", "system.erofs"].map(|name| layer(name, ""));
+        let drivers = drivers.iter().map(|(name, text)| layer(name, text));
+        json!({
+            "config": layer("", ""),
+            "layers": boot.into_iter().chain(drivers).collect::<Vec<_>>(),
+            "annotations": {"org.opencontainers.image.version": "1"},
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn only_intact_drivers_of_the_installed_release_are_here() {
+        let root = std::env::temp_dir().join(format!("corral-extras-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let partition = BootPartition::at(&root);
+        let folder = partition.folder("1");
+        fs::create_dir_all(&folder).unwrap();
+        let [image, archive] = drivers::FILES;
+        let full = manifest(&[(image, "the image"), (archive, "the archive")]);
+        let bare = manifest(&[]);
+        for (manifest, image_text, expected) in [
+            (&full, "the image", true),
+            (&full, "the imagE", false),
+            (&full, "of another build", false),
+            (&bare, "the image", false),
+        ] {
+            fs::write(folder.join("release.json"), manifest).unwrap();
+            fs::write(folder.join(image), image_text).unwrap();
+            fs::write(folder.join(archive), "the archive").unwrap();
+            assert_eq!(has_drivers(&partition, "1"), expected, "{image_text} {manifest}");
+        }
+        fs::write(folder.join("release.json"), full).unwrap();
+        fs::write(folder.join(image), "the image").unwrap();
+        fs::remove_file(folder.join(archive)).unwrap();
+        assert!(!has_drivers(&partition, "1"));
+        fs::remove_dir_all(root).unwrap();
+    }
 
     #[test]
     fn the_repository_of_an_image_has_no_tag() {
