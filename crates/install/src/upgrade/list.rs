@@ -128,7 +128,7 @@ pub(super) fn image_of(version: &str) -> Result<Option<String>> {
 }
 
 /// A file that an owner named; none if it is the name of an image.
-pub(super) fn as_file(name: &str) -> Option<PathBuf> {
+pub fn as_file(name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(name);
     (name.starts_with('/') || name.starts_with('.') || path.is_file()).then_some(path)
 }
@@ -156,4 +156,24 @@ fn load() -> Result<Releases> {
 fn tag(image: &str) -> &str {
     let tag = image.rsplit_once(':').map_or(image, |(_, tag)| tag);
     tag.strip_prefix('v').unwrap_or(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_named_by_its_path_or_is_there() {
+        for (name, expected) in [
+            ("/mnt/kernel-headers.tar", true),
+            ("./kernel-headers.tar", true),
+            ("../kernel-headers.tar", true),
+            // Tests run in the folder of their crate.
+            ("Cargo.toml", true),
+            ("kernel-headers.tar", false),
+            ("host:5000/corral-kernel-headers:6.12", false),
+        ] {
+            assert_eq!(as_file(name).is_some(), expected, "{name}");
+        }
+    }
 }

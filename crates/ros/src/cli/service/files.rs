@@ -167,16 +167,19 @@ fn pull_images(place: &str, from: Option<&str>, config: &Config) -> Result<()> {
     let text = fs::read_to_string(&file).with_context(|| format!("reading {place}"))?;
     let of_user = catalogue::names_of_user(&text);
     let services = parse_with(place, &text, &corral_resolve::environment(config))?.services;
-    let is_of_release = |service: &&Service| {
-        of_release::is_one(&service.image) && !lookup::is_embedded(&service.image)
+    let engine_of = |service: &Service| {
+        if of_user.contains(&service.name.to_string()) { Engine::User } else { Engine::System }
     };
-    if from.is_some() && !services.iter().any(|service| is_of_release(&service)) {
+    let is_of_release = |service: &Service| {
+        of_release::is_one(&service.image, engine_of(service))
+            && !lookup::is_embedded(&service.image)
+    };
+    if from.is_some() && !services.iter().any(is_of_release) {
         bail!("--from: {place} takes nothing of a release; leave it out");
     }
     for service in &services {
-        let engine =
-            if of_user.contains(&service.name.to_string()) { Engine::User } else { Engine::System };
-        if is_of_release(&service) {
+        let engine = engine_of(service);
+        if is_of_release(service) {
             of_release::provide(&service.image, from)?;
         } else if service.pull != Pull::Never
             && Client::of(engine)?.image_id(&service.image)?.is_none()

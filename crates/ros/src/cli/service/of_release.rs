@@ -4,18 +4,20 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use corral_docker::{Client, Engine, cli};
-use corral_install::upgrade::extras;
+use corral_install::upgrade::{extras, list};
 use std::fs::File;
 use std::path::Path;
 
-/// Images of a release, as a service names them. No registry is asked for that name.
-const PREFIX: &str = "corral/";
+/// Images of the system have names in it; no registry has those of a release.
+const NAMESPACE: &str = "corral/";
+/// What the name of an image of a release begins with.
+const PREFIX: &str = "corral/kernel-";
 /// The label with the version of the kernel that the image belongs to.
 const KERNEL_LABEL: &str = "dev.corral.kernel";
 
-/// Is it an image of a release?
-pub(super) fn is_one(image: &str) -> bool {
-    image.starts_with(PREFIX)
+/// Is it an image of a release? They are for the system engine: it runs as root.
+pub(super) fn is_one(image: &str, engine: Engine) -> bool {
+    engine == Engine::System && image.starts_with(PREFIX)
 }
 
 /// Makes the image known by its name. One that is here already is replaced only by that of a named
@@ -25,10 +27,10 @@ pub(super) fn provide(image: &str, from: Option<&str>) -> Result<()> {
     if from.is_none() && client.image_id(image)?.is_some() {
         return Ok(());
     }
-    let id = match from {
-        Some(file) if is_path(file) => load(&client, Path::new(file))?,
-        Some(remote) => pull(&client, remote)?,
-        None => pull(&client, &remote(image)?)?,
+    let id = match (from, from.and_then(list::as_file)) {
+        (_, Some(file)) => load(&client, &file)?,
+        (Some(remote), None) => pull(&client, remote)?,
+        (None, None) => pull(&client, &remote(image)?)?,
     };
     if let Err(error) = check_kernel(&client, &id) {
         remove_unnamed(&client, &id)?;
@@ -36,10 +38,6 @@ pub(super) fn provide(image: &str, from: Option<&str>) -> Result<()> {
     }
     let (repository, tag) = image.rsplit_once(':').context("an image without a tag")?;
     client.tag(&id, repository, tag).with_context(|| format!("naming the image {image}"))
-}
-
-fn is_path(from: &str) -> bool {
-    from.starts_with('/') || from.starts_with('.')
 }
 
 /// Loads an archive; returns the id of its image.
@@ -60,7 +58,7 @@ fn pull(client: &Client, remote: &str) -> Result<String> {
 /// `host/corral-kernel-headers:6.12`.
 fn remote(image: &str) -> Result<String> {
     let release = extras::image_of_running()?;
-    let name = image.strip_prefix(PREFIX).unwrap_or(image);
+    let name = image.strip_prefix(NAMESPACE).unwrap_or(image);
     Ok(format!("{}-{name}", extras::repository(&release)))
 }
 
@@ -94,19 +92,14 @@ mod tests {
 
     #[test]
     fn an_image_of_a_release_has_no_registry_in_its_name() {
-        assert!(is_one("corral/kernel-headers:6.12"));
-        assert!(!is_one("registry.example.com/corral/kernel-headers:6.12"));
-        assert!(!is_one("nginx"));
-    }
-
-    #[test]
-    fn a_file_is_named_by_its_path() {
-        for (from, expected) in [
-            ("/mnt/kernel-headers.tar", true),
-            ("./kernel-headers.tar", true),
-            ("host:5000/corral-kernel-headers:6.12", false),
+        for (image, expected) in [
+            ("corral/kernel-headers:6.12", true),
+            ("registry.example.com/corral/kernel-headers:6.12", false),
+            ("corral/mine:1", false),
+            ("nginx", false),
         ] {
-            assert_eq!(is_path(from), expected, "{from}");
+            assert_eq!(is_one(image, Engine::System), expected, "{image}");
+            assert!(!is_one(image, Engine::User), "{image}");
         }
     }
 }
