@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod power;
 pub mod registries;
 pub mod release;
+mod system_docker;
 pub mod terminals;
 pub mod upgrade;
 

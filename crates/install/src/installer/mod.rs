@@ -22,7 +22,7 @@ use crate::release::copy;
 use crate::release::drivers::Choice;
 use crate::release::source::Source;
 use crate::release::{Release, trust};
-use crate::{power, warn_of_debug};
+use crate::{power, system_docker, warn_of_debug};
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER, BootPartition, Versions};
 use corral_terminal::prompt::confirm;
@@ -180,6 +180,9 @@ impl Plan {
         partitions.boot.iter().try_for_each(|device| {
             on_boot(device, |partition| self.check_boot(partition, device))
         })?;
+        if self.kind == Kind::Noformat {
+            on_state(&partitions.state, |root| self.check_state(root, &partitions.state))?;
+        }
         // First the state, then what makes the disk bootable: no machine may ever start without the
         // configuration that lets its owner log in.
         self.write_state(&partitions.state)?;
@@ -202,6 +205,16 @@ impl Plan {
                 self.release.version,
                 device.display()
             );
+        }
+        Ok(())
+    }
+
+    /// An existing state may have System Docker of RancherOS.
+    fn check_state(&self, root: &Path, device: &Path) -> Result<()> {
+        if system_docker::is_on(&self.base(root))? {
+            system_docker::ensure_kept(&self.release, &device.display().to_string()).context(
+                "this release is not for this state, the running version is; nothing was changed",
+            )?;
         }
         Ok(())
     }
@@ -246,7 +259,12 @@ impl Plan {
     }
 
     fn write_state(&self, device: &Path) -> Result<()> {
-        on_state(device, |root| self.user_config.write(&root.join(self.statedir.trim_matches('/'))))
+        on_state(device, |root| self.user_config.write(&self.base(root)))
+    }
+
+    /// The folder of the state on its mounted partition.
+    fn base(&self, root: &Path) -> PathBuf {
+        root.join(self.statedir.trim_matches('/'))
     }
 }
 

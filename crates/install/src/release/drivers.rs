@@ -135,7 +135,10 @@ impl Choice {
         let used: Vec<String> = self.machine.used.iter().map(ToString::to_string).collect();
         let but = if used.is_empty() { "" } else { ", but " };
         let size = megabytes(release.size_of_drivers());
-        format!(" ({size} for all drivers: --drivers never goes on without{but}{})", used.join("; "))
+        format!(
+            " ({size} for all drivers: --drivers never goes on without{but}{})",
+            used.join("; ")
+        )
     }
 
     /// Lines for the owner, once `apply` has chosen.

@@ -1,21 +1,15 @@
 //! Releases that are older than what runs: refused unless an older one is requested. Versions are
 //! compared as <https://semver.org> orders them: a build id makes no difference.
 //!
-//! If RancherOS's System Docker is on the state disk, a release must declare that it leaves it
-//! alone. That is no question of versions, and no flag accepts another one.
+//! If RancherOS's System Docker is or was on the state disk, a release must declare that it leaves
+//! it alone. That is no question of versions, and no flag accepts another one.
 
 use crate::manifest::Release;
+use crate::system_docker;
 use anyhow::{Result, bail};
-use corral_machine::mount_table::{self, Mounted};
 use corral_machine::os_release::running_version;
 use semver::Version;
 use std::cmp::Ordering;
-use std::fs;
-use std::path::Path;
-
-/// The engine's folder on the machine, and its name on the disk if System Docker has the usual one.
-const STORE: &str = "/var/lib/system-docker";
-const BESIDE: &str = "var/lib/system-docker.corral";
 
 /// What is to be said about a release before it is installed.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,16 +23,15 @@ pub(super) enum Verdict {
 }
 
 /// Judges a release on this machine. `accepted`: an older one was requested.
-pub(super) fn judge(release: &Release, accepted: bool) -> Verdict {
-    if !release.keeps_system_docker && is_beside_system_docker() {
-        return Verdict::Refuse(format!(
-            "version {} does not declare that it leaves System Docker of RancherOS alone, which is \
-             on the state disk of this machine: it may remove its containers; --downgrade does not \
-             accept such a release",
-            release.version
-        ));
+pub(super) fn judge(release: &Release, accepted: bool) -> Result<Verdict> {
+    if !release.keeps_system_docker
+        && system_docker::is_beside()?
+        && let Err(error) = system_docker::ensure_kept(release, "the state disk of this machine")
+    {
+        let text = format!("{error}; --downgrade does not accept such a release");
+        return Ok(Verdict::Refuse(text));
     }
-    judge_version(&release.version, &running_version(), accepted)
+    Ok(judge_version(&release.version, &running_version(), accepted))
 }
 
 impl Verdict {
@@ -90,17 +83,6 @@ fn parse(text: &str) -> Option<Version> {
     Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
 }
 
-/// Is the engine's folder not at the usual path of the state disk? PID 1 has decided that.
-fn is_beside_system_docker() -> bool {
-    let table = fs::read_to_string("/proc/1/mountinfo").unwrap_or_default();
-    is_beside(&mount_table::parse(&table))
-}
-
-fn is_beside(mounts: &[Mounted]) -> bool {
-    let store = mounts.iter().rfind(|mount| mount.target == Path::new(STORE));
-    store.is_some_and(|mount| mount.root.ends_with(BESIDE))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,22 +128,5 @@ mod tests {
             }
         }
         assert_eq!(judge_version("nightly", "nightly", false), Verdict::Fits);
-    }
-
-    #[test]
-    fn the_folder_beside_that_of_system_docker_is_recognised() {
-        let line = |root: &str, target: &str| {
-            let text = format!("30 22 254:1 {root} {target} rw shared:3 - ext4 /dev/vda1 rw\n");
-            mount_table::parse(&text)
-        };
-        for (root, target, expected) in [
-            ("/var/lib/system-docker.corral", STORE, true),
-            ("/rancher/var/lib/system-docker.corral", STORE, true),
-            ("/var/lib/system-docker", STORE, false),
-            ("/var/lib/system-docker.corral", "/mnt", false),
-        ] {
-            assert_eq!(is_beside(&line(root, target)), expected, "{root} {target}");
-        }
-        assert!(!is_beside(&[]));
     }
 }

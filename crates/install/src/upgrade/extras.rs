@@ -50,9 +50,8 @@ fn are_here(running: &str) -> Result<bool> {
 /// Has a version the drivers that its own release names, undamaged?
 fn has_drivers(partition: &BootPartition, version: &str) -> bool {
     let release = Source::Folder(partition.folder(version)).release();
-    release.is_ok_and(|release| {
-        !release.drivers.is_empty() && copy::has_drivers(partition, &release)
-    })
+    release
+        .is_ok_and(|release| !release.drivers.is_empty() && copy::has_drivers(partition, &release))
 }
 
 fn check_version(release: &Release, running: &str) -> Result<()> {

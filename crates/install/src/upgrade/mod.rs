@@ -98,13 +98,13 @@ pub fn run(options: &Options) -> Result<()> {
     warn_of_debug(options.debug);
     let drivers = Choice::load(options.drivers, are_enabled(&load_config()?));
     let judge = |release: &Release| downgrade::judge(release, options.downgrade);
-    let accept = |release: &Release| if options.plan { Ok(()) } else { judge(release).check() };
+    let accept = |release: &Release| if options.plan { Ok(()) } else { judge(release)?.check() };
     let source = list::find(options.image.as_deref(), options.insecure, &drivers, accept)?;
     let mut release = source.release()?;
     trust(&release, options.insecure)?;
     drivers.apply(&mut release)?;
     let running = running_version();
-    let verdict = judge(&release);
+    let verdict = judge(&release)?;
     let is_running = release.version == running;
     let of_drivers = match booted::partition() {
         Some(partition) if !is_running => {

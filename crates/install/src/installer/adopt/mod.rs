@@ -27,6 +27,7 @@ use crate::power;
 use crate::release::drivers::Choice;
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
+use crate::system_docker;
 use anyhow::{Context, Result, bail, ensure};
 use boot::Sizes;
 use configuration::BEFORE;
@@ -127,12 +128,8 @@ fn plan(options: &Options) -> Result<(Adoption, Report)> {
     let mut release = source.release()?;
     trust(&release, options.insecure)?;
     check_age(&release.version, &running_version())?;
-    ensure!(
-        release.keeps_system_docker,
-        "version {} does not declare that it leaves System Docker of RancherOS alone: it may \
-         remove its containers; adopt with the running version; nothing was changed",
-        release.version
-    );
+    system_docker::ensure_kept(&release, "the disk")
+        .context("this release adopts no disk, the running version does; nothing was changed")?;
     let disk = match options.device.as_slice() {
         [device] => Disk::open(device)?,
         [] => bail!("which disk? -d DISK; there are: {}", disk::describe_all()),
