@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result};
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The type of what is encrypted, as blkid(8) names it.
@@ -57,9 +57,12 @@ pub fn load_volumes() -> Vec<Volume> {
         .collect()
 }
 
-/// Reads the superblock of a device (or of a file with a file system in it).
+/// Reads the superblock of a device (or of a file with a file system in it). What is behind it may
+/// be unreadable: a bad sector hides no state disk.
 pub fn load_file_system(device: &Path) -> Result<Option<FileSystem>> {
-    Ok(parse_file_system(&load_start(device, SUPERBLOCKS)?))
+    let mut start = vec![0_u8; SUPERBLOCKS];
+    let filled = read_up_to(&open(device)?, &mut start);
+    Ok(parse_file_system(&start[..filled]))
 }
 
 /// Devices that `LABEL=x`, `UUID=x` or `/dev/x` stand for. With more than one, the owner must
@@ -97,24 +100,56 @@ pub fn has_shared_folder(tag: &str) -> bool {
     })
 }
 
-/// The first `length` bytes: whether a disk is blank, and what requests to be formatted.
+/// How many bytes a device has, as the kernel says, or a file.
+pub fn size(device: &Path) -> Result<u64> {
+    let data = fs::metadata(device).with_context(|| format!("examining {}", device.display()))?;
+    if !data.file_type().is_block_device() {
+        return Ok(data.len());
+    }
+    let (major, minor) = (rustix::fs::major(data.rdev()), rustix::fs::minor(data.rdev()));
+    let file = format!("/sys/dev/block/{major}:{minor}/size");
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
+    let sectors: u64 = text.trim().parse().with_context(|| format!("reading {file}"))?;
+    Ok(sectors.saturating_mul(512))
+}
+
+/// The first `length` bytes, or all that a smaller device has. An error if one of them cannot be
+/// read.
 pub fn load_start(device: &Path, length: usize) -> Result<Vec<u8>> {
-    let file = File::open(device).with_context(|| format!("opening {}", device.display()))?;
-    let mut start = vec![0_u8; length];
-    let read = read_up_to(&file, &mut start);
-    start.truncate(read);
+    let size = usize::try_from(size(device)?).unwrap_or(usize::MAX);
+    let mut start = vec![0_u8; length.min(size)];
+    read_complete(&open(device)?, device, &mut start, 0)?;
     Ok(start)
 }
 
-/// The last `length` bytes: some tables of partitions and of arrays are there.
-pub fn load_end(device: &Path, length: usize) -> Result<Vec<u8>> {
-    let mut file = File::open(device).with_context(|| format!("opening {}", device.display()))?;
-    let size = file.seek(SeekFrom::End(0)).context("finding the end of a device")?;
-    let mut end = vec![0_u8; length];
-    let start = size.saturating_sub(length as u64);
-    let read = file.read_at(&mut end, start).context("reading the end of a device")?;
-    end.truncate(read);
-    Ok(end)
+/// Is a part of a device zero? An error if it has a byte that cannot be read, or if it is longer
+/// than the device: what is there is not known.
+pub fn is_zero(device: &Path, part: Range<u64>) -> Result<bool> {
+    const CHUNK: usize = 1 << 20;
+    let file = open(device)?;
+    let zeros = vec![0_u8; CHUNK];
+    let mut buffer = vec![0_u8; CHUNK];
+    let mut offset = part.start;
+    while offset < part.end {
+        let length = usize::try_from(part.end - offset).unwrap_or(CHUNK).min(CHUNK);
+        read_complete(&file, device, &mut buffer[..length], offset)?;
+        if buffer[..length] != zeros[..length] {
+            return Ok(false);
+        }
+        offset += length as u64;
+    }
+    Ok(true)
+}
+
+fn open(device: &Path) -> Result<File> {
+    File::open(device).with_context(|| format!("opening {}", device.display()))
+}
+
+fn read_complete(file: &File, device: &Path, buffer: &mut [u8], offset: u64) -> Result<()> {
+    let length = buffer.len();
+    file.read_exact_at(buffer, offset).with_context(|| {
+        format!("reading {length} bytes of {} from byte {offset}", device.display())
+    })
 }
 
 /// RAM disks and floppies, and what has no size: loop devices and the like that are not in use.
@@ -279,6 +314,41 @@ fn parse_vfat(start: &[u8]) -> Option<FileSystem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_neither_zero_nor_short() {
+        let file = std::env::temp_dir().join(format!("corral-block-{}", std::process::id()));
+        fs::write(&file, [0_u8; 4096]).unwrap();
+        assert_eq!(size(&file).unwrap(), 4096);
+        assert_eq!(load_start(&file, 8192).unwrap(), [0_u8; 4096]);
+        assert!(is_zero(&file, 0..4096).unwrap());
+        assert!(is_zero(&file, 0..4097).is_err());
+        fs::remove_file(&file).unwrap();
+        // Nothing is mapped at its start: an I/O error.
+        assert!(is_zero(Path::new("/proc/self/mem"), 0..4096).is_err());
+        // A folder has a size, and cannot be read.
+        let folder = std::env::temp_dir().join(format!("corral-folder-{}", std::process::id()));
+        fs::create_dir_all(folder.join("below")).unwrap();
+        assert!(load_start(&folder, 16).is_err());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_part_with_one_byte_is_not_zero() {
+        let file = std::env::temp_dir().join(format!("corral-part-{}", std::process::id()));
+        let mut bytes = vec![0_u8; (2 << 20) + 5];
+        bytes[(2 << 20) + 3] = 1;
+        fs::write(&file, &bytes).unwrap();
+        for (part, expected) in [
+            (0..bytes.len() as u64, false),
+            (0..(2 << 20) + 3, true),
+            ((2 << 20) + 4..bytes.len() as u64, true),
+            (9..9, true),
+        ] {
+            assert_eq!(is_zero(&file, part.clone()).unwrap(), expected, "{part:?}");
+        }
+        fs::remove_file(&file).unwrap();
+    }
 
     #[test]
     fn partitions_of_disks_that_end_in_a_digit_have_a_p() {

@@ -9,12 +9,12 @@ use anyhow::{Context, Result, bail};
 use corral_init::boot::state::REPAIRED;
 use corral_install::luks::{self, KeyFile};
 use corral_machine::{block, docker_machine, growth, modules, program};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A disk is blank if so many bytes at its start are zero.
-const BLANK: usize = 1 << 20;
+const BLANK: u64 = 1 << 20;
 const LABEL: &str = "RANCHER_STATE";
 
 /// Does what the environment says: STATE_DEV, AUTOFORMAT, CHECK, DOCKER_MACHINE, MDADM_SCAN,
@@ -101,39 +101,81 @@ fn check(device: &Path) -> Result<()> {
 fn make<'a>(candidates: impl Iterator<Item = &'a str>, state: &str) -> Result<()> {
     let label = state.strip_prefix("LABEL=").unwrap_or(LABEL);
     for device in candidates.map(PathBuf::from).filter(|device| device.exists()) {
-        let start = block::load_start(&device, BLANK)?;
-        if start.starts_with(docker_machine::MARK) {
-            return format_marked(&device, &start);
+        if docker_machine::is_marked(&device) {
+            return format_marked(&device);
         }
-        if start.is_empty() || start.iter().any(|byte| *byte != 0) {
-            println!("corral: {} is not blank; left unchanged", device.display());
-            continue;
+        match is_blank(&device) {
+            Ok(true) => return format(&device, &["-L", label]),
+            Ok(false) => println!("corral: {} is not blank; left unchanged", device.display()),
+            // It may have anything on it.
+            Err(error) => println!("corral: {error:#}; {} is left unchanged", device.display()),
         }
-        return format(&device, label);
     }
     Ok(())
+}
+
+fn is_blank(device: &Path) -> Result<bool> {
+    let size = block::size(device)?;
+    Ok(size > 0 && block::is_zero(device, 0..size.min(BLANK))?)
 }
 
 /// `rancher.state.docker_machine`: formats the disk that Docker Machine marked.
 fn format_for_docker_machine() -> Result<()> {
     match marked::find()? {
-        Some(device) => format_marked(&device, &block::load_start(&device, marked::ARCHIVE)?),
+        Some(device) => format_marked(&device),
         None => Ok(()),
     }
 }
 
-/// `start` is the start of the disk: the archive with the key, which is kept.
-fn format_marked(device: &Path, start: &[u8]) -> Result<()> {
-    let keys = marked::keys(&start[..marked::ARCHIVE.min(start.len())])?;
-    format(device, docker_machine::LABEL)?;
-    marked::configure(device, &keys)
+/// The key in the archive is kept. The label comes last, when the key is on the disk: without it,
+/// after a power cut, the disk is not taken for the state of a machine.
+fn format_marked(device: &Path) -> Result<()> {
+    let keys = marked::keys(&block::load_start(device, marked::ARCHIVE)?)?;
+    let content = std::env::temp_dir().join(format!("state-{}", std::process::id()));
+    marked::prepare(&content, &keys)?;
+    format(device, &["-d", &content.to_string_lossy()])?;
+    // mkfs.ext4 may not notice that the disk could not be written.
+    let flushed = File::open(device).and_then(|disk| disk.sync_all());
+    flushed.with_context(|| format!("flushing {}", device.display()))?;
+    label(device, docker_machine::LABEL)?;
+    if let Err(error) = fs::remove_dir_all(&content) {
+        println!("corral: removing {}: {error}", content.display());
+    }
+    Ok(())
 }
 
-fn format(device: &Path, label: &str) -> Result<()> {
-    println!("corral: formatting {} as {label}", device.display());
+fn label(device: &Path, label: &str) -> Result<()> {
+    let mut tune2fs = Command::new("/usr/sbin/tune2fs");
+    let labelling = || format!("labelling {} as {label}", device.display());
+    program::run(tune2fs.args(["-L", label]).arg(device)).map(drop).with_context(labelling)
+}
+
+fn format(device: &Path, more: &[&str]) -> Result<()> {
+    println!("corral: formatting {}", device.display());
     let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
     let formatting = || format!("formatting {}", device.display());
-    program::run(mkfs.args(["-q", "-F", "-L", label]).arg(device))
-        .map(drop)
-        .with_context(formatting)
+    program::run(mkfs.args(["-q", "-F"]).args(more).arg(device)).map(drop).with_context(formatting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn a_disk_that_cannot_be_read_is_not_blank() {
+        let path = std::env::temp_dir().join(format!("corral-blank-{}", std::process::id()));
+        let file = File::create(&path).unwrap();
+        file.set_len(2 << 20).unwrap();
+        assert!(is_blank(&path).unwrap());
+        file.write_all_at(b"_BHRfS_M", (64 << 10) + 64).unwrap();
+        assert!(!is_blank(&path).unwrap());
+        file.set_len(0).unwrap();
+        assert!(!is_blank(&path).unwrap(), "it has no size");
+        // A folder has a size, and cannot be read.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir_all(path.join("below")).unwrap();
+        assert!(is_blank(&path).is_err());
+        fs::remove_dir_all(&path).unwrap();
+    }
 }
