@@ -185,6 +185,25 @@ fn a_disk_that_docker_machine_made_becomes_the_state_and_no_other_does() -> Resu
     machine.check_alarms()
 }
 
+/// It would let in with the other machine's keys.
+#[test]
+fn beside_a_new_disk_that_of_another_machine_is_not_taken() -> Result<()> {
+    let folder = folder("docker-machine-two-disks")?;
+    let [new, other] = ["new.img", "other.img"].map(|name| folder.join(name));
+    drive::make_boot2docker(&new, 512, &shell::make_key(&folder)?)?;
+    drive::make_ext4(&other, "B2D_STATE", ("mine", "untouched"))?;
+    let append = "rancher.state.docker_machine=true".to_owned();
+    let options = Options { append, disks: vec![new, other], ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    let why = machine.run("sudo ros why; true")?;
+    let parts = ["ambiguous", "/dev/vdb", "/dev/vdc"];
+    ensure!(parts.iter().all(|part| why.contains(part)), "{why}");
+    machine.run("sudo head -c 29 /dev/vdb | grep -qx 'boot2docker, please format-me'")?;
+    machine.run("! grep -q '^/dev/vd[bc] ' /proc/mounts")?;
+    machine.check_alarms()
+}
+
 fn write_at(file: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
     let opened = File::options().write(true).open(file);
     let opened = opened.with_context(|| format!("opening {}", file.display()))?;

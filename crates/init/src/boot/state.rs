@@ -148,18 +148,30 @@ fn find_device(state: &State, rough: &Resolved) -> Result<PathBuf> {
 /// Mounts the disk that Docker Machine gave the machine, formatted if it is new; None if there is
 /// none. It is not waited for: most machines that start the ISO have no such disk.
 fn mount_of_docker_machine(rough: &Resolved) -> Result<Option<PathBuf>> {
-    let reference = format!("LABEL={}", docker_machine::LABEL);
-    let mut found = block::resolve(&reference);
-    if found.is_empty() && !docker_machine::marked_disks().is_empty() {
-        bootstrap(rough, "", "DOCKER_MACHINE=1").context("formatting a disk of Docker Machine")?;
-        found = block::resolve(&reference);
+    let mut found = docker_machine::state_disks();
+    let marked = docker_machine::marked_disks();
+    if found.len() < 2 && !marked.is_empty() {
+        // Beside a new disk, one that has the label may be that of another machine, with other
+        // keys. The bootstrap container knows which disk is new.
+        bootstrap(rough, "", "DOCKER_MACHINE=1")
+            .with_context(|| ambiguous(&[found.as_slice(), marked.as_slice()].concat()))?;
+        found = docker_machine::state_disks();
     }
     match found.as_slice() {
         [] => Ok(None),
         [device] => mount_device(device, rough).map(|()| Some(device.clone())),
-        several => {
-            bail!("{reference} is ambiguous: {several:?}; name one device in rancher.state.dev")
-        }
+        several => bail!(ambiguous(several)),
+    }
+}
+
+/// What is wrong with disks of Docker Machine, one of which may be the machine's own.
+fn ambiguous(disks: &[PathBuf]) -> String {
+    match disks {
+        [disk] => format!("formatting {} for Docker Machine", disk.display()),
+        several => format!(
+            "the disk of Docker Machine is ambiguous: {several:?}; leave one of them in the \
+             machine, or name one device in rancher.state.dev"
+        ),
     }
 }
 
@@ -364,6 +376,15 @@ fn bootstrap(rough: &Resolved, device: &str, more: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_disk_of_docker_machine_that_is_ambiguous_is_named() {
+        let [one, two] = ["/dev/vda", "/dev/vdb"].map(PathBuf::from);
+        let text = ambiguous(&[one.clone(), two]);
+        let parts = ["ambiguous", "/dev/vda", "/dev/vdb", "rancher.state.dev"];
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        assert_eq!(ambiguous(&[one]), "formatting /dev/vda for Docker Machine");
+    }
 
     /// An empty disk.
     fn disk(name: &str) -> PathBuf {
