@@ -1,7 +1,7 @@
 //! Disks: which there are, what is on them, and whether they are in use.
 
 use anyhow::{Context, Result, bail};
-use corral_machine::{block, mount_table};
+use corral_machine::{block, docker_machine, mount_table};
 use corral_terminal::size;
 use rustix::fs::FlockOperation;
 use std::fmt;
@@ -51,10 +51,7 @@ impl Disk {
             model: read(&sys.join("device/model")),
         };
         match disk.user() {
-            Some(user) => bail!(
-                "{} is in use: {user}; nothing was changed; free it, or choose another one by -d",
-                disk.path.display()
-            ),
+            Some(user) => bail!(in_use(&disk.path, &user, is_of_docker_machine(&disk.path))),
             None => Ok(disk),
         }
     }
@@ -150,6 +147,25 @@ fn parts(disk: &Path) -> Vec<PathBuf> {
     Some(disk.to_path_buf()).into_iter().chain(children).collect()
 }
 
+/// The ISO takes a disk of Docker Machine for its state, without the owner's request.
+fn in_use(disk: &Path, user: &str, is_of_docker_machine: bool) -> String {
+    let more = if is_of_docker_machine {
+        "; it is a disk of Docker Machine, which the ISO leaves alone if it is started with the \
+         kernel parameter rancher.state.docker_machine=false"
+    } else {
+        ""
+    };
+    let disk = disk.display();
+    format!(
+        "{disk} is in use: {user}; nothing was changed; free it, or choose another one by -d{more}"
+    )
+}
+
+fn is_of_docker_machine(disk: &Path) -> bool {
+    block::load_file_system(disk)
+        .is_ok_and(|system| system.is_some_and(|system| system.label == docker_machine::LABEL))
+}
+
 /// Where a device (`major:minor`) is mounted, in any process.
 fn mounted_at(number: &str) -> Option<String> {
     let items = fs::read_dir("/proc").ok()?.flatten();
@@ -176,4 +192,17 @@ fn describe_content(disk: &Path) -> Vec<String> {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_the_iso_took_names_the_parameter() {
+        const PARAMETER: &str = "rancher.state.docker_machine=false";
+        let text = |is_its| in_use(Path::new("/dev/sda"), "/dev/sda is mounted on /home", is_its);
+        assert!(text(true).contains(PARAMETER), "{}", text(true));
+        assert!(!text(false).contains(PARAMETER), "{}", text(false));
+    }
 }
