@@ -26,7 +26,7 @@ pub struct Options {
     /// More kernel parameters, kept over upgrades
     #[arg(short, long, default_value = "", value_name = "PARAMETERS")]
     pub(super) append: String,
-    /// Release to install instead of the running one: a file
+    /// Release to install instead of the running one: a file, or the folder of a mounted ISO
     #[arg(short, long, value_name = "FILE")]
     pub(super) image: Option<PathBuf>,
     /// Install all drivers and firmware (drivers.erofs)

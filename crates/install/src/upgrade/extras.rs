@@ -76,7 +76,7 @@ fn open(from: Option<&str>, running: &str, choice: &Choice) -> Result<Source> {
 fn image_of(running: &str) -> Result<String> {
     let configured = load_config()?.rancher.upgrade.image;
     if !configured.is_empty() && list::as_file(&configured).is_none() {
-        return Ok(format!("{}:{running}", repository(&configured)));
+        return Ok(format!("{}:{}", repository(&configured), list::tag_of(running)));
     }
     let listed = list::image_of(running).with_context(|| nowhere(running))?;
     listed.with_context(|| nowhere(running))

@@ -124,7 +124,12 @@ pub(super) fn open(
 
 /// The image of this version in the owner's list.
 pub(super) fn image_of(version: &str) -> Result<Option<String>> {
-    Ok(load()?.available.into_iter().find(|image| tag(image) == version))
+    Ok(load()?.available.into_iter().find(|image| tag(image) == tag_of(version)))
+}
+
+/// The tag of a version: a build id begins with `+`, which no tag has.
+pub(super) fn tag_of(version: &str) -> String {
+    version.replace('+', "-")
 }
 
 /// A file that an owner named; none if it is the name of an image.

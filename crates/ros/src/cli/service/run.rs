@@ -1,5 +1,6 @@
 //! `ros service`: an action on a service is an action on its container, by the engine that runs it.
 
+use super::of_release;
 use super::state::Service;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -163,6 +164,14 @@ pub(super) fn pull(names: &[String], go_on: bool) -> Result<()> {
             && service.engine == Engine::System
         {
             println!("{}: {} is part of the system", service.name, service.image);
+            continue;
+        }
+        if of_release::is_one(&service.image, service.engine) {
+            // No public registry is queried for it: what it holds is run as root.
+            println!(
+                "{0}: {1} comes from a release: ros service enable {0}",
+                service.name, service.image
+            );
             continue;
         }
         match cli::pull(service.engine, &service.image) {
