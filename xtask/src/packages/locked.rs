@@ -5,7 +5,8 @@
 use super::package::Package;
 use crate::{durable, paths};
 use anyhow::{Context, Result, bail};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -79,7 +80,10 @@ impl Lock {
                         wanted: BTreeSet::new(),
                         packages: Vec::new(),
                     };
-                    current = Some(lock.0.entry(rest.to_owned()).or_insert(empty));
+                    let Entry::Vacant(new) = lock.0.entry(rest.to_owned()) else {
+                        bail!("{}: there are two lists {rest}", of_line(number));
+                    };
+                    current = Some(new.insert(empty));
                 }
                 ("from", Some(list)) => rest.clone_into(&mut list.origin),
                 ("wants", Some(list)) => list.wanted.extend(rest.split(' ').map(str::to_owned)),
@@ -162,6 +166,7 @@ fn file() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe;
 
     fn package(name: &str, version: &str, hash: char) -> Package {
         Package {
@@ -195,8 +200,13 @@ mod tests {
     fn an_error_names_the_line() {
         let broken = lock().text().replace("bbbb", "zz");
         let lines = broken.lines().position(|line| line.contains("zz")).unwrap() + 1;
-        for (text, line) in [(broken.as_str(), lines), ("package a 1\n", 1), ("list a\nwhat\n", 2)]
-        {
+        let twice = "list a\nfrom trixie main\nlist b\nlist a\n";
+        for (text, line) in [
+            (broken.as_str(), lines),
+            ("package a 1\n", 1),
+            ("list a\nwhat\n", 2),
+            (twice, 4),
+        ] {
             let error = Lock::parse(text).unwrap_err().to_string();
             assert!(error.contains(&format!("packages.lock:{line}:")), "{error}");
         }
@@ -211,13 +221,35 @@ mod tests {
         assert_eq!(changes(&old, &old), Vec::<String>::new());
     }
 
+    /// Other lists are added by what needs them, so not all may be committed yet.
     #[test]
-    fn the_lock_of_the_checkout_is_valid_and_has_the_image() {
+    fn each_list_of_the_checkout_has_what_it_requests() {
         let lock = Lock::load().unwrap();
-        let image = lock.get("image").unwrap();
-        for wanted in &image.wanted {
-            let has = |package: &Package| package.name == *wanted;
-            assert!(image.packages.iter().any(has), "packages.lock has no {wanted}");
+        assert!(lock.get("image").is_some());
+        for (name, list) in &lock.0 {
+            assert!(!list.packages.is_empty(), "{NAME}: the list {name} is empty");
+            // Of a source package, ends of names of files are requested.
+            let is_source = name.starts_with("docker source ");
+            for wanted in &list.wanted {
+                let has = |package: &Package| match is_source {
+                    true => package.file.ends_with(wanted.as_str()),
+                    false => package.name == *wanted,
+                };
+                assert!(list.packages.iter().any(has), "{NAME}: the list {name} has no {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_of_an_engine_is_of_its_recipe() {
+        let lock = Lock::load().unwrap();
+        let recipes = recipe::engines().unwrap();
+        for (list, engine) in lock.0.iter().filter_map(|(name, list)| {
+            Some((list, name.strip_prefix("engine ")?))
+        }) {
+            let recipe = recipes.iter().find(|(name, _)| name == engine);
+            let (_, recipe) = recipe.unwrap_or_else(|| panic!("{NAME}: no recipe of {engine}"));
+            assert_eq!(list.wanted, recipe.packages.iter().cloned().collect(), "{engine}");
         }
     }
 }
