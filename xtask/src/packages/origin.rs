@@ -63,13 +63,22 @@ pub(super) fn make_root(
         .filter(|(_, of_mirror)| of_mirror == SUITE)
         .map(|(mirror, _)| (mirror.clone(), format!("{SUITE}-backports")))
         .collect();
-    let lines: Vec<String> = sources
-        .iter()
-        .chain(&backports)
-        .map(|(uri, suite)| format!("{kind} [signed-by={KEYRING}] {uri} {suite} {areas}\n"))
-        .collect();
-    fs::write(root.join("etc/apt/sources.list"), lines.concat())?;
+    let line = |(uri, suite): &Source| {
+        format!("{kind} [{}] {uri} {suite} {areas}\n", options(uri, mirror))
+    };
+    let lines: String = sources.iter().chain(&backports).map(line).collect();
+    fs::write(root.join("etc/apt/sources.list"), lines)?;
     Ok(root)
+}
+
+/// How apt checks a source. A mirror that was named may keep old versions, whose lists are valid
+/// no more. Their signatures are checked as ever.
+fn options(uri: &str, mirror: Option<&str>) -> String {
+    let is_named = mirror.map(|mirror| mirror.trim_end_matches('/')).is_some_and(|mirror| {
+        uri == mirror || of_security(mirror).is_some_and(|beside| uri == beside)
+    });
+    let expires = if is_named { " check-valid-until=no" } else { "" };
+    format!("signed-by={KEYRING}{expires}")
 }
 
 /// All suites of a release of Debian, each with its mirror.
@@ -77,11 +86,8 @@ fn suites(suite: &str, mirror: Option<&str>) -> Result<BTreeSet<Source>> {
     let sources = match mirror {
         Some(mirror) => {
             let mirror = mirror.trim_end_matches('/');
-            let host = if of_security(mirror).is_some() || ROLLING.contains(&suite) {
-                BTreeSet::new()
-            } else {
-                load_mirrors(suite)?
-            };
+            let needs_host = !ROLLING.contains(&suite) && dated_security(mirror).is_none();
+            let host = if needs_host { load_mirrors(suite)? } else { BTreeSet::new() };
             of_mirror(mirror, suite, &host)
         }
         None => with_security(host_mirrors(suite)?, suite),
@@ -90,20 +96,25 @@ fn suites(suite: &str, mirror: Option<&str>) -> Result<BTreeSet<Source>> {
     ensure!(
         ROLLING.contains(&suite) || sources.iter().any(|(_, suite)| *suite == wanted),
         "no mirror with the security updates ({wanted}) is known: name one by --mirror whose \
-         address ends with /debian and that has debian-security beside it, or add its suite to the \
-         sources of this machine's apt"
+         address ends with /debian or /debian/TIMESTAMP and that has debian-security beside it, or \
+         add its suite to the sources of this machine's apt"
     );
     Ok(sources)
 }
 
-/// Those of a mirror that was named; `host` are this machine's own.
+/// Those of a mirror that was named; `host` are this machine's own. Its security suite is preferred
+/// to one that may be beside the mirror, unless the mirror is as it was at a time.
 fn of_mirror(mirror: &str, suite: &str, host: &BTreeSet<Source>) -> BTreeSet<Source> {
     let mut sources = BTreeSet::from([(mirror.to_owned(), suite.to_owned())]);
     if ROLLING.contains(&suite) {
         return sources;
     }
     sources.insert((mirror.to_owned(), format!("{suite}{UPDATES}")));
-    sources.extend(host.iter().filter(|(_, suite)| suite.ends_with(SECURITY)).cloned());
+    let of_host = || host.iter().filter(|(_, suite)| suite.ends_with(SECURITY)).cloned();
+    match dated_security(mirror) {
+        Some(security) => sources.extend([(security, format!("{suite}{SECURITY}"))]),
+        None => sources.extend(of_host()),
+    }
     with_security(sources, suite)
 }
 
@@ -120,7 +131,20 @@ fn with_security(mut sources: BTreeSet<Source>, suite: &str) -> BTreeSet<Source>
 
 /// `http://mirror/debian` has `http://mirror/debian-security` beside it.
 fn of_security(mirror: &str) -> Option<String> {
-    mirror.ends_with("/debian").then(|| format!("{mirror}{SECURITY}"))
+    let beside = || mirror.ends_with("/debian").then(|| format!("{mirror}{SECURITY}"));
+    dated_security(mirror).or_else(beside)
+}
+
+/// The same of an archive as it was at a time: `http://mirror/debian/20260131T120000Z` has
+/// `http://mirror/debian-security/20260131T120000Z`.
+fn dated_security(mirror: &str) -> Option<String> {
+    let (archive, time) = mirror.rsplit_once('/')?;
+    let (day, second) = time.strip_suffix('Z')?.split_once('T')?;
+    let is_number = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let is_dated = archive.ends_with("/debian") && is_number(day, 8) && is_number(second, 6);
+    is_dated.then(|| format!("{archive}{SECURITY}/{time}"))
 }
 
 /// The host's own Debian mirrors, each with this suite in place of the host's: `bookworm-updates` →
@@ -196,7 +220,38 @@ mod tests {
         let found = with_security(sources(&[("http://h/debian", "trixie")]), "trixie");
         assert!(found.contains(&("http://h/debian-security".into(), "trixie-security".into())));
         assert_eq!(with_security(host.clone(), "trixie"), host);
+        // What is beside a mirror is a guess: that of the host is not.
+        let found = of_mirror("http://m/debian", "trixie", &host);
+        assert!(found.contains(&("http://h/s".to_owned(), "trixie-security".to_owned())));
+        assert_eq!(found.len(), 3, "{found:?}");
         let rolling = of_mirror("http://m/debian", "forky", &host);
         assert_eq!(rolling, sources(&[("http://m/debian", "forky")]));
+    }
+
+    #[test]
+    fn an_archive_of_a_time_has_the_security_suite_of_that_time() {
+        let dated = "http://m/archive/debian/20260131T120000Z";
+        let security = "http://m/archive/debian-security/20260131T120000Z";
+        let host = sources(&[("http://h/s", "trixie-security")]);
+        let expected =
+            [(dated, "trixie"), (dated, "trixie-updates"), (security, "trixie-security")];
+        assert_eq!(of_mirror(dated, "trixie", &host), sources(&expected));
+        for other in ["http://m/debian/2026", "http://m/other/20260131T120000Z", "http://m/debian"]
+        {
+            assert_eq!(dated_security(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn lists_of_a_named_mirror_may_be_old() {
+        let dated = "http://m/debian/20260131T120000Z";
+        let security = "http://m/debian-security/20260131T120000Z";
+        for uri in [dated, security] {
+            let options = options(uri, Some(&format!("{dated}/")));
+            assert!(options.ends_with(" check-valid-until=no"), "{options}");
+        }
+        for (uri, mirror) in [(dated, None), ("http://h/s", Some(dated))] {
+            assert!(!options(uri, mirror).contains("valid"), "{uri} {mirror:?}");
+        }
     }
 }
