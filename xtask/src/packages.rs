@@ -30,14 +30,14 @@ pub(crate) fn fetch(
     refresh: bool,
 ) -> Result<Vec<Package>> {
     let origin = Origin { suite: SUITE, areas: MAIN };
-    if !refresh && let Some(packages) = load_resolved(origin, wanted) {
+    let how = How { mirror, pins: &[] };
+    let record = record(origin, wanted, how.pins);
+    if !refresh && let Some(packages) = load_resolved(&record, Package::files) {
         return Ok(packages);
     }
-    let how = How { mirror, pins: &[] };
     let packages = progress::step("fetching Debian packages", || resolve(origin, wanted, how))?;
     unpack_all(&packages)?;
-    fs::create_dir_all(paths::cache("resolved"))?;
-    durable::write(&resolved(origin, wanted), &serde_json::to_vec_pretty(&packages)?)?;
+    write_resolved(&record, &packages)?;
     Ok(packages)
 }
 
@@ -111,23 +111,13 @@ impl Request<'_> {
         let old = lock.get(self.name).filter(|list| list.origin == origin.text());
         // Of what stays in the list, the same version is taken if the mirror has it.
         let pins = old.filter(|_| !self.takes_newest()).map(packages_of).unwrap_or_default();
-        let resolved = || -> Result<Vec<Package>> {
-            let mut packages = self.resolved(origin, &pins)?;
-            packages.retain(is_kept);
-            Ok(packages)
-        };
         if let Some(list) = old.filter(|list| !self.takes_newest() && self.is_of(list, origin)) {
-            let fetched = fetch_exactly(origin, &list.packages, self.mirror)
-                .with_context(|| format!("the list {} of {}", self.name, locked::NAME));
-            return match fetched {
-                Err(error) if self.versions == Versions::Available => {
-                    eprintln!("{error:#}\nWARNING: this image has newer packages instead");
-                    resolved()
-                }
-                fetched => fetched.map(|()| list.packages.clone()),
-            };
+            let mut packages = self.fetch_list(list, origin)?;
+            packages.retain(is_kept);
+            return Ok(packages);
         }
-        let packages = resolved()?;
+        let mut packages = self.resolve(origin, &pins)?;
+        packages.retain(is_kept);
         let list = List { origin: origin.text(), wanted: self.wanted.clone(), packages };
         let packages = list.packages.clone();
         lock.replace(self.name, list)?;
@@ -138,16 +128,55 @@ impl Request<'_> {
         self.versions == Versions::Newest
     }
 
-    /// The packages as apt resolves the request; as it did before, unless the newest are requested.
-    fn resolved(self, origin: Origin<'_>, pins: &[Package]) -> Result<Vec<Package>> {
-        let before = load_resolved(origin, self.wanted).filter(|_| !self.takes_newest());
-        let how = How { mirror: self.mirror, pins };
-        let resolve = || resolve(origin, self.wanted, how);
-        match before {
-            Some(packages) => Ok(packages),
-            None => progress::step(&format!("fetching Debian packages ({})", self.name), resolve),
+    /// The packages of a list, or what is taken instead of them. That is recorded for the next run,
+    /// and never in the list.
+    fn fetch_list(self, list: &List, origin: Origin<'_>) -> Result<Vec<Package>> {
+        let takes_others = self.versions == Versions::Available;
+        let record = record(origin, self.wanted, &list.packages);
+        let is_here = list.packages.iter().all(|package| package.archive().exists());
+        // A mirror that is named now may have those of the list.
+        if takes_others
+            && !is_here
+            && self.mirror.is_none()
+            && let Some(packages) = load_resolved(&record, Package::archive)
+        {
+            warn_of_others(self.name);
+            return Ok(packages);
+        }
+        let fetched = fetch_exactly(origin, &list.packages, self.mirror)
+            .with_context(|| format!("the list {} of {}", self.name, locked::NAME));
+        match fetched {
+            Err(error) if takes_others => {
+                eprintln!("{error:#}");
+                warn_of_others(self.name);
+                let packages = self.resolve(origin, &list.packages)?;
+                write_resolved(&record, &packages)?;
+                Ok(packages)
+            }
+            fetched => fetched.map(|()| list.packages.clone()),
         }
     }
+
+    /// The packages as apt resolves the request now.
+    fn resolve(self, origin: Origin<'_>, pins: &[Package]) -> Result<Vec<Package>> {
+        let how = How { mirror: self.mirror, pins };
+        progress::step(&format!("fetching Debian packages ({})", self.name), || {
+            resolve(origin, self.wanted, how)
+        })
+    }
+}
+
+fn warn_of_others(name: &str) {
+    eprintln!(
+        "WARNING: {name}: newer packages than {} lists; `cargo xtask packages --refresh` takes \
+         them into it",
+        locked::NAME
+    );
+}
+
+/// Is a package in the list of this name?
+pub(crate) fn is_in_list(name: &str, package: &Package) -> Result<bool> {
+    Ok(Lock::load()?.get(name).is_some_and(|list| list.packages.contains(package)))
 }
 
 fn packages_of(list: &List) -> Vec<Package> {
@@ -161,17 +190,23 @@ fn unpack_all(packages: &[Package]) -> Result<()> {
     progress::step("unpacking Debian packages", || packages.iter().try_for_each(unpack))
 }
 
-/// The record of what a request was resolved to in this checkout.
-fn resolved(origin: Origin<'_>, wanted: &BTreeSet<String>) -> PathBuf {
-    let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+/// The record of what a request was resolved to in this checkout, with these versions preferred.
+fn record(origin: Origin<'_>, wanted: &BTreeSet<String>, pins: &[Package]) -> PathBuf {
     // Without the mirror: all of them have the same packages.
-    let key = sum::digest_of_bytes(format!("{} {list}", origin.suite));
+    let key = sum::digest_of_bytes(format!("{:?} {wanted:?} {pins:?}", origin.text()));
     paths::cache("resolved").join(format!("{key}.json"))
 }
 
-fn load_resolved(origin: Origin<'_>, wanted: &BTreeSet<String>) -> Option<Vec<Package>> {
-    let packages: Vec<Package> = durable::load_record(&resolved(origin, wanted))?;
-    packages.iter().all(|package| package.files().exists()).then_some(packages)
+/// Reads a record, if `place` of each of its packages is there.
+fn load_resolved(record: &Path, place: impl Fn(&Package) -> PathBuf) -> Option<Vec<Package>> {
+    let packages: Vec<Package> = durable::load_record(record)?;
+    packages.iter().all(|package| place(package).exists()).then_some(packages)
+}
+
+fn write_resolved(record: &Path, packages: &[Package]) -> Result<()> {
+    let folder = record.parent().context("a record without a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    durable::write(record, &serde_json::to_vec_pretty(packages)?)
 }
 
 /// Fetches these very packages, as far as the pool lacks them.
@@ -357,5 +392,43 @@ mod tests {
         let signed = sum::digest_of_bytes("package");
         let error = add_to_pool(&file, "tzdata_2026a-1_all.deb", &signed).unwrap_err().to_string();
         assert!(error.contains("has not the hash that Debian signed"), "{error}");
+    }
+
+    fn package(version: &str) -> Package {
+        Package {
+            name: "tzdata".to_owned(),
+            version: version.to_owned(),
+            sha256: sum::digest_of_bytes(version),
+            file: format!("tzdata_{version}_all.deb"),
+        }
+    }
+
+    #[test]
+    fn a_record_is_of_one_request_and_one_list() {
+        let wanted = BTreeSet::from(["tzdata".to_owned()]);
+        let (main, firmware) = (MAIN, WITH_FIRMWARE);
+        let of = |areas, pins: &[Package]| record(Origin { suite: SUITE, areas }, &wanted, pins);
+        let all = [
+            of(main, &[]),
+            of(firmware, &[]),
+            of(main, &[package("2026a-1")]),
+            of(main, &[package("2026b-1")]),
+        ];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+        assert_eq!(of(main, &[package("2026a-1")]), all[2]);
+    }
+
+    #[test]
+    fn a_record_is_taken_while_its_packages_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("resolved/record.json");
+        let place = |package: &Package| folder.path().join(&package.file);
+        assert_eq!(load_resolved(&record, place), None);
+        let packages = [package("2026a-1"), package("2026b-1")];
+        write_resolved(&record, &packages).unwrap();
+        fs::write(place(&packages[0]), "").unwrap();
+        assert_eq!(load_resolved(&record, place), None);
+        fs::write(place(&packages[1]), "").unwrap();
+        assert_eq!(load_resolved(&record, place).as_deref(), Some(&packages[..]));
     }
 }
