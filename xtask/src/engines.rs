@@ -60,13 +60,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let chosen =
         recipes.iter().filter(|(name, _)| options.names.is_empty() || options.names.contains(name));
+    let mirror = options.mirror.as_deref();
+    let how = How { mirror, versions: Versions::listed_unless(options.refresh) };
     for (name, recipe) in chosen {
-        let file = build(name, recipe, options)?;
+        let file = build(name, recipe, how)?;
         let megabytes = fs::metadata(&file)?.len() as f64 / 1e6;
         progress::say(&format!("{megabytes:>9.2} MB  {}", file.display()))?;
     }
     Ok(())
 }
+
+/// Where packages come from, and which versions.
+#[derive(Debug, Clone, Copy)]
+struct How<'a> {
+    mirror: Option<&'a str>,
+    versions: Versions,
+}
+
+/// Stories try engines: newer packages are better than none.
+const OF_STORIES: How<'static> = How { mirror: None, versions: Versions::Available };
 
 /// A built engine, or another image that a release has apart from the system image.
 #[derive(Debug)]
@@ -85,13 +97,13 @@ pub(crate) struct Engine {
 
 /// Builds all of them.
 pub(crate) fn build_all(mirror: Option<&str>) -> Result<Vec<Engine>> {
-    let options = Options { names: Vec::new(), mirror: mirror.map(str::to_owned), refresh: false };
+    let how = How { mirror, versions: Versions::Listed };
     let recipes = recipe::engines()?;
     recipes
         .into_iter()
         .map(|(name, recipe)| {
-            let archive = build(&name, &recipe, &options)?;
-            let fetched = fetch(&name, &recipe, &options)?;
+            let archive = build(&name, &recipe, how)?;
+            let fetched = fetch(&name, &recipe, how)?;
             let tree = layers::alone(&format!("engines/{name}"), &recipe, &fetched)?;
             let packages = manifest::shipped(&[&tree], &fetched).into_iter().cloned().collect();
             let suite = suite(&recipe).to_owned();
@@ -103,18 +115,17 @@ pub(crate) fn build_all(mirror: Option<&str>) -> Result<Vec<Engine>> {
 /// Builds those that stories switch to, unless they are there. Without their packages this takes
 /// longer than a minute, and needs a mirror.
 pub(crate) fn prepare() -> Result<()> {
-    let options = Options { names: Vec::new(), mirror: None, refresh: false };
     let recipes = recipe::engines()?;
     let is_used = |name: &String| IN_STORIES.contains(&name.as_str());
     recipes
         .iter()
         .filter(|(name, _)| is_used(name))
-        .try_for_each(|(name, recipe)| build(name, recipe, &options).map(drop))
+        .try_for_each(|(name, recipe)| build(name, recipe, OF_STORIES).map(drop))
 }
 
 /// Writes the archive of an engine, unless it is made of the same already.
-fn build(name: &str, recipe: &Recipe, options: &Options) -> Result<PathBuf> {
-    let packages = fetch(name, recipe, options)?;
+fn build(name: &str, recipe: &Recipe, how: How<'_>) -> Result<PathBuf> {
+    let packages = fetch(name, recipe, how)?;
     let version = layers::version(recipe, &packages)?.context("the recipe has no `version`")?;
     // A rolling release moves on, and the name must stay true.
     let promised = name.split_once('-').map_or("", |(_, version)| version);
@@ -143,22 +154,22 @@ fn suite(recipe: &Recipe) -> &str {
     recipe.suite.as_deref().unwrap_or(packages::SUITE)
 }
 
-fn fetch(name: &str, recipe: &Recipe, options: &Options) -> Result<Vec<Package>> {
+fn fetch(name: &str, recipe: &Recipe, how: How<'_>) -> Result<Vec<Package>> {
     let request = Request {
         name: &format!("engine {name}"),
         suite: suite(recipe),
         wanted: &recipe.packages.iter().cloned().collect(),
-        mirror: options.mirror.as_deref(),
-        versions: Versions::listed_unless(options.refresh),
+        mirror: how.mirror,
+        versions: how.versions,
     };
     request.fetch()
 }
 
 /// Fetches the packages of all of them. Returns how many there are.
-pub(crate) fn fetch_all(mirror: Option<&str>, refresh: bool) -> Result<usize> {
-    let options = Options { names: Vec::new(), mirror: mirror.map(str::to_owned), refresh };
+pub(crate) fn fetch_all(mirror: Option<&str>, versions: Versions) -> Result<usize> {
+    let how = How { mirror, versions };
     let recipes = recipe::engines()?;
-    let count = |(name, recipe): &(String, Recipe)| Ok(fetch(name, recipe, &options)?.len());
+    let count = |(name, recipe): &(String, Recipe)| Ok(fetch(name, recipe, how)?.len());
     recipes.iter().map(count).sum()
 }
 

@@ -7,7 +7,7 @@ mod record;
 
 pub(crate) use self::full::Full;
 pub(crate) use self::os_release::os_release;
-pub(crate) use self::packages_of::{SECCOMP_PACKAGE, fetch_firmware, fetch_packages};
+pub(crate) use self::packages_of::{LIST, SECCOMP_PACKAGE, fetch_firmware, fetch_packages};
 use self::record::FullRecord;
 pub(crate) use self::record::{Checkout, Record};
 use crate::binaries::{self, Binaries, Hooks};

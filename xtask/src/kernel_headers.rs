@@ -11,7 +11,7 @@ use crate::oci_layout::{Image, LOADED_NAME, Layout, REF_NAME};
 use crate::packages::{self, Package, Request, Versions};
 use crate::tree::{Entry, Kind, Tree, read_folder};
 use crate::{image, paths, progress, setup};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -54,9 +54,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Writes the archive for the kernel among the packages of an image, unless it is there.
 pub(crate) fn build(of_image: &[Package], mirror: Option<&str>) -> Result<Engine> {
     let kernel = Kernel::open(of_image)?;
-    let fetched = fetch(&kernel.release, mirror)?;
+    let fetched = fetch(&kernel.release, package_of(&kernel, of_image)?, mirror)?;
     let packages: Vec<Package> = fetched.iter().filter(|it| is_taken(it)).cloned().collect();
-    check_versions(&kernel, of_image, &packages)?;
     let archive = paths::target().join("services").join(format!("{NAME}.tar"));
     let stamp = format!("{FORMAT} {packages:?}");
     let stamp_file = paths::cache("services").join(format!("{NAME}.stamp"));
@@ -73,31 +72,89 @@ pub(crate) fn build(of_image: &[Package], mirror: Option<&str>) -> Result<Engine
     Ok(Engine { name: NAME.to_owned(), repository, archive, suite, packages, fetched })
 }
 
+/// Fetches the list of the headers for the kernel of an image. Returns how many packages it has.
+pub(crate) fn fetch_list(
+    of_image: &[Package],
+    mirror: Option<&str>,
+    refresh: bool,
+) -> Result<usize> {
+    let kernel = Kernel::open(of_image)?;
+    let package = package_of(&kernel, of_image)?;
+    let wanted = &wanted(&kernel.release);
+    if refresh {
+        request(wanted, mirror, Versions::Newest).fetch()?;
+    }
+    Ok(fetch(&kernel.release, package, mirror)?.len())
+}
+
 /// The headers of a kernel, with what they depend on: a compiler, which is not taken.
-fn fetch(release: &str, mirror: Option<&str>) -> Result<Vec<Package>> {
-    let wanted = BTreeSet::from([format!("linux-headers-{release}")]);
-    let versions = Versions::Listed;
-    let request = Request { name: NAME, suite: packages::SUITE, wanted: &wanted, mirror, versions };
-    request.fetch().with_context(|| format!("fetching the headers of the kernel {release}"))
+fn fetch(release: &str, kernel: &Package, mirror: Option<&str>) -> Result<Vec<Package>> {
+    let wanted = &wanted(release);
+    let fetching = || format!("fetching the headers of the kernel {release}");
+    let fetched = match packages::is_in_list(image::LIST, kernel)? {
+        true => {
+            let listed = request(wanted, mirror, Versions::Listed).listed()?;
+            let versions = versions(kernel, listed.as_deref());
+            request(wanted, mirror, versions).fetch().with_context(fetching)?
+        }
+        // An image of newer packages than are listed: the list stays as it is.
+        false => {
+            let before = packages::fetch(wanted, mirror, false).with_context(fetching)?;
+            match other_version(kernel, &before) {
+                Some(_) => packages::fetch(wanted, mirror, true).with_context(fetching)?,
+                None => before,
+            }
+        }
+    };
+    check_versions(kernel, &fetched)?;
+    Ok(fetched)
+}
+
+fn wanted(release: &str) -> BTreeSet<String> {
+    BTreeSet::from([format!("linux-headers-{release}")])
+}
+
+fn request<'a>(
+    wanted: &'a BTreeSet<String>,
+    mirror: Option<&'a str>,
+    versions: Versions,
+) -> Request<'a> {
+    Request { name: NAME, suite: packages::SUITE, wanted, mirror, versions }
+}
+
+/// Those of the list, unless they are of another revision of the kernel. Its name may be the same.
+fn versions(kernel: &Package, listed: Option<&[Package]>) -> Versions {
+    Versions::listed_unless(listed.is_some_and(|list| other_version(kernel, list).is_some()))
+}
+
+/// The package that a kernel is from.
+fn package_of<'a>(kernel: &Kernel, of_image: &'a [Package]) -> Result<&'a Package> {
+    let found = of_image.iter().find(|package| package.sha256 == kernel.key);
+    found.context("the kernel is of no package")
 }
 
 fn is_taken(package: &Package) -> bool {
     ["linux-headers-", "linux-kbuild-"].iter().any(|start| package.name.starts_with(start))
 }
 
+/// The first package of headers that is of another revision of the kernel.
+fn other_version<'a>(kernel: &Package, fetched: &'a [Package]) -> Option<&'a Package> {
+    let mut headers = fetched.iter().filter(|package| is_taken(package));
+    headers.find(|package| package.version != kernel.version)
+}
+
 /// A module that was built with headers of another revision may not load.
-fn check_versions(kernel: &Kernel, of_image: &[Package], headers: &[Package]) -> Result<()> {
-    let of_kernel = of_image.iter().find(|package| package.sha256 == kernel.key);
-    let version = &of_kernel.context("the kernel is of no package")?.version;
-    let other = headers.iter().find(|package| &package.version != version);
-    let other = other.map(|package| format!("{} {}", package.name, package.version));
-    ensure!(
-        other.is_none(),
-        "the kernel has version {version}, and the mirror has {}: \
-         `cargo xtask image --refresh` takes the newest kernel",
-        other.unwrap_or_default()
-    );
-    ensure!(headers.len() == 3, "there are {} packages of headers instead of 3", headers.len());
+fn check_versions(kernel: &Package, fetched: &[Package]) -> Result<()> {
+    if let Some(Package { name, version, .. }) = other_version(kernel, fetched) {
+        bail!(
+            "the kernel has version {}, and the mirror has {name} {version}: \
+             `cargo xtask packages --refresh` takes the newest of both, and --mirror URL names a \
+             mirror that keeps old versions",
+            kernel.version
+        );
+    }
+    let count = fetched.iter().filter(|package| is_taken(package)).count();
+    ensure!(count == 3, "there are {count} packages of headers instead of 3");
     Ok(())
 }
 
@@ -211,6 +268,35 @@ mod tests {
             };
             assert_eq!(found, expected);
         }
+    }
+
+    fn package(name: &str, version: &str) -> Package {
+        let (name, version) = (name.to_owned(), version.to_owned());
+        Package { name, version, sha256: String::new(), file: String::new() }
+    }
+
+    fn headers(version: &str) -> Vec<Package> {
+        let names = ["linux-headers-6.12-amd64", "linux-headers-6.12-common", "linux-kbuild-6.12"];
+        let own = names.map(|name| package(name, version));
+        [own.as_slice(), &[package("gcc-14", "14.2.0-19")]].concat()
+    }
+
+    #[test]
+    fn headers_of_another_revision_are_fetched_again_and_never_taken() {
+        let kernel = package("linux-image-6.12-amd64", "6.12.48-1");
+        let (same, other) = (headers("6.12.48-1"), headers("6.12.43-1"));
+        for (listed, expected) in [
+            (None, Versions::Listed),
+            (Some(same.as_slice()), Versions::Listed),
+            (Some(other.as_slice()), Versions::Newest),
+        ] {
+            assert_eq!(versions(&kernel, listed), expected, "{listed:?}");
+        }
+        check_versions(&kernel, &same).unwrap();
+        let error = check_versions(&kernel, &other).unwrap_err().to_string();
+        assert!(error.contains("linux-headers-6.12-amd64 6.12.43-1"), "{error}");
+        let error = check_versions(&kernel, &same[1..]).unwrap_err().to_string();
+        assert!(error.contains("2 packages of headers"), "{error}");
     }
 
     #[test]

@@ -9,10 +9,13 @@ use std::collections::BTreeSet;
 /// The default seccomp profile of containers is the one that Debian's Podman uses.
 pub(crate) const SECCOMP_PACKAGE: &str = "golang-github-containers-common";
 
+/// The list with the packages of an image.
+pub(crate) const LIST: &str = "image";
+
 /// All packages that an image is made of.
 pub(crate) fn fetch_packages(mirror: Option<&str>, versions: Versions) -> Result<Vec<Package>> {
     let wanted = &package_names()?;
-    let request = Request { name: "image", suite: packages::SUITE, wanted, mirror, versions };
+    let request = Request { name: LIST, suite: packages::SUITE, wanted, mirror, versions };
     request.fetch()
 }
 

@@ -2,7 +2,7 @@
 
 use super::Versions;
 use crate::lock::Building;
-use crate::{engines, image, lean_engine, progress, recipe, setup};
+use crate::{engines, image, kernel_headers, lean_engine, progress, recipe, setup};
 use anyhow::Result;
 use clap::Args;
 
@@ -26,9 +26,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let _building = Building::begin()?;
     let (mirror, refresh) = (options.mirror.as_deref(), options.refresh);
     let versions = Versions::listed_unless(refresh);
-    let mut count = image::fetch_packages(mirror, versions)?.len();
+    let of_image = image::fetch_packages(mirror, versions)?;
+    let mut count = of_image.len();
+    count += kernel_headers::fetch_list(&of_image, mirror, refresh)?;
     count += image::fetch_firmware(&recipe::load_modules()?, mirror, versions)?.len();
-    count += engines::fetch_all(mirror, refresh)?;
+    count += engines::fetch_all(mirror, versions)?;
     if options.docker {
         count += lean_engine::fetch(mirror, refresh)?;
     }
