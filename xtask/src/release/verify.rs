@@ -9,7 +9,7 @@ use super::version::folder;
 use crate::image::{self, Checkout, VERSION};
 use crate::packages::Versions;
 use crate::signed_release::Key;
-use crate::{binaries, paths, progress, sh};
+use crate::{binaries, lock, paths, progress, sh};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,10 +19,12 @@ use std::time::Instant;
 
 /// In the shared cache: the copy, its target folder, its cache, and what was unpacked.
 const FOLDER: &str = "verify";
+/// All checkouts of this machine use that folder.
+const LOCK: &str = "verify.lock";
 /// Another length than that of a checkout's usual name: paths in programs would move all behind.
 const COPY: &str = "a-copy-of-the-checkout-in-another-folder";
 /// What of the shared cache the copy makes itself.
-const OWN: [&str; 3] = ["drivers", "lean-engine", FOLDER];
+const OWN: [&str; 4] = ["drivers", "lean-engine", FOLDER, LOCK];
 
 /// How both are written.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub(super) fn run(how: &How<'_>) -> Result<()> {
     let begin = Instant::now();
     let checkout = committed("commit what changed first: the copy is of the last commit")?;
     let key = signing_key(how)?;
+    let _alone = lock::alone_on_machine(LOCK, "which verifies a release on this machine")?;
     let mut first = Command::new(std::env::current_exe().context("finding xtask")?);
     first.current_dir(paths::root()).env(paths::TARGET_VARIABLE, paths::target());
     write("the first release", first, how, &key)?;
