@@ -14,6 +14,8 @@ const FOLDER: u8 = 0x10;
 const LONG_NAME: u8 = 0x0f;
 const DELETED: u8 = 0xe5;
 const SERIAL: usize = 67;
+/// Before the name of the boot partition in files of the boot loaders (crates/machine).
+const BOOT_PARAMETER: &str = "corral.boot";
 /// A larger file has no names of file systems.
 const SMALL: usize = 64 << 10;
 const ENTRY: usize = 32;
@@ -34,8 +36,21 @@ pub(super) struct Changes {
     pub(super) serial: u32,
     /// The time of all files.
     pub(super) epoch: u64,
-    /// A text in its files, and the one that replaces it.
-    pub(super) renamed: (String, String),
+    /// The identifier of the state in its files, and the one that replaces it.
+    pub(super) state: (String, String),
+}
+
+/// A text in files, the one that replaces it, and how often it did.
+struct Rename {
+    old: String,
+    new: String,
+    hits: usize,
+}
+
+impl Rename {
+    fn of(old: &str, new: &str) -> Rename {
+        Rename { old: old.to_owned(), new: new.to_owned(), hits: 0 }
+    }
 }
 
 /// Settles the file system at `start` of the disk at `path`. Its old serial number is replaced in
@@ -59,12 +74,8 @@ pub(super) fn settle(path: &Path, start: u64, changes: &Changes) -> Result<()> {
     next.truncate(usize::try_from(clusters)? + 2);
     let data = start + before_data * sector;
     let fat = Fat { disk, data, cluster: usize::from(boot[13]) * usize::try_from(sector)?, next };
-    let ids = [u32_at(&boot, SERIAL), changes.serial].map(id);
-    let lower = ids.clone().map(|id| id.to_lowercase());
-    let renamed = [ids.into(), lower.into(), changes.renamed.clone()];
-    for file in fat.settle_folders(u32_at(&boot, 44), &Stamp::of(changes.epoch)?)? {
-        fat.settle_file(file, &renamed)?;
-    }
+    let files = fat.settle_folders(u32_at(&boot, 44), &Stamp::of(changes.epoch)?)?;
+    fat.rename(&files, [u32_at(&boot, SERIAL), changes.serial], &changes.state)?;
     for (first, count) in fat.free() {
         punch(path, fat.at(first), u64::from(count) * fat.cluster as u64)?;
     }
@@ -138,8 +149,35 @@ impl Fat<'_> {
         Ok(files)
     }
 
+    /// Replaces the serial number and the identifier of the state in all small files. A disk whose
+    /// files name other ones would not boot.
+    fn rename(&self, files: &[Content], serials: [u32; 2], state: &(String, String)) -> Result<()> {
+        let [old, new] = serials.map(id);
+        let mut renames = [
+            Rename::of(&state.0, &state.1),
+            Rename::of(&old, &new),
+            Rename::of(&old.to_lowercase(), &new.to_lowercase()),
+        ];
+        files.iter().try_for_each(|file| self.settle_file(*file, &mut renames))?;
+        let [of_state, upper, lower] = &renames;
+        ensure!(of_state.hits > 0, "none of its files names the state, {}", of_state.old);
+        let mut names_boot = false;
+        for file in files.iter().filter(|file| file.bytes <= SMALL) {
+            let bytes = self.read(&self.chain(file.cluster)?)?;
+            for Rename { old, .. } in renames.iter().filter(|rename| rename.old != rename.new) {
+                ensure!(!contains(&bytes, old), "one of its files still names {old}");
+            }
+            names_boot |= contains(&bytes, &format!("{BOOT_PARAMETER}=UUID="));
+        }
+        ensure!(
+            !names_boot || upper.hits + lower.hits > 0,
+            "its files have {BOOT_PARAMETER}, but none has its serial number, {old}"
+        );
+        Ok(())
+    }
+
     /// Replaces texts in a small file. Behind the end of any file there are zeros afterwards.
-    fn settle_file(&self, file: Content, renamed: &[(String, String)]) -> Result<()> {
+    fn settle_file(&self, file: Content, renames: &mut [Rename]) -> Result<()> {
         let chain = self.chain(file.cluster)?;
         let is_small = file.bytes <= SMALL;
         let first = if is_small { 0 } else { chain.len().saturating_sub(1) };
@@ -147,8 +185,8 @@ impl Fat<'_> {
         let mut bytes = self.read(chain)?;
         let end = file.bytes.saturating_sub(first * self.cluster).min(bytes.len());
         bytes[end..].fill(0);
-        if is_small {
-            renamed.iter().try_for_each(|(old, new)| replace(&mut bytes[..end], old, new))?;
+        for Rename { old, new, hits } in renames.iter_mut().filter(|_| is_small) {
+            *hits += replace(&mut bytes[..end], old, new)?;
         }
         self.write(chain, &bytes)
     }
@@ -230,14 +268,20 @@ fn settle_entry(entry: &mut [u8], stamp: &Stamp) -> Option<Below> {
     Some(Below::File(Content { cluster, bytes }))
 }
 
-/// Replaces a text by another one of the same length.
-fn replace(bytes: &mut [u8], old: &str, new: &str) -> Result<()> {
+/// Replaces a text by another one of the same length. Returns how often it did.
+fn replace(bytes: &mut [u8], old: &str, new: &str) -> Result<usize> {
     ensure!(old.len() == new.len() && !old.is_empty(), "{old:?} and {new:?} differ in length");
     let last = bytes.len().saturating_sub(old.len() - 1);
+    let mut hits = 0;
     for at in 0..last {
         if bytes[at..].starts_with(old.as_bytes()) {
             bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
+            hits += 1;
         }
     }
-    Ok(())
+    Ok(hits)
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 /// To be raised with each change of what is done here.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 /// Partitions of a disk that `ros install` writes, counted from zero.
 const STATE: usize = 0;
 const BOOT: usize = 1;
@@ -35,7 +35,7 @@ pub(super) fn disk(path: &Path, identity: &Identity, settings: Settings<'_>) -> 
     let changes = fat::Changes {
         serial: identity.word("boot"),
         epoch: settings.epoch,
-        renamed: (text(old), text(identity.uuid("state"))),
+        state: (text(old), text(identity.uuid("state"))),
     };
     fat::settle(path, boot.start, &changes).context("its boot partition")?;
     ext4::settle(path, state, identity, settings).context("its state partition")?;

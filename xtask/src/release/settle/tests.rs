@@ -45,7 +45,7 @@ fn write_table(disk: &File, id: u8) {
 fn make(folder: &Path, serial: u32, state: [u8; 16], time: u64) -> PathBuf {
     let files = folder.join(format!("files-{serial}"));
     fs::create_dir_all(files.join("boot/deep")).unwrap();
-    let names = format!("boot=UUID={} dev=UUID={}\n", fat::id(serial), text(state));
+    let names = format!("corral.boot=UUID={} dev=UUID={}\n", fat::id(serial), text(state));
     let lower = fat::id(serial).to_lowercase();
     let deleted = format!("deleted-{time}");
     for name in ["boot/current.cfg", "boot/deep/a-long-name.conf", &deleted] {
@@ -75,7 +75,7 @@ fn make(folder: &Path, serial: u32, state: [u8; 16], time: u64) -> PathBuf {
 }
 
 /// All of `disk` but the state, for which a package is needed.
-fn settle(path: &Path, old_state: [u8; 16], identity: &Identity) -> Vec<u8> {
+fn settle(path: &Path, old_state: [u8; 16], identity: &Identity) -> Result<Vec<u8>> {
     let disk = open(path).unwrap();
     let partitions = gpt::settle(&disk, identity).unwrap();
     let boot = partitions[BOOT].unwrap();
@@ -83,10 +83,10 @@ fn settle(path: &Path, old_state: [u8; 16], identity: &Identity) -> Vec<u8> {
     let changes = fat::Changes {
         serial: identity.word("boot"),
         epoch: 1_760_000_000,
-        renamed: (text(old_state), text(identity.uuid("state"))),
+        state: (text(old_state), text(identity.uuid("state"))),
     };
-    fat::settle(path, boot.start, &changes).unwrap();
-    fs::read(path).unwrap()
+    fat::settle(path, boot.start, &changes)?;
+    Ok(fs::read(path).unwrap())
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn two_disks_with_the_same_content_become_the_same() {
     let settled = |serial: u32, time: u64| {
         let state = [serial.to_le_bytes()[0]; 16];
         let path = make(folder.path(), serial, state, time);
-        (settle(&path, state, &identity), path)
+        (settle(&path, state, &identity).unwrap(), path)
     };
     let (one, _) = settled(0x1234_abcd, 1_600_000_000);
     let (other, path) = settled(0xfedc_0001, 1_700_000_000);
@@ -109,7 +109,7 @@ fn two_disks_with_the_same_content_become_the_same() {
     let serial = fat::id(identity.word("boot"));
     let state = super::text(identity.uuid("state"));
     let lower = serial.to_lowercase();
-    assert_eq!(text, format!("boot=UUID={serial} dev=UUID={state}\n{lower}\n"));
+    assert_eq!(text, format!("corral.boot=UUID={serial} dev=UUID={state}\n{lower}\n"));
     let list = sh::output(Command::new("mdir").args(["-i", &image]).arg("::boot")).unwrap();
     assert!(list.contains(&serial) && list.contains("2025-10-09"), "{list}");
     for at in [512, DISK as usize - 512] {
@@ -119,4 +119,19 @@ fn two_disks_with_the_same_content_become_the_same() {
         assert_eq!(crc(CRC32, &header).to_le_bytes(), written[..]);
     }
     assert_eq!(other[440..444], [0; 4]);
+}
+
+#[test]
+fn a_disk_whose_files_name_another_state_or_boot_partition_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let identity = Identity::new("disk", "1.2.3", 1);
+    let refusal = |path: &Path, state| settle(path, state, &identity).unwrap_err().to_string();
+    let path = make(folder.path(), 0x1234_abcd, [1; 16], 1_600_000_000);
+    let error = refusal(&path, [2; 16]);
+    assert!(error.contains("none of its files names the state, 02020202-"), "{error}");
+    // Another serial number than its files have.
+    let disk = open(&path).unwrap();
+    disk.write_all_at(&0x8765_4321_u32.to_le_bytes(), BOOT_AT + 67).unwrap();
+    let error = refusal(&path, [1; 16]);
+    assert!(error.contains("none has its serial number, 8765-4321"), "{error}");
 }
