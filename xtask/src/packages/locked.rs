@@ -5,8 +5,8 @@
 use super::package::Package;
 use crate::{durable, paths};
 use anyhow::{Context, Result, bail};
-use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs;
 use std::path::PathBuf;
 
@@ -201,12 +201,9 @@ mod tests {
         let broken = lock().text().replace("bbbb", "zz");
         let lines = broken.lines().position(|line| line.contains("zz")).unwrap() + 1;
         let twice = "list a\nfrom trixie main\nlist b\nlist a\n";
-        for (text, line) in [
-            (broken.as_str(), lines),
-            ("package a 1\n", 1),
-            ("list a\nwhat\n", 2),
-            (twice, 4),
-        ] {
+        for (text, line) in
+            [(broken.as_str(), lines), ("package a 1\n", 1), ("list a\nwhat\n", 2), (twice, 4)]
+        {
             let error = Lock::parse(text).unwrap_err().to_string();
             assert!(error.contains(&format!("packages.lock:{line}:")), "{error}");
         }
@@ -244,9 +241,9 @@ mod tests {
     fn a_list_of_an_engine_is_of_its_recipe() {
         let lock = Lock::load().unwrap();
         let recipes = recipe::engines().unwrap();
-        for (list, engine) in lock.0.iter().filter_map(|(name, list)| {
-            Some((list, name.strip_prefix("engine ")?))
-        }) {
+        for (list, engine) in
+            lock.0.iter().filter_map(|(name, list)| Some((list, name.strip_prefix("engine ")?)))
+        {
             let recipe = recipes.iter().find(|(name, _)| name == engine);
             let (_, recipe) = recipe.unwrap_or_else(|| panic!("{NAME}: no recipe of {engine}"));
             assert_eq!(list.wanted, recipe.packages.iter().cloned().collect(), "{engine}");

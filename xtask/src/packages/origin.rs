@@ -140,9 +140,8 @@ fn of_security(mirror: &str) -> Option<String> {
 fn dated_security(mirror: &str) -> Option<String> {
     let (archive, time) = mirror.rsplit_once('/')?;
     let (day, second) = time.strip_suffix('Z')?.split_once('T')?;
-    let is_number = |text: &str, length| {
-        text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit())
-    };
+    let is_number =
+        |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_dated = archive.ends_with("/debian") && is_number(day, 8) && is_number(second, 6);
     is_dated.then(|| format!("{archive}{SECURITY}/{time}"))
 }

@@ -166,9 +166,10 @@ impl Tools<'_> {
 /// owns the files that were read.
 fn owners(files: &[(u64, Listed)]) -> String {
     let is_changed = |(inode, file): &&(u64, Listed)| *inode == ROOT || file.owner != "0/0";
-    let lines = files.iter().filter(is_changed).map(|(inode, _)| {
-        format!("sif <{inode}> uid 0\nsif <{inode}> gid 0\n")
-    });
+    let lines = files
+        .iter()
+        .filter(is_changed)
+        .map(|(inode, _)| format!("sif <{inode}> uid 0\nsif <{inode}> gid 0\n"));
     lines.collect()
 }
 
