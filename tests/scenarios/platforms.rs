@@ -119,7 +119,10 @@ fn gce_has_virtio_scsi_disks_uefi_and_keys_in_attributes() -> Result<()> {
     )
 }
 
-/// Generation 1: BIOS and IDE. The user data is custom data, which only the CD has.
+/// Generation 1: BIOS, and the CD on IDE. The user data is custom data, which only the CD has.
+///
+/// Where the firmware is Hyper-V's, ata_piix leaves disks to Hyper-V's own driver: in QEMU, the
+/// disk is on a SCSI controller.
 #[test]
 fn azure_has_a_cd_and_gets_the_report_that_the_machine_is_ready() -> Result<()> {
     if is_left_out(WORD) {
@@ -139,7 +142,11 @@ fn azure_has_a_cd_and_gets_the_report_that_the_machine_is_ready() -> Result<()> 
     let relay = servers::relay(&folder, service.server.port)?;
     let services = ["169.254.169.254:80", "168.63.129.16:80"].map(|at| (at, relay.clone())).into();
     let hardware = Hardware {
-        devices: &["ide-hd,drive=root,bus=ide.0,bootindex=0", "ide-cd,drive=cd,bus=ide.1"],
+        devices: &[
+            "virtio-scsi-pci,id=scsi",
+            "scsi-hd,drive=root,bus=scsi.0,bootindex=0",
+            "ide-cd,drive=cd,bus=ide.1",
+        ],
         card: "e1000",
         firmware: &[
             "type=1,manufacturer=Microsoft Corporation,product=Virtual Machine",
@@ -161,7 +168,7 @@ fn azure_has_a_cd_and_gets_the_report_that_the_machine_is_ready() -> Result<()> 
             hostname: "web-1",
             address: "168.0.2.15/7".to_owned(),
             state: "/dev/sda1",
-            modules: &["ata_piix", "e1000"],
+            modules: &["virtio_scsi", "ata_piix", "e1000"],
         },
     )?;
     super::sources::azure_got_its_report(&service)
