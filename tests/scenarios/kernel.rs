@@ -45,7 +45,10 @@ fn a_module_is_built_in_a_container_with_the_headers_of_the_catalogue() -> Resul
     let registry = servers::registry(&folder)?;
     servers::push_layout(&registry, &headers, "corral-kernel-headers", &folder.join("layout"))?;
     let mut machine = start_for_headers(&folder, registry.port, &headers, &compiler)?;
-    machine.run("sudo ros service enable kernel-headers && sudo ros service up kernel-headers")?;
+    machine.run(
+        "sudo ros service enable kernel-headers && \
+         sudo ros service up --foreground kernel-headers",
+    )?;
     machine.run(
         "[ $(cat /var/lib/rancher/kernel-headers/linux-headers-$(uname -r)/include/config/\
          kernel.release) = $(uname -r) ]",

@@ -131,7 +131,7 @@ const ROWS: [(&str, &str, Rule); 98] = [
     (CATALOGUE, "sudo ros service enable kernel-extras", NOT_INSTALLED),
     (CATALOGUE, "sudo reboot", Elsewhere("many stories restart their machine")),
     (CATALOGUE, "sudo ros service enable kernel-headers", Fails("/mnt/kernel-headers.tar")),
-    (CATALOGUE, "sudo ros service up kernel-headers", Fails("kernel-headers")),
+    (CATALOGUE, "sudo ros service up --foreground kernel-headers", Fails("kernel-headers")),
     (CATALOGUE, "docker run --rm -v /var/lib/rancher/kernel-headers", Fails("debian:trixie")),
     (CATALOGUE, "sudo insmod hello.ko", Fails("hello.ko")),
     (CATALOGUE, "virsh", Elsewhere("for the host; the story of `guests` calls the agent")),
