@@ -158,9 +158,11 @@ impl Options {
             });
         }
         for drive in self.sticks.iter().chain(&self.config_drive) {
-            command
-                .arg("-drive")
-                .arg(format!("file={},format=raw,if=virtio,readonly=on", drive.display()));
+            // User-Mode Linux locks all of a file that it reads, which QEMU takes for a writer.
+            command.arg("-drive").arg(format!(
+                "file={},file.locking=off,format=raw,if=virtio,readonly=on",
+                drive.display()
+            ));
         }
     }
 
