@@ -62,7 +62,6 @@ fn a_module_is_built_in_a_container_with_the_headers_of_the_catalogue() -> Resul
     says_all(&said, &["loading /opt/kernel-headers.tar"]);
     machine.run("sudo mkdir /usr/src/mine-1.0 /var/lib/rancher/kernel-headers/mine-1.0")?;
     machine.restart()?;
-    machine.expect_login()?;
     machine.expect("sudo ros service up kernel-headers")?;
     machine.run("! sudo ros why | grep kernel-headers")?;
     machine.run("ls -d /usr/src/mine-1.0 /var/lib/rancher/kernel-headers/mine-1.0")?;
@@ -138,7 +137,6 @@ fn all_drivers_come_with_the_service_kernel_extras() -> Result<()> {
     let said = machine.run(&format!("{enable} --from /dev/vdb 2>&1"))?;
     says_all(&said, &["version 0.1.0 has all drivers from the next start on"]);
     machine.restart()?;
-    machine.expect_login()?;
     machine.run("sudo ros service up kernel-extras")?;
     machine.run("sudo system-docker logs kernel-extras | grep 'all drivers of version 0.1.0'")?;
     machine.run(&format!("sudo ros modprobe {DRIVER} && lsmod | grep ^{DRIVER}"))?;
