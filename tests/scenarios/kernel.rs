@@ -60,11 +60,11 @@ fn a_module_is_built_in_a_container_with_the_headers_of_the_catalogue() -> Resul
     what_is_no_headers_is_refused(&machine, &headers)?;
     let said = machine.run(&format!("sudo ros service enable kernel-headers --from {HEADERS}"))?;
     says_all(&said, &["loading /opt/kernel-headers.tar"]);
-    machine.run("sudo mkdir /usr/src/mine-1.0 /var/lib/rancher/kernel-headers/mine-1.0")?;
+    machine.run("sudo mkdir /var/lib/rancher/kernel-headers/mine-1.0")?;
     machine.restart()?;
     machine.expect("sudo ros service up kernel-headers")?;
     machine.run("! sudo ros why | grep kernel-headers")?;
-    machine.run("ls -d /usr/src/mine-1.0 /var/lib/rancher/kernel-headers/mine-1.0")?;
+    machine.run("ls -d /var/lib/rancher/kernel-headers/mine-1.0")?;
     machine.run("ls /usr/src/linux-headers-$(uname -r)/include/config/kernel.release")?;
     machine.check_alarms()
 }
