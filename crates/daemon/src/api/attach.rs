@@ -19,11 +19,11 @@ use corral_engine::sys::unread::has_unread;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
 use rustix::termios::Winsize;
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
@@ -33,8 +33,6 @@ const DETACH: [u8; 2] = [16, 17];
 
 /// A client has this long to read the head of a response. Then old output follows.
 const HEAD_TIME: Duration = Duration::from_secs(1);
-/// How often it is checked: the kernel reports no event for it.
-const STEP: Duration = Duration::from_millis(1);
 
 /// Which streams a client requests.
 #[derive(Debug, Clone, Copy)]
@@ -132,9 +130,13 @@ pub(super) async fn attach(
 
 /// Waits until the client has read what was written. A socket that cannot say so is not waited for.
 async fn head_is_read(stream: &UnixStream) {
-    while has_unread(stream).unwrap_or(false) {
-        tokio::time::sleep(STEP).await;
-    }
+    // The kernel reports that there is room, also where there was some before, whenever the other
+    // end has read a piece.
+    let check = || match has_unread(stream) {
+        Ok(true) => Err(ErrorKind::WouldBlock.into()),
+        _ => Ok(()),
+    };
+    let _ = stream.async_io(Interest::WRITABLE, check).await;
 }
 
 /// A client that attached.
@@ -364,6 +366,25 @@ pub(super) fn set_size(terminal: impl AsFd, parameters: &Parameters) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+
+    #[tokio::test]
+    async fn a_client_that_reads_is_noticed_by_an_event() {
+        for _ in 0..1000 {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            ours.write_all(b"head").await.unwrap();
+            let mut theirs = theirs.into_std().unwrap();
+            theirs.set_nonblocking(false).unwrap();
+            let client = std::thread::spawn(move || {
+                theirs.read_exact(&mut [0; 2]).unwrap();
+                theirs.read_exact(&mut [0; 2]).unwrap();
+                theirs
+            });
+            let noticed = tokio::time::timeout(Duration::from_secs(60), head_is_read(&ours)).await;
+            assert!(noticed.is_ok(), "no event came");
+            drop(client.join().unwrap());
+        }
+    }
 
     #[test]
     fn the_keys_that_detach_may_come_in_pieces() {

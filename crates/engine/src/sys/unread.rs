@@ -12,7 +12,8 @@ pub fn has_unread(socket: impl AsFd) -> rustix::io::Result<bool> {
     // SAFETY: the kernel writes one C integer, and `Getter` has room for it. On what is neither a
     // socket nor a terminal the request is an error.
     let bytes = unsafe { ioctl(socket, Getter::<QUEUED, i32>::new()) }?;
-    Ok(bytes > 0)
+    // While the kernel reports that the last piece was read, its own reference counts as one.
+    Ok(bytes > 1)
 }
 
 #[cfg(test)]
