@@ -100,19 +100,19 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
     if state.directory.split('/').any(|part| part == "..") {
         bail!("rancher.state.directory: {:?} points outside the disk", state.directory);
     }
-    if state.dev.is_empty() {
-        return mount_of_docker_machine(rough);
+    let device = match state.dev.is_empty() {
+        true => find_of_docker_machine(rough)?,
+        false => Some(open_and_find(state, rough)?),
+    };
+    if let Some(device) = &device {
+        mount_readable(device, rough)?;
     }
-    if state.mdadm_scan {
-        bootstrap(rough, &state.dev, "MDADM_SCAN=1").context("rancher.state.mdadm_scan")?;
-    }
-    unlock(state, rough)?;
-    if !state.script.is_empty() {
-        bootstrap(rough, &state.dev, &format!("STATE_SCRIPT={}", state.script))
-            .context("rancher.state.script")?;
-    }
-    let device = find_device(state, rough)?;
-    mount_device(&device, rough)?;
+    Ok(device)
+}
+
+/// Mounts the disk, and does so once more if it turns out that a folder cannot be read.
+fn mount_readable(device: &Path, rough: &Resolved) -> Result<()> {
+    mount_device(device, rough)?;
     let base = base(rough);
     let mut folders =
         PERSISTENT_PATHS.iter().map(|path| make_folder(&base, path_on_disk(&base, path)));
@@ -121,9 +121,22 @@ fn mount(state: &State, rough: &Resolved) -> Result<Option<PathBuf>> {
         // recorded them on the disk.
         log(&format!("state: {error:#}"));
         mounts::unmount(Path::new(MOUNT_POINT), false)?;
-        mount_device(&device, rough)?;
+        mount_device(device, rough)?;
     }
-    Ok(Some(device))
+    Ok(())
+}
+
+/// Assembles and unlocks what the disk may be in, and finds it.
+fn open_and_find(state: &State, rough: &Resolved) -> Result<PathBuf> {
+    if state.mdadm_scan {
+        bootstrap(rough, &state.dev, "MDADM_SCAN=1").context("rancher.state.mdadm_scan")?;
+    }
+    unlock(state, rough)?;
+    if !state.script.is_empty() {
+        bootstrap(rough, &state.dev, &format!("STATE_SCRIPT={}", state.script))
+            .context("rancher.state.script")?;
+    }
+    find_device(state, rough)
 }
 
 /// The one device that the configuration means. A disk is formatted first, or waited for.
@@ -145,9 +158,9 @@ fn find_device(state: &State, rough: &Resolved) -> Result<PathBuf> {
     }
 }
 
-/// Mounts the disk that Docker Machine gave the machine, formatted if it is new; None if there is
-/// none. It is not waited for: most machines that start the ISO have no such disk.
-fn mount_of_docker_machine(rough: &Resolved) -> Result<Option<PathBuf>> {
+/// The disk that Docker Machine gave the machine, formatted if it is new; None if there is none. It
+/// is not waited for: most machines that start the ISO have no such disk.
+fn find_of_docker_machine(rough: &Resolved) -> Result<Option<PathBuf>> {
     let mut found = docker_machine::state_disks();
     let marked = docker_machine::marked_disks();
     if found.len() < 2 && !marked.is_empty() {
@@ -159,7 +172,7 @@ fn mount_of_docker_machine(rough: &Resolved) -> Result<Option<PathBuf>> {
     }
     match found.as_slice() {
         [] => Ok(None),
-        [device] => mount_device(device, rough).map(|()| Some(device.clone())),
+        [device] => Ok(Some(device.clone())),
         several => bail!(ambiguous(several)),
     }
 }
