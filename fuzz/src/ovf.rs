@@ -8,7 +8,13 @@ pub(crate) fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(Some(said)) = provisioning::parse(text) {
         instance_data::check(&said);
-        assert_eq!(provisioning::complete(Default::default(), said.clone()), said);
+        let completed = provisioning::complete(Default::default(), said.clone());
+        assert_eq!(completed.user_data, said.user_data);
+        assert_eq!(completed.metadata.hostname, said.metadata.hostname);
+        let keys = &completed.metadata.ssh_public_keys;
+        for key in said.metadata.ssh_public_keys.values() {
+            assert!(keys.values().any(|known| known == key), "a key of the CD is lost");
+        }
     }
     if let Ok((said, url)) = parse_environment(text) {
         instance_data::check(&said);
