@@ -1,7 +1,7 @@
 //! The partitions of an installation while they are mounted: one action at a time.
 
 use super::target;
-use crate::release::boot_set;
+use crate::release::boot_partitions;
 use anyhow::Result;
 use corral_machine::boot_partition::BootPartition;
 use corral_machine::mounts::{self, Mount};
@@ -17,7 +17,7 @@ pub(super) fn on_boot<T>(
     device: &Path,
     action: impl FnOnce(&BootPartition) -> Result<T>,
 ) -> Result<T> {
-    boot_set::mount_partition(device, Path::new(BOOT))?;
+    boot_partitions::mount_partition(device, Path::new(BOOT))?;
     finish(Path::new(BOOT), action(&BootPartition::at(Path::new(BOOT))))
 }
 

@@ -2,7 +2,7 @@
 //! fetched from where upgrades come from, or taken from a file or a mounted medium.
 
 use super::list;
-use crate::release::boot_set::BootSet;
+use crate::release::boot_partitions::BootPartitions;
 use crate::release::drivers::{Choice, When};
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
@@ -44,7 +44,7 @@ fn are_here(running: &str) -> Result<bool> {
     if booted::partition().is_none() {
         return Ok(mounts::is_mount_point(Path::new(drivers::MOUNT)));
     }
-    Ok(BootSet::open()?.iter().all(|partition| has_drivers(partition, running)))
+    Ok(BootPartitions::lock()?.iter().all(|partition| has_drivers(partition, running)))
 }
 
 /// Has a version the drivers that its own release names, undamaged?

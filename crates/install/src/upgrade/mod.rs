@@ -9,7 +9,7 @@ mod plan;
 mod room;
 pub mod trial;
 
-use crate::release::boot_set::BootSet;
+use crate::release::boot_partitions::BootPartitions;
 use crate::release::drivers::{Choice, When, are_enabled};
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
@@ -154,20 +154,20 @@ fn start_trial(
     if !options.force && !confirm("Continue")? {
         bail!("nothing was changed");
     }
-    let set = BootSet::open()?;
-    set.iter().try_for_each(|partition| room::check(partition, release, drivers))?;
-    install_beside(&set, source, release, &options.append)?;
-    arm(&set, &release.version, options)?;
+    let boot = BootPartitions::lock()?;
+    boot.iter().try_for_each(|partition| room::check(partition, release, drivers))?;
+    install_beside(&boot, source, release, &options.append)?;
+    arm(&boot, &release.version, options)?;
     if options.upgrade_console {
         store::set("rancher.force_console_rebuild", "true", None)?;
     }
     Source::forget_stage();
     if options.kexec {
-        crate::kexec::load(set.first(), &release.version, "")?;
-        drop(set);
+        crate::kexec::load(boot.first(), &release.version, "")?;
+        drop(boot);
         return crate::kexec::start();
     }
-    drop(set);
+    drop(boot);
     println!(
         "version {} is tried at the next start; {running} stays the default until the trial has \
          passed",
@@ -180,8 +180,13 @@ fn start_trial(
 }
 
 /// Writes the version to every boot partition, as a menu entry that is not the default.
-fn install_beside(set: &BootSet, source: &Source, release: &Release, append: &str) -> Result<()> {
-    for partition in set.iter() {
+fn install_beside(
+    boot: &BootPartitions,
+    source: &Source,
+    release: &Release,
+    append: &str,
+) -> Result<()> {
+    for partition in boot.iter() {
         // The previous trial ends here: its files may be among those that are removed now.
         partition.keep_trial(None)?;
         room::make(partition, release)?;
@@ -201,9 +206,9 @@ fn install_beside(set: &BootSet, source: &Source, release: &Release, append: &st
 /// Adds the drivers of this very release to the running version.
 fn add_drivers(source: &Source, release: &Release, is_confirmed: bool) -> Result<()> {
     trial::refuse_changes()?;
-    let set = BootSet::open()?;
+    let boot = BootPartitions::lock()?;
     let version = &release.version;
-    for partition in set.iter() {
+    for partition in boot.iter() {
         let installed = Source::Folder(partition.folder(version)).release()?;
         if installed.manifest != release.manifest {
             bail!(
@@ -213,7 +218,7 @@ fn add_drivers(source: &Source, release: &Release, is_confirmed: bool) -> Result
         }
     }
     let lacking: Vec<&BootPartition> =
-        set.iter().filter(|partition| !copy::has_drivers(partition, release)).collect();
+        boot.iter().filter(|partition| !copy::has_drivers(partition, release)).collect();
     if lacking.is_empty() {
         println!("version {version} has all drivers");
         return Ok(());
@@ -237,8 +242,8 @@ fn add_parameters(arguments: &mut Arguments, more: &str) {
 }
 
 /// Makes the next boot, and only that one, start the new version.
-fn arm(set: &BootSet, version: &str, options: &Options) -> Result<()> {
-    for partition in set.iter() {
+fn arm(boot: &BootPartitions, version: &str, options: &Options) -> Result<()> {
+    for partition in boot.iter() {
         let trial = Trial {
             version: version.to_owned(),
             before: partition.versions()?.default,
@@ -269,8 +274,8 @@ fn boot_once(partition: &BootPartition, version: &str) -> Result<()> {
 /// `ros os rollback`: the previous version is the default again.
 pub fn rollback(to: Option<&str>) -> Result<()> {
     trial::refuse_changes()?;
-    let set = BootSet::open()?;
-    let versions = set.first().versions()?;
+    let boot = BootPartitions::lock()?;
+    let versions = boot.first().versions()?;
     let running = running_version();
     let candidates: Vec<&str> = versions.all().filter(|version| *version != running).collect();
     let wanted = match to {
@@ -283,16 +288,16 @@ pub fn rollback(to: Option<&str>) -> Result<()> {
             .context("there is no other version on this machine; `ros os upgrade` installs one")?)
         .to_owned(),
     };
-    for partition in set.iter() {
+    for partition in boot.iter() {
         let folder = partition.folder(&wanted);
         copy::verify(partition, &Source::Folder(folder).release()?)?;
     }
-    if !set.iter().all(|partition| partition.has_drivers(&wanted)) {
+    if !boot.iter().all(|partition| partition.has_drivers(&wanted)) {
         for concerned in drivers::load_used().unwrap_or_default() {
             println!("{concerned}, which version {wanted} does not have here");
         }
     }
-    for partition in set.iter() {
+    for partition in boot.iter() {
         partition.keep_trial(None)?;
         partition.switch(&versions.with_default(&wanted))?;
     }

@@ -3,7 +3,7 @@
 //! stored and the machine restarts into the previous version. If the trial itself hangs, a watchdog
 //! that stage 0 started does the same.
 
-use crate::release::boot_set::BootSet;
+use crate::release::boot_partitions::BootPartitions;
 use anyhow::{Context, Result, bail};
 use corral_docker::probe;
 use corral_engine::client::call;
@@ -79,8 +79,8 @@ fn prove(deadline: Instant) -> Result<()> {
 /// The default first, then the rest. After a power cut in between, the new version is booted,
 /// perhaps once more on trial.
 fn accept(trial: &Trial) -> Result<()> {
-    let set = BootSet::open()?;
-    for partition in set.iter() {
+    let boot = BootPartitions::lock()?;
+    for partition in boot.iter() {
         partition.switch(&partition.versions()?.with_default(&trial.version))?;
         partition.keep_trial(None)?;
     }
@@ -88,9 +88,9 @@ fn accept(trial: &Trial) -> Result<()> {
 }
 
 fn refuse(trial: &Trial, reason: &str) -> Result<()> {
-    let set = BootSet::open()?;
+    let boot = BootPartitions::lock()?;
     let failed = Trial { stage: Stage::Failed, reason: reason.to_owned(), ..trial.clone() };
-    set.iter().try_for_each(|partition| partition.keep_trial(Some(&failed)))
+    boot.iter().try_for_each(|partition| partition.keep_trial(Some(&failed)))
 }
 
 /// True if a service of the plan runs. False if this machine does not have it; an error if it was

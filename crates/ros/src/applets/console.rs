@@ -35,7 +35,7 @@ use corral_config::model::WriteFile;
 use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use corral_init::boot::state::{self, CONF};
-use corral_install::release::boot_set::BootSet;
+use corral_install::release::boot_partitions::BootPartitions;
 use corral_machine::boot_partition::booted;
 use corral_machine::console::log;
 use corral_machine::files::{write_atomic, write_in};
@@ -281,10 +281,10 @@ fn reserve_keys() -> Result<()> {
     let wanted = || Ok::<_, anyhow::Error>(keys::of_rescue(&load_config()?));
     match booted::partition() {
         Some(partition) if !is_rescue && partition.load_keys() != wanted()? => {
-            let set = BootSet::open()?;
+            let boot = BootPartitions::lock()?;
             // Loaded again: a newer configuration may have been written while this waited.
             let keys = wanted()?;
-            set.iter().try_for_each(|partition| partition.keep_keys(&keys))
+            boot.iter().try_for_each(|partition| partition.keep_keys(&keys))
         }
         _ => Ok(()),
     }

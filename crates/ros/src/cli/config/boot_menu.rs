@@ -2,7 +2,7 @@
 //! every entry of both boot loaders, and kept over upgrades.
 
 use anyhow::{Context, Result, bail};
-use corral_install::release::boot_set::BootSet;
+use corral_install::release::boot_partitions::BootPartitions;
 use corral_machine::boot_partition::{Arguments, BOOT_PARAMETER};
 use std::fs;
 use std::path::Path;
@@ -12,8 +12,8 @@ const DRAFT: &str = "/run/corral/global.cfg";
 
 /// Opens the file in the user's editor.
 pub(super) fn edit() -> Result<()> {
-    let set = BootSet::open()?;
-    let before = set.first().load_arguments();
+    let boot = BootPartitions::lock()?;
+    let before = boot.first().load_arguments();
     fs::write(DRAFT, before.to_file()).with_context(|| format!("writing {DRAFT}"))?;
     let editor = std::env::var("EDITOR").unwrap_or_else(|_| "vi".to_owned());
     let mut words = editor.split_whitespace();
@@ -31,7 +31,7 @@ pub(super) fn edit() -> Result<()> {
     if after.boot_reference() != before.boot_reference() {
         bail!("{BOOT_PARAMETER} names the disk of this system and must stay; nothing was changed");
     }
-    set.iter().try_for_each(|partition| partition.keep_arguments(&after))?;
+    boot.iter().try_for_each(|partition| partition.keep_arguments(&after))?;
     println!(
         "{}",
         if after == before { "nothing was changed" } else { "takes effect at the next start" }

@@ -1,5 +1,5 @@
 //! The boot partitions from which this machine was started, for writing: one, or one on each disk
-//! of a mirror. They are mounted for writing only while a `BootSet` exists.
+//! of a mirror. They are mounted for writing only while a `BootPartitions` exists.
 
 use anyhow::{Context, Result, bail};
 use corral_machine::boot_partition::booted::MEDIUM;
@@ -17,15 +17,15 @@ const MOUNTS: &str = "/run/corral/boot";
 
 /// Boot partitions with the same content, open for writing.
 #[derive(Debug)]
-pub struct BootSet {
+pub struct BootPartitions {
     partitions: Vec<BootPartition>,
     /// Held as long as this exists: one change at a time.
     _lock: File,
 }
 
-impl BootSet {
-    /// Opens the boot partitions of the running system.
-    pub fn open() -> Result<BootSet> {
+impl BootPartitions {
+    /// Locks the boot partitions of the running system, repairs and opens them.
+    pub fn lock() -> Result<BootPartitions> {
         let line = cmdline::load()?;
         let Some(reference) = cmdline::value(&line, BOOT_PARAMETER) else {
             bail!(
@@ -39,17 +39,17 @@ impl BootSet {
             rustix::fs::flock(&lock, FlockOperation::LockExclusive)
                 .context("locking the boot partition")?;
         }
-        let mut set = BootSet { partitions: Vec::new(), _lock: lock };
+        let mut opened = BootPartitions { partitions: Vec::new(), _lock: lock };
         for (number, device) in boot_partition::find(Some(reference)).iter().enumerate() {
-            set.partitions.push(mount(device, number)?);
+            opened.partitions.push(mount(device, number)?);
         }
-        if set.partitions.is_empty() {
+        if opened.partitions.is_empty() {
             bail!(
                 "{reference}, which this machine was started from, no longer exists; is its disk \
                  attached?"
             );
         }
-        for partition in &set.partitions {
+        for partition in &opened.partitions {
             partition.repair()?;
             // The command that follows may be the one that helps.
             match partition.repair_entries() {
@@ -57,7 +57,7 @@ impl BootSet {
                 Err(error) => eprintln!("the menu could not be repaired: {error:#}"),
             }
         }
-        Ok(set)
+        Ok(opened)
     }
 
     /// One of them, for reading: they are alike.
@@ -79,7 +79,7 @@ fn lost_drivers(version: &str) -> String {
     )
 }
 
-impl Drop for BootSet {
+impl Drop for BootPartitions {
     fn drop(&mut self) {
         for partition in &self.partitions {
             let closed = if partition.root() == Path::new(MEDIUM) {
