@@ -88,15 +88,15 @@ fn every_type_is_installed_without_a_network_and_boots_by_its_firmware() -> Resu
             [false, true].into_iter().filter(|by_uefi| if *by_uefi { *uefi } else { *bios })
         {
             let options = boot_from(disk, by_uefi);
-            let machine = starts(&folder, options, "vda1")?;
+            let mut machine = starts(&folder, options, "vda1")?;
             if *name == UNTIL_PROMPT {
-                reaches_prompt(&machine)?;
+                reaches_prompt(&mut machine)?;
             }
             println!("{name} boots by {}", if by_uefi { "UEFI" } else { "BIOS" });
         }
     }
     let noformat = folder.join(format!("{NOFORMAT}.img"));
-    reaches_prompt(&starts(&folder, boot_from(&noformat, true), "vda2")?)?;
+    reaches_prompt(&mut starts(&folder, boot_from(&noformat, true), "vda2")?)?;
     let drive = format!("if=none,id=nvme,format=raw,file={}/{NVME}.img", folder.display());
     let extra = ["-drive", &drive, "-device", "nvme,drive=nvme,serial=story"];
     let extra = extra.map(OsString::from).to_vec();
@@ -382,13 +382,13 @@ fn boot_from(disk: &Path, uefi: bool) -> Options {
 
 /// The firmware has found the kernel, and PID 1 the state.
 fn starts(folder: &Path, options: Options, state: &str) -> Result<Machine> {
-    let machine = Machine::start(folder, options)?;
+    let mut machine = Machine::start(folder, options)?;
     machine.expect_console(&format!("/var/log is on /dev/{state}"))?;
     Ok(machine)
 }
 
 /// The prompt has the host name of the machine's cloud-config.
-fn reaches_prompt(machine: &Machine) -> Result<()> {
+fn reaches_prompt(machine: &mut Machine) -> Result<()> {
     machine.expect_console("installed login:")?;
     machine.check_alarms()
 }

@@ -4,6 +4,9 @@ use anyhow::Result;
 use vmtest::folder;
 use vmtest::{Machine, Medium, Options, drive, shell};
 
+/// It runs from the system image, so the medium was found. From there on all media are alike.
+const PID_1: &str = "PID 1 of Corral";
+
 /// With the disk that the driver of Docker Machine for VirtualBox makes for each ISO.
 #[test]
 fn the_iso_boots_with_512_mb() -> Result<()> {
@@ -23,27 +26,27 @@ fn the_iso_boots_with_512_mb() -> Result<()> {
 
 #[test]
 fn the_iso_boots_by_uefi() -> Result<()> {
-    from_medium("iso-uefi", Options { medium: Medium::Iso, uefi: true, ..Options::default() })
+    let options = Options { medium: Medium::Iso, uefi: true, ..Options::default() };
+    // The shell that the ISO opens on its consoles.
+    from_medium("iso-uefi", options, "[rancher@rancher ~]$")
 }
 
 #[test]
 fn the_iso_boots_from_a_usb_stick() -> Result<()> {
-    from_medium("iso-usb", Options { medium: Medium::UsbStick, ..Options::default() })
+    let options = Options { medium: Medium::UsbStick, ..Options::default() };
+    from_medium("iso-usb", options, PID_1)
 }
 
 #[test]
 fn the_iso_boots_from_a_usb_stick_by_uefi() -> Result<()> {
-    from_medium(
-        "iso-usb-uefi",
-        Options { medium: Medium::UsbStick, uefi: true, ..Options::default() },
-    )
+    let options = Options { medium: Medium::UsbStick, uefi: true, ..Options::default() };
+    from_medium("iso-usb-uefi", options, PID_1)
 }
 
-/// Waits for the shell that the ISO opens on its consoles.
-fn from_medium(name: &str, options: Options) -> Result<()> {
+fn from_medium(name: &str, options: Options, until: &str) -> Result<()> {
     let folder = folder(name)?;
     let mut machine = Machine::start(&folder, options)?;
-    machine.expect_console("[rancher@rancher ~]$")?;
+    machine.expect_console(until)?;
     machine.check_alarms()
 }
 
