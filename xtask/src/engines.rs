@@ -28,7 +28,7 @@ const LOADER: &str = "ld-linux-x86-64.so.2";
 pub(crate) const REPOSITORY: &str = "corral-engine";
 
 /// The engines that stories switch to (tests/scenarios/engines.rs).
-const IN_STORIES: [&str; 2] = ["docker-28.5", "podman"];
+const IN_STORIES: [&str; 3] = ["docker-20.10", "docker-28.5", "podman"];
 
 /// To be raised with each change of how an archive is written.
 const FORMAT: u32 = 4;
