@@ -11,16 +11,39 @@ mod run_once;
 pub mod state;
 mod trial;
 
-use crate::supervise::{BootContext, Supervisor, resume};
+use crate::supervise::{BootContext, NAME, Supervisor, resume};
 use crate::trace::{self, Trace};
 use anyhow::Result;
 use corral_config::Config;
 use corral_engine::sys::signals::Signals;
-use corral_engine::sys::take_document;
+use corral_engine::sys::{has_document, take_document};
 use corral_machine::console::{log, title};
 use corral_machine::{modules, sysctl};
 use corral_plan::resolved::Resolved;
 use std::process::ExitCode;
+
+/// The inode of the kernel's first PID namespace: PROC_PID_INIT_INO of its headers.
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// Does this process run the machine? By its names a container may have a client of the engine as
+/// its own first process, which must not boot a second time. What resumes may be in any namespace,
+/// like the engine alone.
+pub fn is_pid_1(name: &str, arguments: &[String]) -> bool {
+    std::process::id() == 1 && is_called(name, arguments, is_in_container())
+}
+
+fn is_called(name: &str, arguments: &[String], is_in_container: bool) -> bool {
+    match name {
+        "init" => !is_in_container,
+        NAME => has_document(arguments),
+        _ => false,
+    }
+}
+
+/// Before a boot mounts /proc, nothing is there, and there is no container yet.
+fn is_in_container() -> bool {
+    rustix::fs::stat("/proc/self/ns/pid").is_ok_and(|found| found.st_ino != FIRST_PID_NAMESPACE)
+}
 
 /// PID 1. Returns only if the loop could not even begin, which the kernel takes as a reason to
 /// panic.
@@ -90,4 +113,21 @@ fn cannot_go_on(ended: Result<()>) -> ExitCode {
     let error = ended.err().unwrap_or_else(|| anyhow::anyhow!("the loop ended"));
     log(&format!("PID 1 cannot continue: {error:#}"));
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_kernels_first_process_and_what_resumes_are_pid_1() {
+        let resumes = ["--resume=7".to_owned()];
+        let client = ["exec", "console", "sh", "--resume=7"].map(str::to_owned);
+        assert!(is_called(NAME, &resumes, true));
+        assert!(!is_called(NAME, &client, false));
+        assert!(!is_called(NAME, &[], false));
+        assert!(is_called("init", &[], false));
+        assert!(!is_called("init", &[], true));
+        assert!(!is_called("ros", &[], false));
+    }
 }

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let name = path.rsplit('/').next().unwrap_or_default().trim_start_matches('-');
     let arguments: Vec<String> = arguments.collect();
     match name {
-        "init" | "system-docker" if std::process::id() == 1 => boot::run(&arguments),
+        _ if boot::is_pid_1(name, &arguments) => boot::run(&arguments),
         "engine-alone" if std::process::id() == 1 => boot::run_engine_alone(),
         corral_engine::pid1::HELPER_NAME => applets::helper(&arguments),
         boot::resolver::NAME => corral_resolve::process::main(&arguments),

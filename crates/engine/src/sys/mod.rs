@@ -88,10 +88,18 @@ pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
+/// Do the arguments say that an earlier process left something for this one?
+pub fn has_document(arguments: &[String]) -> bool {
+    number_of_document(arguments).is_some()
+}
+
+fn number_of_document(arguments: &[String]) -> Option<RawFd> {
+    arguments.first()?.strip_prefix(RESUME)?.parse().ok()
+}
+
 /// What an earlier process left for this one, if its arguments say that there is something.
 pub fn take_document(arguments: &[String]) -> Option<Vec<u8>> {
-    let number =
-        arguments.iter().find_map(|argument| argument.strip_prefix(RESUME))?.parse().ok()?;
+    let number = number_of_document(arguments)?;
     let mut document = Vec::new();
     std::fs::File::from(inherited(number)?).read_to_end(&mut document).ok()?;
     Some(document)

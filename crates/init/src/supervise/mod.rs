@@ -35,7 +35,7 @@ use corral_engine::sys::reap;
 use corral_engine::sys::signals::SignalAction;
 use corral_machine::console::log;
 use corral_machine::deadline;
-pub(crate) use reexec::resume;
+pub(crate) use reexec::{NAME, resume};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};

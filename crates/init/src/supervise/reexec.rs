@@ -49,6 +49,9 @@ struct Saved {
     started: Moment,
 }
 
+/// By which a PID 1 that resumes is called, and found in the list of processes.
+pub(crate) const NAME: &str = "system-docker";
+
 impl Supervisor {
     /// Between two turns nothing is half done: the time to go over into a new process.
     pub(super) fn execute_again_if_requested(&mut self) {
@@ -60,7 +63,7 @@ impl Supervisor {
         let saved = self.save(request.callers);
         let kept = saved.descriptors();
         let error = match serde_json::to_vec(&saved) {
-            Ok(document) => sys::execute_again("system-docker", &document, &kept),
+            Ok(document) => sys::execute_again(NAME, &document, &kept),
             Err(error) => error.into(),
         };
         log(&format!("PID 1 could not re-execute itself and continues unchanged: {error}"));
