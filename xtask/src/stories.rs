@@ -23,7 +23,7 @@ use std::time::Duration;
 use vmtest::Kind;
 
 /// The shortest deadline of a story.
-const DEADLINE: Duration = Duration::from_secs(30 * 60);
+const DEADLINE: Duration = Duration::from_secs(20 * 60);
 
 /// How to run them.
 #[derive(Debug, Clone, Copy)]
@@ -192,7 +192,7 @@ impl Runner {
 /// long as the last time.
 fn deadline(seconds: f64) -> Duration {
     let usual = if seconds.is_finite() { seconds } else { 0.0 };
-    DEADLINE.max(Duration::from_secs_f64(usual * 4.0))
+    DEADLINE.max(Duration::from_secs_f64(usual * 3.0))
 }
 
 /// The logs of the last run: a folder for each of its phases.
