@@ -1,6 +1,7 @@
 //! Consoles of other images, as their distributions publish them: nothing is prepared in them. The
 //! images are Debian's two releases, and one that has a shell and nothing else.
 
+use super::says_all;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,12 +10,19 @@ use vmtest::installer::device;
 use vmtest::servers::{self, Server};
 use vmtest::{Machine, Options, drive, folder, shell};
 
+/// The image that the console `debian` is.
+const DEBIAN: &str = "debian:stable-slim";
+
 /// A container of the user that is there after all switches.
 const SURVIVOR: &str = "tar -C / -cf - bin usr/bin/busybox | docker import - story/box && \
-                        docker run -d --name survivor story/box /usr/bin/busybox sleep 100000";
+                        docker run -d --restart always --name survivor story/box \
+                        /usr/bin/busybox sleep 100000";
 
 /// It runs on while consoles change.
 const IT_RUNS: &str = "[ $(docker inspect -f '{{.State.Status}}' survivor) = running ]";
+
+/// Of `rancher`, on the machine's own console.
+const PASSWORD: &str = "open-sesame";
 
 /// MiB of a disk to install to; the file is sparse.
 const TARGET: u64 = 4096;
@@ -39,13 +47,14 @@ fn machine(
     let append = super::STATE.to_owned();
     let options = Options { disks, sticks, append, ..Options::default() };
     let config = format!(
-        "hostname: stocked\nrancher:\n  system_docker: {{insecure_registry: [\"{host}\"]}}\n"
+        "hostname: stocked\nrancher:\n  password: {PASSWORD}\n  \
+         system_docker: {{insecure_registry: [\"{host}\"]}}\n"
     );
     let machine = super::with_config(&folder, &config, options)?;
     Ok((machine, registry, folder, host))
 }
 
-fn stock(name: &str) -> Result<PathBuf> {
+pub(crate) fn stock(name: &str) -> Result<PathBuf> {
     Ok(Image::find()?.tools.join("stock").join(format!("{name}.tar")))
 }
 
@@ -84,16 +93,36 @@ fn a_stock_debian_is_a_console_unchanged() -> Result<()> {
     machine.expect_login()?;
     machine.expect_docker()?;
     machine.run(SURVIVOR)?;
-    for (release, number) in [("trixie", "13"), ("bookworm", "12")] {
-        switch(&machine, &format!("{host}/stock/{release}:1"))?;
+    let trixie = format!("{host}/stock/trixie:1");
+    machine.run(&format!(
+        "sudo system-docker pull {trixie} && sudo system-docker tag {trixie} {DEBIAN}"
+    ))?;
+    let by_name = "--no-pull debian".to_owned();
+    let bookworm = format!("{host}/stock/bookworm:1");
+    for (name, number) in [(by_name, "13"), (bookworm, "12")] {
+        switch(&machine, &name)?;
         machine.expect_of_boot(&format!("grep -q '^{number}' /etc/debian_version"))?;
         everything_works(&mut machine, &folder)?;
         machine.run(IT_RUNS)?;
         assert_eq!(machine.run("echo $BASH_VERSION | cut -c1")?, "5");
         assert_eq!(machine.run("sudo dpkg --audit && dpkg -l sudo | grep -c ^ii || true")?, "0");
+        machine.run("command -v apt-get")?;
+        let current = format!("current  {}", name.trim_start_matches("--no-pull "));
+        says_all(&machine.run("sudo ros console list")?, &[&current]);
     }
+    a_password_works_on_its_terminal(&mut machine)?;
     it_survives_a_restart(&mut machine)?;
+    machine.expect_docker()?;
+    machine.expect(IT_RUNS)?;
     ours_returns(&mut machine)
+}
+
+/// getty and login are ours, the shell is the image's.
+fn a_password_works_on_its_terminal(machine: &mut Machine) -> Result<()> {
+    machine.type_line("rancher")?;
+    machine.expect_console("assword:")?;
+    machine.type_until(PASSWORD, "rancher@stocked")?;
+    machine.type_until("echo \"$(cut -c1-2 /etc/debian_version) $(id -un)\"", "12 rancher")
 }
 
 /// What an owner does in a console, with the programs that we add.
