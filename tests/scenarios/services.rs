@@ -1,6 +1,7 @@
 //! Compose services of the owner that the system engine runs: images from a registry, networks,
 //! volumes, health checks and conditions. Also the least privilege of the built-in services.
 
+use super::consoles::stock;
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
@@ -65,12 +66,16 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     let folder = folder("services")?;
     let registry = servers::registry(&folder)?;
     let host = format!("10.0.2.2:{}", registry.port);
+    servers::push_files(&registry, &stock("musl")?, "team/at-boot", &folder)?;
     let config = format!(
         "rancher:\n  system_docker: {{insecure_registry: [\"{host}\"]}}\n  \
-         environment: {{REGISTRY: \"{host}\"}}\n"
+         environment: {{REGISTRY: \"{host}\"}}\n  \
+         services:\n    at-boot:\n      image: {host}/team/at-boot:1\n      \
+         command: echo pulled in the boot\n      labels: {{io.rancher.os.scope: system}}\n"
     );
     let mut machine = super::with_config(&folder, &config, Options::default())?;
     machine.expect_login()?;
+    machine.expect("sudo system-docker logs at-boot | grep -qx 'pulled in the boot'")?;
     built_in_services_have_the_least(&machine)?;
     push_page(&machine, &host, "good", "one")?;
     machine.run(&format!(
