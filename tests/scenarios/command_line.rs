@@ -1,5 +1,5 @@
 //! The kernel's command line and the OEM partition as sources: words after ` -- `, modules by
-//! kernel parameter, the state in a subdirectory, a console without a network.
+//! kernel parameter, the state in a subdirectory.
 
 use anyhow::Result;
 use vmtest::folder;
