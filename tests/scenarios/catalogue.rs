@@ -93,7 +93,8 @@ fn services_of_the_catalogue_give_nfs_volumes_and_facts_of_ec2() -> Result<()> {
     std::fs::write(export.join("file"), "over nfs\n")?;
     let (nfs, moto) = (servers::nfs(&folder, &export)?, servers::moto(&folder)?);
     let config = format!(
-        "rancher:\n  services_include: {{volume-nfs: true, amazon-metadata: true}}\n  \
+        "rancher:\n  \
+         services_include: {{volume-nfs: true, volume-efs: true, amazon-metadata: true}}\n  \
          cloud_init: {{datasources: [configdrive, \"ec2:http://10.0.2.2:{}\"]}}\n  \
          services:\n    facts:\n      image: corral/os-base\n      \
          command: sh -c 'echo $$AWS_INSTANCE_ID in $$AWS_DEFAULT_REGION'\n      \
@@ -118,8 +119,16 @@ fn services_of_the_catalogue_give_nfs_volumes_and_facts_of_ec2() -> Result<()> {
     let read = format!("{inside} 'cat /shared/file && echo back > /shared/written'");
     assert_eq!(machine.run(&read)?, "over nfs");
     assert_eq!(std::fs::read_to_string(export.join("written"))?, "back\n");
-    machine.run("docker volume rm shared && ! grep 10.0.2.2:/export /proc/*/mounts")?;
-    machine.run("! sudo ros why | grep -E 'volume-nfs|amazon-metadata'")?;
+    // As in the text of `volume-efs`; EFS exports its root.
+    machine.run(&format!(
+        "docker volume create --opt type=nfs --opt o=addr=10.0.2.2,port={},nfsvers=4.1 \
+         --opt device=:/export efs",
+        nfs.port
+    ))?;
+    let inside = "docker run --rm --entrypoint /bin/sh -v efs:/efs nginx -c";
+    assert_eq!(machine.run(&format!("{inside} 'cat /efs/written'"))?, "back");
+    machine.run("docker volume rm shared efs && ! grep 10.0.2.2:/export /proc/*/mounts")?;
+    machine.run("! sudo ros why | grep -E 'volume-|amazon-metadata'")?;
     machine.check_alarms()
 }
 
