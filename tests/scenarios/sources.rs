@@ -17,7 +17,7 @@ const PARTS: &str = "Content-Type: multipart/mixed; boundary=\"part\"\nMIME-Vers
     --part\nContent-Type: text/cloud-config\n\n\
     #cloud-config\nhostname: from-list\nssh_authorized_keys: [\"@KEY@\"]\n\
     --part\nContent-Type: text/x-shellscript\n\n\
-    #!/bin/sh\ntouch /run/by-script\n\
+    #!/bin/sh\ntouch /run/by-script\ndocker ps > /run/of-docker\n\
     --part--\n";
 
 /// What a machine of Azure's reports on.
@@ -87,6 +87,8 @@ fn a_file_on_the_disk_names_the_sources(machine: &mut Machine, port: u16) -> Res
     ))?;
     machine.restart()?;
     machine.expect("[ $(hostname) = from-list ] && test -e /run/by-script")?;
+    // Docker starts after the owner's scripts, or when one of them calls it.
+    machine.expect("grep -q '^CONTAINER ID' /run/of-docker")?;
     assert_eq!(machine.run("sudo ros config get rancher.log")?, "false", "no longer of the drive");
     Ok(())
 }
