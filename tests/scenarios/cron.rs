@@ -24,6 +24,15 @@ rancher:
         io.rancher.os.scope: system
         io.rancher.os.createonly: 'true'
         cron.schedule: '@every 2s'
+    yearly:
+      image: corral/os-base
+      command: sh -c 'echo run >> /var/log/yearly'
+      volumes: [/var/log:/var/log]
+      labels:
+        io.rancher.os.scope: system
+        io.rancher.os.createonly: 'true'
+        cron.schedule: '@yearly'
+        cron.missed: run
     wrong:
       image: corral/os-base
       command: sleep 1000
@@ -56,8 +65,10 @@ fn cron_starts_containers_and_logs_are_kept_and_rotated() -> Result<()> {
     machine.expect_docker()?;
     containers_of_docker_start_until_that_is_disabled(&mut machine)?;
     logs_of_the_boot_are_there(&machine, 1)?;
+    the_machine_was_off_for_more_than_a_year(&machine)?;
     machine.restart()?;
     machine.expect_docker()?;
+    machine.expect("grep -qx run /var/log/yearly")?;
     logs_of_the_boot_are_there(&machine, 2)?;
     machine.check_alarms()
 }
@@ -100,6 +111,17 @@ fn containers_of_docker_start_until_that_is_disabled(machine: &mut Machine) -> R
     machine.expect(
         "sudo system-docker logs system-cron | grep -q 'labels in your Docker have no effect'",
     )
+}
+
+/// As far as cron knows, which noted when it saw the container first.
+fn the_machine_was_off_for_more_than_a_year(machine: &Machine) -> Result<()> {
+    let records = "/var/lib/rancher/cron/last-runs.json";
+    machine.run("! test -e /var/log/yearly && sudo system-docker stop system-cron")?;
+    let script = format!(
+        "sudo grep -q yearly {records} && past=$(($(date +%s) - 400 * 86400)) && \
+         sudo sed -Ei 's/(\"last\": ?)[0-9]+/\\1'$past'/' {records}"
+    );
+    machine.run(&script).map(drop)
 }
 
 /// Each boot adds to them.
