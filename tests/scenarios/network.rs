@@ -6,6 +6,8 @@ use anyhow::Result;
 use std::fs;
 use std::net::UdpSocket;
 use std::time::Duration;
+use vmtest::image::Image;
+use vmtest::installer::device;
 use vmtest::{Machine, Options, folder, servers};
 
 /// netconsole sends the kernel's log, with our messages in it, to another machine.
@@ -103,23 +105,30 @@ fn a_machine_that_gets_no_address_says_so() -> Result<()> {
     machine.check_alarms()
 }
 
-/// The system engine pulls, and `ros os list` fetches, names that only the proxy knows. The engine
-/// daemon restarts for that, and no container does. Shells of logins have the proxy too.
+/// The system engine pulls, and `ros os` and `ros install` fetch, names that only the proxy knows.
+/// The engine daemon restarts for that, and no container does. Shells of logins have the proxy too.
 #[test]
 fn what_the_system_fetches_goes_through_the_proxy() -> Result<()> {
     let folder = folder("proxy")?;
     let content = folder.join("www");
     fs::create_dir_all(&content)?;
     fs::write(content.join("list.yml"), "current: corral:9\navailable: [corral:9]\n")?;
+    fs::write(content.join("my.yml"), "#cloud-config\nrancher: {password: mine}\n")?;
     let (registry, web) = (servers::registry(&folder)?, servers::web(&folder, &content)?);
-    let names = [("registry.test", registry.port), ("releases.test", web.port)];
+    let names = [
+        ("registry.test", registry.port),
+        ("releases.test", web.port),
+        ("upgrades.test", registry.port),
+        ("configs.test", web.port),
+    ];
     let proxy = servers::proxy(&folder, &names)?;
     let direct = format!("10.0.2.2:{}", registry.port);
     let config = format!(
         "rancher:\n  upgrade: {{url: \"http://releases.test/list.yml\"}}\n  \
-         system_docker: {{insecure_registry: [registry.test, \"{direct}\"]}}\n"
+         system_docker: {{insecure_registry: [registry.test, upgrades.test, \"{direct}\"]}}\n"
     );
-    let mut machine = super::with_config(&folder, &config, Options::default())?;
+    let options = Options { sticks: vec![Image::find()?.archive], ..Options::default() };
+    let mut machine = super::with_config(&folder, &config, options)?;
     machine.expect_login()?;
     machine.run(&format!(
         "tar -C / -cf /tmp/i.tar bin/busybox usr/bin/busybox && \
@@ -139,8 +148,10 @@ fn what_the_system_fetches_goes_through_the_proxy() -> Result<()> {
     machine.expect("sudo system-docker pull registry.test/hello:1")?;
     assert_eq!(machine.run("sudo ros os list | grep remote")?, "corral:9 remote latest");
     assert_eq!(machine.run(pid)?, before, "no container notices");
+    an_upgrade_and_an_installation_fetch(&machine)?;
     let proxied = fs::read_to_string(folder.join("proxied"))?;
     super::says_all(&proxied, &["registry.test Basic bWU6c2VjcmV0", "releases.test Basic "]);
+    super::says_all(&proxied, &["upgrades.test Basic ", "configs.test Basic "]);
     assert!(!proxied.contains("10.0.2.2"), "{proxied}");
     machine.expect("test -e /etc/profile.d/proxy.sh")?;
     let shown = machine
@@ -152,6 +163,17 @@ fn what_the_system_fetches_goes_through_the_proxy() -> Result<()> {
     )?;
     machine.expect("! test -e /etc/profile.d/proxy.sh")?;
     machine.check_alarms()
+}
+
+/// Neither comes to its end: this image is not a release, and that disk is not there.
+fn an_upgrade_and_an_installation_fetch(machine: &Machine) -> Result<()> {
+    machine.run("! sudo ros os upgrade -i upgrades.test/hello:1 --stage 2>&1")?;
+    let said = machine.run(&format!(
+        "! sudo ros install -i {} -d /dev/none -c http://configs.test/my.yml -f --no-reboot 2>&1",
+        device(0)?
+    ))?;
+    super::says_all(&said, &["/dev/none"]);
+    Ok(())
 }
 
 fn the_links_are_there(machine: &Machine) -> Result<()> {
