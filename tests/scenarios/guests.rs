@@ -87,11 +87,15 @@ fn iscsi_is_part_of_the_image(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
-/// A machine without the hypervisor's flag, whose firmware names one.
-fn with_firmware(name: &str, firmware: &str) -> Result<Machine> {
+/// A processor without the hypervisor's flag, and one that names QEMU as its hypervisor.
+const NO_HYPERVISOR: &str = "max,-hypervisor";
+const OF_QEMU: &str = "max";
+
+/// A machine whose firmware names a hypervisor.
+fn with_firmware(name: &str, processor: &str, firmware: &str) -> Result<Machine> {
     let folder = folder(name)?;
     let smbios = format!("type=1,{firmware}");
-    let extra = ["-cpu", "max,-hypervisor", "-smbios", &smbios].map(OsString::from).to_vec();
+    let extra = ["-cpu", processor, "-smbios", &smbios].map(OsString::from).to_vec();
     super::with_config(&folder, "", Options { extra, ..Options::default() })
 }
 
@@ -102,7 +106,7 @@ fn guests_of_vmware_are_known_by_their_firmware() -> Result<()> {
         return Ok(());
     }
     let firmware = "manufacturer=VMware,, Inc.,product=VMware Virtual Platform";
-    let mut machine = with_firmware("guest-vmware", firmware)?;
+    let mut machine = with_firmware("guest-vmware", NO_HYPERVISOR, firmware)?;
     machine.expect_login()?;
     let status = machine.run("ros status --format json")?;
     let status: Value = serde_json::from_str(&status)?;
@@ -119,7 +123,7 @@ fn guests_of_hyper_v_have_an_agent_if_its_device_is_there() -> Result<()> {
         return Ok(());
     }
     let firmware = "manufacturer=Microsoft Corporation,product=Virtual Machine";
-    let mut machine = with_firmware("guest-hyper-v", firmware)?;
+    let mut machine = with_firmware("guest-hyper-v", NO_HYPERVISOR, firmware)?;
     machine.expect_login()?;
     says_all(&machine.run("ros status")?, &["hypervisor  Hyper-V\n"]);
     machine.expect_docker()?;
@@ -127,4 +131,32 @@ fn guests_of_hyper_v_have_an_agent_if_its_device_is_there() -> Result<()> {
     machine.run("sudo ros service enable hyperv-daemons && sudo ros service up")?;
     machine.expect("sudo ros why hv-kvp 2>&1 | grep -q 'device /dev/vmbus/hv_kvp'")?;
     machine.check_alarms()
+}
+
+/// As each names itself in its firmware: processor, firmware, and the name in `ros status`. Three
+/// also report the signature of another hypervisor in their processor.
+const NAMED: [(&str, &str, &str); 5] = [
+    (OF_QEMU, "manufacturer=innotek GmbH,product=VirtualBox", "VirtualBox"),
+    (
+        OF_QEMU,
+        "manufacturer=Parallels International GmbH.,product=Parallels Virtual Platform",
+        "Parallels",
+    ),
+    (OF_QEMU, "manufacturer=Xen,product=HVM domU", "Xen (HVM)"),
+    (NO_HYPERVISOR, "manufacturer=FreeBSD,product=BHYVE", "bhyve"),
+    (NO_HYPERVISOR, "manufacturer=Red Hat,product=KVM", "KVM"),
+];
+
+#[test]
+fn guests_of_other_hypervisors_are_known_by_their_firmware() -> Result<()> {
+    if is_left_out("guests") {
+        return Ok(());
+    }
+    for (processor, firmware, name) in NAMED {
+        let mut machine = with_firmware("guest-named", processor, firmware)?;
+        machine.expect_login()?;
+        says_all(&machine.run("ros status")?, &[&format!("hypervisor  {name}\n")]);
+        machine.check_alarms()?;
+    }
+    Ok(())
 }
