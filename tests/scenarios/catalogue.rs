@@ -4,7 +4,7 @@
 use crate::says_all;
 use anyhow::Result;
 use vmtest::report::is_left_out;
-use vmtest::{Machine, Options, folder, servers};
+use vmtest::{Machine, Options, drive, folder, servers};
 
 /// Images with a busybox that keeps running, under names of the publishers.
 const STAND_INS: &str = r#"set -e
@@ -171,6 +171,58 @@ fn services_of_the_catalogue_give_volumes_of_an_smb_server() -> Result<()> {
     machine.run("docker volume rm shared refused && ! grep 10.0.2.2/share /proc/*/mounts")?;
     machine.run("! sudo ros why | grep volume-cifs")?;
     machine.check_alarms()
+}
+
+/// A disk of a server is formatted and mounted. After a restart the service has logged in again, and
+/// the file is there.
+#[test]
+fn services_of_the_catalogue_give_disks_of_an_iscsi_server() -> Result<()> {
+    if is_left_out("iscsi") {
+        return Ok(());
+    }
+    let folder = folder("catalogue-iscsi")?;
+    let (state, served) = (folder.join("state.img"), folder.join("served.img"));
+    drive::blank(&state, 1024)?;
+    drive::blank(&served, 64)?;
+    let server = servers::iscsi(&folder, &served)?;
+    let append = super::STATE.to_owned();
+    // The test kernel of User-Mode Linux has no iSCSI.
+    let options = Options { append, disks: vec![state], needs_qemu: true, ..Options::default() };
+    let mut machine = super::with_config(&folder, "", options)?;
+    machine.expect_login()?;
+    machine.run("sudo ros service enable open-iscsi && sudo ros service up open-iscsi")?;
+    log_in_to_the_disk(&mut machine, &server)?;
+    machine.expect(&format!("[ -b /dev/$({ISCSI_DISK}) ]"))?;
+    machine.run(&format!("sudo mkfs.ext4 -q -L files /dev/$({ISCSI_DISK})"))?;
+    machine.run(&format!(
+        "{MOUNT_FILES} && echo kept | sudo tee /mnt/files/file && [ \"$(findmnt -no SOURCE \
+         /mnt/files)\" = /dev/$({ISCSI_DISK}) ]"
+    ))?;
+    machine.restart()?;
+    machine.expect_of_boot(&format!("[ -b /dev/$({ISCSI_DISK}) ]"))?;
+    machine.expect("[ -n \"$(sudo blkid -L files)\" ]")?;
+    assert_eq!(machine.run(&format!("{MOUNT_FILES} && cat /mnt/files/file"))?, "kept");
+    machine.run("! sudo ros why | grep open-iscsi")?;
+    machine.check_alarms()
+}
+
+/// The kernel's name of the disk that a session of iSCSI has.
+const ISCSI_DISK: &str = "ls /sys/class/iscsi_session/session*/device/target*/*/block";
+const MOUNT_FILES: &str = "sudo mkdir -p /mnt/files && sudo mount LABEL=files /mnt/files";
+
+/// Discovery lists the disk. It names an address behind the translation of the network, so the
+/// target is added at the address that leads to it, as in the manual.
+fn log_in_to_the_disk(machine: &mut Machine, server: &servers::Server) -> Result<()> {
+    let client = "sudo system-docker exec open-iscsi iscsiadm";
+    let (target, portal) = (servers::ISCSI_TARGET, format!("10.0.2.2:{}", server.port));
+    let discovery = format!("{client} -m discovery -t st -o nonpersistent -p {portal}");
+    // The daemon may still be starting.
+    machine.expect(&discovery)?;
+    says_all(&machine.run(&discovery)?, &[target]);
+    machine.run(&format!("{client} -m node -o new -T {target} -p {portal}"))?;
+    let said = machine.run(&format!("{client} -m node -T {target} -p {portal} --login"))?;
+    says_all(&said, &["successful"]);
+    machine.run(&format!("{client} -m session | grep -q {target}")).map(drop)
 }
 
 /// As Tailscale's manual has it: a machine of the network for another container.

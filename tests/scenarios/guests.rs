@@ -70,7 +70,7 @@ fn the_state_disk_is_frozen_for_a_snapshot(agent: &mut Agent) -> Result<()> {
 }
 
 /// Only the product's own kernel has iSCSI. There is no server here: the daemon runs, and its
-/// client reaches it.
+/// client reaches it. A story of `catalogue` logs in to a disk.
 fn iscsi_is_part_of_the_image(machine: &mut Machine) -> Result<()> {
     let client = "sudo system-docker exec open-iscsi iscsiadm";
     machine.run("sudo ros service enable open-iscsi && sudo ros service up open-iscsi")?;

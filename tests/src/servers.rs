@@ -1,5 +1,5 @@
-//! Servers of other projects, on loopback of this machine: NFS, SMB, web servers, a registry, EC2's
-//! metadata. Each one ends with the story that started it.
+//! Servers of other projects, on loopback of this machine: NFS, SMB, iSCSI, web servers, a
+//! registry, EC2's metadata. Each one ends with the story that started it.
 
 use crate::image::Image;
 use crate::process::{KillOnDrop, pause, tied};
@@ -174,6 +174,32 @@ pub fn smb(folder: &Path, content: &Path) -> Result<(Server, String)> {
     command.args(["--foreground", "--no-process-group", "--debug-stdout"]);
     command.arg("--log-basename").arg(&own).arg("--configfile").arg(&config);
     Ok((start(command, port, &folder.join("smbd.out"))?, user))
+}
+
+/// The name of the disk that `iscsi` serves.
+pub const ISCSI_TARGET: &str = "iqn.2024-01.com.example:files";
+
+/// tgt, which serves a disk image as `ISCSI_TARGET` to every client, without a login. Discovery
+/// names the address that it has on this machine, which no machine of a story can reach.
+pub fn iscsi(folder: &Path, disk: &Path) -> Result<Server> {
+    let port = free_port()?;
+    let tools = &Image::find()?.tools;
+    // The variable is a prefix: `-C` adds a number. A path of a socket has at most 107 bytes.
+    let socket = folder.join("tgt");
+    let mut command = tied(&tools.join("tgtd"));
+    command.args(["-f", "-C", "0", "--iscsi", &format!("portal=127.0.0.1:{port}")]);
+    command.env("TGT_IPC_SOCKET", &socket);
+    let server = start(command, port, &folder.join("tgtd.log"))?;
+    let control = |arguments: &[&str]| {
+        let mut command = Command::new(tools.join("tgtadm"));
+        command.env("TGT_IPC_SOCKET", &socket).args(["-C", "0", "--lld", "iscsi", "--tid", "1"]);
+        output(command.args(arguments))
+    };
+    let disk = disk.to_str().context("a disk image whose path is no text")?;
+    control(&["--mode", "target", "--op", "new", "--targetname", ISCSI_TARGET])?;
+    control(&["--mode", "logicalunit", "--op", "new", "--lun", "1", "--backing-store", disk])?;
+    control(&["--mode", "target", "--op", "bind", "--initiator-address", "ALL"])?;
+    Ok(server)
 }
 
 /// Python's own web server over a folder.

@@ -1,6 +1,6 @@
-//! Programs that only the stories need, from their usual sources: servers of NFS and SMB from
-//! Debian, a mock of EC2's metadata service from PyPI. They stay below `target/`. Nothing is
-//! installed on the host, and no service of it is started.
+//! Programs that only the stories need, from their usual sources: servers of NFS, SMB
+//! and iSCSI from Debian, a mock of EC2's metadata service from PyPI. They stay below `target/`.
+//! Nothing is installed on the host, and no service of it is started.
 
 use crate::packages::{self, Package};
 use crate::{image, paths, progress, sh, stock_images, sum};
@@ -25,6 +25,7 @@ pub(crate) fn prepare() -> Result<()> {
     prepare_emulators()?;
     prepare_nfs_server()?;
     prepare_smb_server()?;
+    prepare_iscsi_server()?;
     prepare_python()?;
     stock_images::prepare()?;
     prepare_engine_clients()
@@ -108,6 +109,15 @@ fn prepare_smb_server() -> Result<()> {
     let wanted: BTreeSet<String> = ["samba", "libc6"].map(str::to_owned).into();
     let packages = packages::fetch(&wanted, None, false)?;
     write_program("smbd", "usr/sbin/smbd", &packages, "", "")
+}
+
+fn prepare_iscsi_server() -> Result<()> {
+    let wanted: BTreeSet<String> = ["tgt", "libc6"].map(str::to_owned).into();
+    let packages = packages::fetch(&wanted, None, false)?;
+    for name in ["tgtd", "tgtadm"] {
+        write_program(name, &format!("usr/sbin/{name}"), &packages, "", "")?;
+    }
+    Ok(())
 }
 
 /// A script that starts a program of these packages with its own linker, so that the host's C

@@ -142,8 +142,8 @@ const ROWS: [(&str, &str, Rule); 98] = [
     ),
     (
         CATALOGUE,
-        "sudo system-docker exec open-iscsi iscsiadm -m node",
-        Elsewhere("the test kernel has no iSCSI; the story of `guests` runs iscsid in QEMU"),
+        "sudo system-docker exec open-iscsi iscsiadm -m",
+        Elsewhere("the test kernel has no iSCSI; a story of `catalogue` logs in to a disk"),
     ),
     (ENGINES, "sudo ros engine switch /mnt/docker-28.5.tar", Fails("/mnt/docker-28.5.tar")),
     (ENGINES, "sudo ros engine switch default", Fails("no terminal")),
