@@ -173,8 +173,8 @@ fn services_of_the_catalogue_give_volumes_of_an_smb_server() -> Result<()> {
     machine.check_alarms()
 }
 
-/// A disk of a server is formatted and mounted. After a restart the service has logged in again, and
-/// the file is there.
+/// A disk of a server is formatted and mounted. After a restart the service has logged in again,
+/// the configuration's mount has waited for it, and the file is there.
 #[test]
 fn services_of_the_catalogue_give_disks_of_an_iscsi_server() -> Result<()> {
     if is_left_out("iscsi") {
@@ -194,21 +194,22 @@ fn services_of_the_catalogue_give_disks_of_an_iscsi_server() -> Result<()> {
     log_in_to_the_disk(&mut machine, &server)?;
     machine.expect(&format!("[ -b /dev/$({ISCSI_DISK}) ]"))?;
     machine.run(&format!("sudo mkfs.ext4 -q -L files /dev/$({ISCSI_DISK})"))?;
-    machine.run(&format!(
-        "{MOUNT_FILES} && echo kept | sudo tee /mnt/files/file && [ \"$(findmnt -no SOURCE \
-         /mnt/files)\" = /dev/$({ISCSI_DISK}) ]"
-    ))?;
+    machine.run(
+        "sudo mkdir -p /mnt/files && sudo mount LABEL=files /mnt/files && \
+         echo kept | sudo tee /mnt/files/file",
+    )?;
+    machine.run(&format!("sudo ros config set mounts '{ISCSI_MOUNTS}'"))?;
     machine.restart()?;
     machine.expect_of_boot(&format!("[ -b /dev/$({ISCSI_DISK}) ]"))?;
-    machine.expect("[ -n \"$(sudo blkid -L files)\" ]")?;
-    assert_eq!(machine.run(&format!("{MOUNT_FILES} && cat /mnt/files/file"))?, "kept");
+    machine.expect("grep -q ' /mnt/files ext4 ' /proc/mounts")?;
+    assert_eq!(machine.run("cat /mnt/files/file")?, "kept");
     machine.run("! sudo ros why | grep open-iscsi")?;
     machine.check_alarms()
 }
 
 /// The kernel's name of the disk that a session of iSCSI has.
 const ISCSI_DISK: &str = "ls /sys/class/iscsi_session/session*/device/target*/*/block";
-const MOUNT_FILES: &str = "sudo mkdir -p /mnt/files && sudo mount LABEL=files /mnt/files";
+const ISCSI_MOUNTS: &str = r#"[[LABEL=files, /mnt/files, ext4, "_netdev,nofail"]]"#;
 
 /// Discovery lists the disk. It names an address behind the translation of the network, so the
 /// target is added at the address that leads to it, as in the manual.
@@ -220,8 +221,9 @@ fn log_in_to_the_disk(machine: &mut Machine, server: &servers::Server) -> Result
     machine.expect(&discovery)?;
     says_all(&machine.run(&discovery)?, &[target]);
     machine.run(&format!("{client} -m node -o new -T {target} -p {portal}"))?;
-    let said = machine.run(&format!("{client} -m node -T {target} -p {portal} --login"))?;
-    says_all(&said, &["successful"]);
+    let node = format!("{client} -m node -T {target} -p {portal}");
+    machine.run(&format!("{node} | grep -qx 'node.startup = automatic'"))?;
+    says_all(&machine.run(&format!("{node} --login"))?, &["successful"]);
     machine.run(&format!("{client} -m session | grep -q {target}")).map(drop)
 }
 

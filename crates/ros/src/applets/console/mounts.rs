@@ -93,8 +93,8 @@ fn is_on_network(mount: &Mount) -> bool {
     ["nfs", "nfs4", "cifs"].contains(&mount.kind.as_str()) || has(mount, "_netdev")
 }
 
-/// The console may be quicker than DHCP: a mount that fails before the machine has an address is
-/// tried again.
+/// The console may be quicker than DHCP, and than a service that logs in to disks of a server. A
+/// mount that fails before the machine has an address, or its disk, is tried again.
 fn make_on_network(mount: &Mount) -> Result<()> {
     let end = Instant::now() + TIMEOUT;
     if mount.kind != "swap" {
@@ -103,13 +103,19 @@ fn make_on_network(mount: &Mount) -> Result<()> {
     }
     loop {
         // An address that comes during the attempt may come too late for it.
-        let has_address = !addresses::all().is_empty();
+        let is_early = addresses::all().is_empty() || lacks_disk(&mount.device);
         match make(mount, end) {
             // Nothing reports that a server can be reached.
-            Err(_) if !has_address && Instant::now() < end => deadline::pause(PAUSE),
+            Err(_) if is_early && Instant::now() < end => deadline::pause(PAUSE),
             result => return result,
         }
     }
+}
+
+/// Is this a disk that is not there? A server's folder is no disk.
+fn lacks_disk(device: &str) -> bool {
+    let is_disk = ["LABEL=", "UUID=", "/dev/"].iter().any(|begin| device.starts_with(begin));
+    is_disk && block::resolve(device).is_empty()
 }
 
 fn make(mount: &Mount, end: Instant) -> Result<()> {
@@ -194,8 +200,14 @@ fn run(mut command: Command, end: Instant) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::check_target;
+    use super::{check_target, lacks_disk};
     use std::path::Path;
+
+    #[test]
+    fn only_a_disk_that_is_not_there_is_waited_for() {
+        assert!(lacks_disk("/dev/no-such-disk") && lacks_disk("LABEL=no-such-label"));
+        assert!(!lacks_disk("nas.example.com:/media") && !lacks_disk("//nas/share"));
+    }
 
     #[test]
     fn no_mount_hides_what_a_login_needs() {
