@@ -6,7 +6,6 @@ mod packages_of;
 mod record;
 
 pub(crate) use self::full::Full;
-pub(crate) use self::os_release::os_release;
 pub(crate) use self::packages_of::{LIST, SECCOMP_PACKAGE, fetch_firmware, fetch_packages};
 use self::record::FullRecord;
 pub(crate) use self::record::{Checkout, Record};
@@ -376,7 +375,7 @@ fn insert_loaders(system: &mut Tree, packages: &[Package]) -> Result<()> {
 /// A hash over everything that the image is made of.
 fn stamp(options: &Options, binaries: &Binaries, packages: &[Package]) -> Result<String> {
     let mut hash = Sha256::new();
-    hash.update(format!("{} {packages:?} {}", options.release, epoch()?));
+    hash.update(format!("{} {packages:?} {}", options.release, os_release(VERSION)?));
     for path in [&binaries.ros, &binaries.stage0, &std::env::current_exe()?] {
         hash.update(fs::read(path)?);
     }
@@ -397,6 +396,11 @@ pub(crate) fn epoch() -> Result<u64> {
         "--format=%ct",
     ]));
     Ok(commit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1_760_000_000))
+}
+
+/// os-release(5) of these sources as that version.
+pub(crate) fn os_release(version: &str) -> Result<String> {
+    Ok(os_release::write(version, epoch()?, record::commit().ok().as_deref()))
 }
 
 fn program(path: &Path) -> Entry {
@@ -427,7 +431,7 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
     ] {
         tree.insert(folder, Entry::directory());
     }
-    tree.write("usr/share/ros/os-release", os_release(VERSION, epoch));
+    tree.write("usr/share/ros/os-release", os_release(VERSION)?);
     // Where the OEM partition is mounted.
     tree.insert("usr/share/ros/oem", Entry::directory());
     let images = paths::root().join("images");

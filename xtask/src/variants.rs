@@ -42,9 +42,9 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn make_all(&self) -> Result<()> {
-        self.make("next", "0.9.0", self.system("0.9.0", None), None)?;
-        self.make("no-docker", "0.9.1", self.system("0.9.1", Some("sbin/dockerd")), None)?;
-        self.make("no-containers", "0.9.2", self.system("0.9.2", Some("sbin/runc")), None)?;
+        self.make("next", "0.9.0", self.system("0.9.0", None)?, None)?;
+        self.make("no-docker", "0.9.1", self.system("0.9.1", Some("sbin/dockerd"))?, None)?;
+        self.make("no-containers", "0.9.2", self.system("0.9.2", Some("sbin/runc"))?, None)?;
         self.make(
             "exits",
             "0.9.3",
@@ -59,14 +59,14 @@ impl Maker<'_> {
 
     /// The complete system as another version. If `broken` is given, that program of Docker's
     /// fails.
-    fn system(&self, version: &str, broken: Option<&str>) -> Tree {
+    fn system(&self, version: &str, broken: Option<&str>) -> Result<Tree> {
         let mut system = self.trees.system.clone();
-        system.write("usr/share/ros/os-release", image::os_release(version, self.epoch));
+        system.write("usr/share/ros/os-release", image::os_release(version)?);
         if let Some(path) = broken {
             let program = Entry::file(Blob::Bytes(FAILS.into()), 0o755);
             system.insert(&format!("usr/share/ros/layers/docker/usr/{path}"), program);
         }
-        system
+        Ok(system)
     }
 
     /// A system with only this script as PID 1.

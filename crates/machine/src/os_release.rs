@@ -7,10 +7,33 @@ pub const FILE: &str = "/usr/share/ros/os-release";
 
 /// The version that runs; that of this program where there is no system image.
 pub fn running_version() -> String {
-    let text = fs::read_to_string(FILE).unwrap_or_default();
-    let found = text.lines().find_map(|line| line.strip_prefix("VERSION_ID="));
-    found.map_or_else(
-        || env!("CARGO_PKG_VERSION").to_owned(),
-        |version| version.trim_matches('"').to_owned(),
-    )
+    field(&text(), "VERSION_ID").unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned())
+}
+
+/// The commit of git that the system image was built from; none if the build did not know it.
+pub fn running_commit() -> Option<String> {
+    field(&text(), "CORRAL_COMMIT")
+}
+
+fn text() -> String {
+    fs::read_to_string(FILE).unwrap_or_default()
+}
+
+fn field(text: &str, key: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+    Some(value.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::field;
+
+    #[test]
+    fn a_field_is_found_by_its_complete_key() {
+        let text = "VERSION=\"v1.2\"\nVERSION_ID=\"1.2\"\nCORRAL_COMMIT=\"0a1b\"\n";
+        assert_eq!(field(text, "VERSION_ID").as_deref(), Some("1.2"));
+        assert_eq!(field(text, "CORRAL_COMMIT").as_deref(), Some("0a1b"));
+        assert_eq!(field(text, "VERSION_I"), None);
+        assert_eq!(field("", "VERSION_ID"), None);
+    }
 }

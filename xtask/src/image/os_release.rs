@@ -1,8 +1,8 @@
 //! `/etc/os-release` of the system.
 
 /// os-release(5). Its `ID_LIKE` is what tools for RancherOS look for. There are no addresses of web
-/// pages, because the project has none.
-pub(crate) fn os_release(version: &str, epoch: u64) -> String {
+/// pages, because the project has none. The commit is left out if there is no git.
+pub(super) fn write(version: &str, epoch: u64, commit: Option<&str>) -> String {
     let lines = [
         "NAME=\"Corral\"".to_owned(),
         format!("PRETTY_NAME=\"Corral v{version}\""),
@@ -15,5 +15,19 @@ pub(crate) fn os_release(version: &str, epoch: u64) -> String {
         format!("IMAGE_VERSION=\"{version}\""),
         "ANSI_COLOR=\"0;36\"".to_owned(),
     ];
-    lines.map(|line| line + "\n").concat()
+    let commit = commit.map(|commit| format!("CORRAL_COMMIT=\"{commit}\""));
+    lines.into_iter().chain(commit).map(|line| line + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write;
+
+    #[test]
+    fn the_commit_is_there_if_it_is_known() {
+        let text = write("1.2", 5, Some("0a1b"));
+        assert!(text.ends_with("\nCORRAL_COMMIT=\"0a1b\"\n"), "{text}");
+        assert!(text.contains("\nBUILD_ID=\"5\"\n"), "{text}");
+        assert!(!write("1.2", 5, None).contains("COMMIT"));
+    }
 }

@@ -55,14 +55,20 @@ pub(crate) struct Checkout {
 impl Checkout {
     /// As it is now.
     pub(crate) fn now() -> Result<Checkout> {
-        let git = |arguments: &[&str]| {
-            sh::output(Command::new("git").current_dir(paths::root()).args(arguments))
-        };
         Ok(Checkout {
-            commit: git(&["rev-parse", "HEAD"]).context("finding the commit")?.trim().to_owned(),
+            commit: commit()?,
             is_changed: !git(&["status", "--porcelain"])?.trim().is_empty(),
         })
     }
+}
+
+/// The last commit.
+pub(super) fn commit() -> Result<String> {
+    Ok(git(&["rev-parse", "HEAD"]).context("finding the commit")?.trim().to_owned())
+}
+
+fn git(arguments: &[&str]) -> Result<String> {
+    sh::output(Command::new("git").current_dir(paths::root()).args(arguments))
 }
 
 impl Record {

@@ -16,7 +16,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use corral_engine::image::lookup;
 use corral_engine::time;
-use corral_machine::deadline;
+use corral_machine::{deadline, os_release};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -43,6 +43,7 @@ pub(super) async fn ping() -> Response {
 
 pub(super) async fn version() -> Json<Value> {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let commit = os_release::running_commit().unwrap_or_else(|| "unknown".to_owned());
     Json(json!({
         "Platform": {"Name": "Corral"},
         "Version": env!("CARGO_PKG_VERSION"),
@@ -51,10 +52,10 @@ pub(super) async fn version() -> Json<Value> {
         "Os": "linux",
         "Arch": "amd64",
         "KernelVersion": kernel,
-        "GitCommit": "unknown", "GoVersion": NO_GO, "BuildTime": "", "Experimental": false,
+        "GitCommit": commit, "GoVersion": NO_GO, "BuildTime": "", "Experimental": false,
         "Components": [{"Name": "Engine", "Version": env!("CARGO_PKG_VERSION"), "Details": {
             "ApiVersion": API_VERSION, "MinAPIVersion": MIN_API_VERSION, "Os": "linux",
-            "Arch": "amd64", "KernelVersion": kernel, "GitCommit": "unknown",
+            "Arch": "amd64", "KernelVersion": kernel, "GitCommit": commit,
             "GoVersion": NO_GO, "BuildTime": "", "Experimental": "false",
         }}],
     }))

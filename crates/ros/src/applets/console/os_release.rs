@@ -11,8 +11,8 @@ use std::path::Path;
 const FILE: &str = "/etc/os-release";
 const KEY: &str = "ID=";
 /// Lines that differ between the versions of Corral.
-const OF_A_VERSION: [&str; 5] =
-    ["VERSION=", "VERSION_ID=", "BUILD_ID=", "IMAGE_VERSION=", "PRETTY_NAME="];
+const OF_A_VERSION: [&str; 6] =
+    ["VERSION=", "VERSION_ID=", "BUILD_ID=", "IMAGE_VERSION=", "PRETTY_NAME=", "CORRAL_COMMIT="];
 
 /// Sets the id; an empty one is the image's. The file of a console of another image is its own.
 pub(super) fn apply(id: &str) -> Result<()> {
