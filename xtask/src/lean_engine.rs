@@ -7,6 +7,7 @@
 
 mod compile;
 mod licences;
+mod methods;
 mod recipe;
 mod sources;
 
@@ -30,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Incremented when the steps of a build change.
-const STEPS: u32 = 3;
+const STEPS: u32 = 4;
 /// The image that it is part of.
 const IMAGE: &str = "docker";
 const NEEDS: [Need; 4] = [

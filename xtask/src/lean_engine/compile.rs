@@ -1,7 +1,8 @@
 //! Debian's Go, run from its unpacked packages: the same inputs give the same bytes.
 
-use super::recipe::{Program, Recipe};
-use super::sources::{Sources, otherwise_folder, source_folder};
+use super::methods::{self, SourceFile};
+use super::recipe::{self, Program, Recipe};
+use super::sources::{Sources, apply, otherwise_folder, source_folder};
 use crate::packages::Package;
 use crate::sh;
 use anyhow::{Context, Result};
@@ -24,7 +25,7 @@ pub(super) struct Go {
 }
 
 impl Go {
-    /// Unpacks the compiler below `work`.
+    /// Unpacks the compiler below `work`, with our patches of Go's library.
     pub(super) fn unpack(
         recipe: &Recipe,
         compiler: &[Package],
@@ -51,7 +52,23 @@ impl Go {
         }
         let root = folder.join("usr/lib").join(format!("go-{name}"));
         let cache = work.with_file_name("go-build");
-        Ok(Go { work: work.to_owned(), root, cache, variables })
+        let go = Go { work: work.to_owned(), root, cache, variables };
+        go.prepare_library(recipe)?;
+        Ok(go)
+    }
+
+    /// Patches Go's library, and writes the part of it that depends on what is linked.
+    fn prepare_library(&self, recipe: &Recipe) -> Result<()> {
+        // The package of the compiler has a link there, which git does not follow.
+        let library = fs::canonicalize(self.root.join("src")).context("finding Go's library")?;
+        for patch in recipe::patches(recipe::OF_LIBRARY)? {
+            apply(&patch, &[], &library, &self.work)?;
+        }
+        let mut files = Vec::new();
+        for program in &recipe.programs {
+            files.extend(self.files(program)?);
+        }
+        methods::write(&recipe.methods, &files, &library)
     }
 
     /// Builds a program, puts it below `made` with all its names, and starts it once as each.
@@ -76,9 +93,23 @@ impl Go {
 
     /// The folders of all packages that a program is linked of.
     pub(super) fn folders(&self, program: &Program) -> Result<Vec<PathBuf>> {
-        let mut go = self.command(program, "list");
-        let list = sh::output(go.args(["-deps", "-f", "{{.Dir}}"]).arg(&program.main))?;
-        Ok(list.lines().map(PathBuf::from).collect())
+        Ok(self.list(program, "{{.Dir}}")?.lines().map(PathBuf::from).collect())
+    }
+
+    /// The files of all packages that a program is linked of.
+    fn files(&self, program: &Program) -> Result<Vec<SourceFile>> {
+        const FORMAT: &str =
+            "{{$p := .}}{{range .GoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}\n{{end}}";
+        let list = self.list(program, FORMAT)?;
+        let file = |line: &str| {
+            let (package, path) = line.split_once(' ')?;
+            Some(SourceFile { package: package.to_owned(), path: path.into() })
+        };
+        Ok(list.lines().filter_map(file).collect())
+    }
+
+    fn list(&self, program: &Program, format: &str) -> Result<String> {
+        sh::output(self.command(program, "list").args(["-deps", "-f", format]).arg(&program.main))
     }
 
     fn command(&self, program: &Program, what: &str) -> Command {

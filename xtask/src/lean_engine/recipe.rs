@@ -28,6 +28,8 @@ pub(super) struct Recipe {
     pub(super) full_versions: BTreeMap<String, String>,
     /// Variables that get the time of a source package's version.
     pub(super) times: BTreeMap<String, String>,
+    /// Packages with methods that templates call by name, and their names; none are all.
+    pub(super) methods: BTreeMap<String, BTreeSet<String>>,
     pub(super) programs: Vec<Program>,
 }
 
@@ -74,12 +76,15 @@ pub(super) fn folder() -> PathBuf {
     paths::root().join("images/docker/lean")
 }
 
-/// Our patches, in the order in which they are applied.
-pub(super) fn patches() -> Result<Vec<PathBuf>> {
-    Ok(files()?
-        .into_values()
-        .filter(|file| file.extension().is_some_and(|end| end == "patch"))
-        .collect())
+/// The folders with patches: of the sources, and of Go's library.
+pub(super) const OF_SOURCES: &str = "patches";
+pub(super) const OF_LIBRARY: &str = "library";
+
+/// The patches of a folder, in the order in which they are applied.
+pub(super) fn patches(of: &str) -> Result<Vec<PathBuf>> {
+    let is_patch =
+        |path: &Path| path.starts_with(of) && path.extension().is_some_and(|e| e == "patch");
+    Ok(files()?.into_iter().filter(|(path, _)| is_patch(Path::new(path))).map(|(_, f)| f).collect())
 }
 
 /// The files that a build reads, by their paths in the folder: all but the page about them.
@@ -103,7 +108,8 @@ mod tests {
         let kept: Vec<&String> = stock.files.iter().filter(|file| !made.contains(file)).collect();
         assert_eq!(kept, ["/usr/bin/tini-static"]);
         assert!(made.iter().all(|name| stock.files.contains(name)), "{made:?}");
-        assert!(!patches().unwrap().is_empty());
+        assert!(!patches(OF_SOURCES).unwrap().is_empty());
+        assert!(!patches(OF_LIBRARY).unwrap().is_empty());
     }
 
     #[test]

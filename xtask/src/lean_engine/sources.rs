@@ -107,7 +107,7 @@ impl Sources {
                 .and_then(|()| tree.take(source, &folder, work))
                 .with_context(|| format!("source package {}", source.name))?;
         }
-        for patch in recipe::patches()? {
+        for patch in recipe::patches(recipe::OF_SOURCES)? {
             apply(&patch, &[], &tree.code, work)?;
         }
         recipe.mains.iter().try_for_each(|(path, name)| tree.rename_main(path, name))?;
@@ -305,7 +305,7 @@ fn unpack_archive(archive: &Path, target: &Path) -> Result<()> {
 
 /// Applies a patch to these folders of `folder`, or to all. `top` is where a search for a working
 /// copy around it ends: git would apply it there.
-fn apply(patch: &Path, folders: &[String], folder: &Path, top: &Path) -> Result<()> {
+pub(super) fn apply(patch: &Path, folders: &[String], folder: &Path, top: &Path) -> Result<()> {
     let mut git = Command::new("git");
     git.current_dir(folder).env("GIT_CEILING_DIRECTORIES", top.parent().unwrap_or(top));
     git.args(["apply", "-p1", "--whitespace=nowarn"]);
