@@ -4,7 +4,7 @@
 use crate::packages::Package;
 use crate::recipe::Recipe;
 use crate::tree::{Blob, Entry, Kind, Tree, read_folder};
-use crate::{elf, paths, private_loader, sh};
+use crate::{elf, paths, private_loader, sh, stub};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -100,7 +100,7 @@ impl PackageTree {
     fn layer(&self, name: &str, recipe: &Recipe, under: &[&Tree]) -> Result<Tree> {
         let mut tree = Tree::default();
         self.take_files(recipe, &mut tree)?;
-        self.take_libraries(&mut tree, under)?;
+        self.take_libraries(&recipe.stubs, &mut tree, under)?;
         use_our_loader(&mut tree)?;
         if recipe.loader {
             add_loader(&mut tree)?;
@@ -158,8 +158,8 @@ impl PackageTree {
     }
 
     /// Adds the libraries that the programs of `tree` need and that no layer below has, until none
-    /// is missing.
-    fn take_libraries(&self, tree: &mut Tree, under: &[&Tree]) -> Result<()> {
+    /// is missing. `stubs` are added without their code.
+    fn take_libraries(&self, stubs: &[String], tree: &mut Tree, under: &[&Tree]) -> Result<()> {
         let mut open: Vec<Entry> = tree.entries.values().cloned().collect();
         while let Some(entry) = open.pop() {
             let Kind::File(blob) = &entry.kind else { continue };
@@ -168,6 +168,12 @@ impl PackageTree {
                     format!("library {library} is in none of the packages fetched")
                 })?;
                 if tree.contains(path) || under.iter().any(|below| below.contains(path)) {
+                    continue;
+                }
+                if stubs.contains(&library) {
+                    let stub =
+                        self.stub(path, entry).with_context(|| format!("stubs: {library}"))?;
+                    tree.insert(path, stub);
                     continue;
                 }
                 open.push(self.take_library(path, entry, tree)?);
@@ -179,14 +185,27 @@ impl PackageTree {
     /// Adds a library. If it is a link, the file behind it is added too and returned.
     fn take_library(&self, path: &str, entry: &Entry, tree: &mut Tree) -> Result<Entry> {
         tree.insert(path, entry.clone());
-        let Kind::Symlink(target) = &entry.kind else { return Ok(entry.clone()) };
+        let (path, entry) = self.behind(path, entry)?;
+        tree.insert(path, entry.clone());
+        Ok(entry.clone())
+    }
+
+    /// A library without its code, as a file in the place of a link to it.
+    fn stub(&self, path: &str, entry: &Entry) -> Result<Entry> {
+        let (path, entry) = self.behind(path, entry)?;
+        let Kind::File(blob) = &entry.kind else { bail!("{path} is not a file") };
+        Ok(Entry::file(Blob::Bytes(stub::of(&blob.read()?)?), entry.mode))
+    }
+
+    /// The file of a library that may be a link to it.
+    fn behind<'a>(&'a self, path: &'a str, entry: &'a Entry) -> Result<(&'a str, &'a Entry)> {
+        let Kind::Symlink(target) = &entry.kind else { return Ok((path, entry)) };
         let name = target.rsplit('/').next().unwrap_or_default();
         let (path, entry) = self
             .libraries
             .get(name)
             .with_context(|| format!("{path} links to {target}, not found"))?;
-        tree.insert(path, entry.clone());
-        Ok(entry.clone())
+        Ok((path, entry))
     }
 }
 

@@ -47,6 +47,7 @@ mod sh;
 mod signed_release;
 mod stock_images;
 mod stories;
+mod stub;
 mod sum;
 mod test;
 mod test_kernel;

@@ -31,6 +31,10 @@ pub(crate) struct Recipe {
     /// Patterns of paths to leave out again.
     #[serde(default)]
     pub(crate) exclude: Vec<String>,
+    /// Libraries that programs link and never use here: without their code, and without the
+    /// libraries that they need.
+    #[serde(default)]
+    pub(crate) stubs: Vec<String>,
     /// Put a link to busybox for each of its applets that nothing else provides.
     #[serde(default)]
     pub(crate) busybox: bool,
