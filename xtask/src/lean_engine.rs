@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Incremented when the steps of a build change.
-const STEPS: u32 = 4;
+const STEPS: u32 = 5;
 /// The image that it is part of.
 const IMAGE: &str = "docker";
 const NEEDS: [Need; 4] = [

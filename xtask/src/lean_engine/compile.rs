@@ -22,6 +22,8 @@ pub(super) struct Go {
     cache: PathBuf,
     /// `-X` with a variable and its value.
     variables: Vec<String>,
+    /// Which packages have inlined functions.
+    inlining: Vec<String>,
 }
 
 impl Go {
@@ -52,7 +54,9 @@ impl Go {
         }
         let root = folder.join("usr/lib").join(format!("go-{name}"));
         let cache = work.with_file_name("go-build");
-        let go = Go { work: work.to_owned(), root, cache, variables };
+        let mut inlining = vec!["-gcflags=all=-l".to_owned()];
+        inlining.extend(recipe.inlined.iter().map(|pattern| format!("-gcflags={pattern}=")));
+        let go = Go { work: work.to_owned(), root, cache, variables, inlining };
         go.prepare_library(recipe)?;
         Ok(go)
     }
@@ -79,7 +83,7 @@ impl Go {
             flags.push_str(" -linkmode external -extldflags -static");
         }
         let mut go = self.command(program, "build");
-        go.args(["-trimpath", "-buildmode=exe", "-ldflags", &flags]);
+        go.args(["-trimpath", "-buildmode=exe", "-ldflags", &flags]).args(&self.inlining);
         sh::output(go.arg("-o").arg(&file).arg(&program.main))?;
         for (name, arguments) in &program.names {
             let target = self.work.join("made").join(name.trim_start_matches('/'));

@@ -30,6 +30,8 @@ pub(super) struct Recipe {
     pub(super) times: BTreeMap<String, String>,
     /// Packages with methods that templates call by name, and their names; none are all.
     pub(super) methods: BTreeMap<String, BTreeSet<String>>,
+    /// Patterns of packages whose functions are inlined; those of others are not.
+    pub(super) inlined: Vec<String>,
     pub(super) programs: Vec<Program>,
 }
 
