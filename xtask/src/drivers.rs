@@ -61,13 +61,26 @@ impl Tiers {
     pub(crate) fn choose(kernel: &Kernel, list: &ModuleList) -> Result<Tiers> {
         let system = modules::of_system(kernel, list)?;
         let all = kernel.choose(&list.drivers.modules, &list.drivers.exclude)?;
-        let drivers: BTreeSet<String> = all.difference(&system).cloned().collect();
-        let mut hash = Sha256::new();
-        hash.update(format!("{} {system:?} {drivers:?}", kernel.key));
-        Ok(Tiers { system, drivers, id: hex::encode(hash.finalize()) })
+        let drivers = all.difference(&system).cloned().collect();
+        Ok(Tiers::of(kernel, system, drivers))
     }
 
-    /// Adds to the system image what it has to know.
+    /// Those of our own kernel. No `drivers.erofs` belongs to it: the second tier is what Debian's
+    /// kernel has besides, so that a device that needs it is named.
+    pub(crate) fn of_own(own: &Kernel, debian: &Kernel, list: &ModuleList) -> Result<Tiers> {
+        let names = own.names();
+        let mut drivers = Tiers::choose(debian, list)?.drivers;
+        drivers.retain(|path| !names.contains(&modules::name_of(path)));
+        Ok(Tiers::of(own, own.all(), drivers))
+    }
+
+    fn of(kernel: &Kernel, system: BTreeSet<String>, drivers: BTreeSet<String>) -> Tiers {
+        let mut hash = Sha256::new();
+        hash.update(format!("{} {system:?} {drivers:?}", kernel.key));
+        Tiers { system, drivers, id: hex::encode(hash.finalize()) }
+    }
+
+    /// Adds to the system image what it has to know; `kernel` has the modules of the second tier.
     pub(crate) fn describe(
         &self,
         kernel: &Kernel,

@@ -1,29 +1,34 @@
 //! `cargo xtask image`: from recipes, packages and our programs to the files that boot.
 
 mod full;
+mod kernels;
 mod os_release;
+mod own_kernel;
 mod packages_of;
 mod record;
 
 pub(crate) use self::full::Full;
+use self::kernels::Kernels;
+use self::own_kernel::OwnKernel;
+pub(crate) use self::own_kernel::{KernelChoice, fetch_kernel_list, prepare_kernel};
 pub(crate) use self::packages_of::{LIST, SECCOMP_PACKAGE, fetch_firmware, fetch_packages};
 use self::record::FullRecord;
 pub(crate) use self::record::{Checkout, Record};
 use crate::binaries::{self, Binaries, Hooks};
-use crate::drivers::{self, Drivers, Tiers};
+use crate::drivers::{self, Drivers};
 use crate::erofs::{self, Density, Packing};
 use crate::layers::{self, Layer};
 use crate::lean_engine::{self, LeanEngine};
 use crate::licences::{self, Shipped, packed};
 use crate::lock::Building;
-use crate::modules::{self, Kernel};
+use crate::modules::Kernel;
 use crate::packages::{self, Package, Versions};
 use crate::recipe::{ModuleList, Recipe};
 use crate::signed_release::{Key, Release};
 use crate::sum::Sum;
 use crate::tree::{Blob, Entry, Tree};
 use crate::{elsewhere, initrd, iso, manifest, parts, paths, progress, recipe, setup, sh};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -51,6 +56,9 @@ pub(crate) struct Options {
     /// Also write drivers.erofs and the ISO with it; part of what is released
     #[arg(long)]
     pub(crate) full: bool,
+    /// Whose kernel the image has
+    #[arg(long, value_enum, default_value_t, value_name = "WHOSE")]
+    pub(crate) kernel: KernelChoice,
     /// Debian mirror to use instead of the host's own
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Option<String>,
@@ -88,6 +96,8 @@ pub(crate) struct Ingredients {
     binaries: Binaries,
     /// Instead of Debian's programs, in a release.
     lean_engine: Option<LeanEngine>,
+    /// Instead of Debian's kernel.
+    own_kernel: Option<OwnKernel>,
     pub(crate) key: Key,
     /// A hash over all of it.
     pub(crate) stamp: String,
@@ -105,9 +115,9 @@ pub(crate) struct Trees {
     shipped: Vec<Package>,
 }
 
-/// `cargo xtask image`. What is released is full.
+/// `cargo xtask image`. What is released is full, if its kernel is Debian's.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let full = options.full || options.release;
+    let full = options.full || (options.release && options.kernel == KernelChoice::Debian);
     build(&Options { full, ..options.clone() }).map(drop)
 }
 
@@ -193,6 +203,8 @@ fn record(image: &Image, ingredients: &Ingredients, options: &Options) -> Result
 
 /// Fetches packages and compiles our programs, unless that was already done.
 pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
+    let has_own_kernel = options.kernel == KernelChoice::Corral;
+    ensure!(!has_own_kernel || !options.full, "drivers.erofs belongs to Debian's kernel");
     let building = Building::begin()?;
     let mut recipes = recipe::all()?;
     let modules = recipe::load_modules()?;
@@ -212,6 +224,7 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     if let Some(engine) = &lean_engine {
         engine.trim(&mut recipes);
     }
+    let own_kernel = has_own_kernel.then(|| prepare_kernel(&packages, mirror)).transpose()?;
     let mut binaries = progress::step("building ros and stage0", || match options.release {
         true => binaries::build("release", Hooks::None),
         false => binaries::build("quick", Hooks::ForStories),
@@ -219,7 +232,9 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
     binaries.ros = copy_for_engine_tests(&binaries.ros, &building)?;
     let key = Key::load(options.signing_key.as_deref())?;
     let engine = lean_engine.as_ref().map_or("", LeanEngine::key);
-    let stamp = format!("{} {} {engine}", stamp(options, &binaries, &packages)?, key.public());
+    let own = own_kernel.as_ref().map_or("", |own| own.built.key.as_str());
+    let inputs = stamp(options, &binaries, &packages)?;
+    let stamp = format!("{inputs} {} {engine}{own}", key.public());
     Ok(Ingredients {
         building,
         recipes,
@@ -228,6 +243,7 @@ pub(crate) fn gather(options: &Options) -> Result<Ingredients> {
         firmware,
         binaries,
         lean_engine,
+        own_kernel,
         key,
         stamp,
         trees: OnceCell::new(),
@@ -280,7 +296,12 @@ impl Ingredients {
         let is_loader = |package: &&Package| iso::PACKAGES.contains(&package.name.as_str());
         let loaders = self.packages.iter().filter(is_loader);
         let sources = self.lean_engine.iter().flat_map(LeanEngine::packages);
-        let all = in_trees.into_iter().chain(loaders).chain(sources);
+        // Debian's kernel is in no tree.
+        let own = self.own_kernel.as_ref().map(|own| &own.source);
+        let is_shipped =
+            |package: &&Package| own.is_none() || !package.name.starts_with("linux-image-");
+        let in_trees = in_trees.into_iter().filter(is_shipped);
+        let all = in_trees.chain(loaders).chain(sources).chain(own);
         let mut known = BTreeSet::new();
         all.filter(|package| known.insert(&package.sha256)).cloned().collect()
     }
@@ -298,21 +319,20 @@ impl Ingredients {
 
 fn assemble(ingredients: &Ingredients) -> Result<Trees> {
     let Ingredients { recipes, packages, binaries, key, .. } = ingredients;
-    let kernel = Kernel::open(packages)?;
+    let kernels = Kernels::open(packages, ingredients.own_kernel.as_ref())?;
     let mut layers = progress::step("collecting layers", || layers::build(recipes, packages))?;
     if let Some(engine) = &ingredients.lean_engine {
         engine.insert(&mut layers)?;
     }
-    let (early_modules, modules) = progress::step("choosing kernel modules", || {
-        modules::select(&kernel, &ingredients.modules)
-    })?;
+    let (early_modules, modules) =
+        progress::step("choosing kernel modules", || kernels.select(&ingredients.modules))?;
     let mut system = system_tree(binaries, &layers, &modules, epoch()?)?;
     let seccomp = packages::find(packages, SECCOMP_PROFILE)?;
     system.insert("usr/share/ros/seccomp.json", Entry::file(Blob::Host(seccomp), 0o644));
     system.write("usr/share/ros/release-keys/release.pub", format!("{}\n", key.public()));
     insert_loaders(&mut system, packages)?;
-    let list = &ingredients.modules;
-    Tiers::choose(&kernel, list)?.describe(&kernel, &list.drivers, &mut system)?;
+    kernels.describe(&ingredients.modules, &mut system)?;
+    let kernel = kernels.booted();
     elsewhere::insert(&mut system, &layers, &recipe::load_elsewhere()?)
         .context("images/console/elsewhere.yml")?;
     let early = initrd_tree(binaries, early_modules, &kernel);
@@ -410,7 +430,7 @@ fn program(path: &Path) -> Entry {
 fn initrd_tree(binaries: &Binaries, modules: Tree, kernel: &Kernel) -> Tree {
     let mut tree = modules;
     tree.insert("init", program(&binaries.stage0));
-    tree.insert("etc/kernel-release", modules::release_file(kernel));
+    tree.insert("etc/kernel-release", crate::modules::release_file(kernel));
     for folder in ["dev", "proc", "sys", "medium", "newroot"] {
         tree.insert(folder, Entry::directory());
     }

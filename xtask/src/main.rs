@@ -24,6 +24,8 @@ mod fuzz;
 mod image;
 mod initrd;
 mod iso;
+mod kernel;
+mod kernel_build;
 mod kernel_headers;
 mod layers;
 mod lean_engine;
@@ -106,6 +108,9 @@ enum Command {
     Engines(engines::Options),
     /// Build the image of the service kernel-headers: target/services/kernel-headers.tar
     KernelHeaders(kernel_headers::Options),
+    /// Build the kernel of the small ISO from Debian's source, unless it is there, and print its
+    /// sizes. Takes 40 minutes of a processor
+    Kernel(kernel::Options),
     /// Build the Docker of a release from its sources, unless it is there, and print its sizes
     LeanEngine(lean_engine::Options),
     /// Build what changed, then boot it in QEMU with the console in this terminal
@@ -169,6 +174,7 @@ fn dispatch() -> Result<()> {
         Command::Packages(options) => packages::command::run(&options),
         Command::Engines(options) => engines::run(&options),
         Command::KernelHeaders(options) => kernel_headers::run(&options),
+        Command::Kernel(options) => kernel::run(&options),
         Command::LeanEngine(options) => lean_engine::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Test(options) => test::run(&options),

@@ -1,9 +1,9 @@
 //! The kernel and its modules: which files, with all their dependencies, and the index that udev
 //! and our code read.
 
+use crate::kernel_build::BuiltKernel;
 use crate::packages::Package;
 use crate::recipe::ModuleList;
-use crate::test_kernel::TestKernel;
 use crate::tree::{Blob, Entry, Tree};
 use crate::{paths, progress, sh};
 use anyhow::{Context, Result, bail};
@@ -53,10 +53,10 @@ impl Kernel {
         Kernel::index_of(release, key, image, &modules.join("lib/modules"))
     }
 
-    /// The test kernel.
-    pub(crate) fn built(kernel: &TestKernel) -> Result<Kernel> {
+    /// One that was built here.
+    pub(crate) fn built(kernel: &BuiltKernel) -> Result<Kernel> {
         let release = first_name(&kernel.modules)?;
-        Kernel::index_of(release, kernel.key.clone(), kernel.linux.clone(), &kernel.modules)
+        Kernel::index_of(release, kernel.key.clone(), kernel.image.clone(), &kernel.modules)
     }
 
     fn index_of(release: String, key: String, image: PathBuf, modules: &Path) -> Result<Kernel> {
@@ -96,6 +96,23 @@ impl Kernel {
             bail!("images/modules.yml: {} has no module {}", self.release, unknown.join(", "));
         }
         Ok(chosen)
+    }
+
+    /// All of its modules.
+    pub(crate) fn all(&self) -> BTreeSet<String> {
+        self.dependencies.keys().cloned().collect()
+    }
+
+    /// The names of its modules, and of what would be one if it were not built in.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.dependencies.keys().chain(&self.built_in).map(|path| name_of(path)).collect()
+    }
+
+    /// The number of its modules, and their bytes.
+    pub(crate) fn weigh(&self) -> Result<(usize, u64)> {
+        let bytes = |path: &String| Ok(fs::metadata(self.file(path))?.len());
+        let sizes = self.dependencies.keys().map(bytes).collect::<Result<Vec<u64>>>()?;
+        Ok((sizes.len(), sizes.iter().sum()))
     }
 
     /// Where programs that build modules find the headers, as in Debian's packages.
@@ -160,6 +177,32 @@ pub(crate) fn select(kernel: &Kernel, list: &ModuleList) -> Result<(Tree, Tree)>
     Ok((initrd, system))
 }
 
+/// The same of our own kernel. It has no modules but those that its system needs: its fragment
+/// chose them. What the list names must be there all the same, or be known as lost.
+pub(crate) fn select_own(own: &Kernel, debian: &Kernel, list: &ModuleList) -> Result<(Tree, Tree)> {
+    let lost = lost(own, debian, list)?;
+    let unknown: Vec<&str> = lost.difference(&list.lost).map(String::as_str).collect();
+    if !unknown.is_empty() {
+        bail!(
+            "images/kernel/fragment lacks modules of the first tier: {}; add them, or name them \
+             as `lost` in images/modules.yml",
+            unknown.join(", ")
+        );
+    }
+    Ok((own.select(&list.initrd, &[], "initrd")?, own.index(&own.all(), "system")?))
+}
+
+/// The names of modules of Debian's first tier that our own kernel does not have.
+pub(crate) fn lost(own: &Kernel, debian: &Kernel, list: &ModuleList) -> Result<BTreeSet<String>> {
+    Ok(missing(&of_system(debian, list)?, own))
+}
+
+/// The names of those modules that a kernel neither has nor has built in.
+fn missing(modules: &BTreeSet<String>, kernel: &Kernel) -> BTreeSet<String> {
+    let names: BTreeSet<String> = modules.iter().map(|path| name_of(path)).collect();
+    names.difference(&kernel.names()).cloned().collect()
+}
+
 /// The modules of the system image.
 pub(crate) fn of_system(kernel: &Kernel, list: &ModuleList) -> Result<BTreeSet<String>> {
     let everything = [list.initrd.as_slice(), list.system.as_slice()].concat();
@@ -218,4 +261,24 @@ fn first_name(folder: &Path) -> Result<String> {
         .next()
         .with_context(|| format!("{} is empty", folder.display()))??;
     item.file_name().into_string().ok().context("a kernel release that is not UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_that_another_kernel_has_built_in_is_not_missing() {
+        let kernel = Kernel {
+            release: String::new(),
+            key: String::new(),
+            image: PathBuf::new(),
+            modules: PathBuf::new(),
+            dependencies: parse_dependencies("kernel/drivers/net/ne2k-pci.ko: kernel/8390.ko\n"),
+            built_in: vec!["kernel/drivers/block/virtio_blk.ko".to_owned()],
+        };
+        let modules = ["a/virtio_blk.ko", "net/ne2k-pci.ko", "kernel/xt_LED.ko"];
+        let missing = missing(&modules.map(str::to_owned).into(), &kernel);
+        assert_eq!(missing, ["xt_LED".to_owned()].into());
+    }
 }

@@ -5,7 +5,7 @@ use crate::paths;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -99,6 +99,8 @@ pub(crate) struct ModuleList {
     pub(crate) system: Vec<String>,
     /// Patterns of paths that are left out of the above.
     pub(crate) exclude: Vec<String>,
+    /// Names of modules of the above that our own kernel does not have.
+    pub(crate) lost: BTreeSet<String>,
     /// What drivers.erofs has.
     pub(crate) drivers: DriverList,
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask run`: builds what changed and boots it here, the console in this terminal.
 
 use crate::console::{self, Terminal};
-use crate::image::{self, Ingredients};
+use crate::image::{self, Ingredients, KernelChoice};
 use crate::test_kernel::{self, Availability};
 use crate::{accel, lock, paths, setup, sh, tools, uml_image};
 use anyhow::{Context, Result};
@@ -48,6 +48,9 @@ pub(crate) struct Options {
     /// Pack the image as densely as a release
     #[arg(long)]
     release: bool,
+    /// Whose kernel the machine boots
+    #[arg(long, value_enum, default_value_t, value_name = "WHOSE", conflicts_with = "quick")]
+    kernel: KernelChoice,
     /// More arguments for QEMU
     #[arg(last = true, value_name = "QEMU ARGS")]
     qemu: Vec<OsString>,
@@ -109,7 +112,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Builds what is booted.
 fn build(options: &Options) -> Result<Ingredients> {
-    let wanted = image::Options { release: options.release, ..image::Options::default() };
+    let Options { release, kernel, .. } = *options;
+    let wanted = image::Options { release, kernel, ..image::Options::default() };
     setup::install()?;
     let ingredients = image::gather(&wanted)?;
     tools::prepare_emulators()?;

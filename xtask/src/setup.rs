@@ -108,7 +108,8 @@ pub(crate) fn need_root(what: &str) -> Result<()> {
     Ok(())
 }
 
-fn is_root() -> Result<bool> {
+/// Is this process root?
+pub(crate) fn is_root() -> Result<bool> {
     Ok(sh::output(Command::new("id").arg("-u"))?.trim() == "0")
 }
 

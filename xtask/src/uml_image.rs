@@ -3,8 +3,8 @@
 
 use crate::erofs::{self, Density, Packing};
 use crate::image::{self, Ingredients, Trees};
+use crate::kernel_build::BuiltKernel;
 use crate::modules::Kernel;
-use crate::test_kernel::TestKernel;
 use crate::tree::Tree;
 use crate::{initrd, paths, progress};
 use anyhow::{Context, Result, ensure};
@@ -23,7 +23,7 @@ pub(crate) fn is_complete() -> bool {
 }
 
 /// Makes `target/corral/uml`, unless it is already that of this image and this kernel.
-pub(crate) fn prepare(ingredients: &Ingredients, kernel: &TestKernel) -> Result<()> {
+pub(crate) fn prepare(ingredients: &Ingredients, kernel: &BuiltKernel) -> Result<()> {
     let folder = paths::cache("uml");
     let stamp = format!("{} {}", ingredients.stamp, kernel.key);
     let stamp_file = folder.join("stamp");
@@ -45,7 +45,7 @@ pub(crate) fn prepare(ingredients: &Ingredients, kernel: &TestKernel) -> Result<
 fn write(
     ingredients: &Ingredients,
     trees: &Trees,
-    built: &TestKernel,
+    built: &BuiltKernel,
     folder: &Path,
 ) -> Result<()> {
     let kernel = Kernel::built(built)?;
@@ -61,7 +61,7 @@ fn write(
     early.graft("", &kernel.select(&[], &[], "uml-initrd")?);
     early.insert("etc/kernel-release", crate::modules::release_file(&kernel));
     initrd::write(&early, &folder.join("initrd"), epoch, 3)?;
-    fs::copy(&built.linux, folder.join("linux")).context("copying the test kernel").map(drop)
+    fs::copy(&built.image, folder.join("linux")).context("copying the test kernel").map(drop)
 }
 
 fn without_modules(tree: &Tree) -> Tree {

@@ -14,6 +14,9 @@ pub(crate) struct Options {
     /// Also the compiler and the sources of the Docker of a release: hundreds of megabytes
     #[arg(long)]
     docker: bool,
+    /// Also the source of the kernel and its compiler: hundreds of megabytes
+    #[arg(long)]
+    kernel: bool,
     /// Debian mirror to use instead of the host's own; packages that are in no current list any
     /// more are on mirrors that keep old versions
     #[arg(long, value_name = "URL")]
@@ -31,6 +34,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     count += kernel_headers::fetch_list(&of_image, mirror, refresh)?;
     count += image::fetch_firmware(&recipe::load_modules()?, mirror, versions)?.len();
     count += engines::fetch_all(mirror, versions)?;
+    if options.kernel {
+        count += image::fetch_kernel_list(&of_image, mirror, refresh)?;
+    }
     if options.docker {
         count += lean_engine::fetch(mirror, refresh)?;
     }

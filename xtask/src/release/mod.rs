@@ -17,6 +17,7 @@ mod ovf;
 mod platform;
 mod sbom;
 mod settle;
+mod small_iso;
 mod sources;
 mod sshsig;
 mod sums;
@@ -31,7 +32,7 @@ use self::settle::Settings;
 use self::version::Version;
 use crate::docs::book;
 use crate::engines::Engine;
-use crate::image::{self, Checkout, Image, Record, VERSION};
+use crate::image::{self, Checkout, Image, KernelChoice, Record, VERSION};
 use crate::licences::Shipped;
 use crate::lock::{self, Building, InUse};
 use crate::manifest::{self, Contents};
@@ -59,6 +60,15 @@ pub(crate) struct Options {
     /// Build no image: use the one that is there. A quick one needs --quick too
     #[arg(long, conflicts_with = "mirror")]
     no_image: bool,
+    /// Whose kernel the small ISO has; all other files have Debian's
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "WHOSE",
+        conflicts_with_all = ["no_image", "verify"]
+    )]
+    kernel: KernelChoice,
     /// Debian mirror to use instead of the host's own
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
@@ -79,6 +89,8 @@ pub(crate) struct Options {
 /// What a release is made of.
 struct Ingredients {
     image: Image,
+    /// Instead of that of the image.
+    small_iso: Option<PathBuf>,
     record: Record,
     key: Key,
     /// All packages, also those of which no file is in the image.
@@ -122,6 +134,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn gather(options: &Options) -> Result<Ingredients> {
     let key = Key::load(options.signing_key.as_deref())?;
+    let small_iso = small_iso::build(&wanted(options))?;
     let (image, packages, building) =
         if options.no_image { take_image(options.quick)? } else { build_image(options)? };
     let record = Record::load()?;
@@ -136,6 +149,7 @@ fn gather(options: &Options) -> Result<Ingredients> {
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     Ok(Ingredients {
         image,
+        small_iso,
         key,
         packages,
         archives,
@@ -147,14 +161,20 @@ fn gather(options: &Options) -> Result<Ingredients> {
     })
 }
 
-fn build_image(options: &Options) -> Result<(Image, Vec<Package>, Building)> {
-    let wanted = image::Options {
+fn wanted(options: &Options) -> image::Options {
+    image::Options {
         release: !options.quick,
         full: true,
+        kernel: options.kernel,
         mirror: options.mirror.clone(),
         signing_key: options.signing_key.clone(),
         ..image::Options::default()
-    };
+    }
+}
+
+/// That of Debian's kernel.
+fn build_image(options: &Options) -> Result<(Image, Vec<Package>, Building)> {
+    let wanted = image::Options { kernel: KernelChoice::Debian, ..wanted(options) };
     let ingredients = image::gather(&wanted)?;
     let image = image::write(&ingredients, &wanted)?;
     match test_kernel::prepare()? {
@@ -241,7 +261,7 @@ impl Ingredients {
         });
         let archives = archives.collect::<Result<Vec<String>>>()?.join("\n");
         let mut jobs = vec![
-            self.copy(&self.image.iso, file("-amd64.iso")),
+            self.copy(self.small_iso.as_ref().unwrap_or(&self.image.iso), file("-amd64.iso")),
             self.copy(&self.image.archive, file("-amd64.oci.tar")),
             self.copy(&self.image.kernel, netboot("vmlinuz")),
             self.copy(&self.image.initrd, netboot("initrd")),
@@ -317,7 +337,7 @@ impl Ingredients {
     fn copy<'a>(&self, from: &'a Path, output: PathBuf) -> Job<'a> {
         Job {
             output,
-            inputs: key(&[&self.made_of(), "copy"]),
+            inputs: key(&[&self.made_of(), "copy", &from.to_string_lossy()]),
             make: Box::new(move |output| {
                 fs::copy(from, output)
                     .map(drop)

@@ -213,7 +213,9 @@ fn add_drivers(source: &Source, release: &Release, is_confirmed: bool) -> Result
         if installed.manifest != release.manifest {
             bail!(
                 "this release and the one that runs are both called {version} but differ; the \
-                 drivers must be those of the release that was installed"
+                 drivers must be those of the release that was installed. The small ISO may have \
+                 a kernel of its own (`uname -r`: -corral), to which no drivers belong: the next \
+                 version has them"
             );
         }
     }
