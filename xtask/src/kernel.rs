@@ -28,7 +28,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let bytes = fs::metadata(&built.image)?.len();
     let (count, of_modules) = kernel.weigh()?;
     progress::say(&format!(
-        "{:>9.2} MB  {}\n{:>9.2} MB  {count} modules, not packed; Debian's first tier also has {lost}",
+        "{:>9.2} MB  {}\n{:>9.2} MB  {count} modules, not packed; it lacks {lost}",
         bytes as f64 / 1e6,
         built.image.display(),
         of_modules as f64 / 1e6,

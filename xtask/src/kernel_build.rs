@@ -6,6 +6,7 @@
 
 mod workshop;
 
+pub(crate) use self::workshop::Tools;
 use self::workshop::Workshop;
 use crate::packages::Package;
 use crate::{paths, progress, sh};
@@ -50,14 +51,6 @@ pub(crate) struct Program {
     pub(crate) kept: &'static str,
     /// Is it a program with symbols, which are left out?
     pub(crate) is_stripped: bool,
-}
-
-/// The compiler, and all that runs with it.
-#[derive(Debug)]
-pub(crate) enum Tools {
-    OfHost,
-    /// Programs of packages, in a root that has nothing else.
-    Of(Vec<Package>),
 }
 
 /// A built kernel.
@@ -185,16 +178,6 @@ impl Recipe {
         make.arg(format!("O={}", workshop.path("output"))).args(SAME_EVERYWHERE);
         make.env("KCONFIG_ALLCONFIG", workshop.path("fragment")).args(targets);
         sh::output(&mut make).map(drop)
-    }
-}
-
-impl Tools {
-    /// What the result depends on.
-    fn version(&self) -> Result<String> {
-        match self {
-            Tools::OfHost => sh::output(Command::new("gcc").arg("--version")),
-            Tools::Of(packages) => Ok(format!("{packages:?}")),
-        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Where a kernel is built: on this machine, or in a root that has the files of some packages and
 //! nothing else. There the same packages give the same kernel on every machine.
 
-use super::Tools;
 use crate::packages::Package;
 use crate::{progress, setup, sh};
 use anyhow::{Context, Result};
@@ -20,10 +19,28 @@ root=$1
 shift 2
 exec chroot "$root" "$@""#;
 
+/// The compiler, and all that runs with it.
+#[derive(Debug)]
+pub(crate) enum Tools {
+    OfHost,
+    /// Programs of packages, in a root that has nothing else.
+    Of(Vec<Package>),
+}
+
 pub(super) struct Workshop<'a> {
     work: &'a Path,
     /// None: this machine.
     root: Option<PathBuf>,
+}
+
+impl Tools {
+    /// What the result depends on.
+    pub(super) fn version(&self) -> Result<String> {
+        match self {
+            Tools::OfHost => sh::output(Command::new("gcc").arg("--version")),
+            Tools::Of(packages) => Ok(format!("{packages:?}")),
+        }
+    }
 }
 
 impl<'a> Workshop<'a> {
