@@ -46,7 +46,7 @@ pub(crate) enum KernelChoice {
     /// Debian's, as it is signed
     #[default]
     Debian,
-    /// One that is built here: 9 MB smaller, without drivers.erofs
+    /// One that is built here: some megabytes smaller, without drivers.erofs
     Corral,
 }
 
