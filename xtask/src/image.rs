@@ -9,6 +9,7 @@ mod record;
 
 pub(crate) use self::full::Full;
 use self::kernels::Kernels;
+pub(crate) use self::os_release::{epoch, os_release};
 use self::own_kernel::OwnKernel;
 pub(crate) use self::own_kernel::{KernelChoice, fetch_kernel_list, prepare_kernel};
 pub(crate) use self::packages_of::{LIST, SECCOMP_PACKAGE, fetch_firmware, fetch_packages};
@@ -27,7 +28,7 @@ use crate::recipe::{ModuleList, Recipe};
 use crate::signed_release::{Key, Release};
 use crate::sum::Sum;
 use crate::tree::{Blob, Entry, Tree};
-use crate::{elsewhere, initrd, iso, manifest, parts, paths, progress, recipe, setup, sh};
+use crate::{elsewhere, initrd, iso, manifest, parts, paths, progress, recipe, setup};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
@@ -36,7 +37,6 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The default seccomp profile of containers, in Podman's package.
 pub(crate) const SECCOMP_PROFILE: &str = "usr/share/containers/seccomp.json";
@@ -403,24 +403,6 @@ fn stamp(options: &Options, binaries: &Binaries, packages: &[Package]) -> Result
     recipes.insert_folder(&paths::root().join("images"))?;
     recipes.write_tar(&mut hash, 0)?;
     Ok(hex::encode(hash.finalize()))
-}
-
-/// SOURCE_DATE_EPOCH, else the time of the last commit: the same sources give the same bytes.
-pub(crate) fn epoch() -> Result<u64> {
-    if let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") {
-        return text.parse().context("SOURCE_DATE_EPOCH is not a number of seconds");
-    }
-    let commit = sh::output(Command::new("git").current_dir(paths::root()).args([
-        "log",
-        "-1",
-        "--format=%ct",
-    ]));
-    Ok(commit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1_760_000_000))
-}
-
-/// os-release(5) of these sources as that version.
-pub(crate) fn os_release(version: &str) -> Result<String> {
-    Ok(os_release::write(version, epoch()?, record::commit().ok().as_deref()))
 }
 
 fn program(path: &Path) -> Entry {
