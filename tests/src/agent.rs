@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long an emulated machine may take to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection to the agent.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Agent {
     /// Connects to the channel of the machine in this folder.
     pub fn connect(folder: &Path) -> Result<Agent> {
         let stream = UnixStream::connect(socket(folder)).context("reaching the agent's channel")?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         Ok(Agent { stream: BufReader::new(stream) })
     }
 

@@ -60,8 +60,8 @@ impl BootPartitions {
         Ok(opened)
     }
 
-    /// One of them, for reading: they are alike.
-    pub fn first(&self) -> &BootPartition {
+    /// The first of them, for reading: they are alike.
+    pub fn primary(&self) -> &BootPartition {
         &self.partitions[0]
     }
 

@@ -163,7 +163,7 @@ fn start_trial(
     }
     Source::forget_stage();
     if options.kexec {
-        crate::kexec::load(boot.first(), &release.version, "")?;
+        crate::kexec::load(boot.primary(), &release.version, "")?;
         drop(boot);
         return crate::kexec::start();
     }
@@ -277,7 +277,7 @@ fn boot_once(partition: &BootPartition, version: &str) -> Result<()> {
 pub fn rollback(to: Option<&str>) -> Result<()> {
     trial::refuse_changes()?;
     let boot = BootPartitions::lock()?;
-    let versions = boot.first().versions()?;
+    let versions = boot.primary().versions()?;
     let running = running_version();
     let candidates: Vec<&str> = versions.all().filter(|version| *version != running).collect();
     let wanted = match to {

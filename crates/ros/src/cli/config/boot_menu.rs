@@ -13,7 +13,7 @@ const DRAFT: &str = "/run/corral/global.cfg";
 /// Opens the file in the user's editor.
 pub(super) fn edit() -> Result<()> {
     let boot = BootPartitions::lock()?;
-    let before = boot.first().load_arguments();
+    let before = boot.primary().load_arguments();
     fs::write(DRAFT, before.to_file()).with_context(|| format!("writing {DRAFT}"))?;
     let editor = std::env::var("EDITOR").unwrap_or_else(|_| "vi".to_owned());
     let mut words = editor.split_whitespace();
