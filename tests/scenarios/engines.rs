@@ -118,25 +118,21 @@ fn podman_answers_as_docker() -> Result<()> {
     machine.check_alarms()
 }
 
-/// A release has its engines in the registry that `rancher.upgrade.image` names.
+/// `rancher.docker.engine_images` names the registry.
 #[test]
 fn an_older_engine_comes_from_a_registry_by_its_name() -> Result<()> {
     let Some(archive) = archive("docker-20.10")? else { return Ok(()) };
     let work = folder("engines-registry")?;
     let registry = servers::registry(&work)?;
-    servers::push_layout(&registry, &archive, "corral-engine", &work.join("layout"))?;
+    servers::push_layout(&registry, &archive, "engines", &work.join("layout"))?;
     let (machine, _folder) = start("engines-old", None)?;
     let own = version(&machine)?;
     let host = format!("10.0.2.2:{}", registry.port);
     machine.run(&format!(
         "echo 'rancher: {{system_docker: {{insecure_registry: [\"{host}\"]}}, \
-         upgrade: {{image: \"{host}/corral\"}}}}' > /tmp/r.yml && \
+         docker: {{engine_images: \"{host}/engines\"}}}}' > /tmp/r.yml && \
          sudo ros config apply /tmp/r.yml"
     ))?;
-    says_all(
-        &machine.run("sudo ros engine list")?,
-        &[&format!("{host}/corral-engine:docker-20.10")],
-    );
     let said = machine.run(&format!("{SWITCH} docker-20.10 2>&1"))?;
     says_all(&said, &["20.10 runs"]);
     ensure!(version(&machine)?.starts_with("20.10"));

@@ -7,7 +7,6 @@ use crate::release::drivers::{Choice, When};
 use crate::release::source::Source;
 use crate::release::{Release, copy, trust};
 use anyhow::{Context, Result, ensure};
-use corral_config::model::Upgrade;
 use corral_machine::boot_partition::{BootPartition, booted};
 use corral_machine::os_release::running_version;
 use corral_machine::{drivers, mounts};
@@ -35,11 +34,9 @@ pub fn add(from: Option<&str>) -> Result<()> {
     super::add_drivers(&source, &release, true)
 }
 
-/// What the release that runs has apart from the system image, in the registry of the releases:
-/// with `host/corral:1.2`, `engine:podman` is `host/corral-engine:podman`.
-pub fn beside_release(upgrade: &Upgrade, name: &str) -> Result<String> {
-    let release = image_of(upgrade, &running_version())?;
-    Ok(format!("{}-{name}", repository(&release)))
+/// The image of the version that runs, in the owner's registry.
+pub fn image_of_running() -> Result<String> {
+    image_of(&running_version())
 }
 
 /// They came with the medium, or each boot partition has those of this version.
@@ -70,30 +67,30 @@ fn check_version(release: &Release, running: &str) -> Result<()> {
 fn open(from: Option<&str>, running: &str, choice: &Choice) -> Result<Source> {
     let image = match from {
         Some(image) => image.to_owned(),
-        None => image_of(&load_config()?.rancher.upgrade, running)?,
+        None => image_of(running)?,
     };
     list::open(&image, false, choice, |release| check_version(release, running))
 }
 
 /// `rancher.upgrade.image` with the tag of this version, or what the owner's list has.
-fn image_of(upgrade: &Upgrade, running: &str) -> Result<String> {
-    let configured = &upgrade.image;
-    if !configured.is_empty() && list::as_file(configured).is_none() {
-        return Ok(format!("{}:{}", repository(configured), list::tag_of(running)));
+fn image_of(running: &str) -> Result<String> {
+    let configured = load_config()?.rancher.upgrade.image;
+    if !configured.is_empty() && list::as_file(&configured).is_none() {
+        return Ok(format!("{}:{}", repository(&configured), list::tag_of(running)));
     }
-    let listed = list::image_of(&upgrade.url, running).with_context(|| nowhere(running))?;
+    let listed = list::image_of(running).with_context(|| nowhere(running))?;
     listed.with_context(|| nowhere(running))
 }
 
 fn nowhere(running: &str) -> String {
     format!(
         "no registry with version {running} is known: `rancher.upgrade.image` or the list of \
-         `rancher.upgrade.url` names one; a file needs none"
+         `rancher.upgrade.url` names one, and `--from FILE` needs none"
     )
 }
 
 /// An image without its tag and digest: `host:5000/corral:1.2` → `host:5000/corral`.
-fn repository(image: &str) -> &str {
+pub fn repository(image: &str) -> &str {
     let image = image.split('@').next().unwrap_or(image);
     match image.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => repository,
@@ -165,19 +162,5 @@ mod tests {
         ] {
             assert_eq!(repository(image), expected, "{image}");
         }
-    }
-
-    #[test]
-    fn what_a_release_has_apart_is_beside_it_in_its_registry() {
-        for (release, name, expected) in [
-            ("host:5000/corral:1.2", "engine:podman", "host:5000/corral-engine:podman"),
-            ("corral@sha256:00", "kernel-headers:6.12", "corral-kernel-headers:6.12"),
-        ] {
-            let upgrade = Upgrade { image: release.to_owned(), ..Upgrade::default() };
-            assert_eq!(beside_release(&upgrade, name).unwrap(), expected, "{release}");
-        }
-        let file = Upgrade { image: "/mnt/corral.tar".to_owned(), ..Upgrade::default() };
-        let error = format!("{:#}", beside_release(&file, "engine:podman").unwrap_err());
-        assert!(error.contains("a file needs none"), "{error}");
     }
 }

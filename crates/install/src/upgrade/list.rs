@@ -65,7 +65,7 @@ pub fn list(output: Output) -> Result<()> {
             running: version == running,
         }));
     }
-    match load_config().and_then(|config| load(&config.rancher.upgrade.url)) {
+    match load() {
         Ok(releases) => rows.extend(releases.available.iter().rev().map(|image| Row {
             version: image.clone(),
             place: "remote",
@@ -98,7 +98,7 @@ pub(super) fn find(
     let image = match image {
         Some(image) => image.to_owned(),
         None if !config.rancher.upgrade.image.is_empty() => config.rancher.upgrade.image,
-        None => load(&config.rancher.upgrade.url)?.current,
+        None => load()?.current,
     };
     if image.is_empty() {
         bail!(
@@ -123,8 +123,8 @@ pub(super) fn open(
 }
 
 /// The image of this version in the owner's list.
-pub(super) fn image_of(url: &str, version: &str) -> Result<Option<String>> {
-    Ok(load(url)?.available.into_iter().find(|image| tag(image) == tag_of(version)))
+pub(super) fn image_of(version: &str) -> Result<Option<String>> {
+    Ok(load()?.available.into_iter().find(|image| tag(image) == tag_of(version)))
 }
 
 /// The tag of a version: a build id begins with `+`, which no tag has.
@@ -138,7 +138,8 @@ pub fn as_file(name: &str) -> Option<PathBuf> {
     (name.starts_with('/') || name.starts_with('.') || path.is_file()).then_some(path)
 }
 
-fn load(url: &str) -> Result<Releases> {
+fn load() -> Result<Releases> {
+    let url = load_config()?.rancher.upgrade.url;
     if url.is_empty() {
         bail!(
             "rancher.upgrade.url is not set: there is no list of releases; name a release by \
@@ -146,7 +147,7 @@ fn load(url: &str) -> Result<Releases> {
         );
     }
     let bytes = if url.starts_with('/') {
-        fs::read(url).with_context(|| format!("reading {url}"))?
+        fs::read(&url).with_context(|| format!("reading {url}"))?
     } else {
         let http = Http::new(Instant::now() + TIMEOUT)?;
         let separator = if url.contains('?') { '&' } else { '?' };

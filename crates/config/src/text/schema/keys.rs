@@ -433,8 +433,7 @@ const DOCKER: &[Key] = &[
     key(
         "engine_images",
         STRING,
-        "repository of a registry with engines; the name of an engine is its tag there; default: \
-         that of the release, beside `rancher.upgrade.image`",
+        "repository of a registry with engines; the name of an engine is its tag there",
     ),
     old("exec", BOOL, "PID 1 is the engine of the system"),
     old("restart", BOOL, "Docker dropped it"),

@@ -6,7 +6,6 @@ use crate::cli::repository;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_docker::{Client, Engine, cli};
-use corral_install::upgrade::extras;
 use corral_plan::compose::parse_with;
 use corral_resolve::engines;
 use corral_resolve::switchable::ENGINE;
@@ -16,9 +15,6 @@ use std::path::Path;
 
 /// The built-in one.
 pub(super) const OURS: &str = "default";
-
-/// The repository of engines beside that of the releases: `corral` has `corral-engine`.
-const IN_RELEASES: &str = "engine";
 
 /// An engine that can be switched to.
 #[derive(Debug)]
@@ -75,39 +71,19 @@ fn find(name: &str, config: &Config) -> Result<Source> {
     if !engines::is_plain(name) {
         return Ok(Source::File);
     }
-    if config.rancher.docker.engine_images.is_empty() && is_listed(name, config) {
-        return Ok(Source::File);
+    let images = &config.rancher.docker.engine_images;
+    if !images.is_empty() {
+        return Ok(Source::Remote(format!("{images}:{name}")));
     }
-    match images(config).with_context(|| format!("looking for the engine {name}"))? {
-        Some(images) => Ok(Source::Remote(format!("{images}:{name}"))),
-        None if !config.rancher.repositories.is_empty() => Ok(Source::File),
-        None => bail!(
+    if config.rancher.repositories.is_empty() {
+        bail!(
             "the engine {name} is not on this machine. Name its file (`ros engine switch \
              /mnt/{name}.tar`), or the registry that has it: `ros config set \
-             {}_images REGISTRY/REPOSITORY`, or that of the releases: `ros config set \
-             rancher.upgrade.image REGISTRY/REPOSITORY`",
+             {}_images REGISTRY/REPOSITORY`",
             ENGINE.key
-        ),
+        );
     }
-}
-
-/// Has a repository of the owner's a service file of that name?
-fn is_listed(name: &str, config: &Config) -> bool {
-    !config.rancher.repositories.is_empty()
-        && repository::index(config).engines.iter().any(|listed| listed == name)
-}
-
-/// The repository of a registry that has engines: what the owner names, or that of the releases.
-/// None if neither is configured.
-pub(super) fn images(config: &Config) -> Result<Option<String>> {
-    let (named, upgrade) = (&config.rancher.docker.engine_images, &config.rancher.upgrade);
-    if !named.is_empty() {
-        return Ok(Some(named.clone()));
-    }
-    if upgrade.image.is_empty() && upgrade.url.is_empty() {
-        return Ok(None);
-    }
-    extras::beside_release(upgrade, IN_RELEASES).map(Some)
+    Ok(Source::File)
 }
 
 /// A file that is no service file.
@@ -173,22 +149,7 @@ mod tests {
         let error = find("docker-28.5", &config).err().unwrap().to_string();
         assert!(error.contains("/mnt/docker-28.5.tar"), "{error}");
         config.rancher.docker.engine_images = "r.example.com/engines".to_owned();
-        assert_eq!(remote("docker-28.5", &config), "r.example.com/engines:docker-28.5");
-    }
-
-    #[test]
-    fn a_release_has_its_engines_in_its_registry() {
-        let mut config = Config::default();
-        config.rancher.upgrade.image = "r.example.com:5000/corral:1.2".to_owned();
-        assert_eq!(remote("podman", &config), "r.example.com:5000/corral-engine:podman");
-        config.rancher.docker.engine_images = "r.example.com/engines".to_owned();
-        assert_eq!(remote("podman", &config), "r.example.com/engines:podman");
-    }
-
-    fn remote(name: &str, config: &Config) -> String {
-        match find(name, config) {
-            Ok(Source::Remote(image)) => image,
-            _ => panic!("{name} is looked for in no registry"),
-        }
+        let Ok(Source::Remote(image)) = find("docker-28.5", &config) else { panic!("not found") };
+        assert_eq!(image, "r.example.com/engines:docker-28.5");
     }
 }

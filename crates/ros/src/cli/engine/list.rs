@@ -1,7 +1,7 @@
 //! `ros engine list`: the engines of this machine, and those that can be had.
 
 use super::check;
-use super::choice::{Choice, OURS, configured, images};
+use super::choice::{Choice, OURS, configured};
 use super::data::Kind;
 use crate::cli::repository;
 use anyhow::{Context, Result};
@@ -17,7 +17,6 @@ use corral_resolve::replacement::mark;
 use corral_resolve::root::Root;
 use corral_resolve::switchable::ENGINE;
 use corral_terminal::output::{Output, table};
-use corral_terminal::report;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -150,12 +149,9 @@ fn rows(client: &Client, config: &Config) -> Result<BTreeMap<String, Row>> {
         let image = find(client, &name).unwrap_or_default();
         add(of_image(name, &image));
     }
-    let images = images(config).unwrap_or_else(|error| {
-        eprintln!("{}", report::text(&error.context("looking for engines in a registry")));
-        None
-    });
+    let images = &config.rancher.docker.engine_images;
     known().into_iter().for_each(|known| {
-        let remote = images.as_deref().and_then(|images| remote(images, &known.name));
+        let remote = if images.is_empty() { None } else { remote(images, &known.name) };
         let row = Row { name: known.name, from: known.about, ..Row::default() };
         add(remote.map_or(row.clone(), |(from, version)| Row { from, version, ..row }));
     });

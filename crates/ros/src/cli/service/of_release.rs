@@ -5,7 +5,6 @@
 use anyhow::{Context, Result, bail, ensure};
 use corral_docker::{Client, Engine, cli};
 use corral_install::upgrade::{extras, list};
-use corral_resolve::effective::load_config;
 use std::fs::File;
 use std::path::Path;
 
@@ -58,8 +57,9 @@ fn pull(client: &Client, remote: &str) -> Result<String> {
 /// Beside the releases: `host/corral:1.2` and `corral/kernel-headers:6.12` are
 /// `host/corral-kernel-headers:6.12`.
 fn remote(image: &str) -> Result<String> {
+    let release = extras::image_of_running()?;
     let name = image.strip_prefix(NAMESPACE).unwrap_or(image);
-    extras::beside_release(&load_config()?.rancher.upgrade, name)
+    Ok(format!("{}-{name}", extras::repository(&release)))
 }
 
 fn check_kernel(client: &Client, id: &str) -> Result<()> {
