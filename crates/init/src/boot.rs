@@ -49,7 +49,9 @@ fn is_in_container() -> bool {
 /// panic.
 pub fn run(arguments: &[String]) -> ExitCode {
     early::become_pid_1();
-    if let Some(document) = take_document(arguments) {
+    if has_document(arguments) {
+        // One that cannot be read is not a reason to boot over containers that run.
+        let document = take_document(arguments).unwrap_or_default();
         return cannot_go_on(
             Signals::open().map_err(Into::into).and_then(|signals| resume(signals, &document)),
         );

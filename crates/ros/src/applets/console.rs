@@ -127,7 +127,7 @@ pub(crate) fn run_commands() -> Result<()> {
     // The network stage may have fetched keys, which are not part of the configuration.
     report("ssh_authorized_keys", accounts::authorize(&config));
     let late_keys = std::thread::spawn(let_late_keys_in);
-    report("mounts", mounts::make_all(&config.mounts));
+    report("mounts", mounts::make_all(&config.mounts, mounts::When::AtBoot));
     report("swap", swap::make(&config.swap));
     let path = owners_commands::path().unwrap_or_else(|error| {
         log(&format!("console: {error:#}; commands cannot use docker before they are done"));
@@ -183,7 +183,7 @@ pub(crate) fn execute() -> Result<()> {
         ("/etc/os-release", os_release::apply(&config.rancher.os_release_id)),
         ("write_files", write_files(&config.write_files)),
         ("sshd", sshd::write(&config).and_then(|()| sshd::reload())),
-        ("mounts", mounts::make_all(&config.mounts)),
+        ("mounts", mounts::make_all(&config.mounts, mounts::When::Later)),
         ("swap", swap::make(&config.swap)),
         // The last: it waits for an upgrade that writes the boot partition.
         ("keys on the boot partition", reserve_keys()),

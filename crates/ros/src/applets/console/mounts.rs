@@ -41,9 +41,18 @@ const NEEDED: [&str; 13] = [
 /// Where the system has mounts of its own, also for containers.
 const TAKEN: [&str; 7] = ["/home", "/media", "/mnt", "/opt", "/tmp", "/var/lib/docker", "/var/log"];
 
+/// What a mount on the network may have to wait for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum When {
+    /// DHCP and the services that log in to disks of a server may be slower.
+    AtBoot,
+    /// All of that has had its time.
+    Later,
+}
+
 /// Makes all mounts. Those on the network run in parallel; with `nofail`, in background processes
 /// that are not waited for.
-pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
+pub(super) fn make_all(wanted: &[Mount], when: When) -> Result<()> {
     let (sender, results) = mpsc::channel();
     let mut failures = Vec::new();
     for (number, mount) in wanted.iter().enumerate().filter(|(_, mount)| !has(mount, "noauto")) {
@@ -54,7 +63,7 @@ pub(super) fn make_all(wanted: &[Mount]) -> Result<()> {
         } else {
             let (mount, sender) = (mount.clone(), sender.clone());
             thread::spawn(move || {
-                let made = make_on_network(&mount);
+                let made = make_on_network(&mount, when);
                 let _ = sender.send(made.map_err(|error| describe(&mount, &error)));
             });
             Ok(())
@@ -78,7 +87,8 @@ fn make_in_background(number: usize) -> Result<()> {
 pub(crate) fn make_one(number: usize) -> Result<()> {
     let config = load_config()?;
     let mount = config.mounts.get(number).context("there is no mount of this number")?;
-    make_on_network(mount).inspect_err(|error| log(&format!("mounts: {}", describe(mount, error))))
+    make_on_network(mount, When::AtBoot)
+        .inspect_err(|error| log(&format!("mounts: {}", describe(mount, error))))
 }
 
 fn describe(mount: &Mount, error: &anyhow::Error) -> String {
@@ -93,17 +103,24 @@ fn is_on_network(mount: &Mount) -> bool {
     ["nfs", "nfs4", "cifs"].contains(&mount.kind.as_str()) || has(mount, "_netdev")
 }
 
-/// The console may be quicker than DHCP, and than a service that logs in to disks of a server. A
-/// mount that fails before the machine has an address, or its disk, is tried again.
-fn make_on_network(mount: &Mount) -> Result<()> {
+/// A mount that fails before the machine has an address, or its disk, is tried again.
+fn make_on_network(mount: &Mount, when: When) -> Result<()> {
     let end = Instant::now() + TIMEOUT;
     if mount.kind != "swap" {
+        let target = Path::new(&mount.target);
         // No later attempt would be allowed.
-        check_target(Path::new(&mount.target))?;
+        check_target(target)?;
+        // Its disk is not read: that of a dead server may not answer.
+        if mounts::is_mount_point(target) {
+            return Ok(());
+        }
     }
     loop {
         // An address that comes during the attempt may come too late for it.
-        let is_early = addresses::all().is_empty() || lacks_disk(&mount.device);
+        let is_early = match when {
+            When::AtBoot => addresses::all().is_empty() || lacks_disk(&mount.device),
+            When::Later => addresses::all().is_empty(),
+        };
         match make(mount, end) {
             // Nothing reports that a server can be reached.
             Err(_) if is_early && Instant::now() < end => deadline::pause(PAUSE),
