@@ -5,7 +5,7 @@ use crate::packages::Package;
 use crate::recipe::Recipe;
 use crate::tree::{Blob, Entry, Kind, Tree, read_folder};
 use crate::{elf, paths, private_loader, sh, stub};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -178,6 +178,11 @@ impl PackageTree {
                 }
                 open.push(self.take_library(path, entry, tree)?);
             }
+        }
+        for library in stubs {
+            let found = self.libraries.get(library);
+            let is_used = found.is_some_and(|(path, _)| tree.contains(path));
+            ensure!(is_used, "stubs: no program needs {library}");
         }
         Ok(())
     }

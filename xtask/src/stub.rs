@@ -37,6 +37,8 @@ const DYNAMIC: usize = 16;
 pub(crate) fn of(library: &[u8]) -> Result<Vec<u8>> {
     let elf = Elf::parse(library).context("reading the library")?;
     ensure!(elf.is_64 && elf.is_lib, "it is no 64-bit shared library");
+    let has_hash = elf.dynamic.iter().flat_map(|all| &all.dyns).any(|tag| tag.d_tag == DT_GNU_HASH);
+    ensure!(has_hash, "it has no table of symbols in the form of GNU");
     let loaded = elf.program_headers.iter().filter(|header| header.p_type == PT_LOAD);
     let ends = loaded.map(|header| header.p_offset.saturating_add(header.p_filesz));
     let mut stub = vec![0; usize::try_from(ends.max().unwrap_or(0))?];
@@ -53,6 +55,8 @@ pub(crate) fn of(library: &[u8]) -> Result<Vec<u8>> {
         if !symbol.is_function() {
             continue;
         }
+        let room = usize::try_from(symbol.st_size)?;
+        ensure!(room >= FUNCTION.len(), "a function of {room} bytes is too small");
         let place = offset(&elf, symbol.st_value)?;
         write(&mut stub, place, &FUNCTION)?;
     }
