@@ -10,6 +10,7 @@ use goblin::elf::dynamic::{
 };
 use goblin::elf::program_header::{PT_DYNAMIC, PT_GNU_STACK, PT_LOAD};
 use goblin::elf::sym::STT_GNU_IFUNC;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 const SECTIONS: [&str; 6] =
@@ -50,17 +51,25 @@ pub(crate) fn of(library: &[u8]) -> Result<Vec<u8>> {
     }
     write_headers(&elf, library, &mut stub)?;
     write_dynamic(&elf, &mut stub)?;
-    for symbol in elf.dynsyms.iter().filter(|symbol| !symbol.is_import()) {
-        ensure!(symbol.st_type() != STT_GNU_IFUNC, "it chooses functions when it is loaded");
-        if !symbol.is_function() {
-            continue;
-        }
-        let room = usize::try_from(symbol.st_size)?;
-        ensure!(room >= FUNCTION.len(), "a function of {room} bytes is too small");
-        let place = offset(&elf, symbol.st_value)?;
-        write(&mut stub, place, &FUNCTION)?;
+    for address in functions(&elf)? {
+        write(&mut stub, offset(&elf, address)?, &FUNCTION)?;
     }
     Ok(stub)
+}
+
+/// Their addresses, with room for ours at each.
+fn functions(elf: &Elf<'_>) -> Result<BTreeSet<u64>> {
+    let mut found = BTreeSet::new();
+    for symbol in elf.dynsyms.iter().filter(|symbol| !symbol.is_import()) {
+        ensure!(symbol.st_type() != STT_GNU_IFUNC, "it chooses functions when it is loaded");
+        if symbol.is_function() {
+            found.insert(symbol.st_value);
+        }
+    }
+    let next = found.iter().skip(1);
+    let has_room = found.iter().zip(next).all(|(one, next)| next - one >= FUNCTION.len() as u64);
+    ensure!(has_room, "its functions are too small");
+    Ok(found)
 }
 
 /// Keeps what is loaded, and leaves out the table of sections, which the loader does not read.
