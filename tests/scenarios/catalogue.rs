@@ -196,7 +196,7 @@ fn services_of_the_catalogue_give_disks_of_an_iscsi_server() -> Result<()> {
     machine.run(&format!("sudo mkfs.ext4 -q -L files /dev/$({ISCSI_DISK})"))?;
     machine.run(
         "sudo mkdir -p /mnt/files && sudo mount LABEL=files /mnt/files && \
-         echo kept | sudo tee /mnt/files/file",
+         echo kept | sudo tee /mnt/files/file && sudo umount /mnt/files",
     )?;
     machine.run(&format!("sudo ros config set mounts '{ISCSI_MOUNTS}'"))?;
     machine.restart()?;
