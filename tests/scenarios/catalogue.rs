@@ -194,11 +194,12 @@ fn services_of_the_catalogue_give_disks_of_an_iscsi_server() -> Result<()> {
     log_in_to_the_disk(&mut machine, &server)?;
     machine.expect(&format!("[ -b /dev/$({ISCSI_DISK}) ]"))?;
     machine.run(&format!("sudo mkfs.ext4 -q -L files /dev/$({ISCSI_DISK})"))?;
+    machine.run(&format!("sudo ros config set mounts '{ISCSI_MOUNTS}'"))?;
+    // The shutdown writes out what is still in memory.
     machine.run(
         "sudo mkdir -p /mnt/files && sudo mount LABEL=files /mnt/files && \
-         echo kept | sudo tee /mnt/files/file && sudo umount /mnt/files",
+         echo kept | sudo tee /mnt/files/file",
     )?;
-    machine.run(&format!("sudo ros config set mounts '{ISCSI_MOUNTS}'"))?;
     machine.restart()?;
     machine.expect_of_boot(&format!("[ -b /dev/$({ISCSI_DISK}) ]"))?;
     machine.expect("grep -q ' /mnt/files ext4 ' /proc/mounts")?;

@@ -69,12 +69,13 @@ fn enter(pid: i32) -> Result<()> {
         .context("entering the container's network namespace")
 }
 
+/// Named as Docker names them: clients of DHCP and network managers leave `veth*` alone.
 fn host_end(endpoint: &Endpoint) -> String {
-    format!("ve{}", endpoint.endpoint_id.get(..10).unwrap_or(&endpoint.endpoint_id))
+    format!("veth{}", endpoint.endpoint_id.get(..10).unwrap_or(&endpoint.endpoint_id))
 }
 
 fn other_end(endpoint: &Endpoint) -> String {
-    format!("vc{}", endpoint.endpoint_id.get(..10).unwrap_or(&endpoint.endpoint_id))
+    format!("vethc{}", endpoint.endpoint_id.get(..10).unwrap_or(&endpoint.endpoint_id))
 }
 
 async fn find(handle: &Handle, name: &str) -> Result<Option<LinkMessage>> {

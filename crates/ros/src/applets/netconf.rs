@@ -166,6 +166,8 @@ fn is_left_alone(entry: &Entry<'_>, nothing_is_said: bool) -> bool {
 
 fn write_dhcpcd_conf(entries: &[Entry<'_>]) -> Result<()> {
     let mut text = fs::read_to_string("/etc/dhcpcd.conf").context("reading /etc/dhcpcd.conf")?;
+    let left_alone = links::OF_CONTAINERS.map(|prefix| format!("{prefix}*"));
+    text.push_str(&format!("denyinterfaces {}\n", left_alone.join(" ")));
     for entry in entries {
         text.push_str(&dhcpcd_section(&entry.link.name, entry.interface));
     }

@@ -10,9 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Interfaces that are not configured here: loopback, and bridges and virtual cables of containers.
-const NOT_OURS: [&str; 9] =
-    ["lo", "docker", "br-", "veth", "virbr", "cni", "flannel", "dummy", "bonding_masters"];
+/// How the names of bridges and virtual cables of containers begin, of all usual engines. They are
+/// not configured here, and dhcpcd does not ask on them: a container could answer.
+pub(super) const OF_CONTAINERS: [&str; 9] =
+    ["docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "tunl", "dummy"];
 
 /// Metric of the first link's default route.
 const FIRST_METRIC: u32 = 100;
@@ -26,7 +27,8 @@ pub(super) fn load() -> Vec<Link> {
     let items = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let names = items.filter_map(|item| item.file_name().into_string().ok());
     let mut links: Vec<Link> = names
-        .filter(|name| !NOT_OURS.iter().any(|prefix| name.starts_with(prefix)))
+        .filter(|name| !["lo", "bonding_masters"].contains(&name.as_str()))
+        .filter(|name| !OF_CONTAINERS.iter().any(|prefix| name.starts_with(prefix)))
         .map(|name| {
             let mac = fs::read_to_string(sysfs(&name).join("address"))
                 .unwrap_or_default()
