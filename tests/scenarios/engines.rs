@@ -118,21 +118,28 @@ fn podman_answers_as_docker() -> Result<()> {
     machine.check_alarms()
 }
 
-/// `rancher.docker.engine_images` names the registry.
+/// It is beside the releases, and pulled once its signature is there. A registry of the owner's
+/// needs none.
 #[test]
 fn an_older_engine_comes_from_a_registry_by_its_name() -> Result<()> {
     let Some(archive) = archive("docker-20.10")? else { return Ok(()) };
     let work = folder("engines-registry")?;
     let registry = servers::registry(&work)?;
-    servers::push_layout(&registry, &archive, "engines", &work.join("layout"))?;
     let (machine, _folder) = start("engines-old", None)?;
     let own = version(&machine)?;
     let host = format!("10.0.2.2:{}", registry.port);
     machine.run(&format!(
         "echo 'rancher: {{system_docker: {{insecure_registry: [\"{host}\"]}}, \
-         docker: {{engine_images: \"{host}/engines\"}}}}' > /tmp/r.yml && \
+         upgrade: {{image: \"{host}/corral:1\"}}}}' > /tmp/r.yml && \
          sudo ros config apply /tmp/r.yml"
     ))?;
+    let refused = format!("! {SWITCH} docker-20.10 2>&1");
+    let said = machine.run(&refused)?;
+    says_all(&said, &["nothing was changed", &format!("{host}/corral-engine:docker-20.10")]);
+    servers::push_layout(&registry, &archive, "corral-engine", &work.join("unsigned"))?;
+    says_all(&machine.run(&refused)?, &["nothing was changed", "the image has no signature"]);
+    let signed = archive.with_extension("registry.oci.tar");
+    servers::push_layout(&registry, &signed, "corral-engine", &work.join("signed"))?;
     let said = machine.run(&format!("{SWITCH} docker-20.10 2>&1"))?;
     says_all(&said, &["20.10 runs"]);
     ensure!(version(&machine)?.starts_with("20.10"));
@@ -140,6 +147,14 @@ fn an_older_engine_comes_from_a_registry_by_its_name() -> Result<()> {
     machine.run(&format!("{SWITCH} default"))?;
     assert_eq!(version(&machine)?, own);
     assert_eq!(machine.run(RUN)?, "it runs");
+
+    machine.run("sudo system-docker rmi -f $(sudo system-docker images -q corral/engine)")?;
+    servers::push_layout(&registry, &archive, "engines", &work.join("engines"))?;
+    machine.run(&format!("sudo ros config set rancher.docker.engine_images {host}/engines"))?;
+    let listed = machine.run("sudo ros engine list")?;
+    says_all(&listed, &[&format!("{host}/engines:docker-20.10")]);
+    machine.run("sudo ros engine enable docker-20.10")?;
+    says_all(&machine.run("sudo ros engine list")?, &["enabled   docker-20.10"]);
     machine.check_alarms()
 }
 

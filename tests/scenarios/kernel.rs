@@ -33,6 +33,7 @@ const DRIVER: &str = "e100";
 fn a_module_is_built_in_a_container_with_the_headers_of_the_catalogue() -> Result<()> {
     let image = Image::find()?;
     let headers = image.services.join("kernel-headers.tar");
+    let signed = image.services.join("kernel-headers.registry.oci.tar");
     let compiler = image.tools.join("stock/compiler.tar");
     if let Some(missing) = [&headers, &compiler].into_iter().find(|file| !file.exists()) {
         skipped(&format!(
@@ -43,7 +44,7 @@ fn a_module_is_built_in_a_container_with_the_headers_of_the_catalogue() -> Resul
     }
     let folder = folder("kernel-headers")?;
     let registry = servers::registry(&folder)?;
-    servers::push_layout(&registry, &headers, "corral-kernel-headers", &folder.join("layout"))?;
+    servers::push_layout(&registry, &signed, "corral-kernel-headers", &folder.join("layout"))?;
     let mut machine = start_for_headers(&folder, registry.port, &headers, &compiler)?;
     machine.run(
         "sudo ros service enable kernel-headers && \

@@ -298,7 +298,7 @@ pub fn registry(folder: &Path) -> Result<Server> {
 }
 
 /// Pushes an OCI layout in a tar archive to a registry, with curl: every manifest of its index
-/// under its own name.
+/// under its own tag.
 pub fn push_layout(registry: &Server, archive: &Path, repository: &str, work: &Path) -> Result<()> {
     fs::create_dir_all(work)?;
     output(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(work))?;
@@ -315,8 +315,9 @@ pub fn push_layout(registry: &Server, archive: &Path, repository: &str, work: &P
         }
         let name =
             entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or_default();
+        let tag = name.rsplit(':').next().unwrap_or_default();
         let kind = format!("Content-Type: {}", entry["mediaType"].as_str().unwrap_or_default());
-        let target = format!("{base}/manifests/{name}");
+        let target = format!("{base}/manifests/{tag}");
         output(curl().args(["-H", &kind, "-T"]).arg(&manifest).arg(target))?;
     }
     Ok(())

@@ -12,10 +12,12 @@ use crate::packages::{self, Package, Request, Versions};
 use crate::private_loader::OF_ENGINES;
 use crate::recipe::{self, Recipe};
 use crate::tree::{Blob, Entry, Kind, Tree};
-use crate::{layers, manifest, paths, progress, setup};
+use crate::{layers, manifest, paths, progress, setup, signed_release};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -117,10 +119,22 @@ pub(crate) fn build_all(mirror: Option<&str>) -> Result<Vec<Engine>> {
 pub(crate) fn prepare() -> Result<()> {
     let recipes = recipe::engines()?;
     let is_used = |name: &String| IN_STORIES.contains(&name.as_str());
-    recipes
-        .iter()
-        .filter(|(name, _)| is_used(name))
-        .try_for_each(|(name, recipe)| build(name, recipe, OF_STORIES).map(drop))
+    recipes.iter().filter(|(name, _)| is_used(name)).try_for_each(|(name, recipe)| {
+        signed_release::write_for_registry(&build(name, recipe, OF_STORIES)?, REPOSITORY)
+    })
+}
+
+/// Names, what they are, and versions by `packages.lock`: for `ros engine list`.
+pub(crate) fn list() -> Result<Vec<Value>> {
+    let describe = |(name, recipe): (String, Recipe)| {
+        let how = How { mirror: None, versions: Versions::Listed };
+        let list = format!("engine {name}");
+        let wanted = recipe.packages.iter().cloned().collect();
+        let listed = request(&list, &recipe, &wanted, how).listed()?;
+        let version = listed.map(|packages| layers::version(&recipe, &packages)).transpose()?;
+        Ok(json!({"name": name, "about": recipe.about, "version": version.flatten()}))
+    };
+    recipe::engines()?.into_iter().map(describe).collect()
 }
 
 /// Writes the archive of an engine, unless it is made of the same already.
@@ -155,14 +169,18 @@ fn suite(recipe: &Recipe) -> &str {
 }
 
 fn fetch(name: &str, recipe: &Recipe, how: How<'_>) -> Result<Vec<Package>> {
-    let request = Request {
-        name: &format!("engine {name}"),
-        suite: suite(recipe),
-        wanted: &recipe.packages.iter().cloned().collect(),
-        mirror: how.mirror,
-        versions: how.versions,
-    };
-    request.fetch()
+    let wanted = recipe.packages.iter().cloned().collect();
+    request(&format!("engine {name}"), recipe, &wanted, how).fetch()
+}
+
+fn request<'a>(
+    name: &'a str,
+    recipe: &'a Recipe,
+    wanted: &'a BTreeSet<String>,
+    how: How<'a>,
+) -> Request<'a> {
+    let How { mirror, versions } = how;
+    Request { name, suite: suite(recipe), wanted, mirror, versions }
 }
 
 /// Fetches the packages of all of them. Returns how many there are.

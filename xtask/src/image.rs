@@ -28,7 +28,7 @@ use crate::recipe::{ModuleList, Recipe};
 use crate::signed_release::{Key, Release};
 use crate::sum::Sum;
 use crate::tree::{Blob, Entry, Tree};
-use crate::{elsewhere, initrd, iso, manifest, parts, paths, progress, recipe, setup};
+use crate::{elsewhere, engines, initrd, iso, manifest, parts, paths, progress, recipe, setup};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
@@ -445,22 +445,13 @@ fn system_tree(binaries: &Binaries, layers: &[Layer], modules: &Tree, epoch: u64
             tree.insert(&format!("usr/share/ros/{path}"), entry);
         }
     }
-    tree.write("usr/share/ros/engines.json", engine_list()?);
+    tree.write("usr/share/ros/engines.json", serde_json::to_vec_pretty(&engines::list()?)?);
     for layer in layers {
         tree.graft(&format!("usr/share/ros/layers/{}", layer.name), &layer.tree);
         let manifest = serde_json::to_vec_pretty(&image_manifest(layer, epoch))?;
         tree.write(&format!("usr/share/ros/images/{}.json", layer.name), manifest);
     }
     Ok(tree)
-}
-
-/// The engines that `cargo xtask engines` makes, for `ros engine list`.
-fn engine_list() -> Result<Vec<u8>> {
-    let rows: Vec<_> = recipe::engines()?
-        .into_iter()
-        .map(|(name, recipe)| json!({"name": name, "about": recipe.about}))
-        .collect();
-    Ok(serde_json::to_vec_pretty(&rows)?)
 }
 
 /// What `engine::image::embedded` reads: name, layers lowest first, and an OCI image configuration.

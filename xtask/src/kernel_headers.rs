@@ -10,7 +10,7 @@ use crate::modules::Kernel;
 use crate::oci_layout::{Image, LOADED_NAME, Layout, REF_NAME};
 use crate::packages::{self, Package, Request, Versions};
 use crate::tree::{Entry, Kind, Tree, read_folder};
-use crate::{image, paths, progress, setup};
+use crate::{image, paths, progress, setup, signed_release};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::json;
@@ -233,7 +233,8 @@ fn tag(release: &str) -> String {
 
 /// Builds the archive for stories, from the packages of their image.
 pub(crate) fn prepare(of_image: &[Package]) -> Result<()> {
-    build(of_image, None).map(drop)
+    let built = build(of_image, None)?;
+    signed_release::write_for_registry(&built.archive, built.repository)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! that have names. <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>
 
 use crate::sum;
-use crate::tree::{Blob, Entry, Tree};
-use anyhow::{Context, Result};
+use crate::tree::{Blob, Entry, Kind, Tree};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read};
@@ -12,6 +12,7 @@ use std::path::Path;
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const SHA256: &str = "sha256:";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// The annotation with the name of a manifest in the index: a tag, with a repository before it or
 /// without.
@@ -96,6 +97,21 @@ impl Layout {
         Ok(())
     }
 
+    /// The manifests by their names.
+    pub(crate) fn named(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let find = |entry: &Value| {
+            let name =
+                entry["annotations"][REF_NAME].as_str().context("a manifest without name")?;
+            let digest = entry["digest"].as_str().unwrap_or_default();
+            let digest =
+                digest.strip_prefix(SHA256).with_context(|| format!("{name}: no digest"))?;
+            let blob = self.tree.entries.get(&path(digest)).map(|entry| &entry.kind);
+            let Some(Kind::File(blob)) = blob else { bail!("{name}: its manifest is missing") };
+            Ok((name.to_owned(), blob.read()?))
+        };
+        self.manifests.iter().map(find).collect()
+    }
+
     /// Adds a blob; returns its descriptor.
     pub(crate) fn blob(&mut self, kind: &str, bytes: Vec<u8>) -> Value {
         let digest = sum::digest_of_bytes(&bytes);
@@ -138,7 +154,7 @@ fn descriptor(kind: &str, digest: &str, size: u64) -> Value {
 }
 
 fn prefixed(digest: &str) -> String {
-    format!("sha256:{digest}")
+    format!("{SHA256}{digest}")
 }
 
 /// Where a layout has a blob.

@@ -26,6 +26,9 @@ const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
 /// The annotation with the signature, in hexadecimal.
 const SIGNATURE_KEY: &str = "dev.corral.signature";
 
+/// How its tag ends.
+const SIGNATURE_ENDING: &str = ".sig";
+
 /// What installers have to know of a release, in words (crates/install/src/manifest.rs).
 const SUPPORTS: (&str, &str) = ("dev.corral.supports", "engine-beside-system-docker");
 
@@ -184,12 +187,49 @@ impl Release {
             }
             let empty = layout.blob(EMPTY.0, EMPTY.1.to_vec());
             let signed = signature_manifest(&manifest, &signature, &empty);
-            let tag = format!("sha256-{}.sig", sum::digest_of_bytes(&manifest));
+            let tag = signature_tag(&manifest);
             layout.add_manifest(signed, json!({REF_NAME: tag}));
             layout.add_manifest(manifest, json!({REF_NAME: self.version}));
             layout.write(output)
         })
     }
+}
+
+/// Signs each image of a layout: its signature is a tag of the same repository.
+pub(crate) fn sign_images(layout: &mut Layout, key: &Key) -> Result<()> {
+    let empty = layout.blob(EMPTY.0, EMPTY.1.to_vec());
+    for (name, manifest) in layout.named()? {
+        let (repository, tag) =
+            name.rsplit_once(':').with_context(|| format!("{name}: a name without a tag"))?;
+        if tag.ends_with(SIGNATURE_ENDING) {
+            continue;
+        }
+        let signed = signature_manifest(&manifest, &key.sign(&manifest), &empty);
+        let name = format!("{repository}:{}", signature_tag(&manifest));
+        layout.add_manifest(signed, json!({REF_NAME: name}));
+    }
+    Ok(())
+}
+
+/// Writes an image archive as a release has it for registries, unless that is there: signed, in
+/// this repository.
+pub(crate) fn write_for_registry(archive: &Path, repository: &str) -> Result<()> {
+    let output = archive.with_extension("registry.oci.tar");
+    let time = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let (own, key) = (time(&output), paths::cache("release-key"));
+    if own.is_some() && own > time(archive).max(time(&key)) {
+        return Ok(());
+    }
+    let mut layout = Layout::default();
+    layout.add_archive(archive, repository)?;
+    sign_images(&mut layout, &Key::load(None)?)?;
+    let fresh = output.with_extension("new");
+    layout.write(&fresh)?;
+    fs::rename(&fresh, &output).with_context(|| format!("writing {}", output.display()))
+}
+
+fn signature_tag(manifest: &[u8]) -> String {
+    format!("sha256-{}{SIGNATURE_ENDING}", sum::digest_of_bytes(manifest))
 }
 
 fn signature_manifest(manifest: &[u8], signature: &str, empty: &Value) -> Vec<u8> {
@@ -240,5 +280,26 @@ mod tests {
             fs::write(changed, old).unwrap();
         }
         release.verify(&key).unwrap();
+    }
+
+    #[test]
+    fn each_image_of_a_registry_is_signed_in_its_own_repository() {
+        let mut layout = Layout::default();
+        for name in ["corral:1", "corral:sha256-00.sig", "corral-engine:podman"] {
+            layout.add_manifest(name.as_bytes().to_vec(), json!({REF_NAME: name}));
+        }
+        let key = Key::stranger().unwrap();
+        sign_images(&mut layout, &key).unwrap();
+        let named = layout.named().unwrap();
+        assert_eq!(named.len(), 5);
+        for image in ["corral:1", "corral-engine:podman"] {
+            let repository = image.split(':').next().unwrap();
+            let tag = format!("{repository}:{}", signature_tag(image.as_bytes()));
+            let (_, manifest) = named.iter().find(|(name, _)| *name == tag).unwrap();
+            let manifest: Value = serde_json::from_slice(manifest).unwrap();
+            let signature = hex::decode(manifest["annotations"][SIGNATURE_KEY].as_str().unwrap());
+            let public = UnparsedPublicKey::new(&ED25519, key.public_bytes());
+            public.verify(image.as_bytes(), &signature.unwrap()).unwrap();
+        }
     }
 }

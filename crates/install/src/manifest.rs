@@ -179,11 +179,7 @@ pub fn check_signature(manifest: &[u8], signature: &str, keys: &[Vec<u8>]) -> Re
     if signature.trim().is_empty() {
         bail!("this release is not signed; --insecure accepts it anyway");
     }
-    let signature =
-        hex::decode(signature.trim()).ok().context("the signature is not hexadecimal")?;
-    let is_good =
-        |key: &Vec<u8>| UnparsedPublicKey::new(&ED25519, key).verify(manifest, &signature).is_ok();
-    if keys.iter().any(is_good) {
+    if is_signed(manifest, signature, keys)? {
         return Ok(());
     }
     bail!(
@@ -191,6 +187,15 @@ pub fn check_signature(manifest: &[u8], signature: &str, keys: &[Vec<u8>]) -> Re
          release anyway",
         keys.len()
     )
+}
+
+/// Is the signature by one of these keys?
+pub(crate) fn is_signed(manifest: &[u8], signature: &str, keys: &[Vec<u8>]) -> Result<bool> {
+    let signature =
+        hex::decode(signature.trim()).ok().context("the signature is not hexadecimal")?;
+    let is_good =
+        |key: &Vec<u8>| UnparsedPublicKey::new(&ED25519, key).verify(manifest, &signature).is_ok();
+    Ok(keys.iter().any(is_good))
 }
 
 #[cfg(test)]

@@ -9,4 +9,6 @@ pub struct Index {
     pub services: Vec<String>,
     pub consoles: Vec<String>,
     pub engines: Vec<String>,
+    /// The repositories that did not answer, by their names.
+    pub missing: Vec<String>,
 }

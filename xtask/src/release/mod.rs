@@ -42,7 +42,7 @@ use crate::signed_release::Key;
 use crate::test_kernel::{self, Availability};
 use crate::{
     components, engines, kernel_headers, layers, lean_engine, paths, progress, recipe, setup,
-    tools, uml_image,
+    signed_release, tools, uml_image,
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
@@ -347,8 +347,8 @@ impl Ingredients {
     }
 
     /// All that registries serve, as one layout: the release with its signature, the replacement
-    /// engines, the headers of the kernel, the images of the catalogue. Their tags have a
-    /// repository before them.
+    /// engines, the headers of the kernel, the images of the catalogue, each signed too. Their tags
+    /// have a repository before them.
     fn write_registry(&self, output: &Path) -> Result<()> {
         let mut layout = Layout::default();
         layout.add_archive(&self.image.archive, "corral")?;
@@ -362,6 +362,7 @@ impl Ingredients {
                 layer.with_context(|| format!("images/{name}/image.yml: no such recipe"))?;
             oci::add_image(&mut layout, layer, &all, self.version.epoch)?;
         }
+        signed_release::sign_images(&mut layout, &self.key)?;
         layout.write(output)
     }
 

@@ -1,6 +1,7 @@
 //! A release of the system: boot files, named by their digests in a signed manifest. `source` finds
 //! a release; `copy` writes it to a boot partition.
 
+pub mod apart;
 pub mod boot_partitions;
 pub(crate) mod copy;
 pub mod drivers;

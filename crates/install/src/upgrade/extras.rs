@@ -2,6 +2,7 @@
 //! fetched from where upgrades come from, or taken from a file or a mounted medium.
 
 use super::list;
+use crate::release::apart::repository;
 use crate::release::boot_partitions::BootPartitions;
 use crate::release::drivers::{Choice, When};
 use crate::release::source::Source;
@@ -34,9 +35,11 @@ pub fn add(from: Option<&str>) -> Result<()> {
     super::add_drivers(&source, &release, true)
 }
 
-/// The image of the version that runs, in the owner's registry.
-pub fn image_of_running() -> Result<String> {
-    image_of(&running_version())
+/// Where the registry with the releases has an image apart from them: with `host/corral:1.2`,
+/// `engine:podman` is `host/corral-engine:podman`.
+pub fn beside_releases(name: &str) -> Result<String> {
+    let release = image_of(&running_version())?;
+    Ok(format!("{}-{name}", repository(&release)))
 }
 
 /// They came with the medium, or each boot partition has those of this version.
@@ -85,17 +88,8 @@ fn image_of(running: &str) -> Result<String> {
 fn nowhere(running: &str) -> String {
     format!(
         "no registry with version {running} is known: `rancher.upgrade.image` or the list of \
-         `rancher.upgrade.url` names one, and `--from FILE` needs none"
+         `rancher.upgrade.url` names one; a file needs none"
     )
-}
-
-/// An image without its tag and digest: `host:5000/corral:1.2` → `host:5000/corral`.
-pub fn repository(image: &str) -> &str {
-    let image = image.split('@').next().unwrap_or(image);
-    match image.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => image,
-    }
 }
 
 #[cfg(test)]
@@ -149,18 +143,5 @@ mod tests {
         fs::remove_file(folder.join(archive)).unwrap();
         assert!(!has_drivers(&partition, "1"));
         fs::remove_dir_all(root).unwrap();
-    }
-
-    #[test]
-    fn the_repository_of_an_image_has_no_tag() {
-        for (image, expected) in [
-            ("host/corral:1.2", "host/corral"),
-            ("host:5000/corral:1.2", "host:5000/corral"),
-            ("host:5000/corral", "host:5000/corral"),
-            ("host:5000/team/corral@sha256:00", "host:5000/team/corral"),
-            ("corral:1.2@sha256:00", "corral"),
-        ] {
-            assert_eq!(repository(image), expected, "{image}");
-        }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// The merged lists of all repositories. One that does not answer is left out.
+/// The merged lists of all repositories. One that does not answer is reported.
 fn load_index(config: &Config) -> Result<Index> {
     let http = Http::new(Instant::now() + INTERACTIVE_TIMEOUT)?.brief();
     let mut all = Index::default();
@@ -71,7 +71,10 @@ fn load_index(config: &Config) -> Result<Index> {
                 all.consoles.extend(index.consoles);
                 all.engines.extend(index.engines);
             }
-            Err(error) => eprintln!("rancher.repositories.{name}: {error:#}"),
+            Err(error) => {
+                eprintln!("rancher.repositories.{name}: {error:#}");
+                all.missing.push(name.clone());
+            }
         }
     }
     Ok(all)

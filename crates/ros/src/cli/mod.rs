@@ -349,13 +349,16 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     dispatch(command)
 }
 
-/// These fetch lists, releases, documents and keys themselves. Images are fetched by the engines.
+/// These fetch lists, releases, manifests, documents and keys themselves. Images are pulled by the
+/// engines.
 fn uses_network(command: &Command) -> bool {
     matches!(
         command,
         Command::Install(_)
             | Command::Os { command: Os::List(_) | Os::Upgrade(_) }
             | Command::Keys { command: keys::Command::Add { .. } }
+            | Command::Engine { .. }
+            | Command::Service { .. }
     )
 }
 

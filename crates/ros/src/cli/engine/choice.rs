@@ -6,6 +6,8 @@ use crate::cli::repository;
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_docker::{Client, Engine, cli};
+use corral_install::release::apart;
+use corral_install::upgrade::extras;
 use corral_plan::compose::parse_with;
 use corral_resolve::engines;
 use corral_resolve::switchable::ENGINE;
@@ -15,6 +17,9 @@ use std::path::Path;
 
 /// The built-in one.
 pub(super) const OURS: &str = "default";
+
+/// The repository of engines beside that of the releases: `corral` has `corral-engine`.
+const IN_RELEASES: &str = "engine";
 
 /// An engine that can be switched to.
 #[derive(Debug)]
@@ -51,6 +56,11 @@ pub(super) fn prepare(name: &str, pull: bool) -> Result<Choice> {
             fetch(&image, pull)?;
             candidate::name(&image, name)?
         }
+        Source::Release(image) => {
+            let signed = apart::find_signed(&image, name).context("nothing was changed")?;
+            fetch(&signed, pull)?;
+            candidate::name(&signed, name)?
+        }
         Source::File => image_of_file(name, &config)?,
     };
     fetch(&image, pull)?;
@@ -60,7 +70,10 @@ pub(super) fn prepare(name: &str, pull: bool) -> Result<Choice> {
 /// Where an engine of that name is.
 enum Source {
     Image(String),
+    /// In a registry that the owner configured for engines.
     Remote(String),
+    /// Beside the releases, signed like them.
+    Release(String),
     File,
 }
 
@@ -75,15 +88,28 @@ fn find(name: &str, config: &Config) -> Result<Source> {
     if !images.is_empty() {
         return Ok(Source::Remote(format!("{images}:{name}")));
     }
-    if config.rancher.repositories.is_empty() {
-        bail!(
+    if may_be_a_file(name, config) {
+        return Ok(Source::File);
+    }
+    let image = extras::beside_releases(&format!("{IN_RELEASES}:{name}")).with_context(|| {
+        format!(
             "the engine {name} is not on this machine. Name its file (`ros engine switch \
              /mnt/{name}.tar`), or the registry that has it: `ros config set \
              {}_images REGISTRY/REPOSITORY`",
             ENGINE.key
-        );
+        )
+    })?;
+    Ok(Source::Release(image))
+}
+
+/// Has a repository of the owner's a service file of that name? One that does not answer may have
+/// it, and comes before the releases.
+fn may_be_a_file(name: &str, config: &Config) -> bool {
+    if config.rancher.repositories.is_empty() {
+        return false;
     }
-    Ok(Source::File)
+    let index = repository::index(config);
+    !index.missing.is_empty() || index.engines.iter().any(|listed| listed == name)
 }
 
 /// A file that is no service file.
@@ -146,7 +172,7 @@ mod tests {
     #[test]
     fn a_name_is_looked_up_in_the_configured_registry() {
         let mut config = Config::default();
-        let error = find("docker-28.5", &config).err().unwrap().to_string();
+        let error = format!("{:#}", find("docker-28.5", &config).err().unwrap());
         assert!(error.contains("/mnt/docker-28.5.tar"), "{error}");
         config.rancher.docker.engine_images = "r.example.com/engines".to_owned();
         let Ok(Source::Remote(image)) = find("docker-28.5", &config) else { panic!("not found") };

@@ -43,6 +43,8 @@ struct Row {
 struct Known {
     name: String,
     about: String,
+    /// None in an image without a list of packages.
+    version: Option<String>,
 }
 
 pub(super) fn run(output: Output) -> Result<()> {
@@ -152,7 +154,8 @@ fn rows(client: &Client, config: &Config) -> Result<BTreeMap<String, Row>> {
     let images = &config.rancher.docker.engine_images;
     known().into_iter().for_each(|known| {
         let remote = if images.is_empty() { None } else { remote(images, &known.name) };
-        let row = Row { name: known.name, from: known.about, ..Row::default() };
+        let version = known.version.unwrap_or_default();
+        let row = Row { name: known.name, version, from: known.about, ..Row::default() };
         add(remote.map_or(row.clone(), |(from, version)| Row { from, version, ..row }));
     });
     for name in repository::index(config).engines {

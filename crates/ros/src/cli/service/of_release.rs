@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use corral_docker::{Client, Engine, cli};
+use corral_install::release::apart;
 use corral_install::upgrade::{extras, list};
 use std::fs::File;
 use std::path::Path;
@@ -30,7 +31,7 @@ pub(super) fn provide(image: &str, from: Option<&str>) -> Result<()> {
     let id = match (from, from.and_then(list::as_file)) {
         (_, Some(file)) => load(&client, &file)?,
         (Some(remote), None) => pull(&client, remote)?,
-        (None, None) => pull(&client, &remote(image)?)?,
+        (None, None) => pull(&client, &signed(image)?)?,
     };
     if let Err(error) = check_kernel(&client, &id) {
         remove_unnamed(&client, &id)?;
@@ -54,12 +55,12 @@ fn pull(client: &Client, remote: &str) -> Result<String> {
     client.image_id(remote)?.with_context(|| format!("{remote} was pulled, and is not here"))
 }
 
-/// Beside the releases: `host/corral:1.2` and `corral/kernel-headers:6.12` are
+/// The image beside the releases, by its digest: `host/corral:1.2` and `corral/kernel-headers:6.12` are
 /// `host/corral-kernel-headers:6.12`.
-fn remote(image: &str) -> Result<String> {
-    let release = extras::image_of_running()?;
+fn signed(image: &str) -> Result<String> {
     let name = image.strip_prefix(NAMESPACE).unwrap_or(image);
-    Ok(format!("{}-{name}", extras::repository(&release)))
+    let title = name.split(':').next().unwrap_or(name);
+    apart::find_signed(&extras::beside_releases(name)?, title)
 }
 
 fn check_kernel(client: &Client, id: &str) -> Result<()> {

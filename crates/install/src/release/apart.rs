@@ -1,0 +1,88 @@
+//! Images that a release has apart from the system image: replacement engines, the headers of its
+//! kernel. They are in the registry with the releases, beside those, and signed by the same key.
+
+use super::{KEYS, load_keys};
+use crate::manifest::{is_signed, parse_signature, signature_tag};
+use crate::registries;
+use anyhow::{Context, Result, ensure};
+use corral_daemon::image::artifact::Artifact;
+use serde_json::Value;
+use std::path::Path;
+
+/// The annotation that tells images of one key apart.
+const TITLE: &str = "org.opencontainers.image.title";
+
+/// The digest of an image that a release has, as `host/corral-engine@sha256:…`. A key that this
+/// system trusts has signed the image, and it has this title.
+pub fn find_signed(name: &str, title: &str) -> Result<String> {
+    let artifact = Artifact::find(name, &registries::load())?;
+    let tag = signature_tag(&artifact.digest);
+    let signature = artifact.sibling(&tag).ok().and_then(|manifest| parse_signature(&manifest));
+    let keys = load_keys(Path::new(KEYS))?;
+    check(&artifact.manifest, signature.as_deref(), title, &keys)
+        .with_context(|| format!("{name} was not pulled"))?;
+    Ok(format!("{}@{}", repository(name), artifact.digest))
+}
+
+fn check(manifest: &[u8], signature: Option<&str>, title: &str, keys: &[Vec<u8>]) -> Result<()> {
+    let signature = signature.context("the image has no signature")?;
+    ensure!(
+        is_signed(manifest, signature, keys)?,
+        "the signature of the image is by none of the {} keys that this system trusts",
+        keys.len()
+    );
+    let value: Value = serde_json::from_slice(manifest).context("reading its manifest")?;
+    let found = value["annotations"][TITLE].as_str().unwrap_or_default();
+    ensure!(found == title, "the image is {found:?}, and not {title:?}");
+    Ok(())
+}
+
+/// An image without its tag and digest: `host:5000/corral:1.2` → `host:5000/corral`.
+pub(crate) fn repository(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or(image);
+    match image.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => image,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::rand::SystemRandom;
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    #[test]
+    fn only_a_signed_image_of_that_title_is_taken() {
+        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
+        let keys = [pair.public_key().as_ref().to_vec()];
+        let manifest = br#"{"annotations": {"org.opencontainers.image.title": "podman"}}"#;
+        let good = hex::encode(pair.sign(manifest));
+        let other = hex::encode(pair.sign(b"other"));
+        check(manifest, Some(&good), "podman", &keys).unwrap();
+        for (signature, title, keys, expected) in [
+            (None, "podman", &keys[..], "has no signature"),
+            (Some(other.as_str()), "podman", &keys[..], "by none of the 1 keys"),
+            (Some(good.as_str()), "podman", &[][..], "by none of the 0 keys"),
+            (Some("?"), "podman", &keys[..], "not hexadecimal"),
+            (Some(good.as_str()), "docker-28.5", &keys[..], "is \"podman\", and not"),
+        ] {
+            let error = check(manifest, signature, title, keys).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_repository_of_an_image_has_no_tag() {
+        for (image, expected) in [
+            ("host/corral:1.2", "host/corral"),
+            ("host:5000/corral:1.2", "host:5000/corral"),
+            ("host:5000/corral", "host:5000/corral"),
+            ("host:5000/team/corral@sha256:00", "host:5000/team/corral"),
+            ("corral:1.2@sha256:00", "corral"),
+        ] {
+            assert_eq!(repository(image), expected, "{image}");
+        }
+    }
+}
