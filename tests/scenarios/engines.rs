@@ -135,7 +135,10 @@ fn an_older_engine_comes_from_a_registry_by_its_name() -> Result<()> {
     ))?;
     let refused = format!("! {SWITCH} docker-20.10 2>&1");
     let said = machine.run(&refused)?;
-    says_all(&said, &["nothing was changed", &format!("{host}/corral-engine:docker-20.10")]);
+    says_all(
+        &said,
+        &["nothing was changed", &format!("looking for {host}/corral-engine:docker-20.10")],
+    );
     servers::push_layout(&registry, &archive, "corral-engine", &work.join("unsigned"))?;
     says_all(&machine.run(&refused)?, &["nothing was changed", "the image has no signature"]);
     let signed = archive.with_extension("registry.oci.tar");

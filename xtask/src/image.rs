@@ -23,6 +23,7 @@ use crate::lean_engine::{self, LeanEngine};
 use crate::licences::{self, Shipped, packed};
 use crate::lock::Building;
 use crate::modules::Kernel;
+use crate::oci_layout::VERSION_LABEL;
 use crate::packages::{self, Package, Versions};
 use crate::recipe::{ModuleList, Recipe};
 use crate::signed_release::{Key, Release};
@@ -40,9 +41,6 @@ use std::path::{Path, PathBuf};
 
 /// The default seccomp profile of containers, in Podman's package.
 pub(crate) const SECCOMP_PROFILE: &str = "usr/share/containers/seccomp.json";
-
-/// The label with the version of what an image holds, and that annotation of its manifest.
-pub(crate) const VERSION_LABEL: &str = "org.opencontainers.image.version";
 
 /// The version of Corral.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

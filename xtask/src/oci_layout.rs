@@ -17,6 +17,8 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// The annotation with the name of a manifest in the index: a tag, with a repository before it or
 /// without.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The label with the version of what an image holds, and that annotation of its manifest.
+pub(crate) const VERSION_LABEL: &str = "org.opencontainers.image.version";
 /// The annotation with the name after `docker load`.
 pub(crate) const LOADED_NAME: &str = "io.containerd.image.name";
 

@@ -26,8 +26,8 @@ const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
 /// The annotation with the signature, in hexadecimal.
 const SIGNATURE_KEY: &str = "dev.corral.signature";
 
-/// How its tag ends.
-const SIGNATURE_ENDING: &str = ".sig";
+/// The suffix of its tag.
+const SIGNATURE_SUFFIX: &str = ".sig";
 
 /// What installers have to know of a release, in words (crates/install/src/manifest.rs).
 const SUPPORTS: (&str, &str) = ("dev.corral.supports", "engine-beside-system-docker");
@@ -201,7 +201,7 @@ pub(crate) fn sign_images(layout: &mut Layout, key: &Key) -> Result<()> {
     for (name, manifest) in layout.named()? {
         let (repository, tag) =
             name.rsplit_once(':').with_context(|| format!("{name}: a name without a tag"))?;
-        if tag.ends_with(SIGNATURE_ENDING) {
+        if tag.ends_with(SIGNATURE_SUFFIX) {
             continue;
         }
         let signed = signature_manifest(&manifest, &key.sign(&manifest), &empty);
@@ -229,7 +229,7 @@ pub(crate) fn write_for_registry(archive: &Path, repository: &str) -> Result<()>
 }
 
 fn signature_tag(manifest: &[u8]) -> String {
-    format!("sha256-{}{SIGNATURE_ENDING}", sum::digest_of_bytes(manifest))
+    format!("sha256-{}{SIGNATURE_SUFFIX}", sum::digest_of_bytes(manifest))
 }
 
 fn signature_manifest(manifest: &[u8], signature: &str, empty: &Value) -> Vec<u8> {

@@ -1,7 +1,6 @@
 //! An engine as an OCI image layout in a tar archive: one layer, packed by zstd.
 
-use crate::image::VERSION_LABEL;
-use crate::oci_layout::{Image, LOADED_NAME, Layout, REF_NAME};
+use crate::oci_layout::{Image, LOADED_NAME, Layout, REF_NAME, VERSION_LABEL};
 use crate::recipe::Recipe;
 use crate::tree::Tree;
 use anyhow::{Context, Result};

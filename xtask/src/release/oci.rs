@@ -2,7 +2,7 @@
 //! `corral-os-open-iscsi:1.2.3`.
 
 use crate::layers::Layer;
-use crate::oci_layout::{Image, Layout, REF_NAME};
+use crate::oci_layout::{Image, Layout, REF_NAME, VERSION_LABEL};
 use crate::tree::Tree;
 use crate::{image, paths};
 use anyhow::{Context, Result};
@@ -32,7 +32,7 @@ pub(super) fn add_image(
         annotations: json!({
             "org.opencontainers.image.title": layer.name,
             "org.opencontainers.image.description": layer.recipe.about,
-            image::VERSION_LABEL: image::VERSION,
+            VERSION_LABEL: image::VERSION,
         }),
     };
     let name = format!("corral-os-{}:{}", layer.name, image::VERSION);

@@ -9,13 +9,14 @@ use corral_daemon::image::artifact::Artifact;
 use serde_json::Value;
 use std::path::Path;
 
-/// The annotation that tells images of one key apart.
+/// The annotation with the name of an image: one key signs several.
 const TITLE: &str = "org.opencontainers.image.title";
 
 /// The digest of an image that a release has, as `host/corral-engine@sha256:…`. A key that this
 /// system trusts has signed the image, and it has this title.
 pub fn find_signed(name: &str, title: &str) -> Result<String> {
-    let artifact = Artifact::find(name, &registries::load())?;
+    let artifact =
+        Artifact::find(name, &registries::load()).with_context(|| format!("looking for {name}"))?;
     let tag = signature_tag(&artifact.digest);
     let signature = artifact.sibling(&tag).ok().and_then(|manifest| parse_signature(&manifest));
     let keys = load_keys(Path::new(KEYS))?;

@@ -55,8 +55,8 @@ fn pull(client: &Client, remote: &str) -> Result<String> {
     client.image_id(remote)?.with_context(|| format!("{remote} was pulled, and is not here"))
 }
 
-/// The image beside the releases, by its digest: `host/corral:1.2` and `corral/kernel-headers:6.12` are
-/// `host/corral-kernel-headers:6.12`.
+/// The image beside the releases, by its digest. With `host/corral:1.2`,
+/// `corral/kernel-headers:6.12` is `host/corral-kernel-headers:6.12`.
 fn signed(image: &str) -> Result<String> {
     let name = image.strip_prefix(NAMESPACE).unwrap_or(image);
     let title = name.split(':').next().unwrap_or(name);
