@@ -8,7 +8,15 @@ use vmtest::{Machine, Options, drive, shell};
 
 const CHANGE: &str = "printf 'hostname: changed\\n\
                       write_files: [{path: /etc/new, content: new}]\\nusers: [{name: ann}]\\n\
-                      rancher: {network: {dns: {nameservers: [192.0.2.1]}}}\\n' > /tmp/change.yml";
+                      rancher: {network: {dns: {nameservers: [192.0.2.1]}, interfaces: {\
+                      eth0: {dhcp: true, address: 10.0.2.77/24, gateway: 10.0.2.99}, \
+                      br-lan: {bridge: true, address: 10.9.9.1/24}}}}\\n' > /tmp/change.yml";
+/// What the change sets, and the roll-back removes.
+const ON_THE_NETWORK: [&str; 3] = [
+    "ip route | grep -q 'default via 10.0.2.99'",
+    "ip -o address show dev eth0 | grep -q 10.0.2.77/24",
+    "ip -o address show dev br-lan | grep -q 10.9.9.1/24",
+];
 
 /// A machine with a state disk. Its config drive has the story's key and `more`.
 fn start(folder: &Path, more: &str) -> Result<Machine> {
@@ -40,10 +48,18 @@ fn an_unconfirmed_change_is_rolled_back_even_after_a_power_cut() -> Result<()> {
         "[ $(hostname) = changed ] && grep -q new /etc/new && id ann && \
          grep -q 192.0.2.1 /etc/resolv.conf",
     )?;
+    for is_there in ON_THE_NETWORK {
+        machine.expect(is_there)?;
+    }
     no_other_change_is_stored_meanwhile(&machine)?;
     assert!(machine.run("sudo ros config status")?.contains("a change waits to be confirmed"));
     machine.expect_console("the change was not confirmed; it is rolled back")?;
     machine.expect("[ $(hostname) = rancher ] && ! grep -q 192.0.2.1 /etc/resolv.conf")?;
+    for is_there in ON_THE_NETWORK {
+        machine.expect(&format!("! {is_there}"))?;
+    }
+    machine
+        .expect("ip route | grep -q 'default via 10.0.2.2 ' && ip -o address | grep 10.0.2.15")?;
     assert_eq!(
         machine.run("sudo system-docker inspect --format '{{.State.Pid}}' console")?,
         console

@@ -66,7 +66,7 @@ pub(crate) fn switch(machine: &Machine, name: &str) -> Result<()> {
 
 #[test]
 fn a_console_needs_from_its_image_a_shell_and_nothing_else() -> Result<()> {
-    let (mut machine, _registry, folder, host) = machine("console-shell", &["musl"])?;
+    let (mut machine, registry, folder, host) = machine("console-shell", &["musl"])?;
     machine.expect_login()?;
     machine.expect_docker()?;
     machine.run(SURVIVOR)?;
@@ -81,6 +81,7 @@ fn a_console_needs_from_its_image_a_shell_and_nothing_else() -> Result<()> {
     assert_eq!(machine.run("echo $0; test -e /usr/bin/awk || echo bare")?, "sh\nbare");
     it_survives_a_restart(&mut machine)?;
     everything_works(&mut machine, &folder)?;
+    an_engine_of_a_release_runs(&machine, &registry, &folder, &host)?;
     it_installs_to_a_disk(&machine, &folder)?;
     ours_returns(&mut machine)?;
     machine.run("docker inspect survivor > /dev/null").map(drop)
@@ -163,6 +164,22 @@ fn installing_is_possible(machine: &Machine) -> Result<()> {
         libraries.lines().filter(|line| !line.contains("=> /usr/lib/corral/")).collect();
     assert!(foreign.is_empty() && libraries.contains("libcrypto"), "{foreign:?}");
     Ok(())
+}
+
+/// Its programs bring their own C library and loader. It is pulled from beside the releases.
+fn an_engine_of_a_release_runs(
+    machine: &Machine,
+    registry: &Server,
+    folder: &Path,
+    host: &str,
+) -> Result<()> {
+    let archive = Image::find()?.engines.join("docker-20.10.registry.oci.tar");
+    servers::push_layout(registry, &archive, "corral-engine", &folder.join("engine"))?;
+    machine.run(&format!("sudo ros config set rancher.upgrade.image {host}/corral:1"))?;
+    machine.run("sudo ros engine switch -y docker-20.10")?;
+    says_all(&machine.run("docker version --format '{{.Server.Version}}'")?, &["20.10"]);
+    machine.run("docker run --rm story/box /usr/bin/busybox true")?;
+    machine.run("sudo ros engine switch -y default").map(drop)
 }
 
 /// With a loader, two file systems, and all files read back.

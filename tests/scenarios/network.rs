@@ -233,6 +233,7 @@ fn time_servers_of_dhcp_are_used(machine: &mut Machine) -> Result<()> {
 
 fn a_change_removes_what_is_not_listed_any_more(machine: &mut Machine) -> Result<()> {
     let change = "rancher: {network: {interfaces: {bond0: {gateway: 10.7.0.253, metric: 7}, \
+                  eth1: {vlans: '100'}, \
                   'mac=52:54:00:12:34:5a': {address: 10.1.0.42/24, addresses: []}}}}";
     machine.run(&format!("echo \"{change}\" > /tmp/c.yml && sudo ros config apply /tmp/c.yml"))?;
     machine.expect("ip -4 -o address show dev eth4 | grep -q 10.1.0.42/24")?;
@@ -243,6 +244,7 @@ fn a_change_removes_what_is_not_listed_any_more(machine: &mut Machine) -> Result
         )?,
         "1\n0"
     );
+    machine.run("ip link show eth1.100 && ip link show br0.100 && ! ip link show foobar")?;
     let route = machine.run("ip -4 route show default dev bond0")?;
     assert_eq!(route.trim(), "default via 10.7.0.253 proto static metric 7");
     Ok(())

@@ -198,15 +198,19 @@ impl Release {
 /// Signs each image of a layout: its signature is a tag of the same repository.
 pub(crate) fn sign_images(layout: &mut Layout, key: &Key) -> Result<()> {
     let empty = layout.blob(EMPTY.0, EMPTY.1.to_vec());
-    for (name, manifest) in layout.named()? {
+    let named = layout.named()?;
+    for (name, manifest) in &named {
         let (repository, tag) =
             name.rsplit_once(':').with_context(|| format!("{name}: a name without a tag"))?;
         if tag.ends_with(SIGNATURE_SUFFIX) {
             continue;
         }
-        let signed = signature_manifest(&manifest, &key.sign(&manifest), &empty);
-        let name = format!("{repository}:{}", signature_tag(&manifest));
-        layout.add_manifest(signed, json!({REF_NAME: name}));
+        let signature = format!("{repository}:{}", signature_tag(manifest));
+        // A release has its own already.
+        if !named.iter().any(|(name, _)| *name == signature) {
+            let signed = signature_manifest(manifest, &key.sign(manifest), &empty);
+            layout.add_manifest(signed, json!({REF_NAME: signature}));
+        }
     }
     Ok(())
 }

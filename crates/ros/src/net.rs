@@ -5,6 +5,7 @@ mod ip;
 mod origin;
 mod resolver;
 
+use crate::applets::netconf::addresses::is_of_containers;
 use anyhow::Result;
 use corral_machine::program;
 use corral_terminal::output::{Output, table};
@@ -59,7 +60,7 @@ impl Network {
 }
 
 fn interface(link: Link, known: &origin::Known) -> Interface {
-    let of_containers = origin::is_of_containers(&link.ifname);
+    let of_containers = is_of_containers(&link.ifname);
     let address = |info: &ip::AddressInfo| Address {
         address: info.with_prefix(),
         origin: known.origin(&link.ifname, info),

@@ -63,9 +63,12 @@ impl Artifact {
 
     /// The manifest that has this tag in the same repository.
     pub fn sibling(&self, tag: &str) -> Result<Vec<u8>, EngineError> {
-        let reference = &self.endpoint.reference;
-        let name = format!("{}/{}:{tag}", reference.registry(), reference.repository());
-        let sibling = reference::parse(&name)?;
+        let of = &self.endpoint.reference;
+        let name = format!("{}/{}:{tag}", of.registry(), of.repository());
+        let mut sibling = reference::parse(&name)?;
+        if of.namespace().is_some() {
+            sibling.set_mirror_registry(of.resolve_registry().to_owned());
+        }
         self.runtime.block_on(get_manifest(&self.endpoint, &sibling)).map(|(manifest, _)| manifest)
     }
 

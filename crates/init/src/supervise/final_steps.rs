@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(5);
 /// A killed process first writes what it has begun, and gives up its mounts.
 const AFTER_KILL: Duration = Duration::from_secs(10);
-/// For disks that write nothing and are not clean.
+/// For disks that write nothing and are not clean; then the same for the disks of servers.
 const DISKS: Duration = Duration::from_secs(20);
 /// For file systems on the network, whose server may be gone.
 const NETWORK: Duration = Duration::from_secs(10);
@@ -204,16 +204,19 @@ fn release_disks() {
     }
     let (sender, done) = mpsc::channel();
     let started = thread::Builder::new().name("disks".to_owned()).spawn(move || {
-        sync_disks();
+        sync_disks(Place::Here);
         stop_swapping();
-        make_clean();
-        let _ = sender.send(());
+        for place in [Place::Here, Place::Server] {
+            sync_disks(place);
+            make_clean(place);
+            let _ = sender.send(());
+        }
         unmount(|_| true);
         rustix::fs::sync();
         let _ = sender.send(());
     });
     let in_time = |time| Progress::begin(time, LONGEST).wait(|| done.recv_timeout(PAUSE).is_ok());
-    if started.is_err() || !in_time(DISKS) || !in_time(NETWORK) {
+    if started.is_err() || ![DISKS, DISKS, NETWORK].into_iter().all(in_time) {
         log("shutdown: a file system does not finish its writes; continuing without it");
     }
 }
@@ -225,15 +228,51 @@ fn is_of_machine() -> bool {
     fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() == FIRST_NAMESPACE)
 }
 
+/// Where a disk is. Those of servers come last: a server may be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Here,
+    Server,
+}
+
+impl Place {
+    fn of(mount: &Mounted) -> Place {
+        let device = Path::new("/sys/dev/block").join(&mount.device);
+        if is_of_server(&device, MOST_LAYERS) { Place::Server } else { Place::Here }
+    }
+}
+
+/// Disks that are made of disks that are made of disks: LUKS on LVM on RAID.
+const MOST_LAYERS: u32 = 5;
+
+/// Is a block device one of iSCSI, NBD or Ceph, or made of such? By its folder in sysfs.
+fn is_of_server(device: &Path, layers: u32) -> bool {
+    let Ok(path) = fs::canonicalize(device) else { return false };
+    let names = path.components().filter_map(|name| name.as_os_str().to_str());
+    let of_servers = |name: &str| {
+        ["session", "nbd", "rbd"].iter().any(|start| {
+            name.strip_prefix(start)
+                .is_some_and(|rest| rest.starts_with(|it: char| it.is_numeric()))
+        })
+    };
+    let parts = fs::read_dir(path.join("slaves")).into_iter().flatten().flatten();
+    names.into_iter().any(of_servers)
+        || (layers > 0 && parts.into_iter().any(|part| is_of_server(&part.path(), layers - 1)))
+}
+
 /// What can be written to on disks.
 fn disks() -> Vec<Mounted> {
     let is_open = |mount: &Mounted| mount.is_on_disk() && !mount.is_read_only;
     mount_table::load().into_iter().filter(is_open).collect()
 }
 
+fn disks_at(place: Place) -> impl Iterator<Item = Mounted> {
+    disks().into_iter().filter(move |mount| Place::of(mount) == place)
+}
+
 /// Each by itself: `sync` would begin with the one that hangs.
-fn sync_disks() {
-    for mount in disks() {
+fn sync_disks(place: Place) {
+    for mount in disks_at(place) {
         // A pipe of the owner's that is mounted somewhere would wait for its other end.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::open(&mount.target, flags, Mode::empty());
@@ -276,17 +315,17 @@ fn swap_files(swaps: &str) -> Vec<PathBuf> {
 }
 
 /// Makes the file systems of disks read-only: they write out all that they hold, and are clean.
-fn make_clean() {
+fn make_clean(place: Place) {
     let end = deadline::after(DISKS);
-    let mut errors = make_read_only();
+    let mut errors = make_read_only(place);
     // Nothing reports when a file system is no longer in use.
     while errors.iter().any(is_busy) && deadline::left(end).is_some() {
         // The file of a loop device is in use until what is on it is unmounted, and after that
         // too, unless the device gives it up by itself.
-        unmount(Mounted::is_on_disk);
+        unmount(|mount| mount.is_on_disk() && Place::of(mount) == place);
         detach_loop_devices();
         deadline::pause(PAUSE);
-        errors = make_read_only();
+        errors = make_read_only(place);
     }
     for error in errors {
         log(&format!("shutdown: the disk will be checked at the next boot: {error:#}"));
@@ -304,8 +343,8 @@ fn is_busy(error: &Error) -> bool {
     error.downcast_ref() == Some(&Errno::BUSY)
 }
 
-fn make_read_only() -> Vec<Error> {
-    disks().iter().filter_map(|mount| mounts::remount(&mount.target, true).err()).collect()
+fn make_read_only(place: Place) -> Vec<Error> {
+    disks_at(place).filter_map(|mount| mounts::remount(&mount.target, true).err()).collect()
 }
 
 /// Unmounts those file systems, innermost first: the table is in the order of mounting.
@@ -323,6 +362,28 @@ fn unmount(are_meant: impl Fn(&Mounted) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn disks_of_servers_are_known_by_their_folder() {
+        let root = std::env::temp_dir().join(format!("corral-disks-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let make = |path: &str| {
+            fs::create_dir_all(root.join(path)).unwrap();
+            root.join(path)
+        };
+        let iscsi = make("platform/host2/session1/target2:0:0/2:0:0:0/block/sdb");
+        let local = make("pci0000:00/ata1/host0/target0:0:0/0:0:0:0/block/sda");
+        let network_block = make("virtual/block/nbd0");
+        let mapped = make("virtual/block/dm-0");
+        let link = make("virtual/block/dm-0/slaves").join("sdb");
+        std::os::unix::fs::symlink(&iscsi, link).unwrap();
+        for (device, expected) in
+            [(&iscsi, true), (&local, false), (&network_block, true), (&mapped, true)]
+        {
+            assert_eq!(is_of_server(device, 1), expected, "{}", device.display());
+        }
+        fs::remove_dir_all(root).unwrap();
+    }
 
     #[test]
     fn threads_of_the_kernel_are_no_programs() {

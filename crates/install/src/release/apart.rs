@@ -1,31 +1,45 @@
 //! Images that a release has apart from the system image: replacement engines, the headers of its
 //! kernel. They are in the registry with the releases, beside those, and signed by the same key.
 
-use super::{KEYS, load_keys};
-use crate::manifest::{is_signed, parse_signature, signature_tag};
+use super::{KEYS, load_keys, signature_of};
+use crate::manifest::is_signed;
 use crate::registries;
 use anyhow::{Context, Result, ensure};
 use corral_daemon::image::artifact::Artifact;
 use serde_json::Value;
 use std::path::Path;
 
-/// The annotation with the name of an image: one key signs several.
+/// Annotations: the name of an image, because one key signs several; and its version.
 const TITLE: &str = "org.opencontainers.image.title";
+const VERSION: &str = "org.opencontainers.image.version";
 
-/// The digest of an image that a release has, as `host/corral-engine@sha256:…`. A key that this
-/// system trusts has signed the image, and it has this title.
-pub fn find_signed(name: &str, title: &str) -> Result<String> {
-    let artifact =
-        Artifact::find(name, &registries::load()).with_context(|| format!("looking for {name}"))?;
-    let tag = signature_tag(&artifact.digest);
-    let signature = artifact.sibling(&tag).ok().and_then(|manifest| parse_signature(&manifest));
-    let keys = load_keys(Path::new(KEYS))?;
-    check(&artifact.manifest, signature.as_deref(), title, &keys)
-        .with_context(|| format!("{name} was not pulled"))?;
-    Ok(format!("{}@{}", repository(name), artifact.digest))
+/// An image that a key which this system trusts has signed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// By its digest: `host/corral-engine@sha256:…`
+    pub image: String,
+    /// Empty if it has none.
+    pub version: String,
 }
 
-fn check(manifest: &[u8], signature: Option<&str>, title: &str, keys: &[Vec<u8>]) -> Result<()> {
+/// Finds an image of this name and title that a release has.
+pub fn find_signed(name: &str, title: &str) -> Result<Signed> {
+    let artifact =
+        Artifact::find(name, &registries::load()).with_context(|| format!("looking for {name}"))?;
+    let keys = load_keys(Path::new(KEYS))?;
+    let version = signature_of(&artifact)
+        .and_then(|signature| check(&artifact.manifest, signature.as_deref(), title, &keys))
+        .with_context(|| format!("{name} was not pulled"))?;
+    Ok(Signed { image: format!("{}@{}", repository(name), artifact.digest), version })
+}
+
+/// Returns the version of an image that is as it must be.
+fn check(
+    manifest: &[u8],
+    signature: Option<&str>,
+    title: &str,
+    keys: &[Vec<u8>],
+) -> Result<String> {
     let signature = signature.context("the image has no signature")?;
     ensure!(
         is_signed(manifest, signature, keys)?,
@@ -33,9 +47,10 @@ fn check(manifest: &[u8], signature: Option<&str>, title: &str, keys: &[Vec<u8>]
         keys.len()
     );
     let value: Value = serde_json::from_slice(manifest).context("reading its manifest")?;
-    let found = value["annotations"][TITLE].as_str().unwrap_or_default();
+    let annotation = |name| value["annotations"][name].as_str().unwrap_or_default();
+    let found = annotation(TITLE);
     ensure!(found == title, "the image is {found:?}, and not {title:?}");
-    Ok(())
+    Ok(annotation(VERSION).to_owned())
 }
 
 /// An image without its tag and digest: `host:5000/corral:1.2` → `host:5000/corral`.
@@ -58,10 +73,11 @@ mod tests {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
         let keys = [pair.public_key().as_ref().to_vec()];
-        let manifest = br#"{"annotations": {"org.opencontainers.image.title": "podman"}}"#;
+        let manifest = br#"{"annotations": {"org.opencontainers.image.title": "podman",
+            "org.opencontainers.image.version": "5.4"}}"#;
         let good = hex::encode(pair.sign(manifest));
         let other = hex::encode(pair.sign(b"other"));
-        check(manifest, Some(&good), "podman", &keys).unwrap();
+        assert_eq!(check(manifest, Some(&good), "podman", &keys).unwrap(), "5.4");
         for (signature, title, keys, expected) in [
             (None, "podman", &keys[..], "has no signature"),
             (Some(other.as_str()), "podman", &keys[..], "by none of the 1 keys"),

@@ -7,9 +7,11 @@ pub(crate) mod copy;
 pub mod drivers;
 pub(crate) mod source;
 
-use crate::manifest;
+use crate::manifest::{self, parse_signature, signature_tag};
 pub(crate) use crate::manifest::{Part, Release};
 use anyhow::{Context, Result};
+use corral_daemon::image::artifact::Artifact;
+use corral_engine::error::EngineError;
 use std::fs;
 use std::path::Path;
 
@@ -19,6 +21,15 @@ const KEYS: &str = "/usr/share/ros/release-keys";
 /// Was it signed with one of the keys that this system knows?
 pub(crate) fn check_signature(release: &Release) -> Result<()> {
     manifest::check_signature(&release.manifest, &release.signature, &load_keys(Path::new(KEYS))?)
+}
+
+/// The signature that a registry has of an artifact; None if it has none.
+fn signature_of(artifact: &Artifact) -> Result<Option<String>> {
+    match artifact.sibling(&signature_tag(&artifact.digest)) {
+        Ok(manifest) => Ok(parse_signature(&manifest)),
+        Err(EngineError::NoSuchImage(_)) => Ok(None),
+        Err(error) => Err(error).context("fetching its signature"),
+    }
 }
 
 /// Checks the signature; with `--insecure` a bad one is only a loud warning.

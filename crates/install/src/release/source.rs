@@ -2,8 +2,8 @@
 //! registry.
 
 use super::drivers::Choice;
-use super::{Part, Release, check_signature};
-use crate::manifest::{parse_index, parse_signature, signature_tag};
+use super::{Part, Release, check_signature, signature_of};
+use crate::manifest::{parse_index, parse_signature};
 use crate::registries;
 use anyhow::{Context, Result, bail};
 use corral_daemon::image::artifact::Artifact;
@@ -73,8 +73,10 @@ impl Source {
         accept: impl FnOnce(&Release) -> Result<()>,
     ) -> Result<Source> {
         let artifact = Artifact::find(image, &registries::load())?;
-        let tag = signature_tag(&artifact.digest);
-        let signature = artifact.sibling(&tag).ok().and_then(|manifest| parse_signature(&manifest));
+        let signature = signature_of(&artifact).or_else(|error| match insecure {
+            true => Ok(None),
+            false => Err(error),
+        })?;
         let mut release = Release::parse(artifact.manifest.clone(), signature.unwrap_or_default())?;
         if !insecure {
             // Not a byte more of what has no trusted signature.

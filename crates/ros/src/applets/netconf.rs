@@ -4,6 +4,7 @@
 
 pub(crate) mod addresses;
 mod commands;
+mod leftovers;
 mod links;
 mod matching;
 mod netconsole;
@@ -37,8 +38,9 @@ pub(crate) fn run() -> Result<()> {
     let dns_is_given = write_dns(&config)?;
     let _ = fs::remove_dir_all(addresses::FOLDER);
     fs::create_dir_all(addresses::FOLDER)?;
+    leftovers::forget_time_servers();
     links::make(&network.interfaces);
-    let entries = matching::entries(&network.interfaces, &links::load());
+    let entries = matching::entries(&network.interfaces, &links::load(&network.interfaces));
     warn_if_nothing_matches(&config, &entries);
     for (position, entry) in entries.iter().enumerate() {
         let silent = Interface::default();
@@ -66,7 +68,7 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn run_after() -> Result<()> {
     let config = load_config()?;
     let network = &config.rancher.network;
-    let entries = matching::entries(&network.interfaces, &links::load());
+    let entries = matching::entries(&network.interfaces, &links::load(&network.interfaces));
     let deadline = Instant::now() + LEASE;
     let command_line = corral_machine::cmdline::load()?;
     if let Err(error) = netconsole::start(&command_line, deadline) {
@@ -166,7 +168,7 @@ fn is_left_alone(entry: &Entry<'_>, nothing_is_said: bool) -> bool {
 
 fn write_dhcpcd_conf(entries: &[Entry<'_>]) -> Result<()> {
     let mut text = fs::read_to_string("/etc/dhcpcd.conf").context("reading /etc/dhcpcd.conf")?;
-    let left_alone = links::OF_CONTAINERS.map(|prefix| format!("{prefix}*"));
+    let left_alone = addresses::OF_CONTAINERS.map(|prefix| format!("{prefix}*"));
     text.push_str(&format!("denyinterfaces {}\n", left_alone.join(" ")));
     for entry in entries {
         text.push_str(&dhcpcd_section(&entry.link.name, entry.interface));
@@ -205,19 +207,24 @@ fn common_arguments(config: &Config, dns_is_given: bool) -> Vec<&'static str> {
     arguments
 }
 
-/// `dhcp_args` is a complete command line, for a client of one interface.
+/// The command of an interface that has a client of its own: the complete `dhcp_args`, or dhcpcd
+/// where the common one does not ask.
+fn own_client<'a>(entry: &Entry<'a>) -> Option<&'a str> {
+    let interface = entry.interface.filter(|interface| interface.dhcp)?;
+    match interface.dhcp_args.as_str() {
+        "" => addresses::is_of_containers(&entry.link.name).then_some("dhcpcd -MA4"),
+        command => Some(command),
+    }
+}
+
 fn start_own_clients(config: &Config, entries: &[Entry<'_>], dns_is_given: bool) {
     for entry in entries {
-        let Some(interface) =
-            entry.interface.filter(|interface| interface.dhcp && !interface.dhcp_args.is_empty())
-        else {
-            continue;
-        };
-        let mut words = words(&interface.dhcp_args).into_iter();
+        let Some(client) = own_client(entry) else { continue };
+        let mut words = words(client).into_iter();
         let mut command = Command::new(words.next().unwrap_or_else(|| "dhcpcd".to_owned()));
         command.args(words).args(common_arguments(config, dns_is_given)).arg(&entry.link.name);
         if let Err(error) = command.stdin(Stdio::null()).spawn() {
-            println!("{}: {}: {error}", entry.link.name, interface.dhcp_args);
+            println!("{}: {client}: {error}", entry.link.name);
         }
     }
 }

@@ -2,17 +2,13 @@
 //! static, and the network service which ones came from a lease.
 
 use super::ip::AddressInfo;
-use crate::applets::netconf::addresses::FOLDER;
+use crate::applets::netconf::addresses::{FOLDER, is_of_containers};
 use corral_resolve::effective::load_config;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
-
-/// The bridges of both engines, and the interfaces of their containers. dhcpcd does not touch them
-/// either.
-const OF_CONTAINERS: [&str; 7] = ["docker", "br-", "veth", "virbr", "cni", "flannel", "cali"];
 
 /// Who gave an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -84,10 +80,6 @@ impl Known {
             Origin::Static
         }
     }
-}
-
-pub(super) fn is_of_containers(interface: &str) -> bool {
-    OF_CONTAINERS.iter().any(|prefix| interface.starts_with(prefix))
 }
 
 fn is_link_local(address: &str) -> bool {

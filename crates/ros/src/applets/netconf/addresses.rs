@@ -10,10 +10,17 @@ use std::path::Path;
 
 pub(crate) const FOLDER: &str = "/run/corral/addresses";
 const OF_IPV6: &str = "/proc/net/if_inet6";
-/// Interfaces of containers: the bridges of both engines, and the host's ends of their cables.
-const OF_CONTAINERS: [&str; 3] = ["br-", "docker", "veth"];
+/// How the names of bridges and virtual cables of containers begin, of all usual engines. They are
+/// not configured here, and dhcpcd does not ask on them: a container could answer.
+pub(crate) const OF_CONTAINERS: [&str; 10] =
+    ["docker", "br-", "veth", "podman", "virbr", "cni", "flannel", "cali", "tunl", "dummy"];
 /// Tentative, deprecated, failed or temporary (if_addr.h): no address to reach the machine by.
 const UNFIT: u32 = 0x40 | 0x20 | 0x08 | 0x01;
+
+/// Does an interface belong to a container, by its name?
+pub(crate) fn is_of_containers(interface: &str) -> bool {
+    OF_CONTAINERS.iter().any(|prefix| interface.starts_with(prefix))
+}
 
 /// Has this interface an address?
 pub(super) fn is_known(interface: &str) -> bool {
@@ -63,7 +70,7 @@ fn parse_ipv6(line: &str) -> Option<(String, String)> {
         line.split_whitespace().collect::<Vec<_>>().try_into().ok()?;
     let is_unfit = u32::from_str_radix(flags, 16).ok()? & UNFIT != 0;
     let is_global = ["00", "40"].contains(&scope);
-    if is_unfit || !is_global || OF_CONTAINERS.iter().any(|prefix| name.starts_with(prefix)) {
+    if is_unfit || !is_global || is_of_containers(name) {
         return None;
     }
     let address = Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?);

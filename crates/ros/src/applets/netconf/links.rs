@@ -1,19 +1,14 @@
-//! Links and their static addresses, by iproute2: bridges, bonds, VLANs. Addresses that are not
-//! configured any more are removed.
+//! Links and their static addresses, by iproute2: bridges, bonds, VLANs.
 
+use super::addresses::is_of_containers;
 use super::commands::ip;
+use super::leftovers;
 use super::matching::{Entry, Link};
 use corral_config::model::Interface;
-use corral_machine::{modules, program};
-use std::collections::BTreeMap;
+use corral_machine::modules;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// How the names of bridges and virtual cables of containers begin, of all usual engines. They are
-/// not configured here, and dhcpcd does not ask on them: a container could answer.
-pub(super) const OF_CONTAINERS: [&str; 9] =
-    ["docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "tunl", "dummy"];
 
 /// Metric of the first link's default route.
 const FIRST_METRIC: u32 = 100;
@@ -22,13 +17,17 @@ fn sysfs(name: &str) -> PathBuf {
     Path::new("/sys/class/net").join(name)
 }
 
-/// Every interface that may be configured here.
-pub(super) fn load() -> Vec<Link> {
+/// Every interface that may be configured here. One of a container is not, unless the configuration
+/// has its name.
+pub(super) fn load(wanted: &BTreeMap<String, Interface>) -> Vec<Link> {
     let items = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let names = items.filter_map(|item| item.file_name().into_string().ok());
+    let is_ours = |name: &String| {
+        !["lo", "bonding_masters"].contains(&name.as_str())
+            && (wanted.contains_key(name) || !is_of_containers(name))
+    };
     let mut links: Vec<Link> = names
-        .filter(|name| !["lo", "bonding_masters"].contains(&name.as_str()))
-        .filter(|name| !OF_CONTAINERS.iter().any(|prefix| name.starts_with(prefix)))
+        .filter(is_ours)
         .map(|name| {
             let mac = fs::read_to_string(sysfs(&name).join("address"))
                 .unwrap_or_default()
@@ -42,48 +41,49 @@ pub(super) fn load() -> Vec<Link> {
     links
 }
 
-/// Creates the configured bridges, bonds and VLANs that do not exist.
+/// Creates the configured bridges, bonds and VLANs that do not exist, and removes those that are not
+/// configured any more.
 pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
-    let exists = |name: &str| sysfs(name).exists();
+    let mut kept = BTreeSet::new();
     for (key, interface) in wanted {
         let bridge = if interface.bridge == "true" { key.as_str() } else { &interface.bridge };
-        if !bridge.is_empty() && bridge != "false" && !exists(bridge) {
-            ip(&["link", "add", bridge, "type", "bridge"]);
+        if !bridge.is_empty() && bridge != "false" {
+            add(&[bridge, "type", "bridge"], &mut kept);
         }
         for bond in [
             Some(interface.bond.as_str()),
             Some(key.as_str()).filter(|_| !interface.bond_opts.is_empty()),
         ] {
-            if let Some(bond) = bond.filter(|bond| !bond.is_empty() && !exists(bond)) {
+            if let Some(bond) = bond.filter(|bond| !bond.is_empty()) {
                 // Loading the module creates a bond0 by itself.
                 load_module("bonding");
-                if !exists(bond) {
-                    ip(&["link", "add", bond, "type", "bond"]);
-                }
+                add(&[bond, "type", "bond"], &mut kept);
+                leftovers::mark(bond);
             }
         }
     }
     for (key, interface) in wanted.iter().filter(|(_, interface)| !interface.bond_opts.is_empty()) {
         set_bond_options(key, &interface.bond_opts);
     }
-    for entry in super::matching::entries(wanted, &load()) {
+    for entry in super::matching::entries(wanted, &load(wanted)) {
         let parent = &entry.link.name;
         let vlans =
             entry.interface.map(|interface| interface.vlan_list(parent)).unwrap_or_default();
-        for (id, name) in vlans.iter().filter(|(_, name)| !exists(name)) {
-            ip(&[
-                "link",
-                "add",
-                "link",
-                parent,
-                "name",
-                name,
-                "type",
-                "vlan",
-                "id",
-                &id.to_string(),
-            ]);
+        for (id, name) in &vlans {
+            let id = id.to_string();
+            add(&[name, "link", parent, "type", "vlan", "id", &id], &mut kept);
         }
+    }
+    leftovers::remove_links(&kept);
+}
+
+/// Adds the link that is named first, if it does not exist.
+fn add(words: &[&str], kept: &mut BTreeSet<String>) {
+    let Some(name) = words.first() else { return };
+    kept.insert((*name).to_owned());
+    if !sysfs(name).exists() {
+        ip(&[&["link", "add", "name"], words].concat());
+        leftovers::mark(name);
     }
 }
 
@@ -126,38 +126,24 @@ fn set_bond_options(bond: &str, options: &BTreeMap<String, String>) {
 /// one, is set down.
 pub(super) fn configure(entry: &Entry<'_>, position: usize, nothing_is_said: bool) {
     let name = entry.link.name.as_str();
-    let Some(interface) = entry.interface else {
-        if !nothing_is_said && entry.link.is_card {
-            ip(&["address", "flush", "dev", name]);
-            ip(&["link", "set", name, "down"]);
-        }
+    if entry.interface.is_none() && !nothing_is_said && entry.link.is_card {
+        ip(&["address", "flush", "dev", name]);
+        ip(&["link", "set", name, "down"]);
         return;
-    };
+    }
+    leftovers::clear(name, entry.interface, nothing_is_said);
+    let Some(interface) = entry.interface else { return };
     if interface.mtu > 0 {
         ip(&["link", "set", name, "mtu", &interface.mtu.to_string()]);
     }
     if !join(name, interface) {
-        if !interface.dhcp && !interface.ipv4ll {
-            remove_other_addresses(name, &interface.static_addresses());
-        }
         ip(&["link", "set", name, "up"]);
     }
     for address in interface.static_addresses() {
-        ip(&["address", "replace", address, "dev", name]);
+        ip(&["address", "replace", address, "dev", name, "proto", leftovers::STATIC]);
     }
-    remove_default_routes(name, interface);
     for route in default_routes(name, interface, position) {
         ip(&route.split(' ').collect::<Vec<_>>());
-    }
-}
-
-/// Removes the default routes that an earlier configuration left on this link.
-fn remove_default_routes(name: &str, interface: &Interface) {
-    for family in ["-4", "-6"] {
-        ip(&[family, "route", "flush", "default", "dev", name, "proto", "static"]);
-    }
-    if !interface.dhcp {
-        ip(&["-4", "route", "flush", "default", "dev", name, "proto", "dhcp"]);
     }
 }
 
@@ -193,24 +179,6 @@ fn join(name: &str, interface: &Interface) -> bool {
     ip(&["link", "set", name, "up"]);
     ip(&["link", "set", master, "up"]);
     true
-}
-
-/// Removes addresses that are not configured. IPv6 link-local addresses are the kernel's and stay.
-fn remove_other_addresses(name: &str, wanted: &[&str]) {
-    let shown =
-        program::run(Command::new("/usr/bin/ip").args(["-o", "address", "show", "dev", name]));
-    let text = shown.unwrap_or_else(|error| {
-        println!("{name}: {error:#}");
-        String::new()
-    });
-    for line in text.lines().filter(|line| !line.contains(" scope link")) {
-        let mut words =
-            line.split_whitespace().skip_while(|word| !["inet", "inet6"].contains(word));
-        let address = words.nth(1).unwrap_or_default();
-        if !address.is_empty() && !wanted.contains(&address) {
-            ip(&["address", "del", address, "dev", name]);
-        }
-    }
 }
 
 #[cfg(test)]

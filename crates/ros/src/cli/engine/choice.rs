@@ -1,9 +1,9 @@
 //! What an owner named → the value of `rancher.docker.engine`, and the image, which is then on this
 //! machine.
 
-use super::{archive, candidate};
+use super::{archive, candidate, data, list};
 use crate::cli::repository;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use corral_config::Config;
 use corral_docker::{Client, Engine, cli};
 use corral_install::release::apart;
@@ -53,11 +53,13 @@ pub(super) fn prepare(name: &str, pull: bool) -> Result<Choice> {
     let image = match find(name, &config)? {
         Source::Image(image) => image,
         Source::Remote(image) => {
+            ensure_pull(name, pull)?;
             fetch(&image, pull)?;
             candidate::name(&image, name)?
         }
         Source::Release(image) => {
-            let signed = apart::find_signed(&image, name).context("nothing was changed")?;
+            ensure_pull(name, pull)?;
+            let signed = find_signed(&image, name).context("nothing was changed")?;
             fetch(&signed, pull)?;
             candidate::name(&signed, name)?
         }
@@ -91,7 +93,12 @@ fn find(name: &str, config: &Config) -> Result<Source> {
     if may_be_a_file(name, config) {
         return Ok(Source::File);
     }
-    let image = extras::beside_releases(&format!("{IN_RELEASES}:{name}")).with_context(|| {
+    let beside = extras::beside_releases(&format!("{IN_RELEASES}:{name}"));
+    // The list of a repository may lack one of its files.
+    if beside.is_err() && !config.rancher.repositories.is_empty() {
+        return Ok(Source::File);
+    }
+    let image = beside.with_context(|| {
         format!(
             "the engine {name} is not on this machine. Name its file (`ros engine switch \
              /mnt/{name}.tar`), or the registry that has it: `ros config set \
@@ -100,6 +107,24 @@ fn find(name: &str, config: &Config) -> Result<Source> {
         )
     })?;
     Ok(Source::Release(image))
+}
+
+fn ensure_pull(name: &str, pull: bool) -> Result<()> {
+    ensure!(pull, "the engine {name} is not on this machine, and --no-pull forbids to pull it");
+    Ok(())
+}
+
+/// The engine of a release by its digest. One that is older than that of this system is signed too.
+fn find_signed(image: &str, name: &str) -> Result<String> {
+    let signed = apart::find_signed(image, name)?;
+    let version = list::version_of_release(name).unwrap_or_default();
+    ensure!(
+        !data::is_older(&signed.version, &version),
+        "{image} has version {}, which is older than {version} of this system's release. Its \
+         complete reference takes it anyway: `ros engine switch {image}`",
+        signed.version
+    );
+    Ok(signed.image)
 }
 
 /// Has a repository of the owner's a service file of that name? One that does not answer may have

@@ -206,6 +206,11 @@ fn known() -> Vec<Known> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
+/// The version that an engine has in the release of this system.
+pub(super) fn version_of_release(name: &str) -> Option<String> {
+    known().into_iter().find(|known| known.name == name)?.version
+}
+
 /// Its reference in the owner's registry, and its version by the annotation there. None if it is
 /// not there.
 fn remote(images: &str, name: &str) -> Option<(String, String)> {

@@ -60,7 +60,7 @@ fn pull(client: &Client, remote: &str) -> Result<String> {
 fn signed(image: &str) -> Result<String> {
     let name = image.strip_prefix(NAMESPACE).unwrap_or(image);
     let title = name.split(':').next().unwrap_or(name);
-    apart::find_signed(&extras::beside_releases(name)?, title)
+    Ok(apart::find_signed(&extras::beside_releases(name)?, title)?.image)
 }
 
 fn check_kernel(client: &Client, id: &str) -> Result<()> {
