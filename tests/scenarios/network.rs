@@ -207,8 +207,9 @@ fn addresses_are_those_of_the_configuration(machine: &Machine) -> Result<()> {
         "ip -6 address show dev eth4 | grep -q fd00::41/64 && \
          ip -6 route | grep -q '^default via fd00::1 dev eth4'",
     )?;
-    let routes = "ip -4 route show default | awk '{print $5, $3, $NF}'";
-    assert_eq!(machine.run(routes)?, DEFAULT_ROUTES);
+    let shape = r"s/.*via (\S+) dev (\S+).* metric ([0-9]+).*/\2 \1 \3/";
+    let routes = format!("ip -4 route show default | sed -E '{shape}'");
+    assert_eq!(machine.run(&routes)?, DEFAULT_ROUTES);
     // The configuration has no entry for it.
     assert_eq!(machine.run("cat /sys/class/net/eth5/operstate")?, "down");
     Ok(())
@@ -246,6 +247,6 @@ fn a_change_removes_what_is_not_listed_any_more(machine: &mut Machine) -> Result
     );
     machine.run("ip link show eth1.100 && ip link show br0.100 && ! ip link show foobar")?;
     let route = machine.run("ip -4 route show default dev bond0")?;
-    assert_eq!(route.trim(), "default via 10.7.0.253 proto static metric 7");
+    assert_eq!(route.trim(), "default via 10.7.0.253 proto static metric 7 onlink");
     Ok(())
 }

@@ -22,6 +22,9 @@ pub const CONFIG: &str = "/run/corral/config.json";
 
 /// The authorities to trust, if the configuration has others than the image.
 pub const CERTIFICATES: &str = "/run/corral/ca-certificates.crt";
+/// The authorities that the system image trusts.
+pub const CERTIFICATES_OF_IMAGE: &str =
+    "/usr/share/ros/layers/base/etc/ssl/certs/ca-certificates.crt";
 
 /// What of containers and images could not be read when the engine daemon started, a line each. The
 /// file is absent if all could be read.

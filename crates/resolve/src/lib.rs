@@ -40,6 +40,7 @@ use confirm::{AtBoot, Pending};
 use corral_config::Config;
 use corral_config::error::{Problem, capped};
 use corral_config::layer::Layer;
+use corral_engine::paths;
 use corral_init::boot::resolver::FAILURE;
 use corral_init::boot::state::CONF;
 use corral_plan::resolved::{Environment, Resolved, Unconfirmed};
@@ -175,7 +176,7 @@ fn assemble(root: &Root, layers: &[Layer], mut problems: Vec<Problem>) -> Resolu
     let inputs = Inputs { root, config: &config, environment: &environment };
     let mut of_services = Vec::new();
     let mut plan = services::plan(inputs, layers, &mut of_services);
-    let certificates = config.ca_certs.bundle(&root.text(OF_IMAGE));
+    let certificates = config.ca_certs.bundle(&root.text(paths::CERTIFICATES_OF_IMAGE));
     let service_files =
         files::decide(&config, &mut plan, certificates.as_deref(), &mut of_services);
     problems.extend(capped("services", of_services));
@@ -184,9 +185,6 @@ fn assemble(root: &Root, layers: &[Layer], mut problems: Vec<Problem>) -> Resolu
         effects: Effects { service_files, certificates, ..Effects::default() },
     }
 }
-
-/// The authorities that the image trusts.
-const OF_IMAGE: &str = "/usr/share/ros/layers/base/etc/ssl/certs/ca-certificates.crt";
 
 /// Variables that services may use by name.
 pub fn environment(config: &Config) -> Environment {

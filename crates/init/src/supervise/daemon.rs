@@ -33,7 +33,7 @@ pub(super) struct Daemon {
 /// The authorities of the configuration, or those of the image.
 fn certificates() -> &'static Path {
     let own = Path::new(paths::CERTIFICATES);
-    let of_image = Path::new("/usr/share/ros/layers/base/etc/ssl/certs/ca-certificates.crt");
+    let of_image = Path::new(paths::CERTIFICATES_OF_IMAGE);
     if own.exists() { own } else { of_image }
 }
 

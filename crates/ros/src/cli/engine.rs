@@ -6,6 +6,7 @@ mod check;
 mod choice;
 mod data;
 mod list;
+mod of_release;
 mod stopped;
 mod switch;
 

@@ -97,7 +97,7 @@ mod tests {
         let text = "\
 2: eth0    inet 10.0.2.15/24 brd 10.0.2.255 scope global dynamic eth0\\       valid_lft 9sec\n\
 2: eth0    inet6 fd00::41/64 scope global proto 4 \\       valid_lft forever\n\
-2: eth0    inet6 fe80::5054:ff:fe12:3456/64 scope link proto kernel_ll \\       valid_lft forever\n";
+2: eth0    inet6 fe80::5054:ff:fe12:3456/64 scope link \\       valid_lft forever\n";
         assert_eq!(listed(text).collect::<Vec<_>>(), ["10.0.2.15/24", "fd00::41/64"]);
     }
 }

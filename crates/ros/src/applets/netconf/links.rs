@@ -41,8 +41,8 @@ pub(super) fn load(wanted: &BTreeMap<String, Interface>) -> Vec<Link> {
     links
 }
 
-/// Creates the configured bridges, bonds and VLANs that do not exist, and removes those that are not
-/// configured any more.
+/// Creates the configured bridges, bonds and VLANs that do not exist, and removes those that are
+/// not configured any more.
 pub(super) fn make(wanted: &BTreeMap<String, Interface>) {
     let mut kept = BTreeSet::new();
     for (key, interface) in wanted {
@@ -148,7 +148,8 @@ pub(super) fn configure(entry: &Entry<'_>, position: usize, nothing_is_said: boo
 }
 
 /// The commands for its default routes. Each has a metric of its own: the kernel replaces a route
-/// by one with the same metric, whichever link that is on. dhcpcd's metrics begin at 1000.
+/// by one with the same metric, whichever link that is on. dhcpcd's metrics begin at 1000. The
+/// gateway is on the link, also where dhcpcd has replaced the kernel's own route to it.
 fn default_routes(name: &str, interface: &Interface, position: usize) -> Vec<String> {
     let metric = match interface.metric {
         0 => FIRST_METRIC.saturating_add(u32::try_from(position).unwrap_or(u32::MAX)),
@@ -158,7 +159,9 @@ fn default_routes(name: &str, interface: &Interface, position: usize) -> Vec<Str
     let gateways = gateways.into_iter().filter(|gateway| !gateway.is_empty());
     gateways
         .map(|gateway| {
-            format!("route replace default via {gateway} dev {name} proto static metric {metric}")
+            format!(
+                "route replace default via {gateway} dev {name} onlink proto static metric {metric}"
+            )
         })
         .collect()
 }
@@ -198,20 +201,20 @@ mod tests {
             (
                 interface("10.0.0.1", "", 0),
                 0,
-                vec!["route replace default via 10.0.0.1 dev eth0 proto static metric 100"],
+                vec!["route replace default via 10.0.0.1 dev eth0 onlink proto static metric 100"],
             ),
             (
                 interface("10.0.0.1", "fd00::1", 0),
                 3,
                 vec![
-                    "route replace default via 10.0.0.1 dev eth0 proto static metric 103",
-                    "route replace default via fd00::1 dev eth0 proto static metric 103",
+                    "route replace default via 10.0.0.1 dev eth0 onlink proto static metric 103",
+                    "route replace default via fd00::1 dev eth0 onlink proto static metric 103",
                 ],
             ),
             (
                 interface("10.0.0.1", "", 7),
                 3,
-                vec!["route replace default via 10.0.0.1 dev eth0 proto static metric 7"],
+                vec!["route replace default via 10.0.0.1 dev eth0 onlink proto static metric 7"],
             ),
         ] {
             assert_eq!(default_routes("eth0", &interface, position), expected);

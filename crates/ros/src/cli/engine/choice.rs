@@ -1,7 +1,7 @@
 //! What an owner named → the value of `rancher.docker.engine`, and the image, which is then on this
 //! machine.
 
-use super::{archive, candidate, data, list};
+use super::{archive, candidate, data, of_release};
 use crate::cli::repository;
 use anyhow::{Context, Result, bail, ensure};
 use corral_config::Config;
@@ -117,7 +117,7 @@ fn ensure_pull(name: &str, pull: bool) -> Result<()> {
 /// The engine of a release by its digest. One that is older than that of this system is signed too.
 fn find_signed(image: &str, name: &str) -> Result<String> {
     let signed = apart::find_signed(image, name)?;
-    let version = list::version_of_release(name).unwrap_or_default();
+    let version = of_release::version(name).unwrap_or_default();
     ensure!(
         !data::is_older(&signed.version, &version),
         "{image} has version {}, which is older than {version} of this system's release. Its \

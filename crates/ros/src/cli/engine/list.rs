@@ -3,6 +3,7 @@
 use super::check;
 use super::choice::{Choice, OURS, configured};
 use super::data::Kind;
+use super::of_release;
 use crate::cli::repository;
 use anyhow::{Context, Result};
 use corral_config::Config;
@@ -17,13 +18,9 @@ use corral_resolve::replacement::mark;
 use corral_resolve::root::Root;
 use corral_resolve::switchable::ENGINE;
 use corral_terminal::output::{Output, table};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
-
-/// The engines that belong to this version of the system, by the build.
-const KNOWN: &str = "/usr/share/ros/engines.json";
 
 /// A row of the list.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -36,15 +33,6 @@ struct Row {
     from: String,
     /// Is it on this machine?
     here: bool,
-}
-
-/// An engine that `cargo xtask engines` makes.
-#[derive(Debug, Deserialize)]
-struct Known {
-    name: String,
-    about: String,
-    /// None in an image without a list of packages.
-    version: Option<String>,
 }
 
 pub(super) fn run(output: Output) -> Result<()> {
@@ -152,7 +140,7 @@ fn rows(client: &Client, config: &Config) -> Result<BTreeMap<String, Row>> {
         add(of_image(name, &image));
     }
     let images = &config.rancher.docker.engine_images;
-    known().into_iter().for_each(|known| {
+    of_release::load().into_iter().for_each(|known| {
         let remote = if images.is_empty() { None } else { remote(images, &known.name) };
         let version = known.version.unwrap_or_default();
         let row = Row { name: known.name, version, from: known.about, ..Row::default() };
@@ -199,16 +187,6 @@ fn named(client: &Client, name: &str) -> Row {
         here: found.is_some() || name.starts_with('/'),
         ..Row::default()
     }
-}
-
-fn known() -> Vec<Known> {
-    let text = fs::read(KNOWN).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
-}
-
-/// The version that an engine has in the release of this system.
-pub(super) fn version_of_release(name: &str) -> Option<String> {
-    known().into_iter().find(|known| known.name == name)?.version
 }
 
 /// Its reference in the owner's registry, and its version by the annotation there. None if it is
