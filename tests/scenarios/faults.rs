@@ -289,6 +289,7 @@ fn containers_that_exit_again_and_again_keep_no_other_from_starting() -> Result<
     machine.expect("sudo ros why | grep '^loop: keeps exiting (exit status 1'")?;
     // Their interfaces come and go. dhcpcd sees them, and does nothing there.
     machine.run("! sudo system-docker logs network 2>&1 | grep -E '^veth.*: |ipv6_addaddr'")?;
+    machine.run("! sudo dmesg | grep 'dhcpcd does nothing'")?;
     machine.run(
         "[ $(sudo system-docker ps -a --filter name=bad -q | wc -l) = 5 ] && \
          [ $(docker ps -a --filter name=bad -q | wc -l) = 5 ]",

@@ -1,8 +1,9 @@
 //! `netconf`, in the network container: host name, links, static addresses, resolv.conf. Then it
-//! becomes dhcpcd for the interfaces that request an address. DHCP is never requested on an
-//! interface that is configured without it.
+//! runs dhcpcd for the interfaces that request an address. DHCP is never requested on an interface
+//! that is configured without it.
 
 pub(crate) mod addresses;
+mod client;
 mod commands;
 mod leftovers;
 mod links;
@@ -18,7 +19,6 @@ use corral_machine::inotify;
 use corral_resolve::effective::load_config;
 use matching::Entry;
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ const DHCPCD_CONF: &str = "/run/corral/dhcpcd.conf";
 /// How long `netconf-after` waits for leases.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Applies what can be applied at once, then runs dhcpcd in its place.
+/// Applies what can be applied at once, then runs dhcpcd.
 pub(crate) fn run() -> Result<()> {
     let config = load_config()?;
     let network = &config.rancher.network;
@@ -59,8 +59,8 @@ pub(crate) fn run() -> Result<()> {
         .context("starting netconf-after")?;
     write_dhcpcd_conf(&entries)?;
     start_own_clients(&config, &entries, dns_is_given);
-    let error = dhcpcd(&config, dns_is_given, &entries).exec();
-    Err(error).context("starting dhcpcd")
+    client::allow_large_buffer(&config.rancher.sysctl);
+    client::run(dhcpcd(&config, dns_is_given, &entries))
 }
 
 /// `ros netconf-after`: what follows an interface or the complete setup, once there are leases or
@@ -180,12 +180,17 @@ fn write_dhcpcd_conf(entries: &[Entry<'_>]) -> Result<()> {
 fn dhcpcd_section(name: &str, interface: Option<&Interface>) -> String {
     let (dhcp, ipv4ll, metric) = interface
         .map_or((true, false, 0), |interface| (interface.dhcp, interface.ipv4ll, interface.metric));
+    let has_gateway = interface.is_some_and(|interface| !interface.gateway.is_empty());
     let mut text = format!("\ninterface {name}\n");
     if !dhcp {
         text.push_str("nodhcp\nnodhcp6\nnoipv6rs\n");
     }
     if !ipv4ll {
         text.push_str("noipv4ll\n");
+    }
+    if has_gateway {
+        // dhcpcd would remove ours for that of the lease.
+        text.push_str("nooption routers, classless_static_routes\n");
     }
     if metric > 0 {
         text.push_str(&format!("metric {metric}\n"));

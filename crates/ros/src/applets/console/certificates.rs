@@ -1,6 +1,6 @@
 //! The bundle of authorities that the console's programs and dockerd read. For `ca_certs` the
-//! resolver has made one from that of the image and the owner's certificates. A stock image may have
-//! none at all: it gets that of the system.
+//! resolver has made one from that of the image and the owner's certificates. A stock image may
+//! have none at all: it gets that of the system.
 
 use anyhow::{Context, Result};
 use corral_engine::paths;

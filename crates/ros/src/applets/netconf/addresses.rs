@@ -12,8 +12,10 @@ pub(crate) const FOLDER: &str = "/run/corral/addresses";
 const OF_IPV6: &str = "/proc/net/if_inet6";
 /// How the names of bridges and virtual cables of containers begin, of all usual engines. They are
 /// not configured here, and dhcpcd does not ask on them: a container could answer.
-pub(crate) const OF_CONTAINERS: [&str; 10] =
-    ["docker", "br-", "veth", "podman", "virbr", "cni", "flannel", "cali", "tunl", "dummy"];
+pub(crate) const OF_CONTAINERS: [&str; 15] = [
+    "docker", "br-", "veth", "podman", "virbr", "cni", "flannel", "cali", "cilium", "lxc", "eni",
+    "ve-", "vb-", "tunl", "dummy",
+];
 /// Tentative, deprecated, failed or temporary (if_addr.h): no address to reach the machine by.
 const UNFIT: u32 = 0x40 | 0x20 | 0x08 | 0x01;
 

@@ -11,6 +11,8 @@ use std::process::Command;
 
 /// The protocol of addresses that are set here: as that of routes, RTPROT_STATIC.
 pub(super) const STATIC: &str = "4";
+/// The same as ip(8) shows it.
+const STATIC_SHOWN: &str = "0x4";
 /// The alias of links that were made here.
 const ALIAS: &str = "rancher.network";
 /// The time servers of leases: the hook of dhcpcd writes a file an interface.
@@ -39,15 +41,12 @@ pub(super) fn clear(link: &str, interface: Option<&Interface>, nothing_is_said: 
     let wanted = interface.map(Interface::static_addresses).unwrap_or_default();
     let has_dhcp = interface.map_or(nothing_is_said, |interface| interface.dhcp);
     let is_static = interface.is_some_and(|interface| !interface.dhcp && !interface.ipv4ll);
-    if is_static {
-        // Addresses of others too, such as those of the firmware.
-        remove_addresses(link, &[], &wanted);
-    } else {
-        remove_addresses(link, &["proto", STATIC], &wanted);
-    }
-    if !has_dhcp {
-        remove_addresses(link, &["dynamic"], &wanted);
-    }
+    let is_meant = |line: &str| {
+        let mut words = line.split_whitespace();
+        // One that is static alone has no address of others either, such as the firmware's.
+        is_static || words.any(|word| word == STATIC_SHOWN || (!has_dhcp && word == "dynamic"))
+    };
+    remove_addresses(link, is_meant, &wanted);
     let by_lease: &[(&str, &str)] = &[("-4", "dhcp"), ("-6", "dhcp"), ("-6", "ra")];
     let by_lease = if has_dhcp { &[] } else { by_lease };
     for (family, protocol) in [("-4", "static"), ("-6", "static")].iter().chain(by_lease) {
@@ -56,22 +55,22 @@ pub(super) fn clear(link: &str, interface: Option<&Interface>, nothing_is_said: 
 }
 
 /// IPv6 link-local addresses are the kernel's and stay.
-fn remove_addresses(link: &str, selector: &[&str], wanted: &[&str]) {
+fn remove_addresses(link: &str, is_meant: impl Fn(&str) -> bool, wanted: &[&str]) {
     let mut command = Command::new("/usr/bin/ip");
-    command.args(["-o", "address", "show", "dev", link]).args(selector);
-    let text = program::run(&mut command).unwrap_or_else(|error| {
+    let shown = program::run(command.args(["-o", "address", "show", "dev", link]));
+    let text = shown.unwrap_or_else(|error| {
         println!("{link}: {error:#}");
         String::new()
     });
-    for address in listed(&text).filter(|address| !wanted.contains(address)) {
+    for address in listed(&text, is_meant).filter(|address| !wanted.contains(address)) {
         ip(&["address", "del", address, "dev", link]);
     }
 }
 
-/// The addresses in the output of `ip -o address`.
-fn listed(text: &str) -> impl Iterator<Item = &str> {
+/// The addresses in the output of `ip -o address` whose lines are meant.
+fn listed(text: &str, is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
     let lines = text.lines().filter(|line| !line.contains(" scope link"));
-    lines.filter_map(|line| {
+    lines.filter(move |line| is_meant(line)).filter_map(|line| {
         line.split_whitespace().skip_while(|word| !["inet", "inet6"].contains(word)).nth(1)
     })
 }
@@ -96,8 +95,12 @@ mod tests {
     fn addresses_but_those_of_the_link_are_listed() {
         let text = "\
 2: eth0    inet 10.0.2.15/24 brd 10.0.2.255 scope global dynamic eth0\\       valid_lft 9sec\n\
-2: eth0    inet6 fd00::41/64 scope global proto 4 \\       valid_lft forever\n\
+2: eth0    inet6 fd00::41/64 scope global proto 0x4 \\       valid_lft forever\n\
 2: eth0    inet6 fe80::5054:ff:fe12:3456/64 scope link \\       valid_lft forever\n";
-        assert_eq!(listed(text).collect::<Vec<_>>(), ["10.0.2.15/24", "fd00::41/64"]);
+        let list = |word: &'static str| {
+            listed(text, move |line| line.contains(word)).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(list(""), "10.0.2.15/24 fd00::41/64");
+        assert_eq!(list(STATIC_SHOWN), "fd00::41/64");
     }
 }
