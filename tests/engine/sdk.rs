@@ -62,7 +62,7 @@ print("docker-py is content")
 
 /// Streams as docker-py's low-level client reads them.
 const STREAMS: &str = r#"
-import docker, time
+import docker, os, socket, time
 client = docker.from_env(); api = client.api
 c = client.containers.run("busybox", "cat", detach=True, stdin_open=True)
 def start(command, tty=False, **how):
@@ -89,6 +89,14 @@ assert api.exec_inspect(exec_id)["Running"]
 exec_id = api.exec_create(c.id, "echo plain")["Id"]
 url = f"{api.base_url}/v1.44/exec/{exec_id}/start"
 assert api.post(url, json={"Tty": True, "Detach": False}).content == b"plain\n"
+# A client that reads late gets the head alone: docker-py loses what comes with it.
+exec_id = api.exec_create(c.id, "echo late")["Id"]
+s = socket.socket(socket.AF_UNIX); s.connect(os.environ["DOCKER_HOST"][len("unix://"):])
+s.sendall(f"POST /v1.44/exec/{exec_id}/start HTTP/1.1\r\nHost: localhost\r\n"
+          "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n{}".encode())
+time.sleep(0.3)
+head = s.recv(4096); assert head.endswith(b"\r\n\r\n"), head
+assert s.recv(4096) == b"\x01\0\0\0\0\0\0\x05late\n"; s.close()
 done = client.containers.run("busybox", "echo hello", detach=True); done.wait()
 assert done.attach(stream=False, logs=True) == b"hello\n"
 try:

@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::query::{Parameters, Parts, id_of, is_true, text};
 use super::state::State;
-use super::stream::{frame, hijack, hijacked, unhijacked};
+use super::stream::{connection, frame, hijack, hijacked, unhijacked, wait_for_head};
 use crate::hub::{Hub, Piece};
 use crate::logs;
 use crate::shared::Shared;
@@ -15,24 +15,16 @@ use corral_engine::error::EngineError;
 use corral_engine::paths;
 use corral_engine::protocol::Request;
 use corral_engine::spec::Snapshot;
-use corral_engine::sys::unread::has_unread;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade::downcast;
 use rustix::termios::Winsize;
-use std::io::{Cursor, ErrorKind};
+use std::io::Cursor;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
 /// Keys that end an attachment and not the container: ctrl-p, ctrl-q.
 const DETACH: [u8; 2] = [16, 17];
-
-/// A client has this long to read the head of a response. Then old output follows.
-const HEAD_TIME: Duration = Duration::from_secs(1);
 
 /// Which streams a client requests.
 #[derive(Debug, Clone, Copy)]
@@ -111,32 +103,15 @@ pub(super) async fn attach(
         return Ok(response);
     };
     tokio::spawn(async move {
-        let Ok(connection) = upgrade.await else { return };
-        let Ok(parts) = downcast::<TokioIo<UnixStream>>(connection) else {
-            eprintln!("attach: this connection is not one of the socket");
-            return;
-        };
-        let stream = parts.io.into_inner();
+        let Some((stream, read)) = connection(upgrade).await else { return };
         if !old.is_empty() {
-            // docker-py reads the head into a buffer and loses what comes with it.
-            let _ = tokio::time::timeout(HEAD_TIME, head_is_read(&stream)).await;
+            wait_for_head(&stream).await;
         }
         let (reader, writer) = stream.into_split();
-        let reader = Cursor::new(parts.read_buf).chain(reader);
+        let reader = Cursor::new(read).chain(reader);
         attached.serve((reader, writer, pieces), old).await;
     });
     Ok(hijacked(&headers, wanted.framed))
-}
-
-/// Waits until the client has read what was written. A socket that cannot say so is not waited for.
-async fn head_is_read(stream: &UnixStream) {
-    // The kernel reports that there is room, also where there was some before, whenever the other
-    // end has read a piece.
-    let check = || match has_unread(stream) {
-        Ok(true) => Err(ErrorKind::WouldBlock.into()),
-        _ => Ok(()),
-    };
-    let _ = stream.async_io(Interest::WRITABLE, check).await;
 }
 
 /// A client that attached.
@@ -366,25 +341,6 @@ pub(super) fn set_size(terminal: impl AsFd, parameters: &Parameters) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
-
-    #[tokio::test]
-    async fn a_client_that_reads_is_noticed_by_an_event() {
-        for _ in 0..1000 {
-            let (mut ours, theirs) = UnixStream::pair().unwrap();
-            ours.write_all(b"head").await.unwrap();
-            let mut theirs = theirs.into_std().unwrap();
-            theirs.set_nonblocking(false).unwrap();
-            let client = std::thread::spawn(move || {
-                theirs.read_exact(&mut [0; 2]).unwrap();
-                theirs.read_exact(&mut [0; 2]).unwrap();
-                theirs
-            });
-            let noticed = tokio::time::timeout(Duration::from_secs(60), head_is_read(&ours)).await;
-            assert!(noticed.is_ok(), "no event came");
-            drop(client.join().unwrap());
-        }
-    }
 
     #[test]
     fn the_keys_that_detach_may_come_in_pieces() {

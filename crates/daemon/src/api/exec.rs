@@ -5,7 +5,7 @@ use super::attach::{detach_keys, find_keys, set_size};
 use super::error::ApiError;
 use super::query::{Parameters, Parts, id_of, parse};
 use super::state::State;
-use super::stream::{frame, hijack, hijacked, unhijacked};
+use super::stream::{connection, frame, hijack, hijacked, unhijacked, wait_for_head};
 use crate::exec::{Running, Streams, emit};
 use crate::execs::Exec;
 use crate::hub::{read_some, write_all};
@@ -16,9 +16,9 @@ use axum::response::{IntoResponse, Response};
 use corral_engine::error::EngineError;
 use corral_engine::spec::{ExecSpec, Snapshot};
 use corral_engine::sys::open_async;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::io::Cursor;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
@@ -148,11 +148,11 @@ pub(super) async fn start(
         return Ok(response);
     };
     tokio::spawn(async move {
-        // The connection is a stream before the process writes to it: clients may not look for
-        // output in the head.
-        let Ok(connection) = upgrade.await else { return };
-        let (reader, writer) = tokio::io::split(TokioIo::new(connection));
-        serve(running, exec, is_framed, reader, writer).await;
+        let Some((stream, read)) = connection(upgrade).await else { return };
+        // Before the process writes: what it wrote could come together with the head.
+        wait_for_head(&stream).await;
+        let (reader, writer) = stream.into_split();
+        serve(running, exec, is_framed, Cursor::new(read).chain(reader), writer).await;
     });
     Ok(hijacked(&headers, is_framed))
 }

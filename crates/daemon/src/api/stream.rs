@@ -5,12 +5,21 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use corral_engine::error::EngineError;
+use corral_engine::sys::unread::has_unread;
 use futures_util::Stream;
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade::downcast;
 use serde_json::Value;
 use std::convert::Infallible;
-use tokio::io::{AsyncReadExt, DuplexStream};
+use std::io::ErrorKind;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, DuplexStream, Interest};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc::Receiver;
+
+/// A client has this long to read the head of a response. Then output follows.
+const HEAD_TIME: Duration = Duration::from_secs(1);
 
 /// A frame of Docker's multiplexed stream: kind, three zeros, length (big endian), data.
 pub fn frame(kind: u8, data: &[u8]) -> Bytes {
@@ -34,6 +43,35 @@ pub(super) async fn hijack(request: Request) -> (Option<OnUpgrade>, Bytes) {
         Bytes::new()
     };
     (upgrade, body)
+}
+
+/// The connection as a stream, and what the client has sent on it already.
+pub(super) async fn connection(upgrade: OnUpgrade) -> Option<(UnixStream, Bytes)> {
+    let parts = downcast::<TokioIo<UnixStream>>(upgrade.await.ok()?);
+    match parts {
+        Ok(parts) => Some((parts.io.into_inner(), parts.read_buf)),
+        Err(_) => {
+            eprintln!("a connection that becomes a stream is not one of the socket");
+            None
+        }
+    }
+}
+
+/// Waits until the client has read the head of the response, at most `HEAD_TIME`: docker-py reads
+/// it into a buffer and loses what comes with it.
+pub(super) async fn wait_for_head(stream: &UnixStream) {
+    let _ = tokio::time::timeout(HEAD_TIME, head_is_read(stream)).await;
+}
+
+/// Waits until the client has read what was written. A socket that cannot say so is not waited for.
+async fn head_is_read(stream: &UnixStream) {
+    // The kernel reports that there is room, also where there was some before, whenever the other
+    // end has read a piece.
+    let check = || match has_unread(stream) {
+        Ok(true) => Err(ErrorKind::WouldBlock.into()),
+        _ => Ok(()),
+    };
+    let _ = stream.async_io(Interest::WRITABLE, check).await;
 }
 
 /// For a client that requests no upgrade: output alone, as the body of the response.
@@ -155,5 +193,30 @@ impl std::io::Read for ChannelReader {
         let count = self.rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&self.rest.split_to(count));
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn a_client_that_reads_is_noticed_by_an_event() {
+        for _ in 0..1000 {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            ours.write_all(b"head").await.unwrap();
+            let mut theirs = theirs.into_std().unwrap();
+            theirs.set_nonblocking(false).unwrap();
+            let client = std::thread::spawn(move || {
+                theirs.read_exact(&mut [0; 2]).unwrap();
+                theirs.read_exact(&mut [0; 2]).unwrap();
+                theirs
+            });
+            let noticed = tokio::time::timeout(Duration::from_secs(60), head_is_read(&ours)).await;
+            assert!(noticed.is_ok(), "no event came");
+            drop(client.join().unwrap());
+        }
     }
 }
