@@ -4,8 +4,15 @@
 
 use super::STATE;
 use anyhow::Result;
+use std::path::Path;
+use std::time::Duration;
+use vmtest::docker_py;
 use vmtest::folder;
+use vmtest::report::is_left_out;
 use vmtest::{Image, Machine, Options, drive};
+
+/// How long they may take under software emulation on a busy host.
+const TESTS_OF_DOCKER_PY: Duration = Duration::from_secs(15 * 60);
 
 #[test]
 fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {
@@ -43,6 +50,56 @@ fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {
     let starts = machine.run("sudo system-docker exec kept /bin/busybox cat /data/starts")?;
     assert_eq!(starts.lines().count(), 2, "{starts}");
     Ok(())
+}
+
+/// docker-py runs in the machine, as root. Through ssh its tests would meet what ssh does to the
+/// streams: docker-py loses what comes together with the head of a response.
+#[test]
+fn the_tests_of_docker_py_pass_on_a_booted_machine() -> Result<()> {
+    if is_left_out("docker_py") {
+        return Ok(());
+    }
+    let folder = folder("docker-py")?;
+    let machine = start_with_python(&folder)?;
+    // The list is for an engine that cannot reach Docker Hub.
+    machine.run("sudo ip route add unreachable default metric 1")?;
+    let running = "sudo system-docker ps --format '{{.Names}}'";
+    let services = machine.run(running)?;
+    machine.run(&format!(
+        "docker() {{ sudo system-docker \"$@\"; }}; \
+         docker import ~/python/busybox.tar busybox:latest && {}",
+        docker_py::ALPINE
+    ))?;
+    let script = format!("sudo sh -c '{}'", docker_py::script(Path::new("/home/rancher/python")));
+    let results = machine.login.run_within(TESTS_OF_DOCKER_PY, &script)?;
+    println!("{}", machine.run("cat ~/python/log")?);
+    let mut kinds = vec!["varies-on-machine"];
+    if machine.run("nproc")? == "1" {
+        kinds.push("failed-with-one-processor");
+    }
+    docker_py::compare(&results, &kinds)?;
+    // Tests that prune and list leave the machine's own containers alone.
+    let left = machine.run(running)?;
+    println!("running afterwards:\n{left}");
+    super::says_all(&left, &services.lines().collect::<Vec<_>>());
+    machine.check_alarms()
+}
+
+/// Its third disk is the archive with Python, the suite and the image `busybox`.
+fn start_with_python(folder: &Path) -> Result<Machine> {
+    let disk = folder.join("state.img");
+    drive::blank(&disk, 2048)?;
+    let options = Options {
+        append: STATE.to_owned(),
+        disks: vec![disk],
+        sticks: vec![docker_py::pack(&Image::find()?, folder)?],
+        ..Options::default()
+    };
+    let mut machine = super::with_config(folder, "", options)?;
+    machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run("mkdir ~/python && sudo tar -C ~/python -xf /dev/vdc")?;
+    Ok(machine)
 }
 
 fn limits_hold(machine: &Machine) -> Result<()> {

@@ -5,10 +5,12 @@
 //! Machines reach only their own user network; ports are forwarded from loopback.
 
 pub mod agent;
+pub mod busybox;
 pub mod cgroup;
 mod console;
 mod cpu;
 mod disk_logs;
+pub mod docker_py;
 pub mod drive;
 pub mod folder;
 pub mod image;

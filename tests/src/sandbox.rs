@@ -2,6 +2,7 @@
 //! projects. It takes seconds instead of a machine's minute. What needs a real machine is in
 //! `scenarios/system_engine.rs`.
 
+use crate::busybox;
 use crate::cgroup::Cgroup;
 use crate::folder::{Folder, folder};
 use crate::image::Image;
@@ -40,7 +41,7 @@ impl Sandbox {
         let engine = Engine::start(&image, &folder, &store, program)?;
         let sandbox = Sandbox { folder, store, engine, image, servers: Vec::new() };
         sandbox.wait_for_api()?;
-        let archive = sandbox.make_busybox()?;
+        let archive = busybox::pack(&sandbox.image, &sandbox.folder)?;
         sandbox.docker(&format!("import {} busybox:latest", archive.display()))?;
         Ok(sandbox)
     }
@@ -192,25 +193,6 @@ impl Sandbox {
             pause(Duration::from_millis(50));
         }
         Ok(())
-    }
-
-    /// A root file system of one static program and its links.
-    fn make_busybox(&self) -> Result<PathBuf> {
-        let archive = self.folder.join("busybox.tar");
-        self.run(&format!(
-            "set -e; r={}/root; mkdir -p $r/bin $r/etc $r/tmp $r/srv; cp {}/busybox $r/bin/busybox
-             for name in $($r/bin/busybox --list); do
-               [ -e $r/bin/$name ] || ln -s busybox $r/bin/$name
-             done
-             printf 'root:x:0:0::/root:/bin/sh\\nann:x:1000:1000::/home/ann:/bin/sh\\n' \
-               > $r/etc/passwd
-             printf 'root:x:0:\\nann:x:1000:\\n' > $r/etc/group
-             tar -C $r --owner=0 --group=0 -cf {} .",
-            self.folder.display(),
-            self.image.tools.display(),
-            archive.display()
-        ))?;
-        Ok(archive)
     }
 }
 

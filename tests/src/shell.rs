@@ -68,7 +68,7 @@ impl Login {
     }
 
     /// The same with another timeout.
-    pub(crate) fn run_within(&self, timeout: Duration, script: &str) -> Result<String> {
+    pub fn run_within(&self, timeout: Duration, script: &str) -> Result<String> {
         let mut command = self.command(timeout);
         let output = command.arg(script).stdin(Stdio::null()).output().context("starting ssh")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
