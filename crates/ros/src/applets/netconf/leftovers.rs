@@ -7,12 +7,14 @@ use corral_machine::files::write_atomic;
 use corral_machine::program;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// The protocol of addresses that are set here: as that of routes, RTPROT_STATIC.
 pub(super) const STATIC: &str = "4";
 /// The same as ip(8) shows it.
 const STATIC_SHOWN: &str = "0x4";
+const LINKS: &str = "/sys/class/net";
 /// The alias of links that were made here.
 const ALIAS: &str = "rancher.network";
 /// The time servers of leases: the hook of dhcpcd writes a file an interface.
@@ -23,15 +25,17 @@ pub(super) fn mark(link: &str) {
     ip(&["link", "set", link, "alias", ALIAS]);
 }
 
+pub(super) fn was_made_here(link: &str) -> bool {
+    let file = Path::new(LINKS).join(link).join("ifalias");
+    fs::read_to_string(file).is_ok_and(|alias| alias.trim_end() == ALIAS)
+}
+
 /// Removes the links that were made here, except these. Their cards are free afterwards.
 pub(super) fn remove_links(kept: &BTreeSet<String>) {
-    let items = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    for item in items {
-        let name = item.file_name().to_string_lossy().into_owned();
-        let alias = fs::read_to_string(item.path().join("ifalias")).unwrap_or_default();
-        if alias.trim_end() == ALIAS && !kept.contains(&name) {
-            ip(&["link", "del", &name]);
-        }
+    let items = fs::read_dir(LINKS).into_iter().flatten().flatten();
+    let names = items.map(|item| item.file_name().to_string_lossy().into_owned());
+    for name in names.filter(|name| !kept.contains(name) && was_made_here(name)) {
+        ip(&["link", "del", &name]);
     }
 }
 

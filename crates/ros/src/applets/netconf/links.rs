@@ -131,7 +131,10 @@ pub(super) fn configure(entry: &Entry<'_>, position: usize, nothing_is_said: boo
         ip(&["link", "set", name, "down"]);
         return;
     }
-    leftovers::clear(name, entry.interface, nothing_is_said);
+    // A VPN, for example, is its program's.
+    if entry.interface.is_some() || entry.link.is_card || leftovers::was_made_here(name) {
+        leftovers::clear(name, entry.interface, nothing_is_said);
+    }
     let Some(interface) = entry.interface else { return };
     if interface.mtu > 0 {
         ip(&["link", "set", name, "mtu", &interface.mtu.to_string()]);
