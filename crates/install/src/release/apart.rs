@@ -6,6 +6,7 @@ use crate::manifest::is_signed;
 use crate::registries;
 use anyhow::{Context, Result, ensure};
 use corral_daemon::image::artifact::Artifact;
+use semver::Version;
 use serde_json::Value;
 use std::path::Path;
 
@@ -20,6 +21,16 @@ pub struct Signed {
     pub image: String,
     /// Empty if it has none.
     pub version: String,
+}
+
+impl Signed {
+    /// One whose version is not known is not older.
+    pub fn is_older_than(&self, version: &str) -> bool {
+        match (Version::parse(&self.version), Version::parse(version)) {
+            (Ok(own), Ok(other)) => own.cmp_precedence(&other).is_lt(),
+            _ => false,
+        }
+    }
 }
 
 /// Finds an image of this name and title that a release has.
@@ -87,6 +98,20 @@ mod tests {
         ] {
             let error = check(manifest, signature, title, keys).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_image_is_older_by_its_version() {
+        for (own, other, expected) in [
+            ("28.5.1", "28.5.2", true),
+            ("28.5.2", "28.5.2", false),
+            ("28.10.0", "28.5.2", false),
+            ("", "28.5.2", false),
+            ("28.5.1", "", false),
+        ] {
+            let signed = Signed { image: String::new(), version: own.to_owned() };
+            assert_eq!(signed.is_older_than(other), expected, "{own} {other}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What an owner named → the value of `rancher.docker.engine`, and the image, which is then on this
 //! machine.
 
-use super::{archive, candidate, data, of_release};
+use super::{archive, candidate, of_release};
 use crate::cli::repository;
 use anyhow::{Context, Result, bail, ensure};
 use corral_config::Config;
@@ -119,7 +119,7 @@ fn find_signed(image: &str, name: &str) -> Result<String> {
     let signed = apart::find_signed(image, name)?;
     let version = of_release::version(name).unwrap_or_default();
     ensure!(
-        !data::is_older(&signed.version, &version),
+        !signed.is_older_than(&version),
         "{image} has version {}, which is older than {version} of this system's release. Its \
          complete reference takes it anyway: `ros engine switch {image}`",
         signed.version

@@ -18,13 +18,6 @@ impl Kind {
     }
 }
 
-/// Is a version older than another one? Of one without numbers that is not known.
-pub(super) fn is_older(version: &str, than: &str) -> bool {
-    let numbers =
-        |text: &str| text.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>().ok();
-    matches!((numbers(version), numbers(than)), (Some(version), Some(than)) if version < than)
-}
-
 /// The text that is shown before a switch.
 pub(super) fn consequences(from: &Kind, to: &Kind) -> Vec<String> {
     let mut lines = vec![format!("Docker is restarted as {}.", shown(to))];
@@ -105,19 +98,5 @@ mod tests {
         }
         let same = consequences(&built_in, &built_in).join("\n");
         assert!(!same.contains("older") && !same.contains("may write"), "{same}");
-    }
-
-    #[test]
-    fn versions_are_compared_number_by_number() {
-        for (version, than, expected) in [
-            ("28.5.1", "28.5.2", true),
-            ("28.5.2", "28.5.2", false),
-            ("28.10.0", "28.5.2", false),
-            ("5.4", "5.4.2", true),
-            ("", "28.5.2", false),
-            ("28.5.1", "", false),
-        ] {
-            assert_eq!(is_older(version, than), expected, "{version} {than}");
-        }
     }
 }
