@@ -8,6 +8,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 use vmtest::image::Image;
 use vmtest::installer::device;
+use vmtest::report::is_left_out;
 use vmtest::{Machine, Options, folder, servers};
 
 /// netconsole sends the kernel's log, with our messages in it, to another machine.
@@ -102,6 +103,29 @@ fn a_machine_that_gets_no_address_says_so() -> Result<()> {
         machine.packets(1)?.windows(4).any(|bytes| bytes == DHCP_COOKIE),
         "no DHCP packet on eth1"
     );
+    machine.check_alarms()
+}
+
+/// Another process has the name and the appetite of a dhcpcd in its endless loop. The service starts
+/// again, and the address stays all the time.
+#[test]
+fn a_dhcpcd_that_only_computes_is_started_again() -> Result<()> {
+    if is_left_out("only_computes") {
+        return Ok(());
+    }
+    let folder = folder("dhcpcd-loop")?;
+    let mut machine = super::with_config(&folder, "", Options::default())?;
+    machine.expect_login()?;
+    let pid = "sudo system-docker inspect --format '{{.State.Pid}}' network";
+    let before = machine.run(pid)?;
+    machine.run(
+        "sudo system-docker exec -d network \
+         sh -c 'printf dhcpcd > /proc/self/comm; while :; do :; done'",
+    )?;
+    machine.expect_console("network: dhcpcd does nothing but compute")?;
+    machine.expect(&format!("[ $({pid}) != 0 ] && [ $({pid}) != {before} ]"))?;
+    machine.run("ip -o address | grep 10.0.2.15")?;
+    machine.expect("sudo system-docker exec network ps | grep dhcpcd")?;
     machine.check_alarms()
 }
 

@@ -2,7 +2,7 @@
 //! address of its link vanishes while the kernel drops messages, as it does when many containers
 //! start and end. It then asks for no address any more, and only SIGKILL ends it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use corral_engine::signal::Signal;
 use corral_engine::sys::reap;
 use corral_engine::sys::signals::{self, SignalAction, Signals};
@@ -36,13 +36,14 @@ pub(super) fn allow_large_buffer(by_owner: &BTreeMap<String, String>) {
     }
 }
 
-/// Runs dhcpcd until it ends by itself or this container is stopped.
+/// Runs dhcpcd until it ends by itself or this container is stopped. It is an error if a dhcpcd of
+/// this container is in the loop: they all end with this process, and the service starts again.
 pub(super) fn run(mut command: Command) -> Result<()> {
     let mut signals = Signals::open().context("watching signals")?;
-    let mut child = start(&mut command)?;
-    let mut used = times();
-    let mut next = Instant::now() + PERIOD;
-    let (mut is_stopped, mut is_killed) = (false, false);
+    let child = signals::start_unblocked(&mut command).spawn().context("starting dhcpcd")?;
+    let child = child.id().cast_signed();
+    let (mut used, mut next) = (times(), Instant::now() + PERIOD);
+    let mut is_stopped = false;
     loop {
         deadline::poll(&mut [PollFd::new(&signals, PollFlags::IN)], next).context("waiting")?;
         while let Some(action) = signals.take() {
@@ -55,28 +56,20 @@ pub(super) fn run(mut command: Command) -> Result<()> {
             }
         }
         while let Some(end) = reap::next() {
-            match (end.pid == child, is_stopped, is_killed) {
-                (false, ..) => {}
-                (true, true, _) => return Ok(()),
-                (true, false, true) => (child, is_killed) = (start(&mut command)?, false),
-                (true, false, false) => bail!("dhcpcd ended with status {}", end.code),
+            if end.pid == child {
+                ensure!(is_stopped, "dhcpcd ended with status {}", end.code);
+                return Ok(());
             }
         }
         if Instant::now() >= next {
             let now = times();
             if !is_stopped && is_in_loop(&used, &now) {
-                log("network: dhcpcd does nothing but compute; it is started again");
-                is_killed = true;
-                now.keys().try_for_each(|pid| signals::send(*pid, Signal::KILL)).context(NAME)?;
+                log("network: dhcpcd does nothing but compute; the service is started again");
+                bail!("dhcpcd does nothing but compute");
             }
             (used, next) = (now, Instant::now() + PERIOD);
         }
     }
-}
-
-fn start(command: &mut Command) -> Result<i32> {
-    let child = signals::start_unblocked(command).spawn().context("starting dhcpcd")?;
-    Ok(child.id().cast_signed())
 }
 
 /// The ticks that each process of dhcpcd in this container has used.
