@@ -106,8 +106,8 @@ fn a_machine_that_gets_no_address_says_so() -> Result<()> {
     machine.check_alarms()
 }
 
-/// Another process has the name and the appetite of a dhcpcd in its endless loop. The service starts
-/// again, and the address stays all the time.
+/// Another process has the name and the appetite of a dhcpcd in its endless loop. The service
+/// starts again, and the address stays all the time.
 #[test]
 fn a_dhcpcd_that_only_computes_is_started_again() -> Result<()> {
     if is_left_out("only_computes") {
