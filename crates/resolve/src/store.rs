@@ -92,7 +92,10 @@ fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     // PID 1 answers when its resolver is done, and a resolver that rolls back takes the lock.
     drop(locked);
     call(Request::Reload).context("applying it")?;
-    println!("applied; it is rolled back in {seconds} s unless you run: ros config confirm");
+    println!(
+        "applied; services that it changes restart now, and it is rolled back in {seconds} s \
+         unless you run: ros config confirm"
+    );
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use super::timers::Timer;
 use crate::boot::resolver::{Resolver, TIMEOUT, note_failure};
 use crate::container_spec;
 use crate::lifecycle::Event;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use corral_engine::error::EngineError;
 use corral_engine::pid1::Streams;
 use corral_engine::protocol::{HelperRequest, Reply};
@@ -26,6 +26,13 @@ const STAGES: [&str; 2] = ["cloud-init", "cloud-init-network"];
 
 /// Until a rollback that could not be applied is tried again.
 const ANOTHER_TRY: Duration = Duration::from_secs(30);
+
+/// A change that was not confirmed in time is active still. Its owner may have no other way to see it
+/// than this line on the console.
+fn not_rolled_back() -> String {
+    let seconds = ANOTHER_TRY.as_secs();
+    format!("an unconfirmed change is not rolled back yet (the next try is in {seconds} s)")
+}
 
 impl Supervisor {
     /// Reads the configuration again; the loop goes on meanwhile.
@@ -79,6 +86,10 @@ impl Supervisor {
         self.timers.clear(&Timer::ResolverLate);
         // Before the outcome is applied: a bug in that must not come back with the same run.
         let finished = self.reload.finish();
+        let outcome = match &finished.run.roll_back {
+            Some(_) => outcome.with_context(not_rolled_back),
+            None => outcome,
+        };
         let failure = match outcome {
             Ok(resolved) => {
                 self.adopt(resolved, &finished.run);
