@@ -79,7 +79,8 @@ fn the_oem_partition_is_a_layer_and_several_systems_share_a_disk() -> Result<()>
                   rancher.state.script=\"touch /run/state-script-ran\"";
     let options =
         Options { append: append.to_owned(), disks: vec![oem, state], ..Options::default() };
-    let mut machine: Machine = super::with_config(&folder, "", options)?;
+    let too_late = "rancher:\n  state: {wait: true, directory: elsewhere}\n";
+    let mut machine: Machine = super::with_config(&folder, too_late, options)?;
     machine.expect_login()?;
     machine.run(
         "sudo test -s /usr/share/ros/oem/oem-config.yml && sudo test -e /run/state-script-ran",
@@ -95,6 +96,13 @@ fn the_oem_partition_is_a_layer_and_several_systems_share_a_disk() -> Result<()>
             "sudo ros config export | grep -c foo; sudo ros config export --full | grep -c foo"
         )?,
         "0\n1"
+    );
+    // The disk is there before the config drive is read.
+    let warned = machine.run("! sudo ros why")?;
+    assert!(
+        warned.contains("rancher.state.directory: warning: no effect here")
+            && warned.contains("oem-config.yml of an OEM partition"),
+        "{warned}"
     );
     machine.run("sudo mount -L RANCHER_STATE /mnt && ls -d /mnt/ros_subdir/home/rancher")?;
     machine.check_alarms()

@@ -32,6 +32,7 @@ pub mod store;
 pub mod switchable;
 #[cfg(test)]
 mod tests;
+mod too_late;
 mod user_file;
 mod way_in;
 
@@ -136,6 +137,7 @@ fn load(root: &Root, at_boot: AtBoot) -> Loaded {
     let mut problems: Vec<Problem> =
         sources.layers.iter().chain(&rejected).flat_map(|layer| layer.problems.clone()).collect();
     problems.extend(at_boot.problem);
+    problems.extend(too_late::problems(&sources.layers));
     problems.extend(lost_files::problems(root));
     let mark = CloudInitMark::load(root).problems;
     problems.extend(capped(
