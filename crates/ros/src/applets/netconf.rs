@@ -48,6 +48,9 @@ pub(crate) fn run() -> Result<()> {
         interface.pre_up.iter().for_each(|command| run_words(command, &entry.link.name));
         links::configure(entry, position, network.interfaces.is_empty());
         addresses::note(entry);
+        entry.interface.iter().for_each(|interface| {
+            println!("{}: {}", entry.link.name, description(interface));
+        });
         if !interface.dhcp {
             interface.post_up.iter().for_each(|command| run_words(command, &entry.link.name));
         }
@@ -133,6 +136,21 @@ fn warn_if_nothing_matches(config: &Config, entries: &[Entry<'_>]) {
     }
 }
 
+/// What an interface is given here, for the log of the service. What it gets by DHCP, dhcpcd writes.
+fn description(interface: &Interface) -> String {
+    let mut parts: Vec<String> =
+        interface.static_addresses().into_iter().map(str::to_owned).collect();
+    for gateway in [&interface.gateway, &interface.gateway_ipv6] {
+        if !gateway.is_empty() {
+            parts.push(format!("gateway {gateway}"));
+        }
+    }
+    if interface.dhcp {
+        parts.push("DHCP".to_owned());
+    }
+    if parts.is_empty() { "no address".to_owned() } else { parts.join(", ") }
+}
+
 fn set_hostname(config: &Config) -> Result<()> {
     let name = config.effective_hostname();
     rustix::system::sethostname(name.as_bytes()).context("setting the host name")?;
@@ -208,7 +226,9 @@ fn common_arguments(config: &Config, dns_is_given: bool) -> Vec<&'static str> {
     if dns_is_given {
         arguments.extend(["--nohook", "resolv.conf"]);
     }
-    arguments.push(if config.rancher.debug { "--debug" } else { "-q" });
+    if config.rancher.debug {
+        arguments.push("--debug");
+    }
     arguments
 }
 
@@ -247,6 +267,18 @@ fn dhcpcd(config: &Config, dns_is_given: bool, entries: &[Entry<'_>]) -> Command
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_says_what_an_interface_is_given() {
+        let fixed = Interface {
+            address: "192.0.2.2/24".to_owned(),
+            gateway: "192.0.2.1".to_owned(),
+            ..Interface::default()
+        };
+        assert_eq!(description(&fixed), "192.0.2.2/24, gateway 192.0.2.1");
+        assert_eq!(description(&Interface { dhcp: true, ..Interface::default() }), "DHCP");
+        assert_eq!(description(&Interface::default()), "no address");
+    }
 
     #[test]
     fn dhcpcd_gets_a_section_for_each_interface() {
