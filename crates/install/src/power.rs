@@ -6,6 +6,7 @@ use clap::Args;
 use corral_engine::client::call;
 use corral_engine::protocol::{PowerAction, Request};
 use corral_machine::boot_partition::booted;
+use corral_terminal::report::only_root;
 
 #[derive(Debug, Default, Args)]
 pub struct Options {
@@ -26,7 +27,7 @@ pub struct Options {
 /// Sends the request to PID 1. Returns when the shutdown has begun.
 pub fn request(name: &str, options: &Options) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        bail!("{name}: Need to be root; try sudo");
+        bail!("{}", only_root(name));
     }
     if options.kexec || options.kexec_previous || options.kexec_append.is_some() {
         if name != "reboot" {

@@ -20,6 +20,11 @@ pub fn verdict(result: anyhow::Result<bool>) -> ExitCode {
     }
 }
 
+/// What a user reads who is not root, of a program that only root may run.
+pub fn only_root(program: &str) -> String {
+    format!("{program}: only root may do this; try sudo")
+}
+
 /// The error with its causes, and what helps a user who lacks rights.
 pub fn text(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
@@ -31,5 +36,16 @@ pub fn text(error: &anyhow::Error) -> String {
         format!("{text}; try sudo")
     } else {
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{only_root, text};
+
+    #[test]
+    fn what_only_root_may_do_is_said_with_a_way_to_do_it() {
+        let error = anyhow::anyhow!(only_root("reboot"));
+        assert_eq!(text(&error), "reboot: only root may do this; try sudo");
     }
 }

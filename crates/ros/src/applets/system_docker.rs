@@ -5,6 +5,7 @@ use corral_engine::client::call;
 use corral_engine::paths;
 use corral_engine::protocol::{Reply, Request};
 use corral_machine::deadline::pause;
+use corral_terminal::report::only_root;
 use serde_json::Value;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -22,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Becomes the docker CLI.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("system-docker: Need to be root; try sudo");
+        eprintln!("{}", only_root("system-docker"));
         return ExitCode::FAILURE;
     }
     wait_for_planned(arguments);

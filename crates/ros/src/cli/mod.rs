@@ -24,7 +24,7 @@ use corral_install::{installer as install, upgrade};
 use corral_machine::os_release::running_version;
 use corral_resolve::switchable::CONSOLE;
 use corral_terminal::output::Output;
-use corral_terminal::report::{report, verdict};
+use corral_terminal::report::{only_root, report, verdict};
 use std::process::ExitCode;
 
 /// Control and configure Corral.
@@ -339,7 +339,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     }
     let Some(command) = cli.command else { return ExitCode::SUCCESS };
     if !is_root() && !works_for_everyone(&command) {
-        return needs_root();
+        return needs_root("ros");
     }
     if uses_network(&command)
         && let Err(error) = environment::add_proxies(arguments)
@@ -366,15 +366,16 @@ fn run_program(name: &str, program: impl FnOnce() -> anyhow::Result<()>) -> Exit
     if name != applets::ENGINE_DAEMON {
         signals::end_on_closed_pipe();
     }
-    if is_root() { report(program()) } else { needs_root() }
+    if is_root() { report(program()) } else { needs_root(name) }
 }
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn needs_root() -> ExitCode {
-    eprintln!("ros: Need to be root; try sudo");
+/// Of a program that only root may run.
+fn needs_root(program: &str) -> ExitCode {
+    eprintln!("{}", only_root(program));
     ExitCode::FAILURE
 }
 
