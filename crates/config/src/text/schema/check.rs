@@ -278,10 +278,12 @@ fn join(above: &str, name: &str) -> String {
 }
 
 fn unknown(name: &str, keys: &[Key]) -> String {
-    match nearest(name, keys.iter().map(|key| key.name)) {
-        Some(near) => format!("unknown key; did you mean {near}?"),
-        None => "unknown key".to_owned(),
-    }
+    format!("unknown key{}", did_you_mean(name, keys.iter().map(|key| key.name)))
+}
+
+/// What to add to the message about an unknown name: `; did you mean X?`. Empty if none is near.
+pub fn did_you_mean<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
+    nearest(name, names).map_or_else(String::new, |near| format!("; did you mean {near}?"))
 }
 
 /// The one of these names that was probably meant.

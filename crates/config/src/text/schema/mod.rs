@@ -15,7 +15,7 @@ mod of_cloud_init;
 mod range;
 mod secrets;
 
-pub use check::{check, nearest};
+pub use check::{check, did_you_mean, nearest};
 pub use key::{Caution, Form, Key, Support, Type, describe};
 pub use keys::ROOT;
 pub use range::Range;
