@@ -325,6 +325,9 @@ fn ros_config_validates(machine: &Machine) -> Result<()> {
             "/tmp/s.yml:4:19: rancher.services.a.scale: warning: has no effect for a service of",
         ],
     );
+    let good = run("echo 'hostname: a' > /tmp/g.yml; ros config validate /tmp/g.yml; \
+                    ros config validate --format json /tmp/g.yml")?;
+    assert_eq!(good, "/tmp/g.yml: no problems\n[]");
     let why = run("sudo ros config validate; true")?;
     assert!(why.contains("/etc/ntp.conf of the container ntp is not read"), "{why}");
     Ok(())

@@ -66,17 +66,24 @@ pub(super) fn export(output: Option<&Path>, private: bool, full: bool) -> Result
 
 /// `ros config validate`. False if there are errors.
 pub(super) fn validate(input: Option<&Path>, output: Output) -> Result<bool> {
-    let problems = match input {
-        None => corral_resolve::problems(),
+    let (name, problems) = match input {
+        None => ("this machine".to_owned(), corral_resolve::problems()),
         Some(_) => {
             let (name, bytes) = read_input(input)?;
-            check_file(&name, &bytes)
+            let problems = check_file(&name, &bytes);
+            (name, problems)
         }
     };
-    output.print(&problems, |problems| {
-        problems.iter().for_each(|problem| println!("{problem}"));
-    })?;
+    output.print(&problems, |problems| print!("{}", listed(&name, problems)))?;
     Ok(!problems.iter().any(|problem| problem.severity == Severity::Error))
+}
+
+/// A line for each problem, or one that there is none.
+fn listed(name: &str, problems: &[Problem]) -> String {
+    if problems.is_empty() {
+        return format!("{name}: no problems\n");
+    }
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
 }
 
 /// The document, and the services in it.
@@ -264,6 +271,19 @@ mod tests {
             ("rancher.no.such.key", Value::Null),
         ] {
             assert_eq!(unset(&layers, key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_document_without_problems_is_said_to_have_none() {
+        for (text, expected) in [
+            ("hostname: web-1\n", "my.yml: no problems\n"),
+            (
+                "hostnam: web-1\n",
+                "my.yml:1:10: hostnam: warning: unknown key; did you mean hostname?\n",
+            ),
+        ] {
+            assert_eq!(listed("my.yml", &check_file("my.yml", text.as_bytes())), expected);
         }
     }
 
