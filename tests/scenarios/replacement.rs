@@ -130,7 +130,7 @@ fn images_of_docker_are_engines_too(machine: &mut Machine) -> Result<()> {
 /// One that is in no repository, and one whose image lacks a program.
 fn bad_ones_are_refused(machine: &mut Machine) -> Result<()> {
     request(machine, "rancher: {console: missing}")?;
-    machine.expect_console("missing is not in the catalogue of the system")?;
+    machine.expect_console("missing is no console of this system (`ros console list`)")?;
     request(machine, "rancher: {console: /opt/other/bad.yml}")?;
     machine.expect_console("replacement image of console is not used: it has no /bin/sh")?;
     // The command refuses it too, and the previous setting stays active.

@@ -3,10 +3,11 @@
 //! `<url>/<first letter>/<name>.yml`). A fetched file is cached, and used from then on.
 
 use super::root::Root;
-use super::switchable::SWITCHABLE;
-use super::{built_in, shipped, user_file};
+use super::switchable::{SWITCHABLE, Switchable};
+use super::{built_in, engines, shipped, user_file};
 use anyhow::{Result, bail};
 use corral_config::Config;
+use corral_config::schema::did_you_mean;
 use corral_config::yaml::{self, Kind, Node};
 use corral_machine::hypervisor::Facts;
 use corral_plan::labels::{self, Scope};
@@ -24,6 +25,47 @@ pub const CRONTAB: &str = "crontab";
 pub const IS_BUILT_IN: [&str; 1] = [CRONTAB];
 /// Names of the built-in console and engine.
 const OURS: [&str; 2] = ["", "default"];
+
+/// What a service file is for: messages about its name show where such names are listed.
+#[derive(Debug, Clone, Copy)]
+pub enum Role<'a> {
+    /// It is added to the system's services.
+    Service,
+    /// It replaces the built-in console or engine.
+    Replacement(&'a Switchable),
+}
+
+impl Role<'_> {
+    /// The command that lists such names.
+    pub fn list(self) -> String {
+        match self {
+            Role::Service => "`ros service list`".to_owned(),
+            Role::Replacement(switchable) => format!("`ros {} list`", switchable.what),
+        }
+    }
+
+    /// What to add to the message about a name: the one that was probably meant.
+    pub fn near(self, root: &Root, name: &str) -> String {
+        let names: Vec<String> = match self {
+            Role::Service => shipped::entries(root).into_iter().map(|entry| entry.name).collect(),
+            Role::Replacement(switchable) => {
+                let stock = switchable.stock.iter().map(|(name, _)| *name);
+                stock.chain(["default"]).map(str::to_owned).collect()
+            }
+        };
+        did_you_mean(name, names.iter().map(String::as_str))
+    }
+
+    /// About a name that this machine does not know, and that no repository can have.
+    fn unknown(self, root: &Root, name: &str) -> String {
+        let what = match self {
+            Role::Service => "not in the catalogue of the system".to_owned(),
+            Role::Replacement(switchable) => format!("no {} of this system", switchable.what),
+        };
+        let (list, near) = (self.list(), self.near(root, name));
+        format!("{name} is {what} ({list}), and rancher.repositories names no other source{near}")
+    }
+}
 
 /// Files whose services are added to the system's.
 pub(super) fn included(root: &Root, config: &Config) -> Vec<String> {
@@ -80,7 +122,7 @@ pub(super) fn add_of_user(root: &Root, config: &mut Config) {
     }
     let built_in = built_in::names(root);
     for place in places {
-        let Ok(Some(file)) = find(root, &place, config) else { continue };
+        let Ok(Some(file)) = find(root, &place, Role::Service, config) else { continue };
         let Ok(text) = user_file::read(root, &file) else { continue };
         let Ok(tree) = yaml::parse(&text) else { continue };
         for (name, definition) in of_user(&tree).filter(|(name, _)| !built_in.contains(name)) {
@@ -95,7 +137,7 @@ pub fn other(name: &str) -> Option<&str> {
 }
 
 /// Where the file of that name is on this machine; None if it has to be fetched first.
-pub fn find(root: &Root, place: &str, config: &Config) -> Result<Option<PathBuf>> {
+pub fn find(root: &Root, place: &str, role: Role<'_>, config: &Config) -> Result<Option<PathBuf>> {
     if place.starts_with('/') {
         return Ok(Some(PathBuf::from(place)));
     }
@@ -103,10 +145,11 @@ pub fn find(root: &Root, place: &str, config: &Config) -> Result<Option<PathBuf>
     if let Some(file) = cached(root, place, config).or_else(|| shipped::file(root, place)) {
         return Ok(Some(file));
     }
-    if config.rancher.repositories.is_empty()
-        && let Some(why) = shipped::why_not(root, place)
-    {
-        bail!("{place}: {why}");
+    if config.rancher.repositories.is_empty() && engines::is_plain(place) {
+        match shipped::why_not(root, place) {
+            Some(why) => bail!("{place}: {why}"),
+            None => bail!("{}", role.unknown(root, place)),
+        }
     }
     urls(place, config).map(|_| None)
 }
@@ -122,16 +165,14 @@ pub fn urls(place: &str, config: &Config) -> Result<Vec<String>> {
     if place.starts_with("http://") || place.starts_with("https://") {
         return Ok(vec![place.to_owned()]);
     }
-    let is_name = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-    let Some(first) = place.chars().next().filter(|_| place.chars().all(is_name)) else {
-        bail!("{place:?} is not an absolute path, a URL or the name of a service");
+    let Some(first) = place.chars().next().filter(|_| engines::is_plain(place)) else {
+        bail!(
+            "{place:?} is not an absolute path, a URL or a name (letters, digits, `.`, `_`, `-`)"
+        );
     };
     let repositories = &config.rancher.repositories;
     if repositories.is_empty() {
-        bail!(
-            "{place} is not in the catalogue of the system (`ros service list`), and \
-             rancher.repositories names no other"
-        );
+        bail!("rancher.repositories names no source that may have {place}");
     }
     let url = |base: &str| format!("{}/{first}/{place}.yml", base.trim_end_matches('/'));
     Ok(repositories.values().map(|repository| url(&repository.url)).collect())
@@ -169,6 +210,7 @@ pub fn missing(root: &Root, config: &Config) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::switchable::{CONSOLE, ENGINE};
     use super::*;
     use corral_config::model::Repository;
 
@@ -229,16 +271,51 @@ mod tests {
         let root = Root::at(&folder);
         let mut config = Config::default();
         let web = Path::new("/usr/share/ros/catalog/web.yml");
-        assert_eq!(find(&root, "web", &config).unwrap().as_deref(), Some(web));
-        assert_eq!(find(&root, "zfs", &config).unwrap_err().to_string(), "zfs: use ext4");
-        let unknown = find(&root, "other", &config).unwrap_err().to_string();
-        assert!(unknown.contains("not in the catalogue"), "{unknown}");
+        let find = |name, config: &Config| find(&root, name, Role::Service, config);
+        assert_eq!(find("web", &config).unwrap().as_deref(), Some(web));
+        assert_eq!(find("zfs", &config).unwrap_err().to_string(), "zfs: use ext4");
         // An owner may have what the system has not.
         let ours = Repository { url: "http://one".to_owned() };
         config.rancher.repositories.insert("ours".to_owned(), ours);
         config.rancher.services_include.extend([("web", true), ("zfs", true)].map(named));
-        assert_eq!(find(&root, "web", &config).unwrap().as_deref(), Some(web));
+        assert_eq!(find("web", &config).unwrap().as_deref(), Some(web));
         assert_eq!(remote(&root, &config), [["http://one/z/zfs.yml"]]);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_list_of_what_was_requested() {
+        let catalogue = [("usr/share/ros/catalog/registry.yml", "services: {r: {image: i}}\n")];
+        let folder = machine("unknown", &catalogue);
+        let (root, config) = (Root::at(&folder), Config::default());
+        let (console, engine) = (Role::Replacement(&CONSOLE), Role::Replacement(&ENGINE));
+        for (role, name, start, end) in [
+            (
+                Role::Service,
+                "registri",
+                "registri is not in the catalogue of the system (`ros service list`)",
+                "; did you mean registry?",
+            ),
+            (Role::Service, "something", "something is not in the catalogue", "no other source"),
+            (
+                console,
+                "debain",
+                "debain is no console of this system (`ros console list`)",
+                "; did you mean debian?",
+            ),
+            (console, "registri", "registri is no console", "no other source"),
+            (
+                engine,
+                "defualt",
+                "defualt is no engine of this system (`ros engine list`)",
+                "; did you mean default?",
+            ),
+        ] {
+            let error = find(&root, name, role, &config).unwrap_err().to_string();
+            assert!(error.starts_with(start) && error.ends_with(end), "{error}");
+        }
+        let error = find(&root, "./x.yml", console, &config).unwrap_err().to_string();
+        assert!(error.starts_with("\"./x.yml\" is not an absolute path"), "{error}");
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -3,6 +3,7 @@
 //! console's by a login in a container of its own. The built-in console also returns if no login
 //! works in the replacement itself: a broken one locks no owner out.
 
+use super::catalogue::Role;
 use super::enabled::Enabled;
 use super::engine_switch::Candidate;
 use super::inputs::Inputs;
@@ -176,7 +177,10 @@ fn definition(switchable: &Switchable, name: &str, inputs: Inputs<'_>) -> Result
         }
         .map(Some);
     }
-    let Some(file) = catalogue::find(inputs.root, name, inputs.config)? else { return Ok(None) };
+    let role = Role::Replacement(switchable);
+    let Some(file) = catalogue::find(inputs.root, name, role, inputs.config)? else {
+        return Ok(None);
+    };
     user_file::read(inputs.root, &file).map(Some)
 }
 

@@ -1,5 +1,6 @@
 //! The services of the system image and the owner's, as a plan. A wrong file affects only itself.
 
+use super::catalogue::Role;
 use super::cloud_init::{CloudInitMark, local_sources, needs_network};
 use super::inputs::Inputs;
 use super::preload;
@@ -77,7 +78,7 @@ fn include(
 ) {
     let Inputs { root, config, environment } = inputs;
     let source = format!("rancher.services_include.{place}");
-    let file = match catalogue::find(root, place, config) {
+    let file = match catalogue::find(root, place, Role::Service, config) {
         Ok(Some(file)) => file,
         // It is being fetched.
         Ok(None) => return,

@@ -5,6 +5,7 @@ mod completion;
 mod config;
 mod engine;
 mod environment;
+mod file_here;
 mod keys;
 pub(crate) mod persist;
 pub(crate) mod power;

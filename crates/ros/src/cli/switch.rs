@@ -10,6 +10,7 @@ use corral_engine::client::call;
 use corral_engine::protocol::Request;
 use corral_machine::files::remove_durably;
 use corral_plan::compose::parse_with;
+use corral_resolve::catalogue::Role;
 use corral_resolve::effective::EffectiveConfig;
 use corral_resolve::enabled::Enabled;
 use corral_resolve::replacement::{LOGIN_WORKED, REFUSED};
@@ -179,7 +180,8 @@ impl Choice<'_> {
     /// The image that a service file names.
     fn image_of_file(&self, place: &str, config: &Config) -> Result<String> {
         let invalid = || format!("{place} is not a valid {}", self.0.what);
-        let file = repository::fetch(place, config).with_context(invalid)?;
+        let role = Role::Replacement(self.0);
+        let file = repository::fetch(place, role, config).with_context(invalid)?;
         let text = fs::read_to_string(&file).with_context(invalid)?;
         let services = parse_with(place, &text, &corral_resolve::environment(config))
             .with_context(invalid)?

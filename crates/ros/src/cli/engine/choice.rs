@@ -9,6 +9,7 @@ use corral_docker::{Client, Engine, cli};
 use corral_install::release::apart;
 use corral_install::upgrade::extras;
 use corral_plan::compose::parse_with;
+use corral_resolve::catalogue::Role;
 use corral_resolve::engines;
 use corral_resolve::switchable::ENGINE;
 use corral_resolve::{self, catalogue};
@@ -159,7 +160,8 @@ fn is_here(image: &str) -> bool {
 /// The image of the service `docker` in a file, which is fetched unless it is here.
 fn image_of_file(name: &str, config: &Config) -> Result<String> {
     let invalid = || format!("{name} is not a valid {}", ENGINE.what);
-    let file = repository::fetch(name, config).with_context(invalid)?;
+    let role = Role::Replacement(&ENGINE);
+    let file = repository::fetch(name, role, config).with_context(invalid)?;
     let text = fs::read_to_string(&file).with_context(invalid)?;
     let services = parse_with(name, &text, &corral_resolve::environment(config))
         .with_context(invalid)?

@@ -13,6 +13,7 @@ use corral_install::upgrade::extras;
 use corral_plan::Service;
 use corral_plan::compose::parse_with;
 use corral_plan::service::Pull;
+use corral_resolve::catalogue::Role;
 use corral_resolve::root::Root;
 use corral_resolve::{self, catalogue, shipped, store};
 use corral_terminal::output::{Output, table};
@@ -127,7 +128,7 @@ pub(super) fn enable(file: &str, from: Option<&str>) -> Result<()> {
 fn is_extras(place: &str, config: &Config) -> Result<bool> {
     let root = Root::machine();
     let shipped = shipped::find(&root, place).map(|entry| entry.file);
-    Ok(place == KERNEL_EXTRAS && catalogue::find(&root, place, config)? == shipped)
+    Ok(place == KERNEL_EXTRAS && catalogue::find(&root, place, Role::Service, config)? == shipped)
 }
 
 /// `ros service disable`.
@@ -153,7 +154,8 @@ pub(super) fn delete(file: &str) -> Result<()> {
 
 /// A name that the catalogue only explains may be in a repository of the owner's.
 fn fetch(file: &str, config: &Config) -> Result<()> {
-    match (repository::fetch(file, config), shipped::why_not(&Root::machine(), file)) {
+    let fetched = repository::fetch(file, Role::Service, config);
+    match (fetched, shipped::why_not(&Root::machine(), file)) {
         (Ok(_), _) => Ok(()),
         (Err(_), Some(why)) => bail!("{file}: {why}"),
         (Err(error), None) => Err(error.context(format!("{file} is not a valid service"))),
@@ -166,7 +168,8 @@ fn entry(file: &str) -> String {
 
 /// Pulls images that the engine does not have yet. `from` is where those of a release come from.
 fn pull_images(place: &str, from: Option<&str>, config: &Config) -> Result<()> {
-    let Some(file) = catalogue::find(&Root::machine(), place, config)? else { return Ok(()) };
+    let root = Root::machine();
+    let Some(file) = catalogue::find(&root, place, Role::Service, config)? else { return Ok(()) };
     let text = fs::read_to_string(&file).with_context(|| format!("reading {place}"))?;
     let of_user = catalogue::names_of_user(&text);
     let services = parse_with(place, &text, &corral_resolve::environment(config))?.services;
