@@ -56,12 +56,35 @@ fn services_of_the_catalogue_need_no_repository() -> Result<()> {
         let said = machine.run(&format!("! sudo ros service enable {name} 2>&1"))?;
         says_all(&said, &[name, instead]);
     }
-    let unknown = machine.run("! sudo ros service enable nonsense 2>&1")?;
-    says_all(&unknown, &["nonsense is not in the catalogue of the system"]);
+    unknown_names_are_answered_with_what_there_is(&machine)?;
     machine.run("sudo ros service enable crontab")?;
     machine.run(STAND_INS)?;
     services_for_docker_start_by_name(&mut machine)?;
     machine.check_alarms()
+}
+
+fn unknown_names_are_answered_with_what_there_is(machine: &Machine) -> Result<()> {
+    let refused = |command: &str| machine.run(&format!("! sudo ros {command} 2>&1"));
+    says_all(
+        &refused("service enable regisstry")?,
+        &["regisstry is not in the catalogue of the system", "did you mean registry?"],
+    );
+    says_all(
+        &refused("console switch debain")?,
+        &["debain is no console of this system (`ros console list`)", "did you mean debian?"],
+    );
+    says_all(
+        &refused("engine switch nonsense")?,
+        &[
+            "nonsense is no engine of this release",
+            "podman (`ros engine list`)",
+            "/mnt/nonsense.tar",
+        ],
+    );
+    machine.run("touch podman.tar site.yml")?;
+    says_all(&refused("engine switch podman.tar")?, &["write ./podman.tar"]);
+    says_all(&refused("console switch site.yml")?, &["write /home/rancher/site.yml"]);
+    Ok(())
 }
 
 fn services_for_docker_start_by_name(machine: &mut Machine) -> Result<()> {

@@ -159,7 +159,8 @@ fn repositories_are_listed(machine: &mut Machine, folder: &Path) -> Result<()> {
         .run("! sudo ros console switch -f invalid 2>&1; ! sudo ros engine enable invalid 2>&1")?;
     assert!(
         refused.contains("invalid is not a valid console")
-            && refused.contains("invalid is not a valid engine"),
+            && refused.contains("(`ros console list` shows what there is)")
+            && refused.contains("invalid is no engine of this release"),
         "{refused}"
     );
     Ok(())

@@ -1,5 +1,6 @@
 //! `ros gc`, `ros engine`, `ros os reexec`: what the engines can do beyond the docker CLI.
 
+mod absent;
 mod archive;
 mod candidate;
 mod check;

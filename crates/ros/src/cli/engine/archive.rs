@@ -43,10 +43,19 @@ pub(super) fn load(file: &Path) -> Result<(String, String)> {
 }
 
 /// `docker-28.5.2` of `/mnt/docker-28.5.2.tgz`.
-fn name_of(file: &Path) -> Option<String> {
+pub(super) fn name_of(file: &Path) -> Option<String> {
     let name = file.file_name()?.to_str()?;
-    let bare = EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(name);
+    let bare = without_extension(name).unwrap_or(name);
     is_plain(bare).then(|| bare.to_owned())
+}
+
+/// Has it the extension of an archive?
+pub(super) fn is_named_as_one(name: &str) -> bool {
+    without_extension(name).is_some()
+}
+
+fn without_extension(name: &str) -> Option<&str> {
+    EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension))
 }
 
 /// Returns the id of the image.

@@ -1,7 +1,7 @@
 //! What an owner named → the value of `rancher.docker.engine`, and the image, which is then on this
 //! machine.
 
-use super::{archive, candidate, of_release};
+use super::{absent, archive, candidate, of_release};
 use crate::cli::repository;
 use anyhow::{Context, Result, bail, ensure};
 use corral_config::Config;
@@ -65,6 +65,7 @@ pub(super) fn prepare(name: &str, pull: bool) -> Result<Choice> {
             candidate::name(&signed, name)?
         }
         Source::File => image_of_file(name, &config)?,
+        Source::Unlisted => image_of_file(name, &config).with_context(|| absent::text(name))?,
     };
     fetch(&image, pull)?;
     Ok(Choice { name: name.to_owned(), image: Some(image) })
@@ -78,9 +79,12 @@ enum Source {
     /// Beside the releases, signed like them.
     Release(String),
     File,
+    /// Perhaps a file of a repository whose list does not name it.
+    Unlisted,
 }
 
 fn find(name: &str, config: &Config) -> Result<Source> {
+    absent::refuse_file_without_path(name)?;
     if let Some(image) = engines::image_among(name, is_here) {
         return Ok(Source::Image(image));
     }
@@ -94,20 +98,12 @@ fn find(name: &str, config: &Config) -> Result<Source> {
     if may_be_a_file(name, config) {
         return Ok(Source::File);
     }
-    let beside = extras::beside_releases(&format!("{IN_RELEASES}:{name}"));
-    // The list of a repository may lack one of its files.
-    if beside.is_err() && !config.rancher.repositories.is_empty() {
-        return Ok(Source::File);
+    match extras::beside_releases(&format!("{IN_RELEASES}:{name}")) {
+        Ok(image) => Ok(Source::Release(image)),
+        Err(_) if !config.rancher.repositories.is_empty() => Ok(Source::Unlisted),
+        Err(error) if of_release::has(name) => Err(error.context(absent::text(name))),
+        Err(_) => bail!("{}", absent::text(name)),
     }
-    let image = beside.with_context(|| {
-        format!(
-            "the engine {name} is not on this machine. Name its file (`ros engine switch \
-             /mnt/{name}.tar`), or the registry that has it: `ros config set \
-             {}_images REGISTRY/REPOSITORY`",
-            ENGINE.key
-        )
-    })?;
-    Ok(Source::Release(image))
 }
 
 fn ensure_pull(name: &str, pull: bool) -> Result<()> {
@@ -117,7 +113,10 @@ fn ensure_pull(name: &str, pull: bool) -> Result<()> {
 
 /// The engine of a release by its digest. One that is older than that of this system is signed too.
 fn find_signed(image: &str, name: &str) -> Result<String> {
-    let signed = apart::find_signed(image, name)?;
+    let signed = apart::find_signed(image, name).map_err(|error| match of_release::has(name) {
+        true => error,
+        false => error.context(absent::text(name)),
+    })?;
     let version = of_release::version(name).unwrap_or_default();
     ensure!(
         !signed.is_older_than(&version),
@@ -201,6 +200,7 @@ mod tests {
         let mut config = Config::default();
         let error = format!("{:#}", find("docker-28.5", &config).err().unwrap());
         assert!(error.contains("/mnt/docker-28.5.tar"), "{error}");
+        assert!(error.contains("`ros engine list`") && !error.contains("-i FILE"), "{error}");
         config.rancher.docker.engine_images = "r.example.com/engines".to_owned();
         let Ok(Source::Remote(image)) = find("docker-28.5", &config) else { panic!("not found") };
         assert_eq!(image, "r.example.com/engines:docker-28.5");

@@ -19,6 +19,11 @@ pub(super) fn load() -> Vec<Known> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
+/// Is it the name of one of them?
+pub(super) fn has(name: &str) -> bool {
+    load().iter().any(|known| known.name == name)
+}
+
 /// The version of one of them.
 pub(super) fn version(name: &str) -> Option<String> {
     load().into_iter().find(|known| known.name == name)?.version
