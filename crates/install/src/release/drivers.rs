@@ -85,7 +85,7 @@ impl Choice {
         if has_none && self.when == When::Always {
             bail!(
                 "version {} comes without drivers.erofs here: use the full ISO, the archive of the \
-                 release (-i FILE), or a registry",
+                 release, or a registry",
                 release.version
             );
         }

@@ -5,6 +5,7 @@ pub mod apart;
 pub mod boot_partitions;
 pub(crate) mod copy;
 pub mod drivers;
+pub mod own_kernel;
 pub(crate) mod source;
 
 use crate::manifest::{self, parse_signature, signature_tag};

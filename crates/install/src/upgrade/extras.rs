@@ -4,9 +4,9 @@
 use super::list;
 use crate::release::apart::repository;
 use crate::release::boot_partitions::BootPartitions;
-use crate::release::drivers::{Choice, When};
+use crate::release::drivers::{Choice, KERNEL_EXTRAS, When};
 use crate::release::source::Source;
-use crate::release::{Release, copy, trust};
+use crate::release::{Release, copy, own_kernel, trust};
 use anyhow::{Context, Result, ensure};
 use corral_machine::boot_partition::{BootPartition, booted};
 use corral_machine::os_release::running_version;
@@ -26,13 +26,31 @@ pub fn add(from: Option<&str>) -> Result<()> {
         "this machine was not started from an installed disk; start the full ISO, or load \
          drivers.erofs by iPXE, and it has all drivers"
     );
+    own_kernel::refuse(KERNEL_EXTRAS)?;
+    let (source, release) = take(from, &running).with_context(|| refusal(from, &running))?;
+    super::add_drivers(&source, &release, true)
+}
+
+/// The release that has them, checked.
+fn take(from: Option<&str>, running: &str) -> Result<(Source, Release)> {
     let choice = Choice::load(When::Always, true);
-    let source = open(from, &running, &choice)?;
+    let source = open(from, running, &choice)?;
     let mut release = source.release()?;
     trust(&release, false)?;
-    check_version(&release, &running)?;
+    check_version(&release, running)?;
     choice.apply(&mut release)?;
-    super::add_drivers(&source, &release, true)
+    Ok((source, release))
+}
+
+fn refusal(from: Option<&str>, running: &str) -> String {
+    match from {
+        Some(from) => format!("{KERNEL_EXTRAS} was not enabled from {from}"),
+        None => format!(
+            "{KERNEL_EXTRAS} of version {running} was not enabled. `ros service enable \
+             {KERNEL_EXTRAS} --from FILE` takes it from the archive of the release, `--from \
+             FOLDER` from a mounted full ISO"
+        ),
+    }
 }
 
 /// Where the registry with the releases has an image apart from them: with `host/corral:1.2`,
@@ -87,8 +105,8 @@ fn image_of(running: &str) -> Result<String> {
 
 fn nowhere(running: &str) -> String {
     format!(
-        "no registry with version {running} is known: `rancher.upgrade.image` or the list of \
-         `rancher.upgrade.url` names one; a file needs none"
+        "no registry with version {running} is known; `rancher.upgrade.image` or the list of \
+         `rancher.upgrade.url` names one"
     )
 }
 
@@ -115,6 +133,16 @@ mod tests {
             "annotations": {"org.opencontainers.image.version": "1"},
         })
         .to_string()
+    }
+
+    #[test]
+    fn a_refusal_shows_where_the_drivers_may_come_from() {
+        let without = refusal(None, "1.2");
+        for text in ["version 1.2", "`ros service enable kernel-extras --from FILE`", "full ISO"] {
+            assert!(without.contains(text), "{text} is not in: {without}");
+        }
+        let expected = "kernel-extras was not enabled from /mnt";
+        assert_eq!(refusal(Some("/mnt"), "1.2"), expected);
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(super) fn find(
     let image = match image {
         Some(image) => image.to_owned(),
         None if !config.rancher.upgrade.image.is_empty() => config.rancher.upgrade.image,
-        None => load()?.current,
+        None => load().context("no release was named (-i FILE or -i IMAGE)")?.current,
     };
     if image.is_empty() {
         bail!(
@@ -139,15 +139,16 @@ pub fn as_file(name: &str) -> Option<PathBuf> {
 }
 
 fn load() -> Result<Releases> {
-    let url = load_config()?.rancher.upgrade.url;
+    load_from(&load_config()?.rancher.upgrade.url)
+}
+
+/// For commands with and without a flag that names a release.
+fn load_from(url: &str) -> Result<Releases> {
     if url.is_empty() {
-        bail!(
-            "rancher.upgrade.url is not set: there is no list of releases; name a release by \
-             -i FILE or -i IMAGE"
-        );
+        bail!("rancher.upgrade.url is not set: there is no list of releases");
     }
     let bytes = if url.starts_with('/') {
-        fs::read(&url).with_context(|| format!("reading {url}"))?
+        fs::read(url).with_context(|| format!("reading {url}"))?
     } else {
         let http = Http::new(Instant::now() + TIMEOUT)?;
         let separator = if url.contains('?') { '&' } else { '?' };
@@ -166,6 +167,12 @@ fn tag(image: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_is_not_there_is_answered_without_flags_of_one_command() {
+        let error = load_from("").unwrap_err().to_string();
+        assert_eq!(error, "rancher.upgrade.url is not set: there is no list of releases");
+    }
 
     #[test]
     fn a_file_is_named_by_its_path_or_is_there() {

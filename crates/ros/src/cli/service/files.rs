@@ -186,7 +186,7 @@ fn pull_images(place: &str, from: Option<&str>, config: &Config) -> Result<()> {
     for service in &services {
         let engine = engine_of(service);
         if is_of_release(service) {
-            of_release::provide(&service.image, from)?;
+            of_release::provide(service.name.as_str(), &service.image, from)?;
         } else if service.pull != Pull::Never
             && Client::of(engine)?.image_id(&service.image)?.is_none()
         {

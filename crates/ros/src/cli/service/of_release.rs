@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use corral_docker::{Client, Engine, cli};
-use corral_install::release::apart;
+use corral_install::release::{apart, own_kernel};
 use corral_install::upgrade::{extras, list};
 use std::fs::File;
 use std::path::Path;
@@ -21,9 +21,9 @@ pub(super) fn is_one(image: &str, engine: Engine) -> bool {
     engine == Engine::System && image.starts_with(PREFIX)
 }
 
-/// Makes the image known by its name. One that is here already is replaced only by that of a named
-/// source.
-pub(super) fn provide(image: &str, from: Option<&str>) -> Result<()> {
+/// Makes the image of a service known by its name. One that is here already is replaced only by
+/// that of a named source.
+pub(super) fn provide(service: &str, image: &str, from: Option<&str>) -> Result<()> {
     let client = Client::of(Engine::System)?;
     if from.is_none() && client.image_id(image)?.is_some() {
         return Ok(());
@@ -31,9 +31,13 @@ pub(super) fn provide(image: &str, from: Option<&str>) -> Result<()> {
     let id = match (from, from.and_then(list::as_file)) {
         (_, Some(file)) => load(&client, &file)?,
         (Some(remote), None) => pull(&client, remote)?,
-        (None, None) => pull(&client, &signed(image)?)?,
+        (None, None) => {
+            own_kernel::refuse(service)?;
+            let kernel = own_kernel::running_kernel();
+            pull(&client, &signed(image).with_context(|| refusal(service, &kernel))?)?
+        }
     };
-    if let Err(error) = check_kernel(&client, &id) {
+    if let Err(error) = check_kernel(&client, service, &id) {
         remove_unnamed(&client, &id)?;
         return Err(error);
     }
@@ -63,19 +67,28 @@ fn signed(image: &str) -> Result<String> {
     Ok(apart::find_signed(&extras::beside_releases(name)?, title)?.image)
 }
 
-fn check_kernel(client: &Client, id: &str) -> Result<()> {
+fn refusal(service: &str, kernel: &str) -> String {
+    format!(
+        "{service} for the kernel {kernel} was not enabled. `ros service enable {service} --from \
+         FILE` takes it from an image archive, `--from IMAGE` from a registry that you name"
+    )
+}
+
+fn check_kernel(client: &Client, service: &str, id: &str) -> Result<()> {
     let image = client.image(id)?.unwrap_or_default();
     let Some(kernel) = image.label(KERNEL_LABEL) else {
         bail!("the image has no label {KERNEL_LABEL}: it is not of a release; nothing was changed");
     };
-    let uname = rustix::system::uname();
-    let running = uname.release().to_string_lossy();
-    ensure!(
-        kernel == running,
-        "the image belongs to the kernel {kernel}, and {running} runs; take it from the release \
-         that runs (`ros os version`). Nothing was changed"
-    );
+    let running = own_kernel::running_kernel();
+    ensure!(kernel == running, "{}", of_another_kernel(service, kernel, &running));
     Ok(())
+}
+
+fn of_another_kernel(service: &str, kernel: &str, running: &str) -> String {
+    let instead = own_kernel::why_not(service, running).unwrap_or_else(|| {
+        format!("{running} runs; take it from the release that runs (`ros os version`)")
+    });
+    format!("the image belongs to the kernel {kernel}, and {instead}. Nothing was changed")
 }
 
 /// Removes an image that has no other name.
@@ -101,6 +114,23 @@ mod tests {
         ] {
             assert_eq!(is_one(image, Engine::System), expected, "{image}");
             assert!(!is_one(image, Engine::User), "{image}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_about_the_service_and_the_kernel_that_runs() {
+        let debians = "6.12.57+deb13-amd64";
+        let said = refusal("kernel-headers", debians);
+        for text in [debians, "`ros service enable kernel-headers --from FILE`", "--from IMAGE"] {
+            assert!(said.contains(text), "{text} is not in: {said}");
+        }
+        for (running, expected) in [
+            ("6.12.63+deb13-amd64", "take it from the release that runs (`ros os version`)"),
+            ("6.12.57-corral", "this release brings no kernel-headers for it"),
+        ] {
+            let said = of_another_kernel("kernel-headers", debians, running);
+            assert!(said.contains(debians) && said.contains(running), "{said}");
+            assert!(said.contains(expected), "{said}");
         }
     }
 }
