@@ -36,9 +36,9 @@ pub(super) fn make_all(root: &Root, changes: &[FileChange]) -> Result<()> {
 /// roll-back that its timer starts now waits, and then finds nothing to undo.
 pub(super) fn confirm(root: &Root) -> Result<Option<File>> {
     let locked = lock(&root.path(stored_file()))?;
-    let Some(confirmation) = confirm::confirm(root) else { return Ok(None) };
-    make(root, &confirmation)?;
-    Ok(Some(locked))
+    let confirmation = confirm::confirm(root);
+    make_all(root, &confirmation)?;
+    Ok((!confirmation.is_empty()).then_some(locked))
 }
 
 /// Rolls that change back, if it still waits: under the same lock.

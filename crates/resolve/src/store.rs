@@ -86,7 +86,7 @@ fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     apply::make_all(&root, &confirm::prepare(&root, waiting)?)?;
     if let Err(error) = write(&text) {
         // Without a change there is nothing to confirm, and the next change is not refused.
-        confirm::confirm(&root).map_or(Ok(()), |undone| apply::make(&root, &undone))?;
+        apply::make_all(&root, &confirm::confirm(&root))?;
         return Err(error);
     }
     // PID 1 answers when its resolver is done, and a resolver that rolls back takes the lock.

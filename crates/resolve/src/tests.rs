@@ -302,6 +302,7 @@ fn in_the_second_boot_a_change_is_rolled_back_and_seen_so_before_it_is_written()
     let expected = Fate::RolledBack(vec![
         FileChange::write(STORE, "hostname: before\n", 0o600),
         FileChange::remove(PENDING),
+        FileChange::remove(PREVIOUS),
     ]);
     assert_eq!(confirm::decide(&machine.root()), expected);
     let shown = resolve(&machine.root());
@@ -335,7 +336,7 @@ fn a_change_becomes_the_last_good_one_when_it_is_confirmed() {
     machine.write(STORE, "");
     assert_eq!(hostname(&resolve(&machine.root())), "before");
     machine.write(STORE, "hostname: stored\n");
-    apply::make(&machine.root(), &confirm::confirm(&machine.root()).unwrap()).unwrap();
+    apply::make_all(&machine.root(), &confirm::confirm(&machine.root())).unwrap();
     let of_store = FileChange::write(COPY_OF_STORE, "hostname: stored\n", 0o600);
     assert_eq!(resolve(&machine.root()).effects.last_good, [of_boot, of_store]);
 }
@@ -346,7 +347,7 @@ fn a_store_that_was_not_there_is_gone_after_the_rollback() {
         "nothing-before",
         &[(PENDING, TWICE), (PREVIOUS, ""), (COPY_OF_STORE, "a: 1\n")],
     );
-    let expected = [STORE, COPY_OF_STORE, PENDING].map(FileChange::remove).to_vec();
+    let expected = [STORE, COPY_OF_STORE, PENDING, PREVIOUS].map(FileChange::remove).to_vec();
     assert_eq!(confirm::decide(&machine.root()), Fate::RolledBack(expected));
     assert_eq!(hostname(&resolve(&machine.root())), "from-boot");
     machine.remove(PREVIOUS);
@@ -364,7 +365,7 @@ fn before_a_change_the_store_is_written_down_and_then_that_it_waits() {
         FileChange::write(PENDING, NOW, 0o600),
     ];
     assert_eq!(confirm::prepare(&machine.root(), one()).unwrap(), expected);
-    assert_eq!(confirm::confirm(&machine.root()), None);
+    assert_eq!(confirm::confirm(&machine.root()), []);
     assert_eq!(confirm::previous(&machine.root()).unwrap(), None);
     confirm::ensure_none_waits(&machine.root()).unwrap();
     apply::make_all(&machine.root(), &expected).unwrap();
@@ -374,7 +375,26 @@ fn before_a_change_the_store_is_written_down_and_then_that_it_waits() {
     // Keys and passwords: what is rolled back must not let a removed key in again.
     let why = confirm::ensure_none_waits(&machine.root()).unwrap_err().to_string();
     assert!(why.ends_with("nothing was changed"), "{why}");
-    assert_eq!(confirm::confirm(&machine.root()), Some(FileChange::remove(PENDING)));
+    assert_eq!(confirm::confirm(&machine.root()), [PENDING, PREVIOUS].map(FileChange::remove));
+}
+
+#[test]
+fn nothing_of_a_change_is_left_when_it_is_confirmed_or_rolled_back() {
+    let waits = [(PENDING, NOW), (PREVIOUS, "")];
+    let machine = Machine::new("settled", &waits);
+    let confirmation = confirm::confirm(&machine.root());
+    for done in 0..=confirmation.len() {
+        let root = machine.root().after(&confirmation[..done]);
+        let is_undone = !confirm::roll_back(&root, "one").unwrap().is_empty();
+        assert_eq!(is_undone, done == 0, "a power cut after {done} of its steps");
+    }
+    assert!(apply::confirm(&machine.root()).unwrap().is_some());
+    let is_left = || waits.iter().any(|(path, _)| machine.root().exists(path));
+    assert!(!is_left());
+    assert!(apply::confirm(&machine.root()).unwrap().is_none());
+    waits.iter().for_each(|(path, text)| machine.write(path, text));
+    apply::roll_back(&machine.root(), "one").unwrap();
+    assert!(!is_left() && !machine.root().exists(STORE));
 }
 
 /// The timer of a change may come when that is just confirmed, and another one waits.
@@ -390,6 +410,7 @@ fn a_roll_back_is_of_its_own_change_and_of_no_later_one() {
     // A change of a version without ids.
     let old = r#"{"within":60,"boot_id":"second","restarted":false}"#;
     machine.write(PENDING, old);
+    machine.write(PREVIOUS, "hostname: before\n");
     let change = Unconfirmed { id: String::new(), within: 60 };
     assert_eq!(confirm::decide(&machine.root()), Fate::Waits(change));
     assert!(!confirm::roll_back(&machine.root(), "").unwrap().is_empty());
