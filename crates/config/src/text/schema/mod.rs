@@ -22,6 +22,12 @@ pub use range::Range;
 pub(crate) use secrets::is_text;
 pub use secrets::{hide_secrets, is_secret};
 
+/// Is a key with these parts in the table? An element of a list has no key.
+pub fn is_known(parts: &[String]) -> bool {
+    let is_list = |length: usize| matches!(secrets::type_at(&parts[..length]), Some(Type::List(_)));
+    secrets::type_at(parts).is_some() && !(0..parts.len()).any(is_list)
+}
+
 /// Joins the parts of a key where the table defines them as one name.
 /// `rancher.sysctl.net.ipv4.ip_forward` has three parts, and in `interfaces.eth0.100.dhcp` the
 /// interface is `eth0.100`.
@@ -51,4 +57,26 @@ pub fn fit(parts: Vec<String>) -> Vec<String> {
         rest = &rest[taken..];
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::path;
+
+    #[test]
+    fn keys_of_the_table_are_known_and_what_is_in_a_list_has_none() {
+        for (key, expected) in [
+            ("hostname", true),
+            ("rancher.ssh", true),
+            ("rancher.sysctl.net.ipv4.ip_forward", true),
+            ("rancher.network.interfaces.eth0.100.dhcp", true),
+            ("users", true),
+            ("users.ann.passwd", false),
+            ("rancher.no.such.key", false),
+            ("", false),
+        ] {
+            assert_eq!(is_known(&fit(path::parse(key))), expected, "{key}");
+        }
+    }
 }

@@ -25,7 +25,8 @@ pub fn hide_secrets(path: &[String], value: &mut Value) {
     }
 }
 
-fn type_at(path: &[String]) -> Option<&'static Type> {
+/// What the table has at a path. Any part stands for an element of a list.
+pub(super) fn type_at(path: &[String]) -> Option<&'static Type> {
     path.iter().try_fold(&ROOT, |kind, part| match kind {
         Type::Keys(keys) | Type::Named(keys) => {
             keys.iter().find(|key| key.name == part).map(|key| &key.kind)

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use corral_config::error::{Problem, Severity, capped};
-use corral_config::{Layer, Position, Source};
+use corral_config::{Config, Layer, Position, Source};
 use corral_config::{explain, export, merge, path, resolve_with_problems, schema, yaml};
 use corral_init::boot::oem;
 use corral_machine::files::write_atomic;
@@ -159,20 +159,16 @@ struct Setting {
 
 /// `ros config explain`.
 pub(super) fn explain(key: &str, output: Output) -> Result<()> {
-    let explanations = explain::explain(&load_layers(), key);
-    if explanations.is_empty() {
-        bail!("{key}: no source sets it; `ros config schema` lists all keys");
-    }
-    let explained = explanations.into_iter().map(|explanation| Explained {
-        key: explanation.key,
-        sources: explanation
-            .assignments
-            .into_iter()
-            .rev()
-            .map(|assignment| Setting { value: assignment.value, from: assignment.place })
-            .collect(),
-    });
-    output.print(&explained.collect::<Vec<_>>(), |keys| {
+    let layers = load_layers();
+    let explanations = explain::explain(&layers, key);
+    let explained: Vec<Explained> = if explanations.is_empty() {
+        let name = rustix::system::uname();
+        let setting = unset_setting(&layers, key, &name.nodename().to_string_lossy())?;
+        vec![Explained { key: key.to_owned(), sources: vec![setting] }]
+    } else {
+        explanations.into_iter().map(Explained::from).collect()
+    };
+    output.print(&explained, |keys| {
         for Explained { key, sources } in keys {
             let Some((winner, others)) = sources.split_first() else { continue };
             println!("{key}: {}", winner.value);
@@ -182,6 +178,37 @@ pub(super) fn explain(key: &str, output: Output) -> Result<()> {
                 .for_each(|other| println!("  overrides {} from {}", other.value, other.from));
         }
     })
+}
+
+impl From<explain::Provenance> for Explained {
+    fn from(explanation: explain::Provenance) -> Explained {
+        let last_first = explanation.assignments.into_iter().rev();
+        let setting = |explain::Assignment { place, value }| Setting { value, from: place };
+        Explained { key: explanation.key, sources: last_first.map(setting).collect() }
+    }
+}
+
+/// What takes effect where no source sets a key; `name` is the host name now.
+fn unset_setting(layers: &[Layer], key: &str, name: &str) -> Result<Setting> {
+    let config = corral_config::resolve(layers);
+    if key == "hostname" {
+        return Ok(unset_hostname(&config, name));
+    }
+    if !schema::is_known(&schema::fit(path::parse(key))) {
+        bail!("{key}: no source sets it; `ros config schema` lists all keys");
+    }
+    let value = path::get(&serde_json::to_value(config)?, key).cloned().unwrap_or_default();
+    Ok(Setting { value, from: "the default; no source sets it".to_owned() })
+}
+
+/// The host name has more sources than the configuration.
+fn unset_hostname(config: &Config, name: &str) -> Setting {
+    let (name, source) = match config.given_hostname() {
+        Some(given) => (given, "fqdn"),
+        None if name == config.effective_hostname() => (name, "rancher.defaults.hostname"),
+        None => (name, "the DHCP server, or the command hostname"),
+    };
+    Setting { value: name.into(), from: format!("{source}; no source sets it") }
 }
 
 /// A key that differs.
@@ -285,6 +312,30 @@ mod tests {
         ] {
             assert_eq!(listed("my.yml", &check_file("my.yml", text.as_bytes())), expected);
         }
+    }
+
+    #[test]
+    fn a_key_that_no_source_sets_has_its_default() {
+        let explained = |text: &str, key: &str| {
+            let file = Layer::parse(Source::File("f.yml".to_owned()), text);
+            let setting = unset_setting(&[corral_config::defaults(), file], key, "rancher");
+            setting.map(|Setting { value, from }| format!("{value} from {from}"))
+        };
+        for (text, key, expected) in [
+            ("", "hostname", "\"rancher\" from rancher.defaults.hostname; no source sets it"),
+            (
+                "rancher: {defaults: {hostname: box}}",
+                "hostname",
+                "\"rancher\" from the DHCP server, or the command hostname; no source sets it",
+            ),
+            ("fqdn: web.a.b", "hostname", "\"web\" from fqdn; no source sets it"),
+            ("", "rancher.debug", "false from the default; no source sets it"),
+            ("", "fqdn", "null from the default; no source sets it"),
+        ] {
+            assert_eq!(explained(text, key).unwrap(), expected, "{text} {key}");
+        }
+        let error = explained("", "rancher.no.such.key").unwrap_err().to_string();
+        assert!(error.contains("`ros config schema` lists all keys"), "{error}");
     }
 
     #[test]
