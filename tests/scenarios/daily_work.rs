@@ -195,6 +195,9 @@ fn logs_are_in_one_place(machine: &mut Machine) -> Result<()> {
          'echo from-my-container; exec /bin/busybox sleep 10000'",
     )?;
     machine.run("ros logs mine 2>/dev/null | grep -q 'mine | from-my-container'")?;
+    machine.run("! sudo ros logs --system mine 2>&1 | grep -v 'ros logs --list'")?;
+    machine.run("sudo ros logs --system --list | grep -qx well")?;
+    machine.run("! sudo ros logs --system --list | grep -qx mine")?;
     machine.run("sudo ros logs --list | grep -qx mine").map(drop)
 }
 

@@ -38,8 +38,8 @@ pub(crate) struct Options {
     /// List the names of all logs
     #[arg(long)]
     list: bool,
-    /// Leave out the containers of the user's Docker
-    #[arg(long, conflicts_with = "names")]
+    /// Leave out the containers of the user's Docker; a name is one of the system's
+    #[arg(long)]
     system: bool,
     /// Of all containers, only those of the system image's services: for `ros support-bundle`
     #[arg(long, hide = true, conflicts_with = "names")]
@@ -76,7 +76,7 @@ fn containers(options: &Options) -> Containers {
 /// `ros logs`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.list {
-        let names = source::names();
+        let names = source::names(containers(options));
         return options.output.print(&names, |names| {
             names.iter().for_each(|name| println!("{name}"));
         });

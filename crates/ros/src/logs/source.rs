@@ -5,7 +5,8 @@ use super::file::{self, FOLDER};
 use super::kernel;
 use super::range::Range;
 use anyhow::{Result, bail};
-use corral_docker::{Client, Engine, LogRequest};
+use corral_docker::{Client, Engine, LogRequest, Summary};
+use std::cell::LazyCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::fs;
@@ -27,7 +28,7 @@ pub(super) enum Source {
     SyslogOnly,
 }
 
-/// Which containers are meant if no log is named.
+/// Which containers are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Containers {
     All,
@@ -133,14 +134,22 @@ pub(super) fn find(
     is_earlier_boot: bool,
 ) -> Result<Vec<Source>> {
     if !names.is_empty() {
+        let of_system = LazyCell::new(|| list(Engine::System));
+        let of_user = LazyCell::new(|| match wanted {
+            Containers::All => list(Engine::User),
+            Containers::System | Containers::BuiltIn => Vec::new(),
+        });
+        let listed = |engine: Engine| match engine {
+            Engine::System => of_system.clone(),
+            Engine::User => of_user.clone(),
+        };
         let found: Vec<Vec<Source>> =
-            names.iter().map(|name| named(name)).collect::<Result<_>>()?;
+            names.iter().map(|name| named(name, &listed)).collect::<Result<_>>()?;
         return Ok(found.concat());
     }
     let mut sources = match wanted {
-        Containers::All => containers(),
-        Containers::System => of_system(containers()),
-        Containers::BuiltIn => of_services(of_system(containers()), &built_in()),
+        Containers::BuiltIn => of_services(containers(wanted), &built_in()),
+        Containers::All | Containers::System => containers(wanted),
     };
     if is_earlier_boot {
         sources.push(Source::File(SYSLOG.to_owned()));
@@ -150,11 +159,6 @@ pub(super) fn find(
     }
     sources.retain(|source| *source != Source::SyslogOnly || is_file(SYSLOG));
     Ok(sources)
-}
-
-fn of_system(mut sources: Vec<Source>) -> Vec<Source> {
-    sources.retain(|source| matches!(source, Source::Container(Engine::System, _)));
-    sources
 }
 
 fn of_services(mut sources: Vec<Source>, names: &BTreeSet<String>) -> Vec<Source> {
@@ -169,54 +173,78 @@ fn built_in() -> BTreeSet<String> {
     built_in.map(|service| service.name.to_string()).collect()
 }
 
-/// A container and a file may have the same name, as those of syslog: then both are meant.
-fn named(name: &str) -> Result<Vec<Source>> {
+/// A container and a file may have the same name, as those of syslog: then both are meant. The
+/// user's Docker, which may not be up yet, is asked last.
+fn named(name: &str, listed: &dyn Fn(Engine) -> Vec<Listed>) -> Result<Vec<Source>> {
     if name == kernel::NAME {
         return Ok(vec![Source::Kernel]);
     }
-    let is_it = |source: &Source| matches!(source, Source::Container(_, of) if of == name);
-    let mut found: Vec<Source> = containers().into_iter().filter(is_it).collect();
     let file = name.strip_prefix("/var/log/").unwrap_or(name);
+    let in_engine = |engine| listed(engine).into_iter().find(|container| container.name == name);
+    let in_system = in_engine(Engine::System);
+    let is_settled = in_system.is_some() || is_file(file);
+    let container = if is_settled { in_system } else { in_engine(Engine::User) };
+    let mut found: Vec<Source> = container.iter().filter_map(Listed::source).collect();
     if is_file(file) {
         found.push(Source::File(file.to_owned()));
     }
-    if found.is_empty() {
-        bail!("there is no log {name}; `ros logs --list` shows their names");
+    match (found.is_empty(), container) {
+        (false, _) => Ok(found),
+        (true, Some(_)) => bail!("{name} has not been started yet: it has no log"),
+        (true, None) => bail!("there is no log {name}; `ros logs --list` shows their names"),
     }
-    Ok(found)
 }
 
 fn is_file(name: &str) -> bool {
     !name.split('/').any(|part| part == "..") && Path::new(FOLDER).join(name).is_file()
 }
 
-/// Of the system, then of the user's Docker if it answers. A name that both have is the system's.
-fn containers() -> Vec<Source> {
-    let mut sources = Vec::new();
-    let mut seen = BTreeSet::new();
-    for engine in [Engine::System, Engine::User] {
-        let listed = Client::of(engine).and_then(|client| {
-            client.ping(TIMEOUT)?;
-            client.containers()
-        });
-        let listed = listed.unwrap_or_else(|error| {
-            eprintln!("{error}");
-            Vec::new()
-        });
-        // One that was never started has no log.
-        let started = listed.iter().filter(|container| container.state != "created");
-        for name in started.filter_map(|container| container.name()) {
-            if seen.insert(name.to_owned()) {
-                sources.push(Source::Container(engine, name.to_owned()));
-            }
-        }
+/// A container that an engine has.
+#[derive(Debug, Clone)]
+struct Listed {
+    engine: Engine,
+    name: String,
+    was_started: bool,
+}
+
+impl Listed {
+    /// One that was never started has no log.
+    fn source(&self) -> Option<Source> {
+        self.was_started.then(|| Source::Container(self.engine, self.name.clone()))
     }
-    sources
+}
+
+/// The containers of an engine, if it answers.
+fn list(engine: Engine) -> Vec<Listed> {
+    let containers = Client::of(engine).and_then(|client| {
+        client.ping(TIMEOUT)?;
+        client.containers()
+    });
+    let containers = containers.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        Vec::new()
+    });
+    let listed = |container: &Summary| {
+        let was_started = container.state != "created";
+        Some(Listed { engine, name: container.name()?.to_owned(), was_started })
+    };
+    containers.iter().filter_map(listed).collect()
+}
+
+/// Of the system, then of the user's Docker if it is meant. A name that both have is the system's.
+fn containers(wanted: Containers) -> Vec<Source> {
+    let mut all = list(Engine::System);
+    if wanted == Containers::All {
+        all.extend(list(Engine::User));
+    }
+    let mut seen = BTreeSet::new();
+    all.retain(|container| container.was_started && seen.insert(container.name.clone()));
+    all.iter().filter_map(Listed::source).collect()
 }
 
 /// The names of all logs.
-pub(super) fn names() -> Vec<String> {
-    let mut names: Vec<String> = containers().iter().map(Source::to_string).collect();
+pub(super) fn names(wanted: Containers) -> Vec<String> {
+    let mut names: Vec<String> = containers(wanted).iter().map(Source::to_string).collect();
     names.push(kernel::NAME.to_owned());
     let files = fs::read_dir(FOLDER).into_iter().flatten().flatten();
     let mut files: Vec<String> =
@@ -230,6 +258,7 @@ pub(super) fn names() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn messages_of_the_kernel_are_kept_apart() {
@@ -254,14 +283,48 @@ mod tests {
 
     #[test]
     fn only_services_of_the_image_are_built_in() {
-        let source = |engine, name: &str| Source::Container(engine, name.to_owned());
-        let all = vec![
-            source(Engine::System, "syslog"),
-            source(Engine::System, "mine"),
-            source(Engine::User, "ntp"),
-        ];
+        let source = |name: &str| Source::Container(Engine::System, name.to_owned());
         let names = ["syslog", "ntp"].map(str::to_owned).into();
-        assert_eq!(of_services(of_system(all), &names), [source(Engine::System, "syslog")]);
+        let found = of_services(vec![source("syslog"), source("mine")], &names);
+        assert_eq!(found, [source("syslog")]);
+    }
+
+    #[test]
+    fn the_users_docker_is_asked_only_for_what_the_system_does_not_have() {
+        let container = |engine, name: &str, was_started| Listed {
+            engine,
+            name: format!("corral-{name}"),
+            was_started,
+        };
+        let is_asked = Cell::new(false);
+        let listed = |engine: Engine| {
+            is_asked.set(engine == Engine::User || is_asked.get());
+            match engine {
+                Engine::System => {
+                    vec![container(engine, "both", true), container(engine, "scheduled", false)]
+                }
+                Engine::User => {
+                    vec![container(engine, "both", true), container(engine, "web", true)]
+                }
+            }
+        };
+        for (name, expected, asks) in [
+            ("both", Ok(Engine::System), false),
+            ("scheduled", Err("has not been started yet"), false),
+            ("web", Ok(Engine::User), true),
+            ("nothing", Err("there is no log"), true),
+        ] {
+            is_asked.set(false);
+            let name = format!("corral-{name}");
+            match (named(&name, &listed), expected) {
+                (Ok(found), Ok(engine)) => {
+                    assert_eq!(found, [Source::Container(engine, name.clone())]);
+                }
+                (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{error}"),
+                (found, _) => panic!("{name}: {found:?}"),
+            }
+            assert_eq!(is_asked.get(), asks, "{name}");
+        }
     }
 
     #[test]
