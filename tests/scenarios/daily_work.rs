@@ -76,6 +76,8 @@ fn a_status_is_one_screen(machine: &mut Machine) -> Result<()> {
         ],
     );
     assert!(!status.contains("unknown"), "{status}");
+    // It runs for a moment each hour.
+    machine.expect("sudo ros status | grep -q 'on demand: logrotate; all are well'")?;
     let status = json(machine, "sudo ros status --format json")?;
     assert_eq!(status["is_well"], true, "{status}");
     assert_eq!(status["state"]["is_kept"], true, "{status}");

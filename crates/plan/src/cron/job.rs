@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The label that makes a container a job.
-const SCHEDULE: &str = "cron.schedule";
+pub const SCHEDULE: &str = "cron.schedule";
 const ACTION: &str = "cron.action";
 const TIMEOUT: &str = "cron.restart_timeout";
 const OVERLAP: &str = "cron.overlap";

@@ -14,6 +14,8 @@ use corral_machine::boot_partition::{Stage, booted};
 use corral_machine::hypervisor::Facts;
 use corral_machine::os_release::running_version;
 use corral_machine::program;
+use corral_plan::cron::job::SCHEDULE;
+use corral_plan::labels;
 use corral_resolve::confirm::Pending;
 use corral_resolve::root::Root;
 use std::fs;
@@ -121,15 +123,24 @@ fn host_keys() -> Vec<String> {
 }
 
 fn services(snapshots: &[Snapshot], findings: &[Finding]) -> Services {
-    let planned: Vec<&Snapshot> =
-        snapshots.iter().filter(|snapshot| snapshot.status.planned).collect();
     let mut unwell: Vec<String> = findings.iter().map(|finding| finding.subject.clone()).collect();
     unwell.dedup();
+    let planned = snapshots.iter().filter(|snapshot| snapshot.status.planned);
+    let (on_demand, planned): (Vec<&Snapshot>, Vec<&Snapshot>) = planned
+        .partition(|snapshot| is_on_demand(snapshot) && !unwell.contains(&snapshot.spec.name));
     Services {
         running: planned.iter().filter(|snapshot| snapshot.status.is_up()).count(),
         planned: planned.len(),
+        on_demand: on_demand.iter().map(|snapshot| snapshot.spec.name.clone()).collect(),
         unwell,
     }
+}
+
+/// It does not run now, and only cron or a client starts it.
+fn is_on_demand(snapshot: &Snapshot) -> bool {
+    let labels = &snapshot.spec.labels;
+    (labels.contains_key(SCHEDULE) || labels::parse(labels).create_only)
+        && snapshot.status.is_down()
 }
 
 fn docker() -> Result<Docker, Error> {
@@ -180,7 +191,7 @@ fn parse_uptime(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corral_engine::spec::{State, Status as OfContainer};
+    use corral_engine::spec::{ContainerSpec, State, Status as OfContainer};
 
     #[test]
     fn the_uptime_is_in_complete_seconds() {
@@ -191,18 +202,34 @@ mod tests {
 
     #[test]
     fn services_are_those_of_the_plan() {
-        let snapshot = |planned: bool, state: State| Snapshot {
-            id: String::new(),
-            spec: corral_engine::spec::ContainerSpec::default(),
-            status: OfContainer { planned, state, ..OfContainer::default() },
+        let snapshot = |name: &str, planned: bool, state: State, label: &[(&str, &str)]| {
+            let label = label.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            Snapshot {
+                id: String::new(),
+                spec: ContainerSpec {
+                    name: name.to_owned(),
+                    labels: label.collect(),
+                    ..ContainerSpec::default()
+                },
+                status: OfContainer { planned, state, ..OfContainer::default() },
+            }
         };
+        let (hourly, by_hand) = ([(SCHEDULE, "@hourly")], [("io.rancher.os.createonly", "true")]);
         let snapshots = [
-            snapshot(true, State::Running),
-            snapshot(true, State::Exited),
-            snapshot(false, State::Running),
+            snapshot("console", true, State::Running, &[]),
+            snapshot("udev-cold", true, State::Exited, &[]),
+            snapshot("web", true, State::Exited, &[]),
+            snapshot("logrotate", true, State::Created, &hourly),
+            snapshot("rotated", true, State::Exited, &hourly),
+            snapshot("rotates", true, State::Running, &hourly),
+            snapshot("fails", true, State::Exited, &hourly),
+            snapshot("tool", true, State::Created, &by_hand),
+            snapshot("other", false, State::Running, &[]),
         ];
-        let found = services(&snapshots, &[Finding::problem("web", "it ended".to_owned())]);
-        assert_eq!((found.planned, found.running), (2, 1));
-        assert_eq!(found.unwell, ["web"]);
+        let findings = ["web", "fails"].map(|name| Finding::problem(name, "it ended".to_owned()));
+        let found = services(&snapshots, &findings);
+        assert_eq!((found.planned, found.running), (5, 2));
+        assert_eq!(found.on_demand, ["logrotate", "rotated", "tool"]);
+        assert_eq!(found.unwell, ["web", "fails"]);
     }
 }

@@ -48,8 +48,11 @@ pub(super) struct Address {
 /// How many services of the system run.
 #[derive(Debug, Serialize)]
 pub(super) struct Services {
+    /// Those that start by themselves, and those that run.
     pub(super) planned: usize,
     pub(super) running: usize,
+    /// The names of those that wait to be started: by cron at their times, or by a client.
+    pub(super) on_demand: Vec<String>,
     /// The names of those that are not well.
     pub(super) unwell: Vec<String>,
 }

@@ -82,11 +82,20 @@ fn state(disk: &StateDisk) -> String {
 }
 
 fn services(services: &Services) -> String {
-    let well = format!("{} of {} run", services.running, services.planned);
-    match services.unwell.as_slice() {
-        [] => format!("{well}, the rest is done; all are well"),
-        unwell => format!("{well}; not well: {}", unwell.join(", ")),
+    let mut line = format!("{} of {} run", services.running, services.planned);
+    if services.unwell.is_empty() && services.running < services.planned {
+        line.push_str(", the rest is done");
     }
+    if !services.on_demand.is_empty() {
+        let _ = write!(line, "; on demand: {}", services.on_demand.join(", "));
+    }
+    match services.unwell.as_slice() {
+        [] => line.push_str("; all are well"),
+        unwell => {
+            let _ = write!(line, "; not well: {}", unwell.join(", "));
+        }
+    }
+    line
 }
 
 fn docker(docker: &Docker) -> String {
@@ -158,7 +167,12 @@ mod tests {
                 free: 15_000_000_000,
                 problem: None,
             },
-            services: Some(Services { planned: 9, running: 7, unwell: vec!["web".to_owned()] }),
+            services: Some(Services {
+                planned: 9,
+                running: 7,
+                on_demand: vec!["logrotate".to_owned()],
+                unwell: vec!["web".to_owned()],
+            }),
             upgrade: Upgrade {
                 running: "1.2.0".to_owned(),
                 default: Some("1.2.0".to_owned()),
@@ -178,7 +192,7 @@ mod tests {
             "hypervisor  KVM, which talks to qemu-guest-agent",
             "addresses   none",
             "state       /dev/vda: 5000 MB of 20.0 GB used, 15.0 GB free",
-            "services    7 of 9 run; not well: web",
+            "services    7 of 9 run; on demand: logrotate; not well: web",
             "version     1.2.0 runs, and is the default; 1.3.0 is tried at the next start; \
              ros os rollback: 1.1.0",
             "change      waits to be confirmed within 90 s: ros config confirm",
@@ -187,6 +201,19 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line:?} is not in:\n{text}");
         }
         assert!(!text.contains("only root sees"));
+    }
+
+    #[test]
+    fn services_that_do_not_run_are_done_or_wait_to_be_started() {
+        let line = |planned: usize, on_demand: &[&str]| {
+            let on_demand = on_demand.iter().map(|name| (*name).to_owned()).collect();
+            services(&Services { planned, running: 9, on_demand, unwell: Vec::new() })
+        };
+        assert_eq!(line(9, &[]), "9 of 9 run; all are well");
+        assert_eq!(
+            line(13, &["logrotate", "tool"]),
+            "9 of 13 run, the rest is done; on demand: logrotate, tool; all are well"
+        );
     }
 
     #[test]
