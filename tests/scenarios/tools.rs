@@ -34,6 +34,7 @@ fn a_docker_host_has_its_usual_tools() -> Result<()> {
     let mut machine = with_config(&folder, GREETING, Options::default())?;
     machine.expect_login()?;
     the_console_has_its_tools(&machine)?;
+    pam_knows_the_programs_that_use_it(&mut machine)?;
     each_part_has_its_licence(&machine)?;
     a_terminal_works(&machine)?;
     nothing_is_kept_and_the_machine_says_so(&mut machine)?;
@@ -78,6 +79,18 @@ fn the_console_has_its_tools(machine: &Machine) -> Result<()> {
     says_all(&said, &["no option -r"]);
     says_all(&machine.run("sudo ros modprobe no-such 2>&1; true")?, &["no-such"]);
     Ok(())
+}
+
+/// A program without a file of its own in /etc/pam.d may do nothing.
+fn pam_knows_the_programs_that_use_it(machine: &mut Machine) -> Result<()> {
+    let names =
+        machine.run("sudo id -un; sudo -s id -un; sudo -i id -un; sudo -iu docker id -un")?;
+    assert_eq!(names, "root\nroot\nroot\ndocker");
+    machine
+        .run("echo docker:by-hand | sudo chpasswd && sudo grep -q '^docker:[$]6' /etc/shadow")?;
+    machine.run("sudo usermod -p '*' docker")?;
+    machine.expect("sudo grep -q 'sudo: .*COMMAND=' /var/log/secure")?;
+    machine.run("! sudo grep 'no default config' /var/log/secure").map(drop)
 }
 
 /// For every user, and from the image.
