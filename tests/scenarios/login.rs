@@ -22,6 +22,7 @@ write_files:
   - path: /etc/ssh/sshd_config.d/mine.conf
     content: |
       PasswordAuthentication yes
+      UsePAM yes
       MaxAuthTries 4
 ";
 
@@ -37,9 +38,13 @@ fn sshd_takes_keys_only_and_only_those_that_are_configured() -> Result<()> {
     }
     // What the owner's file adds takes effect; what it would weaken does not.
     let said = machine.run("sudo /usr/sbin/sshd -T -f /run/corral/ssh/sshd_config")?;
-    for line in
-        ["maxauthtries 4", "passwordauthentication no", "logingracetime 30", "permitrootlogin no"]
-    {
+    for line in [
+        "maxauthtries 4",
+        "passwordauthentication no",
+        "logingracetime 30",
+        "permitrootlogin no",
+        "usepam no",
+    ] {
         assert!(said.lines().any(|other| other == line), "{line} is not in:\n{said}");
     }
     let warned = machine.run("sudo ros config validate; true")?;

@@ -242,13 +242,14 @@ fn check_images(found: &mut Vec<String>) -> Result<()> {
 /// first value of a setting takes effect. The stories check how sshd itself reads it.
 fn check_sshd(found: &mut Vec<String>) -> Result<()> {
     const FILE: &str = "crates/ros/src/applets/console/sshd_policy.conf";
-    const POLICY: [(&str, &str); 8] = [
+    const POLICY: [(&str, &str); 9] = [
         ("passwordauthentication", "no"),
         ("kbdinteractiveauthentication", "no"),
         ("challengeresponseauthentication", "no"),
         ("authenticationmethods", "publickey"),
         ("permitemptypasswords", "no"),
         ("permitrootlogin", "no"),
+        ("usepam", "no"),
         ("allowgroups", "docker"),
         ("logingracetime", "30"),
     ];

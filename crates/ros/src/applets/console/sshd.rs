@@ -28,8 +28,7 @@ const OF_OWNER: [&str; 2] = ["/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/"];
 const NOTE: &str = "# sshd does not read this file.";
 /// Comfort settings, for an sshd that knows them. It prints the owner's `/etc/motd` itself, without
 /// PAM.
-const COMFORT: &str = "UsePAM no
-UseDNS no
+const COMFORT: &str = "UseDNS no
 ClientAliveInterval 180
 PrintMotd yes
 SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
