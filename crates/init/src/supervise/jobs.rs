@@ -14,7 +14,10 @@ use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
+/// No helper takes this long but one that hangs.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 /// What is lost is the terminal of what it made.
 const NO_ROOM: &str = "PID 1 has no descriptor left for its terminal: Too many open files";
 
@@ -25,6 +28,8 @@ struct Job {
     purpose: Purpose,
     /// Its socket may still have something to read.
     listening: bool,
+    /// Its [`TIMEOUT`] was over, and it was killed.
+    is_late: bool,
     result: Option<Report>,
     /// The process that it made, and its terminal.
     made: Option<i32>,
@@ -91,8 +96,15 @@ impl Jobs {
     ) -> std::io::Result<i32> {
         let helper = Helper::start(request, streams)?;
         let pid = helper.pid;
-        let job =
-            Job { helper, purpose, listening: true, result: None, made: None, terminal: None };
+        let job = Job {
+            helper,
+            purpose,
+            listening: true,
+            is_late: false,
+            result: None,
+            made: None,
+            terminal: None,
+        };
         self.helpers.insert(pid, job);
         Ok(pid)
     }
@@ -154,14 +166,15 @@ impl Jobs {
         let failure = match job.result {
             Some(Report::Failed(failure)) => Some(failure),
             Some(_) => None,
-            None => Some(Failure::other(format!("the helper exited with {}", end.code))),
+            None => Some(Failure::other(why_silent(end.code, job.is_late))),
         };
         Some(Ended { purpose: job.purpose, failure, made: job.made, terminal: job.terminal })
     }
 
     /// Ends a helper that hangs; what follows follows from its end.
-    pub(super) fn give_up(&self, helper: i32) {
-        if self.has(helper) {
+    pub(super) fn give_up(&mut self, helper: i32) {
+        if let Some(job) = self.helpers.get_mut(&helper) {
+            job.is_late = true;
             let _ = signals::send(helper, Signal::KILL);
         }
     }
@@ -226,6 +239,7 @@ impl Job {
             socket: self.helper.as_fd().as_raw_fd(),
             purpose: self.purpose.clone(),
             listening: self.listening,
+            is_late: self.is_late,
             result: self.result.clone(),
             made: self.made,
             terminal: self.terminal.as_ref().map(AsRawFd::as_raw_fd),
@@ -237,10 +251,28 @@ impl Job {
             helper: Helper::adopt(saved.pid, sys::take_kept(saved.socket)?),
             purpose: saved.purpose,
             listening: saved.listening,
+            is_late: saved.is_late,
             result: saved.result,
             made: saved.made,
             terminal: saved.terminal.and_then(sys::take_kept),
         })
+    }
+}
+
+/// Why a helper ended without a report; its code is that of [`End`].
+fn why_silent(code: i32, is_late: bool) -> String {
+    let signal: Option<Signal> =
+        code.checked_sub(128).and_then(|number| number.to_string().parse().ok());
+    match signal {
+        _ if is_late => format!(
+            "the helper of PID 1 was killed, for it had not finished within {} s",
+            TIMEOUT.as_secs()
+        ),
+        Some(Signal::KILL) => "the helper of PID 1 was killed by SIGKILL, as the kernel does when \
+                               memory runs out; `dmesg` shows that"
+            .to_owned(),
+        Some(signal) => format!("the helper of PID 1 was killed by {signal}"),
+        None => format!("the helper of PID 1 ended with exit status {code} and no report"),
     }
 }
 
@@ -257,6 +289,8 @@ struct SavedJob {
     socket: RawFd,
     purpose: Purpose,
     listening: bool,
+    #[serde(default)]
+    is_late: bool,
     result: Option<Report>,
     made: Option<i32>,
     terminal: Option<RawFd>,
@@ -266,5 +300,25 @@ impl Saved {
     /// Those that must stay open.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.helpers.iter().flat_map(|job| std::iter::once(job.socket).chain(job.terminal))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_helper_without_a_report_is_explained() {
+        let cases = [
+            (137, true, "was killed, for it had not finished within 60 s"),
+            (137, false, "was killed by SIGKILL, as the kernel does when memory runs out; `dmesg`"),
+            (139, false, "was killed by SIGSEGV"),
+            (1, false, "ended with exit status 1 and no report"),
+            (128, false, "ended with exit status 128 and no report"),
+        ];
+        for (code, is_late, expected) in cases {
+            let why = why_silent(code, is_late);
+            assert!(why.contains(expected), "{code}: {why}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What follows from what the helpers of PID 1 report, and from their ends.
 
 use super::clients::Caller;
-use super::jobs::{Ended, Purpose};
+use super::jobs::{Ended, Purpose, TIMEOUT};
 use super::supervisor::Supervisor;
 use super::timers::Timer;
 use crate::lifecycle::Event as LifeEvent;
@@ -10,10 +10,6 @@ use corral_engine::pid1::Streams;
 use corral_engine::protocol::{Event, HelperRequest, Reply};
 use corral_engine::sys::reap::End;
 use corral_machine::console::log;
-use std::time::Duration;
-
-/// No helper takes this long but one that hangs.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Supervisor {
     /// Starts a helper.
