@@ -70,7 +70,7 @@ fn a_console_needs_from_its_image_a_shell_and_nothing_else() -> Result<()> {
     machine.expect_login()?;
     machine.expect_docker()?;
     machine.run(SURVIVOR)?;
-    let stock = "NAME\nalpine\ncentos\ndebian\ndefault\nfedora\nubuntu";
+    let stock = "alpine\ncentos\ndebian\ndefault\nfedora\nubuntu";
     assert_eq!(machine.run("sudo ros console list | sed 's/.* //'")?, stock);
     switch(&machine, &format!("{host}/stock/musl:1"))?;
     machine.expect_of_boot("test -e /lib/ld-musl-x86_64.so.1")?;

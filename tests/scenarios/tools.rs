@@ -132,7 +132,10 @@ fn a_terminal_works(machine: &Machine) -> Result<()> {
     machine.login.answer("", &[("]$ ", "exec bash"), ("web-1 ~]$ ", "exit 0")])?;
     let said = machine.login.answer("", &[("]$ ", "exec sudo -s"), ("]# ", "exit 0")])?;
     says_all(&said, &["[root@web-1 rancher]# "]);
-    Ok(())
+    // Scripts get no titles, and people do.
+    let list = "sudo ros console list";
+    says_all(&machine.login.answer(list, &[])?, &["STATE", "current   default"]);
+    machine.run(&format!("! {list} | grep STATE")).map(drop)
 }
 
 fn nothing_is_kept_and_the_machine_says_so(machine: &mut Machine) -> Result<()> {

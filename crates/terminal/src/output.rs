@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::borrow::Cow;
+use std::io::IsTerminal;
 
 /// In which form a command prints its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -72,6 +73,16 @@ pub fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
         format!("{}\n", fields.collect::<Vec<String>>().join("  ").trim_end())
     };
     rows.iter().map(line).collect()
+}
+
+/// Rows of a listing that scripts of RancherOS read: a person at a terminal gets titles above them.
+pub fn listing<const COLUMNS: usize>(
+    titles: [&str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+) -> String {
+    let has_titles = std::io::stdout().is_terminal();
+    let titles = has_titles.then(|| titles.map(str::to_owned));
+    table(&titles.into_iter().chain(rows).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

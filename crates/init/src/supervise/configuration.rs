@@ -27,8 +27,7 @@ const STAGES: [&str; 2] = ["cloud-init", "cloud-init-network"];
 /// Until a rollback that could not be applied is tried again.
 const ANOTHER_TRY: Duration = Duration::from_secs(30);
 
-/// A change that was not confirmed in time is active still. Its owner may have no other way to see it
-/// than this line on the console.
+/// A change that was not confirmed in time is active still, and its owner may see only the console.
 fn not_rolled_back() -> String {
     let seconds = ANOTHER_TRY.as_secs();
     format!("an unconfirmed change is not rolled back yet (the next try is in {seconds} s)")

@@ -17,7 +17,7 @@ use corral_resolve::replacement::{LOGIN_WORKED, REFUSED};
 use corral_resolve::root::Root;
 use corral_resolve::switchable::Switchable;
 use corral_resolve::{self, catalogue, store};
-use corral_terminal::output::{Output, table};
+use corral_terminal::output::{Output, listing};
 use corral_terminal::prompt::confirm;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -90,7 +90,10 @@ impl Choice<'_> {
         };
         let rows: Vec<Row> =
             names.into_iter().map(|name| Row { state: state(&name), name }).collect();
-        output.print(&rows, |rows| print!("{}", table(&as_table(rows))))
+        output.print(&rows, |rows| {
+            let cells = rows.iter().map(|row| [row.state.to_owned(), row.name.clone()]);
+            print!("{}", listing(["STATE", "NAME"], cells));
+        })
     }
 
     fn switch(&self, options: &Switch) -> Result<()> {
@@ -225,27 +228,5 @@ impl Choice<'_> {
         changed.with_context(|| format!("it was not up after {} s", TIMEOUT.as_secs()))?;
         println!("switching the {}", self.0.what);
         Ok(())
-    }
-}
-
-fn as_table(rows: &[Row]) -> Vec<[String; 2]> {
-    let mut lines = vec![["STATE", "NAME"].map(str::to_owned)];
-    lines.extend(rows.iter().map(|row| [row.state.to_owned(), row.name.clone()]));
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_has_a_header_for_people_only() {
-        let rows = [("current", "default"), ("disabled", "debian")]
-            .map(|(state, name)| Row { name: name.to_owned(), state });
-        let expected = "STATE     NAME\ncurrent   default\ndisabled  debian\n";
-        assert_eq!(table(&as_table(&rows)), expected);
-        let json = serde_json::to_value(&rows).unwrap();
-        assert_eq!(json[0], serde_json::json!({"name": "default", "state": "current"}));
-        assert_eq!(json.as_array().unwrap().len(), 2);
     }
 }

@@ -17,7 +17,7 @@ use corral_resolve::engines::{self, NAME_LABEL, REPOSITORY};
 use corral_resolve::replacement::mark;
 use corral_resolve::root::Root;
 use corral_resolve::switchable::ENGINE;
-use corral_terminal::output::{Output, table};
+use corral_terminal::output::{Output, listing};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -51,13 +51,12 @@ pub(super) fn run(output: Output) -> Result<()> {
     let rows: Vec<Row> =
         rows.into_values().map(|row| Row { state: state(&row.name), ..row }).collect();
     output.print(&rows, |rows| {
-        let head = ["STATE", "NAME", "VERSION", "HERE", "FROM"].map(str::to_owned);
         let lines = rows.iter().map(|row| {
             let here = if row.here { "yes" } else { "no" }.to_owned();
             let version = if row.version.is_empty() { "-" } else { &row.version }.to_owned();
             [row.state.to_owned(), row.name.clone(), version, here, row.from.clone()]
         });
-        print!("{}", table(&std::iter::once(head).chain(lines).collect::<Vec<_>>()));
+        print!("{}", listing(["STATE", "NAME", "VERSION", "HERE", "FROM"], lines));
     })
 }
 

@@ -16,7 +16,7 @@ use corral_plan::service::Pull;
 use corral_resolve::catalogue::Role;
 use corral_resolve::root::Root;
 use corral_resolve::{self, catalogue, shipped, store};
-use corral_terminal::output::{Output, table};
+use corral_terminal::output::{Output, listing};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,13 +51,10 @@ enum Source {
 pub(super) fn list(output: Output) -> Result<()> {
     let config = corral_resolve::stored_config();
     let rows = rows(&Root::machine(), &config, repository::index(&config).services);
-    output.print(&rows, |rows| print!("{}", table(&as_table(rows))))
-}
-
-fn as_table(rows: &[Row]) -> Vec<[String; 3]> {
-    let mut lines = vec![["STATE", "NAME", "ABOUT"].map(str::to_owned)];
-    lines.extend(rows.iter().map(|row| [row.state(), row.file.clone(), row.note()]));
-    lines
+    output.print(&rows, |rows| {
+        let cells = rows.iter().map(|row| [row.state(), row.file.clone(), row.note()]);
+        print!("{}", listing(["STATE", "NAME", "ABOUT"], cells));
+    })
 }
 
 /// Those of the catalogue, of the repositories and of the configuration, by name.
@@ -194,25 +191,4 @@ fn pull_images(place: &str, from: Option<&str>, config: &Config) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_has_a_header_and_says_why_a_service_is_not_available() {
-        let row = |file: &str, enabled, why: Option<&str>| Row {
-            file: file.to_owned(),
-            enabled,
-            source: Source::Catalogue,
-            about: file.to_uppercase(),
-            not_available: why.map(str::to_owned),
-        };
-        let rows =
-            [row("web", true, None), row("db", false, None), row("zfs", false, Some("use ext4"))];
-        let expected = "STATE     NAME  ABOUT\nenabled   web   WEB\ndisabled  db    DB\n\
-                        -         zfs   ZFS: use ext4\n";
-        assert_eq!(table(&as_table(&rows)), expected);
-    }
 }
