@@ -18,6 +18,7 @@ pub mod installer;
 pub mod machine;
 pub mod manual;
 pub mod metadata;
+pub mod netboot;
 pub mod options;
 pub mod platform;
 pub mod process;

@@ -10,7 +10,6 @@ mod gzip;
 mod identity;
 mod licences;
 mod manual;
-mod netboot;
 mod oci;
 mod ova;
 mod ovf;
@@ -51,6 +50,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
+use vmtest::netboot;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
