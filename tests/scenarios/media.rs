@@ -95,15 +95,8 @@ fn nocloud_is_read_with_its_metadata() -> Result<()> {
 fn an_ovf_environment_on_a_cd_is_read() -> Result<()> {
     let folder = folder("ovf")?;
     let key = shell::make_key(&folder)?;
-    let environment = format!(
-        r##"<?xml version="1.0" encoding="UTF-8"?>
-<Environment xmlns="http://schemas.dmtf.org/ovf/environment/1"
- xmlns:oe="http://schemas.dmtf.org/ovf/environment/1">
-<PropertySection><Property oe:key="guestinfo.hostname" oe:value="by-ovf"/>
-<Property oe:key="guestinfo.cloud-init.config.data"
- oe:value="#cloud-config&#10;ssh_authorized_keys: [{key}]&#10;"/>
-<Property oe:key="guestinfo.cloud-init.config.url" oe:value=""/></PropertySection></Environment>"##
-    );
+    let user_data = format!("#cloud-config\nssh_authorized_keys: [{key}]\n");
+    let environment = drive::ovf_environment("by-ovf", &user_data);
     let config_drive =
         Some(drive::make(&folder, drive::Kind::OvfTransport, environment.as_bytes())?);
     let append = "rancher.cloud_init.datasources=[vmware]".to_owned();

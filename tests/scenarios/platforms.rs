@@ -1,8 +1,11 @@
-//! Disks of a release on machines like those of their platforms, as far as QEMU has the parts:
-//! firmware and its DMI strings, disk controller, network card, serial console,
-//! metadata service or drive. Each starts with nothing but the platform's own kernel parameters.
+//! What a release has for each platform, on machines like those of their platforms, as far as QEMU
+//! has the parts: firmware and its DMI strings, disk controller, network card, console, metadata
+//! service or drive. Each disk starts with nothing but the platform's own kernel parameters.
 //!
-//! QEMU has no ENA, gVNIC or Hyper-V device without KVM: other cards stand in for them.
+//! The clouds are here. QEMU has no ENA, gVNIC or Hyper-V device without KVM: other cards stand in
+//! for them.
+
+mod hypervisors;
 
 use anyhow::{Context, Result};
 use std::ffi::OsString;
@@ -142,22 +145,17 @@ fn azure_has_a_cd_and_gets_the_report_that_the_machine_is_ready() -> Result<()> 
     let relay = servers::relay(&folder, service.server.port)?;
     let services = ["169.254.169.254:80", "168.63.129.16:80"].map(|at| (at, relay.clone())).into();
     let hardware = Hardware {
-        devices: &[
-            "virtio-scsi-pci,id=scsi",
-            "scsi-hd,drive=root,bus=scsi.0,bootindex=0",
-            "ide-cd,drive=cd,bus=ide.1",
-        ],
+        devices: &["virtio-scsi-pci,id=scsi", "scsi-hd,drive=root,bus=scsi.0,bootindex=0"],
         card: "e1000",
         firmware: &[
             "type=1,manufacturer=Microsoft Corporation,product=Virtual Machine",
             "type=3,manufacturer=Microsoft Corporation,asset=7783-7084-3265-9085-8269-3286-77",
         ],
     };
-    let drive = format!("if=none,id=cd,media=cdrom,format=raw,readonly=on,file={}", cd.display());
     let options = Options {
         // The smallest one with both addresses.
         network: Network::Provider { addresses: "168.0.0.0/7", services },
-        extra: ["-drive", &drive].map(OsString::from).to_vec(),
+        extra: in_cd_drive(&cd),
         ..at_a_cloud()
     };
     let mut machine = start(&folder, "azure", &hardware, options)?;
@@ -264,9 +262,20 @@ fn answering(folder: &Path, service: &Service) -> Result<Network> {
     Ok(Network::metadata(servers::relay(folder, service.server.port)?))
 }
 
+/// A CD in a drive on IDE, as QEMU arguments.
+fn in_cd_drive(cd: &Path) -> Vec<OsString> {
+    let drive = format!("if=none,id=cd,media=cdrom,format=raw,readonly=on,file={}", cd.display());
+    ["-drive", &drive, "-device", "ide-cd,drive=cd,bus=ide.1"].map(OsString::from).to_vec()
+}
+
 /// Installs the disk of a platform, and starts a machine with it.
 fn start(folder: &Path, name: &str, hardware: &Hardware, options: Options) -> Result<Machine> {
-    let disk = install(folder, name)?;
+    let disk = Disk::find(name).with_context(|| format!("no disk is called {name}"))?;
+    start_from(folder, disk, hardware, options)
+}
+
+fn start_from(folder: &Path, disk: Disk, hardware: &Hardware, options: Options) -> Result<Machine> {
+    let disk = install(folder, disk)?;
     let root = format!("if=none,id=root,format=raw,cache=unsafe,file={}", disk.display());
     // Without the flag of a hypervisor only the firmware says where the machine is.
     let mut words = vec!["-cpu", "max,svm=off,-hypervisor", "-drive", root.as_str()];
@@ -277,19 +286,23 @@ fn start(folder: &Path, name: &str, hardware: &Hardware, options: Options) -> Re
     Machine::start(folder, Options { cards: vec![hardware.card], extra, ..options })
 }
 
-fn install(folder: &Path, name: &str) -> Result<PathBuf> {
+fn install(folder: &Path, disk: Disk) -> Result<PathBuf> {
     let file = folder.join("root.img");
-    let disk = Disk::find(name).with_context(|| format!("no disk is called {name}"))?;
     let disks = [disk.to_install(file.clone(), None)];
     // In its own folder: that of the machine has its config drive already.
     installer::install(&vmtest::folder("platform-disk")?, &Image::find()?.archive, &disks)?;
     Ok(file)
 }
 
-/// Its key, its name, its user data, its hardware, and its console.
+/// Its console, which is a serial line, its key, and all that is expected.
 fn is_as_expected(machine: &mut Machine, platform: &str, expected: &Expected) -> Result<()> {
     machine.expect_console("corral: started")?;
     machine.expect_login()?;
+    has_all(machine, platform, expected)
+}
+
+/// Its name, its user data, and its hardware.
+fn has_all(machine: &mut Machine, platform: &str, expected: &Expected) -> Result<()> {
     let Expected { hostname, address, state, modules } = expected;
     machine.expect(&format!("[ $(hostname) = {hostname} ]"))?;
     machine.expect(&format!("[ \"$(cat /etc/of-the-story)\" = {platform} ]"))?;

@@ -120,6 +120,31 @@ pub fn make_with_vendor_data(
     write_iso("cidata", &folder.join("drive"), &folder.join("config.img"))
 }
 
+/// Makes a NoCloud drive of these files.
+pub fn make_of_nocloud(folder: &Path, files: &[(&str, &str)]) -> Result<PathBuf> {
+    let content = folder.join("drive");
+    let _ = fs::remove_dir_all(&content);
+    fs::create_dir_all(&content)?;
+    for (name, text) in files {
+        fs::write(content.join(name), text).with_context(|| format!("writing {name}"))?;
+    }
+    write_iso("cidata", &content, &folder.join("config.img"))
+}
+
+/// An OVF environment: the properties of an appliance of a release, as a hypervisor passes them. In
+/// the user data is no character that XML reserves.
+pub fn ovf_environment(hostname: &str, user_data: &str) -> String {
+    let user_data = user_data.replace('\n', "&#10;");
+    format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?>
+<Environment xmlns="http://schemas.dmtf.org/ovf/environment/1"
+ xmlns:oe="http://schemas.dmtf.org/ovf/environment/1">
+<PropertySection><Property oe:key="guestinfo.hostname" oe:value="{hostname}"/>
+<Property oe:key="guestinfo.cloud-init.config.data" oe:value="{user_data}"/>
+<Property oe:key="guestinfo.cloud-init.config.url" oe:value=""/></PropertySection></Environment>"#
+    )
+}
+
 /// Makes an ext4 disk of 64 MiB with a label and one file in it.
 pub fn make_ext4(path: &Path, label: &str, file: (&str, &str)) -> Result<()> {
     let content = path.with_extension("content");
