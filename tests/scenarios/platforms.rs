@@ -6,6 +6,7 @@
 //! for them.
 
 mod hypervisors;
+mod ipxe;
 
 use anyhow::{Context, Result};
 use std::ffi::OsString;

@@ -56,6 +56,9 @@ pub enum Network {
     Usual,
     /// The DHCP server gives this host name.
     HostName(String),
+    /// The ROM of the card, which is iPXE, starts the machine: by the script at this URL, which the
+    /// DHCP server names.
+    Boot(String),
     /// A provider's: these addresses, and programs that answer at some of them.
     Provider {
         addresses: &'static str,

@@ -201,10 +201,13 @@ impl Options {
                 .iter()
                 .map(|(ours, theirs)| format!(",hostfwd=tcp:127.0.0.1:{ours}-:{theirs}"))
                 .collect();
-            // No option ROM: the firmware must not try to boot from the network.
             let network = match &self.network {
                 Network::HostName(name) if number == 0 => {
                     format!("net=10.0.2.0/24,hostname={name}")
+                }
+                // By IPv6 it would be the name of a file on a TFTP server.
+                Network::Boot(script) if number == 0 => {
+                    format!("net=10.0.2.0/24,ipv6=off,bootfile={script}")
                 }
                 Network::Provider { addresses, services } if number == 0 => {
                     let forward = |(address, program): &(&str, PathBuf)| {
@@ -217,7 +220,12 @@ impl Options {
             };
             command.arg("-netdev").arg(format!("user,id=net{number},{network}{}", rules.concat()));
             let card = self.cards.get(number as usize).copied().unwrap_or("virtio-net-pci");
-            command.arg("-device").arg(format!("{card},netdev=net{number},romfile="));
+            let rom = match &self.network {
+                Network::Boot(_) if number == 0 => "bootindex=0",
+                // Without an option ROM the firmware does not try to boot from the network.
+                _ => "romfile=",
+            };
+            command.arg("-device").arg(format!("{card},netdev=net{number},{rom}"));
             if self.recorded.contains(&number) {
                 let file = folder.join(format!("net{number}.packets"));
                 let dump = format!(
