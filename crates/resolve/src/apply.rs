@@ -37,14 +37,25 @@ pub(super) fn make_all(root: &Root, changes: &[FileChange]) -> Result<()> {
 pub(super) fn confirm(root: &Root) -> Result<Option<File>> {
     let locked = lock(&root.path(stored_file()))?;
     let confirmation = confirm::confirm(root);
-    make_all(root, &confirmation)?;
-    Ok((!confirmation.is_empty()).then_some(locked))
+    confirmation.iter().try_for_each(|change| make(root, change))?;
+    tidy_up(root);
+    Ok(confirmation.map(|_| locked))
+}
+
+/// Removes what is left of a change that does not wait any more. The caller has the lock. It is no
+/// failure of the command if that stays: the next one tries it again.
+pub(super) fn tidy_up(root: &Root) {
+    if let Some(Err(error)) = confirm::leftover(root).map(|change| make(root, &change)) {
+        eprintln!("{}: {error:#}", confirm::previous_file().display());
+    }
 }
 
 /// Rolls that change back, if it still waits: under the same lock.
 pub(super) fn roll_back(root: &Root, id: &str) -> Result<()> {
     let _lock = lock(&root.path(stored_file()))?;
-    make_all(root, &confirm::roll_back(root, id)?)
+    make_all(root, &confirm::roll_back(root, id)?)?;
+    tidy_up(root);
+    Ok(())
 }
 
 /// Writes the outcome of an unconfirmed change; returns what it means for this boot.

@@ -3,8 +3,8 @@
 //!
 //! `confirm/previous.yml` is the store before the change; `confirm/pending.json` marks that it
 //! waits. The order of writing is safe at any moment: previous, pending, then the change itself.
-//! Rolling back: the store, pending, previous. Confirming: pending, previous. This module decides
-//! what to write; `apply` writes it.
+//! Rolling back: the store, then pending. This module decides what to write; `apply` writes it, and
+//! removes `previous.yml` when no change waits.
 
 use super::file_change::FileChange;
 use super::layers::{last_good, stored_file};
@@ -117,15 +117,15 @@ pub(super) fn prepare(root: &Root, change: Unconfirmed) -> Result<[FileChange; 2
     Ok([previous, pending.note()?])
 }
 
-/// The changes that confirm. Empty if no change waits.
-pub(super) fn confirm(root: &Root) -> Vec<FileChange> {
-    Pending::load(root).map_or_else(Vec::new, |_| settled().to_vec())
+/// The change that confirms. None if no change waits.
+pub(super) fn confirm(root: &Root) -> Option<FileChange> {
+    Pending::load(root).map(|_| FileChange::remove(Pending::file()))
 }
 
-/// Nothing waits any more. The mark goes first: until its removal is on the disk, a roll-back needs
-/// what was before.
-fn settled() -> [FileChange; 2] {
-    [Pending::file(), previous_file()].map(FileChange::remove)
+/// What nobody needs if no change waits: what was before it, with its secrets.
+pub(super) fn leftover(root: &Root) -> Option<FileChange> {
+    let is_left = Pending::load(root).is_none() && root.exists(previous_file());
+    is_left.then(|| FileChange::remove(previous_file()))
 }
 
 /// The changes that restore the store. Empty if that change does not wait any more: it was
@@ -145,7 +145,7 @@ pub(super) fn roll_back(root: &Root, id: &str) -> Result<Vec<FileChange>> {
     } else {
         changes.push(FileChange::write(store, previous, 0o600));
     }
-    changes.extend(settled());
+    changes.push(FileChange::remove(Pending::file()));
     Ok(changes)
 }
 

@@ -78,15 +78,17 @@ fn store(change: &Value, confirm_within: Option<u64>) -> Result<()> {
     let locked = lock(&stored_file())?;
     let root = Root::machine();
     confirm::ensure_none_waits(&root)?;
+    apply::tidy_up(&root);
     let mut stored = load()?;
     merge::merge_into(&mut stored, change);
     let Some(seconds) = confirm_within else { return save(&stored) };
     let text = to_text(&stored)?;
     let waiting = Unconfirmed { id: new_id(), within: seconds };
-    apply::make_all(&root, &confirm::prepare(&root, waiting)?)?;
-    if let Err(error) = write(&text) {
+    let stored = apply::make_all(&root, &confirm::prepare(&root, waiting)?);
+    if let Err(error) = stored.and_then(|()| write(&text)) {
         // Without a change there is nothing to confirm, and the next change is not refused.
-        apply::make_all(&root, &confirm::confirm(&root))?;
+        confirm::confirm(&root).map_or(Ok(()), |undone| apply::make(&root, &undone))?;
+        apply::tidy_up(&root);
         return Err(error);
     }
     // PID 1 answers when its resolver is done, and a resolver that rolls back takes the lock.
