@@ -98,7 +98,7 @@ fn the_oem_partition_is_a_layer_and_several_systems_share_a_disk() -> Result<()>
         "0\n1"
     );
     // The disk is there before the config drive is read.
-    let warned = machine.run("! sudo ros why")?;
+    let warned = machine.run("sudo ros config validate")?;
     assert!(
         warned.contains("rancher.state.directory: warning: no effect here")
             && warned.contains("oem-config.yml of an OEM partition"),

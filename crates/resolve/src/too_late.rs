@@ -1,5 +1,5 @@
 //! Keys of the state disk in a source that is read only after the state disk was looked for. They
-//! have no effect there, and their owner is told.
+//! have no effect there, and a warning says so.
 
 use corral_config::error::{Problem, Severity};
 use corral_config::{Layer, Source, merge, path};
@@ -7,40 +7,68 @@ use corral_init::boot::oem;
 use serde_json::Value;
 
 const KEY: &str = "rancher.state";
+/// They say where the OEM partition is, so they are read before its file.
+const OF_OEM: [&str; 2] = ["rancher.state.oem_dev", "rancher.state.oem_fstype"];
 
-/// The keys that say something else than the boot has read.
+/// The keys that say something else than the boot has read. One with a problem of its own has no
+/// effect anywhere. Nobody reads a warning about vendor data.
 pub(super) fn problems(layers: &[Layer]) -> Vec<Problem> {
-    let (early, late): (Vec<&Layer>, Vec<&Layer>) =
-        layers.iter().partition(|layer| is_early(layer));
-    let read = merge::merge(early.into_iter().map(|layer| &layer.value));
-    let late = late.into_iter().filter(|layer| !matches!(layer.source, Source::Vendor(_)));
-    late.flat_map(|layer| of_layer(layer, &read)).collect()
-}
-
-/// What the boot reads before the state disk is there. The author of vendor data is not told.
-fn is_early(layer: &Layer) -> bool {
-    match &layer.source {
-        Source::Defaults | Source::CommandLine => true,
-        Source::File(path) => path == oem::CONFIG,
-        Source::Metadata | Source::Vendor(_) => false,
+    let files = layers.iter().filter(|layer| matches!(layer.source, Source::File(_)));
+    let read = |with_oem| {
+        let is_read = |layer: &&Layer| is_early(layer) || with_oem && is_of_oem(layer);
+        merge::merge(layers.iter().filter(is_read).map(|layer| &layer.value))
+    };
+    let (before_oem, with_oem) = (read(false), read(true));
+    let mut problems = Vec::new();
+    for layer in files {
+        for (key, value) in settings(layer) {
+            let read = if OF_OEM.contains(&key.as_str()) { &before_oem } else { &with_oem };
+            let has_problem = layer.problems.iter().any(|problem| problem.key == key);
+            if !has_problem && path::get(read, &key) != Some(value) {
+                problems.push(problem(layer, &key));
+            }
+        }
     }
+    problems
 }
 
-fn of_layer(layer: &Layer, read: &Value) -> Vec<Problem> {
-    let given = path::get(&layer.value, KEY).and_then(Value::as_object);
-    let names = given.into_iter().flatten().map(|(name, value)| (format!("{KEY}.{name}"), value));
-    names
-        .filter(|(key, value)| path::get(read, key) != Some(value))
-        .map(|(key, _)| {
-            let node = path::parse(&key).iter().try_fold(&layer.tree, |node, part| node.get(part));
-            let at = node.map(|node| node.at).unwrap_or_default();
-            let message = format!(
-                "no effect here: the state disk is looked for before this is read; put it on the \
-                 kernel command line ({key}=...), or into oem-config.yml of an OEM partition"
-            );
-            Problem::new(Severity::Warning, &layer.source.to_string(), at, &key, message)
-        })
-        .collect()
+fn is_early(layer: &Layer) -> bool {
+    matches!(layer.source, Source::Defaults | Source::CommandLine)
+}
+
+fn is_of_oem(layer: &Layer) -> bool {
+    matches!(&layer.source, Source::File(path) if path == oem::CONFIG)
+}
+
+/// The keys below that of the state disk, with their values.
+fn settings(layer: &Layer) -> Vec<(String, &Value)> {
+    let mut found = Vec::new();
+    let mut rest: Vec<(String, &Value)> =
+        path::get(&layer.value, KEY).map(|value| (KEY.to_owned(), value)).into_iter().collect();
+    while let Some((key, value)) = rest.pop() {
+        match value {
+            Value::Object(map) => {
+                rest.extend(map.iter().map(|(name, value)| (format!("{key}.{name}"), value)));
+            }
+            _ => found.push((key, value)),
+        }
+    }
+    found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    found
+}
+
+fn problem(layer: &Layer, key: &str) -> Problem {
+    let node = path::parse(key).iter().try_fold(&layer.tree, |node, part| node.get(part));
+    let at = node.map(|node| node.at).unwrap_or_default();
+    let or = match OF_OEM.contains(&key) {
+        true => "",
+        false => ", or into oem-config.yml of an OEM partition",
+    };
+    let message = format!(
+        "no effect here: the state disk is looked for before this is read; put it on the kernel \
+         command line ({key}=...){or}"
+    );
+    Problem::new(Severity::Warning, &layer.source.to_string(), at, key, message)
 }
 
 #[cfg(test)]
@@ -50,18 +78,21 @@ mod tests {
     #[test]
     fn keys_of_the_state_disk_have_an_effect_only_where_the_boot_reads_them() {
         let file = |path: &str, text: &str| Layer::parse(Source::File(path.to_owned()), text);
-        let text = "rancher:\n  state:\n    dev: LABEL=A\n    wait: true\n";
+        let text = "rancher:\n  state:\n    dev: LABEL=A\n    wait: true\n    lvm_scan: true\n    \
+                    encryption: {device: UUID=1}\n";
         let layers = [
             corral_config::defaults(),
-            file(oem::CONFIG, "rancher: {state: {wait: true}}"),
+            file(oem::CONFIG, "rancher: {state: {wait: true, oem_dev: LABEL=B}}"),
             file("user.yml", text),
-            Layer::from_command_line("rancher.state.autoformat=[/dev/vdb]"),
+            Layer::from_command_line(
+                "rancher.state.encryption.device=UUID=1 rancher.state.encryption.key_file=a:/b",
+            ),
         ];
         let shown: Vec<String> = problems(&layers).iter().map(ToString::to_string).collect();
-        let [one] = shown.as_slice() else { panic!("{shown:?}") };
-        assert!(
-            one.starts_with("user.yml:3:10: rancher.state.dev: warning: no effect here"),
-            "{one}"
-        );
+        let [of_oem, of_user] = shown.as_slice() else { panic!("{shown:?}") };
+        assert!(of_oem.contains("rancher.state.oem_dev: warning: no effect here"), "{of_oem}");
+        assert!(of_oem.ends_with("(rancher.state.oem_dev=...)"), "{of_oem}");
+        let start = "user.yml:3:10: rancher.state.dev: warning: no effect here";
+        assert!(of_user.starts_with(start), "{of_user}");
     }
 }
