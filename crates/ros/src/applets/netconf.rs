@@ -136,7 +136,7 @@ fn warn_if_nothing_matches(config: &Config, entries: &[Entry<'_>]) {
     }
 }
 
-/// What an interface is given here, for the log of the service. What it gets by DHCP, dhcpcd writes.
+/// What an interface is given here, for the log. dhcpcd writes what it gets by DHCP.
 fn description(interface: &Interface) -> String {
     let mut parts: Vec<String> =
         interface.static_addresses().into_iter().map(str::to_owned).collect();
