@@ -182,8 +182,8 @@ fn named(name: &str, listed: &dyn Fn(Engine) -> Vec<Listed>) -> Result<Vec<Sourc
     let file = name.strip_prefix("/var/log/").unwrap_or(name);
     let in_engine = |engine| listed(engine).into_iter().find(|container| container.name == name);
     let in_system = in_engine(Engine::System);
-    let is_settled = in_system.is_some() || is_file(file);
-    let container = if is_settled { in_system } else { in_engine(Engine::User) };
+    let is_settled = in_system.as_ref().is_some_and(|it| it.was_started) || is_file(file);
+    let container = if is_settled { in_system } else { in_engine(Engine::User).or(in_system) };
     let mut found: Vec<Source> = container.iter().filter_map(Listed::source).collect();
     if is_file(file) {
         found.push(Source::File(file.to_owned()));
@@ -301,16 +301,19 @@ mod tests {
             is_asked.set(engine == Engine::User || is_asked.get());
             match engine {
                 Engine::System => {
-                    vec![container(engine, "both", true), container(engine, "scheduled", false)]
+                    let not_started = ["scheduled", "hourly"];
+                    let not_started = not_started.map(|name| container(engine, name, false));
+                    [&[container(engine, "both", true)], not_started.as_slice()].concat()
                 }
                 Engine::User => {
-                    vec![container(engine, "both", true), container(engine, "web", true)]
+                    ["both", "web", "hourly"].map(|name| container(engine, name, true)).to_vec()
                 }
             }
         };
         for (name, expected, asks) in [
             ("both", Ok(Engine::System), false),
-            ("scheduled", Err("has not been started yet"), false),
+            ("scheduled", Err("has not been started yet"), true),
+            ("hourly", Ok(Engine::User), true),
             ("web", Ok(Engine::User), true),
             ("nothing", Err("there is no log"), true),
         ] {
