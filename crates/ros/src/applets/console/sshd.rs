@@ -53,6 +53,9 @@ pub(crate) fn write(config: &Config) -> Result<()> {
     let mut left_out = Vec::new();
     let mut text = plain(&policy, config, &mut left_out);
     let files = readable(files_of_owner(config), &policy, config, &mut left_out);
+    left_out.extend(files.iter().filter(|file| asks_for_pam(file)).map(|file| {
+        format!("{}: UsePAM has no effect, for PAM has no rules for sshd", file.display())
+    }));
     if !files.is_empty() {
         let all = with_files(&policy, &files);
         match check(&all, config) {
@@ -114,6 +117,12 @@ fn readable(
         }
     });
     files
+}
+
+/// The policy has `UsePAM no`, and sshd says nothing about the owner's value.
+fn asks_for_pam(file: &Path) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default().to_ascii_lowercase();
+    text.lines().any(|line| line.split_whitespace().take(2).eq(["usepam", "yes"]))
 }
 
 /// sshd keeps the first value of each setting, so the owner's come before the comfort settings.
