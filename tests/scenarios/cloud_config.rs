@@ -327,7 +327,7 @@ fn ros_config_validates(machine: &Machine) -> Result<()> {
     );
     let good = run("echo 'hostname: a' > /tmp/g.yml; ros config validate /tmp/g.yml; \
                     ros config validate --format json /tmp/g.yml")?;
-    assert_eq!(good, "/tmp/g.yml: no problems\n[]");
+    assert_eq!(good, "[]");
     let why = run("sudo ros config validate; true")?;
     assert!(why.contains("/etc/ntp.conf of the container ntp is not read"), "{why}");
     Ok(())

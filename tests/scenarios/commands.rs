@@ -153,7 +153,7 @@ fn repositories_are_listed(machine: &mut Machine, folder: &Path) -> Result<()> {
     machine.run("sudo ros service enable web")?;
     machine.run("sudo ros service list | grep -qx 'enabled   web'")?;
     let list = "sudo ros console list | grep -e site -e default";
-    assert_eq!(machine.run(list)?, "current   default\ndisabled  site");
+    assert_eq!(machine.run(list)?, "current  default\ndisabled site");
     machine.run("sudo ros engine list | grep -q '^disabled *docker-29 '")?;
     let refused = machine
         .run("! sudo ros console switch -f invalid 2>&1; ! sudo ros engine enable invalid 2>&1")?;

@@ -108,7 +108,7 @@ fn a_stock_debian_is_a_console_unchanged() -> Result<()> {
         assert_eq!(machine.run("echo $BASH_VERSION | cut -c1")?, "5");
         assert_eq!(machine.run("sudo dpkg --audit && dpkg -l sudo | grep -c ^ii || true")?, "0");
         machine.run("command -v apt-get")?;
-        let current = format!("current   {}", name.trim_start_matches("--no-pull "));
+        let current = format!("current  {}", name.trim_start_matches("--no-pull "));
         says_all(&machine.run("sudo ros console list")?, &[&current]);
     }
     a_password_works_on_its_terminal(&mut machine)?;
@@ -275,7 +275,7 @@ fn a_console_that_lets_its_owner_in_no_longer_gives_way() -> Result<()> {
     ))?;
     let list = machine.run("sudo ros console list")?;
     assert!(
-        list.contains("current   default") && list.contains(&format!("enabled   {name}")),
+        list.contains("current  default") && list.contains(&format!("enabled  {name}")),
         "{list}"
     );
     machine.restart()?;

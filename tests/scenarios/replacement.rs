@@ -66,7 +66,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
 
     images_of_docker_are_engines_too(&mut machine)?;
 
-    let current = "current   /opt/other/console.yml\ndisabled  default";
+    let current = "current  /opt/other/console.yml\ndisabled default";
     let list = "sudo ros console list | grep -e ^current -e default";
     assert_eq!(machine.run(list)?, current);
     let engines = machine.run("sudo ros engine list")?;
@@ -91,7 +91,7 @@ fn another_console_and_engine_take_the_place_of_ours() -> Result<()> {
     let switch = "sudo setsid ros console switch -f default < /dev/null > /tmp/switch.log 2>&1 &";
     machine.run(&format!("sudo ros engine enable default && {switch}"))?;
     machine.expect("! test -e /etc/other-release")?;
-    assert_eq!(machine.run(list)?, "current   default");
+    assert_eq!(machine.run(list)?, "current  default");
     machine.expect_docker()?;
     are_named(&machine, "default", "default")?;
 

@@ -134,8 +134,11 @@ fn a_terminal_works(machine: &Machine) -> Result<()> {
     says_all(&said, &["[root@web-1 rancher]# "]);
     // Scripts get no titles, and people do.
     let list = "sudo ros console list";
-    says_all(&machine.login.answer(list, &[])?, &["STATE", "current   default"]);
-    machine.run(&format!("! {list} | grep STATE")).map(drop)
+    says_all(&machine.login.answer(list, &[])?, &["STATE", "current  default"]);
+    machine.run(&format!("! {list} | grep STATE"))?;
+    let validate = "echo 'hostname: a' > g.yml; ros config validate g.yml";
+    says_all(&machine.login.answer(validate, &[])?, &["g.yml: no problems"]);
+    Ok(())
 }
 
 fn nothing_is_kept_and_the_machine_says_so(machine: &mut Machine) -> Result<()> {

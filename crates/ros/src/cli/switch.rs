@@ -91,8 +91,9 @@ impl Choice<'_> {
         let rows: Vec<Row> =
             names.into_iter().map(|name| Row { state: state(&name), name }).collect();
         output.print(&rows, |rows| {
-            let cells = rows.iter().map(|row| [row.state.to_owned(), row.name.clone()]);
-            print!("{}", listing(["STATE", "NAME"], cells));
+            // With one blank, as RancherOS prints it.
+            let cells = rows.iter().map(|row| [format!("{:<8} {}", row.state, row.name)]);
+            print!("{}", listing([&format!("{:<8} NAME", "STATE")], cells));
         })
     }
 

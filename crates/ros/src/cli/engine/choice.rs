@@ -101,7 +101,10 @@ fn find(name: &str, config: &Config) -> Result<Source> {
     match extras::beside_releases(&format!("{IN_RELEASES}:{name}")) {
         Ok(image) => Ok(Source::Release(image)),
         Err(_) if !config.rancher.repositories.is_empty() => Ok(Source::Unlisted),
-        Err(error) if of_release::has(name) => Err(error.context(absent::text(name))),
+        // A registry that does not answer may have it.
+        Err(error) if of_release::has(name) || !config.rancher.upgrade.url.is_empty() => {
+            Err(error.context(absent::text(name)))
+        }
         Err(_) => bail!("{}", absent::text(name)),
     }
 }
