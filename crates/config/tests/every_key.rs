@@ -20,7 +20,7 @@ enum Step {
 }
 
 /// A value of the table, and how it is reached.
-type Place = (Vec<Step>, &'static Type);
+type KeyPath = (Vec<Step>, &'static Type);
 
 /// A document that says something right for every key that has an effect.
 fn sample(kind: &'static Type) -> Value {
@@ -62,13 +62,13 @@ fn sample(kind: &'static Type) -> Value {
 }
 
 /// Every place of the table below one: mappings and lists themselves, and all that is in them.
-fn places(kind: &'static Type, path: &mut Vec<Step>, found: &mut Vec<Place>) {
+fn key_paths(kind: &'static Type, path: &mut Vec<Step>, found: &mut Vec<KeyPath>) {
     if !path.is_empty() {
         found.push((path.clone(), kind));
     }
     let mut below = |step: Step, kind: &'static Type| {
         path.push(step);
-        places(kind, path, found);
+        key_paths(kind, path, found);
         path.pop();
     };
     match kind {
@@ -82,9 +82,9 @@ fn places(kind: &'static Type, path: &mut Vec<Step>, found: &mut Vec<Place>) {
     }
 }
 
-fn all_places() -> Vec<Place> {
+fn all_key_paths() -> Vec<KeyPath> {
     let mut found = Vec::new();
-    places(&ROOT, &mut Vec::new(), &mut found);
+    key_paths(&ROOT, &mut Vec::new(), &mut found);
     found
 }
 
@@ -150,7 +150,7 @@ fn as_value(config: &Config) -> Value {
 
 /// The layer has the place, and the machine takes it; or the layer has an error there. The
 /// configuration, then.
-fn check(layer: &Layer, (path, _): &Place, text: &str, line: Option<u64>) -> Config {
+fn check(layer: &Layer, (path, _): &KeyPath, text: &str, line: Option<u64>) -> Config {
     let key = dotted(path);
     let shown: String = text.chars().take(40).collect();
     let what = format!("{key}: {shown}");
@@ -191,7 +191,7 @@ fn a_wrong_value_in_a_document_costs_its_own_key_only() {
     let good = Layer::from_value(Source::File("good.yml".to_owned()), &clean);
     assert_eq!(good.value, clean);
     let good_config = as_value(&resolve_with_problems(&[defaults(), good.clone()]).config);
-    for place in all_places() {
+    for place in all_key_paths() {
         let what = dotted(&place.0);
         let rest = |tree: &Value| without(tree.clone(), cost(&place.0));
         let (clean_rest, config_rest) = (rest(&clean), rest(&good_config));
@@ -219,7 +219,9 @@ fn a_wrong_value_leaves_the_one_of_the_layer_below() {
     let good = Layer::from_value(Source::File("good.yml".to_owned()), &clean);
     let good_config = as_value(&resolve_with_problems(&[defaults(), good.clone()]).config);
     // Lists replace lists: what is inside of one has nothing below it.
-    for (path, kind) in all_places().into_iter().filter(|place| !place.0.contains(&Step::Element)) {
+    for (path, kind) in
+        all_key_paths().into_iter().filter(|place| !place.0.contains(&Step::Element))
+    {
         for text in mistakes(kind) {
             let nested = path.iter().rev().fold(text.clone(), |inner, step| match step {
                 Step::Key(key) => format!("{{\"{key}\": {inner}}}"),
@@ -248,7 +250,7 @@ fn a_wrong_value_on_the_command_line_costs_its_own_key_only() {
     let right = right.join(" ");
     let good = Layer::from_command_line(&right);
     assert_eq!(good.problems, Vec::new());
-    for place in all_places().into_iter().filter(|place| !place.0.contains(&Step::Element)) {
+    for place in all_key_paths().into_iter().filter(|place| !place.0.contains(&Step::Element)) {
         let key = dotted(&place.0);
         let name = if key.starts_with("rancher.") { key.clone() } else { format!("cc.{key}") };
         for text in mistakes(place.1).iter().filter(|text| !text.contains('"')) {
@@ -268,7 +270,7 @@ fn a_wrong_value_on_the_command_line_costs_its_own_key_only() {
 
 #[test]
 fn what_a_range_admits_the_machine_takes() {
-    for (path, kind) in all_places() {
+    for (path, kind) in all_key_paths() {
         let (Type::Integer(range) | Type::Seconds(range)) = kind else { continue };
         for number in [range.min, range.max] {
             let mut tree = sample(&ROOT);

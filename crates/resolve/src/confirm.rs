@@ -122,7 +122,7 @@ pub(super) fn confirm(root: &Root) -> Option<FileChange> {
     Pending::load(root).map(|_| FileChange::remove(Pending::file()))
 }
 
-/// What nobody needs if no change waits: what was before it, with its secrets.
+/// What is of no use if no change waits: what was before it, with its secrets.
 pub(super) fn leftover(root: &Root) -> Option<FileChange> {
     let is_left = Pending::load(root).is_none() && root.exists(previous_file());
     is_left.then(|| FileChange::remove(previous_file()))

@@ -11,7 +11,7 @@ const KEY: &str = "rancher.state";
 const OF_OEM: [&str; 2] = ["rancher.state.oem_dev", "rancher.state.oem_fstype"];
 
 /// The keys that say something else than the boot has read. One with a problem of its own has no
-/// effect anywhere. Nobody reads a warning about vendor data.
+/// effect anywhere. The owner cannot edit vendor data: no warning.
 pub(super) fn problems(layers: &[Layer]) -> Vec<Problem> {
     let files = layers.iter().filter(|layer| matches!(layer.source, Source::File(_)));
     let read = |with_oem| {

@@ -204,11 +204,11 @@ fn release_disks() {
     }
     let (sender, done) = mpsc::channel();
     let started = thread::Builder::new().name("disks".to_owned()).spawn(move || {
-        sync_disks(Place::Here);
+        sync_disks(Location::Local);
         stop_swapping();
-        for place in [Place::Here, Place::Server] {
-            sync_disks(place);
-            make_clean(place);
+        for location in [Location::Local, Location::Server] {
+            sync_disks(location);
+            make_clean(location);
             let _ = sender.send(());
         }
         unmount(|_| true);
@@ -230,15 +230,15 @@ fn is_of_machine() -> bool {
 
 /// Where a disk is. Those of servers come last: a server may be gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Here,
+enum Location {
+    Local,
     Server,
 }
 
-impl Place {
-    fn of(mount: &Mounted) -> Place {
+impl Location {
+    fn of(mount: &Mounted) -> Location {
         let device = Path::new("/sys/dev/block").join(&mount.device);
-        if is_of_server(&device, MOST_LAYERS) { Place::Server } else { Place::Here }
+        if is_of_server(&device, MOST_LAYERS) { Location::Server } else { Location::Local }
     }
 }
 
@@ -266,13 +266,13 @@ fn disks() -> Vec<Mounted> {
     mount_table::load().into_iter().filter(is_open).collect()
 }
 
-fn disks_at(place: Place) -> impl Iterator<Item = Mounted> {
-    disks().into_iter().filter(move |mount| Place::of(mount) == place)
+fn disks_at(location: Location) -> impl Iterator<Item = Mounted> {
+    disks().into_iter().filter(move |mount| Location::of(mount) == location)
 }
 
 /// Each by itself: `sync` would begin with the one that hangs.
-fn sync_disks(place: Place) {
-    for mount in disks_at(place) {
+fn sync_disks(location: Location) {
+    for mount in disks_at(location) {
         // A pipe of the owner's that is mounted somewhere would wait for its other end.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::open(&mount.target, flags, Mode::empty());
@@ -315,17 +315,17 @@ fn swap_files(swaps: &str) -> Vec<PathBuf> {
 }
 
 /// Makes the file systems of disks read-only: they write out all that they hold, and are clean.
-fn make_clean(place: Place) {
+fn make_clean(location: Location) {
     let end = deadline::after(DISKS);
-    let mut errors = make_read_only(place);
+    let mut errors = make_read_only(location);
     // Nothing reports when a file system is no longer in use.
     while errors.iter().any(is_busy) && deadline::left(end).is_some() {
         // The file of a loop device is in use until what is on it is unmounted, and after that
         // too, unless the device gives it up by itself.
-        unmount(|mount| mount.is_on_disk() && Place::of(mount) == place);
+        unmount(|mount| mount.is_on_disk() && Location::of(mount) == location);
         detach_loop_devices();
         deadline::pause(PAUSE);
-        errors = make_read_only(place);
+        errors = make_read_only(location);
     }
     for error in errors {
         log(&format!("shutdown: the disk will be checked at the next boot: {error:#}"));
@@ -343,8 +343,8 @@ fn is_busy(error: &Error) -> bool {
     error.downcast_ref() == Some(&Errno::BUSY)
 }
 
-fn make_read_only(place: Place) -> Vec<Error> {
-    disks_at(place).filter_map(|mount| mounts::remount(&mount.target, true).err()).collect()
+fn make_read_only(location: Location) -> Vec<Error> {
+    disks_at(location).filter_map(|mount| mounts::remount(&mount.target, true).err()).collect()
 }
 
 /// Unmounts those file systems, innermost first: the table is in the order of mounting.
