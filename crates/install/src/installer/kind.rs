@@ -47,7 +47,8 @@ impl Kind {
             ),
             Kind::Arm => bail!("-t arm: this is a system for amd64, there is none for ARM"),
             Kind::Bootstrap => bail!(
-                "-t bootstrap: it does not exist any more; use amazon-ebs-hvm or googlecompute"
+                "-t bootstrap: it does not exist any more; use amazon-ebs-hvm or \
+                 googlecompute, with -a 'rancher.cloud_init.datasources=[ec2]' or [gce]"
             ),
             Kind::RancherUpgrade => {
                 bail!("-t rancher-upgrade: an installed system is upgraded by `ros os upgrade`")
