@@ -51,7 +51,7 @@ pub struct Options {
     #[arg(long, value_name = "HOW", value_delimiter = ',')]
     pub(super) encrypt: Vec<Method>,
     /// Do not ask for confirmation
-    #[arg(short, long)]
+    #[arg(short, long, visible_alias = "yes", visible_short_alias = 'y')]
     pub force: bool,
     /// Do not restart afterwards
     #[arg(long)]

@@ -499,4 +499,23 @@ mod tests {
             assert!(!uses_network(&parsed(words)), "{words}");
         }
     }
+
+    #[test]
+    fn every_confirmation_is_given_by_the_same_flags() {
+        for command in [
+            "install -d /dev/x",
+            "os upgrade",
+            "reset",
+            "console switch x",
+            "engine switch x",
+            "service rm x",
+            "keys remove x",
+        ] {
+            for flag in ["-y", "--yes", "-f", "--force"] {
+                let words = format!("ros {command} {flag}");
+                let parsed = Cli::try_parse_from(words.split(' '));
+                assert!(parsed.is_ok(), "{words}: {:?}", parsed.err());
+            }
+        }
+    }
 }
