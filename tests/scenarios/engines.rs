@@ -13,6 +13,8 @@ pub(super) const BUSYBOX: &str = "mkdir -p /tmp/r/bin && cp /usr/bin/busybox /tm
     tar -C /tmp/r -cf - . | docker import - busybox:1 > /dev/null";
 pub(super) const RUN: &str = "docker run --rm busybox:1 /bin/busybox echo it runs";
 pub(super) const SWITCH: &str = "sudo ros engine switch -y";
+/// What image checks and trials found.
+const FINDINGS: &str = "/var/lib/rancher/cache";
 
 /// A machine with a state disk, this archive as a further disk, and an image for Docker. Its disk
 /// is there as long as its folder.
@@ -125,7 +127,7 @@ fn an_older_engine_comes_from_a_registry_by_its_name() -> Result<()> {
     let Some(archive) = archive("docker-20.10")? else { return Ok(()) };
     let work = folder("engines-registry")?;
     let registry = servers::registry(&work)?;
-    let (machine, _folder) = start("engines-old", None)?;
+    let (mut machine, _folder) = start("engines-old", None)?;
     let own = version(&machine)?;
     let host = format!("10.0.2.2:{}", registry.port);
     machine.run(&format!(
@@ -158,7 +160,29 @@ fn an_older_engine_comes_from_a_registry_by_its_name() -> Result<()> {
     says_all(&listed, &[&format!("{host}/engines:docker-20.10")]);
     machine.run("sudo ros engine enable docker-20.10")?;
     says_all(&machine.run("sudo ros engine list")?, &["enabled   docker-20.10"]);
+    machine.run(&format!("{SWITCH} default"))?;
+    a_cloud_config_names_it(&mut machine, &host)?;
     machine.check_alarms()
+}
+
+/// On a machine that has neither the image nor what was found out about it, as a new one.
+fn a_cloud_config_names_it(machine: &mut Machine, host: &str) -> Result<()> {
+    machine.run("sudo system-docker rmi -f $(sudo system-docker images -q corral/engine)")?;
+    machine.run("! sudo system-docker images | grep docker-20.10")?;
+    machine.run(&format!(
+        "sudo find {FINDINGS}/engines {FINDINGS}/images -type f -delete && \
+         ! sudo ls {FINDINGS}/engines | grep works"
+    ))?;
+    machine.run(&format!(
+        "echo 'rancher: {{docker: {{engine: docker-20.10, engine_images: {host}/engines}}}}' \
+         > /tmp/e.yml && sudo ros config apply /tmp/e.yml"
+    ))?;
+    machine.expect_of_boot("docker version --format '{{.Server.Version}}' | grep '^20\\.10'")?;
+    machine.expect(&format!("sudo ls {FINDINGS}/engines | grep works"))?;
+    let list = machine.run("sudo ros engine list | grep docker-20.10")?;
+    ensure!(list.starts_with("current") && list.contains(" yes "), "{list}");
+    assert_eq!(machine.run(RUN)?, "it runs");
+    Ok(())
 }
 
 /// The version that a client on another machine sees.

@@ -194,7 +194,7 @@ pub(super) fn remote(root: &Root, config: &Config) -> Vec<Vec<String>> {
     for switchable in SWITCHABLE {
         // An image has no file.
         let name = (switchable.configured)(config);
-        if !(switchable.is_built_in)(name) && (switchable.image)(name).is_none() {
+        if !(switchable.is_built_in)(name) && (switchable.image)(name, config).is_none() {
             places.push(name.to_owned());
         }
     }

@@ -6,6 +6,7 @@
 
 use super::root::Root;
 use anyhow::{Context, Result};
+use corral_config::Config;
 use corral_engine::image::lookup;
 use corral_machine::files::{remove_durably, write_atomic};
 use corral_plan::Service;
@@ -124,11 +125,19 @@ fn named_by_version(version: &str) -> Option<String> {
 }
 
 /// The image of an engine of that name or reference; None if the name is that of a service file.
-pub fn image(name: &str) -> Option<String> {
-    image_among(name, |stored| lookup::find(stored).is_ok())
+pub fn image(name: &str, config: &Config) -> Option<String> {
+    let stored = image_among(name, |stored| lookup::find(stored).is_ok());
+    stored.or_else(|| in_registry(name, config))
 }
 
-/// The same for a program that does not see the image store: `is_here` finds an image by its name.
+/// The image of that name in the registry that `rancher.docker.engine_images` names.
+pub fn in_registry(name: &str, config: &Config) -> Option<String> {
+    let images = &config.rancher.docker.engine_images;
+    (!images.is_empty() && is_plain(name)).then(|| format!("{images}:{name}"))
+}
+
+/// The image of an engine that was loaded, or of a reference. `is_here` finds an image by its name,
+/// also for a program that does not see the image store.
 pub fn image_among(name: &str, is_here: impl Fn(&str) -> bool) -> Option<String> {
     if name.starts_with('/') || name.contains("://") {
         return None;
@@ -166,7 +175,21 @@ mod tests {
             // Not loaded here: perhaps the name of a file in a repository.
             ("docker-28.5", None),
         ] {
-            assert_eq!(image(name).as_deref(), expected, "{name}");
+            assert_eq!(image(name, &Config::default()).as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_name_is_a_tag_of_the_configured_registry() {
+        let mut config = Config::default();
+        config.rancher.docker.engine_images = "r.example.com/engines".to_owned();
+        for (name, expected) in [
+            ("docker-28.5", Some("r.example.com/engines:docker-28.5")),
+            ("docker:28-dind", Some("docker:28-dind")),
+            ("/opt/engine.yml", None),
+            ("https://example.com/docker.yml", None),
+        ] {
+            assert_eq!(image(name, &config).as_deref(), expected, "{name}");
         }
     }
 

@@ -170,7 +170,7 @@ fn definition(switchable: &Switchable, name: &str, inputs: Inputs<'_>) -> Result
     if let Some(file) = catalogue::cached(inputs.root, name, inputs.config) {
         return user_file::read(inputs.root, &file).map(Some);
     }
-    if let Some(image) = (switchable.image)(name) {
+    if let Some(image) = (switchable.image)(name, inputs.config) {
         return match switchable.service == ENGINE.service {
             true => engines::compose(&image),
             false => Ok(console_images::file(name, &image)),

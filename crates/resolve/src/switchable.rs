@@ -25,7 +25,7 @@ pub struct Switchable {
     /// Names that need no repository.
     pub stock: &'static [(&'static str, &'static str)],
     /// The image that such a name, or a reference, stands for.
-    pub image: fn(&str) -> Option<String>,
+    pub image: fn(&str, &Config) -> Option<String>,
     /// What a switch does to the machine.
     pub consequences: &'static str,
     /// What the image of a replacement must have: each at one of its paths.
@@ -42,7 +42,7 @@ pub const CONSOLE: Switchable = Switchable {
     is_built_in: |name| ["", "default"].contains(&name),
     listed: |index| index.consoles,
     stock: &console_images::STOCK,
-    image: console_images::image,
+    image: |name, _| console_images::image(name),
     consequences: "Switching consoles will
 1. destroy the current console container
 2. log you out

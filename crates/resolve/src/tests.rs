@@ -265,6 +265,24 @@ fn a_replacement_is_checked_before_it_is_used() {
 }
 
 #[test]
+fn the_name_of_an_engine_is_pulled_from_the_configured_registry() {
+    let engine = "docker: {engine: docker-28.5, engine_images: r.example.com/engines}";
+    let repositories = "repositories: {ours: {url: http://one}}";
+    let registry_only = format!("rancher: {{{engine}}}\n");
+    let with_repository = format!("rancher: {{{engine}, {repositories}}}\n");
+    for (name, stored) in [("alone", registry_only), ("repository", with_repository)] {
+        let machine = Machine::new(&format!("engine-{name}"), &[(STORE, stored.as_str())]);
+        let resolution = resolve(&machine.root());
+        let image = "r.example.com/engines:docker-28.5";
+        let expected = [("console", "c"), ("docker", "d"), ("engine-check", image), ("ntp", "t")];
+        let expected = expected.map(|(name, image)| (name.to_owned(), image.to_owned()));
+        assert_eq!(images(&resolution), expected, "{name}: it is checked first");
+        let missing = catalogue::missing(&machine.root(), &resolution.resolved.config);
+        assert!(missing.is_empty(), "{name}: an image has no file: {missing:?}");
+    }
+}
+
+#[test]
 fn without_the_owners_files_the_keys_of_the_provider_open_a_first_boot() {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsyjdVi98mjmXXXl0Gwtdy5VQlPfWMr1rl626GfrojO";
     let metadata = format!("SSHPublicKeys: {{one: {key}}}\n");

@@ -170,7 +170,7 @@ impl Choice<'_> {
     fn prepare(&self, name: &str, pull: bool) -> Result<Option<String>> {
         let config = corral_resolve::stored_config();
         let Some(place) = catalogue::other(name) else { return Ok(None) };
-        let image = match (self.0.image)(place) {
+        let image = match (self.0.image)(place, &config) {
             Some(image) => image,
             None => self.image_of_file(place, &config)?,
         };

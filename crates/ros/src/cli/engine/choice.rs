@@ -91,9 +91,8 @@ fn find(name: &str, config: &Config) -> Result<Source> {
     if !engines::is_plain(name) {
         return Ok(Source::File);
     }
-    let images = &config.rancher.docker.engine_images;
-    if !images.is_empty() {
-        return Ok(Source::Remote(format!("{images}:{name}")));
+    if let Some(image) = engines::in_registry(name, config) {
+        return Ok(Source::Remote(image));
     }
     if may_be_a_file(name, config) {
         return Ok(Source::File);

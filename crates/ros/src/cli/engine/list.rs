@@ -48,8 +48,11 @@ pub(super) fn run(output: Output) -> Result<()> {
         _ if name == enabled => "enabled",
         _ => "disabled",
     };
+    // The image of the one that runs may have the name of its registry only.
+    let is_here = |row: &Row| row.here || row.name == current;
+    let rows = rows.into_values();
     let rows: Vec<Row> =
-        rows.into_values().map(|row| Row { state: state(&row.name), ..row }).collect();
+        rows.map(|row| Row { state: state(&row.name), here: is_here(&row), ..row }).collect();
     output.print(&rows, |rows| {
         let lines = rows.iter().map(|row| {
             let here = if row.here { "yes" } else { "no" }.to_owned();
