@@ -115,6 +115,7 @@ fn without_root_the_rest_is_named(machine: &Machine) -> Result<()> {
         assert!(refused.contains("try sudo"), "{command}: {refused}");
     }
     machine.run("ros completion zsh | grep -q '#compdef ros'")?;
+    machine.run("ros completion fish | grep -q 'complete -c ros'")?;
     // As a shell does it for `ros config va<Tab>`.
     let completed = machine.run(
         "bash -lc '_ros_load; COMP_WORDS=(ros config va); COMP_CWORD=2; _ros ros va config; \
@@ -140,6 +141,19 @@ fn lists_are_for_programs_too(machine: &Machine) -> Result<()> {
     let console = rows.iter().find(|row| row["name"] == "console").context("no console")?;
     assert!(console["memory"].as_u64() > Some(0), "{console}");
     assert!(machine.run("sudo ros top --once")?.starts_with("SERVICE"));
+    for (command, has) in [
+        ("engine list", "current"),
+        ("os list", "running"),
+        ("boot", "docker"),
+        ("config get hostname", "daily"),
+        ("config diff", "["),
+        ("config status", "layers"),
+        ("config images", "corral/os-base"),
+        ("logs -n 5", "["),
+    ] {
+        let printed = json(machine, &format!("sudo ros {command} --format json"))?;
+        assert!(printed.to_string().contains(has), "{command}: {printed}");
+    }
     Ok(())
 }
 
