@@ -155,13 +155,18 @@ fn repositories_are_listed(machine: &mut Machine, folder: &Path) -> Result<()> {
     let list = "sudo ros console list | grep -e site -e default";
     assert_eq!(machine.run(list)?, "current  default\ndisabled site");
     machine.run("sudo ros engine list | grep -q '^disabled *docker-29 '")?;
-    let refused = machine
-        .run("! sudo ros console switch -f invalid 2>&1; ! sudo ros engine enable invalid 2>&1")?;
-    assert!(
-        refused.contains("invalid is not a valid console")
-            && refused.contains("(`ros console list` shows what there is)")
-            && refused.contains("invalid is no engine of this release"),
-        "{refused}"
-    );
+    let no_console = "invalid is not a valid console";
+    let hint = "(`ros console list` shows what there is)";
+    let no_engine = "invalid is no engine of this release";
+    let refusals: [(&str, &[&str]); 3] = [
+        ("console switch -f", &[no_console, hint]),
+        ("console enable", &[no_console, hint]),
+        ("engine enable", &[no_engine]),
+    ];
+    for (command, reasons) in refusals {
+        super::says_all(&machine.run(&format!("! sudo ros {command} invalid 2>&1"))?, reasons);
+    }
+    // Nothing is stored for the next boot.
+    assert_eq!(machine.run("sudo ros config get rancher.console")?, "default");
     Ok(())
 }
