@@ -15,11 +15,14 @@ const DEBIAN: &str = "debian:stable-slim";
 
 /// A container of the user that is there after all switches.
 const SURVIVOR: &str = "tar -C / -cf - bin usr/bin/busybox | docker import - story/box && \
-                        docker run -d --restart always --name survivor story/box \
+                        docker run -d --restart always --stop-timeout 1 --name survivor story/box \
                         /usr/bin/busybox sleep 100000";
 
-/// It runs on while consoles change.
+/// After a boot, or a switch of the engine: both start it again.
 const IT_RUNS: &str = "[ $(docker inspect -f '{{.State.Status}}' survivor) = running ]";
+
+/// In the console that has a shell and nothing else.
+const IS_MUSL: &str = "test -e /lib/ld-musl-x86_64.so.1";
 
 /// Of `rancher`, on the machine's own console.
 const PASSWORD: &str = "open-sesame";
@@ -58,6 +61,11 @@ pub(crate) fn stock(name: &str) -> Result<PathBuf> {
     Ok(Image::find()?.tools.join("stock").join(format!("{name}.tar")))
 }
 
+/// The process of the user's container. A switch of the console leaves it as it is.
+fn process(machine: &Machine) -> Result<String> {
+    machine.run("docker inspect -f '{{.State.Pid}} {{.State.StartedAt}}' survivor")
+}
+
 /// Detached, because the session that requests it ends.
 pub(crate) fn switch(machine: &Machine, name: &str) -> Result<()> {
     let switch = format!("sudo busybox setsid ros console switch -f {name}");
@@ -72,10 +80,11 @@ fn a_console_needs_from_its_image_a_shell_and_nothing_else() -> Result<()> {
     machine.run(SURVIVOR)?;
     let stock = "alpine\ncentos\ndebian\ndefault\nfedora\nubuntu";
     assert_eq!(machine.run("sudo ros console list | sed 's/.* //'")?, stock);
+    let before = process(&machine)?;
     switch(&machine, &format!("{host}/stock/musl:1"))?;
-    machine.expect_of_boot("test -e /lib/ld-musl-x86_64.so.1")?;
+    machine.expect_of_boot(IS_MUSL)?;
     everything_works(&mut machine, &folder)?;
-    machine.run(IT_RUNS)?;
+    assert_eq!(process(&machine)?, before);
     // The image has a real folder there.
     machine.run("cd /var/run && test -S docker.sock && test -e /var/run.of-image/of-image")?;
     assert_eq!(machine.run("echo $0; test -e /usr/bin/awk || echo bare")?, "sh\nbare");
@@ -83,8 +92,7 @@ fn a_console_needs_from_its_image_a_shell_and_nothing_else() -> Result<()> {
     everything_works(&mut machine, &folder)?;
     an_engine_of_a_release_runs(&machine, &registry, &folder, &host)?;
     it_installs_to_a_disk(&machine, &folder)?;
-    ours_returns(&mut machine)?;
-    machine.run("docker inspect survivor > /dev/null").map(drop)
+    ours_returns(&mut machine)
 }
 
 #[test]
@@ -100,11 +108,12 @@ fn a_stock_debian_is_a_console_unchanged() -> Result<()> {
     ))?;
     let by_name = "--no-pull debian".to_owned();
     let bookworm = format!("{host}/stock/bookworm:1");
+    let before = process(&machine)?;
     for (name, number) in [(by_name, "13"), (bookworm, "12")] {
         switch(&machine, &name)?;
         machine.expect_of_boot(&format!("grep -q '^{number}' /etc/debian_version"))?;
         everything_works(&mut machine, &folder)?;
-        machine.run(IT_RUNS)?;
+        assert_eq!(process(&machine)?, before);
         assert_eq!(machine.run("echo $BASH_VERSION | cut -c1")?, "5");
         assert_eq!(machine.run("sudo dpkg --audit && dpkg -l sudo | grep -c ^ii || true")?, "0");
         machine.run("command -v apt-get")?;
@@ -114,7 +123,6 @@ fn a_stock_debian_is_a_console_unchanged() -> Result<()> {
     a_password_works_on_its_terminal(&mut machine)?;
     it_survives_a_restart(&mut machine)?;
     machine.expect_docker()?;
-    machine.expect(IT_RUNS)?;
     ours_returns(&mut machine)
 }
 
@@ -187,13 +195,52 @@ fn it_installs_to_a_disk(machine: &Machine, folder: &Path) -> Result<()> {
     let (disk, release) = (device(1)?, device(2)?);
     machine.run(&super::install::write_config(&shell::make_key(folder)?))?;
     let said = machine.run(&format!(
-        "sudo ros install -i {release} -d {disk} -a {} -c /tmp/my.yml -f --no-reboot",
+        "sudo ros install -i {release} -d {disk} -a {} -c /tmp/my.yml -y --no-reboot",
         super::install::SERIAL
     ))?;
     assert!(said.contains("is installed on"), "{said}");
     let label = |number: u32| machine.run(&format!("sudo blkid -s LABEL -o value {disk}{number}"));
     assert_eq!([label(1)?, label(2)?], ["RANCHER_STATE", "CORRAL_BOOT"]);
+    its_partitions_have_the_release(machine, &disk)
+}
+
+/// Kernel and initrd of the release, the menus of both boot loaders, and the configuration. The
+/// image may have no `mount` of its own: busybox is ours.
+fn its_partitions_have_the_release(machine: &Machine, disk: &str) -> Result<()> {
+    let (state, boot, version) = ("/run/its-state", "/run/its-boot", env!("CARGO_PKG_VERSION"));
+    machine.run(&format!(
+        "sudo busybox mkdir -p {state} {boot} && \
+         sudo busybox mount -t ext4 -o ro {disk}1 {state} && \
+         sudo busybox mount -t vfat -o ro {disk}2 {boot}"
+    ))?;
+    let image = Image::find()?;
+    for (name, file) in [("vmlinuz", &image.kernel), ("initrd", &image.initrd)] {
+        let path = format!("{boot}/boot/{version}/{name}");
+        let sum = machine.run(&format!("sudo busybox sha256sum {path} | busybox cut -c 1-64"))?;
+        assert_eq!(sum, sha256(file)?, "{path}");
+    }
+    let serial = super::install::SERIAL;
+    for (text, file) in [
+        (format!("DEFAULT {version}"), "boot/current.cfg".to_owned()),
+        (format!("default corral-{version}.conf"), "loader/loader.conf".to_owned()),
+        (serial.to_owned(), format!("boot/{version}/menu.cfg")),
+        (serial.to_owned(), format!("loader/entries/corral-{version}.conf")),
+    ] {
+        machine.run(&format!("sudo busybox grep -qF '{text}' {boot}/{file}"))?;
+    }
+    let config = "var/lib/rancher/conf/cloud-config.d/user_config.yml";
+    machine.run(&format!(
+        "sudo busybox grep -q 'hostname: installed' {state}/{config} && \
+         sudo busybox umount {state} {boot}"
+    ))?;
     Ok(())
+}
+
+fn sha256(file: &Path) -> Result<String> {
+    let output = Command::new("sha256sum").arg(file).output().context("starting sha256sum")?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 /// By sftp, and by the older protocol of scp, which runs a program on the machine.
@@ -226,15 +273,19 @@ fn it_survives_a_restart(machine: &mut Machine) -> Result<()> {
 }
 
 fn ours_returns(machine: &mut Machine) -> Result<()> {
+    machine.expect(IT_RUNS)?;
+    let before = process(machine)?;
     switch(machine, "default")?;
     machine.expect_of_boot("grep -q ID=corral /etc/os-release && ! test -e /etc/mine")?;
     assert_eq!(machine.run("sudo -n id -u")?, "0");
-    machine.expect_docker()
+    machine.expect_docker()?;
+    assert_eq!(process(machine)?, before);
+    Ok(())
 }
 
 #[test]
 fn what_cannot_be_a_console_changes_nothing() -> Result<()> {
-    let (mut machine, _registry, _folder, host) = machine("console-bad", &[])?;
+    let (mut machine, registry, folder, host) = machine("console-bad", &[])?;
     machine.expect_login()?;
     machine.run(
         "mkdir -p /tmp/i/bin /tmp/i/etc && cd /tmp/i && \
@@ -260,13 +311,31 @@ fn what_cannot_be_a_console_changes_nothing() -> Result<()> {
     machine.expect_of_boot("grep -q ID=corral /etc/os-release")?;
     machine.expect_console("stock/none:1 is not on this machine yet")?;
     let banner = format!("The console {host}/stock/none:1 is not used: the built-in one runs.");
-    machine.expect(&format!("grep -q '{banner}' /etc/issue"))
+    machine.expect(&format!("grep -q '{banner}' /etc/issue"))?;
+    servers::push_files(&registry, &stock("musl")?, "stock/late", &folder)?;
+    the_machine_fetches_what_is_configured(&mut machine, &format!("{host}/stock/late:1"))
+}
+
+/// No command has pulled the image.
+fn the_machine_fetches_what_is_configured(machine: &mut Machine, image: &str) -> Result<()> {
+    machine.run(&format!("! sudo system-docker image inspect {image} 2> /dev/null"))?;
+    let apply = "sudo busybox setsid ros config apply /tmp/late.yml";
+    machine.run(&format!(
+        "echo 'rancher: {{console: \"{image}\"}}' > /tmp/late.yml
+         {apply} < /dev/null > /home/rancher/apply.log 2>&1 &"
+    ))?;
+    machine.expect_of_boot(IS_MUSL)?;
+    machine.expect_of_boot("test -e /run/corral/console/login-worked")?;
+    says_all(&machine.run("sudo ros console list")?, &[&format!("current  {image}")]);
+    Ok(())
 }
 
 #[test]
 fn a_console_that_lets_its_owner_in_no_longer_gives_way() -> Result<()> {
     let (mut machine, _registry, _folder, host) = machine("console-broken", &["musl"])?;
     machine.expect_login()?;
+    machine.expect_docker()?;
+    machine.run(SURVIVOR)?;
     let name = format!("{host}/stock/musl:1");
     // What is enabled waits for the next boot, also over a reload of the configuration.
     machine.run(&format!(
@@ -279,7 +348,9 @@ fn a_console_that_lets_its_owner_in_no_longer_gives_way() -> Result<()> {
         "{list}"
     );
     machine.restart()?;
-    machine.expect_of_boot("test -e /lib/ld-musl-x86_64.so.1")?;
+    machine.expect_of_boot(IS_MUSL)?;
+    machine.expect_docker()?;
+    machine.expect(IT_RUNS)?;
     // The owner removes the shell. The file system is kept, and so is this.
     let boot_id = machine.run("cat /proc/sys/kernel/random/boot_id")?;
     let busybox = "/usr/lib/corral/bin/busybox";
@@ -288,8 +359,10 @@ fn a_console_that_lets_its_owner_in_no_longer_gives_way() -> Result<()> {
     machine.expect_next_boot(&boot_id)?;
     machine.expect_of_boot("grep -q ID=corral /etc/os-release")?;
     machine.expect("sudo ros why | grep -q 'tried and is not used'")?;
+    machine.expect_docker()?;
+    machine.expect(IT_RUNS)?;
     // A new file system repairs it.
     machine.run("sudo ros config set rancher.force_console_rebuild true")?;
     machine.restart()?;
-    machine.expect_of_boot("test -e /lib/ld-musl-x86_64.so.1 && sudo -n id -u")
+    machine.expect_of_boot(&format!("{IS_MUSL} && sudo -n id -u"))
 }
