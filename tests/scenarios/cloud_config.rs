@@ -316,20 +316,25 @@ fn ros_config_validates(machine: &Machine) -> Result<()> {
          /tmp/b.yml:2:10: bad_key: warning: unknown key\n1"
     );
     let silent = run("printf 'rancher:\\n  system_docker: {debug: true}\\n  services:\\n    \
-         a: {image: i, scale: 2}\\n' \
+         a: {image: i, scale: 2}\\n\
+         write_files:\\n- {path: /etc/ntp.conf, container: ntp}\\n' \
          > /tmp/s.yml; ros config validate -i /tmp/s.yml")?;
     super::says_all(
         &silent,
         &[
             "/tmp/s.yml:2:26: rancher.system_docker.debug: warning: has no effect: ",
             "/tmp/s.yml:4:19: rancher.services.a.scale: warning: has no effect for a service of",
+            "/tmp/s.yml:6:3: write_files: warning: /etc/ntp.conf of the container ntp is not read",
         ],
     );
     let good = run("echo 'hostname: a' > /tmp/g.yml; ros config validate /tmp/g.yml; \
                     ros config validate --format json /tmp/g.yml")?;
     assert_eq!(good, "[]");
     let why = run("sudo ros config validate; true")?;
-    assert!(why.contains("/etc/ntp.conf of the container ntp is not read"), "{why}");
+    let unread = "write_files: warning: /etc/ntp.conf of the container ntp is not read";
+    let said: Vec<&str> = why.lines().filter(|line| line.contains(unread)).collect();
+    assert_eq!(said.len(), 1, "{why}");
+    assert!(said[0].contains("/boot.yml:") && !said[0].contains("/boot.yml: "), "{why}");
     Ok(())
 }
 

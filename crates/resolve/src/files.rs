@@ -5,9 +5,9 @@
 use super::catalogue::CRONTAB;
 use super::file_change::FileChange;
 use super::problem;
-use corral_config::error::{Problem, Severity};
+use corral_config::Config;
+use corral_config::error::Problem;
 use corral_config::model::{CaCerts, Ntp, WriteFile};
-use corral_config::{Config, Position};
 use corral_engine::paths;
 use corral_engine::spec::{FILES_LABEL, PlacedFile};
 use corral_plan::Plan;
@@ -38,9 +38,6 @@ pub(super) fn decide(
             let message = format!("{}: there is no system container {}", file.path, file.container);
             problems.push(problem::error("write_files", &message));
         }
-    }
-    for file in &config.write_files {
-        problems.extend(unread(&file.container, &file.path));
     }
     let ours = of_keys(config, certificates);
     let mut all = Vec::new();
@@ -94,17 +91,6 @@ fn of_keys(config: &Config, certificates: Option<&str>) -> Vec<WriteFile> {
         files.extend(FETCHERS.map(|service| file(service, CERTIFICATES, bundle.to_owned())));
     }
     files
-}
-
-/// A file that a program of RancherOS read, and the program in its place does not.
-fn unread(container: &str, path: &str) -> Option<Problem> {
-    if (container, path) != ("ntp", "/etc/ntp.conf") {
-        return None;
-    }
-    let text = "/etc/ntp.conf of the container ntp is not read: the time service is chrony; write \
-                /etc/chrony/conf.d/NAME.conf, with lines such as: server time.example.com iburst";
-    let (source, at) = ("write_files", Position::default());
-    Some(Problem::new(Severity::Warning, source, at, "", text.to_owned()))
 }
 
 /// Removes the label: a container must not look for files that could not be written.
@@ -161,20 +147,4 @@ fn lay_out(name: &str, wanted: &[&WriteFile]) -> anyhow::Result<(String, Vec<Fil
     hash.update(&index);
     changes.push(FileChange::write(folder.join("index.json"), index, 0o600));
     Ok((short(&hash.finalize()), changes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::unread;
-
-    #[test]
-    fn a_file_that_no_program_reads_is_a_warning() {
-        let problem = unread("ntp", "/etc/ntp.conf").map(|problem| problem.to_string());
-        assert!(problem.is_some_and(|text| text.contains("/etc/chrony/conf.d/")));
-        for (container, path) in
-            [("ntp", "/etc/chrony/conf.d/a.conf"), ("console", "/etc/ntp.conf")]
-        {
-            assert!(unread(container, path).is_none(), "{container} {path}");
-        }
-    }
 }

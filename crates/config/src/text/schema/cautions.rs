@@ -16,6 +16,19 @@ pub(super) fn long_name(value: &Value, _: &Source) -> Option<&'static str> {
     )
 }
 
+/// `write_files`: a file that a program of RancherOS read, and the program in its place does not.
+pub(super) fn unread_file(value: &Value, _: &Source) -> Option<&'static str> {
+    let is_unread = |file: &Value| {
+        let is = |key: &str, text: &str| file.get(key).and_then(Value::as_str) == Some(text);
+        is("container", "ntp") && is("path", "/etc/ntp.conf")
+    };
+    value.as_array()?.iter().any(is_unread).then_some(
+        "/etc/ntp.conf of the container ntp is not read, because the service is chrony: use \
+         ntp.servers, or write /etc/chrony/conf.d/NAME.conf, with lines such as: server \
+         time.example.com iburst",
+    )
+}
+
 /// `ssh_pwauth`
 pub(super) fn ssh_passwords(value: &Value, _: &Source) -> Option<&'static str> {
     (*value == Value::Bool(true)).then_some(
@@ -182,6 +195,22 @@ mod tests {
             }
             let found = no_way_in(&json!([user]), &Source::CommandLine);
             assert_eq!(found.is_some(), warns, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_no_program_reads_is_a_warning() {
+        let first = json!({"container": "ntp", "path": "/etc/chrony/conf.d/a.conf"});
+        for (container, path, warns) in [
+            (json!("ntp"), "/etc/ntp.conf", true),
+            (json!("ntp"), "/etc/chrony/conf.d/b.conf", false),
+            (json!("console"), "/etc/ntp.conf", false),
+            (json!(null), "/etc/ntp.conf", false),
+        ] {
+            let files = json!([first, {"container": container, "path": path}]);
+            let found = unread_file(&files, &Source::CommandLine);
+            assert_eq!(found.is_some(), warns, "{files}");
+            assert!(found.is_none_or(|text| text.contains("/etc/chrony/conf.d/")), "{files}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! A tree against the table of keys: what is right stays, what is wrong is reported with its
 //! position.
 
-use super::key::{Form, Key, Support, Type, describe};
+use super::key::{Caution, Form, Key, Support, Type, describe};
 use super::keys::ROOT;
 use super::range::Range;
 use crate::error::{MOST, Problem, Severity, clip};
@@ -104,7 +104,7 @@ impl Checker<'_> {
             };
             self.warn_of_support(known, node.at, &path);
             if let Some(value) = self.check(node, &known.kind, &path) {
-                self.warn_of_caution(known, &value, node.at, &path);
+                self.warn_of_caution(known, &value, node, &path);
                 result.insert(known.name.to_owned(), value);
             } else if known.vital && node.kind != Kind::Null {
                 is_complete = false;
@@ -113,10 +113,26 @@ impl Checker<'_> {
         is_complete.then_some(Value::Object(result))
     }
 
-    fn warn_of_caution(&mut self, known: &Key, value: &Value, at: Position, path: &str) {
-        if let Some(message) = known.caution.and_then(|caution| caution(value, self.source)) {
+    fn warn_of_caution(&mut self, known: &Key, value: &Value, node: &Node, path: &str) {
+        let Some(caution) = known.caution else { return };
+        if let Some(message) = caution(value, self.source) {
+            let at = self.cause(caution, value, node);
             self.problem(Severity::Warning, at, path, message.to_owned());
         }
+    }
+
+    /// The position that a caution is about: in a list, that of the first item which has it alone.
+    /// That is not known if items were left out, because they are wrong.
+    fn cause(&self, caution: Caution, value: &Value, node: &Node) -> Position {
+        let (Value::Array(values), Kind::Sequence(items)) = (value, &node.kind) else {
+            return node.at;
+        };
+        let is_it = |value: &Value| {
+            values.len() == items.len()
+                && caution(&Value::Array(vec![value.clone()]), self.source).is_some()
+        };
+        let found = items.iter().zip(values).find(|(_, value)| is_it(value));
+        found.map_or(node.at, |(item, _)| item.at)
     }
 
     fn warn_of_support(&mut self, known: &Key, at: Position, path: &str) {
@@ -400,8 +416,30 @@ mod tests {
         let found = layer("ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1l]\n").problems;
         let shown = found.iter().map(ToString::to_string).collect::<String>();
         let expected =
-            "f.yml:1:22: ssh_authorized_keys: warning: not every line is an ssh public key";
+            "f.yml:1:23: ssh_authorized_keys: warning: not every line is an ssh public key";
         assert!(shown.starts_with(expected), "{shown}");
+    }
+
+    #[test]
+    fn a_warning_about_an_item_of_a_list_has_its_line() {
+        let unread = "- path: /etc/ntp.conf\n  container: ntp\n";
+        for (text, line) in [
+            (format!("write_files:\n- {{path: /a}}\n{unread}- {{path: /b}}\n"), 3),
+            (format!("write_files:\n- path: /a\n  container: ntp\n{unread}{unread}"), 4),
+            ("write_files:\n- {path: /a}\n- {path: /etc/ntp.conf, container: ntp}\n".to_owned(), 3),
+            (
+                "write_files: [{path: relative},\n  {path: /etc/ntp.conf, container: ntp}]\n"
+                    .to_owned(),
+                1,
+            ),
+        ] {
+            let mut found = layer(&text).problems;
+            found.retain(|problem| problem.key == "write_files");
+            assert_eq!(found.len(), 1, "{text}: {found:?}");
+            assert_eq!(found[0].line, line, "{text}: {found:?}");
+            let said = "/etc/ntp.conf of the container ntp is not read";
+            assert!(found[0].message.starts_with(said), "{text}: {found:?}");
+        }
     }
 
     #[test]

@@ -32,7 +32,8 @@ const OURS: &[Key] = &[
         "write_files",
         Type::List(&Type::Keys(WRITE_FILE)),
         "files to write, at each start of their container",
-    ),
+    )
+    .warns(cautions::unread_file),
     key(
         "mounts",
         Type::List(&Type::Mount),

@@ -195,7 +195,8 @@ mod tests {
             &base,
             &stored,
             "hostname: a\nrancher:\n  console: ubuntu\n  docker:\n    \
-            storage_driver: overlay\n    engine: docker-17.03.2-ce\n",
+            storage_driver: overlay\n    engine: docker-17.03.2-ce\n\
+            write_files:\n- {path: /a}\n- {path: /etc/ntp.conf, container: ntp}\n",
         );
         write(&base, &format!("{CONF}/cloud-config.d/init.yml"), "EXTRA_CMDLINE: /init\n");
         write(&base, &format!("{CONF}/cloud-config.d/.hidden"), "[");
@@ -211,6 +212,7 @@ mod tests {
             format!("{stored}:5: rancher.docker.storage_driver"),
             format!("{stored}:0: rancher.console"),
             format!("{stored}:0: rancher.docker.engine"),
+            format!("{stored}:9: write_files"),
         ] {
             assert!(found.contains(&expected), "{expected} is not in {found:?}");
         }
