@@ -316,7 +316,7 @@ fn ros_config_validates(machine: &Machine) -> Result<()> {
          /tmp/b.yml:2:10: bad_key: warning: unknown key\n1"
     );
     let silent = run("printf 'rancher:\\n  system_docker: {debug: true}\\n  services:\\n    \
-         a: {image: i, scale: 2}\\n\
+         a: {image: i, scale: 2, deploy: {replicas: 2}}\\n\
          write_files:\\n- {path: /etc/ntp.conf, container: ntp}\\n' \
          > /tmp/s.yml; ros config validate -i /tmp/s.yml")?;
     super::says_all(
@@ -324,6 +324,7 @@ fn ros_config_validates(machine: &Machine) -> Result<()> {
         &[
             "/tmp/s.yml:2:26: rancher.system_docker.debug: warning: has no effect: ",
             "/tmp/s.yml:4:19: rancher.services.a.scale: warning: has no effect for a service of",
+            "/tmp/s.yml:4:38: rancher.services.a.deploy.replicas: warning: has no effect for a",
             "/tmp/s.yml:6:3: write_files: warning: /etc/ntp.conf of the container ntp is not read",
         ],
     );

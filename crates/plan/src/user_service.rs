@@ -6,7 +6,7 @@ mod flags;
 use crate::compose::{self, duration};
 use crate::resolved::Environment;
 use crate::service::{Condition, EnvFile};
-use flags::{LISTS, MAPS, SCALARS, SWITCHES};
+use flags::{ENDPOINT, HEALTH, LISTS, MAPS, SCALARS, SWITCHES, VOLUME};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub struct UserService {
     pub networks: Vec<String>,
     /// Not empty: it is only there when one of these is active.
     pub profiles: Vec<String>,
-    /// Keys that mean nothing here.
+    /// Keys that mean nothing here, such as `scale`, `deploy.replicas`, `volumes[0].consistency`.
     pub ignored: Vec<String>,
 }
 
@@ -133,10 +133,15 @@ impl UserService {
                 pairs(&value["options"], "=")
                     .into_iter()
                     .for_each(|item| self.flag("--log-opt", item));
+                self.ignore_rest(key, value, &["driver", "options"]);
             }
             "networks" => self.add_networks(value),
             "ports" => items(value).iter().for_each(|port| self.flag("--publish", published(port))),
-            "volumes" => items(value).iter().for_each(|volume| self.add_volume(volume)),
+            "volumes" => {
+                for (number, volume) in items(value).iter().enumerate() {
+                    self.add_volume(volume, &format!("volumes[{number}]"));
+                }
+            }
             "deploy" => self.add_deploy(value),
             "stop_grace_period" => {
                 let seconds = duration(&scalar(value)).map(|time| time.as_secs().to_string());
@@ -150,6 +155,13 @@ impl UserService {
             _ => return false,
         }
         true
+    }
+
+    /// Notes the keys of a mapping that have no effect: all but these, and what is the owner's own.
+    fn ignore_rest(&mut self, above: &str, value: &Value, known: &[&str]) {
+        let keys = value.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+        let rest = keys.filter(|key| !known.contains(key) && !key.starts_with("x-"));
+        self.ignored.extend(rest.map(|key| format!("{above}.{key}")));
     }
 
     fn optional(&mut self, flag: &str, value: &Value) {
@@ -171,6 +183,7 @@ impl UserService {
 
     /// `docker create` takes a test as a line for the shell only.
     fn add_health(&mut self, value: &Value) {
+        self.ignore_rest("healthcheck", value, &HEALTH);
         let test = match &value["test"] {
             Value::Array(words) => words.iter().map(scalar).collect(),
             Value::Null => Vec::new(),
@@ -215,11 +228,12 @@ impl UserService {
                     .extend(endpoint.get(key).map(|address| format!("{word}={}", scalar(address))));
             }
             self.flag("--network", words.join(","));
+            self.ignore_rest(&format!("networks.{name}"), endpoint, &ENDPOINT);
             self.networks.push(name);
         }
     }
 
-    fn add_volume(&mut self, value: &Value) {
+    fn add_volume(&mut self, value: &Value, name: &str) {
         let Value::Object(_) = value else { return self.flag("--volume", scalar(value)) };
         let kind = value["type"].as_str().unwrap_or("volume");
         let mut words =
@@ -232,9 +246,18 @@ impl UserService {
         words.extend(propagation.map(|word| format!("bind-propagation={}", scalar(word))));
         words.extend(value["tmpfs"].get("size").map(|size| format!("tmpfs-size={}", scalar(size))));
         self.flag("--mount", words.join(","));
+        self.ignore_rest(name, value, &VOLUME);
+        // Docker never creates the path of a mount.
+        let is_so = scalar(&value["bind"]["create_host_path"]) == "false";
+        let of_bind: &[&str] =
+            if is_so { &["propagation", "create_host_path"] } else { &["propagation"] };
+        self.ignore_rest(&format!("{name}.bind"), &value["bind"], of_bind);
+        self.ignore_rest(&format!("{name}.tmpfs"), &value["tmpfs"], &["size"]);
+        self.ignore_rest(&format!("{name}.volume"), &value["volume"], &[]);
     }
 
     fn add_deploy(&mut self, value: &Value) {
+        self.ignore_rest_of_deploy(value);
         let resources = &value["resources"];
         self.optional("--cpus", &resources["limits"]["cpus"]);
         self.optional("--memory", &resources["limits"]["memory"]);
@@ -251,6 +274,29 @@ impl UserService {
             Some(_) => self.flag("--restart", "always".to_owned()),
             None => {}
         }
+    }
+
+    fn ignore_rest_of_deploy(&mut self, value: &Value) {
+        // There is one container in any case.
+        let is_one = scalar(&value["replicas"]) == "1";
+        let known: &[&str] = if is_one {
+            &["resources", "restart_policy", "replicas"]
+        } else {
+            &["resources", "restart_policy"]
+        };
+        self.ignore_rest("deploy", value, known);
+        let resources = &value["resources"];
+        self.ignore_rest("deploy.resources", resources, &["limits", "reservations"]);
+        let limits = &resources["limits"];
+        self.ignore_rest("deploy.resources.limits", limits, &["cpus", "memory", "pids"]);
+        let reservations = &resources["reservations"];
+        self.ignore_rest("deploy.resources.reservations", reservations, &["memory"]);
+        let policy = &value["restart_policy"];
+        // Docker has attempts for `on-failure` only.
+        let has_attempts = policy["condition"] == "on-failure";
+        let known: &[&str] =
+            if has_attempts { &["condition", "max_attempts"] } else { &["condition"] };
+        self.ignore_rest("deploy.restart_policy", policy, known);
     }
 
     /// `KEY` alone takes its value from the table, `PREFIX*` all that begin so.
@@ -462,6 +508,75 @@ mod tests {
                 "{:?}",
                 service.ignored
             );
+            assert!(service.ignored.is_empty(), "{definition}: {:?}", service.ignored);
+        }
+    }
+
+    /// The keys of a definition that have no effect, with blanks between them.
+    fn ignored(definition: &Value) -> String {
+        let mut complete = definition.clone();
+        complete["image"] = json!("i");
+        parse("s", &complete, &Environment::new()).unwrap().ignored.join(" ")
+    }
+
+    #[test]
+    fn of_deploy_only_limits_and_restarts_have_an_effect() {
+        let limits = json!({"cpus": "1", "memory": "1g", "pids": 9, "gpus": 1});
+        let reservations = json!({"memory": "1g", "cpus": "1"});
+        for (deploy, expected) in [
+            (json!(null), ""),
+            (json!({"replicas": 1, "x-own": 1}), ""),
+            (json!({"replicas": 3}), "deploy.replicas"),
+            (json!({"replicas": "1", "mode": "global"}), "deploy.mode"),
+            (json!({"resources": {"limits": limits}}), "deploy.resources.limits.gpus"),
+            (
+                json!({"resources": {"reservations": reservations}}),
+                "deploy.resources.reservations.cpus",
+            ),
+            (json!({"resources": {"limit": limits}}), "deploy.resources.limit"),
+            (
+                json!({"restart_policy": {"condition": "on-failure", "delay": "5s"}}),
+                "deploy.restart_policy.delay",
+            ),
+            (
+                json!({"restart_policy": {"condition": "any", "max_attempts": 3}}),
+                "deploy.restart_policy.max_attempts",
+            ),
+            (json!({"restart_policy": {"max_attempts": 3}}), "deploy.restart_policy.max_attempts"),
+        ] {
+            assert_eq!(ignored(&json!({"deploy": deploy})), expected, "{deploy}");
+        }
+    }
+
+    #[test]
+    fn keys_without_effect_are_named_at_any_depth() {
+        let bind = |creates: bool| {
+            json!({
+                "type": "bind", "source": "/a", "target": "/b",
+                "bind": {"create_host_path": creates, "propagation": "rshared"},
+            })
+        };
+        for (definition, expected) in [
+            (json!({"scale": 2, "x-own": 1}), "scale"),
+            (json!({"healthcheck": {"test": "true", "intervall": "1s"}}), "healthcheck.intervall"),
+            (json!({"healthcheck": {"disable": true, "retry": 3}}), "healthcheck.retry"),
+            (json!({"logging": {"driver": "local", "option": {}}}), "logging.option"),
+            (
+                json!({"networks": {"m": null, "n": {"aliases": ["a"], "priority": 9}}}),
+                "networks.n.priority",
+            ),
+            (json!({"volumes": ["/a:/b", {"target": "/c", "nocopy": true}]}), "volumes[1].nocopy"),
+            (
+                json!({"volumes": [{"target": "/c", "volume": {"subpath": "d"}}]}),
+                "volumes[0].volume.subpath",
+            ),
+            (
+                json!({"volumes": [{"type": "tmpfs", "target": "/c", "tmpfs": {"mode": 448}}]}),
+                "volumes[0].tmpfs.mode",
+            ),
+            (json!({"volumes": [bind(false), bind(true)]}), "volumes[1].bind.create_host_path"),
+        ] {
+            assert_eq!(ignored(&definition), expected, "{definition}");
         }
     }
 

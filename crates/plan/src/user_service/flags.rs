@@ -1,4 +1,4 @@
-//! Which key of compose is which flag of `docker create`.
+//! Which key of compose is which flag of `docker create`, and which keys below others are known.
 
 /// Keys that are a flag with one value.
 pub(super) const SCALARS: [(&str, &str); 35] = [
@@ -78,3 +78,14 @@ pub(super) const MAPS: [(&str, &str); 6] = [
     ("ulimits", "--ulimit"),
     ("annotations", "--annotation"),
 ];
+
+/// Keys of a health check.
+pub(super) const HEALTH: [&str; 7] =
+    ["test", "interval", "timeout", "start_period", "start_interval", "retries", "disable"];
+
+/// Keys of a network that a service is in.
+pub(super) const ENDPOINT: [&str; 4] = ["aliases", "ipv4_address", "ipv6_address", "mac_address"];
+
+/// Keys of a volume in the long form.
+pub(super) const VOLUME: [&str; 7] =
+    ["type", "source", "target", "read_only", "bind", "tmpfs", "volume"];

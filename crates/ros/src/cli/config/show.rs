@@ -137,9 +137,27 @@ fn problems_of_system_service(
 
 /// A problem of a service with its position in the document.
 fn placed(problem: Problem, file: &str, service: &str, node: &yaml::Node) -> Problem {
-    let at = node.get(&problem.key).unwrap_or(node).key_at;
+    let at = part_of(node, &problem.key).key_at;
     let key = format!("rancher.services.{service}.{}", problem.key);
     Problem::new(problem.severity, file, at, key.trim_end_matches('.'), problem.message)
+}
+
+/// What a key such as `deploy.replicas` or `volumes[0].bind.selinux` stands for, or the nearest
+/// above it.
+fn part_of<'a>(node: &'a yaml::Node, key: &str) -> &'a yaml::Node {
+    let key = key.strip_prefix('.').unwrap_or(key);
+    let below = match &node.kind {
+        yaml::Kind::Mapping(items) => items.iter().find_map(|(name, value)| {
+            let rest = key.strip_prefix(name.as_str())?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then_some((value, rest))
+        }),
+        yaml::Kind::Sequence(items) => key.strip_prefix('[').and_then(|numbered| {
+            let (number, rest) = numbered.split_once(']')?;
+            Some((items.get(number.parse::<usize>().ok()?)?, rest))
+        }),
+        _ => None,
+    };
+    below.map_or(node, |(value, rest)| part_of(value, rest))
 }
 
 /// A key, and each source that sets it; the first one won.
@@ -321,6 +339,25 @@ mod tests {
         }
         let error = explained("", "rancher.no.such.key").unwrap_err().to_string();
         assert!(error.contains("`ros config schema` lists all keys"), "{error}");
+    }
+
+    #[test]
+    fn warnings_of_the_users_services_have_their_place() {
+        let text = "rancher:\n  services:\n    web:\n      image: i\n      deploy:\n        \
+                    replicas: 2\n      networks: {a.b: {priority: 1}}\n      volumes:\n      \
+                    - {target: /a, volume: {subpath: b}}\n";
+        let shown: Vec<String> =
+            check_file("f.yml", text.as_bytes()).iter().map(ToString::to_string).collect();
+        let expected = [
+            "f.yml:6:9: rancher.services.web.deploy.replicas: ",
+            "f.yml:7:24: rancher.services.web.networks.a.b.priority: ",
+            "f.yml:9:31: rancher.services.web.volumes[0].volume.subpath: ",
+        ];
+        assert_eq!(shown.len(), expected.len(), "{shown:?}");
+        for (shown, expected) in shown.iter().zip(expected) {
+            assert!(shown.starts_with(expected), "{shown} {expected}");
+            assert!(shown.ends_with("has no effect for a service of the user's Docker"), "{shown}");
+        }
     }
 
     #[test]
