@@ -115,14 +115,20 @@ fn are_named(machine: &Machine, console: &str, engine: &str) -> Result<()> {
 }
 
 fn images_of_docker_are_engines_too(machine: &mut Machine) -> Result<()> {
-    // Docker's own images have it elsewhere. An option of an old file does not end dockerd.
+    // Docker's own images have it elsewhere. Options of an old file do not end dockerd.
     request(
         machine,
-        "rancher: {docker: {engine: /opt/other/dind.yml, extra_args: [--storage-driver, overlay]}}",
+        "rancher: {docker: {engine: /opt/other/dind.yml, storage_driver: overlay, \
+         extra_args: [--storage-driver, overlay, -g, /var/lib/docker]}}",
     )?;
     machine.expect("grep own-layout /run/which-engine")?;
     machine.expect("[ \"$(docker info --format '{{.Driver}}')\" = overlay2 ]")?;
-    request(machine, "rancher: {docker: {engine: /opt/other/engine.yml, extra_args: []}}")?;
+    let said = machine.run("sudo ros config validate; true")?;
+    super::says_all(&said, &["overlay2 is used", "they are translated: write --data-root for -g"]);
+    request(
+        machine,
+        "rancher: {docker: {engine: /opt/other/engine.yml, storage_driver: \"\", extra_args: []}}",
+    )?;
     machine.expect("grep other /run/which-engine")?;
     machine.expect_docker()
 }
