@@ -24,6 +24,33 @@ rancher:
         io.rancher.os.scope: system
         io.rancher.os.createonly: 'true'
         cron.schedule: '@every 2s'
+    minutely:
+      image: corral/os-base
+      command: sh -c 'echo run >> /var/log/minutely'
+      volumes: [/var/log:/var/log]
+      labels:
+        io.rancher.os.scope: system
+        io.rancher.os.createonly: 'true'
+        cron.schedule: '* * * * *'
+    again:
+      image: corral/os-base
+      command: sh -c 'echo run >> /var/log/again; exec sleep 1000'
+      volumes: [/var/log:/var/log]
+      labels:
+        io.rancher.os.scope: system
+        io.rancher.os.createonly: 'true'
+        cron.schedule: '@every 10s'
+        cron.overlap: allow-restart
+        cron.restart_timeout: '1'
+    queued:
+      image: corral/os-base
+      command: sh -c 'echo run >> /var/log/queued; exec sleep 10'
+      volumes: [/var/log:/var/log]
+      labels:
+        io.rancher.os.scope: system
+        io.rancher.os.createonly: 'true'
+        cron.schedule: '@every 4s'
+        cron.overlap: queue
     yearly:
       image: corral/os-base
       command: sh -c 'echo run >> /var/log/yearly'
@@ -61,8 +88,10 @@ fn cron_starts_containers_and_logs_are_kept_and_rotated() -> Result<()> {
     let mut machine = with_config(&folder, CONFIG, options)?;
     machine.expect_login()?;
     containers_of_the_system_start(&mut machine)?;
+    one_that_still_runs_is_restarted_or_queued(&mut machine)?;
     a_file_of_the_owner_is_rotated(&mut machine)?;
     machine.expect_docker()?;
+    machine.expect("grep -qx run /var/log/minutely")?;
     containers_of_docker_start_until_that_is_disabled(&mut machine)?;
     logs_of_the_boot_are_there(&machine, 1)?;
     the_machine_was_off_for_more_than_a_year(&machine)?;
@@ -84,6 +113,15 @@ fn containers_of_the_system_start(machine: &mut Machine) -> Result<()> {
     says_all(&machine.run("! sudo ros why wrong")?, &[hint]);
     assert!(!machine.run("sudo ros why slow")?.contains("cron.schedule"));
     Ok(())
+}
+
+fn one_that_still_runs_is_restarted_or_queued(machine: &mut Machine) -> Result<()> {
+    let log = "sudo system-docker logs system-cron";
+    machine.expect(&format!(
+        "{log} | grep -qx 'again: restart' && [ $(wc -l < /var/log/again) -ge 2 ]"
+    ))?;
+    let waits = "queued: it still runs: it starts again when it has ended";
+    machine.expect(&format!("{log} | grep -qx '{waits}' && [ $(wc -l < /var/log/queued) -ge 2 ]"))
 }
 
 fn a_file_of_the_owner_is_rotated(machine: &mut Machine) -> Result<()> {
