@@ -79,6 +79,13 @@ write_files:
       }
 "#;
 
+/// Logs that the system writes without logrotate, and their limits in bytes.
+const BOUNDED: [(&str, u64); 3] = [
+    ("/var/log/boot/netconf.log", 1 << 20),
+    ("/var/log/docker.log", 10 << 20),
+    ("/var/log/syslog", 10 << 20),
+];
+
 #[test]
 fn cron_starts_containers_and_logs_are_kept_and_rotated() -> Result<()> {
     let folder = folder("cron")?;
@@ -95,8 +102,13 @@ fn cron_starts_containers_and_logs_are_kept_and_rotated() -> Result<()> {
     containers_of_docker_start_until_that_is_disabled(&mut machine)?;
     logs_of_the_boot_are_there(&machine, 1)?;
     the_machine_was_off_for_more_than_a_year(&machine)?;
+    for (log, limit) in BOUNDED {
+        let more = limit + limit / 20;
+        machine.run(&format!("head -c {more} /dev/zero | sudo tee -a {log} >/dev/null"))?;
+    }
     machine.restart()?;
     machine.expect_docker()?;
+    logs_that_are_full_begin_again(&mut machine)?;
     machine.expect("grep -qx run /var/log/yearly")?;
     logs_of_the_boot_are_there(&machine, 2)?;
     machine.check_alarms()
@@ -160,6 +172,17 @@ fn the_machine_was_off_for_more_than_a_year(machine: &Machine) -> Result<()> {
          sudo sed -Ei 's/(\"last\": ?)[0-9]+/\\1'$past'/' {records}"
     );
     machine.run(&script).map(drop)
+}
+
+/// The first line after a start of the program that writes them is too much.
+fn logs_that_are_full_begin_again(machine: &mut Machine) -> Result<()> {
+    machine.run("logger one more")?;
+    for (log, limit) in BOUNDED {
+        let size = |file: &str| format!("$(sudo stat -c %s {file})");
+        let (new, old) = (size(log), size(&format!("{log}.1")));
+        machine.expect(&format!("[ {old} -ge {limit} ] && [ {new} -lt {limit} ]"))?;
+    }
+    Ok(())
 }
 
 /// Each boot adds to them.
