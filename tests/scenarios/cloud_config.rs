@@ -84,6 +84,9 @@ const USER_SERVICE: &str = r#"rancher:
     not-wanted: {image: hello, profiles: [other]}
 "#;
 
+/// User data as DigitalOcean's documentation has it.
+const OF_DIGITALOCEAN: &str = include_str!("../../crates/config/tests/platforms/digitalocean.yml");
+
 #[test]
 fn every_kind_of_key_has_its_effect() -> Result<()> {
     let folder = folder("cloud-config")?;
@@ -331,6 +334,10 @@ fn ros_config_validates(machine: &Machine) -> Result<()> {
     let good = run("echo 'hostname: a' > /tmp/g.yml; ros config validate /tmp/g.yml; \
                     ros config validate --format json /tmp/g.yml")?;
     assert_eq!(good, "[]");
+    let generated = run(&format!(
+        "cat > /tmp/d.yml <<'END'\n{OF_DIGITALOCEAN}\nEND\nros config validate -i /tmp/d.yml"
+    ))?;
+    assert_eq!(generated, "");
     let why = run("sudo ros config validate; true")?;
     let unread = "write_files: warning: /etc/ntp.conf of the container ntp is not read";
     let said: Vec<&str> = why.lines().filter(|line| line.contains(unread)).collect();
