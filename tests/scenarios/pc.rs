@@ -62,9 +62,11 @@ fn a_keymap_is_loaded(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Only the product's own kernel has `tun` as a module.
+/// Only the product's own kernel has `tun` as a module. No program can open a node without its
+/// driver.
 fn a_device_node_loads_its_module(machine: &mut Machine) -> Result<()> {
     machine.run("test -c /dev/net/tun && ! lsmod | grep -q '^tun '")?;
     machine.expect("[ $(stat -c %a /dev/net/tun) = 666 ]")?;
-    machine.run("(exec 3<>/dev/net/tun) && lsmod | grep '^tun '").map(drop)
+    machine.run("(exec 3<>/dev/net/tun) && lsmod | grep '^tun '")?;
+    machine.run("test -c /dev/fuse && sudo sh -c 'exec 3<>/dev/fuse'").map(drop)
 }
