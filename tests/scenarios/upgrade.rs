@@ -62,6 +62,8 @@ fn an_upgrade_proves_itself_and_keeps_everything() -> Result<()> {
     let plan = machine.run("sudo ros os upgrade -i /dev/vdb --plan")?;
     assert!(plan.contains("0.1.0 → 0.9.0") && plan.contains("nothing was changed"), "{plan}");
     upgrade(&mut machine, &format!("{FROM_STICK} --append corral.mine=1"))?;
+    let status = machine.run("sudo ros status; true")?;
+    super::says_all(&status, &["0.9.0 runs, and is the default", "ros os rollback: 0.1.0"]);
     machine.expect("[ \"$(cat /sys/class/watchdog/watchdog0/state)\" = inactive ]")?;
     super::says_all(&machine.run("cat /proc/cmdline")?, &["corral.mine=1", "corral.edited=1"]);
     check_kept(&machine)?;
@@ -217,6 +219,9 @@ fn upgrade(machine: &mut Machine, more: &str) -> Result<()> {
     let said = machine.run(&format!("{UPGRADE} 600 {more}"))?;
     assert!(said.contains("version 0.9.0 is tried at the next start"), "{said}");
     assert!(machine.run("sudo ros os list")?.contains("0.1.0 local default running"));
+    let status = machine.run("sudo ros status; true")?;
+    let armed = "0.1.0 runs, and is the default; 0.9.0 is tried at the next start";
+    super::says_all(&status, &[armed]);
     machine.restart()?;
     assert!(version(machine)?.starts_with("v0.9.0"));
     machine.expect_docker()?;
