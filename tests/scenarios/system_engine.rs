@@ -29,6 +29,8 @@ fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {
         "tar -C / -cf /tmp/i.tar bin/busybox usr/bin/busybox && \
          sudo system-docker import -c 'CMD [\"/bin/busybox\",\"sh\"]' /tmp/i.tar tiny",
     )?;
+    the_version_has_the_commit(&machine)?;
+    mounts_reach_the_console(&machine)?;
     limits_hold(&machine)?;
     devices_are_closed(&machine)?;
     ports_are_published(&machine)?;
@@ -50,6 +52,23 @@ fn containers_of_the_system_engine_are_as_dockers() -> Result<()> {
     let starts = machine.run("sudo system-docker exec kept /bin/busybox cat /data/starts")?;
     assert_eq!(starts.lines().count(), 2, "{starts}");
     Ok(())
+}
+
+/// An image that was built without git has none.
+fn the_version_has_the_commit(machine: &Machine) -> Result<()> {
+    let reported = machine.run("sudo system-docker version --format '{{.Server.GitCommit}}'")?;
+    let commit = machine.run(". /etc/os-release && echo ${CORRAL_COMMIT:-unknown}")?;
+    assert_eq!(reported, commit);
+    Ok(())
+}
+
+/// What a container mounts in a shared folder.
+fn mounts_reach_the_console(machine: &Machine) -> Result<()> {
+    machine.run(
+        "sudo system-docker run --rm --privileged -v /mnt:/mnt:shared tiny /bin/busybox sh -c \
+         '/bin/busybox mkdir -p /mnt/s && /bin/busybox mount -t tmpfs none /mnt/s'",
+    )?;
+    machine.run("grep ' /mnt/s tmpfs' /proc/mounts && sudo umount /mnt/s").map(drop)
 }
 
 /// docker-py runs in the machine, as root. Through ssh its tests would meet what ssh does to the
