@@ -14,6 +14,7 @@ services:
     image: corral/os-base
     command: busybox httpd -f -p 80 -h /data
     volumes: [data:/data]
+    env_file: [/var/lib/rancher/conf/store.env]
     networks: {inner: {aliases: [warehouse]}}
     healthcheck: {test: [CMD, test, -e, /data/ready], interval: 1s, start_period: 5m}
     restart: always
@@ -83,6 +84,7 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
          sudo system-docker import /tmp/i.tar {host}/team/web:1 && \
          sudo system-docker push {host}/team/web:1 && sudo system-docker rmi {host}/team/web:1"
     ))?;
+    machine.run("echo 'OF_FILE=\"two words\"' | sudo tee /var/lib/rancher/conf/store.env")?;
     let apply = format!("rancher:\n  services_include: {{{FILE}: true}}\n");
     machine.run(&format!(
         "sudo tee {FILE} >/dev/null <<'END'\n{COMPOSE}END\n\
@@ -102,6 +104,8 @@ fn a_compose_file_becomes_services_of_the_system() -> Result<()> {
     machine.run("sudo system-docker start made")?;
     machine.expect("sudo system-docker logs made | grep -qx 'started by hand'")?;
     machine.expect_console("orphan: not started: broken has failed")?;
+    let of_file = machine.run("sudo system-docker exec store sh -c 'echo $OF_FILE'")?;
+    assert_eq!(of_file, "two words");
     machine.run("sudo system-docker exec store touch /data/ready")?;
     machine.expect("wget -T 5 -qO- http://10.77.0.1:8077/greeting | grep -qx hello")?;
     let shown = machine.run(
