@@ -68,7 +68,7 @@ pub(super) const SETUPS: [Setup; 9] = [
                 sudo grep -q ann@desk /run/corral/ssh/authorized_keys.d/ann
                 id -nG ann | grep -qw docker; [ $(sudo -u ann sudo id -un) = root ]
                 bash -lc true | grep -qx hello
-                sudo system-docker exec ntp grep time.example.com /etc/chrony/conf.d/pool.conf
+                sudo system-docker exec ntp chronyc -n sources | grep -w 10.0.2.2
                 grep ' /mnt/data ext4' /proc/mounts; grep ' /mnt/media nfs4' /proc/mounts
                 grep -q ^/dev/vdd /proc/swaps
                 [ $(docker inspect -f '{{.HostConfig.RestartPolicy.Name}}' hello) = always ]
@@ -327,7 +327,7 @@ pub(super) const ONLY_VALIDATED: [(&str, &str, &str); 3] = [
 
 /// Names of other machines and parts that test machines do not have, and what stands in for them.
 /// `@…@` is filled in by the story.
-pub(super) const STAND_INS: [(&str, &str); 15] = [
+pub(super) const STAND_INS: [(&str, &str); 16] = [
     ("ssh-ed25519 AAAA...", "@KEY@"),
     ("https://example.com/", "@WEB@/"),
     ("nas.example.com:/media", "10.0.2.2:/export"),
@@ -341,6 +341,7 @@ pub(super) const STAND_INS: [(&str, &str); 15] = [
     ("nameservers: [10.0.0.1]", "nameservers: [10.0.2.2]"),
     ("[192.168.1.10/24]", "[10.0.2.15/24]"),
     ("gateway: 192.168.1.1", "gateway: 10.0.2.2"),
+    ("server time.example.com", "server 10.0.2.2"),
     ("timeout: 30", "timeout: 10"),
     ("swap: {size: 1G}", "swap: {size: 64M}"),
 ];
