@@ -81,7 +81,7 @@ fn links_are_made_and_what_is_static_stays_static() -> Result<()> {
         "search mydomain.com example.com\nnameserver 208.67.222.123\nnameserver 208.67.220.123"
     );
     time_servers_of_dhcp_are_used(&mut machine)?;
-    the_banner_has_addresses_of_ipv6(&mut machine)?;
+    machine.expect("grep -q 'eth4: .*fd00::41/64' /etc/issue")?;
     a_change_removes_what_is_not_listed_any_more(&mut machine)?;
     for nic in recorded {
         let has_dhcp = machine.packets(nic)?.windows(4).any(|bytes| bytes == DHCP_COOKIE);
@@ -260,15 +260,6 @@ fn time_servers_of_dhcp_are_used(machine: &mut Machine) -> Result<()> {
     machine.run(&hook("10.0.2.9"))?;
     machine.expect(&format!("! {sources} | grep 10.0.2.8"))?;
     machine.run(&format!("{sources} | grep 10.0.2.9")).map(drop)
-}
-
-/// Static ones as well. The hook of dhcpcd is called as for the message of a router.
-fn the_banner_has_addresses_of_ipv6(machine: &mut Machine) -> Result<()> {
-    machine.run(
-        "sudo system-docker exec -e reason=ROUTERADVERT -e interface=eth0 network \
-         sh /usr/lib/dhcpcd/dhcpcd-hooks/60-corral",
-    )?;
-    machine.expect("grep -q 'eth4: .*fd00::41/64' /etc/issue")
 }
 
 fn a_change_removes_what_is_not_listed_any_more(machine: &mut Machine) -> Result<()> {

@@ -15,7 +15,7 @@ use commands::{ip, run_words, words};
 use corral_config::Config;
 use corral_config::model::Interface;
 use corral_machine::console::log;
-use corral_machine::inotify;
+use corral_machine::{inotify, program};
 use corral_resolve::effective::load_config;
 use matching::Entry;
 use std::fs;
@@ -73,6 +73,10 @@ pub(crate) fn run_after() -> Result<()> {
     let network = &config.rancher.network;
     let entries = matching::entries(&network.interfaces, &links::load(&network.interfaces));
     let deadline = Instant::now() + LEASE;
+    // What is static is there. The hook of dhcpcd writes the banner for each lease.
+    if let Err(error) = program::run(Command::new("/usr/bin/ros").args(["banner", "--addresses"])) {
+        println!("{error:#}");
+    }
     let command_line = corral_machine::cmdline::load()?;
     if let Err(error) = netconsole::start(&command_line, deadline) {
         log(&format!("netconsole: {error:#}"));

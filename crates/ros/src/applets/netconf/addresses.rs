@@ -16,8 +16,12 @@ pub(crate) const OF_CONTAINERS: [&str; 15] = [
     "docker", "br-", "veth", "podman", "virbr", "cni", "flannel", "cali", "cilium", "lxc", "eni",
     "ve-", "vb-", "tunl", "dummy",
 ];
-/// Tentative, deprecated, failed or temporary (if_addr.h): no address to reach the machine by.
-const UNFIT: u32 = 0x40 | 0x20 | 0x08 | 0x01;
+/// Deprecated, failed or temporary (if_addr.h): no address to reach the machine by.
+const UNFIT: u32 = 0x20 | 0x08 | 0x01;
+/// Not yet checked whether another machine has it.
+const TENTATIVE: u32 = 0x40;
+/// The owner's, not a router's.
+const PERMANENT: u32 = 0x80;
 
 /// Does an interface belong to a container, by its name?
 pub(crate) fn is_of_containers(interface: &str) -> bool {
@@ -70,7 +74,9 @@ pub(crate) fn all() -> BTreeMap<String, Vec<String>> {
 fn parse_ipv6(line: &str) -> Option<(String, String)> {
     let [address, _, length, scope, flags, name] =
         line.split_whitespace().collect::<Vec<_>>().try_into().ok()?;
-    let is_unfit = u32::from_str_radix(flags, 16).ok()? & UNFIT != 0;
+    let flags = u32::from_str_radix(flags, 16).ok()?;
+    // A moment later a static one is checked, and no event rewrites the banner then.
+    let is_unfit = flags & UNFIT != 0 || flags & (TENTATIVE | PERMANENT) == TENTATIVE;
     let is_global = ["00", "40"].contains(&scope);
     if is_unfit || !is_global || is_of_containers(name) {
         return None;
@@ -92,7 +98,9 @@ mod tests {
                 "fec0000000000000505400fffe123456 02 40 40 00     eth0",
                 Some("eth0 fec0::5054:ff:fe12:3456/64"),
             ),
-            ("20010db8000000000000000000000015 02 40 00 c0     eth0", None),
+            ("20010db8000000000000000000000015 02 40 00 c0     eth0", Some("eth0 2001:db8::15/64")),
+            ("20010db8000000000000000000000015 02 40 00 40     eth0", None),
+            ("20010db8000000000000000000000015 02 40 00 c8     eth0", None),
             ("20010db8000000000000000000000015 02 40 00 01     eth0", None),
             ("fe80000000000000505400fffe123456 02 40 20 80     eth0", None),
             ("00000000000000000000000000000001 01 80 10 80       lo", None),
