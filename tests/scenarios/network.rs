@@ -237,7 +237,9 @@ fn addresses_are_those_of_the_configuration(machine: &Machine) -> Result<()> {
     assert_eq!(machine.run(&routes)?, DEFAULT_ROUTES);
     // Both are in the log of the service.
     let log = machine.run("sudo system-docker logs network 2>&1")?;
-    for line in ["bond0: 10.7.0.2/24, gateway 10.7.0.254", "eth0: DHCP", "leased 10.0.2.15"] {
+    for line in
+        ["bond0: 10.7.0.2/24, gateway 10.7.0.254", "eth0: DHCP", "leased 10.0.2.15", "DUID 00:03"]
+    {
         assert!(log.contains(line), "{line}: {log}");
     }
     // The configuration has no entry for it.

@@ -249,6 +249,13 @@ fn downloads_are_verified(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// The DUID of DHCPv6, and the address that dhcpcd makes of its secret.
+fn identity_on_the_network(machine: &mut Machine) -> Result<String> {
+    const ADDRESS: &str = "ip -6 -o address show dev eth0 scope link | grep -o 'fe80[^ ]*'";
+    machine.expect(ADDRESS)?;
+    machine.run(&format!("sudo system-docker exec network cat /var/lib/dhcpcd/duid; {ADDRESS}"))
+}
+
 #[test]
 fn a_machine_keeps_its_identity() -> Result<()> {
     const IDS: &str = "cat /etc/machine-id; sudo cat /proc/1/root/etc/machine-id
@@ -262,8 +269,11 @@ fn a_machine_keeps_its_identity() -> Result<()> {
     let [of_console, of_host, of_syslog, of_engine, host_key] = lines[..] else { bail!("{ids}") };
     assert!(of_console.len() == 32 && of_console == of_host && of_host == of_syslog, "{ids}");
     assert!(of_engine.len() == 36 && !of_engine.contains(of_console), "{ids}");
+    let on_the_network = identity_on_the_network(&mut machine)?;
+    assert!(on_the_network.starts_with("00:03:00:01:52:54:00:12:34:56\n"), "{on_the_network}");
     machine.restart()?;
     assert_eq!(machine.run(IDS)?, ids);
+    assert_eq!(identity_on_the_network(&mut machine)?, on_the_network);
     machine.expect(&format!("grep -qF '{host_key} (ED25519)' /etc/issue"))?;
     machine.run("! grep -q 'nothing is kept' /etc/issue")?;
     // A problem is named at a login.

@@ -5,6 +5,7 @@
 pub(crate) mod addresses;
 mod client;
 mod commands;
+mod identity;
 mod leftovers;
 mod links;
 mod matching;
@@ -61,6 +62,10 @@ pub(crate) fn run() -> Result<()> {
         .spawn()
         .context("starting netconf-after")?;
     write_dhcpcd_conf(&entries)?;
+    let first_card = entries.iter().find(|entry| entry.link.is_card);
+    if let Err(error) = identity::settle(first_card.map(|entry| entry.link.mac.as_str())) {
+        println!("{error:#}");
+    }
     start_own_clients(&config, &entries, dns_is_given);
     client::allow_large_buffer(&config.rancher.sysctl);
     client::run(dhcpcd(&config, dns_is_given, &entries))
