@@ -33,6 +33,9 @@ pub struct Pending {
     pub(crate) boot_id: String,
     /// The machine has rebooted since the change.
     pub restarted: bool,
+    /// When its time began, in seconds since that boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) began: Option<u64>,
 }
 
 /// The outcome of a change that waits.
@@ -70,6 +73,12 @@ impl Pending {
     /// The change that waits now.
     pub fn load(root: &Root) -> Option<Pending> {
         serde_json::from_slice(&root.read(Pending::file()).ok()?).ok()
+    }
+
+    /// What is left of its time.
+    pub fn seconds_left(&self, root: &Root) -> Option<u64> {
+        let passed = root.uptime()?.saturating_sub(self.began?);
+        Some(self.within.saturating_sub(passed))
     }
 
     fn note(&self) -> Result<FileChange> {
@@ -113,7 +122,8 @@ pub(super) fn prepare(root: &Root, change: Unconfirmed) -> Result<[FileChange; 2
     };
     let previous = FileChange::write(previous_file(), now, 0o600);
     let Unconfirmed { id, within } = change;
-    let pending = Pending { id, within, boot_id: root.boot_id(), restarted: false };
+    let began = root.uptime();
+    let pending = Pending { id, within, boot_id: root.boot_id(), restarted: false, began };
     Ok([previous, pending.note()?])
 }
 
@@ -160,7 +170,7 @@ pub(super) fn decide(root: &Root) -> Fate {
     let decided = if pending.restarted {
         roll_back(root, &change.id).map(Fate::RolledBack).context(ROLLING_BACK)
     } else {
-        let note = Pending { boot_id, restarted: true, ..pending }.note();
+        let note = Pending { boot_id, restarted: true, began: root.uptime(), ..pending }.note();
         note.map(|note| Fate::WaitsAgain { change, note }).context(NOTING)
     };
     decided.unwrap_or_else(|error| Fate::Unknown(format!("{error:#}")))

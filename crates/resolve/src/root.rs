@@ -103,6 +103,11 @@ impl Root {
         self.text("/proc/sys/kernel/random/boot_id").trim().to_owned()
     }
 
+    /// Seconds since the boot.
+    pub(super) fn uptime(&self) -> Option<u64> {
+        self.text("/proc/uptime").split(['.', ' ']).next()?.parse().ok()
+    }
+
     /// The first bytes of a regular file that other users may have written.
     pub(super) fn read_at_most(&self, path: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
         match self.planned.get(path.as_ref()) {

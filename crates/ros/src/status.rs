@@ -7,6 +7,8 @@ mod disk;
 mod model;
 mod text;
 
+pub(crate) use text::time_left;
+
 use anyhow::Result;
 use corral_terminal::output::Output;
 use model::Status;

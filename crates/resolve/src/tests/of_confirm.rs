@@ -166,3 +166,19 @@ fn a_confirmation_and_a_roll_back_wait_for_the_lock_and_one_of_them_is_done() {
     assert_eq!(hostname(&resolve(&machine.root())), stored);
     assert_eq!(confirm::decide(&machine.root()), Fate::None);
 }
+
+#[test]
+fn what_is_left_of_its_time_is_known() {
+    let machine = Machine::new("time", &[("/proc/uptime", "100.25 7.0\n")]);
+    apply::make_all(&machine.root(), &confirm::prepare(&machine.root(), one()).unwrap()).unwrap();
+    let left = || Pending::load(&machine.root()).unwrap().seconds_left(&machine.root());
+    assert_eq!(left(), Some(60));
+    for (uptime, expected) in [("130.5 9.0\n", Some(30)), ("999.0 9.0\n", Some(0)), ("", None)] {
+        machine.write("/proc/uptime", uptime);
+        assert_eq!(left(), expected, "{uptime}");
+    }
+    // Of a version that does not note it.
+    machine.write(PENDING, NOW);
+    machine.write("/proc/uptime", "130.5 9.0\n");
+    assert_eq!(left(), None);
+}

@@ -72,8 +72,10 @@ impl Status {
             }
             Err(error) => self.note_failure("services", &error),
         }
-        self.pending_change = Pending::load(&Root::machine()).map(|pending| PendingChange {
+        let root = Root::machine();
+        self.pending_change = Pending::load(&root).map(|pending| PendingChange {
             within_seconds: pending.within,
+            seconds_left: pending.seconds_left(&root),
             since_boot: pending.restarted,
         });
     }

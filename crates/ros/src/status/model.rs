@@ -92,6 +92,7 @@ pub(super) struct Trial {
 #[derive(Debug, Serialize)]
 pub(super) struct PendingChange {
     pub(super) within_seconds: u64,
+    pub(super) seconds_left: Option<u64>,
     /// The time began with this boot.
     pub(super) since_boot: bool,
 }

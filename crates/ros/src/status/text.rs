@@ -32,7 +32,9 @@ pub(super) fn render(status: &Status) -> String {
         let _ = writeln!(text, "  {finding}");
     }
     let unwell = status.services.iter().flat_map(|services| &services.unwell);
-    for name in unwell {
+    for subject in unwell {
+        // `web (in your Docker)`
+        let name = subject.split(' ').next().unwrap_or(subject);
         let _ = writeln!(text, "  next step: ros why {name}; ros logs {name}");
     }
     if !status.hidden.is_empty() {
@@ -138,12 +140,18 @@ fn upgrade(upgrade: &Upgrade) -> String {
     line
 }
 
+/// Of a change that waits.
+pub(crate) fn time_left(seconds: Option<u64>) -> String {
+    seconds.map_or_else(String::new, |left| format!(", {left} s are left"))
+}
+
 fn pending(status: &Status) -> Option<String> {
     let pending = status.pending_change.as_ref()?;
     let since = if pending.since_boot { " of this boot" } else { "" };
     Some(format!(
-        "waits to be confirmed within {} s{since}: ros config confirm",
-        pending.within_seconds
+        "waits to be confirmed within {} s{since}{}: ros config confirm",
+        pending.within_seconds,
+        time_left(pending.seconds_left)
     ))
 }
 
@@ -183,7 +191,11 @@ mod tests {
                     reason: String::new(),
                 }),
             },
-            pending_change: Some(PendingChange { within_seconds: 90, since_boot: false }),
+            pending_change: Some(PendingChange {
+                within_seconds: 90,
+                seconds_left: Some(64),
+                since_boot: false,
+            }),
             ..Status::default()
         };
         let text = render(&status);
@@ -195,7 +207,7 @@ mod tests {
             "services    7 of 9 run; on demand: logrotate; not well: web",
             "version     1.2.0 runs, and is the default; 1.3.0 is tried at the next start; \
              ros os rollback: 1.1.0",
-            "change      waits to be confirmed within 90 s: ros config confirm",
+            "change      waits to be confirmed within 90 s, 64 s are left: ros config confirm",
             "  next step: ros why web; ros logs web",
         ] {
             assert!(text.lines().any(|found| found == line), "{line:?} is not in:\n{text}");

@@ -1,6 +1,7 @@
 //! `ros config status`: where the configuration comes from, what was set aside, what waits to be
 //! confirmed, and its problems.
 
+use crate::status::time_left;
 use anyhow::Result;
 use corral_config::error::{Problem, Severity};
 use corral_resolve::cloud_init::CloudInitMark;
@@ -65,9 +66,10 @@ fn print(state: &State) {
     );
     if let Some(pending) = &state.pending {
         println!(
-            "a change waits to be confirmed within {} s{}: ros config confirm",
+            "a change waits to be confirmed within {} s{}{}: ros config confirm",
             pending.within,
-            if pending.restarted { " of this boot" } else { "" }
+            if pending.restarted { " of this boot" } else { "" },
+            time_left(pending.seconds_left(&Root::machine()))
         );
     }
     if let Some(layer) = &state.set_aside {
