@@ -7,6 +7,7 @@ use corral_config::{explain, export, merge, path, resolve_with_problems, schema,
 use corral_init::boot::oem;
 use corral_machine::files::write_atomic;
 use corral_plan::compose::{self, ComposeError, UNSET};
+use corral_plan::cron;
 use corral_plan::resolved::Environment;
 use corral_resolve::effective::EffectiveConfig;
 use corral_resolve::root::Root;
@@ -16,7 +17,7 @@ use corral_resolve::{self, built_in, layers};
 use corral_terminal::output::Output;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -99,6 +100,7 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
         if built_in.contains(service) {
             continue;
         }
+        problems.extend(wrong_schedule(name, service, definition, node));
         if !is_of_system(definition) {
             let found = problems_of_user_service(service, definition);
             problems.extend(found.into_iter().map(|problem| placed(problem, name, service, node)));
@@ -110,6 +112,29 @@ fn check_file(name: &str, bytes: &[u8]) -> Vec<Problem> {
     }
     let problems = capped(name, problems);
     [layer.problems, resolution.problems, problems].concat()
+}
+
+/// A label of cron that cannot be read: the service is never started by it.
+fn wrong_schedule(
+    file: &str,
+    service: &str,
+    definition: &Value,
+    node: &yaml::Node,
+) -> Option<Problem> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let labels: BTreeMap<String, String> = match definition.get("labels")? {
+        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        Value::Array(list) => {
+            let pairs = list.iter().filter_map(Value::as_str).map(|label| label.split_once('='));
+            pairs.flatten().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        }
+        _ => return None,
+    };
+    let error = cron::job::parse(&labels)?.err()?;
+    let at = node.get("labels").map_or(node.at, |labels| labels.at);
+    let key = format!("rancher.services.{service}.labels");
+    let message = format!("{error}; cron does not start it");
+    Some(Problem::new(Severity::Warning, file, at, &key, message))
 }
 
 /// The error of a system service, or its warnings. A variable that the document does not set may
@@ -298,6 +323,18 @@ pub(super) fn images(input: Option<&Path>, output: Output) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_of_cron_is_checked_with_its_line() {
+        for labels in ["{cron.schedule: 99 * * * *}", "[\"cron.schedule=99 * * * *\"]"] {
+            let text =
+                format!("rancher:\n  services:\n    a:\n      image: i\n      labels: {labels}\n");
+            let found = check_file("f.yml", text.as_bytes());
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            let start = "f.yml:5:15: rancher.services.a.labels: warning: label cron.schedule";
+            assert!(found.iter().any(|line| line.starts_with(start)), "{found:?}");
+        }
+    }
 
     #[test]
     fn a_switch_that_no_source_sets_is_false_unless_its_default_is_true() {
