@@ -303,7 +303,7 @@ impl Table {
         });
         let failed = self.failed.iter().map(|(key, why)| {
             format!(
-                "{}: cron could not start it at its time: {why}; it is tried again at the next",
+                "{}: cron could not start it at its time: {why}; it is tried again at its next time",
                 of(key)
             )
         });
