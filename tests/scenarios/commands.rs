@@ -167,6 +167,6 @@ fn repositories_are_listed(machine: &mut Machine, folder: &Path) -> Result<()> {
         super::says_all(&machine.run(&format!("! sudo ros {command} invalid 2>&1"))?, reasons);
     }
     // Nothing is stored for the next boot.
-    assert_eq!(machine.run("sudo ros config get rancher.console")?, "default");
+    assert_eq!(machine.run("sudo ros config get rancher.console")?, "");
     Ok(())
 }

@@ -170,7 +170,7 @@ fn a_cloud_config_names_it(machine: &mut Machine, host: &str) -> Result<()> {
     machine.run("sudo system-docker rmi -f $(sudo system-docker images -q corral/engine)")?;
     machine.run("! sudo system-docker images | grep docker-20.10")?;
     machine.run(&format!(
-        "sudo find {FINDINGS}/engines {FINDINGS}/images -type f -delete && \
+        "sudo find {FINDINGS}/engines {FINDINGS}/images -type f -exec rm {{}} + && \
          ! sudo ls {FINDINGS}/engines | grep works"
     ))?;
     machine.run(&format!(

@@ -90,7 +90,7 @@ fn pam_knows_the_programs_that_use_it(machine: &mut Machine) -> Result<()> {
         .run("echo docker:by-hand | sudo chpasswd && sudo grep -q '^docker:[$]6' /etc/shadow")?;
     machine.run("sudo usermod -p '*' docker")?;
     machine.expect("sudo grep -q 'sudo: .*COMMAND=' /var/log/secure")?;
-    machine.run("! sudo grep 'no default config' /var/log/secure").map(drop)
+    machine.run("! sudo grep '[n]o default config' /var/log/secure").map(drop)
 }
 
 /// For every user, and from the image.

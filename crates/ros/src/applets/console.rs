@@ -78,7 +78,7 @@ pub(crate) fn run() -> Result<()> {
     let_in(&config);
     report("/etc/os-release", os_release::apply(&config.rancher.os_release_id));
     report("write_files", write_files(&config.write_files));
-    for result in [host_keys::make_host_keys(&config), sshd::write(&config)] {
+    for result in [host_keys::make_host_keys(&config), sshd::prepare(&config)] {
         if let Err(error) = result {
             log(&format!("console: ssh: {error:#}"));
         }
@@ -122,7 +122,7 @@ pub(crate) fn run_commands() -> Result<()> {
     if config != early {
         let_in(&config);
         report("write_files", write_files(&config.write_files));
-        report("sshd", sshd::write(&config).and_then(|()| sshd::reload()));
+        report("sshd", sshd::apply(&config));
     }
     // The network stage may have fetched keys, which are not part of the configuration.
     report("ssh_authorized_keys", accounts::authorize(&config));
@@ -182,7 +182,7 @@ pub(crate) fn execute() -> Result<()> {
         ("proxies of logins", proxies::write(&config.rancher.network)),
         ("/etc/os-release", os_release::apply(&config.rancher.os_release_id)),
         ("write_files", write_files(&config.write_files)),
-        ("sshd", sshd::write(&config).and_then(|()| sshd::reload())),
+        ("sshd", sshd::apply(&config)),
         ("mounts", mounts::make_all(&config.mounts, mounts::When::Later)),
         ("swap", swap::make(&config.swap)),
         // The last: it waits for an upgrade that writes the boot partition.

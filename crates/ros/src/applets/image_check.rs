@@ -99,7 +99,7 @@ fn try_console() -> Result<()> {
     accounts::admit_ours()?;
     std::fs::create_dir_all("/run/sshd").context("making /run/sshd")?;
     host_keys::make_host_keys(&config)?;
-    sshd::write(&config)?;
+    sshd::prepare(&config)?;
     trial::log_in(&config)
 }
 

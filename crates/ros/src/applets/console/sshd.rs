@@ -4,7 +4,7 @@
 //! read after it: sshd keeps the first value of each setting.
 
 use super::host_keys;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use corral_config::Config;
 use corral_engine::signal::Signal;
 use corral_machine::files::write_atomic;
@@ -42,9 +42,28 @@ const OUR_LOCALE: &str = " LANG=C.UTF-8\n";
 const LOCALE_OF_CLIENT: &str = "\nAcceptEnv LANG LC_*\n";
 const SFTP: &str = "Subsystem sftp internal-sftp\n";
 
-/// Writes the file. The owner's files are left out if sshd cannot read them, or if they would
-/// weaken the policy.
-pub(crate) fn write(config: &Config) -> Result<()> {
+/// Writes the file, before sshd starts.
+pub(crate) fn prepare(config: &Config) -> Result<()> {
+    let left_out = write(config)?;
+    report(&left_out)
+}
+
+/// Writes the file, and makes a running sshd read it. What is left out of it changes nothing of
+/// that: the rest may take a right away.
+pub(super) fn apply(config: &Config) -> Result<()> {
+    let left_out = write(config)?;
+    reload()?;
+    report(&left_out)
+}
+
+fn report(left_out: &[String]) -> Result<()> {
+    ensure!(left_out.is_empty(), "settings are left out: {}", left_out.join("; "));
+    Ok(())
+}
+
+/// The owner's files are left out if sshd cannot read them, or if they would weaken the policy.
+/// Returns why.
+fn write(config: &Config) -> Result<Vec<String>> {
     let host_keys = host_keys::find();
     if host_keys.is_empty() {
         bail!("there is no host key");
@@ -66,11 +85,7 @@ pub(crate) fn write(config: &Config) -> Result<()> {
         }
     }
     write_atomic(Path::new(CONFIG), text.as_bytes(), 0o600)?;
-    if left_out.is_empty() {
-        Ok(())
-    } else {
-        bail!("settings are left out: {}", left_out.join("; "))
-    }
+    Ok(left_out)
 }
 
 /// For a trial login: without the owner's files, which take effect in every console.
@@ -141,7 +156,7 @@ fn is_our_console() -> bool {
 }
 
 /// Makes a running sshd read the file again; sessions continue.
-pub(super) fn reload() -> Result<()> {
+fn reload() -> Result<()> {
     let Ok(text) = fs::read_to_string(PID) else { return Ok(()) };
     let pid: i32 = text.trim().parse().with_context(|| format!("reading {PID}"))?;
     // The pid may belong to another program by now.
