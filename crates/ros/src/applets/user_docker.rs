@@ -97,7 +97,8 @@ pub(crate) fn run() -> Result<()> {
     {
         println!("{error:#}");
     }
-    let path = if is_other { format!("{OTHER_ENGINE}:{}", path()) } else { path() };
+    let path = path(program::is_elsewhere());
+    let path = if is_other { format!("{OTHER_ENGINE}:{path}") } else { path };
     let environment = [("PATH".to_owned(), path)]
         .into_iter()
         .chain(
@@ -147,11 +148,11 @@ fn run_dockerd(
     Err(error).context("starting dockerd")
 }
 
-/// Our programs first, in a console of another image: dockerd works with our iptables. containerd
-/// records the path of its shims, and has to find them there in the next console.
-fn path() -> String {
-    let of_console = if program::is_elsewhere() { "/usr/lib/corral/bin:" } else { "" };
-    format!("{of_console}{ENGINE}/usr/bin:{ENGINE}/usr/sbin:{PATH}")
+/// The engine's programs first: containerd records the path of its shims, and looks for them there
+/// in the next console. Then, in a console of another image, ours: dockerd works with our iptables.
+fn path(is_elsewhere: bool) -> String {
+    let of_console = if is_elsewhere { "/usr/lib/corral/bin:" } else { "" };
+    format!("{ENGINE}/usr/bin:{ENGINE}/usr/sbin:{of_console}{PATH}")
 }
 
 /// The command that starts a program, without its arguments. A shell exits at a file that it cannot
