@@ -303,7 +303,7 @@ impl Table {
         });
         let failed = self.failed.iter().map(|(key, why)| {
             format!(
-                "{}: cron could not start it at its time: {why}; it is tried again at its next time",
+                "{}: cron could not start it at its time: {why}; its next time is the next try",
                 of(key)
             )
         });

@@ -1,4 +1,4 @@
-//! What dhcpcd is known by: its DUID, and the secret that its IPv6 addresses are made of (RFC 7217).
+//! What dhcpcd is known by: its DUID, and the secret of its IPv6 addresses (RFC 7217).
 //! Both stay the same as long as the first card and the id of the machine do, also on a machine
 //! without a state disk. dhcpcd would make new ones at each boot: its files are in memory.
 
