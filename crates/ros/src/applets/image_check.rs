@@ -3,7 +3,7 @@
 //! that passed becomes the console or the engine.
 
 use super::console::{accounts, host_keys, other_image, sshd, trial};
-use super::user_docker::other_program;
+use super::user_docker::{link_other, other_program};
 use anyhow::{Context, Result, bail};
 use corral_config::Config;
 use corral_machine::console::log;
@@ -50,6 +50,7 @@ fn check(switchable: &Switchable) -> Result<String> {
     }
     let program = if switchable.service == ENGINE.service { other_program() } else { None };
     let Some(program) = program else { return Ok(String::new()) };
+    link_other(&program)?;
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     Ok(format!("{}\n{name}\n", version(&program)?))
 }

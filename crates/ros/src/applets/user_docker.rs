@@ -20,6 +20,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, ope
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -200,6 +201,20 @@ fn open_other_engine() -> Result<Option<OwnedFd>> {
 pub(crate) fn other_program() -> Option<PathBuf> {
     let in_folder = |folder| PROGRAMS.map(|name| Path::new(folder).join(name));
     ENGINE_FOLDERS.into_iter().flat_map(in_folder).find(|program| program.exists())
+}
+
+/// In a container of its image: they find their loader and their libraries at the place where they
+/// will run.
+pub(crate) fn link_other(program: &Path) -> Result<()> {
+    let (Some(from), Some(parent)) = (program.parent(), Path::new(OTHER_ENGINE).parent()) else {
+        return Ok(());
+    };
+    if !Path::new(OTHER_ENGINE).exists() {
+        fs::create_dir_all(parent)
+            .and_then(|()| symlink(from, OTHER_ENGINE))
+            .with_context(|| format!("making {OTHER_ENGINE}"))?;
+    }
+    Ok(())
 }
 
 /// Mounts them in the file system of the console, where dockerd runs.
