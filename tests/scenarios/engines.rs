@@ -160,7 +160,7 @@ fn an_older_engine_comes_from_a_registry_by_its_name() -> Result<()> {
     says_all(&listed, &[&format!("{host}/engines:docker-20.10")]);
     machine.run("sudo ros engine enable docker-20.10")?;
     says_all(&machine.run("sudo ros engine list")?, &["enabled   docker-20.10"]);
-    machine.run(&format!("{SWITCH} default"))?;
+    machine.run("sudo ros engine enable default")?;
     a_cloud_config_names_it(&mut machine, &host)?;
     machine.check_alarms()
 }
