@@ -324,7 +324,7 @@ fn scalar(value: &Value) -> String {
 }
 
 /// A list, a mapping (joined by `separator`) or one value, as texts.
-fn pairs(value: &Value, separator: &str) -> Vec<String> {
+pub fn pairs(value: &Value, separator: &str) -> Vec<String> {
     match value {
         Value::Array(items) => items.iter().map(scalar).collect(),
         Value::Object(map) => map

@@ -104,7 +104,7 @@ impl Root {
     }
 
     /// Seconds since the boot.
-    pub(super) fn uptime(&self) -> Option<u64> {
+    pub fn uptime(&self) -> Option<u64> {
         self.text("/proc/uptime").split(['.', ' ']).next()?.parse().ok()
     }
 

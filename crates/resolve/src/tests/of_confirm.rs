@@ -182,3 +182,13 @@ fn what_is_left_of_its_time_is_known() {
     machine.write("/proc/uptime", "130.5 9.0\n");
     assert_eq!(left(), None);
 }
+
+#[test]
+fn the_uptime_is_in_complete_seconds() {
+    let machine = Machine::new("uptime", &[]);
+    let cases = [("350735.47 234388.90\n", Some(350_735)), ("0.02 0.00", Some(0)), ("", None)];
+    for (text, seconds) in cases {
+        machine.write("/proc/uptime", text);
+        assert_eq!(machine.root().uptime(), seconds, "{text}");
+    }
+}

@@ -30,7 +30,7 @@ impl Status {
         let mut status = Status {
             version: running_version(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            uptime_seconds: parse_uptime(&fs::read_to_string("/proc/uptime").unwrap_or_default()),
+            uptime_seconds: Root::machine().uptime().unwrap_or_default(),
             hypervisor: hypervisor(),
             state: StateDisk::load(),
             upgrade: upgrade(),
@@ -184,23 +184,10 @@ fn notice() -> Option<Finding> {
     Some(Finding::problem("configuration", text.trim().to_owned()))
 }
 
-/// Seconds, from the first number of `/proc/uptime`.
-fn parse_uptime(text: &str) -> u64 {
-    let seconds = text.split(['.', ' ']).next().unwrap_or_default();
-    seconds.parse().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use corral_engine::spec::{ContainerSpec, State, Status as OfContainer};
-
-    #[test]
-    fn the_uptime_is_in_complete_seconds() {
-        for (text, seconds) in [("350735.47 234388.90\n", 350_735), ("0.02 0.00", 0), ("", 0)] {
-            assert_eq!(parse_uptime(text), seconds, "{text}");
-        }
-    }
 
     #[test]
     fn services_are_those_of_the_plan() {

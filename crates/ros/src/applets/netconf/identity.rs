@@ -3,6 +3,7 @@
 //! without a state disk. dhcpcd would make new ones at each boot: its files are in memory.
 
 use anyhow::{Context, Result};
+use corral_engine::spec::MacAddress;
 use corral_machine::files::write_atomic;
 use sha2::{Digest, Sha512};
 use std::fs;
@@ -35,10 +36,8 @@ fn write(name: &str, text: &str) -> Result<()> {
 }
 
 fn duid(mac: &str) -> Option<String> {
-    let bytes: Option<Vec<u8>> =
-        mac.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
-    let bytes = bytes.filter(|bytes| bytes.len() == 6 && bytes.iter().any(|byte| *byte != 0))?;
-    Some(colons(&[&DUID_LL, bytes.as_slice()].concat()))
+    let MacAddress(bytes) = mac.parse().ok()?;
+    (bytes != [0; 6]).then(|| colons(&[DUID_LL.as_slice(), &bytes].concat()))
 }
 
 /// It does not give the id of the machine away, as machine-id(5) wants. None without an id.

@@ -9,6 +9,7 @@ use corral_machine::files::write_atomic;
 use corral_plan::compose::{self, ComposeError, UNSET};
 use corral_plan::cron;
 use corral_plan::resolved::Environment;
+use corral_plan::user_service;
 use corral_resolve::effective::EffectiveConfig;
 use corral_resolve::root::Root;
 use corral_resolve::services::{is_of_system, problems_of_user_service};
@@ -17,7 +18,7 @@ use corral_resolve::{self, built_in, layers};
 use corral_terminal::output::Output;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -121,15 +122,9 @@ fn wrong_schedule(
     definition: &Value,
     node: &yaml::Node,
 ) -> Option<Problem> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let labels: BTreeMap<String, String> = match definition.get("labels")? {
-        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
-        Value::Array(list) => {
-            let pairs = list.iter().filter_map(Value::as_str).map(|label| label.split_once('='));
-            pairs.flatten().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-        }
-        _ => return None,
-    };
+    let pairs = user_service::pairs(definition.get("labels")?, "=");
+    let pairs = pairs.iter().filter_map(|label| label.split_once('='));
+    let labels = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let error = cron::job::parse(&labels)?.err()?;
     let at = node.get("labels").map_or(node.at, |labels| labels.at);
     let key = format!("rancher.services.{service}.labels");
