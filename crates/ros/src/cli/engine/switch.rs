@@ -150,7 +150,7 @@ fn wait(chosen: &Choice, checked: Option<&Checked>) -> Result<()> {
     })?;
     is_there
         .with_context(|| format!("{} was not started in {} s", chosen.name, TIMEOUT.as_secs()))?;
-    let Some(mark) = mark else { return prove(deadline) };
+    let Some(mark) = mark else { return prove(&client, deadline) };
     let root = Root::machine();
     let tried = client.watch(&[engines::TRIAL, ENGINE.service], deadline, || {
         check_failure(Some(mark))?;
@@ -158,7 +158,7 @@ fn wait(chosen: &Choice, checked: Option<&Checked>) -> Result<()> {
     })?;
     tried.with_context(|| format!("its trial did not end in {} s", TIMEOUT.as_secs()))?;
     // One that worked before is not tried by the system.
-    prove(deadline)
+    prove(&client, deadline)
 }
 
 /// Is the engine of this image the one that runs? None is the built-in one. Not by its name:
@@ -171,9 +171,23 @@ fn runs(client: &Client, checked: Option<&Checked>) -> bool {
     }
 }
 
-fn prove(deadline: Instant) -> Result<()> {
-    wait_for_docker::run_quietly()?;
-    probe::run("bridge", deadline).context("running a container")
+/// Runs a container. If the image did not change, the configuration may restart dockerd meanwhile:
+/// then the next one has to run it.
+fn prove(client: &Client, deadline: Instant) -> Result<()> {
+    loop {
+        let began = started_at(client);
+        wait_for_docker::run_quietly()?;
+        let result = probe::run("bridge", deadline);
+        if result.is_ok() || began == started_at(client) || Instant::now() >= deadline {
+            return result.context("running a container");
+        }
+    }
+}
+
+/// When the engine that runs now was started. None while there is none.
+fn started_at(client: &Client) -> Option<String> {
+    let state = client.container(ENGINE.service).ok()??.state;
+    (state.status == "running").then_some(state.started_at)
 }
 
 fn check_failure(mark: Option<&str>) -> Result<()> {
