@@ -8,7 +8,7 @@ use std::process::Command;
 use vmtest::image::Image;
 use vmtest::installer::device;
 use vmtest::servers::{self, Server};
-use vmtest::{Machine, Options, drive, folder, shell};
+use vmtest::{Machine, Medium, Options, drive, folder, shell};
 
 /// The image that the console `debian` is.
 const DEBIAN: &str = "debian:stable-slim";
@@ -92,7 +92,11 @@ fn a_console_needs_from_its_image_a_shell_and_nothing_else() -> Result<()> {
     everything_works(&mut machine, &folder)?;
     an_engine_of_a_release_runs(&machine, &registry, &folder, &host)?;
     it_installs_to_a_disk(&machine, &folder)?;
-    ours_returns(&mut machine)
+    let version = machine.run("sudo ros os version")?;
+    ours_returns(&mut machine)?;
+    machine.power_off()?;
+    assert_eq!(what_it_installed_boots(&folder)?, version);
+    Ok(())
 }
 
 #[test]
@@ -202,6 +206,18 @@ fn it_installs_to_a_disk(machine: &Machine, folder: &Path) -> Result<()> {
     let label = |number: u32| machine.run(&format!("sudo blkid -s LABEL -o value {disk}{number}"));
     assert_eq!([label(1)?, label(2)?], ["RANCHER_STATE", "CORRAL_BOOT"]);
     its_partitions_have_the_release(machine, &disk)
+}
+
+/// Returns its version.
+fn what_it_installed_boots(folder: &Path) -> Result<String> {
+    let disks = vec![folder.join("target.img")];
+    let options = Options { medium: Medium::Disk, disks, ..Options::default() };
+    let mut machine = Machine::start(folder, options)?;
+    machine.expect_login()?;
+    assert_eq!(machine.run("hostname")?, "installed");
+    machine.run("sudo ros console list | grep '^current *default$'")?;
+    machine.check_alarms()?;
+    machine.run("ros os version")
 }
 
 /// Kernel and initrd of the release, the menus of both boot loaders, and the configuration. The
