@@ -50,6 +50,18 @@ pub(super) fn tidy_up(root: &Root) {
     }
 }
 
+/// The same for a caller without the lock: a boot has rolled the change back, or a power cut came
+/// before the removal.
+pub(super) fn tidy_up_alone(root: &Root) {
+    if confirm::leftover(root).is_none() {
+        return;
+    }
+    match lock(&root.path(stored_file())) {
+        Ok(_locked) => tidy_up(root),
+        Err(error) => eprintln!("{error:#}"),
+    }
+}
+
 /// Rolls that change back, if it still waits: under the same lock.
 pub(super) fn roll_back(root: &Root, id: &str) -> Result<()> {
     let _lock = lock(&root.path(stored_file()))?;

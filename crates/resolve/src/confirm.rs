@@ -75,9 +75,11 @@ impl Pending {
         serde_json::from_slice(&root.read(Pending::file()).ok()?).ok()
     }
 
-    /// What is left of its time.
+    /// What is left of its time. Not known in another boot than the one in which it began: that it
+    /// begins again could not be noted then.
     pub fn seconds_left(&self, root: &Root) -> Option<u64> {
-        let passed = root.uptime()?.saturating_sub(self.began?);
+        let began = self.began.filter(|_| self.boot_id == root.boot_id())?;
+        let passed = root.uptime()?.saturating_sub(began);
         Some(self.within.saturating_sub(passed))
     }
 
@@ -134,7 +136,9 @@ pub(super) fn confirm(root: &Root) -> Option<FileChange> {
 
 /// What is of no use if no change waits: what was before it, with its secrets.
 pub(super) fn leftover(root: &Root) -> Option<FileChange> {
-    let is_left = Pending::load(root).is_none() && root.exists(previous_file());
+    // A mark that is there but cannot be read now may be that of a change that waits.
+    let error = root.metadata_error(Pending::file())?;
+    let is_left = error.kind() == ErrorKind::NotFound && root.exists(previous_file());
     is_left.then(|| FileChange::remove(previous_file()))
 }
 

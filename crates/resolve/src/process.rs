@@ -74,6 +74,7 @@ fn resolve(root: &Root, request: &Request) -> Resolution {
         fault::provoke(fault::EARLY);
     }
     let at_boot = apply::settle_unconfirmed(root, &confirm::decide(root));
+    apply::tidy_up_alone(root);
     match &request.built_in {
         // PID 1 has recorded why.
         Some(reason) => resolve_built_in(root, &at_boot, reason, !request.no_sources),

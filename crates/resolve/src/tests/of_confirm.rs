@@ -120,6 +120,23 @@ fn nothing_of_a_change_is_left_when_it_is_confirmed_or_rolled_back() {
     machine.write(PREVIOUS, "a: secret\n");
     assert!(apply::confirm(&machine.root()).unwrap().is_none());
     assert!(!is_left());
+    // A boot rolls it back, before any command.
+    machine.write(PREVIOUS, "a: secret\n");
+    machine.write(PENDING, TWICE);
+    apply::tidy_up_alone(&machine.root());
+    assert!(is_left());
+    apply::settle_unconfirmed(&machine.root(), &confirm::decide(&machine.root()));
+    apply::tidy_up_alone(&machine.root());
+    assert!(!is_left());
+}
+
+#[test]
+fn what_was_before_stays_while_it_is_not_known_that_no_change_waits() {
+    let machine = Machine::new("unreadable", &[(PENDING, "{"), (PREVIOUS, "a: b\n")]);
+    assert_eq!(Pending::load(&machine.root()), None);
+    assert_eq!(confirm::leftover(&machine.root()), None);
+    apply::tidy_up_alone(&machine.root());
+    assert!(machine.root().exists(PREVIOUS));
 }
 
 /// The timer of a change may come when that is just confirmed, and another one waits.
@@ -177,6 +194,11 @@ fn what_is_left_of_its_time_is_known() {
         machine.write("/proc/uptime", uptime);
         assert_eq!(left(), expected, "{uptime}");
     }
+    // The boot after it could not note that its time begins again.
+    let began = Pending::load(&machine.root()).unwrap();
+    let other_boot = Pending { boot_id: "first".to_owned(), ..began };
+    machine.write("/proc/uptime", "130.5 9.0\n");
+    assert_eq!(other_boot.seconds_left(&machine.root()), None);
     // Of a version that does not note it.
     machine.write(PENDING, NOW);
     machine.write("/proc/uptime", "130.5 9.0\n");
