@@ -22,7 +22,12 @@ pub(super) fn problems(layers: &[Layer]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for layer in files {
         for (key, value) in settings(layer) {
-            let read = if OF_OEM.contains(&key.as_str()) { &before_oem } else { &with_oem };
+            let finds_oem = OF_OEM.contains(&key.as_str());
+            // Its file is read in time for all others. The command line may override them.
+            if is_of_oem(layer) && !finds_oem {
+                continue;
+            }
+            let read = if finds_oem { &before_oem } else { &with_oem };
             let has_problem = layer.problems.iter().any(|problem| problem.key == key);
             if !has_problem && path::get(read, &key) != Some(value) {
                 problems.push(problem(layer, &key));
@@ -80,9 +85,11 @@ mod tests {
         let file = |path: &str, text: &str| Layer::parse(Source::File(path.to_owned()), text);
         let text = "rancher:\n  state:\n    dev: LABEL=A\n    wait: true\n    lvm_scan: true\n    \
                     encryption: {device: UUID=1}\n";
+        let of_oem = "rancher: {state: {wait: true, oem_dev: LABEL=B, \
+                      encryption: {device: UUID=2}}}";
         let layers = [
             corral_config::defaults(),
-            file(oem::CONFIG, "rancher: {state: {wait: true, oem_dev: LABEL=B}}"),
+            file(oem::CONFIG, of_oem),
             file("user.yml", text),
             Layer::from_command_line(
                 "rancher.state.encryption.device=UUID=1 rancher.state.encryption.key_file=a:/b",
