@@ -85,7 +85,7 @@ pub fn capped(source: &str, mut problems: Vec<Problem>) -> Vec<Problem> {
 }
 
 /// A text as a report shows it: on one line, and without its middle if it is too long.
-pub(crate) fn clip(text: &str) -> String {
+pub fn clip(text: &str) -> String {
     let text: String = if text.chars().nth(LONGEST).is_none() {
         text.to_owned()
     } else {

@@ -6,6 +6,7 @@ mod flags;
 use crate::compose::{self, duration};
 use crate::resolved::Environment;
 use crate::service::{Condition, EnvFile};
+use corral_config::error::clip;
 use flags::{ENDPOINT, HEALTH, LISTS, MAPS, SCALARS, SWITCHES, VOLUME};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -161,6 +162,8 @@ impl UserService {
     fn ignore_rest(&mut self, above: &str, value: &Value, known: &[&str]) {
         let keys = value.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
         let rest = keys.filter(|key| !known.contains(key) && !key.starts_with("x-"));
+        // With a long name above them, each of many keys would be as long.
+        let above = clip(above);
         self.ignored.extend(rest.map(|key| format!("{above}.{key}")));
     }
 
@@ -546,6 +549,17 @@ mod tests {
         ] {
             assert_eq!(ignored(&json!({"deploy": deploy})), expected, "{deploy}");
         }
+    }
+
+    #[test]
+    fn a_long_name_is_not_repeated_for_each_key_below_it() {
+        let keys: BTreeMap<String, u32> =
+            (0..1000).map(|number| (format!("key{number}"), number)).collect();
+        let networks = BTreeMap::from([("n".repeat(100_000), keys)]);
+        let definition = json!({"image": "i", "networks": networks});
+        let ignored = parse("s", &definition, &Environment::new()).unwrap().ignored;
+        assert_eq!(ignored.len(), 1000);
+        assert!(ignored.iter().all(|key| key.len() < 1000), "{}", ignored[0]);
     }
 
     #[test]
