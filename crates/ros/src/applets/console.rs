@@ -46,6 +46,7 @@ use corral_resolve::replacement::{LOGIN_WORKED, REBUILDS, REFUSED};
 use corral_resolve::root::Root;
 use corral_resolve::store;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -57,11 +58,14 @@ const RESPAWN_CONF: &str = "/etc/respawn.conf";
 /// The console was already recreated in this boot. Once is enough, even if the kernel's command
 /// line requests it.
 const REBUILT: &str = "/run/corral/console-rebuilt";
+/// The digest of the configuration that the console was set up with. Private to root: a
+/// configuration has secrets.
+const SET_UP: &str = "/run/corral/console/set-up";
 
 /// Sets the console up and becomes `respawn`.
 pub(crate) fn run() -> Result<()> {
     let config = load_config()?;
-    for note in [CONSOLE_DONE, commands::RUNNING, LOGIN_WORKED] {
+    for note in [CONSOLE_DONE, commands::RUNNING, LOGIN_WORKED, SET_UP] {
         let _ = fs::remove_file(note);
     }
     let rebuilt = rebuild_if_requested(&config);
@@ -83,6 +87,7 @@ pub(crate) fn run() -> Result<()> {
             log(&format!("console: ssh: {error:#}"));
         }
     }
+    report("note for console-run", note_set_up(&config));
     let programs = programs(&config, &corral_machine::cmdline::load().unwrap_or_default());
     fs::write(RESPAWN_CONF, programs).context("writing /etc/respawn.conf")?;
     // Not in a file system that a new one replaces now.
@@ -112,14 +117,14 @@ fn note_trial(config: &Config) -> Result<()> {
 /// `ros console-run`: mounts and the owner's commands, in their order. Docker starts when they are
 /// done, or when the first of them calls it.
 pub(crate) fn run_commands() -> Result<()> {
-    let early = load_config()?;
     report("record of boots", boots::record());
     report("fingerprints", banner::write_fingerprints());
     report("banner", banner::write());
     // Waits until configuration from the network has arrived, or its timeout is over.
     call(Request::AwaitConfig)?;
     let config = load_config()?;
-    if config != early {
+    // It may have arrived while the console was set up.
+    if !is_set_up(&config) {
         let_in(&config);
         report("write_files", write_files(&config.write_files));
         report("sshd", sshd::apply(&config));
@@ -147,6 +152,19 @@ pub(crate) fn run_commands() -> Result<()> {
     report("power_state", power_state::apply(&config.power_state, &path));
     report("ssh_import_id", late_keys.join().unwrap_or(Ok(())));
     Ok(())
+}
+
+fn note_set_up(config: &Config) -> Result<()> {
+    write_atomic(Path::new(SET_UP), digest(config).as_bytes(), 0o600)
+}
+
+/// Was the console set up with this configuration?
+fn is_set_up(config: &Config) -> bool {
+    fs::read_to_string(SET_UP).is_ok_and(|noted| noted == digest(config))
+}
+
+fn digest(config: &Config) -> String {
+    hex::encode(Sha256::digest(serde_json::to_vec(config).unwrap_or_default()))
 }
 
 /// The console that runs: that of the configuration may have been refused.
@@ -355,4 +373,16 @@ fn programs(config: &Config, command_line: &str) -> String {
         text.push_str(&format!("{program} -D -e -f {file}{port}{address}\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_known_by_its_digest() {
+        let config = |ssh_pwauth| Config { ssh_pwauth, ..Config::default() };
+        assert_eq!(digest(&config(true)), digest(&config(true)));
+        assert_ne!(digest(&config(true)), digest(&config(false)));
+    }
 }
