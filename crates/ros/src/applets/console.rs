@@ -38,7 +38,7 @@ use corral_init::boot::state::{self, CONF};
 use corral_install::release::boot_partitions::BootPartitions;
 use corral_machine::boot_partition::booted;
 use corral_machine::console::log;
-use corral_machine::files::{write_atomic, write_in};
+use corral_machine::files::{lock, write_atomic, write_in};
 use corral_machine::{inotify, program, trusted};
 use corral_resolve::cloud_init::{CloudInitMark, MARK};
 use corral_resolve::effective::load_config;
@@ -47,7 +47,7 @@ use corral_resolve::root::Root;
 use corral_resolve::store;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -61,6 +61,8 @@ const REBUILT: &str = "/run/corral/console-rebuilt";
 /// The digest of the configuration that the console was set up with. Private to root: a
 /// configuration has secrets.
 const SET_UP: &str = "/run/corral/console/set-up";
+/// Locked by the process that applies a configuration in the console.
+const TURN: &str = "/run/corral/console/turn";
 
 /// Sets the console up and becomes `respawn`.
 pub(crate) fn run() -> Result<()> {
@@ -122,6 +124,7 @@ pub(crate) fn run_commands() -> Result<()> {
     report("banner", banner::write());
     // Waits until configuration from the network has arrived, or its timeout is over.
     call(Request::AwaitConfig)?;
+    let turn = take_turn();
     let config = load_config()?;
     // It may have arrived while the console was set up.
     if !is_set_up(&config) {
@@ -131,6 +134,7 @@ pub(crate) fn run_commands() -> Result<()> {
     }
     // The network stage may have fetched keys, which are not part of the configuration.
     report("ssh_authorized_keys", accounts::authorize(&config));
+    drop(turn);
     let late_keys = std::thread::spawn(let_late_keys_in);
     report("mounts", mounts::make_all(&config.mounts, mounts::When::AtBoot));
     report("swap", swap::make(&config.swap));
@@ -189,8 +193,9 @@ fn let_late_keys_in() -> Result<()> {
 
 /// `cloud-init-execute`: applies users, keys, files and mounts again.
 pub(crate) fn execute() -> Result<()> {
+    let turn = take_turn();
     let config = load_config()?;
-    let results = [
+    let mut results = vec![
         ("users", accounts::make_users(&config)),
         ("ssh_authorized_keys", accounts::authorize(&config)),
         ("passwords", accounts::set_passwords(&config)),
@@ -201,16 +206,26 @@ pub(crate) fn execute() -> Result<()> {
         ("/etc/os-release", os_release::apply(&config.rancher.os_release_id)),
         ("write_files", write_files(&config.write_files)),
         ("sshd", sshd::apply(&config)),
+    ];
+    // A mount that hangs must not keep a newer configuration from being applied.
+    drop(turn);
+    results.extend([
         ("mounts", mounts::make_all(&config.mounts, mounts::When::Later)),
         ("swap", swap::make(&config.swap)),
         // The last: it waits for an upgrade that writes the boot partition.
         ("keys on the boot partition", reserve_keys()),
-    ];
+    ]);
     let failures: Vec<String> = results
         .into_iter()
         .filter_map(|(what, result)| Some(format!("{what}: {:#}", result.err()?)))
         .collect();
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
+}
+
+/// Two may apply a configuration at the same time. One waits for the other, and only then reads the
+/// configuration: so the last one to write has the newest. Without the lock it goes on.
+fn take_turn() -> Option<File> {
+    lock(Path::new(TURN)).inspect_err(|error| println!("{error:#}")).ok()
 }
 
 /// `ros config-applied`, run by PID 1 in the console when the configuration changed. An error is
