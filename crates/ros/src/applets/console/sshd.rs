@@ -72,7 +72,8 @@ fn write(config: &Config) -> Result<Vec<String>> {
     let mut left_out = Vec::new();
     let mut text = plain(&policy, config, &mut left_out);
     let files = readable(files_of_owner(config), &policy, config, &mut left_out);
-    left_out.extend(files.iter().filter(|file| asks_for_pam(file)).map(|file| {
+    let asks = |file: &&PathBuf| asks_for_pam(&fs::read_to_string(file).unwrap_or_default());
+    left_out.extend(files.iter().filter(asks).map(|file| {
         format!("{}: UsePAM has no effect, for PAM has no rules for sshd", file.display())
     }));
     if !files.is_empty() {
@@ -134,10 +135,13 @@ fn readable(
     files
 }
 
-/// The policy has `UsePAM no`, and sshd says nothing about the owner's value.
-fn asks_for_pam(file: &Path) -> bool {
-    let text = fs::read_to_string(file).unwrap_or_default().to_ascii_lowercase();
-    text.lines().any(|line| line.split_whitespace().take(2).eq(["usepam", "yes"]))
+/// The policy has `UsePAM no`, and sshd says nothing about the owner's value. It also takes `=`
+/// between words, and quotes around them.
+fn asks_for_pam(text: &str) -> bool {
+    let is_between = |char: char| char.is_whitespace() || "=\"".contains(char);
+    let text = text.to_ascii_lowercase();
+    let mut lines = text.lines().map(|line| line.split(is_between).filter(|word| !word.is_empty()));
+    lines.any(|words| words.take(2).eq(["usepam", "yes"]))
 }
 
 /// sshd keeps the first value of each setting, so the owner's come before the comfort settings.
@@ -272,6 +276,16 @@ mod tests {
             missing(&good.replace("passwordauthentication no", "passwordauthentication yes"), true),
             None
         );
+    }
+
+    #[test]
+    fn a_setting_without_effect_is_found_as_sshd_reads_it() {
+        for text in ["UsePAM yes\n", "# a\n\tusepam = Yes # b\n", "UsePAM=yes", "UsePAM \"yes\""] {
+            assert!(asks_for_pam(text), "{text}");
+        }
+        for text in ["", "UsePAM no", "#UsePAM yes", "Banner /etc/usepam\nyes"] {
+            assert!(!asks_for_pam(text), "{text}");
+        }
     }
 
     #[test]
