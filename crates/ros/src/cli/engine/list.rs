@@ -17,7 +17,7 @@ use corral_resolve::engines::{self, NAME_LABEL, REPOSITORY};
 use corral_resolve::replacement::mark;
 use corral_resolve::root::Root;
 use corral_resolve::switchable::ENGINE;
-use corral_terminal::output::{Output, listing};
+use corral_terminal::output::{Output, listing, printable};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -56,8 +56,11 @@ pub(super) fn run(output: Output) -> Result<()> {
     output.print(&rows, |rows| {
         let lines = rows.iter().map(|row| {
             let here = if row.here { "yes" } else { "no" }.to_owned();
-            let version = if row.version.is_empty() { "-" } else { &row.version }.to_owned();
-            [row.state.to_owned(), row.name.clone(), version, here, row.from.clone()]
+            let version = if row.version.is_empty() { "-" } else { row.version.as_str() };
+            // The labels of an image are its author's.
+            let [name, version, from] = [row.name.as_str(), version, row.from.as_str()]
+                .map(|text| printable(text).into_owned());
+            [row.state.to_owned(), name, version, here, from]
         });
         print!("{}", listing(["STATE", "NAME", "VERSION", "HERE", "FROM"], lines));
     })
