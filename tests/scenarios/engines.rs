@@ -185,6 +185,25 @@ fn a_cloud_config_names_it(machine: &mut Machine, host: &str) -> Result<()> {
     let list = machine.run("sudo ros engine list | grep docker-20.10")?;
     ensure!(list.starts_with("current") && list.contains(" yes "), "{list}");
     assert_eq!(machine.run(RUN)?, "it runs");
+    it_stays_until_the_next_one_is_checked(machine, host)
+}
+
+/// The other registry does not have it.
+fn it_stays_until_the_next_one_is_checked(machine: &Machine, host: &str) -> Result<()> {
+    let started = "sudo system-docker inspect -f '{{.State.StartedAt}}' docker";
+    let before = machine.run(started)?;
+    machine.run("sed s,/engines,/elsewhere, /tmp/e.yml > /tmp/f.yml")?;
+    machine.run("sudo ros config apply /tmp/f.yml")?;
+    let status = machine.run("sudo ros config status 2>&1; true")?;
+    says_all(
+        &status,
+        &[
+            &format!("the image {host}/elsewhere:docker-20.10 is not on this machine yet"),
+            &format!("{host}/engines:docker-20.10 is used until then"),
+        ],
+    );
+    assert_eq!(machine.run(started)?, before);
+    ensure!(version(machine)?.starts_with("20.10"));
     Ok(())
 }
 

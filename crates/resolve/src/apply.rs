@@ -9,6 +9,7 @@ use super::files::{ServiceFiles, unlabel};
 use super::layers::stored_file;
 use super::lost_files::{LostFiles, PUT_BACK};
 use super::root::Root;
+use super::switchable::ENGINE;
 use super::{Effects, Resolution, problem};
 use anyhow::{Result, anyhow};
 use corral_config::error::{Severity, capped};
@@ -151,6 +152,10 @@ impl Resolution {
             }
         }
         resolved.problems.extend(capped("services", failed));
+        // Without it the built-in engine runs until a next one is checked.
+        if let Some(Err(error)) = effects.last_engine.map(|change| make(root, &change)) {
+            resolved.problems.push(problem::error(ENGINE.key, &format!("{error:#}")));
+        }
         resolved
     }
 }

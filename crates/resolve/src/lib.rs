@@ -18,6 +18,7 @@ mod files;
 pub mod imported_keys;
 pub mod index;
 mod inputs;
+mod last_engine;
 pub mod layers;
 mod lost_files;
 pub mod preload;
@@ -49,6 +50,7 @@ use effective::EffectiveConfig;
 use file_change::FileChange;
 use files::ServiceFiles;
 use inputs::Inputs;
+use last_engine::LastEngine;
 use root::Root;
 
 /// The result of resolving.
@@ -70,6 +72,8 @@ struct Effects {
     service_files: Vec<ServiceFiles>,
     /// The authorities to trust, if they are not those of the image.
     certificates: Option<String>,
+    /// The engine that runs now.
+    last_engine: Option<FileChange>,
 }
 
 /// All problems of this machine's configuration. If resolving failed, only the recorded problems:
@@ -151,8 +155,8 @@ fn load(root: &Root, at_boot: AtBoot) -> Loaded {
 fn resolve_loaded(root: &Root, loaded: Loaded) -> Resolution {
     let mut resolution = assemble(root, &loaded.layers, loaded.problems);
     resolution.resolved.unconfirmed = loaded.unconfirmed;
-    let Effects { service_files, certificates, .. } = resolution.effects;
-    resolution.effects = Effects { service_files, certificates, ..loaded.copies };
+    let Effects { service_files, certificates, last_engine, .. } = resolution.effects;
+    resolution.effects = Effects { service_files, certificates, last_engine, ..loaded.copies };
     resolution
 }
 
@@ -178,13 +182,14 @@ fn assemble(root: &Root, layers: &[Layer], mut problems: Vec<Problem>) -> Resolu
     let inputs = Inputs { root, config: &config, environment: &environment };
     let mut of_services = Vec::new();
     let mut plan = services::plan(inputs, layers, &mut of_services);
+    let last_engine = LastEngine::note(inputs, &plan.services);
     let certificates = config.ca_certs.bundle(&root.text(paths::CERTIFICATES_OF_IMAGE));
     let service_files =
         files::decide(&config, &mut plan, certificates.as_deref(), &mut of_services);
     problems.extend(capped("services", of_services));
     Resolution {
         resolved: Resolved { config, plan, problems, environment, unconfirmed: None },
-        effects: Effects { service_files, certificates, ..Effects::default() },
+        effects: Effects { service_files, certificates, last_engine, ..Effects::default() },
     }
 }
 

@@ -7,6 +7,7 @@ use super::catalogue::Role;
 use super::enabled::Enabled;
 use super::engine_switch::Candidate;
 use super::inputs::Inputs;
+use super::last_engine::LastEngine;
 use super::root::Root;
 use super::switchable::{CONSOLE, ENGINE, SWITCHABLE, Switchable};
 use super::{catalogue, console_images, engine_switch, engines, user_file};
@@ -51,7 +52,7 @@ pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &
             && let Some(reason) = refusal(&inputs.root.text(REFUSED), name)
         {
             problems.push(problem(switchable, Severity::Error, refused_text(name, reason)));
-            put(switchable, services, None);
+            put(switchable, services, None, None);
             continue;
         }
         let found = load(switchable, name, candidate.as_ref(), inputs).and_then(|found| {
@@ -67,13 +68,15 @@ pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &
             problems.push(problem(switchable, Severity::Warning, text));
             instead
         });
+        let mut last = None;
         if let Some(Replacement { service, is_checked: false, .. }) = &found {
+            last = until_then(switchable, inputs);
             let text = "is not on this machine yet, or was not checked yet";
-            let until = "the built-in one is used until then";
-            let text = format!("the image {} {text}; {until}", service.image);
+            let until = last.as_ref().map_or("the built-in one", |last| last.name.as_str());
+            let text = format!("the image {} {text}; {until} is used until then", service.image);
             problems.push(problem(switchable, Severity::Warning, text));
         }
-        put(switchable, services, found);
+        put(switchable, services, found, last);
     }
 }
 
@@ -139,6 +142,17 @@ fn instead_of(
     }
 }
 
+/// The engine that runs while another one is fetched and checked; None for the built-in one.
+fn until_then(switchable: &Switchable, inputs: Inputs<'_>) -> Option<Replacement> {
+    if switchable.service != ENGINE.service {
+        return None;
+    }
+    let LastEngine { image, image_id } = LastEngine::proven(inputs.root)?;
+    let text = engines::compose(&image).ok()?;
+    let service = parse_with(&image, &text, inputs.environment).ok()?.services.pop()?;
+    Some(Replacement { name: image, service, image_id, is_checked: true })
+}
+
 /// The replacement of that name; None for the built-in one, or until its file is fetched.
 fn load(
     switchable: &Switchable,
@@ -184,31 +198,51 @@ fn definition(switchable: &Switchable, name: &str, inputs: Inputs<'_>) -> Result
     user_file::read(inputs.root, &file).map(Some)
 }
 
-fn put(switchable: &Switchable, services: &mut Vec<Service>, replacement: Option<Replacement>) {
+/// `last` is used until the replacement is checked.
+fn put(
+    switchable: &Switchable,
+    services: &mut Vec<Service>,
+    replacement: Option<Replacement>,
+    last: Option<Replacement>,
+) {
     let mut drop_service = |name| services.retain(|service| service.name.as_str() != name);
-    let Some(Replacement { name, service: other, image_id, is_checked }) = replacement else {
-        drop_service(switchable.check);
-        return switchable.guard.into_iter().for_each(drop_service);
-    };
-    if is_checked {
-        drop_service(switchable.check);
-        for service in services.iter_mut() {
-            if service.name.as_str() == switchable.service {
-                *service = in_place_of(service, pinned(other.clone(), &image_id));
-            } else if Some(service.name.as_str()) == switchable.guard {
-                service.command = Some(vec!["console-guard".to_owned(), name.clone()]);
-            }
+    match replacement {
+        None => {
+            drop_service(switchable.check);
+            switchable.guard.into_iter().for_each(drop_service);
         }
-        return;
+        Some(checked) if checked.is_checked => {
+            drop_service(switchable.check);
+            use_instead(switchable, services, &checked);
+        }
+        Some(unchecked) => {
+            switchable.guard.into_iter().for_each(drop_service);
+            have_checked(switchable, services, &unchecked);
+            last.iter().for_each(|last| use_instead(switchable, services, last));
+        }
     }
-    switchable.guard.into_iter().for_each(drop_service);
-    let mark = mark(switchable, &image_id);
+}
+
+fn use_instead(switchable: &Switchable, services: &mut [Service], replacement: &Replacement) {
+    let Replacement { name, service: other, image_id, .. } = replacement;
+    for service in services {
+        if service.name.as_str() == switchable.service {
+            *service = in_place_of(service, pinned(other.clone(), image_id));
+        } else if Some(service.name.as_str()) == switchable.guard {
+            service.command = Some(vec!["console-guard".to_owned(), name.clone()]);
+        }
+    }
+}
+
+fn have_checked(switchable: &Switchable, services: &mut [Service], replacement: &Replacement) {
+    let Replacement { service: other, image_id, .. } = replacement;
+    let mark = mark(switchable, image_id);
     let words = ["image-check", switchable.service, mark.as_str()].map(str::to_owned);
     for check in services.iter_mut().filter(|service| service.name.as_str() == switchable.check) {
         check.image.clone_from(&other.image);
         check.command = Some(words.to_vec());
         if !image_id.is_empty() {
-            *check = pinned(check.clone(), &image_id);
+            *check = pinned(check.clone(), image_id);
         }
     }
 }
@@ -353,7 +387,7 @@ mod tests {
         let other = service("console: {image: other}");
         let (name, image_id) = ("site".to_owned(), image_id.to_owned());
         let replacement = Replacement { name, service: other, image_id, is_checked };
-        put(&CONSOLE, &mut services, Some(replacement));
+        put(&CONSOLE, &mut services, Some(replacement), None);
         services
     }
 
@@ -399,7 +433,7 @@ mod tests {
             rows(&[("console", "other", "sha256:1"), ("console-guard", "guard", "")])
         );
         let mut services = vec![service("console-check: {image: none}")];
-        put(&CONSOLE, &mut services, None);
+        put(&CONSOLE, &mut services, None, None);
         assert!(services.is_empty(), "without a replacement nothing is checked");
     }
 }
