@@ -2,11 +2,13 @@
 //! the old file or the new. Of two writers at the same time one wins, with all that it wrote. Also
 //! reads of files that others wrote.
 
+use super::deadline::pause;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{
     AtFlags, FlockOperation, Gid, Mode, OFlags, Uid, fchown, flock, fsync, open, openat, renameat,
     syncfs, unlinkat,
 };
+use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,6 +16,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Between two attempts to take a lock.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Puts `bytes` at `path` with `mode`, and makes the folders above it.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
@@ -94,19 +100,38 @@ pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
 /// Takes the lock of this file until the result is dropped: for a change that reads, decides and
 /// writes. The lock is a file beside it. Waits for the current holder.
 pub fn lock(path: &Path) -> Result<File> {
+    let file = lock_file(path)?;
+    flock(&file, FlockOperation::LockExclusive)
+        .with_context(|| format!("locking {}", path.display()))?;
+    Ok(file)
+}
+
+/// The same, but an error if another holder still has it at the deadline.
+pub fn lock_until(path: &Path, deadline: Instant) -> Result<File> {
+    let file = lock_file(path)?;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            // flock(2) has no timeout.
+            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < deadline => pause(PAUSE),
+            Err(error) => {
+                return Err(error).with_context(|| format!("locking {}", path.display()));
+            }
+        }
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File> {
     let folder = path.parent().context("a path without a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let name = path.file_name().context("a path without a name")?.to_string_lossy();
-    let file = OpenOptions::new()
+    OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
         .open(folder.join(format!(".{name}.lock")))
-        .with_context(|| format!("locking {}", path.display()))?;
-    flock(&file, FlockOperation::LockExclusive)
-        .with_context(|| format!("locking {}", path.display()))?;
-    Ok(file)
+        .with_context(|| format!("locking {}", path.display()))
 }
 
 /// A regular file of at most so many bytes. Others can write what a program reads: it may be a
@@ -291,6 +316,11 @@ mod tests {
             (0..8).for_each(|_| drop(scope.spawn(|| (0..25).for_each(|_| add_one()))));
         });
         assert_eq!(fs::read_to_string(&path).unwrap(), "200");
+        let held = lock(&path).unwrap();
+        let late = lock_until(&path, Instant::now()).unwrap_err().to_string();
+        assert_eq!(late, format!("locking {}", path.display()));
+        drop(held);
+        assert!(lock_until(&path, Instant::now()).is_ok());
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -38,7 +38,7 @@ use corral_init::boot::state::{self, CONF};
 use corral_install::release::boot_partitions::BootPartitions;
 use corral_machine::boot_partition::booted;
 use corral_machine::console::log;
-use corral_machine::files::{lock, write_atomic, write_in};
+use corral_machine::files::{lock_until, write_atomic, write_in};
 use corral_machine::{inotify, program, trusted};
 use corral_resolve::cloud_init::{CloudInitMark, MARK};
 use corral_resolve::effective::load_config;
@@ -63,6 +63,8 @@ const REBUILT: &str = "/run/corral/console-rebuilt";
 const SET_UP: &str = "/run/corral/console/set-up";
 /// Locked by the process that applies a configuration in the console.
 const TURN: &str = "/run/corral/console/turn";
+/// How long it is waited for.
+const LONGEST_TURN: Duration = Duration::from_secs(30);
 
 /// Sets the console up and becomes `respawn`.
 pub(crate) fn run() -> Result<()> {
@@ -223,9 +225,11 @@ pub(crate) fn execute() -> Result<()> {
 }
 
 /// Two may apply a configuration at the same time. One waits for the other, and only then reads the
-/// configuration: so the last one to write has the newest. Without the lock it goes on.
+/// configuration: so the last one to write has the newest. If the other one hangs, on a path of
+/// `write_files` for example, this one goes on: it may have the key that lets the owner in.
 fn take_turn() -> Option<File> {
-    lock(Path::new(TURN)).inspect_err(|error| println!("{error:#}")).ok()
+    let taken = lock_until(Path::new(TURN), Instant::now() + LONGEST_TURN);
+    taken.inspect_err(|error| println!("{error:#}; going on without it")).ok()
 }
 
 /// `ros config-applied`, run by PID 1 in the console when the configuration changed. An error is
