@@ -47,6 +47,7 @@ mod state;
 mod system_engine;
 mod tools;
 mod upgrade;
+mod vagrant;
 
 use anyhow::Result;
 use std::path::Path;

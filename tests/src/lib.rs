@@ -30,6 +30,7 @@ pub mod shell;
 mod slirp;
 pub mod tpm;
 pub mod uml;
+pub mod vagrant;
 pub mod write_log;
 
 pub use folder::folder;

@@ -82,7 +82,7 @@ impl Login {
     }
 
     /// Closes the connection that serves all commands.
-    pub(crate) fn hang_up(&self) {
+    pub fn hang_up(&self) {
         let _ = self.command(HANG_UP).args(["-O", "exit"]).stderr(Stdio::null()).status();
     }
 

@@ -1,8 +1,5 @@
-//! Vagrant's boxes: what is in them, and the cloud-config of the machine in them.
-//!
-//! Vagrant logs in as `vagrant` with keys that are public, and replaces them by a new one at the
-//! first `up`. So they are not in the configuration, which would restore them at each boot: a
-//! command writes them once in the life of a machine, also if all keys are removed later.
+//! Vagrant's boxes: what is in them, and the keys of the machine in them. Its cloud-config is in
+//! `vmtest::vagrant`.
 
 use super::gzip;
 use super::ova::{Content, pack};
@@ -11,6 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
+use vmtest::vagrant::USER;
 
 /// The public halves of Vagrant's insecure keys. Old versions know the first one only.
 const KEYS: [&str; 2] = [
@@ -23,35 +21,10 @@ const KEYS: [&str; 2] = [
      insecure public key",
 ];
 const GIB: u64 = 1 << 30;
-/// It stays on the state disk once the keys are written.
-const MARK: &str = "/var/lib/rancher/vagrant-keys";
 
 /// The cloud-config of the machine.
 pub(super) fn document() -> String {
-    let keys = KEYS.map(|key| format!("      {key}\n")).concat();
-    format!(
-        "#cloud-config
-hostname: corral
-users:
-  - name: vagrant
-    groups: [docker]
-    sudo: ALL=(ALL) NOPASSWD:ALL
-runcmd:
-  - |
-      home=/home/vagrant/.ssh
-      [ -e {MARK} ] && exit 0
-      if [ ! -s $home/authorized_keys ]; then
-      install -d -m 700 -o vagrant -g vagrant $home
-      cat > $home/authorized_keys <<'KEYS'
-{keys}      KEYS
-      chmod 600 $home/authorized_keys
-      chown vagrant:vagrant $home/authorized_keys
-      fi
-      sync
-      touch {MARK}
-      sync
-"
-    )
+    vmtest::vagrant::document(&KEYS)
 }
 
 /// What Vagrant reads in the box. Folders are copied by rsync, which the console has; the other
@@ -60,7 +33,7 @@ fn vagrantfile(provider: &str) -> String {
     format!(
         "Vagrant.configure(\"2\") do |config|
   config.vm.guest = :linux
-  config.ssh.username = \"vagrant\"
+  config.ssh.username = \"{USER}\"
   config.ssh.shell = \"sh\"
   config.vm.synced_folder \".\", \"/vagrant\", type: \"rsync\"
 {provider}end
@@ -127,13 +100,14 @@ fn pack_box(members: &[(&str, Content<'_>)], output: &Path, epoch: u64) -> Resul
 mod tests {
     use super::*;
     use corral_config::{Layer, Source};
+    use vmtest::vagrant::MARK;
 
     #[test]
     fn the_document_has_no_errors_and_no_key_that_would_come_back() {
         let text = document();
         let layer = Layer::parse(Source::File("vagrant.yml".to_owned()), &text);
         assert_eq!(layer.problems, Vec::new());
-        assert_eq!(layer.value.pointer("/users/0/name"), Some(&json!("vagrant")));
+        assert_eq!(layer.value.pointer("/users/0/name"), Some(&json!(USER)));
         assert_eq!(layer.value.pointer("/users/0/ssh_authorized_keys"), None);
         let command = layer.value.pointer("/runcmd/0").and_then(|value| value.as_str()).unwrap();
         for key in KEYS {
