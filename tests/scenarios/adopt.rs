@@ -36,6 +36,9 @@ const SYSTEM_DOCKER: [&str; 2] = [
     "var/lib/system-docker/overlay/4567/root/etc/of-a-console",
 ];
 
+/// What the container answers that always runs, on port 8080.
+const PAGE: &str = "it runs again";
+
 #[test]
 fn a_rancheros_disk_is_adopted_and_rancheros_can_still_be_started() -> Result<()> {
     if is_left_out("adopt") {
@@ -109,20 +112,24 @@ fn make_rancheros(folder: &Path, disk: &Path) -> Result<String> {
     Ok(host_key)
 }
 
-/// Gives the disk a Docker with a container and a volume. RancherOS does not unmount its disk, so
-/// the power is cut.
+/// Gives the disk a Docker with a volume and two containers, one of which runs. RancherOS does not
+/// unmount its disk, so the power is cut.
 fn used_for_a_while(folder: &Path, disk: &Path) -> Result<()> {
     let disks = vec![disk.to_path_buf()];
     let options = Options { append: STATE.to_owned(), disks, ..Options::default() };
     let mut machine = Machine::start(folder, options)?;
     machine.expect_login()?;
     machine.expect_docker()?;
-    machine.run(
+    machine.run(&format!(
         "echo mine > /home/rancher/data && sudo mkdir -p /opt/app && \
          tar -C / -cf - bin usr/bin/busybox | docker import - story/box && \
          docker run --name writer -v data:/data story/box /usr/bin/busybox \
-         sh -c 'echo in the volume > /data/file; echo in the layer > /layer' && sync",
-    )?;
+         sh -c 'echo in the volume > /data/file; echo in the layer > /layer' && \
+         docker run -d --name web --restart always -p 8080:80 story/box /usr/bin/busybox \
+         sh -c 'echo {PAGE} > /index.html; exec /usr/bin/busybox httpd -f -p 80 -h /'"
+    ))?;
+    machine.expect_page(PAGE)?;
+    machine.run("sync")?;
     machine.cut_power()
 }
 
@@ -205,7 +212,7 @@ fn shown(machine: &Machine, adopt: &str, disk: &str) -> Result<()> {
         &[
             &format!("Adopting {TITLE} on {disk} (4295 MB) with Corral"),
             "was not unmounted cleanly",
-            "docker     1 images, 1 containers (overlay2)",
+            "docker     1 images, 2 containers (overlay2)",
             "docker     1 volumes",
             "/var/lib/rancher/conf/cloud-config.yml:6: rancher.state.lvm_scan: accepted, but",
             "rancher.docker.engine: Corral has its own Docker; docker-17.03.2-ce",
@@ -250,11 +257,12 @@ fn has_all(machine: &mut Machine, host_key: &str) -> Result<()> {
     let bare = host_key.split_whitespace().nth(1).context("a key of one word")?;
     assert!(shown.contains(bare), "{shown}");
     machine.expect_docker()?;
+    machine.expect_page(PAGE)?;
     let docker = machine.run(
-        "docker ps -a --format '{{.Names}}' && docker cp writer:/layer - | tar -xO && \
+        "docker ps -a --format '{{.Names}}' | sort && docker cp writer:/layer - | tar -xO && \
          docker run --rm -v data:/data story/box /usr/bin/busybox cat /data/file",
     )?;
-    assert_eq!(docker, "writer\nin the layer\nin the volume");
+    assert_eq!(docker, "web\nwriter\nin the layer\nin the volume");
     // What the old system needs.
     machine.run(
         "sudo mkdir -p /run/old && sudo mount /dev/vda1 /run/old && cd /run/old/var/lib && \
