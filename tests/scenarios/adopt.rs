@@ -36,6 +36,25 @@ const SYSTEM_DOCKER: [&str; 2] = [
     "var/lib/system-docker/overlay/4567/root/etc/of-a-console",
 ];
 
+/// Docker's data of that time, by its driver `overlay`: an image, a layer of it, and a container.
+const OVERLAY: [(&str, &str); 3] = [
+    (
+        "var/lib/docker/image/overlay/imagedb/content/sha256/\
+         1111111111111111111111111111111111111111111111111111111111111111",
+        r#"{"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers"}}"#,
+    ),
+    (
+        "var/lib/docker/overlay/\
+         2222222222222222222222222222222222222222222222222222222222222222/root/etc/of-an-image",
+        "a layer",
+    ),
+    (
+        "var/lib/docker/containers/\
+         3333333333333333333333333333333333333333333333333333333333333333/config.v2.json",
+        r#"{"ID": "3333333333333333333333333333333333333333333333333333333333333333",
+            "Name": "/of-that-time", "Driver": "overlay", "State": {}, "Config": {}}"#,
+    ),
+];
 /// What the container answers that always runs, on port 8080.
 const PAGE: &str = "it runs again";
 
@@ -102,6 +121,9 @@ fn make_rancheros(folder: &Path, disk: &Path) -> Result<String> {
     )?;
     for path in SYSTEM_DOCKER {
         write(path, "of System Docker")?;
+    }
+    for (path, text) in OVERLAY {
+        write(path, text)?;
     }
     write("boot/linux-current.cfg", CURRENT)?;
     write("boot/global.cfg", GLOBAL)?;
@@ -212,10 +234,13 @@ fn shown(machine: &Machine, adopt: &str, disk: &str) -> Result<()> {
         &[
             &format!("Adopting {TITLE} on {disk} (4295 MB) with Corral"),
             "was not unmounted cleanly",
+            "docker     1 images, 1 containers (overlay)",
             "docker     1 images, 2 containers (overlay2)",
             "docker     1 volumes",
             "/var/lib/rancher/conf/cloud-config.yml:6: rancher.state.lvm_scan: accepted, but",
             "rancher.docker.engine: Corral has its own Docker; docker-17.03.2-ce",
+            "/var/lib/docker: 1 images and 1 containers of the storage driver overlay: Docker has \
+             no such driver any more",
             "rancher by ssh: 256 SHA256:",
             "(resize2fs) — A POWER LOSS HERE MAY LOSE DATA",
             "parameters console=ttyS0 rancher.environment.OLD=kept",
@@ -226,6 +251,9 @@ fn shown(machine: &Machine, adopt: &str, disk: &str) -> Result<()> {
     let json: serde_json::Value = serde_json::from_str(&json)?;
     assert_eq!(json["system"], TITLE);
     assert_eq!(json["steps"][1]["power_loss"], "may-lose-data", "{json}");
+    let of_old =
+        serde_json::json!({"driver": "overlay", "images": 1, "containers": 1, "usable": false});
+    assert_eq!(json["docker"][0], of_old, "{json}");
     assert_eq!(machine.run(&sum)?, before);
     Ok(())
 }
@@ -271,6 +299,10 @@ fn has_all(machine: &mut Machine, host_key: &str) -> Result<()> {
     )?;
     for path in SYSTEM_DOCKER {
         assert_eq!(machine.run(&format!("sudo cat /run/old/{path}"))?, "of System Docker");
+    }
+    // Docker does not show what it cannot read, and deletes none of it.
+    for (path, text) in OVERLAY {
+        assert_eq!(machine.run(&format!("sudo cat /run/old/{path}"))?, text);
     }
     machine.run("sudo umount /run/old")?;
     machine.check_alarms()
