@@ -5,7 +5,7 @@
 use super::says_all;
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use vmtest::installer::device;
 use vmtest::report::is_left_out;
 use vmtest::{Image, Machine, Medium, Options, drive, folder, shell};
@@ -155,7 +155,8 @@ fn used_for_a_while(folder: &Path, disk: &Path) -> Result<()> {
     machine.cut_power()
 }
 
-/// Adopts the disk: refused where it must be, shown, cut off by a damaged release, and completed.
+/// Adopts the disk: refused where it must be, shown, cut off by a damaged release, and completed
+/// from the ISO.
 fn adopted(folder: &Path, disk: &Path) -> Result<()> {
     let others = ["blank", "gpt", "small", "full"].map(|name| folder.join(format!("{name}.img")));
     let [blank, gpt, small, full] = &others;
@@ -188,11 +189,21 @@ fn adopted(folder: &Path, disk: &Path) -> Result<()> {
     says_all(&said, &["of the release is damaged"]);
     machine.run(&format!("sudo rm {damaged}"))?;
     starts_the_old_system(&machine, &disk)?;
-    let said = machine
-        .run(&format!("{adopt} -d {disk} -a {} -f --no-reboot 2>&1", super::install::SERIAL))?;
+    machine.power_off()?;
+    completed_from_the_iso(folder, &disks[..1])
+}
+
+/// As an owner adopts a disk: the release is that of the ISO. The disk is the first one.
+fn completed_from_the_iso(folder: &Path, disks: &[PathBuf]) -> Result<()> {
+    let options = Options { medium: Medium::Iso, disks: disks.to_vec(), ..Options::default() };
+    let mut machine = super::with_config(folder, "hostname: installer\n", options)?;
+    machine.expect_login()?;
+    let (disk, serial) = ("/dev/vda", super::install::SERIAL);
+    let adopt = format!("sudo ros install --adopt -d {disk}");
+    let said = machine.run(&format!("{adopt} -a {serial} -f --no-reboot 2>&1"))?;
     says_all(&said, &["is installed on", &format!("{TITLE} is still in the boot menu")]);
     assert!(!said.contains("POWER LOSS"), "nothing is moved a second time: {said}");
-    let said = machine.run(&format!("! {adopt} -d {disk} -f 2>&1"))?;
+    let said = machine.run(&format!("! {adopt} -f 2>&1"))?;
     says_all(&said, &["Corral is installed on", "ros os upgrade"]);
     machine.run(&format!("sudo e2fsck -f -n {disk}1 && sudo fsck.fat -n {disk}2"))?;
     machine.power_off()
