@@ -20,6 +20,9 @@ use vmtest::{Image, Machine, Medium, Network, Options, drive, folder, installer,
 const WORD: &str = "platforms";
 /// The address that DHCP gives in `Network::metadata`.
 const ADDRESS: &str = "169.254.2.15";
+/// The address of a droplet, which only its config drive gives.
+const DROPLET: &str = "10.0.2.20";
+const DROPLET_BYTES: [u8; 4] = [10, 0, 2, 20];
 
 /// What a machine of a platform has, besides what `Options` names.
 struct Hardware {
@@ -174,6 +177,7 @@ fn azure_has_a_cd_and_gets_the_report_that_the_machine_is_ready() -> Result<()> 
 }
 
 /// Its config drive says how the machine is connected: there is no DHCP server in its networks.
+/// QEMU has one, which would give another address, and gets no request.
 #[test]
 fn digitalocean_has_a_config_drive_and_no_dhcp() -> Result<()> {
     if is_left_out(WORD) {
@@ -186,7 +190,7 @@ fn digitalocean_has_a_config_drive_and_no_dhcp() -> Result<()> {
         &[
             ("user_data", &user_data("digitalocean")),
             ("meta_data.json", &drive::openstack_metadata("droplet-1", &key)),
-            ("network_data.json", drive::STATIC_NETWORK),
+            ("network_data.json", &drive::STATIC_NETWORK.replace("10.0.2.15", DROPLET)),
         ],
     )?);
     let hardware = Hardware {
@@ -194,20 +198,26 @@ fn digitalocean_has_a_config_drive_and_no_dhcp() -> Result<()> {
         card: "virtio-net-pci",
         firmware: &["type=1,manufacturer=DigitalOcean,product=Droplet"],
     };
-    let mut machine =
-        start(&folder, "digitalocean", &hardware, Options { config_drive, ..at_a_cloud() })?;
+    let (network, recorded) = (Network::Static(DROPLET), vec![0]);
+    let options = Options { config_drive, network, recorded, ..at_a_cloud() };
+    let mut machine = start(&folder, "digitalocean", &hardware, options)?;
     machine.expect_login()?;
-    machine.run("sudo ros net | grep 10.0.2.15/24 | grep static")?;
+    machine.run(&format!("sudo ros net | grep {DROPLET}/24 | grep static"))?;
     is_as_expected(
         &mut machine,
         "digitalocean",
         &Expected {
             hostname: "droplet-1",
-            address: "10.0.2.15/24".to_owned(),
+            address: format!("{DROPLET}/24"),
             state: "/dev/vda1",
             modules: &["virtio_blk", "virtio_net"],
         },
-    )
+    )?;
+    let packets = machine.packets(0)?;
+    // Its logins are there, so the record is of this card.
+    assert!(packets.windows(4).any(|bytes| bytes == DROPLET_BYTES), "nothing is recorded");
+    assert!(!super::network::has_dhcp_request(&packets), "a DHCP request of the droplet");
+    Ok(())
 }
 
 #[test]

@@ -293,7 +293,7 @@ impl Machine {
         }
     }
 
-    /// All packets that a recorded card has sent so far.
+    /// All packets that a recorded card has sent so far. In QEMU also those that it got.
     pub fn packets(&self, nic: u32) -> Result<Vec<u8>> {
         let file = self.folder.join(format!("net{nic}.packets"));
         fs::read(&file).with_context(|| format!("reading {}", file.display()))

@@ -56,6 +56,9 @@ pub enum Network {
     Usual,
     /// The DHCP server gives this host name.
     HostName(String),
+    /// The machine has to be configured with this address: the DHCP server, which QEMU's network
+    /// always has, would give another one.
+    Static(&'static str),
     /// The ROM of the card, which is iPXE, starts the machine: by the script at this URL, which the
     /// DHCP server names.
     Boot(String),
@@ -93,7 +96,8 @@ pub struct Options {
     /// Models of the first ones, as QEMU calls them; the rest are virtio's.
     pub cards: Vec<&'static str>,
     pub network: Network,
-    /// Cards, other than the first, whose packets are kept: see `Machine::packets`.
+    /// Cards whose packets are kept: see `Machine::packets`. In User-Mode Linux they get no
+    /// answers, so the first card cannot be one of them.
     pub recorded: Vec<u32>,
     /// Kernel parameters besides the usual ones; only for `Medium::Direct`.
     pub append: String,

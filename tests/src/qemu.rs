@@ -197,9 +197,14 @@ impl Options {
     fn connect(&self, command: &mut Command, folder: &Path) {
         for number in 0..self.nics {
             let forwards = if number == 0 { self.forwards.as_slice() } else { &[] };
+            // Without an address it is that which DHCP gives.
+            let guest = match &self.network {
+                Network::Static(address) => *address,
+                _ => "",
+            };
             let rules: Vec<String> = forwards
                 .iter()
-                .map(|(ours, theirs)| format!(",hostfwd=tcp:127.0.0.1:{ours}-:{theirs}"))
+                .map(|(ours, theirs)| format!(",hostfwd=tcp:127.0.0.1:{ours}-{guest}:{theirs}"))
                 .collect();
             let network = match &self.network {
                 Network::HostName(name) if number == 0 => {
