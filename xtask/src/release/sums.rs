@@ -38,7 +38,7 @@ pub(super) fn unknown_signer(key: &Key) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn sha256sum_accepts_the_lines() {
@@ -59,6 +59,41 @@ mod tests {
         let mut check = Command::new("sha256sum");
         check.current_dir(folder.path()).args(["--check", "--strict", "--quiet", NAME]);
         assert!(check.status().unwrap().success());
+    }
+
+    /// The first commands of docs/verifying.md.
+    fn commands_of_the_manual() -> String {
+        let blocks = vmtest::manual::read().unwrap();
+        let mut blocks = blocks.into_iter().filter(|block| block.file == "docs/verifying.md");
+        blocks.find(|block| block.language == "sh").unwrap().text
+    }
+
+    #[test]
+    fn the_commands_of_the_manual_accept_a_release() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, key) = (folder.path(), Key::stranger().unwrap());
+        let (commands, iso) = (commands_of_the_manual(), folder.join("corral.iso"));
+        let accepts = || {
+            let mut sh = Command::new("sh");
+            sh.current_dir(folder).args(["-ec", &commands]).stdin(Stdio::null());
+            sh.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+        };
+        let files = || {
+            let digest = crate::sum::digest(&iso).unwrap();
+            [("corral.iso".to_owned(), digest), ("not-downloaded.raw".to_owned(), "0".repeat(64))]
+        };
+        fs::write(&iso, "as published").unwrap();
+        fs::write(folder.join("allowed_signers"), sshsig::allowed_signer(&key) + "\n").unwrap();
+        write(folder, &files(), &key).unwrap();
+        assert!(accepts());
+        fs::write(&iso, "As published").unwrap();
+        assert!(!accepts(), "a changed file");
+        fs::write(folder.join(NAME), lines(&files())).unwrap();
+        assert!(!accepts(), "a changed file with its digest");
+        write(folder, &files(), &Key::stranger().unwrap()).unwrap();
+        assert!(!accepts(), "signed with another key");
+        write(folder, &files(), &key).unwrap();
+        assert!(accepts());
     }
 
     #[test]
