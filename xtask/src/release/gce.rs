@@ -84,6 +84,7 @@ fn octal(field: &[u8]) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::FileExt;
 
     fn header() -> [u8; HEADER] {
         let mut header = [0; HEADER];
@@ -107,5 +108,58 @@ mod tests {
             changed[at] ^= 1;
             assert!(check(&changed, 2 * GIB).is_err(), "byte {at}");
         }
+    }
+
+    /// The first header in the archive.
+    fn start_of(archive: &Path) -> String {
+        let mut sh = Command::new("sh");
+        sh::output(sh.args(["-c", "gzip -dc \"$0\" | head -c 512"]).arg(archive)).unwrap()
+    }
+
+    #[test]
+    fn gnu_tar_reads_name_size_and_content_of_a_disk_with_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        let [disk, output, read] =
+            ["disk", "gce.tar.gz", "read"].map(|name| folder.path().join(name));
+        let file = File::create(&disk).unwrap();
+        file.set_len(GIB).unwrap();
+        let places = [0, GIB / 2, GIB - 4096];
+        for at in places {
+            file.write_all_at(b"corral", at).unwrap();
+        }
+        write(&disk, &output, 1_000_000_000).unwrap();
+        let tar = |arguments: &[&str]| {
+            let mut tar = Command::new("tar");
+            tar.env("TZ", "UTC").arg("-C").arg(&read).args(arguments).arg("-zf").arg(&output);
+            sh::output(&mut tar).unwrap()
+        };
+        fs::create_dir(&read).unwrap();
+        let listed = tar(&["-tv"]);
+        let words: Vec<&str> = listed.split_whitespace().collect();
+        let size = GIB.to_string();
+        assert_eq!(words, ["-rw-r--r--", "root/root", &size, "2001-09-09", "01:46", MEMBER]);
+        let header = start_of(&output);
+        assert_eq!((&header[156..157], &header[257..265]), ("S", "ustar  \0"));
+
+        tar(&["-x"]);
+        let disk = File::open(read.join(MEMBER)).unwrap();
+        assert_eq!(disk.metadata().unwrap().len(), GIB);
+        for at in places {
+            let mut bytes = [0; 8];
+            disk.read_exact_at(&mut bytes, at).unwrap();
+            assert_eq!(&bytes, b"corral\0\0", "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_not_of_full_gib_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, output) = (folder.path().join("disk"), folder.path().join("gce.tar.gz"));
+        let file = File::create(&disk).unwrap();
+        file.set_len(1 << 20).unwrap();
+        file.write_all_at(b"corral", 4096).unwrap();
+        let error = write(&disk, &output, 1).unwrap_err();
+        assert!(format!("{error:#}").contains("1048576 bytes are not full GiB"), "{error:#}");
+        assert!(!output.exists());
     }
 }
