@@ -76,6 +76,9 @@ fn long(footer: &[u8; FOOTER], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sh;
+    use std::fs;
+    use std::process::Command;
 
     /// A footer for a disk of `size` bytes, byte for byte from the specification.
     fn footer(size: u64) -> [u8; FOOTER] {
@@ -127,5 +130,44 @@ mod tests {
         assert_eq!(checksum(&footer), !0x63);
         footer[CHECKSUM] = 9;
         assert_eq!(checksum(&footer), !0x63);
+    }
+
+    /// `setup` installs it before the tests.
+    fn qemu_img(arguments: &[&str], files: &[&Path]) -> String {
+        let mut qemu_img = Command::new("qemu-img");
+        sh::output(qemu_img.args(arguments).args(files))
+            .expect("qemu-img is in the package qemu-utils, which `cargo xtask setup` installs")
+    }
+
+    #[test]
+    fn qemu_img_reads_what_it_wrote_and_this_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let [raw, vhd] = ["raw", "vhd"].map(|name| folder.path().join(name));
+        let size = 4 * MIB;
+        fs::write(&raw, vec![7; size as usize]).unwrap();
+        let convert = "convert -f raw -O vpc -o subformat=fixed,force_size=on";
+        qemu_img(&convert.split(' ').collect::<Vec<_>>(), &[&raw, &vhd]);
+        let identity = Identity::new("a.vhd", "1.2.3", 1);
+        settle(&vhd, &identity, EPOCH + 5).unwrap();
+
+        let mut bytes = fs::read(&vhd).unwrap();
+        let footer = bytes.split_off(size as usize);
+        assert_eq!(footer.len(), FOOTER);
+        assert_eq!((&footer[..8], &footer[24..28]), (&COOKIE[..], &[0, 0, 0, 5][..]));
+        assert_eq!(footer[68..84], identity.uuid("disk"));
+        // The specification has a loop over all bytes but those of the checksum.
+        let mut sum = 0_u32;
+        for (at, byte) in footer.iter().enumerate() {
+            sum += if (64..68).contains(&at) { 0 } else { u32::from(*byte) };
+        }
+        assert_eq!(footer[64..68], (!sum).to_be_bytes());
+
+        let info = qemu_img(&["info", "--output=json", "-f", "vpc"], &[&vhd]);
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        assert_eq!(info["format"], "vpc");
+        assert_eq!(info["virtual-size"], size);
+        qemu_img(&["compare", "-q", "-f", "raw", "-F", "vpc"], &[&raw, &vhd]);
+        fs::write(&vhd, [bytes, footer[..511].to_vec(), vec![1]].concat()).unwrap();
+        assert!(settle(&vhd, &identity, EPOCH).is_err(), "a changed footer");
     }
 }
