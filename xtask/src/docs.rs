@@ -2,6 +2,7 @@
 //! builds the pages as a book. `tidy` checks what can be checked without building it.
 
 pub(crate) mod book;
+mod changelog;
 pub(crate) mod documents;
 mod links;
 mod summary;
@@ -36,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.tables { Ok(()) } else { book::write(&paths::target().join("book")) }
 }
 
-/// What is wrong with the pages, their order and their links.
+/// What is wrong with the pages, their order and their links, and with the changelog.
 pub(crate) fn problems() -> Result<Vec<String>> {
     let documents = documents::load()?;
     let pages = summary::pages(&documents::summary()?);
@@ -46,5 +47,6 @@ pub(crate) fn problems() -> Result<Vec<String>> {
     let mut found: Vec<String> = outdated.collect();
     found.extend(summary::problems(&documents, &pages));
     found.extend(links::problems(&documents, &pages));
+    found.extend(changelog::problems(&documents));
     Ok(found)
 }

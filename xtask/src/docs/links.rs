@@ -125,7 +125,7 @@ fn anchor(title: &str) -> String {
 }
 
 /// The lines, those of fenced blocks empty.
-fn without_fences(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn without_fences(text: &str) -> impl Iterator<Item = &str> {
     let mut is_code = false;
     text.lines().map(move |line| {
         let is_fence = line.trim_start().starts_with("```");
