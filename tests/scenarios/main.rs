@@ -1,7 +1,7 @@
 //! The stories: tests of complete machines, step by step. Each boots the image that
 //! `cargo xtask image` made.
 //!
-//! `cargo xtask test` runs them, three at a time, at most two of them in QEMU.
+//! `cargo xtask test` runs them, four at a time, at most two of them in QEMU.
 //! `cargo xtask test --story login` runs one.
 
 mod adopt;
