@@ -4,6 +4,7 @@
 pub(crate) mod book;
 mod changelog;
 pub(crate) mod documents;
+mod examples;
 mod links;
 mod summary;
 mod tables;
@@ -37,7 +38,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.tables { Ok(()) } else { book::write(&paths::target().join("book")) }
 }
 
-/// What is wrong with the pages, their order and their links, and with the changelog.
+/// What is wrong with the pages, their order, their links and their examples, and with the
+/// changelog.
 pub(crate) fn problems() -> Result<Vec<String>> {
     let documents = documents::load()?;
     let pages = summary::pages(&documents::summary()?);
@@ -47,6 +49,7 @@ pub(crate) fn problems() -> Result<Vec<String>> {
     let mut found: Vec<String> = outdated.collect();
     found.extend(summary::problems(&documents, &pages));
     found.extend(links::problems(&documents, &pages));
+    found.extend(examples::problems(&documents));
     found.extend(changelog::problems(&documents));
     Ok(found)
 }

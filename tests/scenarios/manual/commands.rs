@@ -60,7 +60,7 @@ const OF_DOCKER_MACHINE: Rule =
 const RECOVERY: Rule = Elsewhere("for the recovery console, in which stories of `power` type");
 
 /// Page, the beginning of the command, and the rule.
-const ROWS: [(&str, &str, Rule); 98] = [
+const ROWS: [(&str, &str, Rule); 101] = [
     (README, "sha256sum --check", CHECKED),
     (README, "docker run ...", As("docker run --rm nginx true")),
     (
@@ -74,6 +74,7 @@ const ROWS: [(&str, &str, Rule); 98] = [
     (README, "sudo reboot", Elsewhere("many stories restart their machine")),
     (CONFIGURATION, "openssl passwd", Elsewhere("for any other machine: it is not in the console")),
     (CONSOLE, "docker -H ssh://", FROM_ELSEWHERE),
+    (CONSOLE, "TZ=Europe/Berlin date", As("TZ=Europe/Berlin date +%Z | grep -Ex 'CES?T'")),
     (
         CONSOLE,
         "sudo ros toolbox nicolaka/netshoot",
@@ -202,17 +203,19 @@ const ROWS: [(&str, &str, Rule); 98] = [
     // The pages after it run containers of these images.
     (STORAGE, "sudo ros gc --all", As("sudo ros gc")),
     (STORAGE, "sudo ros reset", Fails("terminal")),
+    (STORAGE, "sudo ros install", NO_MEDIUM),
     (TROUBLE, "sudo ros why web", As("sudo ros why web || [ $? = 1 ]")),
     (TROUBLE, "sudo ros why docker", As("sudo ros why docker || [ $? = 1 ]")),
     (TROUBLE, "sudo ros why", WHY),
     (UPGRADES, "sudo ros os upgrade", NO_REGISTRY),
+    (UPGRADES, "sudo ros why", WHY),
     (UPGRADES, "sudo ros os rollback", NOT_INSTALLED),
     (UPGRADES, "sudo ros status", STATUS),
     (VERIFYING, "sha256sum --check", CHECKED),
 ];
 
 /// Programs whose commands are run without a row, also with sudo.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 22] = [
     "ros",
     "docker",
     "system-docker",
@@ -227,6 +230,11 @@ const PROGRAMS: [&str; 17] = [
     "cp",
     "dmesg",
     "df",
+    "free",
+    "id",
+    "ip",
+    "lsblk",
+    "lsmod",
     "/usr/sbin/sshd",
     "ssh-keygen",
     "touch",
