@@ -198,7 +198,9 @@ pub(super) fn publication(resolved: &Resolved, is_applied: bool) -> Result<Vec<F
 pub(super) fn refresh(root: &Root) -> Result<()> {
     let at_boot = settle_unconfirmed(root, &confirm::decide(root));
     let mut resolution = super::resolve_after(root, at_boot);
-    // The stored login comes from an applied configuration; this one is only stored.
+    // The stored login comes from an applied configuration, and so does the engine that runs. This
+    // one is only stored.
     resolution.effects.way_in = None;
+    resolution.effects.last_engine = None;
     publish(root, &resolution.apply(root), false)
 }
