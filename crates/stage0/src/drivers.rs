@@ -2,6 +2,7 @@
 //! the system image, and its firmware at the place where the kernel looks for it. If it is damaged,
 //! or of another build, the boot goes on without it.
 
+use super::in_memory;
 use anyhow::{Context, Result, ensure};
 use corral_machine::boot_partition::{BootPartition, booted};
 use corral_machine::drivers::{FILES, ID, MOUNT};
@@ -17,14 +18,9 @@ const FIRMWARE: &str = "usr/lib/firmware";
 
 /// Adds them to the new root, in which the medium is mounted already.
 pub(crate) fn add(root: &Path, version: Option<&str>) {
-    let [image, _] = FILES;
-    // In the initramfs, when it came with one more archive (PXE).
-    let in_memory = Path::new("/").join(image);
-    let medium = BootPartition::at(&below(root, booted::MEDIUM));
-    let on_medium = version.map(|version| medium.folder(version).join(image));
-    let found = Some(in_memory).into_iter().chain(on_medium).find(|path| path.exists());
-    let Some(image) = found else { return };
-    if let Err(error) = attach(root, &image) {
+    let image = find(root, version);
+    let added = image.and_then(|image| image.map_or(Ok(()), |image| attach(root, &image)));
+    if let Err(error) = added {
         detach(root);
         kmsg::write(
             Level::Error,
@@ -32,6 +28,16 @@ pub(crate) fn add(root: &Path, version: Option<&str>) {
             &format!("drivers.erofs is not used, the boot goes on without it: {error:#}"),
         );
     }
+}
+
+fn find(root: &Path, version: Option<&str>) -> Result<Option<PathBuf>> {
+    let [image, _] = FILES;
+    if let Some(image) = in_memory::find(image)? {
+        return Ok(Some(image));
+    }
+    let medium = BootPartition::at(&below(root, booted::MEDIUM));
+    let on_medium = version.map(|version| medium.folder(version).join(image));
+    Ok(on_medium.filter(|image| image.exists()))
 }
 
 fn below(root: &Path, path: &str) -> PathBuf {

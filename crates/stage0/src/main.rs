@@ -3,6 +3,7 @@
 //! separate binary so that `ros` is not shipped twice.
 
 mod drivers;
+mod in_memory;
 
 use anyhow::{Context, Result, bail};
 use corral_machine::block::{self, Volume};
@@ -27,8 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const IMAGE_LABEL: &str = "CORRAL_SYSTEM";
 const MEDIUM_LABEL: &str = "CORRAL";
 const MEDIUM: &str = "/medium";
-/// The image in the initramfs, when it came with a second archive (PXE).
-const IMAGE_IN_MEMORY: &str = "/system.erofs";
+const IMAGE: &str = "system.erofs";
 /// What the checks of a trial have before the watchdog ends it.
 const GRACE: u32 = 60;
 const NEW_ROOT: &str = "/newroot";
@@ -64,8 +64,8 @@ fn start() -> Result<std::convert::Infallible> {
 
 /// Finds the system image, as soon as the device with it is there.
 fn mount_system(modules: &mut Index) -> Result<()> {
-    if Path::new(IMAGE_IN_MEMORY).exists() {
-        return mount_image(IMAGE_IN_MEMORY);
+    if let Some(image) = in_memory::find(IMAGE)? {
+        return mount_image(&image.to_string_lossy());
     }
     let line = cmdline::load().unwrap_or_default();
     let (boot, version) =
@@ -106,12 +106,7 @@ fn find_boot<'a>(volumes: &'a [Volume], reference: &str) -> Option<&'a Volume> {
 }
 
 fn mount_version(version: &str) -> Result<()> {
-    mount_image(
-        &BootPartition::at(Path::new(MEDIUM))
-            .folder(version)
-            .join("system.erofs")
-            .to_string_lossy(),
-    )
+    mount_image(&BootPartition::at(Path::new(MEDIUM)).folder(version).join(IMAGE).to_string_lossy())
 }
 
 /// What this boot means for an upgrade on trial. A trial boots under a watchdog that restarts the

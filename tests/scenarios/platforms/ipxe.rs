@@ -45,7 +45,7 @@ fn ipxe_in_the_rom_of_a_card_starts_a_machine_without_a_disk() -> Result<()> {
     machine.expect_console("corral: started")?;
     machine.expect_login()?;
     machine.expect("[ $(hostname) = diskless ] && [ \"$(cat /etc/of-the-story)\" = ipxe ]")?;
-    machine.run("sudo grep -q ' - erofs /system.erofs ' /proc/1/mountinfo")?;
+    machine.run("sudo grep -q ' - erofs /in-memory/system.erofs ' /proc/1/mountinfo")?;
     machine.expect_docker()?;
     all_are_loaded(&requests());
     machine.check_alarms()
