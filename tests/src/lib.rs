@@ -23,6 +23,7 @@ pub mod options;
 pub mod platform;
 pub mod process;
 pub mod qemu;
+pub mod release;
 pub mod report;
 pub mod sandbox;
 pub mod servers;

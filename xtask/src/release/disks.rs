@@ -4,7 +4,6 @@
 use super::artifact::key;
 use super::identity::Identity;
 use super::ovf::{Host, Package};
-use super::platform::{File, Format};
 use super::settle::{self, Settings};
 use super::{formats, ova};
 use super::{gce, gzip, vagrant, vhd};
@@ -18,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use vmtest::installer;
 use vmtest::platform::{DISKS, Disk as DiskOfRelease, MEBIBYTES};
+use vmtest::release::{File, Format};
 
 const BYTES: u64 = MEBIBYTES << 20;
 /// The disk in a package of OVF.
@@ -145,4 +145,29 @@ fn convert(file: File, format: Format, paths: (&Path, &Path), epoch: u64) -> Res
     let mut compare = Command::new("qemu-img");
     compare.args(["compare", "-q", "-f", "raw", "-F", name]).arg(disk).arg(output);
     sh::output(&mut compare).context("comparing it with the disk").map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use vmtest::platform::DISKS;
+
+    #[test]
+    fn a_disk_looks_for_user_data_only_where_its_platform_has_it() {
+        for disk in DISKS.iter().filter(|disk| !disk.sources.is_empty()) {
+            let names = disk.sources.trim_matches(['[', ']']).split(',');
+            for name in names {
+                assert!(name == "configdrive" || name == disk.name, "{disk:?}");
+                assert!(name.parse::<corral_config::names::DataSource>().is_ok(), "{name}");
+            }
+        }
+        assert_eq!(DISKS[0].arguments(), "-t hybrid");
+        assert_eq!(
+            DISKS[2].arguments(),
+            "-t amazon-ebs-hvm -a 'rancher.cloud_init.datasources=[ec2]'"
+        );
+        assert_eq!(
+            DISKS[4].arguments(),
+            "-t hybrid -a 'rancher.cloud_init.datasources=[azure] console=ttyS0'"
+        );
+    }
 }

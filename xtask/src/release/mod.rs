@@ -13,7 +13,6 @@ mod manual;
 mod oci;
 mod ova;
 mod ovf;
-mod platform;
 mod sbom;
 mod settle;
 mod small_iso;
@@ -26,7 +25,6 @@ mod version;
 mod vhd;
 
 use self::artifact::{Artifact, Job, key, make_all};
-use self::platform::{FILES, File};
 use self::settle::Settings;
 use self::version::Version;
 use crate::docs::book;
@@ -51,6 +49,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 use vmtest::netboot;
+use vmtest::release::{FILES, File};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {

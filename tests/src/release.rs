@@ -1,17 +1,18 @@
-//! In which files each platform gets one of the disks of `vmtest::platform`. A table, nothing else.
+//! In which files each platform gets one of the disks of `vmtest::platform`. `cargo xtask release`
+//! writes them; stories boot what is in them.
 
 /// A file that is made of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct File {
-    pub(super) disk: &'static str,
-    pub(super) format: Format,
+pub struct File {
+    pub disk: &'static str,
+    pub format: Format,
     /// A part of its name; empty if that of the disk is enough.
-    pub(super) name: &'static str,
+    pub name: &'static str,
 }
 
 /// A format of disks, or of packages with a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub enum Format {
     Raw,
     RawGz,
     Qcow2,
@@ -28,7 +29,7 @@ pub(super) enum Format {
 }
 
 /// The files.
-pub(super) const FILES: [File; 14] = [
+pub const FILES: [File; 14] = [
     file("", Format::Raw, ""),
     file("", Format::Qcow2, ""),
     file("", Format::Vmdk, ""),
@@ -51,24 +52,29 @@ const fn file(disk: &'static str, format: Format, name: &'static str) -> File {
 
 impl File {
     /// Its name in the release: `corral-1.2.3-openstack-amd64.qcow2`.
-    pub(super) fn name(&self, version: &str) -> String {
-        let part = if self.name.is_empty() { self.disk } else { self.name };
+    pub fn name(&self, version: &str) -> String {
+        let part = self.label();
         let dash = if part.is_empty() { "" } else { "-" };
         format!("corral-{version}{dash}{part}-amd64.{}", self.format.extension())
     }
 
     /// Is it only a part of other files?
-    pub(super) fn is_part(&self) -> bool {
+    pub fn is_part(&self) -> bool {
         self.name == "vagrant-disk"
     }
 
     /// The file with the disk that goes into this package, if it is one.
-    pub(super) fn part(&self) -> Option<File> {
+    pub fn part(&self) -> Option<File> {
         let format = match self.format {
             Format::OvaVmware | Format::OvaVirtualbox | Format::VagrantVirtualbox => Format::Vmdk,
             _ => return None,
         };
         FILES.into_iter().find(|file| file.disk == self.disk && file.format == format)
+    }
+
+    /// What its name has between the version and `amd64`.
+    fn label(&self) -> &'static str {
+        if self.name.is_empty() { self.disk } else { self.name }
     }
 }
 
@@ -90,9 +96,9 @@ impl Format {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{FILES, Format};
+    use crate::platform::DISKS;
     use std::collections::BTreeSet;
-    use vmtest::platform::DISKS;
 
     #[test]
     fn each_file_has_a_disk_and_a_name_of_its_own() {
@@ -110,25 +116,5 @@ mod tests {
         for disk in DISKS {
             assert!(FILES.iter().any(|file| file.disk == disk.name), "{disk:?}");
         }
-    }
-
-    #[test]
-    fn a_disk_looks_for_user_data_only_where_its_platform_has_it() {
-        for disk in DISKS.iter().filter(|disk| !disk.sources.is_empty()) {
-            let names = disk.sources.trim_matches(['[', ']']).split(',');
-            for name in names {
-                assert!(name == "configdrive" || name == disk.name, "{disk:?}");
-                assert!(name.parse::<corral_config::names::DataSource>().is_ok(), "{name}");
-            }
-        }
-        assert_eq!(DISKS[0].arguments(), "-t hybrid");
-        assert_eq!(
-            DISKS[2].arguments(),
-            "-t amazon-ebs-hvm -a 'rancher.cloud_init.datasources=[ec2]'"
-        );
-        assert_eq!(
-            DISKS[4].arguments(),
-            "-t hybrid -a 'rancher.cloud_init.datasources=[azure] console=ttyS0'"
-        );
     }
 }
