@@ -1,15 +1,16 @@
 //! Disk images as `cargo xtask release` publishes them: made for machines of which nothing is known
-//! yet. Each becomes a machine of its own where it is started.
+//! yet. Each becomes a machine of its own where it is started. `cargo xtask test --release-folder`
+//! boots the disk of a release.
 
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsString;
 use std::process::Command;
-use vmtest::installer::{self, Disk};
+use vmtest::platform::MEBIBYTES as PUBLISHED;
+use vmtest::release::{File, Format};
 use vmtest::report::is_left_out;
-use vmtest::{Image, Machine, Medium, Options, drive, folder, shell};
+use vmtest::{Machine, Medium, Options, drive, folder, shell};
 
-/// MiB of the disk that is published, and of the one that its owner makes of it.
-const PUBLISHED: u64 = 2048;
+/// MiB of the disk that its owner makes of the one that is published.
 const ENLARGED: u64 = 6144;
 
 #[test]
@@ -19,13 +20,7 @@ fn a_published_disk_starts_by_uefi_grows_and_lets_its_owner_in() -> Result<()> {
     }
     let folder = folder("published")?;
     let raw = folder.join("raw.img");
-    let disk = Disk {
-        path: raw.clone(),
-        mebibytes: PUBLISHED,
-        arguments: "-t hybrid".to_owned(),
-        document: None,
-    };
-    installer::install(&folder, &Image::find()?.archive, &[disk])?;
+    File::find("", Format::Raw)?.make_disk(&raw)?;
     let qcow2 = folder.join("disk.qcow2");
     qemu_img(&["convert", "-f", "raw", "-O", "qcow2"], [raw.as_os_str(), qcow2.as_os_str()])?;
     let size = OsString::from(format!("{ENLARGED}M"));

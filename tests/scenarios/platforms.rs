@@ -2,19 +2,22 @@
 //! has the parts: firmware and its DMI strings, disk controller, network card, console, metadata
 //! service or drive. Each disk starts with nothing but the platform's own kernel parameters.
 //!
+//! `cargo xtask test --release-folder` boots the disks in the files of a release; without it, each
+//! story installs the same disk itself.
+//!
 //! The clouds are here. QEMU has no ENA, gVNIC or Hyper-V device without KVM: other cards stand in
 //! for them.
 
 mod hypervisors;
 mod ipxe;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use vmtest::metadata::{Service, TOKEN};
-use vmtest::platform::Disk;
+use vmtest::release::{File, Format};
 use vmtest::report::is_left_out;
-use vmtest::{Image, Machine, Medium, Network, Options, drive, folder, installer, servers, shell};
+use vmtest::{Machine, Medium, Network, Options, drive, folder, servers, shell};
 
 /// A word of all these stories' names.
 const WORD: &str = "platforms";
@@ -23,6 +26,8 @@ const ADDRESS: &str = "169.254.2.15";
 /// The address of a droplet, which only its config drive gives.
 const DROPLET: &str = "10.0.2.20";
 const DROPLET_BYTES: [u8; 4] = [10, 0, 2, 20];
+/// The disk of a machine, in its folder.
+const ROOT: &str = "root.img";
 
 /// What a machine of a platform has, besides what `Options` names.
 struct Hardware {
@@ -73,7 +78,7 @@ fn ec2_has_nvme_disks_uefi_and_a_service_that_requires_a_token() -> Result<()> {
         firmware: &["type=0,vendor=Amazon EC2", "type=1,manufacturer=Amazon EC2,product=t3.small"],
     };
     let options = Options { uefi: true, network: answering(&folder, &service)?, ..at_a_cloud() };
-    let mut machine = start(&folder, "ec2", &hardware, options)?;
+    let mut machine = start(&folder, ("ec2", Format::Raw), &hardware, options)?;
     is_as_expected(
         &mut machine,
         "ec2",
@@ -113,7 +118,7 @@ fn gce_has_virtio_scsi_disks_uefi_and_keys_in_attributes() -> Result<()> {
         ],
     };
     let options = Options { uefi: true, network: answering(&folder, &service)?, ..at_a_cloud() };
-    let mut machine = start(&folder, "gce", &hardware, options)?;
+    let mut machine = start(&folder, ("gce", Format::Gce), &hardware, options)?;
     is_as_expected(
         &mut machine,
         "gce",
@@ -162,7 +167,7 @@ fn azure_has_a_cd_and_gets_the_report_that_the_machine_is_ready() -> Result<()> 
         extra: in_cd_drive(&cd),
         ..at_a_cloud()
     };
-    let mut machine = start(&folder, "azure", &hardware, options)?;
+    let mut machine = start(&folder, ("azure", Format::Vhd), &hardware, options)?;
     is_as_expected(
         &mut machine,
         "azure",
@@ -200,7 +205,7 @@ fn digitalocean_has_a_config_drive_and_no_dhcp() -> Result<()> {
     };
     let (network, recorded) = (Network::Static(DROPLET), vec![0]);
     let options = Options { config_drive, network, recorded, ..at_a_cloud() };
-    let mut machine = start(&folder, "digitalocean", &hardware, options)?;
+    let mut machine = start(&folder, ("digitalocean", Format::RawGz), &hardware, options)?;
     machine.expect_login()?;
     machine.run(&format!("sudo ros net | grep {DROPLET}/24 | grep static"))?;
     is_as_expected(
@@ -246,7 +251,7 @@ fn openstack_without_a_config_drive_has_its_service() -> Result<()> {
         firmware: &["type=1,manufacturer=OpenStack Foundation,product=OpenStack Nova"],
     };
     let options = Options { network: answering(&folder, &service)?, ..at_a_cloud() };
-    let mut machine = start(&folder, "openstack", &hardware, options)?;
+    let mut machine = start(&folder, ("openstack", Format::Qcow2), &hardware, options)?;
     is_as_expected(
         &mut machine,
         "openstack",
@@ -279,14 +284,18 @@ fn in_cd_drive(cd: &Path) -> Vec<OsString> {
     ["-drive", &drive, "-device", "ide-cd,drive=cd,bus=ide.1"].map(OsString::from).to_vec()
 }
 
-/// Installs the disk of a platform, and starts a machine with it.
-fn start(folder: &Path, name: &str, hardware: &Hardware, options: Options) -> Result<Machine> {
-    let disk = Disk::find(name).with_context(|| format!("no disk is called {name}"))?;
-    start_from(folder, disk, hardware, options)
+/// The part of the name of a platform's file in a release, and its format.
+type Named = (&'static str, Format);
+
+/// Starts a machine with the disk in the file of a platform.
+fn start(folder: &Path, named: Named, hardware: &Hardware, options: Options) -> Result<Machine> {
+    File::find(named.0, named.1)?.make_disk(&folder.join(ROOT))?;
+    start_from(folder, hardware, options)
 }
 
-fn start_from(folder: &Path, disk: Disk, hardware: &Hardware, options: Options) -> Result<Machine> {
-    let disk = install(folder, disk)?;
+/// Starts it with the disk that is in its folder.
+fn start_from(folder: &Path, hardware: &Hardware, options: Options) -> Result<Machine> {
+    let disk = folder.join(ROOT);
     let root = format!("if=none,id=root,format=raw,cache=unsafe,file={}", disk.display());
     // Without the flag of a hypervisor only the firmware says where the machine is.
     let mut words = vec!["-cpu", "max,svm=off,-hypervisor", "-drive", root.as_str()];
@@ -295,14 +304,6 @@ fn start_from(folder: &Path, disk: Disk, hardware: &Hardware, options: Options) 
     let mut extra = options.extra.clone();
     extra.extend(words.into_iter().map(OsString::from));
     Machine::start(folder, Options { cards: vec![hardware.card], extra, ..options })
-}
-
-fn install(folder: &Path, disk: Disk) -> Result<PathBuf> {
-    let file = folder.join("root.img");
-    let disks = [disk.to_install(file.clone(), None)];
-    // In its own folder: that of the machine has its config drive already.
-    installer::install(&vmtest::folder("platform-disk")?, &Image::find()?.archive, &disks)?;
-    Ok(file)
 }
 
 /// Its console, which is a serial line, its key, and all that is expected.

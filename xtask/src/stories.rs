@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(40 * 60);
 
 /// How to run them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
+pub(crate) struct Options<'a> {
     /// Every machine runs in QEMU.
     pub(crate) in_qemu: bool,
     /// Machines that still run at the end of a story keep running.
@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) times: u32,
     /// How many run at a time, and how many of them may need QEMU.
     pub(crate) slots: (usize, usize),
+    /// The folder of the release whose disks are booted.
+    pub(crate) release: Option<&'a Path>,
 }
 
 /// A test program of ours, and where it runs.
@@ -118,7 +120,7 @@ impl Stories {
     pub(crate) fn run(
         &self,
         phase: &str,
-        options: &Options,
+        options: &Options<'_>,
         outcomes: &mut Vec<Outcome>,
     ) -> Result<()> {
         let logs = logs().join(phase.replace(' ', "-"));
@@ -162,7 +164,7 @@ impl Stories {
         self.runners.iter().map(copy).collect()
     }
 
-    fn jobs(&self, options: &Options) -> Vec<Job> {
+    fn jobs(&self, options: &Options<'_>) -> Vec<Job> {
         let job = |round: u32, runner: usize, name: &String| {
             let known = self.known.get(name);
             let is_uml = known.is_some_and(|took| took.is_uml()) && !options.in_qemu;
@@ -178,13 +180,13 @@ impl Stories {
 }
 
 impl Runner {
-    fn run(&self, job: &Job, logs: &Path, options: &Options) -> Outcome {
+    fn run(&self, job: &Job, logs: &Path, options: &Options<'_>) -> Outcome {
         let log = logs.join(format!("{}-{}.log", job.name.replace("::", "-"), job.round));
-        let Options { in_qemu, keep, is_usual, .. } = *options;
+        let Options { in_qemu, keep, is_usual, release, .. } = *options;
         let (program, folder, name) =
             (self.program.as_path(), self.folder.as_path(), job.name.as_str());
         let deadline = deadline(job.seconds);
-        Run { program, folder, name, log, in_qemu, keep, is_usual, deadline }.finish()
+        Run { program, folder, name, log, in_qemu, keep, is_usual, release, deadline }.finish()
     }
 }
 

@@ -6,13 +6,15 @@ mod report;
 use self::report::Report;
 use crate::image::{self, Ingredients};
 use crate::lock::{Building, InUse};
+use crate::release::SUMS;
 use crate::stories::{self, Stories};
 use crate::test_kernel::{self, Availability};
 use crate::{
     binaries, engines, kernel_headers, setup, sh, stock_images, tidy, tools, uml_image, variants,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
+use std::path::PathBuf;
 use std::process::Command;
 use vmtest::Kind;
 
@@ -32,6 +34,10 @@ pub(crate) struct Options {
     /// bug, packed as densely
     #[arg(long)]
     release_image: bool,
+    /// Boot the disks in the files of this release instead of disks that the stories install: for
+    /// --story platforms and --story disk_images
+    #[arg(long, value_name = "FOLDER", requires = "story")]
+    release_folder: Option<PathBuf>,
     /// Run each story so many times
     #[arg(
         long,
@@ -53,6 +59,8 @@ pub(crate) struct Options {
 /// Four stories at a time, because they often wait. Two of them in QEMU, which is what two cores
 /// can run.
 const SLOTS: (usize, usize) = (4, 2);
+/// The modules of stories that boot disks of a release.
+const TAKE_RELEASES: [&str; 2] = ["platforms::", "disk_images::"];
 
 /// Runs everything; an error if anything failed.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -122,6 +130,7 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
     // Before the images are locked: a process that waits here must not hold them.
     let _turn = stories::begin()?;
     let stories = report.phases.time("building the stories", || Stories::build(&options.story))?;
+    let release = release_folder(options, &stories)?;
     let mut images = match options.no_image {
         true => Images::find(report)?,
         false => Images::prepare(options, &stories, stories.need_qemu() || options.all, report)?,
@@ -133,6 +142,7 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
         is_usual: !options.all && options.story.is_empty(),
         times: options.times,
         slots: SLOTS,
+        release: release.as_deref(),
     };
     report.run_stories("stories", &stories, &run)?;
     let late = stories.that_ran_in(Kind::Qemu, &report.outcomes);
@@ -154,6 +164,23 @@ fn with_machines(options: &Options, report: &mut Report) -> Result<()> {
     }
     drop(images);
     Ok(())
+}
+
+/// The release whose disks are booted. Stories run in other folders, so its path is absolute.
+fn release_folder(options: &Options, stories: &Stories) -> Result<Option<PathBuf>> {
+    let Some(folder) = &options.release_folder else { return Ok(None) };
+    let shown = folder.display();
+    ensure!(
+        folder.join(SUMS).is_file(),
+        "--release-folder {shown}: it has no {SUMS}: name a folder that `cargo xtask release` wrote"
+    );
+    ensure!(
+        TAKE_RELEASES.iter().any(|module| stories.have(module)),
+        "--release-folder {shown}: none of these stories boots a disk of a release; add --story \
+         platforms or --story disk_images"
+    );
+    let absolute = std::path::absolute(folder);
+    absolute.map(Some).with_context(|| format!("finding {shown}"))
 }
 
 /// The images that stories boot.

@@ -1,11 +1,12 @@
 //! Hypervisors that people run themselves. None has a metadata service: user data is on a CD. All
 //! of them get the disk for any machine, whose console is the screen.
 
-use super::{Expected, Hardware, WORD, has_all, in_cd_drive, start, start_from, user_data};
+use super::{Expected, Hardware, ROOT, WORD, has_all, in_cd_drive, start, start_from, user_data};
 use crate::says_all;
 use anyhow::{Context, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use vmtest::platform::Disk;
+use vmtest::release::{self, File, Format};
 use vmtest::report::is_left_out;
 use vmtest::{Machine, Medium, Options, agent, drive, folder, shell};
 
@@ -35,23 +36,20 @@ config:
 
 /// By BIOS: Debian's UEFI firmware for QEMU has no driver of this controller.
 ///
-/// QEMU's backdoor has no guestinfo; an OVF environment on a CD holds the same keys. Its processors
-/// never name VMware, by which this source is added to the list: a kernel parameter names it here.
+/// QEMU's backdoor has no guestinfo; an OVF environment on a CD holds the same keys.
 #[test]
 fn vmware_has_a_paravirtual_controller_and_an_ovf_environment() -> Result<()> {
     if is_left_out(WORD) {
         return Ok(());
     }
     let folder = folder("platform-vmware")?;
-    let environment = drive::ovf_environment("vm-1", &with_key(&folder, "vmware")?);
-    let cd = drive::make(&folder, drive::Kind::OvfTransport, environment.as_bytes())?;
+    let cd = disk_and_cd_of_vmware(&folder)?;
     let hardware = Hardware {
         devices: &["pvscsi,id=scsi", "scsi-hd,drive=root,bus=scsi.0,bootindex=0"],
         card: "vmxnet3",
         firmware: &["type=1,manufacturer=VMware,, Inc.,product=VMware Virtual Platform"],
     };
-    let disk = Disk { sources: "[vmware]", ..Disk::find(ANY).context("no disk for any machine")? };
-    let mut machine = start_from(&folder, disk, &hardware, with_cd(&cd))?;
+    let mut machine = start_from(&folder, &hardware, with_cd(&cd))?;
     is_a_guest(&mut machine, "VMware, which talks to open-vm-tools")?;
     has_all(
         &mut machine,
@@ -63,6 +61,23 @@ fn vmware_has_a_paravirtual_controller_and_an_ovf_environment() -> Result<()> {
             modules: &["vmw_pvscsi", "ata_piix", "vmxnet3"],
         },
     )
+}
+
+/// QEMU's processors never name VMware, by which its source is added to the list of sources: a
+/// kernel parameter names it here. The disk of a release has no such parameter. There, the CD has
+/// what any machine reads.
+fn disk_and_cd_of_vmware(folder: &Path) -> Result<PathBuf> {
+    let file = File::find("vmware", Format::OvaVmware)?;
+    let user_data = with_key(folder, "vmware")?;
+    let any = Disk::find(ANY).context("no disk for any machine")?;
+    file.make_disk_like(Disk { sources: "[vmware]", ..any }, &folder.join(ROOT))?;
+    if release::folder().is_some() {
+        let metadata = "instance-id: one\nlocal-hostname: vm-1\n";
+        let files = [("user-data", user_data.as_str()), ("meta-data", metadata)];
+        return drive::make_of_nocloud(folder, &files);
+    }
+    let environment = drive::ovf_environment("vm-1", &user_data);
+    drive::make(folder, drive::Kind::OvfTransport, environment.as_bytes())
 }
 
 #[test]
@@ -81,7 +96,8 @@ fn virtualbox_has_sata_disks_and_a_cd_with_the_seed() -> Result<()> {
             "type=1,manufacturer=innotek GmbH,product=VirtualBox",
         ],
     };
-    let mut machine = start(&folder, ANY, &hardware, with_cd(&cd))?;
+    let mut machine =
+        start(&folder, ("virtualbox", Format::OvaVirtualbox), &hardware, with_cd(&cd))?;
     is_a_guest(&mut machine, "VirtualBox")?;
     has_all(
         &mut machine,
@@ -117,7 +133,7 @@ fn hyper_v_has_ata_disks_bios_and_a_config_drive_in_its_cd_drive() -> Result<()>
             "type=1,manufacturer=Microsoft Corporation,product=Virtual Machine",
         ],
     };
-    let mut machine = start(&folder, ANY, &hardware, with_cd(&cd))?;
+    let mut machine = start(&folder, ("hyperv", Format::Vhdx), &hardware, with_cd(&cd))?;
     is_a_guest(&mut machine, "Hyper-V")?;
     has_all(
         &mut machine,
@@ -155,7 +171,7 @@ fn proxmox_has_virtio_scsi_disks_and_its_cloud_init_drive() -> Result<()> {
     };
     let mut options = with_cd(&cd);
     options.extra.extend(agent::channel(&folder));
-    let mut machine = start(&folder, ANY, &hardware, options)?;
+    let mut machine = start(&folder, (ANY, Format::Qcow2), &hardware, options)?;
     is_a_guest(&mut machine, "QEMU (emulation), which talks to qemu-guest-agent")?;
     machine.run("sudo ros net | grep 10.0.2.15/24 | grep static")?;
     machine.login_as("ops").run("true")?;

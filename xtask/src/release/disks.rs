@@ -17,11 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use vmtest::installer;
 use vmtest::platform::{DISKS, Disk as DiskOfRelease, MEBIBYTES};
-use vmtest::release::{File, Format};
+use vmtest::release::{DISK_IN_OVA, File, Format};
 
 const BYTES: u64 = MEBIBYTES << 20;
-/// The disk in a package of OVF.
-const DISK_IN_PACKAGE: &str = "corral-disk1.vmdk";
 
 /// The raw disk of this name.
 pub(super) fn raw(name: &str) -> PathBuf {
@@ -109,7 +107,7 @@ fn package(host: Host, disk: &Path, output: &Path, epoch: u64) -> Result<()> {
         host,
         name: "corral",
         version: VERSION,
-        disk: (DISK_IN_PACKAGE, bytes),
+        disk: (DISK_IN_OVA, bytes),
         capacity: BYTES,
     };
     ova::write(&package, disk, output, epoch)

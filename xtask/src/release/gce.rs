@@ -8,8 +8,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::process::Command;
+use vmtest::release::DISK_FOR_GCE;
 
-const MEMBER: &str = "disk.raw";
 const HEADER: usize = 512;
 const GIB: u64 = 1 << 30;
 
@@ -18,7 +18,7 @@ pub(super) fn write(disk: &Path, output: &Path, epoch: u64) -> Result<()> {
     let folder = output.with_extension("folder");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    fs::hard_link(disk, folder.join(MEMBER)).context("linking the disk")?;
+    fs::hard_link(disk, folder.join(DISK_FOR_GCE)).context("linking the disk")?;
     gzip::write_archive(output, |archive| {
         pack(&folder, archive, epoch)?;
         let mut header = [0; HEADER];
@@ -27,7 +27,7 @@ pub(super) fn write(disk: &Path, output: &Path, epoch: u64) -> Result<()> {
     })?;
     fs::remove_dir_all(&folder)?;
     let listed = sh::output(Command::new("tar").args(["--list", "--gzip", "--file"]).arg(output))?;
-    ensure!(listed.trim() == MEMBER, "tar lists {listed:?}");
+    ensure!(listed.trim() == DISK_FOR_GCE, "tar lists {listed:?}");
     Ok(())
 }
 
@@ -43,12 +43,12 @@ fn pack(folder: &Path, archive: &Path, epoch: u64) -> Result<()> {
         "--mode=0644",
     ]);
     tar.arg(format!("--mtime=@{epoch}")).arg("-C").arg(folder).arg("-cf").arg(archive);
-    sh::output(tar.arg(MEMBER)).context("packing the disk").map(drop)
+    sh::output(tar.arg(DISK_FOR_GCE)).context("packing the disk").map(drop)
 }
 
 /// Checks the header of the first member: GNU's old format, sparse, of this size.
 fn check(header: &[u8; HEADER], size: u64) -> Result<()> {
-    ensure!(text(&header[..100]) == MEMBER, "its name is {:?}", text(&header[..100]));
+    ensure!(text(&header[..100]) == DISK_FOR_GCE, "its name is {:?}", text(&header[..100]));
     ensure!(&header[257..265] == b"ustar  \0", "it is not of GNU's old format");
     ensure!(header[156] == b'S', "its type is {:?}: not sparse", char::from(header[156]));
     let real = octal(&header[483..495])?;
@@ -88,7 +88,7 @@ mod tests {
 
     fn header() -> [u8; HEADER] {
         let mut header = [0; HEADER];
-        header[..8].copy_from_slice(MEMBER.as_bytes());
+        header[..8].copy_from_slice(DISK_FOR_GCE.as_bytes());
         header[124..135].copy_from_slice(b"00700000000");
         header[156] = b'S';
         header[257..265].copy_from_slice(b"ustar  \0");

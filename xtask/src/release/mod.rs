@@ -26,6 +26,7 @@ mod vhd;
 
 use self::artifact::{Artifact, Job, key, make_all};
 use self::settle::Settings;
+pub(crate) use self::sums::NAME as SUMS;
 use self::version::Version;
 use crate::docs::book;
 use crate::engines::Engine;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 
-pub(super) const NAME: &str = "SHA256SUMS";
+pub(crate) const NAME: &str = "SHA256SUMS";
 /// Who may sign releases, in the checkout.
 const SIGNERS: &str = "keys/allowed_signers";
 

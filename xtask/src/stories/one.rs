@@ -12,6 +12,7 @@ use vmtest::Kind;
 use vmtest::cgroup::Cgroup;
 use vmtest::options::KIND_VARIABLE;
 use vmtest::process::{KEEP_VARIABLE, tied, wait};
+use vmtest::release::FOLDER_VARIABLE;
 use vmtest::report::{FOLDER, REPORT_VARIABLE, SKIPPED, USUAL_VARIABLE};
 
 /// Variables that developers set for themselves. Servers on loopback are not behind a proxy, keys
@@ -43,6 +44,8 @@ pub(super) struct Run<'a> {
     pub(super) keep: bool,
     /// A story that takes long for what it shows is left out.
     pub(super) is_usual: bool,
+    /// The folder of the release whose disks are booted.
+    pub(super) release: Option<&'a Path>,
     /// When it is killed, if it has not exited by itself.
     pub(super) deadline: Duration,
 }
@@ -99,6 +102,9 @@ impl Run<'_> {
         }
         if self.keep {
             command.env(KEEP_VARIABLE, "yes");
+        }
+        if let Some(release) = self.release {
+            command.env(FOLDER_VARIABLE, release);
         }
         let mut child = command.spawn().context("starting a story")?;
         if let Some(group) = group {

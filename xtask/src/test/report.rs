@@ -39,7 +39,7 @@ impl Report {
         &mut self,
         name: &'static str,
         which: &Stories,
-        options: &stories::Options,
+        options: &stories::Options<'_>,
     ) -> Result<()> {
         eprintln!("== {name}");
         let Report { phases, outcomes, .. } = self;
