@@ -22,7 +22,7 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// How long a boot may take under software emulation on a busy host.
-const BOOT: Duration = Duration::from_secs(300);
+pub(crate) const BOOT: Duration = Duration::from_secs(300);
 /// Between two checks of a machine.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Console messages of a machine that has a problem.
@@ -277,11 +277,11 @@ impl Machine {
         Ok(())
     }
 
-    /// Presses the power button, which only QEMU's machines have.
-    pub fn press_power_button(&self) -> Result<()> {
+    /// Sends a command to the monitor of a PC; returns its answer.
+    pub(crate) fn monitor(&self, command: &str) -> Result<String> {
         match &self.emulator {
-            Emulator::Qemu(qemu) => qemu.monitor("system_powerdown\n"),
-            Emulator::Uml(_) => bail!("a machine without a power button"),
+            Emulator::Qemu(qemu) => qemu.monitor(command),
+            Emulator::Uml(_) => bail!("{command}: only QEMU's machines have a monitor"),
         }
     }
 
@@ -429,7 +429,7 @@ impl Machine {
         })
     }
 
-    fn wait(
+    pub(crate) fn wait(
         &mut self,
         timeout: Duration,
         what: &str,

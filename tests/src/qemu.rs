@@ -20,6 +20,10 @@ const UEFI_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// takes seconds of an emulated boot, and no story runs a machine in a machine.
 const EMULATED: &str = "max,svm=off";
 
+/// Of QEMU's monitor.
+const PROMPT: &str = "(qemu)";
+const MONITOR_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A running QEMU.
 #[derive(Debug)]
 pub struct Qemu {
@@ -63,28 +67,38 @@ impl Qemu {
     pub fn plug_in(&mut self, disk: &Path) -> Result<()> {
         let id = format!("late{}", self.late_disks);
         self.late_disks += 1;
-        self.monitor(&format!("drive_add 0 if=none,id={id},format=raw,file={}\n", disk.display()))?;
-        self.monitor(&format!("device_add virtio-blk-pci,drive={id}\n"))
+        self.monitor(&format!("drive_add 0 if=none,id={id},format=raw,file={}", disk.display()))?;
+        self.monitor(&format!("device_add virtio-blk-pci,drive={id}")).map(drop)
     }
 
-    /// Sends a command to QEMU's monitor.
-    pub fn monitor(&self, command: &str) -> Result<()> {
+    /// Sends a command to QEMU's monitor; returns its answer. Most commands answer nothing unless
+    /// they fail.
+    pub fn monitor(&self, command: &str) -> Result<String> {
         let mut monitor = UnixStream::connect(self.folder.join("monitor.sock"))
             .context("reaching QEMU's monitor")?;
-        monitor.write_all(command.as_bytes())?;
+        monitor.write_all(format!("{command}\n").as_bytes())?;
         // The prompt is shown again when the command is done.
-        monitor.set_read_timeout(Some(Duration::from_secs(5)))?;
+        monitor.set_read_timeout(Some(MONITOR_TIMEOUT))?;
         let mut seen = String::new();
         let mut buffer = [0_u8; 1024];
-        while seen.matches("(qemu)").count() < 2 {
-            let count = monitor.read(&mut buffer)?;
+        while seen.matches(PROMPT).count() < 2 {
+            let count = monitor
+                .read(&mut buffer)
+                .with_context(|| format!("waiting for QEMU's monitor: {command}"))?;
             if count == 0 {
                 break;
             }
             seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
-        Ok(())
+        Ok(answer(&seen).to_owned())
     }
+}
+
+/// What the monitor has printed between the echo of a command and its next prompt.
+fn answer(seen: &str) -> &str {
+    let command = seen.split_once(PROMPT).map_or("", |(_, rest)| rest);
+    let printed = command.split_once('\n').map_or("", |(_, rest)| rest);
+    printed.trim_end().trim_end_matches(PROMPT).trim()
 }
 
 impl Options {
@@ -240,5 +254,21 @@ impl Options {
                 command.arg("-object").arg(dump);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::answer;
+
+    #[test]
+    fn an_answer_is_what_stands_between_echo_and_prompt() {
+        let start = "QEMU 10.0.13 monitor - type 'help'\r\n(qemu) sst\u{1b}[K\u{1b}[Dstop\r\n";
+        assert_eq!(answer(&format!("{start}(qemu) ")), "");
+        let error = "Error: failed to open file '/none/x.png'";
+        assert_eq!(answer(&format!("{start}{error}\r\n(qemu) ")), error);
+        // It has exited.
+        assert_eq!(answer(start), "");
+        assert_eq!(answer(""), "");
     }
 }
