@@ -34,6 +34,7 @@ mod media;
 mod network;
 mod owners_commands;
 mod pc;
+mod pictures;
 mod platforms;
 mod power;
 mod power_cuts;

@@ -21,6 +21,7 @@ pub mod metadata;
 pub mod netboot;
 pub mod options;
 mod pc;
+pub mod pictures;
 pub mod platform;
 pub mod process;
 pub mod qemu;

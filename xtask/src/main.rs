@@ -141,6 +141,7 @@ enum Command {
     #[command(after_help = "Examples:
   cargo xtask docs                          the book, in target/book/
   cargo xtask docs --tables                 the tables of keys and services only
+  cargo xtask docs --pictures               the pictures of the screen, by a story
   cargo xtask docs --check                  what is wrong with the pages; writes nothing")]
     Docs(docs::Options),
     /// Run a fuzz target (or all) for some time each; --list names them
