@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Generic,
     /// As hybrid, on two disks (-d A,B), the state mirrored
     Raid,
-    /// Partitions that are there: CORRAL_BOOT (FAT) and RANCHER_STATE
+    /// Existing partitions: CORRAL_BOOT (FAT) and RANCHER_STATE
     Noformat,
     /// As hybrid, console on the first serial line
     #[value(alias = "amazon-ebs", alias = "amazon-ebs-hvm")]
