@@ -12,8 +12,8 @@ const VERSION: (&str, &str) = (env!("CARGO_PKG_VERSION"), "VERSION");
 const DISK: u64 = 16 * 1024;
 /// What a shell shows when it waits for a command.
 const PROMPT: &str = "~]$";
-/// The last entry of the menu.
-const LAST_ENTRY: &str = "Boot next BIOS option";
+/// What the menu draws last.
+const COUNTDOWN: &str = "Automatic boot in ";
 /// The last line of the banner, but for what is wrong.
 const BANNER: &str = "log in: ssh rancher@";
 
@@ -46,10 +46,10 @@ fn the_pictures_of_the_manual_are_of_today() -> Result<()> {
 
 /// The menu goes on by itself: the machine is held as long as it takes to look at it.
 fn of_the_menu(machine: &mut Machine, pictures: &mut Pictures) -> Result<()> {
-    machine.expect_on_screen_of_firmware(LAST_ENTRY)?;
+    machine.expect_on_screen_of_firmware(COUNTDOWN)?;
     machine.hold()?;
     let screen = machine.screen_of_firmware()?;
-    ensure!(screen.has(LAST_ENTRY), "the menu was gone: this machine is too slow to see it");
+    ensure!(screen.has(COUNTDOWN), "the menu was gone: this machine is too slow to see it");
     pictures.take(machine, "menu", &screen, &[VERSION])?;
     machine.go_on()
 }
