@@ -1,13 +1,12 @@
 //! A machine without a disk and a CD: the ROM of its card, which is iPXE, loads the files of a
 //! release over HTTP, by the script of the manual.
 
-use super::{WORD, user_data};
+use super::user_data;
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use vmtest::report::is_left_out;
 use vmtest::{Image, Machine, Medium, Network, Options, folder, manual, netboot, servers, shell};
 
 const MANUAL: &str = "docs/platforms.md";
@@ -18,9 +17,6 @@ const CONFIG: &str = "my.yml";
 /// By BIOS: the ROM that Debian has for UEFI is only a driver of the card.
 #[test]
 fn ipxe_in_the_rom_of_a_card_starts_a_machine_without_a_disk() -> Result<()> {
-    if is_left_out(WORD) {
-        return Ok(());
-    }
     let folder = folder("platform-ipxe")?;
     let content = folder.join(netboot::FOLDER);
     publish(&content)?;
