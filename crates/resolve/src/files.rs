@@ -7,7 +7,7 @@ use super::file_change::FileChange;
 use super::problem;
 use corral_config::Config;
 use corral_config::error::Problem;
-use corral_config::model::{CaCerts, Ntp, WriteFile};
+use corral_config::model::{CaCerts, Docker, Ntp, WriteFile};
 use corral_engine::paths;
 use corral_engine::spec::{FILES_LABEL, PlacedFile};
 use corral_plan::Plan;
@@ -112,7 +112,10 @@ fn section_digest(name: &str, config: &Config) -> Option<String> {
         "docker" => {
             let trusted = json!([config.ca_certs.trusted, config.ca_certs.remove_defaults]);
             let trusted = (config.ca_certs != CaCerts::default()).then_some(trusted);
-            json!([rancher.docker, rancher.network.proxy_environment(), trusted])
+            // Which engine runs is decided by its image: a choice may wait for the next boot.
+            let (engine, engine_images) = Default::default();
+            let options = Docker { engine, engine_images, ..rancher.docker.clone() };
+            json!([options, rancher.network.proxy_environment(), trusted])
         }
         "system-cron" => json!(rancher.services_include.get(CRONTAB)),
         "user-services" => json!([rancher.services, rancher.registry_auths]),

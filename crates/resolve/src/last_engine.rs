@@ -1,13 +1,11 @@
 //! The replacement engine that runs. While the next one is fetched and checked, it stays: the
 //! built-in one may be older, and not read what it has written.
 
-use super::engines::{self, Failure, TRIALS};
+use super::engines::{self, TRIALS};
 use super::file_change::FileChange;
 use super::inputs::Inputs;
-use super::replacement::mark;
 use super::root::Root;
 use super::switchable::ENGINE;
-use corral_engine::image::lookup;
 use corral_plan::Service;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -24,18 +22,8 @@ impl LastEngine {
         Path::new(TRIALS).join("last.json")
     }
 
-    fn load(root: &Root) -> Option<LastEngine> {
+    pub(super) fn load(root: &Root) -> Option<LastEngine> {
         serde_json::from_slice(&root.read(LastEngine::file()).ok()?).ok()
-    }
-
-    /// The one that runs until another one is checked. Its image must be here, and must have
-    /// proved itself.
-    pub(super) fn proven(root: &Root) -> Option<LastEngine> {
-        let last = LastEngine::load(root)?;
-        let mark = mark(&ENGINE, &last.image_id);
-        let has_failed = Failure::load(root).is_some_and(|failure| failure.mark == mark);
-        let is_proven = engines::has_proof(root, &mark) && !has_failed;
-        (is_proven && lookup::find(&last.image_id).is_ok()).then_some(last)
     }
 
     /// What to note once these services run. One of a service file has more than an image.
@@ -94,12 +82,5 @@ mod tests {
         let forgotten = Some(FileChange::remove(LastEngine::file()));
         assert_eq!(noted(&root, "default", &services("")), forgotten);
         assert_eq!(noted(&root, "/opt/engine.yml", &services("sha256:2")), forgotten);
-    }
-
-    #[test]
-    fn one_without_proof_or_image_does_not_stay() {
-        let root = Root::at("/nonexistent");
-        let root = root.after(&[noted(&root, "new", &services("sha256:1")).unwrap()]);
-        assert_eq!(LastEngine::proven(&root), None);
     }
 }

@@ -79,9 +79,16 @@ struct Effects {
 /// All problems of this machine's configuration. If resolving failed, only the recorded problems:
 /// another attempt would end this program as well.
 pub fn problems() -> Vec<Problem> {
-    let Ok(reason) = std::fs::read_to_string(FAILURE) else { return stored().problems };
+    let applied = || EffectiveConfig::load().unwrap_or_default().problems;
+    let Ok(reason) = std::fs::read_to_string(FAILURE) else {
+        let mut problems = stored().problems;
+        if !replacement::sees_images(&Root::machine()) {
+            problems.extend(applied().into_iter().filter(replacement::is_of_images));
+        }
+        return problems;
+    };
     let mut problems = vec![problem::error("resolver", reason.trim())];
-    problems.extend(EffectiveConfig::load().unwrap_or_default().problems);
+    problems.extend(applied());
     problems
 }
 

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};
 use corral_engine::image::lookup;
+use corral_engine::paths;
 use corral_plan::Service;
 use corral_plan::compose::parse_with;
 use corral_plan::service::{Pull, Source, Volume};
@@ -30,6 +31,8 @@ pub const REFUSED: &str = "/run/corral/console/refused";
 const PROGRAMS: &str = "/usr/lib/corral";
 /// Part of the names of marks. Another number has every image checked again.
 const CHECK: &str = "login 1";
+/// What a warning has of an image that cannot be used yet.
+const UNCHECKED: &str = "is not on this machine yet, or was not checked yet";
 /// How often the persistent console was recreated on request.
 pub const REBUILDS: &str = "/var/lib/rancher/conf/console-rebuilds";
 
@@ -71,13 +74,30 @@ pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &
         let mut last = None;
         if let Some(Replacement { service, is_checked: false, .. }) = &found {
             last = until_then(switchable, inputs);
-            let text = "is not on this machine yet, or was not checked yet";
-            let until = last.as_ref().map_or("the built-in one", |last| last.name.as_str());
-            let text = format!("the image {} {text}; {until} is used until then", service.image);
-            problems.push(problem(switchable, Severity::Warning, text));
+            if sees_images(inputs.root) {
+                let text = unchecked_text(&service.image, last.as_ref());
+                problems.push(problem(switchable, Severity::Warning, text));
+            }
         }
         put(switchable, services, found, last);
     }
+}
+
+fn unchecked_text(image: &str, last: Option<&Replacement>) -> String {
+    let until = last.map_or("the built-in one", |last| last.name.as_str());
+    format!("the image {image} {UNCHECKED}; {until} is used until then")
+}
+
+/// A console, for example, cannot say which images there are.
+pub(super) fn sees_images(root: &Root) -> bool {
+    root.exists(paths::STORE)
+}
+
+/// Is it a warning that only a program can give that sees them?
+pub(super) fn is_of_images(problem: &Problem) -> bool {
+    problem.severity == Severity::Warning
+        && SWITCHABLE.iter().any(|switchable| switchable.key == problem.source)
+        && problem.message.contains(UNCHECKED)
 }
 
 /// The name of what is to run, and the image that is tried under it.
@@ -142,12 +162,17 @@ fn instead_of(
     }
 }
 
-/// The engine that runs while another one is fetched and checked; None for the built-in one.
+/// The engine that runs while another one is fetched and checked; None for the built-in one. Its
+/// image must be here, and must have proved itself.
 fn until_then(switchable: &Switchable, inputs: Inputs<'_>) -> Option<Replacement> {
     if switchable.service != ENGINE.service {
         return None;
     }
-    let LastEngine { image, image_id } = LastEngine::proven(inputs.root)?;
+    let LastEngine { image, image_id } = LastEngine::load(inputs.root)?;
+    let is_proven = !engines::is_on_trial(inputs.root, &mark(switchable, &image_id)).ok()?;
+    if !is_proven || lookup::find(&image_id).is_err() {
+        return None;
+    }
     let text = engines::compose(&image).ok()?;
     let service = parse_with(&image, &text, inputs.environment).ok()?.services.pop()?;
     Some(Replacement { name: image, service, image_id, is_checked: true })
