@@ -203,6 +203,15 @@ fn it_stays_until_the_next_one_is_checked(machine: &Machine, host: &str) -> Resu
         ],
     );
     assert_eq!(machine.run(started)?, before);
+    // A name that nothing has.
+    machine.run(
+        "echo 'rancher: {docker: {engine: dokcer, engine_images: \"\"}}' > /tmp/g.yml && \
+         sudo ros config apply /tmp/g.yml",
+    )?;
+    let status = machine.run("sudo ros config status 2>&1; true")?;
+    let used = format!("the engine {host}/engines:docker-20.10 is used");
+    says_all(&status, &["rancher.docker.engine: warning: dokcer", &used]);
+    assert_eq!(machine.run(started)?, before);
     ensure!(version(machine)?.starts_with("20.10"));
     Ok(())
 }

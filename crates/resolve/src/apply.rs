@@ -10,15 +10,19 @@ use super::layers::stored_file;
 use super::lost_files::{LostFiles, PUT_BACK};
 use super::root::Root;
 use super::switchable::ENGINE;
-use super::{Effects, Resolution, problem};
+use super::{Effects, Resolution, problem, replacement};
 use anyhow::{Result, anyhow};
 use corral_config::error::{Severity, capped};
 use corral_engine::paths;
 use corral_init::boot::resolver::NOTICE;
 use corral_init::boot::state::REPAIRED;
-use corral_machine::files::{lock, remove_durably, write_atomic};
+use corral_machine::files::{lock, lock_until, remove_durably, write_atomic};
 use corral_plan::resolved::Resolved;
 use std::fs::File;
+use std::time::{Duration, Instant};
+
+/// For a lock that only tidies up.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Makes one change, durably.
 pub(super) fn make(root: &Root, change: &FileChange) -> Result<()> {
@@ -57,9 +61,9 @@ pub(super) fn tidy_up_alone(root: &Root) {
     if confirm::leftover(root).is_none() {
         return;
     }
-    match lock(&root.path(stored_file())) {
-        Ok(_locked) => tidy_up(root),
-        Err(error) => eprintln!("{error:#}"),
+    // PID 1 waits for this process. What holds the lock does the same.
+    if let Ok(_locked) = lock_until(&root.path(stored_file()), Instant::now() + LONGEST_WAIT) {
+        tidy_up(root);
     }
 }
 
@@ -202,5 +206,7 @@ pub(super) fn refresh(root: &Root) -> Result<()> {
     // one is only stored.
     resolution.effects.way_in = None;
     resolution.effects.last_engine = None;
+    let of_images = EffectiveConfig::applied().problems.into_iter();
+    resolution.resolved.problems.extend(of_images.filter(replacement::is_about_one));
     publish(root, &resolution.apply(root), false)
 }

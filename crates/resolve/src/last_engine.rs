@@ -1,12 +1,9 @@
 //! The replacement engine that runs. While the next one is fetched and checked, it stays: the
 //! built-in one may be older, and not read what it has written.
 
-use super::engines::{self, TRIALS};
+use super::engines::TRIALS;
 use super::file_change::FileChange;
-use super::inputs::Inputs;
 use super::root::Root;
-use super::switchable::ENGINE;
-use corral_plan::Service;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -25,24 +22,28 @@ impl LastEngine {
     pub(super) fn load(root: &Root) -> Option<LastEngine> {
         serde_json::from_slice(&root.read(LastEngine::file()).ok()?).ok()
     }
+}
 
-    /// What to note once these services run. One of a service file has more than an image.
-    pub(super) fn note(inputs: Inputs<'_>, services: &[Service]) -> Option<FileChange> {
-        let root = inputs.root;
-        let engine = services.iter().find(|service| service.name.as_str() == ENGINE.service);
-        let engine = engine.filter(|engine| !engine.image_id.is_empty());
-        let now = engine.map(|engine| LastEngine {
-            image: engine.image.clone(),
-            image_id: engine.image_id.clone(),
-        });
-        let noted = LastEngine::load(root);
-        if now == noted {
-            return None;
-        }
-        let is_image = engines::image_among(&inputs.config.rancher.docker.engine, |_| true);
-        match now.filter(|_| is_image.is_some()).map(|now| serde_json::to_vec(&now)) {
-            Some(Ok(text)) => Some(FileChange::write(LastEngine::file(), text, 0o644)),
-            _ => root.exists(LastEngine::file()).then(|| FileChange::remove(LastEngine::file())),
+/// What the state disk has to say of it from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Note {
+    /// As before: what runs is on trial, or takes the place of another one.
+    Keep,
+    /// The built-in one runs, or one of a service file, which has more than an image.
+    Forget,
+    Replace(LastEngine),
+}
+
+impl Note {
+    pub(super) fn change(&self, root: &Root) -> Option<FileChange> {
+        let file = LastEngine::file();
+        match self {
+            Note::Keep => None,
+            Note::Forget => root.exists(&file).then(|| FileChange::remove(file)),
+            Note::Replace(now) if LastEngine::load(root).as_ref() == Some(now) => None,
+            Note::Replace(now) => {
+                Some(FileChange::write(file, serde_json::to_vec(now).ok()?, 0o644))
+            }
         }
     }
 }
@@ -50,37 +51,18 @@ impl LastEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corral_config::Config;
-    use corral_plan::compose::parse;
-
-    fn services(image_id: &str) -> Vec<Service> {
-        let mut services = parse("f", "docker: {image: r/engines:new}").unwrap().services;
-        services[0].image_id = image_id.to_owned();
-        services
-    }
-
-    fn noted(root: &Root, engine: &str, services: &[Service]) -> Option<FileChange> {
-        let mut config = Config::default();
-        config.rancher.docker.engine = engine.to_owned();
-        let environment = Default::default();
-        LastEngine::note(Inputs { root, config: &config, environment: &environment }, services)
-    }
 
     #[test]
     fn what_runs_is_noted_once_and_forgotten_with_the_built_in_one() {
         let root = Root::at("/nonexistent");
-        assert_eq!(noted(&root, "default", &services("")), None);
-        let note = noted(&root, "new", &services("sha256:1")).unwrap();
-        assert!(matches!(&note, FileChange::Write { .. }));
-        let root = root.after(&[note]);
-        let expected =
-            LastEngine { image: "r/engines:new".to_owned(), image_id: "sha256:1".to_owned() };
-        assert_eq!(LastEngine::load(&root), Some(expected));
-        assert_eq!(noted(&root, "new", &services("sha256:1")), None);
-        // It stays while the next one is checked.
-        assert_eq!(noted(&root, "podman", &services("sha256:1")), None);
-        let forgotten = Some(FileChange::remove(LastEngine::file()));
-        assert_eq!(noted(&root, "default", &services("")), forgotten);
-        assert_eq!(noted(&root, "/opt/engine.yml", &services("sha256:2")), forgotten);
+        let image = "r/engines:new".to_owned();
+        let now = Note::Replace(LastEngine { image, image_id: "sha256:1".to_owned() });
+        assert_eq!(Note::Forget.change(&root), None);
+        let written = now.change(&root).unwrap();
+        let root = root.after(&[written]);
+        assert_eq!(LastEngine::load(&root).map(Note::Replace).as_ref(), Some(&now));
+        assert_eq!(now.change(&root), None);
+        assert_eq!(Note::Keep.change(&root), None);
+        assert_eq!(Note::Forget.change(&root), Some(FileChange::remove(LastEngine::file())));
     }
 }

@@ -50,7 +50,6 @@ use effective::EffectiveConfig;
 use file_change::FileChange;
 use files::ServiceFiles;
 use inputs::Inputs;
-use last_engine::LastEngine;
 use root::Root;
 
 /// The result of resolving.
@@ -79,16 +78,14 @@ struct Effects {
 /// All problems of this machine's configuration. If resolving failed, only the recorded problems:
 /// another attempt would end this program as well.
 pub fn problems() -> Vec<Problem> {
-    let applied = || EffectiveConfig::load().unwrap_or_default().problems;
     let Ok(reason) = std::fs::read_to_string(FAILURE) else {
         let mut problems = stored().problems;
-        if !replacement::sees_images(&Root::machine()) {
-            problems.extend(applied().into_iter().filter(replacement::is_of_images));
-        }
+        let of_images = EffectiveConfig::applied().problems.into_iter();
+        problems.extend(of_images.filter(replacement::is_about_one));
         return problems;
     };
     let mut problems = vec![problem::error("resolver", reason.trim())];
-    problems.extend(applied());
+    problems.extend(EffectiveConfig::load().unwrap_or_default().problems);
     problems
 }
 
@@ -178,6 +175,8 @@ fn resolve_built_in(root: &Root, at_boot: &AtBoot, reason: &str, with_sources: b
     let problems = vec![problem::error("configuration", &message)];
     let mut resolution = assemble(root, &layers::built_in(root, with_sources), problems);
     resolution.resolved.unconfirmed.clone_from(&at_boot.unconfirmed);
+    // The owner's choice is only left out.
+    resolution.effects.last_engine = None;
     resolution
 }
 
@@ -188,8 +187,8 @@ fn assemble(root: &Root, layers: &[Layer], mut problems: Vec<Problem>) -> Resolu
     let environment = environment(&config);
     let inputs = Inputs { root, config: &config, environment: &environment };
     let mut of_services = Vec::new();
-    let mut plan = services::plan(inputs, layers, &mut of_services);
-    let last_engine = LastEngine::note(inputs, &plan.services);
+    let (mut plan, engine) = services::plan(inputs, layers, &mut of_services);
+    let last_engine = engine.change(root);
     let certificates = config.ca_certs.bundle(&root.text(paths::CERTIFICATES_OF_IMAGE));
     let service_files =
         files::decide(&config, &mut plan, certificates.as_deref(), &mut of_services);

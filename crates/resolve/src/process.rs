@@ -37,7 +37,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
     signals::unblock_all();
     limit_memory();
     let request = Request::parse(arguments);
-    let root = Root::machine();
+    let root = Root::of_pid_1();
     // Before any document is parsed: one that ends this process must not keep a rollback from
     // working.
     let rolled_back =

@@ -7,7 +7,7 @@ use super::catalogue::Role;
 use super::enabled::Enabled;
 use super::engine_switch::Candidate;
 use super::inputs::Inputs;
-use super::last_engine::LastEngine;
+use super::last_engine::{LastEngine, Note};
 use super::root::Root;
 use super::switchable::{CONSOLE, ENGINE, SWITCHABLE, Switchable};
 use super::{catalogue, console_images, engine_switch, engines, user_file};
@@ -15,7 +15,6 @@ use anyhow::{Context, Result};
 use corral_config::Position;
 use corral_config::error::{Problem, Severity};
 use corral_engine::image::lookup;
-use corral_engine::paths;
 use corral_plan::Service;
 use corral_plan::compose::parse_with;
 use corral_plan::service::{Pull, Source, Volume};
@@ -31,8 +30,6 @@ pub const REFUSED: &str = "/run/corral/console/refused";
 const PROGRAMS: &str = "/usr/lib/corral";
 /// Part of the names of marks. Another number has every image checked again.
 const CHECK: &str = "login 1";
-/// What a warning has of an image that cannot be used yet.
-const UNCHECKED: &str = "is not on this machine yet, or was not checked yet";
 /// How often the persistent console was recreated on request.
 pub const REBUILDS: &str = "/var/lib/rancher/conf/console-rebuilds";
 
@@ -45,59 +42,107 @@ struct Replacement {
     /// Empty until the image is on this machine.
     image_id: String,
     is_checked: bool,
+    /// It is defined by its image alone.
+    is_image: bool,
 }
 
-/// Uses the replacements, or has their images checked first.
-pub(super) fn apply(services: &mut Vec<Service>, inputs: Inputs<'_>, problems: &mut Vec<Problem>) {
+/// Uses the replacements, or has their images checked first. Returns what to note of the engine.
+pub(super) fn apply(
+    services: &mut Vec<Service>,
+    inputs: Inputs<'_>,
+    problems: &mut Vec<Problem>,
+) -> Note {
+    let mut of_images = Vec::new();
+    let mut note = Note::Keep;
     for switchable in SWITCHABLE {
-        let (name, candidate) = &wanted(switchable, inputs);
-        if switchable.guard.is_some()
-            && let Some(reason) = refusal(&inputs.root.text(REFUSED), name)
-        {
-            problems.push(problem(switchable, Severity::Error, refused_text(name, reason)));
-            put(switchable, services, None, None);
-            continue;
+        let of_this = choose(switchable, services, inputs, &mut of_images);
+        if switchable.service == ENGINE.service {
+            note = of_this;
         }
-        let found = load(switchable, name, candidate.as_ref(), inputs).and_then(|found| {
-            let mark = on_trial(switchable, inputs.root, found.as_ref())?;
-            if switchable.service == ENGINE.service {
-                engines::arrange_trial(services, name, mark.as_deref());
+    }
+    // Others have them from PID 1's resolver (`is_about_one`).
+    if inputs.root.sees_images() {
+        problems.extend(of_images);
+    }
+    note
+}
+
+/// Is it a problem of a replacement?
+pub(super) fn is_about_one(problem: &Problem) -> bool {
+    SWITCHABLE.iter().any(|switchable| switchable.key == problem.source)
+}
+
+fn choose(
+    switchable: &Switchable,
+    services: &mut Vec<Service>,
+    inputs: Inputs<'_>,
+    problems: &mut Vec<Problem>,
+) -> Note {
+    let (name, candidate) = &wanted(switchable, inputs);
+    if switchable.guard.is_some()
+        && let Some(reason) = refusal(&inputs.root.text(REFUSED), name)
+    {
+        problems.push(problem(switchable, Severity::Error, refused_text(name, reason)));
+        put(switchable, services, None, None);
+        return Note::Keep;
+    }
+    let found = load(switchable, name, candidate.as_ref(), inputs).and_then(|found| {
+        let mark = on_trial(switchable, inputs.root, found.as_ref())?;
+        if switchable.service == ENGINE.service {
+            engines::arrange_trial(services, name, mark.as_deref());
+        }
+        Ok((found, mark))
+    });
+    let mut note = Note::Keep;
+    match found {
+        Ok((Some(found), mark)) if found.is_checked => {
+            if mark.is_none() {
+                note = found.note();
             }
-            Ok(found)
-        });
-        let found = found.unwrap_or_else(|error| {
+            put(switchable, services, Some(found), None);
+        }
+        Ok((Some(unchecked), _)) => {
+            let last = until_then(switchable, inputs);
+            let text = unchecked_text(&unchecked.service.image, last.as_ref());
+            problems.push(problem(switchable, Severity::Warning, text));
+            put(switchable, services, Some(unchecked), last);
+        }
+        Ok((None, _)) if (switchable.is_built_in)(name) => {
+            note = Note::Forget;
+            put(switchable, services, None, None);
+        }
+        // Its file is being fetched.
+        Ok((None, _)) => put(switchable, services, until_then(switchable, inputs), None),
+        Err(error) => {
             let (instead, what) = instead_of(switchable, services, inputs);
             let text = format!("{error:#}; {what} is used");
             problems.push(problem(switchable, Severity::Warning, text));
-            instead
-        });
-        let mut last = None;
-        if let Some(Replacement { service, is_checked: false, .. }) = &found {
-            last = until_then(switchable, inputs);
-            if sees_images(inputs.root) {
-                let text = unchecked_text(&service.image, last.as_ref());
-                problems.push(problem(switchable, Severity::Warning, text));
-            }
+            put(switchable, services, instead, None);
         }
-        put(switchable, services, found, last);
+    }
+    note
+}
+
+impl Replacement {
+    /// What to note when it runs, and has proved itself.
+    fn note(&self) -> Note {
+        let Replacement { service, image_id, .. } = self;
+        match self.is_image {
+            true => Note::Replace(LastEngine {
+                image: service.image.clone(),
+                image_id: image_id.clone(),
+            }),
+            false => Note::Forget,
+        }
     }
 }
 
 fn unchecked_text(image: &str, last: Option<&Replacement>) -> String {
     let until = last.map_or("the built-in one", |last| last.name.as_str());
-    format!("the image {image} {UNCHECKED}; {until} is used until then")
-}
-
-/// A console, for example, cannot say which images there are.
-pub(super) fn sees_images(root: &Root) -> bool {
-    root.exists(paths::STORE)
-}
-
-/// Is it a warning that only a program can give that sees them?
-pub(super) fn is_of_images(problem: &Problem) -> bool {
-    problem.severity == Severity::Warning
-        && SWITCHABLE.iter().any(|switchable| switchable.key == problem.source)
-        && problem.message.contains(UNCHECKED)
+    format!(
+        "the image {image} is not on this machine yet, or was not checked yet; {until} is used \
+         until then"
+    )
 }
 
 /// The name of what is to run, and the image that is tried under it.
@@ -150,6 +195,10 @@ fn instead_of(
         return ours;
     }
     engines::arrange_trial(services, "", None);
+    if let Some(last) = until_then(switchable, inputs) {
+        let what = format!("the engine {}", last.name);
+        return (Some(last), what);
+    }
     let before = engines::before(inputs.root);
     match load(switchable, &before, None, inputs) {
         Ok(Some(found))
@@ -175,7 +224,9 @@ fn until_then(switchable: &Switchable, inputs: Inputs<'_>) -> Option<Replacement
     }
     let text = engines::compose(&image).ok()?;
     let service = parse_with(&image, &text, inputs.environment).ok()?.services.pop()?;
-    Some(Replacement { name: image, service, image_id, is_checked: true })
+    let own = image.strip_prefix(engines::REPOSITORY).and_then(|rest| rest.strip_prefix(':'));
+    let name = own.unwrap_or(&image).to_owned();
+    Some(Replacement { name, service, image_id, is_checked: true, is_image: true })
 }
 
 /// The replacement of that name; None for the built-in one, or until its file is fetched.
@@ -189,7 +240,9 @@ fn load(
     if (switchable.is_built_in)(name) {
         return Ok(None);
     }
-    let Some(text) = definition(switchable, name, inputs)? else { return Ok(None) };
+    let Some(Definition { text, is_image }) = definition(switchable, name, inputs)? else {
+        return Ok(None);
+    };
     let mut services = parse_with(name, &text, environment)?.services;
     services.retain(|service| service.name.as_str() == switchable.service);
     let service = services
@@ -201,26 +254,38 @@ fn load(
     let image_id = image.map(|image| image.id).unwrap_or_default();
     let mark = Path::new(GOOD).join(mark(switchable, &image_id));
     let is_checked = !image_id.is_empty() && root.exists(mark);
-    Ok(Some(Replacement { name: name.to_owned(), service, image_id, is_checked }))
+    Ok(Some(Replacement { name: name.to_owned(), service, image_id, is_checked, is_image }))
+}
+
+/// A compose file.
+struct Definition {
+    text: String,
+    /// It was made for an image.
+    is_image: bool,
 }
 
 /// Its compose file; None until it is fetched. An image needs none of its own.
-fn definition(switchable: &Switchable, name: &str, inputs: Inputs<'_>) -> Result<Option<String>> {
+fn definition(
+    switchable: &Switchable,
+    name: &str,
+    inputs: Inputs<'_>,
+) -> Result<Option<Definition>> {
+    let of_file = |text| Some(Definition { text, is_image: false });
     if let Some(file) = catalogue::cached(inputs.root, name, inputs.config) {
-        return user_file::read(inputs.root, &file).map(Some);
+        return user_file::read(inputs.root, &file).map(of_file);
     }
     if let Some(image) = (switchable.image)(name, inputs.config) {
-        return match switchable.service == ENGINE.service {
-            true => engines::compose(&image),
-            false => Ok(console_images::file(name, &image)),
-        }
-        .map(Some);
+        let text = match switchable.service == ENGINE.service {
+            true => engines::compose(&image)?,
+            false => console_images::file(name, &image),
+        };
+        return Ok(Some(Definition { text, is_image: true }));
     }
     let role = Role::Replacement(switchable);
     let Some(file) = catalogue::find(inputs.root, name, role, inputs.config)? else {
         return Ok(None);
     };
-    user_file::read(inputs.root, &file).map(Some)
+    user_file::read(inputs.root, &file).map(of_file)
 }
 
 /// `last` is used until the replacement is checked.
@@ -411,7 +476,8 @@ mod tests {
         ];
         let other = service("console: {image: other}");
         let (name, image_id) = ("site".to_owned(), image_id.to_owned());
-        let replacement = Replacement { name, service: other, image_id, is_checked };
+        let replacement =
+            Replacement { name, service: other, image_id, is_checked, is_image: true };
         put(&CONSOLE, &mut services, Some(replacement), None);
         services
     }

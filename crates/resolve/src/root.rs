@@ -14,17 +14,28 @@ pub struct Root {
     folder: PathBuf,
     /// Contents of files after the planned changes; None for a file that will be removed.
     planned: BTreeMap<PathBuf, Option<Vec<u8>>>,
+    sees_images: bool,
 }
 
 impl Root {
-    /// The machine itself.
+    /// The machine itself, as a container of the system has it.
     pub fn machine() -> Root {
+        Root { sees_images: false, ..Root::of_pid_1() }
+    }
+
+    /// The same with the images of the system engine.
+    pub(super) fn of_pid_1() -> Root {
         Root::at("/")
+    }
+
+    /// Without them no program can say which ones there are.
+    pub(super) fn sees_images(&self) -> bool {
+        self.sees_images
     }
 
     /// A folder that represents the machine.
     pub(super) fn at(folder: impl Into<PathBuf>) -> Root {
-        Root { folder: folder.into(), planned: BTreeMap::new() }
+        Root { folder: folder.into(), planned: BTreeMap::new(), sees_images: true }
     }
 
     /// The files as they will be after these changes.

@@ -3,6 +3,7 @@
 use super::catalogue::Role;
 use super::cloud_init::{CloudInitMark, local_sources, needs_network};
 use super::inputs::Inputs;
+use super::last_engine::Note;
 use super::preload;
 use super::problem;
 use super::root::Root;
@@ -30,8 +31,12 @@ use std::path::Path;
 /// The service that loads the owner's preloaded images.
 const PRELOAD: &str = "preload-system-images";
 
-/// The plan of this machine.
-pub(super) fn plan(inputs: Inputs<'_>, layers: &[Layer], problems: &mut Vec<Problem>) -> Plan {
+/// The plan of this machine, and what to note of its engine.
+pub(super) fn plan(
+    inputs: Inputs<'_>,
+    layers: &[Layer],
+    problems: &mut Vec<Problem>,
+) -> (Plan, Note) {
     let Inputs { root, config, environment } = inputs;
     let mut services = built_in::load(root, environment, problems);
     built_in::amend_by_config(&mut services, layers, environment, problems);
@@ -52,7 +57,7 @@ pub(super) fn plan(inputs: Inputs<'_>, layers: &[Layer], problems: &mut Vec<Prob
     for place in catalogue::included(root, config) {
         include(&mut services, &place, inputs, problems);
     }
-    replacement::apply(&mut services, inputs, problems);
+    let engine = replacement::apply(&mut services, inputs, problems);
     services.retain(|service| is_needed(service.name.as_str(), inputs, layers, !user.is_empty()));
     services.retain(|service| compose::is_active(&service.profiles, environment));
     for service in &mut services {
@@ -66,7 +71,7 @@ pub(super) fn plan(inputs: Inputs<'_>, layers: &[Layer], problems: &mut Vec<Prob
         replacement::keep(root, service);
         read_env_files(root, service, problems);
     }
-    build(services, problems)
+    (build(services, problems), engine)
 }
 
 /// Adds a compose file of the owner's: system services, but not those of the user's Docker.

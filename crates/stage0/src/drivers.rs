@@ -18,8 +18,12 @@ const FIRMWARE: &str = "usr/lib/firmware";
 
 /// Adds them to the new root, in which the medium is mounted already.
 pub(crate) fn add(root: &Path, version: Option<&str>) {
-    let image = find(root, version);
-    let added = image.and_then(|image| image.map_or(Ok(()), |image| attach(root, &image)));
+    let added = find(root, version).and_then(|image| {
+        let Some(image) = image else { return Ok(()) };
+        let result = attach(root, &image);
+        in_memory::release(&image);
+        result
+    });
     if let Err(error) = added {
         detach(root);
         kmsg::write(

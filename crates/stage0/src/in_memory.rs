@@ -37,8 +37,15 @@ fn move_to_ramfs(from: &Path, to: &Path) -> Result<()> {
         mounts::mount(&Mount { source: "images", target: FOLDER, kind: "ramfs", flags, data: "" })?;
     }
     let source = OpenOptions::new().read(true).write(true).open(from)?;
-    move_bytes(&source, &File::create(to)?)?;
+    move_bytes(&source, &File::create(to)?).inspect_err(|_| release(to))?;
     Ok(fs::remove_file(from)?)
+}
+
+/// Frees the memory of an image once nothing has it mounted: nothing deletes files of ramfs later.
+pub(crate) fn release(image: &Path) {
+    if image.starts_with(FOLDER) {
+        let _ = fs::remove_file(image);
+    }
 }
 
 /// Each piece is freed once it is copied: there may be no memory for two of them.

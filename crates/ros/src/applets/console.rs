@@ -189,6 +189,7 @@ fn let_late_keys_in() -> Result<()> {
     let mark = Path::new(MARK);
     let end = Instant::now() + import_keys::TIMEOUT + Duration::from_secs(60);
     inotify::wait_for(mark.parent().unwrap_or(mark), end, || !are_late())?;
+    let _turn = take_turn();
     accounts::authorize(&load_config()?)?;
     reserve_keys()
 }
@@ -196,19 +197,13 @@ fn let_late_keys_in() -> Result<()> {
 /// `cloud-init-execute`: applies users, keys, files and mounts again.
 pub(crate) fn execute() -> Result<()> {
     let turn = take_turn();
-    let config = load_config()?;
-    let mut results = vec![
-        ("users", accounts::make_users(&config)),
-        ("ssh_authorized_keys", accounts::authorize(&config)),
-        ("passwords", accounts::set_passwords(&config)),
-        ("timezone", zone::apply(&config.timezone)),
-        ("keyboard", keyboard::load(&config.keyboard)),
-        ("ca_certs", certificates::apply()),
-        ("proxies of logins", proxies::write(&config.rancher.network)),
-        ("/etc/os-release", os_release::apply(&config.rancher.os_release_id)),
-        ("write_files", write_files(&config.write_files)),
-        ("sshd", sshd::apply(&config)),
-    ];
+    let mut config = load_config()?;
+    let mut results = in_turn(&config);
+    // One that did not wait for this turn has applied a newer one, which must be the last.
+    while let Some(newer) = load_config().ok().filter(|newer| *newer != config) {
+        config = newer;
+        results = in_turn(&config);
+    }
     // A mount that hangs must not keep a newer configuration from being applied.
     drop(turn);
     results.extend([
@@ -222,6 +217,22 @@ pub(crate) fn execute() -> Result<()> {
         .filter_map(|(what, result)| Some(format!("{what}: {:#}", result.err()?)))
         .collect();
     if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
+}
+
+/// What two configurations must not do at the same time.
+fn in_turn(config: &Config) -> Vec<(&'static str, Result<()>)> {
+    vec![
+        ("users", accounts::make_users(config)),
+        ("ssh_authorized_keys", accounts::authorize(config)),
+        ("passwords", accounts::set_passwords(config)),
+        ("timezone", zone::apply(&config.timezone)),
+        ("keyboard", keyboard::load(&config.keyboard)),
+        ("ca_certs", certificates::apply()),
+        ("proxies of logins", proxies::write(&config.rancher.network)),
+        ("/etc/os-release", os_release::apply(&config.rancher.os_release_id)),
+        ("write_files", write_files(&config.write_files)),
+        ("sshd", sshd::apply(config)),
+    ]
 }
 
 /// Two may apply a configuration at the same time. One waits for the other, and only then reads the

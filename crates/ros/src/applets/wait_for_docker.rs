@@ -26,6 +26,12 @@ pub(crate) fn run() -> Result<()> {
 }
 
 pub(crate) fn run_quietly() -> Result<()> {
+    until(Instant::now() + TIMEOUT)
+}
+
+/// The same until a moment of the caller's.
+pub(crate) fn until(deadline: Instant) -> Result<()> {
+    let begin = Instant::now();
     if owners_commands::is_owners_command() {
         owners_commands::let_docker_start()?;
         // First what PID 1 is still to start: it may start it between the two requests.
@@ -36,10 +42,9 @@ pub(crate) fn run_quietly() -> Result<()> {
         }
     }
     let client = Client::of(Engine::User)?;
-    let deadline = Instant::now() + TIMEOUT;
     while let Err(error) = client.ping(ATTEMPT) {
         if Instant::now() >= deadline {
-            let late = || format!("Docker is not ready after {} s", TIMEOUT.as_secs());
+            let late = || format!("Docker is not ready after {} s", begin.elapsed().as_secs());
             return Err(error).with_context(late);
         }
         // No event reports that a daemon begins to answer on a socket that may not even exist yet.

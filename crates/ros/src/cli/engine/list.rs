@@ -128,7 +128,8 @@ fn shown_name(name: &str) -> String {
 
 /// Of its label, or as its program printed it.
 fn version_of(image: &Image) -> String {
-    let labelled = image.label(engines::VERSION_LABEL).map(str::to_owned);
+    // It goes to a terminal, also in questions. The label is of the image's author.
+    let labelled = image.label(engines::VERSION_LABEL).map(|text| printable(text).into_owned());
     labelled.unwrap_or_else(|| check::found(&mark(&ENGINE, &image.id)).version)
 }
 

@@ -176,9 +176,10 @@ fn runs(client: &Client, checked: Option<&Checked>) -> bool {
 fn prove(client: &Client, deadline: Instant) -> Result<()> {
     loop {
         let began = started_at(client);
-        wait_for_docker::run_quietly()?;
+        wait_for_docker::until(deadline)?;
         let result = probe::run("bridge", deadline);
-        if result.is_ok() || began == started_at(client) || Instant::now() >= deadline {
+        let is_same = began.is_some() && began == started_at(client);
+        if result.is_ok() || is_same || Instant::now() >= deadline {
             return result.context("running a container");
         }
     }
