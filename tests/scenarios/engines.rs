@@ -203,6 +203,8 @@ fn it_stays_until_the_next_one_is_checked(machine: &Machine, host: &str) -> Resu
         ],
     );
     assert_eq!(machine.run(started)?, before);
+    let list = machine.run("sudo ros engine list")?;
+    says_all(&list, &[&format!("current   {host}/engines:docker-20.10"), "enabled   docker-20.10"]);
     // A name that nothing has.
     machine.run(
         "echo 'rancher: {docker: {engine: dokcer, engine_images: \"\"}}' > /tmp/g.yml && \

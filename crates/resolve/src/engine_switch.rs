@@ -3,9 +3,11 @@
 
 use super::enabled::Enabled;
 use super::engines::{self, Failure, TRIALS};
+use super::last_engine::LastEngine;
 use super::root::Root;
 use super::switchable::ENGINE;
 use anyhow::Result;
+use corral_config::Config;
 use corral_machine::files::{remove_durably, write_atomic};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -65,6 +67,13 @@ pub fn running(root: &Root, configured: &str) -> String {
     if before.is_empty() { "default".to_owned() } else { before }
 }
 
+/// Is the engine of this image there only until the one of that name is checked?
+pub fn stands_in(root: &Root, image: &str, name: &str, config: &Config) -> bool {
+    let is_its_own =
+        name == image || engines::in_registry(name, config).is_some_and(|own| own == image);
+    !is_its_own && LastEngine::load(root).is_some_and(|last| last.image == image)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::file_change::FileChange;
@@ -110,5 +119,23 @@ mod tests {
             ),
         ]);
         assert_eq!((running(&root, "new"), running(&root, "old")), ("old".into(), "old".into()));
+    }
+
+    #[test]
+    fn an_engine_stands_in_for_one_that_is_not_checked() {
+        let last = serde_json::json!({"image": "r/engines:old", "image_id": "sha256:1"});
+        let root = with(&Root::at("/nonexistent"), Path::new(TRIALS).join("last.json"), &last);
+        let mut config = Config::default();
+        config.rancher.docker.engine_images = "r/engines".to_owned();
+        for (image, name, expected) in [
+            ("r/engines:old", "old", false),
+            ("r/engines:old", "r/engines:old", false),
+            ("r/engines:old", "new", true),
+            ("r/engines:old", "docker:28-dind", true),
+            // Of a service file.
+            ("other", "new", false),
+        ] {
+            assert_eq!(stands_in(&root, image, name, &config), expected, "{image} {name}");
+        }
     }
 }

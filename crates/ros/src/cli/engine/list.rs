@@ -12,7 +12,7 @@ use corral_docker::{Client, Container, Engine, Image};
 use corral_engine::image::lookup;
 use corral_install::registries;
 use corral_resolve::effective::EffectiveConfig;
-use corral_resolve::engine_switch::{Candidate, running};
+use corral_resolve::engine_switch::{Candidate, running, stands_in};
 use corral_resolve::engines::{self, NAME_LABEL, REPOSITORY};
 use corral_resolve::replacement::mark;
 use corral_resolve::root::Root;
@@ -74,8 +74,12 @@ pub(super) fn current() -> Result<String> {
         return Ok(shown_name(OURS));
     }
     let stored = image.strip_prefix(REPOSITORY).and_then(|rest| rest.strip_prefix(':'));
-    let applied = || configured(&EffectiveConfig::applied().config);
-    Ok(stored.map_or_else(|| running(&Root::machine(), &applied()), str::to_owned))
+    if let Some(name) = stored {
+        return Ok(name.to_owned());
+    }
+    let (root, config) = (Root::machine(), EffectiveConfig::applied().config);
+    let name = running(&root, &configured(&config));
+    Ok(if stands_in(&root, image, &name, &config) { image.to_owned() } else { name })
 }
 
 /// What is known of it.
