@@ -137,12 +137,12 @@ mod tests {
         let listed = tar(&["-tv"]);
         let words: Vec<&str> = listed.split_whitespace().collect();
         let size = GIB.to_string();
-        assert_eq!(words, ["-rw-r--r--", "root/root", &size, "2001-09-09", "01:46", MEMBER]);
+        assert_eq!(words, ["-rw-r--r--", "root/root", &size, "2001-09-09", "01:46", DISK_FOR_GCE]);
         let header = start_of(&output);
         assert_eq!((&header[156..157], &header[257..265]), ("S", "ustar  \0"));
 
         tar(&["-x"]);
-        let disk = File::open(read.join(MEMBER)).unwrap();
+        let disk = File::open(read.join(DISK_FOR_GCE)).unwrap();
         assert_eq!(disk.metadata().unwrap().len(), GIB);
         for at in places {
             let mut bytes = [0; 8];
