@@ -24,7 +24,7 @@ impl LastEngine {
     }
 }
 
-/// What the state disk has to say of it from now on.
+/// How the note on the state disk changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Note {
     /// As before: what runs is on trial, or takes the place of another one.
