@@ -15,8 +15,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Timeout of one mount, with all its attempts.
+/// Timeout of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a mount that nothing waits for waits itself: for an address, or for its disk.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
 /// Between two attempts while the machine has no address yet.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Options for us (or for other readers of fstab), not for mount(8).
@@ -63,7 +65,7 @@ pub(super) fn make_all(wanted: &[Mount], when: When) -> Result<()> {
         } else {
             let (mount, sender) = (mount.clone(), sender.clone());
             thread::spawn(move || {
-                let made = make_on_network(&mount, when);
+                let made = make_on_network(&mount, when, TIMEOUT);
                 let _ = sender.send(made.map_err(|error| describe(&mount, &error)));
             });
             Ok(())
@@ -87,7 +89,7 @@ fn make_in_background(number: usize) -> Result<()> {
 pub(crate) fn make_one(number: usize) -> Result<()> {
     let config = load_config()?;
     let mount = config.mounts.get(number).context("there is no mount of this number")?;
-    make_on_network(mount, When::AtBoot)
+    make_on_network(mount, When::AtBoot, LONGEST_WAIT)
         .inspect_err(|error| log(&format!("mounts: {}", describe(mount, error))))
 }
 
@@ -104,8 +106,8 @@ fn is_on_network(mount: &Mount) -> bool {
 }
 
 /// A mount that fails before the machine has an address, or its disk, is tried again.
-fn make_on_network(mount: &Mount, when: When) -> Result<()> {
-    let end = Instant::now() + TIMEOUT;
+fn make_on_network(mount: &Mount, when: When, wait: Duration) -> Result<()> {
+    let end = Instant::now() + wait;
     if mount.kind != "swap" {
         let target = Path::new(&mount.target);
         // No later attempt would be allowed.
@@ -121,7 +123,8 @@ fn make_on_network(mount: &Mount, when: When) -> Result<()> {
             When::AtBoot => addresses::all().is_empty() || lacks_disk(&mount.device),
             When::Later => addresses::all().is_empty(),
         };
-        match make(mount, end) {
+        // Its disk may have come just now.
+        match make(mount, Instant::now() + TIMEOUT) {
             // Nothing reports that a server can be reached.
             Err(_) if is_early && Instant::now() < end => deadline::pause(PAUSE),
             result => return result,
