@@ -46,10 +46,8 @@ fn the_pictures_of_the_manual_are_of_today() -> Result<()> {
 
 /// The menu goes on by itself: the machine is held as long as it takes to look at it.
 fn of_the_menu(machine: &mut Machine, pictures: &mut Pictures) -> Result<()> {
-    machine.expect_on_screen_of_firmware(COUNTDOWN)?;
-    machine.hold()?;
+    machine.hold_at_screen_of_firmware(COUNTDOWN)?;
     let screen = machine.screen_of_firmware()?;
-    ensure!(screen.has(COUNTDOWN), "the menu was gone: this machine is too slow to see it");
     pictures.take(machine, "menu", &screen, &[VERSION])?;
     machine.go_on()
 }

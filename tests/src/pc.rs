@@ -52,10 +52,18 @@ impl Machine {
         Ok(Screen::of_vga(&memory))
     }
 
-    /// Waits until that screen shows a text. The monitor may not be there yet.
-    pub fn expect_on_screen_of_firmware(&mut self, text: &str) -> Result<()> {
+    /// Holds the machine as soon as that screen shows a text. It is held for each look: what is
+    /// there for seconds only is not missed. The monitor may not be there yet.
+    pub fn hold_at_screen_of_firmware(&mut self, text: &str) -> Result<()> {
         self.wait(BOOT, &format!("the screen to show {text:?}"), |machine| {
-            Ok(machine.screen_of_firmware().is_ok_and(|screen| screen.has(text)))
+            if machine.hold().is_err() {
+                return Ok(false);
+            }
+            let is_shown = machine.screen_of_firmware().is_ok_and(|screen| screen.has(text));
+            if !is_shown {
+                machine.go_on()?;
+            }
+            Ok(is_shown)
         })
     }
 

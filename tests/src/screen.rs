@@ -59,7 +59,8 @@ impl Screen {
         for (word, name) in words {
             text = text.replace(word, name);
         }
-        format!("{}\n", text.trim_end())
+        // What was there before decides how many lines are empty above it.
+        format!("{}\n", text.trim_start_matches('\n').trim_end())
     }
 }
 
